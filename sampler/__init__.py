@@ -1,0 +1,1 @@
+"""Chain to row, on the session's 30-second grid."""

@@ -1,0 +1,270 @@
+"""The sampler's door: run, once, backfill, sources. Reads the environment and wires the parts."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from datetime import datetime, timedelta
+
+import orjson
+import structlog
+
+from sampler import backfill as past
+from sampler.daemon import Daemon
+from sampler.snapshot import measure  # noqa: F401 - the numbers are loaded before the first slot
+from sampler.sources import SOURCES, Source, open_source
+from sampler.tick import Nowhere, Outcome, Tick
+from storage import log
+from storage.errors import FlowError, UsageError
+from storage.live import Nobody
+from storage.parts import REAL, SYNTHETIC, connect
+from storage.row import SlotRecord
+from storage.session import from_new_york, new_york, session_on
+from storage.settings import Settings, add_options, options_of
+
+_PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
+_FED = ("symbols", "source", "oi_confidence")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 done, 1 failed, 2 wrong usage."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        settings = Settings.read(os.environ, options_of(parsed))
+        log.configure(settings.log, settings.log_level)
+        return asyncio.run(parsed.command(settings, parsed)) or 0
+    except UsageError as error:
+        print(f"flow-sampler: {error}", file=sys.stderr)
+        return 2
+    except FlowError as error:
+        print(f"flow-sampler: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flow-sampler", description="Sample 0DTE option chains into the flow series."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="sample on the session's grid until SIGTERM")
+    add_options(run, *_FED, "clock", "tick_budget", *_PARTS)
+    run.set_defaults(command=_run)
+
+    once = commands.add_parser("once", help="take one sample of each symbol now, or at a time")
+    once.add_argument("--at", metavar="T", help="ISO time, New York unless it has an offset")
+    once.add_argument("--dry-run", action="store_true", help="store nothing, need no database")
+    once.add_argument("--json", action="store_true", help="print the whole row, a line a symbol")
+    add_options(once, *_FED, "clock", "tick_budget", *_PARTS)
+    once.set_defaults(command=_once)
+
+    fill = commands.add_parser("backfill", help="fill past sessions from a source's history")
+    fill.add_argument("--from", dest="first", metavar="D", required=True, help="first day, ISO")
+    fill.add_argument("--to", dest="last", metavar="D", required=True, help="last day, ISO")
+    fill.add_argument(
+        "--missing", action="store_true", help="only slots without a row (a feed without history has none: exit 0)"
+    )
+    add_options(fill, *_FED, *_PARTS)
+    fill.set_defaults(command=_backfill)
+
+    sources = commands.add_parser("sources", help="list the sources there are")
+    add_options(sources, "symbols", "source", "log", "log_level")
+    sources.set_defaults(command=_sources)
+    return parser
+
+
+def _open(settings: Settings) -> Source:
+    if settings.source in ("", "auto"):
+        known = ", ".join(f"{name}:" for name in SOURCES)
+        why = "auto is for make run only" if settings.source else "no source is named"
+        raise UsageError(f"FLOW_SOURCE: {why}; name one of {known}")
+    source = open_source(settings.source)
+    if settings.clock.simulated and source.remote:
+        raise UsageError("FLOW_CLOCK: a simulated clock would ask a live vendor out of time")
+    return source
+
+
+def _dataset(settings: Settings, source: Source) -> str:
+    own = SYNTHETIC if source.synthetic else REAL
+    if settings.dataset not in ("", own):
+        raise UsageError(f"FLOW_DATASET: {source.name} rows belong to {own} alone")
+    return own
+
+
+async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
+    source = _open(settings)
+    dataset = _dataset(settings, source)
+    structlog.get_logger().info(
+        "sampler starts",
+        source=settings.source,
+        dataset=dataset,
+        simulated_market=source.synthetic,
+        delay_seconds=source.delay_seconds,
+    )
+    try:
+        async with connect(settings, dataset) as parts:
+            tick = Tick(
+                source,
+                parts.store,
+                parts.live,
+                oi_confidence=settings.oi_confidence,
+                budget=settings.tick_budget,
+            )
+            daemon = Daemon(
+                tick,
+                parts.store,
+                symbols=settings.symbols,
+                clock=settings.clock,
+                delay=timedelta(seconds=source.delay_seconds),
+            )
+            await daemon.run()
+    finally:
+        await source.close()
+    return 0
+
+
+async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
+    source = _open(settings)
+    dataset = _dataset(settings, source)
+    at = None if parsed.at is None else _moment(parsed.at)
+    try:
+        if parsed.dry_run:
+            dry = Tick(
+                source,
+                Nowhere(),
+                Nobody(),
+                oi_confidence=settings.oi_confidence,
+                budget=settings.tick_budget,
+            )
+            return await _sample(settings, source, dry, at, parsed)
+        async with connect(settings, dataset) as parts:
+            tick = Tick(
+                source,
+                parts.store,
+                parts.live,
+                oi_confidence=settings.oi_confidence,
+                budget=settings.tick_budget,
+            )
+            return await _sample(settings, source, tick, at, parsed)
+    finally:
+        await source.close()
+
+
+async def _sample(
+    settings: Settings, source: Source, tick: Tick, at: datetime | None, parsed: argparse.Namespace
+) -> int:
+    """One sample a symbol, printed; 1 if any made no row."""
+    refused = False
+    for symbol in settings.symbols:
+        # A recording is read at the time of its own quotes.
+        now = at or source.newest(symbol) or settings.clock.now()
+        outcome = await tick.sample(symbol, now=now, target=None)
+        _show(outcome, as_json=parsed.json)
+        refused |= outcome.record is None or bool(outcome.detail)
+    return int(refused)
+
+
+def _show(outcome: Outcome, *, as_json: bool) -> None:
+    if outcome.record is None or outcome.detail:
+        print(f"flow-sampler: {outcome.detail}", file=sys.stderr)
+    if as_json:
+        answer = (
+            {"symbol": outcome.symbol, "reason": outcome.reason, "message": outcome.detail}
+            if outcome.record is None
+            else outcome.record.row.as_json()
+        )
+        print(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+    elif outcome.record is not None:
+        print(_headline(outcome.record))
+
+
+def _headline(record: SlotRecord) -> str:
+    row = record.row
+    at = new_york(row.slot).strftime("%Y-%m-%d %H:%M:%S")
+    flip = row.gamma_flip_status if row.gamma_flip is None else f"{row.gamma_flip:.2f}"
+    return (
+        f"{row.symbol} {at} New York  spot {row.spot:.2f}  net GEX {row.net_gex / 1e9:+.3f} bn"
+        f" ({row.regime})  flip {flip}  walls {row.put_wall:g}/{row.call_wall:g}"
+        f"  magnet {row.magnet:g}  pin {row.pin_score}"
+        f"  hedge flow {row.hedge_flow_cumulative_all / 1e6:+.1f} mm  {' '.join(row.flags)}"
+    )
+
+
+async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
+    source = _open(settings)
+    dataset = _dataset(settings, source)
+    try:
+        first, last = past.span(parsed.first, parsed.last)
+    except ValueError as error:
+        raise UsageError(f"--from, --to: {error}") from error
+    try:
+        async with connect(settings, dataset) as parts:
+            tick = Tick(
+                source,
+                parts.store,
+                parts.live,
+                oi_confidence=settings.oi_confidence,
+                budget=settings.tick_budget,
+            )
+            done = await past.backfill(
+                source,
+                tick,
+                parts.store,
+                symbols=settings.symbols,
+                first=first,
+                last=last,
+                progress=_progress,
+            )
+    finally:
+        await source.close()
+    written = sum(f.written for f in done)
+    there = sum(f.there_already for f in done)
+    refused = sum(f.refused.total() for f in done)
+    if not done:
+        print(f"{source.name} has nothing for {', '.join(settings.symbols)} in this period")
+        return 0
+    verdict = "" if written else "; nothing changed"
+    print(f"{written} rows written, {there} there already, {refused} frames refused{verdict}")
+    return 0
+
+
+def _progress(filled: past.Filled) -> None:
+    refused = "".join(f", {n} {why}" for why, n in sorted(filled.refused.items()))
+    print(
+        f"{filled.symbol} {filled.day}: {filled.written} written,"
+        f" {filled.there_already} there already{refused}",
+        flush=True,
+    )
+    for detail in filled.details:
+        print(f"  refused: {detail}", flush=True)
+
+
+async def _sources(settings: Settings, parsed: argparse.Namespace) -> int:
+    for name, opened in SOURCES.items():
+        said = (sys.modules[opened.__self__.__module__].__doc__ or "").strip()  # type: ignore[attr-defined]
+        print(f"{name}:\n  " + said.replace("\n", "\n  ") + "\n")
+    if settings.source:
+        source = _open(settings)
+        print(f"FLOW_SOURCE={settings.source}: {source.name}, delay {source.delay_seconds} s")
+        await source.close()
+    return 0
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"--at: {error}") from error
+    if moment.tzinfo is None:
+        moment = from_new_york(moment)
+    if session_on(new_york(moment).date()) is None:
+        raise UsageError(f"--at: {new_york(moment).date()} has no session")
+    return moment
+
+
+if __name__ == "__main__":
+    sys.exit(main())

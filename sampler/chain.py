@@ -1,0 +1,271 @@
+"""From a source's frame to today's chain: what is expiring, by strike, with what was dropped.
+
+A ``Frame`` is what a source delivers: every contract, as columns. A ``Chain`` is the part that
+expires today, validated, one column a strike with calls in row 0 and puts in row 1, so that
+parity, shared volatility and net exposure are plain array arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampler.errors import Refused
+from storage.row import Drop, Reason
+from storage.session import Session, expiry_of, market_day, new_york, quiet_day
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+#: Roots whose contracts settle on the morning's opening prices: never 0DTE during the session.
+AM_ROOTS = frozenset({"SPX", "NDX", "RUT", "VIX", "VIXW", "DJX"})
+YEAR_SECONDS = 31_536_000.0
+CALL, PUT = 0, 1
+#: The per-contract columns of a frame and of a chain.
+QUOTES = ("bid", "ask", "last", "last_at", "open_interest", "volume", "source_iv")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Frame:
+    """One answer of a source: contracts as columns of one length, missing numbers as NaN."""
+
+    symbol: str
+    #: The source's name, as rows will carry it.
+    source: str
+    #: How far the source declares its quotes to lie behind. [s]
+    delay_seconds: int
+    quoted_at: datetime
+    fetched_at: datetime
+    #: Underlying price; NaN where the source has none. [$]
+    spot: float
+    #: Day of expiry, New York.
+    expiry: NDArray[np.datetime64]
+    #: Option root (SPXW); empty strings where the source drops it.
+    root: NDArray[np.str_]
+    strike: Floats
+    #: +1 call, -1 put, 0 unreadable.
+    right: NDArray[np.int8]
+    bid: Floats
+    ask: Floats
+    last: Floats
+    #: Unix time of the last trade. [s]
+    last_at: Floats
+    open_interest: Floats
+    #: Contracts traded today.
+    volume: Floats
+    #: The source's own implied volatility, kept beside ours for comparison only.
+    source_iv: Floats
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        symbol: str,
+        source: str,
+        delay_seconds: int,
+        quoted_at: datetime,
+        fetched_at: datetime,
+        spot: float,
+        columns: Mapping[str, Any],
+    ) -> Frame:
+        """A frame from whatever columns a source has; those it lacks are NaN, its roots empty.
+
+        ``columns`` must have ``expiry`` (days), ``strike`` and ``right``.
+        """
+        n = len(columns["strike"])
+        numbers = {
+            name: np.asarray(columns[name], np.float64) if name in columns else np.full(n, np.nan)
+            for name in ("strike", *QUOTES)
+        }
+        return cls(
+            symbol=symbol,
+            source=source,
+            delay_seconds=delay_seconds,
+            quoted_at=quoted_at.astimezone(UTC),
+            fetched_at=fetched_at.astimezone(UTC),
+            spot=spot,
+            expiry=np.asarray(columns["expiry"], "datetime64[D]"),
+            root=np.asarray(columns["root"], np.str_) if "root" in columns else np.full(n, ""),
+            right=np.asarray(columns["right"], np.int8),
+            **numbers,
+        )
+
+    @property
+    def expirations(self) -> list[date]:
+        """The days on which anything of this frame expires, in order."""
+        return [day for day in np.unique(self.expiry).tolist() if day is not None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chain:
+    """Today's expiring contracts of one symbol. Arrays of contracts are (2, strikes)."""
+
+    symbol: str
+    source: str
+    delay_seconds: int
+    quoted_at: datetime
+    fetched_at: datetime
+    slot: datetime
+    session: Session
+    #: From the quotes to the last trade, ACT/365. [years]
+    years: float
+    #: Underlying price of the source, NaN where it has none. [$]
+    spot: float
+    #: Ascending, each once. [$]
+    strike: Floats
+    #: Whether the contract is in the frame; its open interest is 0 if not, the rest NaN.
+    listed: Bools
+    bid: Floats
+    ask: Floats
+    last: Floats
+    last_at: Floats
+    open_interest: Floats
+    volume: Floats
+    source_iv: Floats
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def expiration(self) -> date:
+        """The day, New York."""
+        return self.session.day
+
+    @property
+    def usable(self) -> Bools:
+        """Quotes that have a mid: an ask, not crossed, the bid possibly 0."""
+        return (self.ask > 0) & (self.bid >= 0) & (self.ask >= self.bid)
+
+    @property
+    def two_sided(self) -> Bools:
+        """Quotes with both a bid and an ask, not crossed."""
+        return (self.bid > 0) & (self.ask >= self.bid)
+
+    @property
+    def mid(self) -> Floats:
+        """Middle of the usable quotes, NaN elsewhere. [$]"""
+        return np.where(self.usable, (self.bid + self.ask) / 2, np.nan)
+
+
+def place(frame: Frame, session: Session | None) -> datetime:
+    """The slot that a frame belongs to.
+
+    Raises
+    ------
+    Refused
+        ``market_closed``, ``before_open`` or ``after_close``.
+    """
+    at = new_york(frame.quoted_at).strftime("%Y-%m-%d %H:%M:%S")
+    if session is None:
+        why = quiet_day(market_day(frame.quoted_at))
+        raise Refused(Reason.MARKET_CLOSED, f"{frame.symbol}: quoted {at} New York, a {why}")
+    slot = session.slot_of(frame.quoted_at)
+    if slot is None:
+        early = frame.quoted_at < session.open
+        edge = new_york(session.open if early else session.close).strftime("%H:%M")
+        raise Refused(
+            Reason.BEFORE_OPEN if early else Reason.AFTER_CLOSE,
+            f"{frame.symbol}: quoted {at} New York, {'before the open' if early else 'at or after the close'} of {edge}",
+        )
+    return slot
+
+
+def select(frame: Frame, session: Session | None) -> Chain:
+    """Today's expiring contracts of a frame, validated.
+
+    A contract is dropped, and counted by reason, when it is AM-settled or adjusted, or when its
+    strike, right or open interest is unusable. Its quotes need not be usable.
+
+    Raises
+    ------
+    Refused
+        Outside a session, or ``no_zero_dte`` when nothing expires today.
+    """
+    slot = place(frame, session)
+    assert session is not None
+    today = frame.expiry == np.datetime64(session.day)
+    keep, dropped = _valid(frame, today)
+    if not keep.any():
+        later = [day for day in frame.expirations if day > session.day]
+        then = f"; next expiry {later[0]}" if later else ""
+        lost = "".join(f", {n} {why}" for why, n in dropped.items())
+        raise Refused(
+            Reason.NO_ZERO_DTE, f"{frame.symbol}: nothing expires on {session.day}{lost}{then}"
+        )
+    strike, at = np.unique(frame.strike[keep], return_inverse=True)
+    side = np.where(frame.right[keep] > 0, CALL, PUT)
+    listed = np.zeros((2, len(strike)), np.bool_)
+    listed[side, at] = True
+    columns = {}
+    for name in QUOTES:
+        column = np.full((2, len(strike)), np.nan)
+        column[side, at] = getattr(frame, name)[keep]
+        columns[name] = column
+    columns["open_interest"] = np.where(listed, columns["open_interest"], 0.0)
+    # An unreadable volume is unknown, not 0: a zero would look like a reset, and its end like a
+    # day's volume traded at once.
+    columns["volume"] = np.where(columns["volume"] >= 0, columns["volume"], np.nan)
+    expires = expiry_of(frame.symbol, session)
+    return Chain(
+        symbol=frame.symbol,
+        source=frame.source,
+        delay_seconds=frame.delay_seconds,
+        quoted_at=frame.quoted_at,
+        fetched_at=frame.fetched_at,
+        slot=slot,
+        session=session,
+        years=(expires - frame.quoted_at).total_seconds() / YEAR_SECONDS,
+        spot=frame.spot,
+        strike=strike,
+        listed=listed,
+        dropped=dropped,
+        **columns,
+    )
+
+
+def _valid(frame: Frame, today: Bools) -> tuple[Bools, dict[str, int]]:
+    """Which of today's contracts are kept, and how many were not, by reason."""
+    keep = today.copy()
+    dropped: dict[str, int] = {}
+
+    def drop(why: Drop, bad: Bools) -> None:
+        lost = keep & bad
+        if lost.any():
+            dropped[str(why)] = int(lost.sum())
+            keep[lost] = False
+
+    roots = np.unique(frame.root[today])
+    drop(Drop.ADJUSTED, np.isin(frame.root, [r for r in roots if r[-1:].isdigit()]))
+    drop(Drop.AM_SETTLED, np.isin(frame.root, [r for r in roots if r in AM_ROOTS]))
+    drop(Drop.BAD_STRIKE, ~(np.isfinite(frame.strike) & (frame.strike > 0)))
+    drop(Drop.BAD_RIGHT, frame.right == 0)
+    if frame.symbol in AM_ROOTS and not any(roots):
+        # No root to tell the twins apart: where keys repeat, what has neither quote nor volume
+        # settled this morning.
+        lifeless = ~((frame.bid > 0) | (frame.ask > 0) | (frame.volume > 0))
+        if _repeats(frame, keep)[lifeless & keep].any():
+            drop(Drop.AM_SETTLED, lifeless)
+    drop(
+        Drop.BAD_OPEN_INTEREST,
+        ~(np.isfinite(frame.open_interest) & (frame.open_interest >= 0)),
+    )
+    drop(Drop.DUPLICATE, _repeats(frame, keep, first=False))
+    return keep, dropped
+
+
+def _repeats(frame: Frame, keep: Bools, *, first: bool = True) -> Bools:
+    """Contracts whose strike and right stand more than once; without or with the first of each."""
+    repeated = np.zeros(len(keep), np.bool_)
+    # Strikes are positive, so the sign tells calls from puts in one key.
+    keys = frame.strike[keep] * frame.right[keep]
+    _, lead, at, count = np.unique(
+        keys, return_index=True, return_inverse=True, return_counts=True
+    )
+    again = count[at] > 1
+    if not first:
+        again[lead] = False
+    repeated[keep] = again
+    return repeated

@@ -1,0 +1,18 @@
+"""What can go wrong between a source and a row.
+
+FlowError
+└── Refused          a frame that makes no row; carries the gap's reason
+"""
+
+from __future__ import annotations
+
+from storage.errors import FlowError
+from storage.row import Reason
+
+
+class Refused(FlowError):
+    """No row comes of this; ``reason`` is what the gap will say."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

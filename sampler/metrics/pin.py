@@ -1,0 +1,107 @@
+"""How strongly price is held at a strike: a score, and a probability that the market implies."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+Floats = NDArray[np.float64]
+
+WEIGHTS = (0.30, 0.25, 0.25, 0.20)
+#: Excess open interest in the top three strikes, and part of gamma, that count as full.
+FULL_OI, FULL_GAMMA = 0.277, 0.45
+NEAR = 0.01
+
+
+class PinScore(NamedTuple):
+    """The score and its parts, each 0 to 100."""
+
+    score: int
+    oi: float
+    proximity: float
+    time: float
+    gamma: float
+
+
+def pin_score(
+    strike: Floats,
+    open_interest: Floats,
+    net_gex: Floats,
+    *,
+    spot: float,
+    magnet: float | None,
+    magnet_gex: float | None,
+    remaining: float,
+    elapsed: float,
+) -> PinScore:
+    """0.30·oi + 0.25·proximity + 0.25·time + 0.20·gamma, rounded half up.
+
+    ``open_interest`` and ``net_gex`` are by strike, ``remaining`` one standard deviation [$],
+    ``elapsed`` the part of the session that has passed [0-1]. Without a magnet, proximity and
+    gamma are 0.
+    """
+    parts = (
+        _concentration(strike, open_interest, spot),
+        _proximity(spot, magnet, remaining),
+        100.0 * elapsed,
+        _pull(net_gex, magnet_gex),
+    )
+    total = sum(w * p for w, p in zip(WEIGHTS, parts, strict=True))
+    return PinScore(math.floor(total + 0.5), *parts)
+
+
+def _concentration(strike: Floats, open_interest: Floats, spot: float) -> float:
+    near = open_interest[np.abs(strike - spot) <= NEAR * spot]
+    total, n = near.sum(), len(near)
+    if n <= 3 or not total > 0:
+        return 0.0
+    share = np.sort(near)[-3:].sum() / total
+    even = 3 / n
+    return float(100 * np.clip((share - even) / (1 - even) / FULL_OI, 0, 1))
+
+
+def _proximity(spot: float, magnet: float | None, remaining: float) -> float:
+    if magnet is None or not remaining > 0:
+        return 0.0
+    return 100 * math.exp(-0.5 * ((spot - magnet) / remaining) ** 2)
+
+
+def _pull(net_gex: Floats, magnet_gex: float | None) -> float:
+    gross = np.abs(net_gex).sum()
+    if magnet_gex is None or not gross > 0:
+        return 0.0
+    return float(100 * np.clip(max(magnet_gex, 0.0) / (FULL_GAMMA * gross), 0, 1))
+
+
+def pin_probability(
+    magnet: int, *, strike: Floats, own: Floats, atm: float, forward: float, years: float
+) -> float:
+    """Implied probability, in %, of settling between the magnet's neighbouring strikes.
+
+    P(S > K) = N(d₂) − F·n(d₁)·√T·σ′(K), with the smile's slope by three points; lognormal with
+    ``atm`` where a strike that it needs has no volatility of its own (``own`` NaN), or where the
+    result is no probability. ``magnet`` is an index into ``strike``.
+    """
+    below, above = magnet - 1, magnet + 1
+    slope = np.gradient(own, strike) if len(strike) > 1 else np.zeros_like(own)
+
+    def over(at: int, *, flat: bool) -> float:
+        if not 0 <= at < len(strike):
+            return 1.0 if at < 0 else 0.0
+        sigma = atm if flat else own[at]
+        total = sigma * math.sqrt(years)
+        d1 = math.log(forward / strike[at]) / total + total / 2
+        digital = float(ndtr(d1 - total))
+        if flat:
+            return digital
+        density = math.exp(-d1 * d1 / 2) / math.sqrt(2 * math.pi)
+        return float(digital - forward * density * math.sqrt(years) * slope[at])
+
+    smiled = over(below, flat=False) - over(above, flat=False)
+    if 0 <= smiled <= 1:
+        return 100 * smiled
+    return 100 * (over(below, flat=True) - over(above, flat=True))

@@ -1,0 +1,77 @@
+"""Forward and volatility smile of one expiry, from its quotes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampler.metrics import black
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+#: How many strikes' parity estimates the forward is the median of, and the least that will do.
+NEAREST, LEAST = 12, 3
+
+
+class Forward(NamedTuple):
+    """The parity forward, how far its estimates scatter, and how many there were."""
+
+    level: float
+    spread: float
+    estimates: int
+
+
+class Smile(NamedTuple):
+    """Volatility by strike."""
+
+    #: Where the out-of-the-money quote gives one; NaN elsewhere. [decimal]
+    own: Floats
+    #: The same with gaps filled: linear in strike between known ones, flat outside. [decimal]
+    filled: Floats
+
+
+def forward(strike: Floats, mid: Floats, bid: Floats, spot: float) -> Forward:
+    """Median of K + C − P over the strikes with the smallest |C − P|.
+
+    Parameters
+    ----------
+    strike : (n,) ascending. [$]
+    mid, bid : (2, n), calls first; mid NaN where a quote is unusable. [$]
+    spot : what is returned when fewer than three strikes qualify (then NaN may come back). [$]
+
+    Notes
+    -----
+    At least one of a strike's two quotes must have a bid. The scatter is half the interquartile
+    range of the estimates, robust as the median is.
+    """
+    gap = mid[0] - mid[1]
+    known = np.flatnonzero(np.isfinite(gap) & ((bid[0] > 0) | (bid[1] > 0)))
+    if len(known) < LEAST:
+        return Forward(spot, 0.0, len(known))
+    nearest = known[np.argsort(np.abs(gap[known]), kind="stable")[:NEAREST]]
+    estimates = strike[nearest] + gap[nearest]
+    low, high = np.percentile(estimates, [25, 75])
+    return Forward(float(np.median(estimates)), float(high - low) / 2, len(nearest))
+
+
+def smile(
+    strike: Floats, mid: Floats, two_sided: Bools, *, forward: float, years: float
+) -> Smile | None:
+    """Volatility by strike from the out-of-the-money side: put below the forward, call from it on.
+
+    ``mid`` and ``two_sided`` are (2, n). None when no strike has a volatility.
+    """
+    call = strike >= forward
+    price = np.where(call, mid[0], mid[1])
+    quoted = np.where(call, two_sided[0], two_sided[1])
+    own = np.full(len(strike), np.nan)
+    own[quoted] = black.implied_volatility(
+        price[quoted], forward, strike[quoted], years, call[quoted]
+    )
+    known = np.isfinite(own)
+    if not known.any():
+        return None
+    return Smile(own, np.interp(strike, strike[known], own[known]))

@@ -1,0 +1,387 @@
+"""A made-up trading day: a path of spot, quotes around a smile, trades whose side is known.
+
+Pure: a day is a function of symbol, session and seed, in any process. Nothing of ``sampler.metrics``
+is used, so that what we compute from a chain can be compared with what the chain was made from.
+
+Spot moves each second with variance v = base(t)·M, base U-shaped over the day and M a martingale that
+rises as spot falls. So the variance left to expiry, as expected at t, is M(t)·∫base: that is what
+at-the-money options are priced with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from sampler.chain import YEAR_SECONDS, Floats
+from storage.session import GRID, Session, expiry_of, next_session
+
+Ints = NDArray[np.int64]
+
+#: Variance at standardised strike x = ln(K/F)/sd, relative to x = 0: 1 + TILT·x + BEND·(√(x²+ROUND²)
+#: − ROUND). Slopes of 0.62 (puts) and 0.22 (calls) are near SPX at 10:14 on 2026-08-19.
+TILT, BEND, ROUND = -0.20, 0.42, 1.2
+#: Forward's growth over spot. [1/year]
+CARRY = 0.03
+#: Jumps a day, and their part of the day's variance.
+JUMPS, JUMP_SHARE = 1.5, 0.08
+#: Volatility of the log of variance over a day, and its correlation with spot.
+VOL_OF_VARIANCE, LEVERAGE = 0.3, -0.7
+#: Variance from one close to the next open, as a part of a session's.
+OVERNIGHT = 0.35
+#: Mean contracts a print, and how many prints try for the mid.
+SIZE, AT_MID = 4.0, 0.12
+#: How many slots customers' leaning persists, and its standard deviation.
+LEAN_SLOTS, LEAN = 60, 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What does not change from day to day about a symbol's options."""
+
+    root: str
+    #: Around which spot wanders. [$]
+    level: float
+    #: Between strikes within ±3 % of the open, and beyond. [$]
+    step: float
+    far_step: float
+    #: Of quotes under and above $3. [cents]
+    ticks: tuple[int, int]
+    #: Bid to ask, as a part of the price; never less than a tick.
+    spread: float
+    #: Correlation with the market.
+    market: float
+    #: Volatility as a multiple of the market's.
+    volatility: float
+    #: Contracts that trade on a full day.
+    volume: float
+
+
+KNOWN = {
+    "SPX": Traits("SPXW", 7700.0, 5.0, 25.0, (5, 10), 0.008, 0.999, 1.0, 2.5e6),
+    "XSP": Traits("XSP", 770.0, 1.0, 5.0, (1, 1), 0.010, 0.999, 1.0, 1e5),
+    "SPY": Traits("SPY", 770.0, 1.0, 1.0, (1, 1), 0.008, 0.999, 1.0, 4e6),
+    "QQQ": Traits("QQQ", 715.0, 1.0, 1.0, (1, 1), 0.008, 0.93, 1.3, 2.5e6),
+    "NDX": Traits("NDXP", 29300.0, 25.0, 100.0, (5, 10), 0.012, 0.93, 1.3, 6e4),
+    "IWM": Traits("IWM", 250.0, 1.0, 1.0, (1, 1), 0.010, 0.85, 1.3, 4e5),
+    "RUT": Traits("RUTW", 2500.0, 5.0, 25.0, (5, 10), 0.012, 0.85, 1.3, 4e4),
+}
+
+
+def traits(symbol: str) -> Traits:
+    """A symbol's traits; those of symbols that are not ``KNOWN`` come of their name alone."""
+    if symbol in KNOWN:
+        return KNOWN[symbol]
+    rng = stream(symbol)
+    level = 20 * 45 ** rng.random()
+    step = next(step for top, step in ((50, 0.5), (200, 1), (400, 2.5), (900, 5)) if level <= top)
+    market, volatility, volume = rng.random(3)
+    return Traits(
+        symbol, level, step, step, (1, 5), 0.03,
+        0.3 + 0.4 * market, 1.2 + 0.8 * volatility, 1e4 * 30**volume,
+    )  # fmt: skip
+
+
+def stream(*key: object) -> np.random.Generator:
+    """Random numbers that depend on the key alone, whatever the process."""
+    digest = sha256("|".join(map(str, key)).encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Contracts:
+    """What is listed: today's expiry in full, a few strikes of the next session's."""
+
+    expiry: NDArray[np.datetime64]
+    strike: Floats
+    right: NDArray[np.int8]
+    open_interest: Floats
+    #: Variance and time from today's last trade to the contract's. [-, years]
+    more_variance: Floats
+    more_years: Floats
+    #: How readily a contract trades, moneyness apart.
+    lure: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trades:
+    """All that traded. Tables are (slots, contracts), at and up to each slot."""
+
+    #: Contracts traded since the open.
+    volume: NDArray[np.int32]
+    #: Of these, customers' buys less their sells.
+    signed: NDArray[np.int32]
+    #: Which of ``price`` and ``second`` is the last trade; -1 before the first.
+    newest: NDArray[np.int32]
+    #: Each interval's and contract's last trade. [cents, s after the open]
+    price: NDArray[np.int32]
+    second: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tape:
+    """A day's prices: spot each second, and quotes as a function of it."""
+
+    traits: Traits
+    #: From the open to the last trade of what expires today. [s]
+    life: int
+    #: By second since the open. [$]
+    spot: Floats
+    #: Of ln spot until today's last trade, as expected at that second.
+    variance: Floats
+    contracts: Contracts
+
+    def quotes(self, second: Any, which: Any = slice(None)) -> tuple[Ints, Ints, Floats]:
+        """Bid, ask and implied volatility at seconds after the open. [cents, cents, decimal]"""
+        listed = self.contracts
+        strike, right = listed.strike[which], listed.right[which]
+        years = (self.life - second) / YEAR_SECONDS + listed.more_years[which]
+        forward = self.spot[second] * (1 + CARRY * years)
+        atm = np.sqrt(self.variance[second] + listed.more_variance[which])
+        x = np.log(strike / forward) / atm
+        sd = atm * np.sqrt(1 + TILT * x + BEND * (np.sqrt(x * x + ROUND**2) - ROUND))
+        cents = 100 * black(forward, strike, right, sd)
+        width = cents * self.traits.spread * (1 + np.minimum(np.abs(x), 20) / 10)
+        fine, coarse = self.traits.ticks
+        tick = np.where(cents + width / 2 < 300, fine, coarse)
+        below = np.floor(cents / tick)
+        # Ticks beyond the two around the price, so that it lies between bid and ask: parity holds.
+        beyond = np.rint(np.maximum(width / tick - 1, 0) / 2)
+        bid = np.maximum(below - beyond, 0) * tick
+        ask = (below + beyond + 1) * tick
+        return bid.astype(np.int64), ask.astype(np.int64), sd / np.sqrt(years)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Day:
+    """One symbol's session, whole; read by slot, 0 at the open."""
+
+    session: Session
+    tape: Tape
+    trades: Trades
+
+    def columns(self, slot: int) -> dict[str, Any]:
+        """The columns of a ``Frame`` as quoted at a slot."""
+        bid, ask, iv = self.tape.quotes(slot * GRID)
+        newest = self.trades.newest[slot]
+        traded = newest >= 0
+        start = self.session.open.timestamp()
+        listed = self.tape.contracts
+        last, last_at = np.full(len(newest), np.nan), np.full(len(newest), np.nan)
+        last[traded] = self.trades.price[newest[traded]] / 100
+        last_at[traded] = start + self.trades.second[newest[traded]]
+        return {
+            "expiry": listed.expiry,
+            "root": np.full(len(newest), self.tape.traits.root),
+            "strike": listed.strike,
+            "right": listed.right,
+            "bid": bid / 100,
+            "ask": ask / 100,
+            "last": last,
+            "last_at": last_at,
+            "open_interest": listed.open_interest,
+            "volume": self.trades.volume[slot],
+            "source_iv": iv,
+        }
+
+    def spot(self, slot: int) -> float:
+        """The underlying at a slot. [$]"""
+        return float(self.tape.spot[slot * GRID])
+
+    def remaining_sd(self, slot: int) -> float:
+        """Expected standard deviation of ln spot from a slot to today's last trade."""
+        return float(np.sqrt(self.tape.variance[slot * GRID]))
+
+    def signed_volume(self, slot: int) -> Ints:
+        """Customers' buys less sells since the open, by contract as in ``columns``: the truth."""
+        return self.trades.signed[slot].astype(np.int64)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the day holds, about."""
+        parts = (self.trades, self.tape, self.tape.contracts)
+        held = [getattr(part, name) for part in parts for name in part.__dataclass_fields__]
+        return sum(array.nbytes for array in held if isinstance(array, np.ndarray))
+
+
+def build(symbol: str, session: Session, seed: int) -> Day:
+    """The day of a symbol: tens of milliseconds, a few megabytes."""
+    about = traits(symbol)
+    rng = stream(seed, symbol, session.day)
+    level, volatility = _climate(about, session, seed, rng)
+    life = round((expiry_of(symbol, session) - session.open).total_seconds())
+    length = round((session.close - session.open).total_seconds())
+    pace = _pace(life, length)
+    total = volatility**2 * life / YEAR_SECONDS
+    spot, variance = _walk(level, total, pace, about, stream(seed, "", session.day), rng, length)
+    after = next_session(session.day)
+    later = (expiry_of(symbol, after) - expiry_of(symbol, session)).total_seconds()
+    contracts = _list(about, spot[0], total, session, after, later / YEAR_SECONDS, rng)
+    tape = Tape(traits=about, life=life, spot=spot, variance=variance, contracts=contracts)
+    return Day(session=session, tape=tape, trades=_trade(tape, total, pace, length, rng))
+
+
+def black(forward: Floats, strike: Floats, right: Any, sd: Floats) -> Floats:
+    """Undiscounted Black (1976) price for a total standard deviation. [$]"""
+    d = np.log(forward / strike) / sd + sd / 2
+    price: Floats = right * (forward * ndtr(right * d) - strike * ndtr(right * (d - sd)))
+    return np.maximum(price, 0.0)
+
+
+def _climate(
+    about: Traits, session: Session, seed: int, own: np.random.Generator
+) -> tuple[float, float]:
+    """Spot at the open and the open's ATM volatility: waves of the day's number, and some noise."""
+    slow, quick, stormy = stream(seed).uniform(0, 2 * np.pi, 3)
+    day = session.day.toordinal()
+    common = stream(seed, "climate", session.day).standard_normal(2)
+    noise = _blend(about.market, common, own.standard_normal(2))
+    drift = 0.025 * np.sin(day / 37 + slow) + 0.010 * np.sin(day / 5.3 + quick) + 0.002 * noise[0]
+    storm = 0.3 * np.sin(day / 11 + stormy) + 0.15 * noise[1]
+    volatility = np.clip(0.15 * about.volatility * np.exp(storm), 0.10, 0.30)
+    return about.level * float(np.exp(drift)), float(volatility)
+
+
+def _pace(life: int, length: int) -> Floats:
+    """Each second's part of the activity until the last trade: a U, quiet after the close."""
+    passed = np.arange(life) / length
+    shape = 0.6 + 2.2 * np.exp(-passed / 0.06) + 0.9 * np.exp((passed - 1) / 0.05)
+    shape[length:] = 0.4
+    return shape / shape.sum()
+
+
+def _walk(
+    level: float,
+    total: float,
+    pace: Floats,
+    about: Traits,
+    common: np.random.Generator,
+    own: np.random.Generator,
+    length: int,
+) -> tuple[Floats, Floats]:
+    """Spot by second, to the cent, and the variance left."""
+    shocks = _blend(about.market, _shocks(common, length), _shocks(own, length))
+    other = _blend(about.market, common.standard_normal(length), own.standard_normal(length))
+    steps = VOL_OF_VARIANCE / np.sqrt(length) * _blend(LEVERAGE, shocks, other)
+    swell = np.exp(np.r_[0.0, np.cumsum(steps - VOL_OF_VARIANCE**2 / length / 2)])
+    variance = total * pace[:length] * swell[:-1]
+    returns = np.r_[0.0, np.cumsum(np.sqrt(variance) * shocks - variance / 2)]
+    left = np.r_[np.cumsum(pace[::-1])[::-1], 0.0]
+    return np.round(level * np.exp(returns), 2), total * left[: length + 1] * swell
+
+
+def _shocks(rng: np.random.Generator, length: int) -> Floats:
+    """Independent, of mean 0 and variance 1; a few a day are jumps."""
+    shocks = np.sqrt(1 - JUMP_SHARE) * rng.standard_normal(length)
+    size = np.sqrt(JUMP_SHARE * length / JUMPS)
+    at = np.flatnonzero(rng.random(length) < JUMPS / length)
+    shocks[at] += size * rng.standard_normal(len(at))
+    return shocks
+
+
+def _blend(share: float, first: Floats, second: Floats) -> Floats:
+    """Unit variance from two of unit variance, correlated with the first by ``share``."""
+    return share * first + np.sqrt(1 - share**2) * second
+
+
+def _list(
+    about: Traits,
+    spot: float,
+    total: float,
+    session: Session,
+    after: Session,
+    later_years: float,
+    rng: np.random.Generator,
+) -> Contracts:
+    """Contracts and their open interest."""
+    step, far = about.step, about.far_step
+    wide = far * np.arange(np.floor(0.9 * spot / far), np.ceil(1.1 * spot / far) + 1)
+    near = step * np.arange(np.ceil(0.97 * spot / step), np.floor(1.03 * spot / step) + 1)
+    today = np.union1d(wide, near)
+    ahead = step * (np.rint(spot / step) + np.arange(-5, 6))
+    strike = np.r_[today, today, ahead, ahead]
+    right = np.repeat(np.array([1, -1, 1, -1], np.int8), [len(today)] * 2 + [len(ahead)] * 2)
+    later = np.arange(len(strike)) >= 2 * len(today)
+    lumps = 1 + sum((strike % (k * step) == 0) * extra for k, extra in ((5, 1), (10, 2), (20, 3)))
+    out = right * np.log(strike / spot) / np.sqrt(total)
+    crowd = (0.02 + np.exp(-(((out - 2) / 5) ** 2) / 2)) * np.where(right > 0, 1.0, 1.8) * lumps
+    held = crowd * rng.lognormal(0.0, 0.7, len(strike))
+    return Contracts(
+        expiry=np.where(later, np.datetime64(after.day), np.datetime64(session.day)),
+        strike=strike,
+        right=right,
+        open_interest=np.floor(0.14 * about.volume * held / held.sum()),
+        more_variance=np.where(later, (1 + OVERNIGHT) * total, 0.0),
+        more_years=np.where(later, later_years, 0.0),
+        lure=np.where(later, 0.05, 1.0) * np.sqrt(lumps),
+    )
+
+
+def _trade(
+    tape: Tape, total: float, pace: Floats, length: int, rng: np.random.Generator
+) -> Trades:
+    """What trades between the slots, at quotes of the second it trades."""
+    listed = tape.contracts
+    slots, width = length // GRID, len(listed.strike)
+    at, which, prints = _prints(tape, total, pace, slots, rng)
+    # The last of n moments is distributed as the n-th root of one.
+    moment = (1 - rng.random(len(at))) ** (1 / prints)
+    second = GRID * at + np.ceil(GRID * moment).astype(np.int64)
+    bid, ask, _ = tape.quotes(second, which)
+    lean = _lean(slots, rng)[(listed.right[which] < 0).astype(np.int64), at]
+    # Prints of one contract within half a minute are often parts of one order: they lean alike.
+    buying = np.clip(0.5 + lean / 2 + 0.2 * rng.standard_normal(len(at)), 0.03, 0.97)
+    buying[bid == 0] = 1.0
+    bought = rng.binomial(prints, buying) / prints
+    traded = prints + (prints * (SIZE - 1) * rng.exponential(size=len(at))).astype(np.int64)
+    on_side = np.where(rng.random(len(at)) < bought, ask, bid)
+    at_mid = (rng.random(len(at)) < AT_MID) & ((bid + ask) % 2 == 0) & (bid > 0)
+    price = np.where(at_mid, (bid + ask) // 2, on_side)
+
+    def table(values: Ints | int, before: int) -> NDArray[np.int32]:
+        cells = np.full((slots, width), before, np.int32)
+        cells[at + 1, which] = values
+        return cells
+
+    return Trades(
+        volume=np.cumsum(table(traded, 0), axis=0, dtype=np.int32),
+        signed=np.cumsum(
+            table(2 * np.rint(traded * bought).astype(np.int64) - traded, 0), axis=0, dtype=np.int32
+        ),
+        newest=np.maximum.accumulate(table(np.arange(len(at)), -1), axis=0),
+        price=price.astype(np.int32),
+        second=second.astype(np.int32),
+    )
+
+
+def _prints(
+    tape: Tape, total: float, pace: Floats, slots: int, rng: np.random.Generator
+) -> tuple[Ints, Ints, Ints]:
+    """Intervals, contracts and numbers of prints, where there are any, in order of time."""
+    listed = tape.contracts
+    each = slice(GRID, slots * GRID, GRID)
+    # Trading closes in on spot as the day's range does, though not all the way.
+    reach = np.sqrt(np.maximum(tape.variance[each, None], 0.15 * total))
+    out = listed.right * np.log(listed.strike / tape.spot[each, None]) / reach
+    spread = 1 + (out / 1.6) ** 2
+    weight = listed.lure / (spread * np.sqrt(spread))
+    weight /= np.where(out < 0, 1 + (out / 0.6) ** 2, 1.0)
+    # A short day is a slow one: as many contracts an hour.
+    busy = pace[: (slots - 1) * GRID].reshape(-1, GRID).sum(axis=1) * (slots / 780)
+    rate = tape.traits.volume / SIZE * busy[:, None] * weight / weight.sum(axis=1, keepdims=True)
+    prints = rng.poisson(rate)
+    at, which = prints.nonzero()
+    return at, which, prints[at, which]
+
+
+def _lean(slots: int, rng: np.random.Generator) -> Floats:
+    """How far customers lean to buying, by (calls and puts, slot), moving slowly. [-1, 1]"""
+    sums = np.cumsum(rng.standard_normal((2, slots + LEAN_SLOTS)), axis=1)
+    slow = LEAN * (sums[:, LEAN_SLOTS:] - sums[:, :-LEAN_SLOTS]) / np.sqrt(LEAN_SLOTS)
+    up, volatility = slow
+    return np.stack([volatility + up, volatility - up])

@@ -1,0 +1,190 @@
+"""Chains on disk: a file or a folder of them.
+
+Two formats are read: the compact JSON ``{sym, spot, asof, fetched, o: [{e, t, k, iv, oi, v, b, a,
+l}]}`` (``asof`` is New York wall time of the quotes, ``e`` an expiry in unix seconds), and the
+``.chain`` files that ``flow-store export`` writes. A file named ``SPX_2026-08-19T101421.json`` is
+found by its name; others are opened to see what they hold.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import orjson
+
+from sampler.chain import QUOTES, Frame
+from sampler.errors import Refused
+from sampler.sources import url
+from storage import columns
+from storage.errors import UsageError
+from storage.row import Reason
+from storage.session import Session, from_new_york, market_day, new_york
+
+_NAME = re.compile(r"(?P<symbol>[^_]+)_(?P<at>\d{4}-\d\d-\d\dT\d{6})")
+_SUFFIXES = (".json", ".chain")
+#: The compact format's names of our columns.
+_COMPACT = {"b": "bid", "a": "ask", "l": "last", "oi": "open_interest", "v": "volume", "iv": "source_iv"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    symbol: str
+    quoted_at: datetime
+    path: Path
+
+
+class Recorded:
+    """A recording. Its age is measured against the tick's clock: delay 0 unless told otherwise."""
+
+    name = "recorded"
+    synthetic = False
+    remote = False
+
+    def __init__(self, path: Path, delay_seconds: int = 0) -> None:
+        self.path = path
+        self.delay_seconds = delay_seconds
+        self._index: list[_Entry] | None = None
+
+    @classmethod
+    def open(cls, rest: str) -> Self:
+        """``recorded:PATH[?delay=SECONDS]``; UsageError if there is nothing at PATH."""
+        path, options = url.split(rest, delay="0")
+        found = Path(path).expanduser()
+        if not path or not found.exists():
+            raise UsageError(f"recorded: no such file or folder: {path or '(empty)'}")
+        return cls(found, url.whole(options, "delay", 0, 86_400))
+
+    def newest(self, symbol: str) -> datetime | None:
+        """When the newest chain of a symbol was quoted; None if there is none."""
+        times = [entry.quoted_at for entry in self._entries(symbol)]
+        return times[-1] if times else None
+
+    async def live(self, symbol: str, now: datetime) -> Frame:
+        """The newest chain that was quoted by ``now``."""
+        known = [entry for entry in self._entries(symbol) if entry.quoted_at <= now]
+        if not known:
+            at = new_york(now).strftime("%Y-%m-%d %H:%M:%S")
+            raise Refused(
+                Reason.SOURCE_DOWN,
+                f"{symbol}: no chain quoted by {at} New York in {self.path.name}",
+            )
+        return self._read(known[-1])
+
+    async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | Refused]:
+        """All chains that were quoted on the session's day, in order."""
+        for entry in self._entries(symbol):
+            if market_day(entry.quoted_at) != session.day:
+                continue
+            try:
+                yield self._read(entry)
+            except Refused as refusal:
+                yield refusal
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+    def _entries(self, symbol: str) -> list[_Entry]:
+        if self._index is None:
+            self._index = sorted(self._find(), key=lambda e: (e.symbol, e.quoted_at, e.path))
+        return [entry for entry in self._index if entry.symbol == symbol]
+
+    def _find(self) -> list[_Entry]:
+        if self.path.is_file():
+            # One file that cannot be read is an answer of its own, not an empty recording.
+            frame = read(self.path, self.delay_seconds)
+            return [_Entry(frame.symbol, frame.quoted_at, self.path)]
+        entries = []
+        for path in self.path.rglob("*"):
+            if path.suffix not in _SUFFIXES or not path.is_file():
+                continue
+            if named := _NAME.fullmatch(path.stem):
+                at = from_new_york(datetime.strptime(named["at"], "%Y-%m-%dT%H%M%S"))
+                entries.append(_Entry(named["symbol"].upper(), at, path))
+                continue
+            try:
+                frame = read(path, self.delay_seconds)
+            except Refused:
+                continue
+            entries.append(_Entry(frame.symbol, frame.quoted_at, path))
+        return entries
+
+    def _read(self, entry: _Entry) -> Frame:
+        frame = read(entry.path, self.delay_seconds)
+        if frame.symbol != entry.symbol:
+            raise Refused(
+                Reason.BAD_ANSWER,
+                f"{entry.path.name}: holds {frame.symbol}, its name says {entry.symbol}",
+            )
+        return frame
+
+
+def read(path: Path, delay_seconds: int = 0) -> Frame:
+    """One file as a frame.
+
+    Raises
+    ------
+    Refused
+        ``bad_answer`` if it is not a chain in a known format.
+    """
+    try:
+        body = path.read_bytes()
+        return _exported(body) if path.suffix == ".chain" else _compact(body, delay_seconds)
+    except OSError as error:
+        raise Refused(Reason.BAD_ANSWER, f"{path.name}: {error.strerror}") from error
+    except KeyError as error:
+        raise Refused(Reason.BAD_ANSWER, f"{path.name}: no field {error}") from error
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise Refused(Reason.BAD_ANSWER, f"{path.name}: not a chain: {error}") from error
+
+
+def _compact(body: bytes, delay_seconds: int) -> Frame:
+    answer = orjson.loads(body)
+    options = answer["o"]
+    read_columns: dict[str, Any] = {
+        name: [_number(option.get(key)) for option in options] for key, name in _COMPACT.items()
+    }
+    read_columns["strike"] = [_number(option.get("k")) for option in options]
+    read_columns["right"] = [{"C": 1, "P": -1}.get(option.get("t"), 0) for option in options]
+    read_columns["expiry"] = np.array([int(o["e"]) for o in options], "datetime64[s]")
+    return Frame.of(
+        symbol=str(answer["sym"]).strip().upper(),
+        source=Recorded.name,
+        delay_seconds=delay_seconds,
+        quoted_at=from_new_york(datetime.fromisoformat(answer["asof"])),
+        fetched_at=datetime.fromisoformat(answer["fetched"]).astimezone(UTC),
+        spot=_number(answer["spot"]),
+        columns=read_columns,
+    )
+
+
+def _exported(body: bytes) -> Frame:
+    kept, notes = columns.unpack(body)
+    listed = kept["listed"]
+    strike = np.broadcast_to(kept["strike"], listed.shape)[listed]
+    right = np.broadcast_to(np.array([[1], [-1]]), listed.shape)[listed]
+    return Frame.of(
+        symbol=notes["symbol"],
+        # The frame keeps the name of the feed that it was first fetched from.
+        source=notes["source"],
+        delay_seconds=notes["delay_seconds"],
+        quoted_at=datetime.fromisoformat(notes["quoted_at"]),
+        fetched_at=datetime.fromisoformat(notes["fetched_at"]),
+        spot=_number(notes["spot"]),
+        columns={
+            "strike": strike,
+            "right": right,
+            "expiry": np.full(len(strike), notes["expiration"], "datetime64[D]"),
+            **{name: kept[name][listed] for name in QUOTES},
+        },
+    )
+
+
+def _number(value: Any) -> float:
+    """A number as it stands; NaN for anything else."""
+    return float(value) if isinstance(value, int | float) else float("nan")

@@ -1,0 +1,38 @@
+"""The part of a source's URL behind its scheme: a path and ``?key=value&…`` options."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from storage.errors import UsageError
+
+
+def split(rest: str, **defaults: str) -> tuple[str, dict[str, str]]:
+    """The path, and each option's value or default.
+
+    Raises
+    ------
+    UsageError
+        For an option that is not among ``defaults``.
+    """
+    path, _, query = rest.partition("?")
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    for name in given:
+        if name not in defaults:
+            known = ", ".join(defaults) or "none"
+            raise UsageError(f"unknown source option {name!r}; the known ones are: {known}")
+    return path, defaults | given
+
+
+def whole(options: dict[str, str], name: str, low: int, high: int) -> int:
+    """An option that is a whole number within bounds.
+
+    Raises
+    ------
+    UsageError
+        If it is not.
+    """
+    text = options[name]
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise UsageError(f"source option {name}={text!r} is not a whole number {low}-{high}")
+    return int(text)

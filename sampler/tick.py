@@ -1,0 +1,312 @@
+"""One step: fetch a chain, measure it, store the record, tell the live channel.
+
+Whatever goes wrong stays here: it becomes the slot's gap, with its reason, and the step's one log
+line. What the store could not take is kept, in order, and goes with the next step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, Protocol
+
+import structlog
+
+from sampler.chain import Chain, Frame, select
+from sampler.errors import Refused
+from sampler.snapshot import measure
+from sampler.sources import Source
+from storage.errors import LiveError, StoreError
+from storage.live import Live
+from storage.row import Gap, Reason, SlotRecord
+from storage.session import Session, market_day, session_on
+from storage.store import KEEP, NEWER, Stored
+
+log = structlog.get_logger()
+
+#: Quotes further behind than the declared delay by this much are stale. [s]
+STALE_AFTER = 120
+#: Quotes further ahead than this say that one of the clocks is wrong. [s]
+AHEAD = 120
+#: A symbol without 0DTE today is asked again after so many slots.
+ASK_AGAIN = 60
+
+
+class Keeper(Protocol):
+    """The part of the store that a step needs."""
+
+    async def append(self, records: Sequence[SlotRecord], mode: str = KEEP) -> list[Stored]:
+        """See ``Store.append``."""
+        ...
+
+    async def mark(self, gaps: Sequence[Gap]) -> int:
+        """See ``Store.mark``."""
+        ...
+
+    async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
+        """See ``Store.before``."""
+        ...
+
+
+class Nowhere:
+    """A store that keeps nothing: a dry run's."""
+
+    async def append(self, records: Sequence[SlotRecord], mode: str = KEEP) -> list[Stored]:
+        """Nothing is stored."""
+        return []
+
+    async def mark(self, gaps: Sequence[Gap]) -> int:
+        """Nothing is stored."""
+        return 0
+
+    async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
+        """There is no earlier state."""
+        return None
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What came of a step. ``stored`` is False for a record that was there already."""
+
+    symbol: str
+    record: SlotRecord | None = None
+    stored: bool = False
+    reason: Reason | None = None
+    detail: str = ""
+    #: Milliseconds by stage.
+    took: dict[str, float] = field(default_factory=dict)
+
+
+class Tick:
+    """Steps of one source into one store. Symbols may step at the same time, each in order."""
+
+    def __init__(
+        self, source: Source, store: Keeper, live: Live, *, oi_confidence: float, budget: float
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._live = live
+        self._oi_confidence = oi_confidence
+        self._budget = budget
+        #: The two newest records of each symbol: the last one may be brought up to date.
+        self._recent: dict[str, list[SlotRecord]] = {}
+        self._unwritten: dict[str, list[SlotRecord]] = {}
+        self._unmarked: list[Gap] = []
+        self._idle: dict[str, tuple[datetime, Refused]] = {}
+
+    async def sample(self, symbol: str, *, now: datetime, target: datetime | None) -> Outcome:
+        """Take the newest sample there is; never raises for what a source or store does.
+
+        ``target`` is the slot that this step owes; it becomes a gap when no row of it comes.
+        """
+        outcome = Outcome(symbol=symbol)
+        try:
+            await self._sample(outcome, now, target)
+        except Refused as refused:
+            outcome.reason, outcome.detail = refused.reason, str(refused)
+            if refused.reason is Reason.NO_ZERO_DTE and target and symbol not in self._idle:
+                self._idle[symbol] = (target + timedelta(seconds=30 * ASK_AGAIN), refused)
+        except StoreError as error:
+            outcome.detail = str(error)
+        except Exception as error:
+            log.exception("tick failed", symbol=symbol)
+            outcome.reason, outcome.detail = Reason.FAILED, f"{type(error).__name__}: {error}"
+        if target is not None:
+            await self._owe(outcome, target)
+        _tell(outcome, now, target)
+        return outcome
+
+    async def _sample(self, outcome: Outcome, now: datetime, target: datetime | None) -> None:
+        symbol = outcome.symbol
+        until, refused = self._idle.get(symbol, (None, None))
+        if until and refused and target and target < until and until.date() == target.date():
+            raise Refused(refused.reason, str(refused))
+        self._idle.pop(symbol, None)
+        with _timed(outcome, "fetch"):
+            try:
+                async with asyncio.timeout(self._budget):
+                    frame = await self._source.live(symbol, now)
+            except TimeoutError:
+                raise Refused(
+                    Reason.SOURCE_DOWN, f"{symbol}: no answer within {self._budget:g} s"
+                ) from None
+        _require_fresh(frame, now)
+        await self.take(frame, outcome)
+
+    async def take(self, frame: Frame, outcome: Outcome, mode: str = KEEP) -> None:
+        """Measure a frame and store its record.
+
+        Raises
+        ------
+        Refused
+            If the frame makes no row.
+        StoreError
+            If the store is away: the record is kept for the next step.
+        """
+        with _timed(outcome, "select"):
+            chain = select(frame, session_on(market_day(frame.quoted_at)))
+        with _timed(outcome, "recall"):
+            previous, same = await self._earlier(chain)
+        if same is not None and mode == KEEP:
+            _require_news(chain, same)
+            mode = NEWER
+        with _timed(outcome, "measure"):
+            outcome.record = measure(chain, previous, oi_confidence=self._oi_confidence)
+        self._remember(outcome.record)
+        with _timed(outcome, "store"):
+            stored = await self._write(outcome.record, mode)
+        outcome.stored = any(s.row is outcome.record.row for s in stored)
+        with _timed(outcome, "publish"):
+            await self._publish(stored)
+
+    async def owe(self, symbol: str, session: Session, slots: Sequence[datetime], reason: Reason) -> None:
+        """Mark slots that no step was taken for."""
+        self._unmarked += [
+            Gap(symbol=symbol, expiration=session.day, slot=slot, reason=reason) for slot in slots
+        ]
+        await self._mark()
+
+    async def _owe(self, outcome: Outcome, target: datetime) -> None:
+        if outcome.record is not None and outcome.record.row.slot == target:
+            return
+        # A row of another slot came: this one's may still come, or never.
+        reason = outcome.reason or Reason.LATE
+        expiration = market_day(target)
+        self._unmarked.append(
+            Gap(
+                symbol=outcome.symbol,
+                expiration=expiration,
+                slot=target,
+                reason=reason,
+                detail=outcome.detail,
+            )
+        )
+        await self._mark()
+
+    async def _mark(self) -> None:
+        owed, self._unmarked = self._unmarked, []
+        try:
+            await self._store.mark(owed)
+        except StoreError as error:
+            self._unmarked = owed + self._unmarked
+            log.error("gaps not stored yet", waiting=len(self._unmarked), error=str(error))
+
+    async def _earlier(self, chain: Chain) -> tuple[SlotRecord | None, SlotRecord | None]:
+        """The record to difference a chain against, and the one that its slot has already."""
+        known = [
+            r for r in self._recent.get(chain.symbol, []) if r.row.expiration == chain.expiration
+        ]
+        if not known:
+            after = chain.session.close
+            newest = await self._store.before(chain.symbol, chain.expiration, after)
+            if newest is not None:
+                known = [newest]
+                self._recent[chain.symbol] = known
+        if not known:
+            return None, None
+        newest = known[-1]
+        if newest.row.slot < chain.slot:
+            return newest, None
+        same = newest
+        if len(known) > 1 and known[0].row.slot < chain.slot:
+            return known[0], same
+        return await self._store.before(chain.symbol, chain.expiration, chain.slot), same
+
+    def _remember(self, record: SlotRecord) -> None:
+        kept = self._recent.get(record.row.symbol, [])
+        self._recent[record.row.symbol] = [
+            *(r for r in kept if r.row.slot < record.row.slot)][-1:] + [record]
+
+    async def _write(self, record: SlotRecord, mode: str) -> list[Stored]:
+        waiting = [*self._unwritten.pop(record.row.symbol, []), record]
+        try:
+            return await self._store.append(waiting, mode)
+        except StoreError:
+            self._unwritten[record.row.symbol] = waiting
+            raise
+
+    async def _publish(self, stored: Sequence[Stored]) -> None:
+        try:
+            for one in stored:
+                await self._live.publish(one.row, one.revision)
+        except LiveError as error:
+            log.warning("not published", error=str(error))
+
+
+def _require_fresh(frame: Frame, now: datetime) -> None:
+    age = (now - frame.quoted_at).total_seconds()
+    if age > frame.delay_seconds + STALE_AFTER:
+        raise Refused(
+            Reason.STALE,
+            f"{frame.symbol}: quotes are {age:.0f} s old,"
+            f" the feed declares a delay of {frame.delay_seconds} s",
+        )
+    if age < -AHEAD:
+        raise Refused(
+            Reason.BAD_ANSWER,
+            f"{frame.symbol}: quotes lie {-age:.0f} s in the future; is this machine's clock right?",
+        )
+
+
+def _require_news(chain: Chain, newest: SlotRecord) -> None:
+    """Refuse what the slot's row knows already; newer quotes of the last slot are welcome."""
+    row = newest.row
+    if chain.quoted_at == row.quoted_at:
+        volume = int(chain.volume[chain.volume > 0].sum())
+        if volume != row.total_volume:
+            raise Refused(
+                Reason.STALE,
+                f"{chain.symbol}: quote time stands still while volume goes on"
+                f" ({row.total_volume} to {volume})",
+            )
+        raise Refused(Reason.UNCHANGED, f"{chain.symbol}: nothing newer than what is stored")
+    if chain.quoted_at < row.quoted_at or chain.slot != chain.session.last_slot:
+        raise Refused(Reason.UNCHANGED, f"{chain.symbol}: its slot is sampled already")
+
+
+class _timed:
+    """Adds the milliseconds of its block to an outcome, also when the block raises."""
+
+    def __init__(self, outcome: Outcome, stage: str) -> None:
+        self._outcome, self._stage = outcome, stage
+
+    def __enter__(self) -> None:
+        self._since = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._outcome.took[self._stage] = round((time.perf_counter() - self._since) * 1e3, 2)
+
+
+def _tell(outcome: Outcome, now: datetime, target: datetime | None) -> None:
+    """The canonical line of a step."""
+    figures: dict[str, Any] = {"symbol": outcome.symbol, "target": target}
+    if outcome.record is not None:
+        row = outcome.record.row
+        figures |= {
+            "slot": row.slot,
+            "source": row.source,
+            "spot": row.spot,
+            "net_gex": row.net_gex,
+            "contracts": row.contracts,
+            "dropped": row.dropped,
+            "quotes_unused": row.quotes_unused,
+            "flags": row.flags,
+            "quote_age_seconds": round((now - row.quoted_at).total_seconds(), 1),
+        }
+    if outcome.reason is not None:
+        word = str(outcome.reason)
+    elif outcome.detail:
+        word = "not_stored"
+    else:
+        word = "stored" if outcome.stored else "already_there"
+    figures |= {"outcome": word, "detail": outcome.detail, "ms": outcome.took}
+    calm = outcome.reason in (None, Reason.UNCHANGED, Reason.NOT_OPEN, Reason.NO_ZERO_DTE)
+    if word == "not_stored":
+        log.error("tick", **figures)
+    elif calm:
+        log.info("tick", **figures)
+    else:
+        log.warning("tick", **figures)

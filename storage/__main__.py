@@ -1,0 +1,166 @@
+"""The store's door: migrate, check, tail, export."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import orjson
+
+from storage import columns, database, log
+from storage.errors import FlowError, LiveError, UsageError
+from storage.parts import REAL, SYNTHETIC, Parts, connect, urls
+from storage.session import market_day, new_york, session_on
+from storage.settings import Settings, add_options, options_of
+
+_PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 done, 1 failed, 2 wrong usage."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        settings = Settings.read(os.environ, options_of(parsed))
+        log.configure(settings.log, settings.log_level)
+        return asyncio.run(parsed.command(settings, parsed)) or 0
+    except UsageError as error:
+        print(f"flow-store: {error}", file=sys.stderr)
+        return 2
+    except FlowError as error:
+        print(f"flow-store: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="flow-store", description="The flow series' store.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    migrate = commands.add_parser("migrate", help="bring the schema of both datasets up to date")
+    add_options(migrate, *_PARTS)
+    migrate.set_defaults(command=_migrate)
+
+    check = commands.add_parser("check", help="coverage of each symbol and session; 1 if too thin")
+    check.add_argument("--from", dest="first", metavar="D", help="first day, ISO (default: 30 days ago)")
+    check.add_argument("--to", dest="last", metavar="D", help="last day, ISO (default: today)")
+    check.add_argument("--json", action="store_true", help="print one JSON array")
+    check.add_argument("--all-symbols", action="store_true", help="not only FLOW_SYMBOLS")
+    add_options(check, "symbols", "min_coverage", "clock", *_PARTS)
+    check.set_defaults(command=_check)
+
+    tail = commands.add_parser("tail", help="print rows as they are stored, a JSON line each")
+    add_options(tail, "symbols", *_PARTS)
+    tail.set_defaults(command=_tail)
+
+    export = commands.add_parser("export", help="write stored chains as files that recorded: reads")
+    export.add_argument("folder", type=Path, help="where to; made if it is not there")
+    export.add_argument("--from", dest="first", metavar="D", required=True, help="first day, ISO")
+    export.add_argument("--to", dest="last", metavar="D", required=True, help="last day, ISO")
+    add_options(export, "symbols", *_PARTS)
+    export.set_defaults(command=_export)
+    return parser
+
+
+def _day(text: str | None, default: date) -> date:
+    try:
+        return default if text is None else date.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no date: {error}") from error
+
+
+async def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
+    async with urls(settings) as (database_url, _):
+        for dataset in [settings.dataset] if settings.dataset else [REAL, SYNTHETIC]:
+            for sentence in await database.migrate(database_url, dataset):
+                print(sentence)
+    return 0
+
+
+async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
+    now = settings.clock.now()
+    today = market_day(now)
+    first, last = _day(parsed.first, today - timedelta(days=30)), _day(parsed.last, today)
+    async with connect(settings, settings.dataset or REAL) as parts:
+        wanted = None if parsed.all_symbols else settings.symbols
+        found = await parts.store.coverage(first, last, wanted)
+    lines = []
+    for row in found:
+        session = session_on(row["expiration"])
+        if session is None:
+            continue
+        due = sum(1 for slot in session.slots if slot <= now)
+        # Gaps say that a daemon owned the session; a few recorded frames alone are partial.
+        owned = row["gaps"] > 0 or row["rows"] >= due
+        share = row["rows"] / due if due else 0.0
+        lines.append(
+            {
+                "symbol": row["symbol"],
+                "session": row["expiration"].isoformat(),
+                "slots": due,
+                "rows": row["rows"],
+                "gaps": row["reasons"] or {},
+                "unaccounted": max(due - row["rows"] - row["gaps"], 0),
+                "coverage": round(share, 4),
+                "state": "partial" if not owned else "ok" if share >= settings.min_coverage else "thin",
+                "sources": row["sources"] or [],
+            }
+        )  # fmt: skip
+    if parsed.json:
+        print(orjson.dumps(lines, option=orjson.OPT_INDENT_2).decode())
+    elif not lines:
+        print(f"nothing stored from {first} to {last}")
+    else:
+        for line in lines:
+            gaps = "".join(f", {n} {why}" for why, n in sorted(line["gaps"].items()))
+            print(
+                f"{line['symbol']:6} {line['session']}  {line['rows']} of {line['slots']} slots"
+                f" ({line['coverage']:.1%}, {line['state']}){gaps}"
+            )
+    return int(any(line["state"] == "thin" for line in lines))
+
+
+async def _tail(settings: Settings, parsed: argparse.Namespace) -> int:
+    async with connect(settings, settings.dataset or REAL) as parts:
+        async for line in _rows(parts, settings.symbols):
+            print(line, flush=True)
+    return 0
+
+
+async def _rows(parts: Parts, symbols: tuple[str, ...]):  # type: ignore[no-untyped-def]
+    """Rows as they land: from the live channel, from the store while that is away."""
+    cursor = await parts.store.cursor()
+    while True:
+        try:
+            async for row in parts.live.follow(symbols):
+                cursor = max(cursor, row["revision"])
+                yield orjson.dumps(row).decode()
+        except LiveError:
+            for row in await parts.store.changed_since(cursor, symbols):
+                cursor = row["revision"]
+                yield orjson.dumps(row).decode()
+            await asyncio.sleep(1)
+
+
+async def _export(settings: Settings, parsed: argparse.Namespace) -> int:
+    first, last = _day(parsed.first, date.min), _day(parsed.last, date.max)
+    files = size = 0
+    async with connect(settings, settings.dataset or REAL) as parts:
+        async for row in parts.store.exported(first, last, settings.symbols):
+            _, notes = columns.unpack(row["evidence"])
+            quoted = new_york(datetime.fromisoformat(notes["quoted_at"]))
+            folder = parsed.folder / row["symbol"]
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{row['symbol']}_{quoted:%Y-%m-%dT%H%M%S}.chain"
+            path.write_bytes(row["evidence"])
+            files, size = files + 1, size + len(row["evidence"])
+    print(f"{files} chains written to {parsed.folder}, {size / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

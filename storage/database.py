@@ -1,0 +1,182 @@
+"""The database itself: connections, what its errors mean, and migrations.
+
+A dataset is a schema of its own. Migrations are numbered, each runs in one transaction, and a
+schema that a newer release has migrated is left alone. TimescaleDB only adds to plain PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql as compose
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import PoolTimeout
+
+from storage import sql
+from storage.errors import SchemaMissing, SchemaNewer, StoreError, StoreFull, StoreUnavailable
+
+Connection = psycopg.AsyncConnection[DictRow]
+#: The schema that this release reads and writes.
+VERSION = sql.migrations()[-1][0]
+#: Tables that grow with time.
+TABLES = ("rows", "profiles", "chains", "gaps")
+_TIMESCALE = sql.load("timescale.sql")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Whatever the driver raises in here becomes one of our errors; the cause stays attached."""
+    try:
+        yield
+    except (pg.DiskFull, pg.OutOfMemory) as error:
+        raise StoreFull(f"the database has no room left: {_first_line(error)}") from error
+    except (pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidSchemaName) as error:
+        raise SchemaMissing(
+            f"the database lacks our tables ({_first_line(error)}); run: flow-store migrate"
+        ) from error
+    except pg.ReadOnlySqlTransaction as error:
+        raise StoreError("FLOW_DATABASE_URL: the database is read-only") from error
+    except pg.InsufficientPrivilege as error:
+        raise StoreError(
+            f"FLOW_DATABASE_URL: the role may not do this: {_first_line(error)}"
+        ) from error
+    except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise StoreUnavailable(
+            f"FLOW_DATABASE_URL: the database cannot be reached: {_first_line(error)}"
+        ) from error
+    except psycopg.Error as error:
+        raise StoreError(f"the database refused: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+async def prepare(connection: Connection, dataset: str) -> None:
+    """Point a connection at a dataset; all times are UTC."""
+    await connection.set_autocommit(True)
+    path = compose.SQL("set search_path to {}, public").format(compose.Identifier(dataset))
+    await connection.execute(path)
+    await connection.execute("set timezone to 'UTC'")
+
+
+@asynccontextmanager
+async def connection(url: str, dataset: str) -> AsyncIterator[Connection]:
+    """One plain connection to a dataset.
+
+    Raises
+    ------
+    StoreUnavailable
+        With the server's own words; the URL, which may hold a password, is not repeated.
+    """
+    with translated():
+        opened = await Connection.connect(
+            url, autocommit=True, row_factory=dict_row, connect_timeout=5
+        )
+    async with opened:
+        with translated():
+            await prepare(opened, dataset)
+            yield opened
+
+
+async def schema_version(connection: Connection, dataset: str) -> int:
+    """The newest migration that a dataset has had; 0 for none."""
+    found = await _one(connection, "select to_regclass(%s) as t", f"{dataset}.schema_version")
+    if found["t"] is None:
+        return 0
+    found = await _one(connection, "select coalesce(max(version), 0) as v from schema_version")
+    return int(found["v"])
+
+
+async def check_version(connection: Connection, dataset: str) -> None:
+    """Refuse a database that this release cannot work with.
+
+    Raises
+    ------
+    SchemaMissing, SchemaNewer
+    """
+    version = await schema_version(connection, dataset)
+    if version > VERSION:
+        raise SchemaNewer(
+            f"the database's schema is version {version}, this release knows {VERSION}:"
+            " use the newer release; nothing was touched"
+        )
+    if version < VERSION:
+        raise SchemaMissing(
+            f"the database's schema is version {version}, this release needs {VERSION};"
+            " run: flow-store migrate"
+        )
+
+
+async def migrate(url: str, dataset: str) -> list[str]:
+    """Bring a dataset's schema up to date; what was done, in sentences.
+
+    Runs of several processes at once wait for each other; a second run does nothing.
+
+    Raises
+    ------
+    SchemaNewer, StoreUnavailable, StoreError
+    """
+    done = []
+    async with connection(url, dataset) as opened:
+        async with opened.transaction():
+            await opened.execute("select pg_advisory_xact_lock(hashtext('zerodte-flow migrate'))")
+            version = await schema_version(opened, dataset)
+            if version > VERSION:
+                await check_version(opened, dataset)
+            if version == 0:
+                make = compose.SQL("create schema if not exists {}")
+                await opened.execute(make.format(compose.Identifier(dataset)))
+                await opened.execute(
+                    "create table if not exists schema_version"
+                    " (version integer primary key, applied_at timestamptz not null default now())"
+                )
+        for number, text in sql.migrations():
+            if number <= version:
+                continue
+            async with opened.transaction():
+                await opened.execute(cast(LiteralString, text))
+                await opened.execute("insert into schema_version (version) values (%s)", [number])
+            done.append(f"{dataset}: migration {number} applied")
+        done += await _timescale(opened, dataset)
+    return done or [f"{dataset}: schema version {VERSION}, nothing to do"]
+
+
+async def _timescale(opened: Connection, dataset: str) -> list[str]:
+    """Make hypertables where the extension is, or can be had."""
+    offered = await _one(
+        opened,
+        "select exists (select from pg_available_extensions where name = 'timescaledb') as offered,"
+        " exists (select from pg_extension where extname = 'timescaledb') as installed",
+    )
+    if not offered["offered"]:
+        return []
+    if not offered["installed"]:
+        try:
+            await opened.execute("create extension if not exists timescaledb")
+        except psycopg.Error as error:
+            return [f"TimescaleDB is here but cannot be used: {_first_line(error)}"]
+    done = []
+    for table in TABLES:
+        found = await _one(
+            opened,
+            "select count(*) as n from timescaledb_information.hypertables"
+            " where hypertable_schema = %s and hypertable_name = %s",
+            dataset,
+            table,
+        )
+        if not found["n"]:
+            query = cast(LiteralString, _TIMESCALE["hypertables"].rstrip(";"))
+            await opened.execute(query, {"table": f"{dataset}.{table}"})
+            done.append(f"{dataset}: {table} is a TimescaleDB hypertable, a chunk a day")
+    return done
+
+
+async def _one(opened: Connection, query: LiteralString, *given: Any) -> DictRow:
+    found = await (await opened.execute(query, given)).fetchone()
+    assert found is not None
+    return found

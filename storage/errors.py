@@ -1,0 +1,48 @@
+"""What can go wrong on the ground floor, each with a sentence for the person who reads it.
+
+FlowError                    base of everything that we raise on purpose; a command exits 1
+├── UsageError               the command or a setting is wrong; a command exits 2
+├── EmbeddedError            the embedded servers cannot be had here
+├── LiveError                the live channel cannot be had
+└── StoreError               the database refused
+    ├── StoreUnavailable     not there, or gone
+    ├── StoreFull            no room left on its disk
+    ├── SchemaMissing        never migrated
+    └── SchemaNewer          migrated by a newer release than this one
+"""
+
+
+class FlowError(Exception):
+    """Something the user can read and act on."""
+
+
+class UsageError(FlowError):
+    """The command line or a FLOW_* setting is wrong."""
+
+
+class EmbeddedError(FlowError):
+    """The embedded PostgreSQL or Valkey could not be started."""
+
+
+class LiveError(FlowError):
+    """The live channel could not be reached."""
+
+
+class StoreError(FlowError):
+    """The database refused what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached."""
+
+
+class StoreFull(StoreError):
+    """The database has no room left on its disk."""
+
+
+class SchemaMissing(StoreError):
+    """The database has not been migrated yet."""
+
+
+class SchemaNewer(StoreError):
+    """The database was migrated by a newer release than this one."""

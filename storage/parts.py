@@ -1,0 +1,65 @@
+"""What every door opens: the store and the live channel of a dataset, embedded or by URL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from storage import database, embedded
+from storage.live import Channel, Live
+from storage.settings import Settings
+from storage.store import Store
+
+#: The two datasets; made-up rows never meet real ones.
+REAL, SYNTHETIC = "live", "synthetic"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Open parts; closed by whoever opened them."""
+
+    store: Store
+    live: Live
+
+
+@asynccontextmanager
+async def urls(settings: Settings) -> AsyncIterator[tuple[str, str]]:
+    """The URLs of database and live channel; embedded servers run while this is open.
+
+    Raises
+    ------
+    EmbeddedError
+        If a URL is missing and the embedded servers cannot be had.
+    """
+    if settings.database_url and settings.redis_url:
+        yield settings.database_url, settings.redis_url
+        return
+    # Starting servers waits for processes: not on the event loop.
+    attached = embedded.attach(settings.data_dir)
+    servers = await asyncio.to_thread(attached.__enter__)
+    try:
+        yield (
+            settings.database_url or servers.database_url,
+            settings.redis_url or servers.redis_url,
+        )
+    finally:
+        attached.__exit__(None, None, None)
+
+
+@asynccontextmanager
+async def connect(settings: Settings, dataset: str) -> AsyncIterator[Parts]:
+    """Open a dataset. Our own embedded database is migrated on the way, a given one never.
+
+    Raises
+    ------
+    EmbeddedError, StoreUnavailable, SchemaMissing, SchemaNewer
+    """
+    async with AsyncExitStack() as stack:
+        database_url, redis_url = await stack.enter_async_context(urls(settings))
+        if not settings.database_url:
+            await database.migrate(database_url, dataset)
+        store = await stack.enter_async_context(Store.open(database_url, dataset))
+        live = await stack.enter_async_context(Channel.open(redis_url, f"flow:{dataset}"))
+        yield Parts(store, live)

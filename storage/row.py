@@ -1,0 +1,277 @@
+"""The row: THE contract between sampler, store and API.
+
+A row is one 30-second sample of one symbol's expiring options. Dollars are US dollars, volatility
+is a decimal, times are UTC. "Live" figures rest on the dealer position that today's signed volume
+has moved, "settled" ones on this morning's open interest alone; ``docs/definitions.md`` has every
+formula.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Raised with every change of a formula; a row says by which it was made.
+DEFINITIONS = "1"
+
+
+class Reason(StrEnum):
+    """Why a slot has no row, or a frame was refused. Every reason there is, once."""
+
+    SOURCE_DOWN = "source_down"  #: the source did not answer in time, or answered an error
+    BAD_ANSWER = "bad_answer"  #: the source answered something that is no chain
+    STALE = "stale"  #: quotes lie too far behind the feed's declared delay, or are frozen
+    UNCHANGED = "unchanged"  #: the source has nothing newer than what is stored
+    LATE = "late"  #: the slot's time ran out before its sample was there
+    NOT_OPEN = "not_open"  #: the session is open but the options do not trade yet
+    BEFORE_OPEN = "before_open"  #: quoted before the session
+    AFTER_CLOSE = "after_close"  #: quoted after the session
+    MARKET_CLOSED = "market_closed"  #: quoted on a weekend or a holiday
+    NO_ZERO_DTE = "no_zero_dte"  #: nothing of this symbol expires today
+    NO_SPOT = "no_spot"  #: neither the source nor parity gives a price of the underlying
+    NO_IV = "no_iv"  #: no quote that a volatility could be read from
+    NOT_RUNNING = "not_running"  #: no sampler was running
+    NOT_SAMPLED = "not_sampled"  #: no sampler has owned this slot
+    FAILED = "failed"  #: a defect of ours; the log has the trace
+
+
+class Flag(StrEnum):
+    """What a row says against itself."""
+
+    BASELINE = "baseline"  #: flow counts from here: there was no earlier state
+    STALE_SPOT = "stale_spot"  #: the source's spot contradicts parity; the forward is used
+    AFTER_GAP = "after_gap"  #: the flow of the slots missed before it is in this row
+    VOLUME_REBASED = "volume_rebased"  #: a contract's volume went down; that is no flow
+    FORWARD_IS_SPOT = "forward_is_spot"  #: fewer than three strikes gave a parity forward
+
+
+class Drop(StrEnum):
+    """Why a contract was left out of a chain."""
+
+    BAD_STRIKE = "bad_strike"
+    BAD_RIGHT = "bad_right"
+    BAD_OPEN_INTEREST = "bad_open_interest"
+    DUPLICATE = "duplicate"
+    AM_SETTLED = "am_settled"
+    ADJUSTED = "adjusted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One sample's headline figures. Floats are rounded to 12 significant digits at birth.
+
+    Raises
+    ------
+    ValueError
+        For a time without zone, and for a number that is not finite.
+    """
+
+    symbol: str
+    #: The day the options expire, New York.
+    expiration: date
+    #: The grid point that this row stands for: the one nearest to ``quoted_at``.
+    slot: datetime
+    #: When the source says the quotes were made.
+    quoted_at: datetime
+    #: When they were fetched.
+    fetched_at: datetime
+    #: Which source: cboe, recorded, synthetic ...
+    source: str
+    #: How far the source declares its quotes to lie behind. [s]
+    delay_seconds: int
+    #: Version of the formulas.
+    definitions: str
+    #: κ, the part of signed volume taken to have opened positions. [0-1]
+    oi_confidence: float
+
+    #: Underlying price used: the source's, or the forward where that is stale. [$]
+    spot: float
+    #: Underlying price as the source gave it. [$]
+    source_spot: float | None
+    #: Parity forward for the expiry. [$]
+    forward: float
+    #: Time from the quotes to the last trade, ACT/365. [years]
+    years_to_expiry: float
+
+    #: Live gamma exposure, $ of delta per 1 % move; positive: dealers dampen moves. [$]
+    net_gex: float
+    call_gex: float
+    put_gex: float
+    #: Sum of absolute gamma exposures; net/gross says how strongly signed the book is. [$]
+    gross_gex: float
+    #: Holders' delta on effective open interest; positive: holders are long. [$]
+    net_dex: float
+    call_dex: float
+    put_dex: float
+    #: $ of delta per vol point; positive: vol up makes dealers sell. [$]
+    net_vex: float
+    #: $ of delta that time alone leaves to trade until expiry; positive: dealers buy. [$]
+    net_chex: float
+    #: The dealers' book before hedging; positive: long. [$]
+    dealer_delta: float
+    #: The same over the next hour; positive: dealers buy. [$/h]
+    charm_dollars_per_hour: float | None
+    #: net_gex with today's volume in place of open interest. [$]
+    net_gex_volume: float
+
+    #: Spot level nearest to spot where the repriced net gamma crosses zero. [$]
+    gamma_flip: float | None
+    #: available, no_boundary or insufficient_local_coverage.
+    gamma_flip_status: str
+    #: positive_gamma, negative_gamma or unknown: the sign of gamma at spot.
+    regime: str
+    #: Strike of the largest call gamma exposure. [$]
+    call_wall: float | None
+    #: Strike of the largest absolute put gamma exposure. [$]
+    put_wall: float | None
+    #: Strike of the largest absolute net gamma exposure. [$]
+    magnet: float | None
+    magnet_gex: float | None
+    #: Settlement at which holders receive least. [$]
+    max_pain: float | None
+
+    #: Weighted sum of the four parts below, rounded half up. [0-100]
+    pin_score: int
+    pin_oi: float
+    pin_proximity: float
+    pin_time: float
+    pin_gamma: float
+    #: Implied probability of settling between the magnet's neighbours. [%]
+    pin_probability_pct: float | None
+
+    #: Implied volatility at the forward; null in the last minute. [decimal]
+    atm_iv: float | None
+    #: One standard deviation of what is left of the session. [$]
+    remaining_1sd: float | None
+
+    #: The same on settled open interest alone.
+    settled_net_gex: float
+    settled_net_dex: float
+    settled_gamma_flip: float | None
+
+    #: Delta-dollars that customers made dealers trade since ``flow_since``; positive: buy. [$]
+    hedge_flow_call_cumulative: float
+    hedge_flow_put_cumulative: float
+    #: Exactly the sum of the two.
+    hedge_flow_cumulative_all: float
+    #: Size of that flow had every contract's sign been a coin toss. [$]
+    hedge_flow_se: float
+    #: Part of the volume since ``flow_since`` whose side could be told. [0-1]
+    classified_share: float | None
+    #: The baseline: the slot that flow counts from.
+    flow_since: datetime
+    #: The slot that this one's flow was differenced against; null on a baseline.
+    differenced_from: datetime | None
+
+    #: Contracts of the chain, and how many strikes had a volatility of their own.
+    contracts: int
+    strikes: int
+    strikes_with_iv: int
+    #: Settled open interest and volume of the day. [contracts]
+    total_oi: int
+    call_oi: int
+    put_oi: int
+    total_volume: int
+    call_volume: int
+    put_volume: int
+    #: Contracts left out, by reason.
+    dropped: dict[str, int]
+    #: Quotes not used for volatility, by reason.
+    quotes_unused: dict[str, int]
+    #: See ``Flag``.
+    flags: tuple[str, ...]
+    #: Age of the quotes when they were fetched. [s]
+    quote_age_seconds: float
+
+    def __post_init__(self) -> None:
+        for name in MOMENTS:
+            moment = getattr(self, name)
+            if moment is not None and moment.tzinfo is None:
+                raise ValueError(f"{name} has no time zone")
+        for name in FLOATS:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not np.isfinite(value):
+                raise ValueError(f"{name} is {value}")
+            if not name.startswith("hedge_flow"):
+                object.__setattr__(self, name, float(f"{value:.12g}"))
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as plain values: times as ``2026-06-05T18:44:00Z``, dates as ISO."""
+        return {f: _plain(getattr(self, f)) for f in COLUMNS}
+
+
+#: Field names in the order of the table's columns.
+COLUMNS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Row))
+FLOATS: tuple[str, ...] = tuple(
+    f.name for f in dataclasses.fields(Row) if str(f.type).startswith("float")
+)
+MOMENTS: tuple[str, ...] = tuple(
+    f.name for f in dataclasses.fields(Row) if str(f.type).startswith("datetime")
+)
+
+
+def utc_text(moment: datetime) -> str:
+    """``2026-06-05T18:44:00Z``; microseconds are left out."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return utc_text(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    return list(value) if isinstance(value, tuple) else value
+
+
+#: Per-strike arrays of a profile beside ``strike``; flows and contracts count from the baseline.
+PROFILE: tuple[str, ...] = (
+    "iv",
+    "call_gex",
+    "put_gex",
+    "settled_call_gex",
+    "settled_put_gex",
+    "call_dex",
+    "put_dex",
+    "vex",
+    "chex",
+    "call_oi",
+    "put_oi",
+    "call_volume",
+    "put_volume",
+    "call_signed",
+    "put_signed",
+    "call_flow",
+    "put_flow",
+    "gamma_flow",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SlotRecord:
+    """All that is kept of one slot, written in one transaction."""
+
+    row: Row
+    #: ``strike`` ascending, and the arrays of ``PROFILE`` aligned with it.
+    profile: dict[str, NDArray[np.float64]]
+    #: The chain's columns and each contract's signed volume so far: see ``columns``.
+    evidence: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A slot that has no row, and why."""
+
+    symbol: str
+    expiration: date
+    slot: datetime
+    reason: Reason
+    #: What happened, in words; empty where the reason says it all.
+    detail: str = ""

@@ -1,0 +1,210 @@
+"""The one registry of every FLOW_* name: default, meaning, and how it is read.
+
+Only the doors (``__main__``) read the environment, through ``Settings.read``. A command line
+option of the same name wins over the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.clock import Clock, parse_clock
+from storage.errors import UsageError
+
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.^=_/-]{0,15}")
+
+
+def parse_symbol(text: str) -> str:
+    """A symbol as it is stored: trimmed, upper case.
+
+    Raises
+    ------
+    UsageError
+        If it is nothing that an exchange lists: empty, over 16 characters, blanks inside.
+    """
+    symbol = text.strip().upper()
+    if not _SYMBOL.fullmatch(symbol):
+        raise UsageError(f"{text[:40]!r} is not a symbol: 1 to 16 of A-Z 0-9 . ^ = _ / -")
+    return symbol
+
+
+def _symbols(text: str) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(parse_symbol(part) for part in text.split(",") if part.strip()))
+    if not found:
+        raise UsageError("no symbol is named")
+    return found
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise UsageError(f"{text!r} is not a number") from None
+        if not low <= value <= high:
+            raise UsageError(f"{text} is not between {low:g} and {high:g}")
+        return value
+
+    return read
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise UsageError(f"{text!r} is not a port: 1 to 65535")
+    return int(text)
+
+
+def _word(*known: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in known:
+            raise UsageError(f"{text!r} is none of: {', '.join(known)}")
+        return text
+
+    return read
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text and not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            # The value may hold a password: it is not repeated.
+            raise UsageError(f"must begin with {' or '.join(f'{s}://' for s in schemes)}")
+        return text
+
+    return read
+
+
+def default_data_dir() -> str:
+    """Where embedded data lives: the user's own data folder; /var/lib for root.
+
+    Root's home is closed to the unprivileged user that PostgreSQL runs as.
+    """
+    if os.geteuid() == 0:
+        return "/var/lib/zerodte-flow"
+    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return f"{home}/zerodte-flow"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One FLOW_* name. ``default`` is text, read like any other value."""
+
+    meaning: str
+    default: str
+    read: Callable[[str], Any] = str
+
+
+#: Every setting there is, by its name without the FLOW_ prefix, in lower case.
+REGISTRY: dict[str, Setting] = {
+    "database_url": Setting(
+        "PostgreSQL, with or without TimescaleDB; empty: the embedded one",
+        "",
+        _url("postgresql", "postgres"),
+    ),
+    "redis_url": Setting(
+        "Redis or Valkey, the live channel; empty: the embedded one",
+        "",
+        _url("redis", "rediss", "unix"),
+    ),
+    "data_dir": Setting(
+        "folder of the embedded servers", default_data_dir(), lambda t: Path(t).expanduser()
+    ),
+    "source": Setting("where chains come from; see flow-sampler sources", ""),
+    "symbols": Setting("underlyings, comma-separated", "SPX,SPY,QQQ", _symbols),
+    "dataset": Setting(
+        "rows kept apart from all others: live or synthetic; empty: by the source",
+        "",
+        _word("", "live", "synthetic"),
+    ),
+    "clock": Setting("real, or simulated:<start>@<speed>@<wall anchor>", "real", parse_clock),
+    "oi_confidence": Setting(
+        "κ: the part of signed volume taken to open positions", "0.43", _number(0, 1)
+    ),
+    "tick_budget": Setting(
+        "seconds a symbol may take from its slot to its row", "20", _number(1, 30)
+    ),
+    "min_coverage": Setting(
+        "share of a session's slots below which check fails", "0.45", _number(0, 1)
+    ),
+    "host": Setting("address the API listens on", "127.0.0.1"),
+    "port": Setting("port the API listens on", "8000", _port),
+    "log": Setting("auto, json or console", "auto", _word("auto", "json", "console")),
+    "log_level": Setting(
+        "debug, info, warning or error",
+        "info",
+        _word("debug", "info", "warning", "error"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a command was told, read and checked. See ``REGISTRY`` for each field's meaning."""
+
+    database_url: str
+    redis_url: str
+    data_dir: Path
+    source: str
+    symbols: tuple[str, ...]
+    dataset: str
+    clock: Clock
+    oi_confidence: float
+    tick_budget: float
+    min_coverage: float
+    host: str
+    port: int
+    log: str
+    log_level: str
+
+    @classmethod
+    def read(
+        cls, environment: Mapping[str, str], options: Mapping[str, str | None] | None = None
+    ) -> Settings:
+        """Settings from the environment, with command line options on top.
+
+        Raises
+        ------
+        UsageError
+            For an unknown FLOW_* name (the nearest known one is suggested) or a bad value.
+        """
+        given = {k[5:].lower(): (v, k) for k, v in environment.items() if k.startswith("FLOW_")}
+        for name, (_, shown) in given.items():
+            if name not in REGISTRY:
+                near = difflib.get_close_matches(name, REGISTRY, n=1, cutoff=0.0)[0]
+                raise UsageError(f"{shown} is no setting; did you mean FLOW_{near.upper()}?")
+        for name, value in (options or {}).items():
+            if value is not None:
+                given[name] = (value, f"--{name.replace('_', '-')}")
+        values: dict[str, Any] = {}
+        for name, setting in REGISTRY.items():
+            text, shown = given.get(name, (setting.default, name))
+            try:
+                values[name] = setting.read(text)
+            except UsageError as error:
+                detail = str(error).removeprefix(f"FLOW_{name.upper()}: ")
+                raise UsageError(f"{shown}: {detail}") from error
+        return cls(**values)
+
+
+def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Give a command the options of some settings; ``--help`` shows their FLOW_* names."""
+    for name in names:
+        setting = REGISTRY[name]
+        shown = setting.default or "none"
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            metavar=name.rsplit("_", maxsplit=1)[-1].upper(),
+            help=f"{setting.meaning} (FLOW_{name.upper()}, default: {shown})".replace("%", "%%"),
+        )
+
+
+def options_of(parsed: argparse.Namespace) -> dict[str, str | None]:
+    """The settings among a parsed command line."""
+    return {k: v for k, v in vars(parsed).items() if k in REGISTRY}

@@ -1,0 +1,114 @@
+-- lock --
+-- One writer at a time in a dataset, so that revisions become visible in their order.
+select pg_advisory_xact_lock(hashtextextended('zerodte-flow writes ' || current_schema(), 0))
+
+-- upsert_row --
+-- Write a row. keep: the first row of a slot wins; newer: later quotes of the slot win; rewrite:
+-- this one wins. A row that changes nothing writes nothing and returns nothing.
+insert into rows ({columns}) values ({values})
+on conflict (symbol, expiration, slot) do update
+set {assignments}, revision = nextval('revision')
+where (%(mode)s = 'rewrite' or (%(mode)s = 'newer' and excluded.quoted_at > rows.quoted_at))
+  and ({stored}) is distinct from ({offered})
+returning revision
+
+-- upsert_profile --
+insert into profiles (symbol, expiration, slot, {columns})
+values (%(symbol)s, %(expiration)s, %(slot)s, {values})
+on conflict (symbol, expiration, slot) do update set {assignments}
+
+-- upsert_chain --
+insert into chains (symbol, expiration, slot, evidence)
+values (%(symbol)s, %(expiration)s, %(slot)s, %(evidence)s)
+on conflict (symbol, expiration, slot) do update set evidence = excluded.evidence
+
+-- close_gap --
+delete from gaps where symbol = %(symbol)s and expiration = %(expiration)s and slot = %(slot)s
+
+-- mark_gap --
+-- A slot that has a row is no gap; a gap that is known already keeps its revision.
+insert into gaps (symbol, expiration, slot, reason, detail)
+select %(symbol)s, %(expiration)s, %(slot)s, %(reason)s, %(detail)s
+where not exists (select from rows where symbol = %(symbol)s and expiration = %(expiration)s
+                  and slot = %(slot)s)
+on conflict (symbol, expiration, slot) do update
+set reason = excluded.reason, detail = excluded.detail, revision = nextval('revision')
+where (gaps.reason, gaps.detail) is distinct from (excluded.reason, excluded.detail)
+returning revision
+
+-- record --
+-- The newest slot record of a session before a moment.
+select r.*, {profile}, c.evidence
+from (select * from rows
+      where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s
+      order by slot desc limit 1) r
+join profiles p using (symbol, expiration, slot)
+join chains c using (symbol, expiration, slot)
+
+-- slots --
+-- Which slots of a session have a row.
+select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s order by slot
+
+-- gaps --
+-- Which slots of a session are known to have none.
+select slot, reason, detail, revision from gaps
+where symbol = %(symbol)s and expiration = %(expiration)s order by slot
+
+-- window --
+-- The last row of each bucket; revision is the newest of the whole bucket.
+select distinct on (bucket) date_bin(%(width)s, slot, timestamptz '2000-01-03 00:00Z') as bucket,
+       {columns}, max(revision) over (partition by date_bin(%(width)s, slot, timestamptz '2000-01-03 00:00Z')) as revision
+from rows
+where symbol = %(symbol)s and expiration = %(expiration)s
+  and slot >= %(start)s and slot < %(until)s
+order by bucket, slot desc
+
+-- newest --
+-- The newest row of a session, and the newest change to it.
+select {columns}, greatest(
+    (select max(revision) from rows where symbol = %(symbol)s and expiration = %(expiration)s),
+    (select max(revision) from gaps where symbol = %(symbol)s and expiration = %(expiration)s)
+) as cursor
+from (select 1) one left join lateral (
+    select * from rows where symbol = %(symbol)s and expiration = %(expiration)s
+    order by slot desc limit 1) r on true
+
+-- known --
+-- Whether anything was ever sampled, or tried, for a symbol.
+select exists (select from rows where symbol = %(symbol)s)
+    or exists (select from gaps where symbol = %(symbol)s)
+
+-- newest_slot --
+-- The newest slot of the dataset.
+select max(slot) from rows
+
+-- coverage --
+-- Rows and gaps of each symbol and session.
+select symbol, expiration, coalesce(r.n, 0) as rows, coalesce(g.n, 0) as gaps, g.reasons, r.sources
+from (select symbol, expiration, count(*) as n, array_agg(distinct source) as sources
+      from rows group by 1, 2) r
+full join (
+    select symbol, expiration, sum(n)::bigint as n, jsonb_object_agg(reason, n) as reasons
+    from (select symbol, expiration, reason, count(*) as n from gaps group by 1, 2, 3) by_reason
+    group by 1, 2) g
+using (symbol, expiration)
+where (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
+  and expiration between %(first)s and %(last)s
+order by expiration, symbol
+
+-- changed_since --
+-- Rows in the order in which they were stored.
+select revision, {columns} from rows
+where revision > %(cursor)s and (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
+order by revision limit %(limit)s
+
+-- cursor --
+-- The newest change of the dataset.
+select greatest((select max(revision) from rows), (select max(revision) from gaps), 0)
+
+-- exported --
+-- Chains of a period, as they are kept.
+select symbol, expiration, slot, evidence from chains
+where (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
+  and expiration between %(first)s and %(last)s
+order by symbol, expiration, slot
