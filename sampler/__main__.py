@@ -13,16 +13,16 @@ import structlog
 
 from sampler import backfill as past
 from sampler.daemon import Daemon
-from sampler.snapshot import measure  # noqa: F401 - the numbers are loaded before the first slot
+from sampler.errors import NoHistory
 from sampler.sources import SOURCES, Source, open_source
-from sampler.tick import Nowhere, Outcome, Tick
+from sampler.tick import Keeper, Nowhere, Outcome, Tick
 from storage import log
 from storage.errors import FlowError, UsageError
-from storage.live import Nobody
+from storage.live import Live, Nobody
 from storage.parts import REAL, SYNTHETIC, connect
 from storage.row import SlotRecord
 from storage.session import from_new_york, new_york, session_on
-from storage.settings import Settings, add_options, options_of
+from storage.settings import REGISTRY, Settings, add_options, options_of
 
 _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
 _FED = ("symbols", "source", "oi_confidence")
@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     fill.add_argument("--from", dest="first", metavar="D", required=True, help="first day, ISO")
     fill.add_argument("--to", dest="last", metavar="D", required=True, help="last day, ISO")
     fill.add_argument(
-        "--missing", action="store_true", help="only slots without a row (a feed without history has none: exit 0)"
+        "--missing",
+        action="store_true",
+        help="only slots without a row (a feed without history has none: exit 0)",
     )
     add_options(fill, *_FED, *_PARTS)
     fill.set_defaults(command=_backfill)
@@ -88,6 +90,17 @@ def _open(settings: Settings) -> Source:
     return source
 
 
+def _tick(settings: Settings, source: Source, store: Keeper, live: Live) -> Tick:
+    return Tick(
+        source,
+        store,
+        live,
+        oi_confidence=settings.oi_confidence,
+        budget=settings.tick_budget,
+        quiet=settings.clock.simulated,
+    )
+
+
 def _dataset(settings: Settings, source: Source) -> str:
     own = SYNTHETIC if source.synthetic else REAL
     if settings.dataset not in ("", own):
@@ -107,13 +120,7 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     )
     try:
         async with connect(settings, dataset) as parts:
-            tick = Tick(
-                source,
-                parts.store,
-                parts.live,
-                oi_confidence=settings.oi_confidence,
-                budget=settings.tick_budget,
-            )
+            tick = _tick(settings, source, parts.store, parts.live)
             daemon = Daemon(
                 tick,
                 parts.store,
@@ -128,27 +135,18 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
+    if settings.log_level == REGISTRY["log_level"].default:
+        # The answer is printed; the log's line would say it twice.
+        log.configure(settings.log, "critical")
     source = _open(settings)
     dataset = _dataset(settings, source)
     at = None if parsed.at is None else _moment(parsed.at)
     try:
         if parsed.dry_run:
-            dry = Tick(
-                source,
-                Nowhere(),
-                Nobody(),
-                oi_confidence=settings.oi_confidence,
-                budget=settings.tick_budget,
-            )
+            dry = _tick(settings, source, Nowhere(), Nobody())
             return await _sample(settings, source, dry, at, parsed)
         async with connect(settings, dataset) as parts:
-            tick = Tick(
-                source,
-                parts.store,
-                parts.live,
-                oi_confidence=settings.oi_confidence,
-                budget=settings.tick_budget,
-            )
+            tick = _tick(settings, source, parts.store, parts.live)
             return await _sample(settings, source, tick, at, parsed)
     finally:
         await source.close()
@@ -203,22 +201,21 @@ async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
         raise UsageError(f"--from, --to: {error}") from error
     try:
         async with connect(settings, dataset) as parts:
-            tick = Tick(
-                source,
-                parts.store,
-                parts.live,
-                oi_confidence=settings.oi_confidence,
-                budget=settings.tick_budget,
-            )
-            done = await past.backfill(
-                source,
-                tick,
-                parts.store,
-                symbols=settings.symbols,
-                first=first,
-                last=last,
-                progress=_progress,
-            )
+            tick = _tick(settings, source, parts.store, parts.live)
+            try:
+                done = await past.backfill(
+                    source,
+                    tick,
+                    parts.store,
+                    symbols=settings.symbols,
+                    first=first,
+                    last=last,
+                    progress=_progress,
+                )
+            except NoHistory as error:
+                # A nightly job over such a feed has nothing to do, and nothing has failed.
+                print(error)
+                return 0 if parsed.missing else 2
     finally:
         await source.close()
     written = sum(f.written for f in done)

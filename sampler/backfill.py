@@ -66,9 +66,7 @@ async def backfill(
     return results
 
 
-async def _fill(
-    source: Source, tick: Tick, store: Store, session: Session, filled: Filled
-) -> None:
+async def _fill(source: Source, tick: Tick, store: Store, session: Session, filled: Filled) -> None:
     there = set(await store.slots(filled.symbol, session.day))
     async for frame in source.history(filled.symbol, session):
         if isinstance(frame, Refused):

@@ -25,6 +25,8 @@ Bools = NDArray[np.bool_]
 #: Roots whose contracts settle on the morning's opening prices: never 0DTE during the session.
 AM_ROOTS = frozenset({"SPX", "NDX", "RUT", "VIX", "VIXW", "DJX"})
 YEAR_SECONDS = 31_536_000.0
+#: No price or strike is above this [$], and no count above what a float holds exactly.
+HIGHEST_PRICE, HIGHEST_COUNT = 1e8, 2.0**53
 CALL, PUT = 0, 1
 #: The per-contract columns of a frame and of a chain.
 QUOTES = ("bid", "ask", "last", "last_at", "open_interest", "volume", "source_iv")
@@ -204,10 +206,12 @@ def select(frame: Frame, session: Session | None) -> Chain:
         column = np.full((2, len(strike)), np.nan)
         column[side, at] = getattr(frame, name)[keep]
         columns[name] = column
+    for name in ("bid", "ask", "last"):
+        columns[name] = _within(columns[name], HIGHEST_PRICE)
     columns["open_interest"] = np.where(listed, columns["open_interest"], 0.0)
     # An unreadable volume is unknown, not 0: a zero would look like a reset, and its end like a
     # day's volume traded at once.
-    columns["volume"] = np.where(columns["volume"] >= 0, columns["volume"], np.nan)
+    columns["volume"] = _within(columns["volume"], HIGHEST_COUNT)
     expires = expiry_of(frame.symbol, session)
     return Chain(
         symbol=frame.symbol,
@@ -218,7 +222,7 @@ def select(frame: Frame, session: Session | None) -> Chain:
         slot=slot,
         session=session,
         years=(expires - frame.quoted_at).total_seconds() / YEAR_SECONDS,
-        spot=frame.spot,
+        spot=frame.spot if 0 < frame.spot <= HIGHEST_PRICE else float("nan"),
         strike=strike,
         listed=listed,
         dropped=dropped,
@@ -240,7 +244,7 @@ def _valid(frame: Frame, today: Bools) -> tuple[Bools, dict[str, int]]:
     roots = np.unique(frame.root[today])
     drop(Drop.ADJUSTED, np.isin(frame.root, [r for r in roots if r[-1:].isdigit()]))
     drop(Drop.AM_SETTLED, np.isin(frame.root, [r for r in roots if r in AM_ROOTS]))
-    drop(Drop.BAD_STRIKE, ~(np.isfinite(frame.strike) & (frame.strike > 0)))
+    drop(Drop.BAD_STRIKE, ~((frame.strike > 0) & (frame.strike <= HIGHEST_PRICE)))
     drop(Drop.BAD_RIGHT, frame.right == 0)
     if frame.symbol in AM_ROOTS and not any(roots):
         # No root to tell the twins apart: where keys repeat, what has neither quote nor volume
@@ -248,12 +252,14 @@ def _valid(frame: Frame, today: Bools) -> tuple[Bools, dict[str, int]]:
         lifeless = ~((frame.bid > 0) | (frame.ask > 0) | (frame.volume > 0))
         if _repeats(frame, keep)[lifeless & keep].any():
             drop(Drop.AM_SETTLED, lifeless)
-    drop(
-        Drop.BAD_OPEN_INTEREST,
-        ~(np.isfinite(frame.open_interest) & (frame.open_interest >= 0)),
-    )
+    drop(Drop.BAD_OPEN_INTEREST, np.isnan(_within(frame.open_interest, HIGHEST_COUNT)))
     drop(Drop.DUPLICATE, _repeats(frame, keep, first=False))
     return keep, dropped
+
+
+def _within(values: Floats, highest: float) -> Floats:
+    """Values from 0 to a bound; NaN for what is no such number."""
+    return np.where((values >= 0) & (values <= highest), values, np.nan)
 
 
 def _repeats(frame: Frame, keep: Bools, *, first: bool = True) -> Bools:
@@ -261,9 +267,7 @@ def _repeats(frame: Frame, keep: Bools, *, first: bool = True) -> Bools:
     repeated = np.zeros(len(keep), np.bool_)
     # Strikes are positive, so the sign tells calls from puts in one key.
     keys = frame.strike[keep] * frame.right[keep]
-    _, lead, at, count = np.unique(
-        keys, return_index=True, return_inverse=True, return_counts=True
-    )
+    _, lead, at, count = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     again = count[at] > 1
     if not first:
         again[lead] = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,7 +22,7 @@ from sampler.tick import Tick
 from storage.clock import Clock
 from storage.errors import StoreError
 from storage.row import Reason
-from storage.session import GRID, Session, market_day, next_session, session_on
+from storage.session import GRID, Session, market_day, new_york, next_session, session_on
 from storage.store import Store
 
 log = structlog.get_logger()
@@ -31,6 +32,8 @@ SETTLE = timedelta(seconds=5)
 #: Two clocks that map to each other by rounding: less than this is the same moment.
 _SAME = timedelta(milliseconds=5)
 _STEP = timedelta(seconds=GRID)
+#: Seconds of wall time between two lines of a simulated market, whose ticks are too many to read.
+_BEAT = 10
 
 
 def next_tick(after: datetime, delay: timedelta) -> datetime:
@@ -90,6 +93,7 @@ class Daemon:
         #: The newest slot of each symbol that is a row or a gap.
         self._accounted: dict[str, datetime] = {}
         self._running: set[asyncio.Task[Any]] = set()
+        self._outcomes: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Sample until SIGTERM or SIGINT; the steps in hand are finished first."""
@@ -111,6 +115,8 @@ class Daemon:
                 coalesce=True,
                 misfire_grace_time=None,
             )
+        if self._clock.simulated:
+            scheduler.add_job(self._beat, "interval", seconds=_BEAT)
         scheduler.start()
         due = next_tick(self._clock.now(), self._delay)
         log.info("sampling", symbols=self._symbols, next_tick=due, clock=str(self._clock))
@@ -156,9 +162,16 @@ class Daemon:
             session, slot = due
             await self._run_over(symbol, session, slot)
             self._accounted[symbol] = slot
-            await self._tick.sample(symbol, now=now, target=slot)
+            outcome = await self._tick.sample(symbol, now=now, target=slot)
+            self._outcomes[outcome.word] += 1
         finally:
             self._running.discard(task)
+
+    async def _beat(self) -> None:
+        """One line for all steps since the last one."""
+        done, self._outcomes = self._outcomes, Counter()
+        now = new_york(self._clock.now()).strftime("%Y-%m-%d %H:%M:%S")
+        log.info("simulated market", new_york=now, steps=dict(done))
 
     async def _run_over(self, symbol: str, session: Session, slot: datetime) -> None:
         """Slots between the last step's and this one's had their time while it ran."""

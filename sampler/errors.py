@@ -1,12 +1,14 @@
 """What can go wrong between a source and a row.
 
 FlowError
-└── Refused          a frame that makes no row; carries the gap's reason
+├── Refused              a frame that makes no row; carries the gap's reason
+└── UsageError
+    └── NoHistory        the source keeps no past frames
 """
 
 from __future__ import annotations
 
-from storage.errors import FlowError
+from storage.errors import FlowError, UsageError
 from storage.row import Reason
 
 
@@ -16,3 +18,7 @@ class Refused(FlowError):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class NoHistory(UsageError):
+    """The source keeps no past frames."""

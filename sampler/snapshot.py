@@ -6,44 +6,19 @@ and goes on as if nothing had happened.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sampler.chain import CALL, PUT, QUOTES, Chain
-from sampler.errors import Refused
-from sampler.metrics import black, flow, levels, pin
-from sampler.metrics.exposure import DEALER_SIGN, MULTIPLIER, ONE_PERCENT, deltas, exposures
-from sampler.metrics.smile import Forward, Smile, forward, smile
-from storage import columns
-from storage.row import DEFINITIONS, Flag, Reason, Row, SlotRecord
-from storage.session import GRID
+from sampler.chain import CALL, PUT, Chain
+from sampler.market import read_market, require_open
+from sampler.metrics import black, levels, pin
+from sampler.metrics.exposure import DEALER_SIGN, MULTIPLIER, ONE_PERCENT, exposures
+from sampler.tape import follow
+from storage.row import DEFINITIONS, Row, SlotRecord
 
-Floats = NDArray[np.float64]
-
-#: A baseline needs this many strikes with both sides quoted, later than a second into the session.
-LEAST_PAIRS, SETTLING = 5, 1.0
-#: Spot is stale when parity contradicts it by this much, and by so many scatters of parity.
-STALE_SPOT, STALE_SPREADS = 0.001, 3.0
 #: ATM volatility of the last minute is auction noise. [years]
 NOISE = 60 / 31_536_000
-#: Price step below and from 3 $; the index classes of Cboe, and everything else.
-INDEX_TICKS, PENNY = (0.05, 0.10), 0.01
-_INDEXES = frozenset({"SPX", "NDX", "RUT", "VIX"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Market:
-    """What a chain's quotes say before any position is considered."""
-
-    spot: float
-    forward: Forward
-    smile: Smile
-    atm: float
-    flags: list[Flag]
 
 
 def measure(chain: Chain, previous: SlotRecord | None, *, oi_confidence: float) -> SlotRecord:
@@ -61,17 +36,17 @@ def measure(chain: Chain, previous: SlotRecord | None, *, oi_confidence: float) 
     Refused
         ``not_open``, ``no_spot`` or ``no_iv``: a slot that makes no row.
     """
-    market = _market(chain)
+    market = read_market(chain)
     if previous is None:
-        _require_open(chain)
+        require_open(chain)
     spot, fwd, sigma = market.spot, market.forward.level, market.smile.filled
     greeks = black.greeks(spot, fwd, chain.strike, chain.years, sigma)
-    moved = _flow(chain, previous, market, deltas(greeks), greeks.gamma)
+    traded = follow(chain, previous, market, greeks)
 
     settled_oi = chain.open_interest
-    live_oi = np.maximum(settled_oi + oi_confidence * moved.signed, 0.0)
+    live_oi = np.maximum(settled_oi + oi_confidence * traded.signed, 0.0)
     settled_q = DEALER_SIGN * settled_oi
-    live_q = settled_q - oi_confidence * moved.signed
+    live_q = settled_q - oi_confidence * traded.signed
     terms: dict[str, Any] = {
         "spot": spot,
         "forward": fwd,
@@ -159,23 +134,23 @@ def measure(chain: Chain, previous: SlotRecord | None, *, oi_confidence: float) 
         pin_probability_pct=probability,
         atm_iv=None if quiet else market.atm,
         remaining_1sd=None if quiet else float(remaining),
-        settled_net_gex=float(settled.gex.sum()),
+        settled_net_gex=float(settled.gex[CALL].sum()) + float(settled.gex[PUT].sum()),
         settled_net_dex=float(settled.dex.sum()),
         settled_gamma_flip=flips[1].level,
-        hedge_flow_call_cumulative=moved.cumulative[CALL],
-        hedge_flow_put_cumulative=moved.cumulative[PUT],
-        hedge_flow_cumulative_all=round(sum(moved.cumulative), 2),
-        hedge_flow_se=moved.standard_error,
-        classified_share=moved.classified_share,
-        flow_since=moved.since,
-        differenced_from=moved.differenced_from,
+        hedge_flow_call_cumulative=traded.cumulative[CALL],
+        hedge_flow_put_cumulative=traded.cumulative[PUT],
+        hedge_flow_cumulative_all=round(sum(traded.cumulative), 2),
+        hedge_flow_se=traded.standard_error,
+        classified_share=traded.classified_share,
+        flow_since=traded.since,
+        differenced_from=traded.differenced_from,
         contracts=int(chain.listed.sum()),
         strikes=len(chain.strike),
         strikes_with_iv=int(np.isfinite(market.smile.own).sum()),
         **_totals(chain),
         dropped=chain.dropped,
         quotes_unused=_unused(chain),
-        flags=tuple(str(flag) for flag in [*market.flags, *moved.flags]),
+        flags=tuple(str(flag) for flag in [*market.flags, *traded.flags]),
         quote_age_seconds=(chain.fetched_at - chain.quoted_at).total_seconds(),
     )
     profile = {
@@ -193,190 +168,13 @@ def measure(chain: Chain, previous: SlotRecord | None, *, oi_confidence: float) 
         "put_oi": settled_oi[PUT],
         "call_volume": np.nan_to_num(chain.volume[CALL]),
         "put_volume": np.nan_to_num(chain.volume[PUT]),
-        "call_signed": moved.signed[CALL],
-        "put_signed": moved.signed[PUT],
-        "call_flow": moved.dollars[CALL],
-        "put_flow": moved.dollars[PUT],
-        "gamma_flow": moved.gamma_dollars.sum(axis=0),
+        "call_signed": traded.signed[CALL],
+        "put_signed": traded.signed[PUT],
+        "call_flow": traded.dollars[CALL],
+        "put_flow": traded.dollars[PUT],
+        "gamma_flow": traded.gamma_dollars.sum(axis=0),
     }
-    return SlotRecord(row=row, profile=profile, evidence=moved.evidence)
-
-
-def _market(chain: Chain) -> Market:
-    """Forward, smile and the spot to use; Refused without one of them."""
-    given = chain.spot if chain.spot > 0 and np.isfinite(chain.spot) else np.nan
-    fwd = forward(chain.strike, chain.mid, chain.bid, given)
-    if not np.isfinite(fwd.level) or fwd.level <= 0:
-        raise Refused(
-            Reason.NO_SPOT,
-            f"{chain.symbol}: no spot, and {fwd.estimates} strikes are too few for parity",
-        )
-    flags = []
-    spot = given
-    if fwd.estimates < 3:
-        flags.append(Flag.FORWARD_IS_SPOT)
-    elif np.isnan(given) or _stale(given, fwd):
-        flags.append(Flag.STALE_SPOT)
-        spot = fwd.level
-    found = smile(
-        chain.strike, chain.mid, chain.two_sided, forward=fwd.level, years=chain.years
-    )
-    if found is None:
-        raise Refused(Reason.NO_IV, f"{chain.symbol}: no two-sided quote gives a volatility")
-    atm = float(np.interp(fwd.level, chain.strike, found.filled))
-    return Market(spot=spot, forward=fwd, smile=found, atm=atm, flags=flags)
-
-
-def _stale(spot: float, fwd: Forward) -> bool:
-    off = abs(fwd.level - spot)
-    return off > STALE_SPOT * spot and off > STALE_SPREADS * fwd.spread
-
-
-def _require_open(chain: Chain) -> None:
-    """Flow is only counted from quotes of an open options market."""
-    since_open = (chain.quoted_at - chain.session.open).total_seconds()
-    pairs = int(chain.two_sided.all(axis=0).sum())
-    if since_open <= SETTLING or pairs < LEAST_PAIRS:
-        raise Refused(
-            Reason.NOT_OPEN,
-            f"{chain.symbol}: {pairs} strikes quoted on both sides {since_open:.0f} s into the"
-            f" session; flow counts from the first slot with {LEAST_PAIRS}",
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Moved:
-    """Signed volume so far, on the chain's strikes; dollars are cumulative since ``since``."""
-
-    signed: Floats
-    dollars: Floats
-    gamma_dollars: Floats
-    cumulative: tuple[float, float]
-    standard_error: float
-    classified_share: float | None
-    since: datetime
-    differenced_from: datetime | None
-    flags: list[Flag]
-    evidence: bytes
-
-
-def _flow(
-    chain: Chain, previous: SlotRecord | None, market: Market, delta: Floats, gamma: Floats
-) -> Moved:
-    """Difference the chain against the previous slot, contract by contract."""
-    past, notes = columns.unpack(previous.evidence) if previous else ({}, {})
-    # A contract that a feed leaves out for a while keeps its volume and its sign.
-    strike = np.union1d(chain.strike, past["strike"]) if previous else chain.strike
-    here = np.searchsorted(strike, chain.strike)
-
-    def spread(values: Floats, fill: float = np.nan) -> Floats:
-        wide = np.full((2, len(strike)), fill)
-        wide[:, here] = values
-        return wide
-
-    def recall(name: str, fill: float = np.nan) -> Floats:
-        wide = np.full((2, len(strike)), fill)
-        if previous:
-            wide[:, np.searchsorted(strike, past["strike"])] = past[name]
-        return wide
-
-    flags: list[Flag] = []
-    volume = spread(chain.volume)
-    if previous is None:
-        flags.append(Flag.BASELINE)
-        added, volume = np.zeros_like(volume), np.nan_to_num(volume)
-        sign = added
-    else:
-        before = np.nan_to_num(recall("volume"))
-        added, volume = flow.volume_added(before, volume)
-        if (volume < before).any():
-            flags.append(Flag.VOLUME_REBASED)
-        if (chain.slot - previous.row.slot).total_seconds() > GRID:
-            flags.append(Flag.AFTER_GAP)
-        now = flow.Quote(spread(chain.mid), spread((chain.ask - chain.bid) / 2))
-        past_mid = np.where(_quoted(recall), (recall("bid") + recall("ask")) / 2, np.nan)
-        then = flow.Quote(past_mid, (recall("ask") - recall("bid")) / 2)
-        call = np.array([[True], [False]])
-        old_sigma = recall("sigma")
-        with np.errstate(invalid="ignore"):
-            modelled = black.price(market.forward.level, strike, chain.years, old_sigma, call)
-        sign = flow.aggressor_sign(
-            added,
-            spread(chain.last),
-            spread(chain.last_at),
-            before=then,
-            now=now,
-            before_at=previous.row.quoted_at.timestamp(),
-            now_at=chain.quoted_at.timestamp(),
-            tick=_tick(chain.symbol, np.where(np.isnan(now.mid), 0.0, now.mid)),
-            modelled=modelled,
-        )
-    dollars_per_delta = MULTIPLIER * market.spot
-    signed_now = sign * added
-    hedged = signed_now * spread(delta, 0.0) * dollars_per_delta
-    gammas = signed_now * spread(np.broadcast_to(gamma, delta.shape), 0.0)
-    gammas *= dollars_per_delta * market.spot * ONE_PERCENT
-    signed = recall("signed", 0.0) + signed_now
-    dollars = recall("dollars", 0.0) + hedged
-    gamma_dollars = recall("gamma_dollars", 0.0) + gammas
-    noise = float(((added * spread(delta, 0.0) * dollars_per_delta) ** 2).sum())
-    row = previous.row if previous else None
-    call_flow = (row.hedge_flow_call_cumulative if row else 0.0) + float(hedged[CALL].sum())
-    put_flow = (row.hedge_flow_put_cumulative if row else 0.0) + float(hedged[PUT].sum())
-    traded = notes.get("traded", 0.0) + float(added.sum())
-    told = notes.get("told", 0.0) + float(added[sign != 0].sum())
-    variance = notes.get("variance", 0.0) + noise
-    evidence = columns.pack(
-        {
-            "strike": strike,
-            "listed": _widen(chain.listed, here, len(strike)),
-            **{name: spread(getattr(chain, name)) for name in QUOTES if name != "volume"},
-            "volume": volume,
-            "sigma": spread(np.broadcast_to(market.smile.filled, delta.shape)),
-            "signed": signed,
-            "dollars": dollars,
-            "gamma_dollars": gamma_dollars,
-        },
-        symbol=chain.symbol,
-        source=chain.source,
-        delay_seconds=chain.delay_seconds,
-        expiration=chain.expiration.isoformat(),
-        quoted_at=chain.quoted_at.isoformat(),
-        fetched_at=chain.fetched_at.isoformat(),
-        spot=chain.spot if np.isfinite(chain.spot) else None,
-        traded=traded,
-        told=told,
-        variance=variance,
-    )
-    return Moved(
-        signed=signed[:, here],
-        dollars=dollars[:, here],
-        gamma_dollars=gamma_dollars[:, here],
-        cumulative=(round(call_flow, 2), round(put_flow, 2)),
-        standard_error=round(float(np.sqrt(variance)), 2),
-        classified_share=told / traded if traded else None,
-        since=row.flow_since if row else chain.slot,
-        differenced_from=row.slot if row else None,
-        flags=flags,
-        evidence=evidence,
-    )
-
-
-def _quoted(recall: Any) -> NDArray[np.bool_]:
-    bid, ask = recall("bid"), recall("ask")
-    return np.asarray((ask > 0) & (bid >= 0) & (ask >= bid))
-
-
-def _widen(listed: NDArray[np.bool_], here: NDArray[np.intp], n: int) -> NDArray[np.bool_]:
-    wide = np.zeros((2, n), np.bool_)
-    wide[:, here] = listed
-    return wide
-
-
-def _tick(symbol: str, price: Floats) -> Floats:
-    if symbol not in _INDEXES:
-        return np.full_like(price, PENNY)
-    return np.where(price < 3, *INDEX_TICKS)
+    return SlotRecord(row=row, profile=profile, evidence=traded.evidence)
 
 
 def _regime(net_gex: float) -> str:

@@ -33,6 +33,8 @@ STALE_AFTER = 120
 AHEAD = 120
 #: A symbol without 0DTE today is asked again after so many slots.
 ASK_AGAIN = 60
+#: What happens on any good day.
+_CALM = (None, Reason.UNCHANGED, Reason.NOT_OPEN, Reason.NO_ZERO_DTE)
 
 
 class Keeper(Protocol):
@@ -79,13 +81,31 @@ class Outcome:
     #: Milliseconds by stage.
     took: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def word(self) -> str:
+        """The outcome in a word: a reason, or what became of the record."""
+        if self.reason is not None:
+            return str(self.reason)
+        if self.detail:
+            return "not_stored"
+        return "stored" if self.stored else "already_there"
+
 
 class Tick:
     """Steps of one source into one store. Symbols may step at the same time, each in order."""
 
     def __init__(
-        self, source: Source, store: Keeper, live: Live, *, oi_confidence: float, budget: float
+        self,
+        source: Source,
+        store: Keeper,
+        live: Live,
+        *,
+        oi_confidence: float,
+        budget: float,
+        quiet: bool = False,
     ) -> None:
+        """``quiet`` leaves steps without trouble out of the log, below debug."""
+        self._quiet = quiet
         self._source = source
         self._store = store
         self._live = live
@@ -107,6 +127,8 @@ class Tick:
             await self._sample(outcome, now, target)
         except Refused as refused:
             outcome.reason, outcome.detail = refused.reason, str(refused)
+            if refused.reason is Reason.UNCHANGED and self._frozen(symbol, now):
+                outcome.reason = Reason.STALE
             if refused.reason is Reason.NO_ZERO_DTE and target and symbol not in self._idle:
                 self._idle[symbol] = (target + timedelta(seconds=30 * ASK_AGAIN), refused)
         except StoreError as error:
@@ -116,7 +138,7 @@ class Tick:
             outcome.reason, outcome.detail = Reason.FAILED, f"{type(error).__name__}: {error}"
         if target is not None:
             await self._owe(outcome, target)
-        _tell(outcome, now, target)
+        self._tell(outcome, now, target)
         return outcome
 
     async def _sample(self, outcome: Outcome, now: datetime, target: datetime | None) -> None:
@@ -162,7 +184,9 @@ class Tick:
         with _timed(outcome, "publish"):
             await self._publish(stored)
 
-    async def owe(self, symbol: str, session: Session, slots: Sequence[datetime], reason: Reason) -> None:
+    async def owe(
+        self, symbol: str, session: Session, slots: Sequence[datetime], reason: Reason
+    ) -> None:
         """Mark slots that no step was taken for."""
         self._unmarked += [
             Gap(symbol=symbol, expiration=session.day, slot=slot, reason=reason) for slot in slots
@@ -215,10 +239,19 @@ class Tick:
             return known[0], same
         return await self._store.before(chain.symbol, chain.expiration, chain.slot), same
 
+    def _frozen(self, symbol: str, now: datetime) -> bool:
+        """Whether the newest sample is so old that "nothing newer" means a dead feed."""
+        known = self._recent.get(symbol)
+        if not known:
+            return False
+        row = known[-1].row
+        age = (now - row.quoted_at).total_seconds()
+        return age > row.delay_seconds + STALE_AFTER
+
     def _remember(self, record: SlotRecord) -> None:
         kept = self._recent.get(record.row.symbol, [])
-        self._recent[record.row.symbol] = [
-            *(r for r in kept if r.row.slot < record.row.slot)][-1:] + [record]
+        earlier = [r for r in kept if r.row.slot < record.row.slot]
+        self._recent[record.row.symbol] = [*earlier[-1:], record]
 
     async def _write(self, record: SlotRecord, mode: str) -> list[Stored]:
         waiting = [*self._unwritten.pop(record.row.symbol, []), record]
@@ -234,6 +267,32 @@ class Tick:
                 await self._live.publish(one.row, one.revision)
         except LiveError as error:
             log.warning("not published", error=str(error))
+
+    def _tell(self, outcome: Outcome, now: datetime, target: datetime | None) -> None:
+        """The canonical line of a step."""
+        figures: dict[str, Any] = {"symbol": outcome.symbol, "target": target}
+        if outcome.record is not None:
+            row = outcome.record.row
+            figures |= {
+                "slot": row.slot,
+                "source": row.source,
+                "spot": row.spot,
+                "net_gex": row.net_gex,
+                "contracts": row.contracts,
+                "dropped": row.dropped,
+                "quotes_unused": row.quotes_unused,
+                "flags": row.flags,
+                "quote_age_seconds": round((now - row.quoted_at).total_seconds(), 1),
+            }
+        figures |= {"outcome": outcome.word, "detail": outcome.detail, "ms": outcome.took}
+        if outcome.word == "not_stored":
+            log.error("tick", **figures)
+        elif outcome.reason not in _CALM:
+            log.warning("tick", **figures)
+        elif self._quiet:
+            log.debug("tick", **figures)
+        else:
+            log.info("tick", **figures)
 
 
 def _require_fresh(frame: Frame, now: datetime) -> None:
@@ -278,35 +337,3 @@ class _timed:
 
     def __exit__(self, *_: object) -> None:
         self._outcome.took[self._stage] = round((time.perf_counter() - self._since) * 1e3, 2)
-
-
-def _tell(outcome: Outcome, now: datetime, target: datetime | None) -> None:
-    """The canonical line of a step."""
-    figures: dict[str, Any] = {"symbol": outcome.symbol, "target": target}
-    if outcome.record is not None:
-        row = outcome.record.row
-        figures |= {
-            "slot": row.slot,
-            "source": row.source,
-            "spot": row.spot,
-            "net_gex": row.net_gex,
-            "contracts": row.contracts,
-            "dropped": row.dropped,
-            "quotes_unused": row.quotes_unused,
-            "flags": row.flags,
-            "quote_age_seconds": round((now - row.quoted_at).total_seconds(), 1),
-        }
-    if outcome.reason is not None:
-        word = str(outcome.reason)
-    elif outcome.detail:
-        word = "not_stored"
-    else:
-        word = "stored" if outcome.stored else "already_there"
-    figures |= {"outcome": word, "detail": outcome.detail, "ms": outcome.took}
-    calm = outcome.reason in (None, Reason.UNCHANGED, Reason.NOT_OPEN, Reason.NO_ZERO_DTE)
-    if word == "not_stored":
-        log.error("tick", **figures)
-    elif calm:
-        log.info("tick", **figures)
-    else:
-        log.warning("tick", **figures)

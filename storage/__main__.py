@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import orjson
 from storage import columns, database, log
 from storage.errors import FlowError, LiveError, UsageError
 from storage.parts import REAL, SYNTHETIC, Parts, connect, urls
+from storage.row import COLUMNS, Row
 from storage.session import market_day, new_york, session_on
 from storage.settings import Settings, add_options, options_of
+from storage.store import Store
 
 _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
 
@@ -33,7 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
     except FlowError as error:
         print(f"flow-store: {error}", file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, BrokenPipeError):
+    except BrokenPipeError:
+        # Python flushes once more when it ends: into nothing, without a complaint.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
         return 1
 
 
@@ -46,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     migrate.set_defaults(command=_migrate)
 
     check = commands.add_parser("check", help="coverage of each symbol and session; 1 if too thin")
-    check.add_argument("--from", dest="first", metavar="D", help="first day, ISO (default: 30 days ago)")
+    check.add_argument(
+        "--from", dest="first", metavar="D", help="first day, ISO (default: 30 days ago)"
+    )
     check.add_argument("--to", dest="last", metavar="D", help="last day, ISO (default: today)")
     check.add_argument("--json", action="store_true", help="print one JSON array")
     check.add_argument("--all-symbols", action="store_true", help="not only FLOW_SYMBOLS")
@@ -95,7 +104,7 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
             continue
         due = sum(1 for slot in session.slots if slot <= now)
         # Gaps say that a daemon owned the session; a few recorded frames alone are partial.
-        owned = row["gaps"] > 0 or row["rows"] >= due
+        owned = due > 0 and (row["gaps"] > 0 or row["rows"] >= due)
         share = row["rows"] / due if due else 0.0
         lines.append(
             {
@@ -131,19 +140,33 @@ async def _tail(settings: Settings, parsed: argparse.Namespace) -> int:
     return 0
 
 
-async def _rows(parts: Parts, symbols: tuple[str, ...]):  # type: ignore[no-untyped-def]
-    """Rows as they land: from the live channel, from the store while that is away."""
+async def _rows(parts: Parts, symbols: tuple[str, ...]) -> AsyncIterator[str]:
+    """Rows in the order of the store, each once.
+
+    The live channel says when to look; while it is away, that is every second.
+    """
     cursor = await parts.store.cursor()
     while True:
         try:
-            async for row in parts.live.follow(symbols):
-                cursor = max(cursor, row["revision"])
-                yield orjson.dumps(row).decode()
+            async for _ in parts.live.follow(symbols):
+                async for revision, line in _news(parts.store, cursor, symbols):
+                    cursor = revision
+                    yield line
         except LiveError:
-            for row in await parts.store.changed_since(cursor, symbols):
-                cursor = row["revision"]
-                yield orjson.dumps(row).decode()
+            async for revision, line in _news(parts.store, cursor, symbols):
+                cursor = revision
+                yield line
             await asyncio.sleep(1)
+
+
+async def _news(
+    store: Store, cursor: int, symbols: tuple[str, ...]
+) -> AsyncIterator[tuple[int, str]]:
+    while found := await store.changed_since(cursor, symbols):
+        for row in found:
+            cursor = row["revision"]
+            plain = Row(**{name: row[name] for name in COLUMNS}).as_json()
+            yield cursor, orjson.dumps(plain | {"revision": cursor}).decode()
 
 
 async def _export(settings: Settings, parsed: argparse.Namespace) -> int:
@@ -153,10 +176,13 @@ async def _export(settings: Settings, parsed: argparse.Namespace) -> int:
         async for row in parts.store.exported(first, last, settings.symbols):
             _, notes = columns.unpack(row["evidence"])
             quoted = new_york(datetime.fromisoformat(notes["quoted_at"]))
-            folder = parsed.folder / row["symbol"]
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{row['symbol']}_{quoted:%Y-%m-%dT%H%M%S}.chain"
-            path.write_bytes(row["evidence"])
+            symbol = row["symbol"].replace("/", "_")
+            path = parsed.folder / symbol / f"{symbol}_{quoted:%Y-%m-%dT%H%M%S}.chain"
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(row["evidence"])
+            except OSError as error:
+                raise FlowError(f"cannot write {path}: {error.strerror}") from error
             files, size = files + 1, size + len(row["evidence"])
     print(f"{files} chains written to {parsed.folder}, {size / 1e6:.1f} MB")
     return 0

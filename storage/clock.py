@@ -65,7 +65,9 @@ class Clock:
     def __str__(self) -> str:
         if self.start is None or self.anchor is None:
             return "real"
-        return f"simulated:{self.start.isoformat()}@{self.speed:g}@{self.anchor.isoformat()}"
+        # All digits: a process that reads this must agree to the microsecond.
+        speed = repr(self.speed).removesuffix(".0")
+        return f"simulated:{self.start.isoformat()}@{speed}@{self.anchor.isoformat()}"
 
 
 def _day_end(moment: datetime) -> datetime:
@@ -96,7 +98,7 @@ def parse_clock(text: str) -> Clock:
         anchor = _moment(parts[2]) if len(parts) == 3 else datetime.now(UTC)
         if not 0 < speed <= 3600:
             raise ValueError("speed must be above 0 and at most 3600")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UsageError(f"FLOW_CLOCK: {text!r}: {error}; expected {_FORM}") from error
     return Clock(start, speed, anchor)
 

@@ -26,9 +26,12 @@ def pack(columns: Mapping[str, NDArray[Any]], **notes: Any) -> bytes:
         "columns": [[n, a.dtype.newbyteorder("<").str, list(a.shape)] for n, a in arrays.items()],
         "notes": notes,
     }
-    body = b"".join(a.astype(a.dtype.newbyteorder("<"), copy=False).tobytes() for a in arrays.values())
+    body = b"".join(
+        a.astype(a.dtype.newbyteorder("<"), copy=False).tobytes() for a in arrays.values()
+    )
     line = json.dumps(head, separators=(",", ":")).encode() + b"\n"
-    return zstandard.ZstdCompressor(level=_LEVEL).compress(line + body)
+    # With the checksum, a flipped bit is an error and not another price.
+    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(line + body)
 
 
 def unpack(packed: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -40,6 +43,9 @@ def unpack(packed: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         If the bytes are not what ``pack`` made.
     """
     try:
+        # A frame that tells its size is not held to max_output_size.
+        if zstandard.frame_content_size(packed) > _MOST:
+            raise ValueError("too large")
         raw = zstandard.ZstdDecompressor().decompress(packed, max_output_size=_MOST)
         line, _, body = raw.partition(b"\n")
         head = json.loads(line)
@@ -49,6 +55,9 @@ def unpack(packed: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             column = np.frombuffer(body, kind, count=int(np.prod(shape)), offset=at)
             columns[name] = column.reshape(shape)
             at += column.nbytes
+        if at != len(body):
+            raise ValueError("bytes are left over")
         return columns, dict(head["notes"])
-    except (zstandard.ZstdError, KeyError, TypeError, ValueError) as error:
+    # Foreign bytes meet JSON, numpy's type names and shapes: they can raise nearly anything.
+    except Exception as error:
         raise ValueError(f"not a packed chain: {error}") from error

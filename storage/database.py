@@ -13,6 +13,7 @@ from typing import Any, LiteralString, cast
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql as compose
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import PoolTimeout
 
@@ -73,6 +74,7 @@ async def connection(url: str, dataset: str) -> AsyncIterator[Connection]:
     StoreUnavailable
         With the server's own words; the URL, which may hold a password, is not repeated.
     """
+    _check_url(url)
     with translated():
         opened = await Connection.connect(
             url, autocommit=True, row_factory=dict_row, connect_timeout=5
@@ -81,6 +83,20 @@ async def connection(url: str, dataset: str) -> AsyncIterator[Connection]:
         with translated():
             await prepare(opened, dataset)
             yield opened
+
+
+def _check_url(url: str) -> None:
+    """Refuse a URL that libpq cannot read or misreads: its own words would repeat the password."""
+    try:
+        read = conninfo_to_dict(url)
+        misread = any("@" in str(read.get(part, "")) for part in ("host", "port", "dbname"))
+    except (psycopg.ProgrammingError, UnicodeError):
+        misread = True
+    if misread:
+        raise StoreUnavailable(
+            "FLOW_DATABASE_URL: not a URL that PostgreSQL can read; in a password, @ is written"
+            " %40, / %2F and % %25"
+        ) from None
 
 
 async def schema_version(connection: Connection, dataset: str) -> int:
@@ -123,8 +139,9 @@ async def migrate(url: str, dataset: str) -> list[str]:
     """
     done = []
     async with connection(url, dataset) as opened:
+        # Held over all transactions, until the connection is closed.
+        await opened.execute("select pg_advisory_lock(hashtext('zerodte-flow migrate'))")
         async with opened.transaction():
-            await opened.execute("select pg_advisory_xact_lock(hashtext('zerodte-flow migrate'))")
             version = await schema_version(opened, dataset)
             if version > VERSION:
                 await check_version(opened, dataset)
@@ -157,9 +174,10 @@ async def _timescale(opened: Connection, dataset: str) -> list[str]:
         return []
     if not offered["installed"]:
         try:
-            await opened.execute("create extension if not exists timescaledb")
+            await opened.execute("create extension if not exists timescaledb schema public")
         except psycopg.Error as error:
             return [f"TimescaleDB is here but cannot be used: {_first_line(error)}"]
+    await opened.execute(cast(LiteralString, _TIMESCALE["reach"]))
     done = []
     for table in TABLES:
         found = await _one(

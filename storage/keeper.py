@@ -22,8 +22,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -388,19 +388,25 @@ def _valkey(programs: Path, data_dir: Path, sockets: Path, account: _Account) ->
     )
 
 
-def _announce(run: Path, sockets: Path) -> None:
-    """Tell the addresses in a file that we hold a lock on for the rest of our life."""
+@contextmanager
+def _announced(run: Path, sockets: Path) -> Iterator[None]:
+    """Tell the addresses, in a file that is locked for as long as they are true."""
     fresh = run / "servers.new"
     fresh.unlink(missing_ok=True)
     file = open_lock(fresh)
-    lock(file)
-    told = {
-        "database_url": f"postgresql://postgres@/flow?host={quote(str(sockets))}",
-        "redis_url": f"unix://{quote(str(sockets))}/valkey.sock",
-        "keeper": os.getpid(),
-    }
-    os.write(file, json.dumps(told).encode())
-    fresh.rename(run / "servers.json")
+    try:
+        lock(file)
+        told = {
+            "database_url": f"postgresql://postgres@/flow?host={quote(str(sockets))}",
+            "redis_url": f"unix://{quote(str(sockets))}/valkey.sock",
+            "keeper": os.getpid(),
+        }
+        os.write(file, json.dumps(told).encode())
+        fresh.rename(run / "servers.json")
+        yield
+        (run / "servers.json").unlink()
+    finally:
+        os.close(file)
 
 
 def _keep(data_dir: Path, keeper_lock: int) -> None:
@@ -417,23 +423,20 @@ def _keep(data_dir: Path, keeper_lock: int) -> None:
         _postgres(postgres, data_dir, sockets, account),
     ]
     try:
-        for server in servers:
-            server.start()
-        for server in servers:
-            server.until_ready()
-        _announce(run, sockets)
         while not lock(users):
             for server in servers:
                 if not server.lives:
                     server.start()
-                    server.until_ready()
-            time.sleep(0.1)
+            for server in servers:
+                server.until_ready()
+            with _announced(run, sockets):
+                while all(server.lives for server in servers) and not lock(users):
+                    time.sleep(0.1)
     finally:
         for server in servers:
             server.stop()
         for server in servers:
             server.until_gone()
-        (run / "servers.json").unlink(missing_ok=True)
         with suppress(OSError):  # Not empty: a killed server's socket. It may stay.
             sockets.rmdir()
 

@@ -66,7 +66,13 @@ class Channel:
     @asynccontextmanager
     async def open(cls, url: str, prefix: str) -> AsyncIterator[Channel]:
         """A channel by URL. The server may be away: it is asked when it is needed."""
-        client = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=10)
+        try:
+            client = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=10)
+            # Options are read no earlier than by a connection; this one is never opened.
+            client.connection_pool.make_connection()
+        except (ValueError, TypeError, RedisError):
+            # The reason may repeat the password.
+            raise LiveError("FLOW_REDIS_URL: not a URL that Redis can read") from None
         try:
             yield cls(client, prefix)
         finally:
@@ -89,8 +95,12 @@ class Channel:
 
     async def follow(self, symbols: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
         """Rows as they are published from now on; each also has its ``revision``."""
-        cursors: dict[Any, Any] = {self._stream(symbol): "$" for symbol in symbols}
+        cursors: dict[Any, Any] = {}
         try:
+            for stream in map(self._stream, symbols):
+                # Not "$": it would be read anew by each call, and lose what came in between.
+                newest = await self._client.xrevrange(stream, count=1)
+                cursors[stream] = newest[0][0] if newest else "0"
             while True:
                 # Shorter than the socket's own time-out, which would end the connection.
                 for stream, entries in await self._client.xread(cursors, block=5_000) or []:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -46,6 +46,7 @@ class Flag(StrEnum):
 
     BASELINE = "baseline"  #: flow counts from here: there was no earlier state
     STALE_SPOT = "stale_spot"  #: the source's spot contradicts parity; the forward is used
+    CLOCK_SKEW = "clock_skew"  #: spot and parity disagree beyond parity's scatter, by less
     AFTER_GAP = "after_gap"  #: the flow of the slots missed before it is in this row
     VOLUME_REBASED = "volume_rebased"  #: a contract's volume went down; that is no flow
     FORWARD_IS_SPOT = "forward_is_spot"  #: fewer than three strikes gave a parity forward
@@ -220,7 +221,7 @@ MOMENTS: tuple[str, ...] = tuple(
 
 def utc_text(moment: datetime) -> str:
     """``2026-06-05T18:44:00Z``; microseconds are left out."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _plain(value: Any) -> Any:

@@ -56,9 +56,18 @@ def _number(low: float, high: float) -> Callable[[str], float]:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 65536:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
         raise UsageError(f"{text!r} is not a port: 1 to 65535")
     return int(text)
+
+
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise UsageError("no folder is named")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{text!r}: {error}") from error
 
 
 def _word(*known: str) -> Callable[[str], str]:
@@ -112,9 +121,7 @@ REGISTRY: dict[str, Setting] = {
         "",
         _url("redis", "rediss", "unix"),
     ),
-    "data_dir": Setting(
-        "folder of the embedded servers", default_data_dir(), lambda t: Path(t).expanduser()
-    ),
+    "data_dir": Setting("folder of the embedded servers", default_data_dir(), _folder),
     "source": Setting("where chains come from; see flow-sampler sources", ""),
     "symbols": Setting("underlyings, comma-separated", "SPX,SPY,QQQ", _symbols),
     "dataset": Setting(

@@ -150,9 +150,7 @@ class Store:
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """The newest slot record of a session that is earlier than ``slot``."""
-        found = await self._one(
-            _query("record"), symbol=symbol, expiration=expiration, before=slot
-        )
+        found = await self._one(_query("record"), symbol=symbol, expiration=expiration, before=slot)
         return None if found is None else _record(found)
 
     async def slots(self, symbol: str, expiration: date) -> list[datetime]:

@@ -25,10 +25,11 @@ from sampler.chain import Frame
 from storage.session import from_new_york, new_york
 
 INDEXES = {"SPX", "NDX", "RUT", "VIX", "XSP"}
-NUMBERS = (
-    "bid bid_size ask ask_size iv open_interest volume delta gamma vega theta rho theo change "
-    "open high low last_trade_price percent_change prev_day_close"
-).split()
+NUMBERS = [
+    "bid", "bid_size", "ask", "ask_size", "iv", "open_interest", "volume", "delta", "gamma",
+    "vega", "theta", "rho", "theo", "change", "open", "high", "low", "last_trade_price",
+    "percent_change", "prev_day_close",
+]  # fmt: skip
 
 
 def contract(
@@ -103,7 +104,7 @@ def from_frame(frame: Frame) -> dict[str, Any]:
     return cboe_json(frame.symbol, spot, _wall(frame.quoted_at), contracts)
 
 
-def _floats(fields: Mapping[str, Any]) -> dict[str, float | None]:
+def _floats(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {k: float(v) if math.isfinite(v) else None for k, v in fields.items()}
 
 
@@ -240,5 +241,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         pass

@@ -1,32 +1,39 @@
-"""The normal distribution for compiled loops, and the compiling itself.
+"""Normal distribution and normalised Black for compiled loops, and the compiling itself.
 
-`norm_pdf`, `norm_cdf` and `mills` are numba functions of one float: call them from other compiled
-functions. `compiled` turns a loop over arrays into machine code.
+`norm_pdf`, `norm_cdf`, `mills`, `log_moneyness`, `time_value` are numba functions of floats, to be
+called from other compiled functions; `compiled` makes machine code of a loop over arrays.
 """
+
+from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import math
+import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
+from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-#: Types for `compiled`: a float64 column that is only read, and one that is written.
+#: Argument types for `compiled`: a float64 column that is read, one that is written, and a
+#: table (2-D) that is written.
 READ = numba.types.Array(numba.float64, 1, "C", readonly=True)
 WRITE = numba.types.Array(numba.float64, 1, "C")
-#: The same for bool columns and for a table written row by row.
-READ_BOOL = numba.types.Array(numba.boolean, 1, "C", readonly=True)
 WRITE_TABLE = numba.types.Array(numba.float64, 2, "C")
 
+#: Total volatility up to which four terms of `series` are exact.
+NARROW = 0.04
 _ROOT_2PI = math.sqrt(2.0 * math.pi)
 
-# Mills' ratio Y(a) = N(-a)/n(a) and D(a) = 1 - a·Y(a) as P/Q and N/Q with one Q. Fitted by us at
-# 70 digits with mpmath over 0 <= a <= 60: linearised least squares for D = N/Q, degrees 10 and 12,
-# N(0) = Q(0) = 1, reweighted (Lawson) until the relative errors of D and of Y level out, at 5e-18;
-# then P = (Q - N)/a exactly. All coefficients come out positive, so nothing cancels.
+# Mills' ratio Y(a) = N(-a)/n(a) and D(a) = 1 - a·Y(a) as P/Q and N/Q over one Q. Our own fit, at 70
+# digits with mpmath, for 0 <= a <= 60: linearised least squares for D = N/Q, degrees 10 and 12 with
+# N(0) = Q(0) = 1, reweighted (Lawson) until the relative errors of D and Y are level, at 5e-18;
+# then P = (Q - N)/a, exactly. Every coefficient comes out positive, so nothing cancels.
 _P = (
     1.2533141373155003, 2.323333808716885, 2.1294483571097085, 1.2572535388578077,
     0.5275518403757427, 0.16461144520366133, 0.03893705532852838, 0.006990074254855872,
@@ -45,53 +52,55 @@ _Q = (
 
 
 def scalar(function: Function) -> Function:
-    """Make a small function callable from compiled ones; LLVM inlines it, nothing is cached."""
-    jitted: Function = numba.njit(error_model="numpy")(function)
-    return jitted
+    """Make a function of floats callable from compiled code; LLVM decides whether to inline it."""
+    return cast("Function", numba.njit(error_model="numpy")(function))
+
+
+def inlined(function: Function) -> Function:
+    """Make a function of floats part of its callers, so that LLVM can run their loops on vectors.
+
+    For hot, branch-free code: it is compiled anew in each place.
+    """
+    return cast("Function", numba.njit(error_model="numpy", forceinline=True)(function))
 
 
 def compiled(function: Callable[..., None], *types: Any) -> Callable[..., None]:
-    """Compile a loop for exactly these argument types, from numba's cache where there is one.
+    """Compile a loop for exactly these argument types, or load it from numba's cache.
 
-    The cache is $NUMBA_CACHE_DIR, the source's __pycache__ or the home's, whichever can be
-    written. Where none can (a hardened service), or what lies there is damaged or full, it is
-    compiled in memory instead: seconds at each start, but never an error.
+    The cache is in $NUMBA_CACHE_DIR, beside the source or in the home, the first that can be
+    written. Where none can, or what is there is damaged, the code is compiled in memory: some
+    seconds at each start, but never an error.
     """
-    # numba notices changes of the function's own file only, not of what it calls elsewhere.
-    function.__qualname__ = f"{function.__name__}-{_fingerprint(function)}"
-    signature = numba.void(*types)
+    # fastmath stays off: results would depend on an element's place in its array.
+    jit = functools.partial(numba.njit, numba.void(*types), error_model="numpy", nogil=True)
     try:
-        return _jit(function, signature, cache=True)
-    except Exception:  # whatever a foreign file can do: OSError, RuntimeError, UnpicklingError…
-        return _jit(function, signature, cache=False)
+        # numba looks for changes in the function's own file only; the name carries the rest.
+        function.__qualname__ = f"{function.__name__}-{_sources_hash(function)}"
+        return cast("Callable[..., None]", jit(cache=True)(function))
+    except Exception:  # OSError, RuntimeError, UnpicklingError, EOFError: whatever a file can do
+        return cast("Callable[..., None]", jit()(function))
 
 
-def _jit(function: Callable[..., None], signature: Any, *, cache: bool) -> Callable[..., None]:
-    # fastmath stays off: it would let scalar and array results differ in the last bits.
-    jit = numba.njit(signature, cache=cache, error_model="numpy", nogil=True)
-    dispatcher: Callable[..., None] = jit(function)
-    return dispatcher
+def _sources_hash(function: Callable[..., None]) -> str:
+    """Hash the modules of a function and of every compiled function it reaches."""
+    sources, todo = {}, [function]
+    for reached in todo:
+        sources[reached.__module__] = inspect.getsource(sys.modules[reached.__module__])
+        for name in reached.__code__.co_names:
+            callee = getattr(reached.__globals__.get(name), "py_func", None)
+            if callee is not None and callee not in todo:
+                todo.append(callee)
+    return hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()[:12]
 
 
-def _fingerprint(function: Callable[..., None]) -> str:
-    """Return a hash over the bytecode and constants of a function and of all that it calls."""
-    digest, todo, seen = hashlib.sha256(), [function], set()
-    while todo:
-        current = todo.pop()
-        code = current.__code__
-        digest.update(repr((code.co_name, code.co_code, code.co_consts)).encode())
-        for name in code.co_names:
-            value = current.__globals__.get(name)
-            called = getattr(value, "py_func", None)
-            if called is None:
-                digest.update(repr((name, value)).encode() if isinstance(value, float | tuple) else b"")
-            elif called not in seen:
-                seen.add(called)
-                todo.append(called)
-    return digest.hexdigest()[:12]
+@inlined
+def at(column: NDArray[np.float64], i: int) -> float:
+    """Element i of a column, or the only one of a column of length 1."""
+    value: float = column[min(i, column.size - 1)]
+    return value
 
 
-@scalar
+@inlined
 def _horner(coefficients: tuple[float, ...], x: float) -> float:
     total = coefficients[-1]
     for i in range(len(coefficients) - 2, -1, -1):
@@ -99,26 +108,72 @@ def _horner(coefficients: tuple[float, ...], x: float) -> float:
     return total
 
 
-@scalar
+@inlined
 def mills(a: float) -> tuple[float, float]:
-    """Return Y(a) = N(-a)/n(a) and D(a) = 1 - a·Y(a), for a >= 0, to ~4e-16 relative.
+    """Return Y(a) = N(-a)/n(a) and D(a) = 1 - a·Y(a), for a >= 0.
 
-    Y is Mills' ratio, √(π/2)·erfcx(a/√2), and D its slope's size, without the cancellation of
-    1 - a·Y. Both fall from 1.2533 and 1 like 1/a and 1/a².
+    Y is Mills' ratio, √(π/2)·erfcx(a/√2); D, the size of its slope, comes without the cancellation
+    of 1 - a·Y. They fall from 1.2533 and 1 like 1/a and 1/a².
     """
     a = min(a, 1e16)  # so that the powers stay finite; n(a) is 0 long before
     q = 1.0 / _horner(_Q, a)
     return _horner(_P, a) * q, _horner(_N, a) * q
 
 
-@scalar
+@inlined
 def norm_pdf(x: float) -> float:
     """Return n(x) = exp(-x²/2)/√(2π)."""
     return math.exp(-0.5 * x * x) / _ROOT_2PI
 
 
-@scalar
+@inlined
 def norm_cdf(x: float) -> float:
-    """Return N(x), to ~x²·1e-16 relative in the lower tail, where it falls to 0 at x = -38."""
+    """Return N(x); in the lower tail the relative error is about x²·1e-16, down to x = -37."""
     tail = norm_pdf(x) * mills(abs(x))[0]
     return tail if x < 0.0 else 1.0 - tail
+
+
+@inlined
+def log_moneyness(forward: float, strike: float) -> float:
+    # By the difference, which is exact near the money, where the ratio would lose digits.
+    x = math.log1p(abs(forward - strike) / min(forward, strike))
+    return x if forward >= strike else -x
+
+
+@inlined
+def series(a: float, t: float, terms: int) -> float:
+    """R = Y(t-a) - Y(-t-a), Y = N/n, as a Taylor series in t: small t would cancel."""
+    before, odd = mills(a)  # Y and Y'; then Y'' = hY' + Y, Y''' = hY'' + 2Y', …, at h = -a
+    total, power = odd, 1.0
+    for k in range(1, terms):
+        before = (2 * k - 1) * before - a * odd
+        odd = 2 * k * odd - a * before
+        power *= t * t * (1.0 / (2 * k * (2 * k + 1)))
+        total += power * odd
+    return 2.0 * t * total
+
+
+@scalar
+def mills_at(z: float) -> float:
+    y = mills(abs(z))[0]
+    return y if z >= 0.0 else _ROOT_2PI * math.exp(0.5 * z * z) - y
+
+
+@scalar
+def ratio(a: float, t: float) -> float:
+    """R, the price in units of its vega, to full precision for any a = -h and t."""
+    if 2.0 * t < NARROW:
+        return series(a, t, 4)
+    if t < 0.5 and a * t < 0.5:
+        return series(a, t, 12)
+    return mills_at(a - t) - mills_at(a + t)
+
+
+@scalar
+def time_value(low: float, high: float, total: float) -> float:
+    """Price of the out-of-the-money option between F and K at total volatility σ√T."""
+    a, t = log_moneyness(high, low) / total, 0.5 * total
+    vega = math.sqrt(low) * math.sqrt(high) * math.exp(-0.5 * (a * a + t * t)) / _ROOT_2PI
+    if t >= 0.5 and a < t:  # R would overflow: what is missing to the bound instead
+        return low - vega * (mills(t - a)[0] + mills(a + t)[0])
+    return vega * ratio(a, t)

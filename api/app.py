@@ -1,0 +1,315 @@
+"""FastAPI: routes, and every error as JSON. One canonical log line a request."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any
+from urllib.parse import unquote
+
+import orjson
+import structlog
+from fastapi import Depends, FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import page, series
+from api.access import AccessError, Caller, Keys, Open, require
+from api.params import Query, QueryError, read, window
+from storage.clock import Clock
+from storage.errors import LiveError, StoreError
+from storage.live import Live
+from storage.session import Session, last_session, market_day, session_on
+from storage.store import Store
+
+log = structlog.get_logger()
+
+#: Seconds after which a caller may ask again when the store is away.
+RETRY_AFTER = 5
+#: Seconds a part may take to give a sign of life.
+_SIGN_OF_LIFE = 2.0
+#: Days back in which a symbol must have been sampled to be listed.
+_LISTED = timedelta(days=30)
+_JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
+_WORDS = {404: "not_found", 405: "method_not_allowed"}
+
+
+def create(
+    store: Store, live: Live, clock: Clock, *, dataset: str, keys: Keys | None = None
+) -> FastAPI:
+    """The application on open parts; whoever opened them closes them."""
+    app = FastAPI(
+        title="Zero-DTE Flow",
+        description=page.DESCRIPTION,
+        version=page.version(),
+        docs_url=None,
+        redoc_url=None,
+        # A redirect is no success to the published clients.
+        redirect_slashes=False,
+    )
+    app.state.store, app.state.live, app.state.clock = store, live, clock
+    app.state.dataset, app.state.keys = dataset, keys or Open()
+    app.state.node = socket.gethostname()
+    app.add_exception_handler(QueryError, _invalid)
+    app.add_exception_handler(AccessError, _denied)
+    app.add_exception_handler(StoreError, _unavailable)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["GET", "HEAD"],
+        allow_headers=["X-Api-Key", "Content-Type", "If-None-Match"],
+        expose_headers=["ETag", "Retry-After"],
+        max_age=86_400,
+    )
+    app.add_middleware(Record)
+    documented = page.DOCUMENTED
+    app.get("/v1/flow/zero-dte/series/{symbol:path}", **documented["series"])(get_series)
+    app.get("/v1/symbols", **documented["symbols"])(get_symbols)
+    app.get("/v1/market", **documented["market"])(get_market)
+    app.get("/health", **documented["health"])(get_health)
+    app.get("/ready", **documented["ready"])(get_ready)
+    page.serve(app)
+    return app
+
+
+def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A response of JSON."""
+    return Response(orjson.dumps(body, option=_JSON), status, headers, "application/json")
+
+
+async def get_series(
+    request: Request,
+    symbol: str,
+    caller: Annotated[Caller, Depends(require("Growth"))],  # noqa: ARG001
+) -> Response:
+    """The zero-DTE headline figures of a symbol, a bar every 30 seconds to 15 minutes.
+
+    Without parameters: the last 60 minutes of today's session. The window is half-open and ends
+    where the data does: at the close once that is past, else at the feed's own present. Each bar
+    is the *last* sample of its bucket and the running bucket is among them, so that cumulative
+    values are current. A symbol without samples is answered with `bars: []` and the `reason`.
+    """
+    asked = read(_segment(request, symbol), request.query_params)
+    store: Store = request.app.state.store
+    now = request.app.state.clock.now()
+    kept = await _recall(store, asked, market_day(now))
+    span = window(
+        asked,
+        day=kept.day,
+        session=kept.session,
+        now=now,
+        delay=kept.delay or timedelta(),
+        newest=kept.newest.get("slot"),
+    )
+    missing = series.unaccounted(span, kept.there | kept.gaps.keys())
+    tag = series.tag(kept.newest.get("cursor") or 0, missing)
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    filled = any(span.start <= slot < span.end for slot in kept.there)
+    # An answer without samples is small, and its reason changes while nothing is stored.
+    if filled and series.matches(tag, request.headers.get("If-None-Match")):
+        return Response(status_code=304, headers=headers)
+    rows: list[dict[str, Any]] = []
+    reason = None
+    if filled:
+        rows = await store.window(
+            asked.symbol,
+            kept.day,
+            start=span.start,
+            until=span.end,
+            width=asked.width,
+            columns=series.COLUMNS,
+        )
+    else:
+        reason = series.why_empty(
+            span,
+            known=await store.known(asked.symbol),
+            now=now,
+            delay=kept.delay or timedelta(),
+            gaps=list(kept.gaps.values()),
+        )
+    body = series.answer(
+        asked,
+        span,
+        now=now,
+        node=request.app.state.node,
+        newest=kept.newest,
+        delay=kept.delay,
+        bars=series.bars(rows, asked.since),
+        # Of a symbol that nobody samples, nothing is missing.
+        gaps=[]
+        if reason == "unknown_symbol"
+        else series.gap_intervals(span, kept.gaps, kept.there),
+        reason=reason,
+    )
+    return answer(body, headers=headers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """What the store has of a session, but for its bars."""
+
+    day: date
+    session: Session | None
+    #: The newest row, nulls where there is none, and the session's ``cursor``.
+    newest: Mapping[str, Any]
+    #: How far the feed lies behind; None for a symbol that nobody has sampled lately.
+    delay: timedelta | None
+    #: Reasons by slot, in order.
+    gaps: dict[datetime, str]
+    #: Slots that have a row.
+    there: set[datetime]
+
+
+async def _recall(store: Store, asked: Query, today: date) -> _Kept:
+    day = asked.day or today
+    # A year's calendar takes a while the first time that somebody asks for it.
+    session = await asyncio.to_thread(session_on, day)
+    # The cursor is read first: what lands meanwhile is told again after it, never left out.
+    newest = await store.newest(asked.symbol, day)
+    delay = newest.get("delay_seconds")
+    if delay is None and session is not None and day == today:
+        before = last_session(session.open - timedelta(days=1))
+        delay = (await store.newest(asked.symbol, before.day)).get("delay_seconds")
+    # In this order: a row that closes a gap in between must not look like neither.
+    gaps = await store.gaps(asked.symbol, day)
+    return _Kept(
+        day=day,
+        session=session,
+        newest=newest,
+        delay=None if delay is None else timedelta(seconds=delay),
+        gaps={gap["slot"]: gap["reason"] for gap in gaps},
+        there=set(await store.slots(asked.symbol, day)),
+    )
+
+
+def _segment(request: Request, symbol: str) -> str:
+    """The symbol, if it is one segment of the path as it was sent: ``BRK%2FB`` is, ``A/B`` not."""
+    sent = request.scope.get("raw_path") or request.scope["path"].encode()
+    last = unquote(sent.partition(b"?")[0].rpartition(b"/")[2].decode("ascii", "replace"))
+    if last != symbol:
+        raise HTTPException(404)
+    return symbol
+
+
+async def get_symbols(request: Request) -> Response:
+    """Symbols sampled in the last 30 days, and when the newest sample of any was taken."""
+    store: Store = request.app.state.store
+    today = market_day(request.app.state.clock.now())
+    found = await store.coverage(today - _LISTED, today)
+    symbols = sorted({row["symbol"] for row in found if row["rows"]})
+    newest = await store.newest_slot()
+    body = {"symbols": symbols, "count": len(symbols), "last_updated": newest}
+    return answer(body | {"dataset": request.app.state.dataset})
+
+
+async def get_market(request: Request) -> Response:
+    """Whether the market is open, the newest session, and the server's time."""
+    return answer(page.market(request.app.state.clock.now()))
+
+
+async def get_health() -> Response:
+    """The process is alive."""
+    return answer({"status": "Healthy"})
+
+
+async def get_ready(request: Request) -> Response:
+    """Whether requests can be answered; without the live channel they can, a little later."""
+    database, live = await asyncio.gather(
+        _state(request.app.state.store), _state(request.app.state.live)
+    )
+    word = "Unavailable" if database == "away" else "Ready" if live == "ok" else "Degraded"
+    body = {"status": word, "database": database, "live_channel": live}
+    return answer(body, 503 if database == "away" else 200)
+
+
+async def _state(part: Store | Live) -> str:
+    try:
+        async with asyncio.timeout(_SIGN_OF_LIFE):
+            await part.ping()
+    except (StoreError, LiveError, TimeoutError) as error:
+        log.warning("part is away", part=type(part).__name__, error=str(error))
+        return "away"
+    return "ok"
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, QueryError)
+    return answer({"error": error.error, "message": error.message}, 400)
+
+
+async def _denied(_: Request, error: Exception) -> Response:
+    assert isinstance(error, AccessError)
+    return answer(error.body, error.status)
+
+
+async def _unavailable(_: Request, error: Exception) -> Response:
+    # The caller is not told which host refused whom.
+    log.warning("store unavailable", error=str(error))
+    body = {
+        "error": "store_unavailable",
+        "message": f"The store cannot be reached just now; ask again in {RETRY_AFTER} seconds.",
+    }
+    return answer(body, 503, {"Retry-After": str(RETRY_AFTER)})
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    word = _WORDS.get(error.status_code, "refused")
+    message = {
+        404: f"There is nothing at {request.url.path[:100]}; /docs lists what there is.",
+        405: f"{request.method} is not answered here.",
+    }.get(error.status_code, error.detail)
+    sent = answer({"error": word, "message": message}, error.status_code)
+    sent.headers.update(error.headers or {})
+    return sent
+
+
+class Record:
+    """Logs each request's one line, and turns what nobody foresaw into a 500 with an id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        since, status, size = time.perf_counter(), 0, 0
+
+        async def counted(message: Message) -> None:
+            nonlocal status, size
+            status = message.get("status", status)
+            size += len(message.get("body", b""))
+            await send(message)
+
+        # The server leaves a HEAD's body away by itself.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        try:
+            await self._app(asked, receive, counted)
+        except Exception:
+            known_as = uuid.uuid4().hex[:12]
+            log.exception("request failed", id=known_as, path=scope["path"][:200])
+            if status:
+                raise
+            message = "Something went wrong on our side; the log has the trace under this id."
+            body = {"error": "internal_error", "message": message, "id": known_as}
+            sent = answer(body, 500, {"Access-Control-Allow-Origin": "*"})
+            await sent(scope, receive, counted)
+        finally:
+            log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"][:200],
+                status=status or 499,
+                ms=round((time.perf_counter() - since) * 1e3, 1),
+                bytes=size,
+            )

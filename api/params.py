@@ -1,0 +1,156 @@
+"""Query to window: what a caller asked for, and which slots that means. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from storage.errors import UsageError
+from storage.session import GRID, SESSION_MINUTES, Session
+from storage.settings import parse_symbol
+
+#: Bar sizes by their names; each divides the hour, so that buckets align to the clock.
+BARS = {
+    "30s": timedelta(seconds=30),
+    "1m": timedelta(minutes=1),
+    "5m": timedelta(minutes=5),
+    "15m": timedelta(minutes=15),
+}
+DEFAULT_BAR = "30s"
+DEFAULT_MINUTES = 60
+#: No options expired daily before, and nobody has a calendar of the time after.
+FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)
+_STEP = timedelta(seconds=GRID)
+#: Written as sets of ASCII digits: Python's own readers know many more.
+_NUMBER = re.compile(r"([+-]?)0*([0-9]+)")
+_CURSOR = re.compile(r"0*([0-9]+)")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+#: Longer numbers than this are beyond every bound; they are never converted.
+_DIGITS = 18
+
+
+class QueryError(Exception):
+    """A query that cannot be answered: a word for programs, a sentence for people."""
+
+    def __init__(self, error: str, message: str) -> None:
+        super().__init__(message)
+        self.error = error
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What a caller asked for, checked."""
+
+    symbol: str
+    #: One of ``BARS``.
+    bar: str
+    #: Length of the window, 1 to 390. [min]
+    minutes: int
+    #: The session asked for; None is today's.
+    day: date | None
+    #: Only what was stored after this cursor; None is everything.
+    since: int | None
+
+    @property
+    def width(self) -> timedelta:
+        """How long a bucket is."""
+        return BARS[self.bar]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A half-open stretch of one session."""
+
+    #: The day in New York, with or without a session.
+    day: date
+    #: None where the market is closed all day.
+    session: Session | None
+    start: datetime
+    end: datetime
+    #: Slots up to this one have had their time: one without a row is missing.
+    due: datetime
+
+
+def read(symbol: str, query: Mapping[str, str]) -> Query:
+    """A query from the path's symbol and the query string; unknown parameters are ignored.
+
+    Raises
+    ------
+    QueryError
+        ``invalid_symbol``, ``invalid_bar``, ``invalid_minutes``, ``invalid_date`` or
+        ``invalid_since``.
+    """
+    try:
+        name = parse_symbol(symbol)
+    except UsageError as error:
+        raise QueryError("invalid_symbol", str(error)) from None
+    bar = query.get("bar", DEFAULT_BAR)
+    if bar not in BARS:
+        raise QueryError("invalid_bar", "bar must be 30s|1m|5m|15m")
+    day = _day(query["date"]) if "date" in query else None
+    minutes = SESSION_MINUTES if day else DEFAULT_MINUTES
+    if "minutes" in query:
+        minutes = _minutes(query["minutes"])
+    since = _since(query["since"]) if "since" in query else None
+    return Query(symbol=name, bar=bar, minutes=minutes, day=day, since=since)
+
+
+def _minutes(text: str) -> int:
+    found = _NUMBER.fullmatch(text.strip())
+    if found is None:
+        raise QueryError("invalid_minutes", "minutes must be a whole number, 1 to 390")
+    sign, digits = found.groups()
+    number = int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
+    return min(max(-number if sign == "-" else number, 1), SESSION_MINUTES)
+
+
+def _since(text: str) -> int:
+    found = _CURSOR.fullmatch(text.strip())
+    if found is None:
+        raise QueryError("invalid_since", "since must be the cursor of an answer: 0 or more")
+    digits = found[1]
+    return int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
+
+
+def _day(text: str) -> date:
+    if not _DATE.fullmatch(text.strip()):
+        raise QueryError("invalid_date", "date must be YYYY-MM-DD")
+    try:
+        day = date.fromisoformat(text.strip())
+    except ValueError:
+        raise QueryError("invalid_date", "date must be YYYY-MM-DD") from None
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise QueryError("invalid_date", f"date must lie between {FIRST_DAY} and {LAST_DAY}")
+    return day
+
+
+def window(
+    query: Query,
+    *,
+    day: date,
+    session: Session | None,
+    now: datetime,
+    delay: timedelta,
+    newest: datetime | None,
+) -> Window:
+    """The slots that a query means.
+
+    ``day`` is the one asked for or today, ``session`` its session; ``delay`` is how far the feed
+    declares its quotes to lie behind, ``newest`` the session's newest slot with a row.
+    """
+    if session is None:
+        return Window(day=day, session=None, start=now, end=now, due=now)
+    if now >= session.close:
+        end = session.close
+    else:
+        end = now - delay
+        if newest is not None:
+            # A clock that runs behind the feed's must not hide what is there.
+            end = max(end, newest + _STEP)
+    start = max(end - timedelta(minutes=query.minutes), session.open)
+    # The slot whose 30 seconds are still running is not missing yet.
+    due = min(now - delay, session.close) - _STEP
+    return Window(day=day, session=session, start=start, end=max(end, start), due=due)

@@ -1,0 +1,127 @@
+"""``make run``: the whole product on this machine, until Ctrl-C.
+
+Attaches the embedded servers (unless FLOW_DATABASE_URL and FLOW_REDIS_URL name others), decides
+what ``FLOW_SOURCE=auto`` means now, and runs the sampler and the API as they run in production.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import honcho.manager
+from honcho.printer import Printer
+
+from sampler.errors import Refused
+from sampler.sources.cboe import Cboe
+from storage import embedded
+from storage.clock import Clock
+from storage.errors import FlowError, UsageError
+from storage.parts import REAL, SYNTHETIC, connect
+from storage.session import GRID, last_session, market_day, new_york, session_on
+from storage.settings import Settings
+
+#: How fast a simulated market runs: a session in six and a half minutes.
+SPEED = 60
+#: Wall time until the simulated market begins.
+HEAD_START = timedelta(seconds=5)
+SYNTHETIC_SOURCE = "synthetic:?seed=7"
+
+
+def main() -> int:
+    """Run everything; 0 after Ctrl-C."""
+    try:
+        return _run()
+    except UsageError as error:
+        print(f"make run: {error}", file=sys.stderr)
+        return 2
+    except FlowError as error:
+        print(f"make run: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def _run() -> int:
+    settings = Settings.read(os.environ)
+    with ExitStack() as stack:
+        if not (settings.database_url and settings.redis_url):
+            _say(f"starting PostgreSQL and Valkey, data in {settings.data_dir}")
+            # Left last: Ctrl-C returns when both have stopped.
+            stack.enter_context(embedded.attach(settings.data_dir, wait=True))
+        chosen = asyncio.run(_choose(settings))
+        where = f"http://{settings.host}:{settings.port}"
+        _say(f"page    {where}/")
+        _say(f"API     {where}/v1/flow/zero-dte/series/{settings.symbols[0]}   docs {where}/docs")
+        _say("Ctrl-C stops everything")
+        # A step may take this long to finish; the default would kill it.
+        honcho.manager.KILL_WAIT = 30
+        manager = honcho.manager.Manager(Printer(sys.stdout))
+        environment = dict(os.environ) | chosen | {"PYTHONUNBUFFERED": "1"}
+        folder = str(Path(__file__).resolve().parents[1])
+        for name, command in (("sampler", "-m sampler run"), ("api", "-m api serve")):
+            manager.add_process(
+                name, f"exec {sys.executable} {command}", env=environment, cwd=folder
+            )
+        manager.loop()
+        _say("stopping the database and the live channel")
+    stopped = manager.returncode in (0, 130, 143)
+    _say("stopped" if stopped else "a part has failed; see above")
+    return 0 if stopped else 1
+
+
+def _say(sentence: str) -> None:
+    print(f"zerodte-flow: {sentence}", flush=True)
+
+
+async def _choose(settings: Settings) -> dict[str, str]:
+    """Source, clock and dataset for both processes."""
+    source = settings.source or "auto"
+    if source == "auto":
+        source, why = await _auto(settings, datetime.now(UTC))
+        _say(f"source: {source.partition(':')[0]}, because {why}")
+    else:
+        _say(f"source: {source}")
+    chosen = {"FLOW_SOURCE": source, "FLOW_LOG": os.environ.get("FLOW_LOG", "console")}
+    if not source.startswith("synthetic:"):
+        return chosen | {"FLOW_DATASET": REAL}
+    clock = settings.clock
+    if not clock.simulated and "FLOW_CLOCK" not in os.environ:
+        # The parts take a moment to start; the market waits for them.
+        clock = Clock(await _resume(settings), SPEED, datetime.now(UTC) + HEAD_START)
+    _say(f"SIMULATED MARKET: made-up prices, {clock.speed:g} times as fast as real ones,")
+    _say(f"  from {new_york(clock.now()):%Y-%m-%d %H:%M} New York; kept apart from real rows")
+    return chosen | {"FLOW_DATASET": SYNTHETIC, "FLOW_CLOCK": str(clock)}
+
+
+async def _auto(settings: Settings, now: datetime) -> tuple[str, str]:
+    """The free delayed feed while it moves and answers; else a simulated market."""
+    cboe = Cboe.open("")
+    try:
+        quoted = now - timedelta(seconds=cboe.delay_seconds)
+        session = session_on(market_day(quoted))
+        if session is None or not session.open <= quoted < session.close:
+            return SYNTHETIC_SOURCE, "the market is closed"
+        await cboe.live(settings.symbols[0], now)
+    except Refused as refused:
+        return SYNTHETIC_SOURCE, f"Cboe's free feed cannot be used here: {refused}"
+    finally:
+        await cboe.close()
+    return "cboe:", "the market is open (quotes are 15 minutes old)"
+
+
+async def _resume(settings: Settings) -> datetime:
+    """Right after the newest simulated row, or the newest session's open."""
+    async with connect(settings, SYNTHETIC) as parts:
+        newest = await parts.store.newest_slot()
+    if newest is not None:
+        return newest + timedelta(seconds=GRID - 1)
+    return last_session(datetime.now(UTC)).open - timedelta(seconds=1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

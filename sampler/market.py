@@ -1,0 +1,88 @@
+"""What a chain's quotes say before any position is considered: spot, forward, smile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sampler.chain import Chain
+from sampler.errors import Refused
+from sampler.metrics.smile import LEAST, Forward, Smile, forward, smile
+from storage.row import Flag, Reason
+
+#: Spot is stale when parity contradicts it by this much, and by so many scatters of parity.
+STALE_SPOT, STALE_SPREADS = 0.001, 3.0
+#: From here on the row says that its two feeds' clocks differ; spot is still the source's.
+CLOCK_SKEW = 0.0001
+#: While options open, a baseline needs so many strikes quoted on both sides, and never the first
+#: second; after that a sampler that starts late takes what there is. [s]
+LEAST_PAIRS, SETTLING, OPENING = 5, 1.0, 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Market:
+    """Spot, forward and volatilities to measure with."""
+
+    #: The source's, or the forward where that is stale or missing. [$]
+    spot: float
+    forward: Forward
+    smile: Smile
+    #: The smile at the forward. [decimal]
+    atm: float
+    flags: list[Flag]
+
+
+def read_market(chain: Chain) -> Market:
+    """Forward, smile and the spot to use.
+
+    Raises
+    ------
+    Refused
+        ``no_spot`` or ``no_iv`` without one of them.
+    """
+    given = chain.spot
+    fwd = forward(chain.strike, chain.mid, chain.bid, given)
+    if not np.isfinite(fwd.level) or fwd.level <= 0:
+        raise Refused(
+            Reason.NO_SPOT,
+            f"{chain.symbol}: no spot, and {fwd.estimates} strikes are too few for parity",
+        )
+    flags = []
+    spot = given
+    if fwd.estimates < LEAST:
+        flags.append(Flag.FORWARD_IS_SPOT)
+    elif np.isnan(given) or _disagree(given, fwd, STALE_SPOT):
+        flags.append(Flag.STALE_SPOT)
+        spot = fwd.level
+    elif _disagree(given, fwd, CLOCK_SKEW):
+        flags.append(Flag.CLOCK_SKEW)
+    found = smile(chain.strike, chain.mid, chain.two_sided, forward=fwd.level, years=chain.years)
+    if found is None:
+        raise Refused(Reason.NO_IV, f"{chain.symbol}: no two-sided quote gives a volatility")
+    atm = float(np.interp(fwd.level, chain.strike, found.filled))
+    return Market(spot=spot, forward=fwd, smile=found, atm=atm, flags=flags)
+
+
+def _disagree(spot: float, fwd: Forward, part: float) -> bool:
+    """Whether parity contradicts spot by a part of it, and by more than its own scatter."""
+    off = abs(fwd.level - spot)
+    return off > part * spot and off > STALE_SPREADS * fwd.spread
+
+
+def require_open(chain: Chain) -> None:
+    """Flow is only counted from quotes of an open options market.
+
+    Raises
+    ------
+    Refused
+        ``not_open`` in the first second, and while too few strikes are quoted on both sides.
+    """
+    since_open = (chain.quoted_at - chain.session.open).total_seconds()
+    pairs = int(chain.two_sided.all(axis=0).sum())
+    if since_open <= SETTLING or (since_open <= OPENING and pairs < LEAST_PAIRS):
+        raise Refused(
+            Reason.NOT_OPEN,
+            f"{chain.symbol}: {pairs} strikes quoted on both sides {since_open:.0f} s into the"
+            f" session; flow counts from the first slot with {LEAST_PAIRS}",
+        )

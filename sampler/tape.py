@@ -1,0 +1,185 @@
+"""What was traded since the previous slot, by whom, and what dealers hedged for it.
+
+State goes from slot to slot in the evidence that is stored with each row: every contract's volume,
+quotes and signed volume so far. A contract that a feed leaves out for a while keeps its state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampler.chain import CALL, PUT, QUOTES, Chain
+from sampler.market import Market
+from sampler.metrics import black, flow
+from sampler.metrics.black import Greeks
+from sampler.metrics.exposure import MULTIPLIER, ONE_PERCENT, deltas
+from storage import columns
+from storage.row import Flag, Row, SlotRecord
+from storage.session import GRID
+
+Floats = NDArray[np.float64]
+
+#: Price step below and from 3 $: the index classes of Cboe, and everything else.
+INDEX_TICKS, PENNY = (0.05, 0.10), 0.01
+_INDEXES = frozenset({"SPX", "NDX", "RUT", "VIX"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Traded:
+    """Signed volume so far, on the chain's strikes; dollars are cumulative since ``since``."""
+
+    #: B: contracts that customers bought, less those that they sold. (2, n)
+    signed: Floats
+    #: Hedge flow by contract. (2, n) [$]
+    dollars: Floats
+    #: The same of gamma, per 1 % move. (2, n) [$]
+    gamma_dollars: Floats
+    #: Hedge flow of calls and of puts, in cents exactly. [$]
+    cumulative: tuple[float, float]
+    standard_error: float
+    classified_share: float | None
+    since: datetime
+    differenced_from: datetime | None
+    flags: list[Flag]
+    evidence: bytes
+
+
+class Past:
+    """The previous slot's state, brought onto the strikes of both chains."""
+
+    def __init__(self, chain: Chain, previous: SlotRecord | None) -> None:
+        self.row: Row | None = None
+        self.notes: dict[str, Any] = {}
+        self.strike = chain.strike
+        self._kept: dict[str, NDArray[Any]] = {}
+        if previous is not None:
+            self.row = previous.row
+            self._kept, self.notes = columns.unpack(previous.evidence)
+            self.strike = np.union1d(chain.strike, self._kept["strike"])
+            self._there = np.searchsorted(self.strike, self._kept["strike"])
+        #: Where the chain's strikes lie among all.
+        self.here = np.searchsorted(self.strike, chain.strike)
+
+    def recall(self, name: str, fill: float = np.nan) -> Floats:
+        """A column of the previous state, ``fill`` for contracts that it did not know."""
+        wide = np.full((2, len(self.strike)), fill)
+        if self.row is not None:
+            wide[:, self._there] = self._kept[name]
+        return wide
+
+    def widen(self, values: NDArray[Any], fill: Any = np.nan) -> NDArray[Any]:
+        """A column of the chain, ``fill`` for contracts that it does not list."""
+        wide = np.full((2, len(self.strike)), fill, values.dtype)
+        wide[:, self.here] = values
+        return wide
+
+
+def follow(chain: Chain, previous: SlotRecord | None, market: Market, greeks: Greeks) -> Traded:
+    """Difference a chain against the previous slot, contract by contract.
+
+    Without a previous slot the chain is the baseline: nothing has been traded yet.
+    """
+    past = Past(chain, previous)
+    row = past.row
+    delta = past.widen(deltas(greeks), 0.0)
+    gamma = past.widen(np.stack([greeks.gamma, greeks.gamma]), 0.0)
+    before, volume = past.recall("volume", 0.0), past.widen(chain.volume)
+    if row is None:
+        added, volume = np.zeros_like(volume), np.nan_to_num(volume)
+        sign = added
+        flags = [Flag.BASELINE]
+    else:
+        added, volume = flow.volume_added(before, volume)
+        sign = _signs(chain, past, market, added, row.quoted_at)
+        after_gap = (chain.slot - row.slot).total_seconds() > GRID
+        flags = [Flag.AFTER_GAP] if after_gap else []
+        flags += [Flag.VOLUME_REBASED] if (volume < before).any() else []
+    dollars = MULTIPLIER * market.spot
+    hedged = sign * added * delta * dollars
+    gammas = sign * added * gamma * dollars * market.spot * ONE_PERCENT
+    signed = past.recall("signed", 0.0) + sign * added
+    hedged_so_far = past.recall("dollars", 0.0) + hedged
+    gammas_so_far = past.recall("gamma_dollars", 0.0) + gammas
+    tally = {
+        "traded": past.notes.get("traded", 0.0) + float(added.sum()),
+        "told": past.notes.get("told", 0.0) + float(added[sign != 0].sum()),
+        "variance": past.notes.get("variance", 0.0) + float(((added * delta * dollars) ** 2).sum()),
+    }
+    call = (row.hedge_flow_call_cumulative if row else 0.0) + float(hedged[CALL].sum())
+    put = (row.hedge_flow_put_cumulative if row else 0.0) + float(hedged[PUT].sum())
+    evidence = columns.pack(
+        {
+            "strike": past.strike,
+            "listed": past.widen(chain.listed, fill=False),
+            **{name: past.widen(getattr(chain, name)) for name in QUOTES},
+            "volume": volume,
+            "sigma": past.widen(np.stack([market.smile.filled] * 2)),
+            "signed": signed,
+            "dollars": hedged_so_far,
+            "gamma_dollars": gammas_so_far,
+        },
+        **_notes(chain),
+        **tally,
+    )
+    here = past.here
+    return Traded(
+        signed=signed[:, here],
+        dollars=hedged_so_far[:, here],
+        gamma_dollars=gammas_so_far[:, here],
+        cumulative=(round(call, 2), round(put, 2)),
+        standard_error=round(float(np.sqrt(tally["variance"])), 2),
+        classified_share=tally["told"] / tally["traded"] if tally["traded"] else None,
+        since=row.flow_since if row else chain.slot,
+        differenced_from=row.slot if row else None,
+        flags=flags,
+        evidence=evidence,
+    )
+
+
+def _signs(chain: Chain, past: Past, market: Market, added: Floats, quoted_at: datetime) -> Floats:
+    """Who started the trades, by contract; see ``flow.aggressor_sign``."""
+    bid, ask = past.recall("bid"), past.recall("ask")
+    quoted = (ask > 0) & (bid >= 0) & (ask >= bid)
+    mid = past.widen(chain.mid)
+    modelled = black.price(
+        market.forward.level,
+        past.strike,
+        chain.years,
+        past.recall("sigma"),
+        np.array([[True], [False]]),
+    )
+    return flow.aggressor_sign(
+        added,
+        past.widen(chain.last),
+        past.widen(chain.last_at),
+        before=flow.Quote(np.where(quoted, (bid + ask) / 2, np.nan), (ask - bid) / 2),
+        now=flow.Quote(mid, past.widen((chain.ask - chain.bid) / 2)),
+        before_at=quoted_at.timestamp(),
+        now_at=chain.quoted_at.timestamp(),
+        tick=_tick(chain.symbol, np.nan_to_num(mid)),
+        modelled=modelled,
+    )
+
+
+def _tick(symbol: str, price: Floats) -> Floats:
+    if symbol not in _INDEXES:
+        return np.full_like(price, PENNY)
+    return np.where(price < 3, *INDEX_TICKS)
+
+
+def _notes(chain: Chain) -> dict[str, Any]:
+    """What the evidence needs beside its columns to be a chain again."""
+    return {
+        "symbol": chain.symbol,
+        "source": chain.source,
+        "delay_seconds": chain.delay_seconds,
+        "expiration": chain.expiration.isoformat(),
+        "quoted_at": chain.quoted_at.isoformat(),
+        "fetched_at": chain.fetched_at.isoformat(),
+        "spot": chain.spot if np.isfinite(chain.spot) else None,
+    }

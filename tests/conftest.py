@@ -1,0 +1,116 @@
+"""Real servers for the tests: an embedded PostgreSQL and Valkey, or those that TEST_*_URL name.
+
+``TEST_DATABASE_URL`` (a superuser's, TimescaleDB or plain) and ``TEST_REDIS_URL`` replace the
+embedded servers. A migrated template database is made once; each test copies it in milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from storage import database as schema
+from storage import embedded
+from storage.embedded import Servers
+from storage.store import Store
+
+#: Recorded chains and reference figures beside the checkout; tests that read them skip without.
+SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the settings of whoever runs it."""
+    for name in list(os.environ):
+        if name.startswith("FLOW_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of recorded data."""
+    if not (SHARED / "chains").is_dir():
+        pytest.skip("the recorded chains are not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """A data folder that an unprivileged server reaches; pytest's own are closed to it."""
+    folder = Path(tempfile.mkdtemp(prefix="flow-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def servers(data_dir: Path) -> Iterator[Servers]:
+    """A running PostgreSQL and Valkey."""
+    database, redis = os.environ.get("TEST_DATABASE_URL"), os.environ.get("TEST_REDIS_URL")
+    if database and redis:
+        yield Servers(database, redis)
+        return
+    with embedded.attach(data_dir, wait=True) as started:
+        yield Servers(database or started.database_url, redis or started.redis_url)
+
+
+def other_database(url: str, name: str) -> str:
+    """The same server's URL with another database."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="session")
+def template(servers: Servers) -> Iterator[str]:
+    """The name of a migrated database that is only ever copied."""
+    name = f"flow_template_{os.getpid()}"
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("drop database if exists {}").format(sql.Identifier(name)))
+        admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    for dataset in ("live", "synthetic"):
+        asyncio.run(schema.migrate(other_database(servers.database_url, name), dataset))
+    yield name
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        drop = sql.SQL("drop database if exists {} with (force)")
+        admin.execute(drop.format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def empty_database(servers: Servers) -> Iterator[str]:
+    """URL of a fresh database that was never migrated."""
+    yield from _fresh(servers, "template0")
+
+
+@pytest.fixture
+def database(servers: Servers, template: str) -> Iterator[str]:
+    """URL of a fresh, migrated database."""
+    yield from _fresh(servers, template)
+
+
+def _fresh(servers: Servers, template: str) -> Iterator[str]:
+    name = f"flow_test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        create = sql.SQL("create database {} template {}")
+        admin.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
+    yield other_database(servers.database_url, name)
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        drop = sql.SQL("drop database if exists {} with (force)")
+        admin.execute(drop.format(sql.Identifier(name)))
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
+    """An open store of a fresh dataset."""
+    async with Store.open(database, "live", size=4) as opened:
+        yield opened

@@ -1,0 +1,303 @@
+"""What a server is set up from: units, settings, containers and CI agree with the commands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from storage.settings import REGISTRY, Settings, default_data_dir
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+UNITS = sorted((DEPLOY / "systemd").iterdir())
+SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
+WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
+#: Where the units expect the commands.
+INSTALLED = "/opt/zerodte-flow/venv/bin"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+has_systemd = pytest.mark.skipif(
+    # In CI it must be there: a missing judge fails.
+    not shutil.which("systemd-analyze") and os.environ.get("CI") != "true",
+    reason="no systemd-analyze",
+)
+each_service = pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.stem)
+
+
+def entries(unit: Path, key: str) -> list[str]:
+    """The values of a key in a unit, in order."""
+    return re.findall(rf"^{key}=(.*)$", unit.read_text(), re.MULTILINE)
+
+
+def accepted(program: str, *arguments: str) -> argparse.Namespace:
+    """What a command of ours makes of its arguments; SystemExit if it refuses them."""
+    module = PROJECT["project"]["scripts"][program].partition(":")[0]
+    return pytest.importorskip(module)._parser().parse_args(arguments)
+
+
+def ran(line: str, folder: Path, *, code: int = 0, **environment: str) -> tuple[int, list[str]]:
+    """Run an Exec line as systemd would, on commands that only tell how they were called."""
+    for program in PROJECT["project"]["scripts"]:
+        stub = folder / program
+        stub.write_text(f'#!/bin/sh\nprintf "%s\\n" {program} "$@"\nexit {code}\n')
+        stub.chmod(0o755)
+    words = [word.replace("$$", "$").replace("%%", "%") for word in shlex.split(line)]
+    command = [word.replace(INSTALLED, str(folder)) for word in words]
+    done = subprocess.run(
+        command, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=False
+    )
+    return done.returncode, done.stdout.splitlines()
+
+
+@has_systemd
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_finds_nothing_wrong(unit: Path, tmp_path: Path) -> None:
+    """`systemd-analyze verify` is silent about each unit, rendered for this environment."""
+    for other in UNITS:
+        here = str(Path(sys.executable).parent)
+        (tmp_path / other.name).write_text(other.read_text().replace(INSTALLED, here))
+    command = ["systemd-analyze", "verify", "--man=no", str(tmp_path / unit.name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout + done.stderr, done.returncode) == ("", 0)
+
+
+@has_systemd
+def test_systemd_reads_the_timer(tmp_path: Path) -> None:
+    """The timer's calendar is understood, New York time included."""
+    (calendar,) = entries(DEPLOY / "systemd" / "zerodte-flow-backfill.timer", "OnCalendar")
+    assert calendar.endswith(" America/New_York")
+    done = subprocess.run(
+        ["systemd-analyze", "calendar", calendar], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Next elapse" in done.stdout
+
+
+@each_service
+def test_services_are_confined(unit: Path) -> None:
+    """Each service has its own user, gains no privileges and sees a read-only system."""
+    for key, value in {
+        "User": "zerodte-flow",
+        "NoNewPrivileges": "true",
+        "ProtectSystem": "strict",
+        "EnvironmentFile": "/etc/zerodte-flow/flow.env",
+    }.items():
+        assert entries(unit, key) == [value]
+    assert set(entries(unit, "StateDirectory")) <= {"zerodte-flow"}
+    assert entries(unit, "ReadWritePaths") == []
+
+
+@pytest.mark.parametrize("name", ["sampler", "api"])
+def test_wrong_usage_is_not_tried_again(name: str) -> None:
+    """A daemon comes back after a failure, but not after exit 2, and a step in hand may end."""
+    unit = DEPLOY / "systemd" / f"zerodte-flow-{name}.service"
+    assert entries(unit, "Restart") == ["on-failure"]
+    assert entries(unit, "RestartPreventExitStatus") == ["2"]
+    assert int(*entries(unit, "TimeoutStopSec")) >= 30
+
+
+@each_service
+def test_exec_lines_are_accepted(unit: Path, tmp_path: Path) -> None:
+    """Every command line of a unit is one that our commands take."""
+    lines = entries(unit, "ExecStartPre") + entries(unit, "ExecStart")
+    assert lines
+    for line in lines:
+        code, told = ran(line, tmp_path, FLOW_SOURCE="cboe:")
+        assert code == 0
+        accepted(*told)
+
+
+def test_one_unit_migrates(tmp_path: Path) -> None:
+    """The sampler migrates before it starts, nobody else does, and the others come after it."""
+    before = {unit.stem: entries(unit, "ExecStartPre") for unit in SERVICES}
+    (line,) = before.pop("zerodte-flow-sampler")
+    assert ran(line, tmp_path) == (0, ["flow-store", "migrate"])
+    assert not any(before.values())
+    for unit in SERVICES:
+        if unit.stem in before:
+            assert "zerodte-flow-sampler.service" in " ".join(entries(unit, "After")).split()
+
+
+@pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 1), (2, 0)])
+def test_wrong_usage_is_left_to_the_main_process(code: int, expected: int, tmp_path: Path) -> None:
+    """Exit 2 of the migration would restart the unit for ever: it passes, the sampler exits 2."""
+    (line,) = entries(DEPLOY / "systemd" / "zerodte-flow-sampler.service", "ExecStartPre")
+    assert ran(line, tmp_path, code=code)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "source"),
+    [
+        ({"FLOW_SOURCE": "cboe:"}, "cboe:"),
+        ({"FLOW_SOURCE": "cboe:", "BACKFILL_SOURCE": ""}, "cboe:"),
+        ({"FLOW_SOURCE": "cboe:", "BACKFILL_SOURCE": "recorded:a b/?delay=900"}, "recorded:a b/?delay=900"),
+    ],
+)  # fmt: skip
+def test_backfill_covers_a_week_of_its_source(
+    given: dict[str, str], source: str, tmp_path: Path
+) -> None:
+    """The nightly fill asks its own source, else the sampler's, for the last week's missing slots."""
+    (line,) = entries(DEPLOY / "systemd" / "zerodte-flow-backfill.service", "ExecStart")
+    parsed = accepted(*ran(line, tmp_path, TZ="America/New_York", **given)[1])
+    assert (parsed.source, parsed.missing) == (source, True)
+    assert (date.fromisoformat(parsed.last) - date.fromisoformat(parsed.first)).days in (7, 8)
+
+
+@pytest.mark.parametrize(
+    ("now", "last"),
+    [
+        ("2026-08-19 22:30 UTC", "2026-08-19"),  # the timer itself: 18:30 in summer
+        ("2026-11-23 23:30 UTC", "2026-11-23"),  # and in winter
+        ("2026-08-20 03:00 UTC", "2026-08-19"),  # 23:00, when London has the next day
+        ("2026-08-20 14:00 UTC", "2026-08-19"),  # made up for at 10:00, in the next session
+    ],
+)
+def test_backfill_ends_with_a_session_that_is_over(now: str, last: str, tmp_path: Path) -> None:
+    """Whenever it runs, it never asks for the slots of a session that is still going on."""
+    (line,) = entries(DEPLOY / "systemd" / "zerodte-flow-backfill.service", "ExecStart")
+    moved = re.sub(r'date -d "(.*?)"', rf'date -d "{now} \1"', line)
+    assert moved != line
+    parsed = accepted(*ran(moved, tmp_path, TZ="America/New_York", FLOW_SOURCE="cboe:")[1])
+    assert parsed.last == last
+
+
+def example() -> Iterator[tuple[str, str, list[str]]]:
+    """Name, value and the comment above of each setting in the example."""
+    comment: list[str] = []
+    for line in (DEPLOY / "flow.env.example").read_text().splitlines():
+        if found := re.fullmatch(r"#(\w+)=(.*)", line):
+            yield found[1], found[2], comment
+        assert not line or line.startswith("#"), f"not a comment: {line}"
+        comment = [*comment, line.removeprefix("# ")] if line.startswith("# ") else []
+
+
+def test_example_holds_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """flow.env.example has each setting once, with the registry's default and meaning."""
+    # The default folder is the user's own; a service's is root's.
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    defaults = {name: setting.default for name, setting in REGISTRY.items()}
+    defaults["data_dir"] = default_data_dir()
+    found = [one for one in example() if one[0] != "BACKFILL_SOURCE"]
+    assert sorted((name, value) for name, value, _ in found) == sorted(
+        (f"FLOW_{name.upper()}", default) for name, default in defaults.items()
+    )
+    for name, _, comment in found:
+        assert REGISTRY[name[5:].lower()].meaning in comment, f"{name}: its meaning differs"
+
+
+def test_example_is_accepted() -> None:
+    """The example with every line uncommented is a valid environment."""
+    Settings.read({name: value for name, value, _ in example()})
+
+
+def test_no_unknown_setting_is_named() -> None:
+    """Every FLOW_* name in deploy/ is one that the commands know."""
+    named = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in DEPLOY.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+        for name in re.findall(r"\bFLOW_[A-Z]+(?:_[A-Z]+)*", path.read_text())
+    }
+    assert named
+    assert {(path, name) for path, name in named if name[5:].lower() not in REGISTRY} == set()
+
+
+@pytest.fixture
+def services() -> dict[str, Any]:
+    """The services of compose.yaml."""
+    return yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+
+
+def pinned(image: str) -> bool:
+    """Whether an image's tag names a major version."""
+    return re.search(r"\d", image.rpartition(":")[2]) is not None and ":" in image
+
+
+def test_images_are_pinned(services: dict[str, Any]) -> None:
+    """No image, in compose, Dockerfile or CI, can change its major version by itself."""
+    images = [one["image"] for one in services.values() if "build" not in one]
+    images += re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    for job in yaml.safe_load(WORKFLOW.read_text())["jobs"].values():
+        images += [one["image"] for one in job.get("services", {}).values()]
+    assert len(images) >= 6
+    assert [image for image in images if not pinned(image)] == []
+
+
+def test_nothing_is_published_beyond_loopback(services: dict[str, Any]) -> None:
+    """Ports are published on 127.0.0.1 alone, and the API alone is on the host's network."""
+    ports = [port for one in services.values() for port in one.get("ports", [])]
+    assert ports
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+    assert [name for name, one in services.items() if "network_mode" in one] == ["api"]
+    assert "FLOW_HOST" not in services["api"]["environment"]
+
+
+def test_compose_has_no_password() -> None:
+    """Passwords come from outside, and without one nothing starts."""
+    text = (DEPLOY / "compose.yaml").read_text()
+    used = re.findall(r"\$\{(\w*PASSWORD)([^}]*)\}", text)
+    assert {name for name, _ in used} == {"POSTGRES_PASSWORD", "REDIS_PASSWORD"}
+    assert [name for name, rest in used if not rest.startswith(":?")] == []
+
+
+def test_compose_commands_are_accepted(services: dict[str, Any]) -> None:
+    """Our containers run commands that exist, after one migration and with both servers given."""
+    ours = {name: one for name, one in services.items() if "build" in one}
+    assert set(ours) == {"migrate", "sampler", "api"}
+    for name, one in ours.items():
+        assert {"FLOW_DATABASE_URL", "FLOW_REDIS_URL"} <= set(one["environment"])
+        if name != "migrate":
+            assert one["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+        accepted(*one["command"])
+
+
+def test_compose_is_accepted(tmp_path: Path) -> None:
+    """`docker compose config` takes the file; it needs no engine."""
+    if (
+        not shutil.which("docker")
+        or subprocess.run(
+            ["docker", "compose", "version"], capture_output=True, check=False
+        ).returncode
+    ):
+        pytest.skip("no docker compose")
+    for name in ("compose.yaml", "Dockerfile"):
+        shutil.copy(DEPLOY / name, tmp_path)
+    shutil.copy(DEPLOY / "flow.env.example", tmp_path / "flow.env")
+    given = os.environ | {"POSTGRES_PASSWORD": "a", "REDIS_PASSWORD": "b"}
+    command = ["docker", "compose", "--file", str(tmp_path / "compose.yaml"), "config", "--quiet"]
+    done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_image_holds_the_product() -> None:
+    """The Dockerfile copies each package of the wheel and leaves root behind."""
+    text = (DEPLOY / "Dockerfile").read_text()
+    for package in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
+        assert f"COPY {package} " in text
+    assert re.findall(r"^USER (\S+)", text, re.MULTILINE) == ["zerodte-flow"]
+
+
+def test_workflow_covers_what_is_promised() -> None:
+    """CI runs the one recipe on the oldest and a new Python, and tries the wheel on its own."""
+    jobs = yaml.safe_load(WORKFLOW.read_text())["jobs"]
+    assert jobs["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    assert set(jobs["test"]["services"]) == {"timescaledb", "redis"}
+    assert any(step.get("run") == "bash .ci/run" for step in jobs["test"]["steps"])
+    # The commands refuse FLOW_* names that they do not know.
+    assert not [name for name in jobs["test"]["env"] if name.startswith("FLOW_")]
+    wheel = "\n".join(step.get("run", "") for step in jobs["wheel"]["steps"])
+    for program in PROJECT["project"]["scripts"]:
+        assert f"{program} --help" in wheel
