@@ -49,7 +49,7 @@ class Keys(Protocol):
 class Open:
     """No keys: everybody is welcome, with a key or without."""
 
-    async def caller(self, key: str | None) -> Caller | None:  # noqa: ARG002
+    async def caller(self, key: str | None) -> Caller | None:
         """Always the highest plan."""
         return Caller(PLANS[-1])
 

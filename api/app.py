@@ -88,7 +88,7 @@ def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = Non
 async def get_series(
     request: Request,
     symbol: str,
-    caller: Annotated[Caller, Depends(require("Growth"))],  # noqa: ARG001
+    caller: Annotated[Caller, Depends(require("Growth"))],
 ) -> Response:
     """The zero-DTE headline figures of a symbol, a bar every 30 seconds to 15 minutes.
 

@@ -170,7 +170,8 @@ def place(frame: Frame, session: Session | None) -> datetime:
         edge = new_york(session.open if early else session.close).strftime("%H:%M")
         raise Refused(
             Reason.BEFORE_OPEN if early else Reason.AFTER_CLOSE,
-            f"{frame.symbol}: quoted {at} New York, {'before the open' if early else 'at or after the close'} of {edge}",
+            f"{frame.symbol}: quoted {at} New York,"
+            f" {'before the open' if early else 'at or after the close'} of {edge}",
         )
     return slot
 

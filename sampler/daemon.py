@@ -62,7 +62,7 @@ def owed(now: datetime, delay: timedelta) -> tuple[Session, datetime] | None:
     return session, min(slot, session.last_slot)
 
 
-class GridTrigger(BaseTrigger):
+class GridTrigger(BaseTrigger):  # type: ignore[misc]
     """The sampling grid on the machine's clock, which is the one that APScheduler reads."""
 
     def __init__(self, clock: Clock, delay: timedelta) -> None:

@@ -22,7 +22,7 @@ NOISE = 60 / 31_536_000
 
 
 def measure(chain: Chain, previous: SlotRecord | None, *, oi_confidence: float) -> SlotRecord:
-    """This slot's record.
+    """Measure a slot's record.
 
     Parameters
     ----------

@@ -137,7 +137,8 @@ class Tick:
             log.exception("tick failed", symbol=symbol)
             outcome.reason, outcome.detail = Reason.FAILED, f"{type(error).__name__}: {error}"
         if target is not None:
-            await self._owe(outcome, target)
+            self._owe(outcome, target)
+        await self._settle(symbol)
         self._tell(outcome, now, target)
         return outcome
 
@@ -193,7 +194,7 @@ class Tick:
         ]
         await self._mark()
 
-    async def _owe(self, outcome: Outcome, target: datetime) -> None:
+    def _owe(self, outcome: Outcome, target: datetime) -> None:
         if outcome.record is not None and outcome.record.row.slot == target:
             return
         # A row of another slot came: this one's may still come, or never.
@@ -208,10 +209,20 @@ class Tick:
                 detail=outcome.detail,
             )
         )
+
+    async def _settle(self, symbol: str) -> None:
+        """Try again what the store could not take before, and mark the gaps."""
+        if waiting := self._unwritten.pop(symbol, []):
+            try:
+                await self._publish(await self._store.append(waiting))
+            except StoreError:
+                self._unwritten[symbol] = waiting
         await self._mark()
 
     async def _mark(self) -> None:
         owed, self._unmarked = self._unmarked, []
+        if not owed:
+            return
         try:
             await self._store.mark(owed)
         except StoreError as error:
@@ -306,7 +317,7 @@ def _require_fresh(frame: Frame, now: datetime) -> None:
     if age < -AHEAD:
         raise Refused(
             Reason.BAD_ANSWER,
-            f"{frame.symbol}: quotes lie {-age:.0f} s in the future; is this machine's clock right?",
+            f"{frame.symbol}: quotes lie {-age:.0f} s in the future; is this clock right?",
         )
 
 

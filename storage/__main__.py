@@ -115,10 +115,10 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
                 "gaps": row["reasons"] or {},
                 "unaccounted": max(due - row["rows"] - row["gaps"], 0),
                 "coverage": round(share, 4),
-                "state": "partial" if not owned else "ok" if share >= settings.min_coverage else "thin",
+                "state": _state(share, owned=owned, least=settings.min_coverage),
                 "sources": row["sources"] or [],
             }
-        )  # fmt: skip
+        )
     if parsed.json:
         print(orjson.dumps(lines, option=orjson.OPT_INDENT_2).decode())
     elif not lines:
@@ -131,6 +131,12 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
                 f" ({line['coverage']:.1%}, {line['state']}){gaps}"
             )
     return int(any(line["state"] == "thin" for line in lines))
+
+
+def _state(share: float, *, owned: bool, least: float) -> str:
+    if not owned:
+        return "partial"
+    return "ok" if share >= least else "thin"
 
 
 async def _tail(settings: Settings, parsed: argparse.Namespace) -> int:

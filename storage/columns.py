@@ -20,7 +20,7 @@ _MOST = 1 << 28
 
 
 def pack(columns: Mapping[str, NDArray[Any]], **notes: Any) -> bytes:
-    """Columns, and a few plain values beside them, as bytes. The same input gives the same bytes."""
+    """Columns and a few plain values beside them as bytes; the same input gives the same bytes."""
     arrays = {name: np.ascontiguousarray(column) for name, column in columns.items()}
     head = {
         "columns": [[n, a.dtype.newbyteorder("<").str, list(a.shape)] for n, a in arrays.items()],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 from psycopg import errors as pg
@@ -156,7 +156,7 @@ async def migrate(url: str, dataset: str) -> list[str]:
             if number <= version:
                 continue
             async with opened.transaction():
-                await opened.execute(cast(LiteralString, text))
+                await opened.execute(text)
                 await opened.execute("insert into schema_version (version) values (%s)", [number])
             done.append(f"{dataset}: migration {number} applied")
         done += await _timescale(opened, dataset)
@@ -177,7 +177,7 @@ async def _timescale(opened: Connection, dataset: str) -> list[str]:
             await opened.execute("create extension if not exists timescaledb schema public")
         except psycopg.Error as error:
             return [f"TimescaleDB is here but cannot be used: {_first_line(error)}"]
-    await opened.execute(cast(LiteralString, _TIMESCALE["reach"]))
+    await opened.execute(_TIMESCALE["reach"])
     done = []
     for table in TABLES:
         found = await _one(
@@ -188,13 +188,13 @@ async def _timescale(opened: Connection, dataset: str) -> list[str]:
             table,
         )
         if not found["n"]:
-            query = cast(LiteralString, _TIMESCALE["hypertables"].rstrip(";"))
+            query = _TIMESCALE["hypertables"].rstrip(";")
             await opened.execute(query, {"table": f"{dataset}.{table}"})
             done.append(f"{dataset}: {table} is a TimescaleDB hypertable, a chunk a day")
     return done
 
 
-async def _one(opened: Connection, query: LiteralString, *given: Any) -> DictRow:
+async def _one(opened: Connection, query: str, *given: Any) -> DictRow:
     found = await (await opened.execute(query, given)).fetchone()
     assert found is not None
     return found

@@ -137,7 +137,7 @@ def _require_reach(folder: Path, account: _Account) -> None:
     try:
         # As that user and by trying: the kernel knows more than mode bits tell.
         for part in [*reversed(folder.parents), folder]:
-            os.stat(f"{part}/.")
+            os.stat(f"{part}/.")  # noqa: PTH116 - a Path would drop the dot
     except PermissionError as error:
         raise EmbeddedError(
             "PostgreSQL does not run as root; it would run as the user "
@@ -170,7 +170,8 @@ def _socket_folder(data_dir: Path, account: _Account) -> Path:
     folder = data_dir / "run" / "sockets"
     # libpq takes a comma for the end of a host.
     if len(os.fsencode(folder)) > _LONGEST_SOCKET_FOLDER or "," in str(folder):
-        folder = Path("/tmp/flow-" + hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16])
+        # Ours alone: _own_folder refuses one that somebody else has made.
+        folder = Path("/tmp/flow-" + hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16])  # noqa: S108
     return _own_folder(folder, account)
 
 

@@ -45,10 +45,9 @@ class Nobody:
     async def publish(self, row: Row, revision: int) -> None:
         """Nothing happens."""
 
-    async def follow(self, symbols: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
+    def follow(self, symbols: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
         """Raise ``LiveError``: there is nothing to follow."""
         raise LiveError("there is no live channel")
-        yield {}
 
     async def ping(self) -> None:
         """Raise ``LiveError``."""
@@ -58,7 +57,7 @@ class Nobody:
 class Channel:
     """The live channel on Redis or Valkey, under the dataset's prefix."""
 
-    def __init__(self, client: redis.Redis, prefix: str) -> None:
+    def __init__(self, client: Any, prefix: str) -> None:
         self._client = client
         self._prefix = prefix
 
@@ -67,7 +66,8 @@ class Channel:
     async def open(cls, url: str, prefix: str) -> AsyncIterator[Channel]:
         """A channel by URL. The server may be away: it is asked when it is needed."""
         try:
-            client = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=10)
+            # The library's own types change with the protocol version: Any.
+            client: Any = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=10)
             # Options are read no earlier than by a connection; this one is never opened.
             client.connection_pool.make_connection()
         except (ValueError, TypeError, RedisError):

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, LiteralString, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import psycopg
@@ -41,7 +41,7 @@ def _names(*columns: str) -> str:
     return ", ".join(columns)
 
 
-def _query(name: str, columns: Sequence[str] = ()) -> LiteralString:
+def _query(name: str, columns: Sequence[str] = ()) -> str:
     """A named query with its column lists filled in; the names come from our own dataclasses."""
     text = _QUERIES[name]
     if "{" in text:
@@ -55,7 +55,7 @@ def _query(name: str, columns: Sequence[str] = ()) -> LiteralString:
             # Rows and profiles share names (call_gex is a sum here, an array there).
             profile=_names(*(f"p.{c} as p_{c}" for c in _PROFILE)),
         )
-    return cast(LiteralString, text)
+    return text
 
 
 _UPSERT_ROW = _query("upsert_row", COLUMNS)
@@ -248,13 +248,13 @@ class Store:
                 await connection.execute(_query("lock"))
                 yield connection
 
-    async def _all(self, query: LiteralString, **given: Any) -> list[DictRow]:
+    async def _all(self, query: str, **given: Any) -> list[DictRow]:
         with translated():
             async with self._pool.connection() as connection:
                 cursor = await connection.execute(query, given)
                 return await cursor.fetchall()
 
-    async def _one(self, query: LiteralString, **given: Any) -> DictRow | None:
+    async def _one(self, query: str, **given: Any) -> DictRow | None:
         rows = await self._all(query, **given)
         return rows[0] if rows else None
 

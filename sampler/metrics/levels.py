@@ -121,7 +121,7 @@ def flip(
 
 
 def strongest(strike: Floats, size: Floats, spot: float) -> int | None:
-    """Index of the largest size, ties to the strike nearest spot; None where nothing is positive."""
+    """Index of the largest size, ties to the strike nearest spot; None if none is positive."""
     top = size.max(initial=0.0)
     if not top > 0:
         return None

@@ -16,8 +16,9 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+Floats = NDArray[np.float64]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 #: Argument types for `compiled`: a float64 column that is read, one that is written, and a
@@ -26,8 +27,9 @@ READ = numba.types.Array(numba.float64, 1, "C", readonly=True)
 WRITE = numba.types.Array(numba.float64, 1, "C")
 WRITE_TABLE = numba.types.Array(numba.float64, 2, "C")
 
-#: Total volatility up to which four terms of `series` are exact.
+#: Total volatility σ√T up to which four terms of `price_to_vega_series` are exact.
 NARROW = 0.04
+_FLOAT = np.dtype(np.float64)
 _ROOT_2PI = math.sqrt(2.0 * math.pi)
 
 # Mills' ratio Y(a) = N(-a)/n(a) and D(a) = 1 - a·Y(a) as P/Q and N/Q over one Q. Our own fit, at 70
@@ -93,8 +95,26 @@ def _sources_hash(function: Callable[..., None]) -> str:
     return hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()[:12]
 
 
+def columns(*values: ArrayLike) -> tuple[list[Floats], int, tuple[int, ...] | None]:
+    """Return arguments as columns of one length or of length 1, for `at`; the length; the shape.
+
+    The shape, to be restored, is None for plain columns. Arguments that do not broadcast together
+    raise ValueError.
+    """
+    found = [np.ascontiguousarray(value, _FLOAT) for value in values]
+    shapes = {column.shape for column in found} - {(1,)}
+    if len(shapes) == 1:
+        (common,) = shapes
+        if len(common) == 1:  # a chain: broadcasting would take as long as the loop
+            return found, common[0], None
+    shape = np.broadcast_shapes(*(np.shape(value) for value in values))
+    if shapes:
+        found = [np.array(np.broadcast_to(column, shape), order="C") for column in found]
+    return [column.reshape(-1) for column in found], math.prod(shape), shape
+
+
 @inlined
-def at(column: NDArray[np.float64], i: int) -> float:
+def at(column: Floats, i: int) -> float:
     """Element i of a column, or the only one of a column of length 1."""
     value: float = column[min(i, column.size - 1)]
     return value
@@ -135,45 +155,53 @@ def norm_cdf(x: float) -> float:
 
 @inlined
 def log_moneyness(forward: float, strike: float) -> float:
-    # By the difference, which is exact near the money, where the ratio would lose digits.
+    """Return ln(F/K), from the difference: near the money that is exact and F/K is not."""
     x = math.log1p(abs(forward - strike) / min(forward, strike))
     return x if forward >= strike else -x
 
 
+@scalar
+def mills_at(z: float) -> float:
+    """Return Y(z) = N(-z)/n(z) for either sign; infinite below z = -37."""
+    y = mills(abs(z))[0]
+    return y if z >= 0.0 else _ROOT_2PI * math.exp(0.5 * z * z) - y
+
+
 @inlined
-def series(a: float, t: float, terms: int) -> float:
-    """R = Y(t-a) - Y(-t-a), Y = N/n, as a Taylor series in t: small t would cancel."""
-    before, odd = mills(a)  # Y and Y'; then Y'' = hY' + Y, Y''' = hY'' + 2Y', …, at h = -a
+def price_to_vega_series(a: float, t: float, terms: int) -> float:
+    """Return Y(a-t) - Y(a+t) as a Taylor series in t; the difference cancels when t is small.
+
+    Four terms are exact for 2t < NARROW, twelve for t < 1/2 and a·t < 1/2.
+    """
+    # Derivatives in -a, all positive: Y' = 1 - a·Y = D, then the recurrence of Y'' = Y - a·Y'.
+    even, odd = mills(a)
     total, power = odd, 1.0
     for k in range(1, terms):
-        before = (2 * k - 1) * before - a * odd
-        odd = 2 * k * odd - a * before
+        even = (2 * k - 1) * even - a * odd
+        odd = 2 * k * odd - a * even
         power *= t * t * (1.0 / (2 * k * (2 * k + 1)))
         total += power * odd
     return 2.0 * t * total
 
 
 @scalar
-def mills_at(z: float) -> float:
-    y = mills(abs(z))[0]
-    return y if z >= 0.0 else _ROOT_2PI * math.exp(0.5 * z * z) - y
+def price_to_vega(a: float, t: float) -> float:
+    """Return R = Y(a-t) - Y(a+t), an out-of-the-money price over its vega in s = σ√T.
 
-
-@scalar
-def ratio(a: float, t: float) -> float:
-    """R, the price in units of its vega, to full precision for any a = -h and t."""
+    a = |ln(F/K)|/s, t = s/2; the vega is √(FK)·n(a)·exp(-t²/2). Relative error below a²·1e-15.
+    """
     if 2.0 * t < NARROW:
-        return series(a, t, 4)
+        return price_to_vega_series(a, t, 4)
     if t < 0.5 and a * t < 0.5:
-        return series(a, t, 12)
+        return price_to_vega_series(a, t, 12)
     return mills_at(a - t) - mills_at(a + t)
 
 
 @scalar
 def time_value(low: float, high: float, total: float) -> float:
-    """Price of the out-of-the-money option between F and K at total volatility σ√T."""
+    """Black price of the out-of-the-money option between F and K, in order, at s = `total`."""
     a, t = log_moneyness(high, low) / total, 0.5 * total
     vega = math.sqrt(low) * math.sqrt(high) * math.exp(-0.5 * (a * a + t * t)) / _ROOT_2PI
-    if t >= 0.5 and a < t:  # R would overflow: what is missing to the bound instead
+    if t >= 0.5 and a < t:  # here R grows without bound: what is missing to the price's bound
         return low - vega * (mills(t - a)[0] + mills(a + t)[0])
-    return vega * ratio(a, t)
+    return vega * price_to_vega(a, t)

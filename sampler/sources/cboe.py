@@ -151,7 +151,7 @@ class Cboe:
             "backfill from recorded: or synthetic:"
         )
 
-    def newest(self, symbol: str) -> datetime | None:  # noqa: ARG002
+    def newest(self, symbol: str) -> datetime | None:
         """None: what is newest is only known by asking."""
         return None
 

@@ -29,7 +29,14 @@ from storage.session import Session, from_new_york, market_day, new_york
 _NAME = re.compile(r"(?P<symbol>[^_]+)_(?P<at>\d{4}-\d\d-\d\dT\d{6})")
 _SUFFIXES = (".json", ".chain")
 #: The compact format's names of our columns.
-_COMPACT = {"b": "bid", "a": "ask", "l": "last", "oi": "open_interest", "v": "volume", "iv": "source_iv"}  # fmt: skip
+_COMPACT = {
+    "b": "bid",
+    "a": "ask",
+    "l": "last",
+    "oi": "open_interest",
+    "v": "volume",
+    "iv": "source_iv",
+}
 
 
 @dataclass(frozen=True, slots=True)

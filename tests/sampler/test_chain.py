@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-
 from chains import TEN_FOURTEEN, chain, frame
+
 from sampler.chain import select
 from sampler.errors import Refused
 from storage.row import Reason

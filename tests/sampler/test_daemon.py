@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from cboe_server import CboeServer, from_recorded
 from psycopg.rows import dict_row
 
-from cboe_server import CboeServer, from_recorded
 from sampler.daemon import next_tick, owed
 from storage.clock import Clock
 from storage.embedded import Servers

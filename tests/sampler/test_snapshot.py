@@ -9,10 +9,10 @@ from datetime import timedelta
 import numpy as np
 import orjson
 import pytest
+from chains import TEN_FOURTEEN, chain, frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chains import TEN_FOURTEEN, chain, frame
 from sampler.chain import Frame, select
 from sampler.errors import Refused
 from sampler.snapshot import measure

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.clock import Clock, parse_clock
@@ -115,6 +115,7 @@ STARTS = st.datetimes(datetime(2026, 2, 1), datetime(2026, 12, 1)).map(
 PASSED = st.integers(0, 20 * 411 * 60_000_000)
 
 
+@settings(deadline=None)
 @given(STARTS, SPEEDS, PASSED)
 def test_wall_is_the_inverse(start, speed, passed):
     """From the wall to the market and back is where one began, to the microsecond."""
@@ -123,6 +124,7 @@ def test_wall_is_the_inverse(start, speed, passed):
     assert abs(simulated.wall(simulated.at(wall)) - wall) <= timedelta(microseconds=2)
 
 
+@settings(deadline=None)
 @given(STARTS, SPEEDS, PASSED, PASSED)
 def test_never_goes_back(start, speed, one, other):
     """A later wall never shows an earlier market time."""
@@ -131,6 +133,7 @@ def test_never_goes_back(start, speed, one, other):
     assert simulated.at(walls[0]) <= simulated.at(walls[1])
 
 
+@settings(deadline=None)
 @given(STARTS, SPEEDS, PASSED)
 def test_shows_market_hours_only(start, speed, passed):
     """After its first jump the clock only shows a minute before an open to 20 after the close."""
@@ -189,6 +192,7 @@ def test_without_an_anchor_it_starts_now():
     assert before <= parsed.anchor <= datetime.now(UTC)
 
 
+@settings(deadline=None)
 @given(
     STARTS,
     st.floats(0, 3600, exclude_min=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.session import (
@@ -170,6 +170,7 @@ def test_slot_of_a_short_day():
 SESSIONS = st.sampled_from([(2026, 3, 9), (2026, 8, 19), (2026, 11, 2), (2026, 11, 27)])
 
 
+@settings(deadline=None)
 @given(SESSIONS, st.floats(0, 1, exclude_max=True))
 def test_slots_are_near(day, part):
     """Every moment of a session has a slot at most 15 s away, 30 s at the end, on :00 or :30."""
@@ -184,6 +185,7 @@ def test_slots_are_near(day, part):
     assert session.open <= slot < session.close
 
 
+@settings(deadline=None)
 @given(
     st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 31)).map(lambda d: d.replace(tzinfo=UTC))
 )

@@ -189,7 +189,7 @@ def test_bad_options_name_their_option(name, value, why):
     assert why in said
 
 
-@pytest.mark.parametrize("name", sorted(REGISTRY))
+@pytest.mark.parametrize("name", ["database_url", "redis_url"])
 @pytest.mark.parametrize(
     "value",
     [
@@ -201,9 +201,8 @@ def test_bad_options_name_their_option(name, value, why):
 )
 def test_passwords_are_not_repeated(name, value):
     """A URL's error never shows the URL."""
-    if "url" in name:
-        assert "s3cret" not in refused({f"FLOW_{name.upper()}": value})
-        assert "s3cret" not in refused({}, {name: value})
+    assert "s3cret" not in refused({f"FLOW_{name.upper()}": value})
+    assert "s3cret" not in refused({}, {name: value})
 
 
 @pytest.mark.parametrize(

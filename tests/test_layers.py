@@ -1,0 +1,97 @@
+"""Arrows one way, one home a dependency: read off the imports, so that nobody must remember."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted(p for d in ("sampler", "storage", "api") for p in (ROOT / d).rglob("*.py"))
+#: Third-party package → the modules that may import it.
+HOMES = {
+    "apscheduler": {"sampler.daemon"},
+    "pandas_market_calendars": {"storage.session"},
+    "psycopg": {"storage.store", "storage.database", "storage.keeper"},
+    "psycopg_pool": {"storage.store", "storage.database"},
+    "redis": {"storage.live"},
+    "httpx": {"sampler.sources.cboe"},
+    "fastapi": {"api.app", "api.access", "api.page"},
+    "uvicorn": {"api.__main__"},
+    "zstandard": {"storage.columns"},
+}
+#: What plain vocabulary of storage the sources may use: words, times, packed columns.
+VOCABULARY = {"storage.row", "storage.session", "storage.errors", "storage.columns"}
+
+
+def module(path: Path) -> str:
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module)
+            # from storage import sql: the module is the name.
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def packages(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_arrows(path):
+    """storage knows neither neighbour; api and sampler know storage, never each other."""
+    allowed = {"storage": {"storage"}, "sampler": {"sampler", "storage"}, "api": {"api", "storage"}}
+    own = module(path).split(".")[0]
+    assert packages(path) & {"sampler", "storage", "api"} <= allowed[own]
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_third_party_packages_have_one_home(path):
+    """Each is imported where it lives and nowhere else."""
+    used = {package for package in packages(path) if package in HOMES}
+    assert {package for package in used if module(path) not in HOMES[package]} == set()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sampler/metrics").glob("*.py")), ids=module)
+def test_metrics_are_arithmetic(path):
+    """numpy and maths, nothing that reads a clock, a file or a network."""
+    maths = {"__future__", "collections", "contextlib", "enum", "functools", "math", "numba", "numpy", "os", "pathlib", "sampler", "scipy", "tempfile", "typing"}
+    assert packages(path) <= maths
+    assert {m for m in imports(path) if m.startswith("sampler") and not m.startswith("sampler.metrics")} == set()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sampler/sources").glob("*.py")), ids=module)
+def test_sources_know_a_vendor_and_nothing_else(path):
+    """Of storage only its vocabulary: no store, no channel, no settings; and no metric."""
+    of_storage = {m for m in imports(path) if m.startswith("storage.") and m.count(".") == 1}
+    assert of_storage <= VOCABULARY
+    assert not {m for m in imports(path) if m.startswith("sampler.metrics")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_only_doors_read_the_environment(path):
+    """os.environ is the doors'; the data folder's default and the cache's are the two exceptions."""
+    if module(path).endswith("__main__") or module(path) in {
+        "storage.settings",
+        "storage.keeper",
+        "storage.embedded",
+        "sampler.metrics.special",
+    }:
+        return
+    assert "os.environ" not in path.read_text()
+
+
+def test_now_is_called_in_few_places():
+    """Time is an argument: the machine's clock is read by clock.py, and by what runs in real time."""
+    readers = {module(p) for p in FILES if "datetime.now(" in p.read_text() or "time.time()" in p.read_text()}
+    assert readers <= {"storage.clock"}
