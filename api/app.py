@@ -41,11 +41,19 @@ _JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 _WORDS = {404: "not_found", 405: "method_not_allowed"}
 
 
+class Application(FastAPI):
+    """FastAPI with an example in the reference that has its nulls."""
+
+    def openapi(self) -> dict[str, Any]:
+        """See FastAPI."""
+        return page.completed(super().openapi())
+
+
 def create(
     store: Store, live: Live, clock: Clock, *, dataset: str, keys: Keys | None = None
 ) -> FastAPI:
     """The application on open parts; whoever opened them closes them."""
-    app = FastAPI(
+    app = Application(
         title="Zero-DTE Flow",
         description=page.DESCRIPTION,
         version=page.version(),

@@ -58,11 +58,12 @@ def _first_line(error: Exception) -> str:
 
 
 async def prepare(connection: Connection, dataset: str) -> None:
-    """Point a connection at a dataset; all times are UTC."""
+    """Point a connection at a dataset; all times are UTC, whatever the database's defaults."""
     await connection.set_autocommit(True)
     path = compose.SQL("set search_path to {}, public").format(compose.Identifier(dataset))
     await connection.execute(path)
     await connection.execute("set timezone to 'UTC'")
+    await connection.execute("set datestyle to 'ISO'")
 
 
 @asynccontextmanager
@@ -146,8 +147,11 @@ async def migrate(url: str, dataset: str) -> list[str]:
             if version > VERSION:
                 await check_version(opened, dataset)
             if version == 0:
-                make = compose.SQL("create schema if not exists {}")
-                await opened.execute(make.format(compose.Identifier(dataset)))
+                # A role that owns a schema need not be one that may make schemas.
+                found = await _one(opened, "select to_regnamespace(%s) is null as due", dataset)
+                if found["due"]:
+                    make = compose.SQL("create schema {}").format(compose.Identifier(dataset))
+                    await opened.execute(make)
                 await opened.execute(
                     "create table if not exists schema_version"
                     " (version integer primary key, applied_at timestamptz not null default now())"

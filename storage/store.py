@@ -84,13 +84,22 @@ class Store:
         async def configure(fresh: psycopg.AsyncConnection[DictRow]) -> None:
             await prepare(fresh, dataset)
 
+        async def alive(idle: psycopg.AsyncConnection[DictRow]) -> None:
+            try:
+                await pool.check_connection(idle)
+            except psycopg.Error:
+                # A restarted server has ended the others too. Left to itself, the pool would
+                # find that out one after another, with growing pauses.
+                await pool.check()
+                raise
+
         pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = AsyncConnectionPool(
             url,
             connection_class=psycopg.AsyncConnection[DictRow],
             kwargs={"autocommit": True, "row_factory": dict_row, "connect_timeout": 5},
             configure=configure,
             # A connection that died while it was idle is replaced before it is handed out.
-            check=AsyncConnectionPool.check_connection,
+            check=alive,
             min_size=1,
             max_size=size,
             timeout=5,

@@ -83,7 +83,7 @@ def flip(
     no bell is stepped over however narrow it is.
     """
     none = np.empty(0)
-    near = np.abs(strike / spot - 1) <= NEAR
+    near = np.abs(strike - spot) <= NEAR * spot
     if (two_sided & near).sum() < LEAST_NEAR or remaining < np.median(np.diff(strike[near])) / 2:
         return Flip(None, FlipStatus.INSUFFICIENT, none)
     total = sigma * np.sqrt(years)

@@ -190,10 +190,8 @@ def price_to_vega(a: float, t: float) -> float:
 
     a = |ln(F/K)|/s, t = s/2; the vega is √(FK)·n(a)·exp(-t²/2). Relative error below a²·1e-15.
     """
-    if 2.0 * t < NARROW:
-        return price_to_vega_series(a, t, 4)
     if t < 0.5 and a * t < 0.5:
-        return price_to_vega_series(a, t, 12)
+        return price_to_vega_series(a, t, 4 if 2.0 * t < NARROW else 12)
     return mills_at(a - t) - mills_at(a + t)
 
 

@@ -51,7 +51,7 @@ FIELDS = {
 #: No answer is larger than this, unpacked; SPX has 11 MB. [bytes]
 BODY_LIMIT = 64 << 20
 #: From this size on, reading an answer takes over 20 ms and goes to a thread. [bytes]
-THREAD_FROM = 1 << 20
+THREAD_FROM = 2 << 20
 #: The feed's own max-age is believed up to this. [s]
 FRESH_LIMIT = 60.0
 #: An answer that is about to expire is waited for: a poll on its edge must not lose its slot. [s]
@@ -235,6 +235,7 @@ class Cboe:
                 timeout=self.timeout,
                 # Longer than the grid's 30 s, so that the next poll finds its connection open.
                 limits=httpx.Limits(max_connections=8, keepalive_expiry=90.0),
+                verify=self.base.startswith("https:"),  # plain http loads no certificates
                 trust_env=self.remote,  # a proxy would not find our loopback
             )
         return self._client

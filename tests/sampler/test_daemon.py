@@ -116,8 +116,10 @@ async def test_forty_slots_of_three_symbols(shared, servers, database, tmp_path)
     for symbol in FILES:
         rows = table(database, f"select * from rows where symbol = '{symbol}' order by slot")
         gaps = table(database, f"select * from gaps where symbol = '{symbol}' order by slot")
-        mine = [g for g in gaps if g["slot"] >= first]
-        assert [s for s in slots if s not in out] == [r["slot"] for r in rows], told(tmp_path)
+        mine = [g for g in gaps if first <= g["slot"] <= slots[-1]]
+        assert [s for s in slots if s not in out] == [
+            r["slot"] for r in rows if first <= r["slot"] <= slots[-1]
+        ], told(tmp_path)
         assert [(s, "source_down") for s in out] == [(g["slot"], g["reason"]) for g in mine]
         # What lies before the first slot was sampled by nobody.
         assert {g["reason"] for g in gaps if g["slot"] < first} == {"not_running"}
@@ -162,10 +164,14 @@ async def test_kill_9_and_restart(servers, database, tmp_path):
     live = rows_of(database)
     gaps = table(database, f"select slot, reason from gaps where slot > '{start}'", "synthetic")
 
-    missed = {start + 4 * STEP, start + 5 * STEP}
-    sampled = {start + i * STEP for i in range(1, 8)} - missed
-    assert sampled <= set(live), log.read_text()[-3000:]
-    assert {(slot, "not_running") for slot in missed} == {(g["slot"], g["reason"]) for g in gaps}
+    missed = {gap["slot"] for gap in gaps}
+    due = {start + i * STEP for i in range(1, 8)}
+    assert due <= set(live) | missed, told(tmp_path)
+    assert not set(live) & missed
+    assert {gap["reason"] for gap in gaps} == {"not_running"}
+    # The first restart was in time, the second one too late for this slot at least.
+    assert start + 3 * STEP in live, told(tmp_path)
+    assert start + 4 * STEP in missed
 
     # The same day taken in one go, by the same steps, into a schema of its own.
     with psycopg.connect(database, autocommit=True) as connection:
@@ -175,10 +181,12 @@ async def test_kill_9_and_restart(servers, database, tmp_path):
     begin = min(live)
     await replay(servers, database, begin, max(live))
     whole = rows_of(database)
-    unbroken = [slot for slot in sampled if slot < min(missed)]
+    unbroken = [slot for slot in live if slot < min(missed)]
+    assert len(unbroken) >= 3
     assert {slot: whole[slot] for slot in unbroken} == {slot: live[slot] for slot in unbroken}
     last = max(live)
-    assert "after_gap" in live[start + 6 * STEP]["flags"]
+    back = min(slot for slot in live if slot > max(missed))
+    assert "after_gap" in live[back]["flags"]
     assert whole[last]["total_volume"] == live[last]["total_volume"]
     assert whole[last]["hedge_flow_se"] != live[last]["hedge_flow_se"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import factories
@@ -15,7 +15,7 @@ import pytest
 
 from storage.row import COLUMNS, FLOATS, MOMENTS, PROFILE, Row, utc_text
 
-#: The API's own fields of a row may be null; all others are always there.
+#: What a row may lack; all else is always there.
 NULLABLE = {
     "source_spot",
     "charm_dollars_per_hour",
@@ -200,6 +200,4 @@ def test_factory_row_tells_fields_apart():
     """No two numbers of the tests' row are equal, so that swapped columns would show."""
     plain: dict[str, Any] = factories.row().as_json()
     numbers = [v for v in plain.values() if isinstance(v, int | float)]
-    # The wall at 7700 and the magnet's strike are of one grid; all others differ.
     assert len(numbers) == len(set(numbers))
-    assert isinstance(factories.row().expiration, date)

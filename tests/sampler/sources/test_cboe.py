@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
@@ -99,6 +100,7 @@ def test_every_field_lands_in_its_column() -> None:
 def test_occ_symbols_are_read_with_and_without_padding(root: str, padded: bool) -> None:
     """Blanks between root and day do not change what a symbol says."""
     options = [contract(root, DAY, right, 0.5, padded=padded) for right in "CP"]
+    options[1]["option"] = f" {options[1]['option']}  "
     frame = read(spx(*options, contract(root, date(2027, 12, 17), "C", 12345.678, padded=padded)))
     assert frame.root.tolist() == [root] * 3
     assert frame.right.tolist() == [1, -1, 1]
@@ -343,13 +345,20 @@ async def test_requests_say_who_asks_over_one_connection(server: CboeServer) -> 
 async def test_large_answers_are_read_beside_the_loop(
     server: CboeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer above the size that goes to a thread gives the same frame."""
+    """A large answer is read in a thread, a small one is not, and both give the same frame."""
+    threads = []
+
+    def noted(body: bytes, **facts: Any) -> Frame:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return parse(body, **facts)
+
+    monkeypatch.setattr(cboe, "parse", noted)
     feed = source(server)
     small = await feed.live("SPX", NOW)
-    monkeypatch.setattr(cboe, "THREAD_FROM", 10)
-    server.frames["SPX"] = json.dumps(spx()).encode() + b" "
+    server.frames["SPX"] = orjson.dumps(spx()) + b" " * cboe.THREAD_FROM
     large = await feed.live("SPX", NOW)
     await feed.close()
+    assert threads == [True, False]
     np.testing.assert_array_equal(large.strike, small.strike)
     assert large.quoted_at == small.quoted_at
 
@@ -559,7 +568,7 @@ async def test_a_slow_symbol_is_down_in_time_and_holds_up_no_other(server: CboeS
 async def test_a_body_that_never_ends_is_down_in_time(server: CboeServer) -> None:
     """Headers and then silence is a time-out too, not a wait for ever."""
     server.frames["SPX"] = Answer(200, {"Content-Length": "100000"}, b'{"timestamp"')
-    feed = source(server, "timeout=0.2&budget=0.4")
+    feed = source(server, "timeout=5&budget=0.4")
     begin = time.monotonic()
     assert (await refusal(feed)).reason is Reason.SOURCE_DOWN
     await feed.close()

@@ -1,0 +1,236 @@
+"""Errors as JSON, access, and one log line a request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from api.access import PLANS
+from api.access import Caller as Person
+from storage.errors import LiveError, SchemaMissing, StoreUnavailable
+from storage.store import Store
+from tests.api.conftest import SERIES, Caller
+from tests.api.rows import record, utc
+
+
+class Broken:
+    """A store that fails at every call."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def fail(*_: Any, **__: Any) -> None:
+            raise self._error
+
+        return fail
+
+
+class Awake:
+    """A part that is there."""
+
+    async def ping(self) -> None:
+        pass
+
+
+class Asleep:
+    """A part that never answers."""
+
+    async def ping(self) -> None:
+        await asyncio.sleep(60)
+
+
+class Table:
+    """Keys by their plans."""
+
+    async def caller(self, key: str | None) -> Person | None:
+        return Person(key.removeprefix("key-")) if key in {f"key-{p}" for p in PLANS} else None
+
+
+async def test_unknown_route(stranger: Caller) -> None:
+    """Whatever is not there is a JSON 404."""
+    for path in ("/nothing", "/v1", "/static/", "/static/../app.py", "/redoc", "/docs/assets/no.js"):
+        sent = await stranger.get(path)
+        assert (sent.status_code, sent.json()["error"]) == (404, "not_found"), path
+        assert sent.headers["Content-Type"] == "application/json"
+
+
+async def test_wrong_method(stranger: Caller) -> None:
+    """What is only read cannot be written."""
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        sent = await stranger.request(method, f"{SERIES}SPY")
+        assert (sent.status_code, sent.json()["error"]) == (405, "method_not_allowed")
+        assert "GET" in sent.headers["Allow"]
+
+
+async def test_head(stranger: Caller) -> None:
+    """A HEAD is answered as the GET would be."""
+    sent = await stranger.head("/health")
+    assert sent.status_code == 200
+    assert sent.headers["Content-Length"] == "20"
+
+
+@pytest.mark.parametrize(
+    "error", [StoreUnavailable("host=db user=flow"), SchemaMissing("relation live.rows")]
+)
+async def test_store_is_away(open_app: Callable[..., Any], error: Exception) -> None:
+    """Without the store the answer is 503 and when to ask again, in whole seconds."""
+    app = await open_app(Broken(error))
+    for path in (f"{SERIES}SPY", "/v1/symbols"):
+        sent = await app.get(path)
+        assert sent.status_code == 503
+        assert sent.headers["Retry-After"] == "5"
+        assert sent.json() == {
+            "error": "store_unavailable",
+            "message": "The store cannot be reached just now; ask again in 5 seconds.",
+        }
+
+
+async def test_defect(open_app: Callable[..., Any]) -> None:
+    """What nobody foresaw is a 500 without internals, whose id finds the trace in the log."""
+    app = await open_app(Broken(RuntimeError("password=hunter2")))
+    with capture_logs() as lines:
+        sent = await app.get(f"{SERIES}SPY", headers={"Origin": "https://somewhere.else"})
+    assert sent.status_code == 500
+    body = sent.json()
+    assert set(body) == {"error", "message", "id"}
+    assert body["error"] == "internal_error"
+    assert "hunter2" not in sent.text
+    assert sent.headers["Access-Control-Allow-Origin"] == "*"
+    [failed, request] = lines
+    assert (failed["event"], failed["id"], failed["exc_info"]) == (
+        "request failed",
+        body["id"],
+        True,
+    )
+    assert (request["event"], request["status"]) == ("request", 500)
+
+
+async def test_log_line(stranger: Caller) -> None:
+    """A request is one line with its figures, and a key is never in it."""
+    with capture_logs() as lines:
+        await stranger.get(f"{SERIES}S%20Y?apiKey=secret-1&bar=1m", headers={"X-Api-Key": "secret-2"})
+    [line] = lines
+    assert line.pop("ms") >= 0
+    assert line == {
+        "event": "request",
+        "log_level": "info",
+        "method": "GET",
+        "path": f"{SERIES}S Y",
+        "status": 400,
+        "bytes": 91,
+    }
+
+
+async def test_health_and_ready(open_app: Callable[..., Any]) -> None:
+    """Alive is one thing, ready another; without the live channel it is ready but degraded."""
+    away = Broken(StoreUnavailable("gone"))
+    cases = [
+        (Awake(), Awake(), 200, ("Ready", "ok", "ok")),
+        (Awake(), Broken(LiveError("gone")), 200, ("Degraded", "ok", "away")),
+        (away, Awake(), 503, ("Unavailable", "away", "ok")),
+        (Asleep(), Broken(LiveError("gone")), 503, ("Unavailable", "away", "away")),
+    ]
+    for store, live, status, words in cases:
+        app = await open_app(store, live=live)
+        sent = await app.get("/ready")
+        assert sent.status_code == status
+        assert tuple(sent.json()[k] for k in ("status", "database", "live_channel")) == words
+        assert (await app.get("/health")).json() == {"status": "Healthy"}
+
+
+async def test_cross_origin(stranger: Caller) -> None:
+    """A page of any origin may ask, with a key in the header."""
+    sent = await stranger.get("/health", headers={"Origin": "https://somewhere.else"})
+    assert sent.headers["Access-Control-Allow-Origin"] == "*"
+    asked = {
+        "Origin": "https://somewhere.else",
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "x-api-key,content-type,if-none-match",
+    }
+    sent = await stranger.options(f"{SERIES}SPY", headers=asked)
+    assert sent.status_code == 200
+    assert sent.headers["Access-Control-Allow-Origin"] == "*"
+    assert {"X-Api-Key", "Content-Type"} <= set(
+        sent.headers["Access-Control-Allow-Headers"].split(", ")
+    )
+
+
+async def test_open_server_takes_any_key(store: Store, caller: Caller) -> None:
+    """Without keys everybody is welcome, with a key or without."""
+    assert (await caller.get(f"{SERIES}SPY")).status_code == 200
+    assert (await caller.get(f"{SERIES}SPY?apiKey=anything")).status_code == 200
+    sent = await caller.get(f"{SERIES}SPY", headers={"X-Api-Key": "anything"})
+    assert sent.status_code == 200
+
+
+async def test_keys(store: Store, open_app: Callable[..., Any]) -> None:
+    """With keys, the plan decides; the refusals have the documented bodies."""
+    app = await open_app(store, keys=Table())
+    for headers in ({}, {"X-Api-Key": ""}, {"X-Api-Key": "stolen"}):
+        sent = await app.get(f"{SERIES}SPY", headers=headers)
+        assert sent.status_code == 401
+        assert sent.json() == {
+            "title": "Unauthorized",
+            "status": 401,
+            "detail": "Invalid API key.",
+        }
+    for plan in ("Free", "Basic"):
+        sent = await app.get(f"{SERIES}SPY", headers={"X-Api-Key": f"key-{plan}"})
+        assert sent.status_code == 403
+        assert sent.json() == {
+            "status": "ERROR",
+            "error": "tier_restricted",
+            "message": "This endpoint requires the Growth plan or higher.",
+            "current_plan": plan,
+            "required_plan": "Growth",
+        }
+    for plan in ("Growth", "Alpha", "Enterprise"):
+        assert (await app.get(f"{SERIES}SPY?apiKey=key-{plan}")).status_code == 200
+    assert (await app.get("/health")).status_code == 200
+    with pytest.raises(ValueError, match="no plan"):
+        Person("Platinum")
+
+
+async def test_symbols(store: Store, caller: Caller) -> None:
+    """The symbols are those that have rows; what is newest among them is told."""
+    assert (await caller.get("/v1/symbols")).json() == {
+        "symbols": [],
+        "count": 0,
+        "last_updated": None,
+        "dataset": "live",
+    }
+    await store.append([record(utc("14:00")), record(utc("14:10"), symbol="QQQ")])
+    assert (await caller.get("/v1/symbols")).json() == {
+        "symbols": ["QQQ", "SPY"],
+        "count": 2,
+        "last_updated": "2026-06-05T14:10:00Z",
+        "dataset": "live",
+    }
+
+
+@pytest.mark.parametrize(
+    ("now", "state", "session", "next_open", "next_close"),
+    [
+        ("2026-06-05 13:00", "pre", "2026-06-04", "2026-06-05T13:30", "2026-06-05T20:00"),
+        ("2026-06-05 13:30", "open", "2026-06-05", "2026-06-08T13:30", "2026-06-05T20:00"),
+        ("2026-06-05 20:00", "closed", "2026-06-05", "2026-06-08T13:30", "2026-06-08T20:00"),
+        ("2026-06-06 15:00", "closed", "2026-06-05", "2026-06-08T13:30", "2026-06-08T20:00"),
+        ("2026-11-26 16:00", "holiday", "2026-11-25", "2026-11-27T14:30", "2026-11-27T18:00"),
+    ],
+)
+async def test_market(
+    stranger: Caller, now: str, state: str, session: str, next_open: str, next_close: str
+) -> None:
+    """The market's state, the newest session, and what comes next."""
+    stranger.clock.moment = utc(now)
+    body = (await stranger.get("/v1/market")).json()
+    assert body["state"] == state
+    assert body["session"]["date"] == session
+    assert body["next_open"] == f"{next_open}:00Z"
+    assert body["next_close"] == f"{next_close}:00Z"
+    assert body["server_time"] == now.replace(" ", "T") + ":00Z"

@@ -1,0 +1,95 @@
+"""The page and the reference: complete in themselves, and true."""
+
+from __future__ import annotations
+
+import re
+
+from api import page
+from storage.store import Store
+from tests.api.conftest import SERIES, Caller
+from tests.api.rows import record, utc
+
+OURS = ("/", "/static/app.js", "/static/app.css", "/static/icon.svg")
+
+
+async def test_page_is_complete_in_itself(stranger: Caller) -> None:
+    """The page asks nobody else for anything, and the browser is told to see to that."""
+    for path in OURS:
+        sent = await stranger.get(path)
+        assert sent.status_code == 200, path
+        assert sent.headers["Content-Security-Policy"].startswith("default-src 'self';")
+        assert "unsafe" not in sent.headers["Content-Security-Policy"]
+        text = sent.text.replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"(https?:)?//[a-z0-9.-]+\.[a-z]{2,}", text), path
+    html = (await stranger.get("/")).text
+    assert not re.search(r"<script(?![^>]*\bsrc=)|\bstyle=|\bon[a-z]+=|<style", html)
+
+
+async def test_page_names_what_is_there(stranger: Caller) -> None:
+    """Whatever the page links to is served."""
+    html = (await stranger.get("/")).text
+    linked = set(re.findall(r'(?:src|href)="(/[^"]*)"', html))
+    assert {"/static/app.js", "/static/app.css", "/docs"} <= linked
+    for path in linked:
+        assert (await stranger.get(path)).status_code == 200, path
+
+
+async def test_reference_is_complete_in_itself(stranger: Caller) -> None:
+    """The reference loads its viewer from this server."""
+    sent = await stranger.get("/docs")
+    assert "//" not in sent.text
+    policy = sent.headers["Content-Security-Policy"]
+    assert "http" not in policy
+    assert "default-src 'self'" in policy
+    for path in re.findall(r'(?:src|href)="([^"]*)"', sent.text):
+        assert (await stranger.get(path)).status_code == 200, path
+    viewer = (await stranger.get("/docs/assets/swagger-ui-bundle.js")).text
+    found = re.search(r'PACKAGE_VERSION:"(\d+)\.', viewer)
+    assert found
+    assert int(found[1]) >= 5, "older ones do not render OpenAPI 3.1"
+
+
+async def test_reference_tells_of_every_route(stranger: Caller) -> None:
+    """Every route is in the reference with its parameters, answers and errors."""
+    told = (await stranger.get("/openapi.json")).json()
+    assert set(told["paths"]) == {
+        "/v1/flow/zero-dte/series/{symbol}",
+        "/v1/symbols",
+        "/v1/market",
+        "/health",
+        "/ready",
+    }
+    series = told["paths"]["/v1/flow/zero-dte/series/{symbol}"]["get"]
+    assert [p["name"] for p in series["parameters"]] == [
+        "symbol",
+        "bar",
+        "minutes",
+        "date",
+        "since",
+        "If-None-Match",
+    ]
+    assert set(series["responses"]) == {"200", "304", "400", "401", "403", "503", "default"}
+    assert {tuple(way)[0] for way in series["security"]} == {"APIKeyHeader", "APIKeyQuery"}
+    example = series["responses"]["200"]["content"]["application/json"]["example"]
+    page.Series.model_validate(example)
+    assert "HTTPValidationError" not in told["components"]["schemas"]
+
+
+async def test_reference_is_true(store: Store, caller: Caller) -> None:
+    """Real answers have the documented shape, and no field that is not documented."""
+    await store.append([record(utc("14:28")), record(utc("14:29:30"))])
+    for path, model in (
+        (f"{SERIES}SPY?minutes=2", page.Series),
+        (f"{SERIES}XYZ", page.Series),
+        ("/v1/symbols", page.Symbols),
+        ("/v1/market", page.Market),
+        ("/health", page.Health),
+    ):
+        body = (await caller.get(path)).json()
+        read = model.model_validate(body)
+        told = read.model_dump(by_alias=True, exclude_unset=True)
+        assert set(told) == set(body)
+        for bar, shape in zip(body.get("bars", []), told.get("bars", []), strict=True):
+            assert list(bar) == list(shape)
+        for gap, shape in zip(body.get("gap_intervals", []), told.get("gap_intervals", []), strict=True):
+            assert set(gap) == set(shape)

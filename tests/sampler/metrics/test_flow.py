@@ -1,0 +1,115 @@
+"""Who started the trades: hand-worked cases of the aggressor sign."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sampler.metrics.flow import Quote, aggressor_sign, volume_added
+
+NAN = float("nan")
+
+
+def sign(
+    *,
+    last: float,
+    added: float = 10.0,
+    last_at: float = NAN,
+    mid: tuple[float, float] = (2.0, 2.0),
+    half: tuple[float, float] = (0.1, 0.1),
+    seconds: float = 30.0,
+    modelled: float = 2.0,
+) -> float:
+    """One contract; the quotes are at 0 s and at ``seconds``."""
+    one = np.array
+    return float(
+        aggressor_sign(
+            one([added]),
+            one([last]),
+            one([last_at]),
+            before=Quote(one([mid[0]]), one([half[0]])),
+            now=Quote(one([mid[1]]), one([half[1]])),
+            before_at=0.0,
+            now_at=seconds,
+            tick=one([0.05]),
+            modelled=one([modelled]),
+        )[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        # On the ask, the bid, the mid, half way, and through the ask.
+        ({"last": 2.1}, 1.0),
+        ({"last": 1.9}, -1.0),
+        ({"last": 2.0}, 0.0),
+        ({"last": 2.05}, 0.5),
+        ({"last": 3.0}, 1.0),
+        # The mid rose from 2 to 3. A print at 2.1 in the first second was a buy ...
+        ({"last": 2.1, "mid": (2.0, 3.0), "last_at": 0.0}, 1.0),
+        # ... in the last second a sale, and half way (mid 2.5) a sale too.
+        ({"last": 2.1, "mid": (2.0, 3.0), "last_at": 30.0}, -1.0),
+        ({"last": 2.5, "mid": (2.0, 3.0), "last_at": 15.0}, 0.0),
+        # Unknown time: two contracts are one print, half way; 20 stand at 10/11.
+        ({"last": 2.5, "mid": (2.0, 3.0), "added": 2.0}, 0.0),
+        ({"last": 2.0 + 10 / 11, "mid": (2.0, 3.0), "added": 20.0}, 0.0),
+        # A previous quote of 91 s ago says nothing about the way here.
+        ({"last": 3.0, "mid": (2.0, 3.0), "last_at": 0.0, "seconds": 91.0}, 0.0),
+        # Half-spreads of 0.1 and 0.3: the scale is 0.2.
+        ({"last": 2.1, "half": (0.1, 0.3)}, 0.5),
+        # A spread of a hundredth is judged by half a tick of 0.05.
+        ({"last": 2.01, "half": (0.005, 0.005)}, 0.4),
+        # Locked: the bare sign.
+        ({"last": 2.01, "half": (0.0, 0.0)}, 1.0),
+        ({"last": 2.0, "half": (0.0, 0.0)}, 0.0),
+        # One quote missing: the other stands for both.
+        ({"last": 2.1, "mid": (NAN, 2.0), "half": (NAN, 0.1)}, 1.0),
+        ({"last": 1.9, "mid": (2.0, NAN), "half": (0.1, NAN)}, -1.0),
+        ({"last": 2.1, "mid": (NAN, NAN), "half": (NAN, NAN)}, 0.0),
+        # No print: the move beyond what the model says, if it is more than the half-spread.
+        ({"last": 0.0, "modelled": 1.8}, 1.0),
+        ({"last": NAN, "modelled": 2.2}, -1.0),
+        ({"last": NAN, "modelled": 1.95}, 0.0),
+        ({"last": NAN, "modelled": NAN}, 0.0),
+        # Nothing traded.
+        ({"last": 2.1, "added": 0.0}, 0.0),
+    ],
+)
+def test_aggressor_sign(case, expected):
+    """Worked by hand from the definition."""
+    assert sign(**case) == pytest.approx(expected, abs=1e-12)
+
+
+finite = st.floats(-1e6, 1e6)
+
+
+@given(last=finite, low=finite, high=finite, half=st.floats(0, 1e3), added=st.floats(0, 1e9))
+def test_the_sign_stays_within_one(last, low, high, half, added):
+    """Whatever the quotes: −1 to 1, and 0 without volume."""
+    found = sign(last=last, added=added, mid=(low, high), half=(half, half))
+    assert -1 <= found <= 1
+    assert added > 0 or found == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "added", "volume"),
+    [(5, 8, 3, 8), (5, 5, 0, 5), (5, 0, 0, 0), (5, 3, 0, 3), (5, NAN, 0, 5), (0, 2.0**53, 2.0**53, 2.0**53)],
+)
+def test_volume_added(before, now, added, volume):
+    """Growth is trade; a fall is a reset; unreadable is unchanged."""
+    found = volume_added(np.array([float(before)]), np.array([float(now)]))
+    assert (found[0][0], found[1][0]) == (added, volume)
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=20))
+def test_volume_is_conserved_however_the_interval_is_cut(steps):
+    """What is added over small intervals is what is added over the large one."""
+    totals = np.cumsum(steps).astype(float)
+    small = sum(
+        volume_added(np.array([a]), np.array([b]))[0][0]
+        for a, b in zip(np.r_[0.0, totals[:-1]], totals, strict=True)
+    )
+    assert small == volume_added(np.array([0.0]), totals[-1:])[0][0]

@@ -1,0 +1,203 @@
+"""Flip, walls, max pain, pin and the moves of a small book, worked by hand or by properties."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sampler.metrics.black import greeks
+from sampler.metrics.exposure import DEALER_SIGN, exposures
+from sampler.metrics.levels import FlipStatus, flip, gamma_at, max_pain, strongest
+from sampler.metrics.pin import pin_probability, pin_score
+
+STRIKE = np.arange(90.0, 111.0)
+HOURS = 1 / 8760
+TERMS = {"spot": 100.0, "forward": 100.0, "strike": STRIKE, "years": 4 * HOURS}
+SIGMA = np.full(len(STRIKE), 0.4)
+REMAINING = 100 * 0.4 * math.sqrt(4 * HOURS)
+QUOTED = np.ones(len(STRIKE), np.bool_)
+
+
+def net(**at: float) -> np.ndarray:
+    """Net dealer contracts by strike, e.g. k98=-10."""
+    position = np.zeros(len(STRIKE))
+    for name, value in at.items():
+        position[STRIKE == float(name[1:])] = value
+    return position
+
+
+def found(position, **changes):
+    return flip(position, QUOTED, **(TERMS | {"sigma": SIGMA, "remaining": REMAINING} | changes))
+
+
+def test_equal_and_opposite_strikes_cross_between_them():
+    """−1 at 98 and +1 at 102: by symmetry gamma vanishes near their geometric mean."""
+    level, status, crossings = found(net(k98=-1000, k102=1000))
+    assert status is FlipStatus.AVAILABLE
+    assert len(crossings) == 1
+    # x·n(d1(98)) = x·n(d1(102)) where both d1 are opposite: ln x = mean of ln K − σ²T/2.
+    total = 0.4 * math.sqrt(4 * HOURS)
+    assert level == pytest.approx(math.sqrt(98 * 102) * math.exp(-total * total / 2), rel=1e-8)
+
+
+def test_the_nearest_of_several_crossings_is_the_flip():
+    """Signs −, +, − give two crossings; the one nearer to spot is taken, both are kept."""
+    level, _, crossings = found(net(k94=-1000, k99=1000, k108=-1000))
+    assert len(crossings) == 2
+    assert level == crossings[0]
+    assert abs(crossings[0] - 100) < abs(crossings[1] - 100)
+
+
+def test_a_faint_crossing_does_not_count():
+    """A contrary sign below 1 % of the largest gamma is no boundary."""
+    assert found(net(k100=1000, k105=-1)).status is FlipStatus.NO_BOUNDARY
+
+
+def test_one_sign_has_no_boundary():
+    """All long, or no book at all: no flip, and it says why."""
+    assert found(net(k100=10))[:2] == (None, FlipStatus.NO_BOUNDARY)
+    assert found(net())[:2] == (None, FlipStatus.NO_BOUNDARY)
+
+
+def test_too_few_quotes_or_too_little_time():
+    """Four two-sided strikes within 2 %, or one sd below half a strike step: no telling."""
+    book = net(k98=-1, k102=1)
+    few = QUOTED & ~np.isin(STRIKE, [98.0])
+    assert flip(book, few, **TERMS, sigma=SIGMA, remaining=REMAINING).status is FlipStatus.INSUFFICIENT
+    assert found(book, remaining=0.49).status is FlipStatus.INSUFFICIENT
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    positions=st.lists(st.integers(-1000, 1000), min_size=21, max_size=21),
+    hours=st.sampled_from([2.0, 4.0, 6.5]),
+)
+def test_gamma_is_zero_at_every_crossing(positions, hours):
+    """G(x) changes sign at each crossing, within 1e-6 of spot."""
+    book = np.array(positions, float)
+    terms = TERMS | {"years": hours * HOURS, "sigma": SIGMA}
+    result = flip(book, QUOTED, **terms, remaining=40 * math.sqrt(hours * HOURS))
+    for x in result.crossings:
+        around = gamma_at(np.array([x - 1e-4, x + 1e-4]), book, **terms)
+        assert around[0] * around[1] <= 0
+
+
+def test_ties_go_to_the_strike_nearest_spot():
+    """Equal sizes: the nearer strike; nothing positive: none."""
+    strike = np.array([90.0, 99.0, 110.0])
+    assert strongest(strike, np.array([5.0, 5.0, 5.0]), 100.0) == 1
+    assert strongest(strike, np.array([0.0, 0.0, 0.0]), 100.0) is None
+    assert strongest(strike, np.array([-1.0, -2.0, 0.0]), 100.0) is None
+
+
+def test_max_pain_by_hand():
+    """Calls at 90 (10 contracts), puts at 110 (30): settling at 110 costs 200, at 100 400, at 90 600."""
+    strike = np.array([90.0, 100.0, 110.0])
+    oi = np.array([[10.0, 0.0, 0.0], [0.0, 0.0, 30.0]])
+    assert max_pain(strike, oi, 100.0) == 110.0
+    assert max_pain(strike, np.zeros((2, 3)), 100.0) is None
+
+
+def score(**changes):
+    terms = {
+        "spot": 100.0,
+        "magnet": 100.0,
+        "magnet_gex": 45.0,
+        "remaining": 1.0,
+        "elapsed": 0.5,
+    }
+    strike = np.array([99.0, 99.5, 100.0, 100.5, 101.0])
+    oi = changes.pop("oi", np.array([1.0, 1.0, 1.0, 1.0, 1.0]))
+    gex = changes.pop("gex", np.array([0.0, 55.0, 45.0, 0.0, 0.0]))
+    return pin_score(strike, oi, gex, **(terms | changes))
+
+
+def test_pin_score_by_hand():
+    """Even open interest scores 0, at the magnet 100, half the day 50, 45 % of gamma 100."""
+    parts = score()
+    assert parts[1:] == (0.0, 100.0, 50.0, 100.0)
+    # 0.25·100 + 0.25·50 + 0.20·100 = 57.5, half up.
+    assert parts.score == 58
+
+
+def test_open_interest_in_three_strikes_is_full_concentration():
+    """All of it in three of five strikes: excess (1 − 0.6)/0.4 = 1, clipped to 100."""
+    assert score(oi=np.array([0.0, 5.0, 5.0, 5.0, 0.0])).oi == 100.0
+    # Three of five hold 70 %: (0.7 − 0.6)/0.4/0.277 = 90.25 %.
+    assert score(oi=np.array([15.0, 20.0, 30.0, 20.0, 15.0])).oi == pytest.approx(25 / 0.277)
+
+
+def test_a_magnet_of_negative_gamma_pulls_nothing():
+    """An accelerator adds no gamma part; without a magnet proximity is 0 too."""
+    assert score(magnet_gex=-45.0).gamma == 0.0
+    gone = score(magnet=None, magnet_gex=None)
+    assert (gone.proximity, gone.gamma) == (0.0, 0.0)
+
+
+def test_one_sd_away_from_the_magnet():
+    """Proximity falls as the bell does: exp(−½) at one standard deviation."""
+    assert score(magnet=101.0).proximity == pytest.approx(100 * math.exp(-0.5))
+
+
+def probability(own, magnet=10):
+    return pin_probability(magnet, strike=STRIKE, own=own, atm=0.4, forward=100.0, years=4 * HOURS)
+
+
+def test_a_flat_smile_gives_the_lognormal_probability():
+    """N(d2(99)) − N(d2(101)) by the error function."""
+    total = 0.4 * math.sqrt(4 * HOURS)
+
+    def over(k):
+        d2 = math.log(100 / k) / total - total / 2
+        return math.erfc(-d2 / math.sqrt(2)) / 2
+
+    assert probability(SIGMA) == pytest.approx(100 * (over(99) - over(101)), rel=1e-12)
+
+
+def test_a_missing_neighbour_means_lognormal():
+    """A strike that the slope needs has no volatility of its own: the flat answer."""
+    holed = SIGMA.copy() + np.linspace(0.05, 0, 21)
+    holed[STRIKE == 98.0] = np.nan
+    assert probability(holed) == pytest.approx(probability(SIGMA))
+
+
+def test_probabilities_of_all_intervals_sum_to_one():
+    """With a skew, over alternate strikes: the pieces tile the line."""
+    skew = 0.4 + 0.003 * (100 - STRIKE)
+    total = sum(probability(skew, magnet) for magnet in range(0, 21, 2))
+    assert total == pytest.approx(100, abs=1e-9)
+
+
+def book(position, years=4 * HOURS):
+    g = greeks(100.0, 100.0, STRIKE, years, SIGMA)
+    return exposures(position, np.abs(position), g, **(TERMS | {"years": years}), sigma=SIGMA)
+
+
+def test_exposures_by_finite_differences_of_the_book():
+    """dealer delta moves by net GEX per 1 %, by vex per vol point, and by charm over an hour."""
+    rng = np.random.default_rng(5)
+    q = DEALER_SIGN * rng.integers(0, 500, (2, 21))
+
+    def delta(spot=100.0, sigma=0.4, years=4 * HOURS):
+        total = 0
+        for side in (0, 1):
+            for k, n in zip(STRIKE, q[side], strict=True):
+                s = sigma * math.sqrt(years)
+                d1 = math.log(spot / k) / s + s / 2
+                d = math.erfc(-d1 / math.sqrt(2)) / 2 - side
+                total += n * d
+        return total * 100 * 100.0
+
+    found = book(q)
+    h = 1e-4
+    assert found.dealer_delta == pytest.approx(delta(), rel=1e-12)
+    per_percent = (delta(spot=100 + h) - delta(spot=100 - h)) / (2 * h)
+    assert found.gex.sum() == pytest.approx(per_percent, rel=1e-5)
+    per_point = (delta(sigma=0.4 + h) - delta(sigma=0.4 - h)) / (2 * h) * 0.01
+    assert found.vex.sum() == pytest.approx(per_point, rel=1e-5)
+    assert found.charm_per_hour == pytest.approx(delta() - delta(years=3 * HOURS), rel=1e-9)
+    assert found.chex.sum() == pytest.approx(delta() - delta(years=1e-12), rel=1e-6)

@@ -1,0 +1,951 @@
+"""The store on a real PostgreSQL: what is written, what is read, and what a failure costs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import numpy as np
+import psycopg
+import pytest
+from factories import DAY, OPEN, PROFILE, at, record, row
+from psycopg import sql as compose
+
+from storage import database as schema
+from storage import sql
+from storage.errors import (
+    SchemaMissing,
+    SchemaNewer,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
+from storage.row import COLUMNS, Gap, Reason, SlotRecord
+from storage.store import KEEP, NEWER, REWRITE, Store
+
+NEXT_DAY = date(2026, 8, 20)
+HALF = timedelta(seconds=30)
+#: What the store's errors must never show.
+SECRET = "s3cret"
+
+
+def query(url: str, text: str, *given: Any) -> list[tuple[Any, ...]]:
+    """Ask the database itself, past the store."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(text, given)
+        return cursor.fetchall() if cursor.description else []
+
+
+def alter(url: str, setting: str) -> None:
+    """Give a database a default for all new connections."""
+    name = urlsplit(url).path.strip("/")
+    query(url, f'alter database "{name}" set {setting}')
+
+
+def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of all tables of the dataset, with the transactions that wrote them."""
+    tables = ("rows", "profiles", "chains", "gaps")
+    return {
+        table: sorted(query(url, f"select xmin::text, t::text from live.{table} t"))
+        for table in tables
+    }
+
+
+def gap(step: int, reason: Reason = Reason.SOURCE_DOWN, detail: str = "", **given: Any) -> Gap:
+    return Gap(
+        **({"symbol": "SPX", "expiration": DAY, "slot": at(step)} | given),
+        reason=reason,
+        detail=detail,
+    )
+
+
+async def read(store: Store, step: int = 0, symbol: str = "SPX") -> SlotRecord:
+    """The record of a slot."""
+    found = await store.before(symbol, DAY, at(step + 1))
+    assert found is not None
+    assert at(step) == found.row.slot
+    return found
+
+
+class TestAppend:
+    """Writing slot records."""
+
+    async def test_new_rows(self, store):
+        """What was written comes back in order, each with the next revision."""
+        records = [record(slot=at(i)) for i in (2, 0, 1)]
+        written = await store.append(records)
+        assert [r.row for r in records] == [w.row for w in written]
+        revisions = [w.revision for w in written]
+        assert sorted(set(revisions)) == revisions
+        assert revisions[-1] == await store.cursor()
+        assert [at(0), at(1), at(2)] == await store.slots("SPX", DAY)
+
+    async def test_nothing(self, store):
+        """Nothing to write is fine."""
+        assert await store.append([]) == []
+        assert await store.cursor() == 0
+
+    async def test_keep(self, store):
+        """A slot that has a row keeps it, its profile and its chain."""
+        await store.append([record(spot=1.0)])
+        later = record(
+            spot=2.0,
+            quoted_at=OPEN + HALF,
+            profile={"vex": [0.0, 0.0]},
+            evidence=b"other",
+        )
+        assert await store.append([later], KEEP) == []
+        assert await store.append([later]) == []
+        kept = await read(store)
+        assert (kept.row.spot, kept.evidence) == (1.0, b"chain\x00\xff")
+        assert PROFILE["vex"] == kept.profile["vex"].tolist()
+
+    @pytest.mark.parametrize(("seconds", "wins"), [(-1, False), (0, False), (1, True)])
+    async def test_newer(self, store, seconds, wins):
+        """Later quotes of a slot win; older ones, and those of the same time, do not."""
+        (first,) = await store.append([record(spot=1.0, quoted_at=OPEN)])
+        moved = OPEN + timedelta(seconds=seconds)
+        other = record(spot=2.0, quoted_at=moved, evidence=b"other")
+        written = await store.append([other], NEWER)
+        kept = await read(store)
+        if wins:
+            assert [w.revision > first.revision for w in written] == [True]
+            assert (kept.row.spot, kept.evidence) == (2.0, b"other")
+        else:
+            assert written == []
+            assert (kept.row.spot, kept.evidence) == (1.0, b"chain\x00\xff")
+
+    async def test_rewrite(self, store):
+        """A rewrite wins, whatever was there: the row, its profile and its chain."""
+        (first,) = await store.append([record(spot=1.0)])
+        other = record(
+            spot=2.0, quoted_at=OPEN - HALF, profile={"vex": [7.0, 8.0]}, evidence=b"other"
+        )
+        (second,) = await store.append([other], REWRITE)
+        assert second.revision > first.revision
+        kept = await read(store)
+        assert other.row == kept.row
+        assert kept.profile["vex"].tolist() == [7.0, 8.0]
+        assert kept.evidence == b"other"
+
+    @pytest.mark.parametrize("mode", [KEEP, NEWER, REWRITE])
+    async def test_unchanged_writes_nothing(self, store, database, mode):
+        """The same row again writes nothing and takes no revision, in any mode."""
+        await store.append([record(), record(slot=at(1), net_gex=1.0, gamma_flip=None)])
+        before, cursor = contents(database), await store.cursor()
+        again = [record(), record(slot=at(1), net_gex=1.0, gamma_flip=None)]
+        assert await store.append(again, mode) == []
+        assert before == contents(database)
+        assert cursor == await store.cursor()
+        assert await store.changed_since(cursor) == []
+
+    async def test_rewrite_of_a_part(self, store):
+        """Of a session rewritten, only rows that differ are written; a null is a difference."""
+        await store.append([record(slot=at(i)) for i in range(3)])
+        again = [record(slot=at(0)), record(slot=at(1), atm_iv=None), record(slot=at(2))]
+        (written,) = await store.append(again, REWRITE)
+        assert at(1) == written.row.slot
+        assert written.revision == await store.cursor()
+
+    async def test_one_slot_twice_in_a_batch(self, store):
+        """Of two records of a slot in one call, the first stays."""
+        written = await store.append([record(spot=1.0), record(spot=2.0)])
+        assert [w.row.spot for w in written] == [1.0]
+
+    async def test_keys_are_apart(self, store):
+        """Symbols, expirations and slots are different rows."""
+        records = [
+            record(spot=1.0),
+            record(spot=2.0, symbol="SPY"),
+            record(spot=3.0, expiration=NEXT_DAY),
+            record(spot=4.0, slot=at(1)),
+        ]
+        assert len(await store.append(records)) == 4
+        assert (await read(store)).row.spot == 1.0
+        assert (await read(store, symbol="SPY")).row.spot == 2.0
+        assert await store.slots("SPX", NEXT_DAY) == [OPEN]
+
+    async def test_closed_gap(self, store):
+        """A row takes the gap of its slot away, and no other."""
+        await store.mark([gap(0), gap(1), gap(0, symbol="SPY"), gap(0, expiration=NEXT_DAY)])
+        before = await store.cursor()
+        (written,) = await store.append([record()])
+        assert written.revision > before
+        assert [at(1)] == [g["slot"] for g in await store.gaps("SPX", DAY)]
+        assert [at(0)] == [g["slot"] for g in await store.gaps("SPY", DAY)]
+        assert [at(0)] == [g["slot"] for g in await store.gaps("SPX", NEXT_DAY)]
+
+
+class TestRead:
+    """Records come back as they were written."""
+
+    async def test_all_fields(self, store):
+        """Every field of the row, every array and the chain are exactly what was written."""
+        written = record(
+            profile={"iv": [float("nan"), 0.1 + 0.2], "chex": [float("inf"), -5e-324]},
+            evidence=bytes(range(256)) * 40,
+        )
+        await store.append([written])
+        found = await read(store)
+        assert written.row == found.row
+        assert {n: type(getattr(written.row, n)) for n in COLUMNS} == {
+            n: type(getattr(found.row, n)) for n in COLUMNS
+        }
+        assert list(written.profile) == list(found.profile)
+        for name, array in written.profile.items():
+            assert array.tobytes() == found.profile[name].tobytes(), name
+            assert np.float64 == found.profile[name].dtype
+        assert written.evidence == found.evidence
+
+    async def test_all_nulls(self, store):
+        """What a row lacks comes back as lacking; empty collections as empty."""
+        lacking = {
+            "source_spot": None,
+            "charm_dollars_per_hour": None,
+            "gamma_flip": None,
+            "call_wall": None,
+            "put_wall": None,
+            "magnet": None,
+            "magnet_gex": None,
+            "max_pain": None,
+            "pin_probability_pct": None,
+            "atm_iv": None,
+            "remaining_1sd": None,
+            "settled_gamma_flip": None,
+            "classified_share": None,
+            "differenced_from": None,
+            "flags": (),
+            "dropped": {},
+            "quotes_unused": {},
+        }
+        written = record(**lacking, profile={name: [] for name in PROFILE}, evidence=b"")
+        await store.append([written])
+        found = await read(store)
+        assert written.row == found.row
+        assert lacking == {name: getattr(found.row, name) for name in lacking}
+        assert {name: [] for name in PROFILE} == {n: a.tolist() for n, a in found.profile.items()}
+        assert found.evidence == b""
+
+    async def test_times_to_the_microsecond(self, store):
+        """Quote times keep their microseconds, and are UTC."""
+        quoted = datetime(2026, 8, 19, 13, 29, 51, 123_457, tzinfo=UTC)
+        await store.append([record(quoted_at=quoted)])
+        found = (await read(store)).row
+        assert quoted == found.quoted_at
+        assert {timedelta(0)} == {found.slot.utcoffset(), found.flow_since.utcoffset()}
+
+    async def test_before(self, store):
+        """The newest earlier slot of that symbol's session, or none."""
+        await store.append(
+            [
+                record(slot=at(0), spot=1.0),
+                record(slot=at(5), spot=2.0),
+                record(slot=at(7), spot=3.0, symbol="SPY"),
+                record(slot=at(8), spot=4.0, expiration=NEXT_DAY),
+            ]
+        )
+        assert await store.before("SPX", DAY, at(0)) is None
+        assert await store.before("QQQ", DAY, at(9)) is None
+        spots = []
+        for step in (1, 5, 6, 100):
+            found = await store.before("SPX", DAY, at(step))
+            assert found is not None
+            spots.append(found.row.spot)
+        assert spots == [1.0, 1.0, 2.0, 2.0]
+
+    async def test_nothing_stored(self, store):
+        """An empty dataset answers every question."""
+        assert await store.before("SPX", DAY, at(1)) is None
+        assert await store.slots("SPX", DAY) == []
+        assert await store.gaps("SPX", DAY) == []
+        assert await store.cursor() == 0
+        assert await store.newest_slot() is None
+        assert await store.changed_since(0) == []
+        assert await store.coverage(date(2020, 1, 1), date(2030, 1, 1)) == []
+        assert not await store.known("SPX")
+        newest = await store.newest("SPX", DAY)
+        assert {None} == {newest[name] for name in (*COLUMNS, "cursor")}
+        assert [e async for e in store.exported(DAY, DAY)] == []
+        await store.ping()
+
+    async def test_newest(self, store):
+        """A session's newest slot, and its newest change, be it an older row or a gap."""
+        await store.append([record(slot=at(i), spot=1.0 + i) for i in (0, 1, 2)])
+        await store.append([record(slot=at(9), symbol="SPY")])
+        newest = await store.newest("SPX", DAY)
+        assert (newest["slot"], newest["spot"]) == (at(2), 3.0)
+        (again,) = await store.append([record(slot=at(0), spot=9.0)], REWRITE)
+        newest = await store.newest("SPX", DAY)
+        assert (newest["slot"], newest["cursor"]) == (at(2), again.revision)
+        await store.mark([gap(3)])
+        newest = await store.newest("SPX", DAY)
+        assert newest["slot"] == at(2)
+        assert newest["cursor"] == await store.cursor() > again.revision
+        assert at(9) == await store.newest_slot()
+
+    async def test_newest_of_gaps_alone(self, store):
+        """A session of gaps alone has a newest change and no row."""
+        await store.mark([gap(0)])
+        newest = await store.newest("SPX", DAY)
+        assert (newest["slot"], newest["cursor"]) == (None, await store.cursor())
+
+    async def test_known(self, store):
+        """A symbol is known by a row or a gap, on whatever day."""
+        await store.append([record()])
+        await store.mark([gap(0, symbol="SPY")])
+        assert [await store.known(s) for s in ("SPX", "SPY", "QQQ")] == [True, True, False]
+
+    async def test_exported(self, store):
+        """Chains of a period as they were kept, by symbol, day and time."""
+        steps = [("SPY", DAY, 0), ("SPX", NEXT_DAY, 2), ("SPX", DAY, 1), ("SPX", DAY, 0)]
+        for symbol, day, step in steps:
+            name = f"{symbol} {day} {step}".encode()
+            await store.append(
+                [record(symbol=symbol, expiration=day, slot=at(step), evidence=name)]
+            )
+
+        async def chains(*given: Any) -> list[bytes]:
+            return [found["evidence"] async for found in store.exported(*given)]
+
+        assert await chains(DAY, NEXT_DAY) == [
+            b"SPX 2026-08-19 0",
+            b"SPX 2026-08-19 1",
+            b"SPX 2026-08-20 2",
+            b"SPY 2026-08-19 0",
+        ]
+        assert await chains(NEXT_DAY, NEXT_DAY) == [b"SPX 2026-08-20 2"]
+        assert await chains(DAY, DAY, ["SPY", "QQQ"]) == [b"SPY 2026-08-19 0"]
+
+
+class TestGaps:
+    """Slots without a row."""
+
+    async def test_marked(self, store):
+        """A gap is news once; it keeps its revision until something about it changes."""
+        assert await store.mark([gap(1, detail="504"), gap(0, Reason.LATE)]) == 2
+        first = await store.gaps("SPX", DAY)
+        assert [(at(0), "late", ""), (at(1), "source_down", "504")] == [
+            (g["slot"], g["reason"], g["detail"]) for g in first
+        ]
+        assert await store.mark([gap(1, detail="504"), gap(0, Reason.LATE)]) == 0
+        assert first == await store.gaps("SPX", DAY)
+        assert await store.mark([gap(1, detail="502"), gap(0, Reason.LATE)]) == 1
+        kept, changed = await store.gaps("SPX", DAY)
+        assert first[0] == kept
+        assert changed["revision"] > first[1]["revision"]
+        assert changed["revision"] == await store.cursor()
+
+    async def test_nothing(self, store):
+        """No gaps are no news."""
+        assert await store.mark([]) == 0
+
+    async def test_a_slot_with_a_row_is_none(self, store):
+        """Where there is a row, a gap is not marked."""
+        await store.append([record()])
+        before = await store.cursor()
+        assert await store.mark([gap(0)]) == 0
+        assert await store.gaps("SPX", DAY) == []
+        assert before == await store.cursor()
+        assert await store.mark([gap(0, symbol="SPY"), gap(0, expiration=NEXT_DAY)]) == 2
+
+    async def test_long_detail(self, store):
+        """Of a long explanation the first 500 characters are kept."""
+        await store.mark([gap(0, detail="é" * 9_000)])
+        ((detail),) = [g["detail"] for g in await store.gaps("SPX", DAY)]
+        assert detail == "é" * 500
+
+    async def test_every_reason(self, store):
+        """Each reason there is can be told apart."""
+        await store.mark([gap(i, reason) for i, reason in enumerate(Reason)])
+        assert [str(r) for r in Reason] == [g["reason"] for g in await store.gaps("SPX", DAY)]
+
+
+class TestWindow:
+    """Rows in buckets: the last of each, and the newest change of all of it."""
+
+    @pytest.fixture
+    async def revisions(self, store) -> dict[int, int]:
+        """SPX at steps 0-3, 9-12, 29, 30 and 61, each row's pin_score its step; step 10 rewritten."""
+        steps = [0, 1, 2, 3, 9, 10, 11, 12, 29, 30, 61]
+        made = await store.append([record(slot=at(i), pin_score=i) for i in steps])
+        found = {i: w.revision for i, w in zip(steps, made, strict=True)}
+        await store.append(
+            [record(slot=at(5), symbol="SPY"), record(slot=at(4), expiration=NEXT_DAY)]
+        )
+        (again,) = await store.append([record(slot=at(10), pin_score=10, spot=1.0)], REWRITE)
+        return found | {10: again.revision}
+
+    async def ask(
+        self, store: Store, width: timedelta, start: int = 0, until: int = 100
+    ) -> list[tuple[datetime, int, int]]:
+        found = await store.window(
+            "SPX", DAY, start=at(start), until=at(until), width=width, columns=["pin_score"]
+        )
+        assert all(list(row) == ["bucket", "pin_score", "revision"] for row in found)
+        return [(row["bucket"], row["pin_score"], row["revision"]) for row in found]
+
+    @pytest.mark.parametrize(
+        ("width", "buckets"),
+        [
+            # Width, and of each bucket: its start, its last row, the row changed last.
+            (
+                timedelta(seconds=30),
+                [
+                    ("13:30:00", 0, 0),
+                    ("13:30:30", 1, 1),
+                    ("13:31:00", 2, 2),
+                    ("13:31:30", 3, 3),
+                    ("13:34:30", 9, 9),
+                    ("13:35:00", 10, 10),
+                    ("13:35:30", 11, 11),
+                    ("13:36:00", 12, 12),
+                    ("13:44:30", 29, 29),
+                    ("13:45:00", 30, 30),
+                    ("14:00:30", 61, 61),
+                ],
+            ),
+            (
+                timedelta(minutes=1),
+                [
+                    ("13:30:00", 1, 1),
+                    ("13:31:00", 3, 3),
+                    ("13:34:00", 9, 9),
+                    ("13:35:00", 11, 10),
+                    ("13:36:00", 12, 12),
+                    ("13:44:00", 29, 29),
+                    ("13:45:00", 30, 30),
+                    ("14:00:00", 61, 61),
+                ],
+            ),
+            (
+                timedelta(minutes=5),
+                [
+                    ("13:30:00", 9, 9),
+                    ("13:35:00", 12, 10),
+                    ("13:40:00", 29, 29),
+                    ("13:45:00", 30, 30),
+                    ("14:00:00", 61, 61),
+                ],
+            ),
+            (
+                timedelta(minutes=15),
+                [("13:30:00", 29, 10), ("13:45:00", 30, 30), ("14:00:00", 61, 61)],
+            ),
+        ],
+        ids=["30s", "1m", "5m", "15m"],
+    )
+    async def test_buckets(self, store, revisions, width, buckets):
+        """Each bucket's start, last row and newest revision, computed by hand."""
+        expected = [
+            (datetime.fromisoformat(f"2026-08-19T{begin}+00:00"), last, revisions[changed])
+            for begin, last, changed in buckets
+        ]
+        assert expected == await self.ask(store, width)
+
+    async def test_half_open(self, store, revisions):
+        """The start belongs to a window, its end does not; buckets align to the clock all the same."""
+        found = await self.ask(store, timedelta(minutes=5), start=2, until=10)
+        assert [(at(0), 9, revisions[9])] == found
+        found = await self.ask(store, timedelta(minutes=5), start=3, until=11)
+        assert [(at(0), 9, revisions[9]), (at(10), 10, revisions[10])] == found
+        assert await self.ask(store, timedelta(minutes=5), start=4, until=9) == []
+        assert await self.ask(store, timedelta(minutes=5), start=9, until=9) == []
+
+    async def test_columns(self, store, revisions):
+        """The columns asked for, in the table's types; all of them at once too."""
+        found = await store.window(
+            "SPX", DAY, start=at(12), until=at(13), width=HALF, columns=COLUMNS
+        )
+        expected = {name: getattr(row(slot=at(12), pin_score=12), name) for name in COLUMNS}
+        expected |= {"bucket": at(12), "revision": revisions[12]}
+        expected["flags"] = list(expected["flags"])
+        assert [expected] == found
+
+
+class TestChanges:
+    """Following what is stored."""
+
+    async def test_order(self, store):
+        """Rows in the order in which they were stored; a rewritten one comes again, last."""
+        await store.append([record(slot=at(2)), record(slot=at(0)), record(slot=at(1))])
+        await store.append([record(slot=at(0), spot=1.0)], REWRITE)
+        found = await store.changed_since(0)
+        assert [at(2), at(1), at(0)] == [r["slot"] for r in found]
+        assert sorted(r["revision"] for r in found) == [r["revision"] for r in found]
+        assert {"revision", *COLUMNS} == set(found[0])
+
+    async def test_cursor_limit_symbols(self, store):
+        """Above the cursor, at most so many, of these symbols."""
+        made = await store.append(
+            [record(slot=at(i), symbol=s) for i in range(3) for s in ("SPX", "SPY")]
+        )
+        cursors = [w.revision for w in made]
+
+        async def ask(*given: Any, **more: Any) -> list[tuple[datetime, str]]:
+            return [(r["slot"], r["symbol"]) for r in await store.changed_since(*given, **more)]
+
+        assert await ask(cursors[3]) == [(at(2), "SPX"), (at(2), "SPY")]
+        assert await ask(0, limit=1) == [(at(0), "SPX")]
+        assert await ask(0, ["SPY"], limit=2) == [(at(0), "SPY"), (at(1), "SPY")]
+        assert await ask(0, ["QQQ"]) == []
+        assert await ask(cursors[-1]) == []
+
+    async def test_visible_in_order(self, database):
+        """Of eight writers at once, no reader ever sees a revision before a smaller one."""
+        writers, each = 8, 12
+        seen: set[int] = set()
+        polls = 0
+        async with Store.open(database, "live", size=writers) as store:
+
+            async def write(writer: int) -> None:
+                for step in range(each):
+                    batch = [record(symbol=f"W{writer}", slot=at(2 * step + i)) for i in (0, 1)]
+                    await store.append(batch)
+                    await store.mark([gap(step, symbol=f"G{writer}")])
+
+            writing = asyncio.gather(*(write(i) for i in range(writers)))
+            watched = "select revision from live.rows union all select revision from live.gaps"
+            async with await psycopg.AsyncConnection.connect(database, autocommit=True) as reader:
+                while True:
+                    last = writing.done()
+                    found = {r for (r,) in await (await reader.execute(watched)).fetchall()}
+                    late = {r for r in found - seen if seen and r < max(seen)}
+                    assert late == set()
+                    assert seen <= found
+                    seen = found
+                    polls += 1
+                    if last:
+                        break
+            await writing
+        assert len(seen) == writers * each * 3
+        assert polls > 10
+
+    async def test_writers_of_one_slot(self, store):
+        """Of writers that race for a slot one wins, and says so."""
+        written = await asyncio.gather(*(store.append([record(spot=1.0 + i)]) for i in range(8)))
+        (winner,) = [w for made in written for w in made]
+        assert (await read(store)).row.spot == winner.row.spot
+
+
+class TestCoverage:
+    """Rows and gaps, counted."""
+
+    async def test_counts(self, store):
+        """Per symbol and session: rows, gaps by reason, sources; in order of day and symbol."""
+        await store.append(
+            [
+                record(symbol="SPY"),
+                record(slot=at(0)),
+                record(slot=at(1), source="recorded"),
+                record(slot=at(2), expiration=NEXT_DAY),
+            ]
+        )
+        await store.mark(
+            [gap(3), gap(4), gap(5, Reason.LATE), gap(0, symbol="QQQ", expiration=NEXT_DAY)]
+        )
+        found = await store.coverage(DAY, NEXT_DAY)
+        expected = [
+            ("SPX", DAY, 2, 3, {"source_down": 2, "late": 1}, ["recorded", "test"]),
+            ("SPY", DAY, 1, 0, None, ["test"]),
+            ("QQQ", NEXT_DAY, 0, 1, {"source_down": 1}, None),
+            ("SPX", NEXT_DAY, 1, 0, None, ["test"]),
+        ]
+        names = ("symbol", "expiration", "rows", "gaps", "reasons", "sources")
+        assert expected == [tuple(r[n] for n in names) for r in found]
+
+    async def test_period_and_symbols(self, store):
+        """Only sessions of the period, both ends included, and symbols asked for."""
+        await store.append([record(), record(symbol="SPY"), record(expiration=NEXT_DAY)])
+
+        async def ask(*given: Any) -> list[tuple[str, date]]:
+            return [(r["symbol"], r["expiration"]) for r in await store.coverage(*given)]
+
+        assert await ask(DAY, DAY) == [("SPX", DAY), ("SPY", DAY)]
+        assert await ask(NEXT_DAY, NEXT_DAY, ["SPX", "SPY"]) == [("SPX", NEXT_DAY)]
+        assert await ask(DAY, NEXT_DAY, ["SPY"]) == [("SPY", DAY)]
+        assert await ask(DAY, NEXT_DAY, []) == []
+
+
+async def test_datasets_never_meet(database):
+    """What one dataset holds, the other knows nothing of."""
+    async with Store.open(database, "live") as real, Store.open(database, "synthetic") as made_up:
+        await real.append([record(spot=1.0)])
+        await real.mark([gap(1)])
+        assert await made_up.cursor() == 0
+        assert await made_up.slots("SPX", DAY) == []
+        assert await made_up.gaps("SPX", DAY) == []
+        assert not await made_up.known("SPX")
+        await made_up.append([record(spot=2.0)])
+        assert (await read(real)).row.spot == 1.0
+        assert (await read(made_up)).row.spot == 2.0
+        assert await made_up.coverage(DAY, DAY, ["SPX"]) != []
+        assert [e["symbol"] async for e in made_up.exported(DAY, DAY)] == ["SPX"]
+
+
+async def test_other_time_zone(database):
+    """A database with another time zone still answers in UTC, in the same buckets."""
+    alter(database, "timezone = 'Asia/Kolkata'")
+    alter(database, "datestyle = 'German, DMY'")
+    assert query(database, "show timezone") == [("Asia/Kolkata",)]
+    async with Store.open(database, "live") as store:
+        written = record(slot=at(29))
+        await store.append([written])
+        found = await read(store, 29)
+        assert written.row == found.row
+        assert found.row.slot.utcoffset() == timedelta(0)
+        (bucket,) = await store.window(
+            "SPX", DAY, start=OPEN, until=at(60), width=timedelta(hours=1), columns=["slot"]
+        )
+        assert datetime(2026, 8, 19, 13, tzinfo=UTC) == bucket["bucket"]
+        assert bucket["bucket"].utcoffset() == timedelta(0)
+
+
+class TestMigrate:
+    """Bringing a schema up to date."""
+
+    async def test_twice(self, empty_database):
+        """The first time makes the tables, the second does nothing and loses nothing."""
+        done = await schema.migrate(empty_database, "live")
+        assert [f"live: migration {n} applied" for n, _ in sql.migrations()] == [
+            d for d in done if "migration" in d
+        ]
+        async with Store.open(empty_database, "live") as store:
+            await store.append([record()])
+        again = await schema.migrate(empty_database, "live")
+        assert [f"live: schema version {schema.VERSION}, nothing to do"] == again
+        async with Store.open(empty_database, "live") as store:
+            assert await store.slots("SPX", DAY) == [OPEN]
+
+    async def test_both_datasets(self, empty_database):
+        """One dataset's schema does not make the other's; each is migrated by itself."""
+        await schema.migrate(empty_database, "live")
+        with pytest.raises(SchemaMissing):
+            async with Store.open(empty_database, "synthetic"):
+                pass
+        done = await schema.migrate(empty_database, "synthetic")
+        assert done[0] == "synthetic: migration 1 applied"
+        async with Store.open(empty_database, "synthetic") as store:
+            assert await store.cursor() == 0
+
+    async def test_tasks_at_once(self, empty_database):
+        """Of four at once one migrates; the others wait and find it done."""
+        done = await asyncio.gather(*(schema.migrate(empty_database, "live") for _ in range(4)))
+        nothing = [f"live: schema version {schema.VERSION}, nothing to do"]
+        assert [nothing] * 3 == [d for d in done if d == nothing]
+        assert [s for d in done for s in d if "migration 1" in s] == ["live: migration 1 applied"]
+
+    def test_processes_at_once(self, empty_database, servers):
+        """Four processes at once all succeed; each migration was applied once."""
+        environment = os.environ | {
+            "FLOW_DATABASE_URL": empty_database,
+            "FLOW_REDIS_URL": servers.redis_url,
+        }
+        command = [sys.executable, "-m", "storage", "migrate"]
+        running = [
+            subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            for _ in range(4)
+        ]
+        said = [process.communicate(timeout=60) for process in running]
+        assert [(p.returncode, err) for p, (_, err) in zip(running, said, strict=True)] == [
+            (0, "")
+        ] * 4
+        lines = "".join(out for out, _ in said).splitlines()
+        assert lines.count("live: migration 1 applied") == 1
+        assert lines.count("synthetic: migration 1 applied") == 1
+
+    async def test_killed_half_way(self, empty_database):
+        """A run that got no further than the version table is taken up."""
+        query(empty_database, "create schema live")
+        query(
+            empty_database,
+            "create table live.schema_version"
+            " (version integer primary key, applied_at timestamptz not null default now())",
+        )
+        assert "live: migration 1 applied" in await schema.migrate(empty_database, "live")
+
+    async def test_failing_migration(self, database, monkeypatch):
+        """A migration that fails leaves nothing of itself, and the version as it was."""
+        broken = (schema.VERSION + 1, "create table half_done (); select 1 / 0")
+        monkeypatch.setattr(sql, "migrations", lambda: [(1, "select 1"), broken])
+        with pytest.raises(StoreError, match="division by zero"):
+            await schema.migrate(database, "live")
+        assert query(database, "select to_regclass('live.half_done')") == [(None,)]
+        assert query(database, "select max(version) from live.schema_version") == [
+            (schema.VERSION,)
+        ]
+
+    async def test_newer(self, database):
+        """A schema of a newer release is left alone, and neither opened nor migrated."""
+        query(database, "insert into live.schema_version (version) values (99)")
+        everything = (
+            "select table_schema, table_name, column_name, data_type from"
+            " information_schema.columns where table_schema in ('live', 'synthetic') order by 1, 2, 3"
+        )
+        versions = "select version, applied_at from live.schema_version order by 1"
+        before = query(database, everything), query(database, versions)
+        expected = f"the database's schema is version 99, this release knows {schema.VERSION}: use the newer release"
+        for _ in range(2):
+            with pytest.raises(SchemaNewer, match=expected):
+                await schema.migrate(database, "live")
+            with pytest.raises(SchemaNewer, match=expected):
+                async with Store.open(database, "live"):
+                    pass
+        assert before == (query(database, everything), query(database, versions))
+
+    async def test_never(self, empty_database):
+        """A database that was never migrated is refused, with the command to run."""
+        with pytest.raises(SchemaMissing, match="run: flow-store migrate"):
+            async with Store.open(empty_database, "live"):
+                pass
+        assert query(
+            empty_database, "select count(*) from pg_namespace where nspname = 'live'"
+        ) == [(0,)]
+
+    async def test_gone_again(self, store, database):
+        """Tables that vanish under an open store are told of in the same way."""
+        query(database, "drop schema live cascade")
+        with pytest.raises(SchemaMissing, match="run: flow-store migrate"):
+            await store.slots("SPX", DAY)
+        with pytest.raises(SchemaMissing, match="run: flow-store migrate"):
+            await store.append([record()])
+
+
+@pytest.fixture
+def role(empty_database) -> Iterator[tuple[str, str]]:
+    """A role that may do nothing yet, and a URL that acts as it."""
+    name = f"flow_plain_{os.getpid()}"
+    identifier = compose.Identifier(name)
+    with psycopg.connect(empty_database, autocommit=True) as admin:
+        admin.execute(compose.SQL("create role {}").format(identifier))
+        yield name, with_options(empty_database, f"-c role={name}")
+        admin.execute(compose.SQL("drop owned by {}").format(identifier))
+        admin.execute(compose.SQL("drop role {}").format(identifier))
+
+
+def with_options(url: str, options: str) -> str:
+    parts = urlsplit(url)
+    asked = "&".join(p for p in (parts.query, f"options={quote(options)}") if p)
+    return urlunsplit(parts._replace(query=asked))
+
+
+class TestRoles:
+    """Roles that may not do everything."""
+
+    async def test_may_not_create(self, role):
+        """A role without CREATE cannot migrate, and reads why."""
+        with pytest.raises(
+            StoreError, match="the role may not do this: permission denied for data"
+        ):
+            await schema.migrate(role[1], "live")
+
+    async def test_owns_its_schema(self, role, empty_database):
+        """A role that was given a schema migrates and uses it, without the right to make schemas."""
+        name, url = role
+        query(empty_database, f"create schema live authorization {name}")
+        assert "live: migration 1 applied" in await schema.migrate(url, "live")
+        async with Store.open(url, "live") as store:
+            await store.append([record()])
+            assert await store.slots("SPX", DAY) == [OPEN]
+
+    async def test_may_only_read(self, role, empty_database):
+        """A role that may only read reads; its writing is refused and says so."""
+        name, url = role
+        await schema.migrate(empty_database, "live")
+        query(empty_database, f"grant usage on schema live to {name}")
+        query(empty_database, f"grant select on all tables in schema live to {name}")
+        async with Store.open(url, "live") as store:
+            assert await store.slots("SPX", DAY) == []
+            with pytest.raises(StoreError, match="the role may not do this: permission denied"):
+                await store.append([record()])
+            with pytest.raises(StoreError, match="the role may not do this: permission denied"):
+                await store.mark([gap(0)])
+
+
+async def test_read_only(database):
+    """A read-only database is read; writing to it is refused in words, migrating too."""
+    async with Store.open(database, "live") as store:
+        await store.append([record()])
+    query(database, "delete from synthetic.schema_version")
+    alter(database, "default_transaction_read_only = on")
+    async with Store.open(database, "live") as store:
+        assert await store.slots("SPX", DAY) == [OPEN]
+        with pytest.raises(StoreError, match="FLOW_DATABASE_URL: the database is read-only"):
+            await store.append([record(slot=at(1))])
+        with pytest.raises(StoreError, match="FLOW_DATABASE_URL: the database is read-only"):
+            await store.mark([gap(2)])
+    with pytest.raises(StoreError, match="FLOW_DATABASE_URL: the database is read-only"):
+        await schema.migrate(database, "synthetic")
+
+
+class TestFull:
+    """A disk without room, as the database reports it."""
+
+    @pytest.fixture
+    async def full(self, store, database) -> None:
+        """There is a row, a gap, and from now on no room for chains and gaps of SPY."""
+        await store.append([record(spot=1.0)])
+        await store.mark([gap(1)])
+        query(
+            database,
+            """create function live.no_room() returns trigger language plpgsql as $$ begin
+                 if new.symbol = 'SPY' then
+                   raise exception 'could not extend file: No space left' using errcode = '53100';
+                 end if;
+                 return new;
+               end $$""",
+        )
+        for table in ("chains", "gaps"):
+            query(
+                database,
+                f"create trigger no_room before insert or update on live.{table}"
+                " for each row execute function live.no_room()",
+            )
+
+    async def test_nothing_is_written(self, store, database, full):
+        """When the last record does not fit, nothing of the whole call was written."""
+        before = contents(database)
+        batch = [record(slot=at(1)), record(slot=at(2)), record(symbol="SPY")]
+        with pytest.raises(StoreFull, match="no room left: could not extend file") as raised:
+            await store.append(batch)
+        assert isinstance(raised.value.__cause__, psycopg.errors.DiskFull)
+        assert before == contents(database)
+        with pytest.raises(StoreFull):
+            await store.append([record(spot=9.0), record(symbol="SPY")], REWRITE)
+        with pytest.raises(StoreFull):
+            await store.mark([gap(7), gap(7, symbol="SPY")])
+        assert before == contents(database)
+
+    async def test_room_again(self, store, database, full):
+        """Once there is room, the same call succeeds on the same store."""
+        batch = [record(slot=at(1)), record(symbol="SPY")]
+        with pytest.raises(StoreFull):
+            await store.append(batch)
+        query(database, "drop function live.no_room cascade")
+        assert len(await store.append(batch)) == 2
+        assert await store.gaps("SPX", DAY) == []
+
+
+def wrong_urls(url: str) -> dict[str, str]:
+    """URLs that lead nowhere, each with the secret in it."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return {
+        "nobody there": f"postgresql://u:{SECRET}@127.0.0.1:1/flow",
+        "no such host": f"postgresql://u:{SECRET}@no-such-host.invalid/flow",
+        "no such socket": f"postgresql://u:{SECRET}@/flow?host=/nowhere",
+        "no such database": urlunsplit(
+            parts._replace(netloc=f"postgres:{SECRET}@{host}", path="/no_such_database")
+        ),
+        "port out of range": f"postgresql://u:{SECRET}@127.0.0.1:99999/flow",
+        "port is a word": f"postgresql://u:{SECRET}@127.0.0.1:port/flow",
+        "no URL": f"u:{SECRET}@db/flow",
+        "no end of an address": f"postgresql://u:{SECRET}@[::1/flow",
+        "percent sign": f"postgresql://u:{SECRET}%zz@db/flow",
+        "NUL": f"postgresql://u:{SECRET}%00@db/flow",
+        "at sign": f"postgresql://u:p@{SECRET}@127.0.0.1:1/flow",
+        "slash": f"postgresql://u:{SECRET}/x@127.0.0.1:1/flow",
+        "slash and more": f"postgresql://u:1/{SECRET}@127.0.0.1:1/flow",
+        "no such option": f"postgresql://u:{SECRET}@127.0.0.1:1/flow?{SECRET}=1",
+        "not UTF-8": f"postgresql://u:{SECRET}\udce9@127.0.0.1:1/flow",
+    }
+
+
+#: Connections of this database that others hold.
+OTHERS = (
+    "from pg_stat_activity where datname = current_database()"
+    " and backend_type = 'client backend' and pid <> pg_backend_pid()"
+)
+COUNT = f"select count(*) {OTHERS}"
+KILL = f"select count(pg_terminate_backend(pid, 5000)) {OTHERS}"
+WAITING = f"{OTHERS} and wait_event_type = 'Lock' and query like %s"
+
+
+class TestUnavailable:
+    """Databases that are not there, or no longer."""
+
+    @pytest.mark.parametrize("which", wrong_urls("postgresql://x/x"))
+    async def test_wrong_url(self, servers, which):
+        """What cannot be reached is said so at once, by its setting and without its password."""
+        url = wrong_urls(servers.database_url)[which]
+        async with asyncio.timeout(6):
+            with pytest.raises(StoreUnavailable, match=r"^FLOW_DATABASE_URL: ") as raised:
+                async with Store.open(url, "live"):
+                    pass
+            with pytest.raises(StoreUnavailable, match=r"^FLOW_DATABASE_URL: "):
+                await schema.migrate(url, "live")
+        assert SECRET not in "".join(traceback.format_exception(raised.value))
+        assert "\n" not in str(raised.value)
+
+    async def test_no_such_database(self, servers):
+        """The server's own words tell which database is missing."""
+        url = wrong_urls(servers.database_url)["no such database"]
+        with pytest.raises(StoreUnavailable, match='database "no_such_database" does not exist'):
+            await schema.migrate(url, "live")
+
+    async def test_silent_server(self):
+        """A server that takes the call and says nothing is given up soon."""
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            url = f"postgresql://u:{SECRET}@127.0.0.1:{silent.getsockname()[1]}/flow"
+            async with asyncio.timeout(10):
+                with pytest.raises(StoreUnavailable) as raised:
+                    async with Store.open(url, "live"):
+                        pass
+        assert SECRET not in str(raised.value)
+
+    async def test_connections_killed_between_calls(self, database):
+        """When the server has ended all connections, as by a restart, the very next call works."""
+        async with Store.open(database, "live", size=8) as store:
+            with psycopg.connect(database) as other:
+                other.execute("lock table live.rows in access exclusive mode")
+                calls = [asyncio.create_task(store.slots("SPX", DAY)) for _ in range(8)]
+                while query(database, f"select count(*) {WAITING}", "%") != [(8,)]:
+                    await asyncio.sleep(0.02)
+            assert await asyncio.gather(*calls) == [[]] * 8
+            for step in range(2):
+                ((killed,),) = query(database, KILL)
+                assert killed >= 8
+                assert len(await store.append([record(slot=at(step))])) == 1
+                await asyncio.gather(*(store.slots("SPX", DAY) for _ in range(8)))
+                while query(database, COUNT) < [(8,)]:
+                    await asyncio.sleep(0.02)
+            query(database, KILL)
+            assert [e["slot"] async for e in store.exported(DAY, DAY)] == [at(0), at(1)]
+
+    async def test_killed_while_writing(self, store, database):
+        """A connection that ends within a call costs that call, nothing of which was written."""
+        with psycopg.connect(database) as other:
+            other.execute("lock table live.profiles in access exclusive mode")
+            writing = asyncio.create_task(store.append([record()]))
+            kill = f"select pg_terminate_backend(pid, 5000) {WAITING}"
+            while not query(database, kill, "insert into profiles%"):
+                assert not writing.done()
+                await asyncio.sleep(0.02)
+            with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                await writing
+        assert contents(database) == {"rows": [], "profiles": [], "chains": [], "gaps": []}
+        assert len(await store.append([record()])) == 1
+
+    async def test_database_dropped(self, store, database, servers):
+        """A database that vanishes under an open store is unavailable, not a surprise."""
+        name = urlsplit(database).path.strip("/")
+        query(servers.database_url, f'drop database "{name}" with (force)')
+        async with asyncio.timeout(15):
+            with pytest.raises(StoreUnavailable, match=r"^FLOW_DATABASE_URL: .* cannot be reached"):
+                await store.ping()
+
+
+def test_sql_is_complete():
+    """Every query has a name and a text; migrations are numbered from 1 without a hole."""
+    assert all(text for text in sql.load("queries.sql").values())
+    numbers = [number for number, _ in sql.migrations()]
+    assert list(range(1, len(numbers) + 1)) == numbers
