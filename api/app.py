@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import orjson
 import structlog
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Path, Request
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -95,7 +95,7 @@ def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = Non
 
 async def get_series(
     request: Request,
-    symbol: str,
+    symbol: Annotated[str, Path(description="The underlying.", examples=["SPY"])],
     caller: Annotated[Caller, Depends(require("Growth"))],
 ) -> Response:
     """The zero-DTE headline figures of a symbol, a bar every 30 seconds to 15 minutes.

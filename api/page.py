@@ -166,6 +166,13 @@ class DataAsOf(BaseModel):
     macro_feed: datetime | None
 
 
+class Hours(BaseModel):
+    """When a session opens and closes."""
+
+    open: datetime
+    close: datetime
+
+
 class Series(BaseModel):
     """A symbol's window of bars, and what it is made of."""
 
@@ -186,6 +193,7 @@ class Series(BaseModel):
         ]
         | None
     ) = Field(None, description="Why the window has no samples; only there when it has none.")
+    session: Hours | None = Field(description="Null on a day without one.")
     gap_intervals: list[Interval] = Field(description="What is missing in the window, and why.")
     cursor: int = Field(description="The session's newest change; ask `since` it next time.")
     source: str | None = Field(examples=["cboe"])
@@ -212,12 +220,10 @@ class Symbols(BaseModel):
     dataset: Literal["live", "synthetic"]
 
 
-class Session(BaseModel):
+class Session(Hours):
     """One trading day."""
 
     date: date
-    open: datetime
-    close: datetime
 
 
 class Market(BaseModel):
@@ -249,6 +255,12 @@ class Problem(BaseModel):
 
     error: str
     message: str
+
+
+class InternalError(Problem):
+    """Anything unforeseen; the server's log has the trace under the ``id``."""
+
+    id: str
 
 
 class Unauthorized(BaseModel):
@@ -310,6 +322,7 @@ _SERIES_EXAMPLE = {
             "sampled_at": "2026-06-05T18:44:00Z",
         }
     ],
+    "session": {"open": "2026-06-05T13:30:00Z", "close": "2026-06-05T20:00:00Z"},
     "gap_intervals": [
         {
             "from": "2026-06-05T18:02:30Z",
@@ -344,10 +357,13 @@ _UNAVAILABLE = _problem(
     "store_unavailable",
     "The store cannot be reached just now; ask again in 5 seconds.",
 )
-_UNFORESEEN = _problem(
-    "Anything unforeseen; the server's log has the trace under the `id`.",
-    "internal_error",
-    "Something went wrong on our side; the log has the trace under this id.",
+_UNFORESEEN = _example(
+    InternalError,
+    {
+        "error": "internal_error",
+        "message": "Something went wrong on our side; the log has the trace under this id.",
+        "id": "9f3b2c5d7e1a",
+    },
 )
 _SERIES_PARAMETERS = [
     _parameter(

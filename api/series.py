@@ -143,7 +143,9 @@ def answer(
     }
     if reason is not None:
         body["reason"] = reason
+    session = window.session
     return body | {
+        "session": session and {"open": session.open, "close": session.close},
         "gap_intervals": gaps,
         "cursor": newest.get("cursor") or 0,
         "source": newest.get("source"),

@@ -12,6 +12,7 @@ import orjson
 import structlog
 
 from sampler import backfill as past
+from sampler import metrics
 from sampler.daemon import Daemon
 from sampler.errors import NoHistory
 from sampler.sources import SOURCES, Source, open_source
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _open(settings: Settings) -> Source:
+    """The source that the settings name; the formulas are loaded before its first slot."""
     if settings.source in ("", "auto"):
         known = ", ".join(f"{name}:" for name in SOURCES)
         why = "auto is for make run only" if settings.source else "no source is named"
@@ -87,6 +89,7 @@ def _open(settings: Settings) -> Source:
     source = open_source(settings.source)
     if settings.clock.simulated and source.remote:
         raise UsageError("FLOW_CLOCK: a simulated clock would ask a live vendor out of time")
+    metrics.warm()
     return source
 
 

@@ -25,8 +25,9 @@ Bools = NDArray[np.bool_]
 #: Roots whose contracts settle on the morning's opening prices: never 0DTE during the session.
 AM_ROOTS = frozenset({"SPX", "NDX", "RUT", "VIX", "VIXW", "DJX"})
 YEAR_SECONDS = 31_536_000.0
-#: No price or strike is above this [$], and no count above what a float holds exactly.
-HIGHEST_PRICE, HIGHEST_COUNT = 1e8, 2.0**53
+#: No strike is below the first, no price above the second [$]; no count above what a float holds
+#: exactly.
+LOWEST_STRIKE, HIGHEST_PRICE, HIGHEST_COUNT = 1e-4, 1e8, 2.0**53
 CALL, PUT = 0, 1
 #: The per-contract columns of a frame and of a chain.
 QUOTES = ("bid", "ask", "last", "last_at", "open_interest", "volume", "source_iv")
@@ -245,7 +246,10 @@ def _valid(frame: Frame, today: Bools) -> tuple[Bools, dict[str, int]]:
     roots = np.unique(frame.root[today])
     drop(Drop.ADJUSTED, np.isin(frame.root, [r for r in roots if r[-1:].isdigit()]))
     drop(Drop.AM_SETTLED, np.isin(frame.root, [r for r in roots if r in AM_ROOTS]))
-    drop(Drop.BAD_STRIKE, ~((frame.strike > 0) & (frame.strike <= HIGHEST_PRICE)))
+    drop(
+        Drop.BAD_STRIKE,
+        ~((frame.strike >= LOWEST_STRIKE) & (frame.strike <= HIGHEST_PRICE)),
+    )
     drop(Drop.BAD_RIGHT, frame.right == 0)
     if frame.symbol in AM_ROOTS and not any(roots):
         # No root to tell the twins apart: where keys repeat, what has neither quote nor volume

@@ -1,0 +1,11 @@
+"""The formulas: arrays in, arrays out. No clock, no log, no input or output."""
+
+from __future__ import annotations
+
+from sampler.metrics import black, levels
+
+
+def warm() -> None:
+    """Load or compile all machine code, so that no slot waits for it."""
+    black.warm()
+    levels.warm()

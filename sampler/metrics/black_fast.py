@@ -285,14 +285,15 @@ def _greeks_loop(
         total = vol * root
         usable = 0.0 < s < math.inf and 0.0 < f < math.inf and 0.0 < k < math.inf
         if usable and _NONE <= total < math.inf:
-            d2 = d1[i] - total
-            out[0, i] = tail[i] if d1[i] < 0.0 else 1.0 - tail[i]
-            out[1, i] = tail[i] - 1.0 if d1[i] < 0.0 else -tail[i]
-            out[2, i] = density[i] / (s * total)
+            below = d1[i] < 0.0
+            rate, bend = 1.0 / total, density[i] * (d1[i] - total)
+            out[0, i] = tail[i] if below else 1.0 - tail[i]
+            out[1, i] = tail[i] - 1.0 if below else -tail[i]
+            out[2, i] = density[i] * rate / s
             out[3, i] = f * density[i] * root
-            out[4, i] = -0.5 * f * density[i] * vol / root
-            out[5, i] = -density[i] * d2 / vol
-            out[6, i] = density[i] * d2 / (2.0 * t)
+            out[4, i] = -0.5 * f * density[i] * vol * (vol * rate)
+            out[5, i] = -bend * (root * rate)
+            out[6, i] = 0.5 * bend * (vol * rate) ** 2
         else:
             delta = _last_delta(s, f, k, t, vol)
             out[0, i], out[1, i] = delta, delta - 1.0

@@ -91,5 +91,7 @@ async def test_reference_is_true(store: Store, caller: Caller) -> None:
         assert set(told) == set(body)
         for bar, shape in zip(body.get("bars", []), told.get("bars", []), strict=True):
             assert list(bar) == list(shape)
-        for gap, shape in zip(body.get("gap_intervals", []), told.get("gap_intervals", []), strict=True):
+        for gap, shape in zip(
+            body.get("gap_intervals", []), told.get("gap_intervals", []), strict=True
+        ):
             assert set(gap) == set(shape)

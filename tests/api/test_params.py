@@ -38,7 +38,8 @@ def test_minutes_are_clamped(text: str, minutes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["abc", "1.5", "", " ", "5e1", "0x5", "1_0", "٥", "५", "５", "−5", "--5", "5\x00", "NaN"]
+    "text",
+    ["abc", "1.5", "", " ", "5e1", "0x5", "1_0", "٥", "५", "５", "−5", "--5", "5\x00", "NaN"],
 )
 def test_minutes_that_are_no_number(text: str) -> None:
     """Anything else is refused by name; other scripts' digits are no digits."""
@@ -67,9 +68,7 @@ def test_bad_bars(bar: str) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("bar", "seconds"), [("30s", 30), ("1m", 60), ("5m", 300), ("15m", 900)]
-)
+@pytest.mark.parametrize(("bar", "seconds"), [("30s", 30), ("1m", 60), ("5m", 300), ("15m", 900)])
 def test_bars(bar: str, seconds: int) -> None:
     """The four widths."""
     assert read("SPY", {"bar": bar}).width == timedelta(seconds=seconds)
@@ -77,7 +76,16 @@ def test_bars(bar: str, seconds: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "today", "2026-6-5", "20260605", "2026-02-30", "2026-13-01", "2026-06-05T00:00", "２026-06-05"],
+    [
+        "",
+        "today",
+        "2026-6-5",
+        "20260605",
+        "2026-02-30",
+        "2026-13-01",
+        "2026-06-05T00:00",
+        "２026-06-05",
+    ],
 )
 def test_bad_dates(text: str) -> None:
     """A date is YYYY-MM-DD and exists."""
@@ -126,7 +134,8 @@ def test_symbols(sent: str, symbol: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "sent", ["", " ", "S P Y", "A" * 500, "../", "..", "\x00", "SPY\x00", "S\nY", "<b>", "😀", "'--"]
+    "sent",
+    ["", " ", "S P Y", "A" * 500, "../", "..", "\x00", "SPY\x00", "S\nY", "<b>", "😀", "'--"],
 )
 def test_bad_symbols(sent: str) -> None:
     """What no exchange lists is refused by name, in a line that can be printed."""

@@ -94,6 +94,7 @@ async def test_whole_answer(store: Store, caller: Caller) -> None:
                 "sampled_at": "2026-06-05T14:29:00Z",
             }
         ],
+        "session": {"open": "2026-06-05T13:30:00Z", "close": "2026-06-05T20:00:00Z"},
         "gap_intervals": [],
         "cursor": stored[0].revision,
         "source": "cboe",
@@ -558,7 +559,8 @@ async def test_symbol_is_decoded(store: Store, caller: Caller, sent: str, symbol
 
 
 @pytest.mark.parametrize(
-    "sent", ["S%20P%20Y", "A" * 500, "%2e%2e%2f", "%2E%2E", "%00", "SPY%00", "%ff", "%20", "%20%20", ""]
+    "sent",
+    ["S%20P%20Y", "A" * 500, "%2e%2e%2f", "%2E%2E", "%00", "SPY%00", "%ff", "%20", "%20%20", ""],
 )
 async def test_no_symbol_at_all(stranger: Caller, sent: str) -> None:
     """What no exchange lists is refused, not looked up."""

@@ -131,9 +131,7 @@ def py_vollib_vectorized(c: Chain) -> tuple[Run, Run]:
         lambda: lib.vectorized_implied_volatility_black(
             c.price, c.forward, c.strike, 0.0, c.years, flag, return_as="numpy"
         ),
-        lambda: [
-            kind(*args, c.sigma, model="black", return_as="numpy") for kind in kinds
-        ],
+        lambda: [kind(*args, c.sigma, model="black", return_as="numpy") for kind in kinds],
     )
 
 
@@ -221,7 +219,9 @@ def table(title: str, chain: Chain, runs: dict[str, Run | str], *, errors: bool)
             print(f"  {name:<22}{run}")
             continue
         line = f"  {name:<22}{found[name] * 1e9 / len(chain.strike):10.0f} ns a contract"
-        line += f"{found[name] * 1e6:10.1f} µs a call   ours/theirs {found['ours'] / found[name]:.3f}"
+        line += (
+            f"{found[name] * 1e6:10.1f} µs a call   ours/theirs {found['ours'] / found[name]:.3f}"
+        )
         if errors:
             line += f"   largest error {np.max(np.abs(np.asarray(run()) / chain.sigma - 1)):.0e}"
         print(line)

@@ -24,7 +24,9 @@ from storage.live import Channel
 from storage.session import market_day, session_on
 from storage.store import Store
 
-CHAIN = Path(__file__).resolve().parents[2].parent / "shared/data/chains/SPX/SPX_2026-08-19T101421.json"
+CHAIN = (
+    Path(__file__).resolve().parents[2].parent / "shared/data/chains/SPX/SPX_2026-08-19T101421.json"
+)
 
 
 async def frame() -> tuple[Frame, str]:

@@ -26,7 +26,11 @@ def flow(module: str, *arguments: str, **environment: str) -> subprocess.Complet
 
 @pytest.fixture
 def parts(servers, database) -> dict[str, str]:
-    return {"FLOW_DATABASE_URL": database, "FLOW_REDIS_URL": servers.redis_url, "FLOW_LOG_LEVEL": "error"}
+    return {
+        "FLOW_DATABASE_URL": database,
+        "FLOW_REDIS_URL": servers.redis_url,
+        "FLOW_LOG_LEVEL": "error",
+    }
 
 
 def test_recorded_chains_become_rows_once(shared, parts, database):
@@ -43,7 +47,9 @@ def test_recorded_chains_become_rows_once(shared, parts, database):
         connection.commit()
         again = flow(*command, **parts)
         assert again.returncode == 0
-        assert again.stdout.endswith("0 rows written, 24 there already, 7 frames refused; nothing changed\n")
+        assert again.stdout.endswith(
+            "0 rows written, 24 there already, 7 frames refused; nothing changed\n"
+        )
         assert connection.execute("select * from live.rows order by revision").fetchall() == before
 
     check = flow("storage", "check", "--json", *FROM_TO, **parts)
@@ -83,7 +89,17 @@ def test_wrong_usage_is_told_in_a_line(arguments, said, parts):
 def test_once_needs_no_database(shared):
     """A dry run of a recorded chain prints the whole row at the chain's own time."""
     file = shared / "chains/SPX/SPX_2026-08-19T101421.json"
-    done = flow("sampler", "once", "--symbols", "SPX", "--source", f"recorded:{file}", "--dry-run", "--json", FLOW_DATABASE_URL="postgresql://127.0.0.1:1/none")
+    done = flow(
+        "sampler",
+        "once",
+        "--symbols",
+        "SPX",
+        "--source",
+        f"recorded:{file}",
+        "--dry-run",
+        "--json",
+        FLOW_DATABASE_URL="postgresql://127.0.0.1:1/none",
+    )
     assert (done.returncode, done.stderr) == (0, "")
     row = json.loads(done.stdout)
     assert (row["slot"], row["quoted_at"]) == ("2026-08-19T14:14:30Z", "2026-08-19T14:14:21Z")
@@ -93,14 +109,26 @@ def test_once_needs_no_database(shared):
 def test_once_says_why_a_chain_is_refused(shared):
     """After the close: the reason on both channels, exit 1."""
     file = shared / "chains/SPX/SPX_2026-08-19T161459.json"
-    done = flow("sampler", "once", "--symbols", "SPX", "--source", f"recorded:{file}", "--dry-run", "--json")
+    done = flow(
+        "sampler", "once", "--symbols", "SPX", "--source", f"recorded:{file}", "--dry-run", "--json"
+    )
     assert done.returncode == 1
     assert json.loads(done.stdout)["reason"] == "after_close"
     assert "at or after the close of 16:00" in done.stderr
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"{}", b"<html>", b"\x1f\x8b\x00", b'{"sym":"SPX","o":3}', b'{"sym":"SPX","spot":1,"asof":"x","fetched":"y","o":[]}']
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"<html>",
+        b"\x1f\x8b\x00",
+        b'{"sym":"SPX","o":3}',
+        b'{"sym":"SPX","spot":1,"asof":"x","fetched":"y","o":[]}',
+    ],
 )
 def test_a_file_that_is_no_chain(content, tmp_path):
     """Whatever is in the file: one line that names it, exit 1 or 2, no traceback."""

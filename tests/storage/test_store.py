@@ -511,20 +511,18 @@ class TestChanges:
                     await store.append(batch)
                     await store.mark([gap(step, symbol=f"G{writer}")])
 
-            writing = asyncio.gather(*(write(i) for i in range(writers)))
             watched = "select revision from live.rows union all select revision from live.gaps"
-            async with await psycopg.AsyncConnection.connect(database, autocommit=True) as reader:
-                while True:
-                    last = writing.done()
+            connect = psycopg.AsyncConnection.connect(database, autocommit=True)
+            async with await connect as reader, asyncio.TaskGroup() as group:
+                writing = [group.create_task(write(i)) for i in range(writers)]
+                over = False
+                while not over:
+                    over = all(task.done() for task in writing)
                     found = {r for (r,) in await (await reader.execute(watched)).fetchall()}
-                    late = {r for r in found - seen if seen and r < max(seen)}
-                    assert late == set()
+                    assert {r for r in found - seen if r < max(seen, default=0)} == set()
                     assert seen <= found
                     seen = found
                     polls += 1
-                    if last:
-                        break
-            await writing
         assert len(seen) == writers * each * 3
         assert polls > 10
 
@@ -904,7 +902,7 @@ class TestUnavailable:
 
     async def test_connections_killed_between_calls(self, database):
         """When the server has ended all connections, as by a restart, the very next call works."""
-        async with Store.open(database, "live", size=8) as store:
+        async with Store.open(database, "live", size=8) as store, asyncio.timeout(60):
             with psycopg.connect(database) as other:
                 other.execute("lock table live.rows in access exclusive mode")
                 calls = [asyncio.create_task(store.slots("SPX", DAY)) for _ in range(8)]

@@ -96,7 +96,14 @@ def test_the_sign_stays_within_one(last, low, high, half, added):
 
 @pytest.mark.parametrize(
     ("before", "now", "added", "volume"),
-    [(5, 8, 3, 8), (5, 5, 0, 5), (5, 0, 0, 0), (5, 3, 0, 3), (5, NAN, 0, 5), (0, 2.0**53, 2.0**53, 2.0**53)],
+    [
+        (5, 8, 3, 8),
+        (5, 5, 0, 5),
+        (5, 0, 0, 0),
+        (5, 3, 0, 3),
+        (5, NAN, 0, 5),
+        (0, 2.0**53, 2.0**53, 2.0**53),
+    ],
 )
 def test_volume_added(before, now, added, volume):
     """Growth is trade; a fall is a reset; unreadable is unchanged."""

@@ -1,0 +1,290 @@
+"""flow-api serve as a process: its door, its clients, its end, and a database that goes away."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import requests
+import structlog
+
+from api.__main__ import main
+from storage.embedded import Servers
+from storage.store import Store
+from tests.api.conftest import EMPTY, SERIES
+from tests.api.rows import record, utc
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Time all but stands still at 14:30 UTC on the Friday.
+CLOCK = "simulated:2026-06-05T14:30:00+00:00@0.001"
+NODE = """
+fetch(process.argv[1]).then(async (sent) => {
+  if (sent.status !== 200) throw new Error(sent.status);
+  console.log(JSON.stringify(await sent.json()));
+});
+"""
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Served:
+    """A serving process and its address."""
+
+    def __init__(self, database_url: str, redis_url: str, log: Path) -> None:
+        port = free_port()
+        self.log = log
+        self.url = f"http://127.0.0.1:{port}"
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOW_")}
+        environment |= {
+            "FLOW_DATABASE_URL": database_url,
+            "FLOW_REDIS_URL": redis_url,
+            "FLOW_CLOCK": CLOCK,
+            "FLOW_PORT": str(port),
+        }
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "api", "serve"],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        self.said = self.process.stdout.readline()
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(sign)
+        code = self.process.wait(15)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+
+@pytest.fixture(scope="module")
+def served(
+    servers: Servers, own_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """One process for the tests of this file."""
+    log = tmp_path_factory.mktemp("serve") / "log"
+    process = Served(own_database, servers.redis_url, log)
+    yield process
+    if process.process.poll() is None:
+        assert process.stop() == 0
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str]]]:
+    """Runs the door in this process; its exit code and what it said on standard error."""
+
+    def start(*arguments: str) -> tuple[int, str]:
+        code = main(["serve", *arguments])
+        return code, capsys.readouterr().err
+
+    yield start
+    structlog.reset_defaults()
+
+
+async def fill(url: str) -> None:
+    async with Store.open(url, "live", size=1) as store:
+        await store.append([record(utc("13:30")), record(utc("13:31")), record(utc("13:31:30"))])
+
+
+def ask_curl(url: str) -> str:
+    return subprocess.run(
+        ["curl", "-sSf", url], check=True, capture_output=True, text=True, timeout=20
+    ).stdout
+
+
+def ask_requests(url: str) -> str:
+    sent = requests.get(url, timeout=20)
+    assert sent.status_code == 200
+    assert sent.headers["Content-Type"] == "application/json"
+    return sent.text
+
+
+def ask_node(url: str) -> str:
+    return subprocess.run(
+        ["node", "-e", NODE, url], check=True, capture_output=True, text=True, timeout=20
+    ).stdout
+
+
+@pytest.mark.parametrize("ask", [ask_curl, ask_requests, ask_node])
+async def test_clients(served: Served, database: str, ask: Callable[[str], str]) -> None:
+    """curl, Python and Node read the same bars from the documented address."""
+    program = ask.__name__.removeprefix("ask_")
+    if program != "requests" and shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    await fill(database)
+    body = json.loads(ask(f"{served.url}/v1/flow/zero-dte/series/SPY?bar=1m&minutes=120"))
+    assert [(bar["t"], bar["spot"], bar["pin_score"]) for bar in body["bars"]] == [
+        ("2026-06-05T13:30:00Z", 600.0, 82),
+        ("2026-06-05T13:31:00Z", 601.5, 82),
+    ]
+    assert body["expiration"] == "2026-06-05"
+    assert body["gap_intervals"] == [
+        {"from": "2026-06-05T13:30:30Z", "to": "2026-06-05T13:31:00Z", "reason": "not_sampled"},
+        {"from": "2026-06-05T13:32:00Z", "to": "2026-06-05T14:30:00Z", "reason": "not_sampled"},
+    ]
+
+
+def test_announcement(served: Served) -> None:
+    """It says where it listens, and on which data."""
+    assert served.said == (
+        f"flow-api: listening on {served.url} (live data; {served.url}/docs)\n"
+    )
+    sent = requests.get(f"{served.url}/ready", timeout=10)
+    assert sent.json() == {"status": "Ready", "database": "ok", "live_channel": "ok"}
+
+
+def test_paths_as_they_are_sent(served: Served) -> None:
+    """Dots and escapes reach the route untouched, and never a file."""
+    address = ("127.0.0.1", urlsplit(served.url).port)
+    for path, status in (
+        (f"{SERIES}..", b"400"),
+        (f"{SERIES}%2e%2e%2f", b"400"),
+        (f"{SERIES}../../../../etc/passwd", b"404"),
+        ("/static/../app.py", b"404"),
+        ("/docs/assets/../../core.py", b"404"),
+        ("/docs/assets/..%2f..%2fcore.py", b"404"),
+        (f"{SERIES}%00", b"400"),
+        (f"{SERIES}SPY?minutes={'9' * 60_000}", b"200"),
+        (f"{SERIES}SPY?date=%ff&apiKey=%00", b"400"),
+    ):
+        with socket.create_connection(address, timeout=10) as connection:
+            request = f"GET {path} HTTP/1.1\r\nHost: flow\r\nConnection: close\r\n\r\n"
+            connection.sendall(request.encode())
+            assert connection.makefile("rb").readline().split()[1] == status, path[:80]
+
+
+def test_requests_are_logged_once(served: Served) -> None:
+    """A request is one line of JSON without the key; uvicorn adds none of its own."""
+    requests.get(f"{served.url}/health?apiKey=topsecret", timeout=10)
+    requests.get(f"{served.url}/health", headers={"X-Api-Key": "topsecret"}, timeout=10)
+    text = served.log.read_text()
+    assert "topsecret" not in text
+    lines = [json.loads(line) for line in text.splitlines()]
+    last = [line for line in lines if line["event"] == "request"][-1]
+    assert {"method", "path", "status", "ms", "bytes"} <= set(last)
+
+
+@contextmanager
+def closed(servers: Servers, url: str) -> Iterator[None]:
+    """The database throws everybody out and lets nobody in."""
+    name = urlsplit(url).path.removeprefix("/")
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        admin.execute(f"alter database {name} allow_connections false")  # type: ignore[call-overload]
+        admin.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name]
+        )
+        try:
+            yield
+        finally:
+            admin.execute(f"alter database {name} allow_connections true")  # type: ignore[call-overload]
+
+
+async def test_database_goes_away_and_comes_back(
+    served: Served, servers: Servers, database: str
+) -> None:
+    """Meanwhile the answer is 503 and when to ask again; then all is well by itself."""
+    await fill(database)
+    url = f"{served.url}{SERIES}SPY"
+    before = requests.get(url, timeout=20).json()
+    with closed(servers, database):
+        sent = requests.get(url, timeout=20)
+        assert (sent.status_code, sent.headers["Retry-After"]) == (503, "5")
+        assert sent.json()["error"] == "store_unavailable"
+        assert requests.get(f"{served.url}/health", timeout=5).status_code == 200
+        ready = requests.get(f"{served.url}/ready", timeout=5)
+        assert (ready.status_code, ready.json()["database"]) == (503, "away")
+    until = time.monotonic() + 15
+    while (sent := requests.get(url, timeout=20)).status_code != 200:
+        assert time.monotonic() < until
+    assert sent.json()["bars"] == before["bars"]
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop(
+    servers: Servers, own_database: str, tmp_path: Path, sign: signal.Signals
+) -> None:
+    """Told to stop, it stops, and that is no failure."""
+    process = Served(own_database, servers.redis_url, tmp_path / "log")
+    kept_open = requests.Session()
+    assert kept_open.get(f"{process.url}/health", timeout=10).status_code == 200
+    since = time.monotonic()
+    assert process.stop(sign) == 0
+    assert time.monotonic() - since < 4
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    kept_open.close()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.com", ""])
+def test_listens_on_loopback_only(run: Callable[..., tuple[int, str]], host: str) -> None:
+    """Without keys it refuses every address that others could reach, and says what to do."""
+    assert run("--host", host) == (
+        2,
+        f"flow-api: FLOW_HOST: {host!r} is not loopback. Without keys the API only listens on"
+        " loopback: put it behind a reverse proxy that authenticates\n",
+    )
+
+
+def test_port_is_taken(run: Callable[..., tuple[int, str]]) -> None:
+    """A port in use is one sentence, and exit 1."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        assert run("--port", str(port)) == (
+            1,
+            f"flow-api: FLOW_PORT: port {port} of 127.0.0.1 is taken by another program;"
+            " stop that one, or choose another port with --port\n",
+        )
+
+
+def test_database_is_away_at_the_start(run: Callable[..., tuple[int, str]]) -> None:
+    """Without its database it does not start: one sentence, and no password in it."""
+    url = f"postgresql://flow:hunter2@127.0.0.1:{free_port()}/flow"
+    code, said = run(
+        "--port", str(free_port()), "--database-url", url, "--redis-url", "redis://127.0.0.1:1"
+    )
+    assert code == 1
+    assert said.startswith("flow-api: FLOW_DATABASE_URL: the database cannot be reached")
+    assert said.count("\n") == 1
+    assert "hunter2" not in said
+
+
+def test_database_was_never_migrated(
+    run: Callable[..., tuple[int, str]], empty_database: str
+) -> None:
+    """A database without our tables is one sentence that names the command."""
+    code, said = run(
+        "--port", str(free_port()), "--database-url", empty_database, "--redis-url", "redis://x"
+    )
+    assert code == 1
+    assert said.startswith("flow-api: ")
+    assert "flow-store migrate" in said
+
+
+def test_wrong_usage(
+    run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong setting is one sentence, and exit 2."""
+    assert run("--port", "70000") == (2, "flow-api: --port: '70000' is not a port: 1 to 65535\n")
+    monkeypatch.setenv("FLOW_PROT", "8000")
+    code, said = run()
+    assert code == 2
+    assert said.startswith("flow-api: FLOW_PROT is no setting; did you mean FLOW_PORT")
