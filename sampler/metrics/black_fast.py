@@ -15,19 +15,19 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sampler.metrics.special import (
+    LEVEL,
     NARROW,
     READ,
-    WRITE,
     WRITE_TABLE,
+    Floats,
+    Loop,
     at,
-    columns,
     compiled,
     inlined,
     log_moneyness,
@@ -37,10 +37,9 @@ from sampler.metrics.special import (
     price_to_vega,
     price_to_vega_series,
     scalar,
+    tabulate,
     time_value,
 )
-
-Floats = NDArray[np.float64]
 
 _ROOT_2PI = math.sqrt(2.0 * math.pi)
 _LN_ROOT_2PI = math.log(_ROOT_2PI)
@@ -82,10 +81,7 @@ def price(
     money within 1e-13 relative as far as 10 σ√T, in the money that plus the intrinsic value.
     NaN where an input is NaN, F or K is not positive and finite, or σ is negative or infinite.
     """
-    arguments, size, shape = columns(call, forward, strike, years, sigma)
-    out = np.empty(size)
-    _loops()[0](*arguments, out)
-    return out if shape is None else out.reshape(shape)
+    return tabulate(_loops()[0], 1, (forward, years), (strike, sigma, call))[0, ...]
 
 
 def implied_volatility(
@@ -104,10 +100,7 @@ def implied_volatility(
     of their bound, but grows without limit towards the bound and deep in the money: there, take
     the other side's price.
     """
-    arguments, size, shape = columns(call, price, forward, strike, years)
-    out = np.empty(size)
-    _loops()[1](*arguments, out)
-    return out if shape is None else out.reshape(shape)
+    return tabulate(_loops()[1], 1, (forward, years), (price, strike, call))[0, ...]
 
 
 def greeks(
@@ -119,10 +112,7 @@ def greeks(
     and for σ = 0 deltas are intrinsic (½ at K = F) and all else is 0.
     NaN where an input is NaN, S, F or K is not positive and finite, or σ is negative or infinite.
     """
-    arguments, size, shape = columns(spot, forward, strike, years, sigma)
-    out = np.empty((7, size))
-    _loops()[2](*arguments, out)
-    return Greeks._make(out if shape is None else out.reshape(7, *shape))
+    return Greeks(*tabulate(_loops()[2], 7, (spot, forward, years), (strike, sigma)))
 
 
 def warm() -> None:
@@ -131,17 +121,17 @@ def warm() -> None:
 
 
 @functools.cache
-def _loops() -> tuple[Callable[..., None], ...]:
+def _loops() -> tuple[Loop, Loop, Loop]:
     # On first use, not at import: a command that prices nothing does not wait for it.
     return (
-        compiled(_price_loop, *[READ] * 5, WRITE),
-        compiled(_implied_loop, *[READ] * 5, WRITE),
-        compiled(_greeks_loop, *[READ] * 5, WRITE_TABLE),
+        compiled(_price_loop, *[LEVEL] * 2, *[READ] * 3, WRITE_TABLE),
+        compiled(_implied_loop, *[LEVEL] * 2, *[READ] * 3, WRITE_TABLE),
+        compiled(_greeks_loop, *[LEVEL] * 3, *[READ] * 2, WRITE_TABLE),
     )
 
 
 @scalar
-def _price(call: float, forward: float, strike: float, years: float, sigma: float) -> float:
+def _price(forward: float, strike: float, years: float, sigma: float, call: float) -> float:
     low, high = min(forward, strike), max(forward, strike)
     if not (forward > 0.0 and strike > 0.0 and high < math.inf):
         return math.nan
@@ -155,15 +145,15 @@ def _price(call: float, forward: float, strike: float, years: float, sigma: floa
 
 
 def _price_loop(
-    call: Floats, forward: Floats, strike: Floats, years: Floats, sigma: Floats, out: Floats
+    forward: float, years: float, strike: Floats, sigma: Floats, call: Floats, out: Floats
 ) -> None:
-    for i in range(out.size):
-        out[i] = _price(at(call, i), at(forward, i), at(strike, i), at(years, i), at(sigma, i))
+    for i in range(out.shape[1]):
+        out[0, i] = _price(forward, at(strike, i), years, at(sigma, i), at(call, i))
 
 
 @inlined
 def _usable(
-    call: float, price: float, forward: float, strike: float, years: float
+    price: float, forward: float, strike: float, years: float, call: float
 ) -> tuple[float, float, float]:
     """Return the out-of-the-money price, NaN where refused, and the lower and higher of F and K."""
     low, high = min(forward, strike), max(forward, strike)
@@ -235,15 +225,14 @@ def _solve(value: float, low: float, high: float) -> float:
 
 
 def _implied_loop(
-    call: Floats, price: Floats, forward: Floats, strike: Floats, years: Floats, out: Floats
+    forward: float, years: float, price: Floats, strike: Floats, call: Floats, out: Floats
 ) -> None:
     # In stages, so that no element waits for another's divisions and logarithms: three times as
     # fast as one after the other. Whatever the short way does not settle, `_solve` does.
-    n = out.size
+    n, root = out.shape[1], math.sqrt(years)
     x, target, total, ratio = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     for i in range(n):
-        f, k = at(forward, i), at(strike, i)
-        value, low, high = _usable(at(call, i), at(price, i), f, k, at(years, i))
+        value, low, high = _usable(at(price, i), forward, at(strike, i), years, at(call, i))
         x[i] = log_moneyness(high, low)
         target[i] = value / (math.sqrt(low) * math.sqrt(high))
         total[i] = _normal_guess(x[i], target[i], 0.0)
@@ -251,12 +240,11 @@ def _implied_loop(
         ratio[i] = price_to_vega_series(x[i] / total[i], 0.5 * total[i], 4)
     for i in range(n):
         step = _householder(x[i], total[i], target[i], ratio[i], 0.0)
-        s = total[i] * (1.0 + step)
-        if not (total[i] < NARROW and abs(step) < _LAST_STEP):
-            f, k = at(forward, i), at(strike, i)
-            value, low, high = _usable(at(call, i), at(price, i), f, k, at(years, i))
-            s = _solve(value, low, high)
-        out[i] = s / math.sqrt(at(years, i))
+        if total[i] < NARROW and abs(step) < _LAST_STEP:
+            out[0, i] = total[i] * (1.0 + step) / root
+        else:
+            value, low, high = _usable(at(price, i), forward, at(strike, i), years, at(call, i))
+            out[0, i] = _solve(value, low, high) / root
 
 
 @scalar
@@ -269,32 +257,32 @@ def _last_delta(spot: float, forward: float, strike: float, years: float, sigma:
 
 
 def _greeks_loop(
-    spot: Floats, forward: Floats, strike: Floats, years: Floats, sigma: Floats, out: Floats
+    spot: float, forward: float, years: float, strike: Floats, sigma: Floats, out: Floats
 ) -> None:
-    n = out.shape[1]
-    d1, density, tail = np.empty(n), np.empty(n), np.empty(n)
+    n, root = out.shape[1], math.sqrt(years)
+    usable = 0.0 < spot < math.inf and 0.0 < forward < math.inf
+    d1, density, tail, rate = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     for i in range(n):
-        total = at(sigma, i) * math.sqrt(at(years, i))
-        d1[i] = log_moneyness(at(forward, i), at(strike, i)) / total + 0.5 * total
+        total = at(sigma, i) * root
+        rate[i] = 1.0 / total
+        d1[i] = log_moneyness(forward, at(strike, i)) * rate[i] + 0.5 * total
         density[i] = norm_pdf(d1[i])
     for i in range(n):
         tail[i] = density[i] * mills(abs(d1[i]))[0]
+    per_spot, vega, theta, charm = 1.0 / spot, forward * root, -0.5 * forward / root, 0.5 / years
     for i in range(n):
-        s, f, k, t, vol = at(spot, i), at(forward, i), at(strike, i), at(years, i), at(sigma, i)
-        root = math.sqrt(t)
+        vol = at(sigma, i)
         total = vol * root
-        usable = 0.0 < s < math.inf and 0.0 < f < math.inf and 0.0 < k < math.inf
-        if usable and _NONE <= total < math.inf:
-            below = d1[i] < 0.0
-            rate, bend = 1.0 / total, density[i] * (d1[i] - total)
-            out[0, i] = tail[i] if below else 1.0 - tail[i]
-            out[1, i] = tail[i] - 1.0 if below else -tail[i]
-            out[2, i] = density[i] * rate / s
-            out[3, i] = f * density[i] * root
-            out[4, i] = -0.5 * f * density[i] * vol * (vol * rate)
-            out[5, i] = -bend * (root * rate)
-            out[6, i] = 0.5 * bend * (vol * rate) ** 2
+        if usable and 0.0 < at(strike, i) < math.inf and _NONE <= total < math.inf:
+            bend = density[i] * (d1[i] - total)
+            out[0, i] = tail[i] if d1[i] < 0.0 else 1.0 - tail[i]
+            out[1, i] = tail[i] - 1.0 if d1[i] < 0.0 else -tail[i]
+            out[2, i] = density[i] * rate[i] * per_spot
+            out[3, i] = density[i] * vega
+            out[4, i] = density[i] * vol * theta
+            out[5, i] = -bend * root * rate[i]
+            out[6, i] = bend * charm
         else:
-            delta = _last_delta(s, f, k, t, vol)
+            delta = _last_delta(spot, forward, at(strike, i), years, vol)
             out[0, i], out[1, i] = delta, delta - 1.0
             out[2:, i] = 0.0 * delta

@@ -84,7 +84,7 @@ def flip(
     step = (high - low) / (points - 1)
     bells = np.zeros(points)
     _lay(np.array([low, step]), center, total, weight, bells)
-    grid = low + step * np.arange(points)
+    grid: Floats = low + step * np.arange(points, dtype=np.float64)
     gamma = np.abs(bells) * np.exp(grid)
     # Only points where the book is clearly signed can bound a crossing.
     clear = np.flatnonzero(gamma > SIGNIFICANT * gamma.max())

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 Floats = NDArray[np.float64]
 
@@ -95,7 +94,8 @@ def pin_probability(
         sigma = atm if flat else own[at]
         total = sigma * math.sqrt(years)
         d1 = math.log(forward / strike[at]) / total + total / 2
-        digital = float(ndtr(d1 - total))
+        # N(d₂); erfc keeps its digits far out.
+        digital = math.erfc((total - d1) / math.sqrt(2)) / 2
         if flat:
             return digital
         density = math.exp(-d1 * d1 / 2) / math.sqrt(2 * math.pi)

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import inspect
 import math
+import operator
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -19,10 +20,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+Loop = Callable[..., None]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-#: Argument types for `compiled`: a float64 column that is read, one that is written, and a
-#: table (2-D) that is written.
+#: Argument types for `compiled`: a float, a column to read, a column to fill, a table to fill.
+LEVEL = numba.float64
 READ = numba.types.Array(numba.float64, 1, "C", readonly=True)
 WRITE = numba.types.Array(numba.float64, 1, "C")
 WRITE_TABLE = numba.types.Array(numba.float64, 2, "C")
@@ -30,6 +32,8 @@ WRITE_TABLE = numba.types.Array(numba.float64, 2, "C")
 #: Total volatility σ√T up to which four terms of `price_to_vega_series` are exact.
 NARROW = 0.04
 _FLOAT = np.dtype(np.float64)
+_FLOATS = {float, np.float64}
+_SHAPE = operator.attrgetter("shape")
 _ROOT_2PI = math.sqrt(2.0 * math.pi)
 
 # Mills' ratio Y(a) = N(-a)/n(a) and D(a) = 1 - a·Y(a) as P/Q and N/Q over one Q. Our own fit, at 70
@@ -66,7 +70,7 @@ def inlined(function: Function) -> Function:
     return cast("Function", numba.njit(error_model="numpy", forceinline=True)(function))
 
 
-def compiled(function: Callable[..., None], *types: Any) -> Callable[..., None]:
+def compiled(function: Loop, *types: Any) -> Loop:
     """Compile a loop for exactly these argument types, or load it from numba's cache.
 
     The cache is in $NUMBA_CACHE_DIR, beside the source or in the home, the first that can be
@@ -78,12 +82,12 @@ def compiled(function: Callable[..., None], *types: Any) -> Callable[..., None]:
     try:
         # numba looks for changes in the function's own file only; the name carries the rest.
         function.__qualname__ = f"{function.__name__}-{_sources_hash(function)}"
-        return cast("Callable[..., None]", jit(cache=True)(function))
+        return cast("Loop", jit(cache=True)(function))
     except Exception:  # OSError, RuntimeError, UnpicklingError, EOFError: whatever a file can do
-        return cast("Callable[..., None]", jit()(function))
+        return cast("Loop", jit()(function))
 
 
-def _sources_hash(function: Callable[..., None]) -> str:
+def _sources_hash(function: Loop) -> str:
     """Hash the modules of a function and of every compiled function it reaches."""
     sources, todo = {}, [function]
     for reached in todo:
@@ -95,22 +99,45 @@ def _sources_hash(function: Callable[..., None]) -> str:
     return hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()[:12]
 
 
-def columns(*values: ArrayLike) -> tuple[list[Floats], int, tuple[int, ...] | None]:
-    """Return arguments as columns of one length or of length 1, for `at`; the length; the shape.
+def tabulate(
+    loop: Loop, rows: int, levels: tuple[ArrayLike, ...], columns: tuple[ArrayLike, ...]
+) -> Floats:
+    """Return the table (rows, *shape) that a loop fills from arguments that broadcast.
 
-    The shape, to be restored, is None for plain columns. Arguments that do not broadcast together
-    raise ValueError.
+    The loop takes the levels (forward, years, ...) as floats, then the columns (strike, ...), each
+    of one common length or of length 1 for `at`, then the table. Levels may be arrays too, but
+    then each element costs a call. Shapes that do not broadcast raise ValueError.
     """
-    found = [np.ascontiguousarray(value, _FLOAT) for value in values]
-    shapes = {column.shape for column in found} - {(1,)}
-    if len(shapes) == 1:
-        (common,) = shapes
-        if len(common) == 1:  # a chain: broadcasting would take as long as the loop
-            return found, common[0], None
-    shape = np.broadcast_shapes(*(np.shape(value) for value in values))
-    if shapes:
-        found = [np.array(np.broadcast_to(column, shape), order="C") for column in found]
-    return [column.reshape(-1) for column in found], math.prod(shape), shape
+    found = [np.ascontiguousarray(column, _FLOAT) for column in columns]
+    shapes = set(map(_SHAPE, found))
+    shapes.discard((1,))
+    if len(shapes) == 1 and _FLOATS.issuperset(map(type, levels)):
+        (shape,) = shapes
+        if len(shape) == 1:  # a chain: broadcasting would take longer than the loop
+            table = np.empty((rows, shape[0]))
+            loop(*levels, *found, table)
+            return table
+    return _tabulate_any(loop, rows, levels, columns)
+
+
+def _tabulate_any(
+    loop: Loop, rows: int, levels: tuple[ArrayLike, ...], columns: tuple[ArrayLike, ...]
+) -> Floats:
+    shape = np.broadcast_shapes(*map(np.shape, levels), *map(np.shape, columns))
+
+    def flat(value: ArrayLike) -> Floats:
+        return np.array(np.broadcast_to(value, shape), _FLOAT, order="C").reshape(-1)
+
+    found = [flat(column) for column in columns]
+    table = np.empty((rows, math.prod(shape)))
+    if all(np.ndim(level) == 0 for level in levels):
+        loop(*[float(np.asarray(level)) for level in levels], *found, table)
+    else:
+        fixed, cell = [flat(level) for level in levels], np.empty((rows, 1))
+        for i in range(table.shape[1]):
+            loop(*[level[i] for level in fixed], *[column[i : i + 1] for column in found], cell)
+            table[:, i] = cell[:, 0]
+    return table.reshape(rows, *shape)
 
 
 @inlined

@@ -244,7 +244,7 @@ def main() -> None:
             except ModuleNotFoundError:
                 ivs[name] = gks[name] = "not installed"
             except Exception as error:
-                ivs[name] = gks[name] = f"does not run: {type(error).__name__}: {error}"
+                ivs[name] = gks[name] = f"does not run: {type(error).__name__}: {error}".splitlines()[0]
         table("Implied volatility", chain, ivs, errors=True)
         table("Greeks (ours seven, theirs four)", chain, gks, errors=False)
 

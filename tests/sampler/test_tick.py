@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import psycopg
 import pytest
+from chains import DAY, TEN_FOURTEEN, frame
 from structlog.testing import capture_logs
 
-from chains import DAY, TEN_FOURTEEN, frame
 from sampler.chain import Frame
 from sampler.errors import Refused
 from sampler.tick import Tick

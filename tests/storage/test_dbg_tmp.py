@@ -1,6 +1,10 @@
-import sys, time, asyncio
+import sys
+import time
+
 sys.path.insert(0,"/work/main/tests/storage")
 from test_live import *
+
+
 async def test_x(servers):
     t0=time.monotonic()
     def log(*a): print(round(time.monotonic()-t0,3),*a)

@@ -26,7 +26,7 @@ def net(**at: float) -> np.ndarray:
     """Net dealer contracts by strike, e.g. k98=-10."""
     position = np.zeros(len(STRIKE))
     for name, value in at.items():
-        position[STRIKE == float(name[1:])] = value
+        position[float(name[1:]) == STRIKE] = value
     return position
 
 
