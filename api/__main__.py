@@ -71,12 +71,16 @@ class _Server(uvicorn.Server):
         print(self._announcement, flush=True)
 
 
+def _dataset(settings: Settings) -> str:
+    by_source = SYNTHETIC if settings.source.startswith("synthetic:") else REAL
+    return settings.dataset or by_source
+
+
 async def _serve(settings: Settings) -> int:
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
-    by_source = SYNTHETIC if settings.source.startswith("synthetic:") else REAL
-    dataset = settings.dataset or by_source
+    dataset = _dataset(settings)
     with _bound(settings.host, settings.port) as listener:
         # A calendar takes a second to load: before the first request, not in it.
         await asyncio.to_thread(session_on, market_day(settings.clock.now()))

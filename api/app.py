@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import page, series
 from api.access import AccessError, Caller, Keys, Open, require
-from api.params import Query, QueryError, read, window
+from api.params import FIRST_DAY, Query, QueryError, read, window
 from storage.clock import Clock
 from storage.errors import LiveError, StoreError
 from storage.live import Live
@@ -35,8 +35,6 @@ log = structlog.get_logger()
 RETRY_AFTER = 5
 #: Seconds a part may take to give a sign of life.
 _SIGN_OF_LIFE = 2.0
-#: Days back in which a symbol must have been sampled to be listed.
-_LISTED = timedelta(days=30)
 _JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 _WORDS = {404: "not_found", 405: "method_not_allowed"}
 
@@ -143,6 +141,8 @@ async def get_series(
             delay=kept.delay or timedelta(),
             gaps=list(kept.gaps.values()),
         )
+    # Of a symbol that nobody samples, nothing is missing.
+    gaps = kept.gaps if reason != "unknown_symbol" else None
     body = series.answer(
         asked,
         span,
@@ -151,10 +151,7 @@ async def get_series(
         newest=kept.newest,
         delay=kept.delay,
         bars=series.bars(rows, asked.since),
-        # Of a symbol that nobody samples, nothing is missing.
-        gaps=[]
-        if reason == "unknown_symbol"
-        else series.gap_intervals(span, kept.gaps, kept.there),
+        gaps=[] if gaps is None else series.gap_intervals(span, gaps, kept.there),
         reason=reason,
     )
     return answer(body, headers=headers)
@@ -208,10 +205,10 @@ def _segment(request: Request, symbol: str) -> str:
 
 
 async def get_symbols(request: Request) -> Response:
-    """Symbols sampled in the last 30 days, and when the newest sample of any was taken."""
+    """Symbols that were ever sampled, and the slot of the newest sample of any."""
     store: Store = request.app.state.store
     today = market_day(request.app.state.clock.now())
-    found = await store.coverage(today - _LISTED, today)
+    found = await store.coverage(FIRST_DAY, today)
     symbols = sorted({row["symbol"] for row in found if row["rows"]})
     newest = await store.newest_slot()
     body = {"symbols": symbols, "count": len(symbols), "last_updated": newest}

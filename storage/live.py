@@ -6,6 +6,7 @@ durable before they are published, and losing the channel loses freshness for a 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -103,7 +104,11 @@ class Channel:
                 cursors[stream] = newest[0][0] if newest else "0"
             while True:
                 # Shorter than the socket's own time-out, which would end the connection.
-                for stream, entries in await self._client.xread(cursors, block=5_000) or []:
+                found = await self._client.xread(cursors, block=5_000) or []
+                if (task := asyncio.current_task()) and task.cancelling():
+                    # Before Python 3.12, wait_for, which the client uses, may swallow it.
+                    raise asyncio.CancelledError
+                for stream, entries in found:
                     for cursor, fields in entries:
                         cursors[stream.decode()] = cursor
                         yield orjson.loads(fields[b"row"])

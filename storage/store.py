@@ -103,6 +103,8 @@ class Store:
             min_size=1,
             max_size=size,
             timeout=5,
+            # Back within seconds of the database, however long it was away.
+            reconnect_timeout=4,
             open=False,
         )
         await pool.open()

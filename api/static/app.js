@@ -16,8 +16,13 @@ const REASONS = {
   unknown_symbol: "This symbol was never sampled.",
 };
 
-const shown = { symbol: "", bar: "1m", day: "", etag: "", key: "", body: null };
+// What was chosen; ``body`` is the answer on the screen.
+const shown = { symbol: "", bar: "1m", day: "", body: null };
+// Answers and their ETags by path.
+const answers = new Map();
 let market = null;
+// The day of the newest row there is.
+let stored = "";
 
 // --- numbers and times as people write them -----------------------------------------------
 
@@ -53,6 +58,7 @@ const TO_THE_MINUTE = clockOf(false);
 const DAY = new Intl.DateTimeFormat("en-US", {
   timeZone: "America/New_York", weekday: "short", month: "short", day: "numeric",
 });
+const ISO_DAY = new Intl.DateTimeFormat("en-CA", { timeZone: "America/New_York" });
 const at = (text) => WITH_SECONDS.format(new Date(text));
 
 function span(seconds) {
@@ -92,7 +98,7 @@ function away(level, spot) {
 
 function tiles(bar) {
   const list = bar === null ? [] : [
-    ["Spot", price(bar.spot), `at ${at(bar.sampled_at)}`],
+    ["Spot", price(bar.spot), `${DAY.format(new Date(bar.sampled_at))}, ${at(bar.sampled_at)}`],
     ["Net GEX, per 1 %", money(bar.net_gex), words(bar.regime), tone(bar.net_gex)],
     ["Gamma flip", price(bar.gamma_flip),
       bar.gamma_flip === null ? words(bar.gamma_flip_status) : away(bar.gamma_flip, bar.spot)],
@@ -296,7 +302,7 @@ function table(bars) {
   }));
 }
 
-function gaps(intervals) {
+function gaps(intervals, any) {
   const slots = intervals.reduce((n, gap) => n + (Date.parse(gap.to) - Date.parse(gap.from)) / 30000, 0);
   byId("gap-count").textContent = slots ? `${slots} ${slots === 1 ? "slot" : "slots"} of 30 s` : "";
   const list = [...intervals].reverse().map((gap) => {
@@ -304,7 +310,8 @@ function gaps(intervals) {
     item.append(make("span", `${at(gap.from)} – ${at(gap.to)}`), make("span", words(gap.reason), "muted"));
     return item;
   });
-  byId("gaps").replaceChildren(...(list.length ? list : [make("li", "None: every slot that was due is here.", "muted")]));
+  const none = any ? "None: every slot that was due is here." : "Nothing was due.";
+  byId("gaps").replaceChildren(...(list.length ? list : [make("li", none, "muted")]));
 }
 
 function madeOf(body) {
@@ -328,7 +335,7 @@ function state() {
   const newest = shown.body?.newest;
   const age = byId("age");
   age.textContent = "";
-  if (!newest || shown.day) return;
+  if (!newest || shown.body.expiration !== market.session.date) return;
   const seconds = Math.max((now - Date.parse(newest)) / 1000, 0);
   const late = open && seconds > (shown.body.delay_seconds ?? 0) + 120;
   age.textContent = `Data ${span(seconds)} old`;
@@ -345,14 +352,15 @@ function simulated(is) {
 }
 
 function show(body) {
+  shown.body = body;
   const newest = body.bars.at(-1) ?? null;
-  notice(newest === null ? `${body.symbol}, ${body.expiration}: ${REASONS[body.reason] ?? "No bars."}` : "");
   simulated(body.source === "synthetic");
   tiles(newest);
   table(body.bars);
-  gaps(body.gap_intervals);
+  gaps(body.gap_intervals, newest !== null);
   madeOf(body);
   charts();
+  byId("raw").href = pathOfDay(body.expiration);
   document.title = newest === null ? "Zero-DTE Flow" : `${body.symbol} ${price(newest.spot)} · ${money(newest.net_gex)}`;
 }
 
@@ -369,6 +377,7 @@ async function ask(path, headers = {}) {
 async function symbols() {
   const { body } = await ask("/v1/symbols");
   simulated(body.dataset === "synthetic");
+  stored = body.last_updated ? ISO_DAY.format(new Date(body.last_updated)) : "";
   const picker = byId("symbol");
   const names = [...new Set([...body.symbols, ...(shown.symbol ? [shown.symbol] : [])])].sort();
   if (names.join() !== [...picker.options].map((option) => option.value).join()) {
@@ -378,23 +387,39 @@ async function symbols() {
   picker.value = shown.symbol;
 }
 
+const pathOfDay = (day) =>
+  `/v1/flow/zero-dte/series/${encodeURIComponent(shown.symbol)}?bar=${shown.bar}&date=${day}`;
+
+async function load(day) {
+  const path = pathOfDay(day);
+  const had = answers.get(path);
+  const { sent, body } = await ask(path, had ? { "If-None-Match": had.etag } : {});
+  if (body === null) return had.body;
+  if (answers.size > 8) answers.clear();
+  answers.set(path, { etag: sent.headers.get("ETag") ?? "", body });
+  return body;
+}
+
 async function series() {
   if (!shown.symbol) {
     notice("Nothing has been sampled yet. Start a sampler; this page will notice.");
     return;
   }
   const day = shown.day || market.session.date;
-  const path = `/v1/flow/zero-dte/series/${encodeURIComponent(shown.symbol)}?bar=${shown.bar}&date=${day}`;
-  if (path !== shown.key) Object.assign(shown, { key: path, etag: "", body: null });
-  const { sent, body } = await ask(path, shown.etag ? { "If-None-Match": shown.etag } : {});
-  if (path !== shown.key) return;
-  if (body === null) {
-    notice("");
-    return;
+  const chosen = pathOfDay(day);
+  let body = await load(day);
+  let why = "";
+  if (body.bars.length === 0) {
+    why = `${body.symbol}, ${day}: ${REASONS[body.reason] ?? "No bars."}`;
+    if (!shown.day && stored && stored < day) {
+      const older = await load(stored);
+      if (older.bars.length) [body, why] = [older, `${why} Shown is the newest stored session, ${stored}.`];
+    }
   }
-  Object.assign(shown, { body, etag: sent.headers.get("ETag") ?? "" });
-  byId("raw").href = path;
-  show(body);
+  // Somebody chose something else meanwhile.
+  if (chosen !== pathOfDay(shown.day || market.session.date)) return;
+  notice(why);
+  if (body !== shown.body) show(body);
 }
 
 let listed = 0, waiting = 0;

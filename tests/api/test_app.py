@@ -135,8 +135,11 @@ async def test_log_line(stranger: Caller) -> None:
     }
 
 
-async def test_health_and_ready(open_app: Callable[..., Any]) -> None:
+async def test_health_and_ready(
+    open_app: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Alive is one thing, ready another; without the live channel it is ready but degraded."""
+    monkeypatch.setattr("api.app._SIGN_OF_LIFE", 0.1)
     away = Broken(StoreUnavailable("gone"))
     cases = [
         (Awake(), Awake(), 200, ("Ready", "ok", "ok")),

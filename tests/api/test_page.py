@@ -25,13 +25,13 @@ async def test_page_is_complete_in_itself(stranger: Caller) -> None:
     assert not re.search(r"<script(?![^>]*\bsrc=)|\bstyle=|\bon[a-z]+=|<style", html)
 
 
-async def test_page_names_what_is_there(stranger: Caller) -> None:
+async def test_page_names_what_is_there(caller: Caller) -> None:
     """Whatever the page links to is served."""
-    html = (await stranger.get("/")).text
+    html = (await caller.get("/")).text
     linked = set(re.findall(r'(?:src|href)="(/[^"]*)"', html))
     assert {"/static/app.js", "/static/app.css", "/docs"} <= linked
     for path in linked:
-        assert (await stranger.get(path)).status_code == 200, path
+        assert (await caller.get(path)).status_code == 200, path
 
 
 async def test_reference_is_complete_in_itself(stranger: Caller) -> None:

@@ -178,11 +178,12 @@ def quantlib(c: Chain) -> tuple[Run, Run]:
     )
 
 
+#: py_vollib_vectorized comes last: its import patches vollib.
 PEERS = {
     "iv-engine": iv_engine,
-    "py_vollib_vectorized": py_vollib_vectorized,
     "vollib": vollib,
     "QuantLib": quantlib,
+    "py_vollib_vectorized": py_vollib_vectorized,
 }
 
 
@@ -191,6 +192,14 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def tried(run: Run) -> Run | str:
+    try:
+        run()
+    except Exception as error:
+        return f"does not run: {type(error).__name__}: {error}".splitlines()[0]
+    return run
 
 
 def once(run: Run, times: int) -> float:
@@ -238,13 +247,9 @@ def main() -> None:
         gks: dict[str, Run | str] = {"ours": greeks}
         for name, peer in PEERS.items():
             try:
-                ivs[name], gks[name] = peer(chain)
-                for run in (ivs[name], gks[name]):
-                    run()
-            except ModuleNotFoundError:
-                ivs[name] = gks[name] = "not installed"
-            except Exception as error:
-                ivs[name] = gks[name] = f"does not run: {type(error).__name__}: {error}".splitlines()[0]
+                ivs[name], gks[name] = map(tried, peer(chain))
+            except ModuleNotFoundError as error:
+                ivs[name] = gks[name] = f"not installed ({error.name})"
         table("Implied volatility", chain, ivs, errors=True)
         table("Greeks (ours seven, theirs four)", chain, gks, errors=False)
 

@@ -1,0 +1,105 @@
+"""What a source's other expiries add to a row: the whole chain's gamma, and next week's volatility."""
+
+from __future__ import annotations
+
+import math
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampler.chain import AM_ROOTS, HIGHEST_COUNT, LOWEST_STRIKE, YEAR_SECONDS, Frame
+from sampler.metrics import black
+from sampler.metrics.exposure import DEALER_SIGN, MULTIPLIER, ONE_PERCENT
+from sampler.metrics.smile import forward, smile
+from storage.session import Session, at_new_york, sessions_between
+
+Floats = NDArray[np.float64]
+
+#: An expiry so many days away stands for "seven days".
+WEEK, NEAREST, FARTHEST = 7, 5, 9
+
+
+class Surface(NamedTuple):
+    """Figures of all expiries; None where the source brings only today's."""
+
+    #: Settled net GEX of every expiry that could be priced. [$ per 1 %]
+    total_chain_net_gex: float | None
+    #: ATM volatility of the expiry nearest to seven days away, five to nine. [decimal]
+    seven_dte_atm_iv: float | None
+    #: Volatility a session: today's remaining over that expiry's.
+    iv_ratio_0dte_7dte: float | None
+
+
+NOTHING = Surface(None, None, None)
+
+
+def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: float) -> Surface:
+    """Price every expiry of a frame at its own parity forward and smile.
+
+    ``atm`` and ``years`` are today's, for the ratio of volatilities per session: √(σ²T / sessions),
+    where today counts as the part of it that is left. AM-settled contracts count to 09:30 of their
+    day. Where a feed drops roots, contracts of one key are one, with the sum of their open interest.
+    """
+    today = np.datetime64(session.day)
+    sound = (
+        (frame.expiry >= today)
+        & (frame.strike >= LOWEST_STRIKE)
+        & (frame.right != 0)
+        & (frame.open_interest >= 0)
+        & (frame.open_interest <= HIGHEST_COUNT)
+    )
+    morning = np.isin(frame.root, sorted(AM_ROOTS))
+    # Today's AM-settled contracts settled at the open.
+    sound &= ~(morning & (frame.expiry == today))
+    if not (frame.expiry[sound] > today).any():
+        return NOTHING
+    total = 0.0
+    week: tuple[int, float, float, date] | None = None
+    for day in np.unique(frame.expiry[sound]):
+        for am in (False, True):
+            of = np.flatnonzero(sound & (frame.expiry == day) & (morning == am))
+            if not len(of):
+                continue
+            expires = at_new_york(day.item(), 9, 30) if am else at_new_york(day.item(), 16)
+            left = (expires - frame.quoted_at).total_seconds() / YEAR_SECONDS
+            priced = _price(frame, of, spot, left)
+            if priced is None:
+                continue
+            gex, iv = priced
+            total += gex
+            away = (day.item() - session.day).days
+            if not am and NEAREST <= away <= FARTHEST:
+                found = (abs(away - WEEK), iv, left, day.item())
+                week = min(week, found) if week else found
+    if week is None:
+        return Surface(total, None, None)
+    _, iv, left, expiry = week
+    rest = 1 - session.elapsed(frame.quoted_at)
+    sessions = rest + len(sessions_between(session.day, expiry)) - 1
+    ratio = None
+    if rest > 0 and iv > 0:
+        ratio = atm * math.sqrt(years / rest) / (iv * math.sqrt(left / sessions))
+    return Surface(total, iv, ratio)
+
+
+def _price(frame: Frame, of: NDArray[np.intp], spot: float, years: float) -> tuple[float, float] | None:
+    """Net GEX and ATM volatility of one expiry; None if it cannot be priced."""
+    strike, at = np.unique(frame.strike[of], return_inverse=True)
+    side = np.where(frame.right[of] > 0, 0, 1)
+    oi = np.zeros((2, len(strike)))
+    np.add.at(oi, (side, at), frame.open_interest[of])
+    bid, ask = np.full((2, len(strike)), np.nan), np.full((2, len(strike)), np.nan)
+    quoted = frame.ask[of] > 0
+    bid[side[quoted], at[quoted]] = frame.bid[of][quoted]
+    ask[side[quoted], at[quoted]] = frame.ask[of][quoted]
+    usable = (bid >= 0) & (ask >= bid)
+    mid = np.where(usable, (bid + ask) / 2, np.nan)
+    level = forward(strike, mid, bid, spot).level
+    found = smile(strike, mid, usable & (bid > 0), forward=level, years=years)
+    if found is None or years <= 0:
+        return None
+    gamma = black.greeks(spot, level, strike, years, found.filled).gamma
+    gex = (DEALER_SIGN * oi * gamma).sum() * MULTIPLIER * spot * spot * ONE_PERCENT
+    return float(gex), float(np.interp(level, strike, found.filled))
