@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import page, series
 from api.access import AccessError, Caller, Keys, Open, require
-from api.params import FIRST_DAY, Query, QueryError, read, window
+from api.params import Query, QueryError, read, window
 from storage.clock import Clock
 from storage.errors import LiveError, StoreError
 from storage.live import Live
@@ -207,11 +207,9 @@ def _segment(request: Request, symbol: str) -> str:
 async def get_symbols(request: Request) -> Response:
     """Symbols that were ever sampled, and the slot of the newest sample of any."""
     store: Store = request.app.state.store
-    today = market_day(request.app.state.clock.now())
-    found = await store.coverage(FIRST_DAY, today)
-    symbols = sorted({row["symbol"] for row in found if row["rows"]})
-    newest = await store.newest_slot()
-    body = {"symbols": symbols, "count": len(symbols), "last_updated": newest}
+    found = await store.symbols()
+    newest = max(found.values(), default=None)
+    body = {"symbols": list(found), "count": len(found), "last_updated": newest}
     return answer(body | {"dataset": request.app.state.dataset})
 
 

@@ -84,7 +84,9 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
     return Surface(total, iv, ratio)
 
 
-def _price(frame: Frame, of: NDArray[np.intp], spot: float, years: float) -> tuple[float, float] | None:
+def _price(
+    frame: Frame, of: NDArray[np.intp], spot: float, years: float
+) -> tuple[float, float] | None:
     """Net GEX and ATM volatility of one expiry; None if it cannot be priced."""
     strike, at = np.unique(frame.strike[of], return_inverse=True)
     side = np.where(frame.right[of] > 0, 0, 1)

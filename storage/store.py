@@ -207,6 +207,10 @@ class Store:
         found = await self._one(_query("known"), symbol=symbol)
         return bool(found and next(iter(found.values())))
 
+    async def symbols(self) -> dict[str, datetime]:
+        """Every symbol that has rows, and its newest slot."""
+        return {row["symbol"]: row["slot"] for row in await self._all(_query("symbols"))}
+
     async def newest_slot(self) -> datetime | None:
         """The newest slot of the dataset."""
         found = await self._one(_query("newest_slot"))

@@ -74,12 +74,27 @@ def aggressor_sign(
     half0 = np.where(np.isnan(before.half), now.half, before.half)
     half1 = np.where(np.isnan(now.half), before.half, now.half)
     width = (half0 + half1) / 2
-    half = np.maximum(width, tick / 2)
-    reference = mid0 + weight * (mid1 - mid0)
-    print_ = np.where(
-        width == 0, np.sign(last - reference), np.clip((last - reference) / half, -1, 1)
-    )
+    print_ = _against(last, mid0 + weight * (mid1 - mid0), width, tick)
     off = mid1 - modelled
-    drift = np.where(np.abs(off) > half, np.sign(off), 0.0)
+    drift = np.where(np.abs(off) > np.maximum(width, tick / 2), np.sign(off), 0.0)
     sign = np.where(last > 0, print_, drift)
     return np.where((added > 0) & np.isfinite(sign), sign, 0.0)
+
+
+def trade_signs(price: Floats, size: Floats, mid: Floats, half: Floats, *, tick: Floats) -> Floats:
+    """Contracts that customers bought in each trade, less what they sold: s·size. [contracts]
+
+    s = clip((price − mid)/half, −1, 1) against the quote that stood when it traded, by the rules
+    of ``aggressor_sign``: half a tick at least, the bare sign where the quote is locked. A trade
+    without a price or a quote (NaN) is of unknown side: 0. Prices are in dollars; the sum over a
+    contract's trades is its signed volume.
+    """
+    signed = size * _against(price, mid, half, tick)
+    return np.where((price > 0) & np.isfinite(signed), signed, 0.0)
+
+
+def _against(price: Floats, mid: Floats, width: Floats, tick: Floats) -> Floats:
+    """Where a price stands between bid (−1) and ask (1), the half-spread being ``width``."""
+    off = price - mid
+    half = np.maximum(width, tick / 2)
+    return np.where(width == 0, np.sign(off), np.clip(off / half, -1, 1))

@@ -78,6 +78,17 @@ from (select 1) one left join lateral (
 select exists (select from rows where symbol = %(symbol)s)
     or exists (select from gaps where symbol = %(symbol)s)
 
+-- symbols --
+-- Every symbol that has rows, and its newest slot; hops along the key instead of reading the table.
+with recursive hop as (
+    select min(symbol) as symbol from rows
+    union all
+    select (select min(symbol) from rows where symbol > hop.symbol) from hop where hop.symbol is not null
+)
+select hop.symbol, r.slot from hop cross join lateral (
+    select slot from rows where rows.symbol = hop.symbol order by expiration desc, slot desc limit 1) r
+order by hop.symbol
+
 -- newest_slot --
 -- The newest slot of the dataset.
 select max(slot) from rows

@@ -1,0 +1,75 @@
+"""Who started the trades: one question to two kinds of source.
+
+A delayed chain tells volume and the last trade: ``LastPrint``. A source that delivers trades has
+signed each against its own quote (``flow.trade_signs``) and counts on: ``EachTrade``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from sampler.metrics.flow import Floats, Quote, aggressor_sign
+
+
+class Signer(Protocol):
+    """Tells the side of what was traded between two samples."""
+
+    def signs(self, added: Floats) -> Floats:
+        """The part of each contract's new volume that customers bought, less what they sold.
+
+        ``added`` is in contracts; the answer lies within −1 and 1, and is 0 where nothing traded
+        or nothing is known.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LastPrint:
+    """By the last print against the interpolated mid; arguments of ``flow.aggressor_sign``."""
+
+    #: The last trade. [$, unix s]
+    last: Floats
+    last_at: Floats
+    #: Both quotes and when they stood. [$, unix s]
+    before: Quote
+    now: Quote
+    before_at: float
+    now_at: float
+    #: The contract's price step. [$]
+    tick: Floats
+    #: What Black says at the new forward, for contracts without a print. [$]
+    modelled: Floats
+
+    def signs(self, added: Floats) -> Floats:
+        """See ``Signer``."""
+        return aggressor_sign(
+            added,
+            self.last,
+            self.last_at,
+            before=self.before,
+            now=self.now,
+            before_at=self.before_at,
+            now_at=self.now_at,
+            tick=self.tick,
+            modelled=self.modelled,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EachTrade:
+    """By a source's own signed volume; by another signer where that is unknown (NaN)."""
+
+    #: Contracts bought less sold since the session's open, at both samples.
+    before: Floats
+    now: Floats
+    otherwise: Signer
+
+    def signs(self, added: Floats) -> Floats:
+        """Δsigned/ΔV; see ``Signer``."""
+        # Where nothing traded there is nothing to divide by; the bounds hold against a feed whose
+        # volume and trades disagree.
+        share = np.clip((self.now - self.before) / np.where(added > 0, added, np.inf), -1, 1)
+        return np.where(np.isnan(share), self.otherwise.signs(added), share)

