@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from sampler.chain import Chain
+from sampler.chain import CALL, PUT, Chain
 from sampler.errors import Refused
+from sampler.metrics.levels import covered
 from sampler.metrics.smile import LEAST, Forward, Smile, forward, smile
 from storage.row import Flag, Reason
 
@@ -30,6 +32,10 @@ class Market:
     smile: Smile
     #: The smile at the forward. [decimal]
     atm: float
+    #: One standard deviation of what is left until expiry. [$]
+    remaining: float
+    #: Whether the strikes are dense enough, and quoted well enough, to tell a gamma flip by.
+    covered: bool
     flags: list[Flag]
 
 
@@ -42,7 +48,8 @@ def read_market(chain: Chain) -> Market:
         ``no_spot`` or ``no_iv`` without one of them.
     """
     given = chain.spot
-    fwd = forward(chain.strike, chain.mid, chain.bid, given)
+    mid, two_sided = chain.mid, chain.two_sided
+    fwd = forward(chain.strike, mid, chain.bid, given)
     if not np.isfinite(fwd.level) or fwd.level <= 0:
         raise Refused(
             Reason.NO_SPOT,
@@ -57,11 +64,21 @@ def read_market(chain: Chain) -> Market:
         spot = fwd.level
     elif _disagree(given, fwd, CLOCK_SKEW):
         flags.append(Flag.CLOCK_SKEW)
-    found = smile(chain.strike, chain.mid, chain.two_sided, forward=fwd.level, years=chain.years)
+    found = smile(chain.strike, mid, two_sided, forward=fwd.level, years=chain.years)
     if found is None:
         raise Refused(Reason.NO_IV, f"{chain.symbol}: no two-sided quote gives a volatility")
     atm = float(np.interp(fwd.level, chain.strike, found.filled))
-    return Market(spot=spot, forward=fwd, smile=found, atm=atm, flags=flags)
+    remaining = fwd.level * atm * math.sqrt(chain.years)
+    out_of_the_money = np.where(chain.strike >= fwd.level, two_sided[CALL], two_sided[PUT])
+    return Market(
+        spot=spot,
+        forward=fwd,
+        smile=found,
+        atm=atm,
+        remaining=remaining,
+        covered=covered(chain.strike, out_of_the_money, spot=spot, remaining=remaining),
+        flags=flags,
+    )
 
 
 def _disagree(spot: float, fwd: Forward, part: float) -> bool:

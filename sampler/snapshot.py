@@ -6,22 +6,42 @@ and goes on as if nothing had happened.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sampler.chain import CALL, PUT, Chain
-from sampler.market import read_market, require_open
-from sampler.metrics import black, levels, pin
-from sampler.metrics.exposure import DEALER_SIGN, MULTIPLIER, ONE_PERCENT, exposures
-from sampler.tape import follow
+from sampler.book import Book, measure_book
+from sampler.chain import CALL, PUT, YEAR_SECONDS, Chain
+from sampler.market import Market, read_market, require_open
+from sampler.metrics.exposure import (
+    DEALER_SIGN,
+    MULTIPLIER,
+    ONE_PERCENT,
+    Exposures,
+    Sheet,
+    sheet,
+)
+from sampler.metrics.liquidity import liquidity
+from sampler.metrics.smile import skew_25_delta
+from sampler.surface import NOTHING, Surface
+from sampler.tape import Traded, follow
 from storage.row import DEFINITIONS, Row, SlotRecord
 
+Floats = NDArray[np.float64]
+
 #: ATM volatility of the last minute is auction noise. [years]
-NOISE = 60 / 31_536_000
+NOISE = 60 / YEAR_SECONDS
 
 
-def measure(chain: Chain, previous: SlotRecord | None, *, oi_confidence: float) -> SlotRecord:
+def measure(
+    chain: Chain,
+    previous: SlotRecord | None,
+    *,
+    oi_confidence: float,
+    surface: Surface = NOTHING,
+) -> SlotRecord:
     """Measure a slot's record.
 
     Parameters
@@ -30,6 +50,7 @@ def measure(chain: Chain, previous: SlotRecord | None, *, oi_confidence: float) 
     previous : the newest record of an earlier slot of the same session, or None: then this slot
         is the baseline that flow counts from.
     oi_confidence : κ, the part of signed volume taken to have opened positions. [0-1]
+    surface : what the source's other expiries add.
 
     Raises
     ------
@@ -39,60 +60,40 @@ def measure(chain: Chain, previous: SlotRecord | None, *, oi_confidence: float) 
     market = read_market(chain)
     if previous is None:
         require_open(chain)
-    spot, fwd, sigma = market.spot, market.forward.level, market.smile.filled
-    greeks = black.greeks(spot, fwd, chain.strike, chain.years, sigma)
-    traded = follow(chain, previous, market, greeks)
-
-    settled_oi = chain.open_interest
-    live_oi = np.maximum(settled_oi + oi_confidence * traded.signed, 0.0)
-    settled_q = DEALER_SIGN * settled_oi
-    live_q = settled_q - oi_confidence * traded.signed
-    terms: dict[str, Any] = {
-        "spot": spot,
-        "forward": fwd,
-        "strike": chain.strike,
-        "years": chain.years,
-        "sigma": sigma,
-    }
-    live = exposures(live_q, live_oi, greeks, **terms)
-    settled = exposures(settled_q, settled_oi, greeks, **terms)
-    by_volume = DEALER_SIGN * np.nan_to_num(chain.volume) * greeks.gamma
-    remaining = fwd * market.atm * np.sqrt(chain.years)
-    otm_quoted = np.where(chain.strike >= fwd, chain.two_sided[CALL], chain.two_sided[PUT])
-    flips = [
-        levels.flip(q.sum(axis=0), otm_quoted, remaining=remaining, **terms)
-        for q in (live_q, settled_q)
-    ]
-
-    net = live.gex.sum(axis=0)
-    call_wall = levels.strongest(chain.strike, live.gex[CALL], spot)
-    put_wall = levels.strongest(chain.strike, np.abs(live.gex[PUT]), spot)
-    magnet = levels.strongest(chain.strike, np.abs(net), spot)
-    magnet_strike = None if magnet is None else float(chain.strike[magnet])
-    magnet_gex = None if magnet is None else float(net[magnet])
-    pinned = pin.pin_score(
-        chain.strike,
-        live_oi.sum(axis=0),
-        net,
-        spot=spot,
-        magnet=magnet_strike,
-        magnet_gex=magnet_gex,
-        remaining=remaining,
-        elapsed=chain.session.elapsed(chain.quoted_at),
-    )
-    probability = None
-    if magnet is not None:
-        probability = pin.pin_probability(
-            magnet,
-            strike=chain.strike,
-            own=market.smile.own,
-            atm=market.atm,
-            forward=fwd,
-            years=chain.years,
+    scene = sheet(market.spot, market.forward.level, chain.strike, chain.years, market.smile.filled)
+    traded = follow(chain, previous, market, scene)
+    oi = chain.open_interest
+    settled = measure_book(chain, market, scene, position=DEALER_SIGN * oi, open_interest=oi)
+    live = settled
+    if traded.signed.any():
+        moved = oi_confidence * traded.signed
+        live = measure_book(
+            chain,
+            market,
+            scene,
+            position=settled.position - moved,
+            open_interest=np.maximum(oi + moved, 0.0),
         )
+    return SlotRecord(
+        row=_row(chain, market, scene, traded, live, settled, oi_confidence, surface),
+        profile=_profile(chain, market, scene, traded, live.exposures, settled.exposures),
+        state=traded.state,
+    )
+
+
+def _row(
+    chain: Chain,
+    market: Market,
+    scene: Sheet,
+    traded: Traded,
+    live: Book,
+    settled: Book,
+    oi_confidence: float,
+    surface: Surface,
+) -> Row:
     quiet = chain.years < NOISE
-    call_gex, put_gex = float(live.gex[CALL].sum()), float(live.gex[PUT].sum())
-    row = Row(
+    by_volume = (DEALER_SIGN * np.nan_to_num(chain.volume)).sum(axis=0) @ scene.now.gamma
+    return Row(
         symbol=chain.symbol,
         expiration=chain.expiration,
         slot=chain.slot,
@@ -102,41 +103,14 @@ def measure(chain: Chain, previous: SlotRecord | None, *, oi_confidence: float) 
         delay_seconds=chain.delay_seconds,
         definitions=DEFINITIONS,
         oi_confidence=oi_confidence,
-        spot=spot,
-        source_spot=chain.spot if np.isfinite(chain.spot) else None,
-        forward=fwd,
+        spot=market.spot,
+        source_spot=chain.spot if math.isfinite(chain.spot) else None,
+        forward=market.forward.level,
         years_to_expiry=chain.years,
-        net_gex=call_gex + put_gex,
-        call_gex=call_gex,
-        put_gex=put_gex,
-        gross_gex=float(np.abs(live.gex).sum()),
-        net_dex=float(live.dex.sum()),
-        call_dex=float(live.dex[CALL].sum()),
-        put_dex=float(live.dex[PUT].sum()),
-        net_vex=float(live.vex.sum()),
-        net_chex=float(live.chex.sum()),
-        dealer_delta=live.dealer_delta,
-        charm_dollars_per_hour=live.charm_per_hour,
-        net_gex_volume=float(by_volume.sum() * MULTIPLIER * spot * spot * ONE_PERCENT),
-        gamma_flip=flips[0].level,
-        gamma_flip_status=str(flips[0].status),
-        regime=_regime(call_gex + put_gex),
-        call_wall=None if call_wall is None else float(chain.strike[call_wall]),
-        put_wall=None if put_wall is None else float(chain.strike[put_wall]),
-        magnet=magnet_strike,
-        magnet_gex=magnet_gex,
-        max_pain=levels.max_pain(chain.strike, live_oi, spot),
-        pin_score=pinned.score,
-        pin_oi=pinned.oi,
-        pin_proximity=pinned.proximity,
-        pin_time=pinned.time,
-        pin_gamma=pinned.gamma,
-        pin_probability_pct=probability,
+        **live.headline,
+        net_gex_volume=float(by_volume) * MULTIPLIER * market.spot * market.spot * ONE_PERCENT,
         atm_iv=None if quiet else market.atm,
-        remaining_1sd=None if quiet else float(remaining),
-        settled_net_gex=float(settled.gex[CALL].sum()) + float(settled.gex[PUT].sum()),
-        settled_net_dex=float(settled.dex.sum()),
-        settled_gamma_flip=flips[1].level,
+        remaining_1sd=None if quiet else market.remaining,
         hedge_flow_call_cumulative=traded.cumulative[CALL],
         hedge_flow_put_cumulative=traded.cumulative[PUT],
         hedge_flow_cumulative_all=round(sum(traded.cumulative), 2),
@@ -144,46 +118,95 @@ def measure(chain: Chain, previous: SlotRecord | None, *, oi_confidence: float) 
         classified_share=traded.classified_share,
         flow_since=traded.since,
         differenced_from=traded.differenced_from,
-        contracts=int(chain.listed.sum()),
+        contracts=int(np.count_nonzero(chain.listed)),
         strikes=len(chain.strike),
-        strikes_with_iv=int(np.isfinite(market.smile.own).sum()),
+        strikes_with_iv=int(np.count_nonzero(np.isfinite(market.smile.own))),
         **_totals(chain),
         dropped=chain.dropped,
         quotes_unused=_unused(chain),
         flags=tuple(str(flag) for flag in [*market.flags, *traded.flags]),
         quote_age_seconds=(chain.fetched_at - chain.quoted_at).total_seconds(),
+        settled=settled.headline | settled.extras(),
+        detail=live.extras() | _detail(chain, market, scene, traded, surface, quiet=quiet),
     )
-    profile = {
+
+
+def _detail(
+    chain: Chain, market: Market, scene: Sheet, traded: Traded, surface: Surface, *, quiet: bool
+) -> dict[str, Any]:
+    """What a snapshot shows that no position enters."""
+    spread = liquidity(
+        chain.strike,
+        chain.bid,
+        chain.ask,
+        chain.two_sided,
+        np.nan_to_num(chain.volume),
+        spot=market.spot,
+        forward=market.forward.level,
+    )
+    session = (chain.session.close - chain.session.open).total_seconds()
+    nearest = int(np.argmin(np.abs(chain.strike - market.forward.level)))
+    straddle = float(chain.mid[:, nearest].sum())
+    whole_day = market.forward.level * market.atm * math.sqrt(session / YEAR_SECONDS)
+    return {
+        "implied_1sd": None if quiet else whole_day,
+        "straddle_price": straddle if math.isfinite(straddle) else None,
+        "skew_25d": skew_25_delta(scene.now.call_delta, market.smile.filled),
+        **spread._asdict(),
+        **surface._asdict(),
+        "vix": None,
+        "contracts_with_flow": int(np.count_nonzero(traded.signed)),
+        "total_abs_delta_contracts": float(np.abs(traded.signed * scene.delta).sum()),
+    }
+
+
+def _profile(
+    chain: Chain,
+    market: Market,
+    scene: Sheet,
+    traded: Traded,
+    live: Exposures,
+    settled: Exposures,
+) -> dict[str, Floats]:
+    """Arrays by strike; see ``storage.row.PROFILE``."""
+    volume = np.nan_to_num(chain.volume)
+    return {
         "strike": chain.strike,
-        "iv": sigma,
-        "call_gex": live.gex[CALL],
-        "put_gex": live.gex[PUT],
-        "settled_call_gex": settled.gex[CALL],
-        "settled_put_gex": settled.gex[PUT],
-        "call_dex": live.dex[CALL],
-        "put_dex": live.dex[PUT],
-        "vex": live.vex,
-        "chex": live.chex,
-        "call_oi": settled_oi[CALL],
-        "put_oi": settled_oi[PUT],
-        "call_volume": np.nan_to_num(chain.volume[CALL]),
-        "put_volume": np.nan_to_num(chain.volume[PUT]),
+        "iv": market.smile.filled,
+        "own_iv": market.smile.own,
+        "call_delta": scene.now.call_delta,
+        "gamma": scene.now.gamma,
+        "theta": scene.now.theta,
+        "call_bid": chain.bid[CALL],
+        "call_ask": chain.ask[CALL],
+        "put_bid": chain.bid[PUT],
+        "put_ask": chain.ask[PUT],
+        "call_oi": chain.open_interest[CALL],
+        "put_oi": chain.open_interest[PUT],
+        "call_volume": volume[CALL],
+        "put_volume": volume[PUT],
         "call_signed": traded.signed[CALL],
         "put_signed": traded.signed[PUT],
         "call_flow": traded.dollars[CALL],
         "put_flow": traded.dollars[PUT],
-        "gamma_flow": traded.gamma_dollars.sum(axis=0),
+        "gamma_flow": traded.gamma_dollars[CALL] + traded.gamma_dollars[PUT],
+        **_by_strike("", live),
+        **_by_strike("settled_", settled),
     }
-    return SlotRecord(row=row, profile=profile, evidence=traded.evidence)
 
 
-def _regime(net_gex: float) -> str:
-    if net_gex == 0:
-        return "unknown"
-    return "positive_gamma" if net_gex > 0 else "negative_gamma"
+def _by_strike(prefix: str, book: Exposures) -> dict[str, Floats]:
+    return {
+        f"{prefix}call_gex": book.gex[CALL],
+        f"{prefix}put_gex": book.gex[PUT],
+        f"{prefix}call_dex": book.dex[CALL],
+        f"{prefix}put_dex": book.dex[PUT],
+        f"{prefix}vex": book.vex,
+        f"{prefix}chex": book.chex,
+    }
 
 
-def _totals(chain: Chain) -> dict[str, int]:
+def _totals(chain: Chain) -> dict[str, Any]:
     oi = chain.open_interest.sum(axis=1)
     volume = np.nan_to_num(chain.volume).sum(axis=1)
     return {

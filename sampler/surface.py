@@ -1,4 +1,4 @@
-"""What a source's other expiries add to a row: the whole chain's gamma, and next week's volatility."""
+"""What a source's other expiries add: the whole chain's gamma, and next week's volatility."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
 
     ``atm`` and ``years`` are today's, for the ratio of volatilities per session: √(σ²T / sessions),
     where today counts as the part of it that is left. AM-settled contracts count to 09:30 of their
-    day. Where a feed drops roots, contracts of one key are one, with the sum of their open interest.
+    day. Where a feed drops roots, contracts of one key are one, with all their open interest.
     """
     today = np.datetime64(session.day)
     sound = (

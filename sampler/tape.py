@@ -6,6 +6,7 @@ quotes and signed volume so far. A contract that a feed leaves out for a while k
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,9 +17,7 @@ from numpy.typing import NDArray
 from sampler.chain import CALL, PUT, QUOTES, Chain
 from sampler.market import Market
 from sampler.metrics import black, flow
-from sampler.metrics.black import Greeks
-from sampler.metrics.exposure import MULTIPLIER, ONE_PERCENT, deltas
-from storage import columns
+from sampler.metrics.exposure import MULTIPLIER, ONE_PERCENT, Sheet
 from storage.row import Flag, Row, SlotRecord
 from storage.session import GRID
 
@@ -46,7 +45,8 @@ class Traded:
     since: datetime
     differenced_from: datetime | None
     flags: list[Flag]
-    evidence: bytes
+    #: What the next slot goes on from: columns, and notes beside them.
+    state: tuple[dict[str, NDArray[Any]], dict[str, Any]]
 
 
 class Past:
@@ -57,16 +57,23 @@ class Past:
         self.notes: dict[str, Any] = {}
         self.strike = chain.strike
         self._kept: dict[str, NDArray[Any]] = {}
-        if previous is not None:
-            self.row = previous.row
-            self._kept, self.notes = columns.unpack(previous.evidence)
-            self.strike = np.union1d(chain.strike, self._kept["strike"])
-            self._there = np.searchsorted(self.strike, self._kept["strike"])
-        #: Where the chain's strikes lie among all.
-        self.here = np.searchsorted(self.strike, chain.strike)
+        #: Where the chain's strikes lie among all; None where they are all, as on most slots.
+        self.here: NDArray[np.intp] | None = None
+        self._there: NDArray[np.intp] | None = None
+        if previous is None:
+            return
+        self.row = previous.row
+        self._kept, self.notes = previous.state
+        before = self._kept["strike"]
+        if not np.array_equal(before, chain.strike):
+            self.strike = np.union1d(chain.strike, before)
+            self.here = np.searchsorted(self.strike, chain.strike)
+            self._there = np.searchsorted(self.strike, before)
 
     def recall(self, name: str, fill: float = np.nan) -> Floats:
         """A column of the previous state, ``fill`` for contracts that it did not know."""
+        if self.row is not None and self._there is None:
+            return self._kept[name]
         wide = np.full((2, len(self.strike)), fill)
         if self.row is not None:
             wide[:, self._there] = self._kept[name]
@@ -74,20 +81,26 @@ class Past:
 
     def widen(self, values: NDArray[Any], fill: Any = np.nan) -> NDArray[Any]:
         """A column of the chain, ``fill`` for contracts that it does not list."""
+        if self.here is None:
+            return values
         wide = np.full((2, len(self.strike)), fill, values.dtype)
         wide[:, self.here] = values
         return wide
 
+    def narrow(self, values: Floats) -> Floats:
+        """The chain's part of a column of all strikes."""
+        return values if self.here is None else values[:, self.here]
 
-def follow(chain: Chain, previous: SlotRecord | None, market: Market, greeks: Greeks) -> Traded:
+
+def follow(chain: Chain, previous: SlotRecord | None, market: Market, sheet: Sheet) -> Traded:
     """Difference a chain against the previous slot, contract by contract.
 
     Without a previous slot the chain is the baseline: nothing has been traded yet.
     """
     past = Past(chain, previous)
     row = past.row
-    delta = past.widen(deltas(greeks), 0.0)
-    gamma = past.widen(np.stack([greeks.gamma, greeks.gamma]), 0.0)
+    delta = past.widen(sheet.delta, 0.0)
+    gamma = past.widen(np.stack([sheet.now.gamma] * 2), 0.0)
     before, volume = past.recall("volume", 0.0), past.widen(chain.volume)
     if row is None:
         added, volume = np.zeros_like(volume), np.nan_to_num(volume)
@@ -112,32 +125,27 @@ def follow(chain: Chain, previous: SlotRecord | None, market: Market, greeks: Gr
     }
     call = (row.hedge_flow_call_cumulative if row else 0.0) + float(hedged[CALL].sum())
     put = (row.hedge_flow_put_cumulative if row else 0.0) + float(hedged[PUT].sum())
-    evidence = columns.pack(
-        {
-            "strike": past.strike,
-            "listed": past.widen(chain.listed, fill=False),
-            **{name: past.widen(getattr(chain, name)) for name in QUOTES},
-            "volume": volume,
-            "sigma": past.widen(np.stack([market.smile.filled] * 2)),
-            "signed": signed,
-            "dollars": hedged_so_far,
-            "gamma_dollars": gammas_so_far,
-        },
-        **_notes(chain),
-        **tally,
-    )
-    here = past.here
+    kept = {
+        "strike": past.strike,
+        "listed": past.widen(chain.listed, fill=False),
+        **{name: past.widen(getattr(chain, name)) for name in QUOTES},
+        "volume": volume,
+        "sigma": past.widen(np.stack([market.smile.filled] * 2)),
+        "signed": signed,
+        "dollars": hedged_so_far,
+        "gamma_dollars": gammas_so_far,
+    }
     return Traded(
-        signed=signed[:, here],
-        dollars=hedged_so_far[:, here],
-        gamma_dollars=gammas_so_far[:, here],
+        signed=past.narrow(signed),
+        dollars=past.narrow(hedged_so_far),
+        gamma_dollars=past.narrow(gammas_so_far),
         cumulative=(round(call, 2), round(put, 2)),
-        standard_error=round(float(np.sqrt(tally["variance"])), 2),
+        standard_error=round(math.sqrt(tally["variance"]), 2),
         classified_share=tally["told"] / tally["traded"] if tally["traded"] else None,
         since=row.flow_since if row else chain.slot,
         differenced_from=row.slot if row else None,
         flags=flags,
-        evidence=evidence,
+        state=(kept, _notes(chain) | tally),
     )
 
 
@@ -145,17 +153,17 @@ def _signs(chain: Chain, past: Past, market: Market, added: Floats, quoted_at: d
     """Who started the trades, by contract; see ``flow.aggressor_sign``."""
     bid, ask = past.recall("bid"), past.recall("ask")
     quoted = (ask > 0) & (bid >= 0) & (ask >= bid)
-    mid = past.widen(chain.mid)
-    modelled = black.price(
-        market.forward.level,
-        past.strike,
-        chain.years,
-        past.recall("sigma"),
-        np.array([[True], [False]]),
-    )
+    mid, last = past.widen(chain.mid), past.widen(chain.last)
+    modelled = np.full_like(mid, np.nan)
+    # A yardstick only for what traded without leaving a print.
+    if ((added > 0) & ~(last > 0)).any():
+        call = np.array([[True], [False]])
+        modelled = black.price(
+            market.forward.level, past.strike, chain.years, past.recall("sigma"), call
+        )
     return flow.aggressor_sign(
         added,
-        past.widen(chain.last),
+        last,
         past.widen(chain.last_at),
         before=flow.Quote(np.where(quoted, (bid + ask) / 2, np.nan), (ask - bid) / 2),
         now=flow.Quote(mid, past.widen((chain.ask - chain.bid) / 2)),
@@ -181,5 +189,6 @@ def _notes(chain: Chain) -> dict[str, Any]:
         "expiration": chain.expiration.isoformat(),
         "quoted_at": chain.quoted_at.isoformat(),
         "fetched_at": chain.fetched_at.isoformat(),
-        "spot": chain.spot if np.isfinite(chain.spot) else None,
+        "spot": chain.spot if math.isfinite(chain.spot) else None,
+        "dropped": chain.dropped,
     }

@@ -9,13 +9,16 @@ formula.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from storage import columns as packing
 
 #: Raised with every change of a formula; a row says by which it was made.
 DEFINITIONS = "1"
@@ -151,11 +154,6 @@ class Row:
     #: One standard deviation of what is left of the session. [$]
     remaining_1sd: float | None
 
-    #: The same on settled open interest alone.
-    settled_net_gex: float
-    settled_net_dex: float
-    settled_gamma_flip: float | None
-
     #: Delta-dollars that customers made dealers trade since ``flow_since``; positive: buy. [$]
     hedge_flow_call_cumulative: float
     hedge_flow_put_cumulative: float
@@ -190,6 +188,13 @@ class Row:
     #: Age of the quotes when they were fetched. [s]
     quote_age_seconds: float
 
+    #: The same figures, from net_gex to pin_probability_pct, on settled open interest alone; and
+    #: what that book makes dealers do: see ``detail``.
+    settled: dict[str, Any] = field(default_factory=dict)
+    #: What a snapshot shows beside the series: hedging table, decay, expected move, skew,
+    #: liquidity, other expiries. Live where it depends on a position.
+    detail: dict[str, Any] = field(default_factory=dict)
+
     def __post_init__(self) -> None:
         for name in MOMENTS:
             moment = getattr(self, name)
@@ -199,10 +204,12 @@ class Row:
             value = getattr(self, name)
             if value is None:
                 continue
-            if not np.isfinite(value):
+            if not math.isfinite(value):
                 raise ValueError(f"{name} is {value}")
             if not name.startswith("hedge_flow"):
                 object.__setattr__(self, name, float(f"{value:.12g}"))
+        object.__setattr__(self, "settled", _rounded(self.settled))
+        object.__setattr__(self, "detail", _rounded(self.detail))
 
     def as_json(self) -> dict[str, Any]:
         """The row as plain values: times as ``2026-06-05T18:44:00Z``, dates as ISO."""
@@ -224,6 +231,17 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _rounded(value: Any) -> Any:
+    """Plain values, floats rounded to 12 significant digits; what is not finite is None."""
+    if isinstance(value, float):
+        return float(f"{value:.12g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return utc_text(value)
@@ -234,36 +252,81 @@ def _plain(value: Any) -> Any:
 
 #: Per-strike arrays of a profile beside ``strike``; flows and contracts count from the baseline.
 PROFILE: tuple[str, ...] = (
+    # Market.
     "iv",
-    "call_gex",
-    "put_gex",
-    "settled_call_gex",
-    "settled_put_gex",
-    "call_dex",
-    "put_dex",
-    "vex",
-    "chex",
+    "own_iv",
+    "call_delta",
+    "gamma",
+    "theta",
+    "call_bid",
+    "call_ask",
+    "put_bid",
+    "put_ask",
     "call_oi",
     "put_oi",
     "call_volume",
     "put_volume",
+    # Flow.
     "call_signed",
     "put_signed",
     "call_flow",
     "put_flow",
     "gamma_flow",
+    # Exposures of the live book, and of the settled one.
+    "call_gex",
+    "put_gex",
+    "call_dex",
+    "put_dex",
+    "vex",
+    "chex",
+    "settled_call_gex",
+    "settled_put_gex",
+    "settled_call_dex",
+    "settled_put_dex",
+    "settled_vex",
+    "settled_chex",
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SlotRecord:
-    """All that is kept of one slot, written in one transaction."""
+    """All that is kept of one slot, written in one transaction.
 
-    row: Row
-    #: ``strike`` ascending, and the arrays of ``PROFILE`` aligned with it.
-    profile: dict[str, NDArray[np.float64]]
-    #: The chain's columns and each contract's signed volume so far: see ``columns``.
-    evidence: bytes
+    The evidence is the chain's columns and each contract's signed volume so far: the state that
+    the next slot goes on from. It is packed when it is stored, unpacked when it is read.
+    """
+
+    __slots__ = ("_packed", "_state", "profile", "row")
+
+    def __init__(
+        self,
+        *,
+        row: Row,
+        profile: dict[str, NDArray[np.float64]],
+        evidence: bytes | None = None,
+        state: tuple[dict[str, NDArray[Any]], dict[str, Any]] | None = None,
+    ) -> None:
+        """Give ``evidence`` as it was stored, or ``state``: named columns, and their notes."""
+        self.row = row
+        #: ``strike`` ascending, and the arrays of ``PROFILE`` aligned with it.
+        self.profile = profile
+        self._packed = evidence
+        self._state = state
+
+    @property
+    def evidence(self) -> bytes:
+        """The evidence as it is stored. The same state gives the same bytes."""
+        if self._packed is None:
+            assert self._state is not None
+            self._packed = packing.pack(self._state[0], **self._state[1])
+        return self._packed
+
+    @property
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """The evidence's columns and notes; ValueError if the stored bytes are none."""
+        if self._state is None:
+            assert self._packed is not None
+            self._state = packing.unpack(self._packed)
+        return self._state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

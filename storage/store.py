@@ -277,7 +277,7 @@ class Store:
 def _row_values(row: Row) -> dict[str, Any]:
     values: dict[str, Any] = {name: getattr(row, name) for name in COLUMNS}
     values["flags"] = list(row.flags)
-    for name in ("dropped", "quotes_unused"):
+    for name in ("dropped", "quotes_unused", "settled", "detail"):
         values[name] = Jsonb(values[name])
     return values
 

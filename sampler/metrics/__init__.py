@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sampler.metrics import black, levels
+from sampler.metrics import black, exposure, levels
 
 
 def warm() -> None:
     """Load or compile all machine code, so that no slot waits for it."""
     black.warm()
+    exposure.warm()
     levels.warm()

@@ -43,24 +43,39 @@ class Flip(NamedTuple):
     crossings: Floats
 
 
+#: Where strikes are too few, or too wide for what is left, to tell a flip.
+UNTOLD = Flip(None, FlipStatus.INSUFFICIENT, np.empty(0))
+
+
+def covered(strike: Floats, two_sided: Bools, *, spot: float, remaining: float) -> bool:
+    """Whether the strikes near spot are enough to tell a flip by.
+
+    At least five within ±2 % whose out-of-the-money quote has a bid and an ask (``two_sided``,
+    (n,)), and a step between them of at most two standard deviations of what is left. [$]
+    """
+    near = np.abs(strike - spot) <= NEAR * spot
+    if np.count_nonzero(two_sided & near) < LEAST_NEAR:
+        return False
+    steps = np.sort(np.diff(strike[near]))
+    middle = len(steps) // 2
+    step = steps[middle] if len(steps) % 2 else (steps[middle - 1] + steps[middle]) / 2
+    return bool(remaining >= step / 2)
+
+
 def flip(
     position: Floats,
-    two_sided: Bools,
     *,
     spot: float,
     forward: float,
     strike: Floats,
     years: float,
     sigma: Floats,
-    remaining: float,
 ) -> Flip:
     """Where net gamma, repriced at each level within ±10 % of spot, crosses zero.
 
     Parameters
     ----------
     position : (n,) net dealer contracts by strike.
-    two_sided : (n,) whether the strike's out-of-the-money quote has a bid and an ask.
-    remaining : one standard deviation of what is left. [$]
 
     Notes
     -----
@@ -69,9 +84,6 @@ def flip(
     times as fine as the narrowest, so that none is stepped over; each turn is then closed in on.
     """
     none = np.empty(0)
-    near = np.abs(strike - spot) <= NEAR * spot
-    if (two_sided & near).sum() < LEAST_NEAR or remaining < np.median(np.diff(strike[near])) / 2:
-        return Flip(None, FlipStatus.INSUFFICIENT, none)
     total = sigma * math.sqrt(years)
     weight = position / total * (MULTIPLIER * ONE_PERCENT / math.sqrt(2 * math.pi))
     # Where each bell stands: d1 = 0 there.

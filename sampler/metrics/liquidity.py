@@ -38,7 +38,8 @@ def liquidity(
     forward: float,
 ) -> Liquidity:
     """Spreads of a chain; (2, n) quotes, calls first. Null where no quote qualifies."""
-    spread = np.where(two_sided, 200 * (ask - bid) / (ask + bid), np.nan)
+    spread = np.full_like(bid, np.nan)
+    np.divide(200 * (ask - bid), ask + bid, out=spread, where=two_sided)
     at = spread[:, int(np.argmin(np.abs(strike - forward)))]
     at = at[np.isfinite(at)]
     near = two_sided & (np.abs(strike - spot) <= NEAR * spot) & (volume > 0)

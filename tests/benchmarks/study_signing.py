@@ -51,10 +51,9 @@ class Sample(NamedTuple):
         half = np.maximum((self.before.half + self.now.half) / 2, self.tick / 2)
         return (self.now.mid - self.before.mid) / half
 
-    def signs(self, last_at: Floats | float) -> Floats:
-        """By the last print, had it traded then; NaN for unknown."""
-        unknown = np.full_like(self.last, np.nan)
-        signer = LastPrint(
+    def signer(self, last_at: Floats | float) -> LastPrint:
+        """Of the last print, had it traded then; NaN for unknown."""
+        return LastPrint(
             last=self.last,
             last_at=np.zeros_like(self.last) + last_at,
             before=self.before,
@@ -62,9 +61,16 @@ class Sample(NamedTuple):
             before_at=0.0,
             now_at=SECONDS,
             tick=self.tick,
-            modelled=unknown,
+            modelled=np.full_like(self.last, np.nan),
         )
-        return signer.signs(self.added)
+
+    def signs(self, last_at: Floats | float) -> Floats:
+        """By that signer."""
+        return self.signer(last_at).signs(self.added)
+
+    def counted(self, signed: Floats) -> Floats:
+        """Signs by a source that has counted ``signed`` over the interval."""
+        return EachTrade(np.zeros_like(signed), signed, self.signer(np.nan)).signs(self.added)
 
 
 #: The rules compared: the interpolated mid with and without the print's time, and the two naive
@@ -91,7 +97,8 @@ class Simulated(NamedTuple):
     @property
     def net(self) -> Floats:
         """Contracts truly bought less sold."""
-        return (self.side * self.size).sum(axis=1)
+        net: Floats = (self.side * self.size).sum(axis=1)
+        return net
 
 
 def simulate(
@@ -133,17 +140,20 @@ def simulate(
 
 
 class Minutes(NamedTuple):
-    """Minutes in which a contract traded. Tables are (minutes, open high low close)."""
+    """Minutes of contracts, in order. Tables are (minutes, open high low close)."""
 
     #: Which contract and day, and the minute of the day that the bar begins with.
     contract: NDArray[np.int64]
     minute: NDArray[np.int64]
+    #: NaN where nothing traded. [$]
     trade: Floats
     bid: Floats
     ask: Floats
     volume: Floats
-    #: Traded volume of the files, whether or not its minute has usable quotes.
-    volume_read: float
+
+    def where(self, keep: NDArray[np.bool_]) -> Minutes:
+        """Some of them."""
+        return Minutes(**{name: column[keep] for name, column in self._asdict().items()})
 
     @property
     def tick(self) -> Floats:
@@ -167,8 +177,8 @@ class Minutes(NamedTuple):
         )
 
 
-def read_lean(folder: Path = LEAN, *, zero_dte: bool = True) -> Minutes:
-    """The minutes with trades and with usable quotes at both ends.
+def read_lean(folder: Path = LEAN, *, zero_dte: bool = True) -> tuple[Minutes, float]:
+    """The minutes with usable quotes at both ends, and the volume of the files, those or others.
 
     LEAN bars are ms since midnight, then open, high, low, close (bid, its size, ask, its size in
     quotes; one and the volume in trades), prices ×10,000. A quote's open is the previous close.
@@ -177,22 +187,24 @@ def read_lean(folder: Path = LEAN, *, zero_dte: bool = True) -> Minutes:
     read = 0.0
     for n, (quotes, trades) in enumerate(_bars(folder, zero_dte=zero_dte)):
         read += trades[:, 5].sum()
-        _, quote, trade = np.intersect1d(quotes[:, 0], trades[:, 0], return_indices=True)
-        number = np.full((len(trade), 1), n)
-        found.append(np.hstack([number, trades[trade], quotes[quote, 1:]]))
+        traded = np.full((len(quotes), 5), np.nan)
+        traded[:, 4] = 0.0
+        _, here, there = np.intersect1d(quotes[:, 0], trades[:, 0], return_indices=True)
+        traded[here] = trades[there, 1:]
+        found.append(np.hstack([np.full((len(quotes), 1), n), quotes, traded]))
     bars = np.concatenate(found)
-    trade, bid, ask = bars[:, 2:6] / 1e4, bars[:, 7:11] / 1e4, bars[:, 12:16] / 1e4
+    bid, ask, trade = bars[:, 2:6] / 1e4, bars[:, 7:11] / 1e4, bars[:, 12:16] / 1e4
     usable = (bid >= 0) & (ask > 0) & (ask >= bid)
-    fit = usable[:, OPEN] & usable[:, CLOSE] & np.isfinite(bid + ask).all(axis=1)
-    return Minutes(
-        contract=bars[fit, 0].astype(np.int64),
-        minute=(bars[fit, 1] / 60_000).astype(np.int64),
-        trade=trade[fit],
-        bid=bid[fit],
-        ask=ask[fit],
-        volume=bars[fit, 6],
-        volume_read=float(read),
+    minutes = Minutes(
+        contract=bars[:, 0].astype(np.int64),
+        minute=(bars[:, 1] / 60_000).astype(np.int64),
+        trade=trade,
+        bid=bid,
+        ask=ask,
+        volume=bars[:, 16],
     )
+    fit = usable[:, OPEN] & usable[:, CLOSE] & np.isfinite(bid + ask).all(axis=1)
+    return minutes.where(fit), float(read)
 
 
 def _bars(folder: Path, *, zero_dte: bool) -> Iterator[tuple[Floats, Floats]]:
@@ -240,47 +252,36 @@ def four_prints(minutes: Minutes) -> Floats:
     )
 
 
-def by_each(added: Floats, signed: Floats, sample: Sample) -> Floats:
-    """Signs as a source delivers them that has counted ``signed`` over the interval."""
-    other = LastPrint(
-        last=sample.last,
-        last_at=sample.last_at,
-        before=sample.before,
-        now=sample.now,
-        before_at=0.0,
-        now_at=SECONDS,
-        tick=sample.tick,
-        modelled=np.full_like(added, np.nan),
-    )
-    return EachTrade(np.zeros_like(signed), signed, other).signs(added)
-
-
 def several(minutes: Minutes, length: int) -> tuple[Sample, Floats]:
     """Intervals of several minutes as a chain shows them, and the signed volume of each minute.
 
     Time is told as if an interval were ``SECONDS``: otherwise the rule for quotes older than 90 s
-    would answer. Minutes without a trade are passed over, so an interval begins with the quote of
-    its first traded minute and ends with that of its last.
+    would answer.
     """
-    key = minutes.contract * 10_000 + minutes.minute // length
-    _, first, bars = np.unique(key, return_index=True, return_counts=True)
+    traded = minutes.volume > 0
+    window = minutes.contract * 10_000 + minutes.minute // length
+    minutes = minutes.where(np.isin(window, window[traded]))
+    traded = minutes.volume > 0
+    window = minutes.contract * 10_000 + minutes.minute // length
+    _, first, bars = np.unique(window, return_index=True, return_counts=True)
     end = first + bars - 1
+    newest = np.maximum.accumulate(np.where(traded, np.arange(len(traded)), 0))[end]
     alone = minutes.sample()
-    signed = np.add.reduceat(alone.signs(np.nan) * minutes.volume, first)
     sample = Sample(
         added=np.add.reduceat(minutes.volume, first),
-        last=alone.last[end],
+        last=alone.last[newest],
         last_at=np.full(len(first), np.nan),
         before=Quote(*(column[first] for column in alone.before)),
         now=Quote(*(column[end] for column in alone.now)),
         tick=alone.tick[end],
     )
-    return sample, signed
+    return sample, np.add.reduceat(alone.signs(np.nan) * minutes.volume, first)
 
 
 def synthetic_day(symbol: str = "SPX", seed: int = 7) -> tuple[Sample, Floats]:
     """Every interval and contract of a made-up day that traded, and what was truly bought."""
     session = session_on(date(2026, 8, 19))
+    assert session is not None
     day = market.build(symbol, session, seed)
     columns: list[list[Floats]] = []
     old = day.columns(0)
@@ -362,17 +363,17 @@ def main() -> None:
         print(f"\nlicensed/lean is not beside this checkout ({LEAN}): no minutes")
         return
     for zero_dte in (True, False):
-        minutes = read_lean(zero_dte=zero_dte)
-        report(minutes, "0DTE only" if zero_dte else "all expiries")
+        report(*read_lean(zero_dte=zero_dte), "0DTE only" if zero_dte else "all expiries")
 
 
-def report(minutes: Minutes, title: str) -> None:
+def report(quoted: Minutes, read: float, title: str) -> None:
     """Print the tables of real minutes."""
+    minutes = quoted.where(quoted.volume > 0)
     sample, volume = minutes.sample(), minutes.volume
     spans = np.ptp(minutes.trade, axis=1)
     print(
         f"\nlean, {title}: {minutes.contract.max() + 1} contract-days, {len(volume)} traded minutes,"
-        f" {volume.sum():.0f} of {minutes.volume_read:.0f} contracts"
+        f" {volume.sum():.0f} of {read:.0f} contracts"
         f"\n  contracts a minute: median {np.median(volume):.0f}; one price only:"
         f" {(spans == 0).mean():.2f}; one contract only: {(volume == 1).mean():.2f}"
         f"\n  move a minute in half-spreads: rms {np.sqrt((sample.move**2).mean()):.2f}, by volume"
@@ -380,7 +381,7 @@ def report(minutes: Minutes, title: str) -> None:
         f", median {np.median(abs(sample.move)):.2f}"
     )
     each = four_prints(minutes)
-    whole = by_each(volume, each.sum(axis=1), sample)
+    whole = sample.counted(each.sum(axis=1))
     rest = each[:, [OPEN, HIGH, LOW]].sum(axis=1) * 4 / 3 / volume
     print(f"  four prints: rho {correlation(whole, sample.move):.3f}")
     for name, rule in list(RULES.items())[1:]:
@@ -393,8 +394,8 @@ def report(minutes: Minutes, title: str) -> None:
             f" {equal_sign(s, rest, volume):.3f} {correlation(s, rest):.3f}"
         )
     for length in (2, 5):
-        longer, signed = several(minutes, length)
-        minute_by_minute = by_each(longer.added, signed, longer)
+        longer, signed = several(quoted, length)
+        minute_by_minute = longer.counted(signed)
         for name, rule in list(RULES.items())[1:]:
             s = rule(longer)
             print(

@@ -64,10 +64,12 @@ def test_counts_strikes_and_score_are_equal(witnessed, name):
     ],
 )
 def test_figures_agree_to_ten_digits(witnessed, name):
-    """Figures that both programs define alike agree to 1e-10."""
+    """Figures that both programs define alike agree to 1e-10; charm, a small difference of large
+    sums, to 1e-8."""
     theirs = np.array([w[name] for w, _ in witnessed])
     ours = np.array([getattr(row, name) for _, row in witnessed])
-    np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+    exact = 1e-8 if name.startswith("charm") else 1e-10
+    np.testing.assert_allclose(ours, theirs, rtol=exact)
 
 
 @pytest.mark.parametrize("name", ["net_gex", "call_gex", "put_gex", "gross_gex", "magnet_gex"])

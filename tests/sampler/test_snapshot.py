@@ -56,11 +56,10 @@ def test_the_first_sample_is_the_baseline():
     assert row.flags == ("baseline",)
     assert (row.hedge_flow_cumulative_all, row.flow_since) == (0.0, row.slot)
     assert (row.differenced_from, row.classified_share) == (None, None)
-    assert (row.net_gex, row.net_dex, row.gamma_flip) == (
-        row.settled_net_gex,
-        row.settled_net_dex,
-        row.settled_gamma_flip,
-    )
+    live = row.as_json()
+    assert {name: live[name] for name in row.settled if name in live} == {
+        name: value for name, value in row.settled.items() if name in live
+    }
 
 
 @pytest.mark.parametrize(
@@ -118,9 +117,7 @@ def test_volume_is_conserved_over_a_gap():
     jumped = later(first(), seconds=90, volume=steps[-1])
     assert "after_gap" in jumped.row.flags
     assert "after_gap" not in record.row.flags
-    from storage.columns import unpack
-
-    assert unpack(record.evidence)[1]["traded"] == unpack(jumped.evidence)[1]["traded"] == 45
+    assert record.state[1]["traded"] == jumped.state[1]["traded"] == 45
 
 
 def test_a_contract_that_is_left_out_for_a_while():
@@ -149,7 +146,7 @@ def test_live_positions_move_with_what_customers_bought():
     quotes = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=30))
     ask = quotes.ask[STRIKES.index(7700.0)]
     row = later(before, volume=volumes(c7700=150), last=lasts({"c7700": ask}, quotes)).row
-    assert row.net_gex < row.settled_net_gex
+    assert row.net_gex < row.settled["net_gex"]
     nothing = measure(
         chain(
             quoted_at=TEN_FOURTEEN + timedelta(seconds=30),
@@ -159,7 +156,7 @@ def test_live_positions_move_with_what_customers_bought():
         before,
         oi_confidence=0.0,
     ).row
-    assert nothing.net_gex == nothing.settled_net_gex
+    assert nothing.net_gex == nothing.settled["net_gex"]
 
 
 def test_stale_spot_is_replaced_by_parity():

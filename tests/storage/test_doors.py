@@ -25,7 +25,7 @@ from sampler.chain import QUOTES, Frame, select
 from sampler.snapshot import measure
 from sampler.sources.recorded import Recorded
 from sampler.sources.recorded import read as read_file
-from storage import __main__ as door
+from storage import __main__ as program
 from storage.errors import LiveError
 from storage.live import Channel
 from storage.parts import Parts
@@ -64,7 +64,13 @@ class Door:
 
     def run(self, *words: str | Path, **environment: str) -> tuple[int, str, str]:
         """Run a command to its end: exit code, output, complaints."""
-        process = self.start(*words, **environment)
+        return self.finish(self.start(*words, **environment))
+
+    def run_all(self, *commands: Sequence[str | Path]) -> list[tuple[int, str, str]]:
+        """Run commands side by side: the same of each."""
+        return [self.finish(process) for process in [self.start(*words) for words in commands]]
+
+    def finish(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
         out, err = process.communicate(timeout=PATIENCE)
         return process.returncode, out, err
 
@@ -85,9 +91,15 @@ def make_door(servers):
 
 
 @pytest.fixture
-def run(make_door, database) -> Callable[..., tuple[int, str, str]]:
+def door(make_door, database) -> Door:
+    """The program on a migrated database."""
+    return make_door(database)
+
+
+@pytest.fixture
+def run(door) -> Callable[..., tuple[int, str, str]]:
     """Run a command on a migrated database."""
-    return make_door(database).run
+    return door.run
 
 
 def fill(
@@ -148,9 +160,9 @@ class TestUsage:
         ],
         ids=lambda v: " ".join(v) if isinstance(v, list) else "",
     )
-    def test_wrong_usage(self, make_door, database, words, environment, said):
+    def test_wrong_usage(self, make_door, words, environment, said):
         """Wrong words and settings exit 2, with what is wrong as the last line and no trace."""
-        code, out, err = make_door(database).run(*words, **environment)
+        code, out, err = make_door("postgresql://127.0.0.1:1/x", NOWHERE).run(*words, **environment)
         assert (code, out) == (2, "")
         assert said in err.splitlines()[-1]
         assert "Traceback" not in err
@@ -222,35 +234,33 @@ class TestMigrate:
 class TestCheck:
     """Coverage."""
 
-    def test_empty(self, run):
+    def test_empty(self, door):
         """With nothing stored it says so, and all is well."""
         said = "nothing stored from 2026-07-20 to 2026-08-19\n"
-        assert (0, said, "") == run("check", *TEN_DUE)
-        assert run("check", *TEN_DUE, "--json") == (0, "[]\n", "")
+        found = door.run_all(["check", *TEN_DUE], ["check", *TEN_DUE, "--json"])
+        assert [(0, said, ""), (0, "[]\n", "")] == found
 
-    def test_partial(self, run, database):
-        """A few recorded rows of a session that nobody owned are partial, not thin."""
-        fill(database, [record(slot=at(3)), record(slot=at(5))])
-        said = "SPX    2026-08-19  2 of 10 slots (20.0%, partial)\n"
-        assert (0, said, "") == run("check", *TEN_DUE)
-
-    def test_thin(self, run, database):
-        """A session with gaps and too few rows is thin: exit 1. Other sessions are listed too."""
+    def test_states(self, door, database):
+        """With gaps and too few rows a session is thin, exit 1; a few rows alone are partial, exit 0."""
         fill(
             database,
             [
                 *(record(slot=at(i)) for i in range(4)),
                 *(record(symbol="SPY", slot=at(i)) for i in range(5)),
+                *(record(symbol="QQQ", slot=at(i)) for i in (3, 5)),
             ],
             [gap(4), gap(5), gap(6, Reason.LATE), gap(9, symbol="SPY")],
         )
-        said = (
-            "SPX    2026-08-19  4 of 10 slots (40.0%, thin), 1 late, 2 source_down\n"
-            "SPY    2026-08-19  5 of 10 slots (50.0%, ok), 1 source_down\n"
+        partial = "QQQ    2026-08-19  2 of 10 slots (20.0%, partial)\n"
+        thin = "SPX    2026-08-19  4 of 10 slots (40.0%, thin), 1 late, 2 source_down\n"
+        ok = "SPY    2026-08-19  5 of 10 slots (50.0%, ok), 1 source_down\n"
+        found = door.run_all(
+            ["check", *TEN_DUE],
+            ["check", *TEN_DUE, "--symbols", "spy,qqq"],
+            ["check", *TEN_DUE, "--symbols", "SPX", "--min-coverage", "0.4"],
         )
-        assert (1, said, "") == run("check", *TEN_DUE)
-        assert run("check", *TEN_DUE, "--symbols", "spy")[0] == 0
-        assert run("check", *TEN_DUE, FLOW_MIN_COVERAGE="0.4")[0] == 0
+        assert [(1, partial + thin + ok, ""), (0, partial + ok, "")] == found[:2]
+        assert (0, thin.replace("thin", "ok"), "") == found[2]
 
     def test_json(self, run, database):
         """The same as an array of objects; exit codes are the same."""
@@ -282,29 +292,33 @@ class TestCheck:
         later = ["--clock", "simulated:2026-08-20T13:30Z@0.001"]
         assert (0, said, "") == run("check", *later)
 
-    def test_period_and_symbols(self, run, database):
+    def test_period_and_symbols(self, door, database):
         """Other days and symbols that were not asked for are left out."""
         fill(database, [record(), record(symbol="IWM")])
-        assert "SPX " in run("check", *TEN_DUE, "--from", "2026-08-19", "--to", "2026-08-19")[1]
-        code, out, _ = run("check", *TEN_DUE, "--to", "2026-08-18", "--from", "2026-08-01")
-        assert (code, out) == (0, "nothing stored from 2026-08-01 to 2026-08-18\n")
-        code, out, _ = run("check", *TEN_DUE, "--all-symbols")
-        assert [line[:6] for line in out.splitlines()] == ["IWM   ", "SPX   "]
+        own, other, every = door.run_all(
+            ["check", *TEN_DUE, "--from", "2026-08-19", "--to", "2026-08-19"],
+            ["check", *TEN_DUE, "--from", "2026-08-01", "--to", "2026-08-18"],
+            ["check", *TEN_DUE, "--all-symbols"],
+        )
+        assert [line[:6] for line in own[1].splitlines()] == ["SPX   "]
+        assert other == (0, "nothing stored from 2026-08-01 to 2026-08-18\n", "")
+        assert [line[:6] for line in every[1].splitlines()] == ["IWM   ", "SPX   "]
 
-    def test_before_the_open(self, run, database):
+    def test_before_the_open(self, door, database):
         """Where nothing is due yet, nothing is thin."""
         fill(database, [], [gap(0)])
-        code, out, _ = run("check", "--clock", "simulated:2026-08-19T13:00Z@0.001")
-        assert (
-            code,
-            out,
-        ) == (0, "SPX    2026-08-19  0 of 0 slots (0.0%, partial), 1 source_down\n")
+        said = "SPX    2026-08-19  0 of 0 slots (0.0%, partial), 1 source_down\n"
+        early = ["--clock", "simulated:2026-08-19T13:00Z@0.001"]
+        assert (0, said, "") == door.run("check", *early)
 
-    def test_datasets(self, run, database):
+    def test_datasets(self, door, database):
         """Made-up rows are only in their own dataset."""
         fill(database, [record()], dataset="synthetic")
-        assert run("check", *TEN_DUE)[1].startswith("nothing stored")
-        assert run("check", *TEN_DUE, "--dataset", "synthetic")[1].startswith("SPX ")
+        real, made_up = door.run_all(
+            ["check", *TEN_DUE], ["check", *TEN_DUE, "--dataset", "synthetic"]
+        )
+        assert real[1].startswith("nothing stored")
+        assert made_up[1].startswith("SPX ")
 
     def test_embedded(self, servers, data_dir):
         """Without URLs the embedded servers are used, and migrated on the way."""
@@ -315,9 +329,15 @@ class TestCheck:
         assert out.startswith("nothing stored")
 
 
-def told(stored: Stored) -> str:
-    """The line that tells of a row."""
-    return orjson.dumps(stored.row.as_json() | {"revision": stored.revision}).decode() + "\n"
+def told(stored: Stored) -> dict[str, Any]:
+    """What a line tells of a row."""
+    return stored.row.as_json() | {"revision": stored.revision}
+
+
+def lines(process: subprocess.Popen[str], count: int) -> list[dict[str, Any]]:
+    """The next lines of a command."""
+    assert process.stdout is not None
+    return [orjson.loads(process.stdout.readline()) for _ in range(count)]
 
 
 class TestTail:
@@ -343,7 +363,7 @@ class TestTail:
         out = process.stdout
         assert out is not None
         os.set_blocking(out.fileno(), False)
-        written: list[str] = []
+        written: list[dict[str, Any]] = []
         deadline = time.monotonic() + PATIENCE
         while not (line := out.readline()):
             assert time.monotonic() < deadline
@@ -351,9 +371,8 @@ class TestTail:
             written += map(told, store(len(written)))
             time.sleep(0.2)
         os.set_blocking(out.fileno(), True)
-        assert line in written
-        for expected in written[written.index(line) + 1 :]:
-            assert expected == out.readline()
+        missed = written.index(orjson.loads(line)) + 1
+        assert written[missed:] == lines(process, len(written) - missed)
 
     def test_live(self, make_door, database, servers):
         """A row that is stored and published is printed as a line of JSON, others are not."""
@@ -367,7 +386,7 @@ class TestTail:
         store(100, symbol="SPY")
         (first,) = store(200, spot=1.0)
         (second,) = store(201, symbol="QQQ", gamma_flip=None, flags=())
-        assert [told(first), told(second)] == [process.stdout.readline() for _ in range(2)]
+        assert [told(first), told(second)] == lines(process, 2)
 
     def test_channel_away(self, make_door, database):
         """With the live channel away, rows come from the store, in the very same form."""
@@ -375,7 +394,7 @@ class TestTail:
         self.awake(process, lambda step: fill(database, [record(slot=at(step))]))
         fill(database, [record(slot=at(0), symbol="SPY")])
         stored = fill(database, [record(slot=at(i), spot=1.0 + i) for i in range(200, 210)])
-        assert [told(one) for one in stored] == [process.stdout.readline() for _ in range(10)]
+        assert [told(one) for one in stored] == lines(process, 10)
 
     def test_reader_leaves(self, make_door, database):
         """When nobody reads any more (tail | head), it ends without a complaint."""
@@ -421,7 +440,7 @@ class TestTail:
         await store.append([record(slot=at(9))])
         found = []
         async with asyncio.timeout(PATIENCE):
-            async for line in door._rows(Parts(store, Shaky()), ("SPX",)):
+            async for line in program._rows(Parts(store, Shaky()), ("SPX",)):
                 found.append(orjson.loads(line)["slot"])
                 if len(found) == 5:
                     break
@@ -528,4 +547,4 @@ class TestExport:
 
 def test_registry_is_offered():
     """Every option of the store's commands is a setting that exists."""
-    assert set(door._PARTS) < set(REGISTRY)
+    assert set(program._PARTS) < set(REGISTRY)

@@ -28,7 +28,6 @@ NULLABLE = {
     "pin_probability_pct",
     "atm_iv",
     "remaining_1sd",
-    "settled_gamma_flip",
     "classified_share",
     "differenced_from",
 }
@@ -165,6 +164,7 @@ KEPT_AS = {
     "datetime": "timestamp with time zone",
     "float": "double precision",
     "dict[str, int]": "jsonb",
+    "dict[str, Any]": "jsonb",
     "tuple[str, ...]": "_text",
 }
 

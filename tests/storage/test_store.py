@@ -219,7 +219,6 @@ class TestRead:
             "pin_probability_pct": None,
             "atm_iv": None,
             "remaining_1sd": None,
-            "settled_gamma_flip": None,
             "classified_share": None,
             "differenced_from": None,
             "flags": (),

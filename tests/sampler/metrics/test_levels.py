@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampler.metrics.black import greeks
-from sampler.metrics.exposure import DEALER_SIGN, exposures
-from sampler.metrics.levels import FlipStatus, flip, max_pain, strongest
+from sampler.metrics.exposure import DEALER_SIGN, MOVES, exposures, hedging, sheet
+from sampler.metrics.levels import FlipStatus, covered, flip, max_pain, strongest
 from sampler.metrics.pin import pin_probability, pin_score
 
 STRIKE = np.arange(90.0, 111.0)
@@ -31,7 +30,7 @@ def net(**at: float) -> np.ndarray:
 
 
 def found(position, **changes):
-    return flip(position, QUOTED, **(TERMS | {"sigma": SIGMA, "remaining": REMAINING} | changes))
+    return flip(position, **(TERMS | {"sigma": SIGMA} | changes))
 
 
 def test_equal_and_opposite_strikes_cross_between_them():
@@ -64,12 +63,11 @@ def test_one_sign_has_no_boundary():
 
 def test_too_few_quotes_or_too_little_time():
     """Four two-sided strikes within 2 %, or one sd below half a strike step: no telling."""
-    book = net(k98=-1, k102=1)
+    assert covered(STRIKE, QUOTED, spot=100.0, remaining=REMAINING)
     few = QUOTED & ~np.isin(STRIKE, [98.0])
-    assert (
-        flip(book, few, **TERMS, sigma=SIGMA, remaining=REMAINING).status is FlipStatus.INSUFFICIENT
-    )
-    assert found(book, remaining=0.49).status is FlipStatus.INSUFFICIENT
+    assert not covered(STRIKE, few, spot=100.0, remaining=REMAINING)
+    assert not covered(STRIKE, QUOTED, spot=100.0, remaining=0.49)
+    assert not covered(np.empty(0), np.empty(0, np.bool_), spot=100.0, remaining=1.0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -81,7 +79,7 @@ def test_gamma_is_zero_at_every_crossing(positions, hours):
     """By the textbook formula the book has no gamma at any crossing."""
     book = np.array(positions, float)
     terms = TERMS | {"years": hours * HOURS, "sigma": SIGMA}
-    result = flip(book, QUOTED, **terms, remaining=40 * math.sqrt(hours * HOURS))
+    result = flip(book, **terms)
     total = 0.4 * math.sqrt(hours * HOURS)
 
     def gamma(x: float) -> float:
@@ -179,9 +177,8 @@ def test_probabilities_of_all_intervals_sum_to_one():
     assert total == pytest.approx(100, abs=1e-9)
 
 
-def book(position, years=4 * HOURS):
-    g = greeks(100.0, 100.0, STRIKE, years, SIGMA)
-    return exposures(position, np.abs(position), g, **(TERMS | {"years": years}), sigma=SIGMA)
+def scenes(years=4 * HOURS):
+    return sheet(100.0, 100.0, STRIKE, years, SIGMA)
 
 
 def test_exposures_by_finite_differences_of_the_book():
@@ -199,7 +196,7 @@ def test_exposures_by_finite_differences_of_the_book():
                 total += n * d
         return total * 100 * 100.0
 
-    found = book(q)
+    found = exposures(q, np.abs(q), scenes())
     h = 1e-4
     assert found.dealer_delta == pytest.approx(delta(), rel=1e-12)
     per_percent = (delta(spot=100 + h) - delta(spot=100 - h)) / (2 * h)
@@ -208,3 +205,22 @@ def test_exposures_by_finite_differences_of_the_book():
     assert found.vex.sum() == pytest.approx(per_point, rel=1e-5)
     assert found.charm_per_hour == pytest.approx(delta() - delta(years=3 * HOURS), rel=1e-9)
     assert found.chex.sum() == pytest.approx(delta() - delta(years=1e-12), rel=1e-6)
+    table = hedging(q, scenes())
+    for name, move in MOVES.items():
+        shares = -(delta(spot=100 * (1 + move)) - delta()) / 100
+        assert table.shares[name] == pytest.approx(shares, rel=1e-9)
+    per_dollar = (delta(spot=100 + h) - delta(spot=100 - h)) / (2 * h) / 100
+    assert table.convexity == pytest.approx(per_dollar, rel=1e-5)
+
+
+def test_all_that_decays_is_time_value():
+    """A short straddle at 100 earns its whole price by expiry, spread over the hours left."""
+    q = np.zeros((2, 21))
+    q[:, 10] = -3.0
+    table = hedging(q, scenes())
+    total = 0.4 * math.sqrt(4 * HOURS)
+    straddle = 2 * 100 * (math.erfc(-total / 2 / math.sqrt(2)) - 1)
+    assert table.net_theta_dollars == pytest.approx(3 * 100 * straddle, rel=1e-12)
+    assert table.theta_per_hour_remaining == pytest.approx(3 * 100 * straddle / 4, rel=1e-12)
+    # At the money gamma goes with 1/√T (and a hair of σ²T/8): 4 h to 3 h.
+    assert table.gamma_acceleration == pytest.approx(math.sqrt(4 / 3), rel=1e-4)
