@@ -12,7 +12,7 @@ import orjson
 import structlog
 
 from sampler import backfill as past
-from sampler import metrics
+from sampler import calibrate, explain, metrics
 from sampler.daemon import Daemon
 from sampler.errors import NoHistory
 from sampler.sources import SOURCES, Source, open_source
@@ -22,8 +22,8 @@ from storage.errors import FlowError, UsageError
 from storage.live import Live, Nobody
 from storage.parts import REAL, SYNTHETIC, connect
 from storage.row import SlotRecord
-from storage.session import from_new_york, new_york, session_on
-from storage.settings import REGISTRY, Settings, add_options, options_of
+from storage.session import from_new_york, market_day, new_york, session_on
+from storage.settings import REGISTRY, Settings, add_options, options_of, parse_symbol
 
 _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
 _FED = ("symbols", "source", "oi_confidence")
@@ -73,6 +73,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(fill, *_FED, *_PARTS)
     fill.set_defaults(command=_backfill)
+
+    why = commands.add_parser("explain", help="derive one stored row from its stored chain")
+    why.add_argument("--symbol", required=True, metavar="SYMBOL", help="whose row")
+    why.add_argument(
+        "--at", required=True, metavar="T", help="ISO time, New York unless it has an offset"
+    )
+    why.add_argument("--json", action="store_true", help="print plain data")
+    add_options(why, *_PARTS)
+    why.set_defaults(command=_explain)
+
+    score = commands.add_parser(
+        "calibrate", help="score pin probability and the 1σ range over stored sessions"
+    )
+    score.add_argument("--from", dest="first", metavar="D", help="first day, ISO (default: all)")
+    score.add_argument("--to", dest="last", metavar="D", help="last day, ISO (default: today)")
+    score.add_argument("--json", action="store_true", help="print plain data")
+    add_options(score, "symbols", "clock", *_PARTS)
+    score.set_defaults(command=_calibrate)
 
     sources = commands.add_parser("sources", help="list the sources there are")
     add_options(sources, "symbols", "source", "log", "log_level")
@@ -241,6 +259,63 @@ def _progress(filled: past.Filled) -> None:
     )
     for detail in filled.details:
         print(f"  refused: {detail}", flush=True)
+
+
+async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
+    symbol, moment = parse_symbol(parsed.symbol), _moment(parsed.at)
+    session = session_on(market_day(moment))
+    slot = session.slot_of(moment) if session else None
+    if session is None or slot is None:
+        raise UsageError(f"--at: {parsed.at} lies outside the session")
+    metrics.warm()
+    async with connect(settings, settings.dataset or REAL) as parts:
+        found = await parts.store.before(symbol, session.day, slot + timedelta(seconds=1))
+        if found is None or found.row.slot != slot:
+            last = found and new_york(found.row.slot).strftime("%H:%M:%S")
+            raise FlowError(
+                f"{symbol} has no row at {new_york(slot):%Y-%m-%d %H:%M:%S} New York;"
+                f" {f'the last one before it is of {last}' if last else 'none before it either'}"
+            )
+        past = None
+        if found.row.differenced_from is not None:
+            after = found.row.differenced_from + timedelta(seconds=1)
+            past = await parts.store.before(symbol, session.day, after)
+    told = explain.derive(found, past, session)
+    if parsed.json:
+        print(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
+    else:
+        print(explain.tell(told, found))
+    return 0
+
+
+async def _calibrate(settings: Settings, parsed: argparse.Namespace) -> int:
+    today = market_day(settings.clock.now())
+    try:
+        first, last = past.span(parsed.first or "2000-01-01", parsed.last or today.isoformat())
+    except ValueError as error:
+        raise UsageError(f"--from, --to: {error}") from error
+    columns = ("slot", "spot", "pin_probability_pct", "remaining_1sd", "detail")
+    scores = {symbol: calibrate.Score() for symbol in settings.symbols}
+    async with connect(settings, settings.dataset or REAL) as parts:
+        for line in await parts.store.coverage(first, last, settings.symbols):
+            session = session_on(line["expiration"])
+            if session is None:
+                continue
+            rows = await parts.store.window(
+                line["symbol"],
+                session.day,
+                start=session.open,
+                until=session.close,
+                width=timedelta(seconds=30),
+                columns=columns,
+            )
+            scores[line["symbol"]].add(session, rows)
+    results = {symbol: score.as_json() for symbol, score in scores.items()}
+    if parsed.json:
+        print(orjson.dumps(results, option=orjson.OPT_INDENT_2).decode())
+    else:
+        print("\n\n".join(calibrate.tell(*result) for result in results.items()))
+    return 0
 
 
 async def _sources(settings: Settings, parsed: argparse.Namespace) -> int:

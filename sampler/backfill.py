@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 
 from sampler.chain import place
 from sampler.errors import Refused
@@ -115,6 +115,4 @@ def span(first: str, last: str) -> tuple[date, date]:
     begin, end = date.fromisoformat(first), date.fromisoformat(last)
     if end < begin:
         raise ValueError(f"{last} is before {first}")
-    if end - begin > timedelta(days=3660):
-        raise ValueError("more than ten years")
     return begin, end

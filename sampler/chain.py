@@ -7,6 +7,7 @@ parity, shared volatility and net exposure are plain array arithmetic.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.errors import Refused
-from storage.row import Drop, Reason
+from storage.row import Drop, Reason, SlotRecord
 from storage.session import Session, expiry_of, market_day, new_york, quiet_day
 
 Floats = NDArray[np.float64]
@@ -30,7 +31,7 @@ YEAR_SECONDS = 31_536_000.0
 LOWEST_STRIKE, HIGHEST_PRICE, HIGHEST_COUNT = 1e-4, 1e8, 2.0**53
 CALL, PUT = 0, 1
 #: The per-contract columns of a frame and of a chain.
-QUOTES = ("bid", "ask", "last", "last_at", "open_interest", "volume", "source_iv")
+QUOTES = ("bid", "ask", "last", "last_at", "open_interest", "volume", "source_iv", "signed_volume")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,6 +64,8 @@ class Frame:
     volume: Floats
     #: The source's own implied volatility, kept beside ours for comparison only.
     source_iv: Floats
+    #: Contracts bought less sold today, where the source sees each trade.
+    signed_volume: Floats
 
     @classmethod
     def of(
@@ -130,6 +133,7 @@ class Chain:
     open_interest: Floats
     volume: Floats
     source_iv: Floats
+    signed_volume: Floats
     dropped: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -228,6 +232,36 @@ def select(frame: Frame, session: Session | None) -> Chain:
         strike=strike,
         listed=listed,
         dropped=dropped,
+        **columns,
+    )
+
+
+def recall(record: SlotRecord, session: Session) -> Chain:
+    """The chain that a stored record was measured from.
+
+    Raises
+    ------
+    ValueError
+        If the record's evidence is not readable.
+    """
+    kept, notes = record.state
+    listed = kept["listed"].any(axis=0)
+    quoted_at = datetime.fromisoformat(notes["quoted_at"])
+    columns = {name: kept[name][:, listed] for name in QUOTES}
+    expires = expiry_of(notes["symbol"], session)
+    return Chain(
+        symbol=notes["symbol"],
+        source=notes["source"],
+        delay_seconds=notes["delay_seconds"],
+        quoted_at=quoted_at,
+        fetched_at=datetime.fromisoformat(notes["fetched_at"]),
+        slot=record.row.slot,
+        session=session,
+        years=(expires - quoted_at).total_seconds() / YEAR_SECONDS,
+        spot=math.nan if notes["spot"] is None else notes["spot"],
+        strike=kept["strike"][listed],
+        listed=kept["listed"][:, listed],
+        dropped=notes["dropped"],
         **columns,
     )
 

@@ -7,6 +7,7 @@ and goes on as if nothing had happened.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def measure(
     previous: SlotRecord | None,
     *,
     oi_confidence: float,
-    surface: Surface = NOTHING,
+    survey: Callable[[Market], Surface] | None = None,
 ) -> SlotRecord:
     """Measure a slot's record.
 
@@ -50,7 +51,7 @@ def measure(
     previous : the newest record of an earlier slot of the same session, or None: then this slot
         is the baseline that flow counts from.
     oi_confidence : κ, the part of signed volume taken to have opened positions. [0-1]
-    surface : what the source's other expiries add.
+    survey : gives what the source's other expiries add, once spot and volatility are known.
 
     Raises
     ------
@@ -62,6 +63,7 @@ def measure(
         require_open(chain)
     scene = sheet(market.spot, market.forward.level, chain.strike, chain.years, market.smile.filled)
     traded = follow(chain, previous, market, scene)
+    surface = survey(market) if survey else NOTHING
     oi = chain.open_interest
     settled = measure_book(chain, market, scene, position=DEALER_SIGN * oi, open_interest=oi)
     live = settled
@@ -92,7 +94,7 @@ def _row(
     surface: Surface,
 ) -> Row:
     quiet = chain.years < NOISE
-    by_volume = (DEALER_SIGN * np.nan_to_num(chain.volume)).sum(axis=0) @ scene.now.gamma
+    by_volume = (traded.volume[CALL] - traded.volume[PUT]) @ scene.now.gamma
     return Row(
         symbol=chain.symbol,
         expiration=chain.expiration,
@@ -121,7 +123,7 @@ def _row(
         contracts=int(np.count_nonzero(chain.listed)),
         strikes=len(chain.strike),
         strikes_with_iv=int(np.count_nonzero(np.isfinite(market.smile.own))),
-        **_totals(chain),
+        **_totals(chain, traded),
         dropped=chain.dropped,
         quotes_unused=_unused(chain),
         flags=tuple(str(flag) for flag in [*market.flags, *traded.flags]),
@@ -140,7 +142,7 @@ def _detail(
         chain.bid,
         chain.ask,
         chain.two_sided,
-        np.nan_to_num(chain.volume),
+        traded.volume,
         spot=market.spot,
         forward=market.forward.level,
     )
@@ -169,7 +171,6 @@ def _profile(
     settled: Exposures,
 ) -> dict[str, Floats]:
     """Arrays by strike; see ``storage.row.PROFILE``."""
-    volume = np.nan_to_num(chain.volume)
     return {
         "strike": chain.strike,
         "iv": market.smile.filled,
@@ -183,8 +184,8 @@ def _profile(
         "put_ask": chain.ask[PUT],
         "call_oi": chain.open_interest[CALL],
         "put_oi": chain.open_interest[PUT],
-        "call_volume": volume[CALL],
-        "put_volume": volume[PUT],
+        "call_volume": traded.volume[CALL],
+        "put_volume": traded.volume[PUT],
         "call_signed": traded.signed[CALL],
         "put_signed": traded.signed[PUT],
         "call_flow": traded.dollars[CALL],
@@ -206,9 +207,9 @@ def _by_strike(prefix: str, book: Exposures) -> dict[str, Floats]:
     }
 
 
-def _totals(chain: Chain) -> dict[str, Any]:
+def _totals(chain: Chain, traded: Traded) -> dict[str, Any]:
     oi = chain.open_interest.sum(axis=1)
-    volume = np.nan_to_num(chain.volume).sum(axis=1)
+    volume = traded.volume.sum(axis=1)
     return {
         "total_oi": int(oi.sum()),
         "call_oi": int(oi[CALL]),

@@ -18,6 +18,7 @@ from sampler.chain import CALL, PUT, QUOTES, Chain
 from sampler.market import Market
 from sampler.metrics import black, flow
 from sampler.metrics.exposure import MULTIPLIER, ONE_PERCENT, Sheet
+from sampler.signing import EachTrade, LastPrint
 from storage.row import Flag, Row, SlotRecord
 from storage.session import GRID
 
@@ -32,6 +33,8 @@ _INDEXES = frozenset({"SPX", "NDX", "RUT", "VIX"})
 class Traded:
     """Signed volume so far, on the chain's strikes; dollars are cumulative since ``since``."""
 
+    #: The day's volume, the last known one where it cannot be read now. (2, n) [contracts]
+    volume: Floats
     #: B: contracts that customers bought, less those that they sold. (2, n)
     signed: Floats
     #: Hedge flow by contract. (2, n) [$]
@@ -130,12 +133,14 @@ def follow(chain: Chain, previous: SlotRecord | None, market: Market, sheet: She
         "listed": past.widen(chain.listed, fill=False),
         **{name: past.widen(getattr(chain, name)) for name in QUOTES},
         "volume": volume,
+        "signed_volume": _known(past, chain),
         "sigma": past.widen(np.stack([market.smile.filled] * 2)),
         "signed": signed,
         "dollars": hedged_so_far,
         "gamma_dollars": gammas_so_far,
     }
     return Traded(
+        volume=past.narrow(volume),
         signed=past.narrow(signed),
         dollars=past.narrow(hedged_so_far),
         gamma_dollars=past.narrow(gammas_so_far),
@@ -161,10 +166,9 @@ def _signs(chain: Chain, past: Past, market: Market, added: Floats, quoted_at: d
         modelled = black.price(
             market.forward.level, past.strike, chain.years, past.recall("sigma"), call
         )
-    return flow.aggressor_sign(
-        added,
-        last,
-        past.widen(chain.last_at),
+    last_print = LastPrint(
+        last=last,
+        last_at=past.widen(chain.last_at),
         before=flow.Quote(np.where(quoted, (bid + ask) / 2, np.nan), (ask - bid) / 2),
         now=flow.Quote(mid, past.widen((chain.ask - chain.bid) / 2)),
         before_at=quoted_at.timestamp(),
@@ -172,6 +176,16 @@ def _signs(chain: Chain, past: Past, market: Market, added: Floats, quoted_at: d
         tick=_tick(chain.symbol, np.nan_to_num(mid)),
         modelled=modelled,
     )
+    signed = past.widen(chain.signed_volume)
+    if np.isnan(signed).all():
+        return last_print.signs(added)
+    return EachTrade(past.recall("signed_volume"), signed, last_print).signs(added)
+
+
+def _known(past: Past, chain: Chain) -> Floats:
+    """The source's signed volume, the last known one where it says none now."""
+    now = past.widen(chain.signed_volume)
+    return np.where(np.isnan(now), past.recall("signed_volume"), now)
 
 
 def _tick(symbol: str, price: Floats) -> Floats:

@@ -19,6 +19,7 @@ from sampler.chain import Chain, Frame, select
 from sampler.errors import Refused
 from sampler.snapshot import measure
 from sampler.sources import Source
+from sampler.surface import survey
 from storage.errors import LiveError, StoreError
 from storage.live import Live
 from storage.row import Gap, Reason, SlotRecord
@@ -177,7 +178,14 @@ class Tick:
             _require_news(chain, same)
             mode = NEWER
         with _timed(outcome, "measure"):
-            outcome.record = measure(chain, previous, oi_confidence=self._oi_confidence)
+            outcome.record = measure(
+                chain,
+                previous,
+                oi_confidence=self._oi_confidence,
+                survey=lambda market: survey(
+                    frame, chain.session, spot=market.spot, atm=market.atm, years=chain.years
+                ),
+            )
         self._remember(outcome.record)
         with _timed(outcome, "store"):
             stored = await self._write(outcome.record, mode)

@@ -325,3 +325,27 @@ def test_whatever_a_source_delivers(data):
             continue
         assert b"NaN" not in orjson.dumps(record.row.as_json())
         json.loads(orjson.dumps(record.row.as_json()))
+
+
+def test_a_source_with_trades_signs_them_itself():
+    """Its own signed volume decides: 10 traded, of which 8 bought and 2 sold is a sign of 0.6."""
+    nothing = [0.0] * (2 * N)
+    eight = [0.0] * (2 * N)
+    eight[STRIKES.index(7700.0)] = 6.0
+    before = first(signed_volume=nothing)
+    after = later(before, volume=volumes(c7700=60), signed_volume=eight)
+    assert after.state[0]["signed"].sum() == pytest.approx(6.0)
+    delta = after.profile["call_delta"][STRIKES.index(7700.0)]
+    assert after.row.hedge_flow_cumulative_all == pytest.approx(6 * 100 * delta * 7700, abs=0.01)
+
+
+def test_the_standard_error_is_that_of_coin_tosses():
+    """√Σ(ΔV·M·Δ·S)² over contracts and slots, worked from the row's own deltas."""
+    at = [STRIKES.index(7700.0), STRIKES.index(7650.0)]
+    one = later(first(), volume=volumes(c7700=60))
+    two = later(one, seconds=60, volume=volumes(c7700=60, p7650=80))
+    first_size = 10 * 100 * one.profile["call_delta"][at[0]] * 7700
+    second_size = 30 * 100 * (two.profile["call_delta"][at[1]] - 1) * 7700
+    assert one.row.hedge_flow_se == pytest.approx(abs(first_size), abs=0.01)
+    expected = (first_size**2 + second_size**2) ** 0.5
+    assert two.row.hedge_flow_se == pytest.approx(expected, abs=0.01)
