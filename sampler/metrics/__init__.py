@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from sampler.metrics import black, exposure, levels
+from sampler.metrics import black, exposure, flow, levels
 
 
 def warm() -> None:
     """Load or compile all machine code, so that no slot waits for it."""
     black.warm()
     exposure.warm()
+    flow.warm()
     levels.warm()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sampler.metrics.special import READ, WRITE, compiled, scalar
 
 Floats = NDArray[np.float64]
 
@@ -60,25 +65,26 @@ def aggressor_sign(
     n = max(1, ΔV/2), the mean position of the last of n evenly spread prints.
     s = clip((l − m*)/h, −1, 1); a locked quote gives the bare sign.
     """
-    span = now_at - before_at
-    count = np.maximum(1.0, added / 2)
-    weight = count / (count + 1)
-    if span > 0:
-        timed = np.clip((last_at - before_at) / span, 0.0, 1.0)
-        weight = np.where(np.isfinite(timed), timed, weight)
-    if span > OLDEST or span <= 0:
-        weight = np.ones_like(weight)
-    # Where one of the two quotes is missing the other stands for both.
-    mid0 = np.where(np.isnan(before.mid), now.mid, before.mid)
-    mid1 = np.where(np.isnan(now.mid), before.mid, now.mid)
-    half0 = np.where(np.isnan(before.half), now.half, before.half)
-    half1 = np.where(np.isnan(now.half), before.half, now.half)
-    width = (half0 + half1) / 2
-    print_ = _against(last, mid0 + weight * (mid1 - mid0), width, tick)
-    off = mid1 - modelled
-    drift = np.where(np.abs(off) > np.maximum(width, tick / 2), np.sign(off), 0.0)
-    sign = np.where(last > 0, print_, drift)
-    return np.where((added > 0) & np.isfinite(sign), sign, 0.0)
+    out = np.empty(added.size)
+    _loops()[0](
+        np.array([before_at, now_at]),
+        *(
+            np.ascontiguousarray(column, np.float64).reshape(-1)
+            for column in (
+                added,
+                last,
+                last_at,
+                before.mid,
+                before.half,
+                now.mid,
+                now.half,
+                tick,
+                modelled,
+            )
+        ),
+        out,
+    )
+    return out.reshape(added.shape)
 
 
 def trade_signs(price: Floats, size: Floats, mid: Floats, half: Floats, *, tick: Floats) -> Floats:
@@ -89,12 +95,78 @@ def trade_signs(price: Floats, size: Floats, mid: Floats, half: Floats, *, tick:
     without a price or a quote (NaN) is of unknown side: 0. Prices are in dollars; the sum over a
     contract's trades is its signed volume.
     """
-    signed = size * _against(price, mid, half, tick)
-    return np.where((price > 0) & np.isfinite(signed), signed, 0.0)
+    columns = np.broadcast_arrays(price, size, mid, half, tick)
+    out = np.empty(columns[0].size)
+    _loops()[1](*(np.ascontiguousarray(c, np.float64).reshape(-1) for c in columns), out)
+    return out.reshape(columns[0].shape)
 
 
-def _against(price: Floats, mid: Floats, width: Floats, tick: Floats) -> Floats:
-    """Where a price stands between bid (−1) and ask (1), the half-spread being ``width``."""
+def warm() -> None:
+    """Load the compiled loops, so that no slot waits for them."""
+    _loops()
+
+
+@functools.cache
+def _loops() -> tuple[Callable[..., None], Callable[..., None]]:
+    return compiled(_sign_loop, *[READ] * 10, WRITE), compiled(_trade_loop, *[READ] * 5, WRITE)
+
+
+@scalar
+def _against(price: float, mid: float, width: float, tick: float) -> float:
+    """Where a price stands between bid (−1) and ask (1); NaN where either is unknown."""
     off = price - mid
-    half = np.maximum(width, tick / 2)
-    return np.where(width == 0, np.sign(off), np.clip(off / half, -1, 1))
+    if width == 0.0:
+        # Locked: the bare sign.
+        return off if math.isnan(off) else float((off > 0.0) - (off < 0.0))
+    if math.isnan(off) or math.isnan(width):
+        return math.nan
+    return min(max(off / max(width, 0.5 * tick), -1.0), 1.0)
+
+
+def _trade_loop(
+    price: Floats, size: Floats, mid: Floats, half: Floats, tick: Floats, out: Floats
+) -> None:
+    for i in range(out.size):
+        signed = size[i] * _against(price[i], mid[i], half[i], tick[i])
+        out[i] = signed if price[i] > 0.0 and math.isfinite(signed) else 0.0
+
+
+def _sign_loop(
+    times: Floats,
+    added: Floats,
+    last: Floats,
+    last_at: Floats,
+    mid_before: Floats,
+    half_before: Floats,
+    mid_now: Floats,
+    half_now: Floats,
+    tick: Floats,
+    modelled: Floats,
+    out: Floats,
+) -> None:
+    span = times[1] - times[0]
+    for i in range(out.size):
+        out[i] = 0.0
+        if not added[i] > 0.0:
+            continue
+        # Where one of the two quotes is missing the other stands for both.
+        mid0 = mid_now[i] if math.isnan(mid_before[i]) else mid_before[i]
+        mid1 = mid_before[i] if math.isnan(mid_now[i]) else mid_now[i]
+        half0 = half_now[i] if math.isnan(half_before[i]) else half_before[i]
+        half1 = half_before[i] if math.isnan(half_now[i]) else half_now[i]
+        width = 0.5 * (half0 + half1)
+        if last[i] > 0.0:
+            weight = 1.0
+            if 0.0 < span <= OLDEST:
+                count = max(1.0, 0.5 * added[i])
+                timed = (last_at[i] - times[0]) / span
+                known = math.isfinite(timed)
+                weight = min(max(timed, 0.0), 1.0) if known else count / (count + 1.0)
+            sign = _against(last[i], mid0 + weight * (mid1 - mid0), width, tick[i])
+        else:
+            off = mid1 - modelled[i]
+            sign = 0.0
+            if abs(off) > max(width, 0.5 * tick[i]):
+                sign = 1.0 if off > 0.0 else -1.0
+        if math.isfinite(sign):
+            out[i] = sign

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.metrics.exposure import MULTIPLIER, ONE_PERCENT
-from sampler.metrics.special import READ, WRITE, compiled
+from sampler.metrics.special import READ, WRITE, compiled, scalar
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -25,6 +25,10 @@ SIGNIFICANT = 0.01
 LEAST_NEAR, NEAR = 5, 0.02
 #: No finer grid than this: a volatility that small is a quote's error.
 MOST_POINTS = 1 << 17
+#: More turns than a book of real strikes has; those beyond are left out.
+MOST_CROSSINGS = 64
+#: A bell is nothing so many of its widths away; for the grid, 1e-8 of its height is nothing.
+WIDTH, GRID_WIDTH = 9.0, 6.0
 
 
 class FlipStatus(StrEnum):
@@ -83,59 +87,50 @@ def flip(
     proportion: a sum of bells in ln x, one a strike, σ√T wide. They are laid on an even grid three
     times as fine as the narrowest, so that none is stepped over; each turn is then closed in on.
     """
-    none = np.empty(0)
     total = sigma * math.sqrt(years)
     weight = position / total * (MULTIPLIER * ONE_PERCENT / math.sqrt(2 * math.pi))
-    # Where each bell stands: d1 = 0 there.
-    center = np.log(strike * (spot / forward)) - total * total / 2
     held = weight != 0
     if not held.any():
-        return Flip(None, FlipStatus.NO_BOUNDARY, none)
+        return Flip(None, FlipStatus.NO_BOUNDARY, np.empty(0))
+    # Where each bell stands: d1 = 0 there.
+    center = np.log(strike) + (math.log(spot / forward) - total * total / 2)
     low, high = math.log(spot * (1 - REACH)), math.log(spot * (1 + REACH))
     points = int(min((high - low) / total[held].min() * 3, MOST_POINTS)) + 2
-    step = (high - low) / (points - 1)
-    bells = np.zeros(points)
-    _lay(np.array([low, step]), center, total, weight, bells)
-    grid: Floats = low + step * np.arange(points, dtype=np.float64)
-    gamma = np.abs(bells) * np.exp(grid)
-    # Only points where the book is clearly signed can bound a crossing.
-    clear = np.flatnonzero(gamma > SIGNIFICANT * gamma.max())
-    turn = np.flatnonzero(np.signbit(bells[clear[1:]]) != np.signbit(bells[clear[:-1]]))
-    if not len(turn):
-        return Flip(None, FlipStatus.NO_BOUNDARY, none)
-    crossings = np.empty(len(turn))
-    _close_in(grid[clear[turn]], grid[clear[turn + 1]], center, total, weight, crossings)
-    crossings = np.exp(crossings)
+    bells, found = np.zeros(points), np.full(MOST_CROSSINGS, np.nan)
+    _loops()[0](np.array([low, high]), center, total, weight, bells, found)
+    crossings = np.exp(found[~np.isnan(found)])
+    if not len(crossings):
+        return Flip(None, FlipStatus.NO_BOUNDARY, crossings)
     nearest = float(crossings[np.argmin(np.abs(crossings - spot))])
     return Flip(nearest, FlipStatus.AVAILABLE, crossings)
 
 
 def warm() -> None:
     """Load the compiled loops, so that no slot waits for them."""
-    _loop("lay"), _loop("close_in")
-
-
-def _lay(*columns: Floats) -> None:
-    _loop("lay")(*columns)
-
-
-def _close_in(*columns: Floats) -> None:
-    _loop("close_in")(*columns)
+    _loops()
 
 
 @functools.cache
-def _loop(name: str) -> Callable[..., None]:
-    if name == "lay":
-        return compiled(_lay_bells, READ, READ, READ, READ, WRITE)
-    return compiled(_close_in_on, READ, READ, READ, READ, READ, WRITE)
+def _loops() -> tuple[Callable[..., None], Callable[..., None]]:
+    return (
+        compiled(_cross_loop, READ, READ, READ, READ, WRITE, WRITE),
+        compiled(_pain_loop, READ, READ, READ, WRITE),
+    )
 
 
-def _lay_bells(even: Floats, center: Floats, total: Floats, weight: Floats, out: Floats) -> None:
-    """Add each strike's bell to the grid, as far as it is not nothing."""
-    low, step = even[0], even[1]
+def _cross_loop(
+    ends: Floats,
+    center: Floats,
+    total: Floats,
+    weight: Floats,
+    bells: Floats,
+    crossings: Floats,
+) -> None:
+    """Lay the bells on the grid, find where their sum turns, and close in on each turn."""
+    low, step = ends[0], (ends[1] - ends[0]) / (bells.size - 1)
     for k in range(center.size):
-        first = max(math.ceil((center[k] - 9 * total[k] - low) / step), 0)
-        last = min(math.floor((center[k] + 9 * total[k] - low) / step), out.size - 1)
+        first = max(math.ceil((center[k] - GRID_WIDTH * total[k] - low) / step), 0)
+        last = min(math.floor((center[k] + GRID_WIDTH * total[k] - low) / step), bells.size - 1)
         if weight[k] == 0.0 or first > last:
             continue
         # exp(−z²/2) along an even grid by its own ratio: two products a point.
@@ -145,65 +140,98 @@ def _lay_bells(even: Floats, center: Floats, total: Floats, weight: Floats, out:
         ratio = math.exp(-z * pace - pace * pace / 2)
         decay = math.exp(-pace * pace)
         for j in range(first, last + 1):
-            out[j] += value
+            bells[j] += value
             value *= ratio
             ratio *= decay
+    # G(x) is x times the sum; only points where it is clearly signed can bound a crossing.
+    level, growth, largest = math.exp(low), math.exp(step), 0.0
+    for j in range(bells.size):
+        largest = max(largest, abs(bells[j]) * level)
+        level *= growth
+    level, before, found = math.exp(low), -1, 0
+    for j in range(bells.size):
+        if abs(bells[j]) * level > SIGNIFICANT * largest:
+            turned = before >= 0 and (bells[j] > 0.0) != (bells[before] > 0.0)
+            if turned and found < crossings.size:
+                crossings[found] = _close_in(
+                    low + before * step, low + j * step, center, total, weight
+                )
+                found += 1
+            before = j
+        level *= growth
 
 
-def _close_in_on(
-    left: Floats, right: Floats, center: Floats, total: Floats, weight: Floats, out: Floats
-) -> None:
-    """Halve each bracket, by the secant where it helps (Illinois), until it is a point."""
-    for i in range(left.size):
-        a, b = left[i], right[i]
-        fa, fb = 0.0, 0.0
-        for k in range(center.size):
-            za, zb = (a - center[k]) / total[k], (b - center[k]) / total[k]
-            fa += weight[k] * math.exp(-za * za / 2)
-            fb += weight[k] * math.exp(-zb * zb / 2)
-        side = 0
-        x = a
-        for _ in range(100):
-            x = (a * fb - b * fa) / (fb - fa) if fa != fb else (a + b) / 2
-            if not a < x < b:
-                x = (a + b) / 2
-            fx = 0.0
-            for k in range(center.size):
-                z = (x - center[k]) / total[k]
-                fx += weight[k] * math.exp(-z * z / 2)
-            if fx == 0.0 or b - a < 1e-13 * abs(x):
-                break
-            if (fx > 0.0) == (fb > 0.0):
-                # Twice on one side: the other end's weight is halved, or it would never move.
-                if side == 1:
-                    fa *= 0.5
-                b, fb, side = x, fx, 1
-            else:
-                if side == -1:
-                    fb *= 0.5
-                a, fa, side = x, fx, -1
-            if abs(fx) <= 1e-15 * (abs(fa) + abs(fb)):
-                break
-        out[i] = x
+@scalar
+def _sum_at(x: float, center: Floats, total: Floats, weight: Floats) -> float:
+    """Sum of the bells at one level of ln x."""
+    found = 0.0
+    for k in range(center.size):
+        z = (x - center[k]) / total[k]
+        if abs(z) < WIDTH:
+            found += weight[k] * math.exp(-0.5 * z * z)
+    return found
+
+
+@scalar
+def _close_in(a: float, b: float, center: Floats, total: Floats, weight: Floats) -> float:
+    """Find where the sum is zero between a and b: halving, by the secant where it helps."""
+    fa, fb = _sum_at(a, center, total, weight), _sum_at(b, center, total, weight)
+    side, x = 0, a
+    for _ in range(100):
+        x = (a * fb - b * fa) / (fb - fa) if fa != fb else (a + b) / 2
+        if not a < x < b:
+            x = (a + b) / 2
+        fx = _sum_at(x, center, total, weight)
+        if fx == 0.0 or b - a < 1e-13 * abs(x):
+            break
+        # Illinois: twice on one side halves the other end's weight, or it would never move.
+        if (fx > 0.0) == (fb > 0.0):
+            if side == 1:
+                fa *= 0.5
+            b, fb, side = x, fx, 1
+        else:
+            if side == -1:
+                fb *= 0.5
+            a, fa, side = x, fx, -1
+        if abs(fx) <= 1e-15 * (abs(fa) + abs(fb)):
+            break
+    return x
 
 
 def strongest(strike: Floats, size: Floats, spot: float) -> int | None:
     """Index of the largest size, ties to the strike nearest spot; None if none is positive."""
-    top = size.max(initial=0.0)
-    if not top > 0:
+    if not len(size) or not (top := size[size.argmax()]) > 0:
         return None
     tied = np.flatnonzero(size == top)
+    if len(tied) == 1:
+        return int(tied[0])
     return int(tied[np.argmin(np.abs(strike[tied] - spot))])
 
 
 def max_pain(strike: Floats, open_interest: Floats, spot: float) -> float | None:
-    """The settlement at which holders receive least; None without open interest. [$]"""
+    """The settlement at which holders receive least; None without open interest. [$]
+
+    ``open_interest`` is (2, n), calls first. Ties go to the strike nearest spot.
+    """
     if not open_interest.any():
         return None
-    gaps = np.diff(strike)
-    # A step up costs every call below it and spares every put above.
-    calls = np.concatenate([[0.0], np.cumsum(gaps * np.cumsum(open_interest[0])[:-1])])
-    puts = np.cumsum((gaps * np.cumsum(open_interest[1][::-1])[-2::-1])[::-1])[::-1]
-    paid = calls + np.append(puts, 0.0)
+    paid = np.zeros(len(strike))
+    _loops()[1](strike, open_interest[0], open_interest[1], paid)
     tied = np.flatnonzero(paid == paid.min())
     return float(strike[tied[np.argmin(np.abs(strike[tied] - spot))]])
+
+
+def _pain_loop(strike: Floats, calls: Floats, puts: Floats, paid: Floats) -> None:
+    """What holders receive at each strike, in contracts times dollars."""
+    n, held, worth = strike.size, 0.0, 0.0
+    for k in range(1, n):
+        # A step up is earned by every call below it ...
+        held += calls[k - 1]
+        worth += held * (strike[k] - strike[k - 1])
+        paid[k] += worth
+    held, worth = 0.0, 0.0
+    for k in range(n - 2, -1, -1):
+        # ... and a step down by every put above.
+        held += puts[k + 1]
+        worth += held * (strike[k + 1] - strike[k])
+        paid[k] += worth

@@ -86,22 +86,33 @@ def pin_probability(
     result is no probability. ``magnet`` is an index into ``strike``.
     """
     below, above = magnet - 1, magnet + 1
-    slope = np.gradient(own, strike) if len(strike) > 1 else np.zeros_like(own)
 
     def over(at: int, *, flat: bool) -> float:
         if not 0 <= at < len(strike):
             return 1.0 if at < 0 else 0.0
-        sigma = atm if flat else own[at]
-        total = sigma * math.sqrt(years)
+        total = (atm if flat else float(own[at])) * math.sqrt(years)
         d1 = math.log(forward / strike[at]) / total + total / 2
         # N(d₂); erfc keeps its digits far out.
         digital = math.erfc((total - d1) / math.sqrt(2)) / 2
         if flat:
             return digital
         density = math.exp(-d1 * d1 / 2) / math.sqrt(2 * math.pi)
-        return float(digital - forward * density * math.sqrt(years) * slope[at])
+        return digital - forward * density * math.sqrt(years) * _slope(strike, own, at)
 
     smiled = over(below, flat=False) - over(above, flat=False)
     if 0 <= smiled <= 1:
         return 100 * smiled
     return 100 * (over(below, flat=True) - over(above, flat=True))
+
+
+def _slope(strike: Floats, own: Floats, at: int) -> float:
+    """σ′(K) by three points over uneven steps, by two at the ends; NaN where one is missing."""
+    low, high = max(at - 1, 0), min(at + 1, len(strike) - 1)
+    k0, k1, k2 = float(strike[low]), float(strike[at]), float(strike[high])
+    s0, s1, s2 = float(own[low]), float(own[at]), float(own[high])
+    if low == high:
+        return 0.0
+    if at in (low, high):
+        return (s2 - s0) / (k2 - k0)
+    left, right = (s1 - s0) / (k1 - k0), (s2 - s1) / (k2 - k1)
+    return (left * (k2 - k1) + right * (k1 - k0)) / (k2 - k0)
