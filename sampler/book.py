@@ -59,8 +59,8 @@ def measure_book(
     strike, spot = chain.strike, market.spot
     book = exposures(position, open_interest, scene)
     net = book.gex[CALL] + book.gex[PUT]
-    call_gex, put_gex = float(book.gex[CALL].sum()), float(book.gex[PUT].sum())
-    call_dex, put_dex = float(book.dex[CALL].sum()), float(book.dex[PUT].sum())
+    call_gex, put_gex = book.gex.sum(axis=1).tolist()
+    call_dex, put_dex = book.dex.sum(axis=1).tolist()
     flip = levels.UNTOLD
     if market.covered:
         flip = levels.flip(

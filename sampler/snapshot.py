@@ -222,9 +222,13 @@ def _totals(chain: Chain, traded: Traded) -> dict[str, Any]:
 
 def _unused(chain: Chain) -> dict[str, int]:
     """Quotes that give no volatility, by reason; the contracts keep their open interest."""
-    bid, ask = chain.bid, chain.ask
-    unreadable = chain.listed & ~(np.isfinite(bid) & np.isfinite(ask) & (bid >= 0) & (ask >= 0))
-    crossed = chain.listed & ~unreadable & (bid > ask)
-    one_sided = chain.listed & ~unreadable & ~crossed & ~((bid > 0) & (ask > 0))
-    counted = {"unreadable": unreadable, "crossed": crossed, "one_sided": one_sided}
-    return {name: int(which.sum()) for name, which in counted.items() if which.any()}
+    bid, ask, listed = chain.bid, chain.ask, chain.listed
+    # Unreadable ones are NaN, and fail every comparison.
+    readable = listed & (bid >= 0) & (ask >= 0)
+    crossed = readable & (bid > ask)
+    counted = {
+        "unreadable": np.count_nonzero(listed) - np.count_nonzero(readable),
+        "crossed": np.count_nonzero(crossed),
+        "one_sided": np.count_nonzero(readable & ~crossed & ((bid == 0) | (ask == 0))),
+    }
+    return {name: int(count) for name, count in counted.items() if count}

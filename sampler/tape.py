@@ -161,10 +161,15 @@ def _signs(chain: Chain, past: Past, market: Market, added: Floats, quoted_at: d
     mid, last = past.widen(chain.mid), past.widen(chain.last)
     modelled = np.full_like(mid, np.nan)
     # A yardstick only for what traded without leaving a print.
-    if ((added > 0) & ~(last > 0)).any():
-        call = np.array([[True], [False]])
-        modelled = black.price(
-            market.forward.level, past.strike, chain.years, past.recall("sigma"), call
+    silent = (added > 0) & ~(last > 0)
+    if silent.any():
+        side, at = np.nonzero(silent)
+        modelled[silent] = black.price(
+            market.forward.level,
+            past.strike[at],
+            chain.years,
+            past.recall("sigma")[silent],
+            side == CALL,
         )
     last_print = LastPrint(
         last=last,
@@ -173,7 +178,7 @@ def _signs(chain: Chain, past: Past, market: Market, added: Floats, quoted_at: d
         now=flow.Quote(mid, past.widen((chain.ask - chain.bid) / 2)),
         before_at=quoted_at.timestamp(),
         now_at=chain.quoted_at.timestamp(),
-        tick=_tick(chain.symbol, np.nan_to_num(mid)),
+        tick=_tick(chain.symbol, mid),
         modelled=modelled,
     )
     signed = past.widen(chain.signed_volume)
@@ -191,7 +196,8 @@ def _known(past: Past, chain: Chain) -> Floats:
 def _tick(symbol: str, price: Floats) -> Floats:
     if symbol not in _INDEXES:
         return np.full_like(price, PENNY)
-    return np.where(price < 3, *INDEX_TICKS)
+    # Without a price the finer step.
+    return np.where(price >= 3, INDEX_TICKS[1], INDEX_TICKS[0])
 
 
 def _notes(chain: Chain) -> dict[str, Any]:

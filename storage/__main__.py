@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import orjson
 from storage import columns, database, log
 from storage.errors import FlowError, LiveError, UsageError
 from storage.parts import REAL, SYNTHETIC, Parts, connect, urls
-from storage.row import COLUMNS, Row
+from storage.row import COLUMNS, Row, utc_text
 from storage.session import market_day, new_york, session_on
 from storage.settings import Settings, add_options, options_of
 from storage.store import Store
@@ -178,9 +179,15 @@ async def _news(
 async def _export(settings: Settings, parsed: argparse.Namespace) -> int:
     first, last = _day(parsed.first, date.min), _day(parsed.last, date.max)
     files = size = 0
-    async with connect(settings, settings.dataset or REAL) as parts:
-        async for row in parts.store.exported(first, last, settings.symbols):
-            _, notes = columns.unpack(row["evidence"])
+    async with (
+        connect(settings, settings.dataset or REAL) as parts,
+        aclosing(parts.store.exported(first, last, settings.symbols)) as chains,
+    ):
+        async for row in chains:
+            try:
+                _, notes = columns.unpack(row["evidence"])
+            except ValueError as error:
+                raise FlowError(f"{row['symbol']} {utc_text(row['slot'])}: {error}") from error
             quoted = new_york(datetime.fromisoformat(notes["quoted_at"]))
             symbol = row["symbol"].replace("/", "_")
             path = parsed.folder / symbol / f"{symbol}_{quoted:%Y-%m-%dT%H%M%S}.chain"

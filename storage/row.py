@@ -200,16 +200,17 @@ class Row:
             moment = getattr(self, name)
             if moment is not None and moment.tzinfo is None:
                 raise ValueError(f"{name} has no time zone")
+        change = object.__setattr__
         for name in FLOATS:
             value = getattr(self, name)
             if value is None:
                 continue
             if not math.isfinite(value):
                 raise ValueError(f"{name} is {value}")
-            if not name.startswith("hedge_flow"):
-                object.__setattr__(self, name, float(f"{value:.12g}"))
-        object.__setattr__(self, "settled", _rounded(self.settled))
-        object.__setattr__(self, "detail", _rounded(self.detail))
+            if name not in CENTS:
+                change(self, name, float(f"{value:.12g}"))
+        change(self, "settled", _rounded(self.settled))
+        change(self, "detail", _rounded(self.detail))
 
     def as_json(self) -> dict[str, Any]:
         """The row as plain values: times as ``2026-06-05T18:44:00Z``, dates as ISO."""
@@ -221,6 +222,8 @@ COLUMNS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Row))
 FLOATS: tuple[str, ...] = tuple(
     f.name for f in dataclasses.fields(Row) if str(f.type).startswith("float")
 )
+#: Dollars that are exact to the cent: 12 digits would not hold them.
+CENTS = frozenset(name for name in FLOATS if name.startswith("hedge_flow"))
 MOMENTS: tuple[str, ...] = tuple(
     f.name for f in dataclasses.fields(Row) if str(f.type).startswith("datetime")
 )

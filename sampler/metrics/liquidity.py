@@ -45,7 +45,8 @@ def liquidity(
     near = two_sided & (np.abs(strike - spot) <= NEAR * spot) & (volume > 0)
     weighted = None
     if near.any():
-        weighted = float(np.average(spread[near], weights=volume[near]))
+        weight = volume[near]
+        weighted = float(spread[near] @ weight / weight.sum())
     return Liquidity(
         atm_spread_pct=float(at.mean()) if len(at) else None,
         weighted_spread_pct=weighted,

@@ -111,8 +111,8 @@ SPEEDS = st.sampled_from([1.0, 7.5, 12.345678, 60.0, 3600.0])
 STARTS = st.datetimes(datetime(2026, 2, 1), datetime(2026, 12, 1)).map(
     lambda d: d.replace(tzinfo=UTC)
 )
-#: Market time since the start, in microseconds: up to twenty trading days.
-PASSED = st.integers(0, 20 * 411 * 60_000_000)
+#: Market time since the start, in microseconds: up to eight trading days.
+PASSED = st.integers(0, 8 * 411 * 60_000_000)
 
 
 @settings(deadline=None)

@@ -1,8 +1,9 @@
-"""The store's commands, run as processes."""
+"""The store's commands: each as a process, its finer points by the same function in this one."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from sampler.snapshot import measure
 from sampler.sources.recorded import Recorded
 from sampler.sources.recorded import read as read_file
 from storage import __main__ as program
+from storage.database import VERSION
 from storage.errors import LiveError
 from storage.live import Channel
 from storage.parts import Parts
@@ -40,6 +42,10 @@ NOWHERE = "redis://127.0.0.1:1/0"
 #: 13:34:30, when ten slots of the day are due.
 TEN_DUE = ["--clock", "simulated:2026-08-19T13:34:30Z@0.001"]
 PATIENCE = 60
+
+
+#: Exit code, output, complaints.
+Said = tuple[int, str, str]
 
 
 class Door:
@@ -62,15 +68,12 @@ class Door:
         self.started.append(process)
         return process
 
-    def run(self, *words: str | Path, **environment: str) -> tuple[int, str, str]:
-        """Run a command to its end: exit code, output, complaints."""
+    def run(self, *words: str | Path, **environment: str) -> Said:
+        """Run a command to its end."""
         return self.finish(self.start(*words, **environment))
 
-    def run_all(self, *commands: Sequence[str | Path]) -> list[tuple[int, str, str]]:
-        """Run commands side by side: the same of each."""
-        return [self.finish(process) for process in [self.start(*words) for words in commands]]
-
-    def finish(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    def finish(self, process: subprocess.Popen[str]) -> Said:
+        """Wait for a command's end."""
         out, err = process.communicate(timeout=PATIENCE)
         return process.returncode, out, err
 
@@ -97,9 +100,29 @@ def door(make_door, database) -> Door:
 
 
 @pytest.fixture
-def run(door) -> Callable[..., tuple[int, str, str]]:
-    """Run a command on a migrated database."""
-    return door.run
+def enter(servers, monkeypatch, capsys) -> Callable[..., Said]:
+    """Run a command on a database in this process: what it would have said in its own."""
+    # The log's configuration is a whole process's.
+    monkeypatch.setattr(program.log, "configure", lambda *_: None)
+
+    def run(url: str, *words: str | Path, **environment: str) -> Said:
+        given = {"FLOW_DATABASE_URL": url, "FLOW_REDIS_URL": servers.redis_url} | environment
+        with monkeypatch.context() as inside:
+            for name, value in given.items():
+                inside.setenv(name, value)
+            try:
+                code = program.main([str(word) for word in words])
+            except SystemExit as end:
+                code = end.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def run(enter, database) -> Callable[..., Said]:
+    """The same on a migrated database."""
+    return functools.partial(enter, database)
 
 
 def fill(
@@ -123,22 +146,31 @@ class TestUsage:
     """Exit codes and help."""
 
     def test_help(self):
-        """Help lists the commands, and each command's help the FLOW_ names with their defaults."""
+        """Help lists the commands, a command's help its options with FLOW_ names and defaults."""
         door = Door()
-        running = {words: door.start(*words, "--help") for words in [(), *((c,) for c in COMMANDS)]}
-        said = {words: (p.communicate(timeout=PATIENCE), p) for words, p in running.items()}
-        for (out, err), process in said.values():
-            assert (process.returncode, err) == (0, "")
-            assert "usage: flow-store" in out
-        assert all(command in said[()][0][0] for command in COMMANDS)
-        common = ("DATABASE_URL", "REDIS_URL", "DATA_DIR", "DATASET", "LOG", "LOG_LEVEL")
-        for command in COMMANDS:
-            text = " ".join(said[(command,)][0][0].split())
-            assert [name for name in common if f"(FLOW_{name}, default: " not in text] == []
-        text = " ".join(said[("check",)][0][0].split())
+        running = [door.start("--help"), door.start("check", "--help")]
+        top, check = [door.finish(process) for process in running]
+        assert (top[0], top[2], check[0], check[2]) == (0, "", 0, "")
+        assert [command for command in COMMANDS if f"\n    {command} " not in top[1]] == []
+        text = " ".join(check[1].split())
+        assert "usage: flow-store check" in text
         assert "(FLOW_SYMBOLS, default: SPX,SPY,QQQ)" in text
         assert "(FLOW_MIN_COVERAGE, default: 0.45)" in text
         assert "(FLOW_CLOCK, default: real)" in text
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_common_options(self, enter, command):
+        """Every command says where its servers are set."""
+        code, out, err = enter("", command, "--help")
+        assert (code, err) == (0, "")
+        text = " ".join(out.split())
+        common = ("DATABASE_URL", "REDIS_URL", "DATA_DIR", "DATASET", "LOG", "LOG_LEVEL")
+        assert [name for name in common if f"(FLOW_{name}, default: " not in text] == []
+
+    def test_unknown_setting(self):
+        """A misspelt FLOW_ name ends any command before it does anything: exit 2, one line."""
+        said = "flow-store: FLOW_SYMBOL is no setting; did you mean FLOW_SYMBOLS?\n"
+        assert (2, "", said) == Door(FLOW_SYMBOL="SPX").run("check")
 
     @pytest.mark.parametrize(
         ("words", "environment", "said"),
@@ -146,8 +178,8 @@ class TestUsage:
             ([], {}, "flow-store: error: the following arguments are required: COMMAND"),
             (["mend"], {}, "invalid choice: 'mend'"),
             (
-                ["check"],
-                {"FLOW_SYMBOL": "SPX"},
+                ["tail"],
+                {"FLOW_SYMBOL": "X"},
                 "FLOW_SYMBOL is no setting; did you mean FLOW_SYMBOLS?",
             ),
             (["check"], {"FLOW_MIN_COVERAGE": "2"}, "FLOW_MIN_COVERAGE: 2 is not between 0 and 1"),
@@ -160,25 +192,23 @@ class TestUsage:
         ],
         ids=lambda v: " ".join(v) if isinstance(v, list) else "",
     )
-    def test_wrong_usage(self, make_door, words, environment, said):
+    def test_wrong_usage(self, enter, words, environment, said):
         """Wrong words and settings exit 2, with what is wrong as the last line and no trace."""
-        code, out, err = make_door("postgresql://127.0.0.1:1/x", NOWHERE).run(*words, **environment)
+        code, out, err = enter("postgresql://127.0.0.1:1/x", *words, **environment)
         assert (code, out) == (2, "")
         assert said in err.splitlines()[-1]
         assert "Traceback" not in err
 
-    @pytest.mark.parametrize(
-        "words",
-        [["check"], ["tail"], ["export", "x", "--from", "2026-08-19", "--to", "2026-08-19"]],
-    )
-    def test_never_migrated(self, make_door, empty_database, words):
+    def test_never_migrated(self, make_door, enter, empty_database):
         """A database without our tables: exit 1 and one line with the command to run."""
-        code, out, err = make_door(empty_database).run(*words)
-        assert (code, out) == (1, "")
-        assert (
-            err == "flow-store: the database's schema is version 0, this release needs 1;"
+        said = (
+            f"flow-store: the database's schema is version 0, this release needs {VERSION};"
             " run: flow-store migrate\n"
         )
+        assert (1, "", said) == make_door(empty_database).run("check")
+        period = ("--from", "2026-08-19", "--to", "2026-08-19")
+        for words in (["check", "--json"], ["tail"], ["export", "x", *period]):
+            assert (1, "", said) == enter(empty_database, *words)
 
     @pytest.mark.parametrize(
         ("environment", "said"),
@@ -216,31 +246,32 @@ class TestMigrate:
         assert (code, err) == (0, "")
         made = [line for line in out.splitlines() if "migration" in line]
         assert made == ["live: migration 1 applied", "synthetic: migration 1 applied"]
-        nothing = (
-            "live: schema version 1, nothing to do\nsynthetic: schema version 1, nothing to do\n"
+        nothing = "".join(
+            f"{dataset}: schema version {VERSION}, nothing to do\n"
+            for dataset in ("live", "synthetic")
         )
         assert (0, nothing, "") == door.run("migrate")
 
-    def test_one_dataset(self, make_door, empty_database):
+    def test_one_dataset(self, enter, empty_database):
         """A dataset that is named is migrated alone."""
-        door = make_door(empty_database)
-        code, out, _ = door.run("migrate", "--dataset", "synthetic")
+        code, out, _ = enter(empty_database, "migrate", "--dataset", "synthetic")
         assert (code, out.splitlines()[0]) == (0, "synthetic: migration 1 applied")
         assert "live" not in out
-        assert door.run("check", FLOW_DATASET="synthetic")[0] == 0
-        assert door.run("check")[0] == 1
+        assert enter(empty_database, "check", FLOW_DATASET="synthetic")[0] == 0
+        assert enter(empty_database, "check")[0] == 1
 
 
 class TestCheck:
     """Coverage."""
 
-    def test_empty(self, door):
+    def test_empty(self, door, run):
         """With nothing stored it says so, and all is well."""
         said = "nothing stored from 2026-07-20 to 2026-08-19\n"
-        found = door.run_all(["check", *TEN_DUE], ["check", *TEN_DUE, "--json"])
-        assert [(0, said, ""), (0, "[]\n", "")] == found
+        assert (0, said, "") == door.run("check", *TEN_DUE)
+        assert (0, said, "") == run("check", *TEN_DUE)
+        assert run("check", *TEN_DUE, "--json") == (0, "[]\n", "")
 
-    def test_states(self, door, database):
+    def test_states(self, run, database):
         """With gaps and too few rows a session is thin, exit 1; a few rows alone are partial, exit 0."""
         fill(
             database,
@@ -254,22 +285,20 @@ class TestCheck:
         partial = "QQQ    2026-08-19  2 of 10 slots (20.0%, partial)\n"
         thin = "SPX    2026-08-19  4 of 10 slots (40.0%, thin), 1 late, 2 source_down\n"
         ok = "SPY    2026-08-19  5 of 10 slots (50.0%, ok), 1 source_down\n"
-        found = door.run_all(
-            ["check", *TEN_DUE],
-            ["check", *TEN_DUE, "--symbols", "spy,qqq"],
-            ["check", *TEN_DUE, "--symbols", "SPX", "--min-coverage", "0.4"],
-        )
-        assert [(1, partial + thin + ok, ""), (0, partial + ok, "")] == found[:2]
-        assert (0, thin.replace("thin", "ok"), "") == found[2]
+        assert (1, partial + thin + ok, "") == run("check", *TEN_DUE)
+        assert (0, partial + ok, "") == run("check", *TEN_DUE, "--symbols", "spy,qqq")
+        well = (0, thin.replace("thin", "ok"), "")
+        assert well == run("check", *TEN_DUE, "--symbols", "SPX", "--min-coverage", "0.4")
+        assert well == run("check", *TEN_DUE, FLOW_SYMBOLS="SPX", FLOW_MIN_COVERAGE="0.4")
 
-    def test_json(self, run, database):
+    def test_json(self, door, database):
         """The same as an array of objects; exit codes are the same."""
         fill(
             database,
             [record(slot=at(0)), record(slot=at(1), source="cboe")],
             [gap(4), gap(5), gap(6, Reason.LATE)],
         )
-        code, out, err = run("check", *TEN_DUE, "--json")
+        code, out, err = door.run("check", *TEN_DUE, "--json")
         assert (code, err) == (1, "")
         expected = {
             "symbol": "SPX",
@@ -292,33 +321,28 @@ class TestCheck:
         later = ["--clock", "simulated:2026-08-20T13:30Z@0.001"]
         assert (0, said, "") == run("check", *later)
 
-    def test_period_and_symbols(self, door, database):
+    def test_period_and_symbols(self, run, database):
         """Other days and symbols that were not asked for are left out."""
         fill(database, [record(), record(symbol="IWM")])
-        own, other, every = door.run_all(
-            ["check", *TEN_DUE, "--from", "2026-08-19", "--to", "2026-08-19"],
-            ["check", *TEN_DUE, "--from", "2026-08-01", "--to", "2026-08-18"],
-            ["check", *TEN_DUE, "--all-symbols"],
-        )
-        assert [line[:6] for line in own[1].splitlines()] == ["SPX   "]
-        assert other == (0, "nothing stored from 2026-08-01 to 2026-08-18\n", "")
-        assert [line[:6] for line in every[1].splitlines()] == ["IWM   ", "SPX   "]
 
-    def test_before_the_open(self, door, database):
+        def listed(*words: str) -> list[str]:
+            return [line.split()[0] for line in run("check", *TEN_DUE, *words)[1].splitlines()]
+
+        assert listed("--from", "2026-08-19", "--to", "2026-08-19") == ["SPX"]
+        assert listed("--from", "2026-08-01", "--to", "2026-08-18") == ["nothing"]
+        assert listed("--all-symbols") == ["IWM", "SPX"]
+
+    def test_before_the_open(self, run, database):
         """Where nothing is due yet, nothing is thin."""
         fill(database, [], [gap(0)])
         said = "SPX    2026-08-19  0 of 0 slots (0.0%, partial), 1 source_down\n"
-        early = ["--clock", "simulated:2026-08-19T13:00Z@0.001"]
-        assert (0, said, "") == door.run("check", *early)
+        assert (0, said, "") == run("check", "--clock", "simulated:2026-08-19T13:00Z@0.001")
 
-    def test_datasets(self, door, database):
+    def test_datasets(self, run, database):
         """Made-up rows are only in their own dataset."""
         fill(database, [record()], dataset="synthetic")
-        real, made_up = door.run_all(
-            ["check", *TEN_DUE], ["check", *TEN_DUE, "--dataset", "synthetic"]
-        )
-        assert real[1].startswith("nothing stored")
-        assert made_up[1].startswith("SPX ")
+        assert run("check", *TEN_DUE)[1].startswith("nothing stored")
+        assert run("check", *TEN_DUE, "--dataset", "synthetic")[1].startswith("SPX ")
 
     def test_embedded(self, servers, data_dir):
         """Without URLs the embedded servers are used, and migrated on the way."""
@@ -478,7 +502,7 @@ class TestExport:
     FIRST = datetime(2026, 8, 19, 14, 14, 21, 250_000, tzinfo=UTC)
     PERIOD = ("--from", "2026-08-19", "--to", "2026-08-19")
 
-    def test_read_back(self, run, database, tmp_path):
+    def test_read_back(self, door, run, database, tmp_path):
         """The files are read by recorded: as the very same quotes of the very same times."""
         frames = [
             frame_at(self.FIRST),
@@ -487,7 +511,7 @@ class TestExport:
         ]
         fill(database, [measured(frame) for frame in frames])
         folder = tmp_path / "new" / "chains"
-        code, out, err = run("export", folder, *self.PERIOD)
+        code, out, err = door.run("export", folder, *self.PERIOD)
         assert (code, err) == (0, "")
         assert out.startswith(f"3 chains written to {folder}, 0.0 MB")
         names = [

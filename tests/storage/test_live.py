@@ -207,7 +207,7 @@ async def test_goes_when_told(channel, client, monkeypatch):
     """A follower that is cancelled ends, whatever it is about to do."""
     whole = client.xread
     monkeypatch.setattr(client, "xread", lambda cursors, block: whole(cursors, block=10))
-    for turns in range(20):
+    for turns in range(10):
         follower = asyncio.ensure_future(anext(channel.follow(["SPX"])))
         for _ in range(turns):
             await asyncio.sleep(0)
