@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sampler.chain import CALL, PUT, Chain
+from sampler.chain import CALL, PUT, Bools, Chain, Floats
 from sampler.errors import Refused
 from sampler.metrics.levels import covered
 from sampler.metrics.smile import LEAST, Forward, Smile, forward, smile
@@ -26,6 +26,9 @@ LEAST_PAIRS, SETTLING, OPENING = 5, 1.0, 900.0
 class Market:
     """Spot, forward and volatilities to measure with."""
 
+    #: The chain's mids, NaN where a quote is unusable, and which quotes have both sides. (2, n)
+    mid: Floats
+    two_sided: Bools
     #: The source's, or the forward where that is stale or missing. [$]
     spot: float
     forward: Forward
@@ -71,6 +74,8 @@ def read_market(chain: Chain) -> Market:
     remaining = fwd.level * atm * math.sqrt(chain.years)
     out_of_the_money = np.where(chain.strike >= fwd.level, two_sided[CALL], two_sided[PUT])
     return Market(
+        mid=mid,
+        two_sided=two_sided,
         spot=spot,
         forward=fwd,
         smile=found,

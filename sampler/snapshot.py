@@ -141,14 +141,14 @@ def _detail(
         chain.strike,
         chain.bid,
         chain.ask,
-        chain.two_sided,
+        market.two_sided,
         traded.volume,
         spot=market.spot,
         forward=market.forward.level,
     )
     session = (chain.session.close - chain.session.open).total_seconds()
     nearest = int(np.argmin(np.abs(chain.strike - market.forward.level)))
-    straddle = float(chain.mid[:, nearest].sum())
+    straddle = float(market.mid[CALL, nearest] + market.mid[PUT, nearest])
     whole_day = market.forward.level * market.atm * math.sqrt(session / YEAR_SECONDS)
     return {
         "implied_1sd": None if quiet else whole_day,

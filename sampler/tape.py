@@ -158,7 +158,7 @@ def _signs(chain: Chain, past: Past, market: Market, added: Floats, quoted_at: d
     """Who started the trades, by contract; see ``flow.aggressor_sign``."""
     bid, ask = past.recall("bid"), past.recall("ask")
     quoted = (ask > 0) & (bid >= 0) & (ask >= bid)
-    mid, last = past.widen(chain.mid), past.widen(chain.last)
+    mid, last = past.widen(market.mid), past.widen(chain.last)
     modelled = np.full_like(mid, np.nan)
     # A yardstick only for what traded without leaving a print.
     silent = (added > 0) & ~(last > 0)

@@ -6,7 +6,7 @@ transaction, takes the dataset's write lock first, and gives each change the nex
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -238,7 +238,7 @@ class Store:
 
     async def exported(
         self, first: date, last: date, symbols: Sequence[str] | None = None
-    ) -> AsyncIterator[DictRow]:
+    ) -> AsyncGenerator[DictRow, None]:
         """Chains of a period as they are kept: symbol, expiration, slot, evidence."""
         wanted = None if symbols is None else list(symbols)
         given = {"first": first, "last": last, "symbols": wanted}

@@ -86,6 +86,8 @@ def row(**changes: Any) -> Row:
         "quotes_unused": {"one_sided": 11},
         "flags": ("after_gap", "clock_skew"),
         "quote_age_seconds": 11.25,
+        "settled": {"net_gex": 1.5e9, "gamma_flip": None, "regime": "positive_gamma"},
+        "detail": {"decay": [{"minutes": 30, "share": 1e-07}, {"minutes": 60, "share": -0.25}]},
     }
     return Row(**(given | changes))
 

@@ -38,17 +38,19 @@ def liquidity(
     forward: float,
 ) -> Liquidity:
     """Spreads of a chain; (2, n) quotes, calls first. Null where no quote qualifies."""
-    spread = np.full_like(bid, np.nan)
-    np.divide(200 * (ask - bid), ask + bid, out=spread, where=two_sided)
-    at = spread[:, int(np.argmin(np.abs(strike - forward)))]
-    at = at[np.isfinite(at)]
-    near = two_sided & (np.abs(strike - spot) <= NEAR * spot) & (volume > 0)
-    weighted = None
-    if near.any():
-        weight = volume[near]
-        weighted = float(spread[near] @ weight / weight.sum())
+    low, high = np.searchsorted(strike, [spot * (1 - NEAR), spot * (1 + NEAR)])
+    bid, ask = bid[:, low:high], ask[:, low:high]
+    quoted, weight = two_sided[:, low:high], volume[:, low:high]
+    spread = np.zeros_like(bid)
+    np.divide(200 * (ask - bid), ask + bid, out=spread, where=quoted)
+    traded = float(weight[quoted].sum())
+    weighted = float((spread * weight).sum()) / traded if traded > 0 else None
+    at = int(np.argmin(np.abs(strike - forward))) - low
+    money = []
+    if 0 <= at < spread.shape[1]:
+        money = [float(spread[side, at]) for side in (0, 1) if quoted[side, at]]
     return Liquidity(
-        atm_spread_pct=float(at.mean()) if len(at) else None,
+        atm_spread_pct=sum(money) / len(money) if money else None,
         weighted_spread_pct=weighted,
         execution_score=None if weighted is None else _percent(1 - weighted / WORST),
     )

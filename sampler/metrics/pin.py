@@ -54,13 +54,14 @@ def pin_score(
 
 
 def _concentration(strike: Floats, open_interest: Floats, spot: float) -> float:
-    near = open_interest[np.abs(strike - spot) <= NEAR * spot]
-    total, n = near.sum(), len(near)
+    # A few dozen strikes: plain sorting is faster than numpy's.
+    near = sorted(open_interest[np.abs(strike - spot) <= NEAR * spot].tolist())
+    total, n = float(sum(near)), len(near)
     if n <= 3 or not total > 0:
         return 0.0
-    share = np.sort(near)[-3:].sum() / total
+    share = float(sum(near[-3:])) / total
     even = 3 / n
-    return float(100 * np.clip((share - even) / (1 - even) / FULL_OI, 0, 1))
+    return 100 * min(max((share - even) / (1 - even) / FULL_OI, 0.0), 1.0)
 
 
 def _proximity(spot: float, magnet: float | None, remaining: float) -> float:
@@ -70,10 +71,9 @@ def _proximity(spot: float, magnet: float | None, remaining: float) -> float:
 
 
 def _pull(net_gex: Floats, magnet_gex: float | None) -> float:
-    gross = np.abs(net_gex).sum()
-    if magnet_gex is None or not gross > 0:
+    if magnet_gex is None or not magnet_gex > 0:
         return 0.0
-    return float(100 * np.clip(max(magnet_gex, 0.0) / (FULL_GAMMA * gross), 0, 1))
+    return 100 * min(magnet_gex / (FULL_GAMMA * float(np.abs(net_gex).sum())), 1.0)
 
 
 def pin_probability(

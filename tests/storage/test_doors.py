@@ -473,9 +473,10 @@ class TestTail:
         ] == found
 
 
-def contracts(frame: Frame) -> dict[tuple[float, int], list[float]]:
-    """Quotes of each contract, by strike and right."""
-    numbers = zip(*(getattr(frame, name).tolist() for name in QUOTES), strict=True)
+def contracts(frame: Frame) -> dict[tuple[float, int], list[float | None]]:
+    """Quotes of each contract, by strike and right; None for those that its source lacks."""
+    lists = [np.where(np.isnan(c), None, c).tolist() for c in (getattr(frame, n) for n in QUOTES)]
+    numbers = zip(*lists, strict=True)
     keys = zip(frame.strike.tolist(), frame.right.tolist(), strict=True)
     return dict(zip(keys, map(list, numbers), strict=True))
 
@@ -566,6 +567,14 @@ class TestExport:
         assert err.startswith(
             f"flow-store: cannot write {tmp_path}/taken/SPX/SPX_2026-08-19T101421"
         )
+        assert err.count("\n") == 1
+
+    def test_corrupt(self, run, database, tmp_path):
+        """A chain that the disk has spoilt ends it with the slot's name."""
+        fill(database, [record(evidence=b"spoilt", slot=at(1))])
+        code, out, err = run("export", tmp_path, *self.PERIOD)
+        assert (code, out) == (1, "")
+        assert err.startswith("flow-store: SPX 2026-08-19T13:30:30Z: not a packed chain: ")
         assert err.count("\n") == 1
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from storage.row import COLUMNS, FLOATS, MOMENTS, PROFILE, Row, utc_text
+from storage.columns import pack
+from storage.row import COLUMNS, FLOATS, MOMENTS, PROFILE, Row, SlotRecord, utc_text
 
 #: What a row may lack; all else is always there.
 NULLABLE = {
@@ -71,6 +72,17 @@ def test_every_number_but_flow_is_rounded():
         assert (exact if name in FLOWS else 0.333333333333) == kept, name
     for name in NULLABLE:
         assert getattr(factories.row(**{name: None}), name) is None
+
+
+@pytest.mark.parametrize("name", ["settled", "detail"])
+def test_nested_figures(name):
+    """Nested figures are rounded too; what is not finite is None, tuples are lists."""
+    given = {"a": 1 / 3, "b": [(math.nan, 2 / 3), {"c": -math.inf}], "d": 7, "e": "x", "f": None}
+    expected = {"a": 0.333333333333, "b": [[None, 0.666666666667], {"c": None}]}
+    expected |= {"d": 7, "e": "x", "f": None}
+    row = factories.row(**{name: given})
+    assert expected == getattr(row, name) == row.as_json()[name]
+    assert given["a"] == 1 / 3
 
 
 def test_numpy_numbers_become_plain():
@@ -189,6 +201,21 @@ def test_table_fits_the_profile(database):
     keys = ["symbol", "expiration", "slot"]
     assert [*keys, "strike", *PROFILE] == list(table)
     assert {("_float8", False)} == {table[name] for name in ("strike", *PROFILE)}
+
+
+def test_state_and_evidence():
+    """A record's state is packed when it is stored; what was stored gives the same state."""
+    state = ({"strike": np.array([7695.0, 7700.0])}, {"traded": 3.5})
+    row, profile = factories.row(), {"strike": np.array([7700.0])}
+    fresh = SlotRecord(row=row, profile=profile, state=state)
+    assert fresh.state is state
+    assert fresh.evidence == pack({"strike": np.array([7695.0, 7700.0])}, traded=3.5)
+    again = SlotRecord(row=row, profile=profile, evidence=fresh.evidence)
+    columns, notes = again.state
+    assert (columns["strike"].tolist(), notes) == ([7695.0, 7700.0], {"traded": 3.5})
+    assert fresh.evidence == again.evidence
+    with pytest.raises(ValueError, match="not a packed chain"):
+        _ = SlotRecord(row=row, profile=profile, evidence=b"spoilt").state
 
 
 def test_factory_has_every_array():

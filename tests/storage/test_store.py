@@ -224,6 +224,8 @@ class TestRead:
             "flags": (),
             "dropped": {},
             "quotes_unused": {},
+            "settled": {},
+            "detail": {},
         }
         written = record(**lacking, profile={name: [] for name in PROFILE}, evidence=b"")
         await store.append([written])
@@ -295,6 +297,16 @@ class TestRead:
         await store.mark([gap(0)])
         newest = await store.newest("SPX", DAY)
         assert (newest["slot"], newest["cursor"]) == (None, await store.cursor())
+
+    async def test_symbols(self, store):
+        """Every symbol that has rows, with its newest slot; gaps alone make none."""
+        assert await store.symbols() == {}
+        await store.append([record(slot=at(1)), record(slot=at(0)), record(symbol="QQQ")])
+        await store.append([record(symbol="SPY", slot=at(s)) for s in (3, 9, 5)])
+        tomorrow = at(0) + timedelta(days=1)
+        await store.append([record(symbol="QQQ", expiration=NEXT_DAY, slot=tomorrow)])
+        await store.mark([gap(7, symbol="IWM"), gap(8)])
+        assert {"QQQ": tomorrow, "SPX": at(1), "SPY": at(9)} == await store.symbols()
 
     async def test_known(self, store):
         """A symbol is known by a row or a gap, on whatever day."""

@@ -1,0 +1,118 @@
+"""A whole snapshot of a real chain, from columns to row, and one tick of 600 symbols. ``make bench``
+
+Settled and live book, both flips, hedging table, per-strike profile. The peer in the same run is
+the usual way to find a flip alone: net gamma repriced on an even grid, in numpy. Medians and
+bests; nothing is asserted, machines are noisy: compare ratios.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+
+from sampler import metrics
+from sampler.chain import Chain, Frame, select
+from sampler.market import read_market
+from sampler.snapshot import measure
+from storage.row import SlotRecord
+from storage.session import market_day, session_on
+from tests.benchmarks.bench_tick import frame
+
+SYMBOLS = 600
+
+
+def timed(work: Callable[[], object], repeats: int = 200) -> tuple[float, float]:
+    """Median and best of some repeats. [ms]"""
+    work()
+    took = []
+    for _ in range(repeats):
+        since = time.perf_counter()
+        work()
+        took.append((time.perf_counter() - since) * 1e3)
+    return statistics.median(took), min(took)
+
+
+def pair(read: Frame) -> tuple[Chain, SlotRecord]:
+    """A chain a slot later, with new volume on most contracts, and the record before it."""
+    session = session_on(market_day(read.quoted_at))
+    chain = select(read, session)
+    first = measure(chain, None, oi_confidence=0.43)
+    step = timedelta(seconds=30)
+    later = replace(
+        chain,
+        slot=chain.slot + step,
+        quoted_at=chain.quoted_at + step,
+        volume=chain.volume + np.arange(len(chain.strike)) % 7,
+    )
+    return later, first
+
+
+def grid_flip(chain: Chain, points: int) -> float | None:
+    """The flip by repricing every strike on an even grid of ±10 %: what most programs do."""
+    market = read_market(chain)
+    levels = np.linspace(0.9 * market.spot, 1.1 * market.spot, points)
+    total = market.smile.filled * np.sqrt(chain.years)
+    d1 = np.log(levels[:, None] / chain.strike) / total + total / 2
+    net = chain.open_interest[0] - chain.open_interest[1]
+    gamma = levels * (np.exp(-d1 * d1 / 2) @ (net / total))
+    turn = np.flatnonzero(np.diff(np.sign(gamma)))
+    if not len(turn):
+        return None
+    return float(levels[turn[np.argmin(np.abs(levels[turn] - market.spot))]])
+
+
+def many(count: int) -> float:
+    """Seconds for one tick's arithmetic of some symbols, after loading the formulas."""
+    metrics.warm()
+    later, first = pair(asyncio.run(frame())[0])
+    measure(later, first, oi_confidence=0.43)
+    since = time.perf_counter()
+    for _ in range(count):
+        measure(later, first, oi_confidence=0.43)
+    return time.perf_counter() - since
+
+
+def start(code: str) -> float:
+    """Seconds that a fresh interpreter takes for some code."""
+    since = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return time.perf_counter() - since
+
+
+def main() -> None:
+    """Print the tables."""
+    metrics.warm()
+    read, what = asyncio.run(frame())
+    later, first = pair(read)
+    print(f"{what}: {later.listed.sum()} contracts, {len(later.strike)} strikes\n")
+    whole = timed(lambda: measure(later, first, oi_confidence=0.43))
+    print(f"{'':46}   median      best")
+    print(f"{'snapshot, live and settled':46} {whole[0]:8.3f}  {whole[1]:8.3f} ms")
+    baseline = timed(lambda: measure(later, None, oi_confidence=0.43))
+    print(f"{'snapshot, baseline (one book)':46} {baseline[0]:8.3f}  {baseline[1]:8.3f} ms")
+    for points in (801, 4001):
+        peer = timed(lambda n=points: grid_flip(later, n), 20)
+        print(
+            f"{f'peer: one flip alone on {points} levels, numpy':46} {peer[0]:8.3f}  {peer[1]:8.3f} ms"
+            f"   snapshot/peer {whole[0] / peer[0]:.3f}"
+        )
+    print(f"\n{'one tick of 600 symbols, one process':46} {many(SYMBOLS):8.3f} s")
+    with ProcessPoolExecutor(2) as pool:
+        slowest = max(pool.map(many, [SYMBOLS // 2] * 2))
+    print(f"{'one tick of 600 symbols, two samplers':46} {slowest:8.3f} s (budget 30 s)")
+    bare = start("import numpy")
+    ready = start("from sampler import metrics; metrics.warm()")
+    print(f"{'formulas loaded from the cache, beyond numpy':46} {ready - bare:8.3f} s")
+
+
+if __name__ == "__main__":
+    main()
