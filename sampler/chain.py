@@ -247,7 +247,8 @@ def recall(record: SlotRecord, session: Session) -> Chain:
     kept, notes = record.state
     listed = kept["listed"].any(axis=0)
     quoted_at = datetime.fromisoformat(notes["quoted_at"])
-    columns = {name: kept[name][:, listed] for name in QUOTES}
+    # Picking columns lays a table out by columns; rows are what is worked on.
+    columns = {name: np.ascontiguousarray(kept[name][:, listed]) for name in QUOTES}
     expires = expiry_of(notes["symbol"], session)
     return Chain(
         symbol=notes["symbol"],

@@ -160,8 +160,8 @@ def _usable(
     if (forward > strike) == (call != 0.0):
         gap = high - low
         price = (price - gap) - ((high - gap) - low)  # with what `gap` was rounded by
-    good = 0.0 < price < low and 0.0 < years < math.inf and strike > 0.0 and high < math.inf
-    return price if good and forward > 0.0 else math.nan, low, high
+    good = 0.0 < price < low and 0.0 < years < math.inf and forward > 0.0 and strike > 0.0
+    return price if good else math.nan, low, high
 
 
 @inlined

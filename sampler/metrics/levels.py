@@ -216,7 +216,8 @@ def max_pain(strike: Floats, open_interest: Floats, spot: float) -> float | None
     if not open_interest.any():
         return None
     paid = np.zeros(len(strike))
-    _loops()[1](strike, open_interest[0], open_interest[1], paid)
+    calls, puts = np.ascontiguousarray(open_interest)
+    _loops()[1](strike, calls, puts, paid)
     tied = np.flatnonzero(paid == paid.min())
     return float(strike[tied[np.argmin(np.abs(strike[tied] - spot))]])
 

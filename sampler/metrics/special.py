@@ -126,7 +126,7 @@ def _tabulate_any(
     shape = np.broadcast_shapes(*map(np.shape, levels), *map(np.shape, columns))
 
     def flat(value: ArrayLike) -> Floats:
-        return np.array(np.broadcast_to(value, shape), _FLOAT, order="C").reshape(-1)
+        return np.array(np.broadcast_to(value, shape), _FLOAT).reshape(-1)
 
     found = [flat(column) for column in columns]
     table = np.empty((rows, math.prod(shape)))

@@ -6,6 +6,7 @@ checkout; without them it says so and prints nothing else.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -31,14 +32,13 @@ CLOSING = timedelta(minutes=5)
 #: Where the rule of the first sign change begins to look, as a part of spot.
 NEAR = 0.02
 #: Points of a dense grid over the reach of a flip.
-POINTS = 8001
+POINTS = 4001
 #: What the free feed's gammas are rounded to.
 DECIMALS = 4
 #: Frames that the docs show; the summary is over all.
 SHOWN = (
     "SPX 2026-07-16 14:18",
     "SPX 2026-07-17 10:32",
-    "SPX 2026-08-18 14:18",
     "SPX 2026-08-19 10:14",
     "SPY 2026-08-19 10:14",
     "QQQ 2026-08-19 14:15",
@@ -85,20 +85,31 @@ class Scene:
         """K·S/F: the spot level at which each strike is at the money."""
         return self.strike * (self.spot / self.forward)
 
-    def dense(self, gamma_at: Callable[[float], Floats]) -> float | None:
-        """Where net gamma crosses zero on a dense grid, by the rule of the flip: 1 % on both sides.
-
-        ``gamma_at`` gives each strike's gamma at a spot level.
-        """
-        grid = np.linspace(*self.spot * np.array([1 - levels.REACH, 1 + levels.REACH]), POINTS)
-        book = np.array([self.net @ gamma_at(x) for x in grid]) * grid**2
+    def dense(self, gamma: Floats) -> float | None:
+        """Where net gamma turns on ``self.grid``, by the flip's rule: 1 % on both sides."""
+        book = (gamma @ self.net) * self.grid[:, 0] ** 2
         clear = np.flatnonzero(np.abs(book) > levels.SIGNIFICANT * np.abs(book).max())
         found = []
-        for i, j in zip(clear, clear[1:], strict=False):
-            if np.sign(book[i]) != np.sign(book[j]):
-                step = book[i] / (book[i] - book[j])
-                found.append(float(grid[i] + step * (grid[j] - grid[i])))
+        for i, j in itertools.pairwise(clear):
+            if np.sign(book[i]) == np.sign(book[j]):
+                continue
+            k = i + np.flatnonzero(np.sign(book[i : j + 1]) != np.sign(book[i]))[0]
+            low, high = self.grid[k - 1, 0], self.grid[k, 0]
+            found.append(float(low + (high - low) * book[k - 1] / (book[k - 1] - book[k])))
         return min(found, key=lambda x: abs(x - self.spot), default=None)
+
+    @cached_property
+    def grid(self) -> Floats:
+        """Spot levels over the reach of a flip, one a row."""
+        ends = self.spot * (1 - levels.REACH), self.spot * (1 + levels.REACH)
+        return np.linspace(*ends, num=POINTS, dtype=np.float64)[:, None]
+
+    def repriced(self, sigma: Floats) -> Floats:
+        """Gamma at each level of the grid and strike; ``sigma`` may differ by level."""
+        total = sigma * math.sqrt(self.chain.years)
+        d1 = np.log(self.grid / self.center) / total + total / 2
+        gamma: Floats = np.exp(-d1 * d1 / 2) / (math.sqrt(2 * math.pi) * self.grid * total)
+        return gamma
 
 
 def ours(scene: Scene) -> float | None:
@@ -214,22 +225,13 @@ def with_twins(scene: Scene) -> float | None:
 
 def rounded_gamma(scene: Scene) -> float | None:
     """Repriced, with every gamma rounded to four decimals."""
-    return scene.dense(lambda x: _gamma(scene, x, scene.sigma).round(DECIMALS))
+    return scene.dense(scene.repriced(scene.sigma).round(DECIMALS))
 
 
 def sticky_moneyness(scene: Scene) -> float | None:
     """Repriced, with a smile that moves along with spot."""
-
-    def at(x: float) -> Floats:
-        moved = np.interp(scene.strike * (scene.spot / x), scene.strike, scene.sigma)
-        return _gamma(scene, x, moved)
-
-    return scene.dense(at)
-
-
-def _gamma(scene: Scene, x: float, sigma: Floats) -> Floats:
-    level = scene.forward * x / scene.spot
-    return black.greeks(x, level, scene.strike, scene.chain.years, sigma).gamma
+    moved = np.interp(scene.strike * scene.spot / scene.grid, scene.strike, scene.sigma)
+    return scene.dense(scene.repriced(moved))
 
 
 #: The rules, ours first.
@@ -264,44 +266,54 @@ def scenes(folder: Path = CHAINS) -> list[Scene]:
     return found
 
 
-def summary(told: list[dict[str, float | None]], spots: list[float], rule: str) -> tuple[str, ...]:
-    """Frames with a level, on spot's other side, median and maximum difference. [% of spot]"""
-    differences, other = [], 0
-    for levels_of, spot in zip(told, spots, strict=True):
-        here, reference = levels_of[rule], levels_of["ours"]
-        if here is None or reference is None:
-            continue
-        differences.append(100 * abs(here - reference) / spot)
-        other += (here > spot) != (reference > spot)
-    if not differences:
-        return "0", "-", "-", "-"
-    median, most = np.median(differences), max(differences)
-    return str(len(differences)), str(other), f"{median:.3f}", f"{most:.3f}"
+def measure(found: list[Scene]) -> list[dict[str, float | None]]:
+    """The flip of each frame by each rule."""
+    return [{name: rule(scene) for name, rule in RULES.items()} for scene in found]
+
+
+def table(found: list[Scene], told: list[dict[str, float | None]]) -> list[list[str]]:
+    """The docs' table: a row a rule; flips of ``SHOWN``, then the summary over all frames.
+
+    The summary: frames with a level, those where it lies on spot's other side than ours, median
+    and maximum difference in % of spot.
+    """
+    names = [scene.name for scene in found]
+    rows = [["rule", *SHOWN, "found", "other side", "median", "maximum"]]
+    for rule in RULES:
+        flips = [told[names.index(name)][rule] for name in SHOWN]
+        row = [rule, *("–" if level is None else f"{level:.2f}" for level in flips)]
+        pairs = [
+            (level, reference, scene.spot)
+            for scene, one in zip(found, told, strict=True)
+            if (level := one[rule]) is not None and (reference := one["ours"]) is not None
+        ]
+        off = [100 * abs(level - reference) / spot for level, reference, spot in pairs]
+        other = sum((level > spot) != (reference > spot) for level, reference, spot in pairs)
+        row += [f"{len(pairs)}", f"{other}", f"{np.median(off):.3f}", f"{max(off):.3f}"]
+        rows.append(row)
+    return rows
 
 
 def main() -> None:
-    """Print flips by rule and frame, their differences, and the docs' table."""
+    """Print flips by rule and frame with their differences, and the docs' table."""
     if not CHAINS.is_dir():
         print(f"the recorded chains are not beside this checkout ({CHAINS}): nothing to measure")
         return
     found = scenes()
-    told = [{name: rule(scene) for name, rule in RULES.items()} for scene in found]
-    spots = [scene.spot for scene in found]
-    print(f"{len(found)} frames; flip, and its difference from ours, in points")
+    told = measure(found)
+    print(f"{len(found)} frames; each rule's flip, and how far it lies from ours, in points")
     for scene, flips in zip(found, told, strict=True):
-        print(f"\n{scene.name}  spot {scene.spot:.2f}  net GEX sign {np.sign(scene.net @ scene.gamma):+.0f}")
+        net = scene.net @ scene.gamma
+        print(f"\n{scene.name}  spot {scene.spot:.2f}  net GEX {'+' if net > 0 else '-'}")
         for name, level in flips.items():
-            off = "" if level is None or flips["ours"] is None else f"{level - flips['ours']:+10.2f}"
-            print(f"  {name:32}{'none' if level is None else f'{level:.2f}':>10}{off}")
-    at = [[scene.name for scene in found].index(name) for name in SHOWN]
-    print(f"\nfor the docs, {datetime.now():%Y-%m-%d}\n")
-    heads = ["rule", *SHOWN, "found", "other side", "median", "maximum"]
-    print("| " + " | ".join(heads) + " |")
-    print("|" + "---|" * len(heads))
-    for name in RULES:
-        shown = [told[i][name] for i in at]
-        cells = ["none" if level is None else f"{level:.2f}" for level in shown]
-        print("| " + " | ".join([name, *cells, *summary(told, spots, name)]) + " |")
+            if level is None or flips["ours"] is None:
+                print(f"  {name:32}{'none':>10}")
+            else:
+                print(f"  {name:32}{level:10.2f}{level - flips['ours']:+10.2f}")
+    head, *rows = table(found, told)
+    print(f"\nFor the docs, {datetime.now():%Y-%m-%d}:\n")
+    for row in (head, ["---"] * len(head), *rows):
+        print(f"| {' | '.join(row)} |")
 
 
 if __name__ == "__main__":
