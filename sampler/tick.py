@@ -7,16 +7,15 @@ line. What the store could not take is kept, in order, and goes with the next st
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from sampler.chain import Chain, Frame, select
 from sampler.errors import Refused
+from sampler.outcome import Outcome, Timed, tell
 from sampler.snapshot import measure
 from sampler.sources import Source
 from sampler.surface import survey
@@ -34,8 +33,6 @@ STALE_AFTER = 120
 AHEAD = 120
 #: A symbol without 0DTE today is asked again after so many slots.
 ASK_AGAIN = 60
-#: What happens on any good day.
-_CALM = (None, Reason.UNCHANGED, Reason.NOT_OPEN, Reason.NO_ZERO_DTE)
 
 
 class Keeper(Protocol):
@@ -68,28 +65,6 @@ class Nowhere:
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """There is no earlier state."""
         return None
-
-
-@dataclass(slots=True, kw_only=True)
-class Outcome:
-    """What came of a step. ``stored`` is False for a record that was there already."""
-
-    symbol: str
-    record: SlotRecord | None = None
-    stored: bool = False
-    reason: Reason | None = None
-    detail: str = ""
-    #: Milliseconds by stage.
-    took: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def word(self) -> str:
-        """The outcome in a word: a reason, or what became of the record."""
-        if self.reason is not None:
-            return str(self.reason)
-        if self.detail:
-            return "not_stored"
-        return "stored" if self.stored else "already_there"
 
 
 class Tick:
@@ -140,7 +115,7 @@ class Tick:
         if target is not None:
             self._owe(outcome, target)
         await self._settle(symbol)
-        self._tell(outcome, now, target)
+        tell(outcome, now, target, quiet=self._quiet)
         return outcome
 
     async def _sample(self, outcome: Outcome, now: datetime, target: datetime | None) -> None:
@@ -149,7 +124,7 @@ class Tick:
         if until and refused and target and target < until and until.date() == target.date():
             raise Refused(refused.reason, str(refused))
         self._idle.pop(symbol, None)
-        with _timed(outcome, "fetch"):
+        with Timed(outcome, "fetch"):
             try:
                 async with asyncio.timeout(self._budget):
                     frame = await self._source.live(symbol, now)
@@ -170,14 +145,14 @@ class Tick:
         StoreError
             If the store is away: the record is kept for the next step.
         """
-        with _timed(outcome, "select"):
+        with Timed(outcome, "select"):
             chain = select(frame, session_on(market_day(frame.quoted_at)))
-        with _timed(outcome, "recall"):
+        with Timed(outcome, "recall"):
             previous, same = await self._earlier(chain)
         if same is not None and mode == KEEP:
             _require_news(chain, same)
             mode = NEWER
-        with _timed(outcome, "measure"):
+        with Timed(outcome, "measure"):
             outcome.record = measure(
                 chain,
                 previous,
@@ -187,10 +162,10 @@ class Tick:
                 ),
             )
         self._remember(outcome.record)
-        with _timed(outcome, "store"):
+        with Timed(outcome, "store"):
             stored = await self._write(outcome.record, mode)
         outcome.stored = any(s.row is outcome.record.row for s in stored)
-        with _timed(outcome, "publish"):
+        with Timed(outcome, "publish"):
             await self._publish(stored)
 
     async def owe(
@@ -287,32 +262,6 @@ class Tick:
         except LiveError as error:
             log.warning("not published", error=str(error))
 
-    def _tell(self, outcome: Outcome, now: datetime, target: datetime | None) -> None:
-        """The canonical line of a step."""
-        figures: dict[str, Any] = {"symbol": outcome.symbol, "target": target}
-        if outcome.record is not None:
-            row = outcome.record.row
-            figures |= {
-                "slot": row.slot,
-                "source": row.source,
-                "spot": row.spot,
-                "net_gex": row.net_gex,
-                "contracts": row.contracts,
-                "dropped": row.dropped,
-                "quotes_unused": row.quotes_unused,
-                "flags": row.flags,
-                "quote_age_seconds": round((now - row.quoted_at).total_seconds(), 1),
-            }
-        figures |= {"outcome": outcome.word, "detail": outcome.detail, "ms": outcome.took}
-        if outcome.word == "not_stored":
-            log.error("tick", **figures)
-        elif outcome.reason not in _CALM:
-            log.warning("tick", **figures)
-        elif self._quiet:
-            log.debug("tick", **figures)
-        else:
-            log.info("tick", **figures)
-
 
 def _require_fresh(frame: Frame, now: datetime) -> None:
     age = (now - frame.quoted_at).total_seconds()
@@ -343,16 +292,3 @@ def _require_news(chain: Chain, newest: SlotRecord) -> None:
         raise Refused(Reason.UNCHANGED, f"{chain.symbol}: nothing newer than what is stored")
     if chain.quoted_at < row.quoted_at or chain.slot != chain.session.last_slot:
         raise Refused(Reason.UNCHANGED, f"{chain.symbol}: its slot is sampled already")
-
-
-class _timed:
-    """Adds the milliseconds of its block to an outcome, also when the block raises."""
-
-    def __init__(self, outcome: Outcome, stage: str) -> None:
-        self._outcome, self._stage = outcome, stage
-
-    def __enter__(self) -> None:
-        self._since = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._outcome.took[self._stage] = round((time.perf_counter() - self._since) * 1e3, 2)

@@ -1,37 +1,30 @@
 """Cboe's free delayed quotes: every contract of a symbol in one JSON answer, 15 minutes old.
 
-``parse`` turns an answer into a frame and does nothing else; ``Cboe`` fetches answers, politely.
+``Cboe`` fetches answers, politely; ``cboe_json`` turns one into a frame.
 Time-outs, pacing and freshness are in the machine's seconds, never in market time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 import random
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
-from itertools import chain
-from operator import itemgetter
-from typing import Any
 from urllib.parse import quote
 
 import httpx
-import numpy as np
-import orjson
-from numpy.typing import NDArray
 
-from sampler.chain import Floats, Frame
+from sampler.chain import Frame
 from sampler.errors import NoHistory, Refused
 from sampler.sources import url
+from sampler.sources.cboe_json import NAME, finite, parse
 from storage.errors import UsageError
 from storage.row import Reason
-from storage.session import Session, at_new_york, from_new_york, market_day
+from storage.session import Session
 
 BASE = "https://cdn.cboe.com/api/global/delayed_quotes/options"
 #: Symbols that the feed files under a leading underscore; another can be named with it: _ABC.
@@ -39,15 +32,6 @@ INDEXES = frozenset({
     "SPX", "NDX", "RUT", "VIX", "XSP", "DJX", "MRUT", "OEX", "XEO", "XND", "RUI", "RLG", "RLV",
     "SPESG", "CBTX", "MBTX", "MXEA", "MXEF", "MXACW", "MXUSA", "MXWLD",
 })  # fmt: skip
-#: Column of a frame → field of an option.
-FIELDS = {
-    "bid": "bid",
-    "ask": "ask",
-    "last": "last_trade_price",
-    "open_interest": "open_interest",
-    "volume": "volume",
-    "source_iv": "iv",
-}
 #: No answer is larger than this, unpacked; SPX has 11 MB. [bytes]
 BODY_LIMIT = 64 << 20
 #: From this size on, reading an answer takes over 20 ms and goes to a thread. [bytes]
@@ -63,7 +47,7 @@ BACK_OFF = 0.5
 class Cboe:
     """The delayed quotes of cdn.cboe.com, or of a server that speaks its format."""
 
-    name = "cboe"
+    name = NAME
     synthetic = False
 
     def __init__(
@@ -241,137 +225,6 @@ class Cboe:
         return self._client
 
 
-def parse(body: bytes, *, symbol: str, now: datetime, delay_seconds: int) -> Frame:
-    """A frame from an answer's bytes.
-
-    A number that is none becomes NaN, and a contract whose OCC symbol cannot be read gets right 0
-    and, where its day cannot be read either, the day of the quotes: so the chain counts it.
-
-    Raises
-    ------
-    Refused
-        ``bad_answer``, with what is wrong.
-    """
-
-    def bad(what: str) -> Refused:
-        return Refused(Reason.BAD_ANSWER, f"{symbol}: cboe answered {what}")
-
-    try:
-        answer = _decode(body)
-    except (ValueError, RecursionError) as error:
-        start = body[:40].decode(errors="replace")
-        raise bad(f"no JSON: {error}; it starts {start!r}" if body else "nothing") from None
-    data = answer.get("data") if isinstance(answer, dict) else None
-    options = data.get("options") if isinstance(data, dict) else None
-    if not isinstance(answer, dict) or not isinstance(data, dict) or not isinstance(options, list):
-        raise bad("JSON without data.options")
-    for named in (answer.get("symbol"), data.get("symbol")):
-        if isinstance(named, str) and _letters(named) != _letters(symbol):
-            raise bad(f"for {named[:20]!r}")
-    if not any(isinstance(option, dict) for option in options):
-        raise bad("no option at all")
-    options = [option if isinstance(option, dict) else {} for option in options]
-    quoted = str(data.get("last_trade_time"))
-    try:
-        wall = datetime.fromisoformat(quoted if len(quoted) > 18 else "")  # no day alone
-        quoted_at = wall.astimezone(UTC) if wall.tzinfo else from_new_york(wall)
-    except (ValueError, OverflowError):
-        raise bad(f"a last_trade_time that is no time: {quoted[:40]!r}") from None
-    spot = _number(data.get("current_price"))
-    return Frame.of(
-        symbol=symbol,
-        source=Cboe.name,
-        delay_seconds=delay_seconds,
-        quoted_at=quoted_at,
-        fetched_at=now,
-        spot=spot if spot > 0 else math.nan,
-        columns=_contracts(options, market_day(quoted_at)) | _quotes(options),
-    )
-
-
-def _decode(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        # Python's own parser, twice as slow, also takes NaN, Infinity and 1e999: one such number
-        # must not cost all the others.
-        return json.loads(body)
-
-
-def _contracts(options: list[dict[str, Any]], today: date) -> dict[str, NDArray[Any]]:
-    """Root, expiry, right and strike from the OCC symbols, e.g. ``SPXW  260819C07700000``."""
-    given = [option.get("option") for option in options]
-    symbols = [text.strip() if isinstance(text, str) else "" for text in given]
-    # What follows the root is 15 characters wide: one matrix of bytes is read column by column.
-    tails = "".join([text[-15:].rjust(15) for text in symbols]).encode("ascii", "replace")
-    codes = np.frombuffer(tails, np.uint8).reshape(-1, 15)
-    digits = np.delete(codes, 6, axis=1) - np.uint8(ord("0"))
-    figures = digits < 10
-    strike = digits[:, 6:] @ 10 ** np.arange(7, -1, -1) / 1000
-    number, at = np.unique(digits[:, :6] @ 10 ** np.arange(5, -1, -1), return_inverse=True)
-    texts = [f"20{n // 10_000:02}-{n // 100 % 100:02}-{n % 100:02}" for n in number.tolist()]
-    days = np.array([_moment(text) for text in texts], "datetime64[D]")[at]
-    dated = figures[:, :6].all(axis=1) & ~np.isnat(days)
-    side = np.select([codes[:, 6] == ord("C"), codes[:, 6] == ord("P")], [1, -1], 0)
-    return {
-        "root": np.array([text[:-15].rstrip() for text in symbols]),
-        "expiry": np.where(dated, days, np.datetime64(today)),
-        "right": np.where(dated, side, 0),
-        "strike": np.where(figures[:, 6:].all(axis=1), strike, np.nan),
-    }
-
-
-def _quotes(options: list[dict[str, Any]]) -> dict[str, Floats]:
-    """The columns that are numbers, and the unix time of each contract's last trade."""
-    names = tuple(FIELDS.values())
-    values = chain.from_iterable(map(itemgetter(*names), options))
-    try:
-        numbers = np.fromiter(values, np.float64, len(options) * len(names))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        numbers = np.array([_number(option.get(name)) for option in options for name in names])
-    numbers[~np.isfinite(numbers)] = np.nan
-    table = numbers.reshape(len(options), len(names))
-    columns = dict(zip(FIELDS, table.T, strict=True))
-    return columns | {"last_at": _unix([option.get("last_trade_time") for option in options])}
-
-
-def _unix(texts: list[Any]) -> Floats:
-    """Unix seconds of New York wall times; NaN for what is none."""
-    texts = [text[:19] if isinstance(text, str) and len(text) > 18 else "" for text in texts]
-    try:
-        wall = np.array(texts, "datetime64[s]")
-    except ValueError:
-        wall = np.array([_moment(text) for text in texts], "datetime64[s]")
-    seconds = np.full(len(wall), np.nan)
-    known = (wall > np.datetime64("1970-01-02")) & (wall < np.datetime64("2100-01-01"))
-    days, at = np.unique(wall[known].astype("datetime64[D]"), return_inverse=True)
-    # One offset a day: no option trades in the hours when it changes.
-    noons = np.array([at_new_york(day, 12).timestamp() for day in days.tolist()])
-    shift = noons - (days.astype("datetime64[s]").astype(np.int64) + 43_200)
-    seconds[known] = wall[known].astype(np.int64) + shift[at]
-    return seconds
-
-
-def _moment(text: str) -> np.datetime64:
-    try:
-        return np.datetime64(text)
-    except ValueError:
-        return np.datetime64("NaT")
-
-
-def _number(value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-    return number if math.isfinite(number) else math.nan
-
-
-def _letters(symbol: str) -> str:
-    """What is left of ``_SPX``, ``^SPX`` or ``BRK/B`` when spellings do not count."""
-    return re.sub(r"[^A-Z0-9]", "", symbol.upper())
-
-
 async def _body(answer: httpx.Response, symbol: str) -> bytes:
     """The body, unpacked, as long as it is not absurdly large."""
     parts, size = [], 0
@@ -405,7 +258,7 @@ def _is_loopback(host: str) -> bool:
 
 def _seconds(options: dict[str, str], name: str, low: float, high: float) -> float:
     """An option that is a number of seconds within bounds, or ``UsageError``."""
-    seconds = _number(options[name])
+    seconds = finite(options[name])
     if not low <= seconds <= high:
         raise UsageError(
             f"source option {name}={options[name]!r} is not a number of seconds {low:g}-{high:g}"

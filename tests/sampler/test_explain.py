@@ -13,8 +13,9 @@ from chains import TEN_FOURTEEN
 
 from sampler.calibrate import Score
 from sampler.explain import differences, recompute
+from sampler.outcome import Outcome
 from sampler.sources import open_source
-from sampler.tick import Outcome, Tick
+from sampler.tick import Tick
 from storage.live import Nobody
 from storage.session import session_on
 from storage.store import Store

@@ -22,7 +22,8 @@ from cboe_server import Answer, CboeServer, cboe_json, contract, from_frame, fro
 from sampler.chain import Frame, select
 from sampler.errors import NoHistory, Refused
 from sampler.sources import cboe, open_source
-from sampler.sources.cboe import Cboe, parse
+from sampler.sources.cboe import Cboe
+from sampler.sources.cboe_json import parse
 from storage.errors import UsageError
 from storage.row import Reason
 from storage.session import session_on
