@@ -1,4 +1,4 @@
-"""FastAPI: routes, and every error as JSON. One canonical log line a request."""
+"""FastAPI: routes. One canonical log line a request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import unquote
 
-import orjson
 import structlog
 from fastapi import Depends, FastAPI, Path, Request
 from fastapi.middleware.cors import CORSMiddleware
@@ -20,8 +19,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import page, series
+from api import errors, page, reference, series
 from api.access import AccessError, Caller, Keys, Open, require
+from api.errors import answer
 from api.params import Query, QueryError, read, window
 from storage.clock import Clock
 from storage.errors import LiveError, StoreError
@@ -31,12 +31,8 @@ from storage.store import Store
 
 log = structlog.get_logger()
 
-#: Seconds after which a caller may ask again when the store is away.
-RETRY_AFTER = 5
 #: Seconds a part may take to give a sign of life.
 _SIGN_OF_LIFE = 2.0
-_JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
-_WORDS = {404: "not_found", 405: "method_not_allowed"}
 
 
 class Application(FastAPI):
@@ -44,7 +40,7 @@ class Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """See FastAPI."""
-        return page.completed(super().openapi())
+        return reference.completed(super().openapi())
 
 
 def create(
@@ -63,10 +59,10 @@ def create(
     app.state.store, app.state.live, app.state.clock = store, live, clock
     app.state.dataset, app.state.keys = dataset, keys or Open()
     app.state.node = socket.gethostname()
-    app.add_exception_handler(QueryError, _invalid)
-    app.add_exception_handler(AccessError, _denied)
-    app.add_exception_handler(StoreError, _unavailable)
-    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(QueryError, errors.invalid)
+    app.add_exception_handler(AccessError, errors.denied)
+    app.add_exception_handler(StoreError, errors.unavailable)
+    app.add_exception_handler(HTTPException, errors.refused)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],
@@ -76,7 +72,7 @@ def create(
         max_age=86_400,
     )
     app.add_middleware(Record)
-    documented = page.DOCUMENTED
+    documented = reference.DOCUMENTED
     app.get("/v1/flow/zero-dte/series/{symbol:path}", **documented["series"])(get_series)
     app.get("/v1/symbols", **documented["symbols"])(get_symbols)
     app.get("/v1/market", **documented["market"])(get_market)
@@ -84,11 +80,6 @@ def create(
     app.get("/ready", **documented["ready"])(get_ready)
     page.serve(app)
     return app
-
-
-def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A response of JSON."""
-    return Response(orjson.dumps(body, option=_JSON), status, headers, "application/json")
 
 
 async def get_series(
@@ -241,38 +232,6 @@ async def _state(part: Store | Live) -> str:
         log.warning("part is away", part=type(part).__name__, error=str(error))
         return "away"
     return "ok"
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, QueryError)
-    return answer({"error": error.error, "message": error.message}, 400)
-
-
-async def _denied(_: Request, error: Exception) -> Response:
-    assert isinstance(error, AccessError)
-    return answer(error.body, error.status)
-
-
-async def _unavailable(_: Request, error: Exception) -> Response:
-    # The caller is not told which host refused whom.
-    log.warning("store unavailable", error=str(error))
-    body = {
-        "error": "store_unavailable",
-        "message": f"The store cannot be reached just now; ask again in {RETRY_AFTER} seconds.",
-    }
-    return answer(body, 503, {"Retry-After": str(RETRY_AFTER)})
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    word = _WORDS.get(error.status_code, "refused")
-    message = {
-        404: f"There is nothing at {request.url.path[:100]}; /docs lists what there is.",
-        405: f"{request.method} is not answered here.",
-    }.get(error.status_code, error.detail)
-    sent = answer({"error": word, "message": message}, error.status_code)
-    sent.headers.update(error.headers or {})
-    return sent
 
 
 class Record:

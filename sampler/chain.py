@@ -286,15 +286,23 @@ def _valid(frame: Frame, today: Bools) -> tuple[Bools, dict[str, int]]:
         ~((frame.strike >= LOWEST_STRIKE) & (frame.strike <= HIGHEST_PRICE)),
     )
     drop(Drop.BAD_RIGHT, frame.right == 0)
-    if frame.symbol in AM_ROOTS and not any(roots):
-        # No root to tell the twins apart: where keys repeat, what has neither quote nor volume
-        # settled this morning.
-        lifeless = ~((frame.bid > 0) | (frame.ask > 0) | (frame.volume > 0))
-        if _repeats(frame, keep)[lifeless & keep].any():
-            drop(Drop.AM_SETTLED, lifeless)
+    drop(Drop.AM_SETTLED, am_twins(frame, keep))
     drop(Drop.BAD_OPEN_INTEREST, np.isnan(_within(frame.open_interest, HIGHEST_COUNT)))
     drop(Drop.DUPLICATE, _repeats(frame, keep, first=False))
     return keep, dropped
+
+
+def am_twins(frame: Frame, among: Bools) -> Bools:
+    """Contracts that settled this morning, in a feed that drops the root which would tell them.
+
+    Where an index's keys repeat among some contracts of one expiry, what has neither quote nor
+    volume is the AM-settled twin.
+    """
+    none = np.zeros(len(among), np.bool_)
+    if frame.symbol not in AM_ROOTS or np.char.str_len(frame.root[among]).any():
+        return none
+    lifeless = among & ~((frame.bid > 0) | (frame.ask > 0) | (frame.volume > 0))
+    return lifeless if (_repeats(frame, among) & lifeless).any() else none
 
 
 def _within(values: Floats, highest: float) -> Floats:

@@ -9,11 +9,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.chain import AM_ROOTS, HIGHEST_COUNT, LOWEST_STRIKE, YEAR_SECONDS, Frame
+from sampler.chain import (
+    AM_ROOTS,
+    HIGHEST_COUNT,
+    LOWEST_STRIKE,
+    YEAR_SECONDS,
+    Frame,
+    am_twins,
+)
 from sampler.metrics import black
 from sampler.metrics.exposure import DEALER_SIGN, MULTIPLIER, ONE_PERCENT
 from sampler.metrics.smile import forward, smile
-from storage.session import Session, at_new_york, sessions_between
+from storage.session import LATE_CLOSE, Session, at_new_york, expiry_of, sessions_between
 
 Floats = NDArray[np.float64]
 
@@ -39,8 +46,8 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
     """Price every expiry of a frame at its own parity forward and smile.
 
     ``atm`` and ``years`` are today's, for the ratio of volatilities per session: √(σ²T / sessions),
-    where today counts as the part of it that is left. AM-settled contracts count to 09:30 of their
-    day. Where a feed drops roots, contracts of one key are one, with all their open interest.
+    where today counts as the part of it that is left to trade. AM-settled contracts count to 09:30
+    of their day. Where a feed drops roots, contracts of one key are one, with all their open interest.
     """
     today = np.datetime64(session.day)
     sound = (
@@ -51,10 +58,13 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
         & (frame.open_interest <= HIGHEST_COUNT)
     )
     morning = np.isin(frame.root, sorted(AM_ROOTS))
-    # Today's AM-settled contracts settled at the open.
-    sound &= ~(morning & (frame.expiry == today))
+    # Adjusted contracts deliver something else; today's AM-settled ones settled at the open.
+    adjusted = [root for root in np.unique(frame.root).tolist() if root[-1:].isdigit()]
+    sound &= ~np.isin(frame.root, adjusted)
+    sound &= ~((frame.expiry == today) & (morning | am_twins(frame, frame.expiry == today)))
     if not (frame.expiry[sound] > today).any():
         return NOTHING
+    late = 15 if frame.symbol in LATE_CLOSE else 0
     total = 0.0
     week: tuple[int, float, float, date] | None = None
     for day in np.unique(frame.expiry[sound]):
@@ -62,7 +72,7 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
             of = np.flatnonzero(sound & (frame.expiry == day) & (morning == am))
             if not len(of):
                 continue
-            expires = at_new_york(day.item(), 9, 30) if am else at_new_york(day.item(), 16)
+            expires = at_new_york(day.item(), 9, 30) if am else at_new_york(day.item(), 16, late)
             left = (expires - frame.quoted_at).total_seconds() / YEAR_SECONDS
             priced = _price(frame, of, spot, left)
             if priced is None:
@@ -76,7 +86,8 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
     if week is None:
         return Surface(total, None, None)
     _, iv, left, expiry = week
-    rest = 1 - session.elapsed(frame.quoted_at)
+    whole = (expiry_of(frame.symbol, session) - session.open).total_seconds() / YEAR_SECONDS
+    rest = years / whole
     sessions = rest + len(sessions_between(session.day, expiry)) - 1
     ratio = None
     if rest > 0 and iv > 0:

@@ -208,7 +208,7 @@ class Row:
             if not math.isfinite(value):
                 raise ValueError(f"{name} is {value}")
             if name not in CENTS:
-                change(self, name, float(f"{value:.12g}"))
+                change(self, name, float(f"{value:.12g}") + 0.0)
         change(self, "settled", _rounded(self.settled))
         change(self, "detail", _rounded(self.detail))
 
@@ -237,7 +237,8 @@ def utc_text(moment: datetime) -> str:
 def _rounded(value: Any) -> Any:
     """Plain values, floats rounded to 12 significant digits; what is not finite is None."""
     if isinstance(value, float):
-        return float(f"{value:.12g}") if math.isfinite(value) else None
+        # Adding 0 makes an ordinary zero of a negative one.
+        return float(f"{value:.12g}") + 0.0 if math.isfinite(value) else None
     if isinstance(value, dict):
         return {name: _rounded(one) for name, one in value.items()}
     if isinstance(value, list | tuple):

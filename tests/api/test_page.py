@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from api import page
+from api import reference
 from storage.store import Store
 from tests.api.conftest import SERIES, Caller
 from tests.api.rows import record, utc
@@ -71,7 +71,7 @@ async def test_reference_tells_of_every_route(stranger: Caller) -> None:
     assert set(series["responses"]) == {"200", "304", "400", "401", "403", "503", "default"}
     assert {next(iter(way)) for way in series["security"]} == {"APIKeyHeader", "APIKeyQuery"}
     example = series["responses"]["200"]["content"]["application/json"]["example"]
-    page.Series.model_validate(example)
+    reference.Series.model_validate(example)
     assert "HTTPValidationError" not in told["components"]["schemas"]
 
 
@@ -79,11 +79,11 @@ async def test_reference_is_true(store: Store, caller: Caller) -> None:
     """Real answers have the documented shape, and no field that is not documented."""
     await store.append([record(utc("14:28")), record(utc("14:29:30"))])
     for path, model in (
-        (f"{SERIES}SPY?minutes=2", page.Series),
-        (f"{SERIES}XYZ", page.Series),
-        ("/v1/symbols", page.Symbols),
-        ("/v1/market", page.Market),
-        ("/health", page.Health),
+        (f"{SERIES}SPY?minutes=2", reference.Series),
+        (f"{SERIES}XYZ", reference.Series),
+        ("/v1/symbols", reference.Symbols),
+        ("/v1/market", reference.Market),
+        ("/health", reference.Health),
     ):
         body = (await caller.get(path)).json()
         read = model.model_validate(body)

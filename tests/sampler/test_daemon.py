@@ -196,8 +196,8 @@ async def test_kill_9_and_restart(servers, database, tmp_path):
 
 async def replay(servers: Servers, database: str, first: datetime, last: datetime) -> None:
     """Steps over the synthetic session's slots from one to another, without a break."""
-    from sampler.sources import open_source
     from sampler.outcome import Outcome
+    from sampler.sources import open_source
     from sampler.tick import Tick
     from storage.live import Nobody
     from storage.store import Store

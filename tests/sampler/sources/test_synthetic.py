@@ -17,7 +17,7 @@ import pytest
 
 from sampler.chain import QUOTES, Frame, select
 from sampler.errors import Refused
-from sampler.sources import market, open_source
+from sampler.sources import market, open_source, trading
 from sampler.sources.synthetic import DAYS, Synthetic
 from storage.errors import UsageError
 from storage.row import Reason
@@ -244,9 +244,9 @@ def test_no_arbitrage_between_strikes(day: market.Day) -> None:
         forward, atm = tape.spot[second], np.sqrt(tape.variance[second])
         strike = forward * np.exp(np.linspace(-0.1, 0.1, 2001))
         x = np.log(strike / forward) / atm
-        bend = np.sqrt(x * x + market.ROUND**2) - market.ROUND
-        sd = atm * np.sqrt(1 + market.TILT * x + market.BEND * bend)
-        slope = np.diff(market.black(forward, strike, 1.0, sd)) / np.diff(strike)
+        bend = np.sqrt(x * x + trading.ROUND**2) - trading.ROUND
+        sd = atm * np.sqrt(1 + trading.TILT * x + trading.BEND * bend)
+        slope = np.diff(trading.black(forward, strike, 1.0, sd)) / np.diff(strike)
         assert slope.max() < 1e-9
         assert np.diff(slope).min() > -1e-9
 

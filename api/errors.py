@@ -1,0 +1,139 @@
+"""Every error as JSON: its model, what the reference says of it, and the answer itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import orjson
+import structlog
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.access import AccessError
+from api.params import QueryError
+
+log = structlog.get_logger()
+
+#: Seconds after which a caller may ask again when the store is away.
+RETRY_AFTER = 5
+_JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
+_WORDS = {404: "not_found", 405: "method_not_allowed"}
+
+
+class Problem(BaseModel):
+    """What every error is, but 401."""
+
+    error: str
+    message: str
+
+
+class InternalError(Problem):
+    """Anything unforeseen; the server's log has the trace under the ``id``."""
+
+    id: str
+
+
+class Unauthorized(BaseModel):
+    """No key, or one that is not known."""
+
+    title: Literal["Unauthorized"]
+    status: Literal[401]
+    detail: str
+
+
+class TierRestricted(BaseModel):
+    """The key's plan does not include this."""
+
+    status: Literal["ERROR"]
+    error: Literal["tier_restricted"]
+    message: str
+    current_plan: str
+    required_plan: str
+
+
+def documented(model: type[BaseModel], example: Any, description: str = "") -> dict[str, Any]:
+    """What the reference says of an answer."""
+    content = {"application/json": {"example": example}}
+    return {"model": model, "description": description or model.__doc__, "content": content}
+
+
+def _problem(description: str, error: str, message: str) -> dict[str, Any]:
+    return documented(Problem, {"error": error, "message": message}, description)
+
+
+INVALID = _problem(
+    "`invalid_symbol`, `invalid_bar`, `invalid_minutes`, `invalid_date` or `invalid_since`.",
+    "invalid_bar",
+    "bar must be 30s|1m|5m|15m",
+)
+UNAUTHORIZED = documented(
+    Unauthorized,
+    {"title": "Unauthorized", "status": 401, "detail": "Invalid API key."},
+)
+RESTRICTED = documented(
+    TierRestricted,
+    {
+        "status": "ERROR",
+        "error": "tier_restricted",
+        "message": "This endpoint requires the Growth plan or higher.",
+        "current_plan": "Basic",
+        "required_plan": "Growth",
+    },
+)
+UNAVAILABLE = _problem(
+    "The database is away; `Retry-After` says when to ask again.",
+    "store_unavailable",
+    "The store cannot be reached just now; ask again in 5 seconds.",
+)
+UNFORESEEN = documented(
+    InternalError,
+    {
+        "error": "internal_error",
+        "message": "Something went wrong on our side; the log has the trace under this id.",
+        "id": "9f3b2c5d7e1a",
+    },
+)
+
+
+def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A response of JSON."""
+    return Response(orjson.dumps(body, option=_JSON), status, headers, "application/json")
+
+
+async def invalid(_: Request, error: Exception) -> Response:
+    """A parameter that cannot be read."""
+    assert isinstance(error, QueryError)
+    return answer({"error": error.error, "message": error.message}, 400)
+
+
+async def denied(_: Request, error: Exception) -> Response:
+    """No key, one that is not known, or a plan that does not suffice."""
+    assert isinstance(error, AccessError)
+    return answer(error.body, error.status)
+
+
+async def unavailable(_: Request, error: Exception) -> Response:
+    """The store is away: when to ask again."""
+    # The caller is not told which host refused whom.
+    log.warning("store unavailable", error=str(error))
+    body = {
+        "error": "store_unavailable",
+        "message": f"The store cannot be reached just now; ask again in {RETRY_AFTER} seconds.",
+    }
+    return answer(body, 503, {"Retry-After": str(RETRY_AFTER)})
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """Routing found nothing, or not by this method."""
+    assert isinstance(error, HTTPException)
+    word = _WORDS.get(error.status_code, "refused")
+    message = {
+        404: f"There is nothing at {request.url.path[:100]}; /docs lists what there is.",
+        405: f"{request.method} is not answered here.",
+    }.get(error.status_code, error.detail)
+    sent = answer({"error": word, "message": message}, error.status_code)
+    sent.headers.update(error.headers or {})
+    return sent

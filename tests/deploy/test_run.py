@@ -1,0 +1,120 @@
+"""``make run`` as a first visitor sees it: bars within a minute, a clean stop, data that stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def folder(data_dir: Path) -> Path:
+    """A data folder of its own, beside the other tests'."""
+    return data_dir / "visitor"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Run:
+    """deploy/run.py as a process, in a group of its own as under make."""
+
+    def __init__(self, folder: Path, log: Path, **settings: str) -> None:
+        self.port = free_port()
+        self.log = log
+        environment = os.environ | {
+            "FLOW_DATA_DIR": str(folder),
+            "FLOW_PORT": str(self.port),
+            "FLOW_SYMBOLS": "SPY",
+            **settings,
+        }
+        with log.open("w") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "deploy/run.py")],
+                env=environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def bars(self, least: int) -> dict:
+        """The series once it has so many bars; fails after a minute."""
+        until = time.monotonic() + 60
+        url = f"http://127.0.0.1:{self.port}/v1/flow/zero-dte/series/SPY?minutes=390"
+        while time.monotonic() < until:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                answer = requests.get(url, timeout=5).json()
+            except (requests.ConnectionError, ValueError):
+                answer = {"bars": []}
+            if len(answer["bars"]) >= least:
+                return answer
+            time.sleep(0.2)
+        raise AssertionError(self.log.read_text())
+
+    def stop(self) -> str:
+        """Ctrl-C; what was printed."""
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(45) == 0, self.log.read_text()
+        return self.log.read_text()
+
+
+def test_a_first_visit_and_a_second_one(folder, tmp_path):
+    """Bars of the simulated market come, and say so; the second run goes on after the first."""
+    first = Run(folder, tmp_path / "first", FLOW_SOURCE="synthetic:?seed=7")
+    try:
+        answer = first.bars(5)
+        page = requests.get(f"http://127.0.0.1:{first.port}/", timeout=5)
+        assert page.status_code == 200
+        said = first.stop()
+    finally:
+        first.process.kill()
+    assert answer["source"] == "synthetic"
+    assert "SIMULATED MARKET" in said
+    assert f"http://127.0.0.1:{first.port}/" in said
+    assert said.rstrip().endswith("stopped")
+    assert not (folder / "pgdata" / "postmaster.pid").exists()
+    newest = answer["bars"][-1]["sampled_at"]
+
+    second = Run(folder, tmp_path / "second", FLOW_SOURCE="synthetic:?seed=7")
+    try:
+        again = second.bars(len(answer["bars"]) + 3)
+        second.stop()
+    finally:
+        second.process.kill()
+    slots = [bar["sampled_at"] for bar in again["bars"]]
+    assert newest in slots
+    assert slots == sorted(set(slots))
+    kept = {bar["sampled_at"]: bar for bar in again["bars"]}
+    assert all(kept[bar["sampled_at"]] == bar for bar in answer["bars"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"FLOW_SOURCE": "tape:"}, "unknown source"),
+        ({"FLOW_SYMBOL": "SPX"}, "did you mean FLOW_SYMBOLS?"),
+        ({"FLOW_HOST": "0.0.0.0"}, "loopback"),
+    ],
+)
+def test_a_wrong_setting_ends_it_with_a_sentence(folder, tmp_path, settings, said):
+    """Nothing hangs, nothing is half started, and the last lines say why."""
+    run = Run(folder, tmp_path / "log", **({"FLOW_SOURCE": "synthetic:?seed=7"} | settings))
+    try:
+        assert run.process.wait(60) != 0
+    finally:
+        run.process.kill()
+    assert said in run.log.read_text()
+    assert "Traceback" not in run.log.read_text()
