@@ -47,7 +47,8 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
 
     ``atm`` and ``years`` are today's, for the ratio of volatilities per session: √(σ²T / sessions),
     where today counts as the part of it that is left to trade. AM-settled contracts count to 09:30
-    of their day. Where a feed drops roots, contracts of one key are one, with all their open interest.
+    of their day. Where a feed drops roots, contracts of one key are one, with all their open
+    interest.
     """
     today = np.datetime64(session.day)
     sound = (

@@ -13,7 +13,7 @@ FILES = sorted(p for d in ("sampler", "storage", "api") for p in (ROOT / d).rglo
 HOMES = {
     "apscheduler": {"sampler.daemon"},
     "pandas_market_calendars": {"storage.session"},
-    "psycopg": {"storage.store", "storage.database", "storage.keeper"},
+    "psycopg": {"storage.store", "storage.database"},
     "psycopg_pool": {"storage.store", "storage.database"},
     "redis": {"storage.live"},
     "httpx": {"sampler.sources.cboe"},
@@ -104,8 +104,6 @@ def test_only_doors_read_the_environment(path):
     """os.environ is the doors'; the data folder's default and the cache's are the two exceptions."""
     if module(path).endswith("__main__") or module(path) in {
         "storage.settings",
-        "storage.keeper",
-        "storage.embedded",
         "sampler.metrics.special",
     }:
         return
