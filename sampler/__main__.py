@@ -272,7 +272,7 @@ async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
     if session is None or slot is None:
         raise UsageError(f"--at: {parsed.at} lies outside the session")
     metrics.warm()
-    async with connect(settings, settings.dataset or REAL) as parts:
+    async with connect(settings, settings.dataset or REAL, live=False) as parts:
         found = await parts.store.before(symbol, session.day, slot + timedelta(seconds=1))
         if found is None or found.row.slot != slot:
             last = found and new_york(found.row.slot).strftime("%H:%M:%S")
@@ -300,7 +300,7 @@ async def _calibrate(settings: Settings, parsed: argparse.Namespace) -> int:
         raise UsageError(f"--from, --to: {error}") from error
     columns = ("slot", "spot", "pin_probability_pct", "remaining_1sd", "detail")
     scores = {symbol: calibrate.Score() for symbol in settings.symbols}
-    async with connect(settings, settings.dataset or REAL) as parts:
+    async with connect(settings, settings.dataset or REAL, live=False) as parts:
         for line in await parts.store.coverage(first, last, settings.symbols):
             session = session_on(line["expiration"])
             if session is None:

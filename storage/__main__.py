@@ -84,7 +84,7 @@ def _day(text: str | None, default: date) -> date:
 
 
 async def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
-    async with urls(settings) as (database_url, _):
+    async with urls(settings, live=False) as (database_url, _):
         for dataset in [settings.dataset] if settings.dataset else [REAL, SYNTHETIC]:
             for sentence in await database.migrate(database_url, dataset):
                 print(sentence)
@@ -95,7 +95,7 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
     now = settings.clock.now()
     today = market_day(now)
     first, last = _day(parsed.first, today - timedelta(days=30)), _day(parsed.last, today)
-    async with connect(settings, settings.dataset or REAL) as parts:
+    async with connect(settings, settings.dataset or REAL, live=False) as parts:
         wanted = None if parsed.all_symbols else settings.symbols
         found = await parts.store.coverage(first, last, wanted)
     lines = []
@@ -180,7 +180,7 @@ async def _export(settings: Settings, parsed: argparse.Namespace) -> int:
     first, last = _day(parsed.first, date.min), _day(parsed.last, date.max)
     files = size = 0
     async with (
-        connect(settings, settings.dataset or REAL) as parts,
+        connect(settings, settings.dataset or REAL, live=False) as parts,
         aclosing(parts.store.exported(first, last, settings.symbols)) as chains,
     ):
         async for row in chains:

@@ -20,6 +20,8 @@ from storage.row import Row
 
 #: Two sessions' worth; a reader further behind reads the store.
 _LENGTH = 1_600
+#: A channel that hangs may not hold a tick up for longer. [s]
+_PATIENCE = 1.0
 #: A stream that nobody writes is gone after three days of wall time. [s]
 _EXPIRES = 3 * 86_400
 
@@ -87,12 +89,16 @@ class Channel:
         stream = self._stream(row.symbol)
         body = orjson.dumps(row.as_json() | {"revision": revision})
         try:
-            async with self._client.pipeline(transaction=False) as pipe:
+            async with (
+                asyncio.timeout(_PATIENCE),
+                self._client.pipeline(transaction=False) as pipe,
+            ):
                 pipe.xadd(stream, {"row": body}, maxlen=_LENGTH, approximate=True)
                 pipe.expire(stream, _EXPIRES)
                 await pipe.execute()
-        except (RedisError, OSError) as error:
-            raise LiveError(f"FLOW_REDIS_URL: cannot publish: {error}") from error
+        except (RedisError, OSError, TimeoutError) as error:
+            said = str(error) or f"no answer within {_PATIENCE:g} s"
+            raise LiveError(f"FLOW_REDIS_URL: cannot publish: {said}") from error
 
     async def follow(self, symbols: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
         """Rows as they are published from now on; each also has its ``revision``."""

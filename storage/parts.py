@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from storage import database, embedded
-from storage.live import Channel, Live
+from storage.live import Channel, Live, Nobody
 from storage.settings import Settings
 from storage.store import Store
 
@@ -25,15 +25,17 @@ class Parts:
 
 
 @asynccontextmanager
-async def urls(settings: Settings) -> AsyncIterator[tuple[str, str]]:
+async def urls(settings: Settings, *, live: bool = True) -> AsyncIterator[tuple[str, str]]:
     """The URLs of database and live channel; embedded servers run while this is open.
+
+    Without ``live`` a given database is enough: the channel's URL may come back empty.
 
     Raises
     ------
     EmbeddedError
         If a URL is missing and the embedded servers cannot be had.
     """
-    if settings.database_url and settings.redis_url:
+    if settings.database_url and (settings.redis_url or not live):
         yield settings.database_url, settings.redis_url
         return
     # Starting servers waits for processes: not on the event loop.
@@ -49,17 +51,22 @@ async def urls(settings: Settings) -> AsyncIterator[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def connect(settings: Settings, dataset: str) -> AsyncIterator[Parts]:
+async def connect(settings: Settings, dataset: str, *, live: bool = True) -> AsyncIterator[Parts]:
     """Open a dataset. Our own embedded database is migrated on the way, a given one never.
+
+    Without ``live`` there is no live channel, and none is needed.
 
     Raises
     ------
     EmbeddedError, StoreUnavailable, SchemaMissing, SchemaNewer
     """
     async with AsyncExitStack() as stack:
-        database_url, redis_url = await stack.enter_async_context(urls(settings))
+        database_url, redis_url = await stack.enter_async_context(urls(settings, live=live))
         if not settings.database_url:
             await database.migrate(database_url, dataset)
         store = await stack.enter_async_context(Store.open(database_url, dataset))
-        live = await stack.enter_async_context(Channel.open(redis_url, f"flow:{dataset}"))
-        yield Parts(store, live)
+        channel: Live = Nobody()
+        if live:
+            opened = Channel.open(redis_url, f"flow:{dataset}")
+            channel = await stack.enter_async_context(opened)
+        yield Parts(store, channel)

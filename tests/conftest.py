@@ -80,6 +80,14 @@ def template(servers: Servers) -> Iterator[str]:
         admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     for dataset in ("live", "synthetic"):
         asyncio.run(schema.migrate(other_database(servers.database_url, name), dataset))
+    # TimescaleDB's workers would keep the template busy, and a busy one cannot be copied.
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        closed = sql.SQL("alter database {} with allow_connections false")
+        admin.execute(closed.format(sql.Identifier(name)))
+        admin.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s",
+            [name],
+        )
     yield name
     with psycopg.connect(servers.database_url, autocommit=True) as admin:
         drop = sql.SQL("drop database if exists {} with (force)")
