@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sampler.chain import CALL, PUT, Chain
 from sampler.market import Market
 from sampler.metrics import levels, pin
-from sampler.metrics.exposure import Exposures, Hedging, Sheet, exposures, hedging
+from sampler.metrics.exposure import Exposures, Sheet, exposures
 
 Floats = NDArray[np.float64]
 
@@ -18,20 +18,18 @@ Floats = NDArray[np.float64]
 class Book:
     """One dealer position in a chain, live or settled: headline figures and what lies behind."""
 
-    __slots__ = ("exposures", "flip", "headline", "hedging", "pinned", "position")
+    __slots__ = ("exposures", "flip", "headline", "pinned", "position")
 
     def __init__(
         self,
         position: Floats,
         exposures: Exposures,
-        hedging: Hedging,
         flip: levels.Flip,
         headline: dict[str, Any],
         pinned: tuple[float | None, float | None],
     ) -> None:
         self.position = position
         self.exposures = exposures
-        self.hedging = hedging
         self.flip = flip
         #: The fields of a row that depend on the position.
         self.headline = headline
@@ -40,15 +38,16 @@ class Book:
 
     def extras(self) -> dict[str, Any]:
         """What a snapshot shows of the book beside its headline."""
+        hedging = self.exposures.hedging
         return {
             "crossings": self.flip.crossings.tolist(),
             "pin_lower": self.pinned[0],
             "pin_upper": self.pinned[1],
-            "hedging": self.hedging.shares,
-            "convexity_at_spot": self.hedging.convexity,
-            "net_theta_dollars": self.hedging.net_theta_dollars,
-            "theta_per_hour_remaining": self.hedging.theta_per_hour_remaining,
-            "gamma_acceleration": self.hedging.gamma_acceleration,
+            "hedging": hedging.shares,
+            "convexity_at_spot": hedging.convexity,
+            "net_theta_dollars": hedging.net_theta_dollars,
+            "theta_per_hour_remaining": hedging.theta_per_hour_remaining,
+            "gamma_acceleration": hedging.gamma_acceleration,
         }
 
 
@@ -59,8 +58,6 @@ def measure_book(
     strike, spot = chain.strike, market.spot
     book = exposures(position, open_interest, scene)
     net = book.gex[CALL] + book.gex[PUT]
-    call_gex, put_gex = book.gex.sum(axis=1).tolist()
-    call_dex, put_dex = book.dex.sum(axis=1).tolist()
     flip = levels.UNTOLD
     if market.covered:
         flip = levels.flip(
@@ -83,20 +80,20 @@ def measure_book(
         elapsed=chain.session.elapsed(chain.quoted_at),
     )
     headline = {
-        "net_gex": call_gex + put_gex,
-        "call_gex": call_gex,
-        "put_gex": put_gex,
-        "gross_gex": float(np.abs(book.gex).sum()),
-        "net_dex": call_dex + put_dex,
-        "call_dex": call_dex,
-        "put_dex": put_dex,
-        "net_vex": float(book.vex.sum()),
-        "net_chex": float(book.chex.sum()),
+        "net_gex": book.call_gex + book.put_gex,
+        "call_gex": book.call_gex,
+        "put_gex": book.put_gex,
+        "gross_gex": book.gross_gex,
+        "net_dex": book.call_dex + book.put_dex,
+        "call_dex": book.call_dex,
+        "put_dex": book.put_dex,
+        "net_vex": book.net_vex,
+        "net_chex": book.net_chex,
         "dealer_delta": book.dealer_delta,
         "charm_dollars_per_hour": book.charm_per_hour,
         "gamma_flip": flip.level,
         "gamma_flip_status": str(flip.status),
-        "regime": _regime(call_gex + put_gex),
+        "regime": _regime(book.call_gex + book.put_gex),
         "call_wall": _strike(strike, levels.strongest(strike, book.gex[CALL], spot)),
         "put_wall": _strike(strike, levels.strongest(strike, np.abs(book.gex[PUT]), spot)),
         "magnet": _strike(strike, magnet),
@@ -123,7 +120,7 @@ def measure_book(
             forward=market.forward.level,
             years=chain.years,
         )
-    return Book(position, book, hedging(position, scene), flip, headline, around)
+    return Book(position, book, flip, headline, around)
 
 
 def _strike(strike: Floats, at: int | None) -> float | None:

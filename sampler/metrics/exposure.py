@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.metrics.black import Greeks, greeks, price
-from sampler.metrics.special import READ, WRITE_TABLE, compiled, norm_cdf
+from sampler.metrics.special import READ, WRITE, WRITE_TABLE, compiled, norm_cdf
 
 Floats = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ def sheet(spot: float, forward: float, strike: Floats, years: float, sigma: Floa
     times = np.full(len(forwards), years)
     times[0], times[1] = max(years - HOUR, 0.0), 0.0
     there = np.empty((len(forwards), len(strike)))
-    _loop()(forwards, times, strike, sigma, there)
+    _loops()[0](forwards, times, strike, sigma, there)
     return Sheet(
         spot=spot,
         years=years,
@@ -79,7 +79,7 @@ def sheet(spot: float, forward: float, strike: Floats, years: float, sigma: Floa
 
 
 class Exposures(NamedTuple):
-    """Exposures of one book; gex and dex are (2, n), vex and chex (n,)."""
+    """One book's exposures by strike, gex and dex (2, n), and their sums."""
 
     #: $ of delta per 1 % move; positive: dealers dampen moves.
     gex: Floats
@@ -89,29 +89,18 @@ class Exposures(NamedTuple):
     vex: Floats
     #: $ of delta that time alone leaves to trade until expiry; positive: dealers buy.
     chex: Floats
-    #: The dealers' book in $ of delta, summed.
+    call_gex: float
+    put_gex: float
+    gross_gex: float
+    call_dex: float
+    put_dex: float
+    net_vex: float
+    net_chex: float
+    #: The dealers' book in $ of delta.
     dealer_delta: float
     #: $ of delta that the next hour alone makes dealers trade; positive: they buy.
     charm_per_hour: float
-
-
-def exposures(position: Floats, open_interest: Floats, of: Sheet) -> Exposures:
-    """All exposures of a dealer position, and dex of the open interest held against it.
-
-    Formulas: q·Γ·M·S²·0.01; Δ·OI·M·S; q·vanna·M·S·0.01; q·M·S·(Δ(T) − Δ(0)) at fixed forward and
-    smile; Σ q·Δ·M·S; Σ q·M·S·(Δ(T) − Δ(T − 1 h)).
-    """
-    dollars = MULTIPLIER * of.spot
-    # A call's and a put's delta differ by one at any time, so their changes are the same.
-    net = (position[0] + position[1]) * dollars
-    return Exposures(
-        gex=position * (of.now.gamma * (dollars * of.spot * ONE_PERCENT)),
-        dex=open_interest * of.delta * dollars,
-        vex=net * of.now.vanna * ONE_PERCENT,
-        chex=net * (of.now.call_delta - of.end),
-        dealer_delta=float(np.vdot(position, of.delta) * dollars),
-        charm_per_hour=float(net @ (of.now.call_delta - of.hour)),
-    )
+    hedging: Hedging
 
 
 class Hedging(NamedTuple):
@@ -129,34 +118,119 @@ class Hedging(NamedTuple):
     gamma_acceleration: float | None
 
 
-def hedging(position: Floats, of: Sheet) -> Hedging:
-    """What a book makes dealers do for a move of spot, and as time passes.
+def exposures(position: Floats, open_interest: Floats, of: Sheet) -> Exposures:
+    """All exposures of a dealer position, dex of the open interest held against it, and its hedges.
 
-    Shares are −Σ q·(Δ(S(1 + p)) − Δ(S))·M, every contract repriced at its own volatility: linear
-    gamma has the wrong sign at +1 % on nearly half of the real chains that were looked at.
+    Formulas: q·Γ·M·S²·0.01; Δ·OI·M·S; q·vanna·M·S·0.01; q·M·S·(Δ(T) − Δ(0)) at fixed forward and
+    smile; Σ q·Δ·M·S; Σ q·M·S·(Δ(T) − Δ(T − 1 h)). Shares after a move are −Σ q·(Δ(S(1 + p)) −
+    Δ(S))·M, every contract repriced at its own volatility: linear gamma has the wrong sign at +1 %
+    on nearly half of the real chains that were looked at.
     """
-    net = (position[0] + position[1]) * MULTIPLIER
-    size = np.abs(position).sum(axis=0)
-    shares = -((of.moved - of.now.call_delta) @ net)
-    theta = -float(net @ of.time_value)
-    gamma = float(size @ of.now.gamma)
-    return Hedging(
-        shares=dict(zip(MOVES, shares.tolist(), strict=True)),
-        convexity=float(net @ of.now.gamma),
-        net_theta_dollars=theta,
-        theta_per_hour_remaining=theta / (of.years / HOUR) if of.years > 0 else None,
-        gamma_acceleration=float(size @ of.later_gamma) / gamma if gamma > 0 else None,
+    by_strike = np.empty((6, position.shape[1]))
+    sums = np.zeros(14 + len(MOVES))
+    now = of.now
+    _loops()[1](
+        np.array([of.spot]),
+        *np.ascontiguousarray(position),
+        *np.ascontiguousarray(open_interest),
+        now.call_delta,
+        now.put_delta,
+        now.gamma,
+        now.vanna,
+        of.end,
+        of.hour,
+        of.later_gamma,
+        of.time_value,
+        of.moved.reshape(-1),
+        by_strike,
+        sums,
+    )
+    total = sums.tolist()
+    theta, gamma = total[9], total[11]
+    return Exposures(
+        by_strike[:2],
+        by_strike[2:4],
+        by_strike[4],
+        by_strike[5],
+        call_gex=total[0],
+        put_gex=total[1],
+        gross_gex=total[2],
+        call_dex=total[3],
+        put_dex=total[4],
+        net_vex=total[5],
+        net_chex=total[6],
+        dealer_delta=total[7],
+        charm_per_hour=total[8],
+        hedging=Hedging(
+            shares=dict(zip(MOVES, total[14:], strict=True)),
+            convexity=total[10],
+            net_theta_dollars=theta,
+            theta_per_hour_remaining=theta / (of.years / HOUR) if of.years > 0 else None,
+            gamma_acceleration=total[12] / gamma if gamma > 0 else None,
+        ),
     )
 
 
 def warm() -> None:
-    """Load the compiled loop, so that no slot waits for it."""
-    _loop()
+    """Load the compiled loops, so that no slot waits for them."""
+    _loops()
 
 
 @functools.cache
-def _loop() -> Callable[..., None]:
-    return compiled(_delta_loop, READ, READ, READ, READ, WRITE_TABLE)
+def _loops() -> tuple[Callable[..., None], Callable[..., None]]:
+    return (
+        compiled(_delta_loop, READ, READ, READ, READ, WRITE_TABLE),
+        compiled(_book_loop, *[READ] * 14, WRITE_TABLE, WRITE),
+    )
+
+
+def _book_loop(
+    spot: Floats,
+    q_call: Floats,
+    q_put: Floats,
+    oi_call: Floats,
+    oi_put: Floats,
+    call_delta: Floats,
+    put_delta: Floats,
+    gamma: Floats,
+    vanna: Floats,
+    end: Floats,
+    hour: Floats,
+    later_gamma: Floats,
+    time_value: Floats,
+    moved: Floats,
+    out: Floats,
+    sums: Floats,
+) -> None:
+    """Fill the six rows by strike, and the sums in the order of ``Exposures`` and ``Hedging``."""
+    dollars = MULTIPLIER * spot[0]
+    n = gamma.size
+    for k in range(n):
+        # A call's and a put's delta differ by one at any time, so their changes are the same.
+        net = q_call[k] + q_put[k]
+        per_gamma = gamma[k] * (dollars * spot[0] * ONE_PERCENT)
+        out[0, k] = q_call[k] * per_gamma
+        out[1, k] = q_put[k] * per_gamma
+        out[2, k] = oi_call[k] * call_delta[k] * dollars
+        out[3, k] = oi_put[k] * put_delta[k] * dollars
+        out[4, k] = net * dollars * vanna[k] * ONE_PERCENT
+        out[5, k] = net * dollars * (call_delta[k] - end[k])
+        size = abs(q_call[k]) + abs(q_put[k])
+        sums[0] += out[0, k]
+        sums[1] += out[1, k]
+        sums[2] += abs(out[0, k]) + abs(out[1, k])
+        sums[3] += out[2, k]
+        sums[4] += out[3, k]
+        sums[5] += out[4, k]
+        sums[6] += out[5, k]
+        sums[7] += (q_call[k] * call_delta[k] + q_put[k] * put_delta[k]) * dollars
+        sums[8] += net * dollars * (call_delta[k] - hour[k])
+        sums[9] -= net * MULTIPLIER * time_value[k]
+        sums[10] += net * MULTIPLIER * gamma[k]
+        sums[11] += size * gamma[k]
+        sums[12] += size * later_gamma[k]
+        for m in range(sums.size - 14):
+            sums[14 + m] -= net * MULTIPLIER * (moved[m * n + k] - call_delta[k])
 
 
 def _delta_loop(

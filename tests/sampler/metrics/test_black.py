@@ -399,6 +399,15 @@ def test_greeks_are_finite_to_the_last_microsecond(forward, away, years, sigma):
     assert g.gamma >= 0 >= g.theta
 
 
+@pytest.mark.parametrize("sigma", [1e-4, 0.15])
+def test_gamma_at_the_money_grows_without_limit(sigma):
+    """One microsecond before expiry it is still 1/(√(2π)·S·σ√T), not cut off."""
+    expected = 1 / (math.sqrt(2 * math.pi) * 7711.95 * sigma * math.sqrt(MICROSECOND))
+    assert expected == close(
+        black.greeks(7711.95, 7711.95, 7711.95, MICROSECOND, sigma).gamma, 1e-14
+    )
+
+
 # Properties
 
 

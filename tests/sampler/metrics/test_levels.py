@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampler.metrics.exposure import DEALER_SIGN, MOVES, exposures, hedging, sheet
+from sampler.metrics.exposure import DEALER_SIGN, MOVES, exposures, sheet
 from sampler.metrics.levels import FlipStatus, covered, flip, max_pain, strongest
 from sampler.metrics.pin import pin_probability, pin_score
 
@@ -205,7 +205,7 @@ def test_exposures_by_finite_differences_of_the_book():
     assert found.vex.sum() == pytest.approx(per_point, rel=1e-5)
     assert found.charm_per_hour == pytest.approx(delta() - delta(years=3 * HOURS), rel=1e-9)
     assert found.chex.sum() == pytest.approx(delta() - delta(years=1e-12), rel=1e-6)
-    table = hedging(q, scenes())
+    table = exposures(q, np.abs(q), scenes()).hedging
     for name, move in MOVES.items():
         shares = -(delta(spot=100 * (1 + move)) - delta()) / 100
         assert table.shares[name] == pytest.approx(shares, rel=1e-9)
@@ -217,7 +217,7 @@ def test_all_that_decays_is_time_value():
     """A short straddle at 100 earns its whole price by expiry, spread over the hours left."""
     q = np.zeros((2, 21))
     q[:, 10] = -3.0
-    table = hedging(q, scenes())
+    table = exposures(q, np.abs(q), scenes()).hedging
     total = 0.4 * math.sqrt(4 * HOURS)
     straddle = 2 * 100 * (math.erfc(-total / 2 / math.sqrt(2)) - 1)
     assert table.net_theta_dollars == pytest.approx(3 * 100 * straddle, rel=1e-12)
