@@ -4,9 +4,9 @@ Run it with an interpreter that has numba and the peers (iv-engine, py_vollib_ve
 QuantLib), none of which this project needs: ``python tests/benchmarks/bench_black.py``.
 
 All run in one thread, interleaved: each round times everybody once, and the medians over rounds
-are shown, of the times and of ours over theirs in the same round. A peer gets its arrays ready-made in the form it likes, puts
-and calls apart where it takes one right a call. Errors are of σ, relative, against the σ that
-made the prices; on the real chain, against ours.
+are shown, of the times and of ours over theirs in the same round. A peer gets its arrays ready-made
+in the form it likes, puts and calls apart where it takes one right a call. Errors are of σ,
+relative, against the σ that made the prices; on the real chain, against ours.
 """
 
 from __future__ import annotations
