@@ -197,7 +197,7 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
             if outcome.record is None
             else outcome.record.row.as_json()
         )
-        print(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+        print(orjson.dumps(answer).decode())
     elif outcome.record is not None:
         print(_headline(outcome.record))
 
