@@ -7,6 +7,7 @@ Medians of many repeats; nothing is asserted, machines are noisy.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import statistics
 import tempfile
 import time
@@ -16,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sampler.chain import Frame, select
+from sampler.chain import Chain, Frame, select
 from sampler.snapshot import measure
 from sampler.sources import open_source, recorded
 from storage import columns, database, embedded
 from storage.live import Channel
+from storage.row import SlotRecord
 from storage.session import market_day, session_on
 from storage.store import Store
 
@@ -69,6 +71,14 @@ async def main() -> None:
     print(f"{'evidence':46} {len(first.evidence) / 1e3:9.1f} kB")
     folder = Path(tempfile.mkdtemp(prefix="flow-bench-"))
     folder.chmod(0o755)
+    try:
+        await stored(folder, first, later)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def stored(folder: Path, first: SlotRecord, later: Chain) -> None:
+    """Print what storing and publishing take, on embedded servers of their own."""
     with embedded.attach(folder, wait=True) as servers:
         await database.migrate(servers.database_url, "live")
         async with (
