@@ -13,8 +13,8 @@ FILES = sorted(p for d in ("sampler", "storage", "api") for p in (ROOT / d).rglo
 HOMES = {
     "apscheduler": {"sampler.daemon"},
     "pandas_market_calendars": {"storage.session"},
-    "psycopg": {"storage.store", "storage.database"},
-    "psycopg_pool": {"storage.store", "storage.database"},
+    "psycopg": {"storage.store", "storage.reader", "storage.database"},
+    "psycopg_pool": {"storage.store", "storage.reader", "storage.database"},
     "redis": {"storage.live"},
     "httpx": {"sampler.sources.cboe"},
     "fastapi": {"api.app", "api.access", "api.page"},

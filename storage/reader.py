@@ -1,0 +1,162 @@
+"""What the store answers: rows, windows, gaps and coverage of one dataset. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import psycopg
+from psycopg.rows import DictRow
+from psycopg_pool import AsyncConnectionPool
+
+from storage import sql
+from storage.database import translated
+from storage.row import COLUMNS, PROFILE, Row, SlotRecord
+
+_QUERIES = sql.load("queries.sql")
+_KEY = ("symbol", "expiration", "slot")
+#: The arrays of a profile as the table has them.
+ARRAYS = ("strike", *PROFILE)
+
+
+def _names(*columns: str) -> str:
+    return ", ".join(columns)
+
+
+def query(name: str, columns: Sequence[str] = ()) -> str:
+    """A named query with its column lists filled in; the names come from our own dataclasses."""
+    text = _QUERIES[name]
+    if "{" in text:
+        changing = [c for c in columns if c not in _KEY]
+        text = text.format(
+            columns=_names(*columns),
+            values=_names(*(f"%({c})s" for c in columns)),
+            assignments=_names(*(f"{c} = excluded.{c}" for c in changing)),
+            stored=_names(*(f"rows.{c}" for c in changing)),
+            offered=_names(*(f"excluded.{c}" for c in changing)),
+            # Rows and profiles share names (call_gex is a sum here, an array there).
+            profile=_names(*(f"p.{c} as p_{c}" for c in ARRAYS)),
+        )
+    return text
+
+
+class Reader:
+    """The reading half of ``Store``."""
+
+    def __init__(self, pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]) -> None:
+        self._pool = pool
+
+    async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
+        """The newest slot record of a session that is earlier than ``slot``."""
+        found = await self._one(query("record"), symbol=symbol, expiration=expiration, before=slot)
+        return None if found is None else _record(found)
+
+    async def slots(self, symbol: str, expiration: date) -> list[datetime]:
+        """Slots of a session that have a row, in order."""
+        rows = await self._all(query("slots"), symbol=symbol, expiration=expiration)
+        return [row["slot"] for row in rows]
+
+    async def gaps(self, symbol: str, expiration: date) -> list[DictRow]:
+        """Known gaps of a session: slot, reason, detail, revision."""
+        return await self._all(query("gaps"), symbol=symbol, expiration=expiration)
+
+    async def window(
+        self,
+        symbol: str,
+        expiration: date,
+        *,
+        start: datetime,
+        until: datetime,
+        width: timedelta,
+        columns: Sequence[str],
+    ) -> list[DictRow]:
+        """The last row of each bucket of a half-open window, in order.
+
+        Each has ``bucket`` (its start), the columns asked for, and the bucket's newest
+        ``revision``. Buckets align to the clock.
+        """
+        return await self._all(
+            query("window", columns),
+            symbol=symbol,
+            expiration=expiration,
+            start=start,
+            until=until,
+            width=width,
+        )
+
+    async def newest(self, symbol: str, expiration: date) -> DictRow:
+        """The newest row of a session (nulls without one), and ``cursor``, its newest change."""
+        found = await self._one(query("newest", COLUMNS), symbol=symbol, expiration=expiration)
+        return found or {}
+
+    async def known(self, symbol: str) -> bool:
+        """Whether a symbol was ever sampled, or tried."""
+        found = await self._one(query("known"), symbol=symbol)
+        return bool(found and next(iter(found.values())))
+
+    async def symbols(self) -> dict[str, datetime]:
+        """Every symbol that has rows, and its newest slot."""
+        return {row["symbol"]: row["slot"] for row in await self._all(query("symbols"))}
+
+    async def newest_slot(self) -> datetime | None:
+        """The newest slot of the dataset."""
+        found = await self._one(query("newest_slot"))
+        return None if found is None else found["max"]
+
+    async def coverage(
+        self, first: date, last: date, symbols: Sequence[str] | None = None
+    ) -> list[DictRow]:
+        """Rows and gaps of each symbol and session of a period."""
+        wanted = None if symbols is None else list(symbols)
+        return await self._all(query("coverage"), first=first, last=last, symbols=wanted)
+
+    async def changed_since(
+        self, cursor: int, symbols: Sequence[str] | None = None, limit: int = 1000
+    ) -> list[DictRow]:
+        """Rows whose revision is above a cursor, in the order in which they were stored."""
+        wanted = None if symbols is None else list(symbols)
+        text = query("changed_since", COLUMNS)
+        return await self._all(text, cursor=cursor, symbols=wanted, limit=limit)
+
+    async def cursor(self) -> int:
+        """The newest change of the dataset."""
+        found = await self._one(query("cursor"))
+        return int(found["greatest"]) if found else 0
+
+    async def exported(
+        self, first: date, last: date, symbols: Sequence[str] | None = None
+    ) -> AsyncGenerator[DictRow, None]:
+        """Chains of a period as they are kept: symbol, expiration, slot, evidence."""
+        wanted = None if symbols is None else list(symbols)
+        given = {"first": first, "last": last, "symbols": wanted}
+        with translated():
+            async with (
+                self._pool.connection() as connection,
+                connection.transaction(),
+                connection.cursor("exported") as cursor,
+            ):
+                await cursor.execute(query("exported"), given)
+                async for row in cursor:
+                    yield row
+
+    async def ping(self) -> None:
+        """Ask the database for a sign of life; raises StoreUnavailable without one."""
+        await self._one("select 1")
+
+    async def _all(self, text: str, **given: Any) -> list[DictRow]:
+        with translated():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(text, given)
+                return await cursor.fetchall()
+
+    async def _one(self, text: str, **given: Any) -> DictRow | None:
+        rows = await self._all(text, **given)
+        return rows[0] if rows else None
+
+
+def _record(found: DictRow) -> SlotRecord:
+    values = {name: found[name] for name in COLUMNS} | {"flags": tuple(found["flags"])}
+    profile = {name: np.array(found[f"p_{name}"], np.float64) for name in ARRAYS}
+    return SlotRecord(row=Row(**values), profile=profile, evidence=found["evidence"])
