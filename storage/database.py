@@ -18,7 +18,14 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import PoolTimeout
 
 from storage import sql
-from storage.errors import SchemaMissing, SchemaNewer, StoreError, StoreFull, StoreUnavailable
+from storage.errors import (
+    SchemaMissing,
+    SchemaNewer,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    ValueRefused,
+)
 
 Connection = psycopg.AsyncConnection[DictRow]
 #: The schema that this release reads and writes.
@@ -49,6 +56,8 @@ def translated() -> Iterator[None]:
         raise StoreUnavailable(
             f"FLOW_DATABASE_URL: the database cannot be reached: {_first_line(error)}"
         ) from error
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise ValueRefused(f"the database refused a value: {_first_line(error)}") from error
     except psycopg.Error as error:
         raise StoreError(f"the database refused: {_first_line(error)}") from error
 
