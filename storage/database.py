@@ -6,8 +6,11 @@ schema that a newer release has migrated is left alone. TimescaleDB only adds to
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from socket import SHUT_RDWR, socket
 from typing import Any
 
 import psycopg
@@ -75,9 +78,28 @@ async def prepare(connection: Connection, dataset: str) -> None:
     await connection.execute("set datestyle to 'ISO'")
 
 
+@contextmanager
+def within(opened: Connection, seconds: float) -> Iterator[None]:
+    """Cut a connection off if what is done with it here takes longer: StoreUnavailable, then.
+
+    Where the network has swallowed the question, a cancelled query would still wait for its answer.
+    """
+
+    def cut() -> None:
+        # The server may have ended it by itself.
+        with suppress(OSError), socket(fileno=os.dup(opened.fileno())) as end:
+            end.shutdown(SHUT_RDWR)
+
+    timer = asyncio.get_running_loop().call_later(seconds, cut)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 @asynccontextmanager
-async def connection(url: str, dataset: str) -> AsyncIterator[Connection]:
-    """One plain connection to a dataset.
+async def connection(url: str, dataset: str, **options: Any) -> AsyncIterator[Connection]:
+    """One plain connection to a dataset; ``options`` are libpq's.
 
     Raises
     ------
@@ -87,7 +109,7 @@ async def connection(url: str, dataset: str) -> AsyncIterator[Connection]:
     _check_url(url)
     with translated():
         opened = await Connection.connect(
-            url, autocommit=True, row_factory=dict_row, connect_timeout=5
+            url, autocommit=True, row_factory=dict_row, connect_timeout=5, **options
         )
     async with opened:
         with translated():

@@ -123,3 +123,17 @@ select symbol, expiration, slot, evidence from chains
 where (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
   and expiration between %(first)s and %(last)s
 order by symbol, expiration, slot
+
+-- lease_session --
+-- How soon the server lets go of a session whose client is dead, cut off or silent.
+select set_config(name, value, false)
+from (values ('idle_session_timeout', %(silence)s), ('tcp_keepalives_idle', '4'),
+             ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),
+             ('tcp_user_timeout', '10s')) wanted (name, value)
+join pg_settings using (name)
+
+-- lease --
+-- Lock symbols that are free, in the order given, until there is no room for more.
+select symbol from unnest(%(symbols)s::text[]) symbol
+where pg_try_advisory_lock(hashtextextended('zerodte-flow samples ' || current_schema() || ' ' || symbol, 0))
+limit %(room)s
