@@ -68,7 +68,7 @@ async def test_reference_tells_of_every_route(stranger: Caller) -> None:
         "since",
         "If-None-Match",
     ]
-    assert set(series["responses"]) == {"200", "304", "400", "401", "403", "503", "default"}
+    assert set(series["responses"]) == {"200", "304", "400", "401", "403", "429", "503", "default"}
     assert {next(iter(way)) for way in series["security"]} == {"APIKeyHeader", "APIKeyQuery"}
     example = series["responses"]["200"]["content"]["application/json"]["example"]
     reference.Series.model_validate(example)
