@@ -128,11 +128,9 @@ class Writer:
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """The newest record before a moment, of the store or of what waits for it."""
         waiting = self.backlog.newest(symbol, expiration, slot)
-        if self._away and waiting is not None:
-            return waiting
-        if self._away:
-            raise StoreUnavailable("the database is away")
         try:
+            if not self._may_write():
+                raise StoreUnavailable("the database is away")
             stored = await self._store.before(symbol, expiration, slot)
         except StoreError:
             if waiting is None:
@@ -140,6 +138,17 @@ class Writer:
             return waiting
         found = [record for record in (stored, waiting) if record is not None]
         return max(found, key=lambda record: record.row.slot, default=None)
+
+    async def adopt(self) -> None:
+        """Take over what dead processes have left on this machine.
+
+        Raises
+        ------
+        SpoolError
+            If a spool is another release's.
+        """
+        if await self.backlog.adopt():
+            self._wait_for_store()
 
     async def settled(self) -> None:
         """Wait until the database has everything."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Self
 
 import psycopg
@@ -16,7 +17,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from storage.database import Connection, check_version, connection, prepare, translated
+from storage.database import Connection, check_version, connection, prepare, translated, within
 from storage.reader import ARRAYS, Reader, query
 from storage.row import COLUMNS, Change, Gap, Row, SlotRecord
 
@@ -33,23 +34,40 @@ class Store(Reader):
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, dataset: str, *, size: int = 8) -> AsyncIterator[Self]:
-        """Connect and check the schema's version.
+    async def open(
+        cls,
+        url: str,
+        dataset: str,
+        *,
+        size: int = 8,
+        patience: float = 300.0,
+        later: bool = False,
+    ) -> AsyncIterator[Self]:
+        """Connect and check the schema's version; ``patience`` is ``Reader``'s.
+
+        With ``later`` the database may be away: it is checked before it is first used, and every
+        call raises what is wrong until nothing is.
 
         Raises
         ------
         StoreUnavailable, SchemaMissing, SchemaNewer
         """
+
         # A pool retries silently for long; one plain connection says at once what is wrong.
-        async with connection(url, dataset) as first:
-            await check_version(first, dataset)
+        async def check() -> None:
+            async with connection(url, dataset) as first:
+                await check_version(first, dataset)
+
+        if not later:
+            await check()
 
         async def configure(fresh: psycopg.AsyncConnection[DictRow]) -> None:
             await prepare(fresh, dataset)
 
         async def alive(idle: psycopg.AsyncConnection[DictRow]) -> None:
             try:
-                await pool.check_connection(idle)
+                with within(idle, 5):
+                    await pool.check_connection(idle)
             except psycopg.Error:
                 # A restarted server has ended the others too. Left to itself, the pool would
                 # find that out one after another, with growing pauses.
@@ -72,7 +90,7 @@ class Store(Reader):
         )
         await pool.open()
         try:
-            yield cls(pool)
+            yield cls(pool, patience, check if later else None)
         finally:
             await pool.close(timeout=5)
 
@@ -105,12 +123,24 @@ class Store(Reader):
                     news.gaps.append((revision, gap))
             return await _advance(connection, news)
 
+    async def own(self, symbols: Sequence[str], expiration: date) -> None:
+        """Note that a daemon samples a session of some symbols: all its slots are to be told of."""
+        given = {"symbols": list(symbols), "expiration": expiration}
+        await self.ready()
+        with translated():
+            async with self._pool.connection() as connection:
+                with within(connection, self._patience):
+                    await connection.execute(query("own"), given)
+
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
+        await self.ready()
         with translated():
-            async with self._pool.connection() as connection, connection.transaction():
-                await connection.execute(query("lock"))
-                yield connection
+            async with self._pool.connection() as connection:
+                with within(connection, self._patience):
+                    async with connection.transaction():
+                        await connection.execute(query("lock"))
+                        yield connection
 
 
 @dataclass(slots=True)

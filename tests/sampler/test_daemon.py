@@ -18,7 +18,7 @@ import pytest
 from cboe_server import CboeServer, from_recorded
 from psycopg.rows import dict_row
 
-from sampler.daemon import next_tick, owed
+from sampler.grid import next_tick, owed
 from storage.clock import Clock
 from storage.embedded import Servers
 from storage.session import session_on
