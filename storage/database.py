@@ -87,7 +87,7 @@ def within(opened: Connection, seconds: float) -> Iterator[None]:
 
     def cut() -> None:
         # The server may have ended it by itself.
-        with suppress(OSError), socket(fileno=os.dup(opened.fileno())) as end:
+        with suppress(OSError, psycopg.Error), socket(fileno=os.dup(opened.fileno())) as end:
             end.shutdown(SHUT_RDWR)
 
     timer = asyncio.get_running_loop().call_later(seconds, cut)

@@ -7,10 +7,11 @@ transaction, takes the dataset's write lock first, and gives each change the nex
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Self
+from weakref import WeakSet
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -24,6 +25,9 @@ from storage.row import COLUMNS, Change, Gap, Row, SlotRecord
 #: What happens to a slot that has a row already: see ``upsert_row``.
 KEEP, NEWER, REWRITE = "keep", "newer", "rewrite"
 
+
+#: A connection that does not answer for so long is dead. [s]
+_ALIVE = 3.0
 
 _UPSERT_ROW = query("upsert_row", COLUMNS)
 _UPSERT_PROFILE = query("upsert_profile", ARRAYS)
@@ -63,15 +67,21 @@ class Store(Reader):
 
         async def configure(fresh: psycopg.AsyncConnection[DictRow]) -> None:
             await prepare(fresh, dataset)
+            known.add(fresh)
+
+        known: WeakSet[Connection] = WeakSet()
 
         async def alive(idle: psycopg.AsyncConnection[DictRow]) -> None:
             try:
-                with within(idle, 5):
+                with within(idle, _ALIVE):
                     await pool.check_connection(idle)
             except psycopg.Error:
                 # A restarted server has ended the others too. Left to itself, the pool would
                 # find that out one after another, with growing pauses.
-                await pool.check()
+                with ExitStack() as stack:
+                    for one in known:
+                        stack.enter_context(within(one, _ALIVE))
+                    await pool.check()
                 raise
 
         pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = AsyncConnectionPool(
