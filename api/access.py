@@ -36,6 +36,8 @@ class Caller:
     #: The public part of the key; empty on an open server.
     id: str = ""
     email: str = ""
+    #: When the key's secret was made; None on an open server.
+    issued_at: datetime | None = None
 
     def __post_init__(self) -> None:
         if self.plan not in PLANS:

@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from storage.database import check_version, connection, prepare, translated
+from storage.keys import Keys
 from storage.reader import ARRAYS, Reader, query
 from storage.row import COLUMNS, Gap, Row, SlotRecord
 
@@ -83,6 +84,11 @@ class Store(Reader):
             yield cls(pool)
         finally:
             await pool.close(timeout=5)
+
+    @property
+    def keys(self) -> Keys:
+        """The table of the API's keys."""
+        return Keys(self._all)
 
     async def append(self, records: Sequence[SlotRecord], mode: str = KEEP) -> list[Stored]:
         """Write slot records in one transaction; what was written comes back, in order.

@@ -15,7 +15,7 @@ HOMES = {
     "pandas_market_calendars": {"storage.session"},
     "psycopg": {"storage.store", "storage.reader", "storage.database"},
     "psycopg_pool": {"storage.store", "storage.reader", "storage.database"},
-    "redis": {"storage.live"},
+    "redis": {"storage.live", "storage.counters"},
     "httpx": {"sampler.sources.cboe"},
     "fastapi": {"api.app", "api.access", "api.page"},
     "uvicorn": {"api.__main__"},

@@ -27,6 +27,8 @@ DEFAULTS = {
     "min_coverage": 0.45,
     "host": "127.0.0.1",
     "port": 8000,
+    "access": "auto",
+    "quotas": {"Free": 5, "Basic": 250, "Growth": 2500, "Alpha": None, "Enterprise": None},
     "log": "auto",
     "log_level": "info",
 }
