@@ -16,7 +16,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api import errors, page, reference, series
+from api import account, errors, page, reference, series
 from api.access import Access, AccessError, Caller, Open, require
 from api.errors import answer
 from api.params import Query, QueryError, read, window
@@ -79,6 +79,7 @@ def create(
     documented = reference.DOCUMENTED
     app.get("/v1/flow/zero-dte/series/{symbol:path}", **documented["series"])(get_series)
     app.get("/v1/symbols", **documented["symbols"])(get_symbols)
+    app.get("/v1/account", **account.DOCUMENTED)(account.get_account)
     app.get("/v1/market", **documented["market"])(get_market)
     app.get("/health", **documented["health"])(get_health)
     app.get("/ready", **documented["ready"])(get_ready)

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import structlog
 
@@ -23,6 +23,7 @@ from api.access import (
     Admitted,
     Caller,
     Usage,
+    next_midnight,
     quota_exceeded,
     tier_restricted,
     unauthorized,
@@ -188,8 +189,7 @@ class Keyed:
         if caller is None:
             raise unauthorized()
         now = self._now().astimezone(UTC)
-        day, limit = now.date(), self._quotas[caller.plan]
-        reset = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+        day, reset, limit = now.date(), next_midnight(now), self._quotas[caller.plan]
         if not caller.may(plan):
             used = await self._counters.used(caller.id, day)
             raise tier_restricted(caller, plan, Usage(limit, used, reset))

@@ -17,7 +17,7 @@ HOMES = {
     "psycopg_pool": {"storage.store", "storage.reader", "storage.database"},
     "redis": {"storage.live", "storage.counters"},
     "httpx": {"sampler.sources.cboe"},
-    "fastapi": {"api.app", "api.access", "api.page"},
+    "fastapi": {"api.app", "api.access", "api.account", "api.page"},
     "uvicorn": {"api.__main__"},
     "zstandard": {"storage.columns"},
 }

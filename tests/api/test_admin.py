@@ -52,7 +52,7 @@ def test_life_of_a_key(run: Run, database: str) -> None:
     )
     assert (code, bool(KEY.fullmatch(made))) == (0, True)
     assert said == (
-        "flow-api: key \"Alice's notebook\", plan Growth: this is the only time that it is shown\n"
+        'flow-api: key "Alice\'s notebook", plan Growth: this is the only time that it is shown\n'
     )
     [kept] = stored(database)
     assert (kept.digest, kept.plan) == (hashed(made.strip()), "Growth")
@@ -82,7 +82,7 @@ def test_life_of_a_key(run: Run, database: str) -> None:
 
     assert run("revoke", kept.id) == (
         0,
-        f"key \"Alice's notebook\" ({kept.id}) is revoked; servers refuse it within 5 seconds\n",
+        f'key "Alice\'s notebook" ({kept.id}) is revoked; servers refuse it within 5 seconds\n',
         "",
     )
     assert "revoked" in run("list")[1]
@@ -110,11 +110,11 @@ def test_days(run: Run, database: str) -> None:
 def test_same_name(run: Run) -> None:
     """A second key of a name is refused, and it is said what to do."""
     assert run("create", "--name", "a", "--plan", "Free")[0] == 0
-    assert run("create", "--name", "a", "--plan", "Alpha") == (
-        1,
-        "",
+    code, out, said = run("create", "--name", "a", "--plan", "Alpha")
+    assert (code, out) == (1, "")
+    assert said == (
         "flow-api: a key named 'a' is in force already: choose another name, or replace that one"
-        " with flow-api keys rotate a\n",
+        " with flow-api keys rotate a\n"
     )
 
 

@@ -359,9 +359,7 @@ async def test_unknown_plan(keys: Keys, clock: Still) -> None:
         ([], b"apiKey=b" + b"&x=1" * 100_000, None),
     ],
 )
-def test_where_a_key_is(
-    headers: list[tuple[bytes, bytes]], query: bytes, key: str | None
-) -> None:
+def test_where_a_key_is(headers: list[tuple[bytes, bytes]], query: bytes, key: str | None) -> None:
     """The header wins, blanks around it are nobody's; else the parameter, by its exact name."""
     assert key_of({"type": "http", "headers": headers, "query_string": query}) == key
 

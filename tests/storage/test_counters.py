@@ -59,7 +59,11 @@ async def test_callers_and_days_are_apart(client: Any) -> None:
     assert await counters.take("a", DAY, 1) == Taken(1, True)
     assert await counters.take("b", DAY, 1) == Taken(1, True)
     assert await counters.take("a", NEXT, 1) == Taken(1, True)
-    assert [await counters.used(n, d) for n, d in (("a", DAY), ("a", NEXT), ("c", DAY))] == [1, 1, 0]
+    assert [await counters.used(n, d) for n, d in (("a", DAY), ("a", NEXT), ("c", DAY))] == [
+        1,
+        1,
+        0,
+    ]
 
 
 async def test_counts_end_by_themselves(client: Any) -> None:
