@@ -18,6 +18,7 @@ HOMES = {
     "redis": {"storage.live", "storage.counters"},
     "httpx": {"sampler.sources.cboe"},
     "fastapi": {"api.app", "api.access", "api.account", "api.page"},
+    "prometheus_client": {"api.metrics"},
     "uvicorn": {"api.__main__"},
     "zstandard": {"storage.columns"},
 }
