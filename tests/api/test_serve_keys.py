@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -71,6 +73,7 @@ def pair(
             FLOW_HOST=host,
             FLOW_ACCESS="keys",
             FLOW_QUOTAS=f"Growth={QUOTA}",
+            FLOW_LOG="json" if host == "127.0.0.2" else "console",
         )
 
     with ThreadPoolExecutor() as at_once:
@@ -78,7 +81,7 @@ def pair(
     yield started
     for one in started:
         assert one.stop() == 0
-        assert "Traceback" not in one.log.read_text()
+        assert "Traceback" not in one.log.read_text("utf-8", "replace")
     with redis.Redis.from_url(servers.redis_url) as client:
         for key in client.scan_iter("flow:live:used:*"):
             client.delete(key)
@@ -194,3 +197,39 @@ def test_without_a_key(pair: tuple[Served, Served]) -> None:
         sent = requests.get(f"{pair[0].url}{path}", timeout=10)
         assert sent.status_code == 401, path
         assert sent.json() == {"title": "Unauthorized", "status": 401, "detail": "Invalid API key."}
+
+
+FORGED = (
+    b"GET /v1/market%0a2026-01-01T00:00:00Z%20[info]%20request%20status=200 HTTP/1.1",
+    b"GET /%0d%0a%7b%22event%22:%22request%22%7d HTTP/1.1",
+    b"GET /%1b[2J%1b]0;x%07%00%7f%c2%85%e2%80%a8%e2%80%ae%ff HTTP/1.1",
+    b"GET /v1/flow/zero-dte/series/SPY%0aX?apiKey=%0aforged HTTP/1.1",
+    b"GET /health?%0aforged HTTP/1.1\r\nX-Api-Key: \x80\xff forged",
+    b"GET /health HTTP/1.1\r\nUser-Agent: a\r\n forged: folded",
+    b"GET /health HTTP/1.1\r\nX-A: a\x00\x1b[2J",
+    b"FORGED /health HTTP/1.1",
+    b"GET /" + b"forged" * 2_000 + b" HTTP/1.1",
+    b"forged\n\nforged\n",
+)
+
+
+def test_no_request_forges_a_line(pair: tuple[Served, Served]) -> None:
+    """Whatever is sent, in either form of the log, each line is one that we wrote."""
+    for one in pair:
+        address = one.url.removeprefix("http://").split(":")
+        before = one.log.stat().st_size
+        for request in FORGED:
+            with socket.create_connection((address[0], int(address[1])), timeout=10) as sent:
+                sent.sendall(request + b"\r\nHost: flow\r\nConnection: close\r\n\r\n")
+                assert sent.makefile("rb").readline().startswith(b"HTTP/1.1 ")
+        requests.get(f"{one.url}/health", timeout=10)
+        lines = one.log.read_bytes()[before:].decode().splitlines()
+        assert 5 <= len(lines) <= len(FORGED) + 2
+        assert all(line.isprintable() for line in lines)
+        if one is pair[0]:
+            read = [json.loads(line) for line in lines]
+            assert all({"event", "level", "timestamp"} <= set(line) for line in read)
+        else:
+            form = re.compile(r"20\d\d-\d\d-\d\dT[\d:.]+Z \[(info|warning) +\] \S.*")
+            assert [line for line in lines if not form.fullmatch(line)] == []
+            assert not any(re.match(r"2026-01-01T", line) for line in lines)
