@@ -104,10 +104,11 @@ async def _access(settings: Settings, parts: Parts, dataset: str) -> AsyncIterat
     ring = Ring(parts.store.keys, now)
     async with ring.kept(), Counters.open(parts.redis_url, f"flow:{dataset}") as counters:
         if not len(ring):
+            named = "" if dataset == REAL else f" --dataset {dataset}"
             raise FlowError(
                 f"there is no key in force for the {dataset} data, and without one nobody could ask"
-                " anything: make one with flow-api keys create --name NAME --plan PLAN, or be open"
-                " on loopback with FLOW_HOST=127.0.0.1 and FLOW_ACCESS=open"
+                f" anything: make one with flow-api keys create --name NAME --plan PLAN{named}, or be"
+                " open on loopback with FLOW_HOST=127.0.0.1 and FLOW_ACCESS=open"
             )
         yield Keyed(ring, counters, settings.quotas, now)
 
