@@ -16,7 +16,8 @@ import uvicorn
 from api import admin
 from api.access import Access, Open
 from api.app import create
-from api.keys import Keyed, Ring
+from api.keyed import Keyed
+from api.keys import Ring
 from api.listening import bound, keys_due
 from storage import log
 from storage.clock import Clock
@@ -107,8 +108,8 @@ async def _access(settings: Settings, parts: Parts, dataset: str) -> AsyncIterat
             named = "" if dataset == REAL else f" --dataset {dataset}"
             raise FlowError(
                 f"there is no key in force for the {dataset} data, and without one nobody could ask"
-                f" anything: make one with flow-api keys create --name NAME --plan PLAN{named}, or be"
-                " open on loopback with FLOW_HOST=127.0.0.1 and FLOW_ACCESS=open"
+                f" anything: make one with flow-api keys create --name NAME --plan PLAN{named},"
+                " or be open on loopback with FLOW_HOST=127.0.0.1 and FLOW_ACCESS=open"
             )
         yield Keyed(ring, counters, settings.quotas, now)
 

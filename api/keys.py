@@ -1,4 +1,4 @@
-"""Keys: how they are made and told apart, and the access of a server that asks for them.
+"""Keys: how they are made, and how a server knows them.
 
 A key is ``flow_<id>_<secret>``: the id finds its hash, and may be shown; the secret is 256 random
 bits. Nobody guesses those, so a plain SHA-256 keeps them as well as a slow hash would: slowness
@@ -15,23 +15,14 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 
-from api.access import (
-    Admitted,
-    Caller,
-    Usage,
-    next_midnight,
-    quota_exceeded,
-    tier_restricted,
-    unauthorized,
-)
-from storage.counters import Counters
+from api.access import Caller
 from storage.errors import StoreError
 from storage.keys import Key, Keys
-from storage.plans import PLANS, Quotas
+from storage.plans import PLANS
 
 log = structlog.get_logger()
 
@@ -170,38 +161,3 @@ class Ring:
         except BaseException:
             self._used = used | self._used
             raise
-
-
-class Keyed:
-    """The access of a server with keys."""
-
-    def __init__(
-        self, ring: Ring, counters: Counters, quotas: Quotas, now: Callable[[], datetime]
-    ) -> None:
-        self._ring = ring
-        self._counters = counters
-        self._quotas = quotas
-        self._now = now
-
-    async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admitted:
-        """See ``Access``."""
-        caller = self._ring.find(key)
-        if caller is None:
-            raise unauthorized()
-        now = self._now().astimezone(UTC)
-        day, reset, limit = now.date(), next_midnight(now), self._quotas[caller.plan]
-        if not caller.may(plan):
-            used = await self._counters.used(caller.id, day)
-            raise tier_restricted(caller, plan, Usage(limit, used, reset))
-        if not count:
-            usage = Usage(limit, await self._counters.used(caller.id, day), reset)
-            return Admitted(caller, usage, usage.headers)
-        taken = await self._counters.take(caller.id, day, limit)
-        usage = Usage(limit, taken.used, reset)
-        if not taken.granted:
-            raise quota_exceeded(caller, usage, self._quotas, now)
-        return Admitted(caller, usage, usage.headers)
-
-    def knows(self, caller: Caller) -> bool:
-        """See ``Access``."""
-        return self._ring.knows(caller)

@@ -16,7 +16,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from api.access import AccessError, Open, key_of
-from api.keys import Keyed, Ring, hashed, make, renewed
+from api.keyed import Keyed
+from api.keys import Ring, hashed, make, renewed
 from storage.counters import Counters
 from storage.embedded import Servers
 from storage.errors import StoreUnavailable
