@@ -17,7 +17,8 @@ from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, APIKeyQuery
 from starlette.types import Scope
 
-from storage.plans import PLANS
+from storage.plans import PLANS, Quotas
+from storage.row import utc_text
 
 _HEADER = APIKeyHeader(
     name="X-Api-Key", auto_error=False, description="An open server takes any key, or none."
@@ -142,6 +143,52 @@ class Open:
     def knows(self, caller: Caller) -> bool:
         """Always."""
         return True
+
+
+def unauthorized() -> AccessError:
+    """No key, or one that is not known."""
+    return AccessError(401, {"title": "Unauthorized", "status": 401, "detail": "Invalid API key."})
+
+
+def tier_restricted(caller: Caller, plan: str, usage: Usage) -> AccessError:
+    """A key whose plan does not include the route."""
+    return AccessError(
+        403,
+        {
+            "status": "ERROR",
+            "error": "tier_restricted",
+            "message": f"This endpoint requires the {plan} plan or higher.",
+            "current_plan": caller.plan,
+            "required_plan": plan,
+        },
+        usage.headers,
+        caller,
+    )
+
+
+def quota_exceeded(caller: Caller, usage: Usage, quotas: Quotas, now: datetime) -> AccessError:
+    """A key that has used its day's quota up."""
+    # The next plan that gives more; with quotas of one's own that need not be the next plan.
+    above = PLANS[PLANS.index(caller.plan) + 1 :]
+    more = [p for p in above if (n := quotas[p]) is None or n > (usage.limit or 0)]
+    reset = utc_text(usage.resets_at)
+    # Whole seconds, and never so early that it is refused again.
+    wait = max(-int((now - usage.resets_at).total_seconds() // 1), 1)
+    return AccessError(
+        429,
+        {
+            "status": "ERROR",
+            "error": "Quota exceeded",
+            "message": f"The {caller.plan} plan's {usage.limit} requests of today are used up;"
+            f" ask again after {reset}.",
+            "current_plan": caller.plan,
+            "limit": usage.limit,
+            "upgrade_to": more[0] if more else None,
+            "reset_at": reset,
+        },
+        (*usage.headers, (b"retry-after", str(wait).encode())),
+        caller,
+    )
 
 
 def key_of(scope: Scope) -> str | None:

@@ -1,15 +1,22 @@
-"""The access of a server that asks for keys, and what it says to those who may not."""
+"""The access of a server that asks for keys: whose they are, their plans, what is left of today."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from api.access import AccessError, Admitted, Caller, Usage, next_midnight
+from api.access import (
+    Admitted,
+    Caller,
+    Usage,
+    next_midnight,
+    quota_exceeded,
+    tier_restricted,
+    unauthorized,
+)
 from api.keys import Ring
 from storage.counters import Counters
-from storage.plans import PLANS, Quotas
-from storage.row import utc_text
+from storage.plans import Quotas
 
 
 class Keyed:
@@ -45,49 +52,3 @@ class Keyed:
     def knows(self, caller: Caller) -> bool:
         """See ``Access``."""
         return self._ring.knows(caller)
-
-
-def unauthorized() -> AccessError:
-    """No key, or one that is not known."""
-    return AccessError(401, {"title": "Unauthorized", "status": 401, "detail": "Invalid API key."})
-
-
-def tier_restricted(caller: Caller, plan: str, usage: Usage) -> AccessError:
-    """A key whose plan does not include the route."""
-    return AccessError(
-        403,
-        {
-            "status": "ERROR",
-            "error": "tier_restricted",
-            "message": f"This endpoint requires the {plan} plan or higher.",
-            "current_plan": caller.plan,
-            "required_plan": plan,
-        },
-        usage.headers,
-        caller,
-    )
-
-
-def quota_exceeded(caller: Caller, usage: Usage, quotas: Quotas, now: datetime) -> AccessError:
-    """A key that has used its day's quota up."""
-    # The next plan that gives more; with quotas of one's own that need not be the next plan.
-    above = PLANS[PLANS.index(caller.plan) + 1 :]
-    more = [p for p in above if (n := quotas[p]) is None or n > (usage.limit or 0)]
-    reset = utc_text(usage.resets_at)
-    # Whole seconds, and never so early that it is refused again.
-    wait = max(-int((now - usage.resets_at).total_seconds() // 1), 1)
-    return AccessError(
-        429,
-        {
-            "status": "ERROR",
-            "error": "Quota exceeded",
-            "message": f"The {caller.plan} plan's {usage.limit} requests of today are used up;"
-            f" ask again after {reset}.",
-            "current_plan": caller.plan,
-            "limit": usage.limit,
-            "upgrade_to": more[0] if more else None,
-            "reset_at": reset,
-        },
-        (*usage.headers, (b"retry-after", str(wait).encode())),
-        caller,
-    )

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from api.access import Admitted, Usage
+from api.access import Admitted, Usage, quota_exceeded, tier_restricted, unauthorized
 from api.access import Caller as Person
-from api.keyed import quota_exceeded, tier_restricted, unauthorized
 from storage.errors import LiveError, SchemaMissing, StoreUnavailable
 from storage.plans import PLANS, parse_quotas
 from storage.store import Store
