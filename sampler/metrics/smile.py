@@ -31,6 +31,8 @@ class Smile(NamedTuple):
     own: Floats
     #: The same with gaps filled: linear in strike between known ones, flat outside. [decimal]
     filled: Floats
+    #: Whether the out-of-the-money quote has a bid and an ask.
+    quoted: Bools
 
 
 def forward(strike: Floats, mid: Floats, bid: Floats, spot: float) -> Forward:
@@ -69,15 +71,16 @@ def _quantile(ordered: list[float], part: float) -> float:
 
 
 def smile(
-    strike: Floats, mid: Floats, two_sided: Bools, *, forward: float, years: float
+    strike: Floats, mid: Floats, bid: Floats, *, forward: float, years: float
 ) -> Smile | None:
     """Volatility by strike from the out-of-the-money side: put below the forward, call from it on.
 
-    ``mid`` and ``two_sided`` are (2, n). None when no strike has a volatility.
+    ``mid``, NaN where a quote is unusable, and ``bid`` are (2, n). None when no strike has a
+    volatility.
     """
     call = strike >= forward
     price = np.where(call, mid[0], mid[1])
-    quoted = np.where(call, two_sided[0], two_sided[1])
+    quoted = (np.where(call, bid[0], bid[1]) > 0) & (price > 0)
     own = np.full(len(strike), np.nan)
     own[quoted] = black.implied_volatility(
         price[quoted], forward, strike[quoted], years, call[quoted]
@@ -85,7 +88,7 @@ def smile(
     known = np.isfinite(own)
     if not known.any():
         return None
-    return Smile(own, np.interp(strike, strike[known], own[known]))
+    return Smile(own, np.interp(strike, strike[known], own[known]), quoted)
 
 
 def skew_25_delta(call_delta: Floats, sigma: Floats) -> float | None:

@@ -23,9 +23,11 @@ Floats = NDArray[np.float64]
 Loop = Callable[..., None]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-#: Argument types for `compiled`: a float, a column to read, a column to fill, a table to fill.
+#: Argument types for `compiled`: a float; a column, table, table of flags to read; ones to fill.
 LEVEL = numba.float64
 READ = numba.types.Array(numba.float64, 1, "C", readonly=True)
+READ_TABLE = numba.types.Array(numba.float64, 2, "C", readonly=True)
+READ_FLAGS = numba.types.Array(numba.boolean, 2, "C", readonly=True)
 WRITE = numba.types.Array(numba.float64, 1, "C")
 WRITE_TABLE = numba.types.Array(numba.float64, 2, "C")
 
