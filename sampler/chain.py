@@ -261,7 +261,7 @@ def recall(record: SlotRecord, session: Session) -> Chain:
         years=(expires - quoted_at).total_seconds() / YEAR_SECONDS,
         spot=math.nan if notes["spot"] is None else notes["spot"],
         strike=kept["strike"][listed],
-        listed=kept["listed"][:, listed],
+        listed=np.ascontiguousarray(kept["listed"][:, listed]),
         dropped=notes["dropped"],
         **columns,
     )

@@ -135,9 +135,7 @@ def _row(
         flags=tuple(str(flag) for flag in [*market.flags, *traded.flags]),
         quote_age_seconds=(chain.fetched_at - chain.quoted_at).total_seconds(),
         settled=settled.headline | settled.extras(),
-        detail=live.extras() | _detail(
-            chain, market, scene, traded, spread, surface, quiet=quiet
-        ),
+        detail=live.extras() | _detail(chain, market, scene, traded, spread, surface, quiet=quiet),
     )
 
 
@@ -165,7 +163,9 @@ def _detail(
         **surface._asdict(),
         "vix": None,
         "contracts_with_flow": int(np.count_nonzero(traded.signed)),
-        "total_abs_delta_contracts": float(size[CALL] @ call_delta - size[PUT] @ scene.now.put_delta),
+        "total_abs_delta_contracts": float(
+            size[CALL] @ call_delta - size[PUT] @ scene.now.put_delta
+        ),
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.chain import CALL, PUT, QUOTES, Chain
+from sampler.chain import CALL, QUOTES, Chain
 from sampler.market import Market
 from sampler.metrics import black, flow
 from sampler.metrics.exposure import Sheet

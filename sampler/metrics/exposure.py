@@ -23,10 +23,10 @@ from sampler.metrics.special import (
     WRITE,
     WRITE_TABLE,
     compiled,
-    inlined,
     log_moneyness,
-    norm_cdf,
+    mills,
     norm_pdf,
+    scalar,
     time_value,
 )
 
@@ -237,28 +237,32 @@ def _ahead_loop(
     out: Floats,
 ) -> None:
     """Fill the rows of ``AHEAD``; at T = 0 deltas are intrinsic, ½ at the money."""
-    soon, later = math.sqrt(max(years - HOUR, 0.0)), math.sqrt(max(years - HOUR, 0.5 * years))
-    root = math.sqrt(years)
-    for k in range(strike.size):
-        x = log_moneyness(forward, strike[k])
-        out[END_DELTA, k] = 0.5 if x == 0.0 else 1.0 if x > 0.0 else 0.0
-        out[HOUR_DELTA, k] = _delta(x, sigma[k] * soon)
+    n, root, soon = strike.size, math.sqrt(years), math.sqrt(max(years - HOUR, 0.0))
+    later = math.sqrt(max(years - HOUR, 0.5 * years))
+    x, d1 = np.empty(n), np.empty(n)
+    for k in range(n):
+        x[k] = log_moneyness(forward, strike[k])
+        out[END_DELTA, k] = 0.5 if x[k] == 0.0 else 1.0 if x[k] > 0.0 else 0.0
         total = sigma[k] * later
-        d1 = x / total + 0.5 * total
-        out[LATER_GAMMA, k] = norm_pdf(d1) / (spot * total) if abs(d1) < FAR else 0.0
+        bell = norm_pdf(x[k] / total + 0.5 * total)
+        out[LATER_GAMMA, k] = bell / (spot * total) if total > 0.0 else 0.0
         total = sigma[k] * root
         low, high = min(forward, strike[k]), max(forward, strike[k])
-        out[TIME_VALUE, k] = time_value(low, high, total) if abs(x) < FAR * total else 0.0
-        for m in range(moves.size):
-            out[MOVED + m, k] = _delta(x + moves[m], total)
+        out[TIME_VALUE, k] = time_value(low, high, total) if abs(x[k]) < FAR * total else 0.0
+    _deltas(x, 0.0, soon, sigma, d1, out[HOUR_DELTA])
+    for m in range(moves.size):
+        _deltas(x, moves[m], root, sigma, d1, out[MOVED + m])
 
 
-@inlined
-def _delta(x: float, total: float) -> float:
-    """N(d1) of a call at x = ln(F/K); by the sign of x where nothing is left."""
-    if not total > 0.0:
-        return 0.5 if x == 0.0 else 1.0 if x > 0.0 else 0.0
-    d1 = x / total + 0.5 * total
-    if abs(d1) >= FAR:
-        return 1.0 if d1 > 0.0 else 0.0
-    return norm_cdf(d1)
+@scalar
+def _deltas(x: Floats, move: float, root: float, sigma: Floats, d1: Floats, out: Floats) -> None:
+    """Call deltas N(d1) with ln(F/K) moved and √T = ``root``; in stages, for LLVM's vectors."""
+    for k in range(out.size):
+        total = sigma[k] * root
+        d1[k] = (x[k] + move) / total + 0.5 * total
+        out[k] = norm_pdf(d1[k])
+    for k in range(out.size):
+        out[k] *= mills(abs(d1[k]))[0]
+    for k in range(out.size):
+        # NaN is 0/0: nothing left, and at the money.
+        out[k] = out[k] if d1[k] < 0.0 else 1.0 - out[k] if d1[k] >= 0.0 else 0.5

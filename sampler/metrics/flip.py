@@ -37,6 +37,8 @@ MOST_POINTS = 1 << 17
 MOST_CROSSINGS = 64
 #: A bell is nothing so many of its widths away; for the grid, 1e-8 of its height is nothing.
 WIDTH, GRID_WIDTH = 9.0, 6.0
+#: Points of the grid that are worked on together.
+LANES = 4
 #: Gamma dollars of one contract per 1 % move, less the bell and its width.
 _UNIT = MULTIPLIER * ONE_PERCENT / math.sqrt(2.0 * math.pi)
 
@@ -147,33 +149,43 @@ def _cross_loop(
         narrowest = min(narrowest, total[k])
     points = int(min((high - low) / narrowest * 3.0, MOST_POINTS)) + 2
     step = (high - low) / (points - 1)
-    bells = np.zeros((points, books))
+    bells = np.zeros((books, points + LANES))
     for k in range(n):
         first = max(math.ceil((center[k] - GRID_WIDTH * total[k] - low) / step), 0)
         last = min(math.floor((center[k] + GRID_WIDTH * total[k] - low) / step), points - 1)
-        if first <= last:
-            _lay(bells, first, last, low + first * step - center[k], step, total[k], weight[:, k])
+        if first > last:
+            continue
+        z, pace = (low + first * step - center[k]) / total[k], step / total[k]
+        _lay(bells, first, last + LANES, z, pace, weight[:, k])
     for b in range(books):
-        _turns(bells[:, b], low, step, center, total, weight[b], crossings[b])
+        _turns(bells[b, :points], low, step, center, total, weight[b], crossings[b])
         for i in range(crossings.shape[1]):
             crossings[b, i] = spot * math.exp(crossings[b, i])
 
 
 @scalar
-def _lay(
-    bells: Floats, first: int, last: int, off: float, step: float, total: float, weight: Floats
-) -> None:
-    """Add one strike's bell to the grid, from ``off`` its center on, in each book's height."""
-    # exp(−z²/2) along an even grid by its own ratio: two products a point.
-    z, pace = off / total, step / total
-    value = math.exp(-z * z / 2.0)
-    ratio = math.exp(-z * pace - pace * pace / 2.0)
+def _lay(bells: Floats, first: int, end: int, z: float, pace: float, weight: Floats) -> None:
+    """Add a bell to each book's stretch of the grid, which begins at z, but for its last points."""
+    # exp(−z²/2) follows an even grid by its own ratio, which decays evenly too: two products a
+    # point; ``LANES`` stretches side by side, so that no product waits for the one before it.
+    ratio = math.exp(-z * pace - 0.5 * pace * pace)
     decay = math.exp(-pace * pace)
-    for j in range(first, last + 1):
-        for b in range(weight.size):
-            bells[j, b] += weight[b] * value
-        value *= ratio
-        ratio *= decay
+    u1, u2, u3 = ratio, ratio * ratio * decay, (ratio * decay) ** 3
+    d4 = decay**4
+    q0 = ratio**4 * decay**6
+    q1, q2, q3 = q0 * d4, q0 * d4 * d4, q0 * d4 * d4 * d4
+    height, d16 = math.exp(-0.5 * z * z), d4**4
+    for b in range(weight.size):
+        v0, row = weight[b] * height, bells[b, first:end]
+        v1, v2, v3 = v0 * u1, v0 * u2, v0 * u3
+        r0, r1, r2, r3 = q0, q1, q2, q3
+        for i in range(0, row.size - LANES + 1, LANES):
+            row[i] += v0
+            row[i + 1] += v1
+            row[i + 2] += v2
+            row[i + 3] += v3
+            v0, v1, v2, v3 = v0 * r0, v1 * r1, v2 * r2, v3 * r3
+            r0, r1, r2, r3 = r0 * d16, r1 * d16, r2 * d16, r3 * d16
 
 
 @scalar

@@ -174,13 +174,12 @@ def warm() -> None:
 
 @functools.cache
 def _loops() -> tuple[Callable[..., None], ...]:
+    tables = [READ_TABLE] * 3
     return (
         compiled(_sign_loop, LEVEL, LEVEL, *[READ] * 9, WRITE),
         compiled(_trade_loop, *[READ] * 5, WRITE),
         compiled(_quote_loop, *[READ_TABLE] * 2, *[WRITE_TABLE] * 2),
-        compiled(
-            _hedge_loop, LEVEL, *[READ_TABLE] * 2, *[READ] * 3, *[READ_TABLE] * 3, WRITE_TABLE, WRITE
-        ),
+        compiled(_hedge_loop, LEVEL, *tables[:2], *[READ] * 3, *tables, WRITE_TABLE, WRITE),
     )
 
 

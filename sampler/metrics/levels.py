@@ -36,7 +36,7 @@ class Levels(NamedTuple):
 def levels(strike: Floats, gex: Floats, open_interest: Floats, spot: float) -> Levels:
     """Find the levels of a book; ``gex`` and ``open_interest`` are (2, n), calls first."""
     out = np.empty(6)
-    _loops()[0](spot, strike, gex, open_interest, out)
+    _loops()[0](spot, strike, gex, np.ascontiguousarray(open_interest), out)
     call_wall, put_wall, magnet, pain, excess, total = out.tolist()
     return Levels(_index(call_wall), _index(put_wall), _index(magnet), _index(pain), excess, total)
 

@@ -55,7 +55,8 @@ def liquidity(
     A two-sided quote has a bid and an ask that is not below it. Reasons left out count 0.
     """
     out = np.empty(7)
-    _loops()[0](spot, forward, strike, listed, bid, ask, np.ascontiguousarray(volume), own, out)
+    tables = map(np.ascontiguousarray, (listed, bid, ask, volume))
+    _loops()[0](spot, forward, strike, *tables, own, out)
     atm, weighted, quoted, smooth, *unused = out.tolist()
     found = Liquidity(
         atm_spread_pct=None if math.isnan(atm) else atm,
