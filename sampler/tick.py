@@ -46,8 +46,11 @@ class Nowhere:
         *,
         mode: str = KEEP,
     ) -> list[Change]:
-        """Nothing is stored."""
-        return []
+        """Nothing is stored; the next step goes on as if it were."""
+        return [
+            Change(symbol=record.row.symbol, after=0, revision=0, rows=((0, record.row),))
+            for record in records
+        ]
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """There is no earlier state."""

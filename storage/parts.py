@@ -23,6 +23,8 @@ class Parts:
     store: Store
     live: Live
     database_url: str
+    #: Where the live channel and the counters are; empty where there are none.
+    redis_url: str = ""
 
 
 @asynccontextmanager
@@ -80,4 +82,4 @@ async def connect(
         if live:
             opened = Channel.open(redis_url, f"flow:{dataset}")
             channel = await stack.enter_async_context(opened)
-        yield Parts(store, channel, database_url)
+        yield Parts(store, channel, database_url, redis_url)

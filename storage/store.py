@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from storage.database import Connection, check_version, connection, prepare, translated, within
+from storage.keys import Keys
 from storage.reader import ARRAYS, Reader, query
 from storage.row import COLUMNS, Change, Gap, Row, SlotRecord
 
@@ -93,7 +94,7 @@ class Store(Reader):
             check=alive,
             min_size=1,
             max_size=size,
-            timeout=5,
+            timeout=min(5.0, patience),
             # Back within seconds of the database, however long it was away.
             reconnect_timeout=4,
             open=False,
@@ -103,6 +104,11 @@ class Store(Reader):
             yield cls(pool, patience, check if later else None)
         finally:
             await pool.close(timeout=5)
+
+    @property
+    def keys(self) -> Keys:
+        """The table of the API's keys."""
+        return Keys(self._all)
 
     async def write(
         self,
