@@ -97,18 +97,20 @@ class Switched:
         self.state = "there"
         self.asked = 0
 
-    def register_script(self, text: str) -> Any:
-        script = self._client.register_script(text)
+    def pipeline(self, *, transaction: bool) -> Any:
+        pipe = self._client.pipeline(transaction=transaction)
+        really = pipe.execute
 
-        async def run(**given: Any) -> Any:
+        async def execute() -> Any:
             self.asked += 1
             if self.state == "away":
                 raise redis.ConnectionError("refused")
             if self.state == "silent":
                 await asyncio.sleep(60)
-            return await script(**given)
+            return await really()
 
-        return run
+        pipe.execute = execute
+        return pipe
 
 
 @pytest.mark.parametrize("state", ["away", "silent"])
