@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import date
@@ -147,6 +148,20 @@ async def test_many_at_once_without_redis(monkeypatch: pytest.MonkeyPatch) -> No
             taken = await asyncio.gather(*(counters.take("a", DAY, 20) for _ in range(50)))
         assert sorted(t.used for t in taken if t.granted) == list(range(1, 21))
         assert len(lines) == 1
+
+
+async def test_nobody_there() -> None:
+    """Without a server at all, and with one that takes connections and says nothing, it counts."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "_PATIENCE", 0.2)
+            async with Counters.open(f"redis://127.0.0.1:{port}/0", "t") as counters:
+                assert await counters.take("a", DAY, 1) == Taken(1, True)
+                assert await counters.take("a", DAY, 1) == Taken(1, False)
+    async with Counters.open(f"redis://127.0.0.1:{port}/0", "t") as counters:
+        assert await counters.take("a", DAY, 1) == Taken(1, True)
+        assert await counters.take("a", DAY, 1) == Taken(1, False)
 
 
 async def test_lost_memory() -> None:
