@@ -107,33 +107,46 @@ class Counters:
         except (ValueError, TypeError, RedisError):
             # The reason may repeat the password.
             raise LiveError("FLOW_REDIS_URL: not a URL that Redis can read") from None
+        counters = cls(client, prefix)
         try:
-            yield cls(client, prefix)
+            yield counters
         finally:
+            if counters._asking:
+                await counters._asking
             await client.aclose()
 
     async def take(self, name: str, day: date, limit: int | None) -> Taken:
-        """Count one request of ``name`` on a day, unless the limit is reached; None is no limit."""
-        return await self._ask(name, day, -1 if limit is None else limit, 1)
+        """Count one request of ``name`` on a day, unless the limit is reached; None is no limit.
+
+        What has no limit waits for nothing: its ``used`` is what this process knows.
+        """
+        if limit is not None:
+            return await self._ask(name, day, limit, 1)
+        answer = self._ask(name, day, -1, 1)
+        if answer.done():
+            return answer.result()
+        known = self._seen.used if day == self._seen.day else {}
+        return Taken(known.get(name, 0) + 1, granted=True)
 
     async def used(self, name: str, day: date) -> int:
         """Requests of ``name`` that were granted on a day."""
         return (await self._ask(name, day, -1, 0)).used
 
-    async def _ask(self, name: str, day: date, limit: int, step: int) -> Taken:
+    def _ask(self, name: str, day: date, limit: int, step: int) -> asyncio.Future[Taken]:
         if day > self._seen.day:
             self._seen = _Day(day)
         # A request that began just before midnight finds its day over: nothing is known of it.
         known = self._seen.used if day == self._seen.day else {}
-        # One exchange finds out whether Redis is back; the others do not wait for that.
-        if time.monotonic() < self._again or (self._again and self._asking):
-            return _here(known, name, limit, step)
         loop = asyncio.get_running_loop()
         question = _Question(name, day, limit, step, known, loop.create_future())
+        # One exchange finds out whether Redis is back; the others do not wait for that.
+        if time.monotonic() < self._again or (self._again and self._asking):
+            question.answer.set_result(_here(known, name, limit, step))
+            return question.answer
         self._waiting.append(question)
         if self._asking is None:
             self._asking = loop.create_task(self._exchange())
-        return await question.answer
+        return question.answer
 
     async def _exchange(self) -> None:
         """Ask for all that wait, until nobody does."""

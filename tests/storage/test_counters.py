@@ -67,6 +67,17 @@ async def test_callers_and_days_are_apart(client: Any) -> None:
     ]
 
 
+async def test_no_limit_waits_for_nothing(client: Any) -> None:
+    """What has no limit is granted at once, and counted all the same."""
+    counters = Counters(client, prefix())
+    for _ in range(5):
+        taking = counters.take("a", DAY, None)
+        with pytest.raises(StopIteration) as done:
+            taking.send(None)
+        assert done.value.value.granted
+    assert await counters.used("a", DAY) == 5
+
+
 async def test_counts_end_by_themselves(client: Any) -> None:
     """A day's counter is gone an hour after the day."""
     await Counters(client, prefix()).take("a", DAY, 5)
@@ -148,6 +159,16 @@ async def test_many_at_once_without_redis(monkeypatch: pytest.MonkeyPatch) -> No
             taken = await asyncio.gather(*(counters.take("a", DAY, 20) for _ in range(50)))
         assert sorted(t.used for t in taken if t.granted) == list(range(1, 21))
         assert len(lines) == 1
+
+
+async def test_nothing_is_lost_at_the_end(servers: Servers) -> None:
+    """Counts that nobody waited for are there when the counters are closed."""
+    name = f"{prefix()}-end"
+    async with Counters.open(servers.redis_url, name) as counters:
+        for _ in range(7):
+            await counters.take("a", DAY, None)
+    async with redis.Redis.from_url(servers.redis_url) as client:
+        assert await client.getdel(f"{name}:used:{DAY}:a") == b"7"
 
 
 async def test_nobody_there() -> None:
