@@ -19,6 +19,7 @@ from sampler.errors import NoHistory
 from sampler.landing import Keeper
 from sampler.outcome import Outcome
 from sampler.sources import SOURCES, Source, open_source
+from sampler.telemetry import Telemetry
 from sampler.tick import Nowhere, Tick
 from sampler.watch import Watch
 from sampler.writer import Writer
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="sample on the session's grid until SIGTERM")
-    add_options(run, *_FED, "clock", "tick_budget", *_DURABLE, *_PARTS)
+    add_options(run, *_FED, "clock", "tick_budget", "metrics_port", *_DURABLE, *_PARTS)
     run.set_defaults(command=_run)
 
     once = commands.add_parser("once", help="take one sample of each symbol now, or at a time")
@@ -151,9 +152,13 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
         simulated_market=source.synthetic,
         delay_seconds=source.delay_seconds,
     )
+    telemetry = Telemetry()
     try:
-        async with connect(settings, dataset, later=True, patience=_PATIENCE) as parts:
-            await _sample_for_ever(settings, source, dataset, parts)
+        async with (
+            telemetry.served(settings.metrics_port),
+            connect(settings, dataset, later=True, patience=_PATIENCE) as parts,
+        ):
+            await _sample_for_ever(settings, source, dataset, parts, telemetry)
     finally:
         await source.close()
     return 0
@@ -188,6 +193,7 @@ async def _sample_for_ever(settings: Settings, source: Source, dataset: str, par
             symbols=settings.symbols,
             clock=settings.clock,
             delay=delay,
+            heard=telemetry.heard,
         )
         await daemon.run()
     finally:

@@ -11,7 +11,7 @@ import logging
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from sampler.grid import SAME, next_tick
+from sampler.outcome import Outcome
 from sampler.tick import Tick
 from sampler.watch import Watch
 from sampler.writer import Writer
@@ -68,6 +69,7 @@ class Daemon:
         symbols: Sequence[str],
         clock: Clock,
         delay: timedelta,
+        heard: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
         self._watch = watch
         self._tick = tick
@@ -76,6 +78,8 @@ class Daemon:
         self._symbols = symbols
         self._clock = clock
         self._delay = delay
+        #: Told of each step that is over.
+        self._heard = heard
         self._running: set[asyncio.Task[Any]] = set()
         self._taking: set[asyncio.Task[None]] = set()
         self._outcomes: Counter[str] = Counter()
@@ -209,6 +213,7 @@ class Daemon:
             outcome = await self._watch.step(symbol, self._clock.now())
             if outcome is not None:
                 self._outcomes[outcome.word] += 1
+                self._heard(outcome)
         finally:
             self._running.discard(task)
 

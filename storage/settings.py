@@ -68,6 +68,10 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _port_or_none(text: str) -> int:
+    return 0 if text == "0" else _port(text)
+
+
 def _folder(text: str) -> Path:
     if not text.strip():
         raise UsageError("no folder is named")
@@ -163,6 +167,9 @@ REGISTRY: dict[str, Setting] = {
         _maybe_folder,
     ),
     "spool_mb": Setting("how large the spool may grow, in MB", "4096", _number(1, 1e6)),
+    "metrics_port": Setting(
+        "port of the sampler's metrics, on loopback; 0: none", "0", _port_or_none
+    ),
     "min_coverage": Setting(
         "share of a session's slots below which check fails", "0.45", _number(0, 1)
     ),
@@ -204,6 +211,7 @@ class Settings:
     lease_max: int
     spool_dir: Path | None
     spool_mb: float
+    metrics_port: int
     min_coverage: float
     host: str
     port: int
