@@ -164,7 +164,9 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     return 0
 
 
-async def _sample_for_ever(settings: Settings, source: Source, dataset: str, parts: Parts) -> None:
+async def _sample_for_ever(
+    settings: Settings, source: Source, dataset: str, parts: Parts, telemetry: Telemetry
+) -> None:
     folder = settings.spool_dir or settings.data_dir / "spool"
     spool = Spool.open(folder / dataset, int(settings.spool_mb * 1e6))
     try:
