@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import time
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import pytest
 from factories import record
@@ -22,7 +22,7 @@ from storage.batch import decode
 from storage.errors import SpoolError
 from storage.live import Nobody
 from storage.row import Reason
-from storage.session import session_on
+from storage.session import session_on, sessions_between
 
 DAY = datetime(2026, 8, 19).date()
 SESSION = session_on(DAY)
@@ -155,6 +155,38 @@ class TestTogether:
         assert "after_gap" in found["SPY", slot(2)]["flags"]
         (path,) = tmp_path.iterdir()
         assert decode(path.read_bytes()[12:]).records[0].row.slot == slot(1)
+
+
+async def test_six_hundred_symbols_beside_a_backfill(url, tmp_path):
+    """A tick of 600 symbols is one transaction while another process fills a month; all of both
+    is there, and no row of either was held up until the other was done."""
+    names = [f"T{n}" for n in range(600)]
+    days = [session.day for session in sessions_between(date(2026, 7, 1), date(2026, 7, 31))]
+    ticks: list[int] = []
+
+    async def month(store) -> None:
+        for day in days:
+            opens = session_on(day).open
+            frames = [record(expiration=day, slot=opens + i * STEP) for i in range(60)]
+            for at in range(0, 60, 20):
+                await store.write(frames[at : at + 20])
+        ticks.append(-1)
+
+    async with opened(url) as store, opened(url) as other:
+        broken = Broken(store)
+        async with rig(SOURCE, broken, tmp_path) as made:
+            filling = asyncio.create_task(month(other))
+            told = [
+                made.writer.write([record(symbol=n, expiration=DAY, slot=slot(0))]) for n in names
+            ]
+            changes = await asyncio.gather(*told)
+            assert [len(one) for one in changes] == [1] * 600
+            ticks.append(0)
+            await filling
+    assert broken.writes == [(600, 0)]
+    found = rows(url)
+    assert len(found) == 600 + 60 * len(days)
+    assert ticks == [0, -1]
 
 
 class TestAway:
@@ -375,8 +407,3 @@ def test_a_spool_that_cannot_be_had(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SpoolError, match="FLOW_SPOOL_DIR"):
         Rig(open_source("synthetic:"), None, tmp_path / "file")
-
-
-def test_records_differ():
-    """The factory's records are told apart by what the tests above compare."""
-    assert record(spot=1.0).row != record(spot=2.0).row
