@@ -19,8 +19,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import errors, page, reference, series
+from api import errors, page, reference, routes, series
 from api.access import AccessError, Caller, Keys, Open, require
+from api.documents.stamp import stamp
 from api.errors import answer
 from api.params import Query, QueryError, read, window
 from storage.clock import Clock
@@ -78,6 +79,7 @@ def create(
     app.get("/v1/market", **documented["market"])(get_market)
     app.get("/health", **documented["health"])(get_health)
     app.get("/ready", **documented["ready"])(get_ready)
+    routes.serve(app)
     page.serve(app)
     return app
 
@@ -201,12 +203,14 @@ async def get_symbols(request: Request) -> Response:
     found = await store.symbols()
     newest = max(found.values(), default=None)
     body = {"symbols": list(found), "count": len(found), "last_updated": newest}
-    return answer(body | {"dataset": request.app.state.dataset})
+    body |= {"dataset": request.app.state.dataset}
+    return answer(body | stamp(request.app.state.node, found.items()))
 
 
 async def get_market(request: Request) -> Response:
     """Whether the market is open, the newest session, and the server's time."""
-    return answer(page.market(request.app.state.clock.now()))
+    body = page.market(request.app.state.clock.now())
+    return answer(body | stamp(request.app.state.node))
 
 
 async def get_health() -> Response:

@@ -17,7 +17,7 @@ HOMES = {
     "psycopg_pool": {"storage.store", "storage.reader", "storage.database"},
     "redis": {"storage.live"},
     "httpx": {"sampler.sources.cboe"},
-    "fastapi": {"api.app", "api.access", "api.page"},
+    "fastapi": {"api.app", "api.access", "api.page", "api.routes"},
     "uvicorn": {"api.__main__"},
     "zstandard": {"storage.columns"},
 }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -22,6 +25,9 @@ from storage.store import Store
 from tests.api.rows import utc
 
 SERIES = "/v1/flow/zero-dte/series/"
+ROOT = Path(__file__).resolve().parents[2]
+#: Recorded chains and reference figures beside the checkout.
+SHARED = ROOT.parent / "shared" / "data"
 
 
 #: Every table of both datasets, emptied in one statement.
@@ -103,3 +109,60 @@ async def stranger(open_app: Callable[..., Any]) -> Caller:
 async def caller(store: Store, open_app: Callable[..., Any]) -> Caller:
     """A client of an application on an empty store; it is 14:30 UTC on the Friday."""
     return await open_app(store)
+
+
+#: Sessions of the recorded chains, and a made-up one with flow in every slot.
+RECORDED = ("2026-08-18", "2026-08-19")
+FLOWING = "2026-08-19"
+
+
+@pytest.fixture(scope="session")
+def sessions_database(servers: Servers, template: str) -> Iterator[str]:
+    """URL of a database that is only read: two recorded days, and a synthetic one of SPX and SPY.
+
+    Where the recorded chains are not there, the dataset ``live`` stays empty.
+    """
+    name = f"flow_sessions_{os.getpid()}"
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        admin.execute(f"create database {name} template {template}")  # type: ignore[call-overload]
+    url = urlunsplit(urlsplit(servers.database_url)._replace(path=f"/{name}"))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOW_")}
+    environment |= {
+        "FLOW_DATABASE_URL": url,
+        "FLOW_REDIS_URL": servers.redis_url,
+        "FLOW_LOG_LEVEL": "error",
+    }
+
+    def backfill(source: str, symbols: str, first: str, last: str) -> None:
+        command = ["backfill", "--source", source, "--symbols", symbols]
+        subprocess.run(
+            [sys.executable, "-m", "sampler", *command, "--from", first, "--to", last],
+            env=environment,
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            timeout=180,
+        )
+
+    if (SHARED / "chains").is_dir():
+        backfill(f"recorded:{SHARED / 'chains'}", "SPX,SPY,QQQ", *RECORDED)
+    backfill("synthetic:?seed=7", "SPX,SPY", FLOWING, FLOWING)
+    yield url
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        admin.execute(f"drop database {name} with (force)")  # type: ignore[call-overload]
+
+
+@pytest.fixture
+async def recorded(
+    shared: Path, sessions_database: str, open_app: Callable[..., Any]
+) -> AsyncIterator[Caller]:
+    """A client of an application on the recorded days, long after them."""
+    async with Store.open(sessions_database, "live", size=4) as opened:
+        yield await open_app(opened, "2026-08-21 15:00")
+
+
+@pytest.fixture
+async def flowing(sessions_database: str, open_app: Callable[..., Any]) -> AsyncIterator[Caller]:
+    """A client of an application on the synthetic day, at its close."""
+    async with Store.open(sessions_database, "synthetic", size=4) as opened:
+        yield await open_app(opened, "2026-08-19 20:00")
