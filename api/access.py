@@ -1,20 +1,25 @@
-"""Who may ask what: the seam between keys and routes.
+"""Who may ask what: the one seam between keys and whatever answers.
 
-A server on loopback is open: whoever reaches it is its owner. Plans, refusals and their bodies
-are in force all the same, for the day on which ``Keys`` reads a table.
+An open server asks nobody: whoever reaches its loopback is its owner. A keyed one (``keyed``)
+knows keys, plans and quotas. Both are an ``Access``; every handler, inside FastAPI or in front of
+it, calls ``admit`` before it answers, and its answer carries the headers that come back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Protocol
+from urllib.parse import parse_qs
 
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, APIKeyQuery
+from starlette.types import Scope
 
-#: From the least to the most; each may do what those before it may.
-PLANS = ("Free", "Basic", "Growth", "Alpha", "Enterprise")
+from storage.plans import PLANS, Quotas
+from storage.row import utc_text
+
 _HEADER = APIKeyHeader(
     name="X-Api-Key", auto_error=False, description="An open server takes any key, or none."
 )
@@ -28,6 +33,9 @@ class Caller:
     """Who asks."""
 
     plan: str
+    #: The public part of the key; empty on an open server.
+    id: str = ""
+    email: str = ""
 
     def __post_init__(self) -> None:
         if self.plan not in PLANS:
@@ -38,29 +46,95 @@ class Caller:
         return PLANS.index(self.plan) >= PLANS.index(plan)
 
 
-class Keys(Protocol):
-    """The keys that a server knows."""
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a caller has used of a day's quota."""
 
-    async def caller(self, key: str | None) -> Caller | None:
-        """Whose key this is; None for a key that is not known, and for none where one is due."""
-        ...
+    #: Requests a day; None is without limit.
+    limit: int | None
+    #: Requests so far today, this one included if it counts.
+    used: int
+    #: When the count starts again: the next 00:00 UTC.
+    resets_at: datetime
+
+    @property
+    def remaining(self) -> int | None:
+        """Requests that are left; None is without limit."""
+        return None if self.limit is None else max(self.limit - self.used, 0)
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """X-RateLimit-*, as ASGI sends them."""
+        limit, left = (
+            b"unlimited" if number is None else str(number).encode()
+            for number in (self.limit, self.remaining)
+        )
+        return (
+            (b"x-ratelimit-limit", limit),
+            (b"x-ratelimit-remaining", left),
+            (b"x-ratelimit-reset", str(int(self.resets_at.timestamp())).encode()),
+        )
 
 
-class Open:
-    """No keys: everybody is welcome, with a key or without."""
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A caller who may, and what every answer to it carries."""
 
-    async def caller(self, key: str | None) -> Caller | None:
-        """Always the highest plan."""
-        return Caller(PLANS[-1])
+    caller: Caller
+    #: None on an open server, which counts nothing.
+    usage: Usage | None = None
+    #: Lower-case names and values as ASGI sends them; empty on an open server.
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class AccessError(Exception):
     """A caller who may not; ``body`` is what the published clients look into."""
 
-    def __init__(self, status: int, body: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        status: int,
+        body: dict[str, Any],
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        caller: Caller | None = None,
+    ) -> None:
         super().__init__(body.get("message") or body.get("detail"))
         self.status = status
         self.body = body
+        #: As in ``Admitted``; a 429 has ``retry-after`` too.
+        self.headers = headers
+        self.caller = caller
+
+
+class Access(Protocol):
+    """The door of a server."""
+
+    async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admitted:
+        """Let a caller in who has a plan or a higher one; the request counts unless told not to.
+
+        Raises
+        ------
+        AccessError
+            401 without a valid key, 403 for a lower plan, 429 when the day's quota is used up.
+        """
+        ...
+
+    def knows(self, caller: Caller) -> bool:
+        """Whether somebody who was let in still would be; asked by answers that stay open."""
+        ...
+
+
+class Open:
+    """No keys: everybody is welcome, with a key or without, as often as they like."""
+
+    _EVERYBODY = Admitted(Caller(PLANS[-1]))
+
+    async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admitted:
+        """Always."""
+        return self._EVERYBODY
+
+    def knows(self, caller: Caller) -> bool:
+        """Always."""
+        return True
 
 
 def unauthorized() -> AccessError:
@@ -68,7 +142,7 @@ def unauthorized() -> AccessError:
     return AccessError(401, {"title": "Unauthorized", "status": 401, "detail": "Invalid API key."})
 
 
-def tier_restricted(caller: Caller, plan: str) -> AccessError:
+def tier_restricted(caller: Caller, plan: str, usage: Usage) -> AccessError:
     """A key whose plan does not include the route."""
     return AccessError(
         403,
@@ -79,29 +153,70 @@ def tier_restricted(caller: Caller, plan: str) -> AccessError:
             "current_plan": caller.plan,
             "required_plan": plan,
         },
+        usage.headers,
+        caller,
     )
 
 
-def require(plan: str) -> Callable[..., Awaitable[Caller]]:
+def quota_exceeded(caller: Caller, usage: Usage, quotas: Quotas, now: datetime) -> AccessError:
+    """A key that has used its day's quota up."""
+    # The next plan that gives more; with quotas of one's own that need not be the next plan.
+    above = PLANS[PLANS.index(caller.plan) + 1 :]
+    more = [p for p in above if (n := quotas[p]) is None or n > (usage.limit or 0)]
+    reset = utc_text(usage.resets_at)
+    # Whole seconds, and never so early that it is refused again.
+    wait = max(-int((now - usage.resets_at).total_seconds() // 1), 1)
+    return AccessError(
+        429,
+        {
+            "status": "ERROR",
+            "error": "Quota exceeded",
+            "message": f"The {caller.plan} plan's {usage.limit} requests of today are used up;"
+            f" ask again after {reset}.",
+            "current_plan": caller.plan,
+            "limit": usage.limit,
+            "upgrade_to": more[0] if more else None,
+            "reset_at": reset,
+        },
+        (*usage.headers, (b"retry-after", str(wait).encode())),
+        caller,
+    )
+
+
+def key_of(scope: Scope) -> str | None:
+    """The key that a request brings: of the header, else of ``?apiKey=``; None without one."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    for name, value in headers:
+        if name == b"x-api-key" and (key := value.decode("latin-1").strip()):
+            return key
+    query: bytes = scope["query_string"]
+    if b"apiKey" not in query:
+        return None
+    # A server that is asked for a thousand fields is asked for no key.
+    try:
+        keys = parse_qs(query.decode("latin-1"), max_num_fields=200).get("apiKey", [])
+    except ValueError:
+        return None
+    return next((key.strip() for key in keys if key.strip()), None)
+
+
+def require(plan: str, *, count: bool = True) -> Callable[..., Awaitable[Caller]]:
     """A dependency that admits callers of a plan and above.
 
     Raises
     ------
     AccessError
-        401 without a valid key, 403 for a lower plan.
+        As ``Access.admit``.
     """
 
     async def admit(
         request: Request,
-        header: Annotated[str | None, Security(_HEADER)],
-        query: Annotated[str | None, Security(_QUERY)],
+        _header: Annotated[str | None, Security(_HEADER)],
+        _query: Annotated[str | None, Security(_QUERY)],
     ) -> Caller:
-        keys: Keys = request.app.state.keys
-        caller = await keys.caller(header or query)
-        if caller is None:
-            raise unauthorized()
-        if not caller.may(plan):
-            raise tier_restricted(caller, plan)
-        return caller
+        access: Access = request.app.state.access
+        admitted = await access.admit(key_of(request.scope), plan, count=count)
+        request.state.admitted = admitted
+        return admitted.caller
 
     return admit

@@ -1,11 +1,9 @@
-"""FastAPI: routes. One canonical log line a request."""
+"""FastAPI: routes."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -17,13 +15,13 @@ from fastapi import Depends, FastAPI, Path, Request
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors, page, reference, routes, series
-from api.access import AccessError, Caller, Keys, Open, require
+from api.access import Access, AccessError, Caller, Open, require
 from api.documents.stamp import stamp
 from api.errors import answer
 from api.params import Query, QueryError, read, window
+from api.record import Record
 from storage.clock import Clock
 from storage.errors import LiveError, StoreError
 from storage.live import Live
@@ -45,7 +43,7 @@ class Application(FastAPI):
 
 
 def create(
-    store: Store, live: Live, clock: Clock, *, dataset: str, keys: Keys | None = None
+    store: Store, live: Live, clock: Clock, *, dataset: str, access: Access | None = None
 ) -> FastAPI:
     """The application on open parts; whoever opened them closes them."""
     app = Application(
@@ -58,7 +56,7 @@ def create(
         redirect_slashes=False,
     )
     app.state.store, app.state.live, app.state.clock = store, live, clock
-    app.state.dataset, app.state.keys = dataset, keys or Open()
+    app.state.dataset, app.state.access = dataset, access or Open()
     app.state.node = socket.gethostname()
     app.add_exception_handler(QueryError, errors.invalid)
     app.add_exception_handler(AccessError, errors.denied)
@@ -69,7 +67,13 @@ def create(
         allow_origins=["*"],
         allow_methods=["GET", "HEAD"],
         allow_headers=["X-Api-Key", "Content-Type", "If-None-Match"],
-        expose_headers=["ETag", "Retry-After"],
+        expose_headers=[
+            "ETag",
+            "Retry-After",
+            "X-RateLimit-Limit",
+            "X-RateLimit-Remaining",
+            "X-RateLimit-Reset",
+        ],
         max_age=86_400,
     )
     app.add_middleware(Record)
@@ -197,7 +201,9 @@ def _segment(request: Request, symbol: str) -> str:
     return symbol
 
 
-async def get_symbols(request: Request) -> Response:
+async def get_symbols(
+    request: Request, caller: Annotated[Caller, Depends(require("Free"))]
+) -> Response:
     """Symbols that were ever sampled, and the slot of the newest sample of any."""
     store: Store = request.app.state.store
     found = await store.symbols()
@@ -207,7 +213,9 @@ async def get_symbols(request: Request) -> Response:
     return answer(body | stamp(request.app.state.node, found.items()))
 
 
-async def get_market(request: Request) -> Response:
+async def get_market(
+    request: Request, caller: Annotated[Caller, Depends(require("Free"))]
+) -> Response:
     """Whether the market is open, the newest session, and the server's time."""
     body = page.market(request.app.state.clock.now())
     return answer(body | stamp(request.app.state.node))
@@ -236,46 +244,3 @@ async def _state(part: Store | Live) -> str:
         log.warning("part is away", part=type(part).__name__, error=str(error))
         return "away"
     return "ok"
-
-
-class Record:
-    """Logs each request's one line, and turns what nobody foresaw into a 500 with an id."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        since, status, size = time.perf_counter(), 0, 0
-
-        async def counted(message: Message) -> None:
-            nonlocal status, size
-            status = message.get("status", status)
-            size += len(message.get("body", b""))
-            await send(message)
-
-        # The server leaves a HEAD's body away by itself.
-        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-        try:
-            await self._app(asked, receive, counted)
-        except Exception:
-            known_as = uuid.uuid4().hex[:12]
-            log.exception("request failed", id=known_as, path=scope["path"][:200])
-            if status:
-                raise
-            message = "Something went wrong on our side; the log has the trace under this id."
-            body = {"error": "internal_error", "message": message, "id": known_as}
-            sent = answer(body, 500, {"Access-Control-Allow-Origin": "*"})
-            await sent(scope, receive, counted)
-        finally:
-            log.info(
-                "request",
-                method=scope["method"],
-                path=scope["path"][:200],
-                status=status or 499,
-                ms=round((time.perf_counter() - since) * 1e3, 1),
-                bytes=size,
-            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 import orjson
@@ -54,6 +55,18 @@ class TierRestricted(BaseModel):
     required_plan: str
 
 
+class QuotaExceeded(BaseModel):
+    """The day's quota is used up; `Retry-After` says when to ask again, in whole seconds."""
+
+    status: Literal["ERROR"]
+    error: Literal["Quota exceeded"]
+    message: str
+    current_plan: str
+    limit: int
+    upgrade_to: str | None
+    reset_at: datetime
+
+
 def documented(model: type[BaseModel], example: Any, description: str = "") -> dict[str, Any]:
     """What the reference says of an answer."""
     content = {"application/json": {"example": example}}
@@ -83,6 +96,21 @@ RESTRICTED = documented(
         "required_plan": "Growth",
     },
 )
+EXCEEDED = documented(
+    QuotaExceeded,
+    {
+        "status": "ERROR",
+        "error": "Quota exceeded",
+        "message": "The Free plan's 5 requests of today are used up;"
+        " ask again after 2026-03-01T00:00:00Z.",
+        "current_plan": "Free",
+        "limit": 5,
+        "upgrade_to": "Basic",
+        "reset_at": "2026-03-01T00:00:00Z",
+    },
+)
+#: What a keyed server may say to any caller.
+DENIED: dict[int | str, dict[str, Any]] = {401: UNAUTHORIZED, 429: EXCEEDED}
 UNAVAILABLE = _problem(
     "The database is away; `Retry-After` says when to ask again.",
     "store_unavailable",
@@ -109,10 +137,13 @@ async def invalid(_: Request, error: Exception) -> Response:
     return answer({"error": error.error, "message": error.message}, 400)
 
 
-async def denied(_: Request, error: Exception) -> Response:
-    """No key, one that is not known, or a plan that does not suffice."""
+async def denied(request: Request, error: Exception) -> Response:
+    """No key, one that is not known, a plan that does not suffice, or a quota that is used up."""
     assert isinstance(error, AccessError)
-    return answer(error.body, error.status)
+    request.state.caller = error.caller
+    sent = answer(error.body, error.status)
+    sent.raw_headers.extend(error.headers)
+    return sent
 
 
 async def unavailable(_: Request, error: Exception) -> Response:

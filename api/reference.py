@@ -255,8 +255,8 @@ DOCUMENTED: dict[str, dict[str, Any]] = {
             200: errors.documented(Series, _SERIES_EXAMPLE, "The window; `bars` may be empty."),
             304: {"description": "Nothing changed since the `ETag` in `If-None-Match`."},
             400: errors.INVALID,
-            401: errors.UNAUTHORIZED,
             403: errors.RESTRICTED,
+            **errors.DENIED,
             503: errors.UNAVAILABLE,
             "default": errors.UNFORESEEN,
         },
@@ -266,13 +266,17 @@ DOCUMENTED: dict[str, dict[str, Any]] = {
         "summary": "Symbols",
         "responses": {
             200: {"model": Symbols, "description": "Symbols in order."},
+            **errors.DENIED,
             503: errors.UNAVAILABLE,
         },
     },
     "market": {
         "tags": ["Server"],
         "summary": "Market hours",
-        "responses": {200: {"model": Market, "description": "By the NYSE's calendar."}},
+        "responses": {
+            200: {"model": Market, "description": "By the NYSE's calendar."},
+            **errors.DENIED,
+        },
     },
     "health": {
         "tags": ["Server"],

@@ -32,6 +32,7 @@ from storage.settings import parse_symbol
 from storage.store import Store
 
 Symbol = Annotated[str, Path(description="The underlying.", examples=["SPY"])]
+Free = Annotated[Caller, Depends(require("Free"))]
 Growth = Annotated[Caller, Depends(require("Growth"))]
 Alpha = Annotated[Caller, Depends(require("Alpha"))]
 
@@ -269,7 +270,7 @@ async def get_leaderboard(request: Request, caller: Alpha) -> Response:
     return answer(body | stamp(request.app.state.node, delivered))
 
 
-async def get_sessions(request: Request, symbol: Symbol) -> Response:
+async def get_sessions(request: Request, symbol: Symbol, caller: Free) -> Response:
     """Stored days of a symbol, and how much of each is there."""
     name = _symbol(request, symbol)
     store: Store = request.app.state.store

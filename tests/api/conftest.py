@@ -17,7 +17,7 @@ import httpx
 import psycopg
 import pytest
 
-from api.access import Keys
+from api.access import Access
 from api.app import create
 from storage.embedded import Servers
 from storage.live import Nobody
@@ -81,14 +81,14 @@ class Caller(httpx.AsyncClient):
 
 @pytest.fixture
 async def open_app() -> AsyncIterator[Callable[..., Any]]:
-    """Makes clients of applications on any store, live channel and keys."""
+    """Makes clients of applications on any store, live channel and access."""
     async with AsyncExitStack() as stack:
 
         async def make(
-            store: Any, now: str = "14:30", *, live: Any = None, keys: Keys | None = None
+            store: Any, now: str = "14:30", *, live: Any = None, access: Access | None = None
         ) -> Caller:
             clock = Still(utc(now))
-            app = create(store, live or Nobody(), clock, dataset="live", keys=keys)  # type: ignore[arg-type]
+            app = create(store, live or Nobody(), clock, dataset="live", access=access)  # type: ignore[arg-type]
             transport = httpx.ASGITransport(app=app)
             caller = await stack.enter_async_context(
                 Caller(transport=transport, base_url="http://flow")

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from api.access import PLANS
+from api.access import Admitted, Usage, quota_exceeded, tier_restricted, unauthorized
 from api.access import Caller as Person
 from storage.errors import LiveError, SchemaMissing, StoreUnavailable
+from storage.plans import PLANS, parse_quotas
 from storage.store import Store
 from tests.api.conftest import SERIES, Caller
 from tests.api.rows import record, utc
@@ -45,10 +46,28 @@ class Asleep:
 
 
 class Table:
-    """Keys by their plans."""
+    """Keys by their plans, each with a count of its own; the day has five seconds left."""
 
-    async def caller(self, key: str | None) -> Person | None:
-        return Person(key.removeprefix("key-")) if key in {f"key-{p}" for p in PLANS} else None
+    def __init__(self, quotas: str = "") -> None:
+        self.quotas = parse_quotas(quotas)
+        self.used = dict.fromkeys(PLANS, 0)
+
+    def knows(self, caller: Person) -> bool:
+        return True
+
+    async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admitted:
+        name = (key or "").removeprefix("key-")
+        if name not in PLANS or key != f"key-{name}":
+            raise unauthorized()
+        caller, limit = Person(name, name.lower()), self.quotas[name]
+        usage = Usage(limit, self.used[name], utc("2026-06-06 00:00"))
+        if not caller.may(plan):
+            raise tier_restricted(caller, plan, usage)
+        if usage.remaining == 0:
+            raise quota_exceeded(caller, usage, self.quotas, utc("2026-06-05 23:59:55"))
+        self.used[name] += count
+        usage = Usage(limit, self.used[name], usage.resets_at)
+        return Admitted(caller, usage, usage.headers)
 
 
 async def test_unknown_route(stranger: Caller) -> None:
@@ -182,7 +201,7 @@ async def test_open_server_takes_any_key(store: Store, caller: Caller) -> None:
 
 async def test_keys(store: Store, open_app: Callable[..., Any]) -> None:
     """With keys, the plan decides; the refusals have the documented bodies."""
-    app = await open_app(store, keys=Table())
+    app = await open_app(store, access=Table())
     for headers in ({}, {"X-Api-Key": ""}, {"X-Api-Key": "stolen"}):
         sent = await app.get(f"{SERIES}SPY", headers=headers)
         assert sent.status_code == 401
@@ -191,6 +210,7 @@ async def test_keys(store: Store, open_app: Callable[..., Any]) -> None:
             "status": 401,
             "detail": "Invalid API key.",
         }
+        assert "X-RateLimit-Limit" not in sent.headers
     for plan in ("Free", "Basic"):
         sent = await app.get(f"{SERIES}SPY", headers={"X-Api-Key": f"key-{plan}"})
         assert sent.status_code == 403
@@ -201,11 +221,48 @@ async def test_keys(store: Store, open_app: Callable[..., Any]) -> None:
             "current_plan": plan,
             "required_plan": "Growth",
         }
+        assert sent.headers["X-RateLimit-Remaining"] == {"Free": "5", "Basic": "250"}[plan]
     for plan in ("Growth", "Alpha", "Enterprise"):
         assert (await app.get(f"{SERIES}SPY?apiKey=key-{plan}")).status_code == 200
-    assert (await app.get("/health")).status_code == 200
+    for path in ("/v1/symbols", "/v1/market"):
+        assert (await app.get(path)).status_code == 401
+        assert (await app.get(path, headers={"X-Api-Key": "key-Free"})).status_code == 200
+    for path in ("/health", "/ready", "/", "/static/app.js", "/docs", "/openapi.json"):
+        assert (await app.get(path)).status_code == 200
     with pytest.raises(ValueError, match="no plan"):
         Person("Platinum")
+
+
+async def test_quota(store: Store, open_app: Callable[..., Any]) -> None:
+    """Every answer to a key says what is left, whatever it is; then 429 and when to ask again."""
+    app = await open_app(store, access=Table("Growth=3"))
+    key = {"X-Api-Key": "key-Growth"}
+    for path, status, left in (
+        (f"{SERIES}SPY", 200, "2"),
+        (f"{SERIES}SPY?bar=2s", 400, "1"),
+        (f"{SERIES}SPY/no", 404, "0"),
+    ):
+        sent = await app.get(path, headers=key)
+        assert (sent.status_code, sent.headers["X-RateLimit-Remaining"]) == (status, left)
+        assert sent.headers["X-RateLimit-Limit"] == "3"
+        assert sent.headers["X-RateLimit-Reset"] == "1780704000"
+    with capture_logs() as lines:
+        sent = await app.get(f"{SERIES}SPY", headers=key)
+    assert sent.status_code == 429
+    assert sent.json() == {
+        "status": "ERROR",
+        "error": "Quota exceeded",
+        "message": "The Growth plan's 3 requests of today are used up;"
+        " ask again after 2026-06-06T00:00:00Z.",
+        "current_plan": "Growth",
+        "limit": 3,
+        "upgrade_to": "Alpha",
+        "reset_at": "2026-06-06T00:00:00Z",
+    }
+    assert (sent.headers["Retry-After"], sent.headers["X-RateLimit-Remaining"]) == ("5", "0")
+    assert [line["key"] for line in lines if line["event"] == "request"] == ["growth"]
+    sent = await app.get(f"{SERIES}SPY", headers={"X-Api-Key": "key-Alpha"})
+    assert sent.headers["X-RateLimit-Limit"] == sent.headers["X-RateLimit-Remaining"] == "unlimited"
 
 
 async def test_symbols(store: Store, caller: Caller) -> None:
@@ -216,7 +273,7 @@ async def test_symbols(store: Store, caller: Caller) -> None:
         "last_updated": None,
         "dataset": "live",
     }
-    await store.append([record(utc("14:00")), record(utc("14:10"), symbol="QQQ")])
+    await store.write([record(utc("14:00")), record(utc("14:10"), symbol="QQQ")])
     assert (await caller.get("/v1/symbols")).json() == {
         "symbols": ["QQQ", "SPY"],
         "count": 2,

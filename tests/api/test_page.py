@@ -68,7 +68,7 @@ async def test_reference_tells_of_every_route(stranger: Caller) -> None:
         "since",
         "If-None-Match",
     ]
-    assert set(series["responses"]) == {"200", "304", "400", "401", "403", "503", "default"}
+    assert set(series["responses"]) == {"200", "304", "400", "401", "403", "429", "503", "default"}
     assert {next(iter(way)) for way in series["security"]} == {"APIKeyHeader", "APIKeyQuery"}
     example = series["responses"]["200"]["content"]["application/json"]["example"]
     reference.Series.model_validate(example)
@@ -77,7 +77,7 @@ async def test_reference_tells_of_every_route(stranger: Caller) -> None:
 
 async def test_reference_is_true(store: Store, caller: Caller) -> None:
     """Real answers have the documented shape, and no field that is not documented."""
-    await store.append([record(utc("14:28")), record(utc("14:29:30"))])
+    await store.write([record(utc("14:28")), record(utc("14:29:30"))])
     for path, model in (
         (f"{SERIES}SPY?minutes=2", reference.Series),
         (f"{SERIES}XYZ", reference.Series),

@@ -1,0 +1,60 @@
+"""Plans and their daily quotas: who may ask how often."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from storage.errors import UsageError
+
+#: From the least to the most; each may do what those before it may.
+PLANS = ("Free", "Basic", "Growth", "Alpha", "Enterprise")
+UNLIMITED = "unlimited"
+#: As a setting is written; one that names some plans leaves the others as they are here.
+DEFAULT_QUOTAS = "Free=5,Basic=250,Growth=2500,Alpha=unlimited,Enterprise=unlimited"
+_NUMBER = re.compile(r"[0-9]{1,12}")
+
+#: Requests a day by plan; None is without limit.
+Quotas = Mapping[str, int | None]
+
+
+def parse_plan(text: str) -> str:
+    """A plan by its name, in any case.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name.
+    """
+    name = text.strip().capitalize()
+    if name not in PLANS:
+        raise UsageError(f"{text[:40]!r} is no plan: {', '.join(PLANS)}")
+    return name
+
+
+def parse_quotas(text: str) -> dict[str, int | None]:
+    """Daily quotas from ``FLOW_QUOTAS``: each plan's, the defaults where it names none.
+
+    Raises
+    ------
+    UsageError
+        For an unknown plan, one that is named twice, or what is neither a number nor unlimited.
+    """
+    given = _read(text)
+    return _read(DEFAULT_QUOTAS) | given
+
+
+def _read(text: str) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    for part in filter(str.strip, text.split(",")):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        plan = parse_plan(name)
+        if plan in found:
+            raise UsageError(f"{plan} is named twice")
+        if value.lower() != UNLIMITED and not _NUMBER.fullmatch(value):
+            raise UsageError(
+                f"{part.strip()[:40]!r}: a quota is a number of requests a day or {UNLIMITED},"
+                " e.g. Free=5,Alpha=unlimited"
+            )
+        found[plan] = None if value.lower() == UNLIMITED else int(value)
+    return found
