@@ -16,7 +16,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api import errors, page, reference, routes, series
+from api import catalogue, errors, page, reference, routes, series
 from api.access import Access, AccessError, Caller, Open, require
 from api.documents.stamp import stamp
 from api.errors import answer
@@ -39,7 +39,7 @@ class Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """See FastAPI."""
-        return reference.completed(super().openapi())
+        return catalogue.completed(reference.completed(super().openapi()))
 
 
 def create(

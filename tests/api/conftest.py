@@ -111,14 +111,15 @@ async def caller(store: Store, open_app: Callable[..., Any]) -> Caller:
     return await open_app(store)
 
 
-#: Sessions of the recorded chains, and a made-up one with flow in every slot.
+#: Sessions of the recorded chains, and a made-up one with flow in every slot: a short day, whose
+#: close is 18:00 UTC.
 RECORDED = ("2026-08-18", "2026-08-19")
-FLOWING = "2026-08-19"
+FLOWING = "2026-11-27"
 
 
 @pytest.fixture(scope="session")
 def sessions_database(servers: Servers, template: str) -> Iterator[str]:
-    """URL of a database that is only read: two recorded days, and a synthetic one of SPX and SPY.
+    """URL of a database that is only read: two recorded days, and a synthetic one of SPX.
 
     Where the recorded chains are not there, the dataset ``live`` stays empty.
     """
@@ -146,7 +147,7 @@ def sessions_database(servers: Servers, template: str) -> Iterator[str]:
 
     if (SHARED / "chains").is_dir():
         backfill(f"recorded:{SHARED / 'chains'}", "SPX,SPY,QQQ", *RECORDED)
-    backfill("synthetic:?seed=7", "SPX,SPY", FLOWING, FLOWING)
+    backfill("synthetic:?seed=7", "SPX", FLOWING, FLOWING)
     yield url
     with psycopg.connect(servers.database_url, autocommit=True) as admin:
         admin.execute(f"drop database {name} with (force)")  # type: ignore[call-overload]
@@ -165,4 +166,4 @@ async def recorded(
 async def flowing(sessions_database: str, open_app: Callable[..., Any]) -> AsyncIterator[Caller]:
     """A client of an application on the synthetic day, at its close."""
     async with Store.open(sessions_database, "synthetic", size=4) as opened:
-        yield await open_app(opened, "2026-08-19 20:00")
+        yield await open_app(opened, "2026-11-27 18:00")
