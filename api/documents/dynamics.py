@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from api.documents.book import Book
 from api.documents.figures import money_text, percent, rounded, whole
 from api.documents.seen import Seen
@@ -35,13 +37,9 @@ _VANNA = {
 }
 
 
-def expected_move(book: Book) -> dict[str, Any]:
-    """One standard deviation of a whole session and of what is left of it; None in the last minute.
-
-    ``atm_iv`` is a decimal here.
-    """
-    row, detail = book.row, book.row.detail
-    spot, left, day = row.spot, row.remaining_1sd, detail.get("implied_1sd")
+def expected_move(seen: Seen) -> dict[str, Any]:
+    """One standard deviation of a whole session and of what is left of it; ``atm_iv`` a decimal."""
+    spot, left, day = seen.record.row.spot, seen.remaining, seen.whole_day
     return {
         "implied_1sd_dollars": rounded(day, 4),
         "implied_1sd_pct": percent(day, spot),
@@ -49,9 +47,18 @@ def expected_move(book: Book) -> dict[str, Any]:
         "remaining_1sd_pct": percent(left, spot),
         "upper_bound": None if left is None else rounded(spot + left, 4),
         "lower_bound": None if left is None else rounded(spot - left, 4),
-        "straddle_price": rounded(detail.get("straddle_price"), 4),
-        "atm_iv": row.atm_iv,
+        "straddle_price": _straddle(seen),
+        "atm_iv": rounded(seen.atm_iv, 12),
     }
+
+
+def _straddle(seen: Seen) -> float | None:
+    """Mids of the strike nearest the forward; its intrinsic value where one is not quoted."""
+    row, strike = seen.record.row, seen.record.profile["strike"]
+    quoted = row.detail.get("straddle_price")
+    if quoted is None and len(strike):
+        quoted = float(np.abs(strike - row.forward).min())
+    return rounded(quoted, 4)
 
 
 def hedging(book: Book) -> dict[str, Any]:
@@ -108,12 +115,12 @@ def _decaying(seen: Seen, book: Book) -> str:
     return said
 
 
-def vol_context(book: Book) -> dict[str, Any]:
+def vol_context(seen: Seen, book: Book) -> dict[str, Any]:
     """Volatility beside next week's, and what it makes dealers do; volatilities are in % here."""
-    row, detail = book.row, book.row.detail
+    detail = book.row.detail
     vanna = book.figure("net_vex") or 0.0
     name = _signed(vanna, "vol_up_dealers_sell", "vol_up_dealers_buy")
-    now, week = percent(row.atm_iv, 1), percent(detail.get("seven_dte_atm_iv"), 1)
+    now, week = percent(seen.atm_iv, 1), percent(detail.get("seven_dte_atm_iv"), 1)
     ratio = rounded(detail.get("iv_ratio_0dte_7dte"), 6)
     return {
         "zero_dte_atm_iv": now,
@@ -131,7 +138,7 @@ def vol_context(book: Book) -> dict[str, Any]:
 
 def _volatile(now: float | None, week: float | None, ratio: float | None) -> str:
     if now is None:
-        return "The last minute has no volatility to tell."
+        return "There is no volatility to tell."
     said = f"Today's at-the-money volatility is {now:.1f} %"
     if week is None:
         return f"{said}."

@@ -17,6 +17,7 @@ from api.documents.figures import (
     strike_text,
     whole,
 )
+from api.documents.seen import Seen
 from api.documents.strikes import near
 
 #: Open interest counts as near the money within this part of spot.
@@ -30,7 +31,7 @@ _REGIMES = {
 }
 
 
-def regime(book: Book) -> dict[str, Any]:
+def regime(seen: Seen, book: Book) -> dict[str, Any]:
     """The sign of gamma at spot, and how far the level is where it turns.
 
     Without a flip, ``spot_vs_flip`` says on which side of one spot would lie by its regime: above
@@ -42,7 +43,7 @@ def regime(book: Book) -> dict[str, Any]:
     if flip is not None:
         said += f" Gamma turns at {flip:,.2f}, {abs(100 * (spot - flip) / spot):.2f} % "
         said += "below spot." if above else "above spot."
-    sigma = book.row.remaining_1sd
+    sigma = seen.remaining
     away = None if flip is None else abs(spot - flip)
     return {
         "label": name,
@@ -127,7 +128,7 @@ def _pinned(book: Book, magnet: float | None, gex: float | None, top: float | No
     return said
 
 
-def levels(book: Book) -> dict[str, Any]:
+def levels(seen: Seen, book: Book) -> dict[str, Any]:
     """Walls, magnet and extremes by strike."""
     spot, magnet = book.row.spot, book.figure("magnet")
     made: dict[str, Any] = {}
@@ -151,7 +152,7 @@ def levels(book: Book) -> dict[str, Any]:
     }
     around = [book.figure("gamma_flip"), magnet, book.figure("max_pain")]
     around += [made["highest_oi_strike"], made["call_wall"], made["put_wall"]]
-    return made | {"level_cluster_score": _cluster(around, book.row.remaining_1sd)}
+    return made | {"level_cluster_score": _cluster(around, seen.remaining)}
 
 
 def _at(strike: Floats, level: float | None) -> int | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import numpy as np
 
 from storage.row import SlotRecord
 from storage.session import Session
@@ -13,6 +16,8 @@ from storage.session import Session
 LAST_MINUTES = 300
 #: No time to the close is said to be shorter than this by pin-risk. [h]
 SHORTEST = 0.1
+#: A year of ACT/365. [s]
+YEAR_SECONDS = 31_536_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,6 +46,35 @@ class Seen:
     def age(self) -> float:
         """From the quotes to the moment. [s]"""
         return max((self.moment - self.record.row.quoted_at).total_seconds(), 0.0)
+
+    @property
+    def atm_iv(self) -> float | None:
+        """At-the-money volatility. [decimal]
+
+        In the last minute, when a row has none because it is auction noise, the smile at the
+        forward all the same: here it may not be missing, and the answer warns.
+        """
+        row, profile = self.record.row, self.record.profile
+        if row.atm_iv is not None or not len(profile["strike"]):
+            return row.atm_iv
+        return float(np.interp(row.forward, profile["strike"], profile["iv"]))
+
+    @property
+    def remaining(self) -> float | None:
+        """One standard deviation of what is left of the session. [$]"""
+        row = self.record.row
+        return row.remaining_1sd or self._deviation(max(row.years_to_expiry, 0.0))
+
+    @property
+    def whole_day(self) -> float | None:
+        """One standard deviation of a whole session. [$]"""
+        length = (self.session.close - self.session.open).total_seconds()
+        stored: float | None = self.record.row.detail.get("implied_1sd")
+        return stored or self._deviation(length / YEAR_SECONDS)
+
+    def _deviation(self, years: float) -> float | None:
+        sigma = self.atm_iv
+        return None if sigma is None else self.record.row.forward * sigma * math.sqrt(years)
 
     def clock(self) -> dict[str, Any]:
         """What every such answer says of the time."""

@@ -125,19 +125,19 @@ def _spread(bid: Floats, ask: Floats) -> Floats:
     return spread
 
 
-def quality(book: Book, reach: float) -> dict[str, int | None]:
+def quality(book: Book, reach: float) -> dict[str, int]:
     """The two scores of how a chain is quoted within ``reach`` of spot, 0 to 100.
 
     ``data_quality_score`` is the share of the contracts with a bid and an ask;
     ``greek_smoothness_score`` that of the strikes with a volatility of their own which lie within
-    0.02 of the line between their neighbours, None with fewer than three. What was stored for
-    ±3 % is taken as it is.
+    0.02 of the line between their neighbours. What cannot be told (no contract, fewer than three
+    strikes) scores 0. What was stored for ±3 % is taken as it is.
     """
     stored = book.row.detail
     if reach == DEFAULT_RANGE and "data_quality_score" in stored:
         return {
-            "data_quality_score": stored["data_quality_score"],
-            "greek_smoothness_score": stored.get("greek_smoothness_score"),
+            "data_quality_score": stored["data_quality_score"] or 0,
+            "greek_smoothness_score": stored.get("greek_smoothness_score") or 0,
         }
     of, within = book.profile, near(book.strike, book.row.spot, reach)
     both = np.stack(
@@ -145,14 +145,14 @@ def quality(book: Book, reach: float) -> dict[str, int | None]:
     )
     known = within & np.isfinite(of["own_iv"])
     return {
-        "data_quality_score": whole(100 * float(both.mean())) if both.size else None,
+        "data_quality_score": whole(100 * float(both.mean())) if both.size else 0,
         "greek_smoothness_score": _smoothness(book.strike[known], of["own_iv"][known]),
     }
 
 
-def _smoothness(strike: Floats, own: Floats) -> int | None:
+def _smoothness(strike: Floats, own: Floats) -> int:
     if len(strike) < 3:
-        return None
+        return 0
     part = (strike[1:-1] - strike[:-2]) / (strike[2:] - strike[:-2])
     line = own[:-2] + part * (own[2:] - own[:-2])
     return whole(100 * float((np.abs(own[1:-1] - line) <= ROUGH).mean()))

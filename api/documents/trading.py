@@ -13,6 +13,8 @@ from api.documents.strikes import near, quality
 
 #: At the money, for volume.
 AT_THE_MONEY = 0.005
+#: (ask - bid)/mid of a quote without a bid. [%]
+UNQUOTED = 200.0
 _RATIO = 6
 
 
@@ -44,13 +46,16 @@ def _ratio(part: float, of: float) -> float | None:
 
 
 def liquidity(book: Book) -> dict[str, Any]:
-    """Spreads in % of mid, and a score of them, 0 to 100."""
-    detail = book.row.detail
+    """Spreads in % of mid, and a score of them, 0 to 100.
+
+    Where no quote qualifies, what a quote without a bid has: 200 %, and no score.
+    """
+    of = book.row.detail.get
+    score = of("execution_score")
     return {
-        "atm_spread_pct": rounded(detail.get("atm_spread_pct"), 4),
-        "weighted_spread_pct": rounded(detail.get("weighted_spread_pct"), 4),
-        "execution_score": detail.get("execution_score"),
-    }
+        name: UNQUOTED if (value := of(name)) is None else rounded(value, 4)
+        for name in ("atm_spread_pct", "weighted_spread_pct")
+    } | {"execution_score": 0 if score is None else score}
 
 
 def metadata(seen: Seen, book: Book, reach: float) -> dict[str, Any]:
@@ -76,5 +81,5 @@ def warnings(seen: Seen) -> dict[str, Any]:
     left = f"{seen.seconds_left:.0f} seconds are left to the close"
     said = [f"{left}: gamma and theta change within seconds, and a stale quote moves them far."]
     if seen.record.row.atm_iv is None:
-        said.append("In the last minute at-the-money volatility is auction noise; it is left out.")
+        said.append("In the last minute at-the-money volatility is auction noise.")
     return {"warnings": said}

@@ -39,16 +39,16 @@ class Exposures(BaseModel):
 
 
 class ExpectedMove(BaseModel):
-    """One standard deviation; null in the last minute."""
+    """One standard deviation."""
 
-    implied_1sd_dollars: float | None = Field(description="Of a whole session.")
-    implied_1sd_pct: float | None
-    remaining_1sd_dollars: float | None = Field(description="Of what is left.")
-    remaining_1sd_pct: float | None
-    upper_bound: float | None
-    lower_bound: float | None
-    straddle_price: float | None
-    atm_iv: float | None = Field(description="[decimal]")
+    implied_1sd_dollars: float = Field(description="Of a whole session.")
+    implied_1sd_pct: float
+    remaining_1sd_dollars: float = Field(description="Of what is left.")
+    remaining_1sd_pct: float
+    upper_bound: float
+    lower_bound: float
+    straddle_price: float
+    atm_iv: float = Field(description="[decimal]")
 
 
 class PinBlock(BaseModel):
@@ -104,7 +104,7 @@ class Decay(BaseModel):
 class VolContext(BaseModel):
     """Volatility; in % here."""
 
-    zero_dte_atm_iv: float | None
+    zero_dte_atm_iv: float
     seven_dte_atm_iv: float | None
     iv_ratio_0dte_7dte: float | None = Field(description="Of volatilities per session.")
     vix: float | None
@@ -153,9 +153,9 @@ class LevelBlock(BaseModel):
 class Liquidity(BaseModel):
     """Spreads in % of mid."""
 
-    atm_spread_pct: float | None
-    weighted_spread_pct: float | None
-    execution_score: int | None = Field(ge=0, le=100)
+    atm_spread_pct: float
+    weighted_spread_pct: float
+    execution_score: int = Field(ge=0, le=100)
 
 
 class Metadata(BaseModel):
@@ -163,8 +163,8 @@ class Metadata(BaseModel):
 
     snapshot_age_seconds: float
     chain_contract_count: int
-    data_quality_score: int | None = Field(ge=0, le=100)
-    greek_smoothness_score: int | None = Field(ge=0, le=100)
+    data_quality_score: int = Field(ge=0, le=100)
+    greek_smoothness_score: int = Field(ge=0, le=100)
     quoted_at: datetime
     fetched_at: datetime
     strikes: int
