@@ -9,9 +9,8 @@ from typing import Any
 from api.documents import degraded
 from api.documents.asked import When
 from api.documents.seen import Seen
-from api.documents.windowed import Kept
+from api.documents.windowed import Kept, why_empty
 from api.params import Window
-from api.series import why_empty
 from storage.row import Reason
 from storage.session import Session, last_session, market_day, session_on
 from storage.store import Store

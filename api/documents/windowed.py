@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from api.params import Window
-from api.series import gap_intervals, why_empty
-from storage.row import DEFINITIONS
-from storage.session import Session
+from storage.row import DEFINITIONS, Reason
+from storage.session import GRID, Session
+
+_STEP = timedelta(seconds=GRID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,3 +63,43 @@ def around(kept: Kept, span: Window, *, known: bool, filled: bool, now: datetime
         "definitions": newest.get("definitions") or DEFINITIONS,
         "oi_confidence": newest.get("oi_confidence"),
     }
+
+
+def gap_intervals(
+    window: Window, reasons: Mapping[datetime, str], there: Collection[datetime]
+) -> list[dict[str, Any]]:
+    """Stretches of the window without rows, each with its reason; ``to`` is exclusive.
+
+    Slots that nobody accounted for, such as those after a sampler died, are ``not_sampled``.
+    """
+    found: list[dict[str, Any]] = []
+    for slot in window.session.slots if window.session else []:
+        if not window.start <= slot < window.end or slot in there:
+            continue
+        if slot not in reasons and slot > window.due:
+            continue
+        reason = reasons.get(slot, str(Reason.NOT_SAMPLED))
+        if found and found[-1]["to"] == slot and found[-1]["reason"] == reason:
+            found[-1]["to"] = slot + _STEP
+        else:
+            found.append({"from": slot, "to": slot + _STEP, "reason": reason})
+    return found
+
+
+def why_empty(
+    window: Window, *, known: bool, now: datetime, delay: timedelta, gaps: Sequence[str]
+) -> str:
+    """Why a window has no bars. ``gaps`` are the reasons of the session's gaps, in order."""
+    if not known:
+        return "unknown_symbol"
+    if window.session is None:
+        return "closed" if window.day.weekday() >= 5 else "holiday"
+    if now - delay < window.session.open:
+        return str(Reason.BEFORE_OPEN)
+    if gaps and set(gaps) == {Reason.NO_ZERO_DTE}:
+        return str(Reason.NO_ZERO_DTE)
+    if gaps and gaps[-1] == Reason.STALE:
+        return str(Reason.STALE)
+    if now >= window.session.close:
+        return "closed"
+    return str(Reason.NOT_SAMPLED)

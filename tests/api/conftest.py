@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -117,20 +118,48 @@ RECORDED = ("2026-08-18", "2026-08-19")
 FLOWING = "2026-11-27"
 
 
+#: What a session is stored in.
+TABLES = [
+    f"{dataset}.{table}"
+    for dataset in ("live", "synthetic")
+    for table in ("rows", "profiles", "chains", "gaps", "heads")
+]
+
+
 @pytest.fixture(scope="session")
-def sessions_database(servers: Servers, template: str) -> Iterator[str]:
+def sessions_database(
+    servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """URL of a database that is only read: two recorded days, and a synthetic one of SPX.
 
-    Where the recorded chains are not there, the dataset ``live`` stays empty.
+    Where the recorded chains are not there, the dataset ``live`` stays empty. Test processes that
+    run side by side measure the sessions once and copy them.
     """
     name = f"flow_sessions_{os.getpid()}"
     with psycopg.connect(servers.database_url, autocommit=True) as admin:
         admin.execute(f"create database {name} template {template}")  # type: ignore[call-overload]
     url = urlunsplit(urlsplit(servers.database_url)._replace(path=f"/{name}"))
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "sessions.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / "sessions.done").exists():
+            _copy(url, folder, "from stdin")
+        else:
+            _measure(url, servers.redis_url)
+            _copy(url, folder, "to stdout")
+            (folder / "sessions.done").touch()
+    yield url
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        admin.execute(f"drop database {name} with (force)")  # type: ignore[call-overload]
+
+
+def _measure(database_url: str, redis_url: str) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOW_")}
     environment |= {
-        "FLOW_DATABASE_URL": url,
-        "FLOW_REDIS_URL": servers.redis_url,
+        "FLOW_DATABASE_URL": database_url,
+        "FLOW_REDIS_URL": redis_url,
         "FLOW_LOG_LEVEL": "error",
     }
 
@@ -142,15 +171,23 @@ def sessions_database(servers: Servers, template: str) -> Iterator[str]:
             cwd=ROOT,
             check=True,
             capture_output=True,
-            timeout=180,
+            timeout=300,
         )
 
     if (SHARED / "chains").is_dir():
         backfill(f"recorded:{SHARED / 'chains'}", "SPX,SPY,QQQ", *RECORDED)
     backfill("synthetic:?seed=7", "SPX", FLOWING, FLOWING)
-    yield url
-    with psycopg.connect(servers.database_url, autocommit=True) as admin:
-        admin.execute(f"drop database {name} with (force)")  # type: ignore[call-overload]
+
+
+def _copy(url: str, folder: Path, direction: str) -> None:
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        for table in TABLES:
+            file = folder / f"sessions-{table}"
+            with cursor.copy(f"copy {table} {direction} (format binary)") as copy:  # type: ignore[arg-type]
+                if direction.startswith("to"):
+                    file.write_bytes(b"".join(copy))
+                else:
+                    copy.write(file.read_bytes())
 
 
 @pytest.fixture
