@@ -35,7 +35,7 @@ SHARED = ROOT.parent / "shared" / "data"
 EMPTY = "; ".join(
     f"delete from {dataset}.{table}"
     for dataset in ("live", "synthetic")
-    for table in ("rows", "profiles", "chains", "gaps")
+    for table in ("rows", "profiles", "chains", "gaps", "keys")
 )
 
 
