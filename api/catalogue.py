@@ -5,6 +5,7 @@ Examples are in ``examples/``: real answers of the synthetic market, their lists
 
 from __future__ import annotations
 
+import inspect
 import json
 from importlib.resources import files
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 
 from api import errors
 from api.documents.asked import BOARDS, METRICS, MODES, SIDES
+from api.documents.siblings import SIBLINGS
 from api.models import chain, siblings, windows
 
 _ZERO, _FLOW = "/v1/flow/zero-dte/", "/v1/flow/"
@@ -115,7 +117,9 @@ def _route(
         responses[403] = _restricted(plan)
     if absent:
         responses[404] = _ABSENT
+    told = {"description": inspect.getdoc(SIBLINGS[name])} if name in SIBLINGS else {}
     return path, {
+        **told,
         "tags": [tag],
         "summary": summary,
         "operation_id": name.replace("-", "_"),
