@@ -134,6 +134,19 @@ async def test_strikes_add_up(flowing: Caller) -> None:
         assert clamped["strikes"] == plain["strikes"]
 
 
+async def test_scores_of_any_range(recorded: Caller) -> None:
+    """The two scores within ±3 % are those that were stored; counted here, they come out the same."""
+    for symbol in ("SPX", "SPY", "QQQ"):
+        path = f"/v1/exposure/zero-dte/{symbol}?date=2026-08-19&strike_range="
+        stored, counted = (
+            await ask(recorded, f"{path}0.03"),
+            await ask(recorded, f"{path}0.0300001"),
+        )
+        assert stored["strikes"] == counted["strikes"]
+        for score in ("data_quality_score", "greek_smoothness_score"):
+            assert stored["metadata"][score] == counted["metadata"][score] > 0
+
+
 async def test_snapshot_by_hand(flowing: Caller) -> None:
     """What a document divides, counted again from its own parts."""
     body = await ask(flowing, f"{ZERO}snapshot/SPX?at=2026-11-27T16:30:00Z")
