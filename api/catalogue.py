@@ -64,6 +64,13 @@ _STRIKE_RANGE = _parameter(
 )
 _N = _parameter("n", "How many symbols; clamped to 1-100.", type="integer", default=20)
 
+_IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "The `ETag` of an earlier answer: 304 if nothing changed since.",
+    "schema": {"type": "string"},
+}
+
 _ABSENT = errors.documented(
     errors.Problem,
     {"error": "symbol_not_found", "message": "No data for XYZ."},
@@ -105,7 +112,7 @@ def _route(
     absent: bool = True,
 ) -> tuple[str, dict[str, Any]]:
     invalid = ["symbol"] if "{" in path else []
-    invalid += [parameter["name"] for parameter in parameters]
+    invalid += [p["name"] for p in parameters if p["in"] == "query"]
     responses: dict[int | str, Any] = {
         200: {"model": model, "description": "The answer.", **_shown(name)},
         400: _invalid(*invalid),
@@ -113,6 +120,8 @@ def _route(
         503: errors.UNAVAILABLE,
         "default": errors.UNFORESEEN,
     }
+    if _IF_NONE_MATCH in parameters:
+        responses[304] = {"description": "Nothing changed since the `ETag` in `If-None-Match`."}
     if plan is not None:
         responses[403] = _restricted(plan)
     if absent:
@@ -138,7 +147,7 @@ def _of(symbol_path: str) -> str:
 
 _SNAPSHOT: Any = chain.Snapshot | chain.NoZeroDte | chain.SessionClosed
 _EXPOSURE: Any = chain.Exposure | chain.ExposureNoZeroDte | chain.ExposureSessionClosed
-_WINDOW = (_MINUTES, _DATE)
+_WINDOW = (_MINUTES, _DATE, _IF_NONE_MATCH)
 _MOMENT = (_EXPIRY, _DATE, _AT)
 _SIBLINGS: dict[str, tuple[type[BaseModel], str]] = {
     "levels": (siblings.Levels, "Levels"),

@@ -34,7 +34,7 @@ async def recall(store: Store, symbol: str, day: date, *, today: date) -> Kept:
         newest=newest,
         delay=None if delay is None else timedelta(seconds=delay),
         gaps={gap["slot"]: gap["reason"] for gap in gaps},
-        there=set(await store.slots(symbol, day)),
+        there=frozenset(await store.slots(symbol, day)),
     )
 
 

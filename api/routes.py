@@ -25,6 +25,7 @@ from api.documents.windowed import Kept, around
 from api.errors import answer
 from api.params import Query, QueryError, Window, read_day, window
 from api.recall import Absent, Degraded, calendar, recall, see, see_nearest
+from api.series import matches
 from storage.errors import UsageError
 from storage.reader import Profiled
 from storage.session import market_day, sessions_between
@@ -135,6 +136,26 @@ class _Windowed:
     now: datetime
 
     @property
+    def filled(self) -> bool:
+        """Whether it has a row."""
+        return self.kept.filled(self.span)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a caller may ask again with."""
+        return {"ETag": self.kept.tag(self.span), "Cache-Control": "no-cache"}
+
+    def unchanged(self, request: Request) -> Response | None:
+        """304 to a caller who has this answer.
+
+        One without samples is small, and its reason changes while nothing is stored.
+        """
+        headers = self.headers
+        if self.filled and matches(headers["ETag"], request.headers.get("If-None-Match")):
+            return Response(status_code=304, headers=headers)
+        return None
+
+    @property
     def place(self) -> dict[str, Any]:
         """The arguments that tell the store which rows are meant."""
         return {
@@ -165,8 +186,10 @@ async def get_hedge_flow(request: Request, symbol: Symbol, caller: Growth) -> Re
     side = asked.one_of(request.query_params, "side", asked.SIDES)
     of = await _windowed(request, symbol, bar="30s")
     store: Store = request.app.state.store
+    if (unchanged := of.unchanged(request)) is not None:
+        return unchanged
     bars: list[dict[str, Any]] = []
-    if of.kept.filled(of.span):
+    if of.filled:
         rows = await store.window(
             of.query.symbol, of.kept.day, **of.place, columns=hedge_flow.COLUMNS
         )
@@ -183,6 +206,8 @@ async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Respon
     metric = asked.one_of(request.query_params, "metric", asked.METRICS)
     mode = asked.one_of(request.query_params, "mode", asked.MODES)
     of = await _windowed(request, symbol, bar="1m")
+    if (unchanged := of.unchanged(request)) is not None:
+        return unchanged
     profiles, before = await _profiles(
         request, of, heatmap.columns(metric), increments=metric == "signed_flow"
     )
@@ -201,6 +226,8 @@ async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Respon
 async def get_strike_flow(request: Request, symbol: Symbol, caller: Alpha) -> Response:
     """Signed flow by strike and bar."""
     of = await _windowed(request, symbol, bar="1m")
+    if (unchanged := of.unchanged(request)) is not None:
+        return unchanged
     profiles, before = await _profiles(request, of, strike_flow.COLUMNS, increments=True)
     head = {
         "underlying_price": profiles[-1].spot if profiles else of.kept.newest.get("spot"),
@@ -223,7 +250,7 @@ async def _profiles(
     """
     store: Store = request.app.state.store
     symbol, day = of.query.symbol, of.kept.day
-    if not of.kept.filled(of.span):
+    if not of.filled:
         return [], None
     rows = await store.profiles(symbol, day, **of.place, columns=columns)
     found = [row for row in rows if len(row.arrays["strike"])]
@@ -240,11 +267,11 @@ async def _profiles(
 async def _bars(request: Request, of: _Windowed, head: dict[str, Any]) -> Response:
     """An answer of bars, and what is around them."""
     store: Store = request.app.state.store
-    filled = of.kept.filled(of.span)
-    known = filled or await store.known(of.query.symbol)
+    known = of.filled or await store.known(of.query.symbol)
     body = {"symbol": of.query.symbol, "expiration": of.kept.day} | head
-    body |= around(of.kept, of.span, known=known, filled=filled, now=of.now)
-    return _told(request, body, of.query.symbol, of.kept.newest.get("quoted_at"))
+    body |= around(of.kept, of.span, known=known, filled=of.filled, now=of.now)
+    body |= stamp(request.app.state.node, [(of.query.symbol, of.kept.newest.get("quoted_at"))])
+    return answer(body, headers=of.headers)
 
 
 async def get_leaderboard(request: Request, caller: Alpha) -> Response:

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from api.params import Window
+from api.series import tag
 from storage.row import DEFINITIONS, Reason
 from storage.session import GRID, Session
 
@@ -28,11 +29,22 @@ class Kept:
     #: Reasons by slot, in order.
     gaps: Mapping[datetime, str]
     #: Slots that have a row.
-    there: Collection[datetime]
+    there: frozenset[datetime]
 
     def filled(self, span: Window) -> bool:
         """Whether a window has a row."""
         return any(span.start <= slot < span.end for slot in self.there)
+
+    def tag(self, span: Window) -> str:
+        """The weak ETag of an answer about the session: its cursor.
+
+        Slots that nobody accounts for change an answer as time passes while its cursor stands
+        still: their number is part of it.
+        """
+        slots = self.session.slots if self.session else []
+        known = self.there | self.gaps.keys()
+        missing = sum(1 for slot in slots if slot <= span.due and slot not in known)
+        return tag(self.newest.get("cursor") or 0, missing)
 
 
 def around(kept: Kept, span: Window, *, known: bool, filled: bool, now: datetime) -> dict[str, Any]:

@@ -295,6 +295,28 @@ async def test_gaps_are_told(store: Store, caller: Caller, path: str) -> None:
     assert "reason" not in body
 
 
+@pytest.mark.parametrize("path", ["hedge-flow", "heatmap", "strike-flow"])
+async def test_etag(store: Store, caller: Caller, path: str) -> None:
+    """304 while nothing changed, for whoever asks; a dead sampler is a change."""
+    await store.write(every("14:00", "14:29:30"))
+    first = await caller.get(f"{ZERO}{path}/SPY")
+    asked = {"If-None-Match": first.headers["ETag"]}
+    again = await caller.get(f"{ZERO}{path}/SPY", headers=asked)
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["ETag"] == first.headers["ETag"]
+    caller.clock.moment = utc("14:31")
+    assert (await caller.get(f"{ZERO}{path}/SPY", headers=asked)).status_code == 200
+    caller.clock.moment = utc("14:30")
+    await store.write([record(utc("14:30"))])
+    later = await caller.get(f"{ZERO}{path}/SPY", headers=asked)
+    assert later.status_code == 200
+    assert later.headers["ETag"] != first.headers["ETag"]
+    # An empty window has a reason that time changes.
+    empty = await caller.get(f"{ZERO}{path}/QQQ")
+    asked = {"If-None-Match": empty.headers["ETag"]}
+    assert (await caller.get(f"{ZERO}{path}/QQQ", headers=asked)).status_code == 200
+
+
 async def test_strikes_that_come_and_go(store: Store, caller: Caller) -> None:
     """The grid has every strike of the window; where a bar has none of them it is 0, never null.
 
