@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -211,7 +212,8 @@ async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Respon
     profiles, before = await _profiles(
         request, of, heatmap.columns(metric), increments=metric == "signed_flow"
     )
-    made = heatmap.heatmap(profiles, before, metric=metric, mode=mode)
+    # A day of a wide chain is 100,000 numbers: nobody else waits for them.
+    made = await asyncio.to_thread(heatmap.heatmap, profiles, before, metric=metric, mode=mode)
     head = {
         "underlying_price": profiles[-1].spot if profiles else of.kept.newest.get("spot"),
         "metric": metric,
@@ -235,7 +237,8 @@ async def get_strike_flow(request: Request, symbol: Symbol, caller: Alpha) -> Re
         "as_of": of.now,
         "tier_used": "raw",
     }
-    return await _bars(request, of, head | strike_flow.strike_flow(profiles, before))
+    made = await asyncio.to_thread(strike_flow.strike_flow, profiles, before)
+    return await _bars(request, of, head | made)
 
 
 async def _profiles(
