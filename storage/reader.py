@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import psycopg
-from psycopg.rows import DictRow
+from psycopg.rows import DictRow, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
 from storage import sql
@@ -85,6 +85,19 @@ class Reader:
             until=until,
             width=width,
         )
+
+    async def session(
+        self, symbol: str, expiration: date, columns: Sequence[str]
+    ) -> tuple[list[tuple[Any, ...]], list[DictRow]]:
+        """All rows of a session as tuples of ``columns``, and its gaps, both of one moment."""
+        key = {"symbol": symbol, "expiration": expiration}
+        with translated():
+            async with self._pool.connection() as connection, connection.transaction():
+                await connection.execute("set transaction isolation level repeatable read read only")
+                async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+                    await cursor.execute(query("session", columns), key)
+                    rows = await cursor.fetchall()
+                return rows, await (await connection.execute(query("gaps"), key)).fetchall()
 
     async def newest(self, symbol: str, expiration: date) -> DictRow:
         """The newest row of a session (nulls without one), and ``cursor``, its newest change."""
