@@ -97,7 +97,7 @@ async def _fill(source: Source, tick: Tick, store: Store, session: Session, fill
                     reason=refused.reason,
                     detail=str(refused),
                 )
-                await store.mark([gap])
+                await store.write(gaps=[gap])
 
 
 def _refuse(filled: Filled, refused: Refused) -> None:
