@@ -13,17 +13,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import uvicorn
+import uvloop
 
-from api.app import create
+from api.app import create, keep
+from api.server import Server
 from storage import log
 from storage.errors import FlowError, UsageError
 from storage.parts import REAL, SYNTHETIC, connect
 from storage.session import market_day, session_on
 from storage.settings import Settings, add_options, options_of
-
-#: Seconds that requests in hand may take when the server is told to stop.
-_PATIENCE = 5
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = Settings.read(os.environ, options_of(parsed))
         log.configure(settings.log, settings.log_level)
-        return asyncio.run(parsed.command(settings)) or 0
+        return uvloop.run(parsed.command(settings)) or 0
     except UsageError as error:
         print(f"flow-api: {error}", file=sys.stderr)
         return 2
@@ -47,28 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="flow-api", description="The flow series over HTTP.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="answer requests until SIGTERM")
-    add_options(serve, "host", "port", "dataset", "source", "clock")
+    add_options(serve, "host", "port", "cors_origins", "dataset", "source", "clock")
     add_options(serve, "database_url", "redis_url", "data_dir", "log", "log_level")
     serve.set_defaults(command=_serve)
     return parser
-
-
-class _Server(uvicorn.Server):
-    """uvicorn under our signals: its own handling ends the process by the signal, not with 0."""
-
-    def __init__(self, config: uvicorn.Config, announcement: str) -> None:
-        super().__init__(config)
-        self._announcement = announcement
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to ``_serve``."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
-        await super().startup(sockets)
-        print(self._announcement, flush=True)
 
 
 def _dataset(settings: Settings) -> str:
@@ -85,26 +65,27 @@ async def _serve(settings: Settings) -> int:
         # A calendar takes a second to load: before the first request, not in it.
         await asyncio.to_thread(session_on, market_day(settings.clock.now()))
         async with connect(settings, dataset) as parts:
-            app = create(parts.store, parts.live, settings.clock, dataset=dataset)
-            config = uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                lifespan="off",
-                ws="none",
-                timeout_graceful_shutdown=_PATIENCE,
+            app = create(
+                parts.store,
+                parts.live,
+                settings.clock,
+                dataset=dataset,
+                origins=settings.cors_origins,
             )
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             where = f"http://{host}:{settings.port}"
-            announcement = f"flow-api: listening on {where} ({dataset} data; {where}/docs)"
-            server = _Server(config, announcement)
+            said = f"flow-api: listening on {where} ({dataset} data; {where}/docs)"
+            server = Server(app, lambda: print(said, flush=True))
+            keeping = asyncio.create_task(keep(app))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             told = asyncio.create_task(stop.wait())
             await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
+            app.state.hub.close()
             server.should_exit = True
             await serving
+            keeping.cancel()
+            await asyncio.wait({keeping})
     return 0
 
 

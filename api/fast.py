@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import errors, formats, series
@@ -58,14 +59,16 @@ class Fast:
         # A key is not for keeping: what has one in its address is read anew.
         asked = (_read.__wrapped__ if b"apiKey" in query else _read)(sent, query)
         now = self._clock.now()
-        day = asked and self._sessions.peek(asked.symbol, asked.day or market_day(now))
+        day = None
+        if asked is not None:
+            day = self._sessions.peek(asked.symbol, asked.day or market_day(now))
         if asked is None or day is None or not day.newest:
             await self._app(scope, receive, send)
             return
         try:
             admitted = await self._access.admit(key_of(scope), PLAN)
         except AccessError as error:
-            await (await errors.denied(None, error))(scope, receive, send)
+            await (await errors.denied(Request(scope), error))(scope, receive, send)
             return
         scope["state"]["admitted"] = admitted
         behind = Background(known=True, delay=day.delay, node=self._node)

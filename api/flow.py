@@ -58,9 +58,7 @@ async def get_series(
     )
 
 
-async def get_many(
-    request: Request, caller: Annotated[Caller, Depends(require(PLAN))]
-) -> Response:
+async def get_many(request: Request, caller: Annotated[Caller, Depends(require(PLAN))]) -> Response:
     """Several symbols in one call: each answer is what its own route would say.
 
     `cursor` has one number for each symbol, in the order asked for; send it back as `since`.

@@ -119,9 +119,9 @@ def read_many(query: Mapping[str, str]) -> list[Query]:
     names = list(dict.fromkeys(part.strip() for part in query.get("symbols", "").split(",")))
     if names == [""] or len(names) > MOST:
         raise QueryError("invalid_symbols", f"symbols must name 1 to {MOST}, as in SPX,SPY")
-    cursors = [None] * len(names)
+    cursors: list[str | None] = [None] * len(names)
     if "since" in query:
-        cursors = query["since"].split(",")
+        cursors = list(query["since"].split(","))
         if len(cursors) == 1:
             cursors *= len(names)
         if len(cursors) != len(names):

@@ -190,11 +190,12 @@ class Stream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send what was missed, then whatever lands, until the reader goes."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        transport = scope.get("extensions", {}).get("transport")
-        if transport is None:
+        direct = scope.get("extensions", {}).get("transport")
+        if direct is None:
             # A HEAD, or a server that does not let us at its sockets.
             await send({"type": "http.response.body", "body": b""})
             return
+        transport: asyncio.Transport = direct["socket"]
         reader = Reader(transport, self._caller)
         try:
             async with asyncio.timeout(None) as limit:

@@ -1,5 +1,4 @@
-"""Sessions in memory: today's of every symbol, kept up to date by what is stored, and earlier ones
-that were asked for lately.
+"""Sessions in memory: today's of every symbol, kept up to date, and earlier ones asked for lately.
 
 Until the sessions are there, and for those that are not, the store is asked.
 """
@@ -139,7 +138,7 @@ class Sessions:
         return self._delays[key]
 
     def head(self, symbol: str) -> int | None:
-        """How far a symbol has been followed, 0 if nothing is known of it; None while nothing is."""
+        """How far a symbol has been followed; None while nothing is."""
         return None if self._heads is None else self._heads.get(symbol, 0)
 
     async def _follow(self) -> None:
@@ -192,7 +191,8 @@ class Sessions:
         symbol = change.symbol
         self._heads.setdefault(symbol, 0)
         days = []
-        for day in sorted({one.expiration for _, one in (*change.rows, *change.gaps)}):
+        changed = {row.expiration for _, row in change.rows}
+        for day in sorted(changed | {gap.expiration for _, gap in change.gaps}):
             self._delays.pop((symbol, day), None)
             if (symbol, day) in self._arrived:
                 self._arrived[symbol, day].append(change)

@@ -93,7 +93,9 @@ class Reader:
         key = {"symbol": symbol, "expiration": expiration}
         with translated():
             async with self._pool.connection() as connection, connection.transaction():
-                await connection.execute("set transaction isolation level repeatable read read only")
+                await connection.execute(
+                    "set transaction isolation level repeatable read read only"
+                )
                 async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
                     await cursor.execute(query("session", columns), key)
                     rows = await cursor.fetchall()

@@ -17,9 +17,11 @@ HOMES = {
     "psycopg_pool": {"storage.store", "storage.reader", "storage.database"},
     "redis": {"storage.live"},
     "httpx": {"sampler.sources.cboe"},
-    "fastapi": {"api.app", "api.access", "api.page"},
-    "uvicorn": {"api.__main__"},
-    "zstandard": {"storage.columns"},
+    "fastapi": {"api.app", "api.access", "api.flow", "api.page"},
+    "uvicorn": {"api.server"},
+    "uvloop": {"api.__main__"},
+    "zstandard": {"storage.columns", "api.bodies"},
+    "pyarrow": {"api.formats"},
 }
 #: What plain vocabulary of storage the sources may use: words, times, packed columns.
 VOCABULARY = {"storage.row", "storage.session", "storage.errors", "storage.columns"}
