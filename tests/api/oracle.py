@@ -12,11 +12,26 @@ from api.series import data_as_of
 from storage.session import last_session, market_day, session_on
 from storage.store import Store
 
-FIGURES = (
-    "spot net_gex net_dex gamma_flip gamma_flip_status call_wall put_wall magnet pin_score"
-    " pin_probability_pct regime atm_iv charm_dollars_per_hour hedge_flow_call_cumulative"
-    " hedge_flow_put_cumulative hedge_flow_cumulative_all flags"
-).split()
+#: A bar's fields between ``t`` and ``sampled_at``.
+FIGURES = [
+    "spot",
+    "net_gex",
+    "net_dex",
+    "gamma_flip",
+    "gamma_flip_status",
+    "call_wall",
+    "put_wall",
+    "magnet",
+    "pin_score",
+    "pin_probability_pct",
+    "regime",
+    "atm_iv",
+    "charm_dollars_per_hour",
+    "hedge_flow_call_cumulative",
+    "hedge_flow_put_cumulative",
+    "hedge_flow_cumulative_all",
+    "flags",
+]
 STEP = timedelta(seconds=30)
 
 

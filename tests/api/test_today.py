@@ -4,111 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
 import orjson
 import pytest
 
-from api import app as application
 from api.today import EARLIER
-from storage.errors import StoreUnavailable
-from storage.live import News, Nobody
-from storage.row import Change, Reason
+from storage.live import Nobody
+from storage.row import Reason
 from storage.session import session_on
 from storage.store import KEEP, NEWER, REWRITE, Store
 from tests.api import oracle
-from tests.api.conftest import SERIES, Caller
+from tests.api.conftest import SERIES, Caller, Fed, Wire
 from tests.api.rows import FRIDAY, every, gap, record, utc
 
 THURSDAY = date(2026, 6, 4)
 BARS = ("30s", "1m", "5m", "15m")
-
-
-class Wire(Nobody):
-    """A live channel within the process."""
-
-    def __init__(self) -> None:
-        self.sent: asyncio.Queue[list[News]] = asyncio.Queue()
-
-    async def publish(self, changes: Any) -> None:
-        self.sent.put_nowait(
-            [News(symbol=c.symbol, revision=c.revision, changes=(c,)) for c in changes]
-        )
-
-    async def listen(self, symbols: Any) -> AsyncIterator[list[News]]:  # type: ignore[override]
-        yield []
-        while True:
-            yield await self.sent.get()
-
-    async def ping(self) -> None:
-        pass
-
-
-class Away:
-    """A store that goes away when told to."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.away = False
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
-
-        async def ask(*given: Any, **named: Any) -> Any:
-            if self.away:
-                raise StoreUnavailable("gone")
-            return await found(*given, **named)
-
-        return ask
-
-
-class Fed(Caller):
-    """A client of an application that keeps sessions in memory."""
-
-    sessions: Any
-    store: Away
-    wire: Wire
-
-    async def land(self, *records: Any, gaps: Any = (), mode: str = KEEP) -> list[Change]:
-        """Store and publish, and wait until it is taken in."""
-        changes = await self.store.write(list(records), list(gaps), mode=mode)
-        await self.wire.publish(changes)
-        await self.reached({change.symbol: change.revision for change in changes})
-        return changes
-
-    async def reached(self, heads: dict[str, int]) -> None:
-        async with asyncio.timeout(10):
-            while any((self.sessions.head(s) or 0) < head for s, head in heads.items()):
-                await asyncio.sleep(0.001)
-
-
-@pytest.fixture
-async def feed(open_app: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]]:
-    """Makes clients of applications that follow a store."""
-    running = []
-
-    async def make(store: Store, now: str = "14:30") -> Fed:
-        away, wire = Away(store), Wire()
-        caller = await open_app(away, now, live=wire)
-        caller.__class__ = Fed
-        caller.store, caller.wire = away, wire
-        app = caller._transport.app
-        caller.sessions = app.state.sessions
-        running.append(asyncio.create_task(application.keep(app)))
-        async with asyncio.timeout(10):
-            while caller.sessions.head("SPY") is None:
-                await asyncio.sleep(0.001)
-        await asyncio.sleep(0.05)
-        return caller
-
-    yield make
-    for task in running:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def some_record(dice: random.Random, symbol: str, slot: Any) -> Any:
