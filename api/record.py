@@ -60,15 +60,20 @@ class Record:
             sent = answer(body, 500, {"Access-Control-Allow-Origin": "*"})
             await sent(scope, receive, counted)
         finally:
-            log.info(
-                "request",
-                method=scope["method"],
-                path=scope["path"][:_PATH],
-                status=status or 499,
-                ms=round((time.perf_counter() - since) * 1e3, 1),
-                bytes=size,
-                **_key(state),
-            )
+            write(scope, state, since, status or 499, size)
+
+
+def write(scope: Scope, state: dict[str, Any], since: float, status: int, size: int) -> None:
+    """A request's one line; ``since`` is by ``time.perf_counter``."""
+    log.info(
+        "request",
+        method=scope["method"],
+        path=scope["path"][:_PATH],
+        status=status,
+        ms=round((time.perf_counter() - since) * 1e3, 1),
+        bytes=size,
+        **_key(state),
+    )
 
 
 def _key(state: dict[str, Any]) -> dict[str, str]:

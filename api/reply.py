@@ -38,7 +38,7 @@ def headers_of(tag: str) -> Headers:
     return [
         (b"etag", tag.encode()),
         (b"cache-control", b"no-cache"),
-        (b"vary", b"Accept, Accept-Encoding"),
+        (b"vary", b"Accept, Accept-Encoding, Origin"),
     ]
 
 
