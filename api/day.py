@@ -47,8 +47,6 @@ FACTS = (
     "definitions",
     "oi_confidence",
 )
-#: What a store must be asked for to fill a day.
-COLUMNS = ("revision", "slot", *FIGURES, *FACTS)
 JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 
 
@@ -140,17 +138,22 @@ class Day:
         found = self.newest.get("delay_seconds")
         return None if found is None else timedelta(seconds=found)
 
-    def fill(self, rows: Iterable[Sequence[Any]], gaps: Iterable[Mapping[str, Any]]) -> None:
-        """Take in what a store has: rows as ``COLUMNS`` ascending by slot, gaps."""
-        facts: Sequence[Any] = ()
-        end = 2 + len(FIGURES)
-        for row in rows:
-            facts = row[end:]
-            self._slots.append(seconds(row[1]))
-            self._revisions.append(row[0])
-            self._figures.append(_figures(row[2:end], row[1]))
-        if facts:
-            self.newest = dict(zip(FACTS, facts, strict=True))
+    def fill(
+        self,
+        rows: Iterable[Sequence[Any]],
+        newest: Mapping[str, Any] | None,
+        gaps: Iterable[Mapping[str, Any]],
+    ) -> None:
+        """Take in what a store has.
+
+        ``rows`` ascend by slot: revision, slot, ``FIGURES``; ``newest`` has the last one's
+        ``FACTS``.
+        """
+        for revision, slot, *figures in rows:
+            self._slots.append(slot)
+            self._revisions.append(revision)
+            self._figures.append(_figures(figures, slot))
+        self.newest = dict(newest or {})
         self._gaps = {seconds(g["slot"]): (g["revision"], g["reason"]) for g in gaps}
         marked = (revision for revision, _ in self._gaps.values())
         self.cursor = max(self.cursor, *self._revisions, *marked, 0)
@@ -250,7 +253,7 @@ class Day:
 
     def _put(self, revision: int, row: Row) -> None:
         slot = seconds(row.slot)
-        figures = _figures([getattr(row, name) for name in FIGURES], row.slot)
+        figures = _figures([getattr(row, name) for name in FIGURES], slot)
         self._gaps.pop(slot, None)
         at = bisect_left(self._slots, slot)
         if self._has(slot):
@@ -265,10 +268,10 @@ class Day:
             bars.put(slot, revision, figures)
 
 
-def _figures(values: Sequence[Any], slot: datetime) -> bytes:
+def _figures(values: Sequence[Any], slot: int) -> bytes:
     body = dict(zip(FIGURES, values, strict=True))
-    body["sampled_at"] = slot
-    return orjson.dumps(body, option=JSON)[1:]
+    body["sampled_at"] = text(slot)
+    return orjson.dumps(body)[1:]
 
 
 def _body(start: int, figures: bytes) -> bytes:

@@ -13,7 +13,7 @@ from typing import NoReturn, Protocol
 
 import structlog
 
-from api.day import COLUMNS, Day
+from api.day import FACTS, FIGURES, Day
 from storage.clock import Clock
 from storage.errors import StoreError
 from storage.follow import follow
@@ -238,8 +238,7 @@ class Sessions:
 
     async def _read(self, symbol: str, day: date) -> Day:
         found = await _blank(symbol, day)
-        rows, gaps = await self._store.session(symbol, day, COLUMNS)
-        found.fill(rows, gaps)
+        found.fill(*await self._store.session(symbol, day, FIGURES, FACTS))
         return found
 
     def _shrink(self) -> None:

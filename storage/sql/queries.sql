@@ -56,8 +56,13 @@ where symbol = %(symbol)s and expiration = %(expiration)s order by slot
 
 -- session --
 -- Every row of a session.
-select {columns} from rows
+select revision, extract(epoch from slot)::bigint, {columns} from rows
 where symbol = %(symbol)s and expiration = %(expiration)s order by slot
+
+-- facts --
+-- Some columns of a session's newest row.
+select {columns} from rows
+where symbol = %(symbol)s and expiration = %(expiration)s order by slot desc limit 1
 
 -- window --
 -- The last row of each bucket; revision is the newest of the whole bucket.
