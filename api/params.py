@@ -116,7 +116,9 @@ def read_many(query: Mapping[str, str]) -> list[Query]:
     QueryError
         As ``read``; ``invalid_symbols`` for none or too many.
     """
-    names = list(dict.fromkeys(part.strip() for part in query.get("symbols", "").split(",")))
+    names = list(
+        dict.fromkeys(part.strip().upper() for part in query.get("symbols", "").split(","))
+    )
     if names == [""] or len(names) > MOST:
         raise QueryError("invalid_symbols", f"symbols must name 1 to {MOST}, as in SPX,SPY")
     cursors: list[str | None] = [None] * len(names)

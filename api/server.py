@@ -36,6 +36,8 @@ class Protocol(HttpToolsProtocol):
     """HTTP/1.1 with limits."""
 
     _size = 0
+    #: Whether a request was completed by what came last.
+    _ended = False
     #: Whether a request's head is being read.
     _heading = True
     _limit: asyncio.TimerHandle | None = None
@@ -54,8 +56,10 @@ class Protocol(HttpToolsProtocol):
         """Read on, unless it is too much."""
         if self._limit is None and (self.cycle is None or self.cycle.response_complete):
             self._wait()
+        self._ended = False
         super().data_received(data)
-        if self._heading:
+        # What belonged to requests that are complete does not count.
+        if self._heading and not self._ended:
             self._size += len(data)
             if self._size > HEAD:
                 self._refuse(431, "head_too_large", f"a request's head may have {HEAD} bytes")
@@ -87,7 +91,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is there."""
         self._stop()
-        self._heading, self._size = True, 0
+        self._heading, self._size, self._ended = True, 0, True
         if self.cycle is not None:
             super().on_message_complete()
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -17,14 +16,14 @@ import pytest
 
 from api.access import Access
 from api.app import create, keep
+from api.server import Server
 from storage.embedded import Servers
-from storage.errors import StoreUnavailable
-from storage.live import News, Nobody
-from storage.row import Change
-from storage.store import KEEP, Store
-from tests.api.rows import utc
+from storage.live import Nobody
+from storage.store import Store
+from tests.api.rows import every, utc
+from tests.api.site import SERIES, Away, Caller, Fed, Site, Still, Wire
 
-SERIES = "/v1/flow/zero-dte/series/"
+__all__ = ["SERIES", "Caller", "Fed", "Site", "Still", "Wire"]
 
 
 #: Every table of both datasets, emptied in one statement.
@@ -52,28 +51,6 @@ def database(own_database: str) -> str:
     with psycopg.connect(own_database, autocommit=True) as admin:
         admin.execute(EMPTY)  # type: ignore[call-overload]
     return own_database
-
-
-@dataclass
-class Still:
-    """A clock that a test sets."""
-
-    moment: datetime
-
-    def now(self) -> datetime:
-        return self.moment
-
-
-class Caller(httpx.AsyncClient):
-    """A client of the application; ``clock`` is what it reads the time from."""
-
-    clock: Still
-
-    async def series(self, symbol: str = "SPY", status: int = 200, **query: Any) -> dict[str, Any]:
-        """An answer of the series."""
-        sent = await self.get(SERIES + symbol, params=query)
-        assert sent.status_code == status, sent.text
-        return sent.json()
 
 
 @pytest.fixture
@@ -108,64 +85,6 @@ async def caller(store: Store, open_app: Callable[..., Any]) -> Caller:
     return await open_app(store)
 
 
-class Wire(Nobody):
-    """A live channel within the process."""
-
-    def __init__(self) -> None:
-        self.sent: asyncio.Queue[list[News]] = asyncio.Queue()
-
-    async def publish(self, changes: Any) -> None:
-        self.sent.put_nowait(
-            [News(symbol=c.symbol, revision=c.revision, changes=(c,)) for c in changes]
-        )
-
-    async def listen(self, symbols: Any) -> AsyncIterator[list[News]]:  # type: ignore[override]
-        yield []
-        while True:
-            yield await self.sent.get()
-
-    async def ping(self) -> None:
-        pass
-
-
-class Away:
-    """A store that goes away when told to."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.away = False
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
-
-        async def ask(*given: Any, **named: Any) -> Any:
-            if self.away:
-                raise StoreUnavailable("gone")
-            return await found(*given, **named)
-
-        return ask
-
-
-class Fed(Caller):
-    """A client of an application that keeps sessions in memory."""
-
-    sessions: Any
-    store: Away
-    wire: Wire
-
-    async def land(self, *records: Any, gaps: Any = (), mode: str = KEEP) -> list[Change]:
-        """Store and publish, and wait until it is taken in."""
-        changes = await self.store.write(list(records), list(gaps), mode=mode)
-        await self.wire.publish(changes)
-        await self.reached({change.symbol: change.revision for change in changes})
-        return changes
-
-    async def reached(self, heads: dict[str, int]) -> None:
-        async with asyncio.timeout(10):
-            while any((self.sessions.head(s) or 0) < head for s, head in heads.items()):
-                await asyncio.sleep(0.001)
-
-
 @pytest.fixture
 async def feed(open_app: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]]:
     """Makes clients of applications that follow a store."""
@@ -190,3 +109,25 @@ async def feed(open_app: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+@pytest.fixture
+async def site(store: Store, feed: Callable[..., Any]) -> AsyncIterator[Site]:
+    """A listening server; 14:29:30 of the Friday is its newest slot."""
+    await store.write(every("14:20", "14:29:30"))
+    fed = await feed(store)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        site = Site(fed, listener.getsockname()[1])
+        site.server = Server(fed._transport.app, lambda: None)
+        serving = asyncio.create_task(site.server.serve(sockets=[listener]))
+        async with asyncio.timeout(10):
+            while not site.server.started:
+                await asyncio.sleep(0.005)
+        yield site
+        site.hub.close()
+        for events in site.opened:
+            events.writer.close()
+            with suppress(OSError):
+                await events.writer.wait_closed()
+        site.server.should_exit = True
+        await serving

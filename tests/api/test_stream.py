@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -15,120 +14,12 @@ import pytest
 
 from api.access import AccessError, Admitted, unauthorized
 from api.access import Caller as Person
-from api.server import Server
 from storage.live import Nobody
 from storage.row import Reason
 from storage.store import KEEP, NEWER, REWRITE, Store
-from tests.api.conftest import SERIES, Fed, Wire
 from tests.api.rows import FRIDAY, every, gap, record, utc
+from tests.api.site import SERIES, Events, Fed, Site, Wire
 from tests.api.test_today import BARS, THURSDAY, slot_at, some_record
-
-
-class Events:
-    """One connection to a stream."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self._text = b""
-        self.comments = 0
-
-    async def head(self) -> None:
-        first = await self.reader.readline()
-        self.status = int(first.split()[1])
-        while (line := (await self.reader.readline()).decode().strip()) != "":
-            name, _, value = line.partition(": ")
-            self.headers[name] = value
-
-    async def next(self, seconds: float = 5) -> dict[str, str] | None:
-        """The next event's fields; None when the server has hung up."""
-        async with asyncio.timeout(seconds):
-            while (block := await self._block()) is not None:
-                fields: dict[str, str] = {}
-                for line in block.split("\n"):
-                    name, _, value = line.partition(":")
-                    fields[name] = value.removeprefix(" ")
-                if "data" in fields:
-                    return fields
-                self.comments += "" in fields
-        return None
-
-    async def _block(self) -> str | None:
-        while b"\n\n" not in self._text:
-            size = await self.reader.readline()
-            if not size.strip():
-                return None
-            self._text += await self.reader.readexactly(int(size, 16))
-            await self.reader.readexactly(2)
-        block, _, self._text = self._text.partition(b"\n\n")
-        return block.decode()
-
-    async def none(self) -> None:
-        """Nothing comes for a moment."""
-        with pytest.raises(TimeoutError):
-            await self.next(0.1)
-
-    def close(self) -> None:
-        self.writer.close()
-
-
-class Site:
-    """A server that listens, and the client that feeds it."""
-
-    def __init__(self, fed: Fed, port: int) -> None:
-        self.fed = fed
-        self.port = port
-        self.server: Any = None
-        self.opened: list[Events] = []
-
-    @property
-    def hub(self) -> Any:
-        return self.fed._transport.app.state.hub  # type: ignore[attr-defined]
-
-    async def open(
-        self, symbol: str = "SPY", query: str = "", *, headers: str = "", buffer: int = 0
-    ) -> Events:
-        sock = socket.socket()
-        if buffer:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
-        events = Events(*await asyncio.open_connection(sock=sock))
-        self.opened.append(events)
-        path = f"{SERIES}{symbol}/stream{query}"
-        events.writer.write(f"GET {path} HTTP/1.1\r\nHost: flow\r\n{headers}\r\n".encode())
-        await events.head()
-        return events
-
-    async def readers(self, count: int) -> None:
-        """Wait until so many readers are there."""
-        async with asyncio.timeout(5):
-            while sum(len(group) for _, _, group in self.hub._all()) != count:
-                await asyncio.sleep(0.005)
-
-
-@pytest.fixture
-async def site(store: Store, feed: Callable[..., Any]) -> AsyncIterator[Site]:
-    """A listening server; 14:29:30 of the Friday is its newest slot."""
-    await store.write(every("14:20", "14:29:30"))
-    fed = await feed(store)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        site = Site(fed, listener.getsockname()[1])
-        site.server = Server(fed._transport.app, lambda: None)
-        serving = asyncio.create_task(site.server.serve(sockets=[listener]))
-        async with asyncio.timeout(10):
-            while not site.server.started:
-                await asyncio.sleep(0.005)
-        yield site
-        site.hub.close()
-        for events in site.opened:
-            events.writer.close()
-            with suppress(OSError):
-                await events.writer.wait_closed()
-        site.server.should_exit = True
-        await serving
 
 
 async def test_same_bytes(site: Site) -> None:
