@@ -54,8 +54,7 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless it is too much."""
-        if self._limit is None and (self.cycle is None or self.cycle.response_complete):
-            self._wait()
+        self._wait()
         self._ended = False
         super().data_received(data)
         # What belonged to requests that are complete does not count.
@@ -68,6 +67,7 @@ class Protocol(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._heading, self._size = True, 0
+        self._wait()
 
     def on_headers_complete(self) -> None:
         """The head is there: pass it on, with the connection."""
@@ -105,7 +105,8 @@ class Protocol(HttpToolsProtocol):
         self._refuse(400, "invalid_request", "this is not a request of HTTP/1.1")
 
     def _wait(self) -> None:
-        self._limit = self.loop.call_later(WHOLE, self._late)
+        if self._limit is None:
+            self._limit = self.loop.call_later(WHOLE, self._late)
 
     def _stop(self) -> None:
         if self._limit is not None:
