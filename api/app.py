@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api import cors, errors, flow, page, reference
+from api import account, cors, errors, flow, metrics, page, reference
 from api.access import Access, AccessError, Caller, Open, require
 from api.bodies import Bodies
 from api.errors import answer
@@ -69,10 +69,12 @@ def create(
     app.state.store, app.state.live, app.state.clock = store, live, clock
     app.state.dataset, app.state.access = dataset, access or Open()
     app.state.node = socket.gethostname()
+    app.state.metrics = metrics.Metrics(dataset, page.version())
     app.state.bodies = Bodies()
     app.state.sessions = Sessions(store, live, clock)
     app.state.fast = Fast(app.state, tuple(origins))
     app.state.hub = app.state.sessions.watcher = Hub(app.state.sessions, app.state.access, clock)
+    app.state.metrics.readers.set_function(app.state.hub.count)
     app.add_exception_handler(QueryError, errors.invalid)
     app.add_exception_handler(AccessError, errors.denied)
     app.add_exception_handler(StoreError, errors.unavailable)
@@ -85,12 +87,14 @@ def create(
         expose_headers=cors.EXPOSED,
         max_age=cors.AGE,
     )
-    app.add_middleware(Record)
+    app.add_middleware(Record, metrics=app.state.metrics)
     documented = reference.DOCUMENTED
     flow.serve(app)
     app.get("/v1/symbols", **documented["symbols"])(get_symbols)
+    app.get("/v1/account", **account.DOCUMENTED)(account.get_account)
     app.get("/v1/market", **documented["market"])(get_market)
     app.get("/health", **documented["health"])(get_health)
+    app.get("/metrics", **metrics.DOCUMENTED)(metrics.get_metrics)
     app.get("/ready", **documented["ready"])(get_ready)
     page.serve(app)
     return app

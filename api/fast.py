@@ -26,6 +26,7 @@ from storage.clock import Clock
 from storage.session import market_day
 
 PREFIX = b"/v1/flow/zero-dte/series/"
+ROUTE = PREFIX.decode() + "{symbol:path}"
 PLAN = "Growth"
 
 
@@ -72,13 +73,14 @@ class Fast:
         except AccessError:
             # A refusal does not count, and the framework knows how to say it.
             return False
-        state["admitted"] = admitted
+        state["admitted"], state["route"] = admitted, ROUTE
         answer = await self._reply(day, asked, now, tag, accepts)
         answer.headers.extend(admitted.headers)
         if origin:
             answer.headers.extend(cors.headers(origin, self._origins))
         await _send(answer, scope, send)
-        record.write(scope, state, since, answer.status, sum(map(len, answer.parts)))
+        size = sum(map(len, answer.parts))
+        record.write(scope, self._state.metrics, since, answer.status, size)
         return True
 
     async def _reply(

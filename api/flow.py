@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from api import formats, reference
 from api.access import Caller, require
-from api.fast import PLAN, PREFIX
+from api.fast import PLAN, PREFIX, ROUTE
 from api.params import Query, read, read_cursor, read_many
 from api.reply import Reply, many, reply, table
 from api.series import Background, Cut, cut
@@ -25,10 +25,9 @@ _SYMBOL = Path(description="The underlying.", examples=["SPY"])
 def serve(app: FastAPI) -> None:
     """Add the routes to an application."""
     documented = reference.DOCUMENTED
-    one = PREFIX.decode() + "{symbol:path}"
-    app.get(one.removesuffix("/{symbol:path}"), **documented["many"])(get_many)
-    app.get(one + "/stream", **documented["stream"])(get_stream)
-    app.get(one, **documented["series"])(get_series)
+    app.get(PREFIX.decode().rstrip("/"), **documented["many"])(get_many)
+    app.get(ROUTE + "/stream", **documented["stream"])(get_stream)
+    app.get(ROUTE, **documented["series"])(get_series)
 
 
 async def get_series(

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import Admitted, Caller
 from api.errors import answer
+from api.metrics import Metrics, route_of
 
 log = structlog.get_logger()
 
@@ -23,10 +24,12 @@ class Record:
 
     A handler that has let a caller in leaves the ``Admitted`` in ``scope["state"]["admitted"]``:
     its headers go out with the answer, whatever that is, and the log names the key's public part.
+    One that stands in front of the framework leaves its route's path under ``"route"`` too.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -60,19 +63,22 @@ class Record:
             sent = answer(body, 500, {"Access-Control-Allow-Origin": "*"})
             await sent(scope, receive, counted)
         finally:
-            write(scope, state, since, status or 499, size)
+            told = {**asked, "method": scope["method"]}
+            write(told, self._metrics, since, status or 499, size)
 
 
-def write(scope: Scope, state: dict[str, Any], since: float, status: int, size: int) -> None:
-    """A request's one line; ``since`` is by ``time.perf_counter``."""
+def write(scope: Scope, metrics: Metrics, since: float, status: int, size: int) -> None:
+    """Count a request and write its one line; ``since`` is by ``time.perf_counter``."""
+    took = time.perf_counter() - since
+    metrics.count(route_of(scope), status, took)
     log.info(
         "request",
         method=scope["method"],
         path=scope["path"][:_PATH],
         status=status,
-        ms=round((time.perf_counter() - since) * 1e3, 1),
+        ms=round(took * 1e3, 1),
         bytes=size,
-        **_key(state),
+        **_key(scope["state"]),
     )
 
 

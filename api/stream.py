@@ -94,6 +94,10 @@ class Hub:
             for reader in group:
                 reader.transport.close()
 
+    def count(self) -> int:
+        """How many readers there are."""
+        return sum(len(group) for _, _, group in self._all())
+
     def wants(self, symbol: str) -> bool:
         """See ``Watcher``."""
         return symbol in self._groups

@@ -17,6 +17,7 @@ from typing import Any
 
 from storage.clock import Clock, parse_clock
 from storage.errors import UsageError
+from storage.plans import DEFAULT_QUOTAS, Quotas, parse_quotas
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.^=_/-]{0,15}")
@@ -153,6 +154,16 @@ REGISTRY: dict[str, Setting] = {
     "cors_origins": Setting(
         "origins whose pages may ask, comma-separated; *: any, empty: none", "*", _origins
     ),
+    "access": Setting(
+        "open, keys, or auto: open on loopback, keys elsewhere",
+        "auto",
+        _word("auto", "open", "keys"),
+    ),
+    "quotas": Setting(
+        "requests a day by plan, from 00:00 UTC; only the plans that differ need be named",
+        DEFAULT_QUOTAS,
+        parse_quotas,
+    ),
     "log": Setting("auto, json or console", "auto", _word("auto", "json", "console")),
     "log_level": Setting(
         "debug, info, warning or error",
@@ -179,6 +190,8 @@ class Settings:
     host: str
     port: int
     cors_origins: tuple[str, ...]
+    access: str
+    quotas: Quotas
     log: str
     log_level: str
 

@@ -30,7 +30,7 @@ __all__ = ["SERIES", "Caller", "Fed", "Site", "Still", "Wire"]
 EMPTY = "; ".join(
     f"delete from {dataset}.{table}"
     for dataset in ("live", "synthetic")
-    for table in ("rows", "profiles", "chains", "gaps", "heads", "sessions")
+    for table in ("rows", "profiles", "chains", "gaps", "heads", "sessions", "keys")
 )
 
 
