@@ -7,10 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
-from urllib.parse import unquote
 
 from fastapi import Depends, FastAPI, Path, Request
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.access import Caller, require
@@ -26,6 +24,7 @@ from api.documents.windowed import Kept, around
 from api.errors import answer
 from api.params import Query, QueryError, Window, read_day, window
 from api.recall import Absent, Degraded, calendar, recall, see, see_nearest
+from api.segment import segment
 from api.series import matches
 from storage.errors import UsageError
 from storage.reader import Profiled
@@ -55,15 +54,6 @@ def serve(app: FastAPI) -> None:
     for name, handler in handlers.items():
         path, documented = CATALOGUE[name]
         app.get(path, **documented)(handler)
-
-
-def segment(request: Request, symbol: str) -> str:
-    """The symbol, if it is one segment of the path as it was sent: ``BRK%2FB`` is, ``A/B`` not."""
-    sent = request.scope.get("raw_path") or request.scope["path"].encode()
-    last = unquote(sent.partition(b"?")[0].rpartition(b"/")[2].decode("ascii", "replace"))
-    if last != symbol:
-        raise HTTPException(404)
-    return symbol
 
 
 def _symbol(request: Request, symbol: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
-from psycopg.rows import DictRow
+from psycopg.rows import DictRow, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
 from storage import sql
@@ -19,6 +19,7 @@ from storage.database import translated
 from storage.row import COLUMNS, PROFILE, Change, Gap, Reason, Row, SlotRecord
 
 _QUERIES = sql.load("queries.sql")
+_ONE_MOMENT = "set transaction isolation level repeatable read read only"
 _KEY = ("symbol", "expiration", "slot")
 #: The arrays of a profile as the table has them.
 ARRAYS = ("strike", *PROFILE)
@@ -184,6 +185,24 @@ class Reader:
         ``last`` (slots with a row) and the ``source`` of the last.
         """
         return await self._all(query("sessions"), symbol=symbol)
+
+    async def session(
+        self, symbol: str, expiration: date, columns: Sequence[str], facts: Sequence[str]
+    ) -> tuple[list[tuple[Any, ...]], DictRow | None, list[DictRow]]:
+        """All of a session at one moment: rows, some columns of the newest, and gaps.
+
+        A row is a tuple of its revision, its slot in seconds since 1970, and ``columns``.
+        """
+        key = {"symbol": symbol, "expiration": expiration}
+        with translated():
+            async with self._pool.connection() as connection, connection.transaction():
+                await connection.execute(_ONE_MOMENT)
+                async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+                    await cursor.execute(query("session", columns), key)
+                    rows = await cursor.fetchall()
+                newest = await connection.execute(query("facts", facts), key)
+                gaps = await connection.execute(query("gaps"), key)
+                return rows, await newest.fetchone(), await gaps.fetchall()
 
     async def newest(self, symbol: str, expiration: date) -> DictRow:
         """The newest row of a session (nulls without one), and ``cursor``, its newest change."""

@@ -54,6 +54,16 @@ select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s 
 select slot, reason, detail, revision from gaps
 where symbol = %(symbol)s and expiration = %(expiration)s order by slot
 
+-- session --
+-- Every row of a session.
+select revision, extract(epoch from slot)::bigint, {columns} from rows
+where symbol = %(symbol)s and expiration = %(expiration)s order by slot
+
+-- facts --
+-- Some columns of a session's newest row.
+select {columns} from rows
+where symbol = %(symbol)s and expiration = %(expiration)s order by slot desc limit 1
+
 -- window --
 -- The last row of each bucket; revision is the newest of the whole bucket.
 select distinct on (bucket) date_bin(%(width)s, slot, timestamptz '2000-01-03 00:00Z') as bucket,

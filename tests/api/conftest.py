@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import datetime
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -19,13 +19,15 @@ import psycopg
 import pytest
 
 from api.access import Access
-from api.app import create
+from api.app import create, keep
+from api.server import Server
 from storage.embedded import Servers
 from storage.live import Nobody
 from storage.store import Store
-from tests.api.rows import utc
+from tests.api.rows import every, utc
+from tests.api.site import SERIES, Away, Caller, Fed, Site, Still, Wire
 
-SERIES = "/v1/flow/zero-dte/series/"
+__all__ = ["SERIES", "Caller", "Fed", "Site", "Still", "Wire"]
 ROOT = Path(__file__).resolve().parents[2]
 #: Recorded chains and reference figures beside the checkout.
 SHARED = ROOT.parent / "shared" / "data"
@@ -35,7 +37,7 @@ SHARED = ROOT.parent / "shared" / "data"
 EMPTY = "; ".join(
     f"delete from {dataset}.{table}"
     for dataset in ("live", "synthetic")
-    for table in ("rows", "profiles", "chains", "gaps", "keys")
+    for table in ("rows", "profiles", "chains", "gaps", "heads", "sessions", "keys")
 )
 
 
@@ -56,28 +58,6 @@ def database(own_database: str) -> str:
     with psycopg.connect(own_database, autocommit=True) as admin:
         admin.execute(EMPTY)  # type: ignore[call-overload]
     return own_database
-
-
-@dataclass
-class Still:
-    """A clock that a test sets."""
-
-    moment: datetime
-
-    def now(self) -> datetime:
-        return self.moment
-
-
-class Caller(httpx.AsyncClient):
-    """A client of the application; ``clock`` is what it reads the time from."""
-
-    clock: Still
-
-    async def series(self, symbol: str = "SPY", status: int = 200, **query: Any) -> dict[str, Any]:
-        """An answer of the series."""
-        sent = await self.get(SERIES + symbol, params=query)
-        assert sent.status_code == status, sent.text
-        return sent.json()
 
 
 @pytest.fixture
@@ -204,3 +184,51 @@ async def flowing(sessions_database: str, open_app: Callable[..., Any]) -> Async
     """A client of an application on the synthetic day, at its close."""
     async with Store.open(sessions_database, "synthetic", size=4) as opened:
         yield await open_app(opened, "2026-11-27 18:00")
+
+
+@pytest.fixture
+async def feed(open_app: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]]:
+    """Makes clients of applications that follow a store."""
+    running = []
+
+    async def make(store: Store, now: str = "14:30") -> Fed:
+        away, wire = Away(store), Wire()
+        caller = await open_app(away, now, live=wire)
+        caller.__class__ = Fed
+        caller.store, caller.wire = away, wire
+        app = caller._transport.app
+        caller.sessions = app.state.sessions
+        running.append(asyncio.create_task(keep(app)))
+        async with asyncio.timeout(10):
+            while caller.sessions.head("SPY") is None:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        return caller
+
+    yield make
+    for task in running:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+async def site(store: Store, feed: Callable[..., Any]) -> AsyncIterator[Site]:
+    """A listening server; 14:29:30 of the Friday is its newest slot."""
+    await store.write(every("14:20", "14:29:30"))
+    fed = await feed(store)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        site = Site(fed, listener.getsockname()[1])
+        site.server = Server(fed._transport.app, lambda: None)
+        serving = asyncio.create_task(site.server.serve(sockets=[listener]))
+        async with asyncio.timeout(10):
+            while not site.server.started:
+                await asyncio.sleep(0.005)
+        yield site
+        site.hub.close()
+        for events in site.opened:
+            events.writer.close()
+            with suppress(OSError):
+                await events.writer.wait_closed()
+        site.server.should_exit = True
+        await serving

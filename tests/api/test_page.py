@@ -60,6 +60,7 @@ async def test_reference_tells_of_the_series(stranger: Caller) -> None:
         "date",
         "since",
         "If-None-Match",
+        "format",
     ]
     assert set(series["responses"]) == {"200", "304", "400", "401", "403", "429", "503", "default"}
     assert {next(iter(way)) for way in series["security"]} == {"APIKeyHeader", "APIKeyQuery"}
