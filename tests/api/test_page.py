@@ -53,7 +53,9 @@ async def test_reference_tells_of_every_route(stranger: Caller) -> None:
     """Every route is in the reference with its parameters, answers and errors."""
     told = (await stranger.get("/openapi.json")).json()
     assert set(told["paths"]) == {
+        "/v1/flow/zero-dte/series",
         "/v1/flow/zero-dte/series/{symbol}",
+        "/v1/flow/zero-dte/series/{symbol}/stream",
         "/v1/symbols",
         "/v1/market",
         "/v1/account",
@@ -69,6 +71,7 @@ async def test_reference_tells_of_every_route(stranger: Caller) -> None:
         "date",
         "since",
         "If-None-Match",
+        "format",
     ]
     assert set(series["responses"]) == {"200", "304", "400", "401", "403", "429", "503", "default"}
     assert {next(iter(way)) for way in series["security"]} == {"APIKeyHeader", "APIKeyQuery"}
