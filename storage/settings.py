@@ -63,16 +63,16 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _port_or_none(text: str) -> int:
-    return 0 if text == "0" else _port(text)
-
-
 def _origins(text: str) -> tuple[str, ...]:
     found = tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
     for origin in found:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             raise UsageError(f"{origin[:80]!r} is no origin, as in https://flow.example.org")
     return found
+
+
+def _port_or_none(text: str) -> int:
+    return 0 if text == "0" else _port(text)
 
 
 def _folder(text: str) -> Path:

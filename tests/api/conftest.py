@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -66,10 +66,16 @@ async def open_app() -> AsyncIterator[Callable[..., Any]]:
     async with AsyncExitStack() as stack:
 
         async def make(
-            store: Any, now: str = "14:30", *, live: Any = None, access: Access | None = None
+            store: Any,
+            now: str = "14:30",
+            *,
+            live: Any = None,
+            access: Access | None = None,
+            origins: Sequence[str] = ("*",),
         ) -> Caller:
-            clock = Still(utc(now))
-            app = create(store, live or Nobody(), clock, dataset="live", access=access)  # type: ignore[arg-type]
+            clock: Any = Still(utc(now))
+            channel = live or Nobody()
+            app = create(store, channel, clock, dataset="live", access=access, origins=origins)
             transport = httpx.ASGITransport(app=app)
             caller = await stack.enter_async_context(
                 Caller(transport=transport, base_url="http://flow")
@@ -191,9 +197,9 @@ async def feed(open_app: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]
     """Makes clients of applications that follow a store."""
     running = []
 
-    async def make(store: Store, now: str = "14:30") -> Fed:
+    async def make(store: Store, now: str = "14:30", **given: Any) -> Fed:
         away, wire = Away(store), Wire()
-        caller = await open_app(away, now, live=wire)
+        caller = await open_app(away, now, live=wire, **given)
         caller.__class__ = Fed
         caller.store, caller.wire = away, wire
         app = caller._transport.app

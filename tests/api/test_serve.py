@@ -27,7 +27,7 @@ from storage.embedded import Servers
 from storage.live import Channel
 from storage.settings import Settings
 from storage.store import Store
-from tests.api.conftest import SERIES
+from tests.api.conftest import EMPTY, SERIES
 from tests.api.rows import record, utc
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +87,9 @@ def served(
     servers: Servers, own_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     """One process for the tests of this file."""
+    with psycopg.connect(own_database, autocommit=True) as admin:
+        # What other tests have left would stay in its memory.
+        admin.execute(EMPTY)  # type: ignore[call-overload]
     log = tmp_path_factory.mktemp("serve") / "log"
     process = Served(own_database, servers.redis_url, log)
     yield process

@@ -192,3 +192,20 @@ async def test_same_headers(store: Store, feed: Callable[..., Any], open_app: An
                 # How Vary is written depends on the framework's release.
                 del sent.headers["Vary"]
             assert sorted(one.headers.items()) == sorted(other.headers.items())
+
+
+async def test_origins(store: Store, feed: Callable[..., Any]) -> None:
+    """Only pages of the origins that are named may read, from memory as from the framework."""
+    await store.write(every("14:28", "14:29:30"))
+    fed: Fed = await feed(store, origins=("https://a.example", "http://localhost:3000"))
+    for path in (f"{SERIES}SPY", f"{SERIES}SPY?format=csv"):
+        for origin, allowed in (
+            ("https://a.example", "https://a.example"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("https://b.example", None),
+            ("null", None),
+        ):
+            sent = await fed.get(path, headers={"Origin": origin})
+            assert sent.status_code == 200
+            assert sent.headers.get("Access-Control-Allow-Origin") == allowed
+            assert "Origin" in sent.headers["Vary"]
