@@ -103,7 +103,8 @@ def test_links_lead_somewhere(page):
             assert anchor in slugs, f"{page.name}: {target}"
 
 
-COMMAND = re.compile(r"(flow-(?:sampler|store|api)) ([a-z]+)(.*)")
+#: Commands that have commands of their own are two words.
+COMMAND = re.compile(r"(flow-(?:sampler|store|api)) (keys [a-z]+|[a-z]+)(.*)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -114,7 +115,7 @@ def test_commands_are_understood(page, capsys):
             continue
         door, command, rest = found.groups()
         with pytest.raises(SystemExit) as left:
-            DOORS[door]([command, "--help"])
+            DOORS[door]([*command.split(), "--help"])
         assert left.value.code == 0, line
         told = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
         assert set(re.findall(r"--[a-z-]+", rest)) <= told, line
