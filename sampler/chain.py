@@ -142,19 +142,9 @@ class Chain:
         return self.session.day
 
     @property
-    def usable(self) -> Bools:
-        """Quotes that have a mid: an ask, not crossed, the bid possibly 0."""
-        return (self.ask > 0) & (self.bid >= 0) & (self.ask >= self.bid)
-
-    @property
     def two_sided(self) -> Bools:
         """Quotes with both a bid and an ask, not crossed."""
         return (self.bid > 0) & (self.ask >= self.bid)
-
-    @property
-    def mid(self) -> Floats:
-        """Middle of the usable quotes, NaN elsewhere. [$]"""
-        return np.where(self.usable, (self.bid + self.ask) / 2, np.nan)
 
 
 def place(frame: Frame, session: Session | None) -> datetime:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampler.metrics.flow import Quote, aggressor_sign, hedge, quote, volume_added
+from sampler.metrics.flow import Quote, aggressor_sign, quote, volume_added
+from sampler.metrics.hedge import hedge
 
 NAN = float("nan")
 
