@@ -271,8 +271,12 @@ def _valid(frame: Frame, today: Bools) -> tuple[Bools, dict[str, int]]:
             keep[lost] = False
 
     roots = np.unique(frame.root[today])
-    drop(Drop.ADJUSTED, np.isin(frame.root, [r for r in roots if r[-1:].isdigit()]))
-    drop(Drop.AM_SETTLED, np.isin(frame.root, [r for r in roots if r in AM_ROOTS]))
+    for why, these in (
+        (Drop.ADJUSTED, [root for root in roots if root[-1:].isdigit()]),
+        (Drop.AM_SETTLED, [root for root in roots if root in AM_ROOTS]),
+    ):
+        if these:
+            drop(why, np.isin(frame.root, these))
     drop(
         Drop.BAD_STRIKE,
         ~((frame.strike >= LOWEST_STRIKE) & (frame.strike <= HIGHEST_PRICE)),
