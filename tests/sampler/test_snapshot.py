@@ -130,6 +130,21 @@ def test_a_contract_that_is_left_out_for_a_while():
     assert thin.row.contracts == 2 * (N - 1)
 
 
+def test_what_is_not_listed_has_no_position():
+    """A call that one frame lacks counts nowhere in it; what was bought of it is not forgotten."""
+    ask = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=30)).ask[STRIKES.index(7700.0)]
+    bought = later(first(), volume=volumes(c7700=150), last=lasts({"c7700": ask}, frame()))
+    at = STRIKES.index(7700.0)
+    right = [1] * N + [-1] * N
+    right[at] = 0
+    thin = later(bought, seconds=60, right=right, volume=volumes(c7700=150))
+    assert bought.profile["call_gex"][at] < bought.profile["settled_call_gex"][at]
+    assert (thin.profile["call_gex"][at], thin.profile["call_dex"][at]) == (0.0, 0.0)
+    assert thin.profile["call_signed"][at] == bought.profile["call_signed"][at]
+    back = later(thin, seconds=90, volume=volumes(c7700=150))
+    assert back.profile["call_gex"][at] < back.profile["settled_call_gex"][at]
+
+
 def test_an_unreadable_volume_makes_no_flow_and_no_reset():
     """NaN means unchanged: neither a rebase now nor a day's volume at once later."""
     whole = later(first(), volume=volumes(c7700=60))
