@@ -12,10 +12,14 @@ import pytest
 from chains import TEN_FOURTEEN, chain, frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core import event
 
+from sampler import metrics
 from sampler.chain import Frame, select
 from sampler.errors import Refused
 from sampler.snapshot import measure
+from sampler.sources import recorded
+from sampler.surface import survey
 from storage.row import Reason, SlotRecord
 from storage.session import market_day, session_on
 
@@ -364,3 +368,31 @@ def test_the_standard_error_is_that_of_coin_tosses():
     assert one.row.hedge_flow_se == pytest.approx(abs(first_size), abs=0.01)
     expected = (first_size**2 + second_size**2) ** 0.5
     assert two.row.hedge_flow_se == pytest.approx(expected, abs=0.01)
+
+
+def test_nothing_is_compiled_in_a_slot(shared):
+    """Once the formulas are warm, a first slot, one with flow and other expiries compile nothing."""
+    metrics.warm()
+    read = recorded.read(shared / "chains/SPX/SPX_2026-08-19T101421.json")
+    session = session_on(market_day(read.quoted_at))
+    newer = dataclasses.replace(
+        read,
+        quoted_at=read.quoted_at + timedelta(seconds=30),
+        volume=read.volume + 3,
+        signed_volume=np.resize([NAN, 2.0, -1.0], len(read.strike)),
+    )
+    with event.install_recorder("numba:compile") as compiled:
+        record = None
+        for one in (read, newer):
+            made = select(one, session)
+            record = measure(
+                made,
+                record,
+                oi_confidence=0.43,
+                survey=lambda market, of=one, to=made: survey(
+                    of, session, spot=market.spot, atm=market.atm, years=to.years
+                ),
+            )
+    assert record.row.detail["seven_dte_atm_iv"] is not None
+    assert record.row.hedge_flow_cumulative_all != 0
+    assert compiled.buffer == []
