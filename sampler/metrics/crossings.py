@@ -36,8 +36,11 @@ SIGNIFICANT = 0.01
 MOST_POINTS = 1 << 17
 #: More turns than a book of real strikes has; those beyond are left out.
 MOST_CROSSINGS = 64
-#: A bell is nothing so many of its widths away; for the grid, 1e-8 of its height is nothing.
-WIDTH, GRID_WIDTH = 9.0, 6.0
+#: A bell is no double any more so many of its widths away; for the grid, 1e-8 of its height is
+#: nothing.
+WIDTH, GRID_WIDTH = 37.0, 6.0
+#: So many secants are tried before every other step halves; a hundred more end it.
+SECANTS, STEPS = 10, 110
 #: Points of the grid that are worked on together.
 LANES = 4
 #: Gamma dollars of one contract per 1 % move, less the bell and its width.
@@ -165,27 +168,38 @@ def _turns(
 
 
 @scalar
-def _sum_at(x: float, center: Floats, total: Floats, weight: Floats) -> float:
-    """Sum of the bells at one level of ln(x/S)."""
-    found = 0.0
+def _sum_at(x: float, center: Floats, total: Floats, weight: Floats) -> tuple[float, float]:
+    """Sum of the bells at one level of ln(x/S), and of their sizes."""
+    found = size = 0.0
     for k in range(center.size):
         z = (x - center[k]) / total[k]
         if abs(z) < WIDTH:
-            found += weight[k] * math.exp(-0.5 * z * z)
-    return found
+            bell = weight[k] * math.exp(-0.5 * z * z)
+            found, size = found + bell, size + abs(bell)
+    if found != 0.0:
+        return found, size
+    # No bell is a double here: the sign of the one that reaches farthest.
+    highest = -math.inf
+    for k in range(center.size):
+        if weight[k] != 0.0:
+            height = math.log(abs(weight[k])) - 0.5 * ((x - center[k]) / total[k]) ** 2
+            if height > highest:
+                highest, found = height, math.copysign(1e-300, weight[k])
+    return found, 0.0
 
 
 @scalar
 def _close_in(a: float, b: float, center: Floats, total: Floats, weight: Floats) -> float:
     """Find where the sum is zero between a and b: halving, by the secant where it helps."""
-    fa, fb = _sum_at(a, center, total, weight), _sum_at(b, center, total, weight)
+    fa, fb = _sum_at(a, center, total, weight)[0], _sum_at(b, center, total, weight)[0]
     side, x = 0, a
-    for _ in range(100):
+    for i in range(STEPS):
         x = (a * fb - b * fa) / (fb - fa) if fa != fb else (a + b) / 2.0
-        if not a < x < b:
+        # Far between two strikes the sum falls by hundreds of magnitudes: no secant helps there.
+        if not a < x < b or (i > SECANTS and i % 2 == 0):
             x = (a + b) / 2.0
-        fx = _sum_at(x, center, total, weight)
-        if fx == 0.0 or b - a < 1e-14:
+        fx, size = _sum_at(x, center, total, weight)
+        if abs(fx) <= 1e-15 * size or b - a < 1e-14:
             break
         # Illinois: twice on one side halves the other end's weight, or it would never move.
         if (fx > 0.0) == (fb > 0.0):
@@ -196,6 +210,4 @@ def _close_in(a: float, b: float, center: Floats, total: Floats, weight: Floats)
             if side == -1:
                 fb *= 0.5
             a, fa, side = x, fx, -1
-        if abs(fx) <= 1e-15 * (abs(fa) + abs(fb)):
-            break
     return x
