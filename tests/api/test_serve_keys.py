@@ -182,7 +182,7 @@ def test_database_is_away(pair: tuple[Served, Served], servers: Servers, own_dat
     """Who has a key is known all the same, by what was read before; who has none is not let in."""
     key = create(own_database, "alpha", "Alpha")
     account = f"{pair[0].url}/v1/account"
-    series = f"{pair[0].url}{SERIES}SPY?date=2026-06-03"
+    series = f"{pair[0].url}/v1/symbols"
     until(account, key, 200)
     with closed(servers, own_database):
         # Longer than keys are held without being read anew.
