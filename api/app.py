@@ -14,9 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api import account, cors, errors, flow, metrics, page, reference
+from api import account, catalogue, cors, errors, flow, metrics, page, reference, routes
 from api.access import Access, AccessError, Caller, Open, require
 from api.bodies import Bodies
+from api.documents.stamp import stamp
 from api.errors import answer
 from api.fast import Fast
 from api.params import QueryError
@@ -44,7 +45,7 @@ class Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """See FastAPI."""
-        return reference.completed(super().openapi())
+        return catalogue.completed(reference.completed(super().openapi()))
 
 
 def create(
@@ -96,6 +97,7 @@ def create(
     app.get("/health", **documented["health"])(get_health)
     app.get("/metrics", **metrics.DOCUMENTED)(metrics.get_metrics)
     app.get("/ready", **documented["ready"])(get_ready)
+    routes.serve(app)
     page.serve(app)
     return app
 
@@ -113,14 +115,16 @@ async def get_symbols(
     found = await store.symbols()
     newest = max(found.values(), default=None)
     body = {"symbols": list(found), "count": len(found), "last_updated": newest}
-    return answer(body | {"dataset": request.app.state.dataset})
+    body |= {"dataset": request.app.state.dataset}
+    return answer(body | stamp(request.app.state.node, found.items()))
 
 
 async def get_market(
     request: Request, caller: Annotated[Caller, Depends(require("Free"))]
 ) -> Response:
     """Whether the market is open, the newest session, and the server's time."""
-    return answer(page.market(request.app.state.clock.now()))
+    body = page.market(request.app.state.clock.now())
+    return answer(body | stamp(request.app.state.node))
 
 
 async def get_health() -> Response:

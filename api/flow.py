@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from typing import Annotated, Any
-from urllib.parse import unquote
 
 from fastapi import Depends, FastAPI, Path, Request
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api import formats, reference
@@ -15,6 +13,7 @@ from api.access import Caller, require
 from api.fast import PLAN, PREFIX, ROUTE
 from api.params import Query, read, read_cursor, read_many
 from api.reply import Reply, many, reply, table
+from api.segment import segment
 from api.series import Background, Cut, cut
 from api.stream import Stream
 from storage.session import market_day
@@ -42,7 +41,7 @@ async def get_series(
     is the *last* sample of its bucket and the running bucket is among them, so that cumulative
     values are current. A symbol without samples is answered with `bars: []` and the `reason`.
     """
-    asked = read(_segment(request, symbol), request.query_params)
+    asked = read(segment(request, symbol), request.query_params)
     form = _format(request)
     part = await _find(request.app.state, asked)
     if form != "json":
@@ -90,7 +89,7 @@ async def get_stream(
     sample, and why. A comment every 15 seconds says that the stream is alive; a reader who is too
     slow is cut off.
     """
-    asked = read(_segment(request, symbol, "/stream"), request.query_params)
+    asked = read(segment(request, symbol, "/stream"), request.query_params)
     last = request.headers.get("Last-Event-ID")
     since = asked.since if last is None or not last.strip() else read_cursor(last)
     stream = Stream(request.app.state.hub, asked.symbol, asked.seconds, since, caller)
@@ -105,16 +104,6 @@ async def _find(state: Any, asked: Query) -> Cut:
     known = bool(day.cursor) or await state.sessions.known(asked.symbol)
     delay = await state.sessions.delay(day)
     return cut(day, asked, Background(known=known, delay=delay, node=state.node), now)
-
-
-def _segment(request: Request, symbol: str, after: str = "") -> str:
-    """The symbol, if it is one segment of the path as it was sent: ``BRK%2FB`` is, ``A/B`` not."""
-    sent = request.scope.get("raw_path") or request.scope["path"].encode()
-    path = sent.partition(b"?")[0].removesuffix(after.encode())
-    last = unquote(path.rpartition(b"/")[2].decode("ascii", "replace"))
-    if last != symbol:
-        raise HTTPException(404)
-    return symbol
 
 
 def _format(request: Request) -> str:

@@ -98,7 +98,7 @@ def read(symbol: str, query: Mapping[str, str]) -> Query:
     bar = query.get("bar", DEFAULT_BAR)
     if bar not in BARS:
         raise QueryError("invalid_bar", "bar must be 30s|1m|5m|15m")
-    day = _day(query["date"]) if "date" in query else None
+    day = read_day(query["date"]) if "date" in query else None
     minutes = SESSION_MINUTES if day else DEFAULT_MINUTES
     if "minutes" in query:
         minutes = _minutes(query["minutes"])
@@ -161,15 +161,22 @@ def read_cursor(text: str) -> int:
     return int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
 
 
-def _day(text: str) -> date:
+def read_day(text: str, name: str = "date") -> date:
+    """A day of a parameter.
+
+    Raises
+    ------
+    QueryError
+        ``invalid_`` and the parameter's name.
+    """
     if not _DATE.fullmatch(text.strip()):
-        raise QueryError("invalid_date", "date must be YYYY-MM-DD")
+        raise QueryError(f"invalid_{name}", f"{name} must be YYYY-MM-DD")
     try:
         day = date.fromisoformat(text.strip())
     except ValueError:
-        raise QueryError("invalid_date", "date must be YYYY-MM-DD") from None
+        raise QueryError(f"invalid_{name}", f"{name} must be YYYY-MM-DD") from None
     if not FIRST_DAY <= day <= LAST_DAY:
-        raise QueryError("invalid_date", f"date must lie between {FIRST_DAY} and {LAST_DAY}")
+        raise QueryError(f"invalid_{name}", f"{name} must lie between {FIRST_DAY} and {LAST_DAY}")
     return day
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from api import errors
+from api.models.envelope import DataAsOf, Hours, Interval, Stamp
 
 
 class Bar(BaseModel):
@@ -39,36 +40,6 @@ class Bar(BaseModel):
     hedge_flow_cumulative_all: float = Field(description="Calls + puts; positive: dealers buy.")
     flags: list[str] = Field(description="What the sample says against itself.")
     sampled_at: datetime = Field(description="Slot of the sample that the bar shows.")
-
-
-class Interval(BaseModel):
-    """A stretch of the window without samples."""
-
-    from_: datetime = Field(alias="from", description="First missing slot.")
-    to: datetime = Field(description="First slot that is not missing.")
-    reason: str = Field(examples=["source_down", "stale", "not_running", "not_sampled"])
-
-
-class DataAsOf(BaseModel):
-    """When each feed last delivered; null for one that the answer does not rest on."""
-
-    node: str
-    equity_feed: datetime | None
-    equity_options_feed: datetime | None
-    index_feed: datetime | None
-    index_options_feed: datetime | None
-    futures_feed: datetime | None
-    futures_options_feed: datetime | None
-    flow_feed: datetime | None
-    oi_feed: datetime | None
-    macro_feed: datetime | None
-
-
-class Hours(BaseModel):
-    """When a session opens and closes."""
-
-    open: datetime
-    close: datetime
 
 
 class Series(BaseModel):
@@ -117,7 +88,7 @@ class Many(BaseModel):
     series: list[Series] = Field(description="In the order asked for.")
 
 
-class Symbols(BaseModel):
+class Symbols(Stamp):
     """What is sampled."""
 
     symbols: list[str]
@@ -132,7 +103,7 @@ class Session(Hours):
     date: date
 
 
-class Market(BaseModel):
+class Market(Stamp):
     """The market's hours."""
 
     state: Literal["open", "pre", "closed", "holiday"]
