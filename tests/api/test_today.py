@@ -224,3 +224,14 @@ async def test_a_cut_bucket(store: Store, feed: Callable[..., Any]) -> None:
         sent = await fed.get(f"{SERIES}SPY", params=query)
         assert sent.content == body
         assert len(sent.json()["bars"]) == count
+
+
+async def test_defect(
+    store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody foresaw is a 500 with an id in front of the framework too."""
+    await store.write(every("14:28", "14:29:30"))
+    fed: Fed = await feed(store)
+    monkeypatch.setattr("api.day.Day.missing", lambda *_: 1 / 0)
+    body = await fed.series(status=500)
+    assert (set(body), body["error"]) == ({"error", "message", "id"}, "internal_error")
