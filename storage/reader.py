@@ -25,7 +25,7 @@ def _names(*columns: str) -> str:
     return ", ".join(columns)
 
 
-def query(name: str, columns: Sequence[str] = ()) -> str:
+def query(name: str, columns: Sequence[str] = (), **parts: str) -> str:
     """A named query with its column lists filled in; the names come from our own dataclasses."""
     text = _QUERIES[name]
     if "{" in text:
@@ -38,6 +38,7 @@ def query(name: str, columns: Sequence[str] = ()) -> str:
             offered=_names(*(f"excluded.{c}" for c in changing)),
             # Rows and profiles share names (call_gex is a sum here, an array there).
             profile=_names(*(f"p.{c} as p_{c}" for c in ARRAYS)),
+            **parts,
         )
     return text
 

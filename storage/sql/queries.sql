@@ -2,39 +2,101 @@
 -- One writer at a time in a dataset, so that revisions become visible in their order.
 select pg_advisory_xact_lock(hashtextextended('zerodte-flow writes ' || current_schema(), 0))
 
+-- standing --
+-- Where symbols stand before a write, and the feeds of their sessions.
+select symbol, revision, null::date as expiration, null as source
+from heads where symbol = any(%(symbols)s)
+union all
+select symbol, null, expiration, source from sessions
+where (symbol, expiration) in (select * from unnest(%(symbols)s::text[], %(expirations)s::date[]))
+
+-- incoming --
+-- Rows on their way in, in order; gone with the transaction.
+create temp table if not exists incoming on commit delete rows as
+select {columns}, 0 as ordinal from rows with no data
+
+-- nothing_incoming --
+delete from incoming
+
+-- incoming_kinds --
+-- The columns' types; no row.
+select {columns}, ordinal from incoming limit 0
+
+-- upsert_rows --
+-- Rows that came by COPY.
+insert into rows ({columns}, backfilled)
+select {columns}, %(backfilled)s from incoming order by ordinal
+{conflict}
+
 -- upsert_row --
--- Write a row. keep: the first row of a slot wins; newer: later quotes of the slot win; rewrite:
+-- One row.
+insert into rows ({columns}, backfilled) values ({values}, %(backfilled)s)
+{conflict}
+
+-- conflict --
+-- keep: the first row of a slot wins, and one that was sampled over one that was filled in; newer:
+-- later quotes of the slot win too; fill: fills in, and wins over earlier quotes filled in; rewrite:
 -- this one wins. A row that changes nothing writes nothing and returns nothing.
-insert into rows ({columns}) values ({values})
 on conflict (symbol, expiration, slot) do update
-set {assignments}, revision = nextval('revision')
-where (%(mode)s = 'rewrite' or (%(mode)s = 'newer' and excluded.quoted_at > rows.quoted_at))
+set {assignments}, revision = nextval('revision'),
+    backfilled = case when %(mode)s = 'rewrite' then rows.backfilled else excluded.backfilled end
+where (%(mode)s = 'rewrite'
+       or (%(mode)s in ('keep', 'newer') and rows.backfilled)
+       or (%(mode)s = 'newer' and excluded.quoted_at > rows.quoted_at)
+       or (%(mode)s = 'fill' and rows.backfilled and excluded.quoted_at > rows.quoted_at))
   and ({stored}) is distinct from ({offered})
-returning revision
+returning symbol, expiration, slot, revision
 
--- upsert_profile --
-insert into profiles (symbol, expiration, slot, {columns})
-values (%(symbol)s, %(expiration)s, %(slot)s, {values})
-on conflict (symbol, expiration, slot) do update set {assignments}
+-- close_gaps --
+-- A slot that has a row is no gap.
+delete from gaps using unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[])
+    as k (symbol, expiration, slot)
+where (gaps.symbol, gaps.expiration, gaps.slot) = (k.symbol, k.expiration, k.slot)
+  and gaps.slot between %(first)s and %(last)s
 
--- upsert_chain --
-insert into chains (symbol, expiration, slot, evidence)
-values (%(symbol)s, %(expiration)s, %(slot)s, %(evidence)s)
-on conflict (symbol, expiration, slot) do update set evidence = excluded.evidence
+-- drop_profiles --
+-- Makes room for others.
+delete from profiles using unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[])
+    as k (symbol, expiration, slot)
+where (profiles.symbol, profiles.expiration, profiles.slot) = (k.symbol, k.expiration, k.slot)
+  and profiles.slot between %(first)s and %(last)s
 
--- close_gap --
-delete from gaps where symbol = %(symbol)s and expiration = %(expiration)s and slot = %(slot)s
+-- drop_chains --
+-- Makes room for others.
+delete from chains using unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[])
+    as k (symbol, expiration, slot)
+where (chains.symbol, chains.expiration, chains.slot) = (k.symbol, k.expiration, k.slot)
+  and chains.slot between %(first)s and %(last)s
 
--- mark_gap --
+-- mark_gaps --
 -- A slot that has a row is no gap; a gap that is known already keeps its revision.
 insert into gaps (symbol, expiration, slot, reason, detail)
-select %(symbol)s, %(expiration)s, %(slot)s, %(reason)s, %(detail)s
-where not exists (select from rows where symbol = %(symbol)s and expiration = %(expiration)s
-                  and slot = %(slot)s)
+select k.* from unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[],
+                       %(reasons)s::text[], %(details)s::text[])
+    as k (symbol, expiration, slot, reason, detail)
+where not exists (
+    select from rows where (rows.symbol, rows.expiration, rows.slot) = (k.symbol, k.expiration, k.slot)
+      and rows.slot between %(first)s and %(last)s)
 on conflict (symbol, expiration, slot) do update
 set reason = excluded.reason, detail = excluded.detail, revision = nextval('revision')
 where (gaps.reason, gaps.detail) is distinct from (excluded.reason, excluded.detail)
-returning revision
+returning symbol, expiration, slot, revision
+
+-- advance_sessions --
+-- Each session's newest change and extent; its feed is that of its first row.
+insert into sessions (symbol, expiration, source, first_slot, last_slot, revision)
+select * from unnest(%(symbols)s::text[], %(expirations)s::date[], %(sources)s::text[],
+                     %(firsts)s::timestamptz[], %(lasts)s::timestamptz[], %(revisions)s::bigint[])
+on conflict (symbol, expiration) do update
+set source = coalesce(sessions.source, excluded.source),
+    first_slot = least(sessions.first_slot, excluded.first_slot),
+    last_slot = greatest(sessions.last_slot, excluded.last_slot),
+    revision = greatest(sessions.revision, excluded.revision)
+
+-- advance_heads --
+-- Each symbol's newest change.
+insert into heads (symbol, revision) select * from unnest(%(symbols)s::text[], %(revisions)s::bigint[])
+on conflict (symbol) do update set revision = excluded.revision
 
 -- record --
 -- The newest slot record of a session before a moment.
@@ -115,20 +177,6 @@ select coalesce(max(revision), 0) as revision from heads
 -- The newest change of each symbol.
 select symbol, revision from heads
 where (%(symbols)s::text[] is null or symbol = any(%(symbols)s)) order by symbol
-
--- advance_session --
--- A session's newest change; its feed is that of its first row.
-insert into sessions (symbol, expiration, source, first_slot, last_slot, revision)
-values (%(symbol)s, %(expiration)s, %(source)s, %(slot)s, %(slot)s, %(revision)s)
-on conflict (symbol, expiration) do update
-set source = coalesce(sessions.source, excluded.source),
-    first_slot = least(sessions.first_slot, excluded.first_slot),
-    last_slot = greatest(sessions.last_slot, excluded.last_slot),
-    revision = greatest(sessions.revision, excluded.revision)
-
--- advance_head --
-insert into heads (symbol, revision) values (%(symbol)s, %(revision)s)
-on conflict (symbol) do update set revision = excluded.revision
 
 -- behind --
 -- Of cursors, those that changes lie beyond, and the extent of the sessions that have them.
