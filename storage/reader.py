@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -51,17 +51,18 @@ class Reader:
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """The newest slot record of a session that is earlier than ``slot``."""
-        found = await self._one(query("record"), symbol=symbol, expiration=expiration, before=slot)
+        asked = _session(symbol, expiration)
+        found = await self._one(query("record"), **asked, before=slot)
         return None if found is None else _record(found)
 
     async def slots(self, symbol: str, expiration: date) -> list[datetime]:
         """Slots of a session that have a row, in order."""
-        rows = await self._all(query("slots"), symbol=symbol, expiration=expiration)
+        rows = await self._all(query("slots"), **_session(symbol, expiration))
         return [row["slot"] for row in rows]
 
     async def gaps(self, symbol: str, expiration: date) -> list[DictRow]:
         """Known gaps of a session: slot, reason, detail, revision."""
-        return await self._all(query("gaps"), symbol=symbol, expiration=expiration)
+        return await self._all(query("gaps"), **_session(symbol, expiration))
 
     async def window(
         self,
@@ -89,7 +90,7 @@ class Reader:
 
     async def newest(self, symbol: str, expiration: date) -> DictRow:
         """The newest row of a session (nulls without one), and ``cursor``, its newest change."""
-        found = await self._one(query("newest", COLUMNS), symbol=symbol, expiration=expiration)
+        found = await self._one(query("newest", COLUMNS), **_session(symbol, expiration))
         return found or {}
 
     async def known(self, symbol: str) -> bool:
@@ -104,14 +105,14 @@ class Reader:
     async def newest_slot(self) -> datetime | None:
         """The newest slot of the dataset."""
         found = await self._one(query("newest_slot"))
-        return None if found is None else found["max"]
+        return None if found is None else found["slot"]
 
     async def coverage(
         self, first: date, last: date, symbols: Sequence[str] | None = None
     ) -> list[DictRow]:
         """Rows and gaps of each symbol and session of a period."""
         wanted = None if symbols is None else list(symbols)
-        return await self._all(query("coverage"), first=first, last=last, symbols=wanted)
+        return await self._all(query("coverage"), symbols=wanted, **_period(first, last))
 
     async def cursor(self) -> int:
         """The newest change of the dataset; 0 for none."""
@@ -169,7 +170,7 @@ class Reader:
     ) -> AsyncGenerator[DictRow, None]:
         """Chains of a period as they are kept: symbol, expiration, slot, evidence."""
         wanted = None if symbols is None else list(symbols)
-        given = {"first": first, "last": last, "symbols": wanted}
+        given = {"symbols": wanted, **_period(first, last)}
         with translated():
             async with (
                 self._pool.connection() as connection,
@@ -193,6 +194,28 @@ class Reader:
     async def _one(self, text: str, **given: Any) -> DictRow | None:
         rows = await self._all(text, **given)
         return rows[0] if rows else None
+
+
+def _session(symbol: str, expiration: date) -> dict[str, Any]:
+    """A session, and moments that surely enclose it: days outside are not even looked at."""
+    first, last = _around(expiration, expiration)
+    return {"symbol": symbol, "expiration": expiration, "first": first, "last": last}
+
+
+def _period(first: date, last: date) -> dict[str, Any]:
+    since, until = _around(first, last)
+    return {"first": first, "last": last, "since": since, "until": until}
+
+
+def _around(first: date, last: date) -> tuple[datetime, datetime]:
+    # Any date can be asked for, also the first and the last that there is.
+    begin = max(first.toordinal(), 2) - 1
+    end = min(last.toordinal() + 2, date.max.toordinal())
+    midnight = time(0, tzinfo=UTC)
+    return (
+        datetime.combine(date.fromordinal(begin), midnight),
+        datetime.combine(date.fromordinal(end), midnight),
+    )
 
 
 def _row(found: DictRow) -> Row:

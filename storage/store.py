@@ -18,7 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 from storage.database import check_version, connection, prepare, translated
 from storage.reader import Reader
 from storage.row import Gap, SlotRecord
-from storage.writing import FILL, KEEP, NEWER, REWRITE, Written, pack, write
+from storage.writing import FILL, KEEP, NEWER, REWRITE, Written, fit, write
 
 __all__ = ["FILL", "KEEP", "NEWER", "REWRITE", "Store", "Written"]
 
@@ -95,11 +95,10 @@ class Store(Reader):
         """
         if not records and not gaps:
             return Written()
-        # Before the lock is taken: nobody waits for our arithmetic.
-        packed, unfit = pack(records, mode)
+        fitting, unfit = fit(records, mode)
         with translated():
             async with self._pool.connection() as connection, connection.transaction():
-                written = await write(connection, packed, gaps, mode=mode, mixed=mixed)
+                written = await write(connection, fitting, gaps, mode=mode, mixed=mixed)
         written.refused = (*unfit, *written.refused)
         for refusal in written.refused:
             one = refusal.what.row if isinstance(refusal.what, SlotRecord) else refusal.what

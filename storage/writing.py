@@ -7,14 +7,13 @@ halves and left out; the rest of the batch is written.
 
 from __future__ import annotations
 
-import math
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
 import orjson
-import psycopg
 from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
@@ -25,8 +24,8 @@ from storage.row import COLUMNS, FLOATS, Change, Gap, Row, SlotRecord
 
 #: What happens to a slot that has a row already: see ``conflict`` in queries.sql.
 KEEP, NEWER, FILL, REWRITE = "keep", "newer", "fill", "rewrite"
-#: What a database says about a value, not about itself.
-POISON = (pg.DataError, pg.IntegrityError, pg.ProgramLimitExceeded, pg.RaiseException)
+_FLOATS = operator.attrgetter(*FLOATS)
+_ROW = operator.attrgetter(*COLUMNS)
 _CONFLICT = query("conflict", COLUMNS)
 _UPSERT_ROW = query("upsert_row", COLUMNS, conflict=_CONFLICT)
 _UPSERT_ROWS = query("upsert_rows", COLUMNS, conflict=_CONFLICT)
@@ -63,56 +62,45 @@ class Written(list[Change]):
         self.refused = tuple(refused)
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """A slot record, ready to be sent."""
-
-    record: SlotRecord
-    profile: bytes
-    chain: bytes
-
-    @property
-    def row(self) -> Row:
-        """Its row."""
-        return self.record.row
-
-    @classmethod
-    def of(cls, record: SlotRecord) -> Packed:
-        """Encode a record.
-
-        Raises
-        ------
-        ValueError, TypeError, KeyError, AttributeError, OverflowError, struct.error
-            For a value that is nothing to store.
-        """
-        row = record.row
-        for name in FLOATS:
-            value = getattr(row, name)
-            if value is not None and not math.isfinite(value):
-                raise ValueError(f"{name} is {value}")
-        columns = [record.profile[name] for name in ARRAYS]
-        return cls(
-            record,
-            pgcopy.key(*_key(row), len(ARRAYS)) + pgcopy.arrays(columns),
-            pgcopy.key(*_key(row), 1) + pgcopy.field(record.evidence),
-        )
+class Unfit(ValueError):
+    """A value of a record is nothing to store."""
 
 
-def pack(records: Sequence[SlotRecord], mode: str) -> tuple[list[Packed], list[Refusal]]:
-    """Records in the form in which they are sent, one a slot, and those that cannot be."""
-    packed: dict[_Key, Packed] = {}
+def fit(records: Sequence[SlotRecord], mode: str) -> tuple[list[SlotRecord], list[Refusal]]:
+    """Of each slot the record that counts, and those whose figures are none."""
+    kept: dict[_Key, SlotRecord] = {}
     refused = []
     for record in records:
+        row = record.row
         try:
-            one = Packed.of(record)
-        # Foreign values can fail anywhere; one bad record costs no other.
-        except Exception as error:
-            refused.append(Refusal(record, f"{type(error).__name__}: {error}"))
+            _require_numbers(row)
+        except (Unfit, TypeError) as error:
+            refused.append(Refusal(record, str(error)))
             continue
-        there = packed.setdefault(_key(one.row), one)
-        if mode == REWRITE or (mode != KEEP and one.row.quoted_at > there.row.quoted_at):
-            packed[_key(one.row)] = one
-    return list(packed.values()), refused
+        there = kept.setdefault(_key(row), record)
+        if mode == REWRITE or (mode != KEEP and row.quoted_at > there.row.quoted_at):
+            kept[_key(row)] = record
+    return list(kept.values()), refused
+
+
+def _require_numbers(row: Row) -> None:
+    for name, value in zip(FLOATS, _FLOATS(row), strict=True):
+        # What subtracts to zero is finite.
+        if value is not None and value - value != 0:
+            raise Unfit(f"{name} is {value}")
+
+
+#: What a database or its driver says about a value, not about itself.
+POISON = (
+    Unfit,
+    pg.DataError,
+    pg.IntegrityError,
+    pg.ProgramLimitExceeded,
+    pg.RaiseException,
+    TypeError,
+    OverflowError,
+    UnicodeEncodeError,
+)
 
 
 @dataclass(slots=True)
@@ -126,7 +114,7 @@ class _News:
 
 async def write(
     connection: Connection,
-    packed: Sequence[Packed],
+    records: Sequence[SlotRecord],
     gaps: Sequence[Gap],
     *,
     mode: str,
@@ -134,7 +122,7 @@ async def write(
 ) -> Written:
     """Write in the transaction that is open, under the dataset's lock."""
     await connection.execute(query("lock"))
-    every: list[Row | Gap] = [*(one.row for one in packed), *gaps]
+    every: list[Row | Gap] = [*(one.row for one in records), *gaps]
     symbols = sorted({one.symbol for one in every})
     asked = {"symbols": [one.symbol for one in every], "expirations": [o.expiration for o in every]}
     found = await (await connection.execute(query("standing"), asked)).fetchall()
@@ -142,8 +130,8 @@ async def write(
     news = _News()
     if not mixed:
         feeds = {(r["symbol"], r["expiration"]): r["source"] for r in found if r["source"]}
-        packed = _of_one_feed(packed, feeds, news)
-    await _put(connection, packed, mode, news)
+        records = _of_one_feed(records, feeds, news)
+    await _put(connection, records, mode, news)
     await _mark(connection, list({_key(gap): gap for gap in gaps}.values()), news)
     changes = [_change(symbol, heads.get(symbol, 0), news) for symbol in symbols]
     changed = [change for change in changes if change.rows or change.gaps]
@@ -153,11 +141,11 @@ async def write(
 
 
 def _of_one_feed(
-    packed: Sequence[Packed], feeds: dict[tuple[str, date], str], news: _News
-) -> list[Packed]:
+    records: Sequence[SlotRecord], feeds: dict[tuple[str, date], str], news: _News
+) -> list[SlotRecord]:
     """Leave out the rows of another source than their session's."""
     kept = []
-    for one in packed:
+    for one in records:
         row = one.row
         feed = feeds.setdefault((row.symbol, row.expiration), row.source)
         if feed == row.source:
@@ -167,36 +155,40 @@ def _of_one_feed(
             f"{row.symbol} {row.expiration}: the session is sampled from {feed};"
             f" rows of {row.source} are not mixed in"
         )
-        news.refused.append(Refusal(one.record, why))
+        news.refused.append(Refusal(one, why))
     return kept
 
 
-async def _put(connection: Connection, packed: Sequence[Packed], mode: str, news: _News) -> None:
+async def _put(
+    connection: Connection, records: Sequence[SlotRecord], mode: str, news: _News
+) -> None:
     """Write records; the half of a batch that is refused is tried by halves."""
-    if not packed:
+    if not records:
         return
     try:
         async with connection.transaction():
-            revisions = await _upsert(connection, packed, mode)
-            changed = [one for one in packed if _key(one.row) in revisions]
-            await connection.execute(query("close_gaps"), _keys(one.row for one in packed))
+            revisions = await _upsert(connection, records, mode)
+            changed = [one for one in records if _key(one.row) in revisions]
+            await connection.execute(query("close_gaps"), _keys(one.row for one in records))
             await _copy(connection, changed)
     except POISON as error:
-        if len(packed) == 1:
-            news.refused.append(Refusal(packed[0].record, _words(error)))
+        if len(records) == 1:
+            news.refused.append(Refusal(records[0], _words(error)))
             return
-        half = len(packed) // 2
-        await _put(connection, packed[:half], mode, news)
-        await _put(connection, packed[half:], mode, news)
+        half = len(records) // 2
+        await _put(connection, records[:half], mode, news)
+        await _put(connection, records[half:], mode, news)
         return
     news.rows += [(revisions[_key(one.row)], one.row) for one in changed]
 
 
-async def _upsert(connection: Connection, packed: Sequence[Packed], mode: str) -> dict[_Key, int]:
+async def _upsert(
+    connection: Connection, records: Sequence[SlotRecord], mode: str
+) -> dict[_Key, int]:
     """Write rows; the revisions of those that changed something."""
     how = {"mode": mode, "backfilled": mode == FILL}
-    if len(packed) == 1:
-        values: dict[str, Any] = {name: getattr(packed[0].row, name) for name in COLUMNS}
+    if len(records) == 1:
+        values: dict[str, Any] = {name: getattr(records[0].row, name) for name in COLUMNS}
         values["flags"] = list(values["flags"])
         values |= {name: Jsonb(values[name], orjson.dumps) for name in _JSON}
         cursor = await connection.execute(_UPSERT_ROW, values | how)
@@ -208,7 +200,7 @@ async def _upsert(connection: Connection, packed: Sequence[Packed], mode: str) -
         assert kinds.description is not None
         async with connection.cursor() as sending, sending.copy(_COPY_ROWS) as copy:
             copy.set_types([column.type_code for column in kinds.description])
-            for ordinal, one in enumerate(packed):
+            for ordinal, one in enumerate(records):
                 await copy.write_row(_values(one.row, ordinal))
         cursor = await connection.execute(_UPSERT_ROWS, how)
     found = await cursor.fetchall()
@@ -216,7 +208,7 @@ async def _upsert(connection: Connection, packed: Sequence[Packed], mode: str) -
 
 
 def _values(row: Row, ordinal: int) -> list[Any]:
-    values = [getattr(row, name) for name in COLUMNS]
+    values = list(_ROW(row))
     for at in _AT_JSON:
         values[at] = Jsonb(values[at], orjson.dumps)
     values[_AT_FLAGS] = list(row.flags)
@@ -228,20 +220,33 @@ _AT_JSON = [COLUMNS.index(name) for name in _JSON]
 _AT_FLAGS = COLUMNS.index("flags")
 
 
-async def _copy(connection: Connection, changed: Sequence[Packed]) -> None:
+async def _copy(connection: Connection, changed: Sequence[SlotRecord]) -> None:
     """Write the profiles and chains of rows that have changed."""
     if not changed:
         return
     keys = _keys(one.row for one in changed)
     await connection.execute(query("drop_profiles"), keys)
     await connection.execute(query("drop_chains"), keys)
-    async with connection.cursor() as sending:
-        async with sending.copy(_COPY_PROFILES) as copy:
-            for block in pgcopy.stream(one.profile for one in changed):
+    for statement, encode in ((_COPY_PROFILES, _profile), (_COPY_CHAINS, _chain)):
+        async with connection.cursor() as sending, sending.copy(statement) as copy:
+            for block in pgcopy.stream(map(encode, changed)):
                 await copy.write(block)
-        async with sending.copy(_COPY_CHAINS) as copy:
-            for block in pgcopy.stream(one.chain for one in changed):
-                await copy.write(block)
+
+
+def _profile(record: SlotRecord) -> bytes:
+    try:
+        columns = [record.profile[name] for name in ARRAYS]
+        return pgcopy.key(*_key(record.row), len(ARRAYS)) + pgcopy.arrays(columns)
+    # Foreign values can fail anywhere.
+    except Exception as error:
+        raise Unfit(f"its profile cannot be stored: {error!r}") from error
+
+
+def _chain(record: SlotRecord) -> bytes:
+    try:
+        return pgcopy.key(*_key(record.row), 1) + pgcopy.field(record.evidence)
+    except Exception as error:
+        raise Unfit(f"its chain cannot be stored: {error!r}") from error
 
 
 async def _mark(connection: Connection, gaps: Sequence[Gap], news: _News) -> None:
@@ -317,5 +322,7 @@ def _keys(those: Iterable[Row | Gap]) -> dict[str, Any]:
     }
 
 
-def _words(error: psycopg.Error) -> str:
+def _words(error: Exception) -> str:
+    if isinstance(error, Unfit):
+        return str(error)
     return f"the database refused: {str(error).strip().splitlines()[0]}"

@@ -103,18 +103,23 @@ on conflict (symbol) do update set revision = excluded.revision
 select r.*, {profile}, c.evidence
 from (select * from rows
       where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s
+        and slot >= %(first)s and slot < %(last)s
       order by slot desc limit 1) r
-join profiles p using (symbol, expiration, slot)
-join chains c using (symbol, expiration, slot)
+join profiles p on p.symbol = r.symbol and p.expiration = r.expiration and p.slot = r.slot
+    and p.slot >= %(first)s and p.slot < %(last)s
+join chains c on c.symbol = r.symbol and c.expiration = r.expiration and c.slot = r.slot
+    and c.slot >= %(first)s and c.slot < %(last)s
 
 -- slots --
 -- Which slots of a session have a row.
-select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s order by slot
+select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s
+  and slot >= %(first)s and slot < %(last)s order by slot
 
 -- gaps --
 -- Which slots of a session are known to have none.
 select slot, reason, detail, revision from gaps
-where symbol = %(symbol)s and expiration = %(expiration)s order by slot
+where symbol = %(symbol)s and expiration = %(expiration)s
+  and slot >= %(first)s and slot < %(last)s order by slot
 
 -- window --
 -- The last row of each bucket; revision is the newest of the whole bucket.
@@ -127,46 +132,56 @@ order by bucket, slot desc
 
 -- newest --
 -- The newest row of a session, and the newest change to it.
-select {columns}, greatest(
-    (select max(revision) from rows where symbol = %(symbol)s and expiration = %(expiration)s),
-    (select max(revision) from gaps where symbol = %(symbol)s and expiration = %(expiration)s)
-) as cursor
+select {columns}, (select revision from sessions
+                   where symbol = %(symbol)s and expiration = %(expiration)s) as cursor
 from (select 1) one left join lateral (
     select * from rows where symbol = %(symbol)s and expiration = %(expiration)s
+      and slot >= %(first)s and slot < %(last)s
     order by slot desc limit 1) r on true
 
 -- known --
 -- Whether anything was ever sampled, or tried, for a symbol.
-select exists (select from rows where symbol = %(symbol)s)
-    or exists (select from gaps where symbol = %(symbol)s)
+select exists (select from heads where symbol = %(symbol)s)
 
 -- symbols --
--- Every symbol that has rows, and its newest slot; hops along the key instead of reading the table.
-with recursive hop as (
-    select min(symbol) as symbol from rows
-    union all
-    select (select min(symbol) from rows where symbol > hop.symbol) from hop where hop.symbol is not null
-)
-select hop.symbol, r.slot from hop cross join lateral (
-    select slot from rows where rows.symbol = hop.symbol order by expiration desc, slot desc limit 1) r
-order by hop.symbol
+-- Every symbol that has rows, and its newest slot.
+select newest.symbol, r.slot
+from (select distinct on (symbol) symbol, expiration, first_slot, last_slot from sessions
+      where source is not null order by symbol, expiration desc) newest
+cross join lateral (
+    select slot from rows
+    where rows.symbol = newest.symbol and rows.expiration = newest.expiration
+      and rows.slot between newest.first_slot and newest.last_slot
+    order by slot desc limit 1) r
+order by newest.symbol
 
 -- newest_slot --
--- The newest slot of the dataset.
-select max(slot) from rows
+-- The newest slot of the dataset that has a row.
+select max(r.slot) as slot
+from (select symbol, expiration, first_slot, last_slot from sessions
+      where expiration = (select max(expiration) from sessions where source is not null)) newest
+cross join lateral (
+    select max(slot) as slot from rows
+    where rows.symbol = newest.symbol and rows.expiration = newest.expiration
+      and rows.slot between newest.first_slot and newest.last_slot) r
 
 -- coverage --
 -- Rows and gaps of each symbol and session.
 select symbol, expiration, coalesce(r.n, 0) as rows, coalesce(g.n, 0) as gaps, g.reasons, r.sources
 from (select symbol, expiration, count(*) as n, array_agg(distinct source) as sources
-      from rows group by 1, 2) r
+      from rows where expiration between %(first)s and %(last)s
+        and (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
+        and slot >= %(since)s and slot < %(until)s
+      group by 1, 2) r
 full join (
     select symbol, expiration, sum(n)::bigint as n, jsonb_object_agg(reason, n) as reasons
-    from (select symbol, expiration, reason, count(*) as n from gaps group by 1, 2, 3) by_reason
+    from (select symbol, expiration, reason, count(*) as n
+          from gaps where expiration between %(first)s and %(last)s
+            and (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
+            and slot >= %(since)s and slot < %(until)s
+          group by 1, 2, 3) by_reason
     group by 1, 2) g
 using (symbol, expiration)
-where (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
-  and expiration between %(first)s and %(last)s
 order by expiration, symbol
 
 -- cursor --
@@ -213,4 +228,5 @@ order by symbol, revision
 select symbol, expiration, slot, evidence from chains
 where (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
   and expiration between %(first)s and %(last)s
+  and slot >= %(since)s and slot < %(until)s
 order by symbol, expiration, slot
