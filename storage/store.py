@@ -16,6 +16,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from storage.database import check_version, connection, prepare, translated
+from storage.keys import Keys
 from storage.reader import Reader
 from storage.row import Gap, SlotRecord
 from storage.writing import FILL, KEEP, NEWER, REWRITE, Written, fit, write
@@ -72,6 +73,11 @@ class Store(Reader):
             yield cls(pool)
         finally:
             await pool.close(timeout=5)
+
+    @property
+    def keys(self) -> Keys:
+        """The table of the API's keys."""
+        return Keys(self._all)
 
     async def write(
         self,

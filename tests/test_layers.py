@@ -15,9 +15,10 @@ HOMES = {
     "pandas_market_calendars": {"storage.session"},
     "psycopg": {"storage.store", "storage.reader", "storage.writing", "storage.database"},
     "psycopg_pool": {"storage.store", "storage.reader", "storage.database"},
-    "redis": {"storage.live"},
+    "redis": {"storage.live", "storage.counters"},
     "httpx": {"sampler.sources.cboe"},
-    "fastapi": {"api.app", "api.access", "api.page"},
+    "fastapi": {"api.app", "api.access", "api.account", "api.page"},
+    "prometheus_client": {"api.metrics"},
     "uvicorn": {"api.__main__"},
     "zstandard": {"storage.columns"},
 }
