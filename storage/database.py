@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import PoolTimeout
 
-from storage import sql
+from storage import sql, timescale
 from storage.errors import SchemaMissing, SchemaNewer, StoreError, StoreFull, StoreUnavailable
 
 Connection = psycopg.AsyncConnection[DictRow]
@@ -25,7 +25,6 @@ Connection = psycopg.AsyncConnection[DictRow]
 VERSION = sql.migrations()[-1][0]
 #: Tables that grow with time.
 TABLES = ("rows", "profiles", "chains", "gaps")
-_TIMESCALE = sql.load("timescale.sql")
 
 
 @contextmanager
@@ -129,10 +128,11 @@ async def check_version(connection: Connection, dataset: str) -> None:
         )
 
 
-async def migrate(url: str, dataset: str) -> list[str]:
+async def migrate(url: str, dataset: str, *, compress_after: int = 0) -> list[str]:
     """Bring a dataset's schema up to date; what was done, in sentences.
 
-    Runs of several processes at once wait for each other; a second run does nothing.
+    Runs of several processes at once wait for each other; a second run does nothing. Where
+    TimescaleDB is and can, what is ``compress_after`` days old is compressed; 0: as it is.
 
     Raises
     ------
@@ -156,46 +156,17 @@ async def migrate(url: str, dataset: str) -> list[str]:
                     "create table if not exists schema_version"
                     " (version integer primary key, applied_at timestamptz not null default now())"
                 )
+        applied = await opened.execute("select version from schema_version")
+        there = {row["version"] for row in await applied.fetchall()}
         for number, text in sql.migrations():
-            if number <= version:
+            if number in there:
                 continue
             async with opened.transaction():
                 await opened.execute(text)
                 await opened.execute("insert into schema_version (version) values (%s)", [number])
             done.append(f"{dataset}: migration {number} applied")
-        done += await _timescale(opened, dataset)
+        done += await timescale.adopt(opened, dataset, TABLES, compress_after)
     return done or [f"{dataset}: schema version {VERSION}, nothing to do"]
-
-
-async def _timescale(opened: Connection, dataset: str) -> list[str]:
-    """Make hypertables where the extension is, or can be had."""
-    offered = await _one(
-        opened,
-        "select exists (select from pg_available_extensions where name = 'timescaledb') as offered,"
-        " exists (select from pg_extension where extname = 'timescaledb') as installed",
-    )
-    if not offered["offered"]:
-        return []
-    if not offered["installed"]:
-        try:
-            await opened.execute("create extension if not exists timescaledb schema public")
-        except psycopg.Error as error:
-            return [f"TimescaleDB is here but cannot be used: {_first_line(error)}"]
-    await opened.execute(_TIMESCALE["reach"])
-    done = []
-    for table in TABLES:
-        found = await _one(
-            opened,
-            "select count(*) as n from timescaledb_information.hypertables"
-            " where hypertable_schema = %s and hypertable_name = %s",
-            dataset,
-            table,
-        )
-        if not found["n"]:
-            query = _TIMESCALE["hypertables"].rstrip(";")
-            await opened.execute(query, {"table": f"{dataset}.{table}"})
-            done.append(f"{dataset}: {table} is a TimescaleDB hypertable, a chunk a day")
-    return done
 
 
 async def _one(opened: Connection, query: str, *given: Any) -> DictRow:
