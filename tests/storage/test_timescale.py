@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import date, timedelta
 from typing import Any
 
@@ -157,7 +158,9 @@ async def test_compression_under_a_backfill(community):
             assert len(policies) == 4
             while not over or not runs:
                 for job in policies:
-                    await other.execute(f"call run_job({job})")
+                    # The scheduler may be at it already, and then ours finds it done.
+                    with contextlib.suppress(psycopg.errors.DataException):
+                        await other.execute(f"call run_job({job})")
                 runs += 1
         return runs
 
