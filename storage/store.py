@@ -101,10 +101,10 @@ class Store(Reader):
         """
         if not records and not gaps:
             return Written()
-        fitting, unfit = fit(records, mode)
+        fitting, marks, unfit = fit(records, gaps, mode)
         with translated():
             async with self._pool.connection() as connection, connection.transaction():
-                written = await write(connection, fitting, gaps, mode=mode, mixed=mixed)
+                written = await write(connection, fitting, marks, mode=mode, mixed=mixed)
         written.refused = (*unfit, *written.refused)
         for refusal in written.refused:
             one = refusal.what.row if isinstance(refusal.what, SlotRecord) else refusal.what

@@ -7,6 +7,7 @@ halves and left out; the rest of the batch is written.
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,10 @@ from storage.row import COLUMNS, FLOATS, Change, Gap, Row, SlotRecord
 #: What happens to a slot that has a row already: see ``conflict`` in queries.sql.
 KEEP, NEWER, FILL, REWRITE = "keep", "newer", "fill", "rewrite"
 _FLOATS = operator.attrgetter(*FLOATS)
+#: Whole numbers, and those that the table has eight bytes for.
+_WHOLE = tuple(f.name for f in dataclasses.fields(Row) if f.type == "int")
+_LONG = frozenset(n for n in _WHOLE if n.endswith(("_oi", "_volume")))
+_INTEGERS = operator.attrgetter(*_WHOLE)
 _ROW = operator.attrgetter(*COLUMNS)
 _CONFLICT = query("conflict", COLUMNS)
 _UPSERT_ROW = query("upsert_row", COLUMNS, conflict=_CONFLICT)
@@ -66,27 +71,44 @@ class Unfit(ValueError):
     """A value of a record is nothing to store."""
 
 
-def fit(records: Sequence[SlotRecord], mode: str) -> tuple[list[SlotRecord], list[Refusal]]:
-    """Of each slot the record that counts, and those whose figures are none."""
+def fit(
+    records: Sequence[SlotRecord], gaps: Sequence[Gap], mode: str
+) -> tuple[list[SlotRecord], list[Gap], list[Refusal]]:
+    """Of each slot the record that counts, and the gap; and what nothing can be made of."""
     kept: dict[_Key, SlotRecord] = {}
+    marks: dict[_Key, Gap] = {}
     refused = []
-    for record in records:
-        row = record.row
+    every: list[SlotRecord | Gap] = [*records, *gaps]
+    for one in every:
         try:
-            _require_numbers(row)
-        except (Unfit, TypeError) as error:
-            refused.append(Refusal(record, str(error)))
+            if isinstance(one, Gap):
+                _require_name(one)
+                marks[_key(one)] = one
+                continue
+            _require_name(one.row)
+            _require_numbers(one.row)
+        except (Unfit, TypeError, AttributeError) as error:
+            refused.append(Refusal(one, str(error)))
             continue
-        there = kept.setdefault(_key(row), record)
-        if mode == REWRITE or (mode != KEEP and row.quoted_at > there.row.quoted_at):
-            kept[_key(row)] = record
-    return list(kept.values()), refused
+        there = kept.setdefault(_key(one.row), one)
+        if mode == REWRITE or (mode != KEEP and one.row.quoted_at > there.row.quoted_at):
+            kept[_key(one.row)] = one
+    return list(kept.values()), list(marks.values()), refused
+
+
+def _require_name(one: Row | Gap) -> None:
+    if "\x00" in one.symbol:
+        raise Unfit(f"symbol is {one.symbol!r}")
 
 
 def _require_numbers(row: Row) -> None:
     for name, value in zip(FLOATS, _FLOATS(row), strict=True):
         # What subtracts to zero is finite.
         if value is not None and value - value != 0:
+            raise Unfit(f"{name} is {value}")
+    for name, value in zip(_WHOLE, _INTEGERS(row), strict=True):
+        # Sent in binary, a number too large would be cut to size.
+        if not -(2**31) <= value < 2**31 and not (name in _LONG and -(2**63) <= value < 2**63):
             raise Unfit(f"{name} is {value}")
 
 
@@ -132,7 +154,7 @@ async def write(
         feeds = {(r["symbol"], r["expiration"]): r["source"] for r in found if r["source"]}
         records = _of_one_feed(records, feeds, news)
     await _put(connection, records, mode, news)
-    await _mark(connection, list({_key(gap): gap for gap in gaps}.values()), news)
+    await _mark(connection, gaps, news)
     changes = [_change(symbol, heads.get(symbol, 0), news) for symbol in symbols]
     changed = [change for change in changes if change.rows or change.gaps]
     if changed:
