@@ -141,7 +141,7 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
         delay_seconds=source.delay_seconds,
     )
     try:
-        async with connect(settings, dataset) as parts:
+        async with connect(settings, dataset, write=True) as parts:
             tick = _tick(settings, source, parts.store, parts.live)
             daemon = Daemon(
                 tick,
@@ -167,7 +167,7 @@ async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
         if parsed.dry_run:
             dry = _tick(settings, source, Nowhere(), Nobody())
             return await _sample(settings, source, dry, at, parsed)
-        async with connect(settings, dataset) as parts:
+        async with connect(settings, dataset, write=True) as parts:
             tick = _tick(settings, source, parts.store, parts.live)
             return await _sample(settings, source, tick, at, parsed)
     finally:
@@ -225,7 +225,7 @@ async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(f"--from, --to: {error}") from error
     try:
-        async with connect(settings, dataset) as parts:
+        async with connect(settings, dataset, write=True) as parts:
             tick = _tick(settings, source, parts.store, parts.live)
             try:
                 done = await past.backfill(

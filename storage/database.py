@@ -27,6 +27,11 @@ VERSION = sql.migrations()[-1][0]
 TABLES = ("rows", "profiles", "chains", "gaps")
 
 
+_REFUSED = "FLOW_DATABASE_URL: the server does not let this user in:"
+#: How libpq says so before there is a session, and with it an error's class.
+_NOT_LET_IN = ("password", "no pg_hba.conf entry", "role ")
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Whatever the driver raises in here becomes one of our errors; the cause stays attached."""
@@ -44,9 +49,14 @@ def translated() -> Iterator[None]:
         raise StoreError(
             f"FLOW_DATABASE_URL: the role may not do this: {_first_line(error)}"
         ) from error
+    except (pg.InvalidPassword, pg.InvalidAuthorizationSpecification) as error:
+        raise StoreUnavailable(f"{_REFUSED} {_first_line(error)}") from error
     except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+        said = _first_line(error)
+        if any(word in said for word in _NOT_LET_IN):
+            raise StoreUnavailable(f"{_REFUSED} {said}") from error
         raise StoreUnavailable(
-            f"FLOW_DATABASE_URL: the database cannot be reached: {_first_line(error)}"
+            f"FLOW_DATABASE_URL: the database cannot be reached: {said}"
         ) from error
     except psycopg.Error as error:
         raise StoreError(f"the database refused: {_first_line(error)}") from error
@@ -81,8 +91,45 @@ async def connection(url: str, dataset: str) -> AsyncIterator[Connection]:
         )
     async with opened:
         with translated():
+            await _require_utf8(opened)
             await prepare(opened, dataset)
             yield opened
+
+
+async def _require_utf8(opened: Connection) -> None:
+    """Refuse a database that cannot hold every text: a vendor's words are in any language."""
+    encoding = opened.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StoreError(
+            f"FLOW_DATABASE_URL: the database's encoding is {encoding}, not UTF8; make another:"
+            " createdb --encoding=UTF8 --template=template0 NAME"
+        )
+
+
+async def require_writable(opened: Connection) -> None:
+    """Refuse a database that rows cannot be written to.
+
+    Raises
+    ------
+    StoreError
+        For a read-only database, a replica, and a role that may not write.
+    """
+    found = await _one(
+        opened,
+        "select current_setting('transaction_read_only')::bool or pg_is_in_recovery() as closed,"
+        " has_table_privilege('rows', 'insert, update') and has_table_privilege('rows', 'select')"
+        " and has_sequence_privilege('revision', 'usage')"
+        " and has_database_privilege(current_database(), 'temporary') as may,"
+        " current_user as name",
+    )
+    if found["closed"]:
+        raise StoreError("FLOW_DATABASE_URL: the database is read-only: nothing can be stored")
+    if not found["may"]:
+        raise StoreError(
+            f"FLOW_DATABASE_URL: the role {found['name']} may not write here: it needs SELECT,"
+            " INSERT, UPDATE and DELETE on the tables, USAGE on the sequence revision, TEMPORARY"
+            " on the database; easiest is the role that has run flow-store migrate"
+        )
 
 
 def _check_url(url: str) -> None:

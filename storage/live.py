@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import orjson
 import redis.asyncio as redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, InvalidResponse, RedisError, ResponseError
 
 from storage.errors import LiveError
 from storage.message import decode, encode
@@ -171,6 +171,26 @@ class Channel:
             News(symbol=symbol, revision=revision, changes=changes.get(symbol, ()))
             for symbol, revision in told.items()
         ]
+
+    async def require_usable(self) -> None:
+        """Raise ``LiveError`` for what no waiting mends: a password, or something else there.
+
+        A server that is away may come back; nothing is said of it.
+        """
+        try:
+            async with asyncio.timeout(2 * _PATIENCE):
+                await self._client.xlen(self._told)
+        except AuthenticationError as error:
+            said = f"the server wants another user or password: {error}"
+        except InvalidResponse as error:
+            said = f"what answers there is no Redis: {error}"
+        except ResponseError as error:
+            said = f"the server cannot be used: {error}"
+        except (RedisError, OSError, TimeoutError):
+            return
+        else:
+            return
+        raise LiveError(f"FLOW_REDIS_URL: {said}")
 
     async def ping(self) -> None:
         """Raise ``LiveError`` if the channel is away."""

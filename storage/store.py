@@ -15,7 +15,7 @@ import structlog
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from storage.database import check_version, connection, prepare, translated
+from storage.database import check_version, connection, prepare, require_writable, translated
 from storage.keys import Keys
 from storage.reader import Reader
 from storage.row import Gap, SlotRecord
@@ -31,16 +31,20 @@ class Store(Reader):
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, dataset: str, *, size: int = 8) -> AsyncIterator[Self]:
-        """Connect and check the schema's version.
+    async def open(
+        cls, url: str, dataset: str, *, size: int = 8, write: bool = False
+    ) -> AsyncIterator[Self]:
+        """Connect and check the schema's version; with ``write``, that it can be written to.
 
         Raises
         ------
-        StoreUnavailable, SchemaMissing, SchemaNewer
+        StoreUnavailable, SchemaMissing, SchemaNewer, StoreError
         """
         # A pool retries silently for long; one plain connection says at once what is wrong.
         async with connection(url, dataset) as first:
             await check_version(first, dataset)
+            if write:
+                await require_writable(first)
 
         async def configure(fresh: psycopg.AsyncConnection[DictRow]) -> None:
             await prepare(fresh, dataset)
