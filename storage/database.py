@@ -87,7 +87,7 @@ async def connection(url: str, dataset: str) -> AsyncIterator[Connection]:
     _check_url(url)
     with translated():
         opened = await Connection.connect(
-            url, autocommit=True, row_factory=dict_row, connect_timeout=5
+            url, autocommit=True, row_factory=dict_row, connect_timeout=5, client_encoding="UTF8"
         )
     async with opened:
         with translated():

@@ -61,7 +61,13 @@ class Store(Reader):
         pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = AsyncConnectionPool(
             url,
             connection_class=psycopg.AsyncConnection[DictRow],
-            kwargs={"autocommit": True, "row_factory": dict_row, "connect_timeout": 5},
+            kwargs={
+                "autocommit": True,
+                "row_factory": dict_row,
+                "connect_timeout": 5,
+                # Not the environment's.
+                "client_encoding": "UTF8",
+            },
             configure=configure,
             # A connection that died while it was idle is replaced before it is handed out.
             check=alive,
