@@ -19,17 +19,20 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import orjson
 import psycopg
 from psycopg import sql as compose
 from psycopg.types.json import Jsonb
 
+from api.series import COLUMNS as SERIES
 from sampler.chain import select
 from sampler.snapshot import measure
 from sampler.sources import open_source
 from storage import columns, database, embedded
-from storage.reader import ARRAYS
+from storage.reader import ARRAYS, query
 from storage.row import COLUMNS, SlotRecord
 from storage.session import market_day, session_on
 from storage.store import REWRITE, Store
@@ -133,20 +136,25 @@ class Peer:
             f" set {', '.join(f'{n} = excluded.{n}' for n in changed)}"
         )
 
-    async def write(self, records: list[SlotRecord]) -> None:
+    @staticmethod
+    def prepared(records: list[SlotRecord]) -> list[list[dict[str, Any]]]:
+        """Parameters of rows, profiles and chains: not on the peer's time."""
+        rows, profiles, chains = [], [], []
+        for record in records:
+            values = {name: getattr(record.row, name) for name in COLUMNS}
+            key = {n: values[n] for n in ("symbol", "expiration", "slot")}
+            values["flags"] = list(record.row.flags)
+            for name in ("dropped", "quotes_unused", "settled", "detail"):
+                values[name] = Jsonb(values[name], orjson.dumps)
+            rows.append(values)
+            profiles.append(key | {n: record.profile[n].tolist() for n in ARRAYS})
+            chains.append(key | {"evidence": record.evidence})
+        return [rows, profiles, chains]
+
+    async def write(self, prepared: list[list[dict[str, Any]]]) -> None:
         """One transaction."""
-        async with self.connection.transaction(), self.connection.cursor() as cursor:
-            rows, profiles, chains = [], [], []
-            for record in records:
-                values = {name: getattr(record.row, name) for name in COLUMNS}
-                key = {n: values[n] for n in ("symbol", "expiration", "slot")}
-                values["flags"] = list(record.row.flags)
-                for name in ("dropped", "quotes_unused", "settled", "detail"):
-                    values[name] = Jsonb(values[name])
-                rows.append(values)
-                profiles.append(key | {n: record.profile[n].tolist() for n in ARRAYS})
-                chains.append(key | {"evidence": record.evidence})
-            for statement, values in zip(self.statements, (rows, profiles, chains), strict=True):
+        async with self.connection.transaction(), self.connection.cursor(binary=True) as cursor:
+            for statement, values in zip(self.statements, prepared, strict=True):
                 await cursor.executemany(statement, values)
 
 
@@ -177,10 +185,14 @@ async def write(url: str) -> None:
         print(f"{'one tick':46} {SYMBOLS} symbols, {weight(ticks[0]) / 1e6:.1f} MB")
         peer = Peer(connection)
         for records in ticks:
-            for who in (store, peer) if len(took.get("store", [])) % 2 else (peer, store):
+            prepared = peer.prepared(records)
+            for ours in (True, False) if len(took.get("store", [])) % 2 else (False, True):
                 since = time.perf_counter()
-                await who.write(records)
-                note("store" if who is store else "pipelined executemany", since)
+                if ours:
+                    await store.write(records)
+                else:
+                    await peer.write(prepared)
+                note("store" if ours else "pipelined executemany", since)
             since = time.perf_counter()
             await store.write(records)
             note("store, unchanged repeat", since)
@@ -189,8 +201,9 @@ async def write(url: str) -> None:
             since = time.perf_counter()
             await store.write(record)
             note("store, one symbol", since)
+            prepared = peer.prepared(record)
             since = time.perf_counter()
-            await peer.write(record)
+            await peer.write(prepared)
             note("pipelined executemany, one symbol", since)
         since = time.perf_counter()
         changed = [
@@ -209,10 +222,97 @@ async def write(url: str) -> None:
     print(f"{'pipelined executemany ÷ store':46} {ratio:9.2f} ×")
 
 
+async def window(url: str) -> None:
+    """Print what a session's window takes with a year behind it, and with nothing."""
+    print(f"\n{'a window of one symbol-day':46} with a year of 50 symbols | one day of data")
+    for width in (30, 60):
+        medians, buffers = {}, {}
+        for dataset in ("live", "synthetic"):
+            async with Store.open(url, dataset) as store:
+                asked = {
+                    "symbol": "Y07",
+                    "expiration": year.LAST.day,
+                    "start": year.LAST.open,
+                    "until": year.LAST.close,
+                    "width": timedelta(seconds=width),
+                }
+                given = dict(asked)
+                symbol, day = given.pop("symbol"), given.pop("expiration")
+                took = []
+                for _ in range(40):
+                    since = time.perf_counter()
+                    found = await store.window(symbol, day, columns=SERIES, **given)
+                    took.append(time.perf_counter() - since)
+                assert len(found) > 350
+                medians[dataset] = statistics.median(took[5:]) * 1e3
+                text = f"explain (analyze, buffers, format json) {query('window', SERIES)}"
+                for _ in range(2):
+                    plan = (await store._one(text, **asked))["QUERY PLAN"][0]
+                top = plan["Plan"]
+                buffers[dataset] = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
+        print(
+            f"{f'  {width} s: milliseconds':46} {medians['live']:9.2f} | {medians['synthetic']:.2f}"
+            f"   ({medians['live'] / medians['synthetic']:.2f} ×)"
+        )
+        print(f"{f'  {width} s: buffers read':46} {buffers['live']:9} | {buffers['synthetic']}")
+
+
+async def compressed(url: str) -> None:
+    """Print how much smaller a session's rows are by column, where TimescaleDB can."""
+    for sentence in await database.migrate(url, "live", compress_after=30):
+        print(sentence)
+    session = year.LAST
+    async with Store.open(url, "live") as store:
+        for symbol in ("SPX", "SPY", "QQQ"):
+            await store.write(await year.session_of(symbol, session), mixed=True)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("vacuum full live.rows")
+        for table in ("rows", "profiles", "chains"):
+            chunks = connection.execute(
+                "select c from show_chunks(%s) c where exists (select from live.rows)",
+                [f"live.{table}"],
+            ).fetchall()
+            for (chunk,) in chunks:
+                connection.execute("select compress_chunk(%s, if_not_compressed => true)", [chunk])
+            before, heap, after = connection.execute(
+                "select sum(before_compression_total_bytes), sum(before_compression_table_bytes"
+                " + before_compression_toast_bytes), sum(after_compression_total_bytes)"
+                " from chunk_compression_stats(%s)",
+                [f"live.{table}"],
+            ).fetchone()
+            (count,) = connection.execute(f"select count(*) from live.{table}").fetchone()
+            print(
+                f"{f'{table}: bytes each, heap, with index, compressed':46}"
+                f" {heap / count:9.0f} {before / count:9.0f} {after / count:9.0f}"
+                f"   ({after / heap:.2f} × heap)"
+            )
+
+
+def has_columnstore(url: str) -> bool:
+    """Whether this server has TimescaleDB with compression."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        try:
+            connection.execute("select count(*) from timescaledb_information.hypertables")
+            found = connection.execute("show timescaledb.license").fetchone()
+        except psycopg.Error:
+            return False
+    return found == ("timescale",)
+
+
 async def main() -> None:
     """Print all of it."""
     async with server() as url, scratch(url) as database_url:
         await write(database_url)
+    async with server() as url, scratch(url) as database_url:
+        await database.migrate(database_url, "live")
+        if has_columnstore(database_url):
+            print("\nby column")
+            await compressed(database_url)
+    async with year.server() as url:
+        if found := year.there(url):
+            await window(found)
+        else:
+            print("\nno year of data for the window: make bench-year")
 
 
 if __name__ == "__main__":
