@@ -81,12 +81,12 @@ async def one_record() -> SlotRecord:
     return measure(select(frame, session), None, oi_confidence=0.43)
 
 
-def tick(first: SlotRecord, slot: int, strikes: int) -> list[SlotRecord]:
+def tick(first: SlotRecord, slot: int, strikes: int, symbols: int = SYMBOLS) -> list[SlotRecord]:
     """A record for each of 600 symbols, no two alike."""
     dice = np.random.default_rng(slot)
     state, notes = first.state
     made = []
-    for i in range(SYMBOLS):
+    for i in range(symbols):
         row = replace(
             first.row,
             symbol=f"S{i:03}",
@@ -167,7 +167,7 @@ async def write(url: str) -> None:
     strikes = next(
         n
         for n in range(10, whole + 1)
-        if weight(tick(first, 0, n)[:20]) * 30 >= WEIGHT or n == whole
+        if weight(tick(first, 0, n, 6)) * 100 >= WEIGHT or n == whole
     )
     ticks = [tick(first, slot, strikes) for slot in range(SLOTS)]
     took: dict[str, list[float]] = {}
@@ -197,7 +197,7 @@ async def write(url: str) -> None:
             await store.write(records)
             note("store, unchanged repeat", since)
         for i in range(50):
-            record = tick(first, 100 + i, strikes)[:1]
+            record = tick(first, 100 + i, strikes, 1)
             since = time.perf_counter()
             await store.write(record)
             note("store, one symbol", since)
