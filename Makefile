@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What the benchmarks compare with; nothing else needs them.
 PEERS := $(VENV)/peers
 
-.PHONY: run test test-timescale check fix bench bench-store bench-year study clean
+.PHONY: run test test-timescale check fix bench bench-api bench-store bench-year study clean
 
 run: $(VENV)/.run  ## the whole product on embedded parts, http://127.0.0.1:8000
 	@exec $(BIN)/python deploy/run.py
@@ -34,6 +34,11 @@ bench: $(VENV)/.dev $(PEERS)/.done  ## speed beside named peers, milliseconds pe
 	$(BIN)/python -m tests.benchmarks.bench_store
 	@echo
 	$(PEERS)/bin/python tests/benchmarks/bench_black.py
+	@echo
+	$(BIN)/python -m tests.benchmarks.bench_api
+
+bench-api: $(VENV)/.dev  ## requests, latencies and streams of a serving process
+	$(BIN)/python -m tests.benchmarks.bench_api
 
 bench-store: $(VENV)/.dev  ## writing a tick of 600 symbols, reading with a year behind; TEST_DATABASE_URL= for another server
 	$(BIN)/python -m tests.benchmarks.bench_store

@@ -23,10 +23,19 @@ HOMES = {
     "psycopg_pool": {"storage.store", "storage.reader", "storage.database"},
     "redis": {"storage.live", "storage.counters"},
     "httpx": {"sampler.sources.cboe"},
-    "fastapi": {"api.app", "api.access", "api.account", "api.page"},
+    "fastapi": {
+        "api.app",
+        "api.access",
+        "api.account",
+        "api.flow",
+        "api.page",
+        "api.routes",
+    },
     "prometheus_client": {"api.metrics", "sampler.telemetry"},
-    "uvicorn": {"api.__main__"},
-    "zstandard": {"storage.columns"},
+    "uvicorn": {"api.server"},
+    "uvloop": {"api.__main__"},
+    "zstandard": {"storage.columns", "api.bodies"},
+    "pyarrow": {"api.formats"},
 }
 #: What plain vocabulary of storage the sources may use: words, times, packed columns.
 VOCABULARY = {"storage.row", "storage.session", "storage.errors", "storage.columns"}

@@ -121,6 +121,18 @@ select slot, reason, detail, revision from gaps
 where symbol = %(symbol)s and expiration = %(expiration)s
   and slot >= %(first)s and slot < %(last)s order by slot
 
+-- session --
+-- Every row of a session.
+select revision, extract(epoch from slot)::bigint, {columns} from rows
+where symbol = %(symbol)s and expiration = %(expiration)s
+  and slot >= %(first)s and slot < %(last)s order by slot
+
+-- facts --
+-- Some columns of a session's newest row.
+select {columns} from rows
+where symbol = %(symbol)s and expiration = %(expiration)s
+  and slot >= %(first)s and slot < %(last)s order by slot desc limit 1
+
 -- window --
 -- The last row of each bucket; revision is the newest of the whole bucket.
 select distinct on (bucket) date_bin(%(width)s, slot, timestamptz '2000-01-03 00:00Z') as bucket,
@@ -230,3 +242,83 @@ where (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
   and expiration between %(first)s and %(last)s
   and slot >= %(since)s and slot < %(until)s
 order by symbol, expiration, slot
+
+-- profiles --
+-- The last row of each bucket, with arrays of its profile. The rows are picked by their key alone;
+-- only those that stand for a bucket have their arrays read.
+select b.bucket, b.slot, b.spot, b.oi_confidence, {sent}
+from (select distinct on (bucket)
+             date_bin(%(width)s, slot, timestamptz '2000-01-03 00:00Z') as bucket,
+             slot, spot, oi_confidence
+      from rows
+      where symbol = %(symbol)s and expiration = %(expiration)s
+        and slot >= %(start)s and slot < %(until)s
+      order by bucket, slot desc) b
+left join profiles p
+  on p.symbol = %(symbol)s and p.expiration = %(expiration)s and p.slot = b.slot
+  and p.slot >= %(start)s and p.slot < %(until)s
+order by b.bucket
+
+-- profile_before --
+-- The newest row before a moment, else the session's first, with arrays of its profile.
+select r.slot as bucket, r.slot, r.spot, r.oi_confidence, {sent}
+from rows r
+left join profiles p on p.symbol = r.symbol and p.expiration = r.expiration and p.slot = r.slot
+  and p.slot >= %(first)s and p.slot < %(last)s
+where r.symbol = %(symbol)s and r.expiration = %(expiration)s
+  and r.slot >= %(first)s and r.slot < %(last)s and r.slot = coalesce(
+    (select max(slot) from rows
+     where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s
+       and slot >= %(first)s and slot < %(last)s),
+    (select min(slot) from rows where symbol = %(symbol)s and expiration = %(expiration)s
+       and slot >= %(first)s and slot < %(last)s))
+
+-- figures_before --
+-- The newest row before a moment.
+select {columns} from rows
+where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s
+  and slot >= %(first)s and slot < %(last)s
+order by slot desc limit 1
+
+-- moment --
+-- The newest row of a session that was quoted by a moment, with its profile.
+select r.*, {sent}
+from (select * from rows
+      where symbol = %(symbol)s and expiration = %(expiration)s
+        and slot >= %(first)s and slot < %(last)s
+        and (%(until)s::timestamptz is null or quoted_at <= %(until)s)
+      order by slot desc limit 1) r
+left join profiles p on p.symbol = r.symbol and p.expiration = r.expiration and p.slot = r.slot
+  and p.slot >= %(first)s and p.slot < %(last)s
+
+-- newest_day --
+-- The newest day up to another that has a row of a symbol.
+select max(expiration) from sessions
+where symbol = %(symbol)s and expiration <= %(until)s and source is not null
+
+-- board --
+-- Each symbol's newest row up to a day; found by its session.
+select r.*
+from (select distinct on (symbol) symbol, expiration, first_slot, last_slot from sessions
+      where source is not null and expiration <= %(until)s order by symbol, expiration desc) newest
+cross join lateral (
+    select {columns} from rows
+    where rows.symbol = newest.symbol and rows.expiration = newest.expiration
+      and rows.slot between newest.first_slot and newest.last_slot
+    order by slot desc limit 1) r
+order by newest.symbol
+
+-- sessions --
+-- Each stored day of a symbol: counts by the key alone, and the newest row's source.
+select expiration, coalesce(r.n, 0) as rows, r.first, r.last, coalesce(g.n, 0) as gaps, g.reasons,
+       (select source from rows where rows.symbol = %(symbol)s
+        and rows.expiration = r.expiration and rows.slot = r.last) as source
+from (select expiration, count(*) as n, min(slot) as first, max(slot) as last
+      from rows where symbol = %(symbol)s group by 1) r
+full join (
+    select expiration, sum(n)::bigint as n, jsonb_object_agg(reason, n) as reasons
+    from (select expiration, reason, count(*) as n from gaps where symbol = %(symbol)s
+          group by 1, 2) by_reason
+    group by 1) g
+using (expiration)
+order by expiration
