@@ -22,6 +22,7 @@ class Parts:
 
     store: Store
     live: Live
+    database_url: str
     #: Where the live channel and the counters are; empty where there are none.
     redis_url: str = ""
 
@@ -54,12 +55,19 @@ async def urls(settings: Settings, *, live: bool = True) -> AsyncIterator[tuple[
 
 @asynccontextmanager
 async def connect(
-    settings: Settings, dataset: str, *, live: bool = True, write: bool = False
+    settings: Settings,
+    dataset: str,
+    *,
+    live: bool = True,
+    write: bool = False,
+    later: bool = False,
+    patience: float = 300.0,
 ) -> AsyncIterator[Parts]:
     """Open a dataset. Our own embedded database is migrated on the way, a given one never.
 
     Without ``live`` there is no live channel, and none is needed; one that is away may come back,
-    one that cannot be used as it is set is refused. With ``write`` so is a read-only database.
+    one that cannot be used as it is set is refused. ``write``, ``later`` and ``patience`` are
+    ``Store.open``'s.
 
     Raises
     ------
@@ -69,10 +77,12 @@ async def connect(
         database_url, redis_url = await stack.enter_async_context(urls(settings, live=live))
         if not settings.database_url:
             await database.migrate(database_url, dataset)
-        store = await stack.enter_async_context(Store.open(database_url, dataset, write=write))
+        store = await stack.enter_async_context(
+            Store.open(database_url, dataset, write=write, patience=patience, later=later)
+        )
         channel: Live = Nobody()
         if live:
             opened = await stack.enter_async_context(Channel.open(redis_url, f"flow:{dataset}"))
             await opened.require_usable()
             channel = opened
-        yield Parts(store, channel, redis_url)
+        yield Parts(store, channel, database_url, redis_url)

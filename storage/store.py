@@ -7,23 +7,37 @@ transaction, takes the dataset's write lock first, and gives each change the nex
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from datetime import date
 from typing import Self
+from weakref import WeakSet
 
 import psycopg
 import structlog
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from storage.database import check_version, connection, prepare, require_writable, translated
+from storage.database import (
+    Connection,
+    check_version,
+    connection,
+    prepare,
+    require_writable,
+    translated,
+    within,
+)
+from storage.errors import SchemaMissing, SchemaNewer, StoreUnavailable
 from storage.keys import Keys
-from storage.reader import Reader
+from storage.reader import Reader, query
 from storage.row import Gap, SlotRecord
 from storage.writing import FILL, KEEP, NEWER, REWRITE, Written, fit, write
 
 __all__ = ["FILL", "KEEP", "NEWER", "REWRITE", "Store", "Written"]
 
 log = structlog.get_logger()
+
+#: A connection that does not answer for so long is dead. [s]
+_ALIVE = 3.0
 
 
 class Store(Reader):
@@ -32,30 +46,56 @@ class Store(Reader):
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str, dataset: str, *, size: int = 8, write: bool = False
+        cls,
+        url: str,
+        dataset: str,
+        *,
+        size: int = 8,
+        write: bool = False,
+        patience: float = 300.0,
+        later: bool = False,
     ) -> AsyncIterator[Self]:
-        """Connect and check the schema's version; with ``write``, that it can be written to.
+        """Connect and check the schema's version; ``patience`` is ``Reader``'s.
+
+        With ``write``, also that rows can be written. With ``later`` the database may be away: it
+        is checked before it is first used, and every call raises what is wrong until nothing is.
 
         Raises
         ------
         StoreUnavailable, SchemaMissing, SchemaNewer, StoreError
         """
+
         # A pool retries silently for long; one plain connection says at once what is wrong.
-        async with connection(url, dataset) as first:
-            await check_version(first, dataset)
-            if write:
-                await require_writable(first)
+        async def check() -> None:
+            async with connection(url, dataset) as first:
+                await check_version(first, dataset)
+                if write:
+                    await require_writable(first)
+
+        try:
+            await check()
+        except (StoreUnavailable, SchemaMissing, SchemaNewer) as error:
+            # What waiting may mend is waited for; a password is not.
+            if not later or "not let this user in" in str(error):
+                raise
 
         async def configure(fresh: psycopg.AsyncConnection[DictRow]) -> None:
             await prepare(fresh, dataset)
+            known.add(fresh)
+
+        known: WeakSet[Connection] = WeakSet()
 
         async def alive(idle: psycopg.AsyncConnection[DictRow]) -> None:
             try:
-                await pool.check_connection(idle)
+                with within(idle, _ALIVE):
+                    await pool.check_connection(idle)
             except psycopg.Error:
                 # A restarted server has ended the others too. Left to itself, the pool would
                 # find that out one after another, with growing pauses.
-                await pool.check()
+                with ExitStack() as stack:
+                    for one in known:
+                        stack.enter_context(within(one, _ALIVE))
+                    await pool.check()
                 raise
 
         pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = AsyncConnectionPool(
@@ -73,14 +113,14 @@ class Store(Reader):
             check=alive,
             min_size=1,
             max_size=size,
-            timeout=5,
+            timeout=min(5.0, patience),
             # Back within seconds of the database, however long it was away.
             reconnect_timeout=4,
             open=False,
         )
         await pool.open()
         try:
-            yield cls(pool)
+            yield cls(pool, patience, check if later else None)
         finally:
             await pool.close(timeout=5)
 
@@ -112,11 +152,23 @@ class Store(Reader):
         if not records and not gaps:
             return Written()
         fitting, marks, unfit = fit(records, gaps, mode)
+        await self.ready()
         with translated():
-            async with self._pool.connection() as connection, connection.transaction():
-                written = await write(connection, fitting, marks, mode=mode, mixed=mixed)
+            async with self._pool.connection() as connection:
+                with within(connection, self._patience):
+                    async with connection.transaction():
+                        written = await write(connection, fitting, marks, mode=mode, mixed=mixed)
         written.refused = (*unfit, *written.refused)
         for refusal in written.refused:
             one = refusal.what.row if isinstance(refusal.what, SlotRecord) else refusal.what
             log.error("not written", symbol=one.symbol, slot=one.slot, why=refusal.why)
         return written
+
+    async def own(self, symbols: Sequence[str], expiration: date) -> None:
+        """Note that a daemon samples a session of some symbols: all its slots are to be told of."""
+        given = {"symbols": list(symbols), "expiration": expiration}
+        await self.ready()
+        with translated():
+            async with self._pool.connection() as connection:
+                with within(connection, self._patience):
+                    await connection.execute(query("own"), given)
