@@ -156,7 +156,7 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     try:
         async with (
             telemetry.served(settings.metrics_port),
-            connect(settings, dataset, later=True, patience=_PATIENCE) as parts,
+            connect(settings, dataset, later=True, patience=_PATIENCE, write=True) as parts,
         ):
             await _sample_for_ever(settings, source, dataset, parts, telemetry)
     finally:
@@ -213,7 +213,7 @@ async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
         if parsed.dry_run:
             dry = _tick(settings, source, Nowhere(), Nobody())
             return await _sample(settings, source, dry, at, parsed)
-        async with connect(settings, dataset) as parts:
+        async with connect(settings, dataset, write=True) as parts:
             tick = _tick(settings, source, parts.store, parts.live)
             return await _sample(settings, source, tick, at, parsed)
     finally:
@@ -271,7 +271,7 @@ async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(f"--from, --to: {error}") from error
     try:
-        async with connect(settings, dataset) as parts:
+        async with connect(settings, dataset, write=True) as parts:
             tick = _tick(settings, source, parts.store, parts.live)
             try:
                 done = await past.backfill(

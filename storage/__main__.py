@@ -1,9 +1,10 @@
-"""The store's door: migrate, check, tail, export."""
+"""The store's door: migrate, check, tail, prune, export."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import os
 import sys
 from collections.abc import AsyncGenerator
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import orjson
 
-from storage import columns, database, log
-from storage.errors import FlowError, UsageError
+from storage import columns, database, log, retention
+from storage.database import TABLES
+from storage.errors import FlowError, StoreError, UsageError
 from storage.follow import follow
 from storage.parts import REAL, SYNTHETIC, Parts, connect, urls
 from storage.row import utc_text
@@ -50,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     migrate = commands.add_parser("migrate", help="bring the schema of both datasets up to date")
-    add_options(migrate, *_PARTS)
+    add_options(migrate, "compress_after", *_PARTS)
     migrate.set_defaults(command=_migrate)
 
     check = commands.add_parser("check", help="coverage of each symbol and session; 1 if too thin")
@@ -67,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     add_options(tail, "symbols", *_PARTS)
     tail.set_defaults(command=_tail)
 
+    prune = commands.add_parser("prune", help="drop what is older than its days; show what is left")
+    prune.add_argument("--dry-run", action="store_true", help="drop nothing, show sizes only")
+    prune.add_argument("--every", type=_seconds, metavar="S", help="again every S seconds")
+    prune.add_argument("--json", action="store_true", help="print one JSON array")
+    add_options(prune, *(f"keep_{table}" for table in TABLES), "disk_cap", *_PARTS)
+    prune.set_defaults(command=_prune)
+
     export = commands.add_parser("export", help="write stored chains as files that recorded: reads")
     export.add_argument("folder", type=Path, help="where to; made if it is not there")
     export.add_argument("--from", dest="first", metavar="D", required=True, help="first day, ISO")
@@ -74,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     add_options(export, "symbols", *_PARTS)
     export.set_defaults(command=_export)
     return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 1 <= seconds <= 86_400:
+        raise ValueError(text)
+    return seconds
 
 
 def _day(text: str | None, default: date) -> date:
@@ -86,9 +102,53 @@ def _day(text: str | None, default: date) -> date:
 async def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
     async with urls(settings, live=False) as (database_url, _):
         for dataset in [settings.dataset] if settings.dataset else [REAL, SYNTHETIC]:
-            for sentence in await database.migrate(database_url, dataset):
+            for sentence in await database.migrate(
+                database_url, dataset, compress_after=settings.compress_after
+            ):
                 print(sentence)
     return 0
+
+
+async def _prune(settings: Settings, parsed: argparse.Namespace) -> int:
+    while True:
+        try:
+            await _prune_once(settings, parsed)
+        except StoreError as error:
+            if parsed.every is None:
+                raise
+            print(f"flow-store: {error}", file=sys.stderr)
+        if parsed.every is None:
+            return 0
+        await asyncio.sleep(parsed.every)
+
+
+async def _prune_once(settings: Settings, parsed: argparse.Namespace) -> None:
+    keep = {table: getattr(settings, f"keep_{table}") for table in TABLES}
+    lines = []
+    async with urls(settings, live=False) as (database_url, _):
+        for dataset in [settings.dataset] if settings.dataset else [REAL, SYNTHETIC]:
+            if not settings.database_url:
+                await database.migrate(database_url, dataset)
+            done = await retention.prune(database_url, dataset, keep, dry=parsed.dry_run)
+            lines += [{"dataset": dataset} | dataclasses.asdict(one) for one in done]
+    if parsed.json:
+        print(orjson.dumps(lines, option=orjson.OPT_INDENT_2).decode())
+    # Over and over, only what was dropped is worth a line.
+    for line in [] if parsed.json else lines:
+        if parsed.every is None or line["dropped"]:
+            kept = f"kept from {line['before']} on" if line["before"] else "kept for ever"
+            gone = f", {line['dropped']} {line['unit']} dropped" if line["dropped"] else ""
+            size = f"{line['size'] / 1e6:,.1f} MB"
+            print(f"{line['dataset']:9} {line['table']:8} {size:>14}  {kept}{gone}", flush=True)
+    total = sum(line["size"] for line in lines) / 1e9
+    if settings.disk_cap and total > settings.disk_cap:
+        print(
+            f"flow-store: WARNING: {total:,.3f} GB are stored, more than FLOW_DISK_CAP"
+            f" ({settings.disk_cap:g} GB): keep less (FLOW_KEEP_PROFILES, FLOW_KEEP_CHAINS),"
+            " or raise it",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 async def _check(settings: Settings, parsed: argparse.Namespace) -> int:

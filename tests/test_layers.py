@@ -13,7 +13,13 @@ FILES = sorted(p for d in ("sampler", "storage", "api") for p in (ROOT / d).rglo
 HOMES = {
     "apscheduler": {"sampler.daemon"},
     "pandas_market_calendars": {"storage.session"},
-    "psycopg": {"storage.store", "storage.reader", "storage.database"},
+    "psycopg": {
+        "storage.store",
+        "storage.reader",
+        "storage.writing",
+        "storage.timescale",
+        "storage.database",
+    },
     "psycopg_pool": {"storage.store", "storage.reader", "storage.database"},
     "redis": {"storage.live", "storage.counters"},
     "httpx": {"sampler.sources.cboe"},

@@ -131,7 +131,7 @@ def fill(
 
     async def write() -> list[Kept]:
         async with Store.open(url, dataset) as store:
-            return rows_of(await store.write(records, gaps))
+            return rows_of(await store.write(records, gaps, mixed=True))
 
     return asyncio.run(write())
 
