@@ -12,6 +12,7 @@ from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
 from storage import sql
+from storage.arrays import read_as_numpy
 from storage.database import translated
 from storage.row import COLUMNS, PROFILE, Row, SlotRecord
 
@@ -125,21 +126,28 @@ class Reader:
         found = await self._one(query("cursor"))
         return int(found["greatest"]) if found else 0
 
-    async def exported(
-        self, first: date, last: date, symbols: Sequence[str] | None = None
-    ) -> AsyncGenerator[DictRow, None]:
-        """Chains of a period as they are kept: symbol, expiration, slot, evidence."""
-        wanted = None if symbols is None else list(symbols)
-        given = {"first": first, "last": last, "symbols": wanted}
+    async def records(
+        self,
+        symbol: str,
+        expiration: date,
+        *,
+        profiles: bool = True,
+    ) -> AsyncGenerator[SlotRecord, None]:
+        """The slot records of a session as they are kept, in order; profiles empty if not asked.
+
+        All are of one moment, however long the reading takes.
+        """
+        text = query("records" if profiles else "states")
         with translated():
             async with (
                 self._pool.connection() as connection,
                 connection.transaction(),
-                connection.cursor("exported") as cursor,
+                connection.cursor("records", binary=True) as cursor,
             ):
-                await cursor.execute(query("exported"), given)
+                read_as_numpy(cursor)
+                await cursor.execute(text, {"symbol": symbol, "expiration": expiration})
                 async for row in cursor:
-                    yield row
+                    yield _record(row)
 
     async def ping(self) -> None:
         """Ask the database for a sign of life; raises StoreUnavailable without one."""
@@ -158,5 +166,5 @@ class Reader:
 
 def _record(found: DictRow) -> SlotRecord:
     values = {name: found[name] for name in COLUMNS} | {"flags": tuple(found["flags"])}
-    profile = {name: np.array(found[f"p_{name}"], np.float64) for name in ARRAYS}
+    profile = {n: np.asarray(found[f"p_{n}"], np.float64) for n in ARRAYS if f"p_{n}" in found}
     return SlotRecord(row=Row(**values), profile=profile, evidence=found["evidence"])

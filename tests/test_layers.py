@@ -13,8 +13,10 @@ FILES = sorted(p for d in ("sampler", "storage", "api") for p in (ROOT / d).rglo
 HOMES = {
     "apscheduler": {"sampler.daemon"},
     "pandas_market_calendars": {"storage.session"},
-    "psycopg": {"storage.store", "storage.reader", "storage.database"},
+    "psycopg": {"storage.store", "storage.reader", "storage.database", "storage.arrays"},
     "psycopg_pool": {"storage.store", "storage.reader", "storage.database"},
+    "pyarrow": {"storage.parquet"},
+    "distributed": {"sampler.spread"},
     "redis": {"storage.live"},
     "httpx": {"sampler.sources.cboe"},
     "fastapi": {"api.app", "api.access", "api.page"},
@@ -22,7 +24,7 @@ HOMES = {
     "zstandard": {"storage.columns"},
 }
 #: What plain vocabulary of storage the sources may use: words, times, packed columns.
-VOCABULARY = {"storage.row", "storage.session", "storage.errors", "storage.columns"}
+VOCABULARY = {"storage.row", "storage.session", "storage.errors", "storage.columns", "storage.parquet"}
 
 
 def module(path: Path) -> str:

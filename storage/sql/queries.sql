@@ -117,9 +117,15 @@ order by revision limit %(limit)s
 -- The newest change of the dataset.
 select greatest((select max(revision) from rows), (select max(revision) from gaps), 0)
 
--- exported --
--- Chains of a period, as they are kept.
-select symbol, expiration, slot, evidence from chains
-where (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
-  and expiration between %(first)s and %(last)s
-order by symbol, expiration, slot
+-- records --
+-- The slot records of a session, in order.
+select r.*, {profile}, c.evidence
+from rows r join profiles p using (symbol, expiration, slot) join chains c using (symbol, expiration, slot)
+where symbol = %(symbol)s and expiration = %(expiration)s
+order by slot
+
+-- states --
+-- The same without what is known by strike.
+select r.*, c.evidence from rows r join chains c using (symbol, expiration, slot)
+where symbol = %(symbol)s and expiration = %(expiration)s
+order by slot
