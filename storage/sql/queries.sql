@@ -94,17 +94,20 @@ order by hop.symbol
 select max(slot) from rows
 
 -- coverage --
--- Rows and gaps of each symbol and session.
-select symbol, expiration, coalesce(r.n, 0) as rows, coalesce(g.n, 0) as gaps, g.reasons, r.sources
-from (select symbol, expiration, count(*) as n, array_agg(distinct source) as sources
-      from rows group by 1, 2) r
+-- Rows and gaps of each symbol and session; steady rows follow the slot before.
+select symbol, expiration, coalesce(r.n, 0) as rows, coalesce(g.n, 0) as gaps, g.reasons, r.sources,
+       coalesce(r.steady, 0) as steady, r.delay
+from (select symbol, expiration, count(*) as n, array_agg(distinct source) as sources,
+             count(*) filter (where slot - differenced_from = interval '30 seconds') as steady,
+             max(delay_seconds) as delay
+      from rows where expiration between %(first)s and %(last)s group by 1, 2) r
 full join (
     select symbol, expiration, sum(n)::bigint as n, jsonb_object_agg(reason, n) as reasons
-    from (select symbol, expiration, reason, count(*) as n from gaps group by 1, 2, 3) by_reason
+    from (select symbol, expiration, reason, count(*) as n from gaps
+          where expiration between %(first)s and %(last)s group by 1, 2, 3) by_reason
     group by 1, 2) g
 using (symbol, expiration)
-where (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
-  and expiration between %(first)s and %(last)s
+where %(symbols)s::text[] is null or symbol = any(%(symbols)s)
 order by expiration, symbol
 
 -- changed_since --
