@@ -213,9 +213,7 @@ async def backfill(
     return filled, first
 
 
-def _mode(
-    frame: Frame, there: SlotRecord | None, session: Session, wishes: Wishes
-) -> str | None:
+def _mode(frame: Frame, there: SlotRecord | None, session: Session, wishes: Wishes) -> str | None:
     """How a frame goes to the store; None if its slot is done."""
     if there is None:
         return KEEP

@@ -7,12 +7,12 @@ process on any machine that reaches the database; twice is as good as once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
 
-from sampler import metrics
+from sampler import metrics, spread
 from sampler.backfill import Filled, Wishes, backfill
 from sampler.errors import Refused
 from sampler.recompute import recompute
@@ -63,6 +63,11 @@ async def tasks(
     UsageError
         If the source keeps no history.
     """
+    if order.source and (sessions := sessions_between(first, last)):
+        # A feed without history says so before anything is started.
+        source = open_source(order.source)
+        source.history(symbols[0], sessions[0])
+        await source.close()
     known = {
         (line["symbol"], line["expiration"]): line["rows"]
         for line in await store.coverage(first, last, symbols)
@@ -110,16 +115,49 @@ async def perform(task: Task, source: Source | None, store: Store, live: Live) -
     return filled
 
 
-async def one_by_one(todo: Sequence[Task], store: Store, live: Live) -> AsyncIterator[Filled]:
-    """Do tasks of one order in this process."""
-    async with AsyncExitStack() as stack:
-        source = None
-        if todo and todo[0].order.source:
-            source = open_source(todo[0].order.source)
-            stack.push_async_callback(source.close)
-        metrics.warm()
+async def results(
+    todo: Sequence[Task], store: Store, live: Live, *, jobs: int = 1, dask: str = ""
+) -> AsyncGenerator[Filled, None]:
+    """Do tasks here, on ``jobs`` processes, or on the Dask cluster at an address, as they end.
+
+    Raises
+    ------
+    FlowError
+        The first error ends the run; what was written stays.
+    """
+    if not dask and jobs == 1:
+        async for filled in _one_by_one(todo, store, live):
+            yield filled
+        return
+    workers = spread.dask(dask) if dask else spread.processes(min(jobs, len(todo) or 1))
+    with workers as executor:
+        async with aclosing(spread.each(executor, alone, todo)) as done:
+            async for filled in done:
+                yield filled
+
+
+async def _one_by_one(
+    todo: Sequence[Task], store: Store, live: Live
+) -> AsyncGenerator[Filled, None]:
+    if not todo:
+        return
+    async with _source(todo[0].order) as source:
         for task in todo:
             yield await perform(task, source, store, live)
+
+
+@asynccontextmanager
+async def _source(order: Order) -> AsyncGenerator[Source | None, None]:
+    """The order's source, None for a recomputation; formulas are loaded before its first slot."""
+    metrics.warm()
+    if not order.source:
+        yield None
+        return
+    source = open_source(order.source)
+    try:
+        yield source
+    finally:
+        await source.close()
 
 
 def alone(task: Task) -> Filled:
@@ -145,7 +183,8 @@ def alone(task: Task) -> Filled:
             if order.redis_url:
                 channel = Channel.open(order.redis_url, f"flow:{order.dataset}")
                 live = await stack.enter_async_context(channel)
-            return [filled async for filled in one_by_one([task], store, live)][0]
+            source = await stack.enter_async_context(_source(order))
+            return await perform(task, source, store, live)
 
     try:
         return asyncio.run(go())
@@ -153,3 +192,17 @@ def alone(task: Task) -> Filled:
         raise FlowError(str(refusal)) from refusal
     except FlowError as error:
         raise type(error)(f"{task.symbol} {task.day}: {error}") from error
+
+
+def span(first: str, last: str) -> tuple[date, date]:
+    """A period from two ISO dates.
+
+    Raises
+    ------
+    ValueError
+        If one is no date, or they stand the wrong way round.
+    """
+    begin, end = date.fromisoformat(first), date.fromisoformat(last)
+    if end < begin:
+        raise ValueError(f"{last} is before {first}")
+    return begin, end

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -74,7 +74,7 @@ def dask(address: str) -> Iterator[Executor]:
 
 async def each(
     executor: Executor, work: Callable[[Task], Result], tasks: Sequence[Task]
-) -> AsyncIterator[Result]:
+) -> AsyncGenerator[Result, None]:
     """Results as they come, in whatever order. The first error ends the rest.
 
     Raises

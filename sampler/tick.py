@@ -21,9 +21,9 @@ from sampler.sources import Source
 from sampler.surface import survey
 from storage.errors import LiveError, StoreError
 from storage.live import Live
-from storage.row import Gap, Reason, SlotRecord
+from storage.row import Change, Gap, Reason, SlotRecord
 from storage.session import Session, market_day, session_on
-from storage.store import KEEP, NEWER, Stored
+from storage.store import KEEP, NEWER
 
 log = structlog.get_logger()
 
@@ -38,12 +38,14 @@ ASK_AGAIN = 60
 class Keeper(Protocol):
     """The part of the store that a step needs."""
 
-    async def append(self, records: Sequence[SlotRecord], mode: str = KEEP) -> list[Stored]:
-        """See ``Store.append``."""
-        ...
-
-    async def mark(self, gaps: Sequence[Gap]) -> int:
-        """See ``Store.mark``."""
+    async def write(
+        self,
+        records: Sequence[SlotRecord] = (),
+        gaps: Sequence[Gap] = (),
+        *,
+        mode: str = KEEP,
+    ) -> list[Change]:
+        """See ``Store.write``."""
         ...
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
@@ -54,13 +56,15 @@ class Keeper(Protocol):
 class Nowhere:
     """A store that keeps nothing: a dry run's."""
 
-    async def append(self, records: Sequence[SlotRecord], mode: str = KEEP) -> list[Stored]:
+    async def write(
+        self,
+        records: Sequence[SlotRecord] = (),
+        gaps: Sequence[Gap] = (),
+        *,
+        mode: str = KEEP,
+    ) -> list[Change]:
         """Nothing is stored."""
         return []
-
-    async def mark(self, gaps: Sequence[Gap]) -> int:
-        """Nothing is stored."""
-        return 0
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """There is no earlier state."""
@@ -163,10 +167,11 @@ class Tick:
             )
         self._remember(outcome.record)
         with Timed(outcome, "store"):
-            stored = await self._write(outcome.record, mode)
-        outcome.stored = any(s.row is outcome.record.row for s in stored)
+            changes = await self._write(outcome.record, mode)
+        rows = [row for change in changes for _, row in change.rows]
+        outcome.stored = any(row is outcome.record.row for row in rows)
         with Timed(outcome, "publish"):
-            await self._publish(stored)
+            await self._publish(changes)
 
     async def owe(
         self, symbol: str, session: Session, slots: Sequence[datetime], reason: Reason
@@ -197,7 +202,7 @@ class Tick:
         """Try again what the store could not take before, and mark the gaps."""
         if waiting := self._unwritten.pop(symbol, []):
             try:
-                await self._publish(await self._store.append(waiting))
+                await self._publish(await self._store.write(waiting))
             except StoreError:
                 self._unwritten[symbol] = waiting
         await self._mark()
@@ -207,10 +212,12 @@ class Tick:
         if not owed:
             return
         try:
-            await self._store.mark(owed)
+            changes = await self._store.write(gaps=owed)
         except StoreError as error:
             self._unmarked = owed + self._unmarked
             log.error("gaps not stored yet", waiting=len(self._unmarked), error=str(error))
+            return
+        await self._publish(changes)
 
     async def _earlier(self, chain: Chain) -> tuple[SlotRecord | None, SlotRecord | None]:
         """The record to difference a chain against, and the one that its slot has already."""
@@ -247,18 +254,17 @@ class Tick:
         earlier = [r for r in kept if r.row.slot < record.row.slot]
         self._recent[record.row.symbol] = [*earlier[-1:], record]
 
-    async def _write(self, record: SlotRecord, mode: str) -> list[Stored]:
+    async def _write(self, record: SlotRecord, mode: str) -> list[Change]:
         waiting = [*self._unwritten.pop(record.row.symbol, []), record]
         try:
-            return await self._store.append(waiting, mode)
+            return await self._store.write(waiting, mode=mode)
         except StoreError:
             self._unwritten[record.row.symbol] = waiting
             raise
 
-    async def _publish(self, stored: Sequence[Stored]) -> None:
+    async def _publish(self, changes: Sequence[Change]) -> None:
         try:
-            for one in stored:
-                await self._live.publish(one.row, one.revision)
+            await self._live.publish(changes)
         except LiveError as error:
             log.warning("not published", error=str(error))
 

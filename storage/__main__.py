@@ -6,21 +6,20 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import orjson
 
 from storage import archive, database, log
 from storage.check import FAILING, assess
-from storage.errors import FlowError, LiveError, UsageError
+from storage.errors import FlowError, UsageError
+from storage.follow import follow
 from storage.parts import REAL, SYNTHETIC, Parts, connect, urls
-from storage.row import COLUMNS, Row, utc_text
-from storage.session import market_day, new_york, session_on
+from storage.session import market_day
 from storage.settings import Settings, add_options, options_of
-from storage.store import Store
 
 _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
 
@@ -124,39 +123,22 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 async def _tail(settings: Settings, parsed: argparse.Namespace) -> int:
-    async with connect(settings, settings.dataset or REAL) as parts:
-        async for line in _rows(parts, settings.symbols):
+    async with (
+        connect(settings, settings.dataset or REAL) as parts,
+        aclosing(_rows(parts, settings.symbols)) as lines,
+    ):
+        async for line in lines:
             print(line, flush=True)
     return 0
 
 
-async def _rows(parts: Parts, symbols: tuple[str, ...]) -> AsyncIterator[str]:
-    """Rows in the order of the store, each once.
-
-    The live channel says when to look; while it is away, that is every second.
-    """
-    cursor = await parts.store.cursor()
-    while True:
-        try:
-            async for _ in parts.live.follow(symbols):
-                async for revision, line in _news(parts.store, cursor, symbols):
-                    cursor = revision
-                    yield line
-        except LiveError:
-            async for revision, line in _news(parts.store, cursor, symbols):
-                cursor = revision
-                yield line
-            await asyncio.sleep(1)
-
-
-async def _news(
-    store: Store, cursor: int, symbols: tuple[str, ...]
-) -> AsyncIterator[tuple[int, str]]:
-    while found := await store.changed_since(cursor, symbols):
-        for row in found:
-            cursor = row["revision"]
-            plain = Row(**{name: row[name] for name in COLUMNS}).as_json()
-            yield cursor, orjson.dumps(plain | {"revision": cursor}).decode()
+async def _rows(parts: Parts, symbols: tuple[str, ...]) -> AsyncGenerator[str, None]:
+    """Rows that are stored from now on, each once, as JSON with their revision."""
+    heads = await parts.store.heads(symbols)
+    async with aclosing(follow(parts.store, parts.live, heads, symbols)) as changes:
+        async for change in changes:
+            for revision, row in change.rows:
+                yield orjson.dumps(row.as_json() | {"revision": revision}).decode()
 
 
 async def _export(settings: Settings, parsed: argparse.Namespace) -> int:

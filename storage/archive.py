@@ -121,9 +121,7 @@ def arithmetic(done: Exported) -> list[str]:
     for name, size in (shown | {"together": sum(shown.values())}).items():
         row = size / done.slots
         day = row * SLOTS_A_DAY
-        lines.append(
-            f"{name:10}{_size(row):>12}{_size(day):>16}{_size(day * SESSIONS_A_YEAR):>16}"
-        )
+        lines.append(f"{name:10}{_size(row):>12}{_size(day):>16}{_size(day * SESSIONS_A_YEAR):>16}")
     return lines
 
 

@@ -1,14 +1,16 @@
 """redis's one home: the live channel.
 
-A stream per symbol carries each row as it is stored. It is a messenger, never a memory: rows are
-durable before they are published, and losing the channel loses freshness for a moment, no sample.
+A stream per symbol carries each change as it is stored, and one stream more names the symbols that
+have news. It is a messenger, never a memory: what it carries is durable before it is published, and
+losing the channel loses freshness for a moment, no sample.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
@@ -16,25 +18,43 @@ import redis.asyncio as redis
 from redis.exceptions import RedisError
 
 from storage.errors import LiveError
-from storage.row import Row
+from storage.message import decode, encode
+from storage.row import Change
 
-#: Two sessions' worth; a reader further behind reads the store.
-_LENGTH = 1_600
+#: Changes that a stream keeps, an hour's; a reader further behind reads the store.
+LENGTH = 128
+#: A change of more rows and gaps than this, a backfill's, is told of and read from the store.
+_MOST = 32
 #: A channel that hangs may not hold a tick up for longer. [s]
 _PATIENCE = 1.0
 #: A stream that nobody writes is gone after three days of wall time. [s]
 _EXPIRES = 3 * 86_400
+#: A listener that hears nothing says so after this long. [s]
+_QUIET = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """That a symbol has changed, and the changes that the channel still has, in order."""
+
+    symbol: str
+    #: How far the symbol is now.
+    revision: int
+    changes: tuple[Change, ...] = ()
 
 
 class Live(Protocol):
     """The live channel's promises. Failures raise ``LiveError`` and cost nothing durable."""
 
-    async def publish(self, row: Row, revision: int) -> None:
-        """Send a stored row to whoever follows."""
+    async def publish(self, changes: Sequence[Change]) -> None:
+        """Tell whoever follows what was stored."""
         ...
 
-    def follow(self, symbols: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
-        """Rows as they are published from now on; each also has its ``revision``."""
+    def listen(self, symbols: Sequence[str] | None) -> AsyncGenerator[list[News], None]:
+        """News of some symbols, or of all, as it is published from now on.
+
+        The first item is empty: from then on nothing is missed. So is one after quiet seconds.
+        """
         ...
 
     async def ping(self) -> None:
@@ -45,10 +65,10 @@ class Live(Protocol):
 class Nobody:
     """No live channel: nothing is published, nothing can be followed."""
 
-    async def publish(self, row: Row, revision: int) -> None:
+    async def publish(self, changes: Sequence[Change]) -> None:
         """Nothing happens."""
 
-    def follow(self, symbols: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
+    def listen(self, symbols: Sequence[str] | None) -> AsyncGenerator[list[News], None]:
         """Raise ``LiveError``: there is nothing to follow."""
         raise LiveError("there is no live channel")
 
@@ -63,10 +83,12 @@ class Channel:
     def __init__(self, client: Any, prefix: str) -> None:
         self._client = client
         self._prefix = prefix
+        #: Which symbols have news; its own name is no symbol's.
+        self._told = f"{prefix}:changes"
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, prefix: str) -> AsyncIterator[Channel]:
+    async def open(cls, url: str, prefix: str) -> AsyncGenerator[Channel, None]:
         """A channel by URL. The server may be away: it is asked when it is needed."""
         try:
             # The library's own types change with the protocol version: Any.
@@ -82,44 +104,73 @@ class Channel:
             await client.aclose()
 
     def _stream(self, symbol: str) -> str:
-        return f"{self._prefix}:rows:{symbol}"
+        return f"{self._prefix}:changes:{symbol}"
 
-    async def publish(self, row: Row, revision: int) -> None:
-        """Send a stored row to whoever follows."""
-        stream = self._stream(row.symbol)
-        body = orjson.dumps(row.as_json() | {"revision": revision})
+    async def publish(self, changes: Sequence[Change]) -> None:
+        """Tell whoever follows what was stored: all of it at once, or nothing."""
+        if not changes:
+            return
+        told = orjson.dumps({change.symbol: change.revision for change in changes})
         try:
             async with (
                 asyncio.timeout(_PATIENCE),
-                self._client.pipeline(transaction=False) as pipe,
+                self._client.pipeline(transaction=True) as pipe,
             ):
-                pipe.xadd(stream, {"row": body}, maxlen=_LENGTH, approximate=True)
-                pipe.expire(stream, _EXPIRES)
+                for change in changes:
+                    if len(change.rows) + len(change.gaps) <= _MOST:
+                        stream = self._stream(change.symbol)
+                        pipe.xadd(stream, {"change": encode(change)}, maxlen=LENGTH)
+                        pipe.expire(stream, _EXPIRES)
+                pipe.xadd(self._told, {"symbols": told}, maxlen=LENGTH)
+                pipe.expire(self._told, _EXPIRES)
                 await pipe.execute()
         except (RedisError, OSError, TimeoutError) as error:
             said = str(error) or f"no answer within {_PATIENCE:g} s"
             raise LiveError(f"FLOW_REDIS_URL: cannot publish: {said}") from error
 
-    async def follow(self, symbols: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
-        """Rows as they are published from now on; each also has its ``revision``."""
-        cursors: dict[Any, Any] = {}
+    async def listen(self, symbols: Sequence[str] | None) -> AsyncGenerator[list[News], None]:
+        """See ``Live``."""
+        wanted = None if symbols is None else set(symbols)
         try:
-            for stream in map(self._stream, symbols):
-                # Not "$": it would be read anew by each call, and lose what came in between.
-                newest = await self._client.xrevrange(stream, count=1)
-                cursors[stream] = newest[0][0] if newest else "0"
+            # Not "$": it would be read anew by each call, and lose what came in between.
+            newest = await self._client.xrevrange(self._told, count=1)
+            cursor = newest[0][0] if newest else b"0-0"
+            places: dict[str, bytes] = {}
+            start = _just_before(cursor)
+            yield []
             while True:
                 # Shorter than the socket's own time-out, which would end the connection.
-                found = await self._client.xread(cursors, block=5_000) or []
+                found = await self._client.xread({self._told: cursor}, block=int(_QUIET * 1e3))
                 if (task := asyncio.current_task()) and task.cancelling():
                     # Before Python 3.12, wait_for, which the client uses, may swallow it.
                     raise asyncio.CancelledError
-                for stream, entries in found:
-                    for cursor, fields in entries:
-                        cursors[stream.decode()] = cursor
-                        yield orjson.loads(fields[b"row"])
-        except (RedisError, OSError) as error:
+                told: dict[str, int] = {}
+                for _, entries in _pairs(found):
+                    cursor = entries[-1][0]
+                    for _, fields in entries:
+                        told |= orjson.loads(fields[b"symbols"])
+                if wanted is not None:
+                    told = {symbol: n for symbol, n in told.items() if symbol in wanted}
+                yield await self._read(told, places, start)
+        except (RedisError, OSError, ValueError, KeyError) as error:
             raise LiveError(f"FLOW_REDIS_URL: the live channel is away: {error}") from error
+
+    async def _read(
+        self, told: dict[str, int], places: dict[str, bytes], start: bytes
+    ) -> list[News]:
+        """What the streams of some symbols have beyond each one's place, which moves on."""
+        if not told:
+            return []
+        asked = {self._stream(symbol): places.get(symbol, start) for symbol in told}
+        names = {self._stream(symbol).encode(): symbol for symbol in told}
+        changes: dict[str, tuple[Change, ...]] = {}
+        for stream, entries in _pairs(await self._client.xread(asked)):
+            places[names[stream]] = entries[-1][0]
+            changes[names[stream]] = tuple(decode(fields[b"change"]) for _, fields in entries)
+        return [
+            News(symbol=symbol, revision=revision, changes=changes.get(symbol, ()))
+            for symbol, revision in told.items()
+        ]
 
     async def ping(self) -> None:
         """Raise ``LiveError`` if the channel is away."""
@@ -127,3 +178,16 @@ class Channel:
             await self._client.ping()
         except (RedisError, OSError) as error:
             raise LiveError(f"FLOW_REDIS_URL: the live channel is away: {error}") from error
+
+
+def _pairs(found: Any) -> list[Any]:
+    """Streams and entries of an answer, which is a list or a map, by the protocol's version."""
+    if isinstance(found, dict):
+        return [(stream, [e for part in parts for e in part]) for stream, parts in found.items()]
+    return list(found or [])
+
+
+def _just_before(entry: bytes) -> bytes:
+    """A place before everything that the server added in the same millisecond as an entry."""
+    millisecond = int(entry.split(b"-")[0])
+    return b"%d-%d" % (millisecond - 1, 2**64 - 1) if millisecond else b"0-0"

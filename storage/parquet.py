@@ -12,11 +12,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -131,11 +132,11 @@ class Writer:
         self.part = part
         self._mark = {_MARK: orjson.dumps({"format": FORMAT, "dataset": dataset})}
         self._open: dict[str, tuple[pa.Schema, pq.ParquetWriter]] = {}
-        self._files = 0
+        self._files: Counter[str] = Counter()
         #: Bytes written, by table; known once it is closed.
         self.sizes: dict[str, int] = {}
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Self:
         for table in TABLES:
             shutil.rmtree(self._fresh(table), ignore_errors=True)
         return self
@@ -182,9 +183,9 @@ class Writer:
     def _start(self, table: str, schema: pa.Schema) -> pq.ParquetWriter:
         folder = self._fresh(table)
         folder.mkdir(parents=True, exist_ok=True)
-        self._files += 1
+        self._files[table] += 1
         return pq.ParquetWriter(
-            folder / f"slots-{self._files:03}.parquet",
+            folder / f"slots-{self._files[table]}.parquet",
             schema.with_metadata(self._mark),
             compression="zstd",
             compression_level=3,
@@ -212,8 +213,11 @@ def read(part: Part) -> Iterator[list[SlotRecord]]:
         rows, profiles, chains = (next(table, None) for table in tables)
         if rows is None and profiles is None and chains is None:
             return
-        if rows is None or profiles is None or chains is None or not (
-            rows["slot"].equals(profiles["slot"]) and rows["slot"].equals(chains["slot"])
+        if (
+            rows is None
+            or profiles is None
+            or chains is None
+            or not (rows["slot"].equals(profiles["slot"]) and rows["slot"].equals(chains["slot"]))
         ):
             raise FlowError(
                 f"{part.path('rows')}: its slots are not those of profiles and chains;"
@@ -340,9 +344,7 @@ def _marked(file: Path) -> dict[str, Any]:
     return mark
 
 
-def _read(
-    part: Part, table: str, only: Sequence[str] | None = None
-) -> Iterator[pa.RecordBatch]:
+def _read(part: Part, table: str, only: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Row groups of a table, each as one batch."""
     files = _files(part, table)
     if not files:
@@ -363,7 +365,7 @@ def _records(
 ) -> list[SlotRecord]:
     try:
         plain = [_row(part, values) for values in rows.to_pylist()]
-        arrays = {name: _floats(profiles[name]) for name in _ARRAYS}
+        arrays = {name: _known(_floats(profiles[name])) for name in _ARRAYS}
         columns, notes = _columns(kept), [orjson.loads(n) for n in kept["notes"].to_pylist()]
     except (KeyError, TypeError, ValueError) as error:
         raise FlowError(f"{part.path('rows')}: not what was exported: {error}") from error
@@ -401,6 +403,12 @@ def _floats(column: pa.ListArray) -> Lists:
         None if none else values[start:end]
         for none, start, end in zip(absent, offsets[:-1], offsets[1:], strict=True)
     ]
+
+
+def _known(lists: Lists) -> list[NDArray[Any]]:
+    if any(one is None for one in lists):
+        raise ValueError("a list is missing")
+    return [one for one in lists if one is not None]
 
 
 def _at(columns: dict[str, Lists], i: int) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 from storage import sql
 from storage.arrays import read_as_numpy
 from storage.database import translated
-from storage.row import COLUMNS, PROFILE, Row, SlotRecord
+from storage.row import COLUMNS, PROFILE, Change, Gap, Reason, Row, SlotRecord
 
 _QUERIES = sql.load("queries.sql")
 _KEY = ("symbol", "expiration", "slot")
@@ -113,25 +113,59 @@ class Reader:
         wanted = None if symbols is None else list(symbols)
         return await self._all(query("coverage"), first=first, last=last, symbols=wanted)
 
-    async def changed_since(
-        self, cursor: int, symbols: Sequence[str] | None = None, limit: int = 1000
-    ) -> list[DictRow]:
-        """Rows whose revision is above a cursor, in the order in which they were stored."""
-        wanted = None if symbols is None else list(symbols)
-        text = query("changed_since", COLUMNS)
-        return await self._all(text, cursor=cursor, symbols=wanted, limit=limit)
-
     async def cursor(self) -> int:
-        """The newest change of the dataset."""
+        """The newest change of the dataset; 0 for none."""
         found = await self._one(query("cursor"))
-        return int(found["greatest"]) if found else 0
+        return int(found["revision"]) if found else 0
+
+    async def heads(self, symbols: Sequence[str] | None = None) -> dict[str, int]:
+        """The newest revision of each symbol that was ever sampled, or tried."""
+        wanted = None if symbols is None else list(symbols)
+        found = await self._all(query("heads"), symbols=wanted)
+        return {row["symbol"]: row["revision"] for row in found}
+
+    async def changes(self, after: Mapping[str, int], limit: int | None = None) -> list[Change]:
+        """What has changed of these symbols beyond each one's cursor; at most one a symbol.
+
+        With ``limit``, each has at most so many rows, and goes as far as they do.
+        """
+        found = await self._all(
+            query("behind"), symbols=list(after), after=[int(n) for n in after.values()]
+        )
+        if not found:
+            return []
+        # Revisions become visible in order: up to the heads, both answers are of one moment.
+        asked = {
+            "symbols": [f["symbol"] for f in found],
+            "after": [f["after"] for f in found],
+            "first": min(f["first"] for f in found),
+            "last": max(f["last"] for f in found),
+        }
+        heads = {f["symbol"]: f["head"] for f in found}
+        rows: dict[str, list[tuple[int, Row]]] = {symbol: [] for symbol in heads}
+        text = query("changed_rows", COLUMNS)
+        for row in await self._all(text, **asked, heads=list(heads.values()), limit=limit):
+            rows[row["symbol"]].append((row["revision"], _row(row)))
+        for symbol, kept in rows.items():
+            if limit is not None and len(kept) >= limit:
+                heads[symbol] = kept[-1][0]
+        gaps: dict[str, list[tuple[int, Gap]]] = {symbol: [] for symbol in heads}
+        for row in await self._all(query("changed_gaps"), **asked, heads=list(heads.values())):
+            revision = row.pop("revision")
+            gaps[row["symbol"]].append((revision, Gap(**row | {"reason": Reason(row["reason"])})))
+        return [
+            Change(
+                symbol=f["symbol"],
+                after=f["after"],
+                revision=heads[f["symbol"]],
+                rows=tuple(rows[f["symbol"]]),
+                gaps=tuple(gaps[f["symbol"]]),
+            )
+            for f in found
+        ]
 
     async def records(
-        self,
-        symbol: str,
-        expiration: date,
-        *,
-        profiles: bool = True,
+        self, symbol: str, expiration: date, *, profiles: bool = True
     ) -> AsyncGenerator[SlotRecord, None]:
         """The slot records of a session as they are kept, in order; profiles empty if not asked.
 
@@ -164,7 +198,11 @@ class Reader:
         return rows[0] if rows else None
 
 
-def _record(found: DictRow) -> SlotRecord:
+def _row(found: DictRow) -> Row:
     values = {name: found[name] for name in COLUMNS} | {"flags": tuple(found["flags"])}
+    return Row(**values)
+
+
+def _record(found: DictRow) -> SlotRecord:
     profile = {n: np.asarray(found[f"p_{n}"], np.float64) for n in ARRAYS if f"p_{n}" in found}
-    return SlotRecord(row=Row(**values), profile=profile, evidence=found["evidence"])
+    return SlotRecord(row=_row(found), profile=profile, evidence=found["evidence"])

@@ -346,5 +346,29 @@ class Gap:
     expiration: date
     slot: datetime
     reason: Reason
-    #: What happened, in words; empty where the reason says it all.
+    #: What happened, in words, 500 characters at most; empty where the reason says it all.
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        # Foreign words: what no database takes as text is replaced.
+        words = self.detail[:500].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+        object.__setattr__(self, "detail", words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What one transaction changed of one symbol; several in a row may come as one.
+
+    Whoever stands at ``after`` stands at ``revision`` once this is taken in. A row takes the gap
+    of its slot away; a changed row or gap comes again, whole, under its new revision.
+    """
+
+    symbol: str
+    #: The symbol's newest revision before it; 0 for none.
+    after: int
+    #: The symbol's newest revision with it.
+    revision: int
+    #: Revision and row, ascending by revision.
+    rows: tuple[tuple[int, Row], ...] = ()
+    #: Revision and gap, ascending by revision.
+    gaps: tuple[tuple[int, Gap], ...] = ()

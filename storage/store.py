@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import psycopg
@@ -16,20 +16,12 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from storage.database import check_version, connection, prepare, translated
+from storage.database import Connection, check_version, connection, prepare, translated
 from storage.reader import ARRAYS, Reader, query
-from storage.row import COLUMNS, Gap, Row, SlotRecord
+from storage.row import COLUMNS, Change, Gap, Row, SlotRecord
 
 #: What happens to a slot that has a row already: see ``upsert_row``.
 KEEP, NEWER, REWRITE = "keep", "newer", "rewrite"
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A row that was written, and the revision it got."""
-
-    row: Row
-    revision: int
 
 
 _UPSERT_ROW = query("upsert_row", COLUMNS)
@@ -84,51 +76,34 @@ class Store(Reader):
         finally:
             await pool.close(timeout=5)
 
-    async def append(self, records: Sequence[SlotRecord], mode: str = KEEP) -> list[Stored]:
-        """Write slot records in one transaction; what was written comes back, in order.
+    async def write(
+        self,
+        records: Sequence[SlotRecord] = (),
+        gaps: Sequence[Gap] = (),
+        *,
+        mode: str = KEEP,
+    ) -> list[Change]:
+        """Write slot records and gaps in one transaction; what changed, a ``Change`` a symbol.
 
         A slot that has a row keeps it, unless ``mode`` says otherwise; its gap, if any, is closed.
+        A slot that has a row is no gap. What changes nothing writes nothing.
 
         Raises
         ------
         StoreUnavailable, StoreFull, StoreError
             Then nothing of it was written.
         """
-        written = []
+        if not records and not gaps:
+            return []
+        news = _News()
         async with self._writing() as connection:
             for record in records:
-                values = _row_values(record.row)
-                cursor = await connection.execute(_UPSERT_ROW, values | {"mode": mode})
-                found = await cursor.fetchone()
-                await connection.execute(query("close_gap"), values)
-                if found is None:
-                    continue
-                arrays = {name: record.profile[name].tolist() for name in ARRAYS}
-                await connection.execute(_UPSERT_PROFILE, values | arrays)
-                evidence = {"evidence": record.evidence}
-                await connection.execute(query("upsert_chain"), values | evidence)
-                written.append(Stored(record.row, found["revision"]))
-        return written
-
-    async def mark(self, gaps: Sequence[Gap]) -> int:
-        """Write gaps in one transaction; how many were news. A slot with a row is none."""
-        if not gaps:
-            return 0
-        news = 0
-        async with self._writing() as connection:
+                if revision := await _put(connection, record, mode):
+                    news.rows.append((revision, record.row))
             for gap in gaps:
-                cursor = await connection.execute(
-                    query("mark_gap"),
-                    {
-                        "symbol": gap.symbol,
-                        "expiration": gap.expiration,
-                        "slot": gap.slot,
-                        "reason": str(gap.reason),
-                        "detail": gap.detail[:500],
-                    },
-                )
-                news += len(await cursor.fetchall())
-        return news
+                if revision := await _mark(connection, gap):
+                    news.gaps.append((revision, gap))
+            return await _advance(connection, news)
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
@@ -136,6 +111,61 @@ class Store(Reader):
             async with self._pool.connection() as connection, connection.transaction():
                 await connection.execute(query("lock"))
                 yield connection
+
+
+@dataclass(slots=True)
+class _News:
+    """What a transaction has written, in order."""
+
+    rows: list[tuple[int, Row]] = field(default_factory=list)
+    gaps: list[tuple[int, Gap]] = field(default_factory=list)
+
+
+async def _put(connection: Connection, record: SlotRecord, mode: str) -> int | None:
+    """Write a slot record; its revision, None if it changed nothing."""
+    values = _row_values(record.row)
+    found = await (await connection.execute(_UPSERT_ROW, values | {"mode": mode})).fetchone()
+    await connection.execute(query("close_gap"), values)
+    if found is None:
+        return None
+    arrays = {name: record.profile[name].tolist() for name in ARRAYS}
+    await connection.execute(_UPSERT_PROFILE, values | arrays)
+    await connection.execute(query("upsert_chain"), values | {"evidence": record.evidence})
+    return int(found["revision"])
+
+
+async def _mark(connection: Connection, gap: Gap) -> int | None:
+    """Write a gap; its revision, None if it changed nothing."""
+    given = {name: getattr(gap, name) for name in ("symbol", "expiration", "slot", "detail")}
+    cursor = await connection.execute(query("mark_gap"), given | {"reason": str(gap.reason)})
+    found = await cursor.fetchone()
+    return None if found is None else int(found["revision"])
+
+
+async def _advance(connection: Connection, news: _News) -> list[Change]:
+    """Move the heads of what was written; the changes."""
+    changed: list[tuple[int, Row | Gap]] = [*news.rows, *news.gaps]
+    symbols = sorted({one.symbol for _, one in changed})
+    cursor = await connection.execute(query("heads"), {"symbols": symbols})
+    before = {row["symbol"]: row["revision"] for row in await cursor.fetchall()}
+    for revision, one in changed:
+        values = {name: getattr(one, name) for name in ("symbol", "expiration", "slot")}
+        values |= {"source": getattr(one, "source", None), "revision": revision}
+        await connection.execute(query("advance_session"), values)
+    changes = []
+    for symbol in symbols:
+        change = Change(
+            symbol=symbol,
+            after=before.get(symbol, 0),
+            revision=max(revision for revision, one in changed if one.symbol == symbol),
+            rows=tuple(r for r in news.rows if r[1].symbol == symbol),
+            gaps=tuple(g for g in news.gaps if g[1].symbol == symbol),
+        )
+        await connection.execute(
+            query("advance_head"), {"symbol": symbol, "revision": change.revision}
+        )
+        changes.append(change)
+    return changes
 
 
 def _row_values(row: Row) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from storage.row import Row, SlotRecord
+from storage.row import Change, Gap, Reason, Row, SlotRecord
 
 #: A Wednesday with a full session.
 DAY = date(2026, 8, 19)
@@ -137,3 +138,28 @@ def record(
     """All that is kept of a slot; ``changes`` are its row's, ``profile`` replaces single arrays."""
     arrays = {k: np.array(v, np.float64) for k, v in (PROFILE | (profile or {})).items()}
     return SlotRecord(row=row(**changes), profile=arrays, evidence=evidence)
+
+
+def gap(step: int, reason: Reason = Reason.SOURCE_DOWN, detail: str = "", **changes: Any) -> Gap:
+    """A slot of SPX on ``DAY`` that has no row."""
+    given = {"symbol": "SPX", "expiration": DAY, "slot": at(step)} | changes
+    return Gap(**given, reason=reason, detail=detail)
+
+
+class Kept(NamedTuple):
+    """A row or a gap that was written, and its revision."""
+
+    row: Any
+    revision: int
+
+
+def rows_of(changes: Sequence[Change]) -> list[Kept]:
+    """Rows of changes in the order in which they were stored."""
+    found = [Kept(row, revision) for change in changes for revision, row in change.rows]
+    return sorted(found, key=lambda kept: kept.revision)
+
+
+def gaps_of(changes: Sequence[Change]) -> list[Kept]:
+    """The same of gaps."""
+    found = [Kept(gap, revision) for change in changes for revision, gap in change.gaps]
+    return sorted(found, key=lambda kept: kept.revision)

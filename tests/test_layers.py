@@ -24,7 +24,13 @@ HOMES = {
     "zstandard": {"storage.columns"},
 }
 #: What plain vocabulary of storage the sources may use: words, times, packed columns.
-VOCABULARY = {"storage.row", "storage.session", "storage.errors", "storage.columns", "storage.parquet"}
+VOCABULARY = {
+    "storage.row",
+    "storage.session",
+    "storage.errors",
+    "storage.columns",
+    "storage.parquet",
+}
 
 
 def module(path: Path) -> str:

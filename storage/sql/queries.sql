@@ -100,25 +100,69 @@ select symbol, expiration, coalesce(r.n, 0) as rows, coalesce(g.n, 0) as gaps, g
 from (select symbol, expiration, count(*) as n, array_agg(distinct source) as sources,
              count(*) filter (where slot - differenced_from = interval '30 seconds') as steady,
              max(delay_seconds) as delay
-      from rows where expiration between %(first)s and %(last)s group by 1, 2) r
+      from rows where (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
+        and expiration between %(first)s and %(last)s group by 1, 2) r
 full join (
     select symbol, expiration, sum(n)::bigint as n, jsonb_object_agg(reason, n) as reasons
     from (select symbol, expiration, reason, count(*) as n from gaps
-          where expiration between %(first)s and %(last)s group by 1, 2, 3) by_reason
+          where (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
+            and expiration between %(first)s and %(last)s group by 1, 2, 3) by_reason
     group by 1, 2) g
 using (symbol, expiration)
-where %(symbols)s::text[] is null or symbol = any(%(symbols)s)
 order by expiration, symbol
-
--- changed_since --
--- Rows in the order in which they were stored.
-select revision, {columns} from rows
-where revision > %(cursor)s and (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
-order by revision limit %(limit)s
 
 -- cursor --
 -- The newest change of the dataset.
-select greatest((select max(revision) from rows), (select max(revision) from gaps), 0)
+select coalesce(max(revision), 0) as revision from heads
+
+-- heads --
+-- The newest change of each symbol.
+select symbol, revision from heads
+where (%(symbols)s::text[] is null or symbol = any(%(symbols)s)) order by symbol
+
+-- advance_session --
+-- A session's newest change; its feed is that of its first row.
+insert into sessions (symbol, expiration, source, first_slot, last_slot, revision)
+values (%(symbol)s, %(expiration)s, %(source)s, %(slot)s, %(slot)s, %(revision)s)
+on conflict (symbol, expiration) do update
+set source = coalesce(sessions.source, excluded.source),
+    first_slot = least(sessions.first_slot, excluded.first_slot),
+    last_slot = greatest(sessions.last_slot, excluded.last_slot),
+    revision = greatest(sessions.revision, excluded.revision)
+
+-- advance_head --
+insert into heads (symbol, revision) values (%(symbol)s, %(revision)s)
+on conflict (symbol) do update set revision = excluded.revision
+
+-- behind --
+-- Of cursors, those that changes lie beyond, and the extent of the sessions that have them.
+select f.symbol, f.after, h.revision as head, s.first, s.last
+from unnest(%(symbols)s::text[], %(after)s::bigint[]) as f (symbol, after)
+join heads h on h.symbol = f.symbol and h.revision > f.after
+cross join lateral (select min(first_slot) as first, max(last_slot) as last from sessions
+                    where sessions.symbol = f.symbol and sessions.revision > f.after) s
+order by f.symbol
+
+-- changed_rows --
+-- Rows beyond each cursor up to each head, in the order in which they were stored.
+select r.* from unnest(%(symbols)s::text[], %(after)s::bigint[], %(heads)s::bigint[])
+    as f (symbol, after, head)
+cross join lateral (
+    select revision, {columns} from rows
+    where rows.symbol = f.symbol and revision > f.after and revision <= f.head
+      and slot >= %(first)s and slot <= %(last)s
+    order by revision limit %(limit)s) r
+order by symbol, revision
+
+-- changed_gaps --
+-- The same of gaps.
+select g.* from unnest(%(symbols)s::text[], %(after)s::bigint[], %(heads)s::bigint[])
+    as f (symbol, after, head)
+cross join lateral (
+    select revision, symbol, expiration, slot, reason, detail from gaps
+    where gaps.symbol = f.symbol and revision > f.after and revision <= f.head
+      and slot >= %(first)s and slot <= %(last)s) g
+order by symbol, revision
 
 -- records --
 -- The slot records of a session, in order.

@@ -273,7 +273,7 @@ async def test_symbols(store: Store, caller: Caller) -> None:
         "last_updated": None,
         "dataset": "live",
     }
-    await store.append([record(utc("14:00")), record(utc("14:10"), symbol="QQQ")])
+    await store.write([record(utc("14:00")), record(utc("14:10"), symbol="QQQ")])
     assert (await caller.get("/v1/symbols")).json() == {
         "symbols": ["QQQ", "SPY"],
         "count": 2,

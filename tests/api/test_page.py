@@ -77,7 +77,7 @@ async def test_reference_tells_of_every_route(stranger: Caller) -> None:
 
 async def test_reference_is_true(store: Store, caller: Caller) -> None:
     """Real answers have the documented shape, and no field that is not documented."""
-    await store.append([record(utc("14:28")), record(utc("14:29:30"))])
+    await store.write([record(utc("14:28")), record(utc("14:29:30"))])
     for path, model in (
         (f"{SERIES}SPY?minutes=2", reference.Series),
         (f"{SERIES}XYZ", reference.Series),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from factories import rows_of
 
 from storage.row import Reason
 from storage.store import REWRITE, Store
@@ -61,7 +62,7 @@ def gaps(body: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 async def test_whole_answer(store: Store, caller: Caller) -> None:
     """Every field of an answer, to the letter."""
-    stored = await store.append([record(utc("14:29"), flags=("stale_spot",))])
+    stored = rows_of(await store.write([record(utc("14:29"), flags=("stale_spot",))]))
     caller.clock.moment = utc("14:29:40")
     body = await caller.series(minutes=1)
     node = body["data_as_of"].pop("node")
@@ -121,7 +122,7 @@ async def test_whole_answer(store: Store, caller: Caller) -> None:
 
 async def test_feeds_of_an_index(store: Store, caller: Caller) -> None:
     """An index rests on the index feeds."""
-    await store.append([record(utc("14:29"), symbol="SPX")])
+    await store.write([record(utc("14:29"), symbol="SPX")])
     feeds = (await caller.series("SPX"))["data_as_of"]
     delivered = {name for name, value in feeds.items() if value == "2026-06-05T14:29:02Z"}
     assert delivered == {"index_feed", "index_options_feed", "flow_feed", "oi_feed"}
@@ -131,7 +132,7 @@ async def test_numbers_on_the_wire(store: Store, caller: Caller) -> None:
     """Integers print as integers; nulls stand only where the contract has a question mark."""
     bare = dict.fromkeys(NULLABLE)
     bare["gamma_flip_status"] = "no_boundary"
-    await store.append([record(utc("14:29"), **bare)])
+    await store.write([record(utc("14:29"), **bare)])
     text = (await caller.get(f"{SERIES}SPY")).text
     assert '"pin_score":82,' in text
     assert '"delay_seconds":0,' in text
@@ -174,7 +175,7 @@ async def test_buckets(
     store: Store, caller: Caller, bar: str, expected: list[tuple[str, str, float]]
 ) -> None:
     """Buckets align to the clock, show their last sample, and the running one is among them."""
-    await store.append(every("14:13", "14:16"))
+    await store.write(every("14:13", "14:16"))
     caller.clock.moment = utc("14:16:20")
     assert shown(await caller.series(bar=bar)) == expected
 
@@ -182,7 +183,7 @@ async def test_buckets(
 @pytest.mark.parametrize("bar", ["30s", "1m", "5m", "15m"])
 async def test_first_bucket(store: Store, caller: Caller, bar: str) -> None:
     """The open starts a bucket of every size."""
-    await store.append(every("13:30", "13:30:30"))
+    await store.write(every("13:30", "13:30:30"))
     caller.clock.moment = utc("13:31")
     body = await caller.series(bar=bar)
     assert body["bar_size"] == bar
@@ -192,14 +193,14 @@ async def test_first_bucket(store: Store, caller: Caller, bar: str) -> None:
 
 async def test_window_is_half_open(store: Store, caller: Caller) -> None:
     """The slot at the window's start is in, the one at its end is not: 2 minutes are 4 bars."""
-    await store.append(every("14:20", "14:29:30"))
+    await store.write(every("14:20", "14:29:30"))
     starts = [bar[0] for bar in shown(await caller.series(minutes=2))]
     assert starts == ["14:28:00", "14:28:30", "14:29:00", "14:29:30"]
 
 
 async def test_window_cuts_a_bucket(store: Store, caller: Caller) -> None:
     """A bucket that the window cuts still shows its last sample under its own start."""
-    await store.append(every("14:20", "14:29:30"))
+    await store.write(every("14:20", "14:29:30"))
     assert shown(await caller.series(minutes=7, bar="5m")) == [
         ("14:20:00", "14:24:30", 654.5),
         ("14:25:00", "14:29:30", 659.5),
@@ -211,7 +212,7 @@ async def test_window_cuts_a_bucket(store: Store, caller: Caller) -> None:
 )
 async def test_clamps(store: Store, caller: Caller, minutes: str, bars: int) -> None:
     """Minutes are clamped to 1 and 390, silently."""
-    await store.append(every("13:30", "14:29:30"))
+    await store.write(every("13:30", "14:29:30"))
     assert len((await caller.series(minutes=minutes))["bars"]) == bars
 
 
@@ -227,7 +228,7 @@ async def test_minutes_refused(stranger: Caller, minutes: str) -> None:
 
 async def test_last_of_a_parameter_wins(store: Store, caller: Caller) -> None:
     """Of a parameter given twice the last one counts; unknown ones are ignored."""
-    await store.append(every("14:20", "14:29:30"))
+    await store.write(every("14:20", "14:29:30"))
     sent = await caller.get(f"{SERIES}SPY?bar=nonsense&minutes=5&bar=1m&minutes=2&colour=red")
     assert sent.status_code == 200
     assert [bar[0] for bar in shown(sent.json())] == ["14:28:00", "14:29:00"]
@@ -235,7 +236,7 @@ async def test_last_of_a_parameter_wins(store: Store, caller: Caller) -> None:
 
 async def test_delayed_feed(store: Store, caller: Caller) -> None:
     """On a feed 15 minutes late a short window ends 15 minutes ago, and nothing is missing."""
-    await store.append(every("14:00", "14:14:30", delay_seconds=900))
+    await store.write(every("14:00", "14:14:30", delay_seconds=900))
     body = await caller.series(minutes=5)
     assert body["delay_seconds"] == 900
     assert [shown(body)[0][0], shown(body)[-1][0]] == ["14:10:00", "14:14:30"]
@@ -244,8 +245,8 @@ async def test_delayed_feed(store: Store, caller: Caller) -> None:
 
 async def test_window_after_the_close(store: Store, caller: Caller) -> None:
     """In the evening the last hour is the session's."""
-    await store.append(every("19:00", "19:59:30", step=900))
-    await store.append([record(utc("19:59:30"))])
+    await store.write(every("19:00", "19:59:30", step=900))
+    await store.write([record(utc("19:59:30"))])
     caller.clock.moment = utc("23:00")
     body = await caller.series(bar="15m")
     assert [bar[0] for bar in shown(body)] == ["19:00:00", "19:15:00", "19:30:00", "19:45:00"]
@@ -255,7 +256,7 @@ async def test_window_after_the_close(store: Store, caller: Caller) -> None:
 async def test_early_close(store: Store, caller: Caller) -> None:
     """The day after Thanksgiving ends at 18:00 UTC, in its window and in its gaps."""
     day = "2026-11-27 "
-    await store.append([record(utc(day + "17:58")), record(utc(day + "17:59:30"))])
+    await store.write([record(utc(day + "17:58")), record(utc(day + "17:59:30"))])
     caller.clock.moment = utc("2026-11-27 21:30")
     body = await caller.series(minutes=2)
     assert shown(body)[-1][0] == "17:59:30"
@@ -267,8 +268,8 @@ async def test_early_close(store: Store, caller: Caller) -> None:
 
 async def test_earlier_session(store: Store, caller: Caller) -> None:
     """A date answers that session in full shape, the whole of it unless told otherwise."""
-    await store.append(every("2026-06-04 13:30", "2026-06-04 19:59:30", step=1170))
-    await store.append([record(utc("14:29:30"))])
+    await store.write(every("2026-06-04 13:30", "2026-06-04 19:59:30", step=1170))
+    await store.write([record(utc("14:29:30"))])
     body = await caller.series(date="2026-06-04", bar="15m")
     assert body["expiration"] == "2026-06-04"
     assert body["as_of"] == "2026-06-05T14:30:00Z"
@@ -280,7 +281,7 @@ async def test_earlier_session(store: Store, caller: Caller) -> None:
 
 async def test_date_of_today(store: Store, caller: Caller) -> None:
     """Today by its date is today, running bucket and all."""
-    await store.append(every("14:28", "14:29:30"))
+    await store.write(every("14:28", "14:29:30"))
     body = await caller.series(date="2026-06-05")
     assert [bar[0] for bar in shown(body)] == ["14:28:00", "14:28:30", "14:29:00", "14:29:30"]
     assert gaps(body) == [("13:30:00", "14:28:00", "not_sampled")]
@@ -294,19 +295,19 @@ async def test_bad_date(stranger: Caller) -> None:
 
 async def test_since(store: Store, caller: Caller) -> None:
     """A cursor brings what changed after it: new bars, the running bucket, slots filled late."""
-    await store.append(every("14:20", "14:22"))
+    await store.write(every("14:20", "14:22"))
     first = await caller.series(bar="5m", minutes=30)
     assert shown(first) == [("14:20:00", "14:22:00", 652.0)]
     again = await caller.series(bar="5m", minutes=30, since=first["cursor"])
     assert again["bars"] == []
     assert "reason" not in again
-    await store.append([record(utc("14:23"))])
+    await store.write([record(utc("14:23"))])
     second = await caller.series(bar="5m", minutes=30, since=first["cursor"])
     assert shown(second) == [("14:20:00", "14:23:00", 653.0)]
-    await store.append([record(utc("14:26"))])
+    await store.write([record(utc("14:26"))])
     third = await caller.series(bar="5m", minutes=30, since=second["cursor"])
     assert shown(third) == [("14:25:00", "14:26:00", 656.0)]
-    await store.append([record(utc("14:05"))])
+    await store.write([record(utc("14:05"))])
     late = await caller.series(bar="5m", minutes=30, since=third["cursor"])
     assert shown(late) == [("14:05:00", "14:05:00", 635.0)]
     assert first["cursor"] < second["cursor"] < third["cursor"] < late["cursor"]
@@ -314,18 +315,18 @@ async def test_since(store: Store, caller: Caller) -> None:
 
 async def test_since_sees_inside_a_bucket(store: Store, caller: Caller) -> None:
     """A slot filled late in the middle of a bucket brings the bucket again."""
-    await store.append([record(utc("14:20")), record(utc("14:24:30"))])
+    await store.write([record(utc("14:20")), record(utc("14:24:30"))])
     before = await caller.series(bar="5m")
-    await store.append([record(utc("14:22"))])
+    await store.write([record(utc("14:22"))])
     after = await caller.series(bar="5m", since=before["cursor"])
     assert shown(after) == [("14:20:00", "14:24:30", 654.5)]
 
 
 async def test_since_keeps_the_gaps(store: Store, caller: Caller) -> None:
     """Gaps are always the whole window's: a client that holds them replaces them."""
-    await store.append([record(utc("14:28")), record(utc("14:29:30"))])
+    await store.write([record(utc("14:28")), record(utc("14:29:30"))])
     cursor = (await caller.series(minutes=2))["cursor"]
-    await store.append([record(utc("14:29"))])
+    await store.write([record(utc("14:29"))])
     body = await caller.series(minutes=2, since=cursor)
     assert [bar[0] for bar in shown(body)] == ["14:29:00"]
     assert gaps(body) == [("14:28:30", "14:29:00", "not_sampled")]
@@ -333,23 +334,23 @@ async def test_since_keeps_the_gaps(store: Store, caller: Caller) -> None:
 
 async def test_since_sees_a_rewrite(store: Store, caller: Caller) -> None:
     """A row that is measured anew comes again."""
-    await store.append(every("14:28", "14:29:30"))
+    await store.write(every("14:28", "14:29:30"))
     cursor = (await caller.series(minutes=2))["cursor"]
-    await store.append([record(utc("14:28:30"), spot=999.0)], REWRITE)
+    await store.write([record(utc("14:28:30"), spot=999.0)], mode=REWRITE)
     body = await caller.series(minutes=2, since=cursor)
     assert shown(body) == [("14:28:30", "14:28:30", 999.0)]
 
 
 async def test_since_of_another_world(store: Store, caller: Caller) -> None:
     """A cursor beyond every revision brings nothing, and no error."""
-    await store.append(every("14:28", "14:29:30"))
+    await store.write(every("14:28", "14:29:30"))
     assert (await caller.series(since="9" * 400))["bars"] == []
     assert (await caller.series(status=400, since="-1"))["error"] == "invalid_since"
 
 
 async def test_etag(store: Store, caller: Caller) -> None:
     """The ETag is the cursor; 304 goes only to a caller who has it."""
-    await store.append(every("13:30", "14:29:30"))
+    await store.write(every("13:30", "14:29:30"))
     sent = await caller.get(f"{SERIES}SPY")
     assert sent.headers["ETag"] == f'W/"{sent.json()["cursor"]}"'
     etag = sent.headers["ETag"]
@@ -360,7 +361,7 @@ async def test_etag(store: Store, caller: Caller) -> None:
         assert unchanged.headers["ETag"] == etag
     other = await caller.get(f"{SERIES}SPY", headers={"If-None-Match": 'W/"1"'})
     assert other.status_code == 200
-    await store.append([record(utc("14:30"))])
+    await store.write([record(utc("14:30"))])
     fresh = await caller.get(f"{SERIES}SPY", headers={"If-None-Match": etag})
     assert fresh.status_code == 200
     assert fresh.headers["ETag"] != etag
@@ -368,7 +369,7 @@ async def test_etag(store: Store, caller: Caller) -> None:
 
 async def test_etag_of_a_dead_sampler(store: Store, caller: Caller) -> None:
     """Whoever polls hears of slots that no sampler accounts for, though nothing is stored."""
-    await store.append(every("13:30", "14:29:30"))
+    await store.write(every("13:30", "14:29:30"))
     etag = (await caller.get(f"{SERIES}SPY")).headers["ETag"]
     caller.clock.moment = utc("14:33:10")
     sent = await caller.get(f"{SERIES}SPY", headers={"If-None-Match": etag})
@@ -387,10 +388,10 @@ async def test_etag_of_nothing(store: Store, caller: Caller) -> None:
 
 async def test_gaps(store: Store, caller: Caller) -> None:
     """Neighbouring slots of one reason are one interval; the dead sampler's tail is one too."""
-    await store.append(every("14:00", "14:05"))
-    await store.append([record(utc("14:08:30"))])
-    await store.mark(
-        [
+    await store.write(every("14:00", "14:05"))
+    await store.write([record(utc("14:08:30"))])
+    await store.write(
+        gaps=[
             gap("14:05:30", Reason.SOURCE_DOWN),
             gap("14:06:00", Reason.SOURCE_DOWN),
             gap("14:06:30", Reason.STALE),
@@ -410,7 +411,7 @@ async def test_gaps(store: Store, caller: Caller) -> None:
 
 async def test_gaps_before_the_first_row(store: Store, caller: Caller) -> None:
     """Before anything is stored today, what was due is missing."""
-    await store.append([record(utc("2026-06-04 14:00"))])
+    await store.write([record(utc("2026-06-04 14:00"))])
     caller.clock.moment = utc("13:32:10")
     body = await caller.series()
     assert (body["bars"], body["reason"]) == ([], "not_sampled")
@@ -419,7 +420,7 @@ async def test_gaps_before_the_first_row(store: Store, caller: Caller) -> None:
 
 async def test_running_slot_is_no_gap(store: Store, caller: Caller) -> None:
     """The slot whose 30 seconds still run may yet be sampled."""
-    await store.append(every("14:28", "14:29:30"))
+    await store.write(every("14:28", "14:29:30"))
     caller.clock.moment = utc("14:30:29")
     assert gaps(await caller.series(minutes=2)) == []
     caller.clock.moment = utc("14:30:31")
@@ -428,7 +429,7 @@ async def test_running_slot_is_no_gap(store: Store, caller: Caller) -> None:
 
 async def test_close_of_a_delayed_feed(store: Store, caller: Caller) -> None:
     """Just after the close a late feed's last quarter of an hour is not missing yet."""
-    await store.append(every("19:44", "19:49:30", delay_seconds=900))
+    await store.write(every("19:44", "19:49:30", delay_seconds=900))
     caller.clock.moment = utc("20:05")
     body = await caller.series(minutes=16)
     assert gaps(body) == []
@@ -438,11 +439,11 @@ async def test_close_of_a_delayed_feed(store: Store, caller: Caller) -> None:
 
 async def test_filled_gap(store: Store, caller: Caller) -> None:
     """A gap that a row closes later is gone, and its bar comes with the next cursor."""
-    await store.append(every("14:28", "14:29"))
-    await store.mark([gap("14:29:30", Reason.LATE)])
+    await store.write(every("14:28", "14:29"))
+    await store.write(gaps=[gap("14:29:30", Reason.LATE)])
     before = await caller.series(minutes=2)
     assert gaps(before) == [("14:29:30", "14:30:00", "late")]
-    await store.append([record(utc("14:29:30"))])
+    await store.write([record(utc("14:29:30"))])
     after = await caller.series(minutes=2, since=before["cursor"])
     assert gaps(after) == []
     assert shown(after) == [("14:29:30", "14:29:30", 659.5)]
@@ -504,8 +505,8 @@ async def test_reasons(
     store: Store, caller: Caller, now: str, query: dict[str, str], marks: list[Any], reason: str
 ) -> None:
     """An answer without bars has the same shape, and says why."""
-    await store.append([record(utc("2026-05-29 14:00"))])
-    await store.mark(marks)
+    await store.write([record(utc("2026-05-29 14:00"))])
+    await store.write(gaps=marks)
     caller.clock.moment = utc(now)
     body = await caller.series(**query)
     assert (body["bars"], body["reason"]) == ([], reason)
@@ -523,14 +524,14 @@ async def test_unknown_symbol(store: Store, caller: Caller) -> None:
         body = await caller.series("XYZ")
         assert (body["bars"], body["reason"]) == ([], "unknown_symbol")
         assert body["gap_intervals"] == []
-    await store.mark([gap("14:00", Reason.SOURCE_DOWN, symbol="XYZ")])
+    await store.write(gaps=[gap("14:00", Reason.SOURCE_DOWN, symbol="XYZ")])
     caller.clock.moment = utc("15:00")
     assert (await caller.series("XYZ"))["reason"] == "not_sampled"
 
 
 async def test_delayed_feed_before_its_open(store: Store, caller: Caller) -> None:
     """On a late feed the day opens later too; yesterday's rows say how late."""
-    await store.append([record(utc("2026-06-04 19:59:30"), delay_seconds=900)])
+    await store.write([record(utc("2026-06-04 19:59:30"), delay_seconds=900)])
     caller.clock.moment = utc("13:40")
     body = await caller.series()
     assert (body["reason"], body["gap_intervals"]) == ("before_open", [])
@@ -545,7 +546,7 @@ async def test_delayed_feed_before_its_open(store: Store, caller: Caller) -> Non
 @pytest.mark.parametrize("sent", ["spy", "%20SPY%20", "SPY", "%53%50%59"])
 async def test_symbol_is_trimmed(store: Store, caller: Caller, sent: str) -> None:
     """Case, blanks around it and percent-escapes make no difference."""
-    await store.append([record(utc("14:29:30"))])
+    await store.write([record(utc("14:29:30"))])
     body = await caller.series(sent)
     assert (body["symbol"], len(body["bars"])) == ("SPY", 1)
 
@@ -553,7 +554,7 @@ async def test_symbol_is_trimmed(store: Store, caller: Caller, sent: str) -> Non
 @pytest.mark.parametrize(("sent", "symbol"), [("ES%3DF", "ES=F"), ("brk%2Fb", "BRK/B")])
 async def test_symbol_is_decoded(store: Store, caller: Caller, sent: str, symbol: str) -> None:
     """Escapes in the segment are decoded, also that of a slash."""
-    await store.append([record(utc("14:29:30"), symbol=symbol)])
+    await store.write([record(utc("14:29:30"), symbol=symbol)])
     body = await caller.series(sent)
     assert (body["symbol"], len(body["bars"])) == (symbol, 1)
 
@@ -581,8 +582,8 @@ async def test_datasets_never_meet(
 ) -> None:
     """A made-up row is nowhere to be seen among real ones, nor the other way round."""
     async with Store.open(database, "synthetic") as other:
-        await other.append([record(utc("14:29:30"), source="synthetic", spot=1.0)])
-        await store.append([record(utc("14:29"), spot=2.0)])
+        await other.write([record(utc("14:29:30"), source="synthetic", spot=1.0)])
+        await store.write([record(utc("14:29"), spot=2.0)])
         real = await caller.series()
         assert [(bar["spot"], real["source"]) for bar in real["bars"]] == [(2.0, "cboe")]
         made_up = await (await open_app(other)).series()

@@ -105,7 +105,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int,
 
 async def fill(url: str) -> None:
     async with Store.open(url, "live", size=1) as store:
-        await store.append([record(utc("13:30")), record(utc("13:31")), record(utc("13:31:30"))])
+        await store.write([record(utc("13:30")), record(utc("13:31")), record(utc("13:31:30"))])
 
 
 def ask_curl(url: str) -> str:

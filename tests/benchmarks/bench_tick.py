@@ -86,17 +86,17 @@ async def stored(folder: Path, first: SlotRecord, later: Chain) -> None:
             Channel.open(servers.redis_url, "bench") as live,
         ):
             record = measure(later, first, oi_confidence=0.43)
-            await store.append([first])
+            changes = await store.write([first])
             took: dict[str, list[float]] = {"store": [], "store, unchanged": [], "publish": []}
             for i in range(50):
                 row = record.row
                 object.__setattr__(row, "slot", later.slot + timedelta(seconds=30 * i))
                 for name in ("store", "store, unchanged"):
                     since = time.perf_counter()
-                    await store.append([record])
+                    changes = await store.write([record]) or changes
                     took[name].append((time.perf_counter() - since) * 1e3)
                 since = time.perf_counter()
-                await live.publish(row, i)
+                await live.publish(changes)
                 took["publish"].append((time.perf_counter() - since) * 1e3)
             for name, times in took.items():
                 print(f"{name:46} {statistics.median(times):9.3f} ms   (best {min(times):.3f})")

@@ -8,19 +8,20 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import fakeredis
 import pytest
 import redis
 import redis.asyncio
-from factories import at, row
+from factories import at, gap, row
 
 from storage.errors import LiveError
-from storage.live import Channel, Nobody
-from storage.row import Row
+from storage.live import LENGTH, Channel, News, Nobody
+from storage.row import Change, Reason
 
 PREFIX = "flow:test"
 SECRET = "s3cret"
@@ -85,154 +86,184 @@ def client(channel) -> redis.asyncio.Redis:
     return channel._client
 
 
-class Follower:
-    """Somebody who follows; ready once the server has been asked."""
+class Listener:
+    """Somebody who listens; everything that is published from now on will come."""
 
     def __init__(self, channel: Channel, *symbols: str) -> None:
-        self._rows = channel.follow(symbols)
-        self._next = asyncio.ensure_future(anext(self._rows))
+        self._news = channel.listen(symbols or None)
 
-    async def follows(self) -> None:
-        """Wait until rows that are published from now on will come."""
-        # It has no sign for that; a tenth of a second is a thousand times what it takes.
-        await asyncio.sleep(0.1)
-        assert not self._next.done()
+    @classmethod
+    async def of(cls, channel: Channel, *symbols: str) -> Self:
+        """A listener that is ready."""
+        made = cls(channel, *symbols)
+        assert await asyncio.wait_for(anext(made._news), PATIENCE) == []
+        return made
 
-    async def take(self) -> dict[str, Any]:
-        """The next row."""
-        found = await asyncio.wait_for(self._next, PATIENCE)
-        self._next = asyncio.ensure_future(anext(self._rows))
+    async def take(self) -> list[News]:
+        """The next news."""
+        found: list[News] = []
+        while not found:
+            found = await asyncio.wait_for(anext(self._news), PATIENCE)
+        return found
+
+    async def until(self, revision: int) -> list[Change]:
+        """All changes until one of this revision."""
+        found: list[Change] = []
+        while not found or found[-1].revision != revision:
+            found += [change for news in await self.take() for change in news.changes]
         return found
 
     async def fails(self) -> str:
         """What it says when it fails."""
         with pytest.raises(LiveError) as raised:
-            await asyncio.wait_for(self._next, PATIENCE)
+            await self.take()
         return str(raised.value)
 
     async def leave(self) -> None:
-        """Follow no longer; nothing is left to read."""
+        """Listen no longer; nothing is left to hear."""
+        listening = asyncio.ensure_future(self.take())
         await asyncio.sleep(0.05)
-        assert not self._next.done()
-        self._next.cancel()
-        await asyncio.wait([self._next])
-        await self._rows.aclose()
+        assert not listening.done()
+        listening.cancel()
+        await asyncio.wait([listening])
+        await self._news.aclose()
 
 
-def told(published: Row, revision: int) -> dict[str, Any]:
-    return published.as_json() | {"revision": revision}
+def change(revision: int = 1, after: int | None = None, **changes: Any) -> Change:
+    """A change of one row."""
+    one = row(**changes)
+    before = revision - 1 if after is None else after
+    return Change(symbol=one.symbol, after=before, revision=revision, rows=((revision, one),))
 
 
-async def test_a_published_row_arrives(channel):
-    """A follower gets each row's plain values and its revision, in order."""
-    follower = Follower(channel, "SPX")
-    await follower.follows()
-    rows = [row(slot=at(i), spot=7700.0 + i, gamma_flip=None) for i in range(3)]
-    for i, one in enumerate(rows):
-        await channel.publish(one, 10 + i)
-    assert [told(one, 10 + i) for i, one in enumerate(rows)] == [
-        await follower.take() for _ in rows
+async def test_what_is_published_arrives(channel):
+    """A listener gets each change as it was: rows, gaps and revisions, in order."""
+    listener = await Listener.of(channel, "SPX")
+    odd = gap(7, Reason.LATE, "café \x00")
+    quoted = at(0) + timedelta(microseconds=123_457)
+    published = [
+        change(10, gamma_flip=None, quoted_at=quoted, settled={"x": [0.1, None]}, flags=("a", "b")),
+        change(12, slot=at(1)),
+        Change(symbol="SPX", after=12, revision=14, gaps=((13, gap(5)), (14, odd))),
     ]
-    await follower.leave()
+    for one in published:
+        await channel.publish([one])
+    assert await listener.until(14) == published
+    await listener.leave()
 
 
 async def test_from_now_on(channel):
-    """What was published before one follows does not come."""
-    await channel.publish(row(slot=at(0)), 1)
-    follower = Follower(channel, "SPX", "SPY")
-    await follower.follows()
-    await channel.publish(row(slot=at(1)), 2)
-    assert (await follower.take())["revision"] == 2
-    await follower.leave()
+    """What was published before one listens does not come."""
+    await channel.publish([change(1)])
+    listener = await Listener.of(channel)
+    await channel.publish([change(2)])
+    (news,) = await listener.take()
+    # What the server got within the same thousandth of a second may come once more.
+    assert (news.symbol, news.revision, news.changes[-1].revision) == ("SPX", 2, 2)
+    await listener.leave()
 
 
 async def test_only_the_symbols_asked_for(channel):
-    """Rows of other symbols are for other followers."""
-    both, one = Follower(channel, "SPX", "SPY"), Follower(channel, "SPY")
-    await both.follows()
-    for revision, symbol in enumerate(["SPX", "QQQ", "SPY"], start=1):
-        await channel.publish(row(symbol=symbol), revision)
-    assert sorted([(await both.take())["revision"], (await both.take())["revision"]]) == [1, 3]
-    assert (await one.take())["symbol"] == "SPY"
-    await both.leave()
+    """News of other symbols is for others; who names none hears of all, also of new ones."""
+    one, every = await Listener.of(channel, "SPY"), await Listener.of(channel)
+    await channel.publish([change(1), change(2, symbol="QQQ"), change(3, symbol="SPY")])
+    assert [news.symbol for news in await one.take()] == ["SPY"]
+    assert [news.symbol for news in await every.take()] == ["SPX", "QQQ", "SPY"]
+    await channel.publish([change(4, symbol="NEW")])
+    assert [news.symbol for news in await every.take()] == ["NEW"]
     await one.leave()
+    await every.leave()
 
 
 async def test_datasets_are_apart(channel, client):
     """Under another prefix nothing is heard."""
-    follower = Follower(Channel(client, "flow:other"), "SPX")
-    await follower.follows()
-    await channel.publish(row(), 1)
+    listener = await Listener.of(Channel(client, "flow:other"))
+    await channel.publish([change()])
     await asyncio.sleep(0.1)
-    await follower.leave()
+    await listener.leave()
 
 
 async def test_nothing_is_lost_while_busy(channel):
-    """Rows that are published while a follower looks elsewhere are there when it comes back."""
-    rows = channel.follow(["SPX", "SPY"])
-    first = asyncio.ensure_future(anext(rows))
-    await asyncio.sleep(0.1)
-    await channel.publish(row(), 1)
-    assert (await asyncio.wait_for(first, PATIENCE))["revision"] == 1
+    """What is published while a listener looks elsewhere is there when it comes back."""
+    listener = await Listener.of(channel, "SPX", "SPY")
     for revision, symbol in [(2, "SPY"), (3, "SPX"), (4, "SPY"), (5, "SPX")]:
-        await channel.publish(row(symbol=symbol), revision)
-    found = [await asyncio.wait_for(anext(rows), PATIENCE) for _ in range(4)]
-    assert sorted(r["revision"] for r in found) == [2, 3, 4, 5]
-    for symbol, revisions in (("SPX", [3, 5]), ("SPY", [2, 4])):
-        assert revisions == [r["revision"] for r in found if r["symbol"] == symbol]
-    await rows.aclose()
+        await channel.publish([change(revision, symbol=symbol)])
+    heard = {news.symbol: [c.revision for c in news.changes] for news in await listener.take()}
+    assert heard == {"SPX": [3, 5], "SPY": [2, 4]}
+    await listener.leave()
+
+
+async def test_a_large_change_is_told_of(channel):
+    """A backfill's change is named and not carried: its listeners read the store."""
+    listener = await Listener.of(channel)
+    rows = tuple((i, row(slot=at(i))) for i in range(1, 101))
+    await channel.publish([Change(symbol="SPX", after=0, revision=100, rows=rows)])
+    assert await listener.take() == [News(symbol="SPX", revision=100)]
+    await listener.leave()
 
 
 async def test_quiet_hours(channel, client, monkeypatch):
-    """A follower outlasts many waits in which nothing came, and loses nothing between two."""
+    """A listener outlasts many waits in which nothing came, and loses nothing between two."""
     whole, asked = client.xread, []
 
-    async def shorter(cursors: Any, block: int) -> Any:
+    async def shorter(cursors: Any, block: int | None = None) -> Any:
         asked.append(block)
         await asyncio.sleep(0.01)  # In here nobody listens.
-        return await whole(cursors, block=10)
+        return await whole(cursors, block=block and 10)
 
     monkeypatch.setattr(client, "xread", shorter)
-    follower = Follower(channel, "SPX")
-    while len(asked) < 5:
-        await asyncio.sleep(0.01)
+    listener = await Listener.of(channel)
+    for _ in range(5):
+        assert await anext(listener._news) == []
     for revision in range(1, 21):
-        await channel.publish(row(slot=at(revision)), revision)
+        await channel.publish([change(revision)])
         await asyncio.sleep(0.003)
-    assert list(range(1, 21)) == [(await follower.take())["revision"] for _ in range(20)]
-    await follower.leave()
+    assert list(range(1, 21)) == [one.revision for one in await listener.until(20)]
+    await listener._news.aclose()
 
 
 async def test_goes_when_told(channel, client, monkeypatch):
-    """A follower that is cancelled ends, whatever it is about to do."""
+    """A listener that is cancelled ends, whatever it is about to do."""
     whole = client.xread
     monkeypatch.setattr(client, "xread", lambda cursors, block: whole(cursors, block=10))
+
+    async def listen() -> None:
+        async for _ in channel.listen(None):
+            pass
+
     for turns in range(10):
-        follower = asyncio.ensure_future(anext(channel.follow(["SPX"])))
+        listener = asyncio.ensure_future(listen())
         for _ in range(turns):
             await asyncio.sleep(0)
-        follower.cancel()
-        done, _ = await asyncio.wait([follower], timeout=PATIENCE)
-        assert {follower} == done
-        assert follower.cancelled()
+        listener.cancel()
+        done, _ = await asyncio.wait([listener], timeout=PATIENCE)
+        assert {listener} == done
+        assert listener.cancelled()
 
 
 async def test_trimmed_and_expiring(channel, client):
-    """A stream keeps about two sessions, and for three days after its last row."""
-    one = row()
-    await channel.publish(one, 1)
-    (stream,) = await client.keys("*")
-    async with client.pipeline(transaction=False) as pipe:
-        for _ in range(5_000):
-            pipe.xadd(stream, {"row": b"{}"})
-        await pipe.execute()
-    await channel.publish(one, 2)
-    assert stream == b"flow:test:rows:SPX"
-    assert 1_600 <= await client.xlen(stream) <= 1_800
-    assert 259_100 < await client.ttl(stream) <= 259_200
-    await client.expire(stream, 10)
-    await channel.publish(one, 3)
-    assert 259_100 < await client.ttl(stream) <= 259_200
+    """A stream keeps about an hour, and for three days of wall time after its last change."""
+    for revision in range(1, LENGTH + 150):
+        await channel.publish([change(revision)])
+    streams = {b"flow:test:changes", b"flow:test:changes:SPX"}
+    assert set(await client.keys("*")) == streams
+    for stream in streams:
+        assert LENGTH <= await client.xlen(stream) < LENGTH + 149
+        assert 259_100 < await client.ttl(stream) <= 259_200
+        await client.expire(stream, 10)
+    await channel.publish([change(1_000)])
+    for stream in streams:
+        assert 259_100 < await client.ttl(stream) <= 259_200
+
+
+async def test_another_release_published(channel, client):
+    """What cannot be read is a failure of the channel, never a wrong row."""
+    listener = await Listener.of(channel)
+    await client.xadd("flow:test:changes:SPX", {"change": b'{"symbol": "SPX"}'})
+    await client.xadd("flow:test:changes", {"symbols": b'{"SPX": 7}'})
+    assert await listener.fails() == (
+        "FLOW_REDIS_URL: the live channel is away: not a change: 'after'"
+    )
 
 
 async def test_ping(channel):
@@ -243,7 +274,7 @@ async def test_ping(channel):
 async def said_by_all(channel: Channel) -> list[str]:
     """What publish, follow and ping say when they fail."""
     said = []
-    for failing in (channel.publish(row(), 1), anext(channel.follow(["SPX"])), channel.ping()):
+    for failing in (channel.publish([change()]), anext(channel.listen(None)), channel.ping()):
         with pytest.raises(LiveError) as raised:
             await asyncio.wait_for(failing, PATIENCE)
         said.append(str(raised.value))
@@ -297,15 +328,14 @@ def program() -> str:
 
 
 async def test_server_dies_and_comes_back(program):
-    """Followers of a server that dies are told; the same channel works once it is back."""
+    """Listeners of a server that dies are told; the same channel works once it is back."""
     with running(program) as (url, process):
         async with Channel.open(url, PREFIX) as channel:
-            await channel.publish(row(), 1)
-            follower = Follower(channel, "SPX")
-            await follower.follows()
+            await channel.publish([change(1)])
+            listener = await Listener.of(channel, "SPX")
             process.kill()
             process.wait()
-            assert (await follower.fails()).startswith("FLOW_REDIS_URL: the live channel is away")
+            assert (await listener.fails()).startswith("FLOW_REDIS_URL: the live channel is away")
             assert all(s.startswith("FLOW_REDIS_URL: ") for s in await said_by_all(channel))
             address = url.removeprefix("unix://")
             Path(address).unlink()
@@ -318,11 +348,10 @@ async def test_server_dies_and_comes_back(program):
                 while not Path(address).is_socket():
                     assert again.poll() is None
                     await asyncio.sleep(0.01)
-                follower = Follower(channel, "SPX")
-                await follower.follows()
-                await channel.publish(row(), 2)
-                assert (await follower.take())["revision"] == 2
-                await follower.leave()
+                listener = await Listener.of(channel, "SPX")
+                await channel.publish([change(2)])
+                assert [c.revision for c in await listener.until(2)] == [2]
+                await listener.leave()
             finally:
                 again.kill()
                 again.wait()
@@ -343,14 +372,14 @@ async def test_server_is_full(program):
     with running(program, "--maxmemory", "1", "--maxmemory-policy", "noeviction") as (url, _):
         async with Channel.open(url, PREFIX) as channel:
             with pytest.raises(LiveError, match=r"FLOW_REDIS_URL: cannot publish: .*maxmemory"):
-                await channel.publish(row(), 1)
+                await channel.publish([change()])
 
 
 async def test_nobody():
     """Without a channel, publishing is quiet, and following fails at once."""
     nobody = Nobody()
-    await nobody.publish(row(), 1)
+    await nobody.publish([change()])
     with pytest.raises(LiveError, match="there is no live channel"):
-        await anext(nobody.follow(["SPX"]))
+        nobody.listen(["SPX"])
     with pytest.raises(LiveError, match="there is no live channel"):
         await nobody.ping()

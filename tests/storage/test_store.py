@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import numpy as np
 import psycopg
 import pytest
-from factories import DAY, OPEN, PROFILE, at, record, row
+from factories import DAY, OPEN, PROFILE, at, gap, gaps_of, record, row, rows_of
 from psycopg import sql as compose
 
 from storage import database as schema
@@ -28,7 +28,7 @@ from storage.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from storage.row import COLUMNS, Gap, Reason, SlotRecord
+from storage.row import COLUMNS, Reason, SlotRecord
 from storage.store import KEEP, NEWER, REWRITE, Store
 
 NEXT_DAY = date(2026, 8, 20)
@@ -52,19 +52,11 @@ def alter(url: str, setting: str) -> None:
 
 def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
     """All rows of all tables of the dataset, with the transactions that wrote them."""
-    tables = ("rows", "profiles", "chains", "gaps")
+    tables = ("rows", "profiles", "chains", "gaps", "sessions", "heads")
     return {
         table: sorted(query(url, f"select xmin::text, t::text from live.{table} t"))
         for table in tables
     }
-
-
-def gap(step: int, reason: Reason = Reason.SOURCE_DOWN, detail: str = "", **given: Any) -> Gap:
-    return Gap(
-        **({"symbol": "SPX", "expiration": DAY, "slot": at(step)} | given),
-        reason=reason,
-        detail=detail,
-    )
 
 
 async def read(store: Store, step: int = 0, symbol: str = "SPX") -> SlotRecord:
@@ -81,7 +73,7 @@ class TestAppend:
     async def test_new_rows(self, store):
         """What was written comes back in order, each with the next revision."""
         records = [record(slot=at(i)) for i in (2, 0, 1)]
-        written = await store.append(records)
+        written = rows_of(await store.write(records))
         assert [r.row for r in records] == [w.row for w in written]
         revisions = [w.revision for w in written]
         assert sorted(set(revisions)) == revisions
@@ -90,20 +82,20 @@ class TestAppend:
 
     async def test_nothing(self, store):
         """Nothing to write is fine."""
-        assert await store.append([]) == []
+        assert await store.write([]) == []
         assert await store.cursor() == 0
 
     async def test_keep(self, store):
         """A slot that has a row keeps it, its profile and its chain."""
-        await store.append([record(spot=1.0)])
+        await store.write([record(spot=1.0)])
         later = record(
             spot=2.0,
             quoted_at=OPEN + HALF,
             profile={"vex": [0.0, 0.0]},
             evidence=b"other",
         )
-        assert await store.append([later], KEEP) == []
-        assert await store.append([later]) == []
+        assert await store.write([later], mode=KEEP) == []
+        assert await store.write([later]) == []
         kept = await read(store)
         assert (kept.row.spot, kept.evidence) == (1.0, b"chain\x00\xff")
         assert PROFILE["vex"] == kept.profile["vex"].tolist()
@@ -111,10 +103,10 @@ class TestAppend:
     @pytest.mark.parametrize(("seconds", "wins"), [(-1, False), (0, False), (1, True)])
     async def test_newer(self, store, seconds, wins):
         """Later quotes of a slot win; older ones, and those of the same time, do not."""
-        (first,) = await store.append([record(spot=1.0, quoted_at=OPEN)])
+        (first,) = rows_of(await store.write([record(spot=1.0, quoted_at=OPEN)]))
         moved = OPEN + timedelta(seconds=seconds)
         other = record(spot=2.0, quoted_at=moved, evidence=b"other")
-        written = await store.append([other], NEWER)
+        written = rows_of(await store.write([other], mode=NEWER))
         kept = await read(store)
         if wins:
             assert [w.revision > first.revision for w in written] == [True]
@@ -125,11 +117,11 @@ class TestAppend:
 
     async def test_rewrite(self, store):
         """A rewrite wins, whatever was there: the row, its profile and its chain."""
-        (first,) = await store.append([record(spot=1.0)])
+        (first,) = rows_of(await store.write([record(spot=1.0)]))
         other = record(
             spot=2.0, quoted_at=OPEN - HALF, profile={"vex": [7.0, 8.0]}, evidence=b"other"
         )
-        (second,) = await store.append([other], REWRITE)
+        (second,) = rows_of(await store.write([other], mode=REWRITE))
         assert second.revision > first.revision
         kept = await read(store)
         assert other.row == kept.row
@@ -139,25 +131,25 @@ class TestAppend:
     @pytest.mark.parametrize("mode", [KEEP, NEWER, REWRITE])
     async def test_unchanged_writes_nothing(self, store, database, mode):
         """The same row again writes nothing and takes no revision, in any mode."""
-        await store.append([record(), record(slot=at(1), net_gex=1.0, gamma_flip=None)])
+        await store.write([record(), record(slot=at(1), net_gex=1.0, gamma_flip=None)])
         before, cursor = contents(database), await store.cursor()
         again = [record(), record(slot=at(1), net_gex=1.0, gamma_flip=None)]
-        assert await store.append(again, mode) == []
+        assert await store.write(again, mode=mode) == []
         assert before == contents(database)
         assert cursor == await store.cursor()
-        assert await store.changed_since(cursor) == []
+        assert await store.changes({"SPX": cursor}) == []
 
     async def test_rewrite_of_a_part(self, store):
         """Of a session rewritten, only rows that differ are written; a null is a difference."""
-        await store.append([record(slot=at(i)) for i in range(3)])
+        await store.write([record(slot=at(i)) for i in range(3)])
         again = [record(slot=at(0)), record(slot=at(1), atm_iv=None), record(slot=at(2))]
-        (written,) = await store.append(again, REWRITE)
+        (written,) = rows_of(await store.write(again, mode=REWRITE))
         assert at(1) == written.row.slot
         assert written.revision == await store.cursor()
 
     async def test_one_slot_twice_in_a_batch(self, store):
         """Of two records of a slot in one call, the first stays."""
-        written = await store.append([record(spot=1.0), record(spot=2.0)])
+        written = rows_of(await store.write([record(spot=1.0), record(spot=2.0)]))
         assert [w.row.spot for w in written] == [1.0]
 
     async def test_keys_are_apart(self, store):
@@ -168,16 +160,16 @@ class TestAppend:
             record(spot=3.0, expiration=NEXT_DAY),
             record(spot=4.0, slot=at(1)),
         ]
-        assert len(await store.append(records)) == 4
+        assert len(rows_of(await store.write(records))) == 4
         assert (await read(store)).row.spot == 1.0
         assert (await read(store, symbol="SPY")).row.spot == 2.0
         assert await store.slots("SPX", NEXT_DAY) == [OPEN]
 
     async def test_closed_gap(self, store):
         """A row takes the gap of its slot away, and no other."""
-        await store.mark([gap(0), gap(1), gap(0, symbol="SPY"), gap(0, expiration=NEXT_DAY)])
+        await store.write(gaps=[gap(0), gap(1), gap(0, symbol="SPY"), gap(0, expiration=NEXT_DAY)])
         before = await store.cursor()
-        (written,) = await store.append([record()])
+        (written,) = rows_of(await store.write([record()]))
         assert written.revision > before
         assert [at(1)] == [g["slot"] for g in await store.gaps("SPX", DAY)]
         assert [at(0)] == [g["slot"] for g in await store.gaps("SPY", DAY)]
@@ -193,7 +185,7 @@ class TestRead:
             profile={"iv": [float("nan"), 0.1 + 0.2], "chex": [float("inf"), -5e-324]},
             evidence=bytes(range(256)) * 40,
         )
-        await store.append([written])
+        await store.write([written])
         found = await read(store)
         assert written.row == found.row
         assert {n: type(getattr(written.row, n)) for n in COLUMNS} == {
@@ -228,7 +220,7 @@ class TestRead:
             "detail": {},
         }
         written = record(**lacking, profile={name: [] for name in PROFILE}, evidence=b"")
-        await store.append([written])
+        await store.write([written])
         found = await read(store)
         assert written.row == found.row
         assert lacking == {name: getattr(found.row, name) for name in lacking}
@@ -238,14 +230,14 @@ class TestRead:
     async def test_times_to_the_microsecond(self, store):
         """Quote times keep their microseconds, and are UTC."""
         quoted = datetime(2026, 8, 19, 13, 29, 51, 123_457, tzinfo=UTC)
-        await store.append([record(quoted_at=quoted)])
+        await store.write([record(quoted_at=quoted)])
         found = (await read(store)).row
         assert quoted == found.quoted_at
         assert {timedelta(0)} == {found.slot.utcoffset(), found.flow_since.utcoffset()}
 
     async def test_before(self, store):
         """The newest earlier slot of that symbol's session, or none."""
-        await store.append(
+        await store.write(
             [
                 record(slot=at(0), spot=1.0),
                 record(slot=at(5), spot=2.0),
@@ -269,7 +261,8 @@ class TestRead:
         assert await store.gaps("SPX", DAY) == []
         assert await store.cursor() == 0
         assert await store.newest_slot() is None
-        assert await store.changed_since(0) == []
+        assert await store.heads() == {}
+        assert await store.changes({"SPX": 0}) == []
         assert await store.coverage(date(2020, 1, 1), date(2030, 1, 1)) == []
         assert not await store.known("SPX")
         newest = await store.newest("SPX", DAY)
@@ -279,14 +272,14 @@ class TestRead:
 
     async def test_newest(self, store):
         """A session's newest slot, and its newest change, be it an older row or a gap."""
-        await store.append([record(slot=at(i), spot=1.0 + i) for i in (0, 1, 2)])
-        await store.append([record(slot=at(9), symbol="SPY")])
+        await store.write([record(slot=at(i), spot=1.0 + i) for i in (0, 1, 2)])
+        await store.write([record(slot=at(9), symbol="SPY")])
         newest = await store.newest("SPX", DAY)
         assert (newest["slot"], newest["spot"]) == (at(2), 3.0)
-        (again,) = await store.append([record(slot=at(0), spot=9.0)], REWRITE)
+        (again,) = rows_of(await store.write([record(slot=at(0), spot=9.0)], mode=REWRITE))
         newest = await store.newest("SPX", DAY)
         assert (newest["slot"], newest["cursor"]) == (at(2), again.revision)
-        await store.mark([gap(3)])
+        await store.write(gaps=[gap(3)])
         newest = await store.newest("SPX", DAY)
         assert newest["slot"] == at(2)
         assert newest["cursor"] == await store.cursor() > again.revision
@@ -294,24 +287,24 @@ class TestRead:
 
     async def test_newest_of_gaps_alone(self, store):
         """A session of gaps alone has a newest change and no row."""
-        await store.mark([gap(0)])
+        await store.write(gaps=[gap(0)])
         newest = await store.newest("SPX", DAY)
         assert (newest["slot"], newest["cursor"]) == (None, await store.cursor())
 
     async def test_symbols(self, store):
         """Every symbol that has rows, with its newest slot; gaps alone make none."""
         assert await store.symbols() == {}
-        await store.append([record(slot=at(1)), record(slot=at(0)), record(symbol="QQQ")])
-        await store.append([record(symbol="SPY", slot=at(s)) for s in (3, 9, 5)])
+        await store.write([record(slot=at(1)), record(slot=at(0)), record(symbol="QQQ")])
+        await store.write([record(symbol="SPY", slot=at(s)) for s in (3, 9, 5)])
         tomorrow = at(0) + timedelta(days=1)
-        await store.append([record(symbol="QQQ", expiration=NEXT_DAY, slot=tomorrow)])
-        await store.mark([gap(7, symbol="IWM"), gap(8)])
+        await store.write([record(symbol="QQQ", expiration=NEXT_DAY, slot=tomorrow)])
+        await store.write(gaps=[gap(7, symbol="IWM"), gap(8)])
         assert {"QQQ": tomorrow, "SPX": at(1), "SPY": at(9)} == await store.symbols()
 
     async def test_known(self, store):
         """A symbol is known by a row or a gap, on whatever day."""
-        await store.append([record()])
-        await store.mark([gap(0, symbol="SPY")])
+        await store.write([record()])
+        await store.write(gaps=[gap(0, symbol="SPY")])
         assert [await store.known(s) for s in ("SPX", "SPY", "QQQ")] == [True, True, False]
 
     async def test_exported(self, store):
@@ -319,9 +312,7 @@ class TestRead:
         steps = [("SPY", DAY, 0), ("SPX", NEXT_DAY, 2), ("SPX", DAY, 1), ("SPX", DAY, 0)]
         for symbol, day, step in steps:
             name = f"{symbol} {day} {step}".encode()
-            await store.append(
-                [record(symbol=symbol, expiration=day, slot=at(step), evidence=name)]
-            )
+            await store.write([record(symbol=symbol, expiration=day, slot=at(step), evidence=name)])
 
         async def chains(*given: Any) -> list[bytes]:
             return [found["evidence"] async for found in store.exported(*given)]
@@ -341,14 +332,18 @@ class TestGaps:
 
     async def test_marked(self, store):
         """A gap is news once; it keeps its revision until something about it changes."""
-        assert await store.mark([gap(1, detail="504"), gap(0, Reason.LATE)]) == 2
+        assert (
+            len(gaps_of(await store.write(gaps=[gap(1, detail="504"), gap(0, Reason.LATE)]))) == 2
+        )
         first = await store.gaps("SPX", DAY)
         assert [(at(0), "late", ""), (at(1), "source_down", "504")] == [
             (g["slot"], g["reason"], g["detail"]) for g in first
         ]
-        assert await store.mark([gap(1, detail="504"), gap(0, Reason.LATE)]) == 0
+        assert await store.write(gaps=[gap(1, detail="504"), gap(0, Reason.LATE)]) == []
         assert first == await store.gaps("SPX", DAY)
-        assert await store.mark([gap(1, detail="502"), gap(0, Reason.LATE)]) == 1
+        assert (
+            len(gaps_of(await store.write(gaps=[gap(1, detail="502"), gap(0, Reason.LATE)]))) == 1
+        )
         kept, changed = await store.gaps("SPX", DAY)
         assert first[0] == kept
         assert changed["revision"] > first[1]["revision"]
@@ -356,26 +351,31 @@ class TestGaps:
 
     async def test_nothing(self, store):
         """No gaps are no news."""
-        assert await store.mark([]) == 0
+        assert await store.write(gaps=[]) == []
 
     async def test_a_slot_with_a_row_is_none(self, store):
         """Where there is a row, a gap is not marked."""
-        await store.append([record()])
+        await store.write([record()])
         before = await store.cursor()
-        assert await store.mark([gap(0)]) == 0
+        assert await store.write(gaps=[gap(0)]) == []
         assert await store.gaps("SPX", DAY) == []
         assert before == await store.cursor()
-        assert await store.mark([gap(0, symbol="SPY"), gap(0, expiration=NEXT_DAY)]) == 2
+        assert (
+            len(
+                gaps_of(await store.write(gaps=[gap(0, symbol="SPY"), gap(0, expiration=NEXT_DAY)]))
+            )
+            == 2
+        )
 
     async def test_long_detail(self, store):
         """Of a long explanation the first 500 characters are kept."""
-        await store.mark([gap(0, detail="é" * 9_000)])
+        await store.write(gaps=[gap(0, detail="é" * 9_000)])
         ((detail),) = [g["detail"] for g in await store.gaps("SPX", DAY)]
         assert detail == "é" * 500
 
     async def test_every_reason(self, store):
         """Each reason there is can be told apart."""
-        await store.mark([gap(i, reason) for i, reason in enumerate(Reason)])
+        await store.write(gaps=[gap(i, reason) for i, reason in enumerate(Reason)])
         assert [str(r) for r in Reason] == [g["reason"] for g in await store.gaps("SPX", DAY)]
 
 
@@ -386,12 +386,14 @@ class TestWindow:
     async def revisions(self, store) -> dict[int, int]:
         """SPX at steps 0-3, 9-12, 29, 30 and 61, each row's pin_score its step; step 10 rewritten."""
         steps = [0, 1, 2, 3, 9, 10, 11, 12, 29, 30, 61]
-        made = await store.append([record(slot=at(i), pin_score=i) for i in steps])
+        made = rows_of(await store.write([record(slot=at(i), pin_score=i) for i in steps]))
         found = {i: w.revision for i, w in zip(steps, made, strict=True)}
-        await store.append(
+        await store.write(
             [record(slot=at(5), symbol="SPY"), record(slot=at(4), expiration=NEXT_DAY)]
         )
-        (again,) = await store.append([record(slot=at(10), pin_score=10, spot=1.0)], REWRITE)
+        (again,) = rows_of(
+            await store.write([record(slot=at(10), pin_score=10, spot=1.0)], mode=REWRITE)
+        )
         return found | {10: again.revision}
 
     async def ask(
@@ -484,30 +486,68 @@ class TestWindow:
 class TestChanges:
     """Following what is stored."""
 
-    async def test_order(self, store):
-        """Rows in the order in which they were stored; a rewritten one comes again, last."""
-        await store.append([record(slot=at(2)), record(slot=at(0)), record(slot=at(1))])
-        await store.append([record(slot=at(0), spot=1.0)], REWRITE)
-        found = await store.changed_since(0)
-        assert [at(2), at(1), at(0)] == [r["slot"] for r in found]
-        assert sorted(r["revision"] for r in found) == [r["revision"] for r in found]
-        assert {"revision", *COLUMNS} == set(found[0])
-
-    async def test_cursor_limit_symbols(self, store):
-        """Above the cursor, at most so many, of these symbols."""
-        made = await store.append(
-            [record(slot=at(i), symbol=s) for i in range(3) for s in ("SPX", "SPY")]
+    async def test_what_a_write_says(self, store):
+        """A change a symbol, each from the symbol's head before it to the one after it."""
+        assert await store.heads() == {}
+        first = await store.write(
+            [record(slot=at(0)), record(symbol="SPY"), record(slot=at(1))], [gap(2), gap(0)]
         )
-        cursors = [w.revision for w in made]
+        assert [(c.symbol, c.after) for c in first] == [("SPX", 0), ("SPY", 0)]
+        assert [row.slot for _, row in first[0].rows] == [at(0), at(1)]
+        assert [g for _, g in first[0].gaps] == [gap(2)]
+        revisions = [n for n, _ in (*first[0].rows, *first[0].gaps, *first[1].rows)]
+        assert len(set(revisions)) == 4
+        assert max(n for n, _ in (*first[0].rows, *first[0].gaps)) == first[0].revision
+        assert {c.symbol: c.revision for c in first} == await store.heads()
+        (second,) = await store.write(gaps=[gap(5)])
+        assert (second.after, second.rows) == (first[0].revision, ())
+        assert second.revision > first[0].revision
+        assert await store.heads(["SPX", "QQQ"]) == {"SPX": second.revision}
+        assert await store.cursor() == max((await store.heads()).values())
 
-        async def ask(*given: Any, **more: Any) -> list[tuple[datetime, str]]:
-            return [(r["slot"], r["symbol"]) for r in await store.changed_since(*given, **more)]
+    async def test_read_again(self, store):
+        """What was written is read from any cursor, a symbol's changes as one; a rewritten row last."""
+        made = await store.write([record(slot=at(2)), record(slot=at(0))], [gap(3)])
+        await store.write([record(symbol="SPY", slot=at(7))])
+        made += await store.write([record(slot=at(4))])
+        made += await store.write([record(slot=at(0), spot=1.0)], mode=REWRITE)
+        (change,) = await store.changes({"SPX": 0})
+        assert (change.after, change.revision) == (0, made[-1].revision)
+        assert [(r.slot, r.spot) for _, r in change.rows] == [
+            (at(2), 7700.5),
+            (at(4), 7700.5),
+            (at(0), 1.0),
+        ]
+        assert [g for _, g in change.gaps] == [gap(3)]
+        (change,) = await store.changes({"SPX": made[0].revision})
+        assert change.rows == made[1].rows + made[2].rows
+        assert change.gaps == ()
+        assert await store.changes({"SPX": made[-1].revision, "QQQ": 0}) == []
+        assert await store.changes({}) == []
+        both = await store.changes({"SPX": made[1].revision, "SPY": 0})
+        assert [(c.symbol, len(c.rows)) for c in both] == [("SPX", 1), ("SPY", 1)]
 
-        assert await ask(cursors[3]) == [(at(2), "SPX"), (at(2), "SPY")]
-        assert await ask(0, limit=1) == [(at(0), "SPX")]
-        assert await ask(0, ["SPY"], limit=2) == [(at(0), "SPY"), (at(1), "SPY")]
-        assert await ask(0, ["QQQ"]) == []
-        assert await ask(cursors[-1]) == []
+    async def test_in_parts(self, store):
+        """With a limit, each part ends where its rows do, and the parts make the whole."""
+        for i in range(4):
+            await store.write([record(slot=at(2 * i))], [gap(2 * i + 1, symbol="SPX")])
+        (whole,) = await store.changes({"SPX": 0})
+        cursor, rows, gaps = 0, (), ()
+        for _ in range(4):
+            (part,) = await store.changes({"SPX": cursor}, 1)
+            assert (part.after, len(part.rows)) == (cursor, 1)
+            cursor, rows, gaps = part.revision, rows + part.rows, gaps + part.gaps
+        (part,) = await store.changes({"SPX": cursor}, 1)
+        assert (part.rows, part.revision) == ((), whole.revision)
+        assert (rows, gaps + part.gaps) == (whole.rows, whole.gaps)
+
+    async def test_several_days(self, store):
+        """Changes of several sessions come in the order in which they were stored."""
+        later = at(3) + timedelta(days=1)
+        await store.write([record(slot=later, expiration=NEXT_DAY)])
+        await store.write([record(slot=at(1))])
+        (change,) = await store.changes({"SPX": 0})
+        assert [later, at(1)] == [row.slot for _, row in change.rows]
 
     async def test_visible_in_order(self, database):
         """Of eight writers at once, no reader ever sees a revision before a smaller one."""
@@ -519,8 +559,8 @@ class TestChanges:
             async def write(writer: int) -> None:
                 for step in range(each):
                     batch = [record(symbol=f"W{writer}", slot=at(2 * step + i)) for i in (0, 1)]
-                    await store.append(batch)
-                    await store.mark([gap(step, symbol=f"G{writer}")])
+                    await store.write(batch)
+                    await store.write(gaps=[gap(step, symbol=f"G{writer}")])
 
             watched = "select revision from live.rows union all select revision from live.gaps"
             connect = psycopg.AsyncConnection.connect(database, autocommit=True)
@@ -539,8 +579,8 @@ class TestChanges:
 
     async def test_writers_of_one_slot(self, store):
         """Of writers that race for a slot one wins, and says so."""
-        written = await asyncio.gather(*(store.append([record(spot=1.0 + i)]) for i in range(8)))
-        (winner,) = [w for made in written for w in made]
+        written = await asyncio.gather(*(store.write([record(spot=1.0 + i)]) for i in range(8)))
+        (winner,) = [w for made in written for w in rows_of(made)]
         assert (await read(store)).row.spot == winner.row.spot
 
 
@@ -549,7 +589,7 @@ class TestCoverage:
 
     async def test_counts(self, store):
         """Per symbol and session: rows, gaps by reason, sources; in order of day and symbol."""
-        await store.append(
+        await store.write(
             [
                 record(symbol="SPY"),
                 record(slot=at(0)),
@@ -557,8 +597,8 @@ class TestCoverage:
                 record(slot=at(2), expiration=NEXT_DAY),
             ]
         )
-        await store.mark(
-            [gap(3), gap(4), gap(5, Reason.LATE), gap(0, symbol="QQQ", expiration=NEXT_DAY)]
+        await store.write(
+            gaps=[gap(3), gap(4), gap(5, Reason.LATE), gap(0, symbol="QQQ", expiration=NEXT_DAY)]
         )
         found = await store.coverage(DAY, NEXT_DAY)
         expected = [
@@ -572,7 +612,7 @@ class TestCoverage:
 
     async def test_period_and_symbols(self, store):
         """Only sessions of the period, both ends included, and symbols asked for."""
-        await store.append([record(), record(symbol="SPY"), record(expiration=NEXT_DAY)])
+        await store.write([record(), record(symbol="SPY"), record(expiration=NEXT_DAY)])
 
         async def ask(*given: Any) -> list[tuple[str, date]]:
             return [(r["symbol"], r["expiration"]) for r in await store.coverage(*given)]
@@ -586,13 +626,13 @@ class TestCoverage:
 async def test_datasets_never_meet(database):
     """What one dataset holds, the other knows nothing of."""
     async with Store.open(database, "live") as real, Store.open(database, "synthetic") as made_up:
-        await real.append([record(spot=1.0)])
-        await real.mark([gap(1)])
+        await real.write([record(spot=1.0)])
+        await real.write(gaps=[gap(1)])
         assert await made_up.cursor() == 0
         assert await made_up.slots("SPX", DAY) == []
         assert await made_up.gaps("SPX", DAY) == []
         assert not await made_up.known("SPX")
-        await made_up.append([record(spot=2.0)])
+        await made_up.write([record(spot=2.0)])
         assert (await read(real)).row.spot == 1.0
         assert (await read(made_up)).row.spot == 2.0
         assert await made_up.coverage(DAY, DAY, ["SPX"]) != []
@@ -606,7 +646,7 @@ async def test_other_time_zone(database):
     assert query(database, "show timezone") == [("Asia/Kolkata",)]
     async with Store.open(database, "live") as store:
         written = record(slot=at(29))
-        await store.append([written])
+        await store.write([written])
         found = await read(store, 29)
         assert written.row == found.row
         assert found.row.slot.utcoffset() == timedelta(0)
@@ -627,7 +667,7 @@ class TestMigrate:
             d for d in done if "migration" in d
         ]
         async with Store.open(empty_database, "live") as store:
-            await store.append([record()])
+            await store.write([record()])
         again = await schema.migrate(empty_database, "live")
         assert [f"live: schema version {schema.VERSION}, nothing to do"] == again
         async with Store.open(empty_database, "live") as store:
@@ -726,7 +766,7 @@ class TestMigrate:
         with pytest.raises(SchemaMissing, match="run: flow-store migrate"):
             await store.slots("SPX", DAY)
         with pytest.raises(SchemaMissing, match="run: flow-store migrate"):
-            await store.append([record()])
+            await store.write([record()])
 
 
 @pytest.fixture
@@ -763,7 +803,7 @@ class TestRoles:
         query(empty_database, f"create schema live authorization {name}")
         assert "live: migration 1 applied" in await schema.migrate(url, "live")
         async with Store.open(url, "live") as store:
-            await store.append([record()])
+            await store.write([record()])
             assert await store.slots("SPX", DAY) == [OPEN]
 
     async def test_may_only_read(self, role, empty_database):
@@ -775,23 +815,23 @@ class TestRoles:
         async with Store.open(url, "live") as store:
             assert await store.slots("SPX", DAY) == []
             with pytest.raises(StoreError, match="the role may not do this: permission denied"):
-                await store.append([record()])
+                await store.write([record()])
             with pytest.raises(StoreError, match="the role may not do this: permission denied"):
-                await store.mark([gap(0)])
+                await store.write(gaps=[gap(0)])
 
 
 async def test_read_only(database):
     """A read-only database is read; writing to it is refused in words, migrating too."""
     async with Store.open(database, "live") as store:
-        await store.append([record()])
+        await store.write([record()])
     query(database, "delete from synthetic.schema_version")
     alter(database, "default_transaction_read_only = on")
     async with Store.open(database, "live") as store:
         assert await store.slots("SPX", DAY) == [OPEN]
         with pytest.raises(StoreError, match="FLOW_DATABASE_URL: the database is read-only"):
-            await store.append([record(slot=at(1))])
+            await store.write([record(slot=at(1))])
         with pytest.raises(StoreError, match="FLOW_DATABASE_URL: the database is read-only"):
-            await store.mark([gap(2)])
+            await store.write(gaps=[gap(2)])
     with pytest.raises(StoreError, match="FLOW_DATABASE_URL: the database is read-only"):
         await schema.migrate(database, "synthetic")
 
@@ -802,8 +842,8 @@ class TestFull:
     @pytest.fixture
     async def full(self, store, database) -> None:
         """There is a row, a gap, and from now on no room for chains and gaps of SPY."""
-        await store.append([record(spot=1.0)])
-        await store.mark([gap(1)])
+        await store.write([record(spot=1.0)])
+        await store.write(gaps=[gap(1)])
         query(
             database,
             """create function live.no_room() returns trigger language plpgsql as $$ begin
@@ -825,22 +865,22 @@ class TestFull:
         before = contents(database)
         batch = [record(slot=at(1)), record(slot=at(2)), record(symbol="SPY")]
         with pytest.raises(StoreFull, match="no room left: could not extend file") as raised:
-            await store.append(batch)
+            await store.write(batch)
         assert isinstance(raised.value.__cause__, psycopg.errors.DiskFull)
         assert before == contents(database)
         with pytest.raises(StoreFull):
-            await store.append([record(spot=9.0), record(symbol="SPY")], REWRITE)
+            await store.write([record(spot=9.0), record(symbol="SPY")], mode=REWRITE)
         with pytest.raises(StoreFull):
-            await store.mark([gap(7), gap(7, symbol="SPY")])
+            await store.write(gaps=[gap(7), gap(7, symbol="SPY")])
         assert before == contents(database)
 
     async def test_room_again(self, store, database, full):
         """Once there is room, the same call succeeds on the same store."""
         batch = [record(slot=at(1)), record(symbol="SPY")]
         with pytest.raises(StoreFull):
-            await store.append(batch)
+            await store.write(batch)
         query(database, "drop function live.no_room cascade")
-        assert len(await store.append(batch)) == 2
+        assert len(rows_of(await store.write(batch))) == 2
         assert await store.gaps("SPX", DAY) == []
 
 
@@ -913,7 +953,7 @@ class TestUnavailable:
             for step in range(2):
                 ((killed,),) = query(database, KILL)
                 assert killed >= 8
-                assert len(await store.append([record(slot=at(step))])) == 1
+                assert len(rows_of(await store.write([record(slot=at(step))]))) == 1
                 await asyncio.gather(*(store.slots("SPX", DAY) for _ in range(8)))
                 while query(database, COUNT) < [(8,)]:
                     await asyncio.sleep(0.02)
@@ -924,15 +964,15 @@ class TestUnavailable:
         """A connection that ends within a call costs that call, nothing of which was written."""
         with psycopg.connect(database) as other:
             other.execute("lock table live.profiles in access exclusive mode")
-            writing = asyncio.create_task(store.append([record()]))
+            writing = asyncio.create_task(store.write([record()]))
             kill = f"select pg_terminate_backend(pid, 5000) {WAITING}"
             while not query(database, kill, "insert into profiles%"):
                 assert not writing.done()
                 await asyncio.sleep(0.02)
             with pytest.raises(StoreUnavailable, match="cannot be reached"):
                 await writing
-        assert contents(database) == {"rows": [], "profiles": [], "chains": [], "gaps": []}
-        assert len(await store.append([record()])) == 1
+        assert {table for table, kept in contents(database).items() if kept} == set()
+        assert len(rows_of(await store.write([record()]))) == 1
 
     async def test_given_up_soon(self, store, database, servers):
         """A server that says nothing, and a database that vanishes while it is open, are given up."""
@@ -959,7 +999,8 @@ class TestUnavailable:
 
 
 def test_sql_is_complete():
-    """Every query has a name and a text; migrations are numbered from 1 without a hole."""
+    """Every query has a name and a text; no two migrations have a number."""
     assert all(text for text in sql.load("queries.sql").values())
     numbers = [number for number, _ in sql.migrations()]
-    assert list(range(1, len(numbers) + 1)) == numbers
+    assert numbers[0] == 1
+    assert sorted(set(numbers)) == numbers
