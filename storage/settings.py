@@ -137,7 +137,7 @@ REGISTRY: dict[str, Setting] = {
         "seconds a symbol may take from its slot to its row", "20", _number(1, 30)
     ),
     "min_coverage": Setting(
-        "share of a session's slots below which check fails", "0.45", _number(0, 1)
+        "share of a session's slots below which check fails", "0.9", _number(0, 1)
     ),
     "host": Setting("address the API listens on", "127.0.0.1"),
     "port": Setting("port the API listens on", "8000", _port),
