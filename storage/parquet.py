@@ -189,6 +189,8 @@ class Writer:
             schema.with_metadata(self._mark),
             compression="zstd",
             compression_level=3,
+            # With it, a flipped bit is an error and not another price.
+            write_page_checksum=True,
             # Neighbouring numbers share their leading bytes: a third smaller than dictionaries.
             use_dictionary=[f.name for f in schema if f.type == pa.string()],
             use_byte_stream_split=_split(schema),
@@ -352,7 +354,7 @@ def _read(part: Part, table: str, only: Sequence[str] | None = None) -> Iterator
     for file in files:
         _marked(file)
         try:
-            with pq.ParquetFile(file) as opened:
+            with pq.ParquetFile(file, page_checksum_verification=True) as opened:
                 for group in range(opened.num_row_groups):
                     found = opened.read_row_group(group, columns=only, use_threads=False)
                     yield from found.combine_chunks().to_batches()
