@@ -10,8 +10,8 @@ PEERS := $(VENV)/peers
 run: $(VENV)/.run  ## the whole product on embedded parts, http://127.0.0.1:8000
 	@exec $(BIN)/python deploy/run.py
 
-test: $(VENV)/.dev  ## everything that passes the tests, from nothing
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev  ## everything that passes the tests, from nothing; most of them wait, so four at a time
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types
 	$(BIN)/ruff format --check .
