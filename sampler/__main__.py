@@ -267,6 +267,7 @@ async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
             # Each row's own, unless another was asked for on the command line.
             oi_confidence=None if parsed.oi_confidence is None else settings.oi_confidence,
             dry_run=parsed.dry_run,
+            log=(settings.log, settings.log_level),
         )
         async with connect(settings, dataset, live=tell) as parts:
             try:

@@ -22,7 +22,7 @@ from sampler.snapshot import measure
 from sampler.sources import Source
 from sampler.surface import survey
 from storage.errors import LiveError
-from storage.live import Live
+from storage.live import Live, Nobody
 from storage.row import Gap, Reason, SlotRecord
 from storage.session import Session
 from storage.store import KEEP, NEWER, REWRITE, Store
@@ -65,7 +65,7 @@ class Outbox:
 
     def __init__(self, store: Store, live: Live) -> None:
         self._store = store
-        self._live = live
+        self._live: Live = live
         self._records: list[SlotRecord] = []
         self._gaps: list[Gap] = []
         self._mode = KEEP
@@ -102,7 +102,9 @@ class Outbox:
         try:
             await self._live.publish(changes)
         except LiveError as error:
+            # Followers read the store. One that hangs is not waited for again.
             log.warning("not published", error=str(error))
+            self._live = Nobody()
 
 
 class Past:

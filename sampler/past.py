@@ -17,6 +17,7 @@ from sampler.backfill import Filled, Wishes, backfill
 from sampler.errors import Refused
 from sampler.recompute import recompute
 from sampler.sources import Source, open_source
+from storage import log
 from storage.errors import FlowError
 from storage.live import Channel, Live, Nobody
 from storage.row import DEFINITIONS
@@ -38,6 +39,8 @@ class Order:
     #: κ of a recomputation; None: each row's own.
     oi_confidence: float | None = None
     dry_run: bool = False
+    #: How workers log: format and level.
+    log: tuple[str, str] = ("auto", "info")
     #: The formulas of whoever gave the order.
     definitions: str = DEFINITIONS
 
@@ -169,6 +172,7 @@ def alone(task: Task) -> Filled:
         In words that travel between processes.
     """
     order = task.order
+    log.configure(*order.log)
     if order.definitions != DEFINITIONS:
         raise FlowError(
             f"a worker has definitions {DEFINITIONS}, the order is for {order.definitions}:"

@@ -1,0 +1,97 @@
+"""Slots a second of backfills and recomputations from stored chains. ``make bench``
+
+Sessions are simulated ones of SPX, in an embedded database of their own. "One job" is this process;
+the ratios are of one run on one machine, whose servers work on the same cores. Processes are
+started beforehand: what is compared is the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from datetime import date
+from pathlib import Path
+
+import psycopg
+
+from sampler import past
+from sampler.backfill import Wishes
+from sampler.past import Order, Task
+from storage import archive, database, embedded
+from storage.live import Nobody
+from storage.session import sessions_between
+from storage.store import Store
+
+FIRST, LAST = date(2026, 8, 3), date(2026, 8, 31)
+WISHES = Wishes(oi_confidence=0.43)
+
+
+async def run(store: Store, order: Order, days: Sequence[date], jobs: int) -> tuple[int, float]:
+    """Rows dealt with, and the seconds that took."""
+    todo = [Task(order=order, symbol="SPX", day=day, slots=780) for day in days]
+    since = time.perf_counter()
+    rows = 0
+    async with aclosing(past.results(todo, store, Nobody(), jobs=jobs)) as done:
+        async for filled in done:
+            rows += filled.written + filled.rewritten + filled.there_already
+    return rows, time.perf_counter() - since
+
+
+async def main(sessions: int) -> None:
+    """Print the table."""
+    folder = Path(tempfile.mkdtemp(prefix="flow-bench-"))
+    folder.chmod(0o755)
+    days = [session.day for session in sessions_between(FIRST, LAST)][:sessions]
+    try:
+        with embedded.attach(folder, wait=True) as servers:
+            await compare(servers.database_url, folder / "exported", days)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def compare(url: str, exported: Path, days: Sequence[date]) -> None:
+    """Time each kind of work with one job and with two."""
+    await database.migrate(url, "synthetic")
+    base = {"database_url": url, "redis_url": "", "dataset": "synthetic", "wishes": WISHES}
+    made = Order(source="synthetic:?seed=7", **base)
+    async with Store.open(url, "synthetic") as store:
+        await run(store, made, days, 1)
+        given = {"first": days[0], "last": days[-1], "symbols": ["SPX"]}
+        await archive.export(store, "synthetic", exported, **given)
+        kinds = {
+            "recompute, nothing changes": [Order(source="", **base)] * 2,
+            "recompute, every row changes": [
+                Order(source="", oi_confidence=k, **base) for k in (0.5, 0.6)
+            ],
+            "backfill from Parquet": [Order(source=f"parquet:{exported}", **base)] * 2,
+        }
+        print(f"{len(days)} sessions of SPX, {os.cpu_count()} cores\n")
+        print(f"{'':32}{'1 job':>14}{'2 jobs':>14}{'ratio':>8}")
+        for name, orders in kinds.items():
+            rates = []
+            for order, jobs in zip(orders, (1, 2), strict=True):
+                if "Parquet" in name:
+                    empty(url)
+                rows, took = await run(store, order, days, jobs)
+                rates.append(rows / took)
+            one, two = rates
+            print(f"{name:32}{one:10.0f} /s{two:11.0f} /s{two / one:7.2f}×", flush=True)
+
+
+def empty(url: str) -> None:
+    """Take all rows away."""
+    with psycopg.connect(url) as connection:
+        connection.execute("set search_path to synthetic")
+        connection.execute("truncate rows, profiles, chains, gaps, heads, sessions")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sessions", type=int, default=12)
+    asyncio.run(main(parser.parse_args().sessions))
