@@ -6,6 +6,7 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -20,7 +21,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 #: Seconds that a scheduler may take to answer.
-_PATIENCE = 10
+_PATIENCE = 5
+_ADDRESS = re.compile(r"(tcp|tls)://\S+:[0-9]+")
 #: How often a task is given to another worker when its own has died or failed.
 _RETRIES = 2
 
@@ -54,8 +56,10 @@ def dask(address: str) -> Iterator[Executor]:
     Raises
     ------
     UsageError
-        If Dask is not installed, or no scheduler answers there.
+        If that is no address, Dask is not installed, or no scheduler answers there.
     """
+    if not _ADDRESS.fullmatch(address):
+        raise UsageError(f"--dask: {address!r} is no address such as tcp://scheduler:8786")
     try:
         import distributed
     except ImportError as error:

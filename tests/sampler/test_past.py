@@ -19,7 +19,8 @@ import pytest
 from chains import frame
 from factories import DAY, OPEN, at
 
-from sampler import past, shift, snapshot
+from sampler import __main__ as program
+from sampler import past, shift, snapshot, spread
 from sampler.backfill import Filled, Wishes, backfill
 from sampler.chain import Frame, select
 from sampler.errors import Refused
@@ -517,14 +518,14 @@ class TestJobs:
         ("words", "environment", "code", "said"),
         [
             (("--dask", "tcp://127.0.0.1:1", "--recompute"), {}, 2, "no scheduler answers at tcp"),
-            (("--dask", "nonsense", "--recompute"), {}, 2, "--dask: no scheduler answers at"),
+            (("--dask", "nonsense", "--recompute"), {}, 2, "--dask: 'nonsense' is no address"),
             (
                 ("--dask", "tcp://127.0.0.1:1", "--recompute"),
                 {"FLOW_DATABASE_URL": ""},
                 2,
                 "--dask: FLOW_DATABASE_URL is not set",
             ),
-            (("--dask", "x", "--jobs", "2", "--recompute"), {}, 2, "--jobs: the Dask cluster has"),
+            (("--dask", "tcp://x:1", "--jobs", "2", "--recompute"), {}, 2, "--jobs: the Dask cluster has"),
             (("--jobs", "0", "--recompute"), {}, 2, "--jobs: 0 is not between 1 and 256"),
             (("--dry-run", "--source", "synthetic:"), {}, 2, "--dry-run: tells what --recompute"),
             (("--recompute", "--rewrite"), {}, 2, "--rewrite, --mix-feeds: a recomputation"),
@@ -532,12 +533,17 @@ class TestJobs:
             (("--source", "parquet:/tmp"), {}, 2, "no folder 'chains' in it"),
         ],
     )
-    def test_wrong_usage(self, words, environment, code, said, command):
+    def test_wrong_usage(self, words, environment, code, said, database, monkeypatch, capsys):
         """One sentence that names the option."""
-        found = finish(command(*DAYS, *words, **environment))
-        assert found[:2] == (code, "")
-        assert said in found[2]
-        assert found[2].count("\n") == 1
+        # The log's configuration is a whole process's.
+        monkeypatch.setattr(program.log, "configure", lambda *_: None)
+        for name, value in ({"FLOW_DATABASE_URL": database} | environment).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(spread, "_PATIENCE", 0.5)
+        assert program.main(["backfill", *DAYS, *words]) == code
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert said in err
 
 
 def _children(pid: int) -> list[int]:
