@@ -1,24 +1,29 @@
-"""The API's door: serve. Reads the environment and wires the parts."""
+"""The API's door: serve and keys. Reads the environment and wires the parts."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import errno
-import ipaddress
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 
+from api import admin
+from api.access import Access, Open
 from api.app import create
+from api.keyed import Keyed
+from api.keys import Ring
+from api.listening import bound, keys_due
 from storage import log
+from storage.clock import Clock
+from storage.counters import Counters
 from storage.errors import FlowError, UsageError
-from storage.parts import REAL, SYNTHETIC, connect
+from storage.parts import REAL, SYNTHETIC, Parts, connect
 from storage.session import market_day, session_on
 from storage.settings import Settings, add_options, options_of
 
@@ -32,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = Settings.read(os.environ, options_of(parsed))
         log.configure(settings.log, settings.log_level)
-        return asyncio.run(parsed.command(settings)) or 0
+        return asyncio.run(parsed.command(settings, parsed)) or 0
     except UsageError as error:
         print(f"flow-api: {error}", file=sys.stderr)
         return 2
@@ -47,9 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="flow-api", description="The flow series over HTTP.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="answer requests until SIGTERM")
-    add_options(serve, "host", "port", "dataset", "source", "clock")
+    add_options(serve, "host", "port", "access", "quotas", "dataset", "source", "clock")
     add_options(serve, "database_url", "redis_url", "data_dir", "log", "log_level")
     serve.set_defaults(command=_serve)
+    keys = commands.add_parser("keys", help="make, list, revoke and rotate keys")
+    admin.add_commands(keys, _keys)
     return parser
 
 
@@ -76,16 +83,51 @@ def _dataset(settings: Settings) -> str:
     return settings.dataset or by_source
 
 
-async def _serve(settings: Settings) -> int:
+async def _keys(settings: Settings, parsed: argparse.Namespace) -> int:
+    async with connect(settings, _dataset(settings), live=False) as parts:
+        return await admin.run(parts.store.keys, parsed, Clock().now())
+
+
+@asynccontextmanager
+async def _access(settings: Settings, parts: Parts, dataset: str) -> AsyncIterator[Access]:
+    """Who may ask, by the address and FLOW_ACCESS.
+
+    Raises
+    ------
+    FlowError
+        If keys are due and there is none: nobody could ask anything.
+    """
+    if not keys_due(settings.host, settings.access):
+        yield Open()
+        return
+    # Days end and keys expire by the machine's clock, also where the market's is simulated.
+    now = Clock().now
+    ring = Ring(parts.store.keys, now)
+    async with ring.kept(), Counters.open(parts.redis_url, f"flow:{dataset}") as counters:
+        if not len(ring):
+            named = "" if dataset == REAL else f" --dataset {dataset}"
+            raise FlowError(
+                f"there is no key in force for the {dataset} data, and without one nobody could ask"
+                f" anything: make one with flow-api keys create --name NAME --plan PLAN{named},"
+                " or be open on loopback with FLOW_HOST=127.0.0.1 and FLOW_ACCESS=open"
+            )
+        yield Keyed(ring, counters, settings.quotas, now)
+
+
+async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     dataset = _dataset(settings)
-    with _bound(settings.host, settings.port) as listener:
+    keys_due(settings.host, settings.access)  # Refused before anything is opened.
+    with bound(settings.host, settings.port) as listener:
         # A calendar takes a second to load: before the first request, not in it.
         await asyncio.to_thread(session_on, market_day(settings.clock.now()))
-        async with connect(settings, dataset) as parts:
-            app = create(parts.store, parts.live, settings.clock, dataset=dataset)
+        async with (
+            connect(settings, dataset) as parts,
+            _access(settings, parts, dataset) as access,
+        ):
+            app = create(parts.store, parts.live, settings.clock, dataset=dataset, access=access)
             config = uvicorn.Config(
                 app,
                 log_config=None,
@@ -106,42 +148,6 @@ async def _serve(settings: Settings) -> int:
             server.should_exit = True
             await serving
     return 0
-
-
-@contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket at a loopback address; nobody can connect until the server listens on it.
-
-    Raises
-    ------
-    UsageError
-        For an address that others could reach.
-    FlowError
-        If it cannot be had.
-    """
-    try:
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-    except ValueError:
-        address = None
-    if address is None or not address.is_loopback:
-        raise UsageError(
-            f"FLOW_HOST: {host!r} is not loopback. Without keys the API only listens on loopback:"
-            " put it behind a reverse proxy that authenticates"
-        )
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    # asyncio switches Nagle's delay of 40 ms off only where TCP is named.
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((str(address), port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise FlowError(
-                    f"FLOW_PORT: port {port} of {host} is taken by another program;"
-                    " stop that one, or choose another port with --port"
-                ) from error
-            raise FlowError(f"cannot listen on port {port} of {host}: {error.strerror}") from error
-        yield listener
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Protocol
 from urllib.parse import parse_qs
 
@@ -36,6 +36,8 @@ class Caller:
     #: The public part of the key; empty on an open server.
     id: str = ""
     email: str = ""
+    #: When the key's secret was made; None on an open server.
+    issued_at: datetime | None = None
 
     def __post_init__(self) -> None:
         if self.plan not in PLANS:
@@ -121,6 +123,12 @@ class Access(Protocol):
     def knows(self, caller: Caller) -> bool:
         """Whether somebody who was let in still would be; asked by answers that stay open."""
         ...
+
+
+def next_midnight(now: datetime) -> datetime:
+    """When a day's counts start again: 00:00 UTC."""
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return today + timedelta(days=1)
 
 
 class Open:

@@ -16,7 +16,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api import errors, page, reference, series
+from api import account, errors, metrics, page, reference, series
 from api.access import Access, AccessError, Caller, Open, require
 from api.errors import answer
 from api.params import Query, QueryError, read, window
@@ -57,6 +57,7 @@ def create(
     app.state.store, app.state.live, app.state.clock = store, live, clock
     app.state.dataset, app.state.access = dataset, access or Open()
     app.state.node = socket.gethostname()
+    app.state.metrics = metrics.Metrics(dataset, page.version())
     app.add_exception_handler(QueryError, errors.invalid)
     app.add_exception_handler(AccessError, errors.denied)
     app.add_exception_handler(StoreError, errors.unavailable)
@@ -75,12 +76,14 @@ def create(
         ],
         max_age=86_400,
     )
-    app.add_middleware(Record)
+    app.add_middleware(Record, metrics=app.state.metrics)
     documented = reference.DOCUMENTED
     app.get("/v1/flow/zero-dte/series/{symbol:path}", **documented["series"])(get_series)
     app.get("/v1/symbols", **documented["symbols"])(get_symbols)
+    app.get("/v1/account", **account.DOCUMENTED)(account.get_account)
     app.get("/v1/market", **documented["market"])(get_market)
     app.get("/health", **documented["health"])(get_health)
+    app.get("/metrics", **metrics.DOCUMENTED)(metrics.get_metrics)
     app.get("/ready", **documented["ready"])(get_ready)
     page.serve(app)
     return app

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import Admitted, Caller
 from api.errors import answer
+from api.metrics import Metrics, route_of
 
 log = structlog.get_logger()
 
@@ -23,10 +24,12 @@ class Record:
 
     A handler that has let a caller in leaves the ``Admitted`` in ``scope["state"]["admitted"]``:
     its headers go out with the answer, whatever that is, and the log names the key's public part.
+    One that stands in front of the framework leaves its route's path under ``"route"`` too.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -60,12 +63,14 @@ class Record:
             sent = answer(body, 500, {"Access-Control-Allow-Origin": "*"})
             await sent(scope, receive, counted)
         finally:
+            took = time.perf_counter() - since
+            self._metrics.count(route_of(asked), status or 499, took)
             log.info(
                 "request",
                 method=scope["method"],
                 path=scope["path"][:_PATH],
                 status=status or 499,
-                ms=round((time.perf_counter() - since) * 1e3, 1),
+                ms=round(took * 1e3, 1),
                 bytes=size,
                 **_key(state),
             )

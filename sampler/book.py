@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ from numpy.typing import NDArray
 
 from sampler.chain import CALL, PUT, Chain
 from sampler.market import Market
-from sampler.metrics import levels, pin
+from sampler.metrics import pin
 from sampler.metrics.exposure import Exposures, Sheet, exposures
+from sampler.metrics.flip import UNTOLD, Flip, flips
+from sampler.metrics.levels import levels
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +27,7 @@ class Book:
         self,
         position: Floats,
         exposures: Exposures,
-        flip: levels.Flip,
+        flip: Flip,
         headline: dict[str, Any],
         pinned: tuple[float | None, float | None],
     ) -> None:
@@ -40,7 +43,7 @@ class Book:
         """What a snapshot shows of the book beside its headline."""
         hedging = self.exposures.hedging
         return {
-            "crossings": self.flip.crossings.tolist(),
+            "crossings": self.flip.crossings,
             "pin_lower": self.pinned[0],
             "pin_upper": self.pinned[1],
             "hedging": hedging.shares,
@@ -51,31 +54,47 @@ class Book:
         }
 
 
-def measure_book(
-    chain: Chain, market: Market, scene: Sheet, *, position: Floats, open_interest: Floats
-) -> Book:
-    """Exposures, levels and pin of one dealer position, and of the open interest behind it."""
-    strike, spot = chain.strike, market.spot
-    book = exposures(position, open_interest, scene)
-    net = book.gex[CALL] + book.gex[PUT]
-    flip = levels.UNTOLD
+def measure_books(
+    chain: Chain, market: Market, scene: Sheet, holdings: Sequence[tuple[Floats, Floats]]
+) -> list[Book]:
+    """Books of several dealer positions, each with the open interest behind it; (2, n) both."""
+    found = [UNTOLD] * len(holdings)
     if market.covered:
-        flip = levels.flip(
-            position[CALL] + position[PUT],
-            spot=spot,
+        found = flips(
+            np.array([position[CALL] + position[PUT] for position, _ in holdings]),
+            spot=market.spot,
             forward=market.forward.level,
-            strike=strike,
+            strike=chain.strike,
             years=chain.years,
             sigma=market.smile.filled,
         )
-    magnet = levels.strongest(strike, np.abs(net), spot)
-    pinned = pin.pin_score(
-        strike,
-        open_interest[CALL] + open_interest[PUT],
-        net,
+    return [
+        _measure(chain, market, scene, position, open_interest, flip)
+        for (position, open_interest), flip in zip(holdings, found, strict=True)
+    ]
+
+
+def _measure(
+    chain: Chain,
+    market: Market,
+    scene: Sheet,
+    position: Floats,
+    open_interest: Floats,
+    flip: Flip,
+) -> Book:
+    """Exposures, levels and pin of one dealer position."""
+    strike, spot = chain.strike, market.spot
+    book = exposures(position, open_interest, scene)
+    of = levels(strike, book.gex, open_interest, spot)
+    at, magnet_gex = of.magnet, None
+    if at is not None:
+        magnet_gex = float(book.gex[CALL, at]) + float(book.gex[PUT, at])
+    magnet = _strike(strike, at)
+    score = pin.pin_score(
+        of,
         spot=spot,
-        magnet=None if magnet is None else float(strike[magnet]),
-        magnet_gex=None if magnet is None else float(net[magnet]),
+        magnet=magnet,
+        magnet_gex=magnet_gex,
         remaining=market.remaining,
         elapsed=chain.session.elapsed(chain.quoted_at),
     )
@@ -94,26 +113,26 @@ def measure_book(
         "gamma_flip": flip.level,
         "gamma_flip_status": str(flip.status),
         "regime": _regime(book.call_gex + book.put_gex),
-        "call_wall": _strike(strike, levels.strongest(strike, book.gex[CALL], spot)),
-        "put_wall": _strike(strike, levels.strongest(strike, np.abs(book.gex[PUT]), spot)),
-        "magnet": _strike(strike, magnet),
-        "magnet_gex": None if magnet is None else float(net[magnet]),
-        "max_pain": levels.max_pain(strike, open_interest, spot),
-        "pin_score": pinned.score,
-        "pin_oi": pinned.oi,
-        "pin_proximity": pinned.proximity,
-        "pin_time": pinned.time,
-        "pin_gamma": pinned.gamma,
+        "call_wall": _strike(strike, of.call_wall),
+        "put_wall": _strike(strike, of.put_wall),
+        "magnet": magnet,
+        "magnet_gex": magnet_gex,
+        "max_pain": _strike(strike, of.max_pain),
+        "pin_score": score.score,
+        "pin_oi": score.oi,
+        "pin_proximity": score.proximity,
+        "pin_time": score.time,
+        "pin_gamma": score.gamma,
         "pin_probability_pct": None,
     }
     around: tuple[float | None, float | None] = (None, None)
-    if magnet is not None:
+    if at is not None:
         around = (
-            _strike(strike, magnet - 1 if magnet else None),
-            _strike(strike, magnet + 1 if magnet + 1 < len(strike) else None),
+            _strike(strike, at - 1 if at else None),
+            _strike(strike, at + 1 if at + 1 < len(strike) else None),
         )
         headline["pin_probability_pct"] = pin.pin_probability(
-            magnet,
+            at,
             strike=strike,
             own=market.smile.own,
             atm=market.atm,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sampler.chain import CALL, PUT, Bools, Chain, Floats
+from sampler.chain import Chain
 from sampler.errors import Refused
-from sampler.metrics.levels import covered
+from sampler.metrics.flip import covered
+from sampler.metrics.flow import Quote, quote
 from sampler.metrics.smile import LEAST, Forward, Smile, forward, smile
 from storage.row import Flag, Reason
 
@@ -26,9 +27,8 @@ LEAST_PAIRS, SETTLING, OPENING = 5, 1.0, 900.0
 class Market:
     """Spot, forward and volatilities to measure with."""
 
-    #: The chain's mids, NaN where a quote is unusable, and which quotes have both sides. (2, n)
-    mid: Floats
-    two_sided: Bools
+    #: The chain's quotes, NaN where unusable. (2, n)
+    quote: Quote
     #: The source's, or the forward where that is stale or missing. [$]
     spot: float
     forward: Forward
@@ -51,8 +51,8 @@ def read_market(chain: Chain) -> Market:
         ``no_spot`` or ``no_iv`` without one of them.
     """
     given = chain.spot
-    mid, two_sided = chain.mid, chain.two_sided
-    fwd = forward(chain.strike, mid, chain.bid, given)
+    quoted = quote(chain.bid, chain.ask)
+    fwd = forward(chain.strike, quoted.mid, chain.bid, given)
     if not np.isfinite(fwd.level) or fwd.level <= 0:
         raise Refused(
             Reason.NO_SPOT,
@@ -67,21 +67,19 @@ def read_market(chain: Chain) -> Market:
         spot = fwd.level
     elif _disagree(given, fwd, CLOCK_SKEW):
         flags.append(Flag.CLOCK_SKEW)
-    found = smile(chain.strike, mid, two_sided, forward=fwd.level, years=chain.years)
+    found = smile(chain.strike, quoted.mid, chain.bid, forward=fwd.level, years=chain.years)
     if found is None:
         raise Refused(Reason.NO_IV, f"{chain.symbol}: no two-sided quote gives a volatility")
     atm = float(np.interp(fwd.level, chain.strike, found.filled))
     remaining = fwd.level * atm * math.sqrt(chain.years)
-    out_of_the_money = np.where(chain.strike >= fwd.level, two_sided[CALL], two_sided[PUT])
     return Market(
-        mid=mid,
-        two_sided=two_sided,
+        quote=quoted,
         spot=spot,
         forward=fwd,
         smile=found,
         atm=atm,
         remaining=remaining,
-        covered=covered(chain.strike, out_of_the_money, spot=spot, remaining=remaining),
+        covered=covered(chain.strike, found.quoted, spot=spot, remaining=remaining),
         flags=flags,
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.book import Book, measure_book
+from sampler.book import Book, measure_books
 from sampler.chain import CALL, PUT, YEAR_SECONDS, Chain
 from sampler.market import Market, read_market, require_open
 from sampler.metrics.exposure import (
@@ -24,7 +24,7 @@ from sampler.metrics.exposure import (
     Sheet,
     sheet,
 )
-from sampler.metrics.liquidity import liquidity
+from sampler.metrics.liquidity import Liquidity, liquidity
 from sampler.metrics.smile import skew_25_delta
 from sampler.surface import NOTHING, Surface
 from sampler.tape import Traded, follow
@@ -65,17 +65,13 @@ def measure(
     traded = follow(chain, previous, market, scene)
     surface = survey(market) if survey else NOTHING
     oi = chain.open_interest
-    settled = measure_book(chain, market, scene, position=DEALER_SIGN * oi, open_interest=oi)
-    live = settled
+    holdings = [(DEALER_SIGN * oi, oi)]
     if traded.signed.any():
         moved = oi_confidence * traded.signed
-        live = measure_book(
-            chain,
-            market,
-            scene,
-            position=settled.position - moved,
-            open_interest=np.maximum(oi + moved, 0.0),
-        )
+        holdings += [(DEALER_SIGN * oi - moved, np.maximum(oi + moved, 0.0))]
+    # Without flow the live book is the settled one.
+    books = measure_books(chain, market, scene, holdings)
+    settled, live = books[0], books[-1]
     return SlotRecord(
         row=_row(chain, market, scene, traded, live, settled, oi_confidence, surface),
         profile=_profile(chain, market, scene, traded, live.exposures, settled.exposures),
@@ -94,6 +90,16 @@ def _row(
     surface: Surface,
 ) -> Row:
     quiet = chain.years < NOISE
+    spread, unused = liquidity(
+        chain.strike,
+        chain.listed,
+        chain.bid,
+        chain.ask,
+        traded.volume,
+        market.smile.own,
+        spot=market.spot,
+        forward=market.forward.level,
+    )
     by_volume = (traded.volume[CALL] - traded.volume[PUT]) @ scene.now.gamma
     return Row(
         symbol=chain.symbol,
@@ -125,40 +131,41 @@ def _row(
         strikes_with_iv=int(np.count_nonzero(np.isfinite(market.smile.own))),
         **_totals(chain, traded),
         dropped=chain.dropped,
-        quotes_unused=_unused(chain),
+        quotes_unused=unused,
         flags=tuple(str(flag) for flag in [*market.flags, *traded.flags]),
         quote_age_seconds=(chain.fetched_at - chain.quoted_at).total_seconds(),
         settled=settled.headline | settled.extras(),
-        detail=live.extras() | _detail(chain, market, scene, traded, surface, quiet=quiet),
+        detail=live.extras() | _detail(chain, market, scene, traded, spread, surface, quiet=quiet),
     )
 
 
 def _detail(
-    chain: Chain, market: Market, scene: Sheet, traded: Traded, surface: Surface, *, quiet: bool
+    chain: Chain,
+    market: Market,
+    scene: Sheet,
+    traded: Traded,
+    spread: Liquidity,
+    surface: Surface,
+    *,
+    quiet: bool,
 ) -> dict[str, Any]:
     """What a snapshot shows that no position enters."""
-    spread = liquidity(
-        chain.strike,
-        chain.bid,
-        chain.ask,
-        market.two_sided,
-        traded.volume,
-        spot=market.spot,
-        forward=market.forward.level,
-    )
     session = (chain.session.close - chain.session.open).total_seconds()
     nearest = int(np.argmin(np.abs(chain.strike - market.forward.level)))
-    straddle = float(market.mid[CALL, nearest] + market.mid[PUT, nearest])
+    straddle = float(market.quote.mid[CALL, nearest] + market.quote.mid[PUT, nearest])
+    call_delta, size = scene.now.call_delta, np.abs(traded.signed)
     whole_day = market.forward.level * market.atm * math.sqrt(session / YEAR_SECONDS)
     return {
         "implied_1sd": None if quiet else whole_day,
         "straddle_price": straddle if math.isfinite(straddle) else None,
-        "skew_25d": skew_25_delta(scene.now.call_delta, market.smile.filled),
+        "skew_25d": skew_25_delta(call_delta, market.smile.filled),
         **spread._asdict(),
         **surface._asdict(),
         "vix": None,
         "contracts_with_flow": int(np.count_nonzero(traded.signed)),
-        "total_abs_delta_contracts": float(np.abs(traded.signed * scene.delta).sum()),
+        "total_abs_delta_contracts": float(
+            size[CALL] @ call_delta - size[PUT] @ scene.now.put_delta
+        ),
     }
 
 
@@ -218,17 +225,3 @@ def _totals(chain: Chain, traded: Traded) -> dict[str, Any]:
         "call_volume": int(volume[CALL]),
         "put_volume": int(volume[PUT]),
     }
-
-
-def _unused(chain: Chain) -> dict[str, int]:
-    """Quotes that give no volatility, by reason; the contracts keep their open interest."""
-    bid, ask, listed = chain.bid, chain.ask, chain.listed
-    # Unreadable ones are NaN, and fail every comparison.
-    readable = listed & (bid >= 0) & (ask >= 0)
-    crossed = readable & (bid > ask)
-    counted = {
-        "unreadable": np.count_nonzero(listed) - np.count_nonzero(readable),
-        "crossed": np.count_nonzero(crossed),
-        "one_sided": np.count_nonzero(readable & ~crossed & ((bid == 0) | (ask == 0))),
-    }
-    return {name: int(count) for name, count in counted.items() if count}

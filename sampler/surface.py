@@ -19,6 +19,7 @@ from sampler.chain import (
 )
 from sampler.metrics import black
 from sampler.metrics.exposure import DEALER_SIGN, MULTIPLIER, ONE_PERCENT
+from sampler.metrics.flow import quote
 from sampler.metrics.smile import forward, smile
 from storage.session import LATE_CLOSE, Session, at_new_york, expiry_of, sessions_between
 
@@ -110,10 +111,9 @@ def _price(
     quoted = frame.ask[of] > 0
     bid[side[quoted], at[quoted]] = frame.bid[of][quoted]
     ask[side[quoted], at[quoted]] = frame.ask[of][quoted]
-    usable = (bid >= 0) & (ask >= bid)
-    mid = np.where(usable, (bid + ask) / 2, np.nan)
+    mid = quote(bid, ask).mid
     level = forward(strike, mid, bid, spot).level
-    found = smile(strike, mid, usable & (bid > 0), forward=level, years=years)
+    found = smile(strike, mid, bid, forward=level, years=years)
     if found is None or years <= 0:
         return None
     gamma = black.greeks(spot, level, strike, years, found.filled).gamma

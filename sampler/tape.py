@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.chain import CALL, PUT, QUOTES, Chain
+from sampler.chain import CALL, QUOTES, Chain
 from sampler.market import Market
 from sampler.metrics import black, flow
-from sampler.metrics.exposure import MULTIPLIER, ONE_PERCENT, Sheet
+from sampler.metrics.exposure import Sheet
 from sampler.signing import EachTrade, LastPrint
 from storage.row import Flag, Row, SlotRecord
 from storage.session import GRID
@@ -83,11 +83,11 @@ class Past:
         return wide
 
     def widen(self, values: NDArray[Any], fill: Any = np.nan) -> NDArray[Any]:
-        """A column of the chain, ``fill`` for contracts that it does not list."""
+        """A column of the chain, (n,) or (2, n), ``fill`` for what it does not list."""
         if self.here is None:
             return values
-        wide = np.full((2, len(self.strike)), fill, values.dtype)
-        wide[:, self.here] = values
+        wide = np.full((*values.shape[:-1], len(self.strike)), fill, values.dtype)
+        wide[..., self.here] = values
         return wide
 
     def narrow(self, values: Floats) -> Floats:
@@ -102,8 +102,6 @@ def follow(chain: Chain, previous: SlotRecord | None, market: Market, sheet: She
     """
     past = Past(chain, previous)
     row = past.row
-    delta = past.widen(sheet.delta, 0.0)
-    gamma = past.widen(np.stack([sheet.now.gamma] * 2), 0.0)
     before, volume = past.recall("volume", 0.0), past.widen(chain.volume)
     if row is None:
         added, volume = np.zeros_like(volume), np.nan_to_num(volume)
@@ -115,35 +113,42 @@ def follow(chain: Chain, previous: SlotRecord | None, market: Market, sheet: She
         after_gap = (chain.slot - row.slot).total_seconds() > GRID
         flags = [Flag.AFTER_GAP] if after_gap else []
         flags += [Flag.VOLUME_REBASED] if (volume < before).any() else []
-    dollars = MULTIPLIER * market.spot
-    hedged = sign * added * delta * dollars
-    gammas = sign * added * gamma * dollars * market.spot * ONE_PERCENT
-    signed = past.recall("signed", 0.0) + sign * added
-    hedged_so_far = past.recall("dollars", 0.0) + hedged
-    gammas_so_far = past.recall("gamma_dollars", 0.0) + gammas
+    hedged = flow.hedge(
+        added,
+        sign,
+        call_delta=past.widen(sheet.now.call_delta, 0.0),
+        put_delta=past.widen(sheet.now.put_delta, 0.0),
+        gamma=past.widen(sheet.now.gamma, 0.0),
+        spot=market.spot,
+        so_far=(
+            past.recall("signed", 0.0),
+            past.recall("dollars", 0.0),
+            past.recall("gamma_dollars", 0.0),
+        ),
+    )
     tally = {
-        "traded": past.notes.get("traded", 0.0) + float(added.sum()),
-        "told": past.notes.get("told", 0.0) + float(added[sign != 0].sum()),
-        "variance": past.notes.get("variance", 0.0) + float(((added * delta * dollars) ** 2).sum()),
+        name: past.notes.get(name, 0.0) + getattr(hedged, name)
+        for name in ("traded", "told", "variance")
     }
-    call = (row.hedge_flow_call_cumulative if row else 0.0) + float(hedged[CALL].sum())
-    put = (row.hedge_flow_put_cumulative if row else 0.0) + float(hedged[PUT].sum())
+    call = (row.hedge_flow_call_cumulative if row else 0.0) + hedged.call
+    put = (row.hedge_flow_put_cumulative if row else 0.0) + hedged.put
     kept = {
         "strike": past.strike,
         "listed": past.widen(chain.listed, fill=False),
         **{name: past.widen(getattr(chain, name)) for name in QUOTES},
         "volume": volume,
         "signed_volume": _known(past, chain),
-        "sigma": past.widen(np.stack([market.smile.filled] * 2)),
-        "signed": signed,
-        "dollars": hedged_so_far,
-        "gamma_dollars": gammas_so_far,
+        # Both sides of a strike share it.
+        "sigma": np.broadcast_to(past.widen(market.smile.filled), volume.shape),
+        "signed": hedged.signed,
+        "dollars": hedged.dollars,
+        "gamma_dollars": hedged.gamma_dollars,
     }
     return Traded(
         volume=past.narrow(volume),
-        signed=past.narrow(signed),
-        dollars=past.narrow(hedged_so_far),
-        gamma_dollars=past.narrow(gammas_so_far),
+        signed=past.narrow(hedged.signed),
+        dollars=past.narrow(hedged.dollars),
+        gamma_dollars=past.narrow(hedged.gamma_dollars),
         cumulative=(round(call, 2), round(put, 2)),
         standard_error=round(math.sqrt(tally["variance"]), 2),
         classified_share=tally["told"] / tally["traded"] if tally["traded"] else None,
@@ -156,9 +161,7 @@ def follow(chain: Chain, previous: SlotRecord | None, market: Market, sheet: She
 
 def _signs(chain: Chain, past: Past, market: Market, added: Floats, quoted_at: datetime) -> Floats:
     """Who started the trades, by contract; see ``flow.aggressor_sign``."""
-    bid, ask = past.recall("bid"), past.recall("ask")
-    quoted = (ask > 0) & (bid >= 0) & (ask >= bid)
-    mid, last = past.widen(market.mid), past.widen(chain.last)
+    mid, last = past.widen(market.quote.mid), past.widen(chain.last)
     modelled = np.full_like(mid, np.nan)
     # A yardstick only for what traded without leaving a print.
     silent = (added > 0) & ~(last > 0)
@@ -174,8 +177,8 @@ def _signs(chain: Chain, past: Past, market: Market, added: Floats, quoted_at: d
     last_print = LastPrint(
         last=last,
         last_at=past.widen(chain.last_at),
-        before=flow.Quote(np.where(quoted, (bid + ask) / 2, np.nan), (ask - bid) / 2),
-        now=flow.Quote(mid, past.widen((chain.ask - chain.bid) / 2)),
+        before=flow.quote(past.recall("bid"), past.recall("ask")),
+        now=flow.Quote(mid, past.widen(market.quote.half)),
         before_at=quoted_at.timestamp(),
         now_at=chain.quoted_at.timestamp(),
         tick=_tick(chain.symbol, mid),

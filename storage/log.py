@@ -1,11 +1,25 @@
-"""The log's one configuration: structlog, to standard error, a line an event."""
+"""The log's one configuration: structlog, to standard error, a line an event.
+
+Whatever a caller sends, one event stays one line that only we could have written: what cannot be
+printed is escaped, tracebacks are set apart, and no key is ever in it.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
+import traceback
+from typing import Any, TextIO
 
 import structlog
+from structlog.typing import EventDict, ExcInfo, Processor
+
+#: What keys look like, in an address and by themselves; the public part of one stays.
+_SECRETS = (
+    ("apiKey=", re.compile(r"(apiKey=)[^&\s\"'\\]+")),
+    ("flow_", re.compile(r"(flow_[0-9a-f]{12}_)[A-Za-z0-9_-]{43}")),
+)
 
 
 def configure(form: str = "auto", level: str = "info") -> None:
@@ -17,21 +31,67 @@ def configure(form: str = "auto", level: str = "info") -> None:
     threshold = logging.getLevelNamesMapping()[level.upper()]
     if form == "auto":
         form = "console" if sys.stderr.isatty() else "json"
-    renderer: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
-        if form == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    )
+    first: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last = _json() if form == "json" else _console()
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *renderer,
-        ],
+        processors=[*first, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
-    # Libraries keep quiet unless something is wrong: the canonical lines tell the story.
-    logging.basicConfig(stream=sys.stderr, level=max(threshold, logging.WARNING))
+    # Libraries keep quiet unless something is wrong: the canonical lines tell the story. What they
+    # say then is written as our own lines are.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=first,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING))
+
+
+def _json() -> list[Processor]:
+    return [
+        structlog.processors.format_exc_info,
+        _without_keys,
+        structlog.processors.JSONRenderer(default=str),
+    ]
+
+
+def _console() -> list[Processor]:
+    colors = sys.stderr.isatty()
+    renderer = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_traceback)
+    return [_without_keys, _printable, renderer]
+
+
+def _redacted(text: str) -> str:
+    for sign, pattern in _SECRETS:
+        if sign in text:
+            text = pattern.sub(r"\1***", text)
+    return text
+
+
+def _escaped(text: str) -> str:
+    """A text in which every character can be printed and none moves the cursor."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _without_keys(_: Any, __: str, event: EventDict) -> EventDict:
+    return {name: _redacted(v) if isinstance(v, str) else v for name, v in event.items()}
+
+
+def _printable(_: Any, __: str, event: EventDict) -> EventDict:
+    return {name: _escaped(v) if isinstance(v, str) else v for name, v in event.items()}
+
+
+def _traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    """A traceback none of whose lines could be taken for an event."""
+    text = "".join(traceback.format_exception(*exc_info)).rstrip()
+    out.writelines(f"\n  | {_escaped(line)}" for line in _redacted(text).split("\n"))

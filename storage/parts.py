@@ -22,6 +22,8 @@ class Parts:
 
     store: Store
     live: Live
+    #: Where the live channel and the counters are; empty where there are none.
+    redis_url: str = ""
 
 
 @asynccontextmanager
@@ -69,4 +71,4 @@ async def connect(settings: Settings, dataset: str, *, live: bool = True) -> Asy
         if live:
             opened = Channel.open(redis_url, f"flow:{dataset}")
             channel = await stack.enter_async_context(opened)
-        yield Parts(store, channel)
+        yield Parts(store, channel, redis_url)

@@ -17,6 +17,7 @@ from typing import Any
 
 from storage.clock import Clock, parse_clock
 from storage.errors import UsageError
+from storage.plans import DEFAULT_QUOTAS, Quotas, parse_quotas
 
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.^=_/-]{0,15}")
 
@@ -141,6 +142,16 @@ REGISTRY: dict[str, Setting] = {
     ),
     "host": Setting("address the API listens on", "127.0.0.1"),
     "port": Setting("port the API listens on", "8000", _port),
+    "access": Setting(
+        "open, keys, or auto: open on loopback, keys elsewhere",
+        "auto",
+        _word("auto", "open", "keys"),
+    ),
+    "quotas": Setting(
+        "requests a day by plan, from 00:00 UTC; only the plans that differ need be named",
+        DEFAULT_QUOTAS,
+        parse_quotas,
+    ),
     "log": Setting("auto, json or console", "auto", _word("auto", "json", "console")),
     "log_level": Setting(
         "debug, info, warning or error",
@@ -166,6 +177,8 @@ class Settings:
     min_coverage: float
     host: str
     port: int
+    access: str
+    quotas: Quotas
     log: str
     log_level: str
 

@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from storage.database import Connection, check_version, connection, prepare, translated
+from storage.keys import Keys
 from storage.reader import ARRAYS, Reader, query
 from storage.row import COLUMNS, Change, Gap, Row, SlotRecord
 
@@ -75,6 +76,11 @@ class Store(Reader):
             yield cls(pool)
         finally:
             await pool.close(timeout=5)
+
+    @property
+    def keys(self) -> Keys:
+        """The table of the API's keys."""
+        return Keys(self._all)
 
     async def write(
         self,

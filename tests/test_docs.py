@@ -17,11 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import chains
+import mpmath as mp
 import pytest
 from benchmarks import study_levels
 
 from api.__main__ import main as api
 from sampler.__main__ import main as sampler
+from sampler.metrics import black
 from sampler.metrics.glossary import GLOSSARY
 from sampler.snapshot import measure
 from storage.__main__ import main as storage
@@ -101,7 +103,8 @@ def test_links_lead_somewhere(page):
             assert anchor in slugs, f"{page.name}: {target}"
 
 
-COMMAND = re.compile(r"(flow-(?:sampler|store|api)) ([a-z]+)(.*)")
+#: Commands that have commands of their own are two words.
+COMMAND = re.compile(r"(flow-(?:sampler|store|api)) (keys [a-z]+|[a-z]+)(.*)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -112,7 +115,7 @@ def test_commands_are_understood(page, capsys):
             continue
         door, command, rest = found.groups()
         with pytest.raises(SystemExit) as left:
-            DOORS[door]([command, "--help"])
+            DOORS[door]([*command.split(), "--help"])
         assert left.value.code == 0, line
         told = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
         assert set(re.findall(r"--[a-z-]+", rest)) <= told, line
@@ -380,6 +383,42 @@ def test_example_command_gives_the_example(example):
     for name, value in example.numbers().items():
         if name.startswith("`"):
             assert row[name.strip("`")] == pytest.approx(value, rel=1e-10), name
+
+
+# What a price knows of its volatility.
+
+
+def exact(away: float, total: float, *, itm: bool) -> tuple[mp.mpf, mp.mpf, mp.mpf]:
+    """Strike, price and condition number of an option on 1 for T = 1, at mpmath's precision."""
+    strike = mp.exp(mp.mpf(away) * total)
+    d1 = -mp.mpf(away) + mp.mpf(total) / 2
+    price = mp.ncdf(d1) - strike * mp.ncdf(d1 - total) + (strike - 1 if itm else 0)
+    return strike, price, price / (mp.npdf(d1) * total)
+
+
+def test_condition_numbers_are_right():
+    """Each is p/(σ·vega) to two digits, marked by what it costs; and the solver loses no more."""
+    (head, *rows) = tables(section("Volatility"))[0]
+    places, itm = [], False
+    for cell in head[1:]:
+        itm = itm or cell.startswith("ITM")
+        places.append((float(cell.rpartition("= ")[2]), itm))
+    assert len(rows) * len(places) == 60
+    with mp.workdps(60):
+        for total, *cells in rows:
+            for (away, inside), quoted in zip(places, cells, strict=True):
+                strike, price, kappa = exact(away, float(total), itm=inside)
+                digits = f"{float(kappa):.1e}"
+                assert float(quoted.strip("*")) == pytest.approx(float(digits)), (total, away)
+                marks = 1 if kappa > 9000 else 2 if kappa > 100 else 0
+                assert quoted.count("*") == 2 * marks, quoted
+                if kappa > 1e11:
+                    continue
+                # Both doubles are rounded; the strike's matters for a price deep in the money.
+                found = black.implied_volatility(float(price), 1.0, float(strike), 1.0, not inside)
+                lost = float(abs(mp.mpf(float(found)) / float(total) - 1))
+                known = 1.2e-16 * float(kappa) * (1 + float(strike) / float(price))
+                assert lost <= known + 3e-15, (total, away, lost, known)
 
 
 # Why levels differ.

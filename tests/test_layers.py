@@ -17,9 +17,10 @@ HOMES = {
     "psycopg_pool": {"storage.store", "storage.reader", "storage.database"},
     "pyarrow": {"storage.parquet"},
     "distributed": {"sampler.spread"},
-    "redis": {"storage.live"},
+    "redis": {"storage.live", "storage.counters"},
     "httpx": {"sampler.sources.cboe"},
-    "fastapi": {"api.app", "api.access", "api.page"},
+    "fastapi": {"api.app", "api.access", "api.account", "api.page"},
+    "prometheus_client": {"api.metrics"},
     "uvicorn": {"api.__main__"},
     "zstandard": {"storage.columns"},
 }

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from sampler.metrics import black, exposure, flow, levels
+from sampler.metrics import black, exposure, flip, flow, levels, liquidity, smile
 
 
 def warm() -> None:
     """Load or compile all machine code, so that no slot waits for it."""
-    black.warm()
-    exposure.warm()
-    flow.warm()
-    levels.warm()
+    for module in (black, exposure, flip, flow, levels, liquidity, smile):
+        module.warm()

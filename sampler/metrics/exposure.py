@@ -15,14 +15,28 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.metrics.black import Greeks, greeks, price
-from sampler.metrics.special import READ, WRITE, WRITE_TABLE, compiled, norm_cdf
+from sampler.metrics.black import Greeks, greeks
+from sampler.metrics.special import (
+    LEVEL,
+    READ,
+    READ_TABLE,
+    WRITE,
+    WRITE_TABLE,
+    compiled,
+    log_moneyness,
+    mills,
+    norm_pdf,
+    scalar,
+    time_value,
+)
 
 Floats = NDArray[np.float64]
 
 MULTIPLIER = 100.0
 ONE_PERCENT = 0.01
 HOUR = 1 / 8760.0
+#: So many standard deviations out, what is left of a contract is below 1e-18 of it.
+FAR = 9.0
 #: Sign of the dealers' position per open contract: long calls, short puts.
 DEALER_SIGN = np.array([[1.0], [-1.0]])
 #: Moves of spot in the hedging table, by the names that clients know.
@@ -39,43 +53,29 @@ MOVES: dict[str, float] = {
 
 
 class Sheet(NamedTuple):
-    """Per-contract figures of a chain, by strike: now, later, and at other levels of spot."""
+    """Per-strike figures of a chain that its books share: now, later, and at other levels."""
 
     spot: float
     years: float
     now: Greeks
-    #: Deltas of calls and puts. (2, n)
-    delta: Floats
-    #: Call delta in an hour (at expiry, if that is sooner), and at expiry, at the same forward.
-    hour: Floats
-    end: Floats
-    #: Call delta after each of ``MOVES``. (8, n)
-    moved: Floats
-    #: Gamma in an hour, or half-way to expiry if that is sooner.
-    later_gamma: Floats
-    #: Price less intrinsic value, the same for a call and a put. [$]
-    time_value: Floats
+    #: As the rows of ``AHEAD``. (12, n)
+    ahead: Floats
+
+
+#: Rows of ``Sheet.ahead``: call delta in an hour (at expiry, if that is sooner) and at expiry, at
+#: the same forward; gamma in an hour, or half-way to expiry if that is sooner; price less intrinsic
+#: value, the same for a call and a put [$]; then call delta after each of ``MOVES``.
+HOUR_DELTA, END_DELTA, LATER_GAMMA, TIME_VALUE, MOVED = range(5)
+AHEAD = MOVED + len(MOVES)
+_LN_MOVES = np.log1p(list(MOVES.values()))
 
 
 def sheet(spot: float, forward: float, strike: Floats, years: float, sigma: Floats) -> Sheet:
     """Everything about a chain that its books share. Forward moves with spot in proportion."""
     now = greeks(spot, forward, strike, years, sigma)
-    forwards = np.array([forward, forward, *(forward * (1 + move) for move in MOVES.values())])
-    times = np.full(len(forwards), years)
-    times[0], times[1] = max(years - HOUR, 0.0), 0.0
-    there = np.empty((len(forwards), len(strike)))
-    _loops()[0](forwards, times, strike, sigma, there)
-    return Sheet(
-        spot=spot,
-        years=years,
-        now=now,
-        delta=np.stack([now.call_delta, now.put_delta]),
-        hour=there[0],
-        end=there[1],
-        moved=there[2:],
-        later_gamma=greeks(spot, forward, strike, max(years - HOUR, years / 2), sigma).gamma,
-        time_value=price(forward, strike, years, sigma, strike >= forward),
-    )
+    ahead = np.empty((AHEAD, len(strike)))
+    _loops()[0](spot, forward, years, _LN_MOVES, strike, sigma, ahead)
+    return Sheet(spot, years, now, ahead)
 
 
 class Exposures(NamedTuple):
@@ -114,7 +114,7 @@ class Hedging(NamedTuple):
     net_theta_dollars: float
     #: The same for each hour that is left; None at expiry. [$/h]
     theta_per_hour_remaining: float | None
-    #: Σ|q|·Γ later (see ``Sheet.later_gamma``) over Σ|q|·Γ now; None without gamma.
+    #: Σ|q|·Γ later (see ``AHEAD``) over Σ|q|·Γ now; None without gamma.
     gamma_acceleration: float | None
 
 
@@ -127,21 +127,17 @@ def exposures(position: Floats, open_interest: Floats, of: Sheet) -> Exposures:
     on nearly half of the real chains that were looked at.
     """
     by_strike = np.empty((6, position.shape[1]))
-    sums = np.zeros(14 + len(MOVES))
+    sums = np.zeros(13 + len(MOVES))
     now = of.now
     _loops()[1](
-        np.array([of.spot]),
-        *np.ascontiguousarray(position),
-        *np.ascontiguousarray(open_interest),
+        of.spot,
+        np.ascontiguousarray(position),
+        np.ascontiguousarray(open_interest),
         now.call_delta,
         now.put_delta,
         now.gamma,
         now.vanna,
-        of.end,
-        of.hour,
-        of.later_gamma,
-        of.time_value,
-        of.moved.reshape(-1),
+        of.ahead,
         by_strike,
         sums,
     )
@@ -162,7 +158,7 @@ def exposures(position: Floats, open_interest: Floats, of: Sheet) -> Exposures:
         dealer_delta=total[7],
         charm_per_hour=total[8],
         hedging=Hedging(
-            shares=dict(zip(MOVES, total[14:], strict=True)),
+            shares=dict(zip(MOVES, total[13:], strict=True)),
             convexity=total[10],
             net_theta_dollars=theta,
             theta_per_hour_remaining=theta / (of.years / HOUR) if of.years > 0 else None,
@@ -179,43 +175,37 @@ def warm() -> None:
 @functools.cache
 def _loops() -> tuple[Callable[..., None], Callable[..., None]]:
     return (
-        compiled(_delta_loop, READ, READ, READ, READ, WRITE_TABLE),
-        compiled(_book_loop, *[READ] * 14, WRITE_TABLE, WRITE),
+        compiled(_ahead_loop, *[LEVEL] * 3, *[READ] * 3, WRITE_TABLE),
+        compiled(_book_loop, LEVEL, *[READ_TABLE] * 2, *[READ] * 4, READ_TABLE, WRITE_TABLE, WRITE),
     )
 
 
 def _book_loop(
-    spot: Floats,
-    q_call: Floats,
-    q_put: Floats,
-    oi_call: Floats,
-    oi_put: Floats,
+    spot: float,
+    position: Floats,
+    open_interest: Floats,
     call_delta: Floats,
     put_delta: Floats,
     gamma: Floats,
     vanna: Floats,
-    end: Floats,
-    hour: Floats,
-    later_gamma: Floats,
-    time_value: Floats,
-    moved: Floats,
+    ahead: Floats,
     out: Floats,
     sums: Floats,
 ) -> None:
     """Fill the six rows by strike, and the sums in the order of ``Exposures`` and ``Hedging``."""
-    dollars = MULTIPLIER * spot[0]
-    n = gamma.size
-    for k in range(n):
+    dollars = MULTIPLIER * spot
+    for k in range(gamma.size):
         # A call's and a put's delta differ by one at any time, so their changes are the same.
-        net = q_call[k] + q_put[k]
-        per_gamma = gamma[k] * (dollars * spot[0] * ONE_PERCENT)
-        out[0, k] = q_call[k] * per_gamma
-        out[1, k] = q_put[k] * per_gamma
-        out[2, k] = oi_call[k] * call_delta[k] * dollars
-        out[3, k] = oi_put[k] * put_delta[k] * dollars
+        call, put = position[0, k], position[1, k]
+        delta, net = call_delta[k], call + put
+        per_gamma = gamma[k] * (dollars * spot * ONE_PERCENT)
+        out[0, k] = call * per_gamma
+        out[1, k] = put * per_gamma
+        out[2, k] = open_interest[0, k] * delta * dollars
+        out[3, k] = open_interest[1, k] * put_delta[k] * dollars
         out[4, k] = net * dollars * vanna[k] * ONE_PERCENT
-        out[5, k] = net * dollars * (call_delta[k] - end[k])
-        size = abs(q_call[k]) + abs(q_put[k])
+        out[5, k] = net * dollars * (delta - ahead[END_DELTA, k])
+        size = abs(call) + abs(put)
         sums[0] += out[0, k]
         sums[1] += out[1, k]
         sums[2] += abs(out[0, k]) + abs(out[1, k])
@@ -223,27 +213,56 @@ def _book_loop(
         sums[4] += out[3, k]
         sums[5] += out[4, k]
         sums[6] += out[5, k]
-        sums[7] += (q_call[k] * call_delta[k] + q_put[k] * put_delta[k]) * dollars
-        sums[8] += net * dollars * (call_delta[k] - hour[k])
-        sums[9] -= net * MULTIPLIER * time_value[k]
+        sums[7] += (call * delta + put * put_delta[k]) * dollars
+        sums[8] += net * dollars * (delta - ahead[HOUR_DELTA, k])
+        sums[9] -= net * MULTIPLIER * ahead[TIME_VALUE, k]
         sums[10] += net * MULTIPLIER * gamma[k]
         sums[11] += size * gamma[k]
-        sums[12] += size * later_gamma[k]
-        for m in range(sums.size - 14):
-            sums[14 + m] -= net * MULTIPLIER * (moved[m * n + k] - call_delta[k])
+        sums[12] += size * ahead[LATER_GAMMA, k]
+    for m in range(sums.size - 13):
+        shares = 0.0
+        for k in range(gamma.size):
+            net = position[0, k] + position[1, k]
+            shares -= net * MULTIPLIER * (ahead[MOVED + m, k] - call_delta[k])
+        sums[13 + m] = shares
 
 
-def _delta_loop(
-    forwards: Floats, times: Floats, strike: Floats, sigma: Floats, out: Floats
+def _ahead_loop(
+    spot: float,
+    forward: float,
+    years: float,
+    moves: Floats,
+    strike: Floats,
+    sigma: Floats,
+    out: Floats,
 ) -> None:
-    """Call deltas N(d1) at several forwards and times; intrinsic, ½ at the money, at T = 0."""
-    for r in range(forwards.size):
-        root = math.sqrt(times[r])
-        for k in range(strike.size):
-            total = sigma[k] * root
-            if total > 0.0:
-                out[r, k] = norm_cdf(math.log(forwards[r] / strike[k]) / total + 0.5 * total)
-            elif forwards[r] == strike[k]:
-                out[r, k] = 0.5
-            else:
-                out[r, k] = 1.0 if forwards[r] > strike[k] else 0.0
+    """Fill the rows of ``AHEAD``; at T = 0 deltas are intrinsic, ½ at the money."""
+    n, root, soon = strike.size, math.sqrt(years), math.sqrt(max(years - HOUR, 0.0))
+    later = math.sqrt(max(years - HOUR, 0.5 * years))
+    x, d1 = np.empty(n), np.empty(n)
+    for k in range(n):
+        x[k] = log_moneyness(forward, strike[k])
+        out[END_DELTA, k] = 0.5 if x[k] == 0.0 else 1.0 if x[k] > 0.0 else 0.0
+        total = sigma[k] * later
+        bell = norm_pdf(x[k] / total + 0.5 * total)
+        out[LATER_GAMMA, k] = bell / (spot * total) if total > 0.0 else 0.0
+        total = sigma[k] * root
+        low, high = min(forward, strike[k]), max(forward, strike[k])
+        out[TIME_VALUE, k] = time_value(low, high, total) if abs(x[k]) < FAR * total else 0.0
+    _deltas(x, 0.0, soon, sigma, d1, out[HOUR_DELTA])
+    for m in range(moves.size):
+        _deltas(x, moves[m], root, sigma, d1, out[MOVED + m])
+
+
+@scalar
+def _deltas(x: Floats, move: float, root: float, sigma: Floats, d1: Floats, out: Floats) -> None:
+    """Call deltas N(d1) with ln(F/K) moved and √T = ``root``; in stages, for LLVM's vectors."""
+    for k in range(out.size):
+        total = sigma[k] * root
+        d1[k] = (x[k] + move) / total + 0.5 * total
+        out[k] = norm_pdf(d1[k])
+    for k in range(out.size):
+        out[k] *= mills(abs(d1[k]))[0]
+    for k in range(out.size):
+        # NaN is 0/0: nothing left, and at the money.
+        out[k] = out[k] if d1[k] < 0.0 else 1.0 - out[k] if d1[k] >= 0.0 else 0.5

@@ -115,6 +115,12 @@ GLOSSARY: dict[str, Term] = {
     "atm_spread_pct": Term("mean of call's and put's (a − b)/mid at the strike nearest F", "%"),
     "weighted_spread_pct": Term("(a − b)/mid within ±2 % of S, weighted by volume", "%"),
     "execution_score": Term("100·clip(1 − weighted_spread_pct/20), half up", "0–100"),
+    "data_quality_score": Term(
+        "part of the quotes within ±3 % of S with a bid and an ask", "0–100"
+    ),
+    "greek_smoothness_score": Term(
+        "part of own_iv within ±3 % of S near its neighbours' line", "0–100"
+    ),
     "total_chain_net_gex": Term(
         "Σ φ·OI·Γ·M·S²·0.01 over every expiry of the source", "$ per 1 %", _DAMPEN
     ),

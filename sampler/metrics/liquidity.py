@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sampler.metrics.special import LEVEL, READ, READ_FLAGS, READ_TABLE, WRITE, compiled, scalar
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 #: Strikes that count as near the money, and the spread that leaves nothing of the score. [%]
 NEAR, WORST = 0.02, 20.0
-#: How far a volatility may lie off its neighbours' line. [decimal]
-ROUGH = 0.02
+#: The two quality scores look so far from spot, and a volatility may lie so far off its
+#: neighbours' line. [decimal]
+REACH, ROUGH = 0.03, 0.02
 
 
 class Liquidity(NamedTuple):
-    """Spreads in % of mid, scores 0 to 100."""
+    """Spreads in % of mid, scores 0 to 100; None where nothing qualifies."""
 
     #: Mean spread of the call and the put at the strike nearest the forward.
     atm_spread_pct: float | None
@@ -25,57 +31,116 @@ class Liquidity(NamedTuple):
     weighted_spread_pct: float | None
     #: 100·clip(1 − weighted/20, 0, 1): 100 is free, 0 is a fifth of the price.
     execution_score: int | None
+    #: Share of the calls and puts of the strikes within ±3 % of spot that have a bid and an ask.
+    data_quality_score: int | None
+    #: Share of the volatilities within ±3 % of spot, each strike's own, that lie within 0.02 of the
+    #: line between their two neighbours; None with fewer than three.
+    greek_smoothness_score: int | None
 
 
 def liquidity(
     strike: Floats,
+    listed: Bools,
     bid: Floats,
     ask: Floats,
-    two_sided: Bools,
     volume: Floats,
+    own: Floats,
     *,
     spot: float,
     forward: float,
-) -> Liquidity:
-    """Spreads of a chain; (2, n) quotes, calls first. Null where no quote qualifies."""
-    low, high = np.searchsorted(strike, [spot * (1 - NEAR), spot * (1 + NEAR)])
-    bid, ask = bid[:, low:high], ask[:, low:high]
-    quoted, weight = two_sided[:, low:high], volume[:, low:high]
-    spread = np.zeros_like(bid)
-    np.divide(200 * (ask - bid), ask + bid, out=spread, where=quoted)
-    traded = float(weight[quoted].sum())
-    weighted = float((spread * weight).sum()) / traded if traded > 0 else None
-    at = int(np.argmin(np.abs(strike - forward))) - low
-    money = []
-    if 0 <= at < spread.shape[1]:
-        money = [float(spread[side, at]) for side in (0, 1) if quoted[side, at]]
-    return Liquidity(
-        atm_spread_pct=sum(money) / len(money) if money else None,
-        weighted_spread_pct=weighted,
-        execution_score=None if weighted is None else _percent(1 - weighted / WORST),
-    )
+) -> tuple[Liquidity, dict[str, int]]:
+    """Spreads and scores of a chain, and how many quotes give no volatility, by reason.
 
-
-def data_quality(strike: Floats, two_sided: Bools, *, spot: float, reach: float) -> int | None:
-    """Share of the contracts within ±reach of spot that are quoted on both sides. [0-100]"""
-    near = two_sided[:, np.abs(strike - spot) <= reach * spot]
-    return _percent(float(near.mean())) if near.size else None
-
-
-def smoothness(strike: Floats, own: Floats, *, spot: float, reach: float) -> int | None:
-    """How straight the smile runs from strike to strike within ±reach of spot. [0-100]
-
-    The share of the strikes with a volatility of their own that lie within 0.02 of the line between
-    their two neighbours; null with fewer than three.
+    Quotes are (2, n), calls first, NaN where unreadable; ``own`` is the strikes' own volatilities.
+    A two-sided quote has a bid and an ask that is not below it. Reasons left out count 0.
     """
-    near = (np.abs(strike - spot) <= reach * spot) & np.isfinite(own)
-    k, sigma = strike[near], own[near]
-    if len(k) < 3:
-        return None
-    part = (k[1:-1] - k[:-2]) / (k[2:] - k[:-2])
-    line = sigma[:-2] + part * (sigma[2:] - sigma[:-2])
-    return _percent(float((np.abs(sigma[1:-1] - line) <= ROUGH).mean()))
+    out = np.empty(7)
+    tables = map(np.ascontiguousarray, (listed, bid, ask, volume))
+    _loops()[0](spot, forward, strike, *tables, own, out)
+    atm, weighted, quoted, smooth, *unused = out.tolist()
+    found = Liquidity(
+        atm_spread_pct=None if math.isnan(atm) else atm,
+        weighted_spread_pct=None if math.isnan(weighted) else weighted,
+        execution_score=_percent(1 - weighted / WORST),
+        data_quality_score=_percent(quoted),
+        greek_smoothness_score=_percent(smooth),
+    )
+    named = zip(("unreadable", "crossed", "one_sided"), unused, strict=True)
+    return found, {name: int(count) for name, count in named if count}
 
 
-def _percent(part: float) -> int:
-    return int(np.floor(100 * min(max(part, 0.0), 1.0) + 0.5))
+def _percent(part: float) -> int | None:
+    return None if math.isnan(part) else math.floor(100 * min(max(part, 0.0), 1.0) + 0.5)
+
+
+def warm() -> None:
+    """Load the compiled loops, so that no slot waits for them."""
+    _loops()
+
+
+@functools.cache
+def _loops() -> tuple[Callable[..., None]]:
+    types = (LEVEL, LEVEL, READ, READ_FLAGS, *[READ_TABLE] * 3, READ, WRITE)
+    return (compiled(_liquidity_loop, *types),)
+
+
+def _liquidity_loop(
+    spot: float,
+    forward: float,
+    strike: Floats,
+    listed: Bools,
+    bid: Floats,
+    ask: Floats,
+    volume: Floats,
+    own: Floats,
+    out: Floats,
+) -> None:
+    """Fill in the two spreads, the two shares, and the counts of unused quotes."""
+    money = 0
+    for k in range(strike.size):
+        if abs(strike[k] - forward) < abs(strike[money] - forward):
+            money = k
+    spreads = quotes = paid = traded = contracts = two_sided = 0.0
+    out[4:] = 0.0
+    for k in range(strike.size):
+        off = abs(strike[k] - spot)
+        for side in range(2):
+            b, a = bid[side, k], ask[side, k]
+            quoted = b > 0.0 and a >= b
+            if listed[side, k]:
+                # Unreadable ones are NaN, and fail every comparison.
+                if not (b >= 0.0 and a >= 0.0):
+                    out[4] += 1.0
+                elif b > a:
+                    out[5] += 1.0
+                elif b == 0.0 or a == 0.0:
+                    out[6] += 1.0
+            if quoted and k == money:
+                spreads, quotes = spreads + 200.0 * (a - b) / (a + b), quotes + 1.0
+            if quoted and off <= NEAR * spot:
+                paid += volume[side, k] * 200.0 * (a - b) / (a + b)
+                traded += volume[side, k]
+            if off <= REACH * spot:
+                contracts, two_sided = contracts + 1.0, two_sided + (1.0 if quoted else 0.0)
+    out[0] = spreads / quotes  # NaN where there is none
+    out[1] = paid / traded
+    out[2] = two_sided / contracts
+    out[3] = smoothness(spot, strike, own)
+
+
+@scalar
+def smoothness(spot: float, strike: Floats, own: Floats) -> float:
+    """Share of ``Liquidity.greek_smoothness_score``; NaN with fewer than three volatilities."""
+    middle = first = -1
+    seen = straight = 0.0
+    for k in range(strike.size):
+        if math.isnan(own[k]) or abs(strike[k] - spot) > REACH * spot:
+            continue
+        if first >= 0:
+            part = (strike[middle] - strike[first]) / (strike[k] - strike[first])
+            line = own[first] + part * (own[k] - own[first])
+            seen += 1.0
+            straight += 1.0 if abs(own[middle] - line) <= ROUGH else 0.0
+        first, middle = middle, k
+    share: float = straight / seen
+    return share

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sampler.metrics.levels import Levels
+
 Floats = NDArray[np.float64]
 
 WEIGHTS = (0.30, 0.25, 0.25, 0.20)
 #: Excess open interest in the top three strikes, and part of gamma, that count as full.
 FULL_OI, FULL_GAMMA = 0.277, 0.45
-NEAR = 0.01
 
 
 class PinScore(NamedTuple):
@@ -27,9 +28,7 @@ class PinScore(NamedTuple):
 
 
 def pin_score(
-    strike: Floats,
-    open_interest: Floats,
-    net_gex: Floats,
+    of: Levels,
     *,
     spot: float,
     magnet: float | None,
@@ -39,41 +38,18 @@ def pin_score(
 ) -> PinScore:
     """0.30·oi + 0.25·proximity + 0.25·time + 0.20·gamma, rounded half up.
 
-    ``open_interest`` and ``net_gex`` are by strike, ``remaining`` one standard deviation [$],
-    ``elapsed`` the part of the session that has passed [0-1]. Without a magnet, proximity and
-    gamma are 0.
+    ``remaining`` is one standard deviation [$], ``elapsed`` the part of the session that has passed
+    [0-1]. Without a magnet, proximity and gamma are 0.
     """
-    parts = (
-        _concentration(strike, open_interest, spot),
-        _proximity(spot, magnet, remaining),
-        100.0 * elapsed,
-        _pull(net_gex, magnet_gex),
-    )
+    oi = 100.0 * min(max(of.excess / FULL_OI, 0.0), 1.0)
+    proximity = gamma = 0.0
+    if magnet is not None and remaining > 0:
+        proximity = 100.0 * math.exp(-0.5 * ((spot - magnet) / remaining) ** 2)
+    if magnet_gex is not None and magnet_gex > 0:
+        gamma = 100.0 * min(magnet_gex / (FULL_GAMMA * of.total_gex), 1.0)
+    parts = (oi, proximity, 100.0 * elapsed, gamma)
     total = sum(w * p for w, p in zip(WEIGHTS, parts, strict=True))
     return PinScore(math.floor(total + 0.5), *parts)
-
-
-def _concentration(strike: Floats, open_interest: Floats, spot: float) -> float:
-    # A few dozen strikes: plain sorting is faster than numpy's.
-    near = sorted(open_interest[np.abs(strike - spot) <= NEAR * spot].tolist())
-    total, n = float(sum(near)), len(near)
-    if n <= 3 or not total > 0:
-        return 0.0
-    share = float(sum(near[-3:])) / total
-    even = 3 / n
-    return 100 * min(max((share - even) / (1 - even) / FULL_OI, 0.0), 1.0)
-
-
-def _proximity(spot: float, magnet: float | None, remaining: float) -> float:
-    if magnet is None or not remaining > 0:
-        return 0.0
-    return 100 * math.exp(-0.5 * ((spot - magnet) / remaining) ** 2)
-
-
-def _pull(net_gex: Floats, magnet_gex: float | None) -> float:
-    if magnet_gex is None or not magnet_gex > 0:
-        return 0.0
-    return 100 * min(magnet_gex / (FULL_GAMMA * float(np.abs(net_gex).sum())), 1.0)
 
 
 def pin_probability(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sampler.metrics import black
+from sampler.metrics.special import READ, READ_TABLE, WRITE, compiled, scalar
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -31,6 +35,8 @@ class Smile(NamedTuple):
     own: Floats
     #: The same with gaps filled: linear in strike between known ones, flat outside. [decimal]
     filled: Floats
+    #: Whether the out-of-the-money quote has a bid and an ask.
+    quoted: Bools
 
 
 def forward(strike: Floats, mid: Floats, bid: Floats, spot: float) -> Forward:
@@ -47,37 +53,65 @@ def forward(strike: Floats, mid: Floats, bid: Floats, spot: float) -> Forward:
     At least one of a strike's two quotes must have a bid. The scatter is half the interquartile
     range of the estimates, robust as the median is.
     """
-    gap = mid[0] - mid[1]
-    known = np.flatnonzero(np.isfinite(gap) & ((bid[0] > 0) | (bid[1] > 0)))
-    if len(known) < LEAST:
-        return Forward(spot, 0.0, len(known))
-    nearest = known[np.argsort(np.abs(gap[known]), kind="stable")[:NEAREST]]
-    estimates = np.sort(strike[nearest] + gap[nearest]).tolist()
-    low, level, high = (_quantile(estimates, part) for part in (0.25, 0.5, 0.75))
-    return Forward(level, (high - low) / 2, len(estimates))
+    out = np.empty(3)
+    _loops()[0](strike, mid, np.ascontiguousarray(bid), out)
+    level, spread, count = out.tolist()
+    return Forward(level, spread, int(count)) if count >= LEAST else Forward(spot, 0.0, int(count))
 
 
-def _quantile(ordered: list[float], part: float) -> float:
-    """Linear between the two nearest ranks; numpy's takes fifty times as long on twelve."""
-    at = part * (len(ordered) - 1)
+def warm() -> None:
+    """Load the compiled loops, so that no slot waits for them."""
+    _loops()
+
+
+@functools.cache
+def _loops() -> tuple[Callable[..., None]]:
+    return (compiled(_forward_loop, READ, READ_TABLE, READ_TABLE, WRITE),)
+
+
+def _forward_loop(strike: Floats, mid: Floats, bid: Floats, out: Floats) -> None:
+    """Fill in the median, half the interquartile range, and the count of the estimates."""
+    # The nearest so far, in order; one more, so that the last can fall out.
+    off, estimates, count = np.empty(NEAREST + 1), np.empty(NEAREST + 1), 0
+    for k in range(strike.size):
+        gap = mid[0, k] - mid[1, k]
+        if math.isnan(gap) or not (bid[0, k] > 0.0 or bid[1, k] > 0.0):
+            continue
+        at = count
+        while at > 0 and off[at - 1] > abs(gap):
+            off[at], estimates[at] = off[at - 1], estimates[at - 1]
+            at -= 1
+        off[at], estimates[at] = abs(gap), strike[k] + gap
+        count = min(count + 1, NEAREST)
+    found = np.sort(estimates[:count])
+    out[2] = count
+    if count >= LEAST:
+        out[0] = _quantile(found, 0.5)
+        out[1] = (_quantile(found, 0.75) - _quantile(found, 0.25)) / 2.0
+
+
+@scalar
+def _quantile(ordered: Floats, part: float) -> float:
+    """Linear between the two nearest ranks."""
+    at = part * (ordered.size - 1)
     low = int(at)
-    if at == low:
-        return ordered[low]
-    if part == 0.5:
-        return (ordered[low] + ordered[low + 1]) / 2
-    return ordered[low] + (at - low) * (ordered[low + 1] - ordered[low])
+    value: float = ordered[low]
+    if at > low:
+        value += (at - low) * (ordered[low + 1] - ordered[low])
+    return value
 
 
 def smile(
-    strike: Floats, mid: Floats, two_sided: Bools, *, forward: float, years: float
+    strike: Floats, mid: Floats, bid: Floats, *, forward: float, years: float
 ) -> Smile | None:
     """Volatility by strike from the out-of-the-money side: put below the forward, call from it on.
 
-    ``mid`` and ``two_sided`` are (2, n). None when no strike has a volatility.
+    ``mid``, NaN where a quote is unusable, and ``bid`` are (2, n). None when no strike has a
+    volatility.
     """
     call = strike >= forward
     price = np.where(call, mid[0], mid[1])
-    quoted = np.where(call, two_sided[0], two_sided[1])
+    quoted = (np.where(call, bid[0], bid[1]) > 0) & (price > 0)
     own = np.full(len(strike), np.nan)
     own[quoted] = black.implied_volatility(
         price[quoted], forward, strike[quoted], years, call[quoted]
@@ -85,7 +119,7 @@ def smile(
     known = np.isfinite(own)
     if not known.any():
         return None
-    return Smile(own, np.interp(strike, strike[known], own[known]))
+    return Smile(own, np.interp(strike, strike[known], own[known]), quoted)
 
 
 def skew_25_delta(call_delta: Floats, sigma: Floats) -> float | None:

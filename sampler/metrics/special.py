@@ -23,9 +23,11 @@ Floats = NDArray[np.float64]
 Loop = Callable[..., None]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-#: Argument types for `compiled`: a float, a column to read, a column to fill, a table to fill.
+#: Argument types for `compiled`: a float; a column, table, table of flags to read; ones to fill.
 LEVEL = numba.float64
 READ = numba.types.Array(numba.float64, 1, "C", readonly=True)
+READ_TABLE = numba.types.Array(numba.float64, 2, "C", readonly=True)
+READ_FLAGS = numba.types.Array(numba.boolean, 2, "C", readonly=True)
 WRITE = numba.types.Array(numba.float64, 1, "C")
 WRITE_TABLE = numba.types.Array(numba.float64, 2, "C")
 
@@ -88,12 +90,18 @@ def compiled(function: Loop, *types: Any) -> Loop:
 
 
 def _sources_hash(function: Loop) -> str:
-    """Hash the modules of a function and of every compiled function it reaches."""
+    """Hash the modules of a function and of every compiled function it reaches, and their numbers.
+
+    A number may come from a module that no function is called of; compiled code has it built in.
+    """
     sources, todo = {}, [function]
     for reached in todo:
         sources[reached.__module__] = inspect.getsource(sys.modules[reached.__module__])
         for name in reached.__code__.co_names:
-            callee = getattr(reached.__globals__.get(name), "py_func", None)
+            named = reached.__globals__.get(name)
+            if isinstance(named, int | float):
+                sources[f"{reached.__module__}.{name}"] = repr(named)
+            callee = getattr(named, "py_func", None)
             if callee is not None and callee not in todo:
                 todo.append(callee)
     return hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()[:12]

@@ -28,7 +28,7 @@ SERIES = "/v1/flow/zero-dte/series/"
 EMPTY = "; ".join(
     f"delete from {dataset}.{table}"
     for dataset in ("live", "synthetic")
-    for table in ("rows", "profiles", "chains", "gaps")
+    for table in ("rows", "profiles", "chains", "gaps", "keys")
 )
 
 

@@ -56,6 +56,8 @@ async def test_reference_tells_of_every_route(stranger: Caller) -> None:
         "/v1/flow/zero-dte/series/{symbol}",
         "/v1/symbols",
         "/v1/market",
+        "/v1/account",
+        "/metrics",
         "/health",
         "/ready",
     }

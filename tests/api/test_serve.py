@@ -21,7 +21,8 @@ import pytest
 import requests
 import structlog
 
-from api.__main__ import _bound, _dataset, main
+from api.__main__ import _dataset, main
+from api.listening import bound, keys_due
 from storage.embedded import Servers
 from storage.settings import Settings
 from storage.store import Store
@@ -48,16 +49,17 @@ def free_port() -> int:
 class Served:
     """A serving process and its address."""
 
-    def __init__(self, database_url: str, redis_url: str, log: Path) -> None:
+    def __init__(self, database_url: str, redis_url: str, log: Path, **settings: str) -> None:
         port = free_port()
         self.log = log
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{settings.get('FLOW_HOST', '127.0.0.1')}:{port}"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOW_")}
         environment |= {
             "FLOW_DATABASE_URL": database_url,
             "FLOW_REDIS_URL": redis_url,
             "FLOW_CLOCK": CLOCK,
             "FLOW_PORT": str(port),
+            **settings,
         }
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
@@ -175,7 +177,7 @@ def test_paths_as_they_are_sent(served: Served) -> None:
 
 def test_answers_are_not_held_back() -> None:
     """The listener names TCP: else head and body of an answer leave 40 ms apart (Nagle)."""
-    with _bound("localhost", free_port()) as listener:
+    with bound("localhost", free_port()) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 
@@ -240,15 +242,68 @@ def test_told_to_stop(servers: Servers, own_database: str, tmp_path: Path) -> No
     assert not any("Traceback" in log.read_text() for log in logs)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.com", ""])
-def test_listens_on_loopback_only(run: Callable[..., tuple[int, str]], host: str) -> None:
-    """Without keys it refuses every address that others could reach, and says what to do."""
+@pytest.mark.parametrize(
+    ("host", "access"), [("0.0.0.0", "auto"), ("::", "keys"), ("127.0.0.1", "keys")]
+)
+def test_no_key_in_force(
+    run: Callable[..., tuple[int, str]],
+    database: str,
+    servers: Servers,
+    host: str,
+    access: str,
+) -> None:
+    """Where keys are due and there is none it does not listen, and says what to do."""
+    code, said = run(
+        *("--host", host, "--access", access, "--port", str(free_port())),
+        *("--database-url", database, "--redis-url", servers.redis_url),
+    )
+    assert code == 1
+    assert said == (
+        "flow-api: there is no key in force for the live data, and without one nobody could ask"
+        " anything: make one with flow-api keys create --name NAME --plan PLAN, or be open on"
+        " loopback with FLOW_HOST=127.0.0.1 and FLOW_ACCESS=open\n"
+    )
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
+def test_open_on_loopback_only(run: Callable[..., tuple[int, str]], host: str) -> None:
+    """An open server is refused wherever others could reach it; nothing is opened for that."""
+    code, said = run("--host", host, "--access", "open")
+    assert code == 2
+    assert said == (
+        f"flow-api: FLOW_ACCESS: an open server listens on loopback only, and {host!r} is not:"
+        " leave FLOW_ACCESS at auto and make a key with flow-api keys create\n"
+    )
+
+
+@pytest.mark.parametrize("host", ["example.com", "", "1.2.3", "127.0.0.1:80", "*"])
+def test_no_address(run: Callable[..., tuple[int, str]], host: str) -> None:
+    """What is no address is refused: a name may mean another machine tomorrow."""
     code, said = run("--host", host)
     assert code == 2
     assert said == (
-        f"flow-api: FLOW_HOST: {host!r} is not loopback. Without keys the API only listens on"
-        " loopback: put it behind a reverse proxy that authenticates\n"
+        f"flow-api: FLOW_HOST: {host!r} is no address: localhost, or an IP address of this machine;"
+        " 0.0.0.0 and :: are all of them\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "access", "due"),
+    [
+        ("127.0.0.1", "auto", False),
+        ("localhost", "auto", False),
+        ("::1", "auto", False),
+        ("127.8.9.1", "open", False),
+        ("127.0.0.1", "keys", True),
+        ("0.0.0.0", "auto", True),
+        ("::", "auto", True),
+        ("192.0.2.7", "auto", True),
+        ("192.0.2.7", "keys", True),
+    ],
+)
+def test_keys_are_due(host: str, access: str, due: bool) -> None:
+    """Keys are asked for wherever others could come from, and where the owner says so."""
+    assert keys_due(host, access) is due
 
 
 def test_port_is_taken(run: Callable[..., tuple[int, str]]) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sampler.chain import YEAR_SECONDS, Chain, Frame, select
 from sampler.errors import Refused
 from sampler.market import read_market
-from sampler.metrics import black, levels
+from sampler.metrics import black, flip
 from sampler.metrics.smile import forward, smile
 from sampler.sources.recorded import read
 from storage.session import at_new_york, market_day, new_york, session_on
@@ -76,9 +76,10 @@ class Scene:
 
     def root(self, net: Floats, center: Floats, total: Floats) -> float | None:
         """Where a repriced book turns; ``center`` is K·S/F, which may differ by expiry."""
-        return levels.flip(
-            net, spot=self.spot, forward=self.spot, strike=center, years=1.0, sigma=total
-        ).level
+        (found,) = flip.flips(
+            net[None], spot=self.spot, forward=self.spot, strike=center, years=1.0, sigma=total
+        )
+        return found.level
 
     @property
     def center(self) -> Floats:
@@ -88,7 +89,7 @@ class Scene:
     def dense(self, gamma: Floats) -> float | None:
         """Where net gamma turns on ``self.grid``, by the flip's rule: 1 % on both sides."""
         book = (gamma @ self.net) * self.grid[:, 0] ** 2
-        clear = np.flatnonzero(np.abs(book) > levels.SIGNIFICANT * np.abs(book).max())
+        clear = np.flatnonzero(np.abs(book) > flip.SIGNIFICANT * np.abs(book).max())
         found = []
         for i, j in itertools.pairwise(clear):
             if np.sign(book[i]) == np.sign(book[j]):
@@ -101,7 +102,7 @@ class Scene:
     @cached_property
     def grid(self) -> Floats:
         """Spot levels over the reach of a flip, one a row."""
-        ends = self.spot * (1 - levels.REACH), self.spot * (1 + levels.REACH)
+        ends = self.spot * (1 - flip.REACH), self.spot * (1 + flip.REACH)
         return np.linspace(*ends, num=POINTS, dtype=np.float64)[:, None]
 
     def repriced(self, sigma: Floats) -> Floats:
@@ -203,7 +204,7 @@ def _expiry(
     usable = (bid >= 0) & (ask >= bid)
     mid = np.where(usable, (bid + ask) / 2, np.nan)
     level = forward(strike, mid, bid, scene.spot).level
-    found = smile(strike, mid, usable & (bid > 0), forward=level, years=years)
+    found = smile(strike, mid, bid, forward=level, years=years)
     if found is None:
         return None
     return oi[0] - oi[1], strike * (scene.spot / level), found.filled * math.sqrt(years)

@@ -139,6 +139,32 @@ def simulate(
     return Simulated(sample, price, mid, side, size)
 
 
+def best(run: Simulated, *, timed: bool, speed: float = SPEED, points: int = 200) -> Floats:
+    """What somebody would answer who knew how ``simulate`` makes its prints: no rule tells more.
+
+    The chance that the last print was a buy less that it was a sale, by Bayes: the mid on its way
+    is a Brownian bridge between both quotes, its speed, the half-spread and the number of prints
+    are given, and where the print's time is not, it is weighed over all of them.
+    """
+    sample, count = run.sample, run.side.shape[1]
+    if timed:
+        way, weight = sample.last_at[:, None] / SECONDS, np.ones(1)
+    else:
+        way = (np.arange(points)[None, :] + 0.5) / points
+        weight = way[0] ** (count - 1)
+    mid = sample.before.mid[:, None] * (1 - way) + sample.now.mid[:, None] * way
+    scatter = speed * HALF * np.sqrt(way * (1 - way)) + 1e-9
+
+    def likely(side: float) -> Floats:
+        off = (sample.last[:, None] - side * HALF - mid) / scatter
+        found: Floats = (weight * np.exp(-off * off / 2) / scatter).sum(axis=1)
+        return found
+
+    buy, sale = likely(1.0), likely(-1.0)
+    answer: Floats = (buy - sale) / np.maximum(buy + sale, np.finfo(np.float64).tiny)
+    return answer
+
+
 class Minutes(NamedTuple):
     """Minutes of contracts, in order. Tables are (minutes, open high low close)."""
 
@@ -336,6 +362,15 @@ def main() -> None:
     for name, rule in RULES.items():
         found = (
             equal_sign(rule(one.sample), one.side[:, -1], one.sample.added) for one in fair.values()
+        )
+        print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in found))
+    for name, timed in (
+        ("best possible, time known", True),
+        ("best possible, time unknown", False),
+    ):
+        found = (
+            equal_sign(best(one, timed=timed), one.side[:, -1], one.sample.added)
+            for one in fair.values()
         )
         print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in found))
     for what, runs in (("fair coins", fair), ("leaning", lean_alike)):

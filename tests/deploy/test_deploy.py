@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from api.metrics import Metrics
 from storage.settings import REGISTRY, Settings, default_data_dir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,6 +99,28 @@ def test_services_are_confined(unit: Path) -> None:
         assert entries(unit, key) == [value]
     assert set(entries(unit, "StateDirectory")) <= {"zerodte-flow"}
     assert entries(unit, "ReadWritePaths") == []
+
+
+@has_systemd
+@each_service
+def test_exposure(unit: Path) -> None:
+    """systemd's own judge finds each service well confined: 1.5 of 10 at most."""
+    command = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=15"]
+    done = subprocess.run([*command, str(unit)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compiled_loops_stay_possible() -> None:
+    """What compiles formulas may run what it wrote, and keep it; the API needs neither."""
+    denied = {unit.stem: entries(unit, "MemoryDenyWriteExecute") for unit in SERVICES}
+    assert denied.pop("zerodte-flow-api") == ["true"]
+    assert not any(denied.values())
+    for unit in SERVICES:
+        if unit.stem in denied:
+            assert entries(unit, "CacheDirectory") == ["zerodte-flow"]
+            assert "NUMBA_CACHE_DIR=%C/zerodte-flow" in entries(unit, "Environment")
+    program = "import api.__main__, sys; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["sampler", "api"])
@@ -301,3 +324,36 @@ def test_workflow_covers_what_is_promised() -> None:
     wheel = "\n".join(step.get("run", "") for step in jobs["wheel"]["steps"])
     for program in PROJECT["project"]["scripts"]:
         assert f"{program} --help" in wheel
+
+
+def alerts() -> list[dict[str, Any]]:
+    """The rules of the alerts file."""
+    groups = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def test_alerts_read_metrics_that_exist() -> None:
+    """Every metric in the alerts, and in the docs' table, is one that the API has."""
+    families = list(Metrics("live", "0").registry.collect())
+    kinds = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
+    there = {f"{f.name}{end}" for f in families for end in kinds[f.type]}
+    expressions = " ".join(rule["expr"] for rule in alerts())
+    assert set(re.findall(r"\bflow_\w+", expressions)) <= there
+    table = re.findall(r"^\| `(flow_\w+)", (ROOT / "docs/access.md").read_text(), re.MULTILINE)
+    own = {f.name + ("_total" if f.type == "counter" else "") for f in families}
+    assert sorted(table) == sorted(name for name in own if name.startswith("flow_"))
+    parts = set(re.findall(r'part="(\w+)"', expressions))
+    assert parts == {"database", "live_channel"}
+
+
+def test_alerts_are_rules() -> None:
+    """Prometheus reads the rules, and they fire when they should and not before."""
+    if not shutil.which("promtool"):
+        pytest.skip("no promtool")
+    rules, cases = (
+        DEPLOY / "prometheus" / "alerts.yaml",
+        Path(__file__).with_name("alerts_test.yaml"),
+    )
+    for command in (["check", "rules", str(rules)], ["test", "rules", str(cases)]):
+        done = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr

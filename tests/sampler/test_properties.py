@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 import numpy as np
@@ -72,6 +73,14 @@ def test_regime_is_the_sign_of_gamma_at_spot(oi, traded, shifts, seconds):
     row = after.row
     expected = {1: "positive_gamma", -1: "negative_gamma", 0: "unknown"}
     assert row.regime == expected[int(np.sign(row.net_gex))]
+    # By the textbook's bells, from what is stored: G(S) of the live book.
+    of, kappa = after.profile, row.oi_confidence
+    net = of["call_oi"] - of["put_oi"] - kappa * (of["call_signed"] + of["put_signed"])
+    total = of["iv"] * math.sqrt(row.years_to_expiry)
+    d1 = np.log(row.forward / of["strike"]) / total + total / 2
+    bells = net * np.exp(-d1 * d1 / 2) / total
+    gamma = math.fsum(bells) * 100 * row.spot * 0.01 / math.sqrt(2 * math.pi)
+    assert row.net_gex == pytest.approx(gamma, rel=1e-9, abs=1e-9 * row.gross_gex + 1e-9)
     if row.gamma_flip is not None:
         assert row.gamma_flip == min(row.detail["crossings"], key=lambda x: abs(x - row.spot))
 
@@ -109,6 +118,33 @@ def test_cumulative_volume_never_falls(traded, shifts):
     assert after.state[1]["traded"] == sum(traded)
     assert 0 <= after.state[1]["told"] <= after.state[1]["traded"]
     assert after.row.total_volume == before.row.total_volume + sum(traded)
+
+
+@books
+@given(COUNTS, COUNTS, st.lists(st.floats(0, 1), min_size=1, max_size=7), prices)
+def test_splitting_an_interval_conserves_volume(oi, traded, parts, shifts):
+    """A sample in between changes who is thought to have traded, never how much, by contract."""
+    first, whole = pair(oi, traded, shifts)
+    share = np.resize(parts, N)
+    middle = [50.0 + math.floor(n * part) for n, part in zip(traded, share, strict=True)]
+    between = measure(
+        chain(quoted_at=TEN_FOURTEEN + timedelta(seconds=15), open_interest=oi, volume=middle),
+        first,
+        oi_confidence=0.43,
+    )
+    quotes = chain(
+        quoted_at=TEN_FOURTEEN + timedelta(seconds=30),
+        open_interest=oi,
+        volume=[50.0 + n for n in traded],
+    )
+    split = measure(quotes, between, oi_confidence=0.43)
+    assert split.state[1]["traded"] == whole.state[1]["traded"] == sum(traded)
+    assert split.row.total_volume == whole.row.total_volume
+    for side in ("call", "put"):
+        bought = np.abs(split.profile[f"{side}_signed"])
+        new = split.profile[f"{side}_volume"] - 50
+        assert (bought <= new + 1e-9).all()
+        assert (split.profile[f"{side}_volume"] == whole.profile[f"{side}_volume"]).all()
 
 
 def some(**changes):

@@ -10,6 +10,7 @@ from benchmarks.study_signing import (
     RULES,
     Minutes,
     Sample,
+    best,
     classified,
     correlation,
     equal_sign,
@@ -207,6 +208,20 @@ def test_the_side_is_told_without_a_time_where_the_mid_moves_two_half_spreads():
     """The 80 % hold for prints of unknown time in a slower market."""
     one = simulate(1, speed=2.0)
     assert equal_sign(UNTIMED(one.sample), one.net, one.sample.added) >= 0.8
+
+
+@pytest.mark.parametrize(("prints", "least"), [(1, 0.8), (2, 0.8), (4, 0.8), (8, 0.85)])
+def test_no_rule_tells_much_more(prints, least):
+    """Who knows how the prints are made is right no more often with the time, and hardly without."""
+    run = simulate(prints, intervals=10_000)
+    right = {
+        (timed, name): equal_sign(sign, run.side[:, -1], run.sample.added)
+        for timed, rule in ((True, TIMED), (False, UNTIMED))
+        for name, sign in (("ours", rule(run.sample)), ("best", best(run, timed=timed)))
+    }
+    assert right[True, "ours"] >= least
+    assert right[True, "ours"] == pytest.approx(right[True, "best"], abs=0.002)
+    assert right[False, "best"] - 0.02 < right[False, "ours"] <= right[False, "best"] + 0.002
 
 
 def test_the_last_print_speaks_for_the_others_as_far_as_they_lean_alike():

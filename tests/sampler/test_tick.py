@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -13,7 +15,7 @@ from structlog.testing import capture_logs
 
 from sampler.chain import Frame
 from sampler.errors import Refused
-from sampler.tick import Tick
+from sampler.tick import Nowhere, Tick
 from storage.errors import StoreUnavailable
 from storage.live import Nobody
 from storage.row import Reason
@@ -233,3 +235,21 @@ async def test_a_symbol_without_zero_dte_is_not_asked_every_time(store):
     assert source.asked == ["TSLA"]
     assert set((await reasons(store, "TSLA")).values()) == {"no_zero_dte"}
     assert len(await reasons(store, "TSLA")) == 5
+
+
+async def test_memory_stays_flat():
+    """Of 200 steps none is kept but the newest two."""
+    source = Script()
+    # Log lines would be kept by the test runner.
+    tick = tick_of(source, Nowhere(), quiet=True)
+    held = {}
+    tracemalloc.start()
+    for slot in range(250):
+        source.answers["SPX"] = at(slot, volume=[50.0 + slot] * 2 * N)
+        assert (await step(tick, slot)).record is not None
+        if slot in (50, 249):
+            gc.collect()
+            held[slot] = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    # One record of these 21 strikes is some 25 kB.
+    assert held[249] - held[50] < 25_000

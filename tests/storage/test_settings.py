@@ -27,6 +27,8 @@ DEFAULTS = {
     "min_coverage": 0.9,
     "host": "127.0.0.1",
     "port": 8000,
+    "access": "auto",
+    "quotas": {"Free": 5, "Basic": 250, "Growth": 2500, "Alpha": None, "Enterprise": None},
     "log": "auto",
     "log_level": "info",
 }
@@ -104,6 +106,8 @@ def test_environment():
             "FLOW_MIN_COVERAGE": "0.8",
             "FLOW_HOST": "::1",
             "FLOW_PORT": "8080",
+            "FLOW_ACCESS": "keys",
+            "FLOW_QUOTAS": "Free=20, Alpha=9000",
             "FLOW_LOG": "json",
             "FLOW_LOG_LEVEL": "debug",
         }
@@ -123,6 +127,8 @@ def test_environment():
         min_coverage=0.8,
         host="::1",
         port=8080,
+        access="keys",
+        quotas={"Free": 20, "Basic": 250, "Growth": 2500, "Alpha": 9000, "Enterprise": None},
         log="json",
         log_level="debug",
     )

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sampler.metrics.exposure import DEALER_SIGN, MOVES, exposures, sheet
-from sampler.metrics.levels import FlipStatus, covered, flip, max_pain, strongest
+from sampler.metrics.flip import FlipStatus, covered, flips
+from sampler.metrics.levels import excess, levels, max_pain, strongest
 from sampler.metrics.pin import pin_probability, pin_score
 
 STRIKE = np.arange(90.0, 111.0)
@@ -30,7 +31,8 @@ def net(**at: float) -> np.ndarray:
 
 
 def found(position, **changes):
-    return flip(position, **(TERMS | {"sigma": SIGMA} | changes))
+    (one,) = flips(position[None], **(TERMS | {"sigma": SIGMA} | changes))
+    return one
 
 
 def test_equal_and_opposite_strikes_cross_between_them():
@@ -79,7 +81,7 @@ def test_gamma_is_zero_at_every_crossing(positions, hours):
     """By the textbook formula the book has no gamma at any crossing."""
     book = np.array(positions, float)
     terms = TERMS | {"years": hours * HOURS, "sigma": SIGMA}
-    result = flip(book, **terms)
+    (result,) = flips(book[None], **terms)
     total = 0.4 * math.sqrt(hours * HOURS)
 
     def gamma(x: float) -> float:
@@ -95,16 +97,30 @@ def test_ties_go_to_the_strike_nearest_spot():
     """Equal sizes: the nearer strike; nothing positive: none."""
     strike = np.array([90.0, 99.0, 110.0])
     assert strongest(strike, np.array([5.0, 5.0, 5.0]), 100.0) == 1
-    assert strongest(strike, np.array([0.0, 0.0, 0.0]), 100.0) is None
-    assert strongest(strike, np.array([-1.0, -2.0, 0.0]), 100.0) is None
+    assert strongest(strike, np.array([5.0, 4.0, 5.0]), 100.0) == 0
+    assert strongest(strike, np.array([5.0, 4.0, 5.0]), 100.1) == 2
+    assert strongest(strike, np.array([0.0, 0.0, 0.0]), 100.0) == -1
+    assert strongest(strike, np.array([-1.0, -2.0, 0.0]), 100.0) == -1
+
+
+def test_levels_of_a_small_book():
+    """Walls by each side's gex, the magnet by their sum, ties to spot; none where all is 0."""
+    strike = np.array([90.0, 99.0, 110.0])
+    gex = np.array([[5.0, 5.0, 1.0], [-1.0, -5.0, -9.0]])
+    found = levels(strike, gex, np.zeros((2, 3)), 100.0)
+    assert found[:4] == (1, 2, 2, None)
+    assert found.total_gex == 4 + 0 + 8
+    assert levels(strike, 0 * gex, np.zeros((2, 3)), 100.0)[:4] == (None,) * 4
 
 
 def test_max_pain_by_hand():
     """Calls at 90 (10 contracts), puts at 110 (30): settling at 110 costs 200, at 100 400, at 90 600."""
     strike = np.array([90.0, 100.0, 110.0])
     oi = np.array([[10.0, 0.0, 0.0], [0.0, 0.0, 30.0]])
-    assert max_pain(strike, oi, 100.0) == 110.0
-    assert max_pain(strike, np.zeros((2, 3)), 100.0) is None
+    assert max_pain(strike, oi[0], oi[1], 100.0) == 2
+    assert max_pain(strike, np.zeros(3), np.zeros(3), 100.0) == -1
+    # At 90 and 100 nothing is paid by puts of 90: the nearer to spot.
+    assert max_pain(strike, np.zeros(3), np.array([7.0, 0.0, 0.0]), 99.0) == 1
 
 
 def score(**changes):
@@ -118,7 +134,8 @@ def score(**changes):
     strike = np.array([99.0, 99.5, 100.0, 100.5, 101.0])
     oi = changes.pop("oi", np.array([1.0, 1.0, 1.0, 1.0, 1.0]))
     gex = changes.pop("gex", np.array([0.0, 55.0, 45.0, 0.0, 0.0]))
-    return pin_score(strike, oi, gex, **(terms | changes))
+    of = levels(strike, np.array([gex, 0 * gex]), np.array([oi, 0 * oi]), terms["spot"])
+    return pin_score(of, **(terms | changes))
 
 
 def test_pin_score_by_hand():
@@ -134,6 +151,18 @@ def test_open_interest_in_three_strikes_is_full_concentration():
     assert score(oi=np.array([0.0, 5.0, 5.0, 5.0, 0.0])).oi == 100.0
     # Three of five hold 70 %: (0.7 − 0.6)/0.4/0.277 = 90.25 %.
     assert score(oi=np.array([15.0, 20.0, 30.0, 20.0, 15.0])).oi == pytest.approx(25 / 0.277)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 50).map(float), min_size=21, max_size=21))
+def test_excess_is_by_the_top_three(held):
+    """Against sorting, over the strikes within ±1 %."""
+    strike, oi = STRIKE + 58.0, np.array(held)
+    near = sorted(n for k, n in zip(strike, held, strict=True) if abs(k - 160.0) <= 1.6)
+    share = sum(near[-3:]) / sum(near) if len(near) > 3 and sum(near) else None
+    even = 3 / len(near)
+    expected = 0.0 if share is None else (share - even) / (1 - even)
+    assert excess(strike, oi, np.zeros(21), 160.0) == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_magnet_of_negative_gamma_pulls_nothing():

@@ -72,10 +72,11 @@ LOOP = """
 import numpy as np
 from sampler.metrics.special import READ, WRITE, compiled, scalar
 from helper import step
+from numbers_of import FACTOR
 
 def loop(x, out):
     for i in range(out.size):
-        out[i] = step(x[i])
+        out[i] = FACTOR * step(x[i])
 
 out = np.empty(3)
 compiled(loop, READ, WRITE)(np.arange(3.0), out)
@@ -94,6 +95,7 @@ def step(x):
 def run(tmp_path):
     """Run LOOP, a module of its own, in a fresh process whose home cannot be written."""
     (tmp_path / "helper.py").write_text(HELPER.format(1.0))
+    (tmp_path / "numbers_of.py").write_text("FACTOR = 1.0")
     (tmp_path / "loop.py").write_text(LOOP)
     (tmp_path / "nowhere").write_text("a file, so that no folder can be made of it")
 
@@ -127,7 +129,7 @@ def test_damaged_cache_is_survived(run, kind):
     assert run(NUMBA_CACHE_DIR=str(cache)) == "[1.0, 2.0, 3.0]"
 
 
-def test_cache_is_used_and_follows_a_callee_elsewhere(run):
+def test_cache_is_used_and_follows_what_is_elsewhere(run):
     """The same sources load what was saved; another file's change is compiled, not overlooked."""
     cache = run.folder / "cache"
     assert run(NUMBA_CACHE_DIR=str(cache)) == "[1.0, 2.0, 3.0]"
@@ -136,3 +138,5 @@ def test_cache_is_used_and_follows_a_callee_elsewhere(run):
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nb?")} == saved
     (run.folder / "helper.py").write_text(HELPER.format(5.0))
     assert run(NUMBA_CACHE_DIR=str(cache)) == "[5.0, 6.0, 7.0]"
+    (run.folder / "numbers_of.py").write_text("FACTOR = 10.0")
+    assert run(NUMBA_CACHE_DIR=str(cache)) == "[50.0, 60.0, 70.0]"

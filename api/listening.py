@@ -1,0 +1,68 @@
+"""Where the API listens, and whether that asks for keys."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from storage.errors import FlowError, UsageError
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _address(host: str) -> _Address:
+    try:
+        return ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        raise UsageError(
+            f"FLOW_HOST: {host[:80]!r} is no address: localhost, or an IP address of this machine;"
+            " 0.0.0.0 and :: are all of them"
+        ) from None
+
+
+def keys_due(host: str, access: str) -> bool:
+    """Whether a server at ``host`` asks for keys; ``access`` is ``FLOW_ACCESS``.
+
+    Raises
+    ------
+    UsageError
+        For what is no address, and for an open server that others could reach.
+    """
+    loopback = _address(host).is_loopback
+    if access == "open" and not loopback:
+        raise UsageError(
+            f"FLOW_ACCESS: an open server listens on loopback only, and {host!r} is not: leave"
+            " FLOW_ACCESS at auto and make a key with flow-api keys create"
+        )
+    return access == "keys" or not loopback
+
+
+@contextmanager
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket at an address; nobody can connect until the server listens on it.
+
+    Raises
+    ------
+    UsageError
+        For what is no address.
+    FlowError
+        If it cannot be had.
+    """
+    address = _address(host)
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    # asyncio switches Nagle's delay of 40 ms off only where TCP is named.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((str(address), port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise FlowError(
+                    f"FLOW_PORT: port {port} of {host} is taken by another program;"
+                    " stop that one, or choose another port with --port"
+                ) from error
+            raise FlowError(f"cannot listen on port {port} of {host}: {error.strerror}") from error
+        yield listener

@@ -1,0 +1,137 @@
+"""prometheus_client's home in the API: what one process tells of itself and of its data.
+
+Requests are counted as they end; the state of the data is read when somebody looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from api import page
+from storage.errors import LiveError, StoreError
+from storage.live import Live
+from storage.store import Store
+
+#: Seconds that a part may take to answer while somebody looks.
+_PATIENCE = 2.0
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+#: Stands for every path that is none: callers could make up any number of them.
+_NO_ROUTE = "none"
+#: A registry's label must not grow with what is sampled by mistake.
+_SYMBOLS = 2_000
+
+DOCUMENTED: dict[str, Any] = {
+    "tags": ["Server"],
+    "summary": "Metrics",
+    "responses": {
+        200: {
+            "description": "Prometheus' text format.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        }
+    },
+}
+
+
+class Metrics:
+    """The metrics of one application."""
+
+    def __init__(self, dataset: str, version: str) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = Counter(
+            "flow_api_requests",
+            "Answered requests by route and status; 499 is a caller who left.",
+            ("route", "status"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "flow_api_request_seconds",
+            "Seconds from a request to its answer's end; streams, which stay open, are left out.",
+            ("route",),
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.readers = self._gauge("flow_stream_readers", "Streams that are open.")
+        self._up = self._gauge("flow_part_up", "1 if a part answers, 0 if it is away.", "part")
+        self._age = self._gauge(
+            "flow_row_age_seconds", "Market time since a symbol's newest slot.", "symbol"
+        )
+        self._cursor = self._gauge(
+            "flow_cursor", "Revision of a symbol's newest change; it grows.", "symbol"
+        )
+        self._market = self._gauge("flow_market_open", "1 while the session is open, else 0.")
+        info = self._gauge("flow_build_info", "1, with what runs here.", "version", "dataset")
+        info.labels(version, dataset).set(1)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(name, meaning, labels, registry=self.registry)
+
+    def count(self, route: str, status: int, seconds: float) -> None:
+        """One request is over."""
+        self._requests.labels(route, str(status)).inc()
+        if not route.endswith("/stream"):
+            self._seconds.labels(route).observe(seconds)
+
+    async def look(self, store: Store, live: Live, now: datetime) -> bytes:
+        """Everything, in Prometheus' text format; what is away is told as away."""
+        self._market.set(page.market(now)["state"] == "open")
+        database, channel = await asyncio.gather(self._rows(store, now), _answers(live))
+        self._up.labels("database").set(database)
+        self._up.labels("live_channel").set(channel)
+        return generate_latest(self.registry)
+
+    async def _rows(self, store: Store, now: datetime) -> bool:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                slots, heads = await store.symbols(), await store.heads()
+        except (StoreError, TimeoutError):
+            slots, heads = {}, {}
+            there = False
+        else:
+            there = True
+        # Of what cannot be read nothing is told: an old number would look like a new one.
+        self._age.clear()
+        self._cursor.clear()
+        for symbol in list(slots)[:_SYMBOLS]:
+            self._age.labels(symbol).set((now - slots[symbol]).total_seconds())
+        for symbol in list(heads)[:_SYMBOLS]:
+            self._cursor.labels(symbol).set(heads[symbol])
+        return there
+
+
+async def _answers(live: Live) -> bool:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await live.ping()
+    except (LiveError, TimeoutError):
+        return False
+    return True
+
+
+def route_of(scope: Scope) -> str:
+    """The route that answered: what a handler said, or the framework's own name for it."""
+    told = scope["state"].get("route") or getattr(scope.get("route"), "path", None)
+    return str(told or _NO_ROUTE).replace(":path}", "}")
+
+
+async def get_metrics(request: Request) -> Response:
+    """What this process and its data are doing, for Prometheus; no key is asked for."""
+    state = request.app.state
+    metrics: Metrics = state.metrics
+    body = await metrics.look(state.store, state.live, state.clock.now())
+    return Response(body, media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,105 @@
+"""Spreads and quality scores of a chain, by hand, and from what a row stores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from chains import chain
+
+from sampler.metrics.liquidity import liquidity
+from sampler.snapshot import measure
+
+STRIKE = np.array([95.0, 98.0, 100.0, 102.0, 103.0])
+NAN = float("nan")
+
+
+def measured(**changes):
+    given = {
+        "listed": np.ones((2, 5), np.bool_),
+        "bid": np.full((2, 5), 0.9),
+        "ask": np.full((2, 5), 1.1),
+        "volume": np.ones((2, 5)),
+        "own": np.full(5, 0.2),
+    }
+    return liquidity(STRIKE, **(given | changes), spot=100.0, forward=100.5)
+
+
+def test_spreads_by_hand():
+    """0.2 around 1 is 20 %, at the money and by volume; a fifth of the price scores 0."""
+    found, unused = measured()
+    assert found.atm_spread_pct == pytest.approx(20.0)
+    assert found.weighted_spread_pct == pytest.approx(20.0)
+    assert (found.execution_score, found.data_quality_score) == (0, 100)
+    assert found.greek_smoothness_score == 100
+    assert unused == {}
+
+
+def test_what_trades_weighs_and_what_is_far_does_not():
+    """Three contracts at 5 %, one at 20 %; the strike 5 % off spot counts nowhere."""
+    ask, bid = np.full((2, 5), 1.1), np.full((2, 5), 0.9)
+    bid[0, 2], ask[0, 2] = 0.975, 1.025
+    volume = np.zeros((2, 5))
+    volume[0, 2], volume[1, 3], volume[0, 0] = 3, 1, 1000
+    found, _ = measured(bid=bid, ask=ask, volume=volume)
+    assert found.atm_spread_pct == pytest.approx((5 + 20) / 2)
+    assert found.weighted_spread_pct == pytest.approx((3 * 5 + 20) / 4)
+    # 1 − 8.75/20 = 0.5625, half up.
+    assert found.execution_score == 56
+
+
+def test_unused_quotes_are_counted_by_reason():
+    """No bid, crossed, unreadable; what is not listed is none of them, and not quoted either."""
+    bid, ask = np.full((2, 5), 0.9), np.full((2, 5), 1.1)
+    bid[0, 1], bid[1, 1], ask[0, 2], listed = 0.0, 1.2, NAN, np.ones((2, 5), np.bool_)
+    listed[1, 4], bid[1, 4], ask[1, 4] = False, NAN, NAN
+    found, unused = measured(bid=bid, ask=ask, listed=listed)
+    assert unused == {"unreadable": 1, "crossed": 1, "one_sided": 1}
+    # Of the eight at the four strikes within ±3 %, four are two-sided.
+    assert found.data_quality_score == 50
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ([0.9, 0.20, 0.21, 0.22, 0.225], 100),
+        # 98–100–102 bends by 0.03, 100–102–103 by 0.02 (102 stands at two thirds).
+        ([0.9, 0.20, 0.23, 0.20, 0.185], 50),
+        ([0.9, 0.20, NAN, 0.20, 0.20], 100),
+        ([0.9, NAN, NAN, 0.20, 0.20], None),
+        ([NAN] * 5, None),
+    ],
+)
+def test_smoothness_by_hand(own, expected):
+    """The inner strikes within ±3 % that lie within 0.02 of their neighbours' line."""
+    assert measured(own=np.array(own))[0].greek_smoothness_score == expected
+
+
+def test_nothing_to_tell():
+    """No volume, no quotes near spot, no strikes at all: null, never an error."""
+    assert measured(volume=np.zeros((2, 5)))[0].execution_score is None
+    empty = np.empty((2, 0))
+    nothing, unused = liquidity(
+        np.empty(0), empty > 0, empty, empty, empty, np.empty(0), spot=100.0, forward=100.0
+    )
+    assert set(nothing) == {None}
+    assert unused == {}
+
+
+def test_stored_scores_follow_from_the_stored_profile():
+    """For any reach the formula of the docs needs the profile alone; for 3 % it gives the row's."""
+    rough = np.random.default_rng(3).normal(0, 0.02, 42)
+    made = chain(bid=(np.resize([0.0, 1.0, 2.0], 42)).tolist(), ask=(3 + rough).tolist())
+    record = measure(made, None, oi_confidence=0.43)
+    of, spot = record.profile, record.row.spot
+    near = np.abs(of["strike"] - spot) <= 0.03 * spot
+    sides = [(of[f"{s}_bid"][near], of[f"{s}_ask"][near]) for s in ("call", "put")]
+    quoted = np.concatenate([(bid > 0) & (ask >= bid) for bid, ask in sides])
+    k, own = (of[name][near & np.isfinite(of["own_iv"])] for name in ("strike", "own_iv"))
+    off = [
+        abs(own[i] - np.interp(k[i], k[[i - 1, i + 1]], own[[i - 1, i + 1]]))
+        for i in range(1, len(k) - 1)
+    ]
+    expected = [np.floor(100 * np.mean(part) + 0.5) for part in (quoted, np.array(off) <= 0.02)]
+    detail = record.row.detail
+    assert expected == [detail["data_quality_score"], detail["greek_smoothness_score"]]
+    assert all(0 < score < 100 for score in expected)
