@@ -25,7 +25,7 @@ from storage.errors import LiveError
 from storage.live import Live, Nobody
 from storage.row import Gap, Reason, SlotRecord
 from storage.session import Session
-from storage.store import KEEP, NEWER, REWRITE, Store
+from storage.store import FILL, REWRITE, Store
 
 log = structlog.get_logger()
 
@@ -63,16 +63,18 @@ class Filled:
 class Outbox:
     """Records and gaps on their way to the store and the live channel, some at a time."""
 
-    def __init__(self, store: Store, live: Live) -> None:
+    def __init__(self, store: Store, live: Live, *, mixed: bool = False) -> None:
+        """``mixed`` lets a session have rows of several feeds."""
         self._store = store
         self._live: Live = live
+        self._mixed = mixed
         self._records: list[SlotRecord] = []
         self._gaps: list[Gap] = []
-        self._mode = KEEP
+        self._mode = FILL
         #: How many rows the store took.
         self.written = 0
 
-    async def add(self, record: SlotRecord, mode: str = KEEP) -> None:
+    async def add(self, record: SlotRecord, mode: str = FILL) -> None:
         """Hand a record on. Records of one slot or of two modes never go together."""
         if self._records and (mode != self._mode or record.row.slot == self._records[-1].row.slot):
             await self.flush()
@@ -97,7 +99,7 @@ class Outbox:
         self._records, self._gaps = [], []
         if not records and not gaps:
             return
-        changes = await self._store.write(records, gaps, mode=self._mode)
+        changes = await self._store.write(records, gaps, mode=self._mode, mixed=self._mixed)
         self.written += sum(len(change.rows) for change in changes)
         try:
             await self._live.publish(changes)
@@ -180,7 +182,7 @@ async def backfill(
         If the store goes away; what was written stays, a second run goes on from there.
     """
     filled = Filled(symbol=symbol, day=session.day)
-    out = Outbox(store, live)
+    out = Outbox(store, live, mixed=wishes.mix_feeds)
     past = await Past.read(store, symbol, session)
     first: datetime | None = None
     offered = 0
@@ -218,13 +220,13 @@ async def backfill(
 def _mode(frame: Frame, there: SlotRecord | None, session: Session, wishes: Wishes) -> str | None:
     """How a frame goes to the store; None if its slot is done."""
     if there is None:
-        return KEEP
+        return FILL
     if wishes.missing:
         return None
     if wishes.rewrite:
         return REWRITE
     last = there.row.slot == session.last_slot
-    return NEWER if last and frame.quoted_at > there.row.quoted_at else None
+    return FILL if last and frame.quoted_at > there.row.quoted_at else None
 
 
 def _measure(

@@ -12,7 +12,7 @@ from storage.errors import FlowError
 from storage.live import Live
 from storage.row import SlotRecord, utc_text
 from storage.session import Session
-from storage.store import REWRITE, Store
+from storage.store import REPLACE, Store
 
 
 async def recompute(
@@ -43,7 +43,8 @@ async def recompute(
         If the store goes away; what was written stays, a second run goes on from there.
     """
     filled = Filled(symbol=symbol, day=session.day)
-    out = Outbox(store, live)
+    # Rows are of the feed that they are of.
+    out = Outbox(store, live, mixed=True)
     past = Past()
     async with aclosing(store.records(symbol, session.day)) as records:
         async for record in records:
@@ -64,7 +65,7 @@ async def recompute(
                 continue
             filled.rewritten += 1
             if not dry_run:
-                await out.add(again, REWRITE)
+                await out.add(again, REPLACE)
     await out.flush()
     return filled
 

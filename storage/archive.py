@@ -12,7 +12,7 @@ from pathlib import Path
 from storage import parquet
 from storage.errors import FlowError
 from storage.row import SlotRecord
-from storage.store import Store
+from storage.store import FILL, Store
 
 #: What the disk arithmetic counts on.
 SLOTS_A_DAY, SESSIONS_A_YEAR = 780, 252
@@ -106,7 +106,7 @@ async def take_in(
             continue
         stored = total = 0
         for records in parquet.read(part):
-            changes = await store.write(records)
+            changes = await store.write(records, mode=FILL, mixed=mix_feeds)
             stored += sum(len(change.rows) for change in changes)
             total += len(records)
         yield Imported(part=part, stored=stored, there_already=total - stored)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ def _names(*columns: str) -> str:
     return ", ".join(columns)
 
 
-def query(name: str, columns: Sequence[str] = ()) -> str:
+def query(name: str, columns: Sequence[str] = (), **parts: str) -> str:
     """A named query with its column lists filled in; the names come from our own dataclasses."""
     text = _QUERIES[name]
     if "{" in text:
@@ -39,6 +39,7 @@ def query(name: str, columns: Sequence[str] = ()) -> str:
             offered=_names(*(f"excluded.{c}" for c in changing)),
             # Rows and profiles share names (call_gex is a sum here, an array there).
             profile=_names(*(f"p.{c} as p_{c}" for c in ARRAYS)),
+            **parts,
         )
     return text
 
@@ -51,17 +52,18 @@ class Reader:
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """The newest slot record of a session that is earlier than ``slot``."""
-        found = await self._one(query("record"), symbol=symbol, expiration=expiration, before=slot)
+        asked = _session(symbol, expiration)
+        found = await self._one(query("record"), **asked, before=slot)
         return None if found is None else _record(found)
 
     async def slots(self, symbol: str, expiration: date) -> list[datetime]:
         """Slots of a session that have a row, in order."""
-        rows = await self._all(query("slots"), symbol=symbol, expiration=expiration)
+        rows = await self._all(query("slots"), **_session(symbol, expiration))
         return [row["slot"] for row in rows]
 
     async def gaps(self, symbol: str, expiration: date) -> list[DictRow]:
         """Known gaps of a session: slot, reason, detail, revision."""
-        return await self._all(query("gaps"), symbol=symbol, expiration=expiration)
+        return await self._all(query("gaps"), **_session(symbol, expiration))
 
     async def window(
         self,
@@ -89,7 +91,7 @@ class Reader:
 
     async def newest(self, symbol: str, expiration: date) -> DictRow:
         """The newest row of a session (nulls without one), and ``cursor``, its newest change."""
-        found = await self._one(query("newest", COLUMNS), symbol=symbol, expiration=expiration)
+        found = await self._one(query("newest", COLUMNS), **_session(symbol, expiration))
         return found or {}
 
     async def known(self, symbol: str) -> bool:
@@ -104,14 +106,14 @@ class Reader:
     async def newest_slot(self) -> datetime | None:
         """The newest slot of the dataset."""
         found = await self._one(query("newest_slot"))
-        return None if found is None else found["max"]
+        return None if found is None else found["slot"]
 
     async def coverage(
         self, first: date, last: date, symbols: Sequence[str] | None = None
     ) -> list[DictRow]:
         """Rows and gaps of each symbol and session of a period."""
         wanted = None if symbols is None else list(symbols)
-        return await self._all(query("coverage"), first=first, last=last, symbols=wanted)
+        return await self._all(query("coverage"), symbols=wanted, **_period(first, last))
 
     async def cursor(self) -> int:
         """The newest change of the dataset; 0 for none."""
@@ -179,7 +181,7 @@ class Reader:
                 connection.cursor("records", binary=True) as cursor,
             ):
                 read_as_numpy(cursor)
-                await cursor.execute(text, {"symbol": symbol, "expiration": expiration})
+                await cursor.execute(text, _session(symbol, expiration))
                 async for row in cursor:
                     yield _record(row)
 
@@ -196,6 +198,28 @@ class Reader:
     async def _one(self, text: str, **given: Any) -> DictRow | None:
         rows = await self._all(text, **given)
         return rows[0] if rows else None
+
+
+def _session(symbol: str, expiration: date) -> dict[str, Any]:
+    """A session, and moments that surely enclose it: days outside are not even looked at."""
+    first, last = _around(expiration, expiration)
+    return {"symbol": symbol, "expiration": expiration, "first": first, "last": last}
+
+
+def _period(first: date, last: date) -> dict[str, Any]:
+    since, until = _around(first, last)
+    return {"first": first, "last": last, "since": since, "until": until}
+
+
+def _around(first: date, last: date) -> tuple[datetime, datetime]:
+    # Any date can be asked for, also the first and the last that there is.
+    begin = max(first.toordinal(), 2) - 1
+    end = min(last.toordinal() + 2, date.max.toordinal())
+    midnight = time(0, tzinfo=UTC)
+    return (
+        datetime.combine(date.fromordinal(begin), midnight),
+        datetime.combine(date.fromordinal(end), midnight),
+    )
 
 
 def _row(found: DictRow) -> Row:

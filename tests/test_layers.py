@@ -13,7 +13,13 @@ FILES = sorted(p for d in ("sampler", "storage", "api") for p in (ROOT / d).rglo
 HOMES = {
     "apscheduler": {"sampler.daemon"},
     "pandas_market_calendars": {"storage.session"},
-    "psycopg": {"storage.store", "storage.reader", "storage.database", "storage.arrays"},
+    "psycopg": {
+        "storage.arrays",
+        "storage.database",
+        "storage.reader",
+        "storage.store",
+        "storage.writing",
+    },
     "psycopg_pool": {"storage.store", "storage.reader", "storage.database"},
     "pyarrow": {"storage.parquet"},
     "distributed": {"sampler.spread"},

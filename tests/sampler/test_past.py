@@ -525,7 +525,12 @@ class TestJobs:
                 2,
                 "--dask: FLOW_DATABASE_URL is not set",
             ),
-            (("--dask", "tcp://x:1", "--jobs", "2", "--recompute"), {}, 2, "--jobs: the Dask cluster has"),
+            (
+                ("--dask", "tcp://x:1", "--jobs", "2", "--recompute"),
+                {},
+                2,
+                "--jobs: the Dask cluster has",
+            ),
             (("--jobs", "0", "--recompute"), {}, 2, "--jobs: 0 is not between 1 and 256"),
             (("--dry-run", "--source", "synthetic:"), {}, 2, "--dry-run: tells what --recompute"),
             (("--recompute", "--rewrite"), {}, 2, "--rewrite, --mix-feeds: a recomputation"),

@@ -593,7 +593,8 @@ class TestCoverage:
                 record(slot=at(0)),
                 record(slot=at(1), source="recorded"),
                 record(slot=at(2), expiration=NEXT_DAY),
-            ]
+            ],
+            mixed=True,
         )
         await store.write(
             gaps=[gap(3), gap(4), gap(5, Reason.LATE), gap(0, symbol="QQQ", expiration=NEXT_DAY)]
@@ -964,7 +965,7 @@ class TestUnavailable:
             other.execute("lock table live.profiles in access exclusive mode")
             writing = asyncio.create_task(store.write([record()]))
             kill = f"select pg_terminate_backend(pid, 5000) {WAITING}"
-            while not query(database, kill, "insert into profiles%"):
+            while not query(database, kill, "%delete from profiles%"):
                 assert not writing.done()
                 await asyncio.sleep(0.02)
             with pytest.raises(StoreUnavailable, match="cannot be reached"):
