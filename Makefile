@@ -27,6 +27,8 @@ bench: $(VENV)/.dev $(PEERS)/.done  ## speed beside named peers, milliseconds pe
 	@echo
 	$(BIN)/python -m tests.benchmarks.bench_snapshot
 	@echo
+	$(BIN)/python -m tests.benchmarks.bench_backfill
+	@echo
 	$(PEERS)/bin/python tests/benchmarks/bench_black.py
 
 study: $(VENV)/.dev  ## what the docs measured: signing, and why levels differ between platforms

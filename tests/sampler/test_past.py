@@ -452,7 +452,7 @@ class TestJobs:
     """Several processes, or machines, do what one does."""
 
     def test_two_jobs(self, command, database, recordings):
-        """The same rows; a second run, and a recomputation, change nothing."""
+        """The same rows; a second run changes nothing."""
         words = (*DAYS, "--symbols", "SPX,QQQ", "--source", f"parquet:{recordings}")
         code, out, err = finish(command(*words, "--jobs", "2"))
         assert (code, err) == (0, "")
@@ -465,10 +465,6 @@ class TestJobs:
         code, out, err = finish(command(*words, "--missing"))
         assert (code, err) == (0, "")
         assert out.endswith("nothing changed\n")
-        again = command(*DAYS, "--symbols", "SPX,QQQ", "--recompute", "--jobs", "2")
-        code, out, err = finish(again)
-        assert (code, err) == (0, "")
-        assert out.endswith("354 rows measured again, 0 rewritten; nothing changed\n")
         assert content(database) == rows
 
     LONG = ("--from", "2026-06-01", "--to", "2026-08-19", "--symbols", "SPX", "--jobs", "2")
