@@ -17,6 +17,7 @@ from sampler.daemon import Daemon
 from sampler.errors import NoHistory
 from sampler.outcome import Outcome
 from sampler.sources import SOURCES, Source, open_source
+from sampler.telemetry import Telemetry
 from sampler.tick import Keeper, Nowhere, Tick
 from storage import log
 from storage.errors import FlowError, UsageError
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="sample on the session's grid until SIGTERM")
-    add_options(run, *_FED, "clock", "tick_budget", *_PARTS)
+    add_options(run, *_FED, "clock", "tick_budget", "metrics_port", *_PARTS)
     run.set_defaults(command=_run)
 
     once = commands.add_parser("once", help="take one sample of each symbol now, or at a time")
@@ -165,8 +166,12 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
         simulated_market=source.synthetic,
         delay_seconds=source.delay_seconds,
     )
+    telemetry = Telemetry()
     try:
-        async with connect(settings, dataset) as parts:
+        async with (
+            telemetry.served(settings.metrics_port),
+            connect(settings, dataset) as parts,
+        ):
             tick = _tick(settings, source, parts.store, parts.live)
             daemon = Daemon(
                 tick,
@@ -174,6 +179,7 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
                 symbols=settings.symbols,
                 clock=settings.clock,
                 delay=timedelta(seconds=source.delay_seconds),
+                heard=telemetry.heard,
             )
             await daemon.run()
     finally:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
+from sampler.outcome import Outcome
 from sampler.tick import Tick
 from storage.clock import Clock
 from storage.errors import StoreError
@@ -83,13 +84,22 @@ class Daemon:
     """Steps all symbols on the grid until it is told to stop."""
 
     def __init__(
-        self, tick: Tick, store: Store, *, symbols: Sequence[str], clock: Clock, delay: timedelta
+        self,
+        tick: Tick,
+        store: Store,
+        *,
+        symbols: Sequence[str],
+        clock: Clock,
+        delay: timedelta,
+        heard: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
         self._tick = tick
         self._store = store
         self._symbols = symbols
         self._clock = clock
         self._delay = delay
+        #: Told of each step that is over.
+        self._heard = heard
         #: The newest slot of each symbol that is a row or a gap.
         self._accounted: dict[str, datetime] = {}
         self._running: set[asyncio.Task[Any]] = set()
@@ -164,6 +174,7 @@ class Daemon:
             self._accounted[symbol] = slot
             outcome = await self._tick.sample(symbol, now=now, target=slot)
             self._outcomes[outcome.word] += 1
+            self._heard(outcome)
         finally:
             self._running.discard(task)
 

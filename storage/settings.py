@@ -62,6 +62,10 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _port_or_none(text: str) -> int:
+    return 0 if text == "0" else _port(text)
+
+
 def _folder(text: str) -> Path:
     if not text.strip():
         raise UsageError("no folder is named")
@@ -137,6 +141,9 @@ REGISTRY: dict[str, Setting] = {
     "tick_budget": Setting(
         "seconds a symbol may take from its slot to its row", "20", _number(1, 30)
     ),
+    "metrics_port": Setting(
+        "port of the sampler's metrics, on loopback; 0: none", "0", _port_or_none
+    ),
     "min_coverage": Setting(
         "share of a session's slots below which check fails", "0.9", _number(0, 1)
     ),
@@ -174,6 +181,7 @@ class Settings:
     clock: Clock
     oi_confidence: float
     tick_budget: float
+    metrics_port: int
     min_coverage: float
     host: str
     port: int

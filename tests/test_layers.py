@@ -26,7 +26,7 @@ HOMES = {
     "redis": {"storage.live", "storage.counters"},
     "httpx": {"sampler.sources.cboe"},
     "fastapi": {"api.app", "api.access", "api.account", "api.page"},
-    "prometheus_client": {"api.metrics"},
+    "prometheus_client": {"api.metrics", "sampler.telemetry"},
     "uvicorn": {"api.__main__"},
     "zstandard": {"storage.columns"},
 }

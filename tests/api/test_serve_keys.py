@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 import redis
 import requests
@@ -22,9 +23,10 @@ from flashalpha import (
     TierRestrictedError,
 )
 
+from api.keys import REFRESH
 from storage.embedded import Servers
 from tests.api.conftest import SERIES
-from tests.api.test_serve import ROOT, Served
+from tests.api.test_serve import ROOT, Served, closed
 
 QUOTA = 50
 
@@ -51,7 +53,9 @@ def create(database: str, name: str, plan: str) -> str:
 
 @pytest.fixture(scope="module")
 def enterprise(own_database: str) -> str:
-    """A key that is there before the servers are."""
+    """A key that is there before the servers are; no other is."""
+    with psycopg.connect(own_database, autocommit=True) as admin:
+        admin.execute("delete from live.keys")
     return create(own_database, "enterprise", "Enterprise")
 
 
@@ -87,17 +91,17 @@ def pair(
             client.delete(key)
 
 
-def until(url: str, key: str, status: int) -> float:
+def until(url: str, key: str, status: int, patience: float = 15.0) -> float:
     """Seconds until a key is answered so."""
     since = time.monotonic()
     while requests.get(url, headers={"X-Api-Key": key}, timeout=10).status_code != status:
-        assert time.monotonic() - since < 5
+        assert time.monotonic() - since < patience
         time.sleep(0.05)
     return time.monotonic() - since
 
 
 def test_life_of_a_key(pair: tuple[Served, Served], own_database: str) -> None:
-    """Made, rotated and revoked while servers run: each hears of it within 5 seconds."""
+    """Made, rotated and revoked while servers run: each hears of it."""
     urls = [f"{one.url}{SERIES}SPY" for one in pair]
     first = create(own_database, "alice", "Enterprise")
     for url in urls:
@@ -174,6 +178,23 @@ def test_quota_over_two_servers(pair: tuple[Served, Served], own_database: str) 
     assert (account["usage_today"], account["remaining"]) == (QUOTA, "0")
 
 
+def test_database_is_away(pair: tuple[Served, Served], servers: Servers, own_database: str) -> None:
+    """Who has a key is known all the same, by what was read before; who has none is not let in."""
+    key = create(own_database, "alpha", "Alpha")
+    account, series = f"{pair[0].url}/v1/account", f"{pair[0].url}{SERIES}SPY"
+    until(account, key, 200)
+    with closed(servers, own_database):
+        # Longer than keys are held without being read anew.
+        time.sleep(2 * REFRESH)
+        headers = {"X-Api-Key": key}
+        assert requests.get(account, headers=headers, timeout=10).status_code == 200
+        sent = requests.get(series, headers=headers, timeout=20)
+        assert (sent.status_code, sent.headers["Retry-After"]) == (503, "5")
+        assert sent.headers["X-RateLimit-Remaining"] == "unlimited"
+        assert requests.get(account, timeout=10).status_code == 401
+    until(series, key, 200)
+
+
 def test_key_in_the_query(pair: tuple[Served, Served], enterprise: str) -> None:
     """A key works as a parameter, and no line of the log has it, whatever becomes of the request."""
     one = pair[0]
@@ -184,7 +205,7 @@ def test_key_in_the_query(pair: tuple[Served, Served], enterprise: str) -> None:
     assert (sent.status_code, sent.headers["X-RateLimit-Remaining"]) == (200, "unlimited")
     log = one.log.read_text()
     assert enterprise not in log
-    assert enterprise.rpartition("_")[2] not in log
+    assert enterprise[-43:] not in log
     last = [json.loads(line) for line in log.splitlines()][-1]
     assert (last["event"], last["key"]) == ("request", enterprise.split("_")[1])
 

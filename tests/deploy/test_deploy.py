@@ -19,6 +19,8 @@ import pytest
 import yaml
 
 from api.metrics import Metrics
+from sampler.telemetry import Telemetry
+from storage.row import Reason
 from storage.settings import REGISTRY, Settings, default_data_dir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -333,15 +335,20 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def test_alerts_read_metrics_that_exist() -> None:
-    """Every metric in the alerts, and in the docs' table, is one that the API has."""
+    """Every metric in the alerts and the docs is one that the API or the sampler has."""
     families = list(Metrics("live", "0").registry.collect())
-    kinds = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
-    there = {f"{f.name}{end}" for f in families for end in kinds[f.type]}
+    sampler = list(Telemetry().registry.collect())
+    kinds = {"counter": ("_total",), "histogram": ("", "_bucket", "_count", "_sum"), "gauge": ("",)}
+    there = {f"{f.name}{end}" for f in families + sampler for end in kinds[f.type]}
     expressions = " ".join(rule["expr"] for rule in alerts())
     assert set(re.findall(r"\bflow_\w+", expressions)) <= there
     table = re.findall(r"^\| `(flow_\w+)", (ROOT / "docs/access.md").read_text(), re.MULTILINE)
     own = {f.name + ("_total" if f.type == "counter" else "") for f in families}
     assert sorted(table) == sorted(name for name in own if name.startswith("flow_"))
+    text = (ROOT / "docs/access.md").read_text()
+    assert set(re.findall(r"\bflow_sampler_\w+", text)) <= there
+    (outcomes,) = re.findall(r'outcome=~"([\w|]+)"', expressions)
+    assert set(outcomes.split("|")) <= {*Reason, "not_stored"}
     parts = set(re.findall(r'part="(\w+)"', expressions))
     assert parts == {"database", "live_channel"}
 

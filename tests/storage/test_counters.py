@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import date
@@ -66,6 +67,17 @@ async def test_callers_and_days_are_apart(client: Any) -> None:
     ]
 
 
+async def test_no_limit_waits_for_nothing(client: Any) -> None:
+    """What has no limit is granted at once, and counted all the same."""
+    counters = Counters(client, prefix())
+    for _ in range(5):
+        taking = counters.take("a", DAY, None)
+        with pytest.raises(StopIteration) as done:
+            taking.send(None)
+        assert done.value.value.granted
+    assert await counters.used("a", DAY) == 5
+
+
 async def test_counts_end_by_themselves(client: Any) -> None:
     """A day's counter is gone an hour after the day."""
     await Counters(client, prefix()).take("a", DAY, 5)
@@ -97,18 +109,20 @@ class Switched:
         self.state = "there"
         self.asked = 0
 
-    def register_script(self, text: str) -> Any:
-        script = self._client.register_script(text)
+    def pipeline(self, *, transaction: bool) -> Any:
+        pipe = self._client.pipeline(transaction=transaction)
+        really = pipe.execute
 
-        async def run(**given: Any) -> Any:
+        async def execute() -> Any:
             self.asked += 1
             if self.state == "away":
                 raise redis.ConnectionError("refused")
             if self.state == "silent":
                 await asyncio.sleep(60)
-            return await script(**given)
+            return await really()
 
-        return run
+        pipe.execute = execute
+        return pipe
 
 
 @pytest.mark.parametrize("state", ["away", "silent"])
@@ -145,6 +159,30 @@ async def test_many_at_once_without_redis(monkeypatch: pytest.MonkeyPatch) -> No
             taken = await asyncio.gather(*(counters.take("a", DAY, 20) for _ in range(50)))
         assert sorted(t.used for t in taken if t.granted) == list(range(1, 21))
         assert len(lines) == 1
+
+
+async def test_nothing_is_lost_at_the_end(servers: Servers) -> None:
+    """Counts that nobody waited for are there when the counters are closed."""
+    name = f"{prefix()}-end"
+    async with Counters.open(servers.redis_url, name) as counters:
+        for _ in range(7):
+            await counters.take("a", DAY, None)
+    async with redis.Redis.from_url(servers.redis_url) as client:
+        assert await client.getdel(f"{name}:used:{DAY}:a") == b"7"
+
+
+async def test_nobody_there() -> None:
+    """Without a server at all, and with one that takes connections and says nothing, it counts."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "_PATIENCE", 0.2)
+            async with Counters.open(f"redis://127.0.0.1:{port}/0", "t") as counters:
+                assert await counters.take("a", DAY, 1) == Taken(1, True)
+                assert await counters.take("a", DAY, 1) == Taken(1, False)
+    async with Counters.open(f"redis://127.0.0.1:{port}/0", "t") as counters:
+        assert await counters.take("a", DAY, 1) == Taken(1, True)
+        assert await counters.take("a", DAY, 1) == Taken(1, False)
 
 
 async def test_lost_memory() -> None:
