@@ -297,7 +297,7 @@ class TestCheck:
         """The same as an array of objects; exit codes are the same."""
         fill(
             database,
-            [record(slot=at(0)), record(slot=at(1), source="cboe")],
+            [record(slot=at(0)), record(slot=at(1))],
             [gap(4), gap(5), gap(6, Reason.LATE)],
         )
         code, out, err = door.run("check", *TEN_DUE, "--json", "--symbols", "SPX")
@@ -311,7 +311,7 @@ class TestCheck:
             "unaccounted": 5,
             "coverage": 0.2,
             "state": "thin",
-            "sources": ["cboe", "test"],
+            "sources": ["test"],
         }
         assert [expected] == json.loads(out)
 
