@@ -138,8 +138,10 @@ def _judge(
 
 def _owned(row: Mapping[str, Any], due: int) -> bool:
     """Whether somebody sampled slot after slot, rather than now and then."""
-    reasons = set(row["reasons"] or {})
-    return due > 0 and (bool(reasons & _OWNERS) or 2 * row["steady"] >= max(row["rows"], 2))
+    reasons: dict[str, int] = row["reasons"] or {}
+    accounted = row["rows"] + sum(reasons.values())
+    steady = 2 * row["steady"] >= max(row["rows"], 2)
+    return due > 0 and (bool(_OWNERS & reasons.keys()) or steady or 2 * accounted >= due)
 
 
 def _silent(
