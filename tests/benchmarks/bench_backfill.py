@@ -2,7 +2,8 @@
 
 Sessions are simulated ones of SPX, in an embedded database of their own. "One job" is this process;
 the ratios are of one run on one machine, whose servers work on the same cores. Processes are
-started beforehand: what is compared is the work.
+started beforehand: what is compared is the work. CPU time is that of this process and of the
+database's per slot, with one job: what a core of its own could do, however busy the machine is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import date
 from pathlib import Path
 
@@ -79,15 +80,49 @@ async def compare(url: str, exported: Path, days: Sequence[date]) -> None:
                 "backfill from Parquet": [Order(source=f"parquet:{exported}", **base)] * 2,
             }
             print(f"{len(days)} sessions of SPX, {os.cpu_count()} cores\n")
-            print(f"{'':32}{'1 job':>14}{'2 jobs':>14}{'ratio':>8}")
+            print(
+                f"{'':32}{'1 job':>14}{'2 jobs':>14}{'ratio':>8}{'CPU, ours':>12}{'database':>10}"
+            )
             for name, orders in kinds.items():
-                rates = []
+                rates, spent = [], []
                 for order, workers in zip(orders, (None, pool), strict=True):
                     if order.source:
                         empty(url)
+                    before = time.process_time(), database_time(url)
                     rates.append(await run(store, order, days, workers))
-                one, two = rates
-                print(f"{name:32}{one:10.0f} /s{two:11.0f} /s{two / one:7.2f}×", flush=True)
+                    after = time.process_time(), database_time(url)
+                    spent.append(
+                        [
+                            (b - a) / len(days) / 779 * 1e3
+                            for a, b in zip(before, after, strict=True)
+                        ]
+                    )
+                (one, two), (ours, theirs) = rates, spent[0]
+                print(
+                    f"{name:32}{one:10.0f} /s{two:11.0f} /s{two / one:7.2f}×"
+                    f"{ours:9.2f} ms{theirs:7.2f} ms",
+                    flush=True,
+                )
+
+
+def database_time(url: str) -> float:
+    """CPU seconds that the database's processes have used so far."""
+    with psycopg.connect(url) as connection:
+        own = connection.info.backend_pid
+    parent = stat(own)[1]
+    ticks = sum(stat(parent)[11:15])
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with suppress(OSError):
+                found = stat(int(name))
+                ticks += sum(found[11:13]) if found[1] == parent else 0
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def stat(pid: int) -> list[int]:
+    """The numbers of /proc/PID/stat from its state on, the state as 0."""
+    words = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return [0, *map(int, words[1:])]
 
 
 def empty(url: str) -> None:
