@@ -33,7 +33,7 @@ async def recompute(
     Parameters
     ----------
     oi_confidence : κ to use; None for each row's own. [0-1]
-    dry_run : whether nothing is stored, only told.
+    dry_run : whether nothing is stored, and what would change is told field by field.
 
     Raises
     ------
@@ -60,7 +60,7 @@ async def recompute(
                 past.add(record)
                 continue
             past.add(again)
-            if not filled.shifts.compare(record, again):
+            if not filled.shifts.compare(record, again, by_field=dry_run):
                 filled.there_already += 1
                 continue
             filled.rewritten += 1
