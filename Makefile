@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What the benchmarks compare with; nothing else needs them.
 PEERS := $(VENV)/peers
 
-.PHONY: run test check fix bench study clean
+.PHONY: run test check fix bench bench-api study clean
 
 run: $(VENV)/.run  ## the whole product on embedded parts, http://127.0.0.1:8000
 	@exec $(BIN)/python deploy/run.py
@@ -30,6 +30,11 @@ bench: $(VENV)/.dev $(PEERS)/.done  ## speed beside named peers, milliseconds pe
 	$(BIN)/python -m tests.benchmarks.bench_backfill
 	@echo
 	$(PEERS)/bin/python tests/benchmarks/bench_black.py
+	@echo
+	$(BIN)/python -m tests.benchmarks.bench_api
+
+bench-api: $(VENV)/.dev  ## requests, latencies and streams of a serving process
+	$(BIN)/python -m tests.benchmarks.bench_api
 
 study: $(VENV)/.dev  ## what the docs measured: signing, and why levels differ between platforms
 	$(BIN)/python -m tests.benchmarks.study_signing

@@ -6,19 +6,19 @@ import argparse
 import asyncio
 import os
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-import uvicorn
+import uvloop
 
 from api import admin
 from api.access import Access, Open
-from api.app import create
+from api.app import create, keep
 from api.keyed import Keyed
 from api.keys import Ring
 from api.listening import bound, keys_due
+from api.server import Server
 from storage import log
 from storage.clock import Clock
 from storage.counters import Counters
@@ -27,9 +27,6 @@ from storage.parts import REAL, SYNTHETIC, Parts, connect
 from storage.session import market_day, session_on
 from storage.settings import Settings, add_options, options_of
 
-#: Seconds that requests in hand may take when the server is told to stop.
-_PATIENCE = 5
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 done, 1 failed, 2 wrong usage."""
@@ -37,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = Settings.read(os.environ, options_of(parsed))
         log.configure(settings.log, settings.log_level)
-        return asyncio.run(parsed.command(settings, parsed)) or 0
+        return uvloop.run(parsed.command(settings, parsed)) or 0
     except UsageError as error:
         print(f"flow-api: {error}", file=sys.stderr)
         return 2
@@ -52,30 +49,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="flow-api", description="The flow series over HTTP.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="answer requests until SIGTERM")
-    add_options(serve, "host", "port", "access", "quotas", "dataset", "source", "clock")
+    add_options(serve, "host", "port", "access", "quotas", "cors_origins")
+    add_options(serve, "dataset", "source", "clock")
     add_options(serve, "database_url", "redis_url", "data_dir", "log", "log_level")
     serve.set_defaults(command=_serve)
     keys = commands.add_parser("keys", help="make, list, revoke and rotate keys")
     admin.add_commands(keys, _keys)
     return parser
-
-
-class _Server(uvicorn.Server):
-    """uvicorn under our signals: its own handling ends the process by the signal, not with 0."""
-
-    def __init__(self, config: uvicorn.Config, announcement: str) -> None:
-        super().__init__(config)
-        self._announcement = announcement
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to ``_serve``."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
-        await super().startup(sockets)
-        print(self._announcement, flush=True)
 
 
 def _dataset(settings: Settings) -> str:
@@ -127,26 +107,28 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
             connect(settings, dataset) as parts,
             _access(settings, parts, dataset) as access,
         ):
-            app = create(parts.store, parts.live, settings.clock, dataset=dataset, access=access)
-            config = uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                lifespan="off",
-                ws="none",
-                timeout_graceful_shutdown=_PATIENCE,
+            app = create(
+                parts.store,
+                parts.live,
+                settings.clock,
+                dataset=dataset,
+                access=access,
+                origins=settings.cors_origins,
             )
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             where = f"http://{host}:{settings.port}"
-            announcement = f"flow-api: listening on {where} ({dataset} data; {where}/docs)"
-            server = _Server(config, announcement)
+            said = f"flow-api: listening on {where} ({dataset} data; {where}/docs)"
+            server = Server(app, lambda: print(said, flush=True))
+            keeping = asyncio.create_task(keep(app))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             told = asyncio.create_task(stop.wait())
             await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
+            app.state.hub.close()
             server.should_exit = True
             await serving
+            keeping.cancel()
+            await asyncio.wait({keeping})
     return 0
 
 

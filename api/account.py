@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api import errors, series
 from api.access import Admitted, Caller, next_midnight, require
 from api.errors import answer
-from api.reference import DataAsOf
+from api.models.envelope import DataAsOf
 from storage.plans import PLANS, UNLIMITED
 
 

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from collections.abc import Sequence
 from typing import Annotated, Any
-from urllib.parse import unquote
 
 import structlog
-from fastapi import Depends, FastAPI, Path, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from api import account, errors, metrics, page, reference, series
+from api import account, catalogue, cors, errors, flow, metrics, page, reference, routes
 from api.access import Access, AccessError, Caller, Open, require
+from api.bodies import Bodies
+from api.documents.stamp import stamp
 from api.errors import answer
-from api.params import Query, QueryError, read, window
+from api.fast import Fast
+from api.params import QueryError
 from api.record import Record
+from api.stream import Hub
+from api.today import Sessions
 from storage.clock import Clock
 from storage.errors import LiveError, StoreError
 from storage.live import Live
-from storage.session import Session, last_session, market_day, session_on
 from storage.store import Store
 
 log = structlog.get_logger()
@@ -34,17 +36,28 @@ _SIGN_OF_LIFE = 2.0
 
 
 class Application(FastAPI):
-    """FastAPI with an example in the reference that has its nulls."""
+    """FastAPI behind what is answered faster, and an example that has its nulls."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer from memory, or let the framework see to it."""
+        if not await self.state.fast.answer(scope, receive, send):
+            await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """See FastAPI."""
-        return reference.completed(super().openapi())
+        return catalogue.completed(reference.completed(super().openapi()))
 
 
 def create(
-    store: Store, live: Live, clock: Clock, *, dataset: str, access: Access | None = None
+    store: Store,
+    live: Live,
+    clock: Clock,
+    *,
+    dataset: str,
+    access: Access | None = None,
+    origins: Sequence[str] = ("*",),
 ) -> FastAPI:
-    """The application on open parts; whoever opened them closes them."""
+    """The application on open parts; whoever opened them closes them, and runs ``keep``."""
     app = Application(
         title="Zero-DTE Flow",
         description=page.DESCRIPTION,
@@ -58,148 +71,40 @@ def create(
     app.state.dataset, app.state.access = dataset, access or Open()
     app.state.node = socket.gethostname()
     app.state.metrics = metrics.Metrics(dataset, page.version())
+    app.state.bodies = Bodies()
+    app.state.sessions = Sessions(store, live, clock)
+    app.state.fast = Fast(app.state, tuple(origins))
+    app.state.hub = app.state.sessions.watcher = Hub(app.state.sessions, app.state.access, clock)
+    app.state.metrics.readers.set_function(app.state.hub.count)
     app.add_exception_handler(QueryError, errors.invalid)
     app.add_exception_handler(AccessError, errors.denied)
     app.add_exception_handler(StoreError, errors.unavailable)
     app.add_exception_handler(HTTPException, errors.refused)
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=["*"],
-        allow_methods=["GET", "HEAD"],
-        allow_headers=["X-Api-Key", "Content-Type", "If-None-Match"],
-        expose_headers=[
-            "ETag",
-            "Retry-After",
-            "X-RateLimit-Limit",
-            "X-RateLimit-Remaining",
-            "X-RateLimit-Reset",
-        ],
-        max_age=86_400,
+        allow_origins=list(origins),
+        allow_methods=cors.METHODS,
+        allow_headers=cors.SENT,
+        expose_headers=cors.EXPOSED,
+        max_age=cors.AGE,
     )
     app.add_middleware(Record, metrics=app.state.metrics)
     documented = reference.DOCUMENTED
-    app.get("/v1/flow/zero-dte/series/{symbol:path}", **documented["series"])(get_series)
+    flow.serve(app)
     app.get("/v1/symbols", **documented["symbols"])(get_symbols)
     app.get("/v1/account", **account.DOCUMENTED)(account.get_account)
     app.get("/v1/market", **documented["market"])(get_market)
     app.get("/health", **documented["health"])(get_health)
     app.get("/metrics", **metrics.DOCUMENTED)(metrics.get_metrics)
     app.get("/ready", **documented["ready"])(get_ready)
+    routes.serve(app)
     page.serve(app)
     return app
 
 
-async def get_series(
-    request: Request,
-    symbol: Annotated[str, Path(description="The underlying.", examples=["SPY"])],
-    caller: Annotated[Caller, Depends(require("Growth"))],
-) -> Response:
-    """The zero-DTE headline figures of a symbol, a bar every 30 seconds to 15 minutes.
-
-    Without parameters: the last 60 minutes of today's session. The window is half-open and ends
-    where the data does: at the close once that is past, else at the feed's own present. Each bar
-    is the *last* sample of its bucket and the running bucket is among them, so that cumulative
-    values are current. A symbol without samples is answered with `bars: []` and the `reason`.
-    """
-    asked = read(_segment(request, symbol), request.query_params)
-    store: Store = request.app.state.store
-    now = request.app.state.clock.now()
-    kept = await _recall(store, asked, market_day(now))
-    span = window(
-        asked,
-        day=kept.day,
-        session=kept.session,
-        now=now,
-        delay=kept.delay or timedelta(),
-        newest=kept.newest.get("slot"),
-    )
-    missing = series.unaccounted(span, kept.there | kept.gaps.keys())
-    tag = series.tag(kept.newest.get("cursor") or 0, missing)
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    filled = any(span.start <= slot < span.end for slot in kept.there)
-    # An answer without samples is small, and its reason changes while nothing is stored.
-    if filled and series.matches(tag, request.headers.get("If-None-Match")):
-        return Response(status_code=304, headers=headers)
-    rows: list[dict[str, Any]] = []
-    reason = None
-    if filled:
-        rows = await store.window(
-            asked.symbol,
-            kept.day,
-            start=span.start,
-            until=span.end,
-            width=asked.width,
-            columns=series.COLUMNS,
-        )
-    else:
-        reason = series.why_empty(
-            span,
-            known=await store.known(asked.symbol),
-            now=now,
-            delay=kept.delay or timedelta(),
-            gaps=list(kept.gaps.values()),
-        )
-    # Of a symbol that nobody samples, nothing is missing.
-    gaps = kept.gaps if reason != "unknown_symbol" else None
-    body = series.answer(
-        asked,
-        span,
-        now=now,
-        node=request.app.state.node,
-        newest=kept.newest,
-        delay=kept.delay,
-        bars=series.bars(rows, asked.since),
-        gaps=[] if gaps is None else series.gap_intervals(span, gaps, kept.there),
-        reason=reason,
-    )
-    return answer(body, headers=headers)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """What the store has of a session, but for its bars."""
-
-    day: date
-    session: Session | None
-    #: The newest row, nulls where there is none, and the session's ``cursor``.
-    newest: Mapping[str, Any]
-    #: How far the feed lies behind; None for a symbol that nobody has sampled lately.
-    delay: timedelta | None
-    #: Reasons by slot, in order.
-    gaps: dict[datetime, str]
-    #: Slots that have a row.
-    there: set[datetime]
-
-
-async def _recall(store: Store, asked: Query, today: date) -> _Kept:
-    day = asked.day or today
-    # A year's calendar takes a while the first time that somebody asks for it.
-    session = await asyncio.to_thread(session_on, day)
-    # The cursor is read first: what lands meanwhile is told again after it, never left out.
-    newest = await store.newest(asked.symbol, day)
-    delay = newest.get("delay_seconds")
-    if delay is None and session is not None and day == today:
-        before = last_session(session.open - timedelta(days=1))
-        delay = (await store.newest(asked.symbol, before.day)).get("delay_seconds")
-    # In this order: a row that closes a gap in between must not look like neither.
-    gaps = await store.gaps(asked.symbol, day)
-    return _Kept(
-        day=day,
-        session=session,
-        newest=newest,
-        delay=None if delay is None else timedelta(seconds=delay),
-        gaps={gap["slot"]: gap["reason"] for gap in gaps},
-        there=set(await store.slots(asked.symbol, day)),
-    )
-
-
-def _segment(request: Request, symbol: str) -> str:
-    """The symbol, if it is one segment of the path as it was sent: ``BRK%2FB`` is, ``A/B`` not."""
-    sent = request.scope.get("raw_path") or request.scope["path"].encode()
-    last = unquote(sent.partition(b"?")[0].rpartition(b"/")[2].decode("ascii", "replace"))
-    if last != symbol:
-        raise HTTPException(404)
-    return symbol
+async def keep(app: FastAPI) -> None:
+    """Keep today's sessions in memory and streams alive, until it is cancelled."""
+    await asyncio.gather(app.state.sessions.run(), app.state.hub.run())
 
 
 async def get_symbols(
@@ -210,14 +115,16 @@ async def get_symbols(
     found = await store.symbols()
     newest = max(found.values(), default=None)
     body = {"symbols": list(found), "count": len(found), "last_updated": newest}
-    return answer(body | {"dataset": request.app.state.dataset})
+    body |= {"dataset": request.app.state.dataset}
+    return answer(body | stamp(request.app.state.node, found.items()))
 
 
 async def get_market(
     request: Request, caller: Annotated[Caller, Depends(require("Free"))]
 ) -> Response:
     """Whether the market is open, the newest session, and the server's time."""
-    return answer(page.market(request.app.state.clock.now()))
+    body = page.market(request.app.state.clock.now())
+    return answer(body | stamp(request.app.state.node))
 
 
 async def get_health() -> Response:

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 #: Seconds after which a caller may ask again when the store is away.
 RETRY_AFTER = 5
-_JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
+_JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS | orjson.OPT_SERIALIZE_NUMPY
 _WORDS = {404: "not_found", 405: "method_not_allowed"}
 
 

@@ -18,8 +18,11 @@ BARS = {
     "5m": timedelta(minutes=5),
     "15m": timedelta(minutes=15),
 }
+_SECONDS = {name: int(width.total_seconds()) for name, width in BARS.items()}
 DEFAULT_BAR = "30s"
 DEFAULT_MINUTES = 60
+#: Symbols in one call.
+MOST = 50
 #: No options expired daily before, and nobody has a calendar of the time after.
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)
 _STEP = timedelta(seconds=GRID)
@@ -59,6 +62,11 @@ class Query:
         """How long a bucket is."""
         return BARS[self.bar]
 
+    @property
+    def seconds(self) -> int:
+        """The same in seconds."""
+        return _SECONDS[self.bar]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
@@ -90,12 +98,43 @@ def read(symbol: str, query: Mapping[str, str]) -> Query:
     bar = query.get("bar", DEFAULT_BAR)
     if bar not in BARS:
         raise QueryError("invalid_bar", "bar must be 30s|1m|5m|15m")
-    day = _day(query["date"]) if "date" in query else None
+    day = read_day(query["date"]) if "date" in query else None
     minutes = SESSION_MINUTES if day else DEFAULT_MINUTES
     if "minutes" in query:
         minutes = _minutes(query["minutes"])
-    since = _since(query["since"]) if "since" in query else None
+    since = read_cursor(query["since"]) if "since" in query else None
     return Query(symbol=name, bar=bar, minutes=minutes, day=day, since=since)
+
+
+def read_many(query: Mapping[str, str]) -> list[Query]:
+    """The queries of several symbols in one call: ``symbols=SPX,SPY``, and the rest as in ``read``.
+
+    ``since`` is one cursor for all, or one for each symbol in the same order.
+
+    Raises
+    ------
+    QueryError
+        As ``read``; ``invalid_symbols`` for none or too many.
+    """
+    names = list(
+        dict.fromkeys(part.strip().upper() for part in query.get("symbols", "").split(","))
+    )
+    if names == [""] or len(names) > MOST:
+        raise QueryError("invalid_symbols", f"symbols must name 1 to {MOST}, as in SPX,SPY")
+    cursors: list[str | None] = [None] * len(names)
+    if "since" in query:
+        cursors = list(query["since"].split(","))
+        if len(cursors) == 1:
+            cursors *= len(names)
+        if len(cursors) != len(names):
+            raise QueryError(
+                "invalid_since", "since must be one cursor, or one for each of the symbols"
+            )
+    rest = {name: value for name, value in query.items() if name != "since"}
+    return [
+        read(name, rest if cursor is None else rest | {"since": cursor})
+        for name, cursor in zip(names, cursors, strict=True)
+    ]
 
 
 def _minutes(text: str) -> int:
@@ -107,7 +146,14 @@ def _minutes(text: str) -> int:
     return min(max(-number if sign == "-" else number, 1), SESSION_MINUTES)
 
 
-def _since(text: str) -> int:
+def read_cursor(text: str) -> int:
+    """A cursor as it is sent back: ``since``, ``Last-Event-ID``.
+
+    Raises
+    ------
+    QueryError
+        ``invalid_since``.
+    """
     found = _CURSOR.fullmatch(text.strip())
     if found is None:
         raise QueryError("invalid_since", "since must be the cursor of an answer: 0 or more")
@@ -115,15 +161,22 @@ def _since(text: str) -> int:
     return int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
 
 
-def _day(text: str) -> date:
+def read_day(text: str, name: str = "date") -> date:
+    """A day of a parameter.
+
+    Raises
+    ------
+    QueryError
+        ``invalid_`` and the parameter's name.
+    """
     if not _DATE.fullmatch(text.strip()):
-        raise QueryError("invalid_date", "date must be YYYY-MM-DD")
+        raise QueryError(f"invalid_{name}", f"{name} must be YYYY-MM-DD")
     try:
         day = date.fromisoformat(text.strip())
     except ValueError:
-        raise QueryError("invalid_date", "date must be YYYY-MM-DD") from None
+        raise QueryError(f"invalid_{name}", f"{name} must be YYYY-MM-DD") from None
     if not FIRST_DAY <= day <= LAST_DAY:
-        raise QueryError("invalid_date", f"date must lie between {FIRST_DAY} and {LAST_DAY}")
+        raise QueryError(f"invalid_{name}", f"{name} must lie between {FIRST_DAY} and {LAST_DAY}")
     return day
 
 

@@ -63,17 +63,23 @@ class Record:
             sent = answer(body, 500, {"Access-Control-Allow-Origin": "*"})
             await sent(scope, receive, counted)
         finally:
-            took = time.perf_counter() - since
-            self._metrics.count(route_of(asked), status or 499, took)
-            log.info(
-                "request",
-                method=scope["method"],
-                path=scope["path"][:_PATH],
-                status=status or 499,
-                ms=round(took * 1e3, 1),
-                bytes=size,
-                **_key(state),
-            )
+            told = {**asked, "method": scope["method"]}
+            write(told, self._metrics, since, status or 499, size)
+
+
+def write(scope: Scope, metrics: Metrics, since: float, status: int, size: int) -> None:
+    """Count a request and write its one line; ``since`` is by ``time.perf_counter``."""
+    took = time.perf_counter() - since
+    metrics.count(route_of(scope), status, took)
+    log.info(
+        "request",
+        method=scope["method"],
+        path=scope["path"][:_PATH],
+        status=status,
+        ms=round(took * 1e3, 1),
+        bytes=size,
+        **_key(scope["state"]),
+    )
 
 
 def _key(state: dict[str, Any]) -> dict[str, str]:

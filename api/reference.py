@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from api import errors
+from api.models.envelope import DataAsOf, Hours, Interval, Stamp
 
 
 class Bar(BaseModel):
@@ -39,36 +40,6 @@ class Bar(BaseModel):
     hedge_flow_cumulative_all: float = Field(description="Calls + puts; positive: dealers buy.")
     flags: list[str] = Field(description="What the sample says against itself.")
     sampled_at: datetime = Field(description="Slot of the sample that the bar shows.")
-
-
-class Interval(BaseModel):
-    """A stretch of the window without samples."""
-
-    from_: datetime = Field(alias="from", description="First missing slot.")
-    to: datetime = Field(description="First slot that is not missing.")
-    reason: str = Field(examples=["source_down", "stale", "not_running", "not_sampled"])
-
-
-class DataAsOf(BaseModel):
-    """When each feed last delivered; null for one that the answer does not rest on."""
-
-    node: str
-    equity_feed: datetime | None
-    equity_options_feed: datetime | None
-    index_feed: datetime | None
-    index_options_feed: datetime | None
-    futures_feed: datetime | None
-    futures_options_feed: datetime | None
-    flow_feed: datetime | None
-    oi_feed: datetime | None
-    macro_feed: datetime | None
-
-
-class Hours(BaseModel):
-    """When a session opens and closes."""
-
-    open: datetime
-    close: datetime
 
 
 class Series(BaseModel):
@@ -109,7 +80,15 @@ class Series(BaseModel):
     data_as_of: DataAsOf
 
 
-class Symbols(BaseModel):
+class Many(BaseModel):
+    """The windows of several symbols."""
+
+    count: int
+    cursor: str = Field(description="One number for each symbol; send it back as `since`.")
+    series: list[Series] = Field(description="In the order asked for.")
+
+
+class Symbols(Stamp):
     """What is sampled."""
 
     symbols: list[str]
@@ -124,7 +103,7 @@ class Session(Hours):
     date: date
 
 
-class Market(BaseModel):
+class Market(Stamp):
     """The market's hours."""
 
     state: Literal["open", "pre", "closed", "holiday"]
@@ -245,18 +224,93 @@ def completed(told: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
+_FORMAT = _parameter(
+    "format",
+    "How to send it; an `Accept` header does too. All but `json` are flat tables, a row a bar.",
+    {"type": "string", "enum": ["json", "csv", "ndjson", "parquet", "arrow"], "default": "json"},
+)
+_MANY_PARAMETERS = [
+    {
+        **_parameter("symbols", "Up to 50, comma-separated.", {"type": "string"}),
+        "required": True,
+        "example": "SPX,SPY",
+    },
+    *(p for p in _SERIES_PARAMETERS if p["name"] != "since"),
+    _parameter(
+        "since",
+        "The `cursor` of an earlier answer: one number for all, or one for each symbol.",
+        {"type": "string"},
+    ),
+    _FORMAT,
+]
+_STREAM_PARAMETERS = [
+    _SERIES_PARAMETERS[0],
+    next(p for p in _SERIES_PARAMETERS if p["name"] == "since"),
+    _parameter(
+        "Last-Event-ID",
+        "The `id` of the last event that was read; browsers send it by themselves.",
+        {"type": "integer", "minimum": 0},
+        "header",
+    ),
+]
+_STREAM_EXAMPLE = (
+    'id: 184213\ndata: {"t":"2026-06-05T18:44:00Z","spot":7653.6}\n\n'
+    'id: 184214\nevent: gap\ndata: {"from":"2026-06-05T18:44:30Z",'
+    '"to":"2026-06-05T18:45:00Z","reason":"source_down"}\n\n'
+)
+
+
 #: What the reference says of each route, by the route's name in ``app``.
 DOCUMENTED: dict[str, dict[str, Any]] = {
     "series": {
         "tags": ["0DTE flow"],
         "summary": "Series",
-        "openapi_extra": {"parameters": _SERIES_PARAMETERS},
+        "openapi_extra": {"parameters": [*_SERIES_PARAMETERS, _FORMAT]},
         "responses": {
             200: errors.documented(Series, _SERIES_EXAMPLE, "The window; `bars` may be empty."),
             304: {"description": "Nothing changed since the `ETag` in `If-None-Match`."},
             400: errors.INVALID,
             403: errors.RESTRICTED,
             **errors.DENIED,
+            503: errors.UNAVAILABLE,
+            "default": errors.UNFORESEEN,
+        },
+    },
+    "many": {
+        "tags": ["0DTE flow"],
+        "summary": "Series of several symbols",
+        "openapi_extra": {"parameters": _MANY_PARAMETERS},
+        "responses": {
+            200: errors.documented(
+                Many,
+                {"count": 1, "cursor": "184213", "series": [_SERIES_EXAMPLE]},
+                "A window for each symbol, in the order asked for.",
+            ),
+            304: {"description": "Nothing changed since the `ETag` in `If-None-Match`."},
+            400: errors.INVALID,
+            **errors.DENIED,
+            403: errors.RESTRICTED,
+            503: errors.UNAVAILABLE,
+            "default": errors.UNFORESEEN,
+        },
+    },
+    "stream": {
+        "tags": ["0DTE flow"],
+        "summary": "Stream of the series",
+        "openapi_extra": {"parameters": _STREAM_PARAMETERS},
+        "responses": {
+            200: {
+                "description": "Events until one side hangs up.",
+                "content": {
+                    "text/event-stream": {
+                        "schema": {"type": "string"},
+                        "example": _STREAM_EXAMPLE,
+                    }
+                },
+            },
+            400: errors.INVALID,
+            **errors.DENIED,
+            403: errors.RESTRICTED,
             503: errors.UNAVAILABLE,
             "default": errors.UNFORESEEN,
         },

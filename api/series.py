@@ -1,39 +1,27 @@
-"""Rows to answer: bars, what is missing between them, and what they are made of. Pure."""
+"""A day to an answer: bars, what is missing between them, and what they are made of. Pure.
+
+An answer is a short head with the server's time, made for each request, and a rest that stays the
+same until something changes. The rest is joined once from bars that were encoded when they came.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from api.params import Query, Window
+import orjson
+
+from api.day import JSON, Day, Interval, text
+from api.params import Query, Window, window
 from storage.row import DEFINITIONS, Reason
 from storage.session import GRID
 
 #: Version of this answer's shape.
 ENDPOINT_VERSION = "1"
-#: A bar's figures, named as the row's columns, in the order of the answer.
-FIGURES = (
-    "spot",
-    "net_gex",
-    "net_dex",
-    "gamma_flip",
-    "gamma_flip_status",
-    "call_wall",
-    "put_wall",
-    "magnet",
-    "pin_score",
-    "pin_probability_pct",
-    "regime",
-    "atm_iv",
-    "charm_dollars_per_hour",
-    "hedge_flow_call_cumulative",
-    "hedge_flow_put_cumulative",
-    "hedge_flow_cumulative_all",
-    "flags",
-)
-#: What a window must be asked for.
-COLUMNS = ("slot", *FIGURES)
 _FEEDS = (
     "equity_feed",
     "equity_options_feed",
@@ -46,43 +34,151 @@ _FEEDS = (
     "macro_feed",
 )
 _INDEXES = frozenset({"SPX", "NDX", "RUT", "VIX", "XSP", "DJX"})
-_STEP = timedelta(seconds=GRID)
 
 
-def bars(rows: Sequence[Mapping[str, Any]], since: int | None) -> list[dict[str, Any]]:
-    """A window's rows as bars; with ``since``, only those that changed after that cursor."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Background:
+    """What a symbol's answer rests on beside the day itself."""
+
+    #: Whether the symbol was ever sampled, or tried.
+    known: bool
+    #: How far the feed declares its quotes to lie behind; None for nobody's symbol.
+    delay: timedelta | None
+    #: Which server answers.
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """The part of a day that a query means. Slots in whole seconds since 1970."""
+
+    day: Day
+    query: Query
+    span: Window
+    behind: Background
+    now: datetime
+    #: Half-open.
+    start: int
+    until: int
+    #: Bars of the query's size that have a sample in the window: first, and one after the last.
+    first: int
+    last: int
+    missing: Sequence[Interval]
+    #: The weak ETag.
+    tag: str
+
+    @property
+    def filled(self) -> bool:
+        """Whether the window has a sample."""
+        return self.first < self.last
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What the rest of an answer depends on; for windows that have a sample."""
+        due = int(self.span.due.timestamp()) // GRID
+        bounds = (-(-self.start // GRID), -(-self.until // GRID), due)
+        day, query = self.day, self.query
+        return (day.symbol, day.day, day.cursor, query.bar, query.since, bounds)
+
+
+def cut(day: Day, query: Query, behind: Background, now: datetime) -> Cut:
+    """Find the part of a day that a query means."""
+    newest = day.newest_slot
+    delay = behind.delay or timedelta()
+    span = window(
+        query,
+        day=day.day,
+        session=day.session,
+        now=now,
+        delay=delay,
+        newest=None if newest is None else datetime.fromtimestamp(newest, UTC),
+    )
+    # A slot is on a whole second: rounded up, both bounds mean the same slots.
+    start, until = math.ceil(span.start.timestamp()), math.ceil(span.end.timestamp())
+    missing, unaccounted = day.missing(int(span.due.timestamp()))
+    shown = day.bars(query.seconds).lasts
+    return Cut(
+        day=day,
+        query=query,
+        span=span,
+        behind=behind,
+        now=now,
+        start=start,
+        until=until,
+        first=bisect_left(shown, start),
+        last=bisect_left(shown, until),
+        missing=missing,
+        tag=tag(day.cursor, unaccounted),
+    )
+
+
+def bodies(part: Cut) -> list[bytes]:
+    """The bars of a part as JSON; with ``since``, only those that changed after that cursor."""
+    found = part.day.bars(part.query.seconds).bodies
+    if part.query.since is None:
+        return found[part.first : part.last]
+    at = part.day.changed(part.query.seconds, part.query.since, part.start, part.until)
+    return [found[i] for i in at]
+
+
+def head(part: Cut) -> bytes:
+    """The beginning of an answer: it alone changes from request to request."""
+    return b'{"symbol":"%s","expiration":"%s","as_of":"%s"' % (
+        part.query.symbol.encode(),
+        part.day.day.isoformat().encode(),
+        text(int(part.now.timestamp())).encode(),
+    )
+
+
+def rest(part: Cut, *, empty: bool = False) -> bytes:
+    """The answer from ``bar_size`` on, in one join; ``empty`` leaves the bars out."""
+    opening = b',"bar_size":"%s","bars":[' % part.query.bar.encode()
+    closing = b"]," + orjson.dumps(_about(part), option=JSON)[1:]
+    bars = [] if empty else bodies(part)
+    if not bars:
+        return opening + closing
+    bars[0] = opening + bars[0]
+    bars[-1] += closing
+    return b",".join(bars)
+
+
+def _about(part: Cut) -> dict[str, Any]:
+    """What an answer says beside its bars."""
+    day, newest, session = part.day, part.day.newest, part.day.session
+    reason = None if part.filled else why_empty(part)
+    about: dict[str, Any] = {} if reason is None else {"reason": reason}
+    # Of a symbol that nobody samples, nothing is missing.
+    gaps = [] if reason == "unknown_symbol" else gap_intervals(part)
+    delay = part.behind.delay
+    return about | {
+        "session": session and {"open": session.open, "close": session.close},
+        "gap_intervals": gaps,
+        "cursor": day.cursor,
+        "source": newest.get("source"),
+        "delay_seconds": None if delay is None else int(delay.total_seconds()),
+        "newest": newest.get("quoted_at"),
+        "flow_since": newest.get("flow_since"),
+        "classified_share": newest.get("classified_share"),
+        "definitions": newest.get("definitions") or DEFINITIONS,
+        "oi_confidence": newest.get("oi_confidence"),
+        "endpoint_version": ENDPOINT_VERSION,
+        "data_as_of": data_as_of(day.symbol, newest.get("quoted_at"), part.behind.node),
+    }
+
+
+def gap_intervals(part: Cut) -> list[dict[str, str]]:
+    """Stretches of the window without rows, each with its reason; ``to`` is exclusive."""
+    first = -(-part.start // GRID) * GRID
+    until = -(-part.until // GRID) * GRID
     return [
-        {"t": row["bucket"], **{name: row[name] for name in FIGURES}, "sampled_at": row["slot"]}
-        for row in rows
-        if since is None or row["revision"] > since
+        {
+            "from": text(max(found.first, first)),
+            "to": text(min(found.until, until)),
+            "reason": found.reason,
+        }
+        for found in part.missing
+        if found.first < until and found.until > first
     ]
-
-
-def gap_intervals(
-    window: Window, reasons: Mapping[datetime, str], there: Collection[datetime]
-) -> list[dict[str, Any]]:
-    """Stretches of the window without rows, each with its reason; ``to`` is exclusive.
-
-    Slots that nobody accounted for, such as those after a sampler died, are ``not_sampled``.
-    """
-    found: list[dict[str, Any]] = []
-    for slot in window.session.slots if window.session else []:
-        if not window.start <= slot < window.end or slot in there:
-            continue
-        if slot not in reasons and slot > window.due:
-            continue
-        reason = reasons.get(slot, str(Reason.NOT_SAMPLED))
-        if found and found[-1]["to"] == slot and found[-1]["reason"] == reason:
-            found[-1]["to"] = slot + _STEP
-        else:
-            found.append({"from": slot, "to": slot + _STEP, "reason": reason})
-    return found
-
-
-def unaccounted(window: Window, known: Collection[datetime]) -> int:
-    """How many slots of the session have had their time and are neither row nor gap."""
-    slots = window.session.slots if window.session else []
-    return sum(1 for slot in slots if slot <= window.due and slot not in known)
 
 
 def tag(cursor: int, missing: int) -> str:
@@ -102,62 +198,23 @@ def matches(tag: str, if_none_match: str | None) -> bool:
     return "*" in offered or tag.removeprefix("W/") in offered
 
 
-def why_empty(
-    window: Window, *, known: bool, now: datetime, delay: timedelta, gaps: Sequence[str]
-) -> str:
-    """Why a window has no bars. ``gaps`` are the reasons of the session's gaps, in order."""
-    if not known:
+def why_empty(part: Cut) -> str:
+    """Why a window has no bars."""
+    if not part.behind.known:
         return "unknown_symbol"
-    if window.session is None:
-        return "closed" if window.day.weekday() >= 5 else "holiday"
-    if now - delay < window.session.open:
+    session, now = part.day.session, part.now
+    if session is None:
+        return "closed" if part.day.day.weekday() >= 5 else "holiday"
+    if now - (part.behind.delay or timedelta()) < session.open:
         return str(Reason.BEFORE_OPEN)
+    gaps = part.day.reasons()
     if gaps and set(gaps) == {Reason.NO_ZERO_DTE}:
         return str(Reason.NO_ZERO_DTE)
     if gaps and gaps[-1] == Reason.STALE:
         return str(Reason.STALE)
-    if now >= window.session.close:
+    if now >= session.close:
         return "closed"
     return str(Reason.NOT_SAMPLED)
-
-
-def answer(
-    query: Query,
-    window: Window,
-    *,
-    now: datetime,
-    node: str,
-    newest: Mapping[str, Any],
-    delay: timedelta | None,
-    bars: Sequence[dict[str, Any]],
-    gaps: Sequence[dict[str, Any]],
-    reason: str | None,
-) -> dict[str, Any]:
-    """The whole answer. ``newest`` is the session's newest row, nulls where there is none."""
-    body: dict[str, Any] = {
-        "symbol": query.symbol,
-        "expiration": window.day,
-        "as_of": now,
-        "bar_size": query.bar,
-        "bars": bars,
-    }
-    if reason is not None:
-        body["reason"] = reason
-    session = window.session
-    return body | {
-        "session": session and {"open": session.open, "close": session.close},
-        "gap_intervals": gaps,
-        "cursor": newest.get("cursor") or 0,
-        "source": newest.get("source"),
-        "delay_seconds": None if delay is None else int(delay.total_seconds()),
-        "newest": newest.get("quoted_at"),
-        "flow_since": newest.get("flow_since"),
-        "classified_share": newest.get("classified_share"),
-        "definitions": newest.get("definitions") or DEFINITIONS,
-        "oi_confidence": newest.get("oi_confidence"),
-        "endpoint_version": ENDPOINT_VERSION,
-        "data_as_of": data_as_of(query.symbol, newest.get("quoted_at"), node),
-    }
 
 
 def data_as_of(symbol: str, newest: datetime | None, node: str) -> dict[str, Any]:

@@ -1,40 +1,36 @@
-"""Arrays of numbers as PostgreSQL sends them, without a Python object a number."""
+"""Arrays as the database sends them: bytes that numpy reads as they lie, without a number parsed.
+
+What ``array_send`` makes of a ``double precision[]``: three big-endian integers (dimensions, a flag
+for nulls, the element's type), size and lower bound of each dimension, then every element behind
+its length. A day of a chain's profiles is 100,000 numbers; as text, reading them takes ten times
+the query.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import struct
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg.abc import AdaptContext, Buffer
-from psycopg.adapt import Loader
-from psycopg.pq import Format
 
-#: PostgreSQL's number of the type.
-_FLOAT8_ARRAY = 1022
-#: An element on the wire: its length, and an IEEE double.
+_HEAD = struct.Struct(">iiI")
+_BOUNDS = 8
 _ELEMENT = np.dtype([("length", ">i4"), ("value", ">f8")])
-#: Dimensions, whether there are nulls, the elements' type; and of the one dimension size and start.
-_HEAD, _DIMENSION = 12, 8
 
 
-class FloatsLoader(Loader):
-    """``double precision[]`` as a numpy array; ValueError for nulls and tables."""
+def read_array(sent: bytes | None) -> NDArray[np.float64]:
+    """The numbers of one array; none for null.
 
-    format = Format.BINARY
-
-    def load(self, data: Buffer) -> NDArray[np.float64]:
-        """One value."""
-        body = bytes(data)
-        dimensions, nulls = int.from_bytes(body[:4]), int.from_bytes(body[4:8])
-        if not dimensions:
-            return np.empty(0)
-        if dimensions > 1 or nulls:
-            raise ValueError("not a plain list of numbers")
-        return np.frombuffer(body, _ELEMENT, offset=_HEAD + _DIMENSION)["value"].astype(np.float64)
-
-
-def read_as_numpy(opened: AdaptContext) -> None:
-    """Have a connection or cursor that reads binary give arrays as numpy's."""
-    adapters: Any = opened.adapters
-    adapters.register_loader(_FLOAT8_ARRAY, FloatsLoader)
+    Raises
+    ------
+    ValueError
+        If it has nulls, or more than one dimension: no array of ours does.
+    """
+    if sent is None:
+        return np.empty(0)
+    dimensions, nulls, _ = _HEAD.unpack_from(sent)
+    if nulls or dimensions > 1:
+        raise ValueError("an array with nulls, or with more than one dimension")
+    if dimensions == 0:
+        return np.empty(0)
+    return np.frombuffer(sent, _ELEMENT, offset=_HEAD.size + _BOUNDS)["value"].astype(np.float64)

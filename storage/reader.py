@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
 import psycopg
-from psycopg.rows import DictRow
+from numpy.typing import NDArray
+from psycopg.rows import DictRow, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
 from storage import sql
-from storage.arrays import read_as_numpy
+from storage.arrays import read_array
 from storage.database import translated
 from storage.row import COLUMNS, PROFILE, Change, Gap, Reason, Row, SlotRecord
 
 _QUERIES = sql.load("queries.sql")
+_ONE_MOMENT = "set transaction isolation level repeatable read read only"
 _KEY = ("symbol", "expiration", "slot")
 #: The arrays of a profile as the table has them.
 ARRAYS = ("strike", *PROFILE)
@@ -26,7 +29,9 @@ def _names(*columns: str) -> str:
     return ", ".join(columns)
 
 
-def query(name: str, columns: Sequence[str] = (), **parts: str) -> str:
+def query(
+    name: str, columns: Sequence[str] = (), arrays: Sequence[str] = ARRAYS, **parts: str
+) -> str:
     """A named query with its column lists filled in; the names come from our own dataclasses."""
     text = _QUERIES[name]
     if "{" in text:
@@ -38,10 +43,23 @@ def query(name: str, columns: Sequence[str] = (), **parts: str) -> str:
             stored=_names(*(f"rows.{c}" for c in changing)),
             offered=_names(*(f"excluded.{c}" for c in changing)),
             # Rows and profiles share names (call_gex is a sum here, an array there).
-            profile=_names(*(f"p.{c} as p_{c}" for c in ARRAYS)),
+            sent=_names(*(f"array_send(p.{c}) as p_{c}" for c in arrays)),
             **parts,
         )
     return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Profiled:
+    """One bucket of a window by strike."""
+
+    bucket: datetime
+    #: The sample that stands for it.
+    slot: datetime
+    spot: float
+    oi_confidence: float
+    #: The arrays asked for, by name; empty where the row was stored without a profile.
+    arrays: dict[str, NDArray[np.float64]]
 
 
 class Reader:
@@ -88,6 +106,106 @@ class Reader:
             until=until,
             width=width,
         )
+
+    async def profiles(
+        self,
+        symbol: str,
+        expiration: date,
+        *,
+        start: datetime,
+        until: datetime,
+        width: timedelta,
+        columns: Sequence[str],
+    ) -> list[Profiled]:
+        """The last row of each bucket of a half-open window, in order, with its arrays.
+
+        ``columns`` are names of ``ARRAYS``; buckets are those of ``window``.
+        """
+        rows = await self._all(
+            query("profiles", arrays=columns),
+            binary=True,
+            symbol=symbol,
+            expiration=expiration,
+            start=start,
+            until=until,
+            width=width,
+        )
+        return [_profiled(row, columns) for row in rows]
+
+    async def profile_before(
+        self, symbol: str, expiration: date, before: datetime, *, columns: Sequence[str]
+    ) -> Profiled | None:
+        """What an increment counts from: the newest row before a moment, else the session's first.
+
+        None where the session has no row.
+        """
+        found = await self._one(
+            query("profile_before", arrays=columns),
+            binary=True,
+            symbol=symbol,
+            expiration=expiration,
+            before=before,
+        )
+        return None if found is None else _profiled(found, columns)
+
+    async def figures_before(
+        self, symbol: str, expiration: date, before: datetime, *, columns: Sequence[str]
+    ) -> DictRow | None:
+        """Columns of a session's newest row before a moment."""
+        return await self._one(
+            query("figures_before", columns), symbol=symbol, expiration=expiration, before=before
+        )
+
+    async def moment(
+        self, symbol: str, expiration: date, until: datetime | None = None
+    ) -> SlotRecord | None:
+        """A session's newest row and its profile, without evidence; None without one.
+
+        With ``until``, the newest of those that were quoted by then. A row that was stored without
+        a profile has empty arrays.
+        """
+        found = await self._one(
+            query("moment"), binary=True, symbol=symbol, expiration=expiration, until=until
+        )
+        if found is None:
+            return None
+        profile = {name: read_array(found[f"p_{name}"]) for name in ARRAYS}
+        return SlotRecord(row=_row(found), profile=profile)
+
+    async def newest_day(self, symbol: str, until: date) -> date | None:
+        """The newest day up to another that has a row of the symbol."""
+        found = await self._one(query("newest_day"), symbol=symbol, until=until)
+        return None if found is None else found["max"]
+
+    async def board(self, until: date, *, columns: Sequence[str]) -> list[DictRow]:
+        """Columns of each symbol's newest row up to a day, by symbol."""
+        return await self._all(query("board", columns), until=until)
+
+    async def sessions(self, symbol: str) -> list[DictRow]:
+        """Each stored day of a symbol, in order.
+
+        ``expiration``, ``rows`` and ``gaps`` (counts), ``reasons`` (gaps by reason), ``first`` and
+        ``last`` (slots with a row) and the ``source`` of the last.
+        """
+        return await self._all(query("sessions"), symbol=symbol)
+
+    async def session(
+        self, symbol: str, expiration: date, columns: Sequence[str], facts: Sequence[str]
+    ) -> tuple[list[tuple[Any, ...]], DictRow | None, list[DictRow]]:
+        """All of a session at one moment: rows, some columns of the newest, and gaps.
+
+        A row is a tuple of its revision, its slot in seconds since 1970, and ``columns``.
+        """
+        key = {"symbol": symbol, "expiration": expiration}
+        with translated():
+            async with self._pool.connection() as connection, connection.transaction():
+                await connection.execute(_ONE_MOMENT)
+                async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+                    await cursor.execute(query("session", columns), key)
+                    rows = await cursor.fetchall()
+                newest = await connection.execute(query("facts", facts), key)
+                gaps = await connection.execute(query("gaps"), key)
+                return rows, await newest.fetchone(), await gaps.fetchall()
 
     async def newest(self, symbol: str, expiration: date) -> DictRow:
         """The newest row of a session (nulls without one), and ``cursor``, its newest change."""
@@ -180,7 +298,6 @@ class Reader:
                 connection.transaction(),
                 connection.cursor("records", binary=True) as cursor,
             ):
-                read_as_numpy(cursor)
                 await cursor.execute(text, _session(symbol, expiration))
                 async for row in cursor:
                     yield _record(row)
@@ -189,14 +306,14 @@ class Reader:
         """Ask the database for a sign of life; raises StoreUnavailable without one."""
         await self._one("select 1")
 
-    async def _all(self, text: str, **given: Any) -> list[DictRow]:
+    async def _all(self, text: str, *, binary: bool = False, **given: Any) -> list[DictRow]:
         with translated():
             async with self._pool.connection() as connection:
-                cursor = await connection.execute(text, given)
+                cursor = await connection.execute(text, given, binary=binary)
                 return await cursor.fetchall()
 
-    async def _one(self, text: str, **given: Any) -> DictRow | None:
-        rows = await self._all(text, **given)
+    async def _one(self, text: str, *, binary: bool = False, **given: Any) -> DictRow | None:
+        rows = await self._all(text, binary=binary, **given)
         return rows[0] if rows else None
 
 
@@ -222,11 +339,21 @@ def _around(first: date, last: date) -> tuple[datetime, datetime]:
     )
 
 
+def _profiled(found: DictRow, columns: Sequence[str]) -> Profiled:
+    return Profiled(
+        bucket=found["bucket"],
+        slot=found["slot"],
+        spot=found["spot"],
+        oi_confidence=found["oi_confidence"],
+        arrays={name: read_array(found[f"p_{name}"]) for name in columns},
+    )
+
+
 def _row(found: DictRow) -> Row:
     values = {name: found[name] for name in COLUMNS} | {"flags": tuple(found["flags"])}
     return Row(**values)
 
 
 def _record(found: DictRow) -> SlotRecord:
-    profile = {n: np.asarray(found[f"p_{n}"], np.float64) for n in ARRAYS if f"p_{n}" in found}
+    profile = {n: read_array(found[f"p_{n}"]) for n in ARRAYS if f"p_{n}" in found}
     return SlotRecord(row=_row(found), profile=profile, evidence=found["evidence"])

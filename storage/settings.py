@@ -19,6 +19,7 @@ from storage.clock import Clock, parse_clock
 from storage.errors import UsageError
 from storage.plans import DEFAULT_QUOTAS, Quotas, parse_quotas
 
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.^=_/-]{0,15}")
 
 
@@ -60,6 +61,14 @@ def _port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
         raise UsageError(f"{text!r} is not a port: 1 to 65535")
     return int(text)
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
+    for origin in found:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise UsageError(f"{origin[:80]!r} is no origin, as in https://flow.example.org")
+    return found
 
 
 def _port_or_none(text: str) -> int:
@@ -149,6 +158,9 @@ REGISTRY: dict[str, Setting] = {
     ),
     "host": Setting("address the API listens on", "127.0.0.1"),
     "port": Setting("port the API listens on", "8000", _port),
+    "cors_origins": Setting(
+        "origins whose pages may ask, comma-separated; *: any, empty: none", "*", _origins
+    ),
     "access": Setting(
         "open, keys, or auto: open on loopback, keys elsewhere",
         "auto",
@@ -185,6 +197,7 @@ class Settings:
     min_coverage: float
     host: str
     port: int
+    cors_origins: tuple[str, ...]
     access: str
     quotas: Quotas
     log: str

@@ -14,21 +14,28 @@ HOMES = {
     "apscheduler": {"sampler.daemon"},
     "pandas_market_calendars": {"storage.session"},
     "psycopg": {
-        "storage.arrays",
         "storage.database",
         "storage.reader",
         "storage.store",
         "storage.writing",
     },
     "psycopg_pool": {"storage.store", "storage.reader", "storage.database"},
-    "pyarrow": {"storage.parquet"},
+    "pyarrow": {"storage.parquet", "api.formats"},
     "distributed": {"sampler.spread"},
     "redis": {"storage.live", "storage.counters"},
     "httpx": {"sampler.sources.cboe"},
-    "fastapi": {"api.app", "api.access", "api.account", "api.page"},
+    "fastapi": {
+        "api.app",
+        "api.access",
+        "api.account",
+        "api.flow",
+        "api.page",
+        "api.routes",
+    },
     "prometheus_client": {"api.metrics", "sampler.telemetry"},
-    "uvicorn": {"api.__main__"},
-    "zstandard": {"storage.columns"},
+    "uvicorn": {"api.server"},
+    "uvloop": {"api.__main__"},
+    "zstandard": {"storage.columns", "api.bodies"},
 }
 #: What plain vocabulary of storage the sources may use: words, times, packed columns.
 VOCABULARY = {

@@ -101,7 +101,7 @@ on conflict (symbol) do update set revision = excluded.revision
 
 -- record --
 -- The newest slot record of a session before a moment.
-select r.*, {profile}, c.evidence
+select r.*, {sent}, c.evidence
 from (select * from rows
       where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s
         and slot >= %(first)s and slot < %(last)s
@@ -121,6 +121,16 @@ select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s
 select slot, reason, detail, revision from gaps
 where symbol = %(symbol)s and expiration = %(expiration)s
   and slot >= %(first)s and slot < %(last)s order by slot
+
+-- session --
+-- Every row of a session.
+select revision, extract(epoch from slot)::bigint, {columns} from rows
+where symbol = %(symbol)s and expiration = %(expiration)s order by slot
+
+-- facts --
+-- Some columns of a session's newest row.
+select {columns} from rows
+where symbol = %(symbol)s and expiration = %(expiration)s order by slot desc limit 1
 
 -- window --
 -- The last row of each bucket; revision is the newest of the whole bucket.
@@ -229,7 +239,7 @@ order by symbol, revision
 
 -- records --
 -- The slot records of a session, in order.
-select r.*, {profile}, c.evidence
+select r.*, {sent}, c.evidence
 from rows r join profiles p using (symbol, expiration, slot) join chains c using (symbol, expiration, slot)
 where symbol = %(symbol)s and expiration = %(expiration)s
   and r.slot >= %(first)s and r.slot < %(last)s
@@ -244,3 +254,75 @@ where symbol = %(symbol)s and expiration = %(expiration)s
   and r.slot >= %(first)s and r.slot < %(last)s
   and c.slot >= %(first)s and c.slot < %(last)s
 order by slot
+
+-- profiles --
+-- The last row of each bucket, with arrays of its profile. The rows are picked by their key alone;
+-- only those that stand for a bucket have their arrays read.
+select b.bucket, b.slot, b.spot, b.oi_confidence, {sent}
+from (select distinct on (bucket)
+             date_bin(%(width)s, slot, timestamptz '2000-01-03 00:00Z') as bucket,
+             slot, spot, oi_confidence
+      from rows
+      where symbol = %(symbol)s and expiration = %(expiration)s
+        and slot >= %(start)s and slot < %(until)s
+      order by bucket, slot desc) b
+left join profiles p
+  on p.symbol = %(symbol)s and p.expiration = %(expiration)s and p.slot = b.slot
+order by b.bucket
+
+-- profile_before --
+-- The newest row before a moment, else the session's first, with arrays of its profile.
+select r.slot as bucket, r.slot, r.spot, r.oi_confidence, {sent}
+from rows r
+left join profiles p using (symbol, expiration, slot)
+where r.symbol = %(symbol)s and r.expiration = %(expiration)s and r.slot = coalesce(
+    (select max(slot) from rows
+     where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s),
+    (select min(slot) from rows where symbol = %(symbol)s and expiration = %(expiration)s))
+
+-- figures_before --
+-- The newest row before a moment.
+select {columns} from rows
+where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s
+order by slot desc limit 1
+
+-- moment --
+-- The newest row of a session that was quoted by a moment, with its profile.
+select r.*, {sent}
+from (select * from rows
+      where symbol = %(symbol)s and expiration = %(expiration)s
+        and (%(until)s::timestamptz is null or quoted_at <= %(until)s)
+      order by slot desc limit 1) r
+left join profiles p using (symbol, expiration, slot)
+
+-- newest_day --
+-- The newest day up to another that has a row of a symbol.
+select max(expiration) from rows where symbol = %(symbol)s and expiration <= %(until)s
+
+-- board --
+-- Each symbol's newest row up to a day; hops along the key instead of reading the table.
+with recursive hop as (
+    select min(symbol) as symbol from rows
+    union all
+    select (select min(symbol) from rows where symbol > hop.symbol) from hop where hop.symbol is not null
+)
+select r.* from hop cross join lateral (
+    select {columns} from rows
+    where rows.symbol = hop.symbol and expiration <= %(until)s
+    order by expiration desc, slot desc limit 1) r
+order by r.symbol
+
+-- sessions --
+-- Each stored day of a symbol: counts by the key alone, and the newest row's source.
+select expiration, coalesce(r.n, 0) as rows, r.first, r.last, coalesce(g.n, 0) as gaps, g.reasons,
+       (select source from rows where rows.symbol = %(symbol)s
+        and rows.expiration = r.expiration and rows.slot = r.last) as source
+from (select expiration, count(*) as n, min(slot) as first, max(slot) as last
+      from rows where symbol = %(symbol)s group by 1) r
+full join (
+    select expiration, sum(n)::bigint as n, jsonb_object_agg(reason, n) as reasons
+    from (select expiration, reason, count(*) as n from gaps where symbol = %(symbol)s
+          group by 1, 2) by_reason
+    group by 1) g
+using (expiration)
+order by expiration

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import datetime
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,20 +19,25 @@ import psycopg
 import pytest
 
 from api.access import Access
-from api.app import create
+from api.app import create, keep
+from api.server import Server
 from storage.embedded import Servers
 from storage.live import Nobody
 from storage.store import Store
-from tests.api.rows import utc
+from tests.api.rows import every, utc
+from tests.api.site import SERIES, Away, Caller, Fed, Site, Still, Wire
 
-SERIES = "/v1/flow/zero-dte/series/"
+__all__ = ["SERIES", "Caller", "Fed", "Site", "Still", "Wire"]
+ROOT = Path(__file__).resolve().parents[2]
+#: Recorded chains and reference figures beside the checkout.
+SHARED = ROOT.parent / "shared" / "data"
 
 
 #: Every table of both datasets, emptied in one statement.
 EMPTY = "; ".join(
     f"delete from {dataset}.{table}"
     for dataset in ("live", "synthetic")
-    for table in ("rows", "profiles", "chains", "gaps", "keys")
+    for table in ("rows", "profiles", "chains", "gaps", "heads", "sessions", "keys")
 )
 
 
@@ -51,38 +60,22 @@ def database(own_database: str) -> str:
     return own_database
 
 
-@dataclass
-class Still:
-    """A clock that a test sets."""
-
-    moment: datetime
-
-    def now(self) -> datetime:
-        return self.moment
-
-
-class Caller(httpx.AsyncClient):
-    """A client of the application; ``clock`` is what it reads the time from."""
-
-    clock: Still
-
-    async def series(self, symbol: str = "SPY", status: int = 200, **query: Any) -> dict[str, Any]:
-        """An answer of the series."""
-        sent = await self.get(SERIES + symbol, params=query)
-        assert sent.status_code == status, sent.text
-        return sent.json()
-
-
 @pytest.fixture
 async def open_app() -> AsyncIterator[Callable[..., Any]]:
     """Makes clients of applications on any store, live channel and access."""
     async with AsyncExitStack() as stack:
 
         async def make(
-            store: Any, now: str = "14:30", *, live: Any = None, access: Access | None = None
+            store: Any,
+            now: str = "14:30",
+            *,
+            live: Any = None,
+            access: Access | None = None,
+            origins: Sequence[str] = ("*",),
         ) -> Caller:
-            clock = Still(utc(now))
-            app = create(store, live or Nobody(), clock, dataset="live", access=access)  # type: ignore[arg-type]
+            clock: Any = Still(utc(now))
+            channel = live or Nobody()
+            app = create(store, channel, clock, dataset="live", access=access, origins=origins)
             transport = httpx.ASGITransport(app=app)
             caller = await stack.enter_async_context(
                 Caller(transport=transport, base_url="http://flow")
@@ -103,3 +96,145 @@ async def stranger(open_app: Callable[..., Any]) -> Caller:
 async def caller(store: Store, open_app: Callable[..., Any]) -> Caller:
     """A client of an application on an empty store; it is 14:30 UTC on the Friday."""
     return await open_app(store)
+
+
+#: Sessions of the recorded chains, and a made-up one with flow in every slot: a short day, whose
+#: close is 18:00 UTC.
+RECORDED = ("2026-08-18", "2026-08-19")
+FLOWING = "2026-11-27"
+
+
+#: What a session is stored in.
+TABLES = [
+    f"{dataset}.{table}"
+    for dataset in ("live", "synthetic")
+    for table in ("rows", "profiles", "chains", "gaps", "heads")
+]
+
+
+@pytest.fixture(scope="session")
+def sessions_database(
+    servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """URL of a database that is only read: two recorded days, and a synthetic one of SPX.
+
+    Where the recorded chains are not there, the dataset ``live`` stays empty. Test processes that
+    run side by side measure the sessions once and copy them.
+    """
+    name = f"flow_sessions_{os.getpid()}"
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        admin.execute(f"create database {name} template {template}")  # type: ignore[call-overload]
+    url = urlunsplit(urlsplit(servers.database_url)._replace(path=f"/{name}"))
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "sessions.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / "sessions.done").exists():
+            _copy(url, folder, "from stdin")
+        else:
+            _measure(url, servers.redis_url)
+            _copy(url, folder, "to stdout")
+            (folder / "sessions.done").touch()
+    yield url
+    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        admin.execute(f"drop database {name} with (force)")  # type: ignore[call-overload]
+
+
+def _measure(database_url: str, redis_url: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOW_")}
+    environment |= {
+        "FLOW_DATABASE_URL": database_url,
+        "FLOW_REDIS_URL": redis_url,
+        "FLOW_LOG_LEVEL": "error",
+    }
+
+    def backfill(source: str, symbols: str, first: str, last: str) -> None:
+        command = ["backfill", "--source", source, "--symbols", symbols]
+        subprocess.run(
+            [sys.executable, "-m", "sampler", *command, "--from", first, "--to", last],
+            env=environment,
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            timeout=300,
+        )
+
+    if (SHARED / "chains").is_dir():
+        backfill(f"recorded:{SHARED / 'chains'}", "SPX,SPY,QQQ", *RECORDED)
+    backfill("synthetic:?seed=7", "SPX", FLOWING, FLOWING)
+
+
+def _copy(url: str, folder: Path, direction: str) -> None:
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        for table in TABLES:
+            file = folder / f"sessions-{table}"
+            with cursor.copy(f"copy {table} {direction} (format binary)") as copy:  # type: ignore[arg-type]
+                if direction.startswith("to"):
+                    file.write_bytes(b"".join(copy))
+                else:
+                    copy.write(file.read_bytes())
+
+
+@pytest.fixture
+async def recorded(
+    shared: Path, sessions_database: str, open_app: Callable[..., Any]
+) -> AsyncIterator[Caller]:
+    """A client of an application on the recorded days, long after them."""
+    async with Store.open(sessions_database, "live", size=4) as opened:
+        yield await open_app(opened, "2026-08-21 15:00")
+
+
+@pytest.fixture
+async def flowing(sessions_database: str, open_app: Callable[..., Any]) -> AsyncIterator[Caller]:
+    """A client of an application on the synthetic day, at its close."""
+    async with Store.open(sessions_database, "synthetic", size=4) as opened:
+        yield await open_app(opened, "2026-11-27 18:00")
+
+
+@pytest.fixture
+async def feed(open_app: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]]:
+    """Makes clients of applications that follow a store."""
+    running = []
+
+    async def make(store: Store, now: str = "14:30", **given: Any) -> Fed:
+        away, wire = Away(store), Wire()
+        caller = await open_app(away, now, live=wire, **given)
+        caller.__class__ = Fed
+        caller.store, caller.wire = away, wire
+        app = caller._transport.app
+        caller.sessions = app.state.sessions
+        running.append(asyncio.create_task(keep(app)))
+        async with asyncio.timeout(10):
+            while caller.sessions.head("SPY") is None:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        return caller
+
+    yield make
+    for task in running:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+async def site(store: Store, feed: Callable[..., Any]) -> AsyncIterator[Site]:
+    """A listening server; 14:29:30 of the Friday is its newest slot."""
+    await store.write(every("14:20", "14:29:30"))
+    fed = await feed(store)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        site = Site(fed, listener.getsockname()[1])
+        site.server = Server(fed._transport.app, lambda: None)
+        serving = asyncio.create_task(site.server.serve(sockets=[listener]))
+        async with asyncio.timeout(10):
+            while not site.server.started:
+                await asyncio.sleep(0.005)
+        yield site
+        site.hub.close()
+        for events in site.opened:
+            events.writer.close()
+            with suppress(OSError):
+                await events.writer.wait_closed()
+        site.server.should_exit = True
+        await serving

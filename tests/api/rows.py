@@ -17,6 +17,7 @@ _BLANK: dict[str, Any] = {
     "int": 0,
     "str": "",
     "dict[str, int]": {},
+    "dict[str, Any]": {},
     "tuple[str, ...]": (),
 }
 

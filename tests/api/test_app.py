@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -267,14 +268,15 @@ async def test_quota(store: Store, open_app: Callable[..., Any]) -> None:
 
 async def test_symbols(store: Store, caller: Caller) -> None:
     """The symbols are those that have rows; what is newest among them is told."""
-    assert (await caller.get("/v1/symbols")).json() == {
-        "symbols": [],
-        "count": 0,
-        "last_updated": None,
-        "dataset": "live",
-    }
+    body = (await caller.get("/v1/symbols")).json()
+    assert body.pop("endpoint_version") == "1"
+    assert set(body.pop("data_as_of").values()) - {socket.gethostname()} == {None}
+    assert body == {"symbols": [], "count": 0, "last_updated": None, "dataset": "live"}
     await store.write([record(utc("14:00")), record(utc("14:10"), symbol="QQQ")])
-    assert (await caller.get("/v1/symbols")).json() == {
+    body = (await caller.get("/v1/symbols")).json()
+    assert body.pop("endpoint_version") == "1"
+    assert body.pop("data_as_of")["equity_feed"] == "2026-06-05T14:10:00Z"
+    assert body == {
         "symbols": ["QQQ", "SPY"],
         "count": 2,
         "last_updated": "2026-06-05T14:10:00Z",

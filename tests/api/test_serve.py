@@ -24,9 +24,10 @@ import structlog
 from api.__main__ import _dataset, main
 from api.listening import bound, keys_due
 from storage.embedded import Servers
+from storage.live import Channel
 from storage.settings import Settings
 from storage.store import Store
-from tests.api.conftest import SERIES
+from tests.api.conftest import EMPTY, SERIES
 from tests.api.rows import record, utc
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +87,9 @@ def served(
     servers: Servers, own_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     """One process for the tests of this file."""
+    with psycopg.connect(own_database, autocommit=True) as admin:
+        # What other tests have left would stay in its memory.
+        admin.execute(EMPTY)  # type: ignore[call-overload]
     log = tmp_path_factory.mktemp("serve") / "log"
     process = Served(own_database, servers.redis_url, log)
     yield process
@@ -105,9 +109,19 @@ def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int,
     structlog.reset_defaults()
 
 
-async def fill(url: str) -> None:
-    async with Store.open(url, "live", size=1) as store:
-        await store.write([record(utc("13:30")), record(utc("13:31")), record(utc("13:31:30"))])
+async def fill(served: Served, database: str, redis_url: str) -> None:
+    """Store three rows, tell of them, and wait until the process has heard."""
+    records = [record(utc("13:30")), record(utc("13:31")), record(utc("13:31:30"))]
+    async with (
+        Store.open(database, "live", size=1) as store,
+        Channel.open(redis_url, "flow:live") as live,
+    ):
+        [change] = await store.write(records)
+        await live.publish([change])
+    until = time.monotonic() + 15
+    while requests.get(f"{served.url}{SERIES}SPY", timeout=10).json()["cursor"] < change.revision:
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def ask_curl(url: str) -> str:
@@ -130,12 +144,14 @@ def ask_node(url: str) -> str:
 
 
 @pytest.mark.parametrize("ask", [ask_curl, ask_requests, ask_node])
-async def test_clients(served: Served, database: str, ask: Callable[[str], str]) -> None:
+async def test_clients(
+    served: Served, servers: Servers, database: str, ask: Callable[[str], str]
+) -> None:
     """curl, Python and Node read the same bars from the documented address."""
     program = ask.__name__.removeprefix("ask_")
     if program != "requests" and shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
-    await fill(database)
+    await fill(served, database, servers.redis_url)
     body = json.loads(ask(f"{served.url}/v1/flow/zero-dte/series/SPY?bar=1m&minutes=120"))
     assert [(bar["t"], bar["spot"], bar["pin_score"]) for bar in body["bars"]] == [
         ("2026-06-05T13:30:00Z", 600.0, 82),
@@ -210,21 +226,23 @@ def closed(servers: Servers, url: str) -> Iterator[None]:
 async def test_database_goes_away_and_comes_back(
     served: Served, servers: Servers, database: str
 ) -> None:
-    """Meanwhile the answer is 503 and when to ask again; then all is well by itself."""
-    await fill(database)
+    """Today is served from memory; earlier sessions are 503 and when to ask again, until then."""
+    await fill(served, database, servers.redis_url)
     url = f"{served.url}{SERIES}SPY"
     before = requests.get(url, timeout=20).json()
+    earlier = f"{url}?date=2026-06-03"
     with closed(servers, database):
-        sent = requests.get(url, timeout=20)
+        assert requests.get(url, timeout=20).json()["bars"] == before["bars"]
+        sent = requests.get(earlier, timeout=20)
         assert (sent.status_code, sent.headers["Retry-After"]) == (503, "5")
         assert sent.json()["error"] == "store_unavailable"
         assert requests.get(f"{served.url}/health", timeout=5).status_code == 200
         ready = requests.get(f"{served.url}/ready", timeout=5)
         assert (ready.status_code, ready.json()["database"]) == (503, "away")
     until = time.monotonic() + 15
-    while (sent := requests.get(url, timeout=20)).status_code != 200:
+    while requests.get(earlier, timeout=20).status_code != 200:
         assert time.monotonic() < until
-    assert sent.json()["bars"] == before["bars"]
+    assert requests.get(url, timeout=20).json()["bars"] == before["bars"]
 
 
 def test_told_to_stop(servers: Servers, own_database: str, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ DEFAULTS = {
     "port": 8000,
     "access": "auto",
     "quotas": {"Free": 5, "Basic": 250, "Growth": 2500, "Alpha": None, "Enterprise": None},
+    "cors_origins": ("*",),
     "log": "auto",
     "log_level": "info",
 }
@@ -110,6 +111,7 @@ def test_environment():
             "FLOW_PORT": "8080",
             "FLOW_ACCESS": "keys",
             "FLOW_QUOTAS": "Free=20, Alpha=9000",
+            "FLOW_CORS_ORIGINS": "https://flow.example.org/, http://localhost:3000",
             "FLOW_LOG": "json",
             "FLOW_LOG_LEVEL": "debug",
         }
@@ -132,6 +134,7 @@ def test_environment():
         port=8080,
         access="keys",
         quotas={"Free": 20, "Basic": 250, "Growth": 2500, "Alpha": 9000, "Enterprise": None},
+        cors_origins=("https://flow.example.org", "http://localhost:3000"),
         log="json",
         log_level="debug",
     )
@@ -283,3 +286,20 @@ def test_every_setting_can_be_an_option(name):
     parser = argparse.ArgumentParser(prog="x")
     add_options(parser, name)
     assert f"FLOW_{name.upper()}" in " ".join(parser.format_help().split())
+
+
+@pytest.mark.parametrize(
+    "text", ["flow.example.org", "https://a/b", "ftp://a", "https://a b", "*.a"]
+)
+def test_bad_origins(text):
+    """An origin is a scheme, a host and perhaps a port."""
+    said = refused({"FLOW_CORS_ORIGINS": f"https://a,{text}"})
+    assert said == f"FLOW_CORS_ORIGINS: {text!r} is no origin, as in https://flow.example.org"
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"), [("", ()), ("*", ("*",)), ("http://[::1]:8", ("http://[::1]:8",))]
+)
+def test_origins(text, origins):
+    """None, any, or some."""
+    assert Settings.read({"FLOW_CORS_ORIGINS": text}).cors_origins == origins

@@ -1,0 +1,32 @@
+"""Which pages of other origins may read the answers, and which headers of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+METHODS = ("GET", "HEAD")
+#: What a page may send ...
+SENT = ("X-Api-Key", "Content-Type", "If-None-Match", "Last-Event-ID")
+#: ... and what it may read beside the body.
+EXPOSED = (
+    "ETag",
+    "Retry-After",
+    "X-Cursor",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+)
+#: Seconds that a browser may remember it.
+AGE = 86_400
+
+
+@lru_cache(maxsize=64)
+def headers(origin: bytes, allowed: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
+    """What an answer to a page of another origin carries; its ``Vary`` has ``Origin``."""
+    exposed = (b"access-control-expose-headers", ", ".join(EXPOSED).encode())
+    if "*" in allowed:
+        return ((b"access-control-allow-origin", b"*"), exposed)
+    if origin.decode("latin-1") in allowed:
+        return ((b"access-control-allow-origin", origin), exposed)
+    return (exposed,)

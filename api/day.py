@@ -1,0 +1,278 @@
+"""One session of one symbol in memory: each sample is encoded when it arrives, never again.
+
+A day is filled by a store's answer or by changes as they land; the same rows make the same day.
+Times in here are whole seconds since 1970, so that they compare fast. No I/O.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+
+from storage.row import Gap, Reason, Row
+from storage.session import GRID, Session
+
+#: A bar's figures, named as the row's columns, in the order of the answer.
+FIGURES = (
+    "spot",
+    "net_gex",
+    "net_dex",
+    "gamma_flip",
+    "gamma_flip_status",
+    "call_wall",
+    "put_wall",
+    "magnet",
+    "pin_score",
+    "pin_probability_pct",
+    "regime",
+    "atm_iv",
+    "charm_dollars_per_hour",
+    "hedge_flow_call_cumulative",
+    "hedge_flow_put_cumulative",
+    "hedge_flow_cumulative_all",
+    "flags",
+)
+#: What an answer says of the newest row beside its bar.
+FACTS = (
+    "source",
+    "delay_seconds",
+    "quoted_at",
+    "flow_since",
+    "classified_share",
+    "definitions",
+    "oi_confidence",
+)
+JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
+
+
+class Interval(NamedTuple):
+    """A stretch of slots without rows; ``until`` is exclusive."""
+
+    first: int
+    until: int
+    reason: str
+
+
+class Event(NamedTuple):
+    """A bar or a gap as it stands, and its revision."""
+
+    revision: int
+    body: bytes
+    gap: bool = False
+
+
+def seconds(moment: datetime) -> int:
+    """Whole seconds since 1970."""
+    return int(moment.timestamp())
+
+
+@lru_cache(maxsize=4096)
+def text(moment: int) -> str:
+    """``2026-06-05T18:44:00Z``."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Bars:
+    """A day's bars of one size: the last sample of each bucket."""
+
+    __slots__ = ("bodies", "lasts", "revisions", "starts", "width")
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        #: Starts of the buckets, the slot that each shows, its newest revision, and its JSON.
+        self.starts: list[int] = []
+        self.lasts: list[int] = []
+        self.revisions: list[int] = []
+        self.bodies: list[bytes] = []
+
+    def put(self, slot: int, revision: int, figures: bytes) -> None:
+        """Take a sample in; an earlier one of its bucket only moves the revision."""
+        start = slot - slot % self.width
+        at = len(self.starts)
+        if at and start <= self.starts[-1]:
+            at = bisect_left(self.starts, start)
+        if at == len(self.starts) or self.starts[at] != start:
+            self.starts.insert(at, start)
+            self.lasts.insert(at, slot)
+            self.revisions.insert(at, revision)
+            self.bodies.insert(at, _body(start, figures))
+            return
+        self.revisions[at] = max(self.revisions[at], revision)
+        if slot >= self.lasts[at]:
+            self.lasts[at] = slot
+            self.bodies[at] = _body(start, figures)
+
+
+class Day:
+    """A session's rows and gaps; ``cursor`` is its newest revision, 0 for none."""
+
+    def __init__(self, symbol: str, day: date, session: Session | None) -> None:
+        self.symbol = symbol
+        self.day = day
+        #: None where the market is closed all day.
+        self.session = session
+        self.cursor = 0
+        #: ``FACTS`` of the newest row; empty without one.
+        self.newest: dict[str, Any] = {}
+        self._slots: list[int] = []
+        self._revisions: list[int] = []
+        #: Each row's figures and slot as the end of a JSON object; its start is the bucket.
+        self._figures: list[bytes] = []
+        self._gaps: dict[int, tuple[int, str]] = {}
+        self._bars: dict[int, Bars] = {}
+        self._missing: tuple[tuple[int, int], list[Interval], int] | None = None
+
+    @property
+    def newest_slot(self) -> int | None:
+        """The newest slot with a row."""
+        return self._slots[-1] if self._slots else None
+
+    @property
+    def delay(self) -> timedelta | None:
+        """How far the feed of the newest row declares its quotes to lie behind."""
+        found = self.newest.get("delay_seconds")
+        return None if found is None else timedelta(seconds=found)
+
+    def fill(
+        self,
+        rows: Iterable[Sequence[Any]],
+        newest: Mapping[str, Any] | None,
+        gaps: Iterable[Mapping[str, Any]],
+    ) -> None:
+        """Take in what a store has.
+
+        ``rows`` ascend by slot: revision, slot, ``FIGURES``; ``newest`` has the last one's
+        ``FACTS``.
+        """
+        for revision, slot, *figures in rows:
+            self._slots.append(slot)
+            self._revisions.append(revision)
+            self._figures.append(_figures(figures, slot))
+        self.newest = dict(newest or {})
+        self._gaps = {seconds(g["slot"]): (g["revision"], g["reason"]) for g in gaps}
+        marked = (revision for revision, _ in self._gaps.values())
+        self.cursor = max(self.cursor, *self._revisions, *marked, 0)
+
+    def take(self, rows: Iterable[tuple[int, Row]], gaps: Iterable[tuple[int, Gap]]) -> None:
+        """Take in what was stored since: rows and gaps with their revisions, in any order."""
+        cursor = self.cursor
+        for revision, row in rows:
+            if revision > cursor:
+                self._put(revision, row)
+                self.cursor = max(self.cursor, revision)
+        for revision, gap in gaps:
+            slot = seconds(gap.slot)
+            if revision > cursor and not self._has(slot):
+                self._gaps[slot] = (revision, str(gap.reason))
+                self.cursor = max(self.cursor, revision)
+
+    def bars(self, width: int) -> Bars:
+        """The bars of one size; kept up to date from the first time that they are asked for."""
+        found = self._bars.get(width)
+        if found is None:
+            found = self._bars[width] = Bars(width)
+            for sample in zip(self._slots, self._revisions, self._figures, strict=True):
+                found.put(*sample)
+        return found
+
+    def changed(self, width: int, since: int, start: int, until: int) -> list[int]:
+        """Which bars of a half-open window have a sample in it that changed after a cursor."""
+        bars = self.bars(width)
+        first, last = bisect_left(bars.lasts, start), bisect_left(bars.lasts, until)
+        if since >= self.cursor:
+            return []
+        found = [i for i in range(first, last) if bars.revisions[i] > since]
+        # A bucket that the window cuts counts only with its part of it.
+        if found and found[0] == first and bars.starts[first] < start:
+            at = bisect_left(self._slots, start)
+            end = bisect_left(self._slots, bars.starts[first] + width)
+            if max(self._revisions[at:end]) <= since:
+                del found[0]
+        return found
+
+    def events(self, width: int, since: int) -> list[Event]:
+        """Bars and gaps that changed after a cursor, as they stand, ascending by revision."""
+        if since >= self.cursor:
+            return []
+        bars = self.bars(width)
+        found = [
+            Event(revision, body)
+            for revision, body in zip(bars.revisions, bars.bodies, strict=True)
+            if revision > since
+        ]
+        for slot, (revision, reason) in self._gaps.items():
+            if revision > since:
+                body = {"from": text(slot), "to": text(slot + GRID), "reason": reason}
+                found.append(Event(revision, orjson.dumps(body), gap=True))
+        return sorted(found)
+
+    def missing(self, due: int) -> tuple[list[Interval], int]:
+        """The session's stretches without rows, and how many due slots nobody accounts for.
+
+        Slots up to ``due`` have had their time; those without row and reason are ``not_sampled``.
+        """
+        key = (self.cursor, due // GRID)
+        if self._missing is None or self._missing[0] != key:
+            self._missing = (key, *self._look(due))
+        return self._missing[1], self._missing[2]
+
+    def reasons(self) -> list[str]:
+        """The reasons of the session's gaps, in order."""
+        return [self._gaps[slot][1] for slot in sorted(self._gaps)]
+
+    def _look(self, due: int) -> tuple[list[Interval], int]:
+        found: list[Interval] = []
+        unaccounted = 0
+        if self.session is None:
+            return found, 0
+        there = set(self._slots)
+        for slot in range(seconds(self.session.open), seconds(self.session.close), GRID):
+            if slot in there:
+                continue
+            if slot in self._gaps:
+                reason = self._gaps[slot][1]
+            elif slot <= due:
+                unaccounted += 1
+                reason = str(Reason.NOT_SAMPLED)
+            else:
+                continue
+            if found and found[-1].until == slot and found[-1].reason == reason:
+                found[-1] = Interval(found[-1].first, slot + GRID, reason)
+            else:
+                found.append(Interval(slot, slot + GRID, reason))
+        return found, unaccounted
+
+    def _has(self, slot: int) -> bool:
+        at = bisect_left(self._slots, slot)
+        return at < len(self._slots) and self._slots[at] == slot
+
+    def _put(self, revision: int, row: Row) -> None:
+        slot = seconds(row.slot)
+        figures = _figures([getattr(row, name) for name in FIGURES], slot)
+        self._gaps.pop(slot, None)
+        at = bisect_left(self._slots, slot)
+        if self._has(slot):
+            self._revisions[at], self._figures[at] = revision, figures
+        else:
+            self._slots.insert(at, slot)
+            self._revisions.insert(at, revision)
+            self._figures.insert(at, figures)
+        if slot == self._slots[-1]:
+            self.newest = {name: getattr(row, name) for name in FACTS}
+        for bars in self._bars.values():
+            bars.put(slot, revision, figures)
+
+
+def _figures(values: Sequence[Any], slot: int) -> bytes:
+    body = dict(zip(FIGURES, values, strict=True))
+    body["sampled_at"] = text(slot)
+    return orjson.dumps(body)[1:]
+
+
+def _body(start: int, figures: bytes) -> bytes:
+    return b'{"t":"%s",%s' % (text(start).encode(), figures)

@@ -1,0 +1,84 @@
+"""One dealer position as it was stored: its figures, its arrays by strike, its open interest.
+
+The live book is what today's signed volume has made of this morning's, the settled one this
+morning's alone. Everything that a document says of a position is read through here, so that no
+document mixes the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from api.documents.figures import Floats, Ints, wholes
+from storage.row import COLUMNS, Row, SlotRecord
+
+_COLUMNS = frozenset(COLUMNS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Book:
+    """Of one slot; arrays are by strike, ascending."""
+
+    row: Row
+    live: bool
+    strike: Floats
+    #: Call, put and both: $ of delta per 1 % move.
+    call_gex: Floats
+    put_gex: Floats
+    net_gex: Floats
+    call_dex: Floats
+    put_dex: Floats
+    net_dex: Floats
+    vex: Floats
+    chex: Floats
+    #: Effective open interest when live, else settled, in whole contracts.
+    call_oi: Ints
+    put_oi: Ints
+    #: The profile as it was stored.
+    profile: dict[str, Floats]
+
+    def figure(self, name: str) -> Any:
+        """A headline figure, or one of those that stand beside it; None if it was not stored."""
+        if not self.live:
+            return self.row.settled.get(name)
+        return getattr(self.row, name) if name in _COLUMNS else self.row.detail.get(name)
+
+    @property
+    def oi(self) -> Ints:
+        """Open interest of calls and puts together."""
+        return self.call_oi + self.put_oi
+
+
+def read_book(record: SlotRecord, *, live: bool) -> Book:
+    """A stored slot's live or settled book."""
+    profile, prefix = record.profile, "" if live else "settled_"
+
+    def of(name: str) -> Floats:
+        return np.nan_to_num(profile[prefix + name])
+
+    confidence = record.row.oi_confidence if live else 0.0
+    call_gex, put_gex, call_dex, put_dex = map(of, ("call_gex", "put_gex", "call_dex", "put_dex"))
+    return Book(
+        row=record.row,
+        live=live,
+        strike=profile["strike"],
+        call_gex=call_gex,
+        put_gex=put_gex,
+        net_gex=call_gex + put_gex,
+        call_dex=call_dex,
+        put_dex=put_dex,
+        net_dex=call_dex + put_dex,
+        vex=of("vex"),
+        chex=of("chex"),
+        call_oi=effective(profile["call_oi"], profile["call_signed"], confidence),
+        put_oi=effective(profile["put_oi"], profile["put_signed"], confidence),
+        profile=profile,
+    )
+
+
+def effective(open_interest: Floats, signed: Floats, confidence: float) -> Ints:
+    """Settled open interest and κ of the contracts bought: max(0, OI + κB), in whole ones."""
+    return wholes(np.maximum(open_interest + confidence * np.nan_to_num(signed), 0.0))

@@ -1,0 +1,63 @@
+"""Answers of 200 that have no chain to show: no expiry on the day, or no open session to show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from typing import Any
+
+#: How the sampler says in a gap's detail when the symbol's options expire next.
+_NEXT = re.compile(r"next expiry ([0-9]{4}-[0-9]{2}-[0-9]{2})")
+
+
+def no_zero_dte(
+    symbol: str, day: date, gaps: Iterable[Mapping[str, Any]], *, today: date
+) -> dict[str, Any]:
+    """Nothing of the symbol expires on the day; the next expiry as the source listed it, else None.
+
+    ``gaps`` are those of the day, in order.
+    """
+    said = [found[1] for gap in gaps if (found := _NEXT.search(gap["detail"]))]
+    upcoming = said[-1] if said else None
+    on = "today" if day == today else f"on {day}"
+    message = f"No 0DTE expiry for {symbol} {on} ({day:%A})."
+    if upcoming is not None:
+        message += f" Next expiry: {upcoming}."
+    return {
+        "symbol": symbol,
+        "no_zero_dte": True,
+        "next_zero_dte_expiry": upcoming,
+        "message": message,
+    }
+
+
+def session_closed(
+    symbol: str, reason: str, *, last: date, stored: date | None, day: date, opened: bool
+) -> dict[str, Any]:
+    """No session to show.
+
+    ``last`` is the newest session before now, ``stored`` the symbol's newest with samples. Where
+    the session is open (``opened``) but nothing of it is stored yet, ``reason`` says why.
+    """
+    message = f"Market closed. Last session: {last}."
+    if opened:
+        message = f"No sample of {day} yet ({reason}). Last session: {last}."
+    return {
+        "symbol": symbol,
+        "session_closed": True,
+        "last_session": last,
+        "message": message,
+        "reason": reason,
+        "last_stored_session": stored,
+    }
+
+
+def beside(spot: float | None, moment: datetime, *, market_open: bool) -> dict[str, Any]:
+    """What the exposure's degraded answers have beside the snapshot's."""
+    return {
+        "underlying_price": spot,
+        "expiration": None,
+        "as_of": moment,
+        "market_open": market_open,
+    }

@@ -1,0 +1,153 @@
+"""What happens next: the expected move, dealers' hedges, decay, and volatility."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from api.documents.book import Book
+from api.documents.figures import money_text, percent, rounded, whole
+from api.documents.seen import Seen
+
+#: Moves of spot in the hedging table, as they are stored.
+MOVES = (
+    "spot_up_10bp",
+    "spot_down_10bp",
+    "spot_up_25bp",
+    "spot_down_25bp",
+    "spot_up_half_pct",
+    "spot_down_half_pct",
+    "spot_up_1pct",
+    "spot_down_1pct",
+)
+_CHARM = {
+    "time_decay_dealers_buy": "Time alone makes dealers buy {left} until the close, {hour} of it in"
+    " the next hour: support into the close.",
+    "time_decay_dealers_sell": "Time alone makes dealers sell {left} until the close, {hour} of it"
+    " in the next hour: pressure into the close.",
+    "neutral": "Time alone makes dealers trade nothing until the close.",
+}
+_VANNA = {
+    "vol_up_dealers_sell": "Rising volatility makes dealers sell {size} per point, falling"
+    " volatility makes them buy.",
+    "vol_up_dealers_buy": "Rising volatility makes dealers buy {size} per point, falling"
+    " volatility makes them sell.",
+    "neutral": "Volatility moves no dealer hedge.",
+}
+
+
+def expected_move(seen: Seen) -> dict[str, Any]:
+    """One standard deviation of a whole session and of what is left of it; ``atm_iv`` a decimal."""
+    spot, left, day = seen.record.row.spot, seen.remaining, seen.whole_day
+    return {
+        "implied_1sd_dollars": rounded(day, 4),
+        "implied_1sd_pct": percent(day, spot),
+        "remaining_1sd_dollars": rounded(left, 4),
+        "remaining_1sd_pct": percent(left, spot),
+        "upper_bound": None if left is None else rounded(spot + left, 4),
+        "lower_bound": None if left is None else rounded(spot - left, 4),
+        "straddle_price": _straddle(seen),
+        "atm_iv": rounded(seen.atm_iv, 12),
+    }
+
+
+def _straddle(seen: Seen) -> float | None:
+    """Mids of the strike nearest the forward; its intrinsic value where one is not quoted."""
+    row, strike = seen.record.row, seen.record.profile["strike"]
+    quoted = row.detail.get("straddle_price")
+    if quoted is None and len(strike):
+        quoted = float(np.abs(strike - row.forward).min())
+    return rounded(quoted, 4)
+
+
+def hedging(book: Book) -> dict[str, Any]:
+    """Shares that dealers trade after a move of spot, every contract repriced; positive: buy."""
+    stored = book.figure("hedging") or {}
+    made: dict[str, Any] = {}
+    for move in MOVES:
+        shares = whole(stored.get(move) or 0.0)
+        made[move] = {
+            "dealer_shares_to_trade": shares,
+            "direction": "buy" if shares >= 0 else "sell",
+            "notional_usd": rounded(shares * book.row.spot),
+        }
+    return made | {"convexity_at_spot": book.figure("convexity_at_spot")}
+
+
+def decay(seen: Seen, book: Book) -> dict[str, Any]:
+    """What time takes and makes dealers trade."""
+    left = book.figure("net_chex") or 0.0
+    hour = book.figure("charm_dollars_per_hour") or 0.0
+    name = _signed(left, "time_decay_dealers_buy", "time_decay_dealers_sell")
+    said = _CHARM[name].format(left=money_text(abs(left)), hour=money_text(abs(hour)))
+    if left and left * hour < 0:
+        # In the next hour the flow may go the other way.
+        said = said.partition(",")[0] + (
+            f", though in the next hour they {'sell' if left > 0 else 'buy'}"
+            f" {money_text(abs(hour))}."
+        )
+    return {
+        "net_theta_dollars": book.figure("net_theta_dollars"),
+        "theta_per_hour_remaining": book.figure("theta_per_hour_remaining"),
+        "charm_regime": name,
+        "charm_description": said,
+        "gamma_acceleration": book.figure("gamma_acceleration"),
+        "description": _decaying(seen, book),
+        "charm_dollars_per_hour": book.figure("charm_dollars_per_hour"),
+    }
+
+
+def _decaying(seen: Seen, book: Book) -> str:
+    theta = book.figure("net_theta_dollars")
+    hourly = book.figure("theta_per_hour_remaining")
+    faster = book.figure("gamma_acceleration")
+    if theta is None or hourly is None:
+        return "No time value is left."
+    does = "gains" if theta >= 0 else "loses"
+    said = (
+        f"With {seen.seconds_left / 3600:.2f} hours left, the dealers' book {does}"
+        f" {money_text(abs(theta))} of time value until the close,"
+        f" {money_text(abs(hourly))} an hour."
+    )
+    if faster is not None:
+        said += f" In an hour, or half of what is left, gamma is {faster:.1f} times what it is."
+    return said
+
+
+def vol_context(seen: Seen, book: Book) -> dict[str, Any]:
+    """Volatility beside next week's, and what it makes dealers do; volatilities are in % here."""
+    detail = book.row.detail
+    vanna = book.figure("net_vex") or 0.0
+    name = _signed(vanna, "vol_up_dealers_sell", "vol_up_dealers_buy")
+    now, week = percent(seen.atm_iv, 1), percent(detail.get("seven_dte_atm_iv"), 1)
+    ratio = rounded(detail.get("iv_ratio_0dte_7dte"), 6)
+    return {
+        "zero_dte_atm_iv": now,
+        "seven_dte_atm_iv": week,
+        "iv_ratio_0dte_7dte": ratio,
+        "vix": detail.get("vix"),
+        "skew_25d": percent(detail.get("skew_25d"), 1),
+        "vanna_exposure": vanna,
+        "vanna_interpretation": name,
+        "description": _volatile(now, week, ratio)
+        + " "
+        + _VANNA[name].format(size=money_text(abs(vanna))),
+    }
+
+
+def _volatile(now: float | None, week: float | None, ratio: float | None) -> str:
+    if now is None:
+        return "There is no volatility to tell."
+    said = f"Today's at-the-money volatility is {now:.1f} %"
+    if week is None:
+        return f"{said}."
+    said += f", that of the expiry about seven days away {week:.1f} %"
+    if ratio is None:
+        return f"{said}."
+    dear = "dearer" if ratio > 1 else "cheaper"
+    return f"{said}; a session's worth of it, today is {dear} ({ratio:.2f})."
+
+
+def _signed(value: float, positive: str, negative: str) -> str:
+    return positive if value > 0 else negative if value < 0 else "neutral"

@@ -1,0 +1,70 @@
+"""A metric by strike and bar, as it stands at the last sample of each bar, or as it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from api.documents.book import effective
+from api.documents.figures import Floats, dollars, wholes
+from api.documents.grid import Values, increments, lay, strikes_of
+from storage.reader import Profiled
+
+
+def _sum(*names: str) -> Values:
+    def values(profile: Profiled) -> Floats:
+        of = [profile.arrays[name] for name in names]
+        return of[0] if len(of) == 1 else np.add(of[0], of[1])
+
+    return values
+
+
+def _oi(profile: Profiled) -> Floats:
+    of, kappa = profile.arrays, profile.oi_confidence
+    calls = effective(of["call_oi"], of["call_signed"], kappa)
+    return (calls + effective(of["put_oi"], of["put_signed"], kappa)).astype(np.float64)
+
+
+#: By metric: the arrays that it needs, and its value by strike. Exposures are the live book's, open
+#: interest is the effective one; flow counts from the baseline and is shown by its increments.
+METRICS: dict[str, tuple[tuple[str, ...], Values]] = {
+    "gex": (("call_gex", "put_gex"), _sum("call_gex", "put_gex")),
+    "dex": (("call_dex", "put_dex"), _sum("call_dex", "put_dex")),
+    "vex": (("vex",), _sum("vex")),
+    "chex": (("chex",), _sum("chex")),
+    "oi": (("call_oi", "put_oi", "call_signed", "put_signed"), _oi),
+    "signed_flow": (("call_flow", "put_flow"), _sum("call_flow", "put_flow")),
+}
+
+
+def columns(metric: str) -> tuple[str, ...]:
+    """The arrays to ask the store for."""
+    return ("strike", *METRICS[metric][0])
+
+
+def heatmap(
+    profiles: Sequence[Profiled], before: Profiled | None, *, metric: str, mode: str
+) -> dict[str, Any]:
+    """``strikes_grid``, and ``bars`` whose ``values`` are aligned with it.
+
+    ``before`` is the newest sample before the first bar, for flow. In ``delta`` mode a bar has its
+    change from the bar before it and the first is raw; flow is a change already. A strike that a
+    bar does not have is 0.
+    """
+    grid, values = strikes_of(profiles), METRICS[metric][1]
+    if metric == "signed_flow":
+        table = increments(before, profiles, grid, values)
+    else:
+        table = np.nan_to_num(lay(profiles, grid, values))
+        if mode == "delta" and len(table):
+            table[1:] = np.diff(table, axis=0)
+    numbers = wholes(table) if metric == "oi" else dollars(table)
+    return {
+        "strikes_grid": grid,
+        "bars": [
+            {"t": p.bucket, "spot": p.spot, "values": row, "sampled_at": p.slot}
+            for p, row in zip(profiles, numbers, strict=True)
+        ],
+    }

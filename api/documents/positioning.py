@@ -1,0 +1,190 @@
+"""Where dealers stand: regime, exposures, pin, and the levels that their gamma makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from api.documents.book import Book
+from api.documents.figures import (
+    Floats,
+    distance,
+    money_text,
+    percent,
+    rounded,
+    share,
+    strike_text,
+    whole,
+)
+from api.documents.seen import Seen
+from api.documents.strikes import near
+
+#: Open interest counts as near the money within this part of spot.
+NEAR = 0.01
+_REGIMES = {
+    "positive_gamma": "Dealers are long gamma: they sell rallies and buy dips,"
+    " so moves are dampened.",
+    "negative_gamma": "Dealers are short gamma: they buy rallies and sell dips,"
+    " so moves are amplified.",
+    "unknown": "Today's chain has no gamma to tell a regime by.",
+}
+
+
+def regime(seen: Seen, book: Book) -> dict[str, Any]:
+    """The sign of gamma at spot, and how far the level is where it turns.
+
+    Without a flip, ``spot_vs_flip`` says on which side of one spot would lie by its regime: above
+    with positive gamma, below with negative.
+    """
+    name, flip, spot = book.figure("regime") or "unknown", book.figure("gamma_flip"), book.row.spot
+    above = spot >= flip if flip is not None else (book.figure("net_gex") or 0.0) >= 0
+    said = _REGIMES[name]
+    if flip is not None:
+        said += f" Gamma turns at {flip:,.2f}, {abs(100 * (spot - flip) / spot):.2f} % "
+        said += "below spot." if above else "above spot."
+    sigma = seen.remaining
+    away = None if flip is None else abs(spot - flip)
+    return {
+        "label": name,
+        "description": said,
+        "gamma_flip": flip,
+        "gamma_flip_status": book.figure("gamma_flip_status"),
+        "spot_vs_flip": "above" if above else "below",
+        "spot_to_flip_pct": None if flip is None else percent(spot - flip, spot),
+        "distance_to_flip_dollars": rounded(away, 4),
+        "distance_to_flip_sigmas": rounded(away / sigma, 4) if away is not None and sigma else None,
+    }
+
+
+def exposures(book: Book) -> dict[str, Any]:
+    """Net exposures, and today's part in those of every expiry.
+
+    Where the source brings only today's expiry, that is the whole chain, and the part is None.
+    """
+    whole_chain = book.row.detail.get("total_chain_net_gex")
+    return {
+        **{name: book.figure(name) for name in ("net_gex", "net_dex", "net_vex", "net_chex")},
+        "pct_of_total_gex": percent(book.figure("net_gex"), whole_chain),
+        "total_chain_net_gex": book.row.settled.get("net_gex", book.row.net_gex)
+        if whole_chain is None
+        else whole_chain,
+        "gross_gex": book.figure("gross_gex"),
+        "dealer_delta": book.figure("dealer_delta"),
+    }
+
+
+def components(book: Book) -> dict[str, int]:
+    """The four parts of the pin score, in whole points."""
+    return {
+        f"{part}_score": whole(book.figure(f"pin_{part}") or 0.0)
+        for part in ("oi", "proximity", "time", "gamma")
+    }
+
+
+def pin_risk(book: Book) -> dict[str, Any]:
+    """How strongly price is held at the magnet, or driven through it."""
+    magnet, gex, spot = book.figure("magnet"), book.figure("magnet_gex"), book.row.spot
+    top = _top_share(book)
+    return {
+        "magnet_strike": magnet,
+        "magnet_gex": gex,
+        "distance_to_magnet_pct": distance(magnet, spot),
+        "pin_score": book.figure("pin_score") or 0,
+        "components": components(book),
+        "max_pain": book.figure("max_pain"),
+        "oi_concentration_top3_pct": top,
+        "description": _pinned(book, magnet, gex, top),
+        "pin_probability_pct": book.figure("pin_probability_pct"),
+        "pin_lower": book.figure("pin_lower"),
+        "pin_upper": book.figure("pin_upper"),
+    }
+
+
+def _top_share(book: Book) -> float | None:
+    """The part of the open interest within ±1 % of spot that its top three strikes have. [%]"""
+    oi = np.sort(book.oi[near(book.strike, book.row.spot, NEAR)])
+    return percent(float(oi[-3:].sum()), float(oi.sum()))
+
+
+def _pinned(book: Book, magnet: float | None, gex: float | None, top: float | None) -> str:
+    if magnet is None or gex is None:
+        return "No strike has gamma: nothing holds price."
+    score = book.figure("pin_score") or 0
+    if gex < 0:
+        said = (
+            f"{strike_text(magnet)} is an accelerator, not a pin: its gamma of {money_text(gex)}"
+            " per 1 % is negative, so price is pushed through it."
+        )
+    else:
+        how = "Strong" if score >= 70 else "Weak" if score < 30 else "Moderate"
+        said = (
+            f"{how} pin at {strike_text(magnet)}: its gamma of {money_text(gex)} per 1 %"
+            " holds price."
+        )
+    said += f" Score {score} of 100."
+    if top is not None:
+        said += f" The top three strikes have {top:.0f} % of the open interest near spot."
+    return said
+
+
+def levels(seen: Seen, book: Book) -> dict[str, Any]:
+    """Walls, magnet and extremes by strike."""
+    spot, magnet = book.row.spot, book.figure("magnet")
+    made: dict[str, Any] = {}
+    for side, gex in (("call", book.call_gex), ("put", book.put_gex)):
+        wall = book.figure(f"{side}_wall")
+        at = _at(book.strike, wall)
+        of = None if at is None else float(gex[at])
+        made |= {
+            f"{side}_wall": wall,
+            f"{side}_wall_gex": rounded(of),
+            f"{side}_wall_strength": None if of is None else _strength(of, gex),
+            f"distance_to_{side}_wall_pct": distance(wall, spot),
+        }
+    most = _strongest(book, book.oi.astype(np.float64))
+    made |= {
+        "distance_to_magnet_dollars": None if magnet is None else rounded(abs(spot - magnet), 4),
+        "highest_oi_strike": None if most is None else float(book.strike[most]),
+        "highest_oi_total": None if most is None else int(book.oi[most]),
+        "max_positive_gamma": _extreme(book, book.net_gex),
+        "max_negative_gamma": _extreme(book, -book.net_gex),
+    }
+    around = [book.figure("gamma_flip"), magnet, book.figure("max_pain")]
+    around += [made["highest_oi_strike"], made["call_wall"], made["put_wall"]]
+    return made | {"level_cluster_score": _cluster(around, seen.remaining)}
+
+
+def _at(strike: Floats, level: float | None) -> int | None:
+    if level is None:
+        return None
+    at = int(np.searchsorted(strike, level))
+    return at if at < len(strike) and strike[at] == level else None
+
+
+def _strength(of: float, gex: Floats) -> float | None:
+    """A wall's part of its side's gamma. [0-1]"""
+    part = share(abs(of), float(np.abs(gex).sum()))
+    return rounded(part / 100, 6)
+
+
+def _strongest(book: Book, values: Floats) -> int | None:
+    """Where a positive value is largest; ties to the strike nearest spot."""
+    if not len(values) or not values.max() > 0:
+        return None
+    tied = np.flatnonzero(values == values.max())
+    return int(tied[np.argmin(np.abs(book.strike[tied] - book.row.spot))])
+
+
+def _extreme(book: Book, values: Floats) -> float | None:
+    at = _strongest(book, values)
+    return None if at is None else float(book.strike[at])
+
+
+def _cluster(around: list[float | None], sigma: float | None) -> int | None:
+    """Mean of 100·exp(−½((level − median)/σ)²), σ what is left of the session's move."""
+    known = np.array([level for level in around if level is not None])
+    if len(known) < 2 or not sigma:
+        return None
+    off = (known - np.median(known)) / sigma
+    return whole(100 * float(np.exp(-0.5 * off * off).mean()))

@@ -1,0 +1,54 @@
+"""A symbol's stored days, and how much of each is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from api.documents.figures import share
+from storage.row import Reason
+from storage.session import Session
+
+
+def sessions(
+    rows: Sequence[Mapping[str, Any]], calendar: Mapping[Any, Session], now: datetime
+) -> list[dict[str, Any]]:
+    """Each stored day, oldest first.
+
+    ``slots`` are those of the session that have had their time; each is a row or a gap. Gaps that
+    nobody marked count as ``not_sampled``. ``calendar`` has the session of each day.
+    """
+    made = []
+    for row in rows:
+        session = calendar.get(row["expiration"])
+        if session is None:
+            continue
+        due = min(session.slot_count, _passed(session, now))
+        slots = max(due, row["rows"] + row["gaps"])
+        unmarked = slots - row["rows"] - row["gaps"]
+        reasons = dict(row["reasons"] or {})
+        if unmarked:
+            key = str(Reason.NOT_SAMPLED)
+            reasons[key] = reasons.get(key, 0) + unmarked
+        made.append(
+            {
+                "date": session.day,
+                "open": session.open,
+                "close": session.close,
+                "slots": slots,
+                "rows": row["rows"],
+                "gaps": slots - row["rows"],
+                "coverage_pct": share(row["rows"], slots),
+                "reasons": reasons,
+                "first": row["first"],
+                "last": row["last"],
+                "source": row["source"],
+            }
+        )
+    return made
+
+
+def _passed(session: Session, now: datetime) -> int:
+    """How many slots have begun."""
+    return max(int((now - session.open).total_seconds()) // 30 + 1, 0)

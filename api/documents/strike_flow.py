@@ -1,0 +1,56 @@
+"""Signed flow by strike and bar: dollars of delta, of gamma, and contracts, increments per bar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from api.documents.figures import Floats, dollars, wholes
+from api.documents.grid import increments, strikes_of
+from storage.reader import Profiled
+
+#: The arrays to ask the store for.
+COLUMNS = ("strike", "call_flow", "put_flow", "gamma_flow", "call_volume", "put_volume")
+
+
+def _delta(profile: Profiled) -> Floats:
+    return profile.arrays["call_flow"] + profile.arrays["put_flow"]
+
+
+def _gamma(profile: Profiled) -> Floats:
+    return profile.arrays["gamma_flow"]
+
+
+def _volume(profile: Profiled) -> Floats:
+    return profile.arrays["call_volume"] + profile.arrays["put_volume"]
+
+
+def strike_flow(profiles: Sequence[Profiled], before: Profiled | None) -> dict[str, Any]:
+    """``strikes_grid``, and bars of three arrays aligned with it.
+
+    ``before`` is the newest sample before the first bar, or the session's first: what was traded
+    until the baseline is no flow and no contract of any bar. Contracts are those traded, both
+    sides; where a feed takes volume back, none.
+    """
+    grid = strikes_of(profiles)
+    baseline = before is None or (bool(profiles) and before.slot >= profiles[0].bucket)
+    since = None if baseline else before
+    delta = dollars(increments(since, profiles, grid, _delta))
+    gamma = dollars(increments(since, profiles, grid, _gamma))
+    traded = wholes(np.maximum(increments(before, profiles, grid, _volume), 0.0))
+    return {
+        "strikes_grid": grid,
+        "bars": [
+            {
+                "t": profile.bucket,
+                "spot": profile.spot,
+                "signed_delta_dollars": delta[at],
+                "signed_gamma_dollars": gamma[at],
+                "contracts": traded[at],
+                "sampled_at": profile.slot,
+            }
+            for at, profile in enumerate(profiles)
+        ],
+    }

@@ -1,0 +1,158 @@
+"""A chain by strike, within a range of spot; and how well it is quoted there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.documents.book import Book
+from api.documents.figures import (
+    PERCENT,
+    Floats,
+    dollars,
+    listed,
+    rounded,
+    strike_text,
+    whole,
+    wholes,
+)
+
+Bools = NDArray[np.bool_]
+
+#: Part of spot that a table reaches to either side, unless asked otherwise.
+DEFAULT_RANGE = 0.03
+#: How far a volatility may lie off its neighbours' line and still be smooth. [decimal]
+ROUGH = 0.02
+#: Decimals of volatilities and deltas, of gammas, and of quotes.
+_GREEK, _GAMMA, _QUOTE = 6, 9, 4
+_YEAR_DAYS = 365
+
+
+def table(book: Book, reach: float = DEFAULT_RANGE) -> list[dict[str, Any]]:
+    """The strikes within ``reach`` of spot, each with its contracts, exposures, greeks and quotes.
+
+    Shares are of the whole chain. Theta is dollars a calendar day; call and put share a volatility,
+    by parity. What has no quote is None.
+    """
+    within = near(book.strike, book.row.spot, reach)
+    numbers = _numbers(book)
+    columns = {
+        name: values[within].tolist()
+        if isinstance(values, np.ndarray)
+        else [value for value, there in zip(values, within, strict=True) if there]
+        for name, values in numbers.items()
+    }
+    day = book.row.expiration.strftime("%y%m%d")
+    made = []
+    for at, strike in enumerate(book.strike[within].tolist()):
+        of = f"{book.row.symbol}-{day}-{{}}-{strike_text(strike)}"
+        figures = {name: column[at] for name, column in columns.items()}
+        made.append(
+            {
+                "strike": strike,
+                "distance_from_spot_pct": rounded(
+                    100 * (strike - book.row.spot) / book.row.spot, PERCENT
+                ),
+                "call_symbol": of.format("C"),
+                "put_symbol": of.format("P"),
+                **figures,
+            }
+        )
+    return made
+
+
+def _numbers(book: Book) -> dict[str, Any]:
+    of = book.profile
+    volume = np.nan_to_num(of["call_volume"]) + np.nan_to_num(of["put_volume"])
+    delta = of["call_delta"]
+    theta = of["theta"] / _YEAR_DAYS
+    return {
+        "call_gex": dollars(book.call_gex),
+        "put_gex": dollars(book.put_gex),
+        "net_gex": dollars(book.net_gex),
+        "call_dex": dollars(book.call_dex),
+        "put_dex": dollars(book.put_dex),
+        "net_dex": dollars(book.net_dex),
+        "net_vex": dollars(book.vex),
+        "net_chex": dollars(book.chex),
+        "call_oi": book.call_oi,
+        "put_oi": book.put_oi,
+        "call_volume": wholes(of["call_volume"]),
+        "put_volume": wholes(of["put_volume"]),
+        "gex_share_pct": _shares(np.abs(book.net_gex)),
+        "oi_share_pct": _shares(book.oi.astype(np.float64)),
+        "volume_share_pct": _shares(volume),
+        "call_iv": listed(of["iv"], _GREEK),
+        "put_iv": listed(of["iv"], _GREEK),
+        "call_delta": listed(delta, _GREEK),
+        "put_delta": listed(delta - 1, _GREEK),
+        "call_gamma": listed(of["gamma"], _GAMMA),
+        "put_gamma": listed(of["gamma"], _GAMMA),
+        "call_theta": listed(theta, _QUOTE),
+        "put_theta": listed(theta, _QUOTE),
+        "call_mid": listed(_mid(of["call_bid"], of["call_ask"]), _QUOTE),
+        "put_mid": listed(_mid(of["put_bid"], of["put_ask"]), _QUOTE),
+        "call_spread_pct": listed(_spread(of["call_bid"], of["call_ask"]), PERCENT),
+        "put_spread_pct": listed(_spread(of["put_bid"], of["put_ask"]), PERCENT),
+    }
+
+
+def near(strike: Floats, spot: float, reach: float) -> Bools:
+    """Which strikes lie within a part of spot."""
+    within: Bools = np.abs(strike - spot) <= reach * spot
+    return within
+
+
+def _shares(values: Floats) -> Floats:
+    total = float(values.sum())
+    return np.round(100 * values / total, PERCENT) if total > 0 else np.zeros_like(values)
+
+
+def _mid(bid: Floats, ask: Floats) -> Floats:
+    return np.where((ask > 0) & (bid >= 0) & (ask >= bid), (bid + ask) / 2, np.nan)
+
+
+def _two_sided(bid: Floats, ask: Floats) -> Bools:
+    both: Bools = (bid > 0) & (ask >= bid)
+    return both
+
+
+def _spread(bid: Floats, ask: Floats) -> Floats:
+    spread = np.full_like(bid, np.nan)
+    np.divide(200 * (ask - bid), ask + bid, out=spread, where=_two_sided(bid, ask))
+    return spread
+
+
+def quality(book: Book, reach: float) -> dict[str, int]:
+    """The two scores of how a chain is quoted within ``reach`` of spot, 0 to 100.
+
+    ``data_quality_score`` is the share of the contracts with a bid and an ask;
+    ``greek_smoothness_score`` that of the strikes with a volatility of their own which lie within
+    0.02 of the line between their neighbours. What cannot be told (no contract, fewer than three
+    strikes) scores 0. What was stored for ±3 % is taken as it is.
+    """
+    stored = book.row.detail
+    if reach == DEFAULT_RANGE and "data_quality_score" in stored:
+        return {
+            "data_quality_score": stored["data_quality_score"] or 0,
+            "greek_smoothness_score": stored.get("greek_smoothness_score") or 0,
+        }
+    of, within = book.profile, near(book.strike, book.row.spot, reach)
+    both = np.stack(
+        [_two_sided(of[f"{side}_bid"], of[f"{side}_ask"])[within] for side in ("call", "put")]
+    )
+    known = within & np.isfinite(of["own_iv"])
+    return {
+        "data_quality_score": whole(100 * float(both.mean())) if both.size else 0,
+        "greek_smoothness_score": _smoothness(book.strike[known], of["own_iv"][known]),
+    }
+
+
+def _smoothness(strike: Floats, own: Floats) -> int:
+    if len(strike) < 3:
+        return 0
+    part = (strike[1:-1] - strike[:-2]) / (strike[2:] - strike[:-2])
+    line = own[:-2] + part * (own[2:] - own[:-2])
+    return whole(100 * float((np.abs(own[1:-1] - line) <= ROUGH).mean()))

@@ -1,0 +1,85 @@
+"""What was traded, how well it is quoted, and what the answer rests on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from api.documents.book import Book
+from api.documents.figures import rounded, share
+from api.documents.seen import Seen
+from api.documents.strikes import near, quality
+
+#: At the money, for volume.
+AT_THE_MONEY = 0.005
+#: (ask - bid)/mid of a quote without a bid. [%]
+UNQUOTED = 200.0
+_RATIO = 6
+
+
+def flow(book: Book) -> dict[str, Any]:
+    """Volume and open interest of the day; open interest is that of the document's book."""
+    row = book.row
+    call_oi, put_oi = int(book.call_oi.sum()), int(book.put_oi.sum())
+    volume = np.nan_to_num(book.profile["call_volume"]) + np.nan_to_num(book.profile["put_volume"])
+    traded = float(volume.sum())
+    at_the_money = float(volume[near(book.strike, row.spot, AT_THE_MONEY)].sum())
+    return {
+        "total_volume": row.total_volume,
+        "call_volume": row.call_volume,
+        "put_volume": row.put_volume,
+        "net_call_minus_put_volume": row.call_volume - row.put_volume,
+        "total_oi": call_oi + put_oi,
+        "call_oi": call_oi,
+        "put_oi": put_oi,
+        "pc_ratio_volume": _ratio(row.put_volume, row.call_volume),
+        "pc_ratio_oi": _ratio(put_oi, call_oi),
+        "volume_to_oi_ratio": _ratio(row.total_volume, call_oi + put_oi),
+        "atm_volume_share_pct": share(at_the_money, traded),
+        "top3_strike_volume_pct": share(float(np.sort(volume)[-3:].sum()), traded),
+    }
+
+
+def _ratio(part: float, of: float) -> float | None:
+    return rounded(part / of, _RATIO) if of else None
+
+
+def liquidity(book: Book) -> dict[str, Any]:
+    """Spreads in % of mid, and a score of them, 0 to 100.
+
+    Where no quote qualifies, what a quote without a bid has: 200 %, and no score.
+    """
+    of = book.row.detail.get
+    score = of("execution_score")
+    return {
+        name: UNQUOTED if (value := of(name)) is None else rounded(value, 4)
+        for name in ("atm_spread_pct", "weighted_spread_pct")
+    } | {"execution_score": 0 if score is None else score}
+
+
+def metadata(seen: Seen, book: Book, reach: float) -> dict[str, Any]:
+    """Age of the quotes, size of the chain, how well it is quoted within ``reach`` of spot."""
+    row = book.row
+    return {
+        "snapshot_age_seconds": round(seen.age, 3),
+        "chain_contract_count": row.contracts,
+        **quality(book, reach),
+        "quoted_at": row.quoted_at,
+        "fetched_at": row.fetched_at,
+        "strikes": row.strikes,
+        "strikes_with_iv": row.strikes_with_iv,
+        "dropped": row.dropped,
+        "quotes_unused": row.quotes_unused,
+    }
+
+
+def warnings(seen: Seen) -> dict[str, Any]:
+    """``warnings`` in the session's last five minutes, nothing before."""
+    if not seen.closing:
+        return {}
+    left = f"{seen.seconds_left:.0f} seconds are left to the close"
+    said = [f"{left}: gamma and theta change within seconds, and a stale quote moves them far."]
+    if seen.record.row.atm_iv is None:
+        said.append("In the last minute at-the-money volatility is auction noise.")
+    return {"warnings": said}

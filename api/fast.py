@@ -1,0 +1,120 @@
+"""The series of today in front of the framework: checks, a short head, and bytes that are there.
+
+Whatever is out of the ordinary (an error, a format, a session that is not in memory) is left to
+the framework's route, which answers the same, byte for byte, only slower.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from starlette.types import Receive, Scope, Send
+
+from api import cors, formats, record, series
+from api.access import Access, AccessError, key_of
+from api.bodies import Bodies
+from api.day import Day
+from api.params import Query, QueryError, read
+from api.reply import Reply, reply
+from api.series import Background
+from api.today import Sessions
+from storage.clock import Clock
+from storage.session import market_day
+
+PREFIX = b"/v1/flow/zero-dte/series/"
+ROUTE = PREFIX.decode() + "{symbol:path}"
+PLAN = "Growth"
+
+
+class Fast:
+    """Answers what is in memory."""
+
+    def __init__(self, state: Any, origins: tuple[str, ...]) -> None:
+        self._sessions: Sessions = state.sessions
+        self._bodies: Bodies = state.bodies
+        self._clock: Clock = state.clock
+        self._node: str = state.node
+        self._state = state
+        self._origins = origins
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Answer a request; False if that is left to others, and nothing is done or sent."""
+        path: bytes = scope.get("raw_path") or b""
+        if not path.startswith(PREFIX) or scope["method"] != "GET":
+            return False
+        since = time.perf_counter()
+        accepts = tag = origin = b""
+        for name, value in scope["headers"]:
+            if name == b"accept-encoding":
+                accepts = value
+            elif name == b"if-none-match":
+                tag = value
+            elif name == b"origin":
+                origin = value
+            elif name == b"accept" and formats.offers(value.decode("latin-1")):
+                return False
+        query: bytes = scope["query_string"]
+        # A key is not for keeping: what has one in its address is read anew.
+        asked = (_read.__wrapped__ if b"apiKey" in query else _read)(path, query)
+        if asked is None:
+            return False
+        now = self._clock.now()
+        day = self._sessions.peek(asked.symbol, asked.day or _today(int(now.timestamp()) // 60))
+        if day is None or not day.newest:
+            return False
+        state = scope.setdefault("state", {})
+        access: Access = self._state.access
+        try:
+            admitted = await access.admit(key_of(scope), PLAN)
+        except AccessError:
+            # A refusal does not count, and the framework knows how to say it.
+            return False
+        state["admitted"], state["route"] = admitted, ROUTE
+        answer = await self._reply(day, asked, now, tag, accepts)
+        answer.headers.extend(admitted.headers)
+        if origin:
+            answer.headers.extend(cors.headers(origin, self._origins))
+        await _send(answer, scope, send)
+        size = sum(map(len, answer.parts))
+        record.write(scope, self._state.metrics, since, answer.status, size)
+        return True
+
+    async def _reply(
+        self, day: Day, asked: Query, now: datetime, tag: bytes, accepts: bytes
+    ) -> Reply:
+        behind = Background(known=True, delay=day.delay, node=self._node)
+        part = series.cut(day, asked, behind, now)
+        offered, codings = tag.decode("latin-1"), accepts.decode("latin-1")
+        return await reply(part, self._bodies, if_none_match=offered, accepts=codings)
+
+
+async def _send(answer: Reply, scope: Scope, send: Send) -> None:
+    direct = scope.get("extensions", {}).get("transport")
+    if direct and direct["answer"](send, answer.status, answer.headers, answer.parts):
+        return
+    start = {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": b"".join(answer.parts)})
+
+
+@lru_cache(maxsize=64)
+def _today(minute: int) -> date:
+    return market_day(datetime.fromtimestamp(minute * 60, UTC))
+
+
+@lru_cache(maxsize=1024)
+def _read(path: bytes, query: bytes) -> Query | None:
+    """What an address asks for; None for all that the framework's route should see."""
+    segment = path[len(PREFIX) :]
+    if not segment or b"/" in segment or b"format" in query or len(query) > 500:
+        return None
+    try:
+        symbol = unquote(segment.decode("ascii"), errors="strict")
+        given = dict(parse_qsl(query.decode("ascii"), keep_blank_values=True))
+        return read(symbol, given)
+    except (QueryError, ValueError):
+        return None

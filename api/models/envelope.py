@@ -1,0 +1,101 @@
+"""What answers share: the server's stamp, what a sample rests on, what is around bars."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+BarSize = Literal["30s", "1m", "5m", "15m"]
+FlipStatus = Literal["available", "no_boundary", "insufficient_local_coverage"]
+
+
+class DataAsOf(BaseModel):
+    """When each feed last delivered; null for one that the answer does not rest on."""
+
+    node: str
+    equity_feed: datetime | None
+    equity_options_feed: datetime | None
+    index_feed: datetime | None
+    index_options_feed: datetime | None
+    futures_feed: datetime | None
+    futures_options_feed: datetime | None
+    flow_feed: datetime | None
+    oi_feed: datetime | None
+    macro_feed: datetime | None
+
+
+class Stamp(BaseModel):
+    """On every success."""
+
+    endpoint_version: str
+    data_as_of: DataAsOf
+
+
+class Interval(BaseModel):
+    """A stretch of the window without samples."""
+
+    from_: datetime = Field(alias="from", description="First missing slot.")
+    to: datetime = Field(description="First slot that is not missing.")
+    reason: str = Field(examples=["source_down", "stale", "not_running", "not_sampled"])
+
+
+class Hours(BaseModel):
+    """When a session opens and closes."""
+
+    open: datetime
+    close: datetime
+
+
+class Origin(Stamp):
+    """What an answer about one sample is made of."""
+
+    slot: datetime = Field(description="The sample's place on the 30 s grid.")
+    newest: datetime = Field(description="When its quotes were made.")
+    source: str = Field(examples=["cboe"])
+    delay_seconds: int = Field(description="How far the feed says it lies behind. [s]")
+    flow_since: datetime = Field(description="The slot that flow counts from.")
+    classified_share: float | None = Field(
+        description="Part of the volume behind the flow whose side could be told. [0-1]"
+    )
+    definitions: str = Field(description="Version of the formulas.")
+    oi_confidence: float = Field(
+        description="κ: part of signed volume taken to have opened positions. [0-1]"
+    )
+    flags: list[str] = Field(description="What the sample says against itself.")
+
+
+class Windowed(Stamp):
+    """What is around bars."""
+
+    symbol: str
+    expiration: date = Field(description="The session's day in New York.")
+    as_of: datetime = Field(description="The server's time.")
+    bar_size: BarSize
+    reason: (
+        Literal[
+            "no_zero_dte",
+            "before_open",
+            "holiday",
+            "closed",
+            "not_sampled",
+            "stale",
+            "unknown_symbol",
+        ]
+        | None
+    ) = Field(None, description="Why the window has no samples; only there when it has none.")
+    session: Hours | None = Field(description="Null on a day without one.")
+    gap_intervals: list[Interval] = Field(description="What is missing in the window, and why.")
+    cursor: int = Field(description="The session's newest change.")
+    source: str | None = Field(examples=["cboe"])
+    delay_seconds: int | None = Field(description="How far the feed says it lies behind. [s]")
+    newest: datetime | None = Field(description="Quote time of the session's newest sample.")
+    flow_since: datetime | None = Field(description="The slot that hedge flow counts from.")
+    classified_share: float | None = Field(
+        description="Part of the volume behind the flow whose side could be told. [0-1]"
+    )
+    definitions: str = Field(description="Version of the formulas.")
+    oi_confidence: float | None = Field(
+        description="κ: part of signed volume taken to have opened positions. [0-1]"
+    )

@@ -1,0 +1,119 @@
+"""The series by SQL and plain loops, bar by bar: what every faster way must equal."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from api.params import read, window
+from api.series import data_as_of
+from storage.session import last_session, market_day, session_on
+from storage.store import Store
+
+#: A bar's fields between ``t`` and ``sampled_at``.
+FIGURES = [
+    "spot",
+    "net_gex",
+    "net_dex",
+    "gamma_flip",
+    "gamma_flip_status",
+    "call_wall",
+    "put_wall",
+    "magnet",
+    "pin_score",
+    "pin_probability_pct",
+    "regime",
+    "atm_iv",
+    "charm_dollars_per_hour",
+    "hedge_flow_call_cumulative",
+    "hedge_flow_put_cumulative",
+    "hedge_flow_cumulative_all",
+    "flags",
+]
+STEP = timedelta(seconds=30)
+
+
+async def answer(
+    store: Store, symbol: str, query: dict[str, str], now: datetime, node: str
+) -> tuple[bytes, str]:
+    """Body and ETag."""
+    asked = read(symbol, query)
+    day = asked.day or market_day(now)
+    session = session_on(day)
+    newest = await store.newest(asked.symbol, day)
+    delay = newest.get("delay_seconds")
+    if delay is None and session is not None and day == market_day(now):
+        before = last_session(session.open - timedelta(days=1))
+        delay = (await store.newest(asked.symbol, before.day)).get("delay_seconds")
+    late = timedelta(seconds=delay or 0)
+    span = window(asked, day=day, session=session, now=now, delay=late, newest=newest.get("slot"))
+    reasons = {gap["slot"]: gap["reason"] for gap in await store.gaps(asked.symbol, day)}
+    there = set(await store.slots(asked.symbol, day))
+    rows = await store.window(
+        asked.symbol,
+        day,
+        start=span.start,
+        until=span.end,
+        width=asked.width,
+        columns=("slot", *FIGURES),
+    )
+    known = await store.known(asked.symbol)
+    slots = session.slots if session else []
+    lost = sum(s <= span.due and s not in there and s not in reasons for s in slots)
+    cursor = newest.get("cursor") or 0
+    body: dict[str, Any] = {
+        "symbol": asked.symbol,
+        "expiration": day,
+        "as_of": now,
+        "bar_size": asked.bar,
+        "bars": [
+            {"t": row["bucket"], **{n: row[n] for n in FIGURES}, "sampled_at": row["slot"]}
+            for row in rows
+            if asked.since is None or row["revision"] > asked.since
+        ],
+    }
+    if not any(span.start <= slot < span.end for slot in there):
+        body["reason"] = _reason(known, day, session, now, late, list(reasons.values()))
+    gaps: list[dict[str, Any]] = []
+    for slot in slots if known else []:
+        if not span.start <= slot < span.end or slot in there:
+            continue
+        if slot not in reasons and slot > span.due:
+            continue
+        reason = reasons.get(slot, "not_sampled")
+        if gaps and gaps[-1]["to"] == slot and gaps[-1]["reason"] == reason:
+            gaps[-1]["to"] = slot + STEP
+        else:
+            gaps.append({"from": slot, "to": slot + STEP, "reason": reason})
+    body |= {
+        "session": session and {"open": session.open, "close": session.close},
+        "gap_intervals": gaps,
+        "cursor": cursor,
+        "source": newest.get("source"),
+        "delay_seconds": delay,
+        "newest": newest.get("quoted_at"),
+        "flow_since": newest.get("flow_since"),
+        "classified_share": newest.get("classified_share"),
+        "definitions": newest.get("definitions") or "1",
+        "oi_confidence": newest.get("oi_confidence"),
+        "endpoint_version": "1",
+        "data_as_of": data_as_of(asked.symbol, newest.get("quoted_at"), node),
+    }
+    tag = f'W/"{cursor}-{lost}"' if lost else f'W/"{cursor}"'
+    return orjson.dumps(body, option=orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS), tag
+
+
+def _reason(known: bool, day: Any, session: Any, now: Any, late: timedelta, gaps: list[str]) -> str:
+    if not known:
+        return "unknown_symbol"
+    if session is None:
+        return "closed" if day.weekday() >= 5 else "holiday"
+    if now - late < session.open:
+        return "before_open"
+    if gaps and set(gaps) == {"no_zero_dte"}:
+        return "no_zero_dte"
+    if gaps and gaps[-1] == "stale":
+        return "stale"
+    return "closed" if now >= session.close else "not_sampled"

@@ -1,0 +1,61 @@
+"""The application behind a real socket on loopback, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import uvicorn
+
+from api.app import create
+from storage.live import Nobody
+from storage.store import Store
+from tests.api.conftest import Still
+
+
+@contextlib.contextmanager
+def served(
+    database: str, dataset: str, now: datetime, *, access: Any = None
+) -> Iterator[tuple[str, Still]]:
+    """A running server's address, and the clock that it reads."""
+    clock = Still(now)
+    ready = threading.Event()
+    found: dict[str, Any] = {}
+
+    async def run() -> None:
+        async with Store.open(database, dataset, size=4) as store:
+            app = create(store, Nobody(), clock, dataset=dataset, access=access)  # type: ignore[arg-type]
+            config = uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="off")
+            server = uvicorn.Server(config)
+            # Signals are the test run's.
+            server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
+            found["server"] = server
+            serving = asyncio.create_task(server.serve())
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.005)
+            if server.started:
+                found["port"] = server.servers[0].sockets[0].getsockname()[1]
+            ready.set()
+            await serving
+
+    def work() -> None:
+        try:
+            asyncio.run(run())
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    ready.wait(30)
+    try:
+        yield f"http://127.0.0.1:{found['port']}", clock
+    finally:
+        found["server"].should_exit = True
+        thread.join(15)
+
+
+Serve = Callable[..., contextlib.AbstractContextManager[tuple[str, Still]]]

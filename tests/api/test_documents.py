@@ -1,0 +1,354 @@
+"""Figures of the documents: real chains beside a slow program of others, by hand, by the database.
+
+``reference/snapshots.jsonl`` holds what an independent program gets for each recorded chain on
+settled open interest; arrays by strike are read from the tables here, as the lists that they are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from api.documents.direction import label, shift
+from tests.api.conftest import FLOWING, Caller
+
+ZERO = "/v1/flow/zero-dte/"
+
+
+async def ask(caller: Caller, path: str) -> dict[str, Any]:
+    sent = await caller.get(path)
+    assert sent.status_code == 200, sent.text
+    return sent.json()
+
+
+def references(shared: Path) -> list[dict[str, Any]]:
+    lines = (shared / "reference/snapshots.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    return [one for one in found if one["at"].startswith("2026-08-1")]
+
+
+async def test_exposure_is_what_another_program_gets(recorded: Caller, shared: Path) -> None:
+    """Settled figures of every recorded chain of two days, asked by the moment of its quotes."""
+    found = references(shared)
+    assert len(found) == 12
+    for one in found:
+        symbol = one["file"].partition("_")[0]
+        body = await ask(recorded, f"/v1/exposure/zero-dte/{symbol}?at={one['at'][:19]}")
+        told = {
+            "spot": body["underlying_price"],
+            "net_gex": body["exposures"]["net_gex"],
+            "gross_gex": body["exposures"]["gross_gex"],
+            "net_dex": body["exposures"]["net_dex"],
+            "net_vex": body["exposures"]["net_vex"],
+            "net_chex": body["exposures"]["net_chex"],
+            "dealer_delta": body["exposures"]["dealer_delta"],
+            "charm_dollars_per_hour": body["decay"]["charm_dollars_per_hour"],
+            "atm_iv": body["expected_move"]["atm_iv"],
+            "call_wall": body["levels"]["call_wall"],
+            "put_wall": body["levels"]["put_wall"],
+            "magnet": body["pin_risk"]["magnet_strike"],
+            "magnet_gex": body["pin_risk"]["magnet_gex"],
+            "max_pain": body["pin_risk"]["max_pain"],
+            "pin_score": body["pin_risk"]["pin_score"],
+            "contracts": body["metadata"]["chain_contract_count"],
+            "total_oi": body["flow"]["total_oi"],
+        }
+        for name, value in told.items():
+            # The program takes gamma per $ of forward, we per $ of spot.
+            gamma = one["forward"] / one["spot"] if name.endswith("gex") else 1
+            assert value == pytest.approx(one[name] * gamma, rel=1e-8), (one["file"], name)
+        if one["gamma_flip"] is None:
+            assert body["regime"]["gamma_flip"] is None
+        else:
+            assert body["regime"]["gamma_flip"] == pytest.approx(one["gamma_flip"], rel=1e-5)
+        left = body["expected_move"]["remaining_1sd_dollars"]
+        assert left == pytest.approx(one["remaining_1sd"], abs=1e-3)
+        parts = body["pin_risk"]["components"]
+        expected = {f"{k}_score": math.floor(v + 0.5) for k, v in one["pin_parts"].items()}
+        assert parts == expected
+
+
+async def test_exposure_of_the_archive(recorded: Caller, shared: Path) -> None:
+    """By strike, open interest and volume of a published archive of the same frame."""
+    file = shared / "spx-gex-archive/profile/2026-08-19_1030.csv"
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+    head = lines[0].split(",")
+    theirs = {
+        float(row["strike"]): row
+        for row in (dict(zip(head, line.split(","), strict=True)) for line in lines[1:])
+    }
+    body = await ask(recorded, "/v1/exposure/zero-dte/SPX?at=2026-08-19T10:15&strike_range=0.01")
+    strikes = {row["strike"]: row for row in body["strikes"]}
+    common = strikes.keys() & theirs.keys()
+    assert len(common) >= 25
+    for strike in common:
+        ours, other = strikes[strike], theirs[strike]
+        assert ours["call_oi"] == float(other["coi"])
+        assert ours["put_oi"] == float(other["poi"])
+        assert ours["call_volume"] == float(other["cvol"])
+        assert ours["put_volume"] == float(other["pvol"])
+
+
+async def test_strikes_add_up(flowing: Caller) -> None:
+    """The table by strike adds up to the headline, shares to 100, and stays within its range."""
+    body = await ask(flowing, "/v1/exposure/zero-dte/SPX?at=2026-11-27T16:00:00Z&strike_range=0.1")
+    spot, rows = body["underlying_price"], body["strikes"]
+    gex = {
+        row["strike"]: row
+        for row in (await ask(flowing, "/v1/flow/gex/SPX?at=2026-11-27T16:00:00Z"))["strikes"]
+    }
+    assert [row["strike"] for row in rows] == [k for k in gex if abs(k - spot) <= 0.1 * spot]
+    for row in rows:
+        assert row["net_gex"] == pytest.approx(row["call_gex"] + row["put_gex"], abs=0.02)
+        assert row["call_gex"] >= 0 >= row["put_gex"]
+        assert row["call_delta"] - row["put_delta"] == pytest.approx(1)
+        assert row["distance_from_spot_pct"] == pytest.approx(
+            100 * (row["strike"] / spot - 1), abs=1e-4
+        )
+        assert row["call_symbol"] == f"SPX-261127-C-{row['strike']:g}"
+        if row["call_spread_pct"] is not None:
+            # Theta and gamma belong together: Θ = −½σ²S²Γ a year, to the forward's own level.
+            per_day = -0.5 * row["call_iv"] ** 2 * spot**2 * row["call_gamma"] / 365
+            assert row["call_theta"] == pytest.approx(per_day, rel=2e-3, abs=2e-3)
+    inside = [row for row in rows if row["call_symbol"]]
+    if len(inside) == len(gex):
+        assert sum(row["gex_share_pct"] for row in rows) == pytest.approx(100, abs=0.01)
+        assert sum(row["oi_share_pct"] for row in rows) == pytest.approx(100, abs=0.01)
+    narrow = await ask(
+        flowing, "/v1/exposure/zero-dte/SPX?at=2026-11-27T16:00:00Z&strike_range=0.002"
+    )
+    assert 1 <= len(narrow["strikes"]) < len(rows)
+    assert narrow["exposures"] == body["exposures"]
+    # Clamped, silently.
+    for given, bound in (("0", "0.001"), ("-3", "0.001"), ("7", "0.1"), ("1e300", "0.1")):
+        path = "/v1/exposure/zero-dte/SPX?at=2026-11-27T16:00:00Z&strike_range="
+        clamped, plain = await ask(flowing, path + given), await ask(flowing, path + bound)
+        assert clamped["strikes"] == plain["strikes"]
+
+
+async def test_scores_of_any_range(recorded: Caller) -> None:
+    """The two scores within ±3 % are those that were stored; counted here, they come out the same."""
+    for symbol in ("SPX", "SPY", "QQQ"):
+        path = f"/v1/exposure/zero-dte/{symbol}?date=2026-08-19&strike_range="
+        stored, counted = (
+            await ask(recorded, f"{path}0.03"),
+            await ask(recorded, f"{path}0.0300001"),
+        )
+        assert stored["strikes"] == counted["strikes"]
+        for score in ("data_quality_score", "greek_smoothness_score"):
+            assert stored["metadata"][score] == counted["metadata"][score]
+
+
+async def test_snapshot_by_hand(flowing: Caller) -> None:
+    """What a document divides, counted again from its own parts."""
+    body = await ask(flowing, f"{ZERO}snapshot/SPX?at=2026-11-27T16:30:00Z")
+    spot, levels, flow = body["underlying_price"], body["levels"], body["flow"]
+    assert body["time_to_close_hours"] == pytest.approx(1.5, abs=0.01)
+    assert body["time_to_close_pct"] == pytest.approx(100 * 2 / 3.5, abs=0.2)
+    regime, pin = body["regime"], body["pin_risk"]
+    if regime["gamma_flip"] is not None:
+        away = spot - regime["gamma_flip"]
+        assert regime["spot_to_flip_pct"] == pytest.approx(100 * away / spot, abs=1e-4)
+        assert regime["spot_vs_flip"] == ("above" if away >= 0 else "below")
+        sigma = body["expected_move"]["remaining_1sd_dollars"]
+        assert regime["distance_to_flip_sigmas"] == pytest.approx(abs(away) / sigma, rel=1e-3)
+    assert pin["distance_to_magnet_pct"] == pytest.approx(
+        100 * (pin["magnet_strike"] - spot) / spot, abs=1e-4
+    )
+    rows = (await ask(flowing, "/v1/flow/gex/SPX?at=2026-11-27T16:30:00Z"))["strikes"]
+    wall = max(rows, key=lambda row: row["call_gex"])
+    assert (levels["call_wall"], levels["call_wall_gex"]) == (wall["strike"], wall["call_gex"])
+    side = sum(abs(row["call_gex"]) for row in rows)
+    assert levels["call_wall_strength"] == pytest.approx(abs(wall["call_gex"]) / side, abs=1e-6)
+    most = max(rows, key=lambda row: (row["call_oi"] + row["put_oi"], -abs(row["strike"] - spot)))
+    assert levels["highest_oi_strike"] == most["strike"]
+    assert levels["highest_oi_total"] == most["call_oi"] + most["put_oi"]
+    assert levels["max_positive_gamma"] == max(rows, key=lambda row: row["net_gex"])["strike"]
+    assert levels["max_negative_gamma"] == min(rows, key=lambda row: row["net_gex"])["strike"]
+    near = sorted(r["call_oi"] + r["put_oi"] for r in rows if abs(r["strike"] - spot) <= spot / 100)
+    assert pin["oi_concentration_top3_pct"] == pytest.approx(
+        100 * sum(near[-3:]) / sum(near), abs=1e-4
+    )
+    traded = [row["call_volume"] + row["put_volume"] for row in rows]
+    assert sum(traded) == flow["total_volume"]
+    assert flow["top3_strike_volume_pct"] == pytest.approx(
+        100 * sum(sorted(traded)[-3:]) / sum(traded), abs=1e-4
+    )
+    assert flow["pc_ratio_volume"] == pytest.approx(
+        flow["put_volume"] / flow["call_volume"], abs=1e-6
+    )
+    for hedge in (v for v in body["hedging"].values() if isinstance(v, dict)):
+        assert hedge["direction"] == ("buy" if hedge["dealer_shares_to_trade"] >= 0 else "sell")
+        assert hedge["notional_usd"] == pytest.approx(
+            hedge["dealer_shares_to_trade"] * spot, abs=0.01
+        )
+    now, week = body["vol_context"]["zero_dte_atm_iv"], body["expected_move"]["atm_iv"]
+    assert now == pytest.approx(100 * week, abs=1e-4)
+    assert "warnings" not in body
+
+
+async def test_last_minutes_warn(flowing: Caller) -> None:
+    """In the last five minutes an answer warns, and still has every number."""
+    body = await ask(flowing, f"{ZERO}snapshot/SPX?at=2026-11-27T17:54:59Z")
+    assert "warnings" not in body
+    body = await ask(flowing, f"{ZERO}snapshot/SPX?at=2026-11-27T17:55:00Z")
+    assert len(body["warnings"]) == 1
+    body = await ask(flowing, f"{ZERO}snapshot/SPX?date={FLOWING}")
+    assert len(body["warnings"]) == 2
+    assert body["expected_move"]["atm_iv"] > 0
+    assert body["expected_move"]["remaining_1sd_dollars"] > 0
+
+
+@pytest.mark.parametrize(
+    ("settled", "live", "contracts", "expected"),
+    [
+        (-1.2e9, -1.45e9, 412, ("amplifying", pytest.approx(0.208333))),
+        (1e9, 1.04e9, 1, ("neutral", pytest.approx(0.04))),
+        (1e9, 0.9e9, 1, ("dampening", pytest.approx(-0.1))),
+        (1e9, -1e7, 1, ("regime_flip", pytest.approx(-1.01))),
+        (1e9, 1e9, 0, ("no_flow", 0.0)),
+        (0.0, 5.0, 1, ("regime_flip", None)),
+        (0.0, 0.0, 1, ("neutral", 0.0)),
+        (0.0, 0.0, 0, ("no_flow", 0.0)),
+    ],
+)
+def test_direction(settled: float, live: float, contracts: int, expected: tuple[str, Any]) -> None:
+    """The contract's five words, and the signed fraction behind them."""
+    assert (label(settled, live, contracts), shift(settled, live)) == expected
+
+
+# By strike and bar.
+
+
+def stored(url: str, columns: str) -> dict[datetime, dict[str, Any]]:
+    """Rows and profiles of the synthetic day, as the tables have them."""
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        rows = connection.execute(
+            f"select p.slot, r.spot, p.strike, {columns} from synthetic.profiles p"  # type: ignore[arg-type]
+            " join synthetic.rows r using (symbol, expiration, slot) order by 1"
+        ).fetchall()
+    return {row["slot"].astimezone(UTC): row for row in rows}
+
+
+def last_of(rows: dict[datetime, dict[str, Any]], minutes: int) -> dict[datetime, dict[str, Any]]:
+    """The last row of each bucket of the clock."""
+    width = timedelta(minutes=minutes).total_seconds()
+    kept = {}
+    for slot, row in rows.items():
+        kept[datetime.fromtimestamp(slot.timestamp() // width * width, UTC)] = row
+    return kept
+
+
+@pytest.mark.parametrize("metric", ["gex", "dex", "vex", "chex", "oi", "signed_flow"])
+@pytest.mark.parametrize(("bar", "minutes"), [("1m", 1), ("5m", 5), ("15m", 15), ("30s", 0.5)])
+async def test_heatmap(
+    flowing: Caller, sessions_database: str, metric: str, bar: str, minutes: float
+) -> None:
+    """Every metric, mode and bar size is what the tables have at the last sample of each bar."""
+    sums = {
+        "gex": "p.call_gex, p.put_gex",
+        "dex": "p.call_dex, p.put_dex",
+        "vex": "p.vex",
+        "chex": "p.chex",
+        "oi": "p.call_oi, p.put_oi, p.call_signed, p.put_signed",
+        "signed_flow": "p.call_flow, p.put_flow",
+    }[metric]
+    rows = last_of(stored(sessions_database, sums), minutes)
+    values = {}
+    for bucket, row in rows.items():
+        parts = [np.array(v) for k, v in row.items() if k not in ("slot", "spot", "strike")]
+        if metric == "oi":
+            calls = np.floor(np.maximum(parts[0] + 0.43 * parts[2], 0) + 0.5)
+            values[bucket] = calls + np.floor(np.maximum(parts[1] + 0.43 * parts[3], 0) + 0.5)
+        else:
+            values[bucket] = sum(parts)
+    body = await ask(flowing, f"{ZERO}heatmap/SPX?metric={metric}&bar={bar}&minutes=390")
+    assert (body["metric"], body["mode"], body["bar_size"]) == (metric, "raw", bar)
+    assert body["strikes_grid"] == next(iter(rows.values()))["strike"]
+    bars = {datetime.fromisoformat(b["t"]): b for b in body["bars"]}
+    assert list(bars) == list(values)
+    table = np.array([values[t] for t in bars])
+    if metric == "signed_flow":
+        table = np.diff(table, axis=0, prepend=0)
+    told = np.array([b["values"] for b in bars.values()])
+    np.testing.assert_allclose(told, table, atol=0.006, rtol=1e-12)
+    assert [b["spot"] for b in bars.values()] == [row["spot"] for row in rows.values()]
+    change = await ask(
+        flowing, f"{ZERO}heatmap/SPX?metric={metric}&mode=delta&bar={bar}&minutes=390"
+    )
+    moved = np.array([b["values"] for b in change["bars"]])
+    if metric == "signed_flow":
+        np.testing.assert_array_equal(moved, told)
+    else:
+        np.testing.assert_allclose(moved, np.diff(table, axis=0, prepend=0), atol=0.006, rtol=1e-12)
+    if metric == "oi":
+        assert all(isinstance(v, int) for b in body["bars"] for v in b["values"])
+
+
+async def test_windows_of_flow_agree(flowing: Caller) -> None:
+    """A bar is the same in every window that has it, wherever the window begins."""
+    for path in (
+        "heatmap/SPX?metric=signed_flow&bar=5m",
+        "strike-flow/SPX?bar=5m",
+        "hedge-flow/SPX?bar=5m",
+    ):
+        whole = {b["t"]: b for b in (await ask(flowing, f"{ZERO}{path}&minutes=390"))["bars"]}
+        for minutes in (1, 7, 33, 120):
+            part = (await ask(flowing, f"{ZERO}{path}&minutes={minutes}"))["bars"]
+            assert part == [whole[b["t"]] for b in part], (path, minutes)
+            assert len(part) == math.ceil(minutes / 5)
+
+
+@pytest.mark.parametrize("bar", ["30s", "1m", "5m", "15m"])
+async def test_hedge_flow(flowing: Caller, bar: str) -> None:
+    """all = calls + puts to the cent in every bar, and the bars from the open add up."""
+    sides = {}
+    for side in ("all", "calls", "puts"):
+        body = await ask(flowing, f"{ZERO}hedge-flow/SPX?side={side}&bar={bar}&minutes=390")
+        assert (body["side"], body["bar_size"]) == (side, bar)
+        sides[side] = body["bars"]
+    series = (await ask(flowing, f"{ZERO}series/SPX?bar={bar}&minutes=390"))["bars"]
+    names = {"all": "cumulative_all", "calls": "call_cumulative", "puts": "put_cumulative"}
+    for side, bars in sides.items():
+        assert [b["t"] for b in bars] == [b["t"] for b in series]
+        assert [b["cumulative"] for b in bars] == [b[f"hedge_flow_{names[side]}"] for b in series]
+        so_far = 0
+        for one in bars:
+            so_far += round(one["bar"] * 100)
+            assert so_far == round(one["cumulative"] * 100)
+    for every, calls, puts in zip(*sides.values(), strict=True):
+        for name in ("bar", "cumulative"):
+            cents = [round(one[name] * 100) for one in (every, calls, puts)]
+            assert cents[0] == cents[1] + cents[2]
+            # Whole cents: nothing that a sum of floats left behind.
+            assert all(one[name] == round(one[name], 2) for one in (every, calls, puts))
+    assert any(one["bar"] < 0 for one in sides["all"])
+
+
+async def test_strike_flow(flowing: Caller, sessions_database: str) -> None:
+    """Increments by strike add up to the headline's flow, and contracts to what was traded."""
+    body = await ask(flowing, f"{ZERO}strike-flow/SPX?bar=1m&minutes=390")
+    hedge = await ask(flowing, f"{ZERO}hedge-flow/SPX?bar=1m&minutes=390")
+    grid = body["strikes_grid"]
+    for one, flow in zip(body["bars"], hedge["bars"], strict=True):
+        assert one["t"] == flow["t"]
+        assert len(one["signed_delta_dollars"]) == len(grid)
+        # Each strike is rounded to a cent by itself.
+        assert sum(one["signed_delta_dollars"]) == pytest.approx(flow["bar"], abs=0.02 * len(grid))
+        assert all(isinstance(n, int) and n >= 0 for n in one["contracts"])
+    rows = stored(sessions_database, "p.call_volume, p.put_volume, p.gamma_flow")
+    first, *_, last = rows.values()
+    traded = np.array(last["call_volume"]) + np.array(last["put_volume"])
+    traded -= np.array(first["call_volume"]) + np.array(first["put_volume"])
+    told = np.array([one["contracts"] for one in body["bars"]])
+    np.testing.assert_array_equal(told.sum(axis=0), traded)
+    gamma = np.array([one["signed_gamma_dollars"] for one in body["bars"]])
+    np.testing.assert_allclose(gamma.sum(axis=0), last["gamma_flow"], atol=5)
