@@ -196,7 +196,7 @@ class Reader:
 
         A row is a tuple of its revision, its slot in seconds since 1970, and ``columns``.
         """
-        key = {"symbol": symbol, "expiration": expiration}
+        key = _session(symbol, expiration)
         with translated():
             async with self._pool.connection() as connection, connection.transaction():
                 await connection.execute(_ONE_MOMENT)

@@ -108,8 +108,7 @@ async def compare(url: str, exported: Path, days: Sequence[date]) -> None:
 def database_time(url: str) -> float:
     """CPU seconds that the database's processes have used so far."""
     with psycopg.connect(url) as connection:
-        own = connection.info.backend_pid
-    parent = stat(own)[1]
+        parent = stat(connection.info.backend_pid)[1]
     ticks = sum(stat(parent)[11:15])
     for name in os.listdir("/proc"):
         if name.isdecimal():
