@@ -32,6 +32,7 @@ bench: $(VENV)/.dev $(PEERS)/.done  ## speed beside named peers, milliseconds pe
 	$(BIN)/python -m tests.benchmarks.bench_snapshot
 	@echo
 	$(BIN)/python -m tests.benchmarks.bench_store
+	$(BIN)/python -m tests.benchmarks.bench_backfill
 	@echo
 	$(PEERS)/bin/python tests/benchmarks/bench_black.py
 	@echo

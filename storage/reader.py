@@ -44,7 +44,6 @@ def query(
             stored=_names(*(f"rows.{c}" for c in changing)),
             offered=_names(*(f"excluded.{c}" for c in changing)),
             # Rows and profiles share names (call_gex is a sum here, an array there).
-            profile=_names(*(f"p.{c} as p_{c}" for c in ARRAYS)),
             sent=_names(*(f"array_send(p.{c}) as p_{c}" for c in arrays)),
             **parts,
         )
@@ -313,21 +312,23 @@ class Reader:
             for f in found
         ]
 
-    async def exported(
-        self, first: date, last: date, symbols: Sequence[str] | None = None
-    ) -> AsyncGenerator[DictRow, None]:
-        """Chains of a period as they are kept: symbol, expiration, slot, evidence."""
-        wanted = None if symbols is None else list(symbols)
-        given = {"symbols": wanted, **_period(first, last)}
+    async def records(
+        self, symbol: str, expiration: date, *, profiles: bool = True
+    ) -> AsyncGenerator[SlotRecord, None]:
+        """The slot records of a session as they are kept, in order; profiles empty if not asked.
+
+        All are of one moment, however long the reading takes.
+        """
+        text = query("records" if profiles else "states")
         with translated():
             async with (
                 self._pool.connection() as connection,
                 connection.transaction(),
-                connection.cursor("exported") as cursor,
+                connection.cursor("records", binary=True) as cursor,
             ):
-                await cursor.execute(query("exported"), given)
+                await cursor.execute(text, _session(symbol, expiration))
                 async for row in cursor:
-                    yield row
+                    yield _record(row)
 
     async def ping(self) -> None:
         """Ask the database for a sign of life; raises StoreUnavailable without one."""
@@ -395,5 +396,5 @@ def _row(found: DictRow) -> Row:
 
 
 def _record(found: DictRow) -> SlotRecord:
-    profile = {name: np.array(found[f"p_{name}"], np.float64) for name in ARRAYS}
+    profile = {n: read_array(found[f"p_{n}"]) for n in ARRAYS if f"p_{n}" in found}
     return SlotRecord(row=_row(found), profile=profile, evidence=found["evidence"])

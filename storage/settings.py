@@ -186,7 +186,7 @@ REGISTRY: dict[str, Setting] = {
         "port of the sampler's metrics, on loopback; 0: none", "0", _port_or_none
     ),
     "min_coverage": Setting(
-        "share of a session's slots below which check fails", "0.45", _number(0, 1)
+        "share of a session's slots below which check fails", "0.9", _number(0, 1)
     ),
     "keep_rows": Setting("days that rows are kept; 0: for ever", "0", _days),
     "keep_profiles": Setting("days that figures by strike are kept; 0: for ever", "60", _days),

@@ -30,9 +30,9 @@ from storage.errors import SchemaMissing, SchemaNewer, StoreUnavailable
 from storage.keys import Keys
 from storage.reader import Reader, query
 from storage.row import Gap, SlotRecord
-from storage.writing import FILL, KEEP, NEWER, REWRITE, Written, fit, write
+from storage.writing import FILL, KEEP, NEWER, REPLACE, REWRITE, Written, fit, write
 
-__all__ = ["FILL", "KEEP", "NEWER", "REWRITE", "Store", "Written"]
+__all__ = ["FILL", "KEEP", "NEWER", "REPLACE", "REWRITE", "Store", "Written"]
 
 log = structlog.get_logger()
 

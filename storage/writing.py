@@ -24,7 +24,8 @@ from storage.reader import ARRAYS, query
 from storage.row import COLUMNS, FLOATS, Change, Gap, Row, SlotRecord
 
 #: What happens to a slot that has a row already: see ``conflict`` in queries.sql.
-KEEP, NEWER, FILL, REWRITE = "keep", "newer", "fill", "rewrite"
+KEEP, NEWER, FILL = "keep", "newer", "fill"
+REWRITE, REPLACE = "rewrite", "replace"
 _FLOATS = operator.attrgetter(*FLOATS)
 #: Whole numbers, and those that the table has eight bytes for.
 _WHOLE = tuple(f.name for f in dataclasses.fields(Row) if f.type == "int")
@@ -91,7 +92,7 @@ def fit(
             refused.append(Refusal(one, str(error)))
             continue
         there = kept.setdefault(_key(one.row), one)
-        if mode == REWRITE or (mode != KEEP and one.row.quoted_at > there.row.quoted_at):
+        if mode in (REWRITE, REPLACE) or (mode != KEEP and one.row.quoted_at > there.row.quoted_at):
             kept[_key(one.row)] = one
     return list(kept.values()), list(marks.values()), refused
 

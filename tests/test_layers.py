@@ -21,6 +21,8 @@ HOMES = {
         "storage.database",
     },
     "psycopg_pool": {"storage.store", "storage.reader", "storage.database"},
+    "pyarrow": {"storage.parquet", "api.formats"},
+    "distributed": {"sampler.spread"},
     "redis": {"storage.live", "storage.counters"},
     "httpx": {"sampler.sources.cboe"},
     "fastapi": {
@@ -35,10 +37,15 @@ HOMES = {
     "uvicorn": {"api.server"},
     "uvloop": {"api.__main__"},
     "zstandard": {"storage.columns", "api.bodies"},
-    "pyarrow": {"api.formats"},
 }
 #: What plain vocabulary of storage the sources may use: words, times, packed columns.
-VOCABULARY = {"storage.row", "storage.session", "storage.errors", "storage.columns"}
+VOCABULARY = {
+    "storage.row",
+    "storage.session",
+    "storage.errors",
+    "storage.columns",
+    "storage.parquet",
+}
 
 
 def module(path: Path) -> str:

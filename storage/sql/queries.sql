@@ -36,15 +36,16 @@ insert into rows ({columns}, backfilled) values ({values}, %(backfilled)s)
 -- conflict --
 -- keep: the first row of a slot wins, and one that was sampled over one that was filled in; newer:
 -- later quotes of the slot win too; fill: fills in, and wins over earlier quotes filled in; rewrite:
--- this one wins. A row that changes nothing writes nothing and returns nothing.
+-- this one wins. A row that changes nothing writes nothing and returns nothing; but replace writes
+-- what it is given.
 on conflict (symbol, expiration, slot) do update
 set {assignments}, revision = nextval('revision'),
-    backfilled = case when %(mode)s = 'rewrite' then rows.backfilled else excluded.backfilled end
-where (%(mode)s = 'rewrite'
+    backfilled = case when %(mode)s in ('rewrite', 'replace') then rows.backfilled else excluded.backfilled end
+where (%(mode)s in ('rewrite', 'replace')
        or (%(mode)s in ('keep', 'newer') and rows.backfilled)
        or (%(mode)s = 'newer' and excluded.quoted_at > rows.quoted_at)
        or (%(mode)s = 'fill' and rows.backfilled and excluded.quoted_at > rows.quoted_at))
-  and ({stored}) is distinct from ({offered})
+  and (%(mode)s = 'replace' or ({stored}) is distinct from ({offered}))
 returning symbol, expiration, slot, revision
 
 -- close_gaps --
@@ -102,7 +103,7 @@ on conflict (symbol) do update set revision = excluded.revision
 
 -- record --
 -- The newest slot record of a session before a moment.
-select r.*, {profile}, c.evidence
+select r.*, {sent}, c.evidence
 from (select * from rows
       where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s
         and slot >= %(first)s and slot < %(last)s
@@ -180,9 +181,12 @@ cross join lateral (
       and rows.slot between newest.first_slot and newest.last_slot) r
 
 -- coverage --
--- Rows and gaps of each symbol and session.
-select symbol, expiration, coalesce(r.n, 0) as rows, coalesce(g.n, 0) as gaps, g.reasons, r.sources
-from (select symbol, expiration, count(*) as n, array_agg(distinct source) as sources
+-- Rows and gaps of each symbol and session; steady rows follow the slot before.
+select symbol, expiration, coalesce(r.n, 0) as rows, coalesce(g.n, 0) as gaps, g.reasons, r.sources,
+       coalesce(r.steady, 0) as steady, r.delay
+from (select symbol, expiration, count(*) as n, array_agg(distinct source) as sources,
+             count(*) filter (where slot - differenced_from = interval '30 seconds') as steady,
+             max(delay_seconds) as delay
       from rows where expiration between %(first)s and %(last)s
         and (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
         and slot >= %(since)s and slot < %(until)s
@@ -237,13 +241,23 @@ cross join lateral (
       and slot >= %(first)s and slot <= %(last)s) g
 order by symbol, revision
 
--- exported --
--- Chains of a period, as they are kept.
-select symbol, expiration, slot, evidence from chains
-where (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
-  and expiration between %(first)s and %(last)s
-  and slot >= %(since)s and slot < %(until)s
-order by symbol, expiration, slot
+-- records --
+-- The slot records of a session, in order.
+select r.*, {sent}, c.evidence
+from rows r join profiles p using (symbol, expiration, slot) join chains c using (symbol, expiration, slot)
+where symbol = %(symbol)s and expiration = %(expiration)s
+  and r.slot >= %(first)s and r.slot < %(last)s
+  and p.slot >= %(first)s and p.slot < %(last)s
+  and c.slot >= %(first)s and c.slot < %(last)s
+order by slot
+
+-- states --
+-- The same without what is known by strike.
+select r.*, c.evidence from rows r join chains c using (symbol, expiration, slot)
+where symbol = %(symbol)s and expiration = %(expiration)s
+  and r.slot >= %(first)s and r.slot < %(last)s
+  and c.slot >= %(first)s and c.slot < %(last)s
+order by slot
 
 -- lease_session --
 -- How soon the server lets go of a session whose client is dead, cut off or silent.
