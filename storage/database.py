@@ -225,6 +225,8 @@ async def migrate(url: str, dataset: str, *, compress_after: int = 0) -> list[st
     async with connection(url, dataset) as opened:
         # Held over all transactions, until the connection is closed.
         await opened.execute("select pg_advisory_lock(hashtext('zerodte-flow migrate'))")
+        # Who waited may still know a search path without the schema that was made meanwhile.
+        await prepare(opened, dataset)
         async with opened.transaction():
             version = await schema_version(opened, dataset)
             if version > VERSION:
