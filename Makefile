@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What the benchmarks compare with; nothing else needs them.
 PEERS := $(VENV)/peers
 
-.PHONY: run test check fix bench bench-api study clean
+.PHONY: run test check fix bench bench-api bench-page study study-charts screenshots clean
 
 run: $(VENV)/.run  ## the whole product on embedded parts, http://127.0.0.1:8000
 	@exec $(BIN)/python deploy/run.py
@@ -33,6 +33,17 @@ bench: $(VENV)/.dev $(PEERS)/.done  ## speed beside named peers, milliseconds pe
 
 bench-api: $(VENV)/.dev  ## requests, latencies and streams of a serving process
 	$(BIN)/python -m tests.benchmarks.bench_api
+
+bench-page: $(VENV)/.dev  ## the page in headless Chromium: a full day, a new bar, a day's stream
+	$(BIN)/python -m tests.benchmarks.bench_page
+
+screenshots: $(VENV)/.dev  ## the page in every state, into screenshots/; the two of the README, into docs/
+	@mkdir -p screenshots
+	SCREENSHOTS=screenshots $(BIN)/python -m pytest tests/page
+	$(BIN)/python -m tests.page.pictures
+
+study-charts: $(VENV)/.dev  ## which chart library carries the page; downloads four wheels
+	$(BIN)/python -m tests.benchmarks.study_charts
 
 study: $(VENV)/.dev  ## what the docs measured: signing, and why levels differ between platforms
 	$(BIN)/python -m tests.benchmarks.study_signing
