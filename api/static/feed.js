@@ -2,7 +2,7 @@
 
 import { ask, paths } from "./api.js";
 
-const POLL_MS = 10000;
+const POLL_MS = 30000;
 const POLL_ALONE_MS = 3000;
 // A poll that brings newer bars than an open stream did: once is chance, more often is a dead stream.
 const OVERTAKEN = 2;

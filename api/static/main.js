@@ -18,8 +18,10 @@ import { ServerClock } from "./time.js";
 import { View } from "./view.js";
 
 const TICK_MS = 1000;
-const MARKET_MS = 5000;
-const SYMBOLS_MS = 60000;
+// Keys may have a quota: little is asked for, but a simulated day is over in minutes.
+const MARKET_MS = 20000;
+const SIMULATED_MARKET_MS = 5000;
+const SYMBOLS_MS = 300000;
 // While there are none: somebody waits for the first sample.
 const NO_SYMBOLS_MS = 2000;
 const REASONS = {
@@ -88,7 +90,7 @@ function show() {
   screen.show({
     session, bars, until, other,
     grid: strikes?.get(view.metric, view.mode) ?? null, gex: strikes?.get("gex", "raw") ?? null,
-    metric: view.metric, mode: view.mode,
+    metric: view.metric, mode: view.mode, refused: strikes?.refused ?? "",
   });
   showChosen(view);
   showReplay(replay, session);
@@ -126,10 +128,11 @@ async function load() {
   }
   const get = (day) => ask(paths.series(view.symbol, { bar: view.bar, date: day }));
   // Both at once; a session without samples answers without values, which is as well.
-  const values = (day) => ask(paths.heatmap(view.symbol, { metric: "gex", mode: "raw", bar: view.bar, date: day })).catch(() => null);
+  const values = (day) => ask(paths.heatmap(view.symbol, { metric: "gex", mode: "raw", bar: view.bar, date: day }));
   try {
     const day = view.day || state.market.session.date;
     let early = values(day);
+    early.catch(() => {});
     let body = await get(day);
     let note = "";
     if (body.bars.length === 0) {
@@ -138,6 +141,7 @@ async function load() {
       const older = state.sessions.map((one) => one.date).filter((one) => one < day).sort().at(-1);
       if (!view.day && older) {
         early = values(older);
+        early.catch(() => {});
         body = await get(older);
         note += ` Shown is the newest stored session, ${older}.`;
       }
@@ -211,7 +215,7 @@ let busy = false;
 // Once a second; asks little, and only what is due.
 async function tick() {
   if (state.market && server.known) showMarket(state.market, server, state.session);
-  if (busy) return;
+  if (busy || byId("key-dialog").open) return;
   busy = true;
   const now = performance.now();
   try {
@@ -221,7 +225,7 @@ async function tick() {
       anew = await askSymbols();
       if (state.market) await askSessions();
     }
-    if (now - asked.market > MARKET_MS) {
+    if (now - asked.market > (server.speed > 1.5 ? SIMULATED_MARKET_MS : MARKET_MS)) {
       asked.market = now;
       anew = (await askMarket()) && !view.day || anew;
       // Today's first sample may be there by now.

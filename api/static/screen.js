@@ -187,6 +187,7 @@ export class Screen {
     const [plus, minus] = METRIC_MEANS[metric ?? "gex"];
     const painted = this.#paintHeat();
     byId("heat-none").hidden = painted || !session?.newest;
+    write(byId("heat-none"), this.now?.refused || "No values by strike for this session.");
     const scale = this.#heatmap.scale;
     write(byId("heat-high"), painted ? `${writeCell(metric, scale)} ${plus}` : "");
     write(byId("heat-low"), painted && minus ? `${writeCell(metric, -scale)} ${minus}` : "0");

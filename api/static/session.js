@@ -3,6 +3,9 @@
 import { BARS } from "./view.js";
 import { moment } from "./time.js";
 
+// The grid of samples.
+const SLOT = 30000;
+
 export class Session {
   #bars = new Map();
   #sorted = null;
@@ -53,7 +56,8 @@ export class Session {
   addGap(gap) {
     const [from, to] = [moment(gap.from), moment(gap.to)];
     if (!this.#within(from)) return;
-    if (this.gaps.some((known) => known.from <= from && to <= known.to)) return;
+    // What was only overdue so far has its reason now.
+    for (let at = from; at < to; at += SLOT) this.gaps = without(this.gaps, at);
     const before = this.gaps.find((known) => known.to === from && known.reason === gap.reason);
     if (before) before.to = to;
     else this.gaps.push({ from, to, reason: gap.reason });
@@ -81,10 +85,9 @@ export class Session {
 }
 
 function without(gaps, at) {
-  const slot = 30000;
   return gaps.flatMap((gap) =>
     gap.from <= at && at < gap.to
-      ? [{ ...gap, to: at }, { ...gap, from: at + slot }].filter((part) => part.from < part.to)
+      ? [{ ...gap, to: at }, { ...gap, from: at + SLOT }].filter((part) => part.from < part.to)
       : [gap]);
 }
 

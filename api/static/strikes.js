@@ -5,6 +5,8 @@ import { moment } from "./time.js";
 
 // After a failure; whoever draws asks many times a second.
 const PAUSE_MS = 5000;
+// After a refusal: a plan does not change that soon.
+const REFUSED_MS = 300000;
 
 // A grid: strikes ascending, one column a bar.
 export class Grid {
@@ -70,6 +72,8 @@ export class Strikes {
     this.now = now;
     this.changed = changed;
     this.ended = new AbortController();
+    // Why the server does not give values by strike to this caller.
+    this.refused = "";
   }
 
   get(metric, mode) {
@@ -84,7 +88,10 @@ export class Strikes {
   async start(metric, mode, asked) {
     const name = `${metric} ${mode}`;
     this.#busy.add(name);
-    const body = await asked;
+    const body = await asked.catch((error) => {
+      if (error.status === 403) this.#rests.set(name, performance.now() + REFUSED_MS);
+      if (error.status === 403) this.refused = error.message;
+    });
     this.#busy.delete(name);
     if (body?.bars.length && !this.ended.signal.aborted) {
       const grid = new Grid();
@@ -117,7 +124,9 @@ export class Strikes {
       this.#grids.set(name, { grid, at: newest.at });
     } catch (error) {
       if (this.ended.signal.aborted) return;
-      this.#rests.set(name, performance.now() + PAUSE_MS);
+      const refused = [401, 403, 429].includes(error.status);
+      if (refused) this.refused = error.message;
+      this.#rests.set(name, performance.now() + (refused ? REFUSED_MS : PAUSE_MS));
       // Rows may have been stored without values by strike; asking again would not help.
       if (error.error === "no_strike_data_for_window") this.#grids.set(name, { grid: kept?.grid ?? new Grid(), at: newest.at });
     } finally {

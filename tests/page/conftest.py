@@ -34,7 +34,7 @@ from tests.page.browser import launch
 ROOT = Path(__file__).resolve().parents[2]
 SERIES = "/v1/flow/zero-dte/series/"
 #: What a browser itself says of a server that is away; the page cannot keep it from that.
-AWAY = re.compile(r"net::ERR_(CONNECTION|EMPTY|INCOMPLETE|SOCKET|NETWORK)")
+AWAY = re.compile(r"net::ERR_(CONNECTION|EMPTY|INCOMPLETE|SOCKET|NETWORK)|status of 40[13] ")
 #: A desktop of the smallest kind that the page is laid out for.
 DESKTOP = {"width": 1280, "height": 720}
 
@@ -121,7 +121,7 @@ class Tab:
         self.home = site.url
         self.errors: list[str] = []
         self.asked: list[str] = []
-        #: Whether the server is taken away in this test.
+        #: Whether the server is taken away in this test, or refuses the caller.
         self.away = False
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.errors.append(str(error)))

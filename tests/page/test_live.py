@@ -205,6 +205,30 @@ async def test_server_restarted(fresh: Site, tab: Tab) -> None:
     await settled(tab, (await fresh.bars(bar="30s"))[-1])
 
 
+async def test_server_with_keys(fresh: Site, tab: Tab) -> None:
+    """The page asks for a key once, keeps it, and says what a plan does not include."""
+    await fresh.put(market.day(TUESDAY, until=60))
+    maker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "api", "keys", "create", "--name", "page", "--plan", "Growth"),
+        cwd=ROOT,
+        env=os.environ | {"FLOW_DATABASE_URL": fresh.database_url, "FLOW_DATASET": "live"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    key = (await maker.communicate())[0].decode().strip()
+    await fresh.start(at(TUESDAY, 60), FLOW_ACCESS="keys")
+    tab.away = True
+    await tab.page.goto(fresh.url)
+    await tab.page.locator("#key-dialog").wait_for(state="visible")
+    await tab.page.locator("#key").fill(key)
+    await tab.page.keyboard.press("Enter")
+    await tab.shows("#link", "Live")
+    await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
+    await tab.shows("#heat-none", "requires the Alpha plan")
+    await tab.page.reload()
+    await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
+    assert await tab.page.locator("#key-dialog").is_hidden()
+
+
 async def test_stale_source(fresh: Site, tab: Tab) -> None:
     """Twenty minutes without a row, and why, cannot be overlooked."""
     await fresh.put(
