@@ -95,7 +95,7 @@ function apart(u, paint) {
 export class Chart {
   // ``draw.below`` and ``draw.above`` paint on the canvas under and over the lines; ``span`` gives
   // the time axis, ``extra`` further numbers that the main scale must hold.
-  constructor(panel, place, { span, cursor, zoom, reset, extra, below, above, labels = false, range }) {
+  constructor(panel, place, { span, cursor, zoom, reset, extra, below, above, lead, labels = false, range }) {
     this.panel = panel;
     this.place = place;
     this.span = span;
@@ -147,6 +147,12 @@ export class Chart {
       [[], ...this.lines.map(() => [])],
       place,
     );
+    // A finger leads the crosshair, too; up and down it scrolls the page.
+    this.plot.over.addEventListener("pointermove", (event) => {
+      if (event.pointerType !== "touch") return;
+      const box = this.plot.over.getBoundingClientRect();
+      lead(event.clientX - box.left, event.clientY - box.top);
+    });
     this.observer = new ResizeObserver(() => this.#resize());
     this.observer.observe(place);
   }
@@ -225,14 +231,14 @@ export class Chart {
     this.plot.redraw(true, true);
   }
 
-  // Puts the crosshair, and with it everybody's, on a point.
-  point(k) {
-    const left = this.plot.valToPos(this.plot.data[0][k], "x");
-    this.plot.setCursor({ left, top: this.plot.over.clientHeight / 2 });
+  // Where on the plot a point is.
+  leftOf(k) {
+    return this.plot.valToPos(this.plot.data[0][k], "x");
   }
 
-  unpoint() {
-    this.plot.setCursor({ left: -10, top: -10 });
+  // uPlot tells the other charts of a mouse's moves only.
+  point(left, top) {
+    this.plot.setCursor({ left, top });
   }
 }
 

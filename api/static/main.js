@@ -18,6 +18,7 @@ import { ServerClock } from "./time.js";
 import { View } from "./view.js";
 
 const TICK_MS = 1000;
+const HIDDEN_MS = 250;
 // Keys may have a quota: little is asked for, but a simulated day is over in minutes.
 const MARKET_MS = 20000;
 const SIMULATED_MARKET_MS = 5000;
@@ -70,14 +71,26 @@ function span() {
   return [(end - wide) / 1000, end / 1000];
 }
 
-let frame = 0;
+let due = false;
 
+// Once a frame; by a timer where nobody looks, for alerts are for those who look elsewhere.
 function later() {
-  frame ||= requestAnimationFrame(() => {
-    frame = 0;
+  if (due) return;
+  due = true;
+  const go = () => {
+    if (!due) return;
+    due = false;
     show();
-  });
+  };
+  requestAnimationFrame(go);
+  if (document.hidden) setTimeout(go, HIDDEN_MS);
 }
+
+// A frame that was asked for while the page was seen may never come.
+document.addEventListener("visibilitychange", () => {
+  due = false;
+  later();
+});
 
 function show() {
   const { session, other, strikes } = state;

@@ -27,7 +27,10 @@ export class Screen {
   now = null;
 
   constructor({ span, zoom, reset }) {
-    const all = { span, zoom, reset, cursor: (chart, k, top) => this.#cursor(chart, k, top) };
+    const all = {
+      span, zoom, reset, lead: (left, top) => this.#lead(left, top),
+      cursor: (chart, k, top) => this.#cursor(chart, k, top),
+    };
     const gaps = (u, context) => this.now?.session && gapBands(u, context, this.now.session.gaps);
     const special = {
       price: {
@@ -217,13 +220,19 @@ export class Screen {
     if (bars.length === 0) return;
     const last = lastOf(this.#data);
     const from = this.#marked ?? (by < 0 ? last + 1 : last);
-    this.#charts.get("price").point(Math.min(Math.max(from + by, 0), last));
+    const price = this.#charts.get("price");
+    this.#lead(price.leftOf(Math.min(Math.max(from + by, 0), last)), price.plot.over.clientHeight / 2);
     const bar = this.marked;
     if (bar) write(byId("said"), `${clock(bar.at)}: ${PANELS[0].lines.map((line) => `${line.name} ${line.write(bar[line.field])}`).join(", ")}`);
   }
 
   unpoint() {
-    this.#charts.get("price").unpoint();
+    this.#lead(-10, -10);
+  }
+
+  // The crosshair of all charts; they are as wide as each other.
+  #lead(left, top) {
+    for (const chart of this.#charts.values()) chart.point(left, top);
   }
 }
 

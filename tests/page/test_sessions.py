@@ -360,6 +360,10 @@ async def test_keyboard_alone(serve: Callable[..., Any], tab: Tab) -> None:
     await press("ArrowLeft")
     await press("ArrowLeft")
     await tab.shows("#moment", "12:58:30 ET")
+    lines = "[...document.querySelectorAll('.u-cursor-x')].map((line) => line.style.transform)"
+    stand = await tab.page.evaluate(lines)
+    assert len(stand) == 6
+    assert len(set(stand)) == 1
     assert "12:58:30: Spot" in await tab.page.evaluate(
         "document.getElementById('said').textContent"
     )
