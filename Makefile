@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What the benchmarks compare with; nothing else needs them.
 PEERS := $(VENV)/peers
 
-.PHONY: run test check fix bench bench-api bench-page study study-charts screenshots clean
+.PHONY: run test check fix bench bench-api bench-page study study-charts screenshots soak clean
 
 run: $(VENV)/.run  ## the whole product on embedded parts, http://127.0.0.1:8000
 	@exec $(BIN)/python deploy/run.py
@@ -48,6 +48,9 @@ study-charts: $(VENV)/.dev  ## which chart library carries the page; downloads f
 study: $(VENV)/.dev  ## what the docs measured: signing, and why levels differ between platforms
 	$(BIN)/python -m tests.benchmarks.study_signing
 	$(BIN)/python -m tests.benchmarks.study_levels
+
+soak: $(VENV)/.dev  ## a session of 20 symbols at top speed, with a fault every few slots
+	$(BIN)/python -m tests.soak
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

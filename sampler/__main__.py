@@ -13,22 +13,33 @@ import structlog
 
 from sampler import backfill as past
 from sampler import calibrate, explain, metrics
+from sampler.backlog import Backlog
 from sampler.daemon import Daemon
 from sampler.errors import NoHistory
+from sampler.landing import Keeper
 from sampler.outcome import Outcome
 from sampler.sources import SOURCES, Source, open_source
 from sampler.telemetry import Telemetry
-from sampler.tick import Keeper, Nowhere, Tick
+from sampler.tick import Nowhere, Tick
+from sampler.watch import Watch
+from sampler.writer import Writer
 from storage import log
-from storage.errors import FlowError, UsageError
+from storage.errors import FlowError, StoreUnavailable, UsageError
+from storage.lease import Lease
 from storage.live import Live, Nobody
-from storage.parts import REAL, SYNTHETIC, connect
+from storage.parts import REAL, SYNTHETIC, Parts, connect
 from storage.row import SlotRecord
-from storage.session import from_new_york, market_day, new_york, session_on
+from storage.session import GRID, from_new_york, market_day, new_york, session_on
 from storage.settings import REGISTRY, Settings, add_options, options_of, parse_symbol
+from storage.spool import Spool
 
 _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
+_DURABLE = ("batch_seconds", "lease_max", "spool_dir", "spool_mb")
 _FED = ("symbols", "source", "oi_confidence")
+
+
+#: A database that takes longer for an answer is away: a slot must not end meanwhile. [s]
+_PATIENCE = 10.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="sample on the session's grid until SIGTERM")
-    add_options(run, *_FED, "clock", "tick_budget", "metrics_port", *_PARTS)
+    add_options(run, *_FED, "clock", "tick_budget", "metrics_port", *_DURABLE, *_PARTS)
     run.set_defaults(command=_run)
 
     once = commands.add_parser("once", help="take one sample of each symbol now, or at a time")
@@ -145,21 +156,50 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     try:
         async with (
             telemetry.served(settings.metrics_port),
-            connect(settings, dataset) as parts,
+            connect(settings, dataset, later=True, patience=_PATIENCE) as parts,
         ):
-            tick = _tick(settings, source, parts.store, parts.live)
-            daemon = Daemon(
-                tick,
-                parts.store,
-                symbols=settings.symbols,
-                clock=settings.clock,
-                delay=timedelta(seconds=source.delay_seconds),
-                heard=telemetry.heard,
-            )
-            await daemon.run()
+            await _sample_for_ever(settings, source, dataset, parts, telemetry)
     finally:
         await source.close()
     return 0
+
+
+async def _sample_for_ever(
+    settings: Settings, source: Source, dataset: str, parts: Parts, telemetry: Telemetry
+) -> None:
+    folder = settings.spool_dir or settings.data_dir / "spool"
+    spool = Spool.open(folder / dataset, int(settings.spool_mb * 1e6))
+    try:
+        try:
+            await parts.store.ready()
+        except StoreUnavailable:
+            if not spool.accounted:
+                raise
+        lease = Lease(parts.database_url, dataset, settings.symbols, settings.lease_max)
+        # A simulated slot is short.
+        patience = min(settings.batch_seconds, GRID / 3 / settings.clock.speed)
+        writer = Writer(
+            parts.store,
+            parts.live,
+            Backlog(spool),
+            patience=patience,
+            may_write=lambda: lease.connected,
+        )
+        tick = _tick(settings, source, writer, Nobody())
+        delay = timedelta(seconds=source.delay_seconds)
+        daemon = Daemon(
+            Watch(tick, parts.store, writer, delay=delay),
+            tick,
+            writer,
+            lease,
+            symbols=settings.symbols,
+            clock=settings.clock,
+            delay=delay,
+            heard=telemetry.heard,
+        )
+        await daemon.run()
+    finally:
+        spool.close()
 
 
 async def _once(settings: Settings, parsed: argparse.Namespace) -> int:

@@ -24,6 +24,8 @@ class Outcome:
     symbol: str
     record: SlotRecord | None = None
     stored: bool = False
+    #: Whether it waits for a database that is away.
+    spooled: bool = False
     reason: Reason | None = None
     detail: str = ""
     #: Milliseconds by stage.
@@ -36,6 +38,8 @@ class Outcome:
             return str(self.reason)
         if self.detail:
             return "not_stored"
+        if self.spooled:
+            return "spooled"
         return "stored" if self.stored else "already_there"
 
 
@@ -69,6 +73,8 @@ def tell(outcome: Outcome, now: datetime, target: datetime | None, *, quiet: boo
             "quote_age_seconds": round((now - row.quoted_at).total_seconds(), 1),
         }
     figures |= {"outcome": outcome.word, "detail": outcome.detail, "ms": outcome.took}
+    if outcome.spooled:
+        figures["spooled"] = True
     if outcome.word == "not_stored":
         log.error("tick", **figures)
     elif outcome.reason not in _CALM:

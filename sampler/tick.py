@@ -1,7 +1,7 @@
 """One step: fetch a chain, measure it, store the record, tell the live channel.
 
 Whatever goes wrong stays here: it becomes the slot's gap, with its reason, and the step's one log
-line. What the store could not take is kept, in order, and goes with the next step.
+line. A row and the gap of the slot that is owed are written together.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import Protocol
 
 import structlog
 
 from sampler.chain import Chain, Frame, select
 from sampler.errors import Refused
+from sampler.landing import Keeper
 from sampler.outcome import Outcome, Timed, tell
 from sampler.snapshot import measure
 from sampler.sources import Source
 from sampler.surface import survey
-from storage.errors import LiveError, StoreError
+from storage.errors import FlowError, LiveError, StoreError
+from storage.fault import Fault, no_fault
 from storage.live import Live
 from storage.row import Change, Gap, Reason, SlotRecord
 from storage.session import Session, market_day, session_on
@@ -35,24 +36,6 @@ AHEAD = 120
 ASK_AGAIN = 60
 
 
-class Keeper(Protocol):
-    """The part of the store that a step needs."""
-
-    async def write(
-        self,
-        records: Sequence[SlotRecord] = (),
-        gaps: Sequence[Gap] = (),
-        *,
-        mode: str = KEEP,
-    ) -> list[Change]:
-        """See ``Store.write``."""
-        ...
-
-    async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
-        """See ``Store.before``."""
-        ...
-
-
 class Nowhere:
     """A store that keeps nothing: a dry run's."""
 
@@ -63,8 +46,11 @@ class Nowhere:
         *,
         mode: str = KEEP,
     ) -> list[Change]:
-        """Nothing is stored."""
-        return []
+        """Nothing is stored; the next step goes on as if it were."""
+        return [
+            Change(symbol=record.row.symbol, after=0, revision=0, rows=((0, record.row),))
+            for record in records
+        ]
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """There is no earlier state."""
@@ -83,28 +69,45 @@ class Tick:
         oi_confidence: float,
         budget: float,
         quiet: bool = False,
+        fault: Fault = no_fault,
     ) -> None:
-        """``quiet`` leaves steps without trouble out of the log, below debug."""
+        """``quiet`` leaves steps without trouble out of the log, below debug.
+
+        A store that publishes by itself, as a ``Writer`` does, wants ``Nobody`` for ``live``.
+        """
         self._quiet = quiet
         self._source = source
         self._store = store
         self._live = live
         self._oi_confidence = oi_confidence
         self._budget = budget
+        self._fault = fault
         #: The two newest records of each symbol: the last one may be brought up to date.
         self._recent: dict[str, list[SlotRecord]] = {}
-        self._unwritten: dict[str, list[SlotRecord]] = {}
-        self._unmarked: list[Gap] = []
+        #: The first slot that was owed since a symbol is ours alone.
+        self._since: dict[str, datetime] = {}
         self._idle: dict[str, tuple[datetime, Refused]] = {}
 
-    async def sample(self, symbol: str, *, now: datetime, target: datetime | None) -> Outcome:
+    async def sample(
+        self,
+        symbol: str,
+        *,
+        now: datetime,
+        target: datetime | None,
+        late: Sequence[Gap] = (),
+    ) -> Outcome:
         """Take the newest sample there is; never raises for what a source or store does.
 
         ``target`` is the slot that this step owes; it becomes a gap when no row of it comes.
+        ``late`` are gaps of slots that the step before has run over.
         """
         outcome = Outcome(symbol=symbol)
+        mode = KEEP
+        if target is not None:
+            self._since.setdefault(symbol, target)
         try:
-            await self._sample(outcome, now, target)
+            frame = await self._fetch(outcome, now, target)
+            mode = await self._measure(frame, outcome, KEEP)
         except Refused as refused:
             outcome.reason, outcome.detail = refused.reason, str(refused)
             if refused.reason is Reason.UNCHANGED and self._frozen(symbol, now):
@@ -112,32 +115,19 @@ class Tick:
             if refused.reason is Reason.NO_ZERO_DTE and target and symbol not in self._idle:
                 self._idle[symbol] = (target + timedelta(seconds=30 * ASK_AGAIN), refused)
         except StoreError as error:
-            outcome.detail = str(error)
+            outcome.reason, outcome.detail = Reason.NO_STATE, str(error)
         except Exception as error:
             log.exception("tick failed", symbol=symbol)
             outcome.reason, outcome.detail = Reason.FAILED, f"{type(error).__name__}: {error}"
-        if target is not None:
-            self._owe(outcome, target)
-        await self._settle(symbol)
+        try:
+            await self._keep(outcome, mode, [*late, *_owed(outcome, target)])
+        except FlowError as error:
+            outcome.detail = str(error)
+        except Exception as error:
+            log.exception("not kept", symbol=symbol)
+            outcome.detail = f"{type(error).__name__}: {error}"
         tell(outcome, now, target, quiet=self._quiet)
         return outcome
-
-    async def _sample(self, outcome: Outcome, now: datetime, target: datetime | None) -> None:
-        symbol = outcome.symbol
-        until, refused = self._idle.get(symbol, (None, None))
-        if until and refused and target and target < until and until.date() == target.date():
-            raise Refused(refused.reason, str(refused))
-        self._idle.pop(symbol, None)
-        with Timed(outcome, "fetch"):
-            try:
-                async with asyncio.timeout(self._budget):
-                    frame = await self._source.live(symbol, now)
-            except TimeoutError:
-                raise Refused(
-                    Reason.SOURCE_DOWN, f"{symbol}: no answer within {self._budget:g} s"
-                ) from None
-        _require_fresh(frame, now)
-        await self.take(frame, outcome)
 
     async def take(self, frame: Frame, outcome: Outcome, mode: str = KEEP) -> None:
         """Measure a frame and store its record.
@@ -147,8 +137,48 @@ class Tick:
         Refused
             If the frame makes no row.
         StoreError
-            If the store is away: the record is kept for the next step.
+            If the store is away: nothing was written.
         """
+        await self._keep(outcome, await self._measure(frame, outcome, mode), [])
+
+    async def owe(
+        self, symbol: str, session: Session, slots: Sequence[datetime], reason: Reason
+    ) -> None:
+        """Mark slots that no step was taken for; never raises for what the store does."""
+        gaps = [
+            Gap(symbol=symbol, expiration=session.day, slot=slot, reason=reason) for slot in slots
+        ]
+        try:
+            await self._publish(await self._store.write(gaps=gaps))
+        except FlowError as error:
+            log.error("gaps not stored", symbol=symbol, gaps=len(gaps), error=str(error))
+
+    def forget(self, symbol: str) -> None:
+        """Go on from what is stored: another sampler may have had the symbol meanwhile."""
+        self._recent.pop(symbol, None)
+        self._since.pop(symbol, None)
+
+    async def _fetch(self, outcome: Outcome, now: datetime, target: datetime | None) -> Frame:
+        symbol = outcome.symbol
+        until, refused = self._idle.get(symbol, (None, None))
+        if until and refused and target and target < until and until.date() == target.date():
+            raise Refused(refused.reason, str(refused))
+        self._idle.pop(symbol, None)
+        self._fault("fetching")
+        with Timed(outcome, "fetch"):
+            try:
+                async with asyncio.timeout(self._budget):
+                    frame = await self._source.live(symbol, now)
+            except TimeoutError:
+                raise Refused(
+                    Reason.SOURCE_DOWN, f"{symbol}: no answer within {self._budget:g} s"
+                ) from None
+        self._fault("fetched")
+        _require_fresh(frame, now)
+        return frame
+
+    async def _measure(self, frame: Frame, outcome: Outcome, mode: str) -> str:
+        """Make the outcome's record; the mode in which it is to be written."""
         with Timed(outcome, "select"):
             chain = select(frame, session_on(market_day(frame.quoted_at)))
         with Timed(outcome, "recall"):
@@ -165,59 +195,26 @@ class Tick:
                     frame, chain.session, spot=market.spot, atm=market.atm, years=chain.years
                 ),
             )
-        self._remember(outcome.record)
+        self._fault("measured")
+        return mode
+
+    async def _keep(self, outcome: Outcome, mode: str, gaps: Sequence[Gap]) -> None:
+        """Write and publish; what the store holds then is what the next step goes on from."""
+        record = outcome.record
         with Timed(outcome, "store"):
-            changes = await self._write(outcome.record, mode)
-        rows = [row for change in changes for _, row in change.rows]
-        outcome.stored = any(row is outcome.record.row for row in rows)
+            changes = await self._store.write([record] if record else [], gaps, mode=mode)
+        self._fault("kept")
+        outcome.spooled = changes is None
+        if record is not None:
+            rows = [row for change in changes or () for _, row in change.rows]
+            outcome.stored = any(row is record.row for row in rows)
+            self._remember(record)
+            if not outcome.stored and not outcome.spooled:
+                # Another sampler was there first, or the database refuses it.
+                self.forget(outcome.symbol)
+                _tell_refusal(outcome, changes or [])
         with Timed(outcome, "publish"):
             await self._publish(changes)
-
-    async def owe(
-        self, symbol: str, session: Session, slots: Sequence[datetime], reason: Reason
-    ) -> None:
-        """Mark slots that no step was taken for."""
-        self._unmarked += [
-            Gap(symbol=symbol, expiration=session.day, slot=slot, reason=reason) for slot in slots
-        ]
-        await self._mark()
-
-    def _owe(self, outcome: Outcome, target: datetime) -> None:
-        if outcome.record is not None and outcome.record.row.slot == target:
-            return
-        # A row of another slot came: this one's may still come, or never.
-        reason = outcome.reason or Reason.LATE
-        expiration = market_day(target)
-        self._unmarked.append(
-            Gap(
-                symbol=outcome.symbol,
-                expiration=expiration,
-                slot=target,
-                reason=reason,
-                detail=outcome.detail,
-            )
-        )
-
-    async def _settle(self, symbol: str) -> None:
-        """Try again what the store could not take before, and mark the gaps."""
-        if waiting := self._unwritten.pop(symbol, []):
-            try:
-                await self._publish(await self._store.write(waiting))
-            except StoreError:
-                self._unwritten[symbol] = waiting
-        await self._mark()
-
-    async def _mark(self) -> None:
-        owed, self._unmarked = self._unmarked, []
-        if not owed:
-            return
-        try:
-            changes = await self._store.write(gaps=owed)
-        except StoreError as error:
-            self._unmarked = owed + self._unmarked
-            log.error("gaps not stored yet", waiting=len(self._unmarked), error=str(error))
-            return
-        await self._publish(changes)
 
     async def _earlier(self, chain: Chain) -> tuple[SlotRecord | None, SlotRecord | None]:
         """The record to difference a chain against, and the one that its slot has already."""
@@ -226,7 +223,12 @@ class Tick:
         ]
         if not known:
             after = chain.session.close
-            newest = await self._store.before(chain.symbol, chain.expiration, after)
+            try:
+                newest = await self._store.before(chain.symbol, chain.expiration, after)
+            except StoreError:
+                if not self._from_open(chain):
+                    raise
+                newest = None
             if newest is not None:
                 known = [newest]
                 self._recent[chain.symbol] = known
@@ -239,6 +241,11 @@ class Tick:
         if len(known) > 1 and known[0].row.slot < chain.slot:
             return known[0], same
         return await self._store.before(chain.symbol, chain.expiration, chain.slot), same
+
+    def _from_open(self, chain: Chain) -> bool:
+        """Whether all of a session's steps were ours: what we do not remember is not there."""
+        since = self._since.get(chain.symbol)
+        return since is not None and since <= chain.session.open
 
     def _frozen(self, symbol: str, now: datetime) -> bool:
         """Whether the newest sample is so old that "nothing newer" means a dead feed."""
@@ -254,19 +261,36 @@ class Tick:
         earlier = [r for r in kept if r.row.slot < record.row.slot]
         self._recent[record.row.symbol] = [*earlier[-1:], record]
 
-    async def _write(self, record: SlotRecord, mode: str) -> list[Change]:
-        waiting = [*self._unwritten.pop(record.row.symbol, []), record]
+    async def _publish(self, changes: Sequence[Change] | None) -> None:
         try:
-            return await self._store.write(waiting, mode=mode)
-        except StoreError:
-            self._unwritten[record.row.symbol] = waiting
-            raise
-
-    async def _publish(self, changes: Sequence[Change]) -> None:
-        try:
-            await self._live.publish(changes)
+            await self._live.publish(changes or [])
         except LiveError as error:
             log.warning("not published", error=str(error))
+
+
+def _owed(outcome: Outcome, target: datetime | None) -> list[Gap]:
+    """The gap of the slot that a step owes; none if its row came."""
+    if target is None or (outcome.record is not None and outcome.record.row.slot == target):
+        return []
+    # A row of another slot came: this one's may still come, or never.
+    return [
+        Gap(
+            symbol=outcome.symbol,
+            expiration=market_day(target),
+            slot=target,
+            reason=outcome.reason or Reason.LATE,
+            detail=outcome.detail,
+        )
+    ]
+
+
+def _tell_refusal(outcome: Outcome, changes: Sequence[Change]) -> None:
+    """Say of a record that was not stored if its slot became a gap instead."""
+    assert outcome.record is not None
+    for change in changes:
+        for _, gap in change.gaps:
+            if gap.slot == outcome.record.row.slot and gap.reason is Reason.FAILED:
+                outcome.reason, outcome.detail = gap.reason, gap.detail
 
 
 def _require_fresh(frame: Frame, now: datetime) -> None:

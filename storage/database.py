@@ -6,8 +6,11 @@ schema that a newer release has migrated is left alone. TimescaleDB only adds to
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from socket import SHUT_RDWR, socket
 from typing import Any
 
 import psycopg
@@ -18,7 +21,14 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import PoolTimeout
 
 from storage import sql
-from storage.errors import SchemaMissing, SchemaNewer, StoreError, StoreFull, StoreUnavailable
+from storage.errors import (
+    SchemaMissing,
+    SchemaNewer,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    ValueRefused,
+)
 
 Connection = psycopg.AsyncConnection[DictRow]
 #: The schema that this release reads and writes.
@@ -49,6 +59,8 @@ def translated() -> Iterator[None]:
         raise StoreUnavailable(
             f"FLOW_DATABASE_URL: the database cannot be reached: {_first_line(error)}"
         ) from error
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise ValueRefused(f"the database refused a value: {_first_line(error)}") from error
     except psycopg.Error as error:
         raise StoreError(f"the database refused: {_first_line(error)}") from error
 
@@ -66,9 +78,28 @@ async def prepare(connection: Connection, dataset: str) -> None:
     await connection.execute("set datestyle to 'ISO'")
 
 
+@contextmanager
+def within(opened: Connection, seconds: float) -> Iterator[None]:
+    """Cut a connection off if what is done with it here takes longer: StoreUnavailable, then.
+
+    Where the network has swallowed the question, a cancelled query would still wait for its answer.
+    """
+
+    def cut() -> None:
+        # The server may have ended it by itself.
+        with suppress(OSError, psycopg.Error), socket(fileno=os.dup(opened.fileno())) as end:
+            end.shutdown(SHUT_RDWR)
+
+    timer = asyncio.get_running_loop().call_later(seconds, cut)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 @asynccontextmanager
-async def connection(url: str, dataset: str) -> AsyncIterator[Connection]:
-    """One plain connection to a dataset.
+async def connection(url: str, dataset: str, **options: Any) -> AsyncIterator[Connection]:
+    """One plain connection to a dataset; ``options`` are libpq's.
 
     Raises
     ------
@@ -78,7 +109,7 @@ async def connection(url: str, dataset: str) -> AsyncIterator[Connection]:
     _check_url(url)
     with translated():
         opened = await Connection.connect(
-            url, autocommit=True, row_factory=dict_row, connect_timeout=5
+            url, autocommit=True, row_factory=dict_row, connect_timeout=5, **options
         )
     async with opened:
         with translated():

@@ -4,9 +4,12 @@ FlowError                    base of everything that we raise on purpose; a comm
 ├── UsageError               the command or a setting is wrong; a command exits 2
 ├── EmbeddedError            the embedded servers cannot be had here
 ├── LiveError                the live channel cannot be had
+├── SpoolError               the spool's folder cannot be used
+│   └── SpoolFull            no room left in it
 └── StoreError               the database refused
     ├── StoreUnavailable     not there, or gone
     ├── StoreFull            no room left on its disk
+    ├── ValueRefused         it will never take this value
     ├── SchemaMissing        never migrated
     └── SchemaNewer          migrated by a newer release than this one
 """
@@ -28,6 +31,14 @@ class LiveError(FlowError):
     """The live channel could not be reached."""
 
 
+class SpoolError(FlowError):
+    """The spool's folder cannot be used."""
+
+
+class SpoolFull(SpoolError):
+    """There is no room left in the spool."""
+
+
 class StoreError(FlowError):
     """The database refused what was asked."""
 
@@ -38,6 +49,10 @@ class StoreUnavailable(StoreError):
 
 class StoreFull(StoreError):
     """The database has no room left on its disk."""
+
+
+class ValueRefused(StoreError):
+    """The database refused a value, and would again; others may be fine."""
 
 
 class SchemaMissing(StoreError):

@@ -22,6 +22,7 @@ class Parts:
 
     store: Store
     live: Live
+    database_url: str
     #: Where the live channel and the counters are; empty where there are none.
     redis_url: str = ""
 
@@ -53,10 +54,18 @@ async def urls(settings: Settings, *, live: bool = True) -> AsyncIterator[tuple[
 
 
 @asynccontextmanager
-async def connect(settings: Settings, dataset: str, *, live: bool = True) -> AsyncIterator[Parts]:
+async def connect(
+    settings: Settings,
+    dataset: str,
+    *,
+    live: bool = True,
+    later: bool = False,
+    patience: float = 300.0,
+) -> AsyncIterator[Parts]:
     """Open a dataset. Our own embedded database is migrated on the way, a given one never.
 
-    Without ``live`` there is no live channel, and none is needed.
+    Without ``live`` there is no live channel, and none is needed. ``later`` and ``patience`` are
+    ``Store.open``'s.
 
     Raises
     ------
@@ -66,9 +75,11 @@ async def connect(settings: Settings, dataset: str, *, live: bool = True) -> Asy
         database_url, redis_url = await stack.enter_async_context(urls(settings, live=live))
         if not settings.database_url:
             await database.migrate(database_url, dataset)
-        store = await stack.enter_async_context(Store.open(database_url, dataset))
+        store = await stack.enter_async_context(
+            Store.open(database_url, dataset, patience=patience, later=later)
+        )
         channel: Live = Nobody()
         if live:
             opened = Channel.open(redis_url, f"flow:{dataset}")
             channel = await stack.enter_async_context(opened)
-        yield Parts(store, channel, redis_url)
+        yield Parts(store, channel, database_url, redis_url)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -15,8 +15,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from storage import sql
 from storage.arrays import read_array
-from storage.database import translated
+from storage.database import translated, within
 from storage.row import COLUMNS, PROFILE, Change, Gap, Reason, Row, SlotRecord
+from storage.session import session_on
 
 _QUERIES = sql.load("queries.sql")
 _ONE_MOMENT = "set transaction isolation level repeatable read read only"
@@ -63,8 +64,19 @@ class Profiled:
 class Reader:
     """The reading half of ``Store``."""
 
-    def __init__(self, pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]]) -> None:
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]],
+        patience: float = 300.0,
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """``patience`` is how long an answer may take; then its connection is cut off. [s]
+
+        ``check`` is called before the first use, and again until it raises nothing.
+        """
         self._pool = pool
+        self._patience = patience
+        self._check = check
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """The newest slot record of a session that is earlier than ``slot``."""
@@ -79,6 +91,23 @@ class Reader:
     async def gaps(self, symbol: str, expiration: date) -> list[DictRow]:
         """Known gaps of a session: slot, reason, detail, revision."""
         return await self._all(query("gaps"), symbol=symbol, expiration=expiration)
+
+    async def accounted(self, symbol: str, expiration: date) -> set[datetime]:
+        """Slots of a session that are a row or a gap."""
+        rows = await self._all(query("accounted"), symbol=symbol, expiration=expiration)
+        return {row["slot"] for row in rows}
+
+    async def unaccounted(
+        self, symbols: Sequence[str], first: date, last: date
+    ) -> list[tuple[str, date]]:
+        """Sessions that a daemon sampled and that have slots which are neither row nor gap."""
+        rows = await self._all(query("watched"), symbols=list(symbols), first=first, last=last)
+        found = []
+        for row in rows:
+            session = session_on(row["expiration"])
+            if session is not None and row["accounted"] < session.slot_count:
+                found.append((row["symbol"], session.day))
+        return found
 
     async def window(
         self,
@@ -301,11 +330,24 @@ class Reader:
         """Ask the database for a sign of life; raises StoreUnavailable without one."""
         await self._one("select 1")
 
+    async def ready(self) -> None:
+        """Raise what is wrong with a database that was opened for later, until nothing is.
+
+        Raises
+        ------
+        StoreUnavailable, SchemaMissing, SchemaNewer
+        """
+        if self._check is not None:
+            await self._check()
+            self._check = None
+
     async def _all(self, text: str, *, binary: bool = False, **given: Any) -> list[DictRow]:
+        await self.ready()
         with translated():
             async with self._pool.connection() as connection:
-                cursor = await connection.execute(text, given, binary=binary)
-                return await cursor.fetchall()
+                with within(connection, self._patience):
+                    cursor = await connection.execute(text, given, binary=binary)
+                    return await cursor.fetchall()
 
     async def _one(self, text: str, *, binary: bool = False, **given: Any) -> DictRow | None:
         rows = await self._all(text, binary=binary, **given)

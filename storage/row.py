@@ -42,6 +42,8 @@ class Reason(StrEnum):
     NO_IV = "no_iv"  #: no quote that a volatility could be read from
     NOT_RUNNING = "not_running"  #: no sampler was running
     NOT_SAMPLED = "not_sampled"  #: no sampler has owned this slot
+    NO_STATE = "no_state"  #: the database was away, and with it what to go on from
+    NO_ROOM = "no_room"  #: sampled, but neither database nor spool could take it
     FAILED = "failed"  #: a defect of ours; the log has the trace
 
 

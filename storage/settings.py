@@ -57,6 +57,12 @@ def _number(low: float, high: float) -> Callable[[str], float]:
     return read
 
 
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text):
+        raise UsageError(f"{text!r} is not a whole number from 0 to 99999")
+    return int(text)
+
+
 def _port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
         raise UsageError(f"{text!r} is not a port: 1 to 65535")
@@ -82,6 +88,10 @@ def _folder(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise UsageError(f"{text!r}: {error}") from error
+
+
+def _maybe_folder(text: str) -> Path | None:
+    return _folder(text) if text else None
 
 
 def _word(*known: str) -> Callable[[str], str]:
@@ -150,6 +160,22 @@ REGISTRY: dict[str, Setting] = {
     "tick_budget": Setting(
         "seconds a symbol may take from its slot to its row", "20", _number(1, 30)
     ),
+    "batch_seconds": Setting(
+        "seconds that a tick's records wait for slower symbols before they are written",
+        "1",
+        _number(0, 10),
+    ),
+    "lease_max": Setting(
+        "symbols that one of several samplers takes at most; 0: all that are free",
+        "0",
+        _count,
+    ),
+    "spool_dir": Setting(
+        "folder of what waits for a database that is away; empty: spool in FLOW_DATA_DIR",
+        "",
+        _maybe_folder,
+    ),
+    "spool_mb": Setting("how large the spool may grow, in MB", "4096", _number(1, 1e6)),
     "metrics_port": Setting(
         "port of the sampler's metrics, on loopback; 0: none", "0", _port_or_none
     ),
@@ -193,6 +219,10 @@ class Settings:
     clock: Clock
     oi_confidence: float
     tick_budget: float
+    batch_seconds: float
+    lease_max: int
+    spool_dir: Path | None
+    spool_mb: float
     metrics_port: int
     min_coverage: float
     host: str

@@ -7,16 +7,18 @@ transaction, takes the dataset's write lock first, and gives each change the nex
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Self
+from weakref import WeakSet
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from storage.database import Connection, check_version, connection, prepare, translated
+from storage.database import Connection, check_version, connection, prepare, translated, within
 from storage.keys import Keys
 from storage.reader import ARRAYS, Reader, query
 from storage.row import COLUMNS, Change, Gap, Row, SlotRecord
@@ -24,6 +26,9 @@ from storage.row import COLUMNS, Change, Gap, Row, SlotRecord
 #: What happens to a slot that has a row already: see ``upsert_row``.
 KEEP, NEWER, REWRITE = "keep", "newer", "rewrite"
 
+
+#: A connection that does not answer for so long is dead. [s]
+_ALIVE = 3.0
 
 _UPSERT_ROW = query("upsert_row", COLUMNS)
 _UPSERT_PROFILE = query("upsert_profile", ARRAYS)
@@ -34,27 +39,50 @@ class Store(Reader):
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, dataset: str, *, size: int = 8) -> AsyncIterator[Self]:
-        """Connect and check the schema's version.
+    async def open(
+        cls,
+        url: str,
+        dataset: str,
+        *,
+        size: int = 8,
+        patience: float = 300.0,
+        later: bool = False,
+    ) -> AsyncIterator[Self]:
+        """Connect and check the schema's version; ``patience`` is ``Reader``'s.
+
+        With ``later`` the database may be away: it is checked before it is first used, and every
+        call raises what is wrong until nothing is.
 
         Raises
         ------
         StoreUnavailable, SchemaMissing, SchemaNewer
         """
+
         # A pool retries silently for long; one plain connection says at once what is wrong.
-        async with connection(url, dataset) as first:
-            await check_version(first, dataset)
+        async def check() -> None:
+            async with connection(url, dataset) as first:
+                await check_version(first, dataset)
+
+        if not later:
+            await check()
 
         async def configure(fresh: psycopg.AsyncConnection[DictRow]) -> None:
             await prepare(fresh, dataset)
+            known.add(fresh)
+
+        known: WeakSet[Connection] = WeakSet()
 
         async def alive(idle: psycopg.AsyncConnection[DictRow]) -> None:
             try:
-                await pool.check_connection(idle)
+                with within(idle, _ALIVE):
+                    await pool.check_connection(idle)
             except psycopg.Error:
                 # A restarted server has ended the others too. Left to itself, the pool would
                 # find that out one after another, with growing pauses.
-                await pool.check()
+                with ExitStack() as stack:
+                    for one in known:
+                        stack.enter_context(within(one, _ALIVE))
+                    await pool.check()
                 raise
 
         pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = AsyncConnectionPool(
@@ -66,14 +94,14 @@ class Store(Reader):
             check=alive,
             min_size=1,
             max_size=size,
-            timeout=5,
+            timeout=min(5.0, patience),
             # Back within seconds of the database, however long it was away.
             reconnect_timeout=4,
             open=False,
         )
         await pool.open()
         try:
-            yield cls(pool)
+            yield cls(pool, patience, check if later else None)
         finally:
             await pool.close(timeout=5)
 
@@ -111,12 +139,24 @@ class Store(Reader):
                     news.gaps.append((revision, gap))
             return await _advance(connection, news)
 
+    async def own(self, symbols: Sequence[str], expiration: date) -> None:
+        """Note that a daemon samples a session of some symbols: all its slots are to be told of."""
+        given = {"symbols": list(symbols), "expiration": expiration}
+        await self.ready()
+        with translated():
+            async with self._pool.connection() as connection:
+                with within(connection, self._patience):
+                    await connection.execute(query("own"), given)
+
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
+        await self.ready()
         with translated():
-            async with self._pool.connection() as connection, connection.transaction():
-                await connection.execute(query("lock"))
-                yield connection
+            async with self._pool.connection() as connection:
+                with within(connection, self._patience):
+                    async with connection.transaction():
+                        await connection.execute(query("lock"))
+                        yield connection
 
 
 @dataclass(slots=True)

@@ -26,7 +26,8 @@ on conflict (symbol, expiration, slot) do update set evidence = excluded.evidenc
 delete from gaps where symbol = %(symbol)s and expiration = %(expiration)s and slot = %(slot)s
 
 -- mark_gap --
--- A slot that has a row is no gap; a gap that is known already keeps its revision.
+-- A slot that has a row is no gap; a gap that is known already keeps its revision, and its reason,
+-- if the new one only says that nobody was there.
 insert into gaps (symbol, expiration, slot, reason, detail)
 select %(symbol)s, %(expiration)s, %(slot)s, %(reason)s, %(detail)s
 where not exists (select from rows where symbol = %(symbol)s and expiration = %(expiration)s
@@ -34,6 +35,7 @@ where not exists (select from rows where symbol = %(symbol)s and expiration = %(
 on conflict (symbol, expiration, slot) do update
 set reason = excluded.reason, detail = excluded.detail, revision = nextval('revision')
 where (gaps.reason, gaps.detail) is distinct from (excluded.reason, excluded.detail)
+  and excluded.reason not in ('not_running', 'not_sampled')
 returning revision
 
 -- record --
@@ -176,6 +178,39 @@ select symbol, expiration, slot, evidence from chains
 where (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
   and expiration between %(first)s and %(last)s
 order by symbol, expiration, slot
+
+-- lease_session --
+-- How soon the server lets go of a session whose client is dead, cut off or silent.
+select set_config(name, value, false)
+from (values ('idle_session_timeout', %(silence)s), ('tcp_keepalives_idle', '4'),
+             ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),
+             ('tcp_user_timeout', '10s')) wanted (name, value)
+join pg_settings using (name)
+
+-- lease --
+-- Lock symbols that are free, in the order given, until there is no room for more.
+select symbol from unnest(%(symbols)s::text[]) symbol
+where pg_try_advisory_lock(hashtextextended('zerodte-flow samples ' || current_schema() || ' ' || symbol, 0))
+limit %(room)s
+
+-- own --
+-- Note that a daemon samples a session.
+insert into watched (symbol, expiration) select symbol, %(expiration)s from unnest(%(symbols)s::text[]) symbol
+on conflict do nothing
+
+-- accounted --
+-- Which slots of a session are a row or a gap.
+select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s
+union select slot from gaps where symbol = %(symbol)s and expiration = %(expiration)s
+
+-- watched --
+-- Sessions that a daemon sampled, and how many of their slots are a row or a gap.
+select w.symbol, w.expiration,
+       (select count(*) from rows r where r.symbol = w.symbol and r.expiration = w.expiration)
+     + (select count(*) from gaps g where g.symbol = w.symbol and g.expiration = w.expiration) as accounted
+from watched w
+where w.symbol = any(%(symbols)s) and w.expiration between %(first)s and %(last)s
+order by w.expiration, w.symbol
 
 -- profiles --
 -- The last row of each bucket, with arrays of its profile. The rows are picked by their key alone;

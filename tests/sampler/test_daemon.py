@@ -18,7 +18,7 @@ import pytest
 from cboe_server import CboeServer, from_recorded
 from psycopg.rows import dict_row
 
-from sampler.daemon import next_tick, owed
+from sampler.grid import next_tick, owed
 from storage.clock import Clock
 from storage.embedded import Servers
 from storage.session import session_on
@@ -147,7 +147,7 @@ async def test_kill_9_and_restart(servers, database, tmp_path):
     missed slots are gaps, the next row carries their volume, and none of it is lost."""
     session = session_on(DAY)
     clock = Clock(
-        session.open + timedelta(minutes=30), 6.0, datetime.now(UTC) + timedelta(seconds=4)
+        session.open + timedelta(minutes=30), 4.0, datetime.now(UTC) + timedelta(seconds=4)
     )
     start = clock.start
     settings = {"FLOW_SOURCE": "synthetic:?seed=3", "FLOW_SYMBOLS": "SPX"}

@@ -1,0 +1,280 @@
+"""A sampler as a process that does what a test tells it, at times that the test names, and dies.
+
+``python -m tests.sampling`` reads commands, a JSON line each, and answers each with a line. It imports
+everything once and forks a sampler for each ``start``, so that one that was killed is back in
+milliseconds. The sampler is wired as its door wires it, but for the clock, and for APScheduler, whose
+part the commands take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# The sampler.
+
+
+@dataclass
+class Still:
+    """A clock that is told what time it is."""
+
+    moment: datetime
+    simulated = False
+    speed = 1.0
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+class Faults:
+    """What is to fail, by the name of its point: killed, or an error, at the n-th time."""
+
+    def __init__(self) -> None:
+        self.plan: dict[str, Any] = {}
+        self.seen: dict[str, int] = {}
+
+    def __call__(self, point: str) -> None:
+        self.seen[point] = self.seen.get(point, 0) + 1
+        if self.plan.get("kill") == [point, self.seen[point]]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.plan.get("full") and point == "half spooled":
+            raise OSError(28, os.strerror(28))
+
+
+async def _sampler(told: dict[str, Any], answer: Any) -> None:
+    from sampler.backlog import Backlog
+    from sampler.daemon import Daemon
+    from sampler.tick import Tick
+    from sampler.watch import Watch
+    from sampler.writer import Writer
+    from storage.lease import Lease
+    from storage.live import Channel, Nobody
+    from storage.spool import Spool
+    from storage.store import Store
+
+    faults = Faults()
+    faults.plan = told
+
+    class Faulty(Store):
+        @asynccontextmanager
+        async def _writing(self):
+            async with super()._writing() as connection:
+                yield connection
+                faults("committing")
+
+    symbols = told["symbols"]
+    clock = Still(datetime.fromisoformat(told["now"]))
+    async with AsyncExitStack() as stack:
+        opened = Faulty.open(told["database"], "synthetic", size=4, patience=2, later=True)
+        store = await stack.enter_async_context(opened)
+        live: Any = Nobody()
+        if told.get("redis"):
+            live = await stack.enter_async_context(Channel.open(told["redis"], "flow:synthetic"))
+        spool = Spool.open(Path(told["spool"]), told.get("limit", 10**9), faults)
+        stack.callback(spool.close)
+        lease = Lease(told["database"], "synthetic", symbols, told.get("most", 0))
+        writer = Writer(
+            store,
+            live,
+            Backlog(spool),
+            patience=0.5,
+            may_write=lambda: lease.connected,
+            fault=faults,
+        )
+        source = _Source(told["seed"])
+        tick = Tick(
+            source, writer, Nobody(), oi_confidence=0.43, budget=5, quiet=True, fault=faults
+        )
+        watch = Watch(tick, store, writer, delay=timedelta(0))
+        daemon = Daemon(
+            watch, tick, writer, lease, symbols=symbols, clock=clock, delay=timedelta(0)
+        )
+        await stack.enter_async_context(writer.running())
+        await _lease(daemon, lease, writer, symbols, first=True)
+        answer({"started": True, "symbols": sorted(watch.symbols)})
+        while (told := await asyncio.to_thread(_hear)) is not None:
+            clock.moment = datetime.fromisoformat(told["now"])
+            faults.plan, faults.seen = told, {}
+            faults("beginning")
+            source.trouble = told.get("trouble", {})
+            await _lease(daemon, lease, writer, symbols)
+            if told.get("settle"):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(writer.settled(), told["settle"])
+            outcomes = await asyncio.gather(*(watch.step(s, clock.moment) for s in symbols))
+            await watch.tend(clock.moment)
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            words = {s: o.word for s, o in zip(symbols, outcomes, strict=True) if o is not None}
+            answer(
+                {
+                    "words": words,
+                    "waiting": writer.backlog.waiting,
+                    "rss": pages * os.sysconf("SC_PAGESIZE"),
+                }
+            )
+        await lease.close()
+
+
+async def _lease(daemon, lease, writer, symbols, *, first: bool = False) -> None:
+    """A beat of the leases, as the daemon does it; what it takes over is taken over at once."""
+    turn = await lease.beat()
+    if first and not lease.connected:
+        mine = [s for s in symbols if s in writer.backlog.accounted]
+        lease.credit(mine)
+        await daemon._begin(mine)
+    daemon._heed(turn)
+    # Bounded: a database that has gone again is taken over from later.
+    for task in list(daemon._taking):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(task), 20)
+    # The steps that it finds due are finished before the next tick.
+    if daemon._running:
+        await asyncio.gather(*daemon._running)
+
+
+class _Source:
+    """The synthetic source, with trouble: seconds of delay, or a reason to refuse."""
+
+    name, delay_seconds, synthetic, remote = "synthetic", 0, True, False
+
+    def __init__(self, seed: int) -> None:
+        from sampler.sources.synthetic import Synthetic
+
+        self.inner = Synthetic(seed=seed)
+        self.trouble: dict[str, Any] = {}
+
+    async def live(self, symbol, now):
+        from sampler.errors import Refused
+        from storage.row import Reason
+
+        trouble = self.trouble.get(symbol)
+        if isinstance(trouble, str):
+            raise Refused(Reason(trouble), "a fault of the test's")
+        if trouble:
+            await asyncio.sleep(trouble)
+        return await self.inner.live(symbol, now)
+
+
+# Its process.
+
+
+def _hear() -> dict[str, Any] | None:
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(0, 1)
+        if not piece:
+            return None
+        line += piece
+    told = json.loads(line)
+    return None if told.get("stop") else told
+
+
+def _answer(said: dict[str, Any]) -> None:
+    os.write(1, json.dumps(said).encode() + b"\n")
+
+
+def main() -> None:
+    """Fork samplers until standard input ends."""
+    import apscheduler.schedulers.asyncio  # noqa: F401
+
+    import storage.live
+    import storage.store  # noqa: F401
+    from sampler import metrics
+    from storage import log
+    from storage.session import session_on
+
+    metrics.warm()
+    log.configure("json", "info")
+    while (told := _hear()) is not None:
+        session_on(datetime.fromisoformat(told["now"]).date())
+        process = os.fork()
+        if process == 0:
+            try:
+                asyncio.run(_sampler(told, _answer))
+                os._exit(0)
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+                os._exit(1)
+        _, status = os.waitpid(process, 0)
+        _answer({"dead": os.waitstatus_to_exitcode(status)})
+
+
+# The test's end of it.
+
+
+class Sampler:
+    """Tells a sampler process what to do."""
+
+    def __init__(self, log: Path) -> None:
+        #: What every start is told: database, spool, symbols, seed, redis, most.
+        self.given: dict[str, Any] = {}
+        with log.open("a") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.sampling"],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=out,
+            )
+        self.lives = False
+
+    def start(self, now: datetime, **told: Any) -> dict[str, Any]:
+        """Begin a sampler; what it said. ``kill`` as for ``tick``."""
+        assert not self.lives
+        if "kill" in told:
+            told["kill"] = list(told["kill"])
+        said = self._ask(self.given | told | {"now": now.isoformat()})
+        self.lives = said.get("started", False)
+        return said
+
+    def tick(self, now: datetime, **told: Any) -> dict[str, Any]:
+        """One tick of all its symbols; ``kill=(point, n)`` makes it die on the way."""
+        if "kill" in told:
+            told["kill"] = list(told["kill"])
+        return self._ask(told | {"now": now.isoformat()})
+
+    def stop(self) -> None:
+        """End the sampler as SIGTERM does."""
+        if self.lives:
+            assert self._ask({"stop": True})["dead"] == 0
+            self.lives = False
+
+    def drop(self) -> None:
+        """Kill the sampler, if one lives; the process may begin others."""
+        if self.lives:
+            self._ask({"now": "2026-08-19T13:30:00Z", "kill": ["beginning", 1]})
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    def _ask(self, told: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(told).encode() + b"\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "the sampler's process has ended"
+        said = json.loads(line)
+        if "dead" in said:
+            self.lives = False
+        return said
+
+
+if __name__ == "__main__":
+    main()
