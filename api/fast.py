@@ -23,6 +23,7 @@ from api.reply import Reply, reply
 from api.series import Background
 from api.today import Sessions
 from storage.clock import Clock
+from storage.errors import FlowError
 from storage.session import market_day
 
 PREFIX = b"/v1/flow/zero-dte/series/"
@@ -70,11 +71,15 @@ class Fast:
         access: Access = self._state.access
         try:
             admitted = await access.admit(key_of(scope), PLAN)
-        except AccessError:
+        except (AccessError, FlowError):
             # A refusal does not count, and the framework knows how to say it.
             return False
         state["admitted"], state["route"] = admitted, ROUTE
-        answer = await self._reply(day, asked, now, tag, accepts)
+        try:
+            answer = await self._reply(day, asked, now, tag, accepts)
+        except Exception:
+            # The framework meets the same defect, and knows how to say it.
+            return False
         answer.headers.extend(admitted.headers)
         if origin:
             answer.headers.extend(cors.headers(origin, self._origins))

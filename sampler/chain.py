@@ -26,8 +26,8 @@ Bools = NDArray[np.bool_]
 #: Roots whose contracts settle on the morning's opening prices: never 0DTE during the session.
 AM_ROOTS = frozenset({"SPX", "NDX", "RUT", "VIX", "VIXW", "DJX"})
 YEAR_SECONDS = 31_536_000.0
-#: No strike is below the first, no price above the second [$]; no count above what a float holds
-#: exactly.
+#: No strike or spot is below the first, no price above the second [$]; no count above what a float
+#: holds exactly.
 LOWEST_STRIKE, HIGHEST_PRICE, HIGHEST_COUNT = 1e-4, 1e8, 2.0**53
 CALL, PUT = 0, 1
 #: The per-contract columns of a frame and of a chain.
@@ -142,19 +142,9 @@ class Chain:
         return self.session.day
 
     @property
-    def usable(self) -> Bools:
-        """Quotes that have a mid: an ask, not crossed, the bid possibly 0."""
-        return (self.ask > 0) & (self.bid >= 0) & (self.ask >= self.bid)
-
-    @property
     def two_sided(self) -> Bools:
         """Quotes with both a bid and an ask, not crossed."""
         return (self.bid > 0) & (self.ask >= self.bid)
-
-    @property
-    def mid(self) -> Floats:
-        """Middle of the usable quotes, NaN elsewhere. [$]"""
-        return np.where(self.usable, (self.bid + self.ask) / 2, np.nan)
 
 
 def place(frame: Frame, session: Session | None) -> datetime:
@@ -215,11 +205,13 @@ def select(frame: Frame, session: Session | None) -> Chain:
         column.reshape(-1)[cell] = getattr(frame, name)[kept]
         columns[name] = column
     for name in ("bid", "ask", "last"):
-        columns[name] = _within(columns[name], HIGHEST_PRICE)
+        columns[name] = within(columns[name], HIGHEST_PRICE)
     columns["open_interest"] = np.where(listed, columns["open_interest"], 0.0)
     # An unreadable volume is unknown, not 0: a zero would look like a reset, and its end like a
     # day's volume traded at once.
-    columns["volume"] = _within(columns["volume"], HIGHEST_COUNT)
+    columns["volume"] = within(columns["volume"], HIGHEST_COUNT)
+    signed = columns["signed_volume"]
+    signed[~(np.abs(signed) <= HIGHEST_COUNT)] = np.nan
     expires = expiry_of(frame.symbol, session)
     return Chain(
         symbol=frame.symbol,
@@ -230,7 +222,7 @@ def select(frame: Frame, session: Session | None) -> Chain:
         slot=slot,
         session=session,
         years=(expires - frame.quoted_at).total_seconds() / YEAR_SECONDS,
-        spot=frame.spot if 0 < frame.spot <= HIGHEST_PRICE else float("nan"),
+        spot=frame.spot if LOWEST_STRIKE <= frame.spot <= HIGHEST_PRICE else math.nan,
         strike=strike,
         listed=listed,
         dropped=dropped,
@@ -281,15 +273,19 @@ def _valid(frame: Frame, today: Bools) -> tuple[Bools, dict[str, int]]:
             keep[lost] = False
 
     roots = np.unique(frame.root[today])
-    drop(Drop.ADJUSTED, np.isin(frame.root, [r for r in roots if r[-1:].isdigit()]))
-    drop(Drop.AM_SETTLED, np.isin(frame.root, [r for r in roots if r in AM_ROOTS]))
+    for why, these in (
+        (Drop.ADJUSTED, [root for root in roots if root[-1:].isdigit()]),
+        (Drop.AM_SETTLED, [root for root in roots if root in AM_ROOTS]),
+    ):
+        if these:
+            drop(why, np.isin(frame.root, these))
     drop(
         Drop.BAD_STRIKE,
         ~((frame.strike >= LOWEST_STRIKE) & (frame.strike <= HIGHEST_PRICE)),
     )
     drop(Drop.BAD_RIGHT, frame.right == 0)
     drop(Drop.AM_SETTLED, am_twins(frame, keep))
-    drop(Drop.BAD_OPEN_INTEREST, np.isnan(_within(frame.open_interest, HIGHEST_COUNT)))
+    drop(Drop.BAD_OPEN_INTEREST, np.isnan(within(frame.open_interest, HIGHEST_COUNT)))
     drop(Drop.DUPLICATE, _repeats(frame, keep, first=False))
     return keep, dropped
 
@@ -310,7 +306,7 @@ def am_twins(frame: Frame, among: Bools) -> Bools:
     return lifeless if (repeated & lifeless).any() else none
 
 
-def _within(values: Floats, highest: float) -> Floats:
+def within(values: Floats, highest: float) -> Floats:
     """Values from 0 to a bound; NaN for what is no such number."""
     return np.where((values >= 0) & (values <= highest), values, np.nan)
 

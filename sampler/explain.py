@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sampler.chain import CALL, PUT, Chain, recall
+from sampler.metrics.flow import quote
 from sampler.metrics.smile import NEAREST
 from sampler.snapshot import measure
 from sampler.surface import Surface
@@ -99,7 +100,8 @@ def derive(record: SlotRecord, previous: SlotRecord | None, session: Session) ->
 
 
 def _forward(chain: Chain, level: float, given: float | None, used: float) -> dict[str, Any]:
-    gap = chain.mid[CALL] - chain.mid[PUT]
+    mid = quote(chain.bid, chain.ask).mid
+    gap = mid[CALL] - mid[PUT]
     known = np.flatnonzero(np.isfinite(gap) & ((chain.bid[CALL] > 0) | (chain.bid[PUT] > 0)))
     nearest = np.sort(known[np.argsort(np.abs(gap[known]), kind="stable")[:NEAREST]])
     return {

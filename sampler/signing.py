@@ -69,7 +69,8 @@ class EachTrade:
 
     def signs(self, added: Floats) -> Floats:
         """Δsigned/ΔV; see ``Signer``."""
-        # Where nothing traded there is nothing to divide by; the bounds hold against a feed whose
-        # volume and trades disagree.
-        share = np.clip((self.now - self.before) / np.where(added > 0, added, np.inf), -1, 1)
+        # The bounds hold against a feed whose volume and trades disagree; where nothing traded
+        # there is nothing to divide by.
+        bought = np.clip(self.now - self.before, -added, added)
+        share = bought / np.where(added > 0, added, np.inf)
         return np.where(np.isnan(share), self.otherwise.signs(added), share)

@@ -67,7 +67,8 @@ def measure(
     oi = chain.open_interest
     holdings = [(DEALER_SIGN * oi, oi)]
     if traded.signed.any():
-        moved = oi_confidence * traded.signed
+        # A contract that is not listed just now has no open interest to be moved either.
+        moved = oi_confidence * np.where(chain.listed, traded.signed, 0.0)
         holdings += [(DEALER_SIGN * oi - moved, np.maximum(oi + moved, 0.0))]
     # Without flow the live book is the settled one.
     books = measure_books(chain, market, scene, holdings)

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from sampler.chain import (
     AM_ROOTS,
     HIGHEST_COUNT,
+    HIGHEST_PRICE,
     LOWEST_STRIKE,
     YEAR_SECONDS,
     Frame,
     am_twins,
+    within,
 )
 from sampler.metrics import black
 from sampler.metrics.exposure import DEALER_SIGN, MULTIPLIER, ONE_PERCENT
@@ -109,6 +111,7 @@ def _price(
     quoted = frame.ask[of] > 0
     bid[side[quoted], at[quoted]] = frame.bid[of][quoted]
     ask[side[quoted], at[quoted]] = frame.ask[of][quoted]
+    bid, ask = within(bid, HIGHEST_PRICE), within(ask, HIGHEST_PRICE)
     mid = quote(bid, ask).mid
     level = forward(strike, mid, bid, spot).level
     found = smile(strike, mid, bid, forward=level, years=years)

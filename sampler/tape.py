@@ -18,6 +18,7 @@ from sampler.chain import CALL, QUOTES, Chain
 from sampler.market import Market
 from sampler.metrics import black, flow
 from sampler.metrics.exposure import Sheet
+from sampler.metrics.hedge import hedge
 from sampler.signing import EachTrade, LastPrint
 from storage.row import Flag, Row, SlotRecord
 from storage.session import GRID
@@ -113,7 +114,7 @@ def follow(chain: Chain, previous: SlotRecord | None, market: Market, sheet: She
         after_gap = (chain.slot - row.slot).total_seconds() > GRID
         flags = [Flag.AFTER_GAP] if after_gap else []
         flags += [Flag.VOLUME_REBASED] if (volume < before).any() else []
-    hedged = flow.hedge(
+    hedged = hedge(
         added,
         sign,
         call_delta=past.widen(sheet.now.call_delta, 0.0),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sampler.metrics import black, exposure, flip, flow, levels, liquidity, smile
+from sampler.metrics import black, crossings, exposure, flow, hedge, levels, liquidity, smile
 
 
 def warm() -> None:
     """Load or compile all machine code, so that no slot waits for it."""
-    for module in (black, exposure, flip, flow, levels, liquidity, smile):
+    for module in (black, crossings, exposure, flow, hedge, levels, liquidity, smile):
         module.warm()

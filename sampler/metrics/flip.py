@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.metrics.exposure import MULTIPLIER, ONE_PERCENT
-from sampler.metrics.special import (
-    LEVEL,
-    READ,
-    READ_TABLE,
-    WRITE_TABLE,
-    compiled,
-    log_moneyness,
-    scalar,
-)
+from sampler.metrics.crossings import crossings
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-#: How far from spot a flip is looked for.
-REACH = 0.10
-#: A crossing counts only if |G| passes this part of its maximum on both sides.
-SIGNIFICANT = 0.01
 #: Two-sided strikes within ±2 % that a flip needs.
 LEAST_NEAR, NEAR = 5, 0.02
-#: No finer grid than this: a volatility that small is a quote's error.
-MOST_POINTS = 1 << 17
-#: More turns than a book of real strikes has; those beyond are left out.
-MOST_CROSSINGS = 64
-#: A bell is nothing so many of its widths away; for the grid, 1e-8 of its height is nothing.
-WIDTH, GRID_WIDTH = 9.0, 6.0
-#: Points of the grid that are worked on together.
-LANES = 4
-#: Gamma dollars of one contract per 1 % move, less the bell and its width.
-_UNIT = MULTIPLIER * ONE_PERCENT / math.sqrt(2.0 * math.pi)
 
 
 class FlipStatus(StrEnum):
@@ -94,161 +68,15 @@ def flips(
     Parameters
     ----------
     positions : (books, n) net dealer contracts by strike.
-
-    Notes
-    -----
-    G(x) = Σ q·Γ(x)·M·x²·0.01 at each strike's own volatility, the forward moving with spot in
-    proportion: a sum of bells in ln x, one a strike, σ√T wide. They are laid on an even grid three
-    times as fine as the narrowest, so that none is stepped over; each turn is then closed in on.
-    All books share the bells.
     """
-    found = np.full((len(positions), MOST_CROSSINGS), np.nan)
-    _loops()[0](spot, forward, math.sqrt(years), strike, sigma, positions, found)
-    return [_nearest(turns, spot) for turns in found.tolist()]
+    found = crossings(
+        positions, spot=spot, forward=forward, strike=strike, years=years, sigma=sigma
+    )
+    return [_nearest(turns, spot) for turns in found]
 
 
 def _nearest(turns: list[float], spot: float) -> Flip:
-    # Those found come first, the rest is NaN.
-    crossings = [x for x in turns if x > 0]
-    if not crossings:
+    if not turns:
         return Flip(None, FlipStatus.NO_BOUNDARY, [])
-    nearest = min(crossings, key=lambda x: abs(x - spot))
-    return Flip(nearest, FlipStatus.AVAILABLE, crossings)
-
-
-def warm() -> None:
-    """Load the compiled loops, so that no slot waits for them."""
-    _loops()
-
-
-@functools.cache
-def _loops() -> tuple[Callable[..., None]]:
-    return (compiled(_cross_loop, *[LEVEL] * 3, READ, READ, READ_TABLE, WRITE_TABLE),)
-
-
-def _cross_loop(
-    spot: float,
-    forward: float,
-    root: float,
-    strike: Floats,
-    sigma: Floats,
-    positions: Floats,
-    crossings: Floats,
-) -> None:
-    """Lay the bells on a grid, find where each book's sum turns, and close in on each turn."""
-    n, books = strike.size, positions.shape[0]
-    low, high = math.log(1.0 - REACH), math.log(1.0 + REACH)
-    # In ln(x/S): where each bell stands (d1 = 0 there), its width, and its height in each book.
-    center, total, weight = np.empty(n), np.empty(n), np.empty((books, n))
-    narrowest = math.inf
-    for k in range(n):
-        total[k] = sigma[k] * root
-        center[k] = -log_moneyness(forward, strike[k]) - 0.5 * total[k] * total[k]
-        for b in range(books):
-            weight[b, k] = positions[b, k] / total[k] * _UNIT
-        narrowest = min(narrowest, total[k])
-    points = int(min((high - low) / narrowest * 3.0, MOST_POINTS)) + 2
-    step = (high - low) / (points - 1)
-    bells = np.zeros((books, points + LANES))
-    for k in range(n):
-        first = max(math.ceil((center[k] - GRID_WIDTH * total[k] - low) / step), 0)
-        last = min(math.floor((center[k] + GRID_WIDTH * total[k] - low) / step), points - 1)
-        if first > last:
-            continue
-        z, pace = (low + first * step - center[k]) / total[k], step / total[k]
-        _lay(bells, first, last + LANES, z, pace, weight[:, k])
-    for b in range(books):
-        _turns(bells[b, :points], low, step, center, total, weight[b], crossings[b])
-        for i in range(crossings.shape[1]):
-            crossings[b, i] = spot * math.exp(crossings[b, i])
-
-
-@scalar
-def _lay(bells: Floats, first: int, end: int, z: float, pace: float, weight: Floats) -> None:
-    """Add a bell to each book's stretch of the grid, which begins at z, but for its last points."""
-    # exp(−z²/2) follows an even grid by its own ratio, which decays evenly too: two products a
-    # point; ``LANES`` stretches side by side, so that no product waits for the one before it.
-    ratio = math.exp(-z * pace - 0.5 * pace * pace)
-    decay = math.exp(-pace * pace)
-    u1, u2, u3 = ratio, ratio * ratio * decay, (ratio * decay) ** 3
-    d4 = decay**4
-    q0 = ratio**4 * decay**6
-    q1, q2, q3 = q0 * d4, q0 * d4 * d4, q0 * d4 * d4 * d4
-    height, d16 = math.exp(-0.5 * z * z), d4**4
-    for b in range(weight.size):
-        v0, row = weight[b] * height, bells[b, first:end]
-        v1, v2, v3 = v0 * u1, v0 * u2, v0 * u3
-        r0, r1, r2, r3 = q0, q1, q2, q3
-        for i in range(0, row.size - LANES + 1, LANES):
-            row[i] += v0
-            row[i + 1] += v1
-            row[i + 2] += v2
-            row[i + 3] += v3
-            v0, v1, v2, v3 = v0 * r0, v1 * r1, v2 * r2, v3 * r3
-            r0, r1, r2, r3 = r0 * d16, r1 * d16, r2 * d16, r3 * d16
-
-
-@scalar
-def _turns(
-    bells: Floats,
-    low: float,
-    step: float,
-    center: Floats,
-    total: Floats,
-    weight: Floats,
-    crossings: Floats,
-) -> None:
-    """Fill in ln(x/S) of one book's crossings, ascending."""
-    # G(x) is x times the sum; only points where it is clearly signed can bound a crossing.
-    level, growth, largest = math.exp(low), math.exp(step), 0.0
-    for j in range(bells.size):
-        largest = max(largest, abs(bells[j]) * level)
-        level *= growth
-    level, before, found = math.exp(low), -1, 0
-    for j in range(bells.size):
-        if abs(bells[j]) * level > SIGNIFICANT * largest:
-            turned = before >= 0 and (bells[j] > 0.0) != (bells[before] > 0.0)
-            if turned and found < crossings.size:
-                crossings[found] = _close_in(
-                    low + before * step, low + j * step, center, total, weight
-                )
-                found += 1
-            before = j
-        level *= growth
-
-
-@scalar
-def _sum_at(x: float, center: Floats, total: Floats, weight: Floats) -> float:
-    """Sum of the bells at one level of ln(x/S)."""
-    found = 0.0
-    for k in range(center.size):
-        z = (x - center[k]) / total[k]
-        if abs(z) < WIDTH:
-            found += weight[k] * math.exp(-0.5 * z * z)
-    return found
-
-
-@scalar
-def _close_in(a: float, b: float, center: Floats, total: Floats, weight: Floats) -> float:
-    """Find where the sum is zero between a and b: halving, by the secant where it helps."""
-    fa, fb = _sum_at(a, center, total, weight), _sum_at(b, center, total, weight)
-    side, x = 0, a
-    for _ in range(100):
-        x = (a * fb - b * fa) / (fb - fa) if fa != fb else (a + b) / 2.0
-        if not a < x < b:
-            x = (a + b) / 2.0
-        fx = _sum_at(x, center, total, weight)
-        if fx == 0.0 or b - a < 1e-14:
-            break
-        # Illinois: twice on one side halves the other end's weight, or it would never move.
-        if (fx > 0.0) == (fb > 0.0):
-            if side == 1:
-                fa *= 0.5
-            b, fb, side = x, fx, 1
-        else:
-            if side == -1:
-                fb *= 0.5
-            a, fa, side = x, fx, -1
-        if abs(fx) <= 1e-15 * (abs(fa) + abs(fb)):
-            break
-    return x
+    nearest = min(turns, key=lambda x: abs(x - spot))
+    return Flip(nearest, FlipStatus.AVAILABLE, turns)

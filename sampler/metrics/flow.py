@@ -1,4 +1,4 @@
-"""Which side started the trades between two samples, and what dealers hedged for it."""
+"""Quotes, volume, and which side started the trades between two samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.metrics.exposure import MULTIPLIER, ONE_PERCENT
 from sampler.metrics.special import (
     LEVEL,
     READ,
@@ -39,55 +38,6 @@ def quote(bid: Floats, ask: Floats) -> Quote:
     mid, half = np.empty(bid.shape), np.empty(bid.shape)
     _loops()[2](np.ascontiguousarray(bid), np.ascontiguousarray(ask), mid, half)
     return Quote(mid, half)
-
-
-class Hedged(NamedTuple):
-    """Signed volume and what dealers hedged for it, by contract (2, n), and sums."""
-
-    #: B: contracts that customers bought, less those that they sold, so far.
-    signed: Floats
-    #: Hedge flow so far, Σ s·ΔV·M·Δ·S; positive: dealers buy. [$]
-    dollars: Floats
-    #: The same of gamma, Σ s·ΔV·Γ·M·S²·0.01. [$ per 1 %]
-    gamma_dollars: Floats
-    #: This interval's hedge flow of calls and of puts. [$]
-    call: float
-    put: float
-    #: This interval's volume, and the part of it that got a sign. [contracts]
-    traded: float
-    told: float
-    #: Σ (ΔV·M·Δ·S)² of this interval. [$²]
-    variance: float
-
-
-def hedge(
-    added: Floats,
-    sign: Floats,
-    *,
-    call_delta: Floats,
-    put_delta: Floats,
-    gamma: Floats,
-    spot: float,
-    so_far: tuple[Floats, Floats, Floats],
-) -> Hedged:
-    """What customers bought in an interval makes dealers hedge, at the interval's end.
-
-    ``added`` [contracts] and ``sign`` are (2, n), calls first, the greeks (n,); ``so_far`` are the
-    first three fields of ``Hedged`` before the interval.
-    """
-    out, sums = np.empty((6, gamma.size)), np.zeros(5)
-    _loops()[3](
-        spot,
-        added,
-        sign,
-        call_delta,
-        put_delta,
-        gamma,
-        *map(np.ascontiguousarray, so_far),
-        out,
-        sums,
-    )
-    return Hedged(out[0:2], out[2:4], out[4:6], *sums.tolist())
 
 
 def volume_added(before: Floats, now: Floats) -> tuple[Floats, Floats]:
@@ -175,12 +125,10 @@ def warm() -> None:
 
 @functools.cache
 def _loops() -> tuple[Callable[..., None], ...]:
-    tables = [READ_TABLE] * 3
     return (
         compiled(_sign_loop, LEVEL, LEVEL, *[READ] * 9, WRITE),
         compiled(_trade_loop, *[READ] * 5, WRITE),
         compiled(_quote_loop, *[READ_TABLE] * 2, *[WRITE_TABLE] * 2),
-        compiled(_hedge_loop, LEVEL, *tables[:2], *[READ] * 3, *tables, WRITE_TABLE, WRITE),
     )
 
 
@@ -191,39 +139,6 @@ def _quote_loop(bid: Floats, ask: Floats, mid: Floats, half: Floats) -> None:
             usable = a > 0.0 and a >= b >= 0.0
             mid[side, k] = (b + a) / 2.0 if usable else math.nan
             half[side, k] = (a - b) / 2.0 if usable else math.nan
-
-
-def _hedge_loop(
-    spot: float,
-    added: Floats,
-    sign: Floats,
-    call_delta: Floats,
-    put_delta: Floats,
-    gamma: Floats,
-    signed: Floats,
-    dollars: Floats,
-    gamma_dollars: Floats,
-    out: Floats,
-    sums: Floats,
-) -> None:
-    """Fill the first three fields of ``Hedged``, two rows each, and add up the others."""
-    per_share = MULTIPLIER * spot
-    for side in range(2):
-        for k in range(gamma.size):
-            delta = put_delta[k] if side else call_delta[k]
-            volume = added[side, k]
-            bought = sign[side, k] * volume
-            hedged = bought * delta * per_share
-            out[side, k] = signed[side, k] + bought
-            out[2 + side, k] = dollars[side, k] + hedged
-            out[4 + side, k] = (
-                gamma_dollars[side, k] + bought * gamma[k] * per_share * spot * ONE_PERCENT
-            )
-            sums[side] += hedged
-            sums[2] += volume
-            if sign[side, k] != 0.0:
-                sums[3] += volume
-            sums[4] += (volume * delta * per_share) ** 2
 
 
 @scalar

@@ -18,6 +18,8 @@ Bools = NDArray[np.bool_]
 
 #: How many strikes' parity estimates the forward is the median of, and the least that will do.
 NEAREST, LEAST = 12, 3
+#: Less than this is a quote's error, and would make gammas without bound. [decimal]
+LEAST_SIGMA = 1e-6
 
 
 class Forward(NamedTuple):
@@ -116,6 +118,7 @@ def smile(
     own[quoted] = black.implied_volatility(
         price[quoted], forward, strike[quoted], years, call[quoted]
     )
+    own[own < LEAST_SIGMA] = np.nan
     known = np.isfinite(own)
     if not known.any():
         return None

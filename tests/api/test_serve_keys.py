@@ -181,7 +181,8 @@ def test_quota_over_two_servers(pair: tuple[Served, Served], own_database: str) 
 def test_database_is_away(pair: tuple[Served, Served], servers: Servers, own_database: str) -> None:
     """Who has a key is known all the same, by what was read before; who has none is not let in."""
     key = create(own_database, "alpha", "Alpha")
-    account, series = f"{pair[0].url}/v1/account", f"{pair[0].url}{SERIES}SPY"
+    account = f"{pair[0].url}/v1/account"
+    series = f"{pair[0].url}/v1/symbols"
     until(account, key, 200)
     with closed(servers, own_database):
         # Longer than keys are held without being read anew.

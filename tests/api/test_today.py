@@ -210,3 +210,29 @@ async def test_origins(store: Store, feed: Callable[..., Any]) -> None:
             assert sent.status_code == 200
             assert sent.headers.get("Access-Control-Allow-Origin") == allowed
             assert "Origin" in sent.headers["Vary"]
+
+
+async def test_a_cut_bucket(store: Store, feed: Callable[..., Any]) -> None:
+    """A bucket that the window cuts is told again only for its part of the window."""
+    await store.write(every("14:00", "14:29:30"))
+    fed: Fed = await feed(store)
+    cursor = (await fed.series())["cursor"]
+    await fed.land(record(utc("14:20"), spot=1.0), mode=REWRITE)
+    node = fed._transport.app.state.node  # type: ignore[attr-defined]
+    for minutes, count in (("7", 0), ("10", 1)):
+        query = {"bar": "5m", "minutes": minutes, "since": str(cursor)}
+        body, _ = await oracle.answer(store, "SPY", query, utc("14:30"), node)
+        sent = await fed.get(f"{SERIES}SPY", params=query)
+        assert sent.content == body
+        assert len(sent.json()["bars"]) == count
+
+
+async def test_defect(
+    store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody foresaw is a 500 with an id in front of the framework too."""
+    await store.write(every("14:28", "14:29:30"))
+    fed: Fed = await feed(store)
+    monkeypatch.setattr("api.day.Day.missing", lambda *_: 1 / 0)
+    body = await fed.series(status=500)
+    assert (set(body), body["error"]) == ({"error", "message", "id"}, "internal_error")

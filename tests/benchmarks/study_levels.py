@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from sampler.chain import YEAR_SECONDS, Chain, Frame, select
 from sampler.errors import Refused
 from sampler.market import read_market
-from sampler.metrics import black, flip
+from sampler.metrics import black
+from sampler.metrics.crossings import REACH, SIGNIFICANT
+from sampler.metrics.flip import flips
 from sampler.metrics.smile import forward, smile
 from sampler.sources.recorded import read
 from storage.session import at_new_york, market_day, new_york, session_on
@@ -76,7 +78,7 @@ class Scene:
 
     def root(self, net: Floats, center: Floats, total: Floats) -> float | None:
         """Where a repriced book turns; ``center`` is K·S/F, which may differ by expiry."""
-        (found,) = flip.flips(
+        (found,) = flips(
             net[None], spot=self.spot, forward=self.spot, strike=center, years=1.0, sigma=total
         )
         return found.level
@@ -89,7 +91,7 @@ class Scene:
     def dense(self, gamma: Floats) -> float | None:
         """Where net gamma turns on ``self.grid``, by the flip's rule: 1 % on both sides."""
         book = (gamma @ self.net) * self.grid[:, 0] ** 2
-        clear = np.flatnonzero(np.abs(book) > flip.SIGNIFICANT * np.abs(book).max())
+        clear = np.flatnonzero(np.abs(book) > SIGNIFICANT * np.abs(book).max())
         found = []
         for i, j in itertools.pairwise(clear):
             if np.sign(book[i]) == np.sign(book[j]):
@@ -102,7 +104,7 @@ class Scene:
     @cached_property
     def grid(self) -> Floats:
         """Spot levels over the reach of a flip, one a row."""
-        ends = self.spot * (1 - flip.REACH), self.spot * (1 + flip.REACH)
+        ends = self.spot * (1 - REACH), self.spot * (1 + REACH)
         return np.linspace(*ends, num=POINTS, dtype=np.float64)[:, None]
 
     def repriced(self, sigma: Floats) -> Floats:
@@ -303,14 +305,14 @@ def main() -> None:
     found = scenes()
     told = measure(found)
     print(f"{len(found)} frames; each rule's flip, and how far it lies from ours, in points")
-    for scene, flips in zip(found, told, strict=True):
+    for scene, levels in zip(found, told, strict=True):
         net = scene.net @ scene.gamma
         print(f"\n{scene.name}  spot {scene.spot:.2f}  net GEX {'+' if net > 0 else '-'}")
-        for name, level in flips.items():
-            if level is None or flips["ours"] is None:
+        for name, level in levels.items():
+            if level is None or levels["ours"] is None:
                 print(f"  {name:32}{'none':>10}")
             else:
-                print(f"  {name:32}{level:10.2f}{level - flips['ours']:+10.2f}")
+                print(f"  {name:32}{level:10.2f}{level - levels['ours']:+10.2f}")
     head, *rows = table(found, told)
     print(f"\nFor the docs, {datetime.now():%Y-%m-%d}:\n")
     for row in (head, ["---"] * len(head), *rows):

@@ -42,6 +42,8 @@ CASES: dict[str, tuple[dict[str, object], str]] = {
     "infinite quotes": ({"bid": [INF] * N, "ask": [INF] * N}, "no_iv"),
     "quotes below intrinsic": ({"bid": [1e-3] * N, "ask": [2e-3] * N, "forward": 9000.0}, "stored"),
     "quotes above the strike": ({"bid": [8e3] * N, "ask": [9e3] * N}, "no_iv"),
+    "quotes of next to nothing": ({"bid": [5e-324] * N, "ask": [1e-323] * N}, "stored"),
+    "trades without bounds": ({"signed_volume": [INF, -INF, 1e300] * 14}, "stored"),
     "spot 0": ({"spot": 0.0, "forward": 7700.0}, "stored"),
     "spot NaN": ({"spot": NAN, "forward": 7700.0}, "stored"),
     "spot negative": ({"spot": -7700.0, "forward": 7700.0}, "stored"),

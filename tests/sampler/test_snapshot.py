@@ -12,10 +12,14 @@ import pytest
 from chains import TEN_FOURTEEN, chain, frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core import event
 
+from sampler import metrics
 from sampler.chain import Frame, select
 from sampler.errors import Refused
 from sampler.snapshot import measure
+from sampler.sources import recorded
+from sampler.surface import survey
 from storage.row import Reason, SlotRecord
 from storage.session import market_day, session_on
 
@@ -128,6 +132,21 @@ def test_a_contract_that_is_left_out_for_a_while():
     back = later(thin, seconds=90, volume=volumes(c7700=60))
     assert back.row.hedge_flow_cumulative_all == thin.row.hedge_flow_cumulative_all
     assert thin.row.contracts == 2 * (N - 1)
+
+
+def test_what_is_not_listed_has_no_position():
+    """A call that one frame lacks counts nowhere in it; what was bought of it is not forgotten."""
+    ask = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=30)).ask[STRIKES.index(7700.0)]
+    bought = later(first(), volume=volumes(c7700=150), last=lasts({"c7700": ask}, frame()))
+    at = STRIKES.index(7700.0)
+    right = [1] * N + [-1] * N
+    right[at] = 0
+    thin = later(bought, seconds=60, right=right, volume=volumes(c7700=150))
+    assert bought.profile["call_gex"][at] < bought.profile["settled_call_gex"][at]
+    assert (thin.profile["call_gex"][at], thin.profile["call_dex"][at]) == (0.0, 0.0)
+    assert thin.profile["call_signed"][at] == bought.profile["call_signed"][at]
+    back = later(thin, seconds=90, volume=volumes(c7700=150))
+    assert back.profile["call_gex"][at] < back.profile["settled_call_gex"][at]
 
 
 def test_an_unreadable_volume_makes_no_flow_and_no_reset():
@@ -349,3 +368,31 @@ def test_the_standard_error_is_that_of_coin_tosses():
     assert one.row.hedge_flow_se == pytest.approx(abs(first_size), abs=0.01)
     expected = (first_size**2 + second_size**2) ** 0.5
     assert two.row.hedge_flow_se == pytest.approx(expected, abs=0.01)
+
+
+def test_nothing_is_compiled_in_a_slot(shared):
+    """Once the formulas are warm, a first slot, one with flow and other expiries compile nothing."""
+    metrics.warm()
+    read = recorded.read(shared / "chains/SPX/SPX_2026-08-19T101421.json")
+    session = session_on(market_day(read.quoted_at))
+    newer = dataclasses.replace(
+        read,
+        quoted_at=read.quoted_at + timedelta(seconds=30),
+        volume=read.volume + 3,
+        signed_volume=np.resize([NAN, 2.0, -1.0], len(read.strike)),
+    )
+    with event.install_recorder("numba:compile") as compiled:
+        record = None
+        for one in (read, newer):
+            made = select(one, session)
+            record = measure(
+                made,
+                record,
+                oi_confidence=0.43,
+                survey=lambda market, of=one, to=made: survey(
+                    of, session, spot=market.spot, atm=market.atm, years=to.years
+                ),
+            )
+    assert record.row.detail["seven_dte_atm_iv"] is not None
+    assert record.row.hedge_flow_cumulative_all != 0
+    assert compiled.buffer == []

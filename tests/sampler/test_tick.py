@@ -217,5 +217,5 @@ async def test_memory_stays_flat():
             gc.collect()
             held[slot] = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    # One record of these 21 strikes is some 25 kB.
-    assert held[249] - held[50] < 25_000
+    # 199 records of these 21 strikes would be 5 MB; timers that are done go by the hundred.
+    assert held[249] - held[50] < 250_000

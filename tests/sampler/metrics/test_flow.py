@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampler.metrics.flow import Quote, aggressor_sign, volume_added
+from sampler.metrics.flow import Quote, aggressor_sign, quote, volume_added
+from sampler.metrics.hedge import hedge
 
 NAN = float("nan")
 
@@ -120,3 +121,46 @@ def test_volume_is_conserved_however_the_interval_is_cut(steps):
         for a, b in zip(np.r_[0.0, totals[:-1]], totals, strict=True)
     )
     assert small == volume_added(np.array([0.0]), totals[-1:])[0][0]
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask", "expected"),
+    [
+        (1.9, 2.1, (2.0, 0.1)),
+        # Without a bid there is still a middle; locked has no width.
+        (0.0, 0.1, (0.05, 0.05)),
+        (2.0, 2.0, (2.0, 0.0)),
+        # None: no ask, crossed, below zero, unreadable.
+        (0.0, 0.0, (NAN, NAN)),
+        (2.1, 1.9, (NAN, NAN)),
+        (-0.1, 0.1, (NAN, NAN)),
+        (NAN, 2.1, (NAN, NAN)),
+        (1.9, NAN, (NAN, NAN)),
+    ],
+)
+def test_quote(bid, ask, expected):
+    """Middle and half width of what is a quote; a crossed one has no width below zero."""
+    found = quote(np.array([[bid], [bid]]), np.array([[ask], [ask]]))
+    assert found.mid[:, 0] == pytest.approx([expected[0]] * 2, nan_ok=True)
+    assert found.half[:, 0] == pytest.approx([expected[1]] * 2, nan_ok=True)
+
+
+def test_hedge_by_hand():
+    """Ten calls half bought, six puts sold, four puts of unknown side, at S = 50."""
+    found = hedge(
+        np.array([[10.0, 0.0], [6.0, 4.0]]),
+        np.array([[0.5, 0.0], [-1.0, 0.0]]),
+        call_delta=np.array([0.6, 0.3]),
+        put_delta=np.array([-0.4, -0.7]),
+        gamma=np.array([0.2, 0.1]),
+        spot=50.0,
+        so_far=(np.ones((2, 2)), np.full((2, 2), 7.0), np.zeros((2, 2))),
+    )
+    # 5 calls: 5·100·0.6·50; −6 puts: −6·100·(−0.4)·50: dealers buy for both.
+    assert (found.call, found.put) == pytest.approx((15_000.0, 12_000.0))
+    np.testing.assert_allclose(found.signed, [[6, 1], [-5, 1]])
+    np.testing.assert_allclose(found.dollars, [[15_007, 7], [12_007, 7]])
+    # Γ·M·S²·0.01 = 0.2·100·2500·0.01 = 500 a contract.
+    np.testing.assert_allclose(found.gamma_dollars, [[2_500, 0], [-3_000, 0]])
+    assert (found.traded, found.told) == (20.0, 16.0)
+    assert found.variance == pytest.approx(30_000**2 + 12_000**2 + 14_000**2)

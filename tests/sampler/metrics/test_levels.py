@@ -57,6 +57,14 @@ def test_a_faint_crossing_does_not_count():
     assert found(net(k100=1000, k105=-1)).status is FlipStatus.NO_BOUNDARY
 
 
+def test_strikes_far_apart_turn_where_their_tails_meet():
+    """−1 at 94, +1 at 106, half a minute left: 300 widths between them, and still one level."""
+    level, _, crossings = found(net(k94=-1000, k106=1000), years=30 / 31_536_000)
+    total = 0.4 * math.sqrt(30 / 31_536_000)
+    assert len(crossings) == 1
+    assert level == pytest.approx(math.sqrt(94 * 106) * math.exp(-total * total / 2), rel=1e-8)
+
+
 def test_one_sign_has_no_boundary():
     """All long, or no book at all: no flip, and it says why."""
     assert found(net(k100=10))[:2] == (None, FlipStatus.NO_BOUNDARY)
