@@ -90,7 +90,8 @@ export class Screen {
       chart.values = values;
       chart.show(data.x, values);
     }
-    this.#tell();
+    // uPlot works its scales out at the end of this turn; what lies beyond them is known then.
+    queueMicrotask(() => this.#tell());
     this.#describe();
   }
 

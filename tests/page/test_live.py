@@ -224,6 +224,9 @@ async def test_server_with_keys(fresh: Site, tab: Tab) -> None:
     await tab.shows("#link", "Live")
     await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
     await tab.shows("#heat-none", "requires the Alpha plan")
+    # Everything is within its panel: no arrow says otherwise.
+    told = await tab.page.locator(".legend dd").all_inner_texts()
+    assert [text for text in told if "↑" in text or "↓" in text] == []
     await tab.page.reload()
     await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
     assert await tab.page.locator("#key-dialog").is_hidden()
