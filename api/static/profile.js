@@ -37,7 +37,8 @@ export function drawProfile(canvas, u, grid, column, spot) {
     context.stroke();
     context.setLineDash([]);
   }
-  label(context, shown, { width, middle, y, top, tall });
+  // A phone has no room for numbers there.
+  if (width >= 150) label(context, shown, { width, middle, y, top, tall });
 }
 
 // The largest of each sign says its number, on the empty side of its bar.

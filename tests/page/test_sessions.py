@@ -409,3 +409,10 @@ async def test_phone(serve: Callable[..., Any], tabs: Callable[..., Any]) -> Non
         box = await tab.page.locator(f"#plot-{panel}").bounding_box()
         assert box is not None
         assert box["width"] > 330
+    # There the strike profile stands in the price panel itself.
+    price = await tab.page.locator("#plot-price").bounding_box()
+    profile = await tab.page.locator("#profile").bounding_box()
+    assert price is not None
+    assert profile is not None
+    assert (profile["y"], profile["height"]) == (price["y"], price["height"])
+    assert profile["x"] + profile["width"] < price["x"] + price["width"]
