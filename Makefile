@@ -5,13 +5,18 @@ BIN := $(VENV)/bin
 # What the benchmarks compare with; nothing else needs them.
 PEERS := $(VENV)/peers
 
-.PHONY: run test check fix bench bench-api bench-page study study-charts screenshots soak clean
+.PHONY: run test test-timescale check fix bench bench-api bench-page bench-store bench-year study study-charts \
+  screenshots soak clean
 
 run: $(VENV)/.run  ## the whole product on embedded parts, http://127.0.0.1:8000
 	@exec $(BIN)/python deploy/run.py
 
 test: $(VENV)/.dev  ## everything that passes the tests, from nothing; most of them wait, so four at a time
 	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
+
+test-timescale: $(VENV)/.dev  ## the store's tests on a TimescaleDB: URL=postgresql://postgres@host/postgres
+	@test -n "$(URL)" || { echo "name a superuser's database: make test-timescale URL=postgresql://..."; exit 2; }
+	TEST_DATABASE_URL="$(URL)" $(BIN)/python -m pytest tests/storage $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types
 	$(BIN)/ruff format --check .
@@ -27,12 +32,21 @@ bench: $(VENV)/.dev $(PEERS)/.done  ## speed beside named peers, milliseconds pe
 	@echo
 	$(BIN)/python -m tests.benchmarks.bench_snapshot
 	@echo
+	$(BIN)/python -m tests.benchmarks.bench_store
+	$(BIN)/python -m tests.benchmarks.bench_backfill
+	@echo
 	$(PEERS)/bin/python tests/benchmarks/bench_black.py
 	@echo
 	$(BIN)/python -m tests.benchmarks.bench_api
 
 bench-api: $(VENV)/.dev  ## requests, latencies and streams of a serving process
 	$(BIN)/python -m tests.benchmarks.bench_api
+
+bench-store: $(VENV)/.dev  ## writing a tick of 600 symbols, reading with a year behind; TEST_DATABASE_URL= for another server
+	$(BIN)/python -m tests.benchmarks.bench_store
+
+bench-year: $(VENV)/.dev  ## a year of 50 symbols for bench-store, once: some minutes and 8 GB in BENCH_DIR
+	$(BIN)/python -m tests.benchmarks.year
 
 bench-page: $(VENV)/.dev  ## the page in headless Chromium: a full day, a new bar, a day's stream
 	$(BIN)/python -m tests.benchmarks.bench_page

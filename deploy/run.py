@@ -63,7 +63,13 @@ def _run() -> int:
         manager = honcho.manager.Manager(Printer(sys.stdout))
         environment = dict(os.environ) | chosen | {"PYTHONUNBUFFERED": "1"}
         folder = str(Path(__file__).resolve().parents[1])
-        for name, command in (("sampler", "-m sampler run"), ("api", "-m api serve")):
+        commands = {
+            "sampler": "-m sampler run",
+            "api": "-m api serve",
+            # A simulated market fills a disk sixty times as fast as a real one.
+            "upkeep": "-m storage prune --every 600",
+        }
+        for name, command in commands.items():
             manager.add_process(
                 name, f"exec {sys.executable} {command}", env=environment, cwd=folder
             )

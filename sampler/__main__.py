@@ -6,13 +6,13 @@ import argparse
 import asyncio
 import os
 import sys
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import orjson
 import structlog
 
-from sampler import backfill as past
-from sampler import calibrate, explain, metrics
+from sampler import calibrate, explain, metrics, past, report
+from sampler.backfill import Wishes
 from sampler.backlog import Backlog
 from sampler.daemon import Daemon
 from sampler.errors import NoHistory
@@ -27,7 +27,7 @@ from storage import log
 from storage.errors import FlowError, StoreUnavailable, UsageError
 from storage.lease import Lease
 from storage.live import Live, Nobody
-from storage.parts import REAL, SYNTHETIC, Parts, connect
+from storage.parts import REAL, SYNTHETIC, Parts, connect, urls
 from storage.row import SlotRecord
 from storage.session import GRID, from_new_york, market_day, new_york, session_on
 from storage.settings import REGISTRY, Settings, add_options, options_of, parse_symbol
@@ -55,6 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
     except FlowError as error:
         print(f"flow-sampler: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Python flushes once more when it ends: into nothing, without a complaint.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return 1
 
@@ -76,13 +80,34 @@ def _parser() -> argparse.ArgumentParser:
     add_options(once, *_FED, "clock", "tick_budget", *_PARTS)
     once.set_defaults(command=_once)
 
-    fill = commands.add_parser("backfill", help="fill past sessions from a source's history")
+    fill = commands.add_parser("backfill", help="fill past sessions, or measure them again")
     fill.add_argument("--from", dest="first", metavar="D", required=True, help="first day, ISO")
     fill.add_argument("--to", dest="last", metavar="D", required=True, help="last day, ISO")
-    fill.add_argument(
+    what = fill.add_mutually_exclusive_group()
+    what.add_argument(
         "--missing",
         action="store_true",
         help="only slots without a row (a feed without history has none: exit 0)",
+    )
+    what.add_argument(
+        "--recompute",
+        action="store_true",
+        help="measure stored chains again, after a definition has changed; needs no source",
+    )
+    fill.add_argument(
+        "--rewrite",
+        action="store_true",
+        help="the source's rows win; rows after a filled slot are differenced anew against it",
+    )
+    fill.add_argument("--mix-feeds", action="store_true", help="also into sessions of another feed")
+    fill.add_argument(
+        "--dry-run", action="store_true", help="with --recompute: tell what changes, store nothing"
+    )
+    fill.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="processes to work in (default: 1)"
+    )
+    fill.add_argument(
+        "--dask", default="", metavar="URL", help="a Dask scheduler, e.g. tcp://scheduler:8786"
     )
     add_options(fill, *_FED, *_PARTS)
     fill.set_defaults(command=_backfill)
@@ -156,7 +181,7 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     try:
         async with (
             telemetry.served(settings.metrics_port),
-            connect(settings, dataset, later=True, patience=_PATIENCE) as parts,
+            connect(settings, dataset, later=True, patience=_PATIENCE, write=True) as parts,
         ):
             await _sample_for_ever(settings, source, dataset, parts, telemetry)
     finally:
@@ -213,7 +238,7 @@ async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
         if parsed.dry_run:
             dry = _tick(settings, source, Nowhere(), Nobody())
             return await _sample(settings, source, dry, at, parsed)
-        async with connect(settings, dataset) as parts:
+        async with connect(settings, dataset, write=True) as parts:
             tick = _tick(settings, source, parts.store, parts.live)
             return await _sample(settings, source, tick, at, parsed)
     finally:
@@ -264,51 +289,69 @@ def _headline(record: SlotRecord) -> str:
 
 
 async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
-    source = _open(settings)
-    dataset = _dataset(settings, source)
-    try:
-        first, last = past.span(parsed.first, parsed.last)
-    except ValueError as error:
-        raise UsageError(f"--from, --to: {error}") from error
-    try:
-        async with connect(settings, dataset) as parts:
-            tick = _tick(settings, source, parts.store, parts.live)
+    _require_sense(settings, parsed)
+    first, last = _span(parsed.first, parsed.last)
+    dataset = settings.dataset or REAL
+    if not parsed.recompute:
+        source = _open(settings)
+        dataset = _dataset(settings, source)
+        await source.close()
+    tell = not parsed.dry_run
+    async with urls(settings, live=tell) as (database_url, redis_url):
+        order = past.Order(
+            database_url=database_url,
+            # Workers elsewhere do not reach the embedded channel.
+            redis_url=redis_url if tell and not (parsed.dask and not settings.redis_url) else "",
+            dataset=dataset,
+            source="" if parsed.recompute else settings.source,
+            wishes=Wishes(
+                oi_confidence=settings.oi_confidence,
+                missing=parsed.missing,
+                rewrite=parsed.rewrite,
+                mix_feeds=parsed.mix_feeds,
+            ),
+            # Each row's own, unless another was asked for on the command line.
+            oi_confidence=None if parsed.oi_confidence is None else settings.oi_confidence,
+            dry_run=parsed.dry_run,
+            log=(settings.log, settings.log_level),
+        )
+        async with connect(settings, dataset, live=tell, write=tell) as parts:
             try:
-                done = await past.backfill(
-                    source,
-                    tick,
-                    parts.store,
-                    symbols=settings.symbols,
-                    first=first,
-                    last=last,
-                    progress=_progress,
+                todo = await past.tasks(
+                    parts.store, order, symbols=settings.symbols, first=first, last=last
                 )
             except NoHistory as error:
                 # A nightly job over such a feed has nothing to do, and nothing has failed.
                 print(error)
                 return 0 if parsed.missing else 2
-    finally:
-        await source.close()
-    written = sum(f.written for f in done)
-    there = sum(f.there_already for f in done)
-    refused = sum(f.refused.total() for f in done)
-    if not done:
-        print(f"{source.name} has nothing for {', '.join(settings.symbols)} in this period")
-        return 0
-    verdict = "" if written else "; nothing changed"
-    print(f"{written} rows written, {there} there already, {refused} frames refused{verdict}")
-    return 0
+            done = past.results(todo, parts.store, parts.live, jobs=parsed.jobs, dask=parsed.dask)
+            return await report.follow(
+                done, todo, period=f"{first} to {last}", dry_run=parsed.dry_run
+            )
 
 
-def _progress(filled: past.Filled) -> None:
-    refused = "".join(f", {n} {why}" for why, n in sorted(filled.refused.items()))
-    print(
-        f"{filled.symbol} {filled.day}: {filled.written} written,"
-        f" {filled.there_already} there already{refused}",
-        flush=True,
-    )
-    for detail in filled.details:
-        print(f"  refused: {detail}", flush=True)
+def _require_sense(settings: Settings, parsed: argparse.Namespace) -> None:
+    """Refuse options that contradict each other."""
+    if parsed.recompute and (parsed.rewrite or parsed.mix_feeds):
+        raise UsageError("--rewrite, --mix-feeds: a recomputation has no other source")
+    if parsed.dry_run and not parsed.recompute:
+        raise UsageError("--dry-run: tells what --recompute would change, and goes with it only")
+    if not 1 <= parsed.jobs <= 256:
+        raise UsageError(f"--jobs: {parsed.jobs} is not between 1 and 256")
+    if parsed.dask and parsed.jobs > 1:
+        raise UsageError("--jobs: the Dask cluster has as many workers as it has")
+    if parsed.dask and not settings.database_url:
+        raise UsageError(
+            "--dask: FLOW_DATABASE_URL is not set; workers on other machines cannot reach the"
+            " embedded database of this one"
+        )
+
+
+def _span(first: str, last: str) -> tuple[date, date]:
+    try:
+        return past.span(first, last)
+    except ValueError as error:
+        raise UsageError(f"--from, --to: {error}") from error
 
 
 async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
@@ -326,11 +369,11 @@ async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
                 f"{symbol} has no row at {new_york(slot):%Y-%m-%d %H:%M:%S} New York;"
                 f" {f'the last one before it is of {last}' if last else 'none before it either'}"
             )
-        past = None
+        previous = None
         if found.row.differenced_from is not None:
             after = found.row.differenced_from + timedelta(seconds=1)
-            past = await parts.store.before(symbol, session.day, after)
-    told = explain.derive(found, past, session)
+            previous = await parts.store.before(symbol, session.day, after)
+    told = explain.derive(found, previous, session)
     if parsed.json:
         print(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
     else:
@@ -340,10 +383,7 @@ async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
 
 async def _calibrate(settings: Settings, parsed: argparse.Namespace) -> int:
     today = market_day(settings.clock.now())
-    try:
-        first, last = past.span(parsed.first or "2000-01-01", parsed.last or today.isoformat())
-    except ValueError as error:
-        raise UsageError(f"--from, --to: {error}") from error
+    first, last = _span(parsed.first or "2000-01-01", parsed.last or today.isoformat())
     columns = ("slot", "spot", "pin_probability_pct", "remaining_1sd", "detail")
     scores = {symbol: calibrate.Score() for symbol in settings.symbols}
     async with connect(settings, settings.dataset or REAL, live=False) as parts:

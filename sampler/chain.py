@@ -66,6 +66,10 @@ class Frame:
     source_iv: Floats
     #: Contracts bought less sold today, where the source sees each trade.
     signed_volume: Floats
+    #: Contracts that were left out before it was kept, by reason.
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    #: What other expiries added when they were still there; None: they are, or never were.
+    surface: Mapping[str, float | None] | None = None
 
     @classmethod
     def of(
@@ -78,6 +82,8 @@ class Frame:
         fetched_at: datetime,
         spot: float,
         columns: Mapping[str, Any],
+        dropped: Mapping[str, int] | None = None,
+        surface: Mapping[str, float | None] | None = None,
     ) -> Frame:
         """A frame from whatever columns a source has; those it lacks are NaN, its roots empty.
 
@@ -98,6 +104,8 @@ class Frame:
             expiry=np.asarray(columns["expiry"], "datetime64[D]"),
             root=np.asarray(columns["root"], np.str_) if "root" in columns else np.full(n, ""),
             right=np.asarray(columns["right"], np.int8),
+            dropped=dropped or {},
+            surface=surface,
             **numbers,
         )
 
@@ -225,7 +233,7 @@ def select(frame: Frame, session: Session | None) -> Chain:
         spot=frame.spot if LOWEST_STRIKE <= frame.spot <= HIGHEST_PRICE else math.nan,
         strike=strike,
         listed=listed,
-        dropped=dropped,
+        dropped={**frame.dropped, **dropped},
         **columns,
     )
 

@@ -18,14 +18,21 @@ from storage.session import Session, new_york
 TOP = 10
 
 
-def recompute(record: SlotRecord, previous: SlotRecord | None, session: Session) -> SlotRecord:
-    """Measure a stored record's chain again.
+def recompute(
+    record: SlotRecord,
+    previous: SlotRecord | None,
+    session: Session,
+    oi_confidence: float | None = None,
+) -> SlotRecord:
+    """Measure a stored record's chain again, with the row's own κ unless another is given.
 
     ``previous`` is the record of the slot that it was differenced against. Other expiries are not
     kept, so what they added is taken over from the row.
 
     Raises
     ------
+    Refused
+        If the chain makes no row any more.
     ValueError
         If the stored evidence is not readable.
     """
@@ -34,7 +41,7 @@ def recompute(record: SlotRecord, previous: SlotRecord | None, session: Session)
     return measure(
         chain,
         previous,
-        oi_confidence=record.row.oi_confidence,
+        oi_confidence=record.row.oi_confidence if oi_confidence is None else oi_confidence,
         survey=lambda _: stored,
     )
 

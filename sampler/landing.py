@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
@@ -36,7 +36,7 @@ async def land(
 ) -> list[Change]:
     """Write a batch in one transaction.
 
-    If the database refuses a value, each record and gap is tried by itself; a refused one is put
+    What the store leaves out of it, a value that no database takes or another feed's row, is put
     aside, and its slot is a gap.
 
     Raises
@@ -45,34 +45,23 @@ async def land(
         If the database is away or full: a second try changes nothing that is written already.
     """
     try:
-        return await _write(store, batch)
-    except ValueRefused:
-        pass
-    changes: list[Change] = []
-    for part in _parts(batch):
-        try:
-            changes += await _write(store, part)
-        except ValueRefused as refusal:
-            await put_aside(part, refusal)
-            changes += await _write(store, Batch(gaps=_instead(part, str(refusal))))
-    return changes
-
-
-async def _write(store: Keeper, batch: Batch) -> list[Change]:
-    try:
-        return await store.write(batch.records, batch.gaps, mode=batch.mode) or []
+        written = await store.write(batch.records, batch.gaps, mode=batch.mode)
     except StoreError:
         raise
     except Exception as error:
-        # A value that the driver cannot even send.
-        raise ValueRefused(f"{type(error).__name__}: {error}") from error
-
-
-def _parts(batch: Batch) -> Iterator[Batch]:
-    for record in batch.records:
-        yield Batch(records=[record], mode=batch.mode)
-    for gap in batch.gaps:
-        yield Batch(gaps=[gap])
+        # Values that not even their keys can be read of.
+        await put_aside(batch, ValueRefused(f"{type(error).__name__}: {error}"))
+        return []
+    changes = list(written or [])
+    for refusal in getattr(written, "refused", ()):
+        part = (
+            Batch(records=[refusal.what], mode=batch.mode)
+            if isinstance(refusal.what, SlotRecord)
+            else Batch(gaps=[refusal.what])
+        )
+        await put_aside(part, ValueRefused(refusal.why))
+        changes += await store.write(gaps=_instead(part, refusal.why)) or []
+    return changes
 
 
 def _instead(part: Batch, detail: str) -> list[Gap]:

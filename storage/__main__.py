@@ -1,24 +1,26 @@
-"""The store's door: migrate, check, tail, export."""
+"""The store's door: migrate, check, tail, prune, export, import."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import os
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import orjson
 
-from storage import columns, database, log
-from storage.errors import FlowError, UsageError
+from storage import archive, database, log, retention
+from storage.check import FAILING, assess
+from storage.database import TABLES
+from storage.errors import FlowError, StoreError, UsageError
 from storage.follow import follow
 from storage.parts import REAL, SYNTHETIC, Parts, connect, urls
-from storage.row import utc_text
-from storage.session import market_day, new_york, session_on
+from storage.session import market_day
 from storage.settings import Settings, add_options, options_of
 
 _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
@@ -50,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     migrate = commands.add_parser("migrate", help="bring the schema of both datasets up to date")
-    add_options(migrate, *_PARTS)
+    add_options(migrate, "compress_after", *_PARTS)
     migrate.set_defaults(command=_migrate)
 
     check = commands.add_parser("check", help="coverage of each symbol and session; 1 if too thin")
@@ -67,13 +69,38 @@ def _parser() -> argparse.ArgumentParser:
     add_options(tail, "symbols", *_PARTS)
     tail.set_defaults(command=_tail)
 
-    export = commands.add_parser("export", help="write stored chains as files that recorded: reads")
+    prune = commands.add_parser("prune", help="drop what is older than its days; show what is left")
+    prune.add_argument("--dry-run", action="store_true", help="drop nothing, show sizes only")
+    prune.add_argument("--every", type=_seconds, metavar="S", help="again every S seconds")
+    prune.add_argument("--json", action="store_true", help="print one JSON array")
+    add_options(prune, *(f"keep_{table}" for table in TABLES), "disk_cap", *_PARTS)
+    prune.set_defaults(command=_prune)
+
+    export = commands.add_parser("export", help="write rows, profiles and chains as Parquet")
     export.add_argument("folder", type=Path, help="where to; made if it is not there")
     export.add_argument("--from", dest="first", metavar="D", required=True, help="first day, ISO")
     export.add_argument("--to", dest="last", metavar="D", required=True, help="last day, ISO")
     add_options(export, "symbols", *_PARTS)
     export.set_defaults(command=_export)
+
+    take_in = commands.add_parser("import", help="store what export has written; repeatable")
+    take_in.add_argument("folder", type=Path, help="where export has written to")
+    take_in.add_argument("--from", dest="first", metavar="D", help="first day, ISO (default: all)")
+    take_in.add_argument("--to", dest="last", metavar="D", help="last day, ISO (default: all)")
+    take_in.add_argument("--all-symbols", action="store_true", help="not only FLOW_SYMBOLS")
+    take_in.add_argument(
+        "--mix-feeds", action="store_true", help="also into sessions of another feed"
+    )
+    add_options(take_in, "symbols", *_PARTS)
+    take_in.set_defaults(command=_import)
     return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 1 <= seconds <= 86_400:
+        raise ValueError(text)
+    return seconds
 
 
 def _day(text: str | None, default: date) -> date:
@@ -86,9 +113,53 @@ def _day(text: str | None, default: date) -> date:
 async def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
     async with urls(settings, live=False) as (database_url, _):
         for dataset in [settings.dataset] if settings.dataset else [REAL, SYNTHETIC]:
-            for sentence in await database.migrate(database_url, dataset):
+            for sentence in await database.migrate(
+                database_url, dataset, compress_after=settings.compress_after
+            ):
                 print(sentence)
     return 0
+
+
+async def _prune(settings: Settings, parsed: argparse.Namespace) -> int:
+    while True:
+        try:
+            await _prune_once(settings, parsed)
+        except StoreError as error:
+            if parsed.every is None:
+                raise
+            print(f"flow-store: {error}", file=sys.stderr)
+        if parsed.every is None:
+            return 0
+        await asyncio.sleep(parsed.every)
+
+
+async def _prune_once(settings: Settings, parsed: argparse.Namespace) -> None:
+    keep = {table: getattr(settings, f"keep_{table}") for table in TABLES}
+    lines = []
+    async with urls(settings, live=False) as (database_url, _):
+        for dataset in [settings.dataset] if settings.dataset else [REAL, SYNTHETIC]:
+            if not settings.database_url:
+                await database.migrate(database_url, dataset)
+            done = await retention.prune(database_url, dataset, keep, dry=parsed.dry_run)
+            lines += [{"dataset": dataset} | dataclasses.asdict(one) for one in done]
+    if parsed.json:
+        print(orjson.dumps(lines, option=orjson.OPT_INDENT_2).decode())
+    # Over and over, only what was dropped is worth a line.
+    for line in [] if parsed.json else lines:
+        if parsed.every is None or line["dropped"]:
+            kept = f"kept from {line['before']} on" if line["before"] else "kept for ever"
+            gone = f", {line['dropped']} {line['unit']} dropped" if line["dropped"] else ""
+            size = f"{line['size'] / 1e6:,.1f} MB"
+            print(f"{line['dataset']:9} {line['table']:8} {size:>14}  {kept}{gone}", flush=True)
+    total = sum(line["size"] for line in lines) / 1e9
+    if settings.disk_cap and total > settings.disk_cap:
+        print(
+            f"flow-store: WARNING: {total:,.3f} GB are stored, more than FLOW_DISK_CAP"
+            f" ({settings.disk_cap:g} GB): keep less (FLOW_KEEP_PROFILES, FLOW_KEEP_CHAINS),"
+            " or raise it",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
@@ -98,46 +169,17 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
     async with connect(settings, settings.dataset or REAL, live=False) as parts:
         wanted = None if parsed.all_symbols else settings.symbols
         found = await parts.store.coverage(first, last, wanted)
-    lines = []
-    for row in found:
-        session = session_on(row["expiration"])
-        if session is None:
-            continue
-        due = sum(1 for slot in session.slots if slot <= now)
-        # Gaps say that a daemon owned the session; a few recorded frames alone are partial.
-        owned = due > 0 and (row["gaps"] > 0 or row["rows"] >= due)
-        share = row["rows"] / due if due else 0.0
-        lines.append(
-            {
-                "symbol": row["symbol"],
-                "session": row["expiration"].isoformat(),
-                "slots": due,
-                "rows": row["rows"],
-                "gaps": row["reasons"] or {},
-                "unaccounted": max(due - row["rows"] - row["gaps"], 0),
-                "coverage": round(share, 4),
-                "state": _state(share, owned=owned, least=settings.min_coverage),
-                "sources": row["sources"] or [],
-            }
-        )
+    lines = assess(
+        found, first=first, last=last, now=now, symbols=wanted, least=settings.min_coverage
+    )
     if parsed.json:
-        print(orjson.dumps(lines, option=orjson.OPT_INDENT_2).decode())
-    elif not lines:
+        plain = [line.as_json() for line in lines]
+        print(orjson.dumps(plain, option=orjson.OPT_INDENT_2).decode())
+    elif not found:
         print(f"nothing stored from {first} to {last}")
     else:
-        for line in lines:
-            gaps = "".join(f", {n} {why}" for why, n in sorted(line["gaps"].items()))
-            print(
-                f"{line['symbol']:6} {line['session']}  {line['rows']} of {line['slots']} slots"
-                f" ({line['coverage']:.1%}, {line['state']}){gaps}"
-            )
-    return int(any(line["state"] == "thin" for line in lines))
-
-
-def _state(share: float, *, owned: bool, least: float) -> str:
-    if not owned:
-        return "partial"
-    return "ok" if share >= least else "thin"
+        print("\n".join(map(str, lines)))
+    return int(any(line.state in FAILING for line in lines))
 
 
 async def _tail(settings: Settings, parsed: argparse.Namespace) -> int:
@@ -161,27 +203,45 @@ async def _rows(parts: Parts, symbols: tuple[str, ...]) -> AsyncGenerator[str, N
 
 async def _export(settings: Settings, parsed: argparse.Namespace) -> int:
     first, last = _day(parsed.first, date.min), _day(parsed.last, date.max)
-    files = size = 0
-    async with (
-        connect(settings, settings.dataset or REAL, live=False) as parts,
-        aclosing(parts.store.exported(first, last, settings.symbols)) as chains,
-    ):
-        async for row in chains:
-            try:
-                _, notes = columns.unpack(row["evidence"])
-            except ValueError as error:
-                raise FlowError(f"{row['symbol']} {utc_text(row['slot'])}: {error}") from error
-            quoted = new_york(datetime.fromisoformat(notes["quoted_at"]))
-            symbol = row["symbol"].replace("/", "_")
-            path = parsed.folder / symbol / f"{symbol}_{quoted:%Y-%m-%dT%H%M%S}.chain"
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(row["evidence"])
-            except OSError as error:
-                raise FlowError(f"cannot write {path}: {error.strerror}") from error
-            files, size = files + 1, size + len(row["evidence"])
-    print(f"{files} chains written to {parsed.folder}, {size / 1e6:.1f} MB")
+    dataset = settings.dataset or REAL
+    async with connect(settings, dataset, live=False) as parts:
+        done = await archive.export(
+            parts.store, dataset, parsed.folder, first=first, last=last, symbols=settings.symbols
+        )
+    size = sum(done.sizes.values())
+    print(
+        f"{done.slots} slots of {done.sessions} sessions written to {parsed.folder},"
+        f" {size / 1e6:.1f} MB"
+    )
+    print("\n".join(archive.arithmetic(done)), end="\n" if done.slots else "")
     return 0
+
+
+async def _import(settings: Settings, parsed: argparse.Namespace) -> int:
+    first, last = _day(parsed.first, date.min), _day(parsed.last, date.max)
+    dataset = settings.dataset or REAL
+    stored = there = refused = 0
+    async with connect(settings, dataset, live=False) as parts:
+        taken = archive.take_in(
+            parts.store,
+            dataset,
+            parsed.folder,
+            first=first,
+            last=last,
+            symbols=None if parsed.all_symbols else settings.symbols,
+            mix_feeds=parsed.mix_feeds,
+        )
+        async for one in taken:
+            name = f"{one.part.symbol} {one.part.day}"
+            if one.refused:
+                refused += 1
+                print(f"flow-store: {name}: {one.refused}", file=sys.stderr)
+                continue
+            print(f"{name}: {one.stored} stored, {one.there_already} there already", flush=True)
+            stored, there = stored + one.stored, there + one.there_already
+    verdict = "" if stored else "; nothing changed"
+    print(f"{stored} slots stored, {there} there already{verdict}")
+    return int(refused > 0)
 
 
 if __name__ == "__main__":

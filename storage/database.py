@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import PoolTimeout
 
-from storage import sql
+from storage import sql, timescale
 from storage.errors import (
     SchemaMissing,
     SchemaNewer,
@@ -35,7 +35,11 @@ Connection = psycopg.AsyncConnection[DictRow]
 VERSION = sql.migrations()[-1][0]
 #: Tables that grow with time.
 TABLES = ("rows", "profiles", "chains", "gaps")
-_TIMESCALE = sql.load("timescale.sql")
+
+
+_REFUSED = "FLOW_DATABASE_URL: the server does not let this user in:"
+#: How libpq says so before there is a session, and with it an error's class.
+_NOT_LET_IN = ("password", "no pg_hba.conf entry", "role ")
 
 
 @contextmanager
@@ -55,9 +59,14 @@ def translated() -> Iterator[None]:
         raise StoreError(
             f"FLOW_DATABASE_URL: the role may not do this: {_first_line(error)}"
         ) from error
+    except (pg.InvalidPassword, pg.InvalidAuthorizationSpecification) as error:
+        raise StoreUnavailable(f"{_REFUSED} {_first_line(error)}") from error
     except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+        said = _first_line(error)
+        if any(word in said for word in _NOT_LET_IN):
+            raise StoreUnavailable(f"{_REFUSED} {said}") from error
         raise StoreUnavailable(
-            f"FLOW_DATABASE_URL: the database cannot be reached: {_first_line(error)}"
+            f"FLOW_DATABASE_URL: the database cannot be reached: {said}"
         ) from error
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         raise ValueRefused(f"the database refused a value: {_first_line(error)}") from error
@@ -109,12 +118,54 @@ async def connection(url: str, dataset: str, **options: Any) -> AsyncIterator[Co
     _check_url(url)
     with translated():
         opened = await Connection.connect(
-            url, autocommit=True, row_factory=dict_row, connect_timeout=5, **options
+            url,
+            autocommit=True,
+            row_factory=dict_row,
+            connect_timeout=5,
+            client_encoding="UTF8",
+            **options,
         )
     async with opened:
         with translated():
+            await _require_utf8(opened)
             await prepare(opened, dataset)
             yield opened
+
+
+async def _require_utf8(opened: Connection) -> None:
+    """Refuse a database that cannot hold every text: a vendor's words are in any language."""
+    encoding = opened.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StoreError(
+            f"FLOW_DATABASE_URL: the database's encoding is {encoding}, not UTF8; make another:"
+            " createdb --encoding=UTF8 --template=template0 NAME"
+        )
+
+
+async def require_writable(opened: Connection) -> None:
+    """Refuse a database that rows cannot be written to.
+
+    Raises
+    ------
+    StoreError
+        For a read-only database, a replica, and a role that may not write.
+    """
+    found = await _one(
+        opened,
+        "select current_setting('transaction_read_only')::bool or pg_is_in_recovery() as closed,"
+        " has_table_privilege('rows', 'insert, update') and has_table_privilege('rows', 'select')"
+        " and has_sequence_privilege('revision', 'usage')"
+        " and has_database_privilege(current_database(), 'temporary') as may,"
+        " current_user as name",
+    )
+    if found["closed"]:
+        raise StoreError("FLOW_DATABASE_URL: the database is read-only: nothing can be stored")
+    if not found["may"]:
+        raise StoreError(
+            f"FLOW_DATABASE_URL: the role {found['name']} may not write here: it needs SELECT,"
+            " INSERT, UPDATE and DELETE on the tables, USAGE on the sequence revision, TEMPORARY"
+            " on the database; easiest is the role that has run flow-store migrate"
+        )
 
 
 def _check_url(url: str) -> None:
@@ -160,10 +211,11 @@ async def check_version(connection: Connection, dataset: str) -> None:
         )
 
 
-async def migrate(url: str, dataset: str) -> list[str]:
+async def migrate(url: str, dataset: str, *, compress_after: int = 0) -> list[str]:
     """Bring a dataset's schema up to date; what was done, in sentences.
 
-    Runs of several processes at once wait for each other; a second run does nothing.
+    Runs of several processes at once wait for each other; a second run does nothing. Where
+    TimescaleDB is and can, what is ``compress_after`` days old is compressed; 0: as it is.
 
     Raises
     ------
@@ -187,46 +239,17 @@ async def migrate(url: str, dataset: str) -> list[str]:
                     "create table if not exists schema_version"
                     " (version integer primary key, applied_at timestamptz not null default now())"
                 )
+        applied = await opened.execute("select version from schema_version")
+        there = {row["version"] for row in await applied.fetchall()}
         for number, text in sql.migrations():
-            if number <= version:
+            if number in there:
                 continue
             async with opened.transaction():
                 await opened.execute(text)
                 await opened.execute("insert into schema_version (version) values (%s)", [number])
             done.append(f"{dataset}: migration {number} applied")
-        done += await _timescale(opened, dataset)
+        done += await timescale.adopt(opened, dataset, TABLES, compress_after)
     return done or [f"{dataset}: schema version {VERSION}, nothing to do"]
-
-
-async def _timescale(opened: Connection, dataset: str) -> list[str]:
-    """Make hypertables where the extension is, or can be had."""
-    offered = await _one(
-        opened,
-        "select exists (select from pg_available_extensions where name = 'timescaledb') as offered,"
-        " exists (select from pg_extension where extname = 'timescaledb') as installed",
-    )
-    if not offered["offered"]:
-        return []
-    if not offered["installed"]:
-        try:
-            await opened.execute("create extension if not exists timescaledb schema public")
-        except psycopg.Error as error:
-            return [f"TimescaleDB is here but cannot be used: {_first_line(error)}"]
-    await opened.execute(_TIMESCALE["reach"])
-    done = []
-    for table in TABLES:
-        found = await _one(
-            opened,
-            "select count(*) as n from timescaledb_information.hypertables"
-            " where hypertable_schema = %s and hypertable_name = %s",
-            dataset,
-            table,
-        )
-        if not found["n"]:
-            query = _TIMESCALE["hypertables"].rstrip(";")
-            await opened.execute(query, {"table": f"{dataset}.{table}"})
-            done.append(f"{dataset}: {table} is a TimescaleDB hypertable, a chunk a day")
-    return done
 
 
 async def _one(opened: Connection, query: str, *given: Any) -> DictRow:

@@ -15,7 +15,9 @@ from typing import Any, Protocol
 
 import orjson
 import redis.asyncio as redis
-from redis.exceptions import RedisError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from storage.errors import LiveError
 from storage.message import decode, encode
@@ -92,7 +94,13 @@ class Channel:
         """A channel by URL. The server may be away: it is asked when it is needed."""
         try:
             # The library's own types change with the protocol version: Any.
-            client: Any = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=10)
+            client: Any = redis.Redis.from_url(
+                url,
+                socket_connect_timeout=2,
+                socket_timeout=10,
+                # Once, for a connection that has died while it was idle: who waits longer is late.
+                retry=Retry(NoBackoff(), 1),
+            )
             # Options are read no earlier than by a connection; this one is never opened.
             client.connection_pool.make_connection()
         except (ValueError, TypeError, RedisError):
@@ -173,6 +181,42 @@ class Channel:
             News(symbol=symbol, revision=revision, changes=changes.get(symbol, ()))
             for symbol, revision in told.items()
         ]
+
+    async def require_usable(self) -> None:
+        """Raise ``LiveError`` for what no waiting mends: a password, or something else there.
+
+        A server that is away may come back; nothing is said of it.
+        """
+        try:
+            async with asyncio.timeout(2 * _PATIENCE):
+                await self._client.xlen(self._told)
+        except (RedisError, OSError, TimeoutError) as error:
+            # What a server says to the first words of a connection comes as a lost connection.
+            cause = error.__cause__ or error
+            if isinstance(cause, AuthenticationError):
+                said = f"the server wants another user or password: {error}"
+            elif isinstance(cause, ResponseError):
+                said = f"the server cannot be used: {error}"
+            elif word := await self._foreign_word():
+                said = f"what answers there is no Redis: {word!r}"
+            else:
+                return
+            raise LiveError(f"FLOW_REDIS_URL: {said}") from None
+
+    async def _foreign_word(self) -> str:
+        """The first word of a server that speaks something else; empty if none does."""
+        place = self._client.connection_pool.connection_kwargs
+        if "host" not in place:
+            return ""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                reader, writer = await asyncio.open_connection(place["host"], place["port"])
+                writer.write(b"PING\r\n")
+                word = await reader.read(40)
+                writer.close()
+        except (OSError, TimeoutError):
+            return ""
+        return "" if word.startswith((b"+", b"-")) else word.decode("ascii", "replace")
 
     async def ping(self) -> None:
         """Raise ``LiveError`` if the channel is away."""

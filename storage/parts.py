@@ -59,27 +59,30 @@ async def connect(
     dataset: str,
     *,
     live: bool = True,
+    write: bool = False,
     later: bool = False,
     patience: float = 300.0,
 ) -> AsyncIterator[Parts]:
     """Open a dataset. Our own embedded database is migrated on the way, a given one never.
 
-    Without ``live`` there is no live channel, and none is needed. ``later`` and ``patience`` are
+    Without ``live`` there is no live channel, and none is needed; one that is away may come back,
+    one that cannot be used as it is set is refused. ``write``, ``later`` and ``patience`` are
     ``Store.open``'s.
 
     Raises
     ------
-    EmbeddedError, StoreUnavailable, SchemaMissing, SchemaNewer
+    EmbeddedError, StoreUnavailable, SchemaMissing, SchemaNewer, StoreError, LiveError
     """
     async with AsyncExitStack() as stack:
         database_url, redis_url = await stack.enter_async_context(urls(settings, live=live))
         if not settings.database_url:
             await database.migrate(database_url, dataset)
         store = await stack.enter_async_context(
-            Store.open(database_url, dataset, patience=patience, later=later)
+            Store.open(database_url, dataset, write=write, patience=patience, later=later)
         )
         channel: Live = Nobody()
         if live:
-            opened = Channel.open(redis_url, f"flow:{dataset}")
-            channel = await stack.enter_async_context(opened)
+            opened = await stack.enter_async_context(Channel.open(redis_url, f"flow:{dataset}"))
+            await opened.require_usable()
+            channel = opened
         yield Parts(store, channel, database_url, redis_url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,9 @@ def _names(*columns: str) -> str:
     return ", ".join(columns)
 
 
-def query(name: str, columns: Sequence[str] = (), arrays: Sequence[str] = ARRAYS) -> str:
+def query(
+    name: str, columns: Sequence[str] = (), arrays: Sequence[str] = ARRAYS, **parts: str
+) -> str:
     """A named query with its column lists filled in; the names come from our own dataclasses."""
     text = _QUERIES[name]
     if "{" in text:
@@ -42,8 +44,8 @@ def query(name: str, columns: Sequence[str] = (), arrays: Sequence[str] = ARRAYS
             stored=_names(*(f"rows.{c}" for c in changing)),
             offered=_names(*(f"excluded.{c}" for c in changing)),
             # Rows and profiles share names (call_gex is a sum here, an array there).
-            profile=_names(*(f"p.{c} as p_{c}" for c in ARRAYS)),
             sent=_names(*(f"array_send(p.{c}) as p_{c}" for c in arrays)),
+            **parts,
         )
     return text
 
@@ -80,17 +82,18 @@ class Reader:
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """The newest slot record of a session that is earlier than ``slot``."""
-        found = await self._one(query("record"), symbol=symbol, expiration=expiration, before=slot)
+        asked = _session(symbol, expiration)
+        found = await self._one(query("record"), **asked, before=slot)
         return None if found is None else _record(found)
 
     async def slots(self, symbol: str, expiration: date) -> list[datetime]:
         """Slots of a session that have a row, in order."""
-        rows = await self._all(query("slots"), symbol=symbol, expiration=expiration)
+        rows = await self._all(query("slots"), **_session(symbol, expiration))
         return [row["slot"] for row in rows]
 
     async def gaps(self, symbol: str, expiration: date) -> list[DictRow]:
         """Known gaps of a session: slot, reason, detail, revision."""
-        return await self._all(query("gaps"), symbol=symbol, expiration=expiration)
+        return await self._all(query("gaps"), **_session(symbol, expiration))
 
     async def accounted(self, symbol: str, expiration: date) -> set[datetime]:
         """Slots of a session that are a row or a gap."""
@@ -168,8 +171,7 @@ class Reader:
         found = await self._one(
             query("profile_before", arrays=columns),
             binary=True,
-            symbol=symbol,
-            expiration=expiration,
+            **_session(symbol, expiration),
             before=before,
         )
         return None if found is None else _profiled(found, columns)
@@ -179,7 +181,7 @@ class Reader:
     ) -> DictRow | None:
         """Columns of a session's newest row before a moment."""
         return await self._one(
-            query("figures_before", columns), symbol=symbol, expiration=expiration, before=before
+            query("figures_before", columns), **_session(symbol, expiration), before=before
         )
 
     async def moment(
@@ -191,7 +193,7 @@ class Reader:
         a profile has empty arrays.
         """
         found = await self._one(
-            query("moment"), binary=True, symbol=symbol, expiration=expiration, until=until
+            query("moment"), binary=True, **_session(symbol, expiration), until=until
         )
         if found is None:
             return None
@@ -222,7 +224,7 @@ class Reader:
 
         A row is a tuple of its revision, its slot in seconds since 1970, and ``columns``.
         """
-        key = {"symbol": symbol, "expiration": expiration}
+        key = _session(symbol, expiration)
         with translated():
             async with self._pool.connection() as connection, connection.transaction():
                 await connection.execute(_ONE_MOMENT)
@@ -235,7 +237,7 @@ class Reader:
 
     async def newest(self, symbol: str, expiration: date) -> DictRow:
         """The newest row of a session (nulls without one), and ``cursor``, its newest change."""
-        found = await self._one(query("newest", COLUMNS), symbol=symbol, expiration=expiration)
+        found = await self._one(query("newest", COLUMNS), **_session(symbol, expiration))
         return found or {}
 
     async def known(self, symbol: str) -> bool:
@@ -250,14 +252,14 @@ class Reader:
     async def newest_slot(self) -> datetime | None:
         """The newest slot of the dataset."""
         found = await self._one(query("newest_slot"))
-        return None if found is None else found["max"]
+        return None if found is None else found["slot"]
 
     async def coverage(
         self, first: date, last: date, symbols: Sequence[str] | None = None
     ) -> list[DictRow]:
         """Rows and gaps of each symbol and session of a period."""
         wanted = None if symbols is None else list(symbols)
-        return await self._all(query("coverage"), first=first, last=last, symbols=wanted)
+        return await self._all(query("coverage"), symbols=wanted, **_period(first, last))
 
     async def cursor(self) -> int:
         """The newest change of the dataset; 0 for none."""
@@ -310,21 +312,23 @@ class Reader:
             for f in found
         ]
 
-    async def exported(
-        self, first: date, last: date, symbols: Sequence[str] | None = None
-    ) -> AsyncGenerator[DictRow, None]:
-        """Chains of a period as they are kept: symbol, expiration, slot, evidence."""
-        wanted = None if symbols is None else list(symbols)
-        given = {"first": first, "last": last, "symbols": wanted}
+    async def records(
+        self, symbol: str, expiration: date, *, profiles: bool = True
+    ) -> AsyncGenerator[SlotRecord, None]:
+        """The slot records of a session as they are kept, in order; profiles empty if not asked.
+
+        All are of one moment, however long the reading takes.
+        """
+        text = query("records" if profiles else "states")
         with translated():
             async with (
                 self._pool.connection() as connection,
                 connection.transaction(),
-                connection.cursor("exported") as cursor,
+                connection.cursor("records", binary=True) as cursor,
             ):
-                await cursor.execute(query("exported"), given)
+                await cursor.execute(text, _session(symbol, expiration))
                 async for row in cursor:
-                    yield row
+                    yield _record(row)
 
     async def ping(self) -> None:
         """Ask the database for a sign of life; raises StoreUnavailable without one."""
@@ -354,6 +358,28 @@ class Reader:
         return rows[0] if rows else None
 
 
+def _session(symbol: str, expiration: date) -> dict[str, Any]:
+    """A session, and moments that surely enclose it: days outside are not even looked at."""
+    first, last = _around(expiration, expiration)
+    return {"symbol": symbol, "expiration": expiration, "first": first, "last": last}
+
+
+def _period(first: date, last: date) -> dict[str, Any]:
+    since, until = _around(first, last)
+    return {"first": first, "last": last, "since": since, "until": until}
+
+
+def _around(first: date, last: date) -> tuple[datetime, datetime]:
+    # Any date can be asked for, also the first and the last that there is.
+    begin = max(first.toordinal(), 2) - 1
+    end = min(last.toordinal() + 2, date.max.toordinal())
+    midnight = time(0, tzinfo=UTC)
+    return (
+        datetime.combine(date.fromordinal(begin), midnight),
+        datetime.combine(date.fromordinal(end), midnight),
+    )
+
+
 def _profiled(found: DictRow, columns: Sequence[str]) -> Profiled:
     return Profiled(
         bucket=found["bucket"],
@@ -370,5 +396,5 @@ def _row(found: DictRow) -> Row:
 
 
 def _record(found: DictRow) -> SlotRecord:
-    profile = {name: np.array(found[f"p_{name}"], np.float64) for name in ARRAYS}
+    profile = {n: read_array(found[f"p_{n}"]) for n in ARRAYS if f"p_{n}" in found}
     return SlotRecord(row=_row(found), profile=profile, evidence=found["evidence"])

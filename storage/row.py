@@ -40,6 +40,7 @@ class Reason(StrEnum):
     NO_ZERO_DTE = "no_zero_dte"  #: nothing of this symbol expires today
     NO_SPOT = "no_spot"  #: neither the source nor parity gives a price of the underlying
     NO_IV = "no_iv"  #: no quote that a volatility could be read from
+    OTHER_FEED = "other_feed"  #: quotes of another feed than the session's rows
     NOT_RUNNING = "not_running"  #: no sampler was running
     NOT_SAMPLED = "not_sampled"  #: no sampler has owned this slot
     NO_STATE = "no_state"  #: the database was away, and with it what to go on from
@@ -301,6 +302,10 @@ PROFILE: tuple[str, ...] = (
     "settled_vex",
     "settled_chex",
 )
+
+
+#: Of a row's ``detail``: what the source's other expiries added, which no chain keeps.
+SURFACE: tuple[str, ...] = ("total_chain_net_gex", "seven_dte_atm_iv", "iv_ratio_0dte_7dte")
 
 
 class SlotRecord:

@@ -57,6 +57,12 @@ def _number(low: float, high: float) -> Callable[[str], float]:
     return read
 
 
+def _days(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text):
+        raise UsageError(f"{text!r} is not a number of days: 0 to 99999")
+    return int(text)
+
+
 def _count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text):
         raise UsageError(f"{text!r} is not a whole number from 0 to 99999")
@@ -180,7 +186,19 @@ REGISTRY: dict[str, Setting] = {
         "port of the sampler's metrics, on loopback; 0: none", "0", _port_or_none
     ),
     "min_coverage": Setting(
-        "share of a session's slots below which check fails", "0.45", _number(0, 1)
+        "share of a session's slots below which check fails", "0.9", _number(0, 1)
+    ),
+    "keep_rows": Setting("days that rows are kept; 0: for ever", "0", _days),
+    "keep_profiles": Setting("days that figures by strike are kept; 0: for ever", "60", _days),
+    "keep_chains": Setting("days that chains are kept; 0: for ever", "730", _days),
+    "keep_gaps": Setting("days that gaps are kept; 0: for ever", "0", _days),
+    "compress_after": Setting(
+        "days after which TimescaleDB compresses; more than a backfill goes back; 0: never",
+        "30",
+        _days,
+    ),
+    "disk_cap": Setting(
+        "GB stored above which prune warns; 0: never", "100", _number(0, 1_000_000)
     ),
     "host": Setting("address the API listens on", "127.0.0.1"),
     "port": Setting("port the API listens on", "8000", _port),
@@ -225,6 +243,12 @@ class Settings:
     spool_mb: float
     metrics_port: int
     min_coverage: float
+    keep_rows: int
+    keep_profiles: int
+    keep_chains: int
+    keep_gaps: int
+    compress_after: int
+    disk_cap: float
     host: str
     port: int
     cors_origins: tuple[str, ...]

@@ -13,8 +13,16 @@ FILES = sorted(p for d in ("sampler", "storage", "api") for p in (ROOT / d).rglo
 HOMES = {
     "apscheduler": {"sampler.daemon"},
     "pandas_market_calendars": {"storage.session"},
-    "psycopg": {"storage.store", "storage.reader", "storage.database"},
+    "psycopg": {
+        "storage.store",
+        "storage.reader",
+        "storage.writing",
+        "storage.timescale",
+        "storage.database",
+    },
     "psycopg_pool": {"storage.store", "storage.reader", "storage.database"},
+    "pyarrow": {"storage.parquet", "api.formats"},
+    "distributed": {"sampler.spread"},
     "redis": {"storage.live", "storage.counters"},
     "httpx": {"sampler.sources.cboe"},
     "fastapi": {
@@ -29,10 +37,15 @@ HOMES = {
     "uvicorn": {"api.server"},
     "uvloop": {"api.__main__"},
     "zstandard": {"storage.columns", "api.bodies"},
-    "pyarrow": {"api.formats"},
 }
 #: What plain vocabulary of storage the sources may use: words, times, packed columns.
-VOCABULARY = {"storage.row", "storage.session", "storage.errors", "storage.columns"}
+VOCABULARY = {
+    "storage.row",
+    "storage.session",
+    "storage.errors",
+    "storage.columns",
+    "storage.parquet",
+}
 
 
 def module(path: Path) -> str:

@@ -10,12 +10,11 @@ import { showAbout, showLink, showMarket, showNotice, showSessions, showSimulate
 import { Replay } from "./replay.js";
 import { Screen } from "./screen.js";
 import { Session } from "./session.js";
+import { REASONS, server, simulated, state, view } from "./state.js";
 import { Strikes } from "./strikes.js";
 import { showGaps, showTable } from "./tables.js";
 import { Take } from "./take.js";
 import { showTiles } from "./tiles.js";
-import { ServerClock } from "./time.js";
-import { View } from "./view.js";
 
 const TICK_MS = 1000;
 const HIDDEN_MS = 250;
@@ -25,19 +24,7 @@ const SIMULATED_MARKET_MS = 5000;
 const SYMBOLS_MS = 300000;
 // While there are none: somebody waits for the first sample.
 const NO_SYMBOLS_MS = 2000;
-const REASONS = {
-  no_zero_dte: "nothing of this symbol expires on this day.",
-  before_open: "the session has not begun for this feed.",
-  holiday: "the market was closed, a holiday.",
-  closed: "there was no session, or nothing of it was sampled.",
-  not_sampled: "no sampler has stored anything of this session yet.",
-  stale: "the feed's quotes stand still; nothing is stored until they move again.",
-  unknown_symbol: "this symbol was never sampled.",
-};
 
-const view = new View(location.hash);
-const server = new ServerClock();
-const state = { market: null, symbols: [], sessions: [], session: null, other: null, strikes: null, link: "off", dataset: "", trouble: "", note: "" };
 const replay = new Replay(() => {
   view.set({ at: replay.on && !replay.playing ? `${Math.round(replay.at / 1000)}` : "" }, { quiet: true });
   later();
@@ -54,7 +41,6 @@ const screen = new Screen({
 });
 const bell = new Bell(later);
 const shownBars = () => state.session?.upTo(replay.at) ?? [];
-const simulated = () => state.dataset === "synthetic" || state.session?.about.source === "synthetic";
 const take = new Take(() => ({ session: state.session, bar: shownBars().at(-1), view, screen, simulated: simulated() }));
 
 // The time axis of all panels, seconds.

@@ -12,6 +12,7 @@ from typing import Protocol
 from sampler.chain import Frame
 from sampler.errors import Refused
 from sampler.sources.cboe import Cboe
+from sampler.sources.exported import Exported
 from sampler.sources.recorded import Recorded
 from sampler.sources.synthetic import Synthetic
 from storage.errors import UsageError
@@ -63,6 +64,7 @@ class Source(Protocol):
 SOURCES: dict[str, Callable[[str], Source]] = {
     "cboe": Cboe.open,
     "recorded": Recorded.open,
+    "parquet": Exported.open,
     "synthetic": Synthetic.open,
 }
 

@@ -132,7 +132,7 @@ class Cboe:
         """
         raise NoHistory(
             f"cboe: keeps no history, so none of {symbol} on {session.day}; "
-            "backfill from recorded: or synthetic:"
+            "backfill from parquet:, recorded: or synthetic:"
         )
 
     def newest(self, symbol: str) -> datetime | None:

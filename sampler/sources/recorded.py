@@ -1,9 +1,8 @@
-"""Chains on disk: a file or a folder of them.
+"""``recorded:PATH``: chains on disk, a file or a folder of them.
 
-Two formats are read: the compact JSON ``{sym, spot, asof, fetched, o: [{e, t, k, iv, oi, v, b, a,
-l}]}`` (``asof`` is New York wall time of the quotes, ``e`` an expiry in unix seconds), and the
-``.chain`` files that ``flow-store export`` writes. A file named ``SPX_2026-08-19T101421.json`` is
-found by its name; others are opened to see what they hold.
+The format is the compact JSON ``{sym, spot, asof, fetched, o: [{e, t, k, iv, oi, v, b, a, l}]}``:
+``asof`` is New York wall time of the quotes, ``e`` an expiry in unix seconds. A file named
+``SPX_2026-08-19T101421.json`` is found by its name; others are opened to see what they hold.
 """
 
 from __future__ import annotations
@@ -18,16 +17,14 @@ from typing import Any, Self
 import numpy as np
 import orjson
 
-from sampler.chain import QUOTES, Frame
+from sampler.chain import Frame
 from sampler.errors import Refused
 from sampler.sources import url
-from storage import columns
 from storage.errors import UsageError
 from storage.row import Reason
 from storage.session import Session, from_new_york, market_day, new_york
 
 _NAME = re.compile(r"(?P<symbol>[^_]+)_(?P<at>\d{4}-\d\d-\d\dT\d{6})")
-_SUFFIXES = (".json", ".chain")
 #: The compact format's names of our columns.
 _COMPACT = {
     "b": "bid",
@@ -107,8 +104,8 @@ class Recorded:
             frame = read(self.path, self.delay_seconds)
             return [_Entry(frame.symbol, frame.quoted_at, self.path)]
         entries = []
-        for path in self.path.rglob("*"):
-            if path.suffix not in _SUFFIXES or not path.is_file():
+        for path in self.path.rglob("*.json"):
+            if not path.is_file():
                 continue
             if named := _NAME.fullmatch(path.stem):
                 at = from_new_york(datetime.strptime(named["at"], "%Y-%m-%dT%H%M%S"))
@@ -137,11 +134,10 @@ def read(path: Path, delay_seconds: int = 0) -> Frame:
     Raises
     ------
     Refused
-        ``bad_answer`` if it is not a chain in a known format.
+        ``bad_answer`` if it is no such chain.
     """
     try:
-        body = path.read_bytes()
-        return _exported(body) if path.suffix == ".chain" else _compact(body, delay_seconds)
+        return _compact(path.read_bytes(), delay_seconds)
     except OSError as error:
         raise Refused(Reason.BAD_ANSWER, f"{path.name}: {error.strerror}") from error
     except KeyError as error:
@@ -167,28 +163,6 @@ def _compact(body: bytes, delay_seconds: int) -> Frame:
         fetched_at=datetime.fromisoformat(answer["fetched"]).astimezone(UTC),
         spot=_number(answer["spot"]),
         columns=read_columns,
-    )
-
-
-def _exported(body: bytes) -> Frame:
-    kept, notes = columns.unpack(body)
-    listed = kept["listed"]
-    strike = np.broadcast_to(kept["strike"], listed.shape)[listed]
-    right = np.broadcast_to(np.array([[1], [-1]]), listed.shape)[listed]
-    return Frame.of(
-        symbol=notes["symbol"],
-        # The frame keeps the name of the feed that it was first fetched from.
-        source=notes["source"],
-        delay_seconds=notes["delay_seconds"],
-        quoted_at=datetime.fromisoformat(notes["quoted_at"]),
-        fetched_at=datetime.fromisoformat(notes["fetched_at"]),
-        spot=_number(notes["spot"]),
-        columns={
-            "strike": strike,
-            "right": right,
-            "expiry": np.full(len(strike), notes["expiration"], "datetime64[D]"),
-            **{name: kept[name][listed] for name in QUOTES},
-        },
     )
 
 

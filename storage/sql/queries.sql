@@ -2,69 +2,139 @@
 -- One writer at a time in a dataset, so that revisions become visible in their order.
 select pg_advisory_xact_lock(hashtextextended('zerodte-flow writes ' || current_schema(), 0))
 
+-- standing --
+-- Where symbols stand before a write, and the feeds of their sessions.
+select symbol, revision, null::date as expiration, null as source
+from heads where symbol = any(%(symbols)s)
+union all
+select symbol, null, expiration, source from sessions
+where (symbol, expiration) in (select * from unnest(%(symbols)s::text[], %(expirations)s::date[]))
+
+-- incoming --
+-- Rows on their way in, in order; gone with the transaction.
+create temp table if not exists incoming on commit delete rows as
+select {columns}, 0 as ordinal from rows with no data
+
+-- nothing_incoming --
+delete from incoming
+
+-- incoming_kinds --
+-- The columns' types; no row.
+select {columns}, ordinal from incoming limit 0
+
+-- upsert_rows --
+-- Rows that came by COPY.
+insert into rows ({columns}, backfilled)
+select {columns}, %(backfilled)s from incoming order by ordinal
+{conflict}
+
 -- upsert_row --
--- Write a row. keep: the first row of a slot wins; newer: later quotes of the slot win; rewrite:
--- this one wins. A row that changes nothing writes nothing and returns nothing.
-insert into rows ({columns}) values ({values})
+-- One row.
+insert into rows ({columns}, backfilled) values ({values}, %(backfilled)s)
+{conflict}
+
+-- conflict --
+-- keep: the first row of a slot wins, and one that was sampled over one that was filled in; newer:
+-- later quotes of the slot win too; fill: fills in, and wins over earlier quotes filled in; rewrite:
+-- this one wins. A row that changes nothing writes nothing and returns nothing; but replace writes
+-- what it is given.
 on conflict (symbol, expiration, slot) do update
-set {assignments}, revision = nextval('revision')
-where (%(mode)s = 'rewrite' or (%(mode)s = 'newer' and excluded.quoted_at > rows.quoted_at))
-  and ({stored}) is distinct from ({offered})
-returning revision
+set {assignments}, revision = nextval('revision'),
+    backfilled = case when %(mode)s in ('rewrite', 'replace') then rows.backfilled else excluded.backfilled end
+where (%(mode)s in ('rewrite', 'replace')
+       or (%(mode)s in ('keep', 'newer') and rows.backfilled)
+       or (%(mode)s = 'newer' and excluded.quoted_at > rows.quoted_at)
+       or (%(mode)s = 'fill' and rows.backfilled and excluded.quoted_at > rows.quoted_at))
+  and (%(mode)s = 'replace' or ({stored}) is distinct from ({offered}))
+returning symbol, expiration, slot, revision
 
--- upsert_profile --
-insert into profiles (symbol, expiration, slot, {columns})
-values (%(symbol)s, %(expiration)s, %(slot)s, {values})
-on conflict (symbol, expiration, slot) do update set {assignments}
+-- close_gaps --
+-- A slot that has a row is no gap.
+delete from gaps using unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[])
+    as k (symbol, expiration, slot)
+where (gaps.symbol, gaps.expiration, gaps.slot) = (k.symbol, k.expiration, k.slot)
+  and gaps.slot between %(first)s and %(last)s
 
--- upsert_chain --
-insert into chains (symbol, expiration, slot, evidence)
-values (%(symbol)s, %(expiration)s, %(slot)s, %(evidence)s)
-on conflict (symbol, expiration, slot) do update set evidence = excluded.evidence
+-- drop_profiles --
+-- Makes room for others.
+delete from profiles using unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[])
+    as k (symbol, expiration, slot)
+where (profiles.symbol, profiles.expiration, profiles.slot) = (k.symbol, k.expiration, k.slot)
+  and profiles.slot between %(first)s and %(last)s
 
--- close_gap --
-delete from gaps where symbol = %(symbol)s and expiration = %(expiration)s and slot = %(slot)s
+-- drop_chains --
+-- Makes room for others.
+delete from chains using unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[])
+    as k (symbol, expiration, slot)
+where (chains.symbol, chains.expiration, chains.slot) = (k.symbol, k.expiration, k.slot)
+  and chains.slot between %(first)s and %(last)s
 
--- mark_gap --
+-- mark_gaps --
 -- A slot that has a row is no gap; a gap that is known already keeps its revision, and its reason,
 -- if the new one only says that nobody was there.
 insert into gaps (symbol, expiration, slot, reason, detail)
-select %(symbol)s, %(expiration)s, %(slot)s, %(reason)s, %(detail)s
-where not exists (select from rows where symbol = %(symbol)s and expiration = %(expiration)s
-                  and slot = %(slot)s)
+select k.* from unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[],
+                       %(reasons)s::text[], %(details)s::text[])
+    as k (symbol, expiration, slot, reason, detail)
+where not exists (
+    select from rows where (rows.symbol, rows.expiration, rows.slot) = (k.symbol, k.expiration, k.slot)
+      and rows.slot between %(first)s and %(last)s)
 on conflict (symbol, expiration, slot) do update
 set reason = excluded.reason, detail = excluded.detail, revision = nextval('revision')
 where (gaps.reason, gaps.detail) is distinct from (excluded.reason, excluded.detail)
   and excluded.reason not in ('not_running', 'not_sampled')
-returning revision
+returning symbol, expiration, slot, revision
+
+-- advance_sessions --
+-- Each session's newest change and extent; its feed is that of its first row.
+insert into sessions (symbol, expiration, source, first_slot, last_slot, revision)
+select * from unnest(%(symbols)s::text[], %(expirations)s::date[], %(sources)s::text[],
+                     %(firsts)s::timestamptz[], %(lasts)s::timestamptz[], %(revisions)s::bigint[])
+on conflict (symbol, expiration) do update
+set source = coalesce(sessions.source, excluded.source),
+    first_slot = least(sessions.first_slot, excluded.first_slot),
+    last_slot = greatest(sessions.last_slot, excluded.last_slot),
+    revision = greatest(sessions.revision, excluded.revision)
+
+-- advance_heads --
+-- Each symbol's newest change.
+insert into heads (symbol, revision) select * from unnest(%(symbols)s::text[], %(revisions)s::bigint[])
+on conflict (symbol) do update set revision = excluded.revision
 
 -- record --
 -- The newest slot record of a session before a moment.
-select r.*, {profile}, c.evidence
+select r.*, {sent}, c.evidence
 from (select * from rows
       where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s
+        and slot >= %(first)s and slot < %(last)s
       order by slot desc limit 1) r
-join profiles p using (symbol, expiration, slot)
-join chains c using (symbol, expiration, slot)
+join profiles p on p.symbol = r.symbol and p.expiration = r.expiration and p.slot = r.slot
+    and p.slot >= %(first)s and p.slot < %(last)s
+join chains c on c.symbol = r.symbol and c.expiration = r.expiration and c.slot = r.slot
+    and c.slot >= %(first)s and c.slot < %(last)s
 
 -- slots --
 -- Which slots of a session have a row.
-select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s order by slot
+select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s
+  and slot >= %(first)s and slot < %(last)s order by slot
 
 -- gaps --
 -- Which slots of a session are known to have none.
 select slot, reason, detail, revision from gaps
-where symbol = %(symbol)s and expiration = %(expiration)s order by slot
+where symbol = %(symbol)s and expiration = %(expiration)s
+  and slot >= %(first)s and slot < %(last)s order by slot
 
 -- session --
 -- Every row of a session.
 select revision, extract(epoch from slot)::bigint, {columns} from rows
-where symbol = %(symbol)s and expiration = %(expiration)s order by slot
+where symbol = %(symbol)s and expiration = %(expiration)s
+  and slot >= %(first)s and slot < %(last)s order by slot
 
 -- facts --
 -- Some columns of a session's newest row.
 select {columns} from rows
-where symbol = %(symbol)s and expiration = %(expiration)s order by slot desc limit 1
+where symbol = %(symbol)s and expiration = %(expiration)s
+  and slot >= %(first)s and slot < %(last)s order by slot desc limit 1
 
 -- window --
 -- The last row of each bucket; revision is the newest of the whole bucket.
@@ -77,46 +147,59 @@ order by bucket, slot desc
 
 -- newest --
 -- The newest row of a session, and the newest change to it.
-select {columns}, greatest(
-    (select max(revision) from rows where symbol = %(symbol)s and expiration = %(expiration)s),
-    (select max(revision) from gaps where symbol = %(symbol)s and expiration = %(expiration)s)
-) as cursor
+select {columns}, (select revision from sessions
+                   where symbol = %(symbol)s and expiration = %(expiration)s) as cursor
 from (select 1) one left join lateral (
     select * from rows where symbol = %(symbol)s and expiration = %(expiration)s
+      and slot >= %(first)s and slot < %(last)s
     order by slot desc limit 1) r on true
 
 -- known --
 -- Whether anything was ever sampled, or tried, for a symbol.
-select exists (select from rows where symbol = %(symbol)s)
-    or exists (select from gaps where symbol = %(symbol)s)
+select exists (select from heads where symbol = %(symbol)s)
 
 -- symbols --
--- Every symbol that has rows, and its newest slot; hops along the key instead of reading the table.
-with recursive hop as (
-    select min(symbol) as symbol from rows
-    union all
-    select (select min(symbol) from rows where symbol > hop.symbol) from hop where hop.symbol is not null
-)
-select hop.symbol, r.slot from hop cross join lateral (
-    select slot from rows where rows.symbol = hop.symbol order by expiration desc, slot desc limit 1) r
-order by hop.symbol
+-- Every symbol that has rows, and its newest slot.
+select newest.symbol, r.slot
+from (select distinct on (symbol) symbol, expiration, first_slot, last_slot from sessions
+      where source is not null order by symbol, expiration desc) newest
+cross join lateral (
+    select slot from rows
+    where rows.symbol = newest.symbol and rows.expiration = newest.expiration
+      and rows.slot between newest.first_slot and newest.last_slot
+    order by slot desc limit 1) r
+order by newest.symbol
 
 -- newest_slot --
--- The newest slot of the dataset.
-select max(slot) from rows
+-- The newest slot of the dataset that has a row.
+select max(r.slot) as slot
+from (select symbol, expiration, first_slot, last_slot from sessions
+      where expiration = (select max(expiration) from sessions where source is not null)) newest
+cross join lateral (
+    select max(slot) as slot from rows
+    where rows.symbol = newest.symbol and rows.expiration = newest.expiration
+      and rows.slot between newest.first_slot and newest.last_slot) r
 
 -- coverage --
--- Rows and gaps of each symbol and session.
-select symbol, expiration, coalesce(r.n, 0) as rows, coalesce(g.n, 0) as gaps, g.reasons, r.sources
-from (select symbol, expiration, count(*) as n, array_agg(distinct source) as sources
-      from rows group by 1, 2) r
+-- Rows and gaps of each symbol and session; steady rows follow the slot before.
+select symbol, expiration, coalesce(r.n, 0) as rows, coalesce(g.n, 0) as gaps, g.reasons, r.sources,
+       coalesce(r.steady, 0) as steady, r.delay
+from (select symbol, expiration, count(*) as n, array_agg(distinct source) as sources,
+             count(*) filter (where slot - differenced_from = interval '30 seconds') as steady,
+             max(delay_seconds) as delay
+      from rows where expiration between %(first)s and %(last)s
+        and (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
+        and slot >= %(since)s and slot < %(until)s
+      group by 1, 2) r
 full join (
     select symbol, expiration, sum(n)::bigint as n, jsonb_object_agg(reason, n) as reasons
-    from (select symbol, expiration, reason, count(*) as n from gaps group by 1, 2, 3) by_reason
+    from (select symbol, expiration, reason, count(*) as n
+          from gaps where expiration between %(first)s and %(last)s
+            and (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
+            and slot >= %(since)s and slot < %(until)s
+          group by 1, 2, 3) by_reason
     group by 1, 2) g
 using (symbol, expiration)
-where (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
-  and expiration between %(first)s and %(last)s
 order by expiration, symbol
 
 -- cursor --
@@ -127,20 +210,6 @@ select coalesce(max(revision), 0) as revision from heads
 -- The newest change of each symbol.
 select symbol, revision from heads
 where (%(symbols)s::text[] is null or symbol = any(%(symbols)s)) order by symbol
-
--- advance_session --
--- A session's newest change; its feed is that of its first row.
-insert into sessions (symbol, expiration, source, first_slot, last_slot, revision)
-values (%(symbol)s, %(expiration)s, %(source)s, %(slot)s, %(slot)s, %(revision)s)
-on conflict (symbol, expiration) do update
-set source = coalesce(sessions.source, excluded.source),
-    first_slot = least(sessions.first_slot, excluded.first_slot),
-    last_slot = greatest(sessions.last_slot, excluded.last_slot),
-    revision = greatest(sessions.revision, excluded.revision)
-
--- advance_head --
-insert into heads (symbol, revision) values (%(symbol)s, %(revision)s)
-on conflict (symbol) do update set revision = excluded.revision
 
 -- behind --
 -- Of cursors, those that changes lie beyond, and the extent of the sessions that have them.
@@ -172,12 +241,23 @@ cross join lateral (
       and slot >= %(first)s and slot <= %(last)s) g
 order by symbol, revision
 
--- exported --
--- Chains of a period, as they are kept.
-select symbol, expiration, slot, evidence from chains
-where (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
-  and expiration between %(first)s and %(last)s
-order by symbol, expiration, slot
+-- records --
+-- The slot records of a session, in order.
+select r.*, {sent}, c.evidence
+from rows r join profiles p using (symbol, expiration, slot) join chains c using (symbol, expiration, slot)
+where symbol = %(symbol)s and expiration = %(expiration)s
+  and r.slot >= %(first)s and r.slot < %(last)s
+  and p.slot >= %(first)s and p.slot < %(last)s
+  and c.slot >= %(first)s and c.slot < %(last)s
+order by slot
+
+-- states --
+-- The same without what is known by strike.
+select r.*, c.evidence from rows r join chains c using (symbol, expiration, slot)
+where symbol = %(symbol)s and expiration = %(expiration)s
+  and r.slot >= %(first)s and r.slot < %(last)s
+  and c.slot >= %(first)s and c.slot < %(last)s
+order by slot
 
 -- lease_session --
 -- How soon the server lets go of a session whose client is dead, cut off or silent.
@@ -225,22 +305,28 @@ from (select distinct on (bucket)
       order by bucket, slot desc) b
 left join profiles p
   on p.symbol = %(symbol)s and p.expiration = %(expiration)s and p.slot = b.slot
+  and p.slot >= %(start)s and p.slot < %(until)s
 order by b.bucket
 
 -- profile_before --
 -- The newest row before a moment, else the session's first, with arrays of its profile.
 select r.slot as bucket, r.slot, r.spot, r.oi_confidence, {sent}
 from rows r
-left join profiles p using (symbol, expiration, slot)
-where r.symbol = %(symbol)s and r.expiration = %(expiration)s and r.slot = coalesce(
+left join profiles p on p.symbol = r.symbol and p.expiration = r.expiration and p.slot = r.slot
+  and p.slot >= %(first)s and p.slot < %(last)s
+where r.symbol = %(symbol)s and r.expiration = %(expiration)s
+  and r.slot >= %(first)s and r.slot < %(last)s and r.slot = coalesce(
     (select max(slot) from rows
-     where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s),
-    (select min(slot) from rows where symbol = %(symbol)s and expiration = %(expiration)s))
+     where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s
+       and slot >= %(first)s and slot < %(last)s),
+    (select min(slot) from rows where symbol = %(symbol)s and expiration = %(expiration)s
+       and slot >= %(first)s and slot < %(last)s))
 
 -- figures_before --
 -- The newest row before a moment.
 select {columns} from rows
 where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s
+  and slot >= %(first)s and slot < %(last)s
 order by slot desc limit 1
 
 -- moment --
@@ -248,26 +334,28 @@ order by slot desc limit 1
 select r.*, {sent}
 from (select * from rows
       where symbol = %(symbol)s and expiration = %(expiration)s
+        and slot >= %(first)s and slot < %(last)s
         and (%(until)s::timestamptz is null or quoted_at <= %(until)s)
       order by slot desc limit 1) r
-left join profiles p using (symbol, expiration, slot)
+left join profiles p on p.symbol = r.symbol and p.expiration = r.expiration and p.slot = r.slot
+  and p.slot >= %(first)s and p.slot < %(last)s
 
 -- newest_day --
 -- The newest day up to another that has a row of a symbol.
-select max(expiration) from rows where symbol = %(symbol)s and expiration <= %(until)s
+select max(expiration) from sessions
+where symbol = %(symbol)s and expiration <= %(until)s and source is not null
 
 -- board --
--- Each symbol's newest row up to a day; hops along the key instead of reading the table.
-with recursive hop as (
-    select min(symbol) as symbol from rows
-    union all
-    select (select min(symbol) from rows where symbol > hop.symbol) from hop where hop.symbol is not null
-)
-select r.* from hop cross join lateral (
+-- Each symbol's newest row up to a day; found by its session.
+select r.*
+from (select distinct on (symbol) symbol, expiration, first_slot, last_slot from sessions
+      where source is not null and expiration <= %(until)s order by symbol, expiration desc) newest
+cross join lateral (
     select {columns} from rows
-    where rows.symbol = hop.symbol and expiration <= %(until)s
-    order by expiration desc, slot desc limit 1) r
-order by r.symbol
+    where rows.symbol = newest.symbol and rows.expiration = newest.expiration
+      and rows.slot between newest.first_slot and newest.last_slot
+    order by slot desc limit 1) r
+order by newest.symbol
 
 -- sessions --
 -- Each stored day of a symbol: counts by the key alone, and the newest row's source.

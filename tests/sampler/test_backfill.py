@@ -71,7 +71,10 @@ def test_a_feed_without_history_says_so(parts):
         (("--from", "2026-08-19", "--to", "2026-08-18", "--source", "synthetic:"), "is before"),
         (("--from", "yesterday", "--to", "2026-08-18", "--source", "synthetic:"), "--from"),
         ((*FROM_TO, "--source", "recorded:/nowhere"), "no such file or folder"),
-        ((*FROM_TO, "--source", "tape:x"), "the known ones are cboe:, recorded:, synthetic:"),
+        (
+            (*FROM_TO, "--source", "tape:x"),
+            "the known ones are cboe:, recorded:, parquet:, synthetic:",
+        ),
         ((*FROM_TO, "--source", "auto"), "make run only"),
         (FROM_TO, "no source is named"),
         ((*FROM_TO, "--source", "synthetic:", "--symbols", "S P X"), "is not a symbol"),

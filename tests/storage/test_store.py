@@ -267,7 +267,7 @@ class TestRead:
         assert not await store.known("SPX")
         newest = await store.newest("SPX", DAY)
         assert {None} == {newest[name] for name in (*COLUMNS, "cursor")}
-        assert [e async for e in store.exported(DAY, DAY)] == []
+        assert [r async for r in store.records("SPX", DAY)] == []
         await store.ping()
 
     async def test_newest(self, store):
@@ -307,24 +307,22 @@ class TestRead:
         await store.write(gaps=[gap(0, symbol="SPY")])
         assert [await store.known(s) for s in ("SPX", "SPY", "QQQ")] == [True, True, False]
 
-    async def test_exported(self, store):
-        """Chains of a period as they were kept, by symbol, day and time."""
+    async def test_records(self, store):
+        """A session's records as they were kept, in order; their profiles only if asked for."""
         steps = [("SPY", DAY, 0), ("SPX", NEXT_DAY, 2), ("SPX", DAY, 1), ("SPX", DAY, 0)]
         for symbol, day, step in steps:
             name = f"{symbol} {day} {step}".encode()
             await store.write([record(symbol=symbol, expiration=day, slot=at(step), evidence=name)])
-
-        async def chains(*given: Any) -> list[bytes]:
-            return [found["evidence"] async for found in store.exported(*given)]
-
-        assert await chains(DAY, NEXT_DAY) == [
-            b"SPX 2026-08-19 0",
-            b"SPX 2026-08-19 1",
-            b"SPX 2026-08-20 2",
-            b"SPY 2026-08-19 0",
-        ]
-        assert await chains(NEXT_DAY, NEXT_DAY) == [b"SPX 2026-08-20 2"]
-        assert await chains(DAY, DAY, ["SPY", "QQQ"]) == [b"SPY 2026-08-19 0"]
+        read = [r async for r in store.records("SPX", DAY)]
+        assert [r.evidence for r in read] == [b"SPX 2026-08-19 0", b"SPX 2026-08-19 1"]
+        for found, step in zip(read, range(2), strict=True):
+            kept = record(slot=at(step))
+            assert found.row == kept.row
+            assert {n: a.tobytes() for n, a in found.profile.items()} == {
+                n: a.tobytes() for n, a in kept.profile.items()
+            }
+        bare = [r async for r in store.records("SPX", NEXT_DAY, profiles=False)]
+        assert [(r.evidence, r.profile) for r in bare] == [(b"SPX 2026-08-20 2", {})]
 
 
 class TestGaps:
@@ -595,7 +593,8 @@ class TestCoverage:
                 record(slot=at(0)),
                 record(slot=at(1), source="recorded"),
                 record(slot=at(2), expiration=NEXT_DAY),
-            ]
+            ],
+            mixed=True,
         )
         await store.write(
             gaps=[gap(3), gap(4), gap(5, Reason.LATE), gap(0, symbol="QQQ", expiration=NEXT_DAY)]
@@ -636,7 +635,7 @@ async def test_datasets_never_meet(database):
         assert (await read(real)).row.spot == 1.0
         assert (await read(made_up)).row.spot == 2.0
         assert await made_up.coverage(DAY, DAY, ["SPX"]) != []
-        assert [e["symbol"] async for e in made_up.exported(DAY, DAY)] == ["SPX"]
+        assert [r.row.symbol async for r in made_up.records("SPX", DAY)] == ["SPX"]
 
 
 async def test_other_time_zone(database):
@@ -958,7 +957,7 @@ class TestUnavailable:
                 while query(database, COUNT) < [(8,)]:
                     await asyncio.sleep(0.02)
             query(database, KILL)
-            assert [e["slot"] async for e in store.exported(DAY, DAY)] == [at(0), at(1)]
+            assert await store.slots("SPX", DAY) == [at(0), at(1)]
 
     async def test_killed_while_writing(self, store, database):
         """A connection that ends within a call costs that call, nothing of which was written."""
@@ -966,7 +965,7 @@ class TestUnavailable:
             other.execute("lock table live.profiles in access exclusive mode")
             writing = asyncio.create_task(store.write([record()]))
             kill = f"select pg_terminate_backend(pid, 5000) {WAITING}"
-            while not query(database, kill, "insert into profiles%"):
+            while not query(database, kill, "%delete from profiles%"):
                 assert not writing.done()
                 await asyncio.sleep(0.02)
             with pytest.raises(StoreUnavailable, match="cannot be reached"):
