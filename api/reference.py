@@ -32,6 +32,9 @@ class Bar(BaseModel):
     )
     regime: Literal["positive_gamma", "negative_gamma", "unknown"]
     atm_iv: float | None = Field(description="At-the-money volatility. [decimal]")
+    remaining_1sd: float | None = Field(
+        description="One standard deviation of what is left of the session. [$]"
+    )
     charm_dollars_per_hour: float | None = Field(
         description="What time alone makes dealers trade in the next hour; positive: buy. [$]"
     )
@@ -151,6 +154,7 @@ _SERIES_EXAMPLE = {
             "pin_probability_pct": 6.3,
             "regime": "negative_gamma",
             "atm_iv": 0.14735,
+            "remaining_1sd": 28.63,
             "charm_dollars_per_hour": -812004711.9,
             "hedge_flow_call_cumulative": 182004512.77,
             "hedge_flow_put_cumulative": -97733120.4,
