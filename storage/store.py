@@ -27,10 +27,12 @@ from storage.database import (
     within,
 )
 from storage.errors import SchemaMissing, SchemaNewer, StoreUnavailable
+from storage.fitting import FILL, KEEP, NEWER, REPLACE, REWRITE, fit
 from storage.keys import Keys
-from storage.reader import Reader, query
+from storage.queries import query
+from storage.reader import Reader
 from storage.row import Gap, SlotRecord
-from storage.writing import FILL, KEEP, NEWER, REPLACE, REWRITE, Written, fit, write
+from storage.writing import Written, write
 
 __all__ = ["FILL", "KEEP", "NEWER", "REPLACE", "REWRITE", "Store", "Written"]
 

@@ -10,6 +10,18 @@ union all
 select symbol, null, expiration, source from sessions
 where (symbol, expiration) in (select * from unnest(%(symbols)s::text[], %(expirations)s::date[]))
 
+-- kept --
+-- Of slots on their way in those whose row stays whatever comes: what ``conflict`` would find out,
+-- without the rows themselves being sent.
+select symbol, expiration, slot
+from unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[],
+            %(quoted)s::timestamptz[]) as k (symbol, expiration, slot, quoted_at)
+join rows using (symbol, expiration, slot)
+where slot between %(first)s and %(last)s
+  and ((%(mode)s = 'keep' and not backfilled)
+       or (%(mode)s = 'newer' and not backfilled and k.quoted_at <= rows.quoted_at)
+       or (%(mode)s = 'fill' and (not backfilled or k.quoted_at <= rows.quoted_at)))
+
 -- incoming --
 -- Rows on their way in, in order; gone with the transaction.
 create temp table if not exists incoming on commit delete rows as

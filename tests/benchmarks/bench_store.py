@@ -27,12 +27,12 @@ import psycopg
 from psycopg import sql as compose
 from psycopg.types.json import Jsonb
 
-from api.series import COLUMNS as SERIES
+from api.day import FIGURES
 from sampler.chain import select
 from sampler.snapshot import measure
 from sampler.sources import open_source
 from storage import columns, database, embedded
-from storage.reader import ARRAYS, query
+from storage.queries import ARRAYS, query
 from storage.row import COLUMNS, SlotRecord
 from storage.session import market_day, session_on
 from storage.store import REWRITE, Store
@@ -237,7 +237,7 @@ async def window(url: str) -> None:
                 # By turns: what the machine does else hits both.
                 for store, times in zip((long, short), took, strict=True):
                     since = time.perf_counter()
-                    found = await store.window("Y07", year.LAST.day, columns=SERIES, **asked)
+                    found = await store.window("Y07", year.LAST.day, columns=FIGURES, **asked)
                     times.append((time.perf_counter() - since) * 1e3)
                     assert len(found) > 350
             (years, day), (best, least) = map(statistics.median, took), map(min, took)
@@ -246,7 +246,7 @@ async def window(url: str) -> None:
                 f"   ({years / day:.2f} ×; best {best:.2f} | {least:.2f}, {best / least:.2f} ×)"
             )
             key = {"symbol": "Y07", "expiration": year.LAST.day}
-            text = f"explain (analyze, buffers, format json) {query('window', SERIES)}"
+            text = f"explain (analyze, buffers, format json) {query('window', FIGURES)}"
             read = []
             for store in (long, short):
                 top = (await store._one(text, **asked, **key))["QUERY PLAN"][0]["Plan"]
