@@ -39,7 +39,7 @@ class Reader(Windows, Changes):
 
     async def accounted(self, symbol: str, expiration: date) -> set[datetime]:
         """Slots of a session that are a row or a gap."""
-        rows = await self._all(query("accounted"), symbol=symbol, expiration=expiration)
+        rows = await self._all(query("accounted"), **session_of(symbol, expiration))
         return {row["slot"] for row in rows}
 
     async def unaccounted(

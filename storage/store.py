@@ -32,7 +32,7 @@ from storage.keys import Keys
 from storage.queries import query
 from storage.reader import Reader
 from storage.row import Gap, SlotRecord
-from storage.writing import Written, write
+from storage.writing import Written, slots_kept, write
 
 __all__ = ["FILL", "KEEP", "NEWER", "REPLACE", "REWRITE", "Store", "Written"]
 
@@ -158,8 +158,11 @@ class Store(Reader):
         with translated():
             async with self._pool.connection() as connection:
                 with within(connection, self._patience):
+                    kept = await slots_kept(connection, fitting, mode)
                     async with connection.transaction():
-                        written = await write(connection, fitting, marks, mode=mode, mixed=mixed)
+                        written = await write(
+                            connection, fitting, marks, mode=mode, mixed=mixed, kept=kept
+                        )
         written.refused = (*unfit, *written.refused)
         for refusal in written.refused:
             one = refusal.what.row if isinstance(refusal.what, SlotRecord) else refusal.what

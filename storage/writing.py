@@ -6,14 +6,14 @@ of a batch is found by halves and left out; the rest of the batch is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from operator import itemgetter
 from typing import Any
 
 from storage.database import Connection
-from storage.fitting import POISON, REPLACE, REWRITE, Refusal, key, words
+from storage.fitting import POISON, REPLACE, REWRITE, Key, Refusal, key, words
 from storage.queries import query
 from storage.row import Change, Gap, Row, SlotRecord
 from storage.sending import copy_rest, keys_of, upsert
@@ -36,6 +36,29 @@ class _News:
     refused: list[Refusal] = field(default_factory=list)
 
 
+async def slots_kept(
+    connection: Connection, records: Sequence[SlotRecord], mode: str
+) -> frozenset[Key]:
+    """Slots of a batch whose row stays whatever comes: their records need not be sent.
+
+    Asked before the transaction: within it, whoever has read a chunk and then writes to it would
+    lock itself and TimescaleDB's compression out. Whatever another writer does in between might as
+    well have come after this batch, which would have changed nothing of these slots.
+    """
+    if len(records) < 2 or mode in (REWRITE, REPLACE):
+        return frozenset()
+    try:
+        asked = keys_of(one.row for one in records) | {
+            "quoted": [one.row.quoted_at for one in records],
+            "mode": mode,
+        }
+        found = await (await connection.execute(query("kept"), asked)).fetchall()
+    except POISON:
+        # The write finds out which one it is.
+        return frozenset()
+    return frozenset((r["symbol"], r["expiration"], r["slot"]) for r in found)
+
+
 async def write(
     connection: Connection,
     records: Sequence[SlotRecord],
@@ -43,8 +66,12 @@ async def write(
     *,
     mode: str,
     mixed: bool,
+    kept: Container[Key],
 ) -> Written:
-    """Write in the transaction that is open, under the dataset's lock."""
+    """Write in the transaction that is open, under the dataset's lock.
+
+    ``kept`` are slots that need no record: see ``slots_kept``.
+    """
     await connection.execute(query("lock"))
     every: list[Row | Gap] = [*(one.row for one in records), *gaps]
     asked = {"symbols": [one.symbol for one in every], "expirations": [o.expiration for o in every]}
@@ -54,7 +81,8 @@ async def write(
     if not mixed:
         feeds = {(r["symbol"], r["expiration"]): r["source"] for r in found if r["source"]}
         records = _of_one_feed(records, feeds, news)
-    await _put(connection, records, mode, news)
+    sent = [one for one in records if key(one.row) not in kept]
+    await _put(connection, sent, mode, news)
     await _mark(connection, gaps, news)
     changed = _changes(heads, news)
     if changed:
@@ -89,11 +117,9 @@ async def _put(
         return
     try:
         async with connection.transaction():
-            sent = await _without_kept(connection, records, mode)
-            revisions = await upsert(connection, sent, mode) if sent else {}
-            changed = [one for one in sent if key(one.row) in revisions]
-            if sent:
-                await connection.execute(query("close_gaps"), keys_of(one.row for one in sent))
+            revisions = await upsert(connection, records, mode)
+            changed = [one for one in records if key(one.row) in revisions]
+            await connection.execute(query("close_gaps"), keys_of(one.row for one in records))
             await copy_rest(connection, changed)
     except POISON as error:
         if len(records) == 1:
@@ -104,21 +130,6 @@ async def _put(
         await _put(connection, records[half:], mode, news)
         return
     news.rows += [(revisions[key(one.row)], one.row) for one in changed]
-
-
-async def _without_kept(
-    connection: Connection, records: Sequence[SlotRecord], mode: str
-) -> Sequence[SlotRecord]:
-    """Those of a batch that may change something: a slot whose row stays needs no other sent."""
-    if len(records) == 1 or mode in (REWRITE, REPLACE):
-        return records
-    asked = keys_of(one.row for one in records) | {
-        "quoted": [one.row.quoted_at for one in records],
-        "mode": mode,
-    }
-    found = await (await connection.execute(query("kept"), asked)).fetchall()
-    kept = {(r["symbol"], r["expiration"], r["slot"]) for r in found}
-    return [one for one in records if key(one.row) not in kept]
 
 
 async def _mark(connection: Connection, gaps: Sequence[Gap], news: _News) -> None:

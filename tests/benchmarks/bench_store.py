@@ -39,6 +39,8 @@ from storage.store import REWRITE, Store
 from tests.benchmarks import year
 
 SYMBOLS, SLOTS = 600, 7
+#: Whose sessions are compressed.
+SEVERAL = ("SPX", "SPY", "QQQ", "IWM", "AAPL", "TSLA")
 #: What a tick of 600 symbols is taken to weigh. [bytes]
 WEIGHT = 20e6
 
@@ -260,26 +262,35 @@ async def compressed(url: str) -> None:
         print(sentence)
     session = year.LAST
     async with Store.open(url, "live") as store:
-        for symbol in ("SPX", "SPY", "QQQ"):
+        for symbol in SEVERAL:
             await store.write(await year.session_of(symbol, session), mixed=True)
+    bare = ("settled", "detail")
+    chosen = ", ".join(f"'{{}}'::jsonb as {c}" if c in bare else c for c in COLUMNS)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("vacuum full live.rows")
-        for table in ("rows", "profiles", "chains"):
-            chunks = connection.execute(
-                "select c from show_chunks(%s) c where exists (select from live.rows)",
-                [f"live.{table}"],
-            ).fetchall()
+        connection.execute(f"create table live.headlines as select {chosen} from live.rows")
+        connection.execute(
+            "select create_hypertable('live.headlines', 'slot', chunk_time_interval =>"
+            " interval '1 day', migrate_data => true)"
+        )
+        connection.execute(
+            "alter table live.headlines set (timescaledb.enable_columnstore = true,"
+            " timescaledb.segmentby = 'symbol', timescaledb.orderby = 'expiration, slot')"
+        )
+        for table in ("rows", "headlines", "profiles", "chains"):
+            name = f"live.{table}"
+            chunks = connection.execute("select show_chunks(%s)", [name]).fetchall()
             for (chunk,) in chunks:
                 connection.execute("select compress_chunk(%s, if_not_compressed => true)", [chunk])
             before, heap, after = connection.execute(
                 "select sum(before_compression_total_bytes), sum(before_compression_table_bytes"
                 " + before_compression_toast_bytes), sum(after_compression_total_bytes)"
                 " from chunk_compression_stats(%s)",
-                [f"live.{table}"],
+                [name],
             ).fetchone()
-            (count,) = connection.execute(f"select count(*) from live.{table}").fetchone()
+            (count,) = connection.execute(f"select count(*) from {name}").fetchone()
             print(
-                f"{f'{table}: bytes each, heap, with index, compressed':46}"
+                f"{f'{table}: bytes each, heap, with index, compressed':50}"
                 f" {heap / count:9.0f} {before / count:9.0f} {after / count:9.0f}"
                 f"   ({after / heap:.2f} × heap)"
             )
