@@ -14,7 +14,7 @@ from psycopg.rows import DictRow, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
 from storage import sql
-from storage.arrays import read_array
+from storage.arrays import read_array, read_arrays
 from storage.database import translated, within
 from storage.row import COLUMNS, PROFILE, Change, Gap, Reason, Row, SlotRecord
 from storage.session import session_on
@@ -198,7 +198,7 @@ class Reader:
         if found is None:
             return None
         profile = {name: read_array(found[f"p_{name}"]) for name in ARRAYS}
-        return SlotRecord(row=_row(found), profile=profile)
+        return SlotRecord(row=Row.kept(found), profile=profile)
 
     async def newest_day(self, symbol: str, until: date) -> date | None:
         """The newest day up to another that has a row of the symbol."""
@@ -293,7 +293,7 @@ class Reader:
         rows: dict[str, list[tuple[int, Row]]] = {symbol: [] for symbol in heads}
         text = query("changed_rows", COLUMNS)
         for row in await self._all(text, **asked, heads=list(heads.values()), limit=limit):
-            rows[row["symbol"]].append((row["revision"], _row(row)))
+            rows[row["symbol"]].append((row["revision"], Row.kept(row)))
         for symbol, kept in rows.items():
             if limit is not None and len(kept) >= limit:
                 heads[symbol] = kept[-1][0]
@@ -390,11 +390,7 @@ def _profiled(found: DictRow, columns: Sequence[str]) -> Profiled:
     )
 
 
-def _row(found: DictRow) -> Row:
-    values = {name: found[name] for name in COLUMNS} | {"flags": tuple(found["flags"])}
-    return Row(**values)
-
-
 def _record(found: DictRow) -> SlotRecord:
-    profile = {n: read_array(found[f"p_{n}"]) for n in ARRAYS if f"p_{n}" in found}
-    return SlotRecord(row=_row(found), profile=profile, evidence=found["evidence"])
+    sent = [found[f"p_{name}"] for name in ARRAYS if f"p_{name}" in found]
+    profile = dict(zip(ARRAYS, read_arrays(sent), strict=True)) if sent else {}
+    return SlotRecord(row=Row.kept(found), profile=profile, evidence=found["evidence"])
