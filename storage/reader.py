@@ -50,6 +50,14 @@ def query(
     return text
 
 
+_RECORDS = query(
+    "records",
+    COLUMNS,
+    named=_names(*(f"p.{name} as p_{name}" for name in ARRAYS)),
+    sent_later=_names(*(f"array_send(p_{name}) as p_{name}" for name in ARRAYS)),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Profiled:
     """One bucket of a window by strike."""
@@ -319,7 +327,7 @@ class Reader:
 
         All are of one moment, however long the reading takes.
         """
-        text = query("records" if profiles else "states")
+        text = _RECORDS if profiles else query("states")
         with translated():
             async with (
                 self._pool.connection() as connection,
