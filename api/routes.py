@@ -27,10 +27,10 @@ from api.recall import Absent, Degraded, calendar, recall, see, see_nearest
 from api.segment import segment
 from api.series import matches
 from storage.errors import UsageError
-from storage.reader import Profiled
 from storage.session import market_day, sessions_between
 from storage.settings import parse_symbol
 from storage.store import Store
+from storage.windows import Profiled
 
 Symbol = Annotated[str, Path(description="The underlying.", examples=["SPY"])]
 Free = Annotated[Caller, Depends(require("Free"))]

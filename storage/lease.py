@@ -16,7 +16,7 @@ import structlog
 
 from storage.database import Connection, connection, translated, within
 from storage.errors import StoreError
-from storage.reader import query
+from storage.queries import query
 
 log = structlog.get_logger()
 

@@ -27,10 +27,12 @@ from storage.database import (
     within,
 )
 from storage.errors import SchemaMissing, SchemaNewer, StoreUnavailable
+from storage.fitting import FILL, KEEP, NEWER, REPLACE, REWRITE, fit
 from storage.keys import Keys
-from storage.reader import Reader, query
+from storage.queries import query
+from storage.reader import Reader
 from storage.row import Gap, SlotRecord
-from storage.writing import FILL, KEEP, NEWER, REPLACE, REWRITE, Written, fit, write
+from storage.writing import Written, slots_kept, write
 
 __all__ = ["FILL", "KEEP", "NEWER", "REPLACE", "REWRITE", "Store", "Written"]
 
@@ -156,8 +158,11 @@ class Store(Reader):
         with translated():
             async with self._pool.connection() as connection:
                 with within(connection, self._patience):
+                    kept = await slots_kept(connection, fitting, mode)
                     async with connection.transaction():
-                        written = await write(connection, fitting, marks, mode=mode, mixed=mixed)
+                        written = await write(
+                            connection, fitting, marks, mode=mode, mixed=mixed, kept=kept
+                        )
         written.refused = (*unfit, *written.refused)
         for refusal in written.refused:
             one = refusal.what.row if isinstance(refusal.what, SlotRecord) else refusal.what

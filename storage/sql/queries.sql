@@ -10,6 +10,18 @@ union all
 select symbol, null, expiration, source from sessions
 where (symbol, expiration) in (select * from unnest(%(symbols)s::text[], %(expirations)s::date[]))
 
+-- kept --
+-- Of slots on their way in those whose row stays whatever comes: what ``conflict`` would find out,
+-- without the rows themselves being sent.
+select symbol, expiration, slot
+from unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[],
+            %(quoted)s::timestamptz[]) as k (symbol, expiration, slot, quoted_at)
+join rows using (symbol, expiration, slot)
+where slot between %(first)s and %(last)s
+  and ((%(mode)s = 'keep' and not backfilled)
+       or (%(mode)s = 'newer' and not backfilled and k.quoted_at <= rows.quoted_at)
+       or (%(mode)s = 'fill' and (not backfilled or k.quoted_at <= rows.quoted_at)))
+
 -- incoming --
 -- Rows on their way in, in order; gone with the transaction.
 create temp table if not exists incoming on commit delete rows as
@@ -284,14 +296,18 @@ on conflict do nothing
 -- accounted --
 -- Which slots of a session are a row or a gap.
 select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s
+  and slot >= %(first)s and slot < %(last)s
 union select slot from gaps where symbol = %(symbol)s and expiration = %(expiration)s
+  and slot >= %(first)s and slot < %(last)s
 
 -- watched --
 -- Sessions that a daemon sampled, and how many of their slots are a row or a gap.
 select w.symbol, w.expiration,
-       (select count(*) from rows r where r.symbol = w.symbol and r.expiration = w.expiration)
-     + (select count(*) from gaps g where g.symbol = w.symbol and g.expiration = w.expiration) as accounted
-from watched w
+       (select count(*) from rows r where r.symbol = w.symbol and r.expiration = w.expiration
+          and r.slot between s.first_slot and s.last_slot)
+     + (select count(*) from gaps g where g.symbol = w.symbol and g.expiration = w.expiration
+          and g.slot between s.first_slot and s.last_slot) as accounted
+from watched w left join sessions s on s.symbol = w.symbol and s.expiration = w.expiration
 where w.symbol = any(%(symbols)s) and w.expiration between %(first)s and %(last)s
 order by w.expiration, w.symbol
 
@@ -361,16 +377,22 @@ cross join lateral (
 order by newest.symbol
 
 -- sessions --
--- Each stored day of a symbol: counts by the key alone, and the newest row's source.
-select expiration, coalesce(r.n, 0) as rows, r.first, r.last, coalesce(g.n, 0) as gaps, g.reasons,
-       (select source from rows where rows.symbol = %(symbol)s
-        and rows.expiration = r.expiration and rows.slot = r.last) as source
-from (select expiration, count(*) as n, min(slot) as first, max(slot) as last
-      from rows where symbol = %(symbol)s group by 1) r
-full join (
-    select expiration, sum(n)::bigint as n, jsonb_object_agg(reason, n) as reasons
-    from (select expiration, reason, count(*) as n from gaps where symbol = %(symbol)s
-          group by 1, 2) by_reason
-    group by 1) g
-using (expiration)
-order by expiration
+-- Each stored day of a symbol, each within its own extent: counts by the key alone, and the newest
+-- row's source.
+select s.expiration, r.n as rows, r.first, r.last, coalesce(g.n, 0) as gaps, g.reasons, l.source
+from sessions s
+cross join lateral (
+    select count(*) as n, min(slot) as first, max(slot) as last from rows
+    where rows.symbol = s.symbol and rows.expiration = s.expiration
+      and rows.slot between s.first_slot and s.last_slot) r
+cross join lateral (
+    select sum(n)::bigint as n, jsonb_object_agg(reason, n) as reasons
+    from (select reason, count(*) as n from gaps
+          where gaps.symbol = s.symbol and gaps.expiration = s.expiration
+            and gaps.slot between s.first_slot and s.last_slot
+          group by reason) by_reason) g
+left join lateral (
+    select source from rows
+    where rows.symbol = s.symbol and rows.expiration = s.expiration and rows.slot = r.last) l on true
+where s.symbol = %(symbol)s and (r.n > 0 or g.n > 0)
+order by s.expiration

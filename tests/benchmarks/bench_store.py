@@ -27,18 +27,20 @@ import psycopg
 from psycopg import sql as compose
 from psycopg.types.json import Jsonb
 
-from api.series import COLUMNS as SERIES
+from api.day import FIGURES
 from sampler.chain import select
 from sampler.snapshot import measure
 from sampler.sources import open_source
 from storage import columns, database, embedded
-from storage.reader import ARRAYS, query
+from storage.queries import ARRAYS, query
 from storage.row import COLUMNS, SlotRecord
 from storage.session import market_day, session_on
 from storage.store import REWRITE, Store
 from tests.benchmarks import year
 
 SYMBOLS, SLOTS = 600, 7
+#: Whose sessions are compressed.
+SEVERAL = ("SPX", "SPY", "QQQ", "IWM", "AAPL", "TSLA")
 #: What a tick of 600 symbols is taken to weigh. [bytes]
 WEIGHT = 20e6
 
@@ -237,7 +239,7 @@ async def window(url: str) -> None:
                 # By turns: what the machine does else hits both.
                 for store, times in zip((long, short), took, strict=True):
                     since = time.perf_counter()
-                    found = await store.window("Y07", year.LAST.day, columns=SERIES, **asked)
+                    found = await store.window("Y07", year.LAST.day, columns=FIGURES, **asked)
                     times.append((time.perf_counter() - since) * 1e3)
                     assert len(found) > 350
             (years, day), (best, least) = map(statistics.median, took), map(min, took)
@@ -246,7 +248,7 @@ async def window(url: str) -> None:
                 f"   ({years / day:.2f} ×; best {best:.2f} | {least:.2f}, {best / least:.2f} ×)"
             )
             key = {"symbol": "Y07", "expiration": year.LAST.day}
-            text = f"explain (analyze, buffers, format json) {query('window', SERIES)}"
+            text = f"explain (analyze, buffers, format json) {query('window', FIGURES)}"
             read = []
             for store in (long, short):
                 top = (await store._one(text, **asked, **key))["QUERY PLAN"][0]["Plan"]
@@ -260,26 +262,35 @@ async def compressed(url: str) -> None:
         print(sentence)
     session = year.LAST
     async with Store.open(url, "live") as store:
-        for symbol in ("SPX", "SPY", "QQQ"):
+        for symbol in SEVERAL:
             await store.write(await year.session_of(symbol, session), mixed=True)
+    bare = ("settled", "detail")
+    chosen = ", ".join(f"'{{}}'::jsonb as {c}" if c in bare else c for c in COLUMNS)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("vacuum full live.rows")
-        for table in ("rows", "profiles", "chains"):
-            chunks = connection.execute(
-                "select c from show_chunks(%s) c where exists (select from live.rows)",
-                [f"live.{table}"],
-            ).fetchall()
+        connection.execute(f"create table live.headlines as select {chosen} from live.rows")
+        connection.execute(
+            "select create_hypertable('live.headlines', 'slot', chunk_time_interval =>"
+            " interval '1 day', migrate_data => true)"
+        )
+        connection.execute(
+            "alter table live.headlines set (timescaledb.enable_columnstore = true,"
+            " timescaledb.segmentby = 'symbol', timescaledb.orderby = 'expiration, slot')"
+        )
+        for table in ("rows", "headlines", "profiles", "chains"):
+            name = f"live.{table}"
+            chunks = connection.execute("select show_chunks(%s)", [name]).fetchall()
             for (chunk,) in chunks:
                 connection.execute("select compress_chunk(%s, if_not_compressed => true)", [chunk])
             before, heap, after = connection.execute(
                 "select sum(before_compression_total_bytes), sum(before_compression_table_bytes"
                 " + before_compression_toast_bytes), sum(after_compression_total_bytes)"
                 " from chunk_compression_stats(%s)",
-                [f"live.{table}"],
+                [name],
             ).fetchone()
-            (count,) = connection.execute(f"select count(*) from live.{table}").fetchone()
+            (count,) = connection.execute(f"select count(*) from {name}").fetchone()
             print(
-                f"{f'{table}: bytes each, heap, with index, compressed':46}"
+                f"{f'{table}: bytes each, heap, with index, compressed':50}"
                 f" {heap / count:9.0f} {before / count:9.0f} {after / count:9.0f}"
                 f"   ({after / heap:.2f} × heap)"
             )

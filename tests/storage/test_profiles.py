@@ -12,7 +12,7 @@ import pytest
 from factories import DAY, OPEN, PROFILE, at, record
 
 from storage.arrays import read_array
-from storage.reader import ARRAYS
+from storage.queries import ARRAYS
 from storage.row import Gap, Reason
 from storage.store import Store
 

@@ -97,35 +97,50 @@ class TestBatches:
             [(m[0], m[2]) for m in table] for table in marks()
         ]
 
+    async def test_a_kept_slot_needs_no_more(self, store):
+        """Of a batch whose slots have rows already nothing but the keys is looked at."""
+        batch = [record(symbol=f"S{i}") for i in range(4)]
+        await store.write(batch[:3])
+        again = [SlotRecord(row=one.row, profile={}, evidence=b"") for one in batch[:3]]
+        written = await store.write([*again, batch[3]])
+        assert ([k.row.symbol for k in rows_of(written)], written.refused) == (["S3"], ())
 
+
+@pytest.mark.parametrize("size", [1, 3])
 class TestFilledIn:
-    """What was sampled live is better than what was filled in afterwards."""
+    """What was sampled live is better than what was filled in afterwards; alone and in a batch."""
 
-    async def spots(self, store: Store, *steps: tuple[str, float, int]) -> list[float]:
+    async def spots(self, store: Store, size: int, *steps: tuple[str, float, int]) -> list[float]:
         """The slot's spot after each write of mode, spot, and seconds of its quotes."""
         found = []
         for mode, spot, seconds in steps:
             quoted = OPEN + timedelta(seconds=seconds)
-            await store.write([record(spot=spot, quoted_at=quoted)], mode=mode)
-            kept = await store.before("SPX", DAY, at(1))
-            found.append(kept.row.spot)
+            batch = [record(symbol=f"S{i}", spot=spot, quoted_at=quoted) for i in range(size)]
+            await store.write(batch, mode=mode)
+            (one,) = {(await store.before(f"S{i}", DAY, at(1))).row.spot for i in range(size)}
+            found.append(one)
         return found
 
-    async def test_live_beats_backfill(self, store):
+    async def test_live_beats_backfill(self, store, size):
         """A live row takes the place of one filled in, and is never filled over."""
         steps = [(FILL, 1.0, 0), (KEEP, 2.0, -1), (FILL, 3.0, 5), (KEEP, 4.0, 5)]
-        assert await self.spots(store, *steps) == [1.0, 2.0, 2.0, 2.0]
+        assert await self.spots(store, size, *steps) == [1.0, 2.0, 2.0, 2.0]
 
-    async def test_backfill_against_itself(self, store):
+    async def test_backfill_against_itself(self, store, size):
         """Of two filled in, later quotes win, as in a session's last slot."""
         steps = [(FILL, 1.0, 0), (FILL, 2.0, 0), (FILL, 3.0, 1), (NEWER, 4.0, -1)]
-        assert await self.spots(store, *steps) == [1.0, 1.0, 3.0, 4.0]
+        assert await self.spots(store, size, *steps) == [1.0, 1.0, 3.0, 4.0]
 
-    async def test_told_otherwise(self, store):
+    async def test_later_quotes(self, store, size):
+        """Where later quotes are wanted, equal ones and earlier ones are not."""
+        steps = [(NEWER, 1.0, 0), (NEWER, 2.0, 0), (NEWER, 3.0, 1), (NEWER, 4.0, 0)]
+        assert await self.spots(store, size, *steps) == [1.0, 1.0, 3.0, 3.0]
+
+    async def test_told_otherwise(self, store, size):
         """A rewrite wins over both, and does not make a live row of one filled in."""
         steps = [(FILL, 1.0, 0), (REWRITE, 2.0, 0), (KEEP, 3.0, 0), (REWRITE, 4.0, 0)]
-        assert await self.spots(store, *steps) == [1.0, 2.0, 3.0, 4.0]
-        assert await self.spots(store, (KEEP, 5.0, 9)) == [4.0]
+        assert await self.spots(store, size, *steps) == [1.0, 2.0, 3.0, 4.0]
+        assert await self.spots(store, size, (KEEP, 5.0, 9)) == [4.0]
 
 
 class TestFeeds:
