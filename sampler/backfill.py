@@ -30,7 +30,7 @@ from storage.store import FILL, REWRITE, Store
 log = structlog.get_logger()
 
 #: Records a transaction: a fraction of a second's work, and what an interruption can lose.
-BATCH = 65
+BATCH = 130
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,6 +79,10 @@ class Outbox:
         if self._records and (mode != self._mode or record.row.slot == self._records[-1].row.slot):
             await self.flush()
         self._mode = mode
+        if mode != REWRITE:
+            # It is going to be stored. Packed here, it is not packed while others wait for the
+            # dataset's lock.
+            _ = record.evidence
         self._records.append(record)
         if len(self._records) >= BATCH:
             await self.flush()

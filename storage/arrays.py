@@ -9,6 +9,7 @@ the query.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,3 +35,25 @@ def read_array(sent: bytes | None) -> NDArray[np.float64]:
     if dimensions == 0:
         return np.empty(0)
     return np.frombuffer(sent, _ELEMENT, offset=_HEAD.size + _BOUNDS)["value"].astype(np.float64)
+
+
+def read_arrays(sent: Sequence[bytes | None]) -> list[NDArray[np.float64]]:
+    """Arrays as ``read_array`` reads each; those of one length, as of a profile, all in one step.
+
+    Raises
+    ------
+    ValueError
+        As ``read_array``.
+    """
+    given = [one for one in sent if one]
+    first = given[0] if len(given) == len(sent) > 1 else b""
+    bounds = _HEAD.size + _BOUNDS
+    size = (len(first) - bounds) // _ELEMENT.itemsize
+    # What stands before the elements is all alike where dimensions and lengths are.
+    if size < 1 or any(len(one) != len(first) or one[:bounds] != first[:bounds] for one in given):
+        return [read_array(one) for one in sent]
+    if _HEAD.unpack_from(first)[:2] != (1, 0):
+        raise ValueError("an array with nulls, or with more than one dimension")
+    layout = np.dtype([("head", f"V{bounds}"), ("values", _ELEMENT, (size,))])
+    table = np.frombuffer(b"".join(given), layout)["values"]["value"].astype(np.float64)
+    return list(table)

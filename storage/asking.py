@@ -10,10 +10,10 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
-from storage.arrays import read_array
+from storage.arrays import read_arrays
 from storage.database import translated, within
 from storage.queries import ARRAYS
-from storage.row import COLUMNS, Row, SlotRecord
+from storage.row import Row, SlotRecord
 
 
 class Asking:
@@ -84,13 +84,8 @@ def _around(first: date, last: date) -> tuple[datetime, datetime]:
     )
 
 
-def row_of(found: DictRow) -> Row:
-    """A row as it was read."""
-    values = {name: found[name] for name in COLUMNS} | {"flags": tuple(found["flags"])}
-    return Row(**values)
-
-
 def record_of(found: DictRow) -> SlotRecord:
     """A slot record as it was read; without a profile where none was asked for."""
-    profile = {n: read_array(found[f"p_{n}"]) for n in ARRAYS if f"p_{n}" in found}
-    return SlotRecord(row=row_of(found), profile=profile, evidence=found["evidence"])
+    sent = [found[f"p_{name}"] for name in ARRAYS if f"p_{name}" in found]
+    profile = dict(zip(ARRAYS, read_arrays(sent), strict=True)) if sent else {}
+    return SlotRecord(row=Row.kept(found), profile=profile, evidence=found["evidence"])

@@ -7,6 +7,8 @@ little-endian, one after another. 520 contracts take about 8 kB.
 from __future__ import annotations
 
 import json
+import math
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,19 +21,28 @@ _LEVEL = 3
 _MOST = 1 << 28
 
 
+class _Zstandard(threading.local):
+    """The two directions, one of each a thread: to make one anew takes as long as its work."""
+
+    def __init__(self) -> None:
+        # With the checksum, a flipped bit is an error and not another price.
+        self.pack = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+        self.unpack = zstandard.ZstdDecompressor()
+
+
+_zstandard = _Zstandard()
+
+
 def pack(columns: Mapping[str, NDArray[Any]], **notes: Any) -> bytes:
     """Columns and a few plain values beside them as bytes; the same input gives the same bytes."""
-    arrays = {name: np.ascontiguousarray(column) for name, column in columns.items()}
+    arrays = {name: _little(column) for name, column in columns.items()}
     head = {
-        "columns": [[n, a.dtype.newbyteorder("<").str, list(a.shape)] for n, a in arrays.items()],
+        "columns": [[n, a.dtype.str, list(a.shape)] for n, a in arrays.items()],
         "notes": notes,
     }
-    body = b"".join(
-        a.astype(a.dtype.newbyteorder("<"), copy=False).tobytes() for a in arrays.values()
-    )
+    body = b"".join(a.tobytes() for a in arrays.values())
     line = json.dumps(head, separators=(",", ":")).encode() + b"\n"
-    # With the checksum, a flipped bit is an error and not another price.
-    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(line + body)
+    return _zstandard.pack.compress(line + body)
 
 
 def unpack(packed: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -46,13 +57,13 @@ def unpack(packed: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         # A frame that tells its size is not held to max_output_size.
         if zstandard.frame_content_size(packed) > _MOST:
             raise ValueError("too large")
-        raw = zstandard.ZstdDecompressor().decompress(packed, max_output_size=_MOST)
+        raw = _zstandard.unpack.decompress(packed, max_output_size=_MOST)
         line, _, body = raw.partition(b"\n")
         head = json.loads(line)
         columns: dict[str, NDArray[Any]] = {}
         at = 0
         for name, kind, shape in head["columns"]:
-            column = np.frombuffer(body, kind, count=int(np.prod(shape)), offset=at)
+            column = np.frombuffer(body, kind, count=math.prod(shape), offset=at)
             columns[name] = column.reshape(shape)
             at += column.nbytes
         if at != len(body):
@@ -61,3 +72,10 @@ def unpack(packed: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     # Foreign bytes meet JSON, numpy's type names and shapes: they can raise nearly anything.
     except Exception as error:
         raise ValueError(f"not a packed chain: {error}") from error
+
+
+def _little(column: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers, little-endian as they are on nearly any machine."""
+    if column.dtype.str.startswith(">"):
+        column = column.astype(column.dtype.newbyteorder("<"))
+    return np.ascontiguousarray(column)

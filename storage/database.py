@@ -13,11 +13,13 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from socket import SHUT_RDWR, socket
 from typing import Any
 
+import orjson
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql as compose
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_loads
 from psycopg_pool import PoolTimeout
 
 from storage import sql, timescale
@@ -85,6 +87,7 @@ async def prepare(connection: Connection, dataset: str) -> None:
     await connection.execute(path)
     await connection.execute("set timezone to 'UTC'")
     await connection.execute("set datestyle to 'ISO'")
+    set_json_loads(orjson.loads, connection)
 
 
 @contextmanager

@@ -32,6 +32,9 @@ def query(
             offered=_names(*(f"excluded.{c}" for c in changing)),
             # Rows and profiles share names (call_gex is a sum here, an array there).
             sent=_names(*(f"array_send(p.{c}) as p_{c}" for c in arrays)),
+            # The same in two steps, for what is sorted in between.
+            named=_names(*(f"p.{c} as p_{c}" for c in arrays)),
+            sent_later=_names(*(f"array_send(p_{c}) as p_{c}" for c in arrays)),
             **parts,
         )
     return text

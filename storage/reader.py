@@ -122,7 +122,7 @@ class Reader(Windows, Changes):
 
         All are of one moment, however long the reading takes.
         """
-        text = query("records" if profiles else "states")
+        text = query("records", COLUMNS) if profiles else query("states")
         with translated():
             async with (
                 self._pool.connection() as connection,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from math import isfinite
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,6 +215,15 @@ class Row:
                 change(self, name, float(f"{value:.12g}") + 0.0)
         change(self, "settled", _rounded(self.settled))
         change(self, "detail", _rounded(self.detail))
+
+    @classmethod
+    def kept(cls, columns: Mapping[str, Any]) -> Self:
+        """A row from the columns of its table: it was checked and rounded before it got there."""
+        row = object.__new__(cls)
+        for name in COLUMNS:
+            object.__setattr__(row, name, columns[name])
+        object.__setattr__(row, "flags", tuple(row.flags))
+        return row
 
     def as_json(self) -> dict[str, Any]:
         """The row as plain values: times as ``2026-06-05T18:44:00Z``, dates as ISO."""

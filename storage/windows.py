@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from psycopg.rows import DictRow
 
 from storage.arrays import read_array
-from storage.asking import Asking, row_of, session_of
+from storage.asking import Asking, session_of
 from storage.queries import ARRAYS, query
-from storage.row import SlotRecord
+from storage.row import Row, SlotRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -118,7 +118,7 @@ class Windows(Asking):
         if found is None:
             return None
         profile = {name: read_array(found[f"p_{name}"]) for name in ARRAYS}
-        return SlotRecord(row=row_of(found), profile=profile)
+        return SlotRecord(row=Row.kept(found), profile=profile)
 
 
 def _profiled(found: DictRow, columns: Sequence[str]) -> Profiled:

@@ -254,13 +254,16 @@ cross join lateral (
 order by symbol, revision
 
 -- records --
--- The slot records of a session, in order.
-select r.*, {sent}, c.evidence
-from rows r join profiles p using (symbol, expiration, slot) join chains c using (symbol, expiration, slot)
-where symbol = %(symbol)s and expiration = %(expiration)s
-  and r.slot >= %(first)s and r.slot < %(last)s
-  and p.slot >= %(first)s and p.slot < %(last)s
-  and c.slot >= %(first)s and c.slot < %(last)s
+-- The slot records of a session, in order: sorted before their arrays are read, which would
+-- otherwise go through a file.
+select {columns}, {sent_later}, evidence
+from (select r.*, {named}, c.evidence
+      from rows r join profiles p using (symbol, expiration, slot) join chains c using (symbol, expiration, slot)
+      where symbol = %(symbol)s and expiration = %(expiration)s
+        and r.slot >= %(first)s and r.slot < %(last)s
+        and p.slot >= %(first)s and p.slot < %(last)s
+        and c.slot >= %(first)s and c.slot < %(last)s
+      order by slot offset 0) sorted
 order by slot
 
 -- states --
