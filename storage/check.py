@@ -12,18 +12,6 @@ from storage.session import Session, market_day, session_on, sessions_between
 
 #: Gaps that are nobody's fault: there was nothing to sample.
 EXCUSED = frozenset({Reason.UNCHANGED, Reason.NOT_OPEN, Reason.NO_ZERO_DTE})
-#: Gaps that only a daemon marks: it owned the session.
-_OWNERS = frozenset(
-    {
-        Reason.SOURCE_DOWN,
-        Reason.BAD_ANSWER,
-        Reason.STALE,
-        Reason.UNCHANGED,
-        Reason.LATE,
-        Reason.NOT_RUNNING,
-        Reason.FAILED,
-    }
-)
 #: A slot may take so long to its row beyond the feed's delay.
 _GRACE = timedelta(seconds=30)
 #: Every such span has a session.
@@ -46,8 +34,8 @@ class Coverage:
     gaps: dict[str, int] = field(default_factory=dict)
     #: Rows as a part of the slots at which there was something to sample. [0-1]
     coverage: float = 0.0
-    #: ok; thin: below the threshold; partial: a few samples that no daemon owned; missing: a whole
-    #: session without a trace, after one that was sampled; nothing: the same of all the period.
+    #: ok; thin: below the threshold; partial: the same of a session that no daemon owned; missing:
+    #: a whole session without a trace, after an owned one; nothing: the same of all the period.
     state: str
     sources: tuple[str, ...] = ()
 
@@ -89,10 +77,10 @@ def assess(
 
     Parameters
     ----------
-    found : of each symbol and session: symbol, expiration, rows, gaps, reasons, sources, steady
-        (rows a slot after the one before), delay (of its feed, in seconds, None without rows).
+    found : of each symbol and session: symbol, expiration, rows, gaps, reasons, sources, owned
+        (by a daemon), delay (of its feed, in seconds, None without rows).
     symbols : those asked for, whose silence is an answer too; None for whatever there is.
-    least : the coverage below which an owned session is thin. [0-1]
+    least : the coverage below which a session is thin, or partial. [0-1]
     """
     lines = []
     owned: dict[str, date] = {}
@@ -105,9 +93,9 @@ def assess(
         if row["delay"] is not None:
             delays[symbol] = timedelta(seconds=row["delay"])
         due = _due(session, now, delays.get(symbol))
-        if mine := _owned(row, due):
+        if row["owned"]:
             owned.setdefault(symbol, session.day)
-        lines.append(_judge(row, session, due, owned=mine, least=least))
+        lines.append(_judge(row, session, due, least=least))
     if symbols is not None:
         # Before a symbol's first owned session nothing is missed.
         since = max(first, min(owned.values(), default=last - _RECENT))
@@ -116,14 +104,12 @@ def assess(
     return sorted(lines, key=lambda line: (line.session or first, line.symbol))
 
 
-def _judge(
-    row: Mapping[str, Any], session: Session, due: int, *, owned: bool, least: float
-) -> Coverage:
+def _judge(row: Mapping[str, Any], session: Session, due: int, *, least: float) -> Coverage:
     gaps: dict[str, int] = row["reasons"] or {}
     # Nothing to sample is nothing lost.
     possible = due - sum(n for why, n in gaps.items() if why in EXCUSED)
     share = min(row["rows"] / possible, 1.0) if possible > 0 else 1.0
-    state = "ok" if share >= least or possible <= 0 else "thin"
+    short = "thin" if row["owned"] else "partial"
     return Coverage(
         symbol=row["symbol"],
         session=session.day,
@@ -131,17 +117,9 @@ def _judge(
         rows=row["rows"],
         gaps=gaps,
         coverage=share,
-        state=state if owned or due == 0 else "partial",
+        state="ok" if share >= least or possible <= 0 else short,
         sources=tuple(row["sources"] or ()),
     )
-
-
-def _owned(row: Mapping[str, Any], due: int) -> bool:
-    """Whether somebody sampled slot after slot, rather than now and then."""
-    reasons: dict[str, int] = row["reasons"] or {}
-    accounted = row["rows"] + sum(reasons.values())
-    steady = 2 * row["steady"] >= max(row["rows"], 2)
-    return due > 0 and (bool(_OWNERS & reasons.keys()) or steady or 2 * accounted >= due)
 
 
 def _silent(

@@ -193,11 +193,10 @@ cross join lateral (
       and rows.slot between newest.first_slot and newest.last_slot) r
 
 -- coverage --
--- Rows and gaps of each symbol and session; steady rows follow the slot before.
+-- Rows and gaps of each symbol and session, and whether a daemon owned it.
 select symbol, expiration, coalesce(r.n, 0) as rows, coalesce(g.n, 0) as gaps, g.reasons, r.sources,
-       coalesce(r.steady, 0) as steady, r.delay
+       w.since is not null as owned, r.delay
 from (select symbol, expiration, count(*) as n, array_agg(distinct source) as sources,
-             count(*) filter (where slot - differenced_from = interval '30 seconds') as steady,
              max(delay_seconds) as delay
       from rows where expiration between %(first)s and %(last)s
         and (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
@@ -212,6 +211,7 @@ full join (
           group by 1, 2, 3) by_reason
     group by 1, 2) g
 using (symbol, expiration)
+left join watched w using (symbol, expiration)
 order by expiration, symbol
 
 -- cursor --

@@ -542,7 +542,7 @@ class TestJobs:
     def test_wrong_usage(self, words, environment, code, said, database, monkeypatch, capsys):
         """One sentence that names the option."""
         # The log's configuration is a whole process's.
-        monkeypatch.setattr(program.log, "configure", lambda *_: None)
+        monkeypatch.setattr("storage.log.configure", lambda *_: None)
         for name, value in ({"FLOW_DATABASE_URL": database} | environment).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(spread, "_PATIENCE", 0.5)

@@ -23,7 +23,7 @@ def found(**changes: Any) -> dict[str, Any]:
         "rows": 780,
         "reasons": {},
         "sources": ["cboe"],
-        "steady": 770,
+        "owned": True,
         "delay": 0,
     }
     return given | changes
@@ -56,26 +56,26 @@ def judged(
 )
 def test_what_is_nobodys_fault(rows, reasons, coverage, state):
     """Coverage is of what could be sampled."""
-    (line,) = judged(found(rows=rows, reasons=reasons, steady=max(rows - 2, 0)))
+    (line,) = judged(found(rows=rows, reasons=reasons))
     assert (line.coverage, line.state) == (pytest.approx(coverage), state)
-
-
-def test_a_feed_once_a_minute_without_a_steady_row():
-    """Every other slot is unchanged: no row follows the slot before, and a daemon owned it."""
-    (line,) = judged(found(rows=390, reasons={"unchanged": 390}, steady=0))
-    assert (line.state, line.coverage) == ("ok", 1.0)
 
 
 def test_recorded_frames_are_partial():
     """A few frames, one of which made no row: nobody owned that session."""
-    (line,) = judged(found(rows=3, reasons={"no_iv": 1}, steady=0))
+    (line,) = judged(found(rows=3, reasons={"no_iv": 1}, owned=False))
     assert (line.state, line.rows, line.slots) == ("partial", 3, 780)
+
+
+def test_filled_in_whole():
+    """A session that no daemon owned but a backfill has filled in is as good as any."""
+    lines = [judged(found(rows=n, owned=False)) for n in (780, 702, 701)]
+    assert [line.state for (line,) in lines] == ["ok", "ok", "partial"]
 
 
 def test_half_days():
     """A session that closes at 13:00 has 420 slots."""
     now = datetime(2026, 11, 28, 1, tzinfo=UTC)
-    (line,) = judged(found(expiration=HALF, rows=420, steady=419), now=now)
+    (line,) = judged(found(expiration=HALF, rows=420), now=now)
     assert (line.slots, line.coverage, line.state) == (420, 1.0, "ok")
 
 
@@ -95,7 +95,7 @@ def test_half_days():
 def test_today(now, delay, slots):
     """Only what is due by now counts."""
     moment = datetime.fromisoformat(f"2026-08-19T{now}+00:00")
-    (line,) = judged(found(rows=slots, steady=slots, delay=delay), now=moment)
+    (line,) = judged(found(rows=slots, delay=delay), now=moment)
     assert (line.slots, line.coverage, line.state) == (slots, 1.0, "ok")
 
 
@@ -116,7 +116,7 @@ def test_silence():
 def test_before_recordings_and_between_them_nothing_is_missed():
     """Days that nobody owned leave no hole; weekends are no sessions."""
     days = [date(2026, 8, 13), date(2026, 8, 19)]
-    rows = [found(expiration=day, rows=3, steady=0) for day in days]
+    rows = [found(expiration=day, rows=3, owned=False) for day in days]
     assert [line.state for line in judged(*rows)] == ["partial", "partial"]
 
 

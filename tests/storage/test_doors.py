@@ -94,7 +94,7 @@ def door(make_door, database) -> Door:
 def enter(servers, monkeypatch, capsys) -> Callable[..., Said]:
     """Run a command on a database in this process: what it would have said in its own."""
     # The log's configuration is a whole process's.
-    monkeypatch.setattr(program.log, "configure", lambda *_: None)
+    monkeypatch.setattr("storage.log.configure", lambda *_: None)
 
     def run(url: str, *words: str | Path, **environment: str) -> Said:
         given = {"FLOW_DATABASE_URL": url, "FLOW_REDIS_URL": servers.redis_url} | environment
@@ -117,12 +117,17 @@ def run(enter, database) -> Callable[..., Said]:
 
 
 def fill(
-    url: str, records: Sequence[SlotRecord] = (), gaps: Sequence[Gap] = (), dataset: str = "live"
+    url: str,
+    records: Sequence[SlotRecord] = (),
+    gaps: Sequence[Gap] = (),
+    dataset: str = "live",
+    owned: Sequence[str] = (),
 ) -> list[Kept]:
-    """Store slot records and gaps."""
+    """Store slot records and gaps, as of a daemon that owned some symbols."""
 
     async def write() -> list[Kept]:
         async with Store.open(url, dataset) as store:
+            await store.own(owned, DAY)
             return rows_of(await store.write(records, gaps, mixed=True))
 
     return asyncio.run(write())
@@ -283,6 +288,7 @@ class TestCheck:
                 *(record(symbol="QQQ", slot=at(i), differenced_from=at(0)) for i in (3, 5)),
             ],
             [gap(4), gap(5), gap(6, Reason.LATE), gap(9, symbol="SPY")],
+            owned=["SPX", "SPY"],
         )
         partial = "QQQ    2026-08-19  2 of 10 slots (20.0%, partial)\n"
         thin = "SPX    2026-08-19  4 of 10 slots (40.0%, thin), 1 late, 2 source_down\n"
@@ -299,6 +305,7 @@ class TestCheck:
             database,
             [record(slot=at(0)), record(slot=at(1))],
             [gap(4), gap(5), gap(6, Reason.LATE)],
+            owned=["SPX"],
         )
         code, out, err = door.run("check", *TEN_DUE, "--json", "--symbols", "SPX")
         assert (code, err) == (1, "")
@@ -317,7 +324,7 @@ class TestCheck:
 
     def test_all_of_a_day(self, run, database):
         """After the close, all slots are due; a session without a hole is ok, none at all after it is missing."""
-        fill(database, [record(slot=at(i)) for i in range(780)])
+        fill(database, [record(slot=at(i)) for i in range(780)], owned=["SPX"])
         said = "SPX    2026-08-19  780 of 780 slots (100.0%, ok)\n"
         later = ["--clock", "simulated:2026-08-20T13:30Z@0.001", "--symbols", "SPX"]
         assert (0, said, "") == run("check", *later)
