@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
+import orjson
 import psycopg
 from numpy.typing import NDArray
 from psycopg.rows import DictRow, tuple_row
@@ -16,11 +18,10 @@ from psycopg_pool import AsyncConnectionPool
 from storage import sql
 from storage.arrays import read_array
 from storage.database import translated, within
-from storage.row import COLUMNS, PROFILE, Change, Gap, Reason, Row, SlotRecord
+from storage.row import COLUMNS, MOMENTS, PROFILE, Change, Gap, Reason, Row, SlotRecord
 from storage.session import session_on
 
 _QUERIES = sql.load("queries.sql")
-_ONE_MOMENT = "set transaction isolation level repeatable read read only"
 _KEY = ("symbol", "expiration", "slot")
 #: The arrays of a profile as the table has them.
 ARRAYS = ("strike", *PROFILE)
@@ -219,21 +220,24 @@ class Reader:
 
     async def session(
         self, symbol: str, expiration: date, columns: Sequence[str], facts: Sequence[str]
-    ) -> tuple[list[tuple[Any, ...]], DictRow | None, list[DictRow]]:
+    ) -> tuple[list[tuple[Any, ...]], dict[str, Any] | None, list[dict[str, Any]]]:
         """All of a session at one moment: rows, some columns of the newest, and gaps.
 
-        A row is a tuple of its revision, its slot in seconds since 1970, and ``columns``.
+        A row is a tuple of its revision, its slot in seconds since 1970, and ``columns``; a gap has
+        ``slot``, ``reason`` and ``revision``.
         """
-        key = _session(symbol, expiration)
+        nothing = _names(*("null" for _ in columns))
+        text = query("session", columns, facts=_names(*facts), nothing=nothing)
+        await self.ready()
         with translated():
-            async with self._pool.connection() as connection, connection.transaction():
-                await connection.execute(_ONE_MOMENT)
-                async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
-                    await cursor.execute(query("session", columns), key)
-                    rows = await cursor.fetchall()
-                newest = await connection.execute(query("facts", facts), key)
-                gaps = await connection.execute(query("gaps"), key)
-                return rows, await newest.fetchone(), await gaps.fetchall()
+            async with self._pool.connection() as connection:
+                with within(connection, self._patience):
+                    async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+                        await cursor.execute(text, _session(symbol, expiration))
+                        found = await cursor.fetchall()
+        # They come in order; the standard leaves that open.
+        found.sort(key=operator.itemgetter(1))
+        return _whole(found)
 
     async def newest(self, symbol: str, expiration: date) -> DictRow:
         """The newest row of a session (nulls without one), and ``cursor``, its newest change."""
@@ -378,6 +382,22 @@ def _around(first: date, last: date) -> tuple[datetime, datetime]:
         datetime.combine(date.fromordinal(begin), midnight),
         datetime.combine(date.fromordinal(end), midnight),
     )
+
+
+def _whole(
+    found: list[tuple[Any, ...]],
+) -> tuple[list[tuple[Any, ...]], dict[str, Any] | None, list[dict[str, Any]]]:
+    """Rows, and what the one behind them says: see ``Reader.session``."""
+    about = orjson.loads(found.pop()[-1])
+    newest = about["newest"]
+    for name in MOMENTS:
+        if newest and newest.get(name):
+            newest[name] = datetime.fromisoformat(newest[name])
+    gaps = [
+        {"revision": revision, "slot": datetime.fromisoformat(slot), "reason": reason}
+        for revision, slot, reason in about["gaps"]
+    ]
+    return [row[:-1] for row in found], newest, gaps
 
 
 def _profiled(found: DictRow, columns: Sequence[str]) -> Profiled:
