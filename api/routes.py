@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI, Path, Request
 from starlette.responses import Response
 
 from api.access import Caller, require
+from api.calendar import calendar
 from api.catalogue import CATALOGUE
 from api.documents import asked, degraded, heatmap, hedge_flow, leaderboard, strike_flow
 from api.documents.seen import Seen
@@ -23,7 +24,7 @@ from api.documents.strikes import DEFAULT_RANGE
 from api.documents.windowed import Kept, around
 from api.errors import answer
 from api.params import Query, QueryError, Window, read_day, window
-from api.recall import Absent, Degraded, calendar, recall, see, see_nearest
+from api.recall import Absent, Degraded, recall, see, see_nearest
 from api.segment import segment
 from api.series import matches
 from storage.errors import UsageError
