@@ -6,6 +6,8 @@ import asyncio
 import re
 from dataclasses import dataclass
 
+from starlette.responses import Response
+
 from api import formats, series
 from api.bodies import LEAST, Bodies, Body, coding_of
 from api.series import Cut
@@ -21,6 +23,13 @@ class Reply:
     status: int
     headers: Headers
     parts: list[bytes]
+
+
+def response(answer: Reply) -> Response:
+    """The same for the framework."""
+    made = Response(b"".join(answer.parts), answer.status)
+    made.raw_headers = answer.headers
+    return made
 
 
 async def reply(part: Cut, kept: Bodies, *, if_none_match: str | None, accepts: str) -> Reply:
