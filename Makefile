@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 # What the benchmarks compare with; nothing else needs them.
 PEERS := $(VENV)/peers
 
-.PHONY: run test test-timescale check fix bench bench-api bench-store bench-year study soak clean
+.PHONY: run test test-timescale check fix bench bench-api bench-page bench-store bench-year study study-charts \
+  screenshots soak clean
 
 run: $(VENV)/.run  ## the whole product on embedded parts, http://127.0.0.1:8000
 	@exec $(BIN)/python deploy/run.py
@@ -46,6 +47,17 @@ bench-store: $(VENV)/.dev  ## writing a tick of 600 symbols, reading with a year
 
 bench-year: $(VENV)/.dev  ## a year of 50 symbols for bench-store, once: some minutes and 8 GB in BENCH_DIR
 	$(BIN)/python -m tests.benchmarks.year
+
+bench-page: $(VENV)/.dev  ## the page in headless Chromium: a full day, a new bar, a day's stream
+	$(BIN)/python -m tests.benchmarks.bench_page
+
+screenshots: $(VENV)/.dev  ## the page in every state, into screenshots/; the two of the README, into docs/
+	@mkdir -p screenshots
+	SCREENSHOTS=screenshots $(BIN)/python -m pytest tests/page
+	$(BIN)/python -m tests.page.pictures
+
+study-charts: $(VENV)/.dev  ## which chart library carries the page; downloads four wheels
+	$(BIN)/python -m tests.benchmarks.study_charts
 
 study: $(VENV)/.dev  ## what the docs measured: signing, and why levels differ between platforms
 	$(BIN)/python -m tests.benchmarks.study_signing

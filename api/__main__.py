@@ -20,30 +20,18 @@ from api.keyed import Keyed
 from api.keys import Ring
 from api.listening import bound, keys_due
 from api.server import Server
-from storage import log
 from storage.clock import Clock
 from storage.counters import Counters
-from storage.errors import FlowError, UsageError
+from storage.door import enter
+from storage.errors import FlowError
 from storage.parts import REAL, SYNTHETIC, Parts, connect
 from storage.session import market_day, session_on
-from storage.settings import Settings, add_options, options_of
+from storage.settings import Settings, add_options
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 done, 1 failed, 2 wrong usage."""
-    parsed = _parser().parse_args(arguments)
-    try:
-        settings = Settings.read(os.environ, options_of(parsed))
-        log.configure(settings.log, settings.log_level)
-        return uvloop.run(parsed.command(settings, parsed)) or 0
-    except UsageError as error:
-        print(f"flow-api: {error}", file=sys.stderr)
-        return 2
-    except FlowError as error:
-        print(f"flow-api: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 0
+    return enter(_parser(), arguments, os.environ, run=uvloop.run, interrupted=0)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -32,6 +32,7 @@ FIGURES = (
     "pin_probability_pct",
     "regime",
     "atm_iv",
+    "remaining_1sd",
     "charm_dollars_per_hour",
     "hedge_flow_call_cumulative",
     "hedge_flow_put_cumulative",

@@ -9,12 +9,15 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from importlib.resources import files
+from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from storage.session import last_session, market_day, next_session, session_on
 
@@ -24,6 +27,18 @@ shown, no slot lost. Times are UTC, money is US dollars, volatility is a decimal
 """
 _STATIC = Path(__file__).parent / "static"
 _OWN_ONLY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+#: What the browser is told of everything that it loads for the page.
+_HEADERS = {
+    "Content-Security-Policy": _OWN_ONLY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+#: The chart library, uPlot, as its package has it; the page names the hashes that it expects.
+_CHARTS = {
+    "uplot.js": ("uplot.iife.min.js", "text/javascript"),
+    "uplot.css": ("uplot.min.css", "text/css"),
+}
 #: Swagger UI sets styles in its markup and draws with images that it carries in itself.
 _SWAGGER = f"{_OWN_ONLY}; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 _REFERENCE = """\
@@ -90,12 +105,7 @@ def serve(app: FastAPI) -> None:
     """Add the page and the reference to an application."""
 
     def text(path: str, body: str | bytes, kind: str, policy: str = _OWN_ONLY) -> None:
-        headers = {
-            "Content-Security-Policy": policy,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cache-Control": "no-cache",
-        }
+        headers = _HEADERS | {"Content-Security-Policy": policy}
 
         async def get() -> Response:
             return Response(body, headers=headers, media_type=kind)
@@ -103,11 +113,36 @@ def serve(app: FastAPI) -> None:
         app.get(path, include_in_schema=False)(get)
 
     text("/", (_STATIC / "index.html").read_bytes(), "text/html")
-    text("/static/app.js", (_STATIC / "app.js").read_bytes(), "text/javascript")
-    text("/static/app.css", (_STATIC / "app.css").read_bytes(), "text/css")
     text("/static/icon.svg", _ICON, "image/svg+xml")
+    for name, (carried, kind) in _CHARTS.items():
+        text(f"/static/charts/{name}", (_charts() / carried).read_bytes(), kind)
     text("/docs", _REFERENCE, "text/html", _SWAGGER)
     text("/docs/start.js", _START, "text/javascript")
     # FastAPI's own page loads Swagger UI from a content delivery network; this wheel carries it.
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     app.mount("/docs/assets", assets, name="assets")
+    app.mount("/static", _Static(directory=_STATIC), name="static")
+
+
+class _Static(StaticFiles):
+    """The page's own files, asked for again each time and answered with 304 while unchanged."""
+
+    def file_response(
+        self,
+        full_path: str | PathLike[str],
+        stat_result: Any,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """See StaticFiles."""
+        sent = super().file_response(full_path, stat_result, scope, status_code)
+        sent.headers.update(_HEADERS)
+        return sent
+
+
+def _charts() -> Path:
+    # Found, not imported: only its files are of use here.
+    spec = find_spec("youplot")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "vendor"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from api import errors
-from api.models.envelope import DataAsOf, Hours, Interval, Stamp
+from api.models.envelope import Hours, Stamp, Windowed
 
 
 class Bar(BaseModel):
@@ -32,6 +32,9 @@ class Bar(BaseModel):
     )
     regime: Literal["positive_gamma", "negative_gamma", "unknown"]
     atm_iv: float | None = Field(description="At-the-money volatility. [decimal]")
+    remaining_1sd: float | None = Field(
+        description="One standard deviation of what is left of the session. [$]"
+    )
     charm_dollars_per_hour: float | None = Field(
         description="What time alone makes dealers trade in the next hour; positive: buy. [$]"
     )
@@ -42,42 +45,10 @@ class Bar(BaseModel):
     sampled_at: datetime = Field(description="Slot of the sample that the bar shows.")
 
 
-class Series(BaseModel):
+class Series(Windowed):
     """A symbol's window of bars, and what it is made of."""
 
-    symbol: str
-    expiration: date = Field(description="The session's day in New York.")
-    as_of: datetime = Field(description="The server's time.")
-    bar_size: Literal["30s", "1m", "5m", "15m"]
     bars: list[Bar] = Field(description="Ascending by `t`.")
-    reason: (
-        Literal[
-            "no_zero_dte",
-            "before_open",
-            "holiday",
-            "closed",
-            "not_sampled",
-            "stale",
-            "unknown_symbol",
-        ]
-        | None
-    ) = Field(None, description="Why the window has no samples; only there when it has none.")
-    session: Hours | None = Field(description="Null on a day without one.")
-    gap_intervals: list[Interval] = Field(description="What is missing in the window, and why.")
-    cursor: int = Field(description="The session's newest change; ask `since` it next time.")
-    source: str | None = Field(examples=["cboe"])
-    delay_seconds: int | None = Field(description="How far the feed says it lies behind. [s]")
-    newest: datetime | None = Field(description="Quote time of the session's newest sample.")
-    flow_since: datetime | None = Field(description="The slot that hedge flow counts from.")
-    classified_share: float | None = Field(
-        description="Part of the volume behind the hedge flow whose side could be told. [0-1]"
-    )
-    definitions: str = Field(description="Version of the formulas.")
-    oi_confidence: float | None = Field(
-        description="κ: part of signed volume taken to have opened positions. [0-1]"
-    )
-    endpoint_version: str
-    data_as_of: DataAsOf
 
 
 class Many(BaseModel):
@@ -151,6 +122,7 @@ _SERIES_EXAMPLE = {
             "pin_probability_pct": 6.3,
             "regime": "negative_gamma",
             "atm_iv": 0.14735,
+            "remaining_1sd": 28.63,
             "charm_dollars_per_hour": -812004711.9,
             "hedge_flow_call_cumulative": 182004512.77,
             "hedge_flow_put_cumulative": -97733120.4,

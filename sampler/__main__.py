@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 from datetime import date, datetime, timedelta
@@ -24,13 +23,14 @@ from sampler.tick import Nowhere, Tick
 from sampler.watch import Watch
 from sampler.writer import Writer
 from storage import log
+from storage.door import enter
 from storage.errors import FlowError, StoreUnavailable, UsageError
 from storage.lease import Lease
 from storage.live import Live, Nobody
 from storage.parts import REAL, SYNTHETIC, Parts, connect, urls
 from storage.row import SlotRecord
 from storage.session import GRID, from_new_york, market_day, new_york, session_on
-from storage.settings import REGISTRY, Settings, add_options, options_of, parse_symbol
+from storage.settings import REGISTRY, Settings, add_options, parse_symbol
 from storage.spool import Spool
 
 _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
@@ -44,23 +44,7 @@ _PATIENCE = 10.0
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 done, 1 failed, 2 wrong usage."""
-    parsed = _parser().parse_args(arguments)
-    try:
-        settings = Settings.read(os.environ, options_of(parsed))
-        log.configure(settings.log, settings.log_level)
-        return asyncio.run(parsed.command(settings, parsed)) or 0
-    except UsageError as error:
-        print(f"flow-sampler: {error}", file=sys.stderr)
-        return 2
-    except FlowError as error:
-        print(f"flow-sampler: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # Python flushes once more when it ends: into nothing, without a complaint.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        return 1
+    return enter(_parser(), arguments, os.environ)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,37 +14,22 @@ from pathlib import Path
 
 import orjson
 
-from storage import archive, database, log, retention
+from storage import archive, database, retention
 from storage.check import FAILING, assess
 from storage.database import TABLES
-from storage.errors import FlowError, StoreError, UsageError
+from storage.door import enter
+from storage.errors import StoreError, UsageError
 from storage.follow import follow
 from storage.parts import REAL, SYNTHETIC, Parts, connect, urls
 from storage.session import market_day
-from storage.settings import Settings, add_options, options_of
+from storage.settings import Settings, add_options
 
 _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 done, 1 failed, 2 wrong usage."""
-    parsed = _parser().parse_args(arguments)
-    try:
-        settings = Settings.read(os.environ, options_of(parsed))
-        log.configure(settings.log, settings.log_level)
-        return asyncio.run(parsed.command(settings, parsed)) or 0
-    except UsageError as error:
-        print(f"flow-store: {error}", file=sys.stderr)
-        return 2
-    except FlowError as error:
-        print(f"flow-store: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # Python flushes once more when it ends: into nothing, without a complaint.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        return 1
+    return enter(_parser(), arguments, os.environ)
 
 
 def _parser() -> argparse.ArgumentParser:

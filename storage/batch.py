@@ -8,14 +8,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import orjson
 
 from storage import columns
-from storage.row import COLUMNS, MOMENTS, PROFILE, Gap, Reason, Row, SlotRecord
+from storage.row import COLUMNS, PROFILE, Gap, Row, SlotRecord
 
 _GAP = ("symbol", "expiration", "slot", "reason", "detail")
 #: What a row and a profile consist of: bytes of another release's fields are not ours to read.
@@ -77,29 +77,10 @@ def decode(data: bytes, place: Any = None) -> Batch:
             blobs.append(body[at : at + size])
             at += size
         records = [
-            SlotRecord(row=_row(values), profile=columns.unpack(profile)[0], evidence=evidence)
+            SlotRecord(row=Row.read(values), profile=columns.unpack(profile)[0], evidence=evidence)
             for values, profile, evidence in zip(head["rows"], blobs[::2], blobs[1::2], strict=True)
         ]
-        gaps = [_gap(values) for values in head["gaps"]]
+        gaps = [Gap.read(values) for values in head["gaps"]]
         return Batch(records=records, gaps=gaps, mode=head["mode"], place=place)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a batch: {error!r}") from error
-
-
-def _row(values: dict[str, Any]) -> Row:
-    for name in MOMENTS:
-        if values[name] is not None:
-            values[name] = datetime.fromisoformat(values[name])
-    values["expiration"] = date.fromisoformat(values["expiration"])
-    values["flags"] = tuple(values["flags"])
-    return Row(**values)
-
-
-def _gap(values: dict[str, Any]) -> Gap:
-    return Gap(
-        symbol=values["symbol"],
-        expiration=date.fromisoformat(values["expiration"]),
-        slot=datetime.fromisoformat(values["slot"]),
-        reason=Reason(values["reason"]),
-        detail=values["detail"],
-    )

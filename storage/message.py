@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import Any
-
 import orjson
 
-from storage.row import COLUMNS, MOMENTS, Change, Gap, Reason, Row
+from storage.row import COLUMNS, Change, Gap, Row
 
 _GAP = ("symbol", "expiration", "slot", "reason", "detail")
 
@@ -40,27 +37,8 @@ def decode(body: bytes) -> Change:
             symbol=str(read["symbol"]),
             after=int(read["after"]),
             revision=int(read["revision"]),
-            rows=tuple((n, _row(row)) for n, row in read["rows"]),
-            gaps=tuple((n, _gap(gap)) for n, gap in read["gaps"]),
+            rows=tuple((n, Row.read(row)) for n, row in read["rows"]),
+            gaps=tuple((n, Gap.read(gap)) for n, gap in read["gaps"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a change: {error}") from error
-
-
-def _row(values: dict[str, Any]) -> Row:
-    for name in MOMENTS:
-        if values[name] is not None:
-            values[name] = datetime.fromisoformat(values[name])
-    values["expiration"] = date.fromisoformat(values["expiration"])
-    values["flags"] = tuple(values["flags"])
-    return Row(**values)
-
-
-def _gap(values: dict[str, Any]) -> Gap:
-    return Gap(
-        symbol=values["symbol"],
-        expiration=date.fromisoformat(values["expiration"]),
-        slot=datetime.fromisoformat(values["slot"]),
-        reason=Reason(values["reason"]),
-        detail=values["detail"],
-    )

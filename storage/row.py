@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -219,6 +220,19 @@ class Row:
         """The row as plain values: times as ``2026-06-05T18:44:00Z``, dates as ISO."""
         return {f: _plain(getattr(self, f)) for f in COLUMNS}
 
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Row:
+        """A row from plain values, times and dates as ISO text; KeyError, TypeError, ValueError."""
+        times = {
+            name: None if values[name] is None else datetime.fromisoformat(values[name])
+            for name in MOMENTS
+        }
+        others = {
+            "expiration": date.fromisoformat(values["expiration"]),
+            "flags": tuple(values["flags"]),
+        }
+        return cls(**{**values, **times, **others})
+
 
 #: Field names in the order of the table's columns.
 COLUMNS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Row))
@@ -364,6 +378,17 @@ class Gap:
         # Foreign words: what no database takes as text is replaced.
         words = self.detail[:500].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
         object.__setattr__(self, "detail", words)
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Gap:
+        """A gap from plain values, times and dates as ISO text; KeyError, TypeError, ValueError."""
+        return cls(
+            symbol=values["symbol"],
+            expiration=date.fromisoformat(values["expiration"]),
+            slot=datetime.fromisoformat(values["slot"]),
+            reason=Reason(values["reason"]),
+            detail=values["detail"],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,7 +87,7 @@ class Windowed(Stamp):
     ) = Field(None, description="Why the window has no samples; only there when it has none.")
     session: Hours | None = Field(description="Null on a day without one.")
     gap_intervals: list[Interval] = Field(description="What is missing in the window, and why.")
-    cursor: int = Field(description="The session's newest change.")
+    cursor: int = Field(description="The session's newest change; ask `since` it next time.")
     source: str | None = Field(examples=["cboe"])
     delay_seconds: int | None = Field(description="How far the feed says it lies behind. [s]")
     newest: datetime | None = Field(description="Quote time of the session's newest sample.")

@@ -228,7 +228,7 @@ async def test_keys(store: Store, open_app: Callable[..., Any]) -> None:
     for path in ("/v1/symbols", "/v1/market"):
         assert (await app.get(path)).status_code == 401
         assert (await app.get(path, headers={"X-Api-Key": "key-Free"})).status_code == 200
-    for path in ("/health", "/ready", "/", "/static/app.js", "/docs", "/openapi.json"):
+    for path in ("/health", "/ready", "/", "/static/main.js", "/docs", "/openapi.json"):
         assert (await app.get(path)).status_code == 200
     with pytest.raises(ValueError, match="no plan"):
         Person("Platinum")

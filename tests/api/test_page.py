@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+from pathlib import Path
 
 from api import reference
 from storage.store import Store
 from tests.api.conftest import SERIES, Caller
 from tests.api.rows import record, utc
 
-OURS = ("/", "/static/app.js", "/static/app.css", "/static/icon.svg")
+STATIC = Path(__file__).resolve().parents[2] / "api" / "static"
+OURS = ("/", "/static/icon.svg", *(f"/static/{p.name}" for p in sorted(STATIC.iterdir())))
+#: uPlot 1.6.31 as its author published it (npm uplot, dist/): the page loads these bytes or none.
+UPLOT = {
+    "/static/charts/uplot.js": "2d27e8ad3d228164525ce213f9dc716f39b4e3aee0cc773fb3491c96cf4921a2",
+    "/static/charts/uplot.css": "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
+}
 
 
 async def test_page_is_complete_in_itself(stranger: Caller) -> None:
@@ -19,6 +28,8 @@ async def test_page_is_complete_in_itself(stranger: Caller) -> None:
         assert sent.status_code == 200, path
         assert sent.headers["Content-Security-Policy"].startswith("default-src 'self';")
         assert "unsafe" not in sent.headers["Content-Security-Policy"]
+        assert sent.headers["X-Content-Type-Options"] == "nosniff"
+        assert sent.headers["Cache-Control"] == "no-cache"
         text = sent.text.replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"(https?:)?//[a-z0-9.-]+\.[a-z]{2,}", text), path
     html = (await stranger.get("/")).text
@@ -29,9 +40,39 @@ async def test_page_names_what_is_there(caller: Caller) -> None:
     """Whatever the page links to is served."""
     html = (await caller.get("/")).text
     linked = set(re.findall(r'(?:src|href)="(/[^"]*)"', html))
-    assert {"/static/app.js", "/static/app.css", "/docs"} <= linked
+    assert {"/static/main.js", "/static/app.css", "/docs"} <= linked
     for path in linked:
         assert (await caller.get(path)).status_code == 200, path
+
+
+async def test_charts_are_what_their_author_published(stranger: Caller) -> None:
+    """The package only carries the library: its bytes are checked here, and by every browser."""
+    html = (await stranger.get("/")).text
+    for path, known in UPLOT.items():
+        sent = await stranger.get(path)
+        assert known == hashlib.sha256(sent.content).hexdigest()
+        told = base64.b64encode(bytes.fromhex(known)).decode()
+        assert re.search(f'"{path}" integrity="sha256-{re.escape(told)}"', html)
+
+
+async def test_page_is_not_sent_twice(stranger: Caller) -> None:
+    """Files are asked for again each time, and answered in a few bytes while they are the same."""
+    first = await stranger.get("/static/main.js")
+    again = await stranger.get("/static/main.js", headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304
+    assert again.content == b""
+
+
+async def test_modules_are_asked_for_at_once(stranger: Caller) -> None:
+    """A module that the page would only find in another one costs a round trip."""
+    told = set(re.findall('"modulepreload" href="/static/([^"]+)"', (await stranger.get("/")).text))
+    assert told == {p.name for p in STATIC.glob("*.js")} - {"main.js", "theme.js"}
+
+
+async def test_no_file_of_the_page_is_long() -> None:
+    """The page is plain files without a build step: each is read in one go."""
+    long = {p.name for p in STATIC.glob("*.js") if len(p.read_text().splitlines()) > 300}
+    assert set() == long
 
 
 async def test_reference_is_complete_in_itself(stranger: Caller) -> None:

@@ -32,6 +32,7 @@ BAR = {
     "pin_probability_pct",
     "regime",
     "atm_iv",
+    "remaining_1sd",
     "charm_dollars_per_hour",
     "hedge_flow_call_cumulative",
     "hedge_flow_put_cumulative",
@@ -46,6 +47,7 @@ NULLABLE = {
     "magnet",
     "pin_probability_pct",
     "atm_iv",
+    "remaining_1sd",
     "charm_dollars_per_hour",
 }
 
@@ -87,6 +89,7 @@ async def test_whole_answer(store: Store, caller: Caller) -> None:
                 "pin_probability_pct": 12.5,
                 "regime": "negative_gamma",
                 "atm_iv": 0.14735,
+                "remaining_1sd": None,
                 "charm_dollars_per_hour": -150000000.0,
                 "hedge_flow_call_cumulative": 59014.75,
                 "hedge_flow_put_cumulative": -23614.75,

@@ -214,7 +214,7 @@ def test_key_in_the_query(pair: tuple[Served, Served], enterprise: str) -> None:
 
 def test_without_a_key(pair: tuple[Served, Served]) -> None:
     """What tells nothing of the data needs none; the rest is refused."""
-    for path in ("/health", "/ready", "/", "/static/app.js", "/docs", "/openapi.json"):
+    for path in ("/health", "/ready", "/", "/static/main.js", "/docs", "/openapi.json"):
         assert requests.get(f"{pair[0].url}{path}", timeout=10).status_code == 200, path
     for path in (f"{SERIES}SPY", "/v1/symbols", "/v1/market", "/v1/account"):
         sent = requests.get(f"{pair[0].url}{path}", timeout=10)

@@ -33,6 +33,7 @@ def some_record(dice: random.Random, symbol: str, slot: Any) -> Any:
         spot=dice.choice([number, 600.0]),
         gamma_flip=dice.choice([None, 605.5]),
         atm_iv=dice.choice([None, 0.147]),
+        remaining_1sd=dice.choice([None, 28.63]),
         pin_score=dice.randint(0, 100),
         flags=dice.choice([(), ("after_gap",), ("baseline", "stale_spot")]),
         delay_seconds=dice.choice([0, 0, 900]),

@@ -1,0 +1,60 @@
+// The public endpoints, asked as anybody could ask them.
+
+const KEY = "flow.key";
+const PATIENCE_MS = 20000;
+const ROOT = "/v1/flow/zero-dte";
+
+// A server on loopback wants no key; another one is told the key that somebody typed here once.
+export const key = {
+  get: () => localStorage.getItem(KEY) ?? "",
+  set: (text) => (text ? localStorage.setItem(KEY, text) : localStorage.removeItem(KEY)),
+};
+
+export class Refused extends Error {
+  constructor(status, body) {
+    super(body.message ?? body.detail ?? `The server answered ${status}.`);
+    this.status = status;
+    this.error = body.error ?? "";
+  }
+}
+
+const query = (path, parameters) => {
+  const given = Object.entries(parameters).filter(([, value]) => value !== "" && value !== undefined);
+  return given.length ? `${path}?${new URLSearchParams(given)}` : path;
+};
+const of = (what) => (symbol, parameters = {}) =>
+  query(`${ROOT}/${what}/${encodeURIComponent(symbol)}`, parameters);
+
+export const paths = {
+  symbols: () => "/v1/symbols",
+  market: () => "/v1/market",
+  series: of("series"),
+  heatmap: of("heatmap"),
+  sessions: of("sessions"),
+  stream: (symbol, parameters) =>
+    query(`${ROOT}/series/${encodeURIComponent(symbol)}/stream`, { ...parameters, apiKey: key.get() }),
+};
+
+// The body of an answer; Refused for anything but success.
+export async function ask(path, signal) {
+  const headers = key.get() ? { "X-Api-Key": key.get() } : {};
+  const limit = AbortSignal.timeout(PATIENCE_MS);
+  const either = signal ? AbortSignal.any([signal, limit]) : limit;
+  const sent = await fetch(path, { headers, cache: "no-store", signal: either });
+  const body = await sent.json().catch(() => ({}));
+  if (!sent.ok) throw new Refused(sent.status, body);
+  return body;
+}
+
+// The same as a file.
+export async function askFile(path) {
+  const sent = await fetch(path, { headers: key.get() ? { "X-Api-Key": key.get() } : {} });
+  if (!sent.ok) throw new Refused(sent.status, await sent.json().catch(() => ({})));
+  return sent.blob();
+}
+
+// Why something failed, in words.
+export function why(error) {
+  if (error instanceof Refused) return error.message;
+  return "The server does not answer.";
+}

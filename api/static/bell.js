@@ -1,0 +1,134 @@
+// Alerts as they are listed and announced. What was announced stays in this browser.
+
+import { DEFAULTS, RULES, eventsOf } from "./alerts.js";
+import { byId, make } from "./dom.js";
+import { clock, isoDay } from "./time.js";
+
+const SETTINGS = "flow.alerts";
+const LOG = "flow.alerts.log";
+const KEPT = 200;
+const SHOWN = 60;
+
+function stored(name, otherwise) {
+  try {
+    return JSON.parse(localStorage.getItem(name)) ?? otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
+export class Bell {
+  #settings = { ...DEFAULTS, notify: false, sound: false, ...stored(SETTINGS, {}) };
+  #log = stored(LOG, []);
+  // The newest bar that has been judged live, by symbol and day: nothing before it rings.
+  #judged = new Map();
+  #listed = "";
+
+  constructor(changed) {
+    this.changed = changed;
+    this.#build();
+  }
+
+  #build() {
+    const form = byId("alert-rules");
+    const box = (name, text) => {
+      const label = make("label");
+      const input = make("input", "", "", { type: "checkbox", name });
+      input.checked = this.#settings[name];
+      input.addEventListener("change", () => this.#choose(name, input));
+      label.append(input, ` ${text}`);
+      return label;
+    };
+    for (const [name, text] of Object.entries(RULES)) {
+      const label = box(name, text);
+      if (name === "pin") {
+        const level = make("input", "", "", { type: "number", min: "1", max: "100", "aria-label": "Pin score level" });
+        level.value = this.#settings.pinLevel;
+        level.addEventListener("change", () => {
+          this.#settings.pinLevel = Math.min(Math.max(Math.round(Number(level.value)) || DEFAULTS.pinLevel, 1), 100);
+          level.value = this.#settings.pinLevel;
+          this.#save();
+        });
+        label.append(" ", level);
+      }
+      form.append(label);
+    }
+    form.append(box("notify", "Browser notifications"), box("sound", "Sound"));
+    byId("alerts-clear").addEventListener("click", () => {
+      this.#log = [];
+      localStorage.removeItem(LOG);
+      this.changed();
+    });
+  }
+
+  async #choose(name, input) {
+    if (name === "notify" && input.checked) {
+      const allowed = "Notification" in globalThis && (await Notification.requestPermission()) === "granted";
+      input.checked = allowed;
+      byId("alerts-note").textContent = allowed ? "" : "This browser does not allow notifications for this page.";
+    }
+    this.#settings[name] = input.checked;
+    if (name === "sound" && input.checked) this.#ring();
+    this.#save();
+  }
+
+  #save() {
+    localStorage.setItem(SETTINGS, JSON.stringify(this.#settings));
+    this.changed();
+  }
+
+  // Lists what the bars tell; of a session that is followed live, what is new rings.
+  judge(session, bars, live) {
+    const found = eventsOf(bars, this.#settings);
+    if (live && bars.length) {
+      const name = `${session.symbol} ${session.day}`;
+      const since = this.#judged.get(name);
+      // The first look at a session is not news.
+      if (since !== undefined) this.#announce(session, found.filter(({ at }) => at > since));
+      this.#judged.set(name, Math.max(since ?? 0, bars.at(-1).at));
+    }
+    this.#list(session, found);
+  }
+
+  #announce(session, news) {
+    if (news.length === 0) return;
+    for (const { at, kind, text } of news) this.#log.push({ symbol: session.symbol, day: session.day, at, kind, text });
+    this.#log = this.#log.slice(-KEPT);
+    localStorage.setItem(LOG, JSON.stringify(this.#log));
+    byId("said").textContent = news.at(-1).text;
+    if (this.#settings.sound) this.#ring();
+    if (this.#settings.notify && globalThis.Notification?.permission === "granted") {
+      for (const { kind, text } of news.slice(-3)) new Notification(`${session.symbol} 0DTE`, { body: text, tag: `${session.symbol} ${kind}` });
+    }
+  }
+
+  #list(session, found) {
+    const here = found.map((event) => ({ ...event, symbol: session.symbol, day: session.day }));
+    const same = ({ symbol, day }) => symbol === session?.symbol && day === session?.day;
+    const all = [...this.#log.filter((event) => !same(event)), ...here].sort((a, b) => a.at - b.at);
+    const shown = all.slice(-SHOWN).reverse();
+    const name = shown.map(({ symbol, at, kind }) => `${symbol}${at}${kind}`).join();
+    if (name === this.#listed) return;
+    this.#listed = name;
+    byId("alert-count").textContent = here.length ? `${here.length} in this session` : "";
+    byId("alert-list").replaceChildren(...shown.map((event) => {
+      const item = make("li", "", same(event) ? event.kind : `${event.kind} elsewhere`);
+      const when = same(event) ? clock(event.at) : `${event.symbol} ${isoDay(event.at).slice(5)} ${clock(event.at)}`;
+      item.append(make("time", when), make("span", event.text));
+      return item;
+    }));
+    if (shown.length === 0) byId("alert-list").append(make("li", "Nothing has happened that the rules ask for.", "muted"));
+  }
+
+  #ring() {
+    const audio = new AudioContext();
+    const [tone, volume] = [audio.createOscillator(), audio.createGain()];
+    tone.frequency.value = 880;
+    volume.gain.setValueAtTime(0.15, audio.currentTime);
+    volume.gain.exponentialRampToValueAtTime(0.001, audio.currentTime + 0.4);
+    tone.connect(volume).connect(audio.destination);
+    tone.start();
+    tone.stop(audio.currentTime + 0.4);
+    tone.onended = () => audio.close();
+  }
+}

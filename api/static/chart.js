@@ -1,0 +1,253 @@
+// One panel's chart: uPlot with our axes, colours and hooks. All charts share crosshair and zoom.
+
+import { colour } from "./dom.js";
+import { toTheMinute } from "./time.js";
+
+const Plot = globalThis.uPlot;
+const RIGHT = 66;
+const LEFT = 62;
+const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
+const STEPS = [60, 120, 300, 600, 900, 1800, 3600, 7200];
+
+// Ticks at round New York times: its offset is whole hours.
+function timeSplits(u, axis, from, to) {
+  const room = Math.max(u.bbox.width / devicePixelRatio / 78, 2);
+  const step = STEPS.find((s) => (to - from) / s <= room) ?? 14400;
+  const splits = [];
+  for (let t = Math.ceil(from / step) * step; t <= to; t += step) splits.push(t);
+  return splits;
+}
+
+// The range of some columns, with room; ``near`` columns count only where they are not far away.
+function rangeOf(columns, [first, last], { zero = false, near = [], more = [] } = {}) {
+  let [low, high] = [Infinity, -Infinity];
+  const take = (value) => {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  };
+  const each = (column, call) => {
+    for (let k = first; k <= last; k++) if (column[k] !== null && column[k] !== undefined) call(column[k]);
+  };
+  for (const column of columns) each(column, take);
+  if (zero) take(0);
+  more.forEach(take);
+  if (low > high) return [0, 1];
+  // A level far away must not press the price flat.
+  const room = Math.max((high - low) * 0.6, high * 0.0015);
+  const [lower, upper] = [low - room, high + room];
+  for (const column of near) each(column, (value) => { if (value > lower && value < upper) take(value); });
+  const pad = (high - low) * 0.07 || Math.abs(high) * 0.01 || 1;
+  return [low - pad, high + pad];
+}
+
+// A level stands until the next point; where it moves nothing is drawn upright, for levels that
+// flicker between two strikes would else paint a wall.
+function levels(u, series, first, last) {
+  const [x, values] = [u.data[0], u.data[series]];
+  const path = new Path2D();
+  const at = (k) => Math.round(u.valToPos(x[k], "x", true));
+  for (let k = first; k <= last;) {
+    const value = values[k];
+    if (value === null || value === undefined) {
+      k++;
+      continue;
+    }
+    let end = k + 1;
+    while (end <= last && (values[end] === value || values[end] === undefined)) end++;
+    // Before a gap, and at the newest point, a level reaches as far as it was seen.
+    const until = end <= last && values[end] !== null ? at(end) : Math.max(at(end - 1), at(k) + 2);
+    const y = Math.round(u.valToPos(value, "y", true)) + 0.5;
+    path.moveTo(at(k), y);
+    path.lineTo(until, y);
+    k = end;
+  }
+  return { stroke: path, fill: null, clip: null, band: null, gaps: null, flags: 0 };
+}
+
+// A line that breaks where it leaps: the nearest flip has become another one.
+function leaping(leap) {
+  return (u, series, first, last) => {
+    const [x, values] = [u.data[0], u.data[series]];
+    const path = new Path2D();
+    let before = null;
+    for (let k = first; k <= last; k++) {
+      const value = values[k];
+      if (value === undefined) continue;
+      if (value !== null) {
+        const at = [u.valToPos(x[k], "x", true), u.valToPos(value, "y", true)];
+        const joined = before !== null && Math.abs(value - before) <= leap * before;
+        if (joined) path.lineTo(...at);
+        else path.moveTo(...at);
+      }
+      before = value;
+    }
+    return { stroke: path, fill: null, clip: null, band: null, gaps: null, flags: 0 };
+  };
+}
+
+// Painting of our own must leave the pen as it was: uPlot remembers what it has set.
+function apart(u, paint) {
+  u.ctx.save();
+  paint(u, u.ctx);
+  u.ctx.restore();
+}
+
+export class Chart {
+  // ``draw.below`` and ``draw.above`` paint on the canvas under and over the lines; ``span`` gives
+  // the time axis, ``extra`` further numbers that the main scale must hold.
+  constructor(panel, place, { span, cursor, zoom, reset, extra, below, above, lead, labels = false, range }) {
+    this.panel = panel;
+    this.place = place;
+    this.span = span;
+    this.extra = extra;
+    const lines = panel.lines;
+    this.lines = panel.compare ? [...lines, { ...panel.compare, colour: "other", dash: [1, 3], width: 1.5 }] : lines;
+    const scaleOf = (line) => line.scale ?? "y";
+    const columnsOf = (u, name, near) =>
+      u.data.filter((_, k) => k > 0 && scaleOf(this.lines[k - 1]) === name && Boolean(this.lines[k - 1].step || this.lines[k - 1].leaps) === near);
+    const scales = { x: { time: true, range: () => span() } };
+    for (const name of new Set(this.lines.map(scaleOf))) {
+      scales[name] = {
+        range: (u) => (name === "y" && range?.()) || (name === "y" && panel.range)
+          || rangeOf(columnsOf(u, name, false), this.#visible(u),
+            { zero: panel.zero && name === "y", near: columnsOf(u, name, true), more: this.extra?.(name) ?? [] }),
+      };
+    }
+    const grid = { show: panel.grid ?? true, stroke: () => colour("grid"), width: 1 };
+    const axis = { stroke: () => colour("muted"), font: FONT, grid, ticks: { show: false } };
+    this.plot = new Plot(
+      {
+        width: Math.max(place.clientWidth, 50),
+        height: Math.max(place.clientHeight, 50),
+        padding: [8, 0, labels ? 0 : 4, 0],
+        legend: { show: false },
+        scales,
+        series: [{}, ...this.lines.map((line) => this.#series(line, scaleOf(line)))],
+        axes: [
+          { ...axis, splits: timeSplits, values: (u, at) => at.map((t) => (labels ? toTheMinute(t * 1000) : "")),
+            size: labels ? 24 : 4, gap: 4 },
+          { ...axis, scale: "y", side: 1, size: RIGHT, gap: 6, space: 30,
+            values: (u, at) => at.map((value) => panel.axis(Math.abs(value) < 1e-9 ? 0 : value)) },
+          this.#left(axis, panel.left),
+        ],
+        cursor: {
+          sync: { key: "day", setSeries: false, scales: ["x", null] },
+          drag: { x: true, y: false, setScale: false },
+          points: { size: 6 },
+          bind: { dblclick: () => () => { reset(); return null; } },
+        },
+        select: { show: true },
+        hooks: {
+          drawClear: below ? [(u) => apart(u, below)] : [],
+          draw: [(u) => this.#zeroLine(u), ...(above ? [(u) => apart(u, above)] : [])],
+          setCursor: [(u) => cursor(this, u.cursor.idx, u.cursor.top)],
+          setSelect: [(u) => this.#selected(u, zoom)],
+        },
+      },
+      [[], ...this.lines.map(() => [])],
+      place,
+    );
+    // A finger leads the crosshair, too; up and down it scrolls the page.
+    this.plot.over.addEventListener("pointermove", (event) => {
+      if (event.pointerType !== "touch") return;
+      const box = this.plot.over.getBoundingClientRect();
+      lead(event.clientX - box.left, event.clientY - box.top);
+    });
+    this.observer = new ResizeObserver(() => this.#resize());
+    this.observer.observe(place);
+  }
+
+  // A second axis for what has a scale of its own; the same room without one keeps panels in line.
+  #left(axis, left) {
+    const wide = () => innerWidth >= 760;
+    return {
+      ...axis, scale: left?.scale ?? "y", side: 3, size: () => (wide() ? LEFT : 4), gap: 6, space: 30,
+      stroke: () => colour(left?.colour ?? "muted"), grid: { show: false },
+      ...(left?.splits && {
+        splits: (u, axis, low, high) =>
+          this.opened ? left.splits(u, low, high, this.opened, u.bbox.height / devicePixelRatio / 30) : [],
+      }),
+      values: (u, at) => at.map((value) => (left && wide() ? left.write(value, this) : "")),
+    };
+  }
+
+  #series(line, scale) {
+    return {
+      scale,
+      stroke: () => colour(line.colour),
+      width: line.width ?? 1.25,
+      dash: line.dash,
+      paths: line.step ? levels : line.leaps ? leaping(line.leaps) : undefined,
+      fill: line.area ? () => colour(`${line.colour}-area`) : undefined,
+      fillTo: line.area ? 0 : undefined,
+      points: { show: false, filter: (u, k) => alone(u.data[k]), size: 4, fill: () => colour(line.colour) },
+      spanGaps: false,
+      show: true,
+    };
+  }
+
+  #visible(u) {
+    const [from, to] = this.span();
+    const x = u.data[0];
+    let [first, last] = [0, x.length - 1];
+    while (first < last && x[first] < from) first++;
+    while (last > first && x[last] > to) last--;
+    return [first, last];
+  }
+
+  #zeroLine(u) {
+    const { min, max } = u.scales.y;
+    if (!this.panel.zero || min === null || min >= 0 || max <= 0) return;
+    const y = Math.round(u.valToPos(0, "y", true)) + 0.5;
+    u.ctx.save();
+    u.ctx.strokeStyle = colour("muted");
+    u.ctx.globalAlpha = 0.7;
+    u.ctx.beginPath();
+    u.ctx.moveTo(u.bbox.left, y);
+    u.ctx.lineTo(u.bbox.left + u.bbox.width, y);
+    u.ctx.stroke();
+    u.ctx.restore();
+  }
+
+  #selected(u, zoom) {
+    const { left, width } = u.select;
+    if (width > 6) zoom(u.posToVal(left, "x"), u.posToVal(left + width, "x"));
+    u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+  }
+
+  #resize() {
+    const [width, height] = [this.place.clientWidth, this.place.clientHeight];
+    if (width > 20 && height > 20 && (width !== this.plot.width || height !== this.plot.height)) {
+      this.plot.setSize({ width, height });
+    }
+  }
+
+  // New columns, aligned with ``x``.
+  show(x, values) {
+    this.plot.setData([x, ...values]);
+  }
+
+  redraw() {
+    this.plot.redraw(true, true);
+  }
+
+  // Where on the plot a point is.
+  leftOf(k) {
+    return this.plot.valToPos(this.plot.data[0][k], "x");
+  }
+
+  // uPlot tells the other charts of a mouse's moves only.
+  point(left, top) {
+    this.plot.setCursor({ left, top });
+  }
+}
+
+// Where a value stands between gaps: no line would show it.
+function alone(values) {
+  const there = (value) => value !== null && value !== undefined;
+  const found = [];
+  for (let k = 0; k < values.length; k++) {
+    if (there(values[k]) && (k === 0 || values[k - 1] === null) && (k + 1 >= values.length || values[k + 1] === null)) found.push(k);
+  }
+  return found;
+}

@@ -1,0 +1,107 @@
+// Everything that can be pressed, chosen or typed, tied to what it does.
+
+import { key } from "./api.js";
+import { byId, forgetColours, options, write } from "./dom.js";
+import { listen } from "./keys.js";
+import { METRIC_NAMES } from "./panels.js";
+import { clock } from "./time.js";
+import { BARS, METRICS, MODES, WINDOWS } from "./view.js";
+
+const SPEEDS = [1, 10, 30, 60, 120, 300, 600];
+
+export function tie({ view, replay, screen, take, sessions, again }) {
+  const choose = (name) => byId(name).addEventListener("change", (event) => {
+    const more = name === "symbol" || name === "day" ? { from: "", to: "", at: "" } : name === "window" ? { from: "", to: "" } : {};
+    view.set({ [name]: event.target.value, ...more });
+  });
+  for (const name of ["symbol", "day", "bar", "window", "compare", "metric", "mode"]) choose(name);
+  byId("controls").addEventListener("submit", (event) => event.preventDefault());
+  options(byId("speed"), SPEEDS.map((speed) => [`${speed}`, `${speed}×`]), `${replay.speed}`);
+  byId("speed").addEventListener("change", (event) => { replay.speed = Number(event.target.value); });
+  byId("scrub").addEventListener("input", (event) => replay.seek(Number(event.target.value) * 1000));
+  const press = (name, act) => byId(name).addEventListener("click", act);
+  press("play", () => replay.toggle());
+  press("back", () => replay.step(-1));
+  press("on", () => replay.step(1));
+  press("leave", () => replay.leave());
+  press("open-take", () => take.open());
+  press("open-help", () => byId("help").showModal());
+  press("theme", theme);
+  for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
+  byId("key-form").addEventListener("submit", () => {
+    key.set(byId("key").value.trim());
+    again();
+  });
+  addEventListener("hashchange", () => view.follow(location.hash));
+  matchMedia("(prefers-color-scheme: light)").addEventListener("change", repaint);
+
+  function theme() {
+    const light = getComputedStyle(document.documentElement).colorScheme === "light";
+    const chosen = light ? "dark" : "light";
+    localStorage.setItem("flow.theme", chosen);
+    document.documentElement.dataset.theme = chosen;
+    repaint();
+  }
+
+  function repaint() {
+    forgetColours();
+    screen.redraw();
+  }
+
+  function window(by) {
+    const names = WINDOWS.map(([minutes]) => minutes);
+    const at = Math.min(Math.max(names.indexOf(view.window) + by, 0), names.length - 1);
+    view.set({ window: names[at], from: "", to: "" });
+  }
+
+  function day(by) {
+    const days = sessions();
+    const at = view.day ? days.indexOf(view.day) : days.length - 1;
+    const next = days[at + by];
+    if (next) view.set({ day: next, from: "", to: "", at: "" });
+    else if (by > 0) view.set({ day: "", from: "", to: "", at: "" });
+  }
+
+  const walk = (by) => () => (replay.on ? replay.step(by) : screen.walk(by));
+  listen({
+    "/": () => byId("symbol").focus(),
+    " ": () => replay.toggle(),
+    ArrowLeft: walk(-1), ArrowRight: walk(1),
+    "Shift+ArrowLeft": walk(-10), "Shift+ArrowRight": walk(10),
+    ArrowUp: () => window(1), ArrowDown: () => window(-1),
+    "[": () => day(-1), "]": () => day(1),
+    l: () => { replay.leave(); view.set({ day: "", from: "", to: "", at: "" }); },
+    e: () => take.open(),
+    t: theme,
+    "?": () => byId("help").showModal(),
+    Escape: () => {
+      screen.unpoint();
+      view.set({ from: "", to: "" });
+    },
+  });
+}
+
+export function showChosen(view) {
+  options(byId("bar"), Object.keys(BARS).map((bar) => [bar, bar]), view.bar);
+  options(byId("window"), [...WINDOWS, ...(view.from ? [["zoom", "Zoomed"]] : [])], view.from ? "zoom" : view.window);
+  options(byId("metric"), METRICS.map((metric) => [metric, METRIC_NAMES[metric]]), view.metric);
+  options(byId("mode"), MODES.map((mode) => [mode, mode === "raw" ? "As it stood" : "Bar over bar"]), view.mode);
+}
+
+export function showReplay(replay, session) {
+  const hours = session?.hours;
+  const none = !session?.newest;
+  for (const name of ["play", "back", "on", "scrub", "speed"]) byId(name).disabled = none;
+  byId("leave").hidden = !replay.on;
+  write(byId("play"), replay.playing ? "❚❚" : "▶");
+  byId("play").setAttribute("aria-label", replay.playing ? "Pause" : "Play from the open");
+  if (none || !hours) return write(byId("stands"), "");
+  const scrub = byId("scrub");
+  const at = replay.at ?? session.newest.at;
+  scrub.min = hours.open / 1000;
+  scrub.max = Math.min(session.newest.at, hours.close) / 1000;
+  scrub.step = 30;
+  if (document.activeElement !== scrub || replay.playing || Number(scrub.value) * 1000 !== at) scrub.value = at / 1000;
+  scrub.setAttribute("aria-valuetext", `${clock(at)} New York`);
+  return write(byId("stands"), clock(at));
+}

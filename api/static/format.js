@@ -1,0 +1,45 @@
+// Numbers as people say them: bn, mm, bp. A number that is not there is a dash.
+
+export const NONE = "—";
+const minus = (text) => text.replace("-", "−");
+
+export const fixed = (value, digits = 2) =>
+  minus(value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+
+const there = (value) => value !== null && value !== undefined;
+
+export const price = (value) => (there(value) ? fixed(value) : NONE);
+
+export const strike = (value) =>
+  there(value) ? minus(value.toLocaleString("en-US", { maximumFractionDigits: 2 })) : NONE;
+
+export const percent = (value, digits = 1) => (there(value) ? `${fixed(value, digits)} %` : NONE);
+
+export const plus = (value, write = fixed) => (value > 0 ? `+${write(value)}` : write(value));
+
+// Dollars: +$1.25 bn, −$120.4 mm.
+export function money(value, signed = true) {
+  if (!there(value)) return NONE;
+  const [size, unit] = Math.abs(value) >= 999.95e6 ? [1e9, "bn"] : [1e6, "mm"];
+  const text = fixed(Math.abs(value) / size, unit === "bn" ? 2 : 1);
+  const zero = Number(text.replace(/,/g, "")) === 0;
+  const sign = zero ? "" : value < 0 ? "−" : signed ? "+" : "";
+  return `${sign}$${text} ${unit}`;
+}
+
+// The same for an axis: no more digits than its ticks need.
+export function brief(value) {
+  const size = Math.abs(value);
+  if (size < 1) return "0";
+  const [unit, name] = size >= 1e9 ? [1e9, " bn"] : size >= 1e6 ? [1e6, " mm"] : [1e3, " k"];
+  return minus((value / unit).toLocaleString("en-US", { maximumFractionDigits: 2 })) + name;
+}
+
+// Volatility is a decimal on the wire and a percentage in speech; its changes are basis points.
+export const vol = (value) => percent(there(value) ? value * 100 : null, 2);
+export const points = (change) => `${plus(change * 1e4, (n) => fixed(n, 0))} bp`;
+
+export const words = (name) => (name ?? "").replaceAll("_", " ");
+
+export const count = (value) =>
+  there(value) ? minus(Math.round(value).toLocaleString("en-US")) : NONE;

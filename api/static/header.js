@@ -1,0 +1,90 @@
+// The top: what is chosen, whether the market is open, how old the data are, how we hear of it.
+
+import { byId, options, write } from "./dom.js";
+import { percent, words } from "./format.js";
+import { clock, countdown, dayName, dayOf, moment, span } from "./time.js";
+
+// A row is late when its quotes are this much older than the feed's declared delay. [s]
+const LATE = 120;
+const STATES = { open: "Open", pre: "Before the open", closed: "Closed", holiday: "Holiday" };
+const LINKS = {
+  off: ["Not following", ""], connecting: ["Connecting", ""], live: ["Live", "good"],
+  reconnecting: ["Reconnecting", "warn"], polling: ["Polling", "warn"],
+};
+
+function pill(id, text, kind = "") {
+  const node = byId(id);
+  write(node, text);
+  node.className = `pill ${kind}`;
+}
+
+export function showMarket(market, server, followed) {
+  const now = server.now();
+  const [next, word] = market.state === "open" ? [market.next_close, "closes"] : [market.next_open, "opens"];
+  pill("market", `${STATES[market.state]}, ${word} in ${countdown((moment(next) - now) / 1000)}`, market.state === "open" ? "good" : "");
+  write(byId("clock"), `${dayOf(now)}, ${clock(now)} New York`);
+  byId("clock").title = `${new Date(now).toISOString().slice(0, 19).replace("T", " ")} UTC, the server's time${server.speed > 1.5 ? `, running ${Math.round(server.speed)} times as fast` : ""}`;
+  showAge(market, now, followed);
+}
+
+function showAge(market, now, session) {
+  const newest = session?.about.newest;
+  if (!newest || session.day !== market.session.date) return pill("age", "");
+  const quoted = Math.max(moment(newest), session.newest?.at ?? 0);
+  const seconds = Math.max((now - quoted) / 1000, 0);
+  const late = market.state === "open" && seconds > (session.about.delay_seconds ?? 0) + LATE;
+  const last = session.gaps.at(-1);
+  const why = late && last && session.newest && last.from > session.newest.at ? last.reason : "";
+  const reason = why ? `: ${why === "stale" ? "the feed stands still" : words(why)}` : "";
+  const text = late ? `STALE, data ${span(seconds)} old${reason}` : `Data ${span(seconds)} old`;
+  pill("age", text, late ? "bad loud" : market.state === "open" ? "good" : "");
+  document.body.classList.toggle("stale", late);
+}
+
+export function showAbout(session) {
+  const about = session?.about;
+  const parts = [];
+  if (about?.source) parts.push(`Source ${about.source}${about.delay_seconds ? `, ${span(about.delay_seconds)} behind` : ""}`);
+  if (about?.classified_share !== null && about?.classified_share !== undefined) {
+    parts.push(`${percent(about.classified_share * 100)} of volume signed`);
+  }
+  write(byId("source"), parts.join(" · "));
+  const more = [];
+  if (about?.flow_since) more.push(`Hedge flow counts from ${clock(moment(about.flow_since))}`);
+  if (about?.oi_confidence) more.push(`κ ${about.oi_confidence}`);
+  if (about) more.push(`definitions ${about.definitions}`, `answered by ${about.data_as_of.node}`);
+  write(byId("made-of"), more.join(" · "));
+}
+
+export function showLink(state, replaying) {
+  if (replaying) return pill("link", "Replay", "warn");
+  pill("link", ...LINKS[state]);
+}
+
+export function showSimulated(is) {
+  byId("simulated").hidden = !is;
+}
+
+export function showSymbols(symbols, chosen) {
+  const names = [...new Set([...symbols, ...(chosen ? [chosen] : [])])].sort();
+  options(byId("symbol"), names.map((name) => [name, name]), chosen);
+}
+
+// Stored sessions, newest first; one that is chosen but not stored is offered all the same.
+export function showSessions(sessions, view, current) {
+  const known = new Map(sessions.map((one) => [one.date, one.coverage_pct]));
+  const named = (day) => {
+    const share = known.get(day);
+    const part = share === undefined || share === null || share > 99 || day === current ? "" : ` (${Math.floor(share)} %)`;
+    return `${dayName(day)}${day.slice(0, 4) === current?.slice(0, 4) ? "" : `, ${day.slice(0, 4)}`}${part}`;
+  };
+  const days = [...new Set([...known.keys(), ...(view.day ? [view.day] : [])])].sort().reverse();
+  options(byId("day"), [["", "Newest"], ...days.map((day) => [day, named(day)])], view.day);
+  const others = [...new Set([...known.keys(), ...(view.compare ? [view.compare] : [])])].sort().reverse();
+  options(byId("compare"), [["", "nothing"], ...others.map((day) => [day, named(day)])], view.compare);
+}
+
+export function showNotice(text) {
+  write(byId("notice"), text);
+  byId("notice").hidden = !text;
+}

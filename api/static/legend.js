@@ -1,0 +1,35 @@
+// Beside each panel: its lines and their values, at the crosshair or now.
+
+import { byId, make, write } from "./dom.js";
+import { NONE } from "./format.js";
+
+export class Legend {
+  #values = [];
+
+  constructor(panel, lines) {
+    const place = byId(`legend-${panel.id}`);
+    const list = make("dl");
+    for (const line of lines) {
+      const key = make("dt", "", `key c-${line.colour}`);
+      key.append(make("i", "", line.dash ? (line.dash[0] <= 2 ? "dotted" : "dashed") : ""), make("span", line.name));
+      const value = make("dd", NONE, "", { "data-field": line.compare ? "" : line.field });
+      const row = make("div", "", "row");
+      row.append(key, value);
+      list.append(row);
+      this.#values.push({ line, row, value });
+    }
+    place.replaceChildren(list);
+  }
+
+  // ``range`` is what the chart shows of the main scale: what lies beyond gets an arrow.
+  show(values, [low, high] = [null, null]) {
+    this.#values.forEach(({ line, row, value }, k) => {
+      const now = values[k];
+      const none = now === null || now === undefined;
+      const beyond = none || low === null || line.scale ? "" : now > high ? " ↑" : now < low ? " ↓" : "";
+      write(value, none ? NONE : line.write(now) + beyond);
+      value.title = beyond ? "Beyond the chart" : "";
+      row.hidden = Boolean(line.optional) && none;
+    });
+  }
+}

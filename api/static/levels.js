@@ -1,0 +1,50 @@
+// The levels of a bar for other programs: plain text, and a TradingView Pine script. Pure.
+
+import { fixed, money, percent, words } from "./format.js";
+import { clock, utc } from "./time.js";
+
+const LEVELS = [
+  ["call_wall", "Call wall", "color.blue"], ["put_wall", "Put wall", "color.orange"],
+  ["gamma_flip", "Gamma flip", "color.yellow"], ["magnet", "Magnet", "color.purple"],
+];
+
+const there = (value) => value !== null && value !== undefined;
+const plain = (value) => String(+value.toFixed(4));
+
+function levelsOf(bar) {
+  const levels = LEVELS.filter(([field]) => there(bar[field])).map(([field, name, colour]) => [name, bar[field], colour]);
+  if (there(bar.remaining_1sd)) {
+    levels.push(["+1 sigma to the close", bar.spot + bar.remaining_1sd, "color.gray"]);
+    levels.push(["-1 sigma to the close", bar.spot - bar.remaining_1sd, "color.gray"]);
+  }
+  return levels;
+}
+
+const title = (session, bar) => `${session.symbol} 0DTE levels, ${session.day} ${clock(bar.at)} New York (${utc(bar.at)} UTC)`;
+
+export function plainText(session, bar, simulated) {
+  const rows = [["Spot", bar.spot], ...levelsOf(bar)].map(([name, value]) => `${name.padEnd(24)}${fixed(value).padStart(12)}`);
+  return [
+    title(session, bar),
+    ...(simulated ? ["SIMULATED MARKET: no number here is a real price"] : []),
+    ...rows,
+    `${"Net GEX per 1 %".padEnd(24)}${money(bar.net_gex).padStart(12)}  ${words(bar.regime)}`,
+    `${"Pin score".padEnd(24)}${String(bar.pin_score).padStart(12)}  ${percent(bar.pin_probability_pct)} probable`,
+    `${"Hedge flow".padEnd(24)}${money(bar.hedge_flow_cumulative_all).padStart(12)}`,
+    "",
+  ].join("\n");
+}
+
+// Pine reads text in double quotes; what could end one is left out.
+export function pine(session, bar, simulated) {
+  const quoted = (text) => `"${text.replace(/["\\\n]/g, "")}"`;
+  const lines = levelsOf(bar).map(([name, value, colour]) =>
+    `hline(${plain(value)}, ${quoted(name)}, color = ${colour}, linestyle = hline.style_dashed)`);
+  return [
+    "//@version=6",
+    `// ${title(session, bar)}${simulated ? ", SIMULATED MARKET" : ""}`,
+    `indicator(${quoted(`${session.symbol} 0DTE levels ${session.day}`)}, overlay = true)`,
+    ...lines,
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,270 @@
+// The page: loads what is chosen, keeps it current, and shows it.
+
+import { Refused, ask, paths, why } from "./api.js";
+import { Bell } from "./bell.js";
+import { showChosen, showReplay, tie } from "./controls.js";
+import { byId, write } from "./dom.js";
+import { Feed } from "./feed.js";
+import { money, price } from "./format.js";
+import { showAbout, showLink, showMarket, showNotice, showSessions, showSimulated, showSymbols } from "./header.js";
+import { Replay } from "./replay.js";
+import { Screen } from "./screen.js";
+import { Session } from "./session.js";
+import { REASONS, server, simulated, state, view } from "./state.js";
+import { Strikes } from "./strikes.js";
+import { showGaps, showTable } from "./tables.js";
+import { Take } from "./take.js";
+import { showTiles } from "./tiles.js";
+
+const TICK_MS = 1000;
+const HIDDEN_MS = 250;
+// Keys may have a quota: little is asked for, but a simulated day is over in minutes.
+const MARKET_MS = 20000;
+const SIMULATED_MARKET_MS = 5000;
+const SYMBOLS_MS = 300000;
+// While there are none: somebody waits for the first sample.
+const NO_SYMBOLS_MS = 2000;
+
+const replay = new Replay(() => {
+  view.set({ at: replay.on && !replay.playing ? `${Math.round(replay.at / 1000)}` : "" }, { quiet: true });
+  later();
+});
+const feed = new Feed({
+  hear: (link) => { state.link = link; showLink(link, replay.on); },
+  changed: () => { state.trouble = ""; later(); },
+  failed: trouble,
+});
+const screen = new Screen({
+  span,
+  zoom: (from, to) => view.set({ from: `${Math.round(from)}`, to: `${Math.round(to)}` }),
+  reset: () => view.set({ from: "", to: "" }),
+});
+const bell = new Bell(later);
+const shownBars = () => state.session?.upTo(replay.at) ?? [];
+const take = new Take(() => ({ session: state.session, bar: shownBars().at(-1), view, screen, simulated: simulated() }));
+
+// The time axis of all panels, seconds.
+function span() {
+  if (view.from && view.to) return [Number(view.from), Number(view.to)];
+  const { session, market } = state;
+  const hours = session?.hours ?? (market && { open: Date.parse(market.session.open), close: Date.parse(market.session.close) });
+  if (!hours) return [0, 1];
+  if (!view.window) return [hours.open / 1000, hours.close / 1000];
+  const wide = Number(view.window) * 60000;
+  const newest = replay.at ?? session?.newest?.at ?? hours.close;
+  // Some room for what comes: the cone leads there.
+  const end = Math.min(Math.max(newest + wide * 0.12, hours.open + wide), hours.close);
+  return [(end - wide) / 1000, end / 1000];
+}
+
+let due = false;
+
+// Once a frame; by a timer where nobody looks, for alerts are for those who look elsewhere.
+function later() {
+  if (due) return;
+  due = true;
+  const go = () => {
+    if (!due) return;
+    due = false;
+    show();
+  };
+  requestAnimationFrame(go);
+  if (document.hidden) setTimeout(go, HIDDEN_MS);
+}
+
+// A frame that was asked for while the page was seen may never come.
+document.addEventListener("visibilitychange", () => {
+  due = false;
+  later();
+});
+
+function show() {
+  const { session, other, strikes } = state;
+  const until = replay.at;
+  const bars = shownBars();
+  const bar = bars.at(-1) ?? null;
+  strikes?.want("gex", "raw");
+  strikes?.want(view.metric, view.mode);
+  showTiles(bars);
+  screen.show({
+    session, bars, until, other,
+    grid: strikes?.get(view.metric, view.mode) ?? null, gex: strikes?.get("gex", "raw") ?? null,
+    metric: view.metric, mode: view.mode, refused: strikes?.refused ?? "",
+  });
+  showChosen(view);
+  showReplay(replay, session);
+  showAbout(session);
+  showLink(state.link, replay.on);
+  showSimulated(simulated());
+  if (state.market) showMarket(state.market, server, session);
+  showNotice([state.note, state.trouble].filter(Boolean).join(" "));
+  if (session) bell.judge(session, bars, live() && !replay.on);
+  showTable(bars);
+  showGaps(session, until);
+  document.title = bar ? `${session.symbol} ${price(bar.spot)} · ${money(bar.net_gex)}` : "Zero-DTE Flow";
+}
+
+const live = () => state.session !== null && state.session.day === state.market?.session.date;
+
+function trouble(error) {
+  if (error instanceof Refused && error.status === 401 && !byId("key-dialog").open) byId("key-dialog").showModal();
+  state.trouble = error instanceof Refused ? why(error) : `${why(error)} What is shown is the last answer; trying again.`;
+  later();
+}
+
+let loading = 0;
+// The list of stored sessions, while it is being asked for.
+let sessions = null;
+
+// The session that is chosen; without samples of today yet, the newest stored one meanwhile.
+async function load() {
+  const mine = ++loading;
+  feed.stop();
+  if (!view.symbol) {
+    state.note = "Nothing has been sampled yet. Start a sampler; this page will notice.";
+    later();
+    return;
+  }
+  const get = (day) => ask(paths.series(view.symbol, { bar: view.bar, date: day }));
+  // Both at once; a session without samples answers without values, which is as well.
+  const values = (day) => ask(paths.heatmap(view.symbol, { metric: "gex", mode: "raw", bar: view.bar, date: day }));
+  try {
+    const day = view.day || state.market.session.date;
+    let early = values(day);
+    early.catch(() => {});
+    let body = await get(day);
+    let note = "";
+    if (body.bars.length === 0) {
+      note = `${body.symbol}, ${day}: ${REASONS[body.reason] ?? "no samples."}`;
+      await sessions;
+      const older = state.sessions.map((one) => one.date).filter((one) => one < day).sort().at(-1);
+      if (!view.day && older) {
+        early = values(older);
+        early.catch(() => {});
+        body = await get(older);
+        note += ` Shown is the newest stored session, ${older}.`;
+      }
+    }
+    if (mine !== loading) return;
+    accept(body, note, early);
+  } catch (error) {
+    if (mine === loading) trouble(error);
+  }
+}
+
+function accept(body, note, early) {
+  const same = state.session?.symbol === body.symbol && state.session.day === body.expiration;
+  const stood = view.at ? Number(view.at) * 1000 : same ? replay.at : null;
+  state.strikes?.close();
+  state.session = new Session(body, view.bar);
+  state.strikes = new Strikes(state.session, () => server.now(), later);
+  state.strikes.start("gex", "raw", early);
+  replay.load(state.session, null);
+  if (stood) replay.seek(stood);
+  [state.note, state.trouble] = [note, ""];
+  if (live()) feed.follow(state.session);
+  later();
+}
+
+async function compare() {
+  state.other = null;
+  later();
+  if (!view.compare || !view.symbol) return;
+  const wanted = `${view.symbol} ${view.compare} ${view.bar}`;
+  try {
+    const body = await ask(paths.series(view.symbol, { bar: view.bar, date: view.compare }));
+    if (wanted !== `${view.symbol} ${view.compare} ${view.bar}`) return;
+    if (body.bars.length) state.other = new Session(body, view.bar);
+    else state.note = `${body.symbol}, ${view.compare}: ${REASONS[body.reason] ?? "no samples."}`;
+  } catch (error) {
+    trouble(error);
+  }
+  later();
+}
+
+async function askMarket() {
+  const before = state.market?.session.date;
+  state.market = await ask(paths.market());
+  server.observe(state.market.server_time);
+  return before !== undefined && before !== state.market.session.date;
+}
+
+async function askSymbols() {
+  const body = await ask(paths.symbols());
+  [state.symbols, state.dataset] = [body.symbols, body.dataset ?? ""];
+  const none = !view.symbol;
+  if (none && body.symbols.length) view.set({ symbol: body.symbols.includes("SPX") ? "SPX" : body.symbols[0] }, { quiet: true });
+  showSymbols(body.symbols, view.symbol);
+  return none && Boolean(view.symbol);
+}
+
+async function askSessions() {
+  if (!view.symbol) return;
+  const { symbol } = view;
+  // Of a symbol that was never sampled there is nothing to ask for.
+  const body = state.symbols.includes(symbol) ? await ask(paths.sessions(symbol)) : { sessions: [] };
+  if (symbol !== view.symbol) return;
+  state.sessions = body.sessions;
+  showSessions(body.sessions, view, state.market?.session.date);
+}
+
+let asked = { market: -Infinity, symbols: -Infinity };
+let busy = false;
+
+// Once a second; asks little, and only what is due.
+async function tick() {
+  if (state.market && server.known) showMarket(state.market, server, state.session);
+  if (busy || byId("key-dialog").open) return;
+  busy = true;
+  const now = performance.now();
+  try {
+    let anew = false;
+    if (now - asked.symbols > (state.symbols.length ? SYMBOLS_MS : NO_SYMBOLS_MS)) {
+      asked.symbols = now;
+      anew = await askSymbols();
+      if (state.market) await askSessions();
+    }
+    if (now - asked.market > (server.speed > 1.5 ? SIMULATED_MARKET_MS : MARKET_MS)) {
+      asked.market = now;
+      anew = (await askMarket()) && !view.day || anew;
+      // Today's first sample may be there by now.
+      if (!view.day && state.session && state.session.day !== state.market.session.date) anew = true;
+    }
+    if (anew) await Promise.all([(sessions = askSessions()), load()]);
+    if (state.trouble && !live()) [state.trouble] = [""], later();
+  } catch (error) {
+    trouble(error);
+  } finally {
+    busy = false;
+  }
+}
+
+async function begin() {
+  try {
+    await Promise.all([askMarket(), askSymbols()]);
+    // The second answer soon: it tells how fast the server's clock runs.
+    asked = { market: performance.now() - MARKET_MS + 2000, symbols: performance.now() };
+    sessions = askSessions();
+    await Promise.all([sessions, load(), compare()]);
+  } catch (error) {
+    trouble(error);
+  }
+}
+
+view.listen(async (changed) => {
+  if (changed.has("symbol")) {
+    showSymbols(state.symbols, view.symbol);
+    sessions = askSessions().catch(trouble);
+  }
+  showSessions(state.sessions, view, state.market?.session.date);
+  if (["symbol", "day", "bar"].some((name) => changed.has(name))) load();
+  else if (changed.has("at") && view.at) replay.seek(Number(view.at) * 1000);
+  if (["symbol", "compare", "bar"].some((name) => changed.has(name))) compare();
+  later();
+});
+tie({ view, replay, screen, take, sessions: () => state.sessions.map((one) => one.date).sort(), again: begin });
+byId("bars").addEventListener("toggle", later);
+showChosen(view);
+write(byId("link"), "Connecting");
+begin();
+setInterval(tick, TICK_MS);

@@ -1,0 +1,89 @@
+// The panels: what each draws, in which colour, and how its numbers are said.
+
+import { brief, fixed, money, percent, plus, price, strike, vol } from "./format.js";
+
+const whole = (value) => (value === null || value === undefined ? "—" : `${value}`);
+
+const since = (value, opened) => {
+  if (!opened) return "";
+  const share = +((value / opened - 1) * 100).toFixed(3);
+  return share === 0 ? "0 %" : `${plus(share, (n) => fixed(n, Math.abs(share * 10) % 1 > 1e-6 ? 2 : 1))} %`;
+};
+
+// Levels at round shares of the first price.
+function roundShares(u, low, high, opened, room) {
+  const [from, to] = [(low / opened - 1) * 100, (high / opened - 1) * 100];
+  const step = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5].find((n) => (to - from) / n <= room) ?? 10;
+  const found = [];
+  for (let share = Math.ceil(from / step) * step; share <= to; share += step) found.push(opened * (1 + share / 100));
+  return found;
+}
+
+// ``colour`` names a colour of the style sheet; dashes tell lines apart without it.
+export const PANELS = [
+  {
+    id: "price", title: "Price", axis: strike,
+    // The same scale once more, as the change since the open.
+    left: { scale: "y", colour: "muted", write: (value, chart) => since(value, chart.opened), splits: roundShares },
+    lines: [
+      { field: "spot", name: "Spot", colour: "text", width: 2, write: price },
+      { field: "gamma_flip", name: "Gamma flip", colour: "flip", width: 1.75, write: price, leaps: 0.005 },
+      { field: "call_wall", name: "Call wall", colour: "up", dash: [7, 4], step: true, write: strike },
+      { field: "put_wall", name: "Put wall", colour: "down", dash: [7, 4], step: true, write: strike },
+      { field: "magnet", name: "Magnet", colour: "magnet", dash: [2, 4], width: 2, step: true, write: strike },
+    ],
+    compare: { field: "spot", name: "Spot then, scaled", write: price },
+  },
+  {
+    id: "flow", title: "Hedge flow since the open", axis: brief, zero: true,
+    left: { scale: "spot", colour: "faint", write: strike },
+    lines: [
+      { field: "hedge_flow_cumulative_all", name: "All", colour: "text", width: 2, write: money },
+      { field: "hedge_flow_call_cumulative", name: "Calls", colour: "up", write: money },
+      { field: "hedge_flow_put_cumulative", name: "Puts", colour: "down", dash: [6, 4], write: money },
+      { field: "spot", name: "Spot", colour: "faint", dash: [2, 3], write: price, scale: "spot" },
+    ],
+    compare: { field: "hedge_flow_cumulative_all", name: "All then", write: money },
+  },
+  {
+    id: "exposure", title: "Exposure", axis: brief, zero: true,
+    left: { scale: "second", colour: "down", write: brief },
+    lines: [
+      { field: "net_gex", name: "Net GEX", colour: "up", width: 2, write: money, area: true },
+      { field: "net_dex", name: "Net DEX", colour: "down", dash: [6, 4], write: money, scale: "second" },
+    ],
+    compare: { field: "net_gex", name: "Net GEX then", write: money },
+  },
+  {
+    id: "pin", title: "Pin", axis: (value) => `${value}`, range: [0, 100],
+    lines: [
+      { field: "pin_score", name: "Score", colour: "magnet", width: 2, write: whole },
+      { field: "pin_probability_pct", name: "Probability", colour: "flip", dash: [6, 4], write: percent },
+    ],
+    compare: { field: "pin_score", name: "Score then", write: whole },
+  },
+  {
+    id: "vol", title: "Volatility and charm", axis: (value) => `${+(value * 100).toFixed(2)} %`,
+    left: { scale: "second", colour: "up", write: brief },
+    lines: [
+      { field: "atm_iv", name: "ATM IV", colour: "flip", width: 2, write: vol },
+      { field: "charm_dollars_per_hour", name: "Charm / h", colour: "up", dash: [6, 4], write: money, scale: "second" },
+    ],
+    compare: { field: "atm_iv", name: "ATM IV then", write: vol },
+  },
+];
+
+export const FIELDS = [...new Set(PANELS.flatMap((panel) => panel.lines.map((line) => line.field)))];
+
+export const METRIC_NAMES = {
+  gex: "GEX", dex: "DEX", vex: "Vanna", chex: "Charm to close", oi: "Open interest", signed_flow: "Signed flow",
+};
+// What the heatmap's colours say, and in which unit.
+export const METRIC_MEANS = {
+  gex: ["dampens moves", "feeds moves"],
+  dex: ["holders long", "holders short"],
+  vex: ["vol up: sell", "vol up: buy"],
+  chex: ["dealers buy", "dealers sell"],
+  oi: ["contracts", ""],
+  signed_flow: ["dealers bought", "dealers sold"],
+};

@@ -1,0 +1,104 @@
+// What lies under and over the price lines: regime, gaps, the cone to the close, flip crossings.
+
+import { colour } from "./dom.js";
+import { crossings } from "./alerts.js";
+import { words } from "./format.js";
+
+const CONE_STEPS = 48;
+const SLOT_MS = 30000;
+
+// A band of the plot from one time to another.
+function band(u, context, from, to, fill) {
+  const left = Math.max(u.valToPos(from / 1000, "x", true), u.bbox.left);
+  const right = Math.min(u.valToPos(to / 1000, "x", true), u.bbox.left + u.bbox.width);
+  if (right <= left) return;
+  context.fillStyle = fill;
+  context.fillRect(left, u.bbox.top, Math.max(right - left, 1), u.bbox.height);
+}
+
+export function gapBands(u, context, gaps, shift = 0) {
+  for (const gap of gaps) band(u, context, gap.from + shift, gap.to + shift, colour("gap"));
+}
+
+// Why there is nothing, where there is room to say it.
+export function gapReasons(u, context, gaps) {
+  const ratio = devicePixelRatio;
+  context.font = `${11 * ratio}px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif`;
+  context.textAlign = "center";
+  context.textBaseline = "top";
+  context.fillStyle = colour("muted");
+  for (const gap of gaps) {
+    const left = Math.max(u.valToPos(gap.from / 1000, "x", true), u.bbox.left);
+    const right = Math.min(u.valToPos(gap.to / 1000, "x", true), u.bbox.left + u.bbox.width);
+    const text = words(gap.reason);
+    if (context.measureText(text).width + 8 * ratio < right - left) {
+      context.fillText(text, (left + right) / 2, u.bbox.top + 6 * ratio);
+    }
+  }
+}
+
+export function regimeBands(u, context, bars, step) {
+  for (let k = 0; k < bars.length;) {
+    let end = k;
+    while (end + 1 < bars.length && bars[end + 1].regime === bars[k].regime && bars[end + 1].at - bars[end].at <= 2 * step) end++;
+    const name = { positive_gamma: "regime-up", negative_gamma: "regime-down" }[bars[k].regime];
+    const until = bars[end + 1] && bars[end + 1].at - bars[end].at <= 2 * step ? bars[end + 1].at : bars[end].at + SLOT_MS;
+    if (name) band(u, context, bars[k].at, until, colour(name));
+    k = end + 1;
+  }
+}
+
+// One standard deviation of what is left, as it widens from the newest bar to the close.
+export function coneOf(bar, close) {
+  if (!bar?.remaining_1sd || bar.at >= close) return [];
+  return Array.from({ length: CONE_STEPS + 1 }, (_, k) => {
+    // Closer together where the curve bends.
+    const part = (k / CONE_STEPS) ** 2;
+    const half = bar.remaining_1sd * Math.sqrt(part);
+    return { x: bar.at + (close - bar.at) * part, low: bar.spot - half, high: bar.spot + half };
+  });
+}
+
+export function drawCone(u, context, cone) {
+  if (cone.length === 0) return;
+  const at = (point, side) => [u.valToPos(point.x / 1000, "x", true), u.valToPos(point[side], "y", true)];
+  context.save();
+  context.beginPath();
+  context.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
+  context.clip();
+  context.beginPath();
+  for (const point of cone) context.lineTo(...at(point, "high"));
+  for (const point of [...cone].reverse()) context.lineTo(...at(point, "low"));
+  context.closePath();
+  context.fillStyle = colour("cone");
+  context.fill();
+  context.strokeStyle = colour("muted");
+  context.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+  for (const side of ["low", "high"]) {
+    context.beginPath();
+    for (const point of cone) context.lineTo(...at(point, side));
+    context.stroke();
+  }
+  context.restore();
+}
+
+// A triangle where spot crossed the flip: up into one regime, down into the other.
+export function drawCrossings(u, context, bars) {
+  const size = 5 * devicePixelRatio;
+  context.save();
+  for (const { bar, up } of crossings(bars)) {
+    const x = u.valToPos(bar.at / 1000, "x", true);
+    const y = u.valToPos(bar.spot, "y", true) + (up ? 2.6 : -2.6) * size;
+    if (x < u.bbox.left || x > u.bbox.left + u.bbox.width) continue;
+    context.beginPath();
+    context.moveTo(x, y + (up ? -size : size));
+    context.lineTo(x - size, y + (up ? size : -size));
+    context.lineTo(x + size, y + (up ? size : -size));
+    context.closePath();
+    context.fillStyle = colour("flip");
+    context.strokeStyle = colour("panel");
+    context.fill();
+    context.stroke();
+  }
+  context.restore();
+}

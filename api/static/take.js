@@ -1,0 +1,76 @@
+// Take it with you: files of what is shown, a link that shows it again, levels for other programs.
+
+import { askFile, key, paths, why } from "./api.js";
+import { byId, write } from "./dom.js";
+import { pine, plainText } from "./levels.js";
+import { picture } from "./picture.js";
+
+function save(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+export class Take {
+  // ``now`` gives ``{session, bar, view, screen, simulated}`` of the moment.
+  constructor(now) {
+    this.now = now;
+    byId("take-png").addEventListener("click", () => this.png());
+    for (const button of document.querySelectorAll("[data-copy]")) {
+      button.addEventListener("click", () => this.#copy(button));
+    }
+    for (const format of ["csv", "parquet", "json"]) {
+      byId(`take-${format}`).addEventListener("click", (event) => this.#file(event, format));
+    }
+  }
+
+  get #name() {
+    const { session } = this.now();
+    return session ? `${session.symbol}-${session.day}` : "zero-dte-flow";
+  }
+
+  open() {
+    const { session, bar, view, simulated } = this.now();
+    for (const format of ["csv", "parquet", "json"]) {
+      const link = byId(`take-${format}`);
+      link.href = session ? paths.series(session.symbol, { bar: session.bar, date: session.day, format }) : "/v1/symbols";
+      link.download = `${this.#name}-${view.bar}.${format}`;
+    }
+    byId("take-link").value = `${location.origin}${location.pathname}${view.address}`;
+    byId("take-plain").value = session && bar ? plainText(session, bar, simulated) : "";
+    byId("take-pine").value = session && bar ? pine(session, bar, simulated) : "";
+    write(byId("take-note"), "");
+    byId("take").showModal();
+  }
+
+  // A plain link does, unless the server wants a key, which a link cannot carry in a header.
+  async #file(event, format) {
+    if (!key.get()) return;
+    event.preventDefault();
+    const { href, download } = byId(`take-${format}`);
+    try {
+      save(await askFile(href), download);
+    } catch (error) {
+      write(byId("take-note"), why(error));
+    }
+  }
+
+  async png() {
+    const { session, bar, screen, simulated } = this.now();
+    const blob = await picture(session, bar, screen, simulated);
+    save(blob, `${this.#name}.png`);
+  }
+
+  async #copy(button) {
+    const field = byId(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(field.value);
+      write(byId("take-note"), "Copied.");
+    } catch {
+      field.select();
+      write(byId("take-note"), "Selected: copy it with Ctrl-C.");
+    }
+  }
+}

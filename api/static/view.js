@@ -1,0 +1,72 @@
+// What is being looked at. It is the page's address, so that a link shows the same again.
+
+export const BARS = { "30s": 30, "1m": 60, "5m": 300, "15m": 900 };
+export const METRICS = ["gex", "dex", "vex", "chex", "oi", "signed_flow"];
+export const MODES = ["raw", "delta"];
+export const WINDOWS = [["", "Session"], ["180", "3 h"], ["120", "2 h"], ["60", "1 h"], ["30", "30 min"]];
+const START = {
+  symbol: "",
+  day: "", // the newest session, live
+  bar: "1m", window: "", metric: "gex", mode: "raw", compare: "",
+  from: "", to: "", // a zoom, unix seconds
+  at: "", // where replay stands, the same
+};
+const DAY = /^\d{4}-\d{2}-\d{2}$/;
+const VALID = {
+  symbol: (text) => text.length <= 32,
+  day: (text) => DAY.test(text),
+  compare: (text) => DAY.test(text),
+  bar: (text) => text in BARS,
+  window: (text) => WINDOWS.some(([minutes]) => minutes === text),
+  metric: (text) => METRICS.includes(text),
+  mode: (text) => MODES.includes(text),
+  from: (text) => /^\d{1,10}$/.test(text),
+  to: (text) => /^\d{1,10}$/.test(text),
+  at: (text) => /^\d{1,10}$/.test(text),
+};
+
+export function readAddress(hash) {
+  const view = { ...START };
+  for (const [name, value] of new URLSearchParams(hash.replace(/^#/, ""))) {
+    if (VALID[name]?.(value)) view[name] = name === "symbol" ? value.trim().toUpperCase() : value;
+  }
+  return view;
+}
+
+export function writeAddress(view) {
+  const parts = new URLSearchParams();
+  for (const [name, value] of Object.entries(view)) {
+    if (value && value !== START[name]) parts.set(name, value);
+  }
+  return `#${parts}`;
+}
+
+export class View {
+  #heard = [];
+
+  constructor(hash) {
+    Object.assign(this, readAddress(hash));
+  }
+
+  // Calls back with the names of what has changed.
+  listen(call) {
+    this.#heard.push(call);
+  }
+
+  set(changes, { quiet = false } = {}) {
+    const changed = Object.keys(changes).filter((name) => this[name] !== changes[name]);
+    if (changed.length === 0) return;
+    Object.assign(this, changes);
+    history.replaceState(null, "", this.address);
+    if (!quiet) for (const call of this.#heard) call(new Set(changed));
+  }
+
+  // Somebody followed a link to another view of this very page.
+  follow(hash) {
+    this.set(readAddress(hash));
+  }
+
+  get address() {
+    return writeAddress({ ...this });
+  }
+}

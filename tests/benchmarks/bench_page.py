@@ -1,0 +1,157 @@
+"""The page's speed in headless Chromium: a full day drawn, a bar's way to the screen, a day's stream.
+
+    python -m tests.benchmarks.bench_page
+
+The day has 780 slots of 250 strikes, shown as 30-second bars with every panel and the heatmap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from playwright.async_api import Browser, Page, async_playwright
+
+from storage import database, embedded
+from storage.live import Channel
+from storage.row import PROFILE, SlotRecord
+from storage.store import Store
+from tests.page import market
+from tests.page.browser import launch
+from tests.page.conftest import DESKTOP, Site
+from tests.page.market import TUESDAY, at
+
+STRIKES = np.arange(5380.0, 6630.0, 5.0)
+#: Notes when the headline first has numbers, when the heatmap is drawn, and every later change,
+#: each in the frame after the one that painted it.
+WATCH = """
+window.seen = {spots: []};
+const painted = (call) => requestAnimationFrame(() => requestAnimationFrame(() => call(performance.now(), Date.now())));
+new MutationObserver(() => {
+  const spot = document.querySelector('.tile[data-field=spot] b')?.textContent ?? '';
+  const heat = document.getElementById('heat-high')?.textContent ?? '';
+  if (/\\d/.test(spot) && !seen.drawn) { seen.drawn = -1; painted((t) => { seen.drawn = t; }); }
+  if (/\\d/.test(heat) && !seen.heat) { seen.heat = -1; painted((t) => { seen.heat = t; }); }
+  if (spot !== seen.spot) { seen.spot = spot; painted((_, now) => seen.spots.push([spot, now])); }
+}).observe(document, {subtree: true, childList: true, characterData: true});
+"""
+
+
+def wide(records: list[SlotRecord]) -> list[SlotRecord]:
+    """The same with as many strikes as an index has."""
+    for k, record in enumerate(records):
+        near = np.exp(-(((STRIKES - record.row.spot) / 60) ** 2))
+        record.profile = {name: np.zeros(len(STRIKES)) for name in ("strike", *PROFILE)} | {
+            "strike": STRIKES,
+            "call_gex": 6e8 * near * (1 + np.sin(STRIKES / 11)),
+            "put_gex": -6e8 * near * (1 + np.cos(STRIKES / 17 + k / 200)),
+        }
+    return records
+
+
+async def seen(page: Page, condition: str, seconds: float = 30) -> Any:
+    """What was noted, once it holds."""
+    ends = time.monotonic() + seconds
+    while not await page.evaluate(condition):
+        assert time.monotonic() < ends, condition
+        await asyncio.sleep(0.02)
+    return await page.evaluate("seen")
+
+
+async def fresh(browser: Browser, site: Site, view: str) -> Page:
+    page = await browser.new_page(viewport=DESKTOP)
+    await page.add_init_script(WATCH)
+    await page.goto(f"{site.url}/#{view}")
+    return page
+
+
+async def heap(page: Page) -> tuple[float, int]:
+    """Megabytes that are in use, and nodes of the document, after a collection."""
+    session = await page.context.new_cdp_session(page)
+    await session.send("HeapProfiler.collectGarbage")
+    await session.send("Performance.enable")
+    found = (await session.send("Performance.getMetrics"))["metrics"]
+    await session.detach()
+    metrics = {one["name"]: one["value"] for one in found}
+    return metrics["JSHeapUsedSize"] / 1e6, int(metrics["Nodes"])
+
+
+async def drawn(browser: Browser, site: Site) -> None:
+    """From the click on a link to everything being on the screen."""
+    for bar in ("30s", "1m"):
+        times = []
+        for _ in range(7):
+            page = await fresh(browser, site, f"bar={bar}&day={TUESDAY}")
+            times.append(await seen(page, "seen.drawn > 0 && seen.heat > 0"))
+            await page.close()
+        charts = statistics.median(t["drawn"] for t in times)
+        heat = statistics.median(t["heat"] for t in times)
+        worst = max(max(t["heat"], t["drawn"]) for t in times)
+        print(f"full day, {bar:3} bars: headline and charts {charts:5.0f} ms, "
+              f"with the heatmap {heat:5.0f} ms, slowest of 7 {worst:5.0f} ms")  # fmt: skip
+
+
+async def streamed(browser: Browser, site: Site, rows: list[SlotRecord]) -> None:
+    """A day slot by slot into a page that is open."""
+    page = await fresh(browser, site, "bar=30s")
+    await seen(page, "seen.drawn > 0")
+    waits: list[float] = []
+    sizes = []
+    for k, row in enumerate(rows):
+        changes = await site.store.write([row])
+        sent = time.time() * 1e3
+        await site.channel.publish(changes)
+        shown = f"{row.row.spot:,.2f}"
+        noted = await seen(page, f"seen.spots.at(-1)?.[0] === '{shown}'", 5)
+        waits.append(noted["spots"][-1][1] - sent)
+        # Nobody sees two bars in a fiftieth of a second.
+        await asyncio.sleep(0.03)
+        if k % 195 == 194:
+            sizes.append((k + 1, *await heap(page)))
+    for name, part in (("first 100", waits[:100]), ("last 100", waits[-100:])):
+        ordered = sorted(part)
+        print(f"new bar on screen, {name:9}: median {statistics.median(ordered):4.0f} ms, "
+              f"p99 {ordered[98]:4.0f} ms after it was published")  # fmt: skip
+    for count, size, nodes in sizes:
+        print(f"after {count:3} streamed bars: heap {size:5.1f} MB, {nodes} nodes")
+    await page.close()
+    page = await fresh(browser, site, "bar=30s")
+    await seen(page, "seen.drawn > 0 && seen.heat > 0")
+    size, nodes = await heap(page)
+    print(f"a page that was opened on it: heap {size:5.1f} MB, {nodes} nodes")
+    await page.close()
+
+
+async def main() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="flow-page-"))
+    folder.chmod(0o755)
+    rows = [r for r in wide(market.day(TUESDAY)) if math.isfinite(r.row.spot)]
+    with embedded.attach(folder, wait=True) as servers:
+        await database.migrate(servers.database_url, "live")
+        async with (
+            Store.open(servers.database_url, "live", size=2) as store,
+            Channel.open(servers.redis_url, "flow:live") as channel,
+            async_playwright() as play,
+        ):
+            site = Site(servers.database_url, servers.redis_url, store, channel)
+            browser = await launch(play)
+            await site.put(rows)
+            await site.start(at(TUESDAY, 779))
+            await drawn(browser, site)
+            await site.stop()
+            await site.empty()
+            await site.put(rows[:1])
+            await site.start(at(TUESDAY, 779))
+            await streamed(browser, site, rows[1:])
+            await browser.close()
+            await site.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

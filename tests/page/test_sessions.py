@@ -1,0 +1,418 @@
+"""What the page shows of sessions: none, a half one with gaps, a full one, a holiday."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from storage.row import Reason
+from tests.page import market
+from tests.page.conftest import SERIES, Site, Tab
+from tests.page.market import FRIDAY, THURSDAY, TUESDAY, at
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+#: Slots of the half day that are missing: half an hour of a dead source, and one late sample.
+HOLE = range(120, 180)
+LATE = 250
+
+#: Counts what is drawn in the colour of a line, in a stretch of a panel between two times.
+INKED = """([id, colour, from, to, open, close]) => {
+  const canvas = document.querySelector(`#plot-${id} canvas`);
+  const over = document.querySelector(`#plot-${id} .u-over`);
+  const box = canvas.getBoundingClientRect(), inner = over.getBoundingClientRect();
+  const ratio = canvas.width / box.width, x = (t) => (inner.left - box.left + inner.width * (t - open) / (close - open)) * ratio;
+  const [left, right] = [Math.ceil(x(from)) + 2, Math.floor(x(to)) - 2];
+  const top = (inner.top - box.top) * ratio;
+  const image = canvas.getContext('2d').getImageData(left, top, right - left, inner.height * ratio).data;
+  const style = getComputedStyle(document.documentElement).getPropertyValue('--' + colour).trim();
+  const [r, g, b] = [1, 3, 5].map((k) => parseInt(style.slice(k, k + 2), 16));
+  let found = 0;
+  for (let k = 0; k < image.length; k += 4)
+    if (Math.abs(image[k] - r) + Math.abs(image[k + 1] - g) + Math.abs(image[k + 2] - b) < 40) found++;
+  return found; }"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stored(site: Site) -> AsyncIterator[Site]:
+    """A full Tuesday, and a half Friday with gaps."""
+    half = market.day(FRIDAY, missing=[*HOLE, LATE], base=6010.0)
+    await site.put(
+        [*market.day(TUESDAY), *half],
+        [
+            *market.gaps(FRIDAY, HOLE, Reason.SOURCE_DOWN),
+            *market.gaps(FRIDAY, [LATE], Reason.LATE),
+        ],
+    )
+    yield site
+    await site.stop()
+
+
+@pytest.fixture
+def serve(stored: Site) -> Callable[..., Any]:
+    """Serves the stored sessions at some time; the clock all but stands still."""
+
+    async def start(now: datetime) -> None:
+        if stored.process is None or stored.now != now:
+            await stored.stop()
+            await stored.start(now)
+
+    return start
+
+
+def money(value: float) -> str:
+    """Dollars as the page says them."""
+    size, unit = (1e9, "bn") if abs(value) >= 999.95e6 else (1e6, "mm")
+    text = f"{abs(value) / size:,.{2 if unit == 'bn' else 1}f}"
+    sign = "" if float(text.replace(",", "")) == 0 else "−" if value < 0 else "+"
+    return f"{sign}${text} {unit}"
+
+
+def headline(bar: dict[str, Any]) -> dict[str, str]:
+    """A bar's numbers as the tiles say them."""
+    return {
+        "spot": f"{bar['spot']:,.2f}",
+        "net_gex": money(bar["net_gex"]),
+        "gamma_flip": f"{bar['gamma_flip']:,.2f}",
+        "call_wall": f"{bar['call_wall']:,.0f}",
+        "put_wall": f"{bar['put_wall']:,.0f}",
+        "magnet": f"{bar['magnet']:,.0f}",
+        "pin_score": f"{bar['pin_score']}",
+        "atm_iv": f"{bar['atm_iv'] * 100:.2f} %",
+        "charm_dollars_per_hour": money(bar["charm_dollars_per_hour"]),
+        "hedge_flow_cumulative_all": money(bar["hedge_flow_cumulative_all"]),
+    }
+
+
+async def tiles(tab: Tab) -> dict[str, str]:
+    """The tiles' numbers."""
+    found = await tab.page.evaluate(
+        "[...document.querySelectorAll('.tile')].map((t) => [t.dataset.field, t.querySelector('b').textContent])"
+    )
+    return dict(found)
+
+
+async def test_full_day(serve: Callable[..., Any], tab: Tab) -> None:
+    """After the close: every headline number is the newest bar's, as the API has it."""
+    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    await tab.open()
+    await tab.shows(".tile b", re.compile(r"\d"))
+    bar = (await tab.site.bars(date=TUESDAY))[-1]
+    assert headline(bar) == await tiles(tab)
+    assert re.fullmatch("Closed, opens in (17:00:0|16:59:5).", await tab.text("#market"))
+    assert await tab.chosen("day") == "Newest"
+    assert await tab.page.locator("#notice").is_hidden()
+    opened = (await tab.site.bars(date=TUESDAY))[0]
+    moved = bar["spot"] - opened["spot"]
+    assert await tab.text(".tile[data-field=spot] .change") == f"{moved:+,.2f}".replace("-", "−")
+
+
+async def test_crosshair_tells_the_apis_numbers(serve: Callable[..., Any], tab: Tab) -> None:
+    """Every panel tells the bar under the crosshair, and the moment in New York and UTC."""
+    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    await tab.open("bar=5m")
+    await tab.shows("#legend-flow dd", re.compile("bn|mm"))
+    box = await tab.page.locator("#plot-flow .u-over").bounding_box()
+    assert box is not None
+    await tab.page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40)
+    # Half-way is 12:45; the 5-minute bar that was sampled nearest is 12:40's, at 12:44:30.
+    await tab.shows("#moment", "12:44:30 ET · 17:44:30 UTC")
+    bars = await tab.site.bars(bar="5m", date=TUESDAY)
+    bar = next(b for b in bars if b["sampled_at"] == "2026-11-24T17:44:30Z")
+    told = {
+        field: await tab.text(f".legend dd[data-field={field}]")
+        for field in (
+            "hedge_flow_call_cumulative",
+            "hedge_flow_put_cumulative",
+            "net_gex",
+            "net_dex",
+        )
+    }
+    assert {field: money(bar[field]) for field in told} == told
+    assert f"{bar['pin_score']}" == await tab.text(".legend dd[data-field=pin_score]")
+    assert f"{bar['spot']:,.2f}" == await tab.text("#legend-price dd[data-field=spot]")
+
+
+async def test_heatmap_tells_the_apis_numbers(serve: Callable[..., Any], tab: Tab) -> None:
+    """The cell under the pointer is the API's value of that strike and bar, whatever is chosen."""
+    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    await tab.open("bar=15m")
+    await tab.shows("#heat-high", "dampens")
+    await tab.page.locator("#metric").select_option("oi")
+    await tab.shows("#heat-high", "contracts")
+    heat = tab.page.locator("#plot-heat .u-over")
+    await heat.scroll_into_view_if_needed()
+    box = await heat.bounding_box()
+    assert box is not None
+    await tab.page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5)
+    await tab.shows("#heat-cell", re.compile(r"\d: [\d,]+$"))
+    strike, value = (await tab.text("#heat-cell")).split(": ")
+    moment = (await tab.text("#moment")).split(" ET")[0]
+    answer = await tab.site.get(
+        "/v1/flow/zero-dte/heatmap/SPX", metric="oi", bar="15m", date=TUESDAY
+    )
+    row = answer["strikes_grid"].index(float(strike.replace(",", "")))
+    hours, minutes, _ = (int(part) for part in moment.split(":"))
+    start = f"T{hours + 5}:{minutes // 15 * 15:02}:00Z"
+    bar = next(b for b in answer["bars"] if b["t"].endswith(start))
+    assert f"{bar['values'][row]:,.0f}" == value
+
+
+async def test_half_day_with_gaps(serve: Callable[..., Any], tab: Tab) -> None:
+    """A session that closes at 13:00, its gaps listed with their reasons, and no line over one."""
+    await serve(at(FRIDAY, 420) + timedelta(minutes=5))
+    await tab.open()
+    await tab.shows("#gap-list li", "source down")
+    told = await tab.page.locator("#gap-list li").all_inner_texts()
+    assert [t.replace("\n\n", "\n").replace("\t", "\n") for t in told] == [
+        "11:35:00 to 11:35:30\nlate",
+        "10:30:00 to 11:00:00\nsource down",
+    ]
+    assert await tab.text("#gap-count") == "61 slots of 30 s"
+    span = [int(at(FRIDAY, k).timestamp()) for k in (0, 420)]
+    inside = [int(at(FRIDAY, k).timestamp()) for k in (HOLE[0], HOLE[-1] + 1)]
+    beside = [int(at(FRIDAY, k).timestamp()) for k in (HOLE[0] - 60, HOLE[0])]
+    panels = (("price", "text"), ("flow", "text"), ("pin", "magnet"))
+    for panel, colour in panels:
+        assert await tab.page.evaluate(INKED, [panel, colour, *beside, *span]) > 0, panel
+        assert await tab.page.evaluate(INKED, [panel, colour, *inside, *span]) == 0, panel
+    # Nor where another session has points in between.
+    await tab.page.locator("#bar").select_option("5m")
+    await tab.page.locator("#compare").select_option(str(TUESDAY))
+    await tab.shows("#legend-pin dt", "Score then")
+    for panel, colour in panels:
+        assert await tab.page.evaluate(INKED, [panel, colour, *inside, *span]) == 0, panel
+
+
+async def test_holiday(serve: Callable[..., Any], tab: Tab) -> None:
+    """On Thanksgiving: the day says so, and the newest stored session is shown."""
+    await serve(at(TUESDAY, 0) + timedelta(days=2, hours=2))
+    await tab.open(f"day={THURSDAY}")
+    await tab.shows("#notice", "a holiday")
+    assert (await tab.text("#market")).startswith("Holiday, opens in 22:00:0")
+    assert await tab.tile("spot") == "—"
+    await tab.page.locator("#day").select_option("")
+    await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
+
+
+async def test_unknown_symbol(serve: Callable[..., Any], tab: Tab) -> None:
+    """A symbol that nobody samples is named, and another can be chosen."""
+    await serve(at(FRIDAY, 420) + timedelta(minutes=5))
+    await tab.open("symbol=XYZ")
+    await tab.shows("#notice", "XYZ, 2026-11-27: this symbol was never sampled.")
+    await tab.page.locator("#symbol").select_option("SPX")
+    await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
+    assert await tab.page.locator("#notice").is_hidden()
+
+
+async def test_two_sessions_compared(serve: Callable[..., Any], tab: Tab) -> None:
+    """The other session's numbers stand beside, at the same time of day."""
+    await serve(at(FRIDAY, 420) + timedelta(minutes=5))
+    await tab.open(f"bar=5m&compare={TUESDAY}")
+    await tab.shows("#legend-pin dt", "Score then")
+    box = await tab.page.locator("#plot-pin .u-over").bounding_box()
+    assert box is not None
+    await tab.page.locator("#plot-pin").scroll_into_view_if_needed()
+    box = await tab.page.locator("#plot-pin .u-over").bounding_box()
+    assert box is not None
+    await tab.page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 20)
+    await tab.shows("#moment", re.compile("^12:[0-9:]+ ET"))
+    moment = (await tab.text("#moment")).split(" ET")[0]
+    utc = f"T{int(moment[:2]) + 5}{moment[2:]}Z"
+    tuesday = await tab.site.bars(bar="5m", date=TUESDAY)
+    then = next(b for b in tuesday if b["sampled_at"].endswith(utc))
+    assert f"{then['pin_score']}" == await tab.text("#legend-pin .row:last-child dd")
+    friday = await tab.site.bars(bar="5m", date=FRIDAY)
+    scaled = next(b for b in tuesday if b["sampled_at"].endswith(utc))["spot"]
+    scaled *= friday[0]["spot"] / tuesday[0]["spot"]
+    assert f"{scaled:,.2f}" == await tab.text("#legend-price .row:last-child dd")
+
+
+async def test_replay(serve: Callable[..., Any], tab: Tab) -> None:
+    """Any moment of a session as it was known then; played to its end, and back to now."""
+    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    await tab.open("bar=30s")
+    await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
+    bars = await tab.site.bars(bar="30s", date=TUESDAY)
+    scrub = tab.page.locator("#scrub")
+    await scrub.fill(str(int(at(TUESDAY, 390).timestamp())))
+    await tab.shows("#stands", "12:45:00")
+    assert headline(bars[390]) == await tiles(tab)
+    await tab.page.locator("#on").click()
+    await tab.shows("#stands", "12:45:30")
+    assert headline(bars[391]) == await tiles(tab)
+    await tab.page.locator("#back").click()
+    await tab.page.locator("#back").click()
+    await tab.shows("#stands", "12:44:30")
+    assert headline(bars[389]) == await tiles(tab)
+    assert await tab.text("#link") == "Replay"
+    await scrub.fill(str(int(at(TUESDAY, 760).timestamp())))
+    await tab.page.locator("#speed").select_option("600")
+    await tab.page.locator("#play").click()
+    await tab.shows("#stands", "15:59:30", seconds=8)
+    await tab.until("document.getElementById('play').textContent === '▶'")
+    await tab.page.locator("#leave").click()
+    await tab.page.locator("#leave").wait_for(state="hidden")
+    assert headline(bars[-1]) == await tiles(tab)
+
+
+async def test_zoom_is_everybodys(serve: Callable[..., Any], tab: Tab) -> None:
+    """A drag over one panel zooms all; a double click shows the whole session again."""
+    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    await tab.open()
+    await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
+    box = await tab.page.locator("#plot-price .u-over").bounding_box()
+    assert box is not None
+    y = box["y"] + 50
+    await tab.page.mouse.move(box["x"] + box["width"] * 0.25, y)
+    await tab.page.mouse.down()
+    await tab.page.mouse.move(box["x"] + box["width"] * 0.5, y, steps=4)
+    await tab.page.mouse.up()
+    assert await tab.chosen("window") == "Zoomed"
+    view = dict(
+        p.split("=") for p in (await tab.page.evaluate("location.hash.slice(1)")).split("&")
+    )
+    session = [at(TUESDAY, k).timestamp() for k in (195, 390)]
+    assert session == pytest.approx([int(view["from"]), int(view["to"])], abs=60)
+    # The last point in sight is the crosshair's at the right edge, in every panel.
+    flow = await tab.page.locator("#plot-flow .u-over").bounding_box()
+    assert flow is not None
+    await tab.page.mouse.move(flow["x"] + flow["width"] - 2, flow["y"] + 20)
+    await tab.shows("#moment", re.compile("^12:4[45]"))
+    await tab.page.mouse.dblclick(box["x"] + 200, y)
+    assert "from" not in await tab.page.evaluate("location.hash")
+
+
+async def test_take_it_with_you(serve: Callable[..., Any], tabs: Callable[..., Any]) -> None:
+    """The link shows the same again; files are the API's; levels are the bar's."""
+    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    tab = await tabs()
+    stands = int(at(TUESDAY, 390).timestamp())
+    await tab.open(f"day={TUESDAY}&bar=5m&metric=oi&at={stands}&window=120")
+    await tab.shows("#stands", "12:45:00")
+    await tab.page.locator("#open-take").click()
+    link = await tab.page.locator("#take-link").input_value()
+    other = await tabs()
+    await other.open(link.partition("#")[2])
+    await other.shows("#stands", "12:45:00")
+    assert await tiles(tab) == await tiles(other)
+    chosen = "['day', 'bar', 'metric', 'window'].map((id) => document.getElementById(id).value)"
+    assert await other.page.evaluate(chosen) == ["2026-11-24", "5m", "oi", "120"]
+    bars = await tab.site.bars(bar="5m", date=TUESDAY)
+    bar = [b for b in bars if b["sampled_at"] <= "2026-11-24T17:45:00Z"][-1]
+    plain = await tab.page.locator("#take-plain").input_value()
+    assert f"{bar['gamma_flip']:,.2f}" in plain
+    assert f"{bar['spot']:,.2f}" in plain
+    pine = await tab.page.locator("#take-pine").input_value()
+    assert pine.startswith("//@version=6\n")
+    assert f'hline({bar["call_wall"]:g}, "Call wall"' in pine
+    assert f'hline({bar["gamma_flip"]:g}, "Gamma flip"' in pine
+    async with tab.page.expect_download() as waited:
+        await tab.page.locator("#take-csv").click()
+    saved = await (await waited.value).path()
+    lines = saved.read_text().splitlines()
+    assert len(bars) == len(lines) - 1
+    async with tab.page.expect_download() as waited:
+        await tab.page.locator("#take-png").click()
+    picture = (await (await waited.value).path()).read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 20_000
+    link = await tab.page.locator("#take-parquet").get_attribute("href")
+    assert f"{SERIES}SPX?bar=5m&date=2026-11-24&format=parquet" == link
+
+
+async def test_alerts_are_listed_and_kept(serve: Callable[..., Any], tab: Tab) -> None:
+    """What the rules ask for is listed; the rules are this browser's."""
+    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    await tab.open("bar=30s")
+    await tab.shows("#alert-list li", "Call wall moved from 6,025 to 6,030")
+    bars = await tab.site.bars(bar="30s", date=TUESDAY)
+    crossed = sum(
+        1
+        for a, b in itertools.pairwise(bars)
+        if (a["spot"] - a["gamma_flip"]) * (b["spot"] - b["gamma_flip"]) < 0
+    )
+    assert crossed == await tab.page.locator("#alert-list li.flip").count()
+    assert "Pin score rose to 70" in await tab.text("#alert-list li.pin")
+    await tab.page.locator("#alert-rules input[name=flip]").uncheck()
+    await tab.page.locator("#alert-rules input[type=number]").fill("50")
+    await tab.page.locator("#alert-rules input[type=number]").blur()
+    await tab.page.reload()
+    await tab.shows("#alert-list li", "Pin score rose to 50")
+    assert await tab.page.locator("#alert-list li.flip").count() == 0
+
+
+async def test_keyboard_alone(serve: Callable[..., Any], tab: Tab) -> None:
+    """Everything without a mouse."""
+    await serve(at(FRIDAY, 420) + timedelta(minutes=5))
+    await tab.open()
+    await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
+    press = tab.page.keyboard.press
+    await press("/")
+    assert await tab.page.evaluate("document.activeElement.id") == "symbol"
+    await press("Escape")
+    await press("ArrowLeft")
+    await press("ArrowLeft")
+    await tab.shows("#moment", "12:58:30 ET")
+    lines = "[...document.querySelectorAll('.u-cursor-x')].map((line) => line.style.transform)"
+    stand = await tab.page.evaluate(lines)
+    assert len(stand) == 6
+    assert len(set(stand)) == 1
+    assert "12:58:30: Spot" in await tab.page.evaluate(
+        "document.getElementById('said').textContent"
+    )
+    await press("ArrowUp")
+    await tab.until("document.getElementById('window').value === '180'")
+    await press("[")
+    await tab.until("document.getElementById('day').value === '2026-11-24'")
+    await tab.shows("#stands", "15:59:30")
+    await press(" ")
+    await tab.shows("#link", "Replay")
+    await press(" ")
+    stood = await tab.text("#stands")
+    await press("ArrowRight")
+    await tab.until(f"document.getElementById('stands').textContent > '{stood}'")
+    await press("l")
+    await tab.until("document.getElementById('day').value === ''")
+    await press("?")
+    assert await tab.page.locator("#help").is_visible()
+    await press("Escape")
+    assert await tab.page.locator("#help").is_hidden()
+    await press("t")
+    assert await tab.page.evaluate("document.documentElement.dataset.theme") == "light"
+    for _ in range(40):
+        await press("Tab")
+        if await tab.page.evaluate("document.activeElement.dataset.field ?? ''") == "net_gex":
+            break
+    assert await tab.page.locator("#tells-net_gex").is_visible()
+
+
+async def test_phone(serve: Callable[..., Any], tabs: Callable[..., Any]) -> None:
+    """On 390 × 844 nothing hangs over the edge, and everything is there."""
+    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    tab = await tabs(viewport={"width": 390, "height": 844}, color_scheme="light", has_touch=True)
+    await tab.open()
+    await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
+    assert await tab.page.evaluate("document.scrollingElement.scrollWidth") == 390
+    cut = await tab.page.evaluate(
+        "[...document.querySelectorAll('.tile b, .tile .note, .tile .change, .pill, header select')]"
+        ".filter((n) => n.scrollWidth > n.clientWidth + 1 && n.clientWidth > 0).map((n) => n.textContent)"
+    )
+    assert cut == []
+    for panel in ("price", "flow", "exposure", "heat", "pin", "vol"):
+        box = await tab.page.locator(f"#plot-{panel}").bounding_box()
+        assert box is not None
+        assert box["width"] > 330
+    # There the strike profile stands in the price panel itself.
+    price = await tab.page.locator("#plot-price").bounding_box()
+    profile = await tab.page.locator("#profile").bounding_box()
+    assert price is not None
+    assert profile is not None
+    assert (profile["y"], profile["height"]) == (price["y"], price["height"])
+    assert profile["x"] + profile["width"] < price["x"] + price["width"]
