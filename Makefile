@@ -11,8 +11,9 @@ PEERS := $(VENV)/peers
 run: $(VENV)/.run  ## the whole product on embedded parts, http://127.0.0.1:8000
 	@exec $(BIN)/python deploy/run.py
 
-test: $(VENV)/.dev  ## everything that passes the tests, from nothing; most of them wait, so four at a time
-	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
+test: $(VENV)/.dev  ## everything that passes the tests, from nothing: four at a time, then those against the clock
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not clocked" $(ARGS) || { test $$? = 5 && test -n "$(ARGS)"; }
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m clocked $(ARGS) || { test $$? = 5 && test -n "$(ARGS)"; }
 
 test-timescale: $(VENV)/.dev  ## the store's tests on a TimescaleDB: URL=postgresql://postgres@host/postgres
 	@test -n "$(URL)" || { echo "name a superuser's database: make test-timescale URL=postgresql://..."; exit 2; }

@@ -108,7 +108,7 @@ FLOWING = "2026-11-27"
 TABLES = [
     f"{dataset}.{table}"
     for dataset in ("live", "synthetic")
-    for table in ("rows", "profiles", "chains", "gaps", "heads", "sessions")
+    for table in ("rows", "profiles", "chains", "gaps", "heads", "sessions", "watched")
 ]
 
 

@@ -367,6 +367,7 @@ def test_where_a_key_is(headers: list[tuple[bytes, bytes]], query: bytes, key: s
     assert key_of({"type": "http", "headers": headers, "query_string": query}) == key
 
 
+@pytest.mark.clocked
 async def test_exact_over_two_servers(
     store: Store, servers: Servers, clock: Still, open_app: Callable[..., Any]
 ) -> None:

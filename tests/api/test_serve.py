@@ -245,6 +245,7 @@ async def test_database_goes_away_and_comes_back(
     assert requests.get(url, timeout=20).json()["bars"] == before["bars"]
 
 
+@pytest.mark.clocked
 def test_told_to_stop(servers: Servers, own_database: str, tmp_path: Path) -> None:
     """Told to stop either way, it stops, and that is no failure; nor is a client that stays."""
     signs = (signal.SIGTERM, signal.SIGINT)

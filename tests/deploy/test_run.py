@@ -71,6 +71,7 @@ class Run:
         return self.log.read_text()
 
 
+@pytest.mark.clocked
 def test_a_first_visit_and_a_second_one(folder, tmp_path):
     """Bars of the simulated market come, and say so; the second run goes on after the first."""
     first = Run(folder, tmp_path / "first", FLOW_SOURCE="synthetic:?seed=7")

@@ -74,6 +74,7 @@ def table(database: str, query: str, dataset: str = "live") -> list[dict]:
         return connection.execute(query).fetchall()
 
 
+@pytest.mark.clocked
 async def test_forty_slots_of_three_symbols(shared, servers, database, tmp_path):
     """Rows everywhere but in the three slots without a server; a volume roll is no flow."""
     delay = timedelta(seconds=900)
@@ -142,6 +143,7 @@ def rows_of(database: str) -> dict[datetime, dict]:
     return {r["slot"]: {k: v for k, v in r.items() if k not in passing} for r in rows}
 
 
+@pytest.mark.clocked
 async def test_kill_9_and_restart(servers, database, tmp_path):
     """Back before the next slot: rows to the cent as if nothing had happened. Back later: the
     missed slots are gaps, the next row carries their volume, and none of it is lost."""

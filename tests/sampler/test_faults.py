@@ -90,6 +90,7 @@ def since(found: dict, step: int) -> dict:
     return {key: value for key, value in found.items() if key[1] >= slot(step)}
 
 
+@pytest.mark.clocked
 @pytest.mark.parametrize("nth", [1, 2])
 async def test_killed_at_every_point(database, make, nth):
     """kill -9 at each point between fetch and publish, and back: to the cent as if nothing was."""
@@ -111,6 +112,7 @@ async def test_killed_at_every_point(database, make, nth):
     assert since(gaps(database), 0) == {}
 
 
+@pytest.mark.clocked
 async def test_killed_at_every_point_without_a_database(database, make):
     """The same while rows go to the spool, each slot by a sampler that starts without a database."""
     with Proxy(database) as proxy:
@@ -135,6 +137,7 @@ async def test_killed_at_every_point_without_a_database(database, make):
     assert since(gaps(database), 0) == {}
 
 
+@pytest.mark.clocked
 async def test_two_at_once(database, make):
     """Two samplers, both writing: one row a slot, and the survivor goes on within the slot."""
     first, second = make(database, "a"), make(database, "b")
@@ -155,6 +158,7 @@ async def test_two_at_once(database, make):
     assert words
 
 
+@pytest.mark.clocked
 async def test_two_that_both_believe(database, make):
     """Cut off, the first goes on to its spool while the second has taken over: no row twice, none
     lost, and the first one lets go when it is back."""
@@ -182,6 +186,7 @@ async def test_two_that_both_believe(database, make):
     assert {key: found[key] for key in early} == {key: whole[key] for key in early}
 
 
+@pytest.mark.clocked
 async def test_symbols_are_shared_out(database, make):
     """Two samplers with room for two each sample three symbols; one's death moves its own."""
     first, second = make(database, "a", most=2), make(database, "b", most=2)
@@ -230,6 +235,7 @@ def mortal():
         yield servers
 
 
+@pytest.mark.clocked
 async def test_servers_killed(mortal, make, tmp_path):
     """PostgreSQL killed -9 in mid-transaction and back after 50 slots, Redis killed and emptied:
     every slot a row, to the cent, and the followers' cursor without a hole."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import soak
 
 
+@pytest.mark.clocked
 def test_a_short_soak(tmp_path):
     """Every slot is a row or a gap with a true reason; rows before a first missed chain are a
     fault-free run's; volume is conserved; memory is flat."""

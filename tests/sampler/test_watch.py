@@ -214,6 +214,7 @@ def until(condition, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.clocked
 class TestDoor:
     """``flow-sampler run`` itself."""
 

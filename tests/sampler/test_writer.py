@@ -189,6 +189,7 @@ async def test_six_hundred_symbols_beside_a_backfill(url, tmp_path):
     assert ticks == [0, -1]
 
 
+@pytest.mark.clocked
 class TestAway:
     """The database is away for a while."""
 

@@ -86,6 +86,7 @@ async def test_counts_end_by_themselves(client: Any) -> None:
     assert await client.expiretime(key) == 4084390800
 
 
+@pytest.mark.clocked
 async def test_exact_over_many_processes(servers: Servers) -> None:
     """300 requests at once through three sets of connections: the limit to the request."""
     async with AsyncExitStack() as stack:

@@ -612,6 +612,7 @@ async def test_a_loopback_base_is_reached_past_a_proxy(
     await feed.close()
 
 
+@pytest.mark.clocked
 async def test_requests_keep_their_distance(server: CboeServer) -> None:
     """However many symbols are asked for at once, requests start ``pace`` apart."""
     symbols = ["SPX", "NDX", "RUT", "VIX"]
