@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -105,6 +106,9 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
             )
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             where = f"http://{host}:{settings.port}"
+            # What is there now stays: the collector would stop requests to walk through all of it.
+            gc.collect()
+            gc.freeze()
             said = f"flow-api: listening on {where} ({dataset} data; {where}/docs)"
             server = Server(app, lambda: print(said, flush=True))
             keeping = asyncio.create_task(keep(app))

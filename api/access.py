@@ -223,7 +223,10 @@ def require(plan: str, *, count: bool = True) -> Callable[..., Awaitable[Caller]
         _query: Annotated[str | None, Security(_QUERY)],
     ) -> Caller:
         access: Access = request.app.state.access
-        admitted = await access.admit(key_of(request.scope), plan, count=count)
+        # Who was let in for this plan in front of the framework has been counted.
+        admitted = getattr(request.state, "counted", None)
+        if admitted is None:
+            admitted = await access.admit(key_of(request.scope), plan, count=count)
         request.state.admitted = admitted
         return admitted.caller
 

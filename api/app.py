@@ -71,7 +71,7 @@ def create(
     app.state.dataset, app.state.access = dataset, access or Open()
     app.state.node = socket.gethostname()
     app.state.metrics = metrics.Metrics(dataset, page.version())
-    app.state.bodies = Bodies()
+    app.state.bodies, app.state.documents = Bodies(), Bodies()
     app.state.sessions = Sessions(store, live, clock)
     app.state.fast = Fast(app.state, tuple(origins))
     app.state.hub = app.state.sessions.watcher = Hub(app.state.sessions, app.state.access, clock)

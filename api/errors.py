@@ -126,9 +126,14 @@ UNFORESEEN = documented(
 )
 
 
+def encoded(value: Any) -> bytes:
+    """A value as the JSON of every answer."""
+    return orjson.dumps(value, option=_JSON)
+
+
 def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A response of JSON."""
-    return Response(orjson.dumps(body, option=_JSON), status, headers, "application/json")
+    return Response(encoded(body), status, headers, "application/json")
 
 
 async def invalid(_: Request, error: Exception) -> Response:

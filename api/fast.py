@@ -1,7 +1,8 @@
 """The series of today in front of the framework: checks, a short head, and bytes that are there.
 
-Whatever is out of the ordinary (an error, a format, a session that is not in memory) is left to
-the framework's route, which answers the same, byte for byte, only slower.
+Whatever is out of the ordinary (an error, a format, a session without rows) is left to the
+framework's route, which answers the same, byte for byte, only slower; it does not ask again who
+was let in here.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PLAN = "Growth"
 
 
 class Fast:
-    """Answers what is in memory."""
+    """Answers what is in memory, and from the store what is not there yet."""
 
     def __init__(self, state: Any, origins: tuple[str, ...]) -> None:
         self._sessions: Sessions = state.sessions
@@ -64,8 +65,11 @@ class Fast:
         if asked is None:
             return False
         now = self._clock.now()
-        day = self._sessions.peek(asked.symbol, asked.day or _today(int(now.timestamp()) // 60))
-        if day is None or not day.newest:
+        when = asked.day or _today(int(now.timestamp()) // 60)
+        day = self._sessions.peek(asked.symbol, when)
+        if day is None and not self._sessions.head(asked.symbol):
+            return False
+        if day is not None and not day.newest:
             return False
         state = scope.setdefault("state", {})
         access: Access = self._state.access
@@ -74,8 +78,13 @@ class Fast:
         except (AccessError, FlowError):
             # A refusal does not count, and the framework knows how to say it.
             return False
-        state["admitted"], state["route"] = admitted, ROUTE
+        state["admitted"] = state["counted"] = admitted
+        state["route"] = ROUTE
         try:
+            if day is None:
+                day = await self._sessions.get(asked.symbol, when)
+                if not day.newest:
+                    return False
             answer = await self._reply(day, asked, now, tag, accepts)
         except Exception:
             # The framework meets the same defect, and knows how to say it.

@@ -12,7 +12,7 @@ from api import formats, reference
 from api.access import Caller, require
 from api.fast import PLAN, PREFIX, ROUTE
 from api.params import Query, read, read_cursor, read_many
-from api.reply import Reply, many, reply, table
+from api.reply import many, reply, response, table
 from api.segment import segment
 from api.series import Background, Cut, cut
 from api.stream import Stream
@@ -45,8 +45,8 @@ async def get_series(
     form = _format(request)
     part = await _find(request.app.state, asked)
     if form != "json":
-        return _response(await table(form, [part], if_none_match=_offered(request)))
-    return _response(
+        return response(await table(form, [part], if_none_match=_offered(request)))
+    return response(
         await reply(
             part,
             request.app.state.bodies,
@@ -65,8 +65,8 @@ async def get_many(request: Request, caller: Annotated[Caller, Depends(require(P
     form = _format(request)
     parts = await asyncio.gather(*(_find(request.app.state, one) for one in asked))
     if form != "json":
-        return _response(await table(form, parts, if_none_match=_offered(request)))
-    return _response(
+        return response(await table(form, parts, if_none_match=_offered(request)))
+    return response(
         await many(
             parts,
             request.app.state.bodies,
@@ -113,9 +113,3 @@ def _format(request: Request) -> str:
 
 def _offered(request: Request) -> str | None:
     return request.headers.get("If-None-Match")
-
-
-def _response(answer: Reply) -> Response:
-    response = Response(b"".join(answer.parts), answer.status)
-    response.raw_headers = answer.headers
-    return response

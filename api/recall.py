@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from api.calendar import calendar
 from api.documents import degraded
 from api.documents.asked import When
 from api.documents.seen import Seen
 from api.documents.windowed import Kept, why_empty
 from api.params import Window
 from storage.row import Reason
-from storage.session import Session, last_session, market_day, session_on
+from storage.session import Session, last_session, market_day
 from storage.store import Store
 
 
@@ -36,11 +36,6 @@ async def recall(store: Store, symbol: str, day: date, *, today: date) -> Kept:
         gaps={gap["slot"]: gap["reason"] for gap in gaps},
         there=frozenset(await store.slots(symbol, day)),
     )
-
-
-async def calendar(day: date) -> Session | None:
-    """The session of a day; a year's calendar takes a while the first time somebody asks for it."""
-    return await asyncio.to_thread(session_on, day)
 
 
 class Absent(Exception):

@@ -6,6 +6,8 @@ import asyncio
 import re
 from dataclasses import dataclass
 
+from starlette.responses import Response
+
 from api import formats, series
 from api.bodies import LEAST, Bodies, Body, coding_of
 from api.series import Cut
@@ -23,6 +25,13 @@ class Reply:
     parts: list[bytes]
 
 
+def response(answer: Reply) -> Response:
+    """The same for the framework."""
+    made = Response(b"".join(answer.parts), answer.status)
+    made.raw_headers = answer.headers
+    return made
+
+
 async def reply(part: Cut, kept: Bodies, *, if_none_match: str | None, accepts: str) -> Reply:
     """The JSON answer of a part of a day; 304 to a caller who has it."""
     headers = headers_of(part.tag)
@@ -30,7 +39,7 @@ async def reply(part: Cut, kept: Bodies, *, if_none_match: str | None, accepts: 
     if part.filled and if_none_match and series.matches(part.tag, if_none_match):
         return Reply(304, headers, [])
     body = _rest(part, kept)
-    return await _packed(series.head(part), body, headers, accepts)
+    return await packed(series.head(part), body, headers, accepts)
 
 
 def headers_of(tag: str) -> Headers:
@@ -53,12 +62,15 @@ def _rest(part: Cut, kept: Bodies) -> Body:
     return found
 
 
-async def _packed(head: bytes, body: Body, headers: Headers, accepts: str) -> Reply:
+async def packed(head: bytes, body: Body, headers: Headers, accepts: str) -> Reply:
+    """A head and a rest of JSON, compressed if that pays and the caller takes it."""
     coding = coding_of(accepts) if accepts and len(body) >= LEAST else ""
     if coding:
-        pack = body.gzip if coding == "gzip" else body.zstd
         # Once per tick; meanwhile others are answered.
-        parts = pack(head) if body.ready(coding) else await asyncio.to_thread(pack, head)
+        if body.ready(coding):
+            parts = body.packed(coding, head)
+        else:
+            parts = await asyncio.to_thread(body.packed, coding, head)
         headers.append((b"content-encoding", coding.encode()))
     else:
         parts = [head, body.plain]
@@ -77,7 +89,7 @@ async def many(cuts: list[Cut], kept: Bodies, *, if_none_match: str | None, acce
     cursor = ",".join(str(part.day.cursor) for part in cuts)
     head = b'{"count":%d,"cursor":"%s","series":[' % (len(cuts), cursor.encode())
     pieces = [b"".join((series.head(part), _rest(part, kept).plain)) for part in cuts]
-    return await _packed(head, Body(b",".join(pieces) + b"]}"), headers, accepts)
+    return await packed(head, Body(b",".join(pieces) + b"]}"), headers, accepts)
 
 
 async def table(name: str, cuts: list[Cut], *, if_none_match: str | None) -> Reply:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Request
 from starlette.responses import Response
 
 from api.access import Caller, require
+from api.calendar import calendar
 from api.catalogue import CATALOGUE
 from api.documents import asked, degraded, heatmap, hedge_flow, leaderboard, strike_flow
 from api.documents.seen import Seen
@@ -20,12 +20,11 @@ from api.documents.siblings import SIBLINGS
 from api.documents.snapshot import exposure, snapshot
 from api.documents.stamp import stamp
 from api.documents.strikes import DEFAULT_RANGE
-from api.documents.windowed import Kept, around
 from api.errors import answer
-from api.params import Query, QueryError, Window, read_day, window
-from api.recall import Absent, Degraded, calendar, recall, see, see_nearest
+from api.params import QueryError, read_day
+from api.recall import Absent, Degraded, see, see_nearest
 from api.segment import segment
-from api.series import matches
+from api.windows import Windowed, answered
 from storage.errors import UsageError
 from storage.session import market_day, sessions_between
 from storage.settings import parse_symbol
@@ -117,122 +116,65 @@ def _sibling(document: Callable[[Seen], dict[str, Any]]) -> Callable[..., Awaita
     return get
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Windowed:
-    """A window of a session, and what is around it."""
-
-    query: Query
-    kept: Kept
-    span: Window
-    now: datetime
-
-    @property
-    def filled(self) -> bool:
-        """Whether it has a row."""
-        return self.kept.filled(self.span)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What a caller may ask again with."""
-        return {"ETag": self.kept.tag(self.span), "Cache-Control": "no-cache"}
-
-    def unchanged(self, request: Request) -> Response | None:
-        """304 to a caller who has this answer.
-
-        One without samples is small, and its reason changes while nothing is stored.
-        """
-        headers = self.headers
-        if self.filled and matches(headers["ETag"], request.headers.get("If-None-Match")):
-            return Response(status_code=304, headers=headers)
-        return None
-
-    @property
-    def place(self) -> dict[str, Any]:
-        """The arguments that tell the store which rows are meant."""
-        return {
-            "start": self.span.start,
-            "until": self.span.end,
-            "width": self.query.width,
-        }
-
-
-async def _windowed(request: Request, symbol: str, *, bar: str) -> _Windowed:
-    query = asked.window_query(segment(request, symbol), request.query_params, bar=bar)
-    now = request.app.state.clock.now()
-    today = market_day(now)
-    kept = await recall(request.app.state.store, query.symbol, query.day or today, today=today)
-    span = window(
-        query,
-        day=kept.day,
-        session=kept.session,
-        now=now,
-        delay=kept.delay or timedelta(),
-        newest=kept.newest.get("slot"),
-    )
-    return _Windowed(query=query, kept=kept, span=span, now=now)
-
-
 async def get_hedge_flow(request: Request, symbol: Symbol, caller: Growth) -> Response:
     """What customers' trades made dealers buy (positive) or sell, a bar, and since the baseline."""
     side = asked.one_of(request.query_params, "side", asked.SIDES)
-    of = await _windowed(request, symbol, bar="30s")
+    query = asked.window_query(segment(request, symbol), request.query_params)
     store: Store = request.app.state.store
-    if (unchanged := of.unchanged(request)) is not None:
-        return unchanged
-    bars: list[dict[str, Any]] = []
-    if of.filled:
-        rows = await store.window(
-            of.query.symbol, of.kept.day, **of.place, columns=hedge_flow.COLUMNS
-        )
-        before = await store.figures_before(
-            of.query.symbol, of.kept.day, rows[0]["bucket"], columns=hedge_flow.COLUMNS
-        )
-        bars = hedge_flow.bars(rows, before, side)
-    head = {"as_of": of.now, "side": side, "bar_size": of.query.bar, "bars": bars}
-    return await _bars(request, of, head)
+
+    async def make(of: Windowed) -> dict[str, Any]:
+        bars: list[dict[str, Any]] = []
+        if of.filled:
+            key = (query.symbol, of.kept.day)
+            rows = await store.window(*key, **of.place, columns=hedge_flow.COLUMNS)
+            first = rows[0]["bucket"]
+            before = await store.figures_before(*key, first, columns=hedge_flow.COLUMNS)
+            bars = hedge_flow.bars(rows, before, side)
+        return {"as_of": of.now, "side": side, "bar_size": query.bar, "bars": bars}
+
+    return await answered(request, query, ("hedge-flow", side), make)
 
 
 async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Response:
     """A metric by strike and bar."""
     metric = asked.one_of(request.query_params, "metric", asked.METRICS)
     mode = asked.one_of(request.query_params, "mode", asked.MODES)
-    of = await _windowed(request, symbol, bar="1m")
-    if (unchanged := of.unchanged(request)) is not None:
-        return unchanged
-    profiles, before = await _profiles(
-        request, of, heatmap.columns(metric), increments=metric == "signed_flow"
-    )
-    # A day of a wide chain is 100,000 numbers: nobody else waits for them.
-    made = await asyncio.to_thread(heatmap.heatmap, profiles, before, metric=metric, mode=mode)
-    head = {
-        "underlying_price": profiles[-1].spot if profiles else of.kept.newest.get("spot"),
-        "metric": metric,
-        "mode": mode,
-        "bar_size": of.query.bar,
-        "as_of": of.now,
-        "tier_used": "raw",
-    }
-    return await _bars(request, of, head | made)
+    query = asked.window_query(segment(request, symbol), request.query_params, bar="1m")
+    store: Store = request.app.state.store
+
+    async def make(of: Windowed) -> dict[str, Any]:
+        profiles, before = await _profiles(
+            store, of, heatmap.columns(metric), increments=metric == "signed_flow"
+        )
+        # A day of a wide chain is 100,000 numbers: nobody else waits for them.
+        made = await asyncio.to_thread(heatmap.heatmap, profiles, before, metric=metric, mode=mode)
+        head: dict[str, Any] = {"underlying_price": _price(of, profiles)}
+        head |= {"metric": metric, "mode": mode, "bar_size": query.bar}
+        return head | {"as_of": of.now, "tier_used": "raw"} | made
+
+    return await answered(request, query, ("heatmap", metric, mode), make)
 
 
 async def get_strike_flow(request: Request, symbol: Symbol, caller: Alpha) -> Response:
     """Signed flow by strike and bar."""
-    of = await _windowed(request, symbol, bar="1m")
-    if (unchanged := of.unchanged(request)) is not None:
-        return unchanged
-    profiles, before = await _profiles(request, of, strike_flow.COLUMNS, increments=True)
-    head = {
-        "underlying_price": profiles[-1].spot if profiles else of.kept.newest.get("spot"),
-        "bar_size": of.query.bar,
-        "as_of": of.now,
-        "tier_used": "raw",
-    }
-    made = await asyncio.to_thread(strike_flow.strike_flow, profiles, before)
-    return await _bars(request, of, head | made)
+    query = asked.window_query(segment(request, symbol), request.query_params, bar="1m")
+    store: Store = request.app.state.store
+
+    async def make(of: Windowed) -> dict[str, Any]:
+        profiles, before = await _profiles(store, of, strike_flow.COLUMNS, increments=True)
+        made = await asyncio.to_thread(strike_flow.strike_flow, profiles, before)
+        head = {"underlying_price": _price(of, profiles), "bar_size": query.bar}
+        return head | {"as_of": of.now, "tier_used": "raw"} | made
+
+    return await answered(request, query, ("strike-flow",), make)
+
+
+def _price(of: Windowed, profiles: Sequence[Profiled]) -> float | None:
+    return profiles[-1].spot if profiles else of.kept.newest.get("spot")
 
 
 async def _profiles(
-    request: Request, of: _Windowed, columns: Sequence[str], *, increments: bool
+    store: Store, of: Windowed, columns: Sequence[str], *, increments: bool
 ) -> tuple[list[Profiled], Profiled | None]:
     """A window's samples by strike, and the one that its first increments count from.
 
@@ -241,7 +183,6 @@ async def _profiles(
     QueryError
         ``no_strike_data_for_window`` where there are rows, but none with a profile.
     """
-    store: Store = request.app.state.store
     symbol, day = of.query.symbol, of.kept.day
     if not of.filled:
         return [], None
@@ -255,16 +196,6 @@ async def _profiles(
     if not increments:
         return found, None
     return found, await store.profile_before(symbol, day, found[0].bucket, columns=columns)
-
-
-async def _bars(request: Request, of: _Windowed, head: dict[str, Any]) -> Response:
-    """An answer of bars, and what is around them."""
-    store: Store = request.app.state.store
-    known = of.filled or await store.known(of.query.symbol)
-    body = {"symbol": of.query.symbol, "expiration": of.kept.day} | head
-    body |= around(of.kept, of.span, known=known, filled=of.filled, now=of.now)
-    body |= stamp(request.app.state.node, [(of.query.symbol, of.kept.newest.get("quoted_at"))])
-    return answer(body, headers=of.headers)
 
 
 async def get_leaderboard(request: Request, caller: Alpha) -> Response:

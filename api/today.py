@@ -13,13 +13,14 @@ from typing import NoReturn, Protocol
 
 import structlog
 
+from api.calendar import calendar
 from api.day import FACTS, FIGURES, Day
 from storage.clock import Clock
 from storage.errors import StoreError
 from storage.follow import follow
 from storage.live import Live
 from storage.row import Change
-from storage.session import at_new_york, last_session, market_day, session_on
+from storage.session import at_new_york, last_session, market_day
 from storage.store import Store
 
 log = structlog.get_logger()
@@ -258,5 +259,4 @@ def _apply(day: Day, change: Change) -> None:
 
 
 async def _blank(symbol: str, day: date) -> Day:
-    # A year's calendar takes a while the first time that somebody asks for it.
-    return Day(symbol, day, await asyncio.to_thread(session_on, day))
+    return Day(symbol, day, await calendar(day))

@@ -40,7 +40,7 @@ def configure(form: str = "auto", level: str = "info") -> None:
     structlog.configure(
         processors=[*first, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
     # Libraries keep quiet unless something is wrong: the canonical lines tell the story. What they

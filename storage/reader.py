@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import AsyncGenerator, Sequence
 from datetime import date, datetime
 from typing import Any
 
+import orjson
 from psycopg.rows import DictRow, tuple_row
 
 from storage.asking import period_of, record_of, session_of
 from storage.changes import Changes
-from storage.database import translated
+from storage.database import translated, within
 from storage.queries import query
-from storage.row import COLUMNS, SlotRecord
+from storage.row import COLUMNS, MOMENTS, SlotRecord
 from storage.session import session_on
 from storage.windows import Windows
-
-_ONE_MOMENT = "set transaction isolation level repeatable read read only"
 
 
 class Reader(Windows, Changes):
@@ -73,21 +73,24 @@ class Reader(Windows, Changes):
 
     async def session(
         self, symbol: str, expiration: date, columns: Sequence[str], facts: Sequence[str]
-    ) -> tuple[list[tuple[Any, ...]], DictRow | None, list[DictRow]]:
+    ) -> tuple[list[tuple[Any, ...]], dict[str, Any] | None, list[dict[str, Any]]]:
         """All of a session at one moment: rows, some columns of the newest, and gaps.
 
-        A row is a tuple of its revision, its slot in seconds since 1970, and ``columns``.
+        A row is a tuple of its revision, its slot in seconds since 1970, and ``columns``; a gap has
+        ``slot``, ``reason`` and ``revision``.
         """
-        key = session_of(symbol, expiration)
+        nothing = ", ".join("null" for _ in columns)
+        text = query("session", columns, facts=", ".join(facts), nothing=nothing)
+        await self.ready()
         with translated():
-            async with self._pool.connection() as connection, connection.transaction():
-                await connection.execute(_ONE_MOMENT)
-                async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
-                    await cursor.execute(query("session", columns), key)
-                    rows = await cursor.fetchall()
-                newest = await connection.execute(query("facts", facts), key)
-                gaps = await connection.execute(query("gaps"), key)
-                return rows, await newest.fetchone(), await gaps.fetchall()
+            async with self._pool.connection() as connection:
+                with within(connection, self._patience):
+                    async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+                        await cursor.execute(text, session_of(symbol, expiration))
+                        found = await cursor.fetchall()
+        # They come in order; the standard leaves that open.
+        found.sort(key=operator.itemgetter(1))
+        return _whole(found)
 
     async def newest(self, symbol: str, expiration: date) -> DictRow:
         """The newest row of a session (nulls without one), and ``cursor``, its newest change."""
@@ -132,3 +135,19 @@ class Reader(Windows, Changes):
                 await cursor.execute(text, session_of(symbol, expiration))
                 async for row in cursor:
                     yield record_of(row)
+
+
+def _whole(
+    found: list[tuple[Any, ...]],
+) -> tuple[list[tuple[Any, ...]], dict[str, Any] | None, list[dict[str, Any]]]:
+    """Rows, and what the one behind them says: see ``Reader.session``."""
+    about = orjson.loads(found.pop()[-1])
+    newest = about["newest"]
+    for name in MOMENTS:
+        if newest and newest.get(name):
+            newest[name] = datetime.fromisoformat(newest[name])
+    gaps = [
+        {"revision": revision, "slot": datetime.fromisoformat(slot), "reason": reason}
+        for revision, slot, reason in about["gaps"]
+    ]
+    return [row[:-1] for row in found], newest, gaps

@@ -428,7 +428,8 @@ class Soak:
                 self.report.conserved += 1
 
     def _check_command(self) -> None:
-        at = SESSION.open + self.report.slots * STEP - timedelta(seconds=1)
+        # A slot is due a step after its time.
+        at = SESSION.open + (self.report.slots + 1) * STEP - timedelta(seconds=1)
         said = subprocess.run(
             [sys.executable, "-m", "storage", "check", "--json", "--all-symbols",
              "--dataset", "synthetic", "--from", f"{SESSION.day}", "--to", f"{SESSION.day}",

@@ -39,6 +39,7 @@ HOMES = {
     "prometheus_client": {"api.metrics", "sampler.telemetry"},
     "uvicorn": {"api.server"},
     "uvloop": {"api.__main__"},
+    "brotli": {"api.bodies"},
     "zstandard": {"storage.columns", "api.bodies"},
 }
 #: What plain vocabulary of storage the sources may use: words, times, packed columns.

@@ -137,16 +137,20 @@ where symbol = %(symbol)s and expiration = %(expiration)s
   and slot >= %(first)s and slot < %(last)s order by slot
 
 -- session --
--- Every row of a session.
-select revision, extract(epoch from slot)::bigint, {columns} from rows
-where symbol = %(symbol)s and expiration = %(expiration)s
-  and slot >= %(first)s and slot < %(last)s order by slot
-
--- facts --
--- Some columns of a session's newest row.
-select {columns} from rows
-where symbol = %(symbol)s and expiration = %(expiration)s
-  and slot >= %(first)s and slot < %(last)s order by slot desc limit 1
+-- Every row of a session, and one more behind them: columns of the newest, and the gaps. One
+-- statement sees one moment.
+(select revision, extract(epoch from slot)::bigint, {columns}, null::text from rows
+ where symbol = %(symbol)s and expiration = %(expiration)s
+   and slot >= %(first)s and slot < %(last)s order by slot)
+union all
+select null, 9223372036854775807, {nothing}, json_build_object(
+    'newest', (select row_to_json(newest) from (
+        select {facts} from rows
+        where symbol = %(symbol)s and expiration = %(expiration)s
+          and slot >= %(first)s and slot < %(last)s order by slot desc limit 1) newest),
+    'gaps', (select coalesce(json_agg(json_build_array(revision, slot, reason) order by slot), '[]')
+             from gaps where symbol = %(symbol)s and expiration = %(expiration)s
+               and slot >= %(first)s and slot < %(last)s))::text
 
 -- window --
 -- The last row of each bucket; revision is the newest of the whole bucket.

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import date, timedelta
 from typing import Any
 
+import brotli
 import orjson
 import pytest
+import zstandard
 
+from api.access import Admitted, Open
 from api.today import EARLIER
 from storage.live import Nobody
 from storage.row import Reason
@@ -236,3 +240,57 @@ async def test_defect(
     monkeypatch.setattr("api.day.Day.missing", lambda *_: 1 / 0)
     body = await fed.series(status=500)
     assert (set(body), body["error"]) == ({"error", "message", "id"}, "internal_error")
+
+
+async def test_documents_are_kept(store: Store, feed: Callable[..., Any]) -> None:
+    """What is polled between two changes is made once, whatever coding it is asked for in."""
+    await store.write(every("14:00", "14:29:30"))
+    fed: Fed = await feed(store)
+    path = "/v1/flow/zero-dte/hedge-flow/SPY"
+    # Both seconds mean the same slots.
+    fed.clock.moment = utc("14:30:01")
+    plain = (await fed.get(path, headers={"Accept-Encoding": "identity"})).json()
+    fed.store.away = True
+    fed.clock.moment = utc("14:30:02")
+    for coding in ("gzip", "zstd", "br"):
+        sent = await fed.get(path, headers={"Accept-Encoding": coding})
+        assert sent.headers["Content-Encoding"] == coding
+        packed = {"gzip": gzip.decompress, "zstd": unpacked, "br": brotli.decompress}
+        raw = b"".join([part async for part in raw_of(fed, path, coding)])
+        assert orjson.loads(packed[coding](raw)) == plain | {"as_of": "2026-06-05T14:30:02Z"}
+    tag = sent.headers["ETag"]
+    assert (await fed.get(path, headers={"If-None-Match": tag})).status_code == 304
+    fed.store.away = False
+    [change] = await fed.land(record(utc("14:29"), spot=1.0), mode=REWRITE)
+    changed = await fed.get(path, headers={"If-None-Match": tag})
+    assert (changed.status_code, changed.json()["cursor"]) == (200, change.revision)
+
+
+def unpacked(body: bytes) -> bytes:
+    return zstandard.ZstdDecompressor().decompressobj().decompress(body)
+
+
+async def raw_of(fed: Fed, path: str, coding: str) -> AsyncIterator[bytes]:
+    """An answer's bytes as they were sent."""
+    async with fed.stream("GET", path, headers={"Accept-Encoding": coding}) as sent:
+        async for part in sent.aiter_raw():
+            yield part
+
+
+async def test_earlier_sessions_count_once(store: Store, feed: Callable[..., Any]) -> None:
+    """Whoever was let in in front of the framework is not counted again inside it."""
+    await store.write(every("2026-06-04 14:00", "2026-06-04 14:05"))
+    counted: list[str | None] = []
+
+    class Counting(Open):
+        async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admitted:
+            counted.append(plan)
+            return await super().admit(key, plan, count=count)
+
+    fed: Fed = await feed(store, access=Counting())
+    assert len((await fed.series(date="2026-06-04"))["bars"]) == 11
+    assert counted == ["Growth"]
+    assert (await fed.series(date="2026-06-03"))["bars"] == []
+    fed.store.away = True
+    assert (await fed.series(date="2026-06-02", status=503))["error"] == "store_unavailable"
+    assert counted == ["Growth"] * 3
