@@ -14,7 +14,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -58,6 +58,7 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
     from sampler.tick import Tick
     from sampler.watch import Watch
     from sampler.writer import Writer
+    from storage import store as store_module
     from storage.lease import Lease
     from storage.live import Channel, Nobody
     from storage.spool import Spool
@@ -66,17 +67,21 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
     faults = Faults()
     faults.plan = told
 
-    class Faulty(Store):
-        @asynccontextmanager
-        async def _writing(self):
-            async with super()._writing() as connection:
-                yield connection
-                faults("committing")
+    def committing(write: Any) -> Any:
+        async def written(*given: Any, **named: Any) -> Any:
+            done = await write(*given, **named)
+            # Everything is sent, nothing is committed.
+            faults("committing")
+            return done
+
+        return written
+
+    store_module.write = committing(store_module.write)
 
     symbols = told["symbols"]
     clock = Still(datetime.fromisoformat(told["now"]))
     async with AsyncExitStack() as stack:
-        opened = Faulty.open(told["database"], "synthetic", size=4, patience=2, later=True)
+        opened = Store.open(told["database"], "synthetic", size=4, patience=2, later=True)
         store = await stack.enter_async_context(opened)
         live: Any = Nobody()
         if told.get("redis"):
