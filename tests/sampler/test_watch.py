@@ -220,7 +220,7 @@ class TestDoor:
 
     def test_standby(self, servers, database, tmp_path):
         """kill -9 of one: the other has its symbols within the slot, and no slot is missed."""
-        clock = Clock(slot(0), 6.0, datetime.now(UTC) + timedelta(seconds=9))
+        clock = Clock(slot(0), 6.0, datetime.now(UTC))
         given = {"FLOW_CLOCK": str(clock)}
         both = [
             start(database, servers.redis_url, tmp_path / n, tmp_path / f"{n}.log", **given)
