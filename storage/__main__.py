@@ -6,9 +6,10 @@ import argparse
 import asyncio
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -106,7 +107,11 @@ async def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 async def _prune(settings: Settings, parsed: argparse.Namespace) -> int:
-    while True:
+    stop = asyncio.Event()
+    if parsed.every is not None:
+        # Told to stop, it ends with 0, as the other services do.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    while not stop.is_set():
         try:
             await _prune_once(settings, parsed)
         except StoreError as error:
@@ -115,7 +120,9 @@ async def _prune(settings: Settings, parsed: argparse.Namespace) -> int:
             print(f"flow-store: {error}", file=sys.stderr)
         if parsed.every is None:
             return 0
-        await asyncio.sleep(parsed.every)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), parsed.every)
+    return 0
 
 
 async def _prune_once(settings: Settings, parsed: argparse.Namespace) -> None:
