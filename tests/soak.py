@@ -392,8 +392,7 @@ class Soak:
     def _check_reasons(self, gaps: list[dict]) -> None:
         for gap in gaps:
             step = int((gap["slot"] - SESSION.open) / STEP)
-            # Until 09:45 a thin chain may have too few quotes to begin with.
-            why = {"not_open"} if step < 30 else set()
+            why = {"not_open"} if step < 3 else set()
             why |= self.allowed[step, None] | self.allowed[step, gap["symbol"]]
             if gap["reason"] not in why:
                 self.report.wrong.append(
