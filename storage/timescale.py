@@ -43,6 +43,8 @@ async def adopt(
         if await _standing(opened, dataset, name) is None:
             await opened.execute(_QUERIES["hypertable"], {"table": f"{dataset}.{name}"})
             done.append(f"{dataset}: {name} is a TimescaleDB hypertable, a chunk a day")
+        index = compose.Identifier(dataset, f"{name}_slot_idx")
+        await opened.execute(compose.SQL(_QUERIES["default_index"]).format(index=index))
     # Read late: the extension's settings are there once one of its functions has run.
     level = await _one(opened, _QUERIES["level"])
     version, license_level = level["version"], level["license"]

@@ -25,9 +25,15 @@ from timescaledb_information.hypertables h
 where h.hypertable_schema = %(dataset)s and h.hypertable_name = %(name)s
 
 -- hypertable --
--- Chunks of a day, so that old sessions never slow today's.
+-- Chunks of a day, so that old sessions never slow today's. No index of the slot alone: every
+-- symbol of a tick has the same one, and a planner that takes it reads all of them for each.
 select create_hypertable(%(table)s::regclass, 'slot', chunk_time_interval => interval '1 day',
-                         if_not_exists => true, migrate_data => true)
+                         if_not_exists => true, migrate_data => true,
+                         create_default_indexes => false)
+
+-- default_index --
+-- An earlier release let the extension make it.
+drop index if exists {index}
 
 -- columnstore --
 -- What lies behind the backfill's horizon is kept by column.

@@ -114,6 +114,18 @@ async def test_data_in_place(timescale):
     assert ask(timescale, "select count(*) from show_chunks('live.rows')") == [(4,)]
 
 
+async def test_no_index_of_the_slot_alone(timescale):
+    """Every symbol of a tick has the same slot; an index that an earlier release left goes."""
+    await fill(timescale)
+    named = "select indexname from pg_indexes where indexdef like '%%USING btree (slot%%'"
+    assert ask(timescale, named) == []
+    ask(timescale, "create index rows_slot_idx on live.rows (slot desc)")
+    # Of the table and of its four days.
+    assert len(ask(timescale, named)) == 5
+    await schema.migrate(timescale, "live")
+    assert ask(timescale, named) == []
+
+
 async def test_compressed_sessions(community):
     """Compressed sessions are read, rewritten and filled in like any other, revisions and all."""
     await schema.migrate(community, "live", compress_after=30)
