@@ -379,8 +379,9 @@ class Soak:
             for slot in slots:
                 if have[symbol, slot] != 1:
                     report.wrong.append(f"{symbol} {slot}: told of {have[symbol, slot]} times")
-        self._check_reasons(gaps)
-        self._check_rows(rows, {(c["symbol"], c["slot"]): c["evidence"] for c in chains})
+        whole = asyncio.run(_straight(self.symbols, report.slots))
+        self._check_reasons(gaps, whole)
+        self._check_rows(rows, whole, {(c["symbol"], c["slot"]): c["evidence"] for c in chains})
         newest = {r["symbol"]: 0 for r in rows}
         for one in [*rows, *gaps]:
             newest[one["symbol"]] = max(newest.get(one["symbol"], 0), one["revision"])
@@ -389,10 +390,14 @@ class Soak:
                 report.wrong.append(f"{head['symbol']}: its head lies behind its rows")
         self._check_command()
 
-    def _check_reasons(self, gaps: list[dict]) -> None:
+    def _check_reasons(self, gaps: list[dict], whole: dict) -> None:
+        # The latest comes first, so that the earliest stays.
+        begun = dict(sorted(whole, reverse=True))
         for gap in gaps:
             step = int((gap["slot"] - SESSION.open) / STEP)
-            why = {"not_open"} if step < 3 else set()
+            # A chain opens when it has the quotes for a row: a thin one minutes after the bell.
+            first = begun.get(gap["symbol"])
+            why = {"not_open"} if first is None or gap["slot"] < first else set()
             why |= self.allowed[step, None] | self.allowed[step, gap["symbol"]]
             if gap["reason"] not in why:
                 self.report.wrong.append(
@@ -400,8 +405,7 @@ class Soak:
                     f" may be {sorted(why)}"
                 )
 
-    def _check_rows(self, rows: list[dict], evidence: dict) -> None:
-        whole = asyncio.run(_straight(self.symbols, self.report.slots))
+    def _check_rows(self, rows: list[dict], whole: dict, evidence: dict) -> None:
         broken: set[str] = set()
         following: dict[str, datetime] = {}
         for found in rows:
