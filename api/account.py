@@ -20,7 +20,7 @@ class Account(BaseModel):
     """A caller's plan, and what is left of today's quota."""
 
     user_id: str = Field(description="The public part of the key; `local` on an open server.")
-    email: str | None
+    email: str = Field(description="Empty where none is known.")
     plan: str = Field(json_schema_extra={"enum": list(PLANS)})
     daily_limit: str = Field(description="Requests a day, or `unlimited`.")
     usage_today: int = Field(description="Requests that were granted since 00:00 UTC.")
@@ -65,7 +65,7 @@ def told(admitted: Admitted, now: datetime, node: str) -> dict[str, Any]:
     limit, left = (usage.limit, usage.remaining) if usage else (None, None)
     return {
         "user_id": admitted.caller.id or "local",
-        "email": admitted.caller.email or None,
+        "email": admitted.caller.email,
         "plan": admitted.caller.plan,
         "daily_limit": UNLIMITED if limit is None else str(limit),
         "usage_today": usage.used if usage else 0,

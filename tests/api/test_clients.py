@@ -152,6 +152,21 @@ def test_python_client_asks_for_health(address: str) -> None:
     assert flashalpha.FlashAlpha("", base_url=address).health() == {"status": "Healthy"}
 
 
+def test_python_client_reads_its_account(address: str) -> None:
+    """On an open server too every field has the type that the published clients declare."""
+    account = flashalpha.FlashAlpha("any key", base_url=address).account()
+    kinds = {
+        "user_id": str,
+        "email": str,
+        "plan": str,
+        "daily_limit": str,
+        "usage_today": int,
+        "remaining": str,
+        "resets_at": str,
+    }
+    assert kinds == {name: type(account[name]) for name in kinds}
+
+
 def test_every_zero_dte_method_is_called() -> None:
     """The list above has all that the client knows of zero-DTE, and the eight siblings."""
     known = {
