@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.responses import Response
 
 from api import formats, series
 from api.bodies import LEAST, Bodies, Body, coding_of
+from api.errors import encoded
 from api.series import Cut
 
+#: Bytes of a document that go in front of its compressed rest, where nothing else does.
+_OPENING = 16
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_VARY = b"Accept, Accept-Encoding, Origin"
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -47,7 +52,7 @@ def headers_of(tag: str) -> Headers:
     return [
         (b"etag", tag.encode()),
         (b"cache-control", b"no-cache"),
-        (b"vary", b"Accept, Accept-Encoding, Origin"),
+        (b"vary", _VARY),
     ]
 
 
@@ -77,6 +82,13 @@ async def packed(head: bytes, body: Body, headers: Headers, accepts: str) -> Rep
     headers.append((b"content-length", str(sum(map(len, parts))).encode()))
     headers.append((b"content-type", b"application/json"))
     return Reply(200, headers, parts)
+
+
+async def document(body: dict[str, Any], accepts: str) -> Response:
+    """What is made anew for each request, compressed if that pays."""
+    whole = encoded(body)
+    headers = [(b"cache-control", b"no-cache"), (b"vary", _VARY)]
+    return response(await packed(whole[:_OPENING], Body(whole[_OPENING:]), headers, accepts))
 
 
 async def many(cuts: list[Cut], kept: Bodies, *, if_none_match: str | None, accepts: str) -> Reply:

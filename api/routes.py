@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Path, Request
 from starlette.responses import Response
 
+from api import reply
 from api.access import Caller, require
 from api.calendar import calendar
 from api.catalogue import CATALOGUE
@@ -87,8 +88,8 @@ async def _chain(
     except Absent:
         return _absent(name, when)
     except Degraded as reason:
-        return _told(request, await complete(store, name, reason), name, None)
-    return _told(request, document(seen), name, seen.record.row.quoted_at)
+        return await _told(request, await complete(store, name, reason), name, None)
+    return await _told(request, document(seen), name, seen.record.row.quoted_at)
 
 
 async def _as_it_is(store: Store, symbol: str, reason: Degraded) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def _sibling(document: Callable[[Seen], dict[str, Any]]) -> Callable[..., Awaita
             seen = await see_nearest(store, name, when, request.app.state.clock.now())
         except Absent:
             return _absent(name, when)
-        return _told(request, document(seen), name, seen.record.row.quoted_at)
+        return await _told(request, document(seen), name, seen.record.row.quoted_at)
 
     return get
 
@@ -218,7 +219,8 @@ async def get_leaderboard(request: Request, caller: Alpha) -> Response:
         "expiration": wanted,
     }
     delivered = [(row["symbol"], row["quoted_at"]) for row in rows]
-    return answer(body | stamp(request.app.state.node, delivered))
+    body |= stamp(request.app.state.node, delivered)
+    return await reply.document(body, request.headers.get("Accept-Encoding", ""))
 
 
 async def get_sessions(request: Request, symbol: Symbol, caller: Free) -> Response:
@@ -233,11 +235,14 @@ async def get_sessions(request: Request, symbol: Symbol, caller: Free) -> Respon
     found = sessions(rows, {session.day: session for session in stored}, now)
     newest = await store.newest(name, rows[-1]["expiration"])
     body = {"symbol": name, "count": len(found), "as_of": now, "sessions": found}
-    return _told(request, body, name, newest.get("quoted_at"))
+    return await _told(request, body, name, newest.get("quoted_at"))
 
 
-def _told(request: Request, body: dict[str, Any], symbol: str, newest: datetime | None) -> Response:
-    return answer(body | stamp(request.app.state.node, [(symbol, newest)]))
+async def _told(
+    request: Request, body: dict[str, Any], symbol: str, newest: datetime | None
+) -> Response:
+    said = body | stamp(request.app.state.node, [(symbol, newest)])
+    return await reply.document(said, request.headers.get("Accept-Encoding", ""))
 
 
 def _absent(symbol: str, when: asked.When | None = None) -> Response:

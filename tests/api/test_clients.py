@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import flashalpha
+import httpx
 import pytest
 from flashalpha import types
 
@@ -165,6 +166,34 @@ def test_python_client_reads_its_account(address: str) -> None:
         "resets_at": str,
     }
     assert kinds == {name: type(account[name]) for name in kinds}
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/flow/zero-dte/snapshot/SPX",
+        "/v1/exposure/zero-dte/SPX?strike_range=0.05",
+        "/v1/flow/gex/SPX",
+        "/v1/flow/dex/SPX",
+    ],
+)
+def test_documents_are_compressed(address: str, path: str, coding: str) -> None:
+    """A caller who takes a coding gets it, and reads the same document."""
+    plain, packed = (
+        httpx.get(f"{address}{path}", headers={"Accept-Encoding": taken}, timeout=10)
+        for taken in ("identity", coding)
+    )
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == coding
+    assert "Accept-Encoding" in packed.headers["Vary"]
+    assert int(packed.headers["Content-Length"]) * 2 < int(plain.headers["Content-Length"])
+    expected, actual = plain.json(), packed.json()
+    assert expected.pop("as_of") <= actual.pop("as_of")
+    # They count from the quotes' age, which goes on.
+    for body in (expected, actual):
+        body.get("metadata", {}).pop("snapshot_age_seconds", None)
+    assert expected == actual
 
 
 def test_every_zero_dte_method_is_called() -> None:
