@@ -8,6 +8,7 @@ was let in here.
 from __future__ import annotations
 
 import time
+from collections.abc import Hashable
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
@@ -20,7 +21,7 @@ from api.access import Access, AccessError, key_of
 from api.bodies import Bodies
 from api.day import Day
 from api.params import Query, QueryError, read
-from api.reply import Reply, reply
+from api.reply import Headers, Reply, reply
 from api.series import Background
 from api.today import Sessions
 from storage.clock import Clock
@@ -42,6 +43,7 @@ class Fast:
         self._node: str = state.node
         self._state = state
         self._origins = origins
+        self._made = _Made()
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Answer a request; False if that is left to others, and nothing is done or sent."""
@@ -61,7 +63,8 @@ class Fast:
                 return False
         query: bytes = scope["query_string"]
         # A key is not for keeping: what has one in its address is read anew.
-        asked = (_read.__wrapped__ if b"apiKey" in query else _read)(path, query)
+        keyed = b"apiKey" in query
+        asked = (_read.__wrapped__ if keyed else _read)(path, query)
         if asked is None:
             return False
         now = self._clock.now()
@@ -85,14 +88,18 @@ class Fast:
                 day = await self._sessions.get(asked.symbol, when)
                 if not day.newest:
                     return False
-            answer = await self._reply(day, asked, now, tag, accepts)
+            again = None if keyed else (path, query, tag, accepts)
+            answer = self._made.get(again, day, now)
+            if answer is None:
+                answer = await self._reply(day, asked, now, tag, accepts)
+                self._made.keep(again, day, now, answer)
         except Exception:
             # The framework meets the same defect, and knows how to say it.
             return False
-        answer.headers.extend(admitted.headers)
+        headers = [*answer.headers, *admitted.headers]
         if origin:
-            answer.headers.extend(cors.headers(origin, self._origins))
-        await _send(answer, scope, send)
+            headers += cors.headers(origin, self._origins)
+        await _send(answer, headers, scope, send)
         size = sum(map(len, answer.parts))
         record.write(scope, self._state.metrics, since, answer.status, size)
         return True
@@ -106,11 +113,43 @@ class Fast:
         return await reply(part, self._bodies, if_none_match=offered, accepts=codings)
 
 
-async def _send(answer: Reply, scope: Scope, send: Send) -> None:
+class _Made:
+    """Answers of one second: an answer changes with its day and the second, with nothing else."""
+
+    #: More different requests than this a second are not worth their room.
+    _MOST = 1_000
+
+    def __init__(self) -> None:
+        self._second: tuple[int, bool] = (0, False)
+        self._kept: dict[Hashable, tuple[Day, int, Reply]] = {}
+
+    def get(self, key: Hashable, day: Day, now: datetime) -> Reply | None:
+        """An answer that was made from the same, if there is one."""
+        found = self._kept.get(key)
+        if found is None or self._second != _second(now):
+            return None
+        made_of, cursor, answer = found
+        return answer if made_of is day and cursor == day.cursor else None
+
+    def keep(self, key: Hashable, day: Day, now: datetime, answer: Reply) -> None:
+        """Keep an answer for its second; None is no key."""
+        if self._second != _second(now):
+            self._second = _second(now)
+            self._kept.clear()
+        if key is not None and len(self._kept) < self._MOST:
+            self._kept[key] = (day, day.cursor, answer)
+
+
+def _second(now: datetime) -> tuple[int, bool]:
+    # A window's bounds are rounded up: the second's first moment is another one than its rest.
+    return int(now.timestamp()), now.microsecond == 0
+
+
+async def _send(answer: Reply, headers: Headers, scope: Scope, send: Send) -> None:
     direct = scope.get("extensions", {}).get("transport")
-    if direct and direct["answer"](send, answer.status, answer.headers, answer.parts):
+    if direct and direct["answer"](send, answer.status, headers, answer.parts):
         return
-    start = {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
+    start = {"type": "http.response.start", "status": answer.status, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": b"".join(answer.parts)})
 

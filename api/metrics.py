@@ -66,6 +66,7 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self._counted: dict[tuple[str, int], tuple[Counter, Histogram | None]] = {}
         self.readers = self._gauge("flow_stream_readers", "Streams that are open.")
         self._up = self._gauge("flow_part_up", "1 if a part answers, 0 if it is away.", "part")
         self._age = self._gauge(
@@ -83,9 +84,14 @@ class Metrics:
 
     def count(self, route: str, status: int, seconds: float) -> None:
         """One request is over."""
-        self._requests.labels(route, str(status)).inc()
-        if not route.endswith("/stream"):
-            self._seconds.labels(route).observe(seconds)
+        # Routes and statuses are few; finding a series by its labels takes longer than counting.
+        known = self._counted.get((route, status))
+        if known is None:
+            took = None if route.endswith("/stream") else self._seconds.labels(route)
+            known = self._counted[route, status] = (self._requests.labels(route, str(status)), took)
+        known[0].inc()
+        if known[1] is not None:
+            known[1].observe(seconds)
 
     async def look(self, store: Store, live: Live, now: datetime) -> bytes:
         """Everything, in Prometheus' text format; what is away is told as away."""

@@ -40,6 +40,8 @@ class Protocol(HttpToolsProtocol):
     _ended = False
     #: Whether a request's head is being read.
     _heading = True
+    #: Whether a request has begun that has not ended.
+    _begun = False
     _limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -54,9 +56,11 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless it is too much."""
-        self._wait()
         self._ended = False
         super().data_received(data)
+        # Most requests come whole: only what has not ended has to be waited for.
+        if self._begun or not self._ended:
+            self._wait()
         # What belonged to requests that are complete does not count.
         if self._heading and not self._ended:
             self._size += len(data)
@@ -66,8 +70,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self._heading, self._size = True, 0
-        self._wait()
+        self._heading, self._begun, self._size = True, True, 0
 
     def on_headers_complete(self) -> None:
         """The head is there: pass it on, with the connection."""
@@ -91,7 +94,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is there."""
         self._stop()
-        self._heading, self._size, self._ended = True, 0, True
+        self._heading, self._begun, self._size, self._ended = True, False, 0, True
         if self.cycle is not None:
             super().on_message_complete()
 

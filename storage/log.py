@@ -6,12 +6,14 @@ printed is escaped, tracebacks are set apart, and no key is ever in it.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
 import traceback
 from typing import Any, TextIO
 
+import orjson
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor
 
@@ -20,6 +22,8 @@ _SECRETS = (
     ("apiKey=", re.compile(r"(apiKey=)[^&\s\"'\\]+")),
     ("flow_", re.compile(r"(flow_[0-9a-f]{12}_)[A-Za-z0-9_-]{43}")),
 )
+#: These as ``str`` writes them, whichever encoder does.
+_AS_TEXT = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 def configure(form: str = "auto", level: str = "info") -> None:
@@ -59,8 +63,20 @@ def _json() -> list[Processor]:
     return [
         structlog.processors.format_exc_info,
         _without_keys,
-        structlog.processors.JSONRenderer(default=str),
+        _object,
     ]
+
+
+def _object(_: Any, __: str, event: EventDict) -> str:
+    """An event as JSON of printable ASCII alone."""
+    try:
+        text = orjson.dumps(event, default=str, option=_AS_TEXT).decode()
+    except TypeError:
+        # A number beyond 64 bits, half a character, a key that is no text.
+        text = ""
+    if text.isascii() and text.isprintable() and text:
+        return text
+    return json.dumps(event, default=str)
 
 
 def _console() -> list[Processor]:

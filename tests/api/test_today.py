@@ -66,7 +66,8 @@ async def test_memory_equals_sql(
     plain: Caller = await open_app(store)
     cursors = [0]
     for _ in range(25):
-        fed.clock.moment += timedelta(seconds=dice.choice([7, 31, 333, 2000]))
+        # Within a second, and across its first moment, too: answers of a second are kept.
+        fed.clock.moment += timedelta(seconds=dice.choice([0, 0, 0.5, 7, 31, 333, 2000]))
         now = plain.clock.moment = fed.clock.moment
         for _ in range(dice.randint(0, 3)):
             symbol = dice.choice(["SPY", "SPY", "QQQ"])
@@ -79,13 +80,15 @@ async def test_memory_equals_sql(
                 continue
             records = [some_record(dice, symbol, s) for s in sorted(slots)]
             await fed.land(*records, mode=dice.choice([KEEP, NEWER, REWRITE]))
-        for _ in range(6):
-            query: dict[str, str] = {"bar": dice.choice(BARS)}
-            if dice.random() < 0.7:
+        for number in range(6):
+            query: dict[str, str] = {"bar": "30s" if number == 0 else dice.choice(BARS)}
+            if number == 0:
+                query["minutes"] = "1"
+            elif dice.random() < 0.7:
                 query["minutes"] = str(dice.choice([1, 3, 7, 60, 390]))
-            if dice.random() < 0.3:
+            if number and dice.random() < 0.3:
                 query["date"] = str(dice.choice([THURSDAY, FRIDAY, date(2026, 6, 8)]))
-            if dice.random() < 0.5:
+            if number and dice.random() < 0.5:
                 query["since"] = str(dice.choice(cursors))
             symbol = dice.choice(["SPY", "SPY", "QQQ", "XYZ"])
             node = fed._transport.app.state.node  # type: ignore[attr-defined]
@@ -95,6 +98,20 @@ async def test_memory_equals_sql(
                 assert (sent.status_code, sent.headers["ETag"]) == (200, tag)
                 assert sent.content == body
             cursors.append(orjson.loads(body)["cursor"])
+
+
+@pytest.mark.parametrize("first", [0, 500_000])
+async def test_a_second_has_a_first_moment(
+    store: Store, feed: Callable[..., Any], first: int
+) -> None:
+    """A minute that ends on a slot begins on one, and has it; half a second later it has not."""
+    await store.write(every("14:28", "14:29:30"))
+    fed: Fed = await feed(store)
+    expected = {0: ["14:29:00Z", "14:29:30Z"], 500_000: ["14:29:30Z"]}
+    for microsecond in (first, 500_000 - first, first):
+        fed.clock.moment = utc("14:30").replace(microsecond=microsecond)
+        bars = (await fed.series(bar="30s", minutes=1))["bars"]
+        assert [bar["t"][-9:] for bar in bars] == expected[microsecond]
 
 
 async def test_no_question_to_the_store(store: Store, feed: Callable[..., Any]) -> None:
