@@ -135,6 +135,8 @@ class Soak:
         self.away: dict[str, int] = {}
         self.trouble: dict[str, object] = {}
         self.full = False
+        #: What a sampler that was started while the database is away has no state of.
+        self.blind: dict[str, set[str]] = {}
 
     def run(self) -> Report:
         began = time.monotonic()
@@ -188,7 +190,7 @@ class Soak:
                     continue
                 del self.away[name]
             if not one.lives:
-                one.start(self._now(step))
+                self._start(name, step)
             said = one.tick(self._now(step), trouble=self.trouble, full=self.full, **told)
             if "dead" in said:
                 assert said == {"dead": -9}, said
@@ -196,7 +198,7 @@ class Soak:
                 while_away = [0] if self._careful(step) else [0, 0, 1, 3]
                 self.away[name] = step + self.random.choice(while_away)
                 if self.away[name] == step:
-                    one.start(self._now(step))
+                    self._start(name, step)
                     said = one.tick(self._now(step), trouble=self.trouble, full=self.full)
                 self.report.story.append(f"{step} {name} died, away until {self.away[name]}")
                 told = {}
@@ -210,6 +212,23 @@ class Soak:
                 self.allowed[step, symbol].add(self.trouble[symbol])
             if symbol not in done:
                 self.allowed[step, symbol] |= {"not_running", "late"}
+            if self._cut_off() and any(symbol in unknown for unknown in self.blind.values()):
+                self.allowed[step, symbol].add("no_state")
+
+    def _cut_off(self) -> bool:
+        return bool({"database", "network"} & set(self.until))
+
+    def _start(self, name: str, step: int) -> None:
+        """Start a sampler; without the database it knows what its spool has a row of."""
+        self.blind.pop(name, None)
+        if self._cut_off():
+            spooled: set[str] = set()
+            for path in (self.folder / "spool" / name).glob("*.spool"):
+                with path.open("rb") as file:
+                    entries = list(Segment(path, file.fileno(), own=False).entries())
+                spooled |= {record.row.symbol for entry in entries for record in entry.records}
+            self.blind[name] = set(self.symbols) - spooled
+        self.samplers[name].start(self._now(step))
 
     # What fails.
 
@@ -379,8 +398,8 @@ class Soak:
             for slot in slots:
                 if have[symbol, slot] != 1:
                     report.wrong.append(f"{symbol} {slot}: told of {have[symbol, slot]} times")
-        whole = asyncio.run(_straight(self.symbols, report.slots))
-        self._check_reasons(gaps, whole)
+        whole, refused = asyncio.run(_straight(self.symbols, report.slots))
+        self._check_reasons(gaps, refused)
         self._check_rows(rows, whole, {(c["symbol"], c["slot"]): c["evidence"] for c in chains})
         newest = {r["symbol"]: 0 for r in rows}
         for one in [*rows, *gaps]:
@@ -390,14 +409,11 @@ class Soak:
                 report.wrong.append(f"{head['symbol']}: its head lies behind its rows")
         self._check_command()
 
-    def _check_reasons(self, gaps: list[dict], whole: dict) -> None:
-        # The latest comes first, so that the earliest stays.
-        begun = dict(sorted(whole, reverse=True))
+    def _check_reasons(self, gaps: list[dict], refused: dict) -> None:
         for gap in gaps:
             step = int((gap["slot"] - SESSION.open) / STEP)
-            # A chain opens when it has the quotes for a row: a thin one minutes after the bell.
-            first = begun.get(gap["symbol"])
-            why = {"not_open"} if first is None or gap["slot"] < first else set()
+            # What no fault has to do with: a chain that has no quotes yet, or none any more.
+            why = {refused.get((gap["symbol"], gap["slot"]))} - {None}
             why |= self.allowed[step, None] | self.allowed[step, gap["symbol"]]
             if gap["reason"] not in why:
                 self.report.wrong.append(
@@ -450,9 +466,9 @@ class Soak:
                 self.report.wrong.append(f"check: {line}")
 
 
-async def _straight(symbols: list[str], slots: int) -> dict:
-    """The records of a run in which nothing fails."""
-    source, records = Synthetic(seed=SOURCE_SEED), {}
+async def _straight(symbols: list[str], slots: int) -> tuple[dict, dict]:
+    """The records of a run in which nothing fails, and why its other slots have none."""
+    source, records, refused = Synthetic(seed=SOURCE_SEED), {}, {}
 
     class Memory:
         async def write(self, given=(), gaps=(), *, mode="keep"):
@@ -471,10 +487,11 @@ async def _straight(symbols: list[str], slots: int) -> dict:
             outcome = Outcome(symbol=symbol)
             try:
                 await tick.take(await source.live(symbol, now), outcome)
-            except Refused:
+            except Refused as why:
+                refused[symbol, SESSION.slots[step]] = str(why.reason)
                 continue
             newest = outcome.record
-    return records
+    return records, refused
 
 
 def main() -> int:

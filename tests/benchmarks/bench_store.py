@@ -277,6 +277,7 @@ async def compressed(url: str) -> None:
             "alter table live.headlines set (timescaledb.enable_columnstore = true,"
             " timescaledb.segmentby = 'symbol', timescaledb.orderby = 'expiration, slot')"
         )
+        loose = unpacked(connection)
         for table in ("rows", "headlines", "profiles", "chains"):
             name = f"live.{table}"
             chunks = connection.execute("select show_chunks(%s)", [name]).fetchall()
@@ -294,6 +295,27 @@ async def compressed(url: str) -> None:
                 f" {heap / count:9.0f} {before / count:9.0f} {after / count:9.0f}"
                 f"   ({after / heap:.2f} × heap)"
             )
+            if table == "rows":
+                print(
+                    f"{'rows: in a heap without compression of its own':50} {loose / count:9.0f}"
+                    f" {'':19}   ({after / loose:.2f} × that)"
+                )
+
+
+def unpacked(connection: psycopg.Connection[Any]) -> int:
+    """Bytes of the rows in a heap that compresses nothing: PostgreSQL packs their JSON by itself."""
+    connection.execute("create table live.loose (like live.rows) with (toast_tuple_target = 8160)")
+    values = list(COLUMNS)
+    for name in ("settled", "detail"):
+        connection.execute(f"alter table live.loose alter {name} set storage external")
+        # As text and back: a packed value would be copied as it is.
+        values[values.index(name)] = f"{name}::text::jsonb"
+    connection.execute(
+        f"insert into live.loose ({', '.join(COLUMNS)}, revision)"
+        f" select {', '.join(values)}, revision from live.rows"
+    )
+    (size,) = connection.execute("select pg_table_size('live.loose')").fetchone() or (0,)
+    return int(size)
 
 
 def has_columnstore(url: str) -> bool:
