@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add_options(prune, *(f"keep_{table}" for table in TABLES), "disk_cap", *_PARTS)
     prune.set_defaults(command=_prune)
 
-    export = commands.add_parser("export", help="write rows, profiles and chains as Parquet")
+    export = commands.add_parser("export", help="write rows, profiles, chains and gaps as Parquet")
     export.add_argument("folder", type=Path, help="where to; made if it is not there")
     export.add_argument("--from", dest="first", metavar="D", required=True, help="first day, ISO")
     export.add_argument("--to", dest="last", metavar="D", required=True, help="last day, ISO")
@@ -212,7 +212,7 @@ async def _export(settings: Settings, parsed: argparse.Namespace) -> int:
 async def _import(settings: Settings, parsed: argparse.Namespace) -> int:
     first, last = _day(parsed.first, date.min), _day(parsed.last, date.max)
     dataset = settings.dataset or REAL
-    stored = there = refused = 0
+    stored = there = gaps = refused = 0
     async with connect(settings, dataset, live=False) as parts:
         taken = archive.take_in(
             parts.store,
@@ -229,9 +229,12 @@ async def _import(settings: Settings, parsed: argparse.Namespace) -> int:
                 refused += 1
                 print(f"flow-store: {name}: {one.refused}", file=sys.stderr)
                 continue
-            print(f"{name}: {one.stored} stored, {one.there_already} there already", flush=True)
+            marked = f", {one.gaps} gaps" if one.gaps else ""
+            told = f"{one.stored} stored, {one.there_already} there already{marked}"
+            print(f"{name}: {told}", flush=True)
             stored, there = stored + one.stored, there + one.there_already
-    verdict = "" if stored else "; nothing changed"
+            gaps += one.gaps
+    verdict = "" if stored or gaps else "; nothing changed"
     print(f"{stored} slots stored, {there} there already{verdict}")
     return int(refused > 0)
 

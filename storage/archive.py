@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from storage import parquet
+from storage import exporting, parquet
 from storage.errors import FlowError
-from storage.row import SlotRecord
+from storage.row import Gap, SlotRecord
 from storage.store import FILL, Store
 
 #: What the disk arithmetic counts on.
@@ -34,6 +34,8 @@ class Imported:
     part: parquet.Part
     stored: int = 0
     there_already: int = 0
+    #: Slots that are now known to have no row, and were not.
+    gaps: int = 0
     #: Why nothing of it was taken, in a sentence.
     refused: str = ""
 
@@ -53,7 +55,7 @@ async def export(
         if not line["rows"]:
             continue
         part = parquet.Part(folder, line["expiration"], line["symbol"])
-        with parquet.Writer(part, dataset) as writer:
+        with exporting.Writer(part, dataset) as writer:
             async with aclosing(store.records(part.symbol, part.day)) as records:
                 some: list[SlotRecord] = []
                 async for record in records:
@@ -63,6 +65,7 @@ async def export(
                         done.slots, some = done.slots + len(some), []
                 writer.write(some)
                 done.slots += len(some)
+            writer.mark(await _gaps(store, part))
         done.sessions += 1
         done.sizes.update(writer.sizes)
     return done
@@ -109,7 +112,22 @@ async def take_in(
             changes = await store.write(records, mode=FILL, mixed=mix_feeds)
             stored += sum(len(change.rows) for change in changes)
             total += len(records)
-        yield Imported(part=part, stored=stored, there_already=total - stored)
+        marked = await store.write(gaps=parquet.read_gaps(part))
+        gaps = sum(len(change.gaps) for change in marked)
+        yield Imported(part=part, stored=stored, there_already=total - stored, gaps=gaps)
+
+
+async def _gaps(store: Store, part: parquet.Part) -> list[Gap]:
+    return [
+        Gap(
+            symbol=part.symbol,
+            expiration=part.day,
+            slot=row["slot"],
+            reason=row["reason"],
+            detail=row["detail"],
+        )
+        for row in await store.gaps(part.symbol, part.day)
+    ]
 
 
 def arithmetic(done: Exported) -> list[str]:

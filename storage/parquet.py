@@ -1,23 +1,20 @@
-"""Slot records as Parquet files, and back: pyarrow's one home.
+"""Exported Parquet files: how they are laid out, and what is in them; ``exporting`` writes them.
 
 ``FOLDER/rows``, ``profiles`` and ``chains`` each hold a row a slot, partitioned hive-style by
-``date=`` (the session, which is the expiry) and ``symbol=``. Profiles and chains have a list per
-column, aligned with the list ``strike``; of a chain, ``call_bid`` and ``put_bid`` and so on. What a
-list of values says is in ``storage.row``; what a chain keeps beside its quotes is the state that
-the next slot goes on from.
+``date=`` (the session, which is the expiry) and ``symbol=``; ``gaps`` the slots that have none.
+Profiles and chains have a list per column, aligned with the list ``strike``; of a chain,
+``call_bid`` and ``put_bid`` and so on. What a list of values says is in ``storage.row``; what a
+chain keeps beside its quotes is the state that the next slot goes on from.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import shutil
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -28,27 +25,29 @@ from numpy.typing import NDArray
 
 from storage import columns as packing
 from storage.errors import FlowError
-from storage.row import COLUMNS, PROFILE, SURFACE, Row, SlotRecord
+from storage.row import COLUMNS, PROFILE, SURFACE, Gap, Reason, Row, SlotRecord
 
 TABLES = ("rows", "profiles", "chains")
+#: What is written of slots without a row; sessions that lack none have no such files.
+GAPS = "gaps"
 #: Raised when files of an earlier release can no longer be read.
 FORMAT = "1"
 #: Slots a row group: read and written at a time.
 GROUP = 65
-_SIDES = ("call", "put")
-_ARRAYS = ("strike", *PROFILE)
-_MARK = b"zerodte-flow"
-_UTC = pa.timestamp("us", tz="UTC")
+SIDES = ("call", "put")
+ARRAYS = ("strike", *PROFILE)
+MARK = b"zerodte-flow"
+UTC = pa.timestamp("us", tz="UTC")
 _TYPES = {
     "str": pa.string(),
     "int": pa.int64(),
     "float": pa.float64(),
-    "datetime": _UTC,
+    "datetime": UTC,
     # Objects of changing keys: as JSON, which every reader can look into.
     "dict": pa.string(),
     "tuple": pa.list_(pa.string()),
 }
-_JSON = ("dropped", "quotes_unused", "settled", "detail")
+JSON = ("dropped", "quotes_unused", "settled", "detail")
 
 
 def _row_fields() -> list[pa.Field]:
@@ -62,15 +61,22 @@ def _row_fields() -> list[pa.Field]:
     return fields
 
 
-_ROWS = pa.schema(_row_fields())
-_LISTS = pa.list_(pa.float64())
-_PROFILES = pa.schema(
-    [pa.field("slot", _UTC, nullable=False)]
-    + [pa.field(name, _LISTS, nullable=False) for name in _ARRAYS]
+ROWS = pa.schema(_row_fields())
+LISTS = pa.list_(pa.float64())
+PROFILES = pa.schema(
+    [pa.field("slot", UTC, nullable=False)]
+    + [pa.field(name, LISTS, nullable=False) for name in ARRAYS]
 )
-_CHAIN_HEAD = [
-    pa.field("slot", _UTC, nullable=False),
-    pa.field("quoted_at", _UTC, nullable=False),
+GAP_FIELDS = pa.schema(
+    [
+        pa.field("slot", UTC, nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+CHAIN_HEAD = [
+    pa.field("slot", UTC, nullable=False),
+    pa.field("quoted_at", UTC, nullable=False),
     pa.field("source", pa.string(), nullable=False),
     pa.field("spot", pa.float64()),
     *(pa.field(name, pa.float64()) for name in SURFACE),
@@ -122,86 +128,6 @@ def parts(folder: Path, table: str = "chains") -> list[Part]:
     return sorted(found)
 
 
-class Writer:
-    """Writes one session of a symbol; complete when it is closed, nothing before.
-
-    Use as a context manager. A session that was exported before is replaced as a whole.
-    """
-
-    def __init__(self, part: Part, dataset: str) -> None:
-        self.part = part
-        self._mark = {_MARK: orjson.dumps({"format": FORMAT, "dataset": dataset})}
-        self._open: dict[str, tuple[pa.Schema, pq.ParquetWriter]] = {}
-        self._files: Counter[str] = Counter()
-        #: Bytes written, by table; known once it is closed.
-        self.sizes: dict[str, int] = {}
-
-    def __enter__(self) -> Self:
-        for table in TABLES:
-            shutil.rmtree(self._fresh(table), ignore_errors=True)
-        return self
-
-    def write(self, records: Sequence[SlotRecord]) -> None:
-        """Add slot records, later than those before.
-
-        Raises
-        ------
-        FlowError
-            If a record's evidence cannot be read, or the disk takes no more.
-        """
-        for at in range(0, len(records), GROUP):
-            some = records[at : at + GROUP]
-            for table, made in (("rows", _rows), ("profiles", _profiles), ("chains", _chains)):
-                self._write(table, made(some))
-
-    def __exit__(self, failed: object, *_: object) -> None:
-        for _, writer in self._open.values():
-            writer.close()
-        for table in TABLES:
-            fresh, final = self._fresh(table), self.part.path(table)
-            if failed is not None or table not in self._open:
-                shutil.rmtree(fresh, ignore_errors=True)
-                continue
-            self.sizes[table] = sum(file.stat().st_size for file in fresh.iterdir())
-            shutil.rmtree(final, ignore_errors=True)
-            fresh.rename(final)
-
-    def _write(self, table: str, content: pa.Table) -> None:
-        try:
-            schema, writer = self._open.get(table, (None, None))
-            if schema is None or not schema.equals(content.schema):
-                # A release that kept other columns: the rest of the day is a file of its own.
-                if writer is not None:
-                    writer.close()
-                writer = self._start(table, content.schema)
-                self._open[table] = content.schema, writer
-            writer.write_table(content, row_group_size=GROUP)
-        except OSError as error:
-            where = self.part.path(table)
-            raise FlowError(f"cannot write {where}: {error.strerror or error}") from error
-
-    def _start(self, table: str, schema: pa.Schema) -> pq.ParquetWriter:
-        folder = self._fresh(table)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._files[table] += 1
-        return pq.ParquetWriter(
-            folder / f"slots-{self._files[table]}.parquet",
-            schema.with_metadata(self._mark),
-            compression="zstd",
-            compression_level=3,
-            # With it, a flipped bit is an error and not another price.
-            write_page_checksum=True,
-            # Neighbouring numbers share their leading bytes: a third smaller than dictionaries.
-            use_dictionary=[f.name for f in schema if f.type == pa.string()],
-            use_byte_stream_split=_split(schema),
-        )
-
-    def _fresh(self, table: str) -> Path:
-        final = self.part.path(table)
-        # Readers of a folder pass over names that begin with a dot.
-        return final.with_name(f".{final.name}.{os.getpid()}")
-
-
 def read(part: Part) -> Iterator[list[SlotRecord]]:
     """The records of an exported session, some at a time, in order; the same bytes as exported.
 
@@ -226,6 +152,32 @@ def read(part: Part) -> Iterator[list[SlotRecord]]:
                 " export that session again"
             )
         yield _records(part, rows, profiles, chains)
+
+
+def read_gaps(part: Part) -> list[Gap]:
+    """The exported slots of a session that have no row.
+
+    Raises
+    ------
+    FlowError
+        For files that are foreign or damaged.
+    """
+    # An earlier release wrote none.
+    batches = _read(part, GAPS) if part.path(GAPS).is_dir() else ()
+    try:
+        return [
+            Gap(
+                symbol=part.symbol,
+                expiration=part.day,
+                slot=told["slot"],
+                reason=Reason(told["reason"]),
+                detail=told["detail"],
+            )
+            for batch in batches
+            for told in batch.to_pylist()
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FlowError(f"{part.path(GAPS)}: not what was exported: {error}") from error
 
 
 def chains(part: Part) -> Iterator[KeptChain]:
@@ -262,69 +214,6 @@ def describe(part: Part) -> tuple[str, str]:
     return (marks[0]["dataset"] if marks else ""), source
 
 
-def _rows(records: Sequence[SlotRecord]) -> pa.Table:
-    plain: dict[str, list[Any]] = {
-        name: [getattr(record.row, name) for record in records] for name in _ROWS.names
-    }
-    for name in _JSON:
-        plain[name] = [orjson.dumps(value).decode() for value in plain[name]]
-    return pa.table(plain, schema=_ROWS)
-
-
-def _profiles(records: Sequence[SlotRecord]) -> pa.Table:
-    slots = pa.array([record.row.slot for record in records], _UTC)
-    lists = [_lists([record.profile[name] for record in records]) for name in _ARRAYS]
-    return pa.Table.from_arrays([slots, *lists], schema=_PROFILES)
-
-
-def _chains(records: Sequence[SlotRecord]) -> pa.Table:
-    states = []
-    for record in records:
-        try:
-            states.append(record.state)
-        except ValueError as error:
-            row = record.row.as_json()
-            raise FlowError(f"{row['symbol']} {row['slot']}: {error}") from error
-    rows = [record.row for record in records]
-    head = {
-        "slot": [row.slot for row in rows],
-        "quoted_at": [row.quoted_at for row in rows],
-        "source": [row.source for row in rows],
-        "spot": [row.source_spot for row in rows],
-        **{name: [row.detail.get(name) for row in rows] for name in SURFACE},
-        "notes": [orjson.dumps(notes).decode() for _, notes in states],
-    }
-    table = pa.table(head, schema=pa.schema(_CHAIN_HEAD))
-    names = list(dict.fromkeys(name for kept, _ in states for name in kept))
-    for name in names:
-        found = [kept.get(name) for kept, _ in states]
-        sides = {one.ndim for one in found if one is not None} != {1}
-        for side, label in enumerate(_SIDES if sides else ("",)):
-            values = [None if one is None else one[side] if sides else one for one in found]
-            table = table.append_column(f"{label}_{name}" if sides else name, _lists(values))
-    return table
-
-
-def _lists(arrays: Sequence[NDArray[Any] | None]) -> pa.ListArray:
-    """A list a slot, of numbers or truths as they are."""
-    known = [np.empty(0, arrays[0].dtype if arrays[0] is not None else np.float64)]
-    known += [a for a in arrays if a is not None]
-    offsets = np.cumsum([0, *(0 if a is None else len(a) for a in arrays)]).astype(np.int32)
-    absent = pa.array([a is None for a in arrays])
-    return pa.ListArray.from_arrays(
-        pa.array(offsets),
-        pa.array(np.concatenate(known)),
-        mask=absent if any(a is None for a in arrays) else None,
-    )
-
-
-def _split(schema: pa.Schema) -> list[str]:
-    """The paths of what is a float, or a list of them."""
-    return [f.name for f in schema if f.type == pa.float64()] + [
-        f"{f.name}.list.element" for f in schema if f.type == _LISTS
-    ]
-
-
 def _files(part: Part, table: str) -> list[Path]:
     return sorted(part.path(table).glob("*.parquet"))
 
@@ -336,7 +225,7 @@ def _marked(file: Path) -> dict[str, Any]:
     except (OSError, pa.ArrowException) as error:
         raise FlowError(f"{file}: not a whole Parquet file: {error}") from error
     try:
-        mark: dict[str, Any] = orjson.loads(metadata[_MARK])
+        mark: dict[str, Any] = orjson.loads(metadata[MARK])
     except (KeyError, orjson.JSONDecodeError):
         raise FlowError(f"{file}: not an export of flow-store") from None
     if mark.get("format") != FORMAT:
@@ -367,7 +256,7 @@ def _records(
 ) -> list[SlotRecord]:
     try:
         plain = [_row(part, values) for values in rows.to_pylist()]
-        arrays = {name: _known(_floats(profiles[name])) for name in _ARRAYS}
+        arrays = {name: _known(_floats(profiles[name])) for name in ARRAYS}
         columns, notes = _columns(kept), [orjson.loads(n) for n in kept["notes"].to_pylist()]
     except (KeyError, TypeError, ValueError) as error:
         raise FlowError(f"{part.path('rows')}: not what was exported: {error}") from error
@@ -383,7 +272,7 @@ def _records(
 
 def _row(part: Part, values: dict[str, Any]) -> Row:
     values = {name: value for name, value in values.items() if name in COLUMNS}
-    for name in _JSON:
+    for name in JSON:
         values[name] = orjson.loads(values[name])
     values["flags"] = tuple(values["flags"])
     return Row(symbol=part.symbol, expiration=part.day, **values)

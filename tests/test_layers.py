@@ -24,7 +24,7 @@ HOMES = {
         "storage.windows",
     },
     "psycopg_pool": {"storage.store", "storage.asking", "storage.database"},
-    "pyarrow": {"storage.parquet", "api.formats"},
+    "pyarrow": {"storage.parquet", "storage.exporting", "api.formats"},
     "distributed": {"sampler.spread"},
     "redis": {"storage.live", "storage.counters"},
     "httpx": {"sampler.sources.cboe"},

@@ -30,8 +30,9 @@ from sampler.recompute import recompute
 from sampler.sources import open_source, recorded
 from sampler.tick import Tick
 from storage import database as schema
+from storage.exporting import Writer
 from storage.live import Nobody
-from storage.parquet import Part, Writer
+from storage.parquet import Part
 from storage.row import Gap, Reason
 from storage.session import session_on
 from storage.store import Store

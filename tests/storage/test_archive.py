@@ -17,16 +17,17 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from factories import DAY, OPEN, at, record
+from factories import DAY, OPEN, at, gap, record
 
 from sampler.backfill import Wishes, backfill
 from sampler.chain import select
 from sampler.snapshot import measure
 from sampler.sources import open_source
 from storage.errors import FlowError
+from storage.exporting import Writer
 from storage.live import Nobody
-from storage.parquet import Part, Writer, parts, read
-from storage.row import PROFILE, SlotRecord
+from storage.parquet import Part, parts, read, read_gaps
+from storage.row import PROFILE, Reason, SlotRecord
 from storage.session import session_on
 from storage.store import Store
 
@@ -153,6 +154,36 @@ class TestRoundTrip:
             "0 slots stored, 138 there already; nothing changed\n"
         )
         assert content(empty_database, "synthetic") == before
+
+    def test_gaps(self, database, empty_database, tmp_path):
+        """Slots without a row go along, with reason and words; a slot that has a row is none."""
+
+        async def fill() -> None:
+            async with Store.open(database, "live") as store:
+                await store.write([kept(0)], [gap(1, reason=Reason.STALE, detail="é\n"), gap(2)])
+
+        async def row_of_slot_2() -> None:
+            async with Store.open(empty_database, "live") as store:
+                await store.write([kept(2)])
+
+        asyncio.run(fill())
+        assert flow(database, "export", tmp_path, *PERIOD, "--symbols", "SPX")[0] == 0
+        assert flow(empty_database, "migrate")[0] == 0
+        asyncio.run(row_of_slot_2())
+        code, out, err = flow(empty_database, "import", tmp_path)
+        assert (code, err) == (0, "")
+        assert out == (
+            "SPX 2026-08-19: 1 stored, 0 there already, 1 gaps\n1 slots stored, 0 there already\n"
+        )
+        with psycopg.connect(empty_database) as connection:
+            found = connection.execute("select slot, reason, detail from live.gaps").fetchall()
+        assert found == [(at(1), "stale", "é\n")]
+        assert flow(empty_database, "import", tmp_path)[1].endswith("nothing changed\n")
+        shown = duckdb.sql(f"select reason from '{tmp_path}/gaps/**/*.parquet' order by slot")
+        assert shown.fetchall() == [("stale",), ("source_down",)]
+        # A second export without gaps leaves none of the first.
+        write(tmp_path, [kept(0)])
+        assert read_gaps(Part(tmp_path, DAY, "SPX")) == []
 
     def test_to_the_bit(self, tmp_path):
         """Zeros' signs, NaNs, numbers at both ends, absent fields: nothing is rounded or lost."""
