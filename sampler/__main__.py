@@ -133,7 +133,9 @@ def _open(settings: Settings) -> Source:
     return source
 
 
-def _tick(settings: Settings, source: Source, store: Keeper, live: Live) -> Tick:
+def _tick(
+    settings: Settings, source: Source, store: Keeper, live: Live, *, blind: bool = False
+) -> Tick:
     return Tick(
         source,
         store,
@@ -141,6 +143,7 @@ def _tick(settings: Settings, source: Source, store: Keeper, live: Live) -> Tick
         oi_confidence=settings.oi_confidence,
         budget=settings.tick_budget,
         quiet=settings.clock.simulated,
+        blind=blind,
     )
 
 
@@ -194,7 +197,7 @@ async def _sample_for_ever(
             patience=patience,
             may_write=lambda: lease.connected,
         )
-        tick = _tick(settings, source, writer, Nobody())
+        tick = _tick(settings, source, writer, Nobody(), blind=True)
         delay = timedelta(seconds=source.delay_seconds)
         daemon = Daemon(
             Watch(tick, parts.store, writer, delay=delay),

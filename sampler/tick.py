@@ -69,13 +69,17 @@ class Tick:
         oi_confidence: float,
         budget: float,
         quiet: bool = False,
+        blind: bool = False,
         fault: Fault = no_fault,
     ) -> None:
         """``quiet`` leaves steps without trouble out of the log, below debug.
 
-        A store that publishes by itself, as a ``Writer`` does, wants ``Nobody`` for ``live``.
+        A store that publishes by itself, as a ``Writer`` does, wants ``Nobody`` for ``live``. One
+        that sees to baselines when records land, as a ``Writer`` does too, wants ``blind``: then a
+        chain is measured also while nobody can say what it goes on from.
         """
         self._quiet = quiet
+        self._blind = blind
         self._source = source
         self._store = store
         self._live = live
@@ -181,20 +185,33 @@ class Tick:
         """Make the outcome's record; the mode in which it is to be written."""
         with Timed(outcome, "select"):
             chain = select(frame, session_on(market_day(frame.quoted_at)))
+        away: StoreError | None = None
         with Timed(outcome, "recall"):
-            previous, same = await self._earlier(chain)
+            try:
+                previous, same = await self._earlier(chain)
+            except StoreError as error:
+                if not self._blind:
+                    raise
+                # A baseline for now: who keeps it sees what it goes on from.
+                previous, same, away = None, self._newest(chain), error
         if same is not None and mode == KEEP:
             _require_news(chain, same)
             mode = NEWER
         with Timed(outcome, "measure"):
-            outcome.record = measure(
-                chain,
-                previous,
-                oi_confidence=self._oi_confidence,
-                survey=lambda market: survey(
-                    frame, chain.session, spot=market.spot, atm=market.atm, years=chain.years
-                ),
-            )
+            try:
+                outcome.record = measure(
+                    chain,
+                    previous,
+                    oi_confidence=self._oi_confidence,
+                    survey=lambda market: survey(
+                        frame, chain.session, spot=market.spot, atm=market.atm, years=chain.years
+                    ),
+                )
+            except Refused as refused:
+                # Whether it has opened before, nobody can say.
+                if away and refused.reason is Reason.NOT_OPEN and not self._from_open(chain):
+                    raise away from refused
+                raise
         self._fault("measured")
         return mode
 
@@ -207,10 +224,10 @@ class Tick:
         outcome.spooled = changes is None
         if record is not None:
             rows = [row for change in changes or () for _, row in change.rows]
-            outcome.stored = any(row is record.row for row in rows)
+            outcome.stored = any(row.slot == record.row.slot for row in rows)
             self._remember(record)
-            if not outcome.stored and not outcome.spooled:
-                # Another sampler was there first, or the database refuses it.
+            if not outcome.spooled and not any(row is record.row for row in rows):
+                # Another sampler was there first, the database refuses it, or it was based anew.
                 self.forget(outcome.symbol)
                 _tell_refusal(outcome, changes or [])
         with Timed(outcome, "publish"):
@@ -218,32 +235,28 @@ class Tick:
 
     async def _earlier(self, chain: Chain) -> tuple[SlotRecord | None, SlotRecord | None]:
         """The record to difference a chain against, and the one that its slot has already."""
-        known = [
-            r for r in self._recent.get(chain.symbol, []) if r.row.expiration == chain.expiration
-        ]
-        if not known:
-            after = chain.session.close
-            try:
-                newest = await self._store.before(chain.symbol, chain.expiration, after)
-            except StoreError:
-                if not self._from_open(chain):
-                    raise
-                newest = None
-            if newest is not None:
-                known = [newest]
-                self._recent[chain.symbol] = known
-        if not known:
-            return None, None
-        newest = known[-1]
+        newest = self._newest(chain)
+        if newest is None:
+            newest = await self._store.before(chain.symbol, chain.expiration, chain.session.close)
+            if newest is None:
+                return None, None
+            self._recent[chain.symbol] = [newest]
         if newest.row.slot < chain.slot:
             return newest, None
-        same = newest
-        if len(known) > 1 and known[0].row.slot < chain.slot:
-            return known[0], same
-        return await self._store.before(chain.symbol, chain.expiration, chain.slot), same
+        first = self._recent[chain.symbol][0].row
+        if first.expiration == chain.expiration and first.slot < chain.slot:
+            return self._recent[chain.symbol][0], newest
+        return await self._store.before(chain.symbol, chain.expiration, chain.slot), newest
+
+    def _newest(self, chain: Chain) -> SlotRecord | None:
+        """The newest record of a chain's session that is remembered."""
+        for record in reversed(self._recent.get(chain.symbol, [])):
+            if record.row.expiration == chain.expiration:
+                return record
+        return None
 
     def _from_open(self, chain: Chain) -> bool:
-        """Whether all of a session's steps were ours: what we do not remember is not there."""
+        """Whether all of a session's steps were ours: what we do not know of was not there."""
         since = self._since.get(chain.symbol)
         return since is not None and since <= chain.session.open
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import structlog
 
 from sampler.backlog import Backlog
+from sampler.basing import Bases
 from sampler.landing import Keeper, land
 from storage.batch import Batch
 from storage.errors import FlowError, LiveError, SpoolError, StoreError, StoreUnavailable
@@ -54,6 +55,7 @@ class Writer:
         While ``may_write`` says no, nothing is written: another sampler may have our symbols.
         """
         self._store = store
+        self._bases = Bases(store)
         self._live = live
         self.backlog = backlog
         self._patience = patience
@@ -200,7 +202,7 @@ class Writer:
         self._fault("writing")
         if not self._away and self._may_write():
             try:
-                return await self._land(batch)
+                return await self._land(batch, waited=False)
             except StoreError as error:
                 log.error("database away: spooling", error=str(error))
         self._wait_for_store()
@@ -208,8 +210,10 @@ class Writer:
         await self.backlog.keep(batch)
         return None
 
-    async def _land(self, batch: Batch) -> list[Change]:
-        changes = await land(self._store, batch, self.backlog.put_aside)
+    async def _land(self, batch: Batch, *, waited: bool) -> list[Change]:
+        records = await self._bases.settle(batch.records, waited=waited)
+        changes = await land(self._store, replace(batch, records=records), self.backlog.put_aside)
+        self._bases.note(changes)
         self._fault("written")
         try:
             await self._live.publish(changes)
@@ -242,7 +246,7 @@ class Writer:
 
     async def _drain(self) -> None:
         async def one(batch: Batch) -> None:
-            await self._land(batch)
+            await self._land(batch, waited=True)
             self._fault("landed")
 
         done = await self.backlog.drain(one)

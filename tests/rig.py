@@ -79,6 +79,7 @@ class Rig:
             oi_confidence=0.43,
             budget=budget,
             quiet=True,
+            blind=True,
             fault=fault,
         )
         self.watch = Watch(self.tick, store, self.writer, delay=delay)

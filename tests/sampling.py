@@ -99,7 +99,14 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
         )
         source = _Source(told["seed"])
         tick = Tick(
-            source, writer, Nobody(), oi_confidence=0.43, budget=5, quiet=True, fault=faults
+            source,
+            writer,
+            Nobody(),
+            oi_confidence=0.43,
+            budget=5,
+            quiet=True,
+            blind=True,
+            fault=faults,
         )
         watch = Watch(tick, store, writer, delay=timedelta(0))
         daemon = Daemon(

@@ -135,8 +135,6 @@ class Soak:
         self.away: dict[str, int] = {}
         self.trouble: dict[str, object] = {}
         self.full = False
-        #: What a sampler that was started while the database is away has no state of.
-        self.blind: dict[str, set[str]] = {}
 
     def run(self) -> Report:
         began = time.monotonic()
@@ -190,7 +188,7 @@ class Soak:
                     continue
                 del self.away[name]
             if not one.lives:
-                self._start(name, step)
+                one.start(self._now(step))
             said = one.tick(self._now(step), trouble=self.trouble, full=self.full, **told)
             if "dead" in said:
                 assert said == {"dead": -9}, said
@@ -198,7 +196,7 @@ class Soak:
                 while_away = [0] if self._careful(step) else [0, 0, 1, 3]
                 self.away[name] = step + self.random.choice(while_away)
                 if self.away[name] == step:
-                    self._start(name, step)
+                    one.start(self._now(step))
                     said = one.tick(self._now(step), trouble=self.trouble, full=self.full)
                 self.report.story.append(f"{step} {name} died, away until {self.away[name]}")
                 told = {}
@@ -212,23 +210,6 @@ class Soak:
                 self.allowed[step, symbol].add(self.trouble[symbol])
             if symbol not in done:
                 self.allowed[step, symbol] |= {"not_running", "late"}
-            if self._cut_off() and any(symbol in unknown for unknown in self.blind.values()):
-                self.allowed[step, symbol].add("no_state")
-
-    def _cut_off(self) -> bool:
-        return bool({"database", "network"} & set(self.until))
-
-    def _start(self, name: str, step: int) -> None:
-        """Start a sampler; without the database it knows what its spool has a row of."""
-        self.blind.pop(name, None)
-        if self._cut_off():
-            spooled: set[str] = set()
-            for path in (self.folder / "spool" / name).glob("*.spool"):
-                with path.open("rb") as file:
-                    entries = list(Segment(path, file.fileno(), own=False).entries())
-                spooled |= {record.row.symbol for entry in entries for record in entry.records}
-            self.blind[name] = set(self.symbols) - spooled
-        self.samplers[name].start(self._now(step))
 
     # What fails.
 
@@ -414,6 +395,9 @@ class Soak:
             step = int((gap["slot"] - SESSION.open) / STEP)
             # What no fault has to do with: a chain that has no quotes yet, or none any more.
             why = {refused.get((gap["symbol"], gap["slot"]))} - {None}
+            if "not_open" in why:
+                # Started while the database was away: whether it had opened before, nobody could say.
+                why.add("no_state")
             why |= self.allowed[step, None] | self.allowed[step, gap["symbol"]]
             if gap["reason"] not in why:
                 self.report.wrong.append(

@@ -138,6 +138,33 @@ async def test_killed_at_every_point_without_a_database(database, make):
 
 
 @pytest.mark.clocked
+async def test_started_without_any_state(database, make):
+    """Neither database nor a row in the spool says what went before, and the sampler is killed after
+    each step of landing: what it fetched goes on from what is stored all the same."""
+    with Proxy(database) as proxy:
+        sampler = make(proxy.url)
+        sampler.start(now(0))
+        sampler.tick(now(0))
+        proxy.refuse()
+        # Only gaps wait: that the symbols were ours is all that the next one knows.
+        sampler.tick(now(1), trouble=dict.fromkeys(SYMBOLS, "source_down"))
+        sampler.drop()
+        sampler.start(now(2), trouble=dict.fromkeys(SYMBOLS, "source_down"))
+        for step in (2, 3, 4, 5):
+            assert set(sampler.tick(now(step))["words"].values()) <= {"spooled", "unchanged"}
+        sampler.drop()
+        proxy.mend()
+        for nth in (1, 2, 3):
+            assert sampler.start(now(6), kill=("landed", nth)) == {"dead": -9}
+        sampler.start(now(6))
+        sampler.tick(now(6), settle=10)
+        sampler.tick(now(7))
+        sampler.stop()
+    assert rows(database) == await straight(database, [0, *range(2, 8)])
+    assert since(gaps(database), 0) == {(symbol, slot(1)): "source_down" for symbol in SYMBOLS}
+
+
+@pytest.mark.clocked
 async def test_two_at_once(database, make):
     """Two samplers, both writing: one row a slot, and the survivor goes on within the slot."""
     first, second = make(database, "a"), make(database, "b")

@@ -19,7 +19,7 @@ from sampler.errors import Refused
 from sampler.sources import open_source
 from sampler.sources.synthetic import Synthetic
 from storage.batch import decode
-from storage.errors import SpoolError
+from storage.errors import SpoolError, StoreUnavailable
 from storage.live import Nobody
 from storage.row import Reason
 from storage.session import session_on, sessions_between
@@ -248,17 +248,72 @@ class TestAway:
         assert rows(url) == await straight(url, range(7))
 
     async def test_nothing_to_go_on_from(self, url, tmp_path):
-        """A sampler that starts in mid-session without database or spool makes no baseline up."""
+        """A sampler that starts without database or spool keeps what it fetches; landed, that goes
+        on from what is stored, as if nothing had been."""
+        async with opened(url) as store:
+            broken = Broken(store)
+            async with rig(SOURCE, broken, tmp_path) as made:
+                await made.step(SYMBOLS, now(0))
+                await made.step(SYMBOLS, now(1))
+            broken.away = True
+            async with rig(SOURCE, broken, tmp_path) as made:
+                for step in (2, 3, 4):
+                    words = {o.word for o in (await made.step(SYMBOLS, now(step))).values()}
+                    assert words == {"spooled"}
+                broken.away = False
+                await asyncio.wait_for(made.writer.settled(), 20)
+                # What is in its memory counts from where it began.
+                for step in (5, 6, 7):
+                    words = {o.word for o in (await made.step(SYMBOLS, now(step))).values()}
+                    assert words == {"stored"}
+        assert rows(url) == await straight(url, range(8))
+
+    async def test_no_row_before_it(self, url, tmp_path):
+        """Where nothing is stored of the session, the first chain is its baseline, and stays it."""
         async with opened(url) as store:
             broken = Broken(store)
             broken.away = True
             async with rig(SOURCE, broken, tmp_path) as made:
-                outcomes = await made.step(["SPX"], now(0))
-                assert outcomes["SPX"].reason is Reason.NO_STATE
+                await made.step(["SPX"], now(0))
+                await made.step(["SPX"], now(1))
                 broken.away = False
                 await asyncio.wait_for(made.writer.settled(), 20)
-                assert (await made.step(["SPX"], now(1)))["SPX"].word == "stored"
-        assert gaps(url)["SPX", slot(0)] == "no_state"
+                await made.step(["SPX"], now(2))
+        assert rows(url) == await straight(url, range(3), ["SPX"])
+
+    async def test_the_database_answers_writes_alone(self, url, tmp_path):
+        """A baseline that was measured because one question failed is none where a row is."""
+
+        class Silent(Broken):
+            asked = False
+
+            async def before(self, *key):
+                if not self.asked:
+                    self.asked = True
+                    raise StoreUnavailable("no answer")
+                return await self.store.before(*key)
+
+        async with opened(url) as store:
+            async with rig(SOURCE, store, tmp_path) as made:
+                await made.step(["SPX"], now(0))
+            async with rig(SOURCE, Silent(store), tmp_path) as made:
+                for step in (1, 2, 3):
+                    outcomes = await made.step(["SPX"], now(step))
+                    assert outcomes["SPX"].word == "stored"
+        assert rows(url) == await straight(url, range(4), ["SPX"])
+
+    async def test_not_open_or_not_known(self, url, tmp_path):
+        """A chain without the quotes of a beginning may have had them: nobody can say."""
+        async with opened(url) as store:
+            broken = Broken(store)
+            for away, reason in ((False, Reason.NOT_OPEN), (True, Reason.NO_STATE)):
+                broken.away = away
+                async with rig(SOURCE, broken, tmp_path) as made:
+                    outcomes = await made.step(["AMD"], now(int(away)))
+                    assert outcomes["AMD"].reason is reason
+                    broken.away = False
+                    await asyncio.wait_for(made.writer.settled(), 20)
+        assert gaps(url)["AMD", slot(1)] == "no_state"
 
     async def test_from_the_open_on(self, url, tmp_path):
         """A day that begins while it is away begins all the same: there is no earlier state."""
