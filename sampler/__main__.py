@@ -23,6 +23,7 @@ from sampler.tick import Nowhere, Tick
 from sampler.watch import Watch
 from sampler.writer import Writer
 from storage import log
+from storage.database import name_of
 from storage.door import enter
 from storage.errors import FlowError, StoreUnavailable, UsageError
 from storage.lease import Lease
@@ -184,8 +185,10 @@ async def _sample_for_ever(
     try:
         try:
             await parts.store.ready()
+            spool.know(name_of(parts.database_url))
         except StoreUnavailable:
-            if not spool.accounted:
+            # One that was there before is away; one that never was may be a mistake.
+            if not spool.accounted and not spool.knows(name_of(parts.database_url)):
                 raise
         lease = Lease(parts.database_url, dataset, settings.symbols, settings.lease_max)
         # A simulated slot is short.

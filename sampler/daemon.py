@@ -132,10 +132,8 @@ class Daemon:
     async def _lease_for_ever(self) -> None:
         turn = await self._lease.beat()
         if not self._lease.connected:
-            # What waits in our spool was ours, and nobody can be asked.
-            mine = [s for s in self._symbols if s in self._writer.backlog.accounted]
-            self._lease.credit(mine)
-            await self._begin(mine)
+            # Nobody can be asked; what waits in our spool was ours before.
+            await self._begin(self._lease.credit(self._writer.backlog.accounted))
         while True:
             try:
                 self._heed(turn)

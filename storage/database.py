@@ -171,6 +171,19 @@ async def require_writable(opened: Connection) -> None:
         )
 
 
+def name_of(url: str) -> str:
+    """Which database a URL leads to: host, port and name, nothing secret.
+
+    Raises
+    ------
+    StoreUnavailable
+        If it cannot be read.
+    """
+    _check_url(url)
+    read = conninfo_to_dict(url)
+    return " ".join(str(read.get(part, "-")) for part in ("host", "port", "dbname"))
+
+
 def _check_url(url: str) -> None:
     """Refuse a URL that libpq cannot read or misreads: its own words would repeat the password."""
     try:

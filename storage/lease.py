@@ -8,7 +8,7 @@ URL must lead to the server itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -68,9 +68,14 @@ class Lease:
         """Whether what is held is held by locks."""
         return self._connection is not None
 
-    def credit(self, symbols: Sequence[str]) -> None:
-        """Hold symbols without a lock until the database can be asked."""
-        self.held |= set(symbols)
+    def credit(self, first: Container[str]) -> list[str]:
+        """Hold symbols without a lock until the database can be asked: all we may, these first.
+
+        Another sampler may do the same: two at once are harmless, none at all is not.
+        """
+        ours = sorted(self._symbols, key=lambda symbol: symbol not in first)[: self._most]
+        self.held |= set(ours)
+        return ours
 
     async def beat(self) -> Turn:
         """Show the server that we live, and take what is free and wanted; never raises."""

@@ -22,6 +22,8 @@ from storage.segment import Segment, seal
 
 #: A segment is followed by the next one from here on: a drained one gives its room back. [bytes]
 _SEGMENT = 64 << 20
+#: Where it is kept which database was reached from here.
+_KNOWN = "database"
 #: No room: of the disk, of a quota, of a limit on files.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -160,6 +162,28 @@ class Spool:
         except OSError as error:
             raise SpoolError(_unwritable(path, error)) from error
         return path
+
+    def know(self, database: str) -> None:
+        """Note that a database, named without its password, was reached from here.
+
+        Raises
+        ------
+        SpoolError
+            If it cannot be written.
+        """
+        path = self._folder / _KNOWN
+        try:
+            if not self.knows(database):
+                path.write_text(database + "\n")
+        except OSError as error:
+            raise SpoolError(_unwritable(path, error)) from error
+
+    def knows(self, database: str) -> bool:
+        """Whether the last database that was reached from here is this one."""
+        try:
+            return (self._folder / _KNOWN).read_text() == database + "\n"
+        except (OSError, UnicodeDecodeError):
+            return False
 
     def close(self) -> None:
         """Let go of the segments; what waits stays on disk for the next process."""

@@ -142,9 +142,7 @@ async def _lease(daemon, lease, writer, symbols, *, first: bool = False) -> None
     """A beat of the leases, as the daemon does it; what it takes over is taken over at once."""
     turn = await lease.beat()
     if first and not lease.connected:
-        mine = [s for s in symbols if s in writer.backlog.accounted]
-        lease.credit(mine)
-        await daemon._begin(mine)
+        await daemon._begin(lease.credit(writer.backlog.accounted))
     daemon._heed(turn)
     # Bounded: a database that has gone again is taken over from later.
     for task in list(daemon._taking):

@@ -280,6 +280,35 @@ class TestDoor:
             found["SPX", slot(-1)]
         ]
 
+    def test_started_before_its_database(self, servers, database, tmp_path):
+        """A database that was reached from here before is away: it samples, and lands all of it; a
+        database that never was may be a mistake in the URL."""
+        log, folder = tmp_path / "log", tmp_path / "spool"
+        clock = Clock(slot(0), 6.0, datetime.now(UTC) + timedelta(seconds=6))
+        given = {"FLOW_CLOCK": str(clock)}
+        with Proxy(database) as proxy:
+            first = start(proxy.url, servers.redis_url, folder, log, **given)
+            until(lambda: len(rows(database)) >= 2)
+            first.kill()
+            first.wait()
+            proxy.refuse()
+            other = start("postgresql://postgres@127.0.0.1:1/flow", servers.redis_url, folder, log)
+            assert other.wait(60) == 1
+            assert _size(folder) == 0
+            second = start(proxy.url, servers.redis_url, folder, log, **given)
+            try:
+                until(lambda: _size(folder) > 50_000)
+                proxy.mend()
+                stored = len(rows(database))
+                until(lambda: len(rows(database)) >= stored + 3)
+            finally:
+                second.send_signal(signal.SIGTERM)
+                assert second.wait(40) == 0
+        found = [row for _, row in sorted(rows(database).items())]
+        assert [row["slot"] for row in found if "baseline" in row["flags"]] == [found[0]["slot"]]
+        assert {row["flow_since"] for row in found} == {found[0]["slot"]}
+        assert "password" not in (folder / "synthetic" / "database").read_text()
+
     def test_a_spool_of_another_release(self, servers, database, tmp_path):
         """Refused before the first slot, in a sentence that names the setting; nothing is touched."""
         folder = tmp_path / "spool" / "synthetic"

@@ -166,6 +166,9 @@ async def test_a_killed_holder(lease, database, monkeypatch, sign):
 async def test_a_database_that_is_away(lease):
     """Nothing is gained, nothing is raised; what is held on credit stays held."""
     one = lease(url="postgresql://postgres@127.0.0.1:1/none")
-    one.credit(["SPY"])
+    assert one.credit(["SPY"]) == ["SPY", *(symbol for symbol in SYMBOLS if symbol != "SPY")]
     assert await one.beat() == Turn()
-    assert (one.connected, one.held) == (False, {"SPY"})
+    assert (one.connected, one.held) == (False, set(SYMBOLS))
+    few = lease(url="postgresql://postgres@127.0.0.1:1/none", most=1)
+    assert few.credit(["SPY"]) == ["SPY"]
+    assert few.held == {"SPY"}

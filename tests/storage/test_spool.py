@@ -312,6 +312,22 @@ class TestRefusals:
         assert decode(path.read_bytes()[12:]).records[0].row == batch(1).records[0].row
 
 
+def test_which_database_was_reached(folder):
+    """It is known again by another process, until another one was reached; no name is no mistake."""
+    spool = Spool.open(folder, 10**6)
+    assert not spool.knows("here 5432 flow")
+    spool.know("here 5432 flow")
+    spool.close()
+    again = Spool.open(folder, 10**6)
+    assert again.knows("here 5432 flow")
+    assert not again.knows("there 5432 flow")
+    again.know("there 5432 flow")
+    assert not again.knows("here 5432 flow")
+    (folder / "database").write_bytes(b"\xff")
+    assert not again.knows("there 5432 flow")
+    again.close()
+
+
 def test_sizes():
     """A batch knows about how large it is: within a factor of two of its bytes."""
     one = Batch(records=[record(profile={"strike": list(np.arange(400.0))}) for _ in range(5)])
