@@ -158,8 +158,12 @@ async def test_redis_killed_and_emptied(own, url):
 
     def emptied() -> None:
         import redis
+        from redis.backoff import ConstantBackoff
+        from redis.retry import Retry
 
-        with redis.Redis.from_url(own.redis_url) as client:
+        # It may be on its way back from the kill before.
+        patient = Retry(ConstantBackoff(0.05), 400)
+        with redis.Redis.from_url(own.redis_url, retry=patient) as client:
             client.flushall()
 
     async with (
