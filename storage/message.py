@@ -37,7 +37,7 @@ def decode(body: bytes) -> Change:
             symbol=str(read["symbol"]),
             after=int(read["after"]),
             revision=int(read["revision"]),
-            rows=tuple((n, Row.read(row)) for n, row in read["rows"]),
+            rows=tuple((n, Row.carried(row)) for n, row in read["rows"]),
             gaps=tuple((n, Gap.read(gap)) for n, gap in read["gaps"]),
         )
     except (KeyError, TypeError, AttributeError) as error:

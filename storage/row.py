@@ -232,15 +232,17 @@ class Row:
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Row:
         """A row from plain values, times and dates as ISO text; KeyError, TypeError, ValueError."""
-        times = {
-            name: None if values[name] is None else datetime.fromisoformat(values[name])
-            for name in MOMENTS
-        }
-        others = {
-            "expiration": date.fromisoformat(values["expiration"]),
-            "flags": tuple(values["flags"]),
-        }
-        return cls(**{**values, **times, **others})
+        return cls(**_typed(values))
+
+    @classmethod
+    def carried(cls, values: Mapping[str, Any]) -> Row:
+        """The same of a row that was checked and rounded before it was sent.
+
+        ValueError also if it has other fields.
+        """
+        if len(values) != len(COLUMNS):
+            raise ValueError(f"{len(values)} fields, not {len(COLUMNS)}")
+        return cls.kept(_typed(values))
 
 
 #: Field names in the order of the table's columns.
@@ -256,6 +258,17 @@ MOMENTS: tuple[str, ...] = tuple(
 
 
 _floats = operator.attrgetter(*FLOATS)
+
+
+def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's plain values with times and dates as such."""
+    typed = dict(values)
+    for name in MOMENTS:
+        if typed[name] is not None:
+            typed[name] = datetime.fromisoformat(typed[name])
+    typed["expiration"] = date.fromisoformat(typed["expiration"])
+    typed["flags"] = tuple(typed["flags"])
+    return typed
 
 
 def utc_text(moment: datetime) -> str:

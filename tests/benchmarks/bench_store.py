@@ -311,8 +311,8 @@ def unpacked(connection: psycopg.Connection[Any]) -> int:
         # As text and back: a packed value would be copied as it is.
         values[values.index(name)] = f"{name}::text::jsonb"
     connection.execute(
-        f"insert into live.loose ({', '.join(COLUMNS)}, revision)"
-        f" select {', '.join(values)}, revision from live.rows"
+        f"insert into live.loose ({', '.join(COLUMNS)}, revision, backfilled)"
+        f" select {', '.join(values)}, revision, backfilled from live.rows"
     )
     (size,) = connection.execute("select pg_table_size('live.loose')").fetchone() or (0,)
     return int(size)

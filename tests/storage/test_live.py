@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import fakeredis
+import orjson
 import pytest
 import redis
 import redis.asyncio
@@ -21,7 +22,8 @@ from factories import at, gap, row
 
 from storage.errors import LiveError
 from storage.live import LENGTH, Channel, News, Nobody
-from storage.row import Change, Reason
+from storage.message import decode, encode
+from storage.row import COLUMNS, Change, Reason
 
 PREFIX = "flow:test"
 SECRET = "s3cret"
@@ -254,6 +256,39 @@ async def test_trimmed_and_expiring(channel, client):
     await channel.publish([change(1_000)])
     for stream in streams:
         assert 259_100 < await client.ttl(stream) <= 259_200
+
+
+def test_a_change_as_bytes():
+    """Every field comes back as it went in, of its type; other fields than a row's are refused."""
+    told = row(
+        slot=at(3),
+        quoted_at=at(3) + timedelta(microseconds=7),
+        spot=0.1 + 0.2,
+        gamma_flip=None,
+        flags=("after_gap",),
+        dropped={"duplicate": 2},
+        detail={"hedging": {"spot_up_1pct": -0.0}, "vix": None},
+    )
+    change = Change(
+        symbol="SPX", after=1, revision=3, rows=((2, told),), gaps=((3, gap(4, detail="é\n")),)
+    )
+    back = decode(encode(change))
+    assert back == change
+    (_, carried), *_ = back.rows
+    for name in COLUMNS:
+        was, now = getattr(told, name), getattr(carried, name)
+        assert (type(now), repr(now)) == (type(was), repr(was)), name
+    for spoil in (
+        lambda values: values.pop("spot"),
+        lambda values: values.update(gamma=1.0),
+        lambda values: values.update(gamma=values.pop("spot")),
+        lambda values: values.update(slot="soon"),
+        lambda values: values.update(expiration=7),
+    ):
+        read = orjson.loads(encode(change))
+        spoil(read["rows"][0][1])
+        with pytest.raises(ValueError, match=r"fields|not a change|isoformat"):
+            decode(orjson.dumps(read))
 
 
 async def test_another_release_published(channel, client):
