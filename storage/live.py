@@ -31,6 +31,8 @@ _MOST = 32
 _PATIENCE = 1.0
 #: A stream that nobody writes is gone after three days of wall time. [s]
 _EXPIRES = 3 * 86_400
+#: Streams that are read at once.
+_AT_ONCE = 10
 #: A listener that hears nothing says so after this long. [s]
 _QUIET = 5.0
 
@@ -169,14 +171,17 @@ class Channel:
         """What the streams of some symbols have beyond each one's place, which moves on."""
         if not told:
             return []
-        asked = {self._stream(symbol): places.get(symbol, start) for symbol in told}
         names = {self._stream(symbol).encode(): symbol for symbol in told}
         changes: dict[str, tuple[Change, ...]] = {}
-        for stream, entries in _pairs(await self._client.xread(asked)):
-            places[names[stream]] = entries[-1][0]
-            changes[names[stream]] = tuple(decode(fields[b"change"]) for _, fields in entries)
-            # A hundred symbols land at once: whoever else runs here is not held up by all of them.
-            await asyncio.sleep(0)
+        # A hundred symbols land at once: whoever else runs here is not held up by all of them.
+        symbols = list(told)
+        for at in range(0, len(symbols), _AT_ONCE):
+            part = symbols[at : at + _AT_ONCE]
+            asked = {self._stream(symbol): places.get(symbol, start) for symbol in part}
+            for stream, entries in _pairs(await self._client.xread(asked)):
+                places[names[stream]] = entries[-1][0]
+                changes[names[stream]] = tuple(decode(fields[b"change"]) for _, fields in entries)
+                await asyncio.sleep(0)
         return [
             News(symbol=symbol, revision=revision, changes=changes.get(symbol, ()))
             for symbol, revision in told.items()
