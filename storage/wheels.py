@@ -152,13 +152,19 @@ def own_folder(path: Path, account: Account) -> Path:
     return path
 
 
+#: Where sockets go whose own path would be too long: the first that can be written.
+_SHORT = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108
+
+
 def socket_folder(data_dir: Path, account: Account) -> Path:
-    """The folder of the servers' sockets, made if missing: in /tmp where DATA_DIR's does not do."""
+    """The folder of the servers' sockets, made if missing: a short one where DATA_DIR's is long."""
     folder = data_dir / "run" / "sockets"
     # libpq takes a comma for the end of a host.
     if len(os.fsencode(folder)) > _LONGEST_SOCKET_FOLDER or "," in str(folder):
         # Ours alone: own_folder refuses one that somebody else has made.
-        folder = Path("/tmp/flow-" + hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16])  # noqa: S108
+        name = "flow-" + hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+        # Not what TMPDIR says: whoever attaches looks in the same place.
+        folder = next((f for f in _SHORT if os.access(f, os.W_OK)), _SHORT[0]) / name
     return own_folder(folder, account)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,6 +40,14 @@ def valkey_of_the_wheel() -> str | None:
     return str(found[0]) if found else None
 
 
+def answers(address: str) -> bool:
+    """Whether somebody listens on a socket; its file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+        probe.connect(address)
+        return True
+    return False
+
+
 @contextmanager
 def running(program: str, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A server of our own on a socket: its URL and process."""
@@ -47,7 +56,7 @@ def running(program: str, *options: str) -> Iterator[tuple[str, subprocess.Popen
     base = ["--port", "0", "--unixsocket", address, "--save", "", "--dir", folder]
     process = subprocess.Popen([program, *base, *options], stdout=subprocess.DEVNULL)
     try:
-        while not Path(address).is_socket():
+        while not answers(address):
             assert process.poll() is None, "the server did not start"
         yield f"unix://{address}", process
     finally:
@@ -380,7 +389,7 @@ async def test_server_dies_and_comes_back(program):
                 cwd=Path(address).parent,
             )
             try:
-                while not Path(address).is_socket():
+                while not answers(address):
                     assert again.poll() is None
                     await asyncio.sleep(0.01)
                 listener = await Listener.of(channel, "SPX")
