@@ -116,12 +116,13 @@ class Fast:
 class _Made:
     """Answers of one second: an answer changes with its day and the second, with nothing else."""
 
-    #: More different requests than this a second are not worth their room.
-    _MOST = 1_000
+    #: Bytes that are kept; whoever asks for more different things a second gets each made anew.
+    _ROOM = 32_000_000
 
     def __init__(self) -> None:
         self._second: tuple[int, bool] = (0, False)
         self._kept: dict[Hashable, tuple[Day, int, Reply]] = {}
+        self._size = 0
 
     def get(self, key: Hashable, day: Day, now: datetime) -> Reply | None:
         """An answer that was made from the same, if there is one."""
@@ -134,9 +135,12 @@ class _Made:
     def keep(self, key: Hashable, day: Day, now: datetime, answer: Reply) -> None:
         """Keep an answer for its second; None is no key."""
         if self._second != _second(now):
-            self._second = _second(now)
+            self._second, self._size = _second(now), 0
             self._kept.clear()
-        if key is not None and len(self._kept) < self._MOST:
+        if key is None:
+            return
+        self._size += 1_000 + sum(map(len, answer.parts))
+        if self._size <= self._ROOM:
             self._kept[key] = (day, day.cursor, answer)
 
 

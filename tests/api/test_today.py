@@ -114,6 +114,21 @@ async def test_a_second_has_a_first_moment(
         assert [bar["t"][-9:] for bar in bars] == expected[microsecond]
 
 
+async def test_a_second_has_its_room(
+    store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many different things are asked for in a second, what is kept of it is bounded."""
+    monkeypatch.setattr("api.fast._Made._ROOM", 20_000)
+    await store.write(every("14:00", "14:29:30"))
+    fed: Fed = await feed(store)
+    made = fed._transport.app.state.fast._made  # type: ignore[attr-defined]
+    for minutes in [*range(1, 31), *range(1, 31)]:
+        body = await fed.series(bar="30s", minutes=minutes)
+        assert len(body["bars"]) == 2 * minutes
+        assert sum(len(b"".join(kept[2].parts)) for kept in made._kept.values()) <= 20_000
+    assert 0 < len(made._kept) < 30
+
+
 async def test_no_question_to_the_store(store: Store, feed: Callable[..., Any]) -> None:
     """Today is served from memory while the database is away, and goes on when it is back."""
     await store.write(every("14:00", "14:29"))
