@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from factories import DAY, OPEN, PROFILE, at, record
 
-from storage.arrays import read_array
+from storage.arrays import read_array, read_arrays
 from storage.queries import ARRAYS
 from storage.row import Gap, Reason
 from storage.store import Store
@@ -39,6 +39,36 @@ def test_other_arrays_are_refused(head):
     """What none of ours is, is an error and not another number."""
     with pytest.raises(ValueError, match="nulls"):
         read_array(head + sent(1.0)[12:])
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        [[0.1, -0.0], [1e300, math.inf], [5e-324, 2.0]],
+        [[0.1, -0.0], [1.0], [2.0, 3.0, 4.0]],
+        [[1.0], [], [2.0]],
+        [[1.0, 2.0], None, [3.0, 4.0]],
+        [None],
+        [[], []],
+        [[7.0]],
+        [],
+    ],
+    ids=["alike", "lengths", "empty", "null", "only null", "all empty", "one", "none"],
+)
+def test_many_arrays_are_read_as_each_is(lists):
+    """Of one length or not, with nulls and empty ones between: each by itself, in order."""
+    empty = struct.pack(">iiI", 0, 0, 701)
+    given = [None if one is None else sent(*one) if one else empty for one in lists]
+    found = read_arrays(given)
+    assert [one.tolist() for one in found] == [one or [] for one in lists]
+    assert all(one.flags.writeable and one.dtype == np.float64 for one in found)
+
+
+@pytest.mark.parametrize("head", [struct.pack(">iiI", 1, 1, 701), struct.pack(">iiI", 2, 0, 701)])
+def test_other_arrays_are_refused_among_many(head):
+    """Also where all of them are alike."""
+    with pytest.raises(ValueError, match="nulls"):
+        read_arrays([head + sent(1.0, 2.0)[12:]] * 3)
 
 
 async def test_profiles(store: Store):
