@@ -91,8 +91,11 @@ class Fast:
             again = None if keyed else (path, query, tag, accepts)
             answer = self._made.get(again, day, now)
             if answer is None:
+                # While it is compressed, more may be taken in.
+                cursor = day.cursor
                 answer = await self._reply(day, asked, now, tag, accepts)
-                self._made.keep(again, day, now, answer)
+                if cursor == day.cursor:
+                    self._made.keep(again, day, now, answer)
         except Exception:
             # The framework meets the same defect, and knows how to say it.
             return False

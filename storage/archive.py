@@ -11,7 +11,7 @@ from pathlib import Path
 
 from storage import exporting, parquet
 from storage.errors import FlowError
-from storage.row import Gap, SlotRecord
+from storage.row import Gap, Reason, SlotRecord
 from storage.store import FILL, Store
 
 #: What the disk arithmetic counts on.
@@ -123,7 +123,7 @@ async def _gaps(store: Store, part: parquet.Part) -> list[Gap]:
             symbol=part.symbol,
             expiration=part.day,
             slot=row["slot"],
-            reason=row["reason"],
+            reason=Reason(row["reason"]),
             detail=row["detail"],
         )
         for row in await store.gaps(part.symbol, part.day)

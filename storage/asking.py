@@ -12,8 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from storage.arrays import read_arrays
 from storage.database import translated, within
-from storage.queries import ARRAYS
-from storage.row import Row, SlotRecord
+from storage.row import ARRAYS, Row, SlotRecord
 
 
 class Asking:

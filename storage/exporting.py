@@ -17,13 +17,11 @@ from numpy.typing import NDArray
 
 from storage.errors import FlowError
 from storage.parquet import (
-    ARRAYS,
     CHAIN_HEAD,
     FORMAT,
     GAP_FIELDS,
     GAPS,
     GROUP,
-    JSON,
     LISTS,
     MARK,
     PROFILES,
@@ -33,7 +31,7 @@ from storage.parquet import (
     UTC,
     Part,
 )
-from storage.row import SURFACE, Gap, SlotRecord
+from storage.row import ARRAYS, DICTS, SURFACE, Gap, SlotRecord
 
 
 class Writer:
@@ -135,7 +133,7 @@ def _rows(records: Sequence[SlotRecord]) -> pa.Table:
     plain: dict[str, list[Any]] = {
         name: [getattr(record.row, name) for record in records] for name in ROWS.names
     }
-    for name in JSON:
+    for name in DICTS:
         plain[name] = [orjson.dumps(value).decode() for value in plain[name]]
     return pa.table(plain, schema=ROWS)
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from storage import columns as packing
 from storage.errors import FlowError
-from storage.row import COLUMNS, PROFILE, SURFACE, Gap, Reason, Row, SlotRecord
+from storage.row import ARRAYS, COLUMNS, DICTS, SURFACE, Gap, Reason, Row, SlotRecord
 
 TABLES = ("rows", "profiles", "chains")
 #: What is written of slots without a row; sessions that lack none have no such files.
@@ -35,7 +35,6 @@ FORMAT = "1"
 #: Slots a row group: read and written at a time.
 GROUP = 65
 SIDES = ("call", "put")
-ARRAYS = ("strike", *PROFILE)
 MARK = b"zerodte-flow"
 UTC = pa.timestamp("us", tz="UTC")
 _TYPES = {
@@ -47,7 +46,6 @@ _TYPES = {
     "dict": pa.string(),
     "tuple": pa.list_(pa.string()),
 }
-JSON = ("dropped", "quotes_unused", "settled", "detail")
 
 
 def _row_fields() -> list[pa.Field]:
@@ -272,7 +270,7 @@ def _records(
 
 def _row(part: Part, values: dict[str, Any]) -> Row:
     values = {name: value for name, value in values.items() if name in COLUMNS}
-    for name in JSON:
+    for name in DICTS:
         values[name] = orjson.loads(values[name])
     values["flags"] = tuple(values["flags"])
     return Row(symbol=part.symbol, expiration=part.day, **values)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storage import sql
-from storage.row import PROFILE
+from storage.row import ARRAYS
 
 _QUERIES = sql.load("queries.sql")
 _KEY = ("symbol", "expiration", "slot")
-#: The arrays of a profile as the table has them.
-ARRAYS = ("strike", *PROFILE)
 
 
 def _names(*columns: str) -> str:

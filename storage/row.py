@@ -252,6 +252,10 @@ FLOATS: tuple[str, ...] = tuple(
 )
 #: Dollars that are exact to the cent: 12 digits would not hold them.
 CENTS = frozenset(name for name in FLOATS if name.startswith("hedge_flow"))
+#: Objects of changing keys.
+DICTS: tuple[str, ...] = tuple(
+    f.name for f in dataclasses.fields(Row) if str(f.type).startswith("dict")
+)
 MOMENTS: tuple[str, ...] = tuple(
     f.name for f in dataclasses.fields(Row) if str(f.type).startswith("datetime")
 )
@@ -340,6 +344,8 @@ PROFILE: tuple[str, ...] = (
 )
 
 
+#: All arrays of a profile, as its table and its files have them.
+ARRAYS = ("strike", *PROFILE)
 #: Of a row's ``detail``: what the source's other expiries added, which no chain keeps.
 SURFACE: tuple[str, ...] = ("total_chain_net_gex", "seven_dte_atm_iv", "iv_ratio_0dte_7dte")
 

@@ -16,8 +16,8 @@ from psycopg.types.json import Jsonb
 from storage import pgcopy
 from storage.database import Connection
 from storage.fitting import FILL, Key, Unfit, key
-from storage.queries import ARRAYS, query
-from storage.row import COLUMNS, Gap, Row, SlotRecord
+from storage.queries import query
+from storage.row import ARRAYS, COLUMNS, DICTS, Gap, Row, SlotRecord
 
 _ROW = operator.attrgetter(*COLUMNS)
 _CONFLICT = query("conflict", COLUMNS)
@@ -25,7 +25,6 @@ _UPSERT_ROW = query("upsert_row", COLUMNS, conflict=_CONFLICT)
 _UPSERT_ROWS = query("upsert_rows", COLUMNS, conflict=_CONFLICT)
 _INCOMING = query("incoming", COLUMNS)
 _KINDS = query("incoming_kinds", COLUMNS)
-_JSON = ("dropped", "quotes_unused", "settled", "detail")
 _NAMES = ", ".join(COLUMNS)
 _COPY_ROWS = f"copy incoming ({_NAMES}, ordinal) from stdin (format binary)"
 _COPY_PROFILES = (
@@ -42,7 +41,7 @@ async def upsert(
     if len(records) == 1:
         values: dict[str, Any] = {name: getattr(records[0].row, name) for name in COLUMNS}
         values["flags"] = list(values["flags"])
-        values |= {name: Jsonb(values[name], orjson.dumps) for name in _JSON}
+        values |= {name: Jsonb(values[name], orjson.dumps) for name in DICTS}
         cursor = await connection.execute(_UPSERT_ROW, values | how)
     else:
         await connection.execute(_INCOMING)
@@ -61,14 +60,14 @@ async def upsert(
 
 def _values(row: Row, ordinal: int) -> list[Any]:
     values = list(_ROW(row))
-    for at in _AT_JSON:
+    for at in _AT_DICTS:
         values[at] = Jsonb(values[at], orjson.dumps)
     values[_AT_FLAGS] = list(row.flags)
     values.append(ordinal)
     return values
 
 
-_AT_JSON = [COLUMNS.index(name) for name in _JSON]
+_AT_DICTS = [COLUMNS.index(name) for name in DICTS]
 _AT_FLAGS = COLUMNS.index("flags")
 
 

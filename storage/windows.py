@@ -12,8 +12,8 @@ from psycopg.rows import DictRow
 
 from storage.arrays import read_array
 from storage.asking import Asking, session_of
-from storage.queries import ARRAYS, query
-from storage.row import Row, SlotRecord
+from storage.queries import query
+from storage.row import ARRAYS, Row, SlotRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

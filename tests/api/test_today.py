@@ -14,10 +14,11 @@ import orjson
 import pytest
 import zstandard
 
+from api import reply
 from api.access import Admitted, Open
 from api.today import EARLIER
 from storage.live import Nobody
-from storage.row import Reason
+from storage.row import Change, Reason
 from storage.session import session_on
 from storage.store import KEEP, NEWER, REWRITE, Store
 from tests.api import oracle
@@ -112,6 +113,30 @@ async def test_a_second_has_a_first_moment(
         fed.clock.moment = utc("14:30").replace(microsecond=microsecond)
         bars = (await fed.series(bar="30s", minutes=1))["bars"]
         assert [bar["t"][-9:] for bar in bars] == expected[microsecond]
+
+
+async def test_what_lands_while_a_body_is_compressed(
+    store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that was cut before a change is not given to whoever asks after it."""
+    await store.write(every("14:00", "14:29"))
+    fed: Fed = await feed(store)
+    path, packed = {"Accept-Encoding": "gzip"}, reply.packed
+    landing: list[Change] = []
+
+    async def slowly(*given: Any) -> Any:
+        if not landing:
+            landing.extend(await fed.land(record(utc("14:29:30"), spot=1.0)))
+        return await packed(*given)
+
+    monkeypatch.setattr("api.reply.packed", slowly)
+    before = (await fed.get(f"{SERIES}SPY", headers=path)).json()
+    after = (await fed.get(f"{SERIES}SPY", headers=path)).json()
+    assert (before["bars"][-1]["t"], after["bars"][-1]["t"]) == (
+        "2026-06-05T14:29:00Z",
+        "2026-06-05T14:29:30Z",
+    )
+    assert after["cursor"] == landing[0].revision
 
 
 async def test_a_second_has_its_room(

@@ -32,8 +32,8 @@ from sampler.chain import select
 from sampler.snapshot import measure
 from sampler.sources import open_source
 from storage import columns, database, embedded
-from storage.queries import ARRAYS, query
-from storage.row import COLUMNS, SlotRecord
+from storage.queries import query
+from storage.row import ARRAYS, COLUMNS, DICTS, SlotRecord
 from storage.session import market_day, session_on
 from storage.store import REWRITE, Store
 from tests.benchmarks import year
@@ -146,7 +146,7 @@ class Peer:
             values = {name: getattr(record.row, name) for name in COLUMNS}
             key = {n: values[n] for n in ("symbol", "expiration", "slot")}
             values["flags"] = list(record.row.flags)
-            for name in ("dropped", "quotes_unused", "settled", "detail"):
+            for name in DICTS:
                 values[name] = Jsonb(values[name], orjson.dumps)
             rows.append(values)
             profiles.append(key | {n: record.profile[n].tolist() for n in ARRAYS})

@@ -12,8 +12,7 @@ import pytest
 from factories import DAY, OPEN, PROFILE, at, record
 
 from storage.arrays import read_array, read_arrays
-from storage.queries import ARRAYS
-from storage.row import Gap, Reason
+from storage.row import ARRAYS, Gap, Reason
 from storage.store import Store
 
 MINUTE = timedelta(minutes=1)
