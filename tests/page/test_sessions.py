@@ -302,6 +302,8 @@ async def test_take_it_with_you(serve: Callable[..., Any], tabs: Callable[..., A
     await other.open(link.partition("#")[2])
     await other.shows("#stands", "12:45:00")
     assert await tiles(tab) == await tiles(other)
+    # The list of sessions may come after the session.
+    await other.page.locator("#day option[value='2026-11-24']:checked").wait_for(state="attached")
     chosen = "['day', 'bar', 'metric', 'window'].map((id) => document.getElementById(id).value)"
     assert await other.page.evaluate(chosen) == ["2026-11-24", "5m", "oi", "120"]
     bars = await tab.site.bars(bar="5m", date=TUESDAY)
