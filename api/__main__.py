@@ -20,13 +20,13 @@ from api.keyed import Keyed
 from api.keys import Ring
 from api.listening import bound, keys_due
 from api.server import Server
-from storage.clock import Clock
-from storage.counters import Counters
-from storage.door import enter
+from storage.config.run import enter
+from storage.config.settings import Settings, add_options
 from storage.errors import FlowError
-from storage.parts import REAL, SYNTHETIC, Parts, connect
-from storage.session import market_day, session_on
-from storage.settings import Settings, add_options
+from storage.market.calendar import market_day, session_on
+from storage.market.clock import Clock
+from storage.opening import REAL, SYNTHETIC, Parts, connect
+from storage.redis.counters import Counters
 
 
 def main(arguments: list[str] | None = None) -> int:

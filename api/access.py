@@ -17,8 +17,8 @@ from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, APIKeyQuery
 from starlette.types import Scope
 
-from storage.plans import PLANS, Quotas
-from storage.row import utc_text
+from storage.config.plans import PLANS, Quotas
+from storage.record.row import utc_text
 
 _HEADER = APIKeyHeader(
     name="X-Api-Key", auto_error=False, description="An open server takes any key, or none."

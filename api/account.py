@@ -13,7 +13,7 @@ from api import errors, series
 from api.access import Admitted, Caller, next_midnight, require
 from api.errors import answer
 from api.models.envelope import DataAsOf
-from storage.plans import PLANS, UNLIMITED
+from storage.config.plans import PLANS, UNLIMITED
 
 
 class Account(BaseModel):

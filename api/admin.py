@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 
 from api.keys import hashed, make, renewed
+from storage.config.plans import PLANS, parse_plan
+from storage.config.settings import add_options
 from storage.errors import FlowError, UsageError
-from storage.keys import Key, Keys
-from storage.plans import PLANS, parse_plan
-from storage.row import utc_text
-from storage.settings import add_options
+from storage.postgres.keys import Key, Keys
+from storage.record.row import utc_text
 
 #: What ids look like: no name may, so that either says which key is meant.
 _ID = re.compile(r"[0-9a-f]{12}")

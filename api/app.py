@@ -24,10 +24,10 @@ from api.params import QueryError
 from api.record import Record
 from api.stream import Hub
 from api.today import Sessions
-from storage.clock import Clock
 from storage.errors import LiveError, StoreError
-from storage.live import Live
-from storage.store import Store
+from storage.market.clock import Clock
+from storage.postgres.store import Store
+from storage.redis.channel import Live
 
 log = structlog.get_logger()
 

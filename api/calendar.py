@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import date
 
-from storage.session import Session, session_on
+from storage.market.calendar import Session, session_on
 
 #: Years that are loaded.
 _LOADED: set[int] = set()

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from storage.row import Gap, Reason, Row
-from storage.session import GRID, Session
+from storage.market.calendar import GRID, Session
+from storage.record.row import Gap, Reason, Row
 
 #: A bar's figures, named as the row's columns, in the order of the answer.
 FIGURES = (

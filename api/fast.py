@@ -24,9 +24,9 @@ from api.params import Query, QueryError, read
 from api.reply import Headers, Reply, reply
 from api.series import Background
 from api.today import Sessions
-from storage.clock import Clock
 from storage.errors import FlowError
-from storage.session import market_day
+from storage.market.calendar import market_day
+from storage.market.clock import Clock
 
 PREFIX = b"/v1/flow/zero-dte/series/"
 ROUTE = PREFIX.decode() + "{symbol:path}"

@@ -16,7 +16,7 @@ from api.reply import many, reply, response, table
 from api.segment import segment
 from api.series import Background, Cut, cut
 from api.stream import Stream
-from storage.session import market_day
+from storage.market.calendar import market_day
 
 _SYMBOL = Path(description="The underlying.", examples=["SPY"])
 

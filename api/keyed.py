@@ -15,8 +15,8 @@ from api.access import (
     unauthorized,
 )
 from api.keys import Ring
-from storage.counters import Counters
-from storage.plans import Quotas
+from storage.config.plans import Quotas
+from storage.redis.counters import Counters
 
 
 class Keyed:

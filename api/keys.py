@@ -20,9 +20,9 @@ from datetime import datetime
 import structlog
 
 from api.access import Caller
+from storage.config.plans import PLANS
 from storage.errors import StoreError
-from storage.keys import Key, Keys
-from storage.plans import PLANS
+from storage.postgres.keys import Key, Keys
 
 log = structlog.get_logger()
 

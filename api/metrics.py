@@ -24,8 +24,8 @@ from starlette.types import Scope
 
 from api import page
 from storage.errors import LiveError, StoreError
-from storage.live import Live
-from storage.store import Store
+from storage.postgres.store import Store
+from storage.redis.channel import Live
 
 #: Seconds that a part may take to answer while somebody looks.
 _PATIENCE = 2.0

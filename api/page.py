@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from storage.session import last_session, market_day, next_session, session_on
+from storage.market.calendar import last_session, market_day, next_session, session_on
 
 DESCRIPTION = """\
 A 0DTE dealer-flow time series that you run yourself: sampled every 30 seconds, every formula

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from storage.config.settings import parse_symbol
 from storage.errors import UsageError
-from storage.session import GRID, SESSION_MINUTES, Session
-from storage.settings import parse_symbol
+from storage.market.calendar import GRID, SESSION_MINUTES, Session
 
 #: Bar sizes by their names; each divides the hour, so that buckets align to the clock.
 BARS = {

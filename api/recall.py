@@ -11,9 +11,9 @@ from api.documents.asked import When
 from api.documents.seen import Seen
 from api.documents.windowed import Kept, why_empty
 from api.params import Window
-from storage.row import Reason
-from storage.session import Session, last_session, market_day
-from storage.store import Store
+from storage.market.calendar import Session, last_session, market_day
+from storage.postgres.store import Store
+from storage.record.row import Reason
 
 
 async def recall(store: Store, symbol: str, day: date, *, today: date) -> Kept:

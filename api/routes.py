@@ -26,11 +26,11 @@ from api.params import QueryError, read_day
 from api.recall import Absent, Degraded, see, see_nearest
 from api.segment import segment
 from api.windows import Windowed, answered
+from storage.config.settings import parse_symbol
 from storage.errors import UsageError
-from storage.session import market_day, sessions_between
-from storage.settings import parse_symbol
-from storage.store import Store
-from storage.windows import Profiled
+from storage.market.calendar import market_day, sessions_between
+from storage.postgres.store import Store
+from storage.postgres.windows import Profiled
 
 Symbol = Annotated[str, Path(description="The underlying.", examples=["SPY"])]
 Free = Annotated[Caller, Depends(require("Free"))]

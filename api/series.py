@@ -17,8 +17,8 @@ import orjson
 
 from api.day import JSON, Day, Interval, text
 from api.params import Query, Window, window
-from storage.row import DEFINITIONS, Reason
-from storage.session import GRID
+from storage.market.calendar import GRID
+from storage.record.row import DEFINITIONS, Reason
 
 #: Version of this answer's shape.
 ENDPOINT_VERSION = "1"

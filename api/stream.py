@@ -18,9 +18,9 @@ from starlette.types import Receive, Scope, Send
 from api.access import Access, Caller
 from api.day import Day, Event
 from api.today import Sessions, before
-from storage.clock import Clock
 from storage.errors import StoreUnavailable
-from storage.session import market_day
+from storage.market.calendar import market_day
+from storage.market.clock import Clock
 
 log = structlog.get_logger()
 

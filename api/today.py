@@ -15,13 +15,13 @@ import structlog
 
 from api.calendar import calendar
 from api.day import FACTS, FIGURES, Day
-from storage.clock import Clock
+from storage.changefeed import follow
 from storage.errors import StoreError
-from storage.follow import follow
-from storage.live import Live
-from storage.row import Change
-from storage.session import at_new_york, last_session, market_day
-from storage.store import Store
+from storage.market.calendar import at_new_york, last_session, market_day
+from storage.market.clock import Clock
+from storage.postgres.store import Store
+from storage.record.row import Change
+from storage.redis.channel import Live
 
 log = structlog.get_logger()
 

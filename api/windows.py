@@ -24,7 +24,7 @@ from api.params import Query, Window, window
 from api.recall import recall
 from api.reply import Reply, headers_of, packed, response
 from api.series import Background, cut, matches
-from storage.session import market_day
+from storage.market.calendar import market_day
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

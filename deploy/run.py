@@ -18,12 +18,12 @@ from honcho.printer import Printer
 
 from sampler.errors import Refused
 from sampler.sources.cboe import Cboe
-from storage import embedded
-from storage.clock import Clock
+from storage.config.settings import Settings
+from storage.embedded import attach as embedded
 from storage.errors import FlowError, UsageError
-from storage.parts import REAL, SYNTHETIC, connect
-from storage.session import GRID, last_session, market_day, new_york, session_on
-from storage.settings import Settings
+from storage.market.calendar import GRID, last_session, market_day, new_york, session_on
+from storage.market.clock import Clock
+from storage.opening import REAL, SYNTHETIC, connect
 
 #: How fast a simulated market runs: a session in six and a half minutes.
 SPEED = 60

@@ -22,17 +22,17 @@ from sampler.telemetry import Telemetry
 from sampler.tick import Nowhere, Tick
 from sampler.watch import Watch
 from sampler.writer import Writer
-from storage import log
-from storage.database import name_of
-from storage.door import enter
+from storage.config import log
+from storage.config.run import enter
+from storage.config.settings import REGISTRY, Settings, add_options, parse_symbol
 from storage.errors import FlowError, StoreUnavailable, UsageError
-from storage.lease import Lease
-from storage.live import Live, Nobody
-from storage.parts import REAL, SYNTHETIC, Parts, connect, urls
-from storage.row import SlotRecord
-from storage.session import GRID, from_new_york, market_day, new_york, session_on
-from storage.settings import REGISTRY, Settings, add_options, parse_symbol
-from storage.spool import Spool
+from storage.market.calendar import GRID, from_new_york, market_day, new_york, session_on
+from storage.opening import REAL, SYNTHETIC, Parts, connect, urls
+from storage.postgres.database import name_of
+from storage.postgres.lease import Lease
+from storage.record.row import SlotRecord
+from storage.redis.channel import Live, Nobody
+from storage.spool.spool import Spool
 
 _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
 _DURABLE = ("batch_seconds", "lease_max", "spool_dir", "spool_mb")

@@ -22,10 +22,10 @@ from sampler.snapshot import measure
 from sampler.sources import Source
 from sampler.surface import survey
 from storage.errors import LiveError
-from storage.live import Live, Nobody
-from storage.row import Gap, Reason, SlotRecord
-from storage.session import Session
-from storage.store import FILL, REWRITE, Store
+from storage.market.calendar import Session
+from storage.postgres.store import FILL, REWRITE, Store
+from storage.record.row import Gap, Reason, SlotRecord
+from storage.redis.channel import Live, Nobody
 
 log = structlog.get_logger()
 

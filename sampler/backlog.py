@@ -12,10 +12,10 @@ from datetime import date, datetime
 
 import structlog
 
-from storage.batch import Batch
 from storage.errors import SpoolError
-from storage.row import Gap, Reason, SlotRecord
-from storage.spool import Spool
+from storage.record.batch import Batch
+from storage.record.row import Gap, Reason, SlotRecord
+from storage.spool.spool import Spool
 
 log = structlog.get_logger()
 

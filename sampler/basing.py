@@ -15,8 +15,8 @@ import structlog
 from sampler.errors import Refused
 from sampler.explain import recompute
 from sampler.landing import Keeper
-from storage.row import Change, Flag, SlotRecord
-from storage.session import session_on
+from storage.market.calendar import session_on
+from storage.record.row import Change, Flag, SlotRecord
 
 log = structlog.get_logger()
 

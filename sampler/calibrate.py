@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from storage.session import Session
+from storage.market.calendar import Session
 
 #: A row this close to the end gives the closing spot.
 CLOSING = timedelta(minutes=5)

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.errors import Refused
-from storage.row import Drop, Reason, SlotRecord
-from storage.session import Session, expiry_of, market_day, new_york, quiet_day
+from storage.market.calendar import Session, expiry_of, market_day, new_york, quiet_day
+from storage.record.row import Drop, Reason, SlotRecord
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

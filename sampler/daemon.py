@@ -24,10 +24,10 @@ from sampler.outcome import Outcome
 from sampler.tick import Tick
 from sampler.watch import Watch
 from sampler.writer import Writer
-from storage.clock import Clock
 from storage.errors import SpoolError
-from storage.lease import Lease, Turn
-from storage.session import new_york
+from storage.market.calendar import new_york
+from storage.market.clock import Clock
+from storage.postgres.lease import Lease, Turn
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ FlowError
 from __future__ import annotations
 
 from storage.errors import FlowError, UsageError
-from storage.row import Reason
+from storage.record.row import Reason
 
 
 class Refused(FlowError):

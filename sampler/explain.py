@@ -11,8 +11,8 @@ from sampler.metrics.flow import quote
 from sampler.metrics.smile import NEAREST
 from sampler.snapshot import measure
 from sampler.surface import Surface
-from storage.row import SlotRecord
-from storage.session import Session, new_york
+from storage.market.calendar import Session, new_york
+from storage.record.row import SlotRecord
 
 #: How many strikes and contracts are shown.
 TOP = 10

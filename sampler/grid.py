@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from storage.session import GRID, Session, market_day, next_session, session_on
+from storage.market.calendar import GRID, Session, market_day, next_session, session_on
 
 #: The last slot is brought up to date this long after the close.
 SETTLE = timedelta(seconds=5)

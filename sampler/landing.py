@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
-from storage.batch import Batch
 from storage.errors import StoreError, ValueRefused
-from storage.row import Change, Gap, Reason, SlotRecord
-from storage.store import KEEP
+from storage.postgres.store import KEEP
+from storage.record.batch import Batch
+from storage.record.row import Change, Gap, Reason, SlotRecord
 
 
 class Keeper(Protocol):

@@ -12,7 +12,7 @@ from sampler.errors import Refused
 from sampler.metrics.flip import covered
 from sampler.metrics.flow import Quote, quote
 from sampler.metrics.smile import LEAST, Forward, Smile, forward, smile
-from storage.row import Flag, Reason
+from storage.record.row import Flag, Reason
 
 #: Spot is stale when parity contradicts it by this much, and by so many scatters of parity.
 STALE_SPOT, STALE_SPREADS = 0.001, 3.0

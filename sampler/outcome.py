@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from storage.row import Reason, SlotRecord
+from storage.record.row import Reason, SlotRecord
 
 log = structlog.get_logger()
 

@@ -17,12 +17,12 @@ from sampler.backfill import Filled, Wishes, backfill
 from sampler.errors import Refused
 from sampler.recompute import recompute
 from sampler.sources import Source, open_source
-from storage import log
+from storage.config import log
 from storage.errors import FlowError
-from storage.live import Channel, Live, Nobody
-from storage.row import DEFINITIONS
-from storage.session import session_on, sessions_between
-from storage.store import Store
+from storage.market.calendar import session_on, sessions_between
+from storage.postgres.store import Store
+from storage.record.row import DEFINITIONS
+from storage.redis.channel import Channel, Live, Nobody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

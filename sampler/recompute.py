@@ -9,10 +9,10 @@ from sampler import explain
 from sampler.backfill import Filled, Outbox, Past
 from sampler.errors import Refused
 from storage.errors import FlowError
-from storage.live import Live
-from storage.row import SlotRecord, utc_text
-from storage.session import Session
-from storage.store import REPLACE, Store
+from storage.market.calendar import Session
+from storage.postgres.store import REPLACE, Store
+from storage.record.row import SlotRecord, utc_text
+from storage.redis.channel import Live
 
 
 async def recompute(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from storage.row import COLUMNS, SlotRecord
+from storage.record.row import COLUMNS, SlotRecord
 
 
 @dataclass(slots=True)

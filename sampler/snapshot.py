@@ -28,7 +28,7 @@ from sampler.metrics.liquidity import Liquidity, liquidity
 from sampler.metrics.smile import skew_25_delta
 from sampler.surface import NOTHING, Surface
 from sampler.tape import Traded, follow
-from storage.row import DEFINITIONS, Row, SlotRecord
+from storage.record.row import DEFINITIONS, Row, SlotRecord
 
 Floats = NDArray[np.float64]
 
@@ -178,7 +178,7 @@ def _profile(
     live: Exposures,
     settled: Exposures,
 ) -> dict[str, Floats]:
-    """Arrays by strike; see ``storage.row.PROFILE``."""
+    """Arrays by strike; see ``storage.record.row.PROFILE``."""
     return {
         "strike": chain.strike,
         "iv": market.smile.filled,

@@ -23,7 +23,7 @@ from sampler.metrics import black
 from sampler.metrics.exposure import DEALER_SIGN, MULTIPLIER, ONE_PERCENT
 from sampler.metrics.flow import quote
 from sampler.metrics.smile import forward, smile
-from storage.session import LATE_CLOSE, Session, at_new_york, expiry_of, sessions_between
+from storage.market.calendar import LATE_CLOSE, Session, at_new_york, expiry_of, sessions_between
 
 Floats = NDArray[np.float64]
 

@@ -20,8 +20,8 @@ from sampler.metrics import black, flow
 from sampler.metrics.exposure import Sheet
 from sampler.metrics.hedge import hedge
 from sampler.signing import EachTrade, LastPrint
-from storage.row import Flag, Row, SlotRecord
-from storage.session import GRID
+from storage.market.calendar import GRID
+from storage.record.row import Flag, Row, SlotRecord
 
 Floats = NDArray[np.float64]
 

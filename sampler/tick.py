@@ -21,10 +21,10 @@ from sampler.sources import Source
 from sampler.surface import survey
 from storage.errors import FlowError, LiveError, StoreError
 from storage.fault import Fault, no_fault
-from storage.live import Live
-from storage.row import Change, Gap, Reason, SlotRecord
-from storage.session import Session, market_day, session_on
-from storage.store import KEEP, NEWER
+from storage.market.calendar import Session, market_day, session_on
+from storage.postgres.store import KEEP, NEWER
+from storage.record.row import Change, Gap, Reason, SlotRecord
+from storage.redis.channel import Live
 
 log = structlog.get_logger()
 

@@ -18,8 +18,8 @@ from sampler.outcome import Outcome
 from sampler.tick import Tick
 from sampler.writer import Writer
 from storage.errors import StoreError
-from storage.row import Gap, Reason
-from storage.session import Session, market_day, session_on
+from storage.market.calendar import Session, market_day, session_on
+from storage.record.row import Gap, Reason
 
 log = structlog.get_logger()
 

@@ -17,12 +17,12 @@ import structlog
 from sampler.backlog import Backlog
 from sampler.basing import Bases
 from sampler.landing import Keeper, land
-from storage.batch import Batch
 from storage.errors import FlowError, LiveError, SpoolError, StoreError, StoreUnavailable
 from storage.fault import Fault, no_fault
-from storage.live import Live
-from storage.row import Change, Gap, SlotRecord
-from storage.store import KEEP
+from storage.postgres.store import KEEP
+from storage.record.batch import Batch
+from storage.record.row import Change, Gap, SlotRecord
+from storage.redis.channel import Live
 
 log = structlog.get_logger()
 

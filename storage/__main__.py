@@ -15,15 +15,16 @@ from pathlib import Path
 
 import orjson
 
-from storage import archive, database, retention
-from storage.check import FAILING, assess
-from storage.database import TABLES
-from storage.door import enter
+from storage.changefeed import follow
+from storage.config.run import enter
+from storage.config.settings import Settings, add_options
 from storage.errors import StoreError, UsageError
-from storage.follow import follow
-from storage.parts import REAL, SYNTHETIC, Parts, connect, urls
-from storage.session import market_day
-from storage.settings import Settings, add_options
+from storage.market.calendar import market_day
+from storage.opening import REAL, SYNTHETIC, Parts, connect, urls
+from storage.parquet import archive
+from storage.postgres import database, retention
+from storage.postgres.coverage import FAILING, assess
+from storage.postgres.database import TABLES
 
 _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
 

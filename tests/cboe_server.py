@@ -22,7 +22,7 @@ from typing import Any, Self
 import orjson
 
 from sampler.chain import Frame
-from storage.session import from_new_york, new_york
+from storage.market.calendar import from_new_york, new_york
 
 INDEXES = {"SPX", "NDX", "RUT", "VIX", "XSP"}
 NUMBERS = [

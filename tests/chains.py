@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from sampler.chain import Chain, Frame, select
-from storage.session import session_on
+from storage.market.calendar import session_on
 
 DAY = datetime(2026, 8, 19, tzinfo=UTC).date()
 #: 10:14:30 New York.

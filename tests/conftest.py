@@ -19,10 +19,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from storage import database as schema
-from storage import embedded
-from storage.embedded import Servers
-from storage.store import Store
+from storage.embedded import attach as embedded
+from storage.embedded.attach import Servers
+from storage.postgres import database as schema
+from storage.postgres.store import Store
 
 #: Recorded chains and reference figures beside the checkout; tests that read them skip without.
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from storage.row import Change, Gap, Reason, Row, SlotRecord
+from storage.record.row import Change, Gap, Reason, Row, SlotRecord
 
 #: A Wednesday with a full session.
 DAY = date(2026, 8, 19)

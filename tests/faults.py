@@ -13,7 +13,7 @@ from pathlib import Path
 
 import redis
 
-from storage import embedded
+from storage.embedded import attach as embedded
 
 
 class Doomed:

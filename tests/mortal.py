@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-from storage import keeper, wheels
+from storage.embedded import programs as wheels
+from storage.embedded import supervisor as keeper
 
 
 class Mortal:

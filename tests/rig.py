@@ -16,9 +16,9 @@ from sampler.watch import Watch
 from sampler.writer import Writer
 from storage.errors import StoreUnavailable
 from storage.fault import Fault, no_fault
-from storage.live import Nobody
-from storage.spool import Spool
-from storage.store import Store
+from storage.postgres.store import Store
+from storage.redis.channel import Nobody
+from storage.spool.spool import Spool
 
 STEP = timedelta(seconds=30)
 

@@ -58,11 +58,11 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
     from sampler.tick import Tick
     from sampler.watch import Watch
     from sampler.writer import Writer
-    from storage import store as store_module
-    from storage.lease import Lease
-    from storage.live import Channel, Nobody
-    from storage.spool import Spool
-    from storage.store import Store
+    from storage.postgres import store as store_module
+    from storage.postgres.lease import Lease
+    from storage.postgres.store import Store
+    from storage.redis.channel import Channel, Nobody
+    from storage.spool.spool import Spool
 
     faults = Faults()
     faults.plan = told
@@ -166,7 +166,7 @@ class _Source:
 
     async def live(self, symbol, now):
         from sampler.errors import Refused
-        from storage.row import Reason
+        from storage.record.row import Reason
 
         trouble = self.trouble.get(symbol)
         if isinstance(trouble, str):
@@ -198,11 +198,9 @@ def main() -> None:
     """Fork samplers until standard input ends."""
     import apscheduler.schedulers.asyncio  # noqa: F401
 
-    import storage.live
-    import storage.store  # noqa: F401
     from sampler import metrics
-    from storage import log
-    from storage.session import session_on
+    from storage.config import log
+    from storage.market.calendar import session_on
 
     metrics.warm()
     log.configure("json", "info")

@@ -34,11 +34,12 @@ from sampler.errors import Refused
 from sampler.outcome import Outcome
 from sampler.sources.synthetic import Synthetic
 from sampler.tick import Tick
-from storage import columns, database
-from storage.live import Nobody
-from storage.row import COLUMNS, Row
-from storage.segment import Segment
-from storage.session import session_on
+from storage.market.calendar import session_on
+from storage.postgres import database
+from storage.record import packing as columns
+from storage.record.row import COLUMNS, Row
+from storage.redis.channel import Nobody
+from storage.spool.segment import Segment
 
 SESSION = session_on(date(2026, 8, 19))
 SOURCE_SEED = 7

@@ -27,8 +27,8 @@ from sampler.metrics import black
 from sampler.metrics.glossary import GLOSSARY
 from sampler.snapshot import measure
 from storage.__main__ import main as storage
-from storage.row import COLUMNS, PROFILE
-from storage.settings import REGISTRY
+from storage.config.settings import REGISTRY
+from storage.record.row import COLUMNS, PROFILE
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

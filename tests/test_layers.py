@@ -12,21 +12,25 @@ FILES = sorted(p for d in ("sampler", "storage", "api") for p in (ROOT / d).rglo
 #: Third-party package → the modules that may import it.
 HOMES = {
     "apscheduler": {"sampler.daemon"},
-    "pandas_market_calendars": {"storage.session"},
+    "pandas_market_calendars": {"storage.market.calendar"},
     "psycopg": {
-        "storage.store",
-        "storage.asking",
-        "storage.database",
-        "storage.fitting",
-        "storage.reader",
-        "storage.sending",
-        "storage.timescale",
-        "storage.windows",
+        "storage.postgres.store",
+        "storage.postgres.pool",
+        "storage.postgres.database",
+        "storage.postgres.validate",
+        "storage.postgres.read",
+        "storage.postgres.copy",
+        "storage.postgres.timescale",
+        "storage.postgres.windows",
     },
-    "psycopg_pool": {"storage.store", "storage.asking", "storage.database"},
-    "pyarrow": {"storage.parquet", "storage.exporting", "api.formats"},
+    "psycopg_pool": {
+        "storage.postgres.store",
+        "storage.postgres.pool",
+        "storage.postgres.database",
+    },
+    "pyarrow": {"storage.parquet.read", "storage.parquet.write", "api.formats"},
     "distributed": {"sampler.spread"},
-    "redis": {"storage.live", "storage.counters"},
+    "redis": {"storage.redis.channel", "storage.redis.counters"},
     "httpx": {"sampler.sources.cboe"},
     "fastapi": {
         "api.app",
@@ -40,15 +44,15 @@ HOMES = {
     "uvicorn": {"api.server"},
     "uvloop": {"api.__main__"},
     "brotli": {"api.bodies"},
-    "zstandard": {"storage.columns", "api.bodies"},
+    "zstandard": {"storage.record.packing", "api.bodies"},
 }
 #: What plain vocabulary of storage the sources may use: words, times, packed columns.
 VOCABULARY = {
-    "storage.row",
-    "storage.session",
+    "storage.record.row",
+    "storage.market.calendar",
     "storage.errors",
-    "storage.columns",
-    "storage.parquet",
+    "storage.record.packing",
+    "storage.parquet.read",
 }
 
 
@@ -130,7 +134,7 @@ def test_sources_know_a_vendor_and_nothing_else(path):
 def test_only_doors_read_the_environment(path):
     """os.environ is the doors'; the data folder's default and the cache's are the two exceptions."""
     if module(path).endswith("__main__") or module(path) in {
-        "storage.settings",
+        "storage.config.settings",
         "sampler.metrics.special",
     }:
         return
@@ -144,4 +148,4 @@ def test_now_is_called_in_few_places():
         for p in FILES
         if "datetime.now(" in p.read_text() or "time.time()" in p.read_text()
     }
-    assert readers <= {"storage.clock"}
+    assert readers <= {"storage.market.clock"}

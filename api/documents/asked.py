@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from api.params import Query, QueryError, read, read_day
-from storage.session import from_new_york, market_day
+from storage.market.calendar import from_new_york, market_day
 
 SIDES = ("all", "calls", "puts")
 METRICS = ("gex", "dex", "vex", "chex", "oi", "signed_flow")

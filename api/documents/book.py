@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from api.documents.figures import Floats, Ints, wholes
-from storage.row import COLUMNS, Row, SlotRecord
+from storage.record.row import COLUMNS, Row, SlotRecord
 
 _COLUMNS = frozenset(COLUMNS)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from api.documents.book import Book
 from api.documents.figures import rounded, whole
-from storage.row import Row
+from storage.record.row import Row
 
 #: A smaller shift than this part of the settled figure is neutral.
 NEUTRAL = 0.05

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from api.documents.figures import Floats
-from storage.windows import Profiled
+from storage.postgres.windows import Profiled
 
 Values = Callable[[Profiled], Floats]
 

@@ -10,7 +10,7 @@ import numpy as np
 from api.documents.book import effective
 from api.documents.figures import Floats, dollars, wholes
 from api.documents.grid import Values, increments, lay, strikes_of
-from storage.windows import Profiled
+from storage.postgres.windows import Profiled
 
 
 def _sum(*names: str) -> Values:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from storage.row import SlotRecord
-from storage.session import Session
+from storage.market.calendar import Session
+from storage.record.row import SlotRecord
 
 #: From here to the close an answer warns. [s]
 LAST_MINUTES = 300

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from api.documents.figures import share
-from storage.row import Reason
-from storage.session import Session
+from storage.market.calendar import Session
+from storage.record.row import Reason
 
 
 def sessions(

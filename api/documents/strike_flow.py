@@ -9,7 +9,7 @@ import numpy as np
 
 from api.documents.figures import Floats, dollars, wholes
 from api.documents.grid import increments, strikes_of
-from storage.windows import Profiled
+from storage.postgres.windows import Profiled
 
 #: The arrays to ask the store for.
 COLUMNS = ("strike", "call_flow", "put_flow", "gamma_flow", "call_volume", "put_volume")

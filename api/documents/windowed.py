@@ -9,8 +9,8 @@ from typing import Any
 
 from api.params import Window
 from api.series import tag
-from storage.row import DEFINITIONS, Reason
-from storage.session import GRID, Session
+from storage.market.calendar import GRID, Session
+from storage.record.row import DEFINITIONS, Reason
 
 _STEP = timedelta(seconds=GRID)
 

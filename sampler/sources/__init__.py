@@ -16,7 +16,7 @@ from sampler.sources.exported import Exported
 from sampler.sources.recorded import Recorded
 from sampler.sources.synthetic import Synthetic
 from storage.errors import UsageError
-from storage.session import Session
+from storage.market.calendar import Session
 
 
 class Source(Protocol):

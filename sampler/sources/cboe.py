@@ -23,8 +23,8 @@ from sampler.errors import NoHistory, Refused
 from sampler.sources import url
 from sampler.sources.cboe_json import NAME, finite, parse
 from storage.errors import UsageError
-from storage.row import Reason
-from storage.session import Session
+from storage.market.calendar import Session
+from storage.record.row import Reason
 
 BASE = "https://cdn.cboe.com/api/global/delayed_quotes/options"
 #: Symbols that the feed files under a leading underscore; another can be named with it: _ABC.

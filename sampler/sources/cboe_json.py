@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from sampler.chain import Floats, Frame
 from sampler.errors import Refused
-from storage.row import Reason
-from storage.session import at_new_york, from_new_york, market_day
+from storage.market.calendar import at_new_york, from_new_york, market_day
+from storage.record.row import Reason
 
 #: The vendor's name, as rows and source URLs have it.
 NAME = "cboe"

@@ -16,11 +16,11 @@ import numpy as np
 from sampler.chain import QUOTES, Frame
 from sampler.errors import Refused
 from sampler.sources import url
-from storage import parquet
 from storage.errors import FlowError, UsageError
-from storage.parquet import KeptChain, Part
-from storage.row import Reason
-from storage.session import Session, new_york
+from storage.market.calendar import Session, new_york
+from storage.parquet import read as parquet
+from storage.parquet.read import KeptChain, Part
+from storage.record.row import Reason
 
 _RIGHTS = np.array([[1], [-1]], np.int8)
 

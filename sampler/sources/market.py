@@ -19,7 +19,7 @@ import numpy as np
 
 from sampler.chain import YEAR_SECONDS, Floats
 from sampler.sources.trading import Ints, Tape, Trades, Traits, listing, trade
-from storage.session import GRID, Session, expiry_of, next_session
+from storage.market.calendar import GRID, Session, expiry_of, next_session
 
 #: Jumps a day, and their part of the day's variance.
 JUMPS, JUMP_SHARE = 1.5, 0.08

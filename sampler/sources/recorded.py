@@ -21,8 +21,8 @@ from sampler.chain import Frame
 from sampler.errors import Refused
 from sampler.sources import url
 from storage.errors import UsageError
-from storage.row import Reason
-from storage.session import Session, from_new_york, market_day, new_york
+from storage.market.calendar import Session, from_new_york, market_day, new_york
+from storage.record.row import Reason
 
 _NAME = re.compile(r"(?P<symbol>[^_]+)_(?P<at>\d{4}-\d\d-\d\dT\d{6})")
 #: The compact format's names of our columns.

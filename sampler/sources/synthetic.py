@@ -11,8 +11,8 @@ from sampler.errors import Refused
 from sampler.sources import market
 from sampler.sources.url import split, whole
 from storage.errors import UsageError
-from storage.row import Reason
-from storage.session import GRID, Session, market_day, new_york, quiet_day, session_on
+from storage.market.calendar import GRID, Session, market_day, new_york, quiet_day, session_on
+from storage.record.row import Reason
 
 #: Days kept at hand. A day of SPX is 4 MB, most others are less than half of that.
 DAYS = 24

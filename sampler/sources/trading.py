@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from sampler.chain import YEAR_SECONDS, Floats
-from storage.session import GRID
+from storage.market.calendar import GRID
 
 Ints = NDArray[np.int64]
 

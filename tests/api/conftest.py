@@ -21,9 +21,9 @@ import pytest
 from api.access import Access
 from api.app import create, keep
 from api.server import Server
-from storage.embedded import Servers
-from storage.live import Nobody
-from storage.store import Store
+from storage.embedded.attach import Servers
+from storage.postgres.store import Store
+from storage.redis.channel import Nobody
 from tests.api.rows import every, utc
 from tests.api.site import SERIES, Away, Caller, Fed, Site, Still, Wire
 

@@ -9,8 +9,8 @@ import orjson
 
 from api.params import read, window
 from api.series import data_as_of
-from storage.session import last_session, market_day, session_on
-from storage.store import Store
+from storage.market.calendar import last_session, market_day, session_on
+from storage.postgres.store import Store
 
 #: A bar's fields between ``t`` and ``sampled_at``.
 FIGURES = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from storage.row import PROFILE, Gap, Reason, Row, SlotRecord
+from storage.record.row import PROFILE, Gap, Reason, Row, SlotRecord
 
 #: A full session: 13:30 to 20:00 UTC.
 FRIDAY = date(2026, 6, 5)

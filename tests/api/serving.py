@@ -12,8 +12,8 @@ from typing import Any
 import uvicorn
 
 from api.app import create
-from storage.live import Nobody
-from storage.store import Store
+from storage.postgres.store import Store
+from storage.redis.channel import Nobody
 from tests.api.conftest import Still
 
 

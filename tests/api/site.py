@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from storage.errors import StoreUnavailable
-from storage.live import News, Nobody
-from storage.row import Change
-from storage.store import KEEP, Store
+from storage.postgres.store import KEEP, Store
+from storage.record.row import Change
+from storage.redis.channel import News, Nobody
 
 SERIES = "/v1/flow/zero-dte/series/"
 

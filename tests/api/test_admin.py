@@ -13,8 +13,8 @@ import structlog
 
 from api.__main__ import main
 from api.keys import hashed
-from storage.keys import Key
-from storage.store import Store
+from storage.postgres.keys import Key
+from storage.postgres.store import Store
 
 KEY = re.compile(r"flow_[0-9a-f]{12}_[A-Za-z0-9_-]{43}\n")
 Run = Callable[..., tuple[int, str, str]]

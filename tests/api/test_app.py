@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 
 from api.access import Admitted, Usage, quota_exceeded, tier_restricted, unauthorized
 from api.access import Caller as Person
+from storage.config.plans import PLANS, parse_quotas
 from storage.errors import LiveError, SchemaMissing, StoreUnavailable
-from storage.plans import PLANS, parse_quotas
-from storage.store import Store
+from storage.postgres.store import Store
 from tests.api.conftest import SERIES, Caller
 from tests.api.rows import record, utc
 

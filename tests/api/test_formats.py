@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from storage.row import Reason
-from storage.store import Store
+from storage.postgres.store import Store
+from storage.record.row import Reason
 from tests.api.conftest import SERIES, Caller
 from tests.api.rows import every, gap, record, utc
 

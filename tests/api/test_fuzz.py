@@ -15,7 +15,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from api.catalogue import CATALOGUE
-from storage.store import Store
+from storage.postgres.store import Store
 from tests.api.conftest import Caller
 
 REQUESTS = 10_000

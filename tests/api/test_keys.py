@@ -19,12 +19,12 @@ from structlog.testing import capture_logs
 from api.access import AccessError, Open, key_of
 from api.keyed import Keyed
 from api.keys import Ring, hashed, make, renewed
-from storage.counters import Counters
-from storage.embedded import Servers
+from storage.config.plans import parse_quotas
+from storage.embedded.attach import Servers
 from storage.errors import StoreUnavailable
-from storage.keys import Key, Keys
-from storage.plans import parse_quotas
-from storage.store import Store
+from storage.postgres.keys import Key, Keys
+from storage.postgres.store import Store
+from storage.redis.counters import Counters
 from tests.api.conftest import SERIES, Caller, Still
 from tests.api.rows import utc
 

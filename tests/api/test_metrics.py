@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api import page
 from storage.errors import StoreUnavailable
-from storage.row import Reason
-from storage.store import Store
+from storage.postgres.store import Store
+from storage.record.row import Reason
 from tests.api.conftest import SERIES, Caller
 from tests.api.rows import gap, record, utc
 from tests.api.test_app import Asleep, Awake, Broken

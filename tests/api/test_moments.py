@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage.row import Gap, Reason
-from storage.session import session_on
-from storage.store import Store
+from storage.market.calendar import session_on
+from storage.postgres.store import Store
+from storage.record.row import Gap, Reason
 from tests.api import contract
 from tests.api.conftest import Caller
 from tests.api.rows import every, gap, record, utc

@@ -14,9 +14,9 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from storage.embedded import Servers
-from storage.live import Channel
-from storage.store import Store
+from storage.embedded.attach import Servers
+from storage.postgres.store import Store
+from storage.redis.channel import Channel
 from tests.api.conftest import EMPTY
 from tests.api.rows import every, record, utc
 from tests.api.test_serve import ROOT, Served

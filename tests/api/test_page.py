@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from api import reference
-from storage.store import Store
+from storage.postgres.store import Store
 from tests.api.conftest import SERIES, Caller
 from tests.api.rows import record, utc
 

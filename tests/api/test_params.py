@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from api.params import QueryError, read, window
-from storage.session import Session
+from storage.market.calendar import Session
 from tests.api.rows import FRIDAY, utc
 
 SESSION = Session(day=FRIDAY, open=utc("13:30"), close=utc("20:00"))

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from api import catalogue
 from api.app import create
-from storage.live import Nobody
+from storage.redis.channel import Nobody
 from tests.api import contract
 from tests.api.conftest import ROOT, Caller, Still
 from tests.api.serving import served

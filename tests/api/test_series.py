@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from factories import rows_of
 
-from storage.row import Reason
-from storage.store import REWRITE, Store
+from storage.postgres.store import REWRITE, Store
+from storage.record.row import Reason
 from tests.api.conftest import SERIES, Caller
 from tests.api.rows import every, gap, record, utc
 

@@ -23,10 +23,10 @@ import structlog
 
 from api.__main__ import _dataset, main
 from api.listening import bound, keys_due
-from storage.embedded import Servers
-from storage.live import Channel
-from storage.settings import Settings
-from storage.store import Store
+from storage.config.settings import Settings
+from storage.embedded.attach import Servers
+from storage.postgres.store import Store
+from storage.redis.channel import Channel
 from tests.api.conftest import EMPTY, SERIES
 from tests.api.rows import record, utc
 

@@ -24,7 +24,7 @@ from flashalpha import (
 )
 
 from api.keys import REFRESH
-from storage.embedded import Servers
+from storage.embedded.attach import Servers
 from tests.api.conftest import SERIES
 from tests.api.test_serve import ROOT, Served, closed
 

@@ -14,9 +14,9 @@ import pytest
 
 from api.access import AccessError, Admitted, unauthorized
 from api.access import Caller as Person
-from storage.live import Nobody
-from storage.row import Reason
-from storage.store import KEEP, NEWER, REWRITE, Store
+from storage.postgres.store import KEEP, NEWER, REWRITE, Store
+from storage.record.row import Reason
+from storage.redis.channel import Nobody
 from tests.api.rows import FRIDAY, every, gap, record, utc
 from tests.api.site import SERIES, Events, Fed, Site, Wire
 from tests.api.test_today import BARS, THURSDAY, slot_at, some_record
@@ -270,7 +270,7 @@ async def test_channel_is_away(
     store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the live channel, streams are fed from the store."""
-    monkeypatch.setattr("storage.follow._POLL", 0.02)
+    monkeypatch.setattr("storage.changefeed._POLL", 0.02)
     monkeypatch.setattr(Wire, "listen", Nobody.listen)
     fed: Fed = await feed(store)
     told: list[Any] = []

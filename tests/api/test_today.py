@@ -17,10 +17,10 @@ import zstandard
 from api import reply
 from api.access import Admitted, Open
 from api.today import EARLIER
-from storage.live import Nobody
-from storage.row import Change, Reason
-from storage.session import session_on
-from storage.store import KEEP, NEWER, REWRITE, Store
+from storage.market.calendar import session_on
+from storage.postgres.store import KEEP, NEWER, REWRITE, Store
+from storage.record.row import Change, Reason
+from storage.redis.channel import Nobody
 from tests.api import oracle
 from tests.api.conftest import SERIES, Caller, Fed, Wire
 from tests.api.rows import FRIDAY, every, gap, record, utc
@@ -221,7 +221,7 @@ async def test_channel_is_away(
     store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the live channel the store is polled."""
-    monkeypatch.setattr("storage.follow._POLL", 0.02)
+    monkeypatch.setattr("storage.changefeed._POLL", 0.02)
     monkeypatch.setattr(Wire, "listen", Nobody.listen)
     fed: Fed = await feed(store)
     [change] = await store.write([record(utc("14:29:30"))])

@@ -29,11 +29,12 @@ from api.day import FIGURES
 from sampler.chain import select
 from sampler.snapshot import measure
 from sampler.sources import open_source
-from storage import database, embedded
-from storage.live import Channel
-from storage.row import SlotRecord
-from storage.session import session_on
-from storage.store import Store
+from storage.embedded import attach as embedded
+from storage.market.calendar import session_on
+from storage.postgres import database
+from storage.postgres.store import Store
+from storage.record.row import SlotRecord
+from storage.redis.channel import Channel
 
 ROOT = Path(__file__).resolve().parents[2]
 SERIES = "/v1/flow/zero-dte/series/"

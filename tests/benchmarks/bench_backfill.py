@@ -27,10 +27,12 @@ import psycopg
 from sampler import past, spread
 from sampler.backfill import Wishes
 from sampler.past import Order, Task
-from storage import archive, database, embedded
-from storage.live import Nobody
-from storage.session import sessions_between
-from storage.store import Store
+from storage.embedded import attach as embedded
+from storage.market.calendar import sessions_between
+from storage.parquet import archive
+from storage.postgres import database
+from storage.postgres.store import Store
+from storage.redis.channel import Nobody
 
 FIRST, LAST = date(2026, 8, 3), date(2026, 8, 31)
 #: One job whose database has no core of its own.

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from playwright.async_api import Browser, Page, async_playwright
 
-from storage import database, embedded
-from storage.live import Channel
-from storage.row import PROFILE, SlotRecord
-from storage.store import Store
+from storage.embedded import attach as embedded
+from storage.postgres import database
+from storage.postgres.store import Store
+from storage.record.row import PROFILE, SlotRecord
+from storage.redis.channel import Channel
 from tests.page import market
 from tests.page.browser import launch
 from tests.page.conftest import DESKTOP, Site

@@ -23,8 +23,8 @@ from sampler import metrics
 from sampler.chain import Chain, Frame, select
 from sampler.market import read_market
 from sampler.snapshot import measure
-from storage.row import SlotRecord
-from storage.session import market_day, session_on
+from storage.market.calendar import market_day, session_on
+from storage.record.row import SlotRecord
 from tests.benchmarks.bench_tick import frame
 
 SYMBOLS = 600

@@ -31,11 +31,13 @@ from api.day import FIGURES
 from sampler.chain import select
 from sampler.snapshot import measure
 from sampler.sources import open_source
-from storage import columns, database, embedded
-from storage.queries import query
-from storage.row import ARRAYS, COLUMNS, DICTS, SlotRecord
-from storage.session import market_day, session_on
-from storage.store import REWRITE, Store
+from storage.embedded import attach as embedded
+from storage.market.calendar import market_day, session_on
+from storage.postgres import database
+from storage.postgres.queries import query
+from storage.postgres.store import REWRITE, Store
+from storage.record import packing as columns
+from storage.record.row import ARRAYS, COLUMNS, DICTS, SlotRecord
 from tests.benchmarks import year
 
 SYMBOLS, SLOTS = 600, 7

@@ -20,11 +20,13 @@ import numpy as np
 from sampler.chain import Chain, Frame, select
 from sampler.snapshot import measure
 from sampler.sources import open_source, recorded
-from storage import columns, database, embedded
-from storage.live import Channel
-from storage.row import SlotRecord
-from storage.session import market_day, session_on
-from storage.store import Store
+from storage.embedded import attach as embedded
+from storage.market.calendar import market_day, session_on
+from storage.postgres import database
+from storage.postgres.store import Store
+from storage.record import packing as columns
+from storage.record.row import SlotRecord
+from storage.redis.channel import Channel
 
 CHAIN = (
     Path(__file__).resolve().parents[2].parent / "shared/data/chains/SPX/SPX_2026-08-19T101421.json"

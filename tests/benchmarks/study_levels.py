@@ -24,7 +24,7 @@ from sampler.metrics.crossings import REACH, SIGNIFICANT
 from sampler.metrics.flip import flips
 from sampler.metrics.smile import forward, smile
 from sampler.sources.recorded import read
-from storage.session import at_new_york, market_day, new_york, session_on
+from storage.market.calendar import at_new_york, market_day, new_york, session_on
 
 Floats = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sampler.metrics.flow import Quote, trade_signs
 from sampler.signing import EachTrade, LastPrint
 from sampler.sources import market
-from storage.session import GRID, session_on
+from storage.market.calendar import GRID, session_on
 
 Floats = NDArray[np.float64]
 

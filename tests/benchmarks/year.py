@@ -25,10 +25,12 @@ from sampler.chain import select
 from sampler.errors import Refused
 from sampler.snapshot import measure
 from sampler.sources import open_source
-from storage import database, embedded, pgcopy
-from storage.row import COLUMNS, MOMENTS, SlotRecord
-from storage.session import Session, last_session, sessions_between
-from storage.store import Store
+from storage.embedded import attach as embedded
+from storage.market.calendar import Session, last_session, sessions_between
+from storage.postgres import binary as pgcopy
+from storage.postgres import database
+from storage.postgres.store import Store
+from storage.record.row import COLUMNS, MOMENTS, SlotRecord
 
 NAME = "flow_year"
 LAST = last_session(datetime(2026, 11, 1, tzinfo=UTC))

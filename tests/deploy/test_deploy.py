@@ -20,8 +20,8 @@ import yaml
 
 from api.metrics import Metrics
 from sampler.telemetry import Telemetry
-from storage.row import Reason
-from storage.settings import REGISTRY, Settings, default_data_dir
+from storage.config.settings import REGISTRY, Settings, default_data_dir
+from storage.record.row import Reason
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

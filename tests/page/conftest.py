@@ -24,10 +24,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
-from storage.embedded import Servers
-from storage.live import Channel
-from storage.row import Gap, SlotRecord
-from storage.store import Store
+from storage.embedded.attach import Servers
+from storage.postgres.store import Store
+from storage.record.row import Gap, SlotRecord
+from storage.redis.channel import Channel
 from tests.conftest import other_database
 from tests.page.browser import launch
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from storage.row import PROFILE, Gap, Reason, SlotRecord
-from storage.session import session_on
+from storage.market.calendar import session_on
+from storage.record.row import PROFILE, Gap, Reason, SlotRecord
 from tests.api.rows import record
 
 #: A full session on the Tuesday, none on Thanksgiving's Thursday, half a one on the Friday.

@@ -15,9 +15,9 @@ from pathlib import Path
 import psycopg
 from playwright.async_api import async_playwright
 
-from storage import embedded
-from storage.live import Channel
-from storage.store import Store
+from storage.embedded import attach as embedded
+from storage.postgres.store import Store
+from storage.redis.channel import Channel
 from tests.page.browser import launch
 from tests.page.conftest import DESKTOP, ROOT, Site, Tab
 from tests.page.market import TUESDAY, at

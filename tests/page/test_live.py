@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from storage.row import Reason
+from storage.record.row import Reason
 from tests.page import market
 from tests.page.conftest import ROOT, Site, Tab, free_port
 from tests.page.market import TUESDAY, at

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from storage.row import Reason
+from storage.record.row import Reason
 from tests.page import market
 from tests.page.conftest import SERIES, Site, Tab
 from tests.page.market import FRIDAY, THURSDAY, TUESDAY, at

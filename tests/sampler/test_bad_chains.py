@@ -11,9 +11,9 @@ from chains import DAY, TEN_FOURTEEN, frame
 
 from sampler.chain import Frame
 from sampler.tick import Tick
-from storage.live import Nobody
-from storage.row import Reason
-from storage.store import Store
+from storage.postgres.store import Store
+from storage.record.row import Reason
+from storage.redis.channel import Nobody
 
 STEP = timedelta(seconds=30)
 STRIKES = [7600.0 + 10 * i for i in range(21)]

@@ -10,8 +10,8 @@ from chains import TEN_FOURTEEN, chain, frame
 
 from sampler.chain import select
 from sampler.errors import Refused
-from storage.row import Reason
-from storage.session import session_on
+from storage.market.calendar import session_on
+from storage.record.row import Reason
 
 NAN = float("nan")
 THREE = [7690.0, 7700.0, 7710.0]

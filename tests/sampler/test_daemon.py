@@ -19,9 +19,9 @@ from cboe_server import CboeServer, from_recorded
 from psycopg.rows import dict_row
 
 from sampler.grid import next_tick, owed
-from storage.clock import Clock
-from storage.embedded import Servers
-from storage.session import session_on
+from storage.embedded.attach import Servers
+from storage.market.calendar import session_on
+from storage.market.clock import Clock
 
 DAY = date(2026, 8, 19)
 STEP = timedelta(seconds=30)
@@ -201,8 +201,8 @@ async def replay(servers: Servers, database: str, first: datetime, last: datetim
     from sampler.outcome import Outcome
     from sampler.sources import open_source
     from sampler.tick import Tick
-    from storage.live import Nobody
-    from storage.store import Store
+    from storage.postgres.store import Store
+    from storage.redis.channel import Nobody
 
     source = open_source("synthetic:?seed=3")
     async with Store.open(database, "synthetic", size=2) as store:

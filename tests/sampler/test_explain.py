@@ -16,9 +16,9 @@ from sampler.explain import differences, recompute
 from sampler.outcome import Outcome
 from sampler.sources import open_source
 from sampler.tick import Tick
-from storage.live import Nobody
-from storage.session import session_on
-from storage.store import Store
+from storage.market.calendar import session_on
+from storage.postgres.store import Store
+from storage.redis.channel import Nobody
 
 DAY = TEN_FOURTEEN.date()
 SESSION = session_on(DAY)

@@ -17,9 +17,9 @@ from sampling import Sampler
 from sampler.outcome import Outcome
 from sampler.sources.synthetic import Synthetic
 from sampler.tick import Tick
-from storage.live import Nobody
-from storage.session import session_on
-from storage.store import Store
+from storage.market.calendar import session_on
+from storage.postgres.store import Store
+from storage.redis.channel import Nobody
 
 DAY = date(2026, 8, 19)
 SESSION = session_on(DAY)
@@ -266,7 +266,7 @@ def mortal():
 async def test_servers_killed(mortal, make, tmp_path):
     """PostgreSQL killed -9 in mid-transaction and back after 50 slots, Redis killed and emptied:
     every slot a row, to the cent, and the followers' cursor without a hole."""
-    from storage import database as schema
+    from storage.postgres import database as schema
 
     for dataset in ("live", "synthetic"):
         await schema.migrate(mortal.database_url, dataset)

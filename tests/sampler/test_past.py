@@ -29,13 +29,13 @@ from sampler.progress import Progress
 from sampler.recompute import recompute
 from sampler.sources import open_source, recorded
 from sampler.tick import Tick
-from storage import database as schema
-from storage.exporting import Writer
-from storage.live import Nobody
-from storage.parquet import Part
-from storage.row import Gap, Reason
-from storage.session import session_on
-from storage.store import Store
+from storage.market.calendar import session_on
+from storage.parquet.read import Part
+from storage.parquet.write import Writer
+from storage.postgres import database as schema
+from storage.postgres.store import Store
+from storage.record.row import Gap, Reason
+from storage.redis.channel import Nobody
 
 SESSION = session_on(DAY)
 KAPPA = 0.43
@@ -543,7 +543,7 @@ class TestJobs:
     def test_wrong_usage(self, words, environment, code, said, database, monkeypatch, capsys):
         """One sentence that names the option."""
         # The log's configuration is a whole process's.
-        monkeypatch.setattr("storage.log.configure", lambda *_: None)
+        monkeypatch.setattr("storage.config.log.configure", lambda *_: None)
         for name, value in ({"FLOW_DATABASE_URL": database} | environment).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(spread, "_PATIENCE", 0.5)

@@ -12,8 +12,8 @@ import pytest
 from sampler.chain import select
 from sampler.snapshot import measure
 from sampler.sources.recorded import read
-from storage.row import Row
-from storage.session import market_day, session_on
+from storage.market.calendar import market_day, session_on
+from storage.record.row import Row
 
 
 def row_of(path: Path) -> Row:

@@ -20,8 +20,8 @@ from sampler.errors import Refused
 from sampler.snapshot import measure
 from sampler.sources import recorded
 from sampler.surface import survey
-from storage.row import Reason, SlotRecord
-from storage.session import market_day, session_on
+from storage.market.calendar import market_day, session_on
+from storage.record.row import Reason, SlotRecord
 
 NAN = float("nan")
 STRIKES = [7600.0 + 10 * i for i in range(21)]

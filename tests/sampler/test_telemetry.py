@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sampler.outcome import Outcome
 from sampler.telemetry import Telemetry
 from storage.errors import FlowError
-from storage.row import Reason
+from storage.record.row import Reason
 from tests.api.rows import record, utc
 
 

@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 from sampler.chain import Frame
 from sampler.errors import Refused
 from sampler.tick import Nowhere, Tick
-from storage.live import Nobody
-from storage.row import Reason
-from storage.store import Store
+from storage.postgres.store import Store
+from storage.record.row import Reason
+from storage.redis.channel import Nobody
 
 STEP = timedelta(seconds=30)
 N = 21

@@ -20,11 +20,11 @@ from rig import STEP, Broken, gaps, opened, rig, rows
 
 from sampler.daemon import Daemon
 from sampler.sources.synthetic import Synthetic
-from storage.batch import Batch
-from storage.clock import Clock
-from storage.lease import Lease
-from storage.session import session_on
-from storage.spool import Spool
+from storage.market.calendar import session_on
+from storage.market.clock import Clock
+from storage.postgres.lease import Lease
+from storage.record.batch import Batch
+from storage.spool.spool import Spool
 
 DAY = date(2026, 8, 19)
 SESSION = session_on(DAY)
@@ -175,7 +175,7 @@ class TestOwned:
                 before = gaps(database)
                 await made.watch._account("SPX", SESSION, slot(0))
                 known = {s for s in SESSION.slots if s < slot(0)}
-                from storage.row import Gap, Reason
+                from storage.record.row import Gap, Reason
 
                 await store.write(
                     gaps=[
@@ -330,7 +330,7 @@ def _size(folder) -> int:
 async def _one(step: int):
     from sampler.outcome import Outcome
     from sampler.tick import Nowhere, Tick
-    from storage.live import Nobody
+    from storage.redis.channel import Nobody
 
     tick = Tick(SOURCE, Nowhere(), Nobody(), oi_confidence=0.43, budget=5)
     outcome = Outcome(symbol="SPX")

@@ -18,11 +18,11 @@ from sampler import backlog as backlog_module
 from sampler.errors import Refused
 from sampler.sources import open_source
 from sampler.sources.synthetic import Synthetic
-from storage.batch import decode
 from storage.errors import SpoolError, StoreUnavailable
-from storage.live import Nobody
-from storage.row import Reason
-from storage.session import session_on, sessions_between
+from storage.market.calendar import session_on, sessions_between
+from storage.record.batch import decode
+from storage.record.row import Reason
+from storage.redis.channel import Nobody
 
 DAY = datetime(2026, 8, 19).date()
 SESSION = session_on(DAY)

@@ -17,13 +17,13 @@ import pytest
 from factories import DAY, at, gap, record
 from faults import Doomed, doomed, proxy
 
-from storage import database as schema
-from storage import follow as following
+from storage import changefeed as following
+from storage.changefeed import follow
 from storage.errors import LiveError, StoreError, StoreFull, StoreUnavailable
-from storage.follow import follow
-from storage.live import Channel
-from storage.row import Change
-from storage.store import Store
+from storage.postgres import database as schema
+from storage.postgres.store import Store
+from storage.record.row import Change
+from storage.redis.channel import Channel
 
 PATIENCE = 60
 
@@ -49,7 +49,7 @@ async def url(own) -> str:
 def _hurry(monkeypatch):
     monkeypatch.setattr(following, "_POLL", 0.05)
     monkeypatch.setattr(following, "_RECONCILE", 0.5)
-    monkeypatch.setattr("storage.live._QUIET", 0.3)
+    monkeypatch.setattr("storage.redis.channel._QUIET", 0.3)
 
 
 async def until(work: Callable[[], Any]) -> Any:

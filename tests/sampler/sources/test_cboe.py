@@ -25,8 +25,8 @@ from sampler.sources import cboe, open_source
 from sampler.sources.cboe import Cboe
 from sampler.sources.cboe_json import parse
 from storage.errors import UsageError
-from storage.row import Reason
-from storage.session import session_on
+from storage.market.calendar import session_on
+from storage.record.row import Reason
 
 NOW = datetime(2026, 8, 19, 14, 30, 22, tzinfo=UTC)
 DAY = date(2026, 8, 19)

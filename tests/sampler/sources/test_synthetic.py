@@ -20,8 +20,8 @@ from sampler.errors import Refused
 from sampler.sources import market, open_source, trading
 from sampler.sources.synthetic import DAYS, Synthetic
 from storage.errors import UsageError
-from storage.row import Reason
-from storage.session import Session, session_on, sessions_between
+from storage.market.calendar import Session, session_on, sessions_between
+from storage.record.row import Reason
 
 ROOT = Path(__file__).resolve().parents[3]
 DAY = date(2026, 8, 19)

@@ -1,0 +1,46 @@
+"""How a command begins and ends: settings are read, errors become sentences and exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from storage.config import log
+from storage.config.settings import Settings, options_of
+from storage.errors import FlowError, UsageError
+
+
+def enter(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    environment: Mapping[str, str],
+    *,
+    run: Callable[[Coroutine[Any, Any, int | None]], int | None] = asyncio.run,
+    interrupted: int = 1,
+) -> int:
+    """Run the command that a command line names: 0 done, 1 failed, 2 wrong usage.
+
+    The parser's ``command`` takes the settings and the parsed command line. ``run`` drives it;
+    ``interrupted`` is the status after Ctrl-C.
+    """
+    parsed = parser.parse_args(arguments)
+    try:
+        settings = Settings.read(environment, options_of(parsed))
+        log.configure(settings.log, settings.log_level)
+        return run(parsed.command(settings, parsed)) or 0
+    except UsageError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    except FlowError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Python flushes once more when it ends: into nothing, without a complaint.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return interrupted

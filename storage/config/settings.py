@@ -1,0 +1,305 @@
+"""The one registry of every FLOW_* name: default, meaning, and how it is read.
+
+Only the doors (``__main__``) read the environment, through ``Settings.read``. A command line
+option of the same name wins over the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.config.plans import DEFAULT_QUOTAS, Quotas, parse_quotas
+from storage.errors import UsageError
+from storage.market.clock import Clock, parse_clock
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.^=_/-]{0,15}")
+
+
+def parse_symbol(text: str) -> str:
+    """A symbol as it is stored: trimmed, upper case.
+
+    Raises
+    ------
+    UsageError
+        If it is nothing that an exchange lists: empty, over 16 characters, blanks inside.
+    """
+    symbol = text.strip().upper()
+    if not _SYMBOL.fullmatch(symbol):
+        raise UsageError(f"{text[:40]!r} is not a symbol: 1 to 16 of A-Z 0-9 . ^ = _ / -")
+    return symbol
+
+
+def _symbols(text: str) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(parse_symbol(part) for part in text.split(",") if part.strip()))
+    if not found:
+        raise UsageError("no symbol is named")
+    return found
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise UsageError(f"{text!r} is not a number") from None
+        if not low <= value <= high:
+            raise UsageError(f"{text} is not between {low:g} and {high:g}")
+        return value
+
+    return read
+
+
+def _days(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text):
+        raise UsageError(f"{text!r} is not a number of days: 0 to 99999")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text):
+        raise UsageError(f"{text!r} is not a whole number from 0 to 99999")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise UsageError(f"{text!r} is not a port: 1 to 65535")
+    return int(text)
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
+    for origin in found:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise UsageError(f"{origin[:80]!r} is no origin, as in https://flow.example.org")
+    return found
+
+
+def _port_or_none(text: str) -> int:
+    return 0 if text == "0" else _port(text)
+
+
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise UsageError("no folder is named")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{text!r}: {error}") from error
+
+
+def _maybe_folder(text: str) -> Path | None:
+    return _folder(text) if text else None
+
+
+def _word(*known: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in known:
+            raise UsageError(f"{text!r} is none of: {', '.join(known)}")
+        return text
+
+    return read
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text and not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            # The value may hold a password: it is not repeated.
+            raise UsageError(f"must begin with {' or '.join(f'{s}://' for s in schemes)}")
+        return text
+
+    return read
+
+
+def default_data_dir() -> str:
+    """Where embedded data lives: the user's own data folder; /var/lib for root.
+
+    Root's home is closed to the unprivileged user that PostgreSQL runs as.
+    """
+    if os.geteuid() == 0:
+        return "/var/lib/zerodte-flow"
+    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return f"{home}/zerodte-flow"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One FLOW_* name. ``default`` is text, read like any other value."""
+
+    meaning: str
+    default: str
+    read: Callable[[str], Any] = str
+
+
+#: Every setting there is, by its name without the FLOW_ prefix, in lower case.
+REGISTRY: dict[str, Setting] = {
+    "database_url": Setting(
+        "PostgreSQL, with or without TimescaleDB; empty: the embedded one",
+        "",
+        _url("postgresql", "postgres"),
+    ),
+    "redis_url": Setting(
+        "Redis or Valkey, the live channel; empty: the embedded one",
+        "",
+        _url("redis", "rediss", "unix"),
+    ),
+    "data_dir": Setting("folder of the embedded servers", default_data_dir(), _folder),
+    "source": Setting("where chains come from; see flow-sampler sources", ""),
+    "symbols": Setting("underlyings, comma-separated", "SPX,SPY,QQQ", _symbols),
+    "dataset": Setting(
+        "rows kept apart from all others: live or synthetic; empty: by the source",
+        "",
+        _word("", "live", "synthetic"),
+    ),
+    "clock": Setting("real, or simulated:<start>@<speed>@<wall anchor>", "real", parse_clock),
+    "oi_confidence": Setting(
+        "κ: the part of signed volume taken to open positions", "0.43", _number(0, 1)
+    ),
+    "tick_budget": Setting(
+        "seconds a symbol may take from its slot to its row", "20", _number(1, 30)
+    ),
+    "batch_seconds": Setting(
+        "seconds that a tick's records wait for slower symbols before they are written",
+        "1",
+        _number(0, 10),
+    ),
+    "lease_max": Setting(
+        "symbols that one of several samplers takes at most; 0: all that are free",
+        "0",
+        _count,
+    ),
+    "spool_dir": Setting(
+        "folder of what waits for a database that is away; empty: spool in FLOW_DATA_DIR",
+        "",
+        _maybe_folder,
+    ),
+    "spool_mb": Setting("how large the spool may grow, in MB", "4096", _number(1, 1e6)),
+    "metrics_port": Setting(
+        "port of the sampler's metrics, on loopback; 0: none", "0", _port_or_none
+    ),
+    "min_coverage": Setting(
+        "share of a session's slots below which check fails", "0.9", _number(0, 1)
+    ),
+    "keep_rows": Setting("days that rows are kept; 0: for ever", "0", _days),
+    "keep_profiles": Setting("days that figures by strike are kept; 0: for ever", "60", _days),
+    "keep_chains": Setting("days that chains are kept; 0: for ever", "730", _days),
+    "keep_gaps": Setting("days that gaps are kept; 0: for ever", "0", _days),
+    "compress_after": Setting(
+        "days after which TimescaleDB compresses; more than a backfill goes back; 0: never",
+        "30",
+        _days,
+    ),
+    "disk_cap": Setting(
+        "GB stored above which prune warns; 0: never", "100", _number(0, 1_000_000)
+    ),
+    "host": Setting("address the API listens on", "127.0.0.1"),
+    "port": Setting("port the API listens on", "8000", _port),
+    "cors_origins": Setting(
+        "origins whose pages may ask, comma-separated; *: any, empty: none", "*", _origins
+    ),
+    "access": Setting(
+        "open, keys, or auto: open on loopback, keys elsewhere",
+        "auto",
+        _word("auto", "open", "keys"),
+    ),
+    "quotas": Setting(
+        "requests a day by plan, from 00:00 UTC; only the plans that differ need be named",
+        DEFAULT_QUOTAS,
+        parse_quotas,
+    ),
+    "log": Setting("auto, json or console", "auto", _word("auto", "json", "console")),
+    "log_level": Setting(
+        "debug, info, warning or error",
+        "info",
+        _word("debug", "info", "warning", "error"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a command was told, read and checked. See ``REGISTRY`` for each field's meaning."""
+
+    database_url: str
+    redis_url: str
+    data_dir: Path
+    source: str
+    symbols: tuple[str, ...]
+    dataset: str
+    clock: Clock
+    oi_confidence: float
+    tick_budget: float
+    batch_seconds: float
+    lease_max: int
+    spool_dir: Path | None
+    spool_mb: float
+    metrics_port: int
+    min_coverage: float
+    keep_rows: int
+    keep_profiles: int
+    keep_chains: int
+    keep_gaps: int
+    compress_after: int
+    disk_cap: float
+    host: str
+    port: int
+    cors_origins: tuple[str, ...]
+    access: str
+    quotas: Quotas
+    log: str
+    log_level: str
+
+    @classmethod
+    def read(
+        cls, environment: Mapping[str, str], options: Mapping[str, str | None] | None = None
+    ) -> Settings:
+        """Settings from the environment, with command line options on top.
+
+        Raises
+        ------
+        UsageError
+            For an unknown FLOW_* name (the nearest known one is suggested) or a bad value.
+        """
+        given = {k[5:].lower(): (v, k) for k, v in environment.items() if k.startswith("FLOW_")}
+        for name, (_, shown) in given.items():
+            if name not in REGISTRY:
+                near = difflib.get_close_matches(name, REGISTRY, n=1, cutoff=0.0)[0]
+                raise UsageError(f"{shown} is no setting; did you mean FLOW_{near.upper()}?")
+        for name, value in (options or {}).items():
+            if value is not None:
+                given[name] = (value, f"--{name.replace('_', '-')}")
+        values: dict[str, Any] = {}
+        for name, setting in REGISTRY.items():
+            text, shown = given.get(name, (setting.default, name))
+            try:
+                values[name] = setting.read(text)
+            except UsageError as error:
+                detail = str(error).removeprefix(f"FLOW_{name.upper()}: ")
+                raise UsageError(f"{shown}: {detail}") from error
+        return cls(**values)
+
+
+def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Give a command the options of some settings; ``--help`` shows their FLOW_* names."""
+    for name in names:
+        setting = REGISTRY[name]
+        shown = setting.default or "none"
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            metavar=name.rsplit("_", maxsplit=1)[-1].upper(),
+            help=f"{setting.meaning} (FLOW_{name.upper()}, default: {shown})".replace("%", "%%"),
+        )
+
+
+def options_of(parsed: argparse.Namespace) -> dict[str, str | None]:
+    """The settings among a parsed command line."""
+    return {k: v for k, v in vars(parsed).items() if k in REGISTRY}

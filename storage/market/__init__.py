@@ -1,0 +1,1 @@
+"""Market facts: sessions, the 30-second grid, New York time, clocks and instruments."""

@@ -1,0 +1,110 @@
+"""What time it is: the machine's clock, or a simulated one that all processes share.
+
+A simulated clock keeps market hours: a while after a close it goes on just before the next
+open, so that a day takes minutes and a night takes none. Time-outs never use it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from storage.errors import UsageError
+from storage.market.calendar import market_day, next_session, session_on
+
+#: A simulated day lasts this long beyond its close (a delayed feed is still arriving) ...
+AFTER_CLOSE = timedelta(minutes=20)
+#: ... and the next one begins this long before its open.
+BEFORE_OPEN = timedelta(minutes=1)
+_FORM = "real, or simulated:<start>@<speed>[@<wall anchor>], times in ISO 8601 with an offset"
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A mapping between the machine's time and market time; the identity at speed 1 without start.
+
+    Frozen: two processes with the same value agree on the time to the microsecond.
+    """
+
+    start: datetime | None = None
+    speed: float = 1.0
+    anchor: datetime | None = None
+
+    @property
+    def simulated(self) -> bool:
+        """Whether this is anything but the machine's own clock."""
+        return self.start is not None
+
+    def now(self) -> datetime:
+        """The market's time at this moment, UTC."""
+        return self.at(datetime.now(UTC))
+
+    def at(self, wall: datetime) -> datetime:
+        """The market's time when the machine's clock shows ``wall``."""
+        if self.start is None or self.anchor is None:
+            return wall
+        moment, left = self.start, (wall - self.anchor) * self.speed
+        while moment + left > (end := _day_end(moment)):
+            left -= end - moment
+            moment = next_session(market_day(end)).open - BEFORE_OPEN
+        return moment + left
+
+    def wall(self, moment: datetime) -> datetime:
+        """What the machine's clock shows when the market's time is ``moment``.
+
+        A moment in the hours that a simulated clock leaves out maps to the next open.
+        """
+        if self.start is None or self.anchor is None:
+            return moment
+        begin, passed = self.start, timedelta()
+        while moment > (end := _day_end(begin)):
+            passed += end - begin
+            begin = next_session(market_day(end)).open - BEFORE_OPEN
+        return self.anchor + (passed + max(moment - begin, timedelta())) / self.speed
+
+    def __str__(self) -> str:
+        if self.start is None or self.anchor is None:
+            return "real"
+        # All digits: a process that reads this must agree to the microsecond.
+        speed = repr(self.speed).removesuffix(".0")
+        return f"simulated:{self.start.isoformat()}@{speed}@{self.anchor.isoformat()}"
+
+
+def _day_end(moment: datetime) -> datetime:
+    """Where a simulated clock that stands at ``moment`` next jumps."""
+    day = session_on(market_day(moment))
+    if day is not None and moment <= day.close + AFTER_CLOSE:
+        return day.close + AFTER_CLOSE
+    return next_session(market_day(moment)).close + AFTER_CLOSE
+
+
+def parse_clock(text: str) -> Clock:
+    """A clock from ``FLOW_CLOCK``.
+
+    Raises
+    ------
+    UsageError
+        For anything that is not of the documented form.
+    """
+    if text == "real":
+        return Clock()
+    kind, _, rest = text.partition(":")
+    parts = rest.split("@")
+    try:
+        if kind != "simulated" or len(parts) not in (2, 3):
+            raise ValueError("unknown form")
+        start = _moment(parts[0])
+        speed = float(parts[1].rstrip("x×"))
+        anchor = _moment(parts[2]) if len(parts) == 3 else datetime.now(UTC)
+        if not 0 < speed <= 3600:
+            raise ValueError("speed must be above 0 and at most 3600")
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"FLOW_CLOCK: {text!r}: {error}; expected {_FORM}") from error
+    return Clock(start, speed, anchor)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no offset")
+    return moment.astimezone(UTC)

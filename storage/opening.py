@@ -1,0 +1,89 @@
+"""What every door opens: the store and the live channel of a dataset, embedded or by URL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from storage.config.settings import Settings
+from storage.embedded import attach as embedded
+from storage.postgres import database
+from storage.postgres.store import Store
+from storage.redis.channel import Channel, Live, Nobody
+
+#: The two datasets; made-up rows never meet real ones.
+REAL, SYNTHETIC = "live", "synthetic"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Open parts; closed by whoever opened them."""
+
+    store: Store
+    live: Live
+    database_url: str
+    #: Where the live channel and the counters are; empty where there are none.
+    redis_url: str = ""
+
+
+@asynccontextmanager
+async def urls(settings: Settings, *, live: bool = True) -> AsyncIterator[tuple[str, str]]:
+    """The URLs of database and live channel; embedded servers run while this is open.
+
+    Without ``live`` a given database is enough: the channel's URL may come back empty.
+
+    Raises
+    ------
+    EmbeddedError
+        If a URL is missing and the embedded servers cannot be had.
+    """
+    if settings.database_url and (settings.redis_url or not live):
+        yield settings.database_url, settings.redis_url
+        return
+    # Starting servers waits for processes: not on the event loop.
+    attached = embedded.attach(settings.data_dir)
+    servers = await asyncio.to_thread(attached.__enter__)
+    try:
+        yield (
+            settings.database_url or servers.database_url,
+            settings.redis_url or servers.redis_url,
+        )
+    finally:
+        attached.__exit__(None, None, None)
+
+
+@asynccontextmanager
+async def connect(
+    settings: Settings,
+    dataset: str,
+    *,
+    live: bool = True,
+    write: bool = False,
+    later: bool = False,
+    patience: float = 300.0,
+) -> AsyncIterator[Parts]:
+    """Open a dataset. Our own embedded database is migrated on the way, a given one never.
+
+    Without ``live`` there is no live channel, and none is needed; one that is away may come back,
+    one that cannot be used as it is set is refused. ``write``, ``later`` and ``patience`` are
+    ``Store.open``'s.
+
+    Raises
+    ------
+    EmbeddedError, StoreUnavailable, SchemaMissing, SchemaNewer, StoreError, LiveError
+    """
+    async with AsyncExitStack() as stack:
+        database_url, redis_url = await stack.enter_async_context(urls(settings, live=live))
+        if not settings.database_url:
+            await database.migrate(database_url, dataset)
+        store = await stack.enter_async_context(
+            Store.open(database_url, dataset, write=write, patience=patience, later=later)
+        )
+        channel: Live = Nobody()
+        if live:
+            opened = await stack.enter_async_context(Channel.open(redis_url, f"flow:{dataset}"))
+            await opened.require_usable()
+            channel = opened
+        yield Parts(store, channel, database_url, redis_url)

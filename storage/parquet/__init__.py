@@ -1,0 +1,1 @@
+"""Stored sessions as Parquet files: written by export, read by import and ``parquet:``."""

@@ -1,0 +1,152 @@
+"""A dataset out to Parquet and back in, session by session, and what it takes on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from storage.errors import FlowError
+from storage.parquet import read as parquet
+from storage.parquet import write as exporting
+from storage.postgres.store import FILL, Store
+from storage.record.row import Gap, Reason, SlotRecord
+
+#: What the disk arithmetic counts on.
+SLOTS_A_DAY, SESSIONS_A_YEAR = 780, 252
+
+
+@dataclass(slots=True)
+class Exported:
+    """What was written: sessions of symbols, slots, and bytes by table."""
+
+    sessions: int = 0
+    slots: int = 0
+    sizes: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What came of one exported session."""
+
+    part: parquet.Part
+    stored: int = 0
+    there_already: int = 0
+    #: Slots that are now known to have no row, and were not.
+    gaps: int = 0
+    #: Why nothing of it was taken, in a sentence.
+    refused: str = ""
+
+
+async def export(
+    store: Store, dataset: str, folder: Path, *, first: date, last: date, symbols: Sequence[str]
+) -> Exported:
+    """Write all sessions of a period; one that was exported before is replaced.
+
+    Raises
+    ------
+    FlowError
+        If the folder takes nothing, or a stored chain cannot be read.
+    """
+    done = Exported()
+    for line in await store.coverage(first, last, symbols):
+        if not line["rows"]:
+            continue
+        part = parquet.Part(folder, line["expiration"], line["symbol"])
+        with exporting.Writer(part, dataset) as writer:
+            async with aclosing(store.records(part.symbol, part.day)) as records:
+                some: list[SlotRecord] = []
+                async for record in records:
+                    some.append(record)
+                    if len(some) == parquet.GROUP:
+                        writer.write(some)
+                        done.slots, some = done.slots + len(some), []
+                writer.write(some)
+                done.slots += len(some)
+            writer.mark(await _gaps(store, part))
+        done.sessions += 1
+        done.sizes.update(writer.sizes)
+    return done
+
+
+async def take_in(
+    store: Store,
+    dataset: str,
+    folder: Path,
+    *,
+    first: date,
+    last: date,
+    symbols: Sequence[str] | None,
+    mix_feeds: bool = False,
+) -> AsyncIterator[Imported]:
+    """Store the exported sessions of a period; a slot that has a row keeps it.
+
+    Raises
+    ------
+    FlowError
+        For what is no export, is damaged, or belongs to another dataset; what was stored before
+        stays, and a second run goes on from there.
+    """
+    for part in parquet.parts(folder, "rows"):
+        if not first <= part.day <= last or (symbols is not None and part.symbol not in symbols):
+            continue
+        own, feed = parquet.describe(part)
+        if own != dataset:
+            raise FlowError(
+                f"{part.path('rows')}: rows of the dataset {own}, not {dataset}; they are never"
+                f" mixed: --dataset {own}"
+            )
+        known = await store.coverage(part.day, part.day, [part.symbol])
+        others = {source for line in known for source in line["sources"] or []} - {feed}
+        if others and not mix_feeds:
+            yield Imported(
+                part=part,
+                refused=f"its rows come from {', '.join(sorted(others))}, these from {feed}:"
+                " two feeds are not mixed in a session unless --mix-feeds is given",
+            )
+            continue
+        stored = total = 0
+        for records in parquet.read(part):
+            changes = await store.write(records, mode=FILL, mixed=mix_feeds)
+            stored += sum(len(change.rows) for change in changes)
+            total += len(records)
+        marked = await store.write(gaps=parquet.read_gaps(part))
+        gaps = sum(len(change.gaps) for change in marked)
+        yield Imported(part=part, stored=stored, there_already=total - stored, gaps=gaps)
+
+
+async def _gaps(store: Store, part: parquet.Part) -> list[Gap]:
+    return [
+        Gap(
+            symbol=part.symbol,
+            expiration=part.day,
+            slot=row["slot"],
+            reason=Reason(row["reason"]),
+            detail=row["detail"],
+        )
+        for row in await store.gaps(part.symbol, part.day)
+    ]
+
+
+def arithmetic(done: Exported) -> list[str]:
+    """Bytes a row, a symbol's full day and its year, by table, as lines for a person."""
+    if not done.slots:
+        return []
+    lines = [f"{'':10}{'a row':>12}{'a symbol-day':>16}{'a symbol-year':>16}"]
+    shown = {table: done.sizes[table] for table in parquet.TABLES}
+    for name, size in (shown | {"together": sum(shown.values())}).items():
+        row = size / done.slots
+        day = row * SLOTS_A_DAY
+        lines.append(f"{name:10}{_size(row):>12}{_size(day):>16}{_size(day * SESSIONS_A_YEAR):>16}")
+    return lines
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.2f} {unit}"

@@ -1,0 +1,319 @@
+"""Exported Parquet files: how they are laid out, and what is in them; ``exporting`` writes them.
+
+``FOLDER/rows``, ``profiles`` and ``chains`` each hold a row a slot, partitioned hive-style by
+``date=`` (the session, which is the expiry) and ``symbol=``; ``gaps`` the slots that have none.
+Profiles and chains have a list per column, aligned with the list ``strike``; of a chain,
+``call_bid`` and ``put_bid`` and so on. What a list of values says is in ``storage.record.row``;
+what a chain keeps beside its quotes is the state that the next slot goes on from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from storage.errors import FlowError
+from storage.record import packing
+from storage.record.row import ARRAYS, COLUMNS, DICTS, SURFACE, Gap, Reason, Row, SlotRecord
+
+TABLES = ("rows", "profiles", "chains")
+#: What is written of slots without a row; sessions that lack none have no such files.
+GAPS = "gaps"
+#: Raised when files of an earlier release can no longer be read.
+FORMAT = "1"
+#: Slots a row group: read and written at a time.
+GROUP = 65
+SIDES = ("call", "put")
+MARK = b"zerodte-flow"
+UTC = pa.timestamp("us", tz="UTC")
+_TYPES = {
+    "str": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "datetime": UTC,
+    # Objects of changing keys: as JSON, which every reader can look into.
+    "dict": pa.string(),
+    "tuple": pa.list_(pa.string()),
+}
+
+
+def _row_fields() -> list[pa.Field]:
+    fields = []
+    for field in dataclasses.fields(Row):
+        if field.name in ("symbol", "expiration"):
+            continue  # The folders' names say them.
+        kind = str(field.type)
+        base = kind.partition("|")[0].partition("[")[0].strip()
+        fields.append(pa.field(field.name, _TYPES[base], nullable="None" in kind))
+    return fields
+
+
+ROWS = pa.schema(_row_fields())
+LISTS = pa.list_(pa.float64())
+PROFILES = pa.schema(
+    [pa.field("slot", UTC, nullable=False)]
+    + [pa.field(name, LISTS, nullable=False) for name in ARRAYS]
+)
+GAP_FIELDS = pa.schema(
+    [
+        pa.field("slot", UTC, nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+CHAIN_HEAD = [
+    pa.field("slot", UTC, nullable=False),
+    pa.field("quoted_at", UTC, nullable=False),
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("spot", pa.float64()),
+    *(pa.field(name, pa.float64()) for name in SURFACE),
+    # Everything beside the columns, as it is kept.
+    pa.field("notes", pa.string(), nullable=False),
+]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Part:
+    """One session of one symbol in a folder of exports."""
+
+    folder: Path
+    day: date
+    symbol: str
+
+    def path(self, table: str) -> Path:
+        """The folder of one of its tables."""
+        return self.folder / table / f"date={self.day}" / f"symbol={quote(self.symbol, safe='')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptChain:
+    """A chain as it was kept: ``columns`` and ``notes`` are the evidence's."""
+
+    columns: dict[str, NDArray[Any]]
+    notes: dict[str, Any]
+    #: What the source's other expiries added; see ``storage.record.row.SURFACE``.
+    surface: dict[str, float | None]
+
+
+def parts(folder: Path, table: str = "chains") -> list[Part]:
+    """The sessions that a folder of exports has, by day and symbol.
+
+    Raises
+    ------
+    FlowError
+        If there is no such folder, or nothing in it was exported by us.
+    """
+    if not (folder / table).is_dir():
+        raise FlowError(f"{folder}: no folder {table!r} in it, as flow-store export makes")
+    found = []
+    for path in (folder / table).glob("date=*/symbol=*"):
+        try:
+            day = date.fromisoformat(path.parent.name.removeprefix("date="))
+        except ValueError:
+            raise FlowError(f"{path.parent}: its name is no date") from None
+        found.append(Part(folder, day, unquote(path.name.removeprefix("symbol="))))
+    return sorted(found)
+
+
+def read(part: Part) -> Iterator[list[SlotRecord]]:
+    """The records of an exported session, some at a time, in order; the same bytes as exported.
+
+    Raises
+    ------
+    FlowError
+        For files that are foreign, damaged, or do not belong together.
+    """
+    tables = [_read(part, table) for table in TABLES]
+    while True:
+        rows, profiles, chains = (next(table, None) for table in tables)
+        if rows is None and profiles is None and chains is None:
+            return
+        if (
+            rows is None
+            or profiles is None
+            or chains is None
+            or not (rows["slot"].equals(profiles["slot"]) and rows["slot"].equals(chains["slot"]))
+        ):
+            raise FlowError(
+                f"{part.path('rows')}: its slots are not those of profiles and chains;"
+                " export that session again"
+            )
+        yield _records(part, rows, profiles, chains)
+
+
+def read_gaps(part: Part) -> list[Gap]:
+    """The exported slots of a session that have no row.
+
+    Raises
+    ------
+    FlowError
+        For files that are foreign or damaged.
+    """
+    # An earlier release wrote none.
+    batches = _read(part, GAPS) if part.path(GAPS).is_dir() else ()
+    try:
+        return [
+            Gap(
+                symbol=part.symbol,
+                expiration=part.day,
+                slot=told["slot"],
+                reason=Reason(told["reason"]),
+                detail=told["detail"],
+            )
+            for batch in batches
+            for told in batch.to_pylist()
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FlowError(f"{part.path(GAPS)}: not what was exported: {error}") from error
+
+
+def chains(part: Part) -> Iterator[KeptChain]:
+    """The chains of an exported session, in order.
+
+    Raises
+    ------
+    FlowError
+        For files that are foreign or damaged.
+    """
+    for batch in _read(part, "chains"):
+        kept = _columns(batch)
+        notes = batch["notes"].to_pylist()
+        surfaces = batch.select([n for n in SURFACE if n in batch.schema.names]).to_pylist()
+        for i, (note, surface) in enumerate(zip(notes, surfaces, strict=True)):
+            yield KeptChain(
+                columns=_at(kept, i),
+                notes=orjson.loads(note),
+                surface=dict.fromkeys(SURFACE) | surface,
+            )
+
+
+def quoted(part: Part) -> list[datetime]:
+    """When the chains of an exported session were quoted, in order."""
+    found = [b["quoted_at"].to_pylist() for b in _read(part, "chains", ["quoted_at"])]
+    return [moment for some in found for moment in some]
+
+
+def describe(part: Part) -> tuple[str, str]:
+    """The dataset and the feed of an exported session."""
+    marks = [mark for file in _files(part, "chains") for mark in [_marked(file)]]
+    first = next(_read(part, "chains", ["source"]), None)
+    source = "" if first is None or not first.num_rows else first["source"][0].as_py()
+    return (marks[0]["dataset"] if marks else ""), source
+
+
+def _files(part: Part, table: str) -> list[Path]:
+    return sorted(part.path(table).glob("*.parquet"))
+
+
+def _marked(file: Path) -> dict[str, Any]:
+    """What an export says of itself; FlowError if it is none of ours."""
+    try:
+        metadata = pq.read_schema(file).metadata or {}
+    except (OSError, pa.ArrowException) as error:
+        raise FlowError(f"{file}: not a whole Parquet file: {error}") from error
+    try:
+        mark: dict[str, Any] = orjson.loads(metadata[MARK])
+    except (KeyError, orjson.JSONDecodeError):
+        raise FlowError(f"{file}: not an export of flow-store") from None
+    if mark.get("format") != FORMAT:
+        raise FlowError(
+            f"{file}: exported in format {mark.get('format')}, this release reads {FORMAT}"
+        )
+    return mark
+
+
+def _read(part: Part, table: str, only: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Row groups of a table, each as one batch."""
+    files = _files(part, table)
+    if not files:
+        raise FlowError(f"{part.path(table)}: no Parquet file in it")
+    for file in files:
+        _marked(file)
+        try:
+            with pq.ParquetFile(file, page_checksum_verification=True) as opened:
+                for group in range(opened.num_row_groups):
+                    found = opened.read_row_group(group, columns=only, use_threads=False)
+                    yield from found.combine_chunks().to_batches()
+        except (OSError, pa.ArrowException) as error:
+            raise FlowError(f"{file}: damaged: {error}") from error
+
+
+def _records(
+    part: Part, rows: pa.RecordBatch, profiles: pa.RecordBatch, kept: pa.RecordBatch
+) -> list[SlotRecord]:
+    try:
+        plain = [_row(part, values) for values in rows.to_pylist()]
+        arrays = {name: _known(_floats(profiles[name])) for name in ARRAYS}
+        columns, notes = _columns(kept), [orjson.loads(n) for n in kept["notes"].to_pylist()]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FlowError(f"{part.path('rows')}: not what was exported: {error}") from error
+    return [
+        SlotRecord(
+            row=row,
+            profile={name: lists[i] for name, lists in arrays.items()},
+            evidence=packing.pack(_at(columns, i), **notes[i]),
+        )
+        for i, row in enumerate(plain)
+    ]
+
+
+def _row(part: Part, values: dict[str, Any]) -> Row:
+    values = {name: value for name, value in values.items() if name in COLUMNS}
+    for name in DICTS:
+        values[name] = orjson.loads(values[name])
+    values["flags"] = tuple(values["flags"])
+    return Row(symbol=part.symbol, expiration=part.day, **values)
+
+
+Lists = list[NDArray[Any] | None]
+
+
+def _columns(batch: pa.RecordBatch) -> dict[str, Lists]:
+    """A chain's lists by name, those of calls and puts still apart."""
+    lists = [f.name for f in batch.schema if pa.types.is_list(f.type)]
+    return {name: _floats(batch[name]) for name in lists}
+
+
+def _floats(column: pa.ListArray) -> Lists:
+    offsets, values = column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=False)
+    absent = column.is_null().to_numpy(zero_copy_only=False)
+    return [
+        None if none else values[start:end]
+        for none, start, end in zip(absent, offsets[:-1], offsets[1:], strict=True)
+    ]
+
+
+def _known(lists: Lists) -> list[NDArray[Any]]:
+    if any(one is None for one in lists):
+        raise ValueError("a list is missing")
+    return [one for one in lists if one is not None]
+
+
+def _at(columns: dict[str, Lists], i: int) -> dict[str, NDArray[Any]]:
+    """One slot's columns, calls over puts, in the order in which they were kept."""
+    found: dict[str, NDArray[Any]] = {}
+    for name, lists in columns.items():
+        own = lists[i]
+        if own is None or name.startswith("put_"):
+            continue
+        if name.startswith("call_"):
+            bare = name.removeprefix("call_")
+            other = columns[f"put_{bare}"][i]
+            assert other is not None
+            # Of the general functions none is as fast for so few numbers.
+            both = found[bare] = np.empty((2, len(own)), own.dtype)
+            both[0], both[1] = own, other
+        else:
+            found[name] = own
+    return found

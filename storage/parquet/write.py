@@ -1,0 +1,192 @@
+"""Slot records and gaps as Parquet files; ``parquet`` has their layout, and reads them back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from storage.errors import FlowError
+from storage.parquet.read import (
+    CHAIN_HEAD,
+    FORMAT,
+    GAP_FIELDS,
+    GAPS,
+    GROUP,
+    LISTS,
+    MARK,
+    PROFILES,
+    ROWS,
+    SIDES,
+    TABLES,
+    UTC,
+    Part,
+)
+from storage.record.row import ARRAYS, DICTS, SURFACE, Gap, SlotRecord
+
+
+class Writer:
+    """Writes one session of a symbol; complete when it is closed, nothing before.
+
+    Use as a context manager. A session that was exported before is replaced as a whole.
+    """
+
+    def __init__(self, part: Part, dataset: str) -> None:
+        self.part = part
+        self._mark = {MARK: orjson.dumps({"format": FORMAT, "dataset": dataset})}
+        self._open: dict[str, tuple[pa.Schema, pq.ParquetWriter]] = {}
+        self._files: Counter[str] = Counter()
+        #: Bytes written, by table; known once it is closed.
+        self.sizes: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        for table in (*TABLES, GAPS):
+            shutil.rmtree(self._fresh(table), ignore_errors=True)
+        return self
+
+    def write(self, records: Sequence[SlotRecord]) -> None:
+        """Add slot records, later than those before.
+
+        Raises
+        ------
+        FlowError
+            If a record's evidence cannot be read, or the disk takes no more.
+        """
+        for at in range(0, len(records), GROUP):
+            some = records[at : at + GROUP]
+            for table, made in (("rows", _rows), ("profiles", _profiles), ("chains", _chains)):
+                self._write(table, made(some))
+
+    def mark(self, gaps: Sequence[Gap]) -> None:
+        """Add the session's slots without a row.
+
+        Raises
+        ------
+        FlowError
+            If the disk takes no more.
+        """
+        if not gaps:
+            return
+        told = [(gap.slot, str(gap.reason), gap.detail) for gap in gaps]
+        columns = dict(zip(GAP_FIELDS.names, zip(*told, strict=True), strict=True))
+        self._write(GAPS, pa.table(columns, schema=GAP_FIELDS))
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        for _, writer in self._open.values():
+            writer.close()
+        for table in (*TABLES, GAPS):
+            fresh, final = self._fresh(table), self.part.path(table)
+            if failed is not None:
+                shutil.rmtree(fresh, ignore_errors=True)
+                continue
+            shutil.rmtree(final, ignore_errors=True)
+            if table in self._open:
+                self.sizes[table] = sum(file.stat().st_size for file in fresh.iterdir())
+                fresh.rename(final)
+
+    def _write(self, table: str, content: pa.Table) -> None:
+        try:
+            schema, writer = self._open.get(table, (None, None))
+            if schema is None or not schema.equals(content.schema):
+                # A release that kept other columns: the rest of the day is a file of its own.
+                if writer is not None:
+                    writer.close()
+                writer = self._start(table, content.schema)
+                self._open[table] = content.schema, writer
+            writer.write_table(content, row_group_size=GROUP)
+        except OSError as error:
+            where = self.part.path(table)
+            raise FlowError(f"cannot write {where}: {error.strerror or error}") from error
+
+    def _start(self, table: str, schema: pa.Schema) -> pq.ParquetWriter:
+        folder = self._fresh(table)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files[table] += 1
+        return pq.ParquetWriter(
+            folder / f"slots-{self._files[table]}.parquet",
+            schema.with_metadata(self._mark),
+            compression="zstd",
+            compression_level=3,
+            # With it, a flipped bit is an error and not another price.
+            write_page_checksum=True,
+            # Neighbouring numbers share their leading bytes: a third smaller than dictionaries.
+            use_dictionary=[f.name for f in schema if f.type == pa.string()],
+            use_byte_stream_split=_split(schema),
+        )
+
+    def _fresh(self, table: str) -> Path:
+        final = self.part.path(table)
+        # Readers of a folder pass over names that begin with a dot.
+        return final.with_name(f".{final.name}.{os.getpid()}")
+
+
+def _rows(records: Sequence[SlotRecord]) -> pa.Table:
+    plain: dict[str, list[Any]] = {
+        name: [getattr(record.row, name) for record in records] for name in ROWS.names
+    }
+    for name in DICTS:
+        plain[name] = [orjson.dumps(value).decode() for value in plain[name]]
+    return pa.table(plain, schema=ROWS)
+
+
+def _profiles(records: Sequence[SlotRecord]) -> pa.Table:
+    slots = pa.array([record.row.slot for record in records], UTC)
+    lists = [_lists([record.profile[name] for record in records]) for name in ARRAYS]
+    return pa.Table.from_arrays([slots, *lists], schema=PROFILES)
+
+
+def _chains(records: Sequence[SlotRecord]) -> pa.Table:
+    states = []
+    for record in records:
+        try:
+            states.append(record.state)
+        except ValueError as error:
+            row = record.row.as_json()
+            raise FlowError(f"{row['symbol']} {row['slot']}: {error}") from error
+    rows = [record.row for record in records]
+    head = {
+        "slot": [row.slot for row in rows],
+        "quoted_at": [row.quoted_at for row in rows],
+        "source": [row.source for row in rows],
+        "spot": [row.source_spot for row in rows],
+        **{name: [row.detail.get(name) for row in rows] for name in SURFACE},
+        "notes": [orjson.dumps(notes).decode() for _, notes in states],
+    }
+    table = pa.table(head, schema=pa.schema(CHAIN_HEAD))
+    names = list(dict.fromkeys(name for kept, _ in states for name in kept))
+    for name in names:
+        found = [kept.get(name) for kept, _ in states]
+        sides = {one.ndim for one in found if one is not None} != {1}
+        for side, label in enumerate(SIDES if sides else ("",)):
+            values = [None if one is None else one[side] if sides else one for one in found]
+            table = table.append_column(f"{label}_{name}" if sides else name, _lists(values))
+    return table
+
+
+def _lists(arrays: Sequence[NDArray[Any] | None]) -> pa.ListArray:
+    """A list a slot, of numbers or truths as they are."""
+    known = [np.empty(0, arrays[0].dtype if arrays[0] is not None else np.float64)]
+    known += [a for a in arrays if a is not None]
+    offsets = np.cumsum([0, *(0 if a is None else len(a) for a in arrays)]).astype(np.int32)
+    absent = pa.array([a is None for a in arrays])
+    return pa.ListArray.from_arrays(
+        pa.array(offsets),
+        pa.array(np.concatenate(known)),
+        mask=absent if any(a is None for a in arrays) else None,
+    )
+
+
+def _split(schema: pa.Schema) -> list[str]:
+    """The paths of what is a float, or a list of them."""
+    return [f.name for f in schema if f.type == pa.float64()] + [
+        f"{f.name}.list.element" for f in schema if f.type == LISTS
+    ]

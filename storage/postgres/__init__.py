@@ -1,0 +1,1 @@
+"""Everything that talks to PostgreSQL. psycopg is imported in this folder and nowhere else."""

@@ -1,0 +1,113 @@
+"""How rows, profiles and chains get into their tables.
+
+One row by a plain upsert, more by COPY into a temporary table and one upsert; profiles and chains
+by COPY straight into their tables.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+from psycopg.types.json import Jsonb
+
+from storage.postgres import binary as pgcopy
+from storage.postgres.database import Connection
+from storage.postgres.queries import query
+from storage.postgres.validate import FILL, Key, Unfit, key
+from storage.record.row import ARRAYS, COLUMNS, DICTS, Gap, Row, SlotRecord
+
+_ROW = operator.attrgetter(*COLUMNS)
+_CONFLICT = query("conflict", COLUMNS)
+_UPSERT_ROW = query("upsert_row", COLUMNS, conflict=_CONFLICT)
+_UPSERT_ROWS = query("upsert_rows", COLUMNS, conflict=_CONFLICT)
+_INCOMING = query("incoming", COLUMNS)
+_KINDS = query("incoming_kinds", COLUMNS)
+_NAMES = ", ".join(COLUMNS)
+_COPY_ROWS = f"copy incoming ({_NAMES}, ordinal) from stdin (format binary)"
+_COPY_PROFILES = (
+    f"copy profiles (symbol, expiration, slot, {', '.join(ARRAYS)}) from stdin (format binary)"
+)
+_COPY_CHAINS = "copy chains (symbol, expiration, slot, evidence) from stdin (format binary)"
+
+
+async def upsert(
+    connection: Connection, records: Sequence[SlotRecord], mode: str
+) -> dict[Key, int]:
+    """Write rows; the revisions of those that changed something."""
+    how = {"mode": mode, "backfilled": mode == FILL}
+    if len(records) == 1:
+        values: dict[str, Any] = {name: getattr(records[0].row, name) for name in COLUMNS}
+        values["flags"] = list(values["flags"])
+        values |= {name: Jsonb(values[name], orjson.dumps) for name in DICTS}
+        cursor = await connection.execute(_UPSERT_ROW, values | how)
+    else:
+        await connection.execute(_INCOMING)
+        # A batch that is tried by halves comes here several times.
+        await connection.execute(query("nothing_incoming"))
+        kinds = await connection.execute(_KINDS)
+        assert kinds.description is not None
+        async with connection.cursor() as sending, sending.copy(_COPY_ROWS) as copy:
+            copy.set_types([column.type_code for column in kinds.description])
+            for ordinal, one in enumerate(records):
+                await copy.write_row(_values(one.row, ordinal))
+        cursor = await connection.execute(_UPSERT_ROWS, how)
+    found = await cursor.fetchall()
+    return {(r["symbol"], r["expiration"], r["slot"]): r["revision"] for r in found}
+
+
+def _values(row: Row, ordinal: int) -> list[Any]:
+    values = list(_ROW(row))
+    for at in _AT_DICTS:
+        values[at] = Jsonb(values[at], orjson.dumps)
+    values[_AT_FLAGS] = list(row.flags)
+    values.append(ordinal)
+    return values
+
+
+_AT_DICTS = [COLUMNS.index(name) for name in DICTS]
+_AT_FLAGS = COLUMNS.index("flags")
+
+
+async def copy_rest(connection: Connection, changed: Sequence[SlotRecord]) -> None:
+    """Write the profiles and chains of rows that have changed."""
+    if not changed:
+        return
+    keys = keys_of(one.row for one in changed)
+    await connection.execute(query("drop_profiles"), keys)
+    await connection.execute(query("drop_chains"), keys)
+    for statement, encode in ((_COPY_PROFILES, _profile), (_COPY_CHAINS, _chain)):
+        async with connection.cursor() as sending, sending.copy(statement) as copy:
+            for block in pgcopy.stream(map(encode, changed)):
+                await copy.write(block)
+
+
+def _profile(record: SlotRecord) -> bytes:
+    try:
+        columns = [record.profile[name] for name in ARRAYS]
+        return pgcopy.key(*key(record.row), len(ARRAYS)) + pgcopy.arrays(columns)
+    # Foreign values can fail anywhere.
+    except Exception as error:
+        raise Unfit(f"its profile cannot be stored: {error!r}") from error
+
+
+def _chain(record: SlotRecord) -> bytes:
+    try:
+        return pgcopy.key(*key(record.row), 1) + pgcopy.field(record.evidence)
+    except Exception as error:
+        raise Unfit(f"its chain cannot be stored: {error!r}") from error
+
+
+def keys_of(those: Iterable[Row | Gap]) -> dict[str, Any]:
+    """Keys as columns, and between which slots they lie: what is beyond is not looked at."""
+    found = list(those)
+    slots = [one.slot for one in found]
+    return {
+        "symbols": [one.symbol for one in found],
+        "expirations": [one.expiration for one in found],
+        "slots": slots,
+        "first": min(slots),
+        "last": max(slots),
+    }

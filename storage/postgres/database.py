@@ -1,0 +1,276 @@
+"""The database itself: connections, what its errors mean, and migrations.
+
+A dataset is a schema of its own. Migrations are numbered, each runs in one transaction, and a
+schema that a newer release has migrated is left alone. TimescaleDB only adds to plain PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from socket import SHUT_RDWR, socket
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql as compose
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_loads
+from psycopg_pool import PoolTimeout
+
+from storage.errors import (
+    SchemaMissing,
+    SchemaNewer,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    ValueRefused,
+)
+from storage.postgres import sql, timescale
+
+Connection = psycopg.AsyncConnection[DictRow]
+#: The schema that this release reads and writes.
+VERSION = sql.migrations()[-1][0]
+#: Tables that grow with time.
+TABLES = ("rows", "profiles", "chains", "gaps")
+
+
+_REFUSED = "FLOW_DATABASE_URL: the server does not let this user in:"
+#: How libpq says so before there is a session, and with it an error's class.
+_NOT_LET_IN = ("password", "no pg_hba.conf entry", "role ")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Whatever the driver raises in here becomes one of our errors; the cause stays attached."""
+    try:
+        yield
+    except (pg.DiskFull, pg.OutOfMemory) as error:
+        raise StoreFull(f"the database has no room left: {_first_line(error)}") from error
+    except (pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidSchemaName) as error:
+        raise SchemaMissing(
+            f"the database lacks our tables ({_first_line(error)}); run: flow-store migrate"
+        ) from error
+    except pg.ReadOnlySqlTransaction as error:
+        raise StoreError("FLOW_DATABASE_URL: the database is read-only") from error
+    except pg.InsufficientPrivilege as error:
+        raise StoreError(
+            f"FLOW_DATABASE_URL: the role may not do this: {_first_line(error)}"
+        ) from error
+    except (pg.InvalidPassword, pg.InvalidAuthorizationSpecification) as error:
+        raise StoreUnavailable(f"{_REFUSED} {_first_line(error)}") from error
+    except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+        said = _first_line(error)
+        if any(word in said for word in _NOT_LET_IN):
+            raise StoreUnavailable(f"{_REFUSED} {said}") from error
+        raise StoreUnavailable(
+            f"FLOW_DATABASE_URL: the database cannot be reached: {said}"
+        ) from error
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise ValueRefused(f"the database refused a value: {_first_line(error)}") from error
+    except psycopg.Error as error:
+        raise StoreError(f"the database refused: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+async def prepare(connection: Connection, dataset: str) -> None:
+    """Point a connection at a dataset; all times are UTC, whatever the database's defaults."""
+    await connection.set_autocommit(True)
+    path = compose.SQL("set search_path to {}, public").format(compose.Identifier(dataset))
+    await connection.execute(path)
+    await connection.execute("set timezone to 'UTC'")
+    await connection.execute("set datestyle to 'ISO'")
+    set_json_loads(orjson.loads, connection)
+
+
+@contextmanager
+def within(opened: Connection, seconds: float) -> Iterator[None]:
+    """Cut a connection off if what is done with it here takes longer: StoreUnavailable, then.
+
+    Where the network has swallowed the question, a cancelled query would still wait for its answer.
+    """
+
+    def cut() -> None:
+        # The server may have ended it by itself.
+        with suppress(OSError, psycopg.Error), socket(fileno=os.dup(opened.fileno())) as end:
+            end.shutdown(SHUT_RDWR)
+
+    timer = asyncio.get_running_loop().call_later(seconds, cut)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@asynccontextmanager
+async def connection(url: str, dataset: str, **options: Any) -> AsyncIterator[Connection]:
+    """One plain connection to a dataset; ``options`` are libpq's.
+
+    Raises
+    ------
+    StoreUnavailable
+        With the server's own words; the URL, which may hold a password, is not repeated.
+    """
+    _check_url(url)
+    with translated():
+        opened = await Connection.connect(
+            url,
+            autocommit=True,
+            row_factory=dict_row,
+            connect_timeout=5,
+            client_encoding="UTF8",
+            **options,
+        )
+    async with opened:
+        with translated():
+            await _require_utf8(opened)
+            await prepare(opened, dataset)
+            yield opened
+
+
+async def _require_utf8(opened: Connection) -> None:
+    """Refuse a database that cannot hold every text: a vendor's words are in any language."""
+    encoding = opened.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StoreError(
+            f"FLOW_DATABASE_URL: the database's encoding is {encoding}, not UTF8; make another:"
+            " createdb --encoding=UTF8 --template=template0 NAME"
+        )
+
+
+async def require_writable(opened: Connection) -> None:
+    """Refuse a database that rows cannot be written to.
+
+    Raises
+    ------
+    StoreError
+        For a read-only database, a replica, and a role that may not write.
+    """
+    found = await _one(
+        opened,
+        "select current_setting('transaction_read_only')::bool or pg_is_in_recovery() as closed,"
+        " has_table_privilege('rows', 'insert, update') and has_table_privilege('rows', 'select')"
+        " and has_sequence_privilege('revision', 'usage')"
+        " and has_database_privilege(current_database(), 'temporary') as may,"
+        " current_user as name",
+    )
+    if found["closed"]:
+        raise StoreError("FLOW_DATABASE_URL: the database is read-only: nothing can be stored")
+    if not found["may"]:
+        raise StoreError(
+            f"FLOW_DATABASE_URL: the role {found['name']} may not write here: it needs SELECT,"
+            " INSERT, UPDATE and DELETE on the tables, USAGE on the sequence revision, TEMPORARY"
+            " on the database; easiest is the role that has run flow-store migrate"
+        )
+
+
+def name_of(url: str) -> str:
+    """Which database a URL leads to: host, port and name, nothing secret.
+
+    Raises
+    ------
+    StoreUnavailable
+        If it cannot be read.
+    """
+    _check_url(url)
+    read = conninfo_to_dict(url)
+    return " ".join(str(read.get(part, "-")) for part in ("host", "port", "dbname"))
+
+
+def _check_url(url: str) -> None:
+    """Refuse a URL that libpq cannot read or misreads: its own words would repeat the password."""
+    try:
+        read = conninfo_to_dict(url)
+        misread = any("@" in str(read.get(part, "")) for part in ("host", "port", "dbname"))
+    except (psycopg.ProgrammingError, UnicodeError):
+        misread = True
+    if misread:
+        raise StoreUnavailable(
+            "FLOW_DATABASE_URL: not a URL that PostgreSQL can read; in a password, @ is written"
+            " %40, / %2F and % %25"
+        ) from None
+
+
+async def schema_version(connection: Connection, dataset: str) -> int:
+    """The newest migration that a dataset has had; 0 for none."""
+    found = await _one(connection, "select to_regclass(%s) as t", f"{dataset}.schema_version")
+    if found["t"] is None:
+        return 0
+    found = await _one(connection, "select coalesce(max(version), 0) as v from schema_version")
+    return int(found["v"])
+
+
+async def check_version(connection: Connection, dataset: str) -> None:
+    """Refuse a database that this release cannot work with.
+
+    Raises
+    ------
+    SchemaMissing, SchemaNewer
+    """
+    version = await schema_version(connection, dataset)
+    if version > VERSION:
+        raise SchemaNewer(
+            f"the database's schema is version {version}, this release knows {VERSION}:"
+            " use the newer release; nothing was touched"
+        )
+    if version < VERSION:
+        raise SchemaMissing(
+            f"the database's schema is version {version}, this release needs {VERSION};"
+            " run: flow-store migrate"
+        )
+
+
+async def migrate(url: str, dataset: str, *, compress_after: int = 0) -> list[str]:
+    """Bring a dataset's schema up to date; what was done, in sentences.
+
+    Runs of several processes at once wait for each other; a second run does nothing. Where
+    TimescaleDB is and can, what is ``compress_after`` days old is compressed; 0: as it is.
+
+    Raises
+    ------
+    SchemaNewer, StoreUnavailable, StoreError
+    """
+    done = []
+    async with connection(url, dataset) as opened:
+        # Held over all transactions, until the connection is closed.
+        await opened.execute("select pg_advisory_lock(hashtext('zerodte-flow migrate'))")
+        # Who waited may still know a search path without the schema that was made meanwhile.
+        await prepare(opened, dataset)
+        async with opened.transaction():
+            version = await schema_version(opened, dataset)
+            if version > VERSION:
+                await check_version(opened, dataset)
+            if version == 0:
+                # A role that owns a schema need not be one that may make schemas.
+                found = await _one(opened, "select to_regnamespace(%s) is null as due", dataset)
+                if found["due"]:
+                    make = compose.SQL("create schema {}").format(compose.Identifier(dataset))
+                    await opened.execute(make)
+                await opened.execute(
+                    "create table if not exists schema_version"
+                    " (version integer primary key, applied_at timestamptz not null default now())"
+                )
+        applied = await opened.execute("select version from schema_version")
+        there = {row["version"] for row in await applied.fetchall()}
+        for number, text in sql.migrations():
+            if number in there:
+                continue
+            async with opened.transaction():
+                await opened.execute(text)
+                await opened.execute("insert into schema_version (version) values (%s)", [number])
+            done.append(f"{dataset}: migration {number} applied")
+        done += await timescale.adopt(opened, dataset, TABLES, compress_after)
+    return done or [f"{dataset}: schema version {VERSION}, nothing to do"]
+
+
+async def _one(opened: Connection, query: str, *given: Any) -> DictRow:
+    found = await (await opened.execute(query, given)).fetchone()
+    assert found is not None
+    return found

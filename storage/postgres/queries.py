@@ -1,0 +1,38 @@
+"""The store's SQL by name, with its column lists filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storage.postgres import sql
+from storage.record.row import ARRAYS
+
+_QUERIES = sql.load("queries.sql")
+_KEY = ("symbol", "expiration", "slot")
+
+
+def _names(*columns: str) -> str:
+    return ", ".join(columns)
+
+
+def query(
+    name: str, columns: Sequence[str] = (), arrays: Sequence[str] = ARRAYS, **parts: str
+) -> str:
+    """A named query with its column lists filled in; the names come from our own dataclasses."""
+    text = _QUERIES[name]
+    if "{" in text:
+        changing = [c for c in columns if c not in _KEY]
+        text = text.format(
+            columns=_names(*columns),
+            values=_names(*(f"%({c})s" for c in columns)),
+            assignments=_names(*(f"{c} = excluded.{c}" for c in changing)),
+            stored=_names(*(f"rows.{c}" for c in changing)),
+            offered=_names(*(f"excluded.{c}" for c in changing)),
+            # Rows and profiles share names (call_gex is a sum here, an array there).
+            sent=_names(*(f"array_send(p.{c}) as p_{c}" for c in arrays)),
+            # The same in two steps, for what is sorted in between.
+            named=_names(*(f"p.{c} as p_{c}" for c in arrays)),
+            sent_later=_names(*(f"array_send(p_{c}) as p_{c}" for c in arrays)),
+            **parts,
+        )
+    return text

@@ -1,0 +1,153 @@
+"""What the store answers: rows, windows, gaps and coverage of one dataset. Reads only."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import AsyncGenerator, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import orjson
+from psycopg.rows import DictRow, tuple_row
+
+from storage.market.calendar import session_on
+from storage.postgres.changes import Changes
+from storage.postgres.database import translated, within
+from storage.postgres.pool import period_of, record_of, session_of
+from storage.postgres.queries import query
+from storage.postgres.windows import Windows
+from storage.record.row import COLUMNS, MOMENTS, SlotRecord
+
+
+class Reader(Windows, Changes):
+    """The reading half of ``Store``."""
+
+    async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
+        """The newest slot record of a session that is earlier than ``slot``."""
+        asked = session_of(symbol, expiration)
+        found = await self._one(query("record"), **asked, before=slot)
+        return None if found is None else record_of(found)
+
+    async def slots(self, symbol: str, expiration: date) -> list[datetime]:
+        """Slots of a session that have a row, in order."""
+        rows = await self._all(query("slots"), **session_of(symbol, expiration))
+        return [row["slot"] for row in rows]
+
+    async def gaps(self, symbol: str, expiration: date) -> list[DictRow]:
+        """Known gaps of a session: slot, reason, detail, revision."""
+        return await self._all(query("gaps"), **session_of(symbol, expiration))
+
+    async def accounted(self, symbol: str, expiration: date) -> set[datetime]:
+        """Slots of a session that are a row or a gap."""
+        rows = await self._all(query("accounted"), **session_of(symbol, expiration))
+        return {row["slot"] for row in rows}
+
+    async def unaccounted(
+        self, symbols: Sequence[str], first: date, last: date
+    ) -> list[tuple[str, date]]:
+        """Sessions that a daemon sampled and that have slots which are neither row nor gap."""
+        rows = await self._all(query("watched"), symbols=list(symbols), first=first, last=last)
+        found = []
+        for row in rows:
+            session = session_on(row["expiration"])
+            if session is not None and row["accounted"] < session.slot_count:
+                found.append((row["symbol"], session.day))
+        return found
+
+    async def newest_day(self, symbol: str, until: date) -> date | None:
+        """The newest day up to another that has a row of the symbol."""
+        found = await self._one(query("newest_day"), symbol=symbol, until=until)
+        return None if found is None else found["max"]
+
+    async def board(self, until: date, *, columns: Sequence[str]) -> list[DictRow]:
+        """Columns of each symbol's newest row up to a day, by symbol."""
+        return await self._all(query("board", columns), until=until)
+
+    async def sessions(self, symbol: str) -> list[DictRow]:
+        """Each stored day of a symbol, in order.
+
+        ``expiration``, ``rows`` and ``gaps`` (counts), ``reasons`` (gaps by reason), ``first`` and
+        ``last`` (slots with a row) and the ``source`` of the last.
+        """
+        return await self._all(query("sessions"), symbol=symbol)
+
+    async def session(
+        self, symbol: str, expiration: date, columns: Sequence[str], facts: Sequence[str]
+    ) -> tuple[list[tuple[Any, ...]], dict[str, Any] | None, list[dict[str, Any]]]:
+        """All of a session at one moment: rows, some columns of the newest, and gaps.
+
+        A row is a tuple of its revision, its slot in seconds since 1970, and ``columns``; a gap has
+        ``slot``, ``reason`` and ``revision``.
+        """
+        nothing = ", ".join("null" for _ in columns)
+        text = query("session", columns, facts=", ".join(facts), nothing=nothing)
+        await self.ready()
+        with translated():
+            async with self._pool.connection() as connection:
+                with within(connection, self._patience):
+                    async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+                        await cursor.execute(text, session_of(symbol, expiration))
+                        found = await cursor.fetchall()
+        # They come in order; the standard leaves that open.
+        found.sort(key=operator.itemgetter(1))
+        return _whole(found)
+
+    async def newest(self, symbol: str, expiration: date) -> DictRow:
+        """The newest row of a session (nulls without one), and ``cursor``, its newest change."""
+        found = await self._one(query("newest", COLUMNS), **session_of(symbol, expiration))
+        return found or {}
+
+    async def known(self, symbol: str) -> bool:
+        """Whether a symbol was ever sampled, or tried."""
+        found = await self._one(query("known"), symbol=symbol)
+        return bool(found and next(iter(found.values())))
+
+    async def symbols(self) -> dict[str, datetime]:
+        """Every symbol that has rows, and its newest slot."""
+        return {row["symbol"]: row["slot"] for row in await self._all(query("symbols"))}
+
+    async def newest_slot(self) -> datetime | None:
+        """The newest slot of the dataset."""
+        found = await self._one(query("newest_slot"))
+        return None if found is None else found["slot"]
+
+    async def coverage(
+        self, first: date, last: date, symbols: Sequence[str] | None = None
+    ) -> list[DictRow]:
+        """Rows and gaps of each symbol and session of a period."""
+        wanted = None if symbols is None else list(symbols)
+        return await self._all(query("coverage"), symbols=wanted, **period_of(first, last))
+
+    async def records(
+        self, symbol: str, expiration: date, *, profiles: bool = True
+    ) -> AsyncGenerator[SlotRecord, None]:
+        """The slot records of a session as they are kept, in order; profiles empty if not asked.
+
+        All are of one moment, however long the reading takes.
+        """
+        text = query("records", COLUMNS) if profiles else query("states")
+        with translated():
+            async with (
+                self._pool.connection() as connection,
+                connection.transaction(),
+                connection.cursor("records", binary=True) as cursor,
+            ):
+                await cursor.execute(text, session_of(symbol, expiration))
+                async for row in cursor:
+                    yield record_of(row)
+
+
+def _whole(
+    found: list[tuple[Any, ...]],
+) -> tuple[list[tuple[Any, ...]], dict[str, Any] | None, list[dict[str, Any]]]:
+    """Rows, and what the one behind them says: see ``Reader.session``."""
+    about = orjson.loads(found.pop()[-1])
+    newest = about["newest"]
+    for name in MOMENTS:
+        if newest and newest.get(name):
+            newest[name] = datetime.fromisoformat(newest[name])
+    gaps = [
+        {"revision": revision, "slot": datetime.fromisoformat(slot), "reason": reason}
+        for revision, slot, reason in about["gaps"]
+    ]
+    return [row[:-1] for row in found], newest, gaps

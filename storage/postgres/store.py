@@ -1,0 +1,179 @@
+"""Slot records in; ``reader`` has the windows out.
+
+A dataset is a PostgreSQL schema; nothing here names one, the search path does. Every write is one
+transaction, takes the dataset's write lock first, and gives each change the next revision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from datetime import date
+from typing import Self
+from weakref import WeakSet
+
+import psycopg
+import structlog
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from storage.errors import SchemaMissing, SchemaNewer, StoreUnavailable
+from storage.postgres.database import (
+    Connection,
+    check_version,
+    connection,
+    prepare,
+    require_writable,
+    translated,
+    within,
+)
+from storage.postgres.keys import Keys
+from storage.postgres.queries import query
+from storage.postgres.read import Reader
+from storage.postgres.validate import FILL, KEEP, NEWER, REPLACE, REWRITE, fit
+from storage.postgres.write import Written, slots_kept, write
+from storage.record.row import Gap, SlotRecord
+
+__all__ = ["FILL", "KEEP", "NEWER", "REPLACE", "REWRITE", "Store", "Written"]
+
+log = structlog.get_logger()
+
+#: A connection that does not answer for so long is dead. [s]
+_ALIVE = 3.0
+
+
+class Store(Reader):
+    """One dataset of one database. Open with ``Store.open``; whoever opens it closes it."""
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        url: str,
+        dataset: str,
+        *,
+        size: int = 8,
+        write: bool = False,
+        patience: float = 300.0,
+        later: bool = False,
+    ) -> AsyncIterator[Self]:
+        """Connect and check the schema's version; ``patience`` is ``Reader``'s.
+
+        With ``write``, also that rows can be written. With ``later`` the database may be away: it
+        is checked before it is first used, and every call raises what is wrong until nothing is.
+
+        Raises
+        ------
+        StoreUnavailable, SchemaMissing, SchemaNewer, StoreError
+        """
+
+        # A pool retries silently for long; one plain connection says at once what is wrong.
+        async def check() -> None:
+            async with connection(url, dataset) as first:
+                await check_version(first, dataset)
+                if write:
+                    await require_writable(first)
+
+        try:
+            await check()
+        except (StoreUnavailable, SchemaMissing, SchemaNewer) as error:
+            # What waiting may mend is waited for; a password is not.
+            if not later or "not let this user in" in str(error):
+                raise
+
+        async def configure(fresh: psycopg.AsyncConnection[DictRow]) -> None:
+            await prepare(fresh, dataset)
+            known.add(fresh)
+
+        known: WeakSet[Connection] = WeakSet()
+
+        async def alive(idle: psycopg.AsyncConnection[DictRow]) -> None:
+            try:
+                with within(idle, _ALIVE):
+                    await pool.check_connection(idle)
+            except psycopg.Error:
+                # A restarted server has ended the others too. Left to itself, the pool would
+                # find that out one after another, with growing pauses.
+                with ExitStack() as stack:
+                    for one in known:
+                        stack.enter_context(within(one, _ALIVE))
+                    await pool.check()
+                raise
+
+        pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = AsyncConnectionPool(
+            url,
+            connection_class=psycopg.AsyncConnection[DictRow],
+            kwargs={
+                "autocommit": True,
+                "row_factory": dict_row,
+                "connect_timeout": 5,
+                # Not the environment's.
+                "client_encoding": "UTF8",
+            },
+            configure=configure,
+            # A connection that died while it was idle is replaced before it is handed out.
+            check=alive,
+            min_size=1,
+            max_size=size,
+            timeout=min(5.0, patience),
+            # Back within seconds of the database, however long it was away.
+            reconnect_timeout=4,
+            open=False,
+        )
+        await pool.open()
+        try:
+            yield cls(pool, patience, check if later else None)
+        finally:
+            await pool.close(timeout=5)
+
+    @property
+    def keys(self) -> Keys:
+        """The table of the API's keys."""
+        return Keys(self._all)
+
+    async def write(
+        self,
+        records: Sequence[SlotRecord] = (),
+        gaps: Sequence[Gap] = (),
+        *,
+        mode: str = KEEP,
+        mixed: bool = False,
+    ) -> Written:
+        """Write slot records and gaps in one transaction; what changed, a ``Change`` a symbol.
+
+        A slot that has a row keeps it, unless ``mode`` says otherwise; its gap, if any, is closed.
+        A slot that has a row is no gap. What changes nothing writes nothing. A record that cannot
+        be stored, or is of another source than its session (unless ``mixed``), costs no other one:
+        it is left out, logged, and among ``refused`` of the answer.
+
+        Raises
+        ------
+        StoreUnavailable, StoreFull, StoreError
+            Then nothing of it was written.
+        """
+        if not records and not gaps:
+            return Written()
+        fitting, marks, unfit = fit(records, gaps, mode)
+        await self.ready()
+        with translated():
+            async with self._pool.connection() as connection:
+                with within(connection, self._patience):
+                    kept = await slots_kept(connection, fitting, mode)
+                    async with connection.transaction():
+                        written = await write(
+                            connection, fitting, marks, mode=mode, mixed=mixed, kept=kept
+                        )
+        written.refused = (*unfit, *written.refused)
+        for refusal in written.refused:
+            one = refusal.what.row if isinstance(refusal.what, SlotRecord) else refusal.what
+            log.error("not written", symbol=one.symbol, slot=one.slot, why=refusal.why)
+        return written
+
+    async def own(self, symbols: Sequence[str], expiration: date) -> None:
+        """Note that a daemon samples a session of some symbols: all its slots are to be told of."""
+        given = {"symbols": list(symbols), "expiration": expiration}
+        await self.ready()
+        with translated():
+            async with self._pool.connection() as connection:
+                with within(connection, self._patience):
+                    await connection.execute(query("own"), given)

@@ -1,0 +1,1 @@
+"""The record of one slot: its fields, how they are packed, and how they travel."""

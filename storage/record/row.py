@@ -1,0 +1,438 @@
+"""The row: THE contract between sampler, store and API.
+
+A row is one 30-second sample of one symbol's expiring options. Dollars are US dollars, volatility
+is a decimal, times are UTC. "Live" figures rest on the dealer position that today's signed volume
+has moved, "settled" ones on this morning's open interest alone; ``docs/definitions.md`` has every
+formula.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from math import isfinite
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.record import packing
+
+#: Raised with every change of a formula; a row says by which it was made.
+DEFINITIONS = "1"
+
+
+class Reason(StrEnum):
+    """Why a slot has no row, or a frame was refused. Every reason there is, once."""
+
+    SOURCE_DOWN = "source_down"  #: the source did not answer in time, or answered an error
+    BAD_ANSWER = "bad_answer"  #: the source answered something that is no chain
+    STALE = "stale"  #: quotes lie too far behind the feed's declared delay, or are frozen
+    UNCHANGED = "unchanged"  #: the source has nothing newer than what is stored
+    LATE = "late"  #: the slot's time ran out before its sample was there
+    NOT_OPEN = "not_open"  #: the session is open but the options do not trade yet
+    BEFORE_OPEN = "before_open"  #: quoted before the session
+    AFTER_CLOSE = "after_close"  #: quoted after the session
+    MARKET_CLOSED = "market_closed"  #: quoted on a weekend or a holiday
+    NO_ZERO_DTE = "no_zero_dte"  #: nothing of this symbol expires today
+    NO_SPOT = "no_spot"  #: neither the source nor parity gives a price of the underlying
+    NO_IV = "no_iv"  #: no quote that a volatility could be read from
+    OTHER_FEED = "other_feed"  #: quotes of another feed than the session's rows
+    NOT_RUNNING = "not_running"  #: no sampler was running
+    NOT_SAMPLED = "not_sampled"  #: no sampler has owned this slot
+    NO_STATE = "no_state"  #: the database was away, and with it what to go on from
+    NO_ROOM = "no_room"  #: sampled, but neither database nor spool could take it
+    FAILED = "failed"  #: a defect of ours; the log has the trace
+
+
+class Flag(StrEnum):
+    """What a row says against itself."""
+
+    BASELINE = "baseline"  #: flow counts from here: there was no earlier state
+    STALE_SPOT = "stale_spot"  #: the source's spot contradicts parity; the forward is used
+    CLOCK_SKEW = "clock_skew"  #: spot and parity disagree beyond parity's scatter, by less
+    AFTER_GAP = "after_gap"  #: the flow of the slots missed before it is in this row
+    VOLUME_REBASED = "volume_rebased"  #: a contract's volume went down; that is no flow
+    FORWARD_IS_SPOT = "forward_is_spot"  #: fewer than three strikes gave a parity forward
+
+
+class Drop(StrEnum):
+    """Why a contract was left out of a chain."""
+
+    BAD_STRIKE = "bad_strike"
+    BAD_RIGHT = "bad_right"
+    BAD_OPEN_INTEREST = "bad_open_interest"
+    DUPLICATE = "duplicate"
+    AM_SETTLED = "am_settled"
+    ADJUSTED = "adjusted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One sample's headline figures. Floats are rounded to 12 significant digits at birth.
+
+    Raises
+    ------
+    ValueError
+        For a time without zone, and for a number that is not finite.
+    """
+
+    symbol: str
+    #: The day the options expire, New York.
+    expiration: date
+    #: The grid point that this row stands for: the one nearest to ``quoted_at``.
+    slot: datetime
+    #: When the source says the quotes were made.
+    quoted_at: datetime
+    #: When they were fetched.
+    fetched_at: datetime
+    #: Which source: cboe, recorded, synthetic ...
+    source: str
+    #: How far the source declares its quotes to lie behind. [s]
+    delay_seconds: int
+    #: Version of the formulas.
+    definitions: str
+    #: κ, the part of signed volume taken to have opened positions. [0-1]
+    oi_confidence: float
+
+    #: Underlying price used: the source's, or the forward where that is stale. [$]
+    spot: float
+    #: Underlying price as the source gave it. [$]
+    source_spot: float | None
+    #: Parity forward for the expiry. [$]
+    forward: float
+    #: Time from the quotes to the last trade, ACT/365. [years]
+    years_to_expiry: float
+
+    #: Live gamma exposure, $ of delta per 1 % move; positive: dealers dampen moves. [$]
+    net_gex: float
+    call_gex: float
+    put_gex: float
+    #: Sum of absolute gamma exposures; net/gross says how strongly signed the book is. [$]
+    gross_gex: float
+    #: Holders' delta on effective open interest; positive: holders are long. [$]
+    net_dex: float
+    call_dex: float
+    put_dex: float
+    #: $ of delta per vol point; positive: vol up makes dealers sell. [$]
+    net_vex: float
+    #: $ of delta that time alone leaves to trade until expiry; positive: dealers buy. [$]
+    net_chex: float
+    #: The dealers' book before hedging; positive: long. [$]
+    dealer_delta: float
+    #: The same over the next hour; positive: dealers buy. [$/h]
+    charm_dollars_per_hour: float | None
+    #: net_gex with today's volume in place of open interest. [$]
+    net_gex_volume: float
+
+    #: Spot level nearest to spot where the repriced net gamma crosses zero. [$]
+    gamma_flip: float | None
+    #: available, no_boundary or insufficient_local_coverage.
+    gamma_flip_status: str
+    #: positive_gamma, negative_gamma or unknown: the sign of gamma at spot.
+    regime: str
+    #: Strike of the largest call gamma exposure. [$]
+    call_wall: float | None
+    #: Strike of the largest absolute put gamma exposure. [$]
+    put_wall: float | None
+    #: Strike of the largest absolute net gamma exposure. [$]
+    magnet: float | None
+    magnet_gex: float | None
+    #: Settlement at which holders receive least. [$]
+    max_pain: float | None
+
+    #: Weighted sum of the four parts below, rounded half up. [0-100]
+    pin_score: int
+    pin_oi: float
+    pin_proximity: float
+    pin_time: float
+    pin_gamma: float
+    #: Implied probability of settling between the magnet's neighbours. [%]
+    pin_probability_pct: float | None
+
+    #: Implied volatility at the forward; null in the last minute. [decimal]
+    atm_iv: float | None
+    #: One standard deviation of what is left of the session. [$]
+    remaining_1sd: float | None
+
+    #: Delta-dollars that customers made dealers trade since ``flow_since``; positive: buy. [$]
+    hedge_flow_call_cumulative: float
+    hedge_flow_put_cumulative: float
+    #: Exactly the sum of the two.
+    hedge_flow_cumulative_all: float
+    #: Size of that flow had every contract's sign been a coin toss. [$]
+    hedge_flow_se: float
+    #: Part of the volume since ``flow_since`` whose side could be told. [0-1]
+    classified_share: float | None
+    #: The baseline: the slot that flow counts from.
+    flow_since: datetime
+    #: The slot that this one's flow was differenced against; null on a baseline.
+    differenced_from: datetime | None
+
+    #: Contracts of the chain, and how many strikes had a volatility of their own.
+    contracts: int
+    strikes: int
+    strikes_with_iv: int
+    #: Settled open interest and volume of the day. [contracts]
+    total_oi: int
+    call_oi: int
+    put_oi: int
+    total_volume: int
+    call_volume: int
+    put_volume: int
+    #: Contracts left out, by reason.
+    dropped: dict[str, int]
+    #: Quotes not used for volatility, by reason.
+    quotes_unused: dict[str, int]
+    #: See ``Flag``.
+    flags: tuple[str, ...]
+    #: Age of the quotes when they were fetched. [s]
+    quote_age_seconds: float
+
+    #: The same figures, from net_gex to pin_probability_pct, on settled open interest alone; and
+    #: what that book makes dealers do: see ``detail``.
+    settled: dict[str, Any] = field(default_factory=dict)
+    #: What a snapshot shows beside the series: hedging table, decay, expected move, skew,
+    #: liquidity, other expiries. Live where it depends on a position.
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in MOMENTS:
+            moment = getattr(self, name)
+            if moment is not None and moment.tzinfo is None:
+                raise ValueError(f"{name} has no time zone")
+        change = object.__setattr__
+        for name, value in zip(FLOATS, _floats(self), strict=True):
+            if value is None:
+                continue
+            if not isfinite(value):
+                raise ValueError(f"{name} is {value}")
+            if name not in CENTS:
+                change(self, name, float(f"{value:.12g}") + 0.0)
+        change(self, "settled", _rounded(self.settled))
+        change(self, "detail", _rounded(self.detail))
+
+    @classmethod
+    def kept(cls, columns: Mapping[str, Any]) -> Self:
+        """A row from the columns of its table: it was checked and rounded before it got there."""
+        row = object.__new__(cls)
+        for name in COLUMNS:
+            object.__setattr__(row, name, columns[name])
+        object.__setattr__(row, "flags", tuple(row.flags))
+        return row
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as plain values: times as ``2026-06-05T18:44:00Z``, dates as ISO."""
+        return {f: _plain(getattr(self, f)) for f in COLUMNS}
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Row:
+        """A row from plain values, times and dates as ISO text; KeyError, TypeError, ValueError."""
+        return cls(**_typed(values))
+
+    @classmethod
+    def carried(cls, values: Mapping[str, Any]) -> Row:
+        """The same of a row that was checked and rounded before it was sent.
+
+        ValueError also if it has other fields.
+        """
+        if len(values) != len(COLUMNS):
+            raise ValueError(f"{len(values)} fields, not {len(COLUMNS)}")
+        return cls.kept(_typed(values))
+
+
+#: Field names in the order of the table's columns.
+COLUMNS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Row))
+FLOATS: tuple[str, ...] = tuple(
+    f.name for f in dataclasses.fields(Row) if str(f.type).startswith("float")
+)
+#: Dollars that are exact to the cent: 12 digits would not hold them.
+CENTS = frozenset(name for name in FLOATS if name.startswith("hedge_flow"))
+#: Objects of changing keys.
+DICTS: tuple[str, ...] = tuple(
+    f.name for f in dataclasses.fields(Row) if str(f.type).startswith("dict")
+)
+MOMENTS: tuple[str, ...] = tuple(
+    f.name for f in dataclasses.fields(Row) if str(f.type).startswith("datetime")
+)
+
+
+_floats = operator.attrgetter(*FLOATS)
+
+
+def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's plain values with times and dates as such."""
+    typed = dict(values)
+    for name in MOMENTS:
+        if typed[name] is not None:
+            typed[name] = datetime.fromisoformat(typed[name])
+    typed["expiration"] = date.fromisoformat(typed["expiration"])
+    typed["flags"] = tuple(typed["flags"])
+    return typed
+
+
+def utc_text(moment: datetime) -> str:
+    """``2026-06-05T18:44:00Z``; microseconds are left out."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _rounded(value: Any) -> Any:
+    """Plain values, floats rounded to 12 significant digits; what is not finite is None."""
+    if isinstance(value, float):
+        # Adding 0 makes an ordinary zero of a negative one.
+        return float(f"{value:.12g}") + 0.0 if isfinite(value) else None
+    if isinstance(value, dict):
+        # A hundred values a row: most are floats, and a call for each would double the time.
+        return {
+            name: float(f"{one:.12g}") + 0.0
+            if type(one) is float and isfinite(one)
+            else _rounded(one)
+            for name, one in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return utc_text(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    return list(value) if isinstance(value, tuple) else value
+
+
+#: Per-strike arrays of a profile beside ``strike``; flows and contracts count from the baseline.
+PROFILE: tuple[str, ...] = (
+    # Market.
+    "iv",
+    "own_iv",
+    "call_delta",
+    "gamma",
+    "theta",
+    "call_bid",
+    "call_ask",
+    "put_bid",
+    "put_ask",
+    "call_oi",
+    "put_oi",
+    "call_volume",
+    "put_volume",
+    # Flow.
+    "call_signed",
+    "put_signed",
+    "call_flow",
+    "put_flow",
+    "gamma_flow",
+    # Exposures of the live book, and of the settled one.
+    "call_gex",
+    "put_gex",
+    "call_dex",
+    "put_dex",
+    "vex",
+    "chex",
+    "settled_call_gex",
+    "settled_put_gex",
+    "settled_call_dex",
+    "settled_put_dex",
+    "settled_vex",
+    "settled_chex",
+)
+
+
+#: All arrays of a profile, as its table and its files have them.
+ARRAYS = ("strike", *PROFILE)
+#: Of a row's ``detail``: what the source's other expiries added, which no chain keeps.
+SURFACE: tuple[str, ...] = ("total_chain_net_gex", "seven_dte_atm_iv", "iv_ratio_0dte_7dte")
+
+
+class SlotRecord:
+    """All that is kept of one slot, written in one transaction.
+
+    The evidence is the chain's columns and each contract's signed volume so far: the state that
+    the next slot goes on from. It is packed when it is stored, unpacked when it is read.
+    """
+
+    __slots__ = ("_packed", "_state", "profile", "row")
+
+    def __init__(
+        self,
+        *,
+        row: Row,
+        profile: dict[str, NDArray[np.float64]],
+        evidence: bytes | None = None,
+        state: tuple[dict[str, NDArray[Any]], dict[str, Any]] | None = None,
+    ) -> None:
+        """Give ``evidence`` as it was stored, or ``state``: named columns, and their notes."""
+        self.row = row
+        #: ``strike`` ascending, and the arrays of ``PROFILE`` aligned with it.
+        self.profile = profile
+        self._packed = evidence
+        self._state = state
+
+    @property
+    def evidence(self) -> bytes:
+        """The evidence as it is stored. The same state gives the same bytes."""
+        if self._packed is None:
+            assert self._state is not None
+            self._packed = packing.pack(self._state[0], **self._state[1])
+        return self._packed
+
+    @property
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """The evidence's columns and notes; ValueError if the stored bytes are none."""
+        if self._state is None:
+            assert self._packed is not None
+            self._state = packing.unpack(self._packed)
+        return self._state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A slot that has no row, and why."""
+
+    symbol: str
+    expiration: date
+    slot: datetime
+    reason: Reason
+    #: What happened, in words, 500 characters at most; empty where the reason says it all.
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        # Foreign words: what no database takes as text is replaced.
+        words = self.detail[:500].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+        object.__setattr__(self, "detail", words)
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Gap:
+        """A gap from plain values, times and dates as ISO text; KeyError, TypeError, ValueError."""
+        return cls(
+            symbol=values["symbol"],
+            expiration=date.fromisoformat(values["expiration"]),
+            slot=datetime.fromisoformat(values["slot"]),
+            reason=Reason(values["reason"]),
+            detail=values["detail"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What one transaction changed of one symbol; several in a row may come as one.
+
+    Whoever stands at ``after`` stands at ``revision`` once this is taken in. A row takes the gap
+    of its slot away; a changed row or gap comes again, whole, under its new revision.
+    """
+
+    symbol: str
+    #: The symbol's newest revision before it; 0 for none.
+    after: int
+    #: The symbol's newest revision with it.
+    revision: int
+    #: Revision and row, ascending by revision.
+    rows: tuple[tuple[int, Row], ...] = ()
+    #: Revision and gap, ascending by revision.
+    gaps: tuple[tuple[int, Gap], ...] = ()

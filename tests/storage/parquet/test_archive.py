@@ -1,0 +1,403 @@
+"""Out to Parquet and back in: by our own commands, and as DuckDB, Polars and pandas read the files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from factories import DAY, OPEN, at, gap, record
+
+from sampler.backfill import Wishes, backfill
+from sampler.chain import select
+from sampler.snapshot import measure
+from sampler.sources import open_source
+from storage.errors import FlowError
+from storage.market.calendar import session_on
+from storage.parquet.read import Part, parts, read, read_gaps
+from storage.parquet.write import Writer
+from storage.postgres.store import Store
+from storage.record.row import PROFILE, Reason, SlotRecord
+from storage.redis.channel import Nobody
+
+PERIOD = ("--from", "2026-08-19", "--to", "2026-08-19")
+SESSION = session_on(DAY)
+
+
+def flow(database: str, *words: str | Path) -> tuple[int, str, str]:
+    """The store's command on a database."""
+    done = subprocess.run(
+        [sys.executable, "-m", "storage", *map(str, words)],
+        env=os.environ | {"FLOW_DATABASE_URL": database},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def content(database: str, dataset: str = "live") -> dict[str, list[tuple[object, ...]]]:
+    """All that a dataset keeps, but for revisions; arrays and evidence to the bit."""
+    with psycopg.connect(database) as connection:
+        connection.execute(f"set search_path to {dataset}")
+        rows = connection.execute("select * from rows order by symbol, slot")
+        revision = [column.name for column in rows.description].index("revision")
+        return {
+            "rows": [tuple(v for i, v in enumerate(row) if i != revision) for row in rows],
+            # As bytes: a NaN is not equal to itself.
+            "profiles": connection.execute(
+                "select symbol, slot, md5(p::text) from profiles p order by 1, 2"
+            ).fetchall(),
+            "chains": connection.execute(
+                "select symbol, slot, evidence from chains order by 1, 2"
+            ).fetchall(),
+        }
+
+
+def write(folder: Path, records: list[SlotRecord], dataset: str = "live") -> Part:
+    """Export records as the command does."""
+    row = records[0].row
+    part = Part(folder, row.expiration, row.symbol)
+    with Writer(part, dataset) as writer:
+        writer.write(records)
+    return part
+
+
+def kept(step: int, **changes: object) -> SlotRecord:
+    """A record whose evidence is a chain of two strikes, one of them not listed on one side."""
+    bare = record(slot=at(step), **changes)
+    state = {
+        "strike": np.array([7695.0, 7700.0]),
+        "listed": np.array([[True, True], [True, False]]),
+        "bid": np.array([[1.0, 0.1 + 0.2], [float("nan"), -0.0]]),
+        "volume": np.array([[1e300, 2.0], [3.0, 5e-324]]),
+    }
+    notes = {"symbol": bare.row.symbol, "spot": None, "dropped": {"duplicate": 2}, "told": 1e16}
+    return SlotRecord(row=bare.row, profile=bare.profile, state=(state, notes))
+
+
+class Short:
+    """The first 69 rows of a simulated session."""
+
+    name = "synthetic"
+
+    def __init__(self) -> None:
+        self._whole = open_source("synthetic:?seed=3")
+
+    async def history(self, symbol, session):
+        async for frame in self._whole.history(symbol, session):
+            if OPEN < frame.quoted_at < OPEN + timedelta(minutes=35):
+                yield frame
+
+
+@pytest.fixture
+def simulated(database) -> str:
+    """A database with sessions that are real in all but their prices."""
+
+    async def fill() -> None:
+        wishes = Wishes(oi_confidence=0.43)
+        async with Store.open(database, "synthetic") as store:
+            for symbol in ("SPX", "BRK/B"):
+                given = {"symbol": symbol, "session": SESSION, "wishes": wishes}
+                await backfill(Short(), store, Nobody(), **given)
+
+    asyncio.run(fill())
+    return database
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    """The same sessions as files."""
+    folder = tmp_path_factory.mktemp("exported")
+
+    async def measured(symbol: str) -> list[SlotRecord]:
+        records = [None]
+        async for frame in Short().history(symbol, SESSION):
+            chain = select(frame, SESSION)
+            records.append(measure(chain, records[-1], oi_confidence=0.43))
+        return records[1:]
+
+    for symbol in ("SPX", "BRK/B"):
+        write(folder, asyncio.run(measured(symbol)), "synthetic")
+    return folder
+
+
+class TestRoundTrip:
+    """What was exported comes back."""
+
+    def test_same_bytes(self, simulated, empty_database, tmp_path):
+        """Imported into an empty database: every row, array and chain is the very same, once."""
+        words = ("--dataset", "synthetic", "--symbols", "SPX,BRK/B")
+        code, out, err = flow(simulated, "export", tmp_path, *PERIOD, *words)
+        assert (code, err) == (0, "")
+        assert out.startswith("138 slots of 2 sessions written to ")
+        assert flow(empty_database, "migrate")[0] == 0
+        words = ("import", tmp_path, "--dataset", "synthetic", "--all-symbols")
+        code, out, err = flow(empty_database, *words)
+        assert (code, err) == (0, "")
+        assert out.endswith("138 slots stored, 0 there already\n")
+        assert content(empty_database, "synthetic") == content(simulated, "synthetic")
+        before = content(empty_database, "synthetic")
+        assert flow(empty_database, *words)[1].endswith(
+            "0 slots stored, 138 there already; nothing changed\n"
+        )
+        assert content(empty_database, "synthetic") == before
+
+    def test_gaps(self, database, empty_database, tmp_path):
+        """Slots without a row go along, with reason and words; a slot that has a row is none."""
+
+        async def fill() -> None:
+            async with Store.open(database, "live") as store:
+                await store.write([kept(0)], [gap(1, reason=Reason.STALE, detail="é\n"), gap(2)])
+
+        async def row_of_slot_2() -> None:
+            async with Store.open(empty_database, "live") as store:
+                await store.write([kept(2)])
+
+        asyncio.run(fill())
+        assert flow(database, "export", tmp_path, *PERIOD, "--symbols", "SPX")[0] == 0
+        assert flow(empty_database, "migrate")[0] == 0
+        asyncio.run(row_of_slot_2())
+        code, out, err = flow(empty_database, "import", tmp_path)
+        assert (code, err) == (0, "")
+        assert out == (
+            "SPX 2026-08-19: 1 stored, 0 there already, 1 gaps\n1 slots stored, 0 there already\n"
+        )
+        with psycopg.connect(empty_database) as connection:
+            found = connection.execute("select slot, reason, detail from live.gaps").fetchall()
+        assert found == [(at(1), "stale", "é\n")]
+        assert flow(empty_database, "import", tmp_path)[1].endswith("nothing changed\n")
+        shown = duckdb.sql(f"select reason from '{tmp_path}/gaps/**/*.parquet' order by slot")
+        assert shown.fetchall() == [("stale",), ("source_down",)]
+        # A second export without gaps leaves none of the first.
+        write(tmp_path, [kept(0)])
+        assert read_gaps(Part(tmp_path, DAY, "SPX")) == []
+
+    def test_to_the_bit(self, tmp_path):
+        """Zeros' signs, NaNs, numbers at both ends, absent fields: nothing is rounded or lost."""
+        records = [kept(0), kept(1, gamma_flip=None, flags=(), dropped={})]
+        back = [one for some in read(write(tmp_path, records)) for one in some]
+        assert [one.row for one in back] == [one.row for one in records]
+        assert [one.evidence for one in back] == [one.evidence for one in records]
+        for was, now in zip(records, back, strict=True):
+            assert {n: a.tobytes() for n, a in now.profile.items()} == {
+                n: a.tobytes() for n, a in was.profile.items()
+            }
+
+    def test_columns_that_change_within_a_day(self, tmp_path):
+        """A release that keeps another column starts a file of its own; all of it is read."""
+        first, second = kept(0), kept(70)
+        second.state[0]["sigma"] = np.array([[0.1, 0.2], [0.3, 0.4]])
+        part = Part(tmp_path, DAY, "SPX")
+        with Writer(part, "live") as writer:
+            writer.write([first])
+            writer.write([second])
+        assert len(list(part.path("chains").iterdir())) == 2
+        back = [one for some in read(part) for one in some]
+        assert [one.evidence for one in back] == [first.evidence, second.evidence]
+
+    def test_again(self, tmp_path):
+        """A second export of a session replaces the first as a whole."""
+        write(tmp_path, [kept(i) for i in range(3)])
+        part = write(tmp_path, [kept(5)])
+        assert [one.row.slot for some in read(part) for one in some] == [at(5)]
+        assert list(tmp_path.rglob(".*")) == []
+
+    def test_left_early(self, tmp_path):
+        """An export that fails leaves the earlier one as it was, and nothing half."""
+        part = write(tmp_path, [kept(0)])
+        with pytest.raises(FlowError, match="SPX 2026-08-19T13:30:30Z: not a packed chain"):
+            write(tmp_path, [kept(0), record(slot=at(1), evidence=b"spoilt")])
+        assert [one.row.slot for some in read(part) for one in some] == [at(0)]
+        assert list(tmp_path.rglob(".*")) == []
+
+
+class TestReaders:
+    """Other programs, as they come."""
+
+    def test_duckdb(self, exported):
+        """Rows by partition, JSON inside a column, lists unnested."""
+        rows = duckdb.sql(
+            f"select symbol, date, slot, spot, settled->>'net_gex' as settled"
+            f" from '{exported}/rows/**/*.parquet' where symbol = 'SPX' order by slot"
+        ).fetchall()
+        assert (len(rows), str(rows[0][1])) == (69, "2026-08-19")
+        assert rows[0][2].timestamp() == at(1).timestamp()
+        assert float(rows[0][4]) != 0
+        strikes = duckdb.sql(
+            f"select count(*) from (select unnest(strike), unnest(iv)"
+            f" from read_parquet('{exported}/profiles/**/*.parquet'))"
+        ).fetchall()[0]
+        assert strikes[0] > 138 * 20
+        quoted = duckdb.sql(
+            f"select max(ask - bid) from (select unnest(call_bid) as bid, unnest(call_ask) as ask"
+            f" from read_parquet('{exported}/chains/**/*.parquet'))"
+        ).fetchall()[0]
+        assert quoted[0] > 0
+        named = duckdb.sql(
+            f"select distinct symbol from read_parquet('{exported}/rows/**/*.parquet') order by 1"
+        ).fetchall()
+        assert named == [("BRK/B",), ("SPX",)]
+
+    def test_polars(self, exported):
+        """Typed columns, lists exploded, partitions as columns."""
+        rows = pl.scan_parquet(exported / "rows").filter(pl.col("symbol") == "SPX").collect()
+        assert rows.schema["slot"] == pl.Datetime("us", "UTC")
+        assert rows.schema["total_oi"] == pl.Int64
+        assert rows.schema["flags"] == pl.List(pl.String)
+        assert rows["slot"].to_list() == [at(i) for i in range(1, 70)]
+        profile = pl.read_parquet(exported / "profiles").explode("strike", "gamma", "call_gex")
+        assert profile["gamma"].max() > 0
+        assert set(PROFILE) <= set(profile.columns)
+
+    def test_pandas(self, exported):
+        """The same figures as the store has, by pandas' own reader of a folder."""
+        rows = pd.read_parquet(exported / "rows").sort_values(["symbol", "slot"])
+        assert rows["symbol"].astype(str).unique().tolist() == ["BRK/B", "SPX"]
+        assert str(rows["slot"].dtype).startswith("datetime64[us, UTC")
+        chains = pd.read_parquet(exported / "chains", columns=["slot", "strike", "call_bid"])
+        long = chains.explode(["strike", "call_bid"])
+        assert len(long) == chains["strike"].map(len).sum()
+
+    def test_compressed_and_typed(self, exported):
+        """zstd throughout, times in UTC, the files say what they are."""
+        for file in exported.rglob("*.parquet"):
+            described = pq.ParquetFile(file)
+            group = described.metadata.row_group(0)
+            found = {group.column(i).compression for i in range(group.num_columns)}
+            assert found == {"ZSTD"}
+            assert described.schema_arrow.field("slot").type == pa.timestamp("us", tz="UTC")
+
+    def test_disk_arithmetic(self, simulated, tmp_path):
+        """Bytes a row times rows are the files' sizes; a day is 780 rows, a year 252 days."""
+        words = ("export", tmp_path / "o", *PERIOD, "--dataset", "synthetic", "--symbols", "SPX")
+        _, out, _ = flow(simulated, *words)
+        size = sum(f.stat().st_size for f in (tmp_path / "o").rglob("*.parquet"))
+        units = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+        cells = next(line for line in out.splitlines() if line.startswith("together")).split()[1:]
+        row, day, year = (
+            float(value) * units[unit] for value, unit in zip(cells[::2], cells[1::2], strict=True)
+        )
+        assert row == pytest.approx(size / 69, rel=0.01)
+        assert day == pytest.approx(780 * size / 69, rel=0.01)
+        assert year == pytest.approx(252 * 780 * size / 69, rel=0.01)
+
+
+class TestRefusals:
+    """What is no export is told in a sentence, and stores nothing."""
+
+    def test_selection(self, database, tmp_path):
+        """Only the days and symbols asked for; none is fine too."""
+        code, out, _ = flow(database, "export", tmp_path / "none", *PERIOD)
+        assert (code, out) == (0, f"0 slots of 0 sessions written to {tmp_path}/none, 0.0 MB\n")
+        write(tmp_path, [kept(0)])
+        write(tmp_path, [kept(0, symbol="IWM")])
+        code, out, _ = flow(database, "import", tmp_path, "--symbols", "IWM")
+        assert (code, out.splitlines()[0]) == (0, "IWM 2026-08-19: 1 stored, 0 there already")
+        code, out, _ = flow(database, "import", tmp_path, "--from", "2026-08-20")
+        assert (code, out) == (0, "0 slots stored, 0 there already; nothing changed\n")
+
+    def test_symbols_stay_in_the_folder(self, tmp_path):
+        """No symbol leads a file out of the folder, and each is found again by its own name."""
+        folder = tmp_path / "deep" / "down"
+        for symbol in ("BRK/B", "A/../../../B", "..", "^SPX"):
+            write(folder, [kept(0, symbol=symbol)])
+        outside = [p for p in tmp_path.rglob("*.parquet") if folder not in p.parents]
+        assert outside == []
+        assert [part.symbol for part in parts(folder)] == ["..", "A/../../../B", "BRK/B", "^SPX"]
+
+    @pytest.mark.parametrize(
+        ("spoil", "said"),
+        [
+            (lambda file: file.write_bytes(b"PAR1"), "not a whole Parquet file"),
+            (lambda file: file.write_bytes(b""), "not a whole Parquet file"),
+            (lambda file: file.write_bytes(file.read_bytes()[:-100]), "not a whole Parquet file"),
+            (lambda file: file.write_bytes(_flipped(file)), "damaged"),
+            (
+                lambda file: pq.write_table(pa.table({"x": [1]}), file),
+                "not an export of flow-store",
+            ),
+            (lambda file: file.unlink(), "no Parquet file in it"),
+        ],
+        ids=["four bytes", "empty", "truncated", "a bit", "foreign", "gone"],
+    )
+    @pytest.mark.parametrize("table", ["rows", "profiles", "chains"])
+    def test_spoilt_files(self, spoil, said, table, tmp_path):
+        """Whatever happened to a file, the error names it and what is wrong."""
+        part = write(tmp_path, [kept(i) for i in range(30)])
+        (file,) = part.path(table).iterdir()
+        spoil(file)
+        with pytest.raises(FlowError, match=said) as raised:
+            list(read(part))
+        assert str(part.path(table)) in str(raised.value)
+
+    def test_tables_of_two_exports(self, tmp_path):
+        """Files that do not belong together are not joined."""
+        part = write(tmp_path, [kept(i) for i in range(3)])
+        other = write(tmp_path / "other", [kept(i) for i in range(2)])
+        (part.path("chains") / "slots-1.parquet").write_bytes(
+            (other.path("chains") / "slots-1.parquet").read_bytes()
+        )
+        with pytest.raises(FlowError, match="its slots are not those of profiles and chains"):
+            list(read(part))
+
+    @pytest.mark.parametrize(
+        ("words", "code", "said"),
+        [
+            (("import", "{}/nowhere"), 1, "no folder 'rows' in it, as flow-store export makes"),
+            (("import", "{}/synthetic"), 1, "rows of the dataset synthetic, not live"),
+            (("import", "{}/live", "--from", "soon"), 2, "'soon' is no date"),
+            (("export", "{}/taken", *PERIOD), 1, "cannot write {}/taken"),
+        ],
+        ids=["no folder", "made up", "no date", "a file in the way"],
+    )
+    def test_by_the_command(self, words, code, said, database, tmp_path):
+        """One line, no trace, and the exit status says whose fault it is."""
+        write(tmp_path / "synthetic", [kept(0)], "synthetic")
+        (tmp_path / "taken").touch()
+
+        async def fill() -> None:
+            async with Store.open(database, "live") as store:
+                await store.write([kept(0)])
+
+        asyncio.run(fill())
+        found = flow(database, *(word.format(tmp_path) for word in words))
+        assert (found[0], found[1]) == (code, "")
+        assert said.format(tmp_path) in found[2]
+        assert found[2].count("\n") == 1
+
+    def test_two_feeds(self, database, tmp_path):
+        """A session's rows come from one feed, unless it is asked for."""
+        write(tmp_path, [kept(1, source="other")])
+
+        async def fill() -> None:
+            async with Store.open(database, "live") as store:
+                await store.write([kept(0)])
+
+        asyncio.run(fill())
+        code, out, err = flow(database, "import", tmp_path)
+        assert (code, out) == (1, "0 slots stored, 0 there already; nothing changed\n")
+        assert "SPX 2026-08-19: its rows come from test, these from other: two feeds" in err
+        code, out, err = flow(database, "import", tmp_path, "--mix-feeds")
+        assert (code, err) == (0, "")
+        assert out.startswith("SPX 2026-08-19: 1 stored")
+
+
+def _flipped(file: Path) -> bytes:
+    """One bit of the first column's values is another."""
+    first = pq.read_metadata(file).row_group(0).column(0)
+    body = bytearray(file.read_bytes())
+    body[first.data_page_offset + first.total_compressed_size - 3] ^= 1
+    return bytes(body)

@@ -1,0 +1,225 @@
+"""Databases and channels that cannot be used: a sentence with the setting's name, before a slot."""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from faults import Doomed, doomed
+
+from storage.errors import LiveError, StoreError, StoreUnavailable
+from storage.postgres import database as schema
+from storage.postgres.store import Store
+from storage.redis.channel import Channel
+
+SECRET = "s3cret/@%"
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Doomed]:
+    """A server whose rules may be changed."""
+    with doomed() as servers:
+        yield servers
+
+
+def admin(own: Doomed, text: str, database: str = "flow") -> None:
+    url = own.database_url.replace("/flow?", f"/{database}?")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(text)
+
+
+@pytest.fixture(scope="module")
+def guarded(own) -> str:
+    """A role of that server that needs its password; a URL but for it."""
+    admin(own, f"create role guarded login password '{SECRET}'")
+    rules = own.folder / "pgdata" / "pg_hba.conf"
+    rules.write_text("local all guarded scram-sha-256\n" + rules.read_text())
+    admin(own, "select pg_reload_conf()")
+    return own.database_url.replace("postgres@", "guarded:{}@")
+
+
+async def said(url: str) -> str:
+    """What opening and migrating say; the same, and no password."""
+    words = []
+    for work in (schema.migrate(url, "live"), _open(url)):
+        with pytest.raises(StoreError) as raised:
+            await work
+        words.append(str(raised.value))
+    assert len(set(words)) == 1
+    assert SECRET not in words[0]
+    assert "\n" not in words[0]
+    return words[0]
+
+
+async def _open(url: str) -> None:
+    async with Store.open(url, "live"):
+        pass
+
+
+@pytest.mark.parametrize("password", ["wrong", ""])
+async def test_wrong_password(guarded, password):
+    """A password that the server does not take, or none."""
+    words = await said(guarded.format(password))
+    assert words.startswith("FLOW_DATABASE_URL: the server does not let this user in: ")
+    assert ("password authentication failed" in words) == bool(password)
+
+
+async def test_right_password(guarded):
+    """The right one is only not allowed to make a schema, which is said, too."""
+    with pytest.raises(StoreError, match=r"^FLOW_DATABASE_URL: the role may not do this: .*denied"):
+        await schema.migrate(guarded.format(quote(SECRET, safe="")), "live")
+
+
+async def test_no_such_role(own):
+    """A user that the server does not have."""
+    words = await said(own.database_url.replace("postgres@", "nobody_here@"))
+    assert words.startswith("FLOW_DATABASE_URL: the server does not let this user in: ")
+    assert 'role "nobody_here" does not exist' in words
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_other_encoding(own, encoding):
+    """A database that cannot hold every text is refused before anything is in it."""
+    name = f"other_{encoding.lower()}"
+    admin(own, f"create database {name} encoding '{encoding}' locale 'C' template template0")
+    words = await said(own.database_url.replace("/flow?", f"/{name}?"))
+    assert words.startswith(
+        f"FLOW_DATABASE_URL: the database's encoding is {encoding}, not UTF8; make another:"
+    )
+
+
+async def test_client_of_another_encoding(own, monkeypatch):
+    """What the user's environment says of encodings and time zones does not matter."""
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    monkeypatch.setenv("PGTZ", "Asia/Kolkata")
+    await schema.migrate(own.database_url, "synthetic")
+    async with Store.open(own.database_url, "synthetic") as store:
+        await store._one("select 'é日' as word")
+        found = await store._one("select 'é日' as word, timestamptz '2026-01-01 00:00Z' as moment")
+        assert (found["word"], found["moment"].isoformat()) == ("é日", "2026-01-01T00:00:00+00:00")
+
+
+class TestWritable:
+    """A database that a sampler could not write to is refused when it starts."""
+
+    async def refused(self, url: str) -> str:
+        with pytest.raises(StoreError) as raised:
+            async with Store.open(url, "live", write=True):
+                pass
+        async with Store.open(url, "live") as reader:
+            assert await reader.heads() == {}
+        return str(raised.value)
+
+    async def test_read_only(self, own):
+        """A read-only one; whoever only reads is let in."""
+        await schema.migrate(own.database_url, "live")
+        url = own.database_url + "&options=-c%20default_transaction_read_only%3Don"
+        words = await self.refused(url)
+        assert words == "FLOW_DATABASE_URL: the database is read-only: nothing can be stored"
+
+    async def test_role(self, own):
+        """One whose tables the role may only read."""
+        await schema.migrate(own.database_url, "live")
+        admin(own, "create role reader login")
+        admin(own, "grant usage on schema live to reader")
+        admin(own, "grant select on all tables in schema live to reader")
+        words = await self.refused(own.database_url.replace("postgres@", "reader@"))
+        assert words.startswith("FLOW_DATABASE_URL: the role reader may not write here: it needs")
+
+
+@asynccontextmanager
+async def web_server() -> AsyncIterator[int]:
+    """The port of an HTTP server."""
+
+    class Quiet(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None: ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        await asyncio.to_thread(server.shutdown)
+        server.server_close()
+        thread.join()
+
+
+class TestChannel:
+    """Channels that waiting does not mend."""
+
+    async def refused(self, url: str) -> str:
+        async with Channel.open(url, "flow:bad") as channel:
+            with pytest.raises(LiveError) as raised:
+                await channel.require_usable()
+        assert SECRET not in str(raised.value)
+        return str(raised.value)
+
+    async def test_password(self, own):
+        """A server that wants a password, and another one than ours."""
+        async with Channel.open(own.redis_url, "flow:bad") as channel:
+            await channel.require_usable()
+            await channel._client.config_set("requirepass", "other")
+            try:
+                for url in (own.redis_url, own.redis_url.replace("//", f"//:{quote(SECRET, '')}@")):
+                    assert (await self.refused(url)).startswith(
+                        "FLOW_REDIS_URL: the server wants another user or password: "
+                    )
+            finally:
+                await channel._client.config_set("requirepass", "")
+
+    async def test_something_else(self):
+        """A web server is no Redis; nor a database."""
+        async with web_server() as port, asyncio.timeout(20):
+            words = await self.refused(f"redis://127.0.0.1:{port}")
+            assert words.startswith("FLOW_REDIS_URL: what answers there is no Redis: ")
+            with pytest.raises(StoreUnavailable, match=r"^FLOW_DATABASE_URL: the database cannot"):
+                await _open(f"postgresql://u@127.0.0.1:{port}/flow")
+
+    async def test_no_such_database(self, own):
+        """A number that the server does not have."""
+        words = await self.refused(own.redis_url + "?db=99")
+        assert words.startswith("FLOW_REDIS_URL: the server cannot be used: ")
+
+    async def test_away(self):
+        """One that is only away is waited for."""
+        async with Channel.open("redis://127.0.0.1:1", "flow:bad") as channel:
+            await channel.require_usable()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("FLOW_DATABASE_URL", "read-only", "FLOW_DATABASE_URL: the database is read-only"),
+        ("FLOW_REDIS_URL", "web", "FLOW_REDIS_URL: what answers there is no Redis"),
+    ],
+)
+async def test_a_sampler_does_not_start(own, setting, value, words):
+    """The command ends with the sentence, before its first slot."""
+    await schema.migrate(own.database_url, "synthetic")
+    async with web_server() as port:
+        urls = {"FLOW_DATABASE_URL": own.database_url, "FLOW_REDIS_URL": own.redis_url}
+        bad = {
+            "read-only": own.database_url + "&options=-c%20default_transaction_read_only%3Don",
+            "web": f"redis://127.0.0.1:{port}",
+        }
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sampler", "run", "--source", "synthetic:?seed=7"),
+            env=os.environ | urls | {setting: bad[value]},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert words in err.decode()
+    assert "Traceback" not in err.decode()

@@ -1,0 +1,174 @@
+"""Leases on a real PostgreSQL: one holder a symbol, whoever dies, whatever is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+
+import psycopg
+import pytest
+from proxy import Proxy
+
+from storage.postgres import lease as module
+from storage.postgres.lease import Lease, Turn
+
+SYMBOLS = ("SPX", "SPY", "QQQ")
+
+
+@pytest.fixture
+async def lease(database):
+    """Makes leases; they are closed at the end."""
+    made = []
+
+    def make(*symbols: str, most: int = 0, url: str = database, dataset: str = "live") -> Lease:
+        made.append(Lease(url, dataset, symbols or SYMBOLS, most))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.close()
+
+
+async def until(condition, seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, "it never came true"
+        await asyncio.sleep(0.05)
+
+
+async def test_one_works_the_other_waits(lease):
+    """The first one has all, the second none; when the first leaves, the second has all."""
+    first, second = lease(), lease()
+    assert await first.beat() == Turn(gained=SYMBOLS)
+    assert await second.beat() == Turn()
+    assert await first.beat() == Turn()
+    assert (first.held, second.held) == (set(SYMBOLS), set())
+    await first.close()
+
+    async def has_all() -> bool:
+        # The server ends the first one's session a moment after its client has left.
+        return (await second.beat()).gained == SYMBOLS
+
+    await until(has_all)
+
+
+async def test_shared_out(lease):
+    """Samplers with room for two each share four symbols; the third takes over what is left."""
+    symbols = ("A", "B", "C", "D")
+    first, second, third = (lease(*symbols, most=2) for _ in range(3))
+    turns = [await one.beat() for one in (first, second, third)]
+    assert [turn.gained for turn in turns] == [("A", "B"), ("C", "D"), ()]
+    await first.close()
+    assert (await second.beat(), (await third.beat()).gained) == (Turn(), ("A", "B"))
+
+
+async def test_datasets_are_apart(lease):
+    """A simulated sampler takes nothing from a real one."""
+    real, made_up = lease(), lease(dataset="synthetic")
+    assert (await real.beat()).gained == (await made_up.beat()).gained == SYMBOLS
+
+
+async def test_a_holder_whose_session_is_ended(lease, database):
+    """It finds out with its next beat, holds on credit, and has back what nobody took."""
+    first, second = lease(), lease()
+    await first.beat()
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+    assert await first.beat() == Turn()
+    assert (first.connected, first.held) == (False, set(SYMBOLS))
+    assert await first.beat() == Turn(regained=SYMBOLS)
+    await first.close()
+    assert await second.beat() == Turn(gained=SYMBOLS)
+
+
+async def test_a_holder_that_was_succeeded(lease, servers, database):
+    """Cut off, it holds on credit; back again, it sees what another one took, and stops that."""
+    with Proxy(database) as proxy:
+        first, second = lease(url=proxy.url), lease("SPY")
+        await first.beat()
+        proxy.refuse()
+        await until(lambda: _gained(second))
+        assert await first.beat() == Turn()
+        assert await first.beat() == Turn()
+        assert (first.connected, first.held) == (False, set(SYMBOLS))
+        proxy.mend()
+        assert await first.beat() == Turn(regained=("SPX", "QQQ"), lost=("SPY",))
+        assert first.held == {"SPX", "QQQ"}
+
+
+async def _gained(one: Lease) -> bool:
+    return bool((await one.beat()).gained or one.held)
+
+
+async def test_a_network_that_swallows(lease, database, monkeypatch):
+    """Connections stay open and carry nothing: the server lets go, the client finds out."""
+    monkeypatch.setattr(module, "_SILENCE", 0.8)
+    monkeypatch.setattr(module, "_PATIENCE", 0.5)
+    with Proxy(database) as proxy:
+        first, second = lease(url=proxy.url), lease()
+        await first.beat()
+        proxy.stall()
+        assert await first.beat() == Turn()
+        assert not first.connected
+        await until(lambda: _gained(second))
+        assert second.held == set(SYMBOLS)
+        proxy.mend()
+        await until(lambda: _told(first))
+        assert (first.connected, first.held) == (True, set())
+
+
+async def _told(one: Lease) -> bool:
+    return bool((await one.beat()).lost)
+
+
+PROGRAM = """
+import asyncio, sys
+from storage.lease import Lease
+async def main():
+    lease = Lease(sys.argv[1], "live", sys.argv[2].split(","))
+    while True:
+        turn = await lease.beat()
+        if turn.gained: print(*turn.gained, flush=True)
+        await asyncio.sleep(0.1)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_killed_holder(lease, database, monkeypatch, sign):
+    """After kill -9 the symbols are free at once; after a stop, when the silence is noticed."""
+    monkeypatch.setattr(module, "_SILENCE", 0.8)
+    program = PROGRAM.replace(
+        "async def main", "from storage import lease as m; m._SILENCE = 0.8\nasync def main"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, database, ",".join(SYMBOLS)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline().split() == list(SYMBOLS)
+        second = lease()
+        assert await second.beat() == Turn()
+        process.send_signal(sign)
+        await until(lambda: _gained(second))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+async def test_a_database_that_is_away(lease):
+    """Nothing is gained, nothing is raised; what is held on credit stays held."""
+    one = lease(url="postgresql://postgres@127.0.0.1:1/none")
+    assert one.credit(["SPY"]) == ["SPY", *(symbol for symbol in SYMBOLS if symbol != "SPY")]
+    assert await one.beat() == Turn()
+    assert (one.connected, one.held) == (False, set(SYMBOLS))
+    few = lease(url="postgresql://postgres@127.0.0.1:1/none", most=1)
+    assert few.credit(["SPY"]) == ["SPY"]
+    assert few.held == {"SPY"}

@@ -1,0 +1,102 @@
+"""From every earlier version of the schema to this one, with data in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+from factories import DAY, at, gap, record, row
+from psycopg import sql as compose
+from psycopg.types.json import Jsonb
+
+from storage.postgres import database as schema
+from storage.postgres import sql
+from storage.postgres.store import Store
+from storage.record.row import COLUMNS, PROFILE
+
+NUMBERS = [number for number, _ in sql.migrations()]
+
+
+def older(url: str, version: int) -> None:
+    """Make ``live`` as releases up to a version left it, by their own SQL, and fill it."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("create schema live")
+        connection.execute("set search_path to live")
+        connection.execute(
+            "create table schema_version"
+            " (version integer primary key, applied_at timestamptz not null default now())"
+        )
+        for number, text in sql.migrations():
+            if number <= version:
+                connection.execute(text)
+                connection.execute("insert into schema_version (version) values (%s)", [number])
+        for step, symbol in ((0, "SPX"), (1, "SPX"), (0, "SPY")):
+            values: dict[str, Any] = {
+                name: getattr(row(slot=at(step), symbol=symbol), name) for name in COLUMNS
+            }
+            values["flags"] = list(values["flags"])
+            for name in ("dropped", "quotes_unused", "settled", "detail"):
+                values[name] = Jsonb(values[name])
+            insert(connection, "rows", values)
+            key = {name: values[name] for name in ("symbol", "expiration", "slot")}
+            insert(connection, "profiles", key | {n: [1.0, 2.0] for n in ("strike", *PROFILE)})
+            insert(connection, "chains", key | {"evidence": b"chain"})
+        marked = {"symbol": "SPX", "expiration": DAY, "slot": at(2), "reason": "late"}
+        insert(connection, "gaps", marked)
+        insert(connection, "gaps", marked | {"symbol": "IWM"})
+        if version > 1:
+            connection.execute("insert into heads values ('SPX', 4), ('SPY', 3), ('IWM', 5)")
+            connection.execute(
+                "insert into sessions select symbol, %s, source, %s, %s, revision from"
+                " (values ('SPX', 'test', 4), ('SPY', 'test', 3), ('IWM', null, 5))"
+                " as known (symbol, source, revision)",
+                [DAY, at(0), at(2)],
+            )
+
+
+def insert(connection: psycopg.Connection, table: str, values: dict[str, Any]) -> None:
+    names = compose.SQL(", ").join(map(compose.Identifier, values))
+    places = compose.SQL(", ").join(map(compose.Placeholder, values))
+    connection.execute(
+        compose.SQL("insert into {} ({}) values ({})").format(
+            compose.Identifier(table), names, places
+        ),
+        values,
+    )
+
+
+@pytest.mark.parametrize("version", NUMBERS)
+async def test_data_survives(empty_database, version):
+    """Rows, gaps and revisions are all there, cursors are right, and writing goes on."""
+    older(empty_database, version)
+    done = await schema.migrate(empty_database, "live")
+    applied = [sentence for sentence in done if "migration" in sentence]
+    assert applied == [f"live: migration {n} applied" for n in NUMBERS if n > version]
+    async with Store.open(empty_database, "live", write=True) as store:
+        assert await store.heads() == {"IWM": 5, "SPX": 4, "SPY": 3}
+        (change,) = await store.changes({"SPX": 0})
+        assert [(n, r) for n, r in change.rows] == [(n, row(slot=at(n - 1))) for n in (1, 2)]
+        assert [n for n, _ in change.gaps] == [4]
+        assert await store.symbols() == {"SPX": at(1), "SPY": at(0)}
+        assert await store.newest_slot() == at(1)
+        assert [await store.known(s) for s in ("SPX", "IWM", "QQQ")] == [True, True, False]
+        found = await store.before("SPX", DAY, at(5))
+        assert (found.row.slot, found.evidence) == (at(1), b"chain")
+        assert found.profile["iv"].tolist() == [1.0, 2.0]
+        (written,) = await store.write([record(slot=at(2)), record(slot=at(0))], [gap(3)])
+        assert (written.after, [r.slot for _, r in written.rows]) == (4, [at(2)])
+        assert [g["slot"] for g in await store.gaps("SPX", DAY)] == [at(3)]
+        refused = await store.write([record(slot=at(4), source="other")])
+        assert len(refused.refused) == 1
+    again = await schema.migrate(empty_database, "live")
+    assert again == [f"live: schema version {schema.VERSION}, nothing to do"]
+
+
+async def test_one_is_missing(empty_database):
+    """A migration that landed with a later one already applied is caught up on."""
+    await schema.migrate(empty_database, "live")
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute("delete from live.schema_version where version = 7")
+        connection.execute("alter table live.rows drop column backfilled")
+    assert await schema.migrate(empty_database, "live") == ["live: migration 7 applied"]

@@ -1,0 +1,270 @@
+"""The write path: batches and single records alike, feeds apart, a poisoned record alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from factories import DAY, OPEN, PROFILE, at, gap, gaps_of, record, rows_of
+from structlog.testing import capture_logs
+
+from storage.postgres.store import FILL, KEEP, NEWER, REWRITE, Store
+from storage.record.row import COLUMNS, Row, SlotRecord
+
+LATER = timedelta(seconds=1)
+
+
+def spoiled(one: SlotRecord, **changes: Any) -> SlotRecord:
+    """A record whose row has what no row takes at birth."""
+    for name, value in changes.items():
+        object.__setattr__(one.row, name, value)
+    return one
+
+
+class TestBatches:
+    """Two records or more come by COPY, one by itself: nothing tells them apart afterwards."""
+
+    async def test_every_field(self, store):
+        """A batch's rows, profiles and chains come back exactly."""
+        batch = [
+            record(
+                slot=at(i),
+                symbol=f"S{i}",
+                quoted_at=datetime(2026, 8, 19, 13, 29, 51, 123_457 + i, tzinfo=UTC),
+                profile={"iv": [float("nan"), 0.1 + 0.2], "chex": [float("inf"), -5e-324]},
+                evidence=bytes(range(256)) * i,
+                spot=1.0 + i,
+                flags=("a", 'b"{,}\\') if i else (),
+                detail={"é": [1, None, "x"], "n": {"deep": 0.1}} if i else {},
+                gamma_flip=None if i else 1.5,
+            )
+            for i in range(3)
+        ]
+        written = rows_of(await store.write(batch))
+        assert [one.row for one in batch] == [kept.row for kept in written]
+        for i, one in enumerate(batch):
+            found = await store.before(f"S{i}", DAY, at(9))
+            assert one.row == found.row
+            assert {n: type(getattr(one.row, n)) for n in COLUMNS} == {
+                n: type(getattr(found.row, n)) for n in COLUMNS
+            }
+            assert one.evidence == found.evidence
+            for name in PROFILE:
+                assert one.profile[name].tobytes() == found.profile[name].tobytes()
+
+    async def test_profiles_without_strikes(self, store):
+        """An empty profile and an empty chain are stored as such."""
+        nothing = {name: [] for name in PROFILE}
+        await store.write([record(slot=at(i), profile=nothing, evidence=b"") for i in (0, 1)])
+        found = await store.before("SPX", DAY, at(9))
+        assert (found.evidence, found.profile["iv"].tolist()) == (b"", [])
+
+    @pytest.mark.parametrize(
+        ("mode", "spot"), [(KEEP, 1.0), (NEWER, 3.0), (FILL, 3.0), (REWRITE, 2.0)]
+    )
+    async def test_one_slot_thrice(self, store, mode, spot):
+        """Of several records of a slot in one call, the one counts that would in calls of their own."""
+        batch = [
+            record(spot=1.0, quoted_at=OPEN),
+            record(spot=3.0, quoted_at=OPEN + LATER),
+            record(spot=2.0, quoted_at=OPEN),
+        ]
+        (kept,) = rows_of(await store.write(batch, mode=mode))
+        assert kept.row.spot == spot
+
+    async def test_an_unchanged_batch_writes_nothing(self, store, database):
+        """The same tick again touches no table."""
+        batch = [record(symbol=f"S{i}") for i in range(20)]
+        await store.write(batch)
+
+        def marks() -> list[Any]:
+            with psycopg.connect(database) as connection:
+                return [
+                    connection.execute(
+                        f"select xmin, xmax, ctid from live.{t} order by symbol"
+                    ).fetchall()
+                    for t in ("rows", "profiles", "chains", "heads", "sessions")
+                ]
+
+        before = marks()
+        for mode in (KEEP, NEWER, FILL, REWRITE):
+            assert await store.write(batch, mode=mode) == []
+        # An upsert locks the row that it then leaves alone: that is in xmax, and in no table.
+        assert [[(m[0], m[2]) for m in table] for table in before] == [
+            [(m[0], m[2]) for m in table] for table in marks()
+        ]
+
+    async def test_a_kept_slot_needs_no_more(self, store):
+        """Of a batch whose slots have rows already nothing but the keys is looked at."""
+        batch = [record(symbol=f"S{i}") for i in range(4)]
+        await store.write(batch[:3])
+        again = [SlotRecord(row=one.row, profile={}, evidence=b"") for one in batch[:3]]
+        written = await store.write([*again, batch[3]])
+        assert ([k.row.symbol for k in rows_of(written)], written.refused) == (["S3"], ())
+
+
+@pytest.mark.parametrize("size", [1, 3])
+class TestFilledIn:
+    """What was sampled live is better than what was filled in afterwards; alone and in a batch."""
+
+    async def spots(self, store: Store, size: int, *steps: tuple[str, float, int]) -> list[float]:
+        """The slot's spot after each write of mode, spot, and seconds of its quotes."""
+        found = []
+        for mode, spot, seconds in steps:
+            quoted = OPEN + timedelta(seconds=seconds)
+            batch = [record(symbol=f"S{i}", spot=spot, quoted_at=quoted) for i in range(size)]
+            await store.write(batch, mode=mode)
+            (one,) = {(await store.before(f"S{i}", DAY, at(1))).row.spot for i in range(size)}
+            found.append(one)
+        return found
+
+    async def test_live_beats_backfill(self, store, size):
+        """A live row takes the place of one filled in, and is never filled over."""
+        steps = [(FILL, 1.0, 0), (KEEP, 2.0, -1), (FILL, 3.0, 5), (KEEP, 4.0, 5)]
+        assert await self.spots(store, size, *steps) == [1.0, 2.0, 2.0, 2.0]
+
+    async def test_backfill_against_itself(self, store, size):
+        """Of two filled in, later quotes win, as in a session's last slot."""
+        steps = [(FILL, 1.0, 0), (FILL, 2.0, 0), (FILL, 3.0, 1), (NEWER, 4.0, -1)]
+        assert await self.spots(store, size, *steps) == [1.0, 1.0, 3.0, 4.0]
+
+    async def test_later_quotes(self, store, size):
+        """Where later quotes are wanted, equal ones and earlier ones are not."""
+        steps = [(NEWER, 1.0, 0), (NEWER, 2.0, 0), (NEWER, 3.0, 1), (NEWER, 4.0, 0)]
+        assert await self.spots(store, size, *steps) == [1.0, 1.0, 3.0, 3.0]
+
+    async def test_told_otherwise(self, store, size):
+        """A rewrite wins over both, and does not make a live row of one filled in."""
+        steps = [(FILL, 1.0, 0), (REWRITE, 2.0, 0), (KEEP, 3.0, 0), (REWRITE, 4.0, 0)]
+        assert await self.spots(store, size, *steps) == [1.0, 2.0, 3.0, 4.0]
+        assert await self.spots(store, size, (KEEP, 5.0, 9)) == [4.0]
+
+
+class TestFeeds:
+    """Two sources are never mixed in one session's series."""
+
+    @pytest.mark.parametrize("mode", [KEEP, NEWER, FILL, REWRITE])
+    async def test_refused(self, store, mode):
+        """A row of another source is refused with both names, the rest of the batch is not."""
+        await store.write([record(source="cboe")])
+        with capture_logs() as lines:
+            written = await store.write(
+                [
+                    record(slot=at(1), source="recorded"),
+                    record(slot=at(2), source="cboe"),
+                    record(symbol="SPY", source="recorded"),
+                ],
+                mode=mode,
+            )
+        assert [(k.row.symbol, k.row.slot) for k in rows_of(written)] == [
+            ("SPX", at(2)),
+            ("SPY", at(0)),
+        ]
+        ((refused,),) = (written.refused,)
+        why = "SPX 2026-08-19: the session is sampled from cboe; rows of recorded are not mixed in"
+        assert (refused.what.row.slot, refused.why) == (at(1), why)
+        assert [(line["event"], line["why"]) for line in lines] == [("not written", why)]
+
+    async def test_within_a_batch(self, store):
+        """The first row of a session names its feed, gaps do not."""
+        await store.write(gaps=[gap(9)])
+        batch = [record(source="b"), record(slot=at(1), source="a")]
+        written = await store.write(batch)
+        assert [kept.row.source for kept in rows_of(written)] == ["b"]
+        assert len(written.refused) == 1
+
+    async def test_told_otherwise(self, store):
+        """Whoever says so may mix them."""
+        await store.write([record(source="cboe")])
+        written = await store.write([record(slot=at(1), source="recorded")], mixed=True)
+        assert len(rows_of(written)) == 1
+        assert written.refused == ()
+
+
+NUL = "a\x00b"
+
+
+def poisons() -> dict[str, SlotRecord]:
+    """Records of slot 1 that cannot be stored, each for a reason of its own."""
+    two = {"profile": {"iv": [0.1, 0.2]}}
+    return {
+        "not a number": spoiled(record(slot=at(1)), net_gex=float("nan")),
+        "infinite": spoiled(record(slot=at(1)), atm_iv=float("-inf")),
+        "missing": spoiled(record(slot=at(1)), spot=None),
+        "too large": spoiled(record(slot=at(1)), contracts=2**40),
+        "NUL in its name": spoiled(record(slot=at(1)), symbol=NUL),
+        "too large for any": spoiled(record(slot=at(1)), total_oi=2**63),
+        "NUL in a text": spoiled(record(slot=at(1)), regime=NUL),
+        "NUL in JSON": spoiled(record(slot=at(1)), detail={"a": NUL}),
+        "half a character": spoiled(record(slot=at(1)), regime="\udce9"),
+        "too long for an index": spoiled(
+            record(slot=at(1)),
+            symbol="".join(chr(0x4E00 + i * 7919 % 20_000) for i in range(3_000)),
+        ),
+        "another type": spoiled(record(slot=at(1)), flags=7),
+        "a word for a number": spoiled(record(slot=at(1)), spot="7700"),
+        "arrays of two lengths": record(slot=at(1), profile={"iv": [0.1]}),
+        "an array is missing": SlotRecord(row=record(slot=at(1)).row, profile={}, evidence=b""),
+        "no chain": SlotRecord(row=record(slot=at(1)).row, **_arrays(two["profile"]), evidence=7),
+    }
+
+
+def _arrays(profile: dict[str, list[float]]) -> dict[str, Any]:
+    return {"profile": {k: np.array(v) for k, v in (PROFILE | profile).items()}}
+
+
+class TestPoison:
+    """One bad record costs no other."""
+
+    @pytest.mark.parametrize("which", poisons())
+    @pytest.mark.parametrize("size", [1, 5])
+    async def test_alone(self, store, which, size):
+        """It is left out and reported; the others, before it and after, are written whole."""
+        bad = poisons()[which]
+        others = [record(slot=at(i)) for i in (0, 2, 3, 4)] if size > 1 else []
+        batch = [*others[:1], bad, *others[1:]]
+        with capture_logs() as lines:
+            written = await store.write(batch, [gap(7)])
+        assert [k.row.slot for k in rows_of(written)] == [one.row.slot for one in others]
+        assert [k.row.slot for k in gaps_of(written)] == [at(7)]
+        assert [refused.what for refused in written.refused] == [bad]
+        assert written.refused[0].why
+        assert [line["event"] for line in lines] == ["not written"]
+        assert await store.slots("SPX", DAY) == [one.row.slot for one in others]
+        if others:
+            found = await store.before("SPX", DAY, at(9))
+            assert found.profile["iv"].tobytes() == others[-1].profile["iv"].tobytes()
+        assert (await store.heads())["SPX"] == written[0].revision
+
+    async def test_several(self, store):
+        """Of many, only the bad ones are left out."""
+        batch = [record(symbol=f"S{i:02}") for i in range(40)]
+        for i in (3, 4, 17, 39):
+            spoiled(batch[i], regime=NUL)
+        written = await store.write(batch)
+        assert len(written) == 36
+        assert len(written.refused) == 4
+
+    async def test_a_bad_gap(self, store):
+        """The same holds for gaps."""
+        bad = gap(1)
+        object.__setattr__(bad, "symbol", NUL)
+        written = await store.write([record()], [gap(2), bad, gap(3)])
+        assert [k.row.slot for k in gaps_of(written)] == [at(2), at(3)]
+        assert [refused.what for refused in written.refused] == [bad]
+
+    async def test_foreign_words(self, store):
+        """What a vendor said is kept as far as a database takes it."""
+        await store.write(gaps=[gap(1, detail="a\x00b\udce9c")])
+        ((said),) = [g["detail"] for g in await store.gaps("SPX", DAY)]
+        assert said == "a\ufffdb?c"
+
+
+def test_rows_have_no_secret_columns():
+    """What the store keeps beside a row's own fields is named here."""
+    assert "backfilled" not in COLUMNS
+    assert "revision" not in COLUMNS
+    assert len(COLUMNS) == len(Row.__dataclass_fields__)
