@@ -10,18 +10,20 @@ from datetime import date, datetime, timedelta
 import orjson
 import structlog
 
-from sampler import calibrate, explain, metrics, past, report
-from sampler.backfill import Wishes
-from sampler.backlog import Backlog
-from sampler.daemon import Daemon
+from sampler import metrics
 from sampler.errors import NoHistory
-from sampler.landing import Keeper
-from sampler.outcome import Outcome
+from sampler.history import calibrate, explain, report
+from sampler.history import jobs as past
+from sampler.history.backfill import Wishes
+from sampler.live.backlog import Backlog
+from sampler.live.commit import Keeper
+from sampler.live.daemon import Daemon
+from sampler.live.outcome import Outcome
+from sampler.live.prometheus import Telemetry
+from sampler.live.slots import Watch
+from sampler.live.tick import Nowhere, Tick
+from sampler.live.writer import Writer
 from sampler.sources import SOURCES, Source, open_source
-from sampler.telemetry import Telemetry
-from sampler.tick import Nowhere, Tick
-from sampler.watch import Watch
-from sampler.writer import Writer
 from storage.config import log
 from storage.config.run import enter
 from storage.config.settings import REGISTRY, Settings, add_options, parse_symbol

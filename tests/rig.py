@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sampler.backlog import Backlog
-from sampler.outcome import Outcome
-from sampler.tick import Tick
-from sampler.watch import Watch
-from sampler.writer import Writer
+from sampler.live.backlog import Backlog
+from sampler.live.outcome import Outcome
+from sampler.live.slots import Watch
+from sampler.live.tick import Tick
+from sampler.live.writer import Writer
 from storage.errors import StoreUnavailable
 from storage.fault import Fault, no_fault
 from storage.postgres.store import Store

@@ -53,11 +53,11 @@ class Faults:
 
 
 async def _sampler(told: dict[str, Any], answer: Any) -> None:
-    from sampler.backlog import Backlog
-    from sampler.daemon import Daemon
-    from sampler.tick import Tick
-    from sampler.watch import Watch
-    from sampler.writer import Writer
+    from sampler.live.backlog import Backlog
+    from sampler.live.daemon import Daemon
+    from sampler.live.slots import Watch
+    from sampler.live.tick import Tick
+    from sampler.live.writer import Writer
     from storage.postgres import store as store_module
     from storage.postgres.lease import Lease
     from storage.postgres.store import Store
@@ -159,7 +159,7 @@ class _Source:
     name, delay_seconds, synthetic, remote = "synthetic", 0, True, False
 
     def __init__(self, seed: int) -> None:
-        from sampler.sources.synthetic import Synthetic
+        from sampler.sources.synthetic.source import Synthetic
 
         self.inner = Synthetic(seed=seed)
         self.trouble: dict[str, Any] = {}

@@ -31,9 +31,9 @@ from rig import STEP
 from sampling import Sampler
 
 from sampler.errors import Refused
-from sampler.outcome import Outcome
-from sampler.sources.synthetic import Synthetic
-from sampler.tick import Tick
+from sampler.live.outcome import Outcome
+from sampler.live.tick import Tick
+from sampler.sources.synthetic.source import Synthetic
 from storage.market.calendar import session_on
 from storage.postgres import database
 from storage.record import packing as columns

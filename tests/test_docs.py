@@ -23,9 +23,9 @@ from benchmarks import study_levels
 
 from api.__main__ import main as api
 from sampler.__main__ import main as sampler
+from sampler.measure.snapshot import measure
 from sampler.metrics import black
 from sampler.metrics.glossary import GLOSSARY
-from sampler.snapshot import measure
 from storage.__main__ import main as storage
 from storage.config.settings import REGISTRY
 from storage.record.row import COLUMNS, PROFILE

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(p for d in ("sampler", "storage", "api") for p in (ROOT / d).rglob("*.py"))
 #: Third-party package → the modules that may import it.
 HOMES = {
-    "apscheduler": {"sampler.daemon"},
+    "apscheduler": {"sampler.live.daemon"},
     "pandas_market_calendars": {"storage.market.calendar"},
     "psycopg": {
         "storage.postgres.store",
@@ -29,7 +29,7 @@ HOMES = {
         "storage.postgres.database",
     },
     "pyarrow": {"storage.parquet.read", "storage.parquet.write", "api.formats"},
-    "distributed": {"sampler.spread"},
+    "distributed": {"sampler.history.executors"},
     "redis": {"storage.redis.channel", "storage.redis.counters"},
     "httpx": {"sampler.sources.cboe"},
     "fastapi": {
@@ -40,7 +40,7 @@ HOMES = {
         "api.page",
         "api.routes",
     },
-    "prometheus_client": {"api.metrics", "sampler.telemetry"},
+    "prometheus_client": {"api.metrics", "sampler.live.prometheus"},
     "uvicorn": {"api.server"},
     "uvloop": {"api.__main__"},
     "brotli": {"api.bodies"},

@@ -14,7 +14,7 @@ from sampler.errors import Refused
 from sampler.sources.cboe import Cboe
 from sampler.sources.exported import Exported
 from sampler.sources.recorded import Recorded
-from sampler.sources.synthetic import Synthetic
+from sampler.sources.synthetic.source import Synthetic
 from storage.errors import UsageError
 from storage.market.calendar import Session
 

@@ -1,9 +1,9 @@
 """What could not be written yet, on disk, in order, until the database is back.
 
 A folder of segments, ``00000001.spool`` and so on; see ``storage.spool.segment``. Each process
-writes its own, and takes over those whose owners are dead. An entry is a batch, on disk (fsync) before
-``append`` returns. Entries are taken off, oldest first, once the database has them; one that comes
-again after a crash changes nothing there.
+writes its own, and takes over those whose owners are dead. An entry is a batch, on disk (fsync)
+before ``append`` returns. Entries are taken off, oldest first, once the database has them; one
+that comes again after a crash changes nothing there.
 """
 
 from __future__ import annotations

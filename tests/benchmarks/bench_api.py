@@ -27,7 +27,7 @@ import orjson
 
 from api.day import FIGURES
 from sampler.chain import select
-from sampler.snapshot import measure
+from sampler.measure.snapshot import measure
 from sampler.sources import open_source
 from storage.embedded import attach as embedded
 from storage.market.calendar import session_on

@@ -24,9 +24,10 @@ from pathlib import Path
 
 import psycopg
 
-from sampler import past, spread
-from sampler.backfill import Wishes
-from sampler.past import Order, Task
+from sampler.history import executors as spread
+from sampler.history import jobs as past
+from sampler.history.backfill import Wishes
+from sampler.history.jobs import Order, Task
 from storage.embedded import attach as embedded
 from storage.market.calendar import sessions_between
 from storage.parquet import archive

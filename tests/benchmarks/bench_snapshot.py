@@ -21,8 +21,8 @@ import numpy as np
 
 from sampler import metrics
 from sampler.chain import Chain, Frame, select
-from sampler.market import read_market
-from sampler.snapshot import measure
+from sampler.measure.market import read_market
+from sampler.measure.snapshot import measure
 from storage.market.calendar import market_day, session_on
 from storage.record.row import SlotRecord
 from tests.benchmarks.bench_tick import frame

@@ -29,7 +29,7 @@ from psycopg.types.json import Jsonb
 
 from api.day import FIGURES
 from sampler.chain import select
-from sampler.snapshot import measure
+from sampler.measure.snapshot import measure
 from sampler.sources import open_source
 from storage.embedded import attach as embedded
 from storage.market.calendar import market_day, session_on

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from sampler.chain import Chain, Frame, select
-from sampler.snapshot import measure
+from sampler.measure.snapshot import measure
 from sampler.sources import open_source, recorded
 from storage.embedded import attach as embedded
 from storage.market.calendar import market_day, session_on

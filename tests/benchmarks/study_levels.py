@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sampler.chain import YEAR_SECONDS, Chain, Frame, select
 from sampler.errors import Refused
-from sampler.market import read_market
+from sampler.measure.market import read_market
 from sampler.metrics import black
 from sampler.metrics.crossings import REACH, SIGNIFICANT
 from sampler.metrics.flip import flips

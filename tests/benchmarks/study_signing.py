@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sampler.measure.signing import EachTrade, LastPrint
 from sampler.metrics.flow import Quote, trade_signs
-from sampler.signing import EachTrade, LastPrint
-from sampler.sources import market
+from sampler.sources.synthetic import day as market
 from storage.market.calendar import GRID, session_on
 
 Floats = NDArray[np.float64]

@@ -23,7 +23,7 @@ from psycopg.conninfo import make_conninfo
 
 from sampler.chain import select
 from sampler.errors import Refused
-from sampler.snapshot import measure
+from sampler.measure.snapshot import measure
 from sampler.sources import open_source
 from storage.embedded import attach as embedded
 from storage.market.calendar import Session, last_session, sessions_between

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from api.metrics import Metrics
-from sampler.telemetry import Telemetry
+from sampler.live.prometheus import Telemetry
 from storage.config.settings import REGISTRY, Settings, default_data_dir
 from storage.record.row import Reason
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from chains import chain
 
+from sampler.measure.snapshot import measure
 from sampler.metrics.liquidity import liquidity
-from sampler.snapshot import measure
 
 STRIKE = np.array([95.0, 98.0, 100.0, 102.0, 103.0])
 NAN = float("nan")

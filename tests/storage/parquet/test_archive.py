@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 from factories import DAY, OPEN, at, gap, record
 
-from sampler.backfill import Wishes, backfill
 from sampler.chain import select
-from sampler.snapshot import measure
+from sampler.history.backfill import Wishes, backfill
+from sampler.measure.snapshot import measure
 from sampler.sources import open_source
 from storage.errors import FlowError
 from storage.market.calendar import session_on

@@ -1,0 +1,1 @@
+"""Past sessions: backfill, recompute, explain and calibrate."""

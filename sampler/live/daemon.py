@@ -1,0 +1,222 @@
+"""APScheduler's one home: the session's grid, deadlines and signals; and the leases' beat.
+
+Each symbol is a job of its own on the same grid, so that a slow one holds up none. A step that
+overruns its slot is not doubled: the slots it ran over are marked late and the grid goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.base import BaseTrigger
+
+from sampler.live.grid import SAME, next_tick
+from sampler.live.outcome import Outcome
+from sampler.live.slots import Watch
+from sampler.live.tick import Tick
+from sampler.live.writer import Writer
+from storage.errors import SpoolError
+from storage.market.calendar import new_york
+from storage.market.clock import Clock
+from storage.postgres.lease import Lease, Turn
+
+log = structlog.get_logger()
+
+#: Seconds of wall time between two lines of a simulated market, whose ticks are too many to read.
+_TELL = 10
+#: Seconds of wall time between two signs of life to the database; a lock is missed this late.
+_BEAT = 1.0
+#: A clock that is off by more than this since the last beat was put forward or back. [s]
+_JUMP = 5.0
+
+
+class GridTrigger(BaseTrigger):  # type: ignore[misc]
+    """The sampling grid on the machine's clock, which is the one that APScheduler reads."""
+
+    def __init__(self, clock: Clock, delay: timedelta) -> None:
+        self._clock = clock
+        self._delay = delay
+
+    def get_next_fire_time(
+        self, previous_fire_time: datetime | None, now: datetime
+    ) -> datetime | None:
+        """See APScheduler. Computed from the grid, never from when the last step ended."""
+        after = self._clock.at(now)
+        if previous_fire_time is not None:
+            after = max(after, self._clock.at(previous_fire_time) + SAME)
+        return self._clock.wall(next_tick(after, self._delay))
+
+
+class Daemon:
+    """Steps the symbols that it has leased on the grid until it is told to stop."""
+
+    def __init__(
+        self,
+        watch: Watch,
+        tick: Tick,
+        writer: Writer,
+        lease: Lease,
+        *,
+        symbols: Sequence[str],
+        clock: Clock,
+        delay: timedelta,
+        heard: Callable[[Outcome], None] = lambda _: None,
+    ) -> None:
+        self._watch = watch
+        self._tick = tick
+        self._writer = writer
+        self._lease = lease
+        self._symbols = symbols
+        self._clock = clock
+        self._delay = delay
+        #: Told of each step that is over.
+        self._heard = heard
+        self._running: set[asyncio.Task[Any]] = set()
+        self._taking: set[asyncio.Task[None]] = set()
+        self._outcomes: Counter[str] = Counter()
+        self._scheduler: AsyncIOScheduler | None = None
+        self._stop = asyncio.Event()
+        #: The clock and the time that cannot be put back, at the last beat.
+        self._seen = (clock.now(), time.monotonic())
+
+    def stop(self) -> None:
+        """End ``run``, once the steps in hand are finished."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Sample until SIGTERM or SIGINT; the steps in hand are finished first."""
+        # Its notes about skipped runs are told by our own lines and gaps.
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        loop = asyncio.get_running_loop()
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sign, self.stop)
+        async with self._writer.running():
+            self._scheduler = self._schedule(loop)
+            beside = [asyncio.create_task(self._lease_for_ever())]
+            beside += [asyncio.create_task(self._account_for_ever())]
+            await self._stop.wait()
+            self._scheduler.pause()
+            log.info("stopping", steps_in_hand=len(self._running))
+            for task in (*beside, *self._taking):
+                task.cancel()
+            await asyncio.gather(*beside, *self._taking, *self._running, return_exceptions=True)
+            self._scheduler.shutdown(wait=False)
+        await self._lease.close()
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> AsyncIOScheduler:
+        scheduler = AsyncIOScheduler(event_loop=loop, timezone="UTC")
+        for symbol in self._symbols:
+            scheduler.add_job(
+                self._step,
+                GridTrigger(self._clock, self._delay),
+                args=[symbol],
+                id=symbol,
+                max_instances=1,
+                coalesce=True,
+                misfire_grace_time=None,
+            )
+        if self._clock.simulated:
+            scheduler.add_job(self._tell, "interval", seconds=_TELL)
+        scheduler.start()
+        return scheduler
+
+    async def _lease_for_ever(self) -> None:
+        turn = await self._lease.beat()
+        if not self._lease.connected:
+            # Nobody can be asked; what waits in our spool was ours before.
+            await self._begin(self._lease.credit(self._writer.backlog.accounted))
+        while True:
+            try:
+                self._heed(turn)
+                self._check_clock()
+            except Exception:
+                log.exception("leases not tended")
+            await asyncio.sleep(_BEAT)
+            turn = await self._lease.beat()
+
+    async def _account_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_BEAT)
+            try:
+                await self._watch.tend(self._clock.now())
+            except Exception:
+                log.exception("sessions not accounted for")
+
+    def _heed(self, turn: Turn) -> None:
+        """Do what a beat of the leases has brought."""
+        for symbol in turn.lost:
+            log.warning("another sampler has it now", symbol=symbol)
+            self._watch.end(symbol)
+        for symbol in turn.regained:
+            self._tick.forget(symbol)
+        if turn.gained:
+            # Not here: the beat goes on meanwhile.
+            task = asyncio.create_task(self._take_over(turn.gained))
+            self._taking.add(task)
+            task.add_done_callback(self._taking.discard)
+
+    async def _take_over(self, symbols: Sequence[str]) -> None:
+        """Go on where another sampler, or an earlier self, has stopped."""
+        try:
+            await self._writer.adopt()
+        except SpoolError as error:
+            log.error("a spool is left alone", error=str(error))
+        await self._writer.settled()
+        for symbol in symbols:
+            self._tick.forget(symbol)
+        await self._begin([symbol for symbol in symbols if symbol in self._lease.held])
+
+    async def _begin(self, symbols: Sequence[str]) -> None:
+        due = await self._watch.begin(symbols, self._clock.now())
+        for symbol in set(symbols) - self._lease.held:
+            self._watch.end(symbol)
+        log.info(
+            "sampling",
+            symbols=sorted(self._watch.symbols),
+            standby=sorted(set(self._symbols) - self._watch.symbols),
+            next_tick=next_tick(self._clock.now(), self._delay),
+            clock=str(self._clock),
+        )
+        for symbol in due:
+            self._running.add(asyncio.create_task(self._step(symbol)))
+
+    def _check_clock(self) -> None:
+        """A clock that was put forward or back has the grid computed anew."""
+        (was, since), self._seen = self._seen, (self._clock.now(), time.monotonic())
+        passed = (self._seen[1] - since) * self._clock.speed
+        jump = (self._seen[0] - was).total_seconds() - passed
+        if abs(jump) < _JUMP * self._clock.speed or self._scheduler is None:
+            return
+        if jump < 0 or not self._clock.simulated:
+            # A simulated clock leaves the nights out.
+            log.warning("the clock jumped", seconds=round(jump, 1))
+        for symbol in self._symbols:
+            trigger = GridTrigger(self._clock, self._delay)
+            self._scheduler.reschedule_job(symbol, trigger=trigger)
+
+    async def _step(self, symbol: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            outcome = await self._watch.step(symbol, self._clock.now())
+            if outcome is not None:
+                self._outcomes[outcome.word] += 1
+                self._heard(outcome)
+        finally:
+            self._running.discard(task)
+
+    async def _tell(self) -> None:
+        """One line for all steps since the last one."""
+        done, self._outcomes = self._outcomes, Counter()
+        now = new_york(self._clock.now()).strftime("%Y-%m-%d %H:%M:%S")
+        log.info("simulated market", new_york=now, steps=dict(done))

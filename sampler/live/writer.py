@@ -1,0 +1,259 @@
+"""Between the steps and the store: what has arrived by a tick's deadline is one transaction.
+
+Durable first, then live. While the database is away records and gaps go to the backlog, in order;
+it is emptied, oldest first, when the database is back, and only then is anything written past it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+
+import structlog
+
+from sampler.live.backlog import Backlog
+from sampler.live.commit import Keeper, land
+from sampler.live.rebase import Bases
+from storage.errors import FlowError, LiveError, SpoolError, StoreError, StoreUnavailable
+from storage.fault import Fault, no_fault
+from storage.postgres.store import KEEP
+from storage.record.batch import Batch
+from storage.record.row import Change, Gap, SlotRecord
+from storage.redis.channel import Live
+
+log = structlog.get_logger()
+
+#: How often a database that is away is tried. [s]
+_AGAIN = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    batch: Batch
+    #: Its changes; None if they land later.
+    answer: asyncio.Future[list[Change] | None]
+
+
+class Writer:
+    """Takes what the steps of many symbols have, and lands it together."""
+
+    def __init__(
+        self,
+        store: Keeper,
+        live: Live,
+        backlog: Backlog,
+        *,
+        patience: float,
+        may_write: Callable[[], bool] = lambda: True,
+        fault: Fault = no_fault,
+    ) -> None:
+        """``patience`` is how long what has arrived waits for symbols that are late. [s]
+
+        While ``may_write`` says no, nothing is written: another sampler may have our symbols.
+        """
+        self._store = store
+        self._bases = Bases(store)
+        self._live = live
+        self.backlog = backlog
+        self._patience = patience
+        self._may_write = may_write
+        self._fault = fault
+        self._items: list[_Item] = []
+        self._expected: set[str] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
+        self._away = False
+        self._spooled = 0
+        self._wake = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Writer]:
+        """Empty the backlog whenever it can be; at the end what is left stays on disk."""
+        if self.backlog.waiting:
+            self._wait_for_store()
+        draining = asyncio.create_task(self._drain_for_ever())
+        try:
+            yield self
+        finally:
+            draining.cancel()
+            with suppress(asyncio.CancelledError):
+                await draining
+            if self.backlog.waiting:
+                with suppress(SpoolError):
+                    await self.backlog.sink()
+                log.warning("left in the spool", batches=self.backlog.waiting)
+
+    @property
+    def away(self) -> bool:
+        """Whether what is written now goes to the backlog."""
+        return self._away
+
+    def expect(self, symbol: str) -> None:
+        """A step of a symbol has begun: what others have waits for it until the deadline."""
+        self._expected.add(symbol)
+
+    def forgo(self, symbol: str) -> None:
+        """A step has ended: nothing more is to be waited for."""
+        self._expected.discard(symbol)
+        self._look()
+
+    async def write(
+        self,
+        records: Sequence[SlotRecord] = (),
+        gaps: Sequence[Gap] = (),
+        *,
+        mode: str = KEEP,
+    ) -> list[Change] | None:
+        """Write a symbol's records and gaps with those of others, and publish them.
+
+        What changed comes back; None if the database is away: then it is kept, and lands later.
+
+        Raises
+        ------
+        SpoolError
+            If nothing had room for it.
+        """
+        if not records and not gaps:
+            return []
+        batch = Batch(records=records, gaps=gaps, mode=mode)
+        item = _Item(batch, asyncio.get_running_loop().create_future())
+        self._items.append(item)
+        self._expected -= {symbol for symbol, _ in batch.slots}
+        self._look()
+        return await item.answer
+
+    async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
+        """The newest record before a moment, of the store or of what waits for it."""
+        waiting = self.backlog.newest(symbol, expiration, slot)
+        try:
+            if not self._may_write():
+                raise StoreUnavailable("the database is away")
+            stored = await self._store.before(symbol, expiration, slot)
+        except StoreError:
+            if waiting is None:
+                raise
+            return waiting
+        found = [record for record in (stored, waiting) if record is not None]
+        return max(found, key=lambda record: record.row.slot, default=None)
+
+    async def adopt(self) -> None:
+        """Take over what dead processes have left on this machine.
+
+        Raises
+        ------
+        SpoolError
+            If a spool is another release's.
+        """
+        if await self.backlog.adopt():
+            self._wait_for_store()
+
+    async def settled(self) -> None:
+        """Wait until the database has everything."""
+        await self._empty.wait()
+
+    def _look(self) -> None:
+        if not self._items:
+            return
+        loop = asyncio.get_running_loop()
+        if not self._expected:
+            # Not at once: steps of the same tick may be about to begin.
+            loop.call_soon(self._start)
+        elif self._timer is None:
+            self._timer = loop.call_later(self._patience, self._start)
+
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._items and (self._flushing is None or self._flushing.done()):
+            self._flushing = asyncio.create_task(self._flush())
+
+    async def _flush(self) -> None:
+        while self._items:
+            items, self._items = self._items, []
+            for mode in dict.fromkeys(item.batch.mode for item in items):
+                await self._answer([item for item in items if item.batch.mode == mode])
+
+    async def _answer(self, items: Sequence[_Item]) -> None:
+        together = Batch(
+            records=[record for item in items for record in item.batch.records],
+            gaps=[gap for item in items for gap in item.batch.gaps],
+            mode=items[0].batch.mode,
+        )
+        try:
+            changes = await self._land_or_keep(together)
+        except Exception as error:
+            for item in items:
+                if not item.answer.done():
+                    item.answer.set_exception(error)
+            return
+        for item in items:
+            mine = {symbol for symbol, _ in item.batch.slots}
+            found = None if changes is None else [c for c in changes if c.symbol in mine]
+            if not item.answer.done():
+                item.answer.set_result(found)
+
+    async def _land_or_keep(self, batch: Batch) -> list[Change] | None:
+        self._fault("writing")
+        if not self._away and self._may_write():
+            try:
+                return await self._land(batch, waited=False)
+            except StoreError as error:
+                log.error("database away: spooling", error=str(error))
+        self._wait_for_store()
+        self._spooled += 1
+        await self.backlog.keep(batch)
+        return None
+
+    async def _land(self, batch: Batch, *, waited: bool) -> list[Change]:
+        records = await self._bases.settle(batch.records, waited=waited)
+        changes = await land(self._store, replace(batch, records=records), self.backlog.put_aside)
+        self._bases.note(changes)
+        self._fault("written")
+        try:
+            await self._live.publish(changes)
+        except LiveError as error:
+            log.warning("not published", error=str(error))
+        self._fault("published")
+        return changes
+
+    def _wait_for_store(self) -> None:
+        self._away = True
+        self._empty.clear()
+        self._wake.set()
+
+    async def _drain_for_ever(self) -> None:
+        said = ""
+        while True:
+            await self._wake.wait()
+            try:
+                if self._may_write():
+                    await self._drain()
+                    said = ""
+                    continue
+            except FlowError as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("database still away", error=said, waiting=self.backlog.waiting)
+            except Exception:
+                log.exception("spool cannot be emptied", waiting=self.backlog.waiting)
+            await asyncio.sleep(_AGAIN)
+
+    async def _drain(self) -> None:
+        async def one(batch: Batch) -> None:
+            await self._land(batch, waited=True)
+            self._fault("landed")
+
+        done = await self.backlog.drain(one)
+        if self.backlog.waiting:
+            return
+        self._away = False
+        self._wake.clear()
+        self._empty.set()
+        log.info("spool emptied", batches=done, spooled=self._spooled)
+        self._spooled = 0

@@ -1,0 +1,152 @@
+"""One dealer position in a chain: its exposures, levels, pin and hedges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampler.chain import CALL, PUT, Chain
+from sampler.measure.market import Market
+from sampler.metrics import pin
+from sampler.metrics.exposure import Exposures, Sheet, exposures
+from sampler.metrics.flip import UNTOLD, Flip, flips
+from sampler.metrics.levels import levels
+
+Floats = NDArray[np.float64]
+
+
+class Book:
+    """One dealer position in a chain, live or settled: headline figures and what lies behind."""
+
+    __slots__ = ("exposures", "flip", "headline", "pinned", "position")
+
+    def __init__(
+        self,
+        position: Floats,
+        exposures: Exposures,
+        flip: Flip,
+        headline: dict[str, Any],
+        pinned: tuple[float | None, float | None],
+    ) -> None:
+        self.position = position
+        self.exposures = exposures
+        self.flip = flip
+        #: The fields of a row that depend on the position.
+        self.headline = headline
+        #: The magnet's neighbouring strikes. [$]
+        self.pinned = pinned
+
+    def extras(self) -> dict[str, Any]:
+        """What a snapshot shows of the book beside its headline."""
+        hedging = self.exposures.hedging
+        return {
+            "crossings": self.flip.crossings,
+            "pin_lower": self.pinned[0],
+            "pin_upper": self.pinned[1],
+            "hedging": hedging.shares,
+            "convexity_at_spot": hedging.convexity,
+            "net_theta_dollars": hedging.net_theta_dollars,
+            "theta_per_hour_remaining": hedging.theta_per_hour_remaining,
+            "gamma_acceleration": hedging.gamma_acceleration,
+        }
+
+
+def measure_books(
+    chain: Chain, market: Market, scene: Sheet, holdings: Sequence[tuple[Floats, Floats]]
+) -> list[Book]:
+    """Books of several dealer positions, each with the open interest behind it; (2, n) both."""
+    found = [UNTOLD] * len(holdings)
+    if market.covered:
+        found = flips(
+            np.array([position[CALL] + position[PUT] for position, _ in holdings]),
+            spot=market.spot,
+            forward=market.forward.level,
+            strike=chain.strike,
+            years=chain.years,
+            sigma=market.smile.filled,
+        )
+    return [
+        _measure(chain, market, scene, position, open_interest, flip)
+        for (position, open_interest), flip in zip(holdings, found, strict=True)
+    ]
+
+
+def _measure(
+    chain: Chain,
+    market: Market,
+    scene: Sheet,
+    position: Floats,
+    open_interest: Floats,
+    flip: Flip,
+) -> Book:
+    """Exposures, levels and pin of one dealer position."""
+    strike, spot = chain.strike, market.spot
+    book = exposures(position, open_interest, scene)
+    of = levels(strike, book.gex, open_interest, spot)
+    at, magnet_gex = of.magnet, None
+    if at is not None:
+        magnet_gex = float(book.gex[CALL, at]) + float(book.gex[PUT, at])
+    magnet = _strike(strike, at)
+    score = pin.pin_score(
+        of,
+        spot=spot,
+        magnet=magnet,
+        magnet_gex=magnet_gex,
+        remaining=market.remaining,
+        elapsed=chain.session.elapsed(chain.quoted_at),
+    )
+    headline = {
+        "net_gex": book.call_gex + book.put_gex,
+        "call_gex": book.call_gex,
+        "put_gex": book.put_gex,
+        "gross_gex": book.gross_gex,
+        "net_dex": book.call_dex + book.put_dex,
+        "call_dex": book.call_dex,
+        "put_dex": book.put_dex,
+        "net_vex": book.net_vex,
+        "net_chex": book.net_chex,
+        "dealer_delta": book.dealer_delta,
+        "charm_dollars_per_hour": book.charm_per_hour,
+        "gamma_flip": flip.level,
+        "gamma_flip_status": str(flip.status),
+        "regime": _regime(book.call_gex + book.put_gex),
+        "call_wall": _strike(strike, of.call_wall),
+        "put_wall": _strike(strike, of.put_wall),
+        "magnet": magnet,
+        "magnet_gex": magnet_gex,
+        "max_pain": _strike(strike, of.max_pain),
+        "pin_score": score.score,
+        "pin_oi": score.oi,
+        "pin_proximity": score.proximity,
+        "pin_time": score.time,
+        "pin_gamma": score.gamma,
+        "pin_probability_pct": None,
+    }
+    around: tuple[float | None, float | None] = (None, None)
+    if at is not None:
+        around = (
+            _strike(strike, at - 1 if at else None),
+            _strike(strike, at + 1 if at + 1 < len(strike) else None),
+        )
+        headline["pin_probability_pct"] = pin.pin_probability(
+            at,
+            strike=strike,
+            own=market.smile.own,
+            atm=market.atm,
+            forward=market.forward.level,
+            years=chain.years,
+        )
+    return Book(position, book, flip, headline, around)
+
+
+def _strike(strike: Floats, at: int | None) -> float | None:
+    return None if at is None else float(strike[at])
+
+
+def _regime(net_gex: float) -> str:
+    if net_gex == 0:
+        return "unknown"
+    return "positive_gamma" if net_gex > 0 else "negative_gamma"

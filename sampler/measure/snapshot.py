@@ -1,0 +1,228 @@
+"""Chain and previous slot to this slot's record: pure arithmetic, no clock, no I/O.
+
+The previous record is the only state there is. A restarted sampler reads it back from the store
+and goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampler.chain import CALL, PUT, YEAR_SECONDS, Chain
+from sampler.measure.book import Book, measure_books
+from sampler.measure.flow_state import Traded, follow
+from sampler.measure.market import Market, read_market, require_open
+from sampler.measure.other_expiries import NOTHING, Surface
+from sampler.metrics.exposure import (
+    DEALER_SIGN,
+    MULTIPLIER,
+    ONE_PERCENT,
+    Exposures,
+    Sheet,
+    sheet,
+)
+from sampler.metrics.liquidity import Liquidity, liquidity
+from sampler.metrics.smile import skew_25_delta
+from storage.record.row import DEFINITIONS, Row, SlotRecord
+
+Floats = NDArray[np.float64]
+
+#: ATM volatility of the last minute is auction noise. [years]
+NOISE = 60 / YEAR_SECONDS
+
+
+def measure(
+    chain: Chain,
+    previous: SlotRecord | None,
+    *,
+    oi_confidence: float,
+    survey: Callable[[Market], Surface] | None = None,
+) -> SlotRecord:
+    """Measure a slot's record.
+
+    Parameters
+    ----------
+    chain : today's expiring contracts.
+    previous : the newest record of an earlier slot of the same session, or None: then this slot
+        is the baseline that flow counts from.
+    oi_confidence : κ, the part of signed volume taken to have opened positions. [0-1]
+    survey : gives what the source's other expiries add, once spot and volatility are known.
+
+    Raises
+    ------
+    Refused
+        ``not_open``, ``no_spot`` or ``no_iv``: a slot that makes no row.
+    """
+    market = read_market(chain)
+    if previous is None:
+        require_open(chain)
+    scene = sheet(market.spot, market.forward.level, chain.strike, chain.years, market.smile.filled)
+    traded = follow(chain, previous, market, scene)
+    surface = survey(market) if survey else NOTHING
+    oi = chain.open_interest
+    holdings = [(DEALER_SIGN * oi, oi)]
+    if traded.signed.any():
+        # A contract that is not listed just now has no open interest to be moved either.
+        moved = oi_confidence * np.where(chain.listed, traded.signed, 0.0)
+        holdings += [(DEALER_SIGN * oi - moved, np.maximum(oi + moved, 0.0))]
+    # Without flow the live book is the settled one.
+    books = measure_books(chain, market, scene, holdings)
+    settled, live = books[0], books[-1]
+    return SlotRecord(
+        row=_row(chain, market, scene, traded, live, settled, oi_confidence, surface),
+        profile=_profile(chain, market, scene, traded, live.exposures, settled.exposures),
+        state=traded.state,
+    )
+
+
+def _row(
+    chain: Chain,
+    market: Market,
+    scene: Sheet,
+    traded: Traded,
+    live: Book,
+    settled: Book,
+    oi_confidence: float,
+    surface: Surface,
+) -> Row:
+    quiet = chain.years < NOISE
+    spread, unused = liquidity(
+        chain.strike,
+        chain.listed,
+        chain.bid,
+        chain.ask,
+        traded.volume,
+        market.smile.own,
+        spot=market.spot,
+        forward=market.forward.level,
+    )
+    by_volume = (traded.volume[CALL] - traded.volume[PUT]) @ scene.now.gamma
+    return Row(
+        symbol=chain.symbol,
+        expiration=chain.expiration,
+        slot=chain.slot,
+        quoted_at=chain.quoted_at,
+        fetched_at=chain.fetched_at,
+        source=chain.source,
+        delay_seconds=chain.delay_seconds,
+        definitions=DEFINITIONS,
+        oi_confidence=oi_confidence,
+        spot=market.spot,
+        source_spot=chain.spot if math.isfinite(chain.spot) else None,
+        forward=market.forward.level,
+        years_to_expiry=chain.years,
+        **live.headline,
+        net_gex_volume=float(by_volume) * MULTIPLIER * market.spot * market.spot * ONE_PERCENT,
+        atm_iv=None if quiet else market.atm,
+        remaining_1sd=None if quiet else market.remaining,
+        hedge_flow_call_cumulative=traded.cumulative[CALL],
+        hedge_flow_put_cumulative=traded.cumulative[PUT],
+        hedge_flow_cumulative_all=round(sum(traded.cumulative), 2),
+        hedge_flow_se=traded.standard_error,
+        classified_share=traded.classified_share,
+        flow_since=traded.since,
+        differenced_from=traded.differenced_from,
+        contracts=int(np.count_nonzero(chain.listed)),
+        strikes=len(chain.strike),
+        strikes_with_iv=int(np.count_nonzero(np.isfinite(market.smile.own))),
+        **_totals(chain, traded),
+        dropped=chain.dropped,
+        quotes_unused=unused,
+        flags=tuple(str(flag) for flag in [*market.flags, *traded.flags]),
+        quote_age_seconds=(chain.fetched_at - chain.quoted_at).total_seconds(),
+        settled=settled.headline | settled.extras(),
+        detail=live.extras() | _detail(chain, market, scene, traded, spread, surface, quiet=quiet),
+    )
+
+
+def _detail(
+    chain: Chain,
+    market: Market,
+    scene: Sheet,
+    traded: Traded,
+    spread: Liquidity,
+    surface: Surface,
+    *,
+    quiet: bool,
+) -> dict[str, Any]:
+    """What a snapshot shows that no position enters."""
+    session = (chain.session.close - chain.session.open).total_seconds()
+    nearest = int(np.argmin(np.abs(chain.strike - market.forward.level)))
+    straddle = float(market.quote.mid[CALL, nearest] + market.quote.mid[PUT, nearest])
+    call_delta, size = scene.now.call_delta, np.abs(traded.signed)
+    whole_day = market.forward.level * market.atm * math.sqrt(session / YEAR_SECONDS)
+    return {
+        "implied_1sd": None if quiet else whole_day,
+        "straddle_price": straddle if math.isfinite(straddle) else None,
+        "skew_25d": skew_25_delta(call_delta, market.smile.filled),
+        **spread._asdict(),
+        **surface._asdict(),
+        "vix": None,
+        "contracts_with_flow": int(np.count_nonzero(traded.signed)),
+        "total_abs_delta_contracts": float(
+            size[CALL] @ call_delta - size[PUT] @ scene.now.put_delta
+        ),
+    }
+
+
+def _profile(
+    chain: Chain,
+    market: Market,
+    scene: Sheet,
+    traded: Traded,
+    live: Exposures,
+    settled: Exposures,
+) -> dict[str, Floats]:
+    """Arrays by strike; see ``storage.record.row.PROFILE``."""
+    return {
+        "strike": chain.strike,
+        "iv": market.smile.filled,
+        "own_iv": market.smile.own,
+        "call_delta": scene.now.call_delta,
+        "gamma": scene.now.gamma,
+        "theta": scene.now.theta,
+        "call_bid": chain.bid[CALL],
+        "call_ask": chain.ask[CALL],
+        "put_bid": chain.bid[PUT],
+        "put_ask": chain.ask[PUT],
+        "call_oi": chain.open_interest[CALL],
+        "put_oi": chain.open_interest[PUT],
+        "call_volume": traded.volume[CALL],
+        "put_volume": traded.volume[PUT],
+        "call_signed": traded.signed[CALL],
+        "put_signed": traded.signed[PUT],
+        "call_flow": traded.dollars[CALL],
+        "put_flow": traded.dollars[PUT],
+        "gamma_flow": traded.gamma_dollars[CALL] + traded.gamma_dollars[PUT],
+        **_by_strike("", live),
+        **_by_strike("settled_", settled),
+    }
+
+
+def _by_strike(prefix: str, book: Exposures) -> dict[str, Floats]:
+    return {
+        f"{prefix}call_gex": book.gex[CALL],
+        f"{prefix}put_gex": book.gex[PUT],
+        f"{prefix}call_dex": book.dex[CALL],
+        f"{prefix}put_dex": book.dex[PUT],
+        f"{prefix}vex": book.vex,
+        f"{prefix}chex": book.chex,
+    }
+
+
+def _totals(chain: Chain, traded: Traded) -> dict[str, Any]:
+    oi = chain.open_interest.sum(axis=1)
+    volume = traded.volume.sum(axis=1)
+    return {
+        "total_oi": int(oi.sum()),
+        "call_oi": int(oi[CALL]),
+        "put_oi": int(oi[PUT]),
+        "total_volume": int(volume.sum()),
+        "call_volume": int(volume[CALL]),
+        "put_volume": int(volume[PUT]),
+    }

@@ -1,0 +1,1 @@
+"""The simulated market: a made-up day of trading that every machine computes alike."""

@@ -1,0 +1,93 @@
+"""``synthetic:?seed=7``: made-up sessions of any symbol, the same for everyone who asks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
+
+from sampler.chain import Frame
+from sampler.errors import Refused
+from sampler.sources.synthetic import day as market
+from sampler.sources.url import split, whole
+from storage.errors import UsageError
+from storage.market.calendar import GRID, Session, market_day, new_york, quiet_day, session_on
+from storage.record.row import Reason
+
+#: Days kept at hand. A day of SPX is 4 MB, most others are less than half of that.
+DAYS = 24
+
+
+class Synthetic:
+    """Days of ``market``, quoted on the slots. Options of its URL: ``seed``, ``delay`` [s]."""
+
+    name = "synthetic"
+    synthetic = True
+    remote = False
+
+    def __init__(self, *, seed: int = 7, delay: int = 0) -> None:
+        self.delay_seconds = delay
+        #: The day of a symbol and a session.
+        self.day = lru_cache(maxsize=DAYS)(partial(market.build, seed=seed))
+
+    @classmethod
+    def open(cls, rest: str) -> Synthetic:
+        """A source from the part of its URL behind ``synthetic:``.
+
+        Raises
+        ------
+        UsageError
+            For a path, an unknown option, or a value out of bounds.
+        """
+        path, options = split(rest, seed="7", delay="0")
+        if path:
+            raise UsageError(f"synthetic: takes options only, e.g. synthetic:?seed=7, not {path!r}")
+        return cls(
+            seed=whole(options, "seed", 0, 2**32 - 1), delay=whole(options, "delay", 0, 3600)
+        )
+
+    async def live(self, symbol: str, now: datetime) -> Frame:
+        """The frame of the newest slot that is ``delay`` old.
+
+        Raises
+        ------
+        Refused
+            ``market_closed``, ``before_open`` or ``after_close``.
+        """
+        at = now - timedelta(seconds=self.delay_seconds)
+        clock = new_york(at).strftime("%Y-%m-%d %H:%M:%S")
+        session = session_on(market_day(at))
+        if session is None:
+            why = f"a {quiet_day(market_day(at))}"
+            raise Refused(Reason.MARKET_CLOSED, f"{symbol}: {clock} New York is {why}")
+        if at < session.open:
+            raise Refused(Reason.BEFORE_OPEN, f"{symbol}: {clock} New York is before the open")
+        if at >= session.close:
+            raise Refused(Reason.AFTER_CLOSE, f"{symbol}: {clock} New York is after the close")
+        slot = int((at - session.open).total_seconds()) // GRID
+        return self._frame(symbol, session, slot, now)
+
+    async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | Refused]:
+        """All frames of a session in order, each fetched as soon as it could be."""
+        for slot, quoted_at in enumerate(session.slots):
+            fetched_at = quoted_at + timedelta(seconds=self.delay_seconds)
+            yield self._frame(symbol, session, slot, fetched_at)
+
+    def newest(self, symbol: str) -> datetime | None:
+        """None: what is newest is only known by asking."""
+        return None
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _frame(self, symbol: str, session: Session, slot: int, fetched_at: datetime) -> Frame:
+        day = self.day(symbol, session)
+        return Frame.of(
+            symbol=symbol,
+            source=self.name,
+            delay_seconds=self.delay_seconds,
+            quoted_at=session.open + timedelta(seconds=slot * GRID),
+            fetched_at=fetched_at,
+            spot=day.spot(slot),
+            columns=day.columns(slot),
+        )

@@ -1,0 +1,149 @@
+"""Explain and recompute over stored records; calibration over hand-made sessions."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+from chains import TEN_FOURTEEN
+
+from sampler.history.calibrate import Score
+from sampler.history.explain import differences, recompute
+from sampler.live.outcome import Outcome
+from sampler.live.tick import Tick
+from sampler.sources import open_source
+from storage.market.calendar import session_on
+from storage.postgres.store import Store
+from storage.redis.channel import Nobody
+
+DAY = TEN_FOURTEEN.date()
+SESSION = session_on(DAY)
+STEP = timedelta(seconds=30)
+
+
+async def fill(store: Store, slots: int) -> None:
+    """The first slots of a simulated session."""
+    source = open_source("synthetic:?seed=11")
+    tick = Tick(source, store, Nobody(), oi_confidence=0.43, budget=5)
+    async for frame in source.history("SPX", SESSION):
+        if frame.quoted_at >= SESSION.open + slots * STEP:
+            break
+        if frame.quoted_at > SESSION.open:
+            await tick.take(frame, Outcome(symbol="SPX"))
+
+
+async def test_a_stored_row_recomputes_to_the_same_bytes(store):
+    """Read back from the database, each record's chain gives its row and its evidence again."""
+    await fill(store, 12)
+    previous = None
+    for step in range(1, 12):
+        record = await store.before("SPX", DAY, SESSION.open + (step + 1) * STEP)
+        again = recompute(record, previous, SESSION)
+        assert differences(record, again) == {}
+        assert again.evidence == record.evidence
+        previous = record
+
+
+async def test_a_changed_row_is_told(store):
+    """Another κ is another row: the fields that differ are named, with both values."""
+    await fill(store, 4)
+    record = await store.before("SPX", DAY, SESSION.close)
+    previous = await store.before("SPX", DAY, record.row.slot)
+    object.__setattr__(record.row, "oi_confidence", 0.9)
+    changed = differences(record, recompute(record, previous, SESSION))
+    assert {"net_gex", "net_dex", "dealer_delta"} <= set(changed)
+    assert "spot" not in changed
+
+
+def explain(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "sampler", *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+async def test_explain_as_a_person_and_as_a_program_reads_it(store, servers, database):
+    """Every step is there; the data has the same figures as the row; both exit 0."""
+    await fill(store, 6)
+    record = await store.before("SPX", DAY, SESSION.close)
+    parts = {"FLOW_DATABASE_URL": database, "FLOW_REDIS_URL": servers.redis_url}
+    at = ("--symbol", "spx", "--at", f"{DAY}T09:32:30", "--dataset", "live")
+    told = explain("explain", *at, **parts)
+    assert told.returncode == 0, told.stderr
+    for title in ("INPUTS", "FORWARD", "SMILE", "TOP STRIKES", "LEVELS", "PIN", "FLOW"):
+        assert title in told.stdout
+    assert told.stdout.endswith("every field equal\n")
+    data = json.loads(explain("explain", *at, "--json", **parts).stdout)
+    assert data["recomputed"] == "equal"
+    assert data["exposures"]["net_gex"] == record.row.net_gex
+    assert data["flow"]["all"] == record.row.hedge_flow_cumulative_all
+    shown = data["flow"]["largest_of_this_interval"]
+    assert shown
+    assert all(-1 <= one["sign"] <= 1 for one in shown)
+
+
+@pytest.mark.parametrize(
+    ("at", "code", "said"),
+    [
+        ("2026-08-19T11:00", 1, "none before it either"),
+        ("2026-08-19T16:00", 2, "outside the session"),
+        ("2026-08-22T11:00", 2, "no session"),
+        ("eleven", 2, "--at"),
+    ],
+)
+def test_explain_says_what_is_not_there(at, code, said, servers, database):
+    """No row, no session, no time: one line, the right exit status."""
+    parts = {"FLOW_DATABASE_URL": database, "FLOW_REDIS_URL": servers.redis_url}
+    done = explain("explain", "--symbol", "SPX", "--at", at, **parts)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def row(step: int, spot: float, probability: float | None, sd: float | None, low=None, high=None):
+    return {
+        "slot": SESSION.open + step * STEP,
+        "spot": spot,
+        "pin_probability_pct": probability,
+        "remaining_1sd": sd,
+        "detail": {"pin_lower": low, "pin_upper": high},
+    }
+
+
+def test_calibration_by_hand():
+    """Two rows and a close at 101: one pin came true, one did not; one range held, one did not."""
+    score = Score()
+    rows = [
+        row(0, 100, 40.0, 2.0, 100, 102),
+        row(1, 103, 10.0, 1.0, 102, 104),
+        row(778, 101, 90.0, None, 100, 102),
+    ]
+    assert score.add(SESSION, rows)
+    found = score.as_json()
+    pin, sigma = found["pin_probability"], found["one_sigma"]
+    assert (found["sessions"], pin["rows"]) == (1, 2)
+    assert pin["brier"] == pytest.approx((0.6**2 + 0.1**2) / 2)
+    assert (pin["mean_foretold_pct"], pin["happened_pct"]) == (25.0, 50.0)
+    assert pin["brier_of_base_rate"] == 0.25
+    assert [(b["rows"], b["foretold_pct"], b["happened_pct"]) for b in pin["reliability"]] == [
+        (1, 10.0, 0.0),
+        (1, 40.0, 100.0),
+    ]
+    assert (sigma["rows"], sigma["within_pct"]) == (2, 50.0)
+    assert sigma["expected_pct"] == pytest.approx(68.2689492)
+
+
+def test_a_session_without_its_close_does_not_count():
+    """A recording that ends at noon says nothing of the settlement."""
+    score = Score()
+    assert not score.add(SESSION, [row(0, 100, 40.0, 2.0), row(300, 101, 40.0, 2.0)])
+    assert not score.add(SESSION, [])
+    assert score.as_json()["pin_probability"]["brier"] is None

@@ -1,0 +1,465 @@
+"""What was fetched is kept, exactly once: the writer, its backlog, and the store behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from datetime import date, datetime, timedelta
+
+import pytest
+from factories import record
+from proxy import Proxy
+from rig import STEP, Broken, Rig, gaps, opened, rig, rows
+from structlog.testing import capture_logs
+
+from sampler.errors import Refused
+from sampler.live import backlog as backlog_module
+from sampler.sources import open_source
+from sampler.sources.synthetic.source import Synthetic
+from storage.errors import SpoolError, StoreUnavailable
+from storage.market.calendar import session_on, sessions_between
+from storage.record.batch import decode
+from storage.record.row import Reason
+from storage.redis.channel import Nobody
+
+DAY = datetime(2026, 8, 19).date()
+SESSION = session_on(DAY)
+SYMBOLS = ("SPX", "SPY", "QQQ")
+SOURCE = Synthetic(seed=3)
+
+
+def slot(step: int) -> datetime:
+    return SESSION.open + (20 + step) * STEP
+
+
+def now(step: int) -> datetime:
+    return slot(step) + timedelta(seconds=1)
+
+
+class Crooked:
+    """A source with trouble of the test's choosing, by symbol."""
+
+    name, delay_seconds, synthetic, remote = "synthetic", 0, True, False
+
+    def __init__(self) -> None:
+        self.trouble: dict[str, object] = {}
+
+    async def live(self, symbol, now):
+        trouble = self.trouble.get(symbol)
+        if isinstance(trouble, Exception):
+            raise trouble
+        if trouble is not None:
+            await asyncio.sleep(trouble)
+        return await SOURCE.live(symbol, now)
+
+
+class Heard(Nobody):
+    """A live channel that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.changes: list = []
+
+    async def publish(self, changes):
+        self.changes += changes
+
+
+@pytest.fixture
+def url(database) -> str:
+    return database
+
+
+async def straight(url: str, steps: range, symbols=SYMBOLS) -> dict:
+    """Rows of a run in which nothing failed, in a dataset of its own; and it is empty again."""
+    from sampler.live.outcome import Outcome
+    from sampler.live.tick import Tick
+
+    async with opened(url, "live") as store:
+        tick = Tick(SOURCE, store, Nobody(), oi_confidence=0.43, budget=5)
+        for symbol in symbols:
+            for step in steps:
+                await tick.take(await SOURCE.live(symbol, now(step)), Outcome(symbol=symbol))
+    return rows(url, "live")
+
+
+class TestTogether:
+    """What has arrived by the deadline is one transaction."""
+
+    async def test_one_transaction(self, url, tmp_path):
+        """All symbols of a tick: one write, one transaction, each told of its own change."""
+        live = Heard()
+        async with opened(url) as store:
+            broken = Broken(store)
+            async with rig(SOURCE, broken, tmp_path, live=live) as made:
+                outcomes = await made.step(SYMBOLS, now(0))
+        # The slots before had their time, too.
+        assert broken.writes == [(3, 60)]
+        assert {o.word for o in outcomes.values()} == {"stored"}
+        assert sorted(change.symbol for change in live.changes) == sorted(SYMBOLS)
+        assert set(rows(url)) == {(symbol, slot(0)) for symbol in SYMBOLS}
+
+    async def test_a_slow_symbol_holds_up_none(self, url, tmp_path):
+        """Two are written at the deadline, the third by itself when it comes; and a row each."""
+        source = Crooked()
+        async with opened(url) as store:
+            broken = Broken(store)
+            async with rig(source, broken, tmp_path, patience=0.15) as made:
+                await made.step(SYMBOLS, now(0))
+                source.trouble = {"QQQ": 1.5}
+                began = time.monotonic()
+                slow = asyncio.create_task(made.step(["QQQ"], now(1)))
+                await asyncio.sleep(0)
+                fast = await made.step(["SPX", "SPY"], now(1))
+                assert {o.word for o in fast.values()} == {"stored"}
+                assert not slow.done()
+                assert time.monotonic() - began < 1.4
+                assert (await slow)["QQQ"].word == "stored"
+        assert broken.writes[1:] == [(2, 0), (1, 0)]
+        assert len(rows(url)) == 6
+
+    async def test_row_and_gap_of_a_tick(self, url, tmp_path):
+        """A refused symbol's gap goes with the others' rows."""
+        source = Crooked()
+        async with opened(url) as store:
+            broken = Broken(store)
+            async with rig(source, broken, tmp_path) as made:
+                await made.step(SYMBOLS, now(0))
+                source.trouble = {"SPY": Refused(Reason.SOURCE_DOWN, "no")}
+                await made.step(SYMBOLS, now(1))
+        assert broken.writes[1] == (2, 1)
+        assert gaps(url)["SPY", slot(1)] == "source_down"
+
+    async def test_a_poisoned_row(self, url, tmp_path, monkeypatch):
+        """A value that the database refuses costs its own slot; it is told, and put aside."""
+        from sampler.live import tick as module
+
+        real = module.measure
+
+        def poison(chain, *args, **given):
+            made = real(chain, *args, **given)
+            if chain.symbol == "SPY" and chain.slot == slot(1):
+                object.__setattr__(made.row, "source", "nul\0byte")
+            return made
+
+        monkeypatch.setattr(module, "measure", poison)
+        async with opened(url) as store, rig(SOURCE, store, tmp_path) as made:
+            for step in range(3):
+                outcomes = await made.step(SYMBOLS, now(step))
+                if step == 1:
+                    assert outcomes["SPY"].reason is Reason.FAILED
+                    assert {outcomes[s].word for s in ("SPX", "QQQ")} == {"stored"}
+        found = rows(url)
+        assert len(found) == 8
+        assert gaps(url)["SPY", slot(1)] == "failed"
+        assert "after_gap" in found["SPY", slot(2)]["flags"]
+        (path,) = tmp_path.iterdir()
+        assert decode(path.read_bytes()[12:]).records[0].row.slot == slot(1)
+
+
+async def test_six_hundred_symbols_beside_a_backfill(url, tmp_path):
+    """A tick of 600 symbols is one transaction while another process fills a month; all of both
+    is there, and no row of either was held up until the other was done."""
+    names = [f"T{n}" for n in range(600)]
+    days = [session.day for session in sessions_between(date(2026, 7, 1), date(2026, 7, 31))]
+    ticks: list[int] = []
+
+    async def month(store) -> None:
+        for day in days:
+            opens = session_on(day).open
+            frames = [record(expiration=day, slot=opens + i * STEP) for i in range(60)]
+            for at in range(0, 60, 20):
+                await store.write(frames[at : at + 20])
+        ticks.append(-1)
+
+    async with opened(url) as store, opened(url) as other:
+        broken = Broken(store)
+        async with rig(SOURCE, broken, tmp_path) as made:
+            filling = asyncio.create_task(month(other))
+            told = [
+                made.writer.write([record(symbol=n, expiration=DAY, slot=slot(0))]) for n in names
+            ]
+            changes = await asyncio.gather(*told)
+            assert [len(one) for one in changes] == [1] * 600
+            ticks.append(0)
+            await filling
+    assert broken.writes == [(600, 0)]
+    found = rows(url)
+    assert len(found) == 600 + 60 * len(days)
+    assert ticks == [0, -1]
+
+
+@pytest.mark.clocked
+class TestAway:
+    """The database is away for a while."""
+
+    async def test_fifty_slots(self, url, tmp_path):
+        """Rows and gaps wait on disk and land in order, each once; rows as if nothing had been."""
+        source, live = Crooked(), Heard()
+        async with opened(url) as store:
+            broken = Broken(store)
+            async with rig(source, broken, tmp_path, live=live) as made:
+                await made.step(SYMBOLS, now(0))
+                broken.away = True
+                with capture_logs() as lines:
+                    for step in range(1, 51):
+                        source.trouble = {}
+                        if step == 20:
+                            source.trouble["SPY"] = Refused(Reason.BAD_ANSWER, "no")
+                        outcomes = await made.step(SYMBOLS, now(step))
+                        assert outcomes["SPX"].word == "spooled"
+                # Said once, not fifty times.
+                assert [line["event"] for line in lines].count("database away: spooling") == 1
+                assert made.spool.waiting == 50
+                broken.away = False
+                await asyncio.wait_for(made.writer.settled(), 20)
+                assert (await made.step(SYMBOLS, now(51)))["SPX"].word == "stored"
+        assert list(tmp_path.iterdir()) == []
+        found = rows(url)
+        assert len(found) == 3 * 52 - 1
+        assert gaps(url)["SPY", slot(20)] == "bad_answer"
+        for symbol in SYMBOLS:
+            told = [r.slot for c in live.changes for _, r in c.rows if r.symbol == symbol]
+            assert told == sorted(set(told))
+            assert len(told) == 52 - (symbol == "SPY")
+        whole = await straight(url, range(52))
+        kept = {key: row for key, row in found.items() if key[0] != "SPY" or key[1] < slot(20)}
+        assert kept == {key: whole[key] for key in kept}
+
+    async def test_restarts_while_it_is_away(self, url, tmp_path):
+        """Each slot by another process, all of them without a database but the first and last."""
+        async with opened(url) as store:
+            broken = Broken(store)
+            async with rig(SOURCE, broken, tmp_path) as made:
+                await made.step(SYMBOLS, now(0))
+                broken.away = True
+                await made.step(SYMBOLS, now(1))
+            for step in range(2, 6):
+                async with rig(SOURCE, broken, tmp_path) as made:
+                    made.watch.symbols |= set(SYMBOLS)
+                    assert await made.watch.begin(SYMBOLS, now(step)) == list(SYMBOLS)
+                    words = {o.word for o in (await made.step(SYMBOLS, now(step))).values()}
+                    assert words == {"spooled"}
+            broken.away = False
+            async with rig(SOURCE, broken, tmp_path) as made:
+                await asyncio.wait_for(made.writer.settled(), 20)
+                await made.watch.begin(SYMBOLS, now(6))
+                await made.step(SYMBOLS, now(6))
+        assert rows(url) == await straight(url, range(7))
+
+    async def test_nothing_to_go_on_from(self, url, tmp_path):
+        """A sampler that starts without database or spool keeps what it fetches; landed, that goes
+        on from what is stored, as if nothing had been."""
+        async with opened(url) as store:
+            broken = Broken(store)
+            async with rig(SOURCE, broken, tmp_path) as made:
+                await made.step(SYMBOLS, now(0))
+                await made.step(SYMBOLS, now(1))
+            broken.away = True
+            async with rig(SOURCE, broken, tmp_path) as made:
+                for step in (2, 3, 4):
+                    words = {o.word for o in (await made.step(SYMBOLS, now(step))).values()}
+                    assert words == {"spooled"}
+                broken.away = False
+                await asyncio.wait_for(made.writer.settled(), 20)
+                # What is in its memory counts from where it began.
+                for step in (5, 6, 7):
+                    words = {o.word for o in (await made.step(SYMBOLS, now(step))).values()}
+                    assert words == {"stored"}
+        assert rows(url) == await straight(url, range(8))
+
+    async def test_no_row_before_it(self, url, tmp_path):
+        """Where nothing is stored of the session, the first chain is its baseline, and stays it."""
+        async with opened(url) as store:
+            broken = Broken(store)
+            broken.away = True
+            async with rig(SOURCE, broken, tmp_path) as made:
+                await made.step(["SPX"], now(0))
+                await made.step(["SPX"], now(1))
+                broken.away = False
+                await asyncio.wait_for(made.writer.settled(), 20)
+                await made.step(["SPX"], now(2))
+        assert rows(url) == await straight(url, range(3), ["SPX"])
+
+    async def test_the_database_answers_writes_alone(self, url, tmp_path):
+        """A baseline that was measured because one question failed is none where a row is."""
+
+        class Silent(Broken):
+            asked = False
+
+            async def before(self, *key):
+                if not self.asked:
+                    self.asked = True
+                    raise StoreUnavailable("no answer")
+                return await self.store.before(*key)
+
+        async with opened(url) as store:
+            async with rig(SOURCE, store, tmp_path) as made:
+                await made.step(["SPX"], now(0))
+            async with rig(SOURCE, Silent(store), tmp_path) as made:
+                for step in (1, 2, 3):
+                    outcomes = await made.step(["SPX"], now(step))
+                    assert outcomes["SPX"].word == "stored"
+        assert rows(url) == await straight(url, range(4), ["SPX"])
+
+    async def test_not_open_or_not_known(self, url, tmp_path):
+        """A chain without the quotes of a beginning may have had them: nobody can say."""
+        async with opened(url) as store:
+            broken = Broken(store)
+            for away, reason in ((False, Reason.NOT_OPEN), (True, Reason.NO_STATE)):
+                broken.away = away
+                async with rig(SOURCE, broken, tmp_path) as made:
+                    outcomes = await made.step(["AMD"], now(int(away)))
+                    assert outcomes["AMD"].reason is reason
+                    broken.away = False
+                    await asyncio.wait_for(made.writer.settled(), 20)
+        assert gaps(url)["AMD", slot(1)] == "no_state"
+
+    async def test_from_the_open_on(self, url, tmp_path):
+        """A day that begins while it is away begins all the same: there is no earlier state."""
+        begin = SESSION.open
+        async with opened(url) as store:
+            broken = Broken(store)
+            broken.away = True
+            async with rig(SOURCE, broken, tmp_path) as made:
+                for step in range(3):
+                    await made.step(["SPX"], begin + step * STEP + timedelta(seconds=1))
+                broken.away = False
+                await asyncio.wait_for(made.writer.settled(), 20)
+        found = rows(url)
+        assert [found[key]["flow_since"] for key in sorted(found)] == [
+            min(key[1] for key in found)
+        ] * len(found)
+        assert len(found) >= 2
+
+    async def test_a_network_that_swallows(self, url, tmp_path):
+        """Connections that carry nothing cost their patience, no slot; all lands when it is back."""
+        with Proxy(url) as proxy:
+            async with (
+                opened(proxy.url, patience=0.5) as store,
+                rig(SOURCE, store, tmp_path) as made,
+            ):
+                await made.step(SYMBOLS, now(0))
+                proxy.stall()
+                assert (await made.step(SYMBOLS, now(1)))["SPX"].word == "spooled"
+                assert (await made.step(SYMBOLS, now(2)))["SPX"].word == "spooled"
+                proxy.mend()
+                await asyncio.wait_for(made.writer.settled(), 30)
+                await made.step(SYMBOLS, now(3))
+        assert rows(url) == await straight(url, range(4))
+
+    async def test_connections_are_cut(self, url, tmp_path):
+        """All connections end between, and in the midst of, transactions; nothing is lost."""
+        with Proxy(url) as proxy:
+
+            def fault(point: str) -> None:
+                if point == "writing" and cutting:
+                    proxy.cut()
+
+            cutting = False
+            async with (
+                opened(proxy.url, patience=5) as store,
+                rig(SOURCE, store, tmp_path, fault=fault) as made,
+            ):
+                for step in range(8):
+                    cutting = step in (2, 3, 6)
+                    if step == 5:
+                        proxy.refuse()
+                    if step == 6:
+                        proxy.mend()
+                    await made.step(SYMBOLS, now(step))
+                await asyncio.wait_for(made.writer.settled(), 30)
+        assert rows(url) == await straight(url, range(8))
+
+    async def test_another_may_have_it(self, url, tmp_path):
+        """Without its leases it writes nothing, and keeps everything."""
+        mine = True
+        async with opened(url) as store:
+            broken = Broken(store)
+            async with rig(SOURCE, broken, tmp_path, may_write=lambda: mine) as made:
+                await made.step(SYMBOLS, now(0))
+                mine = False
+                await made.step(SYMBOLS, now(1))
+                assert len(broken.writes) == 1
+                mine = True
+                await asyncio.wait_for(made.writer.settled(), 20)
+        assert rows(url) == await straight(url, range(2))
+
+
+class TestFullDisk:
+    """The spool cannot take more."""
+
+    @pytest.fixture
+    def full(self) -> dict:
+        return {"disk": False}
+
+    @pytest.fixture
+    def fault(self, full):
+        def fail(point: str) -> None:
+            if point == "half spooled" and full["disk"]:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        return fail
+
+    async def test_for_a_while(self, url, tmp_path, full, fault):
+        """What the disk has no room for waits in memory, in order, and says so."""
+        async with opened(url) as store:
+            broken = Broken(store)
+            async with rig(SOURCE, broken, tmp_path, fault=fault) as made:
+                await made.step(SYMBOLS, now(0))
+                broken.away = True
+                with capture_logs() as lines:
+                    for step in range(1, 9):
+                        full["disk"] = 3 <= step < 6
+                        await made.step(SYMBOLS, now(step))
+                said = [line for line in lines if line["event"] == "spool cannot take more"]
+                assert [line["in_memory"] for line in said] == [1, 2, 3]
+                assert "No space left on device" in said[0]["error"]
+                assert {line["log_level"] for line in said} == {"error"}
+                assert made.spool.waiting == 8
+                broken.away = False
+                await asyncio.wait_for(made.writer.settled(), 20)
+        assert rows(url) == await straight(url, range(9))
+
+    async def test_until_the_database_is_back(self, url, tmp_path, full, fault):
+        """Memory alone lands as well."""
+        async with opened(url) as store:
+            broken = Broken(store)
+            async with rig(SOURCE, broken, tmp_path, fault=fault) as made:
+                await made.step(SYMBOLS, now(0))
+                broken.away = full["disk"] = True
+                for step in range(1, 5):
+                    assert (await made.step(SYMBOLS, now(step)))["SPX"].word == "spooled"
+                broken.away = False
+                await asyncio.wait_for(made.writer.settled(), 20)
+        assert rows(url) == await straight(url, range(5))
+
+    async def test_no_room_anywhere(self, url, tmp_path, full, fault, monkeypatch):
+        """Beyond memory slots are lost: gaps say so, volume is in the next row, nothing crashes."""
+        monkeypatch.setattr(backlog_module, "MEMORY", 400_000)
+        async with opened(url) as store:
+            broken = Broken(store)
+            async with rig(SOURCE, broken, tmp_path, fault=fault) as made:
+                await made.step(["SPX"], now(0))
+                broken.away = full["disk"] = True
+                words = [(await made.step(["SPX"], now(i)))["SPX"].word for i in range(1, 12)]
+                kept = words.count("spooled")
+                assert words == ["spooled"] * kept + ["not_stored"] * (11 - kept)
+                assert 0 < kept < 11
+                broken.away = full["disk"] = False
+                await asyncio.wait_for(made.writer.settled(), 20)
+                await made.step(["SPX"], now(12))
+        found, missed = rows(url), gaps(url)
+        assert [missed["SPX", slot(i)] for i in range(1 + kept, 12)] == ["no_room"] * (11 - kept)
+        assert "after_gap" in found["SPX", slot(12)]["flags"]
+        whole = await straight(url, range(13), ["SPX"])
+        assert found["SPX", slot(12)]["total_volume"] == whole["SPX", slot(12)]["total_volume"]
+        before = {("SPX", slot(i)) for i in range(1 + kept)}
+        assert {key: found[key] for key in before} == {key: whole[key] for key in before}
+
+
+def test_a_spool_that_cannot_be_had(tmp_path):
+    """A folder that is none is a sentence, before the first slot."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpoolError, match="FLOW_SPOOL_DIR"):
+        Rig(open_source("synthetic:"), None, tmp_path / "file")

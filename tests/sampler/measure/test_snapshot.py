@@ -1,0 +1,398 @@
+"""A chain and its previous slot become a row: flow, flags, refusals, odd chains."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import timedelta
+
+import numpy as np
+import orjson
+import pytest
+from chains import TEN_FOURTEEN, chain, frame
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba.core import event
+
+from sampler import metrics
+from sampler.chain import Frame, select
+from sampler.errors import Refused
+from sampler.measure.other_expiries import survey
+from sampler.measure.snapshot import measure
+from sampler.sources import recorded
+from storage.market.calendar import market_day, session_on
+from storage.record.row import Reason, SlotRecord
+
+NAN = float("nan")
+STRIKES = [7600.0 + 10 * i for i in range(21)]
+N = len(STRIKES)
+
+
+def first(**changes) -> SlotRecord:
+    return measure(chain(**changes), None, oi_confidence=0.43)
+
+
+def later(previous: SlotRecord, *, seconds: int = 30, **changes) -> SlotRecord:
+    at = TEN_FOURTEEN + timedelta(seconds=seconds)
+    return measure(chain(quoted_at=at, **changes), previous, oi_confidence=0.43)
+
+
+def volumes(**at: float) -> list[float]:
+    """50 everywhere, but for c<strike> and p<strike>."""
+    made = [50.0] * (2 * N)
+    for name, value in at.items():
+        side = 0 if name[0] == "c" else N
+        made[side + STRIKES.index(float(name[1:]))] = value
+    return made
+
+
+def lasts(at: dict[str, float], template: Frame) -> list[float]:
+    made = template.last.tolist()
+    for name, value in at.items():
+        side = 0 if name[0] == "c" else N
+        made[side + STRIKES.index(float(name[1:]))] = value
+    return made
+
+
+def test_the_first_sample_is_the_baseline():
+    """Without earlier state flow is 0, counts from here, and live equals settled."""
+    row = first().row
+    assert row.flags == ("baseline",)
+    assert (row.hedge_flow_cumulative_all, row.flow_since) == (0.0, row.slot)
+    assert (row.differenced_from, row.classified_share) == (None, None)
+    live = row.as_json()
+    assert {name: live[name] for name in row.settled if name in live} == {
+        name: value for name, value in row.settled.items() if name in live
+    }
+
+
+@pytest.mark.parametrize(
+    ("contract", "side", "sign"),
+    [("c7700", "ask", 1), ("c7700", "bid", -1), ("p7700", "ask", -1), ("p7700", "bid", 1)],
+)
+def test_hedge_flow_is_signed_by_who_dealers_must_follow(contract, side, sign):
+    """Bought calls and sold puts make dealers buy; the amount is ΔV·100·|Δ|·S."""
+    before = first()
+    quotes = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=30))
+    at = STRIKES.index(7700.0) + (N if contract[0] == "p" else 0)
+    price = getattr(quotes, side)[at]
+    row = later(before, volume=volumes(**{contract: 60}), last=lasts({contract: price}, quotes)).row
+    # At the money half the shares: 10 contracts, 100 shares each, delta a little off a half.
+    assert row.hedge_flow_cumulative_all == pytest.approx(sign * 10 * 100 * 0.5 * 7700, rel=0.02)
+    assert row.classified_share == 1.0
+    assert row.differenced_from == TEN_FOURTEEN
+    assert row.flags == ()
+
+
+def test_all_is_calls_and_puts_to_the_cent():
+    """The sum of both sides is exact, slot after slot."""
+    rng = np.random.default_rng(1)
+    record, volume = first(), np.full(2 * N, 50.0)
+    for step in range(1, 20):
+        volume = volume + rng.integers(0, 50, 2 * N)
+        last = frame().last + rng.normal(0, 0.05, 2 * N)
+        record = later(record, seconds=30 * step, volume=volume.tolist(), last=last.tolist())
+        row = record.row
+        total = row.hedge_flow_call_cumulative + row.hedge_flow_put_cumulative
+        assert row.hedge_flow_cumulative_all == round(total, 2)
+        assert row.hedge_flow_cumulative_all == round(row.hedge_flow_cumulative_all, 2)
+
+
+def test_volume_that_goes_down_is_no_flow():
+    """A reset rebases: flow stands still and the row says so; counting goes on from the new figure."""
+    before = later(first(), volume=volumes(c7700=90))
+    reset = later(before, seconds=60, volume=[0.0] * (2 * N))
+    assert reset.row.hedge_flow_cumulative_all == before.row.hedge_flow_cumulative_all
+    assert "volume_rebased" in reset.row.flags
+    ask = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=90)).ask[STRIKES.index(7700.0)]
+    fresh = [0.0] * (2 * N)
+    fresh[STRIKES.index(7700.0)] = 10
+    after = later(reset, seconds=90, volume=fresh, last=lasts({"c7700": ask}, frame()))
+    gained = after.row.hedge_flow_cumulative_all - reset.row.hedge_flow_cumulative_all
+    assert gained == pytest.approx(10 * 100 * 0.5 * 7700, rel=0.02)
+
+
+def test_volume_is_conserved_over_a_gap():
+    """The first sample after missed slots carries all their volume, and is flagged."""
+    steps = [volumes(c7700=60), volumes(c7700=75), volumes(c7700=95)]
+    record = first()
+    for i, volume in enumerate(steps, 1):
+        record = later(record, seconds=30 * i, volume=volume)
+    jumped = later(first(), seconds=90, volume=steps[-1])
+    assert "after_gap" in jumped.row.flags
+    assert "after_gap" not in record.row.flags
+    assert record.state[1]["traded"] == jumped.state[1]["traded"] == 45
+
+
+def test_a_contract_that_is_left_out_for_a_while():
+    """Its volume comes back as if it had never been away, and is not counted twice."""
+    whole = later(first(), volume=volumes(c7700=60))
+    without = [k for k in STRIKES if k != 7700.0]
+    thin = later(whole, seconds=60, strikes=without)
+    back = later(thin, seconds=90, volume=volumes(c7700=60))
+    assert back.row.hedge_flow_cumulative_all == thin.row.hedge_flow_cumulative_all
+    assert thin.row.contracts == 2 * (N - 1)
+
+
+def test_what_is_not_listed_has_no_position():
+    """A call that one frame lacks counts nowhere in it; what was bought of it is not forgotten."""
+    ask = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=30)).ask[STRIKES.index(7700.0)]
+    bought = later(first(), volume=volumes(c7700=150), last=lasts({"c7700": ask}, frame()))
+    at = STRIKES.index(7700.0)
+    right = [1] * N + [-1] * N
+    right[at] = 0
+    thin = later(bought, seconds=60, right=right, volume=volumes(c7700=150))
+    assert bought.profile["call_gex"][at] < bought.profile["settled_call_gex"][at]
+    assert (thin.profile["call_gex"][at], thin.profile["call_dex"][at]) == (0.0, 0.0)
+    assert thin.profile["call_signed"][at] == bought.profile["call_signed"][at]
+    back = later(thin, seconds=90, volume=volumes(c7700=150))
+    assert back.profile["call_gex"][at] < back.profile["settled_call_gex"][at]
+
+
+def test_an_unreadable_volume_makes_no_flow_and_no_reset():
+    """NaN means unchanged: neither a rebase now nor a day's volume at once later."""
+    whole = later(first(), volume=volumes(c7700=60))
+    blind = later(whole, seconds=60, volume=volumes(c7700=NAN))
+    seen = later(blind, seconds=90, volume=volumes(c7700=60))
+    flow = whole.row.hedge_flow_cumulative_all
+    assert [blind.row.hedge_flow_cumulative_all, seen.row.hedge_flow_cumulative_all] == [flow, flow]
+    assert "volume_rebased" not in (*blind.row.flags, *seen.row.flags)
+
+
+def test_live_positions_move_with_what_customers_bought():
+    """κ·B is taken from the dealers' side, calls and puts alike; settled stays as it was."""
+    before = first()
+    quotes = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=30))
+    ask = quotes.ask[STRIKES.index(7700.0)]
+    row = later(before, volume=volumes(c7700=150), last=lasts({"c7700": ask}, quotes)).row
+    assert row.net_gex < row.settled["net_gex"]
+    nothing = measure(
+        chain(
+            quoted_at=TEN_FOURTEEN + timedelta(seconds=30),
+            volume=volumes(c7700=150),
+            last=lasts({"c7700": ask}, quotes),
+        ),
+        before,
+        oi_confidence=0.0,
+    ).row
+    assert nothing.net_gex == nothing.settled["net_gex"]
+
+
+def test_stale_spot_is_replaced_by_parity():
+    """A spot 0.2 % off parity is not used; the row keeps it beside and says so."""
+    row = first(spot=7715.4, forward=7700.0).row
+    assert "stale_spot" in row.flags
+    assert row.spot == row.forward == pytest.approx(7700.0)
+    assert row.source_spot == 7715.4
+
+
+def test_a_small_disagreement_is_only_noted():
+    """0.03 % off parity keeps the source's spot, with a flag."""
+    row = first(spot=7702.3, forward=7700.0).row
+    assert "clock_skew" in row.flags
+    assert row.spot == 7702.3
+
+
+def test_tesla_of_a_third_format_with_a_stale_price(shared):
+    """A published TSLA chain whose underlying price contradicts its options: caught and said."""
+    answer = json.loads((shared / "licensed/options-desk/TSLA.json").read_text())
+    from datetime import datetime
+
+    quotes = answer["quotes"]
+    made = Frame.of(
+        symbol="TSLA",
+        source="options-desk",
+        delay_seconds=0,
+        quoted_at=datetime.fromisoformat(answer["updated"]),
+        fetched_at=datetime.fromisoformat(answer["updated"]),
+        spot=answer["underlyingPrice"],
+        columns={
+            "expiry": [q["expiration"] for q in quotes],
+            "strike": [q["strike"] for q in quotes],
+            "right": [1 if q["side"] == "call" else -1 for q in quotes],
+            "bid": [q["bid"] for q in quotes],
+            "ask": [q["ask"] for q in quotes],
+            "last": [q["last"] for q in quotes],
+            "open_interest": [q["openInterest"] for q in quotes],
+            "volume": [q["volume"] for q in quotes],
+        },
+    )
+    row = measure(
+        select(made, session_on(market_day(made.quoted_at))), None, oi_confidence=0.43
+    ).row
+    assert "stale_spot" in row.flags
+    assert abs(row.forward / row.source_spot - 1) > 0.001
+
+
+def refused(**changes) -> Reason:
+    with pytest.raises(Refused) as caught:
+        first(**changes)
+    return caught.value.reason
+
+
+def test_the_first_second_and_thin_quotes_are_not_open_yet():
+    """No baseline before 09:30:01, nor while fewer than five strikes are quoted on both sides."""
+    opening = TEN_FOURTEEN.replace(hour=13, minute=30, second=1)
+    after = opening + timedelta(seconds=1)
+    assert refused(quoted_at=opening) is Reason.NOT_OPEN
+    assert refused(quoted_at=after, strikes=STRIKES[8:12]) is Reason.NOT_OPEN
+    assert first(quoted_at=after).row.flags == ("baseline",)
+
+
+def test_a_late_start_takes_what_there_is():
+    """Half an hour on, a baseline needs no more than a forward and a volatility."""
+    assert first(strikes=STRIKES[8:12]).row.flags == ("baseline",)
+
+
+def test_a_chain_without_volatility_is_refused():
+    """One-sided quotes everywhere give no IV: a gap, not a row."""
+    baseline = first()
+    with pytest.raises(Refused) as caught:
+        later(baseline, bid=[0.0] * (2 * N))
+    assert caught.value.reason is Reason.NO_IV
+
+
+@pytest.mark.parametrize("spot", [0.0, NAN, -1.0])
+def test_without_a_spot_parity_stands_in(spot):
+    """A spot of 0, NaN or below is replaced by the forward, flagged."""
+    row = first(spot=spot, forward=7700.0).row
+    assert "stale_spot" in row.flags
+    assert row.spot == pytest.approx(7700.0)
+
+
+def test_without_spot_and_parity_there_is_no_row():
+    """No spot and too few pairs for parity: a gap with the reason."""
+    baseline = first()
+    with pytest.raises(Refused) as caught:
+        later(baseline, spot=NAN, forward=7700.0, right=[1] * N + [0] * N)
+    assert caught.value.reason is Reason.NO_SPOT
+
+
+def test_crossed_quotes_are_counted_and_not_used():
+    """A crossed quote gives no volatility; its contract keeps its open interest."""
+    bids = frame().bid.tolist()
+    bids[STRIKES.index(7700.0)] = 1e4
+    row, whole = first(bid=bids).row, first().row
+    assert row.quotes_unused == {"crossed": 1} | whole.quotes_unused
+    assert row.strikes_with_iv == whole.strikes_with_iv - 1
+    assert row.total_oi == 100 * 2 * N
+
+
+def test_no_open_interest_anywhere():
+    """No book: exposures are 0, the regime unknown, levels null."""
+    row = first(open_interest=[0.0] * (2 * N)).row
+    assert (row.net_gex, row.regime) == (0.0, "unknown")
+    assert (row.call_wall, row.put_wall, row.magnet, row.max_pain, row.gamma_flip) == (None,) * 5
+    assert row.gamma_flip_status == "no_boundary"
+
+
+def test_the_last_second_is_finite():
+    """A second before the close every figure is finite; ATM IV is null, as auction noise."""
+    at = TEN_FOURTEEN.replace(hour=19, minute=59, second=59)
+    strikes = [7699.0 + 0.1 * i for i in range(21)]
+    row = first(quoted_at=at, strikes=strikes, half_spread=0.0).row
+    assert row.atm_iv is None
+    assert row.remaining_1sd is None
+    assert np.isfinite(row.net_gex)
+
+
+def test_no_flip_where_strikes_are_wider_than_what_is_left():
+    """A minute before the close one sd is 1.6 $ and strikes are 10 apart: no flip can be told."""
+    row = later(first(), seconds=20_670).row
+    assert row.quoted_at.isoformat() == "2026-08-19T19:59:00+00:00"
+    assert (row.gamma_flip, row.gamma_flip_status) == (None, "insufficient_local_coverage")
+
+
+def test_recomputing_gives_the_same_bytes():
+    """The same chain and the same past give the same record, byte for byte."""
+    once = later(first(), volume=volumes(c7700=77, p7650=61))
+    again = later(first(), volume=volumes(c7700=77, p7650=61))
+    assert once.evidence == again.evidence
+    assert orjson.dumps(once.row.as_json()) == orjson.dumps(again.row.as_json())
+
+
+numbers = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.sampled_from([0.0, -1.0, 1e-3, 1e6, 2.0**53, 5e-324, 1e300]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_whatever_a_source_delivers(data):
+    """Random rubbish in any column is a row that JSON can carry, or a refusal: never an exception."""
+    n = 2 * N
+    spoiled = {}
+    for name in data.draw(
+        st.sets(
+            st.sampled_from(["bid", "ask", "last", "open_interest", "volume", "strike", "last_at"])
+        )
+    ):
+        column = np.asarray(getattr(frame(), name), np.float64).tolist()
+        for at in data.draw(st.lists(st.integers(0, n - 1), max_size=n)):
+            column[at] = data.draw(numbers)
+        spoiled[name] = column
+    spot = data.draw(st.one_of(st.just(7700.0), numbers))
+    made = frame(forward=7700.0, spot=7700.0, **spoiled)
+    made = dataclasses.replace(made, spot=spot)
+    previous = first()
+    at = dataclasses.replace(made, quoted_at=TEN_FOURTEEN + timedelta(seconds=30))
+    for past in (None, previous):
+        try:
+            record = measure(select(at, session_on(TEN_FOURTEEN.date())), past, oi_confidence=0.43)
+        except Refused:
+            continue
+        assert b"NaN" not in orjson.dumps(record.row.as_json())
+        json.loads(orjson.dumps(record.row.as_json()))
+
+
+def test_a_source_with_trades_signs_them_itself():
+    """Its own signed volume decides: 10 traded, of which 8 bought and 2 sold is a sign of 0.6."""
+    nothing = [0.0] * (2 * N)
+    eight = [0.0] * (2 * N)
+    eight[STRIKES.index(7700.0)] = 6.0
+    before = first(signed_volume=nothing)
+    after = later(before, volume=volumes(c7700=60), signed_volume=eight)
+    assert after.state[0]["signed"].sum() == pytest.approx(6.0)
+    delta = after.profile["call_delta"][STRIKES.index(7700.0)]
+    assert after.row.hedge_flow_cumulative_all == pytest.approx(6 * 100 * delta * 7700, abs=0.01)
+
+
+def test_the_standard_error_is_that_of_coin_tosses():
+    """√Σ(ΔV·M·Δ·S)² over contracts and slots, worked from the row's own deltas."""
+    at = [STRIKES.index(7700.0), STRIKES.index(7650.0)]
+    one = later(first(), volume=volumes(c7700=60))
+    two = later(one, seconds=60, volume=volumes(c7700=60, p7650=80))
+    first_size = 10 * 100 * one.profile["call_delta"][at[0]] * 7700
+    second_size = 30 * 100 * (two.profile["call_delta"][at[1]] - 1) * 7700
+    assert one.row.hedge_flow_se == pytest.approx(abs(first_size), abs=0.01)
+    expected = (first_size**2 + second_size**2) ** 0.5
+    assert two.row.hedge_flow_se == pytest.approx(expected, abs=0.01)
+
+
+def test_nothing_is_compiled_in_a_slot(shared):
+    """Once the formulas are warm, a first slot, one with flow and other expiries compile nothing."""
+    metrics.warm()
+    read = recorded.read(shared / "chains/SPX/SPX_2026-08-19T101421.json")
+    session = session_on(market_day(read.quoted_at))
+    newer = dataclasses.replace(
+        read,
+        quoted_at=read.quoted_at + timedelta(seconds=30),
+        volume=read.volume + 3,
+        signed_volume=np.resize([NAN, 2.0, -1.0], len(read.strike)),
+    )
+    with event.install_recorder("numba:compile") as compiled:
+        record = None
+        for one in (read, newer):
+            made = select(one, session)
+            record = measure(
+                made,
+                record,
+                oi_confidence=0.43,
+                survey=lambda market, of=one, to=made: survey(
+                    of, session, spot=market.spot, atm=market.atm, years=to.years
+                ),
+            )
+    assert record.row.detail["seven_dte_atm_iv"] is not None
+    assert record.row.hedge_flow_cumulative_all != 0
+    assert compiled.buffer == []
