@@ -13,13 +13,13 @@ from contextlib import asynccontextmanager
 
 import uvloop
 
-from api import admin
-from api.access import Access, Open
+from api.access import commands as admin
+from api.access.gate import Access, Open
+from api.access.keyed import Keyed
+from api.access.keys import Ring
 from api.app import create, keep
-from api.keyed import Keyed
-from api.keys import Ring
-from api.listening import bound, keys_due
-from api.server import Server
+from api.http.listening import bound, keys_due
+from api.http.server import Server
 from storage.config.run import enter
 from storage.config.settings import Settings, add_options
 from storage.errors import FlowError

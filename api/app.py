@@ -14,16 +14,22 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api import account, catalogue, cors, errors, flow, metrics, page, reference, routes
-from api.access import Access, AccessError, Caller, Open, require
-from api.bodies import Bodies
+from api import errors, page
+from api import prometheus as metrics
+from api.access.gate import Access, AccessError, Caller, Open, require
+from api.access_log import Record
 from api.documents.stamp import stamp
 from api.errors import answer
-from api.fast import Fast
-from api.params import QueryError
-from api.record import Record
-from api.stream import Hub
-from api.today import Sessions
+from api.http import cors
+from api.http.compression import Bodies
+from api.openapi import catalogue, reference
+from api.routes import account
+from api.routes import documents as routes
+from api.routes import series as flow
+from api.routes.series_fast_path import Fast
+from api.series.params import QueryError
+from api.series.sessions import Sessions
+from api.series.stream import Hub
 from storage.errors import LiveError, StoreError
 from storage.market.clock import Clock
 from storage.postgres.store import Store

@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.access import AccessError
-from api.params import QueryError
+from api.access.gate import AccessError
+from api.series.params import QueryError
 
 log = structlog.get_logger()
 

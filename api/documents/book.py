@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from api.documents.figures import Floats, Ints, wholes
+from api.documents.rounding import Floats, Ints, wholes
 from storage.record.row import COLUMNS, Row, SlotRecord
 
 _COLUMNS = frozenset(COLUMNS)

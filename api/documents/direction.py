@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from api.documents.book import Book
-from api.documents.figures import rounded, whole
+from api.documents.rounding import rounded, whole
 from storage.record.row import Row
 
 #: A smaller shift than this part of the settled figure is neutral.

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from api.documents.book import Book
-from api.documents.figures import money_text, percent, rounded, whole
-from api.documents.seen import Seen
+from api.documents.rounding import money_text, percent, rounded, whole
+from api.documents.sample import Seen
 
 #: Moves of spot in the hedging table, as they are stored.
 MOVES = (

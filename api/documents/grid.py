@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from api.documents.figures import Floats
+from api.documents.rounding import Floats
 from storage.postgres.windows import Profiled
 
 Values = Callable[[Profiled], Floats]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from api.documents.book import effective
-from api.documents.figures import Floats, dollars, wholes
 from api.documents.grid import Values, increments, lay, strikes_of
+from api.documents.rounding import Floats, dollars, wholes
 from storage.postgres.windows import Profiled
 
 

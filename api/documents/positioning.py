@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from api.documents.book import Book
-from api.documents.figures import (
+from api.documents.rounding import (
     Floats,
     distance,
     money_text,
@@ -17,7 +17,7 @@ from api.documents.figures import (
     strike_text,
     whole,
 )
-from api.documents.seen import Seen
+from api.documents.sample import Seen
 from api.documents.strikes import near
 
 #: Open interest counts as near the money within this part of spot.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from api.documents.figures import share
+from api.documents.rounding import share
 from storage.market.calendar import Session
 from storage.record.row import Reason
 

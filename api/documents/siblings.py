@@ -9,9 +9,9 @@ import numpy as np
 
 from api.documents.book import Book, read_book
 from api.documents.direction import adjustment, shift, touched, verdict
-from api.documents.figures import distance, dollars, whole, wholes
 from api.documents.positioning import components
-from api.documents.seen import SHORTEST, Seen
+from api.documents.rounding import distance, dollars, whole, wholes
+from api.documents.sample import SHORTEST, Seen
 
 _LABELS = {"positive_gamma": "positive", "negative_gamma": "negative"}
 

@@ -11,7 +11,7 @@ from typing import Any
 from api.documents import dynamics, positioning, trading
 from api.documents.book import Book, read_book
 from api.documents.direction import flow_direction
-from api.documents.seen import Seen
+from api.documents.sample import Seen
 from api.documents.strikes import DEFAULT_RANGE, table
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from api.series import ENDPOINT_VERSION, data_as_of
+from api.series.window import ENDPOINT_VERSION, data_as_of
 
 
 def stamp(node: str, delivered: Iterable[tuple[str, datetime | None]] = ()) -> dict[str, Any]:

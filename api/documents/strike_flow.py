@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from api.documents.figures import Floats, dollars, wholes
 from api.documents.grid import increments, strikes_of
+from api.documents.rounding import Floats, dollars, wholes
 from storage.postgres.windows import Profiled
 
 #: The arrays to ask the store for.

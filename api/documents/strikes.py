@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.documents.book import Book
-from api.documents.figures import (
+from api.documents.rounding import (
     PERCENT,
     Floats,
     dollars,

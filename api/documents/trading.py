@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from api.documents.book import Book
-from api.documents.figures import rounded, share
-from api.documents.seen import Seen
+from api.documents.rounding import rounded, share
+from api.documents.sample import Seen
 from api.documents.strikes import near, quality
 
 #: At the money, for volume.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from api.params import Window
-from api.series import tag
+from api.series.params import Window
+from api.series.window import tag
 from storage.market.calendar import GRID, Session
 from storage.record.row import DEFINITIONS, Reason
 

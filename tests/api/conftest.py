@@ -18,9 +18,9 @@ import httpx
 import psycopg
 import pytest
 
-from api.access import Access
+from api.access.gate import Access
 from api.app import create, keep
-from api.server import Server
+from api.http.server import Server
 from storage.embedded.attach import Servers
 from storage.postgres.store import Store
 from storage.redis.channel import Nobody

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from api.params import read, window
-from api.series import data_as_of
+from api.series.params import read, window
+from api.series.window import data_as_of
 from storage.market.calendar import last_session, market_day, session_on
 from storage.postgres.store import Store
 

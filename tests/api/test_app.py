@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from api.access import Admitted, Usage, quota_exceeded, tier_restricted, unauthorized
-from api.access import Caller as Person
+from api.access.gate import Admitted, Usage, quota_exceeded, tier_restricted, unauthorized
+from api.access.gate import Caller as Person
 from storage.config.plans import PLANS, parse_quotas
 from storage.errors import LiveError, SchemaMissing, StoreUnavailable
 from storage.postgres.store import Store

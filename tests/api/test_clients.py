@@ -18,8 +18,8 @@ import httpx
 import pytest
 from flashalpha import types
 
-from api.access import PLANS, Admitted, Usage, quota_exceeded, tier_restricted, unauthorized
-from api.access import Caller as Person
+from api.access.gate import PLANS, Admitted, Usage, quota_exceeded, tier_restricted, unauthorized
+from api.access.gate import Caller as Person
 from tests.api import contract
 from tests.api.conftest import ROOT
 from tests.api.serving import served

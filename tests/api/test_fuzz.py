@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 import structlog
 from structlog.testing import capture_logs
 
-from api.catalogue import CATALOGUE
+from api.openapi.catalogue import CATALOGUE
 from storage.postgres.store import Store
 from tests.api.conftest import Caller
 

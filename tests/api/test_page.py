@@ -7,7 +7,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from api import reference
+from api.openapi import reference
 from storage.postgres.store import Store
 from tests.api.conftest import SERIES, Caller
 from tests.api.rows import record, utc

@@ -22,7 +22,7 @@ import requests
 import structlog
 
 from api.__main__ import _dataset, main
-from api.listening import bound, keys_due
+from api.http.listening import bound, keys_due
 from storage.config.settings import Settings
 from storage.embedded.attach import Servers
 from storage.postgres.store import Store

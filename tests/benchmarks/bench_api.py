@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from api.day import FIGURES
+from api.series.day import FIGURES
 from sampler.chain import select
 from sampler.measure.snapshot import measure
 from sampler.sources import open_source

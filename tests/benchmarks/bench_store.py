@@ -27,7 +27,7 @@ import psycopg
 from psycopg import sql as compose
 from psycopg.types.json import Jsonb
 
-from api.day import FIGURES
+from api.series.day import FIGURES
 from sampler.chain import select
 from sampler.measure.snapshot import measure
 from sampler.sources import open_source

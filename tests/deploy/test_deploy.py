@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from api.metrics import Metrics
+from api.prometheus import Metrics
 from sampler.live.prometheus import Telemetry
 from storage.config.settings import REGISTRY, Settings, default_data_dir
 from storage.record.row import Reason

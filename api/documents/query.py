@@ -1,0 +1,122 @@
+"""Query parameters of the documents; what endpoints share is read by ``api.series.params``."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from api.series.params import Query, QueryError, read, read_day
+from storage.market.calendar import from_new_york, market_day
+
+SIDES = ("all", "calls", "puts")
+METRICS = ("gex", "dex", "vex", "chex", "oi", "signed_flow")
+MODES = ("raw", "delta")
+BOARDS = ("heat", "pin_risk", "abs_flow", "charm_intensity")
+#: Bounds of ``strike_range``, a part of spot, and of the leaderboard's ``n``.
+NARROWEST, WIDEST = 0.001, 0.10
+DEFAULT_N, MOST_N = 20, 100
+_WHOLE = re.compile(r"([+-]?)0*([0-9]+)")
+_DIGITS = 18
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+    r"(Z|z|[+ -][0-9]{2}:?[0-9]{2})?"
+)
+
+
+def window_query(symbol: str, query: Mapping[str, str], *, bar: str = "30s") -> Query:
+    """Symbol, ``bar``, ``minutes`` and ``date``; every other parameter is ignored.
+
+    Raises
+    ------
+    QueryError
+        ``invalid_symbol``, ``invalid_bar``, ``invalid_minutes`` or ``invalid_date``.
+    """
+    given = {name: query[name] for name in ("bar", "minutes", "date") if name in query}
+    return read(symbol, {"bar": bar} | given)
+
+
+def one_of(query: Mapping[str, str], name: str, allowed: Sequence[str]) -> str:
+    """A word of a list, whose first is the default; ``invalid_`` and the name for any other."""
+    word = query.get(name, allowed[0])
+    if word not in allowed:
+        raise QueryError(f"invalid_{name}", f"{name} must be {'|'.join(allowed)}")
+    return word
+
+
+def strike_range(query: Mapping[str, str], default: float) -> float:
+    """A part of spot, clamped to 0.001-0.10; ``invalid_strike_range`` for what is no number."""
+    if "strike_range" not in query:
+        return default
+    try:
+        asked = float(query["strike_range"]) if query["strike_range"].isascii() else math.nan
+    except ValueError:
+        asked = math.nan
+    if math.isnan(asked):
+        raise QueryError("invalid_strike_range", "strike_range must be a number, 0.001 to 0.10")
+    return min(max(asked, NARROWEST), WIDEST)
+
+
+def entries(query: Mapping[str, str]) -> int:
+    """``n``, clamped to 1-100; ``invalid_n`` for what is no whole number."""
+    if "n" not in query:
+        return DEFAULT_N
+    found = _WHOLE.fullmatch(query["n"].strip())
+    if found is None:
+        raise QueryError("invalid_n", "n must be a whole number, 1 to 100")
+    sign, digits = found.groups()
+    number = int(digits[:_DIGITS]) if len(digits) <= _DIGITS else MOST_N
+    return min(max(-number if sign == "-" else number, 1), MOST_N)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class When:
+    """Which moment of which session; all None is now."""
+
+    day: date | None
+    expiry: date | None
+    #: Nothing that was quoted later.
+    at: datetime | None
+
+    @property
+    def session_day(self) -> date | None:
+        """The session that was asked for, if any."""
+        if self.day or self.expiry:
+            return self.day or self.expiry
+        return market_day(self.at) if self.at else None
+
+
+def when(query: Mapping[str, str]) -> When:
+    """``date``, ``expiry`` and ``at``.
+
+    ``at`` is a moment in ISO 8601 with an offset; without one it is a New York wall time.
+
+    Raises
+    ------
+    QueryError
+        ``invalid_date``, ``invalid_expiry`` or ``invalid_at``, the last also for a moment of
+        another day than the one asked for.
+    """
+    day = read_day(query["date"]) if "date" in query else None
+    expiry = read_day(query["expiry"], "expiry") if query.get("expiry") else None
+    at = _moment(query["at"]) if "at" in query else None
+    wanted = day or expiry
+    if at is not None and wanted is not None and market_day(at) != wanted:
+        raise QueryError("invalid_at", f"at is not a moment of {wanted} in New York")
+    return When(day=day, expiry=expiry, at=at)
+
+
+def _moment(text: str) -> datetime:
+    given = text.strip()
+    if not _MOMENT.fullmatch(given):
+        raise QueryError("invalid_at", "at must be a time such as 2026-08-19T14:30:00Z")
+    # A plus sign that was not escaped arrives as a blank.
+    head, offset = given[:11], given[11:].replace(" ", "+")
+    try:
+        moment = datetime.fromisoformat(head + offset)
+        read_day(moment.date().isoformat(), "at")
+        return from_new_york(moment) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise QueryError("invalid_at", "at must be a time such as 2026-08-19T14:30:00Z") from None

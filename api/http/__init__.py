@@ -1,0 +1,1 @@
+"""HTTP itself: the server, listening sockets, CORS, compression. Knows no figure."""

@@ -1,0 +1,193 @@
+"""uvicorn's one home: how requests come in, and what is done about those that never do.
+
+A request must be there whole within seconds, and its head must be short. Handlers find the
+connection itself in the scope: the stream writes to it directly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from api.series.reply import Headers
+
+#: Seconds from a request's first byte, or a connection's beginning, to the request's last byte.
+WHOLE = 10.0
+#: Bytes of a request's head: its first line and headers.
+HEAD = 65_536
+#: Seconds that a reader may take to fetch an answer when nothing else is left to do for it.
+FETCH = 60.0
+#: Seconds that requests in hand may take when the server is told to stop.
+PATIENCE = 5
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP/1.1 with limits."""
+
+    _size = 0
+    #: Whether a request was completed by what came last.
+    _ended = False
+    #: Whether a request's head is being read.
+    _heading = True
+    #: Whether a request has begun that has not ended.
+    _begun = False
+    _limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for any more."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless it is too much."""
+        self._ended = False
+        super().data_received(data)
+        # Most requests come whole: only what has not ended has to be waited for.
+        if self._begun or not self._ended:
+            self._wait()
+        # What belonged to requests that are complete does not count.
+        if self._heading and not self._ended:
+            self._size += len(data)
+            if self._size > HEAD:
+                self._refuse(431, "head_too_large", f"a request's head may have {HEAD} bytes")
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._heading, self._begun, self._size = True, True, 0
+
+    def on_headers_complete(self) -> None:
+        """The head is there: pass it on, with the connection."""
+        self._heading = False
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > HEAD:
+            self._refuse(431, "head_too_large", f"a request's head may have {HEAD} bytes")
+            return
+        # A HEAD has no body: nothing may be written past its answer.
+        if self.parser.get_method() == b"GET":
+            self.scope["extensions"] = {
+                "transport": {"socket": self.transport, "answer": answer_at_once}
+            }
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Nothing here takes a body; a refused request has nobody to take it."""
+        if self.cycle is not None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is there."""
+        self._stop()
+        self._heading, self._begun, self._size, self._ended = True, False, 0, True
+        if self.cycle is not None:
+            super().on_message_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection; one that never fetches its answer is cut."""
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(FETCH, self.transport.abort)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, in our own words."""
+        self._refuse(400, "invalid_request", "this is not a request of HTTP/1.1")
+
+    def _wait(self) -> None:
+        if self._limit is None:
+            self._limit = self.loop.call_later(WHOLE, self._late)
+
+    def _stop(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
+    def _late(self) -> None:
+        self._limit = None
+        if self.cycle is None or self.cycle.response_complete:
+            self._refuse(408, "request_timeout", f"a request must be there within {WHOLE:g} s")
+        else:
+            self.transport.abort()
+
+    def _refuse(self, status: int, error: str, message: str) -> None:
+        if self.transport.is_closing():
+            return
+        body = orjson.dumps({"error": error, "message": message})
+        line = {400: b"Bad Request", 408: b"Request Timeout"}.get(status, b"Headers Too Large")
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+            b"connection: close\r\n\r\n%s" % (status, line, len(body), body)
+        )
+        self.transport.close()
+        self.loop.call_later(1.0, self.transport.abort)
+
+
+def answer_at_once(
+    send: Callable[..., Any], status: int, headers: Headers, parts: list[bytes]
+) -> bool:
+    """Send a whole answer, whose length its headers tell, in one write without copying it.
+
+    ``send`` is the one that the server gave; False, and nothing sent, where that cannot be.
+    """
+    cycle: RequestResponseCycle | None = getattr(send, "__self__", None)
+    if cycle is None or cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
+        return False
+    lines = [STATUS_LINE[status]]
+    for name, value in cycle.default_headers:
+        lines += (name, b": ", value, b"\r\n")
+    for name, value in headers:
+        lines += (name, b": ", value, b"\r\n")
+    lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+    cycle.response_started = cycle.response_complete = True
+    cycle.transport.writelines([b"".join(lines), *parts])
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
+
+
+class Server(uvicorn.Server):
+    """uvicorn under our signals: its own handling ends the process by the signal, not with 0."""
+
+    def __init__(self, app: Any, started: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=Protocol,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                ws="none",
+                # Nobody here asks who the caller's caller was.
+                proxy_headers=False,
+                backlog=4096,
+                timeout_graceful_shutdown=PATIENCE,
+            )
+        )
+        self._started = started
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the door."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        self._started()

@@ -1,0 +1,1 @@
+"""What the API reference says: models, examples and a description of every endpoint."""

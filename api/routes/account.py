@@ -1,0 +1,77 @@
+"""/v1/account: the caller's own plan and what is left of today."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from api import errors
+from api.access.gate import Admitted, Caller, next_midnight, require
+from api.errors import answer
+from api.openapi.envelope import DataAsOf
+from api.series import window as series
+from storage.config.plans import PLANS, UNLIMITED
+
+
+class Account(BaseModel):
+    """A caller's plan, and what is left of today's quota."""
+
+    user_id: str = Field(description="The public part of the key; `local` on an open server.")
+    email: str = Field(description="Empty where none is known.")
+    plan: str = Field(json_schema_extra={"enum": list(PLANS)})
+    daily_limit: str = Field(description="Requests a day, or `unlimited`.")
+    usage_today: int = Field(description="Requests that were granted since 00:00 UTC.")
+    remaining: str = Field(description="Requests that are left today, or `unlimited`.")
+    resets_at: datetime = Field(description="The next 00:00 UTC.")
+    endpoint_version: str
+    data_as_of: DataAsOf
+
+
+_EXAMPLE = {
+    "user_id": "3f9c1a60be24",
+    "email": "alice@example.com",
+    "plan": "Growth",
+    "daily_limit": "2500",
+    "usage_today": 17,
+    "remaining": "2483",
+    "resets_at": "2026-06-06T00:00:00Z",
+    "endpoint_version": series.ENDPOINT_VERSION,
+    "data_as_of": series.data_as_of("", None, "flow-1"),
+}
+DOCUMENTED: dict[str, Any] = {
+    "tags": ["Server"],
+    "summary": "Account",
+    "responses": {
+        200: errors.documented(Account, _EXAMPLE, "The caller's plan. Asking does not count."),
+        401: errors.UNAUTHORIZED,
+    },
+}
+
+
+async def get_account(
+    request: Request, caller: Annotated[Caller, Depends(require(PLANS[0], count=False))]
+) -> Response:
+    """The caller's plan and what is left of today's quota; asking does not count."""
+    admitted: Admitted = request.state.admitted
+    return answer(told(admitted, request.app.state.clock.now(), request.app.state.node))
+
+
+def told(admitted: Admitted, now: datetime, node: str) -> dict[str, Any]:
+    """The answer. Its numbers are texts where the published clients expect those."""
+    usage = admitted.usage
+    limit, left = (usage.limit, usage.remaining) if usage else (None, None)
+    return {
+        "user_id": admitted.caller.id or "local",
+        "email": admitted.caller.email,
+        "plan": admitted.caller.plan,
+        "daily_limit": UNLIMITED if limit is None else str(limit),
+        "usage_today": usage.used if usage else 0,
+        "remaining": UNLIMITED if left is None else str(left),
+        "resets_at": usage.resets_at if usage else next_midnight(now),
+        "endpoint_version": series.ENDPOINT_VERSION,
+        "data_as_of": series.data_as_of("", None, node),
+    }

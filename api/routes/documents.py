@@ -1,0 +1,251 @@
+"""Routes of the documents: read what was asked, fetch it, hand it to its document."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Path, Request
+from starlette.responses import Response
+
+from api.access.gate import Caller, require
+from api.documents import degraded, heatmap, hedge_flow, leaderboard, strike_flow
+from api.documents import query as asked
+from api.documents.lookup import Absent, Degraded, see, see_nearest
+from api.documents.sample import Seen
+from api.documents.sessions import sessions
+from api.documents.siblings import SIBLINGS
+from api.documents.snapshot import exposure, snapshot
+from api.documents.stamp import stamp
+from api.documents.strikes import DEFAULT_RANGE
+from api.documents.windowed_answer import Windowed, answered
+from api.errors import answer
+from api.openapi.catalogue import CATALOGUE
+from api.series import reply
+from api.series.calendar import calendar
+from api.series.params import QueryError, read_day
+from api.series.segment import segment
+from storage.config.settings import parse_symbol
+from storage.errors import UsageError
+from storage.market.calendar import market_day, sessions_between
+from storage.postgres.store import Store
+from storage.postgres.windows import Profiled
+
+Symbol = Annotated[str, Path(description="The underlying.", examples=["SPY"])]
+Free = Annotated[Caller, Depends(require("Free"))]
+Growth = Annotated[Caller, Depends(require("Growth"))]
+Alpha = Annotated[Caller, Depends(require("Alpha"))]
+
+
+def serve(app: FastAPI) -> None:
+    """Add the documents' routes to an application."""
+    handlers: dict[str, Callable[..., Awaitable[Response]]] = {
+        "hedge-flow": get_hedge_flow,
+        "snapshot": get_snapshot,
+        "exposure": get_exposure,
+        "heatmap": get_heatmap,
+        "strike-flow": get_strike_flow,
+        "leaderboard": get_leaderboard,
+        "sessions": get_sessions,
+    }
+    for name, document in SIBLINGS.items():
+        handlers[name] = _sibling(document)
+    for name, handler in handlers.items():
+        path, documented = CATALOGUE[name]
+        app.get(path, **documented)(handler)
+
+
+def _symbol(request: Request, symbol: str) -> str:
+    try:
+        return parse_symbol(segment(request, symbol))
+    except UsageError as error:
+        raise QueryError("invalid_symbol", str(error)) from None
+
+
+async def get_snapshot(request: Request, symbol: Symbol, caller: Growth) -> Response:
+    """Today's chain now, on effective open interest: this morning's, moved by today's flow."""
+    return await _chain(request, symbol, snapshot, _as_it_is)
+
+
+async def get_exposure(request: Request, symbol: Symbol, caller: Growth) -> Response:
+    """Today's chain now, on this morning's open interest alone."""
+    reach = asked.strike_range(request.query_params, DEFAULT_RANGE)
+    return await _chain(request, symbol, lambda seen: exposure(seen, reach), _beside)
+
+
+async def _chain(
+    request: Request,
+    symbol: str,
+    document: Callable[[Seen], dict[str, Any]],
+    complete: Callable[[Store, str, Degraded], Awaitable[dict[str, Any]]],
+) -> Response:
+    """A document of one moment, or what is said where there is none."""
+    name, when = _symbol(request, symbol), asked.when(request.query_params)
+    store: Store = request.app.state.store
+    try:
+        seen = await see(store, name, when, request.app.state.clock.now())
+    except Absent:
+        return _absent(name, when)
+    except Degraded as reason:
+        return await _told(request, await complete(store, name, reason), name, None)
+    return await _told(request, document(seen), name, seen.record.row.quoted_at)
+
+
+async def _as_it_is(store: Store, symbol: str, reason: Degraded) -> dict[str, Any]:
+    return reason.body
+
+
+async def _beside(store: Store, symbol: str, reason: Degraded) -> dict[str, Any]:
+    """With the newest price that is known."""
+    day = await store.newest_day(symbol, market_day(reason.moment))
+    newest = await store.newest(symbol, day) if day else {}
+    beside = degraded.beside(newest.get("spot"), reason.moment, market_open=reason.market_open)
+    return reason.body | beside
+
+
+def _sibling(document: Callable[[Seen], dict[str, Any]]) -> Callable[..., Awaitable[Response]]:
+    async def get(request: Request, symbol: Symbol, caller: Growth) -> Response:
+        name, when = _symbol(request, symbol), asked.when(request.query_params)
+        store: Store = request.app.state.store
+        try:
+            seen = await see_nearest(store, name, when, request.app.state.clock.now())
+        except Absent:
+            return _absent(name, when)
+        return await _told(request, document(seen), name, seen.record.row.quoted_at)
+
+    return get
+
+
+async def get_hedge_flow(request: Request, symbol: Symbol, caller: Growth) -> Response:
+    """What customers' trades made dealers buy (positive) or sell, a bar, and since the baseline."""
+    side = asked.one_of(request.query_params, "side", asked.SIDES)
+    query = asked.window_query(segment(request, symbol), request.query_params)
+    store: Store = request.app.state.store
+
+    async def make(of: Windowed) -> dict[str, Any]:
+        bars: list[dict[str, Any]] = []
+        if of.filled:
+            key = (query.symbol, of.kept.day)
+            rows = await store.window(*key, **of.place, columns=hedge_flow.COLUMNS)
+            first = rows[0]["bucket"]
+            before = await store.figures_before(*key, first, columns=hedge_flow.COLUMNS)
+            bars = hedge_flow.bars(rows, before, side)
+        return {"as_of": of.now, "side": side, "bar_size": query.bar, "bars": bars}
+
+    return await answered(request, query, ("hedge-flow", side), make)
+
+
+async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Response:
+    """A metric by strike and bar."""
+    metric = asked.one_of(request.query_params, "metric", asked.METRICS)
+    mode = asked.one_of(request.query_params, "mode", asked.MODES)
+    query = asked.window_query(segment(request, symbol), request.query_params, bar="1m")
+    store: Store = request.app.state.store
+
+    async def make(of: Windowed) -> dict[str, Any]:
+        profiles, before = await _profiles(
+            store, of, heatmap.columns(metric), increments=metric == "signed_flow"
+        )
+        # A day of a wide chain is 100,000 numbers: nobody else waits for them.
+        made = await asyncio.to_thread(heatmap.heatmap, profiles, before, metric=metric, mode=mode)
+        head: dict[str, Any] = {"underlying_price": _price(of, profiles)}
+        head |= {"metric": metric, "mode": mode, "bar_size": query.bar}
+        return head | {"as_of": of.now, "tier_used": "raw"} | made
+
+    return await answered(request, query, ("heatmap", metric, mode), make)
+
+
+async def get_strike_flow(request: Request, symbol: Symbol, caller: Alpha) -> Response:
+    """Signed flow by strike and bar."""
+    query = asked.window_query(segment(request, symbol), request.query_params, bar="1m")
+    store: Store = request.app.state.store
+
+    async def make(of: Windowed) -> dict[str, Any]:
+        profiles, before = await _profiles(store, of, strike_flow.COLUMNS, increments=True)
+        made = await asyncio.to_thread(strike_flow.strike_flow, profiles, before)
+        head = {"underlying_price": _price(of, profiles), "bar_size": query.bar}
+        return head | {"as_of": of.now, "tier_used": "raw"} | made
+
+    return await answered(request, query, ("strike-flow",), make)
+
+
+def _price(of: Windowed, profiles: Sequence[Profiled]) -> float | None:
+    return profiles[-1].spot if profiles else of.kept.newest.get("spot")
+
+
+async def _profiles(
+    store: Store, of: Windowed, columns: Sequence[str], *, increments: bool
+) -> tuple[list[Profiled], Profiled | None]:
+    """A window's samples by strike, and the one that its first increments count from.
+
+    Raises
+    ------
+    QueryError
+        ``no_strike_data_for_window`` where there are rows, but none with a profile.
+    """
+    symbol, day = of.query.symbol, of.kept.day
+    if not of.filled:
+        return [], None
+    rows = await store.profiles(symbol, day, **of.place, columns=columns)
+    found = [row for row in rows if len(row.arrays["strike"])]
+    if not found:
+        raise QueryError(
+            "no_strike_data_for_window",
+            "the samples of this window were stored without figures by strike",
+        )
+    if not increments:
+        return found, None
+    return found, await store.profile_before(symbol, day, found[0].bucket, columns=columns)
+
+
+async def get_leaderboard(request: Request, caller: Alpha) -> Response:
+    """Symbols ranked by a figure of their newest sample of the newest session, or of a day's."""
+    query = request.query_params
+    metric, n = asked.one_of(query, "metric", asked.BOARDS), asked.entries(query)
+    day = read_day(query["date"]) if "date" in query else None
+    store: Store = request.app.state.store
+    now = request.app.state.clock.now()
+    rows = await store.board(day or market_day(now), columns=leaderboard.COLUMNS)
+    wanted = day or max((row["expiration"] for row in rows), default=None)
+    rows = [row for row in rows if row["expiration"] == wanted]
+    session = await calendar(market_day(now))
+    body = {
+        "metric": metric,
+        "n": n,
+        "as_of": now,
+        "market_open": session is not None and session.open <= now < session.close,
+        "entries": leaderboard.entries(rows, metric, n),
+        "expiration": wanted,
+    }
+    delivered = [(row["symbol"], row["quoted_at"]) for row in rows]
+    body |= stamp(request.app.state.node, delivered)
+    return await reply.document(body, request.headers.get("Accept-Encoding", ""))
+
+
+async def get_sessions(request: Request, symbol: Symbol, caller: Free) -> Response:
+    """Stored days of a symbol, and how much of each is there."""
+    name = _symbol(request, symbol)
+    store: Store = request.app.state.store
+    rows = await store.sessions(name)
+    if not rows:
+        return _absent(name)
+    now = request.app.state.clock.now()
+    stored = sessions_between(rows[0]["expiration"], rows[-1]["expiration"])
+    found = sessions(rows, {session.day: session for session in stored}, now)
+    newest = await store.newest(name, rows[-1]["expiration"])
+    body = {"symbol": name, "count": len(found), "as_of": now, "sessions": found}
+    return await _told(request, body, name, newest.get("quoted_at"))
+
+
+async def _told(
+    request: Request, body: dict[str, Any], symbol: str, newest: datetime | None
+) -> Response:
+    said = body | stamp(request.app.state.node, [(symbol, newest)])
+    return await reply.document(said, request.headers.get("Accept-Encoding", ""))
+
+
+def _absent(symbol: str, when: asked.When | None = None) -> Response:
+    of = f" expiring {when.expiry}" if when and when.expiry else ""
+    return answer({"error": "symbol_not_found", "message": f"No data for {symbol}{of}."}, 404)

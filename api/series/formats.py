@@ -1,0 +1,139 @@
+"""The same window as a table: CSV, NDJSON, Parquet and Arrow, flat and with typed columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from api.series import window as series
+from api.series.day import FIGURES
+from api.series.params import QueryError
+from api.series.window import Cut
+
+#: What is sent for each name.
+TYPES = {
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8",
+    "ndjson": "application/x-ndjson",
+    "parquet": "application/vnd.apache.parquet",
+    "arrow": "application/vnd.apache.arrow.stream",
+}
+#: What an Accept header may call them.
+_ACCEPTED = {
+    "application/json": "json",
+    "text/csv": "csv",
+    "application/x-ndjson": "ndjson",
+    "application/ndjson": "ndjson",
+    "application/vnd.apache.parquet": "parquet",
+    "application/vnd.apache.arrow.stream": "arrow",
+}
+COLUMNS = ("symbol", "t", *FIGURES, "sampled_at")
+_MOMENTS = frozenset({"t", "sampled_at"})
+_WORDS = frozenset({"symbol", "gamma_flip_status", "regime", "flags"})
+_WHOLE = frozenset({"pin_score"})
+
+
+def wanted(named: str | None, accept: str) -> str:
+    """The format asked for, by name or else by an Accept header.
+
+    Raises
+    ------
+    QueryError
+        ``invalid_format`` for a name that is none.
+    """
+    if named is None:
+        return _by_accept(accept) if accept and len(accept) < 500 else "json"
+    if named not in TYPES:
+        raise QueryError("invalid_format", f"format must be {'|'.join(TYPES)}")
+    return named
+
+
+def offers(accept: str) -> bool:
+    """Whether an Accept header asks for anything but JSON."""
+    return wanted(None, accept) != "json"
+
+
+@lru_cache(maxsize=256)
+def _by_accept(accept: str) -> str:
+    weights: dict[str, float] = {}
+    anything = 0.0
+    for part in accept.lower().split(","):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    weight = float(parameter[2:])
+                except ValueError:
+                    weight = 0.0
+        if name in _ACCEPTED:
+            weights.setdefault(_ACCEPTED[name], weight)
+        elif name in {"*/*", "application/*"}:
+            anything = max(anything, weight)
+    # What is named counts before what any type would do for.
+    best = max(weights, key=lambda name: weights[name], default="json")
+    return best if weights.get(best, 0.0) >= anything and weights.get(best) else "json"
+
+
+def write(name: str, cuts: Sequence[Cut]) -> bytes:
+    """Some symbols' windows in one of the formats but JSON; may take some milliseconds."""
+    if name == "ndjson":
+        return b"".join(
+            b'{"symbol":"%s",%s\n' % (part.query.symbol.encode(), body[1:])
+            for part in cuts
+            for body in series.bodies(part)
+        )
+    rows = [row for part in cuts for row in _rows(part)]
+    return _csv(rows) if name == "csv" else _columnar(name, rows, cuts)
+
+
+def _rows(part: Cut) -> list[dict[str, Any]]:
+    found = orjson.loads(b"[" + b",".join(series.bodies(part)) + b"]")
+    named = {"symbol": part.query.symbol}
+    return [named | bar | {"flags": " ".join(bar["flags"])} for bar in found]
+
+
+def _csv(rows: list[dict[str, Any]]) -> bytes:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode()
+
+
+def _columnar(name: str, rows: list[dict[str, Any]], cuts: Sequence[Cut]) -> bytes:
+    # Half a second to import: paid by the first who asks for it.
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    def kind(column: str) -> Any:
+        if column in _MOMENTS:
+            return pa.timestamp("us", "UTC")
+        if column in _WORDS:
+            return pa.string()
+        return pa.int64() if column in _WHOLE else pa.float64()
+
+    # What the JSON says beside its bars goes into the file's own notes.
+    about = b"[" + b",".join(series.head(part) + series.rest(part, empty=True) for part in cuts)
+    schema = pa.schema([(c, kind(c)) for c in COLUMNS], {"zerodte_flow": about + b"]"})
+    columns = []
+    for field in schema:
+        values = [row[field.name] for row in rows]
+        if field.name in _MOMENTS:
+            values = [datetime.fromisoformat(value) for value in values]
+        columns.append(pa.array(values, field.type))
+    table = pa.table(columns, schema=schema)
+    sink = pa.BufferOutputStream()
+    if name == "parquet":
+        parquet.write_table(table, sink, compression="zstd")
+    else:
+        with pa.ipc.new_stream(sink, schema) as writer:
+            writer.write_table(table)
+    written: bytes = sink.getvalue().to_pybytes()
+    return written

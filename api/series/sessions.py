@@ -1,0 +1,262 @@
+"""Sessions in memory: today's of every symbol, kept up to date, and earlier ones asked for lately.
+
+Until the sessions are there, and for those that are not, the store is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import NoReturn, Protocol
+
+import structlog
+
+from api.series.calendar import calendar
+from api.series.day import FACTS, FIGURES, Day
+from storage.changefeed import follow
+from storage.errors import StoreError
+from storage.market.calendar import at_new_york, last_session, market_day
+from storage.market.clock import Clock
+from storage.postgres.store import Store
+from storage.record.row import Change
+from storage.redis.channel import Live
+
+log = structlog.get_logger()
+
+#: Earlier sessions that are kept; each takes about a megabyte.
+EARLIER = 64
+#: Sessions that are read at once when the server starts, or a day begins.
+_AT_ONCE = 4
+#: How often it is looked whether a day has begun, and whether the store is back. [s]
+_LOOK = 1.0
+
+Key = tuple[str, date]
+
+
+class Watcher(Protocol):
+    """Who is told what has changed, before anything else happens; never waits."""
+
+    def wants(self, symbol: str) -> bool:
+        """Whether a symbol's sessions must be brought into memory when they change."""
+        ...
+
+    def changed(self, symbol: str, days: Sequence[Day], after: int) -> None:
+        """Sessions have changed; ``after`` is the symbol's newest revision before it."""
+        ...
+
+    def lost(self, symbol: str | None) -> None:
+        """Changes of a symbol, or of all, could not be told."""
+        ...
+
+
+class Sessions:
+    """The days of all symbols. Made on open parts; ``run`` keeps them."""
+
+    def __init__(self, store: Store, live: Live, clock: Clock) -> None:
+        self._store = store
+        self._live = live
+        self._clock = clock
+        self._today: dict[str, Day] = {}
+        self._earlier: OrderedDict[Key, Day] = OrderedDict()
+        self._day = market_day(clock.now())
+        #: How far each symbol has been followed; None while nothing is.
+        self._heads: dict[str, int] | None = None
+        self._loading: dict[Key, asyncio.Task[Day]] = {}
+        #: What arrives for a session while it is being read.
+        self._arrived: dict[Key, list[Change]] = {}
+        self._delays: dict[Key, timedelta | None] = {}
+        self.watcher: Watcher | None = None
+
+    async def run(self) -> NoReturn:
+        """Read today's sessions, then follow whatever is stored. Cancel it to end it."""
+        while True:
+            try:
+                await self._follow()
+            except StoreError as error:
+                log.warning("sessions cannot be read yet", error=str(error))
+            except Exception:
+                log.exception("following failed: sessions are read anew")
+            self._heads = None
+            self._today.clear()
+            self._earlier.clear()
+            if self.watcher:
+                self.watcher.lost(None)
+            await asyncio.sleep(_LOOK)
+
+    def peek(self, symbol: str, day: date) -> Day | None:
+        """A session, if it is in memory."""
+        if self._heads is None:
+            return None
+        if day == self._day:
+            return self._today.get(symbol)
+        found = self._earlier.get((symbol, day))
+        if found is not None:
+            self._earlier.move_to_end((symbol, day))
+        return found
+
+    async def get(self, symbol: str, day: date) -> Day:
+        """A session from memory, else from the store.
+
+        Raises
+        ------
+        StoreError
+        """
+        found = self.peek(symbol, day)
+        if found is not None:
+            return found
+        if self._heads is None:
+            return await self._read(symbol, day)
+        if symbol not in self._heads:
+            return await _blank(symbol, day)
+        key = (symbol, day)
+        task = self._loading.get(key)
+        if task is None:
+            task = self._loading[key] = asyncio.create_task(self._load(key))
+            task.add_done_callback(lambda done: self._loaded(key, done))
+        # Whoever hangs up does not take the others' answer with him.
+        return await asyncio.shield(task)
+
+    async def known(self, symbol: str) -> bool:
+        """Whether a symbol was ever sampled, or tried."""
+        if self._heads is not None:
+            return symbol in self._heads
+        return await self._store.known(symbol)
+
+    async def delay(self, day: Day) -> timedelta | None:
+        """How far the feed of a session lies behind; yesterday's while today has no row."""
+        if day.delay is not None:
+            return day.delay
+        if day.session is None or day.day != market_day(self._clock.now()):
+            return None
+        if self._heads is not None and day.symbol not in self._heads:
+            return None
+        key = (day.symbol, before(day.day))
+        if self._heads is None or key not in self._delays:
+            seconds = (await self._store.newest(*key)).get("delay_seconds")
+            self._delays[key] = None if seconds is None else timedelta(seconds=seconds)
+        return self._delays[key]
+
+    def head(self, symbol: str) -> int | None:
+        """How far a symbol has been followed; None while nothing is."""
+        return None if self._heads is None else self._heads.get(symbol, 0)
+
+    async def _follow(self) -> None:
+        heads = await self._store.heads()
+        # From here on whoever asks is answered from memory, or waits for it.
+        self._heads = dict(heads)
+        self._day = market_day(self._clock.now())
+        await self._fill()
+        turning = asyncio.create_task(self._turn())
+        try:
+            async for change in follow(self._store, self._live, heads):
+                await self._take(change)
+                # Many symbols land at once: requests are answered in between.
+                await asyncio.sleep(0)
+        finally:
+            turning.cancel()
+
+    async def _fill(self) -> None:
+        """Read today's session of every symbol, and yesterday's delay where it has no row."""
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(symbol: str) -> None:
+            async with room:
+                await self.delay(await self.get(symbol, self._day))
+
+        await asyncio.gather(*(one(symbol) for symbol in self._heads or ()))
+
+    async def _turn(self) -> NoReturn:
+        """When a day begins, yesterday's sessions become earlier ones."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            day = market_day(self._clock.now())
+            if day == self._day:
+                continue
+            old, self._today, self._day = self._today, {}, day
+            for key in [key for key in self._earlier if key[1] == day]:
+                self._today[key[0]] = self._earlier.pop(key)
+            self._earlier |= {(symbol, one.day): one for symbol, one in old.items()}
+            self._delays.clear()
+            self._shrink()
+            try:
+                await self._fill()
+            except StoreError as error:
+                # Whoever asks reads them.
+                log.warning("a day's sessions cannot be read yet", error=str(error))
+
+    async def _take(self, change: Change) -> None:
+        """Take a change into the sessions that are in memory, and tell the watcher."""
+        assert self._heads is not None
+        symbol = change.symbol
+        self._heads.setdefault(symbol, 0)
+        days = []
+        changed = {row.expiration for _, row in change.rows}
+        for day in sorted(changed | {gap.expiration for _, gap in change.gaps}):
+            self._delays.pop((symbol, day), None)
+            if (symbol, day) in self._arrived:
+                self._arrived[symbol, day].append(change)
+            found = self.peek(symbol, day)
+            if found is not None:
+                _apply(found, change)
+                days.append(found)
+            elif day >= self._day or self._wanted(symbol, day):
+                try:
+                    days.append(await self.get(symbol, day))
+                except StoreError as error:
+                    log.warning("a session cannot be read yet", symbol=symbol, error=str(error))
+                    if self.watcher:
+                        self.watcher.lost(symbol)
+        self._heads[symbol] = change.revision
+        if self.watcher and days:
+            self.watcher.changed(symbol, days, change.after)
+
+    def _wanted(self, symbol: str, day: date) -> bool:
+        return bool(self.watcher and self.watcher.wants(symbol) and day >= before(self._day))
+
+    async def _load(self, key: Key) -> Day:
+        arrived: list[Change] = []
+        self._arrived[key] = arrived
+        try:
+            day = await self._read(*key)
+        finally:
+            del self._arrived[key]
+        for change in arrived:
+            _apply(day, change)
+        if day.day == self._day:
+            self._today[day.symbol] = day
+        else:
+            self._earlier[key] = day
+            self._shrink()
+        return day
+
+    def _loaded(self, key: Key, done: asyncio.Task[Day]) -> None:
+        self._loading.pop(key, None)
+        if not done.cancelled():
+            # Nobody may be left to hear of it.
+            done.exception()
+
+    async def _read(self, symbol: str, day: date) -> Day:
+        found = await _blank(symbol, day)
+        found.fill(*await self._store.session(symbol, day, FIGURES, FACTS))
+        return found
+
+    def _shrink(self) -> None:
+        while len(self._earlier) > EARLIER:
+            self._earlier.popitem(last=False)
+
+
+def before(day: date) -> date:
+    """The session before a day."""
+    return last_session(at_new_york(day, 0)).day
+
+
+def _apply(day: Day, change: Change) -> None:
+    rows = [one for one in change.rows if one[1].expiration == day.day]
+    gaps = [one for one in change.gaps if one[1].expiration == day.day]
+    day.take(rows, gaps)
+
+
+async def _blank(symbol: str, day: date) -> Day:
+    return Day(symbol, day, await calendar(day))

@@ -1,0 +1,258 @@
+"""The stream: bars as they land, to a thousand readers of one process.
+
+What lands is encoded once for all readers of a symbol and bar size, and written to their sockets
+in the same turn of the loop: a task a reader would wake a thousand tasks a bar. A reader who does
+not keep up is cut off; it comes back with its Last-Event-ID.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+import structlog
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api.access.gate import Access, Caller
+from api.series.day import Day, Event
+from api.series.sessions import Sessions, before
+from storage.errors import StoreUnavailable
+from storage.market.calendar import market_day
+from storage.market.clock import Clock
+
+log = structlog.get_logger()
+
+#: Seconds between two signs of life; proxies cut what is silent for a minute.
+HEARTBEAT = 15.0
+#: Bytes that may wait for a reader; the kernel holds some more.
+WAITING = 262_144
+#: As much of what a reader has missed is sent in one piece.
+_PIECE = 65_536
+#: Seconds that a reader may take for such a piece ...
+_PATIENCE = 30.0
+#: ... and that following may take to reach what is in memory already.
+_BEHIND = 10.0
+_ALIVE = b":\n\n"
+_RETRY = b"retry: 1000\n\n"
+HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    # nginx would hold events back.
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Reader:
+    """A connection that is written to directly."""
+
+    __slots__ = ("caller", "transport")
+
+    def __init__(self, transport: asyncio.Transport, caller: Caller) -> None:
+        self.transport = transport
+        self.caller = caller
+
+    def write(self, chunk: bytes) -> bool:
+        """Hand a chunk over; False if the reader is gone, or too slow and cut off."""
+        if self.transport.is_closing():
+            return False
+        if self.transport.get_write_buffer_size() > WAITING:
+            self.transport.abort()
+            log.info("slow reader cut off", bytes=WAITING)
+            return False
+        self.transport.write(chunk)
+        return True
+
+
+Group = set[Reader]
+
+
+class Hub:
+    """All readers, by symbol and bar size; told of changes by ``Sessions``."""
+
+    def __init__(self, sessions: Sessions, access: Access, clock: Clock) -> None:
+        self.sessions = sessions
+        self._access = access
+        self._clock = clock
+        self._groups: dict[str, dict[int, Group]] = {}
+        self._closed = False
+
+    async def run(self) -> NoReturn:
+        """Give signs of life. Cancel it to end it."""
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            for symbol, width, group in self._all():
+                for reader in [r for r in group if not self._access.knows(r.caller)]:
+                    reader.transport.abort()
+                self._write(symbol, width, group, chunked(_ALIVE))
+
+    def close(self) -> None:
+        """Let all readers go: the server stops."""
+        self._closed = True
+        for _, _, group in self._all():
+            for reader in group:
+                reader.transport.close()
+
+    def count(self) -> int:
+        """How many readers there are."""
+        return sum(len(group) for _, _, group in self._all())
+
+    def wants(self, symbol: str) -> bool:
+        """See ``Watcher``."""
+        return symbol in self._groups
+
+    def changed(self, symbol: str, days: Sequence[Day], after: int) -> None:
+        """See ``Watcher``."""
+        for width, group in list(self._groups.get(symbol, {}).items()):
+            events = sorted(event for day in days for event in day.events(width, after))
+            if events:
+                self._write(symbol, width, group, chunked(told(events)))
+
+    def lost(self, symbol: str | None) -> None:
+        """See ``Watcher``: readers come back and are told what they have missed."""
+        for name, _, group in self._all():
+            if symbol is None or symbol == name:
+                for reader in group:
+                    reader.transport.abort()
+
+    async def days(self, symbol: str, since: int | None) -> list[Day]:
+        """The sessions that a reader is told of, when following has reached what they have.
+
+        What a reader is told next is then what lands next. Nothing may be awaited before it joins.
+
+        Raises
+        ------
+        StoreError
+        """
+        try:
+            async with asyncio.timeout(_BEHIND):
+                while True:
+                    today = market_day(self._clock.now())
+                    found = [await self.sessions.get(symbol, today)]
+                    if since is not None:
+                        found.insert(0, await self.sessions.get(symbol, before(today)))
+                    head = self.sessions.head(symbol)
+                    if head is not None and all(day.cursor <= head for day in found):
+                        return found
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise StoreUnavailable("what is stored cannot be followed just now") from None
+
+    def join(self, symbol: str, width: int, reader: Reader) -> None:
+        """Tell a reader from now on."""
+        if self._closed:
+            reader.transport.close()
+            return
+        self._groups.setdefault(symbol, {}).setdefault(width, set()).add(reader)
+
+    def leave(self, symbol: str, width: int, reader: Reader) -> None:
+        """A reader is gone."""
+        groups = self._groups.get(symbol, {})
+        group = groups.get(width, set())
+        group.discard(reader)
+        if not group:
+            groups.pop(width, None)
+        if not groups:
+            self._groups.pop(symbol, None)
+
+    def _all(self) -> list[tuple[str, int, Group]]:
+        return [
+            (symbol, width, group)
+            for symbol, groups in self._groups.items()
+            for width, group in groups.items()
+        ]
+
+    def _write(self, symbol: str, width: int, group: Group, chunk: bytes) -> None:
+        for gone in [reader for reader in group if not reader.write(chunk)]:
+            self.leave(symbol, width, gone)
+
+
+class Stream(Response):
+    """One reader's answer; ``prepare`` it first, so that a refusal can still be one."""
+
+    def __init__(
+        self, hub: Hub, symbol: str, width: int, since: int | None, caller: Caller
+    ) -> None:
+        super().__init__()
+        self._hub = hub
+        self._symbol = symbol
+        self._width = width
+        self._since = since
+        self._caller = caller
+        self.raw_headers = list(HEADERS)
+
+    async def prepare(self) -> None:
+        """Make sure that there is something to follow.
+
+        Raises
+        ------
+        StoreError
+        """
+        await self._hub.days(self._symbol, self._since)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send what was missed, then whatever lands, until the reader goes."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        direct = scope.get("extensions", {}).get("transport")
+        if direct is None:
+            # A HEAD, or a server that does not let us at its sockets.
+            await send({"type": "http.response.body", "body": b""})
+            return
+        transport: asyncio.Transport = direct["socket"]
+        reader = Reader(transport, self._caller)
+        try:
+            async with asyncio.timeout(None) as limit:
+                await self._catch_up(send, reader, limit)
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except (TimeoutError, StoreUnavailable):
+            transport.abort()
+        finally:
+            self._hub.leave(self._symbol, self._width, reader)
+
+    async def _catch_up(self, send: Send, reader: Reader, limit: asyncio.Timeout) -> None:
+        """Send what changed after the reader's cursor in pieces, and join without a hole."""
+        since = self._since
+        body = _RETRY
+        while True:
+            days = await self._hub.days(self._symbol, since)
+            events = sorted(
+                event
+                for day in days
+                for event in (day.events(self._width, since) if since is not None else ())
+            )
+            piece = _first(events)
+            if len(piece) == len(events):
+                reader.transport.write(chunked(body + told(piece)))
+                self._hub.join(self._symbol, self._width, reader)
+                return
+            limit.reschedule(asyncio.get_running_loop().time() + _PATIENCE)
+            await send(
+                {"type": "http.response.body", "body": body + told(piece), "more_body": True}
+            )
+            limit.reschedule(None)
+            since, body = piece[-1].revision, b""
+
+
+def told(events: Iterable[Event]) -> bytes:
+    """Events as they are sent."""
+    return b"".join(
+        b"id: %d\n%sdata: %s\n\n" % (event.revision, b"event: gap\n" * event.gap, event.body)
+        for event in events
+    )
+
+
+def chunked(body: bytes) -> bytes:
+    """A piece of an answer whose length nobody knows, as HTTP/1.1 frames it."""
+    return b"%x\r\n%s\r\n" % (len(body), body)
+
+
+def _first(events: Sequence[Event]) -> Sequence[Event]:
+    """As many as make a piece."""
+    size = 0
+    for i, event in enumerate(events):
+        size += len(event.body) + 32
+        if size > _PIECE:
+            return events[: i + 1]
+    return events

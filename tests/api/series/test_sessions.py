@@ -1,0 +1,353 @@
+"""Sessions in memory: the same answers as by SQL, whatever lands in whatever order."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import random
+from collections.abc import AsyncIterator, Callable
+from datetime import date, timedelta
+from typing import Any
+
+import brotli
+import orjson
+import pytest
+import zstandard
+
+from api.access.gate import Admitted, Open
+from api.series import reply
+from api.series.sessions import EARLIER
+from storage.market.calendar import session_on
+from storage.postgres.store import KEEP, NEWER, REWRITE, Store
+from storage.record.row import Change, Reason
+from storage.redis.channel import Nobody
+from tests.api import oracle
+from tests.api.conftest import SERIES, Caller, Fed, Wire
+from tests.api.rows import FRIDAY, every, gap, record, utc
+
+THURSDAY = date(2026, 6, 4)
+BARS = ("30s", "1m", "5m", "15m")
+
+
+def some_record(dice: random.Random, symbol: str, slot: Any) -> Any:
+    """Figures at random, nulls and awkward numbers among them."""
+    number = dice.choice([0.1 + 0.2, 1e22, -7.25e9, 1 / 3, 12345678.12, 5e-324])
+    return record(
+        slot,
+        symbol=symbol,
+        spot=dice.choice([number, 600.0]),
+        gamma_flip=dice.choice([None, 605.5]),
+        atm_iv=dice.choice([None, 0.147]),
+        remaining_1sd=dice.choice([None, 28.63]),
+        pin_score=dice.randint(0, 100),
+        flags=dice.choice([(), ("after_gap",), ("baseline", "stale_spot")]),
+        delay_seconds=dice.choice([0, 0, 900]),
+        quoted_at=slot + timedelta(seconds=dice.randint(0, 14), microseconds=dice.randint(0, 9)),
+        classified_share=dice.choice([None, 0.93]),
+    )
+
+
+def slot_at(dice: random.Random, day: date, around: Any) -> Any:
+    session = session_on(day)
+    assert session is not None
+    slots = [s for s in session.slots if s <= around] or session.slots[:3]
+    return dice.choice([slots[-1], slots[-1], dice.choice(slots[-30:]), dice.choice(slots)])
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_memory_equals_sql(
+    store: Store, feed: Callable[..., Any], open_app: Callable[..., Any], seed: int
+) -> None:
+    """Rows, gaps, late fills and rewrites at random: memory, store and SQL say the same bytes."""
+    dice = random.Random(seed)
+    await store.write(every("2026-06-04 19:00", "2026-06-04 19:20", delay_seconds=900))
+    if seed % 2:
+        await store.write(every("13:30", "13:50"))
+    fed: Fed = await feed(store, "13:29")
+    plain: Caller = await open_app(store)
+    cursors = [0]
+    for _ in range(25):
+        # Within a second, and across its first moment, too: answers of a second are kept.
+        fed.clock.moment += timedelta(seconds=dice.choice([0, 0, 0.5, 7, 31, 333, 2000]))
+        now = plain.clock.moment = fed.clock.moment
+        for _ in range(dice.randint(0, 3)):
+            symbol = dice.choice(["SPY", "SPY", "QQQ"])
+            day = dice.choice([FRIDAY, FRIDAY, FRIDAY, THURSDAY])
+            slots = {slot_at(dice, day, now) for _ in range(dice.randint(1, 6))}
+            if dice.random() < 0.3:
+                reason = dice.choice([Reason.STALE, Reason.LATE, Reason.NO_ZERO_DTE])
+                marks = [gap(f"{s:%Y-%m-%d %H:%M:%S}", reason, symbol) for s in slots]
+                await fed.land(gaps=marks)
+                continue
+            records = [some_record(dice, symbol, s) for s in sorted(slots)]
+            await fed.land(*records, mode=dice.choice([KEEP, NEWER, REWRITE]))
+        for number in range(6):
+            query: dict[str, str] = {"bar": "30s" if number == 0 else dice.choice(BARS)}
+            if number == 0:
+                query["minutes"] = "1"
+            elif dice.random() < 0.7:
+                query["minutes"] = str(dice.choice([1, 3, 7, 60, 390]))
+            if number and dice.random() < 0.3:
+                query["date"] = str(dice.choice([THURSDAY, FRIDAY, date(2026, 6, 8)]))
+            if number and dice.random() < 0.5:
+                query["since"] = str(dice.choice(cursors))
+            symbol = dice.choice(["SPY", "SPY", "QQQ", "XYZ"])
+            node = fed._transport.app.state.node  # type: ignore[attr-defined]
+            body, tag = await oracle.answer(store, symbol, query, now, node)
+            for caller in (fed, fed, plain):
+                sent = await caller.get(SERIES + symbol, params=query)
+                assert (sent.status_code, sent.headers["ETag"]) == (200, tag)
+                assert sent.content == body
+            cursors.append(orjson.loads(body)["cursor"])
+
+
+@pytest.mark.parametrize("first", [0, 500_000])
+async def test_a_second_has_a_first_moment(
+    store: Store, feed: Callable[..., Any], first: int
+) -> None:
+    """A minute that ends on a slot begins on one, and has it; half a second later it has not."""
+    await store.write(every("14:28", "14:29:30"))
+    fed: Fed = await feed(store)
+    expected = {0: ["14:29:00Z", "14:29:30Z"], 500_000: ["14:29:30Z"]}
+    for microsecond in (first, 500_000 - first, first):
+        fed.clock.moment = utc("14:30").replace(microsecond=microsecond)
+        bars = (await fed.series(bar="30s", minutes=1))["bars"]
+        assert [bar["t"][-9:] for bar in bars] == expected[microsecond]
+
+
+async def test_what_lands_while_a_body_is_compressed(
+    store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that was cut before a change is not given to whoever asks after it."""
+    await store.write(every("14:00", "14:29"))
+    fed: Fed = await feed(store)
+    path, packed = {"Accept-Encoding": "gzip"}, reply.packed
+    landing: list[Change] = []
+
+    async def slowly(*given: Any) -> Any:
+        if not landing:
+            landing.extend(await fed.land(record(utc("14:29:30"), spot=1.0)))
+        return await packed(*given)
+
+    monkeypatch.setattr("api.series.reply.packed", slowly)
+    before = (await fed.get(f"{SERIES}SPY", headers=path)).json()
+    after = (await fed.get(f"{SERIES}SPY", headers=path)).json()
+    assert (before["bars"][-1]["t"], after["bars"][-1]["t"]) == (
+        "2026-06-05T14:29:00Z",
+        "2026-06-05T14:29:30Z",
+    )
+    assert after["cursor"] == landing[0].revision
+
+
+async def test_a_second_has_its_room(
+    store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many different things are asked for in a second, what is kept of it is bounded."""
+    monkeypatch.setattr("api.routes.series_fast_path._Made._ROOM", 20_000)
+    await store.write(every("14:00", "14:29:30"))
+    fed: Fed = await feed(store)
+    made = fed._transport.app.state.fast._made  # type: ignore[attr-defined]
+    for minutes in [*range(1, 31), *range(1, 31)]:
+        body = await fed.series(bar="30s", minutes=minutes)
+        assert len(body["bars"]) == 2 * minutes
+        assert sum(len(b"".join(kept[2].parts)) for kept in made._kept.values()) <= 20_000
+    assert 0 < len(made._kept) < 30
+
+
+async def test_no_question_to_the_store(store: Store, feed: Callable[..., Any]) -> None:
+    """Today is served from memory while the database is away, and goes on when it is back."""
+    await store.write(every("14:00", "14:29"))
+    fed: Fed = await feed(store)
+    before = (await fed.series(bar="1m"))["bars"]
+    fed.store.away = True
+    assert (await fed.series(bar="1m"))["bars"] == before
+    assert (await fed.series("XYZ"))["reason"] == "unknown_symbol"
+    assert (await fed.series(date="2026-06-04", status=503))["error"] == "store_unavailable"
+    fed.store.away = False
+    await fed.land(record(utc("14:29:30")))
+    assert (await fed.series(bar="1m"))["bars"][-1]["sampled_at"] == "2026-06-05T14:29:30Z"
+
+
+async def test_earlier_sessions_are_kept(store: Store, feed: Callable[..., Any]) -> None:
+    """One that was asked for is kept, a backfill reaches it, and old ones make room."""
+    await store.write(every("2026-06-04 14:00", "2026-06-04 14:05"))
+    fed: Fed = await feed(store)
+    assert len((await fed.series(date="2026-06-04"))["bars"]) == 11
+    await fed.land(record(utc("2026-06-04 14:06")))
+    fed.store.away = True
+    assert len((await fed.series(date="2026-06-04"))["bars"]) == 12
+    fed.store.away = False
+    for i in range(EARLIER + 3):
+        await fed.series(date=str(date(2026, 3, 1) + timedelta(days=i)))
+    assert len(fed.sessions._earlier) == EARLIER
+    fed.store.away = True
+    await fed.series(date="2026-06-04", status=503)
+
+
+async def test_a_day_begins(
+    store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At midnight in New York today's sessions become earlier ones; the new day is in memory."""
+    monkeypatch.setattr("api.series.sessions._LOOK", 0.01)
+    await store.write(every("19:50", "19:59:30", delay_seconds=900))
+    fed: Fed = await feed(store, "23:00")
+    assert len((await fed.series())["bars"]) == 20
+    fed.clock.moment = utc("2026-06-08 13:40")
+    await asyncio.sleep(0.2)
+    fed.store.away = True
+    body = await fed.series()
+    # Friday's feed was late by a quarter of an hour.
+    assert (body["expiration"], body["reason"], body["delay_seconds"]) == (
+        "2026-06-08",
+        "before_open",
+        900,
+    )
+    assert len((await fed.series(date="2026-06-05"))["bars"]) == 20
+    fed.store.away = False
+    await fed.land(record(utc("2026-06-08 13:30"), delay_seconds=900))
+    assert len((await fed.series())["bars"]) == 1
+
+
+async def test_new_symbol(store: Store, feed: Callable[..., Any]) -> None:
+    """A symbol that appears later is served like the others."""
+    fed: Fed = await feed(store)
+    assert (await fed.series("IWM"))["reason"] == "unknown_symbol"
+    await fed.land(record(utc("14:29"), symbol="IWM"))
+    fed.store.away = True
+    assert len((await fed.series("IWM"))["bars"]) == 1
+
+
+async def test_channel_is_away(
+    store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the live channel the store is polled."""
+    monkeypatch.setattr("storage.changefeed._POLL", 0.02)
+    monkeypatch.setattr(Wire, "listen", Nobody.listen)
+    fed: Fed = await feed(store)
+    [change] = await store.write([record(utc("14:29:30"))])
+    await fed.reached({"SPY": change.revision})
+    assert [bar["spot"] for bar in (await fed.series())["bars"]] == [659.5]
+
+
+async def test_same_headers(store: Store, feed: Callable[..., Any], open_app: Any) -> None:
+    """In front of the framework or inside it: status, headers and body are the same."""
+    await store.write(every("13:30", "14:29:30"))
+    fed: Fed = await feed(store)
+    plain: Caller = await open_app(store)
+    etag = (await plain.get(f"{SERIES}SPY")).headers["ETag"]
+    asked: list[dict[str, str]] = [
+        {},
+        {"Accept-Encoding": "identity"},
+        {"Accept-Encoding": "gzip"},
+        {"Accept-Encoding": "zstd, gzip;q=0.5"},
+        {"Accept-Encoding": "br"},
+        {"If-None-Match": etag},
+        {"Origin": "https://somewhere.else"},
+        {"Accept": "text/csv"},
+    ]
+    for headers in asked:
+        for query in ("", "?bar=1m&minutes=390", "?format=csv", "?bar=nonsense"):
+            one = await fed.get(f"{SERIES}SPY{query}", headers=headers)
+            other = await plain.get(f"{SERIES}SPY{query}", headers=headers)
+            assert (one.status_code, one.content) == (other.status_code, other.content)
+            for sent in (one, other):
+                # How Vary is written depends on the framework's release.
+                del sent.headers["Vary"]
+            assert sorted(one.headers.items()) == sorted(other.headers.items())
+
+
+async def test_origins(store: Store, feed: Callable[..., Any]) -> None:
+    """Only pages of the origins that are named may read, from memory as from the framework."""
+    await store.write(every("14:28", "14:29:30"))
+    fed: Fed = await feed(store, origins=("https://a.example", "http://localhost:3000"))
+    for path in (f"{SERIES}SPY", f"{SERIES}SPY?format=csv"):
+        for origin, allowed in (
+            ("https://a.example", "https://a.example"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("https://b.example", None),
+            ("null", None),
+        ):
+            sent = await fed.get(path, headers={"Origin": origin})
+            assert sent.status_code == 200
+            assert sent.headers.get("Access-Control-Allow-Origin") == allowed
+            assert "Origin" in sent.headers["Vary"]
+
+
+async def test_a_cut_bucket(store: Store, feed: Callable[..., Any]) -> None:
+    """A bucket that the window cuts is told again only for its part of the window."""
+    await store.write(every("14:00", "14:29:30"))
+    fed: Fed = await feed(store)
+    cursor = (await fed.series())["cursor"]
+    await fed.land(record(utc("14:20"), spot=1.0), mode=REWRITE)
+    node = fed._transport.app.state.node  # type: ignore[attr-defined]
+    for minutes, count in (("7", 0), ("10", 1)):
+        query = {"bar": "5m", "minutes": minutes, "since": str(cursor)}
+        body, _ = await oracle.answer(store, "SPY", query, utc("14:30"), node)
+        sent = await fed.get(f"{SERIES}SPY", params=query)
+        assert sent.content == body
+        assert len(sent.json()["bars"]) == count
+
+
+async def test_defect(
+    store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody foresaw is a 500 with an id in front of the framework too."""
+    await store.write(every("14:28", "14:29:30"))
+    fed: Fed = await feed(store)
+    monkeypatch.setattr("api.series.day.Day.missing", lambda *_: 1 / 0)
+    body = await fed.series(status=500)
+    assert (set(body), body["error"]) == ({"error", "message", "id"}, "internal_error")
+
+
+async def test_documents_are_kept(store: Store, feed: Callable[..., Any]) -> None:
+    """What is polled between two changes is made once, whatever coding it is asked for in."""
+    await store.write(every("14:00", "14:29:30"))
+    fed: Fed = await feed(store)
+    path = "/v1/flow/zero-dte/hedge-flow/SPY"
+    # Both seconds mean the same slots.
+    fed.clock.moment = utc("14:30:01")
+    plain = (await fed.get(path, headers={"Accept-Encoding": "identity"})).json()
+    fed.store.away = True
+    fed.clock.moment = utc("14:30:02")
+    for coding in ("gzip", "zstd", "br"):
+        sent = await fed.get(path, headers={"Accept-Encoding": coding})
+        assert sent.headers["Content-Encoding"] == coding
+        packed = {"gzip": gzip.decompress, "zstd": unpacked, "br": brotli.decompress}
+        raw = b"".join([part async for part in raw_of(fed, path, coding)])
+        assert orjson.loads(packed[coding](raw)) == plain | {"as_of": "2026-06-05T14:30:02Z"}
+    tag = sent.headers["ETag"]
+    assert (await fed.get(path, headers={"If-None-Match": tag})).status_code == 304
+    fed.store.away = False
+    [change] = await fed.land(record(utc("14:29"), spot=1.0), mode=REWRITE)
+    changed = await fed.get(path, headers={"If-None-Match": tag})
+    assert (changed.status_code, changed.json()["cursor"]) == (200, change.revision)
+
+
+def unpacked(body: bytes) -> bytes:
+    return zstandard.ZstdDecompressor().decompressobj().decompress(body)
+
+
+async def raw_of(fed: Fed, path: str, coding: str) -> AsyncIterator[bytes]:
+    """An answer's bytes as they were sent."""
+    async with fed.stream("GET", path, headers={"Accept-Encoding": coding}) as sent:
+        async for part in sent.aiter_raw():
+            yield part
+
+
+async def test_earlier_sessions_count_once(store: Store, feed: Callable[..., Any]) -> None:
+    """Whoever was let in in front of the framework is not counted again inside it."""
+    await store.write(every("2026-06-04 14:00", "2026-06-04 14:05"))
+    counted: list[str | None] = []
+
+    class Counting(Open):
+        async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admitted:
+            counted.append(plan)
+            return await super().admit(key, plan, count=count)
+
+    fed: Fed = await feed(store, access=Counting())
+    assert len((await fed.series(date="2026-06-04"))["bars"]) == 11
+    assert counted == ["Growth"]
+    assert (await fed.series(date="2026-06-03"))["bars"] == []
+    fed.store.away = True
+    assert (await fed.series(date="2026-06-02", status=503))["error"] == "store_unavailable"
+    assert counted == ["Growth"] * 3

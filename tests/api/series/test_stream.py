@@ -1,0 +1,290 @@
+"""The stream, read from a real socket: each revision once, in order, whatever happens between."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+from tests.api.test_today import BARS, THURSDAY, slot_at, some_record
+
+from api.access.gate import AccessError, Admitted, unauthorized
+from api.access.gate import Caller as Person
+from storage.postgres.store import KEEP, NEWER, REWRITE, Store
+from storage.record.row import Reason
+from storage.redis.channel import Nobody
+from tests.api.rows import FRIDAY, every, gap, record, utc
+from tests.api.site import SERIES, Events, Fed, Site, Wire
+
+
+async def test_same_bytes(site: Site) -> None:
+    """An event's data is the bar as the series has it, its id the cursor."""
+    streams = {bar: await site.open(query=f"?bar={bar}") for bar in BARS}
+    await site.readers(4)
+    [change] = await site.fed.land(record(utc("14:30")))
+    for bar, events in streams.items():
+        assert (events.status, events.headers["content-type"]) == (200, "text/event-stream")
+        told = await events.next()
+        text = (await site.fed.get(f"{SERIES}SPY?bar={bar}")).text
+        last = text[: text.index('],"session"')].rpartition('{"t"')
+        assert told == {"id": str(change.revision), "data": last[1] + last[2]}
+        await events.none()
+
+
+async def test_gap_events(site: Site) -> None:
+    """A slot without a sample is an event of its own kind; a row that fills it late is a bar."""
+    events = await site.open()
+    await site.readers(1)
+    [change] = await site.fed.land(gaps=[gap("14:30", Reason.LATE)])
+    assert await events.next() == {
+        "id": str(change.revision),
+        "event": "gap",
+        "data": '{"from":"2026-06-05T14:30:00Z","to":"2026-06-05T14:30:30Z","reason":"late"}',
+    }
+    [change] = await site.fed.land(record(utc("14:30")))
+    told = await events.next()
+    assert told is not None
+    assert (told["id"], "event" in told) == (str(change.revision), False)
+    assert orjson.loads(told["data"])["t"] == "2026-06-05T14:30:00Z"
+
+
+async def test_resume(site: Site) -> None:
+    """Last-Event-ID, or since, brings what changed after it; the header counts before it."""
+    cursor = (await site.fed.series())["cursor"]
+    await site.fed.land(record(utc("14:10")), record(utc("14:29"), spot=1.0), mode=REWRITE)
+    await site.fed.land(gaps=[gap("14:30", Reason.STALE)])
+    await site.fed.land(record(utc("2026-06-04 19:59")))
+    for query, headers in (
+        (f"?since={cursor}", ""),
+        ("", f"Last-Event-ID: {cursor}\r\n"),
+        ("?since=0", f"Last-Event-ID: {cursor}\r\n"),
+    ):
+        events = await site.open(query=query, headers=headers)
+        told = [await events.next() for _ in range(4)]
+        await events.none()
+        ids = [int(t["id"]) for t in told if t]
+        assert cursor < ids[0]
+        assert ids == sorted(set(ids))
+        shown = [orjson.loads(t["data"]) for t in told if t]
+        assert [bar.get("t", bar.get("from")) for bar in shown] == [
+            "2026-06-05T14:10:00Z",
+            "2026-06-05T14:29:00Z",
+            "2026-06-05T14:30:00Z",
+            "2026-06-04T19:59:00Z",
+        ]
+        events.close()
+    events = await site.open(query=f"?since={ids[-1]}")
+    await events.none()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_hole_and_no_double(site: Site, monkeypatch: Any, seed: int) -> None:
+    """Readers who come and go at random end up with what the series has, each id once."""
+    monkeypatch.setattr("api.series.stream._PIECE", 2_000)
+    dice = random.Random(seed)
+    held: dict[str, dict[str, Any]] = {bar: {} for bar in BARS}
+    at = dict.fromkeys(BARS, 0)
+    open_: dict[str, Events] = {}
+    revisions: list[int] = []
+    steady = await site.open(query="?bar=30s")
+    await site.readers(1)
+
+    async def read_all(bar: str, until: int) -> None:
+        while at[bar] < until:
+            told = await open_[bar].next()
+            assert told is not None
+            assert int(told["id"]) > at[bar]
+            at[bar] = int(told["id"])
+            if "event" not in told:
+                shown = orjson.loads(told["data"])
+                held[bar][shown["t"]] = shown
+
+    for _ in range(30):
+        for bar in BARS:
+            if bar not in open_ and dice.random() < 0.5:
+                open_[bar] = await site.open(query=f"?bar={bar}&since={at[bar]}")
+            elif bar in open_ and dice.random() < 0.2:
+                open_.pop(bar).close()
+        slots = {slot_at(dice, dice.choice([FRIDAY, THURSDAY]), utc("15:30")) for _ in range(4)}
+        if dice.random() < 0.3:
+            marks = [gap(f"{s:%Y-%m-%d %H:%M:%S}", Reason.LATE) for s in slots]
+            changes = await site.fed.land(gaps=marks)
+        else:
+            records = [some_record(dice, "SPY", slot) for slot in sorted(slots)]
+            changes = await site.fed.land(*records, mode=dice.choice([KEEP, NEWER, REWRITE]))
+        for change in changes:
+            revisions += sorted(n for n, _ in (*change.rows, *change.gaps))
+            for bar in open_:
+                last = change.revision if bar == "30s" else change.rows[-1:] and change.revision
+                await read_all(bar, last or at[bar])
+    seen = []
+    while len(seen) < len(revisions):
+        told = await steady.next()
+        assert told is not None
+        seen.append(int(told["id"]))
+    assert seen == revisions
+    for bar in BARS:
+        if bar not in open_:
+            open_[bar] = await site.open(query=f"?bar={bar}&since={at[bar]}")
+    for bar in BARS:
+        spot = float(BARS.index(bar))
+        [change] = await site.fed.land(record(utc("15:31"), spot=spot), mode=REWRITE)
+        await read_all(bar, change.revision)
+        for day in (THURSDAY, FRIDAY):
+            site.fed.clock.moment = utc("15:32")
+            whole = await site.fed.series(bar=bar, date=str(day), minutes=390)
+            ours = [b for t, b in sorted(held[bar].items()) if t.startswith(str(day))]
+            assert ours == whole["bars"]
+
+
+async def test_signs_of_life(site: Site, monkeypatch: Any) -> None:
+    """A comment now and then, which is no event."""
+    monkeypatch.setattr("api.series.stream.HEARTBEAT", 0.02)
+    hub = site.hub
+    beating = asyncio.create_task(hub.run())
+    events = await site.open()
+    await events.none()
+    assert events.comments > 1
+    beating.cancel()
+
+
+async def test_slow_reader_is_cut_off(site: Site, monkeypatch: Any) -> None:
+    """Who does not read is cut off, nothing piles up for him, and the others notice nothing."""
+    monkeypatch.setattr("api.series.stream.WAITING", 20_000)
+    slow = await site.open(buffer=4_096)
+    slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    quick = await site.open()
+    await site.readers(2)
+    [slower] = [r for _, _, g in site.hub._all() for r in g if r.transport.get_extra_info("peername")[1] == slow.writer.get_extra_info("sockname")[1]]  # fmt: skip
+    slower.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    spots = []
+    for i in range(60):
+        slots = [utc("13:30") + timedelta(seconds=30 * n) for n in range(10)]
+        await site.fed.land(*(record(s, spot=float(i)) for s in slots), mode=REWRITE)
+        for _ in slots:
+            told = await quick.next()
+            assert told is not None
+            spots.append(orjson.loads(told["data"])["spot"])
+    assert spots == [float(i) for i in range(60) for _ in range(10)]
+    await site.readers(1)
+
+
+async def test_a_lot_missed(site: Site) -> None:
+    """A whole session at once, in pieces, and then what lands."""
+    await site.fed.land(*every("13:30", "14:19:30"))
+    events = await site.open(query="?since=0")
+    shown = [orjson.loads((await events.next())["data"])["t"] for _ in range(120)]  # type: ignore[index]
+    assert len(set(shown)) == 120
+    await site.fed.land(record(utc("14:30")))
+    told = await events.next()
+    assert told is not None
+    assert orjson.loads(told["data"])["t"] == "2026-06-05T14:30:00Z"
+
+
+@pytest.mark.parametrize("sent", ["abc", "-1", "1.5", "1, 2", "٣", "0x10", "1" + "0" * 400 + "x"])
+async def test_bad_last_event_id(site: Site, sent: str) -> None:
+    """What is no cursor is refused by name."""
+    events = Events(*await asyncio.open_connection("127.0.0.1", site.port))
+    site.opened.append(events)
+    head = f"GET {SERIES}SPY/stream HTTP/1.1\r\nHost: f\r\nLast-Event-ID: {sent}\r\n\r\n"
+    events.writer.write(head.encode())
+    await events.head()
+    assert events.status == 400
+    body = await events.reader.readexactly(int(events.headers["content-length"]))
+    assert orjson.loads(body)["error"] == "invalid_since"
+    events.close()
+
+
+async def test_cursor_beyond_every_revision(site: Site) -> None:
+    """A cursor of another world brings what lands from now on."""
+    events = await site.open(headers=f"Last-Event-ID: {'9' * 400}\r\n")
+    await site.readers(1)
+    await site.fed.land(record(utc("14:30")))
+    assert await events.next() is not None
+
+
+async def test_head_and_methods(site: Site) -> None:
+    """A HEAD ends at once; a stream is only read."""
+    for method, status in (("HEAD", 200), ("POST", 405)):
+        sent = await site.fed.request(method, f"{SERIES}SPY/stream")
+        assert sent.status_code == status
+    for path in ("A/B/stream", "stream/stream/x", "/stream", "S%00/stream", "%20/stream"):
+        assert (await site.fed.get(f"{SERIES}{path}")).status_code in (400, 404)
+
+
+async def test_stream_of_nobody(site: Site) -> None:
+    """A symbol that nobody samples yet is followed until somebody does."""
+    events = await site.open("IWM", "?since=0")
+    assert events.status == 200
+    await site.readers(1)
+    await site.fed.land(record(utc("14:30"), symbol="IWM"))
+    assert await events.next() is not None
+    events.close()
+    await site.readers(0)
+    assert site.hub._groups == {}
+
+
+async def test_key_in_the_address(site: Site, monkeypatch: Any) -> None:
+    """Browsers send no headers: a key may stand in the address; one that is revoked is cut off."""
+
+    class Keyed:
+        revoked = False
+
+        async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admitted:
+            if key != "good":
+                raise unauthorized()
+            return Admitted(Person("Growth"))
+
+        def knows(self, caller: Person) -> bool:
+            return not self.revoked
+
+    keyed = Keyed()
+    state = site.fed._transport.app.state  # type: ignore[attr-defined]
+    state.access = state.hub._access = keyed
+    with pytest.raises(AccessError):
+        await keyed.admit(None, "Growth")
+    assert (await site.open()).status == 401
+    await site.open(query="?apiKey=good")
+    await site.readers(1)
+    monkeypatch.setattr("api.series.stream.HEARTBEAT", 0.02)
+    beating = asyncio.create_task(site.hub.run())
+    keyed.revoked = True
+    await site.readers(0)
+    beating.cancel()
+
+
+async def test_store_and_channel_are_away(site: Site, monkeypatch: Any) -> None:
+    """A stream goes on from memory; what it lacks is refused and asked for again."""
+    site.fed.store.away = True
+    assert (await site.open()).status == 200
+    assert (await site.open(query="?since=1")).status == 503
+    site.fed.store.away = False
+
+
+async def test_channel_is_away(
+    store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the live channel, streams are fed from the store."""
+    monkeypatch.setattr("storage.changefeed._POLL", 0.02)
+    monkeypatch.setattr(Wire, "listen", Nobody.listen)
+    fed: Fed = await feed(store)
+    told: list[Any] = []
+    hub = fed._transport.app.state.hub  # type: ignore[attr-defined]
+    monkeypatch.setattr(hub, "changed", lambda *given: told.append(given))
+    [change] = await store.write([record(utc("14:29:30"))])
+    await fed.reached({"SPY": change.revision})
+    [(symbol, [day], _)] = told
+    assert (symbol, day.cursor) == ("SPY", change.revision)
+
+
+async def test_stopping_lets_readers_go(site: Site) -> None:
+    """When the server stops, readers are told at once."""
+    events = await site.open()
+    await site.readers(1)
+    site.hub.close()
+    assert await events.next() is None
