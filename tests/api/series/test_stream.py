@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.api.test_today import BARS, THURSDAY, slot_at, some_record
+from tests.api.series.test_sessions import BARS, THURSDAY, slot_at, some_record
 
 from api.access.gate import AccessError, Admitted, unauthorized
 from api.access.gate import Caller as Person

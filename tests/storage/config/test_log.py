@@ -73,7 +73,7 @@ def test_keys_are_left_out(capsys, form):
 def test_libraries_are_written_alike(form):
     """What a library logs is one line of the same form, its traceback included."""
     program = (
-        "import logging; from storage import log;"
+        "import logging; from storage.config import log;"
         f"log.configure({form!r});"
         "other = logging.getLogger('uvicorn.error');"
         "other.info('chatter');"

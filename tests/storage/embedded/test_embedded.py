@@ -33,7 +33,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users"
 
 CLIENT = """
 import pathlib, sys
-from storage.embedded import attach
+from storage.embedded.attach import attach
 with attach(pathlib.Path(sys.argv[1])) as servers:
     print(servers.database_url, servers.redis_url, flush=True)
     sys.stdin.read()

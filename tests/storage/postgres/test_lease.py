@@ -129,7 +129,7 @@ async def _told(one: Lease) -> bool:
 
 PROGRAM = """
 import asyncio, sys
-from storage.lease import Lease
+from storage.postgres.lease import Lease
 async def main():
     lease = Lease(sys.argv[1], "live", sys.argv[2].split(","))
     while True:
@@ -145,7 +145,7 @@ async def test_a_killed_holder(lease, database, monkeypatch, sign):
     """After kill -9 the symbols are free at once; after a stop, when the silence is noticed."""
     monkeypatch.setattr(module, "_SILENCE", 0.8)
     program = PROGRAM.replace(
-        "async def main", "from storage import lease as m; m._SILENCE = 0.8\nasync def main"
+        "async def main", "from storage.postgres import lease as m; m._SILENCE = 0.8\nasync def main"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, database, ",".join(SYMBOLS)],

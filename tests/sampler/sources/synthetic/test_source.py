@@ -80,7 +80,7 @@ def test_same_bytes_in_another_process() -> None:
     """Another process, with another hash seed, makes the same frames, byte for byte."""
     code = (
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]\n"
-        "import test_synthetic as t\n"
+        "import test_source as t\n"
         "print(*[t.digest(t.at_slot(k, s)) for s, k in (('SPX', 300), ('SPY', 0), ('ABC', 779))])"
     )
     hashing = "1" if os.environ.get("PYTHONHASHSEED") == "2" else "2"
