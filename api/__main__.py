@@ -14,11 +14,10 @@ from contextlib import asynccontextmanager
 import uvloop
 
 from api.access import commands as admin
-from api.access.gate import Access, Open
-from api.access.keyed import Keyed
-from api.access.keys import Ring
-from api.app import create, keep
-from api.http.listening import bound, keys_due
+from api.access.gate import Access, OpenAccess
+from api.access.keys import KeyedAccess, KeyRing
+from api.app import create_app, keep_current
+from api.http.listening import bound_socket, keys_required
 from api.http.server import Server
 from storage.config.run import enter
 from storage.config.settings import Settings, add_options
@@ -43,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     add_options(serve, "database_url", "redis_url", "data_dir", "log", "log_level")
     serve.set_defaults(command=_serve)
     keys = commands.add_parser("keys", help="make, list, revoke and rotate keys")
-    admin.add_commands(keys, _keys)
+    admin.add_key_commands(keys, _keys)
     return parser
 
 
@@ -54,7 +53,7 @@ def _dataset(settings: Settings) -> str:
 
 async def _keys(settings: Settings, parsed: argparse.Namespace) -> int:
     async with connect(settings, _dataset(settings), live=False) as parts:
-        return await admin.run(parts.store.keys, parsed, Clock().now())
+        return await admin.run_key_command(parts.store.keys, parsed, Clock().now())
 
 
 @asynccontextmanager
@@ -66,12 +65,12 @@ async def _access(settings: Settings, parts: Parts, dataset: str) -> AsyncIterat
     FlowError
         If keys are due and there is none: nobody could ask anything.
     """
-    if not keys_due(settings.host, settings.access):
-        yield Open()
+    if not keys_required(settings.host, settings.access):
+        yield OpenAccess()
         return
     # Days end and keys expire by the machine's clock, also where the market's is simulated.
     now = Clock().now
-    ring = Ring(parts.store.keys, now)
+    ring = KeyRing(parts.store.keys, now)
     async with ring.kept(), Counters.open(parts.redis_url, f"flow:{dataset}") as counters:
         if not len(ring):
             named = "" if dataset == REAL else f" --dataset {dataset}"
@@ -80,7 +79,7 @@ async def _access(settings: Settings, parts: Parts, dataset: str) -> AsyncIterat
                 f" anything: make one with flow-api keys create --name NAME --plan PLAN{named},"
                 " or be open on loopback with FLOW_HOST=127.0.0.1 and FLOW_ACCESS=open"
             )
-        yield Keyed(ring, counters, settings.quotas, now)
+        yield KeyedAccess(ring, counters, settings.quotas, now)
 
 
 async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
@@ -88,15 +87,15 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     dataset = _dataset(settings)
-    keys_due(settings.host, settings.access)  # Refused before anything is opened.
-    with bound(settings.host, settings.port) as listener:
+    keys_required(settings.host, settings.access)  # Refused before anything is opened.
+    with bound_socket(settings.host, settings.port) as listener:
         # A calendar takes a second to load: before the first request, not in it.
         await asyncio.to_thread(session_on, market_day(settings.clock.now()))
         async with (
             connect(settings, dataset) as parts,
             _access(settings, parts, dataset) as access,
         ):
-            app = create(
+            app = create_app(
                 parts.store,
                 parts.live,
                 settings.clock,
@@ -111,7 +110,7 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
             gc.freeze()
             said = f"flow-api: listening on {where} ({dataset} data; {where}/docs)"
             server = Server(app, lambda: print(said, flush=True))
-            keeping = asyncio.create_task(keep(app))
+            keeping = asyncio.create_task(keep_current(app))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             told = asyncio.create_task(stop.wait())
             await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)

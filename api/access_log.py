@@ -9,9 +9,9 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.access.gate import Admitted, Caller
-from api.errors import answer
-from api.prometheus import Metrics, route_of
+from api.access.gate import Admission, Caller
+from api.http.json import json_response
+from api.prometheus import ApiMetrics, route_of
 
 log = structlog.get_logger()
 
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 _PATH = 200
 
 
-class Record:
+class AccessLog:
     """Around the whole application, and whatever stands in front of it.
 
     A handler that has let a caller in leaves the ``Admitted`` in ``scope["state"]["admitted"]``:
@@ -27,7 +27,7 @@ class Record:
     One that stands in front of the framework leaves its route's path under ``"route"`` too.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
         self._app = app
         self._metrics = metrics
 
@@ -45,7 +45,7 @@ class Record:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                admitted: Admitted | None = state.get("admitted")
+                admitted: Admission | None = state.get("admitted")
                 if admitted is not None and admitted.headers:
                     message["headers"] = [*message.get("headers", ()), *admitted.headers]
             size += len(message.get("body", b""))
@@ -60,14 +60,14 @@ class Record:
                 raise
             message = "Something went wrong on our side; the log has the trace under this id."
             body = {"error": "internal_error", "message": message, "id": known_as}
-            sent = answer(body, 500, {"Access-Control-Allow-Origin": "*"})
+            sent = json_response(body, 500, {"Access-Control-Allow-Origin": "*"})
             await sent(scope, receive, counted)
         finally:
             told = {**asked, "method": scope["method"]}
-            write(told, self._metrics, since, status or 499, size)
+            log_request(told, self._metrics, since, status or 499, size)
 
 
-def write(scope: Scope, metrics: Metrics, since: float, status: int, size: int) -> None:
+def log_request(scope: Scope, metrics: ApiMetrics, since: float, status: int, size: int) -> None:
     """Count a request and write its one line; ``since`` is by ``time.perf_counter``."""
     took = time.perf_counter() - since
     metrics.count(route_of(scope), status, took)
@@ -84,6 +84,6 @@ def write(scope: Scope, metrics: Metrics, since: float, status: int, size: int) 
 
 def _key(state: dict[str, Any]) -> dict[str, str]:
     """The public part of the caller's key, where there is one."""
-    admitted: Admitted | None = state.get("admitted")
+    admitted: Admission | None = state.get("admitted")
     caller: Caller | None = admitted.caller if admitted else state.get("caller")
     return {"key": caller.id} if caller and caller.id else {}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-import orjson
 import structlog
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -14,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.access.gate import AccessError
+from api.http.json import json_response
 from api.series.params import QueryError
 
 log = structlog.get_logger()
 
 #: Seconds after which a caller may ask again when the store is away.
 RETRY_AFTER = 5
-_JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS | orjson.OPT_SERIALIZE_NUMPY
 _WORDS = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -67,14 +65,16 @@ class QuotaExceeded(BaseModel):
     reset_at: datetime
 
 
-def documented(model: type[BaseModel], example: Any, description: str = "") -> dict[str, Any]:
+def documented_response(
+    model: type[BaseModel], example: Any, description: str = ""
+) -> dict[str, Any]:
     """What the reference says of an answer."""
     content = {"application/json": {"example": example}}
     return {"model": model, "description": description or model.__doc__, "content": content}
 
 
 def _problem(description: str, error: str, message: str) -> dict[str, Any]:
-    return documented(Problem, {"error": error, "message": message}, description)
+    return documented_response(Problem, {"error": error, "message": message}, description)
 
 
 INVALID = _problem(
@@ -82,11 +82,11 @@ INVALID = _problem(
     "invalid_bar",
     "bar must be 30s|1m|5m|15m",
 )
-UNAUTHORIZED = documented(
+UNAUTHORIZED = documented_response(
     Unauthorized,
     {"title": "Unauthorized", "status": 401, "detail": "Invalid API key."},
 )
-RESTRICTED = documented(
+RESTRICTED = documented_response(
     TierRestricted,
     {
         "status": "ERROR",
@@ -96,7 +96,7 @@ RESTRICTED = documented(
         "required_plan": "Growth",
     },
 )
-EXCEEDED = documented(
+EXCEEDED = documented_response(
     QuotaExceeded,
     {
         "status": "ERROR",
@@ -116,7 +116,7 @@ UNAVAILABLE = _problem(
     "store_unavailable",
     "The store cannot be reached just now; ask again in 5 seconds.",
 )
-UNFORESEEN = documented(
+UNFORESEEN = documented_response(
     InternalError,
     {
         "error": "internal_error",
@@ -126,32 +126,22 @@ UNFORESEEN = documented(
 )
 
 
-def encoded(value: Any) -> bytes:
-    """A value as the JSON of every answer."""
-    return orjson.dumps(value, option=_JSON)
-
-
-def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A response of JSON."""
-    return Response(encoded(body), status, headers, "application/json")
-
-
-async def invalid(_: Request, error: Exception) -> Response:
+async def query_error_response(_: Request, error: Exception) -> Response:
     """A parameter that cannot be read."""
     assert isinstance(error, QueryError)
-    return answer({"error": error.error, "message": error.message}, 400)
+    return json_response({"error": error.error, "message": error.message}, 400)
 
 
-async def denied(request: Request, error: Exception) -> Response:
+async def access_error_response(request: Request, error: Exception) -> Response:
     """No key, one that is not known, a plan that does not suffice, or a quota that is used up."""
     assert isinstance(error, AccessError)
     request.state.caller = error.caller
-    sent = answer(error.body, error.status)
+    sent = json_response(error.body, error.status)
     sent.raw_headers.extend(error.headers)
     return sent
 
 
-async def unavailable(_: Request, error: Exception) -> Response:
+async def store_error_response(_: Request, error: Exception) -> Response:
     """The store is away: when to ask again."""
     # The caller is not told which host refused whom.
     log.warning("store unavailable", error=str(error))
@@ -159,10 +149,10 @@ async def unavailable(_: Request, error: Exception) -> Response:
         "error": "store_unavailable",
         "message": f"The store cannot be reached just now; ask again in {RETRY_AFTER} seconds.",
     }
-    return answer(body, 503, {"Retry-After": str(RETRY_AFTER)})
+    return json_response(body, 503, {"Retry-After": str(RETRY_AFTER)})
 
 
-async def refused(request: Request, error: Exception) -> Response:
+async def http_error_response(request: Request, error: Exception) -> Response:
     """Routing found nothing, or not by this method."""
     assert isinstance(error, HTTPException)
     word = _WORDS.get(error.status_code, "refused")
@@ -170,6 +160,6 @@ async def refused(request: Request, error: Exception) -> Response:
         404: f"There is nothing at {request.url.path[:100]}; /docs lists what there is.",
         405: f"{request.method} is not answered here.",
     }.get(error.status_code, error.detail)
-    sent = answer({"error": word, "message": message}, error.status_code)
+    sent = json_response({"error": word, "message": message}, error.status_code)
     sent.headers.update(error.headers or {})
     return sent

@@ -5,7 +5,6 @@ Nothing is loaded from anywhere else, so that both work without a network.
 
 from __future__ import annotations
 
-from datetime import datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from importlib.resources import files
@@ -18,8 +17,6 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
-
-from storage.market.calendar import last_session, market_day, next_session, session_on
 
 DESCRIPTION = """\
 A 0DTE dealer-flow time series that you run yourself: sampled every 30 seconds, every formula
@@ -73,7 +70,7 @@ _ICON = """\
 """
 
 
-def version() -> str:
+def installed_version() -> str:
     """The installed release."""
     try:
         return installed("zerodte-flow")
@@ -81,27 +78,7 @@ def version() -> str:
         return "0"
 
 
-def market(now: datetime) -> dict[str, Any]:
-    """Whether the market is open, the newest session, and when it opens and closes next."""
-    day = market_day(now)
-    today = session_on(day)
-    if today is None:
-        state = "closed" if day.weekday() >= 5 else "holiday"
-    elif now < today.open:
-        state = "pre"
-    else:
-        state = "open" if now < today.close else "closed"
-    newest, upcoming = last_session(now), next_session(day)
-    return {
-        "state": state,
-        "session": {"date": newest.day, "open": newest.open, "close": newest.close},
-        "next_open": today.open if today and now < today.open else upcoming.open,
-        "next_close": today.close if today and now < today.close else upcoming.close,
-        "server_time": now,
-    }
-
-
-def serve(app: FastAPI) -> None:
+def add_page(app: FastAPI) -> None:
     """Add the page and the reference to an application."""
 
     def text(path: str, body: str | bytes, kind: str, policy: str = _OWN_ONLY) -> None:

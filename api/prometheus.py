@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from api import page
+from api.market_hours import market_status
 from storage.errors import LiveError, StoreError
 from storage.postgres.store import Store
 from storage.redis.channel import Live
@@ -47,7 +47,7 @@ DOCUMENTED: dict[str, Any] = {
 }
 
 
-class Metrics:
+class ApiMetrics:
     """The metrics of one application."""
 
     def __init__(self, dataset: str, version: str) -> None:
@@ -95,7 +95,7 @@ class Metrics:
 
     async def look(self, store: Store, live: Live, now: datetime) -> bytes:
         """Everything, in Prometheus' text format; what is away is told as away."""
-        self._market.set(page.market(now)["state"] == "open")
+        self._market.set(market_status(now)["state"] == "open")
         database, channel = await asyncio.gather(self._rows(store, now), _answers(live))
         self._up.labels("database").set(database)
         self._up.labels("live_channel").set(channel)
@@ -138,6 +138,6 @@ def route_of(scope: Scope) -> str:
 async def get_metrics(request: Request) -> Response:
     """What this process and its data are doing, for Prometheus; no key is asked for."""
     state = request.app.state
-    metrics: Metrics = state.metrics
+    metrics: ApiMetrics = state.metrics
     body = await metrics.look(state.store, state.live, state.clock.now())
     return Response(body, media_type=CONTENT_TYPE_LATEST)

@@ -36,6 +36,7 @@ HOMES = {
         "api.app",
         "api.access.gate",
         "api.routes.account",
+        "api.routes.server",
         "api.routes.series",
         "api.page",
         "api.routes.documents",

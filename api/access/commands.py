@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from api.access.keys import hashed, make, renewed
+from api.access.keys import key_digest, key_with_new_secret, make_key
 from storage.config.plans import PLANS, parse_plan
 from storage.config.settings import add_options
 from storage.errors import FlowError, UsageError
@@ -25,7 +25,7 @@ _EMAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 _PARTS = ("dataset", "source", "database_url", "data_dir", "log", "log_level")
 
 
-def add_commands(parser: argparse.ArgumentParser, command: Callable[..., Any]) -> None:
+def add_key_commands(parser: argparse.ArgumentParser, command: Callable[..., Any]) -> None:
     """The commands below ``flow-api keys``; each is run by ``command``."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="what")
     create = commands.add_parser("create", help="make a key and print it, this once")
@@ -44,7 +44,7 @@ def add_commands(parser: argparse.ArgumentParser, command: Callable[..., Any]) -
         each.set_defaults(command=command)
 
 
-async def run(keys: Keys, parsed: argparse.Namespace, now: datetime) -> int:
+async def run_key_command(keys: Keys, parsed: argparse.Namespace, now: datetime) -> int:
     """Run one command; its exit status.
 
     Raises
@@ -64,9 +64,9 @@ async def _create(keys: Keys, parsed: argparse.Namespace, now: datetime) -> None
     if parsed.email and (len(parsed.email) > _EMAIL_LENGTH or not _EMAIL.fullmatch(parsed.email)):
         raise UsageError(f"--email: {parsed.email[:80]!r} is no address")
     expires = None if parsed.days is None else now + timedelta(days=_days(parsed.days))
-    known_as, key = make()
+    known_as, key = make_key()
     made = await keys.insert(
-        known_as, hashed(key), name=name, email=parsed.email, plan=plan, expires_at=expires
+        known_as, key_digest(key), name=name, email=parsed.email, plan=plan, expires_at=expires
     )
     if made is None:
         raise FlowError(
@@ -115,8 +115,8 @@ async def _revoke(keys: Keys, parsed: argparse.Namespace, now: datetime) -> None
 async def _rotate(keys: Keys, parsed: argparse.Namespace, now: datetime) -> None:
     wanted = [k for k in await keys.all() if k.revoked_at is None]
     old = next((k for k in wanted if parsed.which in {k.id, k.name}), None)
-    key = renewed(old.id) if old else ""
-    if old is None or await keys.rotate(old.id, hashed(key)) is None:
+    key = key_with_new_secret(old.id) if old else ""
+    if old is None or await keys.rotate(old.id, key_digest(key)) is None:
         raise _unknown(parsed.which)
     _show(
         key,

@@ -79,7 +79,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class Admission:
     """A caller who may, and what every answer to it carries."""
 
     caller: Caller
@@ -110,7 +110,7 @@ class AccessError(Exception):
 class Access(Protocol):
     """The door of a server."""
 
-    async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admitted:
+    async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admission:
         """Let a caller in who has a plan or a higher one; the request counts unless told not to.
 
         Raises
@@ -131,12 +131,12 @@ def next_midnight(now: datetime) -> datetime:
     return today + timedelta(days=1)
 
 
-class Open:
+class OpenAccess:
     """No keys: everybody is welcome, with a key or without, as often as they like."""
 
-    _EVERYBODY = Admitted(Caller(PLANS[-1]))
+    _EVERYBODY = Admission(Caller(PLANS[-1]))
 
-    async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admitted:
+    async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admission:
         """Always."""
         return self._EVERYBODY
 

@@ -15,14 +15,23 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import structlog
 
-from api.access.gate import Caller
-from storage.config.plans import PLANS
+from api.access.gate import (
+    Admission,
+    Caller,
+    Usage,
+    next_midnight,
+    quota_exceeded,
+    tier_restricted,
+    unauthorized,
+)
+from storage.config.plans import PLANS, Quotas
 from storage.errors import StoreError
 from storage.postgres.keys import Key, Keys
+from storage.redis.counters import Counters
 
 log = structlog.get_logger()
 
@@ -37,18 +46,18 @@ _PATIENCE = 10.0
 _NOBODY = bytes(32)
 
 
-def make() -> tuple[str, str]:
+def make_key() -> tuple[str, str]:
     """The id of a new key and the key itself, which nobody sees twice."""
     known_as = secrets.token_hex(6)
-    return known_as, renewed(known_as)
+    return known_as, key_with_new_secret(known_as)
 
 
-def renewed(known_as: str) -> str:
+def key_with_new_secret(known_as: str) -> str:
     """A key with a new secret under an id."""
     return f"flow_{known_as}_{secrets.token_urlsafe(32)}"
 
 
-def hashed(key: str) -> bytes:
+def key_digest(key: str) -> bytes:
     """What is stored of a key."""
     return hashlib.sha256(key.encode()).digest()
 
@@ -59,7 +68,7 @@ class _Known:
     caller: Caller
 
 
-class Ring:
+class KeyRing:
     """The keys in force, in memory: read every few seconds, never in a request.
 
     While the database is away the keys of before stay in force.
@@ -83,7 +92,7 @@ class Ring:
         if form is None or key is None:
             return None
         known = self._known.get(form[1])
-        same = hmac.compare_digest(hashed(key), known.key.digest if known else _NOBODY)
+        same = hmac.compare_digest(key_digest(key), known.key.digest if known else _NOBODY)
         now = self._now()
         if known is None or not same or not known.key.valid(now):
             return None
@@ -161,3 +170,38 @@ class Ring:
         except BaseException:
             self._used = used | self._used
             raise
+
+
+class KeyedAccess:
+    """The access of a server with keys."""
+
+    def __init__(
+        self, ring: KeyRing, counters: Counters, quotas: Quotas, now: Callable[[], datetime]
+    ) -> None:
+        self._ring = ring
+        self._counters = counters
+        self._quotas = quotas
+        self._now = now
+
+    async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admission:
+        """See ``Access``."""
+        caller = self._ring.find(key)
+        if caller is None:
+            raise unauthorized()
+        now = self._now().astimezone(UTC)
+        day, reset, limit = now.date(), next_midnight(now), self._quotas[caller.plan]
+        if not caller.may(plan):
+            used = await self._counters.used(caller.id, day)
+            raise tier_restricted(caller, plan, Usage(limit, used, reset))
+        if not count:
+            usage = Usage(limit, await self._counters.used(caller.id, day), reset)
+            return Admission(caller, usage, usage.headers)
+        taken = await self._counters.take(caller.id, day, limit)
+        usage = Usage(limit, taken.used, reset)
+        if not taken.granted:
+            raise quota_exceeded(caller, usage, self._quotas, now)
+        return Admission(caller, usage, usage.headers)
+
+    def knows(self, caller: Caller) -> bool:
+        """See ``Access``."""
+        return self._ring.knows(caller)

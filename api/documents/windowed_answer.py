@@ -18,8 +18,8 @@ from starlette.responses import Response
 from api.documents.lookup import recall
 from api.documents.stamp import stamp
 from api.documents.windowed import Kept, around
-from api.errors import encoded
-from api.http.compression import Bodies, Body
+from api.http.compression import Body, CompressedBodies
+from api.http.json import encode_json
 from api.series.day import text
 from api.series.params import Query, Window, window
 from api.series.reply import Reply, headers_of, packed, response
@@ -58,7 +58,7 @@ Make = Callable[[Windowed], Awaitable[dict[str, Any]]]
 async def answered(request: Request, query: Query, words: tuple[str, ...], make: Make) -> Response:
     """The answer to a query; ``words`` are the document and what else was asked of it."""
     state, now = request.app.state, request.app.state.clock.now()
-    bodies: Bodies = state.documents
+    bodies: CompressedBodies = state.documents
     place = _place(state, query, now)
     key = None if place is None else (*words, *place)
     body = None if key is None else bodies.get(key)
@@ -117,7 +117,7 @@ def _body(said: dict[str, Any], tag: str) -> Body:
     """An answer but for its ``as_of``, which each request has its own of."""
     names = list(said)
     at = names.index("as_of")
-    head = encoded({name: said[name] for name in names[:at]})[:-1]
+    head = encode_json({name: said[name] for name in names[:at]})[:-1]
     rest = b",".join(b'"%s":%s' % (name.encode(), _encoded(said[name])) for name in names[at + 1 :])
     return Body(b'",' + rest + b"}", head=head + b',"as_of":"', tag=tag)
 
@@ -125,5 +125,5 @@ def _body(said: dict[str, Any], tag: str) -> Body:
 def _encoded(value: Any) -> bytes:
     # By element: the loop gets its turn between two, not after megabytes.
     if isinstance(value, list):
-        return b"[" + b",".join(map(encoded, value)) + b"]"
-    return encoded(value)
+        return b"[" + b",".join(map(encode_json, value)) + b"]"
+    return encode_json(value)

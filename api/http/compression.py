@@ -112,7 +112,7 @@ def _coding(accepted: str) -> str:
     return max(known, key=lambda name: weights[name], default="")
 
 
-class Bodies:
+class CompressedBodies:
     """Bodies by what they depend on; those that nobody asks for make room."""
 
     def __init__(self, room: int = _ROOM) -> None:

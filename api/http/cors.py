@@ -7,9 +7,9 @@ from functools import lru_cache
 
 METHODS = ("GET", "HEAD")
 #: What a page may send ...
-SENT = ("X-Api-Key", "Content-Type", "If-None-Match", "Last-Event-ID")
+REQUEST_HEADERS = ("X-Api-Key", "Content-Type", "If-None-Match", "Last-Event-ID")
 #: ... and what it may read beside the body.
-EXPOSED = (
+EXPOSED_HEADERS = (
     "ETag",
     "Retry-After",
     "X-Cursor",
@@ -18,13 +18,13 @@ EXPOSED = (
     "X-RateLimit-Reset",
 )
 #: Seconds that a browser may remember it.
-AGE = 86_400
+MAX_AGE = 86_400
 
 
 @lru_cache(maxsize=64)
-def headers(origin: bytes, allowed: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
+def cors_headers(origin: bytes, allowed: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
     """What an answer to a page of another origin carries; its ``Vary`` has ``Origin``."""
-    exposed = (b"access-control-expose-headers", ", ".join(EXPOSED).encode())
+    exposed = (b"access-control-expose-headers", ", ".join(EXPOSED_HEADERS).encode())
     if "*" in allowed:
         return ((b"access-control-allow-origin", b"*"), exposed)
     if origin.decode("latin-1") in allowed:

@@ -23,7 +23,7 @@ def _address(host: str) -> _Address:
         ) from None
 
 
-def keys_due(host: str, access: str) -> bool:
+def keys_required(host: str, access: str) -> bool:
     """Whether a server at ``host`` asks for keys; ``access`` is ``FLOW_ACCESS``.
 
     Raises
@@ -41,7 +41,7 @@ def keys_due(host: str, access: str) -> bool:
 
 
 @contextmanager
-def bound(host: str, port: int) -> Iterator[socket.socket]:
+def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
     """A socket at an address; nobody can connect until the server listens on it.
 
     Raises

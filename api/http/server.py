@@ -23,16 +23,16 @@ from uvicorn.protocols.http.httptools_impl import (
 from api.series.reply import Headers
 
 #: Seconds from a request's first byte, or a connection's beginning, to the request's last byte.
-WHOLE = 10.0
+REQUEST_SECONDS = 10.0
 #: Bytes of a request's head: its first line and headers.
-HEAD = 65_536
+HEAD_BYTES = 65_536
 #: Seconds that a reader may take to fetch an answer when nothing else is left to do for it.
-FETCH = 60.0
+FETCH_SECONDS = 60.0
 #: Seconds that requests in hand may take when the server is told to stop.
-PATIENCE = 5
+SHUTDOWN_SECONDS = 5
 
 
-class Protocol(HttpToolsProtocol):
+class LimitedProtocol(HttpToolsProtocol):
     """HTTP/1.1 with limits."""
 
     _size = 0
@@ -64,8 +64,8 @@ class Protocol(HttpToolsProtocol):
         # What belonged to requests that are complete does not count.
         if self._heading and not self._ended:
             self._size += len(data)
-            if self._size > HEAD:
-                self._refuse(431, "head_too_large", f"a request's head may have {HEAD} bytes")
+            if self._size > HEAD_BYTES:
+                self._refuse(431, "head_too_large", f"a request's head may have {HEAD_BYTES} bytes")
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -76,13 +76,13 @@ class Protocol(HttpToolsProtocol):
         """The head is there: pass it on, with the connection."""
         self._heading = False
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        if size > HEAD:
-            self._refuse(431, "head_too_large", f"a request's head may have {HEAD} bytes")
+        if size > HEAD_BYTES:
+            self._refuse(431, "head_too_large", f"a request's head may have {HEAD_BYTES} bytes")
             return
         # A HEAD has no body: nothing may be written past its answer.
         if self.parser.get_method() == b"GET":
             self.scope["extensions"] = {
-                "transport": {"socket": self.transport, "answer": answer_at_once}
+                "transport": {"socket": self.transport, "answer": write_response}
             }
         super().on_headers_complete()
 
@@ -101,7 +101,7 @@ class Protocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection; one that never fetches its answer is cut."""
         super().timeout_keep_alive_handler()
-        self.loop.call_later(FETCH, self.transport.abort)
+        self.loop.call_later(FETCH_SECONDS, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, in our own words."""
@@ -109,7 +109,7 @@ class Protocol(HttpToolsProtocol):
 
     def _wait(self) -> None:
         if self._limit is None:
-            self._limit = self.loop.call_later(WHOLE, self._late)
+            self._limit = self.loop.call_later(REQUEST_SECONDS, self._late)
 
     def _stop(self) -> None:
         if self._limit is not None:
@@ -119,7 +119,9 @@ class Protocol(HttpToolsProtocol):
     def _late(self) -> None:
         self._limit = None
         if self.cycle is None or self.cycle.response_complete:
-            self._refuse(408, "request_timeout", f"a request must be there within {WHOLE:g} s")
+            self._refuse(
+                408, "request_timeout", f"a request must be there within {REQUEST_SECONDS:g} s"
+            )
         else:
             self.transport.abort()
 
@@ -136,7 +138,7 @@ class Protocol(HttpToolsProtocol):
         self.loop.call_later(1.0, self.transport.abort)
 
 
-def answer_at_once(
+def write_response(
     send: Callable[..., Any], status: int, headers: Headers, parts: list[bytes]
 ) -> bool:
     """Send a whole answer, whose length its headers tell, in one write without copying it.
@@ -168,7 +170,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=Protocol,
+                http=LimitedProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -177,7 +179,7 @@ class Server(uvicorn.Server):
                 # Nobody here asks who the caller's caller was.
                 proxy_headers=False,
                 backlog=4096,
-                timeout_graceful_shutdown=PATIENCE,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             )
         )
         self._started = started

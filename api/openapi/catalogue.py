@@ -71,7 +71,7 @@ _IF_NONE_MATCH = {
     "schema": {"type": "string"},
 }
 
-_ABSENT = errors.documented(
+_ABSENT = errors.documented_response(
     errors.Problem,
     {"error": "symbol_not_found", "message": "No data for XYZ."},
     "Nothing was ever sampled of the symbol, or of the expiry.",
@@ -81,7 +81,7 @@ _ABSENT = errors.documented(
 def _invalid(*names: str) -> dict[str, Any]:
     words = [f"`invalid_{name}`" for name in names]
     example = {"error": "invalid_date", "message": "date must be YYYY-MM-DD"}
-    return errors.documented(errors.Problem, example, f"{', '.join(words)}.")
+    return errors.documented_response(errors.Problem, example, f"{', '.join(words)}.")
 
 
 def _restricted(plan: str) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _restricted(plan: str) -> dict[str, Any]:
         "current_plan": below,
         "required_plan": plan,
     }
-    return errors.documented(errors.TierRestricted, example)
+    return errors.documented_response(errors.TierRestricted, example)
 
 
 def example(name: str) -> Any:

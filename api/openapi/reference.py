@@ -239,7 +239,9 @@ DOCUMENTED: dict[str, dict[str, Any]] = {
         "summary": "Series",
         "openapi_extra": {"parameters": [*_SERIES_PARAMETERS, _FORMAT]},
         "responses": {
-            200: errors.documented(Series, _SERIES_EXAMPLE, "The window; `bars` may be empty."),
+            200: errors.documented_response(
+                Series, _SERIES_EXAMPLE, "The window; `bars` may be empty."
+            ),
             304: {"description": "Nothing changed since the `ETag` in `If-None-Match`."},
             400: errors.INVALID,
             403: errors.RESTRICTED,
@@ -253,7 +255,7 @@ DOCUMENTED: dict[str, dict[str, Any]] = {
         "summary": "Series of several symbols",
         "openapi_extra": {"parameters": _MANY_PARAMETERS},
         "responses": {
-            200: errors.documented(
+            200: errors.documented_response(
                 Many,
                 {"count": 1, "cursor": "184213", "series": [_SERIES_EXAMPLE]},
                 "A window for each symbol, in the order asked for.",

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from api import errors
-from api.access.gate import Admitted, Caller, next_midnight, require
-from api.errors import answer
+from api.access.gate import Admission, Caller, next_midnight, require
+from api.http.json import json_response
 from api.openapi.envelope import DataAsOf
 from api.series import window as series
 from storage.config.plans import PLANS, UNLIMITED
@@ -46,7 +46,9 @@ DOCUMENTED: dict[str, Any] = {
     "tags": ["Server"],
     "summary": "Account",
     "responses": {
-        200: errors.documented(Account, _EXAMPLE, "The caller's plan. Asking does not count."),
+        200: errors.documented_response(
+            Account, _EXAMPLE, "The caller's plan. Asking does not count."
+        ),
         401: errors.UNAUTHORIZED,
     },
 }
@@ -56,11 +58,13 @@ async def get_account(
     request: Request, caller: Annotated[Caller, Depends(require(PLANS[0], count=False))]
 ) -> Response:
     """The caller's plan and what is left of today's quota; asking does not count."""
-    admitted: Admitted = request.state.admitted
-    return answer(told(admitted, request.app.state.clock.now(), request.app.state.node))
+    admitted: Admission = request.state.admitted
+    return json_response(
+        account_document(admitted, request.app.state.clock.now(), request.app.state.node)
+    )
 
 
-def told(admitted: Admitted, now: datetime, node: str) -> dict[str, Any]:
+def account_document(admitted: Admission, now: datetime, node: str) -> dict[str, Any]:
     """The answer. Its numbers are texts where the published clients expect those."""
     usage = admitted.usage
     limit, left = (usage.limit, usage.remaining) if usage else (None, None)

@@ -21,7 +21,7 @@ from api.documents.snapshot import exposure, snapshot
 from api.documents.stamp import stamp
 from api.documents.strikes import DEFAULT_RANGE
 from api.documents.windowed_answer import Windowed, answered
-from api.errors import answer
+from api.http.json import json_response
 from api.openapi.catalogue import CATALOGUE
 from api.series import reply
 from api.series.calendar import calendar
@@ -39,7 +39,7 @@ Growth = Annotated[Caller, Depends(require("Growth"))]
 Alpha = Annotated[Caller, Depends(require("Alpha"))]
 
 
-def serve(app: FastAPI) -> None:
+def add_document_routes(app: FastAPI) -> None:
     """Add the documents' routes to an application."""
     handlers: dict[str, Callable[..., Awaitable[Response]]] = {
         "hedge-flow": get_hedge_flow,
@@ -248,4 +248,6 @@ async def _told(
 
 def _absent(symbol: str, when: asked.When | None = None) -> Response:
     of = f" expiring {when.expiry}" if when and when.expiry else ""
-    return answer({"error": "symbol_not_found", "message": f"No data for {symbol}{of}."}, 404)
+    return json_response(
+        {"error": "symbol_not_found", "message": f"No data for {symbol}{of}."}, 404
+    )

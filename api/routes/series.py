@@ -22,7 +22,7 @@ from storage.market.calendar import market_day
 _SYMBOL = Path(description="The underlying.", examples=["SPY"])
 
 
-def serve(app: FastAPI) -> None:
+def add_series_routes(app: FastAPI) -> None:
     """Add the routes to an application."""
     documented = reference.DOCUMENTED
     app.get(PREFIX.decode().rstrip("/"), **documented["many"])(get_many)

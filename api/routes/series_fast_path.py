@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from api import access_log as record
 from api.access.gate import Access, AccessError, key_of
 from api.http import cors
-from api.http.compression import Bodies
+from api.http.compression import CompressedBodies
 from api.series import formats
 from api.series import window as series
 from api.series.day import Day
@@ -36,12 +36,12 @@ ROUTE = PREFIX.decode() + "{symbol:path}"
 PLAN = "Growth"
 
 
-class Fast:
+class SeriesFastPath:
     """Answers what is in memory, and from the store what is not there yet."""
 
     def __init__(self, state: Any, origins: tuple[str, ...]) -> None:
         self._sessions: Sessions = state.sessions
-        self._bodies: Bodies = state.bodies
+        self._bodies: CompressedBodies = state.bodies
         self._clock: Clock = state.clock
         self._node: str = state.node
         self._state = state
@@ -104,10 +104,10 @@ class Fast:
             return False
         headers = [*answer.headers, *admitted.headers]
         if origin:
-            headers += cors.headers(origin, self._origins)
+            headers += cors.cors_headers(origin, self._origins)
         await _send(answer, headers, scope, send)
         size = sum(map(len, answer.parts))
-        record.write(scope, self._state.metrics, since, answer.status, size)
+        record.log_request(scope, self._state.metrics, since, answer.status, size)
         return True
 
     async def _reply(

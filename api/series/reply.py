@@ -9,8 +9,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from api.errors import encoded
-from api.http.compression import LEAST, Bodies, Body, coding_of
+from api.http.compression import LEAST, Body, CompressedBodies, coding_of
+from api.http.json import encode_json
 from api.series import formats
 from api.series import window as series
 from api.series.window import Cut
@@ -38,7 +38,9 @@ def response(answer: Reply) -> Response:
     return made
 
 
-async def reply(part: Cut, kept: Bodies, *, if_none_match: str | None, accepts: str) -> Reply:
+async def reply(
+    part: Cut, kept: CompressedBodies, *, if_none_match: str | None, accepts: str
+) -> Reply:
     """The JSON answer of a part of a day; 304 to a caller who has it."""
     headers = headers_of(part.tag)
     # An answer without samples is small, and its reason changes while nothing is stored.
@@ -57,7 +59,7 @@ def headers_of(tag: str) -> Headers:
     ]
 
 
-def _rest(part: Cut, kept: Bodies) -> Body:
+def _rest(part: Cut, kept: CompressedBodies) -> Body:
     if not part.filled:
         return Body(series.rest(part))
     key = part.key
@@ -87,12 +89,14 @@ async def packed(head: bytes, body: Body, headers: Headers, accepts: str) -> Rep
 
 async def document(body: dict[str, Any], accepts: str) -> Response:
     """What is made anew for each request, compressed if that pays."""
-    whole = encoded(body)
+    whole = encode_json(body)
     headers = [(b"cache-control", b"no-cache"), (b"vary", _VARY)]
     return response(await packed(whole[:_OPENING], Body(whole[_OPENING:]), headers, accepts))
 
 
-async def many(cuts: list[Cut], kept: Bodies, *, if_none_match: str | None, accepts: str) -> Reply:
+async def many(
+    cuts: list[Cut], kept: CompressedBodies, *, if_none_match: str | None, accepts: str
+) -> Reply:
     """Several symbols' answers as one: each is what it would be alone."""
     tag = _tag(cuts)
     headers = headers_of(tag)

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from api.access.gate import Access
-from api.app import create, keep
+from api.app import create_app, keep_current
 from api.http.server import Server
 from storage.embedded.attach import Servers
 from storage.postgres.store import Store
@@ -75,7 +75,7 @@ async def open_app() -> AsyncIterator[Callable[..., Any]]:
         ) -> Caller:
             clock: Any = Still(utc(now))
             channel = live or Nobody()
-            app = create(store, channel, clock, dataset="live", access=access, origins=origins)
+            app = create_app(store, channel, clock, dataset="live", access=access, origins=origins)
             transport = httpx.ASGITransport(app=app)
             caller = await stack.enter_async_context(
                 Caller(transport=transport, base_url="http://flow")
@@ -204,7 +204,7 @@ async def feed(open_app: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]
         caller.store, caller.wire = away, wire
         app = caller._transport.app
         caller.sessions = app.state.sessions
-        running.append(asyncio.create_task(keep(app)))
+        running.append(asyncio.create_task(keep_current(app)))
         async with asyncio.timeout(10):
             while caller.sessions.head("SPY") is None:
                 await asyncio.sleep(0.001)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from api.access.gate import Admitted, Usage, quota_exceeded, tier_restricted, unauthorized
+from api.access.gate import Admission, Usage, quota_exceeded, tier_restricted, unauthorized
 from api.access.gate import Caller as Person
 from storage.config.plans import PLANS, parse_quotas
 from storage.errors import LiveError, SchemaMissing, StoreUnavailable
@@ -56,7 +56,7 @@ class Table:
     def knows(self, caller: Person) -> bool:
         return True
 
-    async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admitted:
+    async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admission:
         name = (key or "").removeprefix("key-")
         if name not in PLANS or key != f"key-{name}":
             raise unauthorized()
@@ -68,7 +68,7 @@ class Table:
             raise quota_exceeded(caller, usage, self.quotas, utc("2026-06-05 23:59:55"))
         self.used[name] += count
         usage = Usage(limit, self.used[name], usage.resets_at)
-        return Admitted(caller, usage, usage.headers)
+        return Admission(caller, usage, usage.headers)
 
 
 async def test_unknown_route(stranger: Caller) -> None:
@@ -159,7 +159,7 @@ async def test_health_and_ready(
     open_app: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Alive is one thing, ready another; without the live channel it is ready but degraded."""
-    monkeypatch.setattr("api.app._SIGN_OF_LIFE", 0.1)
+    monkeypatch.setattr("api.routes.server._PING_SECONDS", 0.1)
     away = Broken(StoreUnavailable("gone"))
     cases = [
         (Awake(), Awake(), 200, ("Ready", "ok", "ok")),

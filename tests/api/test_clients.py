@@ -18,7 +18,7 @@ import httpx
 import pytest
 from flashalpha import types
 
-from api.access.gate import PLANS, Admitted, Usage, quota_exceeded, tier_restricted, unauthorized
+from api.access.gate import PLANS, Admission, Usage, quota_exceeded, tier_restricted, unauthorized
 from api.access.gate import Caller as Person
 from tests.api import contract
 from tests.api.conftest import ROOT
@@ -236,7 +236,7 @@ def test_python_client_reads_degraded_answers(sessions_database: str) -> None:
 class Plans:
     """Keys by their plans: ``key-Basic`` is a Basic key, ``spent`` one that has none left."""
 
-    async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admitted:
+    async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admission:
         """See ``Access``."""
         reset = datetime(2026, 11, 28, tzinfo=UTC)
         if key == "spent":
@@ -249,7 +249,7 @@ class Plans:
         usage = Usage(250, 1, reset)
         if not person.may(plan):
             raise tier_restricted(person, plan, usage)
-        return Admitted(person, usage, usage.headers)
+        return Admission(person, usage, usage.headers)
 
     def knows(self, caller: Person) -> bool:
         """See ``Access``."""

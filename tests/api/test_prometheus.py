@@ -51,7 +51,7 @@ async def test_requests(caller: Caller) -> None:
     assert told["flow_api_request_seconds_bucket", ("+Inf", ROUTE)] == 3
     assert told["flow_api_request_seconds_sum", (ROUTE,)] > 0
     assert told["process_resident_memory_bytes", ()] > 0
-    assert ("flow_build_info", ("live", page.version())) in told
+    assert ("flow_build_info", ("live", page.installed_version())) in told
 
 
 async def test_state_of_the_data(store: Store, open_app: Callable[..., Any]) -> None:

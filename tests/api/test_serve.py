@@ -22,7 +22,7 @@ import requests
 import structlog
 
 from api.__main__ import _dataset, main
-from api.http.listening import bound, keys_due
+from api.http.listening import bound_socket, keys_required
 from storage.config.settings import Settings
 from storage.embedded.attach import Servers
 from storage.postgres.store import Store
@@ -193,7 +193,7 @@ def test_paths_as_they_are_sent(served: Served) -> None:
 
 def test_answers_are_not_held_back() -> None:
     """The listener names TCP: else head and body of an answer leave 40 ms apart (Nagle)."""
-    with bound("localhost", free_port()) as listener:
+    with bound_socket("localhost", free_port()) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 
@@ -322,7 +322,7 @@ def test_no_address(run: Callable[..., tuple[int, str]], host: str) -> None:
 )
 def test_keys_are_due(host: str, access: str, due: bool) -> None:
     """Keys are asked for wherever others could come from, and where the owner says so."""
-    assert keys_due(host, access) is due
+    assert keys_required(host, access) is due
 
 
 def test_port_is_taken(run: Callable[..., tuple[int, str]]) -> None:

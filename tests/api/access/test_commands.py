@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from api.__main__ import main
-from api.access.keys import hashed
+from api.access.keys import key_digest
 from storage.postgres.keys import Key
 from storage.postgres.store import Store
 
@@ -55,7 +55,7 @@ def test_life_of_a_key(run: Run, database: str) -> None:
         'flow-api: key "Alice\'s notebook", plan Growth: this is the only time that it is shown\n'
     )
     [kept] = stored(database)
-    assert (kept.digest, kept.plan) == (hashed(made.strip()), "Growth")
+    assert (kept.digest, kept.plan) == (key_digest(made.strip()), "Growth")
 
     code, listed, _ = run("list")
     today = f"{datetime.now(UTC):%Y-%m-%d}"
@@ -78,7 +78,7 @@ def test_life_of_a_key(run: Run, database: str) -> None:
     assert (code, turned != made, turned[:18] == made[:18]) == (0, True, True)
     assert KEY.fullmatch(turned)
     assert "is replaced: servers refuse the old one within 5 seconds" in said
-    assert stored(database)[0].digest == hashed(turned.strip())
+    assert stored(database)[0].digest == key_digest(turned.strip())
 
     assert run("revoke", kept.id) == (
         0,

@@ -16,9 +16,8 @@ import pytest
 import redis.asyncio as redis
 from structlog.testing import capture_logs
 
-from api.access.gate import AccessError, Open, key_of
-from api.access.keyed import Keyed
-from api.access.keys import Ring, hashed, make, renewed
+from api.access.gate import AccessError, OpenAccess, key_of
+from api.access.keys import KeyedAccess, KeyRing, key_digest, key_with_new_secret, make_key
 from storage.config.plans import parse_quotas
 from storage.embedded.attach import Servers
 from storage.errors import StoreUnavailable
@@ -35,9 +34,14 @@ OTHER = "flow_0123456789ab_" + "A" * 43
 
 async def issue(keys: Keys, name: str, plan: str, expires: datetime | None = None) -> str:
     """A new key in the table."""
-    known_as, key = make()
+    known_as, key = make_key()
     made = await keys.insert(
-        known_as, hashed(key), name=name, email=f"{name}@example.com", plan=plan, expires_at=expires
+        known_as,
+        key_digest(key),
+        name=name,
+        email=f"{name}@example.com",
+        plan=plan,
+        expires_at=expires,
     )
     assert made is not None
     return key
@@ -60,13 +64,13 @@ async def counters() -> AsyncIterator[Counters]:
 
 
 @pytest.fixture
-def ring(keys: Keys, clock: Still) -> Ring:
-    return Ring(keys, clock.now)
+def ring(keys: Keys, clock: Still) -> KeyRing:
+    return KeyRing(keys, clock.now)
 
 
 @pytest.fixture
-def access(ring: Ring, counters: Counters, clock: Still) -> Keyed:
-    return Keyed(ring, counters, parse_quotas("Free=2"), clock.now)
+def access(ring: KeyRing, counters: Counters, clock: Still) -> KeyedAccess:
+    return KeyedAccess(ring, counters, parse_quotas("Free=2"), clock.now)
 
 
 async def refused(access: Any, key: str | None, plan: str = "Free") -> AccessError:
@@ -77,7 +81,7 @@ async def refused(access: Any, key: str | None, plan: str = "Free") -> AccessErr
 
 async def test_what_is_stored(keys: Keys) -> None:
     """A key has 256 random bits behind a public part; the table has its SHA-256 and not itself."""
-    made = [make() for _ in range(100)]
+    made = [make_key() for _ in range(100)]
     assert len({key for _, key in made}) == len({known_as for known_as, _ in made}) == 100
     key = await issue(keys, "alice", "Growth")
     [kept] = await keys.all()
@@ -92,18 +96,18 @@ async def test_what_is_stored(keys: Keys) -> None:
 async def test_names(keys: Keys) -> None:
     """A name means one key in force; one that was revoked gives it back."""
     await issue(keys, "alice", "Free")
-    known_as, key = make()
+    known_as, key = make_key()
     given: dict[str, Any] = {"name": "alice", "email": "", "plan": "Free", "expires_at": None}
-    assert await keys.insert(known_as, hashed(key), **given) is None
+    assert await keys.insert(known_as, key_digest(key), **given) is None
     revoked = await keys.revoke("alice")
     assert revoked is not None
     assert await keys.revoke("alice") is await keys.revoke(revoked.id) is None
-    assert await keys.insert(known_as, hashed(key), **given) is not None
+    assert await keys.insert(known_as, key_digest(key), **given) is not None
     assert await keys.rotate(revoked.id, b"") is None
     assert len(await keys.all()) == 2
 
 
-async def test_admits(keys: Keys, ring: Ring, access: Keyed) -> None:
+async def test_admits(keys: Keys, ring: KeyRing, access: KeyedAccess) -> None:
     """A key opens what its plan includes; its caller is known by the public part."""
     key = await issue(keys, "alice", "Growth")
     await ring.refresh()
@@ -143,7 +147,7 @@ async def test_admits(keys: Keys, ring: Ring, access: Keyed) -> None:
     ],
 )
 async def test_no_key(
-    change: Callable[[str], str | None], keys: Keys, ring: Ring, access: Keyed
+    change: Callable[[str], str | None], keys: Keys, ring: KeyRing, access: KeyedAccess
 ) -> None:
     """Whatever is not exactly a key opens nothing, whatever its length or letters."""
     key = await issue(keys, "alice", "Enterprise")
@@ -154,7 +158,7 @@ async def test_no_key(
     assert error.headers == ()
 
 
-async def test_constant_time(ring: Ring, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_constant_time(ring: KeyRing, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     """Known ids and unknown ones cost one hash and one comparison of whole digests."""
     key = await issue(keys, "alice", "Free")
     await ring.refresh()
@@ -171,7 +175,7 @@ async def test_constant_time(ring: Ring, keys: Keys, monkeypatch: pytest.MonkeyP
     assert compared == [(32, 32)] * 3
 
 
-async def test_end_of_a_key(keys: Keys, ring: Ring, access: Keyed, clock: Still) -> None:
+async def test_end_of_a_key(keys: Keys, ring: KeyRing, access: KeyedAccess, clock: Still) -> None:
     """Expired, revoked and rotated keys open nothing; answers that stay open find out."""
     ends = utc(NOON) + timedelta(hours=1)
     short, gone, turned = (
@@ -184,8 +188,8 @@ async def test_end_of_a_key(keys: Keys, ring: Ring, access: Keyed, clock: Still)
     assert [access.knows(caller) for caller in callers] == [True] * 3
     assert len(ring) == 3
     await keys.revoke("gone")
-    fresh = renewed(callers[2].id)
-    await keys.rotate(callers[2].id, hashed(fresh))
+    fresh = key_with_new_secret(callers[2].id)
+    await keys.rotate(callers[2].id, key_digest(fresh))
     await ring.refresh()
     clock.moment = ends
     for key in (short, gone, turned):
@@ -196,7 +200,7 @@ async def test_end_of_a_key(keys: Keys, ring: Ring, access: Keyed, clock: Still)
     assert (await access.admit(fresh, "Free")).headers[1] == (b"x-ratelimit-remaining", b"0")
 
 
-async def test_quota(keys: Keys, ring: Ring, access: Keyed, clock: Still) -> None:
+async def test_quota(keys: Keys, ring: KeyRing, access: KeyedAccess, clock: Still) -> None:
     """At the limit it is 429 until 00:00 UTC, in whole seconds; then the count starts again."""
     key = await issue(keys, "alice", "Free")
     await ring.refresh()
@@ -236,20 +240,20 @@ async def test_quota(keys: Keys, ring: Ring, access: Keyed, clock: Still) -> Non
     ],
 )
 async def test_upgrade(
-    quotas: str, upgrade: str | None, keys: Keys, ring: Ring, counters: Counters, clock: Still
+    quotas: str, upgrade: str | None, keys: Keys, ring: KeyRing, counters: Counters, clock: Still
 ) -> None:
     """The next plan that gives more is named, if there is one."""
     key = await issue(keys, "alice", "Free")
     await ring.refresh()
-    error = await refused(Keyed(ring, counters, parse_quotas(quotas), clock.now), key)
+    error = await refused(KeyedAccess(ring, counters, parse_quotas(quotas), clock.now), key)
     assert error.body["upgrade_to"] == upgrade
 
 
 async def test_open_server() -> None:
     """Without keys there is no plan, no count, no header."""
-    admitted = await Open().admit("whatever", "Enterprise")
+    admitted = await OpenAccess().admit("whatever", "Enterprise")
     assert (admitted.caller.plan, admitted.headers, admitted.usage) == ("Enterprise", (), None)
-    assert Open().knows(admitted.caller)
+    assert OpenAccess().knows(admitted.caller)
 
 
 class Flaky:
@@ -284,7 +288,7 @@ class Flaky:
 async def test_database_is_away(error: Exception, keys: Keys, clock: Still) -> None:
     """Nobody is locked out while keys cannot be read; what is new is heard of afterwards."""
     table = Flaky(keys)
-    ring = Ring(table, clock.now)  # type: ignore[arg-type]
+    ring = KeyRing(table, clock.now)  # type: ignore[arg-type]
     old = await issue(keys, "old", "Free")
     with capture_logs() as lines:
         async with ring.kept(0.01, 0.01):
@@ -311,14 +315,14 @@ async def test_database_is_away_at_the_start(keys: Keys, clock: Still) -> None:
     table = Flaky(keys)
     table.error = StoreUnavailable("gone")
     with pytest.raises(StoreUnavailable):
-        async with Ring(table, clock.now).kept():  # type: ignore[arg-type]
+        async with KeyRing(table, clock.now).kept():  # type: ignore[arg-type]
             pass
 
 
 async def test_last_used(keys: Keys, clock: Still) -> None:
     """It is noted now and then, not in requests, and at the end; a note never goes back."""
     table = Flaky(keys)
-    ring = Ring(table, clock.now)  # type: ignore[arg-type]
+    ring = KeyRing(table, clock.now)  # type: ignore[arg-type]
     key = await issue(keys, "alice", "Free")
     async with ring.kept(0.01, 3600):
         ring.find(key)
@@ -337,7 +341,7 @@ async def test_unknown_plan(keys: Keys, clock: Still) -> None:
     """A key of a plan that this release does not have opens nothing, and hides no other."""
     good = await issue(keys, "good", "Free")
     bad = await issue(keys, "bad", "Platinum")
-    ring = Ring(keys, clock.now)
+    ring = KeyRing(keys, clock.now)
     with capture_logs() as lines:
         await ring.refresh()
     assert (bool(ring.find(good)), ring.find(bad)) == (True, None)
@@ -377,9 +381,9 @@ async def test_exact_over_two_servers(
         apps: list[Caller] = []
         for _ in range(2):
             counters = await stack.enter_async_context(Counters.open(servers.redis_url, prefix))
-            ring = Ring(store.keys, clock.now)
+            ring = KeyRing(store.keys, clock.now)
             await ring.refresh()
-            access = Keyed(ring, counters, parse_quotas("Growth=50"), clock.now)
+            access = KeyedAccess(ring, counters, parse_quotas("Growth=50"), clock.now)
             apps.append(await open_app(store, access=access))
         asked = [
             apps[i % 2].get(f"{SERIES}SPY?bar=x", headers={"X-Api-Key": key}) for i in range(200)

@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.http.compression import Bodies, Body, coding_of
+from api.http.compression import Body, CompressedBodies, coding_of
 
 
 @settings(deadline=None)
@@ -87,7 +87,7 @@ def test_codings(accepted: str, coding: str) -> None:
 
 def test_room() -> None:
     """What was asked for last stays, the rest makes room."""
-    kept = Bodies(room=10_000)
+    kept = CompressedBodies(room=10_000)
     for i in range(10):
         kept.put(i, Body(bytes(2_000)))
         assert kept.get(0 if i < 2 else i) is not None

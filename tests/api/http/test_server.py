@@ -58,7 +58,7 @@ def close(path: str, headers: bytes = b"") -> bytes:
 
 async def test_head_that_never_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that trickles in is given up, and its connection closed."""
-    monkeypatch.setattr("api.http.server.WHOLE", 0.2)
+    monkeypatch.setattr("api.http.server.REQUEST_SECONDS", 0.2)
     trickle = [b"X-A: b\r\n"] * 20
     loop = asyncio.get_running_loop()
     for pieces in ([LINE, *trickle], [b""], [LINE[:9]], [LINE + HOST, b"X: ", *[b"y"] * 20]):
@@ -106,7 +106,7 @@ async def test_head_too_large(site: Site) -> None:
 )
 async def test_no_request_at_all(site: Site, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no request is refused, or hung up on."""
-    monkeypatch.setattr("api.http.server.WHOLE", 0.3)
+    monkeypatch.setattr("api.http.server.REQUEST_SECONDS", 0.3)
     assert await status(site, sent) in (0, 400, 404, 405, 408)
 
 
@@ -172,7 +172,7 @@ async def test_pipelined(site: Site) -> None:
 
 async def test_random_bytes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests with a few bytes changed: no 5xx, no hang, and the server is well afterwards."""
-    monkeypatch.setattr("api.http.server.WHOLE", 0.3)
+    monkeypatch.setattr("api.http.server.REQUEST_SECONDS", 0.3)
     site.server.config.timeout_keep_alive = 0.2
     dice = random.Random(7)
     model = close(f"{SERIES}SPY?bar=1m&minutes=60&since=0", b'If-None-Match: W/"1"\r\n')

@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, Phase, given, settings
 from pydantic import TypeAdapter
 
-from api.app import create
+from api.app import create_app
 from api.openapi import catalogue
 from storage.redis.channel import Nobody
 from tests.api import contract
@@ -29,7 +29,7 @@ LOCAL = "http://127.0.0.1:8000"
 
 
 def application() -> Any:
-    return create(None, Nobody(), Still(NOON), dataset="live")  # type: ignore[arg-type]
+    return create_app(None, Nobody(), Still(NOON), dataset="live")  # type: ignore[arg-type]
 
 
 def documented() -> set[str]:

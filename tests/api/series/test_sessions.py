@@ -14,7 +14,7 @@ import orjson
 import pytest
 import zstandard
 
-from api.access.gate import Admitted, Open
+from api.access.gate import Admission, OpenAccess
 from api.series import reply
 from api.series.sessions import EARLIER
 from storage.market.calendar import session_on
@@ -339,8 +339,8 @@ async def test_earlier_sessions_count_once(store: Store, feed: Callable[..., Any
     await store.write(every("2026-06-04 14:00", "2026-06-04 14:05"))
     counted: list[str | None] = []
 
-    class Counting(Open):
-        async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admitted:
+    class Counting(OpenAccess):
+        async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admission:
             counted.append(plan)
             return await super().admit(key, plan, count=count)
 

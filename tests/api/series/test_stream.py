@@ -11,14 +11,14 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.api.series.test_sessions import BARS, THURSDAY, slot_at, some_record
 
-from api.access.gate import AccessError, Admitted, unauthorized
+from api.access.gate import AccessError, Admission, unauthorized
 from api.access.gate import Caller as Person
 from storage.postgres.store import KEEP, NEWER, REWRITE, Store
 from storage.record.row import Reason
 from storage.redis.channel import Nobody
 from tests.api.rows import FRIDAY, every, gap, record, utc
+from tests.api.series.test_sessions import BARS, THURSDAY, slot_at, some_record
 from tests.api.site import SERIES, Events, Fed, Site, Wire
 
 
@@ -235,10 +235,10 @@ async def test_key_in_the_address(site: Site, monkeypatch: Any) -> None:
     class Keyed:
         revoked = False
 
-        async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admitted:
+        async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admission:
             if key != "good":
                 raise unauthorized()
-            return Admitted(Person("Growth"))
+            return Admission(Person("Growth"))
 
         def knows(self, caller: Person) -> bool:
             return not self.revoked
