@@ -145,7 +145,8 @@ async def test_a_killed_holder(lease, database, monkeypatch, sign):
     """After kill -9 the symbols are free at once; after a stop, when the silence is noticed."""
     monkeypatch.setattr(module, "_SILENCE", 0.8)
     program = PROGRAM.replace(
-        "async def main", "from storage.postgres import lease as m; m._SILENCE = 0.8\nasync def main"
+        "async def main",
+        "from storage.postgres import lease as m; m._SILENCE = 0.8\nasync def main",
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, database, ",".join(SYMBOLS)],
