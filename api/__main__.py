@@ -19,18 +19,18 @@ from api.access.keys import KeyedAccess, KeyRing
 from api.app import create_app, keep_current
 from api.http.listening import bound_socket, keys_required
 from api.http.server import Server
-from storage.config.run import enter
+from storage.config.run import run_command
 from storage.config.settings import Settings, add_options
 from storage.errors import FlowError
 from storage.market.calendar import market_day, session_on
 from storage.market.clock import Clock
-from storage.opening import REAL, SYNTHETIC, Parts, connect
+from storage.opening import REAL, SYNTHETIC, Connections, connect
 from storage.redis.counters import Counters
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 done, 1 failed, 2 wrong usage."""
-    return enter(_parser(), arguments, os.environ, run=uvloop.run, interrupted=0)
+    return run_command(_parser(), arguments, os.environ, run=uvloop.run, interrupted=0)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,12 +52,14 @@ def _dataset(settings: Settings) -> str:
 
 
 async def _keys(settings: Settings, parsed: argparse.Namespace) -> int:
-    async with connect(settings, _dataset(settings), live=False) as parts:
-        return await admin.run_key_command(parts.store.keys, parsed, Clock().now())
+    async with connect(settings, _dataset(settings), live=False) as connections:
+        return await admin.run_key_command(connections.store.keys, parsed, Clock().now())
 
 
 @asynccontextmanager
-async def _access(settings: Settings, parts: Parts, dataset: str) -> AsyncIterator[Access]:
+async def _access(
+    settings: Settings, connections: Connections, dataset: str
+) -> AsyncIterator[Access]:
     """Who may ask, by the address and FLOW_ACCESS.
 
     Raises
@@ -70,8 +72,8 @@ async def _access(settings: Settings, parts: Parts, dataset: str) -> AsyncIterat
         return
     # Days end and keys expire by the machine's clock, also where the market's is simulated.
     now = Clock().now
-    ring = KeyRing(parts.store.keys, now)
-    async with ring.kept(), Counters.open(parts.redis_url, f"flow:{dataset}") as counters:
+    ring = KeyRing(connections.store.keys, now)
+    async with ring.kept(), Counters.open(connections.redis_url, f"flow:{dataset}") as counters:
         if not len(ring):
             named = "" if dataset == REAL else f" --dataset {dataset}"
             raise FlowError(
@@ -92,12 +94,12 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
         # A calendar takes a second to load: before the first request, not in it.
         await asyncio.to_thread(session_on, market_day(settings.clock.now()))
         async with (
-            connect(settings, dataset) as parts,
-            _access(settings, parts, dataset) as access,
+            connect(settings, dataset) as connections,
+            _access(settings, connections, dataset) as access,
         ):
             app = create_app(
-                parts.store,
-                parts.live,
+                connections.store,
+                connections.live,
                 settings.clock,
                 dataset=dataset,
                 access=access,

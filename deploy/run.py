@@ -21,7 +21,7 @@ from sampler.sources.cboe import Cboe
 from storage.config.settings import Settings
 from storage.embedded import attach as embedded
 from storage.errors import FlowError, UsageError
-from storage.market.calendar import GRID, last_session, market_day, new_york, session_on
+from storage.market.calendar import GRID, last_session, market_day, session_on, to_new_york
 from storage.market.clock import Clock
 from storage.opening import REAL, SYNTHETIC, connect
 
@@ -100,7 +100,7 @@ async def _choose(settings: Settings) -> dict[str, str]:
         # The parts take a moment to start; the market waits for them.
         clock = Clock(await _resume(settings), SPEED, datetime.now(UTC) + HEAD_START)
     _say(f"SIMULATED MARKET: made-up prices, {clock.speed:g} times as fast as real ones,")
-    _say(f"  from {new_york(clock.now()):%Y-%m-%d %H:%M} New York; kept apart from real rows")
+    _say(f"  from {to_new_york(clock.now()):%Y-%m-%d %H:%M} New York; kept apart from real rows")
     return chosen | {"FLOW_DATASET": SYNTHETIC, "FLOW_CLOCK": str(clock)}
 
 
@@ -122,8 +122,8 @@ async def _auto(settings: Settings, now: datetime) -> tuple[str, str]:
 
 async def _resume(settings: Settings) -> datetime:
     """Right after the newest simulated row, or the newest session's open."""
-    async with connect(settings, SYNTHETIC) as parts:
-        newest = await parts.store.newest_slot()
+    async with connect(settings, SYNTHETIC) as connections:
+        newest = await connections.store.newest_slot()
     if newest is not None:
         return newest + timedelta(seconds=GRID - 1)
     return last_session(datetime.now(UTC)).open - timedelta(seconds=1)

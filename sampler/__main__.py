@@ -25,11 +25,11 @@ from sampler.live.tick import Nowhere, Tick
 from sampler.live.writer import Writer
 from sampler.sources import SOURCES, Source, open_source
 from storage.config import log
-from storage.config.run import enter
+from storage.config.run import run_command
 from storage.config.settings import REGISTRY, Settings, add_options, parse_symbol
 from storage.errors import FlowError, StoreUnavailable, UsageError
-from storage.market.calendar import GRID, from_new_york, market_day, new_york, session_on
-from storage.opening import REAL, SYNTHETIC, Parts, connect, urls
+from storage.market.calendar import GRID, from_new_york, market_day, session_on, to_new_york
+from storage.opening import REAL, SYNTHETIC, Connections, connect, server_urls
 from storage.postgres.database import name_of
 from storage.postgres.lease import Lease
 from storage.record.row import SlotRecord
@@ -47,7 +47,7 @@ _PATIENCE = 10.0
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 done, 1 failed, 2 wrong usage."""
-    return enter(_parser(), arguments, os.environ)
+    return run_command(_parser(), arguments, os.environ)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -171,33 +171,33 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     try:
         async with (
             telemetry.served(settings.metrics_port),
-            connect(settings, dataset, later=True, patience=_PATIENCE, write=True) as parts,
+            connect(settings, dataset, later=True, patience=_PATIENCE, write=True) as connections,
         ):
-            await _sample_for_ever(settings, source, dataset, parts, telemetry)
+            await _sample_for_ever(settings, source, dataset, connections, telemetry)
     finally:
         await source.close()
     return 0
 
 
 async def _sample_for_ever(
-    settings: Settings, source: Source, dataset: str, parts: Parts, telemetry: Telemetry
+    settings: Settings, source: Source, dataset: str, connections: Connections, telemetry: Telemetry
 ) -> None:
     folder = settings.spool_dir or settings.data_dir / "spool"
     spool = Spool.open(folder / dataset, int(settings.spool_mb * 1e6))
     try:
         try:
-            await parts.store.ready()
-            spool.know(name_of(parts.database_url))
+            await connections.store.ready()
+            spool.know(name_of(connections.database_url))
         except StoreUnavailable:
             # One that was there before is away; one that never was may be a mistake.
-            if not spool.accounted and not spool.knows(name_of(parts.database_url)):
+            if not spool.accounted and not spool.knows(name_of(connections.database_url)):
                 raise
-        lease = Lease(parts.database_url, dataset, settings.symbols, settings.lease_max)
+        lease = Lease(connections.database_url, dataset, settings.symbols, settings.lease_max)
         # A simulated slot is short.
         patience = min(settings.batch_seconds, GRID / 3 / settings.clock.speed)
         writer = Writer(
-            parts.store,
-            parts.live,
+            connections.store,
+            connections.live,
             Backlog(spool),
             patience=patience,
             may_write=lambda: lease.connected,
@@ -205,7 +205,7 @@ async def _sample_for_ever(
         tick = _tick(settings, source, writer, Nobody(), blind=True)
         delay = timedelta(seconds=source.delay_seconds)
         daemon = Daemon(
-            Watch(tick, parts.store, writer, delay=delay),
+            Watch(tick, connections.store, writer, delay=delay),
             tick,
             writer,
             lease,
@@ -230,8 +230,8 @@ async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
         if parsed.dry_run:
             dry = _tick(settings, source, Nowhere(), Nobody())
             return await _sample(settings, source, dry, at, parsed)
-        async with connect(settings, dataset, write=True) as parts:
-            tick = _tick(settings, source, parts.store, parts.live)
+        async with connect(settings, dataset, write=True) as connections:
+            tick = _tick(settings, source, connections.store, connections.live)
             return await _sample(settings, source, tick, at, parsed)
     finally:
         await source.close()
@@ -267,7 +267,7 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
 
 def _headline(record: SlotRecord) -> str:
     row = record.row
-    at = new_york(row.slot).strftime("%Y-%m-%d %H:%M:%S")
+    at = to_new_york(row.slot).strftime("%Y-%m-%d %H:%M:%S")
     flip = row.gamma_flip_status if row.gamma_flip is None else f"{row.gamma_flip:.2f}"
     put, call, magnet = (
         "none" if strike is None else f"{strike:g}"
@@ -289,7 +289,7 @@ async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
         dataset = _dataset(settings, source)
         await source.close()
     tell = not parsed.dry_run
-    async with urls(settings, live=tell) as (database_url, redis_url):
+    async with server_urls(settings, live=tell) as (database_url, redis_url):
         order = past.Order(
             database_url=database_url,
             # Workers elsewhere do not reach the embedded channel.
@@ -307,16 +307,18 @@ async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
             dry_run=parsed.dry_run,
             log=(settings.log, settings.log_level),
         )
-        async with connect(settings, dataset, live=tell, write=tell) as parts:
+        async with connect(settings, dataset, live=tell, write=tell) as connections:
             try:
                 todo = await past.tasks(
-                    parts.store, order, symbols=settings.symbols, first=first, last=last
+                    connections.store, order, symbols=settings.symbols, first=first, last=last
                 )
             except NoHistory as error:
                 # A nightly job over such a feed has nothing to do, and nothing has failed.
                 print(error)
                 return 0 if parsed.missing else 2
-            done = past.results(todo, parts.store, parts.live, jobs=parsed.jobs, dask=parsed.dask)
+            done = past.results(
+                todo, connections.store, connections.live, jobs=parsed.jobs, dask=parsed.dask
+            )
             return await report.follow(
                 done, todo, period=f"{first} to {last}", dry_run=parsed.dry_run
             )
@@ -353,18 +355,18 @@ async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
     if session is None or slot is None:
         raise UsageError(f"--at: {parsed.at} lies outside the session")
     metrics.warm()
-    async with connect(settings, settings.dataset or REAL, live=False) as parts:
-        found = await parts.store.before(symbol, session.day, slot + timedelta(seconds=1))
+    async with connect(settings, settings.dataset or REAL, live=False) as connections:
+        found = await connections.store.before(symbol, session.day, slot + timedelta(seconds=1))
         if found is None or found.row.slot != slot:
-            last = found and new_york(found.row.slot).strftime("%H:%M:%S")
+            last = found and to_new_york(found.row.slot).strftime("%H:%M:%S")
             raise FlowError(
-                f"{symbol} has no row at {new_york(slot):%Y-%m-%d %H:%M:%S} New York;"
+                f"{symbol} has no row at {to_new_york(slot):%Y-%m-%d %H:%M:%S} New York;"
                 f" {f'the last one before it is of {last}' if last else 'none before it either'}"
             )
         previous = None
         if found.row.differenced_from is not None:
             after = found.row.differenced_from + timedelta(seconds=1)
-            previous = await parts.store.before(symbol, session.day, after)
+            previous = await connections.store.before(symbol, session.day, after)
     told = explain.derive(found, previous, session)
     if parsed.json:
         print(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
@@ -378,12 +380,12 @@ async def _calibrate(settings: Settings, parsed: argparse.Namespace) -> int:
     first, last = _span(parsed.first or "2000-01-01", parsed.last or today.isoformat())
     columns = ("slot", "spot", "pin_probability_pct", "remaining_1sd", "detail")
     scores = {symbol: calibrate.Score() for symbol in settings.symbols}
-    async with connect(settings, settings.dataset or REAL, live=False) as parts:
-        for line in await parts.store.coverage(first, last, settings.symbols):
+    async with connect(settings, settings.dataset or REAL, live=False) as connections:
+        for line in await connections.store.coverage(first, last, settings.symbols):
             session = session_on(line["expiration"])
             if session is None:
                 continue
-            rows = await parts.store.window(
+            rows = await connections.store.window(
                 line["symbol"],
                 session.day,
                 start=session.open,
@@ -418,8 +420,8 @@ def _moment(text: str) -> datetime:
         raise UsageError(f"--at: {error}") from error
     if moment.tzinfo is None:
         moment = from_new_york(moment)
-    if session_on(new_york(moment).date()) is None:
-        raise UsageError(f"--at: {new_york(moment).date()} has no session")
+    if session_on(to_new_york(moment).date()) is None:
+        raise UsageError(f"--at: {to_new_york(moment).date()} has no session")
     return moment
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.errors import Refused
-from storage.market.calendar import Session, expiry_of, market_day, new_york, quiet_day
+from storage.market.calendar import Session, closed_day_kind, expiry_moment, market_day, to_new_york
 from storage.record.row import Drop, Reason, SlotRecord
 
 Floats = NDArray[np.float64]
@@ -163,14 +163,14 @@ def place(frame: Frame, session: Session | None) -> datetime:
     Refused
         ``market_closed``, ``before_open`` or ``after_close``.
     """
-    at = new_york(frame.quoted_at).strftime("%Y-%m-%d %H:%M:%S")
+    at = to_new_york(frame.quoted_at).strftime("%Y-%m-%d %H:%M:%S")
     if session is None:
-        why = quiet_day(market_day(frame.quoted_at))
+        why = closed_day_kind(market_day(frame.quoted_at))
         raise Refused(Reason.MARKET_CLOSED, f"{frame.symbol}: quoted {at} New York, a {why}")
     slot = session.slot_of(frame.quoted_at)
     if slot is None:
         early = frame.quoted_at < session.open
-        edge = new_york(session.open if early else session.close).strftime("%H:%M")
+        edge = to_new_york(session.open if early else session.close).strftime("%H:%M")
         raise Refused(
             Reason.BEFORE_OPEN if early else Reason.AFTER_CLOSE,
             f"{frame.symbol}: quoted {at} New York,"
@@ -220,7 +220,7 @@ def select(frame: Frame, session: Session | None) -> Chain:
     columns["volume"] = within(columns["volume"], HIGHEST_COUNT)
     signed = columns["signed_volume"]
     signed[~(np.abs(signed) <= HIGHEST_COUNT)] = np.nan
-    expires = expiry_of(frame.symbol, session)
+    expires = expiry_moment(frame.symbol, session)
     return Chain(
         symbol=frame.symbol,
         source=frame.source,
@@ -251,7 +251,7 @@ def recall(record: SlotRecord, session: Session) -> Chain:
     quoted_at = datetime.fromisoformat(notes["quoted_at"])
     # Picking columns lays a table out by columns; rows are what is worked on.
     columns = {name: np.ascontiguousarray(kept[name][:, listed]) for name in QUOTES}
-    expires = expiry_of(notes["symbol"], session)
+    expires = expiry_moment(notes["symbol"], session)
     return Chain(
         symbol=notes["symbol"],
         source=notes["source"],

@@ -16,11 +16,11 @@ from pathlib import Path
 import orjson
 
 from storage.changefeed import follow
-from storage.config.run import enter
+from storage.config.run import run_command
 from storage.config.settings import Settings, add_options
 from storage.errors import StoreError, UsageError
 from storage.market.calendar import market_day
-from storage.opening import REAL, SYNTHETIC, Parts, connect, urls
+from storage.opening import REAL, SYNTHETIC, Connections, connect, server_urls
 from storage.parquet import archive
 from storage.postgres import database, retention
 from storage.postgres.coverage import FAILING, assess
@@ -31,7 +31,7 @@ _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 done, 1 failed, 2 wrong usage."""
-    return enter(_parser(), arguments, os.environ)
+    return run_command(_parser(), arguments, os.environ)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,7 +98,7 @@ def _day(text: str | None, default: date) -> date:
 
 
 async def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
-    async with urls(settings, live=False) as (database_url, _):
+    async with server_urls(settings, live=False) as (database_url, _):
         for dataset in [settings.dataset] if settings.dataset else [REAL, SYNTHETIC]:
             for sentence in await database.migrate(
                 database_url, dataset, compress_after=settings.compress_after
@@ -129,7 +129,7 @@ async def _prune(settings: Settings, parsed: argparse.Namespace) -> int:
 async def _prune_once(settings: Settings, parsed: argparse.Namespace) -> None:
     keep = {table: getattr(settings, f"keep_{table}") for table in TABLES}
     lines = []
-    async with urls(settings, live=False) as (database_url, _):
+    async with server_urls(settings, live=False) as (database_url, _):
         for dataset in [settings.dataset] if settings.dataset else [REAL, SYNTHETIC]:
             if not settings.database_url:
                 await database.migrate(database_url, dataset)
@@ -159,9 +159,9 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
     now = settings.clock.now()
     today = market_day(now)
     first, last = _day(parsed.first, today - timedelta(days=30)), _day(parsed.last, today)
-    async with connect(settings, settings.dataset or REAL, live=False) as parts:
+    async with connect(settings, settings.dataset or REAL, live=False) as connections:
         wanted = None if parsed.all_symbols else settings.symbols
-        found = await parts.store.coverage(first, last, wanted)
+        found = await connections.store.coverage(first, last, wanted)
     lines = assess(
         found, first=first, last=last, now=now, symbols=wanted, least=settings.min_coverage
     )
@@ -177,18 +177,18 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
 
 async def _tail(settings: Settings, parsed: argparse.Namespace) -> int:
     async with (
-        connect(settings, settings.dataset or REAL) as parts,
-        aclosing(_rows(parts, settings.symbols)) as lines,
+        connect(settings, settings.dataset or REAL) as connections,
+        aclosing(_rows(connections, settings.symbols)) as lines,
     ):
         async for line in lines:
             print(line, flush=True)
     return 0
 
 
-async def _rows(parts: Parts, symbols: tuple[str, ...]) -> AsyncGenerator[str, None]:
+async def _rows(connections: Connections, symbols: tuple[str, ...]) -> AsyncGenerator[str, None]:
     """Rows that are stored from now on, each once, as JSON with their revision."""
-    heads = await parts.store.heads(symbols)
-    async with aclosing(follow(parts.store, parts.live, heads, symbols)) as changes:
+    heads = await connections.store.heads(symbols)
+    async with aclosing(follow(connections.store, connections.live, heads, symbols)) as changes:
         async for change in changes:
             for revision, row in change.rows:
                 yield orjson.dumps(row.as_json() | {"revision": revision}).decode()
@@ -197,16 +197,21 @@ async def _rows(parts: Parts, symbols: tuple[str, ...]) -> AsyncGenerator[str, N
 async def _export(settings: Settings, parsed: argparse.Namespace) -> int:
     first, last = _day(parsed.first, date.min), _day(parsed.last, date.max)
     dataset = settings.dataset or REAL
-    async with connect(settings, dataset, live=False) as parts:
-        done = await archive.export(
-            parts.store, dataset, parsed.folder, first=first, last=last, symbols=settings.symbols
+    async with connect(settings, dataset, live=False) as connections:
+        done = await archive.export_sessions(
+            connections.store,
+            dataset,
+            parsed.folder,
+            first=first,
+            last=last,
+            symbols=settings.symbols,
         )
     size = sum(done.sizes.values())
     print(
         f"{done.slots} slots of {done.sessions} sessions written to {parsed.folder},"
         f" {size / 1e6:.1f} MB"
     )
-    print("\n".join(archive.arithmetic(done)), end="\n" if done.slots else "")
+    print("\n".join(archive.size_table(done)), end="\n" if done.slots else "")
     return 0
 
 
@@ -214,9 +219,9 @@ async def _import(settings: Settings, parsed: argparse.Namespace) -> int:
     first, last = _day(parsed.first, date.min), _day(parsed.last, date.max)
     dataset = settings.dataset or REAL
     stored = there = gaps = refused = 0
-    async with connect(settings, dataset, live=False) as parts:
-        taken = archive.take_in(
-            parts.store,
+    async with connect(settings, dataset, live=False) as connections:
+        taken = archive.import_sessions(
+            connections.store,
             dataset,
             parsed.folder,
             first=first,

@@ -18,7 +18,7 @@ REAL, SYNTHETIC = "live", "synthetic"
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Connections:
     """Open parts; closed by whoever opened them."""
 
     store: Store
@@ -29,7 +29,7 @@ class Parts:
 
 
 @asynccontextmanager
-async def urls(settings: Settings, *, live: bool = True) -> AsyncIterator[tuple[str, str]]:
+async def server_urls(settings: Settings, *, live: bool = True) -> AsyncIterator[tuple[str, str]]:
     """The URLs of database and live channel; embedded servers run while this is open.
 
     Without ``live`` a given database is enough: the channel's URL may come back empty.
@@ -63,7 +63,7 @@ async def connect(
     write: bool = False,
     later: bool = False,
     patience: float = 300.0,
-) -> AsyncIterator[Parts]:
+) -> AsyncIterator[Connections]:
     """Open a dataset. Our own embedded database is migrated on the way, a given one never.
 
     Without ``live`` there is no live channel, and none is needed; one that is away may come back,
@@ -75,7 +75,7 @@ async def connect(
     EmbeddedError, StoreUnavailable, SchemaMissing, SchemaNewer, StoreError, LiveError
     """
     async with AsyncExitStack() as stack:
-        database_url, redis_url = await stack.enter_async_context(urls(settings, live=live))
+        database_url, redis_url = await stack.enter_async_context(server_urls(settings, live=live))
         if not settings.database_url:
             await database.migrate(database_url, dataset)
         store = await stack.enter_async_context(
@@ -86,4 +86,4 @@ async def connect(
             opened = await stack.enter_async_context(Channel.open(redis_url, f"flow:{dataset}"))
             await opened.require_usable()
             channel = opened
-        yield Parts(store, channel, database_url, redis_url)
+        yield Connections(store, channel, database_url, redis_url)

@@ -22,7 +22,7 @@ from typing import Any, Self
 import orjson
 
 from sampler.chain import Frame
-from storage.market.calendar import from_new_york, new_york
+from storage.market.calendar import from_new_york, to_new_york
 
 INDEXES = {"SPX", "NDX", "RUT", "VIX", "XSP"}
 NUMBERS = [
@@ -109,7 +109,7 @@ def _floats(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _wall(moment: datetime) -> str:
-    return new_york(moment).strftime("%Y-%m-%dT%H:%M:%S")
+    return to_new_york(moment).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @dataclass(frozen=True)

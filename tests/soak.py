@@ -36,7 +36,7 @@ from sampler.live.tick import Tick
 from sampler.sources.synthetic.source import Synthetic
 from storage.market.calendar import session_on
 from storage.postgres import database
-from storage.record import packing as columns
+from storage.record import packing
 from storage.record.row import COLUMNS, Row
 from storage.redis.channel import Nobody
 from storage.spool.segment import Segment
@@ -424,7 +424,7 @@ class Soak:
                     ours, theirs = getattr(row, name), getattr(expected.row, name)
                     if name not in PASSING and ours != theirs:
                         self.report.wrong.append(f"{symbol} {slot} {name}: {ours} not {theirs}")
-            traded = columns.unpack(evidence[symbol, slot])[1]["traded"]
+            traded = packing.unpack(evidence[symbol, slot])[1]["traded"]
             if (row.total_volume, traded) != (
                 expected.row.total_volume,
                 expected.state[1]["traded"],

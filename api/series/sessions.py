@@ -17,7 +17,7 @@ from api.series.calendar import calendar
 from api.series.day import FACTS, FIGURES, Day
 from storage.changefeed import follow
 from storage.errors import StoreError
-from storage.market.calendar import at_new_york, last_session, market_day
+from storage.market.calendar import last_session, market_day, new_york_time
 from storage.market.clock import Clock
 from storage.postgres.store import Store
 from storage.record.row import Change
@@ -249,7 +249,7 @@ class Sessions:
 
 def before(day: date) -> date:
     """The session before a day."""
-    return last_session(at_new_york(day, 0)).day
+    return last_session(new_york_time(day, 0)).day
 
 
 def _apply(day: Day, change: Change) -> None:

@@ -11,7 +11,7 @@ from sampler.measure.other_expiries import Surface
 from sampler.measure.snapshot import measure
 from sampler.metrics.flow import quote
 from sampler.metrics.smile import NEAREST
-from storage.market.calendar import Session, new_york
+from storage.market.calendar import Session, to_new_york
 from storage.record.row import SlotRecord
 
 #: How many strikes and contracts are shown.
@@ -203,8 +203,8 @@ def _flow(record: SlotRecord, previous: SlotRecord | None) -> dict[str, Any]:
 def tell(told: dict[str, Any], record: SlotRecord) -> str:
     """Lay a derivation out for a person."""
     row = record.row
-    slot = f"slot {new_york(row.slot):%Y-%m-%d %H:%M:%S} New York"
-    quoted = f"quoted {new_york(row.quoted_at):%H:%M:%S}"
+    slot = f"slot {to_new_york(row.slot):%Y-%m-%d %H:%M:%S} New York"
+    quoted = f"quoted {to_new_york(row.quoted_at):%H:%M:%S}"
     lines = [f"{row.symbol}, {slot}, {quoted}, source {row.source}", ""]
     for title, part in told.items():
         if isinstance(part, dict):

@@ -13,8 +13,8 @@ from datetime import date, datetime
 import structlog
 
 from storage.errors import SpoolError
-from storage.record.batch import Batch
 from storage.record.row import Gap, Reason, SlotRecord
+from storage.record.wire import Batch
 from storage.spool.spool import Spool
 
 log = structlog.get_logger()

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from storage.errors import StoreError, ValueRefused
 from storage.postgres.store import KEEP
-from storage.record.batch import Batch
 from storage.record.row import Change, Gap, Reason, SlotRecord
+from storage.record.wire import Batch
 
 
 class Keeper(Protocol):

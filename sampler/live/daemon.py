@@ -25,7 +25,7 @@ from sampler.live.slots import Watch
 from sampler.live.tick import Tick
 from sampler.live.writer import Writer
 from storage.errors import SpoolError
-from storage.market.calendar import new_york
+from storage.market.calendar import to_new_york
 from storage.market.clock import Clock
 from storage.postgres.lease import Lease, Turn
 
@@ -50,10 +50,10 @@ class GridTrigger(BaseTrigger):  # type: ignore[misc]
         self, previous_fire_time: datetime | None, now: datetime
     ) -> datetime | None:
         """See APScheduler. Computed from the grid, never from when the last step ended."""
-        after = self._clock.at(now)
+        after = self._clock.market_time(now)
         if previous_fire_time is not None:
-            after = max(after, self._clock.at(previous_fire_time) + SAME)
-        return self._clock.wall(next_tick(after, self._delay))
+            after = max(after, self._clock.market_time(previous_fire_time) + SAME)
+        return self._clock.wall_time(next_tick(after, self._delay))
 
 
 class Daemon:
@@ -218,5 +218,5 @@ class Daemon:
     async def _tell(self) -> None:
         """One line for all steps since the last one."""
         done, self._outcomes = self._outcomes, Counter()
-        now = new_york(self._clock.now()).strftime("%Y-%m-%d %H:%M:%S")
-        log.info("simulated market", new_york=now, steps=dict(done))
+        now = to_new_york(self._clock.now()).strftime("%Y-%m-%d %H:%M:%S")
+        log.info("simulated market", to_new_york=now, steps=dict(done))

@@ -20,8 +20,8 @@ from sampler.live.rebase import Bases
 from storage.errors import FlowError, LiveError, SpoolError, StoreError, StoreUnavailable
 from storage.fault import Fault, no_fault
 from storage.postgres.store import KEEP
-from storage.record.batch import Batch
 from storage.record.row import Change, Gap, SlotRecord
+from storage.record.wire import Batch
 from storage.redis.channel import Live
 
 log = structlog.get_logger()

@@ -23,7 +23,13 @@ from sampler.metrics import black
 from sampler.metrics.exposure import DEALER_SIGN, MULTIPLIER, ONE_PERCENT
 from sampler.metrics.flow import quote
 from sampler.metrics.smile import forward, smile
-from storage.market.calendar import LATE_CLOSE, Session, at_new_york, expiry_of, sessions_between
+from storage.market.calendar import (
+    LATE_CLOSE,
+    Session,
+    expiry_moment,
+    new_york_time,
+    sessions_between,
+)
 
 Floats = NDArray[np.float64]
 
@@ -78,7 +84,9 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
             of = np.flatnonzero(sound & (frame.expiry == day) & (morning == am))
             if not len(of):
                 continue
-            expires = at_new_york(day.item(), 9, 30) if am else at_new_york(day.item(), 16, late)
+            expires = (
+                new_york_time(day.item(), 9, 30) if am else new_york_time(day.item(), 16, late)
+            )
             left = (expires - frame.quoted_at).total_seconds() / YEAR_SECONDS
             priced = _price(frame, of, spot, left)
             if priced is None:
@@ -92,7 +100,7 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
     if week is None:
         return Surface(total, None, None)
     _, iv, left, expiry = week
-    whole = (expiry_of(frame.symbol, session) - session.open).total_seconds() / YEAR_SECONDS
+    whole = (expiry_moment(frame.symbol, session) - session.open).total_seconds() / YEAR_SECONDS
     rest = years / whole
     sessions = rest + len(sessions_between(session.day, expiry)) - 1
     ratio = None

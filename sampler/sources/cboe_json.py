@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sampler.chain import Floats, Frame
 from sampler.errors import Refused
-from storage.market.calendar import at_new_york, from_new_york, market_day
+from storage.market.calendar import from_new_york, market_day, new_york_time
 from storage.record.row import Reason
 
 #: The vendor's name, as rows and source URLs have it.
@@ -140,7 +140,7 @@ def _unix(texts: list[Any]) -> Floats:
     known = (wall > np.datetime64("1970-01-02")) & (wall < np.datetime64("2100-01-01"))
     days, at = np.unique(wall[known].astype("datetime64[D]"), return_inverse=True)
     # One offset a day: no option trades in the hours when it changes.
-    noons = np.array([at_new_york(day, 12).timestamp() for day in days.tolist()])
+    noons = np.array([new_york_time(day, 12).timestamp() for day in days.tolist()])
     shift = noons - (days.astype("datetime64[s]").astype(np.int64) + 43_200)
     seconds[known] = wall[known].astype(np.int64) + shift[at]
     return seconds

@@ -17,9 +17,9 @@ from sampler.chain import QUOTES, Frame
 from sampler.errors import Refused
 from sampler.sources import url
 from storage.errors import FlowError, UsageError
-from storage.market.calendar import Session, new_york
+from storage.market.calendar import Session, to_new_york
 from storage.parquet import read as parquet
-from storage.parquet.read import KeptChain, Part
+from storage.parquet.read import ParquetPartition, StoredChain
 from storage.record.row import Reason
 
 _RIGHTS = np.array([[1], [-1]], np.int8)
@@ -31,7 +31,9 @@ class Exported:
     remote = False
     delay_seconds = 0
 
-    def __init__(self, folder: Path, parts: list[Part], *, name: str, synthetic: bool) -> None:
+    def __init__(
+        self, folder: Path, parts: list[ParquetPartition], *, name: str, synthetic: bool
+    ) -> None:
         self.name = name
         self.synthetic = synthetic
         self._folder = folder
@@ -45,8 +47,8 @@ class Exported:
         if not path or not folder.is_dir():
             raise UsageError(f"parquet: no such folder: {path or '(empty)'}")
         try:
-            parts = parquet.parts(folder)
-            dataset, feed = parquet.describe(parts[0]) if parts else ("live", "parquet")
+            parts = parquet.list_partitions(folder)
+            dataset, feed = parquet.dataset_and_feed(parts[0]) if parts else ("live", "parquet")
         except FlowError as error:
             raise UsageError(f"parquet: {error}") from error
         return cls(folder, parts, name=feed, synthetic=dataset == "synthetic")
@@ -54,12 +56,12 @@ class Exported:
     def newest(self, symbol: str) -> datetime | None:
         """When the newest chain of a symbol was quoted; None if there is none."""
         own = [part for part in self._parts if part.symbol == symbol]
-        return parquet.quoted(own[-1])[-1] if own else None
+        return parquet.read_quote_times(own[-1])[-1] if own else None
 
     async def live(self, symbol: str, now: datetime) -> Frame:
         """The newest chain that was quoted by ``now``."""
         known = None
-        day = new_york(now).date()
+        day = to_new_york(now).date()
         own = [part for part in self._parts if part.symbol == symbol and part.day <= day]
         for part in reversed(own):
             for frame in _frames(part):
@@ -67,7 +69,7 @@ class Exported:
                     known = frame
             if known is not None:
                 return known
-        at = new_york(now).strftime("%Y-%m-%d %H:%M:%S")
+        at = to_new_york(now).strftime("%Y-%m-%d %H:%M:%S")
         raise Refused(
             Reason.SOURCE_DOWN,
             f"{symbol}: no chain quoted by {at} New York in {self._folder.name}",
@@ -75,7 +77,7 @@ class Exported:
 
     async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | Refused]:
         """All chains of a session, in order."""
-        part = Part(self._folder, session.day, symbol)
+        part = ParquetPartition(self._folder, session.day, symbol)
         if part not in self._parts:
             return
         try:
@@ -88,9 +90,9 @@ class Exported:
         """Nothing is held open."""
 
 
-def _frames(part: Part) -> Iterator[Frame]:
+def _frames(part: ParquetPartition) -> Iterator[Frame]:
     try:
-        for kept in parquet.chains(part):
+        for kept in parquet.read_chains(part):
             yield _frame(kept)
     except FlowError as error:
         raise Refused(Reason.BAD_ANSWER, str(error)) from error
@@ -99,7 +101,7 @@ def _frames(part: Part) -> Iterator[Frame]:
         raise Refused(Reason.BAD_ANSWER, why) from error
 
 
-def _frame(kept: KeptChain) -> Frame:
+def _frame(kept: StoredChain) -> Frame:
     columns, notes = kept.columns, kept.notes
     listed = columns["listed"]
     strike = np.broadcast_to(columns["strike"], listed.shape)[listed]

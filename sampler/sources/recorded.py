@@ -21,7 +21,7 @@ from sampler.chain import Frame
 from sampler.errors import Refused
 from sampler.sources import url
 from storage.errors import UsageError
-from storage.market.calendar import Session, from_new_york, market_day, new_york
+from storage.market.calendar import Session, from_new_york, market_day, to_new_york
 from storage.record.row import Reason
 
 _NAME = re.compile(r"(?P<symbol>[^_]+)_(?P<at>\d{4}-\d\d-\d\dT\d{6})")
@@ -73,7 +73,7 @@ class Recorded:
         """The newest chain that was quoted by ``now``."""
         known = [entry for entry in self._entries(symbol) if entry.quoted_at <= now]
         if not known:
-            at = new_york(now).strftime("%Y-%m-%d %H:%M:%S")
+            at = to_new_york(now).strftime("%Y-%m-%d %H:%M:%S")
             raise Refused(
                 Reason.SOURCE_DOWN,
                 f"{symbol}: no chain quoted by {at} New York in {self.path.name}",

@@ -14,7 +14,7 @@ from storage.config.settings import Settings, options_of
 from storage.errors import FlowError, UsageError
 
 
-def enter(
+def run_command(
     parser: argparse.ArgumentParser,
     arguments: Sequence[str] | None,
     environment: Mapping[str, str],

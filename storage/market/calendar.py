@@ -69,7 +69,7 @@ class Session:
         return min(max((moment - self.open).total_seconds() / whole, 0.0), 1.0)
 
 
-def new_york(moment: datetime) -> datetime:
+def to_new_york(moment: datetime) -> datetime:
     """The same moment on a New York clock."""
     return moment.astimezone(NEW_YORK)
 
@@ -85,7 +85,7 @@ def from_new_york(wall: datetime) -> datetime:
 
 def market_day(moment: datetime) -> date:
     """The calendar day in New York."""
-    return new_york(moment).date()
+    return to_new_york(moment).date()
 
 
 @cache
@@ -128,16 +128,16 @@ def last_session(moment: datetime) -> Session:
     return [s for s in sessions_between(day - timedelta(days=15), day) if s.open <= moment][-1]
 
 
-def expiry_of(symbol: str, session: Session) -> datetime:
+def expiry_moment(symbol: str, session: Session) -> datetime:
     """When a symbol's options of the day stop trading, UTC: what T counts to."""
     return session.close + _LATE if symbol in LATE_CLOSE else session.close
 
 
-def quiet_day(day: date) -> str:
+def closed_day_kind(day: date) -> str:
     """Why a day without a session has none, in words."""
     return "weekend" if day.weekday() >= 5 else "market holiday"
 
 
-def at_new_york(day: date, hour: int, minute: int = 0) -> datetime:
+def new_york_time(day: date, hour: int, minute: int = 0) -> datetime:
     """UTC of a time of day in New York."""
     return from_new_york(datetime.combine(day, time(hour, minute)))

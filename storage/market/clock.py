@@ -37,9 +37,9 @@ class Clock:
 
     def now(self) -> datetime:
         """The market's time at this moment, UTC."""
-        return self.at(datetime.now(UTC))
+        return self.market_time(datetime.now(UTC))
 
-    def at(self, wall: datetime) -> datetime:
+    def market_time(self, wall: datetime) -> datetime:
         """The market's time when the machine's clock shows ``wall``."""
         if self.start is None or self.anchor is None:
             return wall
@@ -49,7 +49,7 @@ class Clock:
             moment = next_session(market_day(end)).open - BEFORE_OPEN
         return moment + left
 
-    def wall(self, moment: datetime) -> datetime:
+    def wall_time(self, moment: datetime) -> datetime:
         """What the machine's clock shows when the market's time is ``moment``.
 
         A moment in the hours that a simulated clock leaves out maps to the next open.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from storage.errors import FlowError
 from storage.parquet import read as parquet
-from storage.parquet import write as exporting
+from storage.parquet.write import ParquetWriter
 from storage.postgres.store import FILL, Store
 from storage.record.row import Gap, Reason, SlotRecord
 
@@ -20,7 +20,7 @@ SLOTS_A_DAY, SESSIONS_A_YEAR = 780, 252
 
 
 @dataclass(slots=True)
-class Exported:
+class ExportResult:
     """What was written: sessions of symbols, slots, and bytes by table."""
 
     sessions: int = 0
@@ -29,10 +29,10 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Imported:
+class ImportedSession:
     """What came of one exported session."""
 
-    part: parquet.Part
+    part: parquet.ParquetPartition
     stored: int = 0
     there_already: int = 0
     #: Slots that are now known to have no row, and were not.
@@ -41,9 +41,9 @@ class Imported:
     refused: str = ""
 
 
-async def export(
+async def export_sessions(
     store: Store, dataset: str, folder: Path, *, first: date, last: date, symbols: Sequence[str]
-) -> Exported:
+) -> ExportResult:
     """Write all sessions of a period; one that was exported before is replaced.
 
     Raises
@@ -51,28 +51,28 @@ async def export(
     FlowError
         If the folder takes nothing, or a stored chain cannot be read.
     """
-    done = Exported()
+    done = ExportResult()
     for line in await store.coverage(first, last, symbols):
         if not line["rows"]:
             continue
-        part = parquet.Part(folder, line["expiration"], line["symbol"])
-        with exporting.Writer(part, dataset) as writer:
+        part = parquet.ParquetPartition(folder, line["expiration"], line["symbol"])
+        with ParquetWriter(part, dataset) as writer:
             async with aclosing(store.records(part.symbol, part.day)) as records:
                 some: list[SlotRecord] = []
                 async for record in records:
                     some.append(record)
-                    if len(some) == parquet.GROUP:
+                    if len(some) == parquet.SLOTS_A_GROUP:
                         writer.write(some)
                         done.slots, some = done.slots + len(some), []
                 writer.write(some)
                 done.slots += len(some)
-            writer.mark(await _gaps(store, part))
+            writer.write_gaps(await _gaps(store, part))
         done.sessions += 1
         done.sizes.update(writer.sizes)
     return done
 
 
-async def take_in(
+async def import_sessions(
     store: Store,
     dataset: str,
     folder: Path,
@@ -81,7 +81,7 @@ async def take_in(
     last: date,
     symbols: Sequence[str] | None,
     mix_feeds: bool = False,
-) -> AsyncIterator[Imported]:
+) -> AsyncIterator[ImportedSession]:
     """Store the exported sessions of a period; a slot that has a row keeps it.
 
     Raises
@@ -90,10 +90,10 @@ async def take_in(
         For what is no export, is damaged, or belongs to another dataset; what was stored before
         stays, and a second run goes on from there.
     """
-    for part in parquet.parts(folder, "rows"):
+    for part in parquet.list_partitions(folder, "rows"):
         if not first <= part.day <= last or (symbols is not None and part.symbol not in symbols):
             continue
-        own, feed = parquet.describe(part)
+        own, feed = parquet.dataset_and_feed(part)
         if own != dataset:
             raise FlowError(
                 f"{part.path('rows')}: rows of the dataset {own}, not {dataset}; they are never"
@@ -102,23 +102,23 @@ async def take_in(
         known = await store.coverage(part.day, part.day, [part.symbol])
         others = {source for line in known for source in line["sources"] or []} - {feed}
         if others and not mix_feeds:
-            yield Imported(
+            yield ImportedSession(
                 part=part,
                 refused=f"its rows come from {', '.join(sorted(others))}, these from {feed}:"
                 " two feeds are not mixed in a session unless --mix-feeds is given",
             )
             continue
         stored = total = 0
-        for records in parquet.read(part):
+        for records in parquet.read_records(part):
             changes = await store.write(records, mode=FILL, mixed=mix_feeds)
             stored += sum(len(change.rows) for change in changes)
             total += len(records)
         marked = await store.write(gaps=parquet.read_gaps(part))
         gaps = sum(len(change.gaps) for change in marked)
-        yield Imported(part=part, stored=stored, there_already=total - stored, gaps=gaps)
+        yield ImportedSession(part=part, stored=stored, there_already=total - stored, gaps=gaps)
 
 
-async def _gaps(store: Store, part: parquet.Part) -> list[Gap]:
+async def _gaps(store: Store, part: parquet.ParquetPartition) -> list[Gap]:
     return [
         Gap(
             symbol=part.symbol,
@@ -131,7 +131,7 @@ async def _gaps(store: Store, part: parquet.Part) -> list[Gap]:
     ]
 
 
-def arithmetic(done: Exported) -> list[str]:
+def size_table(done: ExportResult) -> list[str]:
     """Bytes a row, a symbol's full day and its year, by table, as lines for a person."""
     if not done.slots:
         return []

@@ -25,7 +25,16 @@ from numpy.typing import NDArray
 
 from storage.errors import FlowError
 from storage.record import packing
-from storage.record.row import ARRAYS, COLUMNS, DICTS, SURFACE, Gap, Reason, Row, SlotRecord
+from storage.record.row import (
+    COLUMNS,
+    DICTS,
+    OTHER_EXPIRIES,
+    PROFILE_ARRAYS,
+    Gap,
+    Reason,
+    Row,
+    SlotRecord,
+)
 
 TABLES = ("rows", "profiles", "chains")
 #: What is written of slots without a row; sessions that lack none have no such files.
@@ -33,15 +42,15 @@ GAPS = "gaps"
 #: Raised when files of an earlier release can no longer be read.
 FORMAT = "1"
 #: Slots a row group: read and written at a time.
-GROUP = 65
+SLOTS_A_GROUP = 65
 SIDES = ("call", "put")
-MARK = b"zerodte-flow"
-UTC = pa.timestamp("us", tz="UTC")
+EXPORT_MARK = b"zerodte-flow"
+UTC_TIMESTAMP = pa.timestamp("us", tz="UTC")
 _TYPES = {
     "str": pa.string(),
     "int": pa.int64(),
     "float": pa.float64(),
-    "datetime": UTC,
+    "datetime": UTC_TIMESTAMP,
     # Objects of changing keys: as JSON, which every reader can look into.
     "dict": pa.string(),
     "tuple": pa.list_(pa.string()),
@@ -59,32 +68,32 @@ def _row_fields() -> list[pa.Field]:
     return fields
 
 
-ROWS = pa.schema(_row_fields())
-LISTS = pa.list_(pa.float64())
-PROFILES = pa.schema(
-    [pa.field("slot", UTC, nullable=False)]
-    + [pa.field(name, LISTS, nullable=False) for name in ARRAYS]
+ROW_SCHEMA = pa.schema(_row_fields())
+FLOAT_LIST = pa.list_(pa.float64())
+PROFILE_SCHEMA = pa.schema(
+    [pa.field("slot", UTC_TIMESTAMP, nullable=False)]
+    + [pa.field(name, FLOAT_LIST, nullable=False) for name in PROFILE_ARRAYS]
 )
-GAP_FIELDS = pa.schema(
+GAP_SCHEMA = pa.schema(
     [
-        pa.field("slot", UTC, nullable=False),
+        pa.field("slot", UTC_TIMESTAMP, nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("detail", pa.string(), nullable=False),
     ]
 )
-CHAIN_HEAD = [
-    pa.field("slot", UTC, nullable=False),
-    pa.field("quoted_at", UTC, nullable=False),
+CHAIN_FIELDS = [
+    pa.field("slot", UTC_TIMESTAMP, nullable=False),
+    pa.field("quoted_at", UTC_TIMESTAMP, nullable=False),
     pa.field("source", pa.string(), nullable=False),
     pa.field("spot", pa.float64()),
-    *(pa.field(name, pa.float64()) for name in SURFACE),
+    *(pa.field(name, pa.float64()) for name in OTHER_EXPIRIES),
     # Everything beside the columns, as it is kept.
     pa.field("notes", pa.string(), nullable=False),
 ]
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Part:
+class ParquetPartition:
     """One session of one symbol in a folder of exports."""
 
     folder: Path
@@ -97,16 +106,16 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptChain:
+class StoredChain:
     """A chain as it was kept: ``columns`` and ``notes`` are the evidence's."""
 
     columns: dict[str, NDArray[Any]]
     notes: dict[str, Any]
-    #: What the source's other expiries added; see ``storage.record.row.SURFACE``.
+    #: What the source's other expiries added; see ``storage.record.row.OTHER_EXPIRIES``.
     surface: dict[str, float | None]
 
 
-def parts(folder: Path, table: str = "chains") -> list[Part]:
+def list_partitions(folder: Path, table: str = "chains") -> list[ParquetPartition]:
     """The sessions that a folder of exports has, by day and symbol.
 
     Raises
@@ -122,11 +131,11 @@ def parts(folder: Path, table: str = "chains") -> list[Part]:
             day = date.fromisoformat(path.parent.name.removeprefix("date="))
         except ValueError:
             raise FlowError(f"{path.parent}: its name is no date") from None
-        found.append(Part(folder, day, unquote(path.name.removeprefix("symbol="))))
+        found.append(ParquetPartition(folder, day, unquote(path.name.removeprefix("symbol="))))
     return sorted(found)
 
 
-def read(part: Part) -> Iterator[list[SlotRecord]]:
+def read_records(part: ParquetPartition) -> Iterator[list[SlotRecord]]:
     """The records of an exported session, some at a time, in order; the same bytes as exported.
 
     Raises
@@ -152,7 +161,7 @@ def read(part: Part) -> Iterator[list[SlotRecord]]:
         yield _records(part, rows, profiles, chains)
 
 
-def read_gaps(part: Part) -> list[Gap]:
+def read_gaps(part: ParquetPartition) -> list[Gap]:
     """The exported slots of a session that have no row.
 
     Raises
@@ -178,7 +187,7 @@ def read_gaps(part: Part) -> list[Gap]:
         raise FlowError(f"{part.path(GAPS)}: not what was exported: {error}") from error
 
 
-def chains(part: Part) -> Iterator[KeptChain]:
+def read_chains(part: ParquetPartition) -> Iterator[StoredChain]:
     """The chains of an exported session, in order.
 
     Raises
@@ -189,22 +198,22 @@ def chains(part: Part) -> Iterator[KeptChain]:
     for batch in _read(part, "chains"):
         kept = _columns(batch)
         notes = batch["notes"].to_pylist()
-        surfaces = batch.select([n for n in SURFACE if n in batch.schema.names]).to_pylist()
+        surfaces = batch.select([n for n in OTHER_EXPIRIES if n in batch.schema.names]).to_pylist()
         for i, (note, surface) in enumerate(zip(notes, surfaces, strict=True)):
-            yield KeptChain(
+            yield StoredChain(
                 columns=_at(kept, i),
                 notes=orjson.loads(note),
-                surface=dict.fromkeys(SURFACE) | surface,
+                surface=dict.fromkeys(OTHER_EXPIRIES) | surface,
             )
 
 
-def quoted(part: Part) -> list[datetime]:
+def read_quote_times(part: ParquetPartition) -> list[datetime]:
     """When the chains of an exported session were quoted, in order."""
     found = [b["quoted_at"].to_pylist() for b in _read(part, "chains", ["quoted_at"])]
     return [moment for some in found for moment in some]
 
 
-def describe(part: Part) -> tuple[str, str]:
+def dataset_and_feed(part: ParquetPartition) -> tuple[str, str]:
     """The dataset and the feed of an exported session."""
     marks = [mark for file in _files(part, "chains") for mark in [_marked(file)]]
     first = next(_read(part, "chains", ["source"]), None)
@@ -212,7 +221,7 @@ def describe(part: Part) -> tuple[str, str]:
     return (marks[0]["dataset"] if marks else ""), source
 
 
-def _files(part: Part, table: str) -> list[Path]:
+def _files(part: ParquetPartition, table: str) -> list[Path]:
     return sorted(part.path(table).glob("*.parquet"))
 
 
@@ -223,7 +232,7 @@ def _marked(file: Path) -> dict[str, Any]:
     except (OSError, pa.ArrowException) as error:
         raise FlowError(f"{file}: not a whole Parquet file: {error}") from error
     try:
-        mark: dict[str, Any] = orjson.loads(metadata[MARK])
+        mark: dict[str, Any] = orjson.loads(metadata[EXPORT_MARK])
     except (KeyError, orjson.JSONDecodeError):
         raise FlowError(f"{file}: not an export of flow-store") from None
     if mark.get("format") != FORMAT:
@@ -233,7 +242,9 @@ def _marked(file: Path) -> dict[str, Any]:
     return mark
 
 
-def _read(part: Part, table: str, only: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+def _read(
+    part: ParquetPartition, table: str, only: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
     """Row groups of a table, each as one batch."""
     files = _files(part, table)
     if not files:
@@ -250,11 +261,11 @@ def _read(part: Part, table: str, only: Sequence[str] | None = None) -> Iterator
 
 
 def _records(
-    part: Part, rows: pa.RecordBatch, profiles: pa.RecordBatch, kept: pa.RecordBatch
+    part: ParquetPartition, rows: pa.RecordBatch, profiles: pa.RecordBatch, kept: pa.RecordBatch
 ) -> list[SlotRecord]:
     try:
         plain = [_row(part, values) for values in rows.to_pylist()]
-        arrays = {name: _known(_floats(profiles[name])) for name in ARRAYS}
+        arrays = {name: _known(_floats(profiles[name])) for name in PROFILE_ARRAYS}
         columns, notes = _columns(kept), [orjson.loads(n) for n in kept["notes"].to_pylist()]
     except (KeyError, TypeError, ValueError) as error:
         raise FlowError(f"{part.path('rows')}: not what was exported: {error}") from error
@@ -268,7 +279,7 @@ def _records(
     ]
 
 
-def _row(part: Part, values: dict[str, Any]) -> Row:
+def _row(part: ParquetPartition, values: dict[str, Any]) -> Row:
     values = {name: value for name, value in values.items() if name in COLUMNS}
     for name in DICTS:
         values[name] = orjson.loads(values[name])

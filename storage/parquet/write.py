@@ -17,32 +17,32 @@ from numpy.typing import NDArray
 
 from storage.errors import FlowError
 from storage.parquet.read import (
-    CHAIN_HEAD,
+    CHAIN_FIELDS,
+    EXPORT_MARK,
+    FLOAT_LIST,
     FORMAT,
-    GAP_FIELDS,
+    GAP_SCHEMA,
     GAPS,
-    GROUP,
-    LISTS,
-    MARK,
-    PROFILES,
-    ROWS,
+    PROFILE_SCHEMA,
+    ROW_SCHEMA,
     SIDES,
+    SLOTS_A_GROUP,
     TABLES,
-    UTC,
-    Part,
+    UTC_TIMESTAMP,
+    ParquetPartition,
 )
-from storage.record.row import ARRAYS, DICTS, SURFACE, Gap, SlotRecord
+from storage.record.row import DICTS, OTHER_EXPIRIES, PROFILE_ARRAYS, Gap, SlotRecord
 
 
-class Writer:
+class ParquetWriter:
     """Writes one session of a symbol; complete when it is closed, nothing before.
 
     Use as a context manager. A session that was exported before is replaced as a whole.
     """
 
-    def __init__(self, part: Part, dataset: str) -> None:
+    def __init__(self, part: ParquetPartition, dataset: str) -> None:
         self.part = part
-        self._mark = {MARK: orjson.dumps({"format": FORMAT, "dataset": dataset})}
+        self._mark = {EXPORT_MARK: orjson.dumps({"format": FORMAT, "dataset": dataset})}
         self._open: dict[str, tuple[pa.Schema, pq.ParquetWriter]] = {}
         self._files: Counter[str] = Counter()
         #: Bytes written, by table; known once it is closed.
@@ -61,12 +61,12 @@ class Writer:
         FlowError
             If a record's evidence cannot be read, or the disk takes no more.
         """
-        for at in range(0, len(records), GROUP):
-            some = records[at : at + GROUP]
+        for at in range(0, len(records), SLOTS_A_GROUP):
+            some = records[at : at + SLOTS_A_GROUP]
             for table, made in (("rows", _rows), ("profiles", _profiles), ("chains", _chains)):
                 self._write(table, made(some))
 
-    def mark(self, gaps: Sequence[Gap]) -> None:
+    def write_gaps(self, gaps: Sequence[Gap]) -> None:
         """Add the session's slots without a row.
 
         Raises
@@ -77,8 +77,8 @@ class Writer:
         if not gaps:
             return
         told = [(gap.slot, str(gap.reason), gap.detail) for gap in gaps]
-        columns = dict(zip(GAP_FIELDS.names, zip(*told, strict=True), strict=True))
-        self._write(GAPS, pa.table(columns, schema=GAP_FIELDS))
+        columns = dict(zip(GAP_SCHEMA.names, zip(*told, strict=True), strict=True))
+        self._write(GAPS, pa.table(columns, schema=GAP_SCHEMA))
 
     def __exit__(self, failed: object, *_: object) -> None:
         for _, writer in self._open.values():
@@ -102,7 +102,7 @@ class Writer:
                     writer.close()
                 writer = self._start(table, content.schema)
                 self._open[table] = content.schema, writer
-            writer.write_table(content, row_group_size=GROUP)
+            writer.write_table(content, row_group_size=SLOTS_A_GROUP)
         except OSError as error:
             where = self.part.path(table)
             raise FlowError(f"cannot write {where}: {error.strerror or error}") from error
@@ -131,17 +131,17 @@ class Writer:
 
 def _rows(records: Sequence[SlotRecord]) -> pa.Table:
     plain: dict[str, list[Any]] = {
-        name: [getattr(record.row, name) for record in records] for name in ROWS.names
+        name: [getattr(record.row, name) for record in records] for name in ROW_SCHEMA.names
     }
     for name in DICTS:
         plain[name] = [orjson.dumps(value).decode() for value in plain[name]]
-    return pa.table(plain, schema=ROWS)
+    return pa.table(plain, schema=ROW_SCHEMA)
 
 
 def _profiles(records: Sequence[SlotRecord]) -> pa.Table:
-    slots = pa.array([record.row.slot for record in records], UTC)
-    lists = [_lists([record.profile[name] for record in records]) for name in ARRAYS]
-    return pa.Table.from_arrays([slots, *lists], schema=PROFILES)
+    slots = pa.array([record.row.slot for record in records], UTC_TIMESTAMP)
+    lists = [_lists([record.profile[name] for record in records]) for name in PROFILE_ARRAYS]
+    return pa.Table.from_arrays([slots, *lists], schema=PROFILE_SCHEMA)
 
 
 def _chains(records: Sequence[SlotRecord]) -> pa.Table:
@@ -158,10 +158,10 @@ def _chains(records: Sequence[SlotRecord]) -> pa.Table:
         "quoted_at": [row.quoted_at for row in rows],
         "source": [row.source for row in rows],
         "spot": [row.source_spot for row in rows],
-        **{name: [row.detail.get(name) for row in rows] for name in SURFACE},
+        **{name: [row.detail.get(name) for row in rows] for name in OTHER_EXPIRIES},
         "notes": [orjson.dumps(notes).decode() for _, notes in states],
     }
-    table = pa.table(head, schema=pa.schema(CHAIN_HEAD))
+    table = pa.table(head, schema=pa.schema(CHAIN_FIELDS))
     names = list(dict.fromkeys(name for kept, _ in states for name in kept))
     for name in names:
         found = [kept.get(name) for kept, _ in states]
@@ -188,5 +188,5 @@ def _lists(arrays: Sequence[NDArray[Any] | None]) -> pa.ListArray:
 def _split(schema: pa.Schema) -> list[str]:
     """The paths of what is a float, or a list of them."""
     return [f.name for f in schema if f.type == pa.float64()] + [
-        f"{f.name}.list.element" for f in schema if f.type == LISTS
+        f"{f.name}.list.element" for f in schema if f.type == FLOAT_LIST
     ]

@@ -44,7 +44,7 @@ class Changes(Asking):
         rows: dict[str, list[tuple[int, Row]]] = {symbol: [] for symbol in heads}
         text = query("changed_rows", COLUMNS)
         for row in await self._all(text, **asked, heads=list(heads.values()), limit=limit):
-            rows[row["symbol"]].append((row["revision"], Row.kept(row)))
+            rows[row["symbol"]].append((row["revision"], Row.from_columns(row)))
         for symbol, kept in rows.items():
             if limit is not None and len(kept) >= limit:
                 heads[symbol] = kept[-1][0]

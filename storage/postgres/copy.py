@@ -17,7 +17,7 @@ from storage.postgres import binary as pgcopy
 from storage.postgres.database import Connection
 from storage.postgres.queries import query
 from storage.postgres.validate import FILL, Key, Unfit, key
-from storage.record.row import ARRAYS, COLUMNS, DICTS, Gap, Row, SlotRecord
+from storage.record.row import COLUMNS, DICTS, PROFILE_ARRAYS, Gap, Row, SlotRecord
 
 _ROW = operator.attrgetter(*COLUMNS)
 _CONFLICT = query("conflict", COLUMNS)
@@ -27,9 +27,8 @@ _INCOMING = query("incoming", COLUMNS)
 _KINDS = query("incoming_kinds", COLUMNS)
 _NAMES = ", ".join(COLUMNS)
 _COPY_ROWS = f"copy incoming ({_NAMES}, ordinal) from stdin (format binary)"
-_COPY_PROFILES = (
-    f"copy profiles (symbol, expiration, slot, {', '.join(ARRAYS)}) from stdin (format binary)"
-)
+_ARRAY_NAMES = ", ".join(PROFILE_ARRAYS)
+_COPY_PROFILES = f"copy profiles (symbol, expiration, slot, {_ARRAY_NAMES}) from stdin (format binary)"
 _COPY_CHAINS = "copy chains (symbol, expiration, slot, evidence) from stdin (format binary)"
 
 
@@ -86,8 +85,8 @@ async def copy_rest(connection: Connection, changed: Sequence[SlotRecord]) -> No
 
 def _profile(record: SlotRecord) -> bytes:
     try:
-        columns = [record.profile[name] for name in ARRAYS]
-        return pgcopy.key(*key(record.row), len(ARRAYS)) + pgcopy.arrays(columns)
+        columns = [record.profile[name] for name in PROFILE_ARRAYS]
+        return pgcopy.key(*key(record.row), len(PROFILE_ARRAYS)) + pgcopy.arrays(columns)
     # Foreign values can fail anywhere.
     except Exception as error:
         raise Unfit(f"its profile cannot be stored: {error!r}") from error

@@ -12,7 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from storage.postgres.arrays import read_arrays
 from storage.postgres.database import translated, within
-from storage.record.row import ARRAYS, Row, SlotRecord
+from storage.record.row import PROFILE_ARRAYS, Row, SlotRecord
 
 
 class Asking:
@@ -85,6 +85,6 @@ def _around(first: date, last: date) -> tuple[datetime, datetime]:
 
 def record_of(found: DictRow) -> SlotRecord:
     """A slot record as it was read; without a profile where none was asked for."""
-    sent = [found[f"p_{name}"] for name in ARRAYS if f"p_{name}" in found]
-    profile = dict(zip(ARRAYS, read_arrays(sent), strict=True)) if sent else {}
-    return SlotRecord(row=Row.kept(found), profile=profile, evidence=found["evidence"])
+    sent = [found[f"p_{name}"] for name in PROFILE_ARRAYS if f"p_{name}" in found]
+    profile = dict(zip(PROFILE_ARRAYS, read_arrays(sent), strict=True)) if sent else {}
+    return SlotRecord(row=Row.from_columns(found), profile=profile, evidence=found["evidence"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from storage.postgres import sql
-from storage.record.row import ARRAYS
+from storage.record.row import PROFILE_ARRAYS
 
 _QUERIES = sql.load("queries.sql")
 _KEY = ("symbol", "expiration", "slot")
@@ -16,7 +16,7 @@ def _names(*columns: str) -> str:
 
 
 def query(
-    name: str, columns: Sequence[str] = (), arrays: Sequence[str] = ARRAYS, **parts: str
+    name: str, columns: Sequence[str] = (), arrays: Sequence[str] = PROFILE_ARRAYS, **parts: str
 ) -> str:
     """A named query with its column lists filled in; the names come from our own dataclasses."""
     text = _QUERIES[name]

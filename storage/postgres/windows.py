@@ -13,7 +13,7 @@ from psycopg.rows import DictRow
 from storage.postgres.arrays import read_array
 from storage.postgres.pool import Asking, session_of
 from storage.postgres.queries import query
-from storage.record.row import ARRAYS, Row, SlotRecord
+from storage.record.row import PROFILE_ARRAYS, Row, SlotRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,7 +68,7 @@ class Windows(Asking):
     ) -> list[Profiled]:
         """The last row of each bucket of a half-open window, in order, with its arrays.
 
-        ``columns`` are names of ``ARRAYS``; buckets are those of ``window``.
+        ``columns`` are names of ``PROFILE_ARRAYS``; buckets are those of ``window``.
         """
         rows = await self._all(
             query("profiles", arrays=columns),
@@ -117,8 +117,8 @@ class Windows(Asking):
         )
         if found is None:
             return None
-        profile = {name: read_array(found[f"p_{name}"]) for name in ARRAYS}
-        return SlotRecord(row=Row.kept(found), profile=profile)
+        profile = {name: read_array(found[f"p_{name}"]) for name in PROFILE_ARRAYS}
+        return SlotRecord(row=Row.from_columns(found), profile=profile)
 
 
 def _profiled(found: DictRow, columns: Sequence[str]) -> Profiled:

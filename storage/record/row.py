@@ -217,7 +217,7 @@ class Row:
         change(self, "detail", _rounded(self.detail))
 
     @classmethod
-    def kept(cls, columns: Mapping[str, Any]) -> Self:
+    def from_columns(cls, columns: Mapping[str, Any]) -> Self:
         """A row from the columns of its table: it was checked and rounded before it got there."""
         row = object.__new__(cls)
         for name in COLUMNS:
@@ -230,19 +230,19 @@ class Row:
         return {f: _plain(getattr(self, f)) for f in COLUMNS}
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> Row:
+    def from_json(cls, values: Mapping[str, Any]) -> Row:
         """A row from plain values, times and dates as ISO text; KeyError, TypeError, ValueError."""
         return cls(**_typed(values))
 
     @classmethod
-    def carried(cls, values: Mapping[str, Any]) -> Row:
+    def from_wire(cls, values: Mapping[str, Any]) -> Row:
         """The same of a row that was checked and rounded before it was sent.
 
         ValueError also if it has other fields.
         """
         if len(values) != len(COLUMNS):
             raise ValueError(f"{len(values)} fields, not {len(COLUMNS)}")
-        return cls.kept(_typed(values))
+        return cls.from_columns(_typed(values))
 
 
 #: Field names in the order of the table's columns.
@@ -345,9 +345,9 @@ PROFILE: tuple[str, ...] = (
 
 
 #: All arrays of a profile, as its table and its files have them.
-ARRAYS = ("strike", *PROFILE)
+PROFILE_ARRAYS = ("strike", *PROFILE)
 #: Of a row's ``detail``: what the source's other expiries added, which no chain keeps.
-SURFACE: tuple[str, ...] = ("total_chain_net_gex", "seven_dte_atm_iv", "iv_ratio_0dte_7dte")
+OTHER_EXPIRIES: tuple[str, ...] = ("total_chain_net_gex", "seven_dte_atm_iv", "iv_ratio_0dte_7dte")
 
 
 class SlotRecord:
@@ -408,7 +408,7 @@ class Gap:
         object.__setattr__(self, "detail", words)
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> Gap:
+    def from_json(cls, values: Mapping[str, Any]) -> Gap:
         """A gap from plain values, times and dates as ISO text; KeyError, TypeError, ValueError."""
         return cls(
             symbol=values["symbol"],

@@ -20,8 +20,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from storage.errors import LiveError
-from storage.record.message import decode, encode
 from storage.record.row import Change
+from storage.record.wire import decode_change, encode_change
 
 #: Changes that a stream keeps, an hour's; a reader further behind reads the store.
 LENGTH = 128
@@ -129,7 +129,7 @@ class Channel:
                 for change in changes:
                     if len(change.rows) + len(change.gaps) <= _MOST:
                         stream = self._stream(change.symbol)
-                        pipe.xadd(stream, {"change": encode(change)}, maxlen=LENGTH)
+                        pipe.xadd(stream, {"change": encode_change(change)}, maxlen=LENGTH)
                         pipe.expire(stream, _EXPIRES)
                 pipe.xadd(self._told, {"symbols": told}, maxlen=LENGTH)
                 pipe.expire(self._told, _EXPIRES)
@@ -180,7 +180,9 @@ class Channel:
             asked = {self._stream(symbol): places.get(symbol, start) for symbol in part}
             for stream, entries in _pairs(await self._client.xread(asked)):
                 places[names[stream]] = entries[-1][0]
-                changes[names[stream]] = tuple(decode(fields[b"change"]) for _, fields in entries)
+                changes[names[stream]] = tuple(
+                    decode_change(fields[b"change"]) for _, fields in entries
+                )
                 await asyncio.sleep(0)
         return [
             News(symbol=symbol, revision=revision, changes=changes.get(symbol, ()))

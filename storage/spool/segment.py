@@ -17,13 +17,13 @@ import structlog
 from storage.embedded.attach import lock
 from storage.errors import SpoolError
 from storage.fault import Fault
-from storage.record.batch import FIELDS, Batch, decode
+from storage.record.wire import BATCH_FIELDS, Batch, decode_batch
 
 log = structlog.get_logger()
 
 _NAME = b"zerodte-flow spool "
 #: Raised with every change of the layout; a change of the row's fields shows by itself.
-HEADER = _NAME + f"1 {FIELDS}\n".encode()
+HEADER = _NAME + f"1 {BATCH_FIELDS}\n".encode()
 _MARK = b"\xf1sl\x1a"
 _ENTRY = struct.Struct("<4sII")
 
@@ -103,7 +103,7 @@ class Segment:
                 at = self._skip(at)
                 continue
             try:
-                yield decode(body, (self, end))
+                yield decode_batch(body, (self, end))
             except ValueError as error:
                 log.error("spool entry cannot be read", path=str(self.path), error=str(error))
             at = end

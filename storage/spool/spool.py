@@ -16,8 +16,8 @@ from pathlib import Path
 
 from storage.errors import SpoolError, SpoolFull
 from storage.fault import Fault, no_fault
-from storage.record.batch import FIELDS, Batch, encode
 from storage.record.row import SlotRecord
+from storage.record.wire import BATCH_FIELDS, Batch, encode_batch
 from storage.spool.segment import Segment, seal
 
 #: A segment is followed by the next one from here on: a drained one gives its room back. [bytes]
@@ -115,7 +115,7 @@ class Spool:
         SpoolError
             If the folder cannot be written.
         """
-        data = seal(encode(batch))
+        data = seal(encode_batch(batch))
         if self.size + len(data) > self._limit:
             raise SpoolFull(
                 f"FLOW_SPOOL_MB: {self._folder} holds {self.size / 1e6:.1f} MB"
@@ -153,10 +153,10 @@ class Spool:
         SpoolError
             If it cannot be written.
         """
-        path = self._folder / f"refused-{FIELDS}.batches"
+        path = self._folder / f"refused-{BATCH_FIELDS}.batches"
         try:
             with path.open("ab") as file:
-                file.write(seal(encode(batch)))
+                file.write(seal(encode_batch(batch)))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

@@ -78,7 +78,7 @@ async def compare(url: str, exported: Path, days: Sequence[date], rounds: int) -
             await run(store, made, days[:2], pool)
             await run(store, made, days)
             given = {"first": days[0], "last": days[-1], "symbols": ["SPX"]}
-            await archive.export(store, "synthetic", exported, **given)
+            await archive.export_sessions(store, "synthetic", exported, **given)
             # Each run of the second kind takes the other κ: every row changes every time.
             changing = cycle([Order(source="", oi_confidence=k, **base) for k in (0.5, 0.6)])
             kinds = {

@@ -36,8 +36,8 @@ from storage.market.calendar import market_day, session_on
 from storage.postgres import database
 from storage.postgres.queries import query
 from storage.postgres.store import REWRITE, Store
-from storage.record import packing as columns
-from storage.record.row import ARRAYS, COLUMNS, DICTS, SlotRecord
+from storage.record import packing
+from storage.record.row import COLUMNS, DICTS, PROFILE_ARRAYS, SlotRecord
 from tests.benchmarks import year
 
 SYMBOLS, SLOTS = 600, 7
@@ -103,7 +103,7 @@ def tick(first: SlotRecord, slot: int, strikes: int, symbols: int = SYMBOLS) -> 
             for name, values in first.profile.items()
         }
         chain = {name: values[: 2 * strikes] for name, values in state.items()}
-        made.append(SlotRecord(row=row, profile=profile, evidence=columns.pack(chain, **notes)))
+        made.append(SlotRecord(row=row, profile=profile, evidence=packing.pack(chain, **notes)))
     return made
 
 
@@ -114,7 +114,7 @@ def weight(records: list[SlotRecord]) -> int:
         + len(str(r.row.detail))
         + 8 * len(COLUMNS)
         + len(r.evidence)
-        + 8 * len(ARRAYS) * len(r.profile["strike"])
+        + 8 * len(PROFILE_ARRAYS) * len(r.profile["strike"])
         for r in records
     )
 
@@ -126,7 +126,7 @@ class Peer:
         self.connection = connection
         self.statements = [
             self._upsert("rows", COLUMNS),
-            self._upsert("profiles", ("symbol", "expiration", "slot", *ARRAYS)),
+            self._upsert("profiles", ("symbol", "expiration", "slot", *PROFILE_ARRAYS)),
             self._upsert("chains", ("symbol", "expiration", "slot", "evidence")),
         ]
 
@@ -151,7 +151,7 @@ class Peer:
             for name in DICTS:
                 values[name] = Jsonb(values[name], orjson.dumps)
             rows.append(values)
-            profiles.append(key | {n: record.profile[n].tolist() for n in ARRAYS})
+            profiles.append(key | {n: record.profile[n].tolist() for n in PROFILE_ARRAYS})
             chains.append(key | {"evidence": record.evidence})
         return [rows, profiles, chains]
 

@@ -24,7 +24,7 @@ from storage.embedded import attach as embedded
 from storage.market.calendar import market_day, session_on
 from storage.postgres import database
 from storage.postgres.store import Store
-from storage.record import packing as columns
+from storage.record import packing
 from storage.record.row import SlotRecord
 from storage.redis.channel import Channel
 
@@ -69,7 +69,7 @@ async def main() -> None:
     object.__setattr__(later, "quoted_at", chain.quoted_at + timedelta(seconds=30))
     object.__setattr__(later, "volume", chain.volume + np.arange(len(chain.strike)) % 7)
     timed("measure, with the previous slot", lambda: measure(later, first, oi_confidence=0.43))
-    timed("unpack the previous slot's evidence", lambda: columns.unpack(first.evidence))
+    timed("unpack the previous slot's evidence", lambda: packing.unpack(first.evidence))
     print(f"{'evidence':46} {len(first.evidence) / 1e3:9.1f} kB")
     folder = Path(tempfile.mkdtemp(prefix="flow-bench-"))
     folder.chmod(0o755)

@@ -24,7 +24,7 @@ from sampler.metrics.crossings import REACH, SIGNIFICANT
 from sampler.metrics.flip import flips
 from sampler.metrics.smile import forward, smile
 from sampler.sources.recorded import read
-from storage.market.calendar import at_new_york, market_day, new_york, session_on
+from storage.market.calendar import market_day, new_york_time, session_on, to_new_york
 
 Floats = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ class Scene:
     def __init__(self, frame: Frame, chain: Chain) -> None:
         self.frame, self.chain = frame, chain
         market = read_market(chain)
-        self.name = f"{chain.symbol} {new_york(chain.quoted_at):%Y-%m-%d %H:%M}"
+        self.name = f"{chain.symbol} {to_new_york(chain.quoted_at):%Y-%m-%d %H:%M}"
         self.spot, self.forward = market.spot, market.forward.level
         self.strike, self.sigma = chain.strike, market.smile.filled
         self.net = chain.open_interest[0] - chain.open_interest[1]
@@ -182,7 +182,7 @@ def all_expiries(scene: Scene) -> float | None:
     today = np.datetime64(scene.chain.expiration)
     sound = (frame.right != 0) & (frame.open_interest >= 0) & (frame.strike > 0)
     for day in np.unique(frame.expiry[sound & (frame.expiry > today)]):
-        expires = at_new_york(day.item(), 16)
+        expires = new_york_time(day.item(), 16)
         years = (expires - frame.quoted_at).total_seconds() / YEAR_SECONDS
         if (part := _expiry(scene, sound & (frame.expiry == day), years)) is not None:
             parts.append(part)

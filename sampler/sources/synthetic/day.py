@@ -19,7 +19,7 @@ import numpy as np
 
 from sampler.chain import YEAR_SECONDS, Floats
 from sampler.sources.synthetic.trading import Ints, Tape, Trades, Traits, listing, trade
-from storage.market.calendar import GRID, Session, expiry_of, next_session
+from storage.market.calendar import GRID, Session, expiry_moment, next_session
 
 #: Jumps a day, and their part of the day's variance.
 JUMPS, JUMP_SHARE = 1.5, 0.08
@@ -115,7 +115,7 @@ def price(symbol: str, session: Session, seed: int) -> tuple[Tape, Floats]:
     about = traits(symbol)
     rng = stream(seed, symbol, session.day)
     level, volatility = _climate(about, session, seed, rng)
-    life = round((expiry_of(symbol, session) - session.open).total_seconds())
+    life = round((expiry_moment(symbol, session) - session.open).total_seconds())
     length = round((session.close - session.open).total_seconds())
     pace = _pace(life, length)
     total = volatility**2 * life / YEAR_SECONDS
@@ -124,7 +124,7 @@ def price(symbol: str, session: Session, seed: int) -> tuple[Tape, Floats]:
         level=level, total=total, pace=pace, about=about, common=common, own=rng, length=length
     )
     after = next_session(session.day)
-    later = (expiry_of(symbol, after) - expiry_of(symbol, session)).total_seconds()
+    later = (expiry_moment(symbol, after) - expiry_moment(symbol, session)).total_seconds()
     contracts = listing(
         about=about,
         spot=spot[0],

@@ -11,7 +11,14 @@ from sampler.errors import Refused
 from sampler.sources.synthetic import day as market
 from sampler.sources.url import split, whole
 from storage.errors import UsageError
-from storage.market.calendar import GRID, Session, market_day, new_york, quiet_day, session_on
+from storage.market.calendar import (
+    GRID,
+    Session,
+    closed_day_kind,
+    market_day,
+    session_on,
+    to_new_york,
+)
 from storage.record.row import Reason
 
 #: Days kept at hand. A day of SPX is 4 MB, most others are less than half of that.
@@ -55,10 +62,10 @@ class Synthetic:
             ``market_closed``, ``before_open`` or ``after_close``.
         """
         at = now - timedelta(seconds=self.delay_seconds)
-        clock = new_york(at).strftime("%Y-%m-%d %H:%M:%S")
+        clock = to_new_york(at).strftime("%Y-%m-%d %H:%M:%S")
         session = session_on(market_day(at))
         if session is None:
-            why = f"a {quiet_day(market_day(at))}"
+            why = f"a {closed_day_kind(market_day(at))}"
             raise Refused(Reason.MARKET_CLOSED, f"{symbol}: {clock} New York is {why}")
         if at < session.open:
             raise Refused(Reason.BEFORE_OPEN, f"{symbol}: {clock} New York is before the open")

@@ -33,8 +33,8 @@ from sampler.live.tick import Tick
 from sampler.measure import snapshot
 from sampler.sources import open_source, recorded
 from storage.market.calendar import session_on
-from storage.parquet.read import Part
-from storage.parquet.write import Writer
+from storage.parquet.read import ParquetPartition
+from storage.parquet.write import ParquetWriter
 from storage.postgres import database as schema
 from storage.postgres.store import Store
 from storage.record.row import Gap, Reason
@@ -122,7 +122,7 @@ class TestSameBytes:
             await sampled(store, Short())
             live = content(database)
             assert len(live) == SLOTS - 1
-            with Writer(Part(tmp_path, DAY, "SPX"), "live") as writer:
+            with ParquetWriter(ParquetPartition(tmp_path, DAY, "SPX"), "live") as writer:
                 writer.write([record async for record in store.records("SPX", DAY)])
             again = await recompute(store, Nobody(), symbol="SPX", session=SESSION)
             assert (again.rewritten, again.there_already, again.shifts.fields) == (0, SLOTS - 1, {})
@@ -159,7 +159,7 @@ class TestSameBytes:
             records = [record async for record in store.records("SPX", session.day)]
             assert records[0].row.dropped["am_settled"] > 900
             assert records[0].row.detail["total_chain_net_gex"] is not None
-            with Writer(Part(tmp_path, session.day, "SPX"), "live") as writer:
+            with ParquetWriter(ParquetPartition(tmp_path, session.day, "SPX"), "live") as writer:
                 writer.write(records)
             await backfill(open_source(f"parquet:{tmp_path}"), other, Nobody(), **given)
         assert content(empty_database) == content(database)
@@ -442,7 +442,7 @@ def recordings(tmp_path_factory) -> Path:
         session = session_on(DAY.replace(day=day))
         for symbol in ("SPX", "QQQ"):
             records = asyncio.run(_measured(symbol, session))
-            with Writer(Part(folder, session.day, symbol), "live") as writer:
+            with ParquetWriter(ParquetPartition(folder, session.day, symbol), "live") as writer:
                 writer.write(records)
     return folder
 

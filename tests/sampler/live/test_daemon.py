@@ -64,7 +64,7 @@ def told(folder: Path) -> str:
 
 def until(clock: Clock, moment: datetime) -> float:
     """Wall seconds until the market's time."""
-    return max((clock.wall(moment) - datetime.now(UTC)).total_seconds(), 0.0)
+    return max((clock.wall_time(moment) - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 def table(database: str, query: str, dataset: str = "live") -> list[dict]:

@@ -23,7 +23,7 @@ from sampler.sources.synthetic.source import Synthetic
 from storage.market.calendar import session_on
 from storage.market.clock import Clock
 from storage.postgres.lease import Lease
-from storage.record.batch import Batch
+from storage.record.wire import Batch
 from storage.spool.spool import Spool
 
 DAY = date(2026, 8, 19)
@@ -89,13 +89,13 @@ async def test_clock_that_jumps_back_is_heeded(database, tmp_path):
 
     class Jumpy(Clock):
         def now(self):
-            return self.at(datetime.now(UTC))
+            return self.market_time(datetime.now(UTC))
 
-        def at(self, wall):
-            return super().at(wall) - (timedelta(seconds=90) if jumped else timedelta(0))
+        def market_time(self, wall):
+            return super().market_time(wall) - (timedelta(seconds=90) if jumped else timedelta(0))
 
-        def wall(self, moment):
-            return super().wall(moment + (timedelta(seconds=90) if jumped else timedelta(0)))
+        def wall_time(self, moment):
+            return super().wall_time(moment + (timedelta(seconds=90) if jumped else timedelta(0)))
 
     jumped = False
     clock = Jumpy(slot(0), 30.0, begin)

@@ -20,8 +20,8 @@ from sampler.sources import open_source
 from sampler.sources.synthetic.source import Synthetic
 from storage.errors import SpoolError, StoreUnavailable
 from storage.market.calendar import session_on, sessions_between
-from storage.record.batch import decode
 from storage.record.row import Reason
+from storage.record.wire import decode_batch
 from storage.redis.channel import Nobody
 
 DAY = datetime(2026, 8, 19).date()
@@ -154,7 +154,7 @@ class TestTogether:
         assert gaps(url)["SPY", slot(1)] == "failed"
         assert "after_gap" in found["SPY", slot(2)]["flags"]
         (path,) = tmp_path.iterdir()
-        assert decode(path.read_bytes()[12:]).records[0].row.slot == slot(1)
+        assert decode_batch(path.read_bytes()[12:]).records[0].row.slot == slot(1)
 
 
 async def test_six_hundred_symbols_beside_a_backfill(url, tmp_path):

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from storage.market.calendar import (
     Session,
-    at_new_york,
-    expiry_of,
+    closed_day_kind,
+    expiry_moment,
     from_new_york,
     last_session,
     market_day,
-    new_york,
+    new_york_time,
     next_session,
-    quiet_day,
     session_on,
     sessions_between,
+    to_new_york,
 )
 
 HOLIDAYS = {
@@ -69,7 +69,7 @@ def test_hours(year):
     """Every session begins 09:30 New York and ends 16:00, the published short days 13:00."""
     early = [date(year, *day) for day in EARLY[year]]
     for session in sessions_between(date(year, 1, 1), date(year, 12, 31)):
-        begin, end = new_york(session.open), new_york(session.close)
+        begin, end = to_new_york(session.open), to_new_york(session.close)
         assert (session.day, 9, 30) == (begin.date(), begin.hour, begin.minute)
         assert (session.day, 13 if session.day in early else 16, 0) == (
             end.date(),
@@ -156,7 +156,7 @@ def test_slot_of_a_microsecond(wednesday):
 
 def test_slot_of_another_zone(wednesday):
     """A moment is the same whatever clock it is read from."""
-    moment = new_york(utc(2026, 8, 19, 14, 14, 21))
+    moment = to_new_york(utc(2026, 8, 19, 14, 14, 21))
     assert utc(2026, 8, 19, 14, 14, 30) == wednesday.slot_of(moment)
 
 
@@ -237,8 +237,8 @@ def test_from_new_york(wall, moment):
 
 def test_at_new_york():
     """A time of day in New York as UTC."""
-    assert utc(2026, 11, 2, 14, 30) == at_new_york(date(2026, 11, 2), 9, 30)
-    assert utc(2026, 10, 30, 13) == at_new_york(date(2026, 10, 30), 9)
+    assert utc(2026, 11, 2, 14, 30) == new_york_time(date(2026, 11, 2), 9, 30)
+    assert utc(2026, 10, 30, 13) == new_york_time(date(2026, 10, 30), 9)
 
 
 def test_market_day():
@@ -306,10 +306,10 @@ def test_sessions_between():
 )
 def test_expiry_of(symbol, day, expires):
     """Options of some funds trade a quarter of an hour longer, on short days too."""
-    assert expires == expiry_of(symbol, on(*day))
+    assert expires == expiry_moment(symbol, on(*day))
 
 
 def test_quiet_day():
     """Why a day has no session."""
-    assert quiet_day(date(2026, 7, 4)) == "weekend"
-    assert quiet_day(date(2026, 7, 3)) == "market holiday"
+    assert closed_day_kind(date(2026, 7, 4)) == "weekend"
+    assert closed_day_kind(date(2026, 7, 3)) == "market holiday"

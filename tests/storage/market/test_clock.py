@@ -35,7 +35,11 @@ def test_real_is_the_machine():
     now = real.now()
     assert before <= now <= datetime.now(UTC)
     assert now.utcoffset() == timedelta(0)
-    assert utc(2026, 8, 22, 3) == real.at(utc(2026, 8, 22, 3)) == real.wall(utc(2026, 8, 22, 3))
+    assert (
+        utc(2026, 8, 22, 3)
+        == real.market_time(utc(2026, 8, 22, 3))
+        == real.wall_time(utc(2026, 8, 22, 3))
+    )
     assert not real.simulated
     assert str(real) == "real"
 
@@ -44,18 +48,18 @@ def test_simulated_runs_at_its_speed():
     """Sixty times as fast: ten seconds are ten minutes, and back."""
     simulated = clock(utc(2026, 8, 19, 13, 30))
     assert simulated.simulated
-    assert utc(2026, 8, 19, 13, 30) == simulated.at(ANCHOR)
-    assert utc(2026, 8, 19, 13, 40) == simulated.at(ANCHOR + timedelta(seconds=10))
-    assert ANCHOR + timedelta(seconds=10) == simulated.wall(utc(2026, 8, 19, 13, 40))
+    assert utc(2026, 8, 19, 13, 30) == simulated.market_time(ANCHOR)
+    assert utc(2026, 8, 19, 13, 40) == simulated.market_time(ANCHOR + timedelta(seconds=10))
+    assert ANCHOR + timedelta(seconds=10) == simulated.wall_time(utc(2026, 8, 19, 13, 40))
 
 
 def test_now_is_the_machine_mapped():
     """What a simulated clock shows now is what it maps the machine's time to."""
     start = utc(2026, 8, 19, 13, 30)
     simulated = Clock(start, 1.0, datetime.now(UTC))
-    before = simulated.at(datetime.now(UTC))
+    before = simulated.market_time(datetime.now(UTC))
     now = simulated.now()
-    assert start <= before <= now <= simulated.at(datetime.now(UTC))
+    assert start <= before <= now <= simulated.market_time(datetime.now(UTC))
 
 
 @pytest.mark.parametrize(
@@ -79,32 +83,36 @@ def test_jumps_from_twenty_after_the_close_to_one_before_the_open(start, last, t
     """From 20 minutes after a close the clock goes on a minute before the next open."""
     simulated = clock(start)
     close_to_jump = ANCHOR + timedelta(seconds=20)
-    assert last == simulated.at(close_to_jump)
-    assert then + timedelta(minutes=1) == simulated.at(close_to_jump + timedelta(seconds=1))
-    assert then + timedelta(microseconds=60) == simulated.at(
+    assert last == simulated.market_time(close_to_jump)
+    assert then + timedelta(minutes=1) == simulated.market_time(
+        close_to_jump + timedelta(seconds=1)
+    )
+    assert then + timedelta(microseconds=60) == simulated.market_time(
         close_to_jump + timedelta(microseconds=1)
     )
-    assert close_to_jump + timedelta(seconds=1) == simulated.wall(then + timedelta(minutes=1))
+    assert close_to_jump + timedelta(seconds=1) == simulated.wall_time(then + timedelta(minutes=1))
 
 
 def test_a_week_takes_five_days():
     """Five sessions of 411 minutes, the first without the minute before its open."""
     simulated = clock(utc(2026, 8, 17, 13, 30))
-    assert utc(2026, 8, 24, 13, 30) == simulated.at(ANCHOR + timedelta(seconds=410 + 4 * 411 + 1))
+    assert utc(2026, 8, 24, 13, 30) == simulated.market_time(
+        ANCHOR + timedelta(seconds=410 + 4 * 411 + 1)
+    )
 
 
 def test_moments_left_out_come_with_the_next_day():
     """A moment of the night is on the wall when the next day begins."""
     simulated = clock(utc(2026, 8, 19, 20))
-    assert ANCHOR + timedelta(seconds=20) == simulated.wall(utc(2026, 8, 19, 23))
-    assert ANCHOR + timedelta(seconds=20) == simulated.wall(utc(2026, 8, 20, 13, 29))
+    assert ANCHOR + timedelta(seconds=20) == simulated.wall_time(utc(2026, 8, 19, 23))
+    assert ANCHOR + timedelta(seconds=20) == simulated.wall_time(utc(2026, 8, 20, 13, 29))
 
 
 def test_before_its_anchor():
     """Before its anchor the clock runs the same way; what lies before its start is past."""
     simulated = clock(utc(2026, 8, 19, 15))
-    assert utc(2026, 8, 19, 14, 30) == simulated.at(ANCHOR - timedelta(seconds=30))
-    assert simulated.wall(utc(2026, 8, 19, 14, 30)) == ANCHOR
+    assert utc(2026, 8, 19, 14, 30) == simulated.market_time(ANCHOR - timedelta(seconds=30))
+    assert simulated.wall_time(utc(2026, 8, 19, 14, 30)) == ANCHOR
 
 
 SPEEDS = st.sampled_from([1.0, 7.5, 12.345678, 60.0, 3600.0])
@@ -121,7 +129,7 @@ def test_wall_is_the_inverse(start, speed, passed):
     """From the wall to the market and back is where one began, to the microsecond."""
     simulated = clock(start, speed)
     wall = ANCHOR + timedelta(microseconds=passed) / speed
-    assert abs(simulated.wall(simulated.at(wall)) - wall) <= timedelta(microseconds=2)
+    assert abs(simulated.wall_time(simulated.market_time(wall)) - wall) <= timedelta(microseconds=2)
 
 
 @settings(deadline=None)
@@ -130,7 +138,7 @@ def test_never_goes_back(start, speed, one, other):
     """A later wall never shows an earlier market time."""
     simulated = clock(start, speed)
     walls = sorted(ANCHOR + timedelta(microseconds=p) / speed for p in (one, other))
-    assert simulated.at(walls[0]) <= simulated.at(walls[1])
+    assert simulated.market_time(walls[0]) <= simulated.market_time(walls[1])
 
 
 @settings(deadline=None)
@@ -138,7 +146,7 @@ def test_never_goes_back(start, speed, one, other):
 def test_shows_market_hours_only(start, speed, passed):
     """After its first jump the clock only shows a minute before an open to 20 after the close."""
     simulated = clock(start, speed)
-    moment = simulated.at(ANCHOR + timedelta(microseconds=passed) / speed)
+    moment = simulated.market_time(ANCHOR + timedelta(microseconds=passed) / speed)
     if market_day(moment) == market_day(start) or (moment - start) < timedelta(days=5):
         return
     session = session_on(market_day(moment))
@@ -211,7 +219,7 @@ def test_two_processes_agree():
         "import sys; from datetime import *; from storage.market.clock import parse_clock;"
         "c = parse_clock(sys.argv[1]);"
         "a = datetime(2026, 1, 1, tzinfo=timezone.utc);"
-        "print([c.at(a + timedelta(seconds=s)).isoformat() for s in (0, 1, 30, 60)])"
+        "print([c.market_time(a + timedelta(seconds=s)).isoformat() for s in (0, 1, 30, 60)])"
     )
     command = [sys.executable, "-c", program, text]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]

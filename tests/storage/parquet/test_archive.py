@@ -25,8 +25,8 @@ from sampler.measure.snapshot import measure
 from sampler.sources import open_source
 from storage.errors import FlowError
 from storage.market.calendar import session_on
-from storage.parquet.read import Part, parts, read, read_gaps
-from storage.parquet.write import Writer
+from storage.parquet.read import ParquetPartition, list_partitions, read_gaps, read_records
+from storage.parquet.write import ParquetWriter
 from storage.postgres.store import Store
 from storage.record.row import PROFILE, Reason, SlotRecord
 from storage.redis.channel import Nobody
@@ -66,11 +66,11 @@ def content(database: str, dataset: str = "live") -> dict[str, list[tuple[object
         }
 
 
-def write(folder: Path, records: list[SlotRecord], dataset: str = "live") -> Part:
+def write(folder: Path, records: list[SlotRecord], dataset: str = "live") -> ParquetPartition:
     """Export records as the command does."""
     row = records[0].row
-    part = Part(folder, row.expiration, row.symbol)
-    with Writer(part, dataset) as writer:
+    part = ParquetPartition(folder, row.expiration, row.symbol)
+    with ParquetWriter(part, dataset) as writer:
         writer.write(records)
     return part
 
@@ -183,12 +183,12 @@ class TestRoundTrip:
         assert shown.fetchall() == [("stale",), ("source_down",)]
         # A second export without gaps leaves none of the first.
         write(tmp_path, [kept(0)])
-        assert read_gaps(Part(tmp_path, DAY, "SPX")) == []
+        assert read_gaps(ParquetPartition(tmp_path, DAY, "SPX")) == []
 
     def test_to_the_bit(self, tmp_path):
         """Zeros' signs, NaNs, numbers at both ends, absent fields: nothing is rounded or lost."""
         records = [kept(0), kept(1, gamma_flip=None, flags=(), dropped={})]
-        back = [one for some in read(write(tmp_path, records)) for one in some]
+        back = [one for some in read_records(write(tmp_path, records)) for one in some]
         assert [one.row for one in back] == [one.row for one in records]
         assert [one.evidence for one in back] == [one.evidence for one in records]
         for was, now in zip(records, back, strict=True):
@@ -200,19 +200,19 @@ class TestRoundTrip:
         """A release that keeps another column starts a file of its own; all of it is read."""
         first, second = kept(0), kept(70)
         second.state[0]["sigma"] = np.array([[0.1, 0.2], [0.3, 0.4]])
-        part = Part(tmp_path, DAY, "SPX")
-        with Writer(part, "live") as writer:
+        part = ParquetPartition(tmp_path, DAY, "SPX")
+        with ParquetWriter(part, "live") as writer:
             writer.write([first])
             writer.write([second])
         assert len(list(part.path("chains").iterdir())) == 2
-        back = [one for some in read(part) for one in some]
+        back = [one for some in read_records(part) for one in some]
         assert [one.evidence for one in back] == [first.evidence, second.evidence]
 
     def test_again(self, tmp_path):
         """A second export of a session replaces the first as a whole."""
         write(tmp_path, [kept(i) for i in range(3)])
         part = write(tmp_path, [kept(5)])
-        assert [one.row.slot for some in read(part) for one in some] == [at(5)]
+        assert [one.row.slot for some in read_records(part) for one in some] == [at(5)]
         assert list(tmp_path.rglob(".*")) == []
 
     def test_left_early(self, tmp_path):
@@ -220,7 +220,7 @@ class TestRoundTrip:
         part = write(tmp_path, [kept(0)])
         with pytest.raises(FlowError, match="SPX 2026-08-19T13:30:30Z: not a packed chain"):
             write(tmp_path, [kept(0), record(slot=at(1), evidence=b"spoilt")])
-        assert [one.row.slot for some in read(part) for one in some] == [at(0)]
+        assert [one.row.slot for some in read_records(part) for one in some] == [at(0)]
         assert list(tmp_path.rglob(".*")) == []
 
 
@@ -316,7 +316,12 @@ class TestRefusals:
             write(folder, [kept(0, symbol=symbol)])
         outside = [p for p in tmp_path.rglob("*.parquet") if folder not in p.parents]
         assert outside == []
-        assert [part.symbol for part in parts(folder)] == ["..", "A/../../../B", "BRK/B", "^SPX"]
+        assert [part.symbol for part in list_partitions(folder)] == [
+            "..",
+            "A/../../../B",
+            "BRK/B",
+            "^SPX",
+        ]
 
     @pytest.mark.parametrize(
         ("spoil", "said"),
@@ -340,7 +345,7 @@ class TestRefusals:
         (file,) = part.path(table).iterdir()
         spoil(file)
         with pytest.raises(FlowError, match=said) as raised:
-            list(read(part))
+            list(read_records(part))
         assert str(part.path(table)) in str(raised.value)
 
     def test_tables_of_two_exports(self, tmp_path):
@@ -351,7 +356,7 @@ class TestRefusals:
             (other.path("chains") / "slots-1.parquet").read_bytes()
         )
         with pytest.raises(FlowError, match="its slots are not those of profiles and chains"):
-            list(read(part))
+            list(read_records(part))
 
     @pytest.mark.parametrize(
         ("words", "code", "said"),

@@ -13,7 +13,7 @@ from factories import DAY, OPEN, PROFILE, at, record
 
 from storage.postgres.arrays import read_array, read_arrays
 from storage.postgres.store import Store
-from storage.record.row import ARRAYS, Gap, Reason
+from storage.record.row import PROFILE_ARRAYS, Gap, Reason
 
 MINUTE = timedelta(minutes=1)
 
@@ -107,7 +107,7 @@ async def test_rows_without_profiles(store: Store, database: str):
     assert (found.slot, found.arrays["strike"].tolist()) == (at(3), [])
     moment = await store.moment("SPX", DAY)
     assert moment.row.slot == at(3)
-    assert {len(moment.profile[name]) for name in ARRAYS} == {0}
+    assert {len(moment.profile[name]) for name in PROFILE_ARRAYS} == {0}
 
 
 async def test_what_increments_count_from(store: Store):
@@ -131,7 +131,7 @@ async def test_moment(store: Store):
     await store.write(written)
     found = await store.moment("SPX", DAY)
     assert found.row == written[2].row
-    for name in ARRAYS:
+    for name in PROFILE_ARRAYS:
         np.testing.assert_array_equal(found.profile[name], written[2].profile[name])
     quoted = at(1) - timedelta(seconds=9)
     assert (await store.moment("SPX", DAY, quoted)).row == written[1].row

@@ -22,8 +22,8 @@ import redis.asyncio
 from factories import at, gap, row
 
 from storage.errors import LiveError
-from storage.record.message import decode, encode
 from storage.record.row import COLUMNS, Change, Reason
+from storage.record.wire import decode_change, encode_change
 from storage.redis.channel import LENGTH, Channel, News, Nobody
 
 PREFIX = "flow:test"
@@ -281,7 +281,7 @@ def test_a_change_as_bytes():
     change = Change(
         symbol="SPX", after=1, revision=3, rows=((2, told),), gaps=((3, gap(4, detail="é\n")),)
     )
-    back = decode(encode(change))
+    back = decode_change(encode_change(change))
     assert back == change
     (_, carried), *_ = back.rows
     for name in COLUMNS:
@@ -294,10 +294,10 @@ def test_a_change_as_bytes():
         lambda values: values.update(slot="soon"),
         lambda values: values.update(expiration=7),
     ):
-        read = orjson.loads(encode(change))
+        read = orjson.loads(encode_change(change))
         spoil(read["rows"][0][1])
         with pytest.raises(ValueError, match=r"fields|not a change|isoformat"):
-            decode(orjson.dumps(read))
+            decode_change(orjson.dumps(read))
 
 
 async def test_another_release_published(channel, client):

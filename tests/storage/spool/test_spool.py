@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from storage.errors import SpoolError, SpoolFull
-from storage.record.batch import Batch, decode, encode
 from storage.record.row import COLUMNS, Gap, Reason, SlotRecord
+from storage.record.wire import Batch, decode_batch, encode_batch
 from storage.spool.segment import HEADER
 from storage.spool.spool import Spool
 
@@ -73,7 +73,7 @@ class TestBatch:
             evidence=bytes(range(256)),
         )
         given = Batch(records=[odd, record(symbol="SPY")], gaps=batch(3).gaps, mode="newer")
-        back = decode(encode(given))
+        back = decode_batch(encode_batch(given))
         assert [same(a, b) for a, b in zip(given.records, back.records, strict=True)] == [True] * 2
         assert {n: type(getattr(odd.row, n)) for n in COLUMNS} == {
             n: type(getattr(back.records[0].row, n)) for n in COLUMNS
@@ -84,7 +84,7 @@ class TestBatch:
     def test_other_bytes(self, body):
         """Bytes that are no batch are a ValueError, whatever they are."""
         with pytest.raises(ValueError):
-            decode(body)
+            decode_batch(body)
 
 
 class TestOrder:
@@ -309,7 +309,7 @@ class TestRefusals:
         path = spool.refuse(batch(1))
         spool.close()
         assert opened(folder).waiting == 0
-        assert decode(path.read_bytes()[12:]).records[0].row == batch(1).records[0].row
+        assert decode_batch(path.read_bytes()[12:]).records[0].row == batch(1).records[0].row
 
 
 def test_which_database_was_reached(folder):
@@ -331,4 +331,4 @@ def test_which_database_was_reached(folder):
 def test_sizes():
     """A batch knows about how large it is: within a factor of two of its bytes."""
     one = Batch(records=[record(profile={"strike": list(np.arange(400.0))}) for _ in range(5)])
-    assert 0.5 < one.size / len(encode(one)) < 4
+    assert 0.5 < one.size / len(encode_batch(one)) < 4
