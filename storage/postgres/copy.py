@@ -28,7 +28,9 @@ _KINDS = query("incoming_kinds", COLUMNS)
 _NAMES = ", ".join(COLUMNS)
 _COPY_ROWS = f"copy incoming ({_NAMES}, ordinal) from stdin (format binary)"
 _ARRAY_NAMES = ", ".join(PROFILE_ARRAYS)
-_COPY_PROFILES = f"copy profiles (symbol, expiration, slot, {_ARRAY_NAMES}) from stdin (format binary)"
+_COPY_PROFILES = (
+    f"copy profiles (symbol, expiration, slot, {_ARRAY_NAMES}) from stdin (format binary)"
+)
 _COPY_CHAINS = "copy chains (symbol, expiration, slot, evidence) from stdin (format binary)"
 
 
