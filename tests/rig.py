@@ -11,9 +11,9 @@ from typing import Any
 
 from sampler.live.backlog import Backlog
 from sampler.live.outcome import Outcome
-from sampler.live.slots import Watch
+from sampler.live.slots import SlotTracker
 from sampler.live.tick import Tick
-from sampler.live.writer import Writer
+from sampler.live.writer import BatchWriter
 from storage.errors import StoreUnavailable
 from storage.fault import Fault, no_fault
 from storage.postgres.store import Store
@@ -23,7 +23,7 @@ from storage.spool.spool import Spool
 STEP = timedelta(seconds=30)
 
 
-class Broken:
+class FailingStore:
     """A store that can be away, and counts what is written to it."""
 
     def __init__(self, store: Any) -> None:
@@ -46,7 +46,7 @@ class Broken:
         return call
 
 
-class Rig:
+class SamplerRig:
     """Spool, backlog, writer, tick and watch over a store."""
 
     def __init__(
@@ -57,18 +57,18 @@ class Rig:
         *,
         live: Any = None,
         limit: int = 10**9,
-        patience: float = 0.2,
+        batch_seconds: float = 0.2,
         budget: float = 5,
         may_write: Any = lambda: True,
         fault: Fault = no_fault,
         delay: timedelta = timedelta(0),
     ) -> None:
         self.spool = Spool.open(folder, limit, fault)
-        self.writer = Writer(
+        self.writer = BatchWriter(
             store,
             live or Nobody(),
             Backlog(self.spool),
-            patience=patience,
+            batch_seconds=batch_seconds,
             may_write=may_write,
             fault=fault,
         )
@@ -79,13 +79,13 @@ class Rig:
             oi_confidence=0.43,
             budget=budget,
             quiet=True,
-            blind=True,
+            provisional=True,
             fault=fault,
         )
-        self.watch = Watch(self.tick, store, self.writer, delay=delay)
+        self.tracker = SlotTracker(self.tick, store, self.writer, delay=delay)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Rig]:
+    async def running(self) -> AsyncIterator[SamplerRig]:
         async with AsyncExitStack() as stack:
             stack.callback(self.spool.close)
             await stack.enter_async_context(self.writer.running())
@@ -94,20 +94,20 @@ class Rig:
     async def step(self, symbols: Iterable[str], now: datetime) -> dict[str, Outcome]:
         """One tick of some symbols, together; ours from now on."""
         symbols = list(symbols)
-        self.watch.symbols |= set(symbols)
-        outcomes = await asyncio.gather(*(self.watch.step(s, now) for s in symbols))
+        self.tracker.symbols |= set(symbols)
+        outcomes = await asyncio.gather(*(self.tracker.step(s, now) for s in symbols))
         return {s: o for s, o in zip(symbols, outcomes, strict=True) if o is not None}
 
 
 @asynccontextmanager
-async def rig(source: Any, store: Any, folder: Path, **given: Any) -> AsyncIterator[Rig]:
-    async with Rig(source, store, folder, **given).running() as made:
+async def rig(source: Any, store: Any, folder: Path, **options: Any) -> AsyncIterator[SamplerRig]:
+    async with SamplerRig(source, store, folder, **options).running() as made:
         yield made
 
 
 @asynccontextmanager
-async def opened(url: str, dataset: str = "synthetic", **given: Any) -> AsyncIterator[Store]:
-    async with Store.open(url, dataset, size=4, **given) as store:
+async def open_store(url: str, dataset: str = "synthetic", **options: Any) -> AsyncIterator[Store]:
+    async with Store.open(url, dataset, size=4, **options) as store:
         yield store
 
 

@@ -25,10 +25,10 @@ from psycopg.rows import dict_row
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from mortal import Mortal
+from killable_servers import KillableServers
 from proxy import Proxy
 from rig import STEP
-from sampling import Sampler
+from sampler_process import SamplerProcess
 
 from sampler.errors import Refused
 from sampler.live.outcome import Outcome
@@ -139,10 +139,10 @@ class Soak:
 
     def run(self) -> Report:
         began = time.monotonic()
-        with Mortal() as self.servers, Proxy(self.servers.database_url) as self.proxy:
+        with KillableServers() as self.servers, Proxy(self.servers.database_url) as self.proxy:
             for dataset in ("live", "synthetic"):
                 asyncio.run(database.migrate(self.servers.database_url, dataset))
-            self.samplers = {name: Sampler(self.folder / "log") for name in ("a", "b")}
+            self.samplers = {name: SamplerProcess(self.folder / "log") for name in ("a", "b")}
             try:
                 for name, one in self.samplers.items():
                     one.given = {
@@ -471,7 +471,7 @@ async def _straight(symbols: list[str], slots: int) -> tuple[dict, dict]:
             now = SESSION.open + step * STEP + timedelta(seconds=1)
             outcome = Outcome(symbol=symbol)
             try:
-                await tick.take(await source.live(symbol, now), outcome)
+                await tick.store_frame(await source.live(symbol, now), outcome)
             except Refused as why:
                 refused[symbol, SESSION.slots[step]] = str(why.reason)
                 continue

@@ -1,4 +1,4 @@
-"""Past slots of one symbol and session from a source's history; a second run changes nothing.
+"""Fill past slots of one symbol and session from a source's history. A second run changes nothing.
 
 What a slot is differenced against stays in memory, and records go to the store some at a time, so
 that no slot waits for a round trip. The rows are the ones that the daemon would have made of the
@@ -17,7 +17,7 @@ import structlog
 
 from sampler.chain import Frame, place, select
 from sampler.errors import Refused
-from sampler.history.diff import Shifts
+from sampler.history.diff import DiffSummary
 from sampler.measure.other_expiries import survey
 from sampler.measure.snapshot import measure
 from sampler.sources import Source
@@ -30,44 +30,44 @@ from storage.redis.channel import Live, Nobody
 log = structlog.get_logger()
 
 #: Records a transaction: a fraction of a second's work, and what an interruption can lose.
-BATCH = 130
+BATCH_RECORDS = 130
 
 
 @dataclass(slots=True, kw_only=True)
-class Filled:
+class BackfillResult:
     """What was done for one symbol and session."""
 
     symbol: str
     day: date
     written: int = 0
-    there_already: int = 0
+    already_there: int = 0
     #: Rows that were there and are differenced or measured anew.
     rewritten: int = 0
     #: Frames that made no row, by reason; and each with its sentence.
     refused: Counter[str] = field(default_factory=Counter)
     details: list[str] = field(default_factory=list)
     #: What a recomputation changed, or would change.
-    shifts: Shifts = field(default_factory=Shifts)
+    diff: DiffSummary = field(default_factory=DiffSummary)
 
     @property
     def frames(self) -> int:
         """How many frames there were."""
-        return self.written + self.there_already + self.rewritten + self.refused.total()
+        return self.written + self.already_there + self.rewritten + self.refused.total()
 
-    def refuse(self, refusal: Refused) -> None:
+    def count_refusal(self, refusal: Refused) -> None:
         """Count a frame that makes no row."""
         self.refused[str(refusal.reason)] += 1
         self.details.append(str(refusal))
 
 
-class Outbox:
+class HistoryWriter:
     """Records and gaps on their way to the store and the live channel, some at a time."""
 
-    def __init__(self, store: Store, live: Live, *, mixed: bool = False) -> None:
-        """``mixed`` lets a session have rows of several feeds."""
+    def __init__(self, store: Store, live: Live, *, mix_feeds: bool = False) -> None:
+        """``mix_feeds`` lets a session have rows of several feeds."""
         self._store = store
         self._live: Live = live
-        self._mixed = mixed
+        self._mix_feeds = mix_feeds
         self._records: list[SlotRecord] = []
         self._gaps: list[Gap] = []
         self._mode = FILL
@@ -84,10 +84,10 @@ class Outbox:
             # dataset's lock.
             _ = record.evidence
         self._records.append(record)
-        if len(self._records) >= BATCH:
+        if len(self._records) >= BATCH_RECORDS:
             await self.flush()
 
-    def mark(self, gap: Gap) -> None:
+    def add_gap(self, gap: Gap) -> None:
         """Hand a gap on, with the next records."""
         self._gaps.append(gap)
 
@@ -103,7 +103,7 @@ class Outbox:
         self._records, self._gaps = [], []
         if not records and not gaps:
             return
-        changes = await self._store.write(records, gaps, mode=self._mode, mixed=self._mixed)
+        changes = await self._store.write(records, gaps, mode=self._mode, mixed=self._mix_feeds)
         self.written += sum(len(change.rows) for change in changes)
         try:
             await self._live.publish(changes)
@@ -113,7 +113,7 @@ class Outbox:
             self._live = Nobody()
 
 
-class Past:
+class BackfillSession:
     """What a session has so far: stored records, and those made since, in order of their slots."""
 
     def __init__(self) -> None:
@@ -122,13 +122,13 @@ class Past:
         self._feeds: set[str] = set()
 
     @classmethod
-    async def read(cls, store: Store, symbol: str, session: Session) -> Past:
+    async def load(cls, store: Store, symbol: str, session: Session) -> BackfillSession:
         """The records of a session that the store has."""
-        past = cls()
+        session_so_far = cls()
         async with aclosing(store.records(symbol, session.day, profiles=False)) as records:
             async for record in records:
-                past.add(record)
-        return past
+                session_so_far.add(record)
+        return session_so_far
 
     def add(self, record: SlotRecord) -> None:
         """One more record, or another one of its slot."""
@@ -140,11 +140,11 @@ class Past:
         self._records[slot] = record
         self._feeds.add(record.row.source)
 
-    def at(self, slot: datetime) -> SlotRecord | None:
+    def record_at(self, slot: datetime) -> SlotRecord | None:
         """The record of a slot."""
         return self._records.get(slot)
 
-    def before(self, slot: datetime) -> SlotRecord | None:
+    def record_before(self, slot: datetime) -> SlotRecord | None:
         """The newest record of an earlier slot."""
         at = bisect.bisect_left(self._order, slot)
         return self._records[self._order[at - 1]] if at else None
@@ -160,7 +160,7 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class BackfillOptions:
     """How a backfill treats what is there."""
 
     #: κ, the part of signed volume taken to have opened positions. [0-1]
@@ -173,9 +173,15 @@ class Wishes:
     mix_feeds: bool = False
 
 
-async def backfill(
-    source: Source, store: Store, live: Live, *, symbol: str, session: Session, wishes: Wishes
-) -> tuple[Filled, datetime | None]:
+async def backfill_session(
+    source: Source,
+    store: Store,
+    live: Live,
+    *,
+    symbol: str,
+    session: Session,
+    options: BackfillOptions,
+) -> tuple[BackfillResult, datetime | None]:
     """Fill a session, oldest first; what was done, and the first slot that got another record.
 
     Raises
@@ -185,9 +191,9 @@ async def backfill(
     StoreError
         If the store goes away; what was written stays, a second run goes on from there.
     """
-    filled = Filled(symbol=symbol, day=session.day)
-    out = Outbox(store, live, mixed=wishes.mix_feeds)
-    past = await Past.read(store, symbol, session)
+    result = BackfillResult(symbol=symbol, day=session.day)
+    writer = HistoryWriter(store, live, mix_feeds=options.mix_feeds)
+    session_so_far = await BackfillSession.load(store, symbol, session)
     first: datetime | None = None
     offered = 0
     async for frame in source.history(symbol, session):
@@ -196,38 +202,42 @@ async def backfill(
             if isinstance(frame, Refused):
                 raise frame
             slot = place(frame, session)
-            mode = _mode(frame, past.at(slot), session, wishes)
+            mode = _mode(frame, session_so_far.record_at(slot), session, options)
             if mode is None:
-                filled.there_already += 1
+                result.already_there += 1
                 continue
-            if not wishes.mix_feeds:
-                past.require_feed(frame)
-            record = _measure(frame, past.before(slot), session, wishes.oi_confidence)
+            if not options.mix_feeds:
+                session_so_far.require_feed(frame)
+            record = _measure(
+                frame, session_so_far.record_before(slot), session, options.oi_confidence
+            )
         except Refused as refusal:
-            filled.refuse(refusal)
+            result.count_refusal(refusal)
             # A slot that another feed could fill is still only missing.
             other = refusal.reason is Reason.OTHER_FEED
-            if slot is not None and past.at(slot) is None and not other:
-                out.mark(_gap(refusal, symbol, session, slot))
+            if slot is not None and session_so_far.record_at(slot) is None and not other:
+                writer.add_gap(_gap(refusal, symbol, session, slot))
             continue
-        past.add(record)
+        session_so_far.add(record)
         first = first or slot
         offered += 1
-        await out.add(record, mode)
-    await out.flush()
-    filled.written = out.written
+        await writer.add(record, mode)
+    await writer.flush()
+    result.written = writer.written
     # Equal to what is there, or somebody else was quicker.
-    filled.there_already += offered - out.written
-    return filled, first
+    result.already_there += offered - writer.written
+    return result, first
 
 
-def _mode(frame: Frame, there: SlotRecord | None, session: Session, wishes: Wishes) -> str | None:
+def _mode(
+    frame: Frame, there: SlotRecord | None, session: Session, options: BackfillOptions
+) -> str | None:
     """How a frame goes to the store; None if its slot is done."""
     if there is None:
         return FILL
-    if wishes.missing:
+    if options.missing:
         return None
-    if wishes.rewrite:
+    if options.rewrite:
         return REWRITE
     last = there.row.slot == session.last_slot
     return FILL if last and frame.quoted_at > there.row.quoted_at else None

@@ -15,13 +15,13 @@ from typing import Any
 from storage.market.calendar import Session
 
 #: A row this close to the end gives the closing spot.
-CLOSING = timedelta(minutes=5)
+CLOSE_WINDOW = timedelta(minutes=5)
 #: Edges of the reliability table. [%]
-EDGES = (0, 5, 10, 15, 20, 30, 40, 60, 80, 100)
+BIN_EDGES = (0, 5, 10, 15, 20, 30, 40, 60, 80, 100)
 
 
 @dataclass(slots=True)
-class Bin:
+class ReliabilityBin:
     """Rows whose probability lay in one interval."""
 
     rows: int = 0
@@ -30,7 +30,7 @@ class Bin:
 
 
 @dataclass(slots=True)
-class Score:
+class CalibrationScore:
     """What happened to what was foretold."""
 
     sessions: int = 0
@@ -38,15 +38,17 @@ class Score:
     rows: int = 0
     squared: float = 0.0
     happened: int = 0
-    bins: list[Bin] = field(default_factory=lambda: [Bin() for _ in EDGES[1:]])
+    bins: list[ReliabilityBin] = field(
+        default_factory=lambda: [ReliabilityBin() for _ in BIN_EDGES[1:]]
+    )
     #: The 1σ range: rows, and how often the close lay within it.
     ranged: int = 0
     within: int = 0
 
     def add(self, session: Session, rows: Iterable[Mapping[str, Any]]) -> bool:
-        """Score one session's rows, in order; False if its closing spot is not known."""
+        """CalibrationScore one session's rows, in order; False if its closing spot is not known."""
         rows = list(rows)
-        if not rows or rows[-1]["slot"] < session.close - CLOSING:
+        if not rows or rows[-1]["slot"] < session.close - CLOSE_WINDOW:
             return False
         close = rows[-1]["spot"]
         self.sessions += 1
@@ -66,7 +68,7 @@ class Score:
         self.rows += 1
         self.happened += hit
         self.squared += (probability / 100 - hit) ** 2
-        at = next(i for i, edge in enumerate(EDGES[1:]) if probability <= edge)
+        at = next(i for i, edge in enumerate(BIN_EDGES[1:]) if probability <= edge)
         self.bins[at].rows += 1
         self.bins[at].foretold += probability
         self.bins[at].happened += hit
@@ -78,36 +80,36 @@ class Score:
             "sessions": self.sessions,
             "pin_probability": {
                 "rows": self.rows,
-                "brier": _part(self.squared, self.rows),
+                "brier": _ratio(self.squared, self.rows),
                 # What always foretelling the overall rate would have scored.
                 "brier_of_base_rate": None if base is None else base * (1 - base),
-                "mean_foretold_pct": _part(sum(b.foretold for b in self.bins), self.rows),
+                "mean_foretold_pct": _ratio(sum(b.foretold for b in self.bins), self.rows),
                 "happened_pct": None if base is None else 100 * base,
                 "reliability": [
                     {
                         "from_pct": low,
                         "to_pct": high,
                         "rows": one.rows,
-                        "foretold_pct": _part(one.foretold, one.rows),
-                        "happened_pct": _part(100 * one.happened, one.rows),
+                        "foretold_pct": _ratio(one.foretold, one.rows),
+                        "happened_pct": _ratio(100 * one.happened, one.rows),
                     }
-                    for low, high, one in zip(EDGES, EDGES[1:], self.bins, strict=False)
+                    for low, high, one in zip(BIN_EDGES, BIN_EDGES[1:], self.bins, strict=False)
                     if one.rows
                 ],
             },
             "one_sigma": {
                 "rows": self.ranged,
-                "within_pct": _part(100 * self.within, self.ranged),
+                "within_pct": _ratio(100 * self.within, self.ranged),
                 "expected_pct": 100 * math.erf(1 / math.sqrt(2)),
             },
         }
 
 
-def _part(of: float, count: int) -> float | None:
+def _ratio(of: float, count: int) -> float | None:
     return of / count if count else None
 
 
-def tell(name: str, result: dict[str, Any]) -> str:
+def format_calibration(name: str, result: dict[str, Any]) -> str:
     """Lay one result out for a person."""
     pin, sigma = result["pin_probability"], result["one_sigma"]
     lines = [f"{name}: {result['sessions']} sessions, {pin['rows']} rows"]

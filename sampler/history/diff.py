@@ -13,26 +13,26 @@ from storage.record.row import COLUMNS, SlotRecord
 
 
 @dataclass(slots=True)
-class Shift:
+class FieldDiff:
     """One field's changes."""
 
     rows: int = 0
     #: Largest change, in the field's unit; None where no number has become another.
-    most: float | None = None
+    largest: float | None = None
     #: Largest change against what was there, where that was not 0.
-    relative: float | None = None
+    largest_relative: float | None = None
     #: The first change, in words.
     example: str = ""
 
 
 @dataclass(slots=True)
-class Shifts:
+class DiffSummary:
     """Every field that changes, by name."""
 
     #: Records looked at, and how many of them change.
     records: int = 0
     changed: int = 0
-    fields: dict[str, Shift] = field(default_factory=dict)
+    fields: dict[str, FieldDiff] = field(default_factory=dict)
 
     def compare(self, was: SlotRecord, now: SlotRecord, *, by_field: bool = True) -> bool:
         """Count what differs between two records of a slot; whether anything does.
@@ -70,75 +70,75 @@ class Shifts:
             differs = True
         return differs
 
-    def add(self, other: Shifts) -> None:
+    def add(self, other: DiffSummary) -> None:
         """Take in what another session has changed."""
         self.records += other.records
         self.changed += other.changed
-        for name, shift in other.fields.items():
+        for name, diff in other.fields.items():
             own = self._field(name)
-            own.rows += shift.rows
-            own.most = _larger(own.most, shift.most)
-            own.relative = _larger(own.relative, shift.relative)
-            own.example = own.example or shift.example
+            own.rows += diff.rows
+            own.largest = _largest(own.largest, diff.largest)
+            own.largest_relative = _largest(own.largest_relative, diff.largest_relative)
+            own.example = own.example or diff.example
 
-    def tell(self) -> list[str]:
+    def table_lines(self) -> list[str]:
         """A line a field, the most frequent ones first."""
         if not self.fields:
             return []
         width = max(len(name) for name in self.fields)
         lines = [f"{'field':{width}}  {'rows':>8}  {'by at most':>12}  {'relative':>9}  first"]
         ordered = sorted(self.fields.items(), key=lambda item: (-item[1].rows, item[0]))
-        for name, shift in ordered:
-            most = "" if shift.most is None else f"{shift.most:.6g}"
-            part = "" if shift.relative is None else f"{shift.relative:.2e}"
-            lines.append(f"{name:{width}}  {shift.rows:8}  {most:>12}  {part:>9}  {shift.example}")
+        for name, diff in ordered:
+            most = "" if diff.largest is None else f"{diff.largest:.6g}"
+            part = "" if diff.largest_relative is None else f"{diff.largest_relative:.2e}"
+            lines.append(f"{name:{width}}  {diff.rows:8}  {most:>12}  {part:>9}  {diff.example}")
         return lines
 
-    def _field(self, name: str) -> Shift:
-        return self.fields.setdefault(name, Shift())
+    def _field(self, name: str) -> FieldDiff:
+        return self.fields.setdefault(name, FieldDiff())
 
     def _note(self, was: dict[str, list[Any]], now: dict[str, list[Any]]) -> None:
         for name in was.keys() | now.keys():
             old, new = was.get(name, []), now.get(name, [])
             if old == new:
                 continue
-            shift = self._field(name)
-            shift.rows += 1
+            diff = self._field(name)
+            diff.rows += 1
             pairs = [(a, b) for a, b in zip(old, new, strict=False) if a != b]
-            shift.example = shift.example or (
+            diff.example = diff.example or (
                 "{} → {}".format(*map(_short, pairs[0])) if pairs else f"{len(old)} → {len(new)}"
             )
             for a, b in pairs:
-                self._measure(shift, a, b)
+                self._measure(diff, a, b)
 
     def _arrays(self, name: str, was: np.ndarray[Any, Any], now: np.ndarray[Any, Any]) -> None:
-        shift = self._field(name)
-        shift.rows += 1
+        diff = self._field(name)
+        diff.rows += 1
         if was.shape != now.shape:
-            shift.example = shift.example or f"{was.shape[-1]} strikes → {now.shape[-1]}"
+            diff.example = diff.example or f"{was.shape[-1]} strikes → {now.shape[-1]}"
             return
         differ = np.flatnonzero((was != now) & ~((was != was) & (now != now)))  # noqa: PLR0124
         if not len(differ):
-            shift.example = shift.example or "signs of zeros"
+            diff.example = diff.example or "signs of zeros"
             return
         old, new = was.ravel()[differ].astype(float), now.ravel()[differ].astype(float)
-        shift.example = shift.example or f"{_short(float(old[0]))} → {_short(float(new[0]))}"
+        diff.example = diff.example or f"{_short(float(old[0]))} → {_short(float(new[0]))}"
         with np.errstate(invalid="ignore", divide="ignore"):
             by = np.abs(new - old)
             part = by / np.abs(old)
-        for values, attribute in ((by, "most"), (part[old != 0], "relative")):
+        for values, attribute in ((by, "largest"), (part[old != 0], "largest_relative")):
             known = values[np.isfinite(values)]
             if len(known):
-                setattr(shift, attribute, _larger(getattr(shift, attribute), float(known.max())))
+                setattr(diff, attribute, _largest(getattr(diff, attribute), float(known.max())))
 
-    def _measure(self, shift: Shift, was: Any, now: Any) -> None:
+    def _measure(self, diff: FieldDiff, was: Any, now: Any) -> None:
         if not all(isinstance(one, int | float) for one in (was, now)):
             return
         by = abs(now - was)
         if math.isfinite(by):
-            shift.most = _larger(shift.most, float(by))
+            diff.largest = _largest(diff.largest, float(by))
             if was:
-                shift.relative = _larger(shift.relative, abs(by / was))
+                diff.largest_relative = _largest(diff.largest_relative, abs(by / was))
 
 
 def _differ(was: SlotRecord, now: SlotRecord) -> bool:
@@ -170,7 +170,7 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, list[Any]]]:
         yield name, [value]
 
 
-def _larger(one: float | None, other: float | None) -> float | None:
+def _largest(one: float | None, other: float | None) -> float | None:
     known = [value for value in (one, other) if value is not None]
     return max(known) if known else None
 

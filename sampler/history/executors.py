@@ -17,18 +17,18 @@ from typing import Any, TypeVar
 
 from storage.errors import FlowError, UsageError
 
-Task = TypeVar("Task")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 #: Seconds that a scheduler may take to answer.
-_PATIENCE = 5
+_SCHEDULER_TIMEOUT = 5
 _ADDRESS = re.compile(r"(tcp|tls)://\S+:[0-9]+")
-#: How often a task is given to another worker when its own has died or failed.
+#: How often a item is given to another worker when its own has died or failed.
 _RETRIES = 2
 
 
 @contextmanager
-def processes(jobs: int) -> Iterator[Executor]:
+def process_pool(jobs: int) -> Iterator[Executor]:
     """So many processes; when the block is left early, they end at once.
 
     That is safe: a transaction is whole or not at all.
@@ -37,7 +37,7 @@ def processes(jobs: int) -> Iterator[Executor]:
         # A fork would share connections and locks of this process.
         jobs,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_settle,
+        initializer=_prepare_process,
     )
     try:
         yield pool
@@ -50,7 +50,7 @@ def processes(jobs: int) -> Iterator[Executor]:
 
 
 @contextmanager
-def dask(address: str) -> Iterator[Executor]:
+def dask_executor(address: str) -> Iterator[Executor]:
     """The workers of a Dask scheduler, e.g. ``tcp://scheduler:8786``.
 
     Raises
@@ -69,7 +69,7 @@ def dask(address: str) -> Iterator[Executor]:
     # Its types are partly there.
     connect: Any = distributed.Client
     try:
-        client = connect(address, timeout=_PATIENCE, set_as_default=False)
+        client = connect(address, timeout=_SCHEDULER_TIMEOUT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"--dask: no scheduler answers at {address}: {error}") from error
     try:
@@ -78,8 +78,8 @@ def dask(address: str) -> Iterator[Executor]:
         client.close()
 
 
-async def each(
-    executor: Executor, work: Callable[[Task], Result], tasks: Sequence[Task]
+async def map_unordered(
+    executor: Executor, work: Callable[[Item], Result], items: Sequence[Item]
 ) -> AsyncGenerator[Result, None]:
     """Results as they come, in whatever order. The first error ends the rest.
 
@@ -88,7 +88,7 @@ async def each(
     FlowError
         What the work raised, or that a worker is gone.
     """
-    futures = [asyncio.wrap_future(executor.submit(work, task)) for task in tasks]
+    futures = [asyncio.wrap_future(executor.submit(work, item)) for item in items]
     try:
         for done in asyncio.as_completed(futures):
             try:
@@ -109,7 +109,7 @@ async def each(
         await asyncio.gather(*futures, return_exceptions=True)
 
 
-def _settle() -> None:
+def _prepare_process() -> None:
     """In each process: a signal ends it without a trace, and so does the end of who started it."""
     for told_to_go in (signal.SIGINT, signal.SIGTERM):
         signal.signal(told_to_go, signal.SIG_DFL)

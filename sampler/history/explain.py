@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from sampler.chain import CALL, PUT, Chain, recall
-from sampler.measure.other_expiries import Surface
-from sampler.measure.snapshot import measure
+from sampler.measure.remeasure import changed_fields, remeasure
 from sampler.metrics.flow import quote
 from sampler.metrics.smile import NEAREST
 from storage.market.calendar import Session, to_new_york
@@ -18,46 +17,14 @@ from storage.record.row import SlotRecord
 TOP = 10
 
 
-def recompute(
-    record: SlotRecord,
-    previous: SlotRecord | None,
-    session: Session,
-    oi_confidence: float | None = None,
-) -> SlotRecord:
-    """Measure a stored record's chain again, with the row's own κ unless another is given.
-
-    ``previous`` is the record of the slot that it was differenced against. Other expiries are not
-    kept, so what they added is taken over from the row.
-
-    Raises
-    ------
-    Refused
-        If the chain makes no row any more.
-    ValueError
-        If the stored evidence is not readable.
-    """
-    chain = recall(record, session)
-    stored = Surface(*(record.row.detail.get(name) for name in Surface._fields))
-    return measure(
-        chain,
-        previous,
-        oi_confidence=record.row.oi_confidence if oi_confidence is None else oi_confidence,
-        survey=lambda _: stored,
-    )
-
-
-def differences(stored: SlotRecord, again: SlotRecord) -> dict[str, list[Any]]:
-    """Fields whose value is another one now: name → [stored, recomputed]."""
-    was, now = stored.row.as_json(), again.row.as_json()
-    return {name: [was[name], now[name]] for name in was if was[name] != now[name]}
-
-
-def derive(record: SlotRecord, previous: SlotRecord | None, session: Session) -> dict[str, Any]:
+def explain_record(
+    record: SlotRecord, previous: SlotRecord | None, session: Session
+) -> dict[str, Any]:
     """Derive one row as plain values: inputs, forward, smile, strikes, crossings, pin, flow."""
     row = record.row
     chain = recall(record, session)
-    again = recompute(record, previous, session)
-    changed = differences(record, again)
+    again = remeasure(record, previous, session)
+    changed = changed_fields(record, again)
     return {
         "symbol": row.symbol,
         "slot": row.as_json()["slot"],
@@ -200,13 +167,13 @@ def _flow(record: SlotRecord, previous: SlotRecord | None) -> dict[str, Any]:
     }
 
 
-def tell(told: dict[str, Any], record: SlotRecord) -> str:
+def format_explanation(explanation: dict[str, Any], record: SlotRecord) -> str:
     """Lay a derivation out for a person."""
     row = record.row
     slot = f"slot {to_new_york(row.slot):%Y-%m-%d %H:%M:%S} New York"
     quoted = f"quoted {to_new_york(row.quoted_at):%H:%M:%S}"
     lines = [f"{row.symbol}, {slot}, {quoted}, source {row.source}", ""]
-    for title, part in told.items():
+    for title, part in explanation.items():
         if isinstance(part, dict):
             lines.append(title.replace("_", " ").upper())
             for name, value in part.items():
@@ -216,7 +183,7 @@ def tell(told: dict[str, Any], record: SlotRecord) -> str:
             lines.append(title.replace("_", " ").upper())
             lines += _table(part)
             lines.append("")
-    verdict = told["recomputed"]
+    verdict = explanation["recomputed"]
     lines.append(
         "recomputed from the stored chain: every field equal"
         if verdict == "equal"

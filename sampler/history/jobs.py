@@ -1,6 +1,6 @@
 """Backfills and recomputations of many sessions: what there is to do, and who does it.
 
-A task is one symbol and session. It is plain data, opens what it needs itself and may run in any
+A job is one symbol and session. It is plain data, opens what it needs itself and may run in any
 process on any machine that reaches the database; twice is as good as once.
 """
 
@@ -14,9 +14,9 @@ from datetime import date
 
 from sampler import metrics
 from sampler.errors import Refused
-from sampler.history import executors as spread
-from sampler.history.backfill import Filled, Wishes, backfill
-from sampler.history.recompute import recompute
+from sampler.history import executors
+from sampler.history.backfill import BackfillOptions, BackfillResult, backfill_session
+from sampler.history.recompute import recompute_session
 from sampler.sources import Source, open_source
 from storage.config import log
 from storage.errors import FlowError
@@ -27,8 +27,8 @@ from storage.redis.channel import Channel, Live, Nobody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What all tasks of a run have in common."""
+class JobOptions:
+    """What all jobs of a run have in common."""
 
     database_url: str
     #: Empty: nobody is told.
@@ -36,30 +36,30 @@ class Order:
     dataset: str
     #: Where chains come from; empty: from the store, to be measured again.
     source: str
-    wishes: Wishes
+    backfill: BackfillOptions
     #: κ of a recomputation; None: each row's own.
     oi_confidence: float | None = None
     dry_run: bool = False
     #: How workers log: format and level.
     log: tuple[str, str] = ("auto", "info")
-    #: The formulas of whoever gave the order.
+    #: The formulas of whoever planned the run.
     definitions: str = DEFINITIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class SessionJob:
     """One symbol's session."""
 
-    order: Order
+    options: JobOptions
     symbol: str
     day: date
     #: About how much work it is.
     slots: int
 
 
-async def tasks(
-    store: Store, order: Order, *, symbols: Sequence[str], first: date, last: date
-) -> list[Task]:
+async def plan_jobs(
+    store: Store, options: JobOptions, *, symbols: Sequence[str], first: date, last: date
+) -> list[SessionJob]:
     """What there is to do in a period, by symbol and day.
 
     Raises
@@ -67,62 +67,70 @@ async def tasks(
     UsageError
         If the source keeps no history.
     """
-    if order.source and (sessions := sessions_between(first, last)):
+    if options.source and (sessions := sessions_between(first, last)):
         # A feed without history says so before anything is started.
-        source = open_source(order.source)
+        source = open_source(options.source)
         source.history(symbols[0], sessions[0])
         await source.close()
     known = {
         (line["symbol"], line["expiration"]): line["rows"]
         for line in await store.coverage(first, last, symbols)
     }
-    found = []
+    planned = []
     for symbol in symbols:
-        if not order.source:
+        if not options.source:
             stored = sorted((day, n) for (s, day), n in known.items() if s == symbol and n)
-            found += [Task(order=order, symbol=symbol, day=d, slots=n) for d, n in stored]
+            planned += [
+                SessionJob(options=options, symbol=symbol, day=d, slots=n) for d, n in stored
+            ]
             continue
         for session in sessions_between(first, last):
             slots = session.slot_count
-            if order.wishes.missing:
+            if options.backfill.missing:
                 slots -= known.get((symbol, session.day), 0)
             if slots > 0:
-                found.append(Task(order=order, symbol=symbol, day=session.day, slots=slots))
-    return found
+                planned.append(
+                    SessionJob(options=options, symbol=symbol, day=session.day, slots=slots)
+                )
+    return planned
 
 
-async def perform(task: Task, source: Source | None, store: Store, live: Live) -> Filled:
-    """Do one task.
+async def run_job(
+    job: SessionJob, source: Source | None, store: Store, live: Live
+) -> BackfillResult:
+    """Do one job.
 
     Raises
     ------
     FlowError
     """
-    order, session = task.order, session_on(task.day)
+    options, session = job.options, session_on(job.day)
     assert session is not None
     if source is None:
-        return await recompute(
+        return await recompute_session(
             store,
             live,
-            symbol=task.symbol,
+            symbol=job.symbol,
             session=session,
-            oi_confidence=order.oi_confidence,
-            dry_run=order.dry_run,
+            oi_confidence=options.oi_confidence,
+            dry_run=options.dry_run,
         )
-    filled, since = await backfill(
-        source, store, live, symbol=task.symbol, session=session, wishes=order.wishes
+    result, since = await backfill_session(
+        source, store, live, symbol=job.symbol, session=session, options=options.backfill
     )
-    if order.wishes.rewrite and since is not None:
-        again = await recompute(store, live, symbol=task.symbol, session=session, since=since)
-        filled.rewritten += again.rewritten
-        filled.shifts.add(again.shifts)
-    return filled
+    if options.backfill.rewrite and since is not None:
+        recomputed = await recompute_session(
+            store, live, symbol=job.symbol, session=session, since=since
+        )
+        result.rewritten += recomputed.rewritten
+        result.diff.add(recomputed.diff)
+    return result
 
 
-async def results(
-    todo: Sequence[Task], store: Store, live: Live, *, jobs: int = 1, dask: str = ""
-) -> AsyncGenerator[Filled, None]:
-    """Do tasks here, on ``jobs`` processes, or on the Dask cluster at an address, as they end.
+async def run_jobs(
+    planned_jobs: Sequence[SessionJob], store: Store, live: Live, *, jobs: int = 1, dask: str = ""
+) -> AsyncGenerator[BackfillResult, None]:
+    """Run jobs here, on ``jobs`` processes, or on the Dask cluster at an address, as they end.
 
     Raises
     ------
@@ -130,76 +138,80 @@ async def results(
         The first error ends the run; what was written stays.
     """
     if not dask and jobs == 1:
-        async for filled in _one_by_one(todo, store, live):
-            yield filled
+        async for result in _run_in_order(planned_jobs, store, live):
+            yield result
         return
-    workers = spread.dask(dask) if dask else spread.processes(min(jobs, len(todo) or 1))
+    workers = (
+        executors.dask_executor(dask)
+        if dask
+        else executors.process_pool(min(jobs, len(planned_jobs) or 1))
+    )
     with workers as executor:
-        async with aclosing(spread.each(executor, alone, todo)) as done:
-            async for filled in done:
-                yield filled
+        async with aclosing(executors.map_unordered(executor, run_in_worker, planned_jobs)) as done:
+            async for result in done:
+                yield result
 
 
-async def _one_by_one(
-    todo: Sequence[Task], store: Store, live: Live
-) -> AsyncGenerator[Filled, None]:
-    if not todo:
+async def _run_in_order(
+    planned_jobs: Sequence[SessionJob], store: Store, live: Live
+) -> AsyncGenerator[BackfillResult, None]:
+    if not planned_jobs:
         return
-    async with _source(todo[0].order) as source:
-        for task in todo:
-            yield await perform(task, source, store, live)
+    async with _opened_source(planned_jobs[0].options) as source:
+        for job in planned_jobs:
+            yield await run_job(job, source, store, live)
 
 
 @asynccontextmanager
-async def _source(order: Order) -> AsyncGenerator[Source | None, None]:
-    """The order's source, None for a recomputation; formulas are loaded before its first slot."""
+async def _opened_source(options: JobOptions) -> AsyncGenerator[Source | None, None]:
+    """The run's source, None for a recomputation; formulas are loaded before its first slot."""
     metrics.warm()
-    if not order.source:
+    if not options.source:
         yield None
         return
-    source = open_source(order.source)
+    source = open_source(options.source)
     try:
         yield source
     finally:
         await source.close()
 
 
-def alone(task: Task) -> Filled:
-    """Do one task in a process that has nothing open.
+def run_in_worker(job: SessionJob) -> BackfillResult:
+    """Do one job in a process that has nothing open.
 
     Raises
     ------
     FlowError
         In words that travel between processes.
     """
-    order = task.order
-    log.configure(*order.log)
-    if order.definitions != DEFINITIONS:
+    options = job.options
+    log.configure(*options.log)
+    if options.definitions != DEFINITIONS:
         raise FlowError(
-            f"a worker has definitions {DEFINITIONS}, the order is for {order.definitions}:"
+            f"a worker has definitions {DEFINITIONS}, this run needs {options.definitions}:"
             " install the same release everywhere"
         )
 
-    async def go() -> Filled:
+    async def go() -> BackfillResult:
         async with AsyncExitStack() as stack:
-            opened = Store.open(order.database_url, order.dataset, size=2)
+            opened = Store.open(options.database_url, options.dataset, size=2)
             store = await stack.enter_async_context(opened)
             live: Live = Nobody()
-            if order.redis_url:
-                channel = Channel.open(order.redis_url, f"flow:{order.dataset}")
+            if options.redis_url:
+                channel = Channel.open(options.redis_url, f"flow:{options.dataset}")
                 live = await stack.enter_async_context(channel)
-            source = await stack.enter_async_context(_source(order))
-            return await perform(task, source, store, live)
+            source = await stack.enter_async_context(_opened_source(options))
+            return await run_job(job, source, store, live)
 
     try:
         return asyncio.run(go())
     except Refused as refusal:
         raise FlowError(str(refusal)) from refusal
     except FlowError as error:
-        raise type(error)(f"{task.symbol} {task.day}: {error}") from error
+        raise type(error)(f"{job.symbol} {job.day}: {error}") from error
 
 
-def span(first: str, last: str) -> tuple[date, date]:
+def parse_period(first: str, last: str) -> tuple[date, date]:
     """A period from two ISO dates.
 
     Raises

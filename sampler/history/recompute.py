@@ -1,4 +1,4 @@
-"""Stored chains measured again, in order: after a definition has changed, or a gap was filled."""
+"""Stored chains measured again, in order: after a definition has changed, or a gap was result."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from contextlib import aclosing
 from datetime import datetime
 
 from sampler.errors import Refused
-from sampler.history import explain
-from sampler.history.backfill import Filled, Outbox, Past
+from sampler.history.backfill import BackfillResult, BackfillSession, HistoryWriter
+from sampler.measure.remeasure import remeasure
 from storage.errors import FlowError
 from storage.market.calendar import Session
 from storage.postgres.store import REPLACE, Store
@@ -15,7 +15,7 @@ from storage.record.row import SlotRecord, utc_text
 from storage.redis.channel import Live
 
 
-async def recompute(
+async def recompute_session(
     store: Store,
     live: Live,
     *,
@@ -24,7 +24,7 @@ async def recompute(
     oi_confidence: float | None = None,
     dry_run: bool = False,
     since: datetime | None = None,
-) -> Filled:
+) -> BackfillResult:
     """Measure a session's stored chains again and rewrite the rows that come out otherwise.
 
     Each is differenced against the slot that its row names, as it was; with ``since`` each after
@@ -42,32 +42,32 @@ async def recompute(
     StoreError
         If the store goes away; what was written stays, a second run goes on from there.
     """
-    filled = Filled(symbol=symbol, day=session.day)
+    result = BackfillResult(symbol=symbol, day=session.day)
     # Rows are of the feed that they are of.
-    out = Outbox(store, live, mixed=True)
-    past = Past()
+    writer = HistoryWriter(store, live, mix_feeds=True)
+    session_so_far = BackfillSession()
     async with aclosing(store.records(symbol, session.day)) as records:
         async for record in records:
             if since is not None and record.row.slot <= since:
-                past.add(record)
+                session_so_far.add(record)
                 continue
             try:
-                previous = _previous(record, past, anew=since is not None)
+                previous = _previous(record, session_so_far, anew=since is not None)
                 again = _measure(record, previous, session, oi_confidence)
             except Refused as refusal:
                 # It was a row when it was stored, and stays one.
-                filled.refuse(refusal)
-                past.add(record)
+                result.count_refusal(refusal)
+                session_so_far.add(record)
                 continue
-            past.add(again)
-            if not filled.shifts.compare(record, again, by_field=dry_run):
-                filled.there_already += 1
+            session_so_far.add(again)
+            if not result.diff.compare(record, again, by_field=dry_run):
+                result.already_there += 1
                 continue
-            filled.rewritten += 1
+            result.rewritten += 1
             if not dry_run:
-                await out.add(again, REPLACE)
-    await out.flush()
-    return filled
+                await writer.add(again, REPLACE)
+    await writer.flush()
+    return result
 
 
 def _measure(
@@ -77,18 +77,20 @@ def _measure(
     oi_confidence: float | None,
 ) -> SlotRecord:
     try:
-        return explain.recompute(record, previous, session, oi_confidence)
+        return remeasure(record, previous, session, oi_confidence)
     except ValueError as error:
         raise FlowError(f"{record.row.symbol} {utc_text(record.row.slot)}: {error}") from error
 
 
-def _previous(record: SlotRecord, past: Past, *, anew: bool) -> SlotRecord | None:
+def _previous(
+    record: SlotRecord, session_so_far: BackfillSession, *, anew: bool
+) -> SlotRecord | None:
     row = record.row
     if anew:
-        return past.before(row.slot)
+        return session_so_far.record_before(row.slot)
     if row.differenced_from is None:
         return None
-    found = past.at(row.differenced_from)
+    found = session_so_far.record_at(row.differenced_from)
     if found is None:
         raise FlowError(
             f"{row.symbol} {utc_text(row.slot)}: the slot that it was differenced against,"

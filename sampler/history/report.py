@@ -5,46 +5,53 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncGenerator, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
+from typing import TextIO
 
-from sampler.history.backfill import Filled
-from sampler.history.diff import Shifts
-from sampler.history.jobs import Task
-from sampler.history.progress import Progress
+from sampler.history.backfill import BackfillResult
+from sampler.history.diff import DiffSummary
+from sampler.history.jobs import SessionJob
+
+_ERASE = "\r\x1b[K"
 
 
-async def follow(
-    done: AsyncGenerator[Filled, None], todo: Sequence[Task], *, period: str, dry_run: bool
+async def report_results(
+    done: AsyncGenerator[BackfillResult, None],
+    jobs: Sequence[SessionJob],
+    *,
+    period: str,
+    dry_run: bool,
 ) -> int:
     """Print results as they come, and the sum; the exit status: 1 if it was interrupted."""
-    sizes = {(task.symbol, task.day): task.slots for task in todo}
+    sizes = {(job.symbol, job.day): job.slots for job in jobs}
     progress = Progress(sum(sizes.values()), sys.stderr)
-    results: list[Filled] = []
-    _end_as_by_hand()
+    results: list[BackfillResult] = []
+    _cancel_on_sigterm()
     try:
         async with aclosing(done):
-            async for filled in done:
+            async for result in done:
                 progress.clear()
-                if filled.frames:
-                    results.append(filled)
-                    _tell(filled, dry_run=dry_run)
-                progress.advance(sizes[filled.symbol, filled.day])
+                if result.frames:
+                    results.append(result)
+                    _print_result(result, dry_run=dry_run)
+                progress.advance(sizes[result.symbol, result.day])
     except asyncio.CancelledError:
         progress.clear()
         print(
-            f"flow-sampler: interrupted after {len(results)} of {len(todo)} sessions; what was"
+            f"flow-sampler: interrupted after {len(results)} of {len(jobs)} sessions; what was"
             " written stays, a second run goes on from there",
             file=sys.stderr,
         )
         return 1
     finally:
         progress.clear()
-    _sum_up(results, todo, period=period, dry_run=dry_run)
+    _print_sum(results, jobs, period=period, dry_run=dry_run)
     return 0
 
 
-def _end_as_by_hand() -> None:
+def _cancel_on_sigterm() -> None:
     """Have SIGTERM end the command as Ctrl-C does."""
     task = asyncio.current_task()
     if task is not None:
@@ -53,39 +60,41 @@ def _end_as_by_hand() -> None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
-def _tell(filled: Filled, *, dry_run: bool) -> None:
+def _print_result(result: BackfillResult, *, dry_run: bool) -> None:
     parts = []
-    if filled.shifts.records and not filled.written:
+    if result.diff.records and not result.written:
         verb = "would be rewritten" if dry_run else "rewritten"
         parts += [
-            f"{filled.shifts.records} rows",
-            f"{filled.rewritten or filled.shifts.changed} {verb}",
+            f"{result.diff.records} rows",
+            f"{result.rewritten or result.diff.changed} {verb}",
         ]
     else:
-        parts += [f"{filled.written} written", f"{filled.there_already} there already"]
-        parts += [f"{filled.rewritten} rewritten"] if filled.rewritten else []
-    parts += [f"{n} {why}" for why, n in sorted(filled.refused.items())]
-    print(f"{filled.symbol} {filled.day}: {', '.join(parts)}", flush=True)
-    for detail in filled.details:
+        parts += [f"{result.written} written", f"{result.already_there} there already"]
+        parts += [f"{result.rewritten} rewritten"] if result.rewritten else []
+    parts += [f"{n} {why}" for why, n in sorted(result.refused.items())]
+    print(f"{result.symbol} {result.day}: {', '.join(parts)}", flush=True)
+    for detail in result.details:
         print(f"  refused: {detail}", flush=True)
 
 
-def _sum_up(results: Sequence[Filled], todo: Sequence[Task], *, period: str, dry_run: bool) -> None:
+def _print_sum(
+    results: Sequence[BackfillResult], jobs: Sequence[SessionJob], *, period: str, dry_run: bool
+) -> None:
     written = sum(f.written for f in results)
-    there = sum(f.there_already for f in results)
+    there = sum(f.already_there for f in results)
     rewritten = sum(f.rewritten for f in results)
     refused = sum(f.refused.total() for f in results)
     if not results:
-        print(_nothing(todo, period))
+        print(_nothing(jobs, period))
         return
     verdict = "" if written or rewritten else "; nothing changed"
-    if not todo[0].order.source:
-        shifts = Shifts()
-        for filled in results:
-            shifts.add(filled.shifts)
+    if not jobs[0].options.source:
+        diff = DiffSummary()
+        for result in results:
+            diff.add(result.diff)
         verb = "would be rewritten" if dry_run else "rewritten"
-        print(f"{shifts.records} rows measured again, {rewritten} {verb}{verdict}")
-        print("\n".join(shifts.tell()), end="\n" if shifts.fields else "")
+        print(f"{diff.records} rows measured again, {rewritten} {verb}{verdict}")
+        print("\n".join(diff.table_lines()), end="\n" if diff.fields else "")
         return
     again = f", {rewritten} rewritten" if rewritten else ""
     print(
@@ -93,8 +102,60 @@ def _sum_up(results: Sequence[Filled], todo: Sequence[Task], *, period: str, dry
     )
 
 
-def _nothing(todo: Sequence[Task], period: str) -> str:
-    if not todo:
+def _nothing(jobs: Sequence[SessionJob], period: str) -> str:
+    if not jobs:
         return f"nothing to do from {period}"
-    symbols = ", ".join(dict.fromkeys(task.symbol for task in todo))
+    symbols = ", ".join(dict.fromkeys(job.symbol for job in jobs))
     return f"the source has nothing for {symbols} from {period}"
+
+
+class Progress:
+    """Counts what is done of a known amount; silent where nobody watches."""
+
+    def __init__(
+        self,
+        total: int,
+        stream: TextIO,
+        *,
+        what: str = "slots",
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``total`` is how much there is to do, in what is counted by ``advance``."""
+        self._total = max(total, 1)
+        self._done = 0
+        self._what = what
+        self._stream = stream if stream.isatty() else None
+        self._seconds = seconds
+        self._since = seconds()
+
+    def advance(self, amount: int) -> None:
+        """So much more is done."""
+        self._done += amount
+        if self._stream is not None:
+            self._stream.write(_ERASE + self.line())
+            self._stream.flush()
+
+    def clear(self) -> None:
+        """Take the line away, for others to write in its place."""
+        if self._stream is not None:
+            self._stream.write(_ERASE)
+            self._stream.flush()
+
+    def line(self) -> str:
+        """What the terminal shows: part, amount, rate and time left."""
+        took = max(self._seconds() - self._since, 1e-9)
+        done = min(self._done, self._total)
+        text = f"{done / self._total:4.0%}  {done:,} of {self._total:,} {self._what}"
+        if not done:
+            return text
+        left = took / done * (self._total - done)
+        return f"{text}, {self._done / took:,.0f} a second, {_duration(left)} left"
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

@@ -20,7 +20,7 @@ from storage.spool.spool import Spool
 log = structlog.get_logger()
 
 #: What may wait in memory while the disk is full. [bytes]
-MEMORY = 64_000_000
+MEMORY_LIMIT = 64_000_000
 
 
 class Backlog:
@@ -28,14 +28,14 @@ class Backlog:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._held: deque[Batch] = deque()
-        self._lost: list[Gap] = []
+        self._in_memory: deque[Batch] = deque()
+        self._lost_gaps: list[Gap] = []
         self._lock = asyncio.Lock()
 
     @property
     def waiting(self) -> int:
         """How many batches wait."""
-        return self._spool.waiting + len(self._held) + bool(self._lost)
+        return self._spool.waiting + len(self._in_memory) + bool(self._lost_gaps)
 
     @property
     def accounted(self) -> dict[str, datetime]:
@@ -47,16 +47,16 @@ class Backlog:
         async with self._lock:
             return await asyncio.to_thread(self._spool.adopt)
 
-    def newest(self, symbol: str, expiration: date, before: datetime) -> SlotRecord | None:
+    def newest_record(self, symbol: str, expiration: date, before: datetime) -> SlotRecord | None:
         """The newest waiting record of a session that is earlier than a moment."""
-        rows = [r for batch in self._held for r in batch.records if r.row.symbol == symbol]
+        rows = [r for batch in self._in_memory for r in batch.records if r.row.symbol == symbol]
         fit = [r for r in rows if r.row.expiration == expiration and r.row.slot < before]
         spooled = self._spool.newest(symbol, expiration, before)
         if spooled is not None:
             fit.append(spooled)
         return max(fit, key=lambda r: r.row.slot, default=None)
 
-    async def keep(self, batch: Batch) -> None:
+    async def add(self, batch: Batch) -> None:
         """Keep a batch until the database has it.
 
         Raises
@@ -65,48 +65,48 @@ class Backlog:
             If there is room for it neither on disk nor in memory.
         """
         # Before the first await: from now on it counts.
-        self._held.append(batch)
+        self._in_memory.append(batch)
         try:
-            await self.sink()
+            await self.flush()
         except SpoolError as error:
-            log.error("spool cannot take more", in_memory=len(self._held), error=str(error))
-            if sum(held.size for held in self._held) > MEMORY:
-                self._held = deque(held for held in self._held if held is not batch)
-                self._lose(batch, str(error))
+            log.error("spool cannot take more", in_memory=len(self._in_memory), error=str(error))
+            if sum(held.size for held in self._in_memory) > MEMORY_LIMIT:
+                self._in_memory = deque(held for held in self._in_memory if held is not batch)
+                self._note_loss(batch, str(error))
                 raise
 
-    async def sink(self) -> None:
+    async def flush(self) -> None:
         """Bring what is in memory to disk; SpoolError if it cannot."""
         async with self._lock:
-            while self._held:
-                await asyncio.to_thread(self._spool.append, self._held[0])
-                self._held.popleft()
+            while self._in_memory:
+                await asyncio.to_thread(self._spool.append, self._in_memory[0])
+                self._in_memory.popleft()
 
-    async def drain(self, land: Callable[[Batch], Awaitable[None]]) -> int:
-        """Hand over all that waits, oldest first; each is off the list once ``land`` returns.
+    async def drain(self, commit: Callable[[Batch], Awaitable[None]]) -> int:
+        """Hand over all that waits, oldest first; each is off the list once ``commit`` returns.
 
         Raises
         ------
         StoreError
-            As ``land`` does; the rest stays.
+            As ``commit`` does; the rest stays.
         """
         done = 0
         while (batch := await self._oldest()) is not None:
-            await land(batch)
+            await commit(batch)
             async with self._lock:
                 # One that meanwhile went from memory to disk comes again, and changes nothing.
-                if self._held and self._held[0] is batch:
-                    self._held.popleft()
+                if self._in_memory and self._in_memory[0] is batch:
+                    self._in_memory.popleft()
                 elif batch.place is not None:
                     await asyncio.to_thread(self._spool.drop, batch)
             done += 1
-        while self._lost:
-            lost = self._lost[:1000]
-            await land(Batch(gaps=lost))
-            self._lost = self._lost[len(lost) :]
+        while self._lost_gaps:
+            lost = self._lost_gaps[:1000]
+            await commit(Batch(gaps=lost))
+            self._lost_gaps = self._lost_gaps[len(lost) :]
         return done
 
-    async def put_aside(self, batch: Batch, error: Exception) -> None:
+    async def quarantine(self, batch: Batch, error: Exception) -> None:
         """Keep what the database will never take where a person finds it."""
         slots = [f"{symbol} {slot:%H:%M:%S}" for symbol, slot in batch.slots]
         try:
@@ -119,12 +119,12 @@ class Backlog:
     async def _oldest(self) -> Batch | None:
         async with self._lock:
             batch = await asyncio.to_thread(self._spool.oldest)
-            return batch or (self._held[0] if self._held else None)
+            return batch or (self._in_memory[0] if self._in_memory else None)
 
-    def _lose(self, batch: Batch, detail: str) -> None:
+    def _note_loss(self, batch: Batch, detail: str) -> None:
         rows = [record.row for record in batch.records]
-        self._lost += batch.gaps
-        self._lost += [
+        self._lost_gaps += batch.gaps
+        self._lost_gaps += [
             Gap(
                 symbol=row.symbol,
                 expiration=row.expiration,

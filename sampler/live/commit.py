@@ -13,7 +13,7 @@ from storage.record.row import Change, Gap, Reason, SlotRecord
 from storage.record.wire import Batch
 
 
-class Keeper(Protocol):
+class RecordStore(Protocol):
     """The part of the store that a step needs."""
 
     async def write(
@@ -31,8 +31,8 @@ class Keeper(Protocol):
         ...
 
 
-async def land(
-    store: Keeper, batch: Batch, put_aside: Callable[[Batch, Exception], Awaitable[None]]
+async def commit_batch(
+    store: RecordStore, batch: Batch, quarantine: Callable[[Batch, Exception], Awaitable[None]]
 ) -> list[Change]:
     """Write a batch in one transaction.
 
@@ -50,7 +50,7 @@ async def land(
         raise
     except Exception as error:
         # Values that not even their keys can be read of.
-        await put_aside(batch, ValueRefused(f"{type(error).__name__}: {error}"))
+        await quarantine(batch, ValueRefused(f"{type(error).__name__}: {error}"))
         return []
     changes = list(written or [])
     for refusal in getattr(written, "refused", ()):
@@ -59,12 +59,12 @@ async def land(
             if isinstance(refusal.what, SlotRecord)
             else Batch(gaps=[refusal.what])
         )
-        await put_aside(part, ValueRefused(refusal.why))
-        changes += await store.write(gaps=_instead(part, refusal.why)) or []
+        await quarantine(part, ValueRefused(refusal.why))
+        changes += await store.write(gaps=_replacement_gaps(part, refusal.why)) or []
     return changes
 
 
-def _instead(part: Batch, detail: str) -> list[Gap]:
+def _replacement_gaps(part: Batch, detail: str) -> list[Gap]:
     """What stands for a refused record or gap: its key, its reason, and words of our own."""
     detail = detail.replace("\0", "")
     gaps = [dataclasses.replace(gap, detail=detail) for gap in part.gaps]

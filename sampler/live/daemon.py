@@ -19,11 +19,11 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from sampler.live.grid import SAME, next_tick
+from sampler.live.grid import CLOCK_TOLERANCE, next_tick
 from sampler.live.outcome import Outcome
-from sampler.live.slots import Watch
+from sampler.live.slots import SlotTracker
 from sampler.live.tick import Tick
-from sampler.live.writer import Writer
+from sampler.live.writer import BatchWriter
 from storage.errors import SpoolError
 from storage.market.calendar import to_new_york
 from storage.market.clock import Clock
@@ -32,11 +32,11 @@ from storage.postgres.lease import Lease, Turn
 log = structlog.get_logger()
 
 #: Seconds of wall time between two lines of a simulated market, whose ticks are too many to read.
-_TELL = 10
+_SIMULATED_LOG_SECONDS = 10
 #: Seconds of wall time between two signs of life to the database; a lock is missed this late.
-_BEAT = 1.0
+_BEAT_SECONDS = 1.0
 #: A clock that is off by more than this since the last beat was put forward or back. [s]
-_JUMP = 5.0
+_CLOCK_JUMP_SECONDS = 5.0
 
 
 class GridTrigger(BaseTrigger):  # type: ignore[misc]
@@ -52,7 +52,7 @@ class GridTrigger(BaseTrigger):  # type: ignore[misc]
         """See APScheduler. Computed from the grid, never from when the last step ended."""
         after = self._clock.market_time(now)
         if previous_fire_time is not None:
-            after = max(after, self._clock.market_time(previous_fire_time) + SAME)
+            after = max(after, self._clock.market_time(previous_fire_time) + CLOCK_TOLERANCE)
         return self._clock.wall_time(next_tick(after, self._delay))
 
 
@@ -61,17 +61,17 @@ class Daemon:
 
     def __init__(
         self,
-        watch: Watch,
+        tracker: SlotTracker,
         tick: Tick,
-        writer: Writer,
+        writer: BatchWriter,
         lease: Lease,
         *,
         symbols: Sequence[str],
         clock: Clock,
         delay: timedelta,
-        heard: Callable[[Outcome], None] = lambda _: None,
+        on_outcome: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
-        self._watch = watch
+        self._tracker = tracker
         self._tick = tick
         self._writer = writer
         self._lease = lease
@@ -79,14 +79,14 @@ class Daemon:
         self._clock = clock
         self._delay = delay
         #: Told of each step that is over.
-        self._heard = heard
+        self._on_outcome = on_outcome
         self._running: set[asyncio.Task[Any]] = set()
-        self._taking: set[asyncio.Task[None]] = set()
+        self._takeovers: set[asyncio.Task[None]] = set()
         self._outcomes: Counter[str] = Counter()
         self._scheduler: AsyncIOScheduler | None = None
         self._stop = asyncio.Event()
         #: The clock and the time that cannot be put back, at the last beat.
-        self._seen = (clock.now(), time.monotonic())
+        self._last_beat = (clock.now(), time.monotonic())
 
     def stop(self) -> None:
         """End ``run``, once the steps in hand are finished."""
@@ -101,14 +101,16 @@ class Daemon:
             loop.add_signal_handler(sign, self.stop)
         async with self._writer.running():
             self._scheduler = self._schedule(loop)
-            beside = [asyncio.create_task(self._lease_for_ever())]
-            beside += [asyncio.create_task(self._account_for_ever())]
+            background = [asyncio.create_task(self._beat_leases())]
+            background += [asyncio.create_task(self._account_sessions())]
             await self._stop.wait()
             self._scheduler.pause()
             log.info("stopping", steps_in_hand=len(self._running))
-            for task in (*beside, *self._taking):
+            for task in (*background, *self._takeovers):
                 task.cancel()
-            await asyncio.gather(*beside, *self._taking, *self._running, return_exceptions=True)
+            await asyncio.gather(
+                *background, *self._takeovers, *self._running, return_exceptions=True
+            )
             self._scheduler.shutdown(wait=False)
         await self._lease.close()
 
@@ -125,44 +127,44 @@ class Daemon:
                 misfire_grace_time=None,
             )
         if self._clock.simulated:
-            scheduler.add_job(self._tell, "interval", seconds=_TELL)
+            scheduler.add_job(self._log_simulated_steps, "interval", seconds=_SIMULATED_LOG_SECONDS)
         scheduler.start()
         return scheduler
 
-    async def _lease_for_ever(self) -> None:
+    async def _beat_leases(self) -> None:
         turn = await self._lease.beat()
         if not self._lease.connected:
             # Nobody can be asked; what waits in our spool was ours before.
-            await self._begin(self._lease.credit(self._writer.backlog.accounted))
+            await self._start_sampling(self._lease.credit(self._writer.backlog.accounted))
         while True:
             try:
-                self._heed(turn)
+                self._apply_leases(turn)
                 self._check_clock()
             except Exception:
                 log.exception("leases not tended")
-            await asyncio.sleep(_BEAT)
+            await asyncio.sleep(_BEAT_SECONDS)
             turn = await self._lease.beat()
 
-    async def _account_for_ever(self) -> None:
+    async def _account_sessions(self) -> None:
         while True:
-            await asyncio.sleep(_BEAT)
+            await asyncio.sleep(_BEAT_SECONDS)
             try:
-                await self._watch.tend(self._clock.now())
+                await self._tracker.account_sessions(self._clock.now())
             except Exception:
                 log.exception("sessions not accounted for")
 
-    def _heed(self, turn: Turn) -> None:
+    def _apply_leases(self, turn: Turn) -> None:
         """Do what a beat of the leases has brought."""
         for symbol in turn.lost:
             log.warning("another sampler has it now", symbol=symbol)
-            self._watch.end(symbol)
+            self._tracker.drop_symbol(symbol)
         for symbol in turn.regained:
             self._tick.forget(symbol)
         if turn.gained:
             # Not here: the beat goes on meanwhile.
             task = asyncio.create_task(self._take_over(turn.gained))
-            self._taking.add(task)
-            task.add_done_callback(self._taking.discard)
+            self._takeovers.add(task)
+            task.add_done_callback(self._takeovers.discard)
 
     async def _take_over(self, symbols: Sequence[str]) -> None:
         """Go on where another sampler, or an earlier self, has stopped."""
@@ -170,19 +172,19 @@ class Daemon:
             await self._writer.adopt()
         except SpoolError as error:
             log.error("a spool is left alone", error=str(error))
-        await self._writer.settled()
+        await self._writer.drained()
         for symbol in symbols:
             self._tick.forget(symbol)
-        await self._begin([symbol for symbol in symbols if symbol in self._lease.held])
+        await self._start_sampling([symbol for symbol in symbols if symbol in self._lease.held])
 
-    async def _begin(self, symbols: Sequence[str]) -> None:
-        due = await self._watch.begin(symbols, self._clock.now())
+    async def _start_sampling(self, symbols: Sequence[str]) -> None:
+        due = await self._tracker.add_symbols(symbols, self._clock.now())
         for symbol in set(symbols) - self._lease.held:
-            self._watch.end(symbol)
+            self._tracker.drop_symbol(symbol)
         log.info(
             "sampling",
-            symbols=sorted(self._watch.symbols),
-            standby=sorted(set(self._symbols) - self._watch.symbols),
+            symbols=sorted(self._tracker.symbols),
+            standby=sorted(set(self._symbols) - self._tracker.symbols),
             next_tick=next_tick(self._clock.now(), self._delay),
             clock=str(self._clock),
         )
@@ -191,10 +193,10 @@ class Daemon:
 
     def _check_clock(self) -> None:
         """A clock that was put forward or back has the grid computed anew."""
-        (was, since), self._seen = self._seen, (self._clock.now(), time.monotonic())
-        passed = (self._seen[1] - since) * self._clock.speed
-        jump = (self._seen[0] - was).total_seconds() - passed
-        if abs(jump) < _JUMP * self._clock.speed or self._scheduler is None:
+        (was, since), self._last_beat = self._last_beat, (self._clock.now(), time.monotonic())
+        passed = (self._last_beat[1] - since) * self._clock.speed
+        jump = (self._last_beat[0] - was).total_seconds() - passed
+        if abs(jump) < _CLOCK_JUMP_SECONDS * self._clock.speed or self._scheduler is None:
             return
         if jump < 0 or not self._clock.simulated:
             # A simulated clock leaves the nights out.
@@ -208,14 +210,14 @@ class Daemon:
         assert task is not None
         self._running.add(task)
         try:
-            outcome = await self._watch.step(symbol, self._clock.now())
+            outcome = await self._tracker.step(symbol, self._clock.now())
             if outcome is not None:
-                self._outcomes[outcome.word] += 1
-                self._heard(outcome)
+                self._outcomes[outcome.label] += 1
+                self._on_outcome(outcome)
         finally:
             self._running.discard(task)
 
-    async def _tell(self) -> None:
+    async def _log_simulated_steps(self) -> None:
         """One line for all steps since the last one."""
         done, self._outcomes = self._outcomes, Counter()
         now = to_new_york(self._clock.now()).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,4 +1,4 @@
-"""What came of a step, how long each stage took, and its one canonical log line."""
+"""What came of a step, how long each stage stage_ms, and its one canonical log line."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Outcome:
     reason: Reason | None = None
     detail: str = ""
     #: Milliseconds by stage.
-    took: dict[str, float] = field(default_factory=dict)
+    stage_ms: dict[str, float] = field(default_factory=dict)
 
     @property
-    def word(self) -> str:
+    def label(self) -> str:
         """The outcome in a word: a reason, or what became of the record."""
         if self.reason is not None:
             return str(self.reason)
@@ -43,7 +43,7 @@ class Outcome:
         return "stored" if self.stored else "already_there"
 
 
-class Timed:
+class StageTimer:
     """Adds the milliseconds of its block to an outcome, also when the block raises."""
 
     def __init__(self, outcome: Outcome, stage: str) -> None:
@@ -53,10 +53,10 @@ class Timed:
         self._since = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        self._outcome.took[self._stage] = round((time.perf_counter() - self._since) * 1e3, 2)
+        self._outcome.stage_ms[self._stage] = round((time.perf_counter() - self._since) * 1e3, 2)
 
 
-def tell(outcome: Outcome, now: datetime, target: datetime | None, *, quiet: bool) -> None:
+def log_outcome(outcome: Outcome, now: datetime, target: datetime | None, *, quiet: bool) -> None:
     """Write the canonical line of a step; ``quiet`` leaves what went well to debug."""
     figures: dict[str, Any] = {"symbol": outcome.symbol, "target": target}
     if outcome.record is not None:
@@ -72,10 +72,10 @@ def tell(outcome: Outcome, now: datetime, target: datetime | None, *, quiet: boo
             "flags": row.flags,
             "quote_age_seconds": round((now - row.quoted_at).total_seconds(), 1),
         }
-    figures |= {"outcome": outcome.word, "detail": outcome.detail, "ms": outcome.took}
+    figures |= {"outcome": outcome.label, "detail": outcome.detail, "ms": outcome.stage_ms}
     if outcome.spooled:
         figures["spooled"] = True
-    if outcome.word == "not_stored":
+    if outcome.label == "not_stored":
         log.error("tick", **figures)
     elif outcome.reason not in _CALM:
         log.warning("tick", **figures)

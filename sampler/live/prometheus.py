@@ -25,7 +25,7 @@ from storage.errors import FlowError
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 
 
-class Telemetry:
+class SamplerMetrics:
     """The metrics of one sampler."""
 
     def __init__(self) -> None:
@@ -51,17 +51,17 @@ class Telemetry:
             registry=self.registry,
         )
 
-    def heard(self, outcome: Outcome) -> None:
+    def count_step(self, outcome: Outcome) -> None:
         """One step is over."""
-        self._steps.labels(outcome.symbol, outcome.word).inc()
-        for stage, milliseconds in outcome.took.items():
+        self._steps.labels(outcome.symbol, outcome.label).inc()
+        for stage, milliseconds in outcome.stage_ms.items():
             self._stages.labels(stage).observe(milliseconds / 1e3)
         if outcome.record is not None:
             newest = self._newest.labels(outcome.symbol)
             newest.set(outcome.record.row.slot.timestamp())
 
     @asynccontextmanager
-    async def served(self, port: int) -> AsyncIterator[None]:
+    async def serving(self, port: int) -> AsyncIterator[None]:
         """Answer /metrics on a port of loopback, in a thread; 0 is nowhere.
 
         Raises

@@ -13,25 +13,25 @@ from datetime import date, datetime
 import structlog
 
 from sampler.errors import Refused
-from sampler.history.explain import recompute
-from sampler.live.commit import Keeper
+from sampler.live.commit import RecordStore
+from sampler.measure.remeasure import remeasure
 from storage.market.calendar import session_on
 from storage.record.row import Change, Flag, SlotRecord
 
 log = structlog.get_logger()
 
 
-class Bases:
+class Rebaser:
     """What each symbol's flow counts from, as far as this process has seen it stored."""
 
-    def __init__(self, store: Keeper) -> None:
+    def __init__(self, store: RecordStore) -> None:
         self._store = store
         #: Of the newest row that was written: session and baseline.
         self._known: dict[str, tuple[date, datetime]] = {}
         #: The newest record that was measured again; the next one may go on from it.
         self._again: dict[str, SlotRecord] = {}
 
-    async def settle(self, records: Sequence[SlotRecord], *, waited: bool) -> list[SlotRecord]:
+    async def rebase(self, records: Sequence[SlotRecord], *, waited: bool) -> list[SlotRecord]:
         """The records as they are to be stored.
 
         ``waited`` says that the database was away when they were measured: one of a symbol that
@@ -42,15 +42,15 @@ class Bases:
         StoreError
             If the database is away.
         """
-        return [await self._settled(record, waited=waited) for record in records]
+        return [await self._rebase_record(record, waited=waited) for record in records]
 
-    def note(self, changes: Sequence[Change]) -> None:
+    def note_written(self, changes: Sequence[Change]) -> None:
         """Take in what was written."""
         for change in changes:
             for _, row in change.rows:
                 self._known[change.symbol] = (row.expiration, row.flow_since)
 
-    async def _settled(self, record: SlotRecord, *, waited: bool) -> SlotRecord:
+    async def _rebase_record(self, record: SlotRecord, *, waited: bool) -> SlotRecord:
         row = record.row
         session, baseline = self._known.get(row.symbol, (None, None))
         if session == row.expiration:
@@ -68,18 +68,18 @@ class Bases:
         if previous is None or previous.row.flow_since == row.flow_since:
             self._known[row.symbol] = (row.expiration, row.flow_since)
             return record
-        again = _measured(record, previous)
+        again = _measure_again(record, previous)
         self._again[row.symbol] = again
         return again
 
 
-def _measured(record: SlotRecord, previous: SlotRecord) -> SlotRecord:
+def _measure_again(record: SlotRecord, previous: SlotRecord) -> SlotRecord:
     row = record.row
     where = {"symbol": row.symbol, "slot": row.slot, "after": previous.row.slot}
     session = session_on(row.expiration)
     assert session is not None
     try:
-        again = recompute(record, previous, session)
+        again = remeasure(record, previous, session)
     except (Refused, ValueError) as error:
         # It is a row all the same, on a baseline of its own, and says so.
         log.warning("not measured again", why=str(error), **where)

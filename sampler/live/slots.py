@@ -13,10 +13,10 @@ from typing import Protocol
 
 import structlog
 
-from sampler.live.grid import STEP, owed
+from sampler.live.grid import SLOT_WIDTH, due_slot
 from sampler.live.outcome import Outcome
 from sampler.live.tick import Tick
-from sampler.live.writer import Writer
+from sampler.live.writer import BatchWriter
 from storage.errors import StoreError
 from storage.market.calendar import Session, market_day, session_on
 from storage.record.row import Gap, Reason
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 _LOOK_BACK = timedelta(days=14)
 
 
-class Accounts(Protocol):
+class SlotAccounts(Protocol):
     """The part of the store that knows what is accounted for."""
 
     async def accounted(self, symbol: str, expiration: date) -> set[datetime]:
@@ -45,10 +45,12 @@ class Accounts(Protocol):
         ...
 
 
-class Watch:
+class SlotTracker:
     """Steps symbols, and accounts for the slots of their sessions. Time is an argument."""
 
-    def __init__(self, tick: Tick, store: Accounts, writer: Writer, *, delay: timedelta) -> None:
+    def __init__(
+        self, tick: Tick, store: SlotAccounts, writer: BatchWriter, *, delay: timedelta
+    ) -> None:
         self._tick = tick
         self._store = store
         self._writer = writer
@@ -63,24 +65,24 @@ class Watch:
         #: Sessions that have ended and were not looked through yet.
         self._ended: set[tuple[str, date]] = set()
 
-    async def begin(self, symbols: Iterable[str], now: datetime) -> list[str]:
+    async def add_symbols(self, symbols: Iterable[str], now: datetime) -> list[str]:
         """Take symbols on and mark what nobody sampled; those for which a step is just due."""
         symbols = list(symbols)
-        await self._look_back(symbols, market_day(now - self._delay))
-        due = owed(now, self._delay)
+        await self._mark_missed_sessions(symbols, market_day(now - self._delay))
+        due = due_slot(now, self._delay)
         if due is None:
             self.symbols |= set(symbols)
             return []
         session, slot = due
-        fresh = now - self._delay - slot <= STEP / 2
-        until = slot if fresh else slot + STEP
+        fresh = now - self._delay - slot <= SLOT_WIDTH / 2
+        until = slot if fresh else slot + SLOT_WIDTH
         for symbol in symbols:
-            await self._account(symbol, session, until)
-            self._accounted[symbol] = until - STEP
+            await self._mark_missed(symbol, session, until)
+            self._accounted[symbol] = until - SLOT_WIDTH
             self.symbols.add(symbol)
         return symbols if fresh else []
 
-    def end(self, symbol: str) -> None:
+    def drop_symbol(self, symbol: str) -> None:
         """Let a symbol go: another sampler has it."""
         self.symbols.discard(symbol)
         self._tick.forget(symbol)
@@ -88,15 +90,15 @@ class Watch:
 
     async def step(self, symbol: str, now: datetime) -> Outcome | None:
         """Sample a symbol for the slot that is owed; None if there is none, or it is not ours."""
-        due = owed(now, self._delay)
+        due = due_slot(now, self._delay)
         if due is None or symbol not in self.symbols or symbol in self._stepping:
             return None
         self._stepping.add(symbol)
-        self._writer.expect(symbol)
+        self._writer.begin_step(symbol)
         try:
             session, slot = due
             newest = self._accounted.get(symbol)
-            late = _run_over(symbol, session, newest, slot)
+            late = _late_gaps(symbol, session, newest, slot)
             # A clock that was put back: the slot has been told of already.
             news = newest is None or newest < slot
             self._accounted[symbol] = slot if newest is None else max(slot, newest)
@@ -106,13 +108,13 @@ class Watch:
                 self._ended.add((symbol, session.day))
             return outcome
         finally:
-            self._writer.forgo(symbol)
+            self._writer.end_step(symbol)
             self._stepping.discard(symbol)
 
-    async def tend(self, now: datetime) -> None:
+    async def account_sessions(self, now: datetime) -> None:
         """Note which sessions are ours, and look through those that have ended."""
         session = session_on(market_day(now - self._delay))
-        if self._writer.away or session is None:
+        if self._writer.database_away or session is None:
             return
         try:
             new = [s for s in self.symbols if (s, session.day) not in self._owned]
@@ -125,9 +127,9 @@ class Watch:
         ended, self._ended = self._ended, set()
         for symbol, day in sorted(ended):
             if over := session_on(day):
-                await self._account(symbol, over, over.close)
+                await self._mark_missed(symbol, over, over.close)
 
-    async def _look_back(self, symbols: Sequence[str], today: date) -> None:
+    async def _mark_missed_sessions(self, symbols: Sequence[str], today: date) -> None:
         """Mark what is missing in earlier sessions that were ours."""
         yesterday = today - timedelta(days=1)
         try:
@@ -137,9 +139,9 @@ class Watch:
             return
         for symbol, day in found:
             if session := session_on(day):
-                await self._account(symbol, session, session.close)
+                await self._mark_missed(symbol, session, session.close)
 
-    async def _account(self, symbol: str, session: Session, until: datetime) -> None:
+    async def _mark_missed(self, symbol: str, session: Session, until: datetime) -> None:
         """Mark the slots before a moment that are neither a row nor a gap."""
         try:
             known = await self._store.accounted(symbol, session.day)
@@ -153,19 +155,19 @@ class Watch:
         missed = [slot for slot in session.slots if slot < until and slot not in known]
         if missed:
             log.warning("missed", symbol=symbol, slots=len(missed), first=missed[0])
-            await self._tick.owe(symbol, session, missed, Reason.NOT_RUNNING)
+            await self._tick.mark_gaps(symbol, session, missed, Reason.NOT_RUNNING)
 
 
-def _run_over(symbol: str, session: Session, newest: datetime | None, slot: datetime) -> list[Gap]:
+def _late_gaps(symbol: str, session: Session, newest: datetime | None, slot: datetime) -> list[Gap]:
     """Slots between the last step's and this one's: they had their time while it ran."""
     if newest is None or newest < session.open:
-        newest = session.open - STEP
-    count = int((slot - newest) / STEP) - 1
+        newest = session.open - SLOT_WIDTH
+    count = int((slot - newest) / SLOT_WIDTH) - 1
     return [
         Gap(
             symbol=symbol,
             expiration=session.day,
-            slot=newest + (i + 1) * STEP,
+            slot=newest + (i + 1) * SLOT_WIDTH,
             reason=Reason.LATE,
         )
         for i in range(count)

@@ -14,8 +14,8 @@ import structlog
 
 from sampler.chain import Chain, Frame, select
 from sampler.errors import Refused
-from sampler.live.commit import Keeper
-from sampler.live.outcome import Outcome, Timed, tell
+from sampler.live.commit import RecordStore
+from sampler.live.outcome import Outcome, StageTimer, log_outcome
 from sampler.measure.other_expiries import survey
 from sampler.measure.snapshot import measure
 from sampler.sources import Source
@@ -31,12 +31,12 @@ log = structlog.get_logger()
 #: Quotes further behind than the declared delay by this much are stale. [s]
 STALE_AFTER = 120
 #: Quotes further ahead than this say that one of the clocks is wrong. [s]
-AHEAD = 120
+MAX_AHEAD = 120
 #: A symbol without 0DTE today is asked again after so many slots.
-ASK_AGAIN = 60
+IDLE_SLOTS = 60
 
 
-class Nowhere:
+class DryRunStore:
     """A store that keeps nothing: a dry run's."""
 
     async def write(
@@ -63,23 +63,23 @@ class Tick:
     def __init__(
         self,
         source: Source,
-        store: Keeper,
+        store: RecordStore,
         live: Live,
         *,
         oi_confidence: float,
         budget: float,
         quiet: bool = False,
-        blind: bool = False,
+        provisional: bool = False,
         fault: Fault = no_fault,
     ) -> None:
         """``quiet`` leaves steps without trouble out of the log, below debug.
 
-        A store that publishes by itself, as a ``Writer`` does, wants ``Nobody`` for ``live``. One
-        that sees to baselines when records land, as a ``Writer`` does too, wants ``blind``: then a
-        chain is measured also while nobody can say what it goes on from.
+        Pass no channel for ``live`` when the store publishes by itself, as ``BatchWriter`` does.
+        ``provisional`` measures a chain also while its predecessor cannot be read, and takes it for
+        the session's baseline; the store must then rebase such records, as ``BatchWriter`` does.
         """
         self._quiet = quiet
-        self._blind = blind
+        self._provisional = provisional
         self._source = source
         self._store = store
         self._live = live
@@ -117,23 +117,23 @@ class Tick:
             if refused.reason is Reason.UNCHANGED and self._frozen(symbol, now):
                 outcome.reason = Reason.STALE
             if refused.reason is Reason.NO_ZERO_DTE and target and symbol not in self._idle:
-                self._idle[symbol] = (target + timedelta(seconds=30 * ASK_AGAIN), refused)
+                self._idle[symbol] = (target + timedelta(seconds=30 * IDLE_SLOTS), refused)
         except StoreError as error:
             outcome.reason, outcome.detail = Reason.NO_STATE, str(error)
         except Exception as error:
             log.exception("tick failed", symbol=symbol)
             outcome.reason, outcome.detail = Reason.FAILED, f"{type(error).__name__}: {error}"
         try:
-            await self._keep(outcome, mode, [*late, *_owed(outcome, target)])
+            await self._store_outcome(outcome, mode, [*late, *_gap_of_target(outcome, target)])
         except FlowError as error:
             outcome.detail = str(error)
         except Exception as error:
             log.exception("not kept", symbol=symbol)
             outcome.detail = f"{type(error).__name__}: {error}"
-        tell(outcome, now, target, quiet=self._quiet)
+        log_outcome(outcome, now, target, quiet=self._quiet)
         return outcome
 
-    async def take(self, frame: Frame, outcome: Outcome, mode: str = KEEP) -> None:
+    async def store_frame(self, frame: Frame, outcome: Outcome, mode: str = KEEP) -> None:
         """Measure a frame and store its record.
 
         Raises
@@ -143,9 +143,9 @@ class Tick:
         StoreError
             If the store is away: nothing was written.
         """
-        await self._keep(outcome, await self._measure(frame, outcome, mode), [])
+        await self._store_outcome(outcome, await self._measure(frame, outcome, mode), [])
 
-    async def owe(
+    async def mark_gaps(
         self, symbol: str, session: Session, slots: Sequence[datetime], reason: Reason
     ) -> None:
         """Mark slots that no step was taken for; never raises for what the store does."""
@@ -169,7 +169,7 @@ class Tick:
             raise Refused(refused.reason, str(refused))
         self._idle.pop(symbol, None)
         self._fault("fetching")
-        with Timed(outcome, "fetch"):
+        with StageTimer(outcome, "fetch"):
             try:
                 async with asyncio.timeout(self._budget):
                     frame = await self._source.live(symbol, now)
@@ -183,21 +183,21 @@ class Tick:
 
     async def _measure(self, frame: Frame, outcome: Outcome, mode: str) -> str:
         """Make the outcome's record; the mode in which it is to be written."""
-        with Timed(outcome, "select"):
+        with StageTimer(outcome, "select"):
             chain = select(frame, session_on(market_day(frame.quoted_at)))
         away: StoreError | None = None
-        with Timed(outcome, "recall"):
+        with StageTimer(outcome, "recall"):
             try:
-                previous, same = await self._earlier(chain)
+                previous, same = await self._predecessor(chain)
             except StoreError as error:
-                if not self._blind:
+                if not self._provisional:
                     raise
                 # A baseline for now: who keeps it sees what it goes on from.
                 previous, same, away = None, self._newest(chain), error
         if same is not None and mode == KEEP:
-            _require_news(chain, same)
+            _require_newer(chain, same)
             mode = NEWER
-        with Timed(outcome, "measure"):
+        with StageTimer(outcome, "measure"):
             try:
                 outcome.record = measure(
                     chain,
@@ -215,10 +215,10 @@ class Tick:
         self._fault("measured")
         return mode
 
-    async def _keep(self, outcome: Outcome, mode: str, gaps: Sequence[Gap]) -> None:
+    async def _store_outcome(self, outcome: Outcome, mode: str, gaps: Sequence[Gap]) -> None:
         """Write and publish; what the store holds then is what the next step goes on from."""
         record = outcome.record
-        with Timed(outcome, "store"):
+        with StageTimer(outcome, "store"):
             changes = await self._store.write([record] if record else [], gaps, mode=mode)
         self._fault("kept")
         outcome.spooled = changes is None
@@ -229,11 +229,11 @@ class Tick:
             if not outcome.spooled and not any(row is record.row for row in rows):
                 # Another sampler was there first, the database refuses it, or it was based anew.
                 self.forget(outcome.symbol)
-                _tell_refusal(outcome, changes or [])
-        with Timed(outcome, "publish"):
+                _note_refusal(outcome, changes or [])
+        with StageTimer(outcome, "publish"):
             await self._publish(changes)
 
-    async def _earlier(self, chain: Chain) -> tuple[SlotRecord | None, SlotRecord | None]:
+    async def _predecessor(self, chain: Chain) -> tuple[SlotRecord | None, SlotRecord | None]:
         """The record to difference a chain against, and the one that its slot has already."""
         newest = self._newest(chain)
         if newest is None:
@@ -281,7 +281,7 @@ class Tick:
             log.warning("not published", error=str(error))
 
 
-def _owed(outcome: Outcome, target: datetime | None) -> list[Gap]:
+def _gap_of_target(outcome: Outcome, target: datetime | None) -> list[Gap]:
     """The gap of the slot that a step owes; none if its row came."""
     if target is None or (outcome.record is not None and outcome.record.row.slot == target):
         return []
@@ -297,7 +297,7 @@ def _owed(outcome: Outcome, target: datetime | None) -> list[Gap]:
     ]
 
 
-def _tell_refusal(outcome: Outcome, changes: Sequence[Change]) -> None:
+def _note_refusal(outcome: Outcome, changes: Sequence[Change]) -> None:
     """Say of a record that was not stored if its slot became a gap instead."""
     assert outcome.record is not None
     for change in changes:
@@ -314,14 +314,14 @@ def _require_fresh(frame: Frame, now: datetime) -> None:
             f"{frame.symbol}: quotes are {age:.0f} s old,"
             f" the feed declares a delay of {frame.delay_seconds} s",
         )
-    if age < -AHEAD:
+    if age < -MAX_AHEAD:
         raise Refused(
             Reason.BAD_ANSWER,
             f"{frame.symbol}: quotes lie {-age:.0f} s in the future; is this clock right?",
         )
 
 
-def _require_news(chain: Chain, newest: SlotRecord) -> None:
+def _require_newer(chain: Chain, newest: SlotRecord) -> None:
     """Refuse what the slot's row knows already; newer quotes of the last slot are welcome."""
     row = newest.row
     if chain.quoted_at == row.quoted_at:

@@ -24,10 +24,9 @@ from pathlib import Path
 
 import psycopg
 
-from sampler.history import executors as spread
-from sampler.history import jobs as past
-from sampler.history.backfill import Wishes
-from sampler.history.jobs import Order, Task
+from sampler.history import executors, jobs
+from sampler.history.backfill import BackfillOptions
+from sampler.history.jobs import JobOptions, SessionJob
 from storage.embedded import attach as embedded
 from storage.market.calendar import sessions_between
 from storage.parquet import archive
@@ -38,15 +37,19 @@ from storage.redis.channel import Nobody
 FIRST, LAST = date(2026, 8, 3), date(2026, 8, 31)
 #: One job whose database has no core of its own.
 CORE = "one core"
-WISHES = Wishes(oi_confidence=0.43)
+BACKFILL = BackfillOptions(oi_confidence=0.43)
 
 
 async def run(
-    store: Store, order: Order, days: Sequence[date], pool: Executor | None = None
+    store: Store, options: JobOptions, days: Sequence[date], pool: Executor | None = None
 ) -> float:
     """Rows a second, by this process or by a pool."""
-    todo = [Task(order=order, symbol="SPX", day=day, slots=780) for day in days]
-    results = spread.each(pool, past.alone, todo) if pool else past.results(todo, store, Nobody())
+    todo = [SessionJob(options=options, symbol="SPX", day=day, slots=780) for day in days]
+    results = (
+        executors.map_unordered(pool, jobs.run_in_worker, todo)
+        if pool
+        else jobs.run_jobs(todo, store, Nobody())
+    )
     since = time.perf_counter()
     rows = 0
     async with aclosing(results) as done:
@@ -70,9 +73,9 @@ async def main(sessions: int, rounds: int) -> None:
 async def compare(url: str, exported: Path, days: Sequence[date], rounds: int) -> None:
     """Time each kind of work on one core, with one job and with two."""
     await database.migrate(url, "synthetic")
-    base = {"database_url": url, "redis_url": "", "dataset": "synthetic", "wishes": WISHES}
-    made = Order(source="synthetic:?seed=7", **base)
-    with spread.processes(2) as pool:
+    base = {"database_url": url, "redis_url": "", "dataset": "synthetic", "backfill": BACKFILL}
+    made = JobOptions(source="synthetic:?seed=7", **base)
+    with executors.process_pool(2) as pool:
         async with Store.open(url, "synthetic") as store:
             # Also starts the processes: the first of them compiles or loads the formulas.
             await run(store, made, days[:2], pool)
@@ -80,11 +83,11 @@ async def compare(url: str, exported: Path, days: Sequence[date], rounds: int) -
             given = {"first": days[0], "last": days[-1], "symbols": ["SPX"]}
             await archive.export_sessions(store, "synthetic", exported, **given)
             # Each run of the second kind takes the other κ: every row changes every time.
-            changing = cycle([Order(source="", oi_confidence=k, **base) for k in (0.5, 0.6)])
+            changing = cycle([JobOptions(source="", oi_confidence=k, **base) for k in (0.5, 0.6)])
             kinds = {
-                "recompute, nothing changes": repeat(Order(source="", **base)),
+                "recompute, nothing changes": repeat(JobOptions(source="", **base)),
                 "recompute, every row changes": changing,
-                "backfill from Parquet": repeat(Order(source=f"parquet:{exported}", **base)),
+                "backfill from Parquet": repeat(JobOptions(source=f"parquet:{exported}", **base)),
             }
             print(f"{len(days)} sessions of SPX, {os.cpu_count()} cores, best of {rounds} rounds\n")
             print(
@@ -109,18 +112,18 @@ async def compare(url: str, exported: Path, days: Sequence[date], rounds: int) -
 
 
 async def timed(
-    store: Store, order: Order, days: Sequence[date], how: Executor | str | None
+    store: Store, options: JobOptions, days: Sequence[date], how: Executor | str | None
 ) -> tuple[float, float, float]:
     """Rows a second, and the CPU time per slot of this process and of the database. [ms]"""
-    url = order.database_url
-    if order.source:
+    url = options.database_url
+    if options.source:
         empty(url)
     before = time.process_time(), database_time(url)
     if how == CORE:
         with on_one_core(url):
-            rate = await run(store, order, days)
+            rate = await run(store, options, days)
     else:
-        rate = await run(store, order, days, how)
+        rate = await run(store, options, days, how)
     after = time.process_time(), database_time(url)
     spent = [(b - a) / len(days) / 779 * 1e3 for a, b in zip(before, after, strict=True)]
     return rate, *spent

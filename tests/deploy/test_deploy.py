@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from api.prometheus import ApiMetrics
-from sampler.live.prometheus import Telemetry
+from sampler.live.prometheus import SamplerMetrics
 from storage.config.settings import REGISTRY, Settings, default_data_dir
 from storage.record.row import Reason
 
@@ -354,7 +354,7 @@ def alerts() -> list[dict[str, Any]]:
 def test_alerts_read_metrics_that_exist() -> None:
     """Every metric in the alerts and the docs is one that the API or the sampler has."""
     families = list(ApiMetrics("live", "0").registry.collect())
-    sampler = list(Telemetry().registry.collect())
+    sampler = list(SamplerMetrics().registry.collect())
     kinds = {"counter": ("_total",), "histogram": ("", "_bucket", "_count", "_sum"), "gauge": ("",)}
     there = {f"{f.name}{end}" for f in families + sampler for end in kinds[f.type]}
     expressions = " ".join(rule["expr"] for rule in alerts())

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 from factories import DAY, at, gap, record
-from faults import Doomed, doomed, proxy
+from supervised_servers import SupervisedServers, proxy, supervised_servers
 
 from storage import changefeed as following
 from storage.changefeed import follow
@@ -29,9 +29,9 @@ PATIENCE = 60
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[Doomed]:
+def own() -> Iterator[SupervisedServers]:
     """Servers that may be killed."""
-    with doomed() as servers:
+    with supervised_servers() as servers:
         yield servers
 
 

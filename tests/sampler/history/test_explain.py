@@ -11,10 +11,10 @@ from datetime import timedelta
 import pytest
 from chains import TEN_FOURTEEN
 
-from sampler.history.calibrate import Score
-from sampler.history.explain import differences, recompute
+from sampler.history.calibrate import CalibrationScore
 from sampler.live.outcome import Outcome
 from sampler.live.tick import Tick
+from sampler.measure.remeasure import changed_fields, remeasure
 from sampler.sources import open_source
 from storage.market.calendar import session_on
 from storage.postgres.store import Store
@@ -33,7 +33,7 @@ async def fill(store: Store, slots: int) -> None:
         if frame.quoted_at >= SESSION.open + slots * STEP:
             break
         if frame.quoted_at > SESSION.open:
-            await tick.take(frame, Outcome(symbol="SPX"))
+            await tick.store_frame(frame, Outcome(symbol="SPX"))
 
 
 async def test_a_stored_row_recomputes_to_the_same_bytes(store):
@@ -42,8 +42,8 @@ async def test_a_stored_row_recomputes_to_the_same_bytes(store):
     previous = None
     for step in range(1, 12):
         record = await store.before("SPX", DAY, SESSION.open + (step + 1) * STEP)
-        again = recompute(record, previous, SESSION)
-        assert differences(record, again) == {}
+        again = remeasure(record, previous, SESSION)
+        assert changed_fields(record, again) == {}
         assert again.evidence == record.evidence
         previous = record
 
@@ -54,7 +54,7 @@ async def test_a_changed_row_is_told(store):
     record = await store.before("SPX", DAY, SESSION.close)
     previous = await store.before("SPX", DAY, record.row.slot)
     object.__setattr__(record.row, "oi_confidence", 0.9)
-    changed = differences(record, recompute(record, previous, SESSION))
+    changed = changed_fields(record, remeasure(record, previous, SESSION))
     assert {"net_gex", "net_dex", "dealer_delta"} <= set(changed)
     assert "spot" not in changed
 
@@ -120,7 +120,7 @@ def row(step: int, spot: float, probability: float | None, sd: float | None, low
 
 def test_calibration_by_hand():
     """Two rows and a close at 101: one pin came true, one did not; one range held, one did not."""
-    score = Score()
+    score = CalibrationScore()
     rows = [
         row(0, 100, 40.0, 2.0, 100, 102),
         row(1, 103, 10.0, 1.0, 102, 104),
@@ -143,7 +143,7 @@ def test_calibration_by_hand():
 
 def test_a_session_without_its_close_does_not_count():
     """A recording that ends at noon says nothing of the settlement."""
-    score = Score()
+    score = CalibrationScore()
     assert not score.add(SESSION, [row(0, 100, 40.0, 2.0), row(300, 101, 40.0, 2.0)])
     assert not score.add(SESSION, [])
     assert score.as_json()["pin_probability"]["brier"] is None

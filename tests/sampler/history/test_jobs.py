@@ -22,13 +22,11 @@ from factories import DAY, OPEN, at
 from sampler import __main__ as program
 from sampler.chain import Frame, select
 from sampler.errors import Refused
-from sampler.history import diff as shift
-from sampler.history import executors as spread
-from sampler.history import jobs as past
-from sampler.history.backfill import Filled, Wishes, backfill
-from sampler.history.jobs import Order, Task
-from sampler.history.progress import Progress
-from sampler.history.recompute import recompute
+from sampler.history import diff, executors, jobs
+from sampler.history.backfill import BackfillOptions, BackfillResult, backfill_session
+from sampler.history.jobs import JobOptions, SessionJob
+from sampler.history.recompute import recompute_session
+from sampler.history.report import Progress
 from sampler.live.tick import Tick
 from sampler.measure import snapshot
 from sampler.sources import open_source, recorded
@@ -76,10 +74,12 @@ async def sampled(store: Store, source: Short) -> None:
         await tick.sample("SPX", now=at(i), target=at(i))
 
 
-async def filled(store: Store, source: object, **wishes: object) -> tuple[Filled, object]:
+async def filled(store: Store, source: object, **options: object) -> tuple[BackfillResult, object]:
     """What a backfill does."""
-    wanted = Wishes(oi_confidence=KAPPA, **wishes)
-    return await backfill(source, store, Nobody(), symbol="SPX", session=SESSION, wishes=wanted)
+    wanted = BackfillOptions(oi_confidence=KAPPA, **options)
+    return await backfill_session(
+        source, store, Nobody(), symbol="SPX", session=SESSION, options=wanted
+    )
 
 
 def content(database: str, dataset: str = "live", *, revisions: bool = False) -> list[tuple]:
@@ -124,8 +124,8 @@ class TestSameBytes:
             assert len(live) == SLOTS - 1
             with ParquetWriter(ParquetPartition(tmp_path, DAY, "SPX"), "live") as writer:
                 writer.write([record async for record in store.records("SPX", DAY)])
-            again = await recompute(store, Nobody(), symbol="SPX", session=SESSION)
-            assert (again.rewritten, again.there_already, again.shifts.fields) == (0, SLOTS - 1, {})
+            again = await recompute_session(store, Nobody(), symbol="SPX", session=SESSION)
+            assert (again.rewritten, again.already_there, again.diff.fields) == (0, SLOTS - 1, {})
         for source in (Short(), open_source(f"parquet:{tmp_path}")):
             await schema.migrate(empty_database, "live")
             async with Store.open(empty_database, "live") as store:
@@ -133,7 +133,7 @@ class TestSameBytes:
                 assert (done.written, first) == (SLOTS - 1, at(1))
                 assert content(empty_database) == live
                 more, first = await filled(store, source)
-                assert (more.written, more.there_already, first) == (0, SLOTS - 1, None)
+                assert (more.written, more.already_there, first) == (0, SLOTS - 1, None)
             with psycopg.connect(empty_database) as connection:
                 connection.execute("drop schema live cascade")
 
@@ -149,19 +149,23 @@ class TestSameBytes:
                     yield recorded.read(file)
 
         session = session_on(recorded.read(files[0]).quoted_at.date())
-        given = {"symbol": "SPX", "session": session, "wishes": Wishes(oi_confidence=KAPPA)}
+        given = {
+            "symbol": "SPX",
+            "session": session,
+            "options": BackfillOptions(oi_confidence=KAPPA),
+        }
         await schema.migrate(empty_database, "live")
         async with (
             Store.open(database, "live") as store,
             Store.open(empty_database, "live") as other,
         ):
-            await backfill(Files(), store, Nobody(), **given)
+            await backfill_session(Files(), store, Nobody(), **given)
             records = [record async for record in store.records("SPX", session.day)]
             assert records[0].row.dropped["am_settled"] > 900
             assert records[0].row.detail["total_chain_net_gex"] is not None
             with ParquetWriter(ParquetPartition(tmp_path, session.day, "SPX"), "live") as writer:
                 writer.write(records)
-            await backfill(open_source(f"parquet:{tmp_path}"), other, Nobody(), **given)
+            await backfill_session(open_source(f"parquet:{tmp_path}"), other, Nobody(), **given)
         assert content(empty_database) == content(database)
 
     async def test_newer_quotes_of_the_last_slot(self, store, database):
@@ -205,7 +209,7 @@ class TestMissing:
         )
         before = content(database, revisions=True)
         done, first = await filled(store, Short(), missing=True)
-        assert (done.written, done.there_already) == (4, SLOTS - 5)
+        assert (done.written, done.already_there) == (4, SLOTS - 5)
         assert first == at(5)
         # 09:30 itself has no row: the options are not open yet.
         assert gaps(database) == {"not_open": 1}
@@ -223,19 +227,19 @@ class TestMissing:
         async with Store.open(empty_database, "live") as whole:
             await sampled(whole, Short())
         await sampled(store, Short(without=self.HOLES))
-        order = Order(
+        options = JobOptions(
             database_url=database,
             redis_url="",
             dataset="live",
             source="synthetic:",
-            wishes=Wishes(oi_confidence=KAPPA, missing=True, rewrite=True),
+            backfill=BackfillOptions(oi_confidence=KAPPA, missing=True, rewrite=True),
         )
-        task = Task(order=order, symbol="SPX", day=DAY, slots=780)
-        first = await past.perform(task, Short(), store, Nobody())
+        task = SessionJob(options=options, symbol="SPX", day=DAY, slots=780)
+        first = await jobs.run_job(task, Short(), store, Nobody())
         # All from slot 7 on: also the filled ones, whose flow so far is another now.
         assert (first.written, first.rewritten) == (4, SLOTS - 7)
         assert content(database) == content(empty_database)
-        again = await past.perform(task, Short(), store, Nobody())
+        again = await jobs.run_job(task, Short(), store, Nobody())
         assert (again.written, again.rewritten) == (0, 0)
 
     async def test_the_source_wins_when_told_so(self, store, database):
@@ -292,12 +296,12 @@ class TestRecompute:
         await sampled(store, Short())
         before = content(database, revisions=True)
         given = {"symbol": "SPX", "session": SESSION}
-        dry = await recompute(store, Nobody(), oi_confidence=0.5, dry_run=True, **given)
+        dry = await recompute_session(store, Nobody(), oi_confidence=0.5, dry_run=True, **given)
         assert content(database, revisions=True) == before
-        changed = dry.shifts.fields
+        changed = dry.diff.fields
         assert changed["oi_confidence"].rows == SLOTS - 1
-        assert changed["oi_confidence"].most == pytest.approx(0.07)
-        assert changed["oi_confidence"].relative == pytest.approx(0.07 / 0.43)
+        assert changed["oi_confidence"].largest == pytest.approx(0.07)
+        assert changed["oi_confidence"].largest_relative == pytest.approx(0.07 / 0.43)
         assert changed["oi_confidence"].example == "0.43 → 0.5"
         assert {"net_gex", "net_dex", "profile.call_gex", "detail.net_theta_dollars"} <= set(
             changed
@@ -311,9 +315,9 @@ class TestRecompute:
         before = content(database, revisions=True)
         monkeypatch.setattr(snapshot, "DEFINITIONS", "next")
         given = {"symbol": "SPX", "session": SESSION}
-        dry = await recompute(store, Nobody(), dry_run=True, **given)
-        assert (dry.rewritten, set(dry.shifts.fields)) == (SLOTS - 3, {"definitions"})
-        done = await recompute(store, Nobody(), **given)
+        dry = await recompute_session(store, Nobody(), dry_run=True, **given)
+        assert (dry.rewritten, set(dry.diff.fields)) == (SLOTS - 3, {"definitions"})
+        done = await recompute_session(store, Nobody(), **given)
         assert done.rewritten == SLOTS - 3
         after = [r async for r in store.records("SPX", DAY)]
         assert {r.row.definitions for r in after} == {"next"}
@@ -321,8 +325,8 @@ class TestRecompute:
         assert {r.row.slot: r.row.differenced_from for r in after}[at(11)] == at(8)
         revisions = [row[-3] for row in content(database, revisions=True)]
         assert min(revisions) > max(row[-3] for row in before)
-        again = await recompute(store, Nobody(), **given)
-        assert (again.rewritten, again.shifts.changed) == (0, 0)
+        again = await recompute_session(store, Nobody(), **given)
+        assert (again.rewritten, again.diff.changed) == (0, 0)
 
     async def test_a_spoilt_profile_is_mended(self, store, database):
         """Also what no headline figure shows is compared, and written again."""
@@ -332,9 +336,9 @@ class TestRecompute:
             spoil = "update live.profiles set vex[3] = 1e9 where slot = %s"
             connection.execute(spoil, [at(12)])
         given = {"symbol": "SPX", "session": SESSION}
-        dry = await recompute(store, Nobody(), dry_run=True, **given)
-        assert (dry.rewritten, list(dry.shifts.fields)) == (1, ["profile.vex"])
-        done = await recompute(store, Nobody(), **given)
+        dry = await recompute_session(store, Nobody(), dry_run=True, **given)
+        assert (dry.rewritten, list(dry.diff.fields)) == (1, ["profile.vex"])
+        done = await recompute_session(store, Nobody(), **given)
         assert done.rewritten == 1
         assert content(database) == before
 
@@ -350,20 +354,20 @@ class TestRecompute:
             return ours(chain)
 
         monkeypatch.setattr(snapshot, "read_market", strict)
-        done = await recompute(store, Nobody(), symbol="SPX", session=SESSION)
+        done = await recompute_session(store, Nobody(), symbol="SPX", session=SESSION)
         assert (dict(done.refused), done.rewritten) == ({"no_iv": 1}, 0)
         assert content(database, revisions=True) == before
 
     def test_shifts_add_up(self):
         """Sums of rows, the larger of two changes, the first example."""
-        one, other = shift.Shifts(records=2, changed=1), shift.Shifts(records=3, changed=2)
-        one.fields["spot"] = shift.Shift(1, 0.5, 0.1, "1 → 1.5")
-        other.fields["spot"] = shift.Shift(2, 0.25, 0.2, "2 → 2.25")
-        other.fields["regime"] = shift.Shift(1, None, None, "a → b")
+        one, other = diff.DiffSummary(records=2, changed=1), diff.DiffSummary(records=3, changed=2)
+        one.fields["spot"] = diff.FieldDiff(1, 0.5, 0.1, "1 → 1.5")
+        other.fields["spot"] = diff.FieldDiff(2, 0.25, 0.2, "2 → 2.25")
+        other.fields["regime"] = diff.FieldDiff(1, None, None, "a → b")
         one.add(other)
         assert (one.records, one.changed) == (5, 3)
-        assert one.fields["spot"] == shift.Shift(3, 0.5, 0.2, "1 → 1.5")
-        table = one.tell()
+        assert one.fields["spot"] == diff.FieldDiff(3, 0.5, 0.2, "1 → 1.5")
+        table = one.table_lines()
         assert [line.split() for line in table] == [
             ["field", "rows", "by", "at", "most", "relative", "first"],
             ["spot", "3", "0.5", "2.00e-01", "1", "→", "1.5"],
@@ -549,7 +553,7 @@ class TestJobs:
         monkeypatch.setattr("storage.config.log.configure", lambda *_: None)
         for name, value in ({"FLOW_DATABASE_URL": database} | environment).items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(spread, "_PATIENCE", 0.5)
+        monkeypatch.setattr(executors, "_SCHEDULER_TIMEOUT", 0.5)
         assert program.main(["backfill", *DAYS, *words]) == code
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1)

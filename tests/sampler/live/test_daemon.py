@@ -18,7 +18,7 @@ import pytest
 from cboe_server import CboeServer, from_recorded
 from psycopg.rows import dict_row
 
-from sampler.live.grid import next_tick, owed
+from sampler.live.grid import due_slot, next_tick
 from storage.embedded.attach import Servers
 from storage.market.calendar import session_on
 from storage.market.clock import Clock
@@ -209,7 +209,7 @@ async def replay(servers: Servers, database: str, first: datetime, last: datetim
         tick = Tick(source, store, Nobody(), oi_confidence=0.43, budget=5)
         async for frame in source.history("SPX", session_on(DAY)):
             if first <= frame.quoted_at <= last:
-                await tick.take(frame, Outcome(symbol="SPX"))
+                await tick.store_frame(frame, Outcome(symbol="SPX"))
 
 
 DELAY = timedelta(seconds=900)
@@ -252,5 +252,5 @@ def test_when_the_next_sample_is_due(after, due):
 )
 def test_which_slot_is_owed(now, slot):
     """The newest slot whose quotes the feed should have by now; hand-listed."""
-    due = owed(datetime.fromisoformat(now), DELAY)
+    due = due_slot(datetime.fromisoformat(now), DELAY)
     assert (due and due[1]) == (slot and datetime.fromisoformat(slot))

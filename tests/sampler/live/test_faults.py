@@ -9,10 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
-from mortal import Mortal
+from killable_servers import KillableServers
 from proxy import Proxy
 from rig import STEP, gaps, rows
-from sampling import Sampler
+from sampler_process import SamplerProcess
 
 from sampler.live.outcome import Outcome
 from sampler.live.tick import Tick
@@ -55,7 +55,7 @@ async def straight(url: str, steps: range, symbols=SYMBOLS, first: int = 0) -> d
         tick = Tick(source, store, Nobody(), oi_confidence=0.43, budget=5)
         for symbol in symbols:
             for step in steps:
-                await tick.take(await source.live(symbol, now(step)), Outcome(symbol=symbol))
+                await tick.store_frame(await source.live(symbol, now(step)), Outcome(symbol=symbol))
     return rows(url, "live")
 
 
@@ -63,7 +63,7 @@ async def straight(url: str, steps: range, symbols=SYMBOLS, first: int = 0) -> d
 def processes(tmp_path_factory):
     """Two processes that samplers are forked from; starting one takes seconds."""
     log = tmp_path_factory.mktemp("samplers") / "log"
-    made = [Sampler(log), Sampler(log)]
+    made = [SamplerProcess(log), SamplerProcess(log)]
     yield made
     for one in made:
         one.close()
@@ -74,7 +74,7 @@ def make(tmp_path, processes):
     """Makes up to two samplers; they are gone at the end."""
     made = []
 
-    def make(database: str, name: str = "a", **given) -> Sampler:
+    def make(database: str, name: str = "a", **given) -> SamplerProcess:
         options = {"spool": str(tmp_path / "spool" / name), "symbols": SYMBOLS, "seed": SEED}
         one = processes[len(made)]
         one.given = options | given | {"database": database}
@@ -258,7 +258,7 @@ def test_a_torn_last_record(database, make, tmp_path):
 
 @pytest.fixture
 def mortal():
-    with Mortal() as servers:
+    with KillableServers() as servers:
         yield servers
 
 

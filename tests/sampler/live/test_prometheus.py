@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sampler.live.outcome import Outcome
-from sampler.live.prometheus import Telemetry
+from sampler.live.prometheus import SamplerMetrics
 from storage.errors import FlowError
 from storage.record.row import Reason
 from tests.api.rows import record, utc
@@ -40,12 +40,14 @@ def look(port: int) -> dict[tuple[str, ...], float]:
 
 async def test_steps():
     """Each outcome by symbol, the stages' seconds, and the newest slot that was measured."""
-    telemetry, port = Telemetry(), free_port()
+    metrics, port = SamplerMetrics(), free_port()
     measured = record(utc("14:00"))
-    telemetry.heard(Outcome(symbol="SPY", record=measured, stored=True, took={"measure": 3.0}))
-    telemetry.heard(Outcome(symbol="SPY", reason=Reason.STALE, took={"fetch": 700.0}))
-    telemetry.heard(Outcome(symbol="SPY", reason=Reason.STALE))
-    async with telemetry.served(port):
+    metrics.count_step(
+        Outcome(symbol="SPY", record=measured, stored=True, stage_ms={"measure": 3.0})
+    )
+    metrics.count_step(Outcome(symbol="SPY", reason=Reason.STALE, stage_ms={"fetch": 700.0}))
+    metrics.count_step(Outcome(symbol="SPY", reason=Reason.STALE))
+    async with metrics.serving(port):
         told = await asyncio.to_thread(look, port)
     assert told["flow_sampler_steps_total", "stored", "SPY"] == 1
     assert told["flow_sampler_steps_total", "stale", "SPY"] == 2
@@ -59,7 +61,7 @@ async def test_steps():
 
 async def test_off():
     """Without a port nothing listens."""
-    async with Telemetry().served(0):
+    async with SamplerMetrics().serving(0):
         pass
 
 
@@ -68,7 +70,7 @@ async def test_port_is_taken():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(FlowError, match=f"FLOW_METRICS_PORT: port {port}: "):
-            async with Telemetry().served(port):
+            async with SamplerMetrics().serving(port):
                 pass
 
 

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from factories import record
 from proxy import Proxy
-from rig import STEP, Broken, gaps, opened, rig, rows
+from rig import STEP, FailingStore, gaps, open_store, rig, rows
 
 from sampler.live.daemon import Daemon
 from sampler.sources.synthetic.source import Synthetic
@@ -59,7 +59,7 @@ async def test_clock_ninety_seconds_ahead(database, tmp_path):
     """Slots that are not due yet are late until their rows come, each under its own time; then
     the clock is put right, and nothing is lost or told twice."""
     source = Punctual()
-    async with opened(database) as store, rig(source, store, tmp_path) as made:
+    async with open_store(database) as store, rig(source, store, tmp_path) as made:
         for step in range(12):
             source.now = now(step)
             wrong = 3 if 3 <= step < 8 else 0
@@ -73,7 +73,7 @@ async def test_clock_ninety_seconds_ahead(database, tmp_path):
 async def test_clock_ninety_seconds_behind(database, tmp_path):
     """Quotes from the future, by that clock: rows of their own time all the same."""
     source = Punctual()
-    async with opened(database) as store, rig(source, store, tmp_path) as made:
+    async with open_store(database) as store, rig(source, store, tmp_path) as made:
         for step in range(12):
             source.now = now(step)
             wrong = -3 if 4 <= step < 8 else 0
@@ -99,20 +99,20 @@ async def test_clock_that_jumps_back_is_heeded(database, tmp_path):
 
     jumped = False
     clock = Jumpy(slot(0), 30.0, begin)
-    async with opened(database) as store, rig(SOURCE, store, tmp_path) as made:
+    async with open_store(database) as store, rig(SOURCE, store, tmp_path) as made:
         lease = Lease(database, "synthetic", ["SPX"])
         daemon = Daemon(
-            made.watch, made.tick, made.writer, lease, symbols=["SPX"], clock=clock,
+            made.tracker, made.tick, made.writer, lease, symbols=["SPX"], clock=clock,
             delay=timedelta(0),
         )  # fmt: skip
         stepped: list[datetime] = []
-        step = made.watch.step
+        step = made.tracker.step
 
         async def spy(symbol, at):
             stepped.append(at)
             return await step(symbol, at)
 
-        made.watch.step = spy
+        made.tracker.step = spy
         running = asyncio.create_task(daemon.run())
         await asyncio.sleep(2.6)
         jumped, told = True, len(stepped)
@@ -130,29 +130,29 @@ class TestOwned:
     async def test_at_the_close(self, database, tmp_path):
         """What was never told of in a session that ends is told then."""
         close = SESSION.close
-        async with opened(database) as store, rig(SOURCE, store, tmp_path) as made:
-            made.watch.symbols.add("SPX")
+        async with open_store(database) as store, rig(SOURCE, store, tmp_path) as made:
+            made.tracker.symbols.add("SPX")
             await made.step(["SPX"], close - 4 * STEP + timedelta(seconds=1))
-            await made.watch.tend(close - 4 * STEP)
+            await made.tracker.account_sessions(close - 4 * STEP)
             with psycopg.connect(database, autocommit=True) as connection:
                 connection.execute("delete from synthetic.gaps")
             await made.step(["SPX"], close - 3 * STEP + timedelta(seconds=1))
             await made.step(["SPX"], close + timedelta(seconds=5))
-            await made.watch.tend(close + timedelta(seconds=6))
+            await made.tracker.account_sessions(close + timedelta(seconds=6))
         told = {key[1] for key in [*rows(database), *gaps(database)]}
         assert told == set(SESSION.slots)
         assert set(gaps(database).values()) == {"not_running", "late", "after_close"}
 
     async def test_at_the_next_start(self, database, tmp_path):
         """A daemon that died in mid-session: its successor of the next days tells the rest."""
-        async with opened(database) as store:
+        async with open_store(database) as store:
             async with rig(SOURCE, store, tmp_path) as made:
-                await made.watch.begin(["SPX"], now(0))
+                await made.tracker.add_symbols(["SPX"], now(0))
                 await made.step(["SPX"], now(0))
-                await made.watch.tend(now(0))
+                await made.tracker.account_sessions(now(0))
             later = on_the(date(2026, 8, 21), -100)
             async with rig(SOURCE, store, tmp_path) as made:
-                await made.watch.begin(["SPX"], later)
+                await made.tracker.add_symbols(["SPX"], later)
         told = {key[1] for key in [*rows(database), *gaps(database)]}
         # The day between was nobody's.
         assert told == set(SESSION.slots)
@@ -160,20 +160,20 @@ class TestOwned:
 
     async def test_a_few_recorded_frames_are_nobodys(self, database, tmp_path):
         """Rows that a backfill wrote make no session of a daemon's."""
-        async with opened(database) as store:
+        async with open_store(database) as store:
             await store.write([record(symbol="SPX", slot=slot(i)) for i in (0, 50)])
             async with rig(SOURCE, store, tmp_path) as made:
-                await made.watch.begin(["SPX"], on_the(date(2026, 8, 20), -100))
+                await made.tracker.add_symbols(["SPX"], on_the(date(2026, 8, 20), -100))
         assert gaps(database) == {}
 
     async def test_a_told_reason_stays(self, database, tmp_path):
         """Two that account for the same slots: what one knows, the other does not overwrite."""
-        async with opened(database) as store:
-            broken = Broken(store)
+        async with open_store(database) as store:
+            broken = FailingStore(store)
             async with rig(SOURCE, broken, tmp_path) as made:
                 await made.step(["SPX"], now(0))
                 before = gaps(database)
-                await made.watch._account("SPX", SESSION, slot(0))
+                await made.tracker._mark_missed("SPX", SESSION, slot(0))
                 known = {s for s in SESSION.slots if s < slot(0)}
                 from storage.record.row import Gap, Reason
 
@@ -329,12 +329,12 @@ def _size(folder) -> int:
 
 async def _one(step: int):
     from sampler.live.outcome import Outcome
-    from sampler.live.tick import Nowhere, Tick
+    from sampler.live.tick import DryRunStore, Tick
     from storage.redis.channel import Nobody
 
-    tick = Tick(SOURCE, Nowhere(), Nobody(), oi_confidence=0.43, budget=5)
+    tick = Tick(SOURCE, DryRunStore(), Nobody(), oi_confidence=0.43, budget=5)
     outcome = Outcome(symbol="SPX")
-    await tick.take(await SOURCE.live("SPX", now(step)), outcome)
+    await tick.store_frame(await SOURCE.live("SPX", now(step)), outcome)
     return outcome.record
 
 

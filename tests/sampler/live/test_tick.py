@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from sampler.chain import Frame
 from sampler.errors import Refused
-from sampler.live.tick import Nowhere, Tick
+from sampler.live.tick import DryRunStore, Tick
 from storage.postgres.store import Store
 from storage.record.row import Reason
 from storage.redis.channel import Nobody
@@ -205,7 +205,7 @@ async def test_memory_stays_flat():
     """Of 200 steps none is kept but the newest two."""
     source = Script()
     # Log lines would be kept by the test runner.
-    tick = tick_of(source, Nowhere(), quiet=True)
+    tick = tick_of(source, DryRunStore(), quiet=True)
     held = {}
     tracemalloc.start()
     for slot in range(250):

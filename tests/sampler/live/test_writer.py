@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 import pytest
 from factories import record
 from proxy import Proxy
-from rig import STEP, Broken, Rig, gaps, opened, rig, rows
+from rig import STEP, FailingStore, SamplerRig, gaps, open_store, rig, rows
 from structlog.testing import capture_logs
 
 from sampler.errors import Refused
@@ -75,11 +75,11 @@ async def straight(url: str, steps: range, symbols=SYMBOLS) -> dict:
     from sampler.live.outcome import Outcome
     from sampler.live.tick import Tick
 
-    async with opened(url, "live") as store:
+    async with open_store(url, "live") as store:
         tick = Tick(SOURCE, store, Nobody(), oi_confidence=0.43, budget=5)
         for symbol in symbols:
             for step in steps:
-                await tick.take(await SOURCE.live(symbol, now(step)), Outcome(symbol=symbol))
+                await tick.store_frame(await SOURCE.live(symbol, now(step)), Outcome(symbol=symbol))
     return rows(url, "live")
 
 
@@ -89,40 +89,40 @@ class TestTogether:
     async def test_one_transaction(self, url, tmp_path):
         """All symbols of a tick: one write, one transaction, each told of its own change."""
         live = Heard()
-        async with opened(url) as store:
-            broken = Broken(store)
+        async with open_store(url) as store:
+            broken = FailingStore(store)
             async with rig(SOURCE, broken, tmp_path, live=live) as made:
                 outcomes = await made.step(SYMBOLS, now(0))
         # The slots before had their time, too.
         assert broken.writes == [(3, 60)]
-        assert {o.word for o in outcomes.values()} == {"stored"}
+        assert {o.label for o in outcomes.values()} == {"stored"}
         assert sorted(change.symbol for change in live.changes) == sorted(SYMBOLS)
         assert set(rows(url)) == {(symbol, slot(0)) for symbol in SYMBOLS}
 
     async def test_a_slow_symbol_holds_up_none(self, url, tmp_path):
         """Two are written at the deadline, the third by itself when it comes; and a row each."""
         source = Crooked()
-        async with opened(url) as store:
-            broken = Broken(store)
-            async with rig(source, broken, tmp_path, patience=0.15) as made:
+        async with open_store(url) as store:
+            broken = FailingStore(store)
+            async with rig(source, broken, tmp_path, batch_seconds=0.15) as made:
                 await made.step(SYMBOLS, now(0))
                 source.trouble = {"QQQ": 1.5}
                 began = time.monotonic()
                 slow = asyncio.create_task(made.step(["QQQ"], now(1)))
                 await asyncio.sleep(0)
                 fast = await made.step(["SPX", "SPY"], now(1))
-                assert {o.word for o in fast.values()} == {"stored"}
+                assert {o.label for o in fast.values()} == {"stored"}
                 assert not slow.done()
                 assert time.monotonic() - began < 1.4
-                assert (await slow)["QQQ"].word == "stored"
+                assert (await slow)["QQQ"].label == "stored"
         assert broken.writes[1:] == [(2, 0), (1, 0)]
         assert len(rows(url)) == 6
 
     async def test_row_and_gap_of_a_tick(self, url, tmp_path):
         """A refused symbol's gap goes with the others' rows."""
         source = Crooked()
-        async with opened(url) as store:
-            broken = Broken(store)
+        async with open_store(url) as store:
+            broken = FailingStore(store)
             async with rig(source, broken, tmp_path) as made:
                 await made.step(SYMBOLS, now(0))
                 source.trouble = {"SPY": Refused(Reason.SOURCE_DOWN, "no")}
@@ -143,12 +143,12 @@ class TestTogether:
             return made
 
         monkeypatch.setattr(module, "measure", poison)
-        async with opened(url) as store, rig(SOURCE, store, tmp_path) as made:
+        async with open_store(url) as store, rig(SOURCE, store, tmp_path) as made:
             for step in range(3):
                 outcomes = await made.step(SYMBOLS, now(step))
                 if step == 1:
                     assert outcomes["SPY"].reason is Reason.FAILED
-                    assert {outcomes[s].word for s in ("SPX", "QQQ")} == {"stored"}
+                    assert {outcomes[s].label for s in ("SPX", "QQQ")} == {"stored"}
         found = rows(url)
         assert len(found) == 8
         assert gaps(url)["SPY", slot(1)] == "failed"
@@ -172,8 +172,8 @@ async def test_six_hundred_symbols_beside_a_backfill(url, tmp_path):
                 await store.write(frames[at : at + 20])
         ticks.append(-1)
 
-    async with opened(url) as store, opened(url) as other:
-        broken = Broken(store)
+    async with open_store(url) as store, open_store(url) as other:
+        broken = FailingStore(store)
         async with rig(SOURCE, broken, tmp_path) as made:
             filling = asyncio.create_task(month(other))
             told = [
@@ -196,8 +196,8 @@ class TestAway:
     async def test_fifty_slots(self, url, tmp_path):
         """Rows and gaps wait on disk and land in order, each once; rows as if nothing had been."""
         source, live = Crooked(), Heard()
-        async with opened(url) as store:
-            broken = Broken(store)
+        async with open_store(url) as store:
+            broken = FailingStore(store)
             async with rig(source, broken, tmp_path, live=live) as made:
                 await made.step(SYMBOLS, now(0))
                 broken.away = True
@@ -207,13 +207,13 @@ class TestAway:
                         if step == 20:
                             source.trouble["SPY"] = Refused(Reason.BAD_ANSWER, "no")
                         outcomes = await made.step(SYMBOLS, now(step))
-                        assert outcomes["SPX"].word == "spooled"
+                        assert outcomes["SPX"].label == "spooled"
                 # Said once, not fifty times.
                 assert [line["event"] for line in lines].count("database away: spooling") == 1
                 assert made.spool.waiting == 50
                 broken.away = False
-                await asyncio.wait_for(made.writer.settled(), 20)
-                assert (await made.step(SYMBOLS, now(51)))["SPX"].word == "stored"
+                await asyncio.wait_for(made.writer.drained(), 20)
+                assert (await made.step(SYMBOLS, now(51)))["SPX"].label == "stored"
         assert list(tmp_path.iterdir()) == []
         found = rows(url)
         assert len(found) == 3 * 52 - 1
@@ -228,63 +228,63 @@ class TestAway:
 
     async def test_restarts_while_it_is_away(self, url, tmp_path):
         """Each slot by another process, all of them without a database but the first and last."""
-        async with opened(url) as store:
-            broken = Broken(store)
+        async with open_store(url) as store:
+            broken = FailingStore(store)
             async with rig(SOURCE, broken, tmp_path) as made:
                 await made.step(SYMBOLS, now(0))
                 broken.away = True
                 await made.step(SYMBOLS, now(1))
             for step in range(2, 6):
                 async with rig(SOURCE, broken, tmp_path) as made:
-                    made.watch.symbols |= set(SYMBOLS)
-                    assert await made.watch.begin(SYMBOLS, now(step)) == list(SYMBOLS)
-                    words = {o.word for o in (await made.step(SYMBOLS, now(step))).values()}
+                    made.tracker.symbols |= set(SYMBOLS)
+                    assert await made.tracker.add_symbols(SYMBOLS, now(step)) == list(SYMBOLS)
+                    words = {o.label for o in (await made.step(SYMBOLS, now(step))).values()}
                     assert words == {"spooled"}
             broken.away = False
             async with rig(SOURCE, broken, tmp_path) as made:
-                await asyncio.wait_for(made.writer.settled(), 20)
-                await made.watch.begin(SYMBOLS, now(6))
+                await asyncio.wait_for(made.writer.drained(), 20)
+                await made.tracker.add_symbols(SYMBOLS, now(6))
                 await made.step(SYMBOLS, now(6))
         assert rows(url) == await straight(url, range(7))
 
     async def test_nothing_to_go_on_from(self, url, tmp_path):
         """A sampler that starts without database or spool keeps what it fetches; landed, that goes
         on from what is stored, as if nothing had been."""
-        async with opened(url) as store:
-            broken = Broken(store)
+        async with open_store(url) as store:
+            broken = FailingStore(store)
             async with rig(SOURCE, broken, tmp_path) as made:
                 await made.step(SYMBOLS, now(0))
                 await made.step(SYMBOLS, now(1))
             broken.away = True
             async with rig(SOURCE, broken, tmp_path) as made:
                 for step in (2, 3, 4):
-                    words = {o.word for o in (await made.step(SYMBOLS, now(step))).values()}
+                    words = {o.label for o in (await made.step(SYMBOLS, now(step))).values()}
                     assert words == {"spooled"}
                 broken.away = False
-                await asyncio.wait_for(made.writer.settled(), 20)
+                await asyncio.wait_for(made.writer.drained(), 20)
                 # What is in its memory counts from where it began.
                 for step in (5, 6, 7):
-                    words = {o.word for o in (await made.step(SYMBOLS, now(step))).values()}
+                    words = {o.label for o in (await made.step(SYMBOLS, now(step))).values()}
                     assert words == {"stored"}
         assert rows(url) == await straight(url, range(8))
 
     async def test_no_row_before_it(self, url, tmp_path):
         """Where nothing is stored of the session, the first chain is its baseline, and stays it."""
-        async with opened(url) as store:
-            broken = Broken(store)
+        async with open_store(url) as store:
+            broken = FailingStore(store)
             broken.away = True
             async with rig(SOURCE, broken, tmp_path) as made:
                 await made.step(["SPX"], now(0))
                 await made.step(["SPX"], now(1))
                 broken.away = False
-                await asyncio.wait_for(made.writer.settled(), 20)
+                await asyncio.wait_for(made.writer.drained(), 20)
                 await made.step(["SPX"], now(2))
         assert rows(url) == await straight(url, range(3), ["SPX"])
 
     async def test_the_database_answers_writes_alone(self, url, tmp_path):
         """A baseline that was measured because one question failed is none where a row is."""
 
-        class Silent(Broken):
+        class Silent(FailingStore):
             asked = False
 
             async def before(self, *key):
@@ -293,39 +293,39 @@ class TestAway:
                     raise StoreUnavailable("no answer")
                 return await self.store.before(*key)
 
-        async with opened(url) as store:
+        async with open_store(url) as store:
             async with rig(SOURCE, store, tmp_path) as made:
                 await made.step(["SPX"], now(0))
             async with rig(SOURCE, Silent(store), tmp_path) as made:
                 for step in (1, 2, 3):
                     outcomes = await made.step(["SPX"], now(step))
-                    assert outcomes["SPX"].word == "stored"
+                    assert outcomes["SPX"].label == "stored"
         assert rows(url) == await straight(url, range(4), ["SPX"])
 
     async def test_not_open_or_not_known(self, url, tmp_path):
         """A chain without the quotes of a beginning may have had them: nobody can say."""
-        async with opened(url) as store:
-            broken = Broken(store)
+        async with open_store(url) as store:
+            broken = FailingStore(store)
             for away, reason in ((False, Reason.NOT_OPEN), (True, Reason.NO_STATE)):
                 broken.away = away
                 async with rig(SOURCE, broken, tmp_path) as made:
                     outcomes = await made.step(["AMD"], now(int(away)))
                     assert outcomes["AMD"].reason is reason
                     broken.away = False
-                    await asyncio.wait_for(made.writer.settled(), 20)
+                    await asyncio.wait_for(made.writer.drained(), 20)
         assert gaps(url)["AMD", slot(1)] == "no_state"
 
     async def test_from_the_open_on(self, url, tmp_path):
         """A day that begins while it is away begins all the same: there is no earlier state."""
         begin = SESSION.open
-        async with opened(url) as store:
-            broken = Broken(store)
+        async with open_store(url) as store:
+            broken = FailingStore(store)
             broken.away = True
             async with rig(SOURCE, broken, tmp_path) as made:
                 for step in range(3):
                     await made.step(["SPX"], begin + step * STEP + timedelta(seconds=1))
                 broken.away = False
-                await asyncio.wait_for(made.writer.settled(), 20)
+                await asyncio.wait_for(made.writer.drained(), 20)
         found = rows(url)
         assert [found[key]["flow_since"] for key in sorted(found)] == [
             min(key[1] for key in found)
@@ -336,15 +336,15 @@ class TestAway:
         """Connections that carry nothing cost their patience, no slot; all lands when it is back."""
         with Proxy(url) as proxy:
             async with (
-                opened(proxy.url, patience=0.5) as store,
+                open_store(proxy.url, patience=0.5) as store,
                 rig(SOURCE, store, tmp_path) as made,
             ):
                 await made.step(SYMBOLS, now(0))
                 proxy.stall()
-                assert (await made.step(SYMBOLS, now(1)))["SPX"].word == "spooled"
-                assert (await made.step(SYMBOLS, now(2)))["SPX"].word == "spooled"
+                assert (await made.step(SYMBOLS, now(1)))["SPX"].label == "spooled"
+                assert (await made.step(SYMBOLS, now(2)))["SPX"].label == "spooled"
                 proxy.mend()
-                await asyncio.wait_for(made.writer.settled(), 30)
+                await asyncio.wait_for(made.writer.drained(), 30)
                 await made.step(SYMBOLS, now(3))
         assert rows(url) == await straight(url, range(4))
 
@@ -358,7 +358,7 @@ class TestAway:
 
             cutting = False
             async with (
-                opened(proxy.url, patience=5) as store,
+                open_store(proxy.url, patience=5) as store,
                 rig(SOURCE, store, tmp_path, fault=fault) as made,
             ):
                 for step in range(8):
@@ -368,21 +368,21 @@ class TestAway:
                     if step == 6:
                         proxy.mend()
                     await made.step(SYMBOLS, now(step))
-                await asyncio.wait_for(made.writer.settled(), 30)
+                await asyncio.wait_for(made.writer.drained(), 30)
         assert rows(url) == await straight(url, range(8))
 
     async def test_another_may_have_it(self, url, tmp_path):
         """Without its leases it writes nothing, and keeps everything."""
         mine = True
-        async with opened(url) as store:
-            broken = Broken(store)
+        async with open_store(url) as store:
+            broken = FailingStore(store)
             async with rig(SOURCE, broken, tmp_path, may_write=lambda: mine) as made:
                 await made.step(SYMBOLS, now(0))
                 mine = False
                 await made.step(SYMBOLS, now(1))
                 assert len(broken.writes) == 1
                 mine = True
-                await asyncio.wait_for(made.writer.settled(), 20)
+                await asyncio.wait_for(made.writer.drained(), 20)
         assert rows(url) == await straight(url, range(2))
 
 
@@ -403,8 +403,8 @@ class TestFullDisk:
 
     async def test_for_a_while(self, url, tmp_path, full, fault):
         """What the disk has no room for waits in memory, in order, and says so."""
-        async with opened(url) as store:
-            broken = Broken(store)
+        async with open_store(url) as store:
+            broken = FailingStore(store)
             async with rig(SOURCE, broken, tmp_path, fault=fault) as made:
                 await made.step(SYMBOLS, now(0))
                 broken.away = True
@@ -418,36 +418,36 @@ class TestFullDisk:
                 assert {line["log_level"] for line in said} == {"error"}
                 assert made.spool.waiting == 8
                 broken.away = False
-                await asyncio.wait_for(made.writer.settled(), 20)
+                await asyncio.wait_for(made.writer.drained(), 20)
         assert rows(url) == await straight(url, range(9))
 
     async def test_until_the_database_is_back(self, url, tmp_path, full, fault):
         """Memory alone lands as well."""
-        async with opened(url) as store:
-            broken = Broken(store)
+        async with open_store(url) as store:
+            broken = FailingStore(store)
             async with rig(SOURCE, broken, tmp_path, fault=fault) as made:
                 await made.step(SYMBOLS, now(0))
                 broken.away = full["disk"] = True
                 for step in range(1, 5):
-                    assert (await made.step(SYMBOLS, now(step)))["SPX"].word == "spooled"
+                    assert (await made.step(SYMBOLS, now(step)))["SPX"].label == "spooled"
                 broken.away = False
-                await asyncio.wait_for(made.writer.settled(), 20)
+                await asyncio.wait_for(made.writer.drained(), 20)
         assert rows(url) == await straight(url, range(5))
 
     async def test_no_room_anywhere(self, url, tmp_path, full, fault, monkeypatch):
         """Beyond memory slots are lost: gaps say so, volume is in the next row, nothing crashes."""
-        monkeypatch.setattr(backlog_module, "MEMORY", 400_000)
-        async with opened(url) as store:
-            broken = Broken(store)
+        monkeypatch.setattr(backlog_module, "MEMORY_LIMIT", 400_000)
+        async with open_store(url) as store:
+            broken = FailingStore(store)
             async with rig(SOURCE, broken, tmp_path, fault=fault) as made:
                 await made.step(["SPX"], now(0))
                 broken.away = full["disk"] = True
-                words = [(await made.step(["SPX"], now(i)))["SPX"].word for i in range(1, 12)]
+                words = [(await made.step(["SPX"], now(i)))["SPX"].label for i in range(1, 12)]
                 kept = words.count("spooled")
                 assert words == ["spooled"] * kept + ["not_stored"] * (11 - kept)
                 assert 0 < kept < 11
                 broken.away = full["disk"] = False
-                await asyncio.wait_for(made.writer.settled(), 20)
+                await asyncio.wait_for(made.writer.drained(), 20)
                 await made.step(["SPX"], now(12))
         found, missed = rows(url), gaps(url)
         assert [missed["SPX", slot(i)] for i in range(1 + kept, 12)] == ["no_room"] * (11 - kept)
@@ -462,4 +462,4 @@ def test_a_spool_that_cannot_be_had(tmp_path):
     """A folder that is none is a sentence, before the first slot."""
     (tmp_path / "file").write_text("")
     with pytest.raises(SpoolError, match="FLOW_SPOOL_DIR"):
-        Rig(open_source("synthetic:"), None, tmp_path / "file")
+        SamplerRig(open_source("synthetic:"), None, tmp_path / "file")

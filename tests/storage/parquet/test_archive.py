@@ -20,7 +20,7 @@ import pytest
 from factories import DAY, OPEN, at, gap, record
 
 from sampler.chain import select
-from sampler.history.backfill import Wishes, backfill
+from sampler.history.backfill import BackfillOptions, backfill_session
 from sampler.measure.snapshot import measure
 from sampler.sources import open_source
 from storage.errors import FlowError
@@ -107,11 +107,11 @@ def simulated(database) -> str:
     """A database with sessions that are real in all but their prices."""
 
     async def fill() -> None:
-        wishes = Wishes(oi_confidence=0.43)
+        options = BackfillOptions(oi_confidence=0.43)
         async with Store.open(database, "synthetic") as store:
             for symbol in ("SPX", "BRK/B"):
-                given = {"symbol": symbol, "session": SESSION, "wishes": wishes}
-                await backfill(Short(), store, Nobody(), **given)
+                given = {"symbol": symbol, "session": SESSION, "options": options}
+                await backfill_session(Short(), store, Nobody(), **given)
 
     asyncio.run(fill())
     return database

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-from faults import Doomed, doomed
+from supervised_servers import SupervisedServers, supervised_servers
 
 from storage.errors import LiveError, StoreError, StoreUnavailable
 from storage.postgres import database as schema
@@ -26,13 +26,13 @@ SECRET = "s3cret/@%"
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[Doomed]:
+def own() -> Iterator[SupervisedServers]:
     """A server whose rules may be changed."""
-    with doomed() as servers:
+    with supervised_servers() as servers:
         yield servers
 
 
-def admin(own: Doomed, text: str, database: str = "flow") -> None:
+def admin(own: SupervisedServers, text: str, database: str = "flow") -> None:
     url = own.database_url.replace("/flow?", f"/{database}?")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(text)

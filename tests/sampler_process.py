@@ -1,6 +1,6 @@
 """A sampler as a process that does what a test tells it, at times that the test names, and dies.
 
-``python -m tests.sampling`` reads commands, a JSON line each, and answers each with a line. It imports
+``python -m tests.sampler_process`` reads commands, a JSON line each, and answers each with a line. It imports
 everything once and forks a sampler for each ``start``, so that one that was killed is back in
 milliseconds. The sampler is wired as its door wires it, but for the clock, and for APScheduler, whose
 part the commands take.
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass
-class Still:
+class FixedClock:
     """A clock that is told what time it is."""
 
     moment: datetime
@@ -37,7 +37,7 @@ class Still:
         return self.moment
 
 
-class Faults:
+class FaultPlan:
     """What is to fail, by the name of its point: killed, or an error, at the n-th time."""
 
     def __init__(self) -> None:
@@ -55,16 +55,16 @@ class Faults:
 async def _sampler(told: dict[str, Any], answer: Any) -> None:
     from sampler.live.backlog import Backlog
     from sampler.live.daemon import Daemon
-    from sampler.live.slots import Watch
+    from sampler.live.slots import SlotTracker
     from sampler.live.tick import Tick
-    from sampler.live.writer import Writer
+    from sampler.live.writer import BatchWriter
     from storage.postgres import store as store_module
     from storage.postgres.lease import Lease
     from storage.postgres.store import Store
     from storage.redis.channel import Channel, Nobody
     from storage.spool.spool import Spool
 
-    faults = Faults()
+    faults = FaultPlan()
     faults.plan = told
 
     def committing(write: Any) -> Any:
@@ -79,7 +79,7 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
     store_module.write = committing(store_module.write)
 
     symbols = told["symbols"]
-    clock = Still(datetime.fromisoformat(told["now"]))
+    clock = FixedClock(datetime.fromisoformat(told["now"]))
     async with AsyncExitStack() as stack:
         opened = Store.open(told["database"], "synthetic", size=4, patience=2, later=True)
         store = await stack.enter_async_context(opened)
@@ -89,15 +89,15 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
         spool = Spool.open(Path(told["spool"]), told.get("limit", 10**9), faults)
         stack.callback(spool.close)
         lease = Lease(told["database"], "synthetic", symbols, told.get("most", 0))
-        writer = Writer(
+        writer = BatchWriter(
             store,
             live,
             Backlog(spool),
-            patience=0.5,
+            batch_seconds=0.5,
             may_write=lambda: lease.connected,
             fault=faults,
         )
-        source = _Source(told["seed"])
+        source = _TroubledSource(told["seed"])
         tick = Tick(
             source,
             writer,
@@ -105,16 +105,16 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
             oi_confidence=0.43,
             budget=5,
             quiet=True,
-            blind=True,
+            provisional=True,
             fault=faults,
         )
-        watch = Watch(tick, store, writer, delay=timedelta(0))
+        tracker = SlotTracker(tick, store, writer, delay=timedelta(0))
         daemon = Daemon(
-            watch, tick, writer, lease, symbols=symbols, clock=clock, delay=timedelta(0)
+            tracker, tick, writer, lease, symbols=symbols, clock=clock, delay=timedelta(0)
         )
         await stack.enter_async_context(writer.running())
         await _lease(daemon, lease, writer, symbols, first=True)
-        answer({"started": True, "symbols": sorted(watch.symbols)})
+        answer({"started": True, "symbols": sorted(tracker.symbols)})
         while (told := await asyncio.to_thread(_hear)) is not None:
             clock.moment = datetime.fromisoformat(told["now"])
             faults.plan, faults.seen = told, {}
@@ -123,11 +123,11 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
             await _lease(daemon, lease, writer, symbols)
             if told.get("settle"):
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(writer.settled(), told["settle"])
-            outcomes = await asyncio.gather(*(watch.step(s, clock.moment) for s in symbols))
-            await watch.tend(clock.moment)
+                    await asyncio.wait_for(writer.drained(), told["settle"])
+            outcomes = await asyncio.gather(*(tracker.step(s, clock.moment) for s in symbols))
+            await tracker.account_sessions(clock.moment)
             pages = int(Path("/proc/self/statm").read_text().split()[1])
-            words = {s: o.word for s, o in zip(symbols, outcomes, strict=True) if o is not None}
+            words = {s: o.label for s, o in zip(symbols, outcomes, strict=True) if o is not None}
             answer(
                 {
                     "words": words,
@@ -142,10 +142,10 @@ async def _lease(daemon, lease, writer, symbols, *, first: bool = False) -> None
     """A beat of the leases, as the daemon does it; what it takes over is taken over at once."""
     turn = await lease.beat()
     if first and not lease.connected:
-        await daemon._begin(lease.credit(writer.backlog.accounted))
-    daemon._heed(turn)
+        await daemon._start_sampling(lease.credit(writer.backlog.accounted))
+    daemon._apply_leases(turn)
     # Bounded: a database that has gone again is taken over from later.
-    for task in list(daemon._taking):
+    for task in list(daemon._takeovers):
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(task), 20)
     # The steps that it finds due are finished before the next tick.
@@ -153,7 +153,7 @@ async def _lease(daemon, lease, writer, symbols, *, first: bool = False) -> None
         await asyncio.gather(*daemon._running)
 
 
-class _Source:
+class _TroubledSource:
     """The synthetic source, with trouble: seconds of delay, or a reason to refuse."""
 
     name, delay_seconds, synthetic, remote = "synthetic", 0, True, False
@@ -223,7 +223,7 @@ def main() -> None:
 # The test's end of it.
 
 
-class Sampler:
+class SamplerProcess:
     """Tells a sampler process what to do."""
 
     def __init__(self, log: Path) -> None:
@@ -231,7 +231,7 @@ class Sampler:
         self.given: dict[str, Any] = {}
         with log.open("a") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.sampling"],
+                [sys.executable, "-m", "tests.sampler_process"],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

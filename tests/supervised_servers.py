@@ -16,7 +16,7 @@ import redis
 from storage.embedded import attach as embedded
 
 
-class Doomed:
+class SupervisedServers:
     """An embedded PostgreSQL and Valkey; whoever is killed is brought back by their keeper."""
 
     def __init__(self, folder: Path, servers: embedded.Servers) -> None:
@@ -37,13 +37,13 @@ class Doomed:
 
 
 @contextmanager
-def doomed() -> Iterator[Doomed]:
+def supervised_servers() -> Iterator[SupervisedServers]:
     """Servers of one's own."""
-    folder = Path(tempfile.mkdtemp(prefix="flow-doomed-"))
+    folder = Path(tempfile.mkdtemp(prefix="flow-supervised_servers-"))
     folder.chmod(0o755)
     try:
         with embedded.attach(folder, wait=True) as servers:
-            yield Doomed(folder, servers)
+            yield SupervisedServers(folder, servers)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -15,7 +15,7 @@ from storage.embedded import programs as wheels
 from storage.embedded import supervisor as keeper
 
 
-class Mortal:
+class KillableServers:
     """Both servers in a folder of their own."""
 
     def __init__(self) -> None:

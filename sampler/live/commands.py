@@ -1,0 +1,208 @@
+"""The commands that sample now: ``run`` and ``once``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime, timedelta
+
+import orjson
+import structlog
+
+from sampler.live.backlog import Backlog
+from sampler.live.commit import RecordStore
+from sampler.live.daemon import Daemon
+from sampler.live.outcome import Outcome
+from sampler.live.prometheus import SamplerMetrics
+from sampler.live.slots import SlotTracker
+from sampler.live.tick import DryRunStore, Tick
+from sampler.live.writer import BatchWriter
+from sampler.opening import (
+    DATABASE_SETTINGS,
+    SOURCE_SETTINGS,
+    dataset_of,
+    open_configured_source,
+    parse_moment,
+)
+from sampler.sources import Source
+from storage.config import log
+from storage.config.settings import REGISTRY, Settings, add_options
+from storage.errors import StoreUnavailable
+from storage.market.calendar import GRID, to_new_york
+from storage.opening import Connections, connect
+from storage.postgres.database import name_of
+from storage.postgres.lease import Lease
+from storage.record.row import SlotRecord
+from storage.redis.channel import Live, Nobody
+from storage.spool.spool import Spool
+
+_SPOOL_SETTINGS = ("batch_seconds", "lease_max", "spool_dir", "spool_mb")
+
+
+#: A database that takes longer for an answer is away: a slot must not end meanwhile. [s]
+_DATABASE_TIMEOUT = 10.0
+
+
+async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
+    source = open_configured_source(settings)
+    dataset = dataset_of(settings, source)
+    structlog.get_logger().info(
+        "sampler starts",
+        source=settings.source,
+        dataset=dataset,
+        simulated_market=source.synthetic,
+        delay_seconds=source.delay_seconds,
+    )
+    metrics_of_run = SamplerMetrics()
+    try:
+        async with (
+            metrics_of_run.serving(settings.metrics_port),
+            connect(
+                settings, dataset, later=True, patience=_DATABASE_TIMEOUT, write=True
+            ) as connections,
+        ):
+            await _run_daemon(settings, source, dataset, connections, metrics_of_run)
+    finally:
+        await source.close()
+    return 0
+
+
+async def _run_daemon(
+    settings: Settings,
+    source: Source,
+    dataset: str,
+    connections: Connections,
+    metrics_of_run: SamplerMetrics,
+) -> None:
+    folder = settings.spool_dir or settings.data_dir / "spool"
+    spool = Spool.open(folder / dataset, int(settings.spool_mb * 1e6))
+    try:
+        try:
+            await connections.store.ready()
+            spool.know(name_of(connections.database_url))
+        except StoreUnavailable:
+            # One that was there before is away; one that never was may be a mistake.
+            if not spool.accounted and not spool.knows(name_of(connections.database_url)):
+                raise
+        lease = Lease(connections.database_url, dataset, settings.symbols, settings.lease_max)
+        # A simulated slot is short.
+        batch_seconds = min(settings.batch_seconds, GRID / 3 / settings.clock.speed)
+        writer = BatchWriter(
+            connections.store,
+            connections.live,
+            Backlog(spool),
+            batch_seconds=batch_seconds,
+            may_write=lambda: lease.connected,
+        )
+        tick = _make_tick(settings, source, writer, Nobody(), provisional=True)
+        delay = timedelta(seconds=source.delay_seconds)
+        daemon = Daemon(
+            SlotTracker(tick, connections.store, writer, delay=delay),
+            tick,
+            writer,
+            lease,
+            symbols=settings.symbols,
+            clock=settings.clock,
+            delay=delay,
+            on_outcome=metrics_of_run.count_step,
+        )
+        await daemon.run()
+    finally:
+        spool.close()
+
+
+def _make_tick(
+    settings: Settings, source: Source, store: RecordStore, live: Live, *, provisional: bool = False
+) -> Tick:
+    return Tick(
+        source,
+        store,
+        live,
+        oi_confidence=settings.oi_confidence,
+        budget=settings.tick_budget,
+        quiet=settings.clock.simulated,
+        provisional=provisional,
+    )
+
+
+async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
+    if settings.log_level == REGISTRY["log_level"].default:
+        # The answer is printed; the log's line would say it twice.
+        log.configure(settings.log, "critical")
+    source = open_configured_source(settings)
+    dataset = dataset_of(settings, source)
+    at = None if parsed.at is None else parse_moment(parsed.at)
+    try:
+        if parsed.dry_run:
+            dry = _make_tick(settings, source, DryRunStore(), Nobody())
+            return await _sample_once(settings, source, dry, at, parsed)
+        async with connect(settings, dataset, write=True) as connections:
+            tick = _make_tick(settings, source, connections.store, connections.live)
+            return await _sample_once(settings, source, tick, at, parsed)
+    finally:
+        await source.close()
+
+
+async def _sample_once(
+    settings: Settings, source: Source, tick: Tick, at: datetime | None, parsed: argparse.Namespace
+) -> int:
+    """One sample a symbol, printed; 1 if any made no row."""
+    refused = False
+    for symbol in settings.symbols:
+        # A recording is read at the time of its own quotes.
+        now = at or source.newest(symbol) or settings.clock.now()
+        outcome = await tick.sample(symbol, now=now, target=None)
+        _print_outcome(outcome, as_json=parsed.json)
+        refused |= outcome.record is None or bool(outcome.detail)
+    return int(refused)
+
+
+def _print_outcome(outcome: Outcome, *, as_json: bool) -> None:
+    if outcome.record is None or outcome.detail:
+        print(f"flow-sampler: {outcome.detail}", file=sys.stderr)
+    if as_json:
+        answer = (
+            {"symbol": outcome.symbol, "reason": outcome.reason, "message": outcome.detail}
+            if outcome.record is None
+            else outcome.record.row.as_json()
+        )
+        print(orjson.dumps(answer).decode())
+    elif outcome.record is not None:
+        print(_headline(outcome.record))
+
+
+def _headline(record: SlotRecord) -> str:
+    row = record.row
+    at = to_new_york(row.slot).strftime("%Y-%m-%d %H:%M:%S")
+    flip = row.gamma_flip_status if row.gamma_flip is None else f"{row.gamma_flip:.2f}"
+    put, call, magnet = (
+        "none" if strike is None else f"{strike:g}"
+        for strike in (row.put_wall, row.call_wall, row.magnet)
+    )
+    return (
+        f"{row.symbol} {at} New York  spot {row.spot:.2f}  net GEX {row.net_gex / 1e9:+.3f} bn"
+        f" ({row.regime})  flip {flip}  walls {put}/{call}  magnet {magnet}  pin {row.pin_score}"
+        f"  hedge flow {row.hedge_flow_cumulative_all / 1e6:+.1f} mm  {' '.join(row.flags)}"
+    )
+
+
+def add_live_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``run`` and ``once`` to the parser."""
+    run = commands.add_parser("run", help="sample on the session's grid until SIGTERM")
+    add_options(
+        run,
+        *SOURCE_SETTINGS,
+        "clock",
+        "tick_budget",
+        "metrics_port",
+        *_SPOOL_SETTINGS,
+        *DATABASE_SETTINGS,
+    )
+    run.set_defaults(command=_run)
+
+    once = commands.add_parser("once", help="take one sample of each symbol now, or at a time")
+    once.add_argument("--at", metavar="T", help="ISO time, New York unless it has an offset")
+    once.add_argument("--dry-run", action="store_true", help="store nothing, need no database")
+    once.add_argument("--json", action="store_true", help="print the whole row, a line a symbol")
+    add_options(once, *SOURCE_SETTINGS, "clock", "tick_budget", *DATABASE_SETTINGS)
+    once.set_defaults(command=_once)

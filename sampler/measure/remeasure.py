@@ -1,0 +1,45 @@
+"""Measure a stored record's chain again, and name the fields that came out otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sampler.chain import recall
+from sampler.measure.other_expiries import Surface
+from sampler.measure.snapshot import measure
+from storage.market.calendar import Session
+from storage.record.row import SlotRecord
+
+
+def remeasure(
+    record: SlotRecord,
+    previous: SlotRecord | None,
+    session: Session,
+    oi_confidence: float | None = None,
+) -> SlotRecord:
+    """Measure a stored record's chain again, with the row's own κ unless another is given.
+
+    ``previous`` is the record of the slot that it was differenced against. Other expiries are not
+    kept, so what they added is taken over from the row.
+
+    Raises
+    ------
+    Refused
+        If the chain makes no row any more.
+    ValueError
+        If the stored evidence is not readable.
+    """
+    chain = recall(record, session)
+    stored = Surface(*(record.row.detail.get(name) for name in Surface._fields))
+    return measure(
+        chain,
+        previous,
+        oi_confidence=record.row.oi_confidence if oi_confidence is None else oi_confidence,
+        survey=lambda _: stored,
+    )
+
+
+def changed_fields(stored: SlotRecord, again: SlotRecord) -> dict[str, list[Any]]:
+    """Fields whose value is another one now: name → [stored, recomputed]."""
+    was, now = stored.row.as_json(), again.row.as_json()
+    return {name: [was[name], now[name]] for name in was if was[name] != now[name]}

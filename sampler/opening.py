@@ -1,0 +1,51 @@
+"""What every command of the sampler opens: the source and its dataset."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sampler import metrics
+from sampler.sources import SOURCES, Source, open_source
+from storage.config.settings import Settings
+from storage.errors import UsageError
+from storage.market.calendar import from_new_york, session_on, to_new_york
+from storage.opening import REAL, SYNTHETIC
+
+DATABASE_SETTINGS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
+
+
+SOURCE_SETTINGS = ("symbols", "source", "oi_confidence")
+
+
+def open_configured_source(settings: Settings) -> Source:
+    """The source that the settings name; the formulas are loaded before its first slot."""
+    if settings.source in ("", "auto"):
+        known = ", ".join(f"{name}:" for name in SOURCES)
+        why = "auto is for make run only" if settings.source else "no source is named"
+        raise UsageError(f"FLOW_SOURCE: {why}; name one of {known}")
+    source = open_source(settings.source)
+    if settings.clock.simulated and source.remote:
+        raise UsageError("FLOW_CLOCK: a simulated clock would ask a live vendor out of time")
+    metrics.warm()
+    return source
+
+
+def dataset_of(settings: Settings, source: Source) -> str:
+    """Return the dataset that the source's rows belong to."""
+    own = SYNTHETIC if source.synthetic else REAL
+    if settings.dataset not in ("", own):
+        raise UsageError(f"FLOW_DATASET: {source.name} rows belong to {own} alone")
+    return own
+
+
+def parse_moment(text: str) -> datetime:
+    """Parse a moment of the command line; New York time unless it has an offset."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"--at: {error}") from error
+    if moment.tzinfo is None:
+        moment = from_new_york(moment)
+    if session_on(to_new_york(moment).date()) is None:
+        raise UsageError(f"--at: {to_new_york(moment).date()} has no session")
+    return moment
