@@ -117,7 +117,7 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
             told = asyncio.create_task(stop.wait())
             await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
-            app.state.hub.close()
+            app.context.hub.close()
             server.should_exit = True
             await serving
             keeping.cancel()

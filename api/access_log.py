@@ -1,30 +1,30 @@
-"""Each request's one line in the log, and what nobody foresaw as a 500 with an id."""
+"""Each request's one line in the log, and unforeseen errors as a 500 with an id."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.access.gate import Admission, Caller
+from api.context import RequestContext, request_context
 from api.http.json import json_response
-from api.prometheus import ApiMetrics, route_of
+from api.prometheus import ApiMetrics
 
 log = structlog.get_logger()
 
-#: As much of a path as is logged.
-_PATH = 200
+#: As many characters of a path are logged.
+_PATH_LENGTH = 200
+#: The metrics' label of every request that no route took: callers could invent any path.
+_NO_ROUTE = "none"
 
 
 class AccessLog:
-    """Around the whole application, and whatever stands in front of it.
+    """Middleware around the whole application.
 
-    A handler that has let a caller in leaves the ``Admitted`` in ``scope["state"]["admitted"]``:
-    its headers go out with the answer, whatever that is, and the log names the key's public part.
-    One that stands in front of the framework leaves its route's path under ``"route"`` too.
+    A handler that admits a caller leaves its ``Admission`` in the request's context. Its headers go
+    out with the answer, whatever the answer is, and the log names the public part of the key.
     """
 
     def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
@@ -32,58 +32,75 @@ class AccessLog:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Pass a request on, and log it when its answer has ended."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        since, status, size = time.perf_counter(), 0, 0
-        # The server leaves a HEAD's body away by itself.
-        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-        state: dict[str, Any] = asked.setdefault("state", {})
+        started, status, size = time.perf_counter(), 0, 0
+        context = request_context(scope)
+        # Handlers answer a HEAD as they answer a GET; the server leaves the body out.
+        passed = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
-        async def counted(message: Message) -> None:
+        async def send_and_count(message: Message) -> None:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                admitted: Admission | None = state.get("admitted")
-                if admitted is not None and admitted.headers:
-                    message["headers"] = [*message.get("headers", ()), *admitted.headers]
+                if context.admission is not None and context.admission.headers:
+                    message["headers"] = [*message.get("headers", ()), *context.admission.headers]
             size += len(message.get("body", b""))
             await send(message)
 
         try:
-            await self._app(asked, receive, counted)
+            await self._app(passed, receive, send_and_count)
         except Exception:
-            known_as = uuid.uuid4().hex[:12]
-            log.exception("request failed", id=known_as, path=scope["path"][:_PATH])
+            error_id = uuid.uuid4().hex[:12]
+            log.exception("request failed", id=error_id, path=scope["path"][:_PATH_LENGTH])
             if status:
                 raise
             message = "Something went wrong on our side; the log has the trace under this id."
-            body = {"error": "internal_error", "message": message, "id": known_as}
-            sent = json_response(body, 500, {"Access-Control-Allow-Origin": "*"})
-            await sent(scope, receive, counted)
+            body = {"error": "internal_error", "message": message, "id": error_id}
+            response = json_response(body, 500, {"Access-Control-Allow-Origin": "*"})
+            await response(scope, receive, send_and_count)
         finally:
-            told = {**asked, "method": scope["method"]}
-            log_request(told, self._metrics, since, status or 499, size)
+            context.route = context.route or getattr(passed.get("route"), "path", None)
+            log_request(scope, self._metrics, started, status or 499, size)
 
 
-def log_request(scope: Scope, metrics: ApiMetrics, since: float, status: int, size: int) -> None:
-    """Count a request and write its one line; ``since`` is by ``time.perf_counter``."""
-    took = time.perf_counter() - since
-    metrics.count(route_of(scope), status, took)
+def log_request(scope: Scope, metrics: ApiMetrics, started: float, status: int, size: int) -> None:
+    """Count a request and write its line.
+
+    Parameters
+    ----------
+    scope
+        The request; its context has the route and the caller.
+    metrics
+        Where the request is counted.
+    started
+        When the request began, by ``time.perf_counter``. [s]
+    status
+        Status of the answer; 499 for a caller who left before there was one.
+    size
+        Bytes of the answer's body.
+    """
+    context = request_context(scope)
+    seconds = time.perf_counter() - started
+    metrics.count(route_label(context), status, seconds)
     log.info(
         "request",
         method=scope["method"],
-        path=scope["path"][:_PATH],
+        path=scope["path"][:_PATH_LENGTH],
         status=status,
-        ms=round(took * 1e3, 1),
+        ms=round(seconds * 1e3, 1),
         bytes=size,
-        **_key(scope["state"]),
+        **_key_field(context),
     )
 
 
-def _key(state: dict[str, Any]) -> dict[str, str]:
-    """The public part of the caller's key, where there is one."""
-    admitted: Admission | None = state.get("admitted")
-    caller: Caller | None = admitted.caller if admitted else state.get("caller")
+def route_label(context: RequestContext) -> str:
+    """Path of the route that answered, as the metrics name it; ``none`` without a route."""
+    return (context.route or _NO_ROUTE).replace(":path}", "}")
+
+
+def _key_field(context: RequestContext) -> dict[str, str]:
+    caller = context.admission.caller if context.admission else context.refused
     return {"key": caller.id} if caller and caller.id else {}

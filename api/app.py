@@ -1,4 +1,4 @@
-"""FastAPI: routes."""
+"""The application: its parts, its routes, and what stands around them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from api import errors, page
-from api import prometheus as metrics
 from api.access.gate import Access, AccessError, OpenAccess
 from api.access_log import AccessLog
+from api.context import AppContext
 from api.http import cors
 from api.http.compression import CompressedBodies
 from api.openapi import catalogue, reference
-from api.routes import account, server
-from api.routes import documents as routes
-from api.routes import series as flow
+from api.prometheus import ApiMetrics
+from api.routes import account, documents, series, server
 from api.routes.series_fast_path import SeriesFastPath
 from api.series.params import QueryError
 from api.series.sessions import Sessions
@@ -33,11 +32,24 @@ from storage.redis.channel import Live
 
 
 class Application(FastAPI):
-    """FastAPI behind what is answered faster, and an example that has its nulls."""
+    """FastAPI with the series' fast path in front of it, and with completed OpenAPI examples."""
+
+    def __init__(self, context: AppContext) -> None:
+        super().__init__(
+            title="Zero-DTE Flow",
+            description=page.DESCRIPTION,
+            version=page.installed_version(),
+            docs_url=None,
+            redoc_url=None,
+            # The published clients take a redirect for a failure.
+            redirect_slashes=False,
+        )
+        self.context = context
+        self.fast_path = SeriesFastPath(context)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer from memory, or let the framework see to it."""
-        if not await self.state.fast.answer(scope, receive, send):
+        """Answer on the fast path, or by the framework's route."""
+        if not await self.fast_path.answer(scope, receive, send):
             await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
@@ -53,26 +65,43 @@ def create_app(
     dataset: str,
     access: Access | None = None,
     origins: Sequence[str] = ("*",),
-) -> FastAPI:
-    """The application on open parts; whoever opened them closes them, and runs ``keep``."""
-    app = Application(
-        title="Zero-DTE Flow",
-        description=page.DESCRIPTION,
-        version=page.installed_version(),
-        docs_url=None,
-        redoc_url=None,
-        # A redirect is no success to the published clients.
-        redirect_slashes=False,
+) -> Application:
+    """Make the application on an open store and live channel, which the caller closes.
+
+    Today's sessions are in memory, and streams are fed, while the caller runs ``keep_current``.
+
+    Parameters
+    ----------
+    store, live
+        Where rows come from, and where changes are announced.
+    clock
+        The time of every answer.
+    dataset
+        ``live`` or ``synthetic``.
+    access
+        Who may ask; everybody if left out.
+    origins
+        Origins whose pages may read the answers; ``*`` is any.
+    """
+    access = access or OpenAccess()
+    sessions = Sessions(store, live, clock)
+    hub = sessions.watcher = Hub(sessions, access, clock)
+    context = AppContext(
+        store=store,
+        live=live,
+        clock=clock,
+        dataset=dataset,
+        node=socket.gethostname(),
+        access=access,
+        origins=tuple(origins),
+        metrics=ApiMetrics(dataset, page.installed_version()),
+        sessions=sessions,
+        hub=hub,
+        bodies=CompressedBodies(),
+        documents=CompressedBodies(),
     )
-    app.state.store, app.state.live, app.state.clock = store, live, clock
-    app.state.dataset, app.state.access = dataset, access or OpenAccess()
-    app.state.node = socket.gethostname()
-    app.state.metrics = metrics.ApiMetrics(dataset, page.installed_version())
-    app.state.bodies, app.state.documents = CompressedBodies(), CompressedBodies()
-    app.state.sessions = Sessions(store, live, clock)
-    app.state.fast = SeriesFastPath(app.state, tuple(origins))
-    app.state.hub = app.state.sessions.watcher = Hub(app.state.sessions, app.state.access, clock)
-    app.state.metrics.readers.set_function(app.state.hub.count)
+    context.metrics.readers.set_function(hub.count)
+    app = Application(context)
     app.add_exception_handler(QueryError, errors.query_error_response)
     app.add_exception_handler(AccessError, errors.access_error_response)
     app.add_exception_handler(StoreError, errors.store_error_response)
@@ -85,16 +114,15 @@ def create_app(
         expose_headers=cors.EXPOSED_HEADERS,
         max_age=cors.MAX_AGE,
     )
-    app.add_middleware(AccessLog, metrics=app.state.metrics)
-    flow.add_series_routes(app)
+    app.add_middleware(AccessLog, metrics=context.metrics)
+    series.add_series_routes(app)
     server.add_server_routes(app)
-    app.get("/v1/account", **account.DOCUMENTED)(account.get_account)
-    app.get("/metrics", **metrics.DOCUMENTED)(metrics.get_metrics)
-    routes.add_document_routes(app)
+    account.add_account_route(app)
+    documents.add_document_routes(app)
     page.add_page(app)
     return app
 
 
-async def keep_current(app: FastAPI) -> None:
-    """Keep today's sessions in memory and streams alive, until it is cancelled."""
-    await asyncio.gather(app.state.sessions.run(), app.state.hub.run())
+async def keep_current(app: Application) -> None:
+    """Keep today's sessions in memory and feed the streams, until cancelled."""
+    await asyncio.gather(app.context.sessions.run(), app.context.hub.run())

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.access.gate import AccessError
+from api.context import request_context
 from api.http.json import json_response
 from api.series.params import QueryError
 
@@ -135,7 +136,7 @@ async def query_error_response(_: Request, error: Exception) -> Response:
 async def access_error_response(request: Request, error: Exception) -> Response:
     """No key, one that is not known, a plan that does not suffice, or a quota that is used up."""
     assert isinstance(error, AccessError)
-    request.state.caller = error.caller
+    request_context(request.scope).refused = error.caller
     sent = json_response(error.body, error.status)
     sent.raw_headers.extend(error.headers)
     return sent

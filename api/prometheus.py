@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Any
 
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -18,9 +16,6 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Scope
 
 from api.market_hours import market_status
 from storage.errors import LiveError, StoreError
@@ -30,21 +25,8 @@ from storage.redis.channel import Live
 #: Seconds that a part may take to answer while somebody looks.
 _PATIENCE = 2.0
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-#: Stands for every path that is none: callers could make up any number of them.
-_NO_ROUTE = "none"
 #: A registry's label must not grow with what is sampled by mistake.
 _SYMBOLS = 2_000
-
-DOCUMENTED: dict[str, Any] = {
-    "tags": ["Server"],
-    "summary": "Metrics",
-    "responses": {
-        200: {
-            "description": "Prometheus' text format.",
-            "content": {"text/plain": {"schema": {"type": "string"}}},
-        }
-    },
-}
 
 
 class ApiMetrics:
@@ -127,17 +109,3 @@ async def _answers(live: Live) -> bool:
     except (LiveError, TimeoutError):
         return False
     return True
-
-
-def route_of(scope: Scope) -> str:
-    """The route that answered: what a handler said, or the framework's own name for it."""
-    told = scope["state"].get("route") or getattr(scope.get("route"), "path", None)
-    return str(told or _NO_ROUTE).replace(":path}", "}")
-
-
-async def get_metrics(request: Request) -> Response:
-    """What this process and its data are doing, for Prometheus; no key is asked for."""
-    state = request.app.state
-    metrics: ApiMetrics = state.metrics
-    body = await metrics.look(state.store, state.live, state.clock.now())
-    return Response(body, media_type=CONTENT_TYPE_LATEST)

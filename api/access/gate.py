@@ -1,31 +1,21 @@
 """Who may ask what: the one seam between keys and whatever answers.
 
-An open server asks nobody: whoever reaches its loopback is its owner. A keyed one (``keyed``)
-knows keys, plans and quotas. Both are an ``Access``; every handler, inside FastAPI or in front of
-it, calls ``admit`` before it answers, and its answer carries the headers that come back.
+An open server admits everybody: it listens on loopback only. A server with keys (``KeyedAccess``)
+knows keys, plans and quotas. Both implement ``Access``. Every handler calls ``admit`` before it
+answers, and its answer carries the headers that ``admit`` returns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
-from fastapi import Request, Security
-from fastapi.security import APIKeyHeader, APIKeyQuery
 from starlette.types import Scope
 
 from storage.config.plans import PLANS, Quotas
 from storage.record.row import utc_text
-
-_HEADER = APIKeyHeader(
-    name="X-Api-Key", auto_error=False, description="An open server takes any key, or none."
-)
-_QUERY = APIKeyQuery(
-    name="apiKey", auto_error=False, description="For callers that cannot send a header."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,28 +196,3 @@ def key_of(scope: Scope) -> str | None:
     except ValueError:
         return None
     return next((key.strip() for key in keys if key.strip()), None)
-
-
-def require(plan: str, *, count: bool = True) -> Callable[..., Awaitable[Caller]]:
-    """A dependency that admits callers of a plan and above.
-
-    Raises
-    ------
-    AccessError
-        As ``Access.admit``.
-    """
-
-    async def admit(
-        request: Request,
-        _header: Annotated[str | None, Security(_HEADER)],
-        _query: Annotated[str | None, Security(_QUERY)],
-    ) -> Caller:
-        access: Access = request.app.state.access
-        # Who was let in for this plan in front of the framework has been counted.
-        admitted = getattr(request.state, "counted", None)
-        if admitted is None:
-            admitted = await access.admit(key_of(request.scope), plan, count=count)
-        request.state.admitted = admitted
-        return admitted.caller
-
-    return admit

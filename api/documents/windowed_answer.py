@@ -15,10 +15,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.context import AppContext, app_context
 from api.documents.lookup import recall
 from api.documents.stamp import stamp
 from api.documents.windowed import Kept, around
-from api.http.compression import Body, CompressedBodies
+from api.http.compression import Body
 from api.http.json import encode_json
 from api.series.day import text
 from api.series.params import Query, Window, window
@@ -57,19 +58,20 @@ Make = Callable[[Windowed], Awaitable[dict[str, Any]]]
 
 async def answered(request: Request, query: Query, words: tuple[str, ...], make: Make) -> Response:
     """The answer to a query; ``words`` are the document and what else was asked of it."""
-    state, now = request.app.state, request.app.state.clock.now()
-    bodies: CompressedBodies = state.documents
-    place = _place(state, query, now)
+    context = app_context(request)
+    now = context.clock.now()
+    bodies = context.documents
+    place = _place(context, query, now)
     key = None if place is None else (*words, *place)
     body = None if key is None else bodies.get(key)
     offered = request.headers.get("If-None-Match")
     if body is None:
-        of = await _windowed(state, query, now)
+        of = await _windowed(context, query, now)
         tag = of.kept.tag(of.span)
         # An answer without samples is small, and its reason changes while nothing is stored.
         if of.filled and matches(tag, offered):
             return response(Reply(304, headers_of(tag), []))
-        said = await _said(state, of, await make(of))
+        said = await _said(context, of, await make(of))
         # Nobody else waits for a hundred thousand numbers.
         body = await asyncio.to_thread(_body, said, tag)
         if key is not None and place is not None and of.kept.newest.get("cursor") == place[2]:
@@ -81,18 +83,18 @@ async def answered(request: Request, query: Query, words: tuple[str, ...], make:
     return response(await packed(head, body, headers_of(body.tag), accepts))
 
 
-def _place(state: Any, query: Query, now: datetime) -> tuple[Any, ...] | None:
+def _place(context: AppContext, query: Query, now: datetime) -> tuple[Any, ...] | None:
     """What a window's answer depends on: symbol, day, cursor, ...; None if it is not known."""
-    day = state.sessions.peek(query.symbol, query.day or market_day(now))
+    day = context.sessions.peek(query.symbol, query.day or market_day(now))
     if day is None or not day.newest:
         return None
-    part = cut(day, query, Background(known=True, delay=day.delay, node=state.node), now)
+    part = cut(day, query, Background(known=True, delay=day.delay, node=context.node), now)
     return part.key if part.filled else None
 
 
-async def _windowed(state: Any, query: Query, now: datetime) -> Windowed:
+async def _windowed(context: AppContext, query: Query, now: datetime) -> Windowed:
     today = market_day(now)
-    kept = await recall(state.store, query.symbol, query.day or today, today=today)
+    kept = await recall(context.store, query.symbol, query.day or today, today=today)
     span = window(
         query,
         day=kept.day,
@@ -104,13 +106,13 @@ async def _windowed(state: Any, query: Query, now: datetime) -> Windowed:
     return Windowed(query=query, kept=kept, span=span, now=now)
 
 
-async def _said(state: Any, of: Windowed, made: dict[str, Any]) -> dict[str, Any]:
+async def _said(context: AppContext, of: Windowed, made: dict[str, Any]) -> dict[str, Any]:
     """What was made, and what is around it."""
     symbol, filled = of.query.symbol, of.filled
-    known = filled or await state.store.known(symbol)
+    known = filled or await context.store.known(symbol)
     said = {"symbol": symbol, "expiration": of.kept.day} | made
     said |= around(of.kept, of.span, known=known, filled=filled, now=of.now)
-    return said | stamp(state.node, [(symbol, of.kept.newest.get("quoted_at"))])
+    return said | stamp(context.node, [(symbol, of.kept.newest.get("quoted_at"))])
 
 
 def _body(said: dict[str, Any], tag: str) -> Body:

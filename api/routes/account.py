@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from api import errors
-from api.access.gate import Admission, Caller, next_midnight, require
+from api.access.dependency import require
+from api.access.gate import Admission, Caller, next_midnight
+from api.context import app_context, request_context
 from api.http.json import json_response
 from api.openapi.envelope import DataAsOf
 from api.series import window as series
@@ -42,7 +44,7 @@ _EXAMPLE = {
     "endpoint_version": series.ENDPOINT_VERSION,
     "data_as_of": series.data_as_of("", None, "flow-1"),
 }
-DOCUMENTED: dict[str, Any] = {
+_DOCUMENTED: dict[str, Any] = {
     "tags": ["Server"],
     "summary": "Account",
     "responses": {
@@ -54,24 +56,28 @@ DOCUMENTED: dict[str, Any] = {
 }
 
 
+def add_account_route(app: FastAPI) -> None:
+    """Add the route to an application."""
+    app.get("/v1/account", **_DOCUMENTED)(get_account)
+
+
 async def get_account(
     request: Request, caller: Annotated[Caller, Depends(require(PLANS[0], count=False))]
 ) -> Response:
     """The caller's plan and what is left of today's quota; asking does not count."""
-    admitted: Admission = request.state.admitted
-    return json_response(
-        account_document(admitted, request.app.state.clock.now(), request.app.state.node)
-    )
+    context, admission = app_context(request), request_context(request.scope).admission
+    assert admission is not None
+    return json_response(account_document(admission, context.clock.now(), context.node))
 
 
-def account_document(admitted: Admission, now: datetime, node: str) -> dict[str, Any]:
+def account_document(admission: Admission, now: datetime, node: str) -> dict[str, Any]:
     """The answer. Its numbers are texts where the published clients expect those."""
-    usage = admitted.usage
+    usage = admission.usage
     limit, left = (usage.limit, usage.remaining) if usage else (None, None)
     return {
-        "user_id": admitted.caller.id or "local",
-        "email": admitted.caller.email,
-        "plan": admitted.caller.plan,
+        "user_id": admission.caller.id or "local",
+        "email": admission.caller.email,
+        "plan": admission.caller.plan,
         "daily_limit": UNLIMITED if limit is None else str(limit),
         "usage_today": usage.used if usage else 0,
         "remaining": UNLIMITED if left is None else str(left),

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Path, Request
 from starlette.responses import Response
 
-from api.access.gate import Caller, require
+from api.access.dependency import require
+from api.access.gate import Caller
+from api.context import app_context
 from api.documents import degraded, heatmap, hedge_flow, leaderboard, strike_flow
 from api.documents import query as asked
 from api.documents.lookup import Absent, Degraded, see, see_nearest
@@ -83,9 +85,9 @@ async def _chain(
 ) -> Response:
     """A document of one moment, or what is said where there is none."""
     name, when = _symbol(request, symbol), asked.when(request.query_params)
-    store: Store = request.app.state.store
+    store = app_context(request).store
     try:
-        seen = await see(store, name, when, request.app.state.clock.now())
+        seen = await see(store, name, when, app_context(request).clock.now())
     except Absent:
         return _absent(name, when)
     except Degraded as reason:
@@ -108,9 +110,9 @@ async def _beside(store: Store, symbol: str, reason: Degraded) -> dict[str, Any]
 def _sibling(document: Callable[[Seen], dict[str, Any]]) -> Callable[..., Awaitable[Response]]:
     async def get(request: Request, symbol: Symbol, caller: Growth) -> Response:
         name, when = _symbol(request, symbol), asked.when(request.query_params)
-        store: Store = request.app.state.store
+        store = app_context(request).store
         try:
-            seen = await see_nearest(store, name, when, request.app.state.clock.now())
+            seen = await see_nearest(store, name, when, app_context(request).clock.now())
         except Absent:
             return _absent(name, when)
         return await _told(request, document(seen), name, seen.record.row.quoted_at)
@@ -122,7 +124,7 @@ async def get_hedge_flow(request: Request, symbol: Symbol, caller: Growth) -> Re
     """What customers' trades made dealers buy (positive) or sell, a bar, and since the baseline."""
     side = asked.one_of(request.query_params, "side", asked.SIDES)
     query = asked.window_query(segment(request, symbol), request.query_params)
-    store: Store = request.app.state.store
+    store = app_context(request).store
 
     async def make(of: Windowed) -> dict[str, Any]:
         bars: list[dict[str, Any]] = []
@@ -142,7 +144,7 @@ async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Respon
     metric = asked.one_of(request.query_params, "metric", asked.METRICS)
     mode = asked.one_of(request.query_params, "mode", asked.MODES)
     query = asked.window_query(segment(request, symbol), request.query_params, bar="1m")
-    store: Store = request.app.state.store
+    store = app_context(request).store
 
     async def make(of: Windowed) -> dict[str, Any]:
         profiles, before = await _profiles(
@@ -160,7 +162,7 @@ async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Respon
 async def get_strike_flow(request: Request, symbol: Symbol, caller: Alpha) -> Response:
     """Signed flow by strike and bar."""
     query = asked.window_query(segment(request, symbol), request.query_params, bar="1m")
-    store: Store = request.app.state.store
+    store = app_context(request).store
 
     async def make(of: Windowed) -> dict[str, Any]:
         profiles, before = await _profiles(store, of, strike_flow.COLUMNS, increments=True)
@@ -205,8 +207,8 @@ async def get_leaderboard(request: Request, caller: Alpha) -> Response:
     query = request.query_params
     metric, n = asked.one_of(query, "metric", asked.BOARDS), asked.entries(query)
     day = read_day(query["date"]) if "date" in query else None
-    store: Store = request.app.state.store
-    now = request.app.state.clock.now()
+    store = app_context(request).store
+    now = app_context(request).clock.now()
     rows = await store.board(day or market_day(now), columns=leaderboard.COLUMNS)
     wanted = day or max((row["expiration"] for row in rows), default=None)
     rows = [row for row in rows if row["expiration"] == wanted]
@@ -220,18 +222,18 @@ async def get_leaderboard(request: Request, caller: Alpha) -> Response:
         "expiration": wanted,
     }
     delivered = [(row["symbol"], row["quoted_at"]) for row in rows]
-    body |= stamp(request.app.state.node, delivered)
+    body |= stamp(app_context(request).node, delivered)
     return await reply.document(body, request.headers.get("Accept-Encoding", ""))
 
 
 async def get_sessions(request: Request, symbol: Symbol, caller: Free) -> Response:
     """Stored days of a symbol, and how much of each is there."""
     name = _symbol(request, symbol)
-    store: Store = request.app.state.store
+    store = app_context(request).store
     rows = await store.sessions(name)
     if not rows:
         return _absent(name)
-    now = request.app.state.clock.now()
+    now = app_context(request).clock.now()
     stored = sessions_between(rows[0]["expiration"], rows[-1]["expiration"])
     found = sessions(rows, {session.day: session for session in stored}, now)
     newest = await store.newest(name, rows[-1]["expiration"])
@@ -242,7 +244,7 @@ async def get_sessions(request: Request, symbol: Symbol, caller: Free) -> Respon
 async def _told(
     request: Request, body: dict[str, Any], symbol: str, newest: datetime | None
 ) -> Response:
-    said = body | stamp(request.app.state.node, [(symbol, newest)])
+    said = body | stamp(app_context(request).node, [(symbol, newest)])
     return await reply.document(said, request.headers.get("Accept-Encoding", ""))
 
 

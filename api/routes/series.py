@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, Path, Request
 from starlette.responses import Response
 
-from api.access.gate import Caller, require
+from api.access.dependency import require
+from api.access.gate import Caller
+from api.context import AppContext, app_context
 from api.openapi import reference
 from api.routes.series_fast_path import PLAN, PREFIX, ROUTE
 from api.series import formats
@@ -44,13 +46,13 @@ async def get_series(
     """
     asked = read(segment(request, symbol), request.query_params)
     form = _format(request)
-    part = await _find(request.app.state, asked)
+    part = await _find(app_context(request), asked)
     if form != "json":
         return response(await table(form, [part], if_none_match=_offered(request)))
     return response(
         await reply(
             part,
-            request.app.state.bodies,
+            app_context(request).bodies,
             if_none_match=_offered(request),
             accepts=request.headers.get("Accept-Encoding", ""),
         )
@@ -64,13 +66,13 @@ async def get_many(request: Request, caller: Annotated[Caller, Depends(require(P
     """
     asked = read_many(request.query_params)
     form = _format(request)
-    parts = await asyncio.gather(*(_find(request.app.state, one) for one in asked))
+    parts = await asyncio.gather(*(_find(app_context(request), one) for one in asked))
     if form != "json":
         return response(await table(form, parts, if_none_match=_offered(request)))
     return response(
         await many(
             parts,
-            request.app.state.bodies,
+            app_context(request).bodies,
             if_none_match=_offered(request),
             accepts=request.headers.get("Accept-Encoding", ""),
         )
@@ -93,18 +95,18 @@ async def get_stream(
     asked = read(segment(request, symbol, "/stream"), request.query_params)
     last = request.headers.get("Last-Event-ID")
     since = asked.since if last is None or not last.strip() else read_cursor(last)
-    stream = Stream(request.app.state.hub, asked.symbol, asked.seconds, since, caller)
+    stream = Stream(app_context(request).hub, asked.symbol, asked.seconds, since, caller)
     await stream.prepare()
     return stream
 
 
-async def _find(state: Any, asked: Query) -> Cut:
+async def _find(context: AppContext, asked: Query) -> Cut:
     """The part of a session that a query means, from memory or the store."""
-    now = state.clock.now()
-    day = await state.sessions.get(asked.symbol, asked.day or market_day(now))
-    known = bool(day.cursor) or await state.sessions.known(asked.symbol)
-    delay = await state.sessions.delay(day)
-    return cut(day, asked, Background(known=known, delay=delay, node=state.node), now)
+    now = context.clock.now()
+    day = await context.sessions.get(asked.symbol, asked.day or market_day(now))
+    known = bool(day.cursor) or await context.sessions.known(asked.symbol)
+    delay = await context.sessions.delay(day)
+    return cut(day, asked, Background(known=known, delay=delay, node=context.node), now)
 
 
 def _format(request: Request) -> str:

@@ -11,25 +11,22 @@ import time
 from collections.abc import Hashable
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from starlette.types import Receive, Scope, Send
 
 from api import access_log as record
-from api.access.gate import Access, AccessError, key_of
+from api.access.gate import AccessError, key_of
+from api.context import AppContext, request_context
 from api.http import cors
-from api.http.compression import CompressedBodies
 from api.series import formats
 from api.series import window as series
 from api.series.day import Day
 from api.series.params import Query, QueryError, read
 from api.series.reply import Headers, Reply, reply
-from api.series.sessions import Sessions
 from api.series.window import Background
 from storage.errors import FlowError
 from storage.market.calendar import market_day
-from storage.market.clock import Clock
 
 PREFIX = b"/v1/flow/zero-dte/series/"
 ROUTE = PREFIX.decode() + "{symbol:path}"
@@ -39,13 +36,8 @@ PLAN = "Growth"
 class SeriesFastPath:
     """Answers what is in memory, and from the store what is not there yet."""
 
-    def __init__(self, state: Any, origins: tuple[str, ...]) -> None:
-        self._sessions: Sessions = state.sessions
-        self._bodies: CompressedBodies = state.bodies
-        self._clock: Clock = state.clock
-        self._node: str = state.node
-        self._state = state
-        self._origins = origins
+    def __init__(self, context: AppContext) -> None:
+        self._context = context
         self._made = _Made()
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> bool:
@@ -70,25 +62,23 @@ class SeriesFastPath:
         asked = (_read.__wrapped__ if keyed else _read)(path, query)
         if asked is None:
             return False
-        now = self._clock.now()
+        now = self._context.clock.now()
         when = asked.day or _today(int(now.timestamp()) // 60)
-        day = self._sessions.peek(asked.symbol, when)
-        if day is None and not self._sessions.head(asked.symbol):
+        day = self._context.sessions.peek(asked.symbol, when)
+        if day is None and not self._context.sessions.head(asked.symbol):
             return False
         if day is not None and not day.newest:
             return False
-        state = scope.setdefault("state", {})
-        access: Access = self._state.access
         try:
-            admitted = await access.admit(key_of(scope), PLAN)
+            admission = await self._context.access.admit(key_of(scope), PLAN)
         except (AccessError, FlowError):
             # A refusal does not count, and the framework knows how to say it.
             return False
-        state["admitted"] = state["counted"] = admitted
-        state["route"] = ROUTE
+        request = request_context(scope)
+        request.admission, request.route = admission, ROUTE
         try:
             if day is None:
-                day = await self._sessions.get(asked.symbol, when)
+                day = await self._context.sessions.get(asked.symbol, when)
                 if not day.newest:
                     return False
             again = None if keyed else (path, query, tag, accepts)
@@ -102,21 +92,21 @@ class SeriesFastPath:
         except Exception:
             # The framework meets the same defect, and knows how to say it.
             return False
-        headers = [*answer.headers, *admitted.headers]
+        headers = [*answer.headers, *admission.headers]
         if origin:
-            headers += cors.cors_headers(origin, self._origins)
+            headers += cors.cors_headers(origin, self._context.origins)
         await _send(answer, headers, scope, send)
         size = sum(map(len, answer.parts))
-        record.log_request(scope, self._state.metrics, since, answer.status, size)
+        record.log_request(scope, self._context.metrics, since, answer.status, size)
         return True
 
     async def _reply(
         self, day: Day, asked: Query, now: datetime, tag: bytes, accepts: bytes
     ) -> Reply:
-        behind = Background(known=True, delay=day.delay, node=self._node)
+        behind = Background(known=True, delay=day.delay, node=self._context.node)
         part = series.cut(day, asked, behind, now)
         offered, codings = tag.decode("latin-1"), accepts.decode("latin-1")
-        return await reply(part, self._bodies, if_none_match=offered, accepts=codings)
+        return await reply(part, self._context.bodies, if_none_match=offered, accepts=codings)
 
 
 class _Made:

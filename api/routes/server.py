@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, FastAPI, Request
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from api.access.gate import Caller, require
+from api.access.dependency import require
+from api.access.gate import Caller
+from api.context import app_context
 from api.documents.stamp import stamp
 from api.http.json import json_response
 from api.market_hours import market_status
@@ -23,6 +26,17 @@ log = structlog.get_logger()
 #: Seconds that the database or the live channel may take to answer a ping.
 _PING_SECONDS = 2.0
 
+_METRICS: dict[str, Any] = {
+    "tags": ["Server"],
+    "summary": "Metrics",
+    "responses": {
+        200: {
+            "description": "Prometheus' text format.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        }
+    },
+}
+
 
 def add_server_routes(app: FastAPI) -> None:
     """Add the routes to an application."""
@@ -30,6 +44,7 @@ def add_server_routes(app: FastAPI) -> None:
     app.get("/v1/symbols", **documented["symbols"])(get_symbols)
     app.get("/v1/market", **documented["market"])(get_market)
     app.get("/health", **documented["health"])(get_health)
+    app.get("/metrics", **_METRICS)(get_metrics)
     app.get("/ready", **documented["ready"])(get_ready)
 
 
@@ -37,20 +52,23 @@ async def get_symbols(
     request: Request, caller: Annotated[Caller, Depends(require("Free"))]
 ) -> Response:
     """Symbols that were ever sampled, and the slot of the newest sample of any."""
-    store: Store = request.app.state.store
-    found = await store.symbols()
-    newest = max(found.values(), default=None)
-    body = {"symbols": list(found), "count": len(found), "last_updated": newest}
-    body |= {"dataset": request.app.state.dataset}
-    return json_response(body | stamp(request.app.state.node, found.items()))
+    context = app_context(request)
+    newest_slots = await context.store.symbols()
+    body = {
+        "symbols": list(newest_slots),
+        "count": len(newest_slots),
+        "last_updated": max(newest_slots.values(), default=None),
+        "dataset": context.dataset,
+    }
+    return json_response(body | stamp(context.node, newest_slots.items()))
 
 
 async def get_market(
     request: Request, caller: Annotated[Caller, Depends(require("Free"))]
 ) -> Response:
     """Whether the market is open, the newest session, and the server's time."""
-    body = market_status(request.app.state.clock.now())
-    return json_response(body | stamp(request.app.state.node))
+    context = app_context(request)
+    return json_response(market_status(context.clock.now()) | stamp(context.node))
 
 
 async def get_health() -> Response:
@@ -58,17 +76,23 @@ async def get_health() -> Response:
     return json_response({"status": "Healthy"})
 
 
+async def get_metrics(request: Request) -> Response:
+    """What this process and its data are doing, for Prometheus; no key is asked for."""
+    context = app_context(request)
+    body = await context.metrics.look(context.store, context.live, context.clock.now())
+    return Response(body, media_type=CONTENT_TYPE_LATEST)
+
+
 async def get_ready(request: Request) -> Response:
     """Whether requests can be answered; without the live channel they can, a little later."""
-    database, live = await asyncio.gather(
-        _state(request.app.state.store), _state(request.app.state.live)
-    )
-    word = "Unavailable" if database == "away" else "Ready" if live == "ok" else "Degraded"
-    body = {"status": word, "database": database, "live_channel": live}
+    context = app_context(request)
+    database, live = await asyncio.gather(_ping(context.store), _ping(context.live))
+    status = "Unavailable" if database == "away" else "Ready" if live == "ok" else "Degraded"
+    body = {"status": status, "database": database, "live_channel": live}
     return json_response(body, 503 if database == "away" else 200)
 
 
-async def _state(part: Store | Live) -> str:
+async def _ping(part: Store | Live) -> str:
     try:
         async with asyncio.timeout(_PING_SECONDS):
             await part.ping()

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -203,7 +203,7 @@ async def feed(open_app: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]
         caller.__class__ = Fed
         caller.store, caller.wire = away, wire
         app = caller._transport.app
-        caller.sessions = app.state.sessions
+        caller.sessions = app.context.sessions
         running.append(asyncio.create_task(keep_current(app)))
         async with asyncio.timeout(10):
             while caller.sessions.head("SPY") is None:
@@ -219,10 +219,20 @@ async def feed(open_app: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]
 
 
 @pytest.fixture
-async def site(store: Store, feed: Callable[..., Any]) -> AsyncIterator[Site]:
-    """A listening server; 14:29:30 of the Friday is its newest slot."""
-    await store.write(every("14:20", "14:29:30"))
-    fed = await feed(store)
+async def open_site(store: Store, feed: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]]:
+    """Makes listening servers; 14:29:30 of the Friday is their newest slot."""
+    async with AsyncExitStack() as stack:
+
+        async def make(**given: Any) -> Site:
+            await store.write(every("14:20", "14:29:30"))
+            fed = await feed(store, **given)
+            return await stack.enter_async_context(_listening(fed))
+
+        yield make
+
+
+@asynccontextmanager
+async def _listening(fed: Fed) -> AsyncIterator[Site]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         site = Site(fed, listener.getsockname()[1])
         site.server = Server(fed._transport.app, lambda: None)
@@ -238,3 +248,9 @@ async def site(store: Store, feed: Callable[..., Any]) -> AsyncIterator[Site]:
                 await events.writer.wait_closed()
         site.server.should_exit = True
         await serving
+
+
+@pytest.fixture
+async def site(open_site: Callable[..., Any]) -> Site:
+    """A listening server that admits everybody."""
+    return await open_site()

@@ -161,7 +161,7 @@ class Site:
 
     @property
     def hub(self) -> Any:
-        return self.fed._transport.app.state.hub  # type: ignore[attr-defined]
+        return self.fed._transport.app.context.hub  # type: ignore[attr-defined]
 
     async def open(
         self, symbol: str = "SPY", query: str = "", *, headers: str = "", buffer: int = 0

@@ -92,7 +92,7 @@ async def test_memory_equals_sql(
             if number and dice.random() < 0.5:
                 query["since"] = str(dice.choice(cursors))
             symbol = dice.choice(["SPY", "SPY", "QQQ", "XYZ"])
-            node = fed._transport.app.state.node  # type: ignore[attr-defined]
+            node = fed._transport.app.context.node  # type: ignore[attr-defined]
             body, tag = await oracle.answer(store, symbol, query, now, node)
             for caller in (fed, fed, plain):
                 sent = await caller.get(SERIES + symbol, params=query)
@@ -146,7 +146,7 @@ async def test_a_second_has_its_room(
     monkeypatch.setattr("api.routes.series_fast_path._Made._ROOM", 20_000)
     await store.write(every("14:00", "14:29:30"))
     fed: Fed = await feed(store)
-    made = fed._transport.app.state.fast._made  # type: ignore[attr-defined]
+    made = fed._transport.app.fast_path._made  # type: ignore[attr-defined]
     for minutes in [*range(1, 31), *range(1, 31)]:
         body = await fed.series(bar="30s", minutes=minutes)
         assert len(body["bars"]) == 2 * minutes
@@ -279,7 +279,7 @@ async def test_a_cut_bucket(store: Store, feed: Callable[..., Any]) -> None:
     fed: Fed = await feed(store)
     cursor = (await fed.series())["cursor"]
     await fed.land(record(utc("14:20"), spot=1.0), mode=REWRITE)
-    node = fed._transport.app.state.node  # type: ignore[attr-defined]
+    node = fed._transport.app.context.node  # type: ignore[attr-defined]
     for minutes, count in (("7", 0), ("10", 1)):
         query = {"bar": "5m", "minutes": minutes, "since": str(cursor)}
         body, _ = await oracle.answer(store, "SPY", query, utc("14:30"), node)

@@ -229,7 +229,9 @@ async def test_stream_of_nobody(site: Site) -> None:
     assert site.hub._groups == {}
 
 
-async def test_key_in_the_address(site: Site, monkeypatch: Any) -> None:
+async def test_key_in_the_address(
+    open_site: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Browsers send no headers: a key may stand in the address; one that is revoked is cut off."""
 
     class Keyed:
@@ -244,8 +246,7 @@ async def test_key_in_the_address(site: Site, monkeypatch: Any) -> None:
             return not self.revoked
 
     keyed = Keyed()
-    state = site.fed._transport.app.state  # type: ignore[attr-defined]
-    state.access = state.hub._access = keyed
+    site: Site = await open_site(access=keyed)
     with pytest.raises(AccessError):
         await keyed.admit(None, "Growth")
     assert (await site.open()).status == 401
@@ -274,7 +275,7 @@ async def test_channel_is_away(
     monkeypatch.setattr(Wire, "listen", Nobody.listen)
     fed: Fed = await feed(store)
     told: list[Any] = []
-    hub = fed._transport.app.state.hub  # type: ignore[attr-defined]
+    hub = fed._transport.app.context.hub  # type: ignore[attr-defined]
     monkeypatch.setattr(hub, "changed", lambda *given: told.append(given))
     [change] = await store.write([record(utc("14:29:30"))])
     await fed.reached({"SPY": change.revision})

@@ -1,0 +1,68 @@
+"""What handlers share: the parts of one application, and what is known of one request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
+
+from api.access.gate import Access, Admission, Caller
+from api.http.compression import CompressedBodies
+from api.prometheus import ApiMetrics
+from api.series.sessions import Sessions
+from api.series.stream import Hub
+from storage.market.clock import Clock
+from storage.postgres.store import Store
+from storage.redis.channel import Live
+
+#: Where a request's context stands in its ASGI scope.
+_REQUEST = "flow.request"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppContext:
+    """The parts of one application. Whoever opened the store and the channel closes them."""
+
+    store: Store
+    live: Live
+    clock: Clock
+    #: ``live`` or ``synthetic``.
+    dataset: str
+    #: Name of this machine, which each answer carries.
+    node: str
+    access: Access
+    #: Origins whose pages may read the answers; ``*`` is any.
+    origins: tuple[str, ...]
+    metrics: ApiMetrics
+    sessions: Sessions
+    hub: Hub
+    #: Bodies of the series, and of the windowed documents.
+    bodies: CompressedBodies
+    documents: CompressedBodies
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """What handlers find out about one request; the access log reads it when the answer ends."""
+
+    #: Set when the caller was admitted. A request that has one is not counted again.
+    admission: Admission | None = None
+    #: A caller whose key is known and who was refused all the same.
+    refused: Caller | None = None
+    #: Path of the route, where a handler in front of the framework answers.
+    route: str | None = None
+
+
+def app_context(request: HTTPConnection) -> AppContext:
+    """The parts of the application that answers a request."""
+    context: AppContext = request.app.context
+    return context
+
+
+def request_context(scope: Scope) -> RequestContext:
+    """The context of a request, made when somebody first asks for it."""
+    context: RequestContext | None = scope.get(_REQUEST)
+    if context is None:
+        context = scope[_REQUEST] = RequestContext()
+    return context
