@@ -28,7 +28,7 @@ from api.series.stream import Hub
 from storage.errors import StoreError
 from storage.market.clock import Clock
 from storage.postgres.store import Store
-from storage.redis.channel import Live
+from storage.redis.channel import LiveChannel
 
 
 class Application(FastAPI):
@@ -59,7 +59,7 @@ class Application(FastAPI):
 
 def create_app(
     store: Store,
-    live: Live,
+    live: LiveChannel,
     clock: Clock,
     *,
     dataset: str,

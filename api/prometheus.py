@@ -20,7 +20,7 @@ from prometheus_client import (
 from api.market_hours import market_status
 from storage.errors import LiveError, StoreError
 from storage.postgres.store import Store
-from storage.redis.channel import Live
+from storage.redis.channel import LiveChannel
 
 #: Seconds that a part may take to answer while somebody looks.
 _PATIENCE = 2.0
@@ -75,7 +75,7 @@ class ApiMetrics:
         if known[1] is not None:
             known[1].observe(seconds)
 
-    async def look(self, store: Store, live: Live, now: datetime) -> bytes:
+    async def look(self, store: Store, live: LiveChannel, now: datetime) -> bytes:
         """Everything, in Prometheus' text format; what is away is told as away."""
         self._market.set(market_status(now)["state"] == "open")
         database, channel = await asyncio.gather(self._rows(store, now), _answers(live))
@@ -102,7 +102,7 @@ class ApiMetrics:
         return there
 
 
-async def _answers(live: Live) -> bool:
+async def _answers(live: LiveChannel) -> bool:
     try:
         async with asyncio.timeout(_PATIENCE):
             await live.ping()

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import orjson
 
-from storage.changefeed import follow
+from storage.changefeed import follow_changes
 from storage.config.run import run_command
 from storage.config.settings import Settings, add_options
 from storage.errors import StoreError, UsageError
 from storage.market.calendar import market_day
 from storage.opening import REAL, SYNTHETIC, Connections, connect, server_urls
 from storage.parquet import archive
-from storage.postgres import database, retention
-from storage.postgres.coverage import FAILING, assess
-from storage.postgres.database import TABLES
+from storage.postgres import retention
+from storage.postgres.coverage import FAILING_STATES, assess_coverage
+from storage.postgres.migrate import TABLES, migrate
 
 _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
 
@@ -100,7 +100,7 @@ def _day(text: str | None, default: date) -> date:
 async def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
     async with server_urls(settings, live=False) as (database_url, _):
         for dataset in [settings.dataset] if settings.dataset else [REAL, SYNTHETIC]:
-            for sentence in await database.migrate(
+            for sentence in await migrate(
                 database_url, dataset, compress_after=settings.compress_after
             ):
                 print(sentence)
@@ -132,7 +132,7 @@ async def _prune_once(settings: Settings, parsed: argparse.Namespace) -> None:
     async with server_urls(settings, live=False) as (database_url, _):
         for dataset in [settings.dataset] if settings.dataset else [REAL, SYNTHETIC]:
             if not settings.database_url:
-                await database.migrate(database_url, dataset)
+                await migrate(database_url, dataset)
             done = await retention.prune(database_url, dataset, keep, dry=parsed.dry_run)
             lines += [{"dataset": dataset} | dataclasses.asdict(one) for one in done]
     if parsed.json:
@@ -162,7 +162,7 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
     async with connect(settings, settings.dataset or REAL, live=False) as connections:
         wanted = None if parsed.all_symbols else settings.symbols
         found = await connections.store.coverage(first, last, wanted)
-    lines = assess(
+    lines = assess_coverage(
         found, first=first, last=last, now=now, symbols=wanted, least=settings.min_coverage
     )
     if parsed.json:
@@ -172,7 +172,7 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
         print(f"nothing stored from {first} to {last}")
     else:
         print("\n".join(map(str, lines)))
-    return int(any(line.state in FAILING for line in lines))
+    return int(any(line.state in FAILING_STATES for line in lines))
 
 
 async def _tail(settings: Settings, parsed: argparse.Namespace) -> int:
@@ -188,7 +188,9 @@ async def _tail(settings: Settings, parsed: argparse.Namespace) -> int:
 async def _rows(connections: Connections, symbols: tuple[str, ...]) -> AsyncGenerator[str, None]:
     """Rows that are stored from now on, each once, as JSON with their revision."""
     heads = await connections.store.heads(symbols)
-    async with aclosing(follow(connections.store, connections.live, heads, symbols)) as changes:
+    async with aclosing(
+        follow_changes(connections.store, connections.live, heads, symbols)
+    ) as changes:
         async for change in changes:
             for revision, row in change.rows:
                 yield orjson.dumps(row.as_json() | {"revision": revision}).decode()

@@ -16,7 +16,7 @@ import structlog
 
 from storage.errors import LiveError, StoreError
 from storage.record.row import Change
-from storage.redis.channel import Live, News
+from storage.redis.channel import ChannelMessage, LiveChannel
 
 log = structlog.get_logger()
 
@@ -28,7 +28,7 @@ _RECONCILE = 5.0
 _SYMBOLS, _ROWS = 16, 400
 
 
-class Changes(Protocol):
+class ChangeSource(Protocol):
     """The part of the store that a follower reads."""
 
     async def heads(self, symbols: Sequence[str] | None = None) -> dict[str, int]:
@@ -40,8 +40,11 @@ class Changes(Protocol):
         ...
 
 
-async def follow(
-    store: Changes, live: Live, heads: Mapping[str, int], symbols: Sequence[str] | None = None
+async def follow_changes(
+    store: ChangeSource,
+    live: LiveChannel,
+    heads: Mapping[str, int],
+    symbols: Sequence[str] | None = None,
 ) -> AsyncGenerator[Change, None]:
     """Every change beyond ``heads``, per symbol in order, each once; ends when it is closed.
 
@@ -62,8 +65,8 @@ async def follow(
 
 
 async def _listen(
-    live: Live, symbols: Sequence[str] | None
-) -> AsyncGenerator[list[News] | None, None]:
+    live: LiveChannel, symbols: Sequence[str] | None
+) -> AsyncGenerator[list[ChannelMessage] | None, None]:
     """What the channel tells; None when the store must be asked. Never ends, never raises."""
     away = False
     while True:
@@ -89,7 +92,9 @@ async def _listen(
 class _Follower:
     """Where somebody stands in each symbol, and which symbols have more."""
 
-    def __init__(self, store: Changes, symbols: list[str] | None, cursors: dict[str, int]) -> None:
+    def __init__(
+        self, store: ChangeSource, symbols: list[str] | None, cursors: dict[str, int]
+    ) -> None:
         self._store = store
         self._symbols = symbols
         self._cursors = cursors
@@ -103,7 +108,7 @@ class _Follower:
         """Whether it is time to compare with the store again."""
         return self._compared is None or time.monotonic() - self._compared > _RECONCILE
 
-    def hear(self, news: Sequence[News]) -> list[Change]:
+    def hear(self, news: Sequence[ChannelMessage]) -> list[Change]:
         """What is new in what the channel tells; symbols with more than that are noted."""
         fresh = []
         for told in news:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from storage.config.settings import Settings
 from storage.embedded import attach as embedded
-from storage.postgres import database
+from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
-from storage.redis.channel import Channel, Live, Nobody
+from storage.redis.channel import LiveChannel, NoChannel, RedisChannel
 
 #: The two datasets; made-up rows never meet real ones.
 REAL, SYNTHETIC = "live", "synthetic"
@@ -22,7 +22,7 @@ class Connections:
     """Open parts; closed by whoever opened them."""
 
     store: Store
-    live: Live
+    live: LiveChannel
     database_url: str
     #: Where the live channel and the counters are; empty where there are none.
     redis_url: str = ""
@@ -77,13 +77,15 @@ async def connect(
     async with AsyncExitStack() as stack:
         database_url, redis_url = await stack.enter_async_context(server_urls(settings, live=live))
         if not settings.database_url:
-            await database.migrate(database_url, dataset)
+            await migrate(database_url, dataset)
         store = await stack.enter_async_context(
             Store.open(database_url, dataset, write=write, patience=patience, later=later)
         )
-        channel: Live = Nobody()
+        channel: LiveChannel = NoChannel()
         if live:
-            opened = await stack.enter_async_context(Channel.open(redis_url, f"flow:{dataset}"))
+            opened = await stack.enter_async_context(
+                RedisChannel.open(redis_url, f"flow:{dataset}")
+            )
             await opened.require_usable()
             channel = opened
         yield Connections(store, channel, database_url, redis_url)

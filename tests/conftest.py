@@ -21,7 +21,7 @@ from psycopg import sql
 
 from storage.embedded import attach as embedded
 from storage.embedded.attach import Servers
-from storage.postgres import database as schema
+from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
 
 #: Recorded chains and reference figures beside the checkout; tests that read them skip without.
@@ -79,7 +79,7 @@ def template(servers: Servers) -> Iterator[str]:
         admin.execute(sql.SQL("drop database if exists {}").format(sql.Identifier(name)))
         admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     for dataset in ("live", "synthetic"):
-        asyncio.run(schema.migrate(other_database(servers.database_url, name), dataset))
+        asyncio.run(migrate(other_database(servers.database_url, name), dataset))
     # TimescaleDB's workers would keep the template busy, and a busy one cannot be copied.
     with psycopg.connect(servers.database_url, autocommit=True) as admin:
         closed = sql.SQL("alter database {} with allow_connections false")

@@ -24,11 +24,11 @@ class KillableServers:
         (self.folder / "run").mkdir(mode=0o755)
         # Nobody else's lock; the servers inherit it all the same.
         descriptor = os.open(self.folder / "run/lock", os.O_RDWR | os.O_CREAT)
-        account = wheels.account_of(self.folder, descriptor)
-        sockets = wheels.socket_folder(self.folder, account)
-        programs = wheels.programs_of(wheels.PG_WHEEL, self.folder, account)
+        account = wheels.choose_account(self.folder, descriptor)
+        sockets = wheels.ensure_socket_folder(self.folder, account)
+        programs = wheels.locate_programs(wheels.PG_WHEEL, self.folder, account)
         self.postgres = keeper._postgres(programs, self.folder, sockets, account)
-        programs = wheels.programs_of(wheels.VALKEY_WHEEL, self.folder, account)
+        programs = wheels.locate_programs(wheels.VALKEY_WHEEL, self.folder, account)
         self.valkey = keeper._valkey(programs, self.folder, sockets, account)
         self.database_url = f"postgresql://postgres@/flow?host={quote(str(sockets))}"
         self.redis_url = f"unix://{quote(str(sockets))}/valkey.sock"

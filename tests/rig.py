@@ -17,7 +17,8 @@ from sampler.live.writer import BatchWriter
 from storage.errors import StoreUnavailable
 from storage.fault import Fault, no_fault
 from storage.postgres.store import Store
-from storage.redis.channel import Nobody
+from storage.record.mode import WriteMode
+from storage.redis.channel import NoChannel
 from storage.spool.spool import Spool
 
 STEP = timedelta(seconds=30)
@@ -30,7 +31,7 @@ class FailingStore:
         self.store, self.away = store, False
         self.writes: list[tuple[int, int]] = []
 
-    async def write(self, records=(), gaps=(), *, mode="keep"):
+    async def write(self, records=(), gaps=(), *, mode=WriteMode.KEEP):
         if self.away:
             raise StoreUnavailable("away")
         done = await self.store.write(records, gaps, mode=mode)
@@ -66,7 +67,7 @@ class SamplerRig:
         self.spool = Spool.open(folder, limit, fault)
         self.writer = BatchWriter(
             store,
-            live or Nobody(),
+            live or NoChannel(),
             Backlog(self.spool),
             batch_seconds=batch_seconds,
             may_write=may_write,
@@ -75,7 +76,7 @@ class SamplerRig:
         self.tick = Tick(
             source,
             self.writer,
-            Nobody(),
+            NoChannel(),
             oi_confidence=0.43,
             budget=budget,
             quiet=True,

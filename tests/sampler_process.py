@@ -61,7 +61,7 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
     from storage.postgres import store as store_module
     from storage.postgres.lease import Lease
     from storage.postgres.store import Store
-    from storage.redis.channel import Channel, Nobody
+    from storage.redis.channel import NoChannel, RedisChannel
     from storage.spool.spool import Spool
 
     faults = FaultPlan()
@@ -83,9 +83,11 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
     async with AsyncExitStack() as stack:
         opened = Store.open(told["database"], "synthetic", size=4, patience=2, later=True)
         store = await stack.enter_async_context(opened)
-        live: Any = Nobody()
+        live: Any = NoChannel()
         if told.get("redis"):
-            live = await stack.enter_async_context(Channel.open(told["redis"], "flow:synthetic"))
+            live = await stack.enter_async_context(
+                RedisChannel.open(told["redis"], "flow:synthetic")
+            )
         spool = Spool.open(Path(told["spool"]), told.get("limit", 10**9), faults)
         stack.callback(spool.close)
         lease = Lease(told["database"], "synthetic", symbols, told.get("most", 0))
@@ -101,7 +103,7 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
         tick = Tick(
             source,
             writer,
-            Nobody(),
+            NoChannel(),
             oi_confidence=0.43,
             budget=5,
             quiet=True,

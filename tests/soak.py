@@ -35,10 +35,11 @@ from sampler.live.outcome import Outcome
 from sampler.live.tick import Tick
 from sampler.sources.synthetic.source import Synthetic
 from storage.market.calendar import session_on
-from storage.postgres import database
+from storage.postgres.migrate import migrate
 from storage.record import packing
+from storage.record.mode import WriteMode
 from storage.record.row import COLUMNS, Row
-from storage.redis.channel import Nobody
+from storage.redis.channel import NoChannel
 from storage.spool.segment import Segment
 
 SESSION = session_on(date(2026, 8, 19))
@@ -141,7 +142,7 @@ class Soak:
         began = time.monotonic()
         with KillableServers() as self.servers, Proxy(self.servers.database_url) as self.proxy:
             for dataset in ("live", "synthetic"):
-                asyncio.run(database.migrate(self.servers.database_url, dataset))
+                asyncio.run(migrate(self.servers.database_url, dataset))
             self.samplers = {name: SamplerProcess(self.folder / "log") for name in ("a", "b")}
             try:
                 for name, one in self.samplers.items():
@@ -456,7 +457,7 @@ async def _straight(symbols: list[str], slots: int) -> tuple[dict, dict]:
     source, records, refused = Synthetic(seed=SOURCE_SEED), {}, {}
 
     class Memory:
-        async def write(self, given=(), gaps=(), *, mode="keep"):
+        async def write(self, given=(), gaps=(), *, mode=WriteMode.KEEP):
             for record in given:
                 records[record.row.symbol, record.row.slot] = record
             return []
@@ -466,7 +467,7 @@ async def _straight(symbols: list[str], slots: int) -> tuple[dict, dict]:
 
     for symbol in symbols:
         newest = None
-        tick = Tick(source, Memory(), Nobody(), oi_confidence=0.43, budget=5)
+        tick = Tick(source, Memory(), NoChannel(), oi_confidence=0.43, budget=5)
         for step in range(slots):
             now = SESSION.open + step * STEP + timedelta(seconds=1)
             outcome = Outcome(symbol=symbol)

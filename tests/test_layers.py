@@ -17,6 +17,7 @@ HOMES = {
         "storage.postgres.store",
         "storage.postgres.pool",
         "storage.postgres.database",
+        "storage.postgres.migrate",
         "storage.postgres.validate",
         "storage.postgres.read",
         "storage.postgres.copy",

@@ -15,7 +15,7 @@ from api.access.keys import key_digest, key_with_new_secret, make_key
 from storage.config.plans import PLANS, parse_plan
 from storage.config.settings import add_options
 from storage.errors import FlowError, UsageError
-from storage.postgres.keys import Key, Keys
+from storage.postgres.keys import ApiKey, KeyTable
 from storage.record.row import utc_text
 
 #: What ids look like: no name may, so that either says which key is meant.
@@ -44,7 +44,7 @@ def add_key_commands(parser: argparse.ArgumentParser, command: Callable[..., Any
         each.set_defaults(command=command)
 
 
-async def run_key_command(keys: Keys, parsed: argparse.Namespace, now: datetime) -> int:
+async def run_key_command(keys: KeyTable, parsed: argparse.Namespace, now: datetime) -> int:
     """Run one command; its exit status.
 
     Raises
@@ -59,7 +59,7 @@ async def run_key_command(keys: Keys, parsed: argparse.Namespace, now: datetime)
     return 0
 
 
-async def _create(keys: Keys, parsed: argparse.Namespace, now: datetime) -> None:
+async def _create(keys: KeyTable, parsed: argparse.Namespace, now: datetime) -> None:
     name, plan = _name(parsed.name), parse_plan(parsed.plan)
     if parsed.email and (len(parsed.email) > _EMAIL_LENGTH or not _EMAIL.fullmatch(parsed.email)):
         raise UsageError(f"--email: {parsed.email[:80]!r} is no address")
@@ -77,7 +77,7 @@ async def _create(keys: Keys, parsed: argparse.Namespace, now: datetime) -> None
     _show(key, f"key {name!r}, plan {plan}{ends}: this is the only time that it is shown")
 
 
-async def _list(keys: Keys, parsed: argparse.Namespace, now: datetime) -> None:
+async def _list(keys: KeyTable, parsed: argparse.Namespace, now: datetime) -> None:
     found = await keys.all()
     if parsed.json:
         lines = [_line(key, now) for key in found]
@@ -104,7 +104,7 @@ async def _list(keys: Keys, parsed: argparse.Namespace, now: datetime) -> None:
         print("  ".join(cells).rstrip())
 
 
-async def _revoke(keys: Keys, parsed: argparse.Namespace, now: datetime) -> None:
+async def _revoke(keys: KeyTable, parsed: argparse.Namespace, now: datetime) -> None:
     # What cannot be printed is no name, and nothing that a database takes.
     ended = await keys.revoke(parsed.which) if parsed.which.isprintable() else None
     if ended is None:
@@ -112,7 +112,7 @@ async def _revoke(keys: Keys, parsed: argparse.Namespace, now: datetime) -> None
     print(f"key {ended.name!r} ({ended.id}) is revoked; servers refuse it within 5 seconds")
 
 
-async def _rotate(keys: Keys, parsed: argparse.Namespace, now: datetime) -> None:
+async def _rotate(keys: KeyTable, parsed: argparse.Namespace, now: datetime) -> None:
     wanted = [k for k in await keys.all() if k.revoked_at is None]
     old = next((k for k in wanted if parsed.which in {k.id, k.name}), None)
     key = key_with_new_secret(old.id) if old else ""
@@ -131,14 +131,14 @@ def _show(key: str, sentence: str) -> None:
     print(key)
 
 
-def _line(key: Key, now: datetime) -> dict[str, Any]:
+def _line(key: ApiKey, now: datetime) -> dict[str, Any]:
     moments = ("created_at", "issued_at", "expires_at", "last_used_at", "revoked_at")
     told = {"id": key.id, "name": key.name, "email": key.email, "plan": key.plan}
     times = {name: (at := getattr(key, name)) and utc_text(at) for name in moments}
     return {**told, **times, "state": _state(key, now)}
 
 
-def _state(key: Key, now: datetime) -> str:
+def _state(key: ApiKey, now: datetime) -> str:
     if key.revoked_at is not None:
         return "revoked"
     if not key.valid(now):

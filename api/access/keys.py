@@ -30,7 +30,7 @@ from api.access.gate import (
 )
 from storage.config.plans import PLANS, Quotas
 from storage.errors import StoreError
-from storage.postgres.keys import Key, Keys
+from storage.postgres.keys import ApiKey, KeyTable
 from storage.redis.counters import Counters
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ def key_digest(key: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    key: Key
+    key: ApiKey
     caller: Caller
 
 
@@ -74,7 +74,7 @@ class KeyRing:
     While the database is away the keys of before stay in force.
     """
 
-    def __init__(self, table: Keys, now: Callable[[], datetime]) -> None:
+    def __init__(self, table: KeyTable, now: Callable[[], datetime]) -> None:
         self._table = table
         self._now = now
         self._known: dict[str, _Known] = {}

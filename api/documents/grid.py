@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from api.documents.rounding import Floats
-from storage.postgres.windows import Profiled
+from storage.postgres.windows import ProfileRow
 
-Values = Callable[[Profiled], Floats]
+Values = Callable[[ProfileRow], Floats]
 
 
-def strikes_of(profiles: Sequence[Profiled]) -> Floats:
+def strikes_of(profiles: Sequence[ProfileRow]) -> Floats:
     """Every strike of any of them, ascending."""
     grid = profiles[0].arrays["strike"] if profiles else np.empty(0)
     for profile in profiles[1:]:
@@ -22,7 +22,7 @@ def strikes_of(profiles: Sequence[Profiled]) -> Floats:
     return grid
 
 
-def lay(profiles: Sequence[Profiled], grid: Floats, values: Values) -> Floats:
+def lay(profiles: Sequence[ProfileRow], grid: Floats, values: Values) -> Floats:
     """The table; NaN where a bar has no such strike."""
     table = np.full((len(profiles), len(grid)), np.nan)
     for row, profile in zip(table, profiles, strict=True):
@@ -35,7 +35,7 @@ def lay(profiles: Sequence[Profiled], grid: Floats, values: Values) -> Floats:
 
 
 def increments(
-    before: Profiled | None, profiles: Sequence[Profiled], grid: Floats, values: Values
+    before: ProfileRow | None, profiles: Sequence[ProfileRow], grid: Floats, values: Values
 ) -> Floats:
     """What each bar adds to a sum that counts from the baseline; from 0 where nothing is before.
 

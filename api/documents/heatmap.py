@@ -10,18 +10,18 @@ import numpy as np
 from api.documents.book import effective
 from api.documents.grid import Values, increments, lay, strikes_of
 from api.documents.rounding import Floats, dollars, wholes
-from storage.postgres.windows import Profiled
+from storage.postgres.windows import ProfileRow
 
 
 def _sum(*names: str) -> Values:
-    def values(profile: Profiled) -> Floats:
+    def values(profile: ProfileRow) -> Floats:
         of = [profile.arrays[name] for name in names]
         return of[0] if len(of) == 1 else np.add(of[0], of[1])
 
     return values
 
 
-def _oi(profile: Profiled) -> Floats:
+def _oi(profile: ProfileRow) -> Floats:
     of, kappa = profile.arrays, profile.oi_confidence
     calls = effective(of["call_oi"], of["call_signed"], kappa)
     return (calls + effective(of["put_oi"], of["put_signed"], kappa)).astype(np.float64)
@@ -45,7 +45,7 @@ def columns(metric: str) -> tuple[str, ...]:
 
 
 def heatmap(
-    profiles: Sequence[Profiled], before: Profiled | None, *, metric: str, mode: str
+    profiles: Sequence[ProfileRow], before: ProfileRow | None, *, metric: str, mode: str
 ) -> dict[str, Any]:
     """``strikes_grid``, and ``bars`` whose ``values`` are aligned with it.
 

@@ -9,25 +9,25 @@ import numpy as np
 
 from api.documents.grid import increments, strikes_of
 from api.documents.rounding import Floats, dollars, wholes
-from storage.postgres.windows import Profiled
+from storage.postgres.windows import ProfileRow
 
 #: The arrays to ask the store for.
 COLUMNS = ("strike", "call_flow", "put_flow", "gamma_flow", "call_volume", "put_volume")
 
 
-def _delta(profile: Profiled) -> Floats:
+def _delta(profile: ProfileRow) -> Floats:
     return profile.arrays["call_flow"] + profile.arrays["put_flow"]
 
 
-def _gamma(profile: Profiled) -> Floats:
+def _gamma(profile: ProfileRow) -> Floats:
     return profile.arrays["gamma_flow"]
 
 
-def _volume(profile: Profiled) -> Floats:
+def _volume(profile: ProfileRow) -> Floats:
     return profile.arrays["call_volume"] + profile.arrays["put_volume"]
 
 
-def strike_flow(profiles: Sequence[Profiled], before: Profiled | None) -> dict[str, Any]:
+def strike_flow(profiles: Sequence[ProfileRow], before: ProfileRow | None) -> dict[str, Any]:
     """``strikes_grid``, and bars of three arrays aligned with it.
 
     ``before`` is the newest sample before the first bar, or the session's first: what was traded

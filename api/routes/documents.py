@@ -33,7 +33,7 @@ from storage.config.settings import parse_symbol
 from storage.errors import UsageError
 from storage.market.calendar import market_day, sessions_between
 from storage.postgres.store import Store
-from storage.postgres.windows import Profiled
+from storage.postgres.windows import ProfileRow
 
 Symbol = Annotated[str, Path(description="The underlying.", examples=["SPY"])]
 Free = Annotated[Caller, Depends(require("Free"))]
@@ -173,13 +173,13 @@ async def get_strike_flow(request: Request, symbol: Symbol, caller: Alpha) -> Re
     return await answered(request, query, ("strike-flow",), make)
 
 
-def _price(of: Windowed, profiles: Sequence[Profiled]) -> float | None:
+def _price(of: Windowed, profiles: Sequence[ProfileRow]) -> float | None:
     return profiles[-1].spot if profiles else of.kept.newest.get("spot")
 
 
 async def _profiles(
     store: Store, of: Windowed, columns: Sequence[str], *, increments: bool
-) -> tuple[list[Profiled], Profiled | None]:
+) -> tuple[list[ProfileRow], ProfileRow | None]:
     """A window's samples by strike, and the one that its first increments count from.
 
     Raises

@@ -19,7 +19,7 @@ from api.market_hours import market_status
 from api.openapi import reference
 from storage.errors import LiveError, StoreError
 from storage.postgres.store import Store
-from storage.redis.channel import Live
+from storage.redis.channel import LiveChannel
 
 log = structlog.get_logger()
 
@@ -92,7 +92,7 @@ async def get_ready(request: Request) -> Response:
     return json_response(body, 503 if database == "away" else 200)
 
 
-async def _ping(part: Store | Live) -> str:
+async def _ping(part: Store | LiveChannel) -> str:
     try:
         async with asyncio.timeout(_PING_SECONDS):
             await part.ping()

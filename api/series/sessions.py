@@ -15,13 +15,13 @@ import structlog
 
 from api.series.calendar import calendar
 from api.series.day import FACTS, FIGURES, Day
-from storage.changefeed import follow
+from storage.changefeed import follow_changes
 from storage.errors import StoreError
 from storage.market.calendar import last_session, market_day, new_york_time
 from storage.market.clock import Clock
 from storage.postgres.store import Store
 from storage.record.row import Change
-from storage.redis.channel import Live
+from storage.redis.channel import LiveChannel
 
 log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ class Watcher(Protocol):
 class Sessions:
     """The days of all symbols. Made on open parts; ``run`` keeps them."""
 
-    def __init__(self, store: Store, live: Live, clock: Clock) -> None:
+    def __init__(self, store: Store, live: LiveChannel, clock: Clock) -> None:
         self._store = store
         self._live = live
         self._clock = clock
@@ -150,7 +150,7 @@ class Sessions:
         await self._fill()
         turning = asyncio.create_task(self._turn())
         try:
-            async for change in follow(self._store, self._live, heads):
+            async for change in follow_changes(self._store, self._live, heads):
                 await self._take(change)
                 # Many symbols land at once: requests are answered in between.
                 await asyncio.sleep(0)

@@ -23,9 +23,10 @@ from sampler.measure.snapshot import measure
 from sampler.sources import Source
 from storage.errors import LiveError
 from storage.market.calendar import Session
-from storage.postgres.store import FILL, REWRITE, Store
+from storage.postgres.store import Store
+from storage.record.mode import WriteMode
 from storage.record.row import Gap, Reason, SlotRecord
-from storage.redis.channel import Live, Nobody
+from storage.redis.channel import LiveChannel, NoChannel
 
 log = structlog.get_logger()
 
@@ -63,23 +64,23 @@ class BackfillResult:
 class HistoryWriter:
     """Records and gaps on their way to the store and the live channel, some at a time."""
 
-    def __init__(self, store: Store, live: Live, *, mix_feeds: bool = False) -> None:
+    def __init__(self, store: Store, live: LiveChannel, *, mix_feeds: bool = False) -> None:
         """``mix_feeds`` lets a session have rows of several feeds."""
         self._store = store
-        self._live: Live = live
+        self._live: LiveChannel = live
         self._mix_feeds = mix_feeds
         self._records: list[SlotRecord] = []
         self._gaps: list[Gap] = []
-        self._mode = FILL
+        self._mode = WriteMode.FILL
         #: How many rows the store took.
         self.written = 0
 
-    async def add(self, record: SlotRecord, mode: str = FILL) -> None:
+    async def add(self, record: SlotRecord, mode: WriteMode = WriteMode.FILL) -> None:
         """Hand a record on. Records of one slot or of two modes never go together."""
         if self._records and (mode != self._mode or record.row.slot == self._records[-1].row.slot):
             await self.flush()
         self._mode = mode
-        if mode != REWRITE:
+        if mode != WriteMode.REWRITE:
             # It is going to be stored. Packed here, it is not packed while others wait for the
             # dataset's lock.
             _ = record.evidence
@@ -110,7 +111,7 @@ class HistoryWriter:
         except LiveError as error:
             # Followers read the store. One that hangs is not waited for again.
             log.warning("not published", error=str(error))
-            self._live = Nobody()
+            self._live = NoChannel()
 
 
 class BackfillSession:
@@ -176,7 +177,7 @@ class BackfillOptions:
 async def backfill_session(
     source: Source,
     store: Store,
-    live: Live,
+    live: LiveChannel,
     *,
     symbol: str,
     session: Session,
@@ -231,16 +232,16 @@ async def backfill_session(
 
 def _mode(
     frame: Frame, there: SlotRecord | None, session: Session, options: BackfillOptions
-) -> str | None:
+) -> WriteMode | None:
     """How a frame goes to the store; None if its slot is done."""
     if there is None:
-        return FILL
+        return WriteMode.FILL
     if options.missing:
         return None
     if options.rewrite:
-        return REWRITE
+        return WriteMode.REWRITE
     last = there.row.slot == session.last_slot
-    return FILL if last and frame.quoted_at > there.row.quoted_at else None
+    return WriteMode.FILL if last and frame.quoted_at > there.row.quoted_at else None
 
 
 def _measure(

@@ -23,7 +23,7 @@ from storage.errors import FlowError
 from storage.market.calendar import session_on, sessions_between
 from storage.postgres.store import Store
 from storage.record.row import DEFINITIONS
-from storage.redis.channel import Channel, Live, Nobody
+from storage.redis.channel import LiveChannel, NoChannel, RedisChannel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ async def plan_jobs(
 
 
 async def run_job(
-    job: SessionJob, source: Source | None, store: Store, live: Live
+    job: SessionJob, source: Source | None, store: Store, live: LiveChannel
 ) -> BackfillResult:
     """Do one job.
 
@@ -128,7 +128,12 @@ async def run_job(
 
 
 async def run_jobs(
-    planned_jobs: Sequence[SessionJob], store: Store, live: Live, *, jobs: int = 1, dask: str = ""
+    planned_jobs: Sequence[SessionJob],
+    store: Store,
+    live: LiveChannel,
+    *,
+    jobs: int = 1,
+    dask: str = "",
 ) -> AsyncGenerator[BackfillResult, None]:
     """Run jobs here, on ``jobs`` processes, or on the Dask cluster at an address, as they end.
 
@@ -153,7 +158,7 @@ async def run_jobs(
 
 
 async def _run_in_order(
-    planned_jobs: Sequence[SessionJob], store: Store, live: Live
+    planned_jobs: Sequence[SessionJob], store: Store, live: LiveChannel
 ) -> AsyncGenerator[BackfillResult, None]:
     if not planned_jobs:
         return
@@ -196,9 +201,9 @@ def run_in_worker(job: SessionJob) -> BackfillResult:
         async with AsyncExitStack() as stack:
             opened = Store.open(options.database_url, options.dataset, size=2)
             store = await stack.enter_async_context(opened)
-            live: Live = Nobody()
+            live: LiveChannel = NoChannel()
             if options.redis_url:
-                channel = Channel.open(options.redis_url, f"flow:{options.dataset}")
+                channel = RedisChannel.open(options.redis_url, f"flow:{options.dataset}")
                 live = await stack.enter_async_context(channel)
             source = await stack.enter_async_context(_opened_source(options))
             return await run_job(job, source, store, live)

@@ -10,14 +10,15 @@ from sampler.history.backfill import BackfillResult, BackfillSession, HistoryWri
 from sampler.measure.remeasure import remeasure
 from storage.errors import FlowError
 from storage.market.calendar import Session
-from storage.postgres.store import REPLACE, Store
+from storage.postgres.store import Store
+from storage.record.mode import WriteMode
 from storage.record.row import SlotRecord, utc_text
-from storage.redis.channel import Live
+from storage.redis.channel import LiveChannel
 
 
 async def recompute_session(
     store: Store,
-    live: Live,
+    live: LiveChannel,
     *,
     symbol: str,
     session: Session,
@@ -65,7 +66,7 @@ async def recompute_session(
                 continue
             result.rewritten += 1
             if not dry_run:
-                await writer.add(again, REPLACE)
+                await writer.add(again, WriteMode.REPLACE)
     await writer.flush()
     return result
 

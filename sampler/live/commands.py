@@ -30,10 +30,10 @@ from storage.config.settings import REGISTRY, Settings, add_options
 from storage.errors import StoreUnavailable
 from storage.market.calendar import GRID, to_new_york
 from storage.opening import Connections, connect
-from storage.postgres.database import name_of
+from storage.postgres.database import describe_database
 from storage.postgres.lease import Lease
 from storage.record.row import SlotRecord
-from storage.redis.channel import Live, Nobody
+from storage.redis.channel import LiveChannel, NoChannel
 from storage.spool.spool import Spool
 
 _SPOOL_SETTINGS = ("batch_seconds", "lease_max", "spool_dir", "spool_mb")
@@ -79,10 +79,10 @@ async def _run_daemon(
     try:
         try:
             await connections.store.ready()
-            spool.know(name_of(connections.database_url))
+            spool.know(describe_database(connections.database_url))
         except StoreUnavailable:
             # One that was there before is away; one that never was may be a mistake.
-            if not spool.accounted and not spool.knows(name_of(connections.database_url)):
+            if not spool.accounted and not spool.knows(describe_database(connections.database_url)):
                 raise
         lease = Lease(connections.database_url, dataset, settings.symbols, settings.lease_max)
         # A simulated slot is short.
@@ -94,7 +94,7 @@ async def _run_daemon(
             batch_seconds=batch_seconds,
             may_write=lambda: lease.connected,
         )
-        tick = _make_tick(settings, source, writer, Nobody(), provisional=True)
+        tick = _make_tick(settings, source, writer, NoChannel(), provisional=True)
         delay = timedelta(seconds=source.delay_seconds)
         daemon = Daemon(
             SlotTracker(tick, connections.store, writer, delay=delay),
@@ -112,7 +112,12 @@ async def _run_daemon(
 
 
 def _make_tick(
-    settings: Settings, source: Source, store: RecordStore, live: Live, *, provisional: bool = False
+    settings: Settings,
+    source: Source,
+    store: RecordStore,
+    live: LiveChannel,
+    *,
+    provisional: bool = False,
 ) -> Tick:
     return Tick(
         source,
@@ -134,7 +139,7 @@ async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
     at = None if parsed.at is None else parse_moment(parsed.at)
     try:
         if parsed.dry_run:
-            dry = _make_tick(settings, source, DryRunStore(), Nobody())
+            dry = _make_tick(settings, source, DryRunStore(), NoChannel())
             return await _sample_once(settings, source, dry, at, parsed)
         async with connect(settings, dataset, write=True) as connections:
             tick = _make_tick(settings, source, connections.store, connections.live)

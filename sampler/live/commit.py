@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Protocol
 
 from storage.errors import StoreError, ValueRefused
-from storage.postgres.store import KEEP
+from storage.record.mode import WriteMode
 from storage.record.row import Change, Gap, Reason, SlotRecord
 from storage.record.wire import Batch
 
@@ -21,7 +21,7 @@ class RecordStore(Protocol):
         records: Sequence[SlotRecord] = (),
         gaps: Sequence[Gap] = (),
         *,
-        mode: str = KEEP,
+        mode: WriteMode = WriteMode.KEEP,
     ) -> list[Change] | None:
         """See ``Store.write``; None says that it is kept, and lands later."""
         ...

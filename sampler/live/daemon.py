@@ -27,7 +27,7 @@ from sampler.live.writer import BatchWriter
 from storage.errors import SpoolError
 from storage.market.calendar import to_new_york
 from storage.market.clock import Clock
-from storage.postgres.lease import Lease, Turn
+from storage.postgres.lease import Lease, LeaseChange
 
 log = structlog.get_logger()
 
@@ -153,7 +153,7 @@ class Daemon:
             except Exception:
                 log.exception("sessions not accounted for")
 
-    def _apply_leases(self, turn: Turn) -> None:
+    def _apply_leases(self, turn: LeaseChange) -> None:
         """Do what a beat of the leases has brought."""
         for symbol in turn.lost:
             log.warning("another sampler has it now", symbol=symbol)

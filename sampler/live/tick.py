@@ -22,9 +22,9 @@ from sampler.sources import Source
 from storage.errors import FlowError, LiveError, StoreError
 from storage.fault import Fault, no_fault
 from storage.market.calendar import Session, market_day, session_on
-from storage.postgres.store import KEEP, NEWER
+from storage.record.mode import WriteMode
 from storage.record.row import Change, Gap, Reason, SlotRecord
-from storage.redis.channel import Live
+from storage.redis.channel import LiveChannel
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ class DryRunStore:
         records: Sequence[SlotRecord] = (),
         gaps: Sequence[Gap] = (),
         *,
-        mode: str = KEEP,
+        mode: WriteMode = WriteMode.KEEP,
     ) -> list[Change]:
         """Nothing is stored; the next step goes on as if it were."""
         return [
@@ -64,7 +64,7 @@ class Tick:
         self,
         source: Source,
         store: RecordStore,
-        live: Live,
+        live: LiveChannel,
         *,
         oi_confidence: float,
         budget: float,
@@ -106,12 +106,12 @@ class Tick:
         ``late`` are gaps of slots that the step before has run over.
         """
         outcome = Outcome(symbol=symbol)
-        mode = KEEP
+        mode = WriteMode.KEEP
         if target is not None:
             self._since.setdefault(symbol, target)
         try:
             frame = await self._fetch(outcome, now, target)
-            mode = await self._measure(frame, outcome, KEEP)
+            mode = await self._measure(frame, outcome, WriteMode.KEEP)
         except Refused as refused:
             outcome.reason, outcome.detail = refused.reason, str(refused)
             if refused.reason is Reason.UNCHANGED and self._frozen(symbol, now):
@@ -133,7 +133,9 @@ class Tick:
         log_outcome(outcome, now, target, quiet=self._quiet)
         return outcome
 
-    async def store_frame(self, frame: Frame, outcome: Outcome, mode: str = KEEP) -> None:
+    async def store_frame(
+        self, frame: Frame, outcome: Outcome, mode: WriteMode = WriteMode.KEEP
+    ) -> None:
         """Measure a frame and store its record.
 
         Raises
@@ -181,7 +183,7 @@ class Tick:
         _require_fresh(frame, now)
         return frame
 
-    async def _measure(self, frame: Frame, outcome: Outcome, mode: str) -> str:
+    async def _measure(self, frame: Frame, outcome: Outcome, mode: WriteMode) -> WriteMode:
         """Make the outcome's record; the mode in which it is to be written."""
         with StageTimer(outcome, "select"):
             chain = select(frame, session_on(market_day(frame.quoted_at)))
@@ -194,9 +196,9 @@ class Tick:
                     raise
                 # A baseline for now: who keeps it sees what it goes on from.
                 previous, same, away = None, self._newest(chain), error
-        if same is not None and mode == KEEP:
+        if same is not None and mode == WriteMode.KEEP:
             _require_newer(chain, same)
-            mode = NEWER
+            mode = WriteMode.NEWER
         with StageTimer(outcome, "measure"):
             try:
                 outcome.record = measure(
@@ -215,7 +217,7 @@ class Tick:
         self._fault("measured")
         return mode
 
-    async def _store_outcome(self, outcome: Outcome, mode: str, gaps: Sequence[Gap]) -> None:
+    async def _store_outcome(self, outcome: Outcome, mode: WriteMode, gaps: Sequence[Gap]) -> None:
         """Write and publish; what the store holds then is what the next step goes on from."""
         record = outcome.record
         with StageTimer(outcome, "store"):

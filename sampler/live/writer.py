@@ -19,10 +19,10 @@ from sampler.live.commit import RecordStore, commit_batch
 from sampler.live.rebase import Rebaser
 from storage.errors import FlowError, LiveError, SpoolError, StoreError, StoreUnavailable
 from storage.fault import Fault, no_fault
-from storage.postgres.store import KEEP
+from storage.record.mode import WriteMode
 from storage.record.row import Change, Gap, SlotRecord
 from storage.record.wire import Batch
-from storage.redis.channel import Live
+from storage.redis.channel import LiveChannel
 
 log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ class BatchWriter:
     def __init__(
         self,
         store: RecordStore,
-        live: Live,
+        live: LiveChannel,
         backlog: Backlog,
         *,
         batch_seconds: float,
@@ -107,7 +107,7 @@ class BatchWriter:
         records: Sequence[SlotRecord] = (),
         gaps: Sequence[Gap] = (),
         *,
-        mode: str = KEEP,
+        mode: WriteMode = WriteMode.KEEP,
     ) -> list[Change] | None:
         """Write a symbol's records and gaps with those of others, and publish them.
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.errors import EmbeddedError
+from storage.locks import open_lock, try_lock
 
 #: Seconds a command waits for the servers to come or go. Longer than a keeper waits for either,
 #: so that the keeper's reason arrives before the command gives up.
@@ -71,21 +72,6 @@ def attach(data_dir: Path, *, wait: bool = False) -> Iterator[Servers]:
         os.close(users)
 
 
-def open_lock(path: Path) -> int:
-    """Open a lock file; the descriptor does not reach child processes unless passed on."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Take a file lock if it can be had at once; False if somebody is in the way."""
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 @contextmanager
 def _explained(data_dir: Path) -> Iterator[None]:
     try:
@@ -125,12 +111,12 @@ def _servers(data_dir: Path, run: Path, users: int) -> Servers:
     started = False
     while time.monotonic() < deadline:
         # Not to be had while a keeper stops the servers: the last user was just gone.
-        if lock(users, shared=True):
+        if try_lock(users, shared=True):
             if servers := _announced(run):
                 return servers
             keeper = open_lock(run / "keeper.lock")
             try:
-                if lock(keeper):
+                if try_lock(keeper):
                     if started:
                         reason = (run / "keeper.log").read_text().strip()
                         raise EmbeddedError(reason or "the embedded servers' keeper was killed")
@@ -148,7 +134,7 @@ def _servers(data_dir: Path, run: Path, users: int) -> Servers:
 def _announced(run: Path) -> Servers | None:
     try:
         with (run / "servers.json").open("rb") as file:
-            if lock(file.fileno(), shared=True):
+            if try_lock(file.fileno(), shared=True):
                 return None  # The keeper that wrote it is no more.
             told = json.load(file)
     except FileNotFoundError:
@@ -177,10 +163,10 @@ def _see_off(run: Path, users: int) -> None:
     deadline = time.monotonic() + _PATIENCE
     keeper = open_lock(run / "keeper.lock")
     try:
-        while not lock(keeper) and time.monotonic() < deadline:
+        while not try_lock(keeper) and time.monotonic() < deadline:
             # Shared but not exclusive: there are others. Neither: the keeper is stopping.
             # Both: the keeper has not noticed yet.
-            if lock(users, shared=True) and not lock(users):
+            if try_lock(users, shared=True) and not try_lock(users):
                 return
             fcntl.flock(users, fcntl.LOCK_UN)
             time.sleep(0.02)

@@ -94,7 +94,7 @@ class Account:
         return done.returncode == 0, done.stdout + done.stderr
 
 
-def account_of(data_dir: Path, keeper_lock: int) -> Account:
+def choose_account(data_dir: Path, keeper_lock: int) -> Account:
     """The user that the servers run as: ourselves, or for root one without privileges."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid(), keeper_lock)
@@ -112,7 +112,7 @@ def account_of(data_dir: Path, keeper_lock: int) -> Account:
     )
 
 
-def require_reach(folder: Path, account: Account) -> None:
+def require_access(folder: Path, account: Account) -> None:
     """Raise if the servers' user cannot get to a folder of ours through those above it."""
     if not account.foreign:
         return
@@ -136,7 +136,7 @@ def require_reach(folder: Path, account: Account) -> None:
         os.setgroups(groups)
 
 
-def own_folder(path: Path, account: Account) -> Path:
+def ensure_private_folder(path: Path, account: Account) -> Path:
     """A folder that only the servers' user enters; made if missing, refused if not ours."""
     path.mkdir(0o700, exist_ok=True)
     # By descriptor and not through a link: the folder may be in /tmp, where anybody can plant.
@@ -156,7 +156,7 @@ def own_folder(path: Path, account: Account) -> Path:
 _SHORT = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108
 
 
-def socket_folder(data_dir: Path, account: Account) -> Path:
+def ensure_socket_folder(data_dir: Path, account: Account) -> Path:
     """The folder of the servers' sockets, made if missing: a short one where DATA_DIR's is long."""
     folder = data_dir / "run" / "sockets"
     # libpq takes a comma for the end of a host.
@@ -165,10 +165,10 @@ def socket_folder(data_dir: Path, account: Account) -> Path:
         name = "flow-" + hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
         # Not what TMPDIR says: whoever attaches looks in the same place.
         folder = next((f for f in _SHORT if os.access(f, os.W_OK)), _SHORT[0]) / name
-    return own_folder(folder, account)
+    return ensure_private_folder(folder, account)
 
 
-def programs_of(wheel: Wheel, data_dir: Path, account: Account) -> Path:
+def locate_programs(wheel: Wheel, data_dir: Path, account: Account) -> Path:
     """The folder with a wheel's programs: as installed, or a copy within the servers' reach."""
     # Located, not imported: importing costs 0.2 s and warns.
     spec = importlib.util.find_spec(Path(wheel.program).parts[0])
@@ -200,7 +200,7 @@ def programs_of(wheel: Wheel, data_dir: Path, account: Account) -> Path:
     return copy
 
 
-def cluster(programs: Path, data_dir: Path, account: Account) -> Path:
+def ensure_cluster(programs: Path, data_dir: Path, account: Account) -> Path:
     """PostgreSQL's data folder, made if missing, with the database ``flow`` in it."""
     pgdata = data_dir / "pgdata"
     if pgdata.exists():
@@ -222,7 +222,7 @@ def cluster(programs: Path, data_dir: Path, account: Account) -> Path:
     # Made beside and renamed: killed half way, it leaves nothing that looks like a database.
     fresh = data_dir / "pgdata.new"
     shutil.rmtree(fresh, ignore_errors=True)
-    own_folder(fresh, account)
+    ensure_private_folder(fresh, account)
     # The built-in locale sorts by code point everywhere; one of the C library may be missing,
     # and may change with it. initdb syncs to disk what it wrote.
     programs = programs / PG / "bin"

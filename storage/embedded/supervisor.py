@@ -20,22 +20,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from storage.embedded.attach import lock, open_lock
 from storage.embedded.programs import (
     PG,
     PG_WHEEL,
     VALKEY,
     VALKEY_WHEEL,
     Account,
-    account_of,
-    cluster,
-    own_folder,
-    programs_of,
-    require_reach,
-    socket_folder,
+    choose_account,
+    ensure_cluster,
+    ensure_private_folder,
+    ensure_socket_folder,
+    locate_programs,
+    require_access,
     tail,
 )
 from storage.errors import EmbeddedError
+from storage.locks import open_lock, try_lock
 
 #: Seconds that a server may take to start (with a recovery after a crash), and to stop.
 _START = 60.0
@@ -108,7 +108,7 @@ class _Server:
 
 
 def _postgres(programs: Path, data_dir: Path, sockets: Path, account: Account) -> _Server:
-    pgdata = cluster(programs, data_dir, account)
+    pgdata = ensure_cluster(programs, data_dir, account)
 
     def pid_file() -> list[str]:
         with suppress(FileNotFoundError):
@@ -165,7 +165,7 @@ def _valkey(programs: Path, data_dir: Path, sockets: Path, account: Account) -> 
         "port": "0",
         "unixsocket": address,
         "unixsocketperm": "700",
-        "dir": str(own_folder(data_dir / "valkey", account)),
+        "dir": str(ensure_private_folder(data_dir / "valkey", account)),
         "save": "",
         "appendonly": "no",
         "maxmemory": "256mb",
@@ -190,7 +190,7 @@ def _announced(run: Path, sockets: Path) -> Iterator[None]:
     fresh.unlink(missing_ok=True)
     file = open_lock(fresh)
     try:
-        lock(file)
+        try_lock(file)
         told = {
             "database_url": f"postgresql://postgres@/flow?host={quote(str(sockets))}",
             "redis_url": f"unix://{quote(str(sockets))}/valkey.sock",
@@ -208,24 +208,24 @@ def _keep(data_dir: Path, keeper_lock: int) -> None:
     """Run the servers until the last user has left; bring back one that died."""
     run = data_dir / "run"
     users = open_lock(run / "users.lock")
-    account = account_of(data_dir, keeper_lock)
-    require_reach(data_dir, account)
-    postgres = programs_of(PG_WHEEL, data_dir, account)
-    valkey = programs_of(VALKEY_WHEEL, data_dir, account)
-    sockets = socket_folder(data_dir, account)
+    account = choose_account(data_dir, keeper_lock)
+    require_access(data_dir, account)
+    postgres = locate_programs(PG_WHEEL, data_dir, account)
+    valkey = locate_programs(VALKEY_WHEEL, data_dir, account)
+    sockets = ensure_socket_folder(data_dir, account)
     servers = [
         _valkey(valkey, data_dir, sockets, account),
         _postgres(postgres, data_dir, sockets, account),
     ]
     try:
-        while not lock(users):
+        while not try_lock(users):
             for server in servers:
                 if not server.lives:
                     server.start()
             for server in servers:
                 server.until_ready()
             with _announced(run, sockets):
-                while all(server.lives for server in servers) and not lock(users):
+                while all(server.lives for server in servers) and not try_lock(users):
                     time.sleep(0.1)
     finally:
         for server in servers:

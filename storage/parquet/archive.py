@@ -12,7 +12,8 @@ from pathlib import Path
 from storage.errors import FlowError
 from storage.parquet import read as parquet
 from storage.parquet.write import ParquetWriter
-from storage.postgres.store import FILL, Store
+from storage.postgres.store import Store
+from storage.record.mode import WriteMode
 from storage.record.row import Gap, Reason, SlotRecord
 
 #: What the disk arithmetic counts on.
@@ -110,7 +111,7 @@ async def import_sessions(
             continue
         stored = total = 0
         for records in parquet.read_records(part):
-            changes = await store.write(records, mode=FILL, mixed=mix_feeds)
+            changes = await store.write(records, mode=WriteMode.FILL, mixed=mix_feeds)
             stored += sum(len(change.rows) for change in changes)
             total += len(records)
         marked = await store.write(gaps=parquet.read_gaps(part))

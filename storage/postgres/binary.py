@@ -1,6 +1,11 @@
-"""Profiles and chains in PostgreSQL's binary COPY format, a whole profile in one numpy array.
+"""Profiles and chains in PostgreSQL's binary formats.
 
-The driver's own way, list by list and number by number, takes longer than the database does.
+They are written by binary COPY, a whole profile from one numpy array, and read as ``array_send``
+sends them: numpy reads the bytes as they lie. The driver's own way, number by number, takes longer
+than the database does: a day of a chain's profiles is 100,000 numbers.
+
+An array is three big-endian integers (dimensions, a flag for nulls, the element's type), size and
+lower bound of each dimension, then every element behind its length.
 """
 
 from __future__ import annotations
@@ -13,16 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Signature, flags, length of the extension.
-HEAD = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
-TAIL = struct.pack(">h", -1)
+COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
+COPY_TRAILER = struct.pack(">h", -1)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _DAY = date(2000, 1, 1).toordinal()
 _FLOAT8 = 701
 #: Symbol, expiration, slot.
 _KEY_FIELDS = 3
+_ARRAY_HEAD = struct.Struct(">iiI")
+_ARRAY_BOUNDS = 8
+_ARRAY_ELEMENT = np.dtype([("length", ">i4"), ("value", ">f8")])
 
 
-def key(symbol: str, expiration: date, slot: datetime, fields: int) -> bytes:
+def key_fields(symbol: str, expiration: date, slot: datetime, fields: int) -> bytes:
     """The beginning of a row with ``fields`` more after its key."""
     name = symbol.encode()
     since = slot - _EPOCH
@@ -34,7 +42,7 @@ def key(symbol: str, expiration: date, slot: datetime, fields: int) -> bytes:
     )
 
 
-def arrays(columns: Sequence[NDArray[np.float64]]) -> bytes:
+def array_fields(columns: Sequence[NDArray[np.float64]]) -> bytes:
     """Arrays of one length as double precision[] fields, in order.
 
     Raises
@@ -59,18 +67,60 @@ def arrays(columns: Sequence[NDArray[np.float64]]) -> bytes:
     return fields.tobytes()
 
 
-def field(value: bytes) -> bytes:
+def bytea_field(value: bytes) -> bytes:
     """A bytea field."""
     return struct.pack(">i", len(value)) + value
 
 
-def stream(rows: Iterable[bytes], size: int = 1 << 17) -> Iterable[bytes]:
+def copy_stream(rows: Iterable[bytes], size: int = 1 << 17) -> Iterable[bytes]:
     """A whole COPY stream of rows, in blocks that suit the driver."""
-    waiting, length = [HEAD], len(HEAD)
+    waiting, length = [COPY_HEADER], len(COPY_HEADER)
     for row in rows:
         waiting.append(row)
         length += len(row)
         if length >= size:
             yield b"".join(waiting)
             waiting, length = [], 0
-    yield b"".join([*waiting, TAIL])
+    yield b"".join([*waiting, COPY_TRAILER])
+
+
+def read_array(sent: bytes | None) -> NDArray[np.float64]:
+    """The numbers of one array; none for null.
+
+    Raises
+    ------
+    ValueError
+        If it has nulls, or more than one dimension: no array of ours does.
+    """
+    if sent is None:
+        return np.empty(0)
+    dimensions, nulls, _ = _ARRAY_HEAD.unpack_from(sent)
+    if nulls or dimensions > 1:
+        raise ValueError("an array with nulls, or with more than one dimension")
+    if dimensions == 0:
+        return np.empty(0)
+    return np.frombuffer(sent, _ARRAY_ELEMENT, offset=_ARRAY_HEAD.size + _ARRAY_BOUNDS)[
+        "value"
+    ].astype(np.float64)
+
+
+def read_arrays(sent: Sequence[bytes | None]) -> list[NDArray[np.float64]]:
+    """Arrays as ``read_array`` reads each; those of one length, as of a profile, all in one step.
+
+    Raises
+    ------
+    ValueError
+        As ``read_array``.
+    """
+    given = [one for one in sent if one]
+    first = given[0] if len(given) == len(sent) > 1 else b""
+    bounds = _ARRAY_HEAD.size + _ARRAY_BOUNDS
+    size = (len(first) - bounds) // _ARRAY_ELEMENT.itemsize
+    # What stands before the elements is all alike where dimensions and lengths are.
+    if size < 1 or any(len(one) != len(first) or one[:bounds] != first[:bounds] for one in given):
+        return [read_array(one) for one in sent]
+    if _ARRAY_HEAD.unpack_from(first)[:2] != (1, 0):
+        raise ValueError("an array with nulls, or with more than one dimension")
+    layout = np.dtype([("head", f"V{bounds}"), ("values", _ARRAY_ELEMENT, (size,))])
+    table = np.frombuffer(b"".join(given), layout)["values"]["value"].astype(np.float64)
+    return list(table)

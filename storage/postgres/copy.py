@@ -13,10 +13,11 @@ from typing import Any
 import orjson
 from psycopg.types.json import Jsonb
 
-from storage.postgres import binary as pgcopy
+from storage.postgres import binary
 from storage.postgres.database import Connection
 from storage.postgres.queries import query
-from storage.postgres.validate import FILL, Key, Unfit, key
+from storage.postgres.validate import InvalidRecord, SlotKey, slot_key
+from storage.record.mode import WriteMode
 from storage.record.row import COLUMNS, DICTS, PROFILE_ARRAYS, Gap, Row, SlotRecord
 
 _ROW = operator.attrgetter(*COLUMNS)
@@ -34,11 +35,11 @@ _COPY_PROFILES = (
 _COPY_CHAINS = "copy chains (symbol, expiration, slot, evidence) from stdin (format binary)"
 
 
-async def upsert(
-    connection: Connection, records: Sequence[SlotRecord], mode: str
-) -> dict[Key, int]:
+async def upsert_rows(
+    connection: Connection, records: Sequence[SlotRecord], mode: WriteMode
+) -> dict[SlotKey, int]:
     """Write rows; the revisions of those that changed something."""
-    how = {"mode": mode, "backfilled": mode == FILL}
+    how = {"mode": mode, "backfilled": mode == WriteMode.FILL}
     if len(records) == 1:
         values: dict[str, Any] = {name: getattr(records[0].row, name) for name in COLUMNS}
         values["flags"] = list(values["flags"])
@@ -72,36 +73,38 @@ _AT_DICTS = [COLUMNS.index(name) for name in DICTS]
 _AT_FLAGS = COLUMNS.index("flags")
 
 
-async def copy_rest(connection: Connection, changed: Sequence[SlotRecord]) -> None:
+async def copy_profiles_and_chains(connection: Connection, changed: Sequence[SlotRecord]) -> None:
     """Write the profiles and chains of rows that have changed."""
     if not changed:
         return
-    keys = keys_of(one.row for one in changed)
+    keys = key_columns(one.row for one in changed)
     await connection.execute(query("drop_profiles"), keys)
     await connection.execute(query("drop_chains"), keys)
     for statement, encode in ((_COPY_PROFILES, _profile), (_COPY_CHAINS, _chain)):
         async with connection.cursor() as sending, sending.copy(statement) as copy:
-            for block in pgcopy.stream(map(encode, changed)):
+            for block in binary.copy_stream(map(encode, changed)):
                 await copy.write(block)
 
 
 def _profile(record: SlotRecord) -> bytes:
     try:
         columns = [record.profile[name] for name in PROFILE_ARRAYS]
-        return pgcopy.key(*key(record.row), len(PROFILE_ARRAYS)) + pgcopy.arrays(columns)
+        return binary.key_fields(*slot_key(record.row), len(PROFILE_ARRAYS)) + binary.array_fields(
+            columns
+        )
     # Foreign values can fail anywhere.
     except Exception as error:
-        raise Unfit(f"its profile cannot be stored: {error!r}") from error
+        raise InvalidRecord(f"its profile cannot be stored: {error!r}") from error
 
 
 def _chain(record: SlotRecord) -> bytes:
     try:
-        return pgcopy.key(*key(record.row), 1) + pgcopy.field(record.evidence)
+        return binary.key_fields(*slot_key(record.row), 1) + binary.bytea_field(record.evidence)
     except Exception as error:
-        raise Unfit(f"its chain cannot be stored: {error!r}") from error
+        raise InvalidRecord(f"its chain cannot be stored: {error!r}") from error
 
 
-def keys_of(those: Iterable[Row | Gap]) -> dict[str, Any]:
+def key_columns(those: Iterable[Row | Gap]) -> dict[str, Any]:
     """Keys as columns, and between which slots they lie: what is beyond is not looked at."""
     found = list(those)
     slots = [one.slot for one in found]

@@ -11,13 +11,13 @@ from storage.market.calendar import Session, market_day, session_on, sessions_be
 from storage.record.row import Reason
 
 #: Gaps that are nobody's fault: there was nothing to sample.
-EXCUSED = frozenset({Reason.UNCHANGED, Reason.NOT_OPEN, Reason.NO_ZERO_DTE})
+EXCUSED_REASONS = frozenset({Reason.UNCHANGED, Reason.NOT_OPEN, Reason.NO_ZERO_DTE})
 #: A slot may take so long to its row beyond the feed's delay.
 _GRACE = timedelta(seconds=30)
 #: Every such span has a session.
 _RECENT = timedelta(days=10)
 #: What a person or a cron job should hear of.
-FAILING = ("thin", "missing", "nothing")
+FAILING_STATES = ("thin", "missing", "nothing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class Coverage:
         )
 
 
-def assess(
+def assess_coverage(
     found: Sequence[Mapping[str, Any]],
     *,
     first: date,
@@ -107,7 +107,7 @@ def assess(
 def _judge(row: Mapping[str, Any], session: Session, due: int, *, least: float) -> Coverage:
     gaps: dict[str, int] = row["reasons"] or {}
     # Nothing to sample is nothing lost.
-    possible = due - sum(n for why, n in gaps.items() if why in EXCUSED)
+    possible = due - sum(n for why, n in gaps.items() if why in EXCUSED_REASONS)
     share = min(row["rows"] / possible, 1.0) if possible > 0 else 1.0
     short = "thin" if row["owned"] else "partial"
     return Coverage(

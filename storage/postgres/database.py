@@ -1,7 +1,6 @@
-"""The database itself: connections, what its errors mean, and migrations.
+"""Connections to the database, and the meaning of its errors.
 
-A dataset is a schema of its own. Migrations are numbered, each runs in one transaction, and a
-schema that a newer release has migrated is left alone. TimescaleDB only adds to plain PostgreSQL.
+A dataset is a schema of its own; a connection's search path says which.
 """
 
 from __future__ import annotations
@@ -24,20 +23,13 @@ from psycopg_pool import PoolTimeout
 
 from storage.errors import (
     SchemaMissing,
-    SchemaNewer,
     StoreError,
     StoreFull,
     StoreUnavailable,
     ValueRefused,
 )
-from storage.postgres import sql, timescale
 
 Connection = psycopg.AsyncConnection[DictRow]
-#: The schema that this release reads and writes.
-VERSION = sql.migrations()[-1][0]
-#: Tables that grow with time.
-TABLES = ("rows", "profiles", "chains", "gaps")
-
 
 _REFUSED = "FLOW_DATABASE_URL: the server does not let this user in:"
 #: How libpq says so before there is a session, and with it an error's class.
@@ -45,7 +37,7 @@ _NOT_LET_IN = ("password", "no pg_hba.conf entry", "role ")
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Whatever the driver raises in here becomes one of our errors; the cause stays attached."""
     try:
         yield
@@ -80,18 +72,18 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0] or type(error).__name__
 
 
-async def prepare(connection: Connection, dataset: str) -> None:
+async def prepare_session(opened: Connection, dataset: str) -> None:
     """Point a connection at a dataset; all times are UTC, whatever the database's defaults."""
-    await connection.set_autocommit(True)
+    await opened.set_autocommit(True)
     path = compose.SQL("set search_path to {}, public").format(compose.Identifier(dataset))
-    await connection.execute(path)
-    await connection.execute("set timezone to 'UTC'")
-    await connection.execute("set datestyle to 'ISO'")
-    set_json_loads(orjson.loads, connection)
+    await opened.execute(path)
+    await opened.execute("set timezone to 'UTC'")
+    await opened.execute("set datestyle to 'ISO'")
+    set_json_loads(orjson.loads, opened)
 
 
 @contextmanager
-def within(opened: Connection, seconds: float) -> Iterator[None]:
+def time_limit(opened: Connection, seconds: float) -> Iterator[None]:
     """Cut a connection off if what is done with it here takes longer: StoreUnavailable, then.
 
     Where the network has swallowed the question, a cancelled query would still wait for its answer.
@@ -110,7 +102,7 @@ def within(opened: Connection, seconds: float) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def connection(url: str, dataset: str, **options: Any) -> AsyncIterator[Connection]:
+async def open_connection(url: str, dataset: str, **options: Any) -> AsyncIterator[Connection]:
     """One plain connection to a dataset; ``options`` are libpq's.
 
     Raises
@@ -119,7 +111,7 @@ async def connection(url: str, dataset: str, **options: Any) -> AsyncIterator[Co
         With the server's own words; the URL, which may hold a password, is not repeated.
     """
     _check_url(url)
-    with translated():
+    with translate_errors():
         opened = await Connection.connect(
             url,
             autocommit=True,
@@ -129,9 +121,9 @@ async def connection(url: str, dataset: str, **options: Any) -> AsyncIterator[Co
             **options,
         )
     async with opened:
-        with translated():
+        with translate_errors():
             await _require_utf8(opened)
-            await prepare(opened, dataset)
+            await prepare_session(opened, dataset)
             yield opened
 
 
@@ -153,7 +145,7 @@ async def require_writable(opened: Connection) -> None:
     StoreError
         For a read-only database, a replica, and a role that may not write.
     """
-    found = await _one(
+    found = await fetch_one(
         opened,
         "select current_setting('transaction_read_only')::bool or pg_is_in_recovery() as closed,"
         " has_table_privilege('rows', 'insert, update') and has_table_privilege('rows', 'select')"
@@ -171,7 +163,7 @@ async def require_writable(opened: Connection) -> None:
         )
 
 
-def name_of(url: str) -> str:
+def describe_database(url: str) -> str:
     """Which database a URL leads to: host, port and name, nothing secret.
 
     Raises
@@ -198,79 +190,8 @@ def _check_url(url: str) -> None:
         ) from None
 
 
-async def schema_version(connection: Connection, dataset: str) -> int:
-    """The newest migration that a dataset has had; 0 for none."""
-    found = await _one(connection, "select to_regclass(%s) as t", f"{dataset}.schema_version")
-    if found["t"] is None:
-        return 0
-    found = await _one(connection, "select coalesce(max(version), 0) as v from schema_version")
-    return int(found["v"])
-
-
-async def check_version(connection: Connection, dataset: str) -> None:
-    """Refuse a database that this release cannot work with.
-
-    Raises
-    ------
-    SchemaMissing, SchemaNewer
-    """
-    version = await schema_version(connection, dataset)
-    if version > VERSION:
-        raise SchemaNewer(
-            f"the database's schema is version {version}, this release knows {VERSION}:"
-            " use the newer release; nothing was touched"
-        )
-    if version < VERSION:
-        raise SchemaMissing(
-            f"the database's schema is version {version}, this release needs {VERSION};"
-            " run: flow-store migrate"
-        )
-
-
-async def migrate(url: str, dataset: str, *, compress_after: int = 0) -> list[str]:
-    """Bring a dataset's schema up to date; what was done, in sentences.
-
-    Runs of several processes at once wait for each other; a second run does nothing. Where
-    TimescaleDB is and can, what is ``compress_after`` days old is compressed; 0: as it is.
-
-    Raises
-    ------
-    SchemaNewer, StoreUnavailable, StoreError
-    """
-    done = []
-    async with connection(url, dataset) as opened:
-        # Held over all transactions, until the connection is closed.
-        await opened.execute("select pg_advisory_lock(hashtext('zerodte-flow migrate'))")
-        # Who waited may still know a search path without the schema that was made meanwhile.
-        await prepare(opened, dataset)
-        async with opened.transaction():
-            version = await schema_version(opened, dataset)
-            if version > VERSION:
-                await check_version(opened, dataset)
-            if version == 0:
-                # A role that owns a schema need not be one that may make schemas.
-                found = await _one(opened, "select to_regnamespace(%s) is null as due", dataset)
-                if found["due"]:
-                    make = compose.SQL("create schema {}").format(compose.Identifier(dataset))
-                    await opened.execute(make)
-                await opened.execute(
-                    "create table if not exists schema_version"
-                    " (version integer primary key, applied_at timestamptz not null default now())"
-                )
-        applied = await opened.execute("select version from schema_version")
-        there = {row["version"] for row in await applied.fetchall()}
-        for number, text in sql.migrations():
-            if number in there:
-                continue
-            async with opened.transaction():
-                await opened.execute(text)
-                await opened.execute("insert into schema_version (version) values (%s)", [number])
-            done.append(f"{dataset}: migration {number} applied")
-        done += await timescale.adopt(opened, dataset, TABLES, compress_after)
-    return done or [f"{dataset}: schema version {VERSION}, nothing to do"]
-
-
-async def _one(opened: Connection, query: str, *given: Any) -> DictRow:
+async def fetch_one(opened: Connection, query: str, *given: Any) -> DictRow:
+    """Run a statement that returns one row."""
     found = await (await opened.execute(query, given)).fetchone()
     assert found is not None
     return found

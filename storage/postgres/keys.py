@@ -11,11 +11,11 @@ from storage.postgres import sql
 
 _QUERIES = sql.load("keys.sql")
 #: Runs one statement and returns its rows.
-Ask = Callable[..., Awaitable[list[dict[str, Any]]]]
+RunQuery = Callable[..., Awaitable[list[dict[str, Any]]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class ApiKey:
     """One key, without what makes it one."""
 
     #: Its public part: in lists, in the log, in the key itself.
@@ -39,10 +39,10 @@ class Key:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
-class Keys:
+class KeyTable:
     """The keys of one dataset; had from an open ``Store``. Raises ``StoreError`` as that does."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: RunQuery) -> None:
         self._ask = ask
 
     async def insert(
@@ -54,21 +54,21 @@ class Keys:
         email: str,
         plan: str,
         expires_at: datetime | None,
-    ) -> Key | None:
+    ) -> ApiKey | None:
         """Add a key under an id; None if a key in force has that name already."""
         text = _QUERIES["insert"]
         given = {"name": name, "email": email, "plan": plan, "expires_at": expires_at}
         return _first(await self._ask(text, id=known_as, digest=digest, **given))
 
-    async def all(self) -> list[Key]:
+    async def all(self) -> list[ApiKey]:
         """Every key, also those that open nothing any more; the oldest first."""
         return [_key(row) for row in await self._ask(_QUERIES["all"])]
 
-    async def revoke(self, which: str) -> Key | None:
+    async def revoke(self, which: str) -> ApiKey | None:
         """End the key of an id or a name for good; None if there is none in force."""
         return _first(await self._ask(_QUERIES["revoke"], which=which))
 
-    async def rotate(self, known_as: str, digest: bytes) -> Key | None:
+    async def rotate(self, known_as: str, digest: bytes) -> ApiKey | None:
         """Give a key another secret; None if there is none in force."""
         return _first(await self._ask(_QUERIES["rotate"], id=known_as, digest=digest))
 
@@ -77,9 +77,9 @@ class Keys:
         await self._ask(_QUERIES["touch"], ids=list(used), moments=list(used.values()))
 
 
-def _key(row: Mapping[str, Any]) -> Key:
-    return Key(**{field.name: row[field.name] for field in fields(Key)})
+def _key(row: Mapping[str, Any]) -> ApiKey:
+    return ApiKey(**{field.name: row[field.name] for field in fields(ApiKey)})
 
 
-def _first(rows: list[dict[str, Any]]) -> Key | None:
+def _first(rows: list[dict[str, Any]]) -> ApiKey | None:
     return _key(rows[0]) if rows else None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from storage.errors import StoreError
-from storage.postgres.database import Connection, connection, translated, within
+from storage.postgres.database import Connection, open_connection, time_limit, translate_errors
 from storage.postgres.queries import query
 
 log = structlog.get_logger()
@@ -34,7 +34,7 @@ _ALIVE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class LeaseChange:
     """What a beat has changed, in the order in which the symbols were asked for."""
 
     #: Ours from now on.
@@ -77,7 +77,7 @@ class Lease:
         self.held |= set(ours)
         return ours
 
-    async def beat(self) -> Turn:
+    async def beat(self) -> LeaseChange:
         """Show the server that we live, and take what is free and wanted; never raises."""
         try:
             fresh = self._connection is None
@@ -88,12 +88,12 @@ class Lease:
             if self._opened is not None:
                 log.warning("leases on credit", symbols=len(self.held), error=str(error))
             await self._disconnect()
-            return Turn()
+            return LeaseChange()
         regained = tuple(s for s in locked if s in self.held)
         lost = tuple(s for s in self._symbols if s in self.held and s not in self._locked)
         gained = tuple(s for s in locked if s not in self.held)
         self.held = set(self._locked)
-        return Turn(gained, regained, lost)
+        return LeaseChange(gained, regained, lost)
 
     async def close(self) -> None:
         """Give all symbols back."""
@@ -104,9 +104,9 @@ class Lease:
         stack = AsyncExitStack()
         try:
             opened = await stack.enter_async_context(
-                connection(self._url, self._dataset, keepalives=1, **_ALIVE)
+                open_connection(self._url, self._dataset, keepalives=1, **_ALIVE)
             )
-            with translated(), within(opened, _PATIENCE):
+            with translate_errors(), time_limit(opened, _PATIENCE):
                 silence = f"{_SILENCE * 1e3:.0f}ms"
                 await opened.execute(query("lease_session"), {"silence": silence})
         except StoreError:
@@ -125,7 +125,7 @@ class Lease:
         free = [s for s in self._symbols if s not in self._locked]
         wanted = sorted(free, key=lambda symbol: symbol not in self.held)
         room = self._most - len(self._locked)
-        with translated(), within(self._connection, _PATIENCE):
+        with translate_errors(), time_limit(self._connection, _PATIENCE):
             cursor = await self._connection.execute(
                 query("lease"), {"symbols": wanted, "room": max(room, 0)}
             )

@@ -10,12 +10,12 @@ import psycopg
 from psycopg.rows import DictRow
 from psycopg_pool import AsyncConnectionPool
 
-from storage.postgres.arrays import read_arrays
-from storage.postgres.database import translated, within
+from storage.postgres.binary import read_arrays
+from storage.postgres.database import time_limit, translate_errors
 from storage.record.row import PROFILE_ARRAYS, Row, SlotRecord
 
 
-class Asking:
+class Pool:
     """A pool of connections, and what has to be right before the first answer."""
 
     def __init__(
@@ -49,9 +49,9 @@ class Asking:
 
     async def _all(self, text: str, *, binary: bool = False, **given: Any) -> list[DictRow]:
         await self.ready()
-        with translated():
+        with translate_errors():
             async with self._pool.connection() as connection:
-                with within(connection, self._patience):
+                with time_limit(connection, self._patience):
                     cursor = await connection.execute(text, given, binary=binary)
                     return await cursor.fetchall()
 
@@ -60,13 +60,13 @@ class Asking:
         return rows[0] if rows else None
 
 
-def session_of(symbol: str, expiration: date) -> dict[str, Any]:
+def session_bounds(symbol: str, expiration: date) -> dict[str, Any]:
     """A session, and moments that surely enclose it: days outside are not even looked at."""
     first, last = _around(expiration, expiration)
     return {"symbol": symbol, "expiration": expiration, "first": first, "last": last}
 
 
-def period_of(first: date, last: date) -> dict[str, Any]:
+def period_bounds(first: date, last: date) -> dict[str, Any]:
     """Sessions of a period, and moments that surely enclose them."""
     since, until = _around(first, last)
     return {"first": first, "last": last, "since": since, "until": until}
@@ -83,7 +83,7 @@ def _around(first: date, last: date) -> tuple[datetime, datetime]:
     )
 
 
-def record_of(found: DictRow) -> SlotRecord:
+def record_from_columns(found: DictRow) -> SlotRecord:
     """A slot record as it was read; without a profile where none was asked for."""
     sent = [found[f"p_{name}"] for name in PROFILE_ARRAYS if f"p_{name}" in found]
     profile = dict(zip(PROFILE_ARRAYS, read_arrays(sent), strict=True)) if sent else {}

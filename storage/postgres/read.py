@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -11,35 +11,89 @@ import orjson
 from psycopg.rows import DictRow, tuple_row
 
 from storage.market.calendar import session_on
-from storage.postgres.changes import Changes
-from storage.postgres.database import translated, within
-from storage.postgres.pool import period_of, record_of, session_of
+from storage.postgres.database import time_limit, translate_errors
+from storage.postgres.pool import Pool, period_bounds, record_from_columns, session_bounds
 from storage.postgres.queries import query
-from storage.postgres.windows import Windows
-from storage.record.row import COLUMNS, MOMENTS, SlotRecord
+from storage.postgres.windows import WindowReader
+from storage.record.row import COLUMNS, MOMENTS, Change, Gap, Reason, Row, SlotRecord
 
 
-class Reader(Windows, Changes):
+class ChangeReader(Pool):
+    """Heads of symbols, and what lies between a cursor and them."""
+
+    async def cursor(self) -> int:
+        """The newest change of the dataset; 0 for none."""
+        found = await self._one(query("cursor"))
+        return int(found["revision"]) if found else 0
+
+    async def heads(self, symbols: Sequence[str] | None = None) -> dict[str, int]:
+        """The newest revision of each symbol that was ever sampled, or tried."""
+        wanted = None if symbols is None else list(symbols)
+        found = await self._all(query("heads"), symbols=wanted)
+        return {row["symbol"]: row["revision"] for row in found}
+
+    async def changes(self, after: Mapping[str, int], limit: int | None = None) -> list[Change]:
+        """What has changed of these symbols beyond each one's cursor; at most one a symbol.
+
+        With ``limit``, each has at most so many rows, and goes as far as they do.
+        """
+        found = await self._all(
+            query("behind"), symbols=list(after), after=[int(n) for n in after.values()]
+        )
+        if not found:
+            return []
+        # Revisions become visible in order: up to the heads, both answers are of one moment.
+        asked = {
+            "symbols": [f["symbol"] for f in found],
+            "after": [f["after"] for f in found],
+            "first": min(f["first"] for f in found),
+            "last": max(f["last"] for f in found),
+        }
+        heads = {f["symbol"]: f["head"] for f in found}
+        rows: dict[str, list[tuple[int, Row]]] = {symbol: [] for symbol in heads}
+        text = query("changed_rows", COLUMNS)
+        for row in await self._all(text, **asked, heads=list(heads.values()), limit=limit):
+            rows[row["symbol"]].append((row["revision"], Row.from_columns(row)))
+        for symbol, kept in rows.items():
+            if limit is not None and len(kept) >= limit:
+                heads[symbol] = kept[-1][0]
+        gaps: dict[str, list[tuple[int, Gap]]] = {symbol: [] for symbol in heads}
+        for row in await self._all(query("changed_gaps"), **asked, heads=list(heads.values())):
+            revision = row.pop("revision")
+            gaps[row["symbol"]].append((revision, Gap(**row | {"reason": Reason(row["reason"])})))
+        return [
+            Change(
+                symbol=f["symbol"],
+                after=f["after"],
+                revision=heads[f["symbol"]],
+                rows=tuple(rows[f["symbol"]]),
+                gaps=tuple(gaps[f["symbol"]]),
+            )
+            for f in found
+        ]
+
+
+class RecordReader(WindowReader, ChangeReader):
     """The reading half of ``Store``."""
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """The newest slot record of a session that is earlier than ``slot``."""
-        asked = session_of(symbol, expiration)
+        asked = session_bounds(symbol, expiration)
         found = await self._one(query("record"), **asked, before=slot)
-        return None if found is None else record_of(found)
+        return None if found is None else record_from_columns(found)
 
     async def slots(self, symbol: str, expiration: date) -> list[datetime]:
         """Slots of a session that have a row, in order."""
-        rows = await self._all(query("slots"), **session_of(symbol, expiration))
+        rows = await self._all(query("slots"), **session_bounds(symbol, expiration))
         return [row["slot"] for row in rows]
 
     async def gaps(self, symbol: str, expiration: date) -> list[DictRow]:
         """Known gaps of a session: slot, reason, detail, revision."""
-        return await self._all(query("gaps"), **session_of(symbol, expiration))
+        return await self._all(query("gaps"), **session_bounds(symbol, expiration))
 
     async def accounted(self, symbol: str, expiration: date) -> set[datetime]:
         """Slots of a session that are a row or a gap."""
-        rows = await self._all(query("accounted"), **session_of(symbol, expiration))
+        rows = await self._all(query("accounted"), **session_bounds(symbol, expiration))
         return {row["slot"] for row in rows}
 
     async def unaccounted(
@@ -82,11 +136,11 @@ class Reader(Windows, Changes):
         nothing = ", ".join("null" for _ in columns)
         text = query("session", columns, facts=", ".join(facts), nothing=nothing)
         await self.ready()
-        with translated():
+        with translate_errors():
             async with self._pool.connection() as connection:
-                with within(connection, self._patience):
+                with time_limit(connection, self._patience):
                     async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
-                        await cursor.execute(text, session_of(symbol, expiration))
+                        await cursor.execute(text, session_bounds(symbol, expiration))
                         found = await cursor.fetchall()
         # They come in order; the standard leaves that open.
         found.sort(key=operator.itemgetter(1))
@@ -94,7 +148,7 @@ class Reader(Windows, Changes):
 
     async def newest(self, symbol: str, expiration: date) -> DictRow:
         """The newest row of a session (nulls without one), and ``cursor``, its newest change."""
-        found = await self._one(query("newest", COLUMNS), **session_of(symbol, expiration))
+        found = await self._one(query("newest", COLUMNS), **session_bounds(symbol, expiration))
         return found or {}
 
     async def known(self, symbol: str) -> bool:
@@ -116,7 +170,7 @@ class Reader(Windows, Changes):
     ) -> list[DictRow]:
         """Rows and gaps of each symbol and session of a period."""
         wanted = None if symbols is None else list(symbols)
-        return await self._all(query("coverage"), symbols=wanted, **period_of(first, last))
+        return await self._all(query("coverage"), symbols=wanted, **period_bounds(first, last))
 
     async def records(
         self, symbol: str, expiration: date, *, profiles: bool = True
@@ -126,21 +180,21 @@ class Reader(Windows, Changes):
         All are of one moment, however long the reading takes.
         """
         text = query("records", COLUMNS) if profiles else query("states")
-        with translated():
+        with translate_errors():
             async with (
                 self._pool.connection() as connection,
                 connection.transaction(),
                 connection.cursor("records", binary=True) as cursor,
             ):
-                await cursor.execute(text, session_of(symbol, expiration))
+                await cursor.execute(text, session_bounds(symbol, expiration))
                 async for row in cursor:
-                    yield record_of(row)
+                    yield record_from_columns(row)
 
 
 def _whole(
     found: list[tuple[Any, ...]],
 ) -> tuple[list[tuple[Any, ...]], dict[str, Any] | None, list[dict[str, Any]]]:
-    """Rows, and what the one behind them says: see ``Reader.session``."""
+    """Rows, and what the one behind them says: see ``RecordReader.session``."""
     about = orjson.loads(found.pop()[-1])
     newest = about["newest"]
     for name in MOMENTS:

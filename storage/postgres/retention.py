@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from storage.postgres import sql, timescale
-from storage.postgres.database import Connection, check_version, connection
+from storage.postgres.database import Connection, open_connection
+from storage.postgres.migrate import check_version
 
 _QUERIES = sql.load("retention.sql")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class RetentionReport:
     """What became of a table."""
 
     table: str
@@ -30,7 +31,7 @@ class Kept:
     size: int
 
 
-def spans(keep: Mapping[str, int]) -> dict[str, int]:
+def retention_days(keep: Mapping[str, int]) -> dict[str, int]:
     """Days by table, 0 for ever; nothing that hangs on a row is kept longer than the row."""
     rows = keep["rows"]
     return {
@@ -41,7 +42,7 @@ def spans(keep: Mapping[str, int]) -> dict[str, int]:
 
 async def prune(
     url: str, dataset: str, keep: Mapping[str, int], *, dry: bool = False
-) -> list[Kept]:
+) -> list[RetentionReport]:
     """Drop what is older than its days; what became of each table, and its size now.
 
     ``keep`` has days by table, 0 for ever; ``dry`` only measures.
@@ -50,19 +51,21 @@ async def prune(
     ------
     StoreUnavailable, SchemaMissing, SchemaNewer, StoreError
     """
-    async with connection(url, dataset) as opened:
+    async with open_connection(url, dataset) as opened:
         await check_version(opened, dataset)
         found = await (await opened.execute(_QUERIES["newest_session"])).fetchone()
         newest = None if found is None else found["expiration"]
         done, gone = [], {}
-        for table, days in spans(keep).items():
+        for table, days in retention_days(keep).items():
             before = newest - timedelta(days=days) if newest is not None and days else None
             dropped, unit = 0, "rows"
             if before is not None and not dry:
                 gone[table] = before
                 dropped, unit = await _drop(opened, dataset, table, before)
             size = await _size(opened, dataset, table)
-            done.append(Kept(table=table, before=before, dropped=dropped, unit=unit, size=size))
+            done.append(
+                RetentionReport(table=table, before=before, dropped=dropped, unit=unit, size=size)
+            )
         if {"rows", "gaps"} <= gone.keys():
             before = min(gone["rows"], gone["gaps"])
             await opened.execute(_QUERIES["forget_sessions"], {"before": before})
@@ -84,7 +87,7 @@ async def _drop(opened: Connection, dataset: str, table: str, before: date) -> t
 
 
 async def _size(opened: Connection, dataset: str, table: str) -> int:
-    size = await timescale.size(opened, dataset, table)
+    size = await timescale.hypertable_size(opened, dataset, table)
     if size is None:
         found = await (await opened.execute(_QUERIES["size"], {"table": table})).fetchone()
         assert found is not None

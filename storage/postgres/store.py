@@ -20,21 +20,20 @@ from psycopg_pool import AsyncConnectionPool
 from storage.errors import SchemaMissing, SchemaNewer, StoreUnavailable
 from storage.postgres.database import (
     Connection,
-    check_version,
-    connection,
-    prepare,
+    open_connection,
+    prepare_session,
     require_writable,
-    translated,
-    within,
+    time_limit,
+    translate_errors,
 )
-from storage.postgres.keys import Keys
+from storage.postgres.keys import KeyTable
+from storage.postgres.migrate import check_version
 from storage.postgres.queries import query
-from storage.postgres.read import Reader
-from storage.postgres.validate import FILL, KEEP, NEWER, REPLACE, REWRITE, fit
-from storage.postgres.write import Written, slots_kept, write
+from storage.postgres.read import RecordReader
+from storage.postgres.validate import validate_batch
+from storage.postgres.write import WriteResult, find_settled_slots, write_batch
+from storage.record.mode import WriteMode
 from storage.record.row import Gap, SlotRecord
-
-__all__ = ["FILL", "KEEP", "NEWER", "REPLACE", "REWRITE", "Store", "Written"]
 
 log = structlog.get_logger()
 
@@ -42,7 +41,7 @@ log = structlog.get_logger()
 _ALIVE = 3.0
 
 
-class Store(Reader):
+class Store(RecordReader):
     """One dataset of one database. Open with ``Store.open``; whoever opens it closes it."""
 
     @classmethod
@@ -57,7 +56,7 @@ class Store(Reader):
         patience: float = 300.0,
         later: bool = False,
     ) -> AsyncIterator[Self]:
-        """Connect and check the schema's version; ``patience`` is ``Reader``'s.
+        """Connect and check the schema's version; ``patience`` is ``RecordReader``'s.
 
         With ``write``, also that rows can be written. With ``later`` the database may be away: it
         is checked before it is first used, and every call raises what is wrong until nothing is.
@@ -69,7 +68,7 @@ class Store(Reader):
 
         # A pool retries silently for long; one plain connection says at once what is wrong.
         async def check() -> None:
-            async with connection(url, dataset) as first:
+            async with open_connection(url, dataset) as first:
                 await check_version(first, dataset)
                 if write:
                     await require_writable(first)
@@ -82,21 +81,21 @@ class Store(Reader):
                 raise
 
         async def configure(fresh: psycopg.AsyncConnection[DictRow]) -> None:
-            await prepare(fresh, dataset)
+            await prepare_session(fresh, dataset)
             known.add(fresh)
 
         known: WeakSet[Connection] = WeakSet()
 
         async def alive(idle: psycopg.AsyncConnection[DictRow]) -> None:
             try:
-                with within(idle, _ALIVE):
+                with time_limit(idle, _ALIVE):
                     await pool.check_connection(idle)
             except psycopg.Error:
                 # A restarted server has ended the others too. Left to itself, the pool would
                 # find that out one after another, with growing pauses.
                 with ExitStack() as stack:
                     for one in known:
-                        stack.enter_context(within(one, _ALIVE))
+                        stack.enter_context(time_limit(one, _ALIVE))
                     await pool.check()
                 raise
 
@@ -127,18 +126,18 @@ class Store(Reader):
             await pool.close(timeout=5)
 
     @property
-    def keys(self) -> Keys:
+    def keys(self) -> KeyTable:
         """The table of the API's keys."""
-        return Keys(self._all)
+        return KeyTable(self._all)
 
     async def write(
         self,
         records: Sequence[SlotRecord] = (),
         gaps: Sequence[Gap] = (),
         *,
-        mode: str = KEEP,
+        mode: WriteMode = WriteMode.KEEP,
         mixed: bool = False,
-    ) -> Written:
+    ) -> WriteResult:
         """Write slot records and gaps in one transaction; what changed, a ``Change`` a symbol.
 
         A slot that has a row keeps it, unless ``mode`` says otherwise; its gap, if any, is closed.
@@ -152,15 +151,15 @@ class Store(Reader):
             Then nothing of it was written.
         """
         if not records and not gaps:
-            return Written()
-        fitting, marks, unfit = fit(records, gaps, mode)
+            return WriteResult()
+        fitting, marks, unfit = validate_batch(records, gaps, mode)
         await self.ready()
-        with translated():
+        with translate_errors():
             async with self._pool.connection() as connection:
-                with within(connection, self._patience):
-                    kept = await slots_kept(connection, fitting, mode)
+                with time_limit(connection, self._patience):
+                    kept = await find_settled_slots(connection, fitting, mode)
                     async with connection.transaction():
-                        written = await write(
+                        written = await write_batch(
                             connection, fitting, marks, mode=mode, mixed=mixed, kept=kept
                         )
         written.refused = (*unfit, *written.refused)
@@ -173,7 +172,7 @@ class Store(Reader):
         """Note that a daemon samples a session of some symbols: all its slots are to be told of."""
         given = {"symbols": list(symbols), "expiration": expiration}
         await self.ready()
-        with translated():
+        with translate_errors():
             async with self._pool.connection() as connection:
-                with within(connection, self._patience):
+                with time_limit(connection, self._patience):
                     await connection.execute(query("own"), given)

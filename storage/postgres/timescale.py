@@ -21,7 +21,7 @@ _QUERIES = sql.load("timescale.sql")
 _COLUMNSTORE = (2, 18)
 
 
-async def adopt(
+async def enable_timescale(
     opened: Connection, dataset: str, tables: tuple[str, ...], compress_after: int
 ) -> list[str]:
     """Make hypertables of a dataset's tables, compressed behind so many days; what was done.
@@ -93,7 +93,7 @@ async def drop_chunks(opened: Connection, dataset: str, name: str, before: datet
     return int(found["n"])
 
 
-async def size(opened: Connection, dataset: str, name: str) -> int | None:
+async def hypertable_size(opened: Connection, dataset: str, name: str) -> int | None:
     """Bytes of a hypertable with all that belongs to it; None if the table is none."""
     if not await is_hypertable(opened, dataset, name):
         return None

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg.rows import DictRow
 
-from storage.postgres.arrays import read_array
-from storage.postgres.pool import Asking, session_of
+from storage.postgres.binary import read_array
+from storage.postgres.pool import Pool, session_bounds
 from storage.postgres.queries import query
 from storage.record.row import PROFILE_ARRAYS, Row, SlotRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Profiled:
+class ProfileRow:
     """One bucket of a window by strike."""
 
     bucket: datetime
@@ -29,7 +29,7 @@ class Profiled:
     arrays: dict[str, NDArray[np.float64]]
 
 
-class Windows(Asking):
+class WindowReader(Pool):
     """What is read of one session between two moments."""
 
     async def window(
@@ -65,7 +65,7 @@ class Windows(Asking):
         until: datetime,
         width: timedelta,
         columns: Sequence[str],
-    ) -> list[Profiled]:
+    ) -> list[ProfileRow]:
         """The last row of each bucket of a half-open window, in order, with its arrays.
 
         ``columns`` are names of ``PROFILE_ARRAYS``; buckets are those of ``window``.
@@ -83,7 +83,7 @@ class Windows(Asking):
 
     async def profile_before(
         self, symbol: str, expiration: date, before: datetime, *, columns: Sequence[str]
-    ) -> Profiled | None:
+    ) -> ProfileRow | None:
         """What an increment counts from: the newest row before a moment, else the session's first.
 
         None where the session has no row.
@@ -91,7 +91,7 @@ class Windows(Asking):
         found = await self._one(
             query("profile_before", arrays=columns),
             binary=True,
-            **session_of(symbol, expiration),
+            **session_bounds(symbol, expiration),
             before=before,
         )
         return None if found is None else _profiled(found, columns)
@@ -101,7 +101,7 @@ class Windows(Asking):
     ) -> DictRow | None:
         """Columns of a session's newest row before a moment."""
         return await self._one(
-            query("figures_before", columns), **session_of(symbol, expiration), before=before
+            query("figures_before", columns), **session_bounds(symbol, expiration), before=before
         )
 
     async def moment(
@@ -113,7 +113,7 @@ class Windows(Asking):
         a profile has empty arrays.
         """
         found = await self._one(
-            query("moment"), binary=True, **session_of(symbol, expiration), until=until
+            query("moment"), binary=True, **session_bounds(symbol, expiration), until=until
         )
         if found is None:
             return None
@@ -121,8 +121,8 @@ class Windows(Asking):
         return SlotRecord(row=Row.from_columns(found), profile=profile)
 
 
-def _profiled(found: DictRow, columns: Sequence[str]) -> Profiled:
-    return Profiled(
+def _profiled(found: DictRow, columns: Sequence[str]) -> ProfileRow:
+    return ProfileRow(
         bucket=found["bucket"],
         slot=found["slot"],
         spot=found["spot"],

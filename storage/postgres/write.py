@@ -12,14 +12,21 @@ from datetime import date
 from operator import itemgetter
 from typing import Any
 
-from storage.postgres.copy import copy_rest, keys_of, upsert
+from storage.postgres.copy import copy_profiles_and_chains, key_columns, upsert_rows
 from storage.postgres.database import Connection
 from storage.postgres.queries import query
-from storage.postgres.validate import POISON, REPLACE, REWRITE, Key, Refusal, key, words
+from storage.postgres.validate import (
+    VALUE_ERRORS,
+    Refusal,
+    SlotKey,
+    refusal_reason,
+    slot_key,
+)
+from storage.record.mode import WriteMode
 from storage.record.row import Change, Gap, Row, SlotRecord
 
 
-class Written(list[Change]):
+class WriteResult(list[Change]):
     """What a write has changed, a ``Change`` a symbol; and what of it was refused."""
 
     def __init__(self, changes: Iterable[Change] = (), refused: Iterable[Refusal] = ()) -> None:
@@ -36,41 +43,41 @@ class _News:
     refused: list[Refusal] = field(default_factory=list)
 
 
-async def slots_kept(
-    connection: Connection, records: Sequence[SlotRecord], mode: str
-) -> frozenset[Key]:
+async def find_settled_slots(
+    connection: Connection, records: Sequence[SlotRecord], mode: WriteMode
+) -> frozenset[SlotKey]:
     """Slots of a batch whose row stays whatever comes: their records need not be sent.
 
     Asked before the transaction: within it, whoever has read a chunk and then writes to it would
     lock itself and TimescaleDB's compression out. Whatever another writer does in between might as
     well have come after this batch, which would have changed nothing of these slots.
     """
-    if len(records) < 2 or mode in (REWRITE, REPLACE):
+    if len(records) < 2 or mode in (WriteMode.REWRITE, WriteMode.REPLACE):
         return frozenset()
     try:
-        asked = keys_of(one.row for one in records) | {
+        asked = key_columns(one.row for one in records) | {
             "quoted": [one.row.quoted_at for one in records],
             "mode": mode,
         }
         found = await (await connection.execute(query("kept"), asked)).fetchall()
-    except POISON:
+    except VALUE_ERRORS:
         # The write finds out which one it is.
         return frozenset()
     return frozenset((r["symbol"], r["expiration"], r["slot"]) for r in found)
 
 
-async def write(
+async def write_batch(
     connection: Connection,
     records: Sequence[SlotRecord],
     gaps: Sequence[Gap],
     *,
-    mode: str,
+    mode: WriteMode,
     mixed: bool,
-    kept: Container[Key],
-) -> Written:
+    kept: Container[SlotKey],
+) -> WriteResult:
     """Write in the transaction that is open, under the dataset's lock.
 
-    ``kept`` are slots that need no record: see ``slots_kept``.
+    ``kept`` are slots that need no record: see ``find_settled_slots``.
     """
     await connection.execute(query("lock"))
     every: list[Row | Gap] = [*(one.row for one in records), *gaps]
@@ -81,13 +88,13 @@ async def write(
     if not mixed:
         feeds = {(r["symbol"], r["expiration"]): r["source"] for r in found if r["source"]}
         records = _of_one_feed(records, feeds, news)
-    sent = [one for one in records if key(one.row) not in kept]
+    sent = [one for one in records if slot_key(one.row) not in kept]
     await _put(connection, sent, mode, news)
     await _mark(connection, gaps, news)
     changed = _changes(heads, news)
     if changed:
         await _advance(connection, changed)
-    return Written(changed, news.refused)
+    return WriteResult(changed, news.refused)
 
 
 def _of_one_feed(
@@ -110,48 +117,48 @@ def _of_one_feed(
 
 
 async def _put(
-    connection: Connection, records: Sequence[SlotRecord], mode: str, news: _News
+    connection: Connection, records: Sequence[SlotRecord], mode: WriteMode, news: _News
 ) -> None:
     """Write records; the half of a batch that is refused is tried by halves."""
     if not records:
         return
     try:
         async with connection.transaction():
-            revisions = await upsert(connection, records, mode)
-            changed = [one for one in records if key(one.row) in revisions]
-            await connection.execute(query("close_gaps"), keys_of(one.row for one in records))
-            await copy_rest(connection, changed)
-    except POISON as error:
+            revisions = await upsert_rows(connection, records, mode)
+            changed = [one for one in records if slot_key(one.row) in revisions]
+            await connection.execute(query("close_gaps"), key_columns(one.row for one in records))
+            await copy_profiles_and_chains(connection, changed)
+    except VALUE_ERRORS as error:
         if len(records) == 1:
-            news.refused.append(Refusal(records[0], words(error)))
+            news.refused.append(Refusal(records[0], refusal_reason(error)))
             return
         half = len(records) // 2
         await _put(connection, records[:half], mode, news)
         await _put(connection, records[half:], mode, news)
         return
-    news.rows += [(revisions[key(one.row)], one.row) for one in changed]
+    news.rows += [(revisions[slot_key(one.row)], one.row) for one in changed]
 
 
 async def _mark(connection: Connection, gaps: Sequence[Gap], news: _News) -> None:
     """Write gaps; what is refused is found by halves."""
     if not gaps:
         return
-    given = keys_of(gaps) | {
+    given = key_columns(gaps) | {
         "reasons": [str(gap.reason) for gap in gaps],
         "details": [gap.detail for gap in gaps],
     }
     try:
         async with connection.transaction():
             found = await (await connection.execute(query("mark_gaps"), given)).fetchall()
-    except POISON as error:
+    except VALUE_ERRORS as error:
         if len(gaps) == 1:
-            news.refused.append(Refusal(gaps[0], words(error)))
+            news.refused.append(Refusal(gaps[0], refusal_reason(error)))
             return
         half = len(gaps) // 2
         await _mark(connection, gaps[:half], news)
         await _mark(connection, gaps[half:], news)
         return
-    by_key = {key(gap): gap for gap in gaps}
+    by_key = {slot_key(gap): gap for gap in gaps}
     news.gaps += [(r["revision"], by_key[r["symbol"], r["expiration"], r["slot"]]) for r in found]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from storage.record import packing
+from storage.record.mode import WriteMode
 from storage.record.row import COLUMNS, PROFILE, Change, Gap, Row, SlotRecord
 
 _GAP = ("symbol", "expiration", "slot", "reason", "detail")
@@ -30,7 +31,7 @@ class Batch:
 
     records: Sequence[SlotRecord] = ()
     gaps: Sequence[Gap] = ()
-    mode: str = "keep"
+    mode: WriteMode = WriteMode.KEEP
     #: Where the batch lies in the spool, so that the spool can take it off again.
     place: Any = field(default=None, compare=False)
 
@@ -90,7 +91,7 @@ def decode_batch(data: bytes, place: Any = None) -> Batch:
             for values, profile, evidence in zip(head["rows"], blobs[::2], blobs[1::2], strict=True)
         ]
         gaps = [Gap.from_json(values) for values in head["gaps"]]
-        return Batch(records=records, gaps=gaps, mode=head["mode"], place=place)
+        return Batch(records=records, gaps=gaps, mode=WriteMode(head["mode"]), place=place)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a batch: {error!r}") from error
 

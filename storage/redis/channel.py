@@ -38,7 +38,7 @@ _QUIET = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class News:
+class ChannelMessage:
     """That a symbol has changed, and the changes that the channel still has, in order."""
 
     symbol: str
@@ -47,14 +47,14 @@ class News:
     changes: tuple[Change, ...] = ()
 
 
-class Live(Protocol):
+class LiveChannel(Protocol):
     """The live channel's promises. Failures raise ``LiveError`` and cost nothing durable."""
 
     async def publish(self, changes: Sequence[Change]) -> None:
         """Tell whoever follows what was stored."""
         ...
 
-    def listen(self, symbols: Sequence[str] | None) -> AsyncGenerator[list[News], None]:
+    def listen(self, symbols: Sequence[str] | None) -> AsyncGenerator[list[ChannelMessage], None]:
         """News of some symbols, or of all, as it is published from now on.
 
         The first item is empty: from then on nothing is missed. So is one after quiet seconds.
@@ -66,13 +66,13 @@ class Live(Protocol):
         ...
 
 
-class Nobody:
+class NoChannel:
     """No live channel: nothing is published, nothing can be followed."""
 
     async def publish(self, changes: Sequence[Change]) -> None:
         """Nothing happens."""
 
-    def listen(self, symbols: Sequence[str] | None) -> AsyncGenerator[list[News], None]:
+    def listen(self, symbols: Sequence[str] | None) -> AsyncGenerator[list[ChannelMessage], None]:
         """Raise ``LiveError``: there is nothing to follow."""
         raise LiveError("there is no live channel")
 
@@ -81,7 +81,7 @@ class Nobody:
         raise LiveError("there is no live channel")
 
 
-class Channel:
+class RedisChannel:
     """The live channel on Redis or Valkey, under the dataset's prefix."""
 
     def __init__(self, client: Any, prefix: str) -> None:
@@ -92,7 +92,7 @@ class Channel:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, prefix: str) -> AsyncGenerator[Channel, None]:
+    async def open(cls, url: str, prefix: str) -> AsyncGenerator[RedisChannel, None]:
         """A channel by URL. The server may be away: it is asked when it is needed."""
         try:
             # The library's own types change with the protocol version: Any.
@@ -138,8 +138,10 @@ class Channel:
             said = str(error) or f"no answer within {_PATIENCE:g} s"
             raise LiveError(f"FLOW_REDIS_URL: cannot publish: {said}") from error
 
-    async def listen(self, symbols: Sequence[str] | None) -> AsyncGenerator[list[News], None]:
-        """See ``Live``."""
+    async def listen(
+        self, symbols: Sequence[str] | None
+    ) -> AsyncGenerator[list[ChannelMessage], None]:
+        """See ``LiveChannel``."""
         wanted = None if symbols is None else set(symbols)
         try:
             # Not "$": it would be read anew by each call, and lose what came in between.
@@ -167,7 +169,7 @@ class Channel:
 
     async def _read(
         self, told: dict[str, int], places: dict[str, bytes], start: bytes
-    ) -> list[News]:
+    ) -> list[ChannelMessage]:
         """What the streams of some symbols have beyond each one's place, which moves on."""
         if not told:
             return []
@@ -185,7 +187,7 @@ class Channel:
                 )
                 await asyncio.sleep(0)
         return [
-            News(symbol=symbol, revision=revision, changes=changes.get(symbol, ()))
+            ChannelMessage(symbol=symbol, revision=revision, changes=changes.get(symbol, ()))
             for symbol, revision in told.items()
         ]
 

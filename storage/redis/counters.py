@@ -48,7 +48,7 @@ return {used, granted and 1 or 0}
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Usage:
     """The answer to one more request."""
 
     #: Requests that were granted today, this one included if it was.
@@ -73,7 +73,7 @@ class _Question:
     limit: int
     step: int
     known: dict[str, int]
-    answer: asyncio.Future[Taken]
+    answer: asyncio.Future[Usage]
 
 
 class Counters:
@@ -115,7 +115,7 @@ class Counters:
                 await counters._asking
             await client.aclose()
 
-    async def take(self, name: str, day: date, limit: int | None) -> Taken:
+    async def take(self, name: str, day: date, limit: int | None) -> Usage:
         """Count one request of ``name`` on a day, unless the limit is reached; None is no limit.
 
         What has no limit waits for nothing: its ``used`` is what this process knows.
@@ -126,13 +126,13 @@ class Counters:
         if answer.done():
             return answer.result()
         known = self._seen.used if day == self._seen.day else {}
-        return Taken(known.get(name, 0) + 1, granted=True)
+        return Usage(known.get(name, 0) + 1, granted=True)
 
     async def used(self, name: str, day: date) -> int:
         """Requests of ``name`` that were granted on a day."""
         return (await self._ask(name, day, -1, 0)).used
 
-    def _ask(self, name: str, day: date, limit: int, step: int) -> asyncio.Future[Taken]:
+    def _ask(self, name: str, day: date, limit: int, step: int) -> asyncio.Future[Usage]:
         if day > self._seen.day:
             self._seen = _Day(day)
         # A request that began just before midnight finds its day over: nothing is known of it.
@@ -169,7 +169,7 @@ class Counters:
                     question.answer.set_result(taken)
         self._asking = None
 
-    async def _asked(self, questions: list[_Question]) -> list[Taken]:
+    async def _asked(self, questions: list[_Question]) -> list[Usage]:
         async with self._client.pipeline(transaction=False) as pipe:
             for q in questions:
                 midnight = datetime(q.day.year, q.day.month, q.day.day, tzinfo=UTC)
@@ -177,16 +177,16 @@ class Counters:
                 key, least = f"{self._prefix}:used:{q.day}:{q.name}", q.known.get(q.name, 0)
                 pipe.eval(_TAKE, 1, key, q.limit, least, q.step, expires)
             found = await pipe.execute()
-        answers = [Taken(used, bool(granted)) for used, granted in found]
+        answers = [Usage(used, bool(granted)) for used, granted in found]
         for q, taken in zip(questions, answers, strict=True):
             q.known[q.name] = max(q.known.get(q.name, 0), taken.used)
         return answers
 
 
-def _here(known: dict[str, int], name: str, limit: int, step: int) -> Taken:
+def _here(known: dict[str, int], name: str, limit: int, step: int) -> Usage:
     """What the script does, in this process."""
     used = known.get(name, 0)
     if limit >= 0 and used + step > limit:
-        return Taken(used, granted=False)
+        return Usage(used, granted=False)
     known[name] = used + step
-    return Taken(used + step, granted=True)
+    return Usage(used + step, granted=True)

@@ -14,21 +14,21 @@ from pathlib import Path
 
 import structlog
 
-from storage.embedded.attach import lock
 from storage.errors import SpoolError
 from storage.fault import Fault
+from storage.locks import try_lock
 from storage.record.wire import BATCH_FIELDS, Batch, decode_batch
 
 log = structlog.get_logger()
 
 _NAME = b"zerodte-flow spool "
 #: Raised with every change of the layout; a change of the row's fields shows by itself.
-HEADER = _NAME + f"1 {BATCH_FIELDS}\n".encode()
+SEGMENT_HEADER = _NAME + f"1 {BATCH_FIELDS}\n".encode()
 _MARK = b"\xf1sl\x1a"
 _ENTRY = struct.Struct("<4sII")
 
 
-def seal(body: bytes) -> bytes:
+def encode_entry(body: bytes) -> bytes:
     """A body as an entry."""
     return _ENTRY.pack(_MARK, len(body), zlib.crc32(body)) + body
 
@@ -44,8 +44,8 @@ class Segment:
         #: Whether this process writes it; one that was taken over is only read.
         self.own = own
         #: Where the oldest entry begins that was not taken off, and where what is whole ends.
-        self.at = len(HEADER)
-        self.end = len(HEADER) if own else os.fstat(descriptor).st_size
+        self.at = len(SEGMENT_HEADER)
+        self.end = len(SEGMENT_HEADER) if own else os.fstat(descriptor).st_size
         #: Entries that were not taken off.
         self.waiting = 0
 
@@ -54,10 +54,10 @@ class Segment:
         """Begin a segment; OSError if it cannot be written, or is there already."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            if not lock(descriptor):
+            if not try_lock(descriptor):
                 # Taken over, for it looked like a dead owner's, and removed, for it was empty.
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-            _write(descriptor, HEADER, 0)
+            _write(descriptor, SEGMENT_HEADER, 0)
             os.fsync(descriptor)
             _sync_folder(path.parent)
         except FileExistsError:
@@ -85,10 +85,10 @@ class Segment:
         except OSError as error:
             raise SpoolError(f"FLOW_SPOOL_DIR: {path}: {error.strerror}") from error
         try:
-            if not lock(descriptor) or not os.fstat(descriptor).st_nlink:
+            if not try_lock(descriptor) or not os.fstat(descriptor).st_nlink:
                 os.close(descriptor)
                 return None
-            _require_ours(path, os.pread(descriptor, len(HEADER), 0))
+            _require_ours(path, os.pread(descriptor, len(SEGMENT_HEADER), 0))
         except SpoolError:
             os.close(descriptor)
             raise
@@ -180,12 +180,12 @@ class Segment:
 
 def _require_ours(path: Path, head: bytes) -> None:
     # A process may have died between making a segment and writing its first line.
-    if HEADER.startswith(head):
+    if SEGMENT_HEADER.startswith(head):
         return
     if not head.startswith(_NAME):
         raise SpoolError(f"FLOW_SPOOL_DIR: {path} is no spool of ours; move it away")
     theirs = head[len(_NAME) :].split(b"\n")[0].decode(errors="replace")
-    ours = HEADER[len(_NAME) : -1].decode()
+    ours = SEGMENT_HEADER[len(_NAME) : -1].decode()
     raise SpoolError(
         f"FLOW_SPOOL_DIR: {path} was left by another release (spool version {theirs}, this one"
         f" reads {ours}): let that release empty it, or move it away; nothing was touched"

@@ -18,7 +18,7 @@ from storage.errors import SpoolError, SpoolFull
 from storage.fault import Fault, no_fault
 from storage.record.row import SlotRecord
 from storage.record.wire import BATCH_FIELDS, Batch, encode_batch
-from storage.spool.segment import Segment, seal
+from storage.spool.segment import Segment, encode_entry
 
 #: A segment is followed by the next one from here on: a drained one gives its room back. [bytes]
 _SEGMENT = 64 << 20
@@ -115,7 +115,7 @@ class Spool:
         SpoolError
             If the folder cannot be written.
         """
-        data = seal(encode_batch(batch))
+        data = encode_entry(encode_batch(batch))
         if self.size + len(data) > self._limit:
             raise SpoolFull(
                 f"FLOW_SPOOL_MB: {self._folder} holds {self.size / 1e6:.1f} MB"
@@ -156,7 +156,7 @@ class Spool:
         path = self._folder / f"refused-{BATCH_FIELDS}.batches"
         try:
             with path.open("ab") as file:
-                file.write(seal(encode_batch(batch)))
+                file.write(encode_entry(encode_batch(batch)))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

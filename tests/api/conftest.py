@@ -23,7 +23,7 @@ from api.app import create_app, keep_current
 from api.http.server import Server
 from storage.embedded.attach import Servers
 from storage.postgres.store import Store
-from storage.redis.channel import Nobody
+from storage.redis.channel import NoChannel
 from tests.api.rows import every, utc
 from tests.api.site import SERIES, Away, Caller, Fed, Site, Still, Wire
 
@@ -74,7 +74,7 @@ async def open_app() -> AsyncIterator[Callable[..., Any]]:
             origins: Sequence[str] = ("*",),
         ) -> Caller:
             clock: Any = Still(utc(now))
-            channel = live or Nobody()
+            channel = live or NoChannel()
             app = create_app(store, channel, clock, dataset="live", access=access, origins=origins)
             transport = httpx.ASGITransport(app=app)
             caller = await stack.enter_async_context(

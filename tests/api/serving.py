@@ -13,7 +13,7 @@ import uvicorn
 
 from api.app import create_app
 from storage.postgres.store import Store
-from storage.redis.channel import Nobody
+from storage.redis.channel import NoChannel
 from tests.api.conftest import Still
 
 
@@ -28,7 +28,7 @@ def served(
 
     async def run() -> None:
         async with Store.open(database, dataset, size=4) as store:
-            app = create_app(store, Nobody(), clock, dataset=dataset, access=access)  # type: ignore[arg-type]
+            app = create_app(store, NoChannel(), clock, dataset=dataset, access=access)  # type: ignore[arg-type]
             config = uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="off")
             server = uvicorn.Server(config)
             # Signals are the test run's.

@@ -13,9 +13,10 @@ import httpx
 import pytest
 
 from storage.errors import StoreUnavailable
-from storage.postgres.store import KEEP, Store
+from storage.postgres.store import Store
+from storage.record.mode import WriteMode
 from storage.record.row import Change
-from storage.redis.channel import News, Nobody
+from storage.redis.channel import ChannelMessage, NoChannel
 
 SERIES = "/v1/flow/zero-dte/series/"
 
@@ -42,18 +43,18 @@ class Caller(httpx.AsyncClient):
         return sent.json()
 
 
-class Wire(Nobody):
+class Wire(NoChannel):
     """A live channel within the process."""
 
     def __init__(self) -> None:
-        self.sent: asyncio.Queue[list[News]] = asyncio.Queue()
+        self.sent: asyncio.Queue[list[ChannelMessage]] = asyncio.Queue()
 
     async def publish(self, changes: Any) -> None:
         self.sent.put_nowait(
-            [News(symbol=c.symbol, revision=c.revision, changes=(c,)) for c in changes]
+            [ChannelMessage(symbol=c.symbol, revision=c.revision, changes=(c,)) for c in changes]
         )
 
-    async def listen(self, symbols: Any) -> AsyncIterator[list[News]]:  # type: ignore[override]
+    async def listen(self, symbols: Any) -> AsyncIterator[list[ChannelMessage]]:  # type: ignore[override]
         yield []
         while True:
             yield await self.sent.get()
@@ -87,7 +88,9 @@ class Fed(Caller):
     store: Away
     wire: Wire
 
-    async def land(self, *records: Any, gaps: Any = (), mode: str = KEEP) -> list[Change]:
+    async def land(
+        self, *records: Any, gaps: Any = (), mode: WriteMode = WriteMode.KEEP
+    ) -> list[Change]:
         """Store and publish, and wait until it is taken in."""
         changes = await self.store.write(list(records), list(gaps), mode=mode)
         await self.wire.publish(changes)

@@ -16,7 +16,7 @@ import pytest
 
 from storage.embedded.attach import Servers
 from storage.postgres.store import Store
-from storage.redis.channel import Channel
+from storage.redis.channel import RedisChannel
 from tests.api.conftest import EMPTY
 from tests.api.rows import every, record, utc
 from tests.api.test_serve import ROOT, Served
@@ -96,7 +96,7 @@ async def test_following(served: Served, servers: Servers, own_database: str) ->
     assert reading.stdout is not None
     async with (
         Store.open(own_database, "live", size=1) as store,
-        Channel.open(servers.redis_url, "flow:live") as live,
+        RedisChannel.open(servers.redis_url, "flow:live") as live,
     ):
         line = asyncio.create_task(asyncio.to_thread(reading.stdout.readline))
         landed = {}

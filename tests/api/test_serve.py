@@ -26,7 +26,7 @@ from api.http.listening import bound_socket, keys_required
 from storage.config.settings import Settings
 from storage.embedded.attach import Servers
 from storage.postgres.store import Store
-from storage.redis.channel import Channel
+from storage.redis.channel import RedisChannel
 from tests.api.conftest import EMPTY, SERIES
 from tests.api.rows import record, utc
 
@@ -114,7 +114,7 @@ async def fill(served: Served, database: str, redis_url: str) -> None:
     records = [record(utc("13:30")), record(utc("13:31")), record(utc("13:31:30"))]
     async with (
         Store.open(database, "live", size=1) as store,
-        Channel.open(redis_url, "flow:live") as live,
+        RedisChannel.open(redis_url, "flow:live") as live,
     ):
         [change] = await store.write(records)
         await live.publish([change])

@@ -31,10 +31,11 @@ from sampler.measure.snapshot import measure
 from sampler.sources import open_source
 from storage.embedded import attach as embedded
 from storage.market.calendar import session_on
-from storage.postgres import database
+from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
+from storage.record.mode import WriteMode
 from storage.record.row import SlotRecord
-from storage.redis.channel import Channel
+from storage.redis.channel import RedisChannel
 
 ROOT = Path(__file__).resolve().parents[2]
 SERIES = "/v1/flow/zero-dte/series/"
@@ -71,7 +72,7 @@ class Bench:
     """What all measurements share."""
 
     def __init__(
-        self, store: Store, live: Channel, server: tuple[int, int], first: SlotRecord
+        self, store: Store, live: RedisChannel, server: tuple[int, int], first: SlotRecord
     ) -> None:
         self.store = store
         self.live = live
@@ -112,7 +113,7 @@ class Bench:
         slot = self.slots[self.at % len(self.slots)]
         self.at += 1
         records = [like(self.first, symbol, slot, self.at) for symbol in symbols]
-        changes = await self.store.write(records, mode="rewrite")
+        changes = await self.store.write(records, mode=WriteMode.REWRITE)
         committed = time.monotonic()
         await self.live.publish(changes)
         return [change.revision for change in changes], committed
@@ -307,10 +308,10 @@ async def main() -> None:
     folder.chmod(0o755)
     try:
         with embedded.attach(folder, wait=True) as servers:
-            await database.migrate(servers.database_url, "live")
+            await migrate(servers.database_url, "live")
             async with (
                 Store.open(servers.database_url, "live") as store,
-                Channel.open(servers.redis_url, "flow:live") as live,
+                RedisChannel.open(servers.redis_url, "flow:live") as live,
             ):
                 first = await sample()
                 await fill(store, first)

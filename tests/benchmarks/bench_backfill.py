@@ -30,9 +30,9 @@ from sampler.history.jobs import JobOptions, SessionJob
 from storage.embedded import attach as embedded
 from storage.market.calendar import sessions_between
 from storage.parquet import archive
-from storage.postgres import database
+from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
-from storage.redis.channel import Nobody
+from storage.redis.channel import NoChannel
 
 FIRST, LAST = date(2026, 8, 3), date(2026, 8, 31)
 #: One job whose database has no core of its own.
@@ -48,7 +48,7 @@ async def run(
     results = (
         executors.map_unordered(pool, jobs.run_in_worker, todo)
         if pool
-        else jobs.run_jobs(todo, store, Nobody())
+        else jobs.run_jobs(todo, store, NoChannel())
     )
     since = time.perf_counter()
     rows = 0
@@ -72,7 +72,7 @@ async def main(sessions: int, rounds: int) -> None:
 
 async def compare(url: str, exported: Path, days: Sequence[date], rounds: int) -> None:
     """Time each kind of work on one core, with one job and with two."""
-    await database.migrate(url, "synthetic")
+    await migrate(url, "synthetic")
     base = {"database_url": url, "redis_url": "", "dataset": "synthetic", "backfill": BACKFILL}
     made = JobOptions(source="synthetic:?seed=7", **base)
     with executors.process_pool(2) as pool:

@@ -19,10 +19,10 @@ import numpy as np
 from playwright.async_api import Browser, Page, async_playwright
 
 from storage.embedded import attach as embedded
-from storage.postgres import database
+from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
 from storage.record.row import PROFILE, SlotRecord
-from storage.redis.channel import Channel
+from storage.redis.channel import RedisChannel
 from tests.page import market
 from tests.page.browser import launch
 from tests.page.conftest import DESKTOP, Site
@@ -134,10 +134,10 @@ async def main() -> None:
     folder.chmod(0o755)
     rows = [r for r in wide(market.day(TUESDAY)) if math.isfinite(r.row.spot)]
     with embedded.attach(folder, wait=True) as servers:
-        await database.migrate(servers.database_url, "live")
+        await migrate(servers.database_url, "live")
         async with (
             Store.open(servers.database_url, "live", size=2) as store,
-            Channel.open(servers.redis_url, "flow:live") as channel,
+            RedisChannel.open(servers.redis_url, "flow:live") as channel,
             async_playwright() as play,
         ):
             site = Site(servers.database_url, servers.redis_url, store, channel)

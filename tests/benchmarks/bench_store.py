@@ -33,10 +33,11 @@ from sampler.measure.snapshot import measure
 from sampler.sources import open_source
 from storage.embedded import attach as embedded
 from storage.market.calendar import market_day, session_on
-from storage.postgres import database
+from storage.postgres.migrate import migrate
 from storage.postgres.queries import query
-from storage.postgres.store import REWRITE, Store
+from storage.postgres.store import Store
 from storage.record import packing
+from storage.record.mode import WriteMode
 from storage.record.row import COLUMNS, DICTS, PROFILE_ARRAYS, SlotRecord
 from tests.benchmarks import year
 
@@ -164,8 +165,8 @@ class Peer:
 
 async def write(url: str) -> None:
     """Print what a tick takes."""
-    await database.migrate(url, "live")
-    await database.migrate(url, "synthetic")
+    await migrate(url, "live")
+    await migrate(url, "synthetic")
     first = await one_record()
     whole = len(first.profile["strike"])
     strikes = next(
@@ -215,7 +216,7 @@ async def write(url: str) -> None:
             for r in ticks[0]
         ]
         since = time.perf_counter()
-        await store.write(changed, mode=REWRITE)
+        await store.write(changed, mode=WriteMode.REWRITE)
         note("store, a tick rewritten", since)
     for name, times in took.items():
         kept = times[1:] or times  # The first warms caches up.
@@ -260,7 +261,7 @@ async def window(url: str) -> None:
 
 async def compressed(url: str) -> None:
     """Print how much smaller a session's rows are by column, where TimescaleDB can."""
-    for sentence in await database.migrate(url, "live", compress_after=30):
+    for sentence in await migrate(url, "live", compress_after=30):
         print(sentence)
     session = year.LAST
     async with Store.open(url, "live") as store:
@@ -336,7 +337,7 @@ async def main() -> None:
     async with server() as url, scratch(url) as database_url:
         await write(database_url)
     async with server() as url, scratch(url) as database_url:
-        await database.migrate(database_url, "live")
+        await migrate(database_url, "live")
         if has_columnstore(database_url):
             print("\nby column")
             await compressed(database_url)

@@ -22,11 +22,11 @@ from sampler.measure.snapshot import measure
 from sampler.sources import open_source, recorded
 from storage.embedded import attach as embedded
 from storage.market.calendar import market_day, session_on
-from storage.postgres import database
+from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
 from storage.record import packing
 from storage.record.row import SlotRecord
-from storage.redis.channel import Channel
+from storage.redis.channel import RedisChannel
 
 CHAIN = (
     Path(__file__).resolve().parents[2].parent / "shared/data/chains/SPX/SPX_2026-08-19T101421.json"
@@ -82,10 +82,10 @@ async def main() -> None:
 async def stored(folder: Path, first: SlotRecord, later: Chain) -> None:
     """Print what storing and publishing take, on embedded servers of their own."""
     with embedded.attach(folder, wait=True) as servers:
-        await database.migrate(servers.database_url, "live")
+        await migrate(servers.database_url, "live")
         async with (
             Store.open(servers.database_url, "live") as store,
-            Channel.open(servers.redis_url, "bench") as live,
+            RedisChannel.open(servers.redis_url, "bench") as live,
         ):
             record = measure(later, first, oi_confidence=0.43)
             changes = await store.write([first])

@@ -27,8 +27,8 @@ from sampler.measure.snapshot import measure
 from sampler.sources import open_source
 from storage.embedded import attach as embedded
 from storage.market.calendar import Session, last_session, sessions_between
-from storage.postgres import binary as pgcopy
-from storage.postgres import database
+from storage.postgres import binary
+from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
 from storage.record.row import COLUMNS, MOMENTS, SlotRecord
 
@@ -82,7 +82,7 @@ def encoded(records: list[SlotRecord], url: str) -> Iterator[tuple[bytearray, di
         )
         with connection.cursor().copy(query) as copy:
             whole = b"".join(bytes(block) for block in copy)
-    at = len(pgcopy.HEAD)
+    at = len(binary.COPY_HEADER)
     for _ in records:
         begin, places = at, {}
         at += 2
@@ -98,7 +98,7 @@ def encoded(records: list[SlotRecord], url: str) -> Iterator[tuple[bytearray, di
 async def make(url: str, symbols: int, days: int) -> None:
     """A year in ``live``, its last day alone in ``synthetic``."""
     for dataset in ("live", "synthetic"):
-        await database.migrate(url, dataset)
+        await migrate(url, dataset)
     bare = [
         SlotRecord(
             row=replace(r.row, settled={}, detail={}), profile=r.profile, evidence=r.evidence
@@ -118,11 +118,11 @@ async def make(url: str, symbols: int, days: int) -> None:
             for dataset in ("live", "synthetic") if session.day == LAST.day else ("live",):
                 copy_rows = f"copy {dataset}.rows ({', '.join((*COLUMNS, 'revision'))})"
                 with connection.cursor().copy(f"{copy_rows} from stdin (format binary)") as copy:
-                    copy.write(pgcopy.HEAD)
+                    copy.write(binary.COPY_HEADER)
                     for i in range(symbols):
                         copy.write(moved(rows, f"Y{i:02}", session.day, revision))
                         revision += len(rows)
-                    copy.write(pgcopy.TAIL)
+                    copy.write(binary.COPY_TRAILER)
             connection.commit()
             print(f"\r{session.day}  {revision:,} rows", end="", flush=True)
     with psycopg.connect(url, autocommit=True) as connection:

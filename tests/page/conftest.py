@@ -27,7 +27,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from storage.embedded.attach import Servers
 from storage.postgres.store import Store
 from storage.record.row import Gap, SlotRecord
-from storage.redis.channel import Channel
+from storage.redis.channel import RedisChannel
 from tests.conftest import other_database
 from tests.page.browser import launch
 
@@ -48,7 +48,9 @@ def free_port() -> int:
 class Site:
     """A serving process, and the store and channel behind it."""
 
-    def __init__(self, database_url: str, redis_url: str, store: Store, channel: Channel) -> None:
+    def __init__(
+        self, database_url: str, redis_url: str, store: Store, channel: RedisChannel
+    ) -> None:
         self.database_url = database_url
         self.redis_url = redis_url
         self.store = store
@@ -198,7 +200,7 @@ async def site(servers: Servers, site_database: str) -> AsyncIterator[Site]:
     """A site that a test starts."""
     async with (
         Store.open(site_database, "live", size=2) as store,
-        Channel.open(servers.redis_url, "flow:live") as channel,
+        RedisChannel.open(servers.redis_url, "flow:live") as channel,
     ):
         made = Site(site_database, servers.redis_url, store, channel)
         yield made

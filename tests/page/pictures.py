@@ -17,7 +17,7 @@ from playwright.async_api import async_playwright
 
 from storage.embedded import attach as embedded
 from storage.postgres.store import Store
-from storage.redis.channel import Channel
+from storage.redis.channel import RedisChannel
 from tests.page.browser import launch
 from tests.page.conftest import DESKTOP, ROOT, Site, Tab
 from tests.page.market import TUESDAY, at
@@ -46,7 +46,7 @@ async def main() -> None:
                 admin.execute(f"delete from synthetic.{table} where slot > %s", [NOW])  # type: ignore[arg-type]
         async with (
             Store.open(servers.database_url, "synthetic", size=1) as store,
-            Channel.open(servers.redis_url, "flow:synthetic") as channel,
+            RedisChannel.open(servers.redis_url, "flow:synthetic") as channel,
             async_playwright() as play,
         ):
             site = Site(servers.database_url, servers.redis_url, store, channel)

@@ -12,11 +12,12 @@ import pytest
 from factories import at, gap, record
 
 from storage import changefeed as following
-from storage.changefeed import follow
+from storage.changefeed import follow_changes
 from storage.errors import LiveError, StoreUnavailable
-from storage.postgres.store import REWRITE, Store
+from storage.postgres.store import Store
+from storage.record.mode import WriteMode
 from storage.record.row import Change
-from storage.redis.channel import Channel, News, Nobody
+from storage.redis.channel import ChannelMessage, NoChannel, RedisChannel
 
 #: Long enough for any machine; nothing waits for it that succeeds.
 PATIENCE = 30
@@ -29,14 +30,14 @@ def _hurry(monkeypatch):
 
 
 @pytest.fixture(params=["valkey", "fakeredis"])
-async def channel(request) -> AsyncIterator[Channel]:
+async def channel(request) -> AsyncIterator[RedisChannel]:
     """A channel of an empty server."""
     if request.param == "fakeredis":
         async with fakeredis.FakeAsyncRedis() as fake:
-            yield Channel(fake, "flow:follow")
+            yield RedisChannel(fake, "flow:follow")
         return
     url = request.getfixturevalue("servers").redis_url
-    async with Channel.open(url, "flow:follow") as opened:
+    async with RedisChannel.open(url, "flow:follow") as opened:
         await opened._client.flushall()
         yield opened
 
@@ -49,7 +50,7 @@ class Reader:
         self._task = asyncio.create_task(self._run(store, live, heads, symbols))
 
     async def _run(self, *given: Any) -> None:
-        async with aclosing(follow(*given)) as changes:
+        async with aclosing(follow_changes(*given)) as changes:
             async for change in changes:
                 self.got.append(change)
 
@@ -87,7 +88,7 @@ class Stepper:
 
     async def __call__(self, *, publish: bool = True, symbol: str = "SPX", **changes: Any) -> int:
         step = len(self.made)
-        mode = changes.pop("mode", "keep")
+        mode = changes.pop("mode", WriteMode.KEEP)
         changes = {"slot": at(step)} | changes
         written = await self.store.write([record(symbol=symbol, **changes)], mode=mode)
         if publish:
@@ -104,7 +105,7 @@ async def test_published_changes(store, channel):
         await step()
         changes = await store.write([record(symbol="NEW", slot=at(9))], [gap(8)])
         await channel.publish(changes)
-        last = await step(slot=at(0), mode=REWRITE, spot=1.0)
+        last = await step(slot=at(0), mode=WriteMode.REWRITE, spot=1.0)
         await reader.until(last)
         await reader.until(changes[0].revision, "NEW")
         assert [*step.made[1:2], changes[1].revision, last] == reader.rows()
@@ -182,8 +183,8 @@ async def test_a_large_change(store, channel):
 
 async def test_no_channel(store):
     """Without a channel the store is polled."""
-    step = Stepper(store, Nobody())
-    async with Reader(store, Nobody(), {}) as reader:
+    step = Stepper(store, NoChannel())
+    async with Reader(store, NoChannel(), {}) as reader:
         for _ in range(3):
             await reader.until(await step())
         assert step.made == reader.rows()
@@ -201,13 +202,15 @@ class Shaky:
             raise LiveError("away")
         yield []
         for changes in await act():
-            yield [News(symbol=c.symbol, revision=c.revision, changes=(c,)) for c in changes]
+            yield [
+                ChannelMessage(symbol=c.symbol, revision=c.revision, changes=(c,)) for c in changes
+            ]
         raise LiveError("away")
 
 
 async def test_nothing_is_lost_on_the_way_back(store):
     """Rows stored while the channel was coming back come in order and once."""
-    step = Stepper(store, Nobody())
+    step = Stepper(store, NoChannel())
 
     slots = iter(range(50, 99))
 
@@ -260,9 +263,9 @@ async def test_store_away(store, channel):
 
 async def test_both_away(store):
     """With everything away it waits, and goes on once the store is back."""
-    shaky, step = Away(store), Stepper(store, Nobody())
+    shaky, step = Away(store), Stepper(store, NoChannel())
     shaky.away = True
-    async with Reader(shaky, Nobody(), {}) as reader:
+    async with Reader(shaky, NoChannel(), {}) as reader:
         await step()
         await asyncio.sleep(0.2)
         assert reader.got == []

@@ -22,10 +22,10 @@ from factories import DAY, Kept, at, record, rows_of
 from storage import __main__ as program
 from storage.config.settings import REGISTRY
 from storage.postgres import sql
-from storage.postgres.database import VERSION
+from storage.postgres.migrate import VERSION
 from storage.postgres.store import Store
 from storage.record.row import Gap, Reason, SlotRecord
-from storage.redis.channel import Channel
+from storage.redis.channel import RedisChannel
 
 COMMANDS = ("migrate", "check", "tail", "export", "import")
 #: No redis answers there.
@@ -394,7 +394,7 @@ class TestTail:
         async def go() -> list[Kept]:
             async with (
                 Store.open(database, "live") as store,
-                Channel.open(redis_url, "flow:live") as channel,
+                RedisChannel.open(redis_url, "flow:live") as channel,
             ):
                 written = await store.write(records)
                 await channel.publish(written)

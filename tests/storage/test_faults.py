@@ -18,12 +18,12 @@ from factories import DAY, at, gap, record
 from supervised_servers import SupervisedServers, proxy, supervised_servers
 
 from storage import changefeed as following
-from storage.changefeed import follow
+from storage.changefeed import follow_changes
 from storage.errors import LiveError, StoreError, StoreFull, StoreUnavailable
-from storage.postgres import database as schema
+from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
 from storage.record.row import Change
-from storage.redis.channel import Channel
+from storage.redis.channel import RedisChannel
 
 PATIENCE = 60
 
@@ -38,10 +38,10 @@ def own() -> Iterator[SupervisedServers]:
 @pytest.fixture
 async def url(own) -> str:
     """A fresh live dataset on them."""
-    await until(lambda: schema.migrate(own.database_url, "live"))
+    await until(lambda: migrate(own.database_url, "live"))
     with psycopg.connect(own.database_url, autocommit=True) as connection:
         connection.execute("drop schema live cascade")
-    await schema.migrate(own.database_url, "live")
+    await migrate(own.database_url, "live")
     return own.database_url
 
 
@@ -64,12 +64,12 @@ async def until(work: Callable[[], Any]) -> Any:
 class Follower:
     """What a follower has got, in order."""
 
-    def __init__(self, store: Store, live: Channel) -> None:
+    def __init__(self, store: Store, live: RedisChannel) -> None:
         self.got: list[Change] = []
         self.task = asyncio.create_task(self._run(store, live))
 
-    async def _run(self, store: Store, live: Channel) -> None:
-        async with aclosing(follow(store, live, {})) as changes:
+    async def _run(self, store: Store, live: RedisChannel) -> None:
+        async with aclosing(follow_changes(store, live, {})) as changes:
             async for change in changes:
                 self.got.append(change)
 
@@ -92,7 +92,7 @@ class Follower:
 
 
 async def sample(
-    store: Store, live: Channel, symbols: list[str], steps: int, faults: dict[int, Any]
+    store: Store, live: RedisChannel, symbols: list[str], steps: int, faults: dict[int, Any]
 ) -> None:
     """Store and publish a session's beginning; a write that fails is tried until it succeeds."""
     for step in range(steps):
@@ -117,7 +117,7 @@ async def test_database_killed(own, url):
     symbols = ["SPX", "SPY", "QQQ"]
     async with (
         Store.open(url, "live") as store,
-        Channel.open(own.redis_url, "flow:killed") as live,
+        RedisChannel.open(own.redis_url, "flow:killed") as live,
     ):
         follower = Follower(store, live)
         await sample(store, live, symbols, 24, {6: own.kill_database, 14: own.kill_database})
@@ -168,7 +168,7 @@ async def test_redis_killed_and_emptied(own, url):
 
     async with (
         Store.open(url, "live") as store,
-        Channel.open(own.redis_url, "flow:redis") as live,
+        RedisChannel.open(own.redis_url, "flow:redis") as live,
     ):
         follower = Follower(store, live)
         faults = {5: own.kill_redis, 15: emptied, 16: emptied, 25: own.kill_redis, 29: emptied}
@@ -183,7 +183,7 @@ async def test_connections_cut(own, url):
         proxy(own.sockets / ".s.PGSQL.5432") as to_database,
         proxy(own.sockets / "valkey.sock") as to_redis,
         Store.open(f"postgresql://postgres@127.0.0.1:{to_database.port}/flow", "live") as store,
-        Channel.open(f"redis://127.0.0.1:{to_redis.port}", "flow:cut") as live,
+        RedisChannel.open(f"redis://127.0.0.1:{to_redis.port}", "flow:cut") as live,
     ):
         follower = Follower(store, live)
         faults: dict[int, Any] = dict.fromkeys(range(3, 30, 6), to_database.cut)

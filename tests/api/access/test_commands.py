@@ -13,7 +13,7 @@ import structlog
 
 from api.__main__ import main
 from api.access.keys import key_digest
-from storage.postgres.keys import Key
+from storage.postgres.keys import ApiKey
 from storage.postgres.store import Store
 
 KEY = re.compile(r"flow_[0-9a-f]{12}_[A-Za-z0-9_-]{43}\n")
@@ -36,8 +36,8 @@ def run(
     structlog.reset_defaults()
 
 
-def stored(url: str) -> list[Key]:
-    async def read() -> list[Key]:
+def stored(url: str) -> list[ApiKey]:
+    async def read() -> list[ApiKey]:
         async with Store.open(url, "live", size=1) as store:
             return await store.keys.all()
 

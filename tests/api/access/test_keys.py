@@ -21,7 +21,7 @@ from api.access.keys import KeyedAccess, KeyRing, key_digest, key_with_new_secre
 from storage.config.plans import parse_quotas
 from storage.embedded.attach import Servers
 from storage.errors import StoreUnavailable
-from storage.postgres.keys import Key, Keys
+from storage.postgres.keys import ApiKey, KeyTable
 from storage.postgres.store import Store
 from storage.redis.counters import Counters
 from tests.api.conftest import SERIES, Caller, Still
@@ -32,7 +32,7 @@ NOON = "2099-06-05 12:00"
 OTHER = "flow_0123456789ab_" + "A" * 43
 
 
-async def issue(keys: Keys, name: str, plan: str, expires: datetime | None = None) -> str:
+async def issue(keys: KeyTable, name: str, plan: str, expires: datetime | None = None) -> str:
     """A new key in the table."""
     known_as, key = make_key()
     made = await keys.insert(
@@ -53,7 +53,7 @@ def clock() -> Still:
 
 
 @pytest.fixture
-async def keys(store: Store) -> Keys:
+async def keys(store: Store) -> KeyTable:
     return store.keys
 
 
@@ -64,7 +64,7 @@ async def counters() -> AsyncIterator[Counters]:
 
 
 @pytest.fixture
-def ring(keys: Keys, clock: Still) -> KeyRing:
+def ring(keys: KeyTable, clock: Still) -> KeyRing:
     return KeyRing(keys, clock.now)
 
 
@@ -79,7 +79,7 @@ async def refused(access: Any, key: str | None, plan: str = "Free") -> AccessErr
     return raised.value
 
 
-async def test_what_is_stored(keys: Keys) -> None:
+async def test_what_is_stored(keys: KeyTable) -> None:
     """A key has 256 random bits behind a public part; the table has its SHA-256 and not itself."""
     made = [make_key() for _ in range(100)]
     assert len({key for _, key in made}) == len({known_as for known_as, _ in made}) == 100
@@ -93,7 +93,7 @@ async def test_what_is_stored(keys: Keys) -> None:
     assert (kept.last_used_at, kept.expires_at, kept.revoked_at) == (None, None, None)
 
 
-async def test_names(keys: Keys) -> None:
+async def test_names(keys: KeyTable) -> None:
     """A name means one key in force; one that was revoked gives it back."""
     await issue(keys, "alice", "Free")
     known_as, key = make_key()
@@ -107,7 +107,7 @@ async def test_names(keys: Keys) -> None:
     assert len(await keys.all()) == 2
 
 
-async def test_admits(keys: Keys, ring: KeyRing, access: KeyedAccess) -> None:
+async def test_admits(keys: KeyTable, ring: KeyRing, access: KeyedAccess) -> None:
     """A key opens what its plan includes; its caller is known by the public part."""
     key = await issue(keys, "alice", "Growth")
     await ring.refresh()
@@ -147,7 +147,7 @@ async def test_admits(keys: Keys, ring: KeyRing, access: KeyedAccess) -> None:
     ],
 )
 async def test_no_key(
-    change: Callable[[str], str | None], keys: Keys, ring: KeyRing, access: KeyedAccess
+    change: Callable[[str], str | None], keys: KeyTable, ring: KeyRing, access: KeyedAccess
 ) -> None:
     """Whatever is not exactly a key opens nothing, whatever its length or letters."""
     key = await issue(keys, "alice", "Enterprise")
@@ -158,7 +158,9 @@ async def test_no_key(
     assert error.headers == ()
 
 
-async def test_constant_time(ring: KeyRing, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_constant_time(
+    ring: KeyRing, keys: KeyTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Known ids and unknown ones cost one hash and one comparison of whole digests."""
     key = await issue(keys, "alice", "Free")
     await ring.refresh()
@@ -175,7 +177,9 @@ async def test_constant_time(ring: KeyRing, keys: Keys, monkeypatch: pytest.Monk
     assert compared == [(32, 32)] * 3
 
 
-async def test_end_of_a_key(keys: Keys, ring: KeyRing, access: KeyedAccess, clock: Still) -> None:
+async def test_end_of_a_key(
+    keys: KeyTable, ring: KeyRing, access: KeyedAccess, clock: Still
+) -> None:
     """Expired, revoked and rotated keys open nothing; answers that stay open find out."""
     ends = utc(NOON) + timedelta(hours=1)
     short, gone, turned = (
@@ -200,7 +204,7 @@ async def test_end_of_a_key(keys: Keys, ring: KeyRing, access: KeyedAccess, cloc
     assert (await access.admit(fresh, "Free")).headers[1] == (b"x-ratelimit-remaining", b"0")
 
 
-async def test_quota(keys: Keys, ring: KeyRing, access: KeyedAccess, clock: Still) -> None:
+async def test_quota(keys: KeyTable, ring: KeyRing, access: KeyedAccess, clock: Still) -> None:
     """At the limit it is 429 until 00:00 UTC, in whole seconds; then the count starts again."""
     key = await issue(keys, "alice", "Free")
     await ring.refresh()
@@ -240,7 +244,12 @@ async def test_quota(keys: Keys, ring: KeyRing, access: KeyedAccess, clock: Stil
     ],
 )
 async def test_upgrade(
-    quotas: str, upgrade: str | None, keys: Keys, ring: KeyRing, counters: Counters, clock: Still
+    quotas: str,
+    upgrade: str | None,
+    keys: KeyTable,
+    ring: KeyRing,
+    counters: Counters,
+    clock: Still,
 ) -> None:
     """The next plan that gives more is named, if there is one."""
     key = await issue(keys, "alice", "Free")
@@ -259,13 +268,13 @@ async def test_open_server() -> None:
 class Flaky:
     """A table of keys that can be away."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: KeyTable) -> None:
         self.keys = keys
         self.error: Exception | None = None
         self.read = asyncio.Event()
         self.noted: list[dict[str, datetime]] = []
 
-    async def all(self) -> list[Key]:
+    async def all(self) -> list[ApiKey]:
         self.read.set()
         if self.error:
             raise self.error
@@ -285,7 +294,7 @@ class Flaky:
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("gone"), RuntimeError("a defect")])
-async def test_database_is_away(error: Exception, keys: Keys, clock: Still) -> None:
+async def test_database_is_away(error: Exception, keys: KeyTable, clock: Still) -> None:
     """Nobody is locked out while keys cannot be read; what is new is heard of afterwards."""
     table = Flaky(keys)
     ring = KeyRing(table, clock.now)  # type: ignore[arg-type]
@@ -310,7 +319,7 @@ async def test_database_is_away(error: Exception, keys: Keys, clock: Still) -> N
     ]
 
 
-async def test_database_is_away_at_the_start(keys: Keys, clock: Still) -> None:
+async def test_database_is_away_at_the_start(keys: KeyTable, clock: Still) -> None:
     """Without having read them once, no server starts."""
     table = Flaky(keys)
     table.error = StoreUnavailable("gone")
@@ -319,7 +328,7 @@ async def test_database_is_away_at_the_start(keys: Keys, clock: Still) -> None:
             pass
 
 
-async def test_last_used(keys: Keys, clock: Still) -> None:
+async def test_last_used(keys: KeyTable, clock: Still) -> None:
     """It is noted now and then, not in requests, and at the end; a note never goes back."""
     table = Flaky(keys)
     ring = KeyRing(table, clock.now)  # type: ignore[arg-type]
@@ -337,7 +346,7 @@ async def test_last_used(keys: Keys, clock: Still) -> None:
     assert await keys.all() == [kept]
 
 
-async def test_unknown_plan(keys: Keys, clock: Still) -> None:
+async def test_unknown_plan(keys: KeyTable, clock: Still) -> None:
     """A key of a plan that this release does not have opens nothing, and hides no other."""
     good = await issue(keys, "good", "Free")
     bad = await issue(keys, "bad", "Platinum")

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from api.app import create_app
 from api.openapi import catalogue
-from storage.redis.channel import Nobody
+from storage.redis.channel import NoChannel
 from tests.api import contract
 from tests.api.conftest import ROOT, Caller, Still
 from tests.api.serving import served
@@ -29,7 +29,7 @@ LOCAL = "http://127.0.0.1:8000"
 
 
 def application() -> Any:
-    return create_app(None, Nobody(), Still(NOON), dataset="live")  # type: ignore[arg-type]
+    return create_app(None, NoChannel(), Still(NOON), dataset="live")  # type: ignore[arg-type]
 
 
 def documented() -> set[str]:

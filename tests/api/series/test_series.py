@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from factories import rows_of
 
-from storage.postgres.store import REWRITE, Store
+from storage.postgres.store import Store
+from storage.record.mode import WriteMode
 from storage.record.row import Reason
 from tests.api.conftest import SERIES, Caller
 from tests.api.rows import every, gap, record, utc
@@ -339,7 +340,7 @@ async def test_since_sees_a_rewrite(store: Store, caller: Caller) -> None:
     """A row that is measured anew comes again."""
     await store.write(every("14:28", "14:29:30"))
     cursor = (await caller.series(minutes=2))["cursor"]
-    await store.write([record(utc("14:28:30"), spot=999.0)], mode=REWRITE)
+    await store.write([record(utc("14:28:30"), spot=999.0)], mode=WriteMode.REWRITE)
     body = await caller.series(minutes=2, since=cursor)
     assert shown(body) == [("14:28:30", "14:28:30", 999.0)]
 

@@ -18,9 +18,10 @@ from api.access.gate import Admission, OpenAccess
 from api.series import reply
 from api.series.sessions import EARLIER
 from storage.market.calendar import session_on
-from storage.postgres.store import KEEP, NEWER, REWRITE, Store
+from storage.postgres.store import Store
+from storage.record.mode import WriteMode
 from storage.record.row import Change, Reason
-from storage.redis.channel import Nobody
+from storage.redis.channel import NoChannel
 from tests.api import oracle
 from tests.api.conftest import SERIES, Caller, Fed, Wire
 from tests.api.rows import FRIDAY, every, gap, record, utc
@@ -80,7 +81,9 @@ async def test_memory_equals_sql(
                 await fed.land(gaps=marks)
                 continue
             records = [some_record(dice, symbol, s) for s in sorted(slots)]
-            await fed.land(*records, mode=dice.choice([KEEP, NEWER, REWRITE]))
+            await fed.land(
+                *records, mode=dice.choice([WriteMode.KEEP, WriteMode.NEWER, WriteMode.REWRITE])
+            )
         for number in range(6):
             query: dict[str, str] = {"bar": "30s" if number == 0 else dice.choice(BARS)}
             if number == 0:
@@ -222,7 +225,7 @@ async def test_channel_is_away(
 ) -> None:
     """Without the live channel the store is polled."""
     monkeypatch.setattr("storage.changefeed._POLL", 0.02)
-    monkeypatch.setattr(Wire, "listen", Nobody.listen)
+    monkeypatch.setattr(Wire, "listen", NoChannel.listen)
     fed: Fed = await feed(store)
     [change] = await store.write([record(utc("14:29:30"))])
     await fed.reached({"SPY": change.revision})
@@ -278,7 +281,7 @@ async def test_a_cut_bucket(store: Store, feed: Callable[..., Any]) -> None:
     await store.write(every("14:00", "14:29:30"))
     fed: Fed = await feed(store)
     cursor = (await fed.series())["cursor"]
-    await fed.land(record(utc("14:20"), spot=1.0), mode=REWRITE)
+    await fed.land(record(utc("14:20"), spot=1.0), mode=WriteMode.REWRITE)
     node = fed._transport.app.context.node  # type: ignore[attr-defined]
     for minutes, count in (("7", 0), ("10", 1)):
         query = {"bar": "5m", "minutes": minutes, "since": str(cursor)}
@@ -318,7 +321,7 @@ async def test_documents_are_kept(store: Store, feed: Callable[..., Any]) -> Non
     tag = sent.headers["ETag"]
     assert (await fed.get(path, headers={"If-None-Match": tag})).status_code == 304
     fed.store.away = False
-    [change] = await fed.land(record(utc("14:29"), spot=1.0), mode=REWRITE)
+    [change] = await fed.land(record(utc("14:29"), spot=1.0), mode=WriteMode.REWRITE)
     changed = await fed.get(path, headers={"If-None-Match": tag})
     assert (changed.status_code, changed.json()["cursor"]) == (200, change.revision)
 

@@ -14,9 +14,10 @@ import pytest
 
 from api.access.gate import AccessError, Admission, unauthorized
 from api.access.gate import Caller as Person
-from storage.postgres.store import KEEP, NEWER, REWRITE, Store
+from storage.postgres.store import Store
+from storage.record.mode import WriteMode
 from storage.record.row import Reason
-from storage.redis.channel import Nobody
+from storage.redis.channel import NoChannel
 from tests.api.rows import FRIDAY, every, gap, record, utc
 from tests.api.series.test_sessions import BARS, THURSDAY, slot_at, some_record
 from tests.api.site import SERIES, Events, Fed, Site, Wire
@@ -56,7 +57,9 @@ async def test_gap_events(site: Site) -> None:
 async def test_resume(site: Site) -> None:
     """Last-Event-ID, or since, brings what changed after it; the header counts before it."""
     cursor = (await site.fed.series())["cursor"]
-    await site.fed.land(record(utc("14:10")), record(utc("14:29"), spot=1.0), mode=REWRITE)
+    await site.fed.land(
+        record(utc("14:10")), record(utc("14:29"), spot=1.0), mode=WriteMode.REWRITE
+    )
     await site.fed.land(gaps=[gap("14:30", Reason.STALE)])
     await site.fed.land(record(utc("2026-06-04 19:59")))
     for query, headers in (
@@ -116,7 +119,9 @@ async def test_no_hole_and_no_double(site: Site, monkeypatch: Any, seed: int) ->
             changes = await site.fed.land(gaps=marks)
         else:
             records = [some_record(dice, "SPY", slot) for slot in sorted(slots)]
-            changes = await site.fed.land(*records, mode=dice.choice([KEEP, NEWER, REWRITE]))
+            changes = await site.fed.land(
+                *records, mode=dice.choice([WriteMode.KEEP, WriteMode.NEWER, WriteMode.REWRITE])
+            )
         for change in changes:
             revisions += sorted(n for n, _ in (*change.rows, *change.gaps))
             for bar in open_:
@@ -133,7 +138,7 @@ async def test_no_hole_and_no_double(site: Site, monkeypatch: Any, seed: int) ->
             open_[bar] = await site.open(query=f"?bar={bar}&since={at[bar]}")
     for bar in BARS:
         spot = float(BARS.index(bar))
-        [change] = await site.fed.land(record(utc("15:31"), spot=spot), mode=REWRITE)
+        [change] = await site.fed.land(record(utc("15:31"), spot=spot), mode=WriteMode.REWRITE)
         await read_all(bar, change.revision)
         for day in (THURSDAY, FRIDAY):
             site.fed.clock.moment = utc("15:32")
@@ -165,7 +170,7 @@ async def test_slow_reader_is_cut_off(site: Site, monkeypatch: Any) -> None:
     spots = []
     for i in range(60):
         slots = [utc("13:30") + timedelta(seconds=30 * n) for n in range(10)]
-        await site.fed.land(*(record(s, spot=float(i)) for s in slots), mode=REWRITE)
+        await site.fed.land(*(record(s, spot=float(i)) for s in slots), mode=WriteMode.REWRITE)
         for _ in slots:
             told = await quick.next()
             assert told is not None
@@ -272,7 +277,7 @@ async def test_channel_is_away(
 ) -> None:
     """Without the live channel, streams are fed from the store."""
     monkeypatch.setattr("storage.changefeed._POLL", 0.02)
-    monkeypatch.setattr(Wire, "listen", Nobody.listen)
+    monkeypatch.setattr(Wire, "listen", NoChannel.listen)
     fed: Fed = await feed(store)
     told: list[Any] = []
     hub = fed._transport.app.context.hub  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from sampler.measure.remeasure import changed_fields, remeasure
 from sampler.sources import open_source
 from storage.market.calendar import session_on
 from storage.postgres.store import Store
-from storage.redis.channel import Nobody
+from storage.redis.channel import NoChannel
 
 DAY = TEN_FOURTEEN.date()
 SESSION = session_on(DAY)
@@ -28,7 +28,7 @@ STEP = timedelta(seconds=30)
 async def fill(store: Store, slots: int) -> None:
     """The first slots of a simulated session."""
     source = open_source("synthetic:?seed=11")
-    tick = Tick(source, store, Nobody(), oi_confidence=0.43, budget=5)
+    tick = Tick(source, store, NoChannel(), oi_confidence=0.43, budget=5)
     async for frame in source.history("SPX", SESSION):
         if frame.quoted_at >= SESSION.open + slots * STEP:
             break

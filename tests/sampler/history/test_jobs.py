@@ -33,10 +33,10 @@ from sampler.sources import open_source, recorded
 from storage.market.calendar import session_on
 from storage.parquet.read import ParquetPartition
 from storage.parquet.write import ParquetWriter
-from storage.postgres import database as schema
+from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
 from storage.record.row import Gap, Reason
-from storage.redis.channel import Nobody
+from storage.redis.channel import NoChannel
 
 SESSION = session_on(DAY)
 KAPPA = 0.43
@@ -69,7 +69,7 @@ class Short:
 
 async def sampled(store: Store, source: Short) -> None:
     """What a daemon does at each slot that its source has."""
-    tick = Tick(source, store, Nobody(), oi_confidence=KAPPA, budget=5, quiet=True)
+    tick = Tick(source, store, NoChannel(), oi_confidence=KAPPA, budget=5, quiet=True)
     for i in source._slots:
         await tick.sample("SPX", now=at(i), target=at(i))
 
@@ -78,7 +78,7 @@ async def filled(store: Store, source: object, **options: object) -> tuple[Backf
     """What a backfill does."""
     wanted = BackfillOptions(oi_confidence=KAPPA, **options)
     return await backfill_session(
-        source, store, Nobody(), symbol="SPX", session=SESSION, options=wanted
+        source, store, NoChannel(), symbol="SPX", session=SESSION, options=wanted
     )
 
 
@@ -124,10 +124,10 @@ class TestSameBytes:
             assert len(live) == SLOTS - 1
             with ParquetWriter(ParquetPartition(tmp_path, DAY, "SPX"), "live") as writer:
                 writer.write([record async for record in store.records("SPX", DAY)])
-            again = await recompute_session(store, Nobody(), symbol="SPX", session=SESSION)
+            again = await recompute_session(store, NoChannel(), symbol="SPX", session=SESSION)
             assert (again.rewritten, again.already_there, again.diff.fields) == (0, SLOTS - 1, {})
         for source in (Short(), open_source(f"parquet:{tmp_path}")):
-            await schema.migrate(empty_database, "live")
+            await migrate(empty_database, "live")
             async with Store.open(empty_database, "live") as store:
                 done, first = await filled(store, source)
                 assert (done.written, first) == (SLOTS - 1, at(1))
@@ -154,18 +154,18 @@ class TestSameBytes:
             "session": session,
             "options": BackfillOptions(oi_confidence=KAPPA),
         }
-        await schema.migrate(empty_database, "live")
+        await migrate(empty_database, "live")
         async with (
             Store.open(database, "live") as store,
             Store.open(empty_database, "live") as other,
         ):
-            await backfill_session(Files(), store, Nobody(), **given)
+            await backfill_session(Files(), store, NoChannel(), **given)
             records = [record async for record in store.records("SPX", session.day)]
             assert records[0].row.dropped["am_settled"] > 900
             assert records[0].row.detail["total_chain_net_gex"] is not None
             with ParquetWriter(ParquetPartition(tmp_path, session.day, "SPX"), "live") as writer:
                 writer.write(records)
-            await backfill_session(open_source(f"parquet:{tmp_path}"), other, Nobody(), **given)
+            await backfill_session(open_source(f"parquet:{tmp_path}"), other, NoChannel(), **given)
         assert content(empty_database) == content(database)
 
     async def test_newer_quotes_of_the_last_slot(self, store, database):
@@ -223,7 +223,7 @@ class TestMissing:
 
     async def test_rewrite_gives_the_faultless_run(self, store, database, empty_database):
         """With --rewrite all rows are as if no slot had been missed; a second time nothing changes."""
-        await schema.migrate(empty_database, "live")
+        await migrate(empty_database, "live")
         async with Store.open(empty_database, "live") as whole:
             await sampled(whole, Short())
         await sampled(store, Short(without=self.HOLES))
@@ -235,11 +235,11 @@ class TestMissing:
             backfill=BackfillOptions(oi_confidence=KAPPA, missing=True, rewrite=True),
         )
         task = SessionJob(options=options, symbol="SPX", day=DAY, slots=780)
-        first = await jobs.run_job(task, Short(), store, Nobody())
+        first = await jobs.run_job(task, Short(), store, NoChannel())
         # All from slot 7 on: also the filled ones, whose flow so far is another now.
         assert (first.written, first.rewritten) == (4, SLOTS - 7)
         assert content(database) == content(empty_database)
-        again = await jobs.run_job(task, Short(), store, Nobody())
+        again = await jobs.run_job(task, Short(), store, NoChannel())
         assert (again.written, again.rewritten) == (0, 0)
 
     async def test_the_source_wins_when_told_so(self, store, database):
@@ -296,7 +296,7 @@ class TestRecompute:
         await sampled(store, Short())
         before = content(database, revisions=True)
         given = {"symbol": "SPX", "session": SESSION}
-        dry = await recompute_session(store, Nobody(), oi_confidence=0.5, dry_run=True, **given)
+        dry = await recompute_session(store, NoChannel(), oi_confidence=0.5, dry_run=True, **given)
         assert content(database, revisions=True) == before
         changed = dry.diff.fields
         assert changed["oi_confidence"].rows == SLOTS - 1
@@ -315,9 +315,9 @@ class TestRecompute:
         before = content(database, revisions=True)
         monkeypatch.setattr(snapshot, "DEFINITIONS", "next")
         given = {"symbol": "SPX", "session": SESSION}
-        dry = await recompute_session(store, Nobody(), dry_run=True, **given)
+        dry = await recompute_session(store, NoChannel(), dry_run=True, **given)
         assert (dry.rewritten, set(dry.diff.fields)) == (SLOTS - 3, {"definitions"})
-        done = await recompute_session(store, Nobody(), **given)
+        done = await recompute_session(store, NoChannel(), **given)
         assert done.rewritten == SLOTS - 3
         after = [r async for r in store.records("SPX", DAY)]
         assert {r.row.definitions for r in after} == {"next"}
@@ -325,7 +325,7 @@ class TestRecompute:
         assert {r.row.slot: r.row.differenced_from for r in after}[at(11)] == at(8)
         revisions = [row[-3] for row in content(database, revisions=True)]
         assert min(revisions) > max(row[-3] for row in before)
-        again = await recompute_session(store, Nobody(), **given)
+        again = await recompute_session(store, NoChannel(), **given)
         assert (again.rewritten, again.diff.changed) == (0, 0)
 
     async def test_a_spoilt_profile_is_mended(self, store, database):
@@ -336,9 +336,9 @@ class TestRecompute:
             spoil = "update live.profiles set vex[3] = 1e9 where slot = %s"
             connection.execute(spoil, [at(12)])
         given = {"symbol": "SPX", "session": SESSION}
-        dry = await recompute_session(store, Nobody(), dry_run=True, **given)
+        dry = await recompute_session(store, NoChannel(), dry_run=True, **given)
         assert (dry.rewritten, list(dry.diff.fields)) == (1, ["profile.vex"])
-        done = await recompute_session(store, Nobody(), **given)
+        done = await recompute_session(store, NoChannel(), **given)
         assert done.rewritten == 1
         assert content(database) == before
 
@@ -354,7 +354,7 @@ class TestRecompute:
             return ours(chain)
 
         monkeypatch.setattr(snapshot, "read_market", strict)
-        done = await recompute_session(store, Nobody(), symbol="SPX", session=SESSION)
+        done = await recompute_session(store, NoChannel(), symbol="SPX", session=SESSION)
         assert (dict(done.refused), done.rewritten) == ({"no_iv": 1}, 0)
         assert content(database, revisions=True) == before
 

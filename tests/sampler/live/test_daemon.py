@@ -202,11 +202,11 @@ async def replay(servers: Servers, database: str, first: datetime, last: datetim
     from sampler.live.tick import Tick
     from sampler.sources import open_source
     from storage.postgres.store import Store
-    from storage.redis.channel import Nobody
+    from storage.redis.channel import NoChannel
 
     source = open_source("synthetic:?seed=3")
     async with Store.open(database, "synthetic", size=2) as store:
-        tick = Tick(source, store, Nobody(), oi_confidence=0.43, budget=5)
+        tick = Tick(source, store, NoChannel(), oi_confidence=0.43, budget=5)
         async for frame in source.history("SPX", session_on(DAY)):
             if first <= frame.quoted_at <= last:
                 await tick.store_frame(frame, Outcome(symbol="SPX"))

@@ -19,7 +19,7 @@ from sampler.live.tick import Tick
 from sampler.sources.synthetic.source import Synthetic
 from storage.market.calendar import session_on
 from storage.postgres.store import Store
-from storage.redis.channel import Nobody
+from storage.redis.channel import NoChannel
 
 DAY = date(2026, 8, 19)
 SESSION = session_on(DAY)
@@ -52,7 +52,7 @@ async def straight(url: str, steps: range, symbols=SYMBOLS, first: int = 0) -> d
     """Rows of a run in which nothing fails, in a dataset of its own."""
     source = Synthetic(seed=SEED)
     async with Store.open(url, "live", size=2) as store:
-        tick = Tick(source, store, Nobody(), oi_confidence=0.43, budget=5)
+        tick = Tick(source, store, NoChannel(), oi_confidence=0.43, budget=5)
         for symbol in symbols:
             for step in steps:
                 await tick.store_frame(await source.live(symbol, now(step)), Outcome(symbol=symbol))
@@ -266,10 +266,10 @@ def mortal():
 async def test_servers_killed(mortal, make, tmp_path):
     """PostgreSQL killed -9 in mid-transaction and back after 50 slots, Redis killed and emptied:
     every slot a row, to the cent, and the followers' cursor without a hole."""
-    from storage.postgres import database as schema
+    from storage.postgres.migrate import migrate
 
     for dataset in ("live", "synthetic"):
-        await schema.migrate(mortal.database_url, dataset)
+        await migrate(mortal.database_url, dataset)
     sampler = make(mortal.database_url, redis=mortal.redis_url)
     sampler.start(now(0))
     for step in range(2):

@@ -330,9 +330,9 @@ def _size(folder) -> int:
 async def _one(step: int):
     from sampler.live.outcome import Outcome
     from sampler.live.tick import DryRunStore, Tick
-    from storage.redis.channel import Nobody
+    from storage.redis.channel import NoChannel
 
-    tick = Tick(SOURCE, DryRunStore(), Nobody(), oi_confidence=0.43, budget=5)
+    tick = Tick(SOURCE, DryRunStore(), NoChannel(), oi_confidence=0.43, budget=5)
     outcome = Outcome(symbol="SPX")
     await tick.store_frame(await SOURCE.live("SPX", now(step)), outcome)
     return outcome.record

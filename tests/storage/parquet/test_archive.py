@@ -29,7 +29,7 @@ from storage.parquet.read import ParquetPartition, list_partitions, read_gaps, r
 from storage.parquet.write import ParquetWriter
 from storage.postgres.store import Store
 from storage.record.row import PROFILE, Reason, SlotRecord
-from storage.redis.channel import Nobody
+from storage.redis.channel import NoChannel
 
 PERIOD = ("--from", "2026-08-19", "--to", "2026-08-19")
 SESSION = session_on(DAY)
@@ -111,7 +111,7 @@ def simulated(database) -> str:
         async with Store.open(database, "synthetic") as store:
             for symbol in ("SPX", "BRK/B"):
                 given = {"symbol": symbol, "session": SESSION, "options": options}
-                await backfill_session(Short(), store, Nobody(), **given)
+                await backfill_session(Short(), store, NoChannel(), **given)
 
     asyncio.run(fill())
     return database

@@ -18,9 +18,9 @@ import pytest
 from supervised_servers import SupervisedServers, supervised_servers
 
 from storage.errors import LiveError, StoreError, StoreUnavailable
-from storage.postgres import database as schema
+from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
-from storage.redis.channel import Channel
+from storage.redis.channel import RedisChannel
 
 SECRET = "s3cret/@%"
 
@@ -51,7 +51,7 @@ def guarded(own) -> str:
 async def said(url: str) -> str:
     """What opening and migrating say; the same, and no password."""
     words = []
-    for work in (schema.migrate(url, "live"), _open(url)):
+    for work in (migrate(url, "live"), _open(url)):
         with pytest.raises(StoreError) as raised:
             await work
         words.append(str(raised.value))
@@ -77,7 +77,7 @@ async def test_wrong_password(guarded, password):
 async def test_right_password(guarded):
     """The right one is only not allowed to make a schema, which is said, too."""
     with pytest.raises(StoreError, match=r"^FLOW_DATABASE_URL: the role may not do this: .*denied"):
-        await schema.migrate(guarded.format(quote(SECRET, safe="")), "live")
+        await migrate(guarded.format(quote(SECRET, safe="")), "live")
 
 
 async def test_no_such_role(own):
@@ -102,7 +102,7 @@ async def test_client_of_another_encoding(own, monkeypatch):
     """What the user's environment says of encodings and time zones does not matter."""
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     monkeypatch.setenv("PGTZ", "Asia/Kolkata")
-    await schema.migrate(own.database_url, "synthetic")
+    await migrate(own.database_url, "synthetic")
     async with Store.open(own.database_url, "synthetic") as store:
         await store._one("select 'é日' as word")
         found = await store._one("select 'é日' as word, timestamptz '2026-01-01 00:00Z' as moment")
@@ -122,14 +122,14 @@ class TestWritable:
 
     async def test_read_only(self, own):
         """A read-only one; whoever only reads is let in."""
-        await schema.migrate(own.database_url, "live")
+        await migrate(own.database_url, "live")
         url = own.database_url + "&options=-c%20default_transaction_read_only%3Don"
         words = await self.refused(url)
         assert words == "FLOW_DATABASE_URL: the database is read-only: nothing can be stored"
 
     async def test_role(self, own):
         """One whose tables the role may only read."""
-        await schema.migrate(own.database_url, "live")
+        await migrate(own.database_url, "live")
         admin(own, "create role reader login")
         admin(own, "grant usage on schema live to reader")
         admin(own, "grant select on all tables in schema live to reader")
@@ -159,7 +159,7 @@ class TestChannel:
     """Channels that waiting does not mend."""
 
     async def refused(self, url: str) -> str:
-        async with Channel.open(url, "flow:bad") as channel:
+        async with RedisChannel.open(url, "flow:bad") as channel:
             with pytest.raises(LiveError) as raised:
                 await channel.require_usable()
         assert SECRET not in str(raised.value)
@@ -167,7 +167,7 @@ class TestChannel:
 
     async def test_password(self, own):
         """A server that wants a password, and another one than ours."""
-        async with Channel.open(own.redis_url, "flow:bad") as channel:
+        async with RedisChannel.open(own.redis_url, "flow:bad") as channel:
             await channel.require_usable()
             await channel._client.config_set("requirepass", "other")
             try:
@@ -193,7 +193,7 @@ class TestChannel:
 
     async def test_away(self):
         """One that is only away is waited for."""
-        async with Channel.open("redis://127.0.0.1:1", "flow:bad") as channel:
+        async with RedisChannel.open("redis://127.0.0.1:1", "flow:bad") as channel:
             await channel.require_usable()
 
 
@@ -206,7 +206,7 @@ class TestChannel:
 )
 async def test_a_sampler_does_not_start(own, setting, value, words):
     """The command ends with the sentence, before its first slot."""
-    await schema.migrate(own.database_url, "synthetic")
+    await migrate(own.database_url, "synthetic")
     async with web_server() as port:
         urls = {"FLOW_DATABASE_URL": own.database_url, "FLOW_REDIS_URL": own.redis_url}
         bad = {

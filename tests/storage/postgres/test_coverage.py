@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storage.postgres.coverage import Coverage, assess
+from storage.postgres.coverage import Coverage, assess_coverage
 
 DAY = date(2026, 8, 19)
 #: A session that ends at 13:00: 420 slots.
@@ -35,7 +35,7 @@ def judged(
     """The judgement of a fortnight around these days."""
     days = [row["expiration"] for row in rows] or [DAY]
     given = {"now": now, "symbols": symbols, "least": 0.9}
-    return assess(rows, first=min(days), last=max(days), **given)
+    return assess_coverage(rows, first=min(days), last=max(days), **given)
 
 
 @pytest.mark.parametrize(
@@ -123,5 +123,5 @@ def test_before_recordings_and_between_them_nothing_is_missed():
 def test_any_dates():
     """The first and the last day that there is are a period like any other."""
     given = {"now": AFTER, "symbols": ("SPX",), "least": 0.9}
-    (line,) = assess([found()], first=date.min, last=date.max, **given)
+    (line,) = assess_coverage([found()], first=date.min, last=date.max, **given)
     assert (line.session, line.state) == (DAY, "ok")

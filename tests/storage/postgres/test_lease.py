@@ -13,7 +13,7 @@ import pytest
 from proxy import Proxy
 
 from storage.postgres import lease as module
-from storage.postgres.lease import Lease, Turn
+from storage.postgres.lease import Lease, LeaseChange
 
 SYMBOLS = ("SPX", "SPY", "QQQ")
 
@@ -42,9 +42,9 @@ async def until(condition, seconds: float = 15) -> None:
 async def test_one_works_the_other_waits(lease):
     """The first one has all, the second none; when the first leaves, the second has all."""
     first, second = lease(), lease()
-    assert await first.beat() == Turn(gained=SYMBOLS)
-    assert await second.beat() == Turn()
-    assert await first.beat() == Turn()
+    assert await first.beat() == LeaseChange(gained=SYMBOLS)
+    assert await second.beat() == LeaseChange()
+    assert await first.beat() == LeaseChange()
     assert (first.held, second.held) == (set(SYMBOLS), set())
     await first.close()
 
@@ -62,7 +62,7 @@ async def test_shared_out(lease):
     turns = [await one.beat() for one in (first, second, third)]
     assert [turn.gained for turn in turns] == [("A", "B"), ("C", "D"), ()]
     await first.close()
-    assert (await second.beat(), (await third.beat()).gained) == (Turn(), ("A", "B"))
+    assert (await second.beat(), (await third.beat()).gained) == (LeaseChange(), ("A", "B"))
 
 
 async def test_datasets_are_apart(lease):
@@ -80,11 +80,11 @@ async def test_a_holder_whose_session_is_ended(lease, database):
             "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
             " where datname = current_database() and pid <> pg_backend_pid()"
         )
-    assert await first.beat() == Turn()
+    assert await first.beat() == LeaseChange()
     assert (first.connected, first.held) == (False, set(SYMBOLS))
-    assert await first.beat() == Turn(regained=SYMBOLS)
+    assert await first.beat() == LeaseChange(regained=SYMBOLS)
     await first.close()
-    assert await second.beat() == Turn(gained=SYMBOLS)
+    assert await second.beat() == LeaseChange(gained=SYMBOLS)
 
 
 async def test_a_holder_that_was_succeeded(lease, servers, database):
@@ -94,11 +94,11 @@ async def test_a_holder_that_was_succeeded(lease, servers, database):
         await first.beat()
         proxy.refuse()
         await until(lambda: _gained(second))
-        assert await first.beat() == Turn()
-        assert await first.beat() == Turn()
+        assert await first.beat() == LeaseChange()
+        assert await first.beat() == LeaseChange()
         assert (first.connected, first.held) == (False, set(SYMBOLS))
         proxy.mend()
-        assert await first.beat() == Turn(regained=("SPX", "QQQ"), lost=("SPY",))
+        assert await first.beat() == LeaseChange(regained=("SPX", "QQQ"), lost=("SPY",))
         assert first.held == {"SPX", "QQQ"}
 
 
@@ -114,7 +114,7 @@ async def test_a_network_that_swallows(lease, database, monkeypatch):
         first, second = lease(url=proxy.url), lease()
         await first.beat()
         proxy.stall()
-        assert await first.beat() == Turn()
+        assert await first.beat() == LeaseChange()
         assert not first.connected
         await until(lambda: _gained(second))
         assert second.held == set(SYMBOLS)
@@ -156,7 +156,7 @@ async def test_a_killed_holder(lease, database, monkeypatch, sign):
     try:
         assert process.stdout.readline().split() == list(SYMBOLS)
         second = lease()
-        assert await second.beat() == Turn()
+        assert await second.beat() == LeaseChange()
         process.send_signal(sign)
         await until(lambda: _gained(second))
     finally:
@@ -168,7 +168,7 @@ async def test_a_database_that_is_away(lease):
     """Nothing is gained, nothing is raised; what is held on credit stays held."""
     one = lease(url="postgresql://postgres@127.0.0.1:1/none")
     assert one.credit(["SPY"]) == ["SPY", *(symbol for symbol in SYMBOLS if symbol != "SPY")]
-    assert await one.beat() == Turn()
+    assert await one.beat() == LeaseChange()
     assert (one.connected, one.held) == (False, set(SYMBOLS))
     few = lease(url="postgresql://postgres@127.0.0.1:1/none", most=1)
     assert few.credit(["SPY"]) == ["SPY"]

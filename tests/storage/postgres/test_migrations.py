@@ -10,8 +10,8 @@ from factories import DAY, at, gap, record, row
 from psycopg import sql as compose
 from psycopg.types.json import Jsonb
 
-from storage.postgres import database as schema
 from storage.postgres import sql
+from storage.postgres.migrate import VERSION, migrate
 from storage.postgres.store import Store
 from storage.record.row import COLUMNS, PROFILE
 
@@ -70,7 +70,7 @@ def insert(connection: psycopg.Connection, table: str, values: dict[str, Any]) -
 async def test_data_survives(empty_database, version):
     """Rows, gaps and revisions are all there, cursors are right, and writing goes on."""
     older(empty_database, version)
-    done = await schema.migrate(empty_database, "live")
+    done = await migrate(empty_database, "live")
     applied = [sentence for sentence in done if "migration" in sentence]
     assert applied == [f"live: migration {n} applied" for n in NUMBERS if n > version]
     async with Store.open(empty_database, "live", write=True) as store:
@@ -89,14 +89,14 @@ async def test_data_survives(empty_database, version):
         assert [g["slot"] for g in await store.gaps("SPX", DAY)] == [at(3)]
         refused = await store.write([record(slot=at(4), source="other")])
         assert len(refused.refused) == 1
-    again = await schema.migrate(empty_database, "live")
-    assert again == [f"live: schema version {schema.VERSION}, nothing to do"]
+    again = await migrate(empty_database, "live")
+    assert again == [f"live: schema version {VERSION}, nothing to do"]
 
 
 async def test_one_is_missing(empty_database):
     """A migration that landed with a later one already applied is caught up on."""
-    await schema.migrate(empty_database, "live")
+    await migrate(empty_database, "live")
     with psycopg.connect(empty_database, autocommit=True) as connection:
         connection.execute("delete from live.schema_version where version = 7")
         connection.execute("alter table live.rows drop column backfilled")
-    assert await schema.migrate(empty_database, "live") == ["live: migration 7 applied"]
+    assert await migrate(empty_database, "live") == ["live: migration 7 applied"]

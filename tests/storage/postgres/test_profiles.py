@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from factories import DAY, OPEN, PROFILE, at, record
 
-from storage.postgres.arrays import read_array, read_arrays
+from storage.postgres.binary import read_array, read_arrays
 from storage.postgres.store import Store
 from storage.record.row import PROFILE_ARRAYS, Gap, Reason
 

@@ -26,9 +26,10 @@ from storage.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from storage.postgres import database as schema
 from storage.postgres import sql
-from storage.postgres.store import KEEP, NEWER, REWRITE, Store
+from storage.postgres.migrate import VERSION, migrate
+from storage.postgres.store import Store
+from storage.record.mode import WriteMode
 from storage.record.row import COLUMNS, Reason, SlotRecord
 
 NEXT_DAY = date(2026, 8, 20)
@@ -94,7 +95,7 @@ class TestAppend:
             profile={"vex": [0.0, 0.0]},
             evidence=b"other",
         )
-        assert await store.write([later], mode=KEEP) == []
+        assert await store.write([later], mode=WriteMode.KEEP) == []
         assert await store.write([later]) == []
         kept = await read(store)
         assert (kept.row.spot, kept.evidence) == (1.0, b"chain\x00\xff")
@@ -106,7 +107,7 @@ class TestAppend:
         (first,) = rows_of(await store.write([record(spot=1.0, quoted_at=OPEN)]))
         moved = OPEN + timedelta(seconds=seconds)
         other = record(spot=2.0, quoted_at=moved, evidence=b"other")
-        written = rows_of(await store.write([other], mode=NEWER))
+        written = rows_of(await store.write([other], mode=WriteMode.NEWER))
         kept = await read(store)
         if wins:
             assert [w.revision > first.revision for w in written] == [True]
@@ -121,14 +122,14 @@ class TestAppend:
         other = record(
             spot=2.0, quoted_at=OPEN - HALF, profile={"vex": [7.0, 8.0]}, evidence=b"other"
         )
-        (second,) = rows_of(await store.write([other], mode=REWRITE))
+        (second,) = rows_of(await store.write([other], mode=WriteMode.REWRITE))
         assert second.revision > first.revision
         kept = await read(store)
         assert other.row == kept.row
         assert kept.profile["vex"].tolist() == [7.0, 8.0]
         assert kept.evidence == b"other"
 
-    @pytest.mark.parametrize("mode", [KEEP, NEWER, REWRITE])
+    @pytest.mark.parametrize("mode", [WriteMode.KEEP, WriteMode.NEWER, WriteMode.REWRITE])
     async def test_unchanged_writes_nothing(self, store, database, mode):
         """The same row again writes nothing and takes no revision, in any mode."""
         await store.write([record(), record(slot=at(1), net_gex=1.0, gamma_flip=None)])
@@ -143,7 +144,7 @@ class TestAppend:
         """Of a session rewritten, only rows that differ are written; a null is a difference."""
         await store.write([record(slot=at(i)) for i in range(3)])
         again = [record(slot=at(0)), record(slot=at(1), atm_iv=None), record(slot=at(2))]
-        (written,) = rows_of(await store.write(again, mode=REWRITE))
+        (written,) = rows_of(await store.write(again, mode=WriteMode.REWRITE))
         assert at(1) == written.row.slot
         assert written.revision == await store.cursor()
 
@@ -276,7 +277,9 @@ class TestRead:
         await store.write([record(slot=at(9), symbol="SPY")])
         newest = await store.newest("SPX", DAY)
         assert (newest["slot"], newest["spot"]) == (at(2), 3.0)
-        (again,) = rows_of(await store.write([record(slot=at(0), spot=9.0)], mode=REWRITE))
+        (again,) = rows_of(
+            await store.write([record(slot=at(0), spot=9.0)], mode=WriteMode.REWRITE)
+        )
         newest = await store.newest("SPX", DAY)
         assert (newest["slot"], newest["cursor"]) == (at(2), again.revision)
         await store.write(gaps=[gap(3)])
@@ -390,7 +393,7 @@ class TestWindow:
             [record(slot=at(5), symbol="SPY"), record(slot=at(4), expiration=NEXT_DAY)]
         )
         (again,) = rows_of(
-            await store.write([record(slot=at(10), pin_score=10, spot=1.0)], mode=REWRITE)
+            await store.write([record(slot=at(10), pin_score=10, spot=1.0)], mode=WriteMode.REWRITE)
         )
         return found | {10: again.revision}
 
@@ -508,7 +511,7 @@ class TestChanges:
         made = await store.write([record(slot=at(2)), record(slot=at(0))], [gap(3)])
         await store.write([record(symbol="SPY", slot=at(7))])
         made += await store.write([record(slot=at(4))])
-        made += await store.write([record(slot=at(0), spot=1.0)], mode=REWRITE)
+        made += await store.write([record(slot=at(0), spot=1.0)], mode=WriteMode.REWRITE)
         (change,) = await store.changes({"SPX": 0})
         assert (change.after, change.revision) == (0, made[-1].revision)
         assert [(r.slot, r.spot) for _, r in change.rows] == [
@@ -661,32 +664,32 @@ class TestMigrate:
 
     async def test_twice(self, empty_database):
         """The first time makes the tables, the second does nothing and loses nothing."""
-        done = await schema.migrate(empty_database, "live")
+        done = await migrate(empty_database, "live")
         assert [f"live: migration {n} applied" for n, _ in sql.migrations()] == [
             d for d in done if "migration" in d
         ]
         async with Store.open(empty_database, "live") as store:
             await store.write([record()])
-        again = await schema.migrate(empty_database, "live")
-        assert [f"live: schema version {schema.VERSION}, nothing to do"] == again
+        again = await migrate(empty_database, "live")
+        assert [f"live: schema version {VERSION}, nothing to do"] == again
         async with Store.open(empty_database, "live") as store:
             assert await store.slots("SPX", DAY) == [OPEN]
 
     async def test_both_datasets(self, empty_database):
         """One dataset's schema does not make the other's; each is migrated by itself."""
-        await schema.migrate(empty_database, "live")
+        await migrate(empty_database, "live")
         with pytest.raises(SchemaMissing):
             async with Store.open(empty_database, "synthetic"):
                 pass
-        done = await schema.migrate(empty_database, "synthetic")
+        done = await migrate(empty_database, "synthetic")
         assert done[0] == "synthetic: migration 1 applied"
         async with Store.open(empty_database, "synthetic") as store:
             assert await store.cursor() == 0
 
     async def test_tasks_at_once(self, empty_database):
         """Of four at once one migrates; the others wait and find it done."""
-        done = await asyncio.gather(*(schema.migrate(empty_database, "live") for _ in range(4)))
-        nothing = [f"live: schema version {schema.VERSION}, nothing to do"]
+        done = await asyncio.gather(*(migrate(empty_database, "live") for _ in range(4)))
+        nothing = [f"live: schema version {VERSION}, nothing to do"]
         assert [nothing] * 3 == [d for d in done if d == nothing]
         assert [s for d in done for s in d if "migration 1" in s] == ["live: migration 1 applied"]
 
@@ -719,18 +722,16 @@ class TestMigrate:
             "create table live.schema_version"
             " (version integer primary key, applied_at timestamptz not null default now())",
         )
-        assert "live: migration 1 applied" in await schema.migrate(empty_database, "live")
+        assert "live: migration 1 applied" in await migrate(empty_database, "live")
 
     async def test_failing_migration(self, database, monkeypatch):
         """A migration that fails leaves nothing of itself, and the version as it was."""
-        broken = (schema.VERSION + 1, "create table half_done (); select 1 / 0")
+        broken = (VERSION + 1, "create table half_done (); select 1 / 0")
         monkeypatch.setattr(sql, "migrations", lambda: [(1, "select 1"), broken])
         with pytest.raises(StoreError, match="division by zero"):
-            await schema.migrate(database, "live")
+            await migrate(database, "live")
         assert query(database, "select to_regclass('live.half_done')") == [(None,)]
-        assert query(database, "select max(version) from live.schema_version") == [
-            (schema.VERSION,)
-        ]
+        assert query(database, "select max(version) from live.schema_version") == [(VERSION,)]
 
     async def test_newer(self, database):
         """A schema of a newer release is left alone, and neither opened nor migrated."""
@@ -741,10 +742,10 @@ class TestMigrate:
         )
         versions = "select version, applied_at from live.schema_version order by 1"
         before = query(database, everything), query(database, versions)
-        expected = f"the database's schema is version 99, this release knows {schema.VERSION}: use the newer release"
+        expected = f"the database's schema is version 99, this release knows {VERSION}: use the newer release"
         for _ in range(2):
             with pytest.raises(SchemaNewer, match=expected):
-                await schema.migrate(database, "live")
+                await migrate(database, "live")
             with pytest.raises(SchemaNewer, match=expected):
                 async with Store.open(database, "live"):
                     pass
@@ -794,13 +795,13 @@ class TestRoles:
         with pytest.raises(
             StoreError, match="the role may not do this: permission denied for data"
         ):
-            await schema.migrate(role[1], "live")
+            await migrate(role[1], "live")
 
     async def test_owns_its_schema(self, role, empty_database):
         """A role that was given a schema migrates and uses it, without the right to make schemas."""
         name, url = role
         query(empty_database, f"create schema live authorization {name}")
-        assert "live: migration 1 applied" in await schema.migrate(url, "live")
+        assert "live: migration 1 applied" in await migrate(url, "live")
         async with Store.open(url, "live") as store:
             await store.write([record()])
             assert await store.slots("SPX", DAY) == [OPEN]
@@ -808,7 +809,7 @@ class TestRoles:
     async def test_may_only_read(self, role, empty_database):
         """A role that may only read reads; its writing is refused and says so."""
         name, url = role
-        await schema.migrate(empty_database, "live")
+        await migrate(empty_database, "live")
         query(empty_database, f"grant usage on schema live to {name}")
         query(empty_database, f"grant select on all tables in schema live to {name}")
         async with Store.open(url, "live") as store:
@@ -832,7 +833,7 @@ async def test_read_only(database):
         with pytest.raises(StoreError, match="FLOW_DATABASE_URL: the database is read-only"):
             await store.write(gaps=[gap(2)])
     with pytest.raises(StoreError, match="FLOW_DATABASE_URL: the database is read-only"):
-        await schema.migrate(database, "synthetic")
+        await migrate(database, "synthetic")
 
 
 class TestFull:
@@ -868,7 +869,7 @@ class TestFull:
         assert isinstance(raised.value.__cause__, psycopg.errors.DiskFull)
         assert before == contents(database)
         with pytest.raises(StoreFull):
-            await store.write([record(spot=9.0), record(symbol="SPY")], mode=REWRITE)
+            await store.write([record(spot=9.0), record(symbol="SPY")], mode=WriteMode.REWRITE)
         with pytest.raises(StoreFull):
             await store.write(gaps=[gap(7), gap(7, symbol="SPY")])
         assert before == contents(database)
@@ -930,7 +931,7 @@ class TestUnavailable:
                 async with Store.open(url, "live"):
                     pass
             with pytest.raises(StoreUnavailable, match=r"^FLOW_DATABASE_URL: "):
-                await schema.migrate(url, "live")
+                await migrate(url, "live")
         assert SECRET not in "".join(traceback.format_exception(raised.value))
         assert "\n" not in str(raised.value)
 
@@ -938,7 +939,7 @@ class TestUnavailable:
         """The server's own words tell which database is missing."""
         url = wrong_urls(servers.database_url)["no such database"]
         with pytest.raises(StoreUnavailable, match='database "no_such_database" does not exist'):
-            await schema.migrate(url, "live")
+            await migrate(url, "live")
 
     async def test_connections_killed_between_calls(self, database):
         """When the server has ended all connections, as by a restart, the very next call works."""

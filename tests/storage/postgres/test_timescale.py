@@ -11,11 +11,12 @@ import psycopg
 import pytest
 from factories import at, gap, gaps_of, record, rows_of
 
-from storage.postgres import database as schema
 from storage.postgres import retention
-from storage.postgres.pool import session_of
+from storage.postgres.migrate import VERSION, migrate
+from storage.postgres.pool import session_bounds
 from storage.postgres.queries import query
-from storage.postgres.store import FILL, REWRITE, Store
+from storage.postgres.store import Store
+from storage.record.mode import WriteMode
 
 TABLES = ("rows", "profiles", "chains", "gaps")
 #: Four sessions in a row: Monday to Thursday.
@@ -81,7 +82,7 @@ def compress(url: str) -> int:
 
 def test_says_what_it_did(empty_database):
     """Hypertables, and compression where the license level has it; the second time nothing."""
-    done = asyncio.run(schema.migrate(empty_database, "live", compress_after=9))
+    done = asyncio.run(migrate(empty_database, "live", compress_after=9))
     level = license_level(empty_database)
     made = [f"live: {t} is a TimescaleDB hypertable, a chunk a day" for t in TABLES]
     packed = [f"live: {t} is compressed by column once it is 9 days old" for t in TABLES]
@@ -93,10 +94,10 @@ def test_says_what_it_did(empty_database):
         assert said[-1].endswith("at license level apache: no compression")
     else:
         assert said == made + packed
-        changed = asyncio.run(schema.migrate(empty_database, "live", compress_after=40))
+        changed = asyncio.run(migrate(empty_database, "live", compress_after=40))
         assert changed == [sentence.replace("9 days", "40 days") for sentence in packed]
-    again = asyncio.run(schema.migrate(empty_database, "live", compress_after=40))
-    assert again == [f"live: schema version {schema.VERSION}, nothing to do"]
+    again = asyncio.run(migrate(empty_database, "live", compress_after=40))
+    assert again == [f"live: schema version {VERSION}, nothing to do"]
 
 
 async def test_data_in_place(timescale):
@@ -106,7 +107,7 @@ async def test_data_in_place(timescale):
         ask(timescale, f"drop table live.{table}")
         ask(timescale, f"alter table live.plain rename to {table}")
     revisions = await fill(timescale)
-    done = await schema.migrate(timescale, "live")
+    done = await migrate(timescale, "live")
     assert len([sentence for sentence in done if "hypertable" in sentence]) == 4
     async with Store.open(timescale, "live") as store:
         (change,) = await store.changes({"SPX": 0})
@@ -122,13 +123,13 @@ async def test_no_index_of_the_slot_alone(timescale):
     ask(timescale, "create index rows_slot_idx on live.rows (slot desc)")
     # Of the table and of its four days.
     assert len(ask(timescale, named)) == 5
-    await schema.migrate(timescale, "live")
+    await migrate(timescale, "live")
     assert ask(timescale, named) == []
 
 
 async def test_compressed_sessions(community):
     """Compressed sessions are read, rewritten and filled in like any other, revisions and all."""
-    await schema.migrate(community, "live", compress_after=30)
+    await migrate(community, "live", compress_after=30)
     revisions = await fill(community)
     assert compress(community) == 16
     async with Store.open(community, "live") as store:
@@ -139,9 +140,9 @@ async def test_compressed_sessions(community):
         assert (found.row.spot, found.evidence) == (7009.0, b"chain\x00\xff")
         again = [record(**on(day, i, spot=7000.0 + i)) for day in DAYS for i in range(10)]
         assert await store.write(again) == []
-        assert await store.write(again, mode=REWRITE) == []
+        assert await store.write(again, mode=WriteMode.REWRITE) == []
         written = await store.write(
-            [record(**on(DAYS[0], 3, spot=1.0)), record(**on(DAYS[0], 11))], mode=REWRITE
+            [record(**on(DAYS[0], 3, spot=1.0)), record(**on(DAYS[0], 11))], mode=WriteMode.REWRITE
         )
         assert [kept.row.spot for kept in rows_of(written)] == [1.0, 7700.5]
         assert await store.gaps("SPX", DAYS[0]) == []
@@ -152,7 +153,7 @@ async def test_compressed_sessions(community):
 
 async def test_compression_under_a_backfill(community):
     """The compression job runs over and over under a backfill: every row lands, once."""
-    await schema.migrate(community, "live", compress_after=30)
+    await migrate(community, "live", compress_after=30)
     await fill(community)
     over = False
 
@@ -178,9 +179,9 @@ async def test_compression_under_a_backfill(community):
         running = asyncio.create_task(jobs())
         for step in range(10, 40):
             batch = [record(**on(day, step)) for day in DAYS]
-            written = await store.write(batch, mode=FILL)
+            written = await store.write(batch, mode=WriteMode.FILL)
             assert len(rows_of(written)) == 4
-            assert await store.write(batch, mode=FILL) == []
+            assert await store.write(batch, mode=WriteMode.FILL) == []
         over = True
         assert await running > 0
         for day in DAYS:
@@ -207,7 +208,7 @@ async def test_queries_keep_to_their_days(timescale):
             return _looks(found["QUERY PLAN"][0]["Plan"])
 
         # Rows and gaps, a chunk each, and the days beside it.
-        assert await looks("accounted", **session_of("SPX", DAYS[0])) == 4
+        assert await looks("accounted", **session_bounds("SPX", DAYS[0])) == 4
         # Counts of both, a day.
         assert await looks("watched", **every) == 8
         # And the newest row's source.

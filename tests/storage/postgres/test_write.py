@@ -11,7 +11,8 @@ import pytest
 from factories import DAY, OPEN, PROFILE, at, gap, gaps_of, record, rows_of
 from structlog.testing import capture_logs
 
-from storage.postgres.store import FILL, KEEP, NEWER, REWRITE, Store
+from storage.postgres.store import Store
+from storage.record.mode import WriteMode
 from storage.record.row import COLUMNS, Row, SlotRecord
 
 LATER = timedelta(seconds=1)
@@ -63,7 +64,13 @@ class TestBatches:
         assert (found.evidence, found.profile["iv"].tolist()) == (b"", [])
 
     @pytest.mark.parametrize(
-        ("mode", "spot"), [(KEEP, 1.0), (NEWER, 3.0), (FILL, 3.0), (REWRITE, 2.0)]
+        ("mode", "spot"),
+        [
+            (WriteMode.KEEP, 1.0),
+            (WriteMode.NEWER, 3.0),
+            (WriteMode.FILL, 3.0),
+            (WriteMode.REWRITE, 2.0),
+        ],
     )
     async def test_one_slot_thrice(self, store, mode, spot):
         """Of several records of a slot in one call, the one counts that would in calls of their own."""
@@ -90,7 +97,7 @@ class TestBatches:
                 ]
 
         before = marks()
-        for mode in (KEEP, NEWER, FILL, REWRITE):
+        for mode in (WriteMode.KEEP, WriteMode.NEWER, WriteMode.FILL, WriteMode.REWRITE):
             assert await store.write(batch, mode=mode) == []
         # An upsert locks the row that it then leaves alone: that is in xmax, and in no table.
         assert [[(m[0], m[2]) for m in table] for table in before] == [
@@ -123,30 +130,52 @@ class TestFilledIn:
 
     async def test_live_beats_backfill(self, store, size):
         """A live row takes the place of one filled in, and is never filled over."""
-        steps = [(FILL, 1.0, 0), (KEEP, 2.0, -1), (FILL, 3.0, 5), (KEEP, 4.0, 5)]
+        steps = [
+            (WriteMode.FILL, 1.0, 0),
+            (WriteMode.KEEP, 2.0, -1),
+            (WriteMode.FILL, 3.0, 5),
+            (WriteMode.KEEP, 4.0, 5),
+        ]
         assert await self.spots(store, size, *steps) == [1.0, 2.0, 2.0, 2.0]
 
     async def test_backfill_against_itself(self, store, size):
         """Of two filled in, later quotes win, as in a session's last slot."""
-        steps = [(FILL, 1.0, 0), (FILL, 2.0, 0), (FILL, 3.0, 1), (NEWER, 4.0, -1)]
+        steps = [
+            (WriteMode.FILL, 1.0, 0),
+            (WriteMode.FILL, 2.0, 0),
+            (WriteMode.FILL, 3.0, 1),
+            (WriteMode.NEWER, 4.0, -1),
+        ]
         assert await self.spots(store, size, *steps) == [1.0, 1.0, 3.0, 4.0]
 
     async def test_later_quotes(self, store, size):
         """Where later quotes are wanted, equal ones and earlier ones are not."""
-        steps = [(NEWER, 1.0, 0), (NEWER, 2.0, 0), (NEWER, 3.0, 1), (NEWER, 4.0, 0)]
+        steps = [
+            (WriteMode.NEWER, 1.0, 0),
+            (WriteMode.NEWER, 2.0, 0),
+            (WriteMode.NEWER, 3.0, 1),
+            (WriteMode.NEWER, 4.0, 0),
+        ]
         assert await self.spots(store, size, *steps) == [1.0, 1.0, 3.0, 3.0]
 
     async def test_told_otherwise(self, store, size):
         """A rewrite wins over both, and does not make a live row of one filled in."""
-        steps = [(FILL, 1.0, 0), (REWRITE, 2.0, 0), (KEEP, 3.0, 0), (REWRITE, 4.0, 0)]
+        steps = [
+            (WriteMode.FILL, 1.0, 0),
+            (WriteMode.REWRITE, 2.0, 0),
+            (WriteMode.KEEP, 3.0, 0),
+            (WriteMode.REWRITE, 4.0, 0),
+        ]
         assert await self.spots(store, size, *steps) == [1.0, 2.0, 3.0, 4.0]
-        assert await self.spots(store, size, (KEEP, 5.0, 9)) == [4.0]
+        assert await self.spots(store, size, (WriteMode.KEEP, 5.0, 9)) == [4.0]
 
 
 class TestFeeds:
     """Two sources are never mixed in one session's series."""
 
-    @pytest.mark.parametrize("mode", [KEEP, NEWER, FILL, REWRITE])
+    @pytest.mark.parametrize(
+        "mode", [WriteMode.KEEP, WriteMode.NEWER, WriteMode.FILL, WriteMode.REWRITE]
+    )
     async def test_refused(self, store, mode):
         """A row of another source is refused with both names, the rest of the batch is not."""
         await store.write([record(source="cboe")])

@@ -24,7 +24,7 @@ from factories import at, gap, row
 from storage.errors import LiveError
 from storage.record.row import COLUMNS, Change, Reason
 from storage.record.wire import decode_change, encode_change
-from storage.redis.channel import LENGTH, Channel, News, Nobody
+from storage.redis.channel import LENGTH, ChannelMessage, NoChannel, RedisChannel
 
 PREFIX = "flow:test"
 SECRET = "s3cret"
@@ -76,17 +76,17 @@ def redis_server() -> Iterator[str]:
 
 
 @pytest.fixture(params=["valkey", "redis-server", "fakeredis"])
-async def channel(request) -> AsyncIterator[Channel]:
+async def channel(request) -> AsyncIterator[RedisChannel]:
     """A channel of an empty server."""
     if request.param == "fakeredis":
         async with fakeredis.FakeAsyncRedis() as fake:
-            yield Channel(fake, PREFIX)
+            yield RedisChannel(fake, PREFIX)
         return
     if request.param == "valkey":
         url = request.getfixturevalue("servers").redis_url
     else:
         url = request.getfixturevalue("redis_server")
-    async with Channel.open(url, PREFIX) as opened:
+    async with RedisChannel.open(url, PREFIX) as opened:
         await opened._client.flushall()
         yield opened
 
@@ -100,19 +100,19 @@ def client(channel) -> redis.asyncio.Redis:
 class Listener:
     """Somebody who listens; everything that is published from now on will come."""
 
-    def __init__(self, channel: Channel, *symbols: str) -> None:
+    def __init__(self, channel: RedisChannel, *symbols: str) -> None:
         self._news = channel.listen(symbols or None)
 
     @classmethod
-    async def of(cls, channel: Channel, *symbols: str) -> Self:
+    async def of(cls, channel: RedisChannel, *symbols: str) -> Self:
         """A listener that is ready."""
         made = cls(channel, *symbols)
         assert await asyncio.wait_for(anext(made._news), PATIENCE) == []
         return made
 
-    async def take(self) -> list[News]:
+    async def take(self) -> list[ChannelMessage]:
         """The next news."""
-        found: list[News] = []
+        found: list[ChannelMessage] = []
         while not found:
             found = await asyncio.wait_for(anext(self._news), PATIENCE)
         return found
@@ -188,7 +188,7 @@ async def test_only_the_symbols_asked_for(channel):
 
 async def test_datasets_are_apart(channel, client):
     """Under another prefix nothing is heard."""
-    listener = await Listener.of(Channel(client, "flow:other"))
+    listener = await Listener.of(RedisChannel(client, "flow:other"))
     await channel.publish([change()])
     await asyncio.sleep(0.1)
     await listener.leave()
@@ -209,7 +209,7 @@ async def test_a_large_change_is_told_of(channel):
     listener = await Listener.of(channel)
     rows = tuple((i, row(slot=at(i))) for i in range(1, 101))
     await channel.publish([Change(symbol="SPX", after=0, revision=100, rows=rows)])
-    assert await listener.take() == [News(symbol="SPX", revision=100)]
+    assert await listener.take() == [ChannelMessage(symbol="SPX", revision=100)]
     await listener.leave()
 
 
@@ -315,7 +315,7 @@ async def test_ping(channel):
     await channel.ping()
 
 
-async def said_by_all(channel: Channel) -> list[str]:
+async def said_by_all(channel: RedisChannel) -> list[str]:
     """What publish, follow and ping say when they fail."""
     said = []
     for failing in (channel.publish([change()]), anext(channel.listen(None)), channel.ping()):
@@ -335,7 +335,7 @@ async def said_by_all(channel: Channel) -> list[str]:
 )
 async def test_server_away(url):
     """A channel can be opened while its server is away; using it names the setting, no password."""
-    async with Channel.open(url, PREFIX) as channel:
+    async with RedisChannel.open(url, PREFIX) as channel:
         said = await said_by_all(channel)
     assert [s[:16] for s in said] == ["FLOW_REDIS_URL: "] * 3
     assert SECRET not in "".join(said)
@@ -356,7 +356,7 @@ async def test_server_away(url):
 async def test_no_url(url):
     """A URL that cannot be read is refused when it is opened, without a word of it."""
     with pytest.raises(LiveError) as raised:
-        async with Channel.open(url, PREFIX):
+        async with RedisChannel.open(url, PREFIX):
             pass
     assert str(raised.value) == "FLOW_REDIS_URL: not a URL that Redis can read"
     assert raised.value.__suppress_context__
@@ -374,7 +374,7 @@ def program() -> str:
 async def test_server_dies_and_comes_back(program):
     """Listeners of a server that dies are told; the same channel works once it is back."""
     with running(program) as (url, process):
-        async with Channel.open(url, PREFIX) as channel:
+        async with RedisChannel.open(url, PREFIX) as channel:
             await channel.publish([change(1)])
             listener = await Listener.of(channel, "SPX")
             process.kill()
@@ -405,7 +405,7 @@ async def test_wrong_password(program):
     """A server that wants another password is not to be used; ours is not shown."""
     with running(program, "--requirepass", "other") as (url, _):
         secret = url.replace("unix://", f"unix://:{SECRET}@")
-        async with Channel.open(secret, PREFIX) as channel:
+        async with RedisChannel.open(secret, PREFIX) as channel:
             said = await said_by_all(channel)
     assert [s[:16] for s in said] == ["FLOW_REDIS_URL: "] * 3
     assert SECRET not in "".join(said)
@@ -414,14 +414,14 @@ async def test_wrong_password(program):
 async def test_server_is_full(program):
     """A server without room refuses a row; that is a failure of the channel like any other."""
     with running(program, "--maxmemory", "1", "--maxmemory-policy", "noeviction") as (url, _):
-        async with Channel.open(url, PREFIX) as channel:
+        async with RedisChannel.open(url, PREFIX) as channel:
             with pytest.raises(LiveError, match=r"FLOW_REDIS_URL: cannot publish: .*maxmemory"):
                 await channel.publish([change()])
 
 
 async def test_nobody():
     """Without a channel, publishing is quiet, and following fails at once."""
-    nobody = Nobody()
+    nobody = NoChannel()
     await nobody.publish([change()])
     with pytest.raises(LiveError, match="there is no live channel"):
         nobody.listen(["SPX"])

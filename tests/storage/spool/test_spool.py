@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from storage.errors import SpoolError, SpoolFull
+from storage.record.mode import WriteMode
 from storage.record.row import COLUMNS, Gap, Reason, SlotRecord
 from storage.record.wire import Batch, decode_batch, encode_batch
-from storage.spool.segment import HEADER
+from storage.spool.segment import SEGMENT_HEADER
 from storage.spool.spool import Spool
 
 MB = 1_000_000
@@ -33,7 +34,7 @@ def same(first: SlotRecord, second: SlotRecord) -> bool:
     return first.row == second.row and first.evidence == second.evidence and arrays
 
 
-def batch(step: int, symbol: str = "SPX", mode: str = "keep") -> Batch:
+def batch(step: int, symbol: str = "SPX", mode: WriteMode = WriteMode.KEEP) -> Batch:
     gap = Gap(symbol="QQQ", expiration=DAY, slot=at(step), reason=Reason.STALE, detail="old é")
     return Batch(records=[record(slot=at(step), symbol=symbol)], gaps=[gap], mode=mode)
 
@@ -72,13 +73,13 @@ class TestBatch:
             profile={"iv": [float("nan"), 5e-324], "chex": [float("inf"), -0.0]},
             evidence=bytes(range(256)),
         )
-        given = Batch(records=[odd, record(symbol="SPY")], gaps=batch(3).gaps, mode="newer")
+        given = Batch(records=[odd, record(symbol="SPY")], gaps=batch(3).gaps, mode=WriteMode.NEWER)
         back = decode_batch(encode_batch(given))
         assert [same(a, b) for a, b in zip(given.records, back.records, strict=True)] == [True] * 2
         assert {n: type(getattr(odd.row, n)) for n in COLUMNS} == {
             n: type(getattr(back.records[0].row, n)) for n in COLUMNS
         }
-        assert (back.gaps, back.mode) == (given.gaps, "newer")
+        assert (back.gaps, back.mode) == (given.gaps, WriteMode.NEWER)
 
     @pytest.mark.parametrize("body", [b"", b"{}\n", b"[]\n", b"\x00", b'{"rows": 1}\n'])
     def test_other_bytes(self, body):
@@ -195,7 +196,7 @@ class TestDamage:
     def test_only_the_first_bytes_of_a_segment(self, folder):
         """Killed before the header was whole: nothing was promised, nothing is there."""
         folder.mkdir(parents=True)
-        (folder / "00000001.spool").write_bytes(HEADER[:7])
+        (folder / "00000001.spool").write_bytes(SEGMENT_HEADER[:7])
         (folder / "00000002.spool").write_bytes(b"")
         spool = opened(folder)
         assert (spool.waiting, list(folder.iterdir())) == (0, [])
@@ -227,7 +228,7 @@ class TestDamage:
         (path,) = folder.iterdir()
         spool.close()
         body = bytearray(path.read_bytes())
-        header = len(HEADER)
+        header = len(SEGMENT_HEADER)
         body[header + flip % (len(body) - header)] ^= 1
         path.write_bytes(bytes(body[: header + cut]) + noise)
         with capture_logs():
