@@ -14,7 +14,7 @@ from api.series.sessions import Sessions
 from api.series.stream import Hub
 from storage.market.clock import Clock
 from storage.postgres.store import Store
-from storage.redis.channel import Live
+from storage.redis.channel import LiveChannel
 
 #: Where a request's context stands in its ASGI scope.
 _REQUEST = "flow.request"
@@ -25,7 +25,7 @@ class AppContext:
     """The parts of one application. Whoever opened the store and the channel closes them."""
 
     store: Store
-    live: Live
+    live: LiveChannel
     clock: Clock
     #: ``live`` or ``synthetic``.
     dataset: str
