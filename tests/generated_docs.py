@@ -1,0 +1,71 @@
+"""The tables of the documentation that come from the code; ``make docs`` writes them.
+
+Each stands below a heading of its page. What is around the table is written by hand.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from enum import StrEnum
+from pathlib import Path
+
+from sampler.metrics.glossary import GLOSSARY
+from storage.record.row import Flag, Reason
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def figures() -> list[list[str]]:
+    """Every figure by name: meaning, unit, what a positive value means."""
+    return [
+        ["name", "formula or meaning", "unit", "positive means"],
+        *([f"`{name}`", *term] for name, term in GLOSSARY.items()),
+    ]
+
+
+def members(of: type[StrEnum], heading: str) -> list[list[str]]:
+    """Members of an enumeration with the comment that stands beside each in the code."""
+    comments = dict(re.findall(r'= "(\w+)"  #: (.+)', inspect.getsource(of)))
+    return [[heading, "meaning"], *([f"`{member}`", comments[member]] for member in of)]
+
+
+def written(table: list[list[str]]) -> str:
+    """A table as Markdown; a bar in a cell is escaped."""
+    head, *rows = [[cell.replace("|", r"\|") for cell in row] for row in table]
+    lines = [
+        "|" + "|".join(f" {cell} " if cell else " " for cell in row) + "|" for row in (head, *rows)
+    ]
+    lines.insert(1, "|" + "---|" * len(head))
+    return "\n".join(lines) + "\n"
+
+
+#: Page and heading, and the table below it.
+TABLES = {
+    ("definitions.md", "Glossary"): figures(),
+    ("glossary.md", "Why a slot has no row"): members(Reason, "reason"),
+    ("glossary.md", "What a row says against itself"): members(Flag, "flag"),
+}
+
+
+def replaced(text: str, heading: str, table: str) -> str:
+    """A page's text with the first table below a heading replaced."""
+    pattern = rf"(^## {re.escape(heading)}\n(?:(?!\|).*\n)*)(?:\|.*\n)+"
+    changed, count = re.subn(pattern, lambda m: m[1] + table, text, count=1, flags=re.MULTILINE)
+    assert count, f"no table below {heading!r}"
+    return changed
+
+
+def main() -> None:
+    """Write every table to its page."""
+    for (page, heading), table in TABLES.items():
+        path = DOCS / page
+        text = path.read_text()
+        changed = replaced(text, heading, written(table))
+        if changed != text:
+            path.write_text(changed)
+            print(f"{page}: {heading}")
+
+
+if __name__ == "__main__":
+    main()
