@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from storage.record.figures import DetailFigures, SettledFigures
 from storage.record.row import Change, Gap, Reason, Row, SlotRecord
 
 #: A Wednesday with a full session.
@@ -88,9 +89,14 @@ def row(**changes: Any) -> Row:
         "flags": ("after_gap", "clock_skew"),
         "quote_age_seconds": 11.25,
         "settled": {"net_gex": 1.5e9, "gamma_flip": None, "regime": "positive_gamma"},
-        "detail": {"decay": [{"minutes": 30, "share": 1e-07}, {"minutes": 60, "share": -0.25}]},
+        "detail": {"crossings": [7650.5, 7810.25], "hedging": {"spot_up_1pct": -2.5e6}},
     }
-    return Row(**(given | changes))
+    values = given | changes
+    if isinstance(values["settled"], dict):
+        values["settled"] = SettledFigures.from_json(values["settled"])
+    if isinstance(values["detail"], dict):
+        values["detail"] = DetailFigures.from_json(values["detail"])
+    return Row(**values)
 
 
 #: What a profile of two strikes holds; a NaN where no volatility could be had.

@@ -83,7 +83,7 @@ def code(text: str) -> list[str]:
 def test_glossary_has_every_number():
     """Every field of a row, key of its settled and detail parts and array of a profile has a term."""
     record = measure(chains.chain(), None, oi_confidence=0.43)
-    nested = set(record.row.settled) | set(record.row.detail)
+    nested = set(record.row.settled.as_json()) | set(record.row.detail.as_json())
     assert set(GLOSSARY) == set(COLUMNS) | nested | set(PROFILE) | set(record.profile)
 
 

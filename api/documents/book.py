@@ -43,8 +43,8 @@ class Book:
     def figure(self, name: str) -> Any:
         """A headline figure, or one of those that stand beside it; None if it was not stored."""
         if not self.live:
-            return self.row.settled.get(name)
-        return getattr(self.row, name) if name in _COLUMNS else self.row.detail.get(name)
+            return getattr(self.row.settled, name)
+        return getattr(self.row, name) if name in _COLUMNS else getattr(self.row.detail, name)
 
     @property
     def oi(self) -> Ints:

@@ -63,14 +63,14 @@ def adjustment(name: str, settled: Book, live: Book) -> dict[str, Any]:
 def touched(row: Row) -> dict[str, int]:
     """How many contracts flow has moved, and Σ |B·Δ| in whole contracts."""
     return {
-        "contracts_with_flow": row.detail.get("contracts_with_flow") or 0,
-        "total_abs_delta_contracts": whole(row.detail.get("total_abs_delta_contracts") or 0.0),
+        "contracts_with_flow": row.detail.contracts_with_flow or 0,
+        "total_abs_delta_contracts": whole(row.detail.total_abs_delta_contracts or 0.0),
     }
 
 
 def verdict(row: Row) -> tuple[str, str]:
     """The direction's name and its sentence."""
-    settled, live = row.settled.get("net_gex") or 0.0, row.net_gex
+    settled, live = row.settled.net_gex or 0.0, row.net_gex
     moved = touched(row)
     name = label(settled, live, moved["contracts_with_flow"])
     said = _SAID[name].format(pct=f"{100 * abs(shift(settled, live) or 0.0):.1f}")

@@ -9,18 +9,8 @@ import numpy as np
 from api.documents.book import Book
 from api.documents.rounding import money_text, percent, rounded, whole
 from api.documents.sample import Seen
+from storage.record.figures import MOVES, HedgeShares
 
-#: Moves of spot in the hedging table, as they are stored.
-MOVES = (
-    "spot_up_10bp",
-    "spot_down_10bp",
-    "spot_up_25bp",
-    "spot_down_25bp",
-    "spot_up_half_pct",
-    "spot_down_half_pct",
-    "spot_up_1pct",
-    "spot_down_1pct",
-)
 _CHARM = {
     "time_decay_dealers_buy": "Time alone makes dealers buy {left} until the close, {hour} of it in"
     " the next hour: support into the close.",
@@ -55,7 +45,7 @@ def expected_move(seen: Seen) -> dict[str, Any]:
 def _straddle(seen: Seen) -> float | None:
     """Mids of the strike nearest the forward; its intrinsic value where one is not quoted."""
     row, strike = seen.record.row, seen.record.profile["strike"]
-    quoted = row.detail.get("straddle_price")
+    quoted = row.detail.straddle_price
     if quoted is None and len(strike):
         quoted = float(np.abs(strike - row.forward).min())
     return rounded(quoted, 4)
@@ -63,10 +53,10 @@ def _straddle(seen: Seen) -> float | None:
 
 def hedging(book: Book) -> dict[str, Any]:
     """Shares that dealers trade after a move of spot, every contract repriced; positive: buy."""
-    stored = book.figure("hedging") or {}
+    stored: HedgeShares | None = book.figure("hedging")
     made: dict[str, Any] = {}
     for move in MOVES:
-        shares = whole(stored.get(move) or 0.0)
+        shares = whole((stored and getattr(stored, move)) or 0.0)
         made[move] = {
             "dealer_shares_to_trade": shares,
             "direction": "buy" if shares >= 0 else "sell",
@@ -120,14 +110,14 @@ def vol_context(seen: Seen, book: Book) -> dict[str, Any]:
     detail = book.row.detail
     vanna = book.figure("net_vex") or 0.0
     name = _signed(vanna, "vol_up_dealers_sell", "vol_up_dealers_buy")
-    now, week = percent(seen.atm_iv, 1), percent(detail.get("seven_dte_atm_iv"), 1)
-    ratio = rounded(detail.get("iv_ratio_0dte_7dte"), 6)
+    now, week = percent(seen.atm_iv, 1), percent(detail.seven_dte_atm_iv, 1)
+    ratio = rounded(detail.iv_ratio_0dte_7dte, 6)
     return {
         "zero_dte_atm_iv": now,
         "seven_dte_atm_iv": week,
         "iv_ratio_0dte_7dte": ratio,
-        "vix": detail.get("vix"),
-        "skew_25d": percent(detail.get("skew_25d"), 1),
+        "vix": detail.vix,
+        "skew_25d": percent(detail.skew_25d, 1),
         "vanna_exposure": vanna,
         "vanna_interpretation": name,
         "description": _volatile(now, week, ratio)

@@ -62,16 +62,20 @@ def exposures(book: Book) -> dict[str, Any]:
 
     Where the source brings only today's expiry, that is the whole chain, and the part is None.
     """
-    whole_chain = book.row.detail.get("total_chain_net_gex")
+    whole_chain = book.row.detail.total_chain_net_gex
     return {
         **{name: book.figure(name) for name in ("net_gex", "net_dex", "net_vex", "net_chex")},
         "pct_of_total_gex": percent(book.figure("net_gex"), whole_chain),
-        "total_chain_net_gex": book.row.settled.get("net_gex", book.row.net_gex)
-        if whole_chain is None
-        else whole_chain,
+        "total_chain_net_gex": _first_known(
+            whole_chain, book.row.settled.net_gex, book.row.net_gex
+        ),
         "gross_gex": book.figure("gross_gex"),
         "dealer_delta": book.figure("dealer_delta"),
     }
+
+
+def _first_known(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
 
 
 def components(book: Book) -> dict[str, int]:

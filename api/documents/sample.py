@@ -69,7 +69,7 @@ class Seen:
     def whole_day(self) -> float | None:
         """One standard deviation of a whole session. [$]"""
         length = (self.session.close - self.session.open).total_seconds()
-        stored: float | None = self.record.row.detail.get("implied_1sd")
+        stored: float | None = self.record.row.detail.implied_1sd
         return stored or self._deviation(length / YEAR_SECONDS)
 
     def _deviation(self, years: float) -> float | None:

@@ -91,7 +91,7 @@ def summary(seen: Seen) -> dict[str, Any]:
         "contracts_with_flow": touched(row)["contracts_with_flow"],
         "contracts_total": row.contracts,
         "live_gex": row.net_gex,
-        "flow_gex_pct_shift": shift(row.settled.get("net_gex"), row.net_gex),
+        "flow_gex_pct_shift": shift(row.settled.net_gex, row.net_gex),
     }
 
 

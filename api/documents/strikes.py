@@ -134,10 +134,10 @@ def quality(book: Book, reach: float) -> dict[str, int]:
     strikes) scores 0. What was stored for ±3 % is taken as it is.
     """
     stored = book.row.detail
-    if reach == DEFAULT_RANGE and "data_quality_score" in stored:
+    if reach == DEFAULT_RANGE and stored.data_quality_score is not None:
         return {
-            "data_quality_score": stored["data_quality_score"] or 0,
-            "greek_smoothness_score": stored.get("greek_smoothness_score") or 0,
+            "data_quality_score": stored.data_quality_score,
+            "greek_smoothness_score": stored.greek_smoothness_score or 0,
         }
     of, within = book.profile, near(book.strike, book.row.spot, reach)
     both = np.stack(

@@ -50,12 +50,16 @@ def liquidity(book: Book) -> dict[str, Any]:
 
     Where no quote qualifies, what a quote without a bid has: 200 %, and no score.
     """
-    of = book.row.detail.get
-    score = of("execution_score")
+    detail = book.row.detail
     return {
-        name: UNQUOTED if (value := of(name)) is None else rounded(value, 4)
-        for name in ("atm_spread_pct", "weighted_spread_pct")
-    } | {"execution_score": 0 if score is None else score}
+        "atm_spread_pct": _spread_pct(detail.atm_spread_pct),
+        "weighted_spread_pct": _spread_pct(detail.weighted_spread_pct),
+        "execution_score": detail.execution_score or 0,
+    }
+
+
+def _spread_pct(stored: float | None) -> float | None:
+    return UNQUOTED if stored is None else rounded(stored, 4)
 
 
 def metadata(seen: Seen, book: Book, reach: float) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from storage.market.calendar import Session
+from storage.record.figures import DetailFigures
 
 #: A row this close to the end gives the closing spot.
 CLOSE_WINDOW = timedelta(minutes=5)
@@ -63,7 +64,8 @@ class CalibrationScore:
         probability = row["pin_probability_pct"]
         if probability is None:
             return
-        low, high = row["detail"].get("pin_lower"), row["detail"].get("pin_upper")
+        detail = DetailFigures.from_json(row["detail"])
+        low, high = detail.pin_lower, detail.pin_upper
         hit = (low is None or close > low) and (high is None or close <= high)
         self.rows += 1
         self.happened += hit

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from storage.record.figures import Figures
 from storage.record.row import COLUMNS, SlotRecord
 
 
@@ -157,6 +158,8 @@ def _differ(was: SlotRecord, now: SlotRecord) -> bool:
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, list[Any]]]:
     """The plain values in a value, by path; those of a list share one."""
+    if isinstance(value, Figures):
+        value = value.as_json()
     if isinstance(value, dict):
         for key, one in value.items():
             yield from _leaves(f"{name}.{key}", one)

@@ -14,6 +14,7 @@ from sampler.metrics import pin
 from sampler.metrics.exposure import Exposures, Sheet, exposures
 from sampler.metrics.flip import UNTOLD, Flip, flips
 from sampler.metrics.levels import levels
+from storage.record.figures import HedgeShares
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +47,7 @@ class Book:
             "crossings": self.flip.crossings,
             "pin_lower": self.pinned[0],
             "pin_upper": self.pinned[1],
-            "hedging": hedging.shares,
+            "hedging": HedgeShares(**hedging.shares),
             "convexity_at_spot": hedging.convexity,
             "net_theta_dollars": hedging.net_theta_dollars,
             "theta_per_hour_remaining": hedging.theta_per_hour_remaining,

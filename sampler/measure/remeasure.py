@@ -30,7 +30,7 @@ def remeasure(
         If the stored evidence is not readable.
     """
     chain = recall(record, session)
-    stored = Surface(*(record.row.detail.get(name) for name in Surface._fields))
+    stored = Surface(*(getattr(record.row.detail, name) for name in Surface._fields))
     return measure(
         chain,
         previous,

@@ -28,6 +28,7 @@ from sampler.metrics.exposure import (
 )
 from sampler.metrics.liquidity import Liquidity, liquidity
 from sampler.metrics.smile import skew_25_delta
+from storage.record.figures import DetailFigures, SettledFigures
 from storage.record.row import DEFINITIONS, Row, SlotRecord
 
 Floats = NDArray[np.float64]
@@ -135,8 +136,11 @@ def _row(
         quotes_unused=unused,
         flags=tuple(str(flag) for flag in [*market.flags, *traded.flags]),
         quote_age_seconds=(chain.fetched_at - chain.quoted_at).total_seconds(),
-        settled=settled.headline | settled.extras(),
-        detail=live.extras() | _detail(chain, market, scene, traded, spread, surface, quiet=quiet),
+        settled=SettledFigures(**settled.headline, **settled.extras()),
+        detail=DetailFigures(
+            **live.extras(),
+            **_detail(chain, market, scene, traded, spread, surface, quiet=quiet),
+        ),
     )
 
 

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from storage.errors import FlowError
 from storage.record import packing
+from storage.record.figures import OTHER_EXPIRIES, DetailFigures, SettledFigures
 from storage.record.row import (
     COLUMNS,
-    DICTS,
-    OTHER_EXPIRIES,
+    JSON_COLUMNS,
     PROFILE_ARRAYS,
     Gap,
     Reason,
@@ -53,6 +53,8 @@ _TYPES = {
     "datetime": UTC_TIMESTAMP,
     # Objects of changing keys: as JSON, which every reader can look into.
     "dict": pa.string(),
+    "SettledFigures": pa.string(),
+    "DetailFigures": pa.string(),
     "tuple": pa.list_(pa.string()),
 }
 
@@ -281,8 +283,10 @@ def _records(
 
 def _row(part: ParquetPartition, values: dict[str, Any]) -> Row:
     values = {name: value for name, value in values.items() if name in COLUMNS}
-    for name in DICTS:
+    for name in JSON_COLUMNS:
         values[name] = orjson.loads(values[name])
+    values["settled"] = SettledFigures.from_json(values["settled"])
+    values["detail"] = DetailFigures.from_json(values["detail"])
     values["flags"] = tuple(values["flags"])
     return Row(symbol=part.symbol, expiration=part.day, **values)
 

@@ -31,7 +31,8 @@ from storage.parquet.read import (
     UTC_TIMESTAMP,
     ParquetPartition,
 )
-from storage.record.row import DICTS, OTHER_EXPIRIES, PROFILE_ARRAYS, Gap, SlotRecord
+from storage.record.figures import OTHER_EXPIRIES
+from storage.record.row import JSON_COLUMNS, PROFILE_ARRAYS, Gap, SlotRecord
 
 
 class ParquetWriter:
@@ -133,7 +134,7 @@ def _rows(records: Sequence[SlotRecord]) -> pa.Table:
     plain: dict[str, list[Any]] = {
         name: [getattr(record.row, name) for record in records] for name in ROW_SCHEMA.names
     }
-    for name in DICTS:
+    for name in JSON_COLUMNS:
         plain[name] = [orjson.dumps(value).decode() for value in plain[name]]
     return pa.table(plain, schema=ROW_SCHEMA)
 
@@ -158,7 +159,7 @@ def _chains(records: Sequence[SlotRecord]) -> pa.Table:
         "quoted_at": [row.quoted_at for row in rows],
         "source": [row.source for row in rows],
         "spot": [row.source_spot for row in rows],
-        **{name: [row.detail.get(name) for row in rows] for name in OTHER_EXPIRIES},
+        **{name: [getattr(row.detail, name) for row in rows] for name in OTHER_EXPIRIES},
         "notes": [orjson.dumps(notes).decode() for _, notes in states],
     }
     table = pa.table(head, schema=pa.schema(CHAIN_FIELDS))

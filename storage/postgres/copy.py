@@ -18,7 +18,7 @@ from storage.postgres.database import Connection
 from storage.postgres.queries import query
 from storage.postgres.validate import InvalidRecord, SlotKey, slot_key
 from storage.record.mode import WriteMode
-from storage.record.row import COLUMNS, DICTS, PROFILE_ARRAYS, Gap, Row, SlotRecord
+from storage.record.row import COLUMNS, JSON_COLUMNS, PROFILE_ARRAYS, Gap, Row, SlotRecord
 
 _ROW = operator.attrgetter(*COLUMNS)
 _CONFLICT = query("conflict", COLUMNS)
@@ -43,7 +43,7 @@ async def upsert_rows(
     if len(records) == 1:
         values: dict[str, Any] = {name: getattr(records[0].row, name) for name in COLUMNS}
         values["flags"] = list(values["flags"])
-        values |= {name: Jsonb(values[name], orjson.dumps) for name in DICTS}
+        values |= {name: Jsonb(values[name], orjson.dumps) for name in JSON_COLUMNS}
         cursor = await connection.execute(_UPSERT_ROW, values | how)
     else:
         await connection.execute(_INCOMING)
@@ -62,14 +62,14 @@ async def upsert_rows(
 
 def _values(row: Row, ordinal: int) -> list[Any]:
     values = list(_ROW(row))
-    for at in _AT_DICTS:
+    for at in _AT_JSON:
         values[at] = Jsonb(values[at], orjson.dumps)
     values[_AT_FLAGS] = list(row.flags)
     values.append(ordinal)
     return values
 
 
-_AT_DICTS = [COLUMNS.index(name) for name in DICTS]
+_AT_JSON = [COLUMNS.index(name) for name in JSON_COLUMNS]
 _AT_FLAGS = COLUMNS.index("flags")
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from math import isfinite
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.record import packing
+from storage.record.figures import DetailFigures, Figures, SettledFigures
 
 #: Raised with every change of a formula; a row says by which it was made.
 DEFINITIONS = "1"
@@ -193,12 +194,12 @@ class Row:
     #: Age of the quotes when they were fetched. [s]
     quote_age_seconds: float
 
-    #: The same figures, from net_gex to pin_probability_pct, on settled open interest alone; and
-    #: what that book makes dealers do: see ``detail``.
-    settled: dict[str, Any] = field(default_factory=dict)
-    #: What a snapshot shows beside the series: hedging table, decay, expected move, skew,
-    #: liquidity, other expiries. Live where it depends on a position.
-    detail: dict[str, Any] = field(default_factory=dict)
+    #: The settled book: the figures from net_gex to pin_probability_pct on this morning's open
+    #: interest alone, and what that book makes dealers do.
+    settled: SettledFigures
+    #: What a snapshot shows beside the series: hedges, decay, expected move, skew, liquidity,
+    #: other expiries. Of the live book where it depends on a position.
+    detail: DetailFigures
 
     def __post_init__(self) -> None:
         for name in MOMENTS:
@@ -213,16 +214,24 @@ class Row:
                 raise ValueError(f"{name} is {value}")
             if name not in CENTS:
                 change(self, name, float(f"{value:.12g}") + 0.0)
-        change(self, "settled", _rounded(self.settled))
-        change(self, "detail", _rounded(self.detail))
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> Self:
-        """A row from the columns of its table: it was checked and rounded before it got there."""
-        row = object.__new__(cls)
+        """Read a row from the columns of its table, which were checked and rounded when stored.
+
+        Raises
+        ------
+        KeyError
+            If a column is missing.
+        ValueError
+            If ``settled`` or ``detail`` has a key that this release does not know.
+        """
+        row, change = object.__new__(cls), object.__setattr__
         for name in COLUMNS:
-            object.__setattr__(row, name, columns[name])
-        object.__setattr__(row, "flags", tuple(row.flags))
+            change(row, name, columns[name])
+        change(row, "flags", tuple(row.flags))
+        change(row, "settled", SettledFigures.from_json(columns["settled"]))
+        change(row, "detail", DetailFigures.from_json(columns["detail"]))
         return row
 
     def as_json(self) -> dict[str, Any]:
@@ -231,14 +240,26 @@ class Row:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Row:
-        """A row from plain values, times and dates as ISO text; KeyError, TypeError, ValueError."""
-        return cls(**_typed(values))
+        """Read a row from plain values, times and dates as ISO text.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If a field is missing, unknown, or not what it should be.
+        """
+        typed = _typed(values)
+        typed["settled"] = SettledFigures.from_json(typed["settled"])
+        typed["detail"] = DetailFigures.from_json(typed["detail"])
+        return cls(**typed)
 
     @classmethod
     def from_wire(cls, values: Mapping[str, Any]) -> Row:
-        """The same of a row that was checked and rounded before it was sent.
+        """Read a row that was checked and rounded before it was sent.
 
-        ValueError also if it has other fields.
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the values have other fields than a row, or one is not what it should be.
         """
         if len(values) != len(COLUMNS):
             raise ValueError(f"{len(values)} fields, not {len(COLUMNS)}")
@@ -252,9 +273,9 @@ FLOATS: tuple[str, ...] = tuple(
 )
 #: Dollars that are exact to the cent: 12 digits would not hold them.
 CENTS = frozenset(name for name in FLOATS if name.startswith("hedge_flow"))
-#: Objects of changing keys.
-DICTS: tuple[str, ...] = tuple(
-    f.name for f in dataclasses.fields(Row) if str(f.type).startswith("dict")
+#: Fields that are kept as JSON objects.
+JSON_COLUMNS: tuple[str, ...] = tuple(
+    f.name for f in dataclasses.fields(Row) if str(f.type).startswith(("dict", "Settled", "Detail"))
 )
 MOMENTS: tuple[str, ...] = tuple(
     f.name for f in dataclasses.fields(Row) if str(f.type).startswith("datetime")
@@ -280,29 +301,13 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _rounded(value: Any) -> Any:
-    """Plain values, floats rounded to 12 significant digits; what is not finite is None."""
-    if isinstance(value, float):
-        # Adding 0 makes an ordinary zero of a negative one.
-        return float(f"{value:.12g}") + 0.0 if isfinite(value) else None
-    if isinstance(value, dict):
-        # A hundred values a row: most are floats, and a call for each would double the time.
-        return {
-            name: float(f"{one:.12g}") + 0.0
-            if type(one) is float and isfinite(one)
-            else _rounded(one)
-            for name, one in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
-    return value
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return utc_text(value)
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, Figures):
+        return value.as_json()
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -346,8 +351,6 @@ PROFILE: tuple[str, ...] = (
 
 #: All arrays of a profile, as its table and its files have them.
 PROFILE_ARRAYS = ("strike", *PROFILE)
-#: Of a row's ``detail``: what the source's other expiries added, which no chain keeps.
-OTHER_EXPIRIES: tuple[str, ...] = ("total_chain_net_gex", "seven_dte_atm_iv", "iv_ratio_0dte_7dte")
 
 
 class SlotRecord:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from storage.record.figures import DetailFigures, SettledFigures
 from storage.record.row import PROFILE, Gap, Reason, Row, SlotRecord
 
 #: A full session: 13:30 to 20:00 UTC.
@@ -17,7 +18,8 @@ _BLANK: dict[str, Any] = {
     "int": 0,
     "str": "",
     "dict[str, int]": {},
-    "dict[str, Any]": {},
+    "SettledFigures": SettledFigures.from_json({}),
+    "DetailFigures": DetailFigures.from_json({}),
     "tuple[str, ...]": (),
 }
 

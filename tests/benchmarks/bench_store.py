@@ -38,7 +38,7 @@ from storage.postgres.queries import query
 from storage.postgres.store import Store
 from storage.record import packing
 from storage.record.mode import WriteMode
-from storage.record.row import COLUMNS, DICTS, PROFILE_ARRAYS, SlotRecord
+from storage.record.row import COLUMNS, JSON_COLUMNS, PROFILE_ARRAYS, SlotRecord
 from tests.benchmarks import year
 
 SYMBOLS, SLOTS = 600, 7
@@ -149,7 +149,7 @@ class Peer:
             values = {name: getattr(record.row, name) for name in COLUMNS}
             key = {n: values[n] for n in ("symbol", "expiration", "slot")}
             values["flags"] = list(record.row.flags)
-            for name in DICTS:
+            for name in JSON_COLUMNS:
                 values[name] = Jsonb(values[name], orjson.dumps)
             rows.append(values)
             profiles.append(key | {n: record.profile[n].tolist() for n in PROFILE_ARRAYS})

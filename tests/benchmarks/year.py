@@ -30,6 +30,7 @@ from storage.market.calendar import Session, last_session, sessions_between
 from storage.postgres import binary
 from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
+from storage.record.figures import DetailFigures, SettledFigures
 from storage.record.row import COLUMNS, MOMENTS, SlotRecord
 
 NAME = "flow_year"
@@ -101,7 +102,11 @@ async def make(url: str, symbols: int, days: int) -> None:
         await migrate(url, dataset)
     bare = [
         SlotRecord(
-            row=replace(r.row, settled={}, detail={}), profile=r.profile, evidence=r.evidence
+            row=replace(
+                r.row, settled=SettledFigures.from_json({}), detail=DetailFigures.from_json({})
+            ),
+            profile=r.profile,
+            evidence=r.evidence,
         )
         for r in await session_of("SPX", LAST)
     ]

@@ -162,7 +162,7 @@ class TestSameBytes:
             await backfill_session(Files(), store, NoChannel(), **given)
             records = [record async for record in store.records("SPX", session.day)]
             assert records[0].row.dropped["am_settled"] > 900
-            assert records[0].row.detail["total_chain_net_gex"] is not None
+            assert records[0].row.detail.total_chain_net_gex is not None
             with ParquetWriter(ParquetPartition(tmp_path, session.day, "SPX"), "live") as writer:
                 writer.write(records)
             await backfill_session(open_source(f"parquet:{tmp_path}"), other, NoChannel(), **given)

@@ -50,14 +50,14 @@ def test_sums_and_bounds(oi, traded, shifts, seconds):
     """Net is calls plus puts, |net| ≤ gross, effective OI is never below 0, scores are percents."""
     _, after = pair(oi, traded, shifts, seconds)
     row = after.row
-    for book in (row.as_json(), row.settled):
+    for book in (row.as_json(), row.settled.as_json()):
         assert book["net_gex"] == pytest.approx(book["call_gex"] + book["put_gex"], rel=1e-9, abs=1)
         assert book["net_dex"] == pytest.approx(book["call_dex"] + book["put_dex"], rel=1e-9, abs=1)
         assert abs(book["net_gex"]) <= book["gross_gex"] * (1 + 1e-9)
         assert book["call_dex"] >= 0 >= book["put_dex"]
         assert 0 <= book["pin_score"] <= 100
         assert book["pin_probability_pct"] is None or 0 <= book["pin_probability_pct"] <= 100
-    assert row.settled["call_gex"] >= 0 >= row.settled["put_gex"]
+    assert row.settled.call_gex >= 0 >= row.settled.put_gex
     assert row.classified_share is None or 0 <= row.classified_share <= 1
     assert after.profile["call_gex"].sum() == pytest.approx(row.call_gex, rel=1e-9, abs=1)
     # What flowed per strike is what flowed.
@@ -82,7 +82,7 @@ def test_regime_is_the_sign_of_gamma_at_spot(oi, traded, shifts, seconds):
     gamma = math.fsum(bells) * 100 * row.spot * 0.01 / math.sqrt(2 * math.pi)
     assert row.net_gex == pytest.approx(gamma, rel=1e-9, abs=1e-9 * row.gross_gex + 1e-9)
     if row.gamma_flip is not None:
-        assert row.gamma_flip == min(row.detail["crossings"], key=lambda x: abs(x - row.spot))
+        assert row.gamma_flip == min(row.detail.crossings, key=lambda x: abs(x - row.spot))
 
 
 @books
@@ -90,10 +90,10 @@ def test_regime_is_the_sign_of_gamma_at_spot(oi, traded, shifts, seconds):
 def test_without_confidence_live_is_settled(oi, traded, shifts):
     """κ = 0: whatever was traded moves no position."""
     row = pair(oi, traded, shifts, confidence=0.0)[1].row
-    live = row.as_json()
-    assert {n: v for n, v in row.settled.items() if n in live} == {
-        n: live[n] for n in row.settled if n in live
-    }
+    live, settled = row.as_json(), row.settled.as_json()
+    shared = settled.keys() & live.keys()
+    assert len(shared) == 25
+    assert {n: settled[n] for n in shared} == {n: live[n] for n in shared}
 
 
 @books
@@ -103,7 +103,7 @@ def test_exposures_scale_with_the_book(oi, traded, shifts, factor):
     small = pair(oi, traded, shifts)[1].row
     large = pair([factor * n for n in oi], [factor * n for n in traded], shifts)[1].row
     for name in ("settled",):
-        one, many = getattr(small, name), getattr(large, name)
+        one, many = getattr(small, name).as_json(), getattr(large, name).as_json()
         for figure in ("net_gex", "net_dex", "net_vex", "net_chex", "dealer_delta"):
             assert many[figure] == pytest.approx(factor * one[figure], rel=1e-9, abs=1)
         for level in ("call_wall", "put_wall", "magnet", "max_pain", "pin_score"):

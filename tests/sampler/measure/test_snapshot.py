@@ -60,10 +60,10 @@ def test_the_first_sample_is_the_baseline():
     assert row.flags == ("baseline",)
     assert (row.hedge_flow_cumulative_all, row.flow_since) == (0.0, row.slot)
     assert (row.differenced_from, row.classified_share) == (None, None)
-    live = row.as_json()
-    assert {name: live[name] for name in row.settled if name in live} == {
-        name: value for name, value in row.settled.items() if name in live
-    }
+    live, settled = row.as_json(), row.settled.as_json()
+    shared = settled.keys() & live.keys()
+    assert len(shared) == 25
+    assert {name: settled[name] for name in shared} == {name: live[name] for name in shared}
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_live_positions_move_with_what_customers_bought():
     quotes = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=30))
     ask = quotes.ask[STRIKES.index(7700.0)]
     row = later(before, volume=volumes(c7700=150), last=lasts({"c7700": ask}, quotes)).row
-    assert row.net_gex < row.settled["net_gex"]
+    assert row.net_gex < row.settled.net_gex
     nothing = measure(
         chain(
             quoted_at=TEN_FOURTEEN + timedelta(seconds=30),
@@ -175,7 +175,7 @@ def test_live_positions_move_with_what_customers_bought():
         before,
         oi_confidence=0.0,
     ).row
-    assert nothing.net_gex == nothing.settled["net_gex"]
+    assert nothing.net_gex == nothing.settled.net_gex
 
 
 def test_stale_spot_is_replaced_by_parity():
@@ -393,6 +393,6 @@ def test_nothing_is_compiled_in_a_slot(shared):
                     of, session, spot=market.spot, atm=market.atm, years=to.years
                 ),
             )
-    assert record.row.detail["seven_dte_atm_iv"] is not None
+    assert record.row.detail.seven_dte_atm_iv is not None
     assert record.row.hedge_flow_cumulative_all != 0
     assert compiled.buffer == []

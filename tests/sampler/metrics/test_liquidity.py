@@ -101,5 +101,5 @@ def test_stored_scores_follow_from_the_stored_profile():
     ]
     expected = [np.floor(100 * np.mean(part) + 0.5) for part in (quoted, np.array(off) <= 0.02)]
     detail = record.row.detail
-    assert expected == [detail["data_quality_score"], detail["greek_smoothness_score"]]
+    assert expected == [detail.data_quality_score, detail.greek_smoothness_score]
     assert all(0 < score < 100 for score in expected)

@@ -36,6 +36,7 @@ def older(url: str, version: int) -> None:
                 name: getattr(row(slot=at(step), symbol=symbol), name) for name in COLUMNS
             }
             values["flags"] = list(values["flags"])
+            values |= {name: values[name].as_json() for name in ("settled", "detail")}
             for name in ("dropped", "quotes_unused", "settled", "detail"):
                 values[name] = Jsonb(values[name])
             insert(connection, "rows", values)

@@ -29,6 +29,7 @@ from storage.errors import (
 from storage.postgres import sql
 from storage.postgres.migrate import VERSION, migrate
 from storage.postgres.store import Store
+from storage.record.figures import DetailFigures, SettledFigures
 from storage.record.mode import WriteMode
 from storage.record.row import COLUMNS, Reason, SlotRecord
 
@@ -224,6 +225,7 @@ class TestRead:
         await store.write([written])
         found = await read(store)
         assert written.row == found.row
+        lacking |= {"settled": SettledFigures.from_json({}), "detail": DetailFigures.from_json({})}
         assert lacking == {name: getattr(found.row, name) for name in lacking}
         assert {name: [] for name in PROFILE} == {n: a.tolist() for n, a in found.profile.items()}
         assert found.evidence == b""
@@ -481,6 +483,7 @@ class TestWindow:
         expected = {name: getattr(row(slot=at(12), pin_score=12), name) for name in COLUMNS}
         expected |= {"bucket": at(12), "revision": revisions[12]}
         expected["flags"] = list(expected["flags"])
+        expected |= {name: expected[name].as_json() for name in ("settled", "detail")}
         assert [expected] == found
 
 

@@ -39,7 +39,7 @@ class TestBatches:
                 evidence=bytes(range(256)) * i,
                 spot=1.0 + i,
                 flags=("a", 'b"{,}\\') if i else (),
-                detail={"é": [1, None, "x"], "n": {"deep": 0.1}} if i else {},
+                detail={"crossings": [1.5, 2.5], "hedging": {"spot_up_1pct": 0.1}} if i else {},
                 gamma_flip=None if i else 1.5,
             )
             for i in range(3)
@@ -227,7 +227,7 @@ def poisons() -> dict[str, SlotRecord]:
         "NUL in its name": spoiled(record(slot=at(1)), symbol=NUL),
         "too large for any": spoiled(record(slot=at(1)), total_oi=2**63),
         "NUL in a text": spoiled(record(slot=at(1)), regime=NUL),
-        "NUL in JSON": spoiled(record(slot=at(1)), detail={"a": NUL}),
+        "NUL in JSON": spoiled(record(slot=at(1)), settled={"regime": NUL}),
         "half a character": spoiled(record(slot=at(1)), regime="\udce9"),
         "too long for an index": spoiled(
             record(slot=at(1)),

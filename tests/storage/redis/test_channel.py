@@ -153,7 +153,13 @@ async def test_what_is_published_arrives(channel):
     odd = gap(7, Reason.LATE, "café \x00")
     quoted = at(0) + timedelta(microseconds=123_457)
     published = [
-        change(10, gamma_flip=None, quoted_at=quoted, settled={"x": [0.1, None]}, flags=("a", "b")),
+        change(
+            10,
+            gamma_flip=None,
+            quoted_at=quoted,
+            settled={"crossings": [0.1], "magnet": None},
+            flags=("a", "b"),
+        ),
         change(12, slot=at(1)),
         Change(symbol="SPX", after=12, revision=14, gaps=((13, gap(5)), (14, odd))),
     ]

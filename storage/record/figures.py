@@ -1,0 +1,272 @@
+"""A row's two groups of figures: ``settled``, the settled book, and ``detail``, the snapshot's.
+
+The database, the files and the wire keep each group as a JSON object with these fields as keys.
+A key that an older release did not write is read as None. A key that this release does not know is
+an error. ``docs/definitions.md`` has every formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Self
+
+
+class Figures:
+    """Named figures that are kept as one JSON object.
+
+    Floats are rounded to 12 significant digits when the object is made. A float that is not finite
+    becomes None.
+    """
+
+    __slots__: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if type(value) is float and isfinite(value):
+                # Adding 0 turns a negative zero into an ordinary one.
+                object.__setattr__(self, name, float(f"{value:.12g}") + 0.0)
+            elif isinstance(value, float | list | tuple):
+                object.__setattr__(self, name, _rounded(value))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read stored figures. They were rounded before they were stored.
+
+        Parameters
+        ----------
+        values : the JSON object. A key that is missing was not known to an older release, and is
+            read as None.
+
+        Raises
+        ------
+        ValueError
+            If a key is not the name of a figure.
+        """
+        names = cls.__slots__
+        if len(values) != len(names) or not all(map(values.__contains__, names)):
+            if unknown := values.keys() - set(names):
+                raise ValueError(
+                    f"{cls.__name__} has no figure {', '.join(map(repr, sorted(unknown)))}"
+                )
+            values = {**dict.fromkeys(names), **values}
+        figures = object.__new__(cls)
+        # A row has a hundred of them: through the slots it takes half the time of setattr.
+        for store, name in zip(_stores(cls), names, strict=True):
+            store(figures, values[name])
+        return figures
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as plain values, in the order of the fields."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+_STORES: dict[type[Figures], list[Callable[[Figures, Any], None]]] = {}
+
+
+def _stores(kind: type[Figures]) -> list[Callable[[Figures, Any], None]]:
+    """What sets each figure of a kind, past the lock of its dataclass."""
+    if kind not in _STORES:
+        _STORES[kind] = [getattr(kind, name).__set__ for name in kind.__slots__]
+    return _STORES[kind]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.12g}") + 0.0 if isfinite(value) else None
+    return tuple(_rounded(one) for one in value) if isinstance(value, list | tuple) else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeShares(Figures):
+    """Shares that dealers trade after a move of spot, −Σ q·(Δ(S(1 + p)) − Δ(S))·M; positive: buy.
+
+    Every contract is repriced at its own volatility.
+    """
+
+    #: Spot rises by 0.1 %. [shares]
+    spot_up_10bp: float | None
+    #: Spot falls by 0.1 %. [shares]
+    spot_down_10bp: float | None
+    #: Spot rises by 0.25 %. [shares]
+    spot_up_25bp: float | None
+    #: Spot falls by 0.25 %. [shares]
+    spot_down_25bp: float | None
+    #: Spot rises by 0.5 %. [shares]
+    spot_up_half_pct: float | None
+    #: Spot falls by 0.5 %. [shares]
+    spot_down_half_pct: float | None
+    #: Spot rises by 1 %. [shares]
+    spot_up_1pct: float | None
+    #: Spot falls by 1 %. [shares]
+    spot_down_1pct: float | None
+
+
+#: The names of the moves of spot that hedges are given for.
+MOVES: tuple[str, ...] = HedgeShares.__slots__
+
+
+class _BookFigures(Figures):
+    """Figures with the two fields that are not plain: ``crossings`` and ``hedging``."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """See ``Figures.from_json``."""
+        figures = super().from_json(values)
+        if (crossings := values.get("crossings")) is not None:
+            object.__setattr__(figures, "crossings", tuple(crossings))
+        if (hedging := values.get("hedging")) is not None:
+            object.__setattr__(figures, "hedging", HedgeShares.from_json(hedging))
+        return figures
+
+    def as_json(self) -> dict[str, Any]:
+        """See ``Figures.as_json``."""
+        plain = super().as_json()
+        if (crossings := plain["crossings"]) is not None:
+            plain["crossings"] = list(crossings)
+        if (hedging := plain["hedging"]) is not None:
+            plain["hedging"] = hedging.as_json()
+        return plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledFigures(_BookFigures):
+    """The settled book: the dealer position that this morning's open interest alone implies.
+
+    Fields that a row has too mean what the row's field means, for this book in place of the live
+    one. Each is None where the row's field may be null, and in rows of an older release that did
+    not store it.
+    """
+
+    #: Gamma exposure, $ of delta per 1 % move; positive: dealers dampen moves. [$]
+    net_gex: float | None
+    #: Its part from calls; positive: dealers dampen moves. [$]
+    call_gex: float | None
+    #: Its part from puts; positive: dealers dampen moves. [$]
+    put_gex: float | None
+    #: Sum of the absolute gamma exposures of all contracts. [$]
+    gross_gex: float | None
+    #: Holders' delta on settled open interest; positive: holders are long. [$]
+    net_dex: float | None
+    #: Its part from calls; positive: holders are long. [$]
+    call_dex: float | None
+    #: Its part from puts; negative: holders of puts are short delta. [$]
+    put_dex: float | None
+    #: $ of delta per vol point; positive: vol up makes dealers sell. [$]
+    net_vex: float | None
+    #: $ of delta that time alone leaves to trade until expiry; positive: dealers buy. [$]
+    net_chex: float | None
+    #: The dealers' options before hedging; positive: long. [$]
+    dealer_delta: float | None
+    #: $ of delta that time alone leaves to trade in the next hour; positive: dealers buy. [$/h]
+    charm_dollars_per_hour: float | None
+    #: Spot level nearest to spot where the repriced net gamma crosses zero. [$]
+    gamma_flip: float | None
+    #: available, no_boundary or insufficient_local_coverage.
+    gamma_flip_status: str | None
+    #: positive_gamma, negative_gamma or unknown: the sign of gamma at spot.
+    regime: str | None
+    #: Strike of the largest call gamma exposure. [$]
+    call_wall: float | None
+    #: Strike of the largest absolute put gamma exposure. [$]
+    put_wall: float | None
+    #: Strike of the largest absolute net gamma exposure. [$]
+    magnet: float | None
+    #: Net gamma exposure at the magnet; positive: it holds price. [$]
+    magnet_gex: float | None
+    #: Settlement price at which holders receive least. [$]
+    max_pain: float | None
+    #: Weighted sum of the four parts below, rounded half up. [0-100]
+    pin_score: int | None
+    #: Concentration of open interest in the top three strikes. [0-100]
+    pin_oi: float | None
+    #: Nearness of spot to the magnet, in standard deviations of what is left. [0-100]
+    pin_proximity: float | None
+    #: Part of the session that has passed. [0-100]
+    pin_time: float | None
+    #: The magnet's part of the gamma of all strikes. [0-100]
+    pin_gamma: float | None
+    #: Implied probability of settling between the magnet's neighbours. [%]
+    pin_probability_pct: float | None
+    #: Every spot level within ±10 % where the repriced net gamma crosses zero, ascending. [$]
+    crossings: tuple[float, ...] | None
+    #: Listed strike below the magnet; None: there is none. [$]
+    pin_lower: float | None
+    #: Listed strike above the magnet; None: there is none. [$]
+    pin_upper: float | None
+    #: Shares that dealers trade after a move of spot; positive: buy. [shares]
+    hedging: HedgeShares | None
+    #: Shares of delta that the book gains per $ that spot rises; positive: dampens. [shares/$]
+    convexity_at_spot: float | None
+    #: Time value that the dealers' book gains until expiry; negative: it loses. [$]
+    net_theta_dollars: float | None
+    #: The same for each hour that is left; positive: the book gains. [$/h]
+    theta_per_hour_remaining: float | None
+    #: Absolute gamma one hour, or half of what is left, later over absolute gamma now. [ratio]
+    gamma_acceleration: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetailFigures(_BookFigures):
+    """What a snapshot shows beside the series; of the live book where a position matters.
+
+    Each is None where it cannot be told, and in rows of an older release that did not store it.
+    """
+
+    #: Every spot level within ±10 % where the repriced net gamma crosses zero, ascending. [$]
+    crossings: tuple[float, ...] | None
+    #: Listed strike below the magnet; None: there is none. [$]
+    pin_lower: float | None
+    #: Listed strike above the magnet; None: there is none. [$]
+    pin_upper: float | None
+    #: Shares that dealers trade after a move of spot; positive: buy. [shares]
+    hedging: HedgeShares | None
+    #: Shares of delta that the book gains per $ that spot rises; positive: dampens. [shares/$]
+    convexity_at_spot: float | None
+    #: Time value that the dealers' book gains until expiry; negative: it loses. [$]
+    net_theta_dollars: float | None
+    #: The same for each hour that is left; positive: the book gains. [$/h]
+    theta_per_hour_remaining: float | None
+    #: Absolute gamma one hour, or half of what is left, later over absolute gamma now. [ratio]
+    gamma_acceleration: float | None
+    #: One standard deviation of a whole session; None in the last minute. [$]
+    implied_1sd: float | None
+    #: Mids of the call and the put at the strike nearest the forward. [$]
+    straddle_price: float | None
+    #: Volatility of the 25-delta put less that of the call; positive: puts are dearer. [decimal]
+    skew_25d: float | None
+    #: Mean spread of the call and the put at the strike nearest the forward. [% of mid]
+    atm_spread_pct: float | None
+    #: Spread of two-sided quotes within ±2 % of spot, weighted by volume. [% of mid]
+    weighted_spread_pct: float | None
+    #: 100 for no spread, 0 for a spread of a fifth of the price. [0-100]
+    execution_score: int | None
+    #: Part of the quotes within ±3 % of spot that have a bid and an ask. [0-100]
+    data_quality_score: int | None
+    #: Part of the volatilities within ±3 % of spot that lie near their neighbours' line. [0-100]
+    greek_smoothness_score: int | None
+    #: Settled gamma exposure of every expiry; positive: dealers dampen moves. None: the source
+    #: brings only today's. [$]
+    total_chain_net_gex: float | None
+    #: At-the-money volatility of the expiry nearest to seven days away, five to nine. [decimal]
+    seven_dte_atm_iv: float | None
+    #: Volatility of a session: what is left of today over that expiry's. [ratio]
+    iv_ratio_0dte_7dte: float | None
+    #: The VIX index; None where the source has none. [points]
+    vix: float | None
+    #: Contracts that customers bought more of than they sold, or less. [count]
+    contracts_with_flow: int | None
+    #: Sum of absolute signed volume times absolute delta. [contracts]
+    total_abs_delta_contracts: float | None
+
+
+#: Figures that the source's other expiries added; a stored chain does not have those expiries.
+OTHER_EXPIRIES: tuple[str, ...] = (
+    "total_chain_net_gex",
+    "seven_dte_atm_iv",
+    "iv_ratio_0dte_7dte",
+)
