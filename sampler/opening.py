@@ -1,4 +1,4 @@
-"""What every command of the sampler opens: the source and its dataset."""
+"""What several commands of the sampler share: settings, the source, and the value of ``--at``."""
 
 from __future__ import annotations
 
@@ -11,27 +11,39 @@ from storage.errors import UsageError
 from storage.market.calendar import from_new_york, session_on, to_new_york
 from storage.opening import REAL, SYNTHETIC
 
+#: Settings of every command that opens the database.
 DATABASE_SETTINGS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
-
-
+#: Settings of every command that measures chains of a source.
 SOURCE_SETTINGS = ("symbols", "source", "oi_confidence")
 
 
 def open_configured_source(settings: Settings) -> Source:
-    """The source that the settings name; the formulas are loaded before its first slot."""
+    """Open the source that the settings name, and load the compiled formulas.
+
+    Raises
+    ------
+    UsageError
+        If no source is named, or a simulated clock would drive a live vendor.
+    """
     if settings.source in ("", "auto"):
         known = ", ".join(f"{name}:" for name in SOURCES)
         why = "auto is for make run only" if settings.source else "no source is named"
         raise UsageError(f"FLOW_SOURCE: {why}; name one of {known}")
     source = open_source(settings.source)
     if settings.clock.simulated and source.remote:
-        raise UsageError("FLOW_CLOCK: a simulated clock would ask a live vendor out of time")
+        raise UsageError("FLOW_CLOCK: a live vendor needs the real clock, not a simulated one")
     metrics.warm()
     return source
 
 
 def dataset_of(settings: Settings, source: Source) -> str:
-    """Return the dataset that the source's rows belong to."""
+    """Return the dataset that the source's rows belong to.
+
+    Raises
+    ------
+    UsageError
+        If the settings name another dataset.
+    """
     own = SYNTHETIC if source.synthetic else REAL
     if settings.dataset not in ("", own):
         raise UsageError(f"FLOW_DATASET: {source.name} rows belong to {own} alone")
@@ -39,7 +51,13 @@ def dataset_of(settings: Settings, source: Source) -> str:
 
 
 def parse_moment(text: str) -> datetime:
-    """Parse a moment of the command line; New York time unless it has an offset."""
+    """Parse the value of ``--at``: an ISO time, New York unless it has an offset.
+
+    Raises
+    ------
+    UsageError
+        If it is no such time, or its day has no session.
+    """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

@@ -1,6 +1,7 @@
-"""What waits for the database: on disk as long as there is room, then in memory, then lost.
+"""Batches that wait for the database: on disk, or in memory while the disk is full.
 
-Lost is what neither could hold; its slots become gaps that say so, once the database is back.
+A batch that neither has room for is lost. Its slots become gaps with reason ``no_room`` when the
+database is back.
 """
 
 from __future__ import annotations
@@ -19,42 +20,43 @@ from storage.spool.spool import Spool
 
 log = structlog.get_logger()
 
-#: What may wait in memory while the disk is full. [bytes]
+#: How large the batches may be that wait in memory while the disk is full. [bytes]
 MEMORY_LIMIT = 64_000_000
 
 
 class Backlog:
-    """Batches that wait, oldest first. Whoever opened the spool closes it."""
+    """The batches that wait, oldest first. The caller opens the spool and closes it."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._in_memory: deque[Batch] = deque()
+        #: Gaps of the slots whose batches were lost.
         self._lost_gaps: list[Gap] = []
         self._lock = asyncio.Lock()
 
     @property
     def waiting(self) -> int:
-        """How many batches wait."""
+        """The number of batches that wait; all lost slots together count as one."""
         return self._spool.waiting + len(self._in_memory) + bool(self._lost_gaps)
 
     @property
     def accounted(self) -> dict[str, datetime]:
-        """The newest slot of each symbol that waits on disk."""
+        """Each symbol's newest slot among the batches on disk, row or gap."""
         return self._spool.accounted
 
     async def adopt(self) -> int:
-        """Take over what dead processes have left; how many batches that gave."""
+        """Take over the spools of dead processes; return how many batches they held."""
         async with self._lock:
             return await asyncio.to_thread(self._spool.adopt)
 
     def newest_record(self, symbol: str, expiration: date, before: datetime) -> SlotRecord | None:
-        """The newest waiting record of a session that is earlier than a moment."""
-        rows = [r for batch in self._in_memory for r in batch.records if r.row.symbol == symbol]
-        fit = [r for r in rows if r.row.expiration == expiration and r.row.slot < before]
+        """Return the newest waiting record of a session that is earlier than ``before``."""
+        records = [r for batch in self._in_memory for r in batch.records if r.row.symbol == symbol]
+        earlier = [r for r in records if r.row.expiration == expiration and r.row.slot < before]
         spooled = self._spool.newest(symbol, expiration, before)
         if spooled is not None:
-            fit.append(spooled)
-        return max(fit, key=lambda r: r.row.slot, default=None)
+            earlier.append(spooled)
+        return max(earlier, key=lambda r: r.row.slot, default=None)
 
     async def add(self, batch: Batch) -> None:
         """Keep a batch until the database has it.
@@ -62,52 +64,68 @@ class Backlog:
         Raises
         ------
         SpoolError
-            If there is room for it neither on disk nor in memory.
+            If neither the disk nor the memory has room for it: the batch is lost.
         """
-        # Before the first await: from now on it counts.
+        # Before the first await, so that ``newest_record`` sees it from now on.
         self._in_memory.append(batch)
         try:
             await self.flush()
         except SpoolError as error:
             log.error("spool cannot take more", in_memory=len(self._in_memory), error=str(error))
-            if sum(held.size for held in self._in_memory) > MEMORY_LIMIT:
-                self._in_memory = deque(held for held in self._in_memory if held is not batch)
+            if sum(waiting.size for waiting in self._in_memory) > MEMORY_LIMIT:
+                self._in_memory = deque(b for b in self._in_memory if b is not batch)
                 self._note_loss(batch, str(error))
                 raise
 
     async def flush(self) -> None:
-        """Bring what is in memory to disk; SpoolError if it cannot."""
+        """Write the batches in memory to disk.
+
+        Raises
+        ------
+        SpoolError
+            If the disk cannot take one; it and those behind it stay in memory.
+        """
         async with self._lock:
             while self._in_memory:
                 await asyncio.to_thread(self._spool.append, self._in_memory[0])
                 self._in_memory.popleft()
 
     async def drain(self, commit: Callable[[Batch], Awaitable[None]]) -> int:
-        """Hand over all that waits, oldest first; each is off the list once ``commit`` returns.
+        """Commit every waiting batch, oldest first, then the gaps of lost slots.
+
+        Parameters
+        ----------
+        commit : writes a batch to the database. A batch is removed once this returns.
+
+        Returns
+        -------
+        int
+            How many batches were committed.
 
         Raises
         ------
         StoreError
-            As ``commit`` does; the rest stays.
+            If ``commit`` raises it. That batch and those behind it stay.
         """
-        done = 0
+        committed = 0
         while (batch := await self._oldest()) is not None:
             await commit(batch)
             async with self._lock:
-                # One that meanwhile went from memory to disk comes again, and changes nothing.
+                # A batch that went from memory to disk meanwhile is committed a second time, which
+                # changes nothing.
                 if self._in_memory and self._in_memory[0] is batch:
                     self._in_memory.popleft()
                 elif batch.place is not None:
                     await asyncio.to_thread(self._spool.drop, batch)
-            done += 1
+            committed += 1
         while self._lost_gaps:
             lost = self._lost_gaps[:1000]
             await commit(Batch(gaps=lost))
             self._lost_gaps = self._lost_gaps[len(lost) :]
-        return done
+        return committed
 
     async def quarantine(self, batch: Batch, error: Exception) -> None:
-        """Keep what the database will never take where a person finds it."""
+        """Write a batch that the database refuses to a file beside the spool, for inspection."""
         slots = [f"{symbol} {slot:%H:%M:%S}" for symbol, slot in batch.slots]
         try:
             async with self._lock:
@@ -122,6 +140,7 @@ class Backlog:
             return batch or (self._in_memory[0] if self._in_memory else None)
 
     def _note_loss(self, batch: Batch, detail: str) -> None:
+        """Remember the gaps that stand for a lost batch."""
         rows = [record.row for record in batch.records]
         self._lost_gaps += batch.gaps
         self._lost_gaps += [

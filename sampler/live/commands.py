@@ -1,4 +1,4 @@
-"""The commands that sample now: ``run`` and ``once``."""
+"""The commands that sample a market as it trades: ``run`` and ``once``."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ from storage.redis.channel import LiveChannel, NoChannel
 from storage.spool.spool import Spool
 
 _SPOOL_SETTINGS = ("batch_seconds", "lease_max", "spool_dir", "spool_mb")
-
-
-#: A database that takes longer for an answer is away: a slot must not end meanwhile. [s]
+#: A database that takes longer to answer counts as away, before the slot is over. [s]
 _DATABASE_TIMEOUT = 10.0
 
 
@@ -53,15 +51,15 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
         simulated_market=source.synthetic,
         delay_seconds=source.delay_seconds,
     )
-    metrics_of_run = SamplerMetrics()
+    sampler_metrics = SamplerMetrics()
     try:
         async with (
-            metrics_of_run.serving(settings.metrics_port),
+            sampler_metrics.serving(settings.metrics_port),
             connect(
                 settings, dataset, later=True, patience=_DATABASE_TIMEOUT, write=True
             ) as connections,
         ):
-            await _run_daemon(settings, source, dataset, connections, metrics_of_run)
+            await _run_daemon(settings, source, dataset, connections, sampler_metrics)
     finally:
         await source.close()
     return 0
@@ -72,7 +70,7 @@ async def _run_daemon(
     source: Source,
     dataset: str,
     connections: Connections,
-    metrics_of_run: SamplerMetrics,
+    sampler_metrics: SamplerMetrics,
 ) -> None:
     folder = settings.spool_dir or settings.data_dir / "spool"
     spool = Spool.open(folder / dataset, int(settings.spool_mb * 1e6))
@@ -81,11 +79,12 @@ async def _run_daemon(
             await connections.store.ready()
             spool.know(describe_database(connections.database_url))
         except StoreUnavailable:
-            # One that was there before is away; one that never was may be a mistake.
+            # A database that was reached from here before is away for now. One that never was
+            # may be a mistake in the URL, so the command fails.
             if not spool.accounted and not spool.knows(describe_database(connections.database_url)):
                 raise
         lease = Lease(connections.database_url, dataset, settings.symbols, settings.lease_max)
-        # A simulated slot is short.
+        # A slot of a fast simulated market may be shorter than the setting.
         batch_seconds = min(settings.batch_seconds, GRID / 3 / settings.clock.speed)
         writer = BatchWriter(
             connections.store,
@@ -104,7 +103,7 @@ async def _run_daemon(
             symbols=settings.symbols,
             clock=settings.clock,
             delay=delay,
-            on_outcome=metrics_of_run.count_step,
+            on_outcome=sampler_metrics.count_step,
         )
         await daemon.run()
     finally:
@@ -112,12 +111,7 @@ async def _run_daemon(
 
 
 def _make_tick(
-    settings: Settings,
-    source: Source,
-    store: RecordStore,
-    live: LiveChannel,
-    *,
-    provisional: bool = False,
+    settings: Settings, source: Source, store: RecordStore, live: LiveChannel, *, provisional: bool = False
 ) -> Tick:
     return Tick(
         source,
@@ -132,7 +126,7 @@ def _make_tick(
 
 async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
     if settings.log_level == REGISTRY["log_level"].default:
-        # The answer is printed; the log's line would say it twice.
+        # The outcome is printed; the log line would repeat it.
         log.configure(settings.log, "critical")
     source = open_configured_source(settings)
     dataset = dataset_of(settings, source)
@@ -151,15 +145,15 @@ async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
 async def _sample_once(
     settings: Settings, source: Source, tick: Tick, at: datetime | None, parsed: argparse.Namespace
 ) -> int:
-    """One sample a symbol, printed; 1 if any made no row."""
-    refused = False
+    """Sample each symbol once and print the outcome; return 1 if any symbol has no row."""
+    row_missing = False
     for symbol in settings.symbols:
-        # A recording is read at the time of its own quotes.
+        # A recording is sampled at the time of its own newest quotes.
         now = at or source.newest(symbol) or settings.clock.now()
         outcome = await tick.sample(symbol, now=now, target=None)
         _print_outcome(outcome, as_json=parsed.json)
-        refused |= outcome.record is None or bool(outcome.detail)
-    return int(refused)
+        row_missing |= outcome.record is None or bool(outcome.detail)
+    return int(row_missing)
 
 
 def _print_outcome(outcome: Outcome, *, as_json: bool) -> None:
@@ -178,14 +172,14 @@ def _print_outcome(outcome: Outcome, *, as_json: bool) -> None:
 
 def _headline(record: SlotRecord) -> str:
     row = record.row
-    at = to_new_york(row.slot).strftime("%Y-%m-%d %H:%M:%S")
+    slot = to_new_york(row.slot).strftime("%Y-%m-%d %H:%M:%S")
     flip = row.gamma_flip_status if row.gamma_flip is None else f"{row.gamma_flip:.2f}"
     put, call, magnet = (
         "none" if strike is None else f"{strike:g}"
         for strike in (row.put_wall, row.call_wall, row.magnet)
     )
     return (
-        f"{row.symbol} {at} New York  spot {row.spot:.2f}  net GEX {row.net_gex / 1e9:+.3f} bn"
+        f"{row.symbol} {slot} New York  spot {row.spot:.2f}  net GEX {row.net_gex / 1e9:+.3f} bn"
         f" ({row.regime})  flip {flip}  walls {put}/{call}  magnet {magnet}  pin {row.pin_score}"
         f"  hedge flow {row.hedge_flow_cumulative_all / 1e6:+.1f} mm  {' '.join(row.flags)}"
     )
@@ -193,7 +187,7 @@ def _headline(record: SlotRecord) -> str:
 
 def add_live_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``run`` and ``once`` to the parser."""
-    run = commands.add_parser("run", help="sample on the session's grid until SIGTERM")
+    run = commands.add_parser("run", help="sample every 30 seconds of the session until SIGTERM")
     add_options(
         run,
         *SOURCE_SETTINGS,
@@ -205,9 +199,13 @@ def add_live_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     )
     run.set_defaults(command=_run)
 
-    once = commands.add_parser("once", help="take one sample of each symbol now, or at a time")
-    once.add_argument("--at", metavar="T", help="ISO time, New York unless it has an offset")
-    once.add_argument("--dry-run", action="store_true", help="store nothing, need no database")
-    once.add_argument("--json", action="store_true", help="print the whole row, a line a symbol")
+    once = commands.add_parser(
+        "once", help="take one sample of each symbol, now or at a given time"
+    )
+    once.add_argument(
+        "--at", metavar="T", help="time to sample at, ISO; New York time unless it has an offset"
+    )
+    once.add_argument("--dry-run", action="store_true", help="store nothing; needs no database")
+    once.add_argument("--json", action="store_true", help="print each whole row as a line of JSON")
     add_options(once, *SOURCE_SETTINGS, "clock", "tick_budget", *DATABASE_SETTINGS)
     once.set_defaults(command=_once)

@@ -1,4 +1,8 @@
-"""A batch into the store; one value that the database refuses holds up no other."""
+"""Commit a batch of records and gaps to the store, and quarantine what the database refuses.
+
+A refused value costs its own slot only. The slot becomes a gap with reason ``failed``, the refused
+record goes into quarantine, and the rest of the batch is stored.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from storage.record.wire import Batch
 
 
 class RecordStore(Protocol):
-    """The part of the store that a step needs."""
+    """Where a step reads its predecessor and writes its record: a store, or a batching writer."""
 
     async def write(
         self,
@@ -23,52 +27,62 @@ class RecordStore(Protocol):
         *,
         mode: WriteMode = WriteMode.KEEP,
     ) -> list[Change] | None:
-        """See ``Store.write``; None says that it is kept, and lands later."""
+        """Write as ``Store.write`` does; return None if the batch was spooled for later."""
         ...
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
-        """See ``Store.before``."""
+        """Return the newest record of a session before ``slot``, as ``Store.before`` does."""
         ...
 
 
 async def commit_batch(
     store: RecordStore, batch: Batch, quarantine: Callable[[Batch, Exception], Awaitable[None]]
 ) -> list[Change]:
-    """Write a batch in one transaction.
+    """Write a batch in one transaction, and replace each refused record or gap by a gap.
 
-    What the store leaves out of it, a value that no database takes or another feed's row, is put
-    aside, and its slot is a gap.
+    Parameters
+    ----------
+    store : where the batch is written.
+    batch : the records and gaps.
+    quarantine : called with each refused part of the batch and the reason for the refusal.
+
+    Returns
+    -------
+    list of Change
+        What was written, one change a symbol, with the gaps that replace refused records.
 
     Raises
     ------
     StoreError
-        If the database is away or full: a second try changes nothing that is written already.
+        If the database is away or full. The same batch may be committed again: what is stored
+        already stays as it is.
     """
     try:
         written = await store.write(batch.records, batch.gaps, mode=batch.mode)
     except StoreError:
         raise
     except Exception as error:
-        # Values that not even their keys can be read of.
+        # Not even the keys of these values could be read, so no gap can stand for them.
         await quarantine(batch, ValueRefused(f"{type(error).__name__}: {error}"))
         return []
     changes = list(written or [])
     for refusal in getattr(written, "refused", ()):
-        part = (
+        refused = (
             Batch(records=[refusal.what], mode=batch.mode)
             if isinstance(refusal.what, SlotRecord)
             else Batch(gaps=[refusal.what])
         )
-        await quarantine(part, ValueRefused(refusal.why))
-        changes += await store.write(gaps=_replacement_gaps(part, refusal.why)) or []
+        await quarantine(refused, ValueRefused(refusal.why))
+        changes += await store.write(gaps=_replacement_gaps(refused, refusal.why)) or []
     return changes
 
 
-def _replacement_gaps(part: Batch, detail: str) -> list[Gap]:
-    """What stands for a refused record or gap: its key, its reason, and words of our own."""
+def _replacement_gaps(refused: Batch, detail: str) -> list[Gap]:
+    """Return the gaps that stand for a refused part of a batch, with ``detail`` as their text."""
+    # The database refuses NUL, and the text may quote the refused value.
     detail = detail.replace("\0", "")
-    gaps = [dataclasses.replace(gap, detail=detail) for gap in part.gaps]
-    for record in part.records:
+    gaps = [dataclasses.replace(gap, detail=detail) for gap in refused.gaps]
+    for record in refused.records:
         row = record.row
         gaps.append(
             Gap(

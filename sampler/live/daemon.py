@@ -1,7 +1,8 @@
-"""APScheduler's one home: the session's grid, deadlines and signals; and the leases' beat.
+"""The daemon: steps the leased symbols on the session's grid until it gets a signal.
 
-Each symbol is a job of its own on the same grid, so that a slow one holds up none. A step that
-overruns its slot is not doubled: the slots it ran over are marked late and the grid goes on.
+Each symbol is a job of its own, so that a slow symbol does not delay the others. A symbol's next
+step waits for its last one to end; the slots that passed meanwhile become gaps ``late``. Once a
+second the daemon renews its leases and compares the clock with a monotonic one.
 """
 
 from __future__ import annotations
@@ -31,16 +32,17 @@ from storage.postgres.lease import Lease, LeaseChange
 
 log = structlog.get_logger()
 
-#: Seconds of wall time between two lines of a simulated market, whose ticks are too many to read.
+#: Seconds between two log lines of a simulated market; it has too many steps for a line each.
 _SIMULATED_LOG_SECONDS = 10
-#: Seconds of wall time between two signs of life to the database; a lock is missed this late.
+#: Seconds between two renewals of the leases, and so the longest time a free symbol waits.
 _BEAT_SECONDS = 1.0
-#: A clock that is off by more than this since the last beat was put forward or back. [s]
+#: The clock was put forward or back if it moved this much more or less than the time that
+#: passed since the last beat. [s]
 _CLOCK_JUMP_SECONDS = 5.0
 
 
 class GridTrigger(BaseTrigger):  # type: ignore[misc]
-    """The sampling grid on the machine's clock, which is the one that APScheduler reads."""
+    """The moments of the sampling grid, in the machine's time, which APScheduler uses."""
 
     def __init__(self, clock: Clock, delay: timedelta) -> None:
         self._clock = clock
@@ -49,7 +51,7 @@ class GridTrigger(BaseTrigger):  # type: ignore[misc]
     def get_next_fire_time(
         self, previous_fire_time: datetime | None, now: datetime
     ) -> datetime | None:
-        """See APScheduler. Computed from the grid, never from when the last step ended."""
+        """Return the next moment of the grid, whenever the last step ended."""
         after = self._clock.market_time(now)
         if previous_fire_time is not None:
             after = max(after, self._clock.market_time(previous_fire_time) + CLOCK_TOLERANCE)
@@ -57,7 +59,7 @@ class GridTrigger(BaseTrigger):  # type: ignore[misc]
 
 
 class Daemon:
-    """Steps the symbols that it has leased on the grid until it is told to stop."""
+    """Steps the leased symbols on the grid until ``stop`` or a signal."""
 
     def __init__(
         self,
@@ -71,6 +73,17 @@ class Daemon:
         delay: timedelta,
         on_outcome: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
+        """Prepare; nothing runs yet.
+
+        Parameters
+        ----------
+        tracker, tick, writer : the parts that take steps, account for slots and write.
+        lease : decides which of ``symbols`` are ours.
+        symbols : what to sample, as far as the lease allows.
+        clock : the time of the market, real or simulated.
+        delay : how far the source's quotes lie behind the clock.
+        on_outcome : called after each step.
+        """
         self._tracker = tracker
         self._tick = tick
         self._writer = writer
@@ -78,27 +91,26 @@ class Daemon:
         self._symbols = symbols
         self._clock = clock
         self._delay = delay
-        #: Told of each step that is over.
         self._on_outcome = on_outcome
         self._running: set[asyncio.Task[Any]] = set()
         self._takeovers: set[asyncio.Task[None]] = set()
         self._outcomes: Counter[str] = Counter()
         self._scheduler: AsyncIOScheduler | None = None
         self._stop = asyncio.Event()
-        #: The clock and the time that cannot be put back, at the last beat.
+        #: The clock's time and a monotonic one at the last beat.
         self._last_beat = (clock.now(), time.monotonic())
 
     def stop(self) -> None:
-        """End ``run``, once the steps in hand are finished."""
+        """End ``run``; the steps that are running finish first."""
         self._stop.set()
 
     async def run(self) -> None:
-        """Sample until SIGTERM or SIGINT; the steps in hand are finished first."""
-        # Its notes about skipped runs are told by our own lines and gaps.
+        """Sample until SIGTERM or SIGINT; the steps that are running then finish first."""
+        # APScheduler warns of skipped runs; our own log lines and gaps say the same.
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         loop = asyncio.get_running_loop()
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(sign, self.stop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
         async with self._writer.running():
             self._scheduler = self._schedule(loop)
             background = [asyncio.create_task(self._beat_leases())]
@@ -132,18 +144,18 @@ class Daemon:
         return scheduler
 
     async def _beat_leases(self) -> None:
-        turn = await self._lease.beat()
+        leases = await self._lease.beat()
         if not self._lease.connected:
-            # Nobody can be asked; what waits in our spool was ours before.
+            # Without a database no lock can be had. The symbols in our spool were ours before.
             await self._start_sampling(self._lease.credit(self._writer.backlog.accounted))
         while True:
             try:
-                self._apply_leases(turn)
+                self._apply_leases(leases)
                 self._check_clock()
             except Exception:
                 log.exception("leases not tended")
             await asyncio.sleep(_BEAT_SECONDS)
-            turn = await self._lease.beat()
+            leases = await self._lease.beat()
 
     async def _account_sessions(self) -> None:
         while True:
@@ -153,21 +165,21 @@ class Daemon:
             except Exception:
                 log.exception("sessions not accounted for")
 
-    def _apply_leases(self, turn: LeaseChange) -> None:
-        """Do what a beat of the leases has brought."""
-        for symbol in turn.lost:
+    def _apply_leases(self, leases: LeaseChange) -> None:
+        """Drop the symbols that were lost, and take over those that were gained."""
+        for symbol in leases.lost:
             log.warning("another sampler has it now", symbol=symbol)
             self._tracker.drop_symbol(symbol)
-        for symbol in turn.regained:
+        for symbol in leases.regained:
             self._tick.forget(symbol)
-        if turn.gained:
-            # Not here: the beat goes on meanwhile.
-            task = asyncio.create_task(self._take_over(turn.gained))
+        if leases.gained:
+            # In a task of its own, because the leases must be renewed meanwhile.
+            task = asyncio.create_task(self._take_over(leases.gained))
             self._takeovers.add(task)
             task.add_done_callback(self._takeovers.discard)
 
     async def _take_over(self, symbols: Sequence[str]) -> None:
-        """Go on where another sampler, or an earlier self, has stopped."""
+        """Continue symbols where another sampler, or an earlier run of this one, has stopped."""
         try:
             await self._writer.adopt()
         except SpoolError as error:
@@ -192,14 +204,15 @@ class Daemon:
             self._running.add(asyncio.create_task(self._step(symbol)))
 
     def _check_clock(self) -> None:
-        """A clock that was put forward or back has the grid computed anew."""
-        (was, since), self._last_beat = self._last_beat, (self._clock.now(), time.monotonic())
-        passed = (self._last_beat[1] - since) * self._clock.speed
-        jump = (self._last_beat[0] - was).total_seconds() - passed
+        """Compute the grid anew if the clock was put forward or back."""
+        now, monotonic = self._clock.now(), time.monotonic()
+        (last_now, last_monotonic), self._last_beat = self._last_beat, (now, monotonic)
+        passed = (monotonic - last_monotonic) * self._clock.speed
+        jump = (now - last_now).total_seconds() - passed
         if abs(jump) < _CLOCK_JUMP_SECONDS * self._clock.speed or self._scheduler is None:
             return
         if jump < 0 or not self._clock.simulated:
-            # A simulated clock leaves the nights out.
+            # A simulated clock skips the nights: its jumps forward are no trouble.
             log.warning("the clock jumped", seconds=round(jump, 1))
         for symbol in self._symbols:
             trigger = GridTrigger(self._clock, self._delay)
@@ -218,7 +231,7 @@ class Daemon:
             self._running.discard(task)
 
     async def _log_simulated_steps(self) -> None:
-        """One line for all steps since the last one."""
-        done, self._outcomes = self._outcomes, Counter()
+        """Log the number of steps by outcome since the last such line."""
+        outcomes, self._outcomes = self._outcomes, Counter()
         now = to_new_york(self._clock.now()).strftime("%Y-%m-%d %H:%M:%S")
-        log.info("simulated market", to_new_york=now, steps=dict(done))
+        log.info("simulated market", to_new_york=now, steps=dict(outcomes))

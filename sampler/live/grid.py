@@ -1,4 +1,4 @@
-"""When a sample is due, and which slot it owes: the session's grid, shifted by the feed's delay."""
+"""When a sample is due and for which slot: the session's grid, shifted by the feed's delay."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from datetime import datetime, timedelta
 
 from storage.market.calendar import GRID, Session, market_day, next_session, session_on
 
-#: The last slot is brought up to date this long after the close.
+#: The last slot is sampled once more this long after the close, for the quotes of its last seconds.
 AFTER_CLOSE = timedelta(seconds=5)
-#: Two clocks that map to each other by rounding: less than this is the same moment.
+#: Moments that lie closer than this are the same one: a simulated clock and the machine's map to
+#: each other with rounding.
 CLOCK_TOLERANCE = timedelta(milliseconds=5)
+#: The time from one slot to the next.
 SLOT_WIDTH = timedelta(seconds=GRID)
 
 
 def next_tick(after: datetime, delay: timedelta) -> datetime:
-    """The first moment after ``after`` at which a sample is due.
+    """Return the first moment after ``after`` at which a sample is due.
 
-    Quotes lie ``delay`` behind, so the whole day is shifted by it: from ``delay`` past the open to
-    a little more than ``delay`` past the close.
+    Parameters
+    ----------
+    after : a moment of the clock.
+    delay : how far the feed's quotes lie behind the clock. The whole day is shifted by it: samples
+        are due from ``delay`` after the open to ``delay + AFTER_CLOSE`` after the close.
     """
     quoted = after - delay
     session = session_on(market_day(quoted))
@@ -25,12 +30,24 @@ def next_tick(after: datetime, delay: timedelta) -> datetime:
         return next_session(market_day(quoted)).open + delay
     if quoted < session.open:
         return session.open + delay
-    step = session.open + ((quoted - session.open) // SLOT_WIDTH + 1) * SLOT_WIDTH
-    return (step if step < session.close else session.close + AFTER_CLOSE) + delay
+    slot = session.open + ((quoted - session.open) // SLOT_WIDTH + 1) * SLOT_WIDTH
+    return (slot if slot < session.close else session.close + AFTER_CLOSE) + delay
 
 
 def due_slot(now: datetime, delay: timedelta) -> tuple[Session, datetime] | None:
-    """The session, and the newest slot of it that should have been sampled by ``now``."""
+    """Return the newest slot that should have been sampled by ``now``, and its session.
+
+    Parameters
+    ----------
+    now : a moment of the clock.
+    delay : how far the feed's quotes lie behind the clock.
+
+    Returns
+    -------
+    tuple of Session and datetime, or None
+        None before the day's first slot and on days without a session. After the close it is the
+        session's last slot.
+    """
     quoted = now - delay + CLOCK_TOLERANCE
     session = session_on(market_day(quoted))
     if session is None or quoted < session.open:

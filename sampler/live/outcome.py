@@ -1,4 +1,7 @@
-"""What came of a step, how long each stage stage_ms, and its one canonical log line."""
+"""The outcome of a step: its record or the reason for none, its timings, and its one log line.
+
+A step is one attempt to sample one symbol for one slot.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +16,30 @@ from storage.record.row import Reason, SlotRecord
 
 log = structlog.get_logger()
 
-#: What happens on any good day.
+#: Outcomes of a day without trouble; any other reason is logged as a warning.
 _CALM = (None, Reason.UNCHANGED, Reason.NOT_OPEN, Reason.NO_ZERO_DTE)
 
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What came of a step. ``stored`` is False for a record that was there already."""
+    """What came of a step; the step fills it in stage by stage."""
 
     symbol: str
     record: SlotRecord | None = None
+    #: Whether the record was stored. False if the slot had this row already.
     stored: bool = False
-    #: Whether it waits for a database that is away.
+    #: Whether the record waits in the spool for a database that is away.
     spooled: bool = False
+    #: Why the slot has no row.
     reason: Reason | None = None
+    #: The reason in a sentence, or why a record could not be stored.
     detail: str = ""
-    #: Milliseconds by stage.
+    #: Milliseconds that each stage took.
     stage_ms: dict[str, float] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
-        """The outcome in a word: a reason, or what became of the record."""
+        """The outcome in a word: the reason for a gap, or what became of the record."""
         if self.reason is not None:
             return str(self.reason)
         if self.detail:
@@ -44,20 +50,28 @@ class Outcome:
 
 
 class StageTimer:
-    """Adds the milliseconds of its block to an outcome, also when the block raises."""
+    """Measures its block, and notes the milliseconds in an outcome, also when the block raises."""
 
     def __init__(self, outcome: Outcome, stage: str) -> None:
         self._outcome, self._stage = outcome, stage
 
     def __enter__(self) -> None:
-        self._since = time.perf_counter()
+        self._began = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        self._outcome.stage_ms[self._stage] = round((time.perf_counter() - self._since) * 1e3, 2)
+        self._outcome.stage_ms[self._stage] = round((time.perf_counter() - self._began) * 1e3, 2)
 
 
 def log_outcome(outcome: Outcome, now: datetime, target: datetime | None, *, quiet: bool) -> None:
-    """Write the canonical line of a step; ``quiet`` leaves what went well to debug."""
+    """Log the line of a step.
+
+    Parameters
+    ----------
+    outcome : what came of the step.
+    now : the time of the clock when the step began.
+    target : the slot that was due, if any.
+    quiet : whether steps without trouble are logged at level debug instead of info.
+    """
     figures: dict[str, Any] = {"symbol": outcome.symbol, "target": target}
     if outcome.record is not None:
         row = outcome.record.row

@@ -1,7 +1,7 @@
-"""prometheus_client's home in the sampler: what came of its steps, on a port of loopback.
+"""The sampler's Prometheus metrics, served on a port of loopback if one is set.
 
-Off unless a port is given. The API tells how old rows are, which needs nothing of this; here is
-what only the sampler knows: why a slot has no row, and where a step's time goes.
+They tell what only the sampler knows: why a slot has no row, and how long each stage of a step
+takes. The age of the newest row is a metric of the API.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class SamplerMetrics:
         )
 
     def count_step(self, outcome: Outcome) -> None:
-        """One step is over."""
+        """Count a finished step, its stages and its newest slot."""
         self._steps.labels(outcome.symbol, outcome.label).inc()
         for stage, milliseconds in outcome.stage_ms.items():
             self._stages.labels(stage).observe(milliseconds / 1e3)
@@ -62,12 +62,12 @@ class SamplerMetrics:
 
     @asynccontextmanager
     async def serving(self, port: int) -> AsyncIterator[None]:
-        """Answer /metrics on a port of loopback, in a thread; 0 is nowhere.
+        """Serve ``/metrics`` on a port of loopback, from a thread; port 0 serves nothing.
 
         Raises
         ------
         FlowError
-            If the port cannot be had.
+            If the port cannot be opened.
         """
         if not port:
             yield

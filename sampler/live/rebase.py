@@ -1,8 +1,9 @@
-"""Records that were measured while nobody could say what they go on from, measured again on it.
+"""Re-measure records that were taken without a known predecessor.
 
-A sampler that starts while the database is away takes a symbol's first chain for the session's
-baseline, and goes on from there. Whether it is one shows when it lands: a session has one baseline,
-that of the row before. What counts from another one is measured again, from its own chain.
+While the database is unreachable, a starting sampler treats the first chain of a session as its
+baseline: the flow of the session counts from there. Before such a record is written, the stored
+predecessor is looked up. If the session already has an earlier baseline, the record is measured
+again from its own chain against that predecessor, and so are the records that follow it.
 """
 
 from __future__ import annotations
@@ -22,67 +23,72 @@ log = structlog.get_logger()
 
 
 class Rebaser:
-    """What each symbol's flow counts from, as far as this process has seen it stored."""
+    """Knows the baseline of each symbol's session, and measures records with another one again."""
 
     def __init__(self, store: RecordStore) -> None:
         self._store = store
-        #: Of the newest row that was written: session and baseline.
-        self._known: dict[str, tuple[date, datetime]] = {}
-        #: The newest record that was measured again; the next one may go on from it.
-        self._again: dict[str, SlotRecord] = {}
+        #: Session and baseline (``flow_since``) of each symbol's newest stored row.
+        self._baselines: dict[str, tuple[date, datetime]] = {}
+        #: Each symbol's newest rebased record: the predecessor of the next one, once it is stored.
+        self._rebased: dict[str, SlotRecord] = {}
 
-    async def rebase(self, records: Sequence[SlotRecord], *, waited: bool) -> list[SlotRecord]:
-        """The records as they are to be stored.
+    async def rebase(self, records: Sequence[SlotRecord], *, spooled: bool) -> list[SlotRecord]:
+        """Return the records as they are to be stored, in the same order.
 
-        ``waited`` says that the database was away when they were measured: one of a symbol that
-        nothing is known of is looked at beside the stored row before it. A baseline always is.
+        Parameters
+        ----------
+        records : measured records, oldest first within a symbol.
+        spooled : whether the records were measured while the database was away. Then the
+            predecessor of a symbol without a known baseline is looked up for every record;
+            otherwise only for records that say they are a baseline.
 
         Raises
         ------
         StoreError
-            If the database is away.
+            If a predecessor must be read and the database is away.
         """
-        return [await self._rebase_record(record, waited=waited) for record in records]
+        return [await self._rebase_record(record, spooled=spooled) for record in records]
 
     def note_written(self, changes: Sequence[Change]) -> None:
-        """Take in what was written."""
+        """Remember the baselines of the rows that were written."""
         for change in changes:
             for _, row in change.rows:
-                self._known[change.symbol] = (row.expiration, row.flow_since)
+                self._baselines[change.symbol] = (row.expiration, row.flow_since)
 
-    async def _rebase_record(self, record: SlotRecord, *, waited: bool) -> SlotRecord:
+    async def _rebase_record(self, record: SlotRecord, *, spooled: bool) -> SlotRecord:
         row = record.row
-        session, baseline = self._known.get(row.symbol, (None, None))
+        session, baseline = self._baselines.get(row.symbol, (None, None))
         if session == row.expiration:
             if row.flow_since == baseline:
                 return record
-        elif not waited and Flag.BASELINE not in row.flags:
+        elif not spooled and Flag.BASELINE not in row.flags:
             return record
-        previous = self._again.get(row.symbol)
+        predecessor = self._rebased.get(row.symbol)
         if (
-            previous is None
-            or previous.row.expiration != row.expiration
-            or previous.row.slot >= row.slot
+            predecessor is None
+            or predecessor.row.expiration != row.expiration
+            or predecessor.row.slot >= row.slot
         ):
-            previous = await self._store.before(row.symbol, row.expiration, row.slot)
-        if previous is None or previous.row.flow_since == row.flow_since:
-            self._known[row.symbol] = (row.expiration, row.flow_since)
+            predecessor = await self._store.before(row.symbol, row.expiration, row.slot)
+        if predecessor is None or predecessor.row.flow_since == row.flow_since:
+            self._baselines[row.symbol] = (row.expiration, row.flow_since)
             return record
-        again = _measure_again(record, previous)
-        self._again[row.symbol] = again
-        return again
+        rebased = _measure_again(record, predecessor)
+        self._rebased[row.symbol] = rebased
+        return rebased
 
 
-def _measure_again(record: SlotRecord, previous: SlotRecord) -> SlotRecord:
+def _measure_again(record: SlotRecord, predecessor: SlotRecord) -> SlotRecord:
+    """Measure a record's chain against a predecessor; the record itself if that is impossible."""
     row = record.row
-    where = {"symbol": row.symbol, "slot": row.slot, "after": previous.row.slot}
+    context = {"symbol": row.symbol, "slot": row.slot, "after": predecessor.row.slot}
     session = session_on(row.expiration)
     assert session is not None
     try:
-        again = remeasure(record, previous, session)
+        rebased = remeasure(record, predecessor, session)
     except (Refused, ValueError) as error:
-        # It is a row all the same, on a baseline of its own, and says so.
-        log.warning("not measured again", why=str(error), **where)
+        # The row is stored as it was measured. Its flags say that it is a baseline of its own.
+        log.warning("not measured again", why=str(error), **context)
         return record
-    log.info("measured again", **where)
-    return again
+    log.info("measured again", **context)
+    return rebased

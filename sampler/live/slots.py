@@ -1,8 +1,9 @@
-"""The symbols that are ours: their steps, and every slot that had none.
+"""Account for every slot of the symbols that this sampler holds: each becomes a row or a gap.
 
-A slot without a row is a gap with a reason: late if a step ran over it, not running if there was
-none. Which sessions are a daemon's to account for is kept with the rows; a session that holds a few
-recorded frames is nobody's.
+A slot that passed while a step was still running is a gap ``late``. A slot that no step was taken
+for is a gap ``not_running``. The database notes which sessions a sampler was responsible for, so
+that a successor marks the slots that its predecessor left open. A session that only holds rows of
+a backfill is nobody's responsibility and gets no such gaps.
 """
 
 from __future__ import annotations
@@ -23,50 +24,66 @@ from storage.record.row import Gap, Reason
 
 log = structlog.get_logger()
 
-#: Sessions further back are left as they are.
+#: How far back earlier sessions are searched for slots that are neither a row nor a gap.
 _LOOK_BACK = timedelta(days=14)
 
 
 class SlotAccounts(Protocol):
-    """The part of the store that knows what is accounted for."""
+    """The part of the store that knows which slots are a row or a gap."""
 
     async def accounted(self, symbol: str, expiration: date) -> set[datetime]:
-        """See ``Reader.accounted``."""
+        """Return the slots of a session that are a row or a gap."""
         ...
 
     async def unaccounted(
         self, symbols: Sequence[str], first: date, last: date
     ) -> list[tuple[str, date]]:
-        """See ``Reader.unaccounted``."""
+        """Return the noted sessions from ``first`` to ``last`` that have slots left open."""
         ...
 
     async def own(self, symbols: Sequence[str], expiration: date) -> None:
-        """See ``Store.own``."""
+        """Note that a sampler is responsible for a session of these symbols."""
         ...
 
 
 class SlotTracker:
-    """Steps symbols, and accounts for the slots of their sessions. Time is an argument."""
+    """Steps the symbols of this sampler and accounts for the slots of their sessions.
+
+    Every method is told the time; nothing here reads a clock.
+    """
 
     def __init__(
         self, tick: Tick, store: SlotAccounts, writer: BatchWriter, *, delay: timedelta
     ) -> None:
+        """Track nothing yet. ``delay`` is how far the source's quotes lie behind the clock."""
         self._tick = tick
         self._store = store
         self._writer = writer
         self._delay = delay
-        #: The symbols that are ours.
+        #: The symbols that this sampler steps.
         self.symbols: set[str] = set()
         self._stepping: set[str] = set()
-        #: The newest slot of each symbol that is a row or a gap.
-        self._accounted: dict[str, datetime] = {}
-        #: Symbols and days that the store knows to be ours.
-        self._owned: set[tuple[str, date]] = set()
-        #: Sessions that have ended and were not looked through yet.
+        #: Each symbol's newest slot that is a row or a gap.
+        self._newest_slot: dict[str, datetime] = {}
+        #: Symbols and days that are noted in the store as this sampler's responsibility.
+        self._noted: set[tuple[str, date]] = set()
+        #: Symbols and days of ended sessions that are not searched for open slots yet.
         self._ended: set[tuple[str, date]] = set()
 
     async def add_symbols(self, symbols: Iterable[str], now: datetime) -> list[str]:
-        """Take symbols on and mark what nobody sampled; those for which a step is just due."""
+        """Start to track symbols, and mark the slots that nobody sampled before.
+
+        Parameters
+        ----------
+        symbols : the symbols to add.
+        now : the time of the clock.
+
+        Returns
+        -------
+        list of str
+            The symbols to step at once: all of them while less than half of the current slot has
+            passed, else none, and then the current slot is marked too.
+        """
         symbols = list(symbols)
         await self._mark_missed_sessions(symbols, market_day(now - self._delay))
         due = due_slot(now, self._delay)
@@ -74,22 +91,29 @@ class SlotTracker:
             self.symbols |= set(symbols)
             return []
         session, slot = due
-        fresh = now - self._delay - slot <= SLOT_WIDTH / 2
-        until = slot if fresh else slot + SLOT_WIDTH
+        step_now = now - self._delay - slot <= SLOT_WIDTH / 2
+        first_slot = slot if step_now else slot + SLOT_WIDTH
         for symbol in symbols:
-            await self._mark_missed(symbol, session, until)
-            self._accounted[symbol] = until - SLOT_WIDTH
+            await self._mark_missed(symbol, session, first_slot)
+            self._newest_slot[symbol] = first_slot - SLOT_WIDTH
             self.symbols.add(symbol)
-        return symbols if fresh else []
+        return symbols if step_now else []
 
     def drop_symbol(self, symbol: str) -> None:
-        """Let a symbol go: another sampler has it."""
+        """Stop tracking a symbol: another sampler has it."""
         self.symbols.discard(symbol)
         self._tick.forget(symbol)
-        self._accounted.pop(symbol, None)
+        self._newest_slot.pop(symbol, None)
 
     async def step(self, symbol: str, now: datetime) -> Outcome | None:
-        """Sample a symbol for the slot that is owed; None if there is none, or it is not ours."""
+        """Sample a symbol for the slot that is due.
+
+        Returns
+        -------
+        Outcome or None
+            What came of the step. None if no slot is due, the symbol is not tracked, or its last
+            step still runs.
+        """
         due = due_slot(now, self._delay)
         if due is None or symbol not in self.symbols or symbol in self._stepping:
             return None
@@ -97,12 +121,11 @@ class SlotTracker:
         self._writer.begin_step(symbol)
         try:
             session, slot = due
-            newest = self._accounted.get(symbol)
+            newest = self._newest_slot.get(symbol)
             late = _late_gaps(symbol, session, newest, slot)
-            # A clock that was put back: the slot has been told of already.
-            news = newest is None or newest < slot
-            self._accounted[symbol] = slot if newest is None else max(slot, newest)
-            target = slot if news else None
+            # After the clock was put back, the due slot is a row or a gap already.
+            target = slot if newest is None or newest < slot else None
+            self._newest_slot[symbol] = slot if newest is None else max(slot, newest)
             outcome = await self._tick.sample(symbol, now=now, target=target, late=late)
             if now - self._delay >= session.close:
                 self._ended.add((symbol, session.day))
@@ -112,54 +135,60 @@ class SlotTracker:
             self._stepping.discard(symbol)
 
     async def account_sessions(self, now: datetime) -> None:
-        """Note which sessions are ours, and look through those that have ended."""
+        """Note the current session as ours, and mark the open slots of sessions that have ended.
+
+        Does nothing while the database is away; call it again later.
+        """
         session = session_on(market_day(now - self._delay))
         if self._writer.database_away or session is None:
             return
         try:
-            new = [s for s in self.symbols if (s, session.day) not in self._owned]
-            if new and now - self._delay >= session.open:
-                await self._store.own(sorted(new), session.day)
-                self._owned |= {(symbol, session.day) for symbol in new}
+            to_note = [s for s in self.symbols if (s, session.day) not in self._noted]
+            if to_note and now - self._delay >= session.open:
+                await self._store.own(sorted(to_note), session.day)
+                self._noted |= {(symbol, session.day) for symbol in to_note}
         except StoreError as error:
             log.warning("sessions not noted yet", error=str(error))
             return
         ended, self._ended = self._ended, set()
         for symbol, day in sorted(ended):
-            if over := session_on(day):
-                await self._mark_missed(symbol, over, over.close)
+            if ended_session := session_on(day):
+                await self._mark_missed(symbol, ended_session, ended_session.close)
 
     async def _mark_missed_sessions(self, symbols: Sequence[str], today: date) -> None:
-        """Mark what is missing in earlier sessions that were ours."""
+        """Mark the open slots of earlier sessions that a sampler was responsible for."""
         yesterday = today - timedelta(days=1)
         try:
-            found = await self._store.unaccounted(symbols, today - _LOOK_BACK, yesterday)
+            open_sessions = await self._store.unaccounted(symbols, today - _LOOK_BACK, yesterday)
         except StoreError as error:
             log.warning("cannot look back", error=str(error))
             return
-        for symbol, day in found:
+        for symbol, day in open_sessions:
             if session := session_on(day):
                 await self._mark_missed(symbol, session, session.close)
 
     async def _mark_missed(self, symbol: str, session: Session, until: datetime) -> None:
-        """Mark the slots before a moment that are neither a row nor a gap."""
+        """Mark the slots of a session before ``until`` that are neither a row nor a gap."""
         try:
-            known = await self._store.accounted(symbol, session.day)
+            accounted = await self._store.accounted(symbol, session.day)
         except StoreError as error:
             newest = self._writer.backlog.accounted.get(symbol)
             if newest is None or newest < session.open:
                 log.error("cannot tell what was missed", symbol=symbol, error=str(error))
                 return
-            # What came before it is in the database, or will be.
-            known = {slot for slot in session.slots if slot <= newest}
-        missed = [slot for slot in session.slots if slot < until and slot not in known]
+            # Earlier slots were accounted for before the newest one was spooled.
+            accounted = {slot for slot in session.slots if slot <= newest}
+        missed = [slot for slot in session.slots if slot < until and slot not in accounted]
         if missed:
             log.warning("missed", symbol=symbol, slots=len(missed), first=missed[0])
             await self._tick.mark_gaps(symbol, session, missed, Reason.NOT_RUNNING)
 
 
 def _late_gaps(symbol: str, session: Session, newest: datetime | None, slot: datetime) -> list[Gap]:
-    """Slots between the last step's and this one's: they had their time while it ran."""
+    """Return gaps for the slots between the last step's slot and this one's.
+
+    They passed while the last step was still running.
+    """
     if newest is None or newest < session.open:
         newest = session.open - SLOT_WIDTH
     count = int((slot - newest) / SLOT_WIDTH) - 1

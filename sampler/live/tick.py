@@ -1,7 +1,8 @@
-"""One step: fetch a chain, measure it, store the record, tell the live channel.
+"""One step: fetch a chain, measure it, store the record, publish the change.
 
-Whatever goes wrong stays here: it becomes the slot's gap, with its reason, and the step's one log
-line. A row and the gap of the slot that is owed are written together.
+A step never raises for a source or a store. What goes wrong becomes the reason of the slot's gap,
+and stands in the step's one log line. If the chain belongs to another slot than the one that is
+due, its row and the gap of the due slot are written in one transaction.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from storage.redis.channel import LiveChannel
 
 log = structlog.get_logger()
 
-#: Quotes further behind than the declared delay by this much are stale. [s]
+#: Quotes that are older than the feed's declared delay by more than this are stale. [s]
 STALE_AFTER = 120
-#: Quotes further ahead than this say that one of the clocks is wrong. [s]
+#: Quotes that lie further in the future than this are refused: one of the clocks is wrong. [s]
 MAX_AHEAD = 120
-#: A symbol without 0DTE today is asked again after so many slots.
+#: A symbol without an expiry today is not fetched again for so many slots.
 IDLE_SLOTS = 60
 
 
 class DryRunStore:
-    """A store that keeps nothing: a dry run's."""
+    """The store of a dry run: it keeps nothing, and answers as if every record were new."""
 
     async def write(
         self,
@@ -46,19 +47,22 @@ class DryRunStore:
         *,
         mode: WriteMode = WriteMode.KEEP,
     ) -> list[Change]:
-        """Nothing is stored; the next step goes on as if it were."""
+        """Store nothing; return the change that each record would have been."""
         return [
             Change(symbol=record.row.symbol, after=0, revision=0, rows=((0, record.row),))
             for record in records
         ]
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
-        """There is no earlier state."""
+        """Return None: there is no earlier record."""
         return None
 
 
 class Tick:
-    """Steps of one source into one store. Symbols may step at the same time, each in order."""
+    """Takes steps: from one source into one store.
+
+    Steps of different symbols may run at the same time; those of one symbol follow each other.
+    """
 
     def __init__(
         self,
@@ -72,11 +76,21 @@ class Tick:
         provisional: bool = False,
         fault: Fault = no_fault,
     ) -> None:
-        """``quiet`` leaves steps without trouble out of the log, below debug.
+        """Prepare to take steps; nothing is fetched yet.
 
-        Pass no channel for ``live`` when the store publishes by itself, as ``BatchWriter`` does.
-        ``provisional`` measures a chain also while its predecessor cannot be read, and takes it for
-        the session's baseline; the store must then rebase such records, as ``BatchWriter`` does.
+        Parameters
+        ----------
+        source : where chains come from.
+        store : where records are read and written.
+        live : the channel that changes are published to. Pass one that does nothing if ``store``
+            publishes by itself, as ``BatchWriter`` does.
+        oi_confidence : κ, the part of signed volume taken to have opened positions. [0-1]
+        budget : how long the source may take for a chain. [s]
+        quiet : whether steps without trouble are logged at level debug instead of info.
+        provisional : whether a chain is also measured while its predecessor cannot be read. It is
+            then taken for its session's baseline, and ``store`` must rebase it before it writes
+            it, as ``BatchWriter`` does.
+        fault : called at each named point of a step; tests let it fail there.
         """
         self._quiet = quiet
         self._provisional = provisional
@@ -86,10 +100,12 @@ class Tick:
         self._oi_confidence = oi_confidence
         self._budget = budget
         self._fault = fault
-        #: The two newest records of each symbol: the last one may be brought up to date.
+        #: Each symbol's two newest records, oldest first. The older one is the predecessor when
+        #: the session's last slot is measured a second time.
         self._recent: dict[str, list[SlotRecord]] = {}
-        #: The first slot that was owed since a symbol is ours alone.
-        self._since: dict[str, datetime] = {}
+        #: The first slot that was due for each symbol since this sampler tracks it.
+        self._first_due: dict[str, datetime] = {}
+        #: Symbols without an expiry today: until when they are not fetched, and why.
         self._idle: dict[str, tuple[datetime, Refused]] = {}
 
     async def sample(
@@ -100,15 +116,25 @@ class Tick:
         target: datetime | None,
         late: Sequence[Gap] = (),
     ) -> Outcome:
-        """Take the newest sample there is; never raises for what a source or store does.
+        """Take a symbol's newest sample. Never raises for what the source or the store does.
 
-        ``target`` is the slot that this step owes; it becomes a gap when no row of it comes.
-        ``late`` are gaps of slots that the step before has run over.
+        Parameters
+        ----------
+        symbol : whose chain to fetch.
+        now : the time of the clock.
+        target : the slot that is due; it becomes a gap if its row does not come. None if no slot
+            is due.
+        late : gaps of slots that passed while the symbol's last step was running.
+
+        Returns
+        -------
+        Outcome
+            The record, or the reason why there is none.
         """
         outcome = Outcome(symbol=symbol)
         mode = WriteMode.KEEP
         if target is not None:
-            self._since.setdefault(symbol, target)
+            self._first_due.setdefault(symbol, target)
         try:
             frame = await self._fetch(outcome, now, target)
             mode = await self._measure(frame, outcome, WriteMode.KEEP)
@@ -133,24 +159,28 @@ class Tick:
         log_outcome(outcome, now, target, quiet=self._quiet)
         return outcome
 
-    async def store_frame(
-        self, frame: Frame, outcome: Outcome, mode: WriteMode = WriteMode.KEEP
-    ) -> None:
+    async def store_frame(self, frame: Frame, outcome: Outcome, mode: WriteMode = WriteMode.KEEP) -> None:
         """Measure a frame and store its record.
+
+        Parameters
+        ----------
+        frame : what a source answered.
+        outcome : filled with the record and the timings.
+        mode : what happens to a row that the slot has already.
 
         Raises
         ------
         Refused
             If the frame makes no row.
         StoreError
-            If the store is away: nothing was written.
+            If the store is away. Nothing was written then.
         """
         await self._store_outcome(outcome, await self._measure(frame, outcome, mode), [])
 
     async def mark_gaps(
         self, symbol: str, session: Session, slots: Sequence[datetime], reason: Reason
     ) -> None:
-        """Mark slots that no step was taken for; never raises for what the store does."""
+        """Store gaps for slots without a step. Never raises for what the store does."""
         gaps = [
             Gap(symbol=symbol, expiration=session.day, slot=slot, reason=reason) for slot in slots
         ]
@@ -160,11 +190,15 @@ class Tick:
             log.error("gaps not stored", symbol=symbol, gaps=len(gaps), error=str(error))
 
     def forget(self, symbol: str) -> None:
-        """Go on from what is stored: another sampler may have had the symbol meanwhile."""
+        """Forget a symbol's records, so that its next step reads the newest one from the store.
+
+        Another sampler may have written newer ones meanwhile.
+        """
         self._recent.pop(symbol, None)
-        self._since.pop(symbol, None)
+        self._first_due.pop(symbol, None)
 
     async def _fetch(self, outcome: Outcome, now: datetime, target: datetime | None) -> Frame:
+        """Fetch a frame within the budget; refuse one that is too old or from the future."""
         symbol = outcome.symbol
         until, refused = self._idle.get(symbol, (None, None))
         if until and refused and target and target < until and until.date() == target.date():
@@ -184,41 +218,50 @@ class Tick:
         return frame
 
     async def _measure(self, frame: Frame, outcome: Outcome, mode: WriteMode) -> WriteMode:
-        """Make the outcome's record; the mode in which it is to be written."""
+        """Measure a frame into the outcome's record; return the mode to write it in."""
         with StageTimer(outcome, "select"):
             chain = select(frame, session_on(market_day(frame.quoted_at)))
-        away: StoreError | None = None
+        unreadable: StoreError | None = None
         with StageTimer(outcome, "recall"):
             try:
-                previous, same = await self._predecessor(chain)
+                predecessor, stored = await self._predecessor(chain)
             except StoreError as error:
                 if not self._provisional:
                     raise
-                # A baseline for now: who keeps it sees what it goes on from.
-                previous, same, away = None, self._newest(chain), error
-        if same is not None and mode == WriteMode.KEEP:
-            _require_newer(chain, same)
+                # Measured as a baseline. The store rebases it when it can read the predecessor.
+                predecessor, stored, unreadable = None, self._newest(chain), error
+        if stored is not None and mode == WriteMode.KEEP:
+            _require_newer(chain, stored)
             mode = WriteMode.NEWER
         with StageTimer(outcome, "measure"):
             try:
                 outcome.record = measure(
                     chain,
-                    previous,
+                    predecessor,
                     oi_confidence=self._oi_confidence,
                     survey=lambda market: survey(
                         frame, chain.session, spot=market.spot, atm=market.atm, years=chain.years
                     ),
                 )
             except Refused as refused:
-                # Whether it has opened before, nobody can say.
-                if away and refused.reason is Reason.NOT_OPEN and not self._from_open(chain):
-                    raise away from refused
+                # An unread predecessor may show that the market has opened: this is no state,
+                # and not a market that is not open yet.
+                if (
+                    unreadable
+                    and refused.reason is Reason.NOT_OPEN
+                    and not self._tracked_since_open(chain)
+                ):
+                    raise unreadable from refused
                 raise
         self._fault("measured")
         return mode
 
     async def _store_outcome(self, outcome: Outcome, mode: WriteMode, gaps: Sequence[Gap]) -> None:
-        """Write and publish; what the store holds then is what the next step goes on from."""
+        """Write and publish the outcome's record and the gaps.
+
+        The record is remembered as the next step's predecessor only if the store holds it as it was
+        measured, or has spooled it.
+        """
         record = outcome.record
         with StageTimer(outcome, "store"):
             changes = await self._store.write([record] if record else [], gaps, mode=mode)
@@ -229,14 +272,15 @@ class Tick:
             outcome.stored = any(row.slot == record.row.slot for row in rows)
             self._remember(record)
             if not outcome.spooled and not any(row is record.row for row in rows):
-                # Another sampler was there first, the database refuses it, or it was based anew.
+                # Another sampler's row was there first, or the database refused this one, or it was
+                # rebased. The next step reads the store.
                 self.forget(outcome.symbol)
                 _note_refusal(outcome, changes or [])
         with StageTimer(outcome, "publish"):
             await self._publish(changes)
 
     async def _predecessor(self, chain: Chain) -> tuple[SlotRecord | None, SlotRecord | None]:
-        """The record to difference a chain against, and the one that its slot has already."""
+        """Return the record to difference a chain against, and the one its slot has already."""
         newest = self._newest(chain)
         if newest is None:
             newest = await self._store.before(chain.symbol, chain.expiration, chain.session.close)
@@ -251,29 +295,29 @@ class Tick:
         return await self._store.before(chain.symbol, chain.expiration, chain.slot), newest
 
     def _newest(self, chain: Chain) -> SlotRecord | None:
-        """The newest record of a chain's session that is remembered."""
+        """Return the newest remembered record of the chain's session."""
         for record in reversed(self._recent.get(chain.symbol, [])):
             if record.row.expiration == chain.expiration:
                 return record
         return None
 
-    def _from_open(self, chain: Chain) -> bool:
-        """Whether all of a session's steps were ours: what we do not know of was not there."""
-        since = self._since.get(chain.symbol)
-        return since is not None and since <= chain.session.open
+    def _tracked_since_open(self, chain: Chain) -> bool:
+        """Whether this sampler took all steps of the session, so that it knows all its rows."""
+        first_due = self._first_due.get(chain.symbol)
+        return first_due is not None and first_due <= chain.session.open
 
     def _frozen(self, symbol: str, now: datetime) -> bool:
-        """Whether the newest sample is so old that "nothing newer" means a dead feed."""
-        known = self._recent.get(symbol)
-        if not known:
+        """Whether the newest record is so old that "nothing newer" means that the feed is dead."""
+        records = self._recent.get(symbol)
+        if not records:
             return False
-        row = known[-1].row
+        row = records[-1].row
         age = (now - row.quoted_at).total_seconds()
         return age > row.delay_seconds + STALE_AFTER
 
     def _remember(self, record: SlotRecord) -> None:
-        kept = self._recent.get(record.row.symbol, [])
-        earlier = [r for r in kept if r.row.slot < record.row.slot]
+        records = self._recent.get(record.row.symbol, [])
+        earlier = [r for r in records if r.row.slot < record.row.slot]
         self._recent[record.row.symbol] = [*earlier[-1:], record]
 
     async def _publish(self, changes: Sequence[Change] | None) -> None:
@@ -284,10 +328,10 @@ class Tick:
 
 
 def _gap_of_target(outcome: Outcome, target: datetime | None) -> list[Gap]:
-    """The gap of the slot that a step owes; none if its row came."""
+    """Return the gap of the due slot; an empty list if its row came or no slot was due."""
     if target is None or (outcome.record is not None and outcome.record.row.slot == target):
         return []
-    # A row of another slot came: this one's may still come, or never.
+    # Without a reason, a row of an earlier slot came: the due slot's row is late.
     return [
         Gap(
             symbol=outcome.symbol,
@@ -300,7 +344,7 @@ def _gap_of_target(outcome: Outcome, target: datetime | None) -> list[Gap]:
 
 
 def _note_refusal(outcome: Outcome, changes: Sequence[Change]) -> None:
-    """Say of a record that was not stored if its slot became a gap instead."""
+    """Set the outcome's reason if the record's slot became a gap instead of a row."""
     assert outcome.record is not None
     for change in changes:
         for _, gap in change.gaps:
@@ -309,6 +353,7 @@ def _note_refusal(outcome: Outcome, changes: Sequence[Change]) -> None:
 
 
 def _require_fresh(frame: Frame, now: datetime) -> None:
+    """Refuse quotes that are older than the feed's delay allows, or lie in the future."""
     age = (now - frame.quoted_at).total_seconds()
     if age > frame.delay_seconds + STALE_AFTER:
         raise Refused(
@@ -324,7 +369,10 @@ def _require_fresh(frame: Frame, now: datetime) -> None:
 
 
 def _require_newer(chain: Chain, newest: SlotRecord) -> None:
-    """Refuse what the slot's row knows already; newer quotes of the last slot are welcome."""
+    """Refuse a chain that adds nothing to its slot's row.
+
+    Only the session's last slot is measured again, with newer quotes.
+    """
     row = newest.row
     if chain.quoted_at == row.quoted_at:
         volume = int(chain.volume[chain.volume > 0].sum())

@@ -1,7 +1,8 @@
-"""Between the steps and the store: what has arrived by a tick's deadline is one transaction.
+"""Collect what the steps of many symbols write, and commit it in one transaction a tick.
 
-Durable first, then live. While the database is away records and gaps go to the backlog, in order;
-it is emptied, oldest first, when the database is back, and only then is anything written past it.
+Changes are published after they are stored. While the database is away, batches go to the backlog
+in order. When it is back the backlog is drained first, oldest batch first; new batches go to the
+database again only when the backlog is empty.
 """
 
 from __future__ import annotations
@@ -26,19 +27,21 @@ from storage.redis.channel import LiveChannel
 
 log = structlog.get_logger()
 
-#: How often a database that is away is tried. [s]
+#: How long to wait between two attempts to drain the backlog. [s]
 _RETRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class _PendingWrite:
+    """A batch that waits for the tick's transaction."""
+
     batch: Batch
-    #: Its changes; None if they land later.
+    #: Resolved with the batch's changes; with None if it was spooled.
     answer: asyncio.Future[list[Change] | None]
 
 
 class BatchWriter:
-    """Takes what the steps of many symbols have, and lands it together."""
+    """The ``RecordStore`` of a daemon: commits the batches of many symbols together."""
 
     def __init__(
         self,
@@ -50,9 +53,17 @@ class BatchWriter:
         may_write: Callable[[], bool] = lambda: True,
         fault: Fault = no_fault,
     ) -> None:
-        """``batch_seconds`` is how long what has arrived waits for symbols that are late. [s]
+        """Write nothing yet; ``running`` starts to drain the backlog.
 
-        While ``may_write`` says no, nothing is written: another sampler may have our symbols.
+        Parameters
+        ----------
+        store : the database.
+        live : the channel that stored changes are published to.
+        backlog : where batches wait while the database is away.
+        batch_seconds : how long a batch waits for the steps of other symbols. [s]
+        may_write : asked before each write. While it says no, batches are spooled: another sampler
+            may hold the symbols.
+        fault : called at each named point of a commit; tests let it fail there.
         """
         self._store = store
         self._rebaser = Rebaser(store)
@@ -73,7 +84,7 @@ class BatchWriter:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[BatchWriter]:
-        """Empty the backlog whenever it can be; at the end what is left stays on disk."""
+        """Drain the backlog in the background; write what is left of it to disk at the end."""
         if self.backlog.waiting:
             self._begin_spooling()
         draining = asyncio.create_task(self._drain_until_cancelled())
@@ -90,15 +101,15 @@ class BatchWriter:
 
     @property
     def database_away(self) -> bool:
-        """Whether what is written now goes to the backlog."""
+        """Whether batches are spooled at the moment."""
         return self._database_away
 
     def begin_step(self, symbol: str) -> None:
-        """A step of a symbol has begun: what others have waits for it until the deadline."""
+        """Note that a symbol's step has begun: batches of other symbols wait for its own."""
         self._expected.add(symbol)
 
     def end_step(self, symbol: str) -> None:
-        """A step has ended: nothing more is to be waited for."""
+        """Note that a symbol's step has ended: no batch waits for it any longer."""
         self._expected.discard(symbol)
         self._schedule_flush()
 
@@ -109,14 +120,23 @@ class BatchWriter:
         *,
         mode: WriteMode = WriteMode.KEEP,
     ) -> list[Change] | None:
-        """Write a symbol's records and gaps with those of others, and publish them.
+        """Write a symbol's records and gaps with those of other symbols, and publish the changes.
 
-        What changed comes back; None if the database is away: then it is kept, and lands later.
+        Parameters
+        ----------
+        records, gaps : what to write. Nothing is written if both are empty.
+        mode : what happens to a row that a record's slot has already.
+
+        Returns
+        -------
+        list of Change or None
+            What was written. None if the database is away: the batch was spooled, and is committed
+            when the database is back.
 
         Raises
         ------
         SpoolError
-            If nothing had room for it.
+            If neither the disk nor the memory has room for the batch.
         """
         if not records and not gaps:
             return []
@@ -128,40 +148,47 @@ class BatchWriter:
         return await item.answer
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
-        """The newest record before a moment, of the store or of what waits for it."""
-        waiting = self.backlog.newest_record(symbol, expiration, slot)
+        """Return the newest record of a session before ``slot``, stored or spooled.
+
+        Raises
+        ------
+        StoreError
+            If the database is away and no such record is spooled.
+        """
+        spooled = self.backlog.newest_record(symbol, expiration, slot)
         try:
             if not self._may_write():
                 raise StoreUnavailable("the database is away")
             stored = await self._store.before(symbol, expiration, slot)
         except StoreError:
-            if waiting is None:
+            if spooled is None:
                 raise
-            return waiting
-        found = [record for record in (stored, waiting) if record is not None]
-        return max(found, key=lambda record: record.row.slot, default=None)
+            return spooled
+        records = [record for record in (stored, spooled) if record is not None]
+        return max(records, key=lambda record: record.row.slot, default=None)
 
     async def adopt(self) -> None:
-        """Take over what dead processes have left on this machine.
+        """Take over the spools that dead processes have left in this spool's folder.
 
         Raises
         ------
         SpoolError
-            If a spool is another release's.
+            If one of them was written by another release.
         """
         if await self.backlog.adopt():
             self._begin_spooling()
 
     async def drained(self) -> None:
-        """Wait until the database has everything."""
+        """Wait until the backlog is empty."""
         await self._drained.wait()
 
     def _schedule_flush(self) -> None:
+        """Flush soon if no step runs, else at the deadline of the oldest batch."""
         if not self._items:
             return
         loop = asyncio.get_running_loop()
         if not self._expected:
-            # Not at once: steps of the same tick may be about to begin.
+            # Other steps of the same tick may begin before the event loop is idle.
             loop.call_soon(self._start_flush)
         elif self._timer is None:
             self._timer = loop.call_later(self._batch_seconds, self._start_flush)
@@ -180,29 +207,30 @@ class BatchWriter:
                 await self._write_together([item for item in items if item.batch.mode == mode])
 
     async def _write_together(self, items: Sequence[_PendingWrite]) -> None:
-        together = Batch(
+        """Write batches of one mode in one transaction, and give each its own changes."""
+        merged = Batch(
             records=[record for item in items for record in item.batch.records],
             gaps=[gap for item in items for gap in item.batch.gaps],
             mode=items[0].batch.mode,
         )
         try:
-            changes = await self._commit_or_spool(together)
+            changes = await self._commit_or_spool(merged)
         except Exception as error:
             for item in items:
                 if not item.answer.done():
                     item.answer.set_exception(error)
             return
         for item in items:
-            mine = {symbol for symbol, _ in item.batch.slots}
-            found = None if changes is None else [c for c in changes if c.symbol in mine]
+            symbols = {symbol for symbol, _ in item.batch.slots}
+            own_changes = None if changes is None else [c for c in changes if c.symbol in symbols]
             if not item.answer.done():
-                item.answer.set_result(found)
+                item.answer.set_result(own_changes)
 
     async def _commit_or_spool(self, batch: Batch) -> list[Change] | None:
         self._fault("writing")
         if not self._database_away and self._may_write():
             try:
-                return await self._commit(batch, waited=False)
+                return await self._commit(batch, spooled=False)
             except StoreError as error:
                 log.error("database away: spooling", error=str(error))
         self._begin_spooling()
@@ -210,8 +238,9 @@ class BatchWriter:
         await self.backlog.add(batch)
         return None
 
-    async def _commit(self, batch: Batch, *, waited: bool) -> list[Change]:
-        records = await self._rebaser.rebase(batch.records, waited=waited)
+    async def _commit(self, batch: Batch, *, spooled: bool) -> list[Change]:
+        """Rebase the batch's records, store them, and publish what changed."""
+        records = await self._rebaser.rebase(batch.records, spooled=spooled)
         changes = await commit_batch(
             self._store, replace(batch, records=records), self.backlog.quarantine
         )
@@ -230,32 +259,33 @@ class BatchWriter:
         self._drain_wanted.set()
 
     async def _drain_until_cancelled(self) -> None:
-        said = ""
+        logged = ""
         while True:
             await self._drain_wanted.wait()
             try:
                 if self._may_write():
                     await self._drain()
-                    said = ""
+                    logged = ""
                     continue
             except FlowError as error:
-                if str(error) != said:
-                    said = str(error)
-                    log.warning("database still away", error=said, waiting=self.backlog.waiting)
+                # The same error once, not at every attempt.
+                if str(error) != logged:
+                    logged = str(error)
+                    log.warning("database still away", error=logged, waiting=self.backlog.waiting)
             except Exception:
                 log.exception("spool cannot be emptied", waiting=self.backlog.waiting)
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _drain(self) -> None:
-        async def one(batch: Batch) -> None:
-            await self._commit(batch, waited=True)
+        async def commit(batch: Batch) -> None:
+            await self._commit(batch, spooled=True)
             self._fault("landed")
 
-        done = await self.backlog.drain(one)
+        committed = await self.backlog.drain(commit)
         if self.backlog.waiting:
             return
         self._database_away = False
         self._drain_wanted.clear()
         self._drained.set()
-        log.info("spool emptied", batches=done, spooled=self._spooled)
+        log.info("spool emptied", batches=committed, spooled=self._spooled)
         self._spooled = 0
