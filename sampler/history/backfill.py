@@ -1,8 +1,8 @@
 """Fill past slots of one symbol and session from a source's history. A second run changes nothing.
 
-What a slot is differenced against stays in memory, and records go to the store some at a time, so
-that no slot waits for a round trip. The rows are the ones that the daemon would have made of the
-same chains in the same order, to the byte.
+The session's records stay in memory, so that each chain finds its predecessor without a query, and
+records are written in batches. The rows have the same bytes as if the daemon had sampled the same
+chains in the same order.
 """
 
 from __future__ import annotations
@@ -30,29 +30,32 @@ from storage.redis.channel import LiveChannel, NoChannel
 
 log = structlog.get_logger()
 
-#: Records a transaction: a fraction of a second's work, and what an interruption can lose.
+#: How many records one transaction writes. An interruption loses less than this.
 BATCH_RECORDS = 130
 
 
 @dataclass(slots=True, kw_only=True)
 class BackfillResult:
-    """What was done for one symbol and session."""
+    """What a backfill or recomputation did to one symbol's session."""
 
     symbol: str
     day: date
+    #: Rows that were stored.
     written: int = 0
+    #: Frames whose slot kept the row that it had.
     already_there: int = 0
-    #: Rows that were there and are differenced or measured anew.
+    #: Stored rows that were measured again and came out differently.
     rewritten: int = 0
-    #: Frames that made no row, by reason; and each with its sentence.
+    #: Frames that made no row, by reason.
     refused: Counter[str] = field(default_factory=Counter)
+    #: Why each of them made no row, in a sentence.
     details: list[str] = field(default_factory=list)
-    #: What a recomputation changed, or would change.
+    #: What a recomputation changes, field by field.
     diff: DiffSummary = field(default_factory=DiffSummary)
 
     @property
     def frames(self) -> int:
-        """How many frames there were."""
+        """How many frames or stored chains were looked at."""
         return self.written + self.already_there + self.rewritten + self.refused.total()
 
     def count_refusal(self, refusal: Refused) -> None:
@@ -62,43 +65,45 @@ class BackfillResult:
 
 
 class HistoryWriter:
-    """Records and gaps on their way to the store and the live channel, some at a time."""
+    """Writes records and gaps in batches, and publishes what changed."""
 
     def __init__(self, store: Store, live: LiveChannel, *, mix_feeds: bool = False) -> None:
-        """``mix_feeds`` lets a session have rows of several feeds."""
+        """``mix_feeds`` allows rows of several feeds in one session."""
         self._store = store
         self._live: LiveChannel = live
         self._mix_feeds = mix_feeds
         self._records: list[SlotRecord] = []
         self._gaps: list[Gap] = []
         self._mode = WriteMode.FILL
-        #: How many rows the store took.
+        #: How many rows the store wrote.
         self.written = 0
 
     async def add(self, record: SlotRecord, mode: WriteMode = WriteMode.FILL) -> None:
-        """Hand a record on. Records of one slot or of two modes never go together."""
+        """Add a record to the batch; write the batch when it is full.
+
+        Two records of one slot, or of two modes, never share a transaction.
+        """
         if self._records and (mode != self._mode or record.row.slot == self._records[-1].row.slot):
             await self.flush()
         self._mode = mode
         if mode != WriteMode.REWRITE:
-            # It is going to be stored. Packed here, it is not packed while others wait for the
-            # dataset's lock.
+            # Packs the evidence now, before the transaction holds the dataset's lock.
             _ = record.evidence
         self._records.append(record)
         if len(self._records) >= BATCH_RECORDS:
             await self.flush()
 
     def add_gap(self, gap: Gap) -> None:
-        """Hand a gap on, with the next records."""
+        """Add a gap, to be written with the next batch."""
         self._gaps.append(gap)
 
     async def flush(self) -> None:
-        """Write what has gathered.
+        """Write the batch and publish what changed.
 
         Raises
         ------
         StoreError
-            Then nothing of it was written; what went before stays.
+            If the store is away. Nothing of the batch was written then; earlier batches stay.
         """
         records, gaps = self._records, self._gaps
         self._records, self._gaps = [], []
@@ -109,13 +114,13 @@ class HistoryWriter:
         try:
             await self._live.publish(changes)
         except LiveError as error:
-            # Followers read the store. One that hangs is not waited for again.
+            # Followers find the rows in the store. The channel may hang, so it is not used again.
             log.warning("not published", error=str(error))
             self._live = NoChannel()
 
 
 class BackfillSession:
-    """What a session has so far: stored records, and those made since, in order of their slots."""
+    """The records of a session by slot: the stored ones, and those measured since."""
 
     def __init__(self) -> None:
         self._order: list[datetime] = []
@@ -124,7 +129,7 @@ class BackfillSession:
 
     @classmethod
     async def load(cls, store: Store, symbol: str, session: Session) -> BackfillSession:
-        """The records of a session that the store has."""
+        """Load the stored records of a session."""
         session_so_far = cls()
         async with aclosing(store.records(symbol, session.day, profiles=False)) as records:
             async for record in records:
@@ -132,45 +137,51 @@ class BackfillSession:
         return session_so_far
 
     def add(self, record: SlotRecord) -> None:
-        """One more record, or another one of its slot."""
+        """Add a record, or replace the one of its slot."""
         slot = record.row.slot
         if slot not in self._records:
             bisect.insort(self._order, slot)
-        # Nothing by strike is looked back at.
+        # The profile is left out: the next record needs only the row and the flow's state.
         record = SlotRecord(row=record.row, profile={}, state=record.state)
         self._records[slot] = record
         self._feeds.add(record.row.source)
 
     def record_at(self, slot: datetime) -> SlotRecord | None:
-        """The record of a slot."""
+        """Return the record of a slot."""
         return self._records.get(slot)
 
     def record_before(self, slot: datetime) -> SlotRecord | None:
-        """The newest record of an earlier slot."""
-        at = bisect.bisect_left(self._order, slot)
-        return self._records[self._order[at - 1]] if at else None
+        """Return the newest record of an earlier slot."""
+        index = bisect.bisect_left(self._order, slot)
+        return self._records[self._order[index - 1]] if index else None
 
     def require_feed(self, frame: Frame) -> None:
-        """Refuse the quotes of another feed than the session's."""
+        """Refuse quotes of another feed than the session's rows.
+
+        Raises
+        ------
+        Refused
+            With reason ``other_feed``.
+        """
         if self._feeds and frame.source not in self._feeds:
             raise Refused(
                 Reason.OTHER_FEED,
                 f"{frame.symbol}: these quotes come from {frame.source}, the session's rows from"
-                f" {', '.join(sorted(self._feeds))}; --mix-feeds takes them all the same",
+                f" {', '.join(sorted(self._feeds))}; --mix-feeds accepts them",
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillOptions:
-    """How a backfill treats what is there."""
+    """How a backfill treats the slots that have a row."""
 
     #: κ, the part of signed volume taken to have opened positions. [0-1]
     oi_confidence: float
-    #: Only slots without a row.
+    #: Fill only slots without a row.
     missing: bool = False
-    #: The source's rows instead of those that are there.
+    #: Replace stored rows by the source's.
     rewrite: bool = False
-    #: Any feed, also into a session of another one.
+    #: Accept quotes of another feed than the session's rows.
     mix_feeds: bool = False
 
 
@@ -183,27 +194,39 @@ async def backfill_session(
     session: Session,
     options: BackfillOptions,
 ) -> tuple[BackfillResult, datetime | None]:
-    """Fill a session, oldest first; what was done, and the first slot that got another record.
+    """Fill a session from a source's history, oldest frame first.
+
+    Parameters
+    ----------
+    source : where the frames come from.
+    store, live : where records are written, and where changes are published.
+    symbol, session : what to fill.
+    options : how slots that have a row are treated.
+
+    Returns
+    -------
+    tuple of BackfillResult and datetime or None
+        What was done, and the first slot whose record was measured anew.
 
     Raises
     ------
     NoHistory
         If the source keeps no history.
     StoreError
-        If the store goes away; what was written stays, a second run goes on from there.
+        If the store goes away. What was written stays, and a second run continues there.
     """
     result = BackfillResult(symbol=symbol, day=session.day)
     writer = HistoryWriter(store, live, mix_feeds=options.mix_feeds)
     session_so_far = await BackfillSession.load(store, symbol, session)
-    first: datetime | None = None
-    offered = 0
+    first_slot: datetime | None = None
+    added = 0
     async for frame in source.history(symbol, session):
         slot = None
         try:
             if isinstance(frame, Refused):
                 raise frame
             slot = place(frame, session)
-            mode = _mode(frame, session_so_far.record_at(slot), session, options)
+            mode = _write_mode(frame, session_so_far.record_at(slot), session, options)
             if mode is None:
                 result.already_there += 1
                 continue
@@ -214,34 +237,34 @@ async def backfill_session(
             )
         except Refused as refusal:
             result.count_refusal(refusal)
-            # A slot that another feed could fill is still only missing.
-            other = refusal.reason is Reason.OTHER_FEED
-            if slot is not None and session_so_far.record_at(slot) is None and not other:
+            # The session's own feed may still fill the slot, so other quotes make no gap of it.
+            other_feed = refusal.reason is Reason.OTHER_FEED
+            if slot is not None and session_so_far.record_at(slot) is None and not other_feed:
                 writer.add_gap(_gap(refusal, symbol, session, slot))
             continue
         session_so_far.add(record)
-        first = first or slot
-        offered += 1
+        first_slot = first_slot or slot
+        added += 1
         await writer.add(record, mode)
     await writer.flush()
     result.written = writer.written
-    # Equal to what is there, or somebody else was quicker.
-    result.already_there += offered - writer.written
-    return result, first
+    # A record that was not written was equal to the stored one, or came after another writer's.
+    result.already_there += added - writer.written
+    return result, first_slot
 
 
-def _mode(
-    frame: Frame, there: SlotRecord | None, session: Session, options: BackfillOptions
+def _write_mode(
+    frame: Frame, stored: SlotRecord | None, session: Session, options: BackfillOptions
 ) -> WriteMode | None:
-    """How a frame goes to the store; None if its slot is done."""
-    if there is None:
+    """Return the mode to write a frame's record in; None if its slot keeps its row."""
+    if stored is None:
         return WriteMode.FILL
     if options.missing:
         return None
     if options.rewrite:
         return WriteMode.REWRITE
-    last = there.row.slot == session.last_slot
-    return WriteMode.FILL if last and frame.quoted_at > there.row.quoted_at else None
+    is_last_slot = stored.row.slot == session.last_slot
+    return WriteMode.FILL if is_last_slot and frame.quoted_at > stored.row.quoted_at else None
 
 
 def _measure(

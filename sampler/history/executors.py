@@ -1,4 +1,4 @@
-"""The same work on this machine's processes, or on a Dask cluster: distributed's one home."""
+"""Run work on processes of this machine or on a Dask cluster, and take results as they come."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from storage.errors import FlowError, UsageError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: Seconds that a scheduler may take to answer.
+#: How long a Dask scheduler may take to answer. [s]
 _SCHEDULER_TIMEOUT = 5
 _ADDRESS = re.compile(r"(tcp|tls)://\S+:[0-9]+")
-#: How often a item is given to another worker when its own has died or failed.
+#: How often an item is given to another Dask worker after its own has died or failed.
 _RETRIES = 2
 
 
 @contextmanager
 def process_pool(jobs: int) -> Iterator[Executor]:
-    """So many processes; when the block is left early, they end at once.
+    """Open a pool of ``jobs`` processes.
 
-    That is safe: a transaction is whole or not at all.
+    When the block is left by an exception the processes are terminated at once. Work in the
+    middle of a transaction leaves nothing half written.
     """
     pool = ProcessPoolExecutor(
-        # A fork would share connections and locks of this process.
+        # Spawned, because a forked process would share this one's connections and locks.
         jobs,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_prepare_process,
@@ -51,22 +52,28 @@ def process_pool(jobs: int) -> Iterator[Executor]:
 
 @contextmanager
 def dask_executor(address: str) -> Iterator[Executor]:
-    """The workers of a Dask scheduler, e.g. ``tcp://scheduler:8786``.
+    """Connect to the workers of a Dask scheduler.
+
+    Parameters
+    ----------
+    address : of the scheduler, e.g. ``tcp://scheduler:8786``.
 
     Raises
     ------
     UsageError
-        If that is no address, Dask is not installed, or no scheduler answers there.
+        If the address has another form, Dask is not installed, or no scheduler answers there.
     """
     if not _ADDRESS.fullmatch(address):
-        raise UsageError(f"--dask: {address!r} is no address such as tcp://scheduler:8786")
+        raise UsageError(f"--dask: {address!r} is not an address such as tcp://scheduler:8786")
     try:
         import distributed
     except ImportError as error:
-        raise UsageError("--dask: needs pip install 'zerodte-flow[dask]'") from error
-    # What goes wrong is told by us, in a sentence.
+        raise UsageError(
+            "--dask: Dask is not installed; run pip install 'zerodte-flow[dask]'"
+        ) from error
+    # Dask logs a lost worker with a traceback. ``map_unordered`` raises a sentence instead.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    # Its types are partly there.
+    # Dask's functions are only partly annotated.
     connect: Any = distributed.Client
     try:
         client = connect(address, timeout=_SCHEDULER_TIMEOUT, set_as_default=False)
@@ -81,12 +88,19 @@ def dask_executor(address: str) -> Iterator[Executor]:
 async def map_unordered(
     executor: Executor, work: Callable[[Item], Result], items: Sequence[Item]
 ) -> AsyncGenerator[Result, None]:
-    """Results as they come, in whatever order. The first error ends the rest.
+    """Yield the result of each item as it comes, in any order.
+
+    Parameters
+    ----------
+    executor : runs the work.
+    work : called with an item, in another process.
+    items : what to work on.
 
     Raises
     ------
     FlowError
-        What the work raised, or that a worker is gone.
+        What ``work`` raised, or a sentence about a worker that died. The first error cancels all
+        items that are left.
     """
     futures = [asyncio.wrap_future(executor.submit(work, item)) for item in items]
     try:
@@ -97,26 +111,26 @@ async def map_unordered(
                 raise
             except (BrokenProcessPool, CancelledError) as error:
                 raise FlowError(
-                    "a worker process is gone (out of memory?); what was written stays: run it"
-                    " again, or with fewer --jobs"
+                    "a worker process died, perhaps for lack of memory; what it stored stays."
+                    " Run the command again, or with fewer --jobs"
                 ) from error
             except Exception as error:
                 raise FlowError(f"a worker failed: {type(error).__name__}: {error}") from error
     finally:
         for future in futures:
             future.cancel()
-        # Nobody asks for what the others came to.
+        # Wait for the cancelled ones, so that no exception is reported as never retrieved.
         await asyncio.gather(*futures, return_exceptions=True)
 
 
 def _prepare_process() -> None:
-    """In each process: a signal ends it without a trace, and so does the end of who started it."""
-    for told_to_go in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(told_to_go, signal.SIG_DFL)
+    """Let a signal or the end of the parent process end this process without a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     parent: Any = multiprocessing.parent_process()
 
-    def leave() -> None:
+    def exit_with_parent() -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=leave, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()

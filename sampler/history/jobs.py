@@ -1,7 +1,7 @@
-"""Backfills and recomputations of many sessions: what there is to do, and who does it.
+"""Plan the jobs of a backfill or recomputation, and run them here, on processes or on Dask.
 
-A job is one symbol and session. It is plain data, opens what it needs itself and may run in any
-process on any machine that reaches the database; twice is as good as once.
+A job is one symbol's session. It is plain data and opens what it needs by itself, so it may run in
+any process on any machine that reaches the database. A job that runs twice changes nothing.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ class JobOptions:
     """What all jobs of a run have in common."""
 
     database_url: str
-    #: Empty: nobody is told.
+    #: Where changes are published; empty for nowhere.
     redis_url: str
     dataset: str
-    #: Where chains come from; empty: from the store, to be measured again.
+    #: Where chains come from; empty to measure the stored chains again.
     source: str
     backfill: BackfillOptions
-    #: κ of a recomputation; None: each row's own.
+    #: κ of a recomputation; None for each row's own. [0-1]
     oi_confidence: float | None = None
     dry_run: bool = False
-    #: How workers log: format and level.
+    #: Format and level of the workers' logs.
     log: tuple[str, str] = ("auto", "info")
-    #: The formulas of whoever planned the run.
+    #: Definitions of the release that planned the run; a worker of another one refuses its jobs.
     definitions: str = DEFINITIONS
 
 
@@ -53,14 +53,21 @@ class SessionJob:
     options: JobOptions
     symbol: str
     day: date
-    #: About how much work it is.
+    #: How many slots there are to do, as an estimate for the progress line.
     slots: int
 
 
 async def plan_jobs(
     store: Store, options: JobOptions, *, symbols: Sequence[str], first: date, last: date
 ) -> list[SessionJob]:
-    """What there is to do in a period, by symbol and day.
+    """Plan the jobs of a period, by symbol and day.
+
+    Parameters
+    ----------
+    store : tells which rows are stored.
+    options : of the run.
+    symbols : whose sessions.
+    first, last : the first and the last day.
 
     Raises
     ------
@@ -68,26 +75,24 @@ async def plan_jobs(
         If the source keeps no history.
     """
     if options.source and (sessions := sessions_between(first, last)):
-        # A feed without history says so before anything is started.
+        # A source without history refuses here, before any process is started.
         source = open_source(options.source)
         source.history(symbols[0], sessions[0])
         await source.close()
-    known = {
+    stored_rows = {
         (line["symbol"], line["expiration"]): line["rows"]
         for line in await store.coverage(first, last, symbols)
     }
     planned = []
     for symbol in symbols:
         if not options.source:
-            stored = sorted((day, n) for (s, day), n in known.items() if s == symbol and n)
-            planned += [
-                SessionJob(options=options, symbol=symbol, day=d, slots=n) for d, n in stored
-            ]
+            days = sorted((day, n) for (s, day), n in stored_rows.items() if s == symbol and n)
+            planned += [SessionJob(options=options, symbol=symbol, day=d, slots=n) for d, n in days]
             continue
         for session in sessions_between(first, last):
             slots = session.slot_count
             if options.backfill.missing:
-                slots -= known.get((symbol, session.day), 0)
+                slots -= stored_rows.get((symbol, session.day), 0)
             if slots > 0:
                 planned.append(
                     SessionJob(options=options, symbol=symbol, day=session.day, slots=slots)
@@ -98,11 +103,12 @@ async def plan_jobs(
 async def run_job(
     job: SessionJob, source: Source | None, store: Store, live: LiveChannel
 ) -> BackfillResult:
-    """Do one job.
+    """Run one job: fill a session from a source, or measure its stored chains again.
 
     Raises
     ------
     FlowError
+        If the source or the store fails.
     """
     options, session = job.options, session_on(job.day)
     assert session is not None
@@ -135,12 +141,19 @@ async def run_jobs(
     jobs: int = 1,
     dask: str = "",
 ) -> AsyncGenerator[BackfillResult, None]:
-    """Run jobs here, on ``jobs`` processes, or on the Dask cluster at an address, as they end.
+    """Run the planned jobs, and yield each result when its job ends.
+
+    Parameters
+    ----------
+    planned_jobs : what to run.
+    store, live : used when the jobs run in this process.
+    jobs : the number of processes; 1 for this one.
+    dask : address of a Dask scheduler; if given, the jobs run on its workers.
 
     Raises
     ------
     FlowError
-        The first error ends the run; what was written stays.
+        The first error ends the run. What was stored stays.
     """
     if not dask and jobs == 1:
         async for result in _run_in_order(planned_jobs, store, live):
@@ -169,7 +182,7 @@ async def _run_in_order(
 
 @asynccontextmanager
 async def _opened_source(options: JobOptions) -> AsyncGenerator[Source | None, None]:
-    """The run's source, None for a recomputation; formulas are loaded before its first slot."""
+    """Open the run's source, None for a recomputation, and load the compiled formulas."""
     metrics.warm()
     if not options.source:
         yield None
@@ -182,22 +195,22 @@ async def _opened_source(options: JobOptions) -> AsyncGenerator[Source | None, N
 
 
 def run_in_worker(job: SessionJob) -> BackfillResult:
-    """Do one job in a process that has nothing open.
+    """Run one job in a process of its own: open store, channel and source, and close them.
 
     Raises
     ------
     FlowError
-        In words that travel between processes.
+        With symbol and day in its message, and of a class that can be pickled.
     """
     options = job.options
     log.configure(*options.log)
     if options.definitions != DEFINITIONS:
         raise FlowError(
-            f"a worker has definitions {DEFINITIONS}, this run needs {options.definitions}:"
+            f"this worker has definitions {DEFINITIONS}, the run needs {options.definitions}:"
             " install the same release everywhere"
         )
 
-    async def go() -> BackfillResult:
+    async def open_and_run() -> BackfillResult:
         async with AsyncExitStack() as stack:
             opened = Store.open(options.database_url, options.dataset, size=2)
             store = await stack.enter_async_context(opened)
@@ -209,7 +222,7 @@ def run_in_worker(job: SessionJob) -> BackfillResult:
             return await run_job(job, source, store, live)
 
     try:
-        return asyncio.run(go())
+        return asyncio.run(open_and_run())
     except Refused as refusal:
         raise FlowError(str(refusal)) from refusal
     except FlowError as error:
@@ -217,12 +230,12 @@ def run_in_worker(job: SessionJob) -> BackfillResult:
 
 
 def parse_period(first: str, last: str) -> tuple[date, date]:
-    """A period from two ISO dates.
+    """Parse the first and the last day of a period, both in ISO form.
 
     Raises
     ------
     ValueError
-        If one is no date, or they stand the wrong way round.
+        If one of them is not a date, or the last day is before the first.
     """
     begin, end = date.fromisoformat(first), date.fromisoformat(last)
     if end < begin:

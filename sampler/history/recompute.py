@@ -1,4 +1,4 @@
-"""Stored chains measured again, in order: after a definition has changed, or a gap was result."""
+"""Measure stored chains again, in order: after a definition has changed, or a gap was filled."""
 
 from __future__ import annotations
 
@@ -26,25 +26,32 @@ async def recompute_session(
     dry_run: bool = False,
     since: datetime | None = None,
 ) -> BackfillResult:
-    """Measure a session's stored chains again and rewrite the rows that come out otherwise.
-
-    Each is differenced against the slot that its row names, as it was; with ``since`` each after
-    that slot against the one before it, as if all had been there from the start.
+    """Measure a session's stored chains again, and rewrite the rows that come out differently.
 
     Parameters
     ----------
+    store, live : where records are read and written, and where changes are published.
+    symbol, session : which records.
     oi_confidence : κ to use; None for each row's own. [0-1]
-    dry_run : whether nothing is stored, and what would change is told field by field.
+    dry_run : store nothing, and count what would change field by field.
+    since : None to difference each record against the slot that its row names. With a slot, only
+        later records are measured, each against the one before it: as if the slots that were
+        filled since then had been there from the start.
+
+    Returns
+    -------
+    BackfillResult
+        How many rows were rewritten, or would be, and what changes in them.
 
     Raises
     ------
     FlowError
-        If a stored chain cannot be read.
+        If a stored chain cannot be read, or the slot that a row names is not stored.
     StoreError
-        If the store goes away; what was written stays, a second run goes on from there.
+        If the store goes away. What was written stays, and a second run continues there.
     """
     result = BackfillResult(symbol=symbol, day=session.day)
-    # Rows are of the feed that they are of.
+    # A row keeps its feed, so a session that mixes feeds may be rewritten as it is.
     writer = HistoryWriter(store, live, mix_feeds=True)
     session_so_far = BackfillSession()
     async with aclosing(store.records(symbol, session.day)) as records:
@@ -53,25 +60,25 @@ async def recompute_session(
                 session_so_far.add(record)
                 continue
             try:
-                previous = _previous(record, session_so_far, anew=since is not None)
-                again = _measure(record, previous, session, oi_confidence)
+                previous = _predecessor(record, session_so_far, newest=since is not None)
+                remeasured = _remeasure(record, previous, session, oi_confidence)
             except Refused as refusal:
-                # It was a row when it was stored, and stays one.
+                # The row was valid when it was stored, and stays.
                 result.count_refusal(refusal)
                 session_so_far.add(record)
                 continue
-            session_so_far.add(again)
-            if not result.diff.compare(record, again, by_field=dry_run):
+            session_so_far.add(remeasured)
+            if not result.diff.compare(record, remeasured, by_field=dry_run):
                 result.already_there += 1
                 continue
             result.rewritten += 1
             if not dry_run:
-                await writer.add(again, WriteMode.REPLACE)
+                await writer.add(remeasured, WriteMode.REPLACE)
     await writer.flush()
     return result
 
 
-def _measure(
+def _remeasure(
     record: SlotRecord,
     previous: SlotRecord | None,
     session: Session,
@@ -83,18 +90,19 @@ def _measure(
         raise FlowError(f"{record.row.symbol} {utc_text(record.row.slot)}: {error}") from error
 
 
-def _previous(
-    record: SlotRecord, session_so_far: BackfillSession, *, anew: bool
+def _predecessor(
+    record: SlotRecord, session_so_far: BackfillSession, *, newest: bool
 ) -> SlotRecord | None:
+    """Return the newest record before a slot, or the one that its row names as predecessor."""
     row = record.row
-    if anew:
+    if newest:
         return session_so_far.record_before(row.slot)
     if row.differenced_from is None:
         return None
-    found = session_so_far.record_at(row.differenced_from)
-    if found is None:
+    predecessor = session_so_far.record_at(row.differenced_from)
+    if predecessor is None:
         raise FlowError(
             f"{row.symbol} {utc_text(row.slot)}: the slot that it was differenced against,"
             f" {utc_text(row.differenced_from)}, is not stored"
         )
-    return found
+    return predecessor

@@ -111,7 +111,12 @@ async def _run_daemon(
 
 
 def _make_tick(
-    settings: Settings, source: Source, store: RecordStore, live: LiveChannel, *, provisional: bool = False
+    settings: Settings,
+    source: Source,
+    store: RecordStore,
+    live: LiveChannel,
+    *,
+    provisional: bool = False,
 ) -> Tick:
     return Tick(
         source,

@@ -159,7 +159,9 @@ class Tick:
         log_outcome(outcome, now, target, quiet=self._quiet)
         return outcome
 
-    async def store_frame(self, frame: Frame, outcome: Outcome, mode: WriteMode = WriteMode.KEEP) -> None:
+    async def store_frame(
+        self, frame: Frame, outcome: Outcome, mode: WriteMode = WriteMode.KEEP
+    ) -> None:
         """Measure a frame and store its record.
 
         Parameters
