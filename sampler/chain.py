@@ -195,11 +195,13 @@ def select(frame: Frame, session: Session | None) -> Chain:
     today = frame.expiry == np.datetime64(session.day)
     keep, dropped = _valid(frame, today)
     if not keep.any():
-        later = [day for day in frame.expirations if day > session.day]
-        then = f"; next expiry {later[0]}" if later else ""
+        upcoming = next((day for day in frame.expirations if day > session.day), None)
+        then = f"; next expiry {upcoming}" if upcoming else ""
         lost = "".join(f", {n} {why}" for why, n in dropped.items())
         raise Refused(
-            Reason.NO_ZERO_DTE, f"{frame.symbol}: nothing expires on {session.day}{lost}{then}"
+            Reason.NO_ZERO_DTE,
+            f"{frame.symbol}: nothing expires on {session.day}{lost}{then}",
+            next_expiry=upcoming,
         )
     kept = np.flatnonzero(keep)
     strike, at = np.unique(frame.strike[kept], return_inverse=True)

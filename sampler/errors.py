@@ -8,16 +8,23 @@ FlowError
 
 from __future__ import annotations
 
+from datetime import date
+
 from storage.errors import FlowError, UsageError
 from storage.record.row import Reason
 
 
 class Refused(FlowError):
-    """No row comes of this; ``reason`` is what the gap will say."""
+    """No row comes of this; ``reason`` is what the gap will say.
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    ``next_expiry`` goes with ``no_zero_dte``: the next day on which something of the symbol
+    expires, None where the source lists none.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, next_expiry: date | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.next_expiry = next_expiry
 
 
 class NoHistory(UsageError):

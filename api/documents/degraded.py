@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import Any
-
-#: How the sampler says in a gap's detail when the symbol's options expire next.
-_NEXT = re.compile(r"next expiry ([0-9]{4}-[0-9]{2}-[0-9]{2})")
 
 
 def no_zero_dte(
@@ -18,8 +14,8 @@ def no_zero_dte(
 
     ``gaps`` are those of the day, in order.
     """
-    said = [found[1] for gap in gaps if (found := _NEXT.search(gap["detail"]))]
-    upcoming = said[-1] if said else None
+    listed = [gap["next_expiry"] for gap in gaps if gap["next_expiry"] is not None]
+    upcoming = listed[-1] if listed else None
     on = "today" if day == today else f"on {day}"
     message = f"No 0DTE expiry for {symbol} {on} ({day:%A})."
     if upcoming is not None:

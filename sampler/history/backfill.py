@@ -288,4 +288,5 @@ def _gap(refusal: Refused, symbol: str, session: Session, slot: datetime) -> Gap
         slot=slot,
         reason=refusal.reason,
         detail=str(refusal),
+        next_expiry=refusal.next_expiry,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import structlog
@@ -34,6 +34,8 @@ class Outcome:
     reason: Reason | None = None
     #: The reason in a sentence, or why a record could not be stored.
     detail: str = ""
+    #: With ``no_zero_dte``: the next day on which something of the symbol expires, if listed.
+    next_expiry: date | None = None
     #: Milliseconds that each stage took.
     stage_ms: dict[str, float] = field(default_factory=dict)
 

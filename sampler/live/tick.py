@@ -140,6 +140,7 @@ class Tick:
             mode = await self._measure(frame, outcome, WriteMode.KEEP)
         except Refused as refused:
             outcome.reason, outcome.detail = refused.reason, str(refused)
+            outcome.next_expiry = refused.next_expiry
             if refused.reason is Reason.UNCHANGED and self._frozen(symbol, now):
                 outcome.reason = Reason.STALE
             if refused.reason is Reason.NO_ZERO_DTE and target and symbol not in self._idle:
@@ -204,7 +205,7 @@ class Tick:
         symbol = outcome.symbol
         until, refused = self._idle.get(symbol, (None, None))
         if until and refused and target and target < until and until.date() == target.date():
-            raise Refused(refused.reason, str(refused))
+            raise Refused(refused.reason, str(refused), next_expiry=refused.next_expiry)
         self._idle.pop(symbol, None)
         self._fault("fetching")
         with StageTimer(outcome, "fetch"):
@@ -341,6 +342,7 @@ def _gap_of_target(outcome: Outcome, target: datetime | None) -> list[Gap]:
             slot=target,
             reason=outcome.reason or Reason.LATE,
             detail=outcome.detail,
+            next_expiry=outcome.next_expiry,
         )
     ]
 

@@ -127,6 +127,7 @@ async def _gaps(store: Store, part: parquet.ParquetPartition) -> list[Gap]:
             slot=row["slot"],
             reason=Reason(row["reason"]),
             detail=row["detail"],
+            next_expiry=row["next_expiry"],
         )
         for row in await store.gaps(part.symbol, part.day)
     ]

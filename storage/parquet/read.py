@@ -81,6 +81,7 @@ GAP_SCHEMA = pa.schema(
         pa.field("slot", UTC_TIMESTAMP, nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("detail", pa.string(), nullable=False),
+        pa.field("next_expiry", pa.date32()),
     ]
 )
 CHAIN_FIELDS = [
@@ -181,6 +182,8 @@ def read_gaps(part: ParquetPartition) -> list[Gap]:
                 slot=told["slot"],
                 reason=Reason(told["reason"]),
                 detail=told["detail"],
+                # An earlier release did not write it.
+                next_expiry=told.get("next_expiry"),
             )
             for batch in batches
             for told in batch.to_pylist()

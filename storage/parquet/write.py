@@ -77,7 +77,7 @@ class ParquetWriter:
         """
         if not gaps:
             return
-        told = [(gap.slot, str(gap.reason), gap.detail) for gap in gaps]
+        told = [(gap.slot, str(gap.reason), gap.detail, gap.next_expiry) for gap in gaps]
         columns = dict(zip(GAP_SCHEMA.names, zip(*told, strict=True), strict=True))
         self._write(GAPS, pa.table(columns, schema=GAP_SCHEMA))
 

@@ -146,6 +146,7 @@ async def _mark(connection: Connection, gaps: Sequence[Gap], news: _News) -> Non
     given = key_columns(gaps) | {
         "reasons": [str(gap.reason) for gap in gaps],
         "details": [gap.detail for gap in gaps],
+        "next_expiries": [gap.next_expiry for gap in gaps],
     }
     try:
         async with connection.transaction():

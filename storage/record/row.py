@@ -404,6 +404,9 @@ class Gap:
     reason: Reason
     #: What happened, in words, 500 characters at most; empty where the reason says it all.
     detail: str = ""
+    #: Where nothing expires on the day (``no_zero_dte``): the next day on which something of the
+    #: symbol does, New York. None: the source lists none, or an older release wrote the gap.
+    next_expiry: date | None = None
 
     def __post_init__(self) -> None:
         # Foreign words: what no database takes as text is replaced.
@@ -412,13 +415,22 @@ class Gap:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Gap:
-        """A gap from plain values, times and dates as ISO text; KeyError, TypeError, ValueError."""
+        """Read a gap from plain values, times and dates as ISO text.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If a field is missing, or not what it should be. ``next_expiry`` may be missing: older
+            releases did not write it.
+        """
+        upcoming = values.get("next_expiry")
         return cls(
             symbol=values["symbol"],
             expiration=date.fromisoformat(values["expiration"]),
             slot=datetime.fromisoformat(values["slot"]),
             reason=Reason(values["reason"]),
             detail=values["detail"],
+            next_expiry=None if upcoming is None else date.fromisoformat(upcoming),
         )
 
 

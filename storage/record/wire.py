@@ -19,6 +19,7 @@ from storage.record import packing
 from storage.record.mode import WriteMode
 from storage.record.row import COLUMNS, PROFILE, Change, Gap, Row, SlotRecord
 
+#: What every release writes of a gap; fields that came later may be missing.
 _GAP = ("symbol", "expiration", "slot", "reason", "detail")
 #: Checksum of the field names of rows, profiles and gaps: a spool file names it, and a release
 #: with other fields refuses the file.
@@ -48,6 +49,10 @@ class Batch:
         return arrays + sum(len(r.evidence) + 4_000 for r in self.records) + 300 * len(self.gaps)
 
 
+def _gap_values(gap: Gap) -> dict[str, Any]:
+    return {name: getattr(gap, name) for name in (*_GAP, "next_expiry")}
+
+
 def encode_batch(batch: Batch) -> bytes:
     """Encode a batch. ``decode_batch`` gives an equal one back, to the last digit."""
     blobs: list[bytes] = []
@@ -57,7 +62,7 @@ def encode_batch(batch: Batch) -> bytes:
     head = {
         "mode": batch.mode,
         "rows": [{name: getattr(r.row, name) for name in COLUMNS} for r in batch.records],
-        "gaps": [{name: getattr(gap, name) for name in _GAP} for gap in batch.gaps],
+        "gaps": [_gap_values(gap) for gap in batch.gaps],
         "sizes": [len(blob) for blob in blobs],
     }
     line = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -104,7 +109,7 @@ def encode_change(change: Change) -> bytes:
             "after": change.after,
             "revision": change.revision,
             "rows": [[n, {name: getattr(row, name) for name in COLUMNS}] for n, row in change.rows],
-            "gaps": [[n, {name: getattr(gap, name) for name in _GAP}] for n, gap in change.gaps],
+            "gaps": [[n, _gap_values(gap)] for n, gap in change.gaps],
         },
         option=orjson.OPT_UTC_Z,
     )

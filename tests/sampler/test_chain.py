@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -97,6 +97,10 @@ def test_only_what_expires_today():
     caught = refusal(made)
     assert caught.reason is Reason.NO_ZERO_DTE
     assert "next expiry 2026-08-20" in str(caught)
+    assert caught.next_expiry == date(2026, 8, 20)
+    yesterday = np.datetime64("2026-08-18")
+    caught = refusal(frame(strikes=[7700.0], expiry=[yesterday, yesterday]))
+    assert (caught.reason, caught.next_expiry) == (Reason.NO_ZERO_DTE, None)
 
 
 @pytest.mark.parametrize(

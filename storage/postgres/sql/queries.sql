@@ -84,16 +84,18 @@ where (chains.symbol, chains.expiration, chains.slot) = (k.symbol, k.expiration,
 -- mark_gaps --
 -- A slot that has a row is no gap; a gap that is known already keeps its revision, and its reason,
 -- if the new one only says that nobody was there.
-insert into gaps (symbol, expiration, slot, reason, detail)
+insert into gaps (symbol, expiration, slot, reason, detail, next_expiry)
 select k.* from unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[],
-                       %(reasons)s::text[], %(details)s::text[])
-    as k (symbol, expiration, slot, reason, detail)
+                       %(reasons)s::text[], %(details)s::text[], %(next_expiries)s::date[])
+    as k (symbol, expiration, slot, reason, detail, next_expiry)
 where not exists (
     select from rows where (rows.symbol, rows.expiration, rows.slot) = (k.symbol, k.expiration, k.slot)
       and rows.slot between %(first)s and %(last)s)
 on conflict (symbol, expiration, slot) do update
-set reason = excluded.reason, detail = excluded.detail, revision = nextval('revision')
-where (gaps.reason, gaps.detail) is distinct from (excluded.reason, excluded.detail)
+set reason = excluded.reason, detail = excluded.detail, next_expiry = excluded.next_expiry,
+    revision = nextval('revision')
+where (gaps.reason, gaps.detail, gaps.next_expiry)
+      is distinct from (excluded.reason, excluded.detail, excluded.next_expiry)
   and excluded.reason not in ('not_running', 'not_sampled')
 returning symbol, expiration, slot, revision
 
@@ -132,7 +134,7 @@ select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s
 
 -- gaps --
 -- Which slots of a session are known to have none.
-select slot, reason, detail, revision from gaps
+select slot, reason, detail, next_expiry, revision from gaps
 where symbol = %(symbol)s and expiration = %(expiration)s
   and slot >= %(first)s and slot < %(last)s order by slot
 
@@ -252,7 +254,7 @@ order by symbol, revision
 select g.* from unnest(%(symbols)s::text[], %(after)s::bigint[], %(heads)s::bigint[])
     as f (symbol, after, head)
 cross join lateral (
-    select revision, symbol, expiration, slot, reason, detail from gaps
+    select revision, symbol, expiration, slot, reason, detail, next_expiry from gaps
     where gaps.symbol = f.symbol and revision > f.after and revision <= f.head
       and slot >= %(first)s and slot <= %(last)s) g
 order by symbol, revision

@@ -59,11 +59,19 @@ async def test_no_expiry_today(store: Store, open_app: Callable[..., Any]) -> No
     """The contract's own example: TSLA on a Wednesday, with the next expiry."""
     day = date(2026, 5, 27)
     await store.write([record(utc("2026-05-26 19:59:30"), symbol="TSLA", spot=412.5)])
-    said = "TSLA: nothing expires on 2026-05-27; next expiry 2026-05-29"
+    # The words of the detail are for people: nothing is read out of them.
+    said = "TSLA: nothing expires on 2026-05-27; next expiry 2026-06-01"
     slots = session_on(day).slots[:10]
     await store.write(
         gaps=[
-            Gap(symbol="TSLA", expiration=day, slot=s, reason=Reason.NO_ZERO_DTE, detail=said)
+            Gap(
+                symbol="TSLA",
+                expiration=day,
+                slot=s,
+                reason=Reason.NO_ZERO_DTE,
+                detail=said,
+                next_expiry=date(2026, 5, 29),
+            )
             for s in slots
         ]
     )

@@ -6,8 +6,9 @@ import asyncio
 import gc
 import tracemalloc
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 
+import numpy as np
 import psycopg
 import pytest
 from chains import DAY, TEN_FOURTEEN, frame
@@ -192,13 +193,16 @@ async def test_a_restarted_sampler_goes_on_as_if_nothing_had_happened(store, dat
 
 async def test_a_symbol_without_zero_dte_is_not_asked_every_time(store):
     """Nothing expires today: each slot is a gap that says so, the source is asked now and then."""
-    source = Script(TSLA=at(0, symbol="TSLA", strikes=[]))
+    friday = [np.datetime64("2026-08-21")] * 2
+    source = Script(TSLA=at(0, symbol="TSLA", strikes=[7700.0], expiry=friday))
     tick = tick_of(source, store)
     for i in range(5):
         await step(tick, i, "TSLA")
     assert source.asked == ["TSLA"]
     assert set((await reasons(store, "TSLA")).values()) == {"no_zero_dte"}
     assert len(await reasons(store, "TSLA")) == 5
+    gaps = await store.gaps("TSLA", DAY)
+    assert {gap["next_expiry"] for gap in gaps} == {date(2026, 8, 21)}
 
 
 async def test_memory_stays_flat():

@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
@@ -160,7 +160,10 @@ class TestRoundTrip:
 
         async def fill() -> None:
             async with Store.open(database, "live") as store:
-                await store.write([kept(0)], [gap(1, reason=Reason.STALE, detail="é\n"), gap(2)])
+                await store.write(
+                    [kept(0)],
+                    [gap(1, Reason.STALE, "é\n", next_expiry=date(2026, 8, 21)), gap(2)],
+                )
 
         async def row_of_slot_2() -> None:
             async with Store.open(empty_database, "live") as store:
@@ -176,14 +179,28 @@ class TestRoundTrip:
             "SPX 2026-08-19: 1 stored, 0 there already, 1 gaps\n1 slots stored, 0 there already\n"
         )
         with psycopg.connect(empty_database) as connection:
-            found = connection.execute("select slot, reason, detail from live.gaps").fetchall()
-        assert found == [(at(1), "stale", "é\n")]
+            found = connection.execute(
+                "select slot, reason, detail, next_expiry from live.gaps"
+            ).fetchall()
+        assert found == [(at(1), "stale", "é\n", date(2026, 8, 21))]
         assert flow(empty_database, "import", tmp_path)[1].endswith("nothing changed\n")
         shown = duckdb.sql(f"select reason from '{tmp_path}/gaps/**/*.parquet' order by slot")
         assert shown.fetchall() == [("stale",), ("source_down",)]
         # A second export without gaps leaves none of the first.
         write(tmp_path, [kept(0)])
         assert read_gaps(ParquetPartition(tmp_path, DAY, "SPX")) == []
+
+    def test_gaps_of_an_earlier_release(self, tmp_path):
+        """Files of gaps that do not have the next expiry are read: nobody knows it."""
+        part = write(tmp_path, [kept(0)])
+        with ParquetWriter(part, "live") as writer:
+            writer.write([kept(0)])
+            writer.write_gaps([gap(1, Reason.NO_ZERO_DTE, "words", next_expiry=date(2026, 8, 21))])
+        assert [one.next_expiry for one in read_gaps(part)] == [date(2026, 8, 21)]
+        (file,) = part.path("gaps").glob("*.parquet")
+        table = pq.read_table(file, partitioning=None)
+        pq.write_table(table.drop_columns(["next_expiry"]), file)
+        assert read_gaps(part) == [gap(1, Reason.NO_ZERO_DTE, "words")]
 
     def test_to_the_bit(self, tmp_path):
         """Zeros' signs, NaNs, numbers at both ends, absent fields: nothing is rounded or lost."""

@@ -88,6 +88,7 @@ async def test_data_survives(empty_database, version):
         (written,) = await store.write([record(slot=at(2)), record(slot=at(0))], [gap(3)])
         assert (written.after, [r.slot for _, r in written.rows]) == (4, [at(2)])
         assert [g["slot"] for g in await store.gaps("SPX", DAY)] == [at(3)]
+        assert [g["next_expiry"] for g in await store.gaps("IWM", DAY)] == [None]
         refused = await store.write([record(slot=at(4), source="other")])
         assert len(refused.refused) == 1
     again = await migrate(empty_database, "live")

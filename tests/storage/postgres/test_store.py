@@ -9,6 +9,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -332,6 +333,18 @@ class TestRead:
 
 class TestGaps:
     """Slots without a row."""
+
+    async def test_next_expiry(self, store):
+        """The next expiry is stored with the gap, and a change of it is news."""
+        idle = gap(1, Reason.NO_ZERO_DTE, "nothing", next_expiry=date(2026, 8, 21))
+        ((written, _),) = gaps_of(await store.write(gaps=[idle]))
+        assert written == idle
+        (change,) = await store.changes({"SPX": 0})
+        assert [one for _, one in change.gaps] == [idle]
+        assert [g["next_expiry"] for g in await store.gaps("SPX", DAY)] == [date(2026, 8, 21)]
+        assert await store.write(gaps=[idle]) == []
+        later = replace(idle, next_expiry=date(2026, 8, 24))
+        assert [one.row for one in gaps_of(await store.write(gaps=[later]))] == [later]
 
     async def test_marked(self, store):
         """A gap is news once; it keeps its revision until something about it changes."""
