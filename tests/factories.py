@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -20,6 +21,17 @@ OPEN = datetime(2026, 8, 19, 13, 30, tzinfo=UTC)
 def at(step: int) -> datetime:
     """A slot of ``DAY``: 0 is its open, each further one 30 seconds later."""
     return OPEN + timedelta(seconds=30 * step)
+
+
+def made_up() -> dict[str, Any]:
+    """A value of its own for each plain field of a row, so that a new figure needs no line here."""
+    kinds = {"float": lambda number: number + 0.5, "int": int, "str": str}
+    plain = {f.name: str(f.type).partition(" | ")[0] for f in dataclasses.fields(Row)}
+    return {
+        name: kinds[kind](number)
+        for number, (name, kind) in enumerate(plain.items())
+        if kind in kinds
+    }
 
 
 def row(**changes: Any) -> Row:
@@ -91,7 +103,7 @@ def row(**changes: Any) -> Row:
         "settled": {"net_gex": 1.5e9, "gamma_flip": None, "regime": "positive_gamma"},
         "detail": {"crossings": [7650.5, 7810.25], "hedging": {"spot_up_1pct": -2.5e6}},
     }
-    values = given | changes
+    values = made_up() | given | changes
     if isinstance(values["settled"], dict):
         values["settled"] = SettledFigures.from_json(values["settled"])
     if isinstance(values["detail"], dict):

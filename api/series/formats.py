@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,6 +16,7 @@ from api.series import window as series
 from api.series.day import FIGURES
 from api.series.params import QueryError
 from api.series.window import Cut
+from storage.record.row import Row
 
 #: What is sent for each name.
 TYPES = {
@@ -35,8 +37,8 @@ _ACCEPTED = {
 }
 COLUMNS = ("symbol", "t", *FIGURES, "sampled_at")
 _MOMENTS = frozenset({"t", "sampled_at"})
-_WORDS = frozenset({"symbol", "gamma_flip_status", "regime", "flags"})
-_WHOLE = frozenset({"pin_score"})
+#: A figure's type is that of the row's field.
+_KINDS = {field.name: str(field.type).partition(" | ")[0] for field in dataclasses.fields(Row)}
 
 
 def wanted(named: str | None, accept: str) -> str:
@@ -115,9 +117,9 @@ def _columnar(name: str, rows: list[dict[str, Any]], cuts: Sequence[Cut]) -> byt
     def kind(column: str) -> Any:
         if column in _MOMENTS:
             return pa.timestamp("us", "UTC")
-        if column in _WORDS:
-            return pa.string()
-        return pa.int64() if column in _WHOLE else pa.float64()
+        # Flags are joined to one text.
+        types = {"float": pa.float64(), "int": pa.int64()}
+        return types.get(_KINDS[column], pa.string())
 
     # What the JSON says beside its bars goes into the file's own notes.
     about = b"[" + b",".join(series.head(part) + series.rest(part, empty=True) for part in cuts)

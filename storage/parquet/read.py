@@ -71,6 +71,8 @@ def _row_fields() -> list[pa.Field]:
 
 
 ROW_SCHEMA = pa.schema(_row_fields())
+#: Figures that a row may lack, as None.
+NO_FIGURES: dict[str, Any] = {field.name: None for field in ROW_SCHEMA if field.nullable}
 FLOAT_LIST = pa.list_(pa.float64())
 PROFILE_SCHEMA = pa.schema(
     [pa.field("slot", UTC_TIMESTAMP, nullable=False)]
@@ -285,7 +287,8 @@ def _records(
 
 
 def _row(part: ParquetPartition, values: dict[str, Any]) -> Row:
-    values = {name: value for name, value in values.items() if name in COLUMNS}
+    # An export of an earlier release lacks the figures that were added since.
+    values = NO_FIGURES | {name: value for name, value in values.items() if name in COLUMNS}
     for name in JSON_COLUMNS:
         values[name] = orjson.loads(values[name])
     values["settled"] = SettledFigures.from_json(values["settled"])

@@ -102,6 +102,20 @@ class Short:
                 yield frame
 
 
+def test_a_figure_of_later_is_none(tmp_path):
+    """An export without a figure that a row may lack is read; the figure is None."""
+    part = write(tmp_path, [kept(0), kept(1)])
+    (file,) = part.path("rows").glob("*.parquet")
+    table = pq.ParquetFile(file).read()
+    pq.write_table(table.drop_columns(["max_pain"]), file)
+    read = [record for records in read_records(part) for record in records]
+    assert [record.row.max_pain for record in read] == [None, None]
+    assert [record.row.net_gex for record in read] == [1.25e9, 1.25e9]
+    pq.write_table(table.drop_columns(["net_gex"]), file)
+    with pytest.raises(FlowError, match="net_gex"):
+        list(read_records(part))
+
+
 @pytest.fixture
 def simulated(database) -> str:
     """A database with sessions that are real in all but their prices."""

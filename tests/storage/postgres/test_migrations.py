@@ -13,13 +13,16 @@ from psycopg.types.json import Jsonb
 from storage.postgres import sql
 from storage.postgres.migrate import VERSION, migrate
 from storage.postgres.store import Store
-from storage.record.row import COLUMNS, PROFILE
+from storage.record.row import COLUMNS
 
 NUMBERS = [number for number, _ in sql.migrations()]
 
 
-def older(url: str, version: int) -> None:
-    """Make ``live`` as releases up to a version left it, by their own SQL, and fill it."""
+def older(url: str, version: int) -> set[str]:
+    """Make ``live`` as releases up to a version left it, by their own SQL, and fill it.
+
+    Returns the columns that its rows have.
+    """
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("create schema live")
         connection.execute("set search_path to live")
@@ -31,6 +34,8 @@ def older(url: str, version: int) -> None:
             if number <= version:
                 connection.execute(text)
                 connection.execute("insert into schema_version (version) values (%s)", [number])
+        known = columns_of(connection, "rows")
+        arrays = columns_of(connection, "profiles") - columns_of(connection, "gaps")
         for step, symbol in ((0, "SPX"), (1, "SPX"), (0, "SPY")):
             values: dict[str, Any] = {
                 name: getattr(row(slot=at(step), symbol=symbol), name) for name in COLUMNS
@@ -39,9 +44,9 @@ def older(url: str, version: int) -> None:
             values |= {name: values[name].as_json() for name in ("settled", "detail")}
             for name in ("dropped", "quotes_unused", "settled", "detail"):
                 values[name] = Jsonb(values[name])
-            insert(connection, "rows", values)
+            insert(connection, "rows", {n: v for n, v in values.items() if n in known})
             key = {name: values[name] for name in ("symbol", "expiration", "slot")}
-            insert(connection, "profiles", key | {n: [1.0, 2.0] for n in ("strike", *PROFILE)})
+            insert(connection, "profiles", key | {name: [1.0, 2.0] for name in arrays})
             insert(connection, "chains", key | {"evidence": b"chain"})
         marked = {"symbol": "SPX", "expiration": DAY, "slot": at(2), "reason": "late"}
         insert(connection, "gaps", marked)
@@ -54,6 +59,13 @@ def older(url: str, version: int) -> None:
                 " as known (symbol, source, revision)",
                 [DAY, at(0), at(2)],
             )
+    return known
+
+
+def columns_of(connection: psycopg.Connection, table: str) -> set[str]:
+    found = connection.execute(f"select * from {table} limit 0").description
+    assert found
+    return {column.name for column in found}
 
 
 def insert(connection: psycopg.Connection, table: str, values: dict[str, Any]) -> None:
@@ -70,14 +82,17 @@ def insert(connection: psycopg.Connection, table: str, values: dict[str, Any]) -
 @pytest.mark.parametrize("version", NUMBERS)
 async def test_data_survives(empty_database, version):
     """Rows, gaps and revisions are all there, cursors are right, and writing goes on."""
-    older(empty_database, version)
+    known = older(empty_database, version)
+    added = dict.fromkeys(set(COLUMNS) - known)
     done = await migrate(empty_database, "live")
     applied = [sentence for sentence in done if "migration" in sentence]
     assert applied == [f"live: migration {n} applied" for n in NUMBERS if n > version]
     async with Store.open(empty_database, "live", write=True) as store:
         assert await store.heads() == {"IWM": 5, "SPX": 4, "SPY": 3}
         (change,) = await store.changes({"SPX": 0})
-        assert [(n, r) for n, r in change.rows] == [(n, row(slot=at(n - 1))) for n in (1, 2)]
+        assert [(n, r) for n, r in change.rows] == [
+            (n, row(slot=at(n - 1), **added)) for n in (1, 2)
+        ]
         assert [n for n, _ in change.gaps] == [4]
         assert await store.symbols() == {"SPX": at(1), "SPY": at(0)}
         assert await store.newest_slot() == at(1)
