@@ -21,8 +21,9 @@ from sampler.sources.cboe import Cboe
 from storage.config.settings import Settings
 from storage.embedded import attach as embedded
 from storage.errors import FlowError, UsageError
-from storage.market.calendar import GRID, last_session, market_day, session_on, to_new_york
+from storage.market.calendar import last_session, market_day, session_on, to_new_york
 from storage.market.clock import Clock
+from storage.market.constants import GRID_SECONDS
 from storage.opening import REAL, SYNTHETIC, connect
 
 #: How fast a simulated market runs: a session in six and a half minutes.
@@ -125,7 +126,7 @@ async def _resume(settings: Settings) -> datetime:
     async with connect(settings, SYNTHETIC) as connections:
         newest = await connections.store.newest_slot()
     if newest is not None:
-        return newest + timedelta(seconds=GRID - 1)
+        return newest + timedelta(seconds=GRID_SECONDS - 1)
     return last_session(datetime.now(UTC)).open - timedelta(seconds=1)
 
 

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 
 from sampler.errors import Refused
 from storage.market.calendar import Session, closed_day_kind, expiry_moment, market_day, to_new_york
+from storage.market.constants import YEAR_SECONDS
+from storage.market.instruments import AM_ROOTS, instrument_of
 from storage.record.row import Drop, Reason, SlotRecord
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-#: Roots whose contracts settle on the morning's opening prices: never 0DTE during the session.
-AM_ROOTS = frozenset({"SPX", "NDX", "RUT", "VIX", "VIXW", "DJX"})
-YEAR_SECONDS = 31_536_000.0
 #: No strike or spot is below the first, no price above the second [$]; no count above what a float
 #: holds exactly.
 LOWEST_STRIKE, HIGHEST_PRICE, HIGHEST_COUNT = 1e-4, 1e8, 2.0**53
@@ -307,7 +306,7 @@ def am_twins(frame: Frame, among: Bools) -> Bools:
     volume is the AM-settled twin.
     """
     none = np.zeros(len(among), np.bool_)
-    if frame.symbol not in AM_ROOTS or np.char.str_len(frame.root[among]).any():
+    if not instrument_of(frame.symbol).am_roots or np.char.str_len(frame.root[among]).any():
         return none
     repeated = _repeats(frame, among)
     if not repeated.any():

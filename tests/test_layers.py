@@ -52,6 +52,8 @@ HOMES = {
 VOCABULARY = {
     "storage.record.row",
     "storage.market.calendar",
+    "storage.market.constants",
+    "storage.market.instruments",
     "storage.errors",
     "storage.record.packing",
     "storage.parquet.read",
@@ -116,9 +118,15 @@ def test_metrics_are_arithmetic(path):
         "numpy",
         "sampler",
         "scipy",
+        "storage",
         "typing",
     }
     assert packages(path) <= maths
+    # Of storage the numbers that are shared, and no more.
+    assert {m for m in imports(path) if m.startswith("storage")} <= {
+        "storage.market.constants",
+        *(m for m in imports(path) if m.startswith("storage.market.constants.")),
+    }
     assert {
         m for m in imports(path) if m.startswith("sampler") and not m.startswith("sampler.metrics")
     } == set()

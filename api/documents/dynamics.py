@@ -9,7 +9,8 @@ import numpy as np
 from api.documents.book import Book
 from api.documents.rounding import money_text, percent, rounded, whole
 from api.documents.sample import Seen
-from storage.record.figures import MOVES, HedgeShares
+from storage.market.constants import MOVES
+from storage.record.figures import HedgeShares
 
 _CHARM = {
     "time_decay_dealers_buy": "Time alone makes dealers buy {left} until the close, {hour} of it in"

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from storage.market.calendar import Session
+from storage.market.constants import YEAR_SECONDS
 from storage.record.row import SlotRecord
 
 #: From here to the close an answer warns. [s]
 LAST_MINUTES = 300
 #: No time to the close is said to be shorter than this by pin-risk. [h]
 SHORTEST = 0.1
-#: A year of ACT/365. [s]
-YEAR_SECONDS = 31_536_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

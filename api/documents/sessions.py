@@ -8,6 +8,7 @@ from typing import Any
 
 from api.documents.rounding import share
 from storage.market.calendar import Session
+from storage.market.constants import GRID_SECONDS
 from storage.record.row import Reason
 
 
@@ -51,4 +52,4 @@ def sessions(
 
 def _passed(session: Session, now: datetime) -> int:
     """How many slots have begun."""
-    return max(int((now - session.open).total_seconds()) // 30 + 1, 0)
+    return max(int((now - session.open).total_seconds()) // GRID_SECONDS + 1, 0)

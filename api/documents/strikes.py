@@ -18,16 +18,14 @@ from api.documents.rounding import (
     whole,
     wholes,
 )
+from storage.market.constants import QUALITY_REACH, SMOOTH_WITHIN, YEAR_DAYS
 
 Bools = NDArray[np.bool_]
 
 #: Part of spot that a table reaches to either side, unless asked otherwise.
-DEFAULT_RANGE = 0.03
-#: How far a volatility may lie off its neighbours' line and still be smooth. [decimal]
-ROUGH = 0.02
+DEFAULT_RANGE = QUALITY_REACH
 #: Decimals of volatilities and deltas, of gammas, and of quotes.
 _GREEK, _GAMMA, _QUOTE = 6, 9, 4
-_YEAR_DAYS = 365
 
 
 def table(book: Book, reach: float = DEFAULT_RANGE) -> list[dict[str, Any]]:
@@ -67,7 +65,7 @@ def _numbers(book: Book) -> dict[str, Any]:
     of = book.profile
     volume = np.nan_to_num(of["call_volume"]) + np.nan_to_num(of["put_volume"])
     delta = of["call_delta"]
-    theta = of["theta"] / _YEAR_DAYS
+    theta = of["theta"] / YEAR_DAYS
     return {
         "call_gex": dollars(book.call_gex),
         "put_gex": dollars(book.put_gex),
@@ -155,4 +153,4 @@ def _smoothness(strike: Floats, own: Floats) -> int:
         return 0
     part = (strike[1:-1] - strike[:-2]) / (strike[2:] - strike[:-2])
     line = own[:-2] + part * (own[2:] - own[:-2])
-    return whole(100 * float((np.abs(own[1:-1] - line) <= ROUGH).mean()))
+    return whole(100 * float((np.abs(own[1:-1] - line) <= SMOOTH_WITHIN).mean()))

@@ -9,10 +9,9 @@ from typing import Any
 
 from api.series.params import Window
 from api.series.window import tag
-from storage.market.calendar import GRID, Session
+from storage.market.calendar import Session
+from storage.market.constants import SLOT_WIDTH
 from storage.record.row import DEFINITIONS, Reason
-
-_STEP = timedelta(seconds=GRID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +91,9 @@ def gap_intervals(
             continue
         reason = reasons.get(slot, str(Reason.NOT_SAMPLED))
         if found and found[-1]["to"] == slot and found[-1]["reason"] == reason:
-            found[-1]["to"] = slot + _STEP
+            found[-1]["to"] = slot + SLOT_WIDTH
         else:
-            found.append({"from": slot, "to": slot + _STEP, "reason": reason})
+            found.append({"from": slot, "to": slot + SLOT_WIDTH, "reason": reason})
     return found
 
 

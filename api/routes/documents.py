@@ -29,9 +29,9 @@ from api.series import reply
 from api.series.calendar import calendar
 from api.series.params import QueryError, read_day
 from api.series.segment import segment
-from storage.config.settings import parse_symbol
 from storage.errors import UsageError
 from storage.market.calendar import market_day, sessions_between
+from storage.market.instruments import parse_symbol
 from storage.postgres.store import Store
 from storage.postgres.windows import ProfileRow
 

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from storage.market.calendar import GRID, Session
+from storage.market.calendar import Session
+from storage.market.constants import GRID_SECONDS
 from storage.record.row import Gap, Reason, Row
 
 #: A bar's figures, named as the row's columns, in the order of the answer.
@@ -234,7 +235,7 @@ class Day:
         ]
         for slot, (revision, reason) in self._gaps.items():
             if revision > since:
-                body = {"from": text(slot), "to": text(slot + GRID), "reason": reason}
+                body = {"from": text(slot), "to": text(slot + GRID_SECONDS), "reason": reason}
                 found.append(Event(revision, orjson.dumps(body), gap=True))
         return sorted(found)
 
@@ -243,7 +244,7 @@ class Day:
 
         Slots up to ``due`` have had their time; those without row and reason are ``not_sampled``.
         """
-        key = (self.cursor, due // GRID)
+        key = (self.cursor, due // GRID_SECONDS)
         if self._missing is None or self._missing[0] != key:
             self._missing = (key, *self._look(due))
         return self._missing[1], self._missing[2]
@@ -258,7 +259,7 @@ class Day:
         if self.session is None:
             return found, 0
         there = set(self._slots)
-        for slot in range(seconds(self.session.open), seconds(self.session.close), GRID):
+        for slot in range(seconds(self.session.open), seconds(self.session.close), GRID_SECONDS):
             if slot in there:
                 continue
             if slot in self._gaps:
@@ -269,9 +270,9 @@ class Day:
             else:
                 continue
             if found and found[-1].until == slot and found[-1].reason == reason:
-                found[-1] = Interval(found[-1].first, slot + GRID, reason)
+                found[-1] = Interval(found[-1].first, slot + GRID_SECONDS, reason)
             else:
-                found.append(Interval(slot, slot + GRID, reason))
+                found.append(Interval(slot, slot + GRID_SECONDS, reason))
         return found, unaccounted
 
     def _has(self, slot: int) -> bool:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from storage.config.settings import parse_symbol
 from storage.errors import UsageError
-from storage.market.calendar import GRID, SESSION_MINUTES, Session
+from storage.market.calendar import Session
+from storage.market.constants import SESSION_MINUTES, SLOT_WIDTH
+from storage.market.instruments import parse_symbol
 
 #: Bar sizes by their names; each divides the hour, so that buckets align to the clock.
 BARS = {
-    "30s": timedelta(seconds=30),
+    "30s": SLOT_WIDTH,
     "1m": timedelta(minutes=1),
     "5m": timedelta(minutes=5),
     "15m": timedelta(minutes=15),
@@ -25,7 +26,6 @@ DEFAULT_MINUTES = 60
 MOST = 50
 #: No options expired daily before, and nobody has a calendar of the time after.
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)
-_STEP = timedelta(seconds=GRID)
 #: Written as sets of ASCII digits: Python's own readers know many more.
 _NUMBER = re.compile(r"([+-]?)0*([0-9]+)")
 _CURSOR = re.compile(r"0*([0-9]+)")
@@ -202,8 +202,8 @@ def window(
         end = now - delay
         if newest is not None:
             # A clock that runs behind the feed's must not hide what is there.
-            end = max(end, newest + _STEP)
+            end = max(end, newest + SLOT_WIDTH)
     start = max(end - timedelta(minutes=query.minutes), session.open)
     # The slot whose 30 seconds are still running is not missing yet.
-    due = min(now - delay, session.close) - _STEP
+    due = min(now - delay, session.close) - SLOT_WIDTH
     return Window(day=day, session=session, start=start, end=max(end, start), due=due)

@@ -17,7 +17,8 @@ import orjson
 
 from api.series.day import JSON, Day, Interval, text
 from api.series.params import Query, Window, window
-from storage.market.calendar import GRID
+from storage.market.constants import GRID_SECONDS
+from storage.market.instruments import instrument_of
 from storage.record.row import DEFINITIONS, Reason
 
 #: Version of this answer's shape.
@@ -33,7 +34,6 @@ _FEEDS = (
     "oi_feed",
     "macro_feed",
 )
-_INDEXES = frozenset({"SPX", "NDX", "RUT", "VIX", "XSP", "DJX"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +75,8 @@ class Cut:
     @property
     def key(self) -> tuple[Any, ...]:
         """What the rest of an answer depends on; for windows that have a sample."""
-        due = int(self.span.due.timestamp()) // GRID
-        bounds = (-(-self.start // GRID), -(-self.until // GRID), due)
+        due = int(self.span.due.timestamp()) // GRID_SECONDS
+        bounds = (-(-self.start // GRID_SECONDS), -(-self.until // GRID_SECONDS), due)
         day, query = self.day, self.query
         return (day.symbol, day.day, day.cursor, query.bar, query.since, bounds)
 
@@ -168,8 +168,8 @@ def _about(part: Cut) -> dict[str, Any]:
 
 def gap_intervals(part: Cut) -> list[dict[str, str]]:
     """Stretches of the window without rows, each with its reason; ``to`` is exclusive."""
-    first = -(-part.start // GRID) * GRID
-    until = -(-part.until // GRID) * GRID
+    first = -(-part.start // GRID_SECONDS) * GRID_SECONDS
+    until = -(-part.until // GRID_SECONDS) * GRID_SECONDS
     return [
         {
             "from": text(max(found.first, first)),
@@ -219,7 +219,7 @@ def why_empty(part: Cut) -> str:
 
 def data_as_of(symbol: str, newest: datetime | None, node: str) -> dict[str, Any]:
     """When each feed behind an answer last delivered; null for feeds that it does not rest on."""
-    if symbol in _INDEXES:
+    if instrument_of(symbol).index:
         market = "index"
     elif symbol.endswith("=F"):
         market = "futures"

@@ -18,9 +18,11 @@ from sampler.opening import (
     open_configured_source,
     parse_moment,
 )
-from storage.config.settings import Settings, add_options, parse_symbol
+from storage.config.settings import Settings, add_options
 from storage.errors import FlowError, UsageError
 from storage.market.calendar import market_day, session_on, to_new_york
+from storage.market.constants import SLOT_WIDTH
+from storage.market.instruments import parse_symbol
 from storage.opening import REAL, connect, server_urls
 
 
@@ -134,7 +136,7 @@ async def _calibrate(settings: Settings, parsed: argparse.Namespace) -> int:
                 session.day,
                 start=session.open,
                 until=session.close,
-                width=timedelta(seconds=30),
+                width=SLOT_WIDTH,
                 columns=columns,
             )
             scores[line["symbol"]].add(session, rows)

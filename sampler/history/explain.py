@@ -11,6 +11,7 @@ from sampler.measure.remeasure import changed_fields, remeasure
 from sampler.metrics.flow import quote
 from sampler.metrics.smile import NEAREST
 from storage.market.calendar import Session, to_new_york
+from storage.market.constants import PIN_WEIGHTS, YEAR_SECONDS
 from storage.record.row import SlotRecord
 
 #: How many strikes and contracts are shown.
@@ -40,7 +41,7 @@ def explain_record(
             "flags": list(row.flags),
             "open_interest": row.total_oi,
             "volume": row.total_volume,
-            "seconds_to_expiry": round(row.years_to_expiry * 31_536_000, 3),
+            "seconds_to_expiry": round(row.years_to_expiry * YEAR_SECONDS, 3),
         },
         "forward": _forward(chain, row.forward, row.source_spot, row.spot),
         "smile": _smile(record, row.forward, row.atm_iv),
@@ -61,10 +62,10 @@ def explain_record(
         },
         "pin": {
             "score": row.pin_score,
-            "oi": [0.30, row.pin_oi],
-            "proximity": [0.25, row.pin_proximity],
-            "time": [0.25, row.pin_time],
-            "gamma": [0.20, row.pin_gamma],
+            "oi": [PIN_WEIGHTS["oi"], row.pin_oi],
+            "proximity": [PIN_WEIGHTS["proximity"], row.pin_proximity],
+            "time": [PIN_WEIGHTS["time"], row.pin_time],
+            "gamma": [PIN_WEIGHTS["gamma"], row.pin_gamma],
             "probability_pct": row.pin_probability_pct,
             "between": [row.detail.pin_lower, row.detail.pin_upper],
         },

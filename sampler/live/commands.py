@@ -28,7 +28,8 @@ from sampler.sources import Source
 from storage.config import log
 from storage.config.settings import REGISTRY, Settings, add_options
 from storage.errors import StoreUnavailable
-from storage.market.calendar import GRID, to_new_york
+from storage.market.calendar import to_new_york
+from storage.market.constants import GRID_SECONDS
 from storage.opening import Connections, connect
 from storage.postgres.database import describe_database
 from storage.postgres.lease import Lease
@@ -85,7 +86,7 @@ async def _run_daemon(
                 raise
         lease = Lease(connections.database_url, dataset, settings.symbols, settings.lease_max)
         # A slot of a fast simulated market may be shorter than the setting.
-        batch_seconds = min(settings.batch_seconds, GRID / 3 / settings.clock.speed)
+        batch_seconds = min(settings.batch_seconds, GRID_SECONDS / 3 / settings.clock.speed)
         writer = BatchWriter(
             connections.store,
             connections.live,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from storage.market.calendar import GRID, Session, market_day, next_session, session_on
+from storage.market.calendar import Session, market_day, next_session, session_on
+from storage.market.constants import SLOT_WIDTH
 
 #: The last slot is sampled once more this long after the close, for the quotes of its last seconds.
 AFTER_CLOSE = timedelta(seconds=5)
 #: Moments that lie closer than this are the same one: a simulated clock and the machine's map to
 #: each other with rounding.
 CLOCK_TOLERANCE = timedelta(milliseconds=5)
-#: The time from one slot to the next.
-SLOT_WIDTH = timedelta(seconds=GRID)
 
 
 def next_tick(after: datetime, delay: timedelta) -> datetime:

@@ -14,12 +14,13 @@ from typing import Protocol
 
 import structlog
 
-from sampler.live.grid import SLOT_WIDTH, due_slot
+from sampler.live.grid import due_slot
 from sampler.live.outcome import Outcome
 from sampler.live.tick import Tick
 from sampler.live.writer import BatchWriter
 from storage.errors import StoreError
 from storage.market.calendar import Session, market_day, session_on
+from storage.market.constants import SLOT_WIDTH
 from storage.record.row import Gap, Reason
 
 log = structlog.get_logger()

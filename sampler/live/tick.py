@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import structlog
 
@@ -23,6 +23,7 @@ from sampler.sources import Source
 from storage.errors import FlowError, LiveError, StoreError
 from storage.fault import Fault, no_fault
 from storage.market.calendar import Session, market_day, session_on
+from storage.market.constants import SLOT_WIDTH
 from storage.record.mode import WriteMode
 from storage.record.row import Change, Gap, Reason, SlotRecord
 from storage.redis.channel import LiveChannel
@@ -144,7 +145,7 @@ class Tick:
             if refused.reason is Reason.UNCHANGED and self._frozen(symbol, now):
                 outcome.reason = Reason.STALE
             if refused.reason is Reason.NO_ZERO_DTE and target and symbol not in self._idle:
-                self._idle[symbol] = (target + timedelta(seconds=30 * IDLE_SLOTS), refused)
+                self._idle[symbol] = (target + IDLE_SLOTS * SLOT_WIDTH, refused)
         except StoreError as error:
             outcome.reason, outcome.detail = Reason.NO_STATE, str(error)
         except Exception as error:

@@ -20,14 +20,14 @@ from sampler.measure.signing import EachTrade, LastPrint
 from sampler.metrics import black, flow
 from sampler.metrics.exposure import Sheet
 from sampler.metrics.hedge import hedge
-from storage.market.calendar import GRID
+from storage.market.constants import GRID_SECONDS
+from storage.market.instruments import instrument_of
 from storage.record.row import Flag, Row, SlotRecord
 
 Floats = NDArray[np.float64]
 
-#: Price step below and from 3 $: the index classes of Cboe, and everything else.
-INDEX_TICKS, PENNY = (0.05, 0.10), 0.01
-_INDEXES = frozenset({"SPX", "NDX", "RUT", "VIX"})
+#: Option prices move in coarser steps from here on. [$]
+COARSER_FROM = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -111,7 +111,7 @@ def follow(chain: Chain, previous: SlotRecord | None, market: Market, sheet: She
     else:
         added, volume = flow.volume_added(before, volume)
         sign = _signs(chain, past, market, added, row.quoted_at)
-        after_gap = (chain.slot - row.slot).total_seconds() > GRID
+        after_gap = (chain.slot - row.slot).total_seconds() > GRID_SECONDS
         flags = [Flag.AFTER_GAP] if after_gap else []
         flags += [Flag.VOLUME_REBASED] if (volume < before).any() else []
     hedged = hedge(
@@ -198,10 +198,9 @@ def _known(past: Past, chain: Chain) -> Floats:
 
 
 def _tick(symbol: str, price: Floats) -> Floats:
-    if symbol not in _INDEXES:
-        return np.full_like(price, PENNY)
-    # Without a price the finer step.
-    return np.where(price >= 3, INDEX_TICKS[1], INDEX_TICKS[0])
+    fine, coarse = instrument_of(symbol).price_steps
+    # A contract without a price has the finer step.
+    return np.where(price >= COARSER_FROM, coarse, fine)
 
 
 def _notes(chain: Chain) -> dict[str, Any]:

@@ -9,27 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.chain import (
-    AM_ROOTS,
-    HIGHEST_COUNT,
-    HIGHEST_PRICE,
-    LOWEST_STRIKE,
-    YEAR_SECONDS,
-    Frame,
-    am_twins,
-    within,
-)
+from sampler.chain import HIGHEST_COUNT, HIGHEST_PRICE, LOWEST_STRIKE, Frame, am_twins, within
 from sampler.metrics import black
-from sampler.metrics.exposure import DEALER_SIGN, MULTIPLIER, ONE_PERCENT
+from sampler.metrics.exposure import DEALER_SIGN, ONE_PERCENT
 from sampler.metrics.flow import quote
 from sampler.metrics.smile import forward, smile
-from storage.market.calendar import (
-    LATE_CLOSE,
-    Session,
-    expiry_moment,
-    new_york_time,
-    sessions_between,
-)
+from storage.market.calendar import Session, expiry_moment, expiry_moment_on, sessions_between
+from storage.market.constants import MULTIPLIER, YEAR_SECONDS
+from storage.market.instruments import AM_ROOTS
 
 Floats = NDArray[np.float64]
 
@@ -56,7 +43,7 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
 
     ``atm`` and ``years`` are today's, for the ratio of volatilities per session: √(σ²T / sessions),
     where today counts as the part of it that is left to trade. AM-settled contracts count to 09:30
-    of their day. Where a feed drops roots, contracts of one key are one, with all their open
+    of their day, every other contract to the close of its own session, early or late. Where a feed drops roots, contracts of one key are one, with all their open
     interest. A frame that was kept without its other expiries says what they added.
     """
     if frame.surface is not None:
@@ -76,7 +63,6 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
     sound &= ~((frame.expiry == today) & (morning | am_twins(frame, frame.expiry == today)))
     if not (frame.expiry[sound] > today).any():
         return NOTHING
-    late = 15 if frame.symbol in LATE_CLOSE else 0
     total = 0.0
     week: tuple[int, float, float, date] | None = None
     for day in np.unique(frame.expiry[sound]):
@@ -84,9 +70,7 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
             of = np.flatnonzero(sound & (frame.expiry == day) & (morning == am))
             if not len(of):
                 continue
-            expires = (
-                new_york_time(day.item(), 9, 30) if am else new_york_time(day.item(), 16, late)
-            )
+            expires = expiry_moment_on(frame.symbol, day.item(), morning=am)
             left = (expires - frame.quoted_at).total_seconds() / YEAR_SECONDS
             priced = _price(frame, of, spot, left)
             if priced is None:

@@ -13,21 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.chain import CALL, PUT, YEAR_SECONDS, Chain
+from sampler.chain import CALL, PUT, Chain
 from sampler.measure.book import Book, measure_books
 from sampler.measure.flow_state import Traded, follow
 from sampler.measure.market import Market, read_market, require_open
 from sampler.measure.other_expiries import NOTHING, Surface
-from sampler.metrics.exposure import (
-    DEALER_SIGN,
-    MULTIPLIER,
-    ONE_PERCENT,
-    Exposures,
-    Sheet,
-    sheet,
-)
+from sampler.metrics.exposure import DEALER_SIGN, ONE_PERCENT, Exposures, Sheet, sheet
 from sampler.metrics.liquidity import Liquidity, liquidity
 from sampler.metrics.smile import skew_25_delta
+from storage.market.constants import MULTIPLIER, YEAR_SECONDS
 from storage.record.figures import DetailFigures, SettledFigures
 from storage.record.row import DEFINITIONS, Row, SlotRecord
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.metrics.exposure import MULTIPLIER, ONE_PERCENT
+from sampler.metrics.exposure import ONE_PERCENT
 from sampler.metrics.special import (
     LEVEL,
     READ,
@@ -25,6 +25,7 @@ from sampler.metrics.special import (
     log_moneyness,
     scalar,
 )
+from storage.market.constants import MULTIPLIER
 
 Floats = NDArray[np.float64]
 

@@ -29,27 +29,16 @@ from sampler.metrics.special import (
     scalar,
     time_value,
 )
+from storage.market.constants import MOVES, MULTIPLIER
 
 Floats = NDArray[np.float64]
 
-MULTIPLIER = 100.0
 ONE_PERCENT = 0.01
 HOUR = 1 / 8760.0
 #: So many standard deviations out, what is left of a contract is below 1e-18 of it.
 FAR = 9.0
 #: Sign of the dealers' position per open contract: long calls, short puts.
 DEALER_SIGN = np.array([[1.0], [-1.0]])
-#: Moves of spot in the hedging table, by the names that clients know.
-MOVES: dict[str, float] = {
-    "spot_up_10bp": 0.001,
-    "spot_down_10bp": -0.001,
-    "spot_up_25bp": 0.0025,
-    "spot_down_25bp": -0.0025,
-    "spot_up_half_pct": 0.005,
-    "spot_down_half_pct": -0.005,
-    "spot_up_1pct": 0.01,
-    "spot_down_1pct": -0.01,
-}
 
 
 class Sheet(NamedTuple):

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.metrics.exposure import MULTIPLIER, ONE_PERCENT
+from sampler.metrics.exposure import ONE_PERCENT
 from sampler.metrics.special import LEVEL, READ, READ_TABLE, WRITE, WRITE_TABLE, compiled
+from storage.market.constants import MULTIPLIER
 
 Floats = NDArray[np.float64]
 

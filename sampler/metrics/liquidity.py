@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.metrics.special import LEVEL, READ, READ_FLAGS, READ_TABLE, WRITE, compiled, scalar
+from storage.market.constants import QUALITY_REACH, SMOOTH_WITHIN
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 #: Strikes that count as near the money, and the spread that leaves nothing of the score. [%]
 NEAR, WORST = 0.02, 20.0
-#: The two quality scores look so far from spot, and a volatility may lie so far off its
-#: neighbours' line. [decimal]
-REACH, ROUGH = 0.03, 0.02
 
 
 class Liquidity(NamedTuple):
@@ -120,7 +118,7 @@ def _liquidity_loop(
             if quoted and off <= NEAR * spot:
                 paid += volume[side, k] * 200.0 * (a - b) / (a + b)
                 traded += volume[side, k]
-            if off <= REACH * spot:
+            if off <= QUALITY_REACH * spot:
                 contracts, two_sided = contracts + 1.0, two_sided + (1.0 if quoted else 0.0)
     out[0] = spreads / quotes  # NaN where there is none
     out[1] = paid / traded
@@ -134,13 +132,13 @@ def smoothness(spot: float, strike: Floats, own: Floats) -> float:
     middle = first = -1
     seen = straight = 0.0
     for k in range(strike.size):
-        if math.isnan(own[k]) or abs(strike[k] - spot) > REACH * spot:
+        if math.isnan(own[k]) or abs(strike[k] - spot) > QUALITY_REACH * spot:
             continue
         if first >= 0:
             part = (strike[middle] - strike[first]) / (strike[k] - strike[first])
             line = own[first] + part * (own[k] - own[first])
             seen += 1.0
-            straight += 1.0 if abs(own[middle] - line) <= ROUGH else 0.0
+            straight += 1.0 if abs(own[middle] - line) <= SMOOTH_WITHIN else 0.0
         first, middle = middle, k
     share: float = straight / seen
     return share

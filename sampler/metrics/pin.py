@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.metrics.levels import Levels
+from storage.market.constants import PIN_WEIGHTS
 
 Floats = NDArray[np.float64]
 
-WEIGHTS = (0.30, 0.25, 0.25, 0.20)
 #: Excess open interest in the top three strikes, and part of gamma, that count as full.
 FULL_OI, FULL_GAMMA = 0.277, 0.45
 
@@ -48,7 +48,7 @@ def pin_score(
     if magnet_gex is not None and magnet_gex > 0:
         gamma = 100.0 * min(magnet_gex / (FULL_GAMMA * of.total_gex), 1.0)
     parts = (oi, proximity, 100.0 * elapsed, gamma)
-    total = sum(w * p for w, p in zip(WEIGHTS, parts, strict=True))
+    total = sum(w * p for w, p in zip(PIN_WEIGHTS.values(), parts, strict=True))
     return PinScore(math.floor(total + 0.5), *parts)
 
 

@@ -24,14 +24,10 @@ from sampler.sources import url
 from sampler.sources.cboe_json import NAME, finite, parse
 from storage.errors import UsageError
 from storage.market.calendar import Session
+from storage.market.instruments import instrument_of
 from storage.record.row import Reason
 
 BASE = "https://cdn.cboe.com/api/global/delayed_quotes/options"
-#: Symbols that the feed files under a leading underscore; another can be named with it: _ABC.
-INDEXES = frozenset({
-    "SPX", "NDX", "RUT", "VIX", "XSP", "DJX", "MRUT", "OEX", "XEO", "XND", "RUI", "RLG", "RLV",
-    "SPESG", "CBTX", "MBTX", "MXEA", "MXEF", "MXACW", "MXUSA", "MXWLD",
-})  # fmt: skip
 #: No answer is larger than this, unpacked; SPX has 11 MB. [bytes]
 BODY_LIMIT = 64 << 20
 #: From this size on, reading an answer takes over 20 ms and goes to a thread. [bytes]
@@ -154,7 +150,8 @@ class Cboe:
             ``source_down`` when the budget is used up or the answer is an error that stays;
             ``bad_answer`` for a body that cannot be unpacked or is too large.
         """
-        name = f"_{symbol}" if symbol in INDEXES else symbol
+        # The feed files indexes under a leading underscore; another symbol can be named with it.
+        name = f"_{symbol}" if instrument_of(symbol).index else symbol
         where = f"{self.base}/{quote(name, safe='')}.json"
         validators = self._validators.get(symbol, {})
         client = self._connections()

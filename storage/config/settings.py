@@ -18,23 +18,9 @@ from typing import Any
 from storage.config.plans import DEFAULT_QUOTAS, Quotas, parse_quotas
 from storage.errors import UsageError
 from storage.market.clock import Clock, parse_clock
+from storage.market.instruments import parse_symbol
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
-_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.^=_/-]{0,15}")
-
-
-def parse_symbol(text: str) -> str:
-    """A symbol as it is stored: trimmed, upper case.
-
-    Raises
-    ------
-    UsageError
-        If it is nothing that an exchange lists: empty, over 16 characters, blanks inside.
-    """
-    symbol = text.strip().upper()
-    if not _SYMBOL.fullmatch(symbol):
-        raise UsageError(f"{text[:40]!r} is not a symbol: 1 to 16 of A-Z 0-9 . ^ = _ / -")
-    return symbol
 
 
 def _symbols(text: str) -> tuple[str, ...]:

@@ -12,15 +12,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
+from storage.market.constants import GRID_SECONDS, SLOT_WIDTH
+from storage.market.instruments import instrument_of
+
 NEW_YORK = ZoneInfo("America/New_York")
-#: Seconds between two samples.
-GRID = 30
-#: A regular session lasts this many minutes; the widest window that a client may ask for.
-SESSION_MINUTES = 390
-#: Expiring options of these funds trade a quarter of an hour beyond the stock market's close.
-LATE_CLOSE = frozenset({"SPY", "QQQ", "IWM", "DIA"})
-_LATE = timedelta(minutes=15)
-_STEP = timedelta(seconds=GRID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +36,17 @@ class Session:
     @property
     def slots(self) -> list[datetime]:
         """Every grid point of the session, in order."""
-        return [self.open + i * _STEP for i in range(self.slot_count)]
+        return [self.open + i * SLOT_WIDTH for i in range(self.slot_count)]
 
     @property
     def slot_count(self) -> int:
         """How many grid points the session has."""
-        return int((self.close - self.open).total_seconds()) // GRID
+        return int((self.close - self.open).total_seconds()) // GRID_SECONDS
 
     @property
     def last_slot(self) -> datetime:
         """The grid point of the session's last 45 seconds."""
-        return self.close - _STEP
+        return self.close - SLOT_WIDTH
 
     def slot_of(self, quoted_at: datetime) -> datetime | None:
         """The grid point nearest to a quote's time; None outside the session.
@@ -60,8 +55,8 @@ class Session:
         """
         if not self.open <= quoted_at < self.close:
             return None
-        steps = int((quoted_at - self.open).total_seconds() + GRID / 2) // GRID
-        return min(self.open + steps * _STEP, self.last_slot)
+        steps = int((quoted_at - self.open).total_seconds() + GRID_SECONDS / 2) // GRID_SECONDS
+        return min(self.open + steps * SLOT_WIDTH, self.last_slot)
 
     def elapsed(self, moment: datetime) -> float:
         """The part of the session that has passed, 0 to 1."""
@@ -129,8 +124,30 @@ def last_session(moment: datetime) -> Session:
 
 
 def expiry_moment(symbol: str, session: Session) -> datetime:
-    """When a symbol's options of the day stop trading, UTC: what T counts to."""
-    return session.close + _LATE if symbol in LATE_CLOSE else session.close
+    """Return when a symbol's options of a session stop trading, UTC: what time to expiry counts to.
+
+    That is the session's close, early or not; a quarter of an hour later for the funds whose
+    expiring options trade on.
+    """
+    return session.close + instrument_of(symbol).late_close
+
+
+def expiry_moment_on(symbol: str, day: date, *, morning: bool = False) -> datetime:
+    """Return when a symbol's options of any day expire, UTC.
+
+    Parameters
+    ----------
+    symbol : the underlying.
+    day : the day of expiry, New York. On a day without a session options are taken to expire at
+        the regular hours.
+    morning : whether the contracts settle on the morning's opening prices.
+    """
+    if morning:
+        return new_york_time(day, 9, 30)
+    session = session_on(day)
+    if session is not None:
+        return expiry_moment(symbol, session)
+    return new_york_time(day, 16) + instrument_of(symbol).late_close
 
 
 def closed_day_kind(day: date) -> str:

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from storage.record import packing
 from storage.record.figures import DetailFigures, Figures, SettledFigures
 
-#: Raised with every change of a formula; a row says by which it was made.
-DEFINITIONS = "1"
+#: Version of the formulas, raised with every change of one. Each row says by which it was made.
+DEFINITIONS = "2"
 
 
 class Reason(StrEnum):

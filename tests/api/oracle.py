@@ -97,7 +97,7 @@ async def answer(
         "newest": newest.get("quoted_at"),
         "flow_since": newest.get("flow_since"),
         "classified_share": newest.get("classified_share"),
-        "definitions": newest.get("definitions") or "1",
+        "definitions": newest.get("definitions") or "2",
         "oi_confidence": newest.get("oi_confidence"),
         "endpoint_version": "1",
         "data_as_of": data_as_of(asked.symbol, newest.get("quoted_at"), node),

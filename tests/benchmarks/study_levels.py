@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.chain import YEAR_SECONDS, Chain, Frame, select
+from sampler.chain import Chain, Frame, select
 from sampler.errors import Refused
 from sampler.measure.market import read_market
 from sampler.metrics import black
@@ -25,6 +25,7 @@ from sampler.metrics.flip import flips
 from sampler.metrics.smile import forward, smile
 from sampler.sources.recorded import read
 from storage.market.calendar import market_day, new_york_time, session_on, to_new_york
+from storage.market.constants import YEAR_SECONDS
 
 Floats = NDArray[np.float64]
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from sampler.measure.signing import EachTrade, LastPrint
 from sampler.metrics.flow import Quote, trade_signs
 from sampler.sources.synthetic import day as market
-from storage.market.calendar import GRID, session_on
+from storage.market.calendar import session_on
+from storage.market.constants import GRID_SECONDS
 
 Floats = NDArray[np.float64]
 
@@ -315,7 +316,7 @@ def synthetic_day(symbol: str = "SPX", seed: int = 7) -> tuple[Sample, Floats]:
         new = day.columns(slot)
         added = (new["volume"] - old["volume"]).astype(np.float64)
         net = (day.signed_volume(slot) - day.signed_volume(slot - 1)).astype(np.float64)
-        at = new["last_at"] - session.open.timestamp() - (slot - 1) * GRID
+        at = new["last_at"] - session.open.timestamp() - (slot - 1) * GRID_SECONDS
         sides = [part[side] for part in (old, new) for side in ("bid", "ask")]
         traded = added > 0
         columns.append([column[traded] for column in (added, new["last"], at, *sides, net)])

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from sampler.chain import YEAR_SECONDS, Floats
+from sampler.chain import Floats
 from sampler.sources.synthetic.trading import Ints, Tape, Trades, Traits, listing, trade
-from storage.market.calendar import GRID, Session, expiry_moment, next_session
+from storage.market.calendar import Session, expiry_moment, next_session
+from storage.market.constants import GRID_SECONDS, YEAR_SECONDS
 
 #: Jumps a day, and their part of the day's variance.
 JUMPS, JUMP_SHARE = 1.5, 0.08
@@ -67,7 +68,7 @@ class Day:
 
     def columns(self, slot: int) -> dict[str, Any]:
         """The columns of a ``Frame`` as quoted at a slot."""
-        bid, ask, iv = self.tape.quotes(slot * GRID)
+        bid, ask, iv = self.tape.quotes(slot * GRID_SECONDS)
         newest = self.trades.newest[slot]
         traded = newest >= 0
         start = self.session.open.timestamp()
@@ -91,11 +92,11 @@ class Day:
 
     def spot(self, slot: int) -> float:
         """The underlying at a slot, in dollars."""
-        return float(self.tape.spot[slot * GRID])
+        return float(self.tape.spot[slot * GRID_SECONDS])
 
     def remaining_sd(self, slot: int) -> float:
         """Expected standard deviation of ln spot from a slot to today's last trade."""
-        return float(np.sqrt(self.tape.variance[slot * GRID]))
+        return float(np.sqrt(self.tape.variance[slot * GRID_SECONDS]))
 
     def signed_volume(self, slot: int) -> Ints:
         """Customers' buys less sells since the open, by contract as in ``columns``: the truth."""

@@ -11,14 +11,8 @@ from sampler.errors import Refused
 from sampler.sources.synthetic import day as market
 from sampler.sources.url import split, whole
 from storage.errors import UsageError
-from storage.market.calendar import (
-    GRID,
-    Session,
-    closed_day_kind,
-    market_day,
-    session_on,
-    to_new_york,
-)
+from storage.market.calendar import Session, closed_day_kind, market_day, session_on, to_new_york
+from storage.market.constants import GRID_SECONDS
 from storage.record.row import Reason
 
 #: Days kept at hand. A day of SPX is 4 MB, most others are less than half of that.
@@ -71,7 +65,7 @@ class Synthetic:
             raise Refused(Reason.BEFORE_OPEN, f"{symbol}: {clock} New York is before the open")
         if at >= session.close:
             raise Refused(Reason.AFTER_CLOSE, f"{symbol}: {clock} New York is after the close")
-        slot = int((at - session.open).total_seconds()) // GRID
+        slot = int((at - session.open).total_seconds()) // GRID_SECONDS
         return self._frame(symbol, session, slot, now)
 
     async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | Refused]:
@@ -93,7 +87,7 @@ class Synthetic:
             symbol=symbol,
             source=self.name,
             delay_seconds=self.delay_seconds,
-            quoted_at=session.open + timedelta(seconds=slot * GRID),
+            quoted_at=session.open + timedelta(seconds=slot * GRID_SECONDS),
             fetched_at=fetched_at,
             spot=day.spot(slot),
             columns=day.columns(slot),

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from sampler.chain import YEAR_SECONDS, Floats
-from storage.market.calendar import GRID
+from sampler.chain import Floats
+from storage.market.constants import GRID_SECONDS, YEAR_SECONDS
 
 Ints = NDArray[np.int64]
 
@@ -163,11 +163,11 @@ def listing(
 def trade(tape: Tape, pace: Floats, rng: np.random.Generator) -> Trades:
     """What trades between the slots, at quotes of the second it trades."""
     listed = tape.contracts
-    slots, width = len(tape.spot) // GRID, len(listed.strike)
+    slots, width = len(tape.spot) // GRID_SECONDS, len(listed.strike)
     at, which, prints = _prints(tape, pace, slots, rng)
     # The last of n moments is distributed as the n-th root of one.
     moment = (1 - rng.random(len(at))) ** (1 / prints)
-    second = GRID * at + np.ceil(GRID * moment).astype(np.int64)
+    second = GRID_SECONDS * at + np.ceil(GRID_SECONDS * moment).astype(np.int64)
     bid, ask, _ = tape.quotes(second, which)
     lean = _lean(slots, rng)[(listed.right[which] < 0).astype(np.int64), at]
     # Prints of one contract within half a minute are often parts of one order: they lean alike.
@@ -199,7 +199,7 @@ def _prints(
 ) -> tuple[Ints, Ints, Ints]:
     """Intervals, contracts and numbers of prints, where there are any, in order of time."""
     listed = tape.contracts
-    each = slice(GRID, slots * GRID, GRID)
+    each = slice(GRID_SECONDS, slots * GRID_SECONDS, GRID_SECONDS)
     # Trading closes in on spot as the day's range does, though not all the way.
     reach = np.sqrt(np.maximum(tape.variance[each, None], 0.15 * tape.variance[0]))
     out = listed.right * np.log(listed.strike / tape.spot[each, None]) / reach
@@ -207,7 +207,7 @@ def _prints(
     weight = listed.lure / (spread * np.sqrt(spread))
     weight /= np.where(out < 0, 1 + (out / 0.6) ** 2, 1.0)
     # A short day is a slow one: as many contracts an hour.
-    busy = pace[: (slots - 1) * GRID].reshape(-1, GRID).sum(axis=1) * (slots / 780)
+    busy = pace[: (slots - 1) * GRID_SECONDS].reshape(-1, GRID_SECONDS).sum(axis=1) * (slots / 780)
     rate = tape.traits.volume / SIZE * busy[:, None] * weight / weight.sum(axis=1, keepdims=True)
     prints = rng.poisson(rate)
     at, which = prints.nonzero()

@@ -124,10 +124,11 @@ async def test_whole_answer(store: Store, caller: Caller) -> None:
     }
 
 
-async def test_feeds_of_an_index(store: Store, caller: Caller) -> None:
-    """An index rests on the index feeds."""
-    await store.write([record(utc("14:29"), symbol="SPX")])
-    feeds = (await caller.series("SPX"))["data_as_of"]
+@pytest.mark.parametrize("symbol", ["SPX", "OEX", "MRUT"])
+async def test_feeds_of_an_index(store: Store, caller: Caller, symbol: str) -> None:
+    """An index rests on the index feeds, whichever index it is."""
+    await store.write([record(utc("14:29"), symbol=symbol)])
+    feeds = (await caller.series(symbol))["data_as_of"]
     delivered = {name for name, value in feeds.items() if value == "2026-06-05T14:29:02Z"}
     assert delivered == {"index_feed", "index_options_feed", "flow_feed", "oi_feed"}
 
@@ -518,7 +519,7 @@ async def test_reasons(
     assert body["source"] is None
     assert body["newest"] is None
     assert set(body["data_as_of"].values()) == {None, body["data_as_of"]["node"]}
-    assert body["definitions"] == "1"
+    assert body["definitions"] == "2"
 
 
 async def test_unknown_symbol(store: Store, caller: Caller) -> None:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampler.metrics.exposure import DEALER_SIGN, MOVES, exposures, sheet
+from sampler.metrics.exposure import DEALER_SIGN, exposures, sheet
 from sampler.metrics.flip import FlipStatus, covered, flips
 from sampler.metrics.levels import excess, levels, max_pain, strongest
 from sampler.metrics.pin import pin_probability, pin_score
+from storage.market.constants import MOVES
 
 STRIKE = np.arange(90.0, 111.0)
 HOURS = 1 / 8760

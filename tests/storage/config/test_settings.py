@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from storage.config import settings as module
-from storage.config.settings import REGISTRY, Settings, add_options, options_of, parse_symbol
+from storage.config.settings import REGISTRY, Settings, add_options, options_of
 from storage.errors import UsageError
 from storage.market.clock import Clock
+from storage.market.instruments import parse_symbol
 
 #: Every FLOW_* name, its field's default.
 DEFAULTS = {

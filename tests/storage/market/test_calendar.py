@@ -12,6 +12,7 @@ from storage.market.calendar import (
     Session,
     closed_day_kind,
     expiry_moment,
+    expiry_moment_on,
     from_new_york,
     last_session,
     market_day,
@@ -307,6 +308,31 @@ def test_sessions_between():
 def test_expiry_of(symbol, day, expires):
     """Options of some funds trade a quarter of an hour longer, on short days too."""
     assert expires == expiry_moment(symbol, on(*day))
+
+
+@pytest.mark.parametrize(
+    ("symbol", "day", "morning", "expires"),
+    [
+        # The day after Thanksgiving and Christmas Eve close at 13:00 New York.
+        ("SPX", (2026, 11, 27), False, utc(2026, 11, 27, 18)),
+        ("XSP", (2026, 11, 27), False, utc(2026, 11, 27, 18)),
+        ("AAPL", (2026, 12, 24), False, utc(2026, 12, 24, 18)),
+        ("SPY", (2026, 11, 27), False, utc(2026, 11, 27, 18, 15)),
+        ("DIA", (2026, 12, 24), False, utc(2026, 12, 24, 18, 15)),
+        # Full days: 16:00, 16:15 for the late funds; summer and winter.
+        ("SPX", (2026, 11, 25), False, utc(2026, 11, 25, 21)),
+        ("QQQ", (2026, 8, 21), False, utc(2026, 8, 21, 20, 15)),
+        # Morning settlement, on a short day too.
+        ("SPX", (2026, 11, 20), True, utc(2026, 11, 20, 14, 30)),
+        ("SPX", (2026, 11, 27), True, utc(2026, 11, 27, 14, 30)),
+        # A day without a session counts to the regular hours.
+        ("SPX", (2026, 11, 28), False, utc(2026, 11, 28, 21)),
+        ("IWM", (2026, 11, 26), False, utc(2026, 11, 26, 21, 15)),
+    ],
+)
+def test_expiry_on_any_day(symbol, day, morning, expires):
+    """Each expiry counts to its own last moment: early closes, late funds, morning settlement."""
+    assert expires == expiry_moment_on(symbol, date(*day), morning=morning)
 
 
 def test_quiet_day():

@@ -12,8 +12,8 @@ import numpy as np
 import orjson
 import pytest
 
+from storage.market.constants import MOVES
 from storage.record.figures import (
-    MOVES,
     OTHER_EXPIRIES,
     DetailFigures,
     Figures,

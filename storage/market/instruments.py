@@ -1,0 +1,84 @@
+"""What sets one underlying's options apart: index or not, settlement, price steps, hours.
+
+One table. A symbol that is not in it is an ordinary share or fund. To add an underlying that is
+none, add a line here; nothing else lists symbols.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+
+from storage.errors import UsageError
+
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.^=_/-]{0,15}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instrument:
+    """One underlying's options."""
+
+    #: The underlying, as the exchange lists it.
+    symbol: str
+    #: Whether it is an index. Cboe's feed files an index under a leading underscore.
+    index: bool = False
+    #: Roots whose contracts settle on the morning's opening prices: they are never 0DTE during
+    #: the session. Contracts of every other root settle on the close.
+    am_roots: frozenset[str] = frozenset()
+    #: The step of option prices below 3 $, and from 3 $ on. [$]
+    price_steps: tuple[float, float] = (0.01, 0.01)
+    #: How long expiring options trade beyond the stock market's close.
+    late_close: timedelta = timedelta()
+
+
+_CLASS_STEPS = (0.05, 0.10)
+_QUARTER_HOUR = timedelta(minutes=15)
+
+
+def _index(
+    symbol: str, *am_roots: str, price_steps: tuple[float, float] = (0.01, 0.01)
+) -> Instrument:
+    return Instrument(
+        symbol=symbol, index=True, am_roots=frozenset(am_roots), price_steps=price_steps
+    )
+
+
+#: Every underlying that is not an ordinary share or fund, by symbol.
+INSTRUMENTS: dict[str, Instrument] = {
+    instrument.symbol: instrument
+    for instrument in (
+        _index("SPX", "SPX", price_steps=_CLASS_STEPS),
+        _index("NDX", "NDX", price_steps=_CLASS_STEPS),
+        _index("RUT", "RUT", price_steps=_CLASS_STEPS),
+        _index("VIX", "VIX", "VIXW", price_steps=_CLASS_STEPS),
+        _index("DJX", "DJX"),
+        *map(_index, ("XSP", "MRUT", "OEX", "XEO", "XND", "RUI", "RLG", "RLV", "SPESG")),
+        *map(_index, ("CBTX", "MBTX", "MXEA", "MXEF", "MXACW", "MXUSA", "MXWLD")),
+        *(
+            Instrument(symbol=symbol, late_close=_QUARTER_HOUR)
+            for symbol in ("SPY", "QQQ", "IWM", "DIA")
+        ),
+    )
+}
+#: Every root whose contracts settle on the morning's opening prices.
+AM_ROOTS: frozenset[str] = frozenset().union(*(one.am_roots for one in INSTRUMENTS.values()))
+
+
+def instrument_of(symbol: str) -> Instrument:
+    """Look an underlying up. One that is not in the table is an ordinary share or fund."""
+    return INSTRUMENTS.get(symbol) or Instrument(symbol=symbol)
+
+
+def parse_symbol(text: str) -> str:
+    """Read a symbol as it is stored: trimmed, upper case.
+
+    Raises
+    ------
+    UsageError
+        If no exchange could list it: it is empty, longer than 16 characters, or has blanks inside.
+    """
+    symbol = text.strip().upper()
+    if not _SYMBOL.fullmatch(symbol):
+        raise UsageError(f"{text[:40]!r} is not a symbol: 1 to 16 of A-Z 0-9 . ^ = _ / -")
+    return symbol
