@@ -44,7 +44,8 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
     ``atm`` and ``years`` are today's, for the ratio of volatilities per session: √(σ²T / sessions),
     where today counts as the part of it that is left to trade. AM-settled contracts count to 09:30
     of their day, every other contract to the close of its own session, early or late. Where a feed
-    drops roots, contracts of one key are one, with all their open interest. A frame that was kept without its other expiries says what they added.
+    drops roots, contracts of one key are one, with all their open interest. A frame that was kept
+    without its other expiries says what they added.
     """
     if frame.surface is not None:
         return Surface(*(frame.surface.get(name) for name in Surface._fields))
