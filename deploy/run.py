@@ -16,7 +16,7 @@ from pathlib import Path
 import honcho.manager
 from honcho.printer import Printer
 
-from sampler.errors import Refused
+from sampler.errors import ChainRefused
 from sampler.sources.cboe import Cboe
 from storage.config.settings import Settings
 from storage.embedded import attach as embedded
@@ -114,7 +114,7 @@ async def _auto(settings: Settings, now: datetime) -> tuple[str, str]:
         if session is None or not session.open <= quoted < session.close:
             return SYNTHETIC_SOURCE, "the market is closed"
         await cboe.live(settings.symbols[0], now)
-    except Refused as refused:
+    except ChainRefused as refused:
         return SYNTHETIC_SOURCE, f"Cboe's free feed cannot be used here: {refused}"
     finally:
         await cboe.close()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.errors import Refused
+from sampler.errors import ChainRefused
 from storage.market.calendar import Session, closed_day_kind, expiry_moment, market_day, to_new_york
 from storage.market.constants import YEAR_SECONDS
 from storage.market.instruments import AM_ROOTS, instrument_of
@@ -154,7 +154,7 @@ class Chain:
         return (self.bid > 0) & (self.ask >= self.bid)
 
 
-def place(frame: Frame, session: Session | None) -> datetime:
+def slot_of_frame(frame: Frame, session: Session | None) -> datetime:
     """The slot that a frame belongs to.
 
     Raises
@@ -165,12 +165,12 @@ def place(frame: Frame, session: Session | None) -> datetime:
     at = to_new_york(frame.quoted_at).strftime("%Y-%m-%d %H:%M:%S")
     if session is None:
         why = closed_day_kind(market_day(frame.quoted_at))
-        raise Refused(Reason.MARKET_CLOSED, f"{frame.symbol}: quoted {at} New York, a {why}")
+        raise ChainRefused(Reason.MARKET_CLOSED, f"{frame.symbol}: quoted {at} New York, a {why}")
     slot = session.slot_of(frame.quoted_at)
     if slot is None:
         early = frame.quoted_at < session.open
         edge = to_new_york(session.open if early else session.close).strftime("%H:%M")
-        raise Refused(
+        raise ChainRefused(
             Reason.BEFORE_OPEN if early else Reason.AFTER_CLOSE,
             f"{frame.symbol}: quoted {at} New York,"
             f" {'before the open' if early else 'at or after the close'} of {edge}",
@@ -178,7 +178,7 @@ def place(frame: Frame, session: Session | None) -> datetime:
     return slot
 
 
-def select(frame: Frame, session: Session | None) -> Chain:
+def select_chain(frame: Frame, session: Session | None) -> Chain:
     """Today's expiring contracts of a frame, validated.
 
     A contract is dropped, and counted by reason, when it is AM-settled or adjusted, or when its
@@ -189,7 +189,7 @@ def select(frame: Frame, session: Session | None) -> Chain:
     Refused
         Outside a session, or ``no_zero_dte`` when nothing expires today.
     """
-    slot = place(frame, session)
+    slot = slot_of_frame(frame, session)
     assert session is not None
     today = frame.expiry == np.datetime64(session.day)
     keep, dropped = _valid(frame, today)
@@ -197,7 +197,7 @@ def select(frame: Frame, session: Session | None) -> Chain:
         upcoming = next((day for day in frame.expirations if day > session.day), None)
         then = f"; next expiry {upcoming}" if upcoming else ""
         lost = "".join(f", {n} {why}" for why, n in dropped.items())
-        raise Refused(
+        raise ChainRefused(
             Reason.NO_ZERO_DTE,
             f"{frame.symbol}: nothing expires on {session.day}{lost}{then}",
             next_expiry=upcoming,
@@ -239,7 +239,7 @@ def select(frame: Frame, session: Session | None) -> Chain:
     )
 
 
-def recall(record: SlotRecord, session: Session) -> Chain:
+def chain_of_record(record: SlotRecord, session: Session) -> Chain:
     """The chain that a stored record was measured from.
 
     Raises

@@ -1,7 +1,7 @@
 """What can go wrong between a source and a row.
 
 FlowError
-├── Refused              a frame that makes no row; carries the gap's reason
+├── ChainRefused         a frame that makes no row; carries the gap's reason
 └── UsageError
     └── NoHistory        the source keeps no past frames
 """
@@ -14,7 +14,7 @@ from storage.errors import FlowError, UsageError
 from storage.record.row import Reason
 
 
-class Refused(FlowError):
+class ChainRefused(FlowError):
     """No row comes of this; ``reason`` is what the gap will say.
 
     ``next_expiry`` goes with ``no_zero_dte``: the next day on which something of the symbol

@@ -32,7 +32,7 @@ def open_configured_source(settings: Settings) -> Source:
     source = open_source(settings.source)
     if settings.clock.simulated and source.remote:
         raise UsageError("FLOW_CLOCK: a live vendor needs the real clock, not a simulated one")
-    metrics.warm()
+    metrics.load_compiled()
     return source
 
 

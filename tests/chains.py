@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from sampler.chain import Chain, Frame, select
+from sampler.chain import Chain, Frame, select_chain
 from storage.market.calendar import session_on
 
 DAY = datetime(2026, 8, 19, tzinfo=UTC).date()
@@ -71,4 +71,4 @@ def frame(
 def chain(**changes: object) -> Chain:
     """The same as a chain of its own day."""
     made = frame(**changes)
-    return select(made, session_on(made.quoted_at.date()))
+    return select_chain(made, session_on(made.quoted_at.date()))

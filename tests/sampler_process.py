@@ -167,12 +167,12 @@ class _TroubledSource:
         self.trouble: dict[str, Any] = {}
 
     async def live(self, symbol, now):
-        from sampler.errors import Refused
+        from sampler.errors import ChainRefused
         from storage.record.row import Reason
 
         trouble = self.trouble.get(symbol)
         if isinstance(trouble, str):
-            raise Refused(Reason(trouble), "a fault of the test's")
+            raise ChainRefused(Reason(trouble), "a fault of the test's")
         if trouble:
             await asyncio.sleep(trouble)
         return await self.inner.live(symbol, now)
@@ -204,7 +204,7 @@ def main() -> None:
     from storage.config import log
     from storage.market.calendar import session_on
 
-    metrics.warm()
+    metrics.load_compiled()
     log.configure("json", "info")
     while (told := _hear()) is not None:
         session_on(datetime.fromisoformat(told["now"]).date())

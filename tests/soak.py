@@ -30,7 +30,7 @@ from proxy import Proxy
 from rig import STEP
 from sampler_process import SamplerProcess
 
-from sampler.errors import Refused
+from sampler.errors import ChainRefused
 from sampler.live.outcome import Outcome
 from sampler.live.tick import Tick
 from sampler.sources.synthetic.source import Synthetic
@@ -473,7 +473,7 @@ async def _straight(symbols: list[str], slots: int) -> tuple[dict, dict]:
             outcome = Outcome(symbol=symbol)
             try:
                 await tick.store_frame(await source.live(symbol, now), outcome)
-            except Refused as why:
+            except ChainRefused as why:
                 refused[symbol, SESSION.slots[step]] = str(why.reason)
                 continue
             newest = outcome.record

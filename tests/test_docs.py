@@ -24,7 +24,7 @@ from benchmarks import study_levels
 
 from api.__main__ import main as api
 from sampler.__main__ import main as sampler
-from sampler.measure.snapshot import measure
+from sampler.measure.snapshot import measure_slot
 from sampler.metrics import black
 from sampler.metrics.glossary import GLOSSARY
 from storage.__main__ import main as storage
@@ -82,7 +82,7 @@ def code(text: str) -> list[str]:
 
 def test_glossary_has_every_number():
     """Every field of a row, key of its settled and detail parts and array of a profile has a term."""
-    record = measure(chains.chain(), None, oi_confidence=0.43)
+    record = measure_slot(chains.chain(), None, oi_confidence=0.43)
     nested = set(record.row.settled.as_json()) | set(record.row.detail.as_json())
     assert set(GLOSSARY) == set(COLUMNS) | nested | set(PROFILE) | set(record.profile)
 

@@ -15,11 +15,11 @@ from datetime import date, datetime
 
 import structlog
 
-from sampler.chain import Frame, place, select
-from sampler.errors import Refused
+from sampler.chain import Frame, select_chain, slot_of_frame
+from sampler.errors import ChainRefused
 from sampler.history.diff import DiffSummary
-from sampler.measure.other_expiries import survey
-from sampler.measure.snapshot import measure
+from sampler.measure.other_expiries import measure_other_expiries
+from sampler.measure.snapshot import measure_slot
 from sampler.sources import Source
 from storage.errors import LiveError
 from storage.market.calendar import Session
@@ -58,7 +58,7 @@ class BackfillResult:
         """How many frames or stored chains were looked at."""
         return self.written + self.already_there + self.rewritten + self.refused.total()
 
-    def count_refusal(self, refusal: Refused) -> None:
+    def count_refusal(self, refusal: ChainRefused) -> None:
         """Count a frame that makes no row."""
         self.refused[str(refusal.reason)] += 1
         self.details.append(str(refusal))
@@ -164,7 +164,7 @@ class BackfillSession:
             With reason ``other_feed``.
         """
         if self._feeds and frame.source not in self._feeds:
-            raise Refused(
+            raise ChainRefused(
                 Reason.OTHER_FEED,
                 f"{frame.symbol}: these quotes come from {frame.source}, the session's rows from"
                 f" {', '.join(sorted(self._feeds))}; --mix-feeds accepts them",
@@ -223,9 +223,9 @@ async def backfill_session(
     async for frame in source.history(symbol, session):
         slot = None
         try:
-            if isinstance(frame, Refused):
+            if isinstance(frame, ChainRefused):
                 raise frame
-            slot = place(frame, session)
+            slot = slot_of_frame(frame, session)
             mode = _write_mode(frame, session_so_far.record_at(slot), session, options)
             if mode is None:
                 result.already_there += 1
@@ -235,7 +235,7 @@ async def backfill_session(
             record = _measure(
                 frame, session_so_far.record_before(slot), session, options.oi_confidence
             )
-        except Refused as refusal:
+        except ChainRefused as refusal:
             result.count_refusal(refusal)
             # The session's own feed may still fill the slot, so other quotes make no gap of it.
             other_feed = refusal.reason is Reason.OTHER_FEED
@@ -270,18 +270,18 @@ def _write_mode(
 def _measure(
     frame: Frame, previous: SlotRecord | None, session: Session, oi_confidence: float
 ) -> SlotRecord:
-    chain = select(frame, session)
-    return measure(
+    chain = select_chain(frame, session)
+    return measure_slot(
         chain,
         previous,
         oi_confidence=oi_confidence,
-        survey=lambda market: survey(
+        survey=lambda market: measure_other_expiries(
             frame, session, spot=market.spot, atm=market.atm, years=chain.years
         ),
     )
 
 
-def _gap(refusal: Refused, symbol: str, session: Session, slot: datetime) -> Gap:
+def _gap(refusal: ChainRefused, symbol: str, session: Session, slot: datetime) -> Gap:
     return Gap(
         symbol=symbol,
         expiration=session.day,

@@ -100,7 +100,7 @@ async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
     slot = session.slot_of(moment) if session else None
     if session is None or slot is None:
         raise UsageError(f"--at: {parsed.at} lies outside the session")
-    metrics.warm()
+    metrics.load_compiled()
     async with connect(settings, settings.dataset or REAL, live=False) as connections:
         found = await connections.store.before(symbol, session.day, slot + timedelta(seconds=1))
         if found is None or found.row.slot != slot:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sampler.chain import CALL, PUT, Chain, recall
+from sampler.chain import CALL, PUT, Chain, chain_of_record
 from sampler.measure.remeasure import changed_fields, remeasure
 from sampler.metrics.flow import quote
 from sampler.metrics.smile import NEAREST
@@ -23,7 +23,7 @@ def explain_record(
 ) -> dict[str, Any]:
     """Derive one row as plain values: inputs, forward, smile, strikes, crossings, pin, flow."""
     row = record.row
-    chain = recall(record, session)
+    chain = chain_of_record(record, session)
     again = remeasure(record, previous, session)
     changed = changed_fields(record, again)
     return {

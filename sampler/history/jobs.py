@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from sampler import metrics
-from sampler.errors import Refused
+from sampler.errors import ChainRefused
 from sampler.history import executors
 from sampler.history.backfill import BackfillOptions, BackfillResult, backfill_session
 from sampler.history.recompute import recompute_session
@@ -183,7 +183,7 @@ async def _run_in_order(
 @asynccontextmanager
 async def _opened_source(options: JobOptions) -> AsyncGenerator[Source | None, None]:
     """Open the run's source, None for a recomputation, and load the compiled formulas."""
-    metrics.warm()
+    metrics.load_compiled()
     if not options.source:
         yield None
         return
@@ -223,7 +223,7 @@ def run_in_worker(job: SessionJob) -> BackfillResult:
 
     try:
         return asyncio.run(open_and_run())
-    except Refused as refusal:
+    except ChainRefused as refusal:
         raise FlowError(str(refusal)) from refusal
     except FlowError as error:
         raise type(error)(f"{job.symbol} {job.day}: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from datetime import datetime
 
-from sampler.errors import Refused
+from sampler.errors import ChainRefused
 from sampler.history.backfill import BackfillResult, BackfillSession, HistoryWriter
 from sampler.measure.remeasure import remeasure
 from storage.errors import FlowError
@@ -62,7 +62,7 @@ async def recompute_session(
             try:
                 previous = _predecessor(record, session_so_far, newest=since is not None)
                 remeasured = _remeasure(record, previous, session, oi_confidence)
-            except Refused as refusal:
+            except ChainRefused as refusal:
                 # The row was valid when it was stored, and stays.
                 result.count_refusal(refusal)
                 session_so_far.add(record)

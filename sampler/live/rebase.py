@@ -13,7 +13,7 @@ from datetime import date, datetime
 
 import structlog
 
-from sampler.errors import Refused
+from sampler.errors import ChainRefused
 from sampler.live.commit import RecordStore
 from sampler.measure.remeasure import remeasure
 from storage.market.calendar import session_on
@@ -86,7 +86,7 @@ def _measure_again(record: SlotRecord, predecessor: SlotRecord) -> SlotRecord:
     assert session is not None
     try:
         rebased = remeasure(record, predecessor, session)
-    except (Refused, ValueError) as error:
+    except (ChainRefused, ValueError) as error:
         # The row is stored as it was measured. Its flags say that it is a baseline of its own.
         log.warning("not measured again", why=str(error), **context)
         return record

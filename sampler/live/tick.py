@@ -13,12 +13,12 @@ from datetime import date, datetime
 
 import structlog
 
-from sampler.chain import Chain, Frame, select
-from sampler.errors import Refused
+from sampler.chain import Chain, Frame, select_chain
+from sampler.errors import ChainRefused
 from sampler.live.commit import RecordStore
 from sampler.live.outcome import Outcome, StageTimer, log_outcome
-from sampler.measure.other_expiries import survey
-from sampler.measure.snapshot import measure
+from sampler.measure.other_expiries import measure_other_expiries
+from sampler.measure.snapshot import measure_slot
 from sampler.sources import Source
 from storage.errors import FlowError, LiveError, StoreError
 from storage.fault import Fault, no_fault
@@ -107,7 +107,7 @@ class Tick:
         #: The first slot that was due for each symbol since this sampler tracks it.
         self._first_due: dict[str, datetime] = {}
         #: Symbols without an expiry today: until when they are not fetched, and why.
-        self._idle: dict[str, tuple[datetime, Refused]] = {}
+        self._idle: dict[str, tuple[datetime, ChainRefused]] = {}
 
     async def sample(
         self,
@@ -139,7 +139,7 @@ class Tick:
         try:
             frame = await self._fetch(outcome, now, target)
             mode = await self._measure(frame, outcome, WriteMode.KEEP)
-        except Refused as refused:
+        except ChainRefused as refused:
             outcome.reason, outcome.detail = refused.reason, str(refused)
             outcome.next_expiry = refused.next_expiry
             if refused.reason is Reason.UNCHANGED and self._frozen(symbol, now):
@@ -206,7 +206,7 @@ class Tick:
         symbol = outcome.symbol
         until, refused = self._idle.get(symbol, (None, None))
         if until and refused and target and target < until and until.date() == target.date():
-            raise Refused(refused.reason, str(refused), next_expiry=refused.next_expiry)
+            raise ChainRefused(refused.reason, str(refused), next_expiry=refused.next_expiry)
         self._idle.pop(symbol, None)
         self._fault("fetching")
         with StageTimer(outcome, "fetch"):
@@ -214,7 +214,7 @@ class Tick:
                 async with asyncio.timeout(self._budget):
                     frame = await self._source.live(symbol, now)
             except TimeoutError:
-                raise Refused(
+                raise ChainRefused(
                     Reason.SOURCE_DOWN, f"{symbol}: no answer within {self._budget:g} s"
                 ) from None
         self._fault("fetched")
@@ -224,7 +224,7 @@ class Tick:
     async def _measure(self, frame: Frame, outcome: Outcome, mode: WriteMode) -> WriteMode:
         """Measure a frame into the outcome's record; return the mode to write it in."""
         with StageTimer(outcome, "select"):
-            chain = select(frame, session_on(market_day(frame.quoted_at)))
+            chain = select_chain(frame, session_on(market_day(frame.quoted_at)))
         unreadable: StoreError | None = None
         with StageTimer(outcome, "recall"):
             try:
@@ -239,15 +239,15 @@ class Tick:
             mode = WriteMode.NEWER
         with StageTimer(outcome, "measure"):
             try:
-                outcome.record = measure(
+                outcome.record = measure_slot(
                     chain,
                     predecessor,
                     oi_confidence=self._oi_confidence,
-                    survey=lambda market: survey(
+                    survey=lambda market: measure_other_expiries(
                         frame, chain.session, spot=market.spot, atm=market.atm, years=chain.years
                     ),
                 )
-            except Refused as refused:
+            except ChainRefused as refused:
                 # An unread predecessor may show that the market has opened: this is no state,
                 # and not a market that is not open yet.
                 if (
@@ -361,13 +361,13 @@ def _require_fresh(frame: Frame, now: datetime) -> None:
     """Refuse quotes that are older than the feed's delay allows, or lie in the future."""
     age = (now - frame.quoted_at).total_seconds()
     if age > frame.delay_seconds + STALE_AFTER:
-        raise Refused(
+        raise ChainRefused(
             Reason.STALE,
             f"{frame.symbol}: quotes are {age:.0f} s old,"
             f" the feed declares a delay of {frame.delay_seconds} s",
         )
     if age < -MAX_AHEAD:
-        raise Refused(
+        raise ChainRefused(
             Reason.BAD_ANSWER,
             f"{frame.symbol}: quotes lie {-age:.0f} s in the future; is this clock right?",
         )
@@ -382,11 +382,11 @@ def _require_newer(chain: Chain, newest: SlotRecord) -> None:
     if chain.quoted_at == row.quoted_at:
         volume = int(chain.volume[chain.volume > 0].sum())
         if volume != row.total_volume:
-            raise Refused(
+            raise ChainRefused(
                 Reason.STALE,
                 f"{chain.symbol}: quote time stands still while volume goes on"
                 f" ({row.total_volume} to {volume})",
             )
-        raise Refused(Reason.UNCHANGED, f"{chain.symbol}: nothing newer than what is stored")
+        raise ChainRefused(Reason.UNCHANGED, f"{chain.symbol}: nothing newer than what is stored")
     if chain.quoted_at < row.quoted_at or chain.slot != chain.session.last_slot:
-        raise Refused(Reason.UNCHANGED, f"{chain.symbol}: its slot is sampled already")
+        raise ChainRefused(Reason.UNCHANGED, f"{chain.symbol}: its slot is sampled already")

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.chain import CALL, PUT, Chain
-from sampler.measure.market import Market
+from sampler.measure.market import MarketState
 from sampler.metrics import pin
-from sampler.metrics.exposure import Exposures, Sheet, exposures
-from sampler.metrics.flip import UNTOLD, Flip, flips
-from sampler.metrics.levels import levels
+from sampler.metrics.exposure import BookExposures, GreeksByMove, book_exposures
+from sampler.metrics.flip import NO_COVERAGE, Flip, find_flips
+from sampler.metrics.levels import strike_levels
 from storage.record.figures import HedgeShares
 
 Floats = NDArray[np.float64]
 
 
-class Book:
+class DealerBook:
     """One dealer position in a chain, live or settled: headline figures and what lies behind."""
 
     __slots__ = ("exposures", "flip", "headline", "pinned", "position")
@@ -27,7 +27,7 @@ class Book:
     def __init__(
         self,
         position: Floats,
-        exposures: Exposures,
+        exposures: BookExposures,
         flip: Flip,
         headline: dict[str, Any],
         pinned: tuple[float | None, float | None],
@@ -56,12 +56,15 @@ class Book:
 
 
 def measure_books(
-    chain: Chain, market: Market, scene: Sheet, holdings: Sequence[tuple[Floats, Floats]]
-) -> list[Book]:
+    chain: Chain,
+    market: MarketState,
+    scene: GreeksByMove,
+    holdings: Sequence[tuple[Floats, Floats]],
+) -> list[DealerBook]:
     """Books of several dealer positions, each with the open interest behind it; (2, n) both."""
-    found = [UNTOLD] * len(holdings)
+    found = [NO_COVERAGE] * len(holdings)
     if market.covered:
-        found = flips(
+        found = find_flips(
             np.array([position[CALL] + position[PUT] for position, _ in holdings]),
             spot=market.spot,
             forward=market.forward.level,
@@ -77,16 +80,16 @@ def measure_books(
 
 def _measure(
     chain: Chain,
-    market: Market,
-    scene: Sheet,
+    market: MarketState,
+    scene: GreeksByMove,
     position: Floats,
     open_interest: Floats,
     flip: Flip,
-) -> Book:
+) -> DealerBook:
     """Exposures, levels and pin of one dealer position."""
     strike, spot = chain.strike, market.spot
-    book = exposures(position, open_interest, scene)
-    of = levels(strike, book.gex, open_interest, spot)
+    book = book_exposures(position, open_interest, scene)
+    of = strike_levels(strike, book.gex, open_interest, spot)
     at, magnet_gex = of.magnet, None
     if at is not None:
         magnet_gex = float(book.gex[CALL, at]) + float(book.gex[PUT, at])
@@ -140,7 +143,7 @@ def _measure(
             forward=market.forward.level,
             years=chain.years,
         )
-    return Book(position, book, flip, headline, around)
+    return DealerBook(position, book, flip, headline, around)
 
 
 def _strike(strike: Floats, at: int | None) -> float | None:

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.chain import CALL, QUOTES, Chain
-from sampler.measure.market import Market
+from sampler.measure.market import MarketState
 from sampler.measure.signing import EachTrade, LastPrint
 from sampler.metrics import black, flow
-from sampler.metrics.exposure import Sheet
-from sampler.metrics.hedge import hedge
+from sampler.metrics.exposure import GreeksByMove
+from sampler.metrics.hedge import hedge_flow
 from storage.market.constants import GRID_SECONDS
 from storage.market.instruments import instrument_of
 from storage.record.row import Flag, Row, SlotRecord
@@ -31,7 +31,7 @@ COARSER_FROM = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Traded:
+class FlowState:
     """Signed volume so far, on the chain's strikes; dollars are cumulative since ``since``."""
 
     #: The day's volume, the last known one where it cannot be read now. (2, n) [contracts]
@@ -53,7 +53,7 @@ class Traded:
     state: tuple[dict[str, NDArray[Any]], dict[str, Any]]
 
 
-class Past:
+class PreviousSlot:
     """The previous slot's state, brought onto the strikes of both chains."""
 
     def __init__(self, chain: Chain, previous: SlotRecord | None) -> None:
@@ -96,12 +96,14 @@ class Past:
         return values if self.here is None else values[:, self.here]
 
 
-def follow(chain: Chain, previous: SlotRecord | None, market: Market, sheet: Sheet) -> Traded:
+def update_flow(
+    chain: Chain, previous: SlotRecord | None, market: MarketState, sheet: GreeksByMove
+) -> FlowState:
     """Difference a chain against the previous slot, contract by contract.
 
     Without a previous slot the chain is the baseline: nothing has been traded yet.
     """
-    past = Past(chain, previous)
+    past = PreviousSlot(chain, previous)
     row = past.row
     before, volume = past.recall("volume", 0.0), past.widen(chain.volume)
     if row is None:
@@ -114,7 +116,7 @@ def follow(chain: Chain, previous: SlotRecord | None, market: Market, sheet: She
         after_gap = (chain.slot - row.slot).total_seconds() > GRID_SECONDS
         flags = [Flag.AFTER_GAP] if after_gap else []
         flags += [Flag.VOLUME_REBASED] if (volume < before).any() else []
-    hedged = hedge(
+    hedged = hedge_flow(
         added,
         sign,
         call_delta=past.widen(sheet.now.call_delta, 0.0),
@@ -145,7 +147,7 @@ def follow(chain: Chain, previous: SlotRecord | None, market: Market, sheet: She
         "dollars": hedged.dollars,
         "gamma_dollars": hedged.gamma_dollars,
     }
-    return Traded(
+    return FlowState(
         volume=past.narrow(volume),
         signed=past.narrow(hedged.signed),
         dollars=past.narrow(hedged.dollars),
@@ -160,7 +162,9 @@ def follow(chain: Chain, previous: SlotRecord | None, market: Market, sheet: She
     )
 
 
-def _signs(chain: Chain, past: Past, market: Market, added: Floats, quoted_at: datetime) -> Floats:
+def _signs(
+    chain: Chain, past: PreviousSlot, market: MarketState, added: Floats, quoted_at: datetime
+) -> Floats:
     """Who started the trades, by contract; see ``flow.aggressor_sign``."""
     mid, last = past.widen(market.quote.mid), past.widen(chain.last)
     modelled = np.full_like(mid, np.nan)
@@ -191,7 +195,7 @@ def _signs(chain: Chain, past: Past, market: Market, added: Floats, quoted_at: d
     return EachTrade(past.recall("signed_volume"), signed, last_print).signs(added)
 
 
-def _known(past: Past, chain: Chain) -> Floats:
+def _known(past: PreviousSlot, chain: Chain) -> Floats:
     """The source's signed volume, the last known one where it says none now."""
     now = past.widen(chain.signed_volume)
     return np.where(np.isnan(now), past.recall("signed_volume"), now)

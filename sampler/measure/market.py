@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sampler.chain import Chain
-from sampler.errors import Refused
-from sampler.metrics.flip import covered
+from sampler.errors import ChainRefused
+from sampler.metrics.flip import has_coverage
 from sampler.metrics.flow import Quote, quote
 from sampler.metrics.smile import LEAST, Forward, Smile, forward, smile
 from storage.record.row import Flag, Reason
@@ -24,7 +24,7 @@ LEAST_PAIRS, SETTLING, OPENING = 5, 1.0, 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Market:
+class MarketState:
     """Spot, forward and volatilities to measure with."""
 
     #: The chain's quotes, NaN where unusable. (2, n)
@@ -42,7 +42,7 @@ class Market:
     flags: list[Flag]
 
 
-def read_market(chain: Chain) -> Market:
+def read_market(chain: Chain) -> MarketState:
     """Forward, smile and the spot to use.
 
     Raises
@@ -54,7 +54,7 @@ def read_market(chain: Chain) -> Market:
     quoted = quote(chain.bid, chain.ask)
     fwd = forward(chain.strike, quoted.mid, chain.bid, given)
     if not np.isfinite(fwd.level) or fwd.level <= 0:
-        raise Refused(
+        raise ChainRefused(
             Reason.NO_SPOT,
             f"{chain.symbol}: no spot, and {fwd.estimates} strikes are too few for parity",
         )
@@ -69,17 +69,17 @@ def read_market(chain: Chain) -> Market:
         flags.append(Flag.CLOCK_SKEW)
     found = smile(chain.strike, quoted.mid, chain.bid, forward=fwd.level, years=chain.years)
     if found is None:
-        raise Refused(Reason.NO_IV, f"{chain.symbol}: no two-sided quote gives a volatility")
+        raise ChainRefused(Reason.NO_IV, f"{chain.symbol}: no two-sided quote gives a volatility")
     atm = float(np.interp(fwd.level, chain.strike, found.filled))
     remaining = fwd.level * atm * math.sqrt(chain.years)
-    return Market(
+    return MarketState(
         quote=quoted,
         spot=spot,
         forward=fwd,
         smile=found,
         atm=atm,
         remaining=remaining,
-        covered=covered(chain.strike, found.quoted, spot=spot, remaining=remaining),
+        covered=has_coverage(chain.strike, found.quoted, spot=spot, remaining=remaining),
         flags=flags,
     )
 
@@ -101,7 +101,7 @@ def require_open(chain: Chain) -> None:
     since_open = (chain.quoted_at - chain.session.open).total_seconds()
     pairs = int(chain.two_sided.all(axis=0).sum())
     if since_open <= SETTLING or (since_open <= OPENING and pairs < LEAST_PAIRS):
-        raise Refused(
+        raise ChainRefused(
             Reason.NOT_OPEN,
             f"{chain.symbol}: {pairs} strikes quoted on both sides {since_open:.0f} s into the"
             f" session; flow counts from the first slot with {LEAST_PAIRS}",

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 WEEK, NEAREST, FARTHEST = 7, 5, 9
 
 
-class Surface(NamedTuple):
+class OtherExpiries(NamedTuple):
     """Figures of all expiries; None where the source brings only today's."""
 
     #: Settled net GEX of every expiry that could be priced. [$ per 1 %]
@@ -35,10 +35,12 @@ class Surface(NamedTuple):
     iv_ratio_0dte_7dte: float | None
 
 
-NOTHING = Surface(None, None, None)
+NO_OTHER_EXPIRIES = OtherExpiries(None, None, None)
 
 
-def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: float) -> Surface:
+def measure_other_expiries(
+    frame: Frame, session: Session, *, spot: float, atm: float, years: float
+) -> OtherExpiries:
     """Price every expiry of a frame at its own parity forward and smile.
 
     ``atm`` and ``years`` are today's, for the ratio of volatilities per session: √(σ²T / sessions),
@@ -48,7 +50,7 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
     without its other expiries says what they added.
     """
     if frame.surface is not None:
-        return Surface(*(frame.surface.get(name) for name in Surface._fields))
+        return OtherExpiries(*(frame.surface.get(name) for name in OtherExpiries._fields))
     today = np.datetime64(session.day)
     sound = (
         (frame.expiry >= today)
@@ -63,7 +65,7 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
     sound &= ~np.isin(frame.root, adjusted)
     sound &= ~((frame.expiry == today) & (morning | am_twins(frame, frame.expiry == today)))
     if not (frame.expiry[sound] > today).any():
-        return NOTHING
+        return NO_OTHER_EXPIRIES
     total = 0.0
     week: tuple[int, float, float, date] | None = None
     for day in np.unique(frame.expiry[sound]):
@@ -83,7 +85,7 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
                 found = (abs(away - WEEK), iv, left, day.item())
                 week = min(week, found) if week else found
     if week is None:
-        return Surface(total, None, None)
+        return OtherExpiries(total, None, None)
     _, iv, left, expiry = week
     whole = (expiry_moment(frame.symbol, session) - session.open).total_seconds() / YEAR_SECONDS
     rest = years / whole
@@ -91,7 +93,7 @@ def survey(frame: Frame, session: Session, *, spot: float, atm: float, years: fl
     ratio = None
     if rest > 0 and iv > 0:
         ratio = atm * math.sqrt(years / rest) / (iv * math.sqrt(left / sessions))
-    return Surface(total, iv, ratio)
+    return OtherExpiries(total, iv, ratio)
 
 
 def _price(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sampler.chain import recall
-from sampler.measure.other_expiries import Surface
-from sampler.measure.snapshot import measure
+from sampler.chain import chain_of_record
+from sampler.measure.other_expiries import OtherExpiries
+from sampler.measure.snapshot import measure_slot
 from storage.market.calendar import Session
 from storage.record.row import SlotRecord
 
@@ -29,9 +29,9 @@ def remeasure(
     ValueError
         If the stored evidence is not readable.
     """
-    chain = recall(record, session)
-    stored = Surface(*(getattr(record.row.detail, name) for name in Surface._fields))
-    return measure(
+    chain = chain_of_record(record, session)
+    stored = OtherExpiries(*(getattr(record.row.detail, name) for name in OtherExpiries._fields))
+    return measure_slot(
         chain,
         previous,
         oi_confidence=record.row.oi_confidence if oi_confidence is None else oi_confidence,

@@ -14,11 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.chain import CALL, PUT, Chain
-from sampler.measure.book import Book, measure_books
-from sampler.measure.flow_state import Traded, follow
-from sampler.measure.market import Market, read_market, require_open
-from sampler.measure.other_expiries import NOTHING, Surface
-from sampler.metrics.exposure import DEALER_SIGN, ONE_PERCENT, Exposures, Sheet, sheet
+from sampler.measure.book import DealerBook, measure_books
+from sampler.measure.flow_state import FlowState, update_flow
+from sampler.measure.market import MarketState, read_market, require_open
+from sampler.measure.other_expiries import NO_OTHER_EXPIRIES, OtherExpiries
+from sampler.metrics.exposure import (
+    DEALER_SIGN,
+    ONE_PERCENT,
+    BookExposures,
+    GreeksByMove,
+    greeks_by_move,
+)
 from sampler.metrics.liquidity import Liquidity, liquidity
 from sampler.metrics.smile import skew_25_delta
 from storage.market.constants import MULTIPLIER, YEAR_SECONDS
@@ -31,12 +37,12 @@ Floats = NDArray[np.float64]
 NOISE = 60 / YEAR_SECONDS
 
 
-def measure(
+def measure_slot(
     chain: Chain,
     previous: SlotRecord | None,
     *,
     oi_confidence: float,
-    survey: Callable[[Market], Surface] | None = None,
+    survey: Callable[[MarketState], OtherExpiries] | None = None,
 ) -> SlotRecord:
     """Measure a slot's record.
 
@@ -56,9 +62,11 @@ def measure(
     market = read_market(chain)
     if previous is None:
         require_open(chain)
-    scene = sheet(market.spot, market.forward.level, chain.strike, chain.years, market.smile.filled)
-    traded = follow(chain, previous, market, scene)
-    surface = survey(market) if survey else NOTHING
+    scene = greeks_by_move(
+        market.spot, market.forward.level, chain.strike, chain.years, market.smile.filled
+    )
+    traded = update_flow(chain, previous, market, scene)
+    surface = survey(market) if survey else NO_OTHER_EXPIRIES
     oi = chain.open_interest
     holdings = [(DEALER_SIGN * oi, oi)]
     if traded.signed.any():
@@ -77,13 +85,13 @@ def measure(
 
 def _row(
     chain: Chain,
-    market: Market,
-    scene: Sheet,
-    traded: Traded,
-    live: Book,
-    settled: Book,
+    market: MarketState,
+    scene: GreeksByMove,
+    traded: FlowState,
+    live: DealerBook,
+    settled: DealerBook,
     oi_confidence: float,
-    surface: Surface,
+    surface: OtherExpiries,
 ) -> Row:
     quiet = chain.years < NOISE
     spread, unused = liquidity(
@@ -140,11 +148,11 @@ def _row(
 
 def _detail(
     chain: Chain,
-    market: Market,
-    scene: Sheet,
-    traded: Traded,
+    market: MarketState,
+    scene: GreeksByMove,
+    traded: FlowState,
     spread: Liquidity,
-    surface: Surface,
+    surface: OtherExpiries,
     *,
     quiet: bool,
 ) -> dict[str, Any]:
@@ -170,11 +178,11 @@ def _detail(
 
 def _profile(
     chain: Chain,
-    market: Market,
-    scene: Sheet,
-    traded: Traded,
-    live: Exposures,
-    settled: Exposures,
+    market: MarketState,
+    scene: GreeksByMove,
+    traded: FlowState,
+    live: BookExposures,
+    settled: BookExposures,
 ) -> dict[str, Floats]:
     """Arrays by strike; see ``storage.record.row.PROFILE``."""
     return {
@@ -202,7 +210,7 @@ def _profile(
     }
 
 
-def _by_strike(prefix: str, book: Exposures) -> dict[str, Floats]:
+def _by_strike(prefix: str, book: BookExposures) -> dict[str, Floats]:
     return {
         f"{prefix}call_gex": book.gex[CALL],
         f"{prefix}put_gex": book.gex[PUT],
@@ -213,7 +221,7 @@ def _by_strike(prefix: str, book: Exposures) -> dict[str, Floats]:
     }
 
 
-def _totals(chain: Chain, traded: Traded) -> dict[str, Any]:
+def _totals(chain: Chain, traded: FlowState) -> dict[str, Any]:
     oi = chain.open_interest.sum(axis=1)
     volume = traded.volume.sum(axis=1)
     return {

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from sampler.metrics import black, crossings, exposure, flow, hedge, levels, liquidity, smile
+# Importing a module registers its loops with ``special``.
+from sampler.metrics import (  # noqa: F401
+    black,
+    crossings,
+    exposure,
+    flow,
+    hedge,
+    levels,
+    liquidity,
+    smile,
+    special,
+)
 
 
-def warm() -> None:
-    """Load or compile all machine code, so that no slot waits for it."""
-    for module in (black, crossings, exposure, flow, hedge, levels, liquidity, smile):
-        module.warm()
+def load_compiled() -> None:
+    """Load or compile all machine code ahead of the first slot, which would wait for it."""
+    special.load_all_loops()

@@ -13,7 +13,6 @@ After P. Jäckel, *Let's Be Rational* (2013) and *Implied Normal Volatility* (20
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -30,6 +29,7 @@ from sampler.metrics.special import (
     at,
     compiled,
     inlined,
+    load_once,
     log_moneyness,
     mills,
     mills_at,
@@ -116,12 +116,7 @@ def greeks(
     return Greeks(t[0], t[1], t[2], t[3], t[4], t[5], t[6])  # faster than *t
 
 
-def warm() -> None:
-    """Compile the loops, or load them from the cache, ahead of the first call that needs them."""
-    _loops()
-
-
-@functools.cache
+@load_once
 def _loops() -> tuple[Loop, Loop, Loop]:
     # On first use, not at import: a command that prices nothing does not wait for it.
     return (

@@ -8,7 +8,6 @@ books of a chain share the bells.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 
@@ -22,6 +21,7 @@ from sampler.metrics.special import (
     READ_TABLE,
     WRITE_TABLE,
     compiled,
+    load_once,
     log_moneyness,
     scalar,
 )
@@ -67,12 +67,7 @@ def crossings(
     return [[x for x in turns if x > 0] for turns in found.tolist()]
 
 
-def warm() -> None:
-    """Load the compiled loops, so that no slot waits for them."""
-    _loops()
-
-
-@functools.cache
+@load_once
 def _loops() -> tuple[Callable[..., None]]:
     return (compiled(_cross_loop, *[LEVEL] * 3, READ, READ, READ_TABLE, WRITE_TABLE),)
 

@@ -2,12 +2,11 @@
 
 ``position`` is the dealers' contracts per strike, calls in row 0 and puts in row 1, positive long.
 Dollars per contract carry the multiplier of 100 shares. Everything that does not depend on a
-position is computed once, on a ``Sheet``, and used for every book.
+position is computed once, on a ``GreeksByMove``, and used for every book.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from sampler.metrics.special import (
     WRITE,
     WRITE_TABLE,
     compiled,
+    load_once,
     log_moneyness,
     mills,
     norm_pdf,
@@ -41,7 +41,7 @@ FAR = 9.0
 DEALER_SIGN = np.array([[1.0], [-1.0]])
 
 
-class Sheet(NamedTuple):
+class GreeksByMove(NamedTuple):
     """Per-strike figures of a chain that its books share: now, later, and at other levels."""
 
     spot: float
@@ -51,23 +51,25 @@ class Sheet(NamedTuple):
     ahead: Floats
 
 
-#: Rows of ``Sheet.ahead``: call delta in an hour (at expiry, if that is sooner) and at expiry, at
-#: the same forward; gamma in an hour, or half-way to expiry if that is sooner; price less intrinsic
-#: value, the same for a call and a put [$]; then call delta after each of ``MOVES``.
+#: Rows of ``GreeksByMove.ahead``: call delta in an hour (at expiry, if that is sooner) and at
+#: expiry, at the same forward; gamma in an hour, or half-way to expiry if that is sooner; price
+#: less intrinsic value, the same for a call and a put [$]; then call delta after each ``MOVES``.
 HOUR_DELTA, END_DELTA, LATER_GAMMA, TIME_VALUE, MOVED = range(5)
 AHEAD = MOVED + len(MOVES)
 _LN_MOVES = np.log1p(list(MOVES.values()))
 
 
-def sheet(spot: float, forward: float, strike: Floats, years: float, sigma: Floats) -> Sheet:
+def greeks_by_move(
+    spot: float, forward: float, strike: Floats, years: float, sigma: Floats
+) -> GreeksByMove:
     """Everything about a chain that its books share. Forward moves with spot in proportion."""
     now = greeks(spot, forward, strike, years, sigma)
     ahead = np.empty((AHEAD, len(strike)))
     _loops()[0](spot, forward, years, _LN_MOVES, strike, sigma, ahead)
-    return Sheet(spot, years, now, ahead)
+    return GreeksByMove(spot, years, now, ahead)
 
 
-class Exposures(NamedTuple):
+class BookExposures(NamedTuple):
     """One book's exposures by strike, gex and dex (2, n), and their sums."""
 
     #: $ of delta per 1 % move; positive: dealers dampen moves.
@@ -107,7 +109,7 @@ class Hedging(NamedTuple):
     gamma_acceleration: float | None
 
 
-def exposures(position: Floats, open_interest: Floats, of: Sheet) -> Exposures:
+def book_exposures(position: Floats, open_interest: Floats, of: GreeksByMove) -> BookExposures:
     """All exposures of a dealer position, dex of the open interest held against it, and its hedges.
 
     Formulas: q·Γ·M·S²·0.01; Δ·OI·M·S; q·vanna·M·S·0.01; q·M·S·(Δ(T) − Δ(0)) at fixed forward and
@@ -132,7 +134,7 @@ def exposures(position: Floats, open_interest: Floats, of: Sheet) -> Exposures:
     )
     total = sums.tolist()
     theta, gamma = total[9], total[11]
-    return Exposures(
+    return BookExposures(
         by_strike[:2],
         by_strike[2:4],
         by_strike[4],
@@ -156,12 +158,7 @@ def exposures(position: Floats, open_interest: Floats, of: Sheet) -> Exposures:
     )
 
 
-def warm() -> None:
-    """Load the compiled loops, so that no slot waits for them."""
-    _loops()
-
-
-@functools.cache
+@load_once
 def _loops() -> tuple[Callable[..., None], Callable[..., None]]:
     return (
         compiled(_ahead_loop, *[LEVEL] * 3, *[READ] * 3, WRITE_TABLE),
@@ -181,7 +178,7 @@ def _book_loop(
     out: Floats,
     sums: Floats,
 ) -> None:
-    """Fill the six rows by strike, and the sums in the order of ``Exposures`` and ``Hedging``."""
+    """Fill the rows by strike, then the sums in the order of ``BookExposures`` and ``Hedging``."""
     dollars = MULTIPLIER * spot
     for k in range(gamma.size):
         # A call's and a put's delta differ by one at any time, so their changes are the same.

@@ -34,10 +34,10 @@ class Flip(NamedTuple):
 
 
 #: Where strikes are too few, or too wide for what is left, to tell a flip.
-UNTOLD = Flip(None, FlipStatus.INSUFFICIENT, [])
+NO_COVERAGE = Flip(None, FlipStatus.INSUFFICIENT, [])
 
 
-def covered(strike: Floats, two_sided: Bools, *, spot: float, remaining: float) -> bool:
+def has_coverage(strike: Floats, two_sided: Bools, *, spot: float, remaining: float) -> bool:
     """Whether the strikes near spot are enough to tell a flip by.
 
     At least five within ±2 % whose out-of-the-money quote has a bid and an ask (``two_sided``,
@@ -54,7 +54,7 @@ def covered(strike: Floats, two_sided: Bools, *, spot: float, remaining: float) 
     return bool(remaining >= step / 2)
 
 
-def flips(
+def find_flips(
     positions: Floats,
     *,
     spot: float,

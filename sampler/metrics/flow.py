@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from sampler.metrics.special import (
     WRITE,
     WRITE_TABLE,
     compiled,
+    load_once,
     scalar,
 )
 
@@ -118,12 +118,7 @@ def trade_signs(price: Floats, size: Floats, mid: Floats, half: Floats, *, tick:
     return out.reshape(columns[0].shape)
 
 
-def warm() -> None:
-    """Load the compiled loops, so that no slot waits for them."""
-    _loops()
-
-
-@functools.cache
+@load_once
 def _loops() -> tuple[Callable[..., None], ...]:
     return (
         compiled(_sign_loop, LEVEL, LEVEL, *[READ] * 9, WRITE),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.metrics.exposure import ONE_PERCENT
-from sampler.metrics.special import LEVEL, READ, READ_TABLE, WRITE, WRITE_TABLE, compiled
+from sampler.metrics.special import LEVEL, READ, READ_TABLE, WRITE, WRITE_TABLE, compiled, load_once
 from storage.market.constants import MULTIPLIER
 
 Floats = NDArray[np.float64]
 
 
-class Hedged(NamedTuple):
+class HedgeFlow(NamedTuple):
     """Signed volume and what dealers hedged for it, by contract (2, n), and sums."""
 
     #: B: contracts that customers bought, less those that they sold, so far.
@@ -35,7 +34,7 @@ class Hedged(NamedTuple):
     variance: float
 
 
-def hedge(
+def hedge_flow(
     added: Floats,
     sign: Floats,
     *,
@@ -44,7 +43,7 @@ def hedge(
     gamma: Floats,
     spot: float,
     so_far: tuple[Floats, Floats, Floats],
-) -> Hedged:
+) -> HedgeFlow:
     """What customers bought in an interval makes dealers hedge, at the interval's end.
 
     ``added`` [contracts] and ``sign`` are (2, n), calls first, the greeks (n,); ``so_far`` are the
@@ -62,15 +61,10 @@ def hedge(
         out,
         sums,
     )
-    return Hedged(out[0:2], out[2:4], out[4:6], *sums.tolist())
+    return HedgeFlow(out[0:2], out[2:4], out[4:6], *sums.tolist())
 
 
-def warm() -> None:
-    """Load the compiled loops, so that no slot waits for them."""
-    _loops()
-
-
-@functools.cache
+@load_once
 def _loops() -> tuple[Callable[..., None]]:
     tables = [READ_TABLE] * 3
     return (compiled(_hedge_loop, LEVEL, *tables[:2], *[READ] * 3, *tables, WRITE_TABLE, WRITE),)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.metrics.special import LEVEL, READ, READ_TABLE, WRITE, compiled, scalar
+from sampler.metrics.special import LEVEL, READ, READ_TABLE, WRITE, compiled, load_once, scalar
 
 Floats = NDArray[np.float64]
 
@@ -17,7 +16,7 @@ Floats = NDArray[np.float64]
 NEAR = 0.01
 
 
-class Levels(NamedTuple):
+class StrikeLevels(NamedTuple):
     """Indices of strikes, None where nothing there is positive; and two sums over strikes."""
 
     #: The largest call gex, |put gex| and |net gex|, ties to the strike nearest spot.
@@ -33,24 +32,21 @@ class Levels(NamedTuple):
     total_gex: float
 
 
-def levels(strike: Floats, gex: Floats, open_interest: Floats, spot: float) -> Levels:
+def strike_levels(strike: Floats, gex: Floats, open_interest: Floats, spot: float) -> StrikeLevels:
     """Find the levels of a book; ``gex`` and ``open_interest`` are (2, n), calls first."""
     out = np.empty(6)
     _loops()[0](spot, strike, gex, np.ascontiguousarray(open_interest), out)
     call_wall, put_wall, magnet, pain, excess, total = out.tolist()
-    return Levels(_index(call_wall), _index(put_wall), _index(magnet), _index(pain), excess, total)
+    return StrikeLevels(
+        _index(call_wall), _index(put_wall), _index(magnet), _index(pain), excess, total
+    )
 
 
 def _index(found: float) -> int | None:
     return None if found < 0 else int(found)
 
 
-def warm() -> None:
-    """Load the compiled loops, so that no slot waits for them."""
-    _loops()
-
-
-@functools.cache
+@load_once
 def _loops() -> tuple[Callable[..., None]]:
     return (compiled(_levels_loop, LEVEL, READ, READ_TABLE, READ_TABLE, WRITE),)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +9,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.metrics.special import LEVEL, READ, READ_FLAGS, READ_TABLE, WRITE, compiled, scalar
+from sampler.metrics.special import (
+    LEVEL,
+    READ,
+    READ_FLAGS,
+    READ_TABLE,
+    WRITE,
+    compiled,
+    load_once,
+    scalar,
+)
 from storage.market.constants import QUALITY_REACH, SMOOTH_WITHIN
 
 Floats = NDArray[np.float64]
@@ -71,12 +79,7 @@ def _percent(part: float) -> int | None:
     return None if math.isnan(part) else math.floor(100 * min(max(part, 0.0), 1.0) + 0.5)
 
 
-def warm() -> None:
-    """Load the compiled loops, so that no slot waits for them."""
-    _loops()
-
-
-@functools.cache
+@load_once
 def _loops() -> tuple[Callable[..., None]]:
     types = (LEVEL, LEVEL, READ, READ_FLAGS, *[READ_TABLE] * 3, READ, WRITE)
     return (compiled(_liquidity_loop, *types),)

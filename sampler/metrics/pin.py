@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.metrics.levels import Levels
+from sampler.metrics.levels import StrikeLevels
 from storage.market.constants import PIN_WEIGHTS
 
 Floats = NDArray[np.float64]
@@ -28,7 +28,7 @@ class PinScore(NamedTuple):
 
 
 def pin_score(
-    of: Levels,
+    of: StrikeLevels,
     *,
     spot: float,
     magnet: float | None,

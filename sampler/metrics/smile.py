@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.metrics import black
-from sampler.metrics.special import READ, READ_TABLE, WRITE, compiled, scalar
+from sampler.metrics.special import READ, READ_TABLE, WRITE, compiled, load_once, scalar
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -61,12 +60,7 @@ def forward(strike: Floats, mid: Floats, bid: Floats, spot: float) -> Forward:
     return Forward(level, spread, int(count)) if count >= LEAST else Forward(spot, 0.0, int(count))
 
 
-def warm() -> None:
-    """Load the compiled loops, so that no slot waits for them."""
-    _loops()
-
-
-@functools.cache
+@load_once
 def _loops() -> tuple[Callable[..., None]]:
     return (compiled(_forward_loop, READ, READ_TABLE, READ_TABLE, WRITE),)
 

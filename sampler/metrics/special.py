@@ -35,6 +35,8 @@ WRITE_TABLE = numba.types.Array(numba.float64, 2, "C")
 NARROW = 0.04
 _FLOAT = np.dtype(np.float64)
 _FLOATS = {float, np.float64}
+#: The functions that compile a module's loops, in the order of import.
+_LOADERS: list[Callable[[], Any]] = []
 _SHAPE = operator.attrgetter("shape")
 _ROOT_2PI = math.sqrt(2.0 * math.pi)
 
@@ -87,6 +89,19 @@ def compiled(function: Loop, *types: Any) -> Loop:
         return cast("Loop", jit(cache=True)(function))
     except Exception:  # OSError, RuntimeError, UnpicklingError, EOFError: whatever a file can do
         return cast("Loop", jit()(function))
+
+
+def load_once(load: Function) -> Function:
+    """Run a loader of compiled loops once, at its first use or when all loops are loaded."""
+    once = functools.cache(load)
+    _LOADERS.append(once)
+    return cast("Function", once)
+
+
+def load_all_loops() -> None:
+    """Load or compile the loops of every module that was imported."""
+    for load in _LOADERS:
+        load()
 
 
 def _sources_hash(function: Loop) -> str:

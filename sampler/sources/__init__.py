@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Protocol
 
 from sampler.chain import Frame
-from sampler.errors import Refused
+from sampler.errors import ChainRefused
 from sampler.sources.cboe import Cboe
-from sampler.sources.exported import Exported
+from sampler.sources.exported import ExportedChains
 from sampler.sources.recorded import Recorded
 from sampler.sources.synthetic.source import Synthetic
 from storage.errors import UsageError
@@ -34,17 +34,17 @@ class Source(Protocol):
     async def live(self, symbol: str, now: datetime) -> Frame:
         """The newest frame that exists at ``now``.
 
-        Raises ``Refused``: ``source_down``, ``bad_answer`` or ``unchanged`` (the source knows
+        Raises ``ChainRefused``: ``source_down``, ``bad_answer`` or ``unchanged`` (the source knows
         that it has nothing newer than what it delivered before). Other symbols may be asked for at
         the same time.
         """
         ...
 
-    def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | Refused]:
+    def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
         """All frames of a past session in the order of their quotes.
 
-        What cannot be read comes as a ``Refused`` in its place, so that the rest goes on. Raises
-        ``UsageError`` when the source keeps no history.
+        A frame that cannot be read comes as a ``ChainRefused`` in its place; the rest follows.
+        Raises ``UsageError`` when the source keeps no history.
         """
         ...
 
@@ -64,7 +64,7 @@ class Source(Protocol):
 SOURCES: dict[str, Callable[[str], Source]] = {
     "cboe": Cboe.open,
     "recorded": Recorded.open,
-    "parquet": Exported.open,
+    "parquet": ExportedChains.open,
     "synthetic": Synthetic.open,
 }
 

@@ -19,9 +19,9 @@ from urllib.parse import quote
 import httpx
 
 from sampler.chain import Frame
-from sampler.errors import NoHistory, Refused
+from sampler.errors import ChainRefused, NoHistory
 from sampler.sources import url
-from sampler.sources.cboe_json import NAME, finite, parse
+from sampler.sources.cboe_json import NAME, finite, parse_chain
 from storage.errors import UsageError
 from storage.market.calendar import Session
 from storage.market.instruments import instrument_of
@@ -71,7 +71,7 @@ class Cboe:
         UsageError
             For an unknown option, one out of bounds, or a base that is no http(s) URL.
         """
-        base, options = url.split(rest, delay="900", pace="0.2", timeout="8", budget="12")
+        base, options = url.split_options(rest, delay="900", pace="0.2", timeout="8", budget="12")
         try:
             parsed = httpx.URL(base or BASE)
         except httpx.InvalidURL as error:
@@ -82,7 +82,7 @@ class Cboe:
             )
         return cls(
             (base or BASE).rstrip("/"),
-            delay_seconds=url.whole(options, "delay", 0, 86_400),
+            delay_seconds=url.whole_option(options, "delay", 0, 86_400),
             pace=_seconds(options, "pace", 0.0, 10.0),
             timeout=_seconds(options, "timeout", 0.05, 60.0),
             budget=_seconds(options, "budget", 0.05, 120.0),
@@ -99,15 +99,17 @@ class Cboe:
         """
         left = self._fresh_until.get(symbol, 0.0) - time.monotonic()
         if left > EDGE:
-            raise Refused(Reason.UNCHANGED, f"{symbol}: cboe's answer holds for {left:.0f} s more")
+            raise ChainRefused(
+                Reason.UNCHANGED, f"{symbol}: cboe's answer holds for {left:.0f} s more"
+            )
         await asyncio.sleep(max(left, 0.0))
         began, headers, body = await self._fetch(symbol)
         if body is None:
             self._fresh_until[symbol] = began + _freshness(headers)
-            raise Refused(Reason.UNCHANGED, f"{symbol}: cboe has nothing newer")
+            raise ChainRefused(Reason.UNCHANGED, f"{symbol}: cboe has nothing newer")
 
         def read() -> Frame:
-            return parse(body, symbol=symbol, now=now, delay_seconds=self.delay_seconds)
+            return parse_chain(body, symbol=symbol, now=now, delay_seconds=self.delay_seconds)
 
         frame = await asyncio.to_thread(read) if len(body) > THREAD_FROM else read()
         # Only now: an answer that made no frame must be asked for again, and in full.
@@ -118,7 +120,7 @@ class Cboe:
         }
         return frame
 
-    def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | Refused]:
+    def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
         """Nothing: the feed shows the present only.
 
         Raises
@@ -175,7 +177,7 @@ class Cboe:
                             return began, answer.headers, None
                         if status != 429 and status < 500:
                             why = "has no such symbol" if status in (403, 404) else "refused"
-                            raise Refused(
+                            raise ChainRefused(
                                 Reason.SOURCE_DOWN, f"{symbol}: cboe {why} (answer {status})"
                             )
                         fault = f"answered {status}"
@@ -186,7 +188,7 @@ class Cboe:
             except httpx.TransportError as error:
                 fault = f"cannot be reached: {str(error) or type(error).__name__}"
             if time.monotonic() + pause >= end:
-                raise Refused(
+                raise ChainRefused(
                     Reason.SOURCE_DOWN,
                     f"{symbol}: cboe {fault} (attempt {attempt}, budget {self.budget:g} s)",
                 )
@@ -230,11 +232,13 @@ async def _body(answer: httpx.Response, symbol: str) -> bytes:
             parts.append(part)
             size += len(part)
             if size > BODY_LIMIT:
-                raise Refused(
+                raise ChainRefused(
                     Reason.BAD_ANSWER, f"{symbol}: cboe answered over {BODY_LIMIT:,} bytes"
                 )
     except httpx.DecodingError as error:
-        raise Refused(Reason.BAD_ANSWER, f"{symbol}: cboe answered broken gzip: {error}") from error
+        raise ChainRefused(
+            Reason.BAD_ANSWER, f"{symbol}: cboe answered broken gzip: {error}"
+        ) from error
     return b"".join(parts)
 
 

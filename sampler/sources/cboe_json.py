@@ -18,7 +18,7 @@ import orjson
 from numpy.typing import NDArray
 
 from sampler.chain import Floats, Frame
-from sampler.errors import Refused
+from sampler.errors import ChainRefused
 from storage.market.calendar import from_new_york, market_day, new_york_time
 from storage.record.row import Reason
 
@@ -35,7 +35,7 @@ FIELDS = {
 }
 
 
-def parse(body: bytes, *, symbol: str, now: datetime, delay_seconds: int) -> Frame:
+def parse_chain(body: bytes, *, symbol: str, now: datetime, delay_seconds: int) -> Frame:
     """A frame from an answer's bytes.
 
     A number that is none becomes NaN, and a contract whose OCC symbol cannot be read gets right 0
@@ -47,8 +47,8 @@ def parse(body: bytes, *, symbol: str, now: datetime, delay_seconds: int) -> Fra
         ``bad_answer``, with what is wrong.
     """
 
-    def bad(what: str) -> Refused:
-        return Refused(Reason.BAD_ANSWER, f"{symbol}: cboe answered {what}")
+    def bad(what: str) -> ChainRefused:
+        return ChainRefused(Reason.BAD_ANSWER, f"{symbol}: cboe answered {what}")
 
     try:
         answer = _decode(body)

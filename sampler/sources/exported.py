@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from sampler.chain import QUOTES, Frame
-from sampler.errors import Refused
+from sampler.errors import ChainRefused
 from sampler.sources import url
 from storage.errors import FlowError, UsageError
 from storage.market.calendar import Session, to_new_york
@@ -25,7 +25,7 @@ from storage.record.row import Reason
 _RIGHTS = np.array([[1], [-1]], np.int8)
 
 
-class Exported:
+class ExportedChains:
     """A folder of exports. Its age is measured against the tick's clock: it declares no delay."""
 
     remote = False
@@ -42,7 +42,7 @@ class Exported:
     @classmethod
     def open(cls, rest: str) -> Self:
         """``parquet:FOLDER``; UsageError if nothing in it is an export."""
-        path, _ = url.split(rest)
+        path, _ = url.split_options(rest)
         folder = Path(path).expanduser()
         if not path or not folder.is_dir():
             raise UsageError(f"parquet: no such folder: {path or '(empty)'}")
@@ -70,12 +70,12 @@ class Exported:
             if known is not None:
                 return known
         at = to_new_york(now).strftime("%Y-%m-%d %H:%M:%S")
-        raise Refused(
+        raise ChainRefused(
             Reason.SOURCE_DOWN,
             f"{symbol}: no chain quoted by {at} New York in {self._folder.name}",
         )
 
-    async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | Refused]:
+    async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
         """All chains of a session, in order."""
         part = ParquetPartition(self._folder, session.day, symbol)
         if part not in self._parts:
@@ -83,7 +83,7 @@ class Exported:
         try:
             for frame in _frames(part):
                 yield frame
-        except Refused as refusal:
+        except ChainRefused as refusal:
             yield refusal
 
     async def close(self) -> None:
@@ -95,10 +95,10 @@ def _frames(part: ParquetPartition) -> Iterator[Frame]:
         for kept in parquet.read_chains(part):
             yield _frame(kept)
     except FlowError as error:
-        raise Refused(Reason.BAD_ANSWER, str(error)) from error
+        raise ChainRefused(Reason.BAD_ANSWER, str(error)) from error
     except (KeyError, TypeError, ValueError) as error:
         why = f"{part.path('chains')}: not a chain: {error}"
-        raise Refused(Reason.BAD_ANSWER, why) from error
+        raise ChainRefused(Reason.BAD_ANSWER, why) from error
 
 
 def _frame(kept: StoredChain) -> Frame:

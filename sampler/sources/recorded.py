@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 
 from sampler.chain import Frame
-from sampler.errors import Refused
+from sampler.errors import ChainRefused
 from sampler.sources import url
 from storage.errors import UsageError
 from storage.market.calendar import Session, from_new_york, market_day, to_new_york
@@ -58,11 +58,11 @@ class Recorded:
     @classmethod
     def open(cls, rest: str) -> Self:
         """``recorded:PATH[?delay=SECONDS]``; UsageError if there is nothing at PATH."""
-        path, options = url.split(rest, delay="0")
+        path, options = url.split_options(rest, delay="0")
         found = Path(path).expanduser()
         if not path or not found.exists():
             raise UsageError(f"recorded: no such file or folder: {path or '(empty)'}")
-        return cls(found, url.whole(options, "delay", 0, 86_400))
+        return cls(found, url.whole_option(options, "delay", 0, 86_400))
 
     def newest(self, symbol: str) -> datetime | None:
         """When the newest chain of a symbol was quoted; None if there is none."""
@@ -74,20 +74,20 @@ class Recorded:
         known = [entry for entry in self._entries(symbol) if entry.quoted_at <= now]
         if not known:
             at = to_new_york(now).strftime("%Y-%m-%d %H:%M:%S")
-            raise Refused(
+            raise ChainRefused(
                 Reason.SOURCE_DOWN,
                 f"{symbol}: no chain quoted by {at} New York in {self.path.name}",
             )
         return self._read(known[-1])
 
-    async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | Refused]:
+    async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
         """All chains that were quoted on the session's day, in order."""
         for entry in self._entries(symbol):
             if market_day(entry.quoted_at) != session.day:
                 continue
             try:
                 yield self._read(entry)
-            except Refused as refusal:
+            except ChainRefused as refusal:
                 yield refusal
 
     async def close(self) -> None:
@@ -101,7 +101,7 @@ class Recorded:
     def _find(self) -> list[_Entry]:
         if self.path.is_file():
             # One file that cannot be read is an answer of its own, not an empty recording.
-            frame = read(self.path, self.delay_seconds)
+            frame = read_chain(self.path, self.delay_seconds)
             return [_Entry(frame.symbol, frame.quoted_at, self.path)]
         entries = []
         for path in self.path.rglob("*.json"):
@@ -112,23 +112,23 @@ class Recorded:
                 entries.append(_Entry(named["symbol"].upper(), at, path))
                 continue
             try:
-                frame = read(path, self.delay_seconds)
-            except Refused:
+                frame = read_chain(path, self.delay_seconds)
+            except ChainRefused:
                 continue
             entries.append(_Entry(frame.symbol, frame.quoted_at, path))
         return entries
 
     def _read(self, entry: _Entry) -> Frame:
-        frame = read(entry.path, self.delay_seconds)
+        frame = read_chain(entry.path, self.delay_seconds)
         if frame.symbol != entry.symbol:
-            raise Refused(
+            raise ChainRefused(
                 Reason.BAD_ANSWER,
                 f"{entry.path.name}: holds {frame.symbol}, its name says {entry.symbol}",
             )
         return frame
 
 
-def read(path: Path, delay_seconds: int = 0) -> Frame:
+def read_chain(path: Path, delay_seconds: int = 0) -> Frame:
     """One file as a frame.
 
     Raises
@@ -139,11 +139,11 @@ def read(path: Path, delay_seconds: int = 0) -> Frame:
     try:
         return _compact(path.read_bytes(), delay_seconds)
     except OSError as error:
-        raise Refused(Reason.BAD_ANSWER, f"{path.name}: {error.strerror}") from error
+        raise ChainRefused(Reason.BAD_ANSWER, f"{path.name}: {error.strerror}") from error
     except KeyError as error:
-        raise Refused(Reason.BAD_ANSWER, f"{path.name}: no field {error}") from error
+        raise ChainRefused(Reason.BAD_ANSWER, f"{path.name}: no field {error}") from error
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise Refused(Reason.BAD_ANSWER, f"{path.name}: not a chain: {error}") from error
+        raise ChainRefused(Reason.BAD_ANSWER, f"{path.name}: not a chain: {error}") from error
 
 
 def _compact(body: bytes, delay_seconds: int) -> Frame:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 from storage.errors import UsageError
 
 
-def split(rest: str, **defaults: str) -> tuple[str, dict[str, str]]:
+def split_options(rest: str, **defaults: str) -> tuple[str, dict[str, str]]:
     """The path, and each option's value or default.
 
     Raises
@@ -24,7 +24,7 @@ def split(rest: str, **defaults: str) -> tuple[str, dict[str, str]]:
     return path, defaults | given
 
 
-def whole(options: dict[str, str], name: str, low: int, high: int) -> int:
+def whole_option(options: dict[str, str], name: str, low: int, high: int) -> int:
     """An option that is a whole number within bounds.
 
     Raises

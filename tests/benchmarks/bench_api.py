@@ -26,8 +26,8 @@ import numpy as np
 import orjson
 
 from api.series.day import FIGURES
-from sampler.chain import select
-from sampler.measure.snapshot import measure
+from sampler.chain import select_chain
+from sampler.measure.snapshot import measure_slot
 from sampler.sources import open_source
 from storage.embedded import attach as embedded
 from storage.market.calendar import session_on
@@ -50,7 +50,7 @@ async def sample() -> SlotRecord:
     session = session_on(DAY)
     assert session is not None
     frame = await open_source("synthetic:?seed=7").live("SPX", session.open + timedelta(hours=1))
-    return measure(select(frame, session), None, oi_confidence=0.43)
+    return measure_slot(select_chain(frame, session), None, oi_confidence=0.43)
 
 
 def like(first: SlotRecord, symbol: str, slot: datetime, step: int) -> SlotRecord:

@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHAIN = ROOT / "../shared/data/chains/SPX/SPX_2026-08-19T101421.json"
 sys.path.insert(0, str(ROOT))
 
+from sampler import metrics  # noqa: E402
 from sampler.metrics import black  # noqa: E402
 
 YEAR = 31_536_000.0
@@ -238,7 +239,7 @@ def table(title: str, chain: Chain, runs: dict[str, Run | str], *, errors: bool)
 
 
 def main() -> None:
-    black.warm()
+    metrics.load_compiled()
     for chain in (synthetic(), recorded()):
         if chain is None:
             print(f"\nno recorded chain at {CHAIN}")

@@ -20,9 +20,9 @@ from datetime import timedelta
 import numpy as np
 
 from sampler import metrics
-from sampler.chain import Chain, Frame, select
+from sampler.chain import Chain, Frame, select_chain
 from sampler.measure.market import read_market
-from sampler.measure.snapshot import measure
+from sampler.measure.snapshot import measure_slot
 from storage.market.calendar import market_day, session_on
 from storage.record.row import SlotRecord
 from tests.benchmarks.bench_tick import frame
@@ -44,13 +44,13 @@ def timed(work: Callable[[], object], repeats: int = 200) -> tuple[float, float]
 def pair(read: Frame) -> tuple[Frame, Chain, SlotRecord]:
     """A frame a slot later, with new volume on most contracts, its chain, the record before it."""
     session = session_on(market_day(read.quoted_at))
-    first = measure(select(read, session), None, oi_confidence=0.43)
+    first = measure_slot(select_chain(read, session), None, oi_confidence=0.43)
     later = replace(
         read,
         quoted_at=read.quoted_at + timedelta(seconds=30),
         volume=read.volume + np.arange(len(read.strike)) % 7,
     )
-    return later, select(later, session), first
+    return later, select_chain(later, session), first
 
 
 def grid_flip(chain: Chain, points: int) -> float | None:
@@ -69,12 +69,12 @@ def grid_flip(chain: Chain, points: int) -> float | None:
 
 def many(count: int) -> tuple[float, float]:
     """Seconds for one tick's arithmetic of some symbols, and of the processor's time in them."""
-    metrics.warm()
+    metrics.load_compiled()
     _, later, first = pair(asyncio.run(frame())[0])
-    measure(later, first, oi_confidence=0.43)
+    measure_slot(later, first, oi_confidence=0.43)
     since, worked = time.perf_counter(), time.process_time()
     for _ in range(count):
-        measure(later, first, oi_confidence=0.43)
+        measure_slot(later, first, oi_confidence=0.43)
     return time.perf_counter() - since, time.process_time() - worked
 
 
@@ -87,17 +87,17 @@ def start(code: str) -> float:
 
 def main() -> None:
     """Print the tables."""
-    metrics.warm()
+    metrics.load_compiled()
     read, what = asyncio.run(frame())
     newer, later, first = pair(read)
     print(f"{what}: {later.listed.sum()} contracts, {len(later.strike)} strikes\n")
-    whole = timed(lambda: measure(later, first, oi_confidence=0.43))
+    whole = timed(lambda: measure_slot(later, first, oi_confidence=0.43))
     print(f"{'':46}   median      best")
     print(f"{'snapshot, live and settled':46} {whole[0]:8.3f}  {whole[1]:8.3f} ms")
-    baseline = timed(lambda: measure(later, None, oi_confidence=0.43))
+    baseline = timed(lambda: measure_slot(later, None, oi_confidence=0.43))
     print(f"{'snapshot, baseline (one book)':46} {baseline[0]:8.3f}  {baseline[1]:8.3f} ms")
     session = session_on(market_day(newer.quoted_at))
-    columns = timed(lambda: measure(select(newer, session), first, oi_confidence=0.43))
+    columns = timed(lambda: measure_slot(select_chain(newer, session), first, oi_confidence=0.43))
     print(f"{'the same from all columns of the source':46} {columns[0]:8.3f}  {columns[1]:8.3f} ms")
     for points in (801, 4001):
         peer = timed(lambda n=points: grid_flip(later, n), 20)
@@ -115,7 +115,7 @@ def main() -> None:
         f"{'one tick of 600 symbols, two samplers':46} {two[0]:8.3f}  {two[1]:8.3f} s (the slower)"
     )
     bare = start("import numpy")
-    ready = start("from sampler import metrics; metrics.warm()")
+    ready = start("from sampler import metrics; metrics.load_compiled()")
     print(f"{'formulas loaded from the cache, beyond numpy':46} {ready - bare:8.3f} s")
 
 

@@ -28,8 +28,8 @@ from psycopg import sql as compose
 from psycopg.types.json import Jsonb
 
 from api.series.day import FIGURES
-from sampler.chain import select
-from sampler.measure.snapshot import measure
+from sampler.chain import select_chain
+from sampler.measure.snapshot import measure_slot
 from sampler.sources import open_source
 from storage.embedded import attach as embedded
 from storage.market.calendar import market_day, session_on
@@ -83,7 +83,7 @@ async def one_record() -> SlotRecord:
     assert session is not None
     frame = await source.live("SPX", session.open + timedelta(hours=2))
     await source.close()
-    return measure(select(frame, session), None, oi_confidence=0.43)
+    return measure_slot(select_chain(frame, session), None, oi_confidence=0.43)
 
 
 def tick(first: SlotRecord, slot: int, strikes: int, symbols: int = SYMBOLS) -> list[SlotRecord]:

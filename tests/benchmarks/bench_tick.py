@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sampler.chain import Chain, Frame, select
-from sampler.measure.snapshot import measure
+from sampler.chain import Chain, Frame, select_chain
+from sampler.measure.snapshot import measure_slot
 from sampler.sources import open_source, recorded
 from storage.embedded import attach as embedded
 from storage.market.calendar import market_day, session_on
@@ -36,7 +36,7 @@ CHAIN = (
 async def frame() -> tuple[Frame, str]:
     """A chain of 520 contracts, and what it is."""
     if CHAIN.is_file():
-        return recorded.read(CHAIN), CHAIN.name
+        return recorded.read_chain(CHAIN), CHAIN.name
     source = open_source("synthetic:?seed=7")
     session = session_on(date(2026, 8, 19))
     return await source.live("SPX", session.open + timedelta(minutes=45)), "a synthetic slot"
@@ -57,18 +57,18 @@ async def main() -> None:
     """Print the table."""
     read, what = await frame()
     session = session_on(market_day(read.quoted_at))
-    chain = select(read, session)
+    chain = select_chain(read, session)
     print(f"{what}: {len(read.strike)} contracts, {chain.listed.sum()} of them today's\n")
     if CHAIN.is_file():
-        timed("parse (compact JSON, all expiries)", lambda: recorded.read(CHAIN))
-    timed("select (validate, by strike)", lambda: select(read, session))
-    first = measure(chain, None, oi_confidence=0.43)
-    timed("measure, baseline", lambda: measure(chain, None, oi_confidence=0.43))
-    later = select(read, session)
+        timed("parse (compact JSON, all expiries)", lambda: recorded.read_chain(CHAIN))
+    timed("select (validate, by strike)", lambda: select_chain(read, session))
+    first = measure_slot(chain, None, oi_confidence=0.43)
+    timed("measure, baseline", lambda: measure_slot(chain, None, oi_confidence=0.43))
+    later = select_chain(read, session)
     object.__setattr__(later, "slot", chain.slot + timedelta(seconds=30))
     object.__setattr__(later, "quoted_at", chain.quoted_at + timedelta(seconds=30))
     object.__setattr__(later, "volume", chain.volume + np.arange(len(chain.strike)) % 7)
-    timed("measure, with the previous slot", lambda: measure(later, first, oi_confidence=0.43))
+    timed("measure, with the previous slot", lambda: measure_slot(later, first, oi_confidence=0.43))
     timed("unpack the previous slot's evidence", lambda: packing.unpack(first.evidence))
     print(f"{'evidence':46} {len(first.evidence) / 1e3:9.1f} kB")
     folder = Path(tempfile.mkdtemp(prefix="flow-bench-"))
@@ -87,7 +87,7 @@ async def stored(folder: Path, first: SlotRecord, later: Chain) -> None:
             Store.open(servers.database_url, "live") as store,
             RedisChannel.open(servers.redis_url, "bench") as live,
         ):
-            record = measure(later, first, oi_confidence=0.43)
+            record = measure_slot(later, first, oi_confidence=0.43)
             changes = await store.write([first])
             took: dict[str, list[float]] = {"store": [], "store, unchanged": [], "publish": []}
             for i in range(50):

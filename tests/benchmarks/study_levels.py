@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.chain import Chain, Frame, select
-from sampler.errors import Refused
+from sampler.chain import Chain, Frame, select_chain
+from sampler.errors import ChainRefused
 from sampler.measure.market import read_market
 from sampler.metrics import black
 from sampler.metrics.crossings import REACH, SIGNIFICANT
-from sampler.metrics.flip import flips
+from sampler.metrics.flip import find_flips
 from sampler.metrics.smile import forward, smile
-from sampler.sources.recorded import read
+from sampler.sources.recorded import read_chain
 from storage.market.calendar import market_day, new_york_time, session_on, to_new_york
 from storage.market.constants import YEAR_SECONDS
 
@@ -79,7 +79,7 @@ class Scene:
 
     def root(self, net: Floats, center: Floats, total: Floats) -> float | None:
         """Where a repriced book turns; ``center`` is K·S/F, which may differ by expiry."""
-        (found,) = flips(
+        (found,) = find_flips(
             net[None], spot=self.spot, forward=self.spot, strike=center, years=1.0, sigma=total
         )
         return found.level
@@ -259,11 +259,11 @@ def scenes(folder: Path = CHAINS) -> list[Scene]:
     """Every recorded frame of a session, the last minutes apart, in order."""
     found = []
     for path in sorted(folder.rglob("*.json")):
-        frame = read(path)
+        frame = read_chain(path)
         session = session_on(market_day(frame.quoted_at))
         try:
-            chain = select(frame, session)
-        except Refused:
+            chain = select_chain(frame, session)
+        except ChainRefused:
             continue
         if session and frame.quoted_at < session.close - CLOSING:
             found.append(Scene(frame, chain))

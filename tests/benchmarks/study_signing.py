@@ -309,7 +309,7 @@ def synthetic_day(symbol: str = "SPX", seed: int = 7) -> tuple[Sample, Floats]:
     """Every interval and contract of a made-up day that traded, and what was truly bought."""
     session = session_on(date(2026, 8, 19))
     assert session is not None
-    day = market.build(symbol, session, seed)
+    day = market.build_day(symbol, session, seed)
     columns: list[list[Floats]] = []
     old = day.columns(0)
     for slot in range(1, len(day.trades.volume)):

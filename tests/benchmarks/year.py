@@ -21,9 +21,9 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from sampler.chain import select
-from sampler.errors import Refused
-from sampler.measure.snapshot import measure
+from sampler.chain import select_chain
+from sampler.errors import ChainRefused
+from sampler.measure.snapshot import measure_slot
 from sampler.sources import open_source
 from storage.embedded import attach as embedded
 from storage.market.calendar import Session, last_session, sessions_between
@@ -67,8 +67,8 @@ async def session_of(symbol: str, session: Session) -> list[SlotRecord]:
     async for frame in source.history(symbol, session):
         previous = made[-1] if made else None
         # The first seconds have too few quotes for a row.
-        with suppress(Refused):
-            made.append(measure(select(frame, session), previous, oi_confidence=0.43))
+        with suppress(ChainRefused):
+            made.append(measure_slot(select_chain(frame, session), previous, oi_confidence=0.43))
     await source.close()
     return made
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from chains import TEN_FOURTEEN, chain, frame
 
-from sampler.chain import select
-from sampler.errors import Refused
+from sampler.chain import select_chain
+from sampler.errors import ChainRefused
 from storage.market.calendar import session_on
 from storage.record.row import Reason
 
@@ -17,9 +17,9 @@ NAN = float("nan")
 THREE = [7690.0, 7700.0, 7710.0]
 
 
-def refusal(made) -> Refused:
-    with pytest.raises(Refused) as caught:
-        select(made, session_on(made.quoted_at.date()))
+def refusal(made) -> ChainRefused:
+    with pytest.raises(ChainRefused) as caught:
+        select_chain(made, session_on(made.quoted_at.date()))
     return caught.value
 
 

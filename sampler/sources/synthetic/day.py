@@ -18,7 +18,14 @@ from typing import Any
 import numpy as np
 
 from sampler.chain import Floats
-from sampler.sources.synthetic.trading import Ints, Tape, Trades, Traits, listing, trade
+from sampler.sources.synthetic.trading import (
+    Ints,
+    Tape,
+    Trades,
+    Traits,
+    list_contracts,
+    simulate_trades,
+)
 from storage.market.calendar import Session, expiry_moment, next_session
 from storage.market.constants import GRID_SECONDS, YEAR_SECONDS
 
@@ -42,7 +49,7 @@ def traits(symbol: str) -> Traits:
     """A symbol's traits; those of symbols that are not ``KNOWN`` come of their name alone."""
     if symbol in KNOWN:
         return KNOWN[symbol]
-    rng = stream(symbol)
+    rng = random_stream(symbol)
     level = 20 * 45 ** rng.random()
     step = next(step for top, step in ((50, 0.5), (200, 1), (400, 2.5), (900, 5)) if level <= top)
     market, volatility, volume = rng.random(3)
@@ -52,14 +59,14 @@ def traits(symbol: str) -> Traits:
     )  # fmt: skip
 
 
-def stream(*key: object) -> np.random.Generator:
+def random_stream(*key: object) -> np.random.Generator:
     """Random numbers that depend on the key alone, whatever the process."""
     digest = sha256("|".join(map(str, key)).encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Day:
+class SyntheticDay:
     """One symbol's session, whole; read by slot, 0 at the open."""
 
     session: Session
@@ -104,29 +111,29 @@ class Day:
         return signed
 
 
-def build(symbol: str, session: Session, seed: int) -> Day:
+def build_day(symbol: str, session: Session, seed: int) -> SyntheticDay:
     """The day of a symbol: tens of milliseconds, a few megabytes."""
-    tape, pace = price(symbol, session, seed)
-    trades = trade(tape, pace, stream(seed, symbol, session.day, "trades"))
-    return Day(session=session, tape=tape, trades=trades)
+    tape, pace = simulate_prices(symbol, session, seed)
+    trades = simulate_trades(tape, pace, random_stream(seed, symbol, session.day, "trades"))
+    return SyntheticDay(session=session, tape=tape, trades=trades)
 
 
-def price(symbol: str, session: Session, seed: int) -> tuple[Tape, Floats]:
+def simulate_prices(symbol: str, session: Session, seed: int) -> tuple[Tape, Floats]:
     """A day's prices, and each second's part of the activity: a few milliseconds."""
     about = traits(symbol)
-    rng = stream(seed, symbol, session.day)
+    rng = random_stream(seed, symbol, session.day)
     level, volatility = _climate(about, session, seed, rng)
     life = round((expiry_moment(symbol, session) - session.open).total_seconds())
     length = round((session.close - session.open).total_seconds())
     pace = _pace(life, length)
     total = volatility**2 * life / YEAR_SECONDS
-    common = stream(seed, "market", session.day)
+    common = random_stream(seed, "market", session.day)
     spot, variance = _walk(
         level=level, total=total, pace=pace, about=about, common=common, own=rng, length=length
     )
     after = next_session(session.day)
     later = (expiry_moment(symbol, after) - expiry_moment(symbol, session)).total_seconds()
-    contracts = listing(
+    contracts = list_contracts(
         about=about,
         spot=spot[0],
         total=total,
@@ -142,9 +149,9 @@ def _climate(
     about: Traits, session: Session, seed: int, own: np.random.Generator
 ) -> tuple[float, float]:
     """Spot at the open and the open's ATM volatility: waves of the day's number, and some noise."""
-    slow, quick, stormy = stream(seed).uniform(0, 2 * np.pi, 3)
+    slow, quick, stormy = random_stream(seed).uniform(0, 2 * np.pi, 3)
     day = session.day.toordinal()
-    common = stream(seed, "climate", session.day).standard_normal(2)
+    common = random_stream(seed, "climate", session.day).standard_normal(2)
     noise = _blend(about.market, common, own.standard_normal(2))
     drift = 0.025 * np.sin(day / 37 + slow) + 0.006 * np.sin(day / 5.3 + quick) + 0.001 * noise[0]
     storm = 0.3 * np.sin(day / 11 + stormy) + 0.15 * noise[1]

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from functools import lru_cache, partial
 
 from sampler.chain import Frame
-from sampler.errors import Refused
+from sampler.errors import ChainRefused
 from sampler.sources.synthetic import day as market
-from sampler.sources.url import split, whole
+from sampler.sources.url import split_options, whole_option
 from storage.errors import UsageError
 from storage.market.calendar import Session, closed_day_kind, market_day, session_on, to_new_york
 from storage.market.constants import GRID_SECONDS
@@ -29,7 +29,7 @@ class Synthetic:
     def __init__(self, *, seed: int = 7, delay: int = 0) -> None:
         self.delay_seconds = delay
         #: The day of a symbol and a session.
-        self.day = lru_cache(maxsize=DAYS)(partial(market.build, seed=seed))
+        self.day = lru_cache(maxsize=DAYS)(partial(market.build_day, seed=seed))
 
     @classmethod
     def open(cls, rest: str) -> Synthetic:
@@ -40,11 +40,12 @@ class Synthetic:
         UsageError
             For a path, an unknown option, or a value out of bounds.
         """
-        path, options = split(rest, seed="7", delay="0")
+        path, options = split_options(rest, seed="7", delay="0")
         if path:
             raise UsageError(f"synthetic: takes options only, e.g. synthetic:?seed=7, not {path!r}")
         return cls(
-            seed=whole(options, "seed", 0, 2**32 - 1), delay=whole(options, "delay", 0, 3600)
+            seed=whole_option(options, "seed", 0, 2**32 - 1),
+            delay=whole_option(options, "delay", 0, 3600),
         )
 
     async def live(self, symbol: str, now: datetime) -> Frame:
@@ -60,15 +61,15 @@ class Synthetic:
         session = session_on(market_day(at))
         if session is None:
             why = f"a {closed_day_kind(market_day(at))}"
-            raise Refused(Reason.MARKET_CLOSED, f"{symbol}: {clock} New York is {why}")
+            raise ChainRefused(Reason.MARKET_CLOSED, f"{symbol}: {clock} New York is {why}")
         if at < session.open:
-            raise Refused(Reason.BEFORE_OPEN, f"{symbol}: {clock} New York is before the open")
+            raise ChainRefused(Reason.BEFORE_OPEN, f"{symbol}: {clock} New York is before the open")
         if at >= session.close:
-            raise Refused(Reason.AFTER_CLOSE, f"{symbol}: {clock} New York is after the close")
+            raise ChainRefused(Reason.AFTER_CLOSE, f"{symbol}: {clock} New York is after the close")
         slot = int((at - session.open).total_seconds()) // GRID_SECONDS
         return self._frame(symbol, session, slot, now)
 
-    async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | Refused]:
+    async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
         """All frames of a session in order, each fetched as soon as it could be."""
         for slot, quoted_at in enumerate(session.slots):
             fetched_at = quoted_at + timedelta(seconds=self.delay_seconds)

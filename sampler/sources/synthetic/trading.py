@@ -106,7 +106,7 @@ class Tape:
         atm = np.sqrt(self.variance[second] + listed.more_variance[which])
         x = np.log(strike / forward) / atm
         sd = atm * np.sqrt(1 + TILT * x + BEND * (np.sqrt(x * x + ROUND**2) - ROUND))
-        cents = 100 * black(forward, strike, right, sd)
+        cents = 100 * black_price(forward, strike, right, sd)
         width = cents * self.traits.spread * (1 + np.minimum(np.abs(x), 20) / 10)
         fine, coarse = self.traits.ticks
         tick = np.where(cents + width / 2 < 300, fine, coarse)
@@ -118,7 +118,7 @@ class Tape:
         return bid.astype(np.int64), ask.astype(np.int64), sd / np.sqrt(years)
 
 
-def black(forward: Floats, strike: Floats, right: Any, sd: Floats) -> Floats:
+def black_price(forward: Floats, strike: Floats, right: Any, sd: Floats) -> Floats:
     """Undiscounted Black (1976) price in dollars for a total standard deviation."""
     d = np.log(forward / strike) / sd + sd / 2
     price = right * (forward * ndtr(right * d) - strike * ndtr(right * (d - sd)))
@@ -127,7 +127,7 @@ def black(forward: Floats, strike: Floats, right: Any, sd: Floats) -> Floats:
     return floored
 
 
-def listing(
+def list_contracts(
     *,
     about: Traits,
     spot: float,
@@ -160,7 +160,7 @@ def listing(
     )
 
 
-def trade(tape: Tape, pace: Floats, rng: np.random.Generator) -> Trades:
+def simulate_trades(tape: Tape, pace: Floats, rng: np.random.Generator) -> Trades:
     """What trades between the slots, at quotes of the second it trades."""
     listed = tape.contracts
     slots, width = len(tape.spot) // GRID_SECONDS, len(listed.strike)

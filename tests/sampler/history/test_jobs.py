@@ -20,8 +20,8 @@ from chains import frame
 from factories import DAY, OPEN, at
 
 from sampler import __main__ as program
-from sampler.chain import Frame, select
-from sampler.errors import Refused
+from sampler.chain import Frame, select_chain
+from sampler.errors import ChainRefused
 from sampler.history import diff, executors, jobs
 from sampler.history.backfill import BackfillOptions, BackfillResult, backfill_session
 from sampler.history.jobs import JobOptions, SessionJob
@@ -151,9 +151,9 @@ class TestSameBytes:
 
             async def history(self, symbol, session):
                 for file in files:
-                    yield recorded.read(file)
+                    yield recorded.read_chain(file)
 
-        session = session_on(recorded.read(files[0]).quoted_at.date())
+        session = session_on(recorded.read_chain(files[0]).quoted_at.date())
         given = {
             "symbol": "SPX",
             "session": session,
@@ -283,7 +283,7 @@ class TestMissing:
         class Odd:
             async def history(self, symbol, session):
                 yield frame(quoted_at=OPEN + timedelta(minutes=5))
-                yield Refused(Reason.BAD_ANSWER, "chain.json: not a chain")
+                yield ChainRefused(Reason.BAD_ANSWER, "chain.json: not a chain")
                 yield frame(quoted_at=OPEN + timedelta(minutes=6), bid=[0.0] * 42, ask=[0.0] * 42)
                 yield frame(quoted_at=SESSION.close)
 
@@ -354,7 +354,7 @@ class TestRecompute:
 
         def strict(chain):
             if chain.slot == at(3):
-                raise Refused(Reason.NO_IV, "SPX: not by the new rules")
+                raise ChainRefused(Reason.NO_IV, "SPX: not by the new rules")
             return ours(chain)
 
         monkeypatch.setattr(snapshot, "read_market", strict)
@@ -460,8 +460,8 @@ async def _measured(symbol, session):
     source = Short(slots=60, source="feed")
     async for one in source.history(symbol, session):
         if one.quoted_at > session.open:
-            chain = select(one, session)
-            records.append(snapshot.measure(chain, records[-1], oi_confidence=KAPPA))
+            chain = select_chain(one, session)
+            records.append(snapshot.measure_slot(chain, records[-1], oi_confidence=KAPPA))
     return records[1:]
 
 

@@ -15,7 +15,7 @@ from chains import DAY, TEN_FOURTEEN, frame
 from structlog.testing import capture_logs
 
 from sampler.chain import Frame
-from sampler.errors import Refused
+from sampler.errors import ChainRefused
 from sampler.live.tick import DryRunStore, Tick
 from storage.postgres.store import Store
 from storage.record.row import Reason
@@ -90,8 +90,8 @@ async def slow() -> Frame:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (Refused(Reason.SOURCE_DOWN, "connection refused"), "source_down"),
-        (Refused(Reason.BAD_ANSWER, "not JSON"), "bad_answer"),
+        (ChainRefused(Reason.SOURCE_DOWN, "connection refused"), "source_down"),
+        (ChainRefused(Reason.BAD_ANSWER, "not JSON"), "bad_answer"),
         (slow, "source_down"),
         (RuntimeError("a defect"), "failed"),
         (at(-10), "stale"),
@@ -136,14 +136,14 @@ async def test_nothing_newer_for_too_long_is_stale(store):
     source = Script(SPX=at(0))
     tick = tick_of(source, store)
     await step(tick, 0)
-    source.answers["SPX"] = Refused(Reason.UNCHANGED, "304")
+    source.answers["SPX"] = ChainRefused(Reason.UNCHANGED, "304")
     assert (await step(tick, 1)).reason is Reason.UNCHANGED
     assert (await step(tick, 5)).reason is Reason.STALE
 
 
 async def test_a_row_that_comes_late_takes_its_gap_away(store):
     """Quotes of an earlier slot fill it; the slot that is owed now waits as late."""
-    source = Script(SPX=Refused(Reason.SOURCE_DOWN, "down"))
+    source = Script(SPX=ChainRefused(Reason.SOURCE_DOWN, "down"))
     tick = tick_of(source, store)
     await step(tick, 0)
     source.answers["SPX"] = at(0)

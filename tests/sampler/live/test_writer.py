@@ -14,7 +14,7 @@ from proxy import Proxy
 from rig import STEP, FailingStore, SamplerRig, gaps, open_store, rig, rows
 from structlog.testing import capture_logs
 
-from sampler.errors import Refused
+from sampler.errors import ChainRefused
 from sampler.live import backlog as backlog_module
 from sampler.sources import open_source
 from sampler.sources.synthetic.source import Synthetic
@@ -125,7 +125,7 @@ class TestTogether:
             broken = FailingStore(store)
             async with rig(source, broken, tmp_path) as made:
                 await made.step(SYMBOLS, now(0))
-                source.trouble = {"SPY": Refused(Reason.SOURCE_DOWN, "no")}
+                source.trouble = {"SPY": ChainRefused(Reason.SOURCE_DOWN, "no")}
                 await made.step(SYMBOLS, now(1))
         assert broken.writes[1] == (2, 1)
         assert gaps(url)["SPY", slot(1)] == "source_down"
@@ -134,7 +134,7 @@ class TestTogether:
         """A value that the database refuses costs its own slot; it is told, and put aside."""
         from sampler.live import tick as module
 
-        real = module.measure
+        real = module.measure_slot
 
         def poison(chain, *args, **given):
             made = real(chain, *args, **given)
@@ -142,7 +142,7 @@ class TestTogether:
                 object.__setattr__(made.row, "source", "nul\0byte")
             return made
 
-        monkeypatch.setattr(module, "measure", poison)
+        monkeypatch.setattr(module, "measure_slot", poison)
         async with open_store(url) as store, rig(SOURCE, store, tmp_path) as made:
             for step in range(3):
                 outcomes = await made.step(SYMBOLS, now(step))
@@ -205,7 +205,7 @@ class TestAway:
                     for step in range(1, 51):
                         source.trouble = {}
                         if step == 20:
-                            source.trouble["SPY"] = Refused(Reason.BAD_ANSWER, "no")
+                            source.trouble["SPY"] = ChainRefused(Reason.BAD_ANSWER, "no")
                         outcomes = await made.step(SYMBOLS, now(step))
                         assert outcomes["SPX"].label == "spooled"
                 # Said once, not fifty times.

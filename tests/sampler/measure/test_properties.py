@@ -12,8 +12,8 @@ from chains import TEN_FOURTEEN, chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampler.errors import Refused
-from sampler.measure.snapshot import measure
+from sampler.errors import ChainRefused
+from sampler.measure.snapshot import measure_slot
 
 STRIKES = [7600.0 + 10 * i for i in range(21)]
 N = 2 * len(STRIKES)
@@ -24,10 +24,10 @@ SECONDS = st.sampled_from([0, 3600, 10_000, 20_000])
 def pair(oi, traded, prices, seconds=0, confidence=0.43):
     """A baseline and a slot later in which ``traded`` contracts changed hands at shifted prices."""
     at = TEN_FOURTEEN + timedelta(seconds=seconds)
-    before = measure(chain(quoted_at=at, open_interest=oi), None, oi_confidence=confidence)
+    before = measure_slot(chain(quoted_at=at, open_interest=oi), None, oi_confidence=confidence)
     quotes = chain(quoted_at=at + timedelta(seconds=30))
     last = (np.nan_to_num(quotes.last).reshape(-1) + np.resize(prices, N)).tolist()
-    after = measure(
+    after = measure_slot(
         chain(
             quoted_at=at + timedelta(seconds=30),
             open_interest=oi,
@@ -127,7 +127,7 @@ def test_splitting_an_interval_conserves_volume(oi, traded, parts, shifts):
     first, whole = pair(oi, traded, shifts)
     share = np.resize(parts, N)
     middle = [50.0 + math.floor(n * part) for n, part in zip(traded, share, strict=True)]
-    between = measure(
+    between = measure_slot(
         chain(quoted_at=TEN_FOURTEEN + timedelta(seconds=15), open_interest=oi, volume=middle),
         first,
         oi_confidence=0.43,
@@ -137,7 +137,7 @@ def test_splitting_an_interval_conserves_volume(oi, traded, parts, shifts):
         open_interest=oi,
         volume=[50.0 + n for n in traded],
     )
-    split = measure(quotes, between, oi_confidence=0.43)
+    split = measure_slot(quotes, between, oi_confidence=0.43)
     assert split.state[1]["traded"] == whole.state[1]["traded"] == sum(traded)
     assert split.row.total_volume == whole.row.total_volume
     for side in ("call", "put"):
@@ -149,12 +149,12 @@ def test_splitting_an_interval_conserves_volume(oi, traded, parts, shifts):
 
 def some(**changes):
     """A row, or the reason why there is none; anything else fails the test."""
-    baseline = measure(chain(), None, oi_confidence=0.43)
+    baseline = measure_slot(chain(), None, oi_confidence=0.43)
     for past in (None, baseline):
         at = TEN_FOURTEEN + timedelta(seconds=3000)
         try:
-            record = measure(chain(**({"quoted_at": at} | changes)), past, oi_confidence=0.43)
-        except Refused:
+            record = measure_slot(chain(**({"quoted_at": at} | changes)), past, oi_confidence=0.43)
+        except ChainRefused:
             continue
         body = orjson.dumps(record.row.as_json())
         assert b"NaN" not in body

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sampler.chain import select
-from sampler.measure.snapshot import measure
-from sampler.sources.recorded import read
+from sampler.chain import select_chain
+from sampler.measure.snapshot import measure_slot
+from sampler.sources.recorded import read_chain
 from storage.market.calendar import market_day, session_on
 from storage.record.row import Row
 
@@ -22,9 +22,9 @@ def row_of(path: Path) -> Row:
 
 
 def record_of(path: Path):
-    frame = read(path)
-    chain = select(frame, session_on(market_day(frame.quoted_at)))
-    return measure(chain, None, oi_confidence=0.43)
+    frame = read_chain(path)
+    chain = select_chain(frame, session_on(market_day(frame.quoted_at)))
+    return measure_slot(chain, None, oi_confidence=0.43)
 
 
 @pytest.fixture(scope="module")

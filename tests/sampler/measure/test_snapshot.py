@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from numba.core import event
 
 from sampler import metrics
-from sampler.chain import Frame, select
-from sampler.errors import Refused
-from sampler.measure.other_expiries import survey
-from sampler.measure.snapshot import measure
+from sampler.chain import Frame, select_chain
+from sampler.errors import ChainRefused
+from sampler.measure.other_expiries import measure_other_expiries
+from sampler.measure.snapshot import measure_slot
 from sampler.sources import recorded
 from storage.market.calendar import market_day, session_on
 from storage.record.row import Reason, SlotRecord
@@ -29,12 +29,12 @@ N = len(STRIKES)
 
 
 def first(**changes) -> SlotRecord:
-    return measure(chain(**changes), None, oi_confidence=0.43)
+    return measure_slot(chain(**changes), None, oi_confidence=0.43)
 
 
 def later(previous: SlotRecord, *, seconds: int = 30, **changes) -> SlotRecord:
     at = TEN_FOURTEEN + timedelta(seconds=seconds)
-    return measure(chain(quoted_at=at, **changes), previous, oi_confidence=0.43)
+    return measure_slot(chain(quoted_at=at, **changes), previous, oi_confidence=0.43)
 
 
 def volumes(**at: float) -> list[float]:
@@ -166,7 +166,7 @@ def test_live_positions_move_with_what_customers_bought():
     ask = quotes.ask[STRIKES.index(7700.0)]
     row = later(before, volume=volumes(c7700=150), last=lasts({"c7700": ask}, quotes)).row
     assert row.net_gex < row.settled.net_gex
-    nothing = measure(
+    nothing = measure_slot(
         chain(
             quoted_at=TEN_FOURTEEN + timedelta(seconds=30),
             volume=volumes(c7700=150),
@@ -217,15 +217,15 @@ def test_tesla_of_a_third_format_with_a_stale_price(shared):
             "volume": [q["volume"] for q in quotes],
         },
     )
-    row = measure(
-        select(made, session_on(market_day(made.quoted_at))), None, oi_confidence=0.43
+    row = measure_slot(
+        select_chain(made, session_on(market_day(made.quoted_at))), None, oi_confidence=0.43
     ).row
     assert "stale_spot" in row.flags
     assert abs(row.forward / row.source_spot - 1) > 0.001
 
 
 def refused(**changes) -> Reason:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ChainRefused) as caught:
         first(**changes)
     return caught.value.reason
 
@@ -247,7 +247,7 @@ def test_a_late_start_takes_what_there_is():
 def test_a_chain_without_volatility_is_refused():
     """One-sided quotes everywhere give no IV: a gap, not a row."""
     baseline = first()
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ChainRefused) as caught:
         later(baseline, bid=[0.0] * (2 * N))
     assert caught.value.reason is Reason.NO_IV
 
@@ -263,7 +263,7 @@ def test_without_a_spot_parity_stands_in(spot):
 def test_without_spot_and_parity_there_is_no_row():
     """No spot and too few pairs for parity: a gap with the reason."""
     baseline = first()
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ChainRefused) as caught:
         later(baseline, spot=NAN, forward=7700.0, right=[1] * N + [0] * N)
     assert caught.value.reason is Reason.NO_SPOT
 
@@ -339,8 +339,10 @@ def test_whatever_a_source_delivers(data):
     at = dataclasses.replace(made, quoted_at=TEN_FOURTEEN + timedelta(seconds=30))
     for past in (None, previous):
         try:
-            record = measure(select(at, session_on(TEN_FOURTEEN.date())), past, oi_confidence=0.43)
-        except Refused:
+            record = measure_slot(
+                select_chain(at, session_on(TEN_FOURTEEN.date())), past, oi_confidence=0.43
+            )
+        except ChainRefused:
             continue
         assert b"NaN" not in orjson.dumps(record.row.as_json())
         json.loads(orjson.dumps(record.row.as_json()))
@@ -372,8 +374,8 @@ def test_the_standard_error_is_that_of_coin_tosses():
 
 def test_nothing_is_compiled_in_a_slot(shared):
     """Once the formulas are warm, a first slot, one with flow and other expiries compile nothing."""
-    metrics.warm()
-    read = recorded.read(shared / "chains/SPX/SPX_2026-08-19T101421.json")
+    metrics.load_compiled()
+    read = recorded.read_chain(shared / "chains/SPX/SPX_2026-08-19T101421.json")
     session = session_on(market_day(read.quoted_at))
     newer = dataclasses.replace(
         read,
@@ -384,12 +386,12 @@ def test_nothing_is_compiled_in_a_slot(shared):
     with event.install_recorder("numba:compile") as compiled:
         record = None
         for one in (read, newer):
-            made = select(one, session)
-            record = measure(
+            made = select_chain(one, session)
+            record = measure_slot(
                 made,
                 record,
                 oi_confidence=0.43,
-                survey=lambda market, of=one, to=made: survey(
+                survey=lambda market, of=one, to=made: measure_other_expiries(
                     of, session, spot=market.spot, atm=market.atm, years=to.years
                 ),
             )

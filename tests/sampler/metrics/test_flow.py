@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampler.metrics.flow import Quote, aggressor_sign, quote, volume_added
-from sampler.metrics.hedge import hedge
+from sampler.metrics.hedge import hedge_flow
 
 NAN = float("nan")
 
@@ -147,7 +147,7 @@ def test_quote(bid, ask, expected):
 
 def test_hedge_by_hand():
     """Ten calls half bought, six puts sold, four puts of unknown side, at S = 50."""
-    found = hedge(
+    found = hedge_flow(
         np.array([[10.0, 0.0], [6.0, 4.0]]),
         np.array([[0.5, 0.0], [-1.0, 0.0]]),
         call_delta=np.array([0.6, 0.3]),

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampler.metrics.exposure import DEALER_SIGN, exposures, sheet
-from sampler.metrics.flip import FlipStatus, covered, flips
-from sampler.metrics.levels import excess, levels, max_pain, strongest
+from sampler.metrics.exposure import DEALER_SIGN, book_exposures, greeks_by_move
+from sampler.metrics.flip import FlipStatus, find_flips, has_coverage
+from sampler.metrics.levels import excess, max_pain, strike_levels, strongest
 from sampler.metrics.pin import pin_probability, pin_score
 from storage.market.constants import MOVES
 
@@ -32,7 +32,7 @@ def net(**at: float) -> np.ndarray:
 
 
 def found(position, **changes):
-    (one,) = flips(position[None], **(TERMS | {"sigma": SIGMA} | changes))
+    (one,) = find_flips(position[None], **(TERMS | {"sigma": SIGMA} | changes))
     return one
 
 
@@ -74,11 +74,11 @@ def test_one_sign_has_no_boundary():
 
 def test_too_few_quotes_or_too_little_time():
     """Four two-sided strikes within 2 %, or one sd below half a strike step: no telling."""
-    assert covered(STRIKE, QUOTED, spot=100.0, remaining=REMAINING)
+    assert has_coverage(STRIKE, QUOTED, spot=100.0, remaining=REMAINING)
     few = QUOTED & ~np.isin(STRIKE, [98.0])
-    assert not covered(STRIKE, few, spot=100.0, remaining=REMAINING)
-    assert not covered(STRIKE, QUOTED, spot=100.0, remaining=0.49)
-    assert not covered(np.empty(0), np.empty(0, np.bool_), spot=100.0, remaining=1.0)
+    assert not has_coverage(STRIKE, few, spot=100.0, remaining=REMAINING)
+    assert not has_coverage(STRIKE, QUOTED, spot=100.0, remaining=0.49)
+    assert not has_coverage(np.empty(0), np.empty(0, np.bool_), spot=100.0, remaining=1.0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -90,7 +90,7 @@ def test_gamma_is_zero_at_every_crossing(positions, hours):
     """By the textbook formula the book has no gamma at any crossing."""
     book = np.array(positions, float)
     terms = TERMS | {"years": hours * HOURS, "sigma": SIGMA}
-    (result,) = flips(book[None], **terms)
+    (result,) = find_flips(book[None], **terms)
     total = 0.4 * math.sqrt(hours * HOURS)
 
     def gamma(x: float) -> float:
@@ -116,10 +116,10 @@ def test_levels_of_a_small_book():
     """Walls by each side's gex, the magnet by their sum, ties to spot; none where all is 0."""
     strike = np.array([90.0, 99.0, 110.0])
     gex = np.array([[5.0, 5.0, 1.0], [-1.0, -5.0, -9.0]])
-    found = levels(strike, gex, np.zeros((2, 3)), 100.0)
+    found = strike_levels(strike, gex, np.zeros((2, 3)), 100.0)
     assert found[:4] == (1, 2, 2, None)
     assert found.total_gex == 4 + 0 + 8
-    assert levels(strike, 0 * gex, np.zeros((2, 3)), 100.0)[:4] == (None,) * 4
+    assert strike_levels(strike, 0 * gex, np.zeros((2, 3)), 100.0)[:4] == (None,) * 4
 
 
 def test_max_pain_by_hand():
@@ -143,7 +143,7 @@ def score(**changes):
     strike = np.array([99.0, 99.5, 100.0, 100.5, 101.0])
     oi = changes.pop("oi", np.array([1.0, 1.0, 1.0, 1.0, 1.0]))
     gex = changes.pop("gex", np.array([0.0, 55.0, 45.0, 0.0, 0.0]))
-    of = levels(strike, np.array([gex, 0 * gex]), np.array([oi, 0 * oi]), terms["spot"])
+    of = strike_levels(strike, np.array([gex, 0 * gex]), np.array([oi, 0 * oi]), terms["spot"])
     return pin_score(of, **(terms | changes))
 
 
@@ -216,7 +216,7 @@ def test_probabilities_of_all_intervals_sum_to_one():
 
 
 def scenes(years=4 * HOURS):
-    return sheet(100.0, 100.0, STRIKE, years, SIGMA)
+    return greeks_by_move(100.0, 100.0, STRIKE, years, SIGMA)
 
 
 def test_exposures_by_finite_differences_of_the_book():
@@ -234,7 +234,7 @@ def test_exposures_by_finite_differences_of_the_book():
                 total += n * d
         return total * 100 * 100.0
 
-    found = exposures(q, np.abs(q), scenes())
+    found = book_exposures(q, np.abs(q), scenes())
     h = 1e-4
     assert found.dealer_delta == pytest.approx(delta(), rel=1e-12)
     per_percent = (delta(spot=100 + h) - delta(spot=100 - h)) / (2 * h)
@@ -243,7 +243,7 @@ def test_exposures_by_finite_differences_of_the_book():
     assert found.vex.sum() == pytest.approx(per_point, rel=1e-5)
     assert found.charm_per_hour == pytest.approx(delta() - delta(years=3 * HOURS), rel=1e-9)
     assert found.chex.sum() == pytest.approx(delta() - delta(years=1e-12), rel=1e-6)
-    table = exposures(q, np.abs(q), scenes()).hedging
+    table = book_exposures(q, np.abs(q), scenes()).hedging
     for name, move in MOVES.items():
         shares = -(delta(spot=100 * (1 + move)) - delta()) / 100
         assert table.shares[name] == pytest.approx(shares, rel=1e-9)
@@ -255,7 +255,7 @@ def test_all_that_decays_is_time_value():
     """A short straddle at 100 earns its whole price by expiry, spread over the hours left."""
     q = np.zeros((2, 21))
     q[:, 10] = -3.0
-    table = exposures(q, np.abs(q), scenes()).hedging
+    table = book_exposures(q, np.abs(q), scenes()).hedging
     total = 0.4 * math.sqrt(4 * HOURS)
     straddle = 2 * 100 * (math.erfc(-total / 2 / math.sqrt(2)) - 1)
     assert table.net_theta_dollars == pytest.approx(3 * 100 * straddle, rel=1e-12)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from chains import chain
 
-from sampler.measure.snapshot import measure
+from sampler.measure.snapshot import measure_slot
 from sampler.metrics.liquidity import liquidity
 
 STRIKE = np.array([95.0, 98.0, 100.0, 102.0, 103.0])
@@ -89,7 +89,7 @@ def test_stored_scores_follow_from_the_stored_profile():
     """For any reach the formula of the docs needs the profile alone; for 3 % it gives the row's."""
     rough = np.random.default_rng(3).normal(0, 0.02, 42)
     made = chain(bid=(np.resize([0.0, 1.0, 2.0], 42)).tolist(), ask=(3 + rough).tolist())
-    record = measure(made, None, oi_confidence=0.43)
+    record = measure_slot(made, None, oi_confidence=0.43)
     of, spot = record.profile, record.row.spot
     near = np.abs(of["strike"] - spot) <= 0.03 * spot
     sides = [(of[f"{s}_bid"][near], of[f"{s}_ask"][near]) for s in ("call", "put")]

@@ -19,11 +19,11 @@ import orjson
 import pytest
 from cboe_server import Answer, CboeServer, cboe_json, contract, from_frame, from_recorded
 
-from sampler.chain import Frame, select
-from sampler.errors import NoHistory, Refused
+from sampler.chain import Frame, select_chain
+from sampler.errors import ChainRefused, NoHistory
 from sampler.sources import cboe, open_source
 from sampler.sources.cboe import Cboe
-from sampler.sources.cboe_json import parse
+from sampler.sources.cboe_json import parse_chain
 from storage.errors import UsageError
 from storage.market.calendar import session_on
 from storage.record.row import Reason
@@ -45,15 +45,15 @@ def spx(*options: Any, quoted_at: str = QUOTED, spot: float | None = 7710.15) ->
 
 def read(answer: Any, symbol: str = "SPX") -> Frame:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return parse(body, symbol=symbol, now=NOW, delay_seconds=900)
+    return parse_chain(body, symbol=symbol, now=NOW, delay_seconds=900)
 
 
 def source(server: CboeServer, options: str = "") -> Cboe:
     return Cboe.open(f"{server.url}?pace=0&{options}")
 
 
-async def refusal(feed: Cboe, symbol: str = "SPX") -> Refused:
-    with pytest.raises(Refused) as caught:
+async def refusal(feed: Cboe, symbol: str = "SPX") -> ChainRefused:
+    with pytest.raises(ChainRefused) as caught:
         await feed.live(symbol, NOW)
     return caught.value
 
@@ -203,7 +203,7 @@ def test_unreadable_contracts_are_counted_by_the_chain() -> None:
     ]
     options = [option(**fields) | {"option": text} for text in bad]
     frame = read(spx(option(**fields), *options, "no object", option(right="P", **fields)))
-    chain = select(frame, session_on(DAY))
+    chain = select_chain(frame, session_on(DAY))
     assert chain.listed.sum() == 2
     assert chain.dropped == {"bad_strike": 6, "bad_right": 3}
     assert frame.expirations == [DAY]
@@ -252,7 +252,7 @@ def test_the_third_fridays_morning_twins_are_told_apart() -> None:
     if not path.is_file():
         pytest.skip("no recorded chains beside the repository (../shared/data/chains)")
     frame = read(from_recorded(json.loads(path.read_bytes())))
-    chain = select(frame, session_on(date(2026, 7, 17)))
+    chain = select_chain(frame, session_on(date(2026, 7, 17)))
     assert chain.dropped["am_settled"] > 400
     assert chain.open_interest.sum() < 1_000_000
 
@@ -282,7 +282,7 @@ def test_the_third_fridays_morning_twins_are_told_apart() -> None:
 )
 def test_what_is_no_chain_is_refused(body: bytes, says: str) -> None:
     """Whatever is not an answer of this format is a bad answer, in words."""
-    with pytest.raises(Refused, match=says) as caught:
+    with pytest.raises(ChainRefused, match=says) as caught:
         read(body)
     assert caught.value.reason is Reason.BAD_ANSWER
 
@@ -294,17 +294,17 @@ def test_an_answer_without_quote_time_is_refused(quoted: Any) -> None:
     """The time of the quotes is never guessed."""
     answer = spx()
     answer["data"]["last_trade_time"] = quoted
-    with pytest.raises(Refused, match="last_trade_time") as caught:
+    with pytest.raises(ChainRefused, match="last_trade_time") as caught:
         read(answer)
     assert caught.value.reason is Reason.BAD_ANSWER
     del answer["data"]["last_trade_time"]
-    with pytest.raises(Refused, match="last_trade_time"):
+    with pytest.raises(ChainRefused, match="last_trade_time"):
         read(answer)
 
 
 def test_another_symbols_answer_is_refused() -> None:
     """An answer is taken for the symbol it names only, however that is spelled."""
-    with pytest.raises(Refused, match="'_SPX'") as caught:
+    with pytest.raises(ChainRefused, match="'_SPX'") as caught:
         read(spx(), "NDX")
     assert caught.value.reason is Reason.BAD_ANSWER
     named = cboe_json("BRK/B", 500.0, QUOTED, [contract("BRKB", DAY, "C", 500)])
@@ -351,7 +351,7 @@ async def test_large_answers_are_read_beside_the_loop(
 
     def noted(body: bytes, **facts: Any) -> Frame:
         threads.append(threading.current_thread() is threading.main_thread())
-        return parse(body, **facts)
+        return parse_chain(body, **facts)
 
     monkeypatch.setattr(cboe, "parse", noted)
     feed = source(server)

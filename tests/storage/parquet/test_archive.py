@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 from factories import DAY, OPEN, at, gap, record
 
-from sampler.chain import select
+from sampler.chain import select_chain
 from sampler.history.backfill import BackfillOptions, backfill_session
-from sampler.measure.snapshot import measure
+from sampler.measure.snapshot import measure_slot
 from sampler.sources import open_source
 from storage.errors import FlowError
 from storage.market.calendar import session_on
@@ -139,8 +139,8 @@ def exported(tmp_path_factory) -> Path:
     async def measured(symbol: str) -> list[SlotRecord]:
         records = [None]
         async for frame in Short().history(symbol, SESSION):
-            chain = select(frame, SESSION)
-            records.append(measure(chain, records[-1], oi_confidence=0.43))
+            chain = select_chain(frame, SESSION)
+            records.append(measure_slot(chain, records[-1], oi_confidence=0.43))
         return records[1:]
 
     for symbol in ("SPX", "BRK/B"):

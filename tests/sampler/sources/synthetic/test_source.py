@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sampler.chain import QUOTES, Frame, select
-from sampler.errors import Refused
+from sampler.chain import QUOTES, Frame, select_chain
+from sampler.errors import ChainRefused
 from sampler.sources import open_source
 from sampler.sources.synthetic import day as market
 from sampler.sources.synthetic import trading
@@ -69,8 +69,8 @@ def frames() -> list[Frame]:
 
 
 @pytest.fixture(scope="module")
-def day() -> market.Day:
-    return market.build("SPX", session(), 7)
+def day() -> market.SyntheticDay:
+    return market.build_day("SPX", session(), 7)
 
 
 # -- the same for everyone ------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def test_seed_day_and_symbol_differ() -> None:
     """Another seed, day or symbol is another path, not the same one rescaled."""
 
     def returns(symbol: str = "SPX", on: date = DAY, seed: int = 7) -> Any:
-        tape, _ = market.price(symbol, session(on), seed)
+        tape, _ = market.simulate_prices(symbol, session(on), seed)
         return np.diff(np.log(tape.spot[::30]))[:400]
 
     base = returns()
@@ -169,7 +169,7 @@ def test_open_interest_is_the_mornings(frames: list[Frame]) -> None:
 def test_quotes_are_sound(symbol: str) -> None:
     """ask > 0, ask ≥ bid ≥ 0, on the symbol's ticks, and a positive volatility, all day."""
     fine, coarse = market.traits(symbol).ticks
-    built = market.build(symbol, session(), 7)
+    built = market.build_day(symbol, session(), 7)
     for slot in (0, 1, 200, 500, 700, 779):
         quoted = built.columns(slot)
         bid, ask = np.rint(100 * quoted["bid"]), np.rint(100 * quoted["ask"])
@@ -197,7 +197,7 @@ def test_parity_holds_within_spreads(symbol: str) -> None:
     source = Synthetic.open("")
     for slot in (0, 333, 779):
         now = session().open + timedelta(seconds=30 * slot)
-        chain = select(asyncio.run(source.live(symbol, now)), session())
+        chain = select_chain(asyncio.run(source.live(symbol, now)), session())
         assert chain.listed.all()
         assert chain.dropped == {}
         mid = (chain.bid + chain.ask) / 2
@@ -239,7 +239,7 @@ def test_puts_cost_more_volatility_than_calls(frames: list[Frame]) -> None:
     assert 0.08 < middle < 0.35
 
 
-def test_no_arbitrage_between_strikes(day: market.Day) -> None:
+def test_no_arbitrage_between_strikes(day: market.SyntheticDay) -> None:
     """Calls of a fine strike grid fall with the strike and are convex in it, at any hour."""
     tape = day.tape
     for second in (0, 6000, 18_000, 23_370):
@@ -248,7 +248,7 @@ def test_no_arbitrage_between_strikes(day: market.Day) -> None:
         x = np.log(strike / forward) / atm
         bend = np.sqrt(x * x + trading.ROUND**2) - trading.ROUND
         sd = atm * np.sqrt(1 + trading.TILT * x + trading.BEND * bend)
-        slope = np.diff(trading.black(forward, strike, 1.0, sd)) / np.diff(strike)
+        slope = np.diff(trading.black_price(forward, strike, 1.0, sd)) / np.diff(strike)
         assert slope.max() < 1e-9
         assert np.diff(slope).min() > -1e-9
 
@@ -256,7 +256,9 @@ def test_no_arbitrage_between_strikes(day: market.Day) -> None:
 # -- trades ---------------------------------------------------------------------------------------
 
 
-def test_last_trades_are_quotes_of_their_second(day: market.Day, frames: list[Frame]) -> None:
+def test_last_trades_are_quotes_of_their_second(
+    day: market.SyntheticDay, frames: list[Frame]
+) -> None:
     """A new last lies on bid, ask or mid as quoted at its second, in (previous slot, slot]."""
     start, before = session().open.timestamp(), frames[0]
     kinds = set()
@@ -290,7 +292,7 @@ def test_lasts_lie_in_the_days_range(frames: list[Frame]) -> None:
     assert np.isnan(frames[0].last_at).all()
 
 
-def test_signed_volume_is_a_part_of_volume(day: market.Day) -> None:
+def test_signed_volume_is_a_part_of_volume(day: market.SyntheticDay) -> None:
     """Buys less sells never exceed what traded, are odd or even as it is, and start at 0."""
     assert day.signed_volume(0).sum() == 0
     for slot in (1, 100, 779):
@@ -300,11 +302,11 @@ def test_signed_volume_is_a_part_of_volume(day: market.Day) -> None:
         assert ((signed - volume) % 2 == 0).all()
 
 
-def test_customers_lean_for_a_while(day: market.Day) -> None:
+def test_customers_lean_for_a_while(day: market.SyntheticDay) -> None:
     """The side of calls' flow persists from ten minutes to the next ten: flow has trends."""
     kept = []
     for seed in range(6):
-        built = market.build("SPY", session(), seed)
+        built = market.build_day("SPY", session(), seed)
         calls = built.tape.contracts.right > 0
         flow = np.diff(built.trades.signed[::20, calls].sum(axis=1, dtype=np.int64))
         volume = np.diff(built.trades.volume[::20, calls].sum(axis=1, dtype=np.int64))
@@ -327,7 +329,7 @@ def test_trading_is_busiest_near_spot_and_at_both_ends(frames: list[Frame]) -> N
 # -- volatility -----------------------------------------------------------------------------------
 
 
-def test_remaining_deviation_shrinks_to_nothing(day: market.Day) -> None:
+def test_remaining_deviation_shrinks_to_nothing(day: market.SyntheticDay) -> None:
     """What is left of the day's standard deviation falls to (nearly) 0 at the last trade."""
     left = np.array([day.remaining_sd(slot) for slot in range(780)])
     assert 0.002 < left[0] < 0.009
@@ -341,7 +343,7 @@ def test_the_day_is_u_shaped() -> None:
     """Over 20 seeds the first and the last half hour move more than half an hour at midday."""
     parts = []
     for seed in range(20):
-        tape, _ = market.price("QQQ", session(), seed)
+        tape, _ = market.simulate_prices("QQQ", session(), seed)
         moves = np.diff(np.log(tape.spot[::30])) ** 2
         parts.append([moves[:60].sum(), moves[360:420].sum(), moves[-60:].sum()])
     first, middle, last = np.mean(parts, axis=0)
@@ -353,7 +355,7 @@ def test_realized_variance_is_what_was_implied() -> None:
     """Over 50 days, realized variance is 0.6 to 1.6 of what options implied at the open."""
     realized, implied, levels, volatility = [], [], [], []
     for one in sessions_between(date(2026, 6, 1), date(2026, 8, 31))[:50]:
-        tape, _ = market.price("SPX", one, 7)
+        tape, _ = market.simulate_prices("SPX", one, 7)
         realized.append((np.diff(np.log(tape.spot[::30])) ** 2).sum())
         implied.append(tape.variance[0])
         levels.append((tape.spot[0], tape.spot[-1]))
@@ -374,7 +376,7 @@ def test_early_close_is_a_short_day() -> None:
     frames = collect(Synthetic.open(""), "SPX", short)
     assert [f.quoted_at for f in frames] == short.slots
     assert len(frames) == 420
-    built = market.build("SPX", short, 7)
+    built = market.build_day("SPX", short, 7)
     assert built.tape.variance[-1] == 0
     assert built.remaining_sd(419) < 0.08 * built.remaining_sd(0)
     assert frames[-1].expirations == [SHORT, date(2026, 11, 30)]
@@ -382,7 +384,7 @@ def test_early_close_is_a_short_day() -> None:
 
 def test_late_closing_funds_keep_time_value() -> None:
     """SPY trades to 16:15: at the last slot a quarter of an hour of variance is left."""
-    spy, spx = (market.build(symbol, session(), 7) for symbol in ("SPY", "SPX"))
+    spy, spx = (market.build_day(symbol, session(), 7) for symbol in ("SPY", "SPX"))
     assert spy.remaining_sd(779) > 2 * spx.remaining_sd(779)
 
 
@@ -400,7 +402,7 @@ def test_late_closing_funds_keep_time_value() -> None:
 )
 def test_closed_is_refused_with_the_reason(now: datetime, url: str, reason: Reason) -> None:
     """Weekends, holidays, and the hours around the session are refused, each as what it is."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ChainRefused) as refused:
         asyncio.run(Synthetic.open(url).live("SPX", now))
     assert refused.value.reason is reason
     assert "SPX" in str(refused.value)
@@ -427,7 +429,7 @@ def test_opened_by_url() -> None:
 # -- cost -----------------------------------------------------------------------------------------
 
 
-def test_cached_days_are_bounded_and_small(day: market.Day) -> None:
+def test_cached_days_are_bounded_and_small(day: market.SyntheticDay) -> None:
     """A day of SPX holds less than 10 MB, and only so many days are kept."""
     parts = (day.trades, day.tape, day.tape.contracts)
     held = [getattr(part, name) for part in parts for name in part.__dataclass_fields__]
@@ -438,12 +440,12 @@ def test_cached_days_are_bounded_and_small(day: market.Day) -> None:
     assert source.day.cache_info().currsize == DAYS
 
 
-def test_days_and_frames_are_cheap(day: market.Day) -> None:
+def test_days_and_frames_are_cheap(day: market.SyntheticDay) -> None:
     """A day takes well below a second to build, a frame a few milliseconds, at their best."""
     builds, reads = [], []
     for slot in range(5):
         start = time.perf_counter()
-        market.build("SPX", session(), 7)
+        market.build_day("SPX", session(), 7)
         built = time.perf_counter()
         day.columns(100 + slot)
         builds.append(built - start)
