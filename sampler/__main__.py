@@ -1,4 +1,4 @@
-"""The command line of the sampler: reads the environment and dispatches to the commands."""
+"""The command line ``flow-sampler``: parses it, and runs the command that it names."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
 
         return written
 
-    store_module.write = committing(store_module.write)
+    store_module.write_batch = committing(store_module.write_batch)
 
     symbols = told["symbols"]
     clock = FixedClock(datetime.fromisoformat(told["now"]))

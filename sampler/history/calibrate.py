@@ -1,7 +1,7 @@
-"""How pin probability and the 1σ range have done against what happened, over stored sessions.
+"""Score the forecasts of stored rows, pin probability and 1σ range, against each session's close.
 
-A session counts when its closing spot is known: the last row within its last five minutes. Rows of
-one session are not independent, so the number of sessions is what a result rests on.
+The close is the spot of a session's last row, if that row lies in the last five minutes. Rows of
+one session share one close and are not independent: the sample size is the number of sessions.
 """
 
 from __future__ import annotations
@@ -15,52 +15,71 @@ from typing import Any
 from storage.market.calendar import Session
 from storage.record.figures import DetailFigures
 
-#: A row this close to the end gives the closing spot.
+#: The last row of a session gives its close if it lies within this time before the end.
 CLOSE_WINDOW = timedelta(minutes=5)
-#: Edges of the reliability table. [%]
+#: Edges of the reliability table's intervals of predicted probability. [%]
 BIN_EDGES = (0, 5, 10, 15, 20, 30, 40, 60, 80, 100)
 
 
 @dataclass(slots=True)
 class ReliabilityBin:
-    """Rows whose probability lay in one interval."""
+    """The rows whose predicted probability lies in one interval."""
 
     rows: int = 0
-    foretold: float = 0.0
+    #: Sum of their predicted probabilities. [%]
+    predicted: float = 0.0
+    #: How many of the predictions came true.
     happened: int = 0
 
 
 @dataclass(slots=True)
 class CalibrationScore:
-    """What happened to what was foretold."""
+    """How the forecasts of one symbol's sessions came out."""
 
+    #: Sessions with a known close.
     sessions: int = 0
-    #: Pin probability: rows, Brier sum, how often it happened, and the reliability table.
+    #: Rows with a pin probability.
     rows: int = 0
+    #: Sum of their squared errors; divided by ``rows`` it is the Brier score.
     squared: float = 0.0
+    #: How often the close lay between the strikes next to the magnet.
     happened: int = 0
+    #: The reliability table, by ``BIN_EDGES``.
     bins: list[ReliabilityBin] = field(
         default_factory=lambda: [ReliabilityBin() for _ in BIN_EDGES[1:]]
     )
-    #: The 1σ range: rows, and how often the close lay within it.
+    #: Rows with a 1σ range.
     ranged: int = 0
+    #: How often the close lay within it.
     within: int = 0
 
     def add(self, session: Session, rows: Iterable[Mapping[str, Any]]) -> bool:
-        """CalibrationScore one session's rows, in order; False if its closing spot is not known."""
+        """Score one session.
+
+        Parameters
+        ----------
+        session : the session.
+        rows : its rows, oldest first, with ``slot``, ``spot``, ``pin_probability_pct``,
+            ``remaining_1sd`` and ``detail``.
+
+        Returns
+        -------
+        bool
+            False if the session has no known close; it does not count then.
+        """
         rows = list(rows)
         if not rows or rows[-1]["slot"] < session.close - CLOSE_WINDOW:
             return False
         close = rows[-1]["spot"]
         self.sessions += 1
         for row in rows[:-1]:
-            self._pin(row, close)
+            self._score_pin(row, close)
             if row["remaining_1sd"] is not None:
                 self.ranged += 1
                 self.within += abs(close - row["spot"]) <= row["remaining_1sd"]
         return True
 
-    def _pin(self, row: Mapping[str, Any], close: float) -> None:
+    def _score_pin(self, row: Mapping[str, Any], close: float) -> None:
         probability = row["pin_probability_pct"]
         if probability is None:
             return
@@ -70,33 +89,35 @@ class CalibrationScore:
         self.rows += 1
         self.happened += hit
         self.squared += (probability / 100 - hit) ** 2
-        at = next(i for i, edge in enumerate(BIN_EDGES[1:]) if probability <= edge)
-        self.bins[at].rows += 1
-        self.bins[at].foretold += probability
-        self.bins[at].happened += hit
+        index = next(i for i, edge in enumerate(BIN_EDGES[1:]) if probability <= edge)
+        self.bins[index].rows += 1
+        self.bins[index].predicted += probability
+        self.bins[index].happened += hit
 
     def as_json(self) -> dict[str, Any]:
-        """The result as plain values; rates in %, None where there is nothing to divide by."""
+        """Return the result as plain values. Rates are in %; a rate over no rows is None."""
         base = self.happened / self.rows if self.rows else None
         return {
             "sessions": self.sessions,
             "pin_probability": {
                 "rows": self.rows,
                 "brier": _ratio(self.squared, self.rows),
-                # What always foretelling the overall rate would have scored.
+                # The score of a forecast that always gives the overall rate.
                 "brier_of_base_rate": None if base is None else base * (1 - base),
-                "mean_foretold_pct": _ratio(sum(b.foretold for b in self.bins), self.rows),
+                "mean_foretold_pct": _ratio(sum(b.predicted for b in self.bins), self.rows),
                 "happened_pct": None if base is None else 100 * base,
                 "reliability": [
                     {
                         "from_pct": low,
                         "to_pct": high,
-                        "rows": one.rows,
-                        "foretold_pct": _ratio(one.foretold, one.rows),
-                        "happened_pct": _ratio(100 * one.happened, one.rows),
+                        "rows": interval.rows,
+                        "foretold_pct": _ratio(interval.predicted, interval.rows),
+                        "happened_pct": _ratio(100 * interval.happened, interval.rows),
                     }
-                    for low, high, one in zip(BIN_EDGES, BIN_EDGES[1:], self.bins, strict=False)
-                    if one.rows
+                    for low, high, interval in zip(
+                        BIN_EDGES, BIN_EDGES[1:], self.bins, strict=False
+                    )
+                    if interval.rows
                 ],
             },
             "one_sigma": {
@@ -107,29 +128,36 @@ class CalibrationScore:
         }
 
 
-def _ratio(of: float, count: int) -> float | None:
-    return of / count if count else None
+def _ratio(total: float, count: int) -> float | None:
+    return total / count if count else None
 
 
-def format_calibration(name: str, result: dict[str, Any]) -> str:
-    """Lay one result out for a person."""
+def format_calibration(symbol: str, result: dict[str, Any]) -> str:
+    """Lay the result of ``CalibrationScore.as_json`` out as text."""
     pin, sigma = result["pin_probability"], result["one_sigma"]
-    lines = [f"{name}: {result['sessions']} sessions, {pin['rows']} rows"]
+    if not result["sessions"]:
+        return f"{symbol}: no stored session with a row in its last five minutes, so no known close"
+    lines = [f"{symbol}: {result['sessions']} sessions, {pin['rows']} rows with a pin probability"]
     if pin["rows"]:
         lines.append(
-            f"  pin probability: foretold {pin['mean_foretold_pct']:.1f} %, happened"
-            f" {pin['happened_pct']:.1f} %, Brier {pin['brier']:.4f}"
-            f" (base rate alone {pin['brier_of_base_rate']:.4f})"
+            f"  pin probability: predicted {pin['mean_foretold_pct']:.1f} % on average, came true"
+            f" {pin['happened_pct']:.1f} % of the time"
         )
-        lines.append("    foretold, %        rows   mean   happened, %")
+        lines.append(
+            f"  Brier score: {pin['brier']:.4f} (0 is perfect; always predicting the overall rate"
+            f" gives {pin['brier_of_base_rate']:.4f})"
+        )
+        lines.append("    predicted, %      rows   mean, %   came true, %")
         for b in pin["reliability"]:
             edges = f"{b['from_pct']:3}-{b['to_pct']:<3}"
-            rates = f"{b['foretold_pct']:5.1f}   {b['happened_pct']:8.1f}"
-            lines.append(f"    {edges}          {b['rows']:8}  {rates}")
+            rates = f"{b['foretold_pct']:7.1f}   {b['happened_pct']:12.1f}"
+            lines.append(f"    {edges}       {b['rows']:8}   {rates}")
     if sigma["rows"]:
         lines.append(
-            f"  1σ range: the close lay within it on {sigma['within_pct']:.1f} % of"
-            f" {sigma['rows']} rows (a normal law: {sigma['expected_pct']:.1f} %)"
+            f"  1σ range: {sigma['within_pct']:.1f} % of {sigma['rows']} rows had the close within"
+            f" it ({sigma['expected_pct']:.1f} % for a normal distribution)"
         )
-    lines.append("  rows of one session share one close: the sample size is the number of sessions")
+    lines.append(
+        "  The rows of a session share one close: the sample size is the number of sessions."
+    )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The commands on stored sessions: ``backfill``, ``explain`` and ``calibrate``."""
+"""The commands about past sessions: ``backfill``, ``explain`` and ``calibrate``."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
         source = open_configured_source(settings)
         dataset = dataset_of(settings, source)
         await source.close()
-    tell = not parsed.dry_run
-    async with server_urls(settings, live=tell) as (database_url, redis_url):
+    publish = not parsed.dry_run
+    async with server_urls(settings, live=publish) as (database_url, redis_url):
         options = jobs.JobOptions(
             database_url=database_url,
-            # Workers elsewhere do not reach the embedded channel.
-            redis_url=redis_url if tell and not (parsed.dask and not settings.redis_url) else "",
+            # Workers on other machines cannot reach the embedded channel.
+            redis_url=redis_url if publish and (settings.redis_url or not parsed.dask) else "",
             dataset=dataset,
             source="" if parsed.recompute else settings.source,
             backfill=BackfillOptions(
@@ -48,38 +48,42 @@ async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
                 rewrite=parsed.rewrite,
                 mix_feeds=parsed.mix_feeds,
             ),
-            # Each row's own, unless another was asked for on the command line.
+            # A recomputation keeps each row's own κ, unless the command line gives another.
             oi_confidence=None if parsed.oi_confidence is None else settings.oi_confidence,
             dry_run=parsed.dry_run,
             log=(settings.log, settings.log_level),
         )
-        async with connect(settings, dataset, live=tell, write=tell) as connections:
+        async with connect(settings, dataset, live=publish, write=publish) as connections:
             try:
-                todo = await jobs.plan_jobs(
+                planned = await jobs.plan_jobs(
                     connections.store, options, symbols=settings.symbols, first=first, last=last
                 )
             except NoHistory as error:
-                # A nightly job over such a feed has nothing to do, and nothing has failed.
+                # A nightly job over a feed without history has nothing to do. That is no failure.
                 print(error)
                 return 0 if parsed.missing else 2
             done = jobs.run_jobs(
-                todo, connections.store, connections.live, jobs=parsed.jobs, dask=parsed.dask
+                planned, connections.store, connections.live, jobs=parsed.jobs, dask=parsed.dask
             )
             return await report.report_results(
-                done, todo, period=f"{first} to {last}", dry_run=parsed.dry_run
+                done, planned, period=f"{first} to {last}", dry_run=parsed.dry_run
             )
 
 
 def _refuse_contradictions(settings: Settings, parsed: argparse.Namespace) -> None:
     """Refuse options that contradict each other."""
     if parsed.recompute and (parsed.rewrite or parsed.mix_feeds):
-        raise UsageError("--rewrite, --mix-feeds: a recomputation has no other source")
+        raise UsageError(
+            "--rewrite, --mix-feeds: --recompute reads no source, so neither goes with it"
+        )
     if parsed.dry_run and not parsed.recompute:
-        raise UsageError("--dry-run: tells what --recompute would change, and goes with it only")
+        raise UsageError("--dry-run: shows what --recompute would change, and only goes with it")
     if not 1 <= parsed.jobs <= 256:
         raise UsageError(f"--jobs: {parsed.jobs} is not between 1 and 256")
     if parsed.dask and parsed.jobs > 1:
-        raise UsageError("--jobs: the Dask cluster has as many workers as it has")
+        raise UsageError(
+            "--jobs: the Dask cluster decides how many workers run; leave it out with --dask"
+        )
     if parsed.dask and not settings.database_url:
         raise UsageError(
             "--dask: FLOW_DATABASE_URL is not set; workers on other machines cannot reach the"
@@ -102,22 +106,22 @@ async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
         raise UsageError(f"--at: {parsed.at} lies outside the session")
     metrics.load_compiled()
     async with connect(settings, settings.dataset or REAL, live=False) as connections:
-        found = await connections.store.before(symbol, session.day, slot + timedelta(seconds=1))
-        if found is None or found.row.slot != slot:
-            last = found and to_new_york(found.row.slot).strftime("%H:%M:%S")
+        record = await connections.store.before(symbol, session.day, slot + timedelta(seconds=1))
+        if record is None or record.row.slot != slot:
+            last = record and to_new_york(record.row.slot).strftime("%H:%M:%S")
+            earlier = f"the last row before it is of {last}" if last else "none before it either"
             raise FlowError(
-                f"{symbol} has no row at {to_new_york(slot):%Y-%m-%d %H:%M:%S} New York;"
-                f" {f'the last one before it is of {last}' if last else 'none before it either'}"
+                f"{symbol} has no row at {to_new_york(slot):%Y-%m-%d %H:%M:%S} New York; {earlier}"
             )
         previous = None
-        if found.row.differenced_from is not None:
-            after = found.row.differenced_from + timedelta(seconds=1)
+        if record.row.differenced_from is not None:
+            after = record.row.differenced_from + timedelta(seconds=1)
             previous = await connections.store.before(symbol, session.day, after)
-    told = explain.explain_record(found, previous, session)
+    explanation = explain.explain_record(record, previous, session)
     if parsed.json:
-        print(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
+        print(orjson.dumps(explanation, option=orjson.OPT_INDENT_2).decode())
     else:
-        print(explain.format_explanation(told, found))
+        print(explain.format_explanation(explanation, record))
     return 0
 
 
@@ -156,16 +160,22 @@ def add_history_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
 
 
 def _add_backfill(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    fill = commands.add_parser("backfill", help="fill past sessions, or measure them again")
-    fill.add_argument("--from", dest="first", metavar="D", required=True, help="first day, ISO")
-    fill.add_argument("--to", dest="last", metavar="D", required=True, help="last day, ISO")
-    what = fill.add_mutually_exclusive_group()
-    what.add_argument(
+    fill = commands.add_parser(
+        "backfill", help="fill past sessions from a source, or measure stored chains again"
+    )
+    fill.add_argument(
+        "--from", dest="first", metavar="D", required=True, help="first day, e.g. 2026-08-17"
+    )
+    fill.add_argument(
+        "--to", dest="last", metavar="D", required=True, help="last day, e.g. 2026-08-19"
+    )
+    either = fill.add_mutually_exclusive_group()
+    either.add_argument(
         "--missing",
         action="store_true",
-        help="only slots without a row (a feed without history has none: exit 0)",
+        help="fill only slots without a row; exits 0 for a source without history",
     )
-    what.add_argument(
+    either.add_argument(
         "--recompute",
         action="store_true",
         help="measure stored chains again, after a definition has changed; needs no source",
@@ -173,39 +183,53 @@ def _add_backfill(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     fill.add_argument(
         "--rewrite",
         action="store_true",
-        help="the source's rows win; rows after a filled slot are differenced anew against it",
-    )
-    fill.add_argument("--mix-feeds", action="store_true", help="also into sessions of another feed")
-    fill.add_argument(
-        "--dry-run", action="store_true", help="with --recompute: tell what changes, store nothing"
+        help="replace stored rows by the source's, and measure the rows after a filled slot again",
     )
     fill.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="processes to work in (default: 1)"
+        "--mix-feeds",
+        action="store_true",
+        help="also fill sessions whose rows come from another feed",
     )
     fill.add_argument(
-        "--dask", default="", metavar="URL", help="a Dask scheduler, e.g. tcp://scheduler:8786"
+        "--dry-run",
+        action="store_true",
+        help="with --recompute: show what would change, store nothing",
+    )
+    fill.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="number of processes (default: 1)"
+    )
+    fill.add_argument(
+        "--dask",
+        default="",
+        metavar="URL",
+        help="work on the cluster of this Dask scheduler, e.g. tcp://scheduler:8786",
     )
     add_options(fill, *SOURCE_SETTINGS, *DATABASE_SETTINGS)
     fill.set_defaults(command=_backfill)
 
 
 def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    why = commands.add_parser("explain", help="derive one stored row from its stored chain")
-    why.add_argument("--symbol", required=True, metavar="SYMBOL", help="whose row")
+    why = commands.add_parser("explain", help="show how a stored row comes out of its stored chain")
+    why.add_argument("--symbol", required=True, metavar="SYMBOL", help="the row's symbol")
     why.add_argument(
-        "--at", required=True, metavar="T", help="ISO time, New York unless it has an offset"
+        "--at",
+        required=True,
+        metavar="T",
+        help="the row's time, ISO; New York time unless it has an offset",
     )
-    why.add_argument("--json", action="store_true", help="print plain data")
+    why.add_argument("--json", action="store_true", help="print the result as JSON")
     add_options(why, *DATABASE_SETTINGS)
     why.set_defaults(command=_explain)
 
 
 def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     score = commands.add_parser(
-        "calibrate", help="score pin probability and the 1σ range over stored sessions"
+        "calibrate", help="score pin probability and 1σ range against the closes of stored sessions"
     )
-    score.add_argument("--from", dest="first", metavar="D", help="first day, ISO (default: all)")
-    score.add_argument("--to", dest="last", metavar="D", help="last day, ISO (default: today)")
-    score.add_argument("--json", action="store_true", help="print plain data")
+    score.add_argument(
+        "--from", dest="first", metavar="D", help="first day (default: the first stored)"
+    )
+    score.add_argument("--to", dest="last", metavar="D", help="last day (default: today)")
+    score.add_argument("--json", action="store_true", help="print the result as JSON")
     add_options(score, "symbols", "clock", *DATABASE_SETTINGS)
     score.set_defaults(command=_calibrate)

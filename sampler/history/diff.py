@@ -1,4 +1,4 @@
-"""What a recomputation changes, field by field: how many rows, and by how much at most."""
+"""Compare stored records with recomputed ones, and sum up what changes field by field."""
 
 from __future__ import annotations
 
@@ -15,64 +15,80 @@ from storage.record.row import COLUMNS, SlotRecord
 
 @dataclass(slots=True)
 class FieldDiff:
-    """One field's changes."""
+    """How one field changes."""
 
+    #: How many rows the field changes in.
     rows: int = 0
-    #: Largest change, in the field's unit; None where no number has become another.
+    #: The largest change, in the field's unit; None if the field holds no numbers.
     largest: float | None = None
-    #: Largest change against what was there, where that was not 0.
+    #: The largest change as a part of the stored value, where that is not 0.
     largest_relative: float | None = None
-    #: The first change, in words.
+    #: The first change, as text: stored value → recomputed value.
     example: str = ""
 
 
 @dataclass(slots=True)
 class DiffSummary:
-    """Every field that changes, by name."""
+    """How the records of a session, or of several, change."""
 
-    #: Records looked at, and how many of them change.
+    #: How many records were compared.
     records: int = 0
+    #: How many of them change.
     changed: int = 0
+    #: The fields that change, by name. Values inside a field have a path, as in ``detail.theta``.
     fields: dict[str, FieldDiff] = field(default_factory=dict)
 
-    def compare(self, was: SlotRecord, now: SlotRecord, *, by_field: bool = True) -> bool:
-        """Count what differs between two records of a slot; whether anything does.
+    def compare(self, stored: SlotRecord, new: SlotRecord, *, by_field: bool = True) -> bool:
+        """Compare two records of a slot, and add the result to the summary.
 
-        Without ``by_field`` only that it does, which takes a fraction of the time.
+        Parameters
+        ----------
+        stored, new : the stored record and the recomputed one.
+        by_field : whether to note which fields differ. Without it the comparison only finds out
+            whether any does, in a fraction of the time.
+
+        Returns
+        -------
+        bool
+            Whether the records differ.
         """
         self.records += 1
-        differs = _differ(was, now) if not by_field else self._compare(was, now)
+        differs = self._compare_fields(stored, new) if by_field else _differ(stored, new)
         self.changed += differs
         return differs
 
-    def _compare(self, was: SlotRecord, now: SlotRecord) -> bool:
+    def _compare_fields(self, stored: SlotRecord, new: SlotRecord) -> bool:
         differs = False
-        if was.row != now.row:
+        if stored.row != new.row:
             for name in COLUMNS:
-                old, new = getattr(was.row, name), getattr(now.row, name)
-                if old != new:
-                    self._note(dict(_leaves(name, old)), dict(_leaves(name, new)))
+                old_value, new_value = getattr(stored.row, name), getattr(new.row, name)
+                if old_value != new_value:
+                    self._note_values(
+                        dict(_leaves(name, old_value)), dict(_leaves(name, new_value))
+                    )
             differs = True
-        for name, new in now.profile.items():
-            if was.profile[name].tobytes() != new.tobytes():
-                self._arrays(f"profile.{name}", was.profile[name], new)
+        for name, array in new.profile.items():
+            if stored.profile[name].tobytes() != array.tobytes():
+                self._note_arrays(f"profile.{name}", stored.profile[name], array)
                 differs = True
-        (kept, notes), (again, said) = was.state, now.state
-        for name in kept.keys() | again.keys():
-            old, new = kept.get(name), again.get(name)
-            if old is None or new is None:
+        (old_arrays, old_notes), (new_arrays, new_notes) = stored.state, new.state
+        for name in old_arrays.keys() | new_arrays.keys():
+            old, new_array = old_arrays.get(name), new_arrays.get(name)
+            if old is None or new_array is None:
                 self._field(f"evidence.{name}").rows += 1
                 differs = True
-            elif old.shape != new.shape or old.tobytes() != new.tobytes():
-                self._arrays(f"evidence.{name}", old, new)
+            elif old.shape != new_array.shape or old.tobytes() != new_array.tobytes():
+                self._note_arrays(f"evidence.{name}", old, new_array)
                 differs = True
-        if notes != said:
-            self._note(dict(_leaves("evidence", notes)), dict(_leaves("evidence", said)))
+        if old_notes != new_notes:
+            self._note_values(
+                dict(_leaves("evidence", old_notes)), dict(_leaves("evidence", new_notes))
+            )
             differs = True
         return differs
 
     def add(self, other: DiffSummary) -> None:
-        """Take in what another session has changed."""
+        """Add the summary of another session."""
         self.records += other.records
         self.changed += other.changed
         for name, diff in other.fields.items():
@@ -83,24 +99,30 @@ class DiffSummary:
             own.example = own.example or diff.example
 
     def table_lines(self) -> list[str]:
-        """A line a field, the most frequent ones first."""
+        """Return a table with a line for each field, the one that changes in most rows first."""
         if not self.fields:
             return []
         width = max(len(name) for name in self.fields)
-        lines = [f"{'field':{width}}  {'rows':>8}  {'by at most':>12}  {'relative':>9}  first"]
+        lines = [
+            f"{'field':{width}}  {'rows':>8}  {'max change':>12}  {'relative':>9}  first change"
+        ]
         ordered = sorted(self.fields.items(), key=lambda item: (-item[1].rows, item[0]))
         for name, diff in ordered:
-            most = "" if diff.largest is None else f"{diff.largest:.6g}"
-            part = "" if diff.largest_relative is None else f"{diff.largest_relative:.2e}"
-            lines.append(f"{name:{width}}  {diff.rows:8}  {most:>12}  {part:>9}  {diff.example}")
+            largest = "" if diff.largest is None else f"{diff.largest:.6g}"
+            relative = "" if diff.largest_relative is None else f"{diff.largest_relative:.2e}"
+            lines.append(
+                f"{name:{width}}  {diff.rows:8}  {largest:>12}  {relative:>9}  {diff.example}"
+            )
         return lines
 
     def _field(self, name: str) -> FieldDiff:
         return self.fields.setdefault(name, FieldDiff())
 
-    def _note(self, was: dict[str, list[Any]], now: dict[str, list[Any]]) -> None:
-        for name in was.keys() | now.keys():
-            old, new = was.get(name, []), now.get(name, [])
+    def _note_values(
+        self, old_values: dict[str, list[Any]], new_values: dict[str, list[Any]]
+    ) -> None:
+        for name in old_values.keys() | new_values.keys():
+            old, new = old_values.get(name, []), new_values.get(name, [])
             if old == new:
                 continue
             diff = self._field(name)
@@ -110,72 +132,80 @@ class DiffSummary:
                 "{} → {}".format(*map(_short, pairs[0])) if pairs else f"{len(old)} → {len(new)}"
             )
             for a, b in pairs:
-                self._measure(diff, a, b)
+                self._note_change(diff, a, b)
 
-    def _arrays(self, name: str, was: np.ndarray[Any, Any], now: np.ndarray[Any, Any]) -> None:
+    def _note_arrays(
+        self, name: str, stored: np.ndarray[Any, Any], new: np.ndarray[Any, Any]
+    ) -> None:
         diff = self._field(name)
         diff.rows += 1
-        if was.shape != now.shape:
-            diff.example = diff.example or f"{was.shape[-1]} strikes → {now.shape[-1]}"
+        if stored.shape != new.shape:
+            diff.example = diff.example or f"{stored.shape[-1]} strikes → {new.shape[-1]}"
             return
-        differ = np.flatnonzero((was != now) & ~((was != was) & (now != now)))  # noqa: PLR0124
+        both_nan = np.isnan(stored) & np.isnan(new)
+        differ = np.flatnonzero((stored != new) & ~both_nan)
         if not len(differ):
             diff.example = diff.example or "signs of zeros"
             return
-        old, new = was.ravel()[differ].astype(float), now.ravel()[differ].astype(float)
-        diff.example = diff.example or f"{_short(float(old[0]))} → {_short(float(new[0]))}"
+        old_values = stored.ravel()[differ].astype(float)
+        new_values = new.ravel()[differ].astype(float)
+        first = f"{_short(float(old_values[0]))} → {_short(float(new_values[0]))}"
+        diff.example = diff.example or first
         with np.errstate(invalid="ignore", divide="ignore"):
-            by = np.abs(new - old)
-            part = by / np.abs(old)
-        for values, attribute in ((by, "largest"), (part[old != 0], "largest_relative")):
-            known = values[np.isfinite(values)]
-            if len(known):
-                setattr(diff, attribute, _largest(getattr(diff, attribute), float(known.max())))
+            change = np.abs(new_values - old_values)
+            relative = change / np.abs(old_values)
+        for values, attribute in (
+            (change, "largest"),
+            (relative[old_values != 0], "largest_relative"),
+        ):
+            finite = values[np.isfinite(values)]
+            if len(finite):
+                setattr(diff, attribute, _largest(getattr(diff, attribute), float(finite.max())))
 
-    def _measure(self, diff: FieldDiff, was: Any, now: Any) -> None:
-        if not all(isinstance(one, int | float) for one in (was, now)):
+    def _note_change(self, diff: FieldDiff, old: Any, new: Any) -> None:
+        if not isinstance(old, int | float) or not isinstance(new, int | float):
             return
-        by = abs(now - was)
-        if math.isfinite(by):
-            diff.largest = _largest(diff.largest, float(by))
-            if was:
-                diff.largest_relative = _largest(diff.largest_relative, abs(by / was))
+        change = abs(new - old)
+        if math.isfinite(change):
+            diff.largest = _largest(diff.largest, float(change))
+            if old:
+                diff.largest_relative = _largest(diff.largest_relative, abs(change / old))
 
 
-def _differ(was: SlotRecord, now: SlotRecord) -> bool:
-    (kept, notes), (again, said) = was.state, now.state
+def _differ(stored: SlotRecord, new: SlotRecord) -> bool:
+    (old_arrays, old_notes), (new_arrays, new_notes) = stored.state, new.state
     return (
-        was.row != now.row
-        or notes != said
-        or kept.keys() != again.keys()
-        or any(was.profile[name].tobytes() != new.tobytes() for name, new in now.profile.items())
+        stored.row != new.row
+        or old_notes != new_notes
+        or old_arrays.keys() != new_arrays.keys()
+        or any(stored.profile[name].tobytes() != a.tobytes() for name, a in new.profile.items())
         or any(
-            kept[name].shape != new.shape or kept[name].tobytes() != new.tobytes()
-            for name, new in again.items()
+            old_arrays[name].shape != a.shape or old_arrays[name].tobytes() != a.tobytes()
+            for name, a in new_arrays.items()
         )
     )
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, list[Any]]]:
-    """The plain values in a value, by path; those of a list share one."""
+    """Yield the path and the plain values inside a value; all items of a list share one path."""
     if isinstance(value, Figures):
         value = value.as_json()
     if isinstance(value, dict):
-        for key, one in value.items():
-            yield from _leaves(f"{name}.{key}", one)
+        for key, item in value.items():
+            yield from _leaves(f"{name}.{key}", item)
     elif isinstance(value, list | tuple):
-        found: dict[str, list[Any]] = {f"{name}[]": []}
-        for one in value:
-            for path, leaves in _leaves(f"{name}[]", one):
-                found.setdefault(path, []).extend(leaves)
-        yield from found.items()
+        by_path: dict[str, list[Any]] = {f"{name}[]": []}
+        for item in value:
+            for path, leaves in _leaves(f"{name}[]", item):
+                by_path.setdefault(path, []).extend(leaves)
+        yield from by_path.items()
     else:
         yield name, [value]
 
 
-def _largest(one: float | None, other: float | None) -> float | None:
-    known = [value for value in (one, other) if value is not None]
-    return max(known) if known else None
+def _largest(first: float | None, second: float | None) -> float | None:
+    values = [value for value in (first, second) if value is not None]
+    return max(values) if values else None
 
 
 def _short(value: Any) -> str:

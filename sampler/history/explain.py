@@ -1,4 +1,4 @@
-"""Where a stored row comes from: its chain measured again, step by step, in words or as data."""
+"""Explain a stored row: measure its stored chain again, and show the inputs and the steps."""
 
 from __future__ import annotations
 
@@ -12,20 +12,49 @@ from sampler.metrics.flow import quote
 from sampler.metrics.smile import NEAREST
 from storage.market.calendar import Session, to_new_york
 from storage.market.constants import PIN_WEIGHTS, YEAR_SECONDS
-from storage.record.row import SlotRecord
+from storage.record.row import Row, SlotRecord
 
 #: How many strikes and contracts are shown.
 TOP = 10
+#: What the figures of a section are, for its title in the text.
+_SECTION_NOTES = {
+    "forward": "in dollars; each estimate is strike + call mid - put mid",
+    "smile": "volatility a year, as a fraction",
+    "exposures": "gex in dollars per 1 % move, dex and dealer delta in dollars",
+    "top_strikes": "the strikes with the largest net gex, in dollars per 1 % move",
+    "levels": "strikes and prices in dollars",
+    "pin": "score and its components from 0 to 100, probability in %",
+    "flow": "hedge flow in dollars since the session's baseline, times in UTC",
+}
 
 
 def explain_record(
     record: SlotRecord, previous: SlotRecord | None, session: Session
 ) -> dict[str, Any]:
-    """Derive one row as plain values: inputs, forward, smile, strikes, crossings, pin, flow."""
+    """Derive a stored row again, and return every step as plain values.
+
+    Parameters
+    ----------
+    record : the stored record.
+    previous : the record that its chain was differenced against; None for a baseline.
+    session : of the record.
+
+    Returns
+    -------
+    dict
+        Sections of inputs, forward, smile, exposures, strikes, levels, pin and flow. Under
+        ``recomputed`` it says ``equal``, or which fields differ: name → [stored, recomputed].
+
+    Raises
+    ------
+    ChainRefused
+        If the chain makes no row by the present definitions.
+    ValueError
+        If the stored chain cannot be read.
+    """
     row = record.row
     chain = chain_of_record(record, session)
-    again = remeasure(record, previous, session)
-    changed = changed_fields(record, again)
+    changed = changed_fields(record, remeasure(record, previous, session))
     return {
         "symbol": row.symbol,
         "slot": row.as_json()["slot"],
@@ -62,10 +91,7 @@ def explain_record(
         },
         "pin": {
             "score": row.pin_score,
-            "oi": [PIN_WEIGHTS["oi"], row.pin_oi],
-            "proximity": [PIN_WEIGHTS["proximity"], row.pin_proximity],
-            "time": [PIN_WEIGHTS["time"], row.pin_time],
-            "gamma": [PIN_WEIGHTS["gamma"], row.pin_gamma],
+            **_pin_components(row),
             "probability_pct": row.pin_probability_pct,
             "between": [row.detail.pin_lower, row.detail.pin_upper],
         },
@@ -74,20 +100,28 @@ def explain_record(
     }
 
 
-def _forward(chain: Chain, level: float, given: float | None, used: float) -> dict[str, Any]:
+def _pin_components(row: Row) -> dict[str, list[float]]:
+    """Return weight and value of each component of the pin score."""
+    return {name: [weight, getattr(row, f"pin_{name}")] for name, weight in PIN_WEIGHTS.items()}
+
+
+def _forward(chain: Chain, level: float, source_spot: float | None, spot: float) -> dict[str, Any]:
+    """Return the forward and its estimates by put-call parity at the strikes nearest to it."""
     mid = quote(chain.bid, chain.ask).mid
-    gap = mid[CALL] - mid[PUT]
-    known = np.flatnonzero(np.isfinite(gap) & ((chain.bid[CALL] > 0) | (chain.bid[PUT] > 0)))
-    nearest = np.sort(known[np.argsort(np.abs(gap[known]), kind="stable")[:NEAREST]])
+    call_less_put = mid[CALL] - mid[PUT]
+    quoted = np.flatnonzero(
+        np.isfinite(call_less_put) & ((chain.bid[CALL] > 0) | (chain.bid[PUT] > 0))
+    )
+    nearest = np.sort(quoted[np.argsort(np.abs(call_less_put[quoted]), kind="stable")[:NEAREST]])
     return {
         "level": level,
-        "source_spot": given,
-        "spot_used": used,
+        "source_spot": source_spot,
+        "spot_used": spot,
         "estimates": [
             {
                 "strike": float(chain.strike[i]),
-                "call_less_put": round(float(gap[i]), 6),
-                "forward": round(float(chain.strike[i] + gap[i]), 6),
+                "call_less_put": round(float(call_less_put[i]), 6),
+                "forward": round(float(chain.strike[i] + call_less_put[i]), 6),
             }
             for i in nearest
         ],
@@ -95,18 +129,18 @@ def _forward(chain: Chain, level: float, given: float | None, used: float) -> di
 
 
 def _smile(record: SlotRecord, forward: float, atm: float | None) -> dict[str, Any]:
-    strike, own = record.profile["strike"], record.profile["own_iv"]
+    strike, own_iv = record.profile["strike"], record.profile["own_iv"]
     near = np.sort(np.argsort(np.abs(strike - forward))[:TOP])
-    known = strike[np.isfinite(own)]
+    quoted = strike[np.isfinite(own_iv)]
     return {
         "atm_iv": atm,
-        "quoted_from": float(known[0]),
-        "quoted_to": float(known[-1]),
+        "quoted_from": float(quoted[0]),
+        "quoted_to": float(quoted[-1]),
         "near_the_money": [
             {
                 "strike": float(strike[i]),
                 "iv": float(record.profile["iv"][i]),
-                "from_its_own_quote": bool(np.isfinite(own[i])),
+                "from_its_own_quote": bool(np.isfinite(own_iv[i])),
             }
             for i in near
         ],
@@ -125,18 +159,19 @@ def _top_strikes(record: SlotRecord) -> list[dict[str, float]]:
 
 
 def _flow(record: SlotRecord, previous: SlotRecord | None) -> dict[str, Any]:
-    """Contracts that moved the interval's hedge flow most, and the sums so far."""
+    """Return the session's flow so far, and the contracts that added most in this interval."""
     row = record.row
-    kept, _ = record.state
-    before = dict.fromkeys(("volume", "signed", "dollars"), np.zeros((2, len(kept["strike"]))))
+    state, _ = record.state
+    earlier = dict.fromkeys(("volume", "signed", "dollars"), np.zeros((2, len(state["strike"]))))
     if previous is not None:
-        past, _ = previous.state
-        at = np.searchsorted(kept["strike"], past["strike"])
-        for name in before:
-            wide = np.zeros((2, len(kept["strike"])))
-            wide[:, at] = past[name]
-            before[name] = wide
-    new = {name: kept[name] - before[name] for name in before} if previous else None
+        previous_state, _ = previous.state
+        columns = np.searchsorted(state["strike"], previous_state["strike"])
+        for name in earlier:
+            # The earlier chain may lack strikes of this one.
+            aligned = np.zeros((2, len(state["strike"])))
+            aligned[:, columns] = previous_state[name]
+            earlier[name] = aligned
+    new = {name: state[name] - earlier[name] for name in earlier} if previous else None
     contracts = []
     if new is not None:
         size = np.abs(new["dollars"])
@@ -147,12 +182,12 @@ def _flow(record: SlotRecord, previous: SlotRecord | None) -> dict[str, Any]:
             added = float(new["volume"][side, i])
             contracts.append(
                 {
-                    "contract": f"{kept['strike'][i]:g}{'C' if side == CALL else 'P'}",
+                    "contract": f"{state['strike'][i]:g}{'C' if side == CALL else 'P'}",
                     "added": added,
                     "sign": round(float(new["signed"][side, i]) / added, 6),
-                    "last": float(kept["last"][side, i]),
-                    "bid": float(kept["bid"][side, i]),
-                    "ask": float(kept["ask"][side, i]),
+                    "last": float(state["last"][side, i]),
+                    "bid": float(state["bid"][side, i]),
+                    "ask": float(state["ask"][side, i]),
                     "dollars": round(float(new["dollars"][side, i]), 2),
                 }
             )
@@ -169,34 +204,42 @@ def _flow(record: SlotRecord, previous: SlotRecord | None) -> dict[str, Any]:
 
 
 def format_explanation(explanation: dict[str, Any], record: SlotRecord) -> str:
-    """Lay a derivation out for a person."""
+    """Lay an explanation out as text."""
     row = record.row
     slot = f"slot {to_new_york(row.slot):%Y-%m-%d %H:%M:%S} New York"
     quoted = f"quoted {to_new_york(row.quoted_at):%H:%M:%S}"
     lines = [f"{row.symbol}, {slot}, {quoted}, source {row.source}", ""]
-    for title, part in explanation.items():
-        if isinstance(part, dict):
-            lines.append(title.replace("_", " ").upper())
-            for name, value in part.items():
+    for section, content in explanation.items():
+        if isinstance(content, dict):
+            lines.append(_title(section))
+            for name, value in content.items():
                 lines += _lines(name, value)
             lines.append("")
-        elif isinstance(part, list):
-            lines.append(title.replace("_", " ").upper())
-            lines += _table(part)
-            lines.append("")
+        elif isinstance(content, list):
+            lines += [_title(section), *_table(content), ""]
     verdict = explanation["recomputed"]
     lines.append(
-        "recomputed from the stored chain: every field equal"
+        "Recomputed from the stored chain: every field equal"
         if verdict == "equal"
-        else f"recomputed from the stored chain: {len(verdict)} fields differ: {', '.join(verdict)}"
+        else f"Recomputed from the stored chain: {len(verdict)} fields differ: {', '.join(verdict)}"
     )
     return "\n".join(lines)
+
+
+def _title(section: str) -> str:
+    title = section.replace("_", " ").upper()
+    note = _SECTION_NOTES.get(section)
+    return f"{title} ({note})" if note else title
 
 
 def _lines(name: str, value: Any) -> list[str]:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return [f"  {name.replace('_', ' ')}:", *_table(value)]
-    return [f"  {name.replace('_', ' '):24} {_text(value)}"]
+    text = _text(value)
+    if name in PIN_WEIGHTS:
+        weight, component = value
+        text = f"{_text(component)} (weight {weight:.2f})"
+    return [f"  {name.replace('_', ' '):24} {text}"]
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
@@ -215,7 +258,7 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}" if abs(value) >= 1000 else f"{value:.6g}"
     if isinstance(value, list):
-        return ", ".join(_text(one) for one in value) or "none"
+        return ", ".join(_text(item) for item in value) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{n} {name}" for name, n in value.items()) or "none"
     return str(value)

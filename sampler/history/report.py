@@ -1,4 +1,4 @@
-"""What a backfill tells: a line a session, how far it is, and what came of it all."""
+"""Print the results of a backfill: a line a session, the progress, and the totals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,20 @@ async def report_results(
     period: str,
     dry_run: bool,
 ) -> int:
-    """Print results as they come, and the sum; the exit status: 1 if it was interrupted."""
+    """Print each result as it comes, and the totals at the end.
+
+    Parameters
+    ----------
+    done : the results.
+    jobs : what was planned; the progress line counts their slots.
+    period : the days of the run, as text.
+    dry_run : whether nothing is stored.
+
+    Returns
+    -------
+    int
+        The exit status: 1 if the run was interrupted, else 0.
+    """
     sizes = {(job.symbol, job.day): job.slots for job in jobs}
     progress = Progress(sum(sizes.values()), sys.stderr)
     results: list[BackfillResult] = []
@@ -41,7 +54,7 @@ async def report_results(
         progress.clear()
         print(
             f"flow-sampler: interrupted after {len(results)} of {len(jobs)} sessions; what was"
-            " written stays, a second run goes on from there",
+            " written stays, and a second run continues there",
             file=sys.stderr,
         )
         return 1
@@ -52,10 +65,10 @@ async def report_results(
 
 
 def _cancel_on_sigterm() -> None:
-    """Have SIGTERM end the command as Ctrl-C does."""
+    """Let SIGTERM interrupt the command as Ctrl-C does."""
     task = asyncio.current_task()
     if task is not None:
-        # Not possible outside the main thread.
+        # Signal handlers can only be set in the main thread.
         with suppress(NotImplementedError, RuntimeError, ValueError):
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
@@ -71,7 +84,7 @@ def _print_result(result: BackfillResult, *, dry_run: bool) -> None:
     else:
         parts += [f"{result.written} written", f"{result.already_there} there already"]
         parts += [f"{result.rewritten} rewritten"] if result.rewritten else []
-    parts += [f"{n} {why}" for why, n in sorted(result.refused.items())]
+    parts += [f"{n} refused ({reason})" for reason, n in sorted(result.refused.items())]
     print(f"{result.symbol} {result.day}: {', '.join(parts)}", flush=True)
     for detail in result.details:
         print(f"  refused: {detail}", flush=True)
@@ -80,10 +93,10 @@ def _print_result(result: BackfillResult, *, dry_run: bool) -> None:
 def _print_sum(
     results: Sequence[BackfillResult], jobs: Sequence[SessionJob], *, period: str, dry_run: bool
 ) -> None:
-    written = sum(f.written for f in results)
-    there = sum(f.already_there for f in results)
-    rewritten = sum(f.rewritten for f in results)
-    refused = sum(f.refused.total() for f in results)
+    written = sum(result.written for result in results)
+    there = sum(result.already_there for result in results)
+    rewritten = sum(result.rewritten for result in results)
+    refused = sum(result.refused.total() for result in results)
     if not results:
         print(_nothing(jobs, period))
         return
@@ -96,21 +109,21 @@ def _print_sum(
         print(f"{diff.records} rows measured again, {rewritten} {verb}{verdict}")
         print("\n".join(diff.table_lines()), end="\n" if diff.fields else "")
         return
-    again = f", {rewritten} rewritten" if rewritten else ""
+    changed = f", {rewritten} rewritten" if rewritten else ""
     print(
-        f"{written} rows written{again}, {there} there already, {refused} frames refused{verdict}"
+        f"{written} rows written{changed}, {there} there already, {refused} frames refused{verdict}"
     )
 
 
 def _nothing(jobs: Sequence[SessionJob], period: str) -> str:
     if not jobs:
-        return f"nothing to do from {period}"
+        return f"nothing to do in {period}"
     symbols = ", ".join(dict.fromkeys(job.symbol for job in jobs))
-    return f"the source has nothing for {symbols} from {period}"
+    return f"the source has no frames of {symbols} in {period}"
 
 
 class Progress:
-    """Counts what is done of a known amount; silent where nobody watches."""
+    """A progress line on a terminal; nothing is written to a file or a pipe."""
 
     def __init__(
         self,
@@ -120,7 +133,15 @@ class Progress:
         what: str = "slots",
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``total`` is how much there is to do, in what is counted by ``advance``."""
+        """Begin at 0.
+
+        Parameters
+        ----------
+        total : how much there is to do, in the unit of ``advance``.
+        stream : where the line goes.
+        what : the unit's name.
+        seconds : a monotonic clock. [s]
+        """
         self._total = max(total, 1)
         self._done = 0
         self._what = what
@@ -129,20 +150,20 @@ class Progress:
         self._since = seconds()
 
     def advance(self, amount: int) -> None:
-        """So much more is done."""
+        """Add to what is done, and show the line."""
         self._done += amount
         if self._stream is not None:
             self._stream.write(_ERASE + self.line())
             self._stream.flush()
 
     def clear(self) -> None:
-        """Take the line away, for others to write in its place."""
+        """Erase the line, so that other output can take its place."""
         if self._stream is not None:
             self._stream.write(_ERASE)
             self._stream.flush()
 
     def line(self) -> str:
-        """What the terminal shows: part, amount, rate and time left."""
+        """Return the line: percentage, amount, rate and time left."""
         took = max(self._seconds() - self._since, 1e-9)
         done = min(self._done, self._total)
         text = f"{done / self._total:4.0%}  {done:,} of {self._total:,} {self._what}"

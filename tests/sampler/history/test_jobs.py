@@ -373,7 +373,7 @@ class TestRecompute:
         assert one.fields["spot"] == diff.FieldDiff(3, 0.5, 0.2, "1 → 1.5")
         table = one.table_lines()
         assert [line.split() for line in table] == [
-            ["field", "rows", "by", "at", "most", "relative", "first"],
+            ["field", "rows", "max", "change", "relative", "first", "change"],
             ["spot", "3", "0.5", "2.00e-01", "1", "→", "1.5"],
             ["regime", "1", "a", "→", "b"],
         ]
@@ -531,7 +531,7 @@ class TestJobs:
         ("words", "environment", "code", "said"),
         [
             (("--dask", "tcp://127.0.0.1:1", "--recompute"), {}, 2, "no scheduler answers at tcp"),
-            (("--dask", "nonsense", "--recompute"), {}, 2, "--dask: 'nonsense' is no address"),
+            (("--dask", "nonsense", "--recompute"), {}, 2, "--dask: 'nonsense' is not an address"),
             (
                 ("--dask", "tcp://127.0.0.1:1", "--recompute"),
                 {"FLOW_DATABASE_URL": ""},
@@ -542,11 +542,16 @@ class TestJobs:
                 ("--dask", "tcp://x:1", "--jobs", "2", "--recompute"),
                 {},
                 2,
-                "--jobs: the Dask cluster has",
+                "--jobs: the Dask cluster decides",
             ),
             (("--jobs", "0", "--recompute"), {}, 2, "--jobs: 0 is not between 1 and 256"),
-            (("--dry-run", "--source", "synthetic:"), {}, 2, "--dry-run: tells what --recompute"),
-            (("--recompute", "--rewrite"), {}, 2, "--rewrite, --mix-feeds: a recomputation"),
+            (("--dry-run", "--source", "synthetic:"), {}, 2, "--dry-run: shows what --recompute"),
+            (
+                ("--recompute", "--rewrite"),
+                {},
+                2,
+                "--rewrite, --mix-feeds: --recompute reads no source",
+            ),
             (("--source", "parquet:/nowhere"), {}, 2, "parquet: no such folder: /nowhere"),
             (("--source", "parquet:/tmp"), {}, 2, "no folder 'chains' in it"),
         ],
