@@ -152,6 +152,48 @@ def test_no_paths_of_a_machine(page):
     assert not re.search(r"/(work|Users|tmp)/|/home/\w|/root\b|[A-Z]:\\", page.read_text())
 
 
+# The tour.
+
+TOUR = ROOT / "docs/architecture.md"
+#: Packages and their folders: what a heading of the tour may name.
+PACKAGES = ("sampler", "storage", "api")
+
+
+def toured() -> list[str]:
+    """Each module that the tour's tables name, as ``folder/module``, in order."""
+    modules, folder = [], ""
+    for line in TOUR.read_text().splitlines():
+        if heading := re.match(r"#+ (?:`([^`]+)/`)?", line):
+            folder = heading[1] or ""
+        elif folder and line.startswith("| `"):
+            first = line.split("|")[1]
+            modules += [f"{folder}/{name}" for name in re.findall(r"`([^`]+)`", first)]
+    return modules
+
+
+def test_tour_has_every_module():
+    """Each module is on exactly one line, below its folder; packages' own files where they hold code."""
+    modules = [
+        str(path.relative_to(ROOT).with_suffix(""))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if path.stem != "__init__"
+    ]
+    holding = {name for name in toured() if name.endswith("/__init__")}
+    assert sorted(toured()) == sorted({*modules, *holding})
+
+
+def test_tour_names_what_is_there():
+    """Each path that the tour names, in tables, drawings or sentences, is a file or a folder."""
+    named = re.findall(r"(?:sampler|storage|api|tests|docs)/[\w/]*\w/?", TOUR.read_text())
+    missing = {
+        path
+        for path in [*named, *toured()]
+        if not (ROOT / path).exists() and not (ROOT / f"{path}.py").exists()
+    }
+    assert missing == set()
+
+
 # The worked example.
 
 

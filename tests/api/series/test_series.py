@@ -6,6 +6,7 @@ minutes since 13:30: 14:00:00 has 630.0, 14:00:30 has 630.5.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -15,42 +16,13 @@ from factories import rows_of
 
 from storage.postgres.store import Store
 from storage.record.mode import WriteMode
-from storage.record.row import Reason
+from storage.record.row import Reason, Row
 from tests.api.conftest import SERIES, Caller
+from tests.api.oracle import FIGURES
 from tests.api.rows import every, gap, record, utc
 
-BAR = {
-    "t",
-    "spot",
-    "net_gex",
-    "net_dex",
-    "gamma_flip",
-    "gamma_flip_status",
-    "call_wall",
-    "put_wall",
-    "magnet",
-    "pin_score",
-    "pin_probability_pct",
-    "regime",
-    "atm_iv",
-    "remaining_1sd",
-    "charm_dollars_per_hour",
-    "hedge_flow_call_cumulative",
-    "hedge_flow_put_cumulative",
-    "hedge_flow_cumulative_all",
-    "flags",
-    "sampled_at",
-}
-NULLABLE = {
-    "gamma_flip",
-    "call_wall",
-    "put_wall",
-    "magnet",
-    "pin_probability_pct",
-    "atm_iv",
-    "remaining_1sd",
-    "charm_dollars_per_hour",
-}
+BAR = {"t", *FIGURES, "sampled_at"}
+NULLABLE = {f.name for f in dataclasses.fields(Row) if str(f.type).endswith("| None")} & BAR
 
 
 def shown(body: dict[str, Any]) -> list[tuple[str, str, float]]:
@@ -76,7 +48,9 @@ async def test_whole_answer(store: Store, caller: Caller) -> None:
         "as_of": "2026-06-05T14:29:40Z",
         "bar_size": "30s",
         "bars": [
-            {
+            # A figure that may be null is null unless ``record`` gives it.
+            dict.fromkeys(NULLABLE)
+            | {
                 "t": "2026-06-05T14:29:00Z",
                 "spot": 659.0,
                 "net_gex": -7250000000.0,
@@ -90,7 +64,6 @@ async def test_whole_answer(store: Store, caller: Caller) -> None:
                 "pin_probability_pct": 12.5,
                 "regime": "negative_gamma",
                 "atm_iv": 0.14735,
-                "remaining_1sd": None,
                 "charm_dollars_per_hour": -150000000.0,
                 "hedge_flow_call_cumulative": 59014.75,
                 "hedge_flow_put_cumulative": -23614.75,

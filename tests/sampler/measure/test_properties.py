@@ -92,7 +92,7 @@ def test_without_confidence_live_is_settled(oi, traded, shifts):
     row = pair(oi, traded, shifts, confidence=0.0)[1].row
     live, settled = row.as_json(), row.settled.as_json()
     shared = settled.keys() & live.keys()
-    assert len(shared) == 25
+    assert len(shared) >= 25
     assert {n: settled[n] for n in shared} == {n: live[n] for n in shared}
 
 
