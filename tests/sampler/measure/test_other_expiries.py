@@ -9,7 +9,7 @@ import pytest
 from chains import black
 
 from sampler.chain import Frame
-from sampler.measure import other_expiries
+from sampler.measure.other_expiries import measure_other_expiries
 from storage.market.calendar import session_on
 
 #: 10:30 New York, a week before the day after Thanksgiving.
@@ -62,12 +62,11 @@ def test_volatility_counts_to_the_expiry_s_own_close(symbol, day, expires):
     """Priced to its own close, an expiry gives back the volatility that it was priced with."""
     session = session_on(date(2026, 11, 20))
     today = datetime(2026, 11, 20, 21, 0, tzinfo=UTC)
-    survey = getattr(other_expiries, "survey", None) or other_expiries.measure_other_expiries
     years = (today - QUOTED).total_seconds() / (365 * 24 * 3600)
     made = frame(symbol, {date(2026, 11, 20): today, day: expires})
-    figures = survey(made, session, spot=6800.0, atm=SIGMA, years=years)
+    figures = measure_other_expiries(made, session, spot=6800.0, atm=SIGMA, years=years)
     assert figures.seven_dte_atm_iv == pytest.approx(SIGMA, abs=2e-6)
     # An hour off, and the volatility is another one.
     wrong = frame(symbol, {date(2026, 11, 20): today, day: expires + timedelta(hours=3)})
-    figures = survey(wrong, session, spot=6800.0, atm=SIGMA, years=years)
+    figures = measure_other_expiries(wrong, session, spot=6800.0, atm=SIGMA, years=years)
     assert abs(figures.seven_dte_atm_iv - SIGMA) > 1e-3

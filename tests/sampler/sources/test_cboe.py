@@ -353,7 +353,7 @@ async def test_large_answers_are_read_beside_the_loop(
         threads.append(threading.current_thread() is threading.main_thread())
         return parse_chain(body, **facts)
 
-    monkeypatch.setattr(cboe, "parse", noted)
+    monkeypatch.setattr(cboe, "parse_chain", noted)
     feed = source(server)
     small = await feed.live("SPX", NOW)
     server.frames["SPX"] = orjson.dumps(spx()) + b" " * cboe.THREAD_FROM
