@@ -19,12 +19,12 @@ from api.access.keys import KeyedAccess, KeyRing
 from api.app import create_app, keep_current
 from api.http.listening import bound_socket, keys_required
 from api.http.server import Server
-from storage.config.run import run_command
+from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
 from storage.errors import FlowError
 from storage.market.calendar import market_day, session_on
 from storage.market.clock import Clock
-from storage.opening import REAL, SYNTHETIC, Connections, connect
+from storage.opening import REAL, SYNTHETIC, Connections, connect, product_dataset
 from storage.redis.counters import Counters
 
 
@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="flow-api", description="The flow series over HTTP.")
+    add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="answer requests until SIGTERM")
     add_options(serve, "host", "port", "access", "quotas", "cors_origins")
@@ -52,7 +53,7 @@ def _dataset(settings: Settings) -> str:
 
 
 async def _keys(settings: Settings, parsed: argparse.Namespace) -> int:
-    async with connect(settings, _dataset(settings), live=False) as connections:
+    async with connect(settings, product_dataset(settings), live=False) as connections:
         return await admin.run_key_command(connections.store.keys, parsed, Clock().now())
 
 

@@ -20,7 +20,8 @@ from starlette.types import Scope
 
 DESCRIPTION = """\
 A 0DTE dealer-flow time series that you run yourself: sampled every 30 seconds, every formula
-shown, no slot lost. Times are UTC, money is US dollars, volatility is a decimal.
+shown, every slot a row or a gap with its reason. Times are UTC, money is US dollars, volatility is
+a decimal.
 """
 _STATIC = Path(__file__).parent / "static"
 _OWN_ONLY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"

@@ -18,11 +18,12 @@ from honcho.printer import Printer
 
 from sampler.errors import ChainRefused
 from sampler.sources.cboe import Cboe
+from storage.config.running import note_running, note_stopped
 from storage.config.settings import Settings
 from storage.embedded import attach as embedded
 from storage.errors import FlowError, UsageError
 from storage.market.calendar import last_session, market_day, session_on, to_new_york
-from storage.market.clock import Clock
+from storage.market.clock import Clock, parse_clock
 from storage.market.constants import GRID_SECONDS
 from storage.opening import REAL, SYNTHETIC, connect
 
@@ -62,6 +63,10 @@ def _run() -> int:
         # A step may take this long to finish; the default would kill it.
         honcho.manager.KILL_WAIT = 30
         manager = honcho.manager.Manager(Printer(sys.stdout))
+        embedded_database = not settings.database_url
+        if embedded_database:
+            clock = parse_clock(chosen.get("FLOW_CLOCK", "real"))
+            note_running(settings.data_dir, dataset=chosen["FLOW_DATASET"], clock=clock)
         environment = dict(os.environ) | chosen | {"PYTHONUNBUFFERED": "1"}
         folder = str(Path(__file__).resolve().parents[1])
         commands = {
@@ -75,6 +80,8 @@ def _run() -> int:
                 name, f"exec {sys.executable} {command}", env=environment, cwd=folder
             )
         manager.loop()
+        if embedded_database:
+            note_stopped(settings.data_dir)
         _say("stopping the database and the live channel")
     stopped = manager.returncode in (0, 130, 143)
     _say("stopped" if stopped else "a part has failed; see above")

@@ -12,7 +12,7 @@ from sampler.opening import (
     open_configured_source,
 )
 from sampler.sources import SOURCES
-from storage.config.run import run_command
+from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
 
 
@@ -25,6 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flow-sampler", description="Sample 0DTE option chains into the flow series."
     )
+    add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     add_live_commands(commands)
@@ -39,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
 async def _sources(settings: Settings, parsed: argparse.Namespace) -> int:
     for name, opened in SOURCES.items():
         said = (sys.modules[opened.__self__.__module__].__doc__ or "").strip()  # type: ignore[attr-defined]
-        print(f"{name}:\n  " + said.replace("\n", "\n  ") + "\n")
+        print(f"{name}:\n  " + said.replace("``", "").replace("\n", "\n  ") + "\n")
     if settings.source:
         source = open_configured_source(settings)
         print(f"FLOW_SOURCE={settings.source}: {source.name}, delay {source.delay_seconds} s")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from sampler import metrics
 from sampler.sources import SOURCES, Source, open_source
 from storage.config.settings import Settings
 from storage.errors import UsageError
-from storage.market.calendar import from_new_york, session_on, to_new_york
+from storage.market.calendar import from_new_york, last_session, session_on, to_new_york
 from storage.opening import REAL, SYNTHETIC
 
+_TIME_OF_DAY = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?")
 #: Settings of every command that opens the database.
 DATABASE_SETTINGS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
 #: Settings of every command that measures chains of a source.
@@ -50,14 +52,20 @@ def dataset_of(settings: Settings, source: Source) -> str:
     return own
 
 
-def parse_moment(text: str) -> datetime:
+def parse_moment(text: str, now: datetime) -> datetime:
     """Parse the value of ``--at``: an ISO time, New York unless it has an offset.
+
+    A time of day alone, such as ``10:30``, is of the newest session that has opened by ``now``:
+    today's while the market is open.
 
     Raises
     ------
     UsageError
         If it is no such time, or its day has no session.
     """
+    if _TIME_OF_DAY.fullmatch(text):
+        hour, _, rest = text.partition(":")
+        text = f"{last_session(now).day}T{int(hour):02}:{rest}"
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

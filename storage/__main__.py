@@ -16,11 +16,19 @@ from pathlib import Path
 import orjson
 
 from storage.changefeed import follow_changes
-from storage.config.run import run_command
+from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
 from storage.errors import StoreError, UsageError
 from storage.market.calendar import market_day
-from storage.opening import REAL, SYNTHETIC, Connections, connect, server_urls
+from storage.opening import (
+    REAL,
+    SYNTHETIC,
+    Connections,
+    connect,
+    product_clock,
+    product_dataset,
+    server_urls,
+)
 from storage.parquet import archive
 from storage.postgres import retention
 from storage.postgres.coverage import FAILING_STATES, assess_coverage
@@ -36,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="flow-store", description="The flow series' store.")
+    add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     migrate = commands.add_parser("migrate", help="bring the schema of both datasets up to date")
@@ -97,6 +106,27 @@ def _day(text: str | None, default: date) -> date:
         raise UsageError(f"{text!r} is no date: {error}") from error
 
 
+def _period(parsed: argparse.Namespace, first: date, last: date) -> tuple[date, date]:
+    """The days of ``--from`` and ``--to``, else the two that are given."""
+    first, last = _day(parsed.first, first), _day(parsed.last, last)
+    if last < first:
+        raise UsageError(f"--from, --to: {last} is before {first}")
+    return first, last
+
+
+async def _elsewhere(settings: Settings, dataset: str) -> str:
+    """Where rows are, for somebody who looks at a dataset without any."""
+    other = SYNTHETIC if dataset == REAL else REAL
+    try:
+        async with connect(settings, other, live=False) as connections:
+            newest = await connections.store.newest_slot()
+    except StoreError:
+        return ""
+    if newest is None:
+        return ""
+    return f"; the dataset {other} has rows up to {market_day(newest)}: --dataset {other}"
+
+
 async def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
     async with server_urls(settings, live=False) as (database_url, _):
         for dataset in [settings.dataset] if settings.dataset else [REAL, SYNTHETIC]:
@@ -156,12 +186,13 @@ async def _prune_once(settings: Settings, parsed: argparse.Namespace) -> None:
 
 
 async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
-    now = settings.clock.now()
+    now, dataset = product_clock(settings).now(), product_dataset(settings)
     today = market_day(now)
-    first, last = _day(parsed.first, today - timedelta(days=30)), _day(parsed.last, today)
-    async with connect(settings, settings.dataset or REAL, live=False) as connections:
+    first, last = _period(parsed, today - timedelta(days=30), today)
+    async with connect(settings, dataset, live=False) as connections:
         wanted = None if parsed.all_symbols else settings.symbols
         found = await connections.store.coverage(first, last, wanted)
+    elsewhere = "" if found else await _elsewhere(settings, dataset)
     lines = assess_coverage(
         found, first=first, last=last, now=now, symbols=wanted, least=settings.min_coverage
     )
@@ -169,7 +200,7 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
         plain = [line.as_json() for line in lines]
         print(orjson.dumps(plain, option=orjson.OPT_INDENT_2).decode())
     elif not found:
-        print(f"nothing stored from {first} to {last}")
+        print(f"nothing stored from {first} to {last} in the dataset {dataset}{elsewhere}")
     else:
         print("\n".join(map(str, lines)))
     return int(any(line.state in FAILING_STATES for line in lines))
@@ -177,7 +208,7 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
 
 async def _tail(settings: Settings, parsed: argparse.Namespace) -> int:
     async with (
-        connect(settings, settings.dataset or REAL) as connections,
+        connect(settings, product_dataset(settings)) as connections,
         aclosing(_rows(connections, settings.symbols)) as lines,
     ):
         async for line in lines:
@@ -197,8 +228,8 @@ async def _rows(connections: Connections, symbols: tuple[str, ...]) -> AsyncGene
 
 
 async def _export(settings: Settings, parsed: argparse.Namespace) -> int:
-    first, last = _day(parsed.first, date.min), _day(parsed.last, date.max)
-    dataset = settings.dataset or REAL
+    first, last = _period(parsed, date.min, date.max)
+    dataset = product_dataset(settings)
     async with connect(settings, dataset, live=False) as connections:
         done = await archive.export_sessions(
             connections.store,
@@ -218,8 +249,8 @@ async def _export(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 async def _import(settings: Settings, parsed: argparse.Namespace) -> int:
-    first, last = _day(parsed.first, date.min), _day(parsed.last, date.max)
-    dataset = settings.dataset or REAL
+    first, last = _period(parsed, date.min, date.max)
+    dataset = product_dataset(settings)
     stored = there = gaps = refused = 0
     async with connect(settings, dataset, live=False) as connections:
         taken = archive.import_sessions(

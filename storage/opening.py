@@ -7,14 +7,47 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from storage.config.running import RunningProduct, read_running
 from storage.config.settings import Settings
 from storage.embedded import attach as embedded
+from storage.market.clock import Clock
 from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
 from storage.redis.channel import LiveChannel, NoChannel, RedisChannel
 
 #: The two datasets; made-up rows never meet real ones.
 REAL, SYNTHETIC = "live", "synthetic"
+
+
+def product_dataset(settings: Settings) -> str:
+    """Return the dataset that a command looks at.
+
+    The settings' own; else the one that the settings' source writes; else the one that the product
+    on the embedded servers runs with, or ran with last; else the real one.
+    """
+    if settings.dataset:
+        return settings.dataset
+    if settings.source not in ("", "auto"):
+        return SYNTHETIC if settings.source.startswith("synthetic:") else REAL
+    product = _product(settings)
+    return REAL if product is None else product.dataset
+
+
+def product_clock(settings: Settings) -> Clock:
+    """Return the clock that a command judges a dataset by.
+
+    The settings' own if it is simulated; else the one of the product on the embedded servers, where
+    that is the dataset's; else the machine's.
+    """
+    product = _product(settings)
+    if settings.clock.simulated or product is None:
+        return settings.clock
+    return product.clock if product.dataset == product_dataset(settings) else settings.clock
+
+
+def _product(settings: Settings) -> RunningProduct | None:
+    # A database by URL has its own product, of which this machine knows nothing.
+    return None if settings.database_url else read_running(settings.data_dir)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 DEFINITIONS = ROOT / "docs/definitions.md"
-EXAMPLE = ROOT / "docs/example/chain.json"
+EXAMPLE = ROOT / "sampler/sources/example.json"
 DOORS = {"flow-sampler": sampler, "flow-store": storage, "flow-api": api}
 #: A heading's part of a page: up to the next of its rank.
 SECTION = r"^## {}\n(.*?)(?=^## |\Z)"

@@ -23,13 +23,13 @@ from storage.errors import FlowError, UsageError
 from storage.market.calendar import market_day, session_on, to_new_york
 from storage.market.constants import SLOT_WIDTH
 from storage.market.instruments import parse_symbol
-from storage.opening import REAL, connect, server_urls
+from storage.opening import connect, product_clock, product_dataset, server_urls
 
 
 async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
     _refuse_contradictions(settings, parsed)
     first, last = _parse_period(parsed.first, parsed.last)
-    dataset = settings.dataset or REAL
+    dataset = product_dataset(settings)
     if not parsed.recompute:
         source = open_configured_source(settings)
         dataset = dataset_of(settings, source)
@@ -99,13 +99,14 @@ def _parse_period(first: str, last: str) -> tuple[date, date]:
 
 
 async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
-    symbol, moment = parse_symbol(parsed.symbol), parse_moment(parsed.at)
+    symbol = parse_symbol(parsed.symbol)
+    moment = parse_moment(parsed.at, product_clock(settings).now())
     session = session_on(market_day(moment))
     slot = session.slot_of(moment) if session else None
     if session is None or slot is None:
         raise UsageError(f"--at: {parsed.at} lies outside the session")
     metrics.load_compiled()
-    async with connect(settings, settings.dataset or REAL, live=False) as connections:
+    async with connect(settings, product_dataset(settings), live=False) as connections:
         record = await connections.store.before(symbol, session.day, slot + timedelta(seconds=1))
         if record is None or record.row.slot != slot:
             last = record and to_new_york(record.row.slot).strftime("%H:%M:%S")
@@ -126,11 +127,11 @@ async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 async def _calibrate(settings: Settings, parsed: argparse.Namespace) -> int:
-    today = market_day(settings.clock.now())
+    today = market_day(product_clock(settings).now())
     first, last = _parse_period(parsed.first or "2000-01-01", parsed.last or today.isoformat())
     columns = ("slot", "spot", "pin_probability_pct", "remaining_1sd", "detail")
     scores = {symbol: calibrate.CalibrationScore() for symbol in settings.symbols}
-    async with connect(settings, settings.dataset or REAL, live=False) as connections:
+    async with connect(settings, product_dataset(settings), live=False) as connections:
         for line in await connections.store.coverage(first, last, settings.symbols):
             session = session_on(line["expiration"])
             if session is None:
@@ -215,7 +216,7 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--at",
         required=True,
         metavar="T",
-        help="the row's time, ISO; New York time unless it has an offset",
+        help="the row's time: 10:30 of today's session, or ISO; New York unless an offset is given",
     )
     why.add_argument("--json", action="store_true", help="print the result as JSON")
     add_options(why, *DATABASE_SETTINGS)

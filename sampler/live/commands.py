@@ -26,6 +26,7 @@ from sampler.opening import (
 )
 from sampler.sources import Source
 from storage.config import log
+from storage.config.running import note_running
 from storage.config.settings import REGISTRY, Settings, add_options
 from storage.errors import StoreUnavailable
 from storage.market.calendar import to_new_york
@@ -52,6 +53,8 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
         simulated_market=source.synthetic,
         delay_seconds=source.delay_seconds,
     )
+    if not settings.database_url:
+        note_running(settings.data_dir, dataset=dataset, clock=settings.clock)
     sampler_metrics = SamplerMetrics()
     try:
         async with (
@@ -136,7 +139,7 @@ async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
         log.configure(settings.log, "critical")
     source = open_configured_source(settings)
     dataset = dataset_of(settings, source)
-    at = None if parsed.at is None else parse_moment(parsed.at)
+    at = None if parsed.at is None else parse_moment(parsed.at, settings.clock.now())
     try:
         if parsed.dry_run:
             dry = _make_tick(settings, source, DryRunStore(), NoChannel())
@@ -209,7 +212,9 @@ def add_live_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
         "once", help="take one sample of each symbol, now or at a given time"
     )
     once.add_argument(
-        "--at", metavar="T", help="time to sample at, ISO; New York time unless it has an offset"
+        "--at",
+        metavar="T",
+        help="when to sample: 10:30 of today's session, or ISO; New York unless an offset is given",
     )
     once.add_argument("--dry-run", action="store_true", help="store nothing; needs no database")
     once.add_argument("--json", action="store_true", help="print each whole row as a line of JSON")

@@ -3,6 +3,8 @@
 The format is the compact JSON ``{sym, spot, asof, fetched, o: [{e, t, k, iv, oi, v, b, a, l}]}``:
 ``asof`` is New York wall time of the quotes, ``e`` an expiry in unix seconds. A file named
 ``SPX_2026-08-19T101421.json`` is found by its name; others are opened to see what they hold.
+``recorded:example`` is a made-up chain of SPX that comes with the package, unless a file or folder
+of that name is there.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from storage.errors import UsageError
 from storage.market.calendar import Session, from_new_york, market_day, to_new_york
 from storage.record.row import Reason
 
+#: The chain that ``recorded:example`` reads. It comes with the package; we made it up.
+EXAMPLE = Path(__file__).with_name("example.json")
 _NAME = re.compile(r"(?P<symbol>[^_]+)_(?P<at>\d{4}-\d\d-\d\dT\d{6})")
 #: The compact format's names of our columns.
 _COMPACT = {
@@ -60,6 +64,8 @@ class Recorded:
         """``recorded:PATH[?delay=SECONDS]``; UsageError if there is nothing at PATH."""
         path, options = url.split_options(rest, delay="0")
         found = Path(path).expanduser()
+        if path == "example" and not found.exists():
+            found = EXAMPLE
         if not path or not found.exists():
             raise UsageError(f"recorded: no such file or folder: {path or '(empty)'}")
         return cls(found, url.whole_option(options, "delay", 0, 86_400))

@@ -7,11 +7,27 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
 from storage.config import log
 from storage.config.settings import Settings, options_of
 from storage.errors import FlowError, UsageError
+from storage.record.row import DEFINITIONS
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Give a program ``--version``: the release, and the version of its formulas."""
+    try:
+        release = metadata.version("zerodte-flow")
+    except metadata.PackageNotFoundError:
+        release = "of a source tree that is not installed"
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"{parser.prog} {release}, definitions {DEFINITIONS}",
+        help="print the release and the version of the formulas",
+    )
 
 
 def run_command(

@@ -106,6 +106,8 @@ def assess_coverage(
 
 def _judge(row: Mapping[str, Any], session: Session, due: int, *, least: float) -> Coverage:
     gaps: dict[str, int] = row["reasons"] or {}
+    # Rows that lie after the clock, such as those of a simulated market, are due too.
+    due = max(due, row["rows"])
     # Nothing to sample is nothing lost.
     possible = due - sum(n for why, n in gaps.items() if why in EXCUSED_REASONS)
     share = min(row["rows"] / possible, 1.0) if possible > 0 else 1.0

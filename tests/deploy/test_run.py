@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -71,6 +72,22 @@ class Run:
         return self.log.read_text()
 
 
+def check(folder: Path) -> str:
+    """``flow-store check`` as it is typed in a second terminal."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOW_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "storage", "check"],
+        env=kept | {"FLOW_DATA_DIR": str(folder), "FLOW_SYMBOLS": "SPY"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
 @pytest.mark.clocked
 def test_a_first_visit_and_a_second_one(folder, tmp_path):
     """Bars of the simulated market come, and say so; the second run goes on after the first."""
@@ -79,6 +96,8 @@ def test_a_first_visit_and_a_second_one(folder, tmp_path):
         answer = first.bars(5)
         page = requests.get(f"http://127.0.0.1:{first.port}/", timeout=5)
         assert page.status_code == 200
+        # A second terminal, with nothing set but the folder, finds the product and its time.
+        told = [check(folder)]
         said = first.stop()
     finally:
         first.process.kill()
@@ -87,6 +106,11 @@ def test_a_first_visit_and_a_second_one(folder, tmp_path):
     assert f"http://127.0.0.1:{first.port}/" in said
     assert said.rstrip().endswith("stopped")
     assert not (folder / "pgdata" / "postmaster.pid").exists()
+    told.append(check(folder))
+    for out in told:
+        found = re.search(r"([0-9]+) of ([0-9]+) slots", out)
+        assert found, out
+        assert 0 < int(found[1]) <= int(found[2]) < 780
     newest = answer["bars"][-1]["sampled_at"]
 
     second = Run(folder, tmp_path / "second", FLOW_SOURCE="synthetic:?seed=7")

@@ -183,6 +183,16 @@ class TestUsage:
             (["check", "--to", "2026-02-30"], {}, "'2026-02-30' is no date: day is out of range"),
             (["export", "/tmp/x", "--from", "2026-08-19"], {}, "required: --to"),
             (["export", "/tmp/x", "--from", "1", "--to", "2"], {}, "'1' is no date"),
+            (
+                ["export", "/tmp/x", "--from", "2026-08-19", "--to", "2026-08-18"],
+                {},
+                "--from, --to: 2026-08-18 is before 2026-08-19",
+            ),
+            (
+                ["check", "--from", "2026-08-19", "--to", "2026-08-18"],
+                {},
+                "--from, --to: 2026-08-18 is before 2026-08-19",
+            ),
             (["tail", "--clock", "real"], {}, "unrecognized arguments: --clock"),
         ],
         ids=lambda v: " ".join(v) if isinstance(v, list) else "",
@@ -267,7 +277,7 @@ class TestCheck:
 
     def test_empty(self, door, run):
         """With nothing stored of what was asked for it says so and fails; without a session it is well."""
-        said = "nothing stored from 2026-07-20 to 2026-08-19\n"
+        said = "nothing stored from 2026-07-20 to 2026-08-19 in the dataset live\n"
         assert (1, said, "") == door.run("check", *TEN_DUE)
         code, out, _ = run("check", *TEN_DUE, "--json")
         assert code == 1
@@ -277,6 +287,22 @@ class TestCheck:
         weekend = ("--from", "2026-08-15", "--to", "2026-08-16")
         assert run("check", *TEN_DUE, *weekend, "--json") == (0, "[]\n", "")
         assert run("check", *TEN_DUE, "--all-symbols", "--json") == (0, "[]\n", "")
+
+    def test_rows_are_elsewhere(self, run, database):
+        """Somebody who looks at the wrong dataset is told where rows are."""
+        fill(database, [record()], dataset="synthetic")
+        said = (
+            "nothing stored from 2026-07-20 to 2026-08-19 in the dataset live;"
+            " the dataset synthetic has rows up to 2026-08-19: --dataset synthetic\n"
+        )
+        assert run("check", *TEN_DUE)[1] == said
+
+    def test_rows_after_the_clock(self, run, database):
+        """Rows that lie after the clock are not more than there are slots."""
+        fill(database, [record(slot=at(i)) for i in range(4)])
+        early = ("--clock", "simulated:2026-08-19T13:00:00+00:00@1", "--symbols", "SPX")
+        code, out, _ = run("check", *early)
+        assert (code, "4 of 4 slots" in out) == (0, True), out
 
     def test_states(self, run, database):
         """With gaps and too few rows a session is thin, exit 1; a few rows alone are partial, exit 0."""

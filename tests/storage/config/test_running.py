@@ -1,0 +1,90 @@
+"""What runs on a data folder: noted, found by other commands, stopped."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from storage.config.running import note_running, note_stopped, read_running
+from storage.config.settings import Settings
+from storage.market.clock import Clock
+from storage.opening import product_clock, product_dataset
+
+START = datetime(2026, 8, 19, 14, tzinfo=UTC)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A market sixty times as fast as the wall's."""
+    return Clock(START, 60, datetime.now(UTC))
+
+
+def settings(folder, **given: str) -> Settings:
+    return Settings.read({"FLOW_DATA_DIR": str(folder)} | given)
+
+
+def test_as_noted(tmp_path, clock):
+    """What was noted is read back, the clock to the microsecond."""
+    note_running(tmp_path, dataset="synthetic", clock=clock)
+    product = read_running(tmp_path)
+    assert (product.dataset, product.clock) == ("synthetic", clock)
+    assert [path.name for path in tmp_path.iterdir()] == ["running.json"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"dataset": "live"}', '{"dataset": 1, "clock": "x"}']
+)
+def test_not_a_note(tmp_path, text):
+    """A file that is none of ours says nothing."""
+    (tmp_path / "running.json").write_text(text)
+    assert read_running(tmp_path) is None
+    assert read_running(tmp_path / "elsewhere") is None
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, clock):
+    """To note what runs is a convenience: its failure fails nothing."""
+    note_running(tmp_path / "not there", dataset="live", clock=clock)
+    note_stopped(tmp_path / "not there")
+
+
+def test_a_stopped_market_stands_still(tmp_path, clock):
+    """After the stop, market time does not go on; the dataset is still known."""
+    note_running(tmp_path, dataset="synthetic", clock=clock)
+    note_stopped(tmp_path)
+    stopped = read_running(tmp_path)
+    assert stopped.dataset == "synthetic"
+    first = stopped.clock.now()
+    assert START <= first < START + timedelta(minutes=10)
+    time.sleep(0.05)
+    assert abs(stopped.clock.now() - first) < timedelta(milliseconds=1)
+    note_running(tmp_path, dataset="live", clock=Clock())
+    note_stopped(tmp_path)
+    assert read_running(tmp_path).clock == Clock()
+
+
+def test_which_dataset_and_clock(tmp_path, clock):
+    """An option or a source decides; else what runs here; else the real dataset and clock."""
+    assert product_dataset(settings(tmp_path)) == "live"
+    assert product_clock(settings(tmp_path)) == Clock()
+    note_running(tmp_path, dataset="synthetic", clock=clock)
+    found = settings(tmp_path)
+    assert (product_dataset(found), product_clock(found)) == ("synthetic", clock)
+    asked = settings(tmp_path, FLOW_DATASET="live")
+    assert (product_dataset(asked), product_clock(asked)) == ("live", Clock())
+    fed = settings(tmp_path, FLOW_SOURCE="cboe:")
+    assert (product_dataset(fed), product_clock(fed)) == ("live", Clock())
+    made_up = settings(tmp_path, FLOW_SOURCE="synthetic:?seed=1")
+    assert (product_dataset(made_up), product_clock(made_up)) == ("synthetic", clock)
+    own = settings(tmp_path, FLOW_CLOCK="simulated:2026-08-18T14:00:00+00:00@2")
+    assert product_clock(own).speed == 2
+    auto = settings(tmp_path, FLOW_SOURCE="auto")
+    assert product_dataset(auto) == "synthetic"
+
+
+def test_another_database_is_another_product(tmp_path, clock):
+    """What runs on the embedded servers says nothing of a database that is given by its URL."""
+    note_running(tmp_path, dataset="synthetic", clock=clock)
+    given = settings(tmp_path, FLOW_DATABASE_URL="postgresql://127.0.0.1:1/x")
+    assert (product_dataset(given), product_clock(given)) == ("live", Clock())
