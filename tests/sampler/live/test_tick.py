@@ -17,7 +17,11 @@ from structlog.testing import capture_logs
 from sampler.chain import Frame
 from sampler.errors import ChainRefused
 from sampler.live.tick import DryRunStore, Tick
+from sampler.sources.synthetic.source import Synthetic
+from storage.errors import StoreUnavailable
+from storage.market.calendar import session_on
 from storage.postgres.store import Store
+from storage.record.mode import WriteMode
 from storage.record.row import Reason
 from storage.redis.channel import NoChannel
 
@@ -203,6 +207,72 @@ async def test_a_symbol_without_zero_dte_is_not_asked_every_time(store):
     assert len(await reasons(store, "TSLA")) == 5
     gaps = await store.gaps("TSLA", DAY)
     assert {gap["next_expiry"] for gap in gaps} == {date(2026, 8, 21)}
+
+
+async def test_a_symbol_without_zero_dte_is_asked_again(store):
+    """After 60 slots, and then not for another 60."""
+    source = Script(TSLA=at(0, symbol="TSLA", strikes=[]))
+    tick = tick_of(source, DryRunStore(), quiet=True)
+    asked = []
+    for i in range(123):
+        source.answers["TSLA"] = at(i, symbol="TSLA", strikes=[])
+        await step(tick, i, "TSLA")
+        asked.append(len(source.asked))
+    assert [i for i in range(1, 123) if asked[i] > asked[i - 1]] == [60, 120]
+
+
+@pytest.mark.parametrize(("ahead", "reason"), [(119, None), (121, Reason.BAD_ANSWER)])
+async def test_how_far_ahead_quotes_may_be(ahead, reason):
+    """Two clocks may differ by two minutes; beyond that one of them is wrong."""
+    tick = tick_of(Script(SPX=at(0)), DryRunStore())
+    moment = TEN_FOURTEEN - timedelta(seconds=ahead)
+    assert (await tick.sample("SPX", now=moment, target=None)).reason is reason
+
+
+@pytest.mark.parametrize(("age", "reason"), [(119, None), (121, Reason.STALE)])
+async def test_how_old_quotes_may_be(age, reason):
+    """Two minutes beyond the declared delay."""
+    tick = tick_of(Script(SPX=at(0)), DryRunStore())
+    moment = TEN_FOURTEEN + timedelta(seconds=age)
+    assert (await tick.sample("SPX", now=moment, target=None)).reason is reason
+
+
+async def test_newer_quotes_of_a_slot_change_nothing(store):
+    """Only the session's last slot is brought up to date; any other keeps its first row."""
+    source = Script(SPX=frame(quoted_at=TEN_FOURTEEN - timedelta(seconds=10)))
+    tick = tick_of(source, store)
+    await step(tick, 0)
+    newer = TEN_FOURTEEN + timedelta(seconds=1)
+    source.answers["SPX"] = frame(quoted_at=newer, volume=[70.0] * 2 * N)
+    outcome = await tick.sample("SPX", now=now(0), target=None)
+    assert outcome.reason is Reason.UNCHANGED
+    stored = await store.before("SPX", DAY, TEN_FOURTEEN + STEP)
+    assert stored.row.quoted_at == TEN_FOURTEEN - timedelta(seconds=10)
+
+
+class NoAnswers(DryRunStore):
+    """A store that cannot be read, and spools what it is given."""
+
+    async def write(self, records=(), gaps=(), *, mode=WriteMode.KEEP):
+        return None
+
+    async def before(self, symbol, expiration, slot):
+        raise StoreUnavailable("away")
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"), [(0, Reason.NOT_OPEN), (1, Reason.NO_STATE)], ids=["whole", "late"]
+)
+async def test_not_open_without_a_database(first, reason):
+    """A sampler that took every step since the open knows that there is no earlier row; one that
+    began later does not."""
+    session = session_on(DAY)
+    # At its open too few of its strikes are quoted on both sides for a session to begin.
+    tick = tick_of(Synthetic(seed=3), NoAnswers(), provisional=True)
+    for number in range(first, 3):
+        slot = session.open + number * STEP
+        outcome = await tick.sample("AMD", now=slot + timedelta(seconds=2), target=slot)
+    assert outcome.reason is reason
 
 
 async def test_memory_stays_flat():

@@ -1020,3 +1020,11 @@ def test_sql_is_complete():
     numbers = [number for number, _ in sql.migrations()]
     assert numbers[0] == 1
     assert sorted(set(numbers)) == numbers
+
+
+async def test_a_slot_before_the_first_one_is_read(store):
+    """A session's rows are read from its first slot on, and an earlier slot moves that slot."""
+    await store.write([record(slot=at(5)), record(slot=at(7))])
+    await store.write([record(slot=at(2))])
+    (line,) = await store.coverage(DAY, DAY, ["SPX"])
+    assert line["rows"] == 3
