@@ -183,6 +183,12 @@ class TestRebase:
         await rebaser.rebase([baseline(4), baseline(4)], spooled=True)
         assert remeasured == [(at(4), at(2)), (at(4), at(2))]
 
+    async def test_a_baseline_is_always_looked_up(self, remeasured):
+        """Also one of a tick whose writes went through: reading alone may have failed."""
+        rebaser = Rebaser(ScriptedStore(record(slot=at(2))))
+        await rebaser.rebase([baseline(4)], spooled=False)
+        assert remeasured == [(at(4), at(2))]
+
     async def test_another_session(self, remeasured):
         """A record never goes on from one of the day before."""
         tomorrow = DAY + timedelta(days=1)

@@ -1026,5 +1026,5 @@ async def test_a_slot_before_the_first_one_is_read(store):
     """A session's rows are read from its first slot on, and an earlier slot moves that slot."""
     await store.write([record(slot=at(5)), record(slot=at(7))])
     await store.write([record(slot=at(2))])
-    (line,) = await store.coverage(DAY, DAY, ["SPX"])
-    assert line["rows"] == 3
+    (line,) = await store.sessions("SPX")
+    assert (line["rows"], line["first"], line["last"]) == (3, at(2), at(7))
