@@ -1,7 +1,7 @@
 """``make run``: the whole product on this machine, until Ctrl-C.
 
-Attaches the embedded servers (unless FLOW_DATABASE_URL and FLOW_REDIS_URL name others), decides
-what ``FLOW_SOURCE=auto`` means now, and runs the sampler and the API as they run in production.
+It starts the embedded servers, unless FLOW_DATABASE_URL and FLOW_REDIS_URL name others. It chooses
+a source, unless FLOW_SOURCE names one. Then it runs the sampler and the API as in production.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from storage.market.clock import Clock, parse_clock
 from storage.market.constants import GRID_SECONDS
 from storage.opening import REAL, SYNTHETIC, connect
 
-#: How fast a simulated market runs: a session in six and a half minutes.
+#: Speed of the simulated market: a session takes six and a half minutes.
 SPEED = 60
 #: Wall time until the simulated market begins.
 HEAD_START = timedelta(seconds=5)
@@ -52,15 +52,15 @@ def _run() -> int:
     settings = Settings.read(os.environ)
     with ExitStack() as stack:
         if not (settings.database_url and settings.redis_url):
-            _say(f"starting PostgreSQL and Valkey, data in {settings.data_dir}")
-            # Left last: Ctrl-C returns when both have stopped.
+            _print(f"starting PostgreSQL and Valkey, data in {settings.data_dir}")
+            # Closed last, so that the command returns after both servers have stopped.
             stack.enter_context(embedded.attach(settings.data_dir, wait=True))
-        chosen = asyncio.run(_choose(settings))
+        chosen = asyncio.run(_choose_environment(settings))
         where = f"http://{settings.host}:{settings.port}"
-        _say(f"page    {where}/")
-        _say(f"API     {where}/v1/flow/zero-dte/series/{settings.symbols[0]}   docs {where}/docs")
-        _say("Ctrl-C stops everything")
-        # A step may take this long to finish; the default would kill it.
+        _print(f"page    {where}/")
+        _print(f"API     {where}/v1/flow/zero-dte/series/{settings.symbols[0]}   docs {where}/docs")
+        _print("Ctrl-C stops everything")
+        # Seconds that a tick in progress may take to finish. honcho's default would kill it.
         honcho.manager.KILL_WAIT = 30
         manager = honcho.manager.Manager(Printer(sys.stdout))
         embedded_database = not settings.database_url
@@ -72,7 +72,7 @@ def _run() -> int:
         commands = {
             "sampler": "-m sampler run",
             "api": "-m api serve",
-            # A simulated market fills a disk sixty times as fast as a real one.
+            # The simulated market fills the disk sixty times as fast as a real one.
             "upkeep": "-m storage prune --every 600",
         }
         for name, command in commands.items():
@@ -82,38 +82,41 @@ def _run() -> int:
         manager.loop()
         if embedded_database:
             note_stopped(settings.data_dir)
-        _say("stopping the database and the live channel")
+        _print("stopping the database and the live channel")
     stopped = manager.returncode in (0, 130, 143)
-    _say("stopped" if stopped else "a part has failed; see above")
+    _print("stopped" if stopped else "a process has failed; see above")
     return 0 if stopped else 1
 
 
-def _say(sentence: str) -> None:
+def _print(sentence: str) -> None:
     print(f"zerodte-flow: {sentence}", flush=True)
 
 
-async def _choose(settings: Settings) -> dict[str, str]:
-    """Source, clock and dataset for both processes."""
+async def _choose_environment(settings: Settings) -> dict[str, str]:
+    """Choose source, clock and dataset; the environment of both processes."""
     source = settings.source or "auto"
     if source == "auto":
-        source, why = await _auto(settings, datetime.now(UTC))
-        _say(f"source: {source.partition(':')[0]}, because {why}")
+        source, why = await _choose_source(settings, datetime.now(UTC))
+        _print(f"source: {source.partition(':')[0]}, because {why}")
     else:
-        _say(f"source: {source}")
+        _print(f"source: {source}")
     chosen = {"FLOW_SOURCE": source, "FLOW_LOG": os.environ.get("FLOW_LOG", "console")}
     if not source.startswith("synthetic:"):
         return chosen | {"FLOW_DATASET": REAL}
     clock = settings.clock
     if not clock.simulated and "FLOW_CLOCK" not in os.environ:
-        # The parts take a moment to start; the market waits for them.
-        clock = Clock(await _resume(settings), SPEED, datetime.now(UTC) + HEAD_START)
-    _say(f"SIMULATED MARKET: made-up prices, {clock.speed:g} times as fast as real ones,")
-    _say(f"  from {to_new_york(clock.now()):%Y-%m-%d %H:%M} New York; kept apart from real rows")
+        # The market starts after the processes are up.
+        clock = Clock(await _resume_time(settings), SPEED, datetime.now(UTC) + HEAD_START)
+    _print(f"SIMULATED MARKET: made-up prices, {clock.speed:g} times as fast as real ones,")
+    _print(f"  from {to_new_york(clock.now()):%Y-%m-%d %H:%M} New York; kept apart from real rows")
     return chosen | {"FLOW_DATASET": SYNTHETIC, "FLOW_CLOCK": str(clock)}
 
 
-async def _auto(settings: Settings, now: datetime) -> tuple[str, str]:
-    """The free delayed feed while it moves and answers; else a simulated market."""
+async def _choose_source(settings: Settings, now: datetime) -> tuple[str, str]:
+    """Choose the free delayed feed while it has an open session, else the simulated market.
+
+    Returns the source and why it was chosen.
+    """
     cboe = Cboe.open("")
     try:
         quoted = now - timedelta(seconds=cboe.delay_seconds)
@@ -128,8 +131,8 @@ async def _auto(settings: Settings, now: datetime) -> tuple[str, str]:
     return "cboe:", "the market is open (quotes are 15 minutes old)"
 
 
-async def _resume(settings: Settings) -> datetime:
-    """Right after the newest simulated row, or the newest session's open."""
+async def _resume_time(settings: Settings) -> datetime:
+    """Return the time after the newest simulated row, else that before the last session's open."""
     async with connect(settings, SYNTHETIC) as connections:
         newest = await connections.store.newest_slot()
     if newest is not None:

@@ -1,6 +1,6 @@
-"""The docs hold: names, links, commands and settings; the worked example by a program of its own.
+"""The documentation is true: names, links, commands, settings, the tour, and the worked example.
 
-The example's answers come from this file alone: `math.erfc`, halving, and plain loops.
+The example's answers come from this file alone: `math.erfc`, bisection and plain loops.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PAGES = [
 ]
 DEFINITIONS = ROOT / "docs/definitions.md"
 EXAMPLE = ROOT / "sampler/sources/example.json"
-DOORS = {"flow-sampler": sampler, "flow-store": storage, "flow-api": api}
+PROGRAMS = {"flow-sampler": sampler, "flow-store": storage, "flow-api": api}
 #: A heading's part of a page: up to the next of its rank.
 SECTION = r"^## {}\n(.*?)(?=^## |\Z)"
 
@@ -124,12 +124,12 @@ def test_commands_are_understood(page, capsys):
     for line in code(page.read_text()):
         if not (found := COMMAND.search(line)):
             continue
-        door, command, rest = found.groups()
-        with pytest.raises(SystemExit) as left:
-            DOORS[door]([*command.split(), "--help"])
-        assert left.value.code == 0, line
-        told = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-        assert set(re.findall(r"--[a-z-]+", rest)) <= told, line
+        program, command, rest = found.groups()
+        with pytest.raises(SystemExit) as exited:
+            PROGRAMS[program]([*command.split(), "--help"])
+        assert exited.value.code == 0, line
+        shown = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+        assert set(re.findall(r"--[a-z-]+", rest)) <= shown, line
 
 
 def test_commands_are_found():
@@ -148,7 +148,7 @@ def test_settings_exist(page):
 
 @pytest.mark.parametrize("page", [*PAGES, EXAMPLE], ids=page_name)
 def test_no_paths_of_a_machine(page):
-    """No page names a folder of whoever wrote it."""
+    """No page names a folder of its author's machine."""
     assert not re.search(r"/(work|Users|tmp)/|/home/\w|/root\b|[A-Z]:\\", page.read_text())
 
 
@@ -205,7 +205,7 @@ def pdf(x: float) -> float:
     return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
 
-def halved(f: Callable[[float], float], low: float, high: float) -> float:
+def bisect(f: Callable[[float], float], low: float, high: float) -> float:
     """A root between two ends of different sign."""
     for _ in range(200):
         middle = (low + high) / 2
@@ -265,7 +265,7 @@ class Example:
         return strike * cdf(-d2) - self.forward * cdf(-d1)
 
     def implied(self, strike: float, side: str) -> float:
-        return halved(
+        return bisect(
             lambda sigma: self.price(strike, sigma, side) - self.mid[strike, side], 0.01, 3
         )
 
@@ -298,7 +298,7 @@ class Example:
         books = [self.book(x) for x in levels]
         clear = [i for i, g in enumerate(books) if abs(g) > 0.01 * max(map(abs, books))]
         found = [
-            halved(self.book, levels[i], levels[j])
+            bisect(self.book, levels[i], levels[j])
             for i, j in itertools.pairwise(clear)
             if (books[i] > 0) != (books[j] > 0)
         ]
