@@ -1,4 +1,4 @@
-"""A dataset out to Parquet and back in, session by session, and what it takes on disk."""
+"""Export a dataset to Parquet and import it again, session by session; its size on disk."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from storage.postgres.store import Store
 from storage.record.mode import WriteMode
 from storage.record.row import Gap, Reason, SlotRecord
 
-#: What the disk arithmetic counts on.
+#: What the table of sizes counts with.
 SLOTS_A_DAY, SESSIONS_A_YEAR = 780, 252
 
 
 @dataclass(slots=True)
 class ExportResult:
-    """What was written: sessions of symbols, slots, and bytes by table."""
+    """What an export wrote: sessions of symbols, slots, and bytes by table."""
 
     sessions: int = 0
     slots: int = 0
@@ -31,26 +31,26 @@ class ExportResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedSession:
-    """What came of one exported session."""
+    """What an import did with one exported session."""
 
     part: parquet.ParquetPartition
     stored: int = 0
     there_already: int = 0
-    #: Slots that are now known to have no row, and were not.
+    #: Slots that the store did not know to have no row.
     gaps: int = 0
-    #: Why nothing of it was taken, in a sentence.
+    #: Why nothing of the session was imported, in a sentence; empty if it was.
     refused: str = ""
 
 
 async def export_sessions(
     store: Store, dataset: str, folder: Path, *, first: date, last: date, symbols: Sequence[str]
 ) -> ExportResult:
-    """Write all sessions of a period; one that was exported before is replaced.
+    """Write all sessions of a period. A session that was exported before is replaced.
 
     Raises
     ------
     FlowError
-        If the folder takes nothing, or a stored chain cannot be read.
+        If the folder cannot be written, or a stored chain cannot be read.
     """
     done = ExportResult()
     for line in await store.coverage(first, last, symbols):
@@ -83,13 +83,13 @@ async def import_sessions(
     symbols: Sequence[str] | None,
     mix_feeds: bool = False,
 ) -> AsyncIterator[ImportedSession]:
-    """Store the exported sessions of a period; a slot that has a row keeps it.
+    """Store the exported sessions of a period. A slot that has a row keeps it.
 
     Raises
     ------
     FlowError
-        For what is no export, is damaged, or belongs to another dataset; what was stored before
-        stays, and a second run goes on from there.
+        If files were not written by an export, are damaged, or belong to another dataset. What was
+        stored until then stays; a second run adds the rest.
     """
     for part in parquet.list_partitions(folder, "rows"):
         if not first <= part.day <= last or (symbols is not None and part.symbol not in symbols):
@@ -134,7 +134,7 @@ async def _gaps(store: Store, part: parquet.ParquetPartition) -> list[Gap]:
 
 
 def size_table(done: ExportResult) -> list[str]:
-    """Bytes a row, a symbol's full day and its year, by table, as lines for a person."""
+    """Lay out bytes a row, a symbol's full day and a symbol's year, by table, for a person."""
     if not done.slots:
         return []
     lines = [f"{'':10}{'a row':>12}{'a symbol-day':>16}{'a symbol-year':>16}"]

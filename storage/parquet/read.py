@@ -1,10 +1,10 @@
-"""Exported Parquet files: how they are laid out, and what is in them; ``exporting`` writes them.
+"""Exported Parquet files: their layout, and reading them; ``storage.parquet.write`` writes them.
 
 ``FOLDER/rows``, ``profiles`` and ``chains`` each hold a row a slot, partitioned hive-style by
-``date=`` (the session, which is the expiry) and ``symbol=``; ``gaps`` the slots that have none.
-Profiles and chains have a list per column, aligned with the list ``strike``; of a chain,
-``call_bid`` and ``put_bid`` and so on. What a list of values says is in ``storage.record.row``;
-what a chain keeps beside its quotes is the state that the next slot goes on from.
+``date=`` (the session, which is the expiry) and ``symbol=``. ``gaps`` holds slots without a row.
+Profiles and chains have a list per column, aligned with the list ``strike``; a chain has a list for
+calls and one for puts, such as ``call_bid`` and ``put_bid``. ``storage.record.row`` says what each
+list means. Beside its quotes a chain has the state that the next slot is measured against.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from storage.record.row import (
 )
 
 TABLES = ("rows", "profiles", "chains")
-#: What is written of slots without a row; sessions that lack none have no such files.
+#: The table of slots without a row. A session whose slots all have rows has no such files.
 GAPS = "gaps"
 #: Raised when files of an earlier release can no longer be read.
 FORMAT = "1"
-#: Slots a row group: read and written at a time.
+#: Slots that are read and written at a time: one row group.
 SLOTS_A_GROUP = 65
 SIDES = ("call", "put")
 EXPORT_MARK = b"zerodte-flow"
@@ -51,7 +51,7 @@ _TYPES = {
     "int": pa.int64(),
     "float": pa.float64(),
     "datetime": UTC_TIMESTAMP,
-    # Objects of changing keys: as JSON, which every reader can look into.
+    # Objects are kept as JSON text, which every reader of Parquet can query.
     "dict": pa.string(),
     "SettledFigures": pa.string(),
     "DetailFigures": pa.string(),
@@ -63,7 +63,7 @@ def _row_fields() -> list[pa.Field]:
     fields = []
     for field in dataclasses.fields(Row):
         if field.name in ("symbol", "expiration"):
-            continue  # The folders' names say them.
+            continue  # The names of the folders say these two.
         kind = str(field.type)
         base = kind.partition("|")[0].partition("[")[0].strip()
         fields.append(pa.field(field.name, _TYPES[base], nullable="None" in kind))
@@ -92,7 +92,7 @@ CHAIN_FIELDS = [
     pa.field("source", pa.string(), nullable=False),
     pa.field("spot", pa.float64()),
     *(pa.field(name, pa.float64()) for name in OTHER_EXPIRIES),
-    # Everything beside the columns, as it is kept.
+    # The state's values that are not columns, as JSON.
     pa.field("notes", pa.string(), nullable=False),
 ]
 
@@ -106,27 +106,27 @@ class ParquetPartition:
     symbol: str
 
     def path(self, table: str) -> Path:
-        """The folder of one of its tables."""
+        """Return the folder of one of the partition's tables."""
         return self.folder / table / f"date={self.day}" / f"symbol={quote(self.symbol, safe='')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredChain:
-    """A chain as it was kept: ``columns`` and ``notes`` are the evidence's."""
+    """A chain as it was stored. ``columns`` and ``notes`` are those of the record's evidence."""
 
     columns: dict[str, NDArray[Any]]
     notes: dict[str, Any]
-    #: What the source's other expiries added; see ``storage.record.row.OTHER_EXPIRIES``.
+    #: What the source's other expiries added; see ``storage.record.figures.OTHER_EXPIRIES``.
     surface: dict[str, float | None]
 
 
 def list_partitions(folder: Path, table: str = "chains") -> list[ParquetPartition]:
-    """The sessions that a folder of exports has, by day and symbol.
+    """List the sessions in a folder of exports, by day and symbol.
 
     Raises
     ------
     FlowError
-        If there is no such folder, or nothing in it was exported by us.
+        If the folder is missing, or is not one that ``flow-store export`` wrote.
     """
     if not (folder / table).is_dir():
         raise FlowError(f"{folder}: no folder {table!r} in it, as flow-store export makes")
@@ -141,12 +141,14 @@ def list_partitions(folder: Path, table: str = "chains") -> list[ParquetPartitio
 
 
 def read_records(part: ParquetPartition) -> Iterator[list[SlotRecord]]:
-    """The records of an exported session, some at a time, in order; the same bytes as exported.
+    """Read the records of an exported session in order, a row group at a time.
+
+    Every value has the same bytes as when it was exported.
 
     Raises
     ------
     FlowError
-        For files that are foreign, damaged, or do not belong together.
+        If files were not written by an export, are damaged, or do not belong together.
     """
     tables = [_read(part, table) for table in TABLES]
     while True:
@@ -167,62 +169,64 @@ def read_records(part: ParquetPartition) -> Iterator[list[SlotRecord]]:
 
 
 def read_gaps(part: ParquetPartition) -> list[Gap]:
-    """The exported slots of a session that have no row.
+    """Read the slots of an exported session that have no row.
 
     Raises
     ------
     FlowError
-        For files that are foreign or damaged.
+        If files were not written by an export, or are damaged.
     """
-    # An earlier release wrote none.
+    # An earlier release did not export gaps.
     batches = _read(part, GAPS) if part.path(GAPS).is_dir() else ()
     try:
         return [
             Gap(
                 symbol=part.symbol,
                 expiration=part.day,
-                slot=told["slot"],
-                reason=Reason(told["reason"]),
-                detail=told["detail"],
+                slot=values["slot"],
+                reason=Reason(values["reason"]),
+                detail=values["detail"],
                 # An earlier release did not write it.
-                next_expiry=told.get("next_expiry"),
+                next_expiry=values.get("next_expiry"),
             )
             for batch in batches
-            for told in batch.to_pylist()
+            for values in batch.to_pylist()
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FlowError(f"{part.path(GAPS)}: not what was exported: {error}") from error
 
 
 def read_chains(part: ParquetPartition) -> Iterator[StoredChain]:
-    """The chains of an exported session, in order.
+    """Read the chains of an exported session, in order.
 
     Raises
     ------
     FlowError
-        For files that are foreign or damaged.
+        If files were not written by an export, or are damaged.
     """
     for batch in _read(part, "chains"):
-        kept = _columns(batch)
+        lists = _columns(batch)
         notes = batch["notes"].to_pylist()
-        surfaces = batch.select([n for n in OTHER_EXPIRIES if n in batch.schema.names]).to_pylist()
-        for i, (note, surface) in enumerate(zip(notes, surfaces, strict=True)):
+        other_expiries = batch.select(
+            [n for n in OTHER_EXPIRIES if n in batch.schema.names]
+        ).to_pylist()
+        for i, (note, surface) in enumerate(zip(notes, other_expiries, strict=True)):
             yield StoredChain(
-                columns=_at(kept, i),
+                columns=_slot_columns(lists, i),
                 notes=orjson.loads(note),
                 surface=dict.fromkeys(OTHER_EXPIRIES) | surface,
             )
 
 
 def read_quote_times(part: ParquetPartition) -> list[datetime]:
-    """When the chains of an exported session were quoted, in order."""
-    found = [b["quoted_at"].to_pylist() for b in _read(part, "chains", ["quoted_at"])]
-    return [moment for some in found for moment in some]
+    """Read when the chains of an exported session were quoted, in order."""
+    times = [b["quoted_at"].to_pylist() for b in _read(part, "chains", ["quoted_at"])]
+    return [moment for group in times for moment in group]
 
 
 def dataset_and_feed(part: ParquetPartition) -> tuple[str, str]:
-    """The dataset and the feed of an exported session."""
-    marks = [mark for file in _files(part, "chains") for mark in [_marked(file)]]
+    """Read the dataset and the feed of an exported session. The feed is empty without chains."""
+    marks = [mark for file in _files(part, "chains") for mark in [_read_mark(file)]]
     first = next(_read(part, "chains", ["source"]), None)
     source = "" if first is None or not first.num_rows else first["source"][0].as_py()
     return (marks[0]["dataset"] if marks else ""), source
@@ -232,8 +236,8 @@ def _files(part: ParquetPartition, table: str) -> list[Path]:
     return sorted(part.path(table).glob("*.parquet"))
 
 
-def _marked(file: Path) -> dict[str, Any]:
-    """What an export says of itself; FlowError if it is none of ours."""
+def _read_mark(file: Path) -> dict[str, Any]:
+    """Read the mark that an export puts into its files; FlowError for a file without it."""
     try:
         metadata = pq.read_schema(file).metadata or {}
     except (OSError, pa.ArrowException) as error:
@@ -252,12 +256,12 @@ def _marked(file: Path) -> dict[str, Any]:
 def _read(
     part: ParquetPartition, table: str, only: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Row groups of a table, each as one batch."""
+    """Read the row groups of a table, each as one batch."""
     files = _files(part, table)
     if not files:
         raise FlowError(f"{part.path(table)}: no Parquet file in it")
     for file in files:
-        _marked(file)
+        _read_mark(file)
         try:
             with pq.ParquetFile(file, page_checksum_verification=True) as opened:
                 for group in range(opened.num_row_groups):
@@ -272,7 +276,7 @@ def _records(
 ) -> list[SlotRecord]:
     try:
         plain = [_row(part, values) for values in rows.to_pylist()]
-        arrays = {name: _known(_floats(profiles[name])) for name in PROFILE_ARRAYS}
+        arrays = {name: _without_missing(_floats(profiles[name])) for name in PROFILE_ARRAYS}
         columns, notes = _columns(kept), [orjson.loads(n) for n in kept["notes"].to_pylist()]
     except (KeyError, TypeError, ValueError) as error:
         raise FlowError(f"{part.path('rows')}: not what was exported: {error}") from error
@@ -280,7 +284,7 @@ def _records(
         SlotRecord(
             row=row,
             profile={name: lists[i] for name, lists in arrays.items()},
-            evidence=packing.pack(_at(columns, i), **notes[i]),
+            evidence=packing.pack(_slot_columns(columns, i), **notes[i]),
         )
         for i, row in enumerate(plain)
     ]
@@ -301,7 +305,7 @@ Lists = list[NDArray[Any] | None]
 
 
 def _columns(batch: pa.RecordBatch) -> dict[str, Lists]:
-    """A chain's lists by name, those of calls and puts still apart."""
+    """Return a chain's lists by name, with calls and puts still apart."""
     lists = [f.name for f in batch.schema if pa.types.is_list(f.type)]
     return {name: _floats(batch[name]) for name in lists}
 
@@ -315,14 +319,14 @@ def _floats(column: pa.ListArray) -> Lists:
     ]
 
 
-def _known(lists: Lists) -> list[NDArray[Any]]:
+def _without_missing(lists: Lists) -> list[NDArray[Any]]:
     if any(one is None for one in lists):
         raise ValueError("a list is missing")
     return [one for one in lists if one is not None]
 
 
-def _at(columns: dict[str, Lists], i: int) -> dict[str, NDArray[Any]]:
-    """One slot's columns, calls over puts, in the order in which they were kept."""
+def _slot_columns(columns: dict[str, Lists], i: int) -> dict[str, NDArray[Any]]:
+    """Return one slot's columns in their order, with calls in row 0 and puts in row 1."""
     found: dict[str, NDArray[Any]] = {}
     for name, lists in columns.items():
         own = lists[i]
@@ -332,7 +336,7 @@ def _at(columns: dict[str, Lists], i: int) -> dict[str, NDArray[Any]]:
             bare = name.removeprefix("call_")
             other = columns[f"put_{bare}"][i]
             assert other is not None
-            # Of the general functions none is as fast for so few numbers.
+            # np.stack and its like take longer for so few numbers.
             both = found[bare] = np.empty((2, len(own)), own.dtype)
             both[0], both[1] = own, other
         else:

@@ -1,4 +1,4 @@
-"""Slot records and gaps as Parquet files; ``parquet`` has their layout, and reads them back."""
+"""Write slot records and gaps as Parquet files; ``storage.parquet.read`` has their layout."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ from storage.record.row import JSON_COLUMNS, PROFILE_ARRAYS, Gap, SlotRecord
 
 
 class ParquetWriter:
-    """Writes one session of a symbol; complete when it is closed, nothing before.
+    """Writes one session of a symbol.
+
+    Readers see the files once the writer is closed, all of them at once.
 
     Use as a context manager. A session that was exported before is replaced as a whole.
     """
@@ -46,7 +48,7 @@ class ParquetWriter:
         self._mark = {EXPORT_MARK: orjson.dumps({"format": FORMAT, "dataset": dataset})}
         self._open: dict[str, tuple[pa.Schema, pq.ParquetWriter]] = {}
         self._files: Counter[str] = Counter()
-        #: Bytes written, by table; known once it is closed.
+        #: Bytes written, by table; known once the writer is closed.
         self.sizes: dict[str, int] = {}
 
     def __enter__(self) -> Self:
@@ -55,12 +57,12 @@ class ParquetWriter:
         return self
 
     def write(self, records: Sequence[SlotRecord]) -> None:
-        """Add slot records, later than those before.
+        """Add slot records; each is later than those added before.
 
         Raises
         ------
         FlowError
-            If a record's evidence cannot be read, or the disk takes no more.
+            If a record's evidence cannot be read, or the disk is full.
         """
         for at in range(0, len(records), SLOTS_A_GROUP):
             some = records[at : at + SLOTS_A_GROUP]
@@ -68,17 +70,17 @@ class ParquetWriter:
                 self._write(table, made(some))
 
     def write_gaps(self, gaps: Sequence[Gap]) -> None:
-        """Add the session's slots without a row.
+        """Add the gaps of the session: its slots without a row.
 
         Raises
         ------
         FlowError
-            If the disk takes no more.
+            If the disk is full.
         """
         if not gaps:
             return
-        told = [(gap.slot, str(gap.reason), gap.detail, gap.next_expiry) for gap in gaps]
-        columns = dict(zip(GAP_SCHEMA.names, zip(*told, strict=True), strict=True))
+        values = [(gap.slot, str(gap.reason), gap.detail, gap.next_expiry) for gap in gaps]
+        columns = dict(zip(GAP_SCHEMA.names, zip(*values, strict=True), strict=True))
         self._write(GAPS, pa.table(columns, schema=GAP_SCHEMA))
 
     def __exit__(self, failed: object, *_: object) -> None:
@@ -98,7 +100,7 @@ class ParquetWriter:
         try:
             schema, writer = self._open.get(table, (None, None))
             if schema is None or not schema.equals(content.schema):
-                # A release that kept other columns: the rest of the day is a file of its own.
+                # Another release stored other columns: the rest of the day goes to a new file.
                 if writer is not None:
                     writer.close()
                 writer = self._start(table, content.schema)
@@ -117,7 +119,7 @@ class ParquetWriter:
             schema.with_metadata(self._mark),
             compression="zstd",
             compression_level=3,
-            # With it, a flipped bit is an error and not another price.
+            # With the checksum, a flipped bit is an error instead of another price.
             write_page_checksum=True,
             # Neighbouring numbers share their leading bytes: a third smaller than dictionaries.
             use_dictionary=[f.name for f in schema if f.type == pa.string()],
@@ -126,7 +128,7 @@ class ParquetWriter:
 
     def _fresh(self, table: str) -> Path:
         final = self.part.path(table)
-        # Readers of a folder pass over names that begin with a dot.
+        # Readers of a folder skip names that begin with a dot.
         return final.with_name(f".{final.name}.{os.getpid()}")
 
 
@@ -174,7 +176,7 @@ def _chains(records: Sequence[SlotRecord]) -> pa.Table:
 
 
 def _lists(arrays: Sequence[NDArray[Any] | None]) -> pa.ListArray:
-    """A list a slot, of numbers or truths as they are."""
+    """Return one list a slot, of numbers or booleans as they are."""
     known = [np.empty(0, arrays[0].dtype if arrays[0] is not None else np.float64)]
     known += [a for a in arrays if a is not None]
     offsets = np.cumsum([0, *(0 if a is None else len(a) for a in arrays)]).astype(np.int32)
@@ -187,7 +189,7 @@ def _lists(arrays: Sequence[NDArray[Any] | None]) -> pa.ListArray:
 
 
 def _split(schema: pa.Schema) -> list[str]:
-    """The paths of what is a float, or a list of them."""
+    """Return the paths of floats and of lists of floats."""
     return [f.name for f in schema if f.type == pa.float64()] + [
         f"{f.name}.list.element" for f in schema if f.type == FLOAT_LIST
     ]

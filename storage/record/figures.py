@@ -104,10 +104,6 @@ class HedgeShares(Figures):
     spot_down_1pct: float | None
 
 
-#: The names of the moves of spot that hedges are given for.
-MOVES: tuple[str, ...] = HedgeShares.__slots__
-
-
 class _BookFigures(Figures):
     """Figures with the two fields that are not plain: ``crossings`` and ``hedging``."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -25,7 +26,15 @@ from sampler.measure.snapshot import measure_slot
 from sampler.sources import open_source
 from storage.errors import FlowError
 from storage.market.calendar import session_on
-from storage.parquet.read import ParquetPartition, list_partitions, read_gaps, read_records
+from storage.parquet.read import (
+    ParquetPartition,
+    dataset_and_feed,
+    list_partitions,
+    read_chains,
+    read_gaps,
+    read_quote_times,
+    read_records,
+)
 from storage.parquet.write import ParquetWriter
 from storage.postgres.store import Store
 from storage.record.row import PROFILE, Reason, SlotRecord
@@ -328,6 +337,22 @@ class TestReaders:
 
 class TestRefusals:
     """What is no export is told in a sentence, and stores nothing."""
+
+    @pytest.mark.parametrize("form", ["2", "0", "", None])
+    def test_another_format(self, tmp_path, form):
+        """Files of a format that this release does not read are refused, whatever they hold."""
+        part = write(tmp_path, [kept(0)])
+        for table in ("rows", "profiles", "chains"):
+            (file,) = part.path(table).glob("*.parquet")
+            content = pq.ParquetFile(file).read()
+            mark = json.dumps({"format": form, "dataset": "live"}).encode()
+            pq.write_table(content.replace_schema_metadata({b"zerodte-flow": mark}), file)
+        said = f"exported in format {form}, this release reads 1"
+        for reading in (read_records, read_chains, read_quote_times):
+            with pytest.raises(FlowError, match=said):
+                list(reading(part))
+        with pytest.raises(FlowError, match=said):
+            dataset_and_feed(part)
 
     def test_selection(self, database, tmp_path):
         """Only the days and symbols asked for; none is fine too."""
