@@ -1,7 +1,7 @@
-"""What time it is: the machine's clock, or a simulated one that all processes share.
+"""The market's time: the machine's clock, or a simulated one that several processes share.
 
-A simulated clock keeps market hours: a while after a close it goes on just before the next
-open, so that a day takes minutes and a night takes none. Time-outs never use it.
+A simulated clock skips nights and weekends: 20 minutes after a close it jumps to one minute before
+the next open. Time-outs are always in the machine's time.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from datetime import UTC, datetime, timedelta
 from storage.errors import UsageError
 from storage.market.calendar import market_day, next_session, session_on
 
-#: A simulated day lasts this long beyond its close (a delayed feed is still arriving) ...
+#: A simulated day lasts this long beyond its close, in which a delayed feed still arrives.
 AFTER_CLOSE = timedelta(minutes=20)
-#: ... and the next one begins this long before its open.
+#: The next simulated day begins this long before its open.
 BEFORE_OPEN = timedelta(minutes=1)
 _FORM = "real, or simulated:<start>@<speed>[@<wall anchor>], times in ISO 8601 with an offset"
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A mapping between the machine's time and market time; the identity at speed 1 without start.
+    """A mapping between the machine's time and market time; without ``start`` the two are the same.
 
-    Frozen: two processes with the same value agree on the time to the microsecond.
+    Two processes with the same value agree on the time to the microsecond.
     """
 
     start: datetime | None = None
@@ -32,15 +32,15 @@ class Clock:
 
     @property
     def simulated(self) -> bool:
-        """Whether this is anything but the machine's own clock."""
+        """Whether this is not the machine's own clock."""
         return self.start is not None
 
     def now(self) -> datetime:
-        """The market's time at this moment, UTC."""
+        """Return the market's time at this moment, UTC."""
         return self.market_time(datetime.now(UTC))
 
     def market_time(self, wall: datetime) -> datetime:
-        """The market's time when the machine's clock shows ``wall``."""
+        """Return the market's time when the machine's clock shows ``wall``."""
         if self.start is None or self.anchor is None:
             return wall
         moment, left = self.start, (wall - self.anchor) * self.speed
@@ -50,9 +50,9 @@ class Clock:
         return moment + left
 
     def wall_time(self, moment: datetime) -> datetime:
-        """What the machine's clock shows when the market's time is ``moment``.
+        """Return what the machine's clock shows when the market's time is ``moment``.
 
-        A moment in the hours that a simulated clock leaves out maps to the next open.
+        A moment in hours that a simulated clock skips maps to the next open.
         """
         if self.start is None or self.anchor is None:
             return moment
@@ -65,13 +65,13 @@ class Clock:
     def __str__(self) -> str:
         if self.start is None or self.anchor is None:
             return "real"
-        # All digits: a process that reads this must agree to the microsecond.
+        # With all digits, so that a process that reads this agrees to the microsecond.
         speed = repr(self.speed).removesuffix(".0")
         return f"simulated:{self.start.isoformat()}@{speed}@{self.anchor.isoformat()}"
 
 
 def _day_end(moment: datetime) -> datetime:
-    """Where a simulated clock that stands at ``moment`` next jumps."""
+    """Return the moment after ``moment`` from which a simulated clock jumps."""
     day = session_on(market_day(moment))
     if day is not None and moment <= day.close + AFTER_CLOSE:
         return day.close + AFTER_CLOSE
@@ -79,12 +79,12 @@ def _day_end(moment: datetime) -> datetime:
 
 
 def parse_clock(text: str) -> Clock:
-    """A clock from ``FLOW_CLOCK``.
+    """Read a clock from ``FLOW_CLOCK``.
 
     Raises
     ------
     UsageError
-        For anything that is not of the documented form.
+        If the text is not of the documented form.
     """
     if text == "real":
         return Clock()

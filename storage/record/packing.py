@@ -1,4 +1,4 @@
-"""Named numpy columns as one compressed value: how a chain is kept.
+"""Pack named numpy columns into one compressed value: how a chain is stored.
 
 Layout: zstandard frame of one JSON line (names, types, shapes, in order) and the columns' bytes,
 little-endian, one after another. 520 contracts take about 8 kB.
@@ -17,15 +17,15 @@ import zstandard
 from numpy.typing import NDArray
 
 _LEVEL = 3
-#: No chain comes near it; a corrupt value must not ask for all memory.
+#: No chain comes near this size; a corrupt value must not take all memory. [bytes]
 _MOST = 1 << 28
 
 
 class _Zstandard(threading.local):
-    """The two directions, one of each a thread: to make one anew takes as long as its work."""
+    """A compressor and a decompressor for each thread: making one takes as long as using it."""
 
     def __init__(self) -> None:
-        # With the checksum, a flipped bit is an error and not another price.
+        # With the checksum, a flipped bit is an error instead of another price.
         self.pack = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
         self.unpack = zstandard.ZstdDecompressor()
 
@@ -34,7 +34,7 @@ _zstandard = _Zstandard()
 
 
 def pack(columns: Mapping[str, NDArray[Any]], **notes: Any) -> bytes:
-    """Columns and a few plain values beside them as bytes; the same input gives the same bytes."""
+    """Pack columns and a few plain values; the same input gives the same bytes."""
     arrays = {name: _little(column) for name, column in columns.items()}
     head = {
         "columns": [[n, a.dtype.str, list(a.shape)] for n, a in arrays.items()],
@@ -46,15 +46,15 @@ def pack(columns: Mapping[str, NDArray[Any]], **notes: Any) -> bytes:
 
 
 def unpack(packed: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Columns and notes of a packed value.
+    """Unpack what ``pack`` made: columns and notes.
 
     Raises
     ------
     ValueError
-        If the bytes are not what ``pack`` made.
+        If ``pack`` did not make the bytes.
     """
     try:
-        # A frame that tells its size is not held to max_output_size.
+        # zstandard ignores max_output_size for a frame that states its size.
         if zstandard.frame_content_size(packed) > _MOST:
             raise ValueError("too large")
         raw = _zstandard.unpack.decompress(packed, max_output_size=_MOST)
@@ -69,13 +69,13 @@ def unpack(packed: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         if at != len(body):
             raise ValueError("bytes are left over")
         return columns, dict(head["notes"])
-    # Foreign bytes meet JSON, numpy's type names and shapes: they can raise nearly anything.
+    # Bytes that are not ours can make JSON and numpy raise nearly anything.
     except Exception as error:
         raise ValueError(f"not a packed chain: {error}") from error
 
 
 def _little(column: NDArray[Any]) -> NDArray[Any]:
-    """The same numbers, little-endian as they are on nearly any machine."""
+    """Return the same numbers in little-endian order."""
     if column.dtype.str.startswith(">"):
         column = column.astype(column.dtype.newbyteorder("<"))
     return np.ascontiguousarray(column)

@@ -1,9 +1,9 @@
 """The row: THE contract between sampler, store and API.
 
-A row is one 30-second sample of one symbol's expiring options. Dollars are US dollars, volatility
-is a decimal, times are UTC. "Live" figures rest on the dealer position that today's signed volume
-has moved, "settled" ones on this morning's open interest alone; ``docs/definitions.md`` has every
-formula.
+A row is one 30-second sample of one symbol's expiring options. Money is US dollars, volatility is a
+decimal, times are UTC. "Live" figures belong to the dealer position that this morning's open
+interest and today's signed volume imply; "settled" figures to the one that open interest alone
+implies. ``docs/definitions.md`` has every formula.
 """
 
 from __future__ import annotations
@@ -28,37 +28,39 @@ DEFINITIONS = "2"
 
 
 class Reason(StrEnum):
-    """Why a slot has no row, or a frame was refused. Every reason there is, once."""
+    """Why a slot has no row, or why a frame was refused. There are no other reasons."""
 
     SOURCE_DOWN = "source_down"  #: the source did not answer in time, or answered an error
-    BAD_ANSWER = "bad_answer"  #: the source answered something that is no chain
-    STALE = "stale"  #: quotes lie too far behind the feed's declared delay, or are frozen
+    BAD_ANSWER = "bad_answer"  #: the source's answer is not a chain
+    STALE = "stale"  #: quotes are older than the feed's declared delay allows, or do not change
     UNCHANGED = "unchanged"  #: the source has nothing newer than what is stored
-    LATE = "late"  #: the slot's time ran out before its sample was there
+    LATE = "late"  #: the sample was not there before the slot's time was over
     NOT_OPEN = "not_open"  #: the session is open but the options do not trade yet
     BEFORE_OPEN = "before_open"  #: quoted before the session
     AFTER_CLOSE = "after_close"  #: quoted after the session
     MARKET_CLOSED = "market_closed"  #: quoted on a weekend or a holiday
     NO_ZERO_DTE = "no_zero_dte"  #: nothing of this symbol expires today
-    NO_SPOT = "no_spot"  #: neither the source nor parity gives a price of the underlying
-    NO_IV = "no_iv"  #: no quote that a volatility could be read from
-    OTHER_FEED = "other_feed"  #: quotes of another feed than the session's rows
+    NO_SPOT = "no_spot"  #: neither the source nor put-call parity gives a price of the underlying
+    NO_IV = "no_iv"  #: no quote gives an implied volatility
+    OTHER_FEED = "other_feed"  #: the quotes are of another feed than the session's rows
     NOT_RUNNING = "not_running"  #: no sampler was running
-    NOT_SAMPLED = "not_sampled"  #: no sampler has owned this slot
-    NO_STATE = "no_state"  #: the database was away, and with it what to go on from
-    NO_ROOM = "no_room"  #: sampled, but neither database nor spool could take it
-    FAILED = "failed"  #: a defect of ours; the log has the trace
+    NOT_SAMPLED = "not_sampled"  #: no sampler was responsible for this slot
+    NO_STATE = "no_state"  #: the database was away, so the slot's predecessor was not known
+    NO_ROOM = "no_room"  #: sampled, but neither the database nor the spool had room for it
+    FAILED = "failed"  #: a defect of this program; the log has the trace
 
 
 class Flag(StrEnum):
-    """What a row says against itself."""
+    """What limits how far a row can be trusted."""
 
-    BASELINE = "baseline"  #: flow counts from here: there was no earlier state
+    BASELINE = "baseline"  #: flow counts from this slot: there is no earlier state
     STALE_SPOT = "stale_spot"  #: the source's spot contradicts parity; the forward is used
     CLOCK_SKEW = "clock_skew"  #: spot and parity disagree beyond parity's scatter, by less
-    AFTER_GAP = "after_gap"  #: the flow of the slots missed before it is in this row
-    VOLUME_REBASED = "volume_rebased"  #: a contract's volume went down; that is no flow
-    FORWARD_IS_SPOT = "forward_is_spot"  #: fewer than three strikes gave a parity forward
+    AFTER_GAP = "after_gap"  #: this row has the flow of the missed slots before it too
+    VOLUME_REBASED = (
+        "volume_rebased"  #: a contract's volume went down; the change does not count as flow
+    )
+    FORWARD_IS_SPOT = "forward_is_spot"  #: fewer than three strikes give a parity forward
 
 
 class Drop(StrEnum):
@@ -74,33 +76,34 @@ class Drop(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One sample's headline figures. Floats are rounded to 12 significant digits at birth.
+    """One sample of one symbol. Floats are rounded to 12 significant digits when a row is made.
 
     Raises
     ------
     ValueError
-        For a time without zone, and for a number that is not finite.
+        If a time has no zone, or a number is not finite.
     """
 
     symbol: str
-    #: The day the options expire, New York.
+    #: The day that the options expire, New York.
     expiration: date
     #: The grid point that this row stands for: the one nearest to ``quoted_at``.
     slot: datetime
     #: When the source says the quotes were made.
     quoted_at: datetime
-    #: When they were fetched.
+    #: When the quotes were fetched.
     fetched_at: datetime
     #: Which source: cboe, recorded, synthetic ...
     source: str
-    #: How far the source declares its quotes to lie behind. [s]
+    #: By how much the source declares its quotes to be delayed. [s]
     delay_seconds: int
     #: Version of the formulas.
     definitions: str
     #: κ, the part of signed volume taken to have opened positions. [0-1]
     oi_confidence: float
 
-    #: Underlying price used: the source's, or the forward where that is stale. [$]
+    #: Underlying price that everything is measured with: the source's, or the forward where the
+    #: source's is stale or missing. [$]
     spot: float
     #: Underlying price as the source gave it. [$]
     source_spot: float | None
@@ -111,23 +114,25 @@ class Row:
 
     #: Live gamma exposure, $ of delta per 1 % move; positive: dealers dampen moves. [$]
     net_gex: float
+    #: Its parts from calls and from puts; positive: dealers dampen moves. [$]
     call_gex: float
     put_gex: float
     #: Sum of absolute gamma exposures; net/gross says how strongly signed the book is. [$]
     gross_gex: float
     #: Holders' delta on effective open interest; positive: holders are long. [$]
     net_dex: float
+    #: Its parts from calls and from puts; positive: holders are long. [$]
     call_dex: float
     put_dex: float
     #: $ of delta per vol point; positive: vol up makes dealers sell. [$]
     net_vex: float
     #: $ of delta that time alone leaves to trade until expiry; positive: dealers buy. [$]
     net_chex: float
-    #: The dealers' book before hedging; positive: long. [$]
+    #: The dealers' options before hedging; positive: long. [$]
     dealer_delta: float
-    #: The same over the next hour; positive: dealers buy. [$/h]
+    #: $ of delta that time alone leaves to trade in the next hour; positive: dealers buy. [$/h]
     charm_dollars_per_hour: float | None
-    #: net_gex with today's volume in place of open interest. [$]
+    #: net_gex with today's volume in place of open interest; positive: dealers dampen moves. [$]
     net_gex_volume: float
 
     #: Spot level nearest to spot where the repriced net gamma crosses zero. [$]
@@ -163,18 +168,18 @@ class Row:
     #: Delta-dollars that customers made dealers trade since ``flow_since``; positive: buy. [$]
     hedge_flow_call_cumulative: float
     hedge_flow_put_cumulative: float
-    #: Exactly the sum of the two.
+    #: The sum of the two, exact to the cent; positive: buy. [$]
     hedge_flow_cumulative_all: float
-    #: Size of that flow had every contract's sign been a coin toss. [$]
+    #: Standard deviation of that flow if the side of every trade were a coin toss. [$]
     hedge_flow_se: float
-    #: Part of the volume since ``flow_since`` whose side could be told. [0-1]
+    #: Part of the volume since ``flow_since`` whose side is known; null before any volume. [0-1]
     classified_share: float | None
     #: The baseline: the slot that flow counts from.
     flow_since: datetime
     #: The slot that this one's flow was differenced against; null on a baseline.
     differenced_from: datetime | None
 
-    #: Contracts of the chain, and how many strikes had a volatility of their own.
+    #: Contracts of the chain, their strikes, and the strikes with a volatility of their own.
     contracts: int
     strikes: int
     strikes_with_iv: int
@@ -185,9 +190,9 @@ class Row:
     total_volume: int
     call_volume: int
     put_volume: int
-    #: Contracts left out, by reason.
+    #: Contracts left out, by reason; see ``Drop``. [count]
     dropped: dict[str, int]
-    #: Quotes not used for volatility, by reason.
+    #: Quotes that gave no volatility, by reason. [count]
     quotes_unused: dict[str, int]
     #: See ``Flag``.
     flags: tuple[str, ...]
@@ -271,7 +276,7 @@ COLUMNS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Row))
 FLOATS: tuple[str, ...] = tuple(
     f.name for f in dataclasses.fields(Row) if str(f.type).startswith("float")
 )
-#: Dollars that are exact to the cent: 12 digits would not hold them.
+#: Dollars that are exact to the cent: 12 digits would not be enough.
 CENTS = frozenset(name for name in FLOATS if name.startswith("hedge_flow"))
 #: Fields that are kept as JSON objects.
 JSON_COLUMNS: tuple[str, ...] = tuple(
@@ -354,10 +359,10 @@ PROFILE_ARRAYS = ("strike", *PROFILE)
 
 
 class SlotRecord:
-    """All that is kept of one slot, written in one transaction.
+    """Everything that is stored of one slot, in one transaction.
 
-    The evidence is the chain's columns and each contract's signed volume so far: the state that
-    the next slot goes on from. It is packed when it is stored, unpacked when it is read.
+    The evidence is the chain's columns and each contract's signed volume so far. The next slot is
+    measured against it. It is packed when it is stored and unpacked when it is read.
     """
 
     __slots__ = ("_packed", "_state", "profile", "row")
@@ -370,7 +375,7 @@ class SlotRecord:
         evidence: bytes | None = None,
         state: tuple[dict[str, NDArray[Any]], dict[str, Any]] | None = None,
     ) -> None:
-        """Give ``evidence`` as it was stored, or ``state``: named columns, and their notes."""
+    """What one transaction changed of one symbol. Consecutive changes may come merged into one.
         self.row = row
         #: ``strike`` ascending, and the arrays of ``PROFILE`` aligned with it.
         self.profile = profile
@@ -379,7 +384,7 @@ class SlotRecord:
 
     @property
     def evidence(self) -> bytes:
-        """The evidence as it is stored. The same state gives the same bytes."""
+        """The evidence as it is stored; the same state gives the same bytes."""
         if self._packed is None:
             assert self._state is not None
             self._packed = packing.pack(self._state[0], **self._state[1])
@@ -387,7 +392,7 @@ class SlotRecord:
 
     @property
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """The evidence's columns and notes; ValueError if the stored bytes are none."""
+        """The evidence's columns and notes; ValueError if the stored bytes cannot be read."""
         if self._state is None:
             assert self._packed is not None
             self._state = packing.unpack(self._packed)
@@ -402,14 +407,14 @@ class Gap:
     expiration: date
     slot: datetime
     reason: Reason
-    #: What happened, in words, 500 characters at most; empty where the reason says it all.
+    #: What happened, in a sentence of at most 500 characters; empty where the reason is enough.
     detail: str = ""
     #: Where nothing expires on the day (``no_zero_dte``): the next day on which something of the
     #: symbol does, New York. None: the source lists none, or an older release wrote the gap.
     next_expiry: date | None = None
 
     def __post_init__(self) -> None:
-        # Foreign words: what no database takes as text is replaced.
+        # The words may come from a vendor: characters that no database stores are replaced.
         words = self.detail[:500].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
         object.__setattr__(self, "detail", words)
 
@@ -436,16 +441,17 @@ class Gap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What one transaction changed of one symbol; several in a row may come as one.
+    """What one transaction changed of one symbol. Consecutive changes may be merged into one.
 
-    Whoever stands at ``after`` stands at ``revision`` once this is taken in. A row takes the gap
-    of its slot away; a changed row or gap comes again, whole, under its new revision.
+    A reader whose cursor is ``after`` sets it to ``revision`` once it has applied the change. A
+    row removes the gap of its slot. A row or gap that changed comes again, whole, under its new
+    revision.
     """
 
     symbol: str
-    #: The symbol's newest revision before it; 0 for none.
+    #: The symbol's newest revision before the change; 0 for none.
     after: int
-    #: The symbol's newest revision with it.
+    #: The symbol's newest revision after the change.
     revision: int
     #: Revision and row, ascending by revision.
     rows: tuple[tuple[int, Row], ...] = ()
