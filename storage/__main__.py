@@ -1,4 +1,4 @@
-"""The store's door: migrate, check, tail, prune, export, import."""
+"""The command line of the store: migrate, check, tail, prune, export, import."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="flow-store", description="The flow series' store.")
+    parser = argparse.ArgumentParser(
+        prog="flow-store",
+        description="Look after the stored flow series: schema, coverage, size, export and import.",
+    )
     add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -51,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     add_options(migrate, "compress_after", *_PARTS)
     migrate.set_defaults(command=_migrate)
 
-    check = commands.add_parser("check", help="coverage of each symbol and session; 1 if too thin")
+    check = commands.add_parser(
+        "check", help="print the coverage of each symbol and session; exit 1 if one is too thin"
+    )
     check.add_argument(
         "--from", dest="first", metavar="D", help="first day, ISO (default: 30 days ago)"
     )
@@ -61,31 +66,41 @@ def _parser() -> argparse.ArgumentParser:
     add_options(check, "symbols", "min_coverage", "clock", *_PARTS)
     check.set_defaults(command=_check)
 
-    tail = commands.add_parser("tail", help="print rows as they are stored, a JSON line each")
+    tail = commands.add_parser("tail", help="print each row as it is stored, as a line of JSON")
     add_options(tail, "symbols", *_PARTS)
     tail.set_defaults(command=_tail)
 
-    prune = commands.add_parser("prune", help="drop what is older than its days; show what is left")
-    prune.add_argument("--dry-run", action="store_true", help="drop nothing, show sizes only")
+    prune = commands.add_parser(
+        "prune", help="delete what is older than FLOW_KEEP_* days; print sizes"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="delete nothing, print sizes only")
     prune.add_argument("--every", type=_seconds, metavar="S", help="again every S seconds")
     prune.add_argument("--json", action="store_true", help="print one JSON array")
     add_options(prune, *(f"keep_{table}" for table in TABLES), "disk_cap", *_PARTS)
     prune.set_defaults(command=_prune)
 
-    export = commands.add_parser("export", help="write rows, profiles, chains and gaps as Parquet")
-    export.add_argument("folder", type=Path, help="where to; made if it is not there")
+    export = commands.add_parser(
+        "export", help="write rows, profiles, chains and gaps as Parquet files"
+    )
+    export.add_argument(
+        "folder", type=Path, help="folder to write to; created if it does not exist"
+    )
     export.add_argument("--from", dest="first", metavar="D", required=True, help="first day, ISO")
     export.add_argument("--to", dest="last", metavar="D", required=True, help="last day, ISO")
     add_options(export, "symbols", *_PARTS)
     export.set_defaults(command=_export)
 
-    take_in = commands.add_parser("import", help="store what export has written; repeatable")
-    take_in.add_argument("folder", type=Path, help="where export has written to")
+    take_in = commands.add_parser(
+        "import", help="store what export wrote; a second run changes nothing"
+    )
+    take_in.add_argument("folder", type=Path, help="folder that export wrote to")
     take_in.add_argument("--from", dest="first", metavar="D", help="first day, ISO (default: all)")
     take_in.add_argument("--to", dest="last", metavar="D", help="last day, ISO (default: all)")
     take_in.add_argument("--all-symbols", action="store_true", help="not only FLOW_SYMBOLS")
     take_in.add_argument(
-        "--mix-feeds", action="store_true", help="also into sessions of another feed"
+        "--mix-feeds",
+        action="store_true",
+        help="import also into sessions whose rows are of another feed",
     )
     add_options(take_in, "symbols", *_PARTS)
     take_in.set_defaults(command=_import)
@@ -140,7 +155,7 @@ async def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
 async def _prune(settings: Settings, parsed: argparse.Namespace) -> int:
     stop = asyncio.Event()
     if parsed.every is not None:
-        # Told to stop, it ends with 0, as the other services do.
+        # After SIGTERM it ends with status 0, as the other services do.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     while not stop.is_set():
         try:
@@ -167,7 +182,7 @@ async def _prune_once(settings: Settings, parsed: argparse.Namespace) -> None:
             lines += [{"dataset": dataset} | dataclasses.asdict(one) for one in done]
     if parsed.json:
         print(orjson.dumps(lines, option=orjson.OPT_INDENT_2).decode())
-    # Over and over, only what was dropped is worth a line.
+    # A run that repeats prints only what it deleted.
     for line in [] if parsed.json else lines:
         if parsed.every is None or line["dropped"]:
             kept = f"kept from {line['before']} on" if line["before"] else "kept for ever"
@@ -217,7 +232,7 @@ async def _tail(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 async def _rows(connections: Connections, symbols: tuple[str, ...]) -> AsyncGenerator[str, None]:
-    """Rows that are stored from now on, each once, as JSON with their revision."""
+    """Yield rows that are stored from now on, each once, as JSON with their revision."""
     heads = await connections.store.heads(symbols)
     async with aclosing(
         follow_changes(connections.store, connections.live, heads, symbols)

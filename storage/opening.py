@@ -1,4 +1,4 @@
-"""What every door opens: the store and the live channel of a dataset, embedded or by URL."""
+"""Open the store and the live channel of a dataset, on the embedded servers or by URL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
 from storage.redis.channel import LiveChannel, NoChannel, RedisChannel
 
-#: The two datasets; made-up rows never meet real ones.
+#: The two datasets: simulated rows are kept apart from real ones.
 REAL, SYNTHETIC = "live", "synthetic"
 
 
@@ -52,7 +52,7 @@ def _product(settings: Settings) -> RunningProduct | None:
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """Open parts; closed by whoever opened them."""
+    """The open connections of a command. Whoever opened them closes them."""
 
     store: Store
     live: LiveChannel
@@ -63,7 +63,7 @@ class Connections:
 
 @asynccontextmanager
 async def server_urls(settings: Settings, *, live: bool = True) -> AsyncIterator[tuple[str, str]]:
-    """The URLs of database and live channel; embedded servers run while this is open.
+    """Give the URLs of database and live channel. Embedded servers run while this is open.
 
     Without ``live`` a given database is enough: the channel's URL may come back empty.
 
@@ -97,10 +97,10 @@ async def connect(
     later: bool = False,
     patience: float = 300.0,
 ) -> AsyncIterator[Connections]:
-    """Open a dataset. Our own embedded database is migrated on the way, a given one never.
+    """Open a dataset. An embedded database is migrated first, one given by URL never.
 
-    Without ``live`` there is no live channel, and none is needed; one that is away may come back,
-    one that cannot be used as it is set is refused. ``write``, ``later`` and ``patience`` are
+    Without ``live`` no live channel is opened. A channel that is away may come back later; one whose
+    URL cannot be used is refused. ``write``, ``later`` and ``patience`` are
     ``Store.open``'s.
 
     Raises

@@ -1,7 +1,7 @@
-"""The log's one configuration: structlog, to standard error, a line an event.
+"""Configure the log: structlog, to standard error, one line an event.
 
-Whatever a caller sends, one event stays one line that only we could have written: what cannot be
-printed is escaped, tracebacks are set apart, and no key is ever in it.
+No value can forge a line: characters that cannot be printed are escaped, and tracebacks are
+indented. API keys are masked.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import orjson
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor
 
-#: What keys look like, in an address and by themselves; the public part of one stays.
+#: What API keys look like, in a URL and by themselves. The public part of a key is kept.
 _SECRETS = (
     ("apiKey=", re.compile(r"(apiKey=)[^&\s\"'\\]+")),
     ("flow_", re.compile(r"(flow_[0-9a-f]{12}_)[A-Za-z0-9_-]{43}")),
 )
-#: These as ``str`` writes them, whichever encoder does.
+#: Dates and dataclasses are written as ``str`` writes them, by either JSON encoder.
 _AS_TEXT = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 def configure(form: str = "auto", level: str = "info") -> None:
-    """Set the log up for this process.
+    """Configure the log of this process.
 
     ``form`` is ``json`` (one object a line), ``console`` (for people), or ``auto``: console on a
     terminal, JSON elsewhere. Standard output is never used: it belongs to a command's answer.
@@ -47,8 +47,7 @@ def configure(form: str = "auto", level: str = "info") -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
-    # Libraries keep quiet unless something is wrong: the canonical lines tell the story. What they
-    # say then is written as our own lines are.
+    # Libraries log warnings and errors only. They are written in the format of our own lines.
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -68,11 +67,11 @@ def _json() -> list[Processor]:
 
 
 def _object(_: Any, __: str, event: EventDict) -> str:
-    """An event as JSON of printable ASCII alone."""
+    """Encode an event as JSON of printable ASCII."""
     try:
         text = orjson.dumps(event, default=str, option=_AS_TEXT).decode()
     except TypeError:
-        # A number beyond 64 bits, half a character, a key that is no text.
+        # orjson refuses numbers beyond 64 bits, lone surrogates and keys that are not text.
         text = ""
     if text.isascii() and text.isprintable() and text:
         return text
@@ -93,7 +92,7 @@ def _redacted(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """A text in which every character can be printed and none moves the cursor."""
+    """Escape every character that cannot be printed."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
@@ -108,6 +107,6 @@ def _printable(_: Any, __: str, event: EventDict) -> EventDict:
 
 
 def _traceback(out: TextIO, exc_info: ExcInfo) -> None:
-    """A traceback none of whose lines could be taken for an event."""
+    """Write a traceback with every line indented, so that none looks like an event."""
     text = "".join(traceback.format_exception(*exc_info)).rstrip()
     out.writelines(f"\n  | {_escaped(line)}" for line in _redacted(text).split("\n"))

@@ -1,4 +1,4 @@
-"""Plans and their daily quotas: who may ask how often."""
+"""Plans and how many requests a day each may make."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping
 
 from storage.errors import UsageError
 
-#: From the least to the most; each may do what those before it may.
+#: From the least to the most; each includes what the plans before it may do.
 PLANS = ("Free", "Basic", "Growth", "Alpha", "Enterprise")
 UNLIMITED = "unlimited"
-#: As a setting is written; one that names some plans leaves the others as they are here.
+#: The default of ``FLOW_QUOTAS``. A setting that names some plans leaves the others as here.
 DEFAULT_QUOTAS = "Free=5,Basic=250,Growth=2500,Alpha=unlimited,Enterprise=unlimited"
 _NUMBER = re.compile(r"[0-9]{1,12}")
 
-#: Requests a day by plan; None is without limit.
+#: Requests a day by plan; None: without limit.
 Quotas = Mapping[str, int | None]
 
 
 def parse_plan(text: str) -> str:
-    """A plan by its name, in any case.
+    """Read the name of a plan, in upper or lower case.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def parse_plan(text: str) -> str:
 
 
 def parse_quotas(text: str) -> dict[str, int | None]:
-    """Daily quotas from ``FLOW_QUOTAS``: each plan's, the defaults where it names none.
+    """Read ``FLOW_QUOTAS``: the daily quota of each plan, the default for plans it does not name.
 
     Raises
     ------

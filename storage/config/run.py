@@ -1,4 +1,4 @@
-"""How a command begins and ends: settings are read, errors become sentences and exit statuses."""
+"""Run a command: read its settings, and turn errors into sentences and exit statuses."""
 
 from __future__ import annotations
 
@@ -38,10 +38,20 @@ def run_command(
     run: Callable[[Coroutine[Any, Any, int | None]], int | None] = asyncio.run,
     interrupted: int = 1,
 ) -> int:
-    """Run the command that a command line names: 0 done, 1 failed, 2 wrong usage.
+    """Run the command that a command line names, and return its exit status.
 
-    The parser's ``command`` takes the settings and the parsed command line. ``run`` drives it;
-    ``interrupted`` is the status after Ctrl-C.
+    Parameters
+    ----------
+    parser : its default ``command`` takes the settings and the parsed command line.
+    arguments : the command line; None for the process's own.
+    environment : where the FLOW_* settings are read from.
+    run : runs the command's coroutine.
+    interrupted : the status after Ctrl-C.
+
+    Returns
+    -------
+    int
+        0 done, 1 failed, 2 wrong usage.
     """
     parsed = parser.parse_args(arguments)
     try:
@@ -55,7 +65,7 @@ def run_command(
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Python flushes once more when it ends: into nothing, without a complaint.
+        # Python flushes standard output once more at its end: let that go to nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:

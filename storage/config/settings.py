@@ -1,7 +1,7 @@
-"""The one registry of every FLOW_* name: default, meaning, and how it is read.
+"""Every FLOW_* setting: its meaning, its default, and how its text is read.
 
-Only the doors (``__main__``) read the environment, through ``Settings.read``. A command line
-option of the same name wins over the environment.
+Only the programs' ``__main__`` modules read the environment, through ``Settings.read``. A command
+line option of the same name wins over the environment.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _url(*schemes: str) -> Callable[[str], str]:
 
 
 def default_data_dir() -> str:
-    """Where embedded data lives: the user's own data folder; /var/lib for root.
+    """Return the folder of the embedded servers: in the user's data folder; for root in /var/lib.
 
     Root's home is closed to the unprivileged user that PostgreSQL runs as.
     """
@@ -118,7 +118,7 @@ def default_data_dir() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One FLOW_* name. ``default`` is text, read like any other value."""
+    """One FLOW_* setting. ``default`` is text, and is read like any other value."""
 
     meaning: str
     default: str
@@ -128,29 +128,29 @@ class Setting:
 #: Every setting there is, by its name without the FLOW_ prefix, in lower case.
 REGISTRY: dict[str, Setting] = {
     "database_url": Setting(
-        "PostgreSQL, with or without TimescaleDB; empty: the embedded one",
+        "URL of PostgreSQL, with or without TimescaleDB; empty: the embedded one",
         "",
         _url("postgresql", "postgres"),
     ),
     "redis_url": Setting(
-        "Redis or Valkey, the live channel; empty: the embedded one",
+        "URL of Redis or Valkey, the live channel; empty: the embedded one",
         "",
         _url("redis", "rediss", "unix"),
     ),
     "data_dir": Setting("folder of the embedded servers", default_data_dir(), _folder),
     "source": Setting("where chains come from; see flow-sampler sources", ""),
-    "symbols": Setting("underlyings, comma-separated", "SPX,SPY,QQQ", _symbols),
+    "symbols": Setting("underlyings to sample, comma-separated", "SPX,SPY,QQQ", _symbols),
     "dataset": Setting(
-        "rows kept apart from all others: live or synthetic; empty: by the source",
+        "live (real) or synthetic (simulated); empty: by the source, or by what runs here",
         "",
         _word("", "live", "synthetic"),
     ),
     "clock": Setting("real, or simulated:<start>@<speed>@<wall anchor>", "real", parse_clock),
     "oi_confidence": Setting(
-        "κ: the part of signed volume taken to open positions", "0.43", _number(0, 1)
+        "κ: the part of signed volume that counts as opened positions", "0.43", _number(0, 1)
     ),
     "tick_budget": Setting(
-        "seconds a symbol may take from its slot to its row", "20", _number(1, 30)
+        "seconds that a symbol may take from its slot to its row", "20", _number(1, 30)
     ),
     "batch_seconds": Setting(
         "seconds that a tick's records wait for slower symbols before they are written",
@@ -158,52 +158,52 @@ REGISTRY: dict[str, Setting] = {
         _number(0, 10),
     ),
     "lease_max": Setting(
-        "symbols that one of several samplers takes at most; 0: all that are free",
+        "most symbols that one of several samplers takes; 0: all that are free",
         "0",
         _count,
     ),
     "spool_dir": Setting(
-        "folder of what waits for a database that is away; empty: spool in FLOW_DATA_DIR",
+        "folder for records while the database is away; empty: spool in FLOW_DATA_DIR",
         "",
         _maybe_folder,
     ),
-    "spool_mb": Setting("how large the spool may grow, in MB", "4096", _number(1, 1e6)),
-    "metrics_port": Setting(
-        "port of the sampler's metrics, on loopback; 0: none", "0", _port_or_none
-    ),
+    "spool_mb": Setting("size that the spool may reach, in MB", "4096", _number(1, 1e6)),
+    "metrics_port": Setting("loopback port of the sampler's metrics; 0: none", "0", _port_or_none),
     "min_coverage": Setting(
-        "share of a session's slots below which check fails", "0.9", _number(0, 1)
+        "part of a session's slots below which check fails", "0.9", _number(0, 1)
     ),
     "keep_rows": Setting("days that rows are kept; 0: for ever", "0", _days),
     "keep_profiles": Setting("days that figures by strike are kept; 0: for ever", "60", _days),
     "keep_chains": Setting("days that chains are kept; 0: for ever", "730", _days),
     "keep_gaps": Setting("days that gaps are kept; 0: for ever", "0", _days),
     "compress_after": Setting(
-        "days after which TimescaleDB compresses; more than a backfill goes back; 0: never",
+        "days after which TimescaleDB compresses; longer than backfills reach back; 0: never",
         "30",
         _days,
     ),
     "disk_cap": Setting(
-        "GB stored above which prune warns; 0: never", "100", _number(0, 1_000_000)
+        "stored GB above which prune warns; 0: never", "100", _number(0, 1_000_000)
     ),
-    "host": Setting("address the API listens on", "127.0.0.1"),
-    "port": Setting("port the API listens on", "8000", _port),
+    "host": Setting("address that the API listens on", "127.0.0.1"),
+    "port": Setting("port that the API listens on", "8000", _port),
     "cors_origins": Setting(
-        "origins whose pages may ask, comma-separated; *: any, empty: none", "*", _origins
+        "origins whose pages may call the API, comma-separated; *: any, empty: none", "*", _origins
     ),
     "access": Setting(
-        "open, keys, or auto: open on loopback, keys elsewhere",
+        "who may call the API: open, keys, or auto (open on loopback, keys elsewhere)",
         "auto",
         _word("auto", "open", "keys"),
     ),
     "quotas": Setting(
-        "requests a day by plan, from 00:00 UTC; only the plans that differ need be named",
+        "requests a day by plan, counted from 00:00 UTC; name the plans that differ",
         DEFAULT_QUOTAS,
         parse_quotas,
     ),
-    "log": Setting("auto, json or console", "auto", _word("auto", "json", "console")),
+    "log": Setting(
+        "format of the log: auto, json or console", "auto", _word("auto", "json", "console")
+    ),
     "log_level": Setting(
-        "debug, info, warning or error",
+        "least level that is logged: debug, info, warning or error",
         "info",
         _word("debug", "info", "warning", "error"),
     ),
@@ -212,7 +212,7 @@ REGISTRY: dict[str, Setting] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a command was told, read and checked. See ``REGISTRY`` for each field's meaning."""
+    """The settings of one command, checked. ``REGISTRY`` has the meaning of each field."""
 
     database_url: str
     redis_url: str
@@ -247,7 +247,7 @@ class Settings:
     def read(
         cls, environment: Mapping[str, str], options: Mapping[str, str | None] | None = None
     ) -> Settings:
-        """Settings from the environment, with command line options on top.
+        """Read the settings from the environment, with command line options on top.
 
         Raises
         ------
@@ -287,5 +287,5 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def options_of(parsed: argparse.Namespace) -> dict[str, str | None]:
-    """The settings among a parsed command line."""
+    """Return the settings of a parsed command line."""
     return {k: v for k, v in vars(parsed).items() if k in REGISTRY}

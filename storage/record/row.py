@@ -56,10 +56,8 @@ class Flag(StrEnum):
     BASELINE = "baseline"  #: flow counts from this slot: there is no earlier state
     STALE_SPOT = "stale_spot"  #: the source's spot contradicts parity; the forward is used
     CLOCK_SKEW = "clock_skew"  #: spot and parity disagree beyond parity's scatter, by less
-    AFTER_GAP = "after_gap"  #: this row has the flow of the missed slots before it too
-    VOLUME_REBASED = (
-        "volume_rebased"  #: a contract's volume went down; the change does not count as flow
-    )
+    AFTER_GAP = "after_gap"  #: the flow of the missed slots before it is in this row too
+    VOLUME_REBASED = "volume_rebased"  #: a volume went down; that does not count as flow
     FORWARD_IS_SPOT = "forward_is_spot"  #: fewer than three strikes give a parity forward
 
 
@@ -375,7 +373,7 @@ class SlotRecord:
         evidence: bytes | None = None,
         state: tuple[dict[str, NDArray[Any]], dict[str, Any]] | None = None,
     ) -> None:
-    """What one transaction changed of one symbol. Consecutive changes may come merged into one.
+        """Take ``evidence`` as it was stored, or ``state``: named columns and their notes."""
         self.row = row
         #: ``strike`` ascending, and the arrays of ``PROFILE`` aligned with it.
         self.profile = profile
