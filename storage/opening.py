@@ -99,8 +99,8 @@ async def connect(
 ) -> AsyncIterator[Connections]:
     """Open a dataset. An embedded database is migrated first, one given by URL never.
 
-    Without ``live`` no live channel is opened. A channel that is away may come back later; one whose
-    URL cannot be used is refused. ``write``, ``later`` and ``patience`` are
+    Without ``live`` no live channel is opened. A channel that is away may come back later; one
+    whose URL cannot be used is refused. ``write``, ``later`` and ``patience`` are
     ``Store.open``'s.
 
     Raises

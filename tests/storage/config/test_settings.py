@@ -294,7 +294,7 @@ def test_help_shows_name_and_default():
     add_options(parser, "symbols", "database_url", "oi_confidence")
     text = " ".join(parser.format_help().split())
     assert (
-        "--symbols SYMBOLS underlyings, comma-separated (FLOW_SYMBOLS, default: SPX,SPY,QQQ)"
+        "--symbols SYMBOLS underlyings to sample, comma-separated (FLOW_SYMBOLS, default: SPX,SPY,QQQ)"
         in text
     )
     assert "(FLOW_DATABASE_URL, default: none)" in text
