@@ -23,9 +23,8 @@ from storage.embedded import attach as embedded
 from storage.embedded.attach import Servers
 from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
+from tests.real_chains import EXTRA
 
-#: Recorded chains and reference figures beside the checkout; tests that read them skip without.
-SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 _numbers = itertools.count()
 
 
@@ -39,10 +38,10 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of recorded data."""
-    if not (SHARED / "chains").is_dir():
-        pytest.skip("the recorded chains are not beside this checkout")
-    return SHARED
+    """The folder of recorded chains that have no licence: an extra, where it is there."""
+    if not (EXTRA / "chains").is_dir():
+        pytest.skip("an extra: the recorded chains without a licence are not beside this checkout")
+    return EXTRA
 
 
 @pytest.fixture(scope="session")

@@ -26,11 +26,10 @@ from storage.postgres.store import Store
 from storage.redis.channel import NoChannel
 from tests.api.rows import every, utc
 from tests.api.site import SERIES, Away, Caller, Fed, Site, Still, Wire
+from tests.real_chains import EXTRA
 
 __all__ = ["SERIES", "Caller", "Fed", "Site", "Still", "Wire"]
 ROOT = Path(__file__).resolve().parents[2]
-#: Recorded chains and reference figures beside the checkout.
-SHARED = ROOT.parent / "shared" / "data"
 
 
 #: Every table of both datasets, emptied in one statement.
@@ -160,8 +159,8 @@ def _measure(database_url: str, redis_url: str) -> None:
             timeout=300,
         )
 
-    if (SHARED / "chains").is_dir():
-        backfill(f"recorded:{SHARED / 'chains'}", "SPX,SPY,QQQ", *RECORDED)
+    if (EXTRA / "chains").is_dir():
+        backfill(f"recorded:{EXTRA / 'chains'}", "SPX,SPY,QQQ", *RECORDED)
     backfill("synthetic:?seed=7", "SPX", FLOWING, FLOWING)
 
 

@@ -1,7 +1,7 @@
 """How well the side of trades is told: the tables of docs/signing.md.
 
-``python -m tests.benchmarks.study_signing`` (seconds). The minutes of ``licensed/lean`` are read
-from beside the checkout where they are; simulated prints and a synthetic day need nothing.
+``python -m tests.benchmarks.study_signing`` (seconds): simulated prints, a synthetic day, and the
+real minutes of ``tests/data/lean``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from storage.market.constants import GRID_SECONDS
 
 Floats = NDArray[np.float64]
 
-LEAN = Path(__file__).resolve().parents[2].parent / "shared/data/licensed/lean/spxw-minute"
+LEAN = Path(__file__).resolve().parents[1] / "data/lean"
 #: The mid's standard deviation over an interval, in half-spreads: what the traded minutes of
 #: ``lean`` make of 30 s, weighted by volume (3.05).
 SPEED = 3.0
@@ -395,9 +395,6 @@ def main() -> None:
             f"  with true net/volume {correlation(s, net / sample.added):.3f}"
         )
 
-    if not LEAN.is_dir():
-        print(f"\nlicensed/lean is not beside this checkout ({LEAN}): no minutes")
-        return
     for zero_dte in (True, False):
         report(*read_lean(zero_dte=zero_dte), "0DTE only" if zero_dte else "all expiries")
 

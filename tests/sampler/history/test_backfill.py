@@ -10,6 +10,8 @@ import sys
 import psycopg
 import pytest
 
+from tests.real_chains import volkit
+
 FROM_TO = ("--from", "2026-07-16", "--to", "2026-08-19")
 
 
@@ -89,9 +91,10 @@ def test_wrong_usage_is_told_in_a_line(arguments, said, parts):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_once_needs_no_database(shared):
+def test_once_needs_no_database(tmp_path):
     """A dry run of a recorded chain prints the whole row at the chain's own time."""
-    file = shared / "chains/SPX/SPX_2026-08-19T101421.json"
+    file = tmp_path / "chain.json"
+    file.write_text(json.dumps(volkit().compact()))
     done = flow(
         "sampler",
         "once",
@@ -105,13 +108,14 @@ def test_once_needs_no_database(shared):
     )
     assert (done.returncode, done.stderr) == (0, "")
     row = json.loads(done.stdout)
-    assert (row["slot"], row["quoted_at"]) == ("2026-08-19T14:14:30Z", "2026-08-19T14:14:21Z")
-    assert row["contracts"] == 520
+    assert (row["slot"], row["quoted_at"]) == ("2019-06-26T19:45:00Z", "2019-06-26T19:45:00Z")
+    assert row["contracts"] == 322
 
 
-def test_once_says_why_a_chain_is_refused(shared):
+def test_once_says_why_a_chain_is_refused(tmp_path):
     """After the close: the reason on both channels, exit 1."""
-    file = shared / "chains/SPX/SPX_2026-08-19T161459.json"
+    file = tmp_path / "chain.json"
+    file.write_text(json.dumps(volkit().compact() | {"asof": "2019-06-26T16:14:59"}))
     done = flow(
         "sampler", "once", "--symbols", "SPX", "--source", f"recorded:{file}", "--dry-run", "--json"
     )

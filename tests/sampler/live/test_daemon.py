@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -22,13 +21,14 @@ from sampler.live.grid import due_slot, next_tick
 from storage.embedded.attach import Servers
 from storage.market.calendar import session_on
 from storage.market.clock import Clock
+from tests.real_chains import volkit
 
 DAY = date(2026, 8, 19)
 STEP = timedelta(seconds=30)
-FILES = {
-    "SPX": "SPX_2026-08-19T101421",
-    "SPY": "SPY_2026-08-19T101454",
-    "QQQ": "QQQ_2026-08-19T101414",
+EXPIRIES = {
+    "SPX": "2019-06-28",
+    "SPY": "2019-07-01",
+    "QQQ": "2019-07-03",
 }
 
 
@@ -75,18 +75,18 @@ def table(database: str, query: str, dataset: str = "live") -> list[dict]:
 
 
 @pytest.mark.clocked
-async def test_forty_slots_of_three_symbols(shared, servers, database, tmp_path):
+async def test_forty_slots_of_three_symbols(servers, database, tmp_path):
     """Rows everywhere but in the three slots without a server; a volume roll is no flow."""
     delay = timedelta(seconds=900)
     first = datetime(2026, 8, 19, 14, 0, tzinfo=UTC)
     clock = Clock(first + delay - STEP, 30.0, datetime.now(UTC) + timedelta(seconds=8))
     roll = first + 20 * STEP
     chains = {}
-    for symbol, name in FILES.items():
-        chain = json.loads((shared / f"chains/{symbol}/{name}.json").read_text())
-        expiry = min(o["e"] for o in chain["o"])
-        chain["o"] = [o for o in chain["o"] if o["e"] == expiry]
-        chains[symbol] = chain
+    expiry = int(session_on(DAY).close.timestamp())
+    for symbol, day in EXPIRIES.items():
+        chain = volkit().retold(day, 10).compact()
+        listed = [option | {"e": expiry} for option in chain["o"]]
+        chains[symbol] = chain | {"sym": symbol, "o": listed}
 
     async def feed() -> None:
         for slot in [first + i * STEP for i in range(-1, 42)]:
@@ -114,7 +114,7 @@ async def test_forty_slots_of_three_symbols(shared, servers, database, tmp_path)
 
     slots = [first + i * STEP for i in range(40)]
     out = slots[10:13]
-    for symbol in FILES:
+    for symbol in EXPIRIES:
         rows = table(database, f"select * from rows where symbol = '{symbol}' order by slot")
         gaps = table(database, f"select * from gaps where symbol = '{symbol}' order by slot")
         mine = [g for g in gaps if first <= g["slot"] <= slots[-1]]

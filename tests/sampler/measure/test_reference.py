@@ -1,19 +1,315 @@
-"""Our numbers against outsiders': a slow independent program, and a published GEX archive."""
+"""Our numbers against outsiders': an independent slow program, and a published GEX archive.
+
+``tests/independent.py`` follows docs/definitions.md and shares no code with the product. It answers
+for the real chains of tests/data; those without a licence, and what others published of them, lie
+beside the checkout and are an extra.
+"""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sampler.chain import select_chain
+from sampler.measure.other_expiries import measure_other_expiries
 from sampler.measure.snapshot import measure_slot
 from sampler.sources.recorded import read_chain
 from storage.market.calendar import market_day, session_on
-from storage.record.row import Row
+from storage.record.figures import OTHER_EXPIRIES, DetailFigures, SettledFigures
+from storage.record.row import PROFILE_ARRAYS, Row, SlotRecord
+from tests import independent, real_chains
+from tests.real_chains import RealChain
+
+#: Real chains, and expiries of one that are read as if they ended today, so that the smile has
+#: many strikes: in the morning, near the close, with a stale spot, with no flip, and with seven.
+CHAINS = {
+    "volkit": real_chains.volkit,
+    "schwab": real_chains.schwab,
+    "two_days": lambda: real_chains.volkit().retold("2019-06-28", 10),
+    "month": lambda: real_chains.volkit().retold("2019-07-26", 14),
+    "near_close": lambda: real_chains.volkit().retold("2019-10-18", 15),
+    "no_flip": lambda: real_chains.volkit().retold("2019-10-31", 12),
+    "seven_flips": lambda: real_chains.volkit().retold("2019-06-28", 11, seed=6),
+}
+#: Fields of a row that are no figures: what it is of, where it came from, what was left out.
+IDENTITY = {
+    "symbol",
+    "expiration",
+    "slot",
+    "quoted_at",
+    "fetched_at",
+    "source",
+    "delay_seconds",
+    "definitions",
+    "oi_confidence",
+    "flow_since",
+    "differenced_from",
+    "dropped",
+    "flags",
+    "quote_age_seconds",
+    "settled",
+    "detail",
+}
+HEADLINE = [f.name for f in dataclasses.fields(Row) if f.name not in IDENTITY]
+DETAIL = [
+    f.name for f in dataclasses.fields(DetailFigures) if f.name not in {"vix", *OTHER_EXPIRIES}
+]
+SETTLED = [f.name for f in dataclasses.fields(SettledFigures)]
+
+
+def measured(chain: RealChain, previous: SlotRecord | None = None) -> SlotRecord:
+    """Our record of a real chain."""
+    frame = chain.frame
+    session = session_on(chain.quoted_at.date())
+    return measure_slot(select_chain(frame, session), previous, oi_confidence=0.43)
+
+
+@cache
+def both(name: str) -> tuple[independent.Answer, SlotRecord]:
+    """The independent program's answer for a real chain, and our record of it."""
+    chain = CHAINS[name]()
+    return independent.answer(chain.sample), measured(chain)
+
+
+def agree(expected: Any, actual: Any, where: str) -> None:
+    """Counts, strikes, scores and words exactly; what was computed to 1e-9 of itself."""
+    if dataclasses.is_dataclass(actual):
+        actual = {f.name: getattr(actual, f.name) for f in dataclasses.fields(actual)}
+    if isinstance(expected, Mapping):
+        assert expected.keys() == actual.keys(), where
+        for name, value in expected.items():
+            agree(value, actual[name], f"{where}.{name}")
+    elif isinstance(expected, Sequence) and not isinstance(expected, str):
+        assert len(expected) == len(actual), where
+        for i, pair in enumerate(zip(expected, actual, strict=True)):
+            agree(*pair, f"{where}[{i}]")
+    elif isinstance(expected, float) and isinstance(actual, float):
+        # The least is far below a cent, and above what doubles lose near 0.
+        assert math.isclose(expected, actual, rel_tol=1e-9, abs_tol=1e-200) or (
+            math.isnan(expected) and math.isnan(actual)
+        ), f"{where}: {expected!r} is {actual!r} here"
+    else:
+        assert expected == actual, where
+
+
+# Real chains that come with the tests
+
+
+@pytest.mark.parametrize("field", HEADLINE)
+@pytest.mark.parametrize("name", CHAINS)
+def test_headline(name, field):
+    """Each figure of a row is what the independent program gets."""
+    answer, record = both(name)
+    agree(answer.figures[field], getattr(record.row, field), field)
+
+
+@pytest.mark.parametrize("field", SETTLED)
+@pytest.mark.parametrize("name", CHAINS)
+def test_settled_book(name, field):
+    """Each figure of the settled book is what the independent program gets."""
+    answer, record = both(name)
+    agree(answer.settled[field], getattr(record.row.settled, field), field)
+
+
+@pytest.mark.parametrize("field", DETAIL)
+@pytest.mark.parametrize("name", CHAINS)
+def test_detail(name, field):
+    """Each figure that a snapshot shows beside the headline is the independent program's."""
+    answer, record = both(name)
+    agree(answer.figures[field], getattr(record.row.detail, field), field)
+
+
+@pytest.mark.parametrize("array", PROFILE_ARRAYS)
+@pytest.mark.parametrize("name", CHAINS)
+def test_profile(name, array):
+    """Each array of the profile is the independent program's, strike by strike."""
+    answer, record = both(name)
+    agree(answer.profile[array], record.profile[array].tolist(), array)
+
+
+def test_the_chains_have_something_to_say():
+    """Flips and none, gaps in the smile, one-sided quotes: the comparison is not of nothings."""
+    figures = {name: both(name)[0].figures for name in CHAINS}
+    assert {name: f["gamma_flip_status"] for name, f in figures.items()} == {
+        "volkit": "insufficient_local_coverage",
+        "schwab": "no_boundary",
+        "two_days": "available",
+        "month": "available",
+        "near_close": "available",
+        "no_flip": "no_boundary",
+        "seven_flips": "available",
+    }
+    assert len(figures["seven_flips"]["crossings"]) == 7
+    assert figures["volkit"]["quotes_unused"]["one_sided"] > 50
+    assert figures["two_days"]["strikes_with_iv"] < figures["two_days"]["strikes"] == 269
+    assert {f["regime"] for f in figures.values()} == {"positive_gamma", "negative_gamma"}
+    assert {f["pin_gamma"] > 0 for f in figures.values()} == {True, False}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_flags(name):
+    """Whether spot and parity contradict each other is said as the independent program says it."""
+    answer, record = both(name)
+    assert [*answer.market.flags, "baseline"] == list(record.row.flags)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_crossings_of_many_books(seed):
+    """Open interest dealt out at random crosses zero often; each crossing that counts is found."""
+    chain = real_chains.volkit().retold("2019-07-01", 13, seed=seed)
+    sample = chain.sample
+    market = independent.market_of(sample)
+    level, status, levels = independent.flip(independent.settled_position(sample), market)
+    row = measured(chain).row
+    agree(levels, list(row.detail.crossings), "crossings")
+    agree(level, row.gamma_flip, "gamma_flip")
+    assert status == row.gamma_flip_status
+
+
+def test_other_expiries():
+    """Every expiry's gamma, next week's volatility and the ratio a session, of a whole real chain.
+
+    Seven days on is 2019-07-03, which closes at 13:00.
+    """
+    chain = real_chains.volkit()
+    market = independent.market_of(chain.sample)
+    total, week = 0.0, None
+    for expiry in sorted({c.expiry for c in chain.contracts}):
+        close = datetime.fromisoformat(expiry).replace(
+            hour=13 if expiry == "2019-07-03" else 16, tzinfo=real_chains.NEW_YORK
+        )
+        contracts = [c for c in chain.contracts if c.expiry == expiry]
+        sample = chain.sample_of(contracts, close)
+        gex, atm = independent.expiry_gex_and_iv(sample, market.spot)
+        total += gex
+        if expiry == "2019-07-03":
+            week = sample, atm
+    rest = chain.sample.seconds_left / chain.sample.session_seconds
+    # 27 and 28 June, 1 to 3 July.
+    ratio = independent.volatility_of_a_session(
+        market.atm, market.years, rest
+    ) / independent.volatility_of_a_session(week[1], week[0].years, rest + 5)
+    ours = measure_other_expiries(
+        chain.frame,
+        session_on(chain.quoted_at.date()),
+        spot=market.spot,
+        atm=market.atm,
+        years=market.years,
+    )
+    agree(total, ours.total_chain_net_gex, "total_chain_net_gex")
+    agree(week[1], ours.seven_dte_atm_iv, "seven_dte_atm_iv")
+    agree(ratio, ours.iv_ratio_0dte_7dte, "iv_ratio_0dte_7dte")
+
+
+# Flow
+
+
+def go_on(chains: Sequence[RealChain]) -> tuple[independent.Flow, SlotRecord]:
+    """Both programs go from sample to sample; after each, every figure is compared."""
+    flow, record = independent.Flow(), None
+    for chain in chains:
+        answer, record = independent.answer(chain.sample, flow), measured(chain, record)
+        for field in HEADLINE:
+            agree(answer.figures[field], getattr(record.row, field), f"{chain.name} {field}")
+        for field in DETAIL:
+            agree(answer.figures[field], getattr(record.row.detail, field), f"{chain.name} {field}")
+        for array in PROFILE_ARRAYS:
+            agree(answer.profile[array], record.profile[array].tolist(), f"{chain.name} {array}")
+        assert flow.reset == ("volume_rebased" in record.row.flags), chain.name
+    return flow, record
+
+
+@pytest.mark.parametrize("day", real_chains.LEAN_DAYS, ids=str)
+def test_hedge_flow_of_real_minutes(day):
+    """374 minutes of four real contracts: signed volume, hedge flow and the live book after each."""
+    minutes = list(real_chains.lean_minutes(day))
+    flow, record = go_on(minutes)
+    assert record.row.total_volume > 30_000
+    assert len(flow.bought) == 4
+    assert all(flow.bought.values())
+    assert abs(record.row.hedge_flow_cumulative_all) > 1e8
+
+
+def moved(chain: RealChain, number: int, dice: random.Random) -> RealChain:
+    """A made-up next sample of a real chain: quotes drift and fail, prints come and are missing."""
+    seconds = dice.choice([30, 30, 30, 60, 90, 91, 150])
+    at = chain.quoted_at + real_chains.timedelta(seconds=seconds)
+    drift = dice.gauss(0, 1.5)
+    contracts = []
+    for c in chain.contracts:
+        shift = round(c.right * drift / 2, 2)
+        bid, ask = max(c.bid + shift, 0.0), max(c.ask + shift, 0.05)
+        kind = dice.random()
+        if kind < 0.05:
+            bid = ask
+        elif kind < 0.1:
+            bid, ask = ask + 0.1, bid
+        elif kind < 0.15:
+            bid = 0.0
+        elif kind < 0.2:
+            bid, ask = math.nan, math.nan
+        volume = c.volume
+        kind = dice.random()
+        if kind < 0.6:
+            volume += dice.choice([1, 2, 3, 10, 250])
+        elif kind < 0.65:
+            volume -= 5
+        elif kind < 0.7:
+            volume = math.nan
+        last = (
+            math.nan if dice.random() < 0.2 else round((c.bid + c.ask) / 2 + dice.gauss(0, 0.3), 2)
+        )
+        last_at = (
+            math.nan if dice.random() < 0.4 else at.timestamp() - dice.uniform(-5, seconds + 5)
+        )
+        if math.isnan(volume) and math.isnan(c.volume):
+            volume = 100.0
+        contracts.append(c._replace(bid=bid, ask=ask, volume=volume, last=last, last_at=last_at))
+    return dataclasses.replace(
+        chain,
+        name=f"{chain.name} +{number}",
+        quoted_at=at,
+        spot=round(chain.spot + drift, 2),
+        contracts=contracts,
+    )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_hedge_flow_of_made_up_samples(seed):
+    """Missing quotes and prints, crossed and locked markets, resets, samples too far apart."""
+    dice = random.Random(seed)
+    chain = real_chains.schwab()
+    chains = [chain]
+    for number in range(6):
+        # From the real quotes each time, so that nothing wears out.
+        step = moved(dataclasses.replace(chain, quoted_at=chains[-1].quoted_at), number, dice)
+        known = {(c.strike, c.right): c.volume for c in chains[-1].contracts}
+        chains.append(
+            dataclasses.replace(
+                step,
+                contracts=[
+                    c._replace(volume=c.volume - old.volume + known[c.strike, c.right])
+                    if not math.isnan(known[c.strike, c.right])
+                    else c
+                    for c, old in zip(step.contracts, chain.contracts, strict=True)
+                ],
+            )
+        )
+    go_on(chains)
+
+
+# Extras: chains without a licence, and what others published of them
 
 
 def row_of(path: Path) -> Row:

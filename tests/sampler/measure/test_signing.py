@@ -287,9 +287,9 @@ def test_four_prints_of_a_bar_come_nearer_to_the_truth_than_one():
 
 
 @pytest.fixture(scope="module")
-def quoted(shared) -> Minutes:
+def quoted() -> Minutes:
     """Every usable minute of the expiring contracts."""
-    minutes, volume = read_lean(shared / "licensed/lean/spxw-minute")
+    minutes, volume = read_lean()
     assert len(np.unique(minutes.contract)) == 12
     # 6 % of the volume traded in minutes without a quote.
     assert 0.9 < minutes.volume.sum() / volume < 1

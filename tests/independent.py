@@ -1,0 +1,1066 @@
+"""A slow program that computes what docs/definitions.md defines, and shares no code with the product.
+
+It exists to be compared with. Volatilities come from bisection, flips from a dense grid and
+bisection, sums from plain loops. Nothing is imported from ``sampler``, ``storage`` or ``api``, and
+nothing is fast. One function computes one definition; its docstring quotes the rule. Change a
+definition in the docs, then here, then in the product, and the comparison says whether all agree.
+
+Prices and strikes are in dollars, times in seconds, volatilities decimal. NaN is "not known".
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from scipy.special import erfcx
+
+NAN = math.nan
+SHARES = 100
+YEAR = 365 * 24 * 3600
+CALL, PUT = 1, -1
+#: Fractions of spot that hedges are given for, by the name of their field.
+MOVES = {
+    "spot_up_10bp": 0.001,
+    "spot_down_10bp": -0.001,
+    "spot_up_25bp": 0.0025,
+    "spot_down_25bp": -0.0025,
+    "spot_up_half_pct": 0.005,
+    "spot_down_half_pct": -0.005,
+    "spot_up_1pct": 0.01,
+    "spot_down_1pct": -0.01,
+}
+
+
+class Contract(NamedTuple):
+    """One option of one sample, as a feed gives it."""
+
+    strike: float
+    #: +1 for a call, -1 for a put.
+    right: int
+    bid: float
+    ask: float
+    last: float = NAN
+    #: When the last trade was, unix time.
+    last_at: float = NAN
+    open_interest: float = 0.0
+    #: Contracts traded today.
+    volume: float = 0.0
+    #: Day of expiry, ISO.
+    expiry: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What the program is given: the contracts that expire today, and when they were quoted."""
+
+    contracts: Sequence[Contract]
+    spot: float
+    #: Unix time of the quotes.
+    quoted_at: float
+    #: From the quotes to the last trade.
+    seconds_left: float
+    #: From the session's open to the quotes, and from open to close.
+    seconds_gone: float
+    session_seconds: float
+    #: The contract's price step at a price.
+    tick: Callable[[float], float] = lambda price: 0.01
+
+    @property
+    def years(self) -> float:
+        """T, ACT/365."""
+        return self.seconds_left / YEAR
+
+    @property
+    def strikes(self) -> list[float]:
+        """Ascending, each once."""
+        return sorted({c.strike for c in self.contracts})
+
+    def contract(self, strike: float, right: int) -> Contract | None:
+        """One contract; None where it is not listed."""
+        return next((c for c in self.contracts if (c.strike, c.right) == (strike, right)), None)
+
+
+def without_morning_twins(contracts: Sequence[Contract]) -> list[Contract]:
+    """Where an index feed drops the root and keys repeat, what has neither quote nor volume is AM."""
+    count = Counter((c.strike, c.right) for c in contracts)
+    if max(count.values()) == 1:
+        return list(contracts)
+    return [c for c in contracts if c.bid > 0 or c.ask > 0 or c.volume > 0]
+
+
+# Quotes and forward
+
+
+def mid(contract: Contract | None) -> float:
+    """(a + b)/2 of a quote with a ≥ b ≥ 0 and a > 0."""
+    if contract is None or not (contract.ask > 0 and contract.ask >= contract.bid >= 0):
+        return NAN
+    return (contract.ask + contract.bid) / 2
+
+
+def two_sided(contract: Contract | None) -> bool:
+    """A quote with a bid and an ask that is not below it."""
+    return contract is not None and contract.bid > 0 and contract.ask >= contract.bid
+
+
+def forward(sample: Sample) -> tuple[float, float, int]:
+    """Median of K + C − P over the 12 strikes with the smallest |C − P|; S if fewer than 3.
+
+    Mids of quotes of which one at least has a bid. Also the scatter of the estimates, half their
+    interquartile range, and how many there were.
+    """
+    pairs = []
+    for strike in sample.strikes:
+        call, put = sample.contract(strike, CALL), sample.contract(strike, PUT)
+        gap = mid(call) - mid(put)
+        if not math.isnan(gap) and (call.bid > 0 or put.bid > 0):
+            pairs.append((abs(gap), strike + gap))
+    nearest = [estimate for _, estimate in sorted(pairs, key=lambda pair: pair[0])[:12]]
+    if len(nearest) < 3:
+        return sample.spot, 0.0, len(nearest)
+    low, middle, high = statistics.quantiles(nearest, n=4, method="inclusive")
+    return middle, (high - low) / 2, len(nearest)
+
+
+def spot_to_use(sample: Sample) -> tuple[float, list[str]]:
+    """S, or F where |F − S| > 0.10 % of S and > 3 scatters: ``stale_spot``.
+
+    From 0.01 % on, and beyond three scatters, the row says ``clock_skew`` and keeps S.
+    """
+    level, scatter, estimates = forward(sample)
+    if estimates < 3:
+        return sample.spot, ["forward_is_spot"]
+    off = abs(level - sample.spot)
+    if math.isnan(sample.spot) or (off > 0.001 * sample.spot and off > 3 * scatter):
+        return level, ["stale_spot"]
+    if off > 0.0001 * sample.spot and off > 3 * scatter:
+        return sample.spot, ["clock_skew"]
+    return sample.spot, []
+
+
+# Black (1976), undiscounted
+
+
+def normal(x: float) -> float:
+    """N(x), with all digits in both tails."""
+    return math.erfc(-x / math.sqrt(2)) / 2
+
+
+def bell(x: float) -> float:
+    """n(x)."""
+    return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+
+def d1(level: float, strike: float, years: float, sigma: float) -> float:
+    """d₁ = ln(F/K)/σ√T + σ√T/2."""
+    total = sigma * math.sqrt(years)
+    return math.log(level / strike) / total + total / 2
+
+
+def mills(x: float) -> float:
+    """N(−x)/n(x)."""
+    return math.sqrt(math.pi / 2) * float(erfcx(x / math.sqrt(2)))
+
+
+def time_value(level: float, strike: float, years: float, sigma: float) -> float:
+    """The out-of-the-money price: F·N(d₁) − K·N(d₂) of a call from F on, the put's below F.
+
+    F·n(d₁) = K·n(d₂), so the difference is one of Mills' ratios, and keeps its digits far out.
+    """
+    if sigma * math.sqrt(years) <= 0:
+        return 0.0
+    first = d1(level, strike, years, sigma)
+    second = first - sigma * math.sqrt(years)
+    if strike >= level:
+        return level * bell(first) * (mills(-first) - mills(-second))
+    return level * bell(first) * (mills(second) - mills(first))
+
+
+def call_delta(level: float, strike: float, years: float, sigma: float) -> float:
+    """N(d₁); at T ≤ 0 intrinsic, one half at the money."""
+    if years <= 0:
+        return 0.5 if level == strike else float(level > strike)
+    return normal(d1(level, strike, years, sigma))
+
+
+def gamma(level: float, strike: float, years: float, sigma: float, spot: float) -> float:
+    """Γ = n(d₁)/(S·σ√T)."""
+    if years <= 0:
+        return 0.0
+    return bell(d1(level, strike, years, sigma)) / (spot * sigma * math.sqrt(years))
+
+
+def vanna(level: float, strike: float, years: float, sigma: float) -> float:
+    """−n(d₁)·d₂/σ, per 1.00 of volatility."""
+    first = d1(level, strike, years, sigma)
+    return -bell(first) * (first - sigma * math.sqrt(years)) / sigma
+
+
+def theta(level: float, strike: float, years: float, sigma: float) -> float:
+    """−F·n(d₁)·σ/(2√T), dollars a year."""
+    return -level * bell(d1(level, strike, years, sigma)) * sigma / (2 * math.sqrt(years))
+
+
+def volatility(price: float, level: float, strike: float, years: float) -> float:
+    """σ of an out-of-the-money price, by bisection to the last bit; NaN where there is none."""
+    bound = min(level, strike)
+    if not (0 < price < bound) or years <= 0:
+        return NAN
+    low, high = 0.0, 1.0
+    while time_value(level, strike, years, high) < price:
+        high *= 2
+        if high > 1e6:
+            return NAN
+    while low < (middle := (low + high) / 2) < high:
+        if time_value(level, strike, years, middle) < price:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+# Smile
+
+
+def own_volatilities(sample: Sample) -> list[float]:
+    """By strike, of the out-of-the-money side's mid where that quote is two-sided; else NaN.
+
+    The put below F, the call from F on. A volatility below 1e-6 is none.
+    """
+    level = forward(sample)[0]
+    found = []
+    for strike in sample.strikes:
+        contract = sample.contract(strike, CALL if strike >= level else PUT)
+        sigma = NAN
+        if two_sided(contract):
+            sigma = volatility(mid(contract), level, strike, sample.years)
+        found.append(sigma if sigma >= 1e-6 else NAN)
+    return found
+
+
+def linear(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
+    """Linear between known points, flat outside. ``xs`` ascend."""
+    if x <= xs[0]:
+        return ys[0]
+    for (x0, y0), (x1, y1) in zip(
+        zip(xs, ys, strict=False), zip(xs[1:], ys[1:], strict=False), strict=False
+    ):
+        if x <= x1:
+            return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+    return ys[-1]
+
+
+def filled(strikes: Sequence[float], own: Sequence[float]) -> list[float]:
+    """Missing volatilities are linear in K between known strikes, flat outside."""
+    known = [(k, s) for k, s in zip(strikes, own, strict=True) if not math.isnan(s)]
+    return [linear(k, [a for a, _ in known], [b for _, b in known]) for k in strikes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Market:
+    """What no position enters: spot, forward and smile. Lists are by strike."""
+
+    sample: Sample
+    strikes: list[float]
+    spot: float
+    level: float
+    own: list[float]
+    sigma: list[float]
+    flags: list[str]
+
+    @property
+    def years(self) -> float:
+        """T."""
+        return self.sample.years
+
+    @property
+    def atm(self) -> float:
+        """The smile at F, linear in K."""
+        return linear(self.level, self.strikes, self.sigma)
+
+    @property
+    def remaining(self) -> float:
+        """σ_rem = F·atm_iv·√T."""
+        return self.level * self.atm * math.sqrt(self.years)
+
+    def by_strike(self, formula: Callable[..., float], *more: float) -> list[float]:
+        """A greek of every strike, now."""
+        return [
+            formula(self.level, k, self.years, s, *more)
+            for k, s in zip(self.strikes, self.sigma, strict=True)
+        ]
+
+    def of_contract(self, strike: float) -> int:
+        """Where a strike stands."""
+        return self.strikes.index(strike)
+
+
+def market_of(sample: Sample) -> Market:
+    """Spot, forward and smile of a sample."""
+    own = own_volatilities(sample)
+    spot, flags = spot_to_use(sample)
+    return Market(
+        sample=sample,
+        strikes=sample.strikes,
+        spot=spot,
+        level=forward(sample)[0],
+        own=own,
+        sigma=filled(sample.strikes, own),
+        flags=flags,
+    )
+
+
+# Books. A position is {(strike, right): contracts}.
+
+Position = dict[tuple[float, int], float]
+
+
+def settled_position(sample: Sample) -> Position:
+    """φ·OI: dealers are long calls and short puts."""
+    return {(c.strike, c.right): c.right * c.open_interest for c in sample.contracts}
+
+
+def live_position(sample: Sample, bought: Position, confidence: float) -> Position:
+    """φ·OI − κ·B."""
+    return {
+        key: q - confidence * bought.get(key, 0.0) for key, q in settled_position(sample).items()
+    }
+
+
+def effective_open_interest(sample: Sample, bought: Position, confidence: float) -> Position:
+    """max(0, OI + κ·B)."""
+    return {
+        (c.strike, c.right): max(
+            0.0, c.open_interest + confidence * bought.get((c.strike, c.right), 0.0)
+        )
+        for c in sample.contracts
+    }
+
+
+def weighted(
+    position: Position, market: Market, values: Sequence[float], right: int
+) -> list[float]:
+    """Position times a figure of the strike, for the calls or the puts of every strike."""
+    return [position.get((k, right), 0.0) * v for k, v in zip(market.strikes, values, strict=True)]
+
+
+def net(position: Position, strike: float) -> float:
+    """Calls and puts of one strike."""
+    return position.get((strike, CALL), 0.0) + position.get((strike, PUT), 0.0)
+
+
+def gex(position: Position, market: Market, right: int) -> list[float]:
+    """q·Γ·M·S²·0.01 by strike."""
+    scale = SHARES * market.spot**2 * 0.01
+    values = [g * scale for g in market.by_strike(gamma, market.spot)]
+    return weighted(position, market, values, right)
+
+
+def dex(held: Position, market: Market, right: int) -> list[float]:
+    """Δ·OI·M·S by strike; a put's delta is N(d₁) − 1 = −N(−d₁)."""
+    if right == CALL:
+        deltas = market.by_strike(call_delta)
+    else:
+        deltas = [-normal(-x) for x in market.by_strike(d1)]
+    return weighted(held, market, [d * SHARES * market.spot for d in deltas], right)
+
+
+def vex(position: Position, market: Market) -> list[float]:
+    """q·vanna·M·S·0.01 by strike, call and put."""
+    return [
+        net(position, k) * v * SHARES * market.spot * 0.01
+        for k, v in zip(market.strikes, market.by_strike(vanna), strict=True)
+    ]
+
+
+def delta_lost(market: Market, hours: float) -> list[float]:
+    """Δ(T) − Δ(max(T − hours, 0)) by strike, at fixed forward and smile."""
+    later = max(market.years - hours * 3600 / YEAR, 0.0)
+    return [
+        call_delta(market.level, k, market.years, s) - call_delta(market.level, k, later, s)
+        for k, s in zip(market.strikes, market.sigma, strict=True)
+    ]
+
+
+def chex(position: Position, market: Market) -> list[float]:
+    """q·M·S·(Δ(T) − Δ(0)) by strike, call and put."""
+    return [
+        net(position, k) * SHARES * market.spot * lost
+        for k, lost in zip(market.strikes, delta_lost(market, math.inf), strict=True)
+    ]
+
+
+def charm_dollars_per_hour(position: Position, market: Market) -> float:
+    """Σ q·M·S·(Δ(T) − Δ(max(T − 1 h, 0)))."""
+    return math.fsum(
+        net(position, k) * SHARES * market.spot * lost
+        for k, lost in zip(market.strikes, delta_lost(market, 1), strict=True)
+    )
+
+
+def dealer_delta(position: Position, market: Market) -> float:
+    """Σ q·Δ·M·S."""
+    return math.fsum([*dex(position, market, CALL), *dex(position, market, PUT)])
+
+
+def hedging(position: Position, market: Market) -> dict[str, float]:
+    """Shares = −Σ q·(Δ(S(1 + p)) − Δ(S))·M, every contract repriced; F moves in proportion."""
+    now = market.by_strike(call_delta)
+    shares = {}
+    for name, move in MOVES.items():
+        moved = [
+            call_delta(market.level * (1 + move), k, market.years, s)
+            for k, s in zip(market.strikes, market.sigma, strict=True)
+        ]
+        shares[name] = -math.fsum(
+            net(position, k) * (after - before) * SHARES
+            for k, after, before in zip(market.strikes, moved, now, strict=True)
+        )
+    return shares
+
+
+def convexity_at_spot(position: Position, market: Market) -> float:
+    """Σ q·Γ·M."""
+    gammas = market.by_strike(gamma, market.spot)
+    return math.fsum(
+        net(position, k) * g * SHARES for k, g in zip(market.strikes, gammas, strict=True)
+    )
+
+
+def net_theta_dollars(position: Position, market: Market) -> float:
+    """−Σ q·(price − intrinsic value)·M; the same for a call and a put."""
+    values = market.by_strike(time_value)
+    return -math.fsum(
+        net(position, k) * v * SHARES for k, v in zip(market.strikes, values, strict=True)
+    )
+
+
+def gamma_acceleration(position: Position, market: Market) -> float:
+    """Σ|q|·Γ at max(T − 1 h, T/2) over Σ|q|·Γ at T."""
+    later = max(market.years - 3600 / YEAR, market.years / 2)
+
+    def size(years: float) -> float:
+        return math.fsum(
+            abs(q) * gamma(market.level, k, years, market.sigma[market.of_contract(k)], market.spot)
+            for (k, _), q in position.items()
+        )
+
+    return size(later) / size(market.years)
+
+
+# Levels
+
+
+def repriced(position: Position, market: Market, level: float) -> float:
+    """G(x) = Σ q·Γ(x)·M·x²·0.01 with each contract's own IV; F moves with x in proportion."""
+    moved = market.level * level / market.spot
+    root = math.sqrt(market.years)
+    total = 0.0
+    for k, s in zip(market.strikes, market.sigma, strict=True):
+        q = net(position, k)
+        if q:
+            x = math.log(moved / k) / (s * root) + s * root / 2
+            if abs(x) < 38:
+                total += q * math.exp(-x * x / 2) / (s * root)
+    return total * SHARES * level * 0.01 / math.sqrt(2 * math.pi)
+
+
+def crossings(position: Position, market: Market) -> list[float]:
+    """Every level within ±10 % of S where G(x) crosses zero, ascending.
+
+    One counts if |G| passes 1 % of its maximum on both sides of it, before the next one.
+    """
+    narrowest = min(market.sigma) * math.sqrt(market.years)
+    steps = math.ceil(0.2 / narrowest * 8)
+    xs = [market.spot * (0.9 + 0.2 * i / steps) for i in range(steps + 1)]
+    values = [repriced(position, market, x) for x in xs]
+    signed = [(x, g) for x, g in zip(xs, values, strict=True) if g != 0]
+    turns = [i for i in range(1, len(signed)) if (signed[i][1] > 0) != (signed[i - 1][1] > 0)]
+    edges = [0, *turns, len(signed)]
+    peaks = [max(abs(g) for _, g in signed[a:b]) for a, b in itertools.pairwise(edges)]
+    enough = 0.01 * max(peaks)
+    found = []
+    for i, turn in enumerate(turns):
+        if peaks[i] > enough and peaks[i + 1] > enough:
+            low, high = signed[turn - 1][0], signed[turn][0]
+            rising = repriced(position, market, high) > 0
+            while low < (middle := (low + high) / 2) < high:
+                if (repriced(position, market, middle) > 0) == rising:
+                    high = middle
+                else:
+                    low = middle
+            found.append(high)
+    return found
+
+
+def covered(market: Market) -> bool:
+    """Whether a flip can be told: five strikes within ±2 % whose out-of-the-money quote is two-sided,
+    and ``remaining_1sd`` of at least half their median step.
+    """
+    near = [k for k in market.strikes if abs(k - market.spot) <= 0.02 * market.spot]
+    quoted = [
+        k for k in near if two_sided(market.sample.contract(k, CALL if k >= market.level else PUT))
+    ]
+    if len(quoted) < 5:
+        return False
+    step = statistics.median(b - a for a, b in itertools.pairwise(near))
+    return market.remaining >= step / 2
+
+
+def flip(position: Position, market: Market) -> tuple[float | None, str, list[float]]:
+    """The crossing nearest S, its status, and all of them."""
+    if not covered(market):
+        return None, "insufficient_local_coverage", []
+    found = crossings(position, market)
+    if not found:
+        return None, "no_boundary", []
+    return min(found, key=lambda x: abs(x - market.spot)), "available", found
+
+
+def strongest(market: Market, sizes: Iterable[float]) -> float | None:
+    """The strike of the largest size; ties go to the strike nearest S; None if none is positive."""
+    best = max(
+        zip(sizes, market.strikes, strict=True),
+        key=lambda pair: (pair[0], -abs(pair[1] - market.spot)),
+    )
+    return best[1] if best[0] > 0 else None
+
+
+def max_pain(held: Position, market: Market) -> float | None:
+    """The settlement, among the strikes, of least Σ OI·intrinsic value; ties nearest S."""
+    if not any(held.values()):
+        return None
+
+    def paid(settlement: float) -> float:
+        return math.fsum(oi * max(right * (settlement - k), 0.0) for (k, right), oi in held.items())
+
+    return min(market.strikes, key=lambda k: (paid(k), abs(k - market.spot)))
+
+
+# Pin
+
+
+def excess_share(held: Position, market: Market) -> float:
+    """e = (share − 3/n)/(1 − 3/n): the top three strikes' part of the OI within ±1 % of S."""
+    near = [
+        held.get((k, CALL), 0.0) + held.get((k, PUT), 0.0)
+        for k in market.strikes
+        if abs(k - market.spot) <= 0.01 * market.spot
+    ]
+    if len(near) <= 3 or sum(near) == 0:
+        return 0.0
+    share = sum(sorted(near)[-3:]) / sum(near)
+    return (share - 3 / len(near)) / (1 - 3 / len(near))
+
+
+def clip(value: float) -> float:
+    """To 0-1."""
+    return min(max(value, 0.0), 1.0)
+
+
+def half_up(value: float) -> int:
+    """Rounded, halves up."""
+    return math.floor(value + 0.5)
+
+
+def pin_parts(
+    held: Position, market: Market, magnet: float | None, by_strike: Sequence[float]
+) -> dict[str, float]:
+    """The four parts of the pin score, each 0-100."""
+    proximity = strength = 0.0
+    if magnet is not None:
+        proximity = math.exp(-0.5 * ((market.spot - magnet) / market.remaining) ** 2)
+        at_magnet = by_strike[market.of_contract(magnet)]
+        strength = clip(max(at_magnet, 0.0) / (0.45 * math.fsum(map(abs, by_strike))))
+    return {
+        "pin_oi": 100 * clip(excess_share(held, market) / 0.277),
+        "pin_proximity": 100 * proximity,
+        "pin_time": 100 * clip(market.sample.seconds_gone / market.sample.session_seconds),
+        "pin_gamma": 100 * strength,
+    }
+
+
+def pin_score(parts: dict[str, float]) -> int:
+    """0.30·oi + 0.25·proximity + 0.25·time + 0.20·gamma, rounded half up."""
+    return half_up(
+        0.30 * parts["pin_oi"]
+        + 0.25 * parts["pin_proximity"]
+        + 0.25 * parts["pin_time"]
+        + 0.20 * parts["pin_gamma"]
+    )
+
+
+def smile_slope(market: Market, i: int) -> float:
+    """σ′(K) by three points over uneven steps, two at the ends; NaN where one has no own IV."""
+    if len(market.strikes) == 1:
+        return 0.0
+    if i in (0, len(market.strikes) - 1):
+        j = 1 if i == 0 else i - 1
+        return (market.own[j] - market.own[i]) / (market.strikes[j] - market.strikes[i])
+    before, after = (
+        market.strikes[i] - market.strikes[i - 1],
+        market.strikes[i + 1] - market.strikes[i],
+    )
+    # The slope at the middle of the parabola through three points.
+    return (
+        -after / (before * (before + after)) * market.own[i - 1]
+        + (after - before) / (before * after) * market.own[i]
+        + before / (after * (before + after)) * market.own[i + 1]
+    )
+
+
+def chance_above(market: Market, i: int, *, lognormal: bool) -> float:
+    """P(S_T > K) = N(d₂) − F·n(d₁)·√T·σ′(K); 1 below the lowest strike, 0 above the highest."""
+    if i < 0:
+        return 1.0
+    if i >= len(market.strikes):
+        return 0.0
+    sigma = market.atm if lognormal else market.own[i]
+    first = d1(market.level, market.strikes[i], market.years, sigma)
+    chance = normal(first - sigma * math.sqrt(market.years))
+    if lognormal:
+        return chance
+    slope = smile_slope(market, i)
+    return chance - market.level * bell(first) * math.sqrt(market.years) * slope
+
+
+def pin_probability_pct(
+    market: Market, magnet: float | None, *, lognormal: bool = False
+) -> float | None:
+    """P(S_T > pin_lower) − P(S_T > pin_upper), by the smile; lognormal where that is none."""
+    if magnet is None:
+        return None
+    at = market.of_contract(magnet)
+    chance = chance_above(market, at - 1, lognormal=lognormal) - chance_above(
+        market, at + 1, lognormal=lognormal
+    )
+    if not 0 <= chance <= 1 and not lognormal:
+        return pin_probability_pct(market, magnet, lognormal=True)
+    return 100 * chance
+
+
+# Quotes as a whole
+
+
+def spread_pct(contract: Contract) -> float:
+    """100·(a − b)/mid."""
+    return 100 * (contract.ask - contract.bid) / mid(contract)
+
+
+def nearest_strike(market: Market, level: float) -> float:
+    """The strike nearest a level; the lower of two."""
+    return min(market.strikes, key=lambda k: (abs(k - level), k))
+
+
+def straddle_price(market: Market) -> float | None:
+    """C + P (mids) at the strike nearest F."""
+    strike = nearest_strike(market, market.level)
+    value = mid(market.sample.contract(strike, CALL)) + mid(market.sample.contract(strike, PUT))
+    return None if math.isnan(value) else value
+
+
+def atm_spread_pct(market: Market) -> float | None:
+    """Mean of both sides' spreads at the strike nearest F, of two-sided quotes."""
+    strike = nearest_strike(market, market.level)
+    both = [market.sample.contract(strike, right) for right in (CALL, PUT)]
+    spreads = [spread_pct(c) for c in both if two_sided(c)]
+    return statistics.fmean(spreads) if spreads else None
+
+
+def weighted_spread_pct(market: Market) -> float | None:
+    """Spread of two-sided quotes within ±2 % of S, weighted by volume."""
+    near = [
+        c
+        for c in market.sample.contracts
+        if two_sided(c) and abs(c.strike - market.spot) <= 0.02 * market.spot
+    ]
+    volume = math.fsum(c.volume for c in near)
+    return math.fsum(c.volume * spread_pct(c) for c in near) / volume if volume else None
+
+
+def execution_score(market: Market) -> int | None:
+    """100·clip(1 − weighted_spread_pct/20), half up."""
+    spread = weighted_spread_pct(market)
+    return None if spread is None else half_up(100 * clip(1 - spread / 20))
+
+
+def data_quality_score(market: Market) -> int | None:
+    """Of the calls and puts at the strikes within ±3 % of S, the part with b > 0 and a ≥ b."""
+    near = [k for k in market.strikes if abs(k - market.spot) <= 0.03 * market.spot]
+    quotes = [two_sided(market.sample.contract(k, right)) for k in near for right in (CALL, PUT)]
+    return half_up(100 * sum(quotes) / len(quotes)) if quotes else None
+
+
+def greek_smoothness_score(market: Market) -> int | None:
+    """Of the inner strikes there with an own IV, the part within 0.02 of their neighbours' line."""
+    near = [
+        (k, s)
+        for k, s in zip(market.strikes, market.own, strict=True)
+        if abs(k - market.spot) <= 0.03 * market.spot and not math.isnan(s)
+    ]
+    if len(near) < 3:
+        return None
+    smooth = 0
+    for (k0, s0), (k1, s1), (k2, s2) in zip(near, near[1:], near[2:], strict=False):
+        smooth += abs(s1 - linear(k1, [k0, k2], [s0, s2])) <= 0.02
+    return half_up(100 * smooth / (len(near) - 2))
+
+
+def skew_25d(market: Market) -> float | None:
+    """σ where Δ_put = −0.25 less σ where Δ_call = 0.25, linear in delta; None beyond the strikes."""
+    deltas = list(reversed(market.by_strike(call_delta)))
+    sigmas = list(reversed(market.sigma))
+    if deltas[0] > 0.25 or deltas[-1] < 0.75:
+        return None
+    return linear(0.75, deltas, sigmas) - linear(0.25, deltas, sigmas)
+
+
+def quotes_unused(sample: Sample) -> dict[str, int]:
+    """Quotes that are unreadable, crossed or one-sided."""
+    found: Counter[str] = Counter()
+    for c in sample.contracts:
+        if not (c.bid >= 0 and c.ask >= 0):
+            found["unreadable"] += 1
+        elif c.bid > c.ask:
+            found["crossed"] += 1
+        elif c.bid == 0 or c.ask == 0:
+            found["one_sided"] += 1
+    return dict(found)
+
+
+# Flow
+
+
+def trade_sign(price: float, middle: float, half: float, tick: float) -> float:
+    """clip((l − m)/h, −1, 1), h at least half a tick; a locked quote gives the bare sign."""
+    off = price - middle
+    if math.isnan(off) or math.isnan(half):
+        return 0.0
+    if half == 0:
+        return float((off > 0) - (off < 0))
+    return min(max(off / max(half, tick / 2), -1.0), 1.0)
+
+
+def aggressor_sign(
+    before: Contract | None,
+    now: Contract,
+    added: float,
+    *,
+    before_at: float,
+    now_at: float,
+    tick: Callable[[float], float],
+    modelled: float,
+) -> float:
+    """s of a contract's new volume: the last print against where the mid stood when it printed.
+
+    m* = m₀ + w·(m₁ − m₀), w by the trade's time, else n/(n + 1) with n = max(1, ΔV/2); w = 1 where
+    the previous quote is older than 90 s. Where one of both quotes is missing the other stands for
+    both. Without a print: the sign of the mid's move beyond ``modelled`` if that is more than h.
+    """
+    if not added > 0:
+        return 0.0
+    mids = [mid(before), mid(now)]
+    halves = [
+        NAN if math.isnan(m) else (c.ask - c.bid) / 2
+        for c, m in zip((before, now), mids, strict=True)
+    ]
+    m0, m1 = (a if not math.isnan(a) else b for a, b in (mids, mids[::-1]))
+    h0, h1 = (a if not math.isnan(a) else b for a, b in (halves, halves[::-1]))
+    half, step = (h0 + h1) / 2, tick(mid(now))
+    if now.last > 0:
+        way = 1.0
+        if 0 < now_at - before_at <= 90:
+            prints = max(1.0, added / 2)
+            way = prints / (prints + 1)
+            if not math.isnan(now.last_at):
+                way = clip((now.last_at - before_at) / (now_at - before_at))
+        return trade_sign(now.last, m0 + way * (m1 - m0), half, step)
+    off = m1 - modelled
+    return math.copysign(1.0, off) if abs(off) > max(half, step / 2) else 0.0
+
+
+@dataclass
+class Flow:
+    """Signed volume and hedge flow since the baseline. Mutable: ``add`` goes through a session."""
+
+    #: The sample that the next one is differenced against.
+    market: Market | None = None
+    volume: Position = field(default_factory=dict)
+    #: B: contracts that customers bought, less those that they sold.
+    bought: Position = field(default_factory=dict)
+    #: Hedge flow by contract, and gamma flow.
+    dollars: Position = field(default_factory=dict)
+    gamma_dollars: Position = field(default_factory=dict)
+    call: float = 0.0
+    put: float = 0.0
+    traded: float = 0.0
+    classified: float = 0.0
+    variance: float = 0.0
+    reset: bool = False
+
+    def add(self, market: Market) -> None:
+        """Go on by one sample. ΔV ≥ 0; a volume that goes down is a reset, and nothing flows."""
+        sample, first = market.sample, self.market is None
+        interval = {CALL: 0.0, PUT: 0.0}
+        self.reset = False
+        for c in sample.contracts:
+            key = (c.strike, c.right)
+            was = self.volume.get(key, 0.0)
+            now = was if math.isnan(c.volume) else c.volume
+            self.volume[key] = now
+            self.reset |= now < was and not first
+            added = 0.0 if first else max(now - was, 0.0)
+            if not added:
+                continue
+            sign = self._sign(market, c, added)
+            at = market.of_contract(c.strike)
+            delta = call_delta(market.level, c.strike, market.years, market.sigma[at])
+            if c.right == PUT:
+                delta = -normal(-d1(market.level, c.strike, market.years, market.sigma[at]))
+            bought, worth = sign * added, delta * SHARES * market.spot
+            curve = gamma(market.level, c.strike, market.years, market.sigma[at], market.spot)
+            for total, more in (
+                (self.bought, bought),
+                (self.dollars, bought * worth),
+                (self.gamma_dollars, bought * curve * SHARES * market.spot**2 * 0.01),
+            ):
+                total[key] = total.get(key, 0.0) + more
+            interval[c.right] += bought * worth
+            self.traded += added
+            self.classified += added if sign else 0.0
+            self.variance += (added * worth) ** 2
+        # "to the cent".
+        self.call = round(self.call + interval[CALL], 2)
+        self.put = round(self.put + interval[PUT], 2)
+        self.market = market
+
+    def _sign(self, market: Market, contract: Contract, added: float) -> float:
+        previous = self.market
+        modelled = NAN
+        if contract.strike in previous.strikes:
+            sigma = previous.sigma[previous.of_contract(contract.strike)]
+            value = time_value(market.level, contract.strike, market.years, sigma)
+            intrinsic = contract.right * (market.level - contract.strike)
+            modelled = value + max(intrinsic, 0.0)
+        return aggressor_sign(
+            previous.sample.contract(contract.strike, contract.right),
+            contract,
+            added,
+            before_at=previous.sample.quoted_at,
+            now_at=market.sample.quoted_at,
+            tick=market.sample.tick,
+            modelled=modelled,
+        )
+
+    @property
+    def headline(self) -> dict[str, Any]:
+        """The row's fields of flow."""
+        return {
+            "hedge_flow_call_cumulative": self.call,
+            "hedge_flow_put_cumulative": self.put,
+            "hedge_flow_cumulative_all": round(self.call + self.put, 2),
+            "hedge_flow_se": round(math.sqrt(self.variance), 2),
+            "classified_share": self.classified / self.traded if self.traded else None,
+        }
+
+
+# Other expiries
+
+
+def expiry_gex_and_iv(sample: Sample, spot: float) -> tuple[float, float]:
+    """Settled net GEX of an expiry at its own forward, smile and T, at today's S; and its ATM IV."""
+    market = market_of(sample)
+    gammas = market.by_strike(gamma, spot)
+    position = settled_position(sample)
+    total = math.fsum(
+        net(position, k) * g * SHARES * spot**2 * 0.01
+        for k, g in zip(market.strikes, gammas, strict=True)
+    )
+    return total, market.atm
+
+
+def volatility_of_a_session(sigma: float, years: float, sessions: float) -> float:
+    """√(σ²T/n), n the sessions left."""
+    return math.sqrt(sigma**2 * years / sessions)
+
+
+# All of it
+
+
+def book_figures(position: Position, held: Position, market: Market) -> dict[str, Any]:
+    """Every figure of a row that depends on the dealers' position, and those beside the headline."""
+    calls, puts = gex(position, market, CALL), gex(position, market, PUT)
+    by_strike = [a + b for a, b in zip(calls, puts, strict=True)]
+    level, status, all_levels = flip(position, market)
+    magnet = strongest(market, map(abs, by_strike))
+    parts = pin_parts(held, market, magnet, by_strike)
+    at = None if magnet is None else market.of_contract(magnet)
+    net_gex = math.fsum(by_strike)
+    theta_dollars = net_theta_dollars(position, market)
+    call_dex, put_dex = (math.fsum(dex(held, market, right)) for right in (CALL, PUT))
+    return {
+        "net_gex": net_gex,
+        "call_gex": math.fsum(calls),
+        "put_gex": math.fsum(puts),
+        "gross_gex": math.fsum(map(abs, [*calls, *puts])),
+        "net_dex": call_dex + put_dex,
+        "call_dex": call_dex,
+        "put_dex": put_dex,
+        "net_vex": math.fsum(vex(position, market)),
+        "net_chex": math.fsum(chex(position, market)),
+        "dealer_delta": dealer_delta(position, market),
+        "charm_dollars_per_hour": charm_dollars_per_hour(position, market),
+        "gamma_flip": level,
+        "gamma_flip_status": status,
+        "regime": "positive_gamma" if net_gex > 0 else "negative_gamma" if net_gex else "unknown",
+        "call_wall": strongest(market, calls),
+        "put_wall": strongest(market, map(abs, puts)),
+        "magnet": magnet,
+        "magnet_gex": None if at is None else by_strike[at],
+        "max_pain": max_pain(held, market),
+        "pin_score": pin_score(parts),
+        **parts,
+        "pin_probability_pct": pin_probability_pct(market, magnet),
+        "crossings": all_levels,
+        "pin_lower": market.strikes[at - 1] if at else None,
+        "pin_upper": (
+            market.strikes[at + 1] if at is not None and at + 1 < len(market.strikes) else None
+        ),
+        "hedging": hedging(position, market),
+        "convexity_at_spot": convexity_at_spot(position, market),
+        "net_theta_dollars": theta_dollars,
+        "theta_per_hour_remaining": theta_dollars / (market.sample.seconds_left / 3600),
+        "gamma_acceleration": gamma_acceleration(position, market),
+    }
+
+
+def market_figures(market: Market) -> dict[str, Any]:
+    """Every figure of a row that no position enters."""
+    sample = market.sample
+    quiet = sample.seconds_left < 60
+    by_volume = {(c.strike, c.right): c.right * c.volume for c in sample.contracts}
+    sums = {
+        f"{kind}_{name}": sum(getattr(c, column) for c in sample.contracts if c.right == right)
+        for kind, right in (("call", CALL), ("put", PUT))
+        for name, column in (("oi", "open_interest"), ("volume", "volume"))
+    }
+    whole_day = market.level * market.atm * math.sqrt(sample.session_seconds / YEAR)
+    return {
+        "spot": market.spot,
+        "source_spot": None if math.isnan(sample.spot) else sample.spot,
+        "forward": market.level,
+        "years_to_expiry": market.years,
+        "atm_iv": None if quiet else market.atm,
+        "remaining_1sd": None if quiet else market.remaining,
+        "net_gex_volume": math.fsum([*gex(by_volume, market, CALL), *gex(by_volume, market, PUT)]),
+        "contracts": len(sample.contracts),
+        "strikes": len(market.strikes),
+        "strikes_with_iv": sum(not math.isnan(s) for s in market.own),
+        **sums,
+        "total_oi": sums["call_oi"] + sums["put_oi"],
+        "total_volume": sums["call_volume"] + sums["put_volume"],
+        "quotes_unused": quotes_unused(sample),
+        "implied_1sd": None if quiet else whole_day,
+        "straddle_price": straddle_price(market),
+        "skew_25d": skew_25d(market),
+        "atm_spread_pct": atm_spread_pct(market),
+        "weighted_spread_pct": weighted_spread_pct(market),
+        "execution_score": execution_score(market),
+        "data_quality_score": data_quality_score(market),
+        "greek_smoothness_score": greek_smoothness_score(market),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """All that the program says of one sample, by the names of the glossary."""
+
+    #: Fields of the row, and of its ``detail``.
+    figures: dict[str, Any]
+    #: The settled book's.
+    settled: dict[str, Any]
+    #: Arrays by strike.
+    profile: dict[str, list[float]]
+    market: Market
+
+
+def answer(sample: Sample, flow: Flow | None = None, *, confidence: float = 0.43) -> Answer:
+    """Measure a sample. ``flow`` goes on by it; without one the sample is a baseline."""
+    flow = flow or Flow()
+    flow.add(market_of(sample))
+    # A volume that cannot be read is taken as unchanged.
+    known = [c._replace(volume=flow.volume[c.strike, c.right]) for c in sample.contracts]
+    sample = replace(sample, contracts=known)
+    market, bought = market_of(sample), flow.bought
+    listed = {(c.strike, c.right): c.open_interest for c in sample.contracts}
+    settled = settled_position(sample)
+    live = live_position(sample, bought, confidence)
+    effective = effective_open_interest(sample, bought, confidence)
+    deltas = {CALL: market.by_strike(call_delta), PUT: [-normal(-x) for x in market.by_strike(d1)]}
+    size = math.fsum(
+        abs(bought.get((k, right), 0.0) * d)
+        for right in (CALL, PUT)
+        for k, d in zip(market.strikes, deltas[right], strict=True)
+    )
+    return Answer(
+        figures={
+            **market_figures(market),
+            **book_figures(live, effective, market),
+            **flow.headline,
+            "contracts_with_flow": sum(b != 0 for b in bought.values()),
+            "total_abs_delta_contracts": size,
+        },
+        settled=book_figures(settled, listed, market),
+        profile=profile(market, flow, live, effective, settled, listed),
+        market=market,
+    )
+
+
+def profile(
+    market: Market,
+    flow: Flow,
+    live: Position,
+    effective: Position,
+    settled: Position,
+    listed: Position,
+) -> dict[str, list[float]]:
+    """The arrays by strike."""
+    strikes, sample = market.strikes, market.sample
+
+    def column(name: str, right: int, missing: float) -> list[float]:
+        found = [sample.contract(k, right) for k in strikes]
+        return [missing if c is None else getattr(c, name) for c in found]
+
+    def flowed(total: Position, right: int) -> list[float]:
+        return [total.get((k, right), 0.0) for k in strikes]
+
+    sides = {"call": CALL, "put": PUT}
+    arrays = {
+        "strike": list(strikes),
+        "iv": market.sigma,
+        "own_iv": market.own,
+        "call_delta": market.by_strike(call_delta),
+        "gamma": market.by_strike(gamma, market.spot),
+        "theta": market.by_strike(theta),
+        "gamma_flow": [net(flow.gamma_dollars, k) for k in strikes],
+    }
+    for name, right in sides.items():
+        arrays[f"{name}_bid"] = column("bid", right, NAN)
+        arrays[f"{name}_ask"] = column("ask", right, NAN)
+        arrays[f"{name}_oi"] = column("open_interest", right, 0.0)
+        arrays[f"{name}_volume"] = flowed(flow.volume, right)
+        arrays[f"{name}_signed"] = flowed(flow.bought, right)
+        arrays[f"{name}_flow"] = flowed(flow.dollars, right)
+    for prefix, position, held in (("", live, effective), ("settled_", settled, listed)):
+        for name, right in sides.items():
+            arrays[f"{prefix}{name}_gex"] = gex(position, market, right)
+            arrays[f"{prefix}{name}_dex"] = dex(held, market, right)
+        arrays[f"{prefix}vex"] = vex(position, market)
+        arrays[f"{prefix}chex"] = chex(position, market)
+    return arrays
