@@ -1,10 +1,10 @@
-// What is worth being told, read off the bars. Pure: the same bars tell the same.
+// Alerts computed from bars. Pure: the same bars give the same alerts.
 
 import { fixed, money, strike, words } from "./format.js";
 
-// Beyond such a jump the nearest flip is another one, and nothing was crossed.
+// A larger jump of the flip (share of its level) means that another flip is now the nearest: no cross.
 const LEAP = 0.005;
-// Bars that a level must stand before it counts as moved.
+// A level must keep its new value for this many bars before it counts as moved.
 const HOLD = 2;
 export const RULES = {
   regime: "Regime changes", flip: "Spot crosses the gamma flip",
@@ -24,7 +24,7 @@ export function crossings(bars) {
   return found;
 }
 
-// Where a field has settled on another value, and which it was before.
+// The bars at which a field has settled on a new value, with the old value and the new one.
 function moves(bars, field) {
   const found = [];
   let settled = null;
@@ -39,7 +39,7 @@ function moves(bars, field) {
   return found;
 }
 
-// Everything that the rules ask for, oldest first: ``{at, kind, text}``.
+// All alerts that match the rules, oldest first: ``{at, kind, text}``.
 export function eventsOf(bars, rules) {
   const found = [];
   const add = (bar, kind, text) => found.push({ at: bar.at, kind, text });

@@ -1,10 +1,10 @@
-// The public endpoints, asked as anybody could ask them.
+// Requests to the public endpoints, as any client makes them.
 
 const KEY = "flow.key";
 const PATIENCE_MS = 20000;
 const ROOT = "/v1/flow/zero-dte";
 
-// A server on loopback wants no key; another one is told the key that somebody typed here once.
+// A server on loopback needs no key. Any other gets the key that was entered on this page.
 export const key = {
   get: () => localStorage.getItem(KEY) ?? "",
   set: (text) => (text ? localStorage.setItem(KEY, text) : localStorage.removeItem(KEY)),
@@ -35,7 +35,7 @@ export const paths = {
     query(`${ROOT}/series/${encodeURIComponent(symbol)}/stream`, { ...parameters, apiKey: key.get() }),
 };
 
-// The body of an answer; Refused for anything but success.
+// Returns the body of an answer; throws Refused for any status but success.
 export async function ask(path, signal) {
   const headers = key.get() ? { "X-Api-Key": key.get() } : {};
   const limit = AbortSignal.timeout(PATIENCE_MS);
@@ -46,14 +46,14 @@ export async function ask(path, signal) {
   return body;
 }
 
-// The same as a file.
+// Returns an answer as a file; throws Refused for any status but success.
 export async function askFile(path) {
   const sent = await fetch(path, { headers: key.get() ? { "X-Api-Key": key.get() } : {} });
   if (!sent.ok) throw new Refused(sent.status, await sent.json().catch(() => ({})));
   return sent.blob();
 }
 
-// Why something failed, in words.
+// Returns the reason of a failure as a sentence.
 export function why(error) {
   if (error instanceof Refused) return error.message;
   return "The server does not answer.";

@@ -1,4 +1,4 @@
-// Alerts as they are listed and announced. What was announced stays in this browser.
+// The list of alerts, browser notifications and sound. Announced alerts are stored in this browser.
 
 import { DEFAULTS, RULES, eventsOf } from "./alerts.js";
 import { byId, make } from "./dom.js";
@@ -20,7 +20,7 @@ function stored(name, otherwise) {
 export class Bell {
   #settings = { ...DEFAULTS, notify: false, sound: false, ...stored(SETTINGS, {}) };
   #log = stored(LOG, []);
-  // The newest bar that has been judged live, by symbol and day: nothing before it rings.
+  // Time of the newest bar checked while live, by symbol and day: only later bars are announced.
   #judged = new Map();
   #listed = "";
 
@@ -77,13 +77,13 @@ export class Bell {
     this.changed();
   }
 
-  // Lists what the bars tell; of a session that is followed live, what is new rings.
+  // Lists the alerts of a session; in a live session, announces the new ones.
   judge(session, bars, live) {
     const found = eventsOf(bars, this.#settings);
     if (live && bars.length) {
       const name = `${session.symbol} ${session.day}`;
       const since = this.#judged.get(name);
-      // The first look at a session is not news.
+      // Alerts that happened before the session was opened on this page are not announced.
       if (since !== undefined) this.#announce(session, found.filter(({ at }) => at > since));
       this.#judged.set(name, Math.max(since ?? 0, bars.at(-1).at));
     }
@@ -117,7 +117,7 @@ export class Bell {
       item.append(make("time", when), make("span", event.text));
       return item;
     }));
-    if (shown.length === 0) byId("alert-list").append(make("li", "Nothing has happened that the rules ask for.", "muted"));
+    if (shown.length === 0) byId("alert-list").append(make("li", "No alert: nothing in this session matches the rules above.", "muted"));
   }
 
   #ring() {

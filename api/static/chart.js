@@ -1,4 +1,4 @@
-// One panel's chart: uPlot with our axes, colours and hooks. All charts share crosshair and zoom.
+// The chart of one panel: uPlot with the page's axes, colours and hooks. All charts share crosshair and zoom.
 
 import { colour } from "./dom.js";
 import { toTheMinute } from "./time.js";
@@ -18,7 +18,7 @@ function timeSplits(u, axis, from, to) {
   return splits;
 }
 
-// The range of some columns, with room; ``near`` columns count only where they are not far away.
+// The range of some columns, with a margin. Values of ``near`` columns count only if they are close to the rest.
 function rangeOf(columns, [first, last], { zero = false, near = [], more = [] } = {}) {
   let [low, high] = [Infinity, -Infinity];
   const take = (value) => {
@@ -32,7 +32,7 @@ function rangeOf(columns, [first, last], { zero = false, near = [], more = [] } 
   if (zero) take(0);
   more.forEach(take);
   if (low > high) return [0, 1];
-  // A level far away must not press the price flat.
+  // A distant level must not flatten the price line.
   const room = Math.max((high - low) * 0.6, high * 0.0015);
   const [lower, upper] = [low - room, high + room];
   for (const column of near) each(column, (value) => { if (value > lower && value < upper) take(value); });
@@ -40,8 +40,8 @@ function rangeOf(columns, [first, last], { zero = false, near = [], more = [] } 
   return [low - pad, high + pad];
 }
 
-// A level stands until the next point; where it moves nothing is drawn upright, for levels that
-// flicker between two strikes would else paint a wall.
+// Draws a level as horizontal strokes without risers: risers of a level that alternates between two
+// strikes would fill the area between them.
 function levels(u, series, first, last) {
   const [x, values] = [u.data[0], u.data[series]];
   const path = new Path2D();
@@ -54,7 +54,7 @@ function levels(u, series, first, last) {
     }
     let end = k + 1;
     while (end <= last && (values[end] === value || values[end] === undefined)) end++;
-    // Before a gap, and at the newest point, a level reaches as far as it was seen.
+    // Before a gap, and at the newest point, the stroke ends where the level was last sampled.
     const until = end <= last && values[end] !== null ? at(end) : Math.max(at(end - 1), at(k) + 2);
     const y = Math.round(u.valToPos(value, "y", true)) + 0.5;
     path.moveTo(at(k), y);
@@ -64,7 +64,7 @@ function levels(u, series, first, last) {
   return { stroke: path, fill: null, clip: null, band: null, gaps: null, flags: 0 };
 }
 
-// A line that breaks where it leaps: the nearest flip has become another one.
+// A line that breaks at jumps, where another flip has become the nearest.
 function leaping(leap) {
   return (u, series, first, last) => {
     const [x, values] = [u.data[0], u.data[series]];
@@ -85,7 +85,7 @@ function leaping(leap) {
   };
 }
 
-// Painting of our own must leave the pen as it was: uPlot remembers what it has set.
+// Runs a paint function and restores the canvas state, which uPlot relies on.
 function apart(u, paint) {
   u.ctx.save();
   paint(u, u.ctx);
@@ -147,7 +147,7 @@ export class Chart {
       [[], ...this.lines.map(() => [])],
       place,
     );
-    // A finger leads the crosshair, too; up and down it scrolls the page.
+    // A finger moves the crosshair sideways; up and down it scrolls the page.
     this.plot.over.addEventListener("pointermove", (event) => {
       if (event.pointerType !== "touch") return;
       const box = this.plot.over.getBoundingClientRect();
@@ -157,7 +157,7 @@ export class Chart {
     this.observer.observe(place);
   }
 
-  // A second axis for what has a scale of its own; the same room without one keeps panels in line.
+  // The left axis, for lines with their own scale. Panels without one keep the space, to stay aligned.
   #left(axis, left) {
     const wide = () => innerWidth >= 760;
     return {
@@ -231,18 +231,18 @@ export class Chart {
     this.plot.redraw(true, true);
   }
 
-  // Where on the plot a point is.
+  // Returns the x position of a point on the plot. [px]
   leftOf(k) {
     return this.plot.valToPos(this.plot.data[0][k], "x");
   }
 
-  // uPlot tells the other charts of a mouse's moves only.
+  // Moves the crosshair of this chart; uPlot synchronises charts only for a mouse.
   point(left, top) {
     this.plot.setCursor({ left, top });
   }
 }
 
-// Where a value stands between gaps: no line would show it.
+// Finds values between two gaps, which a line would not show: they are drawn as points.
 function alone(values) {
   const there = (value) => value !== null && value !== undefined;
   const found = [];

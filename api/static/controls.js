@@ -1,4 +1,4 @@
-// Everything that can be pressed, chosen or typed, tied to what it does.
+// Connects buttons, menus, keys and the address to their actions.
 
 import { key } from "./api.js";
 import { byId, forgetColours, options, write } from "./dom.js";
@@ -85,7 +85,7 @@ export function showChosen(view) {
   options(byId("bar"), Object.keys(BARS).map((bar) => [bar, bar]), view.bar);
   options(byId("window"), [...WINDOWS, ...(view.from ? [["zoom", "Zoomed"]] : [])], view.from ? "zoom" : view.window);
   options(byId("metric"), METRICS.map((metric) => [metric, METRIC_NAMES[metric]]), view.metric);
-  options(byId("mode"), MODES.map((mode) => [mode, mode === "raw" ? "As it stood" : "Bar over bar"]), view.mode);
+  options(byId("mode"), MODES.map((mode) => [mode, mode === "raw" ? "Level at each bar" : "Change per bar"]), view.mode);
 }
 
 export function showReplay(replay, session) {

@@ -1,10 +1,10 @@
-// What keeps a session current: the stream, and a slow poll for what a stream does not tell.
+// Keeps a session up to date: by the stream, and by a slow poll for what the stream does not send.
 
 import { ask, paths } from "./api.js";
 
 const POLL_MS = 30000;
 const POLL_ALONE_MS = 3000;
-// A poll that brings newer bars than an open stream did: once is chance, more often is a dead stream.
+// How many polls in a row may bring newer bars than the open stream before the stream counts as dead.
 const OVERTAKEN = 2;
 
 export class Feed {
@@ -17,7 +17,7 @@ export class Feed {
   #again = 0;
   #waits = 1000;
 
-  // ``hear`` is told of the connection; ``changed`` that the session has.
+  // ``hear`` is called with the state of the connection, ``changed`` when the session has changed.
   constructor({ hear, changed, failed }) {
     this.hear = hear;
     this.changed = changed;

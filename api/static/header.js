@@ -1,14 +1,14 @@
-// The top: what is chosen, whether the market is open, how old the data are, how we hear of it.
+// The top line: symbol and session, market hours, age of the data, and the state of the connection.
 
 import { byId, options, write } from "./dom.js";
 import { percent, words } from "./format.js";
 import { clock, countdown, dayName, dayOf, moment, span } from "./time.js";
 
-// A row is late when its quotes are this much older than the feed's declared delay. [s]
+// Data are late when the quotes are this much older than the feed's declared delay. [s]
 const LATE = 120;
 const STATES = { open: "Open", pre: "Before the open", closed: "Closed", holiday: "Holiday" };
 const LINKS = {
-  off: ["Not following", ""], connecting: ["Connecting", ""], live: ["Live", "good"],
+  off: ["Not updating", ""], connecting: ["Connecting", ""], live: ["Live", "good"],
   reconnecting: ["Reconnecting", "warn"], polling: ["Polling", "warn"],
 };
 
@@ -35,7 +35,7 @@ function showAge(market, now, session) {
   const late = market.state === "open" && seconds > (session.about.delay_seconds ?? 0) + LATE;
   const last = session.gaps.at(-1);
   const why = late && last && session.newest && last.from > session.newest.at ? last.reason : "";
-  const reason = why ? `: ${why === "stale" ? "the feed stands still" : words(why)}` : "";
+  const reason = why ? `: ${why === "stale" ? "the feed is not updating" : words(why)}` : "";
   const text = late ? `STALE, data ${span(seconds)} old${reason}` : `Data ${span(seconds)} old`;
   pill("age", text, late ? "bad loud" : market.state === "open" ? "good" : "");
   document.body.classList.toggle("stale", late);
@@ -46,13 +46,13 @@ export function showAbout(session) {
   const parts = [];
   if (about?.source) parts.push(`Source ${about.source}${about.delay_seconds ? `, ${span(about.delay_seconds)} behind` : ""}`);
   if (about?.classified_share !== null && about?.classified_share !== undefined) {
-    parts.push(`${percent(about.classified_share * 100)} of volume signed`);
+    parts.push(`${percent(about.classified_share * 100)} of volume with known side`);
   }
   write(byId("source"), parts.join(" · "));
   const more = [];
   if (about?.flow_since) more.push(`Hedge flow counts from ${clock(moment(about.flow_since))}`);
-  if (about?.oi_confidence) more.push(`κ ${about.oi_confidence}`);
-  if (about) more.push(`definitions ${about.definitions}`, `answered by ${about.data_as_of.node}`);
+  if (about?.oi_confidence) more.push(`${percent(about.oi_confidence * 100, 0)} of signed volume counted as new positions`);
+  if (about) more.push(`Formulas version ${about.definitions}`, `Server ${about.data_as_of.node}`);
   write(byId("made-of"), more.join(" · "));
 }
 
@@ -70,7 +70,7 @@ export function showSymbols(symbols, chosen) {
   options(byId("symbol"), names.map((name) => [name, name]), chosen);
 }
 
-// Stored sessions, newest first; one that is chosen but not stored is offered all the same.
+// Lists the stored sessions, newest first, and the chosen one even if it is not stored.
 export function showSessions(sessions, view, current) {
   const known = new Map(sessions.map((one) => [one.date, one.coverage_pct]));
   const named = (day) => {
@@ -81,7 +81,7 @@ export function showSessions(sessions, view, current) {
   const days = [...new Set([...known.keys(), ...(view.day ? [view.day] : [])])].sort().reverse();
   options(byId("day"), [["", "Newest"], ...days.map((day) => [day, named(day)])], view.day);
   const others = [...new Set([...known.keys(), ...(view.compare ? [view.compare] : [])])].sort().reverse();
-  options(byId("compare"), [["", "nothing"], ...others.map((day) => [day, named(day)])], view.compare);
+  options(byId("compare"), [["", "None"], ...others.map((day) => [day, named(day)])], view.compare);
 }
 
 export function showNotice(text) {

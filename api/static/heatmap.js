@@ -1,4 +1,4 @@
-// Strike by time on a canvas of our own, a pixel a cell, stretched under the axes of a chart.
+// The heatmap: a canvas with one pixel per cell, stretched under the axes of a chart.
 
 import { colour } from "./dom.js";
 import { count, money } from "./format.js";
@@ -10,7 +10,7 @@ function channels(hex) {
   return [n >> 16, (n >> 8) & 255, n & 255];
 }
 
-// From the panel's ground to the full colour; the eye tells small steps apart better near nothing.
+// Colours from the panel's background to the full colour, in smaller steps for small values.
 function shadesOf(name) {
   const [to, from] = [channels(colour(name)), channels(colour("panel"))];
   return Array.from({ length: SHADES + 1 }, (_, k) => {
@@ -25,7 +25,7 @@ export class Heatmap {
   #edges = [];
   scale = 1;
 
-  // Whether there is anything to see.
+  // Paints the grid; returns whether there is anything to show.
   paint(grid, hours, step, look) {
     if (!grid || grid.strikes.length === 0 || !hours) return false;
     const columns = Math.round((hours.close - hours.open) / step);
@@ -59,7 +59,7 @@ export class Heatmap {
     return true;
   }
 
-  // Under a chart's lines; what lies after ``until`` is not known yet.
+  // Draws the heatmap under a chart's lines, up to the time ``until`` of a replay.
   draw(u, context, hours, until) {
     const { strikes } = this.grid;
     const [left, right] = [hours.open, hours.close].map((at) => u.valToPos(at / 1000, "x", true));
@@ -87,14 +87,14 @@ export class Heatmap {
   }
 }
 
-// Half-way between neighbours: strikes are not evenly spaced far from spot.
+// Edges of the rows, half-way between neighbouring strikes, which are not evenly spaced far from spot.
 function edgesOf(strikes) {
   if (strikes.length === 1) return [strikes[0] - 0.5, strikes[0] + 0.5];
   const inner = strikes.slice(1).map((strike, k) => (strike + strikes[k]) / 2);
   return [2 * strikes[0] - inner[0], ...inner, 2 * strikes.at(-1) - inner.at(-1)];
 }
 
-// The strikes worth seeing: where spot has been, and some on both sides.
+// The range of strikes to show: where spot has been, with room on both sides.
 export function strikeRange(bars, strikes) {
   if (bars.length === 0 || strikes.length === 0) return null;
   let [low, high] = [Infinity, -Infinity];

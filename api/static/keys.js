@@ -1,4 +1,4 @@
-// The keyboard: everything the mouse does, and nothing while somebody types.
+// Keyboard shortcuts for all actions; none while the user types in a field.
 
 const TYPING = new Set(["INPUT", "SELECT", "TEXTAREA"]);
 
@@ -14,7 +14,7 @@ export function listen(actions) {
     if (document.querySelector("dialog[open]")) return;
     const slider = target.type === "range";
     if (TYPING.has(target.tagName) && !slider) return;
-    // A button takes the space bar itself, the scrubber its arrows.
+    // A focused button handles the space bar itself; the time slider handles the arrow keys.
     if (event.key === " " && target.tagName === "BUTTON") return;
     if (slider && event.key.startsWith("Arrow")) return;
     const name = event.shiftKey && event.key.startsWith("Arrow") ? `Shift+${event.key}` : event.key;

@@ -1,4 +1,4 @@
-// Beside each panel: its lines and their values, at the crosshair or now.
+// The legend beside each panel: its lines and their values at the crosshair, else of the newest bar.
 
 import { byId, make, write } from "./dom.js";
 import { NONE } from "./format.js";
@@ -21,14 +21,14 @@ export class Legend {
     place.replaceChildren(list);
   }
 
-  // ``range`` is what the chart shows of the main scale: what lies beyond gets an arrow.
+  // ``[low, high]`` is the visible range of the main scale: a value outside it gets an arrow.
   show(values, [low, high] = [null, null]) {
     this.#values.forEach(({ line, row, value }, k) => {
       const now = values[k];
       const none = now === null || now === undefined;
       const beyond = none || low === null || line.scale ? "" : now > high ? " ↑" : now < low ? " ↓" : "";
       write(value, none ? NONE : line.write(now) + beyond);
-      value.title = beyond ? "Beyond the chart" : "";
+      value.title = beyond ? "Outside the visible range of the chart" : "";
       row.hidden = Boolean(line.optional) && none;
     });
   }

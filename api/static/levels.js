@@ -29,7 +29,7 @@ export function plainText(session, bar, simulated) {
     ...(simulated ? ["SIMULATED MARKET: no number here is a real price"] : []),
     ...rows,
     `${"Net GEX per 1 %".padEnd(24)}${money(bar.net_gex).padStart(12)}  ${words(bar.regime)}`,
-    `${"Pin score".padEnd(24)}${String(bar.pin_score).padStart(12)}  ${percent(bar.pin_probability_pct)} probable`,
+    `${"Pin score".padEnd(24)}${String(bar.pin_score).padStart(12)}  ${percent(bar.pin_probability_pct)} probability`,
     `${"Hedge flow".padEnd(24)}${money(bar.hedge_flow_cumulative_all).padStart(12)}`,
     "",
   ].join("\n");

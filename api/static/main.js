@@ -1,4 +1,4 @@
-// The page: loads what is chosen, keeps it current, and shows it.
+// Entry point: loads the chosen session, keeps it up to date, and draws the page.
 
 import { Refused, ask, paths, why } from "./api.js";
 import { Bell } from "./bell.js";
@@ -18,11 +18,11 @@ import { showTiles } from "./tiles.js";
 
 const TICK_MS = 1000;
 const HIDDEN_MS = 250;
-// Keys may have a quota: little is asked for, but a simulated day is over in minutes.
+// Requests are rare, because a key may have a daily quota; a simulated day lasts only minutes.
 const MARKET_MS = 20000;
 const SIMULATED_MARKET_MS = 5000;
 const SYMBOLS_MS = 300000;
-// While there are none: somebody waits for the first sample.
+// Shorter while nothing is sampled yet: a user is waiting for the first sample.
 const NO_SYMBOLS_MS = 2000;
 
 const replay = new Replay(() => {
@@ -43,7 +43,7 @@ const bell = new Bell(later);
 const shownBars = () => state.session?.upTo(replay.at) ?? [];
 const take = new Take(() => ({ session: state.session, bar: shownBars().at(-1), view, screen, simulated: simulated() }));
 
-// The time axis of all panels, seconds.
+// Returns the range of the time axis of all panels. [unix seconds]
 function span() {
   if (view.from && view.to) return [Number(view.from), Number(view.to)];
   const { session, market } = state;
@@ -52,14 +52,14 @@ function span() {
   if (!view.window) return [hours.open / 1000, hours.close / 1000];
   const wide = Number(view.window) * 60000;
   const newest = replay.at ?? session?.newest?.at ?? hours.close;
-  // Some room for what comes: the cone leads there.
+  // Leaves room to the right of the newest bar for the cone of the expected move.
   const end = Math.min(Math.max(newest + wide * 0.12, hours.open + wide), hours.close);
   return [(end - wide) / 1000, end / 1000];
 }
 
 let due = false;
 
-// Once a frame; by a timer where nobody looks, for alerts are for those who look elsewhere.
+// Redraws once per frame. A hidden page gets no frames, so a timer redraws it: alerts must still work.
 function later() {
   if (due) return;
   due = true;
@@ -72,7 +72,7 @@ function later() {
   if (document.hidden) setTimeout(go, HIDDEN_MS);
 }
 
-// A frame that was asked for while the page was seen may never come.
+// A frame requested before the page was hidden or shown may never arrive.
 document.addEventListener("visibilitychange", () => {
   due = false;
   later();
@@ -108,25 +108,25 @@ const live = () => state.session !== null && state.session.day === state.market?
 
 function trouble(error) {
   if (error instanceof Refused && error.status === 401 && !byId("key-dialog").open) byId("key-dialog").showModal();
-  state.trouble = error instanceof Refused ? why(error) : `${why(error)} What is shown is the last answer; trying again.`;
+  state.trouble = error instanceof Refused ? why(error) : `${why(error)} Showing the last answer; retrying.`;
   later();
 }
 
 let loading = 0;
-// The list of stored sessions, while it is being asked for.
+// Promise of the list of stored sessions while it is loading.
 let sessions = null;
 
-// The session that is chosen; without samples of today yet, the newest stored one meanwhile.
+// Loads the chosen session; if today has no samples yet, the newest stored session instead.
 async function load() {
   const mine = ++loading;
   feed.stop();
   if (!view.symbol) {
-    state.note = "Nothing has been sampled yet. Start a sampler; this page will notice.";
+    state.note = "Nothing has been sampled yet. Start a sampler; this page then updates by itself.";
     later();
     return;
   }
   const get = (day) => ask(paths.series(view.symbol, { bar: view.bar, date: day }));
-  // Both at once; a session without samples answers without values, which is as well.
+  // Starts both requests at once; the heatmap of a session without samples is empty.
   const values = (day) => ask(paths.heatmap(view.symbol, { metric: "gex", mode: "raw", bar: view.bar, date: day }));
   try {
     const day = view.day || state.market.session.date;
@@ -142,7 +142,7 @@ async function load() {
         early = values(older);
         early.catch(() => {});
         body = await get(older);
-        note += ` Shown is the newest stored session, ${older}.`;
+        note += ` Showing the newest stored session, ${older}.`;
       }
     }
     if (mine !== loading) return;
@@ -201,7 +201,7 @@ async function askSymbols() {
 async function askSessions() {
   if (!view.symbol) return;
   const { symbol } = view;
-  // Of a symbol that was never sampled there is nothing to ask for.
+  // A symbol that was never sampled has no sessions.
   const body = state.symbols.includes(symbol) ? await ask(paths.sessions(symbol)) : { sessions: [] };
   if (symbol !== view.symbol) return;
   state.sessions = body.sessions;
@@ -211,7 +211,7 @@ async function askSessions() {
 let asked = { market: -Infinity, symbols: -Infinity };
 let busy = false;
 
-// Once a second; asks little, and only what is due.
+// Runs once a second; requests only what is due.
 async function tick() {
   if (state.market && server.known) showMarket(state.market, server, state.session);
   if (busy || byId("key-dialog").open) return;
@@ -227,7 +227,7 @@ async function tick() {
     if (now - asked.market > (server.speed > 1.5 ? SIMULATED_MARKET_MS : MARKET_MS)) {
       asked.market = now;
       anew = (await askMarket()) && !view.day || anew;
-      // Today's first sample may be there by now.
+      // Today's first sample may have been stored since.
       if (!view.day && state.session && state.session.day !== state.market.session.date) anew = true;
     }
     if (anew) await Promise.all([(sessions = askSessions()), load()]);
@@ -242,7 +242,7 @@ async function tick() {
 async function begin() {
   try {
     await Promise.all([askMarket(), askSymbols()]);
-    // The second answer soon: it tells how fast the server's clock runs.
+    // Asks a second time soon, to measure how fast the server's clock runs.
     asked = { market: performance.now() - MARKET_MS + 2000, symbols: performance.now() };
     sessions = askSessions();
     await Promise.all([sessions, load(), compare()]);

@@ -1,4 +1,4 @@
-// The panels: what each draws, in which colour, and how its numbers are said.
+// The panels: the lines of each, their colours, and the format of their numbers.
 
 import { brief, fixed, money, percent, plus, price, strike, vol } from "./format.js";
 
@@ -19,11 +19,11 @@ function roundShares(u, low, high, opened, room) {
   return found;
 }
 
-// ``colour`` names a colour of the style sheet; dashes tell lines apart without it.
+// ``colour`` names a colour of the style sheet; dashes keep lines apart for readers who cannot tell the colours.
 export const PANELS = [
   {
     id: "price", title: "Price", axis: strike,
-    // The same scale once more, as the change since the open.
+    // The price scale again, as the change since the open.
     left: { scale: "y", colour: "muted", write: (value, chart) => since(value, chart.opened), splits: roundShares },
     lines: [
       { field: "spot", name: "Spot", colour: "text", width: 2, write: price },
@@ -32,7 +32,7 @@ export const PANELS = [
       { field: "put_wall", name: "Put wall", colour: "down", dash: [7, 4], step: true, write: strike },
       { field: "magnet", name: "Magnet", colour: "magnet", dash: [2, 4], width: 2, step: true, write: strike },
     ],
-    compare: { field: "spot", name: "Spot then, scaled", write: price },
+    compare: { field: "spot", name: "Spot (compared, scaled)", write: price },
   },
   {
     id: "flow", title: "Hedge flow since the open", axis: brief, zero: true,
@@ -43,7 +43,7 @@ export const PANELS = [
       { field: "hedge_flow_put_cumulative", name: "Puts", colour: "down", dash: [6, 4], write: money },
       { field: "spot", name: "Spot", colour: "faint", dash: [2, 3], write: price, scale: "spot" },
     ],
-    compare: { field: "hedge_flow_cumulative_all", name: "All then", write: money },
+    compare: { field: "hedge_flow_cumulative_all", name: "All (compared)", write: money },
   },
   {
     id: "exposure", title: "Exposure", axis: brief, zero: true,
@@ -52,7 +52,7 @@ export const PANELS = [
       { field: "net_gex", name: "Net GEX", colour: "up", width: 2, write: money, area: true },
       { field: "net_dex", name: "Net DEX", colour: "down", dash: [6, 4], write: money, scale: "second" },
     ],
-    compare: { field: "net_gex", name: "Net GEX then", write: money },
+    compare: { field: "net_gex", name: "Net GEX (compared)", write: money },
   },
   {
     id: "pin", title: "Pin", axis: (value) => `${value}`, range: [0, 100],
@@ -60,7 +60,7 @@ export const PANELS = [
       { field: "pin_score", name: "Score", colour: "magnet", width: 2, write: whole },
       { field: "pin_probability_pct", name: "Probability", colour: "flip", dash: [6, 4], write: percent },
     ],
-    compare: { field: "pin_score", name: "Score then", write: whole },
+    compare: { field: "pin_score", name: "Score (compared)", write: whole },
   },
   {
     id: "vol", title: "Volatility and charm", axis: (value) => `${+(value * 100).toFixed(2)} %`,
@@ -69,7 +69,7 @@ export const PANELS = [
       { field: "atm_iv", name: "ATM IV", colour: "flip", width: 2, write: vol },
       { field: "charm_dollars_per_hour", name: "Charm / h", colour: "up", dash: [6, 4], write: money, scale: "second" },
     ],
-    compare: { field: "atm_iv", name: "ATM IV then", write: vol },
+    compare: { field: "atm_iv", name: "ATM IV (compared)", write: vol },
   },
 ];
 
@@ -78,11 +78,11 @@ export const FIELDS = [...new Set(PANELS.flatMap((panel) => panel.lines.map((lin
 export const METRIC_NAMES = {
   gex: "GEX", dex: "DEX", vex: "Vanna", chex: "Charm to close", oi: "Open interest", signed_flow: "Signed flow",
 };
-// What the heatmap's colours say, and in which unit.
+// The meaning of the heatmap's two colours: positive values, negative values.
 export const METRIC_MEANS = {
-  gex: ["dampens moves", "feeds moves"],
-  dex: ["holders long", "holders short"],
-  vex: ["vol up: sell", "vol up: buy"],
+  gex: ["dampens moves", "amplifies moves"],
+  dex: ["positive delta", "negative delta"],
+  vex: ["vol up: dealers sell", "vol up: dealers buy"],
   chex: ["dealers buy", "dealers sell"],
   oi: ["contracts", ""],
   signed_flow: ["dealers bought", "dealers sold"],

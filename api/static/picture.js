@@ -1,4 +1,4 @@
-// One PNG of the headline and every panel as they stand.
+// Draws the headline and all panels into one PNG.
 
 import { colour } from "./dom.js";
 import { TILES } from "./tiles.js";

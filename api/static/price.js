@@ -1,4 +1,4 @@
-// What lies under and over the price lines: regime, gaps, the cone to the close, flip crossings.
+// Layers of the price chart: regime bands, gaps, the cone of the expected move, flip crossings.
 
 import { colour } from "./dom.js";
 import { crossings } from "./alerts.js";
@@ -20,7 +20,7 @@ export function gapBands(u, context, gaps, shift = 0) {
   for (const gap of gaps) band(u, context, gap.from + shift, gap.to + shift, colour("gap"));
 }
 
-// Why there is nothing, where there is room to say it.
+// Writes the reason into each gap that is wide enough.
 export function gapReasons(u, context, gaps) {
   const ratio = devicePixelRatio;
   context.font = `${11 * ratio}px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif`;
@@ -48,11 +48,11 @@ export function regimeBands(u, context, bars, step) {
   }
 }
 
-// One standard deviation of what is left, as it widens from the newest bar to the close.
+// The cone: one standard deviation of the expected move, from the newest bar to the close.
 export function coneOf(bar, close) {
   if (!bar?.remaining_1sd || bar.at >= close) return [];
   return Array.from({ length: CONE_STEPS + 1 }, (_, k) => {
-    // Closer together where the curve bends.
+    // More points where the curve bends most.
     const part = (k / CONE_STEPS) ** 2;
     const half = bar.remaining_1sd * Math.sqrt(part);
     return { x: bar.at + (close - bar.at) * part, low: bar.spot - half, high: bar.spot + half };

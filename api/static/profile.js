@@ -1,4 +1,4 @@
-// Net GEX by strike beside the price, on the price's own axis.
+// The profile: net GEX by strike beside the price chart, on the same axis.
 
 import { colour, sharp } from "./dom.js";
 import { money, strike as writeStrike } from "./format.js";
@@ -37,11 +37,11 @@ export function drawProfile(canvas, u, grid, column, spot) {
     context.stroke();
     context.setLineDash([]);
   }
-  // A phone has no room for numbers there.
+  // A narrow canvas, as on a phone, has no room for numbers.
   if (width >= 150) label(context, shown, { width, middle, y, top, tall });
 }
 
-// The largest of each sign says its number, on the empty side of its bar.
+// Writes the number of the largest bar of each sign on the empty side of the bar.
 function label(context, shown, { width, middle, y, top, tall }) {
   context.font = '11px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
   context.textBaseline = "middle";

@@ -1,11 +1,11 @@
-// Values by strike and time, as the heatmap endpoint has them, kept up to date column by column.
+// Values by strike and time from the heatmap endpoint, kept up to date column by column.
 
 import { ask, paths } from "./api.js";
 import { moment } from "./time.js";
 
-// After a failure; whoever draws asks many times a second.
+// Wait after a failure: redrawing asks for the values many times a second.
 const PAUSE_MS = 5000;
-// After a refusal: a plan does not change that soon.
+// Wait after a refusal: a key's plan does not change soon.
 const REFUSED_MS = 300000;
 
 // A grid: strikes ascending, one column a bar.
@@ -18,7 +18,7 @@ export class Grid {
     const merged = [...new Set([...this.strikes, ...body.strikes_grid])].sort((a, b) => a - b);
     const moved = merged.length !== this.strikes.length;
     if (moved) {
-      // Strikes were listed meanwhile: what is known moves to where they are now.
+      // New strikes were listed: the stored columns move to the rows of the new grid.
       for (const column of this.#columns.values()) column.values = spread(column.values, this.strikes, merged);
       this.strikes = merged;
     }
@@ -40,7 +40,7 @@ export class Grid {
     return this.#columns.get(start) ?? null;
   }
 
-  // What most cells stay below: the scale of the colours, so that one wild cell does not pale all.
+  // The scale of the colours: the 98.5th percentile of all sizes, so that one outlier does not fade the rest.
   scale(until) {
     const sizes = [];
     for (const column of this.columns) {
@@ -72,7 +72,7 @@ export class Strikes {
     this.now = now;
     this.changed = changed;
     this.ended = new AbortController();
-    // Why the server does not give values by strike to this caller.
+    // Why the server refuses values by strike to this key.
     this.refused = "";
   }
 
@@ -84,7 +84,7 @@ export class Strikes {
     this.ended.abort();
   }
 
-  // An answer that was asked for before the session was there: the whole of it.
+  // Takes the answer to a request for the whole session that was started earlier.
   async start(metric, mode, asked) {
     const name = `${metric} ${mode}`;
     this.#busy.add(name);
@@ -101,7 +101,7 @@ export class Strikes {
     if (!this.ended.signal.aborted) this.changed();
   }
 
-  // Sees to it that a grid is there and as new as the session; does nothing while it is.
+  // Loads a grid, or its new columns, if it is older than the session.
   async want(metric, mode) {
     const name = `${metric} ${mode}`;
     const newest = this.session.newest;
@@ -110,7 +110,7 @@ export class Strikes {
     if (performance.now() < (this.#rests.get(name) ?? 0)) return;
     this.#busy.add(name);
     const { symbol, bar, day, step } = this.session;
-    // Of a column that we have only what came since; the last one was still growing.
+    // Requests only the columns from the last stored one on, which may still have been growing.
     const last = kept?.grid.columns.at(-1)?.start;
     const until = Math.max(newest.at, Math.min(this.now(), this.session.hours.close));
     const minutes = last === undefined ? 390 : Math.ceil((until - last + 2 * step) / 60000) + 1;
@@ -118,7 +118,7 @@ export class Strikes {
       const body = await ask(
         paths.heatmap(symbol, { metric, mode, bar, date: day, minutes }), this.ended.signal);
       const grid = kept?.grid ?? new Grid();
-      // Bar over bar: the first bar of a part has nothing before it.
+      // In delta mode, the first bar of a partial answer is not a change.
       if (kept && mode === "delta") body.bars.shift();
       grid.take(body);
       this.#grids.set(name, { grid, at: newest.at });
@@ -127,7 +127,7 @@ export class Strikes {
       const refused = [401, 403, 429].includes(error.status);
       if (refused) this.refused = error.message;
       this.#rests.set(name, performance.now() + (refused ? REFUSED_MS : PAUSE_MS));
-      // Rows may have been stored without values by strike; asking again would not help.
+      // The samples were stored without values by strike: retrying would not help.
       if (error.error === "no_strike_data_for_window") this.#grids.set(name, { grid: kept?.grid ?? new Grid(), at: newest.at });
     } finally {
       this.#busy.delete(name);

@@ -22,7 +22,7 @@ const COLUMNS = [
 ];
 
 export function showTable(bars) {
-  // Nobody looks into a closed drawer.
+  // The closed table is not drawn.
   if (!byId("bars").open) return;
   if (!byId("columns").firstChild) byId("columns").append(...COLUMNS.map(([name]) => make("th", name, "", { scope: "col" })));
   byId("rows").replaceChildren(...bars.slice(-ROWS).reverse().map((bar) => {
@@ -46,5 +46,5 @@ export function showGaps(session, until) {
     item.append(make("time", `${clock(gap.from)} to ${clock(gap.to)}`), make("span", words(gap.reason)));
     return item;
   }));
-  if (known.length === 0) byId("gap-list").append(make("li", "None: every slot that was due is here.", "muted"));
+  if (known.length === 0) byId("gap-list").append(make("li", "None: every slot so far has a sample.", "muted"));
 }

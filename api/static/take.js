@@ -1,4 +1,4 @@
-// Take it with you: files of what is shown, a link that shows it again, levels for other programs.
+// Export: files of the session, a picture, a link to the view, levels for other programs.
 
 import { askFile, key, paths, why } from "./api.js";
 import { byId, write } from "./dom.js";
@@ -45,7 +45,7 @@ export class Take {
     byId("take").showModal();
   }
 
-  // A plain link does, unless the server wants a key, which a link cannot carry in a header.
+  // Without a key the browser follows the link. With a key the page downloads the file, because a link cannot send a header.
   async #file(event, format) {
     if (!key.get()) return;
     event.preventDefault();

@@ -1,4 +1,4 @@
-// The headline: a number each, what it means now, how it has moved since the open.
+// The headline tiles: a number, its meaning now, its change and its course since the open.
 
 import { byId, make, write } from "./dom.js";
 import { NONE, fixed, money, percent, plus, points, price, strike, vol, words } from "./format.js";
@@ -20,34 +20,34 @@ function toFlip(bar) {
   return `${plus(off, (n) => fixed(n, Math.abs(n) < 100 ? 2 : 0))} $${sigmas}`;
 }
 
-const oneSigma = (bar) => (there(bar.remaining_1sd) ? `1σ left ±${fixed(bar.remaining_1sd)} $` : "");
+const oneSigma = (bar) => (there(bar.remaining_1sd) ? `1σ to the close ±$${fixed(bar.remaining_1sd)}` : "");
 
 const dealers = (value, done) => (!there(value) || value === 0 ? "" : `dealers ${value > 0 ? (done ? "bought" : "buy") : done ? "sold" : "sell"}`);
 const moved = (write) => (now, then) => plus(now - then, write);
 const dollars = (now, then) => money(now - then);
 
-// ``write`` says the number, ``note`` what it means, ``change`` what it has done since the open.
+// ``write`` formats the number, ``note`` says what it means now, ``change`` its change since the open.
 export const TILES = [
   { field: "spot", name: "Spot", write: price, note: (bar, opened) => (opened ? `${plus((bar.spot / opened.spot - 1) * 100)} %` : ""),
-    change: moved(fixed), tells: "Price of the underlying, or its forward where the source's price is stale." },
+    change: moved(fixed), tells: "Price of the underlying; its forward price where the source's price is stale." },
   { field: "net_gex", name: "Net GEX per 1 %", write: money, note: (bar) => words(bar.regime), change: dollars, signed: true,
-    tells: "Dollars of delta that dealers must trade for a move of 1 %; positive: their hedging dampens moves, negative: it feeds them." },
+    tells: "Dollars of delta that dealers must trade for a move of 1 %; positive: their hedging dampens moves, negative: it amplifies them." },
   { field: "gamma_flip", name: "Gamma flip", write: price, note: toFlip, change: moved(fixed),
-    tells: "Level nearest spot at which the repriced net gamma changes sign; beside it how far spot is, in dollars and in what is left of one standard deviation." },
+    tells: "Level nearest spot at which net gamma changes sign once every contract is repriced there. Below: how far spot is from it, in dollars and in standard deviations (σ) of the move expected until the close." },
   { field: "call_wall", name: "Call wall", write: strike, note: (bar) => away(bar.call_wall, bar), change: moved(fixed),
     tells: "Strike with the largest gamma exposure of calls." },
   { field: "put_wall", name: "Put wall", write: strike, note: (bar) => away(bar.put_wall, bar), change: moved(fixed),
     tells: "Strike with the largest gamma exposure of puts." },
   { field: "magnet", name: "Magnet", write: strike, note: (bar) => away(bar.magnet, bar), change: moved(fixed),
-    tells: "Strike with the largest net gamma exposure; where that is positive price tends to be held, where negative it is pushed through." },
-  { field: "pin_score", name: "Pin score", write: (value) => `${value}`, note: (bar) => (there(bar.pin_probability_pct) ? `${percent(bar.pin_probability_pct)} probable` : ""),
-    change: moved((n) => fixed(n, 0)), tells: "0 to 100, from open interest, distance to the magnet, time and gamma; beside it the market-implied probability of settling around the magnet." },
+    tells: "Strike with the largest net gamma exposure. Where it is positive, hedging tends to hold the price there; where negative, to push it through." },
+  { field: "pin_score", name: "Pin score", write: (value) => `${value}`, note: (bar) => (there(bar.pin_probability_pct) ? `${percent(bar.pin_probability_pct)} probability` : ""),
+    change: moved((n) => fixed(n, 0)), tells: "0 to 100, from open interest, distance to the magnet, time to the close and gamma; rises with the time of day. Below: the market-implied probability of settling around the magnet." },
   { field: "atm_iv", name: "ATM IV", write: vol, note: (bar) => (there(bar.atm_iv) ? oneSigma(bar) : "none in the last minute"),
-    change: (now, then) => points(now - then), tells: "Implied volatility at the forward, annualised; beside it one standard deviation of what is left of the session, in dollars." },
+    change: (now, then) => points(now - then), tells: "Implied volatility at the forward price, annualised. Below: one standard deviation (1σ) of the move expected until the close, in dollars." },
   { field: "charm_dollars_per_hour", name: "Charm, next hour", write: money, note: (bar) => dealers(bar.charm_dollars_per_hour, false), change: dollars, signed: true,
-    tells: "Dollars of the underlying that dealers must trade in the next hour as time alone passes; positive: they buy." },
+    tells: "Dollars of the underlying that dealers must trade in the next hour because time passes, at unchanged price; positive: they buy." },
   { field: "hedge_flow_cumulative_all", name: "Hedge flow", write: money, note: (bar) => dealers(bar.hedge_flow_cumulative_all, true), change: dollars, signed: true,
-    tells: "Dollars of the underlying that customers' trades have made dealers trade since the open; positive: they bought." },
+    tells: "Dollars of the underlying that dealers have traded since the open to hedge customers' option trades; positive: they bought." },
 ];
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -73,7 +73,7 @@ function build() {
   }
 }
 
-// A line through at most a hundred of the values; nothing leads over what is missing.
+// Draws at most a hundred of the values as a line that breaks where values are missing.
 function sparkOf(bars, field) {
   const values = bars.map((bar) => bar[field]);
   const known = values.filter(there);

@@ -1,4 +1,4 @@
-// What is being looked at. It is the page's address, so that a link shows the same again.
+// The view: symbol, session, window and so on. It is stored in the page's address, so that a link restores it.
 
 export const BARS = { "30s": 30, "1m": 60, "5m": 300, "15m": 900 };
 export const METRICS = ["gex", "dex", "vex", "chex", "oi", "signed_flow"];
@@ -61,7 +61,7 @@ export class View {
     if (!quiet) for (const call of this.#heard) call(new Set(changed));
   }
 
-  // Somebody followed a link to another view of this very page.
+  // Applies the view of a followed link.
   follow(hash) {
     this.set(readAddress(hash));
   }

@@ -1,4 +1,4 @@
-"""The page while rows arrive: by the stream, over a cut, a restart, a feed that stands still."""
+"""The page while rows arrive: by the stream, over a cut, a restart, a feed that stops updating."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ async def test_stale_source(fresh: Site, tab: Tab) -> None:
     )
     await fresh.start(at(TUESDAY, 99))
     await tab.open()
-    await tab.shows("#age.loud", "STALE, data 20 min old: the feed stands still")
+    await tab.shows("#age.loud", "STALE, data 20 min old: the feed is not updating")
     colours = await tab.page.evaluate(
         "getComputedStyle(document.getElementById('age')).backgroundColor"
     )

@@ -185,7 +185,7 @@ async def test_half_day_with_gaps(serve: Callable[..., Any], tab: Tab) -> None:
     # Nor where another session has points in between.
     await tab.page.locator("#bar").select_option("5m")
     await tab.page.locator("#compare").select_option(str(TUESDAY))
-    await tab.shows("#legend-pin dt", "Score then")
+    await tab.shows("#legend-pin dt", "Score (compared)")
     for panel, colour in panels:
         assert await tab.page.evaluate(INKED, [panel, colour, *inside, *span]) == 0, panel
 
@@ -215,7 +215,7 @@ async def test_two_sessions_compared(serve: Callable[..., Any], tab: Tab) -> Non
     """The other session's numbers stand beside, at the same time of day."""
     await serve(at(FRIDAY, 420) + timedelta(minutes=5))
     await tab.open(f"bar=5m&compare={TUESDAY}")
-    await tab.shows("#legend-pin dt", "Score then")
+    await tab.shows("#legend-pin dt", "Score (compared)")
     box = await tab.page.locator("#plot-pin .u-over").bounding_box()
     assert box is not None
     await tab.page.locator("#plot-pin").scroll_into_view_if_needed()
