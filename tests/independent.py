@@ -997,7 +997,9 @@ def answer(sample: Sample, flow: Flow | None = None, *, confidence: float = 0.43
     # A volume that cannot be read is taken as unchanged.
     known = [c._replace(volume=flow.volume[c.strike, c.right]) for c in sample.contracts]
     sample = replace(sample, contracts=known)
-    market, bought = market_of(sample), flow.bought
+    market = market_of(sample)
+    # What is not listed counts nowhere; its volume and B wait for it.
+    bought = {key: flow.bought.get(key, 0.0) for key in settled_position(sample)}
     listed = {(c.strike, c.right): c.open_interest for c in sample.contracts}
     settled = settled_position(sample)
     live = live_position(sample, bought, confidence)

@@ -1,100 +1,425 @@
-"""Arrows one way, one home a dependency: read off the imports, so that nobody must remember."""
+"""Rules about folders: who may import whom, where each third-party package lives, one name a thing.
+
+All of them are read off the source. A module that stands at the top of a package (``sampler.chain``)
+is a place of its own; a folder is one place with all that it contains.
+"""
 
 from __future__ import annotations
 
 import ast
+import sys
+from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = sorted(p for d in ("sampler", "storage", "api") for p in (ROOT / d).rglob("*.py"))
-#: Third-party package → the modules that may import it.
-HOMES = {
-    "apscheduler": {"sampler.live.daemon"},
-    "pandas_market_calendars": {"storage.market.calendar"},
-    "psycopg": {
-        "storage.postgres.store",
-        "storage.postgres.pool",
-        "storage.postgres.database",
-        "storage.postgres.migrate",
-        "storage.postgres.validate",
-        "storage.postgres.read",
-        "storage.postgres.copy",
-        "storage.postgres.timescale",
-        "storage.postgres.windows",
+PACKAGES = ("storage", "sampler", "api")
+FILES = sorted(p for d in PACKAGES for p in (ROOT / d).rglob("*.py"))
+
+#: Place → the places that it may import. ``storage.errors`` and a package itself (its version) may
+#: be imported from everywhere that may import the package.
+MAY_IMPORT: dict[str, set[str]] = {
+    # storage: the record imports nothing; a folder a dependency knows the record and no neighbour.
+    "storage.errors": set(),
+    "storage.fault": set(),
+    "storage.locks": set(),
+    "storage.record": set(),
+    "storage.market": set(),
+    "storage.config": {"storage.market", "storage.record"},
+    "storage.postgres": {"storage.market", "storage.record"},
+    "storage.redis": {"storage.record"},
+    "storage.spool": {"storage.record", "storage.fault", "storage.locks"},
+    "storage.parquet": {"storage.record", "storage.postgres"},
+    "storage.embedded": {"storage.locks"},
+    "storage.changefeed": {"storage.record", "storage.redis"},
+    "storage.opening": {
+        "storage.config",
+        "storage.embedded",
+        "storage.market",
+        "storage.postgres",
+        "storage.redis",
     },
-    "psycopg_pool": {
-        "storage.postgres.store",
-        "storage.postgres.pool",
-        "storage.postgres.database",
+    "storage.__main__": {
+        "storage.changefeed",
+        "storage.config",
+        "storage.market",
+        "storage.opening",
+        "storage.parquet",
+        "storage.postgres",
     },
-    "pyarrow": {"storage.parquet.read", "storage.parquet.write", "api.series.formats"},
-    "distributed": {"sampler.history.executors"},
-    "redis": {"storage.redis.channel", "storage.redis.counters"},
-    "httpx": {"sampler.sources.cboe"},
-    "fastapi": {
-        "api.app",
-        "api.access.dependency",
-        "api.routes.account",
-        "api.routes.server",
-        "api.routes.series",
+    # sampler: formulas know numbers only; a source knows what a chain is, never where rows go.
+    "sampler.errors": {"storage.record"},
+    "sampler.metrics": {"storage.market"},
+    "sampler.chain": {"sampler.errors", "storage.market", "storage.record"},
+    "sampler.sources": {
+        "sampler.chain",
+        "sampler.errors",
+        "storage.market",
+        "storage.parquet",
+        "storage.record",
+    },
+    "sampler.measure": {
+        "sampler.chain",
+        "sampler.errors",
+        "sampler.metrics",
+        "storage.market",
+        "storage.record",
+    },
+    "sampler.opening": {
+        "sampler.metrics",
+        "sampler.sources",
+        "storage.config",
+        "storage.market",
+        "storage.opening",
+    },
+    "sampler.live": {
+        "sampler.chain",
+        "sampler.errors",
+        "sampler.measure",
+        "sampler.opening",
+        "sampler.sources",
+        "storage.config",
+        "storage.fault",
+        "storage.market",
+        "storage.opening",
+        "storage.postgres",
+        "storage.record",
+        "storage.redis",
+        "storage.spool",
+    },
+    "sampler.history": {
+        "sampler.chain",
+        "sampler.errors",
+        "sampler.measure",
+        "sampler.metrics",
+        "sampler.opening",
+        "sampler.sources",
+        "storage.config",
+        "storage.market",
+        "storage.opening",
+        "storage.postgres",
+        "storage.record",
+        "storage.redis",
+    },
+    "sampler.__main__": {
+        "sampler.history",
+        "sampler.live",
+        "sampler.opening",
+        "sampler.sources",
+        "storage.config",
+    },
+    # api: documents and the series know no route; routes know everything below them.
+    "api.market_hours": {"storage.market"},
+    "api.prometheus": {"api.market_hours", "storage.postgres", "storage.redis"},
+    "api.http": {"api.series"},
+    "api.series": {
+        "api.access",
+        "api.http",
+        "storage.changefeed",
+        "storage.market",
+        "storage.postgres",
+        "storage.record",
+        "storage.redis",
+    },
+    "api.access": {
+        "api.context",
+        "storage.config",
+        "storage.postgres",
+        "storage.record",
+        "storage.redis",
+    },
+    "api.context": {
+        "api.access",
+        "api.http",
+        "api.prometheus",
+        "api.series",
+        "storage.market",
+        "storage.postgres",
+        "storage.redis",
+    },
+    "api.documents": {
+        "api.context",
+        "api.http",
+        "api.series",
+        "storage.market",
+        "storage.postgres",
+        "storage.record",
+    },
+    "api.errors": {"api.access", "api.context", "api.http", "api.series"},
+    "api.access_log": {"api.context", "api.http", "api.prometheus"},
+    "api.openapi": {"api.documents", "api.errors"},
+    "api.page": set(),
+    "api.routes": {
+        "api.access",
+        "api.access_log",
+        "api.context",
+        "api.documents",
+        "api.errors",
+        "api.http",
+        "api.market_hours",
+        "api.openapi",
+        "api.series",
+        "storage.config",
+        "storage.market",
+        "storage.postgres",
+        "storage.redis",
+    },
+    "api.app": {
+        "api.access",
+        "api.access_log",
+        "api.context",
+        "api.errors",
+        "api.http",
+        "api.openapi",
         "api.page",
-        "api.routes.documents",
+        "api.prometheus",
+        "api.routes",
+        "api.series",
+        "storage.market",
+        "storage.postgres",
+        "storage.redis",
     },
-    "prometheus_client": {"api.prometheus", "api.routes.server", "sampler.live.prometheus"},
-    "uvicorn": {"api.http.server"},
-    "uvloop": {"api.__main__"},
-    "brotli": {"api.http.compression"},
-    "zstandard": {"storage.record.packing", "api.http.compression"},
+    "api.__main__": {
+        "api.access",
+        "api.app",
+        "api.http",
+        "storage.config",
+        "storage.market",
+        "storage.opening",
+        "storage.redis",
+    },
 }
-#: What plain vocabulary of storage the sources may use: words, times, packed columns.
-VOCABULARY = {
-    "storage.record.row",
-    "storage.market.calendar",
-    "storage.market.constants",
-    "storage.market.instruments",
-    "storage.errors",
-    "storage.record.packing",
-    "storage.parquet.read",
+
+#: Imports that close a circle of places and are still there: an importing module → the place.
+#: A new one is not added here; it is a sign that something stands in the wrong folder.
+CIRCLES = {
+    ("api.http.server", "api.series"),
+    ("api.series.stream", "api.access"),
+    ("api.access.dependency", "api.context"),
+}
+
+#: Third-party package → its places. Those of ``ANYWHERE`` have no home.
+HOMES: dict[str, set[str]] = {
+    "apscheduler": {"sampler.live"},
+    "brotli": {"api.http"},
+    "distributed": {"sampler.history"},
+    "fastapi": {"api.app", "api.page", "api.access", "api.routes"},
+    "httpx": {"sampler.sources"},
+    "numba": {"sampler.metrics"},
+    "pandas_market_calendars": {"storage.market"},
+    "prometheus_client": {"api.prometheus", "api.routes", "sampler.live"},
+    "psycopg": {"storage.postgres"},
+    "psycopg_pool": {"storage.postgres"},
+    "pyarrow": {"storage.parquet", "api.series"},
+    "pydantic": {"api.errors", "api.openapi", "api.routes"},
+    "redis": {"storage.redis"},
+    "scipy": {"sampler.sources"},
+    "uvicorn": {"api.http"},
+    "uvloop": {"api.__main__"},
+    "zstandard": {"api.http", "storage.record"},
+}
+#: numpy and orjson are how values are held and sent, structlog is how a process speaks, starlette
+#: is the API's own alphabet.
+ANYWHERE = {"numpy", "orjson", "structlog"}
+ONLY_IN_API = {"starlette"}
+
+#: Names that two packages give to the same thing, or that a process is entered by.
+SHARED_NAMES = {
+    "main": "how a module is run: python -m",
+}
+#: Names that are still there twice and mean two things. Nothing is added here.
+REMAINING = {
+    "storage": {"main"},
+    "sampler": set(),
+    "api": {
+        "Interval",
+        "Sessions",
+        "Windowed",
+        "completed",
+        "entries",
+        "gap_intervals",
+        "levels",
+        "pin_risk",
+        "table",
+        "why_empty",
+    },
+    "across": {"Account", "HedgeFlow", "Liquidity", "Session", "Usage", "liquidity"},
 }
 
 
 def module(path: Path) -> str:
+    """``sampler.live.tick`` of its file."""
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     return name.removesuffix(".__init__")
 
 
-def imports(path: Path) -> set[str]:
+MODULES = {module(path): path for path in FILES}
+
+
+def place(name: str) -> str:
+    """The folder of a module, or the module itself where it stands at the top of a package."""
+    return ".".join(name.split(".")[:2])
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """The modules that a file imports: ``from storage import sql`` is ``storage.sql``."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.add(node.module)
-            # from storage import sql: the module is the name.
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in MODULES else node.module)
+    return frozenset(found)
 
 
-def packages(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in imports(path)}
+def places(path: Path) -> set[str]:
+    """The other places of ours that a file imports."""
+    ours = {place(name) for name in imports(path) if name in MODULES}
+    return ours - {place(module(path)), *PACKAGES}
+
+
+def third_party(path: Path) -> set[str]:
+    """Packages that are neither ours nor the standard library's."""
+    first = {name.split(".")[0] for name in imports(path)}
+    return first - set(sys.stdlib_module_names) - set(PACKAGES)
+
+
+def public_names(path: Path) -> set[str]:
+    """Classes, and functions without a leading underscore, at the top of a file."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {
+        node.name
+        for node in tree(path).body
+        if isinstance(node, ast.ClassDef)
+        or (isinstance(node, functions) and not node.name.startswith("_"))
+    }
+
+
+# Folders
+
+
+def test_every_place_has_its_rule():
+    """A new folder, or a new module at the top of a package, says what it may import."""
+    there = {place(name) for name in MODULES} - set(PACKAGES)
+    assert there == set(MAY_IMPORT)
 
 
 @pytest.mark.parametrize("path", FILES, ids=module)
-def test_arrows(path):
+def test_imports_are_allowed(path):
+    """A file imports the places that its own place may import, and no other."""
+    own = place(module(path))
+    allowed = MAY_IMPORT.get(own, set()) | {"storage.errors"}
+    assert places(path) <= allowed
+
+
+def test_every_allowance_is_used():
+    """The table allows nothing that nobody needs."""
+    used = defaultdict(set)
+    for path in FILES:
+        used[place(module(path))] |= places(path)
+    unused = {name: may - used[name] for name, may in MAY_IMPORT.items() if may - used[name]}
+    assert unused == {}
+
+
+def test_packages_import_one_way():
     """storage knows neither neighbour; api and sampler know storage, never each other."""
     allowed = {"storage": {"storage"}, "sampler": {"sampler", "storage"}, "api": {"api", "storage"}}
-    own = module(path).split(".")[0]
-    assert packages(path) & {"sampler", "storage", "api"} <= allowed[own]
+    for path in FILES:
+        ours = {name.split(".")[0] for name in imports(path)} & set(PACKAGES)
+        assert ours <= allowed[module(path).split(".")[0]], module(path)
+
+
+def test_no_circle_of_places():
+    """No place imports another that leads back to it."""
+    below = defaultdict(set)
+    for path in FILES:
+        name = module(path)
+        below[place(name)] |= {other for other in places(path) if (name, other) not in CIRCLES}
+    done: set[str] = set()
+    while leaves := {
+        p for p in below if p not in done and below[p] <= done | (below[p] - set(below))
+    }:
+        done |= leaves
+    assert set(below) - done == set()
+
+
+def test_no_circle_of_modules():
+    """No module imports another that leads back to it, within a folder or beyond."""
+    below = {
+        name: {m for m in imports(path) if m in MODULES and m not in PACKAGES} - {name}
+        for name, path in MODULES.items()
+    }
+    done: set[str] = set()
+    while leaves := {m for m in below if m not in done and below[m] <= done}:
+        done |= leaves
+    assert set(below) - done == set()
+
+
+def test_remaining_circles_are_still_there():
+    """A circle that was opened leaves the list."""
+    assert {(name, other) for name, other in CIRCLES if other not in places(MODULES[name])} == set()
+
+
+# Third-party packages
 
 
 @pytest.mark.parametrize("path", FILES, ids=module)
-def test_third_party_packages_have_one_home(path):
+def test_third_party_packages_have_their_folder(path):
     """Each is imported where it lives and nowhere else."""
-    used = {package for package in packages(path) if package in HOMES}
-    assert {package for package in used if module(path) not in HOMES[package]} == set()
+    own = place(module(path))
+    for package in third_party(path) - ANYWHERE:
+        if package in ONLY_IN_API:
+            assert own.startswith("api."), package
+        else:
+            assert own in HOMES[package], package
+
+
+def test_every_home_is_lived_in():
+    """No package has a folder where nothing imports it."""
+    used = defaultdict(set)
+    for path in FILES:
+        for package in third_party(path):
+            used[package].add(place(module(path)))
+    assert {package: used[package] for package in HOMES} == HOMES
+
+
+# Names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_name_means_one_thing_in_a_package(package):
+    """No class and no public function has the name of another of its package."""
+    where = defaultdict(list)
+    for name, path in MODULES.items():
+        if name.split(".")[0] == package:
+            for public in public_names(path):
+                where[public].append(name)
+    twice = {public for public, modules in where.items() if len(modules) > 1}
+    assert twice == REMAINING[package]
+
+
+def test_a_name_means_one_thing_across_packages():
+    """What has one name in two packages is the same thing in both."""
+    where = defaultdict(set)
+    for name, path in MODULES.items():
+        for public in public_names(path):
+            where[public].add(name.split(".")[0])
+    shared = {public for public, packages in where.items() if len(packages) > 1}
+    assert shared == set(SHARED_NAMES) | REMAINING["across"]
+
+
+# What a folder is for
 
 
 @pytest.mark.parametrize(
@@ -107,43 +432,17 @@ def test_metrics_are_arithmetic(path):
 
     ``special`` is apart: it compiles, and numba keeps what it compiled on disk.
     """
-    maths = {
-        "__future__",
-        "collections",
-        "contextlib",
-        "enum",
-        "functools",
-        "math",
-        "numba",
-        "numpy",
-        "sampler",
-        "scipy",
-        "storage",
-        "typing",
-    }
-    assert packages(path) <= maths
+    maths = {"__future__", "collections", "contextlib", "enum", "functools", "math", "typing"}
+    ours = {"sampler", "storage"}
+    first = {name.split(".")[0] for name in imports(path)}
+    assert first <= maths | ours | {"numpy", "numba"}
     # Of storage the numbers that are shared, and no more.
-    assert {m for m in imports(path) if m.startswith("storage")} <= {
-        "storage.market.constants",
-        *(m for m in imports(path) if m.startswith("storage.market.constants.")),
-    }
-    assert {
-        m for m in imports(path) if m.startswith("sampler") and not m.startswith("sampler.metrics")
-    } == set()
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "sampler/sources").glob("*.py")), ids=module)
-def test_sources_know_a_vendor_and_nothing_else(path):
-    """Of storage only its vocabulary: no store, no channel, no settings; and no metric."""
-    files = {module(file) for file in FILES if file.name != "__init__.py"}
-    of_storage = {name for name in imports(path) & files if name.startswith("storage.")}
-    assert of_storage <= VOCABULARY
-    assert not {m for m in imports(path) if m.startswith("sampler.metrics")}
+    assert {m for m in imports(path) if m.startswith("storage")} <= {"storage.market.constants"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=module)
-def test_only_doors_read_the_environment(path):
-    """os.environ is the doors'; the data folder's default and the cache's are the two exceptions."""
+def test_only_command_lines_read_the_environment(path):
+    """os.environ is theirs; the data folder's default and the cache's are the two exceptions."""
     if module(path).endswith("__main__") or module(path) in {
         "storage.config.settings",
         "sampler.metrics.special",
@@ -152,11 +451,11 @@ def test_only_doors_read_the_environment(path):
     assert "os.environ" not in path.read_text()
 
 
-def test_now_is_called_in_few_places():
-    """Time is an argument: the machine's clock is read by clock.py, and by what runs in real time."""
+def test_now_is_called_in_one_place():
+    """Time is an argument: only ``storage.market.clock`` reads the machine's clock."""
     readers = {
-        module(p)
-        for p in FILES
-        if "datetime.now(" in p.read_text() or "time.time()" in p.read_text()
+        name
+        for name, path in MODULES.items()
+        if "datetime.now(" in path.read_text() or "time.time()" in path.read_text()
     }
-    assert readers <= {"storage.market.clock"}
+    assert readers == {"storage.market.clock"}

@@ -309,6 +309,23 @@ def test_hedge_flow_of_made_up_samples(seed):
     go_on(chains)
 
 
+def test_hedge_flow_goes_on_after_a_strike_was_not_listed():
+    """A strike that is missing from two samples counts nowhere in them, and then goes on."""
+    whole = real_chains.schwab()
+    chains = [whole]
+    for step, missing in enumerate([None, 5850, 5850, None, 5820], 1):
+        contracts = [
+            c._replace(volume=c.volume + step * (10 + i))
+            for i, c in enumerate(whole.contracts)
+            if c.strike != missing
+        ]
+        at = whole.quoted_at + step * real_chains.timedelta(seconds=30)
+        chains.append(
+            dataclasses.replace(whole, name=f"{step}", quoted_at=at, contracts=contracts)
+        )
+    go_on(chains)
+
+
 # Extras: chains without a licence, and what others published of them
 
 
