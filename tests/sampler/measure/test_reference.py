@@ -320,9 +320,7 @@ def test_hedge_flow_goes_on_after_a_strike_was_not_listed():
             if c.strike != missing
         ]
         at = whole.quoted_at + step * real_chains.timedelta(seconds=30)
-        chains.append(
-            dataclasses.replace(whole, name=f"{step}", quoted_at=at, contracts=contracts)
-        )
+        chains.append(dataclasses.replace(whole, name=f"{step}", quoted_at=at, contracts=contracts))
     go_on(chains)
 
 
