@@ -85,7 +85,7 @@ def create_app(
     """
     access = access or OpenAccess()
     sessions = Sessions(store, live, clock)
-    hub = sessions.watcher = Hub(sessions, access, clock)
+    hub = sessions.listener = Hub(sessions, access, clock)
     context = AppContext(
         store=store,
         live=live,

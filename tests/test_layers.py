@@ -236,16 +236,11 @@ REMAINING = {
     "api": {
         "Interval",
         "Sessions",
-        "Windowed",
         "completed",
-        "entries",
         "gap_intervals",
-        "levels",
-        "pin_risk",
-        "table",
         "why_empty",
     },
-    "across": {"Account", "HedgeFlow", "Liquidity", "Session", "Usage", "liquidity"},
+    "across": {"Account", "HedgeFlow", "Liquidity", "Session", "Usage"},
 }
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from api.documents.rounding import Floats, Ints, wholes
+from api.documents.rounding import Floats, Ints, nearest_ints
 from storage.record.row import COLUMNS, Row, SlotRecord
 
 _COLUMNS = frozenset(COLUMNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Book:
+class PositionBook:
     """Of one slot; arrays are by strike, ascending."""
 
     row: Row
@@ -52,7 +52,7 @@ class Book:
         return self.call_oi + self.put_oi
 
 
-def read_book(record: SlotRecord, *, live: bool) -> Book:
+def read_book(record: SlotRecord, *, live: bool) -> PositionBook:
     """A stored slot's live or settled book."""
     profile, prefix = record.profile, "" if live else "settled_"
 
@@ -61,7 +61,7 @@ def read_book(record: SlotRecord, *, live: bool) -> Book:
 
     confidence = record.row.oi_confidence if live else 0.0
     call_gex, put_gex, call_dex, put_dex = map(of, ("call_gex", "put_gex", "call_dex", "put_dex"))
-    return Book(
+    return PositionBook(
         row=record.row,
         live=live,
         strike=profile["strike"],
@@ -73,12 +73,12 @@ def read_book(record: SlotRecord, *, live: bool) -> Book:
         net_dex=call_dex + put_dex,
         vex=of("vex"),
         chex=of("chex"),
-        call_oi=effective(profile["call_oi"], profile["call_signed"], confidence),
-        put_oi=effective(profile["put_oi"], profile["put_signed"], confidence),
+        call_oi=effective_oi(profile["call_oi"], profile["call_signed"], confidence),
+        put_oi=effective_oi(profile["put_oi"], profile["put_signed"], confidence),
         profile=profile,
     )
 
 
-def effective(open_interest: Floats, signed: Floats, confidence: float) -> Ints:
+def effective_oi(open_interest: Floats, signed: Floats, confidence: float) -> Ints:
     """Settled open interest and κ of the contracts bought: max(0, OI + κB), in whole ones."""
-    return wholes(np.maximum(open_interest + confidence * np.nan_to_num(signed), 0.0))
+    return nearest_ints(np.maximum(open_interest + confidence * np.nan_to_num(signed), 0.0))

@@ -49,7 +49,7 @@ def session_closed(
     }
 
 
-def beside(spot: float | None, moment: datetime, *, market_open: bool) -> dict[str, Any]:
+def exposure_fields(spot: float | None, moment: datetime, *, market_open: bool) -> dict[str, Any]:
     """What the exposure's degraded answers have beside the snapshot's."""
     return {
         "underlying_price": spot,

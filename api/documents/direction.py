@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.documents.book import Book
-from api.documents.rounding import rounded, whole
+from api.documents.book import PositionBook
+from api.documents.rounding import nearest_int, rounded
 from storage.record.row import Row
 
 #: A smaller shift than this part of the settled figure is neutral.
@@ -13,7 +13,7 @@ NEUTRAL = 0.05
 #: Decimals of a shift, which is a fraction.
 _FRACTION = 6
 _SAID = {
-    "no_flow": "No contract has seen flow since the baseline.",
+    "no_flow": "No contract has sample flow since the baseline.",
     "neutral": "Flow has moved dealer gamma by {pct} % of the settled book, less than 5 %.",
     "amplifying": "Flow has made dealer gamma {pct} % larger than this morning's.",
     "dampening": "Flow has made dealer gamma {pct} % smaller than this morning's.",
@@ -21,7 +21,7 @@ _SAID = {
 }
 
 
-def shift(settled: float | None, live: float | None) -> float | None:
+def flow_shift(settled: float | None, live: float | None) -> float | None:
     """(live − settled) / settled, a fraction; None if settled is 0 and live is not."""
     if settled is None or live is None:
         return None
@@ -30,7 +30,7 @@ def shift(settled: float | None, live: float | None) -> float | None:
     return rounded((live - settled) / settled, _FRACTION)
 
 
-def label(settled: float, live: float, contracts_with_flow: int) -> str:
+def direction_label(settled: float, live: float, contracts_with_flow: int) -> str:
     """no_flow, neutral, amplifying, dampening or regime_flip.
 
     A book that flow has made from nothing, or to nothing, counts as a change of sign.
@@ -39,13 +39,13 @@ def label(settled: float, live: float, contracts_with_flow: int) -> str:
         return "no_flow"
     if (settled > 0) != (live > 0) or (settled < 0) != (live < 0):
         return "regime_flip"
-    moved = shift(settled, live) or 0.0
+    moved = flow_shift(settled, live) or 0.0
     if abs(moved) < NEUTRAL:
         return "neutral"
     return "amplifying" if moved > 0 else "dampening"
 
 
-def adjustment(name: str, settled: Book, live: Book) -> dict[str, Any]:
+def flow_adjustment(name: str, settled: PositionBook, live: PositionBook) -> dict[str, Any]:
     """``settled_net_gex``, ``live_net_gex``, ``flow_gex_adjustment`` and ``flow_gex_pct_shift``.
 
     ``name`` is gex or dex.
@@ -56,24 +56,24 @@ def adjustment(name: str, settled: Book, live: Book) -> dict[str, Any]:
         f"settled_net_{name}": before,
         f"live_net_{name}": now,
         f"flow_{name}_adjustment": moved,
-        f"flow_{name}_pct_shift": shift(before, now),
+        f"flow_{name}_pct_shift": flow_shift(before, now),
     }
 
 
-def touched(row: Row) -> dict[str, int]:
+def flow_totals(row: Row) -> dict[str, int]:
     """How many contracts flow has moved, and Σ |B·Δ| in whole contracts."""
     return {
         "contracts_with_flow": row.detail.contracts_with_flow or 0,
-        "total_abs_delta_contracts": whole(row.detail.total_abs_delta_contracts or 0.0),
+        "total_abs_delta_contracts": nearest_int(row.detail.total_abs_delta_contracts or 0.0),
     }
 
 
-def verdict(row: Row) -> tuple[str, str]:
+def describe_direction(row: Row) -> tuple[str, str]:
     """The direction's name and its sentence."""
     settled, live = row.settled.net_gex or 0.0, row.net_gex
-    moved = touched(row)
-    name = label(settled, live, moved["contracts_with_flow"])
-    said = _SAID[name].format(pct=f"{100 * abs(shift(settled, live) or 0.0):.1f}")
+    moved = flow_totals(row)
+    name = direction_label(settled, live, moved["contracts_with_flow"])
+    said = _SAID[name].format(pct=f"{100 * abs(flow_shift(settled, live) or 0.0):.1f}")
     if name != "no_flow":
         said += (
             f" {moved['contracts_with_flow']:,} contracts saw flow of"
@@ -82,12 +82,12 @@ def verdict(row: Row) -> tuple[str, str]:
     return name, said
 
 
-def flow_direction(settled: Book, live: Book) -> dict[str, Any]:
+def flow_direction(settled: PositionBook, live: PositionBook) -> dict[str, Any]:
     """A snapshot's block."""
-    name, said = verdict(live.row)
+    name, said = describe_direction(live.row)
     return {
         "label": name,
-        **adjustment("gex", settled, live),
-        **touched(live.row),
+        **flow_adjustment("gex", settled, live),
+        **flow_totals(live.row),
         "description": said,
     }

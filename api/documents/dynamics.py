@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from api.documents.book import Book
-from api.documents.rounding import money_text, percent, rounded, whole
-from api.documents.sample import Seen
+from api.documents.book import PositionBook
+from api.documents.rounding import money_text, nearest_int, percent_of, rounded
+from api.documents.sample import Sample
 from storage.market.constants import MOVES
 from storage.record.figures import HedgeShares
 
@@ -28,36 +28,36 @@ _VANNA = {
 }
 
 
-def expected_move(seen: Seen) -> dict[str, Any]:
+def expected_move_block(sample: Sample) -> dict[str, Any]:
     """One standard deviation of a whole session and of what is left of it; ``atm_iv`` a decimal."""
-    spot, left, day = seen.record.row.spot, seen.remaining, seen.whole_day
+    spot, left, day = sample.record.row.spot, sample.remaining, sample.whole_day
     return {
         "implied_1sd_dollars": rounded(day, 4),
-        "implied_1sd_pct": percent(day, spot),
+        "implied_1sd_pct": percent_of(day, spot),
         "remaining_1sd_dollars": rounded(left, 4),
-        "remaining_1sd_pct": percent(left, spot),
+        "remaining_1sd_pct": percent_of(left, spot),
         "upper_bound": None if left is None else rounded(spot + left, 4),
         "lower_bound": None if left is None else rounded(spot - left, 4),
-        "straddle_price": _straddle(seen),
-        "atm_iv": rounded(seen.atm_iv, 12),
+        "straddle_price": _straddle(sample),
+        "atm_iv": rounded(sample.atm_iv, 12),
     }
 
 
-def _straddle(seen: Seen) -> float | None:
+def _straddle(sample: Sample) -> float | None:
     """Mids of the strike nearest the forward; its intrinsic value where one is not quoted."""
-    row, strike = seen.record.row, seen.record.profile["strike"]
+    row, strike = sample.record.row, sample.record.profile["strike"]
     quoted = row.detail.straddle_price
     if quoted is None and len(strike):
         quoted = float(np.abs(strike - row.forward).min())
     return rounded(quoted, 4)
 
 
-def hedging(book: Book) -> dict[str, Any]:
+def hedging_block(book: PositionBook) -> dict[str, Any]:
     """Shares that dealers trade after a move of spot, every contract repriced; positive: buy."""
     stored: HedgeShares | None = book.figure("hedging")
     made: dict[str, Any] = {}
     for move in MOVES:
-        shares = whole((stored and getattr(stored, move)) or 0.0)
+        shares = nearest_int((stored and getattr(stored, move)) or 0.0)
         made[move] = {
             "dealer_shares_to_trade": shares,
             "direction": "buy" if shares >= 0 else "sell",
@@ -66,7 +66,7 @@ def hedging(book: Book) -> dict[str, Any]:
     return made | {"convexity_at_spot": book.figure("convexity_at_spot")}
 
 
-def decay(seen: Seen, book: Book) -> dict[str, Any]:
+def decay_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
     """What time takes and makes dealers trade."""
     left = book.figure("net_chex") or 0.0
     hour = book.figure("charm_dollars_per_hour") or 0.0
@@ -84,12 +84,12 @@ def decay(seen: Seen, book: Book) -> dict[str, Any]:
         "charm_regime": name,
         "charm_description": said,
         "gamma_acceleration": book.figure("gamma_acceleration"),
-        "description": _decaying(seen, book),
+        "description": _decaying(sample, book),
         "charm_dollars_per_hour": book.figure("charm_dollars_per_hour"),
     }
 
 
-def _decaying(seen: Seen, book: Book) -> str:
+def _decaying(sample: Sample, book: PositionBook) -> str:
     theta = book.figure("net_theta_dollars")
     hourly = book.figure("theta_per_hour_remaining")
     faster = book.figure("gamma_acceleration")
@@ -97,7 +97,7 @@ def _decaying(seen: Seen, book: Book) -> str:
         return "No time value is left."
     does = "gains" if theta >= 0 else "loses"
     said = (
-        f"With {seen.seconds_left / 3600:.2f} hours left, the dealers' book {does}"
+        f"With {sample.seconds_left / 3600:.2f} hours left, the dealers' book {does}"
         f" {money_text(abs(theta))} of time value until the close,"
         f" {money_text(abs(hourly))} an hour."
     )
@@ -106,19 +106,19 @@ def _decaying(seen: Seen, book: Book) -> str:
     return said
 
 
-def vol_context(seen: Seen, book: Book) -> dict[str, Any]:
+def vol_context_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
     """Volatility beside next week's, and what it makes dealers do; volatilities are in % here."""
     detail = book.row.detail
     vanna = book.figure("net_vex") or 0.0
     name = _signed(vanna, "vol_up_dealers_sell", "vol_up_dealers_buy")
-    now, week = percent(seen.atm_iv, 1), percent(detail.seven_dte_atm_iv, 1)
+    now, week = percent_of(sample.atm_iv, 1), percent_of(detail.seven_dte_atm_iv, 1)
     ratio = rounded(detail.iv_ratio_0dte_7dte, 6)
     return {
         "zero_dte_atm_iv": now,
         "seven_dte_atm_iv": week,
         "iv_ratio_0dte_7dte": ratio,
         "vix": detail.vix,
-        "skew_25d": percent(detail.skew_25d, 1),
+        "skew_25d": percent_of(detail.skew_25d, 1),
         "vanna_exposure": vanna,
         "vanna_interpretation": name,
         "description": _volatile(now, week, ratio)

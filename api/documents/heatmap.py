@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from api.documents.book import effective
-from api.documents.grid import Values, increments, lay, strikes_of
-from api.documents.rounding import Floats, dollars, wholes
+from api.documents.book import effective_oi
+from api.documents.rounding import Floats, dollars, nearest_ints
+from api.documents.strike_grid import Values, increments, lay_on_grid, strike_grid
 from storage.postgres.windows import ProfileRow
 
 
@@ -23,8 +23,8 @@ def _sum(*names: str) -> Values:
 
 def _oi(profile: ProfileRow) -> Floats:
     of, kappa = profile.arrays, profile.oi_confidence
-    calls = effective(of["call_oi"], of["call_signed"], kappa)
-    return (calls + effective(of["put_oi"], of["put_signed"], kappa)).astype(np.float64)
+    calls = effective_oi(of["call_oi"], of["call_signed"], kappa)
+    return (calls + effective_oi(of["put_oi"], of["put_signed"], kappa)).astype(np.float64)
 
 
 #: By metric: the arrays that it needs, and its value by strike. Exposures are the live book's, open
@@ -39,7 +39,7 @@ METRICS: dict[str, tuple[tuple[str, ...], Values]] = {
 }
 
 
-def columns(metric: str) -> tuple[str, ...]:
+def metric_columns(metric: str) -> tuple[str, ...]:
     """The arrays to ask the store for."""
     return ("strike", *METRICS[metric][0])
 
@@ -53,14 +53,14 @@ def heatmap(
     change from the bar before it and the first is raw; flow is a change already. A strike that a
     bar does not have is 0.
     """
-    grid, values = strikes_of(profiles), METRICS[metric][1]
+    grid, values = strike_grid(profiles), METRICS[metric][1]
     if metric == "signed_flow":
         table = increments(before, profiles, grid, values)
     else:
-        table = np.nan_to_num(lay(profiles, grid, values))
+        table = np.nan_to_num(lay_on_grid(profiles, grid, values))
         if mode == "delta" and len(table):
             table[1:] = np.diff(table, axis=0)
-    numbers = wholes(table) if metric == "oi" else dollars(table)
+    numbers = nearest_ints(table) if metric == "oi" else dollars(table)
     return {
         "strikes_grid": grid,
         "bars": [

@@ -10,7 +10,7 @@ COLUMNS = ("slot", "hedge_flow_call_cumulative", "hedge_flow_put_cumulative")
 _SIDES = {"all": COLUMNS[1:], "calls": COLUMNS[1:2], "puts": COLUMNS[2:]}
 
 
-def bars(
+def hedge_flow_bars(
     rows: Sequence[Mapping[str, Any]], before: Mapping[str, Any] | None, side: str
 ) -> list[dict[str, Any]]:
     """``bar`` and ``cumulative`` of each bucket; dollars, positive: dealers buy.

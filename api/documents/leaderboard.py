@@ -39,7 +39,7 @@ METRICS: dict[str, Callable[[Figures], float | int | None]] = {
 }
 
 
-def entries(rows: Sequence[Figures], metric: str, n: int) -> list[dict[str, Any]]:
+def ranked_entries(rows: Sequence[Figures], metric: str, n: int) -> list[dict[str, Any]]:
     """The ``n`` largest, descending, ties by symbol; a symbol without the figure is left out."""
     of = METRICS[metric]
     known = [(value, row) for row in rows if (value := of(row)) is not None]

@@ -6,19 +6,19 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from api.documents import degraded
-from api.documents.query import When
-from api.documents.sample import Seen
-from api.documents.windowed import Kept, why_empty
-from api.series.calendar import calendar
+from api.documents.query import MomentQuery
+from api.documents.sample import Sample
+from api.documents.session_state import SessionState, why_empty
 from api.series.params import Window
+from api.series.sessions import session_on_day
 from storage.market.calendar import Session, last_session, market_day
 from storage.postgres.store import Store
 from storage.record.row import Reason
 
 
-async def recall(store: Store, symbol: str, day: date, *, today: date) -> Kept:
+async def lookup_session(store: Store, symbol: str, day: date, *, today: date) -> SessionState:
     """A session's newest row, gaps and slots."""
-    session = await calendar(day)
+    session = await session_on_day(day)
     # The cursor is read first: what lands meanwhile is told again after it, never left out.
     newest = await store.newest(symbol, day)
     delay = newest.get("delay_seconds")
@@ -27,7 +27,7 @@ async def recall(store: Store, symbol: str, day: date, *, today: date) -> Kept:
         delay = (await store.newest(symbol, before.day)).get("delay_seconds")
     # In this order: a row that closes a gap in between must not look like neither.
     gaps = await store.gaps(symbol, day)
-    return Kept(
+    return SessionState(
         symbol=symbol,
         day=day,
         session=session,
@@ -38,11 +38,11 @@ async def recall(store: Store, symbol: str, day: date, *, today: date) -> Kept:
     )
 
 
-class Absent(Exception):
+class NoData(Exception):
     """No data of the symbol, or of the expiry that was asked for."""
 
 
-class Degraded(Exception):
+class NoChain(Exception):
     """There is no chain to show; ``body`` says why."""
 
     def __init__(self, body: dict[str, Any], *, moment: datetime, market_open: bool) -> None:
@@ -52,7 +52,7 @@ class Degraded(Exception):
         self.market_open = market_open
 
 
-async def see(store: Store, symbol: str, asked: When, now: datetime) -> Seen:
+async def lookup_sample(store: Store, symbol: str, asked: MomentQuery, now: datetime) -> Sample:
     """The newest sample that a moment knew: now's, or the one asked for.
 
     Raises
@@ -65,8 +65,8 @@ async def see(store: Store, symbol: str, asked: When, now: datetime) -> Seen:
     moment = min(asked.at or now, now)
     day = asked.session_day or market_day(moment)
     if asked.expiry is not None and asked.expiry != day:
-        raise Absent
-    session = await calendar(day)
+        raise NoData
+    session = await session_on_day(day)
     is_open = session is not None and session.open <= moment < session.close
     record = None
     if session is not None and (is_open or asked.session_day is not None):
@@ -75,10 +75,12 @@ async def see(store: Store, symbol: str, asked: When, now: datetime) -> Seen:
         await _explain(store, symbol, asked, session, moment, day)
     assert record is not None
     assert session is not None
-    return Seen(record=record, session=session, moment=_stands_for(asked, session, moment))
+    return Sample(record=record, session=session, moment=_stands_for(asked, session, moment))
 
 
-async def see_nearest(store: Store, symbol: str, asked: When, now: datetime) -> Seen:
+async def lookup_nearest_sample(
+    store: Store, symbol: str, asked: MomentQuery, now: datetime
+) -> Sample:
     """The newest sample of the nearest stored expiry: the one asked for, or the newest.
 
     Raises
@@ -88,31 +90,36 @@ async def see_nearest(store: Store, symbol: str, asked: When, now: datetime) -> 
     moment = min(asked.at or now, now)
     day = asked.session_day or await store.newest_day(symbol, market_day(moment))
     if day is None or (asked.expiry is not None and asked.expiry != day):
-        raise Absent
-    record, session = await store.moment(symbol, day, asked.at), await calendar(day)
+        raise NoData
+    record, session = await store.moment(symbol, day, asked.at), await session_on_day(day)
     if record is None or session is None:
-        raise Absent
-    return Seen(record=record, session=session, moment=_stands_for(asked, session, moment))
+        raise NoData
+    return Sample(record=record, session=session, moment=_stands_for(asked, session, moment))
 
 
-def _stands_for(asked: When, session: Session, moment: datetime) -> datetime:
+def _stands_for(asked: MomentQuery, session: Session, moment: datetime) -> datetime:
     """An earlier session is told as of its close; a moment that was asked for as of itself."""
     return moment if asked.at else min(moment, session.close)
 
 
 async def _explain(
-    store: Store, symbol: str, asked: When, session: Session | None, moment: datetime, day: date
+    store: Store,
+    symbol: str,
+    asked: MomentQuery,
+    session: Session | None,
+    moment: datetime,
+    day: date,
 ) -> None:
     """Raise why there is no chain."""
     if asked.expiry is not None or not await store.known(symbol):
-        raise Absent
+        raise NoData
     opened = session is not None and session.open <= moment
     is_open = session is not None and session.open <= moment < session.close
     gaps = await store.gaps(symbol, day)
     idle = bool(gaps) and {gap["reason"] for gap in gaps} == {Reason.NO_ZERO_DTE}
     if idle and (is_open or asked.session_day is not None):
         body = degraded.no_zero_dte(symbol, day, gaps, today=market_day(moment))
-        raise Degraded(body, moment=moment, market_open=is_open)
+        raise NoChain(body, moment=moment, market_open=is_open)
     window = Window(day=day, session=session, start=moment, end=moment, due=moment)
     reason = why_empty(
         window,
@@ -131,4 +138,4 @@ async def _explain(
         day=day,
         opened=shown,
     )
-    raise Degraded(body, moment=moment, market_open=is_open)
+    raise NoChain(body, moment=moment, market_open=is_open)

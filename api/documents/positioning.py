@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from api.documents.book import Book
+from api.documents.book import PositionBook
 from api.documents.rounding import (
     Floats,
-    distance,
+    distance_pct,
     money_text,
-    percent,
+    nearest_int,
+    percent_of,
     rounded,
-    share,
+    share_pct,
     strike_text,
-    whole,
 )
-from api.documents.sample import Seen
-from api.documents.strikes import near
+from api.documents.sample import Sample
+from api.documents.strikes import near_spot
 
 #: Open interest counts as near the money within this part of spot.
 NEAR = 0.01
@@ -31,7 +31,7 @@ _REGIMES = {
 }
 
 
-def regime(seen: Seen, book: Book) -> dict[str, Any]:
+def regime_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
     """The sign of gamma at spot, and how far the level is where it turns.
 
     Without a flip, ``spot_vs_flip`` says on which side of one spot would lie by its regime: above
@@ -43,7 +43,7 @@ def regime(seen: Seen, book: Book) -> dict[str, Any]:
     if flip is not None:
         said += f" Gamma turns at {flip:,.2f}, {abs(100 * (spot - flip) / spot):.2f} % "
         said += "below spot." if above else "above spot."
-    sigma = seen.remaining
+    sigma = sample.remaining
     away = None if flip is None else abs(spot - flip)
     return {
         "label": name,
@@ -51,13 +51,13 @@ def regime(seen: Seen, book: Book) -> dict[str, Any]:
         "gamma_flip": flip,
         "gamma_flip_status": book.figure("gamma_flip_status"),
         "spot_vs_flip": "above" if above else "below",
-        "spot_to_flip_pct": None if flip is None else percent(spot - flip, spot),
+        "spot_to_flip_pct": None if flip is None else percent_of(spot - flip, spot),
         "distance_to_flip_dollars": rounded(away, 4),
         "distance_to_flip_sigmas": rounded(away / sigma, 4) if away is not None and sigma else None,
     }
 
 
-def exposures(book: Book) -> dict[str, Any]:
+def exposures_block(book: PositionBook) -> dict[str, Any]:
     """Net exposures, and today's part in those of every expiry.
 
     Where the source brings only today's expiry, that is the whole chain, and the part is None.
@@ -65,7 +65,7 @@ def exposures(book: Book) -> dict[str, Any]:
     whole_chain = book.row.detail.total_chain_net_gex
     return {
         **{name: book.figure(name) for name in ("net_gex", "net_dex", "net_vex", "net_chex")},
-        "pct_of_total_gex": percent(book.figure("net_gex"), whole_chain),
+        "pct_of_total_gex": percent_of(book.figure("net_gex"), whole_chain),
         "total_chain_net_gex": _first_known(
             whole_chain, book.row.settled.net_gex, book.row.net_gex
         ),
@@ -78,24 +78,24 @@ def _first_known(*values: float | None) -> float | None:
     return next((value for value in values if value is not None), None)
 
 
-def components(book: Book) -> dict[str, int]:
+def pin_components(book: PositionBook) -> dict[str, int]:
     """The four parts of the pin score, in whole points."""
     return {
-        f"{part}_score": whole(book.figure(f"pin_{part}") or 0.0)
+        f"{part}_score": nearest_int(book.figure(f"pin_{part}") or 0.0)
         for part in ("oi", "proximity", "time", "gamma")
     }
 
 
-def pin_risk(book: Book) -> dict[str, Any]:
+def pin_risk_block(book: PositionBook) -> dict[str, Any]:
     """How strongly price is held at the magnet, or driven through it."""
     magnet, gex, spot = book.figure("magnet"), book.figure("magnet_gex"), book.row.spot
     top = _top_share(book)
     return {
         "magnet_strike": magnet,
         "magnet_gex": gex,
-        "distance_to_magnet_pct": distance(magnet, spot),
+        "distance_to_magnet_pct": distance_pct(magnet, spot),
         "pin_score": book.figure("pin_score") or 0,
-        "components": components(book),
+        "components": pin_components(book),
         "max_pain": book.figure("max_pain"),
         "oi_concentration_top3_pct": top,
         "description": _pinned(book, magnet, gex, top),
@@ -105,13 +105,13 @@ def pin_risk(book: Book) -> dict[str, Any]:
     }
 
 
-def _top_share(book: Book) -> float | None:
+def _top_share(book: PositionBook) -> float | None:
     """The part of the open interest within ±1 % of spot that its top three strikes have. [%]"""
-    oi = np.sort(book.oi[near(book.strike, book.row.spot, NEAR)])
-    return percent(float(oi[-3:].sum()), float(oi.sum()))
+    oi = np.sort(book.oi[near_spot(book.strike, book.row.spot, NEAR)])
+    return percent_of(float(oi[-3:].sum()), float(oi.sum()))
 
 
-def _pinned(book: Book, magnet: float | None, gex: float | None, top: float | None) -> str:
+def _pinned(book: PositionBook, magnet: float | None, gex: float | None, top: float | None) -> str:
     if magnet is None or gex is None:
         return "No strike has gamma: nothing holds price."
     score = book.figure("pin_score") or 0
@@ -132,7 +132,7 @@ def _pinned(book: Book, magnet: float | None, gex: float | None, top: float | No
     return said
 
 
-def levels(seen: Seen, book: Book) -> dict[str, Any]:
+def levels_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
     """Walls, magnet and extremes by strike."""
     spot, magnet = book.row.spot, book.figure("magnet")
     made: dict[str, Any] = {}
@@ -144,7 +144,7 @@ def levels(seen: Seen, book: Book) -> dict[str, Any]:
             f"{side}_wall": wall,
             f"{side}_wall_gex": rounded(of),
             f"{side}_wall_strength": None if of is None else _strength(of, gex),
-            f"distance_to_{side}_wall_pct": distance(wall, spot),
+            f"distance_to_{side}_wall_pct": distance_pct(wall, spot),
         }
     most = _strongest(book, book.oi.astype(np.float64))
     made |= {
@@ -156,7 +156,7 @@ def levels(seen: Seen, book: Book) -> dict[str, Any]:
     }
     around = [book.figure("gamma_flip"), magnet, book.figure("max_pain")]
     around += [made["highest_oi_strike"], made["call_wall"], made["put_wall"]]
-    return made | {"level_cluster_score": _cluster(around, seen.remaining)}
+    return made | {"level_cluster_score": _cluster(around, sample.remaining)}
 
 
 def _at(strike: Floats, level: float | None) -> int | None:
@@ -168,11 +168,11 @@ def _at(strike: Floats, level: float | None) -> int | None:
 
 def _strength(of: float, gex: Floats) -> float | None:
     """A wall's part of its side's gamma. [0-1]"""
-    part = share(abs(of), float(np.abs(gex).sum()))
+    part = share_pct(abs(of), float(np.abs(gex).sum()))
     return rounded(part / 100, 6)
 
 
-def _strongest(book: Book, values: Floats) -> int | None:
+def _strongest(book: PositionBook, values: Floats) -> int | None:
     """Where a positive value is largest; ties to the strike nearest spot."""
     if not len(values) or not values.max() > 0:
         return None
@@ -180,7 +180,7 @@ def _strongest(book: Book, values: Floats) -> int | None:
     return int(tied[np.argmin(np.abs(book.strike[tied] - book.row.spot))])
 
 
-def _extreme(book: Book, values: Floats) -> float | None:
+def _extreme(book: PositionBook, values: Floats) -> float | None:
     at = _strongest(book, values)
     return None if at is None else float(book.strike[at])
 
@@ -191,4 +191,4 @@ def _cluster(around: list[float | None], sigma: float | None) -> int | None:
     if len(known) < 2 or not sigma:
         return None
     off = (known - np.median(known)) / sigma
-    return whole(100 * float(np.exp(-0.5 * off * off).mean()))
+    return nearest_int(100 * float(np.exp(-0.5 * off * off).mean()))

@@ -14,7 +14,7 @@ from storage.market.calendar import from_new_york, market_day
 SIDES = ("all", "calls", "puts")
 METRICS = ("gex", "dex", "vex", "chex", "oi", "signed_flow")
 MODES = ("raw", "delta")
-BOARDS = ("heat", "pin_risk", "abs_flow", "charm_intensity")
+LEADERBOARD_METRICS = ("heat", "pin_risk", "abs_flow", "charm_intensity")
 #: Bounds of ``strike_range``, a part of spot, and of the leaderboard's ``n``.
 NARROWEST, WIDEST = 0.001, 0.10
 DEFAULT_N, MOST_N = 20, 100
@@ -26,7 +26,7 @@ _MOMENT = re.compile(
 )
 
 
-def window_query(symbol: str, query: Mapping[str, str], *, bar: str = "30s") -> Query:
+def read_window_query(symbol: str, query: Mapping[str, str], *, bar: str = "30s") -> Query:
     """Symbol, ``bar``, ``minutes`` and ``date``; every other parameter is ignored.
 
     Raises
@@ -38,7 +38,7 @@ def window_query(symbol: str, query: Mapping[str, str], *, bar: str = "30s") -> 
     return read(symbol, {"bar": bar} | given)
 
 
-def one_of(query: Mapping[str, str], name: str, allowed: Sequence[str]) -> str:
+def read_choice(query: Mapping[str, str], name: str, allowed: Sequence[str]) -> str:
     """A word of a list, whose first is the default; ``invalid_`` and the name for any other."""
     word = query.get(name, allowed[0])
     if word not in allowed:
@@ -46,7 +46,7 @@ def one_of(query: Mapping[str, str], name: str, allowed: Sequence[str]) -> str:
     return word
 
 
-def strike_range(query: Mapping[str, str], default: float) -> float:
+def read_strike_range(query: Mapping[str, str], default: float) -> float:
     """A part of spot, clamped to 0.001-0.10; ``invalid_strike_range`` for what is no number."""
     if "strike_range" not in query:
         return default
@@ -59,7 +59,7 @@ def strike_range(query: Mapping[str, str], default: float) -> float:
     return min(max(asked, NARROWEST), WIDEST)
 
 
-def entries(query: Mapping[str, str]) -> int:
+def read_board_size(query: Mapping[str, str]) -> int:
     """``n``, clamped to 1-100; ``invalid_n`` for what is no whole number."""
     if "n" not in query:
         return DEFAULT_N
@@ -72,7 +72,7 @@ def entries(query: Mapping[str, str]) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class When:
+class MomentQuery:
     """Which moment of which session; all None is now."""
 
     day: date | None
@@ -88,7 +88,7 @@ class When:
         return market_day(self.at) if self.at else None
 
 
-def when(query: Mapping[str, str]) -> When:
+def read_moment(query: Mapping[str, str]) -> MomentQuery:
     """``date``, ``expiry`` and ``at``.
 
     ``at`` is a moment in ISO 8601 with an offset; without one it is a New York wall time.
@@ -105,7 +105,7 @@ def when(query: Mapping[str, str]) -> When:
     wanted = day or expiry
     if at is not None and wanted is not None and market_day(at) != wanted:
         raise QueryError("invalid_at", f"at is not a moment of {wanted} in New York")
-    return When(day=day, expiry=expiry, at=at)
+    return MomentQuery(day=day, expiry=expiry, at=at)
 
 
 def _moment(text: str) -> datetime:

@@ -15,31 +15,31 @@ Ints = NDArray[np.int64]
 PERCENT, CENTS = 4, 2
 
 
-def whole(value: float) -> int:
+def nearest_int(value: float) -> int:
     """The nearest integer, halves up."""
     return math.floor(value + 0.5)
 
 
-def wholes(values: Floats) -> Ints:
+def nearest_ints(values: Floats) -> Ints:
     """The nearest integers, halves up; 0 for what is no number."""
     return np.floor(np.nan_to_num(values) + 0.5).astype(np.int64)
 
 
-def percent(part: float | None, of: float | None) -> float | None:
+def percent_of(part: float | None, of: float | None) -> float | None:
     """A part in %; None if there is no part, or nothing that it could be a part of."""
     if part is None or not of:
         return None
     return rounded(100 * part / of, PERCENT)
 
 
-def share(part: float, of: float) -> float:
+def share_pct(part: float, of: float) -> float:
     """A part in %; 0 of nothing."""
-    return percent(part, of) or 0.0
+    return percent_of(part, of) or 0.0
 
 
-def distance(level: float | None, spot: float) -> float | None:
+def distance_pct(level: float | None, spot: float) -> float | None:
     """How far a level lies above spot, in % of spot; negative below."""
-    return None if level is None else percent(level - spot, spot)
+    return None if level is None else percent_of(level - spot, spot)
 
 
 def rounded(value: float | None, digits: int = CENTS) -> float | None:
@@ -55,7 +55,7 @@ def dollars(values: Floats) -> Floats:
     return known.round(CENTS) + 0.0
 
 
-def listed(values: Floats, digits: int = CENTS) -> list[Any]:
+def rounded_list(values: Floats, digits: int = CENTS) -> list[Any]:
     """Numbers rounded; None for what is no number."""
     return [rounded(value, digits) for value in values.tolist()]
 

@@ -14,13 +14,13 @@ from storage.market.constants import YEAR_SECONDS
 from storage.record.row import SlotRecord
 
 #: From here to the close an answer warns. [s]
-LAST_MINUTES = 300
+WARNING_SECONDS = 300
 #: No time to the close is said to be shorter than this by pin-risk. [h]
-SHORTEST = 0.1
+SHORTEST_HOURS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Seen:
+class Sample:
     """The newest sample that a moment knew.
 
     Time to the close counts from the quotes, as every formula does: on a feed that lies behind, the
@@ -39,7 +39,7 @@ class Seen:
     @property
     def closing(self) -> bool:
         """Whether the quotes are of the session's last five minutes."""
-        return self.seconds_left <= LAST_MINUTES
+        return self.seconds_left <= WARNING_SECONDS
 
     @property
     def age(self) -> float:
@@ -75,7 +75,7 @@ class Seen:
         sigma = self.atm_iv
         return None if sigma is None else self.record.row.forward * sigma * math.sqrt(years)
 
-    def clock(self) -> dict[str, Any]:
+    def time_fields(self) -> dict[str, Any]:
         """What every such answer says of the time."""
         row = self.record.row
         return {
@@ -85,7 +85,7 @@ class Seen:
             "time_to_close_pct": round(100 * self.session.elapsed(row.quoted_at), 4),
         }
 
-    def origin(self) -> dict[str, Any]:
+    def provenance_fields(self) -> dict[str, Any]:
         """What an answer is made of."""
         row = self.record.row
         return {

@@ -9,42 +9,44 @@ from __future__ import annotations
 from typing import Any
 
 from api.documents import dynamics, positioning, trading
-from api.documents.book import Book, read_book
+from api.documents.book import PositionBook, read_book
 from api.documents.direction import flow_direction
-from api.documents.sample import Seen
-from api.documents.strikes import DEFAULT_RANGE, table
+from api.documents.sample import Sample
+from api.documents.strikes import DEFAULT_RANGE, strike_table
 
 
-def snapshot(seen: Seen) -> dict[str, Any]:
+def snapshot(sample: Sample) -> dict[str, Any]:
     """The live document."""
-    live, settled = read_book(seen.record, live=True), read_book(seen.record, live=False)
-    made = _document(seen, live, DEFAULT_RANGE)
-    return made | {"flow_direction": flow_direction(settled, live)} | seen.origin()
+    live, settled = read_book(sample.record, live=True), read_book(sample.record, live=False)
+    made = _document(sample, live, DEFAULT_RANGE)
+    return made | {"flow_direction": flow_direction(settled, live)} | sample.provenance_fields()
 
 
-def exposure(seen: Seen, reach: float = DEFAULT_RANGE) -> dict[str, Any]:
+def exposure(sample: Sample, reach: float = DEFAULT_RANGE) -> dict[str, Any]:
     """The settled document; ``reach`` limits its strikes and the two scores of its quotes."""
-    return _document(seen, read_book(seen.record, live=False), reach) | seen.origin()
+    return (
+        _document(sample, read_book(sample.record, live=False), reach) | sample.provenance_fields()
+    )
 
 
-def _document(seen: Seen, book: Book, reach: float) -> dict[str, Any]:
+def _document(sample: Sample, book: PositionBook, reach: float) -> dict[str, Any]:
     row = book.row
     return {
         "symbol": row.symbol,
         "underlying_price": row.spot,
         "expiration": row.expiration,
-        **seen.clock(),
-        "regime": positioning.regime(seen, book),
-        "exposures": positioning.exposures(book),
-        "expected_move": dynamics.expected_move(seen),
-        "pin_risk": positioning.pin_risk(book),
-        "hedging": dynamics.hedging(book),
-        "decay": dynamics.decay(seen, book),
-        "vol_context": dynamics.vol_context(seen, book),
-        "flow": trading.flow(book),
-        "levels": positioning.levels(seen, book),
-        "liquidity": trading.liquidity(book),
-        "metadata": trading.metadata(seen, book, reach),
-        "strikes": table(book, reach),
-        **trading.warnings(seen),
+        **sample.time_fields(),
+        "regime": positioning.regime_block(sample, book),
+        "exposures": positioning.exposures_block(book),
+        "expected_move": dynamics.expected_move_block(sample),
+        "pin_risk": positioning.pin_risk_block(book),
+        "hedging": dynamics.hedging_block(book),
+        "decay": dynamics.decay_block(sample, book),
+        "vol_context": dynamics.vol_context_block(sample, book),
+        "flow": trading.flow_block(book),
+        "levels": positioning.levels_block(sample, book),
+        "liquidity": trading.liquidity_block(book),
+        "metadata": trading.metadata_block(sample, book, reach),
+        "strikes": strike_table(book, reach),
+        **trading.closing_warnings(sample),
     }

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from api.documents.grid import increments, strikes_of
-from api.documents.rounding import Floats, dollars, wholes
+from api.documents.rounding import Floats, dollars, nearest_ints
+from api.documents.strike_grid import increments, strike_grid
 from storage.postgres.windows import ProfileRow
 
 #: The arrays to ask the store for.
@@ -34,12 +34,12 @@ def strike_flow(profiles: Sequence[ProfileRow], before: ProfileRow | None) -> di
     until the baseline is no flow and no contract of any bar. Contracts are those traded, both
     sides; where a feed takes volume back, none.
     """
-    grid = strikes_of(profiles)
+    grid = strike_grid(profiles)
     baseline = before is None or (bool(profiles) and before.slot >= profiles[0].bucket)
     since = None if baseline else before
     delta = dollars(increments(since, profiles, grid, _delta))
     gamma = dollars(increments(since, profiles, grid, _gamma))
-    traded = wholes(np.maximum(increments(before, profiles, grid, _volume), 0.0))
+    traded = nearest_ints(np.maximum(increments(before, profiles, grid, _volume), 0.0))
     return {
         "strikes_grid": grid,
         "bars": [

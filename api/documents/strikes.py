@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from api.documents.book import Book
+from api.documents.book import PositionBook
 from api.documents.rounding import (
     PERCENT,
     Floats,
     dollars,
-    listed,
+    nearest_int,
+    nearest_ints,
     rounded,
+    rounded_list,
     strike_text,
-    whole,
-    wholes,
 )
 from storage.market.constants import QUALITY_REACH, SMOOTH_WITHIN, YEAR_DAYS
 
@@ -28,13 +28,13 @@ DEFAULT_RANGE = QUALITY_REACH
 _GREEK, _GAMMA, _QUOTE = 6, 9, 4
 
 
-def table(book: Book, reach: float = DEFAULT_RANGE) -> list[dict[str, Any]]:
+def strike_table(book: PositionBook, reach: float = DEFAULT_RANGE) -> list[dict[str, Any]]:
     """The strikes within ``reach`` of spot, each with its contracts, exposures, greeks and quotes.
 
     Shares are of the whole chain. Theta is dollars a calendar day; call and put share a volatility,
     by parity. What has no quote is None.
     """
-    within = near(book.strike, book.row.spot, reach)
+    within = near_spot(book.strike, book.row.spot, reach)
     numbers = _numbers(book)
     columns = {
         name: values[within].tolist()
@@ -61,7 +61,7 @@ def table(book: Book, reach: float = DEFAULT_RANGE) -> list[dict[str, Any]]:
     return made
 
 
-def _numbers(book: Book) -> dict[str, Any]:
+def _numbers(book: PositionBook) -> dict[str, Any]:
     of = book.profile
     volume = np.nan_to_num(of["call_volume"]) + np.nan_to_num(of["put_volume"])
     delta = of["call_delta"]
@@ -77,27 +77,27 @@ def _numbers(book: Book) -> dict[str, Any]:
         "net_chex": dollars(book.chex),
         "call_oi": book.call_oi,
         "put_oi": book.put_oi,
-        "call_volume": wholes(of["call_volume"]),
-        "put_volume": wholes(of["put_volume"]),
+        "call_volume": nearest_ints(of["call_volume"]),
+        "put_volume": nearest_ints(of["put_volume"]),
         "gex_share_pct": _shares(np.abs(book.net_gex)),
         "oi_share_pct": _shares(book.oi.astype(np.float64)),
         "volume_share_pct": _shares(volume),
-        "call_iv": listed(of["iv"], _GREEK),
-        "put_iv": listed(of["iv"], _GREEK),
-        "call_delta": listed(delta, _GREEK),
-        "put_delta": listed(delta - 1, _GREEK),
-        "call_gamma": listed(of["gamma"], _GAMMA),
-        "put_gamma": listed(of["gamma"], _GAMMA),
-        "call_theta": listed(theta, _QUOTE),
-        "put_theta": listed(theta, _QUOTE),
-        "call_mid": listed(_mid(of["call_bid"], of["call_ask"]), _QUOTE),
-        "put_mid": listed(_mid(of["put_bid"], of["put_ask"]), _QUOTE),
-        "call_spread_pct": listed(_spread(of["call_bid"], of["call_ask"]), PERCENT),
-        "put_spread_pct": listed(_spread(of["put_bid"], of["put_ask"]), PERCENT),
+        "call_iv": rounded_list(of["iv"], _GREEK),
+        "put_iv": rounded_list(of["iv"], _GREEK),
+        "call_delta": rounded_list(delta, _GREEK),
+        "put_delta": rounded_list(delta - 1, _GREEK),
+        "call_gamma": rounded_list(of["gamma"], _GAMMA),
+        "put_gamma": rounded_list(of["gamma"], _GAMMA),
+        "call_theta": rounded_list(theta, _QUOTE),
+        "put_theta": rounded_list(theta, _QUOTE),
+        "call_mid": rounded_list(_mid(of["call_bid"], of["call_ask"]), _QUOTE),
+        "put_mid": rounded_list(_mid(of["put_bid"], of["put_ask"]), _QUOTE),
+        "call_spread_pct": rounded_list(_spread(of["call_bid"], of["call_ask"]), PERCENT),
+        "put_spread_pct": rounded_list(_spread(of["put_bid"], of["put_ask"]), PERCENT),
     }
 
 
-def near(strike: Floats, spot: float, reach: float) -> Bools:
+def near_spot(strike: Floats, spot: float, reach: float) -> Bools:
     """Which strikes lie within a part of spot."""
     within: Bools = np.abs(strike - spot) <= reach * spot
     return within
@@ -123,7 +123,7 @@ def _spread(bid: Floats, ask: Floats) -> Floats:
     return spread
 
 
-def quality(book: Book, reach: float) -> dict[str, int]:
+def quote_quality(book: PositionBook, reach: float) -> dict[str, int]:
     """The two scores of how a chain is quoted within ``reach`` of spot, 0 to 100.
 
     ``data_quality_score`` is the share of the contracts with a bid and an ask;
@@ -137,13 +137,13 @@ def quality(book: Book, reach: float) -> dict[str, int]:
             "data_quality_score": stored.data_quality_score,
             "greek_smoothness_score": stored.greek_smoothness_score or 0,
         }
-    of, within = book.profile, near(book.strike, book.row.spot, reach)
+    of, within = book.profile, near_spot(book.strike, book.row.spot, reach)
     both = np.stack(
         [_two_sided(of[f"{side}_bid"], of[f"{side}_ask"])[within] for side in ("call", "put")]
     )
     known = within & np.isfinite(of["own_iv"])
     return {
-        "data_quality_score": whole(100 * float(both.mean())) if both.size else 0,
+        "data_quality_score": nearest_int(100 * float(both.mean())) if both.size else 0,
         "greek_smoothness_score": _smoothness(book.strike[known], of["own_iv"][known]),
     }
 
@@ -153,4 +153,4 @@ def _smoothness(strike: Floats, own: Floats) -> int:
         return 0
     part = (strike[1:-1] - strike[:-2]) / (strike[2:] - strike[:-2])
     line = own[:-2] + part * (own[2:] - own[:-2])
-    return whole(100 * float((np.abs(own[1:-1] - line) <= SMOOTH_WITHIN).mean()))
+    return nearest_int(100 * float((np.abs(own[1:-1] - line) <= SMOOTH_WITHIN).mean()))

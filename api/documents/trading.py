@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from api.documents.book import Book
-from api.documents.rounding import rounded, share
-from api.documents.sample import Seen
-from api.documents.strikes import near, quality
+from api.documents.book import PositionBook
+from api.documents.rounding import rounded, share_pct
+from api.documents.sample import Sample
+from api.documents.strikes import near_spot, quote_quality
 
 #: At the money, for volume.
 AT_THE_MONEY = 0.005
@@ -18,13 +18,13 @@ UNQUOTED = 200.0
 _RATIO = 6
 
 
-def flow(book: Book) -> dict[str, Any]:
+def flow_block(book: PositionBook) -> dict[str, Any]:
     """Volume and open interest of the day; open interest is that of the document's book."""
     row = book.row
     call_oi, put_oi = int(book.call_oi.sum()), int(book.put_oi.sum())
     volume = np.nan_to_num(book.profile["call_volume"]) + np.nan_to_num(book.profile["put_volume"])
     traded = float(volume.sum())
-    at_the_money = float(volume[near(book.strike, row.spot, AT_THE_MONEY)].sum())
+    at_the_money = float(volume[near_spot(book.strike, row.spot, AT_THE_MONEY)].sum())
     return {
         "total_volume": row.total_volume,
         "call_volume": row.call_volume,
@@ -36,8 +36,8 @@ def flow(book: Book) -> dict[str, Any]:
         "pc_ratio_volume": _ratio(row.put_volume, row.call_volume),
         "pc_ratio_oi": _ratio(put_oi, call_oi),
         "volume_to_oi_ratio": _ratio(row.total_volume, call_oi + put_oi),
-        "atm_volume_share_pct": share(at_the_money, traded),
-        "top3_strike_volume_pct": share(float(np.sort(volume)[-3:].sum()), traded),
+        "atm_volume_share_pct": share_pct(at_the_money, traded),
+        "top3_strike_volume_pct": share_pct(float(np.sort(volume)[-3:].sum()), traded),
     }
 
 
@@ -45,7 +45,7 @@ def _ratio(part: float, of: float) -> float | None:
     return rounded(part / of, _RATIO) if of else None
 
 
-def liquidity(book: Book) -> dict[str, Any]:
+def liquidity_block(book: PositionBook) -> dict[str, Any]:
     """Spreads in % of mid, and a score of them, 0 to 100.
 
     Where no quote qualifies, what a quote without a bid has: 200 %, and no score.
@@ -62,13 +62,13 @@ def _spread_pct(stored: float | None) -> float | None:
     return UNQUOTED if stored is None else rounded(stored, 4)
 
 
-def metadata(seen: Seen, book: Book, reach: float) -> dict[str, Any]:
+def metadata_block(sample: Sample, book: PositionBook, reach: float) -> dict[str, Any]:
     """Age of the quotes, size of the chain, how well it is quoted within ``reach`` of spot."""
     row = book.row
     return {
-        "snapshot_age_seconds": round(seen.age, 3),
+        "snapshot_age_seconds": round(sample.age, 3),
         "chain_contract_count": row.contracts,
-        **quality(book, reach),
+        **quote_quality(book, reach),
         "quoted_at": row.quoted_at,
         "fetched_at": row.fetched_at,
         "strikes": row.strikes,
@@ -78,12 +78,12 @@ def metadata(seen: Seen, book: Book, reach: float) -> dict[str, Any]:
     }
 
 
-def warnings(seen: Seen) -> dict[str, Any]:
+def closing_warnings(sample: Sample) -> dict[str, Any]:
     """``warnings`` in the session's last five minutes, nothing before."""
-    if not seen.closing:
+    if not sample.closing:
         return {}
-    left = f"{seen.seconds_left:.0f} seconds are left to the close"
+    left = f"{sample.seconds_left:.0f} seconds are left to the close"
     said = [f"{left}: gamma and theta change within seconds, and a stale quote moves them far."]
-    if seen.record.row.atm_iv is None:
+    if sample.record.row.atm_iv is None:
         said.append("In the last minute at-the-money volatility is auction noise.")
     return {"warnings": said}

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from api import errors
-from api.documents.query import BOARDS, METRICS, MODES, SIDES
+from api.documents.query import LEADERBOARD_METRICS, METRICS, MODES, SIDES
 from api.documents.siblings import SIBLINGS
 from api.openapi import chain, siblings, windows
 
@@ -208,7 +208,7 @@ CATALOGUE: dict[str, tuple[str, dict[str, Any]]] = {
         f"{_ZERO}leaderboard",
         windows.Leaderboard,
         "Leaderboard",
-        _word("metric", "What is ranked.", BOARDS),
+        _word("metric", "What is ranked.", LEADERBOARD_METRICS),
         _N,
         _DATE,
         plan="Alpha",

@@ -15,20 +15,19 @@ from api.access.gate import Caller
 from api.context import app_context
 from api.documents import degraded, heatmap, hedge_flow, leaderboard, strike_flow
 from api.documents import query as asked
-from api.documents.lookup import Absent, Degraded, see, see_nearest
-from api.documents.sample import Seen
-from api.documents.sessions import sessions
+from api.documents.lookup import NoChain, NoData, lookup_nearest_sample, lookup_sample
+from api.documents.sample import Sample
 from api.documents.siblings import SIBLINGS
 from api.documents.snapshot import exposure, snapshot
 from api.documents.stamp import stamp
+from api.documents.stored_sessions import stored_sessions
 from api.documents.strikes import DEFAULT_RANGE
-from api.documents.windowed_answer import Windowed, answered
+from api.documents.windowed import StoredWindow, answer_window
 from api.http.json import json_response
 from api.openapi.catalogue import CATALOGUE
 from api.series import reply
-from api.series.calendar import calendar
-from api.series.params import QueryError, read_day
-from api.series.segment import segment
+from api.series.params import QueryError, read_day, symbol_segment
+from api.series.sessions import session_on_day
 from storage.errors import UsageError
 from storage.market.calendar import market_day, sessions_between
 from storage.market.instruments import parse_symbol
@@ -61,7 +60,7 @@ def add_document_routes(app: FastAPI) -> None:
 
 def _symbol(request: Request, symbol: str) -> str:
     try:
-        return parse_symbol(segment(request, symbol))
+        return parse_symbol(symbol_segment(request, symbol))
     except UsageError as error:
         raise QueryError("invalid_symbol", str(error)) from None
 
@@ -73,82 +72,86 @@ async def get_snapshot(request: Request, symbol: Symbol, caller: Growth) -> Resp
 
 async def get_exposure(request: Request, symbol: Symbol, caller: Growth) -> Response:
     """Today's chain now, on this morning's open interest alone."""
-    reach = asked.strike_range(request.query_params, DEFAULT_RANGE)
-    return await _chain(request, symbol, lambda seen: exposure(seen, reach), _beside)
+    reach = asked.read_strike_range(request.query_params, DEFAULT_RANGE)
+    return await _chain(request, symbol, lambda sample: exposure(sample, reach), _beside)
 
 
 async def _chain(
     request: Request,
     symbol: str,
-    document: Callable[[Seen], dict[str, Any]],
-    complete: Callable[[Store, str, Degraded], Awaitable[dict[str, Any]]],
+    document: Callable[[Sample], dict[str, Any]],
+    complete: Callable[[Store, str, NoChain], Awaitable[dict[str, Any]]],
 ) -> Response:
     """A document of one moment, or what is said where there is none."""
-    name, when = _symbol(request, symbol), asked.when(request.query_params)
+    name, when = _symbol(request, symbol), asked.read_moment(request.query_params)
     store = app_context(request).store
     try:
-        seen = await see(store, name, when, app_context(request).clock.now())
-    except Absent:
+        sample = await lookup_sample(store, name, when, app_context(request).clock.now())
+    except NoData:
         return _absent(name, when)
-    except Degraded as reason:
+    except NoChain as reason:
         return await _told(request, await complete(store, name, reason), name, None)
-    return await _told(request, document(seen), name, seen.record.row.quoted_at)
+    return await _told(request, document(sample), name, sample.record.row.quoted_at)
 
 
-async def _as_it_is(store: Store, symbol: str, reason: Degraded) -> dict[str, Any]:
+async def _as_it_is(store: Store, symbol: str, reason: NoChain) -> dict[str, Any]:
     return reason.body
 
 
-async def _beside(store: Store, symbol: str, reason: Degraded) -> dict[str, Any]:
+async def _beside(store: Store, symbol: str, reason: NoChain) -> dict[str, Any]:
     """With the newest price that is known."""
     day = await store.newest_day(symbol, market_day(reason.moment))
     newest = await store.newest(symbol, day) if day else {}
-    beside = degraded.beside(newest.get("spot"), reason.moment, market_open=reason.market_open)
+    beside = degraded.exposure_fields(
+        newest.get("spot"), reason.moment, market_open=reason.market_open
+    )
     return reason.body | beside
 
 
-def _sibling(document: Callable[[Seen], dict[str, Any]]) -> Callable[..., Awaitable[Response]]:
+def _sibling(document: Callable[[Sample], dict[str, Any]]) -> Callable[..., Awaitable[Response]]:
     async def get(request: Request, symbol: Symbol, caller: Growth) -> Response:
-        name, when = _symbol(request, symbol), asked.when(request.query_params)
+        name, when = _symbol(request, symbol), asked.read_moment(request.query_params)
         store = app_context(request).store
         try:
-            seen = await see_nearest(store, name, when, app_context(request).clock.now())
-        except Absent:
+            sample = await lookup_nearest_sample(
+                store, name, when, app_context(request).clock.now()
+            )
+        except NoData:
             return _absent(name, when)
-        return await _told(request, document(seen), name, seen.record.row.quoted_at)
+        return await _told(request, document(sample), name, sample.record.row.quoted_at)
 
     return get
 
 
 async def get_hedge_flow(request: Request, symbol: Symbol, caller: Growth) -> Response:
     """What customers' trades made dealers buy (positive) or sell, a bar, and since the baseline."""
-    side = asked.one_of(request.query_params, "side", asked.SIDES)
-    query = asked.window_query(segment(request, symbol), request.query_params)
+    side = asked.read_choice(request.query_params, "side", asked.SIDES)
+    query = asked.read_window_query(symbol_segment(request, symbol), request.query_params)
     store = app_context(request).store
 
-    async def make(of: Windowed) -> dict[str, Any]:
+    async def make(of: StoredWindow) -> dict[str, Any]:
         bars: list[dict[str, Any]] = []
         if of.filled:
             key = (query.symbol, of.kept.day)
-            rows = await store.window(*key, **of.place, columns=hedge_flow.COLUMNS)
+            rows = await store.window(*key, **of.bounds, columns=hedge_flow.COLUMNS)
             first = rows[0]["bucket"]
             before = await store.figures_before(*key, first, columns=hedge_flow.COLUMNS)
-            bars = hedge_flow.bars(rows, before, side)
+            bars = hedge_flow.hedge_flow_bars(rows, before, side)
         return {"as_of": of.now, "side": side, "bar_size": query.bar, "bars": bars}
 
-    return await answered(request, query, ("hedge-flow", side), make)
+    return await answer_window(request, query, ("hedge-flow", side), make)
 
 
 async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Response:
     """A metric by strike and bar."""
-    metric = asked.one_of(request.query_params, "metric", asked.METRICS)
-    mode = asked.one_of(request.query_params, "mode", asked.MODES)
-    query = asked.window_query(segment(request, symbol), request.query_params, bar="1m")
+    metric = asked.read_choice(request.query_params, "metric", asked.METRICS)
+    mode = asked.read_choice(request.query_params, "mode", asked.MODES)
+    query = asked.read_window_query(symbol_segment(request, symbol), request.query_params, bar="1m")
     store = app_context(request).store
 
-    async def make(of: Windowed) -> dict[str, Any]:
+    async def make(of: StoredWindow) -> dict[str, Any]:
         profiles, before = await _profiles(
-            store, of, heatmap.columns(metric), increments=metric == "signed_flow"
+            store, of, heatmap.metric_columns(metric), increments=metric == "signed_flow"
         )
         # A day of a wide chain is 100,000 numbers: nobody else waits for them.
         made = await asyncio.to_thread(heatmap.heatmap, profiles, before, metric=metric, mode=mode)
@@ -156,29 +159,29 @@ async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Respon
         head |= {"metric": metric, "mode": mode, "bar_size": query.bar}
         return head | {"as_of": of.now, "tier_used": "raw"} | made
 
-    return await answered(request, query, ("heatmap", metric, mode), make)
+    return await answer_window(request, query, ("heatmap", metric, mode), make)
 
 
 async def get_strike_flow(request: Request, symbol: Symbol, caller: Alpha) -> Response:
     """Signed flow by strike and bar."""
-    query = asked.window_query(segment(request, symbol), request.query_params, bar="1m")
+    query = asked.read_window_query(symbol_segment(request, symbol), request.query_params, bar="1m")
     store = app_context(request).store
 
-    async def make(of: Windowed) -> dict[str, Any]:
+    async def make(of: StoredWindow) -> dict[str, Any]:
         profiles, before = await _profiles(store, of, strike_flow.COLUMNS, increments=True)
         made = await asyncio.to_thread(strike_flow.strike_flow, profiles, before)
         head = {"underlying_price": _price(of, profiles), "bar_size": query.bar}
         return head | {"as_of": of.now, "tier_used": "raw"} | made
 
-    return await answered(request, query, ("strike-flow",), make)
+    return await answer_window(request, query, ("strike-flow",), make)
 
 
-def _price(of: Windowed, profiles: Sequence[ProfileRow]) -> float | None:
+def _price(of: StoredWindow, profiles: Sequence[ProfileRow]) -> float | None:
     return profiles[-1].spot if profiles else of.kept.newest.get("spot")
 
 
 async def _profiles(
-    store: Store, of: Windowed, columns: Sequence[str], *, increments: bool
+    store: Store, of: StoredWindow, columns: Sequence[str], *, increments: bool
 ) -> tuple[list[ProfileRow], ProfileRow | None]:
     """A window's samples by strike, and the one that its first increments count from.
 
@@ -190,7 +193,7 @@ async def _profiles(
     symbol, day = of.query.symbol, of.kept.day
     if not of.filled:
         return [], None
-    rows = await store.profiles(symbol, day, **of.place, columns=columns)
+    rows = await store.profiles(symbol, day, **of.bounds, columns=columns)
     found = [row for row in rows if len(row.arrays["strike"])]
     if not found:
         raise QueryError(
@@ -205,20 +208,23 @@ async def _profiles(
 async def get_leaderboard(request: Request, caller: Alpha) -> Response:
     """Symbols ranked by a figure of their newest sample of the newest session, or of a day's."""
     query = request.query_params
-    metric, n = asked.one_of(query, "metric", asked.BOARDS), asked.entries(query)
+    metric, n = (
+        asked.read_choice(query, "metric", asked.LEADERBOARD_METRICS),
+        asked.read_board_size(query),
+    )
     day = read_day(query["date"]) if "date" in query else None
     store = app_context(request).store
     now = app_context(request).clock.now()
     rows = await store.board(day or market_day(now), columns=leaderboard.COLUMNS)
     wanted = day or max((row["expiration"] for row in rows), default=None)
     rows = [row for row in rows if row["expiration"] == wanted]
-    session = await calendar(market_day(now))
+    session = await session_on_day(market_day(now))
     body = {
         "metric": metric,
         "n": n,
         "as_of": now,
         "market_open": session is not None and session.open <= now < session.close,
-        "entries": leaderboard.entries(rows, metric, n),
+        "entries": leaderboard.ranked_entries(rows, metric, n),
         "expiration": wanted,
     }
     delivered = [(row["symbol"], row["quoted_at"]) for row in rows]
@@ -235,7 +241,7 @@ async def get_sessions(request: Request, symbol: Symbol, caller: Free) -> Respon
         return _absent(name)
     now = app_context(request).clock.now()
     stored = sessions_between(rows[0]["expiration"], rows[-1]["expiration"])
-    found = sessions(rows, {session.day: session for session in stored}, now)
+    found = stored_sessions(rows, {session.day: session for session in stored}, now)
     newest = await store.newest(name, rows[-1]["expiration"])
     body = {"symbol": name, "count": len(found), "as_of": now, "sessions": found}
     return await _told(request, body, name, newest.get("quoted_at"))
@@ -248,7 +254,7 @@ async def _told(
     return await reply.document(said, request.headers.get("Accept-Encoding", ""))
 
 
-def _absent(symbol: str, when: asked.When | None = None) -> Response:
+def _absent(symbol: str, when: asked.MomentQuery | None = None) -> Response:
     of = f" expiring {when.expiry}" if when and when.expiry else ""
     return json_response(
         {"error": "symbol_not_found", "message": f"No data for {symbol}{of}."}, 404

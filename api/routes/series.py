@@ -14,9 +14,8 @@ from api.context import AppContext, app_context
 from api.openapi import reference
 from api.routes.series_fast_path import PLAN, PREFIX, ROUTE
 from api.series import formats
-from api.series.params import Query, read, read_cursor, read_many
+from api.series.params import Query, read, read_cursor, read_queries, symbol_segment
 from api.series.reply import many, reply, response, table
-from api.series.segment import segment
 from api.series.stream import Stream
 from api.series.window import Background, Cut, cut
 from storage.market.calendar import market_day
@@ -44,7 +43,7 @@ async def get_series(
     is the *last* sample of its bucket and the running bucket is among them, so that cumulative
     values are current. A symbol without samples is answered with `bars: []` and the `reason`.
     """
-    asked = read(segment(request, symbol), request.query_params)
+    asked = read(symbol_segment(request, symbol), request.query_params)
     form = _format(request)
     part = await _find(app_context(request), asked)
     if form != "json":
@@ -64,7 +63,7 @@ async def get_many(request: Request, caller: Annotated[Caller, Depends(require(P
 
     `cursor` has one number for each symbol, in the order asked for; send it back as `since`.
     """
-    asked = read_many(request.query_params)
+    asked = read_queries(request.query_params)
     form = _format(request)
     parts = await asyncio.gather(*(_find(app_context(request), one) for one in asked))
     if form != "json":
@@ -92,7 +91,7 @@ async def get_stream(
     sample, and why. A comment every 15 seconds says that the stream is alive; a reader who is too
     slow is cut off.
     """
-    asked = read(segment(request, symbol, "/stream"), request.query_params)
+    asked = read(symbol_segment(request, symbol, "/stream"), request.query_params)
     last = request.headers.get("Last-Event-ID")
     since = asked.since if last is None or not last.strip() else read_cursor(last)
     stream = Stream(app_context(request).hub, asked.symbol, asked.seconds, since, caller)

@@ -6,6 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from urllib.parse import unquote
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from storage.errors import UsageError
 from storage.market.calendar import Session
@@ -13,17 +17,17 @@ from storage.market.constants import SESSION_MINUTES, SLOT_WIDTH
 from storage.market.instruments import parse_symbol
 
 #: Bar sizes by their names; each divides the hour, so that buckets align to the clock.
-BARS = {
+BAR_WIDTHS = {
     "30s": SLOT_WIDTH,
     "1m": timedelta(minutes=1),
     "5m": timedelta(minutes=5),
     "15m": timedelta(minutes=15),
 }
-_SECONDS = {name: int(width.total_seconds()) for name, width in BARS.items()}
+_SECONDS = {name: int(width.total_seconds()) for name, width in BAR_WIDTHS.items()}
 DEFAULT_BAR = "30s"
 DEFAULT_MINUTES = 60
 #: Symbols in one call.
-MOST = 50
+MAX_SYMBOLS = 50
 #: No options expired daily before, and nobody has a calendar of the time after.
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)
 #: Written as sets of ASCII digits: Python's own readers know many more.
@@ -60,7 +64,7 @@ class Query:
     @property
     def width(self) -> timedelta:
         """How long a bucket is."""
-        return BARS[self.bar]
+        return BAR_WIDTHS[self.bar]
 
     @property
     def seconds(self) -> int:
@@ -96,7 +100,7 @@ def read(symbol: str, query: Mapping[str, str]) -> Query:
     except UsageError as error:
         raise QueryError("invalid_symbol", str(error)) from None
     bar = query.get("bar", DEFAULT_BAR)
-    if bar not in BARS:
+    if bar not in BAR_WIDTHS:
         raise QueryError("invalid_bar", "bar must be 30s|1m|5m|15m")
     day = read_day(query["date"]) if "date" in query else None
     minutes = SESSION_MINUTES if day else DEFAULT_MINUTES
@@ -106,7 +110,7 @@ def read(symbol: str, query: Mapping[str, str]) -> Query:
     return Query(symbol=name, bar=bar, minutes=minutes, day=day, since=since)
 
 
-def read_many(query: Mapping[str, str]) -> list[Query]:
+def read_queries(query: Mapping[str, str]) -> list[Query]:
     """The queries of several symbols in one call: ``symbols=SPX,SPY``, and the rest as in ``read``.
 
     ``since`` is one cursor for all, or one for each symbol in the same order.
@@ -119,8 +123,8 @@ def read_many(query: Mapping[str, str]) -> list[Query]:
     names = list(
         dict.fromkeys(part.strip().upper() for part in query.get("symbols", "").split(","))
     )
-    if names == [""] or len(names) > MOST:
-        raise QueryError("invalid_symbols", f"symbols must name 1 to {MOST}, as in SPX,SPY")
+    if names == [""] or len(names) > MAX_SYMBOLS:
+        raise QueryError("invalid_symbols", f"symbols must name 1 to {MAX_SYMBOLS}, as in SPX,SPY")
     cursors: list[str | None] = [None] * len(names)
     if "since" in query:
         cursors = list(query["since"].split(","))
@@ -180,7 +184,32 @@ def read_day(text: str, name: str = "date") -> date:
     return day
 
 
-def window(
+def symbol_segment(request: Request, symbol: str, after: str = "") -> str:
+    """Return the symbol if the path has it as one segment: ``BRK%2FB`` is one, ``A/B`` is not.
+
+    Parameters
+    ----------
+    request
+        The request; its path is read as it was sent, before percent-escapes are decoded.
+    symbol
+        What the router took for the symbol.
+    after
+        The part of the path that follows the symbol, such as ``/stream``.
+
+    Raises
+    ------
+    HTTPException
+        404 if the symbol spans several segments.
+    """
+    sent = request.scope.get("raw_path") or request.scope["path"].encode()
+    path = sent.partition(b"?")[0].removesuffix(after.encode())
+    last = unquote(path.rpartition(b"/")[2].decode("ascii", "replace"))
+    if last != symbol:
+        raise HTTPException(404)
+    return symbol
+
+
+def resolve_window(
     query: Query,
     *,
     day: date,

@@ -13,11 +13,16 @@ from typing import NoReturn, Protocol
 
 import structlog
 
-from api.series.calendar import calendar
 from api.series.day import FACTS, FIGURES, Day
 from storage.changefeed import follow_changes
 from storage.errors import StoreError
-from storage.market.calendar import last_session, market_day, new_york_time
+from storage.market.calendar import (
+    Session,
+    last_session,
+    market_day,
+    new_york_time,
+    session_on,
+)
 from storage.market.clock import Clock
 from storage.postgres.store import Store
 from storage.record.row import Change
@@ -26,16 +31,19 @@ from storage.redis.channel import LiveChannel
 log = structlog.get_logger()
 
 #: Earlier sessions that are kept; each takes about a megabyte.
-EARLIER = 64
+MAX_EARLIER_SESSIONS = 64
 #: Sessions that are read at once when the server starts, or a day begins.
 _AT_ONCE = 4
 #: How often it is looked whether a day has begun, and whether the store is back. [s]
 _LOOK = 1.0
 
+#: Years whose calendar is loaded.
+_LOADED_YEARS: set[int] = set()
+
 Key = tuple[str, date]
 
 
-class Watcher(Protocol):
+class ChangeListener(Protocol):
     """Who is told what has changed, before anything else happens; never waits."""
 
     def wants(self, symbol: str) -> bool:
@@ -67,7 +75,7 @@ class Sessions:
         #: What arrives for a session while it is being read.
         self._arrived: dict[Key, list[Change]] = {}
         self._delays: dict[Key, timedelta | None] = {}
-        self.watcher: Watcher | None = None
+        self.listener: ChangeListener | None = None
 
     async def run(self) -> NoReturn:
         """Read today's sessions, then follow whatever is stored. Cancel it to end it."""
@@ -81,8 +89,8 @@ class Sessions:
             self._heads = None
             self._today.clear()
             self._earlier.clear()
-            if self.watcher:
-                self.watcher.lost(None)
+            if self.listener:
+                self.listener.lost(None)
             await asyncio.sleep(_LOOK)
 
     def peek(self, symbol: str, day: date) -> Day | None:
@@ -187,7 +195,7 @@ class Sessions:
                 log.warning("a day's sessions cannot be read yet", error=str(error))
 
     async def _take(self, change: Change) -> None:
-        """Take a change into the sessions that are in memory, and tell the watcher."""
+        """Take a change into the sessions that are in memory, and tell the listener."""
         assert self._heads is not None
         symbol = change.symbol
         self._heads.setdefault(symbol, 0)
@@ -206,14 +214,14 @@ class Sessions:
                     days.append(await self.get(symbol, day))
                 except StoreError as error:
                     log.warning("a session cannot be read yet", symbol=symbol, error=str(error))
-                    if self.watcher:
-                        self.watcher.lost(symbol)
+                    if self.listener:
+                        self.listener.lost(symbol)
         self._heads[symbol] = change.revision
-        if self.watcher and days:
-            self.watcher.changed(symbol, days, change.after)
+        if self.listener and days:
+            self.listener.changed(symbol, days, change.after)
 
     def _wanted(self, symbol: str, day: date) -> bool:
-        return bool(self.watcher and self.watcher.wants(symbol) and day >= before(self._day))
+        return bool(self.listener and self.listener.wants(symbol) and day >= before(self._day))
 
     async def _load(self, key: Key) -> Day:
         arrived: list[Change] = []
@@ -243,7 +251,7 @@ class Sessions:
         return found
 
     def _shrink(self) -> None:
-        while len(self._earlier) > EARLIER:
+        while len(self._earlier) > MAX_EARLIER_SESSIONS:
             self._earlier.popitem(last=False)
 
 
@@ -258,5 +266,17 @@ def _apply(day: Day, change: Change) -> None:
     day.take(rows, gaps)
 
 
+async def session_on_day(day: date) -> Session | None:
+    """The trading session of a day, or None.
+
+    The calendar of a year takes about a second to load. The first call for a year loads it in a
+    thread, so that the event loop keeps answering.
+    """
+    if day.year not in _LOADED_YEARS:
+        await asyncio.to_thread(session_on, day)
+        _LOADED_YEARS.add(day.year)
+    return session_on(day)
+
+
 async def _blank(symbol: str, day: date) -> Day:
-    return Day(symbol, day, await calendar(day))
+    return Day(symbol, day, await session_on_day(day))

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from api.series.day import JSON, Day, Interval, text
-from api.series.params import Query, Window, window
+from api.series.params import Query, Window, resolve_window
 from storage.market.constants import GRID_SECONDS
 from storage.market.instruments import instrument_of
 from storage.record.row import DEFINITIONS, Reason
@@ -85,7 +85,7 @@ def cut(day: Day, query: Query, behind: Background, now: datetime) -> Cut:
     """Find the part of a day that a query means."""
     newest = day.newest_slot
     delay = behind.delay or timedelta()
-    span = window(
+    span = resolve_window(
         query,
         day=day.day,
         session=day.session,

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from api.series.params import read, window
+from api.series.params import read, resolve_window
 from api.series.window import data_as_of
 from storage.market.calendar import last_session, market_day, session_on
 from storage.postgres.store import Store
@@ -49,7 +49,9 @@ async def answer(
         before = last_session(session.open - timedelta(days=1))
         delay = (await store.newest(asked.symbol, before.day)).get("delay_seconds")
     late = timedelta(seconds=delay or 0)
-    span = window(asked, day=day, session=session, now=now, delay=late, newest=newest.get("slot"))
+    span = resolve_window(
+        asked, day=day, session=session, now=now, delay=late, newest=newest.get("slot")
+    )
     reasons = {gap["slot"]: gap["reason"] for gap in await store.gaps(asked.symbol, day)}
     there = set(await store.slots(asked.symbol, day))
     rows = await store.window(

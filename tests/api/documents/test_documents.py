@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from api.documents.direction import label, shift
+from api.documents.direction import direction_label, flow_shift
 from tests.api.conftest import FLOWING, Caller
 
 ZERO = "/v1/flow/zero-dte/"
@@ -222,7 +222,7 @@ async def test_last_minutes_warn(flowing: Caller) -> None:
 )
 def test_direction(settled: float, live: float, contracts: int, expected: tuple[str, Any]) -> None:
     """The contract's five words, and the signed fraction behind them."""
-    assert (label(settled, live, contracts), shift(settled, live)) == expected
+    assert (direction_label(settled, live, contracts), flow_shift(settled, live)) == expected
 
 
 # By strike and bar.

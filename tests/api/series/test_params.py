@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from api.series.params import QueryError, read, window
+from api.series.params import QueryError, read, resolve_window
 from storage.market.calendar import Session
 from tests.api.rows import FRIDAY, utc
 
@@ -148,7 +148,7 @@ def test_bad_symbols(sent: str) -> None:
 
 def bounds(now: str, minutes: int = 60, delay: int = 0, newest: str | None = None) -> list[str]:
     """Start and end of a window of the Friday, as times of the day."""
-    found = window(
+    found = resolve_window(
         read("SPY", {"minutes": str(minutes)}),
         day=FRIDAY,
         session=SESSION,
@@ -182,7 +182,7 @@ def test_window_before_the_open() -> None:
 
 def test_day_without_session() -> None:
     """A day on which the market is closed has an empty window."""
-    found = window(
+    found = resolve_window(
         read("SPY", {}),
         day=date(2026, 6, 6),
         session=None,

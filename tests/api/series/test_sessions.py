@@ -16,7 +16,7 @@ import zstandard
 
 from api.access.gate import Admission, OpenAccess
 from api.series import reply
-from api.series.sessions import EARLIER
+from api.series.sessions import MAX_EARLIER_SESSIONS
 from storage.market.calendar import session_on
 from storage.postgres.store import Store
 from storage.record.mode import WriteMode
@@ -180,9 +180,9 @@ async def test_earlier_sessions_are_kept(store: Store, feed: Callable[..., Any])
     fed.store.away = True
     assert len((await fed.series(date="2026-06-04"))["bars"]) == 12
     fed.store.away = False
-    for i in range(EARLIER + 3):
+    for i in range(MAX_EARLIER_SESSIONS + 3):
         await fed.series(date=str(date(2026, 3, 1) + timedelta(days=i)))
-    assert len(fed.sessions._earlier) == EARLIER
+    assert len(fed.sessions._earlier) == MAX_EARLIER_SESSIONS
     fed.store.away = True
     await fed.series(date="2026-06-04", status=503)
 

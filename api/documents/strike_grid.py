@@ -12,7 +12,7 @@ from storage.postgres.windows import ProfileRow
 Values = Callable[[ProfileRow], Floats]
 
 
-def strikes_of(profiles: Sequence[ProfileRow]) -> Floats:
+def strike_grid(profiles: Sequence[ProfileRow]) -> Floats:
     """Every strike of any of them, ascending."""
     grid = profiles[0].arrays["strike"] if profiles else np.empty(0)
     for profile in profiles[1:]:
@@ -22,7 +22,7 @@ def strikes_of(profiles: Sequence[ProfileRow]) -> Floats:
     return grid
 
 
-def lay(profiles: Sequence[ProfileRow], grid: Floats, values: Values) -> Floats:
+def lay_on_grid(profiles: Sequence[ProfileRow], grid: Floats, values: Values) -> Floats:
     """The table; NaN where a bar has no such strike."""
     table = np.full((len(profiles), len(grid)), np.nan)
     for row, profile in zip(table, profiles, strict=True):
@@ -43,7 +43,7 @@ def increments(
     back.
     """
     table = np.full((len(profiles) + 1, len(grid)), np.nan)
-    table[1:] = lay(profiles, grid, values)
+    table[1:] = lay_on_grid(profiles, grid, values)
     if before is not None:
         known = np.isin(before.arrays["strike"], grid)
         table[0, np.searchsorted(grid, before.arrays["strike"][known])] = values(before)[known]

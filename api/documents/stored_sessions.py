@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from api.documents.rounding import share
+from api.documents.rounding import share_pct
 from storage.market.calendar import Session
 from storage.market.constants import GRID_SECONDS
 from storage.record.row import Reason
 
 
-def sessions(
+def stored_sessions(
     rows: Sequence[Mapping[str, Any]], calendar: Mapping[Any, Session], now: datetime
 ) -> list[dict[str, Any]]:
     """Each stored day, oldest first.
@@ -40,7 +40,7 @@ def sessions(
                 "slots": slots,
                 "rows": row["rows"],
                 "gaps": slots - row["rows"],
-                "coverage_pct": share(row["rows"], slots),
+                "coverage_pct": share_pct(row["rows"], slots),
                 "reasons": reasons,
                 "first": row["first"],
                 "last": row["last"],
