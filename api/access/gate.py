@@ -92,7 +92,7 @@ class AccessError(Exception):
         super().__init__(body.get("message") or body.get("detail"))
         self.status = status
         self.body = body
-        #: As in ``Admitted``; a 429 has ``retry-after`` too.
+        #: As in ``Admission``; a 429 has ``retry-after`` too.
         self.headers = headers
         self.caller = caller
 
