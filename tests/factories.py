@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from storage.record.figures import DetailFigures, SettledFigures
+from storage.record.result import WriteResult
 from storage.record.row import Change, Gap, Reason, Row, SlotRecord
 
 #: A Wednesday with a full session.
@@ -171,13 +172,17 @@ class Kept(NamedTuple):
     revision: int
 
 
-def rows_of(changes: Sequence[Change]) -> list[Kept]:
+def _changes(written: WriteResult | Sequence[Change]) -> Sequence[Change]:
+    return written.changes if isinstance(written, WriteResult) else written
+
+
+def rows_of(written: WriteResult | Sequence[Change]) -> list[Kept]:
     """Rows of changes in the order in which they were stored."""
-    found = [Kept(row, revision) for change in changes for revision, row in change.rows]
+    found = [Kept(row, revision) for change in _changes(written) for revision, row in change.rows]
     return sorted(found, key=lambda kept: kept.revision)
 
 
-def gaps_of(changes: Sequence[Change]) -> list[Kept]:
+def gaps_of(written: WriteResult | Sequence[Change]) -> list[Kept]:
     """The same of gaps."""
-    found = [Kept(gap, revision) for change in changes for revision, gap in change.gaps]
+    found = [Kept(gap, revision) for change in _changes(written) for revision, gap in change.gaps]
     return sorted(found, key=lambda kept: kept.revision)

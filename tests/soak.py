@@ -38,6 +38,7 @@ from storage.market.calendar import session_on
 from storage.postgres.migrate import migrate
 from storage.record import packing
 from storage.record.mode import WriteMode
+from storage.record.result import WriteResult
 from storage.record.row import COLUMNS, Row
 from storage.redis.channel import NoChannel
 from storage.spool.segment import Segment
@@ -460,7 +461,7 @@ async def _straight(symbols: list[str], slots: int) -> tuple[dict, dict]:
         async def write(self, given=(), gaps=(), *, mode=WriteMode.KEEP):
             for record in given:
                 records[record.row.symbol, record.row.slot] = record
-            return []
+            return WriteResult()
 
         async def before(self, symbol, expiration, slot):
             return newest

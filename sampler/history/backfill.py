@@ -109,7 +109,8 @@ class HistoryWriter:
         self._records, self._gaps = [], []
         if not records and not gaps:
             return
-        changes = await self._store.write(records, gaps, mode=self._mode, mixed=self._mix_feeds)
+        result = await self._store.write(records, gaps, mode=self._mode, mixed=self._mix_feeds)
+        changes = result.changes
         self.written += sum(len(change.rows) for change in changes)
         try:
             await self._live.publish(changes)

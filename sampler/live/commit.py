@@ -13,7 +13,8 @@ from typing import Protocol
 
 from storage.errors import StoreError, ValueRefused
 from storage.record.mode import WriteMode
-from storage.record.row import Change, Gap, Reason, SlotRecord
+from storage.record.result import WriteResult
+from storage.record.row import Gap, Reason, SlotRecord
 from storage.record.wire import Batch
 
 
@@ -26,7 +27,7 @@ class RecordStore(Protocol):
         gaps: Sequence[Gap] = (),
         *,
         mode: WriteMode = WriteMode.KEEP,
-    ) -> list[Change] | None:
+    ) -> WriteResult | None:
         """Write as ``Store.write`` does; return None if the batch was spooled for later."""
         ...
 
@@ -37,7 +38,7 @@ class RecordStore(Protocol):
 
 async def commit_batch(
     store: RecordStore, batch: Batch, quarantine: Callable[[Batch, Exception], Awaitable[None]]
-) -> list[Change]:
+) -> WriteResult:
     """Write a batch in one transaction, and replace each refused record or gap by a gap.
 
     Parameters
@@ -48,8 +49,8 @@ async def commit_batch(
 
     Returns
     -------
-    list of Change
-        What was written, one change a symbol, with the gaps that replace refused records.
+    WriteResult
+        What was written, with the gaps that replace refused records, and what was refused.
 
     Raises
     ------
@@ -64,17 +65,20 @@ async def commit_batch(
     except Exception as error:
         # Not even the keys of these values could be read, so no gap can stand for them.
         await quarantine(batch, ValueRefused(f"{type(error).__name__}: {error}"))
-        return []
-    changes = list(written or [])
-    for refusal in getattr(written, "refused", ()):
+        return WriteResult()
+    if written is None:
+        return WriteResult()
+    changes = list(written.changes)
+    for refusal in written.refused:
         refused = (
-            Batch(records=[refusal.what], mode=batch.mode)
-            if isinstance(refusal.what, SlotRecord)
-            else Batch(gaps=[refusal.what])
+            Batch(records=[refusal.item], mode=batch.mode)
+            if isinstance(refusal.item, SlotRecord)
+            else Batch(gaps=[refusal.item])
         )
-        await quarantine(refused, ValueRefused(refusal.why))
-        changes += await store.write(gaps=_replacement_gaps(refused, refusal.why)) or []
-    return changes
+        await quarantine(refused, ValueRefused(refusal.reason))
+        replaced = await store.write(gaps=_replacement_gaps(refused, refusal.reason))
+        changes += replaced.changes if replaced else ()
+    return WriteResult(tuple(changes), written.refused)
 
 
 def _replacement_gaps(refused: Batch, detail: str) -> list[Gap]:

@@ -25,6 +25,7 @@ from storage.fault import Fault, no_fault
 from storage.market.calendar import Session, market_day, session_on
 from storage.market.constants import SLOT_WIDTH
 from storage.record.mode import WriteMode
+from storage.record.result import WriteResult
 from storage.record.row import Change, Gap, Reason, SlotRecord
 from storage.redis.channel import LiveChannel
 
@@ -47,12 +48,14 @@ class DryRunStore:
         gaps: Sequence[Gap] = (),
         *,
         mode: WriteMode = WriteMode.KEEP,
-    ) -> list[Change]:
+    ) -> WriteResult:
         """Store nothing; return the change that each record would have been."""
-        return [
-            Change(symbol=record.row.symbol, after=0, revision=0, rows=((0, record.row),))
-            for record in records
-        ]
+        return WriteResult(
+            tuple(
+                Change(symbol=record.row.symbol, after=0, revision=0, rows=((0, record.row),))
+                for record in records
+            )
+        )
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """Return None: there is no earlier record."""
@@ -189,7 +192,8 @@ class Tick:
             Gap(symbol=symbol, expiration=session.day, slot=slot, reason=reason) for slot in slots
         ]
         try:
-            await self._publish(await self._store.write(gaps=gaps))
+            result = await self._store.write(gaps=gaps)
+            await self._publish(result.changes if result else ())
         except FlowError as error:
             log.error("gaps not stored", symbol=symbol, gaps=len(gaps), error=str(error))
 
@@ -268,18 +272,19 @@ class Tick:
         """
         record = outcome.record
         with StageTimer(outcome, "store"):
-            changes = await self._store.write([record] if record else [], gaps, mode=mode)
+            result = await self._store.write([record] if record else [], gaps, mode=mode)
+        changes = result.changes if result else ()
         self._fault("kept")
-        outcome.spooled = changes is None
+        outcome.spooled = result is None
         if record is not None:
-            rows = [row for change in changes or () for _, row in change.rows]
+            rows = [row for change in changes for _, row in change.rows]
             outcome.stored = any(row.slot == record.row.slot for row in rows)
             self._remember(record)
-            if not outcome.spooled and not any(row is record.row for row in rows):
+            if result is not None and not any(row is record.row for row in rows):
                 # Another sampler's row was there first, or the database refused this one, or it was
                 # rebased. The next step reads the store.
                 self.forget(outcome.symbol)
-                _note_refusal(outcome, changes or [])
+                _note_refusal(outcome, result)
         with StageTimer(outcome, "publish"):
             await self._publish(changes)
 
@@ -324,9 +329,9 @@ class Tick:
         earlier = [r for r in records if r.row.slot < record.row.slot]
         self._recent[record.row.symbol] = [*earlier[-1:], record]
 
-    async def _publish(self, changes: Sequence[Change] | None) -> None:
+    async def _publish(self, changes: Sequence[Change]) -> None:
         try:
-            await self._live.publish(changes or [])
+            await self._live.publish(changes)
         except LiveError as error:
             log.warning("not published", error=str(error))
 
@@ -348,13 +353,12 @@ def _gap_of_target(outcome: Outcome, target: datetime | None) -> list[Gap]:
     ]
 
 
-def _note_refusal(outcome: Outcome, changes: Sequence[Change]) -> None:
-    """Set the outcome's reason if the record's slot became a gap instead of a row."""
+def _note_refusal(outcome: Outcome, result: WriteResult) -> None:
+    """Set the outcome's reason if the store refused its record."""
     assert outcome.record is not None
-    for change in changes:
-        for _, gap in change.gaps:
-            if gap.slot == outcome.record.row.slot and gap.reason is Reason.FAILED:
-                outcome.reason, outcome.detail = gap.reason, gap.detail
+    for refusal in result.refused:
+        if refusal.slot == outcome.record.row.slot:
+            outcome.reason, outcome.detail = Reason.FAILED, refusal.reason
 
 
 def _require_fresh(frame: Frame, now: datetime) -> None:

@@ -21,7 +21,8 @@ from sampler.live.rebase import Rebaser
 from storage.errors import FlowError, LiveError, SpoolError, StoreError, StoreUnavailable
 from storage.fault import Fault, no_fault
 from storage.record.mode import WriteMode
-from storage.record.row import Change, Gap, SlotRecord
+from storage.record.result import WriteResult
+from storage.record.row import Gap, SlotRecord
 from storage.record.wire import Batch
 from storage.redis.channel import LiveChannel
 
@@ -36,8 +37,8 @@ class _PendingWrite:
     """A batch that waits for the tick's transaction."""
 
     batch: Batch
-    #: Resolved with the batch's changes; with None if it was spooled.
-    answer: asyncio.Future[list[Change] | None]
+    #: Resolved with the batch's result; with None if it was spooled.
+    answer: asyncio.Future[WriteResult | None]
 
 
 class BatchWriter:
@@ -119,7 +120,7 @@ class BatchWriter:
         gaps: Sequence[Gap] = (),
         *,
         mode: WriteMode = WriteMode.KEEP,
-    ) -> list[Change] | None:
+    ) -> WriteResult | None:
         """Write a symbol's records and gaps with those of other symbols, and publish the changes.
 
         Parameters
@@ -129,8 +130,8 @@ class BatchWriter:
 
         Returns
         -------
-        list of Change or None
-            What was written. None if the database is away: the batch was spooled, and is committed
+        WriteResult or None
+            What was written and what was refused. None if the database is away: the batch was spooled, and is committed
             when the database is back.
 
         Raises
@@ -139,7 +140,7 @@ class BatchWriter:
             If neither the disk nor the memory has room for the batch.
         """
         if not records and not gaps:
-            return []
+            return WriteResult()
         batch = Batch(records=records, gaps=gaps, mode=mode)
         item = _PendingWrite(batch, asyncio.get_running_loop().create_future())
         self._items.append(item)
@@ -226,7 +227,7 @@ class BatchWriter:
             if not item.answer.done():
                 item.answer.set_result(own_changes)
 
-    async def _commit_or_spool(self, batch: Batch) -> list[Change] | None:
+    async def _commit_or_spool(self, batch: Batch) -> WriteResult | None:
         self._fault("writing")
         if not self._database_away and self._may_write():
             try:
@@ -238,20 +239,20 @@ class BatchWriter:
         await self.backlog.add(batch)
         return None
 
-    async def _commit(self, batch: Batch, *, spooled: bool) -> list[Change]:
+    async def _commit(self, batch: Batch, *, spooled: bool) -> WriteResult:
         """Rebase the batch's records, store them, and publish what changed."""
         records = await self._rebaser.rebase(batch.records, spooled=spooled)
         changes = await commit_batch(
             self._store, replace(batch, records=records), self.backlog.quarantine
         )
-        self._rebaser.note_written(changes)
+        self._rebaser.note_written(result.changes)
         self._fault("written")
         try:
-            await self._live.publish(changes)
+            await self._live.publish(result.changes)
         except LiveError as error:
             log.warning("not published", error=str(error))
         self._fault("published")
-        return changes
+        return result
 
     def _begin_spooling(self) -> None:
         self._database_away = True

@@ -111,11 +111,11 @@ async def import_sessions(
             continue
         stored = total = 0
         for records in parquet.read_records(part):
-            changes = await store.write(records, mode=WriteMode.FILL, mixed=mix_feeds)
-            stored += sum(len(change.rows) for change in changes)
+            result = await store.write(records, mode=WriteMode.FILL, mixed=mix_feeds)
+            stored += sum(len(change.rows) for change in result.changes)
             total += len(records)
         marked = await store.write(gaps=parquet.read_gaps(part))
-        gaps = sum(len(change.gaps) for change in marked)
+        gaps = sum(len(change.gaps) for change in marked.changes)
         yield ImportedSession(part=part, stored=stored, there_already=total - stored, gaps=gaps)
 
 

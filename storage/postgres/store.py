@@ -31,8 +31,9 @@ from storage.postgres.migrate import check_version
 from storage.postgres.queries import query
 from storage.postgres.read import RecordReader
 from storage.postgres.validate import validate_batch
-from storage.postgres.write import WriteResult, find_settled_slots, write_batch
+from storage.postgres.write import find_settled_slots, write_batch
 from storage.record.mode import WriteMode
+from storage.record.result import WriteResult
 from storage.record.row import Gap, SlotRecord
 
 log = structlog.get_logger()
@@ -162,11 +163,10 @@ class Store(RecordReader):
                         written = await write_batch(
                             connection, fitting, marks, mode=mode, mixed=mixed, kept=kept
                         )
-        written.refused = (*unfit, *written.refused)
-        for refusal in written.refused:
-            one = refusal.what.row if isinstance(refusal.what, SlotRecord) else refusal.what
-            log.error("not written", symbol=one.symbol, slot=one.slot, why=refusal.why)
-        return written
+        result = WriteResult(written.changes, (*unfit, *written.refused))
+        for refusal in result.refused:
+            log.error("not written", symbol=refusal.symbol, slot=refusal.slot, why=refusal.reason)
+        return result
 
     async def own(self, symbols: Sequence[str], expiration: date) -> None:
         """Note that a daemon samples a session of some symbols: all its slots are to be told of."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 
 from psycopg import errors as pg
 
 from storage.record.mode import WriteMode
+from storage.record.result import Refusal
 from storage.record.row import FLOATS, Gap, Row, SlotRecord
 
 _FLOATS = operator.attrgetter(*FLOATS)
@@ -25,14 +25,6 @@ SlotKey = tuple[str, date, datetime]
 def slot_key(one: Row | Gap) -> SlotKey:
     """What a slot is known by."""
     return one.symbol, one.expiration, one.slot
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A record or a gap that was not written, and why."""
-
-    what: SlotRecord | Gap
-    why: str
 
 
 class InvalidRecord(ValueError):

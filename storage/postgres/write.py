@@ -6,7 +6,7 @@ of a batch is found by halves and left out; the rest of the batch is written.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from operator import itemgetter
@@ -17,21 +17,13 @@ from storage.postgres.database import Connection
 from storage.postgres.queries import query
 from storage.postgres.validate import (
     VALUE_ERRORS,
-    Refusal,
     SlotKey,
     refusal_reason,
     slot_key,
 )
 from storage.record.mode import WriteMode
+from storage.record.result import Refusal, WriteResult
 from storage.record.row import Change, Gap, Row, SlotRecord
-
-
-class WriteResult(list[Change]):
-    """What a write has changed, a ``Change`` a symbol; and what of it was refused."""
-
-    def __init__(self, changes: Iterable[Change] = (), refused: Iterable[Refusal] = ()) -> None:
-        super().__init__(changes)
-        self.refused = tuple(refused)
 
 
 @dataclass(slots=True)
@@ -94,7 +86,7 @@ async def write_batch(
     changed = _changes(heads, news)
     if changed:
         await _advance(connection, changed)
-    return WriteResult(changed, news.refused)
+    return WriteResult(tuple(changed), tuple(news.refused))
 
 
 def _of_one_feed(

@@ -92,7 +92,7 @@ class Fed(Caller):
         self, *records: Any, gaps: Any = (), mode: WriteMode = WriteMode.KEEP
     ) -> list[Change]:
         """Store and publish, and wait until it is taken in."""
-        changes = await self.store.write(list(records), list(gaps), mode=mode)
+        changes = (await self.store.write(list(records), list(gaps), mode=mode)).changes
         await self.wire.publish(changes)
         await self.reached({change.symbol: change.revision for change in changes})
         return changes

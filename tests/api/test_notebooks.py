@@ -103,7 +103,7 @@ async def test_following(served: Served, servers: Servers, own_database: str) ->
         # Whoever lands first may be there before the program is.
         for step in range(120):
             slot = utc("14:30") + timedelta(seconds=30 * step)
-            [change] = await store.write([record(slot)])
+            [change] = (await store.write([record(slot)])).changes
             await live.publish([change])
             landed[f"{change.revision} bar {{'t': '{slot:%Y-%m-%dT%H:%M:%SZ}'"] = step
             if (await asyncio.wait({line}, timeout=0.3))[0]:

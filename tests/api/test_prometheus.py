@@ -58,7 +58,9 @@ async def test_state_of_the_data(store: Store, open_app: Callable[..., Any]) -> 
     """Each symbol's age in market time and its cursor; whether the market is open."""
     app = await open_app(store, live=Awake())
     await store.write([record(utc("14:28")), record(utc("14:29:30"))])
-    changes = await store.write([record(utc("14:00"), symbol="QQQ")], [gap("14:29", Reason.STALE)])
+    changes = (
+        await store.write([record(utc("14:00"), symbol="QQQ")], [gap("14:29", Reason.STALE)])
+    ).changes
     told = await look(app)
     assert told["flow_row_age_seconds", ("SPY",)] == 30
     assert told["flow_row_age_seconds", ("QQQ",)] == 1800

@@ -116,7 +116,7 @@ async def fill(served: Served, database: str, redis_url: str) -> None:
         Store.open(database, "live", size=1) as store,
         RedisChannel.open(redis_url, "flow:live") as live,
     ):
-        [change] = await store.write(records)
+        [change] = (await store.write(records)).changes
         await live.publish([change])
     until = time.monotonic() + 15
     while requests.get(f"{served.url}{SERIES}SPY", timeout=10).json()["cursor"] < change.revision:

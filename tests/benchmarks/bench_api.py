@@ -113,7 +113,7 @@ class Bench:
         slot = self.slots[self.at % len(self.slots)]
         self.at += 1
         records = [like(self.first, symbol, slot, self.at) for symbol in symbols]
-        changes = await self.store.write(records, mode=WriteMode.REWRITE)
+        changes = (await self.store.write(records, mode=WriteMode.REWRITE)).changes
         committed = time.monotonic()
         await self.live.publish(changes)
         return [change.revision for change in changes], committed

@@ -105,7 +105,7 @@ async def streamed(browser: Browser, site: Site, rows: list[SlotRecord]) -> None
     waits: list[float] = []
     sizes = []
     for k, row in enumerate(rows):
-        changes = await site.store.write([row])
+        changes = (await site.store.write([row])).changes
         sent = time.time() * 1e3
         await site.channel.publish(changes)
         shown = f"{row.row.spot:,.2f}"

@@ -88,14 +88,14 @@ async def stored(folder: Path, first: SlotRecord, later: Chain) -> None:
             RedisChannel.open(servers.redis_url, "bench") as live,
         ):
             record = measure_slot(later, first, oi_confidence=0.43)
-            changes = await store.write([first])
+            changes = (await store.write([first])).changes
             took: dict[str, list[float]] = {"store": [], "store, unchanged": [], "publish": []}
             for i in range(50):
                 row = record.row
                 object.__setattr__(row, "slot", later.slot + timedelta(seconds=30 * i))
                 for name in ("store", "store, unchanged"):
                     since = time.perf_counter()
-                    changes = await store.write([record]) or changes
+                    changes = (await store.write([record])).changes or changes
                     took[name].append((time.perf_counter() - since) * 1e3)
                 since = time.perf_counter()
                 await live.publish(changes)

@@ -91,7 +91,7 @@ class Site:
 
     async def put(self, records: Sequence[SlotRecord] = (), gaps: Sequence[Gap] = ()) -> None:
         """Store and tell, as a sampler does."""
-        await self.channel.publish(await self.store.write(records, gaps))
+        await self.channel.publish((await self.store.write(records, gaps)).changes)
 
     async def empty(self) -> None:
         """A store without anything in it."""

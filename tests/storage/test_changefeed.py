@@ -90,7 +90,7 @@ class Stepper:
         step = len(self.made)
         mode = changes.pop("mode", WriteMode.KEEP)
         changes = {"slot": at(step)} | changes
-        written = await self.store.write([record(symbol=symbol, **changes)], mode=mode)
+        written = (await self.store.write([record(symbol=symbol, **changes)], mode=mode)).changes
         if publish:
             await self.live.publish(written)
         self.made.append(written[0].revision)
@@ -103,7 +103,7 @@ async def test_published_changes(store, channel):
     await step()
     async with Reader(store, channel, await store.heads()) as reader:
         await step()
-        changes = await store.write([record(symbol="NEW", slot=at(9))], [gap(8)])
+        changes = (await store.write([record(symbol="NEW", slot=at(9))], [gap(8)])).changes
         await channel.publish(changes)
         last = await step(slot=at(0), mode=WriteMode.REWRITE, spot=1.0)
         await reader.until(last)
@@ -151,7 +151,7 @@ async def test_holes_are_filled(store, channel):
 async def test_doubles_are_dropped(store, channel):
     """A change that is published twice, late or out of order comes once."""
     async with Reader(store, channel, {}) as reader:
-        made = [await store.write([record(slot=at(i))]) for i in range(4)]
+        made = [(await store.write([record(slot=at(i))])).changes for i in range(4)]
         for i in (0, 0, 2, 1, 3, 2, 3):
             await channel.publish(made[i])
         await reader.until(made[-1][0].revision)
@@ -174,7 +174,7 @@ async def test_a_publisher_that_dies(store, channel, monkeypatch):
 async def test_a_large_change(store, channel):
     """A session that is filled at once is told of, and read from the store in parts."""
     async with Reader(store, channel, {}) as reader:
-        changes = await store.write([record(slot=at(i)) for i in range(450)])
+        changes = (await store.write([record(slot=at(i)) for i in range(450)])).changes
         await channel.publish(changes)
         await reader.until(changes[0].revision)
         assert [n for n, _ in changes[0].rows] == reader.rows()
@@ -216,7 +216,7 @@ async def test_nothing_is_lost_on_the_way_back(store):
 
     async def back() -> list[list[Change]]:
         await store.write([record(slot=at(next(slots)))])
-        last = await store.write([record(slot=at(next(slots)))])
+        last = (await store.write([record(slot=at(next(slots)))])).changes
         await store.write([record(slot=at(next(slots)))])
         return [last, last]
 

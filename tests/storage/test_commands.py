@@ -422,7 +422,7 @@ class TestTail:
                 Store.open(database, "live") as store,
                 RedisChannel.open(redis_url, "flow:live") as channel,
             ):
-                written = await store.write(records)
+                written = (await store.write(records)).changes
                 await channel.publish(written)
                 return rows_of(written)
 

@@ -99,9 +99,9 @@ async def sample(
         batch = [record(symbol=symbol, slot=at(step), spot=1.0 + step) for symbol in symbols]
         fault = faults.get(step)
         strikes = asyncio.create_task(_soon(fault)) if fault else None
-        changes = await until(lambda: store.write(batch, [gap(500 + step)]))  # noqa: B023
+        written = await until(lambda: store.write(batch, [gap(500 + step)]))  # noqa: B023
         with suppress(LiveError):
-            await live.publish(changes)
+            await live.publish(written.changes)
         if strikes:
             await strikes
         await asyncio.sleep(0.01)
@@ -145,7 +145,7 @@ async def test_killed_within_a_transaction(own, url):
                 await writing
         assert await until(lambda: store.slots("SPX", DAY)) == [at(0)]
         assert (await store.heads())["SPX"] == 1
-        (change,) = await store.write([record(slot=at(i)) for i in (1, 2)])
+        (change,) = (await store.write([record(slot=at(i)) for i in (1, 2)])).changes
         assert (change.after, len(change.rows)) == (1, 2)
         for table in ("rows", "profiles", "chains"):
             with psycopg.connect(url) as connection:
@@ -229,9 +229,9 @@ async def test_disk_full(small_disk, url):
         with pytest.raises(StoreFull, match="no room left"):
             await store.write(batch)
         assert await store.slots("SPX", DAY) == [at(0)]
-        assert await store.write([record(slot=at(0))]) == []
+        assert (await store.write([record(slot=at(0))])).changes == ()
         ballast.unlink()
-        (change,) = await store.write(batch)
+        (change,) = (await store.write(batch)).changes
         assert len(change.rows) == 8
         found = await store.before("SPX", DAY, at(9))
         assert found.evidence == batch[-1].evidence

@@ -227,7 +227,7 @@ async def test_channel_is_away(
     monkeypatch.setattr("storage.changefeed._POLL", 0.02)
     monkeypatch.setattr(Wire, "listen", NoChannel.listen)
     fed: Fed = await feed(store)
-    [change] = await store.write([record(utc("14:29:30"))])
+    [change] = (await store.write([record(utc("14:29:30"))])).changes
     await fed.reached({"SPY": change.revision})
     assert [bar["spot"] for bar in (await fed.series())["bars"]] == [659.5]
 

@@ -282,7 +282,7 @@ async def test_channel_is_away(
     told: list[Any] = []
     hub = fed._transport.app.context.hub  # type: ignore[attr-defined]
     monkeypatch.setattr(hub, "changed", lambda *given: told.append(given))
-    [change] = await store.write([record(utc("14:29:30"))])
+    [change] = (await store.write([record(utc("14:29:30"))])).changes
     await fed.reached({"SPY": change.revision})
     [(symbol, [day], _)] = told
     assert (symbol, day.cursor) == ("SPY", change.revision)

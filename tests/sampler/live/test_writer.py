@@ -179,8 +179,8 @@ async def test_six_hundred_symbols_beside_a_backfill(url, tmp_path):
             told = [
                 made.writer.write([record(symbol=n, expiration=DAY, slot=slot(0))]) for n in names
             ]
-            changes = await asyncio.gather(*told)
-            assert [len(one) for one in changes] == [1] * 600
+            results = await asyncio.gather(*told)
+            assert [len(result.changes) for result in results] == [1] * 600
             ticks.append(0)
             await filling
     assert broken.writes == [(600, 0)]

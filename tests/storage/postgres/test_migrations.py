@@ -100,7 +100,7 @@ async def test_data_survives(empty_database, version):
         found = await store.before("SPX", DAY, at(5))
         assert (found.row.slot, found.evidence) == (at(1), b"chain")
         assert found.profile["iv"].tolist() == [1.0, 2.0]
-        (written,) = await store.write([record(slot=at(2)), record(slot=at(0))], [gap(3)])
+        (written,) = (await store.write([record(slot=at(2)), record(slot=at(0))], [gap(3)])).changes
         assert (written.after, [r.slot for _, r in written.rows]) == (4, [at(2)])
         assert [g["slot"] for g in await store.gaps("SPX", DAY)] == [at(3)]
         assert [g["next_expiry"] for g in await store.gaps("IWM", DAY)] == [None]

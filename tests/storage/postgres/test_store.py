@@ -85,7 +85,7 @@ class TestAppend:
 
     async def test_nothing(self, store):
         """Nothing to write is fine."""
-        assert await store.write([]) == []
+        assert (await store.write([])).changes == ()
         assert await store.cursor() == 0
 
     async def test_keep(self, store):
@@ -97,8 +97,8 @@ class TestAppend:
             profile={"vex": [0.0, 0.0]},
             evidence=b"other",
         )
-        assert await store.write([later], mode=WriteMode.KEEP) == []
-        assert await store.write([later]) == []
+        assert (await store.write([later], mode=WriteMode.KEEP)).changes == ()
+        assert (await store.write([later])).changes == ()
         kept = await read(store)
         assert (kept.row.spot, kept.evidence) == (1.0, b"chain\x00\xff")
         assert PROFILE["vex"] == kept.profile["vex"].tolist()
@@ -137,7 +137,7 @@ class TestAppend:
         await store.write([record(), record(slot=at(1), net_gex=1.0, gamma_flip=None)])
         before, cursor = contents(database), await store.cursor()
         again = [record(), record(slot=at(1), net_gex=1.0, gamma_flip=None)]
-        assert await store.write(again, mode=mode) == []
+        assert (await store.write(again, mode=mode)).changes == ()
         assert before == contents(database)
         assert cursor == await store.cursor()
         assert await store.changes({"SPX": cursor}) == []
@@ -355,7 +355,7 @@ class TestGaps:
         assert [(at(0), "late", ""), (at(1), "source_down", "504")] == [
             (g["slot"], g["reason"], g["detail"]) for g in first
         ]
-        assert await store.write(gaps=[gap(1, detail="504"), gap(0, Reason.LATE)]) == []
+        assert (await store.write(gaps=[gap(1, detail="504"), gap(0, Reason.LATE)])).changes == ()
         assert first == await store.gaps("SPX", DAY)
         assert (
             len(gaps_of(await store.write(gaps=[gap(1, detail="502"), gap(0, Reason.LATE)]))) == 1
@@ -367,13 +367,13 @@ class TestGaps:
 
     async def test_nothing(self, store):
         """No gaps are no news."""
-        assert await store.write(gaps=[]) == []
+        assert (await store.write(gaps=[])).changes == ()
 
     async def test_a_slot_with_a_row_is_none(self, store):
         """Where there is a row, a gap is not marked."""
         await store.write([record()])
         before = await store.cursor()
-        assert await store.write(gaps=[gap(0)]) == []
+        assert (await store.write(gaps=[gap(0)])).changes == ()
         assert await store.gaps("SPX", DAY) == []
         assert before == await store.cursor()
         assert (
@@ -506,9 +506,10 @@ class TestChanges:
     async def test_what_a_write_says(self, store):
         """A change a symbol, each from the symbol's head before it to the one after it."""
         assert await store.heads() == {}
-        first = await store.write(
+        written = await store.write(
             [record(slot=at(0)), record(symbol="SPY"), record(slot=at(1))], [gap(2), gap(0)]
         )
+        first = written.changes
         assert [(c.symbol, c.after) for c in first] == [("SPX", 0), ("SPY", 0)]
         assert [row.slot for _, row in first[0].rows] == [at(0), at(1)]
         assert [g for _, g in first[0].gaps] == [gap(2)]
@@ -516,7 +517,7 @@ class TestChanges:
         assert len(set(revisions)) == 4
         assert max(n for n, _ in (*first[0].rows, *first[0].gaps)) == first[0].revision
         assert {c.symbol: c.revision for c in first} == await store.heads()
-        (second,) = await store.write(gaps=[gap(5)])
+        (second,) = (await store.write(gaps=[gap(5)])).changes
         assert (second.after, second.rows) == (first[0].revision, ())
         assert second.revision > first[0].revision
         assert await store.heads(["SPX", "QQQ"]) == {"SPX": second.revision}
@@ -524,10 +525,10 @@ class TestChanges:
 
     async def test_read_again(self, store):
         """What was written is read from any cursor, a symbol's changes as one; a rewritten row last."""
-        made = await store.write([record(slot=at(2)), record(slot=at(0))], [gap(3)])
+        made = (await store.write([record(slot=at(2)), record(slot=at(0))], [gap(3)])).changes
         await store.write([record(symbol="SPY", slot=at(7))])
-        made += await store.write([record(slot=at(4))])
-        made += await store.write([record(slot=at(0), spot=1.0)], mode=WriteMode.REWRITE)
+        made += (await store.write([record(slot=at(4))])).changes
+        made += (await store.write([record(slot=at(0), spot=1.0)], mode=WriteMode.REWRITE)).changes
         (change,) = await store.changes({"SPX": 0})
         assert (change.after, change.revision) == (0, made[-1].revision)
         assert [(r.slot, r.spot) for _, r in change.rows] == [

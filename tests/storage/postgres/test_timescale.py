@@ -139,14 +139,16 @@ async def test_compressed_sessions(community):
         found = await store.before("SPX", DAYS[1], at(0) + timedelta(days=2))
         assert (found.row.spot, found.evidence) == (7009.0, b"chain\x00\xff")
         again = [record(**on(day, i, spot=7000.0 + i)) for day in DAYS for i in range(10)]
-        assert await store.write(again) == []
-        assert await store.write(again, mode=WriteMode.REWRITE) == []
+        assert (await store.write(again)).changes == ()
+        assert (await store.write(again, mode=WriteMode.REWRITE)).changes == ()
         written = await store.write(
             [record(**on(DAYS[0], 3, spot=1.0)), record(**on(DAYS[0], 11))], mode=WriteMode.REWRITE
         )
         assert [kept.row.spot for kept in rows_of(written)] == [1.0, 7700.5]
         assert await store.gaps("SPX", DAYS[0]) == []
-        marked = await store.write(gaps=[gap(12, **on(DAYS[2], 12)), gap(1, **on(DAYS[2], 1))])
+        marked = (
+            await store.write(gaps=[gap(12, **on(DAYS[2], 12)), gap(1, **on(DAYS[2], 1))])
+        ).changes
         assert [kept.row.slot for kept in gaps_of(marked)] == [on(DAYS[2], 12)["slot"]]
         assert len(await store.slots("SPX", DAYS[0])) == 11
 
@@ -181,7 +183,7 @@ async def test_compression_under_a_backfill(community):
             batch = [record(**on(day, step)) for day in DAYS]
             written = await store.write(batch, mode=WriteMode.FILL)
             assert len(rows_of(written)) == 4
-            assert await store.write(batch, mode=WriteMode.FILL) == []
+            assert (await store.write(batch, mode=WriteMode.FILL)).changes == ()
         over = True
         assert await running > 0
         for day in DAYS:

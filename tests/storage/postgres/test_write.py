@@ -98,7 +98,7 @@ class TestBatches:
 
         before = marks()
         for mode in (WriteMode.KEEP, WriteMode.NEWER, WriteMode.FILL, WriteMode.REWRITE):
-            assert await store.write(batch, mode=mode) == []
+            assert (await store.write(batch, mode=mode)).changes == ()
         # An upsert locks the row that it then leaves alone: that is in xmax, and in no table.
         assert [[(m[0], m[2]) for m in table] for table in before] == [
             [(m[0], m[2]) for m in table] for table in marks()
@@ -194,7 +194,7 @@ class TestFeeds:
         ]
         ((refused,),) = (written.refused,)
         why = "SPX 2026-08-19: the session is sampled from cboe; rows of recorded are not mixed in"
-        assert (refused.what.row.slot, refused.why) == (at(1), why)
+        assert (refused.item.row.slot, refused.reason) == (at(1), why)
         assert [(line["event"], line["why"]) for line in lines] == [("not written", why)]
 
     async def test_within_a_batch(self, store):
@@ -259,14 +259,14 @@ class TestPoison:
             written = await store.write(batch, [gap(7)])
         assert [k.row.slot for k in rows_of(written)] == [one.row.slot for one in others]
         assert [k.row.slot for k in gaps_of(written)] == [at(7)]
-        assert [refused.what for refused in written.refused] == [bad]
-        assert written.refused[0].why
+        assert [refused.item for refused in written.refused] == [bad]
+        assert written.refused[0].reason
         assert [line["event"] for line in lines] == ["not written"]
         assert await store.slots("SPX", DAY) == [one.row.slot for one in others]
         if others:
             found = await store.before("SPX", DAY, at(9))
             assert found.profile["iv"].tobytes() == others[-1].profile["iv"].tobytes()
-        assert (await store.heads())["SPX"] == written[0].revision
+        assert (await store.heads())["SPX"] == written.changes[0].revision
 
     async def test_several(self, store):
         """Of many, only the bad ones are left out."""
@@ -274,7 +274,7 @@ class TestPoison:
         for i in (3, 4, 17, 39):
             spoiled(batch[i], regime=NUL)
         written = await store.write(batch)
-        assert len(written) == 36
+        assert len(written.changes) == 36
         assert len(written.refused) == 4
 
     async def test_a_bad_gap(self, store):
@@ -283,7 +283,7 @@ class TestPoison:
         object.__setattr__(bad, "symbol", NUL)
         written = await store.write([record()], [gap(2), bad, gap(3)])
         assert [k.row.slot for k in gaps_of(written)] == [at(2), at(3)]
-        assert [refused.what for refused in written.refused] == [bad]
+        assert [refused.item for refused in written.refused] == [bad]
 
     async def test_foreign_words(self, store):
         """What a vendor said is kept as far as a database takes it."""
