@@ -131,8 +131,8 @@ class BatchWriter:
         Returns
         -------
         WriteResult or None
-            What was written and what was refused. None if the database is away: the batch was spooled, and is committed
-            when the database is back.
+            What was written and what was refused. None if the database is away: the batch was
+            spooled, and is committed when the database is back.
 
         Raises
         ------
@@ -215,7 +215,7 @@ class BatchWriter:
             mode=items[0].batch.mode,
         )
         try:
-            changes = await self._commit_or_spool(merged)
+            result = await self._commit_or_spool(merged)
         except Exception as error:
             for item in items:
                 if not item.answer.done():
@@ -223,9 +223,9 @@ class BatchWriter:
             return
         for item in items:
             symbols = {symbol for symbol, _ in item.batch.slots}
-            own_changes = None if changes is None else [c for c in changes if c.symbol in symbols]
+            own_result = None if result is None else result.of_symbols(symbols)
             if not item.answer.done():
-                item.answer.set_result(own_changes)
+                item.answer.set_result(own_result)
 
     async def _commit_or_spool(self, batch: Batch) -> WriteResult | None:
         self._fault("writing")
@@ -242,7 +242,7 @@ class BatchWriter:
     async def _commit(self, batch: Batch, *, spooled: bool) -> WriteResult:
         """Rebase the batch's records, store them, and publish what changed."""
         records = await self._rebaser.rebase(batch.records, spooled=spooled)
-        changes = await commit_batch(
+        result = await commit_batch(
             self._store, replace(batch, records=records), self.backlog.quarantine
         )
         self._rebaser.note_written(result.changes)
