@@ -21,7 +21,7 @@ from storage.record.mode import WriteMode
 from storage.record.row import COLUMNS, JSON_COLUMNS, PROFILE_ARRAYS, Gap, Row, SlotRecord
 
 _ROW = operator.attrgetter(*COLUMNS)
-_CONFLICT = query("conflict", COLUMNS)
+_CONFLICT = query("conflict", COLUMNS, replaces=query("replaces", offered_at="excluded.quoted_at"))
 _UPSERT_ROW = query("upsert_row", COLUMNS, conflict=_CONFLICT)
 _UPSERT_ROWS = query("upsert_rows", COLUMNS, conflict=_CONFLICT)
 _INCOMING = query("incoming", COLUMNS)
@@ -39,7 +39,7 @@ async def upsert_rows(
     connection: Connection, records: Sequence[SlotRecord], mode: WriteMode
 ) -> dict[SlotKey, int]:
     """Write rows; the revisions of those that changed something."""
-    how = {"mode": mode, "backfilled": mode == WriteMode.FILL}
+    how = rule_parameters(mode) | {"backfilled": mode.backfills}
     if len(records) == 1:
         values: dict[str, Any] = {name: getattr(records[0].row, name) for name in COLUMNS}
         values["flags"] = list(values["flags"])
@@ -102,6 +102,16 @@ def _chain(record: SlotRecord) -> bytes:
         return binary.key_fields(*slot_key(record.row), 1) + binary.bytea_field(record.evidence)
     except Exception as error:
         raise InvalidRecord(f"its chain cannot be stored: {error!r}") from error
+
+
+def rule_parameters(mode: WriteMode) -> dict[str, Any]:
+    """Return a mode's conflict rule as parameters of queries.sql."""
+    return {
+        "over_sampled": mode.rule.sampled.value,
+        "over_backfilled": mode.rule.backfilled.value,
+        "keeps_origin": mode.rule.keeps_origin,
+        "writes_equal": mode.rule.writes_equal,
+    }
 
 
 def key_columns(those: Iterable[Row | Gap]) -> dict[str, Any]:

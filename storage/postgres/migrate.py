@@ -12,62 +12,97 @@ from storage.errors import SchemaMissing, SchemaNewer
 from storage.postgres import sql, timescale
 from storage.postgres.database import Connection, fetch_one, open_connection, prepare_session
 
+#: Numbers that no migration has, or will have. Development databases may have them applied.
+RETIRED = frozenset({4, 6})
+#: The migrations of this release.
+MIGRATIONS = frozenset(number for number, _ in sql.migrations())
 #: The schema that this release reads and writes.
-VERSION = sql.migrations()[-1][0]
+VERSION = max(MIGRATIONS)
 #: Tables that grow with time.
 TABLES = ("rows", "profiles", "chains", "gaps")
 
 
-async def schema_version(opened: Connection, dataset: str) -> int:
-    """The newest migration that a dataset has had; 0 for none."""
+async def applied_migrations(opened: Connection, dataset: str) -> set[int]:
+    """Return the numbers of the migrations that a dataset has had; empty if it has no schema."""
     found = await fetch_one(opened, "select to_regclass(%s) as t", f"{dataset}.schema_version")
     if found["t"] is None:
-        return 0
-    found = await fetch_one(opened, "select coalesce(max(version), 0) as v from schema_version")
-    return int(found["v"])
+        return set()
+    cursor = await opened.execute("select version from schema_version")
+    return {row["version"] for row in await cursor.fetchall()}
 
 
-async def check_version(opened: Connection, dataset: str) -> None:
-    """Refuse a database that this release cannot work with.
+def require_not_newer(applied: set[int]) -> None:
+    """Refuse a schema that a newer release has migrated.
 
     Raises
     ------
-    SchemaMissing, SchemaNewer
+    SchemaNewer
+        If a migration was applied that this release does not have.
     """
-    version = await schema_version(opened, dataset)
-    if version > VERSION:
+    if applied - MIGRATIONS - RETIRED:
         raise SchemaNewer(
-            f"the database's schema is version {version}, this release knows {VERSION}:"
+            f"the database's schema is version {max(applied)}, this release knows {VERSION}:"
             " use the newer release; nothing was touched"
         )
-    if version < VERSION:
+
+
+async def check_version(opened: Connection, dataset: str) -> None:
+    """Refuse a schema that this release cannot work with.
+
+    The set of applied migrations is compared, not the newest one: a migration may be missing below
+    it.
+
+    Raises
+    ------
+    SchemaMissing
+        If a migration of this release was not applied.
+    SchemaNewer
+        If a migration was applied that this release does not have.
+    """
+    applied = await applied_migrations(opened, dataset)
+    require_not_newer(applied)
+    missing = MIGRATIONS - applied
+    if missing:
+        numbers = ", ".join(map(str, sorted(missing)))
         raise SchemaMissing(
-            f"the database's schema is version {version}, this release needs {VERSION};"
-            " run: flow-store migrate"
+            f"the database's schema is version {max(applied, default=0)}, this release needs"
+            f" {VERSION}; not applied: {numbers}; run: flow-store migrate"
         )
 
 
 async def migrate(url: str, dataset: str, *, compress_after: int = 0) -> list[str]:
-    """Bring a dataset's schema up to date; what was done, in sentences.
+    """Bring a dataset's schema up to date.
 
-    Runs of several processes at once wait for each other; a second run does nothing. Where
-    TimescaleDB is and can, what is ``compress_after`` days old is compressed; 0: as it is.
+    Runs of several processes at once wait for each other. A second run does nothing.
+
+    Parameters
+    ----------
+    url, dataset : the database, and the schema in it.
+    compress_after : where TimescaleDB is installed and can compress, compress what is older than
+        this; 0 leaves compression as it is. [days]
+
+    Returns
+    -------
+    list of str
+        What was done, one sentence each.
 
     Raises
     ------
-    SchemaNewer, StoreUnavailable, StoreError
+    SchemaNewer
+        If a newer release has migrated the schema; nothing is changed then.
+    StoreUnavailable, StoreError
+        If the database cannot be reached, or refuses a migration.
     """
-    done = []
+    done: list[str] = []
     async with open_connection(url, dataset) as opened:
         # Held over all transactions, until the connection is closed.
         await opened.execute("select pg_advisory_lock(hashtext('zerodte-flow migrate'))")
         # Who waited may still know a search path without the schema that was made meanwhile.
         await prepare_session(opened, dataset)
         async with opened.transaction():
-            version = await schema_version(opened, dataset)
-            if version > VERSION:
-                await check_version(opened, dataset)
-            if version == 0:
+            applied = await applied_migrations(opened, dataset)
+            require_not_newer(applied)
+            if not applied:
                 # A role that owns a schema need not be one that may make schemas.
                 found = await fetch_one(
                     opened, "select to_regnamespace(%s) is null as due", dataset
@@ -79,10 +114,8 @@ async def migrate(url: str, dataset: str, *, compress_after: int = 0) -> list[st
                     "create table if not exists schema_version"
                     " (version integer primary key, applied_at timestamptz not null default now())"
                 )
-        applied = await opened.execute("select version from schema_version")
-        there = {row["version"] for row in await applied.fetchall()}
         for number, text in sql.migrations():
-            if number in there:
+            if number in applied:
                 continue
             async with opened.transaction():
                 await opened.execute(text)

@@ -54,31 +54,47 @@ def refusal_reason(error: Exception) -> str:
 def validate_batch(
     records: Sequence[SlotRecord], gaps: Sequence[Gap], mode: WriteMode
 ) -> tuple[list[SlotRecord], list[Gap], list[Refusal]]:
-    """Of each slot the record that counts, and the gap; and what nothing can be made of."""
-    kept: dict[SlotKey, SlotRecord] = {}
+    """Keep one record and one gap of each slot, and refuse what no database could store.
+
+    Parameters
+    ----------
+    records, gaps : what is to be written. Of several records of a slot the mode's conflict rule
+        picks one, as it would if they were written one after another. Of several gaps of a slot the
+        last one counts.
+    mode : how the records are written.
+
+    Returns
+    -------
+    tuple
+        The records, the gaps, and a refusal of each record or gap that has a value which cannot be
+        stored: a number that is not finite or too large, or a symbol with a NUL character.
+    """
+    chosen: dict[SlotKey, SlotRecord] = {}
     marks: dict[SlotKey, Gap] = {}
     refused = []
-    every: list[SlotRecord | Gap] = [*records, *gaps]
-    for one in every:
+    items: list[SlotRecord | Gap] = [*records, *gaps]
+    for item in items:
         try:
-            if isinstance(one, Gap):
-                _require_name(one)
-                marks[slot_key(one)] = one
+            if isinstance(item, Gap):
+                _require_symbol(item)
+                marks[slot_key(item)] = item
                 continue
-            _require_name(one.row)
-            _require_numbers(one.row)
+            _require_symbol(item.row)
+            _require_numbers(item.row)
         except (InvalidRecord, TypeError, AttributeError) as error:
-            refused.append(Refusal(one, str(error)))
+            refused.append(Refusal(item, str(error)))
             continue
-        there = kept.setdefault(slot_key(one.row), one)
-        if mode in (WriteMode.REWRITE, WriteMode.REPLACE) or (
-            mode != WriteMode.KEEP and one.row.quoted_at > there.row.quoted_at
+        earlier = chosen.setdefault(slot_key(item.row), item)
+        if earlier is not item and mode.rule.replaces(
+            backfilled=mode.backfills,
+            stored_at=earlier.row.quoted_at,
+            offered_at=item.row.quoted_at,
         ):
-            kept[slot_key(one.row)] = one
-    return list(kept.values()), list(marks.values()), refused
+            chosen[slot_key(item.row)] = item
+    return list(chosen.values()), list(marks.values()), refused
 
 
-def _require_name(one: Row | Gap) -> None:
+def _require_symbol(one: Row | Gap) -> None:
     if "\x00" in one.symbol:
         raise InvalidRecord(f"symbol is {one.symbol!r}")
 

@@ -12,7 +12,12 @@ from datetime import date
 from operator import itemgetter
 from typing import Any
 
-from storage.postgres.copy import copy_profiles_and_chains, key_columns, upsert_rows
+from storage.postgres.copy import (
+    copy_profiles_and_chains,
+    key_columns,
+    rule_parameters,
+    upsert_rows,
+)
 from storage.postgres.database import Connection
 from storage.postgres.queries import query
 from storage.postgres.validate import (
@@ -21,9 +26,11 @@ from storage.postgres.validate import (
     refusal_reason,
     slot_key,
 )
-from storage.record.mode import WriteMode
+from storage.record.mode import Replaces, WriteMode
 from storage.record.result import Refusal, WriteResult
 from storage.record.row import Change, Gap, Row, SlotRecord
+
+_SETTLED = query("settled", replaces=query("replaces", offered_at="k.quoted_at"))
 
 
 @dataclass(slots=True)
@@ -38,20 +45,20 @@ class _News:
 async def find_settled_slots(
     connection: Connection, records: Sequence[SlotRecord], mode: WriteMode
 ) -> frozenset[SlotKey]:
-    """Slots of a batch whose row stays whatever comes: their records need not be sent.
+    """Return the slots of a batch whose stored row stays; their records need not be sent.
 
-    Asked before the transaction: within it, whoever has read a chunk and then writes to it would
-    lock itself and TimescaleDB's compression out. Whatever another writer does in between might as
-    well have come after this batch, which would have changed nothing of these slots.
+    Call it before the transaction begins. A transaction that reads a chunk and then writes to it
+    deadlocks with TimescaleDB's compression. A write of another process in between does no harm: it
+    might as well have come after this batch, which would not have changed these slots.
     """
-    if len(records) < 2 or mode in (WriteMode.REWRITE, WriteMode.REPLACE):
+    if len(records) < 2 or mode.rule.sampled is Replaces.ALWAYS:
         return frozenset()
     try:
         asked = key_columns(one.row for one in records) | {
             "quoted": [one.row.quoted_at for one in records],
-            "mode": mode,
+            **rule_parameters(mode),
         }
-        found = await (await connection.execute(query("kept"), asked)).fetchall()
+        found = await (await connection.execute(_SETTLED, asked)).fetchall()
     except VALUE_ERRORS:
         # The write finds out which one it is.
         return frozenset()

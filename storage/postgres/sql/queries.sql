@@ -10,17 +10,21 @@ union all
 select symbol, null, expiration, source from sessions
 where (symbol, expiration) in (select * from unnest(%(symbols)s::text[], %(expirations)s::date[]))
 
--- kept --
--- Of slots on their way in those whose row stays whatever comes: what ``conflict`` would find out,
--- without the rows themselves being sent.
+-- replaces --
+-- Whether a record takes the place of the row of its slot. The rule comes as parameters, from
+-- storage.record.mode.
+case case when rows.backfilled then %(over_backfilled)s::text else %(over_sampled)s::text end
+     when 'always' then true when 'later' then {offered_at} > rows.quoted_at else false end
+
+-- settled --
+-- Which slots of a batch have a row that no record of the batch replaces: their records need not be
+-- sent.
 select symbol, expiration, slot
 from unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[],
             %(quoted)s::timestamptz[]) as k (symbol, expiration, slot, quoted_at)
 join rows using (symbol, expiration, slot)
 where slot between %(first)s and %(last)s
-  and ((%(mode)s = 'keep' and not backfilled)
-       or (%(mode)s = 'newer' and not backfilled and k.quoted_at <= rows.quoted_at)
-       or (%(mode)s = 'fill' and (not backfilled or k.quoted_at <= rows.quoted_at)))
+  and not ({replaces})
 
 -- incoming --
 -- Rows on their way in, in order; gone with the transaction.
@@ -46,18 +50,12 @@ insert into rows ({columns}, backfilled) values ({values}, %(backfilled)s)
 {conflict}
 
 -- conflict --
--- keep: the first row of a slot wins, and one that was sampled over one that was filled in; newer:
--- later quotes of the slot win too; fill: fills in, and wins over earlier quotes filled in; rewrite:
--- this one wins. A row that changes nothing writes nothing and returns nothing; but replace writes
--- what it is given.
+-- What happens to a slot that has a row. A record that changes nothing writes nothing and returns
+-- nothing, unless the mode writes equal records too.
 on conflict (symbol, expiration, slot) do update
 set {assignments}, revision = nextval('revision'),
-    backfilled = case when %(mode)s in ('rewrite', 'replace') then rows.backfilled else excluded.backfilled end
-where (%(mode)s in ('rewrite', 'replace')
-       or (%(mode)s in ('keep', 'newer') and rows.backfilled)
-       or (%(mode)s = 'newer' and excluded.quoted_at > rows.quoted_at)
-       or (%(mode)s = 'fill' and rows.backfilled and excluded.quoted_at > rows.quoted_at))
-  and (%(mode)s = 'replace' or ({stored}) is distinct from ({offered}))
+    backfilled = case when %(keeps_origin)s then rows.backfilled else excluded.backfilled end
+where ({replaces}) and (%(writes_equal)s or ({stored}) is distinct from ({offered}))
 returning symbol, expiration, slot, revision
 
 -- close_gaps --

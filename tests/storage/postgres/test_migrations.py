@@ -10,8 +10,9 @@ from factories import DAY, at, gap, record, row
 from psycopg import sql as compose
 from psycopg.types.json import Jsonb
 
+from storage.errors import SchemaMissing
 from storage.postgres import sql
-from storage.postgres.migrate import VERSION, migrate
+from storage.postgres.migrate import RETIRED, VERSION, migrate
 from storage.postgres.store import Store
 from storage.record.row import COLUMNS
 
@@ -111,9 +112,43 @@ async def test_data_survives(empty_database, version):
 
 
 async def test_one_is_missing(empty_database):
-    """A migration that landed with a later one already applied is caught up on."""
+    """A schema that lacks a migration below its newest one is refused, and can be migrated."""
     await migrate(empty_database, "live")
     with psycopg.connect(empty_database, autocommit=True) as connection:
         connection.execute("delete from live.schema_version where version = 7")
         connection.execute("alter table live.rows drop column backfilled")
+    with pytest.raises(SchemaMissing, match="not applied: 7; run: flow-store migrate"):
+        async with Store.open(empty_database, "live"):
+            pass
     assert await migrate(empty_database, "live") == ["live: migration 7 applied"]
+    async with Store.open(empty_database, "live"):
+        pass
+
+
+@pytest.mark.parametrize("version", [0, *NUMBERS[:-1]])
+async def test_an_older_schema_is_refused(empty_database, version):
+    """A store does not open on the schema of an earlier release, and says what to run."""
+    older(empty_database, version) if version else None
+    with pytest.raises(SchemaMissing, match=f"version {version}.*run: flow-store migrate"):
+        async with Store.open(empty_database, "live"):
+            pass
+
+
+async def test_retired_numbers(empty_database):
+    """A database in which a retired migration was applied once is opened and migrated as any."""
+    await migrate(empty_database, "live")
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute("insert into live.schema_version (version) values (4), (6)")
+    async with Store.open(empty_database, "live"):
+        pass
+    assert await migrate(empty_database, "live") == [
+        f"live: schema version {VERSION}, nothing to do"
+    ]
+
+
+def test_numbers_have_no_holes():
+    """Each number up to the newest is a migration or declared retired, never both; 4 and 6 are."""
+    assert {4, 6} == RETIRED
+    assert set(NUMBERS) | RETIRED == set(range(1, VERSION + 1))
+    assert not set(NUMBERS) & RETIRED
+    assert len(set(NUMBERS)) == len(NUMBERS)

@@ -342,7 +342,7 @@ class TestGaps:
         (change,) = await store.changes({"SPX": 0})
         assert [one for _, one in change.gaps] == [idle]
         assert [g["next_expiry"] for g in await store.gaps("SPX", DAY)] == [date(2026, 8, 21)]
-        assert await store.write(gaps=[idle]) == []
+        assert (await store.write(gaps=[idle])).changes == ()
         later = replace(idle, next_expiry=date(2026, 8, 24))
         assert [one.row for one in gaps_of(await store.write(gaps=[later]))] == [later]
 

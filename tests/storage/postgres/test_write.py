@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import psycopg
@@ -297,3 +297,46 @@ def test_rows_have_no_secret_columns():
     assert "backfilled" not in COLUMNS
     assert "revision" not in COLUMNS
     assert len(COLUMNS) == len(Row.__dataclass_fields__)
+
+
+class TestConflictRule:
+    """What each mode does to a slot that has a row: one table, which Python and SQL both follow."""
+
+    #: Mode → what wins over a sampled row, and over a backfilled one: nothing, later quotes, or all.
+    EXPECTED: ClassVar = {
+        "keep": ("never", "always"),
+        "newer": ("later", "always"),
+        "fill": ("never", "later"),
+        "rewrite": ("always", "always"),
+        "replace": ("always", "always"),
+    }
+
+    @pytest.mark.parametrize("size", [1, 2], ids=["one", "batch"])
+    @pytest.mark.parametrize("shift", [-1, 0, 1], ids=["earlier", "same", "later"])
+    @pytest.mark.parametrize("backfilled", [False, True], ids=["sampled", "backfilled"])
+    @pytest.mark.parametrize("mode", list(WriteMode), ids=str)
+    async def test_who_wins(self, store, mode, backfilled, shift, size):
+        """Alone, in a batch, and by the rule itself, the same record stays."""
+        when = self.EXPECTED[str(mode)][backfilled]
+        wins = when == "always" or (when == "later" and shift > 0)
+        offered_at = OPEN + timedelta(seconds=shift)
+        rule = mode.rule
+        assert wins == rule.replaces(backfilled=backfilled, stored_at=OPEN, offered_at=offered_at)
+        slots = [at(i) for i in range(size)]
+        await store.write(
+            [record(slot=slot, spot=1.0, quoted_at=OPEN) for slot in slots],
+            mode=WriteMode.FILL if backfilled else WriteMode.KEEP,
+        )
+        written = await store.write(
+            [record(slot=slot, spot=2.0, quoted_at=offered_at) for slot in slots], mode=mode
+        )
+        assert [k.row.spot for k in rows_of(written)] == [2.0] * size * wins
+        (change,) = await store.changes({"SPX": 0})
+        assert [row.spot for _, row in change.rows] == [2.0 if wins else 1.0] * size
+
+    @pytest.mark.parametrize("mode", list(WriteMode), ids=str)
+    async def test_equal_records(self, store, mode):
+        """Only replace writes a record that equals the row."""
+        await store.write([record()])
+        written = await store.write([record()], mode=mode)
+        assert len(rows_of(written)) == (mode is WriteMode.REPLACE)
