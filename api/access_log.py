@@ -38,6 +38,7 @@ class AccessLog:
             return
         started, status, size = time.perf_counter(), 0, 0
         context = request_context(scope)
+        context.wants_body = scope["method"] != "HEAD"
         # Handlers answer a HEAD as they answer a GET; the server leaves the body out.
         passed = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 

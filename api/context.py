@@ -50,6 +50,8 @@ class RequestContext:
     admission: Admission | None = None
     #: A caller whose key is known and who was refused all the same.
     refused: Caller | None = None
+    #: False for a HEAD request: its answer ends after the headers.
+    wants_body: bool = True
     #: Path of the route, where a handler in front of the framework answers.
     route: str | None = None
 

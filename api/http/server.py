@@ -1,27 +1,35 @@
-"""uvicorn's one home: how requests come in, and what is done about those that never do.
+"""The HTTP server: uvicorn with limits on what comes in, and its connection for the stream.
 
-A request must be there whole within seconds, and its head must be short. Handlers find the
-connection itself in the scope: the stream writes to it directly.
+A whole request must arrive within seconds, and its head must be short. The limits and the
+connection reach into the inside of uvicorn's protocol. Where that inside is not the known one, the
+server runs on uvicorn's own protocol: without our limits, and the stream writes through ASGI.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import orjson
+import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.series.reply import Headers
+from api.http.transport import TRANSPORT
 
+log = structlog.get_logger()
+
+#: What of uvicorn's protocol ours calls and reads.
+_PARENT_METHODS = frozenset({
+    "connection_made", "connection_lost", "data_received", "on_message_begin",
+    "on_headers_complete", "on_body", "on_message_complete", "timeout_keep_alive_handler",
+    "send_400_response",
+})  # fmt: skip
+_PARENT_FIELDS = ("url", "headers", "scope", "parser", "cycle", "transport", "loop")
 #: Seconds from a request's first byte, or a connection's beginning, to the request's last byte.
 REQUEST_SECONDS = 10.0
 #: Bytes of a request's head: its first line and headers.
@@ -33,7 +41,10 @@ SHUTDOWN_SECONDS = 5
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 with limits."""
+    """HTTP/1.1 with limits on a request's time and head.
+
+    A GET finds its connection in ``scope["extensions"][TRANSPORT]``.
+    """
 
     _size = 0
     #: Whether a request was completed by what came last.
@@ -81,9 +92,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         # A HEAD has no body: nothing may be written past its answer.
         if self.parser.get_method() == b"GET":
-            self.scope["extensions"] = {
-                "transport": {"socket": self.transport, "answer": write_response}
-            }
+            self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -138,29 +147,25 @@ class LimitedProtocol(HttpToolsProtocol):
         self.loop.call_later(1.0, self.transport.abort)
 
 
-def write_response(
-    send: Callable[..., Any], status: int, headers: Headers, parts: list[bytes]
-) -> bool:
-    """Send a whole answer, whose length its headers tell, in one write without copying it.
+def choose_protocol(known: type[HttpToolsProtocol] = LimitedProtocol) -> type[Any] | str:
+    """Our protocol where uvicorn's inside is the known one, else uvicorn's own choice.
 
-    ``send`` is the one that the server gave; False, and nothing sent, where that cannot be.
+    Everything that ``LimitedProtocol`` calls or reads must be there. A release of uvicorn that has
+    moved any of it gets a line in the log, and a server without our limits.
     """
-    cycle: RequestResponseCycle | None = getattr(send, "__self__", None)
-    if cycle is None or cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
-        return False
-    lines = [STATUS_LINE[status]]
-    for name, value in cycle.default_headers:
-        lines += (name, b": ", value, b"\r\n")
-    for name, value in headers:
-        lines += (name, b": ", value, b"\r\n")
-    lines.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
-    cycle.response_started = cycle.response_complete = True
-    cycle.transport.writelines([b"".join(lines), *parts])
-    cycle.message_event.set()
-    if not cycle.keep_alive:
-        cycle.transport.close()
-    cycle.on_response()
-    return True
+    parent = known.__mro__[1]
+    methods = [name for name in vars(LimitedProtocol) if callable(getattr(LimitedProtocol, name))]
+    missing = [name for name in methods if name in _PARENT_METHODS and not hasattr(parent, name)]
+    written = inspect.getsource(parent)
+    missing += [name for name in _PARENT_FIELDS if f"self.{name}" not in written]
+    if not missing:
+        return known
+    log.warning(
+        "uvicorn has changed inside: requests have no limits, the stream is slower",
+        missing=missing,
+        uvicorn=uvicorn.__version__,
+    )
+    return "auto"
 
 
 class Server(uvicorn.Server):
@@ -170,7 +175,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=LimitedProtocol,
+                http=choose_protocol(),
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api.access.dependency import require
 from api.access.gate import Caller
-from api.context import AppContext, app_context
+from api.context import AppContext, app_context, request_context
 from api.openapi import reference
 from api.routes.series_fast_path import PLAN, PREFIX, ROUTE
 from api.series import formats
@@ -94,7 +94,14 @@ async def get_stream(
     asked = read(symbol_segment(request, symbol, "/stream"), request.query_params)
     last = request.headers.get("Last-Event-ID")
     since = asked.since if last is None or not last.strip() else read_cursor(last)
-    stream = Stream(app_context(request).hub, asked.symbol, asked.seconds, since, caller)
+    stream = Stream(
+        app_context(request).hub,
+        asked.symbol,
+        asked.seconds,
+        since,
+        caller,
+        wants_body=request_context(request.scope).wants_body,
+    )
     await stream.prepare()
     return stream
 

@@ -95,7 +95,7 @@ class SeriesFastPath:
         headers = [*answer.headers, *admission.headers]
         if origin:
             headers += cors.cors_headers(origin, self._context.origins)
-        await _send(answer, headers, scope, send)
+        await _send(answer, headers, send)
         size = sum(map(len, answer.parts))
         record.log_request(scope, self._context.metrics, since, answer.status, size)
         return True
@@ -145,10 +145,7 @@ def _second(now: datetime) -> tuple[int, bool]:
     return int(now.timestamp()), now.microsecond == 0
 
 
-async def _send(answer: Reply, headers: Headers, scope: Scope, send: Send) -> None:
-    direct = scope.get("extensions", {}).get("transport")
-    if direct and direct["answer"](send, answer.status, headers, answer.parts):
-        return
+async def _send(answer: Reply, headers: Headers, send: Send) -> None:
     start = {"type": "http.response.start", "status": answer.status, "headers": headers}
     await send(start)
     await send({"type": "http.response.body", "body": b"".join(answer.parts)})

@@ -15,8 +15,6 @@ from api.series import formats
 from api.series import window as series
 from api.series.window import Cut
 
-#: Bytes of a document that go in front of its compressed rest, where nothing else does.
-_OPENING = 16
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _VARY = b"Accept, Accept-Encoding, Origin"
 Headers = list[tuple[bytes, bytes]]
@@ -74,11 +72,7 @@ async def packed(head: bytes, body: Body, headers: Headers, accepts: str) -> Rep
     """A head and a rest of JSON, compressed if that pays and the caller takes it."""
     coding = coding_of(accepts) if accepts and len(body) >= LEAST else ""
     if coding:
-        # Once per tick; meanwhile others are answered.
-        if body.ready(coding):
-            parts = body.packed(coding, head)
-        else:
-            parts = await asyncio.to_thread(body.packed, coding, head)
+        parts = [await body.compress(coding, head)]
         headers.append((b"content-encoding", coding.encode()))
     else:
         parts = [head, body.plain]
@@ -91,7 +85,7 @@ async def document(body: dict[str, Any], accepts: str) -> Response:
     """What is made anew for each request, compressed if that pays."""
     whole = encode_json(body)
     headers = [(b"cache-control", b"no-cache"), (b"vary", _VARY)]
-    return response(await packed(whole[:_OPENING], Body(whole[_OPENING:]), headers, accepts))
+    return response(await packed(b"", Body(whole), headers, accepts))
 
 
 async def many(

@@ -137,8 +137,8 @@ class Events:
     async def _block(self) -> str | None:
         while b"\n\n" not in self._text:
             size = await self.reader.readline()
-            if not size.strip():
-                return None
+            if not size.strip(b"\r\n0"):
+                return None  # hung up, or the answer's last chunk
             self._text += await self.reader.readexactly(int(size, 16))
             await self.reader.readexactly(2)
         block, _, self._text = self._text.partition(b"\n\n")

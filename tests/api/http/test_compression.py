@@ -1,63 +1,50 @@
-"""Compressed bodies: head and rest are one, whoever unpacks them; and what is kept is bounded."""
+"""Compressed bodies: what unpacks is head and body, and what is kept is bounded."""
 
 from __future__ import annotations
 
+import asyncio
 import gzip
-import shutil
-import subprocess
 
 import brotli
 import pytest
 import zstandard
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from api.http import compression
 from api.http.compression import Body, CompressedBodies, coding_of
 
-
-@settings(deadline=None)
-@given(st.binary(max_size=300), st.binary(max_size=5_000), st.binary(max_size=300))
-def test_one_body(head: bytes, rest: bytes, other: bytes) -> None:
-    """A head in front of a rest that was packed before is unpacked as one piece."""
-    body = Body(rest)
-    for first in (head, other):
-        assert gzip.decompress(b"".join(body.gzip(first))) == first + rest
-        packed = b"".join(body.zstd(first))
-        unpacker = zstandard.ZstdDecompressor().decompressobj()
-        assert unpacker.decompress(packed) == first + rest
-        assert unpacker.eof
-        assert unpacker.unused_data == b""
+UNPACK = {
+    "gzip": gzip.decompress,
+    "br": brotli.decompress,
+    "zstd": lambda body: zstandard.ZstdDecompressor().decompressobj().decompress(body),
+}
 
 
-#: JSON has no NUL; words of brotli's own dictionary, and pieces that come again.
-TEXTS = st.lists(
-    st.sampled_from(["the time of ", 'Z",', "positive_gamma", '{"t":', "600.25", " and the ", "}"])
-    | st.text(st.characters(exclude_characters="\0"), max_size=20),
-    max_size=200,
-).map(lambda parts: "".join(parts).encode())
+@pytest.mark.parametrize("size", [10, 5_000, 200_000])
+@pytest.mark.parametrize("coding", UNPACK)
+async def test_head_and_body(coding: str, size: int) -> None:
+    """Each head in front of one body is unpacked by the format's own library, small or large."""
+    body = Body((b'{"t":"2026-06-05","spot":600.0},' * (size // 32 + 1))[:size])
+    for head in (b'{"symbol":"SPY"', b'{"symbol":"SPX","more":1', b'{"symbol":"SPY"'):
+        assert UNPACK[coding](await body.compress(coding, head)) == head + body.plain
 
 
-@settings(deadline=None)
-@given(st.lists(TEXTS.map(lambda text: b"{" + text + b'Z"'), min_size=1, max_size=3), TEXTS)
-def test_one_body_of_brotli(heads: list[bytes], rest: bytes) -> None:
-    """The same in brotli, whose rest depends on how long the head is and how it ends."""
-    body = Body(rest)
-    for head in heads:
-        for first in (head, bytes(reversed(head[2:-2])) + head[-2:] + b"12", head):
-            assert brotli.decompress(b"".join(body.brotli(first))) == first + rest
+@pytest.mark.parametrize("coding", UNPACK)
+async def test_compressed_once(coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers at the same time share one compression of a head; another head has its own."""
+    calls: list[bytes] = []
+    compress = compression._CODINGS[coding]
 
+    def count(whole: bytes) -> bytes:
+        calls.append(whole[:1])
+        return compress(whole)
 
-@pytest.mark.parametrize("program", ["gzip", "zstd", "brotli"])
-def test_other_programs(program: str) -> None:
-    """The formats' own programs agree, on a body of several blocks."""
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed")
-    head, rest = b'{"symbol":"SPY"', b'{"t":"2026-06-05","spot":600.0},' * 20_000
-    body = Body(rest)
-    packed = b"".join(body.packed(program.replace("brotli", "br"), head))
-    done = subprocess.run([program, "-dc"], input=packed, capture_output=True, check=True)
-    assert done.stdout == head + rest
-    assert len(packed) < len(rest) / 20
+    monkeypatch.setitem(compression._CODINGS, coding, count)
+    body = Body(bytes(100_000))
+    answers = await asyncio.gather(*(body.compress(coding, b"a") for _ in range(20)))
+    assert len(set(answers)) == 1
+    assert calls == [b"a"]
+    await body.compress(coding, b"b")
+    assert calls == [b"a", b"b"]
 
 
 @pytest.mark.parametrize(
@@ -81,15 +68,15 @@ def test_other_programs(program: str) -> None:
     ],
 )
 def test_codings(accepted: str, coding: str) -> None:
-    """The best that the caller takes; none is always right."""
+    """The best coding that the caller takes; none is always right."""
     assert coding_of(accepted) == coding
 
 
 def test_room() -> None:
-    """What was asked for last stays, the rest makes room."""
-    kept = CompressedBodies(room=10_000)
+    """The bodies asked for last stay; the others make room."""
+    bodies = CompressedBodies(room=10_000)
     for i in range(10):
-        kept.put(i, Body(bytes(2_000)))
-        assert kept.get(0 if i < 2 else i) is not None
-    assert [i for i in range(10) if kept.get(i) is not None] == [8, 9]
-    assert kept._size <= 10_000
+        bodies.put(i, Body(bytes(2_000)))
+        assert bodies.get(0 if i < 2 else i) is not None
+    assert [i for i in range(10) if bodies.get(i) is not None] == [8, 9]
+    assert bodies._size <= 10_000

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from api.http.server import LimitedProtocol, choose_protocol
 from tests.api.site import SERIES, Site
 
 LINE = f"GET {SERIES}SPY HTTP/1.1\r\n".encode()
@@ -201,3 +202,23 @@ async def test_reader_who_does_not_read(site: Site) -> None:
     assert (await site.fed.get("/health")).status_code == 200
     writer.transport.abort()  # type: ignore[attr-defined]
     del reader
+
+
+def test_another_inside_of_uvicorn() -> None:
+    """A uvicorn without what ours builds upon gets its own protocol, and one line says so."""
+    assert choose_protocol() is LimitedProtocol
+
+    class Parent:
+        """A protocol of another release."""
+
+        def data_received(self, data: bytes) -> None:
+            self.buffer = data
+
+    class Known(Parent):
+        """Ours, on that release."""
+
+    with capture_logs() as lines:
+        assert choose_protocol(Known) == "auto"  # type: ignore[arg-type]
+    [line] = lines
+    assert line["log_level"] == "warning"
+    assert {"on_message_complete", "cycle", "transport"} <= set(line["missing"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.access.gate import AccessError, Admission, unauthorized
 from api.access.gate import Caller as Person
@@ -21,6 +22,14 @@ from storage.redis.channel import NoChannel
 from tests.api.rows import FRIDAY, every, gap, record, utc
 from tests.api.series.test_sessions import BARS, THURSDAY, slot_at, some_record
 from tests.api.site import SERIES, Events, Fed, Site, Wire
+
+
+@pytest.fixture(params=["direct", "through ASGI"])
+async def site(open_site: Callable[..., Any], request: Any, monkeypatch: Any) -> Site:
+    """A listening server with our protocol, and with uvicorn's own, which gives no connection."""
+    if request.param != "direct":
+        monkeypatch.setattr("api.http.server.choose_protocol", lambda: HttpToolsProtocol)
+    return await open_site()
 
 
 async def test_same_bytes(site: Site) -> None:
@@ -165,8 +174,13 @@ async def test_slow_reader_is_cut_off(site: Site, monkeypatch: Any) -> None:
     slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
     quick = await site.open()
     await site.readers(2)
-    [slower] = [r for _, _, g in site.hub._all() for r in g if r.transport.get_extra_info("peername")[1] == slow.writer.get_extra_info("sockname")[1]]  # fmt: skip
-    slower.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    port = slow.writer.get_extra_info("sockname")[1]
+    [sending] = [
+        connection.transport
+        for connection in site.server.server_state.connections
+        if connection.transport.get_extra_info("peername")[1] == port
+    ]
+    sending.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
     spots = []
     for i in range(60):
         slots = [utc("13:30") + timedelta(seconds=30 * n) for n in range(10)]
