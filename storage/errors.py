@@ -8,6 +8,7 @@ FlowError                    base of everything that we raise on purpose; a comm
 │   └── SpoolFull            no room left in it
 └── StoreError               the database refused
     ├── StoreUnavailable     not there, or gone
+    │   └── AccessDenied     there, and does not let this user in
     ├── StoreFull            no room left on its disk
     ├── ValueRefused         it will never take this value
     ├── SchemaMissing        never migrated
@@ -45,6 +46,10 @@ class StoreError(FlowError):
 
 class StoreUnavailable(StoreError):
     """The database cannot be reached."""
+
+
+class AccessDenied(StoreUnavailable):
+    """The database server does not let the user in; waiting does not change that."""
 
 
 class StoreFull(StoreError):

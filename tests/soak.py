@@ -413,7 +413,7 @@ class Soak:
         following: dict[str, datetime] = {}
         for found in rows:
             symbol, slot = found["symbol"], found["slot"]
-            row = Row(**{n: found[n] for n in COLUMNS} | {"flags": tuple(found["flags"])})
+            row = Row.from_columns(found)
             expected = whole[symbol, slot]
             missed = symbol in following and slot - following[symbol] > STEP
             following[symbol] = slot

@@ -230,9 +230,18 @@ def ensure_cluster(programs: Path, data_dir: Path, account: Account) -> Path:
     locale = ("-E", "UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
     made, said = account.run(programs / "initdb", "-D", fresh, *access, *locale)
     if made:
-        single = (programs / "postgres", "--single", "-D", fresh, "postgres")
+        # Without exit_on_error it would report a failed statement in words alone, and exit with 0.
+        single = (
+            programs / "postgres",
+            "--single",
+            "-c",
+            "exit_on_error=on",
+            "-D",
+            fresh,
+            "postgres",
+        )
         made, said = account.run(*single, text="CREATE DATABASE flow\n")
-    if not made or "ERROR:" in said:
+    if not made:
         raise EmbeddedError(f"no database could be made in {data_dir}: {tail(said)}")
     fresh.rename(pgdata)
     folder = os.open(data_dir, os.O_RDONLY | os.O_CLOEXEC)

@@ -61,6 +61,8 @@ class _Server:
     environment: Callable[[], dict[str, str]] = dict
     process: subprocess.Popen[bytes] | None = None
     log_begins: int = 0
+    #: Whether an earlier server has left its pid file: its processes may be there a little longer.
+    crashed_before: bool = False
 
     @property
     def lives(self) -> bool:
@@ -70,7 +72,9 @@ class _Server:
     def start(self) -> None:
         """Start the process; ``until_ready`` tells when it answers."""
         grown = self.log.exists() and self.log.stat().st_size > _LOG_LIMIT
-        options = self.account.options(self.stop_signal, **self.environment())
+        environment = self.environment()
+        self.crashed_before |= bool(environment)
+        options = self.account.options(self.stop_signal, **environment)
         with self.log.open("wb" if grown else "ab") as log:
             self.log_begins = log.tell()
             self.process = subprocess.Popen(
@@ -86,7 +90,7 @@ class _Server:
             if passed > _START:
                 raise EmbeddedError(f"{self.name} was not ready in {_START:.0f} s: {tail(said)}")
             if not self.lives:
-                if "shared memory block" not in said or passed > _ORPHANS:
+                if not self.crashed_before or passed > _ORPHANS:
                     raise EmbeddedError(f"{self.name} did not start: {tail(said)}")
                 time.sleep(0.1)
                 self.start()

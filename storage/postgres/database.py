@@ -22,23 +22,27 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import PoolTimeout
 
 from storage.errors import (
+    AccessDenied,
     SchemaMissing,
     StoreError,
     StoreFull,
     StoreUnavailable,
     ValueRefused,
 )
+from storage.postgres.startup import is_user_refused
 
 Connection = psycopg.AsyncConnection[DictRow]
-
-_REFUSED = "FLOW_DATABASE_URL: the server does not let this user in:"
-#: How libpq says so before there is a session, and with it an error's class.
-_NOT_LET_IN = ("password", "no pg_hba.conf entry", "role ")
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Whatever the driver raises in here becomes one of our errors; the cause stays attached."""
+    """Turn an error of the driver into one of ours, by its class; the cause stays attached.
+
+    Raises
+    ------
+    StoreError
+        Or the kind of it that fits.
+    """
     try:
         yield
     except (pg.DiskFull, pg.OutOfMemory) as error:
@@ -54,18 +58,21 @@ def translate_errors() -> Iterator[None]:
             f"FLOW_DATABASE_URL: the role may not do this: {_first_line(error)}"
         ) from error
     except (pg.InvalidPassword, pg.InvalidAuthorizationSpecification) as error:
-        raise StoreUnavailable(f"{_REFUSED} {_first_line(error)}") from error
+        raise _access_denied(error) from error
     except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
-        said = _first_line(error)
-        if any(word in said for word in _NOT_LET_IN):
-            raise StoreUnavailable(f"{_REFUSED} {said}") from error
         raise StoreUnavailable(
-            f"FLOW_DATABASE_URL: the database cannot be reached: {said}"
+            f"FLOW_DATABASE_URL: the database cannot be reached: {_first_line(error)}"
         ) from error
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         raise ValueRefused(f"the database refused a value: {_first_line(error)}") from error
     except psycopg.Error as error:
         raise StoreError(f"the database refused: {_first_line(error)}") from error
+
+
+def _access_denied(error: psycopg.Error) -> AccessDenied:
+    return AccessDenied(
+        f"FLOW_DATABASE_URL: the server does not let this user in: {_first_line(error)}"
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -103,23 +110,38 @@ def time_limit(opened: Connection, seconds: float) -> Iterator[None]:
 
 @asynccontextmanager
 async def open_connection(url: str, dataset: str, **options: Any) -> AsyncIterator[Connection]:
-    """One plain connection to a dataset; ``options`` are libpq's.
+    """Open one plain connection to a dataset.
+
+    Parameters
+    ----------
+    url, dataset : the database, and the schema in it.
+    options : libpq's own options.
 
     Raises
     ------
+    AccessDenied
+        If the server does not let the user in.
     StoreUnavailable
-        With the server's own words; the URL, which may hold a password, is not repeated.
+        If the server cannot be reached. The message has the server's own words; it does not repeat
+        the URL, which may hold a password.
+    StoreError
+        If the database's encoding is not UTF-8.
     """
     _check_url(url)
     with translate_errors():
-        opened = await Connection.connect(
-            url,
-            autocommit=True,
-            row_factory=dict_row,
-            connect_timeout=5,
-            client_encoding="UTF8",
-            **options,
-        )
+        try:
+            opened = await Connection.connect(
+                url,
+                autocommit=True,
+                row_factory=dict_row,
+                connect_timeout=5,
+                client_encoding="UTF8",
+                **options,
+            )
+        except psycopg.OperationalError as error:
+            if error.pgconn is not None and await is_user_refused(error.pgconn):
+                raise _access_denied(error) from error
+            raise
     async with opened:
         with translate_errors():
             await _require_utf8(opened)

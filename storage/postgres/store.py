@@ -17,7 +17,7 @@ import structlog
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from storage.errors import SchemaMissing, SchemaNewer, StoreUnavailable
+from storage.errors import AccessDenied, SchemaMissing, SchemaNewer, StoreUnavailable
 from storage.postgres.database import (
     Connection,
     open_connection,
@@ -77,8 +77,8 @@ class Store(RecordReader):
         try:
             await check()
         except (StoreUnavailable, SchemaMissing, SchemaNewer) as error:
-            # What waiting may mend is waited for; a password is not.
-            if not later or "not let this user in" in str(error):
+            # Waiting may bring the server back or a migration; it does not correct a password.
+            if not later or isinstance(error, AccessDenied):
                 raise
 
         async def configure(fresh: psycopg.AsyncConnection[DictRow]) -> None:

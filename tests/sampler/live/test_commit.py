@@ -15,9 +15,8 @@ from sampler.live.commit import commit_batch
 from sampler.live.rebase import Rebaser
 from sampler.live.writer import BatchWriter
 from storage.errors import StoreUnavailable
-from storage.postgres.validate import Refusal
-from storage.postgres.write import WriteResult
 from storage.record.mode import WriteMode
+from storage.record.result import Refusal, WriteResult
 from storage.record.row import Change, Flag, Reason, SlotRecord
 from storage.record.wire import Batch
 from storage.redis.channel import NoChannel
@@ -41,7 +40,7 @@ class ScriptedStore:
             raise self.error
         self.writes.append(([r.row.slot for r in records], list(gaps), mode))
         refused, self.refused = self.refused, []
-        return WriteResult([], refused)
+        return WriteResult((), tuple(refused))
 
     async def before(self, symbol, expiration, slot):
         if self.away:
@@ -102,7 +101,7 @@ class TestWriter:
         async with writer.running():
             await asyncio.wait_for(writer.drained(), 5)
             assert [[g.slot for g in gaps] for _, gaps, _ in store.writes] == [[at(0)], [at(1)]]
-            assert await writer.write(gaps=[gap(2)]) == []
+            assert (await writer.write(gaps=[gap(2)])).changes == ()
 
     @pytest.mark.parametrize(("stored", "spooled"), [(3, 5), (5, 3)])
     async def test_the_newest_record_is_the_predecessor(self, stored, spooled, writer, store):
@@ -142,7 +141,7 @@ class TestCommit:
         async def quarantine(refused, error):
             quarantined.append((refused, str(error)))
 
-        assert await commit_batch(store, batch, quarantine) == []
+        assert (await commit_batch(store, batch, quarantine)).changes == ()
         assert quarantined == [(batch, "TypeError: not a date")]
 
 

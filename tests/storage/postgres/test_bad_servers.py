@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from supervised_servers import SupervisedServers, supervised_servers
 
-from storage.errors import LiveError, StoreError, StoreUnavailable
+from storage.errors import AccessDenied, LiveError, StoreError, StoreUnavailable
 from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
 from storage.redis.channel import RedisChannel
@@ -72,6 +72,7 @@ async def test_wrong_password(guarded, password):
     words = await said(guarded.format(password))
     assert words.startswith("FLOW_DATABASE_URL: the server does not let this user in: ")
     assert ("password authentication failed" in words) == bool(password)
+    await _not_waited_for(guarded.format(password))
 
 
 async def test_right_password(guarded):
@@ -85,6 +86,59 @@ async def test_no_such_role(own):
     words = await said(own.database_url.replace("postgres@", "nobody_here@"))
     assert words.startswith("FLOW_DATABASE_URL: the server does not let this user in: ")
     assert 'role "nobody_here" does not exist' in words
+    await _not_waited_for(own.database_url.replace("postgres@", "nobody_here@"))
+
+
+async def test_no_such_database(own):
+    """A database that the server does not have is no fault of the user's."""
+    words = await said(own.database_url.replace("/flow?", "/nothing_here?"))
+    assert words.startswith("FLOW_DATABASE_URL: the database cannot be reached: ")
+
+
+async def _not_waited_for(url: str) -> None:
+    """What does not let us in is refused at once, also where a database may come later."""
+    with pytest.raises(AccessDenied):
+        async with Store.open(url, "live", later=True):
+            pass
+
+
+#: How servers of other languages say it, with the SQLSTATE, and whether it is the user's fault.
+TRANSLATED = [
+    ("28P01", "Passwort-Authentifizierung für Benutzer »u« fehlgeschlagen", True),
+    ("28000", "no existe el rol «u»", True),
+    ("28000", "pg_hba.conf にエントリがありません", True),
+    ("57P03", "das Datenbanksystem startet password role ", False),
+    ("53300", "демасиадос clientes: no pg_hba.conf entry", False),
+    ("3D000", 'database "password" does not exist', False),
+]
+
+
+@pytest.mark.parametrize("proof", [False, True], ids=["at once", "after it is let in"])
+@pytest.mark.parametrize(("sqlstate", "sentence", "refused"), TRANSLATED)
+async def test_other_languages(sqlstate, sentence, refused, proof):
+    """Errors of a beginning connection are told apart by SQLSTATE, whatever the sentence says."""
+    fields = f"S致命的\0VFATAL\0C{sqlstate}\0M{sentence}\0\0".encode()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while length := int.from_bytes(await reader.read(4), "big"):
+            request = await reader.readexactly(length - 4)
+            if request.startswith((80_877_103).to_bytes(4, "big")):
+                writer.write(b"N")
+                continue
+            if proof:
+                writer.write(b"R" + (8).to_bytes(4, "big") + bytes(4))
+            writer.write(b"E" + (4 + len(fields)).to_bytes(4, "big") + fields)
+            break
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"postgresql://u@127.0.0.1:{port}/flow?gssencmode=disable"
+        with pytest.raises(StoreUnavailable) as raised:
+            await _open(url)
+    assert isinstance(raised.value, AccessDenied) == refused
+    assert sentence.split(" ")[0] in str(raised.value)
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
