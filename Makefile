@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What the benchmarks are compared with. Nothing else needs it.
 PEERS := $(VENV)/peers
 
-.PHONY: run help test test-timescale check fix docs bench bench-api bench-page bench-store bench-year study \
+.PHONY: run help test unit coverage mutants test-timescale check fix docs bench bench-api bench-page bench-store bench-year study \
   study-charts screenshots soak clean
 
 run: $(VENV)/.run  ## run the whole product on embedded servers: http://127.0.0.1:8000
@@ -17,6 +17,16 @@ help:  ## list the targets
 test: $(VENV)/.dev  ## run every test: four at a time, then those that depend on real time; ARGS= goes to pytest
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not clocked" $(ARGS) || { test $$? = 5 && test -n "$(ARGS)"; }
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m clocked $(ARGS) || { test $$? = 5 && test -n "$(ARGS)"; }
+
+unit: $(VENV)/.dev  ## run the tests that need neither a server nor compilation: half a minute
+	$(BIN)/python -m pytest -m unit $(ARGS)
+
+coverage: $(VENV)/.dev  ## run every test and show which lines none of them reaches; ARGS= goes to pytest
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not clocked" \
+	  --cov=storage --cov=sampler --cov=api --cov-report=term-missing:skip-covered $(ARGS)
+
+mutants: $(VENV)/.dev  ## put small faults into the code for 15 minutes, and print those that no test notices; ARGS="--seed 2"
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 test-timescale: $(VENV)/.dev  ## run the store's tests on a TimescaleDB server: URL=postgresql://postgres@host/postgres
 	@test -n "$(URL)" || { echo "name a database of a superuser: make test-timescale URL=postgresql://..."; exit 2; }

@@ -26,6 +26,37 @@ from storage.postgres.store import Store
 from tests.real_chains import EXTRA
 
 _numbers = itertools.count()
+#: Where tests need neither a server nor compiled loops, but for those that ask for one of
+#: ``NEEDS``: these get the marker ``unit``.
+UNIT = (
+    "api/access/test_keys.py",
+    "api/documents",
+    "api/http/test_compression.py",
+    "api/series",
+    "sampler/sources/test_cboe.py",
+    "sampler/test_chain.py",
+    "storage/config",
+    "storage/market",
+    "storage/postgres/test_coverage.py",
+    "storage/postgres/test_profiles.py",
+    "storage/record",
+    "storage/spool",
+    "test_data.py",
+    "test_independent.py",
+    "test_layers.py",
+)
+#: Fixtures that start a server, or that skip where something is missing.
+NEEDS = {"data_dir", "servers", "shared"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the quick tests by where they are and what they ask for."""
+    tests = Path(__file__).parent
+    for item in items:
+        where = item.path.relative_to(tests).as_posix()
+        asked = NEEDS & set(getattr(item, "fixturenames", ()))
+        if where.startswith(UNIT) and not asked and not item.get_closest_marker("clocked"):
+            item.add_marker(pytest.mark.unit)
 
 
 @pytest.fixture(autouse=True)

@@ -67,7 +67,7 @@ def test_unlicensed_chains_are_reached_by_one_fixture():
     knowing = {
         path.relative_to(TESTS).as_posix()
         for path in TESTS.rglob("*.py")
-        if '"shared"' in path.read_text() or "shared/data" in path.read_text()
+        if '/ "shared"' in path.read_text() or "shared/data" in path.read_text()
     }
     assert {name for name in knowing if not name.startswith("benchmarks/")} == {
         "real_chains.py",
