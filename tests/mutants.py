@@ -166,13 +166,13 @@ def _variants(node: ast.AST) -> Iterator[ast.AST]:
         yield ast.Pass()
 
 
-def draw(folders: list[str], seed: int) -> Iterator[Mutant]:
+def draw(tree: Path, folders: list[str], seed: int) -> Iterator[Mutant]:
     """Mutants in an order that the seed alone decides, the folders in turn."""
     queues = []
     for folder in folders:
         mutants = []
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            mutants += mutants_of(path.relative_to(ROOT), path.read_text())
+        for path in sorted((tree / folder).rglob("*.py")):
+            mutants += mutants_of(path.relative_to(tree), path.read_text())
         random.Random(seed).shuffle(mutants)
         queues.append(mutants)
     while any(queues):
@@ -184,9 +184,7 @@ def run(tree: Path, tests: list[str], seconds: float) -> bool:
     child = os.fork()
     if child == 0:
         os.setsid()
-        silence = os.open(
-            os.environ.get("MUTANTS_LOG", os.devnull), os.O_RDWR | os.O_CREAT | os.O_TRUNC
-        )
+        silence = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(silence, stream)
         code = 1
@@ -197,7 +195,6 @@ def run(tree: Path, tests: list[str], seconds: float) -> bool:
             # What is loaded before the fork cannot be rewritten, and need not be.
             options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
             code = int(pytest.main([*options, *(str(tree / name) for name in tests)]))
-            sys.stdout.flush()
         os._exit(code)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -283,10 +280,11 @@ def _report(tree: Path, folders: list[str], seed: int, minutes: float) -> None:
     end = time.monotonic() + 60 * minutes
     killed: Counter[str] = Counter()
     tried: Counter[str] = Counter()
-    for mutant in draw(folders, seed):
+    # Drawn before anything is changed.
+    for mutant in list(draw(tree, folders, seed)):
         if time.monotonic() > end:
             break
-        folder, original = folder_of(mutant), (ROOT / mutant.path).read_bytes()
+        folder, original = folder_of(mutant), (tree / mutant.path).read_bytes()
         changed = original[: mutant.begin] + mutant.text.encode() + original[mutant.end :]
         (tree / mutant.path).write_bytes(changed)
         survived = run(tree, TESTS[folder], patience[folder])
