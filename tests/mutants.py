@@ -293,6 +293,8 @@ def _report(tree: Path, folders: list[str], seed: int, minutes: float) -> None:
         killed[folder] += not survived
         if survived:
             print(f"survived  {mutant}", flush=True)
+        if sum(tried.values()) % 20 == 0:
+            print(f"so far {sum(killed.values())} of {sum(tried.values())} noticed", flush=True)
     for folder in folders:
         if tried[folder]:
             part = killed[folder] / tried[folder]
