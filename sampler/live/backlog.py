@@ -129,7 +129,7 @@ class Backlog:
         slots = [f"{symbol} {slot:%H:%M:%S}" for symbol, slot in batch.slots]
         try:
             async with self._lock:
-                path = str(await asyncio.to_thread(self._spool.refuse, batch))
+                path = str(await asyncio.to_thread(self._spool.quarantine, batch))
         except SpoolError as full:
             path = str(full)
         log.error("the database refuses", slots=slots, error=str(error), put_aside=path)

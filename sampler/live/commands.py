@@ -81,11 +81,13 @@ async def _run_daemon(
     try:
         try:
             await connections.store.ready()
-            spool.know(describe_database(connections.database_url))
+            spool.remember_database(describe_database(connections.database_url))
         except StoreUnavailable:
             # A database that was reached from here before is away for now. One that never was
             # may be a mistake in the URL, so the command fails.
-            if not spool.accounted and not spool.knows(describe_database(connections.database_url)):
+            if not spool.accounted and not spool.knows_database(
+                describe_database(connections.database_url)
+            ):
                 raise
         lease = Lease(connections.database_url, dataset, settings.symbols, settings.lease_max)
         # A slot of a fast simulated market may be shorter than the setting.

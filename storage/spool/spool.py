@@ -145,7 +145,7 @@ class Spool:
         segment.drop(end)
         self._prune()
 
-    def refuse(self, batch: Batch) -> Path:
+    def quarantine(self, batch: Batch) -> Path:
         """Put aside what the database will not take, in a file that nobody replays; its path.
 
         Raises
@@ -163,7 +163,7 @@ class Spool:
             raise SpoolError(_unwritable(path, error)) from error
         return path
 
-    def know(self, database: str) -> None:
+    def remember_database(self, database: str) -> None:
         """Note that a database, named without its password, was reached from here.
 
         Raises
@@ -173,12 +173,12 @@ class Spool:
         """
         path = self._folder / _KNOWN
         try:
-            if not self.knows(database):
+            if not self.knows_database(database):
                 path.write_text(database + "\n")
         except OSError as error:
             raise SpoolError(_unwritable(path, error)) from error
 
-    def knows(self, database: str) -> bool:
+    def knows_database(self, database: str) -> bool:
         """Whether the last database that was reached from here is this one."""
         try:
             return (self._folder / _KNOWN).read_text() == database + "\n"

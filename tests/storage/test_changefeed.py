@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import fakeredis
 import pytest
-from factories import at, gap, record
+from factories import at, gap, record, row
 
 from storage import changefeed as following
 from storage.changefeed import follow_changes
@@ -271,3 +271,41 @@ async def test_both_away(store):
         assert reader.got == []
         shaky.away = False
         await reader.until(step.made[0])
+
+
+class Backlog:
+    """A store with many changes a symbol, and a channel that says so once and is quiet then."""
+
+    def __init__(self, sizes: dict[str, int]) -> None:
+        self.sizes = sizes
+
+    async def heads(self, symbols=None):
+        return dict.fromkeys(self.sizes, 0)
+
+    async def changes(self, after, limit):
+        changes = []
+        for symbol, cursor in after.items():
+            last = min(self.sizes[symbol], cursor + limit)
+            rows = tuple((n, row(symbol=symbol)) for n in range(cursor + 1, last + 1))
+            if rows:
+                changes.append(Change(symbol=symbol, after=cursor, revision=last, rows=rows))
+        return changes
+
+    async def listen(self, symbols):
+        yield []
+        yield [ChannelMessage(symbol=symbol, revision=n) for symbol, n in self.sizes.items()]
+        await asyncio.Event().wait()
+
+
+async def test_behind_by_several_batches():
+    """All that is behind is read at once: more rows than a batch has, and more symbols.
+
+    Neither another message nor the next comparison with the store is needed for the rest.
+    """
+    sizes = {f"S{i:02}": 1 for i in range(40)} | {"SPX": 1_050, "SPY": 400, "QQQ": 401}
+    backlog = Backlog(sizes)
+    async with Reader(backlog, backlog, {}) as reader, asyncio.timeout(4):
+        while sum(len(reader.rows(symbol)) for symbol in sizes) < sum(sizes.values()):
+            await asyncio.sleep(0.01)
+        for symbol, size in sizes.items():
+            assert reader.rows(symbol) == list(range(1, size + 1))

@@ -177,6 +177,44 @@ class TestOwners:
         assert steps(emptied(opened(folder))) == [0, 1, 2]
 
 
+class TestPowerLoss:
+    """What survives a power failure is what was synced; the machine's memory is not asked."""
+
+    @pytest.fixture
+    def synced(self, monkeypatch) -> dict[tuple[int, int], int]:
+        """Files and folders by device and inode, and how long each was when it was last synced."""
+        lengths: dict[tuple[int, int], int] = {}
+        sync = os.fsync
+
+        def note(descriptor: int) -> None:
+            sync(descriptor)
+            status = os.fstat(descriptor)
+            lengths[status.st_dev, status.st_ino] = status.st_size
+
+        monkeypatch.setattr(os, "fsync", note)
+        return lengths
+
+    @staticmethod
+    def place(path: Path) -> tuple[int, int]:
+        return path.stat().st_dev, path.stat().st_ino
+
+    def test_an_entry_is_synced(self, folder, synced):
+        """When ``append`` returns, all bytes of the entry are on disk, and the file's name is."""
+        spool = opened(folder)
+        for step in range(3):
+            spool.append(batch(step))
+            (path,) = folder.iterdir()
+            assert synced[self.place(path)] == path.stat().st_size == spool.size
+            assert self.place(folder) in synced
+
+    def test_a_quarantined_batch_is_synced(self, folder, synced):
+        """When ``quarantine`` returns, all bytes of the batch are on disk."""
+        spool = opened(folder)
+        for step in range(2):
+            path = spool.quarantine(batch(step))
+            assert synced[self.place(path)] == path.stat().st_size
+
+
 class TestDamage:
     """Bytes that are not what was written."""
 
@@ -299,15 +337,17 @@ class TestRefusals:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
             signal.signal(signal.SIGXFSZ, ignored)
-        spool.append(batch(2))
         (path,) = folder.iterdir()
+        # Not hidden by a next entry over it: nobody may come to write one.
+        assert path.stat().st_size == spool.size
+        spool.append(batch(2))
         assert path.stat().st_size == spool.size
         assert steps(emptied(spool)) == [0, 2]
 
     def test_put_aside(self, folder):
         """What the database refuses for good lies in a file of its own, and is not replayed."""
         spool = opened(folder)
-        path = spool.refuse(batch(1))
+        path = spool.quarantine(batch(1))
         spool.close()
         assert opened(folder).waiting == 0
         assert decode_batch(path.read_bytes()[12:]).records[0].row == batch(1).records[0].row
@@ -316,16 +356,16 @@ class TestRefusals:
 def test_which_database_was_reached(folder):
     """It is known again by another process, until another one was reached; no name is no mistake."""
     spool = Spool.open(folder, 10**6)
-    assert not spool.knows("here 5432 flow")
-    spool.know("here 5432 flow")
+    assert not spool.knows_database("here 5432 flow")
+    spool.remember_database("here 5432 flow")
     spool.close()
     again = Spool.open(folder, 10**6)
-    assert again.knows("here 5432 flow")
-    assert not again.knows("there 5432 flow")
-    again.know("there 5432 flow")
-    assert not again.knows("here 5432 flow")
+    assert again.knows_database("here 5432 flow")
+    assert not again.knows_database("there 5432 flow")
+    again.remember_database("there 5432 flow")
+    assert not again.knows_database("here 5432 flow")
     (folder / "database").write_bytes(b"\xff")
-    assert not again.knows("there 5432 flow")
+    assert not again.knows_database("there 5432 flow")
     again.close()
 
 
