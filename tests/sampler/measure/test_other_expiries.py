@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -70,3 +71,92 @@ def test_volatility_counts_to_the_expiry_s_own_close(symbol, day, expires):
     wrong = frame(symbol, {date(2026, 11, 20): today, day: expires + timedelta(hours=3)})
     figures = measure_other_expiries(wrong, session, spot=6800.0, atm=SIGMA, years=years)
     assert abs(figures.seven_dte_atm_iv - SIGMA) > 1e-3
+
+
+TODAY = date(2026, 11, 20)
+#: By hand: the days of expiry around a week away, and when SPX options stop trading on them.
+CLOSES = {
+    day: datetime(day.year, day.month, day.day, 18 if day.day == 27 else 21, tzinfo=UTC)
+    for day in (
+        TODAY,
+        date(2026, 11, 24),
+        date(2026, 11, 25),
+        date(2026, 11, 27),
+        date(2026, 11, 30),
+    )
+}
+YEAR_HOURS = 365 * 24
+
+
+def figures(sigmas: dict[date, float], *, adjusted: bool = False, atm: float = 0.2):
+    """Figures of SPX expiries, each at its own volatility, with 300 calls and 100 puts a strike.
+
+    With ``adjusted``, contracts of an adjusted root expire in a week as well: ten times the open
+    interest, quoted at twice the volatility.
+    """
+    frames = [(frame("SPX", {day: CLOSES[day]}, sigma), "SPXW") for day, sigma in sigmas.items()]
+    if adjusted:
+        week = date(2026, 11, 27)
+        frames.append((frame("SPX", {week: CLOSES[week]}, 2 * sigmas[week]), "SPXW1"))
+    columns = {
+        name: np.concatenate([getattr(part, name) for part, _ in frames])
+        for name in ("expiry", "strike", "right", "bid", "ask", "volume")
+    }
+    columns["root"] = np.concatenate([np.full(len(part.strike), root) for part, root in frames])
+    columns["open_interest"] = np.where(columns["right"] > 0, 300.0, 100.0)
+    columns["open_interest"][columns["root"] == "SPXW1"] *= 10
+    combined = Frame.of(
+        symbol="SPX",
+        source="test",
+        delay_seconds=0,
+        quoted_at=QUOTED,
+        fetched_at=QUOTED,
+        spot=6800.0,
+        columns=columns,
+    )
+    return measure_other_expiries(
+        combined, session_on(TODAY), spot=6800.0, atm=atm, years=5.5 / YEAR_HOURS
+    )
+
+
+def test_ratio_is_of_volatilities_per_session():
+    """From Friday to the Friday after Thanksgiving: 5.5 of 6.5 h today, and four sessions more.
+
+    170.5 hours lie between 10:30 and that Friday's early close at 13:00.
+    """
+    measured = figures({TODAY: 0.2, date(2026, 11, 27): 0.16})
+    today = 0.2 * math.sqrt(6.5)
+    later = 0.16 * math.sqrt(170.5 / (5.5 / 6.5 + 4))
+    assert measured.iv_ratio_0dte_7dte == pytest.approx(today / later, rel=1e-4)
+
+
+def test_the_expiry_nearest_to_seven_days_is_taken():
+    """Seven days win over five, whichever has the lower volatility."""
+    for five, seven in ((0.14, 0.18), (0.18, 0.14)):
+        measured = figures({TODAY: 0.2, date(2026, 11, 25): five, date(2026, 11, 27): seven})
+        assert measured.seven_dte_atm_iv == pytest.approx(seven, abs=2e-5)
+
+
+@pytest.mark.parametrize("day", [date(2026, 11, 24), date(2026, 11, 30)], ids=str)
+def test_four_or_ten_days_are_not_a_week(day):
+    """Such an expiry counts in the whole chain's GEX, but gives neither volatility nor ratio."""
+    measured = figures({TODAY: 0.2, day: 0.16})
+    assert measured.total_chain_net_gex is not None
+    assert measured[1:] == (None, None)
+
+
+def test_whole_chain_gex_by_the_textbook_without_adjusted_contracts():
+    """Gamma dollars per 1 % of every expiry, calls less puts; adjusted contracts add nothing."""
+    sigmas = {TODAY: 0.2, date(2026, 11, 25): 0.18, date(2026, 11, 27): 0.16}
+    expected = 0.0
+    for day, sigma in sigmas.items():
+        years = (CLOSES[day] - QUOTED).total_seconds() / 31_536_000
+        total = sigma * math.sqrt(years)
+        for strike in STRIKES:
+            d1 = math.log(6800.0 / strike) / total + total / 2
+            gamma = math.exp(-d1 * d1 / 2) / math.sqrt(2 * math.pi) / (6800.0 * total)
+            expected += (300 - 100) * gamma * 100 * 6800.0**2 * 0.01
+    for adjusted in (False, True):
+        measured = figures(sigmas, adjusted=adjusted)
+        assert measured.total_chain_net_gex == pytest.approx(expected, rel=1e-3)
+        assert measured.seven_dte_atm_iv == pytest.approx(0.16, abs=2e-5)

@@ -44,6 +44,43 @@ books = settings(max_examples=40, deadline=None)
 prices = st.lists(st.floats(-0.2, 0.2), min_size=3, max_size=9)
 
 
+def test_effective_open_interest_is_never_below_zero():
+    """Selling more than a contract's open interest leaves none of it, and not less.
+
+    10 puts at 7750, 8 calls at 7720 and 5 calls at 7640 are open: between 7720 and 7750 holders
+    gain 8 + 5 - 10 = 3 a dollar, so max pain is 7720. With the 5 sold off it is 8 - 10 = -2, and
+    max pain is 7750. Counted below zero, they would move it to the highest strike.
+    """
+    n = len(STRIKES)
+    held, sold = [0.0] * N, [0.0] * N
+    held[n + STRIKES.index(7750.0)], held[STRIKES.index(7720.0)] = 10.0, 8.0
+    held[STRIKES.index(7640.0)], sold[STRIKES.index(7640.0)] = 5.0, 1000.0
+    before, after = pair(held, sold, [-0.2], confidence=0.5)
+    assert (before.row.max_pain, after.row.max_pain) == (7720.0, 7750.0)
+    assert after.row.pin_oi == 100.0
+    assert after.row.net_gex > before.row.net_gex, "the trades were not taken for sales"
+
+
+@pytest.mark.parametrize(("seconds", "known"), [(60.0, True), (59.999, False)])
+def test_volatility_is_given_down_to_sixty_seconds(seconds, known):
+    """At exactly 60 s to expiry the row still has a volatility; below that it has none."""
+    close = TEN_FOURTEEN.replace(hour=20, minute=0, second=0)
+    row = measure_slot(
+        chain(
+            quoted_at=close - timedelta(seconds=seconds),
+            strikes=[7690.0 + i for i in range(21)],
+            half_spread=0.001,
+        ),
+        None,
+        oi_confidence=0.43,
+    ).row
+    if not known:
+        assert (row.atm_iv, row.remaining_1sd) == (None, None)
+        return
+    assert row.atm_iv == pytest.approx(0.15, rel=1e-3)
+    assert row.remaining_1sd == pytest.approx(7700 * 0.15 * math.sqrt(60 / 31_536_000), rel=1e-3)
+
+
 @books
 @given(COUNTS, COUNTS, prices, SECONDS)
 def test_sums_and_bounds(oi, traded, shifts, seconds):

@@ -58,6 +58,16 @@ def test_a_faint_crossing_does_not_count():
     assert found(net(k100=1000, k105=-1)).status is FlipStatus.NO_BOUNDARY
 
 
+def test_a_crossing_counts_from_one_percent_of_the_largest_gamma():
+    """The largest x²Γ(x) of a strike's bell is proportional to q·K, exactly.
+
+    So 1 % of 1000 contracts at 100 is 9.52 at 105. The grid may miss a maximum by 1.4 %.
+    """
+    one_percent = 0.01 * 1000 * 100 / 105
+    assert found(net(k100=1000, k105=-0.97 * one_percent)).status is FlipStatus.NO_BOUNDARY
+    assert found(net(k100=1000, k105=-1.03 * one_percent)).status is FlipStatus.AVAILABLE
+
+
 def test_strikes_far_apart_turn_where_their_tails_meet():
     """−1 at 94, +1 at 106, half a minute left: 300 widths between them, and still one level."""
     level, _, crossings = found(net(k94=-1000, k106=1000), years=30 / 31_536_000)
