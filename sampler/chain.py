@@ -68,7 +68,7 @@ class Frame:
     #: Contracts that were left out before it was kept, by reason.
     dropped: Mapping[str, int] = field(default_factory=dict)
     #: What other expiries added when they were still there; None: they are, or never were.
-    surface: Mapping[str, float | None] | None = None
+    other_expiries: Mapping[str, float | None] | None = None
 
     @classmethod
     def of(
@@ -82,7 +82,7 @@ class Frame:
         spot: float,
         columns: Mapping[str, Any],
         dropped: Mapping[str, int] | None = None,
-        surface: Mapping[str, float | None] | None = None,
+        other_expiries: Mapping[str, float | None] | None = None,
     ) -> Frame:
         """A frame from whatever columns a source has; those it lacks are NaN, its roots empty.
 
@@ -104,7 +104,7 @@ class Frame:
             root=np.asarray(columns["root"], np.str_) if "root" in columns else np.full(n, ""),
             right=np.asarray(columns["right"], np.int8),
             dropped=dropped or {},
-            surface=surface,
+            other_expiries=other_expiries,
             **numbers,
         )
 
@@ -214,11 +214,11 @@ def select_chain(frame: Frame, session: Session | None) -> Chain:
         column.reshape(-1)[cell] = getattr(frame, name)[kept]
         columns[name] = column
     for name in ("bid", "ask", "last"):
-        columns[name] = within(columns[name], HIGHEST_PRICE)
+        columns[name] = mask_outside(columns[name], HIGHEST_PRICE)
     columns["open_interest"] = np.where(listed, columns["open_interest"], 0.0)
     # An unreadable volume is unknown, not 0: a zero would look like a reset, and its end like a
     # day's volume traded at once.
-    columns["volume"] = within(columns["volume"], HIGHEST_COUNT)
+    columns["volume"] = mask_outside(columns["volume"], HIGHEST_COUNT)
     signed = columns["signed_volume"]
     signed[~(np.abs(signed) <= HIGHEST_COUNT)] = np.nan
     expires = expiry_moment(frame.symbol, session)
@@ -294,7 +294,7 @@ def _valid(frame: Frame, today: Bools) -> tuple[Bools, dict[str, int]]:
     )
     drop(Drop.BAD_RIGHT, frame.right == 0)
     drop(Drop.AM_SETTLED, am_twins(frame, keep))
-    drop(Drop.BAD_OPEN_INTEREST, np.isnan(within(frame.open_interest, HIGHEST_COUNT)))
+    drop(Drop.BAD_OPEN_INTEREST, np.isnan(mask_outside(frame.open_interest, HIGHEST_COUNT)))
     drop(Drop.DUPLICATE, _repeats(frame, keep, first=False))
     return keep, dropped
 
@@ -315,8 +315,8 @@ def am_twins(frame: Frame, among: Bools) -> Bools:
     return lifeless if (repeated & lifeless).any() else none
 
 
-def within(values: Floats, highest: float) -> Floats:
-    """Values from 0 to a bound; NaN for what is no such number."""
+def mask_outside(values: Floats, highest: float) -> Floats:
+    """Replace by NaN each value that is not a number from 0 to ``highest``, both included."""
     return np.where((values >= 0) & (values <= highest), values, np.nan)
 
 

@@ -276,7 +276,7 @@ def _measure(
         chain,
         previous,
         oi_confidence=oi_confidence,
-        survey=lambda market: measure_other_expiries(
+        other_expiries=lambda market: measure_other_expiries(
             frame, session, spot=market.spot, atm=market.atm, years=chain.years
         ),
     )

@@ -247,7 +247,7 @@ class Tick:
                     chain,
                     predecessor,
                     oi_confidence=self._oi_confidence,
-                    survey=lambda market: measure_other_expiries(
+                    other_expiries=lambda market: measure_other_expiries(
                         frame, chain.session, spot=market.spot, atm=market.atm, years=chain.years
                     ),
                 )

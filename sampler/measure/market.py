@@ -99,8 +99,14 @@ def require_open(chain: Chain) -> None:
         ``not_open`` in the first second, and while too few strikes are quoted on both sides.
     """
     since_open = (chain.quoted_at - chain.session.open).total_seconds()
+    if since_open <= SETTLING:
+        raise ChainRefused(
+            Reason.NOT_OPEN,
+            f"{chain.symbol}: quoted {since_open:.0f} s into the session; flow does not count from"
+            f" quotes of its first {SETTLING:.0f} s",
+        )
     pairs = int(chain.two_sided.all(axis=0).sum())
-    if since_open <= SETTLING or (since_open <= OPENING and pairs < LEAST_PAIRS):
+    if since_open <= OPENING and pairs < LEAST_PAIRS:
         raise ChainRefused(
             Reason.NOT_OPEN,
             f"{chain.symbol}: {pairs} strikes quoted on both sides {since_open:.0f} s into the"

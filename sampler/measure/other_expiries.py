@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.chain import HIGHEST_COUNT, HIGHEST_PRICE, LOWEST_STRIKE, Frame, am_twins, within
+from sampler.chain import HIGHEST_COUNT, HIGHEST_PRICE, LOWEST_STRIKE, Frame, am_twins, mask_outside
 from sampler.metrics import black
 from sampler.metrics.exposure import DEALER_SIGN, ONE_PERCENT
 from sampler.metrics.flow import quote
@@ -46,11 +46,11 @@ def measure_other_expiries(
     ``atm`` and ``years`` are today's, for the ratio of volatilities per session: √(σ²T / sessions),
     where today counts as the part of it that is left to trade. AM-settled contracts count to 09:30
     of their day, every other contract to the close of its own session, early or late. Where a feed
-    drops roots, contracts of one key are one, with all their open interest. A frame that was kept
-    without its other expiries says what they added.
+    drops roots, contracts of one key are one, with all their open interest. A frame that
+    was stored without its other expiries carries their figures instead.
     """
-    if frame.surface is not None:
-        return OtherExpiries(*(frame.surface.get(name) for name in OtherExpiries._fields))
+    if frame.other_expiries is not None:
+        return OtherExpiries(*(frame.other_expiries.get(name) for name in OtherExpiries._fields))
     today = np.datetime64(session.day)
     sound = (
         (frame.expiry >= today)
@@ -108,7 +108,7 @@ def _price(
     quoted = frame.ask[of] > 0
     bid[side[quoted], at[quoted]] = frame.bid[of][quoted]
     ask[side[quoted], at[quoted]] = frame.ask[of][quoted]
-    bid, ask = within(bid, HIGHEST_PRICE), within(ask, HIGHEST_PRICE)
+    bid, ask = mask_outside(bid, HIGHEST_PRICE), mask_outside(ask, HIGHEST_PRICE)
     mid = quote(bid, ask).mid
     level = forward(strike, mid, bid, spot).level
     found = smile(strike, mid, bid, forward=level, years=years)

@@ -35,7 +35,7 @@ def remeasure(
         chain,
         previous,
         oi_confidence=record.row.oi_confidence if oi_confidence is None else oi_confidence,
-        survey=lambda _: stored,
+        other_expiries=lambda _: stored,
     )
 
 

@@ -42,7 +42,7 @@ def measure_slot(
     previous: SlotRecord | None,
     *,
     oi_confidence: float,
-    survey: Callable[[MarketState], OtherExpiries] | None = None,
+    other_expiries: Callable[[MarketState], OtherExpiries] | None = None,
 ) -> SlotRecord:
     """Measure a slot's record.
 
@@ -52,7 +52,7 @@ def measure_slot(
     previous : the newest record of an earlier slot of the same session, or None: then this slot
         is the baseline that flow counts from.
     oi_confidence : κ, the part of signed volume taken to have opened positions. [0-1]
-    survey : gives what the source's other expiries add, once spot and volatility are known.
+    other_expiries : measures the source's other expiries, once spot and volatility are known.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def measure_slot(
         market.spot, market.forward.level, chain.strike, chain.years, market.smile.filled
     )
     traded = update_flow(chain, previous, market, scene)
-    surface = survey(market) if survey else NO_OTHER_EXPIRIES
+    expiries = other_expiries(market) if other_expiries else NO_OTHER_EXPIRIES
     oi = chain.open_interest
     holdings = [(DEALER_SIGN * oi, oi)]
     if traded.signed.any():
@@ -77,7 +77,7 @@ def measure_slot(
     books = measure_books(chain, market, scene, holdings)
     settled, live = books[0], books[-1]
     return SlotRecord(
-        row=_row(chain, market, scene, traded, live, settled, oi_confidence, surface),
+        row=_row(chain, market, scene, traded, live, settled, oi_confidence, expiries),
         profile=_profile(chain, market, scene, traded, live.exposures, settled.exposures),
         state=traded.state,
     )
@@ -91,7 +91,7 @@ def _row(
     live: DealerBook,
     settled: DealerBook,
     oi_confidence: float,
-    surface: OtherExpiries,
+    expiries: OtherExpiries,
 ) -> Row:
     quiet = chain.years < NOISE
     spread, unused = liquidity(
@@ -141,7 +141,7 @@ def _row(
         settled=SettledFigures(**settled.headline, **settled.extras()),
         detail=DetailFigures(
             **live.extras(),
-            **_detail(chain, market, scene, traded, spread, surface, quiet=quiet),
+            **_detail(chain, market, scene, traded, spread, expiries, quiet=quiet),
         ),
     )
 
@@ -152,7 +152,7 @@ def _detail(
     scene: GreeksByMove,
     traded: FlowState,
     spread: Liquidity,
-    surface: OtherExpiries,
+    expiries: OtherExpiries,
     *,
     quiet: bool,
 ) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def _detail(
         "straddle_price": straddle if math.isfinite(straddle) else None,
         "skew_25d": skew_25_delta(call_delta, market.smile.filled),
         **spread._asdict(),
-        **surface._asdict(),
+        **expiries._asdict(),
         "vix": None,
         "contracts_with_flow": int(np.count_nonzero(traded.signed)),
         "total_abs_delta_contracts": float(

@@ -120,5 +120,5 @@ def _frame(kept: StoredChain) -> Frame:
             "expiry": np.full(len(strike), notes["expiration"], "datetime64[D]"),
         },
         dropped=notes["dropped"],
-        surface=kept.surface,
+        other_expiries=kept.other_expiries,
     )

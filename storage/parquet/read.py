@@ -117,7 +117,7 @@ class StoredChain:
     columns: dict[str, NDArray[Any]]
     notes: dict[str, Any]
     #: What the source's other expiries added; see ``storage.record.figures.OTHER_EXPIRIES``.
-    surface: dict[str, float | None]
+    other_expiries: dict[str, float | None]
 
 
 def list_partitions(folder: Path, table: str = "chains") -> list[ParquetPartition]:
@@ -210,11 +210,11 @@ def read_chains(part: ParquetPartition) -> Iterator[StoredChain]:
         other_expiries = batch.select(
             [n for n in OTHER_EXPIRIES if n in batch.schema.names]
         ).to_pylist()
-        for i, (note, surface) in enumerate(zip(notes, other_expiries, strict=True)):
+        for i, (note, figures) in enumerate(zip(notes, other_expiries, strict=True)):
             yield StoredChain(
                 columns=_slot_columns(lists, i),
                 notes=orjson.loads(note),
-                surface=dict.fromkeys(OTHER_EXPIRIES) | surface,
+                other_expiries=dict.fromkeys(OTHER_EXPIRIES) | figures,
             )
 
 

@@ -393,7 +393,7 @@ def test_nothing_is_compiled_in_a_slot():
                 made,
                 record,
                 oi_confidence=0.43,
-                survey=lambda market, of=one, to=made: measure_other_expiries(
+                other_expiries=lambda market, of=one, to=made: measure_other_expiries(
                     of, session, spot=market.spot, atm=market.atm, years=to.years
                 ),
             )
