@@ -233,11 +233,8 @@ REMAINING = {
     "storage": {"main"},
     "sampler": set(),
     "api": {
-        "Interval",
         "Sessions",
         "completed",
-        "gap_intervals",
-        "why_empty",
     },
     "across": {"Account", "HedgeFlow", "Liquidity", "Session", "Usage"},
 }

@@ -1,15 +1,16 @@
-"""From the store to what the documents are made of: a session's state, and a moment of it."""
+"""Reads from the store what documents are made of: a session's state, or one sample of it."""
 
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from api.documents import degraded
 from api.documents.query import MomentQuery
 from api.documents.sample import Sample
-from api.documents.session_state import SessionState, why_empty
-from api.series.params import Window
+from api.documents.session_state import SessionState
+from api.series.epoch import epoch_seconds
+from api.series.gaps import why_empty
 from api.series.sessions import session_on_day
 from storage.market.calendar import Session, last_session, market_day
 from storage.postgres.store import Store
@@ -17,33 +18,39 @@ from storage.record.row import Reason
 
 
 async def lookup_session(store: Store, symbol: str, day: date, *, today: date) -> SessionState:
-    """A session's newest row, gaps and slots."""
+    """Read a session's newest row, gaps and sampled slots.
+
+    Today's session without a row yet has the delay of the session before.
+    """
     session = await session_on_day(day)
-    # The cursor is read first: what lands meanwhile is told again after it, never left out.
+    # The cursor is read first. A change that is stored meanwhile is then newer than the answer's
+    # cursor, so a caller who polls with it receives the change again and misses nothing.
     newest = await store.newest(symbol, day)
     delay = newest.get("delay_seconds")
     if delay is None and session is not None and day == today:
-        before = last_session(session.open - timedelta(days=1))
-        delay = (await store.newest(symbol, before.day)).get("delay_seconds")
-    # In this order: a row that closes a gap in between must not look like neither.
+        previous = last_session(session.open - timedelta(days=1))
+        delay = (await store.newest(symbol, previous.day)).get("delay_seconds")
+    # Gaps before slots: a row that replaces a gap between the two reads is then seen twice. In the
+    # other order its slot would be in neither.
     gaps = await store.gaps(symbol, day)
+    slots = await store.slots(symbol, day)
     return SessionState(
         symbol=symbol,
         day=day,
         session=session,
         newest=newest,
         delay=None if delay is None else timedelta(seconds=delay),
-        gaps={gap["slot"]: gap["reason"] for gap in gaps},
-        there=frozenset(await store.slots(symbol, day)),
+        gaps={epoch_seconds(gap["slot"]): gap["reason"] for gap in gaps},
+        sampled=frozenset(map(epoch_seconds, slots)),
     )
 
 
 class NoData(Exception):
-    """No data of the symbol, or of the expiry that was asked for."""
+    """Nothing is stored of the symbol, or of the expiry that was asked for."""
 
 
 class NoChain(Exception):
-    """There is no chain to show; ``body`` says why."""
+    """There is no chain to show. ``body`` is the answer that says why."""
 
     def __init__(self, body: dict[str, Any], *, moment: datetime, market_open: bool) -> None:
         super().__init__(body["message"])
@@ -52,83 +59,79 @@ class NoChain(Exception):
         self.market_open = market_open
 
 
-async def lookup_sample(store: Store, symbol: str, asked: MomentQuery, now: datetime) -> Sample:
-    """The newest sample that a moment knew: now's, or the one asked for.
+async def lookup_sample(store: Store, symbol: str, query: MomentQuery, now: datetime) -> Sample:
+    """Read the newest sample that was quoted by now, or by the moment of the query.
 
     Raises
     ------
-    Absent
+    NoData
         If nothing was ever sampled of the symbol, or nothing of the expiry.
-    Degraded
-        Outside a session without being asked for one, and where the session has no sample.
+    NoChain
+        Outside a session, unless the query names one; and where the session has no sample.
     """
-    moment = min(asked.at or now, now)
-    day = asked.session_day or market_day(moment)
-    if asked.expiry is not None and asked.expiry != day:
+    moment = min(query.at or now, now)
+    day = query.session_day or market_day(moment)
+    if query.expiry is not None and query.expiry != day:
         raise NoData
     session = await session_on_day(day)
     is_open = session is not None and session.open <= moment < session.close
     record = None
-    if session is not None and (is_open or asked.session_day is not None):
-        record = await store.moment(symbol, day, asked.at)
+    if session is not None and (is_open or query.session_day is not None):
+        record = await store.moment(symbol, day, query.at)
     if record is None or session is None:
-        await _explain(store, symbol, asked, session, moment, day)
-    assert record is not None
-    assert session is not None
-    return Sample(record=record, session=session, moment=_stands_for(asked, session, moment))
+        await _raise_no_chain(store, symbol, query, session, moment, day)
+    return Sample(record=record, session=session, moment=_as_of(query, session, moment))
 
 
 async def lookup_nearest_sample(
-    store: Store, symbol: str, asked: MomentQuery, now: datetime
+    store: Store, symbol: str, query: MomentQuery, now: datetime
 ) -> Sample:
-    """The newest sample of the nearest stored expiry: the one asked for, or the newest.
+    """Read the newest sample of the expiry of the query, or else of the newest stored expiry.
 
     Raises
     ------
-    Absent
+    NoData
+        If there is none.
     """
-    moment = min(asked.at or now, now)
-    day = asked.session_day or await store.newest_day(symbol, market_day(moment))
-    if day is None or (asked.expiry is not None and asked.expiry != day):
+    moment = min(query.at or now, now)
+    day = query.session_day or await store.newest_day(symbol, market_day(moment))
+    if day is None or (query.expiry is not None and query.expiry != day):
         raise NoData
-    record, session = await store.moment(symbol, day, asked.at), await session_on_day(day)
+    record, session = await store.moment(symbol, day, query.at), await session_on_day(day)
     if record is None or session is None:
         raise NoData
-    return Sample(record=record, session=session, moment=_stands_for(asked, session, moment))
+    return Sample(record=record, session=session, moment=_as_of(query, session, moment))
 
 
-def _stands_for(asked: MomentQuery, session: Session, moment: datetime) -> datetime:
-    """An earlier session is told as of its close; a moment that was asked for as of itself."""
-    return moment if asked.at else min(moment, session.close)
+def _as_of(query: MomentQuery, session: Session, moment: datetime) -> datetime:
+    """Return the moment that an answer describes.
+
+    It is the moment of the query, if it names one; else now, but not after the session's close.
+    """
+    return moment if query.at else min(moment, session.close)
 
 
-async def _explain(
+async def _raise_no_chain(
     store: Store,
     symbol: str,
-    asked: MomentQuery,
+    query: MomentQuery,
     session: Session | None,
     moment: datetime,
     day: date,
-) -> None:
-    """Raise why there is no chain."""
-    if asked.expiry is not None or not await store.known(symbol):
+) -> NoReturn:
+    """Raise ``NoChain`` with the reason, or ``NoData`` for an unknown symbol or expiry."""
+    if query.expiry is not None or not await store.known(symbol):
         raise NoData
     opened = session is not None and session.open <= moment
     is_open = session is not None and session.open <= moment < session.close
     gaps = await store.gaps(symbol, day)
-    idle = bool(gaps) and {gap["reason"] for gap in gaps} == {Reason.NO_ZERO_DTE}
-    if idle and (is_open or asked.session_day is not None):
+    reasons = [gap["reason"] for gap in gaps]
+    no_expiry = bool(reasons) and set(reasons) == {Reason.NO_ZERO_DTE}
+    if no_expiry and (is_open or query.session_day is not None):
         body = degraded.no_zero_dte(symbol, day, gaps, today=market_day(moment))
         raise NoChain(body, moment=moment, market_open=is_open)
-    window = Window(day=day, session=session, start=moment, end=moment, due=moment)
-    reason = why_empty(
-        window,
-        known=True,
-        now=moment,
-        delay=timedelta(),
-        gaps=[gap["reason"] for gap in gaps],
-    )
-    shown = is_open or (opened and asked.session_day is not None)
+    reason = why_empty(session, day, known=True, now=moment, delay=timedelta(), gap_reasons=reasons)
+    shown = is_open or (opened and query.session_day is not None)
     last = last_session(session.open - timedelta(seconds=1) if shown and session else moment)
     body = degraded.session_closed(
         symbol,

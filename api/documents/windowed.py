@@ -1,7 +1,7 @@
-"""Answers of a window of bars: fetched, encoded once, compressed once, and kept until it changes.
+"""Answers with a window of bars: read, encoded and compressed once, and kept until it changes.
 
-A day by strike is megabytes. While a session is in memory its cursor is known, and whoever polls
-between two changes costs no query, no encoding and no compression.
+A day by strike is megabytes. While a session is in memory its cursor is known, so a caller who
+polls between two changes costs no query, no encoding and no compression.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from starlette.responses import Response
 
 from api.context import AppContext, app_context
 from api.documents.lookup import lookup_session
-from api.documents.session_state import SessionState, surrounding_fields
+from api.documents.session_state import SessionState
 from api.documents.stamp import stamp
 from api.http.compression import Body
 from api.http.json import encode_json
-from api.series.day import text
+from api.series.epoch import epoch_seconds, epoch_text
 from api.series.params import Query, Window, resolve_window
 from api.series.reply import Reply, headers_of, packed, response
 from api.series.window import Background, cut, matches
@@ -30,63 +30,79 @@ from storage.market.calendar import market_day
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredWindow:
-    """A window of a session, and what is around it."""
+    """A window of a stored session."""
 
     query: Query
-    kept: SessionState
-    span: Window
+    state: SessionState
+    window: Window
     now: datetime
 
     @property
     def filled(self) -> bool:
-        """Whether it has a row."""
-        return self.kept.filled(self.span)
+        """Whether the window has a row."""
+        return self.state.filled(self.window)
 
     @property
     def bounds(self) -> dict[str, Any]:
-        """The arguments that tell the store which rows are meant."""
+        """Arguments for the store's queries of a window: which rows, and the bucket width."""
         return {
-            "start": self.span.start,
-            "until": self.span.end,
+            "start": self.window.start,
+            "until": self.window.end,
             "width": self.query.width,
         }
 
 
-#: Makes what an answer says before what is around its bars; it has ``as_of``.
+#: Makes the part of an answer that precedes the fields of ``SessionState.surrounding_fields``. The
+#: part must contain ``as_of``.
 MakeDocument = Callable[[StoredWindow], Awaitable[dict[str, Any]]]
 
 
 async def answer_window(
-    request: Request, query: Query, words: tuple[str, ...], make: MakeDocument
+    request: Request, query: Query, variant: tuple[str, ...], make: MakeDocument
 ) -> Response:
-    """The answer to a query; ``words`` are the document and what else was asked of it."""
+    """Answer a query of a window, from memory if the same answer is kept there.
+
+    Parameters
+    ----------
+    request
+        The request, for its ``If-None-Match`` and ``Accept-Encoding``.
+    query
+        Symbol, day, window and bar size.
+    variant
+        The name of the document and its other parameters. They are part of the key of a kept
+        answer.
+    make
+        Makes the document of a stored window.
+    """
     context = app_context(request)
     now = context.clock.now()
-    bodies = context.documents
-    place = _place(context, query, now)
-    key = None if place is None else (*words, *place)
-    body = None if key is None else bodies.get(key)
+    key = _window_key(context, query, now)
+    kept = None if key is None else context.documents.get((*variant, *key))
     offered = request.headers.get("If-None-Match")
-    if body is None:
-        of = await _windowed(context, query, now)
-        tag = of.kept.tag(of.span)
-        # An answer without samples is small, and its reason changes while nothing is stored.
-        if of.filled and matches(tag, offered):
+    if kept is None:
+        stored = await _read_window(context, query, now)
+        tag = stored.state.tag(stored.window)
+        # An answer without samples is small, and its reason can change while nothing is stored.
+        if stored.filled and matches(tag, offered):
             return response(Reply(304, headers_of(tag), []))
-        said = await _said(context, of, await make(of))
-        # Nobody else waits for a hundred thousand numbers.
-        body = await asyncio.to_thread(_body, said, tag)
-        if key is not None and place is not None and of.kept.newest.get("cursor") == place[2]:
-            bodies.put(key, body)
-    elif matches(body.tag, offered):
-        return response(Reply(304, headers_of(body.tag), []))
-    head = body.head + text(int(now.timestamp())).encode()
+        document = await _complete(context, stored, await make(stored))
+        # In a thread, so that other requests do not wait for a hundred thousand numbers.
+        kept = await asyncio.to_thread(_encode, document, tag)
+        # The store may have moved on since the key was made: such an answer is not kept.
+        if key is not None and stored.state.cursor == key[2]:
+            context.documents.put((*variant, *key), kept)
+    elif matches(kept.tag, offered):
+        return response(Reply(304, headers_of(kept.tag), []))
+    head = kept.head + epoch_text(epoch_seconds(now)).encode()
     accepts = request.headers.get("Accept-Encoding", "")
-    return response(await packed(head, body, headers_of(body.tag), accepts))
+    return response(await packed(head, kept, headers_of(kept.tag), accepts))
 
 
-def _place(context: AppContext, query: Query, now: datetime) -> tuple[Any, ...] | None:
-    """What a window's answer depends on: symbol, day, cursor, ...; None if it is not known."""
+def _window_key(context: AppContext, query: Query, now: datetime) -> tuple[Any, ...] | None:
+    """Return what an answer depends on: symbol, day, cursor, ...; None if it cannot be known.
+
+    It is known if the session is in memory and the window has a sample.
+    """
     day = context.sessions.peek(query.symbol, query.day or market_day(now))
     if day is None or not day.newest:
         return None
@@ -94,40 +110,44 @@ def _place(context: AppContext, query: Query, now: datetime) -> tuple[Any, ...] 
     return part.key if part.filled else None
 
 
-async def _windowed(context: AppContext, query: Query, now: datetime) -> StoredWindow:
+async def _read_window(context: AppContext, query: Query, now: datetime) -> StoredWindow:
     today = market_day(now)
-    kept = await lookup_session(context.store, query.symbol, query.day or today, today=today)
-    span = resolve_window(
+    state = await lookup_session(context.store, query.symbol, query.day or today, today=today)
+    window = resolve_window(
         query,
-        day=kept.day,
-        session=kept.session,
+        day=state.day,
+        session=state.session,
         now=now,
-        delay=kept.delay or timedelta(),
-        newest=kept.newest.get("slot"),
+        delay=state.delay or timedelta(),
+        newest=state.newest.get("slot"),
     )
-    return StoredWindow(query=query, kept=kept, span=span, now=now)
+    return StoredWindow(query=query, state=state, window=window, now=now)
 
 
-async def _said(context: AppContext, of: StoredWindow, made: dict[str, Any]) -> dict[str, Any]:
-    """What was made, and what is around it."""
-    symbol, filled = of.query.symbol, of.filled
-    known = filled or await context.store.known(symbol)
-    said = {"symbol": symbol, "expiration": of.kept.day} | made
-    said |= surrounding_fields(of.kept, of.span, known=known, filled=filled, now=of.now)
-    return said | stamp(context.node, [(symbol, of.kept.newest.get("quoted_at"))])
+async def _complete(
+    context: AppContext, stored: StoredWindow, document: dict[str, Any]
+) -> dict[str, Any]:
+    """Add the fields that every window has before and after its document."""
+    symbol, state = stored.query.symbol, stored.state
+    known = stored.filled or await context.store.known(symbol)
+    whole = {"symbol": symbol, "expiration": state.day} | document
+    whole |= state.surrounding_fields(stored.window, known=known, now=stored.now)
+    return whole | stamp(context.node, [(symbol, state.newest.get("quoted_at"))])
 
 
-def _body(said: dict[str, Any], tag: str) -> Body:
-    """An answer but for its ``as_of``, which each request has its own of."""
-    names = list(said)
+def _encode(document: dict[str, Any], tag: str) -> Body:
+    """Encode a document without the value of ``as_of``, which differs in each answer."""
+    names = list(document)
     at = names.index("as_of")
-    head = encode_json({name: said[name] for name in names[:at]})[:-1]
-    rest = b",".join(b'"%s":%s' % (name.encode(), _encoded(said[name])) for name in names[at + 1 :])
+    head = encode_json({name: document[name] for name in names[:at]})[:-1]
+    rest = b",".join(
+        b'"%s":%s' % (name.encode(), _encode_value(document[name])) for name in names[at + 1 :]
+    )
     return Body(b'",' + rest + b"}", head=head + b',"as_of":"', tag=tag)
 
 
-def _encoded(value: Any) -> bytes:
-    # By element: the loop gets its turn between two, not after megabytes.
+def _encode_value(value: Any) -> bytes:
+    # A list is encoded by element, so that other threads can run in between.
     if isinstance(value, list):
         return b"[" + b",".join(map(encode_json, value)) + b"]"
     return encode_json(value)

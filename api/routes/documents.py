@@ -132,7 +132,7 @@ async def get_hedge_flow(request: Request, symbol: Symbol, caller: Growth) -> Re
     async def make(of: StoredWindow) -> dict[str, Any]:
         bars: list[dict[str, Any]] = []
         if of.filled:
-            key = (query.symbol, of.kept.day)
+            key = (query.symbol, of.state.day)
             rows = await store.window(*key, **of.bounds, columns=hedge_flow.COLUMNS)
             first = rows[0]["bucket"]
             before = await store.figures_before(*key, first, columns=hedge_flow.COLUMNS)
@@ -177,7 +177,7 @@ async def get_strike_flow(request: Request, symbol: Symbol, caller: Alpha) -> Re
 
 
 def _price(of: StoredWindow, profiles: Sequence[ProfileRow]) -> float | None:
-    return profiles[-1].spot if profiles else of.kept.newest.get("spot")
+    return profiles[-1].spot if profiles else of.state.newest.get("spot")
 
 
 async def _profiles(
@@ -190,7 +190,7 @@ async def _profiles(
     QueryError
         ``no_strike_data_for_window`` where there are rows, but none with a profile.
     """
-    symbol, day = of.query.symbol, of.kept.day
+    symbol, day = of.query.symbol, of.state.day
     if not of.filled:
         return [], None
     rows = await store.profiles(symbol, day, **of.bounds, columns=columns)

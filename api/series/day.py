@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import orjson
 
+from api.series.epoch import epoch_seconds, epoch_text
+from api.series.gaps import MissingSlots, missing_slots
 from storage.market.calendar import Session
 from storage.market.constants import GRID_SECONDS
-from storage.record.row import Gap, Reason, Row
+from storage.record.row import Gap, Row
 
 #: A bar's figures, named as the row's columns, in the order of the answer.
 FIGURES = (
@@ -53,16 +54,7 @@ FACTS = (
 #: Figures that are no numbers.
 _WORDS = frozenset({"gamma_flip_status", "regime", "flags"})
 _PATTERN = b",".join(b'"%s":%%s' % name.encode() for name in FIGURES) + b',"sampled_at":"%s"}'
-_DAY = 86_400
 JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
-
-
-class Interval(NamedTuple):
-    """A stretch of slots without rows; ``until`` is exclusive."""
-
-    first: int
-    until: int
-    reason: str
 
 
 class Event(NamedTuple):
@@ -71,26 +63,6 @@ class Event(NamedTuple):
     revision: int
     body: bytes
     gap: bool = False
-
-
-def seconds(moment: datetime) -> int:
-    """Whole seconds since 1970."""
-    return int(moment.timestamp())
-
-
-def text(moment: int) -> str:
-    """``2026-06-05T18:44:00Z``."""
-    return _date(moment // _DAY) + _time(moment % _DAY)
-
-
-@lru_cache(maxsize=512)
-def _date(days: int) -> str:
-    return datetime.fromtimestamp(days * _DAY, UTC).strftime("%Y-%m-%dT")
-
-
-@lru_cache(maxsize=8192)
-def _time(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%H:%M:%SZ")
 
 
 class Bars:
@@ -154,7 +126,7 @@ class Day:
         self._figures: list[bytes] = []
         self._gaps: dict[int, tuple[int, str]] = {}
         self._bars: dict[int, Bars] = {}
-        self._missing: tuple[tuple[int, int], list[Interval], int] | None = None
+        self._missing: tuple[tuple[int, int], list[MissingSlots], int] | None = None
 
     @property
     def newest_slot(self) -> int | None:
@@ -183,7 +155,7 @@ class Day:
         self._revisions += revisions
         self._figures += _all_figures(columns, slots)
         self.newest = dict(newest or {})
-        self._gaps = {seconds(g["slot"]): (g["revision"], g["reason"]) for g in gaps}
+        self._gaps = {epoch_seconds(g["slot"]): (g["revision"], g["reason"]) for g in gaps}
         marked = (revision for revision, _ in self._gaps.values())
         self.cursor = max(self.cursor, *self._revisions, *marked, 0)
 
@@ -195,7 +167,7 @@ class Day:
                 self._put(revision, row)
                 self.cursor = max(self.cursor, revision)
         for revision, gap in gaps:
-            slot = seconds(gap.slot)
+            slot = epoch_seconds(gap.slot)
             if revision > cursor and not self._has(slot):
                 self._gaps[slot] = (revision, str(gap.reason))
                 self.cursor = max(self.cursor, revision)
@@ -235,52 +207,33 @@ class Day:
         ]
         for slot, (revision, reason) in self._gaps.items():
             if revision > since:
-                body = {"from": text(slot), "to": text(slot + GRID_SECONDS), "reason": reason}
+                body = {
+                    "from": epoch_text(slot),
+                    "to": epoch_text(slot + GRID_SECONDS),
+                    "reason": reason,
+                }
                 found.append(Event(revision, orjson.dumps(body), gap=True))
         return sorted(found)
 
-    def missing(self, due: int) -> tuple[list[Interval], int]:
-        """The session's stretches without rows, and how many due slots nobody accounts for.
-
-        Slots up to ``due`` have had their time; those without row and reason are ``not_sampled``.
-        """
-        key = (self.cursor, due // GRID_SECONDS)
+    def missing(self, due: int) -> tuple[list[MissingSlots], int]:
+        """The session's slots without a sample, see ``missing_slots``; computed once a slot."""
+        key = (self.cursor, due)
         if self._missing is None or self._missing[0] != key:
-            self._missing = (key, *self._look(due))
+            reasons = {slot: reason for slot, (_, reason) in self._gaps.items()}
+            found = missing_slots(self.session, set(self._slots), reasons, due)
+            self._missing = (key, *found)
         return self._missing[1], self._missing[2]
 
     def reasons(self) -> list[str]:
         """The reasons of the session's gaps, in order."""
         return [self._gaps[slot][1] for slot in sorted(self._gaps)]
 
-    def _look(self, due: int) -> tuple[list[Interval], int]:
-        found: list[Interval] = []
-        unaccounted = 0
-        if self.session is None:
-            return found, 0
-        there = set(self._slots)
-        for slot in range(seconds(self.session.open), seconds(self.session.close), GRID_SECONDS):
-            if slot in there:
-                continue
-            if slot in self._gaps:
-                reason = self._gaps[slot][1]
-            elif slot <= due:
-                unaccounted += 1
-                reason = str(Reason.NOT_SAMPLED)
-            else:
-                continue
-            if found and found[-1].until == slot and found[-1].reason == reason:
-                found[-1] = Interval(found[-1].first, slot + GRID_SECONDS, reason)
-            else:
-                found.append(Interval(slot, slot + GRID_SECONDS, reason))
-        return found, unaccounted
-
     def _has(self, slot: int) -> bool:
         at = bisect_left(self._slots, slot)
         return at < len(self._slots) and self._slots[at] == slot
 
     def _put(self, revision: int, row: Row) -> None:
-        slot = seconds(row.slot)
+        slot = epoch_seconds(row.slot)
         figures = _figures([getattr(row, name) for name in FIGURES], slot)
         self._gaps.pop(slot, None)
         at = bisect_left(self._slots, slot)
@@ -298,7 +251,7 @@ class Day:
 
 def _figures(values: Sequence[Any], slot: int) -> bytes:
     body = dict(zip(FIGURES, values, strict=True))
-    body["sampled_at"] = text(slot)
+    body["sampled_at"] = epoch_text(slot)
     return orjson.dumps(body)[1:]
 
 
@@ -308,7 +261,7 @@ def _all_figures(columns: Sequence[Sequence[Any]], slots: Sequence[int]) -> list
         _words(column) if name in _WORDS else orjson.dumps(column)[1:-1].split(b",")
         for name, column in zip(FIGURES, columns, strict=bool(slots))
     ]
-    parts.append([text(slot).encode() for slot in slots])
+    parts.append([epoch_text(slot).encode() for slot in slots])
     return [_PATTERN % row for row in zip(*parts, strict=True)]
 
 
@@ -321,4 +274,4 @@ def _words(column: Sequence[Any]) -> list[bytes]:
 
 
 def _body(start: int, figures: bytes) -> bytes:
-    return b'{"t":"%s",%s' % (text(start).encode(), figures)
+    return b'{"t":"%s",%s' % (epoch_text(start).encode(), figures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from starlette.requests import Request
 
 from storage.errors import UsageError
 from storage.market.calendar import Session
-from storage.market.constants import SESSION_MINUTES, SLOT_WIDTH
+from storage.market.constants import GRID_SECONDS, SESSION_MINUTES, SLOT_WIDTH
 from storage.market.instruments import parse_symbol
 
 #: Bar sizes by their names; each divides the hour, so that buckets align to the clock.
@@ -82,8 +83,23 @@ class Window:
     session: Session | None
     start: datetime
     end: datetime
-    #: Slots up to this one have had their time: one without a row is missing.
+    #: Slots up to this one have passed: one without a sample is missing.
     due: datetime
+
+    @property
+    def first_slot(self) -> int:
+        """The first slot on or after ``start``. [s since 1970]"""
+        return _next_slot(self.start)
+
+    @property
+    def until_slot(self) -> int:
+        """The first slot on or after ``end``, which is not of the window. [s since 1970]"""
+        return _next_slot(self.end)
+
+    @property
+    def due_slot(self) -> int:
+        """The last slot up to ``due``. [s since 1970]"""
+        return int(self.due.timestamp()) // GRID_SECONDS * GRID_SECONDS
 
 
 def read(symbol: str, query: Mapping[str, str]) -> Query:
@@ -236,3 +252,8 @@ def resolve_window(
     # The slot whose 30 seconds are still running is not missing yet.
     due = min(now - delay, session.close) - SLOT_WIDTH
     return Window(day=day, session=session, start=start, end=max(end, start), due=due)
+
+
+def _next_slot(moment: datetime) -> int:
+    # Divided in seconds since 1970, of which the grid is a multiple.
+    return math.ceil(moment.timestamp() / GRID_SECONDS) * GRID_SECONDS

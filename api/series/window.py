@@ -6,20 +6,20 @@ same until something changes. The rest is joined once from bars that were encode
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
-from api.series.day import JSON, Day, Interval, text
+from api.series.day import JSON, Day
+from api.series.epoch import epoch_text
+from api.series.gaps import MissingSlots, gap_intervals, why_empty
 from api.series.params import Query, Window, resolve_window
-from storage.market.constants import GRID_SECONDS
 from storage.market.instruments import instrument_of
-from storage.record.row import DEFINITIONS, Reason
+from storage.record.row import DEFINITIONS
 
 #: Version of this answer's shape.
 ENDPOINT_VERSION = "1"
@@ -54,16 +54,13 @@ class Cut:
 
     day: Day
     query: Query
-    span: Window
+    window: Window
     behind: Background
     now: datetime
-    #: Half-open.
-    start: int
-    until: int
     #: Bars of the query's size that have a sample in the window: first, and one after the last.
     first: int
     last: int
-    missing: Sequence[Interval]
+    missing: Sequence[MissingSlots]
     #: The weak ETag.
     tag: str
 
@@ -75,9 +72,8 @@ class Cut:
     @property
     def key(self) -> tuple[Any, ...]:
         """What the rest of an answer depends on; for windows that have a sample."""
-        due = int(self.span.due.timestamp()) // GRID_SECONDS
-        bounds = (-(-self.start // GRID_SECONDS), -(-self.until // GRID_SECONDS), due)
-        day, query = self.day, self.query
+        window, day, query = self.window, self.day, self.query
+        bounds = (window.first_slot, window.until_slot, window.due_slot)
         return (day.symbol, day.day, day.cursor, query.bar, query.since, bounds)
 
 
@@ -85,7 +81,7 @@ def cut(day: Day, query: Query, behind: Background, now: datetime) -> Cut:
     """Find the part of a day that a query means."""
     newest = day.newest_slot
     delay = behind.delay or timedelta()
-    span = resolve_window(
+    window = resolve_window(
         query,
         day=day.day,
         session=day.session,
@@ -93,22 +89,18 @@ def cut(day: Day, query: Query, behind: Background, now: datetime) -> Cut:
         delay=delay,
         newest=None if newest is None else datetime.fromtimestamp(newest, UTC),
     )
-    # A slot is on a whole second: rounded up, both bounds mean the same slots.
-    start, until = math.ceil(span.start.timestamp()), math.ceil(span.end.timestamp())
-    missing, unaccounted = day.missing(int(span.due.timestamp()))
+    missing, unexplained = day.missing(window.due_slot)
     shown = day.bars(query.seconds).lasts
     return Cut(
         day=day,
         query=query,
-        span=span,
+        window=window,
         behind=behind,
         now=now,
-        start=start,
-        until=until,
-        first=bisect_left(shown, start),
-        last=bisect_left(shown, until),
+        first=bisect_left(shown, window.first_slot),
+        last=bisect_left(shown, window.until_slot),
         missing=missing,
-        tag=tag(day.cursor, unaccounted),
+        tag=tag(day.cursor, unexplained),
     )
 
 
@@ -117,7 +109,10 @@ def bodies(part: Cut) -> list[bytes]:
     found = part.day.bars(part.query.seconds).bodies
     if part.query.since is None:
         return found[part.first : part.last]
-    at = part.day.changed(part.query.seconds, part.query.since, part.start, part.until)
+    window = part.window
+    at = part.day.changed(
+        part.query.seconds, part.query.since, window.first_slot, window.until_slot
+    )
     return [found[i] for i in at]
 
 
@@ -126,7 +121,7 @@ def head(part: Cut) -> bytes:
     return b'{"symbol":"%s","expiration":"%s","as_of":"%s"' % (
         part.query.symbol.encode(),
         part.day.day.isoformat().encode(),
-        text(int(part.now.timestamp())).encode(),
+        epoch_text(int(part.now.timestamp())).encode(),
     )
 
 
@@ -144,16 +139,68 @@ def rest(part: Cut, *, empty: bool = False) -> bytes:
 
 def _about(part: Cut) -> dict[str, Any]:
     """What an answer says beside its bars."""
-    day, newest, session = part.day, part.day.newest, part.day.session
-    reason = None if part.filled else why_empty(part)
-    about: dict[str, Any] = {} if reason is None else {"reason": reason}
-    # Of a symbol that nobody samples, nothing is missing.
-    gaps = [] if reason == "unknown_symbol" else gap_intervals(part)
-    delay = part.behind.delay
-    return about | {
+    day = part.day
+    about = surrounding_fields(
+        part.window,
+        part.missing,
+        day.newest,
+        cursor=day.cursor,
+        filled=part.filled,
+        known=part.behind.known,
+        now=part.now,
+        delay=part.behind.delay,
+        gap_reasons=day.reasons(),
+    )
+    as_of = data_as_of(day.symbol, day.newest.get("quoted_at"), part.behind.node)
+    return about | {"endpoint_version": ENDPOINT_VERSION, "data_as_of": as_of}
+
+
+def surrounding_fields(
+    window: Window,
+    missing: Sequence[MissingSlots],
+    newest: Mapping[str, Any],
+    *,
+    cursor: int,
+    filled: bool,
+    known: bool,
+    now: datetime,
+    delay: timedelta | None,
+    gap_reasons: Sequence[str],
+) -> dict[str, Any]:
+    """Return the fields beside the bars of any window: gaps, cursor, and where figures come from.
+
+    Parameters
+    ----------
+    window, missing
+        The window, and the missing slots of its whole session.
+    newest
+        ``source``, ``quoted_at`` and so on of the session's newest row; empty without one.
+    cursor
+        The newest revision of the session.
+    filled, known
+        Whether the window has a sample; whether the symbol was ever sampled, or tried. Of an
+        unknown symbol nothing is missing.
+    now, delay
+        The server's time; the declared delay of the feed, None if nobody has sampled the symbol
+        lately.
+    gap_reasons
+        Reasons of the session's stored gaps, in order of their slots.
+    """
+    session = window.session
+    fields: dict[str, Any] = {}
+    if not filled:
+        fields["reason"] = why_empty(
+            session,
+            window.day,
+            known=known,
+            now=now,
+            delay=delay or timedelta(),
+            gap_reasons=gap_reasons,
+        )
+    return fields | {
         "session": session and {"open": session.open, "close": session.close},
-        "gap_intervals": gaps,
-        "cursor": day.cursor,
+        "gap_intervals": gap_intervals(missing, window) if known else [],
+        "cursor": cursor,
         "source": newest.get("source"),
         "delay_seconds": None if delay is None else int(delay.total_seconds()),
         "newest": newest.get("quoted_at"),
@@ -161,24 +208,7 @@ def _about(part: Cut) -> dict[str, Any]:
         "classified_share": newest.get("classified_share"),
         "definitions": newest.get("definitions") or DEFINITIONS,
         "oi_confidence": newest.get("oi_confidence"),
-        "endpoint_version": ENDPOINT_VERSION,
-        "data_as_of": data_as_of(day.symbol, newest.get("quoted_at"), part.behind.node),
     }
-
-
-def gap_intervals(part: Cut) -> list[dict[str, str]]:
-    """Stretches of the window without rows, each with its reason; ``to`` is exclusive."""
-    first = -(-part.start // GRID_SECONDS) * GRID_SECONDS
-    until = -(-part.until // GRID_SECONDS) * GRID_SECONDS
-    return [
-        {
-            "from": text(max(found.first, first)),
-            "to": text(min(found.until, until)),
-            "reason": found.reason,
-        }
-        for found in part.missing
-        if found.first < until and found.until > first
-    ]
 
 
 def tag(cursor: int, missing: int) -> str:
@@ -196,25 +226,6 @@ def matches(tag: str, if_none_match: str | None) -> bool:
         return False
     offered = {part.strip().removeprefix("W/") for part in if_none_match.split(",")}
     return "*" in offered or tag.removeprefix("W/") in offered
-
-
-def why_empty(part: Cut) -> str:
-    """Why a window has no bars."""
-    if not part.behind.known:
-        return "unknown_symbol"
-    session, now = part.day.session, part.now
-    if session is None:
-        return "closed" if part.day.day.weekday() >= 5 else "holiday"
-    if now - (part.behind.delay or timedelta()) < session.open:
-        return str(Reason.BEFORE_OPEN)
-    gaps = part.day.reasons()
-    if gaps and set(gaps) == {Reason.NO_ZERO_DTE}:
-        return str(Reason.NO_ZERO_DTE)
-    if gaps and gaps[-1] == Reason.STALE:
-        return str(Reason.STALE)
-    if now >= session.close:
-        return "closed"
-    return str(Reason.NOT_SAMPLED)
 
 
 def data_as_of(symbol: str, newest: datetime | None, node: str) -> dict[str, Any]:
