@@ -23,8 +23,8 @@ from api.prometheus import ApiMetrics
 from api.routes import account, documents, series, server
 from api.routes.series_fast_path import SeriesFastPath
 from api.series.params import QueryError
-from api.series.sessions import Sessions
-from api.series.stream import Hub
+from api.series.sessions import SessionCache
+from api.series.stream import StreamHub
 from storage.errors import StoreError
 from storage.market.clock import Clock
 from storage.postgres.store import Store
@@ -84,8 +84,8 @@ def create_app(
         Origins whose pages may read the answers; ``*`` is any.
     """
     access = access or OpenAccess()
-    sessions = Sessions(store, live, clock)
-    hub = sessions.listener = Hub(sessions, access, clock)
+    sessions = SessionCache(store, live, clock)
+    hub = sessions.listener = StreamHub(sessions, access, clock)
     context = AppContext(
         store=store,
         live=live,

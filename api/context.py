@@ -10,8 +10,8 @@ from starlette.types import Scope
 from api.access.gate import Access, Admission, Caller
 from api.http.compression import CompressedBodies
 from api.prometheus import ApiMetrics
-from api.series.sessions import Sessions
-from api.series.stream import Hub
+from api.series.sessions import SessionCache
+from api.series.stream import StreamHub
 from storage.market.clock import Clock
 from storage.postgres.store import Store
 from storage.redis.channel import LiveChannel
@@ -35,8 +35,8 @@ class AppContext:
     #: Origins whose pages may read the answers; ``*`` is any.
     origins: tuple[str, ...]
     metrics: ApiMetrics
-    sessions: Sessions
-    hub: Hub
+    sessions: SessionCache
+    hub: StreamHub
     #: Bodies of the series, and of the windowed documents.
     bodies: CompressedBodies
     documents: CompressedBodies

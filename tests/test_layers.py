@@ -233,7 +233,6 @@ REMAINING = {
     "storage": {"main"},
     "sampler": set(),
     "api": {
-        "Sessions",
         "completed",
     },
     "across": {"Account", "HedgeFlow", "Liquidity", "Session", "Usage"},

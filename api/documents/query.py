@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from api.series.params import Query, QueryError, read, read_day
+from api.series.params import Query, QueryError, read_day, read_query
 from storage.market.calendar import from_new_york, market_day
 
 SIDES = ("all", "calls", "puts")
@@ -35,7 +35,7 @@ def read_window_query(symbol: str, query: Mapping[str, str], *, bar: str = "30s"
         ``invalid_symbol``, ``invalid_bar``, ``invalid_minutes`` or ``invalid_date``.
     """
     given = {name: query[name] for name in ("bar", "minutes", "date") if name in query}
-    return read(symbol, {"bar": bar} | given)
+    return read_query(symbol, {"bar": bar} | given)
 
 
 def read_choice(query: Mapping[str, str], name: str, allowed: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from api.series.gaps import missing_slots
 from api.series.params import Window
-from api.series.window import surrounding_fields, tag
+from api.series.window import etag, surrounding_fields
 from storage.market.calendar import Session
 
 
@@ -42,7 +42,7 @@ class SessionState:
     def tag(self, window: Window) -> str:
         """The weak ETag of an answer about the session; see ``api.series.window.tag``."""
         _, unexplained = missing_slots(self.session, self.sampled, self.gaps, window.due_slot)
-        return tag(self.cursor, unexplained)
+        return etag(self.cursor, unexplained)
 
     def surrounding_fields(self, window: Window, *, known: bool, now: datetime) -> dict[str, Any]:
         """Return the fields of an answer that follow its bars.

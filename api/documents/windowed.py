@@ -23,8 +23,8 @@ from api.http.compression import Body
 from api.http.json import encode_json
 from api.series.epoch import epoch_seconds, epoch_text
 from api.series.params import Query, Window, resolve_window
-from api.series.reply import Reply, headers_of, packed, response
-from api.series.window import Background, cut, matches
+from api.series.reply import Reply, as_response, compressed_reply, series_headers
+from api.series.window import AnswerContext, etag_matches, select_bars
 from storage.market.calendar import market_day
 
 
@@ -83,19 +83,19 @@ async def answer_window(
         stored = await _read_window(context, query, now)
         tag = stored.state.tag(stored.window)
         # An answer without samples is small, and its reason can change while nothing is stored.
-        if stored.filled and matches(tag, offered):
-            return response(Reply(304, headers_of(tag), []))
+        if stored.filled and etag_matches(tag, offered):
+            return as_response(Reply(304, series_headers(tag), []))
         document = await _complete(context, stored, await make(stored))
         # In a thread, so that other requests do not wait for a hundred thousand numbers.
         kept = await asyncio.to_thread(_encode, document, tag)
         # The store may have moved on since the key was made: such an answer is not kept.
         if key is not None and stored.state.cursor == key[2]:
             context.documents.put((*variant, *key), kept)
-    elif matches(kept.tag, offered):
-        return response(Reply(304, headers_of(kept.tag), []))
+    elif etag_matches(kept.tag, offered):
+        return as_response(Reply(304, series_headers(kept.tag), []))
     head = kept.head + epoch_text(epoch_seconds(now)).encode()
     accepts = request.headers.get("Accept-Encoding", "")
-    return response(await packed(head, kept, headers_of(kept.tag), accepts))
+    return as_response(await compressed_reply(head, kept, series_headers(kept.tag), accepts))
 
 
 def _window_key(context: AppContext, query: Query, now: datetime) -> tuple[Any, ...] | None:
@@ -106,7 +106,9 @@ def _window_key(context: AppContext, query: Query, now: datetime) -> tuple[Any, 
     day = context.sessions.peek(query.symbol, query.day or market_day(now))
     if day is None or not day.newest:
         return None
-    part = cut(day, query, Background(known=True, delay=day.delay, node=context.node), now)
+    part = select_bars(
+        day, query, AnswerContext(known=True, delay=day.delay, node=context.node), now
+    )
     return part.key if part.filled else None
 
 

@@ -229,7 +229,7 @@ async def get_leaderboard(request: Request, caller: Alpha) -> Response:
     }
     delivered = [(row["symbol"], row["quoted_at"]) for row in rows]
     body |= stamp(app_context(request).node, delivered)
-    return await reply.document(body, request.headers.get("Accept-Encoding", ""))
+    return await reply.document_reply(body, request.headers.get("Accept-Encoding", ""))
 
 
 async def get_sessions(request: Request, symbol: Symbol, caller: Free) -> Response:
@@ -251,7 +251,7 @@ async def _told(
     request: Request, body: dict[str, Any], symbol: str, newest: datetime | None
 ) -> Response:
     said = body | stamp(app_context(request).node, [(symbol, newest)])
-    return await reply.document(said, request.headers.get("Accept-Encoding", ""))
+    return await reply.document_reply(said, request.headers.get("Accept-Encoding", ""))
 
 
 def _absent(symbol: str, when: asked.MomentQuery | None = None) -> Response:

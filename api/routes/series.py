@@ -14,10 +14,10 @@ from api.context import AppContext, app_context, request_context
 from api.openapi import reference
 from api.routes.series_fast_path import PLAN, PREFIX, ROUTE
 from api.series import formats
-from api.series.params import Query, read, read_cursor, read_queries, symbol_segment
-from api.series.reply import many, reply, response, table
-from api.series.stream import Stream
-from api.series.window import Background, Cut, cut
+from api.series.params import Query, read_cursor, read_queries, read_query, symbol_segment
+from api.series.reply import as_response, multi_series_reply, series_reply, table_reply
+from api.series.stream import StreamResponse
+from api.series.window import AnswerContext, Selection, select_bars
 from storage.market.calendar import market_day
 
 _SYMBOL = Path(description="The underlying.", examples=["SPY"])
@@ -43,13 +43,13 @@ async def get_series(
     is the *last* sample of its bucket and the running bucket is among them, so that cumulative
     values are current. A symbol without samples is answered with `bars: []` and the `reason`.
     """
-    asked = read(symbol_segment(request, symbol), request.query_params)
+    asked = read_query(symbol_segment(request, symbol), request.query_params)
     form = _format(request)
     part = await _find(app_context(request), asked)
     if form != "json":
-        return response(await table(form, [part], if_none_match=_offered(request)))
-    return response(
-        await reply(
+        return as_response(await table_reply(form, [part], if_none_match=_offered(request)))
+    return as_response(
+        await series_reply(
             part,
             app_context(request).bodies,
             if_none_match=_offered(request),
@@ -67,9 +67,9 @@ async def get_many(request: Request, caller: Annotated[Caller, Depends(require(P
     form = _format(request)
     parts = await asyncio.gather(*(_find(app_context(request), one) for one in asked))
     if form != "json":
-        return response(await table(form, parts, if_none_match=_offered(request)))
-    return response(
-        await many(
+        return as_response(await table_reply(form, parts, if_none_match=_offered(request)))
+    return as_response(
+        await multi_series_reply(
             parts,
             app_context(request).bodies,
             if_none_match=_offered(request),
@@ -91,10 +91,10 @@ async def get_stream(
     sample, and why. A comment every 15 seconds says that the stream is alive; a reader who is too
     slow is cut off.
     """
-    asked = read(symbol_segment(request, symbol, "/stream"), request.query_params)
+    asked = read_query(symbol_segment(request, symbol, "/stream"), request.query_params)
     last = request.headers.get("Last-Event-ID")
     since = asked.since if last is None or not last.strip() else read_cursor(last)
-    stream = Stream(
+    stream = StreamResponse(
         app_context(request).hub,
         asked.symbol,
         asked.seconds,
@@ -106,18 +106,18 @@ async def get_stream(
     return stream
 
 
-async def _find(context: AppContext, asked: Query) -> Cut:
+async def _find(context: AppContext, asked: Query) -> Selection:
     """The part of a session that a query means, from memory or the store."""
     now = context.clock.now()
     day = await context.sessions.get(asked.symbol, asked.day or market_day(now))
     known = bool(day.cursor) or await context.sessions.known(asked.symbol)
     delay = await context.sessions.delay(day)
-    return cut(day, asked, Background(known=known, delay=delay, node=context.node), now)
+    return select_bars(day, asked, AnswerContext(known=known, delay=delay, node=context.node), now)
 
 
 def _format(request: Request) -> str:
     named = request.query_params.get("format")
-    return formats.wanted(named, request.headers.get("Accept", ""))
+    return formats.read_format(named, request.headers.get("Accept", ""))
 
 
 def _offered(request: Request) -> str | None:

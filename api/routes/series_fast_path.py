@@ -21,10 +21,10 @@ from api.context import AppContext, request_context
 from api.http import cors
 from api.series import formats
 from api.series import window as series
-from api.series.day import Day
-from api.series.params import Query, QueryError, read
-from api.series.reply import Headers, Reply, reply
-from api.series.window import Background
+from api.series.bars import SessionBars
+from api.series.params import Query, QueryError, read_query
+from api.series.reply import Headers, Reply, series_reply
+from api.series.window import AnswerContext
 from storage.errors import FlowError
 from storage.market.calendar import market_day
 
@@ -54,7 +54,7 @@ class SeriesFastPath:
                 tag = value
             elif name == b"origin":
                 origin = value
-            elif name == b"accept" and formats.offers(value.decode("latin-1")):
+            elif name == b"accept" and formats.prefers_table(value.decode("latin-1")):
                 return False
         query: bytes = scope["query_string"]
         # A key is not for keeping: what has one in its address is read anew.
@@ -101,12 +101,14 @@ class SeriesFastPath:
         return True
 
     async def _reply(
-        self, day: Day, asked: Query, now: datetime, tag: bytes, accepts: bytes
+        self, day: SessionBars, asked: Query, now: datetime, tag: bytes, accepts: bytes
     ) -> Reply:
-        behind = Background(known=True, delay=day.delay, node=self._context.node)
-        part = series.cut(day, asked, behind, now)
+        behind = AnswerContext(known=True, delay=day.delay, node=self._context.node)
+        part = series.select_bars(day, asked, behind, now)
         offered, codings = tag.decode("latin-1"), accepts.decode("latin-1")
-        return await reply(part, self._context.bodies, if_none_match=offered, accepts=codings)
+        return await series_reply(
+            part, self._context.bodies, if_none_match=offered, accepts=codings
+        )
 
 
 class _Made:
@@ -117,10 +119,10 @@ class _Made:
 
     def __init__(self) -> None:
         self._second: tuple[int, bool] = (0, False)
-        self._kept: dict[Hashable, tuple[Day, int, Reply]] = {}
+        self._kept: dict[Hashable, tuple[SessionBars, int, Reply]] = {}
         self._size = 0
 
-    def get(self, key: Hashable, day: Day, now: datetime) -> Reply | None:
+    def get(self, key: Hashable, day: SessionBars, now: datetime) -> Reply | None:
         """An answer that was made from the same, if there is one."""
         found = self._kept.get(key)
         if found is None or self._second != _second(now):
@@ -128,7 +130,7 @@ class _Made:
         made_of, cursor, answer = found
         return answer if made_of is day and cursor == day.cursor else None
 
-    def keep(self, key: Hashable, day: Day, now: datetime, answer: Reply) -> None:
+    def keep(self, key: Hashable, day: SessionBars, now: datetime, answer: Reply) -> None:
         """Keep an answer for its second; None is no key."""
         if self._second != _second(now):
             self._second, self._size = _second(now), 0
@@ -165,6 +167,6 @@ def _read(path: bytes, query: bytes) -> Query | None:
     try:
         symbol = unquote(segment.decode("ascii"), errors="strict")
         given = dict(parse_qsl(query.decode("ascii"), keep_blank_values=True))
-        return read(symbol, given)
+        return read_query(symbol, given)
     except (QueryError, ValueError):
         return None

@@ -13,13 +13,13 @@ from typing import Any
 import orjson
 
 from api.series import window as series
-from api.series.day import FIGURES
+from api.series.bars import FIGURES
 from api.series.params import QueryError
-from api.series.window import Cut
+from api.series.window import Selection
 from storage.record.row import Row
 
 #: What is sent for each name.
-TYPES = {
+MEDIA_TYPES = {
     "json": "application/json",
     "csv": "text/csv; charset=utf-8",
     "ndjson": "application/x-ndjson",
@@ -41,7 +41,7 @@ _MOMENTS = frozenset({"t", "sampled_at"})
 _KINDS = {field.name: str(field.type).partition(" | ")[0] for field in dataclasses.fields(Row)}
 
 
-def wanted(named: str | None, accept: str) -> str:
+def read_format(named: str | None, accept: str) -> str:
     """The format asked for, by name or else by an Accept header.
 
     Raises
@@ -51,14 +51,14 @@ def wanted(named: str | None, accept: str) -> str:
     """
     if named is None:
         return _by_accept(accept) if accept and len(accept) < 500 else "json"
-    if named not in TYPES:
-        raise QueryError("invalid_format", f"format must be {'|'.join(TYPES)}")
+    if named not in MEDIA_TYPES:
+        raise QueryError("invalid_format", f"format must be {'|'.join(MEDIA_TYPES)}")
     return named
 
 
-def offers(accept: str) -> bool:
+def prefers_table(accept: str) -> bool:
     """Whether an Accept header asks for anything but JSON."""
-    return wanted(None, accept) != "json"
+    return read_format(None, accept) != "json"
 
 
 @lru_cache(maxsize=256)
@@ -83,20 +83,20 @@ def _by_accept(accept: str) -> str:
     return best if weights.get(best, 0.0) >= anything and weights.get(best) else "json"
 
 
-def write(name: str, cuts: Sequence[Cut]) -> bytes:
+def write_table(name: str, cuts: Sequence[Selection]) -> bytes:
     """Some symbols' windows in one of the formats but JSON; may take some milliseconds."""
     if name == "ndjson":
         return b"".join(
             b'{"symbol":"%s",%s\n' % (part.query.symbol.encode(), body[1:])
             for part in cuts
-            for body in series.bodies(part)
+            for body in series.bar_bodies(part)
         )
     rows = [row for part in cuts for row in _rows(part)]
     return _csv(rows) if name == "csv" else _columnar(name, rows, cuts)
 
 
-def _rows(part: Cut) -> list[dict[str, Any]]:
-    found = orjson.loads(b"[" + b",".join(series.bodies(part)) + b"]")
+def _rows(part: Selection) -> list[dict[str, Any]]:
+    found = orjson.loads(b"[" + b",".join(series.bar_bodies(part)) + b"]")
     named = {"symbol": part.query.symbol}
     return [named | bar | {"flags": " ".join(bar["flags"])} for bar in found]
 
@@ -109,7 +109,7 @@ def _csv(rows: list[dict[str, Any]]) -> bytes:
     return file.getvalue().encode()
 
 
-def _columnar(name: str, rows: list[dict[str, Any]], cuts: Sequence[Cut]) -> bytes:
+def _columnar(name: str, rows: list[dict[str, Any]], cuts: Sequence[Selection]) -> bytes:
     # Half a second to import: paid by the first who asks for it.
     import pyarrow as pa
     from pyarrow import parquet
@@ -122,7 +122,9 @@ def _columnar(name: str, rows: list[dict[str, Any]], cuts: Sequence[Cut]) -> byt
         return types.get(_KINDS[column], pa.string())
 
     # What the JSON says beside its bars goes into the file's own notes.
-    about = b"[" + b",".join(series.head(part) + series.rest(part, empty=True) for part in cuts)
+    about = b"[" + b",".join(
+        series.answer_head(part) + series.answer_rest(part, empty=True) for part in cuts
+    )
     schema = pa.schema([(c, kind(c)) for c in COLUMNS], {"zerodte_flow": about + b"]"})
     columns = []
     for field in schema:

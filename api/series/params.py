@@ -102,7 +102,7 @@ class Window:
         return int(self.due.timestamp()) // GRID_SECONDS * GRID_SECONDS
 
 
-def read(symbol: str, query: Mapping[str, str]) -> Query:
+def read_query(symbol: str, query: Mapping[str, str]) -> Query:
     """A query from the path's symbol and the query string; unknown parameters are ignored.
 
     Raises
@@ -152,7 +152,7 @@ def read_queries(query: Mapping[str, str]) -> list[Query]:
             )
     rest = {name: value for name, value in query.items() if name != "since"}
     return [
-        read(name, rest if cursor is None else rest | {"since": cursor})
+        read_query(name, rest if cursor is None else rest | {"since": cursor})
         for name, cursor in zip(names, cursors, strict=True)
     ]
 

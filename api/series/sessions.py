@@ -13,7 +13,7 @@ from typing import NoReturn, Protocol
 
 import structlog
 
-from api.series.day import FACTS, FIGURES, Day
+from api.series.bars import FIGURES, PROVENANCE, SessionBars
 from storage.changefeed import follow_changes
 from storage.errors import StoreError
 from storage.market.calendar import (
@@ -50,7 +50,7 @@ class ChangeListener(Protocol):
         """Whether a symbol's sessions must be brought into memory when they change."""
         ...
 
-    def changed(self, symbol: str, days: Sequence[Day], after: int) -> None:
+    def changed(self, symbol: str, days: Sequence[SessionBars], after: int) -> None:
         """Sessions have changed; ``after`` is the symbol's newest revision before it."""
         ...
 
@@ -59,19 +59,19 @@ class ChangeListener(Protocol):
         ...
 
 
-class Sessions:
+class SessionCache:
     """The days of all symbols. Made on open parts; ``run`` keeps them."""
 
     def __init__(self, store: Store, live: LiveChannel, clock: Clock) -> None:
         self._store = store
         self._live = live
         self._clock = clock
-        self._today: dict[str, Day] = {}
-        self._earlier: OrderedDict[Key, Day] = OrderedDict()
+        self._today: dict[str, SessionBars] = {}
+        self._earlier: OrderedDict[Key, SessionBars] = OrderedDict()
         self._day = market_day(clock.now())
         #: How far each symbol has been followed; None while nothing is.
         self._heads: dict[str, int] | None = None
-        self._loading: dict[Key, asyncio.Task[Day]] = {}
+        self._loading: dict[Key, asyncio.Task[SessionBars]] = {}
         #: What arrives for a session while it is being read.
         self._arrived: dict[Key, list[Change]] = {}
         self._delays: dict[Key, timedelta | None] = {}
@@ -93,7 +93,7 @@ class Sessions:
                 self.listener.lost(None)
             await asyncio.sleep(_LOOK)
 
-    def peek(self, symbol: str, day: date) -> Day | None:
+    def peek(self, symbol: str, day: date) -> SessionBars | None:
         """A session, if it is in memory."""
         if self._heads is None:
             return None
@@ -104,7 +104,7 @@ class Sessions:
             self._earlier.move_to_end((symbol, day))
         return found
 
-    async def get(self, symbol: str, day: date) -> Day:
+    async def get(self, symbol: str, day: date) -> SessionBars:
         """A session from memory, else from the store.
 
         Raises
@@ -132,7 +132,7 @@ class Sessions:
             return symbol in self._heads
         return await self._store.known(symbol)
 
-    async def delay(self, day: Day) -> timedelta | None:
+    async def delay(self, day: SessionBars) -> timedelta | None:
         """How far the feed of a session lies behind; yesterday's while today has no row."""
         if day.delay is not None:
             return day.delay
@@ -140,7 +140,7 @@ class Sessions:
             return None
         if self._heads is not None and day.symbol not in self._heads:
             return None
-        key = (day.symbol, before(day.day))
+        key = (day.symbol, previous_session_day(day.day))
         if self._heads is None or key not in self._delays:
             seconds = (await self._store.newest(*key)).get("delay_seconds")
             self._delays[key] = None if seconds is None else timedelta(seconds=seconds)
@@ -221,9 +221,11 @@ class Sessions:
             self.listener.changed(symbol, days, change.after)
 
     def _wanted(self, symbol: str, day: date) -> bool:
-        return bool(self.listener and self.listener.wants(symbol) and day >= before(self._day))
+        return bool(
+            self.listener and self.listener.wants(symbol) and day >= previous_session_day(self._day)
+        )
 
-    async def _load(self, key: Key) -> Day:
+    async def _load(self, key: Key) -> SessionBars:
         arrived: list[Change] = []
         self._arrived[key] = arrived
         try:
@@ -239,15 +241,15 @@ class Sessions:
             self._shrink()
         return day
 
-    def _loaded(self, key: Key, done: asyncio.Task[Day]) -> None:
+    def _loaded(self, key: Key, done: asyncio.Task[SessionBars]) -> None:
         self._loading.pop(key, None)
         if not done.cancelled():
             # Nobody may be left to hear of it.
             done.exception()
 
-    async def _read(self, symbol: str, day: date) -> Day:
+    async def _read(self, symbol: str, day: date) -> SessionBars:
         found = await _blank(symbol, day)
-        found.fill(*await self._store.session(symbol, day, FIGURES, FACTS))
+        found.fill(*await self._store.session(symbol, day, FIGURES, PROVENANCE))
         return found
 
     def _shrink(self) -> None:
@@ -255,15 +257,15 @@ class Sessions:
             self._earlier.popitem(last=False)
 
 
-def before(day: date) -> date:
+def previous_session_day(day: date) -> date:
     """The session before a day."""
     return last_session(new_york_time(day, 0)).day
 
 
-def _apply(day: Day, change: Change) -> None:
+def _apply(day: SessionBars, change: Change) -> None:
     rows = [one for one in change.rows if one[1].expiration == day.day]
     gaps = [one for one in change.gaps if one[1].expiration == day.day]
-    day.take(rows, gaps)
+    day.apply_changes(rows, gaps)
 
 
 async def session_on_day(day: date) -> Session | None:
@@ -278,5 +280,5 @@ async def session_on_day(day: date) -> Session | None:
     return session_on(day)
 
 
-async def _blank(symbol: str, day: date) -> Day:
-    return Day(symbol, day, await session_on_day(day))
+async def _blank(symbol: str, day: date) -> SessionBars:
+    return SessionBars(symbol, day, await session_on_day(day))

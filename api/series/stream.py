@@ -20,8 +20,8 @@ from starlette.types import Receive, Scope, Send
 
 from api.access.gate import Access, Caller
 from api.http.transport import TRANSPORT
-from api.series.day import Day, Event
-from api.series.sessions import Sessions, before
+from api.series.bars import Event, SessionBars
+from api.series.sessions import SessionCache, previous_session_day
 from storage.errors import StoreUnavailable
 from storage.market.calendar import market_day
 from storage.market.clock import Clock
@@ -30,9 +30,9 @@ log = structlog.get_logger()
 
 
 #: Seconds between two signs of life; proxies cut what is silent for a minute.
-HEARTBEAT = 15.0
+HEARTBEAT_SECONDS = 15.0
 #: Bytes that may wait for a reader; the kernel holds some more.
-WAITING = 262_144
+MAX_WAITING_BYTES = 262_144
 #: As much of what a reader has missed is sent in one piece.
 _PIECE = 65_536
 #: Seconds that a reader may take for such a piece ...
@@ -49,7 +49,7 @@ HEADERS = [
 ]
 
 
-class Reader(Protocol):
+class StreamReader(Protocol):
     """One reader of a stream."""
 
     caller: Caller
@@ -85,9 +85,9 @@ class DirectReader:
         """See ``Reader``."""
         if self.transport.is_closing():
             return False
-        if self.transport.get_write_buffer_size() > WAITING:
+        if self.transport.get_write_buffer_size() > MAX_WAITING_BYTES:
             self.transport.abort()
-            log.info("slow reader cut off", bytes=WAITING)
+            log.info("slow reader cut off", bytes=MAX_WAITING_BYTES)
             return False
         self.transport.write(_chunk(events))
         return True
@@ -122,9 +122,9 @@ class QueuedReader:
         """See ``Reader``."""
         if self._ended:
             return False
-        if self._size > WAITING:
+        if self._size > MAX_WAITING_BYTES:
             self.cut()
-            log.info("slow reader cut off", bytes=WAITING)
+            log.info("slow reader cut off", bytes=MAX_WAITING_BYTES)
             return False
         self._waiting.append(events)
         self._size += len(events)
@@ -157,13 +157,13 @@ class QueuedReader:
         await self._send({"type": "http.response.body", "body": b""})
 
 
-Group = set[Reader]
+Group = set[StreamReader]
 
 
-class Hub:
-    """All readers, by symbol and bar size; told of changes by ``Sessions``."""
+class StreamHub:
+    """All readers, by symbol and bar size; told of changes by ``SessionCache``."""
 
-    def __init__(self, sessions: Sessions, access: Access, clock: Clock) -> None:
+    def __init__(self, sessions: SessionCache, access: Access, clock: Clock) -> None:
         self.sessions = sessions
         self._access = access
         self._clock = clock
@@ -173,7 +173,7 @@ class Hub:
     async def run(self) -> NoReturn:
         """Give signs of life. Cancel it to end it."""
         while True:
-            await asyncio.sleep(HEARTBEAT)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
             for symbol, width, group in self._all():
                 for reader in [r for r in group if not self._access.knows(r.caller)]:
                     reader.cut()
@@ -191,24 +191,24 @@ class Hub:
         return sum(len(group) for _, _, group in self._all())
 
     def wants(self, symbol: str) -> bool:
-        """See ``Watcher``."""
+        """See ``ChangeListener``."""
         return symbol in self._groups
 
-    def changed(self, symbol: str, days: Sequence[Day], after: int) -> None:
-        """See ``Watcher``."""
+    def changed(self, symbol: str, days: Sequence[SessionBars], after: int) -> None:
+        """See ``ChangeListener``."""
         for width, group in list(self._groups.get(symbol, {}).items()):
             events = sorted(event for day in days for event in day.events(width, after))
             if events:
                 self._write(symbol, width, group, encode_events(events))
 
     def lost(self, symbol: str | None) -> None:
-        """See ``Watcher``: readers come back and are told what they have missed."""
+        """See ``ChangeListener``: readers come back and are told what they have missed."""
         for name, _, group in self._all():
             if symbol is None or symbol == name:
                 for reader in group:
                     reader.cut()
 
-    async def days(self, symbol: str, since: int | None) -> list[Day]:
+    async def days(self, symbol: str, since: int | None) -> list[SessionBars]:
         """The sessions that a reader is told of, when following has reached what they have.
 
         What a reader is told next is then what lands next. Nothing may be awaited before it joins.
@@ -223,7 +223,9 @@ class Hub:
                     today = market_day(self._clock.now())
                     found = [await self.sessions.get(symbol, today)]
                     if since is not None:
-                        found.insert(0, await self.sessions.get(symbol, before(today)))
+                        found.insert(
+                            0, await self.sessions.get(symbol, previous_session_day(today))
+                        )
                     head = self.sessions.head(symbol)
                     if head is not None and all(day.cursor <= head for day in found):
                         return found
@@ -231,14 +233,14 @@ class Hub:
         except TimeoutError:
             raise StoreUnavailable("what is stored cannot be followed just now") from None
 
-    def join(self, symbol: str, width: int, reader: Reader) -> None:
+    def join(self, symbol: str, width: int, reader: StreamReader) -> None:
         """Tell a reader from now on."""
         if self._closed:
             reader.close()
             return
         self._groups.setdefault(symbol, {}).setdefault(width, set()).add(reader)
 
-    def leave(self, symbol: str, width: int, reader: Reader) -> None:
+    def leave(self, symbol: str, width: int, reader: StreamReader) -> None:
         """A reader is gone."""
         groups = self._groups.get(symbol, {})
         group = groups.get(width, set())
@@ -260,12 +262,12 @@ class Hub:
             self.leave(symbol, width, gone)
 
 
-class Stream(Response):
+class StreamResponse(Response):
     """One reader's answer; ``prepare`` it first, so that a refusal can still be one."""
 
     def __init__(
         self,
-        hub: Hub,
+        hub: StreamHub,
         symbol: str,
         width: int,
         since: int | None,
@@ -313,7 +315,7 @@ class Stream(Response):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _serve(self, reader: Reader, receive: Receive) -> None:
+    async def _serve(self, reader: StreamReader, receive: Receive) -> None:
         try:
             async with asyncio.timeout(None) as limit:
                 await self._catch_up(reader, limit)
@@ -324,7 +326,7 @@ class Stream(Response):
         finally:
             self._hub.leave(self._symbol, self._width, reader)
 
-    async def _catch_up(self, reader: Reader, limit: asyncio.Timeout) -> None:
+    async def _catch_up(self, reader: StreamReader, limit: asyncio.Timeout) -> None:
         """Send what changed after the reader's cursor in pieces, and join without a hole."""
         since = self._since
         body = _RETRY

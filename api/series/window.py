@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from api.series.day import JSON, Day
+from api.series.bars import JSON_OPTIONS, SessionBars
 from api.series.epoch import epoch_text
 from api.series.gaps import MissingSlots, gap_intervals, why_empty
 from api.series.params import Query, Window, resolve_window
@@ -37,7 +37,7 @@ _FEEDS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Background:
+class AnswerContext:
     """What a symbol's answer rests on beside the day itself."""
 
     #: Whether the symbol was ever sampled, or tried.
@@ -49,13 +49,13 @@ class Background:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
+class Selection:
     """The part of a day that a query means. Slots in whole seconds since 1970."""
 
-    day: Day
+    day: SessionBars
     query: Query
     window: Window
-    behind: Background
+    behind: AnswerContext
     now: datetime
     #: Bars of the query's size that have a sample in the window: first, and one after the last.
     first: int
@@ -77,7 +77,7 @@ class Cut:
         return (day.symbol, day.day, day.cursor, query.bar, query.since, bounds)
 
 
-def cut(day: Day, query: Query, behind: Background, now: datetime) -> Cut:
+def select_bars(day: SessionBars, query: Query, behind: AnswerContext, now: datetime) -> Selection:
     """Find the part of a day that a query means."""
     newest = day.newest_slot
     delay = behind.delay or timedelta()
@@ -89,9 +89,9 @@ def cut(day: Day, query: Query, behind: Background, now: datetime) -> Cut:
         delay=delay,
         newest=None if newest is None else datetime.fromtimestamp(newest, UTC),
     )
-    missing, unexplained = day.missing(window.due_slot)
+    missing, unexplained = day.missing_slots(window.due_slot)
     shown = day.bars(query.seconds).lasts
-    return Cut(
+    return Selection(
         day=day,
         query=query,
         window=window,
@@ -100,11 +100,11 @@ def cut(day: Day, query: Query, behind: Background, now: datetime) -> Cut:
         first=bisect_left(shown, window.first_slot),
         last=bisect_left(shown, window.until_slot),
         missing=missing,
-        tag=tag(day.cursor, unexplained),
+        tag=etag(day.cursor, unexplained),
     )
 
 
-def bodies(part: Cut) -> list[bytes]:
+def bar_bodies(part: Selection) -> list[bytes]:
     """The bars of a part as JSON; with ``since``, only those that changed after that cursor."""
     found = part.day.bars(part.query.seconds).bodies
     if part.query.since is None:
@@ -116,7 +116,7 @@ def bodies(part: Cut) -> list[bytes]:
     return [found[i] for i in at]
 
 
-def head(part: Cut) -> bytes:
+def answer_head(part: Selection) -> bytes:
     """The beginning of an answer: it alone changes from request to request."""
     return b'{"symbol":"%s","expiration":"%s","as_of":"%s"' % (
         part.query.symbol.encode(),
@@ -125,11 +125,11 @@ def head(part: Cut) -> bytes:
     )
 
 
-def rest(part: Cut, *, empty: bool = False) -> bytes:
+def answer_rest(part: Selection, *, empty: bool = False) -> bytes:
     """The answer from ``bar_size`` on, in one join; ``empty`` leaves the bars out."""
     opening = b',"bar_size":"%s","bars":[' % part.query.bar.encode()
-    closing = b"]," + orjson.dumps(_about(part), option=JSON)[1:]
-    bars = [] if empty else bodies(part)
+    closing = b"]," + orjson.dumps(_about(part), option=JSON_OPTIONS)[1:]
+    bars = [] if empty else bar_bodies(part)
     if not bars:
         return opening + closing
     bars[0] = opening + bars[0]
@@ -137,7 +137,7 @@ def rest(part: Cut, *, empty: bool = False) -> bytes:
     return b",".join(bars)
 
 
-def _about(part: Cut) -> dict[str, Any]:
+def _about(part: Selection) -> dict[str, Any]:
     """What an answer says beside its bars."""
     day = part.day
     about = surrounding_fields(
@@ -149,7 +149,7 @@ def _about(part: Cut) -> dict[str, Any]:
         known=part.behind.known,
         now=part.now,
         delay=part.behind.delay,
-        gap_reasons=day.reasons(),
+        gap_reasons=day.gap_reasons(),
     )
     as_of = data_as_of(day.symbol, day.newest.get("quoted_at"), part.behind.node)
     return about | {"endpoint_version": ENDPOINT_VERSION, "data_as_of": as_of}
@@ -211,7 +211,7 @@ def surrounding_fields(
     }
 
 
-def tag(cursor: int, missing: int) -> str:
+def etag(cursor: int, missing: int) -> str:
     """The weak ETag of an answer: its cursor.
 
     Slots that nobody accounts for change an answer as time passes while its cursor stands still;
@@ -220,7 +220,7 @@ def tag(cursor: int, missing: int) -> str:
     return f'W/"{cursor}"' if missing == 0 else f'W/"{cursor}-{missing}"'
 
 
-def matches(tag: str, if_none_match: str | None) -> bool:
+def etag_matches(tag: str, if_none_match: str | None) -> bool:
     """Whether a caller's If-None-Match names this ETag; strong and weak compare alike."""
     if if_none_match is None:
         return False

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from api.series.params import read, resolve_window
+from api.series.params import read_query, resolve_window
 from api.series.window import data_as_of
 from storage.market.calendar import last_session, market_day, session_on
 from storage.postgres.store import Store
@@ -40,7 +40,7 @@ async def answer(
     store: Store, symbol: str, query: dict[str, str], now: datetime, node: str
 ) -> tuple[bytes, str]:
     """Body and ETag."""
-    asked = read(symbol, query)
+    asked = read_query(symbol, query)
     day = asked.day or market_day(now)
     session = session_on(day)
     newest = await store.newest(asked.symbol, day)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from api.series.day import FIGURES
+from api.series.bars import FIGURES
 from sampler.chain import select_chain
 from sampler.measure.snapshot import measure_slot
 from sampler.sources import open_source

@@ -27,7 +27,7 @@ import psycopg
 from psycopg import sql as compose
 from psycopg.types.json import Jsonb
 
-from api.series.day import FIGURES
+from api.series.bars import FIGURES
 from sampler.chain import select_chain
 from sampler.measure.snapshot import measure_slot
 from sampler.sources import open_source

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from api.series.params import QueryError, read, resolve_window
+from api.series.params import QueryError, read_query, resolve_window
 from storage.market.calendar import Session
 from tests.api.rows import FRIDAY, utc
 
@@ -34,7 +34,7 @@ SESSION = Session(day=FRIDAY, open=utc("13:30"), close=utc("20:00"))
 )
 def test_minutes_are_clamped(text: str, minutes: int) -> None:
     """Any whole number is an answer, however long it is."""
-    assert read("SPY", {"minutes": text}).minutes == minutes
+    assert read_query("SPY", {"minutes": text}).minutes == minutes
 
 
 @pytest.mark.parametrize(
@@ -44,24 +44,24 @@ def test_minutes_are_clamped(text: str, minutes: int) -> None:
 def test_minutes_that_are_no_number(text: str) -> None:
     """Anything else is refused by name; other scripts' digits are no digits."""
     with pytest.raises(QueryError) as caught:
-        read("SPY", {"minutes": text})
+        read_query("SPY", {"minutes": text})
     assert caught.value.error == "invalid_minutes"
 
 
 def test_defaults() -> None:
     """An empty query is the last hour in 30-second bars; a day asked for is wholly meant."""
-    query = read("SPY", {})
+    query = read_query("SPY", {})
     assert (query.bar, query.minutes, query.day, query.since) == ("30s", 60, None, None)
-    query = read("SPY", {"date": "2026-06-05"})
+    query = read_query("SPY", {"date": "2026-06-05"})
     assert (query.minutes, query.day) == (390, FRIDAY)
-    assert read("SPY", {"date": "2026-06-05", "minutes": "5"}).minutes == 5
+    assert read_query("SPY", {"date": "2026-06-05", "minutes": "5"}).minutes == 5
 
 
 @pytest.mark.parametrize("bar", ["", "2m", "1M", "60s", "1m ", "1h", "30", "null"])
 def test_bad_bars(bar: str) -> None:
     """A bar is one of four words, letter for letter."""
     with pytest.raises(QueryError) as caught:
-        read("SPY", {"bar": bar})
+        read_query("SPY", {"bar": bar})
     assert (caught.value.error, caught.value.message) == (
         "invalid_bar",
         "bar must be 30s|1m|5m|15m",
@@ -71,7 +71,7 @@ def test_bad_bars(bar: str) -> None:
 @pytest.mark.parametrize(("bar", "seconds"), [("30s", 30), ("1m", 60), ("5m", 300), ("15m", 900)])
 def test_bars(bar: str, seconds: int) -> None:
     """The four widths."""
-    assert read("SPY", {"bar": bar}).width == timedelta(seconds=seconds)
+    assert read_query("SPY", {"bar": bar}).width == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_bars(bar: str, seconds: int) -> None:
 def test_bad_dates(text: str) -> None:
     """A date is YYYY-MM-DD and exists."""
     with pytest.raises(QueryError) as caught:
-        read("SPY", {"date": text})
+        read_query("SPY", {"date": text})
     assert (caught.value.error, caught.value.message) == (
         "invalid_date",
         "date must be YYYY-MM-DD",
@@ -101,18 +101,18 @@ def test_bad_dates(text: str) -> None:
 def test_dates_without_a_calendar(text: str) -> None:
     """Nobody's calendar reaches there."""
     with pytest.raises(QueryError, match="2000-01-01 and 2099-12-31"):
-        read("SPY", {"date": text})
+        read_query("SPY", {"date": text})
 
 
 @pytest.mark.parametrize(("text", "since"), [("0", 0), ("184213", 184213), (" 7 ", 7)])
 def test_since(text: str, since: int) -> None:
     """A cursor is a whole number of 0 or more."""
-    assert read("SPY", {"since": text}).since == since
+    assert read_query("SPY", {"since": text}).since == since
 
 
 def test_since_beyond_every_cursor() -> None:
     """A cursor of a million digits is beyond every revision, and no trouble."""
-    since = read("SPY", {"since": "9" * 10**6}).since
+    since = read_query("SPY", {"since": "9" * 10**6}).since
     assert since is not None
     assert since > 2**50
 
@@ -121,7 +121,7 @@ def test_since_beyond_every_cursor() -> None:
 def test_bad_since(text: str) -> None:
     """Anything else is refused by name."""
     with pytest.raises(QueryError) as caught:
-        read("SPY", {"since": text})
+        read_query("SPY", {"since": text})
     assert caught.value.error == "invalid_since"
 
 
@@ -130,7 +130,7 @@ def test_bad_since(text: str) -> None:
 )
 def test_symbols(sent: str, symbol: str) -> None:
     """Symbols are trimmed and upper-cased."""
-    assert read(sent, {}).symbol == symbol
+    assert read_query(sent, {}).symbol == symbol
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_symbols(sent: str, symbol: str) -> None:
 def test_bad_symbols(sent: str) -> None:
     """What no exchange lists is refused by name, in a line that can be printed."""
     with pytest.raises(QueryError) as caught:
-        read(sent, {})
+        read_query(sent, {})
     assert caught.value.error == "invalid_symbol"
     assert len(caught.value.message) < 150
     assert caught.value.message.isprintable()
@@ -149,7 +149,7 @@ def test_bad_symbols(sent: str) -> None:
 def bounds(now: str, minutes: int = 60, delay: int = 0, newest: str | None = None) -> list[str]:
     """Start and end of a window of the Friday, as times of the day."""
     found = resolve_window(
-        read("SPY", {"minutes": str(minutes)}),
+        read_query("SPY", {"minutes": str(minutes)}),
         day=FRIDAY,
         session=SESSION,
         now=utc(now),
@@ -183,7 +183,7 @@ def test_window_before_the_open() -> None:
 def test_day_without_session() -> None:
     """A day on which the market is closed has an empty window."""
     found = resolve_window(
-        read("SPY", {}),
+        read_query("SPY", {}),
         day=date(2026, 6, 6),
         session=None,
         now=utc("2026-06-06 15:00"),

@@ -124,7 +124,7 @@ async def test_what_lands_while_a_body_is_compressed(
     """An answer that was cut before a change is not given to whoever asks after it."""
     await store.write(every("14:00", "14:29"))
     fed: Fed = await feed(store)
-    path, packed = {"Accept-Encoding": "gzip"}, reply.packed
+    path, packed = {"Accept-Encoding": "gzip"}, reply.compressed_reply
     landing: list[Change] = []
 
     async def slowly(*given: Any) -> Any:
@@ -132,7 +132,7 @@ async def test_what_lands_while_a_body_is_compressed(
             landing.extend(await fed.land(record(utc("14:29:30"), spot=1.0)))
         return await packed(*given)
 
-    monkeypatch.setattr("api.series.reply.packed", slowly)
+    monkeypatch.setattr("api.series.reply.compressed_reply", slowly)
     before = (await fed.get(f"{SERIES}SPY", headers=path)).json()
     after = (await fed.get(f"{SERIES}SPY", headers=path)).json()
     assert (before["bars"][-1]["t"], after["bars"][-1]["t"]) == (
@@ -297,7 +297,7 @@ async def test_defect(
     """What nobody foresaw is a 500 with an id in front of the framework too."""
     await store.write(every("14:28", "14:29:30"))
     fed: Fed = await feed(store)
-    monkeypatch.setattr("api.series.day.Day.missing", lambda *_: 1 / 0)
+    monkeypatch.setattr("api.series.bars.SessionBars.missing_slots", lambda *_: 1 / 0)
     body = await fed.series(status=500)
     assert (set(body), body["error"]) == ({"error", "message", "id"}, "internal_error")
 

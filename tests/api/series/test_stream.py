@@ -158,7 +158,7 @@ async def test_no_hole_and_no_double(site: Site, monkeypatch: Any, seed: int) ->
 
 async def test_signs_of_life(site: Site, monkeypatch: Any) -> None:
     """A comment now and then, which is no event."""
-    monkeypatch.setattr("api.series.stream.HEARTBEAT", 0.02)
+    monkeypatch.setattr("api.series.stream.HEARTBEAT_SECONDS", 0.02)
     hub = site.hub
     beating = asyncio.create_task(hub.run())
     events = await site.open()
@@ -169,7 +169,7 @@ async def test_signs_of_life(site: Site, monkeypatch: Any) -> None:
 
 async def test_slow_reader_is_cut_off(site: Site, monkeypatch: Any) -> None:
     """Who does not read is cut off, nothing piles up for him, and the others notice nothing."""
-    monkeypatch.setattr("api.series.stream.WAITING", 20_000)
+    monkeypatch.setattr("api.series.stream.MAX_WAITING_BYTES", 20_000)
     slow = await site.open(buffer=4_096)
     slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
     quick = await site.open()
@@ -271,7 +271,7 @@ async def test_key_in_the_address(
     assert (await site.open()).status == 401
     await site.open(query="?apiKey=good")
     await site.readers(1)
-    monkeypatch.setattr("api.series.stream.HEARTBEAT", 0.02)
+    monkeypatch.setattr("api.series.stream.HEARTBEAT_SECONDS", 0.02)
     beating = asyncio.create_task(site.hub.run())
     keyed.revoked = True
     await site.readers(0)

@@ -42,7 +42,7 @@ FIGURES = (
     "flags",
 )
 #: What an answer says of the newest row beside its bar.
-FACTS = (
+PROVENANCE = (
     "source",
     "delay_seconds",
     "quoted_at",
@@ -54,7 +54,7 @@ FACTS = (
 #: Figures that are no numbers.
 _WORDS = frozenset({"gamma_flip_status", "regime", "flags"})
 _PATTERN = b",".join(b'"%s":%%s' % name.encode() for name in FIGURES) + b',"sampled_at":"%s"}'
-JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
+JSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 
 
 class Event(NamedTuple):
@@ -91,7 +91,7 @@ class Bars:
         ]
         self.bodies = [_body(starts[i], figures[i]) for i in lasts]
 
-    def put(self, slot: int, revision: int, figures: bytes) -> None:
+    def add(self, slot: int, revision: int, figures: bytes) -> None:
         """Take a sample in; an earlier one of its bucket only moves the revision."""
         start = slot - slot % self.width
         at = len(self.starts)
@@ -109,7 +109,7 @@ class Bars:
             self.bodies[at] = _body(start, figures)
 
 
-class Day:
+class SessionBars:
     """A session's rows and gaps; ``cursor`` is its newest revision, 0 for none."""
 
     def __init__(self, symbol: str, day: date, session: Session | None) -> None:
@@ -159,7 +159,9 @@ class Day:
         marked = (revision for revision, _ in self._gaps.values())
         self.cursor = max(self.cursor, *self._revisions, *marked, 0)
 
-    def take(self, rows: Iterable[tuple[int, Row]], gaps: Iterable[tuple[int, Gap]]) -> None:
+    def apply_changes(
+        self, rows: Iterable[tuple[int, Row]], gaps: Iterable[tuple[int, Gap]]
+    ) -> None:
         """Take in what was stored since: rows and gaps with their revisions, in any order."""
         cursor = self.cursor
         for revision, row in rows:
@@ -215,7 +217,7 @@ class Day:
                 found.append(Event(revision, orjson.dumps(body), gap=True))
         return sorted(found)
 
-    def missing(self, due: int) -> tuple[list[MissingSlots], int]:
+    def missing_slots(self, due: int) -> tuple[list[MissingSlots], int]:
         """The session's slots without a sample, see ``missing_slots``; computed once a slot."""
         key = (self.cursor, due)
         if self._missing is None or self._missing[0] != key:
@@ -224,7 +226,7 @@ class Day:
             self._missing = (key, *found)
         return self._missing[1], self._missing[2]
 
-    def reasons(self) -> list[str]:
+    def gap_reasons(self) -> list[str]:
         """The reasons of the session's gaps, in order."""
         return [self._gaps[slot][1] for slot in sorted(self._gaps)]
 
@@ -244,9 +246,9 @@ class Day:
             self._revisions.insert(at, revision)
             self._figures.insert(at, figures)
         if slot == self._slots[-1]:
-            self.newest = {name: getattr(row, name) for name in FACTS}
+            self.newest = {name: getattr(row, name) for name in PROVENANCE}
         for bars in self._bars.values():
-            bars.put(slot, revision, figures)
+            bars.add(slot, revision, figures)
 
 
 def _figures(values: Sequence[Any], slot: int) -> bytes:
