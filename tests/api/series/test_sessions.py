@@ -354,3 +354,46 @@ async def test_earlier_sessions_count_once(store: Store, feed: Callable[..., Any
     fed.store.away = True
     assert (await fed.series(date="2026-06-02", status=503))["error"] == "store_unavailable"
     assert counted == ["Growth"] * 3
+
+
+async def test_changes_that_land_while_a_session_loads(
+    store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change that is stored after a session was read, and before it is in memory, is in it."""
+    await store.write(every("2026-06-04 14:00", "2026-06-04 14:05"))
+    fed: Fed = await feed(store)
+    read, changed = asyncio.Event(), asyncio.Event()
+    session = store.session
+
+    async def slowly(*given: Any) -> Any:
+        found = await session(*given)
+        read.set()
+        await changed.wait()
+        return found
+
+    monkeypatch.setattr(store, "session", slowly)
+    asked = asyncio.create_task(fed.series(date="2026-06-04"))
+    await asyncio.wait_for(read.wait(), 10)
+    late = record(utc("2026-06-04 14:06"), spot=1.5)
+    again = record(utc("2026-06-04 14:05"), spot=2.5)
+    await fed.land(again, late, mode=WriteMode.REWRITE)
+    changed.set()
+    expected = {"2026-06-04T14:05:00Z": 2.5, "2026-06-04T14:06:00Z": 1.5}
+    for body in (await asked, await fed.series(date="2026-06-04")):
+        spots = {bar["t"]: bar["spot"] for bar in body["bars"]}
+        assert len(spots) == 12
+        assert spots | expected == spots
+
+
+async def test_a_window_is_kept_under_its_own_cursor(
+    store: Store, feed: Callable[..., Any]
+) -> None:
+    """An answer from a store that is ahead of memory is not kept as that of memory's cursor."""
+    await store.write(every("14:00", "14:29"))
+    fed: Fed = await feed(store)
+    path = "/v1/flow/zero-dte/hedge-flow/SPY"
+    for spot in (1.0, 2.0):
+        # Stored, but not announced: memory does not know of it yet.
+        rewritten = record(utc("14:29"), spot=spot)
+        [change] = (await store.write([rewritten], mode=WriteMode.REWRITE)).changes
+        assert (await fed.get(path)).json()["cursor"] == change.revision
