@@ -184,9 +184,9 @@ def run(tree: Path, tests: list[str], seconds: float) -> bool:
     child = os.fork()
     if child == 0:
         os.setsid()
-        silence = os.open(os.devnull, os.O_RDWR)
+        output = os.open(tree / "output", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         for stream in (0, 1, 2):
-            os.dup2(silence, stream)
+            os.dup2(output, stream)
         code = 1
         with contextlib.suppress(BaseException):
             import pytest
@@ -195,6 +195,7 @@ def run(tree: Path, tests: list[str], seconds: float) -> bool:
             # What is loaded before the fork cannot be rewritten, and need not be.
             options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
             code = int(pytest.main([*options, *(str(tree / name) for name in tests)]))
+            sys.stdout.flush()
         os._exit(code)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -274,7 +275,8 @@ def _report(tree: Path, folders: list[str], seed: int, minutes: float) -> None:
     for folder in folders:
         begin = time.monotonic()
         if not run(tree, TESTS[folder], 600):
-            sys.exit(f"the tests of {folder} fail without a mutant")
+            output = (tree / "output").read_text()[-5000:]
+            sys.exit(f"{output}\nthe tests of {folder} fail without a mutant")
         patience[folder] = max(SLACK * (time.monotonic() - begin), LEAST_SECONDS)
         print(f"{folder}: its tests take {time.monotonic() - begin:.0f} s", flush=True)
     end = time.monotonic() + 60 * minutes
