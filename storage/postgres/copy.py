@@ -1,7 +1,7 @@
-"""How rows, profiles and chains get into their tables.
+"""Send rows, profiles and chains to their tables.
 
-One row by a plain upsert, more by COPY into a temporary table and one upsert; profiles and chains
-by COPY straight into their tables.
+A single row is a plain upsert. Several rows go by COPY into a temporary table, then by one upsert.
+Profiles and chains go by COPY straight into their tables.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _COPY_CHAINS = "copy chains (symbol, expiration, slot, evidence) from stdin (for
 async def upsert_rows(
     connection: Connection, records: Sequence[SlotRecord], mode: WriteMode
 ) -> dict[SlotKey, int]:
-    """Write rows; the revisions of those that changed something."""
+    """Write rows by the mode's conflict rule; return the revisions of those that were written."""
     how = rule_parameters(mode) | {"backfilled": mode.backfills}
     if len(records) == 1:
         values: dict[str, Any] = {name: getattr(records[0].row, name) for name in COLUMNS}
@@ -47,23 +47,23 @@ async def upsert_rows(
         cursor = await connection.execute(_UPSERT_ROW, values | how)
     else:
         await connection.execute(_INCOMING)
-        # A batch that is tried by halves comes here several times.
+        # A batch that is written by halves comes here several times in a transaction.
         await connection.execute(query("nothing_incoming"))
         kinds = await connection.execute(_KINDS)
         assert kinds.description is not None
-        async with connection.cursor() as sending, sending.copy(_COPY_ROWS) as copy:
+        async with connection.cursor() as copying, copying.copy(_COPY_ROWS) as copy:
             copy.set_types([column.type_code for column in kinds.description])
-            for ordinal, one in enumerate(records):
-                await copy.write_row(_values(one.row, ordinal))
+            for ordinal, item in enumerate(records):
+                await copy.write_row(_values(item.row, ordinal))
         cursor = await connection.execute(_UPSERT_ROWS, how)
-    found = await cursor.fetchall()
-    return {(r["symbol"], r["expiration"], r["slot"]): r["revision"] for r in found}
+    returned = await cursor.fetchall()
+    return {(r["symbol"], r["expiration"], r["slot"]): r["revision"] for r in returned}
 
 
 def _values(row: Row, ordinal: int) -> list[Any]:
     values = list(_ROW(row))
-    for at in _AT_JSON:
-        values[at] = Jsonb(values[at], orjson.dumps)
+    for index in _AT_JSON:
+        values[index] = Jsonb(values[index], orjson.dumps)
     values[_AT_FLAGS] = list(row.flags)
     values.append(ordinal)
     return values
@@ -74,14 +74,14 @@ _AT_FLAGS = COLUMNS.index("flags")
 
 
 async def copy_profiles_and_chains(connection: Connection, changed: Sequence[SlotRecord]) -> None:
-    """Write the profiles and chains of rows that have changed."""
+    """Replace the profiles and chains of records whose row was written."""
     if not changed:
         return
-    keys = key_columns(one.row for one in changed)
+    keys = key_columns(item.row for item in changed)
     await connection.execute(query("drop_profiles"), keys)
     await connection.execute(query("drop_chains"), keys)
     for statement, encode in ((_COPY_PROFILES, _profile), (_COPY_CHAINS, _chain)):
-        async with connection.cursor() as sending, sending.copy(statement) as copy:
+        async with connection.cursor() as copying, copying.copy(statement) as copy:
             for block in binary.copy_stream(map(encode, changed)):
                 await copy.write(block)
 
@@ -92,7 +92,7 @@ def _profile(record: SlotRecord) -> bytes:
         return binary.key_fields(*slot_key(record.row), len(PROFILE_ARRAYS)) + binary.array_fields(
             columns
         )
-    # Foreign values can fail anywhere.
+    # A profile is whatever a caller has put there, so any error can come.
     except Exception as error:
         raise InvalidRecord(f"its profile cannot be stored: {error!r}") from error
 
@@ -114,13 +114,16 @@ def rule_parameters(mode: WriteMode) -> dict[str, Any]:
     }
 
 
-def key_columns(those: Iterable[Row | Gap]) -> dict[str, Any]:
-    """Keys as columns, and between which slots they lie: what is beyond is not looked at."""
-    found = list(those)
-    slots = [one.slot for one in found]
+def key_columns(rows_or_gaps: Iterable[Row | Gap]) -> dict[str, Any]:
+    """Return the keys of rows or gaps as columns, with their first and last slot.
+
+    The two slots let the database skip the chunks of other days.
+    """
+    returned = list(rows_or_gaps)
+    slots = [item.slot for item in returned]
     return {
-        "symbols": [one.symbol for one in found],
-        "expirations": [one.expiration for one in found],
+        "symbols": [item.symbol for item in returned],
+        "expirations": [item.expiration for item in returned],
         "slots": slots,
         "first": min(slots),
         "last": max(slots),

@@ -1,4 +1,4 @@
-"""How the store is asked: one answer at a time, each within its patience."""
+"""The store's connections: run one query, with a limit on how long its answer may take."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage.record.row import PROFILE_ARRAYS, Row, SlotRecord
 
 
 class Pool:
-    """A pool of connections, and what has to be right before the first answer."""
+    """A pool of connections, and the check that has to pass before its first use."""
 
     def __init__(
         self,
@@ -24,56 +24,70 @@ class Pool:
         patience: float = 300.0,
         check: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """``patience`` is how long an answer may take; then its connection is cut off. [s]
+        """Wrap an open pool.
 
-        ``check`` is called before the first use, and again until it raises nothing.
+        Parameters
+        ----------
+        pool : the pool; whoever opened it closes it.
+        patience : how long an answer may take before its connection is cut off. [s]
+        check : called before the first query, and before each further one until it has passed once.
         """
         self._pool = pool
         self._patience = patience
         self._check = check
 
     async def ping(self) -> None:
-        """Ask the database for a sign of life; raises StoreUnavailable without one."""
+        """Ask the database for a sign of life.
+
+        Raises
+        ------
+        StoreUnavailable
+            If it gives none.
+        """
         await self._one("select 1")
 
     async def ready(self) -> None:
-        """Raise what is wrong with a database that was opened for later, until nothing is.
+        """Run the check of a store that was opened with ``later``, unless it has passed already.
 
         Raises
         ------
         StoreUnavailable, SchemaMissing, SchemaNewer
+            What is wrong with the database now.
         """
         if self._check is not None:
             await self._check()
             self._check = None
 
-    async def _all(self, text: str, *, binary: bool = False, **given: Any) -> list[DictRow]:
+    async def _all(self, text: str, *, binary: bool = False, **parameters: Any) -> list[DictRow]:
         await self.ready()
         with translate_errors():
             async with self._pool.connection() as connection:
                 with time_limit(connection, self._patience):
-                    cursor = await connection.execute(text, given, binary=binary)
+                    cursor = await connection.execute(text, parameters, binary=binary)
                     return await cursor.fetchall()
 
-    async def _one(self, text: str, *, binary: bool = False, **given: Any) -> DictRow | None:
-        rows = await self._all(text, binary=binary, **given)
+    async def _one(self, text: str, *, binary: bool = False, **parameters: Any) -> DictRow | None:
+        rows = await self._all(text, binary=binary, **parameters)
         return rows[0] if rows else None
 
 
 def session_bounds(symbol: str, expiration: date) -> dict[str, Any]:
-    """A session, and moments that surely enclose it: days outside are not even looked at."""
+    """Return the parameters of a session: its key, and two moments that enclose it.
+
+    ``first`` and ``last`` let the database skip the chunks of other days.
+    """
     first, last = _around(expiration, expiration)
     return {"symbol": symbol, "expiration": expiration, "first": first, "last": last}
 
 
 def period_bounds(first: date, last: date) -> dict[str, Any]:
-    """Sessions of a period, and moments that surely enclose them."""
+    """Return the parameters of a period: its days, and two moments that enclose them."""
     since, until = _around(first, last)
     return {"first": first, "last": last, "since": since, "until": until}
 
 
 def _around(first: date, last: date) -> tuple[datetime, datetime]:
-    # Any date can be asked for, also the first and the last that there is.
+    # The first and the last date of the calendar are valid too.
     begin = max(first.toordinal(), 2) - 1
     end = min(last.toordinal() + 2, date.max.toordinal())
     midnight = time(0, tzinfo=UTC)
@@ -83,8 +97,8 @@ def _around(first: date, last: date) -> tuple[datetime, datetime]:
     )
 
 
-def record_from_columns(found: DictRow) -> SlotRecord:
-    """A slot record as it was read; without a profile where none was asked for."""
-    sent = [found[f"p_{name}"] for name in PROFILE_ARRAYS if f"p_{name}" in found]
-    profile = dict(zip(PROFILE_ARRAYS, read_arrays(sent), strict=True)) if sent else {}
-    return SlotRecord(row=Row.from_columns(found), profile=profile, evidence=found["evidence"])
+def record_from_columns(columns: DictRow) -> SlotRecord:
+    """Return the slot record of a result row. Its profile is empty if no array was selected."""
+    arrays = [columns[f"p_{name}"] for name in PROFILE_ARRAYS if f"p_{name}" in columns]
+    profile = dict(zip(PROFILE_ARRAYS, read_arrays(arrays), strict=True)) if arrays else {}
+    return SlotRecord(row=Row.from_columns(columns), profile=profile, evidence=columns["evidence"])

@@ -1,4 +1,4 @@
-"""What the store answers: rows, windows, gaps and coverage of one dataset. Reads only."""
+"""Read rows, gaps, coverage and changes of a dataset."""
 
 from __future__ import annotations
 
@@ -19,31 +19,39 @@ from storage.record.row import COLUMNS, MOMENTS, Change, Gap, Reason, Row, SlotR
 
 
 class ChangeReader(Pool):
-    """Heads of symbols, and what lies between a cursor and them."""
+    """Reads how far each symbol is, and what has changed beyond a cursor."""
 
     async def cursor(self) -> int:
-        """The newest change of the dataset; 0 for none."""
+        """Return the newest revision of the dataset; 0 if it has none."""
         found = await self._one(query("cursor"))
         return int(found["revision"]) if found else 0
 
     async def heads(self, symbols: Sequence[str] | None = None) -> dict[str, int]:
-        """The newest revision of each symbol that was ever sampled, or tried."""
-        wanted = None if symbols is None else list(symbols)
-        found = await self._all(query("heads"), symbols=wanted)
+        """Return the newest revision of each symbol that has a row or a gap."""
+        selection = None if symbols is None else list(symbols)
+        found = await self._all(query("heads"), symbols=selection)
         return {row["symbol"]: row["revision"] for row in found}
 
     async def changes(self, after: Mapping[str, int], limit: int | None = None) -> list[Change]:
-        """What has changed of these symbols beyond each one's cursor; at most one a symbol.
+        """Return what has changed beyond the cursors of some symbols.
 
-        With ``limit``, each has at most so many rows, and goes as far as they do.
+        Parameters
+        ----------
+        after : a cursor a symbol: the revision that the caller has.
+        limit : at most so many rows a symbol. The change then ends at its last row's revision.
+
+        Returns
+        -------
+        list of Change
+            One change of each symbol that has changed.
         """
         found = await self._all(
             query("behind"), symbols=list(after), after=[int(n) for n in after.values()]
         )
         if not found:
             return []
-        # Revisions become visible in order: up to the heads, both answers are of one moment.
-        asked = {
+        # Revisions become visible in order. Up to the heads, the two queries see the same state.
+        parameters = {
             "symbols": [f["symbol"] for f in found],
             "after": [f["after"] for f in found],
             "first": min(f["first"] for f in found),
@@ -52,13 +60,13 @@ class ChangeReader(Pool):
         heads = {f["symbol"]: f["head"] for f in found}
         rows: dict[str, list[tuple[int, Row]]] = {symbol: [] for symbol in heads}
         text = query("changed_rows", COLUMNS)
-        for row in await self._all(text, **asked, heads=list(heads.values()), limit=limit):
+        for row in await self._all(text, **parameters, heads=list(heads.values()), limit=limit):
             rows[row["symbol"]].append((row["revision"], Row.from_columns(row)))
         for symbol, kept in rows.items():
             if limit is not None and len(kept) >= limit:
                 heads[symbol] = kept[-1][0]
         gaps: dict[str, list[tuple[int, Gap]]] = {symbol: [] for symbol in heads}
-        for row in await self._all(query("changed_gaps"), **asked, heads=list(heads.values())):
+        for row in await self._all(query("changed_gaps"), **parameters, heads=list(heads.values())):
             revision = row.pop("revision")
             gaps[row["symbol"]].append((revision, Gap(**row | {"reason": Reason(row["reason"])})))
         return [
@@ -74,32 +82,35 @@ class ChangeReader(Pool):
 
 
 class RecordReader(WindowReader, ChangeReader):
-    """The reading half of ``Store``."""
+    """All that is read of a dataset. ``Store`` adds the writes."""
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
-        """The newest slot record of a session that is earlier than ``slot``."""
-        asked = session_bounds(symbol, expiration)
-        found = await self._one(query("record"), **asked, before=slot)
+        """Return the newest slot record of a session before ``slot``; None without one."""
+        parameters = session_bounds(symbol, expiration)
+        found = await self._one(query("record"), **parameters, before=slot)
         return None if found is None else record_from_columns(found)
 
     async def slots(self, symbol: str, expiration: date) -> list[datetime]:
-        """Slots of a session that have a row, in order."""
+        """Return the slots of a session that have a row, in order."""
         rows = await self._all(query("slots"), **session_bounds(symbol, expiration))
         return [row["slot"] for row in rows]
 
     async def gaps(self, symbol: str, expiration: date) -> list[DictRow]:
-        """Known gaps of a session: slot, reason, detail, revision."""
+        """Return the gaps of a session in order: slot, reason, detail, next expiry, revision."""
         return await self._all(query("gaps"), **session_bounds(symbol, expiration))
 
     async def accounted(self, symbol: str, expiration: date) -> set[datetime]:
-        """Slots of a session that are a row or a gap."""
+        """Return the slots of a session that are a row or a gap."""
         rows = await self._all(query("accounted"), **session_bounds(symbol, expiration))
         return {row["slot"] for row in rows}
 
     async def unaccounted(
         self, symbols: Sequence[str], first: date, last: date
     ) -> list[tuple[str, date]]:
-        """Sessions that a daemon sampled and that have slots which are neither row nor gap."""
+        """Return the sessions of a period that a daemon sampled and left slots unaccounted.
+
+        Such a slot is neither a row nor a gap.
+        """
         rows = await self._all(query("watched"), symbols=list(symbols), first=first, last=last)
         found = []
         for row in rows:
@@ -109,16 +120,16 @@ class RecordReader(WindowReader, ChangeReader):
         return found
 
     async def newest_day(self, symbol: str, until: date) -> date | None:
-        """The newest day up to another that has a row of the symbol."""
+        """Return the newest day up to ``until`` on which the symbol has a row; None without one."""
         found = await self._one(query("newest_day"), symbol=symbol, until=until)
         return None if found is None else found["max"]
 
     async def board(self, until: date, *, columns: Sequence[str]) -> list[DictRow]:
-        """Columns of each symbol's newest row up to a day, by symbol."""
+        """Return columns of each symbol's newest row up to a day, in order of symbols."""
         return await self._all(query("board", columns), until=until)
 
     async def sessions(self, symbol: str) -> list[DictRow]:
-        """Each stored day of a symbol, in order.
+        """Return what each stored day of a symbol has, in order.
 
         ``expiration``, ``rows`` and ``gaps`` (counts), ``reasons`` (gaps by reason), ``first`` and
         ``last`` (slots with a row) and the ``source`` of the last.
@@ -128,7 +139,7 @@ class RecordReader(WindowReader, ChangeReader):
     async def session(
         self, symbol: str, expiration: date, columns: Sequence[str], facts: Sequence[str]
     ) -> tuple[list[tuple[Any, ...]], dict[str, Any] | None, list[dict[str, Any]]]:
-        """All of a session at one moment: rows, some columns of the newest, and gaps.
+        """Read a session's rows, some columns of the newest row, and its gaps, in one statement.
 
         A row is a tuple of its revision, its slot in seconds since 1970, and ``columns``; a gap has
         ``slot``, ``reason`` and ``revision``.
@@ -142,42 +153,43 @@ class RecordReader(WindowReader, ChangeReader):
                     async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
                         await cursor.execute(text, session_bounds(symbol, expiration))
                         found = await cursor.fetchall()
-        # They come in order; the standard leaves that open.
+        # PostgreSQL returns them in order already, but the SQL standard does not promise it.
         found.sort(key=operator.itemgetter(1))
-        return _whole(found)
+        return _split_session(found)
 
     async def newest(self, symbol: str, expiration: date) -> DictRow:
-        """The newest row of a session (nulls without one), and ``cursor``, its newest change."""
+        """Return a session's newest row (nulls without one) and ``cursor``, its newest revision."""
         found = await self._one(query("newest", COLUMNS), **session_bounds(symbol, expiration))
         return found or {}
 
     async def known(self, symbol: str) -> bool:
-        """Whether a symbol was ever sampled, or tried."""
+        """Return whether a symbol has a row or a gap."""
         found = await self._one(query("known"), symbol=symbol)
         return bool(found and next(iter(found.values())))
 
     async def symbols(self) -> dict[str, datetime]:
-        """Every symbol that has rows, and its newest slot."""
+        """Return every symbol that has rows, with the slot of its newest row."""
         return {row["symbol"]: row["slot"] for row in await self._all(query("symbols"))}
 
     async def newest_slot(self) -> datetime | None:
-        """The newest slot of the dataset."""
+        """Return the newest slot of the dataset that has a row; None without one."""
         found = await self._one(query("newest_slot"))
         return None if found is None else found["slot"]
 
     async def coverage(
         self, first: date, last: date, symbols: Sequence[str] | None = None
     ) -> list[DictRow]:
-        """Rows and gaps of each symbol and session of a period."""
-        wanted = None if symbols is None else list(symbols)
-        return await self._all(query("coverage"), symbols=wanted, **period_bounds(first, last))
+        """Return the counts of rows and gaps of each symbol and session of a period."""
+        selection = None if symbols is None else list(symbols)
+        return await self._all(query("coverage"), symbols=selection, **period_bounds(first, last))
 
     async def records(
         self, symbol: str, expiration: date, *, profiles: bool = True
     ) -> AsyncGenerator[SlotRecord, None]:
-        """The slot records of a session as they are kept, in order; profiles empty if not asked.
+        """Iterate over the slot records of a session in order.
 
-        All are of one moment, however long the reading takes.
+        All are of one state of the database, however long the reading takes. Without ``profiles``
+        the records' profiles are empty.
         """
         text = query("records", COLUMNS) if profiles else query("states")
         with translate_errors():
@@ -191,10 +203,10 @@ class RecordReader(WindowReader, ChangeReader):
                     yield record_from_columns(row)
 
 
-def _whole(
+def _split_session(
     found: list[tuple[Any, ...]],
 ) -> tuple[list[tuple[Any, ...]], dict[str, Any] | None, list[dict[str, Any]]]:
-    """Rows, and what the one behind them says: see ``RecordReader.session``."""
+    """Split the result of ``session``: its last row is a JSON document with the rest."""
     about = orjson.loads(found.pop()[-1])
     newest = about["newest"]
     for name in MOMENTS:

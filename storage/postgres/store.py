@@ -1,7 +1,8 @@
-"""Slot records in; ``reader`` has the windows out.
+"""The store of one dataset: slot records and gaps are written here; ``read`` has the queries.
 
-A dataset is a PostgreSQL schema; nothing here names one, the search path does. Every write is one
-transaction, takes the dataset's write lock first, and gives each change the next revision.
+A dataset is a schema of the database. Queries do not name it: the connection's search path does.
+Every write is one transaction. It takes the dataset's write lock first and gives each change the
+next revision, so revisions become visible in order.
 """
 
 from __future__ import annotations
@@ -57,17 +58,28 @@ class Store(RecordReader):
         patience: float = 300.0,
         later: bool = False,
     ) -> AsyncIterator[Self]:
-        """Connect and check the schema's version; ``patience`` is ``RecordReader``'s.
+        """Connect, and check that the schema is the one of this release.
 
-        With ``write``, also that rows can be written. With ``later`` the database may be away: it
-        is checked before it is first used, and every call raises what is wrong until nothing is.
+        Parameters
+        ----------
+        url, dataset : the database, and the schema in it.
+        size : how many connections the pool may have.
+        write : check also that rows can be written.
+        patience : how long an answer may take before its connection is cut off. [s]
+        later : open the store even if the database is away or not migrated yet. It is then checked
+            before its first use, and each call raises what is wrong until nothing is.
 
         Raises
         ------
-        StoreUnavailable, SchemaMissing, SchemaNewer, StoreError
+        AccessDenied
+            If the server does not let the user in, also with ``later``.
+        StoreUnavailable, SchemaMissing, SchemaNewer
+            If the database is away, or its schema is of another release, unless ``later``.
+        StoreError
+            If the database cannot be used: it is read-only, or not encoded in UTF-8.
         """
 
-        # A pool retries silently for long; one plain connection says at once what is wrong.
+        # A pool retries silently for a long time. A plain connection fails at once, with a reason.
         async def check() -> None:
             async with open_connection(url, dataset) as first:
                 await check_version(first, dataset)
@@ -92,11 +104,11 @@ class Store(RecordReader):
                 with time_limit(idle, _ALIVE):
                     await pool.check_connection(idle)
             except psycopg.Error:
-                # A restarted server has ended the others too. Left to itself, the pool would
-                # find that out one after another, with growing pauses.
+                # If the server was restarted, all connections are dead. The pool by itself would
+                # find that out one connection at a time, with growing pauses.
                 with ExitStack() as stack:
-                    for one in known:
-                        stack.enter_context(time_limit(one, _ALIVE))
+                    for pooled in known:
+                        stack.enter_context(time_limit(pooled, _ALIVE))
                     await pool.check()
                 raise
 
@@ -107,7 +119,7 @@ class Store(RecordReader):
                 "autocommit": True,
                 "row_factory": dict_row,
                 "connect_timeout": 5,
-                # Not the environment's.
+                # PGCLIENTENCODING in the environment must not change it.
                 "client_encoding": "UTF8",
             },
             configure=configure,
@@ -116,7 +128,7 @@ class Store(RecordReader):
             min_size=1,
             max_size=size,
             timeout=min(5.0, patience),
-            # Back within seconds of the database, however long it was away.
+            # Reconnect within seconds after the database is back, however long it was away.
             reconnect_timeout=4,
             open=False,
         )
@@ -139,37 +151,56 @@ class Store(RecordReader):
         mode: WriteMode = WriteMode.KEEP,
         mixed: bool = False,
     ) -> WriteResult:
-        """Write slot records and gaps in one transaction; what changed, a ``Change`` a symbol.
+        """Write slot records and gaps in one transaction.
 
-        A slot that has a row keeps it, unless ``mode`` says otherwise; its gap, if any, is closed.
-        A slot that has a row is no gap. What changes nothing writes nothing. A record that cannot
-        be stored, or is of another source than its session (unless ``mixed``), costs no other one:
-        it is left out, logged, and among ``refused`` of the answer.
+        A slot with a row is never a gap: a record closes its slot's gap, and a gap of a slot that
+        has a row is not written. What equals the stored row or gap is not written. A record that
+        cannot be stored is left out and logged; the others are written.
+
+        Parameters
+        ----------
+        records : the records to write.
+        gaps : slots without a row, each with its reason.
+        mode : what happens to a slot that has a row already.
+        mixed : whether a session may have rows of several sources. Otherwise a record of another
+            source than its session's is refused.
+
+        Returns
+        -------
+        WriteResult
+            What changed, one change a symbol, and which records and gaps were refused.
 
         Raises
         ------
-        StoreUnavailable, StoreFull, StoreError
-            Then nothing of it was written.
+        StoreUnavailable
+            If the database is away or answers too late.
+        StoreFull
+            If it has no room left.
+        StoreError
+            If it refuses the whole write. Whatever is raised, nothing was written.
         """
         if not records and not gaps:
             return WriteResult()
-        fitting, marks, unfit = validate_batch(records, gaps, mode)
+        valid, valid_gaps, invalid = validate_batch(records, gaps, mode)
         await self.ready()
         with translate_errors():
             async with self._pool.connection() as connection:
                 with time_limit(connection, self._patience):
-                    kept = await find_settled_slots(connection, fitting, mode)
+                    settled = await find_settled_slots(connection, valid, mode)
                     async with connection.transaction():
                         written = await write_batch(
-                            connection, fitting, marks, mode=mode, mixed=mixed, kept=kept
+                            connection, valid, valid_gaps, mode=mode, mixed=mixed, settled=settled
                         )
-        result = WriteResult(written.changes, (*unfit, *written.refused))
+        result = WriteResult(written.changes, (*invalid, *written.refused))
         for refusal in result.refused:
             log.error("not written", symbol=refusal.symbol, slot=refusal.slot, why=refusal.reason)
         return result
 
     async def own(self, symbols: Sequence[str], expiration: date) -> None:
-        """Note that a daemon samples a session of some symbols: all its slots are to be told of."""
+        """Note that a daemon samples a session of some symbols.
+
+        Each slot of such a session must become a row or a gap; ``flow-store check`` judges it so.
+        """
         given = {"symbols": list(symbols), "expiration": expiration}
         await self.ready()
         with translate_errors():

@@ -1,4 +1,4 @@
-"""Which records can be stored at all, and which one counts of several of a slot."""
+"""Which records of a batch can be stored, and which one counts of several of a slot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from storage.record.result import Refusal
 from storage.record.row import FLOATS, Gap, Row, SlotRecord
 
 _FLOATS = operator.attrgetter(*FLOATS)
-#: Whole numbers, and those that the table has eight bytes for.
+#: The integer columns, and those of them that have eight bytes in the table.
 _WHOLE = tuple(f.name for f in dataclasses.fields(Row) if f.type == "int")
 _LONG = frozenset(n for n in _WHOLE if n.endswith(("_oi", "_volume")))
 _INTEGERS = operator.attrgetter(*_WHOLE)
@@ -22,16 +22,16 @@ _INTEGERS = operator.attrgetter(*_WHOLE)
 SlotKey = tuple[str, date, datetime]
 
 
-def slot_key(one: Row | Gap) -> SlotKey:
-    """What a slot is known by."""
-    return one.symbol, one.expiration, one.slot
+def slot_key(item: Row | Gap) -> SlotKey:
+    """Return the primary key of a slot: symbol, expiration, slot."""
+    return item.symbol, item.expiration, item.slot
 
 
 class InvalidRecord(ValueError):
-    """A value of a record is nothing to store."""
+    """A record has a value that no database could store."""
 
 
-#: What a database or its driver says about a value, not about itself.
+#: Errors that a value causes. They say nothing about the state of the database.
 VALUE_ERRORS = (
     InvalidRecord,
     pg.DataError,
@@ -45,7 +45,7 @@ VALUE_ERRORS = (
 
 
 def refusal_reason(error: Exception) -> str:
-    """Why something was not written."""
+    """Return the sentence that says why a record or gap was not written."""
     if isinstance(error, InvalidRecord):
         return str(error)
     return f"the database refused: {str(error).strip().splitlines()[0]}"
@@ -94,17 +94,17 @@ def validate_batch(
     return list(chosen.values()), list(marks.values()), refused
 
 
-def _require_symbol(one: Row | Gap) -> None:
-    if "\x00" in one.symbol:
-        raise InvalidRecord(f"symbol is {one.symbol!r}")
+def _require_symbol(item: Row | Gap) -> None:
+    if "\x00" in item.symbol:
+        raise InvalidRecord(f"symbol is {item.symbol!r}")
 
 
 def _require_numbers(row: Row) -> None:
     for name, value in zip(FLOATS, _FLOATS(row), strict=True):
-        # What subtracts to zero is finite.
+        # Only a finite number minus itself is zero; this is faster than isfinite.
         if value is not None and value - value != 0:
             raise InvalidRecord(f"{name} is {value}")
     for name, value in zip(_WHOLE, _INTEGERS(row), strict=True):
-        # Sent in binary, a number too large would be cut to size.
+        # In binary COPY a number that is too large would be truncated silently.
         if not -(2**31) <= value < 2**31 and not (name in _LONG and -(2**63) <= value < 2**63):
             raise InvalidRecord(f"{name} is {value}")

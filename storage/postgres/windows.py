@@ -1,4 +1,4 @@
-"""Windows of a session: bars, their profiles, and single moments. Reads only."""
+"""Read windows of a session: buckets, their profiles, and single moments."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from storage.record.row import PROFILE_ARRAYS, Row, SlotRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ProfileRow:
-    """One bucket of a window by strike."""
+    """One bucket of a window: its last sample, by strike."""
 
     bucket: datetime
-    #: The sample that stands for it.
+    #: The slot of the bucket's last row.
     slot: datetime
     spot: float
     oi_confidence: float
-    #: The arrays asked for, by name; empty where the row was stored without a profile.
+    #: The selected arrays of the profile, by name; empty if the row was stored without a profile.
     arrays: dict[str, NDArray[np.float64]]
 
 
 class WindowReader(Pool):
-    """What is read of one session between two moments."""
+    """Reads what a session has between two moments."""
 
     async def window(
         self,
@@ -42,10 +42,20 @@ class WindowReader(Pool):
         width: timedelta,
         columns: Sequence[str],
     ) -> list[DictRow]:
-        """The last row of each bucket of a half-open window, in order.
+        """Return the last row of each bucket of a window, in order of time.
 
-        Each has ``bucket`` (its start), the columns asked for, and the bucket's newest
-        ``revision``. Buckets align to the clock.
+        Parameters
+        ----------
+        symbol, expiration : the session.
+        start, until : the window; ``until`` is not part of it.
+        width : the length of a bucket. Buckets align to the clock.
+        columns : the row's columns to read.
+
+        Returns
+        -------
+        list of dict
+            The columns, ``bucket`` (where the bucket starts) and ``revision`` (the newest one of
+            all rows of the bucket). A bucket without a row is left out.
         """
         return await self._all(
             query("window", columns),
@@ -66,9 +76,9 @@ class WindowReader(Pool):
         width: timedelta,
         columns: Sequence[str],
     ) -> list[ProfileRow]:
-        """The last row of each bucket of a half-open window, in order, with its arrays.
+        """Return the last row of each bucket of a window with arrays of its profile.
 
-        ``columns`` are names of ``PROFILE_ARRAYS``; buckets are those of ``window``.
+        Parameters are those of ``window``, but ``columns`` are names of ``PROFILE_ARRAYS``.
         """
         rows = await self._all(
             query("profiles", arrays=columns),
@@ -84,22 +94,22 @@ class WindowReader(Pool):
     async def profile_before(
         self, symbol: str, expiration: date, before: datetime, *, columns: Sequence[str]
     ) -> ProfileRow | None:
-        """What an increment counts from: the newest row before a moment, else the session's first.
+        """Return the baseline of an increment: the newest row before a moment, with its arrays.
 
-        None where the session has no row.
+        If no row is earlier, it is the session's first row; None if the session has no row.
         """
-        found = await self._one(
+        selected = await self._one(
             query("profile_before", arrays=columns),
             binary=True,
             **session_bounds(symbol, expiration),
             before=before,
         )
-        return None if found is None else _profiled(found, columns)
+        return None if selected is None else _profiled(selected, columns)
 
     async def figures_before(
         self, symbol: str, expiration: date, before: datetime, *, columns: Sequence[str]
     ) -> DictRow | None:
-        """Columns of a session's newest row before a moment."""
+        """Return columns of a session's newest row before a moment; None without one."""
         return await self._one(
             query("figures_before", columns), **session_bounds(symbol, expiration), before=before
         )
@@ -107,25 +117,27 @@ class WindowReader(Pool):
     async def moment(
         self, symbol: str, expiration: date, until: datetime | None = None
     ) -> SlotRecord | None:
-        """A session's newest row and its profile, without evidence; None without one.
+        """Return a session's newest record, without its evidence; None without one.
 
-        With ``until``, the newest of those that were quoted by then. A row that was stored without
-        a profile has empty arrays.
+        Parameters
+        ----------
+        until : if given, only rows whose quotes were made by then count. The arrays of a row that
+            was stored without a profile are empty.
         """
-        found = await self._one(
+        selected = await self._one(
             query("moment"), binary=True, **session_bounds(symbol, expiration), until=until
         )
-        if found is None:
+        if selected is None:
             return None
-        profile = {name: read_array(found[f"p_{name}"]) for name in PROFILE_ARRAYS}
-        return SlotRecord(row=Row.from_columns(found), profile=profile)
+        profile = {name: read_array(selected[f"p_{name}"]) for name in PROFILE_ARRAYS}
+        return SlotRecord(row=Row.from_columns(selected), profile=profile)
 
 
-def _profiled(found: DictRow, columns: Sequence[str]) -> ProfileRow:
+def _profiled(selected: DictRow, columns: Sequence[str]) -> ProfileRow:
     return ProfileRow(
-        bucket=found["bucket"],
-        slot=found["slot"],
-        spot=found["spot"],
-        oi_confidence=found["oi_confidence"],
-        arrays={name: read_array(found[f"p_{name}"]) for name in columns},
+        bucket=selected["bucket"],
+        slot=selected["slot"],
+        spot=selected["spot"],
+        oi_confidence=selected["oi_confidence"],
+        arrays={name: read_array(selected[f"p_{name}"]) for name in columns},
     )

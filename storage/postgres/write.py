@@ -1,7 +1,8 @@
-"""How slot records and gaps get into the tables: the store's write path, one transaction.
+"""The write path: one transaction takes a batch of records and gaps into the tables.
 
-Profiles and chains are written for the slots alone whose row has changed. What the database refuses
-of a batch is found by halves and left out; the rest of the batch is written.
+Profiles and chains are written only for slots whose row has changed. If the database refuses a
+value, the batch is halved until the record with that value is found; it is left out and the rest is
+written.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ _SETTLED = query("settled", replaces=query("replaces", offered_at="k.quoted_at")
 
 
 @dataclass(slots=True)
-class _News:
-    """What a transaction has written, and what not."""
+class _Progress:
+    """What a transaction has written so far, each with its revision, and what was refused."""
 
     rows: list[tuple[int, Row]] = field(default_factory=list)
     gaps: list[tuple[int, Gap]] = field(default_factory=list)
@@ -54,15 +55,15 @@ async def find_settled_slots(
     if len(records) < 2 or mode.rule.sampled is Replaces.ALWAYS:
         return frozenset()
     try:
-        asked = key_columns(one.row for one in records) | {
-            "quoted": [one.row.quoted_at for one in records],
+        keys = key_columns(item.row for item in records) | {
+            "quoted": [item.row.quoted_at for item in records],
             **rule_parameters(mode),
         }
-        found = await (await connection.execute(_SETTLED, asked)).fetchall()
+        rows = await (await connection.execute(_SETTLED, keys)).fetchall()
     except VALUE_ERRORS:
-        # The write finds out which one it is.
+        # The write will find the record that has the value.
         return frozenset()
-    return frozenset((r["symbol"], r["expiration"], r["slot"]) for r in found)
+    return frozenset((r["symbol"], r["expiration"], r["slot"]) for r in rows)
 
 
 async def write_batch(
@@ -72,74 +73,85 @@ async def write_batch(
     *,
     mode: WriteMode,
     mixed: bool,
-    kept: Container[SlotKey],
+    settled: Container[SlotKey],
 ) -> WriteResult:
-    """Write in the transaction that is open, under the dataset's lock.
+    """Write a batch in the connection's open transaction, under the dataset's write lock.
 
-    ``kept`` are slots that need no record: see ``find_settled_slots``.
+    Parameters
+    ----------
+    connection : with an open transaction.
+    records, gaps : valid, at most one of each a slot.
+    mode, mixed : as for ``Store.write``.
+    settled : slots whose row stays, from ``find_settled_slots``; their records are not sent.
     """
     await connection.execute(query("lock"))
-    every: list[Row | Gap] = [*(one.row for one in records), *gaps]
-    asked = {"symbols": [one.symbol for one in every], "expirations": [o.expiration for o in every]}
-    found = await (await connection.execute(query("standing"), asked)).fetchall()
-    heads = {row["symbol"]: row["revision"] for row in found if row["expiration"] is None}
-    news = _News()
+    items: list[Row | Gap] = [*(item.row for item in records), *gaps]
+    keys = {
+        "symbols": [item.symbol for item in items],
+        "expirations": [item.expiration for item in items],
+    }
+    standing = await (await connection.execute(query("standing"), keys)).fetchall()
+    heads = {row["symbol"]: row["revision"] for row in standing if row["expiration"] is None}
+    progress = _Progress()
     if not mixed:
-        feeds = {(r["symbol"], r["expiration"]): r["source"] for r in found if r["source"]}
-        records = _of_one_feed(records, feeds, news)
-    sent = [one for one in records if slot_key(one.row) not in kept]
-    await _put(connection, sent, mode, news)
-    await _mark(connection, gaps, news)
-    changed = _changes(heads, news)
+        feeds = {(r["symbol"], r["expiration"]): r["source"] for r in standing if r["source"]}
+        records = _of_one_feed(records, feeds, progress)
+    sent = [item for item in records if slot_key(item.row) not in settled]
+    await _put(connection, sent, mode, progress)
+    await _mark(connection, gaps, progress)
+    changed = _changes(heads, progress)
     if changed:
         await _advance(connection, changed)
-    return WriteResult(tuple(changed), tuple(news.refused))
+    return WriteResult(tuple(changed), tuple(progress.refused))
 
 
 def _of_one_feed(
-    records: Sequence[SlotRecord], feeds: dict[tuple[str, date], str], news: _News
+    records: Sequence[SlotRecord], feeds: dict[tuple[str, date], str], progress: _Progress
 ) -> list[SlotRecord]:
-    """Leave out the rows of another source than their session's."""
-    kept = []
-    for one in records:
-        row = one.row
+    """Return the records of their session's source, and refuse the others.
+
+    ``feeds`` has the source of each session; the first record of a new session decides its source.
+    """
+    accepted = []
+    for item in records:
+        row = item.row
         feed = feeds.setdefault((row.symbol, row.expiration), row.source)
         if feed == row.source:
-            kept.append(one)
+            accepted.append(item)
             continue
         why = (
             f"{row.symbol} {row.expiration}: the session is sampled from {feed};"
             f" rows of {row.source} are not mixed in"
         )
-        news.refused.append(Refusal(one, why))
-    return kept
+        progress.refused.append(Refusal(item, why))
+    return accepted
 
 
 async def _put(
-    connection: Connection, records: Sequence[SlotRecord], mode: WriteMode, news: _News
+    connection: Connection, records: Sequence[SlotRecord], mode: WriteMode, progress: _Progress
 ) -> None:
-    """Write records; the half of a batch that is refused is tried by halves."""
+    """Write records. If the database refuses a value, try each half by itself."""
     if not records:
         return
     try:
         async with connection.transaction():
             revisions = await upsert_rows(connection, records, mode)
-            changed = [one for one in records if slot_key(one.row) in revisions]
-            await connection.execute(query("close_gaps"), key_columns(one.row for one in records))
+            changed = [item for item in records if slot_key(item.row) in revisions]
+            await connection.execute(query("close_gaps"), key_columns(item.row for item in records))
             await copy_profiles_and_chains(connection, changed)
     except VALUE_ERRORS as error:
         if len(records) == 1:
-            news.refused.append(Refusal(records[0], refusal_reason(error)))
+            progress.refused.append(Refusal(records[0], refusal_reason(error)))
             return
         half = len(records) // 2
-        await _put(connection, records[:half], mode, news)
-        await _put(connection, records[half:], mode, news)
+        await _put(connection, records[:half], mode, progress)
+        await _put(connection, records[half:], mode, progress)
         return
-    news.rows += [(revisions[slot_key(one.row)], one.row) for one in changed]
+    progress.rows += [(revisions[slot_key(item.row)], item.row) for item in changed]
 
 
-async def _mark(connection: Connection, gaps: Sequence[Gap], news: _News) -> None:
-    """Write gaps; what is refused is found by halves."""
+async def _mark(connection: Connection, gaps: Sequence[Gap], progress: _Progress) -> None:
+    """Write gaps. If the database refuses a value, try each half by itself."""
     if not gaps:
         return
     given = key_columns(gaps) | {
@@ -149,33 +161,35 @@ async def _mark(connection: Connection, gaps: Sequence[Gap], news: _News) -> Non
     }
     try:
         async with connection.transaction():
-            found = await (await connection.execute(query("mark_gaps"), given)).fetchall()
+            marked = await (await connection.execute(query("mark_gaps"), given)).fetchall()
     except VALUE_ERRORS as error:
         if len(gaps) == 1:
-            news.refused.append(Refusal(gaps[0], refusal_reason(error)))
+            progress.refused.append(Refusal(gaps[0], refusal_reason(error)))
             return
         half = len(gaps) // 2
-        await _mark(connection, gaps[:half], news)
-        await _mark(connection, gaps[half:], news)
+        await _mark(connection, gaps[:half], progress)
+        await _mark(connection, gaps[half:], progress)
         return
     by_key = {slot_key(gap): gap for gap in gaps}
-    news.gaps += [(r["revision"], by_key[r["symbol"], r["expiration"], r["slot"]]) for r in found]
+    progress.gaps += [
+        (r["revision"], by_key[r["symbol"], r["expiration"], r["slot"]]) for r in marked
+    ]
 
 
-def _changes(heads: dict[str, int], news: _News) -> list[Change]:
-    """What was written, a change a symbol."""
+def _changes(heads: dict[str, int], progress: _Progress) -> list[Change]:
+    """Return what was written as one change a symbol, from the symbol's earlier head on."""
     rows: dict[str, list[tuple[int, Row]]] = {}
     gaps: dict[str, list[tuple[int, Gap]]] = {}
-    for revision, row in sorted(news.rows, key=itemgetter(0)):
+    for revision, row in sorted(progress.rows, key=itemgetter(0)):
         rows.setdefault(row.symbol, []).append((revision, row))
-    for revision, gap in sorted(news.gaps, key=itemgetter(0)):
+    for revision, gap in sorted(progress.gaps, key=itemgetter(0)):
         gaps.setdefault(gap.symbol, []).append((revision, gap))
     return [
         Change(
             symbol=symbol,
             after=heads.get(symbol, 0),
-            # Either list ends with its newest.
-            revision=max(found[symbol][-1][0] for found in (rows, gaps) if symbol in found),
+            # Both lists are in order of revision.
+            revision=max(written[symbol][-1][0] for written in (rows, gaps) if symbol in written),
             rows=tuple(rows.get(symbol, ())),
             gaps=tuple(gaps.get(symbol, ())),
         )
@@ -184,27 +198,30 @@ def _changes(heads: dict[str, int], news: _News) -> list[Change]:
 
 
 async def _advance(connection: Connection, changes: Sequence[Change]) -> None:
-    """Move the sessions and heads of what was written."""
+    """Bring the extent, source and newest revision of sessions, and the heads, up to date."""
     sessions: dict[tuple[str, date], dict[str, Any]] = {}
     for change in changes:
         changed: list[tuple[int, Row | Gap]] = [*change.rows, *change.gaps]
-        for revision, one in changed:
-            kept = sessions.setdefault(
-                (one.symbol, one.expiration),
-                {"source": None, "first": one.slot, "last": one.slot, "revision": 0},
+        for revision, item in changed:
+            extent = sessions.setdefault(
+                (item.symbol, item.expiration),
+                {"source": None, "first": item.slot, "last": item.slot, "revision": 0},
             )
-            kept["source"] = kept["source"] or getattr(one, "source", None)
-            kept["first"], kept["last"] = min(kept["first"], one.slot), max(kept["last"], one.slot)
-            kept["revision"] = max(kept["revision"], revision)
+            extent["source"] = extent["source"] or getattr(item, "source", None)
+            extent["first"], extent["last"] = (
+                min(extent["first"], item.slot),
+                max(extent["last"], item.slot),
+            )
+            extent["revision"] = max(extent["revision"], revision)
     await connection.execute(
         query("advance_sessions"),
         {
             "symbols": [symbol for symbol, _ in sessions],
             "expirations": [expiration for _, expiration in sessions],
-            "sources": [kept["source"] for kept in sessions.values()],
-            "firsts": [kept["first"] for kept in sessions.values()],
-            "lasts": [kept["last"] for kept in sessions.values()],
-            "revisions": [kept["revision"] for kept in sessions.values()],
+            "sources": [extent["source"] for extent in sessions.values()],
+            "firsts": [extent["first"] for extent in sessions.values()],
+            "lasts": [extent["last"] for extent in sessions.values()],
+            "revisions": [extent["revision"] for extent in sessions.values()],
         },
     )
     await connection.execute(
