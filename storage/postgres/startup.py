@@ -40,7 +40,8 @@ async def is_user_refused(failed: PGconn) -> bool:
     if failed.needs_password:
         return True
     sqlstate = ""
-    with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
+    # OverflowError: a port above 65535.
+    with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, ValueError, OverflowError):
         async with asyncio.timeout(_PATIENCE):
             sqlstate = await _startup_sqlstate(failed)
     return sqlstate.startswith(_INVALID_AUTHORIZATION) if sqlstate else failed.used_password
