@@ -18,7 +18,7 @@ from api.access_log import AccessLog
 from api.context import AppContext
 from api.http import cors
 from api.http.compression import CompressedBodies
-from api.openapi import catalogue, reference
+from api.openapi import catalogue
 from api.prometheus import ApiMetrics
 from api.routes import account, documents, series, server
 from api.routes.series_fast_path import SeriesFastPath
@@ -32,7 +32,7 @@ from storage.redis.channel import LiveChannel
 
 
 class Application(FastAPI):
-    """FastAPI with the series' fast path in front of it, and with completed OpenAPI examples."""
+    """FastAPI with the series' fast path in front of it, and OpenAPI examples with their nulls."""
 
     def __init__(self, context: AppContext) -> None:
         super().__init__(
@@ -54,7 +54,7 @@ class Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """See FastAPI."""
-        return catalogue.completed(reference.completed(super().openapi()))
+        return catalogue.with_examples(super().openapi())
 
 
 def create_app(

@@ -232,9 +232,7 @@ SHARED_NAMES = {
 REMAINING = {
     "storage": {"main"},
     "sampler": set(),
-    "api": {
-        "completed",
-    },
+    "api": set(),
     "across": {"Account", "HedgeFlow", "Liquidity", "Session", "Usage"},
 }
 

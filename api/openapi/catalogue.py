@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from api import errors
 from api.documents.query import LEADERBOARD_METRICS, METRICS, MODES, SIDES
 from api.documents.siblings import SIBLINGS
-from api.openapi import chain, siblings, windows
+from api.openapi import chain, reference, siblings, windows
 
 _ZERO, _FLOW = "/v1/flow/zero-dte/", "/v1/flow/"
 
@@ -224,9 +224,15 @@ CATALOGUE: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def completed(told: dict[str, Any]) -> dict[str, Any]:
-    """An OpenAPI description with the nulls of the examples, which FastAPI leaves out."""
-    for name, (path, _) in CATALOGUE.items():
-        answers = told["paths"][path.replace(":path", "")]["get"]["responses"]
-        answers["200"]["content"]["application/json"]["example"] = example(name)
-    return told
+def with_examples(document: dict[str, Any]) -> dict[str, Any]:
+    """Put the examples of all answers into an OpenAPI document, with their nulls.
+
+    FastAPI leaves the nulls of an example out.
+    """
+    examples = reference.EXAMPLES | {
+        path.replace(":path", ""): example(name) for name, (path, _) in CATALOGUE.items()
+    }
+    for path, answer in examples.items():
+        answers = document["paths"][path]["get"]["responses"]
+        answers["200"]["content"]["application/json"]["example"] = answer
+    return document

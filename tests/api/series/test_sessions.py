@@ -392,6 +392,8 @@ async def test_a_window_is_kept_under_its_own_cursor(
     await store.write(every("14:00", "14:29"))
     fed: Fed = await feed(store)
     path = "/v1/flow/zero-dte/hedge-flow/SPY"
+    # The session is in memory from here on.
+    assert (await fed.series())["bars"]
     for spot in (1.0, 2.0):
         # Stored, but not announced: memory does not know of it yet.
         rewritten = record(utc("14:29"), spot=spot)
