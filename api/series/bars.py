@@ -1,7 +1,7 @@
-"""One session of one symbol in memory: each sample is encoded when it arrives, never again.
+"""One session of one symbol in memory: each sample is encoded once, when it arrives.
 
-A day is filled by a store's answer or by changes as they land; the same rows make the same day.
-Times in here are whole seconds since 1970, so that they compare fast. No I/O.
+A session is filled from the store and then by changes; the same rows give the same session either
+way. Times are whole seconds since 1970, so that they compare fast. No I/O.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Bars:
     def fill(
         self, slots: Sequence[int], revisions: Sequence[int], figures: Sequence[bytes]
     ) -> None:
-        """Take all samples of a day in at once; they ascend by slot. There must be none yet."""
+        """Add all samples of a session at once, ascending by slot. There must be none yet."""
         starts = [slot - slot % self.width for slot in slots]
         lasts = [i for i, (one, next_) in enumerate(pairwise([*starts, 0])) if one != next_]
         self.starts = [starts[i] for i in lasts]
@@ -92,7 +92,7 @@ class Bars:
         self.bodies = [_body(starts[i], figures[i]) for i in lasts]
 
     def add(self, slot: int, revision: int, figures: bytes) -> None:
-        """Take a sample in; an earlier one of its bucket only moves the revision."""
+        """Add a sample. One that is not the last of its bucket only raises the bar's revision."""
         start = slot - slot % self.width
         at = len(self.starts)
         if at and start <= self.starts[-1]:
@@ -135,7 +135,7 @@ class SessionBars:
 
     @property
     def delay(self) -> timedelta | None:
-        """How far the feed of the newest row declares its quotes to lie behind."""
+        """The delay that the feed of the newest row declares."""
         found = self.newest.get("delay_seconds")
         return None if found is None else timedelta(seconds=found)
 
@@ -145,7 +145,7 @@ class SessionBars:
         newest: Mapping[str, Any] | None,
         gaps: Iterable[Mapping[str, Any]],
     ) -> None:
-        """Take in what a store has.
+        """Add the rows and gaps that the store has.
 
         ``rows`` ascend by slot: revision, slot, ``FIGURES``; ``newest`` has the last one's
         ``FACTS``.
@@ -162,7 +162,7 @@ class SessionBars:
     def apply_changes(
         self, rows: Iterable[tuple[int, Row]], gaps: Iterable[tuple[int, Gap]]
     ) -> None:
-        """Take in what was stored since: rows and gaps with their revisions, in any order."""
+        """Apply rows and gaps stored since, with their revisions, in any order."""
         cursor = self.cursor
         for revision, row in rows:
             if revision > cursor:
@@ -175,7 +175,7 @@ class SessionBars:
                 self.cursor = max(self.cursor, revision)
 
     def bars(self, width: int) -> Bars:
-        """The bars of one size; kept up to date from the first time that they are asked for."""
+        """Return the bars of one size. They are made at the first call and kept up to date after it."""
         found = self._bars.get(width)
         if found is None:
             found = self._bars[width] = Bars(width)
@@ -183,13 +183,13 @@ class SessionBars:
         return found
 
     def changed(self, width: int, since: int, start: int, until: int) -> list[int]:
-        """Which bars of a half-open window have a sample in it that changed after a cursor."""
+        """Return which bars of a half-open window have a sample that changed after a cursor."""
         bars = self.bars(width)
         first, last = bisect_left(bars.lasts, start), bisect_left(bars.lasts, until)
         if since >= self.cursor:
             return []
         found = [i for i in range(first, last) if bars.revisions[i] > since]
-        # A bucket that the window cuts counts only with its part of it.
+        # Of a bucket that begins before the window, only the samples in the window count.
         if found and found[0] == first and bars.starts[first] < start:
             at = bisect_left(self._slots, start)
             end = bisect_left(self._slots, bars.starts[first] + width)

@@ -1,6 +1,6 @@
-"""Sessions in memory: today's of every symbol, kept up to date, and earlier ones asked for lately.
+"""Sessions in memory: today's session of every symbol, kept up to date, and recent earlier ones.
 
-Until the sessions are there, and for those that are not, the store is asked.
+A session that is not in memory is read from the store.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from storage.redis.channel import LiveChannel
 
 log = structlog.get_logger()
 
-#: Earlier sessions that are kept; each takes about a megabyte.
+#: How many earlier sessions are kept; each takes about a megabyte.
 MAX_EARLIER_SESSIONS = 64
-#: Sessions that are read at once when the server starts, or a day begins.
+#: How many sessions are read at once when the server starts, or a day begins.
 _AT_ONCE = 4
-#: How often it is looked whether a day has begun, and whether the store is back. [s]
+#: Time between two checks whether a day has begun, and whether the store is back. [s]
 _LOOK = 1.0
 
 #: Years whose calendar is loaded.
@@ -44,7 +44,7 @@ Key = tuple[str, date]
 
 
 class ChangeListener(Protocol):
-    """Who is told what has changed, before anything else happens; never waits."""
+    """Receives each change before the next one is applied. Its methods must not wait."""
 
     def wants(self, symbol: str) -> bool:
         """Whether a symbol's sessions must be brought into memory when they change."""
@@ -55,12 +55,12 @@ class ChangeListener(Protocol):
         ...
 
     def lost(self, symbol: str | None) -> None:
-        """Changes of a symbol, or of all, could not be told."""
+        """Changes of a symbol, or of all symbols, could not be passed on."""
         ...
 
 
 class SessionCache:
-    """The days of all symbols. Made on open parts; ``run`` keeps them."""
+    """The sessions of all symbols. ``run`` loads them and keeps them up to date."""
 
     def __init__(self, store: Store, live: LiveChannel, clock: Clock) -> None:
         self._store = store
@@ -123,7 +123,7 @@ class SessionCache:
         if task is None:
             task = self._loading[key] = asyncio.create_task(self._load(key))
             task.add_done_callback(lambda done: self._loaded(key, done))
-        # Whoever hangs up does not take the others' answer with him.
+        # A caller who disconnects must not cancel the load for the others who wait.
         return await asyncio.shield(task)
 
     async def known(self, symbol: str) -> bool:
@@ -152,7 +152,7 @@ class SessionCache:
 
     async def _follow(self) -> None:
         heads = await self._store.heads()
-        # From here on whoever asks is answered from memory, or waits for it.
+        # From here on callers are answered from memory, or wait until the session is loaded.
         self._heads = dict(heads)
         self._day = market_day(self._clock.now())
         await self._fill()
@@ -244,7 +244,7 @@ class SessionCache:
     def _loaded(self, key: Key, done: asyncio.Task[SessionBars]) -> None:
         self._loading.pop(key, None)
         if not done.cancelled():
-            # Nobody may be left to hear of it.
+            # Retrieve the error, even if no caller waits any more.
             done.exception()
 
     async def _read(self, symbol: str, day: date) -> SessionBars:

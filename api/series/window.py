@@ -1,7 +1,7 @@
-"""A day to an answer: bars, what is missing between them, and what they are made of. Pure.
+"""From a session to an answer: the selected bars, the gaps, and where the figures come from. Pure.
 
 An answer is a short head with the server's time, made for each request, and a rest that stays the
-same until something changes. The rest is joined once from bars that were encoded when they came.
+same until something changes. The rest is joined from bars that were encoded when they arrived.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _FEEDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerContext:
-    """What a symbol's answer rests on beside the day itself."""
+    """What an answer needs beside the session: the symbol's state and the server's name."""
 
     #: Whether the symbol was ever sampled, or tried.
     known: bool
-    #: How far the feed declares its quotes to lie behind; None for nobody's symbol.
+    #: The feed's declared delay; None for a symbol that nobody has sampled lately.
     delay: timedelta | None
     #: Which server answers.
     node: str
@@ -50,7 +50,7 @@ class AnswerContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The part of a day that a query means. Slots in whole seconds since 1970."""
+    """The bars of a session that a query selects, and the missing slots."""
 
     day: SessionBars
     query: Query
@@ -78,7 +78,7 @@ class Selection:
 
 
 def select_bars(day: SessionBars, query: Query, behind: AnswerContext, now: datetime) -> Selection:
-    """Find the part of a day that a query means."""
+    """Select the bars of a session that a query asks for."""
     newest = day.newest_slot
     delay = behind.delay or timedelta()
     window = resolve_window(
@@ -214,8 +214,8 @@ def surrounding_fields(
 def etag(cursor: int, missing: int) -> str:
     """The weak ETag of an answer: its cursor.
 
-    Slots that nobody accounts for change an answer as time passes while its cursor stands still;
-    without their number, whoever polls would never hear that the sampler is dead.
+    Slots with neither row nor reason change an answer as time passes while its cursor stays the
+    same. Their number is part of the tag, so that a client who polls notices a dead sampler.
     """
     return f'W/"{cursor}"' if missing == 0 else f'W/"{cursor}-{missing}"'
 
