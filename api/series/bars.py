@@ -175,7 +175,7 @@ class SessionBars:
                 self.cursor = max(self.cursor, revision)
 
     def bars(self, width: int) -> Bars:
-        """Return the bars of one size. They are made at the first call and kept up to date after it."""
+        """Return the bars of one size, made at the first call and kept up to date after it."""
         found = self._bars.get(width)
         if found is None:
             found = self._bars[width] = Bars(width)
