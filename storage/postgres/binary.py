@@ -31,7 +31,7 @@ _ARRAY_ELEMENT = np.dtype([("length", ">i4"), ("value", ">f8")])
 
 
 def key_fields(symbol: str, expiration: date, slot: datetime, fields: int) -> bytes:
-    """The beginning of a row with ``fields`` more after its key."""
+    """Return the beginning of a COPY row: its key, with ``fields`` more fields to follow."""
     name = symbol.encode()
     since = slot - _EPOCH
     microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
@@ -43,7 +43,7 @@ def key_fields(symbol: str, expiration: date, slot: datetime, fields: int) -> by
 
 
 def array_fields(columns: Sequence[NDArray[np.float64]]) -> bytes:
-    """Arrays of one length as double precision[] fields, in order.
+    """Encode arrays of one length as double precision[] fields of a COPY row, in order.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def array_fields(columns: Sequence[NDArray[np.float64]]) -> bytes:
     """
     size = len(columns[0])
     if not size:
-        # Without elements an array has no dimensions either.
+        # PostgreSQL writes an empty array with no dimension.
         return struct.pack(">iiii", 12, 0, 0, _FLOAT8) * len(columns)
     head = ("field", "dimensions", "nulls", "type", "length", "first")
     layout = np.dtype(
@@ -68,12 +68,12 @@ def array_fields(columns: Sequence[NDArray[np.float64]]) -> bytes:
 
 
 def bytea_field(value: bytes) -> bytes:
-    """A bytea field."""
+    """Encode a bytea field of a COPY row."""
     return struct.pack(">i", len(value)) + value
 
 
 def copy_stream(rows: Iterable[bytes], size: int = 1 << 17) -> Iterable[bytes]:
-    """A whole COPY stream of rows, in blocks that suit the driver."""
+    """Return a COPY stream of rows in blocks of about ``size`` bytes."""
     waiting, length = [COPY_HEADER], len(COPY_HEADER)
     for row in rows:
         waiting.append(row)
@@ -85,12 +85,12 @@ def copy_stream(rows: Iterable[bytes], size: int = 1 << 17) -> Iterable[bytes]:
 
 
 def read_array(sent: bytes | None) -> NDArray[np.float64]:
-    """The numbers of one array; none for null.
+    """Decode one array as ``array_send`` sends it; empty for null.
 
     Raises
     ------
     ValueError
-        If it has nulls, or more than one dimension: no array of ours does.
+        If it has nulls or more than one dimension, which no array of ours has.
     """
     if sent is None:
         return np.empty(0)
@@ -105,22 +105,24 @@ def read_array(sent: bytes | None) -> NDArray[np.float64]:
 
 
 def read_arrays(sent: Sequence[bytes | None]) -> list[NDArray[np.float64]]:
-    """Arrays as ``read_array`` reads each; those of one length, as of a profile, all in one step.
+    """Decode arrays as ``read_array`` does; arrays of one length are decoded in one step.
 
     Raises
     ------
     ValueError
         As ``read_array``.
     """
-    given = [one for one in sent if one]
-    first = given[0] if len(given) == len(sent) > 1 else b""
+    filled = [array for array in sent if array]
+    first = filled[0] if len(filled) == len(sent) > 1 else b""
     bounds = _ARRAY_HEAD.size + _ARRAY_BOUNDS
     size = (len(first) - bounds) // _ARRAY_ELEMENT.itemsize
-    # What stands before the elements is all alike where dimensions and lengths are.
-    if size < 1 or any(len(one) != len(first) or one[:bounds] != first[:bounds] for one in given):
-        return [read_array(one) for one in sent]
+    # Arrays of one length have equal headers.
+    if size < 1 or any(
+        len(array) != len(first) or array[:bounds] != first[:bounds] for array in filled
+    ):
+        return [read_array(array) for array in sent]
     if _ARRAY_HEAD.unpack_from(first)[:2] != (1, 0):
         raise ValueError("an array with nulls, or with more than one dimension")
     layout = np.dtype([("head", f"V{bounds}"), ("values", _ARRAY_ELEMENT, (size,))])
-    table = np.frombuffer(b"".join(given), layout)["values"]["value"].astype(np.float64)
+    table = np.frombuffer(b"".join(filled), layout)["values"]["value"].astype(np.float64)
     return list(table)

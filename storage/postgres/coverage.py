@@ -1,4 +1,4 @@
-"""What of each symbol's sessions is there: coverage, judged. Pure; the door asks and prints."""
+"""Judge how much of each symbol's sessions is stored. Pure; the command reads and prints."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from typing import Any
 from storage.market.calendar import Session, market_day, session_on, sessions_between
 from storage.record.row import Reason
 
-#: Gaps that are nobody's fault: there was nothing to sample.
+#: Reasons of gaps at which there was nothing to sample; they do not lower the coverage.
 EXCUSED_REASONS = frozenset({Reason.UNCHANGED, Reason.NOT_OPEN, Reason.NO_ZERO_DTE})
-#: A slot may take so long to its row beyond the feed's delay.
+#: How long after its time a slot may get its row, beyond the feed's delay.
 _GRACE = timedelta(seconds=30)
-#: Every such span has a session.
+#: A span that always has a session.
 _RECENT = timedelta(days=10)
-#: What a person or a cron job should hear of.
+#: The states at which ``flow-store check`` exits with 1.
 FAILING_STATES = ("thin", "missing", "nothing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """One symbol's session."""
+    """How much of one symbol's session is stored."""
 
     symbol: str
     #: None where the symbol has nothing in the whole period.
     session: date | None
-    #: Slots that are due by now.
+    #: How many slots are due by now.
     slots: int = 0
     rows: int = 0
-    #: Slots without a row, by reason.
+    #: How many slots have a gap, by its reason.
     gaps: dict[str, int] = field(default_factory=dict)
-    #: Rows as a part of the slots at which there was something to sample. [0-1]
+    #: Rows as a share of the slots at which there was something to sample. [0-1]
     coverage: float = 0.0
-    #: ok; thin: below the threshold; partial: the same of a session that no daemon owned; missing:
-    #: a whole session without a trace, after an owned one; nothing: the same of all the period.
+    #: ``ok``: at or above the threshold. ``thin``: below it, in a session that a daemon sampled.
+    #: ``partial``: below it, in another session. ``missing``: neither row nor gap, after the first
+    #: session that a daemon sampled. ``nothing``: the symbol has nothing in the whole period.
     state: str
     sources: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the values as JSON has them."""
         known = self.rows + sum(self.gaps.values())
         return {
             "symbol": self.symbol,
@@ -65,7 +66,7 @@ class Coverage:
 
 
 def assess_coverage(
-    found: Sequence[Mapping[str, Any]],
+    counts: Sequence[Mapping[str, Any]],
     *,
     first: date,
     last: date,
@@ -73,19 +74,26 @@ def assess_coverage(
     symbols: Sequence[str] | None,
     least: float,
 ) -> list[Coverage]:
-    """Judge what the store has of a period, by session and symbol.
+    """Judge what is stored of each session and symbol of a period.
 
     Parameters
     ----------
-    found : of each symbol and session: symbol, expiration, rows, gaps, reasons, sources, owned
-        (by a daemon), delay (of its feed, in seconds, None without rows).
-    symbols : those asked for, whose silence is an answer too; None for whatever there is.
+    counts : one mapping a symbol and session: symbol, expiration, rows, gaps, reasons, sources,
+        owned (whether a daemon sampled it), delay (of its feed, in seconds; None without rows).
+    first, last : the period.
+    now : sessions and slots are due up to this moment.
+    symbols : symbols that should have something; None to judge only what is stored.
     least : the coverage below which a session is thin, or partial. [0-1]
+
+    Returns
+    -------
+    list of Coverage
+        In order of session and symbol.
     """
-    lines = []
+    judged = []
     owned: dict[str, date] = {}
     delays: dict[str, timedelta] = {}
-    for row in found:
+    for row in counts:
         session = session_on(row["expiration"])
         if session is None:
             continue
@@ -95,20 +103,19 @@ def assess_coverage(
         due = _due(session, now, delays.get(symbol))
         if row["owned"]:
             owned.setdefault(symbol, session.day)
-        lines.append(_judge(row, session, due, least=least))
+        judged.append(_judge(row, session, due, least=least))
     if symbols is not None:
-        # Before a symbol's first owned session nothing is missed.
+        # Before the first session that a daemon sampled, nothing can be missing.
         since = max(first, min(owned.values(), default=last - _RECENT))
         sessions = sessions_between(since, min(last, market_day(now)))
-        lines += _silent(lines, owned, delays, sessions, now, symbols)
-    return sorted(lines, key=lambda line: (line.session or first, line.symbol))
+        judged += _silent(judged, owned, delays, sessions, now, symbols)
+    return sorted(judged, key=lambda item: (item.session or first, item.symbol))
 
 
 def _judge(row: Mapping[str, Any], session: Session, due: int, *, least: float) -> Coverage:
     gaps: dict[str, int] = row["reasons"] or {}
     # Rows that lie after the clock, such as those of a simulated market, are due too.
     due = max(due, row["rows"])
-    # Nothing to sample is nothing lost.
     possible = due - sum(n for why, n in gaps.items() if why in EXCUSED_REASONS)
     share = min(row["rows"] / possible, 1.0) if possible > 0 else 1.0
     short = "thin" if row["owned"] else "partial"
@@ -125,20 +132,20 @@ def _judge(row: Mapping[str, Any], session: Session, due: int, *, least: float) 
 
 
 def _silent(
-    lines: Sequence[Coverage],
+    judged: Sequence[Coverage],
     owned: Mapping[str, date],
     delays: Mapping[str, timedelta],
     sessions: Sequence[Session],
     now: datetime,
     symbols: Sequence[str],
 ) -> list[Coverage]:
-    """Sessions and symbols that have left no trace where there should be one."""
-    known = {(line.symbol, line.session) for line in lines}
-    seen = {line.symbol for line in lines}
+    """Return the sessions and symbols of which neither a row nor a gap is stored, but should be."""
+    known = {(line.symbol, line.session) for line in judged}
+    stored = {line.symbol for line in judged}
     silent = []
     for symbol in symbols:
         due = {s.day: n for s in sessions if (n := _due(s, now, delays.get(symbol)))}
-        if symbol not in seen:
+        if symbol not in stored:
             if due:
                 silent.append(Coverage(symbol=symbol, session=None, state="nothing"))
             continue
@@ -151,6 +158,6 @@ def _silent(
 
 
 def _due(session: Session, now: datetime, delay: timedelta | None) -> int:
-    """How many slots should have been a row or a gap by now."""
+    """Return how many slots of a session should be a row or a gap by now."""
     until = now - _GRACE - (delay or timedelta())
     return sum(1 for slot in session.slots if slot <= until)

@@ -1,6 +1,6 @@
-"""Connections to the database, and the meaning of its errors.
+"""Open connections to the database, and turn the driver's errors into ours.
 
-A dataset is a schema of its own; a connection's search path says which.
+A dataset is a schema; a connection's search path says which one queries use.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _first_line(error: Exception) -> str:
 
 
 async def prepare_session(opened: Connection, dataset: str) -> None:
-    """Point a connection at a dataset; all times are UTC, whatever the database's defaults."""
+    """Set a connection's dataset, and UTC and ISO dates whatever the database's defaults are."""
     await opened.set_autocommit(True)
     path = compose.SQL("set search_path to {}, public").format(compose.Identifier(dataset))
     await opened.execute(path)
@@ -91,13 +91,14 @@ async def prepare_session(opened: Connection, dataset: str) -> None:
 
 @contextmanager
 def time_limit(opened: Connection, seconds: float) -> Iterator[None]:
-    """Cut a connection off if what is done with it here takes longer: StoreUnavailable, then.
+    """Cut a connection off if the block takes longer; the driver then raises OperationalError.
 
-    Where the network has swallowed the question, a cancelled query would still wait for its answer.
+    Cancelling the query would not help where the network has lost its answer: the driver would wait
+    for the server to confirm.
     """
 
     def cut() -> None:
-        # The server may have ended it by itself.
+        # The server may have closed the connection already.
         with suppress(OSError, psycopg.Error), socket(fileno=os.dup(opened.fileno())) as end:
             end.shutdown(SHUT_RDWR)
 
@@ -150,7 +151,7 @@ async def open_connection(url: str, dataset: str, **options: Any) -> AsyncIterat
 
 
 async def _require_utf8(opened: Connection) -> None:
-    """Refuse a database that cannot hold every text: a vendor's words are in any language."""
+    """Refuse a database that cannot store every text; a vendor may send any."""
     encoding = opened.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise StoreError(
@@ -160,12 +161,12 @@ async def _require_utf8(opened: Connection) -> None:
 
 
 async def require_writable(opened: Connection) -> None:
-    """Refuse a database that rows cannot be written to.
+    """Refuse a database in which this role cannot write rows.
 
     Raises
     ------
     StoreError
-        For a read-only database, a replica, and a role that may not write.
+        If the database is read-only or a replica, or the role lacks a privilege.
     """
     found = await fetch_one(
         opened,
@@ -186,12 +187,12 @@ async def require_writable(opened: Connection) -> None:
 
 
 def describe_database(url: str) -> str:
-    """Which database a URL leads to: host, port and name, nothing secret.
+    """Return host, port and name of a URL's database, and nothing secret.
 
     Raises
     ------
     StoreUnavailable
-        If it cannot be read.
+        If the URL cannot be read.
     """
     _check_url(url)
     read = conninfo_to_dict(url)
@@ -199,7 +200,7 @@ def describe_database(url: str) -> str:
 
 
 def _check_url(url: str) -> None:
-    """Refuse a URL that libpq cannot read or misreads: its own words would repeat the password."""
+    """Refuse a URL that libpq cannot read, or misreads; its message would repeat the password."""
     try:
         read = conninfo_to_dict(url)
         misread = any("@" in str(read.get(part, "")) for part in ("host", "port", "dbname"))

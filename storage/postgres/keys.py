@@ -1,4 +1,4 @@
-"""The table of the API's keys: who may ask, never with what. Only hashes are kept."""
+"""The table of API keys. It has a hash of each key, never the key itself."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from storage.postgres import sql
 
 _QUERIES = sql.load("keys.sql")
-#: Runs one statement and returns its rows.
+#: A function that runs one statement and returns its rows.
 RunQuery = Callable[..., Awaitable[list[dict[str, Any]]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """One key, without what makes it one."""
+    """One API key, without its secret."""
 
-    #: Its public part: in lists, in the log, in the key itself.
+    #: The public part of the key. It may be shown in lists and in the log.
     id: str
     #: SHA-256 of the whole key.
     digest: bytes
@@ -26,28 +26,28 @@ class ApiKey:
     email: str
     plan: str
     created_at: datetime
-    #: When its present secret was made: at the beginning, or when it was last rotated.
+    #: When its secret was made: when the key was created, or last rotated.
     issued_at: datetime
-    #: None for a key that does not end by itself.
+    #: None for a key that does not expire.
     expires_at: datetime | None
-    #: To half a minute; None for one that was never used.
+    #: To half a minute; None for a key that was never used.
     last_used_at: datetime | None
     revoked_at: datetime | None
 
     def valid(self, now: datetime) -> bool:
-        """Whether it opens anything."""
+        """Return whether the key gives access: it is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 class KeyTable:
-    """The keys of one dataset; had from an open ``Store``. Raises ``StoreError`` as that does."""
+    """The keys of one dataset, from ``Store.keys``. Its methods raise ``StoreError``."""
 
-    def __init__(self, ask: RunQuery) -> None:
-        self._ask = ask
+    def __init__(self, run_query: RunQuery) -> None:
+        self._run_query = run_query
 
     async def insert(
         self,
-        known_as: str,
+        key_id: str,
         digest: bytes,
         *,
         name: str,
@@ -55,26 +55,26 @@ class KeyTable:
         plan: str,
         expires_at: datetime | None,
     ) -> ApiKey | None:
-        """Add a key under an id; None if a key in force has that name already."""
+        """Add a key; return None if a key that is not revoked has that name already."""
         text = _QUERIES["insert"]
         given = {"name": name, "email": email, "plan": plan, "expires_at": expires_at}
-        return _first(await self._ask(text, id=known_as, digest=digest, **given))
+        return _first(await self._run_query(text, id=key_id, digest=digest, **given))
 
     async def all(self) -> list[ApiKey]:
-        """Every key, also those that open nothing any more; the oldest first."""
-        return [_key(row) for row in await self._ask(_QUERIES["all"])]
+        """Return every key, also revoked and expired ones, the oldest first."""
+        return [_key(row) for row in await self._run_query(_QUERIES["all"])]
 
-    async def revoke(self, which: str) -> ApiKey | None:
-        """End the key of an id or a name for good; None if there is none in force."""
-        return _first(await self._ask(_QUERIES["revoke"], which=which))
+    async def revoke(self, id_or_name: str) -> ApiKey | None:
+        """Revoke the key with this id or name; return None if there is none to revoke."""
+        return _first(await self._run_query(_QUERIES["revoke"], which=id_or_name))
 
-    async def rotate(self, known_as: str, digest: bytes) -> ApiKey | None:
-        """Give a key another secret; None if there is none in force."""
-        return _first(await self._ask(_QUERIES["rotate"], id=known_as, digest=digest))
+    async def rotate(self, key_id: str, digest: bytes) -> ApiKey | None:
+        """Replace the secret of a key; return None if there is no such key, or it is revoked."""
+        return _first(await self._run_query(_QUERIES["rotate"], id=key_id, digest=digest))
 
     async def touch(self, used: Mapping[str, datetime]) -> None:
-        """Note when keys were used, by their ids."""
-        await self._ask(_QUERIES["touch"], ids=list(used), moments=list(used.values()))
+        """Note when keys, given by their ids, were last used."""
+        await self._run_query(_QUERIES["touch"], ids=list(used), moments=list(used.values()))
 
 
 def _key(row: Mapping[str, Any]) -> ApiKey:

@@ -1,9 +1,9 @@
 """Which symbols this process samples: one advisory lock a symbol, on a connection of its own.
 
-Any number of samplers may ask for the same symbols; the database gives each symbol to one. A lock
-lasts as long as its connection, which the server ends when its client is dead, cut off or silent:
-another sampler has the symbol a few seconds later. A pooler that shares sessions breaks this; the
-URL must lead to the server itself.
+Any number of samplers may ask for the same symbols; the database gives each symbol to one of them.
+A lock lasts as long as its connection. The server ends the connection when its client is dead, cut
+off or silent, and another sampler gets the symbol a few seconds later. Connection poolers share
+server sessions and break this: the URL must lead to the server itself.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from storage.postgres.queries import query
 
 log = structlog.get_logger()
 
-#: An answer that takes longer is none. [s]
+#: How long the server may take to answer; then it counts as away. [s]
 _PATIENCE = 5.0
-#: A client that says nothing for so long has lost its symbols, be it stopped or cut off. [s]
+#: The server ends the session, and with it the locks, of a client that is silent for longer. [s]
 _SILENCE = 12.0
-#: What tells both ends that the other one is gone. [s, s, number, ms]
+#: TCP settings by which the client notices that the server is gone. [s, s, number, ms]
 _ALIVE = {
     "keepalives_idle": 4,
     "keepalives_interval": 2,
@@ -35,50 +35,61 @@ _ALIVE = {
 
 @dataclass(frozen=True, slots=True)
 class LeaseChange:
-    """What a beat has changed, in the order in which the symbols were asked for."""
+    """Which symbols a beat has gained or lost, in the order in which the lease lists them."""
 
-    #: Ours from now on.
+    #: Held from now on.
     gained: tuple[str, ...] = ()
-    #: Ours again, after a time in which another sampler may have had it.
+    #: Locked again after they were held on credit: another sampler may have had them meanwhile.
     regained: tuple[str, ...] = ()
-    #: Another sampler's.
+    #: Held until now, and locked by another sampler.
     lost: tuple[str, ...] = ()
 
 
 class Lease:
-    """Symbols held by locks. ``beat`` it every second or so; ``close`` it to give all back.
+    """The symbols that this process holds. Call ``beat`` every second, and ``close`` at the end.
 
-    While the database cannot be reached, what was held stays held *on credit*: nobody else can
-    be told to take over by a database that is away, and whoever can reach it will.
+    While the database cannot be reached, symbols stay held *on credit*, without a lock. A sampler
+    that can still reach the database takes them over.
     """
 
     def __init__(self, url: str, dataset: str, symbols: Sequence[str], most: int = 0) -> None:
-        """``most`` is how many symbols one process takes; 0 for all."""
+        """Prepare a lease; nothing is held yet.
+
+        Parameters
+        ----------
+        url, dataset : the database, and the dataset that is sampled.
+        symbols : the symbols to hold, in order of preference.
+        most : how many symbols this process may hold; 0 for all.
+        """
         self._url, self._dataset = url, dataset
         self._symbols = tuple(symbols)
         self._most = most or len(self._symbols)
         self._locked: list[str] = []
         self._opened: AsyncExitStack | None = None
         self._connection: Connection | None = None
-        #: Ours, by a lock or on credit.
+        #: The symbols held, by a lock or on credit.
         self.held: set[str] = set()
 
     @property
     def connected(self) -> bool:
-        """Whether what is held is held by locks."""
+        """Whether the symbols are held by locks, and not on credit."""
         return self._connection is not None
 
     def credit(self, first: Container[str]) -> list[str]:
-        """Hold symbols without a lock until the database can be asked: all we may, these first.
+        """Hold as many symbols as allowed on credit, those of ``first`` first, and return them.
 
-        Another sampler may do the same: two at once are harmless, none at all is not.
+        Another sampler may do the same. Two samplers of a symbol do no harm; none loses its slots.
         """
         ours = sorted(self._symbols, key=lambda symbol: symbol not in first)[: self._most]
         self.held |= set(ours)
         return ours
 
     async def beat(self) -> LeaseChange:
-        """Show the server that we live, and take what is free and wanted; never raises."""
+        """Show the server that this process lives, and lock the symbols that are free.
+
+        If the database is away, nothing changes and nothing is raised: the symbols are held on
+        credit.
+        """
         try:
             fresh = self._connection is None
             if fresh:
@@ -96,7 +107,7 @@ class Lease:
         return LeaseChange(gained, regained, lost)
 
     async def close(self) -> None:
-        """Give all symbols back."""
+        """Release all symbols."""
         await self._disconnect()
         self.held = set()
 
@@ -120,7 +131,7 @@ class Lease:
             await stack.aclose()
 
     async def _lock(self) -> list[str]:
-        """Lock what is still wanted, first what was held before."""
+        """Lock symbols that are free, those held on credit first; return them."""
         assert self._connection is not None
         free = [s for s in self._symbols if s not in self._locked]
         wanted = sorted(free, key=lambda symbol: symbol not in self.held)

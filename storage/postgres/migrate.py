@@ -63,10 +63,10 @@ async def check_version(opened: Connection, dataset: str) -> None:
     require_not_newer(applied)
     missing = MIGRATIONS - applied
     if missing:
-        numbers = ", ".join(map(str, sorted(missing)))
+        numbers = f" not applied: {', '.join(map(str, sorted(missing)))};" if applied else ""
         raise SchemaMissing(
             f"the database's schema is version {max(applied, default=0)}, this release needs"
-            f" {VERSION}; not applied: {numbers}; run: flow-store migrate"
+            f" {VERSION};{numbers} run: flow-store migrate"
         )
 
 

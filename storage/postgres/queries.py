@@ -1,4 +1,4 @@
-"""The store's SQL by name, with its column lists filled in."""
+"""The store's SQL by name, with its lists of columns filled in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ def _names(*columns: str) -> str:
 def query(
     name: str, columns: Sequence[str] = (), arrays: Sequence[str] = PROFILE_ARRAYS, **parts: str
 ) -> str:
-    """A named query with its column lists filled in; the names come from our own dataclasses."""
+    """Return a query of queries.sql with its lists of columns filled in.
+
+    Parameters
+    ----------
+    name : the name of the query.
+    columns : columns of rows. They come from our own dataclasses, never from a user.
+    arrays : arrays of the profile to select.
+    parts : further placeholders of this query, with their SQL.
+    """
     text = _QUERIES[name]
     if "{" in text:
         changing = [c for c in columns if c not in _KEY]
@@ -28,9 +36,9 @@ def query(
             assignments=_names(*(f"{c} = excluded.{c}" for c in changing)),
             stored=_names(*(f"rows.{c}" for c in changing)),
             offered=_names(*(f"excluded.{c}" for c in changing)),
-            # Rows and profiles share names (call_gex is a sum here, an array there).
+            # Rows and profiles share names: call_gex is a sum in a row, an array in a profile.
             sent=_names(*(f"array_send(p.{c}) as p_{c}" for c in arrays)),
-            # The same in two steps, for what is sorted in between.
+            # In two steps, for a query that sorts before it reads the arrays.
             named=_names(*(f"p.{c} as p_{c}" for c in arrays)),
             sent_later=_names(*(f"array_send(p_{c}) as p_{c}" for c in arrays)),
             **parts,

@@ -1,7 +1,8 @@
-"""How long things are kept, and how much room they take.
+"""Delete what is older than its retention, and measure the tables.
 
-Days count back from a dataset's newest session, not from today: a sampler that was off for a year
-loses nothing by it, and a simulated market ages at its own speed. Rows outlive what hangs on them.
+Days count back from the dataset's newest session, not from today. So a sampler that was off for a
+year loses nothing, and a simulated market ages by its own clock. Profiles and chains are never kept
+longer than their rows.
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ _QUERIES = sql.load("retention.sql")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionReport:
-    """What became of a table."""
+    """What a run has deleted of a table, and what is left."""
 
     table: str
-    #: Sessions before this day are gone; None if all are kept.
+    #: Sessions before this day are deleted; None if all are kept.
     before: date | None
-    #: Whole days dropped by TimescaleDB, or rows deleted.
+    #: How many units were deleted.
     dropped: int
+    #: "days" where TimescaleDB drops whole days, else "rows".
     unit: str
-    #: With indexes and all.
+    #: The table with its indexes. [bytes]
     size: int
 
 
 def retention_days(keep: Mapping[str, int]) -> dict[str, int]:
-    """Days by table, 0 for ever; nothing that hangs on a row is kept longer than the row."""
+    """Return the days to keep by table, 0 for ever, none of a row's parts longer than the row."""
     rows = keep["rows"]
     return {
         table: min(days or rows, rows) if rows and table in ("profiles", "chains") else days
@@ -43,33 +45,43 @@ def retention_days(keep: Mapping[str, int]) -> dict[str, int]:
 async def prune(
     url: str, dataset: str, keep: Mapping[str, int], *, dry: bool = False
 ) -> list[RetentionReport]:
-    """Drop what is older than its days; what became of each table, and its size now.
+    """Delete what is older than its retention.
 
-    ``keep`` has days by table, 0 for ever; ``dry`` only measures.
+    Parameters
+    ----------
+    url, dataset : the database, and the schema in it.
+    keep : days to keep by table, counted from the newest session; 0 keeps all.
+    dry : delete nothing, and only measure.
+
+    Returns
+    -------
+    list of RetentionReport
+        One a table.
 
     Raises
     ------
     StoreUnavailable, SchemaMissing, SchemaNewer, StoreError
+        If the database is away, or not one that this release can work with.
     """
     async with open_connection(url, dataset) as opened:
         await check_version(opened, dataset)
-        found = await (await opened.execute(_QUERIES["newest_session"])).fetchone()
-        newest = None if found is None else found["expiration"]
-        done, gone = [], {}
+        row = await (await opened.execute(_QUERIES["newest_session"])).fetchone()
+        newest = None if row is None else row["expiration"]
+        reports, deleted_before = [], {}
         for table, days in retention_days(keep).items():
             before = newest - timedelta(days=days) if newest is not None and days else None
             dropped, unit = 0, "rows"
             if before is not None and not dry:
-                gone[table] = before
+                deleted_before[table] = before
                 dropped, unit = await _drop(opened, dataset, table, before)
             size = await _size(opened, dataset, table)
-            done.append(
+            reports.append(
                 RetentionReport(table=table, before=before, dropped=dropped, unit=unit, size=size)
             )
-        if {"rows", "gaps"} <= gone.keys():
-            before = min(gone["rows"], gone["gaps"])
+        if {"rows", "gaps"} <= deleted_before.keys():
+            before = min(deleted_before["rows"], deleted_before["gaps"])
             await opened.execute(_QUERIES["forget_sessions"], {"before": before})
-    return done
+    return reports
 
 
 async def _drop(opened: Connection, dataset: str, table: str, before: date) -> tuple[int, str]:
@@ -77,19 +89,19 @@ async def _drop(opened: Connection, dataset: str, table: str, before: date) -> t
     days = await timescale.drop_chunks(opened, dataset, table, moment)
     if days is not None:
         return days, "days"
-    # A session at a time: no transaction is long, and a writer never waits.
+    # One session a transaction, so that a writer never waits for long.
     cursor = await opened.execute(_QUERIES["sessions_before"], {"before": before})
     dropped = 0
     for session in await cursor.fetchall():
-        gone = await opened.execute(_QUERIES[f"forget_{table}"], session)
-        dropped += gone.rowcount
+        deleted = await opened.execute(_QUERIES[f"forget_{table}"], session)
+        dropped += deleted.rowcount
     return dropped, "rows"
 
 
 async def _size(opened: Connection, dataset: str, table: str) -> int:
     size = await timescale.hypertable_size(opened, dataset, table)
     if size is None:
-        found = await (await opened.execute(_QUERIES["size"], {"table": table})).fetchone()
-        assert found is not None
-        size = int(found["bytes"])
+        row = await (await opened.execute(_QUERIES["size"], {"table": table})).fetchone()
+        assert row is not None
+        size = int(row["bytes"])
     return size

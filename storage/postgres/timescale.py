@@ -1,7 +1,7 @@
-"""What TimescaleDB adds to plain PostgreSQL, where it is: chunks of a day, and compression.
+"""Use TimescaleDB where it is installed: chunks of a day, and compression by column.
 
-Nothing depends on it: the same tables and queries work without. Its Apache license level has no
-compression; a version before 2.18 has another one, which is left alone.
+The same tables and queries work without it. At its Apache license level there is no compression,
+and a version before 2.18 compresses by other commands; such a server is not asked to compress.
 """
 
 from __future__ import annotations
@@ -17,16 +17,25 @@ from storage.postgres import sql
 
 Connection = psycopg.AsyncConnection[DictRow]
 _QUERIES = sql.load("timescale.sql")
-#: The first version with the columnstore's own commands.
+#: The first version that has the columnstore's commands.
 _COLUMNSTORE = (2, 18)
 
 
 async def enable_timescale(
     opened: Connection, dataset: str, tables: tuple[str, ...], compress_after: int
 ) -> list[str]:
-    """Make hypertables of a dataset's tables, compressed behind so many days; what was done.
+    """Make a dataset's tables hypertables, and set after how long they are compressed.
 
-    ``compress_after`` 0 leaves compression as it is.
+    Parameters
+    ----------
+    opened : a connection to the dataset.
+    dataset, tables : the schema, and the tables that grow with time.
+    compress_after : compress what is older; 0 leaves compression as it is. [days]
+
+    Returns
+    -------
+    list of str
+        What was done, one sentence each; empty where TimescaleDB is not installed.
     """
     offered = await _one(opened, _QUERIES["offered"])
     if not offered["offered"]:
@@ -40,12 +49,12 @@ async def enable_timescale(
     await opened.execute(_QUERIES["reach"])
     done = []
     for name in tables:
-        if await _standing(opened, dataset, name) is None:
+        if await _hypertable_state(opened, dataset, name) is None:
             await opened.execute(_QUERIES["hypertable"], {"table": f"{dataset}.{name}"})
             done.append(f"{dataset}: {name} is a TimescaleDB hypertable, a chunk a day")
         index = compose.Identifier(dataset, f"{name}_slot_idx")
         await opened.execute(compose.SQL(_QUERIES["default_index"]).format(index=index))
-    # Read late: the extension's settings are there once one of its functions has run.
+    # The extension's settings exist only after one of its functions has run.
     level = await _one(opened, _QUERIES["level"])
     version, license_level = level["version"], level["license"]
     if license_level != "timescale":
@@ -65,58 +74,58 @@ async def enable_timescale(
 
 
 async def _compress(opened: Connection, dataset: str, name: str, days: int) -> list[str]:
-    standing = await _standing(opened, dataset, name)
-    assert standing is not None
+    state = await _hypertable_state(opened, dataset, name)
+    assert state is not None
     wanted = timedelta(days=days)
-    if standing["compressed"] and standing["after"] is not None:
-        found = await _one(opened, "select %s::interval as after", standing["after"])
-        if found["after"] == wanted:
+    if state["compressed"] and state["after"] is not None:
+        row = await _one(opened, "select %s::interval as after", state["after"])
+        if row["after"] == wanted:
             return []
     table = compose.Identifier(dataset, name)
-    if not standing["compressed"]:
+    if not state["compressed"]:
         await opened.execute(compose.SQL(_QUERIES["columnstore"]).format(table=table))
-    named = compose.Literal(f"{dataset}.{name}")
-    await opened.execute(compose.SQL(_QUERIES["forget_policy"]).format(table=named))
+    name_literal = compose.Literal(f"{dataset}.{name}")
+    await opened.execute(compose.SQL(_QUERIES["forget_policy"]).format(table=name_literal))
     after = compose.SQL("interval {}").format(compose.Literal(f"{days} days"))
-    await opened.execute(compose.SQL(_QUERIES["policy"]).format(table=named, after=after))
+    await opened.execute(compose.SQL(_QUERIES["policy"]).format(table=name_literal, after=after))
     return [f"{dataset}: {name} is compressed by column once it is {days} days old"]
 
 
 async def drop_chunks(opened: Connection, dataset: str, name: str, before: datetime) -> int | None:
-    """Drop whole days of a hypertable; how many. None if the table is none."""
+    """Drop whole days of a hypertable; return how many, or None if it is a plain table."""
     if not await is_hypertable(opened, dataset, name):
         return None
     given = {"table": f"{dataset}.{name}", "before": before}
     cursor = await opened.execute(_QUERIES["drop_chunks"], given)
-    found = await cursor.fetchone()
-    assert found is not None
-    return int(found["n"])
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row["n"])
 
 
 async def hypertable_size(opened: Connection, dataset: str, name: str) -> int | None:
-    """Bytes of a hypertable with all that belongs to it; None if the table is none."""
+    """Return the bytes of a hypertable with its indexes; None if it is a plain table."""
     if not await is_hypertable(opened, dataset, name):
         return None
     cursor = await opened.execute(_QUERIES["size"], {"table": f"{dataset}.{name}"})
-    found = await cursor.fetchone()
-    assert found is not None
-    return int(found["bytes"] or 0)
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row["bytes"] or 0)
 
 
 async def is_hypertable(opened: Connection, dataset: str, name: str) -> bool:
-    """Whether the extension is here and keeps this table."""
+    """Return whether TimescaleDB is installed and the table is one of its hypertables."""
     if not (await _one(opened, _QUERIES["offered"]))["installed"]:
         return False
     await opened.execute(_QUERIES["reach"])
-    return await _standing(opened, dataset, name) is not None
+    return await _hypertable_state(opened, dataset, name) is not None
 
 
-async def _standing(opened: Connection, dataset: str, name: str) -> DictRow | None:
-    cursor = await opened.execute(_QUERIES["standing"], {"dataset": dataset, "name": name})
+async def _hypertable_state(opened: Connection, dataset: str, name: str) -> DictRow | None:
+    cursor = await opened.execute(_QUERIES["hypertable_state"], {"dataset": dataset, "name": name})
     return await cursor.fetchone()
 
 
 async def _one(opened: Connection, text: str, *given: Any) -> DictRow:
-    found = await (await opened.execute(text, given or None)).fetchone()
-    assert found is not None
-    return found
+    row = await (await opened.execute(text, given or None)).fetchone()
+    assert row is not None
+    return row

@@ -1,4 +1,4 @@
-"""SQL under names: ``-- name --``, a line of purpose, the query."""
+"""SQL files: each query stands under ``-- name --`` and a comment with its purpose."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _NAME = re.compile(r"^-- ([a-z_]+) --$", re.MULTILINE)
 
 
 def load(file: str) -> dict[str, str]:
-    """The queries of one .sql file by their names."""
+    """Return the queries of one .sql file by their names."""
     parts = _NAME.split(files(__package__).joinpath(file).read_text(encoding="utf-8"))
     return dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=True))
 
 
 def migrations() -> list[tuple[int, str]]:
-    """Numbered migrations in order."""
+    """Return the migrations in order, each with its number."""
     folder = files(__package__).joinpath("migrations")
     found = [f for f in folder.iterdir() if f.name.endswith(".sql")]
     return sorted((int(f.name.split("_")[0]), f.read_text(encoding="utf-8")) for f in found)

@@ -1,5 +1,5 @@
 -- reach --
--- The extension's functions may be in any schema.
+-- Put the extension's schema on the search path, wherever it is installed.
 select set_config('search_path', current_setting('search_path') || ', ' || extnamespace::regnamespace,
                   false)
 from pg_extension where extname = 'timescaledb'
@@ -15,8 +15,8 @@ select exists (select from pg_available_extensions where name = 'timescaledb') a
 select extversion as version, current_setting('timescaledb.license', true) as license
 from pg_extension where extname = 'timescaledb'
 
--- standing --
--- What has been made of a table.
+-- hypertable_state --
+-- Whether a table is a hypertable, and how it is compressed.
 select h.compression_enabled as compressed,
        (select j.config ->> 'compress_after' from timescaledb_information.jobs j
         where j.hypertable_schema = h.hypertable_schema and j.hypertable_name = h.hypertable_name
@@ -25,18 +25,19 @@ from timescaledb_information.hypertables h
 where h.hypertable_schema = %(dataset)s and h.hypertable_name = %(name)s
 
 -- hypertable --
--- Chunks of a day, so that old sessions never slow today's. No index of the slot alone: every
--- symbol of a tick has the same one, and a planner that takes it reads all of them for each.
+-- Make a hypertable with chunks of a day, so that old sessions never slow today's. There is no index
+-- of the slot alone: all symbols of a tick share a slot, and a planner that used the index would read
+-- all of them for each.
 select create_hypertable(%(table)s::regclass, 'slot', chunk_time_interval => interval '1 day',
                          if_not_exists => true, migrate_data => true,
                          create_default_indexes => false)
 
 -- default_index --
--- An earlier release let the extension make it.
+-- Drop the index of the slot alone, which an earlier release had the extension make.
 drop index if exists {index}
 
 -- columnstore --
--- What lies behind the backfill's horizon is kept by column.
+-- Let a table be compressed by column.
 alter table {table} set (timescaledb.enable_columnstore = true, timescaledb.segmentby = 'symbol',
                          timescaledb.orderby = 'expiration, slot')
 
@@ -47,7 +48,7 @@ call remove_columnstore_policy({table}, if_exists => true)
 call add_columnstore_policy({table}, after => {after}, if_not_exists => true)
 
 -- drop_chunks --
--- Whole days before a moment.
+-- Drop whole days before a moment.
 select count(*) as n from drop_chunks(%(table)s::regclass, older_than => %(before)s::timestamptz)
 
 -- size --
