@@ -127,7 +127,9 @@ def _statements(tree: ast.AST) -> Iterator[ast.AST]:
             message = isinstance(child, ast.JoinedStr | ast.Raise | ast.Assert)
             docstring = isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
             typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
-            if message or docstring or typing:
+            # zip's own check, that no right code trips.
+            strict = isinstance(child, ast.keyword) and child.arg == "strict"
+            if message or docstring or typing or strict:
                 continue
             yield child
             yield from _statements(child)
