@@ -1,7 +1,7 @@
-"""Following what is stored: every later change once, in order, whatever dies meanwhile.
+"""The changefeed: every change of the store once and in order, whatever fails meanwhile.
 
-The live channel brings changes at once; the store has the truth. A message that does not go on
-where its follower stands, a quiet channel and one that is away all make it look into the store.
+The live channel brings changes at once, and the store has all of them. A follower reads the store
+when a message does not continue from its cursor, when the channel is away, and every few seconds.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from storage.redis.channel import ChannelMessage, LiveChannel
 
 log = structlog.get_logger()
 
-#: How often the store is asked while the channel is away. [s]
+#: How often the store is read while the channel is away. [s]
 _POLL = 1.0
-#: ... and while it is there: a sampler may die between storing and publishing. [s]
+#: How often the store is read while the channel is there, as a sampler may die after it has stored
+#: and before it publishes. [s]
 _RECONCILE = 5.0
-#: Symbols, and rows of each, that are read at once by a follower far behind.
+#: How many symbols, and rows of each, a follower that is behind reads in one batch.
 _SYMBOLS, _ROWS = 16, 400
 
 
 class ChangeSource(Protocol):
-    """The part of the store that a follower reads."""
+    """Where a follower reads changes: a store."""
 
     async def heads(self, symbols: Sequence[str] | None = None) -> dict[str, int]:
-        """See ``Reader.heads``."""
+        """Return the newest revisions, as ``ChangeReader.heads`` does."""
         ...
 
     async def changes(self, after: Mapping[str, int], limit: int | None = None) -> list[Change]:
-        """See ``Reader.changes``."""
+        """Return what has changed, as ``ChangeReader.changes`` does."""
         ...
 
 
@@ -46,41 +47,51 @@ async def follow_changes(
     heads: Mapping[str, int],
     symbols: Sequence[str] | None = None,
 ) -> AsyncGenerator[Change, None]:
-    """Every change beyond ``heads``, per symbol in order, each once; ends when it is closed.
+    """Iterate over every later change, each once and in order of its symbol, until it is closed.
 
-    ``symbols`` None is all of them, also those that appear later; a symbol that ``heads`` lacks is
-    followed from its first change. Never raises because the channel or the store is away.
+    It does not raise if the channel or the store is away.
+
+    Parameters
+    ----------
+    store, live : where changes are read, and where they are announced.
+    heads : the revision of each symbol that the caller has. A symbol that is missing here is
+        followed from its first change.
+    symbols : the symbols to follow; None for all, also those that appear later.
     """
-    wanted = None if symbols is None else list(dict.fromkeys(symbols))
-    follower = _Follower(store, wanted, dict(heads))
-    async with aclosing(_listen(live, wanted)) as heard:
-        async for news in heard:
-            for change in follower.hear(news or []):
+    followed = None if symbols is None else list(dict.fromkeys(symbols))
+    follower = _Follower(store, followed, dict(heads))
+    async with aclosing(_listen(live, followed)) as messages:
+        async for batch in messages:
+            for change in follower.accept(batch or []):
                 yield change
-            if news is None or follower.due:
+            if batch is None or follower.due:
                 await follower.compare()
-            while found := await follower.read():
-                for change in found:
+            while changes := await follower.read():
+                for change in changes:
                     yield change
 
 
 async def _listen(
     live: LiveChannel, symbols: Sequence[str] | None
 ) -> AsyncGenerator[list[ChannelMessage] | None, None]:
-    """What the channel tells; None when the store must be asked. Never ends, never raises."""
+    """Iterate over the channel's messages; None says that the store must be compared with.
+
+    It never ends, and does not raise if the channel is away.
+    """
     away = False
     while True:
         try:
-            async with aclosing(live.listen(symbols)) as heard:
-                # From the first item on nothing is missed; what was before it, the store has.
-                async for _ in heard:
+            async with aclosing(live.listen(symbols)) as messages:
+                # From the first item on no message is missed. What was published before, the store
+                # has.
+                async for _ in messages:
                     if away:
                         away = False
                         log.info("live channel is back")
                     yield None
                     break
-                async for news in heard:
-                    yield news
+                async for batch in messages:
+                    yield batch
         except LiveError as error:
             if not away:
                 away = True
@@ -90,7 +101,7 @@ async def _listen(
 
 
 class _Follower:
-    """Where somebody stands in each symbol, and which symbols have more."""
+    """The cursors of one follower, and the symbols of which the store has more."""
 
     def __init__(
         self, store: ChangeSource, symbols: list[str] | None, cursors: dict[str, int]
@@ -99,34 +110,37 @@ class _Follower:
         self._symbols = symbols
         self._cursors = cursors
         self._behind: list[str] = []
-        #: When the store was last compared with; None while it is away.
+        #: When the heads of the store were last read; None while it is away.
         self._compared: float | None = None
         self._away = False
 
     @property
     def due(self) -> bool:
-        """Whether it is time to compare with the store again."""
+        """Whether the heads of the store must be read again."""
         return self._compared is None or time.monotonic() - self._compared > _RECONCILE
 
-    def hear(self, news: Sequence[ChannelMessage]) -> list[Change]:
-        """What is new in what the channel tells; symbols with more than that are noted."""
+    def accept(self, batch: Sequence[ChannelMessage]) -> list[Change]:
+        """Return the changes of messages that continue from the cursors.
+
+        Symbols of which there is more are noted, to be read from the store.
+        """
         fresh = []
-        for told in news:
-            for change in told.changes:
-                # What does not go on from here is a sign that there is more than this.
-                if change.after == self._cursor(told.symbol) < change.revision:
-                    self._cursors[told.symbol] = change.revision
+        for message in batch:
+            for change in message.changes:
+                # A change that does not continue from the cursor is left to the store.
+                if change.after == self._cursor(message.symbol) < change.revision:
+                    self._cursors[message.symbol] = change.revision
                     fresh.append(change)
-            if told.revision > self._cursor(told.symbol):
-                self._behind.append(told.symbol)
+            if message.revision > self._cursor(message.symbol):
+                self._behind.append(message.symbol)
         return fresh
 
     async def compare(self) -> None:
-        """Note the symbols that the store knows more of."""
+        """Note the symbols of which the store has more."""
         try:
             heads = await self._store.heads(self._symbols)
         except StoreError as error:
-            self._missed(error)
+            self._note_away(error)
             return
         self._behind = [symbol for symbol, head in heads.items() if head > self._cursor(symbol)]
         self._compared = time.monotonic()
@@ -135,26 +149,26 @@ class _Follower:
             log.info("store is back")
 
     async def read(self) -> list[Change]:
-        """The next part of what was noted; empty if there is nothing, or no store."""
-        part = list(dict.fromkeys(self._behind))[:_SYMBOLS]
-        if not part:
+        """Read the next batch of noted symbols; empty if none is left, or the store is away."""
+        symbols = list(dict.fromkeys(self._behind))[:_SYMBOLS]
+        if not symbols:
             return []
         try:
-            found = await self._store.changes({s: self._cursor(s) for s in part}, _ROWS)
+            changes = await self._store.changes({s: self._cursor(s) for s in symbols}, _ROWS)
         except StoreError as error:
-            self._missed(error)
+            self._note_away(error)
             return []
-        done = set(part) - {change.symbol for change in found if len(change.rows) >= _ROWS}
-        self._behind = [symbol for symbol in self._behind if symbol not in done]
-        for change in found:
+        finished = set(symbols) - {change.symbol for change in changes if len(change.rows) >= _ROWS}
+        self._behind = [symbol for symbol in self._behind if symbol not in finished]
+        for change in changes:
             self._cursors[change.symbol] = change.revision
-        return found or await self.read()
+        return changes or await self.read()
 
     def _cursor(self, symbol: str) -> int:
         return self._cursors.get(symbol, 0)
 
-    def _missed(self, error: StoreError) -> None:
-        # All of it is compared again once the store is back.
+    def _note_away(self, error: StoreError) -> None:
+        # When the store is back, all symbols are compared again.
         self._compared, self._behind = None, []
         if not self._away:
             self._away = True

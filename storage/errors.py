@@ -1,18 +1,18 @@
-"""What can go wrong on the ground floor, each with a sentence for the person who reads it.
+"""The errors of ``storage``. The message of each is a sentence that its reader can act on.
 
-FlowError                    base of everything that we raise on purpose; a command exits 1
+FlowError                    the base of all errors that we raise on purpose; a command exits 1
 ├── UsageError               the command or a setting is wrong; a command exits 2
-├── EmbeddedError            the embedded servers cannot be had here
-├── LiveError                the live channel cannot be had
+├── EmbeddedError            the embedded servers cannot be started here
+├── LiveError                the live channel cannot be reached or used
 ├── SpoolError               the spool's folder cannot be used
 │   └── SpoolFull            no room left in it
 └── StoreError               the database refused
-    ├── StoreUnavailable     not there, or gone
-    │   └── AccessDenied     there, and does not let this user in
-    ├── StoreFull            no room left on its disk
+    ├── StoreUnavailable     it cannot be reached
+    │   └── AccessDenied     it does not let this user in
+    ├── StoreFull            it has no room left on its disk
     ├── ValueRefused         it will never take this value
-    ├── SchemaMissing        never migrated
-    └── SchemaNewer          migrated by a newer release than this one
+    ├── SchemaMissing        it has not had all migrations of this release
+    └── SchemaNewer          it was migrated by a newer release
 """
 
 
@@ -61,7 +61,7 @@ class ValueRefused(StoreError):
 
 
 class SchemaMissing(StoreError):
-    """The database has not been migrated yet."""
+    """The database has not had all migrations of this release."""
 
 
 class SchemaNewer(StoreError):

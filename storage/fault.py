@@ -1,7 +1,7 @@
-"""Named points on a record's way from source to reader, at which a test lets something fail.
+"""Named points on a record's way from source to reader, at which a test can make something fail.
 
-Whoever makes a part may give it a ``Fault``; it is called at each point with the point's name, and
-may raise, or never return. Without one the points cost a call that does nothing.
+A component that has such points takes a ``Fault``. It is called at each point with the point's
+name, and may raise or kill the process. Outside tests it is ``no_fault``.
 """
 
 from __future__ import annotations
@@ -12,4 +12,4 @@ Fault = Callable[[str], None]
 
 
 def no_fault(point: str) -> None:
-    """Nothing fails."""
+    """Let nothing fail."""

@@ -1,8 +1,8 @@
-"""redis's one home: the live channel.
+"""The live channel: changes travel to readers as they are stored, over Redis or Valkey streams.
 
-A stream per symbol carries each change as it is stored, and one stream more names the symbols that
-have news. It is a messenger, never a memory: what it carries is durable before it is published, and
-losing the channel loses freshness for a moment, no sample.
+Each symbol has a stream with its changes, and one stream more names the symbols that have changed.
+Every change is stored before it is published. So a lost channel costs freshness for a moment and
+never a sample.
 """
 
 from __future__ import annotations
@@ -23,61 +23,64 @@ from storage.errors import LiveError
 from storage.record.row import Change
 from storage.record.wire import decode_change, encode_change
 
-#: Changes that a stream keeps, an hour's; a reader further behind reads the store.
+#: How many changes a stream keeps, about an hour's. A reader further behind reads the store.
 LENGTH = 128
-#: A change of more rows and gaps than this, a backfill's, is told of and read from the store.
-_MOST = 32
-#: A channel that hangs may not hold a tick up for longer. [s]
+#: A change with more rows and gaps, such as a backfill's, is not sent; only its revision is, and
+#: readers get the change from the store.
+_MAX_ITEMS = 32
+#: How long publishing may take, so that a channel that hangs does not hold up a tick. [s]
 _PATIENCE = 1.0
-#: A stream that nobody writes is gone after three days of wall time. [s]
+#: A stream that is not written to is deleted after this time. [s]
 _EXPIRES = 3 * 86_400
-#: Streams that are read at once.
-_AT_ONCE = 10
-#: A listener that hears nothing says so after this long. [s]
+#: How many streams are read in one request.
+_STREAMS_PER_READ = 10
+#: After so long without a message a listener yields an empty item. [s]
 _QUIET = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelMessage:
-    """That a symbol has changed, and the changes that the channel still has, in order."""
+    """The news of one symbol: how far it is, and the changes that the channel has."""
 
     symbol: str
-    #: How far the symbol is now.
+    #: The newest revision of the symbol.
     revision: int
+    #: In order; there may be a hole before the first one, and it may be empty.
     changes: tuple[Change, ...] = ()
 
 
 class LiveChannel(Protocol):
-    """The live channel's promises. Failures raise ``LiveError`` and cost nothing durable."""
+    """What a live channel does. Its failures raise ``LiveError``; nothing stored is affected."""
 
     async def publish(self, changes: Sequence[Change]) -> None:
-        """Tell whoever follows what was stored."""
+        """Send changes, which are stored already, to all listeners."""
         ...
 
     def listen(self, symbols: Sequence[str] | None) -> AsyncGenerator[list[ChannelMessage], None]:
-        """News of some symbols, or of all, as it is published from now on.
+        """Iterate over the messages of some symbols, or of all, published from now on.
 
-        The first item is empty: from then on nothing is missed. So is one after quiet seconds.
+        The first item is empty; whatever is published after it is received. Further empty items
+        come while nothing is published.
         """
         ...
 
     async def ping(self) -> None:
-        """Raise ``LiveError`` if the channel is away."""
+        """Raise ``LiveError`` if the channel does not answer."""
         ...
 
 
 class NoChannel:
-    """No live channel: nothing is published, nothing can be followed."""
+    """Stands for the live channel where there is none: publishing does nothing."""
 
     async def publish(self, changes: Sequence[Change]) -> None:
-        """Nothing happens."""
+        """Do nothing."""
 
     def listen(self, symbols: Sequence[str] | None) -> AsyncGenerator[list[ChannelMessage], None]:
-        """Raise ``LiveError``: there is nothing to follow."""
+        """Raise ``LiveError``: there is no channel to listen to."""
         raise LiveError("there is no live channel")
 
     async def ping(self) -> None:
-        """Raise ``LiveError``."""
+        """Raise ``LiveError``: there is no channel."""
         raise LiveError("there is no live channel")
 
 
@@ -87,26 +90,32 @@ class RedisChannel:
     def __init__(self, client: Any, prefix: str) -> None:
         self._client = client
         self._prefix = prefix
-        #: Which symbols have news; its own name is no symbol's.
-        self._told = f"{prefix}:changes"
+        #: The stream that names the symbols that have changed.
+        self._index = f"{prefix}:changes"
 
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str, prefix: str) -> AsyncGenerator[RedisChannel, None]:
-        """A channel by URL. The server may be away: it is asked when it is needed."""
+        """Open a channel by URL. No connection is made yet, so the server may be away.
+
+        Raises
+        ------
+        LiveError
+            If the URL cannot be read.
+        """
         try:
-            # The library's own types change with the protocol version: Any.
+            # The library's types depend on the protocol version, hence Any.
             client: Any = redis.Redis.from_url(
                 url,
                 socket_connect_timeout=2,
                 socket_timeout=10,
-                # Once, for a connection that has died while it was idle: who waits longer is late.
+                # One retry, for a connection that has died while it was idle.
                 retry=Retry(NoBackoff(), 1),
             )
-            # Options are read no earlier than by a connection; this one is never opened.
+            # Only a connection object reads the options. This one is not connected.
             client.connection_pool.make_connection()
         except (ValueError, TypeError, RedisError):
-            # The reason may repeat the password.
+            # The library's message may repeat the password.
             raise LiveError("FLOW_REDIS_URL: not a URL that Redis can read") from None
         try:
             yield cls(client, prefix)
@@ -117,70 +126,78 @@ class RedisChannel:
         return f"{self._prefix}:changes:{symbol}"
 
     async def publish(self, changes: Sequence[Change]) -> None:
-        """Tell whoever follows what was stored: all of it at once, or nothing."""
+        """Send changes to all listeners in one transaction.
+
+        Raises
+        ------
+        LiveError
+            If the server is away or too slow.
+        """
         if not changes:
             return
-        told = orjson.dumps({change.symbol: change.revision for change in changes})
+        revisions = orjson.dumps({change.symbol: change.revision for change in changes})
         try:
             async with (
                 asyncio.timeout(_PATIENCE),
                 self._client.pipeline(transaction=True) as pipe,
             ):
                 for change in changes:
-                    if len(change.rows) + len(change.gaps) <= _MOST:
+                    if len(change.rows) + len(change.gaps) <= _MAX_ITEMS:
                         stream = self._stream(change.symbol)
                         pipe.xadd(stream, {"change": encode_change(change)}, maxlen=LENGTH)
                         pipe.expire(stream, _EXPIRES)
-                pipe.xadd(self._told, {"symbols": told}, maxlen=LENGTH)
-                pipe.expire(self._told, _EXPIRES)
+                pipe.xadd(self._index, {"symbols": revisions}, maxlen=LENGTH)
+                pipe.expire(self._index, _EXPIRES)
                 await pipe.execute()
         except (RedisError, OSError, TimeoutError) as error:
-            said = str(error) or f"no answer within {_PATIENCE:g} s"
-            raise LiveError(f"FLOW_REDIS_URL: cannot publish: {said}") from error
+            reason = str(error) or f"no answer within {_PATIENCE:g} s"
+            raise LiveError(f"FLOW_REDIS_URL: cannot publish: {reason}") from error
 
     async def listen(
         self, symbols: Sequence[str] | None
     ) -> AsyncGenerator[list[ChannelMessage], None]:
-        """See ``LiveChannel``."""
-        wanted = None if symbols is None else set(symbols)
+        """Iterate over messages as ``LiveChannel.listen`` promises."""
+        selection = None if symbols is None else set(symbols)
         try:
-            # Not "$": it would be read anew by each call, and lose what came in between.
-            newest = await self._client.xrevrange(self._told, count=1)
+            # Not "$": each call would start at the newest entry and lose those since the last call.
+            newest = await self._client.xrevrange(self._index, count=1)
             cursor = newest[0][0] if newest else b"0-0"
             places: dict[str, bytes] = {}
             start = _just_before(cursor)
             yield []
             while True:
-                # Shorter than the socket's own time-out, which would end the connection.
-                found = await self._client.xread({self._told: cursor}, block=int(_QUIET * 1e3))
+                # The block must be shorter than the socket's timeout, which closes the connection.
+                answer = await self._client.xread({self._index: cursor}, block=int(_QUIET * 1e3))
                 if (task := asyncio.current_task()) and task.cancelling():
-                    # Before Python 3.12, wait_for, which the client uses, may swallow it.
+                    # Before Python 3.12, wait_for in the client may swallow the cancellation.
                     raise asyncio.CancelledError
-                told: dict[str, int] = {}
-                for _, entries in _pairs(found):
+                revisions: dict[str, int] = {}
+                for _, entries in _pairs(answer):
                     cursor = entries[-1][0]
                     for _, fields in entries:
-                        told |= orjson.loads(fields[b"symbols"])
-                if wanted is not None:
-                    told = {symbol: n for symbol, n in told.items() if symbol in wanted}
-                yield await self._read(told, places, start)
+                        revisions |= orjson.loads(fields[b"symbols"])
+                if selection is not None:
+                    revisions = {
+                        symbol: n for symbol, n in revisions.items() if symbol in selection
+                    }
+                yield await self._read(revisions, places, start)
         except (RedisError, OSError, ValueError, KeyError) as error:
             raise LiveError(f"FLOW_REDIS_URL: the live channel is away: {error}") from error
 
     async def _read(
-        self, told: dict[str, int], places: dict[str, bytes], start: bytes
+        self, revisions: dict[str, int], places: dict[str, bytes], start: bytes
     ) -> list[ChannelMessage]:
-        """What the streams of some symbols have beyond each one's place, which moves on."""
-        if not told:
+        """Read the streams of some symbols from their places on, and move the places."""
+        if not revisions:
             return []
-        names = {self._stream(symbol).encode(): symbol for symbol in told}
+        names = {self._stream(symbol).encode(): symbol for symbol in revisions}
         changes: dict[str, tuple[Change, ...]] = {}
-        # A hundred symbols land at once: whoever else runs here is not held up by all of them.
-        symbols = list(told)
-        for at in range(0, len(symbols), _AT_ONCE):
-            part = symbols[at : at + _AT_ONCE]
-            asked = {self._stream(symbol): places.get(symbol, start) for symbol in part}
-            for stream, entries in _pairs(await self._client.xread(asked)):
+        # A tick may change hundreds of symbols. Other tasks get their turn between the requests.
+        symbols = list(revisions)
+        for start_index in range(0, len(symbols), _STREAMS_PER_READ):
+            batch = symbols[start_index : start_index + _STREAMS_PER_READ]
+            places_of_batch = {self._stream(symbol): places.get(symbol, start) for symbol in batch}
+            for stream, entries in _pairs(await self._client.xread(places_of_batch)):
                 places[names[stream]] = entries[-1][0]
                 changes[names[stream]] = tuple(
                     decode_change(fields[b"change"]) for _, fields in entries
@@ -188,32 +205,35 @@ class RedisChannel:
                 await asyncio.sleep(0)
         return [
             ChannelMessage(symbol=symbol, revision=revision, changes=changes.get(symbol, ()))
-            for symbol, revision in told.items()
+            for symbol, revision in revisions.items()
         ]
 
     async def require_usable(self) -> None:
-        """Raise ``LiveError`` for what no waiting mends: a password, or something else there.
+        """Refuse a server that waiting will not make usable; one that is away may come back.
 
-        A server that is away may come back; nothing is said of it.
+        Raises
+        ------
+        LiveError
+            If the server wants another user or password, lacks the database, or is no Redis.
         """
         try:
             async with asyncio.timeout(2 * _PATIENCE):
-                await self._client.xlen(self._told)
+                await self._client.xlen(self._index)
         except (RedisError, OSError, TimeoutError) as error:
-            # What a server says to the first words of a connection comes as a lost connection.
+            # The library reports an error during the handshake as a lost connection, with a cause.
             cause = error.__cause__ or error
             if isinstance(cause, AuthenticationError):
-                said = f"the server wants another user or password: {error}"
+                reason = f"the server wants another user or password: {error}"
             elif isinstance(cause, ResponseError):
-                said = f"the server cannot be used: {error}"
-            elif word := await self._foreign_word():
-                said = f"what answers there is no Redis: {word!r}"
+                reason = f"the server cannot be used: {error}"
+            elif foreign_word := await self._foreign_word():
+                reason = f"what answers there is no Redis: {foreign_word!r}"
             else:
                 return
-            raise LiveError(f"FLOW_REDIS_URL: {said}") from None
+            raise LiveError(f"FLOW_REDIS_URL: {reason}") from None
 
     async def _foreign_word(self) -> str:
-        """The first word of a server that speaks something else; empty if none does."""
+        """Return how a server answers that does not speak the Redis protocol; "" if it does."""
         place = self._client.connection_pool.connection_kwargs
         if "host" not in place:
             return ""
@@ -221,28 +241,29 @@ class RedisChannel:
             async with asyncio.timeout(_PATIENCE):
                 reader, writer = await asyncio.open_connection(place["host"], place["port"])
                 writer.write(b"PING\r\n")
-                word = await reader.read(40)
+                foreign_word = await reader.read(40)
                 writer.close()
         except (OSError, TimeoutError):
             return ""
-        return "" if word.startswith((b"+", b"-")) else word.decode("ascii", "replace")
+        speaks_redis = foreign_word.startswith((b"+", b"-"))
+        return "" if speaks_redis else foreign_word.decode("ascii", "replace")
 
     async def ping(self) -> None:
-        """Raise ``LiveError`` if the channel is away."""
+        """Raise ``LiveError`` if the channel does not answer."""
         try:
             await self._client.ping()
         except (RedisError, OSError) as error:
             raise LiveError(f"FLOW_REDIS_URL: the live channel is away: {error}") from error
 
 
-def _pairs(found: Any) -> list[Any]:
-    """Streams and entries of an answer, which is a list or a map, by the protocol's version."""
-    if isinstance(found, dict):
-        return [(stream, [e for part in parts for e in part]) for stream, parts in found.items()]
-    return list(found or [])
+def _pairs(answer: Any) -> list[Any]:
+    """Return streams with their entries; by protocol version they come as a list or as a map."""
+    if isinstance(answer, dict):
+        return [(stream, [e for batch in parts for e in batch]) for stream, parts in answer.items()]
+    return list(answer or [])
 
 
 def _just_before(entry: bytes) -> bytes:
-    """A place before everything that the server added in the same millisecond as an entry."""
+    """Return the stream id before all entries of the same millisecond as an entry."""
     millisecond = int(entry.split(b"-")[0])
     return b"%d-%d" % (millisecond - 1, 2**64 - 1) if millisecond else b"0-0"

@@ -1,9 +1,8 @@
-"""redis's other home: how often each caller has asked today.
+"""Count the requests of each caller and day, over any number of processes, in Redis or Valkey.
 
-Counts are exact over any number of processes: one script reads, decides and counts. While Redis
-is away each process counts by itself, from the last count that it knows, and nobody is locked
-out; what it counted is the least that Redis is told when it is back. So a Redis that has lost its
-memory goes on where the process that knows most was.
+One script reads the count, decides and counts, so the limit is exact. While Redis is away, each
+process counts by itself from the last count that it knows, and nobody is locked out. When Redis is
+back, it takes the highest count that a process brings, also if it has lost its own.
 """
 
 from __future__ import annotations
@@ -26,12 +25,11 @@ from storage.errors import LiveError
 
 log = structlog.get_logger()
 
-#: Counts are asked for in the middle of a request: it waits no longer. A process that is short of
-#: time itself must not take Redis for gone. [s]
+#: How long a request waits for its count. A busy process must not take Redis for away. [s]
 _PATIENCE = 2.0
-#: After a failure Redis is left alone for so long. [s]
+#: After a failure Redis is not asked for so long. [s]
 _PAUSE = 5.0
-#: A day's counts outlive it by so much: the clocks of two machines may differ.
+#: Counts are kept so long after the end of their day, as the clocks of machines differ.
 _MARGIN = timedelta(hours=1)
 #: KEYS: the counter. ARGV: limit (-1 for none), least count, 1 to count or 0 to look, expiry.
 _TAKE = """
@@ -49,23 +47,23 @@ return {used, granted and 1 or 0}
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The answer to one more request."""
+    """How many requests a caller has used on a day, and whether this one is granted."""
 
-    #: Requests that were granted today, this one included if it was.
+    #: Requests granted on the day; with this one, if it is granted.
     used: int
     granted: bool
 
 
 @dataclass(slots=True)
 class _Day:
-    """What one process knows of a day's counts."""
+    """The counts of one day that this process knows."""
 
     day: date = date.min
     used: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class _Question:
+class _PendingCount:
     """One request that waits for its count."""
 
     name: str
@@ -77,26 +75,33 @@ class _Question:
 
 
 class Counters:
-    """Daily counts on Redis or Valkey, under the dataset's prefix. Never raises.
+    """Daily counts on Redis or Valkey, under the dataset's prefix.
 
-    Requests that wait at the same time are counted in one exchange, in order.
+    Counting never raises. Requests that wait at the same time are counted in one round trip, in
+    order.
     """
 
     def __init__(self, client: Any, prefix: str) -> None:
         self._client = client
         self._prefix = prefix
-        self._seen = _Day()
-        self._waiting: list[_Question] = []
-        self._asking: asyncio.Task[None] | None = None
-        #: Redis is not asked before this reading of the monotonic clock; 0 while all is well.
-        self._again = 0.0
+        self._today = _Day()
+        self._waiting: list[_PendingCount] = []
+        self._exchanging: asyncio.Task[None] | None = None
+        #: Redis is not asked before this time of the monotonic clock; 0 while it answers. [s]
+        self._retry_at = 0.0
 
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str, prefix: str) -> AsyncIterator[Counters]:
-        """Counters by URL. The server may be away: it is asked when it is needed."""
+        """Open counters by URL. No connection is made yet, so the server may be away.
+
+        Raises
+        ------
+        LiveError
+            If the URL cannot be read.
+        """
         try:
-            # Asked twice, a request would be counted twice: no retry.
+            # No retry: it could count a request twice.
             client: Any = redis.Redis.from_url(
                 url,
                 socket_connect_timeout=_PATIENCE,
@@ -105,86 +110,91 @@ class Counters:
             )
             client.connection_pool.make_connection()
         except (ValueError, TypeError, RedisError):
-            # The reason may repeat the password.
+            # The library's message may repeat the password.
             raise LiveError("FLOW_REDIS_URL: not a URL that Redis can read") from None
         counters = cls(client, prefix)
         try:
             yield counters
         finally:
-            if counters._asking:
-                await counters._asking
+            if counters._exchanging:
+                await counters._exchanging
             await client.aclose()
 
     async def take(self, name: str, day: date, limit: int | None) -> Usage:
-        """Count one request of ``name`` on a day, unless the limit is reached; None is no limit.
+        """Count one request, unless the limit is reached.
 
-        What has no limit waits for nothing: its ``used`` is what this process knows.
+        Parameters
+        ----------
+        name : the caller.
+        day : the day on which it is counted.
+        limit : how many requests are granted a day; None for any number. Without a limit the call
+            does not wait for Redis, and ``used`` is what this process knows.
         """
         if limit is not None:
-            return await self._ask(name, day, limit, 1)
-        answer = self._ask(name, day, -1, 1)
+            return await self._enqueue(name, day, limit, 1)
+        answer = self._enqueue(name, day, -1, 1)
         if answer.done():
             return answer.result()
-        known = self._seen.used if day == self._seen.day else {}
+        known = self._today.used if day == self._today.day else {}
         return Usage(known.get(name, 0) + 1, granted=True)
 
     async def used(self, name: str, day: date) -> int:
-        """Requests of ``name`` that were granted on a day."""
-        return (await self._ask(name, day, -1, 0)).used
+        """Return how many requests of a caller were granted on a day."""
+        return (await self._enqueue(name, day, -1, 0)).used
 
-    def _ask(self, name: str, day: date, limit: int, step: int) -> asyncio.Future[Usage]:
-        if day > self._seen.day:
-            self._seen = _Day(day)
-        # A request that began just before midnight finds its day over: nothing is known of it.
-        known = self._seen.used if day == self._seen.day else {}
+    def _enqueue(self, name: str, day: date, limit: int, step: int) -> asyncio.Future[Usage]:
+        if day > self._today.day:
+            self._today = _Day(day)
+        # A request that began just before midnight may come when the counts of its day are gone.
+        known = self._today.used if day == self._today.day else {}
         loop = asyncio.get_running_loop()
-        question = _Question(name, day, limit, step, known, loop.create_future())
-        # One exchange finds out whether Redis is back; the others do not wait for that.
-        if time.monotonic() < self._again or (self._again and self._asking):
-            question.answer.set_result(_here(known, name, limit, step))
+        question = _PendingCount(name, day, limit, step, known, loop.create_future())
+        # One round trip finds out whether Redis is back. The other requests do not wait for it.
+        if time.monotonic() < self._retry_at or (self._retry_at and self._exchanging):
+            question.answer.set_result(_count_here(known, name, limit, step))
             return question.answer
         self._waiting.append(question)
-        if self._asking is None:
-            self._asking = loop.create_task(self._exchange())
+        if self._exchanging is None:
+            self._exchanging = loop.create_task(self._exchange())
         return question.answer
 
     async def _exchange(self) -> None:
-        """Ask for all that wait, until nobody does."""
+        """Count what waits, until nothing does."""
         while self._waiting:
-            asked, self._waiting = self._waiting, []
+            batch, self._waiting = self._waiting, []
             try:
                 async with asyncio.timeout(_PATIENCE):
-                    answers = await self._asked(asked)
-                if self._again:
+                    answers = await self._count_in_redis(batch)
+                if self._retry_at:
                     log.info("counters are back")
-                self._again = 0.0
-            except Exception as error:  # Nobody may wait for ever.
-                if not self._again:
-                    said = str(error) or f"no answer within {_PATIENCE:g} s"
-                    log.warning("counters are away, each process counts by itself", error=said)
-                self._again = time.monotonic() + _PAUSE
-                answers = [_here(q.known, q.name, q.limit, q.step) for q in asked]
-            for question, taken in zip(asked, answers, strict=True):
+                self._retry_at = 0.0
+            except Exception as error:  # Whatever goes wrong, each request must get an answer.
+                if not self._retry_at:
+                    reason = str(error) or f"no answer within {_PATIENCE:g} s"
+                    log.warning("counters are away, each process counts by itself", error=reason)
+                self._retry_at = time.monotonic() + _PAUSE
+                answers = [_count_here(q.known, q.name, q.limit, q.step) for q in batch]
+            for question, taken in zip(batch, answers, strict=True):
                 if not question.answer.done():
                     question.answer.set_result(taken)
-        self._asking = None
+        self._exchanging = None
 
-    async def _asked(self, questions: list[_Question]) -> list[Usage]:
+    async def _count_in_redis(self, questions: list[_PendingCount]) -> list[Usage]:
         async with self._client.pipeline(transaction=False) as pipe:
             for q in questions:
                 midnight = datetime(q.day.year, q.day.month, q.day.day, tzinfo=UTC)
                 expires = int((midnight + timedelta(days=1) + _MARGIN).timestamp())
                 key, least = f"{self._prefix}:used:{q.day}:{q.name}", q.known.get(q.name, 0)
                 pipe.eval(_TAKE, 1, key, q.limit, least, q.step, expires)
-            found = await pipe.execute()
-        answers = [Usage(used, bool(granted)) for used, granted in found]
+            results = await pipe.execute()
+        answers = [Usage(used, bool(granted)) for used, granted in results]
         for q, taken in zip(questions, answers, strict=True):
             q.known[q.name] = max(q.known.get(q.name, 0), taken.used)
         return answers
 
 
-def _here(known: dict[str, int], name: str, limit: int, step: int) -> Usage:
-    """What the script does, in this process."""
+def _count_here(known: dict[str, int], name: str, limit: int, step: int) -> Usage:
+    """Count in this process, as the script does in Redis."""
     used = known.get(name, 0)
     if limit >= 0 and used + step > limit:
         return Usage(used, granted=False)
