@@ -792,6 +792,8 @@ class Flow:
     #: The sample that the next one is differenced against.
     market: Market | None = None
     volume: Position = field(default_factory=dict)
+    #: When each contract's volume was last readable. [unix s]
+    counted_at: Position = field(default_factory=dict)
     #: B: contracts that customers bought, less those that they sold.
     bought: Position = field(default_factory=dict)
     #: Hedge flow by contract, and gamma flow.
@@ -802,23 +804,25 @@ class Flow:
     traded: float = 0.0
     classified: float = 0.0
     variance: float = 0.0
-    reset: bool = False
 
     def add(self, market: Market) -> None:
-        """Go on by one sample. ΔV ≥ 0; a volume that goes down is a reset, and nothing flows."""
+        """Go on by one sample. A contract's first readable volume is its own baseline."""
         sample, first = market.sample, self.market is None
         interval = {CALL: 0.0, PUT: 0.0}
-        self.reset = False
         for c in sample.contracts:
             key = (c.strike, c.right)
-            was = self.volume.get(key, 0.0)
+            was = self.volume.get(key, NAN)
             now = was if math.isnan(c.volume) else c.volume
+            if now < was:
+                raise NotImplementedError("disputes about a fall are not in this program")
             self.volume[key] = now
-            self.reset |= now < was and not first
-            added = 0.0 if first else max(now - was, 0.0)
+            since = self.counted_at.get(key, NAN)
+            if not math.isnan(c.volume):
+                self.counted_at[key] = sample.quoted_at
+            added = 0.0 if first or math.isnan(now - was) else now - was
             if not added:
                 continue
-            sign = self._sign(market, c, added)
+            sign = self._sign(market, c, added, since)
             at = market.of_contract(c.strike)
             delta = call_delta(market.level, c.strike, market.years, market.sigma[at])
             if c.right == PUT:
@@ -840,7 +844,7 @@ class Flow:
         self.put = round(self.put + interval[PUT], 2)
         self.market = market
 
-    def _sign(self, market: Market, contract: Contract, added: float) -> float:
+    def _sign(self, market: Market, contract: Contract, added: float, since: float) -> float:
         previous = self.market
         modelled = NAN
         if contract.strike in previous.strikes:
@@ -848,7 +852,11 @@ class Flow:
             value = time_value(market.level, contract.strike, market.years, sigma)
             intrinsic = contract.right * (market.level - contract.strike)
             modelled = value + max(intrinsic, 0.0)
-        return aggressor_sign(
+        # One print speaks for less of a longer time: 1/√n of n slots. The slots are those between
+        # the samples, or those in which this contract's own volume could not be read.
+        now, before = market.sample.quoted_at, previous.sample.quoted_at
+        slots = max(round((now - before) / 30), round((now - since) / 30) - 1, 1)
+        sign = aggressor_sign(
             previous.sample.contract(contract.strike, contract.right),
             contract,
             added,
@@ -857,6 +865,7 @@ class Flow:
             tick=market.sample.tick,
             modelled=modelled,
         )
+        return sign / math.sqrt(slots)
 
     @property
     def headline(self) -> dict[str, Any]:
@@ -990,12 +999,18 @@ class Answer:
     market: Market
 
 
+def marks_of(flow: Flow) -> Position:
+    """Each contract's volume of the day; 0 where none has been readable."""
+    return {key: 0.0 if math.isnan(mark) else mark for key, mark in flow.volume.items()}
+
+
 def answer(sample: Sample, flow: Flow | None = None, *, confidence: float = 0.43) -> Answer:
     """Measure a sample. ``flow`` goes on by it; without one the sample is a baseline."""
     flow = flow or Flow()
     flow.add(market_of(sample))
     # A volume that cannot be read is taken as unchanged.
-    known = [c._replace(volume=flow.volume[c.strike, c.right]) for c in sample.contracts]
+    marks = marks_of(flow)
+    known = [c._replace(volume=marks[c.strike, c.right]) for c in sample.contracts]
     sample = replace(sample, contracts=known)
     market = market_of(sample)
     # What is not listed counts nowhere; its volume and B wait for it.
@@ -1056,7 +1071,7 @@ def profile(
         arrays[f"{name}_bid"] = column("bid", right, NAN)
         arrays[f"{name}_ask"] = column("ask", right, NAN)
         arrays[f"{name}_oi"] = column("open_interest", right, 0.0)
-        arrays[f"{name}_volume"] = flowed(flow.volume, right)
+        arrays[f"{name}_volume"] = flowed(marks_of(flow), right)
         arrays[f"{name}_signed"] = flowed(flow.bought, right)
         arrays[f"{name}_flow"] = flowed(flow.dollars, right)
     for prefix, position, held in (("", live, effective), ("settled_", settled, listed)):

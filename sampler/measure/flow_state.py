@@ -7,8 +7,9 @@ quotes and signed volume so far. A contract that a feed leaves out for a while k
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,20 @@ from numpy.typing import NDArray
 from sampler.chain import CALL, QUOTES, Chain
 from sampler.measure.market import MarketState
 from sampler.measure.signing import EachTrade, LastPrint
+from sampler.measure.volume import (
+    COLUMNS,
+    FLOW_SUMS,
+    MOMENTS,
+    Movement,
+    VolumeStep,
+    add_flow,
+    empty_ledger,
+    read_volumes,
+)
 from sampler.metrics import black, flow
-from sampler.metrics.exposure import GreeksByMove
+from sampler.metrics.exposure import ONE_PERCENT, GreeksByMove
 from sampler.metrics.hedge import hedge_flow
-from storage.market.constants import GRID_SECONDS
+from storage.market.constants import GRID_SECONDS, MULTIPLIER
 from storage.market.instruments import instrument_of
 from storage.record.row import Flag, Row, SlotRecord
 
@@ -28,6 +39,8 @@ Floats = NDArray[np.float64]
 
 #: Option prices move in coarser steps from here on. [$]
 COARSER_FROM = 3.0
+#: Within so long after the open a feed may begin today's count anew. [s]
+OPENING_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +62,8 @@ class FlowState:
     since: datetime
     differenced_from: datetime | None
     flags: list[Flag]
+    #: For each flag about volumes: contracts, volume [contracts] and hedge flow [$] that it means.
+    amounts: dict[str, dict[str, float]]
     #: What the next slot goes on from: columns, and notes beside them.
     state: tuple[dict[str, NDArray[Any]], dict[str, Any]]
 
@@ -83,6 +98,34 @@ class PreviousSlot:
             wide[:, self._there] = self._kept[name]
         return wide
 
+    def ledger(self) -> dict[str, Floats]:
+        """The ledger of volumes as the previous slot left it; empty on a baseline.
+
+        A record of an older release has no ledger: its volumes are the marks, and no rise or
+        dispute is known.
+        """
+        ledger = empty_ledger((2, len(self.strike)))
+        if self.row is None:
+            return ledger
+        quoted_at = self.row.quoted_at.timestamp()
+        for name, column in ledger.items():
+            if name in MOMENTS:
+                if name in self._kept:
+                    ledger[name] = quoted_at - self.recall(name)
+                elif name == "volume_read_at":
+                    ledger[name] = np.where(np.isnan(self.recall("volume")), np.nan, quoted_at)
+            elif name in self._kept:
+                ledger[name] = self.recall(name, 0.0 if name in FLOW_SUMS else np.nan)
+            else:
+                ledger[name] = column
+        return ledger
+
+    def listed_before(self) -> NDArray[np.bool_]:
+        """Contracts that an earlier slot listed with open interest or volume. (2, n)"""
+        if self.row is None or "listed_before" not in self._kept:
+            return np.zeros((2, len(self.strike)), np.bool_)
+        return self.recall("listed_before", 0.0).astype(np.bool_)
+
     def widen(self, values: NDArray[Any], fill: Any = np.nan) -> NDArray[Any]:
         """A column of the chain, (n,) or (2, n), ``fill`` for what it does not list."""
         if self.here is None:
@@ -101,71 +144,157 @@ def update_flow(
 ) -> FlowState:
     """Difference a chain against the previous slot, contract by contract.
 
-    Without a previous slot the chain is the baseline: nothing has been traded yet.
+    Parameters
+    ----------
+    chain : today's contracts.
+    previous : the record to go on from. Without one the chain is the baseline: each contract's
+        volume is where its counting begins, and nothing has been traded yet.
+    market, sheet : spot, quotes and greeks of the chain.
+
+    Returns
+    -------
+    FlowState : signed volume [contracts] and hedge flow [$] since the baseline, and the state that
+        the next slot goes on from. See ``sampler.measure.volume`` for what a fall means.
     """
     past = PreviousSlot(chain, previous)
-    row = past.row
-    before, volume = past.recall("volume", 0.0), past.widen(chain.volume)
-    if row is None:
-        added, volume = np.zeros_like(volume), np.nan_to_num(volume)
-        sign = added
-        flags = [Flag.BASELINE]
-    else:
-        added, volume = flow.volume_added(before, volume)
-        sign = _signs(chain, past, market, added, row.quoted_at)
-        after_gap = (chain.slot - row.slot).total_seconds() > GRID_SECONDS
-        flags = [Flag.AFTER_GAP] if after_gap else []
-        flags += [Flag.VOLUME_REBASED] if (volume < before).any() else []
-    hedged = hedge_flow(
-        added,
-        sign,
-        call_delta=past.widen(sheet.now.call_delta, 0.0),
-        put_delta=past.widen(sheet.now.put_delta, 0.0),
-        gamma=past.widen(sheet.now.gamma, 0.0),
-        spot=market.spot,
-        so_far=(
-            past.recall("signed", 0.0),
-            past.recall("dollars", 0.0),
-            past.recall("gamma_dollars", 0.0),
-        ),
+    row, now = past.row, chain.quoted_at.timestamp()
+    step = read_volumes(
+        past.ledger(),
+        past.widen(chain.volume),
+        now=now,
+        opening=(chain.quoted_at - chain.session.open).total_seconds() <= OPENING_SECONDS,
+        reset_at=past.notes.get("volume_reset_at"),
     )
-    tally = {
-        name: past.notes.get(name, 0.0) + getattr(hedged, name)
-        for name in ("traded", "told", "variance")
+    ledger = step.ledger
+    sign = step.added
+    if row is not None and step.added.any():
+        sign = _signs(chain, past, market, step, row.quoted_at)
+    greeks = {
+        "call_delta": past.widen(sheet.now.call_delta, 0.0),
+        "put_delta": past.widen(sheet.now.put_delta, 0.0),
+        "gamma": past.widen(sheet.now.gamma, 0.0),
     }
-    call = (row.hedge_flow_call_cumulative if row else 0.0) + hedged.call
-    put = (row.hedge_flow_put_cumulative if row else 0.0) + hedged.put
-    kept = {
-        "strike": past.strike,
-        "listed": past.widen(chain.listed, fill=False),
-        **{name: past.widen(getattr(chain, name)) for name in QUOTES},
-        "volume": volume,
-        "signed_volume": _known(past, chain),
-        # Both sides of a strike share it.
-        "sigma": np.broadcast_to(past.widen(market.smile.filled), volume.shape),
+    hedged = hedge_flow(
+        np.where(step.to_other, 0.0, step.added),
+        sign,
+        **greeks,
+        spot=market.spot,
+        so_far=(ledger["signed"], ledger["dollars"], ledger["gamma_dollars"]),
+    )
+    _remember(step, sign, greeks, market.spot, now)
+    ledger |= {
         "signed": hedged.signed,
         "dollars": hedged.dollars,
         "gamma_dollars": hedged.gamma_dollars,
     }
+    tally = {
+        "traded": max(past.notes.get("traded", 0.0) + step.corrected_counted, 0.0) + hedged.traded,
+        "told": max(past.notes.get("told", 0.0) + step.corrected_classified, 0.0) + hedged.told,
+        "variance": max(past.notes.get("variance", 0.0) + step.corrected_variance, 0.0)
+        + hedged.variance,
+    }
+    calls, puts = step.corrected_dollars
+    call = (row.hedge_flow_call_cumulative if row else 0.0) + calls + hedged.call
+    put = (row.hedge_flow_put_cumulative if row else 0.0) + puts + hedged.put
+    listed = past.widen(chain.listed, fill=False)
+    flags, amounts = _volume_flags(listed, past, step)
+    gap, intervals = _cadence(chain, past)
+    if row is None:
+        flags = [Flag.BASELINE, *flags]
+    elif gap:
+        flags = [Flag.AFTER_GAP, *flags]
+    columns = {
+        "strike": past.strike,
+        "listed": listed,
+        "listed_before": _matters(chain, past, ledger) | past.listed_before(),
+        **{name: past.widen(getattr(chain, name)) for name in QUOTES},
+        "signed_volume": _known(past, chain, step),
+        # Both sides of a strike share it.
+        "sigma": np.broadcast_to(past.widen(market.smile.filled), step.added.shape),
+        **_stored(ledger, now),
+    }
+    notes = _notes(chain) | tally | {"intervals": intervals}
+    if step.reset_at is not None:
+        notes["volume_reset_at"] = step.reset_at
     return FlowState(
-        volume=past.narrow(volume),
+        volume=past.narrow(np.nan_to_num(ledger["volume"])),
         signed=past.narrow(hedged.signed),
         dollars=past.narrow(hedged.dollars),
         gamma_dollars=past.narrow(hedged.gamma_dollars),
         cumulative=(round(call, 2), round(put, 2)),
         standard_error=round(math.sqrt(tally["variance"]), 2),
-        classified_share=tally["told"] / tally["traded"] if tally["traded"] else None,
+        classified_share=min(tally["told"] / tally["traded"], 1.0) if tally["traded"] else None,
         since=row.flow_since if row else chain.slot,
         differenced_from=row.slot if row else None,
         flags=flags,
-        state=(kept, _notes(chain) | tally),
+        amounts=amounts,
+        state=(columns, notes),
     )
 
 
+def _remember(
+    step: VolumeStep, sign: Floats, greeks: dict[str, Floats], spot: float, now: float
+) -> None:
+    """Note this slot's rises in the ledger, with the hedges that belong to them."""
+    delta = np.stack([greeks["call_delta"], greeks["put_delta"]])
+    per_delta = step.added * MULTIPLIER * spot
+    add_flow(
+        step,
+        sign,
+        delta * per_delta,
+        greeks["gamma"] * per_delta * spot * ONE_PERCENT,
+        now=now,
+    )
+
+
+def _stored(ledger: dict[str, Floats], now: float) -> dict[str, Floats]:
+    """The ledger's columns as the evidence has them: moments as ages, which compress well. [s]"""
+    return {name: now - ledger[name] if name in MOMENTS else ledger[name] for name in COLUMNS}
+
+
+def _cadence(chain: Chain, past: PreviousSlot) -> tuple[bool, list[float]]:
+    """Whether slots are missing by the feed's own cadence, and the last intervals. [s]"""
+    if past.row is None:
+        return False, []
+    interval = (chain.slot - past.row.slot).total_seconds()
+    earlier = past.notes.get("intervals") or [float(GRID_SECONDS)]
+    return interval > 1.5 * statistics.median(earlier), [*earlier[-4:], interval]
+
+
+def _volume_flags(
+    listed: NDArray[np.bool_], past: PreviousSlot, step: VolumeStep
+) -> tuple[list[Flag], dict[str, dict[str, float]]]:
+    """What the row must say of its volumes, and for each flag how much is meant."""
+    amounts: dict[str, dict[str, float]] = {}
+    if step.reset:
+        amounts[Flag.VOLUME_REBASED] = {}
+    if step.held.contracts:
+        amounts[Flag.VOLUME_HELD] = step.held.as_detail()
+    if step.recovered.contracts:
+        amounts[Flag.VOLUME_RECOVERED] = step.recovered.as_detail()
+    corrections = [m for m in (step.withdrawn, step.restored, step.busted) if m.contracts]
+    if corrections:
+        amounts[Flag.VOLUME_CORRECTED] = Movement(
+            sum(m.contracts for m in corrections),
+            sum(m.volume for m in corrections),
+            sum(m.dollars for m in corrections),
+        ).as_detail()
+    unknown = int((np.isnan(step.ledger["volume"]) & listed).sum())
+    late = step.first_read.volume if past.row is not None else 0.0
+    if unknown or late:
+        first = step.first_read.contracts if late else 0
+        amounts[Flag.VOLUME_UNKNOWN] = {"contracts": unknown + first, "volume": late}
+    missing = past.listed_before() & ~listed
+    if missing.any():
+        amounts[Flag.CONTRACTS_MISSING] = {"contracts": int(missing.sum())}
+    return [Flag(name) for name in amounts], {str(name): value for name, value in amounts.items()}
+
+
 def _signs(
-    chain: Chain, past: PreviousSlot, market: MarketState, added: Floats, quoted_at: datetime
+    chain: Chain, past: PreviousSlot, market: MarketState, step: VolumeStep, quoted_at: datetime
 ) -> Floats:
     """Who started the trades, by contract; see ``flow.aggressor_sign``."""
+    added = step.added
     mid, last = past.widen(market.quote.mid), past.widen(chain.last)
     modelled = np.full_like(mid, np.nan)
     # A yardstick only for what traded without leaving a print.
@@ -188,6 +317,7 @@ def _signs(
         now_at=chain.quoted_at.timestamp(),
         tick=_tick(chain.symbol, mid),
         modelled=modelled,
+        slots=_slots_of_flow(step.elapsed, chain.quoted_at - quoted_at),
     )
     signed = past.widen(chain.signed_volume)
     if np.isnan(signed).all():
@@ -195,10 +325,29 @@ def _signs(
     return EachTrade(past.recall("signed_volume"), signed, last_print).signs(added)
 
 
-def _known(past: PreviousSlot, chain: Chain) -> Floats:
-    """The source's signed volume, the last known one where it says none now."""
+def _matters(chain: Chain, past: PreviousSlot, ledger: dict[str, Floats]) -> NDArray[np.bool_]:
+    """Listed contracts with open interest or volume: without them a row is not whole. (2, n)"""
+    counts = (past.widen(chain.open_interest, 0.0) > 0) | (ledger["volume"] > 0)
+    matters: NDArray[np.bool_] = past.widen(chain.listed, fill=False) & counts
+    return matters
+
+
+def _slots_of_flow(elapsed: Floats, interval: timedelta) -> Floats:
+    """In how many slots each contract's new volume traded; 1 or more. (2, n)
+
+    Those between the two frames, or those in which the contract's own volume could not be counted.
+    """
+    between = max(round(interval.total_seconds() / GRID_SECONDS), 1)
+    return np.maximum(np.rint(elapsed / GRID_SECONDS) - 1.0, between)
+
+
+def _known(past: PreviousSlot, chain: Chain, step: VolumeStep) -> Floats:
+    """The source's signed volume, where its contract's volume was counted; else the last known."""
     now = past.widen(chain.signed_volume)
-    return np.where(np.isnan(now), past.recall("signed_volume"), now)
+    if np.isnan(now).all():
+        return past.recall("signed_volume")
+    counted = step.ledger["volume_read_at"] == chain.quoted_at.timestamp()
+    return np.where(np.isnan(now) | ~counted, past.recall("signed_volume"), now)
 
 
 def _tick(symbol: str, price: Floats) -> Floats:

@@ -42,10 +42,13 @@ class LastPrint:
     tick: Floats
     #: What Black says at the new forward, for contracts without a print. [$]
     modelled: Floats
+    #: Slots in which each contract's new volume traded, 1 or more. One print speaks for less of a
+    #: longer time: its sign is worth 1/√n of what it is worth in one slot. (2, n)
+    slots: Floats | float = 1.0
 
     def signs(self, added: Floats) -> Floats:
         """See ``Signer``."""
-        return aggressor_sign(
+        sign = aggressor_sign(
             added,
             self.last,
             self.last_at,
@@ -56,6 +59,7 @@ class LastPrint:
             tick=self.tick,
             modelled=self.modelled,
         )
+        return sign / np.sqrt(self.slots)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

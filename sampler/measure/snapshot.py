@@ -173,6 +173,7 @@ def _detail(
         "total_abs_delta_contracts": float(
             size[CALL] @ call_delta - size[PUT] @ scene.now.put_delta
         ),
+        "volume_amounts": traded.amounts or None,
     }
 
 

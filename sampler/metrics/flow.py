@@ -40,16 +40,6 @@ def quote(bid: Floats, ask: Floats) -> Quote:
     return Quote(mid, half)
 
 
-def volume_added(before: Floats, now: Floats) -> tuple[Floats, Floats]:
-    """Contracts traded since the previous sample, and the volume to go on from.
-
-    An unreadable volume (NaN) is taken as unchanged; one that went down is a reset or a
-    correction: nothing traded, and counting goes on from the new figure.
-    """
-    volume = np.where(np.isnan(now), before, now)
-    return np.maximum(volume - before, 0.0), volume
-
-
 def aggressor_sign(
     added: Floats,
     last: Floats,

@@ -129,6 +129,7 @@ GLOSSARY: dict[str, Term] = {
     "vix": Term("the VIX index; null where the source has none", "points"),
     "contracts_with_flow": Term("contracts with B ≠ 0", "count"),
     "total_abs_delta_contracts": Term("Σ |B·Δ|", "contracts"),
+    "volume_amounts": Term("contracts, volume and dollars that each volume flag means", "object"),
     # Of a profile, by strike.
     "strike": Term("K, ascending", "$"),
     "iv": Term("smile with gaps filled", "decimal"),

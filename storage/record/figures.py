@@ -258,6 +258,9 @@ class DetailFigures(_BookFigures):
     contracts_with_flow: int | None
     #: Sum of absolute signed volume times absolute delta. [contracts]
     total_abs_delta_contracts: float | None
+    #: What the flags about volumes mean, by flag: how many contracts, their volume [contracts], and
+    #: what a correction added to hedge flow; None: no such flag. [$]
+    volume_amounts: dict[str, dict[str, float]] | None
 
 
 #: Figures that the source's other expiries added; a stored chain does not have those expiries.

@@ -76,7 +76,7 @@ def table(database: str, query: str, dataset: str = "live") -> list[dict]:
 
 @pytest.mark.clocked
 async def test_forty_slots_of_three_symbols(servers, database, tmp_path):
-    """Rows everywhere but in the three slots without a server; a volume roll is no flow."""
+    """Rows everywhere but in the three slots without a server; volumes that begin anew in the day are no flow."""
     delay = timedelta(seconds=900)
     first = datetime(2026, 8, 19, 14, 0, tzinfo=UTC)
     clock = Clock(first + delay - STEP, 30.0, datetime.now(UTC) + timedelta(seconds=8))
@@ -130,7 +130,7 @@ async def test_forty_slots_of_three_symbols(servers, database, tmp_path):
         assert all(g["detail"] for g in mine)
         by_slot = {r["slot"]: r for r in rows}
         before, at = by_slot[roll - STEP], by_slot[roll]
-        assert "volume_rebased" in at["flags"]
+        assert "volume_held" in at["flags"]
         assert at["hedge_flow_cumulative_all"] == before["hedge_flow_cumulative_all"]
         assert "after_gap" in by_slot[slots[13]]["flags"]
         assert {r["quote_age_seconds"] // 1 for r in rows} <= set(range(900, 921))

@@ -99,18 +99,23 @@ def test_all_is_calls_and_puts_to_the_cent():
         assert row.hedge_flow_cumulative_all == round(row.hedge_flow_cumulative_all, 2)
 
 
-def test_volume_that_goes_down_is_no_flow():
-    """A reset rebases: flow stands still and the row says so; counting goes on from the new figure."""
+def test_volumes_that_read_nothing_once_are_held():
+    """A frame whose volumes are 0, outside the opening window, changes no figure but says so."""
     before = later(first(), volume=volumes(c7700=90))
-    reset = later(before, seconds=60, volume=[0.0] * (2 * N))
-    assert reset.row.hedge_flow_cumulative_all == before.row.hedge_flow_cumulative_all
-    assert "volume_rebased" in reset.row.flags
-    ask = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=90)).ask[STRIKES.index(7700.0)]
-    fresh = [0.0] * (2 * N)
-    fresh[STRIKES.index(7700.0)] = 10
-    after = later(reset, seconds=90, volume=fresh, last=lasts({"c7700": ask}, frame()))
-    gained = after.row.hedge_flow_cumulative_all - reset.row.hedge_flow_cumulative_all
-    assert gained == pytest.approx(10 * 100 * 0.5 * 7700, rel=0.02)
+    dip = later(before, seconds=60, volume=[0.0] * (2 * N))
+    assert dip.row.hedge_flow_cumulative_all == before.row.hedge_flow_cumulative_all
+    assert dip.row.total_volume == before.row.total_volume
+    assert dip.row.flags == ("volume_held",)
+    assert dip.row.detail.volume_amounts["volume_held"]["contracts"] == 2 * N
+    quotes = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=90))
+    prints = lasts({"c7700": quotes.ask[STRIKES.index(7700.0)]}, frame())
+    back = later(dip, seconds=90, volume=volumes(c7700=100), last=prints)
+    steady = later(before, seconds=60, volume=volumes(c7700=90))
+    clean = later(steady, seconds=90, volume=volumes(c7700=100), last=prints)
+    assert back.row.flags == ("volume_recovered",)
+    assert back.row.hedge_flow_cumulative_all == clean.row.hedge_flow_cumulative_all
+    assert back.row.net_gex == clean.row.net_gex
+    assert clean.row.flags == ()
 
 
 def test_volume_is_conserved_over_a_gap():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampler.metrics.flow import Quote, aggressor_sign, quote, volume_added
+from sampler.metrics.flow import Quote, aggressor_sign, quote
 from sampler.metrics.hedge import hedge_flow
 
 NAN = float("nan")
@@ -93,34 +93,6 @@ def test_the_sign_stays_within_one(last, low, high, half, added):
     found = sign(last=last, added=added, mid=(low, high), half=(half, half))
     assert -1 <= found <= 1
     assert added > 0 or found == 0
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "added", "volume"),
-    [
-        (5, 8, 3, 8),
-        (5, 5, 0, 5),
-        (5, 0, 0, 0),
-        (5, 3, 0, 3),
-        (5, NAN, 0, 5),
-        (0, 2.0**53, 2.0**53, 2.0**53),
-    ],
-)
-def test_volume_added(before, now, added, volume):
-    """Growth is trade; a fall is a reset; unreadable is unchanged."""
-    found = volume_added(np.array([float(before)]), np.array([float(now)]))
-    assert (found[0][0], found[1][0]) == (added, volume)
-
-
-@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=20))
-def test_volume_is_conserved_however_the_interval_is_cut(steps):
-    """What is added over small intervals is what is added over the large one."""
-    totals = np.cumsum(steps).astype(float)
-    small = sum(
-        volume_added(np.array([a]), np.array([b]))[0][0]
-        for a, b in zip(np.r_[0.0, totals[:-1]], totals, strict=True)
-    )
-    assert small == volume_added(np.array([0.0]), totals[-1:])[0][0]
 
 
 @pytest.mark.parametrize(

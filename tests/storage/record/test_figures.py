@@ -77,6 +77,7 @@ DETAIL = [
     "vix",
     "contracts_with_flow",
     "total_abs_delta_contracts",
+    "volume_amounts",
 ]
 SHARES = [
     f"spot_{way}_{size}" for size in ("10bp", "25bp", "half_pct", "1pct") for way in ("up", "down")

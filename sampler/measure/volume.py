@@ -1,0 +1,399 @@
+"""Each contract's volume of the day, kept as a high-water mark that a dirty feed cannot fool.
+
+A feed reports a cumulative volume for each contract. Real feeds report it wrongly: one server lags
+behind another, one frame reads 0 or far too much, a trade is busted, a contract is missing for a
+minute. So a reported volume below the mark is never a reset. It opens a *dispute* between two
+accounts of the contract: one says that the mark was right, the other that the lower figure is. One
+account is published in the row, the other one is carried beside it, and the feed's next reports
+decide:
+
+- One recent rise (the largest of the last ten minutes) is as large as the fall: what fell is taken
+  out of that rise, with the rise's own sign and dollars, at once. The higher account is carried.
+- Nothing explains the lower figure: the mark is published unchanged. The lower account is carried,
+  with whatever trades above the lower figure.
+- A report that reaches the higher account's volume restores the higher account, exactly.
+- A dispute that lasts ten minutes is decided for the lower account.
+
+Only when the whole chain falls within the opening window is the fall a reset: the feed has begun
+today's count. A contract's first readable volume is its own baseline: what traded before it belongs
+to no slot. All of it is arithmetic on columns of (2, strikes), calls first; nothing reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+#: A rise can be withdrawn for so long, and a dispute is decided after so long. [s]
+DISPUTE_SECONDS = 600.0
+#: The part of the chain that must fall, or come back, for a fall to be the whole chain's. [0-1]
+WHOLE_CHAIN = 0.9
+#: A reset leaves less than this part of the chain's volume. [0-1]
+RESET_LEFT = 0.5
+
+#: The columns of one account: volume counted, and the flow that belongs to it.
+ACCOUNT: tuple[str, ...] = (
+    "volume",  # the mark [contracts]; NaN: never readable
+    "signed",  # B: customers' buys less sells [contracts]
+    "dollars",  # H: hedge flow, positive: dealers buy [$]
+    "gamma_dollars",  # the same of gamma [$ per 1 %]
+    "counted",  # volume that belongs to slots: the mark less the baseline [contracts]
+    "volume_squares",  # Σ ΔV² [contracts²]
+)
+#: The largest rise of the last ten minutes, so that it can be withdrawn; NaN: none.
+RISE: tuple[str, ...] = (
+    "rise",  # ΔV [contracts]
+    "rise_sign",  # s [-1, 1]
+    "rise_hedge",  # ΔV·M·Δ·S [$]
+    "rise_gamma",  # ΔV·Γ·M·S²·0.01 [$ per 1 %]
+    "rise_at",  # unix time [s]
+)
+#: The account that is not published, while there is a dispute; NaN: no dispute.
+OTHER: tuple[str, ...] = (
+    *(f"other_{name}" for name in ACCOUNT),
+    "other_classified",  # its classified volume less the published account's [contracts]
+    "other_variance",  # its Σ (ΔV·M·Δ·S)² less the published account's [$²]
+    "other_since",  # unix time at which the dispute began [s]
+)
+#: All columns of the ledger, as the evidence stores them.
+COLUMNS: tuple[str, ...] = (*ACCOUNT, *RISE, *OTHER, "volume_read_at")
+#: Columns that are moments: unix time here, ages in the stored evidence. [s]
+MOMENTS = frozenset({"rise_at", "other_since", "volume_read_at"})
+#: Sums of a contract that begins at 0; every other column begins as unknown.
+FLOW_SUMS = frozenset({"signed", "dollars", "gamma_dollars", "counted", "volume_squares"})
+
+
+@dataclass(slots=True)
+class Movement:
+    """Contracts that one kind of correction has touched in a slot, and how much it moved."""
+
+    contracts: int = 0
+    #: Contracts of volume.
+    volume: float = 0.0
+    #: Hedge flow that it added to the published account. [$]
+    dollars: float = 0.0
+
+    def as_detail(self) -> dict[str, float]:
+        """Plain values for the row's flag details."""
+        return {
+            "contracts": self.contracts,
+            "volume": self.volume,
+            "dollars": round(self.dollars, 2) + 0.0,
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class VolumeStep:
+    """What a frame's reported volumes mean: the ledger before this slot's flow is added to it."""
+
+    #: See ``COLUMNS``; (2, n) each. Arrays of its own: the caller may change them.
+    ledger: dict[str, Floats]
+    #: Contracts that traded, to be signed: on the published account or on the other one. (2, n)
+    added: Floats
+    #: Where what traded belongs to the account that is not published. (2, n)
+    to_other: Bools
+    #: Seconds since each contract's volume was last counted; what traded did so within them. (2, n)
+    elapsed: Floats
+    #: Change of the call and the put hedge flow by corrections. [$]
+    corrected_dollars: tuple[float, float] = (0.0, 0.0)
+    #: Change of the published classified volume [contracts] and variance [$²] by corrections.
+    corrected_classified: float = 0.0
+    corrected_variance: float = 0.0
+    corrected_counted: float = 0.0
+    #: The unix time of the earliest rise that this slot withdraws or restores; None: none.
+    withdrawn_from: float | None = None
+    held: Movement = field(default_factory=Movement)
+    recovered: Movement = field(default_factory=Movement)
+    withdrawn: Movement = field(default_factory=Movement)
+    restored: Movement = field(default_factory=Movement)
+    busted: Movement = field(default_factory=Movement)
+    #: Contracts first read in this slot, and their volume, which belongs to no slot.
+    first_read: Movement = field(default_factory=Movement)
+    #: Contracts whose volume has never been readable.
+    unknown: int = 0
+    #: Whether the feed has begun today's count in this slot, and when it last did. [unix s]
+    reset: bool = False
+    reset_at: float | None = None
+
+
+def empty_ledger(shape: tuple[int, ...]) -> dict[str, Floats]:
+    """A ledger that knows nothing yet: no volume is known, no flow has been counted.
+
+    Parameters
+    ----------
+    shape : (2, n).
+    """
+    return {
+        name: np.zeros(shape) if name in FLOW_SUMS else np.full(shape, np.nan) for name in COLUMNS
+    }
+
+
+def read_volumes(
+    ledger: Mapping[str, Floats],
+    reported: Floats,
+    *,
+    now: float,
+    opening: bool,
+    reset_at: float | None = None,
+) -> VolumeStep:
+    """Decide what a frame's reported volumes mean, contract by contract.
+
+    Parameters
+    ----------
+    ledger : the columns of ``COLUMNS`` as the previous slot left them. (2, n)
+    reported : the feed's cumulative volumes, NaN where unreadable or not listed. (2, n) [contracts]
+    now : the quotes' unix time. [s]
+    opening : whether the quotes are of the session's opening window, in which the whole chain's
+        volume may begin anew.
+    reset_at : when it last did so, unix; its dispute is decided for the whole chain at once. [s]
+
+    Returns
+    -------
+    VolumeStep : flow is still to be signed and added, see ``add_flow``.
+    """
+    columns = {name: np.array(ledger[name], np.float64) for name in COLUMNS}
+    step = VolumeStep(
+        ledger=columns,
+        added=np.zeros(reported.shape),
+        to_other=np.zeros(reported.shape, np.bool_),
+        elapsed=np.nan_to_num(now - columns["volume_read_at"]),
+        reset_at=reset_at,
+    )
+    readable = ~np.isnan(reported)
+    expired = columns["rise_at"] < now - DISPUTE_SECONDS
+    if expired.any():
+        for name in RISE:
+            columns[name][expired] = np.nan
+    _read_first(step, reported, readable & np.isnan(columns["volume"]))
+    if opening and _is_reset(columns["volume"], reported, readable):
+        _reset(step, reported, readable, now)
+    disputed = ~np.isnan(columns["other_volume"])
+    if disputed.any():
+        _continue_disputes(step, reported, readable, disputed, now)
+        disputed = ~np.isnan(columns["other_volume"])
+    mark = columns["volume"]
+    fallen = readable & (reported < mark) & ~disputed
+    if fallen.any():
+        _open_disputes(step, reported, fallen, now)
+        disputed = ~np.isnan(columns["other_volume"])
+    rising = readable & (reported > mark) & ~step.to_other
+    step.added[rising] = reported[rising] - mark[rising]
+    counted = readable & (reported >= mark) & ~step.to_other
+    columns["volume_read_at"][counted] = now
+    mark[rising] = reported[rising]
+    below = readable & (reported < mark)
+    if below.any():
+        step.held = Movement(int(below.sum()), float((mark - reported)[below].sum()))
+    step.unknown = int(np.isnan(mark).sum())
+    return step
+
+
+def add_flow(step: VolumeStep, sign: Floats, hedge: Floats, gamma: Floats, *, now: float) -> None:
+    """Remember what has traded in this slot: as the newest rise, and on the account carried along.
+
+    The published account's own sums are the caller's; see ``sampler.metrics.hedge``.
+
+    Parameters
+    ----------
+    sign : s of what was added. (2, n) [-1, 1]
+    hedge : added·M·Δ·S, positive for a call. (2, n) [$]
+    gamma : added·Γ·M·S²·0.01. (2, n) [$ per 1 %]
+    now : the quotes' unix time. [s]
+    """
+    columns = step.ledger
+    largest = (step.added > 0) & ~step.to_other & ~(step.added < columns["rise"])
+    values = (step.added, sign, hedge, gamma, np.broadcast_to(now, sign.shape))
+    for name, value in zip(RISE, values, strict=True):
+        columns[name][largest] = value[largest]
+    squares = step.added * step.added
+    published = ~step.to_other
+    columns["counted"] += np.where(published, step.added, 0.0)
+    columns["volume_squares"] += np.where(published, squares, 0.0)
+    disputed = ~np.isnan(columns["other_volume"]) & (step.added > 0)
+    if not disputed.any():
+        return
+    # The two differences are the other account's less the published one's.
+    side = np.where(step.to_other, 1.0, -1.0)
+    classified = np.where(sign != 0, step.added, 0.0)
+    columns["other_classified"][disputed] += (side * classified)[disputed]
+    columns["other_variance"][disputed] += (side * hedge * hedge)[disputed]
+    other = step.to_other & disputed
+    for name, value in (
+        ("other_volume", step.added),
+        ("other_counted", step.added),
+        ("other_signed", sign * step.added),
+        ("other_dollars", sign * hedge),
+        ("other_gamma_dollars", sign * gamma),
+        ("other_volume_squares", squares),
+    ):
+        columns[name][other] += value[other]
+
+
+def _read_first(step: VolumeStep, reported: Floats, first: Bools) -> None:
+    """A first readable volume is the contract's own baseline."""
+    if first.any():
+        step.ledger["volume"][first] = reported[first]
+        step.first_read = Movement(int(first.sum()), float(reported[first].sum()))
+
+
+def _is_reset(mark: Floats, reported: Floats, readable: Bools) -> bool:
+    """Whether the whole chain's volume has fallen, and most of it is gone."""
+    known = readable & (mark > 0)
+    fallen = known & (reported < mark)
+    return bool(
+        fallen.any()
+        and fallen.sum() >= WHOLE_CHAIN * known.sum()
+        and reported[known].sum() < RESET_LEFT * mark[known].sum()
+    )
+
+
+def _reset(step: VolumeStep, reported: Floats, readable: Bools, now: float) -> None:
+    """Go on from the new figures, and carry the account of before until it is decided."""
+    columns = step.ledger
+    fallen = readable & (reported < columns["volume"])
+    undisputed = fallen & np.isnan(columns["other_volume"])
+    for name in ACCOUNT:
+        columns[f"other_{name}"][undisputed] = columns[name][undisputed]
+    for name in ("other_classified", "other_variance"):
+        columns[name][undisputed] = 0.0
+    columns["other_since"][undisputed] = now
+    # A contract that was in dispute: its lower account is overtaken.
+    lower = fallen & ~undisputed & (columns["other_volume"] < columns["volume"])
+    _swap(columns, lower)
+    columns["volume"][fallen] = reported[fallen]
+    for name in RISE:
+        columns[name][fallen] = np.nan
+    step.reset, step.reset_at = True, now
+
+
+def _continue_disputes(
+    step: VolumeStep, reported: Floats, readable: Bools, disputed: Bools, now: float
+) -> None:
+    columns = step.ledger
+    mark, other = columns["volume"], columns["other_volume"]
+    old = disputed & (now - columns["other_since"] >= DISPUTE_SECONDS)
+    highest = np.maximum(mark, other)
+    back = disputed & readable & (reported >= highest)
+    if step.reset_at is not None:
+        asked = disputed & readable
+        if back.sum() < WHOLE_CHAIN * asked.sum():
+            # Today's count may pass yesterday's by itself, contract by contract.
+            back[:] = False
+        if now - step.reset_at >= DISPUTE_SECONDS or back.any():
+            step.reset_at = None
+    published_high = mark > other
+    _close(step, back & published_high, "recovered")
+    _publish_other(step, back & ~published_high, "restored")
+    left = disputed & ~back
+    _publish_other(step, left & old & published_high, "busted")
+    _close(step, left & old & ~published_high, "")
+    carried = left & ~old & published_high & readable
+    if not carried.any():
+        return
+    step.to_other |= carried
+    lower = carried & (reported < other)
+    if lower.any():
+        _scale_other(columns, lower, reported)
+    rising = carried & (reported > other)
+    step.added[rising] = reported[rising] - other[rising]
+
+
+def _open_disputes(step: VolumeStep, reported: Floats, fallen: Bools, now: float) -> None:
+    """Withdraw the rise that explains a fall; where none does, carry the lower account along."""
+    columns = step.ledger
+    mark = columns["volume"]
+    without = mark - np.nan_to_num(columns["rise"])
+    explained = fallen & (columns["rise"] > 0) & (reported >= without)
+    for name in ACCOUNT:
+        columns[f"other_{name}"][fallen] = columns[name][fallen]
+    for name in ("other_classified", "other_variance"):
+        columns[name][fallen] = 0.0
+    columns["other_since"][fallen] = now
+    if explained.any():
+        rise_at = columns["rise_at"][explained].min()
+        step.withdrawn_from = float(rise_at)
+    # The account of the fall, made where the other one stands; published where it is explained.
+    sign, rise, hedge = columns["rise_sign"], columns["rise"], columns["rise_hedge"]
+    taken = fallen & (rise > 0)
+    # Of the rise only what fell: the rest of it traded.
+    gone = np.minimum(mark - reported, rise)
+    part = gone / rise
+    squares = part * (2.0 - part)
+    for name, share in (
+        ("volume", gone),
+        ("counted", gone),
+        ("signed", sign * gone),
+        ("dollars", sign * part * hedge),
+        ("gamma_dollars", sign * part * columns["rise_gamma"]),
+        ("volume_squares", squares * rise * rise),
+    ):
+        columns[f"other_{name}"][taken] -= share[taken]
+    columns["other_classified"][taken] -= np.where(sign != 0, gone, 0.0)[taken]
+    columns["other_variance"][taken] -= (squares * hedge * hedge)[taken]
+    unexplained = fallen & ~explained
+    if unexplained.any():
+        _scale_other(columns, unexplained, reported)
+    _publish_other(step, explained, "withdrawn", keep=True)
+    for name in RISE:
+        columns[name][fallen] = np.nan
+
+
+def _scale_other(columns: dict[str, Floats], which: Bools, reported: Floats) -> None:
+    """Bring the carried account down to a lower report: what it counted shrinks in proportion."""
+    counted = columns["other_counted"][which]
+    gone = np.minimum(columns["other_volume"][which] - reported[which], counted)
+    part = np.where(counted > 0, 1.0 - gone / np.where(counted > 0, counted, 1.0), 1.0)
+    for name in ("other_signed", "other_dollars", "other_gamma_dollars", "other_volume_squares"):
+        columns[name][which] *= part
+    columns["other_counted"][which] = counted - gone
+    columns["other_volume"][which] = reported[which]
+
+
+def _publish_other(step: VolumeStep, which: Bools, name: str, *, keep: bool = False) -> None:
+    """Publish the account that was carried; the published one is carried on, or dropped."""
+    if not which.any():
+        return
+    columns = step.ledger
+    before = columns["dollars"].copy()
+    volume, counted = columns["volume"][which].sum(), columns["counted"][which].sum()
+    step.corrected_classified += float(columns["other_classified"][which].sum())
+    step.corrected_variance += float(columns["other_variance"][which].sum())
+    _swap(columns, which)
+    change = np.where(which, columns["dollars"] - before, 0.0)
+    calls, puts = change.sum(axis=1).tolist()
+    step.corrected_dollars = (step.corrected_dollars[0] + calls, step.corrected_dollars[1] + puts)
+    step.corrected_counted += float(columns["counted"][which].sum() - counted)
+    moved = Movement(int(which.sum()), float(columns["volume"][which].sum() - volume), calls + puts)
+    setattr(step, name, moved)
+    if not keep:
+        _close(step, which, "")
+
+
+def _close(step: VolumeStep, which: Bools, name: str) -> None:
+    """End disputes for the account that is published."""
+    if not which.any():
+        return
+    columns = step.ledger
+    if name:
+        held = (columns["volume"] - columns["other_volume"])[which].sum()
+        setattr(step, name, Movement(int(which.sum()), float(held)))
+    for column in OTHER:
+        columns[column][which] = np.nan
+
+
+def _swap(columns: dict[str, Floats], which: Bools) -> None:
+    """Exchange the published and the carried account."""
+    if not which.any():
+        return
+    for name in ACCOUNT:
+        published = columns[name][which]
+        columns[name][which] = columns[f"other_{name}"][which]
+        columns[f"other_{name}"][which] = published
+    for name in ("other_classified", "other_variance"):
+        columns[name][which] *= -1.0

@@ -1,0 +1,197 @@
+"""What reported volumes mean: falls, rises that are withdrawn, unknown contracts. Counted by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from sampler.measure.volume import VolumeStep, add_flow, empty_ledger, read_volumes
+
+#: $ of hedge and of gamma that one bought contract makes.
+HEDGE, GAMMA = 10.0, 2.0
+NAN = math.nan
+
+
+class Feed:
+    """One feed's frames, thirty seconds apart, in which everything that trades is bought."""
+
+    def __init__(self, contracts: int = 1) -> None:
+        self.ledger = empty_ledger((2, contracts))
+        self.reset_at: float | None = None
+        self.now = 0.0
+
+    def report(
+        self, *volumes: float, opening: bool = False, sign: float = 1.0, seconds: float = 30.0
+    ) -> VolumeStep:
+        """One frame of calls; the puts report nothing."""
+        self.now += seconds
+        reported = np.full_like(self.ledger["volume"], NAN)
+        reported[0] = volumes
+        step = read_volumes(
+            self.ledger, reported, now=self.now, opening=opening, reset_at=self.reset_at
+        )
+        self.ledger, self.reset_at = step.ledger, step.reset_at
+        signs = np.where(step.added > 0, sign, 0.0)
+        bought = np.where(step.to_other, 0.0, signs * step.added)
+        add_flow(step, signs, step.added * HEDGE, step.added * GAMMA, now=self.now)
+        self.ledger["signed"] += bought
+        self.ledger["dollars"] += bought * HEDGE
+        self.ledger["gamma_dollars"] += bought * GAMMA
+        return step
+
+    def account(self, contract: int = 0) -> tuple[float, ...]:
+        """Mark, signed volume, dollars, gamma dollars and counted volume of a call."""
+        names = ("volume", "signed", "dollars", "gamma_dollars", "counted")
+        return tuple(float(self.ledger[name][0, contract]) for name in names)
+
+
+def played(*volumes: float) -> Feed:
+    feed = Feed()
+    for volume in volumes:
+        feed.report(volume)
+    return feed
+
+
+def test_a_first_volume_is_the_baseline() -> None:
+    """What traded before the first readable figure belongs to no slot."""
+    feed = Feed()
+    assert feed.report(NAN).unknown == 2
+    step = feed.report(5000)
+    assert (step.first_read.contracts, step.first_read.volume) == (1, 5000)
+    assert feed.account() == (5000, 0, 0, 0, 0)
+    feed.report(5010)
+    assert feed.account() == (5010, 10, 100, 20, 10)
+
+
+@pytest.mark.parametrize("low", [0, 100, 4999])
+def test_a_dip_is_held(low: float) -> None:
+    """A figure below all that was reported: the mark stands, and only what rises above it counts."""
+    feed = played(5000, 5010)
+    step = feed.report(low)
+    assert (step.held.contracts, step.held.volume) == (1, 5010 - low)
+    assert feed.account() == (5010, 10, 100, 20, 10)
+    step = feed.report(5020)
+    assert step.recovered.contracts == 1
+    assert step.held.contracts == 0
+    assert feed.account() == (5020, 20, 200, 40, 20)
+
+
+def test_one_frame_too_high_is_taken_out() -> None:
+    """The rise that fell back leaves with its own signed volume, dollars and gamma."""
+    feed = played(100, 105, 5000)
+    step = feed.report(110)
+    assert (step.withdrawn.contracts, step.withdrawn.volume) == (1, -4890)
+    assert step.withdrawn.dollars == pytest.approx(-48_900)
+    assert step.corrected_dollars == pytest.approx((-48_900, 0))
+    assert feed.account() == pytest.approx((110, 10, 100, 20, 10))
+    feed.report(120)
+    assert feed.account() == pytest.approx((120, 20, 200, 40, 20))
+
+
+def test_frames_too_high_lose_nothing_that_flowed_meanwhile() -> None:
+    """What traded on top of a rise that is withdrawn later stays counted."""
+    feed = played(100, 105, 5000, 5010, 5015)
+    feed.report(120)
+    assert feed.account() == pytest.approx((120, 20, 200, 40, 20))
+
+
+def test_the_signs_of_what_stays_are_its_own() -> None:
+    """Bought 5, a withdrawn 4,895 sold, then bought 10: 15 bought are left."""
+    feed = Feed()
+    feed.report(100)
+    feed.report(105)
+    feed.report(5000, sign=-1.0)
+    feed.report(105)
+    feed.report(115)
+    assert feed.account() == pytest.approx((115, 15, 150, 30, 15))
+
+
+def test_a_lagging_server_is_undone() -> None:
+    """An older frame in between: its fall is explained by a rise, and put back by the next frame."""
+    feed = played(100, 110, 120)
+    assert feed.report(110).withdrawn.contracts == 1
+    step = feed.report(130)
+    assert (step.restored.contracts, step.restored.volume) == (1, 10)
+    assert feed.account() == pytest.approx((130, 30, 300, 60, 30))
+
+
+def test_two_servers_in_turn() -> None:
+    """A server that lags by frames: every second report is old, the count is the fresh server's."""
+    feed = played(100, 200, 110, 300, 130, 400, 160, 500)
+    assert feed.account() == pytest.approx((500, 400, 4000, 800, 400))
+
+
+def test_a_fall_that_lasts_is_a_bust() -> None:
+    """After ten minutes the lower figure is believed; what traded meanwhile is not lost."""
+    feed = played(1000, 1100, 1200)
+    for _ in range(21):
+        feed.report(1200)  # no rise is recent any more
+    steps = [feed.report(1150 + i) for i in range(21)]
+    assert [step.busted.contracts for step in steps] == [0] * 20 + [1]
+    assert all(step.held.contracts for step in steps[:20])
+    mark, signed, _, _, counted = feed.account()
+    # 200 had been bought, of 200 counted; a quarter of it was busted, and 20 traded since.
+    assert (mark, signed, counted) == pytest.approx((1170, 170, 170))
+    assert steps[-1].busted.volume == pytest.approx(1169 - 1200)
+
+
+def test_a_rise_is_believed_after_ten_minutes() -> None:
+    """A fall to before a rise that is older than ten minutes is held: nothing explains it."""
+    feed = played(100, 500)
+    feed.report(500, seconds=601)
+    step = feed.report(100)
+    assert (step.withdrawn.contracts, step.held.contracts) == (0, 1)
+
+
+def test_reset_in_the_opening_window() -> None:
+    """The whole chain begins anew: no flow, and counting goes on from the new figures."""
+    feed = Feed(10)
+    feed.report(*[1000.0] * 10, opening=True)
+    step = feed.report(*[0.0] * 10, opening=True)
+    assert step.reset
+    assert feed.account() == (0, 0, 0, 0, 0)
+    feed.report(*[7.0] * 10, opening=True)
+    assert feed.account() == (7, 7, 70, 14, 7)
+
+
+def test_a_reset_that_was_none() -> None:
+    """Volumes that read 0 once in the opening window come back whole, and are not counted twice."""
+    feed = Feed(10)
+    feed.report(*[1000.0] * 10, opening=True)
+    feed.report(*[1010.0] * 10, opening=True)
+    assert feed.report(*[0.0] * 10, opening=True).reset
+    step = feed.report(*[1030.0] * 10, opening=True)
+    assert step.restored.contracts == 10
+    assert feed.account(3) == pytest.approx((1030, 30, 300, 60, 30))
+
+
+def test_a_reset_passes_yesterdays_figures_one_by_one() -> None:
+    """After a true reset a contract may pass its figure of before: that is trade, and counts."""
+    feed = Feed(10)
+    feed.report(3.0, *[1000.0] * 9, opening=True)
+    feed.report(*[0.0] * 10, opening=True)
+    feed.report(8.0, *[5.0] * 9, opening=True)
+    assert feed.account(0) == (8, 8, 80, 16, 8)
+
+
+@pytest.mark.parametrize("kept", [2, 10])
+def test_no_reset(kept: int) -> None:
+    """Two contracts of ten that stay, or a moment after the opening window: volumes are held."""
+    feed = Feed(10)
+    feed.report(*[1000.0] * 10, opening=True)
+    figures = [1000.0] * 2 + [0.0] * 8 if kept == 2 else [0.0] * 10
+    step = feed.report(*figures, opening=kept == 2)
+    assert not step.reset
+    assert step.held.contracts == (8 if kept == 2 else 10)
+
+
+def test_unreadable_for_a_while() -> None:
+    """A volume that cannot be read changes nothing; its slots count for the sign's worth."""
+    feed = played(100, 110)
+    for _ in range(3):
+        feed.report(NAN)
+    step = feed.report(150)
+    assert step.elapsed[0, 0] == 120
+    assert feed.account() == (150, 50, 500, 100, 50)
