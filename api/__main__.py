@@ -74,7 +74,7 @@ async def _access(
     # Days end and keys expire by the machine's clock, also where the market's is simulated.
     now = Clock().now
     ring = KeyRing(connections.store.keys, now)
-    async with ring.kept(), Counters.open(connections.redis_url, f"flow:{dataset}") as counters:
+    async with ring.current(), Counters.open(connections.redis_url, f"flow:{dataset}") as counters:
         if not len(ring):
             named = "" if dataset == REAL else f" --dataset {dataset}"
             raise FlowError(

@@ -1,4 +1,7 @@
-"""flow-api keys: create, list, revoke, rotate. A key is printed once and alone."""
+"""The commands below ``flow-api keys``: create, list, revoke and rotate.
+
+A new key is printed once, alone on standard output; everything else goes to standard error.
+"""
 
 from __future__ import annotations
 
@@ -18,41 +21,68 @@ from storage.errors import FlowError, UsageError
 from storage.postgres.keys import ApiKey, KeyTable
 from storage.record.row import utc_text
 
-#: What ids look like: no name may, so that either says which key is meant.
+#: The form of an id. No name may have it, so that a name cannot be mistaken for an id.
 _ID = re.compile(r"[0-9a-f]{12}")
 _NAME_LENGTH, _EMAIL_LENGTH, _DAYS = 64, 254, 36_500
 _EMAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
-_PARTS = ("dataset", "source", "database_url", "data_dir", "log", "log_level")
+#: Settings that each of the commands takes as an option.
+_SETTINGS = ("dataset", "source", "database_url", "data_dir", "log", "log_level")
 
 
 def add_key_commands(parser: argparse.ArgumentParser, command: Callable[..., Any]) -> None:
-    """The commands below ``flow-api keys``; each is run by ``command``."""
+    """Add the commands and their options to the parser of ``flow-api keys``.
+
+    Parameters
+    ----------
+    parser
+        The parser of ``flow-api keys``.
+    command
+        Called with the settings and the parsed arguments of whichever command was chosen.
+    """
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="what")
-    create = commands.add_parser("create", help="make a key and print it, this once")
-    create.add_argument("--name", required=True, help="whose key it is, or what for")
+    create = commands.add_parser("create", help="make a key and print it once")
+    create.add_argument("--name", required=True, help="who or what uses the key")
     create.add_argument("--plan", required=True, help=", ".join(PLANS))
     create.add_argument("--email", default="", help="shown by /v1/account")
-    create.add_argument("--days", help="days after which it ends by itself (default: never)")
-    listing = commands.add_parser("list", help="all keys: plan, created, last used, state")
+    create.add_argument("--days", help="days until the key expires (default: it never does)")
+    listing = commands.add_parser("list", help="list all keys: plan, created, last used, state")
     listing.add_argument("--json", action="store_true", help="print one JSON array")
-    revoke = commands.add_parser("revoke", help="end a key for good, within seconds")
-    rotate = commands.add_parser("rotate", help="replace a key by a new one of the same name")
-    for which in (revoke, rotate):
-        which.add_argument("which", metavar="KEY", help="its name, or its id as list shows it")
-    for each in (create, listing, revoke, rotate):
-        add_options(each, *_PARTS)
-        each.set_defaults(command=command)
+    revoke = commands.add_parser(
+        "revoke", help="end a key for good; servers refuse it within seconds"
+    )
+    rotate = commands.add_parser(
+        "rotate", help="give a key a new secret; servers refuse the old one within seconds"
+    )
+    for subparser in (revoke, rotate):
+        subparser.add_argument("which", metavar="KEY", help="the key's name, or its id from list")
+    for subparser in (create, listing, revoke, rotate):
+        add_options(subparser, *_SETTINGS)
+        subparser.set_defaults(command=command)
 
 
 async def run_key_command(keys: KeyTable, parsed: argparse.Namespace, now: datetime) -> int:
-    """Run one command; its exit status.
+    """Run the command that the arguments name.
+
+    Parameters
+    ----------
+    keys
+        The stored keys of one dataset.
+    parsed
+        The command (``what``) and its arguments.
+    now
+        The present, which decides about expiry. Aware of its time zone.
+
+    Returns
+    -------
+    int
+        The process's exit status, 0.
 
     Raises
     ------
     UsageError
-        For a name, plan, address or number of days that cannot be meant.
+        If a name, plan, address or number of days is not valid.
     FlowError
-        If the name is taken, or there is no such key.
+        If the name is taken, or no key in force has the name or id.
     """
     commands = {"create": _create, "list": _list, "revoke": _revoke, "rotate": _rotate}
     await commands[parsed.what](keys, parsed, now)
@@ -62,28 +92,28 @@ async def run_key_command(keys: KeyTable, parsed: argparse.Namespace, now: datet
 async def _create(keys: KeyTable, parsed: argparse.Namespace, now: datetime) -> None:
     name, plan = _name(parsed.name), parse_plan(parsed.plan)
     if parsed.email and (len(parsed.email) > _EMAIL_LENGTH or not _EMAIL.fullmatch(parsed.email)):
-        raise UsageError(f"--email: {parsed.email[:80]!r} is no address")
+        raise UsageError(f"--email: {parsed.email[:80]!r} is not an address")
     expires = None if parsed.days is None else now + timedelta(days=_days(parsed.days))
-    known_as, key = make_key()
-    made = await keys.insert(
-        known_as, key_digest(key), name=name, email=parsed.email, plan=plan, expires_at=expires
+    key_id, key = make_key()
+    inserted = await keys.insert(
+        key_id, key_digest(key), name=name, email=parsed.email, plan=plan, expires_at=expires
     )
-    if made is None:
+    if inserted is None:
         raise FlowError(
-            f"a key named {name!r} is in force already: choose another name, or replace that one"
+            f"a key named {name!r} is in force already: choose another name, or replace that key"
             f" with flow-api keys rotate {name}"
         )
-    ends = f", ends {utc_text(expires)}" if expires else ""
-    _show(key, f"key {name!r}, plan {plan}{ends}: this is the only time that it is shown")
+    expiry = f", ends {utc_text(expires)}" if expires else ""
+    _print_key(key, f"key {name!r}, plan {plan}{expiry}: this is the only time that it is shown")
 
 
 async def _list(keys: KeyTable, parsed: argparse.Namespace, now: datetime) -> None:
-    found = await keys.all()
+    stored_keys = await keys.all()
     if parsed.json:
-        lines = [_line(key, now) for key in found]
-        print(orjson.dumps(lines, option=orjson.OPT_INDENT_2).decode())
+        documents = [_key_document(key, now) for key in stored_keys]
+        print(orjson.dumps(documents, option=orjson.OPT_INDENT_2).decode())
         return
-    if not found:
+    if not stored_keys:
         print("no keys")
         return
     rows = [("id", "name", "plan", "created", "last used", "state")]
@@ -96,7 +126,7 @@ async def _list(keys: KeyTable, parsed: argparse.Namespace, now: datetime) -> No
             f"{key.last_used_at:%Y-%m-%d %H:%M}Z" if key.last_used_at else "never",
             _state(key, now),
         )
-        for key in found
+        for key in stored_keys
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -105,37 +135,37 @@ async def _list(keys: KeyTable, parsed: argparse.Namespace, now: datetime) -> No
 
 
 async def _revoke(keys: KeyTable, parsed: argparse.Namespace, now: datetime) -> None:
-    # What cannot be printed is no name, and nothing that a database takes.
-    ended = await keys.revoke(parsed.which) if parsed.which.isprintable() else None
-    if ended is None:
-        raise _unknown(parsed.which)
-    print(f"key {ended.name!r} ({ended.id}) is revoked; servers refuse it within 5 seconds")
+    # No name has characters that cannot be printed, and PostgreSQL refuses some of them.
+    revoked = await keys.revoke(parsed.which) if parsed.which.isprintable() else None
+    if revoked is None:
+        raise _unknown_key(parsed.which)
+    print(f"key {revoked.name!r} ({revoked.id}) is revoked; servers refuse it within 5 seconds")
 
 
 async def _rotate(keys: KeyTable, parsed: argparse.Namespace, now: datetime) -> None:
-    wanted = [k for k in await keys.all() if k.revoked_at is None]
-    old = next((k for k in wanted if parsed.which in {k.id, k.name}), None)
+    unrevoked = [k for k in await keys.all() if k.revoked_at is None]
+    old = next((k for k in unrevoked if parsed.which in {k.id, k.name}), None)
     key = key_with_new_secret(old.id) if old else ""
     if old is None or await keys.rotate(old.id, key_digest(key)) is None:
-        raise _unknown(parsed.which)
-    _show(
+        raise _unknown_key(parsed.which)
+    _print_key(
         key,
         f"key {old.name!r} is replaced: servers refuse the old one within 5 seconds;"
         " this is the only time that the new one is shown",
     )
 
 
-def _show(key: str, sentence: str) -> None:
-    # Alone on standard output: KEY=$(flow-api keys create ...).
+def _print_key(key: str, sentence: str) -> None:
+    # The key is alone on standard output, so that KEY=$(flow-api keys create ...) works.
     print(f"flow-api: {sentence}", file=sys.stderr)
     print(key)
 
 
-def _line(key: ApiKey, now: datetime) -> dict[str, Any]:
+def _key_document(key: ApiKey, now: datetime) -> dict[str, Any]:
     moments = ("created_at", "issued_at", "expires_at", "last_used_at", "revoked_at")
-    told = {"id": key.id, "name": key.name, "email": key.email, "plan": key.plan}
-    times = {name: (at := getattr(key, name)) and utc_text(at) for name in moments}
-    return {**told, **times, "state": _state(key, now)}
+    identity = {"id": key.id, "name": key.name, "email": key.email, "plan": key.plan}
+    times = {name: (moment := getattr(key, name)) and utc_text(moment) for name in moments}
+    return {**identity, **times, "state": _state(key, now)}
 
 
 def _state(key: ApiKey, now: datetime) -> str:
@@ -146,23 +176,21 @@ def _state(key: ApiKey, now: datetime) -> str:
     return f"until {key.expires_at:%Y-%m-%d}" if key.expires_at else "in force"
 
 
-def _unknown(which: str) -> FlowError:
-    return FlowError(
-        f"there is no key {which[:80]!r} in force: flow-api keys list shows names and ids"
-    )
+def _unknown_key(which: str) -> FlowError:
+    return FlowError(f"no key {which[:80]!r} is in force: flow-api keys list shows names and ids")
 
 
 def _name(text: str) -> str:
     name = text.strip()
     if not name or len(name) > _NAME_LENGTH or not name.isprintable() or _ID.fullmatch(name):
         raise UsageError(
-            f"--name: {text[:80]!r} is no name: 1 to {_NAME_LENGTH} characters that can be printed,"
-            " and not 12 of 0-9 a-f, which look like an id"
+            f"--name: {text[:80]!r} is not a valid name: a name has 1 to {_NAME_LENGTH}"
+            " characters that can be printed, and is not 12 of 0-9 a-f, which look like an id"
         )
     return name
 
 
 def _days(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= _DAYS:
-        raise UsageError(f"--days: {text[:40]!r} is no number of days: 1 to {_DAYS}")
+        raise UsageError(f"--days: {text[:40]!r} is not a number of days from 1 to {_DAYS}")
     return int(text)

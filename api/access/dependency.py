@@ -1,4 +1,4 @@
-"""FastAPI's dependency that admits a caller before a route answers."""
+"""The FastAPI dependency that checks a caller's key, plan and quota before a route answers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Annotated
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, APIKeyQuery
 
-from api.access.gate import Caller, key_of
+from api.access.gate import Caller, request_key
 from api.context import app_context, request_context
 
 _HEADER = APIKeyHeader(
-    name="X-Api-Key", auto_error=False, description="An open server takes any key, or none."
+    name="X-Api-Key", auto_error=False, description="The caller's key. An open server ignores it."
 )
 _QUERY = APIKeyQuery(
-    name="apiKey", auto_error=False, description="For callers that cannot send a header."
+    name="apiKey",
+    auto_error=False,
+    description="The caller's key, for callers that cannot send a header.",
 )
 
 
@@ -29,10 +31,10 @@ def require(plan: str, *, count: bool = True) -> Callable[..., Awaitable[Caller]
     count
         Whether the request counts against the day's quota.
 
-    Raises
-    ------
-    AccessError
-        From the dependency, as ``Access.admit`` raises it.
+    Returns
+    -------
+    Callable
+        The dependency. It returns the caller, and raises ``AccessError`` as ``Access.admit`` does.
     """
 
     async def admit(
@@ -40,11 +42,11 @@ def require(plan: str, *, count: bool = True) -> Callable[..., Awaitable[Caller]
         _header: Annotated[str | None, Security(_HEADER)],
         _query: Annotated[str | None, Security(_QUERY)],
     ) -> Caller:
-        known = request_context(request.scope)
-        # The fast path may have admitted, and counted, the request before it left it to us.
-        if known.admission is None:
+        context = request_context(request.scope)
+        # The fast path may have admitted and counted the request before handing it on.
+        if context.admission is None:
             access = app_context(request).access
-            known.admission = await access.admit(key_of(request.scope), plan, count=count)
-        return known.admission.caller
+            context.admission = await access.admit(request_key(request.scope), plan, count=count)
+        return context.admission.caller
 
     return admit

@@ -1,8 +1,8 @@
-"""Who may ask what: the one seam between keys and whatever answers.
+"""Access control: who may call which route, and how a refusal is worded.
 
-An open server admits everybody: it listens on loopback only. A server with keys (``KeyedAccess``)
-knows keys, plans and quotas. Both implement ``Access``. Every handler calls ``admit`` before it
-answers, and its answer carries the headers that ``admit`` returns.
+``OpenAccess`` admits every caller; such a server listens on loopback only. ``KeyedAccess`` (in
+``keys.py``) checks keys, plans and quotas. Both implement ``Access``. Every route calls ``admit``
+before it answers, and its answer carries the headers that ``admit`` returns.
 """
 
 from __future__ import annotations
@@ -20,67 +20,79 @@ from storage.record.row import utc_text
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks."""
+    """The caller of a request, as its key identifies it."""
 
     plan: str
     #: The public part of the key; empty on an open server.
     id: str = ""
     email: str = ""
-    #: When the key's secret was made; None on an open server.
+    #: When the key's present secret was made. UTC. None on an open server.
     issued_at: datetime | None = None
 
     def __post_init__(self) -> None:
         if self.plan not in PLANS:
-            raise ValueError(f"{self.plan!r} is no plan")
+            raise ValueError(f"{self.plan!r} is not a plan")
 
     def may(self, plan: str) -> bool:
-        """Whether the caller's plan includes another one."""
+        """Whether the caller's plan is the given one or a higher one."""
         return PLANS.index(self.plan) >= PLANS.index(plan)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a caller has used of a day's quota."""
+    """A caller's use of today's quota."""
 
-    #: Requests a day; None is without limit.
+    #: Requests a day; None for a plan without a limit.
     limit: int | None
-    #: Requests so far today, this one included if it counts.
+    #: Requests granted so far today, including the present one if it counts.
     used: int
-    #: When the count starts again: the next 00:00 UTC.
+    #: When the count starts again at zero: the next 00:00 UTC.
     resets_at: datetime
 
     @property
     def remaining(self) -> int | None:
-        """Requests that are left; None is without limit."""
+        """Requests that are left today; None for a plan without a limit."""
         return None if self.limit is None else max(self.limit - self.used, 0)
 
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
-        """X-RateLimit-*, as ASGI sends them."""
-        limit, left = (
+        """The ``X-RateLimit-*`` headers, as ASGI sends them."""
+        limit, remaining = (
             b"unlimited" if number is None else str(number).encode()
             for number in (self.limit, self.remaining)
         )
         return (
             (b"x-ratelimit-limit", limit),
-            (b"x-ratelimit-remaining", left),
+            (b"x-ratelimit-remaining", remaining),
             (b"x-ratelimit-reset", str(int(self.resets_at.timestamp())).encode()),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A caller who may, and what every answer to it carries."""
+    """An admitted caller, and the headers that every answer to it carries."""
 
     caller: Caller
-    #: None on an open server, which counts nothing.
+    #: None on an open server, which does not count requests.
     usage: Usage | None = None
     #: Lower-case names and values as ASGI sends them; empty on an open server.
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class AccessError(Exception):
-    """A caller who may not; ``body`` is what the published clients look into."""
+    """A refused caller.
+
+    Parameters
+    ----------
+    status
+        Status of the answer: 401, 403 or 429.
+    body
+        The answer's JSON, in the form that the published clients read.
+    headers
+        As in ``Admission``; a 429 has ``retry-after`` too.
+    caller
+        The caller, if the key is known.
+    """
 
     def __init__(
         self,
@@ -92,16 +104,24 @@ class AccessError(Exception):
         super().__init__(body.get("message") or body.get("detail"))
         self.status = status
         self.body = body
-        #: As in ``Admission``; a 429 has ``retry-after`` too.
         self.headers = headers
         self.caller = caller
 
 
 class Access(Protocol):
-    """The door of a server."""
+    """What decides whether a caller is admitted."""
 
     async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admission:
-        """Let a caller in who has a plan or a higher one; the request counts unless told not to.
+        """Admit a caller whose plan is the required one or a higher one.
+
+        Parameters
+        ----------
+        key
+            The key that the request carries; None without one.
+        plan
+            The lowest plan that includes the route.
+        count
+            Whether the request counts against the day's quota.
 
         Raises
         ------
@@ -111,37 +131,37 @@ class Access(Protocol):
         ...
 
     def knows(self, caller: Caller) -> bool:
-        """Whether somebody who was let in still would be; asked by answers that stay open."""
+        """Whether an admitted caller's key is still valid. Streams, which stay open, ask this."""
         ...
 
 
 def next_midnight(now: datetime) -> datetime:
-    """When a day's counts start again: 00:00 UTC."""
+    """The next 00:00 UTC, when the day's counts start again at zero."""
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return today + timedelta(days=1)
 
 
 class OpenAccess:
-    """No keys: everybody is welcome, with a key or without, as often as they like."""
+    """Access without keys: every caller is admitted, on the highest plan and without a quota."""
 
     _EVERYBODY = Admission(Caller(PLANS[-1]))
 
     async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admission:
-        """Always."""
+        """Admit the caller. See ``Access.admit``."""
         return self._EVERYBODY
 
     def knows(self, caller: Caller) -> bool:
-        """Always."""
+        """Return True: no key can become invalid. See ``Access.knows``."""
         return True
 
 
 def unauthorized() -> AccessError:
-    """No key, or one that is not known."""
+    """The refusal of a request whose key is missing or not valid (401)."""
     return AccessError(401, {"title": "Unauthorized", "status": 401, "detail": "Invalid API key."})
 
 
 def tier_restricted(caller: Caller, plan: str, usage: Usage) -> AccessError:
-    """A key whose plan does not include the route."""
+    """The refusal of a caller whose plan does not include the route (403)."""
     return AccessError(
         403,
         {
@@ -157,12 +177,12 @@ def tier_restricted(caller: Caller, plan: str, usage: Usage) -> AccessError:
 
 
 def quota_exceeded(caller: Caller, usage: Usage, quotas: Quotas, now: datetime) -> AccessError:
-    """A key that has used its day's quota up."""
-    # The next plan that gives more; with quotas of one's own that need not be the next plan.
-    above = PLANS[PLANS.index(caller.plan) + 1 :]
-    more = [p for p in above if (n := quotas[p]) is None or n > (usage.limit or 0)]
+    """The refusal of a caller whose quota of today is used up (429)."""
+    # FLOW_QUOTAS may give the next plan no more than this one: offer the first that allows more.
+    higher = PLANS[PLANS.index(caller.plan) + 1 :]
+    larger = [p for p in higher if (n := quotas[p]) is None or n > (usage.limit or 0)]
     reset = utc_text(usage.resets_at)
-    # Whole seconds, and never so early that it is refused again.
+    # Rounded up to whole seconds: a caller who waits so long is not refused again.
     wait = max(-int((now - usage.resets_at).total_seconds() // 1), 1)
     return AccessError(
         429,
@@ -173,7 +193,7 @@ def quota_exceeded(caller: Caller, usage: Usage, quotas: Quotas, now: datetime) 
             f" ask again after {reset}.",
             "current_plan": caller.plan,
             "limit": usage.limit,
-            "upgrade_to": more[0] if more else None,
+            "upgrade_to": larger[0] if larger else None,
             "reset_at": reset,
         },
         (*usage.headers, (b"retry-after", str(wait).encode())),
@@ -181,8 +201,8 @@ def quota_exceeded(caller: Caller, usage: Usage, quotas: Quotas, now: datetime) 
     )
 
 
-def key_of(scope: Scope) -> str | None:
-    """The key that a request brings: of the header, else of ``?apiKey=``; None without one."""
+def request_key(scope: Scope) -> str | None:
+    """The key in a request's ``X-Api-Key`` header, else in ``?apiKey=``; None without one."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     for name, value in headers:
         if name == b"x-api-key" and (key := value.decode("latin-1").strip()):
@@ -190,7 +210,7 @@ def key_of(scope: Scope) -> str | None:
     query: bytes = scope["query_string"]
     if b"apiKey" not in query:
         return None
-    # A server that is asked for a thousand fields is asked for no key.
+    # parse_qs refuses a query with more fields than this; such a request has no key.
     try:
         keys = parse_qs(query.decode("latin-1"), max_num_fields=200).get("apiKey", [])
     except ValueError:

@@ -1,8 +1,8 @@
-"""Keys: how they are made, and how a server knows them.
+"""Keys: how they are made, how a server checks them, and the access of a server with keys.
 
-A key is ``flow_<id>_<secret>``: the id finds its hash, and may be shown; the secret is 256 random
-bits. Nobody guesses those, so a plain SHA-256 keeps them as well as a slow hash would: slowness
-protects what people choose, and here it would be paid by every request.
+A key is ``flow_<id>_<secret>``. The id is public and finds the stored hash. The secret is 256
+random bits, which nobody can guess, so the stored hash is a plain SHA-256. A slow password hash
+protects passwords that people choose; here it would only cost time in every request.
 """
 
 from __future__ import annotations
@@ -36,132 +36,154 @@ from storage.redis.counters import Counters
 log = structlog.get_logger()
 
 _KEY = re.compile(r"flow_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
-#: How soon a key that was made, rotated or revoked is heard of. [s]
+#: Time between two reads of the stored keys: a change takes effect this soon. [s]
 REFRESH = 2.0
-#: How often it is written down when keys were used. [s]
-_NOTES = 30.0
-#: A database that hangs is asked again after so long. [s]
-_PATIENCE = 10.0
-#: What the hash of an unknown id is compared with, so that it takes as long as a known one.
-_NOBODY = bytes(32)
+#: Time between two writes of when keys were last used. [s]
+_USE_INTERVAL = 30.0
+#: Time limit of one read and write of the stored keys. [s]
+_TIMEOUT = 10.0
+#: Compared with the key's hash where the id is unknown, so that the check takes as long.
+_UNKNOWN_DIGEST = bytes(32)
 
 
 def make_key() -> tuple[str, str]:
-    """The id of a new key and the key itself, which nobody sees twice."""
-    known_as = secrets.token_hex(6)
-    return known_as, key_with_new_secret(known_as)
+    """Make a new key; return its id and the key itself, which is not stored anywhere."""
+    key_id = secrets.token_hex(6)
+    return key_id, key_with_new_secret(key_id)
 
 
-def key_with_new_secret(known_as: str) -> str:
-    """A key with a new secret under an id."""
-    return f"flow_{known_as}_{secrets.token_urlsafe(32)}"
+def key_with_new_secret(key_id: str) -> str:
+    """Make a key with an existing id and a new secret."""
+    return f"flow_{key_id}_{secrets.token_urlsafe(32)}"
 
 
 def key_digest(key: str) -> bytes:
-    """What is stored of a key."""
+    """The SHA-256 of a key, which is stored in its place."""
     return hashlib.sha256(key.encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _KeyInForce:
     key: ApiKey
     caller: Caller
 
 
 class KeyRing:
-    """The keys in force, in memory: read every few seconds, never in a request.
+    """The keys in force, held in memory and read from the store every few seconds.
 
-    While the database is away the keys of before stay in force.
+    No request waits for the store. While the store cannot be reached, the keys that were last read
+    stay in force.
+
+    Parameters
+    ----------
+    table
+        The stored keys.
+    now
+        Returns the present, aware of its time zone.
     """
 
     def __init__(self, table: KeyTable, now: Callable[[], datetime]) -> None:
         self._table = table
         self._now = now
-        self._known: dict[str, _Known] = {}
+        self._keys: dict[str, _KeyInForce] = {}
         self._used: dict[str, datetime] = {}
 
     def __len__(self) -> int:
         """How many keys are in force."""
         now = self._now()
-        return sum(1 for known in self._known.values() if known.key.valid(now))
+        return sum(1 for entry in self._keys.values() if entry.key.valid(now))
 
     def find(self, key: str | None) -> Caller | None:
-        """Whose key this is; None if it opens nothing. Takes as long for either."""
-        # What is no key at all is told by its form, which is no secret.
+        """The caller whose key this is; None if the key is missing or not valid.
+
+        A wrong secret and an unknown id take the same time.
+        """
+        # The form of a key is public: checking it first gives nothing away.
         form = _KEY.fullmatch(key or "")
         if form is None or key is None:
             return None
-        known = self._known.get(form[1])
-        same = hmac.compare_digest(key_digest(key), known.key.digest if known else _NOBODY)
+        entry = self._keys.get(form[1])
+        digest = entry.key.digest if entry else _UNKNOWN_DIGEST
+        same = hmac.compare_digest(key_digest(key), digest)
         now = self._now()
-        if known is None or not same or not known.key.valid(now):
+        if entry is None or not same or not entry.key.valid(now):
             return None
-        self._used[known.key.id] = now
-        return known.caller
+        self._used[entry.key.id] = now
+        return entry.caller
 
     def knows(self, caller: Caller) -> bool:
-        """Whether a caller's key still is what it was."""
-        known = self._known.get(caller.id)
-        return known is not None and known.caller == caller and known.key.valid(self._now())
+        """Whether a caller's key is in force and unchanged since the caller was admitted."""
+        entry = self._keys.get(caller.id)
+        return entry is not None and entry.caller == caller and entry.key.valid(self._now())
 
     async def refresh(self) -> None:
-        """Read the keys anew.
+        """Read the keys from the store.
 
         Raises
         ------
         StoreError
+            If the store cannot be read.
         """
-        found = {}
+        in_force = {}
         for key in await self._table.all():
             if key.plan not in PLANS:
                 log.warning("key has a plan that this release does not know", key=key.id)
             elif key.revoked_at is None:
                 caller = Caller(key.plan, key.id, key.email, key.issued_at)
-                found[key.id] = _Known(key, caller)
-        self._known = found
+                in_force[key.id] = _KeyInForce(key, caller)
+        self._keys = in_force
 
     @asynccontextmanager
-    async def kept(self, every: float = REFRESH, notes: float = _NOTES) -> AsyncIterator[None]:
-        """Keep the keys current while this is open, and note now and then when they were used.
+    async def current(
+        self, interval: float = REFRESH, use_interval: float = _USE_INTERVAL
+    ) -> AsyncIterator[None]:
+        """Read the keys now, and again at intervals until the context is left.
+
+        Parameters
+        ----------
+        interval
+            Time between two reads. [s]
+        use_interval
+            Time between two writes of when keys were last used. [s]
 
         Raises
         ------
         StoreError
-            If they cannot be read even once.
+            If the first read fails. Later failures are logged.
         """
         await self.refresh()
-        keeping = asyncio.create_task(self._keep(every, notes))
+        refreshing = asyncio.create_task(self._refresh_at_intervals(interval, use_interval))
         try:
             yield
         finally:
-            keeping.cancel()
+            refreshing.cancel()
             with suppress(asyncio.CancelledError):
-                await keeping
+                await refreshing
             with suppress(StoreError):
-                await self._note()
+                await self._store_use()
 
-    async def _keep(self, every: float, notes: float) -> None:
+    async def _refresh_at_intervals(self, interval: float, use_interval: float) -> None:
         clock = asyncio.get_running_loop().time
-        away, due = False, clock() + notes
+        away, due = False, clock() + use_interval
         while True:
-            await asyncio.sleep(every)
+            await asyncio.sleep(interval)
             try:
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(_TIMEOUT):
                     await self.refresh()
                     if clock() >= due:
-                        due = clock() + notes
-                        await self._note()
-            except Exception as error:  # Whatever it is, the next round comes.
+                        due = clock() + use_interval
+                        await self._store_use()
+            except Exception as error:  # No error may end the task.
                 if not away:
-                    said = str(error) or type(error).__name__
-                    log.warning("keys are not current, those of before stay", error=said)
+                    reason = str(error) or type(error).__name__
+                    log.warning("keys are not current, those of before stay", error=reason)
                 away = True
             else:
                 if away:
                     log.info("keys are current again")
                 away = False
 
-    async def _note(self) -> None:
+    async def _store_use(self) -> None:
         used, self._used = self._used, {}
         if not used:
             return
@@ -173,7 +195,19 @@ class KeyRing:
 
 
 class KeyedAccess:
-    """The access of a server with keys."""
+    """Access by keys, plans and daily quotas.
+
+    Parameters
+    ----------
+    ring
+        The keys in force.
+    counters
+        Counts each caller's requests of a day, over all API processes.
+    quotas
+        Requests a day by plan; None for a plan without a limit.
+    now
+        Returns the present, aware of its time zone.
+    """
 
     def __init__(
         self, ring: KeyRing, counters: Counters, quotas: Quotas, now: Callable[[], datetime]
@@ -184,7 +218,7 @@ class KeyedAccess:
         self._now = now
 
     async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admission:
-        """See ``Access``."""
+        """Admit a caller with a valid key. See ``Access.admit``."""
         caller = self._ring.find(key)
         if caller is None:
             raise unauthorized()
@@ -203,5 +237,5 @@ class KeyedAccess:
         return Admission(caller, usage, usage.headers)
 
     def knows(self, caller: Caller) -> bool:
-        """See ``Access``."""
+        """Whether the caller's key is still valid. See ``Access.knows``."""
         return self._ring.knows(caller)

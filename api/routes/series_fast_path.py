@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote
 from starlette.types import Receive, Scope, Send
 
 from api import access_log as record
-from api.access.gate import AccessError, key_of
+from api.access.gate import AccessError, request_key
 from api.context import AppContext, request_context
 from api.http import cors
 from api.series import formats
@@ -70,7 +70,7 @@ class SeriesFastPath:
         if day is not None and not day.newest:
             return False
         try:
-            admission = await self._context.access.admit(key_of(scope), PLAN)
+            admission = await self._context.access.admit(request_key(scope), PLAN)
         except (AccessError, FlowError):
             # A refusal does not count, and the framework knows how to say it.
             return False

@@ -90,8 +90,7 @@ def test_life_of_a_key(run: Run, database: str) -> None:
         code, out, said = run(command, kept.id)
         assert (code, out) == (1, "")
         assert said == (
-            f"flow-api: there is no key {kept.id!r} in force:"
-            " flow-api keys list shows names and ids\n"
+            f"flow-api: no key {kept.id!r} is in force: flow-api keys list shows names and ids\n"
         )
 
 
@@ -113,7 +112,7 @@ def test_same_name(run: Run) -> None:
     code, out, said = run("create", "--name", "a", "--plan", "Alpha")
     assert (code, out) == (1, "")
     assert said == (
-        "flow-api: a key named 'a' is in force already: choose another name, or replace that one"
+        "flow-api: a key named 'a' is in force already: choose another name, or replace that key"
         " with flow-api keys rotate a\n"
     )
 
@@ -122,17 +121,20 @@ def test_same_name(run: Run) -> None:
     ("arguments", "said"),
     [
         (["--name", "a", "--plan", "Gold"], "'Gold' is no plan: Free, Basic, Growth, Alpha"),
-        (["--name", "  ", "--plan", "Free"], "--name: '  ' is no name"),
-        (["--name", "a" * 65, "--plan", "Free"], "is no name"),
-        (["--name", "a\nb", "--plan", "Free"], "--name: 'a\\nb' is no name"),
-        (["--name", "\x1b[31m", "--plan", "Free"], "is no name"),
-        (["--name", "a\udcff", "--plan", "Free"], "is no name"),
+        (["--name", "  ", "--plan", "Free"], "--name: '  ' is not a valid name"),
+        (["--name", "a" * 65, "--plan", "Free"], "is not a valid name"),
+        (["--name", "a\nb", "--plan", "Free"], "--name: 'a\\nb' is not a valid name"),
+        (["--name", "\x1b[31m", "--plan", "Free"], "is not a valid name"),
+        (["--name", "a\udcff", "--plan", "Free"], "is not a valid name"),
         (["--name", "0123456789ab", "--plan", "Free"], "which look like an id"),
-        (["--name", "a", "--plan", "Free", "--email", "nobody"], "--email: 'nobody' is no address"),
-        (["--name", "a", "--plan", "Free", "--email", "a@b c"], "is no address"),
-        (["--name", "a", "--plan", "Free", "--days", "0"], "--days: '0' is no number of days"),
-        (["--name", "a", "--plan", "Free", "--days", "1e3"], "is no number of days"),
-        (["--name", "a", "--plan", "Free", "--days", "36501"], "is no number of days"),
+        (
+            ["--name", "a", "--plan", "Free", "--email", "nobody"],
+            "--email: 'nobody' is not an address",
+        ),
+        (["--name", "a", "--plan", "Free", "--email", "a@b c"], "is not an address"),
+        (["--name", "a", "--plan", "Free", "--days", "0"], "--days: '0' is not a number of days"),
+        (["--name", "a", "--plan", "Free", "--days", "1e3"], "is not a number of days"),
+        (["--name", "a", "--plan", "Free", "--days", "36501"], "is not a number of days"),
     ],
 )
 def test_refusals(run: Run, database: str, arguments: list[str], said: str) -> None:

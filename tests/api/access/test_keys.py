@@ -16,7 +16,7 @@ import pytest
 import redis.asyncio as redis
 from structlog.testing import capture_logs
 
-from api.access.gate import AccessError, OpenAccess, key_of
+from api.access.gate import AccessError, OpenAccess, request_key
 from api.access.keys import KeyedAccess, KeyRing, key_digest, key_with_new_secret, make_key
 from storage.config.plans import parse_quotas
 from storage.embedded.attach import Servers
@@ -34,9 +34,9 @@ OTHER = "flow_0123456789ab_" + "A" * 43
 
 async def issue(keys: KeyTable, name: str, plan: str, expires: datetime | None = None) -> str:
     """A new key in the table."""
-    known_as, key = make_key()
+    key_id, key = make_key()
     made = await keys.insert(
-        known_as,
+        key_id,
         key_digest(key),
         name=name,
         email=f"{name}@example.com",
@@ -82,7 +82,7 @@ async def refused(access: Any, key: str | None, plan: str = "Free") -> AccessErr
 async def test_what_is_stored(keys: KeyTable) -> None:
     """A key has 256 random bits behind a public part; the table has its SHA-256 and not itself."""
     made = [make_key() for _ in range(100)]
-    assert len({key for _, key in made}) == len({known_as for known_as, _ in made}) == 100
+    assert len({key for _, key in made}) == len({key_id for key_id, _ in made}) == 100
     key = await issue(keys, "alice", "Growth")
     [kept] = await keys.all()
     assert key.startswith(f"flow_{kept.id}_")
@@ -96,13 +96,13 @@ async def test_what_is_stored(keys: KeyTable) -> None:
 async def test_names(keys: KeyTable) -> None:
     """A name means one key in force; one that was revoked gives it back."""
     await issue(keys, "alice", "Free")
-    known_as, key = make_key()
+    key_id, key = make_key()
     given: dict[str, Any] = {"name": "alice", "email": "", "plan": "Free", "expires_at": None}
-    assert await keys.insert(known_as, key_digest(key), **given) is None
+    assert await keys.insert(key_id, key_digest(key), **given) is None
     revoked = await keys.revoke("alice")
     assert revoked is not None
     assert await keys.revoke("alice") is await keys.revoke(revoked.id) is None
-    assert await keys.insert(known_as, key_digest(key), **given) is not None
+    assert await keys.insert(key_id, key_digest(key), **given) is not None
     assert await keys.rotate(revoked.id, b"") is None
     assert len(await keys.all()) == 2
 
@@ -300,7 +300,7 @@ async def test_database_is_away(error: Exception, keys: KeyTable, clock: Still) 
     ring = KeyRing(table, clock.now)  # type: ignore[arg-type]
     old = await issue(keys, "old", "Free")
     with capture_logs() as lines:
-        async with ring.kept(0.01, 0.01):
+        async with ring.current(0.01, 0.01):
             assert ring.find(old)
             table.error = error
             await table.after_another_read()
@@ -324,7 +324,7 @@ async def test_database_is_away_at_the_start(keys: KeyTable, clock: Still) -> No
     table = Flaky(keys)
     table.error = StoreUnavailable("gone")
     with pytest.raises(StoreUnavailable):
-        async with KeyRing(table, clock.now).kept():  # type: ignore[arg-type]
+        async with KeyRing(table, clock.now).current():  # type: ignore[arg-type]
             pass
 
 
@@ -333,7 +333,7 @@ async def test_last_used(keys: KeyTable, clock: Still) -> None:
     table = Flaky(keys)
     ring = KeyRing(table, clock.now)  # type: ignore[arg-type]
     key = await issue(keys, "alice", "Free")
-    async with ring.kept(0.01, 3600):
+    async with ring.current(0.01, 3600):
         ring.find(key)
         clock.moment += timedelta(minutes=5)
         ring.find(key)
@@ -377,7 +377,7 @@ async def test_unknown_plan(keys: KeyTable, clock: Still) -> None:
 )
 def test_where_a_key_is(headers: list[tuple[bytes, bytes]], query: bytes, key: str | None) -> None:
     """The header wins, blanks around it are nobody's; else the parameter, by its exact name."""
-    assert key_of({"type": "http", "headers": headers, "query_string": query}) == key
+    assert request_key({"type": "http", "headers": headers, "query_string": query}) == key
 
 
 @pytest.mark.clocked
