@@ -1,4 +1,4 @@
-"""The API's door: serve and keys. Reads the environment and wires the parts."""
+"""The command ``flow-api``: serve answers requests, keys manages keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 import uvloop
 
-from api.access import commands as admin
+from api.access import commands as key_commands
 from api.access.gate import Access, OpenAccess
 from api.access.keys import KeyedAccess, KeyRing
 from api.app import create_app, keep_current
@@ -29,7 +29,7 @@ from storage.redis.counters import Counters
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 done, 1 failed, 2 wrong usage."""
+    """Run one command; return 0 for success, 1 for a failure, 2 for wrong usage."""
     return run_command(_parser(), arguments, os.environ, run=uvloop.run, interrupted=0)
 
 
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     add_options(serve, "database_url", "redis_url", "data_dir", "log", "log_level")
     serve.set_defaults(command=_serve)
     keys = commands.add_parser("keys", help="make, list, revoke and rotate keys")
-    admin.add_key_commands(keys, _keys)
+    key_commands.add_key_commands(keys, _keys)
     return parser
 
 
@@ -54,45 +54,56 @@ def _dataset(settings: Settings) -> str:
 
 async def _keys(settings: Settings, parsed: argparse.Namespace) -> int:
     async with connect(settings, product_dataset(settings), live=False) as connections:
-        return await admin.run_key_command(connections.store.keys, parsed, Clock().now())
+        return await key_commands.run_key_command(connections.store.keys, parsed, Clock().now())
 
 
 @asynccontextmanager
 async def _access(
     settings: Settings, connections: Connections, dataset: str
 ) -> AsyncIterator[Access]:
-    """Who may ask, by the address and FLOW_ACCESS.
+    """The access that the address and ``FLOW_ACCESS`` require.
+
+    Parameters
+    ----------
+    settings
+        The address, the access and the quotas.
+    connections
+        The store with the keys, and the URL of Redis for the counters.
+    dataset
+        ``live`` or ``synthetic``: each has its own keys.
 
     Raises
     ------
     FlowError
-        If keys are due and there is none: nobody could ask anything.
+        If keys are required and none is in force: nobody could call the API.
     """
     if not keys_required(settings.host, settings.access):
         yield OpenAccess()
         return
-    # Days end and keys expire by the machine's clock, also where the market's is simulated.
+    # Quotas and expiry go by the machine's clock, even where the market's clock is simulated.
     now = Clock().now
     ring = KeyRing(connections.store.keys, now)
     async with ring.current(), Counters.open(connections.redis_url, f"flow:{dataset}") as counters:
         if not len(ring):
-            named = "" if dataset == REAL else f" --dataset {dataset}"
+            option = "" if dataset == REAL else f" --dataset {dataset}"
             raise FlowError(
-                f"there is no key in force for the {dataset} data, and without one nobody could ask"
-                f" anything: make one with flow-api keys create --name NAME --plan PLAN{named},"
-                " or be open on loopback with FLOW_HOST=127.0.0.1 and FLOW_ACCESS=open"
+                f"no key is in force for the {dataset} data, so nobody could call the API: make one"
+                f" with flow-api keys create --name NAME --plan PLAN{option},"
+                " or run an open server on loopback with FLOW_HOST=127.0.0.1 and FLOW_ACCESS=open"
             )
         yield KeyedAccess(ring, counters, settings.quotas, now)
 
 
 async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
     stop = asyncio.Event()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     dataset = _dataset(settings)
-    keys_required(settings.host, settings.access)  # Refused before anything is opened.
+    keys_required(
+        settings.host, settings.access
+    )  # Refuse wrong settings before anything is opened.
     with bound_socket(settings.host, settings.port) as listener:
-        # A calendar takes a second to load: before the first request, not in it.
+        # Load the calendar, which takes a second, before the first request.
         await asyncio.to_thread(session_on, market_day(settings.clock.now()))
         async with (
             connect(settings, dataset) as connections,
@@ -107,22 +118,22 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
                 origins=settings.cors_origins,
             )
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            where = f"http://{host}:{settings.port}"
-            # What is there now stays: the collector would stop requests to walk through all of it.
+            url = f"http://{host}:{settings.port}"
+            # Exclude what is loaded from garbage collection, which would interrupt requests.
             gc.collect()
             gc.freeze()
-            said = f"flow-api: listening on {where} ({dataset} data; {where}/docs)"
-            server = Server(app, lambda: print(said, flush=True))
-            keeping = asyncio.create_task(keep_current(app))
+            announcement = f"flow-api: listening on {url} ({dataset} data; {url}/docs)"
+            server = Server(app, lambda: print(announcement, flush=True))
+            updating = asyncio.create_task(keep_current(app))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
-            told = asyncio.create_task(stop.wait())
-            await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
-            told.cancel()
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
             app.context.hub.close()
             server.should_exit = True
             await serving
-            keeping.cancel()
-            await asyncio.wait({keeping})
+            updating.cancel()
+            await asyncio.wait({updating})
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Every error as JSON: its model, what the reference says of it, and the answer itself."""
+"""Errors as JSON: their models, their entries in the reference, and the answers."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from api.series.params import QueryError
 
 log = structlog.get_logger()
 
-#: Seconds after which a caller may ask again when the store is away.
+#: ``Retry-After`` while the database cannot be reached. [s]
 RETRY_AFTER = 5
-_WORDS = {404: "not_found", 405: "method_not_allowed"}
+_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 class Problem(BaseModel):
-    """What every error is, but 401."""
+    """The form of every error but 401, 403 and 429."""
 
     error: str
     message: str
 
 
 class InternalError(Problem):
-    """Anything unforeseen; the server's log has the trace under the ``id``."""
+    """An unexpected error; the server's log has the traceback under the ``id``."""
 
     id: str
 
 
 class Unauthorized(BaseModel):
-    """No key, or one that is not known."""
+    """The key is missing or not valid."""
 
     title: Literal["Unauthorized"]
     status: Literal[401]
@@ -45,7 +45,7 @@ class Unauthorized(BaseModel):
 
 
 class TierRestricted(BaseModel):
-    """The key's plan does not include this."""
+    """The key's plan does not include this route."""
 
     status: Literal["ERROR"]
     error: Literal["tier_restricted"]
@@ -69,7 +69,17 @@ class QuotaExceeded(BaseModel):
 def documented_response(
     model: type[BaseModel], example: Any, description: str = ""
 ) -> dict[str, Any]:
-    """What the reference says of an answer."""
+    """An answer's entry in the reference.
+
+    Parameters
+    ----------
+    model
+        The model of the answer's JSON.
+    example
+        One such JSON.
+    description
+        When the answer is given; the model's docstring if left out.
+    """
     content = {"application/json": {"example": example}}
     return {"model": model, "description": description or model.__doc__, "content": content}
 
@@ -110,10 +120,10 @@ EXCEEDED = documented_response(
         "reset_at": "2026-03-01T00:00:00Z",
     },
 )
-#: What a keyed server may say to any caller.
+#: Refusals that every route of a server with keys may answer with.
 DENIED: dict[int | str, dict[str, Any]] = {401: UNAUTHORIZED, 429: EXCEEDED}
 UNAVAILABLE = _problem(
-    "The database is away; `Retry-After` says when to ask again.",
+    "The database cannot be reached; `Retry-After` says when to ask again.",
     "store_unavailable",
     "The store cannot be reached just now; ask again in 5 seconds.",
 )
@@ -128,23 +138,23 @@ UNFORESEEN = documented_response(
 
 
 async def query_error_response(_: Request, error: Exception) -> Response:
-    """A parameter that cannot be read."""
+    """The answer to a parameter that is not valid (400)."""
     assert isinstance(error, QueryError)
     return json_response({"error": error.error, "message": error.message}, 400)
 
 
 async def access_error_response(request: Request, error: Exception) -> Response:
-    """No key, one that is not known, a plan that does not suffice, or a quota that is used up."""
+    """The answer to a refused caller (401, 403 or 429)."""
     assert isinstance(error, AccessError)
     request_context(request.scope).refused = error.caller
-    sent = json_response(error.body, error.status)
-    sent.raw_headers.extend(error.headers)
-    return sent
+    response = json_response(error.body, error.status)
+    response.raw_headers.extend(error.headers)
+    return response
 
 
 async def store_error_response(_: Request, error: Exception) -> Response:
-    """The store is away: when to ask again."""
-    # The caller is not told which host refused whom.
+    """The answer while the database cannot be reached (503), with ``Retry-After``."""
+    # The error names the database's host and user, so it goes to the log only.
     log.warning("store unavailable", error=str(error))
     body = {
         "error": "store_unavailable",
@@ -154,13 +164,13 @@ async def store_error_response(_: Request, error: Exception) -> Response:
 
 
 async def http_error_response(request: Request, error: Exception) -> Response:
-    """Routing found nothing, or not by this method."""
+    """The answer where no route has the path (404) or the method (405)."""
     assert isinstance(error, HTTPException)
-    word = _WORDS.get(error.status_code, "refused")
+    code = _CODES.get(error.status_code, "refused")
     message = {
         404: f"There is nothing at {request.url.path[:100]}; /docs lists what there is.",
         405: f"{request.method} is not answered here.",
     }.get(error.status_code, error.detail)
-    sent = json_response({"error": word, "message": message}, error.status_code)
-    sent.headers.update(error.headers or {})
-    return sent
+    response = json_response({"error": code, "message": message}, error.status_code)
+    response.headers.update(error.headers or {})
+    return response

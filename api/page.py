@@ -1,6 +1,6 @@
-"""What people look at: the page and the reference's viewer.
+"""Routes of the page and of the reference's viewer (Swagger UI).
 
-Nothing is loaded from anywhere else, so that both work without a network.
+Both load every file from this server, so that they work without a network.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ a decimal.
 """
 _STATIC = Path(__file__).parent / "static"
 _OWN_ONLY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-#: What the browser is told of everything that it loads for the page.
+#: Security and cache headers of every file of the page.
 _HEADERS = {
     "Content-Security-Policy": _OWN_ONLY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-#: The chart library, uPlot, as its package has it; the page names the hashes that it expects.
+#: Files of the chart library, uPlot, in its package. The page names the hashes that it expects.
 _CHARTS = {
     "uplot.js": ("uplot.iife.min.js", "text/javascript"),
     "uplot.css": ("uplot.min.css", "text/css"),
 }
-#: Swagger UI sets styles in its markup and draws with images that it carries in itself.
+#: Swagger UI needs inline styles and images in data URLs.
 _SWAGGER = f"{_OWN_ONLY}; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 _REFERENCE = """\
 <!doctype html>
@@ -72,7 +72,7 @@ _ICON = """\
 
 
 def installed_version() -> str:
-    """The installed release."""
+    """The version of the installed package; 0 where it is not installed."""
     try:
         return installed("zerodte-flow")
     except PackageNotFoundError:
@@ -80,7 +80,7 @@ def installed_version() -> str:
 
 
 def add_page(app: FastAPI) -> None:
-    """Add the page and the reference to an application."""
+    """Add the page's and the reference's routes to an application."""
 
     def text(path: str, body: str | bytes, kind: str, policy: str = _OWN_ONLY) -> None:
         headers = _HEADERS | {"Content-Security-Policy": policy}
@@ -92,18 +92,18 @@ def add_page(app: FastAPI) -> None:
 
     text("/", (_STATIC / "index.html").read_bytes(), "text/html")
     text("/static/icon.svg", _ICON, "image/svg+xml")
-    for name, (carried, kind) in _CHARTS.items():
-        text(f"/static/charts/{name}", (_charts() / carried).read_bytes(), kind)
+    for name, (file, kind) in _CHARTS.items():
+        text(f"/static/charts/{name}", (_charts() / file).read_bytes(), kind)
     text("/docs", _REFERENCE, "text/html", _SWAGGER)
     text("/docs/start.js", _START, "text/javascript")
-    # FastAPI's own page loads Swagger UI from a content delivery network; this wheel carries it.
+    # FastAPI's own page loads Swagger UI from another host; fastapi_offline has it as files.
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     app.mount("/docs/assets", assets, name="assets")
     app.mount("/static", _Static(directory=_STATIC), name="static")
 
 
 class _Static(StaticFiles):
-    """The page's own files, asked for again each time and answered with 304 while unchanged."""
+    """The page's own files. Browsers ask each time, and get 304 while a file is unchanged."""
 
     def file_response(
         self,
@@ -112,14 +112,14 @@ class _Static(StaticFiles):
         scope: Scope,
         status_code: int = 200,
     ) -> Response:
-        """See StaticFiles."""
-        sent = super().file_response(full_path, stat_result, scope, status_code)
-        sent.headers.update(_HEADERS)
-        return sent
+        """Add the page's headers to a file's response. See ``StaticFiles``."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers.update(_HEADERS)
+        return response
 
 
 def _charts() -> Path:
-    # Found, not imported: only its files are of use here.
+    # The package is located and not imported: only its files are needed.
     spec = find_spec("youplot")
     assert spec is not None
     assert spec.origin is not None

@@ -1,6 +1,6 @@
-"""prometheus_client's home in the API: what one process tells of itself and of its data.
+"""Metrics of one API process and of its data, for Prometheus.
 
-Requests are counted as they end; the state of the data is read when somebody looks.
+Requests are counted when they end. The state of the data is read when the metrics are scraped.
 """
 
 from __future__ import annotations
@@ -22,15 +22,23 @@ from storage.errors import LiveError, StoreError
 from storage.postgres.store import Store
 from storage.redis.channel import LiveChannel
 
-#: Seconds that a part may take to answer while somebody looks.
-_PATIENCE = 2.0
+#: Time limit for the database and for the live channel during a scrape. [s]
+_TIMEOUT = 2.0
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-#: A registry's label must not grow with what is sampled by mistake.
-_SYMBOLS = 2_000
+#: At most so many symbols become labels, whatever is sampled by mistake.
+_MAX_SYMBOLS = 2_000
 
 
 class ApiMetrics:
-    """The metrics of one application."""
+    """The metrics of one application.
+
+    Parameters
+    ----------
+    dataset
+        ``live`` or ``synthetic``.
+    version
+        The installed version of the package.
+    """
 
     def __init__(self, dataset: str, version: str) -> None:
         self.registry = CollectorRegistry()
@@ -65,46 +73,65 @@ class ApiMetrics:
         return Gauge(name, meaning, labels, registry=self.registry)
 
     def count(self, route: str, status: int, seconds: float) -> None:
-        """One request is over."""
-        # Routes and statuses are few; finding a series by its labels takes longer than counting.
-        known = self._counted.get((route, status))
-        if known is None:
-            took = None if route.endswith("/stream") else self._seconds.labels(route)
-            known = self._counted[route, status] = (self._requests.labels(route, str(status)), took)
-        known[0].inc()
-        if known[1] is not None:
-            known[1].observe(seconds)
+        """Count a request that has ended.
 
-    async def look(self, store: Store, live: LiveChannel, now: datetime) -> bytes:
-        """Everything, in Prometheus' text format; what is away is told as away."""
+        Parameters
+        ----------
+        route
+            Path of the route that answered.
+        status
+            Status of the answer.
+        seconds
+            Time from the request to the end of its answer.
+        """
+        # Looking a series up by its labels takes longer than counting, so each is looked up once.
+        series = self._counted.get((route, status))
+        if series is None:
+            duration = None if route.endswith("/stream") else self._seconds.labels(route)
+            series = (self._requests.labels(route, str(status)), duration)
+            self._counted[route, status] = series
+        series[0].inc()
+        if series[1] is not None:
+            series[1].observe(seconds)
+
+    async def render(self, store: Store, live: LiveChannel, now: datetime) -> bytes:
+        """All metrics in Prometheus' text format.
+
+        Parameters
+        ----------
+        store, live
+            Asked for their state; one that does not answer is reported as down.
+        now
+            The present, for the rows' age.
+        """
         self._market.set(market_status(now)["state"] == "open")
-        database, channel = await asyncio.gather(self._rows(store, now), _answers(live))
+        database, channel = await asyncio.gather(self._read_rows(store, now), _answers(live))
         self._up.labels("database").set(database)
         self._up.labels("live_channel").set(channel)
         return generate_latest(self.registry)
 
-    async def _rows(self, store: Store, now: datetime) -> bool:
+    async def _read_rows(self, store: Store, now: datetime) -> bool:
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT):
                 slots, heads = await store.symbols(), await store.heads()
         except (StoreError, TimeoutError):
             slots, heads = {}, {}
-            there = False
+            answered = False
         else:
-            there = True
-        # Of what cannot be read nothing is told: an old number would look like a new one.
+            answered = True
+        # Without the database the gauges are empty: an old number would look like a new one.
         self._age.clear()
         self._cursor.clear()
-        for symbol in list(slots)[:_SYMBOLS]:
+        for symbol in list(slots)[:_MAX_SYMBOLS]:
             self._age.labels(symbol).set((now - slots[symbol]).total_seconds())
-        for symbol in list(heads)[:_SYMBOLS]:
+        for symbol in list(heads)[:_MAX_SYMBOLS]:
             self._cursor.labels(symbol).set(heads[symbol])
-        return there
+        return answered
 
 
 async def _answers(live: LiveChannel) -> bool:
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             await live.ping()
     except (LiveError, TimeoutError):
         return False

@@ -1,1 +1,1 @@
-"""HTTP itself: the server, listening sockets, CORS, compression. Knows no figure."""
+"""HTTP: the server, listening sockets, CORS, compression and JSON. Nothing here knows a figure."""

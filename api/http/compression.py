@@ -1,7 +1,8 @@
-"""Bodies that many callers ask for: kept while there is room, compressed once a head.
+"""Compression, and a cache of bodies with their compressed forms.
 
-The libraries compress a whole answer, head and rest. Answers whose fixed parts were compressed
-beforehand and joined by hand were measured at 1.0 to 1.3 times the speed; that was not worth it.
+A body is the large part of an answer, which changes with the data only. The head before it changes
+with each second. The libraries compress head and body together. To compress the body beforehand
+and join the head to it by hand gained 1.0 to 1.3 times the speed, which was not worth the code.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from functools import lru_cache
 import brotli
 import zstandard
 
-#: A shorter body is sent as it is: it fits into a packet or two anyway. [bytes]
+#: Shorter bodies are not compressed: they fit into one or two packets as they are. [bytes]
 LEAST = 2_048
-#: What is kept in all, compressed forms included. [bytes]
+#: Room of the cache, for bodies and their compressed forms. [bytes]
 _ROOM = 64_000_000
-#: A thread compresses what is longer than this: other requests should not wait for it. [bytes]
+#: Longer answers are compressed in a thread, so that no other request waits for it. [bytes]
 LONG = 32_768
-#: The codings, best first where a caller likes them alike: by time taken for much the same size.
+#: The codings. Where a caller prefers none of them, the first one is used: it is the fastest for
+#: about the same size.
 _CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "zstd": lambda body: zstandard.ZstdCompressor(level=3).compress(body),
     "br": lambda body: brotli.compress(body, quality=5),
@@ -30,13 +32,22 @@ _CODINGS: dict[str, Callable[[bytes], bytes]] = {
 
 
 class Body:
-    """A body without its changing head, and its newest compressed answer in each coding."""
+    """A body, and the newest compressed answer made of it in each coding.
+
+    Parameters
+    ----------
+    plain
+        The body, without the head that changes.
+    head
+        The unchanging start of the head, where it is stored with the body.
+    tag
+        The ETag, where it is stored with the body.
+    """
 
     __slots__ = ("_compressed", "_lock", "head", "plain", "tag")
 
     def __init__(self, plain: bytes, *, head: bytes = b"", tag: str = "") -> None:
         self.plain = plain
-        #: The fixed beginning of the head, and the ETag, where they are kept with the body.
         self.head = head
         self.tag = tag
         self._compressed: dict[str, tuple[bytes, bytes]] = {}
@@ -46,11 +57,14 @@ class Body:
         return len(self.plain)
 
     async def compress(self, coding: str, head: bytes) -> bytes:
-        """Head and body as one compressed answer; callers at the same time share the work.
+        """Head and body as one compressed answer. Callers at the same time share the work.
 
         Parameters
         ----------
-        coding : one that ``coding_of`` returns.
+        coding
+            ``zstd``, ``br`` or ``gzip``.
+        head
+            The bytes before the body.
         """
         if self._lock is None:
             self._lock = asyncio.Lock()
@@ -68,26 +82,32 @@ class Body:
 
 
 def coding_of(accepted: str) -> str:
-    """The best compression that an Accept-Encoding header allows; empty for none."""
+    """The best coding that an Accept-Encoding header allows; empty if it allows none of ours."""
     return _coding(accepted) if len(accepted) < 200 else ""
 
 
 @lru_cache(maxsize=64)
 def _coding(accepted: str) -> str:
     weights: dict[str, float] = {}
-    for part in accepted.lower().split(","):
-        name, _, parameter = part.strip().partition(";")
+    for entry in accepted.lower().split(","):
+        name, _, parameter = entry.strip().partition(";")
         try:
             weight = float(parameter.strip().removeprefix("q=")) if parameter else 1.0
         except ValueError:
             weight = 0.0
         weights[name.strip()] = weight
-    known = [name for name in _CODINGS if weights.get(name, 0.0) > 0]
-    return max(known, key=lambda name: weights[name], default="")
+    acceptable = [name for name in _CODINGS if weights.get(name, 0.0) > 0]
+    return max(acceptable, key=lambda name: weights[name], default="")
 
 
 class CompressedBodies:
-    """Bodies by what they depend on; those asked for least recently make room."""
+    """A cache of bodies. When it is full, the least recently used bodies are dropped.
+
+    Parameters
+    ----------
+    room
+        Bytes of all bodies and their compressed forms.
+    """
 
     def __init__(self, room: int = _ROOM) -> None:
         self._room = room
@@ -95,14 +115,14 @@ class CompressedBodies:
         self._bodies: OrderedDict[Hashable, Body] = OrderedDict()
 
     def get(self, key: Hashable) -> Body | None:
-        """A body, if it is kept."""
+        """The body stored under a key; None if there is none."""
         body = self._bodies.get(key)
         if body is not None:
             self._bodies.move_to_end(key)
         return body
 
     def put(self, key: Hashable, body: Body) -> None:
-        """Keep a body."""
+        """Store a body, unless the key has one."""
         if key in self._bodies:
             return
         self._bodies[key] = body
@@ -113,5 +133,5 @@ class CompressedBodies:
 
 
 def _cost(body: Body) -> int:
-    # Each compressed form of numbers takes about a third of the plain one.
+    # The body and its three compressed forms, each about a third of its length.
     return len(body) * 2 + 500

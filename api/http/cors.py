@@ -1,4 +1,4 @@
-"""Which pages of other origins may read the answers, and which headers of them."""
+"""CORS: which pages of other origins may read the answers, and which headers of them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 METHODS = ("GET", "HEAD")
-#: What a page may send ...
+#: Request headers that such a page may send.
 REQUEST_HEADERS = ("X-Api-Key", "Content-Type", "If-None-Match", "Last-Event-ID")
-#: ... and what it may read beside the body.
+#: Response headers that such a page may read.
 EXPOSED_HEADERS = (
     "ETag",
     "Retry-After",
@@ -17,13 +17,21 @@ EXPOSED_HEADERS = (
     "X-RateLimit-Remaining",
     "X-RateLimit-Reset",
 )
-#: Seconds that a browser may remember it.
+#: Time for which a browser may remember these rules. [s]
 MAX_AGE = 86_400
 
 
 @lru_cache(maxsize=64)
 def cors_headers(origin: bytes, allowed: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
-    """What an answer to a page of another origin carries; its ``Vary`` has ``Origin``."""
+    """The CORS headers of an answer to a page of another origin.
+
+    Parameters
+    ----------
+    origin
+        The request's ``Origin`` header.
+    allowed
+        Origins whose pages may read the answers; ``*`` is any.
+    """
     exposed = (b"access-control-expose-headers", ", ".join(EXPOSED_HEADERS).encode())
     if "*" in allowed:
         return ((b"access-control-allow-origin", b"*"), exposed)

@@ -1,4 +1,4 @@
-"""JSON as every answer has it."""
+"""JSON: how every answer is encoded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS | orjson.OPT_SERIALIZE_N
 
 
 def encode_json(value: Any) -> bytes:
-    """A value as the JSON of every answer."""
+    """Encode a value: times in UTC with a Z, whole seconds; numpy arrays as lists."""
     return orjson.dumps(value, option=_JSON)
 
 
 def json_response(
     body: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """A response of JSON."""
+    """Make a response whose body is a value as JSON."""
     return Response(encode_json(body), status, headers, "application/json")

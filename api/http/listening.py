@@ -1,4 +1,4 @@
-"""Where the API listens, and whether that asks for keys."""
+"""The address that the API listens on, and whether that address requires keys."""
 
 from __future__ import annotations
 
@@ -18,18 +18,25 @@ def _address(host: str) -> _Address:
         return ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
         raise UsageError(
-            f"FLOW_HOST: {host[:80]!r} is no address: localhost, or an IP address of this machine;"
-            " 0.0.0.0 and :: are all of them"
+            f"FLOW_HOST: {host[:80]!r} is not an address: use localhost or an IP address of"
+            " this machine; 0.0.0.0 and :: mean all of them"
         ) from None
 
 
 def keys_required(host: str, access: str) -> bool:
-    """Whether a server at ``host`` asks for keys; ``access`` is ``FLOW_ACCESS``.
+    """Whether a server requires keys.
+
+    Parameters
+    ----------
+    host
+        ``FLOW_HOST``, the address that the server listens on.
+    access
+        ``FLOW_ACCESS``: ``auto``, ``open`` or ``keys``.
 
     Raises
     ------
     UsageError
-        For what is no address, and for an open server that others could reach.
+        If ``host`` is not an address, or an open server would listen beyond loopback.
     """
     loopback = _address(host).is_loopback
     if access == "open" and not loopback:
@@ -42,18 +49,25 @@ def keys_required(host: str, access: str) -> bool:
 
 @contextmanager
 def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket at an address; nobody can connect until the server listens on it.
+    """A socket bound to an address. Nobody can connect until the server listens on it.
+
+    Parameters
+    ----------
+    host
+        An IP address of this machine, or ``localhost``.
+    port
+        The TCP port.
 
     Raises
     ------
     UsageError
-        For what is no address.
+        If ``host`` is not an address.
     FlowError
-        If it cannot be had.
+        If another program has the port, or the system refuses the address.
     """
     address = _address(host)
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    # asyncio switches Nagle's delay of 40 ms off only where TCP is named.
+    # Name TCP: asyncio switches off Nagle's delay of 40 ms only for such sockets.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -62,7 +76,7 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
             if error.errno == errno.EADDRINUSE:
                 raise FlowError(
                     f"FLOW_PORT: port {port} of {host} is taken by another program;"
-                    " stop that one, or choose another port with --port"
+                    " stop that program, or choose another port with --port"
                 ) from error
             raise FlowError(f"cannot listen on port {port} of {host}: {error.strerror}") from error
         yield listener

@@ -1,8 +1,9 @@
 """The HTTP server: uvicorn with limits on what comes in, and its connection for the stream.
 
-A whole request must arrive within seconds, and its head must be short. The limits and the
-connection reach into the inside of uvicorn's protocol. Where that inside is not the known one, the
-server runs on uvicorn's own protocol: without our limits, and the stream writes through ASGI.
+A request must arrive within seconds, and its head must be short. Both the limits and the stream's
+direct use of the connection depend on the internals of uvicorn's protocol. If a release of uvicorn
+has changed them, the server uses uvicorn's own protocol: then requests have no limits, and the
+stream writes through ASGI.
 """
 
 from __future__ import annotations
@@ -23,113 +24,119 @@ from api.http.transport import TRANSPORT
 
 log = structlog.get_logger()
 
-#: What of uvicorn's protocol ours calls and reads.
+#: Methods of uvicorn's protocol that ``LimitedProtocol`` overrides or calls, and fields it reads.
 _PARENT_METHODS = frozenset({
     "connection_made", "connection_lost", "data_received", "on_message_begin",
     "on_headers_complete", "on_body", "on_message_complete", "timeout_keep_alive_handler",
     "send_400_response",
 })  # fmt: skip
 _PARENT_FIELDS = ("url", "headers", "scope", "parser", "cycle", "transport", "loop")
-#: Seconds from a request's first byte, or a connection's beginning, to the request's last byte.
+#: Time limit from a request's first byte, or from the connection, to the request's last byte. [s]
 REQUEST_SECONDS = 10.0
-#: Bytes of a request's head: its first line and headers.
+#: Largest head of a request: its first line and headers. [bytes]
 HEAD_BYTES = 65_536
-#: Seconds that a reader may take to fetch an answer when nothing else is left to do for it.
+#: Time limit for a client to read an answer from an otherwise idle connection. [s]
 FETCH_SECONDS = 60.0
-#: Seconds that requests in hand may take when the server is told to stop.
+#: Time limit for running requests when the server stops. [s]
 SHUTDOWN_SECONDS = 5
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 with limits on a request's time and head.
+    """HTTP/1.1 with limits on the time and the head of a request.
 
+    The class protects the server from clients that send slowly or without end; it gains no speed.
     A GET finds its connection in ``scope["extensions"][TRANSPORT]``.
     """
 
+    #: Bytes of the present request's head so far.
     _size = 0
-    #: Whether a request was completed by what came last.
+    #: Whether the data received last completed a request.
     _ended = False
     #: Whether a request's head is being read.
     _heading = True
-    #: Whether a request has begun that has not ended.
+    #: Whether a request has begun and not ended.
     _begun = False
     _limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Start the time limit of the first request."""
         super().connection_made(transport)
-        self._wait()
+        self._start_limit()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any more."""
-        self._stop()
+        """Cancel the time limit."""
+        self._cancel_limit()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless it is too much."""
+        """Parse the data; refuse a head that is too long."""
         self._ended = False
         super().data_received(data)
-        # Most requests come whole: only what has not ended has to be waited for.
+        # Most requests arrive in one piece and need no time limit.
         if self._begun or not self._ended:
-            self._wait()
-        # What belonged to requests that are complete does not count.
+            self._start_limit()
+        # Data of complete requests do not count.
         if self._heading and not self._ended:
             self._size += len(data)
             if self._size > HEAD_BYTES:
-                self._refuse(431, "head_too_large", f"a request's head may have {HEAD_BYTES} bytes")
+                self._refuse(
+                    431, "head_too_large", f"a request's head may have at most {HEAD_BYTES} bytes"
+                )
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Start to count the head of a new request."""
         super().on_message_begin()
         self._heading, self._begun, self._size = True, True, 0
 
     def on_headers_complete(self) -> None:
-        """The head is there: pass it on, with the connection."""
+        """Check the length of the head, and hand the request on with its connection."""
         self._heading = False
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > HEAD_BYTES:
-            self._refuse(431, "head_too_large", f"a request's head may have {HEAD_BYTES} bytes")
+            self._refuse(
+                431, "head_too_large", f"a request's head may have at most {HEAD_BYTES} bytes"
+            )
             return
-        # A HEAD has no body: nothing may be written past its answer.
+        # A HEAD's answer has no body, so its handler must not write to the connection.
         if self.parser.get_method() == b"GET":
             self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Nothing here takes a body; a refused request has nobody to take it."""
+        """Drop the body of a refused request, which has no handler."""
         if self.cycle is not None:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is there."""
-        self._stop()
+        """Cancel the time limit of a complete request."""
+        self._cancel_limit()
         self._heading, self._begun, self._size, self._ended = True, False, 0, True
         if self.cycle is not None:
             super().on_message_complete()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection; one that never fetches its answer is cut."""
+        """Close an idle connection, and cut it if the client does not read its answer in time."""
         super().timeout_keep_alive_handler()
         self.loop.call_later(FETCH_SECONDS, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, in our own words."""
-        self._refuse(400, "invalid_request", "this is not a request of HTTP/1.1")
+        """Refuse data that are not HTTP with an error in this API's form."""
+        self._refuse(400, "invalid_request", "this is not an HTTP/1.1 request")
 
-    def _wait(self) -> None:
+    def _start_limit(self) -> None:
         if self._limit is None:
-            self._limit = self.loop.call_later(REQUEST_SECONDS, self._late)
+            self._limit = self.loop.call_later(REQUEST_SECONDS, self._on_limit)
 
-    def _stop(self) -> None:
+    def _cancel_limit(self) -> None:
         if self._limit is not None:
             self._limit.cancel()
             self._limit = None
 
-    def _late(self) -> None:
+    def _on_limit(self) -> None:
         self._limit = None
         if self.cycle is None or self.cycle.response_complete:
             self._refuse(
-                408, "request_timeout", f"a request must be there within {REQUEST_SECONDS:g} s"
+                408, "request_timeout", f"a request must arrive within {REQUEST_SECONDS:g} s"
             )
         else:
             self.transport.abort()
@@ -148,16 +155,25 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def choose_protocol(known: type[HttpToolsProtocol] = LimitedProtocol) -> type[Any] | str:
-    """Our protocol where uvicorn's inside is the known one, else uvicorn's own choice.
+    """Choose ``LimitedProtocol``, or uvicorn's own protocol if uvicorn's internals have changed.
 
-    Everything that ``LimitedProtocol`` calls or reads must be there. A release of uvicorn that has
-    moved any of it gets a line in the log, and a server without our limits.
+    The fallback is logged with what is missing.
+
+    Parameters
+    ----------
+    known
+        The protocol to use if its parent has every method and field that it needs.
+
+    Returns
+    -------
+    type or str
+        The protocol, or ``auto`` for uvicorn's own.
     """
     parent = known.__mro__[1]
     methods = [name for name in vars(LimitedProtocol) if callable(getattr(LimitedProtocol, name))]
     missing = [name for name in methods if name in _PARENT_METHODS and not hasattr(parent, name)]
-    written = inspect.getsource(parent)
-    missing += [name for name in _PARENT_FIELDS if f"self.{name}" not in written]
+    source = inspect.getsource(parent)
+    missing += [name for name in _PARENT_FIELDS if f"self.{name}" not in source]
     if not missing:
         return known
     log.warning(
@@ -169,7 +185,15 @@ def choose_protocol(known: type[HttpToolsProtocol] = LimitedProtocol) -> type[An
 
 
 class Server(uvicorn.Server):
-    """uvicorn under our signals: its own handling ends the process by the signal, not with 0."""
+    """uvicorn without its signal handling, which ends the process by the signal instead of with 0.
+
+    Parameters
+    ----------
+    app
+        The ASGI application.
+    started
+        Called once the server listens.
+    """
 
     def __init__(self, app: Any, started: Callable[[], None]) -> None:
         super().__init__(
@@ -181,7 +205,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 lifespan="off",
                 ws="none",
-                # Nobody here asks who the caller's caller was.
+                # No route reads the client's address, so a proxy's headers are not needed.
                 proxy_headers=False,
                 backlog=4096,
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
@@ -191,10 +215,10 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the door."""
+        """Leave signals to ``api.__main__``."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
+        """Listen, then call ``started``."""
         await super().startup(sockets)
         self._started()

@@ -1,5 +1,5 @@
-"""How the server hands a request's connection to a handler that writes to it directly."""
+"""The name under which the server hands a request's connection to its handler."""
 
 #: Key of the connection (an ``asyncio.Transport``) in a GET request's ``scope["extensions"]``. It
-#: is missing where the server does not let handlers at its connections.
+#: is missing where the server does not hand out its connections.
 TRANSPORT = "flow.transport"

@@ -1,4 +1,4 @@
-"""/v1/account: the caller's own plan and what is left of today."""
+"""The route ``/v1/account``: the caller's plan, and what is left of today's quota."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _DOCUMENTED: dict[str, Any] = {
     "summary": "Account",
     "responses": {
         200: errors.documented_response(
-            Account, _EXAMPLE, "The caller's plan. Asking does not count."
+            Account, _EXAMPLE, "The caller's plan and quota. This request does not count."
         ),
         401: errors.UNAUTHORIZED,
     },
@@ -64,23 +64,33 @@ def add_account_route(app: FastAPI) -> None:
 async def get_account(
     request: Request, caller: Annotated[Caller, Depends(require(PLANS[0], count=False))]
 ) -> Response:
-    """The caller's plan and what is left of today's quota; asking does not count."""
+    """The caller's plan, and what is left of today's quota. This request does not count."""
     context, admission = app_context(request), request_context(request.scope).admission
     assert admission is not None
     return json_response(account_document(admission, context.clock.now(), context.node))
 
 
 def account_document(admission: Admission, now: datetime, node: str) -> dict[str, Any]:
-    """The answer. Its numbers are texts where the published clients expect those."""
+    """The answer's JSON. Some numbers are strings, as the published clients expect them.
+
+    Parameters
+    ----------
+    admission
+        The admitted caller and its usage.
+    now
+        The present, aware of its time zone.
+    node
+        Name of this machine, for ``data_as_of``.
+    """
     usage = admission.usage
-    limit, left = (usage.limit, usage.remaining) if usage else (None, None)
+    limit, remaining = (usage.limit, usage.remaining) if usage else (None, None)
     return {
         "user_id": admission.caller.id or "local",
         "email": admission.caller.email,
         "plan": admission.caller.plan,
         "daily_limit": UNLIMITED if limit is None else str(limit),
         "usage_today": usage.used if usage else 0,
-        "remaining": UNLIMITED if left is None else str(left),
+        "remaining": UNLIMITED if remaining is None else str(remaining),
         "resets_at": usage.resets_at if usage else next_midnight(now),
         "endpoint_version": series.ENDPOINT_VERSION,
         "data_as_of": series.data_as_of("", None, node),

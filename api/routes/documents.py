@@ -1,4 +1,4 @@
-"""Routes of the documents: read what was asked, fetch it, hand it to its document."""
+"""Routes of the documents: read the query, load the data, and return the document made of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from api.access.dependency import require
 from api.access.gate import Caller
 from api.context import app_context
 from api.documents import degraded, heatmap, hedge_flow, leaderboard, strike_flow
-from api.documents import query as asked
+from api.documents import query as parameters
 from api.documents.lookup import NoChain, NoData, lookup_nearest_sample, lookup_sample
 from api.documents.sample import Sample
 from api.documents.siblings import SIBLINGS
@@ -67,157 +67,190 @@ def _symbol(request: Request, symbol: str) -> str:
 
 async def get_snapshot(request: Request, symbol: Symbol, caller: Growth) -> Response:
     """Today's chain now, on effective open interest: this morning's, moved by today's flow."""
-    return await _chain(request, symbol, snapshot, _as_it_is)
+    return await _chain_document(request, symbol, snapshot, _reason_alone)
 
 
 async def get_exposure(request: Request, symbol: Symbol, caller: Growth) -> Response:
     """Today's chain now, on this morning's open interest alone."""
-    reach = asked.read_strike_range(request.query_params, DEFAULT_RANGE)
-    return await _chain(request, symbol, lambda sample: exposure(sample, reach), _beside)
+    reach = parameters.read_strike_range(request.query_params, DEFAULT_RANGE)
+    return await _chain_document(
+        request, symbol, lambda sample: exposure(sample, reach), _reason_with_price
+    )
 
 
-async def _chain(
+async def _chain_document(
     request: Request,
     symbol: str,
     document: Callable[[Sample], dict[str, Any]],
-    complete: Callable[[Store, str, NoChain], Awaitable[dict[str, Any]]],
+    explain: Callable[[Store, str, NoChain], Awaitable[dict[str, Any]]],
 ) -> Response:
-    """A document of one moment, or what is said where there is none."""
-    name, when = _symbol(request, symbol), asked.read_moment(request.query_params)
+    """A document of one moment's chain.
+
+    Parameters
+    ----------
+    document
+        Makes the document of a sample.
+    explain
+        Makes the body that is sent instead where the moment has no chain.
+    """
+    name, when = _symbol(request, symbol), parameters.read_moment(request.query_params)
     store = app_context(request).store
     try:
         sample = await lookup_sample(store, name, when, app_context(request).clock.now())
     except NoData:
-        return _absent(name, when)
+        return _not_found_response(name, when)
     except NoChain as reason:
-        return await _told(request, await complete(store, name, reason), name, None)
-    return await _told(request, document(sample), name, sample.record.row.quoted_at)
+        return await _document_response(request, await explain(store, name, reason), name, None)
+    return await _document_response(request, document(sample), name, sample.record.row.quoted_at)
 
 
-async def _as_it_is(store: Store, symbol: str, reason: NoChain) -> dict[str, Any]:
+async def _reason_alone(store: Store, symbol: str, reason: NoChain) -> dict[str, Any]:
     return reason.body
 
 
-async def _beside(store: Store, symbol: str, reason: NoChain) -> dict[str, Any]:
-    """With the newest price that is known."""
+async def _reason_with_price(store: Store, symbol: str, reason: NoChain) -> dict[str, Any]:
+    """The reason, with the newest stored price."""
     day = await store.newest_day(symbol, market_day(reason.moment))
     newest = await store.newest(symbol, day) if day else {}
-    beside = degraded.exposure_fields(
+    price_fields = degraded.exposure_fields(
         newest.get("spot"), reason.moment, market_open=reason.market_open
     )
-    return reason.body | beside
+    return reason.body | price_fields
 
 
 def _sibling(document: Callable[[Sample], dict[str, Any]]) -> Callable[..., Awaitable[Response]]:
     async def get(request: Request, symbol: Symbol, caller: Growth) -> Response:
-        name, when = _symbol(request, symbol), asked.read_moment(request.query_params)
+        name, when = _symbol(request, symbol), parameters.read_moment(request.query_params)
         store = app_context(request).store
         try:
             sample = await lookup_nearest_sample(
                 store, name, when, app_context(request).clock.now()
             )
         except NoData:
-            return _absent(name, when)
-        return await _told(request, document(sample), name, sample.record.row.quoted_at)
+            return _not_found_response(name, when)
+        return await _document_response(
+            request, document(sample), name, sample.record.row.quoted_at
+        )
 
     return get
 
 
 async def get_hedge_flow(request: Request, symbol: Symbol, caller: Growth) -> Response:
-    """What customers' trades made dealers buy (positive) or sell, a bar, and since the baseline."""
-    side = asked.read_choice(request.query_params, "side", asked.SIDES)
-    query = asked.read_window_query(symbol_segment(request, symbol), request.query_params)
+    """Dollars that dealers bought (positive) or sold to hedge customers' trades.
+
+    Each bar has its own amount, and the sum since the session's baseline.
+    """
+    side = parameters.read_choice(request.query_params, "side", parameters.SIDES)
+    query = parameters.read_window_query(symbol_segment(request, symbol), request.query_params)
     store = app_context(request).store
 
-    async def make(of: StoredWindow) -> dict[str, Any]:
+    async def make(window: StoredWindow) -> dict[str, Any]:
         bars: list[dict[str, Any]] = []
-        if of.filled:
-            key = (query.symbol, of.state.day)
-            rows = await store.window(*key, **of.bounds, columns=hedge_flow.COLUMNS)
+        if window.filled:
+            key = (query.symbol, window.state.day)
+            rows = await store.window(*key, **window.bounds, columns=hedge_flow.COLUMNS)
             first = rows[0]["bucket"]
             before = await store.figures_before(*key, first, columns=hedge_flow.COLUMNS)
             bars = hedge_flow.hedge_flow_bars(rows, before, side)
-        return {"as_of": of.now, "side": side, "bar_size": query.bar, "bars": bars}
+        return {"as_of": window.now, "side": side, "bar_size": query.bar, "bars": bars}
 
     return await answer_window(request, query, ("hedge-flow", side), make)
 
 
 async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Response:
-    """A metric by strike and bar."""
-    metric = asked.read_choice(request.query_params, "metric", asked.METRICS)
-    mode = asked.read_choice(request.query_params, "mode", asked.MODES)
-    query = asked.read_window_query(symbol_segment(request, symbol), request.query_params, bar="1m")
+    """One metric by strike and bar."""
+    metric = parameters.read_choice(request.query_params, "metric", parameters.METRICS)
+    mode = parameters.read_choice(request.query_params, "mode", parameters.MODES)
+    query = parameters.read_window_query(
+        symbol_segment(request, symbol), request.query_params, bar="1m"
+    )
     store = app_context(request).store
 
-    async def make(of: StoredWindow) -> dict[str, Any]:
+    async def make(window: StoredWindow) -> dict[str, Any]:
         profiles, before = await _profiles(
-            store, of, heatmap.metric_columns(metric), increments=metric == "signed_flow"
+            store, window, heatmap.metric_columns(metric), increments=metric == "signed_flow"
         )
-        # A day of a wide chain is 100,000 numbers: nobody else waits for them.
-        made = await asyncio.to_thread(heatmap.heatmap, profiles, before, metric=metric, mode=mode)
-        head: dict[str, Any] = {"underlying_price": _price(of, profiles)}
+        # A day of a wide chain is 100,000 numbers. In a thread, they hold up no other request.
+        grid = await asyncio.to_thread(heatmap.heatmap, profiles, before, metric=metric, mode=mode)
+        head: dict[str, Any] = {"underlying_price": _price(window, profiles)}
         head |= {"metric": metric, "mode": mode, "bar_size": query.bar}
-        return head | {"as_of": of.now, "tier_used": "raw"} | made
+        return head | {"as_of": window.now, "tier_used": "raw"} | grid
 
     return await answer_window(request, query, ("heatmap", metric, mode), make)
 
 
 async def get_strike_flow(request: Request, symbol: Symbol, caller: Alpha) -> Response:
     """Signed flow by strike and bar."""
-    query = asked.read_window_query(symbol_segment(request, symbol), request.query_params, bar="1m")
+    query = parameters.read_window_query(
+        symbol_segment(request, symbol), request.query_params, bar="1m"
+    )
     store = app_context(request).store
 
-    async def make(of: StoredWindow) -> dict[str, Any]:
-        profiles, before = await _profiles(store, of, strike_flow.COLUMNS, increments=True)
-        made = await asyncio.to_thread(strike_flow.strike_flow, profiles, before)
-        head = {"underlying_price": _price(of, profiles), "bar_size": query.bar}
-        return head | {"as_of": of.now, "tier_used": "raw"} | made
+    async def make(window: StoredWindow) -> dict[str, Any]:
+        profiles, before = await _profiles(store, window, strike_flow.COLUMNS, increments=True)
+        grid = await asyncio.to_thread(strike_flow.strike_flow, profiles, before)
+        head = {"underlying_price": _price(window, profiles), "bar_size": query.bar}
+        return head | {"as_of": window.now, "tier_used": "raw"} | grid
 
     return await answer_window(request, query, ("strike-flow",), make)
 
 
-def _price(of: StoredWindow, profiles: Sequence[ProfileRow]) -> float | None:
-    return profiles[-1].spot if profiles else of.state.newest.get("spot")
+def _price(window: StoredWindow, profiles: Sequence[ProfileRow]) -> float | None:
+    return profiles[-1].spot if profiles else window.state.newest.get("spot")
 
 
 async def _profiles(
-    store: Store, of: StoredWindow, columns: Sequence[str], *, increments: bool
+    store: Store, window: StoredWindow, columns: Sequence[str], *, increments: bool
 ) -> tuple[list[ProfileRow], ProfileRow | None]:
-    """A window's samples by strike, and the one that its first increments count from.
+    """A window's samples by strike.
+
+    Parameters
+    ----------
+    columns
+        Arrays to load of each sample.
+    increments
+        Whether the document needs increments, and so the sample before the window too.
+
+    Returns
+    -------
+    list
+        The samples that have figures by strike, oldest first.
+    ProfileRow or None
+        The newest sample before the window; None without increments, or if there is none.
 
     Raises
     ------
     QueryError
-        ``no_strike_data_for_window`` where there are rows, but none with a profile.
+        ``no_strike_data_for_window`` if the window has rows, but none has figures by strike.
     """
-    symbol, day = of.query.symbol, of.state.day
-    if not of.filled:
+    symbol, day = window.query.symbol, window.state.day
+    if not window.filled:
         return [], None
-    rows = await store.profiles(symbol, day, **of.bounds, columns=columns)
-    found = [row for row in rows if len(row.arrays["strike"])]
-    if not found:
+    rows = await store.profiles(symbol, day, **window.bounds, columns=columns)
+    profiles = [row for row in rows if len(row.arrays["strike"])]
+    if not profiles:
         raise QueryError(
             "no_strike_data_for_window",
             "the samples of this window were stored without figures by strike",
         )
     if not increments:
-        return found, None
-    return found, await store.profile_before(symbol, day, found[0].bucket, columns=columns)
+        return profiles, None
+    return profiles, await store.profile_before(symbol, day, profiles[0].bucket, columns=columns)
 
 
 async def get_leaderboard(request: Request, caller: Alpha) -> Response:
-    """Symbols ranked by a figure of their newest sample of the newest session, or of a day's."""
+    """Symbols ranked by one figure of their newest sample, in the newest session or on `date`."""
     query = request.query_params
     metric, n = (
-        asked.read_choice(query, "metric", asked.LEADERBOARD_METRICS),
-        asked.read_board_size(query),
+        parameters.read_choice(query, "metric", parameters.LEADERBOARD_METRICS),
+        parameters.read_board_size(query),
     )
     day = read_day(query["date"]) if "date" in query else None
     store = app_context(request).store
     now = app_context(request).clock.now()
     rows = await store.board(day or market_day(now), columns=leaderboard.COLUMNS)
-    wanted = day or max((row["expiration"] for row in rows), default=None)
-    rows = [row for row in rows if row["expiration"] == wanted]
+    expiration = day or max((row["expiration"] for row in rows), default=None)
+    rows = [row for row in rows if row["expiration"] == expiration]
     session = await session_on_day(market_day(now))
     body = {
         "metric": metric,
@@ -225,37 +258,37 @@ async def get_leaderboard(request: Request, caller: Alpha) -> Response:
         "as_of": now,
         "market_open": session is not None and session.open <= now < session.close,
         "entries": leaderboard.ranked_entries(rows, metric, n),
-        "expiration": wanted,
+        "expiration": expiration,
     }
-    delivered = [(row["symbol"], row["quoted_at"]) for row in rows]
-    body |= stamp(app_context(request).node, delivered)
+    quoted = [(row["symbol"], row["quoted_at"]) for row in rows]
+    body |= stamp(app_context(request).node, quoted)
     return await reply.document_reply(body, request.headers.get("Accept-Encoding", ""))
 
 
 async def get_sessions(request: Request, symbol: Symbol, caller: Free) -> Response:
-    """Stored days of a symbol, and how much of each is there."""
+    """Stored sessions of a symbol, and how many of each session's slots are stored."""
     name = _symbol(request, symbol)
     store = app_context(request).store
     rows = await store.sessions(name)
     if not rows:
-        return _absent(name)
+        return _not_found_response(name)
     now = app_context(request).clock.now()
-    stored = sessions_between(rows[0]["expiration"], rows[-1]["expiration"])
-    found = stored_sessions(rows, {session.day: session for session in stored}, now)
+    calendar = sessions_between(rows[0]["expiration"], rows[-1]["expiration"])
+    sessions = stored_sessions(rows, {session.day: session for session in calendar}, now)
     newest = await store.newest(name, rows[-1]["expiration"])
-    body = {"symbol": name, "count": len(found), "as_of": now, "sessions": found}
-    return await _told(request, body, name, newest.get("quoted_at"))
+    body = {"symbol": name, "count": len(sessions), "as_of": now, "sessions": sessions}
+    return await _document_response(request, body, name, newest.get("quoted_at"))
 
 
-async def _told(
+async def _document_response(
     request: Request, body: dict[str, Any], symbol: str, newest: datetime | None
 ) -> Response:
-    said = body | stamp(app_context(request).node, [(symbol, newest)])
-    return await reply.document_reply(said, request.headers.get("Accept-Encoding", ""))
+    stamped = body | stamp(app_context(request).node, [(symbol, newest)])
+    return await reply.document_reply(stamped, request.headers.get("Accept-Encoding", ""))
 
 
-def _absent(symbol: str, when: asked.MomentQuery | None = None) -> Response:
-    of = f" expiring {when.expiry}" if when and when.expiry else ""
+def _not_found_response(symbol: str, when: parameters.MomentQuery | None = None) -> Response:
+    expiring = f" expiring {when.expiry}" if when and when.expiry else ""
     return json_response(
-        {"error": "symbol_not_found", "message": f"No data for {symbol}{of}."}, 404
+        {"error": "symbol_not_found", "message": f"No data for {symbol}{expiring}."}, 404
     )

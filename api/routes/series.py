@@ -38,41 +38,42 @@ async def get_series(
 ) -> Response:
     """The zero-DTE headline figures of a symbol, a bar every 30 seconds to 15 minutes.
 
-    Without parameters: the last 60 minutes of today's session. The window is half-open and ends
-    where the data does: at the close once that is past, else at the feed's own present. Each bar
-    is the *last* sample of its bucket and the running bucket is among them, so that cumulative
-    values are current. A symbol without samples is answered with `bars: []` and the `reason`.
+    Without parameters: the last 60 minutes of today's session. The window is half-open. It ends
+    at the close, or, while the session is open, at the present less the feed's delay. Each bar is
+    the *last* sample of its bucket. The running bucket is included, so that cumulative values are
+    current. The answer for a symbol without samples has `bars: []` and the `reason`.
     """
-    asked = read_query(symbol_segment(request, symbol), request.query_params)
+    query = read_query(symbol_segment(request, symbol), request.query_params)
     form = _format(request)
-    part = await _find(app_context(request), asked)
+    window = await _load_window(app_context(request), query)
     if form != "json":
-        return as_response(await table_reply(form, [part], if_none_match=_offered(request)))
+        return as_response(await table_reply(form, [window], if_none_match=_if_none_match(request)))
     return as_response(
         await series_reply(
-            part,
+            window,
             app_context(request).bodies,
-            if_none_match=_offered(request),
+            if_none_match=_if_none_match(request),
             accepts=request.headers.get("Accept-Encoding", ""),
         )
     )
 
 
 async def get_many(request: Request, caller: Annotated[Caller, Depends(require(PLAN))]) -> Response:
-    """Several symbols in one call: each answer is what its own route would say.
+    """Several symbols in one request. Each answer equals that of the symbol's own route.
 
-    `cursor` has one number for each symbol, in the order asked for; send it back as `since`.
+    `cursor` has one number for each symbol, in the order of `symbols`; send it back as `since`.
     """
-    asked = read_queries(request.query_params)
+    queries = read_queries(request.query_params)
     form = _format(request)
-    parts = await asyncio.gather(*(_find(app_context(request), one) for one in asked))
+    context = app_context(request)
+    windows = await asyncio.gather(*(_load_window(context, query) for query in queries))
     if form != "json":
-        return as_response(await table_reply(form, parts, if_none_match=_offered(request)))
+        return as_response(await table_reply(form, windows, if_none_match=_if_none_match(request)))
     return as_response(
         await multi_series_reply(
-            parts,
-            app_context(request).bodies,
-            if_none_match=_offered(request),
+            windows,
+            context.bodies,
+            if_none_match=_if_none_match(request),
             accepts=request.headers.get("Accept-Encoding", ""),
         )
     )
@@ -83,21 +84,21 @@ async def get_stream(
     symbol: Annotated[str, _SYMBOL],
     caller: Annotated[Caller, Depends(require(PLAN))],
 ) -> Response:
-    """Bars as they land, as Server-Sent Events.
+    """Bars as they are stored, as Server-Sent Events.
 
-    An event's `data` is the bar as the series has it, its `id` the cursor. `Last-Event-ID` or
-    `since` goes on after that cursor without a hole or a double: new bars, the running bucket,
-    slots filled late, of today's session and the one before. An event `gap` is a slot without a
-    sample, and why. A comment every 15 seconds says that the stream is alive; a reader who is too
-    slow is cut off.
+    An event's `data` is the bar as in the series, and its `id` is the cursor. `Last-Event-ID` or
+    `since` continues after that cursor; nothing is left out or sent twice. Events cover new bars,
+    the running bucket and slots that were filled late, in today's session and the one before. An
+    event `gap` is a slot without a sample, with the reason. A comment every 15 seconds shows that
+    the stream is alive. A reader who is too slow is disconnected.
     """
-    asked = read_query(symbol_segment(request, symbol, "/stream"), request.query_params)
-    last = request.headers.get("Last-Event-ID")
-    since = asked.since if last is None or not last.strip() else read_cursor(last)
+    query = read_query(symbol_segment(request, symbol, "/stream"), request.query_params)
+    last_id = request.headers.get("Last-Event-ID")
+    since = query.since if last_id is None or not last_id.strip() else read_cursor(last_id)
     stream = StreamResponse(
         app_context(request).hub,
-        asked.symbol,
-        asked.seconds,
+        query.symbol,
+        query.seconds,
         since,
         caller,
         wants_body=request_context(request.scope).wants_body,
@@ -106,19 +107,19 @@ async def get_stream(
     return stream
 
 
-async def _find(context: AppContext, asked: Query) -> Selection:
-    """The part of a session that a query means, from memory or the store."""
+async def _load_window(context: AppContext, query: Query) -> Selection:
+    """The window of a session that a query asks for, from memory or from the store."""
     now = context.clock.now()
-    day = await context.sessions.get(asked.symbol, asked.day or market_day(now))
-    known = bool(day.cursor) or await context.sessions.known(asked.symbol)
+    day = await context.sessions.get(query.symbol, query.day or market_day(now))
+    known = bool(day.cursor) or await context.sessions.known(query.symbol)
     delay = await context.sessions.delay(day)
-    return select_bars(day, asked, AnswerContext(known=known, delay=delay, node=context.node), now)
+    return select_bars(day, query, AnswerContext(known=known, delay=delay, node=context.node), now)
 
 
 def _format(request: Request) -> str:
-    named = request.query_params.get("format")
-    return formats.read_format(named, request.headers.get("Accept", ""))
+    name = request.query_params.get("format")
+    return formats.read_format(name, request.headers.get("Accept", ""))
 
 
-def _offered(request: Request) -> str | None:
+def _if_none_match(request: Request) -> str | None:
     return request.headers.get("If-None-Match")

@@ -1,4 +1,4 @@
-"""The routes that tell of the server itself: symbols, market hours, signs of life."""
+"""Routes about the server itself: symbols, market hours, health, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def add_server_routes(app: FastAPI) -> None:
 async def get_symbols(
     request: Request, caller: Annotated[Caller, Depends(require("Free"))]
 ) -> Response:
-    """Symbols that were ever sampled, and the slot of the newest sample of any."""
+    """Every symbol that was ever sampled, and the slot of the newest sample of all."""
     context = app_context(request)
     newest_slots = await context.store.symbols()
     body = {
@@ -77,14 +77,17 @@ async def get_health() -> Response:
 
 
 async def get_metrics(request: Request) -> Response:
-    """What this process and its data are doing, for Prometheus; no key is asked for."""
+    """Metrics of this process and its data, for Prometheus. No key is needed."""
     context = app_context(request)
-    body = await context.metrics.look(context.store, context.live, context.clock.now())
+    body = await context.metrics.render(context.store, context.live, context.clock.now())
     return Response(body, media_type=CONTENT_TYPE_LATEST)
 
 
 async def get_ready(request: Request) -> Response:
-    """Whether requests can be answered; without the live channel they can, a little later."""
+    """Whether requests can be answered.
+
+    Without the live channel they can, but new data reach the server later: it polls the database.
+    """
     context = app_context(request)
     database, live = await asyncio.gather(_ping(context.store), _ping(context.live))
     status = "Unavailable" if database == "away" else "Ready" if live == "ok" else "Degraded"
@@ -92,11 +95,11 @@ async def get_ready(request: Request) -> Response:
     return json_response(body, 503 if database == "away" else 200)
 
 
-async def _ping(part: Store | LiveChannel) -> str:
+async def _ping(dependency: Store | LiveChannel) -> str:
     try:
         async with asyncio.timeout(_PING_SECONDS):
-            await part.ping()
+            await dependency.ping()
     except (StoreError, LiveError, TimeoutError) as error:
-        log.warning("part is away", part=type(part).__name__, error=str(error))
+        log.warning("part is away", part=type(dependency).__name__, error=str(error))
         return "away"
     return "ok"

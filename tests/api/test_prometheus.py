@@ -77,7 +77,7 @@ async def test_parts_that_are_away(
     store: Store, open_app: Callable[..., Any], monkeypatch: Any
 ) -> None:
     """What is away is told as away, soon, and what it knew is not told as if it were new."""
-    monkeypatch.setattr("api.prometheus._PATIENCE", 0.1)
+    monkeypatch.setattr("api.prometheus._TIMEOUT", 0.1)
     await store.write([record(utc("14:28"))])
 
     class Sometimes:

@@ -278,8 +278,8 @@ def test_no_key_in_force(
     )
     assert code == 1
     assert said == (
-        "flow-api: there is no key in force for the live data, and without one nobody could ask"
-        " anything: make one with flow-api keys create --name NAME --plan PLAN, or be open on"
+        "flow-api: no key is in force for the live data, so nobody could call the API: make one"
+        " with flow-api keys create --name NAME --plan PLAN, or run an open server on"
         " loopback with FLOW_HOST=127.0.0.1 and FLOW_ACCESS=open\n"
     )
 
@@ -297,12 +297,12 @@ def test_open_on_loopback_only(run: Callable[..., tuple[int, str]], host: str) -
 
 @pytest.mark.parametrize("host", ["example.com", "", "1.2.3", "127.0.0.1:80", "*"])
 def test_no_address(run: Callable[..., tuple[int, str]], host: str) -> None:
-    """What is no address is refused: a name may mean another machine tomorrow."""
+    """A host that is not an address is refused: a name may mean another machine tomorrow."""
     code, said = run("--host", host)
     assert code == 2
     assert said == (
-        f"flow-api: FLOW_HOST: {host!r} is no address: localhost, or an IP address of this machine;"
-        " 0.0.0.0 and :: are all of them\n"
+        f"flow-api: FLOW_HOST: {host!r} is not an address: use localhost or an IP address of this machine;"
+        " 0.0.0.0 and :: mean all of them\n"
     )
 
 
@@ -333,7 +333,7 @@ def test_port_is_taken(run: Callable[..., tuple[int, str]]) -> None:
     assert code == 1
     assert said == (
         f"flow-api: FLOW_PORT: port {port} of 127.0.0.1 is taken by another program;"
-        " stop that one, or choose another port with --port\n"
+        " stop that program, or choose another port with --port\n"
     )
 
 

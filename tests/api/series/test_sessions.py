@@ -146,15 +146,15 @@ async def test_a_second_has_its_room(
     store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many different things are asked for in a second, what is kept of it is bounded."""
-    monkeypatch.setattr("api.routes.series_fast_path._Made._ROOM", 20_000)
+    monkeypatch.setattr("api.routes.series_fast_path.AnswersOfOneSecond._ROOM", 20_000)
     await store.write(every("14:00", "14:29:30"))
     fed: Fed = await feed(store)
-    made = fed._transport.app.fast_path._made  # type: ignore[attr-defined]
+    cache = fed._transport.app.fast_path._answers  # type: ignore[attr-defined]
     for minutes in [*range(1, 31), *range(1, 31)]:
         body = await fed.series(bar="30s", minutes=minutes)
         assert len(body["bars"]) == 2 * minutes
-        assert sum(len(b"".join(kept[2].parts)) for kept in made._kept.values()) <= 20_000
-    assert 0 < len(made._kept) < 30
+        assert sum(len(b"".join(entry[2].parts)) for entry in cache._answers.values()) <= 20_000
+    assert 0 < len(cache._answers) < 30
 
 
 async def test_no_question_to_the_store(store: Store, feed: Callable[..., Any]) -> None:
