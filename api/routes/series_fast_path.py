@@ -138,7 +138,7 @@ class AnswersOfOneSecond:
     """A cache of the present second's answers.
 
     An answer depends on the request, the session's rows and the second, so requests that agree in
-    all three share one answer. Gain: 1.5 times the requests a second of compressed answers.
+    all three share one answer. Gain: 1.5 times the speed for answers with gzip.
     """
 
     #: Room for answers. Once it is full, further answers of the second are not kept. [bytes]
