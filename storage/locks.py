@@ -8,12 +8,18 @@ from pathlib import Path
 
 
 def open_lock(path: Path) -> int:
-    """Open a lock file; the descriptor does not reach child processes unless passed on."""
+    """Open a lock file and return its descriptor, which child processes do not inherit."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Take a file lock if it can be had at once; False if somebody is in the way."""
+    """Take a file lock without waiting; return False if another holder is in the way.
+
+    Parameters
+    ----------
+    descriptor : of the lock file.
+    shared : take a lock that others may share; else one that excludes all others.
+    """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)

@@ -37,14 +37,14 @@ class KillableServers:
     def __enter__(self) -> Self:
         for server in (self.postgres, self.valkey):
             server.start()
-            server.until_ready()
+            server.wait_until_ready()
         return self
 
     def __exit__(self, *_: object) -> None:
         for server in (self.postgres, self.valkey):
             if server.lives:
                 server.stop()
-                server.until_gone()
+                server.wait_until_gone()
         os.close(self._descriptor)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -59,4 +59,4 @@ class KillableServers:
     def revive(server) -> None:
         """Start it again, and wait until it answers."""
         server.start()
-        server.until_ready()
+        server.wait_until_ready()

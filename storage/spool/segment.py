@@ -1,6 +1,6 @@
 """One file of the spool: a header line, then entries, each with a mark, a length and a checksum.
 
-It is locked for as long as its owner lives: the kernel lets go of it however a process dies.
+Its owner holds a lock on it. The kernel releases the lock when the process dies, however it dies.
 """
 
 from __future__ import annotations
@@ -22,40 +22,50 @@ from storage.record.wire import BATCH_FIELDS, Batch, decode_batch
 log = structlog.get_logger()
 
 _NAME = b"zerodte-flow spool "
-#: Raised with every change of the layout; a change of the row's fields shows by itself.
+#: The first line. Raise the number when the layout changes; the checksum of the fields follows by
+#: itself when a row has other fields.
 SEGMENT_HEADER = _NAME + f"1 {BATCH_FIELDS}\n".encode()
 _MARK = b"\xf1sl\x1a"
 _ENTRY = struct.Struct("<4sII")
 
 
 def encode_entry(body: bytes) -> bytes:
-    """A body as an entry."""
+    """Return a body with its mark, length and checksum before it."""
     return _ENTRY.pack(_MARK, len(body), zlib.crc32(body)) + body
 
 
 class Segment:
-    """An open, locked file of the spool. ``make`` begins one, ``take`` takes a dead owner's."""
+    """An open, locked file of the spool.
 
-    __slots__ = ("at", "descriptor", "end", "own", "path", "waiting")
+    ``create`` begins one, ``take_over`` takes that of a dead process.
+    """
+
+    __slots__ = ("descriptor", "end", "own", "path", "start", "waiting")
 
     def __init__(self, path: Path, descriptor: int, *, own: bool) -> None:
         self.path = path
         self.descriptor = descriptor
-        #: Whether this process writes it; one that was taken over is only read.
+        #: Whether this process created it; a segment that was taken over is only read.
         self.own = own
-        #: Where the oldest entry begins that was not taken off, and where what is whole ends.
-        self.at = len(SEGMENT_HEADER)
+        #: Where the oldest remaining entry begins, and where the last whole one ends. [bytes]
+        self.start = len(SEGMENT_HEADER)
         self.end = len(SEGMENT_HEADER) if own else os.fstat(descriptor).st_size
-        #: Entries that were not taken off.
+        #: How many entries remain.
         self.waiting = 0
 
     @classmethod
-    def make(cls, path: Path) -> Segment:
-        """Begin a segment; OSError if it cannot be written, or is there already."""
+    def create(cls, path: Path) -> Segment:
+        """Create a segment.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written, or exists already.
+        """
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             if not try_lock(descriptor):
-                # Taken over, for it looked like a dead owner's, and removed, for it was empty.
+                # Another process took it for a dead one's before we had the lock, and removes it.
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             _write(descriptor, SEGMENT_HEADER, 0)
             os.fsync(descriptor)
@@ -70,13 +80,13 @@ class Segment:
         return cls(path, descriptor, own=True)
 
     @classmethod
-    def take(cls, path: Path) -> Segment | None:
-        """A dead process's segment; None for a living one's, and for one that is just gone.
+    def take_over(cls, path: Path) -> Segment | None:
+        """Take over the segment of a dead process; None if its owner lives, or it is gone by now.
 
         Raises
         ------
         SpoolError
-            If it is another release's, or cannot be opened; it stays as it is.
+            If another release wrote it, or it cannot be opened. It stays as it is.
         """
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -95,26 +105,26 @@ class Segment:
         return cls(path, descriptor, own=False)
 
     def entries(self) -> Iterator[Batch]:
-        """The batches from the oldest on; what is damaged is skipped, and told in the log."""
-        at = self.at
-        while at < self.end:
-            body, end = self._entry(at)
+        """Iterate over the remaining batches, the oldest first; log and skip damaged entries."""
+        offset = self.start
+        while offset < self.end:
+            body, end = self._entry(offset)
             if body is None:
-                at = self._skip(at)
+                offset = self._skip(offset)
                 continue
             try:
                 yield decode_batch(body, (self, end))
             except ValueError as error:
                 log.error("spool entry cannot be read", path=str(self.path), error=str(error))
-            at = end
+            offset = end
 
-    def put(self, data: bytes, fault: Fault) -> None:
-        """Write an entry behind the others, on disk when this returns; whole or not at all.
+    def append(self, data: bytes, fault: Fault) -> None:
+        """Append an entry. When this returns, it is on disk (fsync).
 
         Raises
         ------
         OSError
-            Then nothing of it stays.
+            If it cannot be written; nothing of it stays in the file.
         """
         try:
             fault("spooling")
@@ -124,15 +134,15 @@ class Segment:
             _write(self.descriptor, data[half:], self.end + half)
             os.fsync(self.descriptor)
         except OSError:
-            # Making it shorter needs no room.
+            # A half entry must not stay. Truncating needs no room on the disk.
             os.ftruncate(self.descriptor, self.end)
             raise
         self.end += len(data)
         self.waiting += 1
 
     def drop(self, end: int) -> None:
-        """Take the oldest entry off, which ends there."""
-        self.at = end
+        """Remove the oldest entry, which ends at ``end``."""
+        self.start = end
         self.waiting -= 1
 
     def remove(self) -> None:
@@ -141,62 +151,65 @@ class Segment:
         os.close(self.descriptor)
 
     def close(self) -> None:
-        """Let go of the file; what is in it stays."""
+        """Release the file; its entries stay on disk."""
         os.close(self.descriptor)
 
-    def _entry(self, at: int) -> tuple[bytes | None, int]:
-        """The body of an entry and where it ends; None if it is not whole."""
-        head = os.pread(self.descriptor, _ENTRY.size, at)
-        if len(head) < _ENTRY.size:
+    def _entry(self, offset: int) -> tuple[bytes | None, int]:
+        """Return an entry's body, or None if it is damaged, and where the entry ends."""
+        header = os.pread(self.descriptor, _ENTRY.size, offset)
+        if len(header) < _ENTRY.size:
             return None, self.end
-        mark, length, checksum = _ENTRY.unpack(head)
+        mark, length, checksum = _ENTRY.unpack(header)
         if mark != _MARK:
             return None, self.end
-        body = os.pread(self.descriptor, length, at + _ENTRY.size)
+        body = os.pread(self.descriptor, length, offset + _ENTRY.size)
         whole = len(body) == length and zlib.crc32(body) == checksum
-        return body if whole else None, at + _ENTRY.size + length
+        return body if whole else None, offset + _ENTRY.size + length
 
-    def _skip(self, at: int) -> int:
-        """Where the next whole entry may begin behind a damaged one."""
-        found = self._next_mark(at + 1)
-        torn = found == self.end
+    def _skip(self, offset: int) -> int:
+        """Log a damaged entry; return where the next one begins."""
+        next_entry = self._next_mark(offset + 1)
+        torn = next_entry == self.end
         path = str(self.path)
-        log.error("spool damaged", path=path, at=at, skipped=found - at, torn_tail=torn)
+        log.error(
+            "spool damaged", path=path, at=offset, skipped=next_entry - offset, torn_tail=torn
+        )
         if torn:
-            # It was being written when its owner died; it is told once.
-            self.end = at
-        return found
+            # The owner died while it wrote this entry. It is logged once.
+            self.end = offset
+        return next_entry
 
-    def _next_mark(self, at: int) -> int:
+    def _next_mark(self, offset: int) -> int:
         step = 1 << 20
-        while at < self.end:
-            piece = os.pread(self.descriptor, step + len(_MARK), at)
-            found = piece.find(_MARK)
-            if found >= 0:
-                return at + found
-            at += step
+        while offset < self.end:
+            block = os.pread(self.descriptor, step + len(_MARK), offset)
+            next_entry = block.find(_MARK)
+            if next_entry >= 0:
+                return offset + next_entry
+            offset += step
         return self.end
 
 
-def _require_ours(path: Path, head: bytes) -> None:
-    # A process may have died between making a segment and writing its first line.
-    if SEGMENT_HEADER.startswith(head):
+def _require_ours(path: Path, header: bytes) -> None:
+    # A process may have died after it created a segment and before the first line was written.
+    if SEGMENT_HEADER.startswith(header):
         return
-    if not head.startswith(_NAME):
+    if not header.startswith(_NAME):
         raise SpoolError(f"FLOW_SPOOL_DIR: {path} is no spool of ours; move it away")
-    theirs = head[len(_NAME) :].split(b"\n")[0].decode(errors="replace")
-    ours = SEGMENT_HEADER[len(_NAME) : -1].decode()
+    their_version = header[len(_NAME) :].split(b"\n")[0].decode(errors="replace")
+    our_version = SEGMENT_HEADER[len(_NAME) : -1].decode()
     raise SpoolError(
-        f"FLOW_SPOOL_DIR: {path} was left by another release (spool version {theirs}, this one"
-        f" reads {ours}): let that release empty it, or move it away; nothing was touched"
+        f"FLOW_SPOOL_DIR: {path} was left by another release (spool version {their_version}, this"
+        f" one reads {our_version}): let that release empty it, or move it away; nothing was"
+        " touched"
     )
 
 
-def _write(descriptor: int, data: bytes, at: int) -> None:
+def _write(descriptor: int, data: bytes, offset: int) -> None:
     view = memoryview(data)
     while view:
-        written = os.pwrite(descriptor, view, at)
-        view, at = view[written:], at + written
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,9 +1,9 @@
-"""What could not be written yet, on disk, in order, until the database is back.
+"""The spool: batches wait on disk, in order, while the database is away.
 
-A folder of segments, ``00000001.spool`` and so on; see ``storage.spool.segment``. Each process
-writes its own, and takes over those whose owners are dead. An entry is a batch, on disk (fsync)
-before ``append`` returns. Entries are taken off, oldest first, once the database has them; one
-that comes again after a crash changes nothing there.
+It is a folder of segments, ``00000001.spool`` and so on; see ``storage.spool.segment``. Each
+process writes segments of its own, and takes over those of dead processes. A batch is on disk
+(fsync) before ``append`` returns. Batches are removed, the oldest first, once the database has
+them. After a crash a batch may be written to the database twice; the second time changes nothing.
 """
 
 from __future__ import annotations
@@ -20,31 +20,43 @@ from storage.record.row import SlotRecord
 from storage.record.wire import BATCH_FIELDS, Batch, encode_batch
 from storage.spool.segment import Segment, encode_entry
 
-#: A segment is followed by the next one from here on: a drained one gives its room back. [bytes]
+#: A segment of this size is followed by a new one, as only an empty segment is deleted. [bytes]
 _SEGMENT = 64 << 20
-#: Where it is kept which database was reached from here.
+#: The file with the name of the database that was last reached from here.
 _KNOWN = "database"
-#: No room: of the disk, of a quota, of a limit on files.
+#: Errors that say there is no room: on the disk, in a quota, or within a limit on file size.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Spool:
-    """The spool of one process; one thread at a time. Open with ``Spool.open``, then ``close``."""
+    """The spool of one process. Open it with ``Spool.open`` and close it with ``close``.
+
+    Only one thread may use it at a time.
+    """
 
     def __init__(self, folder: Path, limit: int, fault: Fault = no_fault) -> None:
-        """``limit`` is how large the process's segments may grow together. [bytes]"""
+        """Prepare a spool; ``Spool.open`` does that and reads the folder.
+
+        Parameters
+        ----------
+        folder : where the segments are.
+        limit : how large all segments of this process may be together. [bytes]
+        fault : what tests let fail.
+        """
         self._folder = folder
         self._limit = limit
         self._fault = fault
         self._segments: list[Segment] = []
-        #: The two newest records of each symbol that wait, oldest first.
+        #: The two newest waiting records of each symbol, the older first.
         self._newest: dict[str, list[SlotRecord]] = {}
-        #: The newest slot of each symbol that waits, as a row or a gap.
+        #: The newest slot of each symbol that waits here, as a record or a gap.
         self.accounted: dict[str, datetime] = {}
 
     @classmethod
     def open(cls, folder: Path, limit: int, fault: Fault = no_fault) -> Spool:
-        """The spool of a folder, made if it is not there, with what dead processes left in it.
+        """Open the spool in a folder, with what dead processes have left in it.
+
+        The folder is made if it does not exist. Parameters are those of the constructor.
 
         Raises
         ------
@@ -68,32 +80,32 @@ class Spool:
 
     @property
     def waiting(self) -> int:
-        """Batches that the database does not have yet."""
+        """How many batches wait for the database."""
         return sum(segment.waiting for segment in self._segments)
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
+        """The size of all segments. [bytes]"""
         return sum(segment.end for segment in self._segments)
 
     def newest(self, symbol: str, expiration: date, before: datetime) -> SlotRecord | None:
-        """The newest waiting record of a session that is earlier than a moment."""
+        """Return the newest waiting record of a session before a moment; None without one."""
         known = self._newest.get(symbol, [])
-        fit = [r for r in known if r.row.expiration == expiration and r.row.slot < before]
-        return fit[-1] if fit else None
+        earlier = [r for r in known if r.row.expiration == expiration and r.row.slot < before]
+        return earlier[-1] if earlier else None
 
     def adopt(self) -> int:
-        """Take over the segments of processes that are no more; how many batches that gave.
+        """Take over the segments of dead processes; return how many batches they have.
 
         Raises
         ------
         SpoolError
-            For a spool of another release; it stays as it is.
+            If another release wrote a segment. It stays as it is.
         """
-        mine = {segment.path for segment in self._segments}
+        own_paths = {segment.path for segment in self._segments}
         found = 0
         for path in sorted(self._folder.glob("*.spool")):
-            segment = None if path in mine else Segment.take(path)
+            segment = None if path in own_paths else Segment.take_over(path)
             if segment is None:
                 continue
             for batch in segment.entries():
@@ -106,12 +118,12 @@ class Spool:
         return found
 
     def append(self, batch: Batch) -> None:
-        """Keep a batch: on disk when this returns.
+        """Append a batch. When this returns, it is on disk (fsync).
 
         Raises
         ------
         SpoolFull
-            If there is no room for it, on the disk or within the limit; nothing of it stays.
+            If neither the disk nor the limit has room for it; nothing of it stays.
         SpoolError
             If the folder cannot be written.
         """
@@ -122,31 +134,33 @@ class Spool:
                 f" and may hold {self._limit / 1e6:.1f} MB"
             )
         try:
-            self._writable().put(data, self._fault)
+            self._writable().append(data, self._fault)
         except OSError as error:
-            kind = SpoolFull if error.errno in _NO_ROOM else SpoolError
-            raise kind(_unwritable(self._folder, error)) from error
+            error_class = SpoolFull if error.errno in _NO_ROOM else SpoolError
+            raise error_class(_unwritable(self._folder, error)) from error
         self._note(batch)
         self._fault("spooled")
 
     def oldest(self) -> Batch | None:
-        """The batch that comes first, None when all have been taken off."""
+        """Return the oldest batch; None if none waits."""
         for segment in self._segments:
             for batch in segment.entries():
                 return batch
-            # Whatever is left there cannot be read.
+            # The rest of the segment cannot be read.
             segment.waiting = 0
         self._prune()
         return None
 
     def drop(self, batch: Batch) -> None:
-        """Take the oldest batch off: the database has it."""
+        """Remove the oldest batch: the database has it."""
         segment, end = batch.place
         segment.drop(end)
         self._prune()
 
     def quarantine(self, batch: Batch) -> Path:
-        """Put aside what the database will not take, in a file that nobody replays; its path.
+        """Append a batch that the database refuses to a file for inspection; return its path.
+
+        Nothing replays that file.
 
         Raises
         ------
@@ -179,14 +193,14 @@ class Spool:
             raise SpoolError(_unwritable(path, error)) from error
 
     def knows_database(self, database: str) -> bool:
-        """Whether the last database that was reached from here is this one."""
+        """Return whether this is the database that was last reached from here."""
         try:
             return (self._folder / _KNOWN).read_text() == database + "\n"
         except (OSError, UnicodeDecodeError):
             return False
 
     def close(self) -> None:
-        """Let go of the segments; what waits stays on disk for the next process."""
+        """Release the segments; waiting batches stay on disk for the next process."""
         for segment in self._segments:
             segment.close()
         self._segments = []
@@ -195,13 +209,13 @@ class Spool:
         for symbol, slot in batch.slots:
             self.accounted[symbol] = max(slot, self.accounted.get(symbol, slot))
         for record in batch.records:
-            kept = self._newest.get(record.row.symbol, [])
-            others = [r for r in kept if r.row.slot != record.row.slot]
+            waiting = self._newest.get(record.row.symbol, [])
+            others = [r for r in waiting if r.row.slot != record.row.slot]
             ordered = sorted([*others, record], key=lambda r: r.row.slot)
             self._newest[record.row.symbol] = ordered[-2:]
 
     def _prune(self) -> None:
-        """Remove drained segments, also the one that was being written."""
+        """Delete segments in which nothing waits."""
         for segment in [s for s in self._segments if not s.waiting]:
             segment.remove()
             self._segments.remove(segment)
@@ -211,17 +225,17 @@ class Spool:
     def _writable(self) -> Segment:
         newest = self._segments[-1] if self._segments else None
         if newest is None or not newest.own or newest.end >= _SEGMENT:
-            newest = self._make()
+            newest = self._create_segment()
             self._segments.append(newest)
         return newest
 
-    def _make(self) -> Segment:
-        """A segment behind all others; another process may be about to make the same."""
+    def _create_segment(self) -> Segment:
+        """Create a segment with the next number; try again if another process was faster."""
         while True:
             numbers = [int(p.stem) for p in self._folder.glob("*.spool") if p.stem.isdecimal()]
             path = self._folder / f"{max(numbers, default=0) + 1:08d}.spool"
             with suppress(FileExistsError):
-                return Segment.make(path)
+                return Segment.create(path)
 
 
 def _unwritable(path: Path, error: OSError) -> str:

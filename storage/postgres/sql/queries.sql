@@ -1,9 +1,9 @@
 -- lock --
--- One writer at a time in a dataset, so that revisions become visible in their order.
+-- Only one transaction writes to a dataset at a time, so that revisions become visible in order.
 select pg_advisory_xact_lock(hashtextextended('zerodte-flow writes ' || current_schema(), 0))
 
 -- standing --
--- Where symbols stand before a write, and the feeds of their sessions.
+-- The heads of symbols before a write, and the sources of their sessions.
 select symbol, revision, null::date as expiration, null as source
 from heads where symbol = any(%(symbols)s)
 union all
@@ -27,25 +27,26 @@ where slot between %(first)s and %(last)s
   and not ({replaces})
 
 -- incoming --
--- Rows on their way in, in order; gone with the transaction.
+-- The rows of a batch, in order; they are gone after the transaction.
 create temp table if not exists incoming on commit delete rows as
 select {columns}, 0 as ordinal from rows with no data
 
 -- nothing_incoming --
+-- Empty the temporary table for the next part of the batch.
 delete from incoming
 
 -- incoming_kinds --
--- The columns' types; no row.
+-- The types of the columns, without a row.
 select {columns}, ordinal from incoming limit 0
 
 -- upsert_rows --
--- Rows that came by COPY.
+-- Write the rows that came by COPY.
 insert into rows ({columns}, backfilled)
 select {columns}, %(backfilled)s from incoming order by ordinal
 {conflict}
 
 -- upsert_row --
--- One row.
+-- Write one row.
 insert into rows ({columns}, backfilled) values ({values}, %(backfilled)s)
 {conflict}
 
@@ -59,29 +60,29 @@ where ({replaces}) and (%(writes_equal)s or ({stored}) is distinct from ({offere
 returning symbol, expiration, slot, revision
 
 -- close_gaps --
--- A slot that has a row is no gap.
+-- Remove the gaps of slots that have a row.
 delete from gaps using unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[])
     as k (symbol, expiration, slot)
 where (gaps.symbol, gaps.expiration, gaps.slot) = (k.symbol, k.expiration, k.slot)
   and gaps.slot between %(first)s and %(last)s
 
 -- drop_profiles --
--- Makes room for others.
+-- Remove the profiles of slots whose row has changed.
 delete from profiles using unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[])
     as k (symbol, expiration, slot)
 where (profiles.symbol, profiles.expiration, profiles.slot) = (k.symbol, k.expiration, k.slot)
   and profiles.slot between %(first)s and %(last)s
 
 -- drop_chains --
--- Makes room for others.
+-- Remove the chains of slots whose row has changed.
 delete from chains using unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[])
     as k (symbol, expiration, slot)
 where (chains.symbol, chains.expiration, chains.slot) = (k.symbol, k.expiration, k.slot)
   and chains.slot between %(first)s and %(last)s
 
 -- mark_gaps --
--- A slot that has a row is no gap; a gap that is known already keeps its revision, and its reason,
--- if the new one only says that nobody was there.
+-- Write the gaps of slots without a row. A stored gap that is equal keeps its revision. A stored gap
+-- keeps its reason if the new one only says that no sampler ran.
 insert into gaps (symbol, expiration, slot, reason, detail, next_expiry)
 select k.* from unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[],
                        %(reasons)s::text[], %(details)s::text[], %(next_expiries)s::date[])
@@ -98,7 +99,7 @@ where (gaps.reason, gaps.detail, gaps.next_expiry)
 returning symbol, expiration, slot, revision
 
 -- advance_sessions --
--- Each session's newest change and extent; its feed is that of its first row.
+-- Update each session's newest revision and extent. Its source is that of its first row.
 insert into sessions (symbol, expiration, source, first_slot, last_slot, revision)
 select * from unnest(%(symbols)s::text[], %(expirations)s::date[], %(sources)s::text[],
                      %(firsts)s::timestamptz[], %(lasts)s::timestamptz[], %(revisions)s::bigint[])
@@ -109,7 +110,7 @@ set source = coalesce(sessions.source, excluded.source),
     revision = greatest(sessions.revision, excluded.revision)
 
 -- advance_heads --
--- Each symbol's newest change.
+-- Update each symbol's newest revision.
 insert into heads (symbol, revision) select * from unnest(%(symbols)s::text[], %(revisions)s::bigint[])
 on conflict (symbol) do update set revision = excluded.revision
 
@@ -126,19 +127,19 @@ join chains c on c.symbol = r.symbol and c.expiration = r.expiration and c.slot 
     and c.slot >= %(first)s and c.slot < %(last)s
 
 -- slots --
--- Which slots of a session have a row.
+-- The slots of a session that have a row.
 select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s
   and slot >= %(first)s and slot < %(last)s order by slot
 
 -- gaps --
--- Which slots of a session are known to have none.
+-- The gaps of a session.
 select slot, reason, detail, next_expiry, revision from gaps
 where symbol = %(symbol)s and expiration = %(expiration)s
   and slot >= %(first)s and slot < %(last)s order by slot
 
 -- session --
--- Every row of a session, and one more behind them: columns of the newest, and the gaps. One
--- statement sees one moment.
+-- Every row of a session, then one more with columns of the newest row and with the gaps, as JSON. It
+-- is one statement, so that all is of one state of the database.
 (select revision, extract(epoch from slot)::bigint, {columns}, null::text from rows
  where symbol = %(symbol)s and expiration = %(expiration)s
    and slot >= %(first)s and slot < %(last)s order by slot)
@@ -162,7 +163,7 @@ where symbol = %(symbol)s and expiration = %(expiration)s
 order by bucket, slot desc
 
 -- newest --
--- The newest row of a session, and the newest change to it.
+-- The newest row of a session, and the session's newest revision.
 select {columns}, (select revision from sessions
                    where symbol = %(symbol)s and expiration = %(expiration)s) as cursor
 from (select 1) one left join lateral (
@@ -171,7 +172,7 @@ from (select 1) one left join lateral (
     order by slot desc limit 1) r on true
 
 -- known --
--- Whether anything was ever sampled, or tried, for a symbol.
+-- Whether a symbol has a row or a gap.
 select exists (select from heads where symbol = %(symbol)s)
 
 -- symbols --
@@ -197,7 +198,7 @@ cross join lateral (
       and rows.slot between newest.first_slot and newest.last_slot) r
 
 -- coverage --
--- Rows and gaps of each symbol and session, and whether a daemon owned it.
+-- Counts of rows and gaps of each symbol and session, and whether a daemon sampled it.
 select symbol, expiration, coalesce(r.n, 0) as rows, coalesce(g.n, 0) as gaps, g.reasons, r.sources,
        w.since is not null as owned, r.delay
 from (select symbol, expiration, count(*) as n, array_agg(distinct source) as sources,
@@ -219,16 +220,16 @@ left join watched w using (symbol, expiration)
 order by expiration, symbol
 
 -- cursor --
--- The newest change of the dataset.
+-- The newest revision of the dataset.
 select coalesce(max(revision), 0) as revision from heads
 
 -- heads --
--- The newest change of each symbol.
+-- The newest revision of each symbol.
 select symbol, revision from heads
 where (%(symbols)s::text[] is null or symbol = any(%(symbols)s)) order by symbol
 
 -- behind --
--- Of cursors, those that changes lie beyond, and the extent of the sessions that have them.
+-- The symbols that have changed beyond a cursor, and the extent of their changed sessions.
 select f.symbol, f.after, h.revision as head, s.first, s.last
 from unnest(%(symbols)s::text[], %(after)s::bigint[]) as f (symbol, after)
 join heads h on h.symbol = f.symbol and h.revision > f.after
@@ -248,7 +249,7 @@ cross join lateral (
 order by symbol, revision
 
 -- changed_gaps --
--- The same of gaps.
+-- Gaps beyond each cursor up to each head, in the order in which they were stored.
 select g.* from unnest(%(symbols)s::text[], %(after)s::bigint[], %(heads)s::bigint[])
     as f (symbol, after, head)
 cross join lateral (
@@ -258,8 +259,8 @@ cross join lateral (
 order by symbol, revision
 
 -- records --
--- The slot records of a session, in order: sorted before their arrays are read, which would
--- otherwise go through a file.
+-- The slot records of a session, in order. They are sorted before their arrays are read; otherwise
+-- the sort would go through a file.
 select {columns}, {sent_later}, evidence
 from (select r.*, {named}, c.evidence
       from rows r join profiles p using (symbol, expiration, slot) join chains c using (symbol, expiration, slot)
@@ -271,7 +272,7 @@ from (select r.*, {named}, c.evidence
 order by slot
 
 -- states --
--- The same without what is known by strike.
+-- The slot records of a session without their profiles.
 select r.*, c.evidence from rows r join chains c using (symbol, expiration, slot)
 where symbol = %(symbol)s and expiration = %(expiration)s
   and r.slot >= %(first)s and r.slot < %(last)s
@@ -279,7 +280,7 @@ where symbol = %(symbol)s and expiration = %(expiration)s
 order by slot
 
 -- lease_session --
--- How soon the server lets go of a session whose client is dead, cut off or silent.
+-- Set how soon the server ends a session whose client is dead, cut off or silent.
 select set_config(name, value, false)
 from (values ('idle_session_timeout', %(silence)s), ('tcp_keepalives_idle', '4'),
              ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),
@@ -287,18 +288,18 @@ from (values ('idle_session_timeout', %(silence)s), ('tcp_keepalives_idle', '4')
 join pg_settings using (name)
 
 -- lease --
--- Lock symbols that are free, in the order given, until there is no room for more.
+-- Lock symbols that are free, in the given order, and no more than there is room for.
 select symbol from unnest(%(symbols)s::text[]) symbol
 where pg_try_advisory_lock(hashtextextended('zerodte-flow samples ' || current_schema() || ' ' || symbol, 0))
 limit %(room)s
 
 -- own --
--- Note that a daemon samples a session.
+-- Note that a daemon samples a session of some symbols.
 insert into watched (symbol, expiration) select symbol, %(expiration)s from unnest(%(symbols)s::text[]) symbol
 on conflict do nothing
 
 -- accounted --
--- Which slots of a session are a row or a gap.
+-- The slots of a session that are a row or a gap.
 select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s
   and slot >= %(first)s and slot < %(last)s
 union select slot from gaps where symbol = %(symbol)s and expiration = %(expiration)s
@@ -316,8 +317,8 @@ where w.symbol = any(%(symbols)s) and w.expiration between %(first)s and %(last)
 order by w.expiration, w.symbol
 
 -- profiles --
--- The last row of each bucket, with arrays of its profile. The rows are picked by their key alone;
--- only those that stand for a bucket have their arrays read.
+-- The last row of each bucket, with arrays of its profile. The rows are picked by key alone, so that
+-- arrays are read only for the last row of a bucket.
 select b.bucket, b.slot, b.spot, b.oi_confidence, {sent}
 from (select distinct on (bucket)
              date_bin(%(width)s, slot, timestamptz '2000-01-03 00:00Z') as bucket,
@@ -332,7 +333,7 @@ left join profiles p
 order by b.bucket
 
 -- profile_before --
--- The newest row before a moment, else the session's first, with arrays of its profile.
+-- The newest row before a moment, or else the session's first row, with arrays of its profile.
 select r.slot as bucket, r.slot, r.spot, r.oi_confidence, {sent}
 from rows r
 left join profiles p on p.symbol = r.symbol and p.expiration = r.expiration and p.slot = r.slot
@@ -369,7 +370,7 @@ select max(expiration) from sessions
 where symbol = %(symbol)s and expiration <= %(until)s and source is not null
 
 -- board --
--- Each symbol's newest row up to a day; found by its session.
+-- Each symbol's newest row up to a day, found by way of its session.
 select r.*
 from (select distinct on (symbol) symbol, expiration, first_slot, last_slot from sessions
       where source is not null and expiration <= %(until)s order by symbol, expiration desc) newest
@@ -381,8 +382,8 @@ cross join lateral (
 order by newest.symbol
 
 -- sessions --
--- Each stored day of a symbol, each within its own extent: counts by the key alone, and the newest
--- row's source.
+-- Each stored day of a symbol: counts, which only need the key, and the newest row's source. Each day
+-- is looked up within its own extent.
 select s.expiration, r.n as rows, r.first, r.last, coalesce(g.n, 0) as gaps, g.reasons, l.source
 from sessions s
 cross join lateral (
