@@ -22,6 +22,7 @@ from sampler.measure.volume import (
     COLUMNS,
     FLOW_SUMS,
     MOMENTS,
+    OTHER,
     Movement,
     VolumeStep,
     add_flow,
@@ -104,20 +105,19 @@ class PreviousSlot:
         A record of an older release has no ledger: its volumes are the marks, and no rise or
         dispute is known.
         """
-        ledger = empty_ledger((2, len(self.strike)))
         if self.row is None:
-            return ledger
+            return empty_ledger((2, len(self.strike)))
         quoted_at = self.row.quoted_at.timestamp()
-        for name, column in ledger.items():
-            if name in MOMENTS:
-                if name in self._kept:
-                    ledger[name] = quoted_at - self.recall(name)
-                elif name == "volume_read_at":
-                    ledger[name] = np.where(np.isnan(self.recall("volume")), np.nan, quoted_at)
-            elif name in self._kept:
-                ledger[name] = self.recall(name, 0.0 if name in FLOW_SUMS else np.nan)
+        ledger = {}
+        for name in COLUMNS:
+            if name in self._kept:
+                column = self.recall(name, 0.0 if name in FLOW_SUMS else np.nan)
+                ledger[name] = quoted_at - column if name in MOMENTS else column
+            elif name == "volume_read_at":
+                ledger[name] = np.where(np.isnan(self.recall("volume")), np.nan, quoted_at)
             else:
-                ledger[name] = column
+                fill = 0.0 if name in FLOW_SUMS else np.nan
+                ledger[name] = np.full((2, len(self.strike)), fill)
         return ledger
 
     def listed_before(self) -> NDArray[np.bool_]:
@@ -248,8 +248,14 @@ def _remember(
 
 
 def _stored(ledger: dict[str, Floats], now: float) -> dict[str, Floats]:
-    """The ledger's columns as the evidence has them: moments as ages, which compress well. [s]"""
-    return {name: now - ledger[name] if name in MOMENTS else ledger[name] for name in COLUMNS}
+    """The ledger's columns as the evidence has them: moments as ages, which compress well. [s]
+
+    The account that is not published is left out where no contract has one: on nearly all slots.
+    """
+    names = COLUMNS
+    if np.isnan(ledger["other_volume"]).all():
+        names = tuple(name for name in COLUMNS if name not in OTHER)
+    return {name: now - ledger[name] if name in MOMENTS else ledger[name] for name in names}
 
 
 def _cadence(chain: Chain, past: PreviousSlot) -> tuple[bool, list[float]]:

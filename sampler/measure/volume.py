@@ -182,12 +182,11 @@ def read_volumes(
     if fallen.any():
         _open_disputes(step, reported, fallen, now)
         disputed = ~np.isnan(columns["other_volume"])
-    rising = readable & (reported > mark) & ~step.to_other
-    step.added[rising] = reported[rising] - mark[rising]
-    counted = readable & (reported >= mark) & ~step.to_other
-    columns["volume_read_at"][counted] = now
-    mark[rising] = reported[rising]
-    below = readable & (reported < mark)
+    counted = (reported >= mark) & ~step.to_other
+    np.subtract(reported, mark, out=step.added, where=counted)
+    np.copyto(columns["volume_read_at"], now, where=counted)
+    np.copyto(mark, reported, where=counted)
+    below = reported < mark
     if below.any():
         step.held = Movement(int(below.sum()), float((mark - reported)[below].sum()))
     step.unknown = int(np.isnan(mark).sum())
@@ -207,14 +206,14 @@ def add_flow(step: VolumeStep, sign: Floats, hedge: Floats, gamma: Floats, *, no
     now : the quotes' unix time. [s]
     """
     columns = step.ledger
-    largest = (step.added > 0) & ~step.to_other & ~(step.added < columns["rise"])
-    values = (step.added, sign, hedge, gamma, np.broadcast_to(now, sign.shape))
+    added = np.where(step.to_other, 0.0, step.added)
+    largest = (added > 0) & ~(added < columns["rise"])
+    values: tuple[Floats, ...] = (added, sign, hedge, gamma, np.asarray(now))
     for name, value in zip(RISE, values, strict=True):
-        columns[name][largest] = value[largest]
+        np.copyto(columns[name], value, where=largest)
     squares = step.added * step.added
-    published = ~step.to_other
-    columns["counted"] += np.where(published, step.added, 0.0)
-    columns["volume_squares"] += np.where(published, squares, 0.0)
+    columns["counted"] += added
+    columns["volume_squares"] += added * added
     disputed = ~np.isnan(columns["other_volume"]) & (step.added > 0)
     if not disputed.any():
         return
