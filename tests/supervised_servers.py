@@ -17,7 +17,7 @@ from storage.embedded import attach as embedded
 
 
 class SupervisedServers:
-    """An embedded PostgreSQL and Valkey; whoever is killed is brought back by their keeper."""
+    """An embedded PostgreSQL and Valkey; their supervisor restarts the one that is killed."""
 
     def __init__(self, folder: Path, servers: embedded.Servers) -> None:
         self.folder = folder
@@ -38,7 +38,7 @@ class SupervisedServers:
 
 @contextmanager
 def supervised_servers() -> Iterator[SupervisedServers]:
-    """Servers of one's own."""
+    """Start servers for one test module, and remove them afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="flow-supervised_servers-"))
     folder.chmod(0o755)
     try:
@@ -48,8 +48,8 @@ def supervised_servers() -> Iterator[SupervisedServers]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class Proxy:
-    """TCP on loopback in front of a socket; connections are cut at will."""
+class SocketProxy:
+    """A TCP port on loopback in front of a Unix socket; a test can cut its connections."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -74,21 +74,21 @@ class Proxy:
         await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
 
     def cut(self) -> None:
-        """End every connection without a word."""
+        """Abort every connection."""
         for transport in self._open:
             transport.abort()
         self._open.clear()
 
 
 @asynccontextmanager
-async def proxy(target: Path) -> AsyncIterator[Proxy]:
-    """A proxy that listens."""
-    made = Proxy(target)
-    server = await asyncio.start_server(made._serve, "127.0.0.1", 0)
-    made.port = server.sockets[0].getsockname()[1]
+async def socket_proxy(target: Path) -> AsyncIterator[SocketProxy]:
+    """A listening proxy."""
+    listening = SocketProxy(target)
+    server = await asyncio.start_server(listening._serve, "127.0.0.1", 0)
+    listening.port = server.sockets[0].getsockname()[1]
     try:
-        yield made
+        yield listening
     finally:
         server.close()
-        made.cut()
+        listening.cut()
         await asyncio.sleep(0.05)

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 from factories import DAY, at, gap, record
-from supervised_servers import SupervisedServers, proxy, supervised_servers
+from supervised_servers import SupervisedServers, socket_proxy, supervised_servers
 
 from storage import changefeed as following
 from storage.changefeed import follow_changes
@@ -180,8 +180,8 @@ async def test_connections_cut(own, url):
     """A network that cuts everything now and then costs tries, no row and no double."""
     symbols = ["SPX", "SPY"]
     async with (
-        proxy(own.sockets / ".s.PGSQL.5432") as to_database,
-        proxy(own.sockets / "valkey.sock") as to_redis,
+        socket_proxy(own.sockets / ".s.PGSQL.5432") as to_database,
+        socket_proxy(own.sockets / "valkey.sock") as to_redis,
         Store.open(f"postgresql://postgres@127.0.0.1:{to_database.port}/flow", "live") as store,
         RedisChannel.open(f"redis://127.0.0.1:{to_redis.port}", "flow:cut") as live,
     ):

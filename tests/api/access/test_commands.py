@@ -29,8 +29,8 @@ def run(
 
     def start(*arguments: str) -> tuple[int, str, str]:
         code = main(["keys", *arguments])
-        told = capsys.readouterr()
-        return code, told.out, told.err
+        output = capsys.readouterr()
+        return code, output.out, output.err
 
     yield start
     structlog.reset_defaults()
@@ -45,17 +45,17 @@ def stored(url: str) -> list[ApiKey]:
 
 
 def test_life_of_a_key(run: Run, database: str) -> None:
-    """Made, listed, rotated, revoked; the key alone is on standard output, once."""
+    """Create, list, rotate, revoke: the key is alone on standard output, once."""
     assert run("list") == (0, "no keys\n", "")
-    code, made, said = run(
+    code, printed, stderr = run(
         "create", "--name", "Alice's notebook", "--plan", "growth", "--email", "a@example.com"
     )
-    assert (code, bool(KEY.fullmatch(made))) == (0, True)
-    assert said == (
+    assert (code, bool(KEY.fullmatch(printed))) == (0, True)
+    assert stderr == (
         'flow-api: key "Alice\'s notebook", plan Growth: this is the only time that it is shown\n'
     )
     [kept] = stored(database)
-    assert (kept.digest, kept.plan) == (key_digest(made.strip()), "Growth")
+    assert (kept.digest, kept.plan) == (key_digest(printed.strip()), "Growth")
 
     code, listed, _ = run("list")
     today = f"{datetime.now(UTC):%Y-%m-%d}"
@@ -74,10 +74,10 @@ def test_life_of_a_key(run: Run, database: str) -> None:
         "in force",
     )
 
-    code, turned, said = run("rotate", "Alice's notebook")
-    assert (code, turned != made, turned[:18] == made[:18]) == (0, True, True)
+    code, turned, stderr = run("rotate", "Alice's notebook")
+    assert (code, turned != printed, turned[:18] == printed[:18]) == (0, True, True)
     assert KEY.fullmatch(turned)
-    assert "is replaced: servers refuse the old one within 5 seconds" in said
+    assert "is replaced: servers refuse the old one within 5 seconds" in stderr
     assert stored(database)[0].digest == key_digest(turned.strip())
 
     assert run("revoke", kept.id) == (
@@ -87,38 +87,38 @@ def test_life_of_a_key(run: Run, database: str) -> None:
     )
     assert "revoked" in run("list")[1]
     for command in ("revoke", "rotate"):
-        code, out, said = run(command, kept.id)
+        code, out, stderr = run(command, kept.id)
         assert (code, out) == (1, "")
-        assert said == (
+        assert stderr == (
             f"flow-api: no key {kept.id!r} is in force: flow-api keys list shows names and ids\n"
         )
 
 
 def test_days(run: Run, database: str) -> None:
     """A key can end by itself."""
-    code, _, said = run("create", "--name", "guest", "--plan", "Free", "--days", "30")
+    code, _, stderr = run("create", "--name", "guest", "--plan", "Free", "--days", "30")
     [kept] = stored(database)
     ends = datetime.now(UTC) + timedelta(days=30)
     assert kept.expires_at is not None
     assert abs(kept.expires_at - ends) < timedelta(minutes=5)
     assert code == 0
-    assert f"plan Free, ends {ends:%Y-%m-%d}T" in said
+    assert f"plan Free, ends {ends:%Y-%m-%d}T" in stderr
     assert f"until {ends:%Y-%m-%d}" in run("list")[1]
 
 
 def test_same_name(run: Run) -> None:
-    """A second key of a name is refused, and it is said what to do."""
+    """A second key of a name is refused, and the message says what to do."""
     assert run("create", "--name", "a", "--plan", "Free")[0] == 0
-    code, out, said = run("create", "--name", "a", "--plan", "Alpha")
+    code, out, stderr = run("create", "--name", "a", "--plan", "Alpha")
     assert (code, out) == (1, "")
-    assert said == (
+    assert stderr == (
         "flow-api: a key named 'a' is in force already: choose another name, or replace that key"
         " with flow-api keys rotate a\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "sentence"),
     [
         (["--name", "a", "--plan", "Gold"], "'Gold' is no plan: Free, Basic, Growth, Alpha"),
         (["--name", "  ", "--plan", "Free"], "--name: '  ' is not a valid name"),
@@ -137,23 +137,23 @@ def test_same_name(run: Run) -> None:
         (["--name", "a", "--plan", "Free", "--days", "36501"], "is not a number of days"),
     ],
 )
-def test_refusals(run: Run, database: str, arguments: list[str], said: str) -> None:
-    """What cannot be meant is one sentence and exit 2, and nothing is stored."""
-    code, out, told = run("create", *arguments)
-    assert (code, out, told.count("\n")) == (2, "", 1)
-    assert told.startswith("flow-api: ")
-    assert said in told
+def test_refusals(run: Run, database: str, arguments: list[str], sentence: str) -> None:
+    """A value that is not valid gives one sentence and exit 2, and nothing is stored."""
+    code, out, stderr = run("create", *arguments)
+    assert (code, out, stderr.count("\n")) == (2, "", 1)
+    assert stderr.startswith("flow-api: ")
+    assert sentence in stderr
     assert stored(database) == []
 
 
 @pytest.mark.parametrize("which", ["", "nobody", "a\udcff", "' or true --", "%", "\x1b[2J"])
 def test_no_such_key(run: Run, which: str) -> None:
-    """What is no key is said in one line, whatever its letters."""
+    """An unknown key gives one line of error, whatever its characters."""
     run("create", "--name", "a", "--plan", "Free")
     for command in ("revoke", "rotate"):
-        code, out, told = run(command, which)
-        assert (code, out, told.count("\n")) == (1, "", 1)
-        assert "\x1b" not in told
+        code, out, stderr = run(command, which)
+        assert (code, out, stderr.count("\n")) == (1, "", 1)
+        assert "\x1b" not in stderr
 
 
 def test_datasets_have_keys_of_their_own(run: Run) -> None:
@@ -174,6 +174,6 @@ def test_wrong_usage(run: Run, arguments: list[str]) -> None:
 def test_database_is_away(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the database it is one sentence."""
     monkeypatch.setenv("FLOW_DATABASE_URL", "postgresql://flow:hunter2@127.0.0.1:1/flow")
-    code, out, told = run("list")
-    assert (code, out, told.count("\n")) == (1, "", 1)
-    assert "hunter2" not in told
+    code, out, stderr = run("list")
+    assert (code, out, stderr.count("\n")) == (1, "", 1)
+    assert "hunter2" not in stderr
