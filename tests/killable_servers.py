@@ -12,7 +12,7 @@ from typing import Self
 from urllib.parse import quote
 
 from storage.embedded import programs as wheels
-from storage.embedded import supervisor as keeper
+from storage.embedded import supervisor
 
 
 class KillableServers:
@@ -27,9 +27,9 @@ class KillableServers:
         account = wheels.choose_account(self.folder, descriptor)
         sockets = wheels.ensure_socket_folder(self.folder, account)
         programs = wheels.locate_programs(wheels.PG_WHEEL, self.folder, account)
-        self.postgres = keeper._postgres(programs, self.folder, sockets, account)
+        self.postgres = supervisor._postgres(programs, self.folder, sockets, account)
         programs = wheels.locate_programs(wheels.VALKEY_WHEEL, self.folder, account)
-        self.valkey = keeper._valkey(programs, self.folder, sockets, account)
+        self.valkey = supervisor._valkey(programs, self.folder, sockets, account)
         self.database_url = f"postgresql://postgres@/flow?host={quote(str(sockets))}"
         self.redis_url = f"unix://{quote(str(sockets))}/valkey.sock"
         self._descriptor = descriptor

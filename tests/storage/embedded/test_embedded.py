@@ -114,11 +114,11 @@ def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
 
 def wait_until_stopped(data_dir: Path) -> None:
     if (data_dir / "run").exists():
-        keeper = open_lock(data_dir / "run" / "keeper.lock")
+        supervisor = open_lock(data_dir / "run" / "keeper.lock")
         try:
-            until(lambda: try_lock(keeper))
+            until(lambda: try_lock(supervisor))
         finally:
-            os.close(keeper)
+            os.close(supervisor)
 
 
 def gone(pid: int) -> bool:
@@ -130,7 +130,7 @@ def gone(pid: int) -> bool:
 
 
 def processes(data_dir: Path, servers: Servers) -> tuple[int, int, int]:
-    """The keeper's, PostgreSQL's and Valkey's pid."""
+    """The supervisor's, PostgreSQL's and Valkey's pid."""
     told = json.loads((data_dir / "run" / "servers.json").read_text())
     postgres = int((data_dir / "pgdata" / "postmaster.pid").read_text().split()[0])
     with redis.Redis.from_url(servers.redis_url) as valkey:
@@ -157,7 +157,7 @@ def modes(*paths: Path) -> list[tuple[int, int]]:
     return [(p.stat().st_uid, stat.S_IMODE(p.stat().st_mode)) for p in paths]
 
 
-def keepers(data_dir: Path) -> list[int]:
+def supervisors(data_dir: Path) -> list[int]:
     """Keepers of a folder, by their command line; for those that have announced nothing."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
@@ -184,10 +184,10 @@ def test_from_nothing(fresh: Path) -> None:
 
 
 def test_two_at_once(fresh: Path) -> None:
-    """Commands that arrive together in a new folder share one keeper."""
+    """Commands that arrive together in a new folder share one supervisor."""
     clients = [Client(fresh) for _ in range(4)]
     assert len({client.attached() for client in clients}) == 1
-    assert len(keepers(fresh)) == 1
+    assert len(supervisors(fresh)) == 1
     for client in clients:
         client.leave()
 
@@ -247,7 +247,7 @@ def test_client_killed_while_starting(fresh: Path) -> None:
     client = Client(fresh)
     until(lambda: (fresh / "pgdata.new").exists())
     client.kill()
-    until(lambda: not keepers(fresh))
+    until(lambda: not supervisors(fresh))
     wait_until_stopped(fresh)
 
 
@@ -265,15 +265,15 @@ def test_children_of_clients_do_not_count(used: Path) -> None:
             child.wait()
 
 
-def test_keeper_killed(used: Path) -> None:
-    """If the keeper is killed, its servers stop; a new command starts others on the same rows."""
+def test_supervisor_killed(used: Path) -> None:
+    """If the supervisor is killed, its servers stop; a new command starts others on the same rows."""
     left_over = Client(used)
     servers = left_over.attached()
     add_row(servers)
     before = rows(servers)
-    keeper, *pids = processes(used, servers)
-    os.kill(keeper, signal.SIGKILL)
-    until(lambda: gone(keeper))
+    supervisor, *pids = processes(used, servers)
+    os.kill(supervisor, signal.SIGKILL)
+    until(lambda: gone(supervisor))
     with attach(used, wait=True) as again:
         assert all(map(gone, pids))
         assert again == servers
@@ -287,10 +287,10 @@ def test_everything_killed(used: Path) -> None:
     servers = client.attached()
     add_row(servers)
     before = rows(servers)
-    keeper, postgres, valkey = processes(used, servers)
+    supervisor, postgres, valkey = processes(used, servers)
     for pid in (postgres, valkey):
-        os.kill(pid, signal.SIGSTOP)  # Neither the keeper nor its death gets them to tidy up.
-    for pid in (keeper, postgres, valkey, client.process.pid):
+        os.kill(pid, signal.SIGSTOP)  # Neither the supervisor nor its death gets them to tidy up.
+    for pid in (supervisor, postgres, valkey, client.process.pid):
         os.kill(pid, signal.SIGKILL)
         until(lambda pid=pid: gone(pid))  # type: ignore[misc]
     client.leave()
@@ -329,7 +329,7 @@ def test_dead_server_comes_back(used: Path, which: int) -> None:
         until(back)
 
 
-def test_keeper_heeds_its_users_only(used: Path) -> None:
+def test_supervisor_heeds_its_users_only(used: Path) -> None:
     """Ctrl-C and a polite kill, sent to everybody on a shutdown, do not take the servers away."""
     with attach(used) as servers:
         pids = processes(used, servers)
@@ -344,7 +344,7 @@ def test_half_done_initdb(fresh: Path) -> None:
     """An initdb killed half way does not poison the folder."""
     client = Client(fresh, stderr=subprocess.DEVNULL)
     until(lambda: (fresh / "pgdata.new" / "base").exists())
-    for pid in keepers(fresh):
+    for pid in supervisors(fresh):
         os.kill(pid, signal.SIGKILL)
     client.leave()
     assert client.process.returncode == 1
@@ -360,7 +360,7 @@ def test_reason_reaches_the_client(seeded: Path) -> None:
         file.write("no_such_setting = 1\n")
     with pytest.raises(EmbeddedError, match="no_such_setting"), attach(seeded):
         pass
-    until(lambda: not keepers(seeded))
+    until(lambda: not supervisors(seeded))
 
 
 def test_not_installed(fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
