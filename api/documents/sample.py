@@ -88,7 +88,8 @@ class Sample:
     def provenance_fields(self) -> dict[str, Any]:
         """What an answer is made of."""
         row = self.record.row
-        return {
+        amounts = row.detail.volume_amounts
+        return ({} if amounts is None else {"volume_amounts": amounts}) | {
             "slot": row.slot,
             "newest": row.quoted_at,
             "source": row.source,

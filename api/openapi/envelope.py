@@ -64,6 +64,13 @@ class Origin(Stamp):
         description="κ: part of signed volume taken to have opened positions. [0-1]"
     )
     flags: list[str] = Field(description="What the sample says against itself.")
+    volume_amounts: dict[str, dict[str, float]] | None = Field(
+        default=None,
+        description=(
+            "For each flag about volumes: how many contracts it means, their volume, and the"
+            " dollars that a correction added to hedge flow. Left out where there is no such flag."
+        ),
+    )
 
 
 class Windowed(Stamp):
