@@ -10,8 +10,10 @@ import asyncio
 import random
 import re
 import time
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 from urllib.parse import quote
@@ -181,8 +183,7 @@ class Cboe:
                                 Reason.SOURCE_DOWN, f"{symbol}: cboe {why} (answer {status})"
                             )
                         fault = f"answered {status}"
-                        asked = answer.headers.get("Retry-After", "")
-                        pause = max(pause, float(asked) if asked.isdecimal() else 0.0)
+                        pause = max(pause, _retry_after(answer.headers))
             except (TimeoutError, httpx.TimeoutException):
                 fault = "did not answer in time"
             except httpx.TransportError as error:
@@ -225,21 +226,33 @@ class Cboe:
 
 
 async def _body(answer: httpx.Response, symbol: str) -> bytes:
-    """The body, unpacked, as long as it is not absurdly large."""
-    parts, size = [], 0
+    """The body, unpacked piece by piece: a small answer that unpacks to gigabytes is cut short.
+
+    Raises
+    ------
+    ChainRefused
+        ``bad_answer`` for more than ``BODY_LIMIT`` bytes, for gzip that is broken, and for an
+        encoding that was not asked for.
+    """
+
+    def bad(what: str) -> ChainRefused:
+        return ChainRefused(Reason.BAD_ANSWER, f"{symbol}: cboe answered {what}")
+
+    encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip"):
+        raise bad(f"in the encoding {encoding[:20]!r}, which was not asked for")
+    gzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
+    body = bytearray()
     try:
-        async for part in answer.aiter_bytes():
-            parts.append(part)
-            size += len(part)
-            if size > BODY_LIMIT:
-                raise ChainRefused(
-                    Reason.BAD_ANSWER, f"{symbol}: cboe answered over {BODY_LIMIT:,} bytes"
-                )
-    except httpx.DecodingError as error:
-        raise ChainRefused(
-            Reason.BAD_ANSWER, f"{symbol}: cboe answered broken gzip: {error}"
-        ) from error
-    return b"".join(parts)
+        async for raw in answer.aiter_raw():
+            body += raw if gzip is None else gzip.decompress(raw, BODY_LIMIT + 1 - len(body))
+            if len(body) > BODY_LIMIT:
+                raise bad(f"over {BODY_LIMIT:,} bytes")
+    except zlib.error as error:
+        raise bad(f"broken gzip: {error}") from error
+    if gzip is not None and not gzip.eof:
+        raise bad("broken gzip: it ends early")
+    return bytes(body)
 
 
 def _freshness(headers: Mapping[str, str]) -> float:
@@ -248,6 +261,19 @@ def _freshness(headers: Mapping[str, str]) -> float:
     age = headers.get("Age", "")
     left = float(found[1] if found else 0) - float(age if age.isdecimal() else 0)
     return min(max(left, 0.0), FRESH_LIMIT)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds that an answer asks to wait: a number, or until a date; 0 without a readable one."""
+    asked = headers.get("Retry-After", "").strip()
+    if asked.isascii() and asked.isdecimal():
+        return float(asked)
+    try:
+        until = parsedate_to_datetime(asked)
+        now = parsedate_to_datetime(headers.get("Date", ""))
+        return max((until - now).total_seconds(), 0.0)
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _is_loopback(host: str) -> bool:

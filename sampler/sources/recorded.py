@@ -1,7 +1,8 @@
 """``recorded:PATH``: chains on disk, a file or a folder of them.
 
 The format is the compact JSON ``{sym, spot, asof, fetched, o: [{e, t, k, iv, oi, v, b, a, l}]}``:
-``asof`` is New York wall time of the quotes, ``e`` an expiry in unix seconds. A file named
+``asof`` is the quotes' time, New York's without an offset; ``fetched`` is UTC without one; ``e`` is
+an expiry in unix seconds. A file named
 ``SPX_2026-08-19T101421.json`` is found by its name; others are opened to see what they hold.
 ``recorded:example`` is a made-up chain of SPX that comes with the package, unless a file or folder
 of that name is there.
@@ -10,7 +11,7 @@ of that name is there.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Self
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from sampler.chain import Frame
 from sampler.errors import ChainRefused
@@ -29,6 +31,8 @@ from storage.record.row import Reason
 #: The chain that ``recorded:example`` reads. It comes with the package; we made it up.
 EXAMPLE = Path(__file__).with_name("example.json")
 _NAME = re.compile(r"(?P<symbol>[^_]+)_(?P<at>\d{4}-\d\d-\d\dT\d{6})")
+#: Unix seconds of 1990 and of 2100: expiries lie between.
+_EXPIRIES = (631_152_000, 4_102_444_800)
 #: The compact format's names of our columns.
 _COMPACT = {
     "b": "bid",
@@ -139,7 +143,7 @@ def read_chain(path: Path, delay_seconds: int = 0) -> Frame:
 
     Raises
     ------
-    Refused
+    ChainRefused
         ``bad_answer`` if it is no such chain.
     """
     try:
@@ -160,16 +164,33 @@ def _compact(body: bytes, delay_seconds: int) -> Frame:
     }
     read_columns["strike"] = [_number(option.get("k")) for option in options]
     read_columns["right"] = [{"C": 1, "P": -1}.get(option.get("t"), 0) for option in options]
-    read_columns["expiry"] = np.array([int(o["e"]) for o in options], "datetime64[s]")
+    read_columns["expiry"] = _expiries([int(o["e"]) for o in options])
     return Frame.of(
         symbol=str(answer["sym"]).strip().upper(),
         source=Recorded.name,
         delay_seconds=delay_seconds,
-        quoted_at=from_new_york(datetime.fromisoformat(answer["asof"])),
-        fetched_at=datetime.fromisoformat(answer["fetched"]).astimezone(UTC),
+        quoted_at=_moment(answer["asof"], from_new_york),
+        fetched_at=_moment(answer["fetched"], lambda wall: wall.replace(tzinfo=UTC)),
         spot=_number(answer["spot"]),
         columns=read_columns,
     )
+
+
+def _expiries(seconds: list[int]) -> NDArray[np.datetime64]:
+    """Expiries from unix seconds; ValueError for one that is no day of this or the last century.
+
+    Milliseconds in place of seconds would be the year 58,000: no calendar takes it.
+    """
+    first, last = _EXPIRIES
+    if odd := next((s for s in seconds if not first <= s < last), None):
+        raise ValueError(f"an expiry of {odd} is no unix time in seconds")
+    return np.array(seconds, "datetime64[s]")
+
+
+def _moment(text: str, without_offset: Callable[[datetime], datetime]) -> datetime:
+    """A time as UTC. Its own offset counts; ``without_offset`` places one that has none."""
+    wall = datetime.fromisoformat(text)
+    return (wall if wall.tzinfo else without_offset(wall)).astimezone(UTC)
 
 
 def _number(value: Any) -> float:

@@ -485,6 +485,37 @@ async def test_an_endless_answer_is_cut(
     assert "1,000,000 bytes" in str(refused)
 
 
+async def test_an_encoding_that_was_not_asked_for(server: CboeServer) -> None:
+    """Only gzip is asked for: 1 kB of brotli that unpacks to gigabytes is not unpacked at all."""
+    server.frames["SPX"] = Answer(200, {"Content-Encoding": "br"}, b"\x1b\x00\x00")
+    feed = source(server)
+    refused = await refusal(feed)
+    await feed.close()
+    assert refused.reason is Reason.BAD_ANSWER
+    assert "'br'" in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "7"}, 7.0),
+        (
+            {
+                "Retry-After": "Wed, 10 Jun 2026 18:00:30 GMT",
+                "Date": "Wed, 10 Jun 2026 18:00:10 GMT",
+            },
+            20.0,
+        ),
+        ({"Retry-After": "Wed, 10 Jun 2026 18:00:30 GMT"}, 0.0),
+        ({"Retry-After": "soon"}, 0.0),
+        ({}, 0.0),
+    ],
+)
+def test_retry_after_in_both_forms(headers: dict[str, str], seconds: float) -> None:
+    """A number of seconds, or a date against the server's own clock."""
+    assert cboe._retry_after(headers) == seconds
+
+
 @pytest.mark.parametrize(
     ("status", "says"),
     [(403, "no such symbol"), (404, "no such symbol"), (400, "refused"), (301, "refused")],
