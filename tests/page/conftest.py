@@ -155,6 +155,19 @@ class Tab:
         )
         return str(found)
 
+    async def chooses(self, name: str, text: str) -> None:
+        """Wait until a picker stands on a text."""
+        shown = f"document.getElementById('{name}').selectedOptions[0]?.textContent === '{text}'"
+        await self.page.wait_for_function(shown, timeout=12_000)
+
+    async def settled_box(self, selector: str) -> Any:
+        """Where an element lies, once it has not moved for half a second."""
+        places: list[Any] = []
+        while len(places) < 6 or any(place != places[-1] for place in places[-6:]):
+            places.append(await self.page.locator(selector).bounding_box())
+            await asyncio.sleep(0.1)
+        return places[-1]
+
     async def text(self, selector: str) -> str:
         return (await self.page.locator(selector).first.inner_text()).strip()
 

@@ -267,14 +267,13 @@ async def test_zoom_is_everybodys(serve: Callable[..., Any], tab: Tab) -> None:
     await serve(at(TUESDAY, 780) + timedelta(minutes=30))
     await tab.open()
     await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
-    box = await tab.page.locator("#plot-price .u-over").bounding_box()
-    assert box is not None
+    box = await tab.settled_box("#plot-price .u-over")
     y = box["y"] + 50
     await tab.page.mouse.move(box["x"] + box["width"] * 0.25, y)
     await tab.page.mouse.down()
     await tab.page.mouse.move(box["x"] + box["width"] * 0.5, y, steps=4)
     await tab.page.mouse.up()
-    assert await tab.chosen("window") == "Zoomed"
+    await tab.chooses("window", "Zoomed")
     view = dict(
         p.split("=") for p in (await tab.page.evaluate("location.hash.slice(1)")).split("&")
     )

@@ -297,6 +297,7 @@ class Backlog:
         await asyncio.Event().wait()
 
 
+@pytest.mark.clocked
 async def test_behind_by_several_batches():
     """All that is behind is read at once: more rows than a batch has, and more symbols.
 
