@@ -147,7 +147,11 @@ class Tick:
             outcome.next_expiry = refused.next_expiry
             if refused.reason is Reason.UNCHANGED and self._frozen(symbol, now):
                 outcome.reason = Reason.STALE
-            if refused.reason is Reason.NO_ZERO_DTE and target and symbol not in self._idle:
+            if refused.reason is Reason.NO_ZERO_DTE and await self._sampled_on(symbol, now):
+                # One answer without today's expiry says nothing against the earlier ones.
+                outcome.reason, outcome.next_expiry = Reason.BAD_ANSWER, None
+                outcome.detail += "; earlier slots of this session had it"
+            elif refused.reason is Reason.NO_ZERO_DTE and target and symbol not in self._idle:
                 self._idle[symbol] = (target + IDLE_SLOTS * SLOT_WIDTH, refused)
         except StoreError as error:
             outcome.reason, outcome.detail = Reason.NO_STATE, str(error)
@@ -302,6 +306,18 @@ class Tick:
         if first.expiration == chain.expiration and first.slot < chain.slot:
             return self._recent[chain.symbol][0], newest
         return await self._store.before(chain.symbol, chain.expiration, chain.slot), newest
+
+    async def _sampled_on(self, symbol: str, now: datetime) -> bool:
+        """Whether the session of a moment has a record; False where the store cannot say."""
+        session = session_on(market_day(now))
+        if session is None:
+            return False
+        if any(r.row.expiration == session.day for r in self._recent.get(symbol, [])):
+            return True
+        try:
+            return await self._store.before(symbol, session.day, session.close) is not None
+        except StoreError:
+            return False
 
     def _newest(self, chain: Chain) -> SlotRecord | None:
         """Return the newest remembered record of the chain's session."""

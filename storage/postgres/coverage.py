@@ -116,7 +116,11 @@ def _judge(row: Mapping[str, Any], session: Session, due: int, *, least: float) 
     gaps: dict[str, int] = row["reasons"] or {}
     # Rows that lie after the clock, such as those of a simulated market, are due too.
     due = max(due, row["rows"])
-    possible = due - sum(n for why, n in gaps.items() if why in EXCUSED_REASONS)
+    excused = EXCUSED_REASONS
+    if row["rows"]:
+        # A session that has rows has an expiry: answers without it were wrong.
+        excused = EXCUSED_REASONS - {Reason.NO_ZERO_DTE}
+    possible = due - sum(n for why, n in gaps.items() if why in excused)
     share = min(row["rows"] / possible, 1.0) if possible > 0 else 1.0
     short = "thin" if row["owned"] else "partial"
     return Coverage(

@@ -209,6 +209,32 @@ async def test_a_symbol_without_zero_dte_is_not_asked_every_time(store):
     assert {gap["next_expiry"] for gap in gaps} == {date(2026, 8, 21)}
 
 
+@pytest.mark.parametrize("restarted", [False, True], ids=["same process", "restarted"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"strikes": [7700.0], "expiry": [np.datetime64("2026-08-21")] * 2},
+        {"open_interest": [float("nan")] * 2 * N},
+    ],
+    ids=["expiry missing", "all dropped"],
+)
+async def test_one_bad_answer_is_one_slot(store, broken, restarted):
+    """An answer without today's contracts, once the session has a row: asked again each slot."""
+    source = Script(SPX=at(0))
+    tick = tick_of(source, store)
+    await step(tick, 0)
+    if restarted:
+        tick = tick_of(source, store)
+    for i in (1, 2):
+        source.answers["SPX"] = at(i, **broken)
+        assert (await step(tick, i)).reason is Reason.BAD_ANSWER
+    source.answers["SPX"] = at(3)
+    assert (await step(tick, 3)).record is not None
+    assert source.asked == ["SPX"] * 4
+    assert set((await reasons(store)).values()) == {"bad_answer"}
+    assert {gap["next_expiry"] for gap in await store.gaps("SPX", DAY)} == {None}
+
+
 async def test_a_symbol_without_zero_dte_is_asked_again(store):
     """After 60 slots, and then not for another 60."""
     source = Script(TSLA=at(0, symbol="TSLA", strikes=[]))

@@ -46,6 +46,8 @@ def judged(
         (778, {"not_open": 2}, 1.0, "ok"),
         # Nothing of the symbol expires that day.
         (0, {"no_zero_dte": 780}, 1.0, "ok"),
+        # A session that has rows has an expiry: an answer without it is no excuse.
+        (664, {"no_zero_dte": 58, "late": 58}, 664 / 780, "thin"),
         (390, {"unchanged": 290, "source_down": 100}, 390 / 490, "thin"),
         (0, {"not_running": 780}, 0.0, "thin"),
         (702, {"late": 78}, 0.9, "ok"),
