@@ -147,12 +147,9 @@ class Tick:
             outcome.next_expiry = refused.next_expiry
             if refused.reason is Reason.UNCHANGED and self._frozen(symbol, now):
                 outcome.reason = Reason.STALE
-            if refused.reason is Reason.NO_ZERO_DTE and await self._sampled_on(symbol, now):
-                # One answer without today's expiry says nothing against the earlier ones.
-                outcome.reason, outcome.next_expiry = Reason.BAD_ANSWER, None
-                outcome.detail += "; earlier slots of this session had it"
-            elif refused.reason is Reason.NO_ZERO_DTE and target and symbol not in self._idle:
-                self._idle[symbol] = (target + IDLE_SLOTS * SLOT_WIDTH, refused)
+            # An idle symbol repeats its refusal without asking the source.
+            if refused.reason is Reason.NO_ZERO_DTE and symbol not in self._idle:
+                await self._note_no_expiry(outcome, refused, now, target)
         except StoreError as error:
             outcome.reason, outcome.detail = Reason.NO_STATE, str(error)
         except Exception as error:
@@ -307,17 +304,30 @@ class Tick:
             return self._recent[chain.symbol][0], newest
         return await self._store.before(chain.symbol, chain.expiration, chain.slot), newest
 
-    async def _sampled_on(self, symbol: str, now: datetime) -> bool:
-        """Whether the session of a moment has a record; False where the store cannot say."""
-        session = session_on(market_day(now))
-        if session is None:
-            return False
-        if any(r.row.expiration == session.day for r in self._recent.get(symbol, [])):
-            return True
-        try:
-            return await self._store.before(symbol, session.day, session.close) is not None
-        except StoreError:
-            return False
+    async def _note_no_expiry(
+        self, outcome: Outcome, refused: ChainRefused, now: datetime, target: datetime | None
+    ) -> None:
+        """Idle a symbol without today's expiry, unless the session has a record.
+
+        One answer without today's expiry says nothing against the earlier ones: the slot is a bad
+        answer, and the source is asked again at the next. Where the store cannot say whether there
+        is a record, the source is asked again too.
+        """
+        symbol, session = outcome.symbol, session_on(market_day(now))
+        sampled = session is not None and any(
+            record.row.expiration == session.day for record in self._recent.get(symbol, [])
+        )
+        if session is not None and not sampled:
+            try:
+                record = await self._store.before(symbol, session.day, session.close)
+            except StoreError:
+                return
+            sampled = record is not None
+        if sampled:
+            outcome.reason, outcome.next_expiry = Reason.BAD_ANSWER, None
+            outcome.detail += "; earlier slots of this session had it"
+        elif target is not None:
+            self._idle[symbol] = (target + IDLE_SLOTS * SLOT_WIDTH, refused)
 
     def _newest(self, chain: Chain) -> SlotRecord | None:
         """Return the newest remembered record of the chain's session."""
