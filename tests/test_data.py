@@ -16,7 +16,6 @@ FOLDERS = [
     "lean",
     "schwab",
     "options-desk",
-    "theta",
     "vectors/strata",
     "vectors/py_vollib",
     "vectors/haug",
