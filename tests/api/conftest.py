@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -26,7 +28,7 @@ from storage.postgres.store import Store
 from storage.redis.channel import NoChannel
 from tests.api.rows import every, utc
 from tests.api.site import SERIES, Away, Caller, Fed, Site, Still, Wire
-from tests.real_chains import EXTRA
+from tests.real_chains import EXTRA, schwab, volkit
 
 __all__ = ["SERIES", "Caller", "Fed", "Site", "Still", "Wire"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,9 +99,10 @@ async def caller(store: Store, open_app: Callable[..., Any]) -> Caller:
     return await open_app(store)
 
 
-#: Sessions of the recorded chains, and a made-up one with flow in every slot: a short day, whose
-#: close is 18:00 UTC.
+#: Sessions of the recorded chains without a licence, those of the licensed ones, and a made-up one
+#: with flow in every slot: a short day, whose close is 18:00 UTC.
 RECORDED = ("2026-08-18", "2026-08-19")
+LICENSED = ("2019-06-26", "2024-10-15")
 FLOWING = "2026-11-27"
 
 
@@ -115,10 +118,10 @@ TABLES = [
 def sessions_database(
     servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """URL of a database that is only read: two recorded days, and a synthetic one of SPX.
+    """URL of a database that is only read: recorded days, and a synthetic one of SPX.
 
-    Where the recorded chains are not there, the dataset ``live`` stays empty. Test processes that
-    run side by side measure the sessions once and copy them.
+    The dataset ``live`` has the licensed chains, and those without a licence where they are there.
+    Test processes that run side by side measure the sessions once and copy them.
     """
     name = f"flow_sessions_{os.getpid()}"
     with psycopg.connect(servers.database_url, autocommit=True) as admin:
@@ -159,6 +162,11 @@ def _measure(database_url: str, redis_url: str) -> None:
             timeout=300,
         )
 
+    with tempfile.TemporaryDirectory() as folder:
+        for day, chain in zip(LICENSED, (volkit(), schwab()), strict=True):
+            file = Path(folder) / f"SPX_{chain.quoted_at:%Y-%m-%dT%H%M%S}.json"
+            file.write_text(json.dumps(chain.compact()))
+            backfill(f"recorded:{folder}", "SPX", day, day)
     if (EXTRA / "chains").is_dir():
         backfill(f"recorded:{EXTRA / 'chains'}", "SPX,SPY,QQQ", *RECORDED)
     backfill("synthetic:?seed=7", "SPX", FLOWING, FLOWING)
@@ -179,7 +187,14 @@ def _copy(url: str, folder: Path, direction: str) -> None:
 async def recorded(
     shared: Path, sessions_database: str, open_app: Callable[..., Any]
 ) -> AsyncIterator[Caller]:
-    """A client of an application on the recorded days, long after them."""
+    """A client of an application on all recorded days, long after them."""
+    async with Store.open(sessions_database, "live", size=4) as opened:
+        yield await open_app(opened, "2026-08-21 15:00")
+
+
+@pytest.fixture
+async def licensed(sessions_database: str, open_app: Callable[..., Any]) -> AsyncIterator[Caller]:
+    """A client of an application on the days of the licensed chains, long after them."""
     async with Store.open(sessions_database, "live", size=4) as opened:
         yield await open_app(opened, "2026-08-21 15:00")
 

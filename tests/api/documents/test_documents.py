@@ -18,7 +18,9 @@ import pytest
 from psycopg.rows import dict_row
 
 from api.documents.direction import direction_label, flow_shift
-from tests.api.conftest import FLOWING, Caller
+from tests import independent
+from tests.api.conftest import FLOWING, LICENSED, Caller
+from tests.real_chains import RealChain, schwab, volkit
 
 ZERO = "/v1/flow/zero-dte/"
 
@@ -35,6 +37,56 @@ def references(shared: Path) -> list[dict[str, Any]]:
     return [one for one in found if one["at"].startswith("2026-08-1")]
 
 
+def exposure_figures(body: dict[str, Any]) -> dict[str, Any]:
+    """Figures of an exposure document by the names of the independent programs."""
+    return {
+        "spot": body["underlying_price"],
+        "net_gex": body["exposures"]["net_gex"],
+        "gross_gex": body["exposures"]["gross_gex"],
+        "net_dex": body["exposures"]["net_dex"],
+        "net_vex": body["exposures"]["net_vex"],
+        "net_chex": body["exposures"]["net_chex"],
+        "dealer_delta": body["exposures"]["dealer_delta"],
+        "charm_dollars_per_hour": body["decay"]["charm_dollars_per_hour"],
+        "atm_iv": body["expected_move"]["atm_iv"],
+        "call_wall": body["levels"]["call_wall"],
+        "put_wall": body["levels"]["put_wall"],
+        "magnet": body["pin_risk"]["magnet_strike"],
+        "magnet_gex": body["pin_risk"]["magnet_gex"],
+        "max_pain": body["pin_risk"]["max_pain"],
+        "pin_score": body["pin_risk"]["pin_score"],
+        "contracts": body["metadata"]["chain_contract_count"],
+        "total_oi": body["flow"]["total_oi"],
+    }
+
+
+@pytest.mark.parametrize("chain", [volkit(), schwab()], ids=lambda chain: chain.name)
+async def test_exposure_of_licensed_chains(licensed: Caller, chain: RealChain) -> None:
+    """Settled figures of the licensed chains are those of the independent program."""
+    expected = independent.answer(chain.sample)
+    figures = expected.figures | expected.settled | {"spot": expected.figures["spot"]}
+    at = f"{chain.quoted_at:%Y-%m-%dT%H:%M:%S}"
+    body = await ask(licensed, f"/v1/exposure/zero-dte/SPX?at={at}")
+    for name, value in exposure_figures(body).items():
+        assert value == pytest.approx(figures[name], rel=1e-8), name
+    assert body["regime"]["gamma_flip"] == figures["gamma_flip"]
+    assert body["regime"]["gamma_flip_status"] == figures["gamma_flip_status"]
+    strikes = {strike: i for i, strike in enumerate(expected.profile["strike"])}
+    assert len(body["strikes"]) >= 10
+    for row in body["strikes"]:
+        i = strikes[row["strike"]]
+        for name in ("call_oi", "put_oi", "call_volume", "put_volume"):
+            assert row[name] == expected.profile[name][i], (row["strike"], name)
+        for name in ("call_gex", "put_gex"):
+            assert row[name] == pytest.approx(expected.profile[f"settled_{name}"][i], abs=0.01)
+
+
+@pytest.mark.parametrize("day", LICENSED)
+async def test_scores_of_any_range_of_licensed_chains(licensed: Caller, day: str) -> None:
+    """The two scores within ±3 % are those that were stored; counted here, they come out the same."""
+    await scores_are_those_stored(licensed, "SPX", day)
+
+
 async def test_exposure_is_what_another_program_gets(recorded: Caller, shared: Path) -> None:
     """Settled figures of every recorded chain of two days, asked by the moment of its quotes."""
     found = references(shared)
@@ -42,26 +94,7 @@ async def test_exposure_is_what_another_program_gets(recorded: Caller, shared: P
     for one in found:
         symbol = one["file"].partition("_")[0]
         body = await ask(recorded, f"/v1/exposure/zero-dte/{symbol}?at={one['at'][:19]}")
-        told = {
-            "spot": body["underlying_price"],
-            "net_gex": body["exposures"]["net_gex"],
-            "gross_gex": body["exposures"]["gross_gex"],
-            "net_dex": body["exposures"]["net_dex"],
-            "net_vex": body["exposures"]["net_vex"],
-            "net_chex": body["exposures"]["net_chex"],
-            "dealer_delta": body["exposures"]["dealer_delta"],
-            "charm_dollars_per_hour": body["decay"]["charm_dollars_per_hour"],
-            "atm_iv": body["expected_move"]["atm_iv"],
-            "call_wall": body["levels"]["call_wall"],
-            "put_wall": body["levels"]["put_wall"],
-            "magnet": body["pin_risk"]["magnet_strike"],
-            "magnet_gex": body["pin_risk"]["magnet_gex"],
-            "max_pain": body["pin_risk"]["max_pain"],
-            "pin_score": body["pin_risk"]["pin_score"],
-            "contracts": body["metadata"]["chain_contract_count"],
-            "total_oi": body["flow"]["total_oi"],
-        }
-        for name, value in told.items():
+        for name, value in exposure_figures(body).items():
             # The program takes gamma per $ of forward, we per $ of spot.
             gamma = one["forward"] / one["spot"] if name.endswith("gex") else 1
             assert value == pytest.approx(one[name] * gamma, rel=1e-8), (one["file"], name)
@@ -137,14 +170,15 @@ async def test_strikes_add_up(flowing: Caller) -> None:
 async def test_scores_of_any_range(recorded: Caller) -> None:
     """The two scores within ±3 % are those that were stored; counted here, they come out the same."""
     for symbol in ("SPX", "SPY", "QQQ"):
-        path = f"/v1/exposure/zero-dte/{symbol}?date=2026-08-19&strike_range="
-        stored, counted = (
-            await ask(recorded, f"{path}0.03"),
-            await ask(recorded, f"{path}0.0300001"),
-        )
-        assert stored["strikes"] == counted["strikes"]
-        for score in ("data_quality_score", "greek_smoothness_score"):
-            assert stored["metadata"][score] == counted["metadata"][score]
+        await scores_are_those_stored(recorded, symbol, "2026-08-19")
+
+
+async def scores_are_those_stored(caller: Caller, symbol: str, day: str) -> None:
+    path = f"/v1/exposure/zero-dte/{symbol}?date={day}&strike_range="
+    stored, counted = await ask(caller, f"{path}0.03"), await ask(caller, f"{path}0.0300001")
+    assert stored["strikes"] == counted["strikes"]
+    for score in ("data_quality_score", "greek_smoothness_score"):
+        assert stored["metadata"][score] == counted["metadata"][score]
 
 
 async def test_snapshot_by_hand(flowing: Caller) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.api import contract
-from tests.api.conftest import FLOWING, Caller
+from tests.api.conftest import FLOWING, LICENSED, Caller
 
 ZERO = contract.ZERO
 ALIKE = ("endpoint_version", "data_as_of")
@@ -55,6 +55,15 @@ async def test_recorded_chains_are_to_the_field(recorded: Caller, path: str, sym
         sent = await recorded.get(path.format(symbol), params={"date": day})
         assert sent.status_code == 200, sent.text
         contract.read(contract.ROUTES[path], sent.content)
+
+
+@pytest.mark.parametrize("day", LICENSED)
+@pytest.mark.parametrize("path", contract.ROUTES)
+async def test_licensed_chains_are_to_the_field(licensed: Caller, path: str, day: str) -> None:
+    """Real chains with a licence give every answer in full, years after they were recorded."""
+    sent = await licensed.get(path.format("SPX"), params={"date": day})
+    assert sent.status_code == 200, sent.text
+    contract.read(contract.ROUTES[path], sent.content)
 
 
 async def test_nothing_is_no_number(flowing: Caller) -> None:
@@ -151,8 +160,9 @@ async def test_sessions(recorded: Caller, flowing: Caller) -> None:
     """Stored days with their coverage; every slot of a session is a row or a gap."""
     body = await ask(recorded, f"{ZERO}sessions/SPX")
     found = [(s["date"], s["rows"], s["gaps"], s["slots"]) for s in body["sessions"]]
-    assert found == [("2026-08-18", 2, 778, 780), ("2026-08-19", 2, 778, 780)]
-    assert body["sessions"][0]["first"] == "2026-08-18T14:18:30Z"
+    earlier = [(day, 1, 779, 780) for day in LICENSED]
+    assert found == [*earlier, ("2026-08-18", 2, 778, 780), ("2026-08-19", 2, 778, 780)]
+    assert body["sessions"][2]["first"] == "2026-08-18T14:18:30Z"
     [day] = (await ask(flowing, f"{ZERO}sessions/SPX"))["sessions"]
     assert (day["date"], day["rows"], day["slots"]) == (FLOWING, 419, 420)
     assert day["reasons"] == {"not_open": 1}

@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC
 
 import psycopg
 import pytest
 
-from tests.real_chains import volkit
+from tests.real_chains import schwab, volkit
 
 FROM_TO = ("--from", "2026-07-16", "--to", "2026-08-19")
 
@@ -33,6 +34,37 @@ def parts(servers, database) -> dict[str, str]:
         "FLOW_REDIS_URL": servers.redis_url,
         "FLOW_LOG_LEVEL": "error",
     }
+
+
+def test_licensed_chains_become_rows_once(parts, database, tmp_path):
+    """A row for each chain within its session, a reason for the one after it; again changes nothing."""
+    after = volkit().compact() | {"asof": "2019-06-26T16:14:59"}
+    for name, chain in (
+        ("SPX_2019-06-26T154500", volkit().compact()),
+        ("SPX_2019-06-26T161459", after),
+        ("SPX_2024-10-15T111556", schwab().compact()),
+    ):
+        (tmp_path / f"{name}.json").write_text(json.dumps(chain))
+    for day, rows, refused in (("2019-06-26", 1, 1), ("2024-10-15", 1, 0)):
+        span = ("--from", day, "--to", day, "--symbols", "SPX")
+        command = ("sampler", "backfill", *span, "--source", f"recorded:{tmp_path}")
+        done, again = flow(*command, **parts), flow(*command, **parts)
+        assert (done.returncode, again.returncode) == (0, 0), done.stderr
+        end = f"{rows} rows written, 0 there already, {refused} frames refused\n"
+        assert done.stdout.endswith(end), done.stdout
+        assert f"0 rows written, {rows} there already" in again.stdout
+        assert "nothing changed" in again.stdout
+    with psycopg.connect(database) as connection:
+        stored = connection.execute(
+            "select slot, contracts, total_oi from live.rows order by slot"
+        ).fetchall()
+    # Counted in the recordings by hand: 161 strikes of two sides; ten calls and ten puts.
+    assert [(f"{slot.astimezone(UTC):%F %T}", n) for slot, n, _ in stored] == [
+        ("2019-06-26 19:45:00", 322),
+        ("2024-10-15 15:16:00", 20),
+    ]
+    for (_, _, total), chain in zip(stored, (volkit(), schwab()), strict=True):
+        assert total == sum(contract.open_interest for contract in chain.today)
 
 
 def test_recorded_chains_become_rows_once(shared, parts, database):
