@@ -86,13 +86,16 @@ class Frame:
     ) -> Frame:
         """A frame from whatever columns a source has; those it lacks are NaN, its roots empty.
 
-        ``columns`` must have ``expiry`` (days), ``strike`` and ``right``.
+        ``columns`` must have ``expiry`` (days), ``strike`` and ``right``. Strikes are rounded to
+        thousandths of a dollar, the finest that the exchanges list: what a vendor's arithmetic
+        adds to 607.5 does not make it another strike.
         """
         n = len(columns["strike"])
         numbers = {
             name: np.asarray(columns[name], np.float64) if name in columns else np.full(n, np.nan)
             for name in ("strike", *QUOTES)
         }
+        numbers["strike"] = _exact_strikes(numbers["strike"])
         return cls(
             symbol=symbol,
             source=source,
@@ -295,7 +298,7 @@ def _valid(frame: Frame, today: Bools) -> tuple[Bools, dict[str, int]]:
     drop(Drop.BAD_RIGHT, frame.right == 0)
     drop(Drop.AM_SETTLED, am_twins(frame, keep))
     drop(Drop.BAD_OPEN_INTEREST, np.isnan(mask_outside(frame.open_interest, HIGHEST_COUNT)))
-    drop(Drop.DUPLICATE, _repeats(frame, keep, first=False))
+    drop(Drop.DUPLICATE, weaker_twins(frame, keep))
     return keep, dropped
 
 
@@ -320,17 +323,52 @@ def mask_outside(values: Floats, highest: float) -> Floats:
     return np.where((values >= 0) & (values <= highest), values, np.nan)
 
 
-def _repeats(frame: Frame, keep: Bools, *, first: bool = True) -> Bools:
-    """Contracts whose strike and right stand more than once; without or with the first of each."""
-    repeated = np.zeros(len(keep), np.bool_)
+def weaker_twins(frame: Frame, among: Bools) -> Bools:
+    """Contracts of one expiry that another of their strike and right replaces.
+
+    The twin with the most life stays: first by its quote (bid and ask, an ask alone, none), then
+    by whether anything traded. Of two AM- and PM-settled contracts of an index, both alive, the
+    dearer one stays: it lives until the close. Then the larger volume and open interest count, and
+    at last every other number. The order in which the contracts stand never counts.
+    """
+    weaker = np.zeros(len(among), np.bool_)
+    twins = np.flatnonzero(_repeats(frame, among))
+    if len(twins):
+        key = frame.strike[twins] * frame.right[twins]
+        order = np.lexsort((*_signs_of_life(frame, twins), key))
+        weaker[twins[order[:-1][np.diff(key[order]) == 0]]] = True
+    return weaker
+
+
+def _signs_of_life(frame: Frame, which: NDArray[np.intp]) -> list[Floats]:
+    """What twins are compared by, the most important last; what is unknown counts least."""
+    bid, ask, volume = frame.bid[which], frame.ask[which], frame.volume[which]
+    quoted = (ask > 0) & (ask >= bid) & (bid >= 0)
+    middle = np.where(quoted, bid + ask, -1.0)
+    later = middle if instrument_of(frame.symbol).am_roots else np.zeros(len(which))
+    columns = [
+        *(getattr(frame, name)[which] for name in ("source_iv", "signed_volume", "last_at")),
+        *(frame.last[which], bid, ask, -(ask - bid)),
+        *(frame.open_interest[which], volume, later),
+        *(volume > 0, quoted, quoted & (bid > 0)),
+    ]
+    return [np.where(np.isnan(column), -np.inf, column) for column in columns]
+
+
+def _exact_strikes(strike: Floats) -> Floats:
+    """Strikes to the thousandth of a dollar; what is no strike stays as it is."""
+    sane = (strike > 0) & (strike <= HIGHEST_PRICE)
+    return np.where(sane, np.round(np.where(sane, strike, 0.0) * 1000.0) / 1000.0, strike)
+
+
+def _repeats(frame: Frame, among: Bools) -> Bools:
+    """Contracts whose strike and right stand more than once."""
+    repeated = np.zeros(len(among), np.bool_)
     # Strikes are positive, so the sign tells calls from puts in one key.
-    keys = frame.strike[keep] * frame.right[keep]
+    keys = frame.strike[among] * frame.right[among]
     ordered = np.sort(keys)
     if not (ordered[1:] == ordered[:-1]).any():
         return repeated
-    _, lead, at, count = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
-    again = count[at] > 1
-    if not first:
-        again[lead] = False
-    repeated[keep] = again
+    _, at, count = np.unique(keys, return_inverse=True, return_counts=True)
+    repeated[among] = count[at] > 1
     return repeated

@@ -9,16 +9,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.chain import HIGHEST_COUNT, HIGHEST_PRICE, LOWEST_STRIKE, Frame, am_twins, mask_outside
+from sampler.chain import (
+    HIGHEST_COUNT,
+    HIGHEST_PRICE,
+    LOWEST_STRIKE,
+    Frame,
+    am_twins,
+    mask_outside,
+    weaker_twins,
+)
 from sampler.metrics import black
 from sampler.metrics.exposure import DEALER_SIGN, ONE_PERCENT
 from sampler.metrics.flow import quote
 from sampler.metrics.smile import forward, smile
 from storage.market.calendar import Session, expiry_moment, expiry_moment_on, sessions_between
 from storage.market.constants import MULTIPLIER, YEAR_SECONDS
-from storage.market.instruments import AM_ROOTS
+from storage.market.instruments import AM_ROOTS, instrument_of
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 #: An expiry so many days away stands for "seven days".
 WEEK, NEAREST, FARTHEST = 7, 5, 9
@@ -45,9 +54,11 @@ def measure_other_expiries(
 
     ``atm`` and ``years`` are today's, for the ratio of volatilities per session: √(σ²T / sessions),
     where today counts as the part of it that is left to trade. AM-settled contracts count to 09:30
-    of their day, every other contract to the close of its own session, early or late. Where a feed
-    drops roots, contracts of one key are one, with all their open interest. A frame that
-    was stored without its other expiries carries their figures instead.
+    of their day, every other contract to the close of its own session, early or late. Of contracts
+    with the same strike and right in one expiry the one with the most life counts (see
+    ``weaker_twins``). Where an index feed drops roots, both may be real: then the open interest of
+    all that are quoted or traded counts. Of two expiries equally far from seven days the earlier
+    one counts. A frame that was stored without its other expiries carries their figures instead.
     """
     if frame.other_expiries is not None:
         return OtherExpiries(*(frame.other_expiries.get(name) for name in OtherExpiries._fields))
@@ -75,15 +86,16 @@ def measure_other_expiries(
                 continue
             expires = expiry_moment_on(frame.symbol, day.item(), morning=am)
             left = (expires - frame.quoted_at).total_seconds() / YEAR_SECONDS
-            priced = _price(frame, of, spot, left)
+            priced = _price(frame, of, spot, left, today=bool(day == today))
             if priced is None:
                 continue
             gex, iv = priced
             total += gex
             away = (day.item() - session.day).days
             if not am and NEAREST <= away <= FARTHEST:
+                # Days ascend: of two that are equally far from a week the earlier one stands.
                 found = (abs(away - WEEK), iv, left, day.item())
-                week = min(week, found) if week else found
+                week = found if week is None or found[0] < week[0] else week
     if week is None:
         return OtherExpiries(total, None, None)
     _, iv, left, expiry = week
@@ -96,18 +108,36 @@ def measure_other_expiries(
     return OtherExpiries(total, iv, ratio)
 
 
+def _both_real(frame: Frame, among: Bools, *, today: bool) -> Bools:
+    """Living contracts of an expiry whose twins need not be copies: AM- and PM-settled ones.
+
+    They are told apart by their roots where a feed has them. Today's AM-settled ones are over.
+    """
+    if (
+        today
+        or not instrument_of(frame.symbol).am_roots
+        or np.char.str_len(frame.root[among]).any()
+    ):
+        return np.zeros(len(among), np.bool_)
+    return among & ((frame.bid > 0) | (frame.ask > 0) | (frame.volume > 0))
+
+
 def _price(
-    frame: Frame, of: NDArray[np.intp], spot: float, years: float
+    frame: Frame, of: NDArray[np.intp], spot: float, years: float, *, today: bool
 ) -> tuple[float, float] | None:
     """Net GEX and ATM volatility of one expiry; None if it cannot be priced."""
+    among = np.zeros(len(frame.strike), np.bool_)
+    among[of] = True
+    weaker = weaker_twins(frame, among)
+    held = np.flatnonzero(among & ~(weaker & ~_both_real(frame, among, today=today)))
+    of = np.flatnonzero(among & ~weaker)
     strike, at = np.unique(frame.strike[of], return_inverse=True)
     side = np.where(frame.right[of] > 0, 0, 1)
     oi = np.zeros((2, len(strike)))
-    np.add.at(oi, (side, at), frame.open_interest[of])
+    holder = np.where(frame.right[held] > 0, 0, 1)
+    np.add.at(oi, (holder, np.searchsorted(strike, frame.strike[held])), frame.open_interest[held])
     bid, ask = np.full((2, len(strike)), np.nan), np.full((2, len(strike)), np.nan)
-    quoted = frame.ask[of] > 0
-    bid[side[quoted], at[quoted]] = frame.bid[of][quoted]
-    ask[side[quoted], at[quoted]] = frame.ask[of][quoted]
+    bid[side, at], ask[side, at] = frame.bid[of], frame.ask[of]
     bid, ask = mask_outside(bid, HIGHEST_PRICE), mask_outside(ask, HIGHEST_PRICE)
     mid = quote(bid, ask).mid
     level = forward(strike, mid, bid, spot).level

@@ -60,10 +60,10 @@ def test_unusable_contracts_are_dropped_and_counted(columns, why):
 
 
 def test_a_strike_twice_counts_once():
-    """The first of two equal keys is kept, the second counted."""
-    made = chain(strikes=[7700.0, 7700.0], open_interest=[7, 8, 9, 10])
+    """Of two equal keys that are quoted and traded alike the larger one is kept."""
+    made = chain(strikes=[7700.0, 7700.0], open_interest=[7, 8, 10, 9])
     assert made.dropped == {"duplicate": 2}
-    assert made.open_interest.tolist() == [[7], [9]]
+    assert made.open_interest.tolist() == [[8], [10]]
 
 
 def test_am_twins_of_a_feed_without_roots():
