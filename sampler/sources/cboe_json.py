@@ -147,10 +147,11 @@ def _unix(texts: list[Any]) -> Floats:
 
 
 def _moment(text: str) -> np.datetime64:
+    # An empty text has no unit of its own, and NumPy is about to refuse values without one.
     try:
-        return np.datetime64(text)
+        return np.datetime64(text, "s")
     except ValueError:
-        return np.datetime64("NaT")
+        return np.datetime64("NaT", "s")
 
 
 def finite(value: Any) -> float:
