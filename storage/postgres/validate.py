@@ -67,7 +67,8 @@ def validate_batch(
     -------
     tuple
         The records, the gaps, and a refusal of each record or gap that has a value which cannot be
-        stored: a number that is not finite or too large, or a symbol with a NUL character.
+        stored: a number that is not finite or too large, or a symbol with a NUL character or a
+        lone surrogate.
     """
     chosen: dict[SlotKey, SlotRecord] = {}
     marks: dict[SlotKey, Gap] = {}
@@ -95,7 +96,8 @@ def validate_batch(
 
 
 def _require_symbol(item: Row | Gap) -> None:
-    if "\x00" in item.symbol:
+    # No database stores NUL, nor half of a surrogate pair, which UTF-8 cannot encode.
+    if "\x00" in item.symbol or any("\ud800" <= letter <= "\udfff" for letter in item.symbol):
         raise InvalidRecord(f"symbol is {item.symbol!r}")
 
 

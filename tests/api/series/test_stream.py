@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.access.gate import AccessError, Admission, unauthorized
 from api.access.gate import Caller as Person
+from api.series.stream import QueuedReader
 from storage.postgres.store import Store
 from storage.record.mode import WriteMode
 from storage.record.row import Reason
@@ -191,6 +192,22 @@ async def test_slow_reader_is_cut_off(site: Site, monkeypatch: Any) -> None:
             spots.append(orjson.loads(told["data"])["spot"])
     assert spots == [float(i) for i in range(60) for _ in range(10)]
     await site.readers(1)
+
+
+async def test_a_cut_reader_takes_no_more() -> None:
+    """After a cut nothing more is queued, and the task that sends comes to its end."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    reader = QueuedReader(send, None)  # type: ignore[arg-type]
+    assert reader.write(b"before")
+    reader.cut()
+    assert reader.is_cut.is_set()
+    assert not reader.write(b"after")
+    await asyncio.wait_for(reader.run(), 2)
+    assert [message["body"] for message in sent] == [b"before", b""]
 
 
 async def test_a_lot_missed(site: Site) -> None:

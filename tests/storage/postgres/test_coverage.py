@@ -111,6 +111,7 @@ def test_silence():
         ("SPX", date(2026, 8, 18), "missing"),
         ("SPX", days[1], "ok"),
     ]
+    assert [line.coverage for line in lines] == [0.0, 1.0, 0.0, 1.0]
     # Whoever asks for whatever there is asks for no symbol.
     assert [line.state for line in judged(found(), symbols=None)] == ["ok"]
 

@@ -330,6 +330,25 @@ class TestRead:
         bare = [r async for r in store.records("SPX", NEXT_DAY, profiles=False)]
         assert [(r.evidence, r.profile) for r in bare] == [(b"SPX 2026-08-20 2", {})]
 
+    async def test_session(self, store):
+        """A session in one statement: columns of each row, facts of the newest, and the gaps."""
+        await store.write([record(slot=at(i), spot=100.0 + i) for i in (0, 1, 3)], [gap(2)])
+        await store.write([record(symbol="SPY", slot=at(4), spot=7.0)])
+        rows, newest, gaps = await store.session("SPX", DAY, ["spot", "flags"], ["spot", "slot"])
+        assert [row[1:] for row in rows] == [
+            (int(at(i).timestamp()), 100.0 + i, list(record().row.flags)) for i in (0, 1, 3)
+        ]
+        revisions = [row[0] for row in rows]
+        assert revisions == sorted(revisions)
+        assert newest == {"spot": 103.0, "slot": at(3)}
+        assert [(g["slot"], g["reason"]) for g in gaps] == [(at(2), "source_down")]
+        assert gaps[0]["revision"] > revisions[-1]
+        assert await store.session("SPX", DAY - timedelta(days=1), ["spot"], ["slot"]) == (
+            [],
+            None,
+            [],
+        )
+
 
 class TestGaps:
     """Slots without a row."""

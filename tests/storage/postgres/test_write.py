@@ -225,6 +225,7 @@ def poisons() -> dict[str, SlotRecord]:
         "missing": spoiled(record(slot=at(1)), spot=None),
         "too large": spoiled(record(slot=at(1)), contracts=2**40),
         "NUL in its name": spoiled(record(slot=at(1)), symbol=NUL),
+        "half a character in its name": spoiled(record(slot=at(1)), symbol="S\udce9"),
         "too large for any": spoiled(record(slot=at(1)), total_oi=2**63),
         "NUL in a text": spoiled(record(slot=at(1)), regime=NUL),
         "NUL in JSON": spoiled(record(slot=at(1)), settled={"regime": NUL}),
@@ -277,12 +278,20 @@ class TestPoison:
         assert len(written.changes) == 36
         assert len(written.refused) == 4
 
-    async def test_a_bad_gap(self, store):
-        """The same holds for gaps."""
-        bad = gap(1)
-        object.__setattr__(bad, "symbol", NUL)
-        written = await store.write([record()], [gap(2), bad, gap(3)])
-        assert [k.row.slot for k in gaps_of(written)] == [at(2), at(3)]
+    @pytest.mark.parametrize("place", [0, 1, 2, 3])
+    @pytest.mark.parametrize(
+        "changes",
+        [{"symbol": NUL}, {"symbol": "S\udce9"}, {"expiration": None}],
+        ids=["NUL", "surrogate", "no expiration"],
+    )
+    async def test_a_bad_gap(self, store, changes, place):
+        """The same holds for gaps: before the database sees them, and where it refuses one."""
+        bad, others = gap(9), [gap(i) for i in (2, 3, 4)]
+        for name, value in changes.items():
+            object.__setattr__(bad, name, value)
+        batch = [*others[:place], bad, *others[place:]]
+        written = await store.write([record()], batch)
+        assert [k.row.slot for k in gaps_of(written)] == [at(2), at(3), at(4)]
         assert [refused.item for refused in written.refused] == [bad]
 
     async def test_foreign_words(self, store):
