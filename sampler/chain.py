@@ -162,7 +162,7 @@ def slot_of_frame(frame: Frame, session: Session | None) -> datetime:
 
     Raises
     ------
-    Refused
+    ChainRefused
         ``market_closed``, ``before_open`` or ``after_close``.
     """
     at = to_new_york(frame.quoted_at).strftime("%Y-%m-%d %H:%M:%S")
@@ -189,7 +189,7 @@ def select_chain(frame: Frame, session: Session | None) -> Chain:
 
     Raises
     ------
-    Refused
+    ChainRefused
         Outside a session, or ``no_zero_dte`` when nothing expires today.
     """
     slot = slot_of_frame(frame, session)

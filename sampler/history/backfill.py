@@ -161,7 +161,7 @@ class BackfillSession:
 
         Raises
         ------
-        Refused
+        ChainRefused
             With reason ``other_feed``.
         """
         if self._feeds and frame.source not in self._feeds:

@@ -178,7 +178,7 @@ class Tick:
 
         Raises
         ------
-        Refused
+        ChainRefused
             If the frame makes no row.
         StoreError
             If the store is away. Nothing was written then.

@@ -47,7 +47,7 @@ def read_market(chain: Chain) -> MarketState:
 
     Raises
     ------
-    Refused
+    ChainRefused
         ``no_spot`` or ``no_iv`` without one of them.
     """
     given = chain.spot
@@ -95,7 +95,7 @@ def require_open(chain: Chain) -> None:
 
     Raises
     ------
-    Refused
+    ChainRefused
         ``not_open`` in the first second, and while too few strikes are quoted on both sides.
     """
     since_open = (chain.quoted_at - chain.session.open).total_seconds()

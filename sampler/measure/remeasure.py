@@ -24,7 +24,7 @@ def remeasure(
 
     Raises
     ------
-    Refused
+    ChainRefused
         If the chain makes no row any more.
     ValueError
         If the stored evidence is not readable.

@@ -56,7 +56,7 @@ def measure_slot(
 
     Raises
     ------
-    Refused
+    ChainRefused
         ``not_open``, ``no_spot`` or ``no_iv``: a slot that makes no row.
     """
     market = read_market(chain)

@@ -95,7 +95,7 @@ class Cboe:
 
         Raises
         ------
-        Refused
+        ChainRefused
             ``source_down``, ``bad_answer``, or ``unchanged`` when the feed has nothing newer than
             the last frame delivered.
         """
@@ -150,7 +150,7 @@ class Cboe:
 
         Raises
         ------
-        Refused
+        ChainRefused
             ``source_down`` when the budget is used up or the answer is an error that stays;
             ``bad_answer`` for a body that cannot be unpacked or is too large.
         """

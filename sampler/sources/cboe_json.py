@@ -43,7 +43,7 @@ def parse_chain(body: bytes, *, symbol: str, now: datetime, delay_seconds: int) 
 
     Raises
     ------
-    Refused
+    ChainRefused
         ``bad_answer``, with what is wrong.
     """
 

@@ -53,7 +53,7 @@ class Synthetic:
 
         Raises
         ------
-        Refused
+        ChainRefused
             ``market_closed``, ``before_open`` or ``after_close``.
         """
         at = now - timedelta(seconds=self.delay_seconds)
