@@ -8,7 +8,7 @@ from typing import Any
 
 from api.documents.rounding import share_pct
 from storage.market.calendar import Session
-from storage.market.constants import GRID_SECONDS
+from storage.market.constants import CADENCE_ROWS, GRID_SECONDS
 from storage.record.row import Reason
 
 
@@ -18,7 +18,9 @@ def stored_sessions(
     """Each stored day, oldest first.
 
     ``slots`` are those of the session that have had their time; each is a row or a gap. Gaps that
-    nobody marked count as ``not_sampled``. ``calendar`` has the session of each day.
+    nobody marked count as ``not_sampled``. ``cadence_seconds`` is the median time from sample to
+    sample: flow and the live book compare only between sessions of one cadence. ``calendar`` has
+    the session of each day.
     """
     made = []
     for row in rows:
@@ -42,6 +44,9 @@ def stored_sessions(
                 "gaps": slots - row["rows"],
                 "coverage_pct": share_pct(row["rows"], slots),
                 "reasons": reasons,
+                "cadence_seconds": (
+                    row["step"].total_seconds() if row["rows"] >= CADENCE_ROWS else None
+                ),
                 "first": row["first"],
                 "last": row["last"],
                 "source": row["source"],

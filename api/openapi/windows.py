@@ -100,6 +100,10 @@ class StoredSession(Hours):
     gaps: int = Field(description="Slots without one.")
     coverage_pct: float = Field(description="Rows in slots. [%]")
     reasons: dict[str, int] = Field(description="Gaps by reason.")
+    cadence_seconds: float | None = Field(
+        description="Median time between samples; null below three. Hedge flow and the live book"
+        " compare only between sessions of one cadence. [s]"
+    )
     first: datetime | None = Field(description="First slot with a sample.")
     last: datetime | None = Field(description="Last slot with a sample.")
     source: str | None = Field(description="Source of the last sample.")

@@ -24,6 +24,8 @@ const SIMULATED_MARKET_MS = 5000;
 const SYMBOLS_MS = 300000;
 // Shorter while nothing is sampled yet: a user is waiting for the first sample.
 const NO_SYMBOLS_MS = 2000;
+// Two sessions have one cadence if neither was sampled so many times less often.
+const SAME_CADENCE = 1.5;
 
 const replay = new Replay(() => {
   view.set({ at: replay.on && !replay.playing ? `${Math.round(replay.at / 1000)}` : "" }, { quiet: true });
@@ -83,11 +85,12 @@ function show() {
   const until = replay.at;
   const bars = shownBars();
   const bar = bars.at(-1) ?? null;
+  const unlike = session && other ? cadencesDiffer(state.sessions, session.day, other.day) : "";
   strikes?.want("gex", "raw");
   strikes?.want(view.metric, view.mode);
   showTiles(bars);
   screen.show({
-    session, bars, until, other,
+    session, bars, until, other: unlike ? null : other,
     grid: strikes?.get(view.metric, view.mode) ?? null, gex: strikes?.get("gex", "raw") ?? null,
     metric: view.metric, mode: view.mode, refused: strikes?.refused ?? "",
   });
@@ -97,7 +100,7 @@ function show() {
   showLink(state.link, replay.on);
   showSimulated(simulated());
   if (state.market) showMarket(state.market, server, session);
-  showNotice([state.note, state.trouble].filter(Boolean).join(" "));
+  showNotice([state.note, unlike, state.trouble].filter(Boolean).join(" "));
   if (session) bell.judge(session, bars, live() && !replay.on);
   showTable(bars);
   showGaps(session, until);
@@ -164,6 +167,13 @@ function accept(body, note, early) {
   [state.note, state.trouble] = [note, ""];
   if (live()) feed.follow(state.session);
   later();
+}
+
+// Returns why two sessions do not compare: one was sampled less often, so its flow says less.
+function cadencesDiffer(stored, day, other) {
+  const [here, there] = [day, other].map((date) => stored.find((one) => one.date === date)?.cadence_seconds);
+  if (!here || !there || Math.max(here, there) <= SAME_CADENCE * Math.min(here, there)) return "";
+  return `${day} was sampled every ${here} s, ${other} every ${there} s: only sessions of one cadence compare.`;
 }
 
 async function compare() {

@@ -2,21 +2,55 @@
 
 The close is the spot of a session's last row, if that row lies in the last five minutes. Rows of
 one session share one close and are not independent: the sample size is the number of sessions.
+The live book knows more of a session that was sampled more often, so sessions of one cadence are
+scored together, and others left out.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from storage.market.calendar import Session
+from storage.market.constants import CADENCE_RATIO, CADENCE_ROWS
 from storage.record.figures import DetailFigures
 
 #: The last row of a session gives its close if it lies within this time before the end.
 CLOSE_WINDOW = timedelta(minutes=5)
+
+
+def cadence_of(slots: Sequence[datetime]) -> float | None:
+    """Return the median time from row to row, None below three rows. [s]"""
+    if len(slots) < CADENCE_ROWS:
+        return None
+    return statistics.median_low(
+        (after - before).total_seconds() for before, after in itertools.pairwise(slots)
+    )
+
+
+def of_one_cadence(cadences: Sequence[float | None]) -> list[bool]:
+    """Return which sessions have the cadence that most have; of several the shortest.
+
+    Parameters
+    ----------
+    cadences : of each session. [s] None, of a session with too few rows to have one, goes with any.
+    """
+
+    def alike(one: float | None, other: float) -> bool:
+        return one is None or max(one, other) <= CADENCE_RATIO * min(one, other)
+
+    known = sorted({one for one in cadences if one is not None})
+    if not known:
+        return [True] * len(cadences)
+    best = max(known, key=lambda value: (sum(alike(one, value) for one in cadences), -value))
+    return [alike(one, best) for one in cadences]
+
+
 #: Edges of the reliability table's intervals of predicted probability. [%]
 BIN_EDGES = (0, 5, 10, 15, 20, 30, 40, 60, 80, 100)
 
@@ -52,6 +86,8 @@ class CalibrationScore:
     ranged: int = 0
     #: How often the close lay within it.
     within: int = 0
+    #: Sessions that were left out because their cadence is another one.
+    other_cadence: int = 0
 
     def add(self, session: Session, rows: Iterable[Mapping[str, Any]]) -> bool:
         """Score one session.
@@ -99,6 +135,7 @@ class CalibrationScore:
         base = self.happened / self.rows if self.rows else None
         return {
             "sessions": self.sessions,
+            "sessions_of_other_cadence": self.other_cadence,
             "pin_probability": {
                 "rows": self.rows,
                 "brier": _ratio(self.squared, self.rows),
@@ -156,6 +193,11 @@ def format_calibration(symbol: str, result: dict[str, Any]) -> str:
         lines.append(
             f"  1σ range: {sigma['within_pct']:.1f} % of {sigma['rows']} rows had the close within"
             f" it ({sigma['expected_pct']:.1f} % for a normal distribution)"
+        )
+    if result["sessions_of_other_cadence"]:
+        lines.append(
+            f"  {result['sessions_of_other_cadence']} more were sampled at another cadence, and do"
+            " not compare: left out."
         )
     lines.append(
         "  The rows of a session share one close: the sample size is the number of sessions."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from datetime import date, timedelta
+from typing import Any
 
 import orjson
 
@@ -20,10 +21,11 @@ from sampler.opening import (
 )
 from storage.config.settings import Settings, add_options
 from storage.errors import FlowError, UsageError
-from storage.market.calendar import market_day, session_on, to_new_york
+from storage.market.calendar import Session, market_day, session_on, to_new_york
 from storage.market.constants import SLOT_WIDTH
 from storage.market.instruments import parse_symbol
 from storage.opening import connect, product_clock, product_dataset, server_urls
+from storage.postgres.store import Store
 
 
 async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
@@ -126,25 +128,39 @@ async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
     return 0
 
 
+async def _rows(store: Store, symbol: str, session: Session, columns: tuple[str, ...]) -> list[Any]:
+    """A session's rows, oldest first."""
+    return await store.window(
+        symbol,
+        session.day,
+        start=session.open,
+        until=session.close,
+        width=SLOT_WIDTH,
+        columns=columns,
+    )
+
+
 async def _calibrate(settings: Settings, parsed: argparse.Namespace) -> int:
     today = market_day(product_clock(settings).now())
     first, last = _parse_period(parsed.first or "2000-01-01", parsed.last or today.isoformat())
     columns = ("slot", "spot", "pin_probability_pct", "remaining_1sd", "detail")
     scores = {symbol: calibrate.CalibrationScore() for symbol in settings.symbols}
+    cadences: dict[str, list[tuple[Session, float | None]]] = {name: [] for name in scores}
     async with connect(settings, product_dataset(settings), live=False) as connections:
         for line in await connections.store.coverage(first, last, settings.symbols):
             session = session_on(line["expiration"])
             if session is None:
                 continue
-            rows = await connections.store.window(
-                line["symbol"],
-                session.day,
-                start=session.open,
-                until=session.close,
-                width=SLOT_WIDTH,
-                columns=columns,
-            )
-            scores[line["symbol"]].add(session, rows)
+            rows = await _rows(connections.store, line["symbol"], session, ("slot",))
+            cadence = calibrate.cadence_of([row["slot"] for row in rows])
+            cadences[line["symbol"]].append((session, cadence))
+        for symbol, score in scores.items():
+            alike = calibrate.of_one_cadence([cadence for _, cadence in cadences[symbol]])
+            for (session, _), counts in zip(cadences[symbol], alike, strict=True):
+                if counts:
+                    score.add(session, await _rows(connections.store, symbol, session, columns))
+                else:
+                    score.other_cadence += 1
     results = {symbol: score.as_json() for symbol, score in scores.items()}
     if parsed.json:
         print(orjson.dumps(results, option=orjson.OPT_INDENT_2).decode())

@@ -8,6 +8,9 @@ from datetime import timedelta
 GRID_SECONDS = 30
 #: The same as a span.
 SLOT_WIDTH = timedelta(seconds=GRID_SECONDS)
+#: A session has a cadence, the median time from row to row, from so many rows on. Two cadences are
+#: one if neither is more than so many times the other.
+CADENCE_ROWS, CADENCE_RATIO = 3, 1.5
 #: A regular session lasts this many minutes; the widest window that a client may ask for.
 SESSION_MINUTES = 390
 #: A year of ACT/365, in which every time to expiry is counted. [s]

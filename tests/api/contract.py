@@ -495,6 +495,7 @@ class StoredSession(Strict):
     gaps: int
     slots: int
     coverage_pct: Number
+    cadence_seconds: MaybeNumber
 
 
 class Sessions(Success):

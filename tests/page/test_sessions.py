@@ -417,3 +417,22 @@ async def test_phone(serve: Callable[..., Any], tabs: Callable[..., Any]) -> Non
     assert profile is not None
     assert (profile["y"], profile["height"]) == (price["y"], price["height"])
     assert profile["x"] + profile["width"] < price["x"] + price["width"]
+
+
+async def test_sessions_of_different_cadence_are_not_compared(
+    stored: Site, serve: Callable[..., Any], tab: Tab
+) -> None:
+    """A session sampled every 5 minutes knows less of its flow: the page says so, and draws none."""
+    monday = TUESDAY - timedelta(days=1)
+    await stored.put(market.day(monday, missing=[k for k in range(780) if k % 10]), [])
+    await serve(at(FRIDAY, 420) + timedelta(minutes=6))
+    await tab.open(f"bar=5m&compare={monday}")
+    await tab.shows(
+        "#notice",
+        "2026-11-27 was sampled every 30 s, 2026-11-23 every 300 s: only sessions of one cadence"
+        " compare.",
+    )
+    assert await tab.page.locator("#legend-pin dt", has_text="compared").is_hidden()
+    await tab.page.locator("#compare").select_option(str(TUESDAY))
+    await tab.shows("#legend-pin dt", "Score (compared)")
+    assert await tab.page.locator("#notice").is_hidden()

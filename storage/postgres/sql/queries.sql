@@ -382,14 +382,17 @@ cross join lateral (
 order by newest.symbol
 
 -- sessions --
--- Each stored day of a symbol: counts, which only need the key, and the newest row's source. Each day
--- is looked up within its own extent.
-select s.expiration, r.n as rows, r.first, r.last, coalesce(g.n, 0) as gaps, g.reasons, l.source
+-- Each stored day of a symbol: counts and the median time from row to row, which only need the key,
+-- and the newest row's source. Each day is looked up within its own extent.
+select s.expiration, r.n as rows, r.first, r.last, r.step, coalesce(g.n, 0) as gaps, g.reasons,
+       l.source
 from sessions s
 cross join lateral (
-    select count(*) as n, min(slot) as first, max(slot) as last from rows
-    where rows.symbol = s.symbol and rows.expiration = s.expiration
-      and rows.slot between s.first_slot and s.last_slot) r
+    select count(*) as n, min(slot) as first, max(slot) as last,
+           percentile_disc(0.5) within group (order by step) as step
+    from (select slot, slot - lag(slot) over (order by slot) as step from rows
+          where rows.symbol = s.symbol and rows.expiration = s.expiration
+            and rows.slot between s.first_slot and s.last_slot) of_day) r
 cross join lateral (
     select sum(n)::bigint as n, jsonb_object_agg(reason, n) as reasons
     from (select reason, count(*) as n from gaps

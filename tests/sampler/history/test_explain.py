@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from chains import TEN_FOURTEEN
 
-from sampler.history.calibrate import CalibrationScore
+from sampler.history.calibrate import CalibrationScore, cadence_of, of_one_cadence
 from sampler.live.outcome import Outcome
 from sampler.live.tick import Tick
 from sampler.measure.remeasure import changed_fields, remeasure
@@ -147,3 +147,20 @@ def test_a_session_without_its_close_does_not_count():
     assert not score.add(SESSION, [row(0, 100, 40.0, 2.0), row(300, 101, 40.0, 2.0)])
     assert not score.add(SESSION, [])
     assert score.as_json()["pin_probability"]["brier"] is None
+
+
+def test_sessions_of_one_cadence_are_scored_together():
+    """Three sessions of 30 s, one of 60 s, two of 5 minutes; one of two rows has no cadence."""
+    slots = [SESSION.open + k * STEP for k in range(20)]
+    assert cadence_of(slots) == 30.0
+    # A hole does not make a cadence, nor do two rows.
+    assert cadence_of([*slots[:8], *slots[15:]]) == 30.0
+    assert cadence_of(slots[::10]) is None
+    assert cadence_of(slots[::5]) == 150.0
+    assert of_one_cadence([30.0, 300.0, 30.0, 60.0, None, 31.0, 300.0]) == [
+        *(True, False, True, False, True, True, False)
+    ]
+    # As many of each: the shorter one, which knows more.
+    assert of_one_cadence([300.0, 30.0]) == [False, True]
+    assert of_one_cadence([None, None]) == [True, True]
+    assert of_one_cadence([]) == []

@@ -20,6 +20,7 @@ from benchmarks.study_signing import (
     several,
     simulate,
 )
+from benchmarks.study_signing_gaps import Session, outcome
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -333,3 +334,19 @@ def test_a_sample_of_five_minutes_agrees_with_its_minutes(quoted):
     assert equal_sign(last, minute_by_minute, sample.added) > 0.6
     assert correlation(last, minute_by_minute) > 0.35
     assert correlation(OLD(sample), minute_by_minute) < 0.3
+
+
+# After a hole.
+
+
+def test_after_a_hole_the_shrunk_sign_errs_less_out_of_sample():
+    """A simulated session of known sides and a seed of its own: holes of 1, 2.5 and 10 minutes."""
+    session = Session("QQQ", 911)
+    found = {slots: outcome([session], slots) for slots in (2, 5, 20)}
+    for slots, errors in found.items():
+        assert errors.intervals == 774 // slots
+        assert errors.shrunk < 0.85 * errors.whole, slots
+        # Never much worse than knowing nothing; the whole sign is.
+        assert errors.shrunk < 1.5 * errors.nothing < errors.whole, slots
+    assert found[20].shrunk < 0.5 * found[20].whole
+    assert found[20].whole > 2 * found[20].nothing
