@@ -21,7 +21,7 @@ from cboe_server import Answer, CboeServer, cboe_json, contract, from_frame, fro
 
 from sampler.chain import Frame, select_chain
 from sampler.errors import ChainRefused, NoHistory
-from sampler.sources import cboe, open_source
+from sampler.sources import cboe, http, open_source
 from sampler.sources.cboe import Cboe
 from sampler.sources.cboe_json import parse_chain
 from storage.errors import UsageError
@@ -475,7 +475,7 @@ async def test_an_endless_answer_is_cut(
     server: CboeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that unpacks beyond the limit is refused before it fills the memory."""
-    monkeypatch.setattr(cboe, "BODY_LIMIT", 1_000_000)
+    monkeypatch.setattr(http, "BODY_LIMIT", 1_000_000)
     packed = gzip.compress(b" " * 5_000_000)
     server.frames["SPX"] = Answer(200, {"Content-Encoding": "gzip"}, packed)
     feed = source(server)
@@ -496,29 +496,8 @@ async def test_an_encoding_that_was_not_asked_for(server: CboeServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"Retry-After": "7"}, 7.0),
-        (
-            {
-                "Retry-After": "Wed, 10 Jun 2026 18:00:30 GMT",
-                "Date": "Wed, 10 Jun 2026 18:00:10 GMT",
-            },
-            20.0,
-        ),
-        ({"Retry-After": "Wed, 10 Jun 2026 18:00:30 GMT"}, 0.0),
-        ({"Retry-After": "soon"}, 0.0),
-        ({}, 0.0),
-    ],
-)
-def test_retry_after_in_both_forms(headers: dict[str, str], seconds: float) -> None:
-    """A number of seconds, or a date against the server's own clock."""
-    assert cboe._retry_after(headers) == seconds
-
-
-@pytest.mark.parametrize(
     ("status", "says"),
-    [(403, "no such symbol"), (404, "no such symbol"), (400, "refused"), (301, "refused")],
+    [(403, "forbids"), (404, "no such symbol"), (400, "refused"), (301, "refused")],
 )
 async def test_errors_that_stay_are_not_asked_for_again(
     server: CboeServer, status: int, says: str
@@ -538,7 +517,7 @@ async def test_an_error_that_passes_is_got_over(
     server: CboeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twice 503 and then a frame, with waits that double, is a frame."""
-    monkeypatch.setattr(cboe, "BACK_OFF", 0.2)
+    monkeypatch.setattr(http, "BACK_OFF", 0.2)
     server.answer = lambda symbol: Answer(503) if len(server.requests) < 3 else None
     feed = source(server)
     assert (await feed.live("SPX", NOW)).spot == 7710.15
@@ -553,7 +532,7 @@ async def test_errors_end_with_the_budget(
     server: CboeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that answers errors only is down once the budget is used up, and says why."""
-    monkeypatch.setattr(cboe, "BACK_OFF", 0.05)
+    monkeypatch.setattr(http, "BACK_OFF", 0.05)
     server.frames["SPX"] = Answer(500)
     feed = source(server, "budget=0.5")
     begin = time.monotonic()
@@ -567,7 +546,7 @@ async def test_errors_end_with_the_budget(
 
 async def test_retry_after_is_kept(server: CboeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A 429 is asked again after the time it names, and not at all if that is beyond the budget."""
-    monkeypatch.setattr(cboe, "BACK_OFF", 0.01)
+    monkeypatch.setattr(http, "BACK_OFF", 0.01)
     busy = Answer(429, {"Retry-After": "1"})
     server.answer = lambda symbol: busy if len(server.requests) == 1 else None
     feed = source(server, "budget=3")
@@ -667,11 +646,16 @@ def test_a_source_is_opened_outside_a_loop() -> None:
     feed = open_source("cboe:")
     assert isinstance(feed, Cboe)
     assert (feed.name, feed.delay_seconds, feed.synthetic) == ("cboe", 900, False)
-    assert (feed.remote, feed.pace, feed.timeout, feed.budget) == (True, 0.2, 8, 12)
-    assert feed.base == "https://cdn.cboe.com/api/global/delayed_quotes/options"
+    assert (feed.remote, feed.http.pace, feed.http.timeout, feed.http.budget) == (True, 0.2, 8, 12)
+    assert feed.http.base == "https://cdn.cboe.com/api/global/delayed_quotes/options"
     local = Cboe.open("http://127.0.0.1:8000/path/?delay=60&pace=1.5&timeout=3&budget=20")
-    assert (local.base, local.remote) == ("http://127.0.0.1:8000/path", False)
-    assert (local.delay_seconds, local.pace, local.timeout, local.budget) == (60, 1.5, 3, 20)
+    assert (local.http.base, local.remote) == ("http://127.0.0.1:8000/path", False)
+    assert (local.delay_seconds, local.http.pace, local.http.timeout, local.http.budget) == (
+        60,
+        1.5,
+        3,
+        20,
+    )
 
 
 @pytest.mark.parametrize(
