@@ -26,7 +26,12 @@ def at(step: int) -> datetime:
 
 def made_up() -> dict[str, Any]:
     """A value of its own for each plain field of a row, so that a new figure needs no line here."""
-    kinds = {"float": lambda number: number + 0.5, "int": int, "str": str}
+    kinds = {
+        "float": lambda number: number + 0.5,
+        "int": int,
+        "str": str,
+        "bool": lambda number: bool(number % 2),
+    }
     plain = {f.name: str(f.type).partition(" | ")[0] for f in dataclasses.fields(Row)}
     return {
         name: kinds[kind](number)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from sampler.metrics.glossary import GLOSSARY
+from storage.record.flag_figures import FIGURE_GROUPS, FLAG_GROUPS
 from storage.record.row import Flag, Reason
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -30,6 +31,24 @@ def members(of: type[StrEnum], heading: str) -> list[list[str]]:
     return [[heading, "meaning"], *([f"`{member}`", comments[member]] for member in of)]
 
 
+def flags() -> list[list[str]]:
+    """Every flag: what it says, and the groups of figures not to rely on while it is set."""
+    head, *rows = members(Flag, "flag")
+    groups = [", ".join(FLAG_GROUPS[flag]) for flag in Flag]
+    return [
+        [*head, "do not rely on"],
+        *([*row, group] for row, group in zip(rows, groups, strict=True)),
+    ]
+
+
+def figure_groups() -> list[list[str]]:
+    """The figures of each group that a flag can name."""
+    return [
+        ["group", "figures"],
+        *([group, ", ".join(f"`{n}`" for n in names)] for group, names in FIGURE_GROUPS.items()),
+    ]
+
+
 def written(table: list[list[str]]) -> str:
     """A table as Markdown; a bar in a cell is escaped."""
     head, *rows = [[cell.replace("|", r"\|") for cell in row] for row in table]
@@ -44,7 +63,8 @@ def written(table: list[list[str]]) -> str:
 TABLES = {
     ("definitions.md", "Glossary"): figures(),
     ("glossary.md", "Why a slot has no row"): members(Reason, "reason"),
-    ("glossary.md", "What a row says against itself"): members(Flag, "flag"),
+    ("glossary.md", "What a row says against itself"): flags(),
+    ("glossary.md", "Figures that a flag names"): figure_groups(),
 }
 
 

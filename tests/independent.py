@@ -804,6 +804,10 @@ class Flow:
     traded: float = 0.0
     classified: float = 0.0
     variance: float = 0.0
+    #: Σ ΔV² of each contract.
+    squares: Position = field(default_factory=dict)
+    #: Volume at each contract's first readable figure, after the baseline.
+    unattributed: float = 0.0
 
     def add(self, market: Market) -> None:
         """Go on by one sample. A contract's first readable volume is its own baseline."""
@@ -816,6 +820,8 @@ class Flow:
             if now < was:
                 raise NotImplementedError("disputes about a fall are not in this program")
             self.volume[key] = now
+            if not first and math.isnan(was) and not math.isnan(now):
+                self.unattributed += now
             since = self.counted_at.get(key, NAN)
             if not math.isnan(c.volume):
                 self.counted_at[key] = sample.quoted_at
@@ -835,6 +841,7 @@ class Flow:
                 (self.gamma_dollars, bought * curve * SHARES * market.spot**2 * 0.01),
             ):
                 total[key] = total.get(key, 0.0) + more
+            self.squares[key] = self.squares.get(key, 0.0) + added**2
             interval[c.right] += bought * worth
             self.traded += added
             self.classified += added if sign else 0.0
@@ -876,7 +883,38 @@ class Flow:
             "hedge_flow_cumulative_all": round(self.call + self.put, 2),
             "hedge_flow_se": round(math.sqrt(self.variance), 2),
             "classified_share": self.classified / self.traded if self.traded else None,
+            "volume_unattributed": self.unattributed,
         }
+
+
+def net_gex_of(position: Position, market: Market) -> float:
+    """Σ q·Γ·M·S²·0.01."""
+    return math.fsum([*gex(position, market, CALL), *gex(position, market, PUT)])
+
+
+def sureness(net_gex: float, flow: Flow, market: Market, confidence: float) -> dict[str, Any]:
+    """How far net GEX may be off by the sides of trades, and how sure its sign is.
+
+    The side of a last print is right for 68 % of the volume (docs/signing.md); a coin's for half.
+    """
+    squares = math.fsum(
+        flow.squares.get((c.strike, c.right), 0.0)
+        * gamma(
+            market.level,
+            c.strike,
+            market.years,
+            market.sigma[market.of_contract(c.strike)],
+            market.spot,
+        )
+        ** 2
+        for c in market.sample.contracts
+    )
+    coin = confidence * SHARES * market.spot**2 * 0.01 * math.sqrt(squares)
+    measured = coin * math.sqrt(1 - (2 * 0.68 - 1) ** 2)
+    sure = None
+    if net_gex:
+        sure = normal(abs(net_gex) / measured) if measured else 1.0
+    return {"net_gex_se": coin, "net_gex_se_measured": measured, "regime_confidence": sure}
 
 
 # Other expiries
@@ -911,6 +949,9 @@ def book_figures(position: Position, held: Position, market: Market) -> dict[str
     parts = pin_parts(held, market, magnet, by_strike)
     at = None if magnet is None else market.of_contract(magnet)
     net_gex = math.fsum(by_strike)
+    away = None
+    if level is not None and market.sample.seconds_left >= 60:
+        away = abs(level - market.spot) / market.remaining
     theta_dollars = net_theta_dollars(position, market)
     call_dex, put_dex = (math.fsum(dex(held, market, right)) for right in (CALL, PUT))
     return {
@@ -927,6 +968,8 @@ def book_figures(position: Position, held: Position, market: Market) -> dict[str
         "charm_dollars_per_hour": charm_dollars_per_hour(position, market),
         "gamma_flip": level,
         "gamma_flip_status": status,
+        "distance_to_flip_sigmas": away,
+        "flip_out_of_reach": None if away is None else away > 4,
         "regime": "positive_gamma" if net_gex > 0 else "negative_gamma" if net_gex else "unknown",
         "call_wall": strongest(market, calls),
         "put_wall": strongest(market, map(abs, puts)),
@@ -1029,6 +1072,7 @@ def answer(sample: Sample, flow: Flow | None = None, *, confidence: float = 0.43
         figures={
             **market_figures(market),
             **book_figures(live, effective, market),
+            **sureness(net_gex_of(live, market), flow, market, confidence),
             **flow.headline,
             "contracts_with_flow": sum(b != 0 for b in bought.values()),
             "total_abs_delta_contracts": size,

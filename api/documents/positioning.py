@@ -54,6 +54,9 @@ def regime_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
         "spot_to_flip_pct": None if flip is None else percent_of(spot - flip, spot),
         "distance_to_flip_dollars": rounded(away, 4),
         "distance_to_flip_sigmas": rounded(away / sigma, 4) if away is not None and sigma else None,
+        "flip_out_of_reach": book.figure("flip_out_of_reach"),
+        # Settled open interest is taken as given: only the live book's sign is in doubt.
+        "regime_confidence": book.row.regime_confidence if book.live else None,
     }
 
 
@@ -69,6 +72,8 @@ def exposures_block(book: PositionBook) -> dict[str, Any]:
         "total_chain_net_gex": _first_known(
             whole_chain, book.row.settled.net_gex, book.row.net_gex
         ),
+        "net_gex_se": book.row.net_gex_se if book.live else None,
+        "net_gex_se_measured": book.row.net_gex_se_measured if book.live else None,
         "gross_gex": book.figure("gross_gex"),
         "dealer_delta": book.figure("dealer_delta"),
     }

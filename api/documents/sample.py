@@ -11,6 +11,7 @@ import numpy as np
 
 from storage.market.calendar import Session
 from storage.market.constants import YEAR_SECONDS
+from storage.record.flag_figures import figures_in_doubt
 from storage.record.row import SlotRecord
 
 #: From here to the close an answer warns. [s]
@@ -88,8 +89,11 @@ class Sample:
     def provenance_fields(self) -> dict[str, Any]:
         """What an answer is made of."""
         row = self.record.row
-        amounts = row.detail.volume_amounts
-        return ({} if amounts is None else {"volume_amounts": amounts}) | {
+        amounts = row.detail.flag_amounts
+        doubts = figures_in_doubt(row.flags)
+        return {
+            **({} if amounts is None else {"flag_amounts": amounts}),
+            **({"flag_figures": doubts} if doubts else {}),
             "slot": row.slot,
             "newest": row.quoted_at,
             "source": row.source,

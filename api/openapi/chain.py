@@ -23,6 +23,15 @@ class Regime(BaseModel):
     spot_to_flip_pct: float | None = Field(description="Positive: spot above the flip. [%]")
     distance_to_flip_dollars: float | None
     distance_to_flip_sigmas: float | None = Field(description="In moves that are left.")
+    flip_out_of_reach: bool | None = Field(
+        description="Whether the flip is more than four such moves away: price is not there today."
+    )
+    regime_confidence: float | None = Field(
+        description=(
+            "Probability that the live label is right, given κ and the dealer convention; null for"
+            " the settled book. [0-1]"
+        )
+    )
 
 
 class Exposures(BaseModel):
@@ -34,6 +43,15 @@ class Exposures(BaseModel):
     net_chex: float = Field(description="Left to trade by time alone; positive: dealers buy.")
     pct_of_total_gex: float | None = Field(description="Of every expiry's net GEX. [%]")
     total_chain_net_gex: float = Field(description="Every expiry that the source brings.")
+    net_gex_se: float | None = Field(
+        description=(
+            "Standard deviation of the live net_gex if each trade's side were a coin toss; null for"
+            " the settled book."
+        )
+    )
+    net_gex_se_measured: float | None = Field(
+        description="The same at the measured accuracy of the sides; null where none was measured."
+    )
     gross_gex: float | None
     dealer_delta: float | None
 

@@ -64,11 +64,17 @@ class Origin(Stamp):
         description="κ: part of signed volume taken to have opened positions. [0-1]"
     )
     flags: list[str] = Field(description="What the sample says against itself.")
-    volume_amounts: dict[str, dict[str, float]] | None = Field(
+    flag_amounts: dict[str, dict[str, float]] | None = Field(
         default=None,
         description=(
-            "For each flag about volumes: how many contracts it means, their volume, and the"
-            " dollars that a correction added to hedge flow. Left out where there is no such flag."
+            "For each flag with numbers: how many contracts it means, their volume, the dollars"
+            " that a correction added to hedge flow, and so on. Left out where no flag has any."
+        ),
+    )
+    flag_figures: dict[str, list[str]] | None = Field(
+        default=None,
+        description=(
+            "For each flag that limits figures: those not to rely on. Left out where no flag does."
         ),
     )
 

@@ -20,9 +20,21 @@ class Bar(BaseModel):
     t: datetime = Field(description="Start of the bucket; a 30 s bar's own slot.")
     spot: float = Field(description="Price of the underlying. [$]")
     net_gex: float = Field(description="$ of delta per 1 % move; positive: dealers dampen moves.")
+    net_gex_se: float | None = Field(
+        description="Standard deviation of `net_gex` if each trade's side were a coin toss. [$]"
+    )
+    net_gex_se_measured: float | None = Field(
+        description="The same at the measured accuracy of the sides; null where none was. [$]"
+    )
     net_dex: float = Field(description="Holders' delta. [$]")
     gamma_flip: float | None = Field(description="Where the repriced net gamma crosses zero. [$]")
     gamma_flip_status: Literal["available", "no_boundary", "insufficient_local_coverage"]
+    distance_to_flip_sigmas: float | None = Field(
+        description="|flip − spot| over `remaining_1sd`. [standard deviations]"
+    )
+    flip_out_of_reach: bool | None = Field(
+        description="Whether the flip is more than four of these away: price is not there today."
+    )
     call_wall: float | None = Field(description="Strike of the largest call gamma exposure. [$]")
     put_wall: float | None = Field(description="Strike of the largest put gamma exposure. [$]")
     magnet: float | None = Field(description="Strike of the largest |net gamma exposure|. [$]")
@@ -31,12 +43,21 @@ class Bar(BaseModel):
         description="Implied probability of settling between the magnet's neighbours. [%]"
     )
     regime: Literal["positive_gamma", "negative_gamma", "unknown"]
+    regime_confidence: float | None = Field(
+        description=(
+            "Probability that the sign of `net_gex` is right, given κ and the dealer convention."
+            " [0-1]"
+        )
+    )
     atm_iv: float | None = Field(description="At-the-money volatility. [decimal]")
     remaining_1sd: float | None = Field(
         description="One standard deviation of what is left of the session. [$]"
     )
     charm_dollars_per_hour: float | None = Field(
         description="What time alone makes dealers trade in the next hour; positive: buy. [$]"
+    )
+    charm_horizon_seconds: float | None = Field(
+        description="The time that charm looks ahead: an hour, or half of what is left. [s]"
     )
     hedge_flow_call_cumulative: float = Field(description="Since `flow_since`. [$]")
     hedge_flow_put_cumulative: float = Field(description="Since `flow_since`. [$]")
@@ -112,18 +133,24 @@ _SERIES_EXAMPLE = {
             "t": "2026-06-05T18:44:00Z",
             "spot": 7653.6,
             "net_gex": -7284913205.18,
+            "net_gex_se": 3104882911.4,
+            "net_gex_se_measured": 2896663017.2,
             "net_dex": 4120338114.02,
             "gamma_flip": 7725.41,
             "gamma_flip_status": "available",
+            "distance_to_flip_sigmas": 2.50821,
+            "flip_out_of_reach": False,
             "call_wall": 7725.0,
             "put_wall": 7720.0,
             "magnet": 7720.0,
             "pin_score": 41,
             "pin_probability_pct": 6.3,
             "regime": "negative_gamma",
+            "regime_confidence": 0.99408,
             "atm_iv": 0.14735,
             "remaining_1sd": 28.63,
             "charm_dollars_per_hour": -812004711.9,
+            "charm_horizon_seconds": 2268.0,
             "hedge_flow_call_cumulative": 182004512.77,
             "hedge_flow_put_cumulative": -97733120.4,
             "hedge_flow_cumulative_all": 84271392.37,
@@ -145,7 +172,7 @@ _SERIES_EXAMPLE = {
     "newest": "2026-06-05T18:44:01Z",
     "flow_since": "2026-06-05T13:30:30Z",
     "classified_share": 0.931,
-    "definitions": "2",
+    "definitions": "3",
     "oi_confidence": 0.43,
     "endpoint_version": "1",
     "data_as_of": {

@@ -105,7 +105,12 @@ def _csv(rows: list[dict[str, Any]]) -> bytes:
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    # As in JSON: a spreadsheet reads true and false.
+    texts = {True: "true", False: "false"}
+    writer.writerows(
+        {name: texts[value] if isinstance(value, bool) else value for name, value in row.items()}
+        for row in rows
+    )
     return file.getvalue().encode()
 
 
@@ -118,7 +123,7 @@ def _columnar(name: str, rows: list[dict[str, Any]], cuts: Sequence[Selection]) 
         if column in _MOMENTS:
             return pa.timestamp("us", "UTC")
         # Flags are joined to one text.
-        types = {"float": pa.float64(), "int": pa.int64()}
+        types = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_()}
         return types.get(_KINDS[column], pa.string())
 
     # What the JSON says beside its bars goes into the file's own notes.

@@ -18,6 +18,9 @@ from storage.record.figures import HedgeShares
 
 Floats = NDArray[np.float64]
 
+#: A flip farther away than this is a level that price does not get to today. [standard deviations]
+FLIP_REACH = 4.0
+
 
 class DealerBook:
     """One dealer position in a chain, live or settled: headline figures and what lies behind."""
@@ -52,6 +55,7 @@ class DealerBook:
             "net_theta_dollars": hedging.net_theta_dollars,
             "theta_per_hour_remaining": hedging.theta_per_hour_remaining,
             "gamma_acceleration": hedging.gamma_acceleration,
+            "pin_probability_noise": None,
         }
 
 
@@ -102,6 +106,9 @@ def _measure(
         remaining=market.remaining,
         elapsed=chain.session.elapsed(chain.quoted_at),
     )
+    distance = None
+    if flip.level is not None and not market.last_minute:
+        distance = abs(flip.level - spot) / market.remaining
     headline = {
         "net_gex": book.call_gex + book.put_gex,
         "call_gex": book.call_gex,
@@ -114,8 +121,11 @@ def _measure(
         "net_chex": book.net_chex,
         "dealer_delta": book.dealer_delta,
         "charm_dollars_per_hour": book.charm_per_hour,
+        "charm_horizon_seconds": None,
         "gamma_flip": flip.level,
         "gamma_flip_status": str(flip.status),
+        "distance_to_flip_sigmas": distance,
+        "flip_out_of_reach": None if distance is None else distance > FLIP_REACH,
         "regime": _regime(book.call_gex + book.put_gex),
         "call_wall": _strike(strike, of.call_wall),
         "put_wall": _strike(strike, of.put_wall),

@@ -56,6 +56,12 @@ class FlowState:
     dollars: Floats
     #: The same of gamma, per 1 % move. (2, n) [$]
     gamma_dollars: Floats
+    #: Σ ΔV² of each contract, of the slots that count. (2, n) [contracts²]
+    volume_squares: Floats
+    #: The measured accuracy of the way in which sides are told; None: nobody has measured it. [0-1]
+    accuracy: float | None
+    #: Volume before its contract's first readable figure, since the baseline. [contracts]
+    unattributed: float
     #: Hedge flow of calls and of puts, in cents exactly. [$]
     cumulative: tuple[float, float]
     standard_error: float
@@ -192,6 +198,8 @@ def update_flow(
         "told": max(past.notes.get("told", 0.0) + step.corrected_classified, 0.0) + hedged.told,
         "variance": max(past.notes.get("variance", 0.0) + step.corrected_variance, 0.0)
         + hedged.variance,
+        "unattributed": past.notes.get("unattributed", 0.0)
+        + (step.first_read.volume if row is not None else 0.0),
     }
     calls, puts = step.corrected_dollars
     call = (row.hedge_flow_call_cumulative if row else 0.0) + calls + hedged.call
@@ -221,6 +229,9 @@ def update_flow(
         signed=past.narrow(hedged.signed),
         dollars=past.narrow(hedged.dollars),
         gamma_dollars=past.narrow(hedged.gamma_dollars),
+        volume_squares=past.narrow(ledger["volume_squares"]),
+        accuracy=(EachTrade if np.isfinite(chain.signed_volume).any() else LastPrint).accuracy,
+        unattributed=tally["unattributed"],
         cumulative=(round(call, 2), round(put, 2)),
         standard_error=round(math.sqrt(tally["variance"]), 2),
         classified_share=min(tally["told"] / tally["traded"], 1.0) if tally["traded"] else None,

@@ -12,12 +12,15 @@ from sampler.errors import ChainRefused
 from sampler.metrics.flip import has_coverage
 from sampler.metrics.flow import Quote, quote
 from sampler.metrics.smile import LEAST, Forward, Smile, forward, smile
+from storage.market.constants import YEAR_SECONDS
 from storage.record.row import Flag, Reason
 
 #: Spot is stale when parity contradicts it by this much, and by so many scatters of parity.
 STALE_SPOT, STALE_SPREADS = 0.001, 3.0
 #: From here on the row says that its two feeds' clocks differ; spot is still the source's.
 CLOCK_SKEW = 0.0001
+#: ATM volatility of the last minute is auction noise. [years]
+LAST_MINUTE = 60 / YEAR_SECONDS
 #: While options open, a baseline needs so many strikes quoted on both sides, and never the first
 #: second; after that a sampler that starts late takes what there is. [s]
 LEAST_PAIRS, SETTLING, OPENING = 5, 1.0, 900.0
@@ -40,6 +43,8 @@ class MarketState:
     #: Whether the strikes are dense enough, and quoted well enough, to tell a gamma flip by.
     covered: bool
     flags: list[Flag]
+    #: Whether the options expire within a minute: the ATM volatility is then auction noise.
+    last_minute: bool
 
 
 def read_market(chain: Chain) -> MarketState:
@@ -81,6 +86,7 @@ def read_market(chain: Chain) -> MarketState:
         remaining=remaining,
         covered=has_coverage(chain.strike, found.quoted, spot=spot, remaining=remaining),
         flags=flags,
+        last_minute=chain.years < LAST_MINUTE,
     )
 
 

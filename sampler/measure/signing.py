@@ -7,15 +7,22 @@ signed each against its own quote (``flow.trade_signs``) and counts on: ``EachTr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from sampler.metrics.flow import Floats, Quote, aggressor_sign
 
+#: Part of the volume whose side the last print tells rightly, on the simulated SPX day; see
+#: docs/signing.md. 1/2 is a coin. [0-1]
+LAST_PRINT_ACCURACY = 0.68
+
 
 class Signer(Protocol):
     """Tells the side of what was traded between two samples."""
+
+    #: Measured part of the volume whose side it tells rightly; None: nobody has measured it. [0-1]
+    accuracy: ClassVar[float | None]
 
     def signs(self, added: Floats) -> Floats:
         """The part of each contract's new volume that customers bought, less what they sold.
@@ -29,6 +36,8 @@ class Signer(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LastPrint:
     """By the last print against the interpolated mid; arguments of ``flow.aggressor_sign``."""
+
+    accuracy: ClassVar[float | None] = LAST_PRINT_ACCURACY
 
     #: The last trade. [$, unix s]
     last: Floats
@@ -65,6 +74,8 @@ class LastPrint:
 @dataclass(frozen=True, slots=True, eq=False)
 class EachTrade:
     """By a source's own signed volume; by another signer where that is unknown (NaN)."""
+
+    accuracy: ClassVar[float | None] = None
 
     #: Contracts bought less sold since the session's open, at both samples.
     before: Floats

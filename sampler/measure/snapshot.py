@@ -18,6 +18,7 @@ from sampler.measure.book import DealerBook, measure_books
 from sampler.measure.flow_state import FlowState, update_flow
 from sampler.measure.market import MarketState, read_market, require_open
 from sampler.measure.other_expiries import NO_OTHER_EXPIRIES, OtherExpiries
+from sampler.metrics import confidence
 from sampler.metrics.exposure import (
     DEALER_SIGN,
     ONE_PERCENT,
@@ -32,9 +33,6 @@ from storage.record.figures import DetailFigures, SettledFigures
 from storage.record.row import DEFINITIONS, Row, SlotRecord
 
 Floats = NDArray[np.float64]
-
-#: ATM volatility of the last minute is auction noise. [years]
-NOISE = 60 / YEAR_SECONDS
 
 
 def measure_slot(
@@ -93,7 +91,7 @@ def _row(
     oi_confidence: float,
     expiries: OtherExpiries,
 ) -> Row:
-    quiet = chain.years < NOISE
+    quiet = market.last_minute
     spread, unused = liquidity(
         chain.strike,
         chain.listed,
@@ -121,6 +119,14 @@ def _row(
         years_to_expiry=chain.years,
         **live.headline,
         net_gex_volume=float(by_volume) * MULTIPLIER * market.spot * market.spot * ONE_PERCENT,
+        **confidence.figures_of_sign(
+            live.headline["net_gex"],
+            np.where(chain.listed, traded.volume_squares, 0.0),
+            scene.now.gamma,
+            spot=market.spot,
+            oi_confidence=oi_confidence,
+            accuracy=traded.accuracy,
+        ),
         atm_iv=None if quiet else market.atm,
         remaining_1sd=None if quiet else market.remaining,
         hedge_flow_call_cumulative=traded.cumulative[CALL],
@@ -173,7 +179,11 @@ def _detail(
         "total_abs_delta_contracts": float(
             size[CALL] @ call_delta - size[PUT] @ scene.now.put_delta
         ),
-        "volume_amounts": traded.amounts or None,
+        "charm_curve": None,
+        "atm_iv_uncertainty": None,
+        "median_spread_pct": None,
+        "volume_unattributed": traded.unattributed,
+        "flag_amounts": traded.amounts or None,
     }
 
 

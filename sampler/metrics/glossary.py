@@ -53,11 +53,21 @@ GLOSSARY: dict[str, Term] = {
     "charm_dollars_per_hour": Term(
         "Σ q·M·S·(Δ(T) − Δ(max(T − 1 h, 0)))", "$ in the next hour", _BUY
     ),
+    "charm_horizon_seconds": Term("min(1 h, T/2); null if T < 60 s", "s"),
     "net_gex_volume": Term("net_gex with φ·V in place of q", "$ per 1 %", _DAMPEN),
+    "net_gex_se": Term("κ·M·S²·0.01·√Σ(Γ²·ΣΔV²): sides by coin toss", "$ per 1 %"),
+    "net_gex_se_measured": Term(
+        "net_gex_se·√(1 − (2a − 1)²), a: measured part of right sides", "$ per 1 %"
+    ),
     # Levels.
     "gamma_flip": Term("level nearest S where repriced G(x) crosses zero", "$"),
     "gamma_flip_status": Term("available, no_boundary, insufficient_local_coverage", "text"),
+    "distance_to_flip_sigmas": Term("|gamma_flip − S|/σ_rem; null without either", "σ"),
+    "flip_out_of_reach": Term("distance_to_flip_sigmas > 4", "true or false"),
     "regime": Term("positive_gamma or negative_gamma by net_gex; unknown if it is 0", "text"),
+    "regime_confidence": Term(
+        "N(|net_gex|/net_gex_se_measured), given κ and the dealer convention", "0–1"
+    ),
     "call_wall": Term("strike of the largest call GEX", "$"),
     "put_wall": Term("strike of the largest |put GEX|", "$"),
     "magnet": Term("strike of the largest |call GEX + put GEX|", "$"),
@@ -98,6 +108,9 @@ GLOSSARY: dict[str, Term] = {
     "settled": Term("the book's figures again, for q = φ·OI; see below", "object"),
     "detail": Term("the live book's figures beside the row's; see below", "object"),
     # Of a book beside its headline: in ``settled`` and in ``detail``.
+    "pin_probability_noise": Term(
+        "half-width of pin_probability_pct within the quotes' spreads", "points"
+    ),
     "crossings": Term("every level within ±10 % where G(x) crosses zero, ascending", "$"),
     "pin_lower": Term("listed strike below the magnet; null: none", "$"),
     "pin_upper": Term("listed strike above the magnet; null: none", "$"),
@@ -108,12 +121,17 @@ GLOSSARY: dict[str, Term] = {
         "net_theta_dollars over the hours left", "$ per hour", "book gains"
     ),
     "gamma_acceleration": Term("Σ|q|·Γ at max(T − 1 h, T/2) over Σ|q|·Γ at T", "ratio"),
+    "charm_curve": Term(
+        "pairs of level x and Σ q·M·x·(Δ(T) − Δ(0)) with spot at x", "$ and $", _BUY
+    ),
     # Without a position: in ``detail``.
+    "atm_iv_uncertainty": Term("half the spread of the ATM quotes, in volatility", "decimal"),
     "implied_1sd": Term("F·atm_iv·√(whole session's seconds / 31,536,000)", "$"),
     "straddle_price": Term("C + P (mids) at the strike nearest F", "$"),
     "skew_25d": Term("σ of the 25-delta put − σ of the 25-delta call", "decimal", "puts dearer"),
     "atm_spread_pct": Term("mean of call's and put's (a − b)/mid at the strike nearest F", "%"),
     "weighted_spread_pct": Term("(a − b)/mid within ±2 % of S, weighted by volume", "%"),
+    "median_spread_pct": Term("median (a − b)/mid of two-sided quotes within ±2 % of S", "%"),
     "execution_score": Term("100·clip(1 − weighted_spread_pct/20), half up", "0–100"),
     "data_quality_score": Term(
         "part of the quotes within ±3 % of S with a bid and an ask", "0–100"
@@ -129,7 +147,10 @@ GLOSSARY: dict[str, Term] = {
     "vix": Term("the VIX index; null where the source has none", "points"),
     "contracts_with_flow": Term("contracts with B ≠ 0", "count"),
     "total_abs_delta_contracts": Term("Σ |B·Δ|", "contracts"),
-    "volume_amounts": Term("contracts, volume and dollars that each volume flag means", "object"),
+    "volume_unattributed": Term(
+        "volume before its contract's first readable figure, since flow_since", "contracts"
+    ),
+    "flag_amounts": Term("what each flag means in numbers", "object"),
     # Of a profile, by strike.
     "strike": Term("K, ascending", "$"),
     "iv": Term("smile with gaps filled", "decimal"),

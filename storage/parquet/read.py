@@ -50,6 +50,7 @@ _TYPES = {
     "str": pa.string(),
     "int": pa.int64(),
     "float": pa.float64(),
+    "bool": pa.bool_(),
     "datetime": UTC_TIMESTAMP,
     # Objects are kept as JSON text, which every reader of Parquet can query.
     "dict": pa.string(),

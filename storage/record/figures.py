@@ -105,16 +105,22 @@ class HedgeShares(Figures):
 
 
 class _BookFigures(Figures):
-    """Figures with the two fields that are not plain: ``crossings`` and ``hedging``."""
+    """Figures with fields that are not plain: ``crossings``, ``hedging`` and ``charm_curve``."""
 
     __slots__ = ()
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """See ``Figures.from_json``."""
+        if "volume_amounts" in values:
+            # Its name before other flags had amounts too.
+            values = dict(values)
+            values["flag_amounts"] = values.pop("volume_amounts")
         figures = super().from_json(values)
         if (crossings := values.get("crossings")) is not None:
             object.__setattr__(figures, "crossings", tuple(crossings))
+        if (curve := values.get("charm_curve")) is not None:
+            object.__setattr__(figures, "charm_curve", tuple(map(tuple, curve)))
         if (hedging := values.get("hedging")) is not None:
             object.__setattr__(figures, "hedging", HedgeShares.from_json(hedging))
         return figures
@@ -126,6 +132,8 @@ class _BookFigures(Figures):
             plain["crossings"] = list(crossings)
         if (hedging := plain["hedging"]) is not None:
             plain["hedging"] = hedging.as_json()
+        if (curve := plain.get("charm_curve")) is not None:
+            plain["charm_curve"] = [list(pair) for pair in curve]
         return plain
 
 
@@ -160,10 +168,16 @@ class SettledFigures(_BookFigures):
     dealer_delta: float | None
     #: $ of delta that time alone leaves to trade in the next hour; positive: dealers buy. [$/h]
     charm_dollars_per_hour: float | None
+    #: Time that charm_dollars_per_hour looks ahead: an hour, or half of what is left. [s]
+    charm_horizon_seconds: float | None
     #: Spot level nearest to spot where the repriced net gamma crosses zero. [$]
     gamma_flip: float | None
     #: available, no_boundary or insufficient_local_coverage.
     gamma_flip_status: str | None
+    #: |gamma_flip − spot| / remaining_1sd. [standard deviations]
+    distance_to_flip_sigmas: float | None
+    #: Whether the flip is more than four standard deviations of what is left away.
+    flip_out_of_reach: bool | None
     #: positive_gamma, negative_gamma or unknown: the sign of gamma at spot.
     regime: str | None
     #: Strike of the largest call gamma exposure. [$]
@@ -188,6 +202,8 @@ class SettledFigures(_BookFigures):
     pin_gamma: float | None
     #: Implied probability of settling between the magnet's neighbours. [%]
     pin_probability_pct: float | None
+    #: Half-width of what pin_probability_pct may be within the quotes' spreads. [points]
+    pin_probability_noise: float | None
     #: Every spot level within ±10 % where the repriced net gamma crosses zero, ascending. [$]
     crossings: tuple[float, ...] | None
     #: Listed strike below the magnet; None: there is none. [$]
@@ -213,6 +229,8 @@ class DetailFigures(_BookFigures):
     Each is None where it cannot be told, and in rows of an older release that did not store it.
     """
 
+    #: Half-width of what pin_probability_pct may be within the quotes' spreads. [points]
+    pin_probability_noise: float | None
     #: Every spot level within ±10 % where the repriced net gamma crosses zero, ascending. [$]
     crossings: tuple[float, ...] | None
     #: Listed strike below the magnet; None: there is none. [$]
@@ -229,6 +247,11 @@ class DetailFigures(_BookFigures):
     theta_per_hour_remaining: float | None
     #: Absolute gamma one hour, or half of what is left, later over absolute gamma now. [ratio]
     gamma_acceleration: float | None
+    #: Pairs of a spot level and the $ of delta that time alone leaves to trade from now until the
+    #: close if spot stays at that level, ascending by level; positive: dealers buy. [$ and $]
+    charm_curve: tuple[tuple[float, float], ...] | None
+    #: What the spread of the at-the-money quotes leaves open of atm_iv: half of it. [decimal]
+    atm_iv_uncertainty: float | None
     #: One standard deviation of a whole session; None in the last minute. [$]
     implied_1sd: float | None
     #: Mids of the call and the put at the strike nearest the forward. [$]
@@ -239,6 +262,8 @@ class DetailFigures(_BookFigures):
     atm_spread_pct: float | None
     #: Spread of two-sided quotes within ±2 % of spot, weighted by volume. [% of mid]
     weighted_spread_pct: float | None
+    #: Median spread of two-sided quotes within ±2 % of spot. [% of mid]
+    median_spread_pct: float | None
     #: 100 for no spread, 0 for a spread of a fifth of the price. [0-100]
     execution_score: int | None
     #: Part of the quotes within ±3 % of spot that have a bid and an ask. [0-100]
@@ -258,9 +283,12 @@ class DetailFigures(_BookFigures):
     contracts_with_flow: int | None
     #: Sum of absolute signed volume times absolute delta. [contracts]
     total_abs_delta_contracts: float | None
-    #: What the flags about volumes mean, by flag: how many contracts, their volume [contracts], and
-    #: what a correction added to hedge flow; None: no such flag. [$]
-    volume_amounts: dict[str, dict[str, float]] | None
+    #: Volume that was there when its contract's volume could first be read: it belongs to no slot.
+    #: Summed since the baseline. [contracts]
+    volume_unattributed: float | None
+    #: What the flags mean in numbers, by flag: how many contracts, their volume [contracts], what a
+    #: correction added to hedge flow [$], and so on; None: no flag has numbers. [each its own]
+    flag_amounts: dict[str, dict[str, float]] | None
 
 
 #: Figures that the source's other expiries added; a stored chain does not have those expiries.

@@ -24,7 +24,7 @@ from storage.record import packing
 from storage.record.figures import DetailFigures, Figures, SettledFigures
 
 #: Version of the formulas, raised with every change of one. Each row says by which it was made.
-DEFINITIONS = "2"
+DEFINITIONS = "3"
 
 
 class Reason(StrEnum):
@@ -64,6 +64,16 @@ class Flag(StrEnum):
     VOLUME_UNKNOWN = "volume_unknown"  #: contracts without a readable volume until now
     CONTRACTS_MISSING = "contracts_missing"  #: contracts of earlier rows are not in this one
     FORWARD_IS_SPOT = "forward_is_spot"  #: fewer than three strikes give a parity forward
+    SPOT_FROM_PARITY = "spot_from_parity"  #: the source's spot is missing or stands still: parity's
+    SPOT_SPIKE = "spot_spike"  #: spot jumped against parity, or for one slot only
+    VOLATILITY_SPIKE = "volatility_spike"  #: the ATM volatility jumped for one slot only
+    OPTIONS_UNCHANGED = "options_unchanged"  #: no option changed while the underlying traded
+    WIDE_QUOTES = "wide_quotes"  #: at-the-money quotes are too wide to be relied on
+    NO_OPEN_INTEREST = "no_open_interest"  #: no open interest is known: there is no position
+    OI_CHANGED = "oi_changed"  #: the source sent another set of open interest
+    OI_PARTIAL = "oi_partial"  #: open interest is missing for some contracts
+    OI_RECOVERED = "oi_recovered"  #: open interest that was missing is back
+    REVISED = "revised"  #: a later sample showed what was wrong here, and added a flag
 
 
 class Drop(StrEnum):
@@ -135,15 +145,29 @@ class Row:
     dealer_delta: float
     #: $ of delta that time alone leaves to trade in the next hour; positive: dealers buy. [$/h]
     charm_dollars_per_hour: float | None
+    #: The time that charm_dollars_per_hour looks ahead: an hour, or half of what is left. [s]
+    charm_horizon_seconds: float | None = None
     #: net_gex with today's volume in place of open interest; positive: dealers dampen moves. [$]
     net_gex_volume: float
+    #: Standard deviation of net_gex if the side of every trade were a coin toss; null in rows of
+    #: definitions 2 and earlier. [$]
+    net_gex_se: float | None = None
+    #: The same at the accuracy that was measured of this way of signing; null where none was. [$]
+    net_gex_se_measured: float | None = None
 
     #: Spot level nearest to spot where the repriced net gamma crosses zero. [$]
     gamma_flip: float | None
     #: available, no_boundary or insufficient_local_coverage.
     gamma_flip_status: str
+    #: |gamma_flip − spot| / remaining_1sd; null without either. [standard deviations]
+    distance_to_flip_sigmas: float | None = None
+    #: Whether the flip is more than four standard deviations of what is left away: price does not
+    #: get there today.
+    flip_out_of_reach: bool | None = None
     #: positive_gamma, negative_gamma or unknown: the sign of gamma at spot.
     regime: str
+    #: Probability that the sign of net_gex is right, given κ and the dealer convention. [0-1]
+    regime_confidence: float | None = None
     #: Strike of the largest call gamma exposure. [$]
     call_wall: float | None
     #: Strike of the largest absolute put gamma exposure. [$]
@@ -264,11 +288,15 @@ class Row:
     def from_wire(cls, values: Mapping[str, Any]) -> Row:
         """Read a row that was checked and rounded before it was sent.
 
+        Fields of ``ADDED_COLUMNS`` may be missing.
+
         Raises
         ------
         KeyError, TypeError, ValueError
             If the values have other fields than a row, or one is not what it should be.
         """
+        if len(values) != len(COLUMNS):
+            values = {**_NOT_ADDED, **values}
         if len(values) != len(COLUMNS):
             raise ValueError(f"{len(values)} fields, not {len(COLUMNS)}")
         return cls.from_columns(_typed(values))
@@ -276,6 +304,8 @@ class Row:
 
 #: Field names in the order of the table's columns.
 COLUMNS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Row))
+#: Fields that release 0.1 did not have: they are None where they are missing.
+ADDED_COLUMNS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Row) if f.default is None)
 FLOATS: tuple[str, ...] = tuple(
     f.name for f in dataclasses.fields(Row) if str(f.type).startswith("float")
 )
@@ -290,6 +320,7 @@ MOMENTS: tuple[str, ...] = tuple(
 )
 
 
+_NOT_ADDED: dict[str, Any] = dict.fromkeys(ADDED_COLUMNS)
 _floats = operator.attrgetter(*FLOATS)
 
 

@@ -17,13 +17,15 @@ import orjson
 
 from storage.record import packing
 from storage.record.mode import WriteMode
-from storage.record.row import COLUMNS, PROFILE, Change, Gap, Row, SlotRecord
+from storage.record.row import ADDED_COLUMNS, COLUMNS, PROFILE, Change, Gap, Row, SlotRecord
 
 #: What every release writes of a gap; fields that came later may be missing.
 _GAP = ("symbol", "expiration", "slot", "reason", "detail")
-#: Checksum of the field names of rows, profiles and gaps: a spool file names it, and a release
-#: with other fields refuses the file.
-BATCH_FIELDS = f"{zlib.crc32(' '.join((*COLUMNS, 'strike', *PROFILE, *_GAP)).encode()):08x}"
+#: What every release writes of a row; fields that came later may be missing.
+_ROW = tuple(name for name in COLUMNS if name not in ADDED_COLUMNS)
+#: Checksum of the field names that every release writes of rows, profiles and gaps: a spool file
+#: names it, and a release with others refuses the file.
+BATCH_FIELDS = f"{zlib.crc32(' '.join((*_ROW, 'strike', *PROFILE, *_GAP)).encode()):08x}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

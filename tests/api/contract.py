@@ -139,6 +139,8 @@ class Regime(Strict):
     spot_to_flip_pct: MaybeNumber
     distance_to_flip_dollars: MaybeNumber
     distance_to_flip_sigmas: MaybeNumber
+    flip_out_of_reach: bool | None
+    regime_confidence: MaybeNumber
 
 
 class Exposures(Strict):

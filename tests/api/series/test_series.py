@@ -492,7 +492,7 @@ async def test_reasons(
     assert body["source"] is None
     assert body["newest"] is None
     assert set(body["data_as_of"].values()) == {None, body["data_as_of"]["node"]}
-    assert body["definitions"] == "2"
+    assert body["definitions"] == "3"
 
 
 async def test_unknown_symbol(store: Store, caller: Caller) -> None:

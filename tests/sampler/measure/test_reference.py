@@ -61,13 +61,21 @@ IDENTITY = {
     "settled",
     "detail",
 }
-HEADLINE = [f.name for f in dataclasses.fields(Row) if f.name not in IDENTITY]
+#: TODO
+LATER = {
+    "charm_horizon_seconds",
+    "charm_curve",
+    "pin_probability_noise",
+    "atm_iv_uncertainty",
+    "median_spread_pct",
+}
+HEADLINE = [f.name for f in dataclasses.fields(Row) if f.name not in IDENTITY | LATER]
 DETAIL = [
     f.name
     for f in dataclasses.fields(DetailFigures)
-    if f.name not in {"vix", "volume_amounts", *OTHER_EXPIRIES}
+    if f.name not in {"vix", "flag_amounts", *OTHER_EXPIRIES, *LATER}
 ]
-SETTLED = [f.name for f in dataclasses.fields(SettledFigures)]
+SETTLED = [f.name for f in dataclasses.fields(SettledFigures) if f.name not in LATER]
 
 
 def measured(chain: RealChain, previous: SlotRecord | None = None) -> SlotRecord:

@@ -63,7 +63,7 @@ def test_the_first_sample_is_the_baseline():
     assert (row.differenced_from, row.classified_share) == (None, None)
     live, settled = row.as_json(), row.settled.as_json()
     shared = settled.keys() & live.keys()
-    assert len(shared) == 25
+    assert len(shared) == 28
     assert {name: settled[name] for name in shared} == {name: live[name] for name in shared}
 
 
@@ -106,7 +106,7 @@ def test_volumes_that_read_nothing_once_are_held():
     assert dip.row.hedge_flow_cumulative_all == before.row.hedge_flow_cumulative_all
     assert dip.row.total_volume == before.row.total_volume
     assert dip.row.flags == ("volume_held",)
-    assert dip.row.detail.volume_amounts["volume_held"]["contracts"] == 2 * N
+    assert dip.row.detail.flag_amounts["volume_held"]["contracts"] == 2 * N
     quotes = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=90))
     prints = lasts({"c7700": quotes.ask[STRIKES.index(7700.0)]}, frame())
     back = later(dip, seconds=90, volume=volumes(c7700=100), last=prints)

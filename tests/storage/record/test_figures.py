@@ -24,6 +24,7 @@ from storage.record.row import Row
 
 #: The keys as they are stored, in their order: nobody may rename or move one.
 BOOK = [
+    "pin_probability_noise",
     "crossings",
     "pin_lower",
     "pin_upper",
@@ -45,8 +46,11 @@ SETTLED = [
     "net_chex",
     "dealer_delta",
     "charm_dollars_per_hour",
+    "charm_horizon_seconds",
     "gamma_flip",
     "gamma_flip_status",
+    "distance_to_flip_sigmas",
+    "flip_out_of_reach",
     "regime",
     "call_wall",
     "put_wall",
@@ -63,11 +67,14 @@ SETTLED = [
 ]
 DETAIL = [
     *BOOK,
+    "charm_curve",
+    "atm_iv_uncertainty",
     "implied_1sd",
     "straddle_price",
     "skew_25d",
     "atm_spread_pct",
     "weighted_spread_pct",
+    "median_spread_pct",
     "execution_score",
     "data_quality_score",
     "greek_smoothness_score",
@@ -77,7 +84,8 @@ DETAIL = [
     "vix",
     "contracts_with_flow",
     "total_abs_delta_contracts",
-    "volume_amounts",
+    "volume_unattributed",
+    "flag_amounts",
 ]
 SHARES = [
     f"spot_{way}_{size}" for size in ("10bp", "25bp", "half_pct", "1pct") for way in ("up", "down")
@@ -101,6 +109,19 @@ def test_moves_and_other_expiries_are_keys():
     """The two lists of names are names of figures."""
     assert list(MOVES) == SHARES
     assert set(OTHER_EXPIRIES) <= set(DETAIL)
+
+
+def test_an_earlier_name_is_read():
+    """Amounts that were stored when only flags about volumes had them are read under their name."""
+    amounts = {"volume_held": {"contracts": 2, "volume": 10.0, "dollars": 0.0}}
+    assert DetailFigures.from_json({"volume_amounts": amounts}).flag_amounts == amounts
+
+
+def test_a_curve_comes_back():
+    """Pairs of level and dollars are read as they were written."""
+    figures = DetailFigures.from_json({"charm_curve": [[7600.0, -1.5], [7700.0, 2.5]]})
+    assert figures.charm_curve == ((7600.0, -1.5), (7700.0, 2.5))
+    assert DetailFigures.from_json(figures.as_json()) == figures
 
 
 @kinds
@@ -139,7 +160,7 @@ def test_every_figure_says_its_meaning_and_unit(kind, keys):
     for field in dataclasses.fields(kind):
         found = re.search(rf"((?:^    #: .*\n)+)    {field.name}: ", source, re.MULTILINE)
         assert found, field.name
-        if not str(field.type).startswith("str"):
+        if not str(field.type).startswith(("str", "bool")):
             assert re.search(r"\[[^\]]+\]\n\Z", found[1]), field.name
 
 
@@ -147,8 +168,8 @@ def test_what_the_settled_book_shares_with_the_row():
     """Every headline figure of the settled book is a field of the row, of the same type."""
     row = {f.name: str(f.type).removesuffix(" | None") for f in dataclasses.fields(Row)}
     settled = {f.name: str(f.type) for f in dataclasses.fields(SettledFigures)}
-    assert {n: row[n] for n in SETTLED[:25]} == {
-        n: settled[n].removesuffix(" | None") for n in SETTLED[:25]
+    assert {n: row[n] for n in SETTLED[:28]} == {
+        n: settled[n].removesuffix(" | None") for n in SETTLED[:28]
     }
 
 

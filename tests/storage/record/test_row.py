@@ -150,6 +150,7 @@ KEPT_AS = {
     "date": "date",
     "datetime": "timestamp with time zone",
     "float": "double precision",
+    "bool": "boolean",
     "dict[str, int]": "jsonb",
     "SettledFigures": "jsonb",
     "DetailFigures": "jsonb",

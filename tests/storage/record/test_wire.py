@@ -8,7 +8,7 @@ import orjson
 import pytest
 from factories import at, gap, record, row
 
-from storage.record.row import Change, Reason
+from storage.record.row import ADDED_COLUMNS, Change, Reason
 from storage.record.wire import (
     BATCH_FIELDS,
     Batch,
@@ -55,6 +55,20 @@ def test_figures_of_an_earlier_release():
     spoilt = line.replace(b'"net_gex":1500000000.0', b'"net_gexx":1500000000.0')
     with pytest.raises(ValueError, match="no figure 'net_gexx'"):
         decode_batch(spoilt + b"\n" + rest)
+
+
+def test_rows_of_an_earlier_release():
+    """A row without the fields that came later is read; one without any other field is refused."""
+    values = orjson.loads(encode_change(CHANGE))
+    ((_, plain),) = values["rows"]
+    for name in ADDED_COLUMNS:
+        del plain[name]
+    ((_, read),) = decode_change(orjson.dumps(values)).rows
+    assert {getattr(read, name) for name in ADDED_COLUMNS} == {None}
+    assert read.net_gex == row().net_gex
+    del plain["net_gex"]
+    with pytest.raises(ValueError, match="68 fields, not 69"):
+        decode_change(orjson.dumps(values))
 
 
 def test_spools_of_an_earlier_release_are_ours():

@@ -1,0 +1,59 @@
+"""How sure the sign of the live book is, when the side of each trade is only known in part.
+
+The live position is settled open interest less κ times signed volume. Settled open interest and κ
+are taken as given here, and so is the convention by which dealers hold it: what is measured is the
+part of the doubt that comes from the sides of trades.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampler.metrics.exposure import ONE_PERCENT
+from storage.market.constants import MULTIPLIER
+
+Floats = NDArray[np.float64]
+
+
+def figures_of_sign(
+    net_gex: float,
+    volume_squares: Floats,
+    gamma: Floats,
+    *,
+    spot: float,
+    oi_confidence: float,
+    accuracy: float | None,
+) -> dict[str, float | None]:
+    """Tell how far net gamma exposure may be off, and how sure its sign is.
+
+    If the side of every trade were a fair coin, each contract's signed volume would have the
+    variance Σ ΔV². A side that is right with probability a leaves 1 − (2a − 1)² of it.
+
+    Parameters
+    ----------
+    net_gex : live gamma exposure. [$ per 1 %]
+    volume_squares : Σ ΔV² of each contract, calls first. (2, n) [contracts²]
+    gamma : of each strike. (n,) [delta per $]
+    spot : price of the underlying. [$]
+    oi_confidence : κ, the part of signed volume taken to have opened positions. [0-1]
+    accuracy : part of the volume whose side is told rightly; None: nobody has measured it. [0-1]
+
+    Returns
+    -------
+    dict
+        ``net_gex_se`` and ``net_gex_se_measured`` [$ per 1 %], the latter None without an accuracy,
+        and ``regime_confidence`` [0-1], by the latter or else the former. The confidence is None
+        where the exposure is 0: then there is no sign.
+    """
+    per_contract = oi_confidence * MULTIPLIER * spot * spot * ONE_PERCENT
+    coin = per_contract * math.sqrt(float(volume_squares.sum(axis=0) @ (gamma * gamma)))
+    measured = None if accuracy is None else coin * math.sqrt(1.0 - (2.0 * accuracy - 1.0) ** 2)
+    spread = coin if measured is None else measured
+    sure: float | None = None
+    if net_gex != 0.0:
+        # Without flow there is no doubt of this kind.
+        sure = 1.0 if spread == 0.0 else 0.5 * math.erfc(-abs(net_gex) / spread / math.sqrt(2.0))
+    return {"net_gex_se": coin, "net_gex_se_measured": measured, "regime_confidence": sure}

@@ -1,0 +1,28 @@
+"""The figures that a flag names."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from storage.record.figures import DetailFigures
+from storage.record.flag_figures import FIGURE_GROUPS, FLAG_FIGURES, figures_in_doubt
+from storage.record.row import COLUMNS, PROFILE, Flag
+
+
+def test_every_flag_is_there_and_names_what_exists():
+    """Each flag has its list, and each name is a field of a row, of its detail, or an array."""
+    assert list(FLAG_FIGURES) == [str(flag) for flag in Flag]
+    known = {*COLUMNS, *(f.name for f in dataclasses.fields(DetailFigures)), *PROFILE}
+    for group, names in FIGURE_GROUPS.items():
+        assert set(names) <= known, group
+        assert len(set(names)) == len(names), group
+
+
+def test_figures_by_flag():
+    """Only flags that limit something are named; one of a later release limits nothing here."""
+    assert figures_in_doubt(["baseline", "revised", "of_tomorrow"]) == {}
+    doubts = figures_in_doubt(["clock_skew", "baseline", "volume_held"])
+    assert list(doubts) == ["clock_skew", "volume_held"]
+    assert doubts["clock_skew"] == ["spot", "source_spot", "forward"]
+    assert {"total_volume", "hedge_flow_cumulative_all", "net_gex"} <= set(doubts["volume_held"])
+    assert "settled" not in doubts["volume_held"], "open interest alone decides the settled book"
