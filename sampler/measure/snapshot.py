@@ -18,7 +18,7 @@ from sampler.measure.book import DealerBook, measure_books
 from sampler.measure.flow_state import FlowState, update_flow
 from sampler.measure.market import MarketState, read_market, require_open
 from sampler.measure.other_expiries import NO_OTHER_EXPIRIES, OtherExpiries
-from sampler.metrics import confidence
+from sampler.metrics.confidence import sign_confidence
 from sampler.metrics.exposure import (
     DEALER_SIGN,
     ONE_PERCENT,
@@ -103,6 +103,14 @@ def _row(
         forward=market.forward.level,
     )
     by_volume = (traded.volume[CALL] - traded.volume[PUT]) @ scene.now.gamma
+    sign = sign_confidence(
+        live.headline["net_gex"],
+        np.where(chain.listed, traded.volume_squares, 0.0),
+        scene.now.gamma,
+        spot=market.spot,
+        oi_confidence=oi_confidence,
+        accuracy=traded.accuracy,
+    )
     return Row(
         symbol=chain.symbol,
         expiration=chain.expiration,
@@ -119,14 +127,9 @@ def _row(
         years_to_expiry=chain.years,
         **live.headline,
         net_gex_volume=float(by_volume) * MULTIPLIER * market.spot * market.spot * ONE_PERCENT,
-        **confidence.figures_of_sign(
-            live.headline["net_gex"],
-            np.where(chain.listed, traded.volume_squares, 0.0),
-            scene.now.gamma,
-            spot=market.spot,
-            oi_confidence=oi_confidence,
-            accuracy=traded.accuracy,
-        ),
+        net_gex_se=sign.coin,
+        net_gex_se_measured=sign.measured,
+        regime_confidence=sign.confidence,
         atm_iv=None if quiet else market.atm,
         remaining_1sd=None if quiet else market.remaining,
         hedge_flow_call_cumulative=traded.cumulative[CALL],

@@ -8,6 +8,7 @@ part of the doubt that comes from the sides of trades.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,18 @@ from storage.market.constants import MULTIPLIER
 Floats = NDArray[np.float64]
 
 
-def figures_of_sign(
+class SignConfidence(NamedTuple):
+    """How far net gamma exposure may be off, and how sure its sign is."""
+
+    #: Standard deviation if each side were a coin toss. [$ per 1 %]
+    coin: float
+    #: The same at the measured accuracy of the sides; None: nobody has measured it. [$ per 1 %]
+    measured: float | None
+    #: Probability that the sign is right; None where the exposure is 0. [0-1]
+    confidence: float | None
+
+
+def sign_confidence(
     net_gex: float,
     volume_squares: Floats,
     gamma: Floats,
@@ -26,7 +38,7 @@ def figures_of_sign(
     spot: float,
     oi_confidence: float,
     accuracy: float | None,
-) -> dict[str, float | None]:
+) -> SignConfidence:
     """Tell how far net gamma exposure may be off, and how sure its sign is.
 
     If the side of every trade were a fair coin, each contract's signed volume would have the
@@ -43,10 +55,8 @@ def figures_of_sign(
 
     Returns
     -------
-    dict
-        ``net_gex_se`` and ``net_gex_se_measured`` [$ per 1 %], the latter None without an accuracy,
-        and ``regime_confidence`` [0-1], by the latter or else the former. The confidence is None
-        where the exposure is 0: then there is no sign.
+    SignConfidence
+        The confidence is by the measured figure, or else by the coin's. It is 1 without flow.
     """
     per_contract = oi_confidence * MULTIPLIER * spot * spot * ONE_PERCENT
     coin = per_contract * math.sqrt(float(volume_squares.sum(axis=0) @ (gamma * gamma)))
@@ -56,4 +66,4 @@ def figures_of_sign(
     if net_gex != 0.0:
         # Without flow there is no doubt of this kind.
         sure = 1.0 if spread == 0.0 else 0.5 * math.erfc(-abs(net_gex) / spread / math.sqrt(2.0))
-    return {"net_gex_se": coin, "net_gex_se_measured": measured, "regime_confidence": sure}
+    return SignConfidence(coin, measured, sure)
