@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 from scipy.special import erfcx
 
 NAN = math.nan
@@ -115,25 +116,50 @@ def forward(sample: Sample) -> tuple[float, float, int]:
     Mids of quotes of which one at least has a bid. Also the scatter of the estimates, half their
     interquartile range, and how many there were.
     """
-    pairs = []
-    for strike in sample.strikes:
-        call, put = sample.contract(strike, CALL), sample.contract(strike, PUT)
-        gap = mid(call) - mid(put)
-        if not math.isnan(gap) and (call.bid > 0 or put.bid > 0):
-            pairs.append((abs(gap), strike + gap))
-    nearest = [estimate for _, estimate in sorted(pairs, key=lambda pair: pair[0])[:12]]
+    nearest = [estimate for estimate, _ in parity_estimates(sample)]
     if len(nearest) < 3:
         return sample.spot, 0.0, len(nearest)
     low, middle, high = statistics.quantiles(nearest, n=4, method="inclusive")
     return middle, (high - low) / 2, len(nearest)
 
 
-def spot_to_use(sample: Sample) -> tuple[float, list[str]]:
+def parity_estimates(sample: Sample) -> list[tuple[float, float]]:
+    """K + C − P at the 12 strikes with the smallest |C − P|, each with the sum of both widths."""
+    pairs = []
+    for strike in sample.strikes:
+        call, put = sample.contract(strike, CALL), sample.contract(strike, PUT)
+        gap = mid(call) - mid(put)
+        if not math.isnan(gap) and (call.bid > 0 or put.bid > 0):
+            width = call.ask - call.bid + put.ask - put.bid
+            pairs.append((abs(gap), strike + gap, width))
+    return [pair[1:] for pair in sorted(pairs, key=lambda pair: pair[0])[:12]]
+
+
+def weighted_forward(sample: Sample) -> tuple[float, float, int]:
+    """The forward of a row with wide quotes: each estimate weighs 1/w², w both widths, 0.01 $ at least.
+
+    Median and quartiles are linear between the estimates at the middles of their weights.
+    """
+    nearest = sorted(parity_estimates(sample), key=lambda pair: pair[0])
+    if len(nearest) < 3:
+        return sample.spot, 0.0, len(nearest)
+    weights = [1 / max(width, 0.01) ** 2 for _, width in nearest]
+    middles = [
+        (math.fsum(weights[:i]) + weight / 2) / math.fsum(weights)
+        for i, weight in enumerate(weights)
+    ]
+    low, middle, high = (
+        linear(part, middles, [estimate for estimate, _ in nearest]) for part in (0.25, 0.5, 0.75)
+    )
+    return middle, (high - low) / 2, len(nearest)
+
+
+def spot_to_use(sample: Sample, parity: tuple[float, float, int]) -> tuple[float, list[str]]:
     """S, or F where |F − S| > 0.10 % of S and > 3 scatters: ``stale_spot``.
 
     From 0.01 % on, and beyond three scatters, the row says ``clock_skew`` and keeps S.
     """
-    level, scatter, estimates = forward(sample)
+    level, scatter, estimates = parity
     if estimates < 3:
         return sample.spot, ["forward_is_spot"]
     off = abs(level - sample.spot)
@@ -228,15 +254,18 @@ def volatility(price: float, level: float, strike: float, years: float) -> float
 # Smile
 
 
-def own_volatilities(sample: Sample) -> list[float]:
+def out_of_the_money(sample: Sample, level: float) -> list[Contract | None]:
+    """By strike, the put below F, the call from F on."""
+    return [sample.contract(k, CALL if k >= level else PUT) for k in sample.strikes]
+
+
+def own_volatilities(sample: Sample, level: float) -> list[float]:
     """By strike, of the out-of-the-money side's mid where that quote is two-sided; else NaN.
 
     The put below F, the call from F on. A volatility below 1e-6 is none.
     """
-    level = forward(sample)[0]
     found = []
-    for strike in sample.strikes:
-        contract = sample.contract(strike, CALL if strike >= level else PUT)
+    for strike, contract in zip(sample.strikes, out_of_the_money(sample, level), strict=True):
         sigma = NAN
         if two_sided(contract):
             sigma = volatility(mid(contract), level, strike, sample.years)
@@ -262,6 +291,74 @@ def filled(strikes: Sequence[float], own: Sequence[float]) -> list[float]:
     return [linear(k, [a for a, _ in known], [b for _, b in known]) for k in strikes]
 
 
+def uncertainties(sample: Sample, level: float) -> list[float]:
+    """By strike, half the difference between the volatilities at the ask and at the bid, out of the
+    money; NaN where that quote is not two-sided or a price has none.
+    """
+    found = []
+    for strike, c in zip(sample.strikes, out_of_the_money(sample, level), strict=True):
+        half = NAN
+        if two_sided(c):
+            high, low = (volatility(price, level, strike, sample.years) for price in (c.ask, c.bid))
+            half = (high - low) / 2
+        found.append(half)
+    return found
+
+
+def wide_quotes(sample: Sample, level: float, remaining: float) -> bool:
+    """Whether an out-of-the-money quote, wider than 0.50 $, is too wide.
+
+    Its half-width is more than a fifth of σ_rem/√(2π), or within 6 σ_rem of F more than eight
+    times the median of the two on each side of it (half a cent at least).
+    """
+    quotes = [
+        (strike, (c.ask - c.bid) / 2)
+        for strike, c in zip(sample.strikes, out_of_the_money(sample, level), strict=True)
+        if not math.isnan(mid(c))
+    ]
+    for i, (strike, half) in enumerate(quotes):
+        if not half * 2 > 0.50:
+            continue
+        beside = [h for _, h in quotes[max(i - 2, 0) : i] + quotes[i + 1 : i + 3]]
+        usual = max(statistics.median(beside), 0.005) if beside else math.inf
+        near = abs(strike - level) <= 6 * remaining
+        if half > 0.2 * remaining / math.sqrt(2 * math.pi) or (near and half > 8 * usual):
+            return True
+    return False
+
+
+def weighted_volatilities(
+    strikes: Sequence[float], own: Sequence[float], uncertain: Sequence[float]
+) -> list[float]:
+    """The s of least Σ((s − σ)/u)² + Σ((s − line)/0.02)² at the strikes that have an own IV.
+
+    The line is the straight one between both neighbours' s. u is 0.0001 at least; a strike without
+    one counts for nothing. Below three strikes, or two that have a u, the volatilities stay.
+    """
+    known = [
+        (k, s, u) for k, s, u in zip(strikes, own, uncertain, strict=True) if not math.isnan(s)
+    ]
+    if len(known) < 3 or sum(not math.isnan(u) for _, _, u in known) < 2:
+        return list(own)
+    rows, right = [], []
+    for i, (k, s, u) in enumerate(known):
+        if not math.isnan(u):
+            row = [0.0] * len(known)
+            row[i] = 1 / max(u, 0.0001)
+            rows.append(row)
+            right.append(s / max(u, 0.0001))
+        if 0 < i < len(known) - 1:
+            before, after = known[i - 1][0], known[i + 1][0]
+            row = [0.0] * len(known)
+            row[i] = 1 / 0.02
+            row[i - 1] = -(after - k) / (after - before) / 0.02
+            row[i + 1] = -(k - before) / (after - before) / 0.02
+            rows.append(row)
+            right.append(0.0)
+    solved = iter(np.linalg.lstsq(np.array(rows), np.array(right), rcond=None)[0])
+    return [NAN if math.isnan(s) else max(float(next(solved)), 1e-6) for s in own]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Market:
     """What no position enters: spot, forward and smile. Lists are by strike."""
@@ -271,6 +368,9 @@ class Market:
     spot: float
     level: float
     own: list[float]
+    #: The same, weighted where quotes are too wide: what the smile is made of.
+    quoted: list[float]
+    uncertain: list[float]
     sigma: list[float]
     flags: list[str]
 
@@ -303,16 +403,28 @@ class Market:
 
 def market_of(sample: Sample) -> Market:
     """Spot, forward and smile of a sample."""
-    own = own_volatilities(sample)
-    spot, flags = spot_to_use(sample)
+    parity = forward(sample)
+    own = quoted = own_volatilities(sample, parity[0])
+    uncertain = uncertainties(sample, parity[0])
+    sigma = filled(sample.strikes, own)
+    atm = linear(parity[0], sample.strikes, sigma)
+    wide = wide_quotes(sample, parity[0], parity[0] * atm * math.sqrt(sample.years))
+    if wide:
+        parity = weighted_forward(sample)
+        own, uncertain = own_volatilities(sample, parity[0]), uncertainties(sample, parity[0])
+        quoted = weighted_volatilities(sample.strikes, own, uncertain)
+        sigma = filled(sample.strikes, quoted)
+    spot, flags = spot_to_use(sample, parity)
     return Market(
         sample=sample,
         strikes=sample.strikes,
         spot=spot,
-        level=forward(sample)[0],
+        level=parity[0],
         own=own,
-        sigma=filled(sample.strikes, own),
-        flags=flags,
+        quoted=quoted,
+        uncertain=uncertain,
+        sigma=sigma,
+        flags=[*flags, *(["wide_quotes"] if wide else [])],
     )
 
 
@@ -602,16 +714,16 @@ def smile_slope(market: Market, i: int) -> float:
         return 0.0
     if i in (0, len(market.strikes) - 1):
         j = 1 if i == 0 else i - 1
-        return (market.own[j] - market.own[i]) / (market.strikes[j] - market.strikes[i])
+        return (market.quoted[j] - market.quoted[i]) / (market.strikes[j] - market.strikes[i])
     before, after = (
         market.strikes[i] - market.strikes[i - 1],
         market.strikes[i + 1] - market.strikes[i],
     )
     # The slope at the middle of the parabola through three points.
     return (
-        -after / (before * (before + after)) * market.own[i - 1]
-        + (after - before) / (before * after) * market.own[i]
-        + before / (after * (before + after)) * market.own[i + 1]
+        -after / (before * (before + after)) * market.quoted[i - 1]
+        + (after - before) / (before * after) * market.quoted[i]
+        + before / (after * (before + after)) * market.quoted[i + 1]
     )
 
 
@@ -621,7 +733,7 @@ def chance_above(market: Market, i: int, *, lognormal: bool) -> float:
         return 1.0
     if i >= len(market.strikes):
         return 0.0
-    sigma = market.atm if lognormal else market.own[i]
+    sigma = market.atm if lognormal else market.quoted[i]
     first = d1(market.level, market.strikes[i], market.years, sigma)
     chance = normal(first - sigma * math.sqrt(market.years))
     if lognormal:
@@ -643,6 +755,64 @@ def pin_probability_pct(
     if not 0 <= chance <= 1 and not lognormal:
         return pin_probability_pct(market, magnet, lognormal=True)
     return 100 * chance
+
+
+def pin_probability_noise(market: Market, magnet: float | None) -> float | None:
+    """√Σ(∂P/∂σ·u)² over the volatilities of the smile's probability, by differences.
+
+    The lognormal one's |∂P/∂σ|·u where a strike has no volatility of its own. None where a u that
+    enters is not known.
+    """
+    if magnet is None:
+        return None
+    at = market.of_contract(magnet)
+
+    def moved(i: int, by: float) -> float:
+        quoted = [s + by * (i == j) for j, s in enumerate(market.quoted)]
+        other = replace(market, quoted=quoted)
+        return chance_above(other, at - 1, lognormal=False) - chance_above(
+            other, at + 1, lognormal=False
+        )
+
+    def flat(by: float) -> float:
+        other = replace(market, sigma=[market.atm + by] * len(market.strikes))
+        return pin_probability_pct(other, magnet, lognormal=True) / 100
+
+    if math.isnan(moved(at, 0.0)):
+        known = [
+            (k, u)
+            for k, u in zip(market.strikes, market.uncertain, strict=True)
+            if not math.isnan(u)
+        ]
+        if not known:
+            return None
+        noise = abs(derivative(flat, market.atm)) * linear(
+            market.level, [k for k, _ in known], [u for _, u in known]
+        )
+        return 100 * noise
+    variance = 0.0
+    for i in range(max(at - 2, 0), min(at + 3, len(market.strikes))):
+        slope = derivative(lambda by, i=i: moved(i, by), market.quoted[i])
+        if slope:
+            variance += (slope * market.uncertain[i]) ** 2
+    return None if math.isnan(variance) else 100 * math.sqrt(variance)
+
+
+def derivative(function: Callable[[float], float], scale: float) -> float:
+    """At 0, by five points: the error falls with the fourth power of the step."""
+    step = 1e-3 * scale
+    near, far = (function(n * step) - function(-n * step) for n in (1, 2))
+    return (8 * near - far) / (12 * step)
+
+
+def atm_iv_uncertainty(market: Market) -> float | None:
+    """u at F, linear in K between strikes that have one."""
+    known = [
+        (k, u) for k, u in zip(market.strikes, market.uncertain, strict=True) if not math.isnan(u)
+    ]
+    if not known or market.sample.seconds_left < 60:
+        return None
+    return linear(market.level, [k for k, _ in known], [u for _, u in known])
 
 
 # Quotes as a whole
@@ -691,10 +861,21 @@ def execution_score(market: Market) -> int | None:
 
 
 def data_quality_score(market: Market) -> int | None:
-    """Of the calls and puts at the strikes within ±3 % of S, the part with b > 0 and a ≥ b."""
+    """Of the calls and puts at the strikes within ±3 % of S, the mean of b/a; 0 if not two-sided."""
     near = [k for k in market.strikes if abs(k - market.spot) <= 0.03 * market.spot]
-    quotes = [two_sided(market.sample.contract(k, right)) for k in near for right in (CALL, PUT)]
-    return half_up(100 * sum(quotes) / len(quotes)) if quotes else None
+    quotes = [market.sample.contract(k, right) for k in near for right in (CALL, PUT)]
+    parts = [c.bid / c.ask if two_sided(c) else 0.0 for c in quotes]
+    return half_up(100 * math.fsum(parts) / len(parts)) if parts else None
+
+
+def median_spread_pct(market: Market) -> float | None:
+    """Median spread of the two-sided quotes within ±2 % of S."""
+    spreads = [
+        spread_pct(c)
+        for c in market.sample.contracts
+        if two_sided(c) and abs(c.strike - market.spot) <= 0.02 * market.spot
+    ]
+    return statistics.median(spreads) if spreads else None
 
 
 def greek_smoothness_score(market: Market) -> int | None:
@@ -979,6 +1160,7 @@ def book_figures(position: Position, held: Position, market: Market) -> dict[str
         "pin_score": pin_score(parts),
         **parts,
         "pin_probability_pct": pin_probability_pct(market, magnet),
+        "pin_probability_noise": pin_probability_noise(market, magnet),
         "crossings": all_levels,
         "pin_lower": market.strikes[at - 1] if at else None,
         "pin_upper": (
@@ -1026,6 +1208,8 @@ def market_figures(market: Market) -> dict[str, Any]:
         "execution_score": execution_score(market),
         "data_quality_score": data_quality_score(market),
         "greek_smoothness_score": greek_smoothness_score(market),
+        "median_spread_pct": median_spread_pct(market),
+        "atm_iv_uncertainty": atm_iv_uncertainty(market),
     }
 
 

@@ -123,10 +123,16 @@ def _spread(bid: Floats, ask: Floats) -> Floats:
     return spread
 
 
+def _bid_over_ask(bid: Floats, ask: Floats) -> Floats:
+    part = np.zeros_like(bid)
+    np.divide(bid, ask, out=part, where=_two_sided(bid, ask))
+    return part
+
+
 def quote_quality(book: PositionBook, reach: float) -> dict[str, int]:
     """The two scores of how a chain is quoted within ``reach`` of spot, 0 to 100.
 
-    ``data_quality_score`` is the share of the contracts with a bid and an ask;
+    ``data_quality_score`` is the mean of bid/ask, 0 for a contract without a bid and an ask;
     ``greek_smoothness_score`` that of the strikes with a volatility of their own which lie within
     0.02 of the line between their neighbours. What cannot be told (no contract, fewer than three
     strikes) scores 0. What was stored for ±3 % is taken as it is.
@@ -138,12 +144,11 @@ def quote_quality(book: PositionBook, reach: float) -> dict[str, int]:
             "greek_smoothness_score": stored.greek_smoothness_score or 0,
         }
     of, within = book.profile, near_spot(book.strike, book.row.spot, reach)
-    both = np.stack(
-        [_two_sided(of[f"{side}_bid"], of[f"{side}_ask"])[within] for side in ("call", "put")]
-    )
+    sides = [(of[f"{side}_bid"][within], of[f"{side}_ask"][within]) for side in ("call", "put")]
+    sound = np.stack([_bid_over_ask(bid, ask) for bid, ask in sides])
     known = within & np.isfinite(of["own_iv"])
     return {
-        "data_quality_score": nearest_int(100 * float(both.mean())) if both.size else 0,
+        "data_quality_score": nearest_int(100 * float(sound.mean())) if sound.size else 0,
         "greek_smoothness_score": _smoothness(book.strike[known], of["own_iv"][known]),
     }
 

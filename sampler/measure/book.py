@@ -25,7 +25,7 @@ FLIP_REACH = 4.0
 class DealerBook:
     """One dealer position in a chain, live or settled: headline figures and what lies behind."""
 
-    __slots__ = ("exposures", "flip", "headline", "pinned", "position")
+    __slots__ = ("exposures", "flip", "headline", "pin_noise", "pinned", "position")
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class DealerBook:
         flip: Flip,
         headline: dict[str, Any],
         pinned: tuple[float | None, float | None],
+        pin_noise: float | None,
     ) -> None:
         self.position = position
         self.exposures = exposures
@@ -42,6 +43,8 @@ class DealerBook:
         self.headline = headline
         #: The magnet's neighbouring strikes. [$]
         self.pinned = pinned
+        #: What its quotes' widths leave uncertain in the pin probability. [points of %]
+        self.pin_noise = pin_noise
 
     def extras(self) -> dict[str, Any]:
         """What a snapshot shows of the book beside its headline."""
@@ -50,12 +53,12 @@ class DealerBook:
             "crossings": self.flip.crossings,
             "pin_lower": self.pinned[0],
             "pin_upper": self.pinned[1],
+            "pin_probability_noise": self.pin_noise,
             "hedging": HedgeShares(**hedging.shares),
             "convexity_at_spot": hedging.convexity,
             "net_theta_dollars": hedging.net_theta_dollars,
             "theta_per_hour_remaining": hedging.theta_per_hour_remaining,
             "gamma_acceleration": hedging.gamma_acceleration,
-            "pin_probability_noise": None,
         }
 
 
@@ -140,6 +143,7 @@ def _measure(
         "pin_probability_pct": None,
     }
     around: tuple[float | None, float | None] = (None, None)
+    noise = None
     if at is not None:
         around = (
             _strike(strike, at - 1 if at else None),
@@ -148,12 +152,22 @@ def _measure(
         headline["pin_probability_pct"] = pin.pin_probability(
             at,
             strike=strike,
-            own=market.smile.own,
+            own=market.quoted_sigma,
             atm=market.atm,
             forward=market.forward.level,
             years=chain.years,
         )
-    return DealerBook(position, book, flip, headline, around)
+        noise = pin.pin_probability_noise(
+            at,
+            strike=strike,
+            own=market.quoted_sigma,
+            uncertainty=market.uncertainty,
+            atm=market.atm,
+            atm_uncertainty=market.atm_uncertainty,
+            forward=market.forward.level,
+            years=chain.years,
+        )
+    return DealerBook(position, book, flip, headline, around, noise)
 
 
 def _strike(strike: Floats, at: int | None) -> float | None:

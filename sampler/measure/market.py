@@ -6,14 +6,23 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sampler.chain import Chain
 from sampler.errors import ChainRefused
 from sampler.metrics.flip import has_coverage
 from sampler.metrics.flow import Quote, quote
 from sampler.metrics.smile import LEAST, Forward, Smile, forward, smile
+from sampler.metrics.width import (
+    are_wide,
+    volatility_uncertainty,
+    weighted_forward,
+    weighted_smile,
+)
 from storage.market.constants import YEAR_SECONDS
 from storage.record.row import Flag, Reason
+
+Floats = NDArray[np.float64]
 
 #: Spot is stale when parity contradicts it by this much, and by so many scatters of parity.
 STALE_SPOT, STALE_SPREADS = 0.001, 3.0
@@ -36,8 +45,16 @@ class MarketState:
     spot: float
     forward: Forward
     smile: Smile
+    #: What the smile says of each strike that has a volatility of its own, NaN elsewhere: that one,
+    #: or where quotes are too wide the weighted one. (n,) [decimal]
+    quoted_sigma: Floats
+    #: Half the difference of each strike's volatilities at ask and bid; NaN without both.
+    #: (n,) [decimal]
+    uncertainty: Floats
     #: The smile at the forward. [decimal]
     atm: float
+    #: The uncertainty at the forward; NaN without any. [decimal]
+    atm_uncertainty: float
     #: One standard deviation of what is left until expiry. [$]
     remaining: float
     #: Whether the strikes are dense enough, and quoted well enough, to tell a gamma flip by.
@@ -63,6 +80,20 @@ def read_market(chain: Chain) -> MarketState:
             Reason.NO_SPOT,
             f"{chain.symbol}: no spot, and {fwd.estimates} strikes are too few for parity",
         )
+    smiled = _smile_at(chain, quoted, fwd)
+    uncertainty = _uncertainty_at(chain, fwd)
+    wide = are_wide(
+        chain.strike,
+        quoted.half,
+        forward=fwd.level,
+        remaining=fwd.level * _at_forward(chain, smiled, fwd) * math.sqrt(chain.years),
+    )
+    if wide:
+        weighted = weighted_forward(chain.strike, quoted, chain.bid, given)
+        fwd = weighted if weighted.level > 0 else fwd
+        smiled = _smile_at(chain, quoted, fwd)
+        uncertainty = _uncertainty_at(chain, fwd)
+        smiled = weighted_smile(chain.strike, smiled, uncertainty)
     flags = []
     spot = given
     if fwd.estimates < LEAST:
@@ -72,21 +103,48 @@ def read_market(chain: Chain) -> MarketState:
         spot = fwd.level
     elif _disagree(given, fwd, CLOCK_SKEW):
         flags.append(Flag.CLOCK_SKEW)
-    found = smile(chain.strike, quoted.mid, chain.bid, forward=fwd.level, years=chain.years)
-    if found is None:
-        raise ChainRefused(Reason.NO_IV, f"{chain.symbol}: no two-sided quote gives a volatility")
-    atm = float(np.interp(fwd.level, chain.strike, found.filled))
+    if wide:
+        flags.append(Flag.WIDE_QUOTES)
+    atm = _at_forward(chain, smiled, fwd)
     remaining = fwd.level * atm * math.sqrt(chain.years)
+    known = np.isfinite(uncertainty)
     return MarketState(
         quote=quoted,
         spot=spot,
         forward=fwd,
-        smile=found,
+        smile=smiled,
+        quoted_sigma=(
+            np.where(np.isnan(smiled.own), np.nan, smiled.filled) if wide else smiled.own
+        ),
+        uncertainty=uncertainty,
         atm=atm,
+        atm_uncertainty=(
+            float(np.interp(fwd.level, chain.strike[known], uncertainty[known]))
+            if known.any()
+            else math.nan
+        ),
         remaining=remaining,
-        covered=has_coverage(chain.strike, found.quoted, spot=spot, remaining=remaining),
+        covered=has_coverage(chain.strike, smiled.quoted, spot=spot, remaining=remaining),
         flags=flags,
         last_minute=chain.years < LAST_MINUTE,
+    )
+
+
+def _smile_at(chain: Chain, quoted: Quote, fwd: Forward) -> Smile:
+    """Each strike's own volatility, and the gaps filled; ``ChainRefused`` if there is none."""
+    found = smile(chain.strike, quoted.mid, chain.bid, forward=fwd.level, years=chain.years)
+    if found is None:
+        raise ChainRefused(Reason.NO_IV, f"{chain.symbol}: no two-sided quote gives a volatility")
+    return found
+
+
+def _at_forward(chain: Chain, of: Smile, fwd: Forward) -> float:
+    return float(np.interp(fwd.level, chain.strike, of.filled))
+
+
+def _uncertainty_at(chain: Chain, fwd: Forward) -> Floats:
+    return volatility_uncertainty(
+        chain.strike, chain.bid, chain.ask, forward=fwd.level, years=chain.years
     )
 
 

@@ -176,6 +176,9 @@ def _detail(
         "straddle_price": straddle if math.isfinite(straddle) else None,
         "skew_25d": skew_25_delta(call_delta, market.smile.filled),
         **spread._asdict(),
+        "atm_iv_uncertainty": (
+            market.atm_uncertainty if math.isfinite(market.atm_uncertainty) and not quiet else None
+        ),
         **expiries._asdict(),
         "vix": None,
         "contracts_with_flow": int(np.count_nonzero(traded.signed)),
@@ -183,8 +186,6 @@ def _detail(
             size[CALL] @ call_delta - size[PUT] @ scene.now.put_delta
         ),
         "charm_curve": None,
-        "atm_iv_uncertainty": None,
-        "median_spread_pct": None,
         "volume_unattributed": traded.unattributed,
         "flag_amounts": traded.amounts or None,
     }

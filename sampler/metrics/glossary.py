@@ -109,7 +109,7 @@ GLOSSARY: dict[str, Term] = {
     "detail": Term("the live book's figures beside the row's; see below", "object"),
     # Of a book beside its headline: in ``settled`` and in ``detail``.
     "pin_probability_noise": Term(
-        "half-width of pin_probability_pct within the quotes' spreads", "points"
+        "√Σ(∂pin_probability_pct/∂σ·u)² over the strikes whose σ enters it", "points"
     ),
     "crossings": Term("every level within ±10 % where G(x) crosses zero, ascending", "$"),
     "pin_lower": Term("listed strike below the magnet; null: none", "$"),
@@ -125,7 +125,9 @@ GLOSSARY: dict[str, Term] = {
         "pairs of level x and Σ q·M·x·(Δ(T) − Δ(0)) with spot at x", "$ and $", _BUY
     ),
     # Without a position: in ``detail``.
-    "atm_iv_uncertainty": Term("half the spread of the ATM quotes, in volatility", "decimal"),
+    "atm_iv_uncertainty": Term(
+        "u at F, linear in K: half the IV at ask − the IV at bid", "decimal"
+    ),
     "implied_1sd": Term("F·atm_iv·√(whole session's seconds / 31,536,000)", "$"),
     "straddle_price": Term("C + P (mids) at the strike nearest F", "$"),
     "skew_25d": Term("σ of the 25-delta put − σ of the 25-delta call", "decimal", "puts dearer"),
@@ -134,7 +136,7 @@ GLOSSARY: dict[str, Term] = {
     "median_spread_pct": Term("median (a − b)/mid of two-sided quotes within ±2 % of S", "%"),
     "execution_score": Term("100·clip(1 − weighted_spread_pct/20), half up", "0–100"),
     "data_quality_score": Term(
-        "part of the quotes within ±3 % of S with a bid and an ask", "0–100"
+        "100·mean of b/a of the quotes within ±3 % of S, 0 for one that is not two-sided", "0–100"
     ),
     "greek_smoothness_score": Term(
         "part of own_iv within ±3 % of S near its neighbours' line", "0–100"

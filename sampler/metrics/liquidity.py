@@ -37,11 +37,13 @@ class Liquidity(NamedTuple):
     weighted_spread_pct: float | None
     #: 100·clip(1 − weighted/20, 0, 1): 100 is free, 0 is a fifth of the price.
     execution_score: int | None
-    #: Share of the calls and puts of the strikes within ±3 % of spot that have a bid and an ask.
+    #: Mean of bid/ask of the calls and puts of the strikes within ±3 % of spot; 0 without both.
     data_quality_score: int | None
     #: Share of the volatilities within ±3 % of spot, each strike's own, that lie within 0.02 of the
     #: line between their two neighbours; None with fewer than three.
     greek_smoothness_score: int | None
+    #: Middle one of the spreads of two-sided quotes within ±2 % of spot.
+    median_spread_pct: float | None
 
 
 def liquidity(
@@ -60,16 +62,17 @@ def liquidity(
     Quotes are (2, n), calls first, NaN where unreadable; ``own`` is the strikes' own volatilities.
     A two-sided quote has a bid and an ask that is not below it. Reasons left out count 0.
     """
-    out = np.empty(7)
+    out = np.empty(8)
     tables = map(np.ascontiguousarray, (listed, bid, ask, volume))
     _loops()[0](spot, forward, strike, *tables, own, out)
-    atm, weighted, quoted, smooth, *unused = out.tolist()
+    atm, weighted, quoted, smooth, middle, *unused = out.tolist()
     found = Liquidity(
         atm_spread_pct=None if math.isnan(atm) else atm,
         weighted_spread_pct=None if math.isnan(weighted) else weighted,
         execution_score=_percent(1 - weighted / WORST),
         data_quality_score=_percent(quoted),
         greek_smoothness_score=_percent(smooth),
+        median_spread_pct=None if math.isnan(middle) else middle,
     )
     named = zip(("unreadable", "crossed", "one_sided"), unused, strict=True)
     return found, {name: int(count) for name, count in named if count}
@@ -96,13 +99,14 @@ def _liquidity_loop(
     own: Floats,
     out: Floats,
 ) -> None:
-    """Fill in the two spreads, the two shares, and the counts of unused quotes."""
+    """Fill in the two spreads, the two shares, the median, and the counts of unused quotes."""
     money = 0
     for k in range(strike.size):
         if abs(strike[k] - forward) < abs(strike[money] - forward):
             money = k
-    spreads = quotes = paid = traded = contracts = two_sided = 0.0
-    out[4:] = 0.0
+    spreads = quotes = paid = traded = contracts = sound = 0.0
+    near, count = np.empty(2 * strike.size), 0
+    out[5:] = 0.0
     for k in range(strike.size):
         off = abs(strike[k] - spot)
         for side in range(2):
@@ -111,22 +115,26 @@ def _liquidity_loop(
             if listed[side, k]:
                 # Unreadable ones are NaN, and fail every comparison.
                 if not (b >= 0.0 and a >= 0.0):
-                    out[4] += 1.0
-                elif b > a:
                     out[5] += 1.0
-                elif b == 0.0 or a == 0.0:
+                elif b > a:
                     out[6] += 1.0
+                elif b == 0.0 or a == 0.0:
+                    out[7] += 1.0
             if quoted and k == money:
                 spreads, quotes = spreads + 200.0 * (a - b) / (a + b), quotes + 1.0
             if quoted and off <= NEAR * spot:
                 paid += volume[side, k] * 200.0 * (a - b) / (a + b)
                 traded += volume[side, k]
+                near[count] = 200.0 * (a - b) / (a + b)
+                count += 1
             if off <= QUALITY_REACH * spot:
-                contracts, two_sided = contracts + 1.0, two_sided + (1.0 if quoted else 0.0)
+                contracts, sound = contracts + 1.0, sound + (b / a if quoted else 0.0)
     out[0] = spreads / quotes  # NaN where there is none
     out[1] = paid / traded
-    out[2] = two_sided / contracts
+    out[2] = sound / contracts
     out[3] = smoothness(spot, strike, own)
+    ordered = np.sort(near[:count])
+    out[4] = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2.0 if count else math.nan
 
 
 @scalar

@@ -81,6 +81,80 @@ def pin_probability(
     return 100 * (over(below, flat=True) - over(above, flat=True))
 
 
+def pin_probability_noise(
+    magnet: int,
+    *,
+    strike: Floats,
+    own: Floats,
+    uncertainty: Floats,
+    atm: float,
+    atm_uncertainty: float,
+    forward: float,
+    years: float,
+) -> float | None:
+    """How uncertain the widths of its quotes leave ``pin_probability``, in points of %.
+
+    Parameters
+    ----------
+    magnet, strike, own, atm, forward, years : as for ``pin_probability``.
+    uncertainty : (n,) of each volatility that ``own`` has. [decimal]
+    atm_uncertainty : of ``atm``. [decimal]
+
+    Returns
+    -------
+    float or None
+        √Σ(∂P/∂σ·u)² over the volatilities that enter it, as if each erred by itself. The same
+        where the smile's result is no probability, and is not used: it says why. |∂P/∂σ|·u of
+        the lognormal one where a strike has no volatility of its own. None where an uncertainty
+        that enters is not known (NaN).
+    """
+    slopes = np.zeros(len(strike))
+    smiled = flat_slope = 0.0
+    for at, sign in ((magnet - 1, 1.0), (magnet + 1, -1.0)):
+        if not 0 <= at < len(strike):
+            continue
+        flat_slope += sign * _digital_slope(float(strike[at]), atm, forward, years)
+        slope = _digital_slope(float(strike[at]), float(own[at]), forward, years)
+        bend = _slope(strike, own, at)
+        # −F·n(d₁)·√T·σ′: it moves with σ′, and by n(d₁) with the strike's own σ.
+        total = float(own[at]) * math.sqrt(years)
+        d1 = math.log(forward / strike[at]) / total + total / 2
+        scale = forward * math.exp(-d1 * d1 / 2) / math.sqrt(2 * math.pi) * math.sqrt(years)
+        smiled += scale * bend
+        slopes[at] += sign * (slope - scale * bend * d1 * (d1 - total) / own[at])
+        for i, weight in _slope_weights(strike, at):
+            slopes[i] -= sign * scale * weight
+    if math.isfinite(smiled):
+        used = np.flatnonzero(slopes)
+        noise = math.sqrt(float(((slopes[used] * uncertainty[used]) ** 2).sum()))
+    else:
+        noise = abs(flat_slope) * atm_uncertainty
+    return 100 * noise if math.isfinite(noise) else None
+
+
+def _digital_slope(strike: float, sigma: float, forward: float, years: float) -> float:
+    """How N(d₂) moves with σ: −n(d₂)·d₁/σ."""
+    total = sigma * math.sqrt(years)
+    d1 = math.log(forward / strike) / total + total / 2
+    return -math.exp(-((d1 - total) ** 2) / 2) / math.sqrt(2 * math.pi) * d1 / sigma
+
+
+def _slope_weights(strike: Floats, at: int) -> list[tuple[int, float]]:
+    """What each volatility counts in ``_slope``. [1/$]"""
+    low, high = max(at - 1, 0), min(at + 1, len(strike) - 1)
+    if low == high:
+        return []
+    step = float(strike[high] - strike[low])
+    if at in (low, high):
+        return [(low, -1 / step), (high, 1 / step)]
+    before, after = float(strike[at] - strike[low]), float(strike[high] - strike[at])
+    return [
+        (low, -after / (before * step)),
+        (at, (after - before) / (before * after)),
+        (high, before / (after * step)),
+    ]
+
+
 def _slope(strike: Floats, own: Floats, at: int) -> float:
     """σ′(K) by three points over uneven steps, by two at the ends; NaN where one is missing."""
     low, high = max(at - 1, 0), min(at + 1, len(strike) - 1)

@@ -68,7 +68,7 @@ class Flag(StrEnum):
     SPOT_SPIKE = "spot_spike"  #: spot jumped against parity, or for one slot only
     VOLATILITY_SPIKE = "volatility_spike"  #: the ATM volatility jumped for one slot only
     OPTIONS_UNCHANGED = "options_unchanged"  #: no option changed while the underlying traded
-    WIDE_QUOTES = "wide_quotes"  #: at-the-money quotes are too wide to be relied on
+    WIDE_QUOTES = "wide_quotes"  #: quotes are wider than makes sense; they count by their width
     NO_OPEN_INTEREST = "no_open_interest"  #: no open interest is known: there is no position
     OI_CHANGED = "oi_changed"  #: the source sent another set of open interest
     OI_PARTIAL = "oi_partial"  #: open interest is missing for some contracts

@@ -29,7 +29,9 @@ def test_spreads_by_hand():
     found, unused = measured()
     assert found.atm_spread_pct == pytest.approx(20.0)
     assert found.weighted_spread_pct == pytest.approx(20.0)
-    assert (found.execution_score, found.data_quality_score) == (0, 100)
+    # 0.9 of 1.1 is 81.8 %.
+    assert (found.execution_score, found.data_quality_score) == (0, 82)
+    assert found.median_spread_pct == pytest.approx(20.0)
     assert found.greek_smoothness_score == 100
     assert unused == {}
 
@@ -54,8 +56,41 @@ def test_unused_quotes_are_counted_by_reason():
     listed[1, 4], bid[1, 4], ask[1, 4] = False, NAN, NAN
     found, unused = measured(bid=bid, ask=ask, listed=listed)
     assert unused == {"unreadable": 1, "crossed": 1, "one_sided": 1}
-    # Of the eight at the four strikes within ±3 %, four are two-sided.
-    assert found.data_quality_score == 50
+    # Of the eight at the four strikes within ±3 %, four are two-sided, each 0.9 of 1.1.
+    assert found.data_quality_score == 41
+    assert found.median_spread_pct == pytest.approx(20.0)
+
+
+def test_the_median_spread_is_of_two_sided_quotes_near_spot():
+    """Spreads of 1 %, 2 %, 4 %, 8 % and 20 % near the money: 4 %; with four of them: 3 %."""
+    mid = np.full((2, 5), NAN)
+    spread = np.full((2, 5), NAN)
+    mid[0, 1:4] = mid[1, 1:3] = 1.0
+    spread[0, 1:4], spread[1, 1:3] = (0.08, 0.01, 0.20), (0.04, 0.02)
+    found, _ = measured(bid=mid - spread / 2, ask=mid + spread / 2)
+    assert found.median_spread_pct == pytest.approx(4.0)
+    mid[0, 3] = NAN
+    found, _ = measured(bid=mid - spread / 2, ask=mid + spread / 2)
+    assert found.median_spread_pct == pytest.approx(3.0)
+    mid[:] = NAN
+    assert measured(bid=mid, ask=mid)[0].median_spread_pct is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_wider_quote_never_scores_higher(seed):
+    """Take any quote and lower its bid or raise its ask: quality falls or stays, and in the end is 0."""
+    dice = np.random.default_rng(seed)
+    bid = dice.uniform(0.05, 5.0, (2, 5))
+    ask = bid + dice.uniform(0.0, 0.5, (2, 5))
+    scores = [measured(bid=bid, ask=ask)[0].data_quality_score]
+    for _ in range(200):
+        bid, ask = bid.copy(), ask.copy()
+        at = dice.integers(2), dice.integers(5)
+        bid[at] *= dice.choice([1.0, 0.5, 0.0], p=[0.5, 0.4, 0.1])
+        ask[at] *= dice.choice([1.0, 2.0])
+        scores.append(measured(bid=bid, ask=ask)[0].data_quality_score)
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > 50 > 10 > scores[-1]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +128,9 @@ def test_stored_scores_follow_from_the_stored_profile():
     of, spot = record.profile, record.row.spot
     near = np.abs(of["strike"] - spot) <= 0.03 * spot
     sides = [(of[f"{s}_bid"][near], of[f"{s}_ask"][near]) for s in ("call", "put")]
-    quoted = np.concatenate([(bid > 0) & (ask >= bid) for bid, ask in sides])
+    quoted = np.concatenate(
+        [np.where((bid > 0) & (ask >= bid), bid / ask, 0) for bid, ask in sides]
+    )
     k, own = (of[name][near & np.isfinite(of["own_iv"])] for name in ("strike", "own_iv"))
     off = [
         abs(own[i] - np.interp(k[i], k[[i - 1, i + 1]], own[[i - 1, i + 1]]))
