@@ -41,7 +41,23 @@ class ExportedChains:
 
     @classmethod
     def open(cls, rest: str) -> Self:
-        """``parquet:FOLDER``; UsageError if nothing in it is an export."""
+        """Open what follows ``parquet:``.
+
+        Parameters
+        ----------
+        rest
+            The folder of exports.
+
+        Returns
+        -------
+        ExportedChains
+            The source, under the name of the feed that was exported.
+
+        Raises
+        ------
+        UsageError
+            If there is no such folder, or nothing in it is an export.
+        """
         path, _ = url.split_options(rest)
         folder = Path(path).expanduser()
         if not path or not folder.is_dir():
@@ -54,29 +70,71 @@ class ExportedChains:
         return cls(folder, parts, name=feed, synthetic=dataset == "synthetic")
 
     def newest(self, symbol: str) -> datetime | None:
-        """When the newest chain of a symbol was quoted; None if there is none."""
+        """Return when the newest chain of a symbol was quoted.
+
+        Parameters
+        ----------
+        symbol
+            The underlying.
+
+        Returns
+        -------
+        datetime or None
+            UTC; None if there is no chain.
+        """
         own = [part for part in self._parts if part.symbol == symbol]
         return parquet.read_quote_times(own[-1])[-1] if own else None
 
     async def live(self, symbol: str, now: datetime) -> Frame:
-        """The newest chain that was quoted by ``now``."""
-        known = None
+        """Return the newest readable chain that was quoted by a time.
+
+        Parameters
+        ----------
+        symbol
+            The underlying.
+        now
+            The time, UTC.
+
+        Returns
+        -------
+        Frame
+            The chain.
+
+        Raises
+        ------
+        ChainRefused
+            ``bad_answer`` for an export that cannot be read, ``source_down`` without a chain.
+        """
+        newest = None
         day = to_new_york(now).date()
         own = [part for part in self._parts if part.symbol == symbol and part.day <= day]
         for part in reversed(own):
             for frame in _frames(part):
-                if frame.quoted_at <= now:
-                    known = frame
-            if known is not None:
-                return known
-        at = to_new_york(now).strftime("%Y-%m-%d %H:%M:%S")
+                if isinstance(frame, Frame) and frame.quoted_at <= now:
+                    newest = frame
+            if newest is not None:
+                return newest
+        wall_time = to_new_york(now).strftime("%Y-%m-%d %H:%M:%S")
         raise ChainRefused(
             Reason.SOURCE_DOWN,
-            f"{symbol}: no chain quoted by {at} New York in {self._folder.name}",
+            f"{symbol}: no chain quoted by {wall_time} New York in {self._folder.name}",
         )
 
     async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
-        """All chains of a session, in order."""
+        """Yield the chains of a session in order, and a refusal in place of an unreadable one.
+
+        Parameters
+        ----------
+        symbol
+            The underlying.
+        session
+            The session.
+
+        Yields
+        ------
+        Frame or ChainRefused
+            A chain, or ``bad_answer``.
+        """
         part = ParquetPartition(self._folder, session.day, symbol)
         if part not in self._parts:
             return
@@ -90,35 +148,58 @@ class ExportedChains:
         """Nothing is held open."""
 
 
-def _frames(part: ParquetPartition) -> Iterator[Frame]:
+def _frames(part: ParquetPartition) -> Iterator[Frame | ChainRefused]:
+    """Yield a session's chains; a chain that cannot be read is a refusal in its place.
+
+    Raises
+    ------
+    ChainRefused
+        ``bad_answer`` for files that cannot be read.
+    """
     try:
-        for kept in parquet.read_chains(part):
-            yield _frame(kept)
+        for stored in parquet.read_chains(part):
+            try:
+                yield _frame(part, stored)
+            except FlowError as error:
+                yield ChainRefused(Reason.BAD_ANSWER, str(error))
+            except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+                why = f"{part.path('chains')}: not a chain: {error}"
+                yield ChainRefused(Reason.BAD_ANSWER, why)
     except FlowError as error:
         raise ChainRefused(Reason.BAD_ANSWER, str(error)) from error
-    except (KeyError, TypeError, ValueError) as error:
-        why = f"{part.path('chains')}: not a chain: {error}"
-        raise ChainRefused(Reason.BAD_ANSWER, why) from error
 
 
-def _frame(kept: StoredChain) -> Frame:
-    columns, notes = kept.columns, kept.notes
-    listed = columns["listed"]
+def _frame(part: ParquetPartition, stored: StoredChain | FlowError) -> Frame:
+    if isinstance(stored, FlowError):
+        raise stored
+    columns, notes = stored.columns, stored.notes
+    if notes["symbol"] != part.symbol or notes["expiration"] != str(part.day):
+        raise ValueError(f"it is of {notes['symbol']!r}, expiring {notes['expiration']!r}")
+    listed = columns["listed"].astype(np.bool_)
+    if columns["strike"].shape != listed.shape[1:]:
+        raise ValueError(f"{len(columns['strike'])} strikes for {listed.shape[1]} contracts a side")
     strike = np.broadcast_to(columns["strike"], listed.shape)[listed]
-    found: dict[str, Any] = {name: columns[name][listed] for name in QUOTES}
+    quotes: dict[str, Any] = {name: columns[name][listed] for name in QUOTES}
     return Frame.of(
-        symbol=notes["symbol"],
-        source=notes["source"],
-        delay_seconds=notes["delay_seconds"],
-        quoted_at=datetime.fromisoformat(notes["quoted_at"]),
-        fetched_at=datetime.fromisoformat(notes["fetched_at"]),
-        spot=float("nan") if notes["spot"] is None else notes["spot"],
-        columns=found
+        symbol=part.symbol,
+        source=str(notes["source"]),
+        delay_seconds=int(notes["delay_seconds"]),
+        quoted_at=_moment(notes["quoted_at"]),
+        fetched_at=_moment(notes["fetched_at"]),
+        spot=float("nan") if notes["spot"] is None else float(notes["spot"]),
+        columns=quotes
         | {
             "strike": strike,
             "right": np.broadcast_to(_RIGHTS, listed.shape)[listed],
-            "expiry": np.full(len(strike), notes["expiration"], "datetime64[D]"),
+            "expiry": np.full(len(strike), part.day, "datetime64[D]"),
         },
-        dropped=notes["dropped"],
-        other_expiries=kept.other_expiries,
+        dropped={str(drop): int(count) for drop, count in notes["dropped"].items()},
+        other_expiries=stored.other_expiries,
     )
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"a time without its offset: {text[:40]!r}")
+    return moment

@@ -30,7 +30,9 @@ from storage.record.row import Reason
 
 #: The chain that ``recorded:example`` reads. It comes with the package; we made it up.
 EXAMPLE = Path(__file__).with_name("example.json")
-_NAME = re.compile(r"(?P<symbol>[^_]+)_(?P<at>\d{4}-\d\d-\d\dT\d{6})")
+_NAME = re.compile(r"(?P<symbol>[^_]+)_(?P<time>\d{4}-\d\d-\d\dT\d{6})")
+#: No file is read that is larger than this; a chain of SPX has 0.7 MB. [bytes]
+FILE_LIMIT = 64 << 20
 #: Unix seconds of 1990 and of 2100: expiries lie between.
 _EXPIRIES = (631_152_000, 4_102_444_800)
 #: The compact format's names of our columns.
@@ -52,7 +54,7 @@ class _Entry:
 
 
 class Recorded:
-    """A recording. Its age is measured against the tick's clock: delay 0 unless told otherwise."""
+    """A recording. Its age is measured against the tick's clock; the delay is 0 unless declared."""
 
     name = "recorded"
     synthetic = False
@@ -65,33 +67,91 @@ class Recorded:
 
     @classmethod
     def open(cls, rest: str) -> Self:
-        """``recorded:PATH[?delay=SECONDS]``; UsageError if there is nothing at PATH."""
-        path, options = url.split_options(rest, delay="0")
-        found = Path(path).expanduser()
-        if path == "example" and not found.exists():
-            found = EXAMPLE
-        if not path or not found.exists():
-            raise UsageError(f"recorded: no such file or folder: {path or '(empty)'}")
-        return cls(found, url.whole_option(options, "delay", 0, 86_400))
+        """Open what follows ``recorded:``.
+
+        Parameters
+        ----------
+        rest
+            ``PATH[?delay=SECONDS]``.
+
+        Returns
+        -------
+        Recorded
+            The source.
+
+        Raises
+        ------
+        UsageError
+            If there is nothing at the path, or an option makes no sense.
+        """
+        name, options = url.split_options(rest, delay="0")
+        path = Path(name).expanduser()
+        if name == "example" and not path.exists():
+            path = EXAMPLE
+        if not name or not path.exists():
+            raise UsageError(f"recorded: no such file or folder: {name or '(empty)'}")
+        return cls(path, url.whole_option(options, "delay", 0, 86_400))
 
     def newest(self, symbol: str) -> datetime | None:
-        """When the newest chain of a symbol was quoted; None if there is none."""
+        """Return when the newest chain of a symbol was quoted.
+
+        Parameters
+        ----------
+        symbol
+            The underlying.
+
+        Returns
+        -------
+        datetime or None
+            UTC; None if there is no chain.
+        """
         times = [entry.quoted_at for entry in self._entries(symbol)]
         return times[-1] if times else None
 
     async def live(self, symbol: str, now: datetime) -> Frame:
-        """The newest chain that was quoted by ``now``."""
+        """Return the newest chain that was quoted by a time.
+
+        Parameters
+        ----------
+        symbol
+            The underlying.
+        now
+            The time, UTC.
+
+        Returns
+        -------
+        Frame
+            The chain.
+
+        Raises
+        ------
+        ChainRefused
+            ``bad_answer`` for a file that is no chain, ``source_down`` without a file.
+        """
         known = [entry for entry in self._entries(symbol) if entry.quoted_at <= now]
         if not known:
-            at = to_new_york(now).strftime("%Y-%m-%d %H:%M:%S")
+            wall_time = to_new_york(now).strftime("%Y-%m-%d %H:%M:%S")
             raise ChainRefused(
                 Reason.SOURCE_DOWN,
-                f"{symbol}: no chain quoted by {at} New York in {self.path.name}",
+                f"{symbol}: no chain quoted by {wall_time} New York in {self.path.name}",
             )
         return self._read(known[-1])
 
     async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
-        """All chains that were quoted on the session's day, in order."""
+        """Yield the chains of a session in order, and a refusal in place of an unreadable one.
+
+        Parameters
+        ----------
+        symbol
+            The underlying.
+        session
+            The session.
+
+        Yields
+        ------
+        Frame or ChainRefused
+            A chain, or ``bad_answer``.
+        """
         for entry in self._entries(symbol):
             if market_day(entry.quoted_at) != session.day:
                 continue
@@ -117,9 +177,8 @@ class Recorded:
         for path in self.path.rglob("*.json"):
             if not path.is_file():
                 continue
-            if named := _NAME.fullmatch(path.stem):
-                at = from_new_york(datetime.strptime(named["at"], "%Y-%m-%dT%H%M%S"))
-                entries.append(_Entry(named["symbol"].upper(), at, path))
+            if entry := _entry_of_name(path):
+                entries.append(entry)
                 continue
             try:
                 frame = read_chain(path, self.delay_seconds)
@@ -138,15 +197,41 @@ class Recorded:
         return frame
 
 
+def _entry_of_name(path: Path) -> _Entry | None:
+    """What a file's name says; None if it says no symbol and time."""
+    match = _NAME.fullmatch(path.stem)
+    if match is None:
+        return None
+    try:
+        quoted_at = from_new_york(datetime.strptime(match["time"], "%Y-%m-%dT%H%M%S"))
+    except (ValueError, OverflowError):
+        return None
+    return _Entry(match["symbol"].upper(), quoted_at, path)
+
+
 def read_chain(path: Path, delay_seconds: int = 0) -> Frame:
-    """One file as a frame.
+    """Read one file.
+
+    Parameters
+    ----------
+    path
+        A file in the compact JSON format.
+    delay_seconds
+        How far the quotes lay behind when they were recorded. [s]
+
+    Returns
+    -------
+    Frame
+        The chain.
 
     Raises
     ------
     ChainRefused
-        ``bad_answer`` if it is no such chain.
+        ``bad_answer`` if it is no such chain, or larger than ``FILE_LIMIT``.
     """
     try:
+        if (size := path.stat().st_size) > FILE_LIMIT:
+            raise ValueError(f"{size:,} bytes are more than {FILE_LIMIT:,}")
         return _compact(path.read_bytes(), delay_seconds)
     except OSError as error:
         raise ChainRefused(Reason.BAD_ANSWER, f"{path.name}: {error.strerror}") from error
@@ -159,6 +244,8 @@ def read_chain(path: Path, delay_seconds: int = 0) -> Frame:
 def _compact(body: bytes, delay_seconds: int) -> Frame:
     answer = orjson.loads(body)
     options = answer["o"]
+    if not options:
+        raise ValueError("no option at all")
     read_columns: dict[str, Any] = {
         name: [_number(option.get(key)) for option in options] for key, name in _COMPACT.items()
     }
@@ -189,6 +276,8 @@ def _expiries(seconds: list[int]) -> NDArray[np.datetime64]:
 
 def _moment(text: str, without_offset: Callable[[datetime], datetime]) -> datetime:
     """A time as UTC. Its own offset counts; ``without_offset`` places one that has none."""
+    if len(text) < len("2026-06-10T14:00"):
+        raise ValueError(f"{text!r} is no time but a day")
     wall = datetime.fromisoformat(text)
     return (wall if wall.tzinfo else without_offset(wall)).astimezone(UTC)
 

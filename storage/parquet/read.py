@@ -43,6 +43,9 @@ GAPS = "gaps"
 FORMAT = "1"
 #: Slots that are read and written at a time: one row group.
 SLOTS_A_GROUP = 65
+#: What a row group may take in memory; ours take some 20 MB. A file of a few kB can name as many
+#: values as it likes. [bytes]
+GROUP_LIMIT = 1 << 30
 SIDES = ("call", "put")
 EXPORT_MARK = b"zerodte-flow"
 UTC_TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -197,8 +200,18 @@ def read_gaps(part: ParquetPartition) -> list[Gap]:
         raise FlowError(f"{part.path(GAPS)}: not what was exported: {error}") from error
 
 
-def read_chains(part: ParquetPartition) -> Iterator[StoredChain]:
+def read_chains(part: ParquetPartition) -> Iterator[StoredChain | FlowError]:
     """Read the chains of an exported session, in order.
+
+    Parameters
+    ----------
+    part
+        The session of one symbol.
+
+    Yields
+    ------
+    StoredChain or FlowError
+        A chain a slot, or in its place why that slot alone cannot be read.
 
     Raises
     ------
@@ -206,17 +219,25 @@ def read_chains(part: ParquetPartition) -> Iterator[StoredChain]:
         If files were not written by an export, or are damaged.
     """
     for batch in _read(part, "chains"):
-        lists = _columns(batch)
-        notes = batch["notes"].to_pylist()
+        try:
+            lists = _columns(batch)
+            notes = batch["notes"].to_pylist()
+        except (KeyError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
+            raise FlowError(f"{part.path('chains')}: not what was exported: {error}") from error
         other_expiries = batch.select(
             [n for n in OTHER_EXPIRIES if n in batch.schema.names]
         ).to_pylist()
         for i, (note, figures) in enumerate(zip(notes, other_expiries, strict=True)):
-            yield StoredChain(
-                columns=_slot_columns(lists, i),
-                notes=orjson.loads(note),
-                other_expiries=dict.fromkeys(OTHER_EXPIRIES) | figures,
-            )
+            try:
+                stored = StoredChain(
+                    columns=_slot_columns(lists, i),
+                    notes=orjson.loads(note),
+                    other_expiries=dict.fromkeys(OTHER_EXPIRIES) | figures,
+                )
+            except (KeyError, TypeError, ValueError) as error:
+                yield FlowError(f"{part.path('chains')}: slot {i + 1}: not a chain: {error}")
+            else:
+                yield stored
 
 
 def read_quote_times(part: ParquetPartition) -> list[datetime]:
@@ -266,10 +287,23 @@ def _read(
         try:
             with pq.ParquetFile(file, page_checksum_verification=True) as opened:
                 for group in range(opened.num_row_groups):
+                    _require_size(file, opened.metadata.row_group(group), only)
                     found = opened.read_row_group(group, columns=only, use_threads=False)
                     yield from found.combine_chunks().to_batches()
         except (OSError, pa.ArrowException) as error:
             raise FlowError(f"{file}: damaged: {error}") from error
+
+
+def _require_size(file: Path, group: Any, only: Sequence[str] | None) -> None:
+    """Refuse a row group that would take more than ``GROUP_LIMIT``, before it is unpacked."""
+    columns = [group.column(i) for i in range(group.num_columns)]
+    size = sum(
+        max(column.total_uncompressed_size, 8 * column.num_values)
+        for column in columns
+        if only is None or column.path_in_schema.split(".")[0] in only
+    )
+    if size > GROUP_LIMIT:
+        raise FlowError(f"{file}: a row group would take {size:,} bytes, over {GROUP_LIMIT:,}")
 
 
 def _records(
@@ -279,16 +313,16 @@ def _records(
         plain = [_row(part, values) for values in rows.to_pylist()]
         arrays = {name: _without_missing(_floats(profiles[name])) for name in PROFILE_ARRAYS}
         columns, notes = _columns(kept), [orjson.loads(n) for n in kept["notes"].to_pylist()]
+        return [
+            SlotRecord(
+                row=row,
+                profile={name: lists[i] for name, lists in arrays.items()},
+                evidence=packing.pack(_slot_columns(columns, i), **notes[i]),
+            )
+            for i, row in enumerate(plain)
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise FlowError(f"{part.path('rows')}: not what was exported: {error}") from error
-    return [
-        SlotRecord(
-            row=row,
-            profile={name: lists[i] for name, lists in arrays.items()},
-            evidence=packing.pack(_slot_columns(columns, i), **notes[i]),
-        )
-        for i, row in enumerate(plain)
-    ]
 
 
 def _row(part: ParquetPartition, values: dict[str, Any]) -> Row:
@@ -336,7 +370,8 @@ def _slot_columns(columns: dict[str, Lists], i: int) -> dict[str, NDArray[Any]]:
         if name.startswith("call_"):
             bare = name.removeprefix("call_")
             other = columns[f"put_{bare}"][i]
-            assert other is not None
+            if other is None:
+                raise ValueError(f"puts have no {bare}")
             # np.stack and its like take longer for so few numbers.
             both = found[bare] = np.empty((2, len(own)), own.dtype)
             both[0], both[1] = own, other

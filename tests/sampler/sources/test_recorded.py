@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
@@ -77,16 +78,97 @@ UNREADABLE: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", UNREADABLE)
+def text(**tokens: str) -> bytes:
+    """A chain as text, with JSON tokens of a field replaced: ``k`` is that of the first option."""
+    values = {"sym": '"SPX"', "spot": "6000.0", "asof": '"2026-06-10T14:01:00"'}
+    values |= {"e": str(EXPIRY), "t": '"C"', "k": "6000", "b": "1", "oi": "5"} | tokens
+    fixed = {"iv": "0.1", "v": "1", "a": "2", "l": "1"}
+    names = ("e", "t", "k", "oi", "b")
+    option = {name: values.pop(name) for name in names} | fixed
+    fields = ",".join(f'"{name}":{token}' for name, token in option.items())
+    chain = values | {"fetched": '"2026-06-10T18:01:02+00:00"', "o": f"[{{{fields}}}]"}
+    return ("{" + ",".join(f'"{name}":{token}' for name, token in chain.items()) + "}").encode()
+
+
+#: Files that are not even such JSON, or whose JSON holds what no number and no text is.
+HOSTILE: dict[str, bytes] = {
+    "empty": b"",
+    "cut": text()[:100],
+    "gzip": gzip.compress(text()),
+    "gzip, cut": gzip.compress(text())[:40],
+    "utf-16": text().decode().encode("utf-16"),
+    "html": b"<!DOCTYPE html><html>",
+    "a list": b"[1]",
+    "a number": b"5",
+    "null": b"null",
+    "spot NaN": text(spot="NaN"),
+    "bid Infinity": text(b="Infinity"),
+    "bid 1e400": text(b="1e400"),
+    "500 digits": text(oi="9" * 500),
+    "expiry NaN": text(e="NaN"),
+    "expiry 1e400": text(e="1e400"),
+    "expiry true": text(e="true"),
+    "deep list": b"[" * 100_000 + b"]" * 100_000,
+    "deep object": text(spot='{"a":' * 5000 + "1" + "}" * 5000),
+    "half a character": text(sym='"\\ud800"'),
+    "half a character, raw": text().replace(b"SPX", b"\xed\xa0\x80"),
+    "half a character for a right": text(t='"\\ud800"'),
+    "another symbol": text(sym='"SPY"'),
+    "a list for a symbol": text(sym='["SPX"]'),
+    "year 9999": text(asof='"9999-12-31T23:59:59"'),
+    "year 1": text(asof='"0001-01-01T00:00:00+14:00"'),
+    "a day for a time": text(asof='"2026-06-10"'),
+    "no option": text().replace(b'"o":[', b'"o":[],"p":['),
+}
+
+
+def test_the_text_itself_is_a_chain(tmp_path: Path) -> None:
+    """The hostile files differ from a good one by what their names say alone."""
+    path = tmp_path / "a.json"
+    path.write_bytes(text())
+    assert read_chain(path).spot == 6000.0
+
+
+@pytest.mark.parametrize("name", UNREADABLE | HOSTILE)
 async def test_one_unreadable_frame_is_one_bad_answer(tmp_path: Path, name: str) -> None:
-    """The frames before and after it are read as if it were not there."""
+    """The frames before and after it, and those of another symbol, are read as without it."""
     for minute in (0, 1, 2):
-        changes = UNREADABLE[name] if minute == 1 else {"asof": f"2026-06-10T14:0{minute}:00"}
-        write(tmp_path / f"SPX_2026-06-10T140{minute}00.json", **changes)
+        changes = UNREADABLE.get(name, {}) if minute == 1 else {}
+        path = tmp_path / f"SPX_2026-06-10T140{minute}00.json"
+        write(path, **{"asof": f"2026-06-10T14:0{minute}:00"} | changes)
+        if minute == 1 and name in HOSTILE:
+            path.write_bytes(HOSTILE[name])
+    write(tmp_path / "SPY_2026-06-10T140100.json", sym="SPY")
+    # A name without a time is opened to see what it holds, and this is no chain of SPX.
+    (tmp_path / "free.json").write_bytes(b"{}")
     session = session_on(QUOTED.date())
     assert session is not None
-    frames = [frame async for frame in Recorded(tmp_path).history("SPX", session)]
+    source = Recorded(tmp_path)
+    frames = [frame async for frame in source.history("SPX", session)]
     refused = frames[1]
     assert isinstance(refused, ChainRefused)
     assert refused.reason is Reason.BAD_ANSWER
     assert [len(frame.strike) for frame in (frames[0], frames[2])] == [2, 2]  # type: ignore[union-attr]
+    others = [frame async for frame in source.history("SPY", session)]
+    assert [len(frame.strike) for frame in others] == [2]  # type: ignore[union-attr]
+
+
+async def test_a_name_that_is_no_time(tmp_path: Path) -> None:
+    """A file named after a day that no calendar has is opened, and costs no other file."""
+    write(tmp_path / "SPX_2026-13-45T996161.json", asof="2026-06-10T14:01:00")
+    write(tmp_path / "SPX_2026-06-10T140000.json")
+    session = session_on(QUOTED.date())
+    assert session is not None
+    frames = [frame async for frame in Recorded(tmp_path).history("SPX", session)]
+    minutes = [frame.quoted_at.minute for frame in frames]  # type: ignore[union-attr]
+    assert minutes == [0, 1]
+
+
+def test_a_file_of_any_size_is_not_read(tmp_path: Path) -> None:
+    """A file over 64 MiB is refused by its size alone."""
+    path = tmp_path / "a.json"
+    path.write_bytes(b"")
+    os.truncate(path, 1 << 40)
+    with pytest.raises(ChainRefused, match="1,099,511,627,776 bytes") as caught:
+        read_chain(path)
+    assert caught.value.reason is Reason.BAD_ANSWER
