@@ -134,7 +134,8 @@ class Chain:
     spot: float
     #: Ascending, each once. [$]
     strike: Floats
-    #: Whether the contract is in the frame; its open interest is 0 if not, the rest NaN.
+    #: Whether the contract is in the frame; its open interest is 0 if not, the rest NaN. A listed
+    #: contract's open interest is NaN where it is unreadable.
     listed: Bools
     bid: Floats
     ask: Floats
@@ -185,7 +186,7 @@ def select_chain(frame: Frame, session: Session | None) -> Chain:
     """Today's expiring contracts of a frame, validated.
 
     A contract is dropped, and counted by reason, when it is AM-settled or adjusted, or when its
-    strike, right or open interest is unusable. Its quotes need not be usable.
+    strike or right is unusable. Its quotes, volume and open interest need not be readable.
 
     Raises
     ------
@@ -218,7 +219,9 @@ def select_chain(frame: Frame, session: Session | None) -> Chain:
         columns[name] = column
     for name in ("bid", "ask", "last"):
         columns[name] = mask_outside(columns[name], HIGHEST_PRICE)
-    columns["open_interest"] = np.where(listed, columns["open_interest"], 0.0)
+    # An unreadable open interest is unknown: an earlier slot may have had it.
+    readable = mask_outside(columns["open_interest"], HIGHEST_COUNT)
+    columns["open_interest"] = np.where(listed, readable, 0.0)
     # An unreadable volume is unknown, not 0: a zero would look like a reset, and its end like a
     # day's volume traded at once.
     columns["volume"] = mask_outside(columns["volume"], HIGHEST_COUNT)
@@ -297,7 +300,6 @@ def _valid(frame: Frame, today: Bools) -> tuple[Bools, dict[str, int]]:
     )
     drop(Drop.BAD_RIGHT, frame.right == 0)
     drop(Drop.AM_SETTLED, am_twins(frame, keep))
-    drop(Drop.BAD_OPEN_INTEREST, np.isnan(mask_outside(frame.open_interest, HIGHEST_COUNT)))
     drop(Drop.DUPLICATE, weaker_twins(frame, keep))
     return keep, dropped
 

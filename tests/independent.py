@@ -1098,6 +1098,58 @@ def sureness(net_gex: float, flow: Flow, market: Market, confidence: float) -> d
     return {"net_gex_se": coin, "net_gex_se_measured": measured, "regime_confidence": sure}
 
 
+class StandingInterest:
+    """The open interest that counts, of a session's sets in their order. Mutable.
+
+    A complete set has 99 % of the listed contracts and a total above 0. The first one stands. Another
+    complete one that is sent for ten minutes without a break takes its place once, before 10:30. An
+    incomplete set replaces nothing; what the standing set does not know is taken from what is sent.
+    """
+
+    def __init__(self) -> None:
+        self.standing: dict[int, float] | None = None
+        self.others: list[tuple[float, dict[int, float]]] = []
+        self.replaced = False
+        self.lacking = False
+        self.flags: set[str] = set()
+
+    def add(
+        self, sent: dict[int, float], *, listed: set[int], at: float, minutes: float
+    ) -> dict[int, float]:
+        """The set that counts, of one more that is sent; ``minutes`` since midnight in New York."""
+        complete = len(sent) >= 0.99 * len(listed) and sum(sent.values()) > 0
+        self.flags = set()
+        if self.standing is None:
+            if sum(sent.values()) == 0:
+                self.flags.add("no_open_interest")
+            elif not complete:
+                self.flags.add("oi_partial")
+            counts = dict(sent)
+            if complete:
+                self.standing = dict(sent)
+        else:
+            if not complete:
+                self.flags.add("oi_partial")
+                self.others = []
+            elif any(self.standing.get(key, value) != value for key, value in sent.items()):
+                self.flags.add("oi_changed")
+                if self.others and self.others[-1][1] != sent:
+                    self.others = []
+                self.others.append((at, dict(sent)))
+                stood = at - self.others[0][0]
+                if stood >= 600 and minutes < 10.5 * 60 and not self.replaced:
+                    self.standing, self.replaced, self.others = dict(sent), True, []
+            else:
+                self.others = []
+            self.standing = {**sent, **self.standing}
+            counts = {key: value for key, value in self.standing.items() if key in listed}
+        lacking = bool(self.flags & {"no_open_interest", "oi_partial"})
+        if self.lacking and not lacking:
+            self.flags.add("oi_recovered")
+        self.lacking = lacking
+        return counts
+
+
 # Other expiries
 
 

@@ -101,6 +101,7 @@ def _measure(
     if at is not None:
         magnet_gex = float(book.gex[CALL, at]) + float(book.gex[PUT, at])
     magnet = _strike(strike, at)
+    known = bool(open_interest.any() or position.any())
     score = pin.pin_score(
         of,
         spot=spot,
@@ -135,7 +136,8 @@ def _measure(
         "magnet": magnet,
         "magnet_gex": magnet_gex,
         "max_pain": _strike(strike, of.max_pain),
-        "pin_score": score.score,
+        # The time that has passed pins nothing where nobody holds an option.
+        "pin_score": score.score if known else 0,
         "pin_oi": score.oi,
         "pin_proximity": score.proximity,
         "pin_time": score.time,

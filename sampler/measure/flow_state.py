@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 
 from sampler.chain import CALL, QUOTES, Chain
 from sampler.measure.market import MarketState
+from sampler.measure.previous import PreviousSlot
 from sampler.measure.signing import EachTrade, LastPrint
 from sampler.measure.volume import (
     COLUMNS,
-    FLOW_SUMS,
     MOMENTS,
     OTHER,
     Movement,
     VolumeStep,
     add_flow,
-    empty_ledger,
     read_volumes,
 )
 from sampler.metrics import black, flow
@@ -34,7 +33,7 @@ from sampler.metrics.exposure import ONE_PERCENT, GreeksByMove
 from sampler.metrics.hedge import hedge_flow
 from storage.market.constants import GRID_SECONDS, MULTIPLIER
 from storage.market.instruments import instrument_of
-from storage.record.row import Flag, Row, SlotRecord
+from storage.record.row import Flag
 
 Floats = NDArray[np.float64]
 
@@ -75,85 +74,15 @@ class FlowState:
     state: tuple[dict[str, NDArray[Any]], dict[str, Any]]
 
 
-class PreviousSlot:
-    """The previous slot's state, brought onto the strikes of both chains."""
-
-    def __init__(self, chain: Chain, previous: SlotRecord | None) -> None:
-        self.row: Row | None = None
-        self.notes: dict[str, Any] = {}
-        self.strike = chain.strike
-        self._kept: dict[str, NDArray[Any]] = {}
-        #: Where the chain's strikes lie among all; None where they are all, as on most slots.
-        self.here: NDArray[np.intp] | None = None
-        self._there: NDArray[np.intp] | None = None
-        if previous is None:
-            return
-        self.row = previous.row
-        self._kept, self.notes = previous.state
-        before = self._kept["strike"]
-        if not np.array_equal(before, chain.strike):
-            self.strike = np.union1d(chain.strike, before)
-            self.here = np.searchsorted(self.strike, chain.strike)
-            self._there = np.searchsorted(self.strike, before)
-
-    def recall(self, name: str, fill: float = np.nan) -> Floats:
-        """A column of the previous state, ``fill`` for contracts that it did not know."""
-        if self.row is not None and self._there is None:
-            return self._kept[name]
-        wide = np.full((2, len(self.strike)), fill)
-        if self.row is not None:
-            wide[:, self._there] = self._kept[name]
-        return wide
-
-    def ledger(self) -> dict[str, Floats]:
-        """The ledger of volumes as the previous slot left it; empty on a baseline.
-
-        A record of an older release has no ledger: its volumes are the marks, and no rise or
-        dispute is known.
-        """
-        if self.row is None:
-            return empty_ledger((2, len(self.strike)))
-        quoted_at = self.row.quoted_at.timestamp()
-        ledger = {}
-        for name in COLUMNS:
-            if name in self._kept:
-                column = self.recall(name, 0.0 if name in FLOW_SUMS else np.nan)
-                ledger[name] = quoted_at - column if name in MOMENTS else column
-            elif name == "volume_read_at":
-                ledger[name] = np.where(np.isnan(self.recall("volume")), np.nan, quoted_at)
-            else:
-                fill = 0.0 if name in FLOW_SUMS else np.nan
-                ledger[name] = np.full((2, len(self.strike)), fill)
-        return ledger
-
-    def listed_before(self) -> NDArray[np.bool_]:
-        """Contracts that an earlier slot listed with open interest or volume. (2, n)"""
-        if self.row is None or "listed_before" not in self._kept:
-            return np.zeros((2, len(self.strike)), np.bool_)
-        return self.recall("listed_before", 0.0).astype(np.bool_)
-
-    def widen(self, values: NDArray[Any], fill: Any = np.nan) -> NDArray[Any]:
-        """A column of the chain, (n,) or (2, n), ``fill`` for what it does not list."""
-        if self.here is None:
-            return values
-        wide = np.full((*values.shape[:-1], len(self.strike)), fill, values.dtype)
-        wide[..., self.here] = values
-        return wide
-
-    def narrow(self, values: Floats) -> Floats:
-        """The chain's part of a column of all strikes."""
-        return values if self.here is None else values[:, self.here]
-
-
 def update_flow(
-    chain: Chain, previous: SlotRecord | None, market: MarketState, sheet: GreeksByMove
+    chain: Chain, past: PreviousSlot, market: MarketState, sheet: GreeksByMove
 ) -> FlowState:
     """Difference a chain against the previous slot, contract by contract.
 
     Parameters
     ----------
     chain : today's contracts.
-    previous : the record to go on from. Without one the chain is the baseline: each contract's
+    past : the previous slot's evidence. Without one the chain is the baseline: each contract's
         volume is where its counting begins, and nothing has been traded yet.
     market, sheet : spot, quotes and greeks of the chain.
 
@@ -162,7 +91,6 @@ def update_flow(
     FlowState : signed volume [contracts] and hedge flow [$] since the baseline, and the state that
         the next slot goes on from. See ``sampler.measure.volume`` for what a fall means.
     """
-    past = PreviousSlot(chain, previous)
     row, now = past.row, chain.quoted_at.timestamp()
     step = read_volumes(
         past.ledger(),

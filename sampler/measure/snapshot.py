@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from sampler.chain import CALL, PUT, Chain
 from sampler.measure.book import DealerBook, measure_books
 from sampler.measure.flow_state import FlowState, update_flow
 from sampler.measure.market import MarketState, read_market, require_open
+from sampler.measure.open_interest import StandingOpenInterest, read_open_interest
 from sampler.measure.other_expiries import NO_OTHER_EXPIRIES, OtherExpiries
+from sampler.measure.previous import PreviousSlot
 from sampler.metrics.confidence import sign_confidence
 from sampler.metrics.exposure import (
     DEALER_SIGN,
@@ -63,11 +66,15 @@ def measure_slot(
     scene = greeks_by_move(
         market.spot, market.forward.level, chain.strike, chain.years, market.smile.filled
     )
-    traded = update_flow(chain, previous, market, scene)
+    past = PreviousSlot(chain, previous)
+    interest = read_open_interest(chain, past)
+    traded = update_flow(chain, past, market, scene)
+    chain = replace(chain, open_interest=interest.values)
     expiries = other_expiries(market) if other_expiries else NO_OTHER_EXPIRIES
     oi = chain.open_interest
     holdings = [(DEALER_SIGN * oi, oi)]
-    if traded.signed.any():
+    # Flow alone is no position: without open interest there is none.
+    if traded.signed.any() and interest.known:
         # A contract that is not listed just now has no open interest to be moved either.
         moved = oi_confidence * np.where(chain.listed, traded.signed, 0.0)
         holdings += [(DEALER_SIGN * oi - moved, np.maximum(oi + moved, 0.0))]
@@ -75,9 +82,9 @@ def measure_slot(
     books = measure_books(chain, market, scene, holdings)
     settled, live = books[0], books[-1]
     return SlotRecord(
-        row=_row(chain, market, scene, traded, live, settled, oi_confidence, expiries),
+        row=_row(chain, market, scene, traded, interest, live, settled, oi_confidence, expiries),
         profile=_profile(chain, market, scene, traded, live.exposures, settled.exposures),
-        state=traded.state,
+        state=(traded.state[0] | interest.columns, traded.state[1] | interest.notes),
     )
 
 
@@ -86,6 +93,7 @@ def _row(
     market: MarketState,
     scene: GreeksByMove,
     traded: FlowState,
+    interest: StandingOpenInterest,
     live: DealerBook,
     settled: DealerBook,
     oi_confidence: float,
@@ -145,12 +153,13 @@ def _row(
         **_totals(chain, traded),
         dropped=chain.dropped,
         quotes_unused=unused,
-        flags=tuple(str(flag) for flag in [*market.flags, *traded.flags]),
+        flags=tuple(str(flag) for flag in [*market.flags, *traded.flags, *interest.flags]),
         quote_age_seconds=(chain.fetched_at - chain.quoted_at).total_seconds(),
         settled=SettledFigures(**settled.headline, **settled.extras()),
         detail=DetailFigures(
             **live.extras(),
             **_detail(chain, market, scene, traded, spread, expiries, quiet=quiet),
+            flag_amounts=(traded.amounts | interest.amounts) or None,
         ),
     )
 
@@ -187,7 +196,6 @@ def _detail(
         ),
         "charm_curve": None,
         "volume_unattributed": traded.unattributed,
-        "flag_amounts": traded.amounts or None,
     }
 
 

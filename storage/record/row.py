@@ -81,7 +81,6 @@ class Drop(StrEnum):
 
     BAD_STRIKE = "bad_strike"
     BAD_RIGHT = "bad_right"
-    BAD_OPEN_INTEREST = "bad_open_interest"
     DUPLICATE = "duplicate"
     AM_SETTLED = "am_settled"
     ADJUSTED = "adjusted"

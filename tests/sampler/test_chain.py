@@ -46,17 +46,25 @@ def test_a_strike_listed_on_one_side_only():
         ({"strike": [-5.0, 7700.0]}, "bad_strike"),
         ({"strike": [0.0, 7700.0]}, "bad_strike"),
         ({"right": [0, -1]}, "bad_right"),
-        ({"open_interest": [NAN, 1.0]}, "bad_open_interest"),
-        ({"open_interest": [-1.0, 1.0]}, "bad_open_interest"),
         ({"root": ["SPX", "SPXW"]}, "am_settled"),
         ({"root": ["SPXW1", "SPXW"]}, "adjusted"),
     ],
 )
 def test_unusable_contracts_are_dropped_and_counted(columns, why):
-    """A contract without a usable strike, right or open interest is out; the other one stays."""
+    """A contract without a usable strike or right is out; the other one stays."""
     made = chain(strikes=[7700.0], **columns)
     assert made.dropped == {why: 1}
     assert made.listed.sum() == 1
+
+
+@pytest.mark.parametrize("sent", [NAN, -1.0, float("inf"), 1e300])
+def test_a_contract_stays_whose_open_interest_is_unreadable(sent):
+    """Its quotes and its volume are as good as any; its open interest is unknown."""
+    made = chain(strikes=[7700.0], open_interest=[sent, 5.0])
+    assert made.dropped == {}
+    assert made.listed.all()
+    assert np.isnan(made.open_interest[0, 0])
+    assert made.open_interest[1, 0] == 5
 
 
 def test_a_strike_twice_counts_once():

@@ -70,7 +70,7 @@ def test_version(module, program):
     """Each program says its release and the version of its formulas."""
     done = run(module, "--version")
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.fullmatch(rf"{program} \S.*, definitions 2\n", done.stdout)
+    assert re.fullmatch(rf"{program} \S.*, definitions 3\n", done.stdout)
 
 
 def test_sources():

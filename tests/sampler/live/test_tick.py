@@ -101,7 +101,7 @@ async def slow() -> Frame:
         (at(-10), "stale"),
         (at(10), "bad_answer"),
         (at(0, strikes=[]), "no_zero_dte"),
-        (at(0, open_interest=[float("nan")] * 2 * N), "no_zero_dte"),
+        (at(0, right=[0] * 2 * N), "no_zero_dte"),
         (at(0, bid=[0.0] * 2 * N), "no_iv"),
     ],
     ids=["down", "bad", "slow", "defect", "old", "future", "empty", "unusable", "no-iv"],
@@ -214,7 +214,7 @@ async def test_a_symbol_without_zero_dte_is_not_asked_every_time(store):
     "broken",
     [
         {"strikes": [7700.0], "expiry": [np.datetime64("2026-08-21")] * 2},
-        {"open_interest": [float("nan")] * 2 * N},
+        {"right": [0] * 2 * N},
     ],
     ids=["expiry missing", "all dropped"],
 )
