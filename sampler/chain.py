@@ -89,6 +89,23 @@ class Frame:
         ``columns`` must have ``expiry`` (days), ``strike`` and ``right``. Strikes are rounded to
         thousandths of a dollar, the finest that the exchanges list: what a vendor's arithmetic
         adds to 607.5 does not make it another strike.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        source : the source's name, as rows carry it.
+        delay_seconds : how far the source declares its quotes to lie behind. [s]
+        quoted_at, fetched_at : when the quotes were made, and fetched; with a zone.
+        spot : underlying price; NaN where the source has none. [$]
+        columns : columns of one length n by name; ``expiry`` (days), ``strike`` ($) and ``right``
+            are required.
+        dropped : contracts that were left out before, by reason. [count]
+        other_expiries : what other expiries added, where they are not in the frame.
+
+        Returns
+        -------
+        Frame
+            The frame; columns that are missing are NaN, and roots empty.
         """
         n = len(columns["strike"])
         numbers = {
@@ -161,22 +178,34 @@ class Chain:
 def slot_of_frame(frame: Frame, session: Session | None) -> datetime:
     """The slot that a frame belongs to.
 
+    Parameters
+    ----------
+    frame : the frame.
+    session : the session of the frame's day; None on a closed day.
+
+    Returns
+    -------
+    datetime
+        The grid point nearest to the quotes' time, UTC.
+
     Raises
     ------
     ChainRefused
         ``market_closed``, ``before_open`` or ``after_close``.
     """
-    at = to_new_york(frame.quoted_at).strftime("%Y-%m-%d %H:%M:%S")
+    wall_time = to_new_york(frame.quoted_at).strftime("%Y-%m-%d %H:%M:%S")
     if session is None:
         why = closed_day_kind(market_day(frame.quoted_at))
-        raise ChainRefused(Reason.MARKET_CLOSED, f"{frame.symbol}: quoted {at} New York, a {why}")
+        raise ChainRefused(
+            Reason.MARKET_CLOSED, f"{frame.symbol}: quoted {wall_time} New York, a {why}"
+        )
     slot = session.slot_of(frame.quoted_at)
     if slot is None:
         early = frame.quoted_at < session.open
         edge = to_new_york(session.open if early else session.close).strftime("%H:%M")
         raise ChainRefused(
             Reason.BEFORE_OPEN if early else Reason.AFTER_CLOSE,
-            f"{frame.symbol}: quoted {at} New York,"
+            f"{frame.symbol}: quoted {wall_time} New York,"
             f" {'before the open' if early else 'at or after the close'} of {edge}",
         )
     return slot
@@ -187,6 +216,16 @@ def select_chain(frame: Frame, session: Session | None) -> Chain:
 
     A contract is dropped, and counted by reason, when it is AM-settled or adjusted, or when its
     strike or right is unusable. Its quotes, volume and open interest need not be readable.
+
+    Parameters
+    ----------
+    frame : the frame: contracts as columns of one length.
+    session : the session of the frame's day; None on a closed day.
+
+    Returns
+    -------
+    Chain
+        Arrays of shape (2, strikes): calls in row 0, puts in row 1.
 
     Raises
     ------
@@ -206,16 +245,16 @@ def select_chain(frame: Frame, session: Session | None) -> Chain:
             f"{frame.symbol}: nothing expires on {session.day}{lost}{then}",
             next_expiry=upcoming,
         )
-    kept = np.flatnonzero(keep)
-    strike, at = np.unique(frame.strike[kept], return_inverse=True)
+    rows = np.flatnonzero(keep)
+    strike, strike_index = np.unique(frame.strike[rows], return_inverse=True)
     # Cells of a table of calls, then puts, in one index: two would take three times as long.
-    cell = np.where(frame.right[kept] > 0, at, at + len(strike))
+    cell = np.where(frame.right[rows] > 0, strike_index, strike_index + len(strike))
     listed = np.zeros((2, len(strike)), np.bool_)
     listed.reshape(-1)[cell] = True
     columns = {}
     for name in QUOTES:
         column = np.full((2, len(strike)), np.nan)
-        column.reshape(-1)[cell] = getattr(frame, name)[kept]
+        column.reshape(-1)[cell] = getattr(frame, name)[rows]
         columns[name] = column
     for name in ("bid", "ask", "last"):
         columns[name] = mask_outside(columns[name], HIGHEST_PRICE)
@@ -248,16 +287,26 @@ def select_chain(frame: Frame, session: Session | None) -> Chain:
 def chain_of_record(record: SlotRecord, session: Session) -> Chain:
     """The chain that a stored record was measured from.
 
+    Parameters
+    ----------
+    record : the stored record.
+    session : the session of its row.
+
+    Returns
+    -------
+    Chain
+        Arrays of shape (2, strikes), equal to the bit to those that were measured.
+
     Raises
     ------
     ValueError
         If the record's evidence is not readable.
     """
-    kept, notes = record.state
-    listed = kept["listed"].any(axis=0)
+    evidence, notes = record.state
+    listed = evidence["listed"].any(axis=0)
     quoted_at = datetime.fromisoformat(notes["quoted_at"])
     # Picking columns lays a table out by columns; rows are what is worked on.
-    columns = {name: np.ascontiguousarray(kept[name][:, listed]) for name in QUOTES}
+    columns = {name: np.ascontiguousarray(evidence[name][:, listed]) for name in QUOTES}
     expires = expiry_moment(notes["symbol"], session)
     return Chain(
         symbol=notes["symbol"],
@@ -269,8 +318,8 @@ def chain_of_record(record: SlotRecord, session: Session) -> Chain:
         session=session,
         years=(expires - quoted_at).total_seconds() / YEAR_SECONDS,
         spot=math.nan if notes["spot"] is None else notes["spot"],
-        strike=kept["strike"][listed],
-        listed=np.ascontiguousarray(kept["listed"][:, listed]),
+        strike=evidence["strike"][listed],
+        listed=np.ascontiguousarray(evidence["listed"][:, listed]),
         dropped=notes["dropped"],
         **columns,
     )
@@ -309,6 +358,16 @@ def am_twins(frame: Frame, among: Bools) -> Bools:
 
     Where an index's keys repeat among some contracts of one expiry, what has neither quote nor
     volume is the AM-settled twin.
+
+    Parameters
+    ----------
+    frame : the frame: contracts as columns of length n.
+    among : contracts of one expiry, as a mask of shape (n,).
+
+    Returns
+    -------
+    Bools
+        Which of them settled this morning, as a mask of shape (n,).
     """
     none = np.zeros(len(among), np.bool_)
     if not instrument_of(frame.symbol).am_roots or np.char.str_len(frame.root[among]).any():
@@ -321,7 +380,18 @@ def am_twins(frame: Frame, among: Bools) -> Bools:
 
 
 def mask_outside(values: Floats, highest: float) -> Floats:
-    """Replace by NaN each value that is not a number from 0 to ``highest``, both included."""
+    """Replace by NaN each value that is not a number from 0 to ``highest``, both included.
+
+    Parameters
+    ----------
+    values : numbers, of any shape.
+    highest : the largest number that stays, in the values' unit.
+
+    Returns
+    -------
+    Floats
+        The numbers, with NaN in place of the others; of the same shape.
+    """
     return np.where((values >= 0) & (values <= highest), values, np.nan)
 
 
@@ -332,6 +402,16 @@ def weaker_twins(frame: Frame, among: Bools) -> Bools:
     by whether anything traded. Of two AM- and PM-settled contracts of an index, both alive, the
     dearer one stays: it lives until the close. Then the larger volume and open interest count, and
     at last every other number. The order in which the contracts stand never counts.
+
+    Parameters
+    ----------
+    frame : the frame: contracts as columns of length n.
+    among : contracts of one expiry, as a mask of shape (n,).
+
+    Returns
+    -------
+    Bools
+        Which of them another one replaces, as a mask of shape (n,).
     """
     weaker = np.zeros(len(among), np.bool_)
     twins = np.flatnonzero(_repeats(frame, among))
@@ -371,6 +451,6 @@ def _repeats(frame: Frame, among: Bools) -> Bools:
     ordered = np.sort(keys)
     if not (ordered[1:] == ordered[:-1]).any():
         return repeated
-    _, at, count = np.unique(keys, return_inverse=True, return_counts=True)
-    repeated[among] = count[at] > 1
+    _, key_index, count = np.unique(keys, return_inverse=True, return_counts=True)
+    repeated[among] = count[key_index] > 1
     return repeated

@@ -32,26 +32,59 @@ class Source(Protocol):
     remote: bool
 
     async def live(self, symbol: str, now: datetime) -> Frame:
-        """The newest frame that exists at ``now``.
+        """Return the newest frame that exists at a time. Symbols may be asked for concurrently.
 
-        Raises ``ChainRefused``: ``source_down``, ``bad_answer`` or ``unchanged`` (the source knows
-        that it has nothing newer than what it delivered before). Other symbols may be asked for at
-        the same time.
+        Parameters
+        ----------
+        symbol : the underlying.
+        now : the time, UTC.
+
+        Returns
+        -------
+        Frame
+            Every contract that the source has, as columns.
+
+        Raises
+        ------
+        ChainRefused
+            ``source_down``, ``bad_answer`` or ``unchanged``: the source knows that it has nothing
+            newer than what it delivered before.
         """
         ...
 
     def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
-        """All frames of a past session in the order of their quotes.
+        """Yield all frames of a past session in the order of their quotes.
 
-        A frame that cannot be read comes as a ``ChainRefused`` in its place; the rest follows.
-        Raises ``UsageError`` when the source keeps no history.
+        Parameters
+        ----------
+        symbol : the underlying.
+        session : the session.
+
+        Yields
+        ------
+        Frame or ChainRefused
+            A frame, or a refusal in place of one that cannot be read; the rest follows.
+
+        Raises
+        ------
+        NoHistory
+            When the source keeps no past frames.
         """
         ...
 
     def newest(self, symbol: str) -> datetime | None:
-        """When its newest frame was quoted, where that is known beforehand: a recording's end.
+        """Return when the newest frame was quoted, where that is known beforehand.
 
-        It is the time at which ``once`` reads a recording; None for every other source.
+        ``once`` reads a recording as of this time.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+
+        Returns
+        -------
+        datetime or None
+            The end of a recording, UTC; None for every other source.
         """
         ...
 
@@ -71,6 +104,15 @@ SOURCES: dict[str, Callable[[str], Source]] = {
 
 def open_source(url: str) -> Source:
     """The source that a URL names, e.g. ``cboe:``, ``recorded:chains/``, ``synthetic:?seed=7``.
+
+    Parameters
+    ----------
+    url : A scheme of ``SOURCES``, a colon, and what that source reads from the rest.
+
+    Returns
+    -------
+    Source
+        The source. Nothing has been fetched yet.
 
     Raises
     ------

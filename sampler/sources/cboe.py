@@ -59,7 +59,17 @@ class Cboe:
 
     @classmethod
     def open(cls, rest: str) -> Cboe:
-        """From what follows ``cboe:``, e.g. ``http://127.0.0.1:8001/options?pace=0.5``.
+        """Open what follows ``cboe:``, e.g. ``http://127.0.0.1:8001/options?pace=0.5``.
+
+        Parameters
+        ----------
+        rest : A base address, or nothing for Cboe's own, and the options ``delay``, ``pace``,
+            ``timeout`` and ``budget``, each in seconds.
+
+        Returns
+        -------
+        Cboe
+            The source. Nothing has been fetched yet.
 
         Raises
         ------
@@ -85,6 +95,16 @@ class Cboe:
 
     async def live(self, symbol: str, now: datetime) -> Frame:
         """The feed's newest frame, asked for no more often than the feed says it changes.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        now : the time, UTC.
+
+        Returns
+        -------
+        Frame
+            Every contract of every expiry.
 
         Raises
         ------
@@ -124,6 +144,16 @@ class Cboe:
     def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
         """Nothing: the feed shows the present only.
 
+        Parameters
+        ----------
+        symbol : the underlying.
+        session : the session.
+
+        Returns
+        -------
+        AsyncIterator
+            Never.
+
         Raises
         ------
         NoHistory
@@ -135,7 +165,17 @@ class Cboe:
         )
 
     def newest(self, symbol: str) -> datetime | None:
-        """None: what is newest is only known by asking."""
+        """Tell nothing: a live feed has no newest frame beforehand.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+
+        Returns
+        -------
+        None
+            Always: what is newest is only known by asking the feed.
+        """
         return None
 
     async def close(self) -> None:

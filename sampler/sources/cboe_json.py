@@ -41,6 +41,18 @@ def parse_chain(body: bytes, *, symbol: str, now: datetime, delay_seconds: int) 
     A number that is none becomes NaN, and a contract whose OCC symbol cannot be read gets right 0
     and, where its day cannot be read either, the day of the quotes: so the chain counts it.
 
+    Parameters
+    ----------
+    body : the answer, unpacked.
+    symbol : the underlying that was asked for.
+    now : when the answer was fetched, UTC.
+    delay_seconds : how far the feed's quotes are declared to lie behind. [s]
+
+    Returns
+    -------
+    Frame
+        Every contract of every expiry.
+
     Raises
     ------
     ChainRefused
@@ -94,17 +106,17 @@ def _decode(body: bytes) -> Any:
 
 def _contracts(options: list[dict[str, Any]], today: date) -> dict[str, NDArray[Any]]:
     """Root, expiry, right and strike from the OCC symbols, e.g. ``SPXW  260819C07700000``."""
-    given = [option.get("option") for option in options]
-    symbols = [text.strip() if isinstance(text, str) else "" for text in given]
+    names = [option.get("option") for option in options]
+    symbols = [text.strip() if isinstance(text, str) else "" for text in names]
     # What follows the root is 15 characters wide: one matrix of bytes is read column by column.
     tails = "".join([text[-15:].rjust(15) for text in symbols]).encode("ascii", "replace")
     codes = np.frombuffer(tails, np.uint8).reshape(-1, 15)
     digits = np.delete(codes, 6, axis=1) - np.uint8(ord("0"))
     figures = digits < 10
     strike = digits[:, 6:] @ 10 ** np.arange(7, -1, -1) / 1000
-    number, at = np.unique(digits[:, :6] @ 10 ** np.arange(5, -1, -1), return_inverse=True)
+    number, day_index = np.unique(digits[:, :6] @ 10 ** np.arange(5, -1, -1), return_inverse=True)
     texts = [f"20{n // 10_000:02}-{n // 100 % 100:02}-{n % 100:02}" for n in number.tolist()]
-    days = np.array([_moment(text) for text in texts], "datetime64[D]")[at]
+    days = np.array([_moment(text) for text in texts], "datetime64[D]")[day_index]
     dated = figures[:, :6].all(axis=1) & ~np.isnat(days)
     side = np.select([codes[:, 6] == ord("C"), codes[:, 6] == ord("P")], [1, -1], 0)
     return {
@@ -138,11 +150,11 @@ def _unix(texts: list[Any]) -> Floats:
         wall = np.array([_moment(text) for text in texts], "datetime64[s]")
     seconds = np.full(len(wall), np.nan)
     known = (wall > np.datetime64("1970-01-02")) & (wall < np.datetime64("2100-01-01"))
-    days, at = np.unique(wall[known].astype("datetime64[D]"), return_inverse=True)
+    days, day_index = np.unique(wall[known].astype("datetime64[D]"), return_inverse=True)
     # One offset a day: no option trades in the hours when it changes.
     noons = np.array([new_york_time(day, 12).timestamp() for day in days.tolist()])
     shift = noons - (days.astype("datetime64[s]").astype(np.int64) + 43_200)
-    seconds[known] = wall[known].astype(np.int64) + shift[at]
+    seconds[known] = wall[known].astype(np.int64) + shift[day_index]
     return seconds
 
 
@@ -155,7 +167,17 @@ def _moment(text: str) -> np.datetime64:
 
 
 def finite(value: Any) -> float:
-    """A number, or NaN for what is none."""
+    """Read a number, or NaN for what is none.
+
+    Parameters
+    ----------
+    value : any value of a JSON document.
+
+    Returns
+    -------
+    float
+        The number; NaN for what is none, and for infinity.
+    """
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

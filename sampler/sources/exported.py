@@ -45,8 +45,7 @@ class ExportedChains:
 
         Parameters
         ----------
-        rest
-            The folder of exports.
+        rest : the folder of exports.
 
         Returns
         -------
@@ -74,26 +73,23 @@ class ExportedChains:
 
         Parameters
         ----------
-        symbol
-            The underlying.
+        symbol : the underlying.
 
         Returns
         -------
         datetime or None
             UTC; None if there is no chain.
         """
-        own = [part for part in self._parts if part.symbol == symbol]
-        return parquet.read_quote_times(own[-1])[-1] if own else None
+        sessions = [partition for partition in self._parts if partition.symbol == symbol]
+        return parquet.read_quote_times(sessions[-1])[-1] if sessions else None
 
     async def live(self, symbol: str, now: datetime) -> Frame:
         """Return the newest readable chain that was quoted by a time.
 
         Parameters
         ----------
-        symbol
-            The underlying.
-        now
-            The time, UTC.
+        symbol : the underlying.
+        now : the time, UTC.
 
         Returns
         -------
@@ -107,9 +103,9 @@ class ExportedChains:
         """
         newest = None
         day = to_new_york(now).date()
-        own = [part for part in self._parts if part.symbol == symbol and part.day <= day]
-        for part in reversed(own):
-            for frame in _frames(part):
+        sessions = [p for p in self._parts if p.symbol == symbol and p.day <= day]
+        for partition in reversed(sessions):
+            for frame in _frames(partition):
                 if isinstance(frame, Frame) and frame.quoted_at <= now:
                     newest = frame
             if newest is not None:
@@ -125,21 +121,19 @@ class ExportedChains:
 
         Parameters
         ----------
-        symbol
-            The underlying.
-        session
-            The session.
+        symbol : the underlying.
+        session : the session.
 
         Yields
         ------
         Frame or ChainRefused
             A chain, or ``bad_answer``.
         """
-        part = ParquetPartition(self._folder, session.day, symbol)
-        if part not in self._parts:
+        partition = ParquetPartition(self._folder, session.day, symbol)
+        if partition not in self._parts:
             return
         try:
-            for frame in _frames(part):
+            for frame in _frames(partition):
                 yield frame
         except ChainRefused as refusal:
             yield refusal
@@ -148,7 +142,7 @@ class ExportedChains:
         """Nothing is held open."""
 
 
-def _frames(part: ParquetPartition) -> Iterator[Frame | ChainRefused]:
+def _frames(partition: ParquetPartition) -> Iterator[Frame | ChainRefused]:
     """Yield a session's chains; a chain that cannot be read is a refusal in its place.
 
     Raises
@@ -157,23 +151,23 @@ def _frames(part: ParquetPartition) -> Iterator[Frame | ChainRefused]:
         ``bad_answer`` for files that cannot be read.
     """
     try:
-        for stored in parquet.read_chains(part):
+        for stored in parquet.read_chains(partition):
             try:
-                yield _frame(part, stored)
+                yield _frame(partition, stored)
             except FlowError as error:
                 yield ChainRefused(Reason.BAD_ANSWER, str(error))
             except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-                why = f"{part.path('chains')}: not a chain: {error}"
+                why = f"{partition.path('chains')}: not a chain: {error}"
                 yield ChainRefused(Reason.BAD_ANSWER, why)
     except FlowError as error:
         raise ChainRefused(Reason.BAD_ANSWER, str(error)) from error
 
 
-def _frame(part: ParquetPartition, stored: StoredChain | FlowError) -> Frame:
+def _frame(partition: ParquetPartition, stored: StoredChain | FlowError) -> Frame:
     if isinstance(stored, FlowError):
         raise stored
     columns, notes = stored.columns, stored.notes
-    if notes["symbol"] != part.symbol or notes["expiration"] != str(part.day):
+    if notes["symbol"] != partition.symbol or notes["expiration"] != str(partition.day):
         raise ValueError(f"it is of {notes['symbol']!r}, expiring {notes['expiration']!r}")
     listed = columns["listed"].astype(np.bool_)
     if columns["strike"].shape != listed.shape[1:]:
@@ -181,7 +175,7 @@ def _frame(part: ParquetPartition, stored: StoredChain | FlowError) -> Frame:
     strike = np.broadcast_to(columns["strike"], listed.shape)[listed]
     quotes: dict[str, Any] = {name: columns[name][listed] for name in QUOTES}
     return Frame.of(
-        symbol=part.symbol,
+        symbol=partition.symbol,
         source=str(notes["source"]),
         delay_seconds=int(notes["delay_seconds"]),
         quoted_at=_moment(notes["quoted_at"]),
@@ -191,7 +185,7 @@ def _frame(part: ParquetPartition, stored: StoredChain | FlowError) -> Frame:
         | {
             "strike": strike,
             "right": np.broadcast_to(_RIGHTS, listed.shape)[listed],
-            "expiry": np.full(len(strike), part.day, "datetime64[D]"),
+            "expiry": np.full(len(strike), partition.day, "datetime64[D]"),
         },
         dropped={str(drop): int(count) for drop, count in notes["dropped"].items()},
         other_expiries=stored.other_expiries,

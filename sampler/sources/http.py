@@ -75,20 +75,14 @@ class HttpClient:
 
         Parameters
         ----------
-        vendor
-            The vendor's name, as it stands in sentences.
-        base
-            The address that all paths follow, such as ``https://host/path``.
-        pace
-            Time between the starts of two requests, whatever their symbols. [s]
-        timeout
-            Time limit of one attempt. [s]
-        budget
-            Time limit of all attempts at one answer, with the waits between them. [s]
-        headers
-            Sent with every request, such as a key. They appear in no error.
-        unknown_symbol
-            Tells from the start of a 403's body whether the vendor means "no such symbol".
+        vendor : the vendor's name, as it stands in sentences.
+        base : the address that all paths follow, such as ``https://host/path``.
+        pace : time between the starts of two requests, whatever their symbols. [s]
+        timeout : time limit of one attempt. [s]
+        budget : time limit of all attempts at one answer, with the waits between them. [s]
+        headers : sent with every request, such as a key. They appear in no error.
+        unknown_symbol : tells from the start of a 403's body whether the vendor means "no such
+            symbol".
         """
         self.vendor, self.base = vendor, base
         self.pace, self.timeout, self.budget = pace, timeout, budget
@@ -117,16 +111,12 @@ class HttpClient:
 
         Parameters
         ----------
-        path
-            What follows the base, with its leading slash.
-        symbol
-            The symbol that the answer is about; errors name it.
-        now
-            The caller's time, UTC. A date in ``Retry-After`` is compared with it where the answer
+        path : what follows the base, with its leading slash.
+        symbol : the symbol that the answer is about; errors name it.
+        now : the caller's time, UTC. A date in ``Retry-After`` is compared with it where the answer
             has no ``Date``, and the end of a pause is stated in it.
-        validators
-            ``If-None-Match`` or ``If-Modified-Since``. Only with one of them can a 304 be told
-            from an error.
+        validators : ``If-None-Match`` or ``If-Modified-Since``. Only with one of them can a 304 be
+            told from an error.
 
         Returns
         -------
@@ -308,10 +298,8 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float:
 
     Parameters
     ----------
-    headers
-        The answer's headers.
-    now
-        The time that a date is compared with where the answer has no readable ``Date``; UTC.
+    headers : the answer's headers.
+    now : the time that a date is compared with where the answer has no readable ``Date``; UTC.
 
     Returns
     -------
@@ -332,8 +320,7 @@ def is_loopback(host: str) -> bool:
 
     Parameters
     ----------
-    host
-        A name or an IP address, without port and brackets.
+    host : a name or an IP address, without port and brackets.
 
     Returns
     -------

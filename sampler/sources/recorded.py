@@ -71,8 +71,7 @@ class Recorded:
 
         Parameters
         ----------
-        rest
-            ``PATH[?delay=SECONDS]``.
+        rest : ``PATH[?delay=SECONDS]``.
 
         Returns
         -------
@@ -97,8 +96,7 @@ class Recorded:
 
         Parameters
         ----------
-        symbol
-            The underlying.
+        symbol : the underlying.
 
         Returns
         -------
@@ -113,10 +111,8 @@ class Recorded:
 
         Parameters
         ----------
-        symbol
-            The underlying.
-        now
-            The time, UTC.
+        symbol : the underlying.
+        now : the time, UTC.
 
         Returns
         -------
@@ -142,10 +138,8 @@ class Recorded:
 
         Parameters
         ----------
-        symbol
-            The underlying.
-        session
-            The session.
+        symbol : the underlying.
+        session : the session.
 
         Yields
         ------
@@ -214,10 +208,8 @@ def read_chain(path: Path, delay_seconds: int = 0) -> Frame:
 
     Parameters
     ----------
-    path
-        A file in the compact JSON format.
-    delay_seconds
-        How far the quotes lay behind when they were recorded. [s]
+    path : a file in the compact JSON format.
+    delay_seconds : how far the quotes lay behind when they were recorded. [s]
 
     Returns
     -------

@@ -10,22 +10,43 @@ from storage.errors import UsageError
 def split_options(rest: str, **defaults: str) -> tuple[str, dict[str, str]]:
     """The path, and each option's value or default.
 
+    Parameters
+    ----------
+    rest : what follows a source's scheme.
+    **defaults : each known option with its default.
+
+    Returns
+    -------
+    tuple of str and dict
+        The path, and the value of each option.
+
     Raises
     ------
     UsageError
         For an option that is not among ``defaults``.
     """
     path, _, query = rest.partition("?")
-    given = dict(parse_qsl(query, keep_blank_values=True))
-    for name in given:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    for name in options:
         if name not in defaults:
             known = ", ".join(defaults) or "none"
             raise UsageError(f"unknown source option {name!r}; the known ones are: {known}")
-    return path, defaults | given
+    return path, defaults | options
 
 
 def whole_option(options: dict[str, str], name: str, low: int, high: int) -> int:
     """An option that is a whole number within bounds.
+
+    Parameters
+    ----------
+    options : values by name.
+    name : the option.
+    low, high : its bounds, both included.
+
+    Returns
+    -------
+    int
+        The number.
 
     Raises
     ------

@@ -205,8 +205,7 @@ def read_chains(part: ParquetPartition) -> Iterator[StoredChain | FlowError]:
 
     Parameters
     ----------
-    part
-        The session of one symbol.
+    part : the session of one symbol.
 
     Yields
     ------

@@ -168,7 +168,7 @@ async def require_writable(opened: Connection) -> None:
     StoreError
         If the database is read-only or a replica, or the role lacks a privilege.
     """
-    found = await fetch_one(
+    role = await fetch_one(
         opened,
         "select current_setting('transaction_read_only')::bool or pg_is_in_recovery() as closed,"
         " has_table_privilege('rows', 'insert, update') and has_table_privilege('rows', 'select')"
@@ -176,11 +176,11 @@ async def require_writable(opened: Connection) -> None:
         " and has_database_privilege(current_database(), 'temporary') as may,"
         " current_user as name",
     )
-    if found["closed"]:
+    if role["closed"]:
         raise StoreError("FLOW_DATABASE_URL: the database is read-only: nothing can be stored")
-    if not found["may"]:
+    if not role["may"]:
         raise StoreError(
-            f"FLOW_DATABASE_URL: the role {found['name']} may not write here: it needs SELECT,"
+            f"FLOW_DATABASE_URL: the role {role['name']} may not write here: it needs SELECT,"
             " INSERT, UPDATE and DELETE on the tables, USAGE on the sequence revision, TEMPORARY"
             " on the database; easiest is the role that has run flow-store migrate"
         )
@@ -196,14 +196,14 @@ def describe_database(url: str) -> str:
     """
     _check_url(url)
     read = conninfo_to_dict(url)
-    return " ".join(str(read.get(part, "-")) for part in ("host", "port", "dbname"))
+    return " ".join(str(read.get(field, "-")) for field in ("host", "port", "dbname"))
 
 
 def _check_url(url: str) -> None:
     """Refuse a URL that libpq cannot read, or misreads; its message would repeat the password."""
     try:
         read = conninfo_to_dict(url)
-        misread = any("@" in str(read.get(part, "")) for part in ("host", "port", "dbname"))
+        misread = any("@" in str(read.get(field, "")) for field in ("host", "port", "dbname"))
     except (psycopg.ProgrammingError, UnicodeError):
         misread = True
     if misread:
@@ -213,8 +213,8 @@ def _check_url(url: str) -> None:
         ) from None
 
 
-async def fetch_one(opened: Connection, query: str, *given: Any) -> DictRow:
+async def fetch_one(opened: Connection, query: str, *parameters: Any) -> DictRow:
     """Run a statement that returns one row."""
-    found = await (await opened.execute(query, given)).fetchone()
-    assert found is not None
-    return found
+    row = await (await opened.execute(query, parameters)).fetchone()
+    assert row is not None
+    return row

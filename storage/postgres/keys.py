@@ -57,8 +57,8 @@ class KeyTable:
     ) -> ApiKey | None:
         """Add a key; return None if a key that is not revoked has that name already."""
         text = _QUERIES["insert"]
-        given = {"name": name, "email": email, "plan": plan, "expires_at": expires_at}
-        return _first(await self._run_query(text, id=key_id, digest=digest, **given))
+        fields = {"name": name, "email": email, "plan": plan, "expires_at": expires_at}
+        return _first(await self._run_query(text, id=key_id, digest=digest, **fields))
 
     async def all(self) -> list[ApiKey]:
         """Return every key, also revoked and expired ones, the oldest first."""

@@ -24,8 +24,8 @@ TABLES = ("rows", "profiles", "chains", "gaps")
 
 async def applied_migrations(opened: Connection, dataset: str) -> set[int]:
     """Return the numbers of the migrations that a dataset has had; empty if it has no schema."""
-    found = await fetch_one(opened, "select to_regclass(%s) as t", f"{dataset}.schema_version")
-    if found["t"] is None:
+    table = await fetch_one(opened, "select to_regclass(%s) as t", f"{dataset}.schema_version")
+    if table["t"] is None:
         return set()
     cursor = await opened.execute("select version from schema_version")
     return {row["version"] for row in await cursor.fetchall()}
@@ -104,10 +104,10 @@ async def migrate(url: str, dataset: str, *, compress_after: int = 0) -> list[st
             require_not_newer(applied)
             if not applied:
                 # A role that owns a schema need not be one that may make schemas.
-                found = await fetch_one(
+                schema = await fetch_one(
                     opened, "select to_regnamespace(%s) is null as due", dataset
                 )
-                if found["due"]:
+                if schema["due"]:
                     make = compose.SQL("create schema {}").format(compose.Identifier(dataset))
                     await opened.execute(make)
                 await opened.execute(

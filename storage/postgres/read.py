@@ -23,14 +23,14 @@ class ChangeReader(Pool):
 
     async def cursor(self) -> int:
         """Return the newest revision of the dataset; 0 if it has none."""
-        found = await self._one(query("cursor"))
-        return int(found["revision"]) if found else 0
+        row = await self._one(query("cursor"))
+        return int(row["revision"]) if row else 0
 
     async def heads(self, symbols: Sequence[str] | None = None) -> dict[str, int]:
         """Return the newest revision of each symbol that has a row or a gap."""
         selection = None if symbols is None else list(symbols)
-        found = await self._all(query("heads"), symbols=selection)
-        return {row["symbol"]: row["revision"] for row in found}
+        rows = await self._all(query("heads"), symbols=selection)
+        return {row["symbol"]: row["revision"] for row in rows}
 
     async def changes(self, after: Mapping[str, int], limit: int | None = None) -> list[Change]:
         """Return what has changed beyond the cursors of some symbols.
@@ -45,26 +45,26 @@ class ChangeReader(Pool):
         list of Change
             One change of each symbol that has changed.
         """
-        found = await self._all(
+        behind = await self._all(
             query("behind"), symbols=list(after), after=[int(n) for n in after.values()]
         )
-        if not found:
+        if not behind:
             return []
         # Revisions become visible in order. Up to the heads, the two queries see the same state.
         parameters = {
-            "symbols": [f["symbol"] for f in found],
-            "after": [f["after"] for f in found],
-            "first": min(f["first"] for f in found),
-            "last": max(f["last"] for f in found),
+            "symbols": [f["symbol"] for f in behind],
+            "after": [f["after"] for f in behind],
+            "first": min(f["first"] for f in behind),
+            "last": max(f["last"] for f in behind),
         }
-        heads = {f["symbol"]: f["head"] for f in found}
+        heads = {f["symbol"]: f["head"] for f in behind}
         rows: dict[str, list[tuple[int, Row]]] = {symbol: [] for symbol in heads}
         text = query("changed_rows", COLUMNS)
         for row in await self._all(text, **parameters, heads=list(heads.values()), limit=limit):
             rows[row["symbol"]].append((row["revision"], Row.from_columns(row)))
-        for symbol, kept in rows.items():
-            if limit is not None and len(kept) >= limit:
-                heads[symbol] = kept[-1][0]
+        for symbol, new_rows in rows.items():
+            if limit is not None and len(new_rows) >= limit:
+                heads[symbol] = new_rows[-1][0]
         gaps: dict[str, list[tuple[int, Gap]]] = {symbol: [] for symbol in heads}
         for row in await self._all(query("changed_gaps"), **parameters, heads=list(heads.values())):
             revision = row.pop("revision")
@@ -77,7 +77,7 @@ class ChangeReader(Pool):
                 rows=tuple(rows[f["symbol"]]),
                 gaps=tuple(gaps[f["symbol"]]),
             )
-            for f in found
+            for f in behind
         ]
 
 
@@ -87,8 +87,8 @@ class RecordReader(WindowReader, ChangeReader):
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """Return the newest slot record of a session before ``slot``; None without one."""
         parameters = session_bounds(symbol, expiration)
-        found = await self._one(query("record"), **parameters, before=slot)
-        return None if found is None else record_from_columns(found)
+        row = await self._one(query("record"), **parameters, before=slot)
+        return None if row is None else record_from_columns(row)
 
     async def slots(self, symbol: str, expiration: date) -> list[datetime]:
         """Return the slots of a session that have a row, in order."""
@@ -112,17 +112,17 @@ class RecordReader(WindowReader, ChangeReader):
         Such a slot is neither a row nor a gap.
         """
         rows = await self._all(query("watched"), symbols=list(symbols), first=first, last=last)
-        found = []
+        incomplete = []
         for row in rows:
             session = session_on(row["expiration"])
             if session is not None and row["accounted"] < session.slot_count:
-                found.append((row["symbol"], session.day))
-        return found
+                incomplete.append((row["symbol"], session.day))
+        return incomplete
 
     async def newest_day(self, symbol: str, until: date) -> date | None:
         """Return the newest day up to ``until`` on which the symbol has a row; None without one."""
-        found = await self._one(query("newest_day"), symbol=symbol, until=until)
-        return None if found is None else found["max"]
+        row = await self._one(query("newest_day"), symbol=symbol, until=until)
+        return None if row is None else row["max"]
 
     async def board(self, until: date, *, columns: Sequence[str]) -> list[DictRow]:
         """Return columns of each symbol's newest row up to a day, in order of symbols."""
@@ -152,20 +152,20 @@ class RecordReader(WindowReader, ChangeReader):
                 with time_limit(connection, self._patience):
                     async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
                         await cursor.execute(text, session_bounds(symbol, expiration))
-                        found = await cursor.fetchall()
+                        rows = await cursor.fetchall()
         # PostgreSQL returns them in order already, but the SQL standard does not promise it.
-        found.sort(key=operator.itemgetter(1))
-        return _split_session(found)
+        rows.sort(key=operator.itemgetter(1))
+        return _split_session(rows)
 
     async def newest(self, symbol: str, expiration: date) -> DictRow:
         """Return a session's newest row (nulls without one) and ``cursor``, its newest revision."""
-        found = await self._one(query("newest", COLUMNS), **session_bounds(symbol, expiration))
-        return found or {}
+        row = await self._one(query("newest", COLUMNS), **session_bounds(symbol, expiration))
+        return row or {}
 
     async def known(self, symbol: str) -> bool:
         """Return whether a symbol has a row or a gap."""
-        found = await self._one(query("known"), symbol=symbol)
-        return bool(found and next(iter(found.values())))
+        row = await self._one(query("known"), symbol=symbol)
+        return bool(row and next(iter(row.values())))
 
     async def symbols(self) -> dict[str, datetime]:
         """Return every symbol that has rows, with the slot of its newest row."""
@@ -173,8 +173,8 @@ class RecordReader(WindowReader, ChangeReader):
 
     async def newest_slot(self) -> datetime | None:
         """Return the newest slot of the dataset that has a row; None without one."""
-        found = await self._one(query("newest_slot"))
-        return None if found is None else found["slot"]
+        row = await self._one(query("newest_slot"))
+        return None if row is None else row["slot"]
 
     async def coverage(
         self, first: date, last: date, symbols: Sequence[str] | None = None
@@ -204,16 +204,16 @@ class RecordReader(WindowReader, ChangeReader):
 
 
 def _split_session(
-    found: list[tuple[Any, ...]],
+    rows: list[tuple[Any, ...]],
 ) -> tuple[list[tuple[Any, ...]], dict[str, Any] | None, list[dict[str, Any]]]:
     """Split the result of ``session``: its last row is a JSON document with the rest."""
-    about = orjson.loads(found.pop()[-1])
-    newest = about["newest"]
+    document = orjson.loads(rows.pop()[-1])
+    newest = document["newest"]
     for name in MOMENTS:
         if newest and newest.get(name):
             newest[name] = datetime.fromisoformat(newest[name])
     gaps = [
         {"revision": revision, "slot": datetime.fromisoformat(slot), "reason": reason}
-        for revision, slot, reason in about["gaps"]
+        for revision, slot, reason in document["gaps"]
     ]
-    return [row[:-1] for row in found], newest, gaps
+    return [row[:-1] for row in rows], newest, gaps

@@ -201,9 +201,9 @@ class Store(RecordReader):
 
         Each slot of such a session must become a row or a gap; ``flow-store check`` judges it so.
         """
-        given = {"symbols": list(symbols), "expiration": expiration}
+        parameters = {"symbols": list(symbols), "expiration": expiration}
         await self.ready()
         with translate_errors():
             async with self._pool.connection() as connection:
                 with time_limit(connection, self._patience):
-                    await connection.execute(query("own"), given)
+                    await connection.execute(query("own"), parameters)

@@ -44,8 +44,8 @@ async def enable_timescale(
         try:
             await opened.execute("create extension if not exists timescaledb schema public")
         except psycopg.Error as error:
-            said = str(error).strip().split("\n")[0]
-            return [f"TimescaleDB is here but cannot be used: {said}"]
+            reason = str(error).strip().split("\n")[0]
+            return [f"TimescaleDB is here but cannot be used: {reason}"]
     await opened.execute(_QUERIES["reach"])
     done = []
     for name in tables:
@@ -95,8 +95,8 @@ async def drop_chunks(opened: Connection, dataset: str, name: str, before: datet
     """Drop whole days of a hypertable; return how many, or None if it is a plain table."""
     if not await is_hypertable(opened, dataset, name):
         return None
-    given = {"table": f"{dataset}.{name}", "before": before}
-    cursor = await opened.execute(_QUERIES["drop_chunks"], given)
+    parameters = {"table": f"{dataset}.{name}", "before": before}
+    cursor = await opened.execute(_QUERIES["drop_chunks"], parameters)
     row = await cursor.fetchone()
     assert row is not None
     return int(row["n"])
@@ -125,7 +125,7 @@ async def _hypertable_state(opened: Connection, dataset: str, name: str) -> Dict
     return await cursor.fetchone()
 
 
-async def _one(opened: Connection, text: str, *given: Any) -> DictRow:
-    row = await (await opened.execute(text, given or None)).fetchone()
+async def _one(opened: Connection, text: str, *parameters: Any) -> DictRow:
+    row = await (await opened.execute(text, parameters or None)).fetchone()
     assert row is not None
     return row

@@ -154,14 +154,14 @@ async def _mark(connection: Connection, gaps: Sequence[Gap], progress: _Progress
     """Write gaps. If the database refuses a value, try each half by itself."""
     if not gaps:
         return
-    given = key_columns(gaps) | {
+    parameters = key_columns(gaps) | {
         "reasons": [str(gap.reason) for gap in gaps],
         "details": [gap.detail for gap in gaps],
         "next_expiries": [gap.next_expiry for gap in gaps],
     }
     try:
         async with connection.transaction():
-            marked = await (await connection.execute(query("mark_gaps"), given)).fetchall()
+            marked = await (await connection.execute(query("mark_gaps"), parameters)).fetchall()
     except VALUE_ERRORS as error:
         if len(gaps) == 1:
             progress.refused.append(Refusal(gaps[0], refusal_reason(error)))

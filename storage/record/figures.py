@@ -40,6 +40,11 @@ class Figures:
         values : the JSON object. A key that is missing was not known to an older release, and is
             read as None.
 
+        Returns
+        -------
+        Self
+            The figures.
+
         Raises
         ------
         ValueError
@@ -76,7 +81,7 @@ def _stores(kind: type[Figures]) -> list[Callable[[Figures, Any], None]]:
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.12g}") + 0.0 if isfinite(value) else None
-    return tuple(_rounded(one) for one in value) if isinstance(value, list | tuple) else value
+    return tuple(_rounded(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,11 @@ class ConflictRule:
         ----------
         backfilled : whether the row was backfilled.
         stored_at, offered_at : when the quotes of the row, and of the record, were made.
+
+        Returns
+        -------
+        bool
+            Whether the record is written over the row.
         """
         when = self.backfilled if backfilled else self.sampled
         return when is Replaces.ALWAYS or (when is Replaces.LATER and offered_at > stored_at)

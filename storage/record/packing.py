@@ -34,7 +34,18 @@ _zstandard = _Zstandard()
 
 
 def pack(columns: Mapping[str, NDArray[Any]], **notes: Any) -> bytes:
-    """Pack columns and a few plain values; the same input gives the same bytes."""
+    """Pack columns and a few plain values; the same input gives the same bytes.
+
+    Parameters
+    ----------
+    columns : arrays by name, of any shape and numeric type.
+    **notes : values that JSON can hold, by name.
+
+    Returns
+    -------
+    bytes
+        The packed value: a zstandard frame.
+    """
     arrays = {name: _little(column) for name, column in columns.items()}
     head = {
         "columns": [[n, a.dtype.str, list(a.shape)] for n, a in arrays.items()],
@@ -47,6 +58,15 @@ def pack(columns: Mapping[str, NDArray[Any]], **notes: Any) -> bytes:
 
 def unpack(packed: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Unpack what ``pack`` made: columns and notes.
+
+    Parameters
+    ----------
+    packed : what ``pack`` returned.
+
+    Returns
+    -------
+    tuple of dict and dict
+        The columns, with their types and shapes, and the notes.
 
     Raises
     ------
@@ -61,12 +81,12 @@ def unpack(packed: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         line, _, body = raw.partition(b"\n")
         head = json.loads(line)
         columns: dict[str, NDArray[Any]] = {}
-        at = 0
+        offset = 0
         for name, kind, shape in head["columns"]:
-            column = np.frombuffer(body, kind, count=math.prod(shape), offset=at)
+            column = np.frombuffer(body, kind, count=math.prod(shape), offset=offset)
             columns[name] = column.reshape(shape)
-            at += column.nbytes
-        if at != len(body):
+            offset += column.nbytes
+        if offset != len(body):
             raise ValueError("bytes are left over")
         return columns, dict(head["notes"])
     # Bytes that are not ours can make JSON and numpy raise nearly anything.

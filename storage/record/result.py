@@ -36,7 +36,17 @@ class WriteResult:
     refused: tuple[Refusal, ...] = ()
 
     def of_symbols(self, symbols: set[str]) -> WriteResult:
-        """Return the part of the result that is about some symbols."""
+        """Return the part of the result that is about some symbols.
+
+        Parameters
+        ----------
+        symbols : the symbols.
+
+        Returns
+        -------
+        WriteResult
+            Their changes and refusals.
+        """
         return WriteResult(
             tuple(change for change in self.changes if change.symbol in symbols),
             tuple(refusal for refusal in self.refused if refusal.symbol in symbols),

@@ -250,6 +250,15 @@ class Row:
     def from_columns(cls, columns: Mapping[str, Any]) -> Self:
         """Read a row from the columns of its table, which were checked and rounded when stored.
 
+        Parameters
+        ----------
+        columns : values by name, as the driver gives them; times with a zone.
+
+        Returns
+        -------
+        Row
+            The row.
+
         Raises
         ------
         KeyError
@@ -273,6 +282,15 @@ class Row:
     def from_json(cls, values: Mapping[str, Any]) -> Row:
         """Read a row from plain values, times and dates as ISO text.
 
+        Parameters
+        ----------
+        values : the fields by name, as ``as_json`` writes them.
+
+        Returns
+        -------
+        Row
+            The row, checked and rounded again.
+
         Raises
         ------
         KeyError, TypeError, ValueError
@@ -288,6 +306,15 @@ class Row:
         """Read a row that was checked and rounded before it was sent.
 
         Fields of ``ADDED_COLUMNS`` may be missing.
+
+        Parameters
+        ----------
+        values : the fields by name, as ``storage.record.wire`` writes them.
+
+        Returns
+        -------
+        Row
+            The row, equal to the one that was sent.
 
         Raises
         ------
@@ -335,7 +362,17 @@ def _typed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def utc_text(moment: datetime) -> str:
-    """``2026-06-05T18:44:00Z``; microseconds are left out."""
+    """Write a time as ``2026-06-05T18:44:00Z``; microseconds are left out.
+
+    Parameters
+    ----------
+    moment : a time with a zone.
+
+    Returns
+    -------
+    str
+        The time in UTC, to the second.
+    """
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -454,6 +491,15 @@ class Gap:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Gap:
         """Read a gap from plain values, times and dates as ISO text.
+
+        Parameters
+        ----------
+        values : the fields by name.
+
+        Returns
+        -------
+        Gap
+            The gap.
 
         Raises
         ------

@@ -56,7 +56,17 @@ def _gap_values(gap: Gap) -> dict[str, Any]:
 
 
 def encode_batch(batch: Batch) -> bytes:
-    """Encode a batch. ``decode_batch`` gives an equal one back, to the last digit."""
+    """Encode a batch. ``decode_batch`` gives an equal one back, to the last digit.
+
+    Parameters
+    ----------
+    batch : records and gaps, and the mode to write them in.
+
+    Returns
+    -------
+    bytes
+        One JSON line, then each record's packed profile and evidence.
+    """
     blobs: list[bytes] = []
     for record in batch.records:
         profile = {name: np.asarray(a, np.float64) for name, a in record.profile.items()}
@@ -78,6 +88,11 @@ def decode_batch(data: bytes, place: Any = None) -> Batch:
     ----------
     data : the encoded batch.
     place : where the batch lies in the spool; it becomes ``Batch.place``.
+
+    Returns
+    -------
+    Batch
+        The batch.
 
     Raises
     ------
@@ -104,7 +119,17 @@ def decode_batch(data: bytes, place: Any = None) -> Batch:
 
 
 def encode_change(change: Change) -> bytes:
-    """Encode a change as JSON. Times keep their microseconds, so that rows come back equal."""
+    """Encode a change as JSON. Times keep their microseconds, so that rows come back equal.
+
+    Parameters
+    ----------
+    change : rows and gaps of one symbol, with their revisions.
+
+    Returns
+    -------
+    bytes
+        One JSON document.
+    """
     return orjson.dumps(
         {
             "symbol": change.symbol,
@@ -119,6 +144,15 @@ def encode_change(change: Change) -> bytes:
 
 def decode_change(body: bytes) -> Change:
     """Decode what ``encode_change`` made.
+
+    Parameters
+    ----------
+    body : what ``encode_change`` returned.
+
+    Returns
+    -------
+    Change
+        The change, equal to the one that was encoded.
 
     Raises
     ------

@@ -46,7 +46,17 @@ KNOWN = {
 
 
 def traits(symbol: str) -> Traits:
-    """A symbol's traits; those of symbols that are not ``KNOWN`` come of their name alone."""
+    """A symbol's traits; those of symbols that are not ``KNOWN`` come of their name alone.
+
+    Parameters
+    ----------
+    symbol : the underlying.
+
+    Returns
+    -------
+    Traits
+        Price, volatility and activity.
+    """
     if symbol in KNOWN:
         return KNOWN[symbol]
     rng = random_stream(symbol)
@@ -60,7 +70,17 @@ def traits(symbol: str) -> Traits:
 
 
 def random_stream(*key: object) -> np.random.Generator:
-    """Random numbers that depend on the key alone, whatever the process."""
+    """Random numbers that depend on the key alone, whatever the process.
+
+    Parameters
+    ----------
+    *key : what names the stream; equal keys give equal numbers.
+
+    Returns
+    -------
+    Generator
+        The random numbers.
+    """
     digest = sha256("|".join(map(str, key)).encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest)))
 
@@ -74,7 +94,17 @@ class SyntheticDay:
     trades: Trades
 
     def columns(self, slot: int) -> dict[str, Any]:
-        """The columns of a ``Frame`` as quoted at a slot."""
+        """The columns of a ``Frame`` as quoted at a slot.
+
+        Parameters
+        ----------
+        slot : the number of the slot, from 0 at the open.
+
+        Returns
+        -------
+        dict
+            Columns of one length: one value a contract.
+        """
         bid, ask, iv = self.tape.quotes(slot * GRID_SECONDS)
         newest = self.trades.newest[slot]
         traded = newest >= 0
@@ -98,28 +128,83 @@ class SyntheticDay:
         }
 
     def spot(self, slot: int) -> float:
-        """The underlying at a slot, in dollars."""
+        """The underlying at a slot, in dollars.
+
+        Parameters
+        ----------
+        slot : the number of the slot, from 0 at the open.
+
+        Returns
+        -------
+        float
+            The price. [$]
+        """
         return float(self.tape.spot[slot * GRID_SECONDS])
 
     def remaining_sd(self, slot: int) -> float:
-        """Expected standard deviation of ln spot from a slot to today's last trade."""
+        """Expected standard deviation of ln spot from a slot to today's last trade.
+
+        Parameters
+        ----------
+        slot : the number of the slot, from 0 at the open.
+
+        Returns
+        -------
+        float
+            The standard deviation, as a part of spot. [decimal]
+        """
         return float(np.sqrt(self.tape.variance[slot * GRID_SECONDS]))
 
     def signed_volume(self, slot: int) -> Ints:
-        """Customers' buys less sells since the open, by contract as in ``columns``: the truth."""
+        """Customers' buys less sells since the open, by contract as in ``columns``: the truth.
+
+        Parameters
+        ----------
+        slot : the number of the slot, from 0 at the open.
+
+        Returns
+        -------
+        Ints
+            Of shape (n,): one number a contract. [contracts]
+        """
         signed: Ints = self.trades.signed[slot].astype(np.int64)
         return signed
 
 
 def build_day(symbol: str, session: Session, seed: int) -> SyntheticDay:
-    """The day of a symbol: tens of milliseconds, a few megabytes."""
+    """The day of a symbol: tens of milliseconds, a few megabytes.
+
+    Parameters
+    ----------
+    symbol : the underlying.
+    session : the session.
+    seed : the number that the simulated market is made from.
+
+    Returns
+    -------
+    SyntheticDay
+        The day; equal for equal arguments.
+    """
     tape, pace = simulate_prices(symbol, session, seed)
     trades = simulate_trades(tape, pace, random_stream(seed, symbol, session.day, "trades"))
     return SyntheticDay(session=session, tape=tape, trades=trades)
 
 
 def simulate_prices(symbol: str, session: Session, seed: int) -> tuple[Tape, Floats]:
-    """A day's prices, and each second's part of the activity: a few milliseconds."""
+    """A day's prices, and each second's part of the activity: a few milliseconds.
+
+    Parameters
+    ----------
+    symbol : the underlying.
+    session : the session.
+    seed : the number that the simulated market is made from.
+
+    Returns
+    -------
+    tuple of Tape and Floats
+        Spot and volatility at each second, and the part of the day's activity that falls into
+        each second.
+    """
     about = traits(symbol)
     rng = random_stream(seed, symbol, session.day)
     level, volatility = _climate(about, session, seed, rng)

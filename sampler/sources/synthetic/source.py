@@ -35,6 +35,15 @@ class Synthetic:
     def open(cls, rest: str) -> Synthetic:
         """A source from the part of its URL behind ``synthetic:``.
 
+        Parameters
+        ----------
+        rest : the options ``seed`` and ``delay`` (in seconds), such as ``?seed=7``.
+
+        Returns
+        -------
+        Synthetic
+            The source.
+
         Raises
         ------
         UsageError
@@ -51,32 +60,63 @@ class Synthetic:
     async def live(self, symbol: str, now: datetime) -> Frame:
         """The frame of the newest slot that is ``delay`` old.
 
+        Parameters
+        ----------
+        symbol : the underlying.
+        now : the time, UTC.
+
+        Returns
+        -------
+        Frame
+            Every contract of every expiry.
+
         Raises
         ------
         ChainRefused
             ``market_closed``, ``before_open`` or ``after_close``.
         """
-        at = now - timedelta(seconds=self.delay_seconds)
-        clock = to_new_york(at).strftime("%Y-%m-%d %H:%M:%S")
-        session = session_on(market_day(at))
+        quoted_at = now - timedelta(seconds=self.delay_seconds)
+        clock = to_new_york(quoted_at).strftime("%Y-%m-%d %H:%M:%S")
+        session = session_on(market_day(quoted_at))
         if session is None:
-            why = f"a {closed_day_kind(market_day(at))}"
+            why = f"a {closed_day_kind(market_day(quoted_at))}"
             raise ChainRefused(Reason.MARKET_CLOSED, f"{symbol}: {clock} New York is {why}")
-        if at < session.open:
+        if quoted_at < session.open:
             raise ChainRefused(Reason.BEFORE_OPEN, f"{symbol}: {clock} New York is before the open")
-        if at >= session.close:
+        if quoted_at >= session.close:
             raise ChainRefused(Reason.AFTER_CLOSE, f"{symbol}: {clock} New York is after the close")
-        slot = int((at - session.open).total_seconds()) // GRID_SECONDS
+        slot = int((quoted_at - session.open).total_seconds()) // GRID_SECONDS
         return self._frame(symbol, session, slot, now)
 
     async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
-        """All frames of a session in order, each fetched as soon as it could be."""
+        """All frames of a session in order, each fetched as soon as it could be.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        session : the session.
+
+        Yields
+        ------
+        Frame
+            One frame a slot.
+        """
         for slot, quoted_at in enumerate(session.slots):
             fetched_at = quoted_at + timedelta(seconds=self.delay_seconds)
             yield self._frame(symbol, session, slot, fetched_at)
 
     def newest(self, symbol: str) -> datetime | None:
-        """None: what is newest is only known by asking."""
+        """Tell nothing: there is a frame at every time of a session.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+
+        Returns
+        -------
+        None
+            Always: the simulated market exists at every time.
+        """
         return None
 
     async def close(self) -> None:

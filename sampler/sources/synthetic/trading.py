@@ -98,7 +98,18 @@ class Tape:
     contracts: Contracts
 
     def quotes(self, second: Any, which: Any = slice(None)) -> tuple[Ints, Ints, Floats]:
-        """Bid and ask in cents, and implied volatility, at seconds after the open."""
+        """Bid and ask in cents, and implied volatility, at seconds after the open.
+
+        Parameters
+        ----------
+        second : seconds since the open, whole; of any shape that fits ``which``.
+        which : indices of contracts; all of them by default.
+
+        Returns
+        -------
+        tuple of Ints, Ints and Floats
+            Bid and ask [cents], and implied volatility [decimal], a contract each.
+        """
         listed = self.contracts
         strike, right = listed.strike[which], listed.right[which]
         years = (self.life - second) / YEAR_SECONDS + listed.more_years[which]
@@ -119,7 +130,20 @@ class Tape:
 
 
 def black_price(forward: Floats, strike: Floats, right: Any, sd: Floats) -> Floats:
-    """Undiscounted Black (1976) price in dollars for a total standard deviation."""
+    """Undiscounted Black (1976) price in dollars for a total standard deviation.
+
+    Parameters
+    ----------
+    forward : forward price. [$]
+    strike : strike. [$]
+    right : +1 for a call, -1 for a put.
+    sd : standard deviation of ln price until expiry. [decimal]
+
+    Returns
+    -------
+    Floats
+        Prices, in the shape that the arguments broadcast to. [$]
+    """
     d = np.log(forward / strike) / sd + sd / 2
     price = right * (forward * ndtr(right * d) - strike * ndtr(right * (d - sd)))
     # Differences of nothing can come out below it.
@@ -136,7 +160,22 @@ def list_contracts(
     later_years: float,
     rng: np.random.Generator,
 ) -> Contracts:
-    """Contracts and their open interest."""
+    """Contracts and their open interest.
+
+    Parameters
+    ----------
+    about : the symbol's traits.
+    spot : price at the open. [$]
+    total : variance of ln spot until today's last trade.
+    days : today, and the later day on which contracts expire.
+    later_years : from today's last trade to that of the later day. [years]
+    rng : random numbers.
+
+    Returns
+    -------
+    Contracts
+        Columns of one length: calls and puts of today, then of the later day.
+    """
     step, far = about.step, about.far_step
     wide = far * np.arange(np.floor(0.9 * spot / far), np.ceil(1.1 * spot / far) + 1)
     near = step * np.arange(np.ceil(0.97 * spot / step), np.floor(1.03 * spot / step) + 1)
@@ -161,34 +200,46 @@ def list_contracts(
 
 
 def simulate_trades(tape: Tape, pace: Floats, rng: np.random.Generator) -> Trades:
-    """What trades between the slots, at quotes of the second it trades."""
+    """What trades between the slots, at quotes of the second it trades.
+
+    Parameters
+    ----------
+    tape : spot, volatility and contracts of a day.
+    pace : part of the day's activity in each second, shape (seconds,).
+    rng : random numbers.
+
+    Returns
+    -------
+    Trades
+        Tables of shape (slots, contracts), and the trades in them.
+    """
     listed = tape.contracts
     slots, width = len(tape.spot) // GRID_SECONDS, len(listed.strike)
-    at, which, prints = _prints(tape, pace, slots, rng)
+    slot, which, prints = _prints(tape, pace, slots, rng)
     # The last of n moments is distributed as the n-th root of one.
-    moment = (1 - rng.random(len(at))) ** (1 / prints)
-    second = GRID_SECONDS * at + np.ceil(GRID_SECONDS * moment).astype(np.int64)
+    moment = (1 - rng.random(len(slot))) ** (1 / prints)
+    second = GRID_SECONDS * slot + np.ceil(GRID_SECONDS * moment).astype(np.int64)
     bid, ask, _ = tape.quotes(second, which)
-    lean = _lean(slots, rng)[(listed.right[which] < 0).astype(np.int64), at]
+    lean = _lean(slots, rng)[(listed.right[which] < 0).astype(np.int64), slot]
     # Prints of one contract within half a minute are often parts of one order: they lean alike.
-    buying = np.clip(0.5 + lean / 2 + 0.35 * rng.standard_normal(len(at)), 0.03, 0.97)
+    buying = np.clip(0.5 + lean / 2 + 0.35 * rng.standard_normal(len(slot)), 0.03, 0.97)
     buying[bid == 0] = 1.0
     bought = rng.binomial(prints, buying) / prints
-    traded = prints + (prints * (SIZE - 1) * rng.exponential(size=len(at))).astype(np.int64)
-    on_side = np.where(rng.random(len(at)) < bought, ask, bid)
-    at_mid = (rng.random(len(at)) < AT_MID) & ((bid + ask) % 2 == 0) & (bid > 0)
+    traded = prints + (prints * (SIZE - 1) * rng.exponential(size=len(slot))).astype(np.int64)
+    on_side = np.where(rng.random(len(slot)) < bought, ask, bid)
+    at_mid = (rng.random(len(slot)) < AT_MID) & ((bid + ask) % 2 == 0) & (bid > 0)
     price = np.where(at_mid, (bid + ask) // 2, on_side)
 
     def table(values: Ints | int, before: int) -> NDArray[np.int32]:
         cells = np.full((slots, width), before, np.int32)
-        cells[at + 1, which] = values
+        cells[slot + 1, which] = values
         return cells
 
     signed = 2 * np.rint(traded * bought).astype(np.int64) - traded
     return Trades(
         volume=np.cumsum(table(traded, 0), axis=0, dtype=np.int32),
         signed=np.cumsum(table(signed, 0), axis=0, dtype=np.int32),
-        newest=np.maximum.accumulate(table(np.arange(len(at)), -1), axis=0),
+        newest=np.maximum.accumulate(table(np.arange(len(slot)), -1), axis=0),
         price=price.astype(np.int32),
         second=second.astype(np.int32),
     )
@@ -210,8 +261,8 @@ def _prints(
     busy = pace[: (slots - 1) * GRID_SECONDS].reshape(-1, GRID_SECONDS).sum(axis=1) * (slots / 780)
     rate = tape.traits.volume / SIZE * busy[:, None] * weight / weight.sum(axis=1, keepdims=True)
     prints = rng.poisson(rate)
-    at, which = prints.nonzero()
-    return at, which, prints[at, which]
+    slot, which = prints.nonzero()
+    return slot, which, prints[slot, which]
 
 
 def _lean(slots: int, rng: np.random.Generator) -> Floats:

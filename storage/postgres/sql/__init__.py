@@ -10,12 +10,14 @@ _NAME = re.compile(r"^-- ([a-z_]+) --$", re.MULTILINE)
 
 def load(file: str) -> dict[str, str]:
     """Return the queries of one .sql file by their names."""
-    parts = _NAME.split(files(__package__).joinpath(file).read_text(encoding="utf-8"))
-    return dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=True))
+    pieces = _NAME.split(files(__package__).joinpath(file).read_text(encoding="utf-8"))
+    return dict(zip(pieces[1::2], (text.strip() for text in pieces[2::2]), strict=True))
 
 
 def migrations() -> list[tuple[int, str]]:
     """Return the migrations in order, each with its number."""
     folder = files(__package__).joinpath("migrations")
-    found = [f for f in folder.iterdir() if f.name.endswith(".sql")]
-    return sorted((int(f.name.split("_")[0]), f.read_text(encoding="utf-8")) for f in found)
+    paths = [path for path in folder.iterdir() if path.name.endswith(".sql")]
+    return sorted(
+        (int(path.name.split("_")[0]), path.read_text(encoding="utf-8")) for path in paths
+    )
