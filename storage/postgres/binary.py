@@ -31,7 +31,18 @@ _ARRAY_ELEMENT = np.dtype([("length", ">i4"), ("value", ">f8")])
 
 
 def key_fields(symbol: str, expiration: date, slot: datetime, fields: int) -> bytes:
-    """Return the beginning of a COPY row: its key, with ``fields`` more fields to follow."""
+    """Return the beginning of a COPY row: its key, with ``fields`` more fields to follow.
+
+    Parameters
+    ----------
+    symbol, expiration, slot : the row's key; ``slot`` with a zone.
+    fields : how many fields follow the key.
+
+    Returns
+    -------
+    bytes
+        Field count, symbol, date and timestamp, each behind its length.
+    """
     name = symbol.encode()
     since = slot - _EPOCH
     microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
@@ -44,6 +55,15 @@ def key_fields(symbol: str, expiration: date, slot: datetime, fields: int) -> by
 
 def array_fields(columns: Sequence[NDArray[np.float64]]) -> bytes:
     """Encode arrays of one length as double precision[] fields of a COPY row, in order.
+
+    Parameters
+    ----------
+    columns : arrays of shape (n,).
+
+    Returns
+    -------
+    bytes
+        One field an array, each behind its length.
 
     Raises
     ------
@@ -68,12 +88,33 @@ def array_fields(columns: Sequence[NDArray[np.float64]]) -> bytes:
 
 
 def bytea_field(value: bytes) -> bytes:
-    """Encode a bytea field of a COPY row."""
+    """Encode a bytea field of a COPY row.
+
+    Parameters
+    ----------
+    value : the field's content.
+
+    Returns
+    -------
+    bytes
+        The content behind its length.
+    """
     return struct.pack(">i", len(value)) + value
 
 
 def copy_stream(rows: Iterable[bytes], size: int = 1 << 17) -> Iterable[bytes]:
-    """Return a COPY stream of rows in blocks of about ``size`` bytes."""
+    """Yield a COPY stream of rows in blocks of about ``size`` bytes.
+
+    Parameters
+    ----------
+    rows : encoded rows: a key, then its fields.
+    size : about how large a block is. [bytes]
+
+    Yields
+    ------
+    bytes
+        The stream, block by block, with its header and trailer.
+    """
     waiting, length = [COPY_HEADER], len(COPY_HEADER)
     for row in rows:
         waiting.append(row)
@@ -86,6 +127,15 @@ def copy_stream(rows: Iterable[bytes], size: int = 1 << 17) -> Iterable[bytes]:
 
 def read_array(sent: bytes | None) -> NDArray[np.float64]:
     """Decode one array as ``array_send`` sends it; empty for null.
+
+    Parameters
+    ----------
+    sent : the value in PostgreSQL's binary format.
+
+    Returns
+    -------
+    ndarray
+        Of shape (n,).
 
     Raises
     ------
@@ -106,6 +156,15 @@ def read_array(sent: bytes | None) -> NDArray[np.float64]:
 
 def read_arrays(sent: Sequence[bytes | None]) -> list[NDArray[np.float64]]:
     """Decode arrays as ``read_array`` does; arrays of one length are decoded in one step.
+
+    Parameters
+    ----------
+    sent : values in PostgreSQL's binary format.
+
+    Returns
+    -------
+    list of ndarray
+        One of shape (n,) a value, in the same order.
 
     Raises
     ------

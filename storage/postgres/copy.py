@@ -38,7 +38,19 @@ _COPY_CHAINS = "copy chains (symbol, expiration, slot, evidence) from stdin (for
 async def upsert_rows(
     connection: Connection, records: Sequence[SlotRecord], mode: WriteMode
 ) -> dict[SlotKey, int]:
-    """Write rows by the mode's conflict rule; return the revisions of those that were written."""
+    """Write rows by the mode's conflict rule; return the revisions of those that were written.
+
+    Parameters
+    ----------
+    connection : an open connection, in a transaction.
+    records : the records whose rows are written; at most one a slot.
+    mode : what happens to a slot that has a row already.
+
+    Returns
+    -------
+    dict
+        Revision by symbol, expiration and slot.
+    """
     how = rule_parameters(mode) | {"backfilled": mode.backfills}
     if len(records) == 1:
         values: dict[str, Any] = {name: getattr(records[0].row, name) for name in COLUMNS}
@@ -74,7 +86,13 @@ _AT_FLAGS = COLUMNS.index("flags")
 
 
 async def copy_profiles_and_chains(connection: Connection, changed: Sequence[SlotRecord]) -> None:
-    """Replace the profiles and chains of records whose row was written."""
+    """Replace the profiles and chains of records whose row was written.
+
+    Parameters
+    ----------
+    connection : an open connection, in a transaction.
+    changed : the records.
+    """
     if not changed:
         return
     keys = key_columns(item.row for item in changed)
@@ -105,7 +123,17 @@ def _chain(record: SlotRecord) -> bytes:
 
 
 def rule_parameters(mode: WriteMode) -> dict[str, Any]:
-    """Return a mode's conflict rule as parameters of queries.sql."""
+    """Return a mode's conflict rule as parameters of queries.sql.
+
+    Parameters
+    ----------
+    mode : the write mode.
+
+    Returns
+    -------
+    dict
+        Parameters by name.
+    """
     return {
         "over_sampled": mode.rule.sampled.value,
         "over_backfilled": mode.rule.backfilled.value,
@@ -118,6 +146,15 @@ def key_columns(rows_or_gaps: Iterable[Row | Gap]) -> dict[str, Any]:
     """Return the keys of rows or gaps as columns, with their first and last slot.
 
     The two slots let the database skip the chunks of other days.
+
+    Parameters
+    ----------
+    rows_or_gaps : at least one.
+
+    Returns
+    -------
+    dict
+        ``symbols``, ``expirations`` and ``slots`` of one length, ``first`` and ``last``.
     """
     returned = list(rows_or_gaps)
     slots = [item.slot for item in returned]

@@ -80,7 +80,13 @@ def _first_line(error: Exception) -> str:
 
 
 async def prepare_session(opened: Connection, dataset: str) -> None:
-    """Set a connection's dataset, and UTC and ISO dates whatever the database's defaults are."""
+    """Set a connection's dataset, and UTC and ISO dates whatever the database's defaults are.
+
+    Parameters
+    ----------
+    opened : an open connection.
+    dataset : the schema that queries read and write.
+    """
     await opened.set_autocommit(True)
     path = compose.SQL("set search_path to {}, public").format(compose.Identifier(dataset))
     await opened.execute(path)
@@ -95,6 +101,16 @@ def time_limit(opened: Connection, seconds: float) -> Iterator[None]:
 
     Cancelling the query would not help where the network has lost its answer: the driver would wait
     for the server to confirm.
+
+    Parameters
+    ----------
+    opened : an open connection.
+    seconds : how long the block may take. [s]
+
+    Yields
+    ------
+    None
+        Once; the connection is as it was if the block ends in time.
     """
 
     def cut() -> None:
@@ -117,6 +133,11 @@ async def open_connection(url: str, dataset: str, **options: Any) -> AsyncIterat
     ----------
     url, dataset : the database, and the schema in it.
     options : libpq's own options.
+
+    Yields
+    ------
+    Connection
+        The connection; it is closed at the end of the block.
 
     Raises
     ------
@@ -163,6 +184,10 @@ async def _require_utf8(opened: Connection) -> None:
 async def require_writable(opened: Connection) -> None:
     """Refuse a database in which this role cannot write rows.
 
+    Parameters
+    ----------
+    opened : an open connection to the dataset.
+
     Raises
     ------
     StoreError
@@ -189,6 +214,15 @@ async def require_writable(opened: Connection) -> None:
 def describe_database(url: str) -> str:
     """Return host, port and name of a URL's database, and nothing secret.
 
+    Parameters
+    ----------
+    url : the URL.
+
+    Returns
+    -------
+    str
+        Such as ``db.example 5432 flow``, with - for what the URL leaves out.
+
     Raises
     ------
     StoreUnavailable
@@ -214,7 +248,19 @@ def _check_url(url: str) -> None:
 
 
 async def fetch_one(opened: Connection, query: str, *parameters: Any) -> DictRow:
-    """Run a statement that returns one row."""
+    """Run a statement that returns one row.
+
+    Parameters
+    ----------
+    opened : an open connection.
+    query : the statement.
+    *parameters : values of its placeholders, in order.
+
+    Returns
+    -------
+    dict
+        The row's values by column.
+    """
     row = await (await opened.execute(query, parameters)).fetchone()
     assert row is not None
     return row

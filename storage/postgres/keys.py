@@ -35,7 +35,17 @@ class ApiKey:
     revoked_at: datetime | None
 
     def valid(self, now: datetime) -> bool:
-        """Return whether the key gives access: it is neither revoked nor expired."""
+        """Return whether the key gives access: it is neither revoked nor expired.
+
+        Parameters
+        ----------
+        now : the time, UTC.
+
+        Returns
+        -------
+        bool
+            Whether the key is accepted.
+        """
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
@@ -55,7 +65,21 @@ class KeyTable:
         plan: str,
         expires_at: datetime | None,
     ) -> ApiKey | None:
-        """Add a key; return None if a key that is not revoked has that name already."""
+        """Add a key; return None if a key that is not revoked has that name already.
+
+        Parameters
+        ----------
+        key_id : the public part of the key.
+        digest : SHA-256 of the whole key.
+        name, email : whose key it is.
+        plan : the plan's name.
+        expires_at : when it ends, UTC; None for never.
+
+        Returns
+        -------
+        ApiKey or None
+            The key as it is stored.
+        """
         text = _QUERIES["insert"]
         fields = {"name": name, "email": email, "plan": plan, "expires_at": expires_at}
         return _first(await self._run_query(text, id=key_id, digest=digest, **fields))
@@ -65,15 +89,41 @@ class KeyTable:
         return [_key(row) for row in await self._run_query(_QUERIES["all"])]
 
     async def revoke(self, id_or_name: str) -> ApiKey | None:
-        """Revoke the key with this id or name; return None if there is none to revoke."""
+        """Revoke the key with this id or name; return None if there is none to revoke.
+
+        Parameters
+        ----------
+        id_or_name : the public part of the key, or its name.
+
+        Returns
+        -------
+        ApiKey or None
+            The key as it is stored.
+        """
         return _first(await self._run_query(_QUERIES["revoke"], which=id_or_name))
 
     async def rotate(self, key_id: str, digest: bytes) -> ApiKey | None:
-        """Replace the secret of a key; return None if there is no such key, or it is revoked."""
+        """Replace the secret of a key; return None if there is no such key, or it is revoked.
+
+        Parameters
+        ----------
+        key_id : the public part of the key.
+        digest : SHA-256 of the whole new key.
+
+        Returns
+        -------
+        ApiKey or None
+            The key as it is stored.
+        """
         return _first(await self._run_query(_QUERIES["rotate"], id=key_id, digest=digest))
 
     async def touch(self, used: Mapping[str, datetime]) -> None:
-        """Note when keys, given by their ids, were last used."""
+        """Note when keys were last used.
+
+        Parameters
+        ----------
+        used : time of use (UTC) by key id.
+        """
         await self._run_query(_QUERIES["touch"], ids=list(used), moments=list(used.values()))
 
 

@@ -79,6 +79,15 @@ class Lease:
         """Hold as many symbols as allowed on credit, those of ``first`` first, and return them.
 
         Another sampler may do the same. Two samplers of a symbol do no harm; none loses its slots.
+
+        Parameters
+        ----------
+        first : the symbols to prefer.
+
+        Returns
+        -------
+        list of str
+            The symbols held on credit.
         """
         ours = sorted(self._symbols, key=lambda symbol: symbol not in first)[: self._most]
         self.held |= set(ours)

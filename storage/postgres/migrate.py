@@ -23,7 +23,18 @@ TABLES = ("rows", "profiles", "chains", "gaps")
 
 
 async def applied_migrations(opened: Connection, dataset: str) -> set[int]:
-    """Return the numbers of the migrations that a dataset has had; empty if it has no schema."""
+    """Return the numbers of the migrations that a dataset has had; empty if it has no schema.
+
+    Parameters
+    ----------
+    opened : an open connection.
+    dataset : the schema.
+
+    Returns
+    -------
+    set of int
+        The numbers.
+    """
     table = await fetch_one(opened, "select to_regclass(%s) as t", f"{dataset}.schema_version")
     if table["t"] is None:
         return set()
@@ -33,6 +44,10 @@ async def applied_migrations(opened: Connection, dataset: str) -> set[int]:
 
 def require_not_newer(applied: set[int]) -> None:
     """Refuse a schema that a newer release has migrated.
+
+    Parameters
+    ----------
+    applied : the numbers of the migrations that a dataset has had.
 
     Raises
     ------
@@ -51,6 +66,11 @@ async def check_version(opened: Connection, dataset: str) -> None:
 
     The set of applied migrations is compared, not the newest one: a migration may be missing below
     it.
+
+    Parameters
+    ----------
+    opened : an open connection.
+    dataset : the schema.
 
     Raises
     ------

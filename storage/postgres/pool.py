@@ -75,13 +75,32 @@ def session_bounds(symbol: str, expiration: date) -> dict[str, Any]:
     """Return the parameters of a session: its key, and two moments that enclose it.
 
     ``first`` and ``last`` let the database skip the chunks of other days.
+
+    Parameters
+    ----------
+    symbol, expiration : the session.
+
+    Returns
+    -------
+    dict
+        ``symbol``, ``expiration``, ``first`` and ``last``.
     """
     first, last = _around(expiration, expiration)
     return {"symbol": symbol, "expiration": expiration, "first": first, "last": last}
 
 
 def period_bounds(first: date, last: date) -> dict[str, Any]:
-    """Return the parameters of a period: its days, and two moments that enclose them."""
+    """Return the parameters of a period: its days, and two moments that enclose them.
+
+    Parameters
+    ----------
+    first, last : days, both included.
+
+    Returns
+    -------
+    dict
+        ``first`` and ``last`` (days), ``since`` and ``until`` (moments, UTC).
+    """
     since, until = _around(first, last)
     return {"first": first, "last": last, "since": since, "until": until}
 
@@ -98,7 +117,17 @@ def _around(first: date, last: date) -> tuple[datetime, datetime]:
 
 
 def record_from_columns(columns: DictRow) -> SlotRecord:
-    """Return the slot record of a result row. Its profile is empty if no array was selected."""
+    """Return the slot record of a result row. Its profile is empty if no array was selected.
+
+    Parameters
+    ----------
+    columns : a row's columns, ``evidence``, and arrays as ``p_`` and their name.
+
+    Returns
+    -------
+    SlotRecord
+        The record.
+    """
     arrays = [columns[f"p_{name}"] for name in PROFILE_ARRAYS if f"p_{name}" in columns]
     profile = dict(zip(PROFILE_ARRAYS, read_arrays(arrays), strict=True)) if arrays else {}
     return SlotRecord(row=Row.from_columns(columns), profile=profile, evidence=columns["evidence"])

@@ -26,6 +26,11 @@ def query(
     columns : columns of rows. They come from our own dataclasses, never from a user.
     arrays : arrays of the profile to select.
     parts : further placeholders of this query, with their SQL.
+
+    Returns
+    -------
+    str
+        The SQL, with placeholders for values only.
     """
     text = _QUERIES[name]
     if "{" in text:

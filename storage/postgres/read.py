@@ -27,7 +27,17 @@ class ChangeReader(Pool):
         return int(row["revision"]) if row else 0
 
     async def heads(self, symbols: Sequence[str] | None = None) -> dict[str, int]:
-        """Return the newest revision of each symbol that has a row or a gap."""
+        """Return the newest revision of each symbol that has a row or a gap.
+
+        Parameters
+        ----------
+        symbols : the symbols; None for all.
+
+        Returns
+        -------
+        dict
+            Revision by symbol.
+        """
         selection = None if symbols is None else list(symbols)
         rows = await self._all(query("heads"), symbols=selection)
         return {row["symbol"]: row["revision"] for row in rows}
@@ -85,22 +95,63 @@ class RecordReader(WindowReader, ChangeReader):
     """All that is read of a dataset. ``Store`` adds the writes."""
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
-        """Return the newest slot record of a session before ``slot``; None without one."""
+        """Return the newest slot record of a session before ``slot``; None without one.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+        slot : the moment, UTC; its own record does not count.
+
+        Returns
+        -------
+        SlotRecord or None
+            The record, with its profile and evidence.
+        """
         parameters = session_bounds(symbol, expiration)
         row = await self._one(query("record"), **parameters, before=slot)
         return None if row is None else record_from_columns(row)
 
     async def slots(self, symbol: str, expiration: date) -> list[datetime]:
-        """Return the slots of a session that have a row, in order."""
+        """Return the slots of a session that have a row, in order.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+
+        Returns
+        -------
+        list of datetime
+            Slots, UTC, ascending.
+        """
         rows = await self._all(query("slots"), **session_bounds(symbol, expiration))
         return [row["slot"] for row in rows]
 
     async def gaps(self, symbol: str, expiration: date) -> list[DictRow]:
-        """Return the gaps of a session in order: slot, reason, detail, next expiry, revision."""
+        """Return the gaps of a session in order: slot, reason, detail, next expiry, revision.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+
+        Returns
+        -------
+        list of dict
+            One a gap, by slot.
+        """
         return await self._all(query("gaps"), **session_bounds(symbol, expiration))
 
     async def accounted(self, symbol: str, expiration: date) -> set[datetime]:
-        """Return the slots of a session that are a row or a gap."""
+        """Return the slots of a session that are a row or a gap.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+
+        Returns
+        -------
+        set of datetime
+            Slots, UTC.
+        """
         rows = await self._all(query("accounted"), **session_bounds(symbol, expiration))
         return {row["slot"] for row in rows}
 
@@ -110,6 +161,16 @@ class RecordReader(WindowReader, ChangeReader):
         """Return the sessions of a period that a daemon sampled and left slots unaccounted.
 
         Such a slot is neither a row nor a gap.
+
+        Parameters
+        ----------
+        symbols : the symbols.
+        first, last : days, both included.
+
+        Returns
+        -------
+        list of tuple
+            Symbol and day of each such session.
         """
         rows = await self._all(query("watched"), symbols=list(symbols), first=first, last=last)
         incomplete = []
@@ -120,12 +181,34 @@ class RecordReader(WindowReader, ChangeReader):
         return incomplete
 
     async def newest_day(self, symbol: str, until: date) -> date | None:
-        """Return the newest day up to ``until`` on which the symbol has a row; None without one."""
+        """Return the newest day up to ``until`` on which the symbol has a row; None without one.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        until : the last day that counts.
+
+        Returns
+        -------
+        date or None
+            The day, New York.
+        """
         row = await self._one(query("newest_day"), symbol=symbol, until=until)
         return None if row is None else row["max"]
 
     async def board(self, until: date, *, columns: Sequence[str]) -> list[DictRow]:
-        """Return columns of each symbol's newest row up to a day, in order of symbols."""
+        """Return columns of each symbol's newest row up to a day, in order of symbols.
+
+        Parameters
+        ----------
+        until : the last day that counts.
+        columns : the row's columns to read.
+
+        Returns
+        -------
+        list of dict
+            One a symbol.
+        """
         return await self._all(query("board", columns), until=until)
 
     async def sessions(self, symbol: str) -> list[DictRow]:
@@ -133,6 +216,15 @@ class RecordReader(WindowReader, ChangeReader):
 
         ``expiration``, ``rows`` and ``gaps`` (counts), ``reasons`` (gaps by reason), ``first`` and
         ``last`` (slots with a row) and the ``source`` of the last.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+
+        Returns
+        -------
+        list of dict
+            One a day.
         """
         return await self._all(query("sessions"), symbol=symbol)
 
@@ -143,6 +235,18 @@ class RecordReader(WindowReader, ChangeReader):
 
         A row is a tuple of its revision, its slot in seconds since 1970, and ``columns``; a gap has
         ``slot``, ``reason`` and ``revision``.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+        columns : the columns of every row to read.
+        facts : the columns of the newest row alone to read.
+
+        Returns
+        -------
+        tuple
+            The rows, ascending by slot; ``facts`` of the newest row by name, None without a
+            row; and the gaps.
         """
         nothing = ", ".join("null" for _ in columns)
         text = query("session", columns, facts=", ".join(facts), nothing=nothing)
@@ -158,12 +262,32 @@ class RecordReader(WindowReader, ChangeReader):
         return _split_session(rows)
 
     async def newest(self, symbol: str, expiration: date) -> DictRow:
-        """Return a session's newest row (nulls without one) and ``cursor``, its newest revision."""
+        """Return a session's newest row (nulls without one) and ``cursor``, its newest revision.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+
+        Returns
+        -------
+        dict
+            The columns by name, and ``cursor``.
+        """
         row = await self._one(query("newest", COLUMNS), **session_bounds(symbol, expiration))
         return row or {}
 
     async def known(self, symbol: str) -> bool:
-        """Return whether a symbol has a row or a gap."""
+        """Return whether a symbol has a row or a gap.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+
+        Returns
+        -------
+        bool
+            Whether anything is stored of it.
+        """
         row = await self._one(query("known"), symbol=symbol)
         return bool(row and next(iter(row.values())))
 
@@ -179,7 +303,18 @@ class RecordReader(WindowReader, ChangeReader):
     async def coverage(
         self, first: date, last: date, symbols: Sequence[str] | None = None
     ) -> list[DictRow]:
-        """Return the counts of rows and gaps of each symbol and session of a period."""
+        """Return the counts of rows and gaps of each symbol and session of a period.
+
+        Parameters
+        ----------
+        first, last : days, both included.
+        symbols : the symbols; None for all.
+
+        Returns
+        -------
+        list of dict
+            One a symbol and session.
+        """
         selection = None if symbols is None else list(symbols)
         return await self._all(query("coverage"), symbols=selection, **period_bounds(first, last))
 
@@ -190,6 +325,16 @@ class RecordReader(WindowReader, ChangeReader):
 
         All are of one state of the database, however long the reading takes. Without ``profiles``
         the records' profiles are empty.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+        profiles : whether the records' profiles are read.
+
+        Yields
+        ------
+        SlotRecord
+            Records, ascending by slot.
         """
         text = query("records", COLUMNS) if profiles else query("states")
         with translate_errors():

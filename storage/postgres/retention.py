@@ -34,7 +34,17 @@ class RetentionReport:
 
 
 def retention_days(keep: Mapping[str, int]) -> dict[str, int]:
-    """Return the days to keep by table, 0 for ever, none of a row's parts longer than the row."""
+    """Return the days to keep by table, 0 for ever, none of a row's parts longer than the row.
+
+    Parameters
+    ----------
+    keep : days to keep by table, as the settings have them; 0 for ever.
+
+    Returns
+    -------
+    dict
+        Days to keep by table.
+    """
     rows = keep["rows"]
     return {
         table: min(days or rows, rows) if rows and table in ("profiles", "chains") else days

@@ -34,6 +34,11 @@ async def is_user_refused(failed: PGconn) -> bool:
     ----------
     failed : libpq's connection after the failed attempt. If it used a password and the server asks
         for one, the password is taken to be wrong.
+
+    Returns
+    -------
+    bool
+        True for an unknown user, a wrong password or an address that may not connect.
     """
     if failed.status != ConnStatus.BAD:
         return False

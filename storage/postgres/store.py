@@ -69,6 +69,11 @@ class Store(RecordReader):
         later : open the store even if the database is away or not migrated yet. It is then checked
             before its first use, and each call raises what is wrong until nothing is.
 
+        Yields
+        ------
+        Store
+            The store; its connections are closed at the end of the block.
+
         Raises
         ------
         AccessDenied
@@ -200,6 +205,11 @@ class Store(RecordReader):
         """Note that a daemon samples a session of some symbols.
 
         Each slot of such a session must become a row or a gap; ``flow-store check`` judges it so.
+
+        Parameters
+        ----------
+        symbols : the symbols.
+        expiration : the session's day.
         """
         parameters = {"symbols": list(symbols), "expiration": expiration}
         await self.ready()

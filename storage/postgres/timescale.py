@@ -92,7 +92,19 @@ async def _compress(opened: Connection, dataset: str, name: str, days: int) -> l
 
 
 async def drop_chunks(opened: Connection, dataset: str, name: str, before: datetime) -> int | None:
-    """Drop whole days of a hypertable; return how many, or None if it is a plain table."""
+    """Drop whole days of a hypertable; return how many, or None if it is a plain table.
+
+    Parameters
+    ----------
+    opened : an open connection to the dataset.
+    dataset, name : the table's schema and name.
+    before : chunks before this moment are dropped; UTC.
+
+    Returns
+    -------
+    int or None
+        How many chunks were dropped.
+    """
     if not await is_hypertable(opened, dataset, name):
         return None
     parameters = {"table": f"{dataset}.{name}", "before": before}
@@ -103,7 +115,18 @@ async def drop_chunks(opened: Connection, dataset: str, name: str, before: datet
 
 
 async def hypertable_size(opened: Connection, dataset: str, name: str) -> int | None:
-    """Return the bytes of a hypertable with its indexes; None if it is a plain table."""
+    """Return the bytes of a hypertable with its indexes; None if it is a plain table.
+
+    Parameters
+    ----------
+    opened : an open connection to the dataset.
+    dataset, name : the table's schema and name.
+
+    Returns
+    -------
+    int or None
+        The size. [bytes]
+    """
     if not await is_hypertable(opened, dataset, name):
         return None
     cursor = await opened.execute(_QUERIES["size"], {"table": f"{dataset}.{name}"})
@@ -113,7 +136,18 @@ async def hypertable_size(opened: Connection, dataset: str, name: str) -> int | 
 
 
 async def is_hypertable(opened: Connection, dataset: str, name: str) -> bool:
-    """Return whether TimescaleDB is installed and the table is one of its hypertables."""
+    """Return whether TimescaleDB is installed and the table is one of its hypertables.
+
+    Parameters
+    ----------
+    opened : an open connection to the dataset.
+    dataset, name : the table's schema and name.
+
+    Returns
+    -------
+    bool
+        False without TimescaleDB, and for a plain table.
+    """
     if not (await _one(opened, _QUERIES["offered"]))["installed"]:
         return False
     await opened.execute(_QUERIES["reach"])

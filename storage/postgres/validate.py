@@ -23,7 +23,17 @@ SlotKey = tuple[str, date, datetime]
 
 
 def slot_key(item: Row | Gap) -> SlotKey:
-    """Return the primary key of a slot: symbol, expiration, slot."""
+    """Return the primary key of a slot: symbol, expiration, slot.
+
+    Parameters
+    ----------
+    item : a row or a gap.
+
+    Returns
+    -------
+    tuple
+        Symbol, expiration and slot.
+    """
     return item.symbol, item.expiration, item.slot
 
 
@@ -45,7 +55,17 @@ VALUE_ERRORS = (
 
 
 def refusal_reason(error: Exception) -> str:
-    """Return the sentence that says why a record or gap was not written."""
+    """Return the sentence that says why a record or gap was not written.
+
+    Parameters
+    ----------
+    error : one of ``VALUE_ERRORS``.
+
+    Returns
+    -------
+    str
+        The sentence, in one line.
+    """
     if isinstance(error, InvalidRecord):
         return str(error)
     return f"the database refused: {str(error).strip().splitlines()[0]}"

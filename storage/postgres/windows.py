@@ -78,7 +78,17 @@ class WindowReader(Pool):
     ) -> list[ProfileRow]:
         """Return the last row of each bucket of a window with arrays of its profile.
 
-        Parameters are those of ``window``, but ``columns`` are names of ``PROFILE_ARRAYS``.
+        Parameters
+        ----------
+        symbol, expiration : the session.
+        start, until : the window; ``until`` is not part of it.
+        width : the length of a bucket. Buckets align to the clock.
+        columns : names of ``PROFILE_ARRAYS``.
+
+        Returns
+        -------
+        list of ProfileRow
+            One a bucket that has a row, in order of time.
         """
         rows = await self._all(
             query("profiles", arrays=columns),
@@ -97,6 +107,17 @@ class WindowReader(Pool):
         """Return the baseline of an increment: the newest row before a moment, with its arrays.
 
         If no row is earlier, it is the session's first row; None if the session has no row.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+        before : the moment, UTC.
+        columns : names of ``PROFILE_ARRAYS``.
+
+        Returns
+        -------
+        ProfileRow or None
+            The row with its arrays.
         """
         selected = await self._one(
             query("profile_before", arrays=columns),
@@ -109,7 +130,19 @@ class WindowReader(Pool):
     async def figures_before(
         self, symbol: str, expiration: date, before: datetime, *, columns: Sequence[str]
     ) -> DictRow | None:
-        """Return columns of a session's newest row before a moment; None without one."""
+        """Return columns of a session's newest row before a moment; None without one.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+        before : the moment, UTC.
+        columns : the row's columns to read.
+
+        Returns
+        -------
+        dict or None
+            The columns by name.
+        """
         return await self._one(
             query("figures_before", columns), **session_bounds(symbol, expiration), before=before
         )
@@ -123,6 +156,11 @@ class WindowReader(Pool):
         ----------
         until : if given, only rows whose quotes were made by then count. The arrays of a row that
             was stored without a profile are empty.
+
+        Returns
+        -------
+        SlotRecord or None
+            The record: its row and profile.
         """
         selected = await self._one(
             query("moment"), binary=True, **session_bounds(symbol, expiration), until=until

@@ -51,6 +51,17 @@ async def find_settled_slots(
     Call it before the transaction begins. A transaction that reads a chunk and then writes to it
     deadlocks with TimescaleDB's compression. A write of another process in between does no harm: it
     might as well have come after this batch, which would not have changed these slots.
+
+    Parameters
+    ----------
+    connection : an open connection, outside a transaction.
+    records : the batch; at most one record a slot.
+    mode : how the batch will be written.
+
+    Returns
+    -------
+    frozenset
+        Keys of slots.
     """
     if len(records) < 2 or mode.rule.sampled is Replaces.ALWAYS:
         return frozenset()
@@ -83,6 +94,11 @@ async def write_batch(
     records, gaps : valid, at most one of each a slot.
     mode, mixed : as for ``Store.write``.
     settled : slots whose row stays, from ``find_settled_slots``; their records are not sent.
+
+    Returns
+    -------
+    WriteResult
+        What changed, one change a symbol, and what was refused.
     """
     await connection.execute(query("lock"))
     items: list[Row | Gap] = [*(item.row for item in records), *gaps]

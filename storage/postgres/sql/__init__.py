@@ -9,7 +9,17 @@ _NAME = re.compile(r"^-- ([a-z_]+) --$", re.MULTILINE)
 
 
 def load(file: str) -> dict[str, str]:
-    """Return the queries of one .sql file by their names."""
+    """Return the queries of one .sql file by their names.
+
+    Parameters
+    ----------
+    file : the file's name in this folder.
+
+    Returns
+    -------
+    dict
+        SQL by the query's name.
+    """
     pieces = _NAME.split(files(__package__).joinpath(file).read_text(encoding="utf-8"))
     return dict(zip(pieces[1::2], (text.strip() for text in pieces[2::2]), strict=True))
 
