@@ -40,6 +40,7 @@ def expected_move_block(sample: Sample) -> dict[str, Any]:
         "lower_bound": None if left is None else rounded(spot - left, 4),
         "straddle_price": _straddle(sample),
         "atm_iv": rounded(sample.atm_iv, 12),
+        "atm_iv_uncertainty": sample.record.row.detail.atm_iv_uncertainty,
     }
 
 

@@ -105,6 +105,7 @@ def pin_risk_block(book: PositionBook) -> dict[str, Any]:
         "oi_concentration_top3_pct": top,
         "description": _pinned(book, magnet, gex, top),
         "pin_probability_pct": book.figure("pin_probability_pct"),
+        "pin_probability_noise": book.figure("pin_probability_noise"),
         "pin_lower": book.figure("pin_lower"),
         "pin_upper": book.figure("pin_upper"),
     }

@@ -54,6 +54,7 @@ def liquidity_block(book: PositionBook) -> dict[str, Any]:
     return {
         "atm_spread_pct": _spread_pct(detail.atm_spread_pct),
         "weighted_spread_pct": _spread_pct(detail.weighted_spread_pct),
+        "median_spread_pct": rounded(detail.median_spread_pct, 4),
         "execution_score": detail.execution_score or 0,
     }
 

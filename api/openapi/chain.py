@@ -67,6 +67,9 @@ class ExpectedMove(BaseModel):
     lower_bound: float
     straddle_price: float
     atm_iv: float = Field(description="[decimal]")
+    atm_iv_uncertainty: float | None = Field(
+        description="What the spread of its quotes leaves open of atm_iv. [decimal]"
+    )
 
 
 class PinBlock(BaseModel):
@@ -81,6 +84,9 @@ class PinBlock(BaseModel):
     oi_concentration_top3_pct: float | None = Field(description="Of the OI within ±1 % of spot.")
     description: str
     pin_probability_pct: float | None
+    pin_probability_noise: float | None = Field(
+        description="What the spreads of its quotes leave uncertain in it. [points]"
+    )
     pin_lower: float | None
     pin_upper: float | None
 
@@ -173,6 +179,7 @@ class Liquidity(BaseModel):
 
     atm_spread_pct: float
     weighted_spread_pct: float
+    median_spread_pct: float | None = Field(description="Of two-sided quotes within ±2 % of spot.")
     execution_score: int = Field(ge=0, le=100)
 
 

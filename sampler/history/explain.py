@@ -10,9 +10,10 @@ from sampler.chain import CALL, PUT, Chain, chain_of_record
 from sampler.measure.remeasure import changed_fields, remeasure
 from sampler.metrics.flow import quote
 from sampler.metrics.smile import NEAREST
+from sampler.metrics.width import NARROWEST
 from storage.market.calendar import Session, to_new_york
 from storage.market.constants import PIN_WEIGHTS, YEAR_SECONDS
-from storage.record.row import Row, SlotRecord
+from storage.record.row import Flag, Row, SlotRecord
 
 #: How many strikes and contracts are shown.
 TOP = 10
@@ -72,7 +73,7 @@ def explain_record(
             "volume": row.total_volume,
             "seconds_to_expiry": round(row.years_to_expiry * YEAR_SECONDS, 3),
         },
-        "forward": _forward(chain, row.forward, row.source_spot, row.spot),
+        "forward": _forward(chain, row),
         "smile": _smile(record, row.forward, row.atm_iv),
         "exposures": {
             name: row.as_json()[name]
@@ -105,23 +106,27 @@ def _pin_components(row: Row) -> dict[str, list[float]]:
     return {name: [weight, getattr(row, f"pin_{name}")] for name, weight in PIN_WEIGHTS.items()}
 
 
-def _forward(chain: Chain, level: float, source_spot: float | None, spot: float) -> dict[str, Any]:
+def _forward(chain: Chain, row: Row) -> dict[str, Any]:
     """Return the forward and its estimates by put-call parity at the strikes nearest to it."""
+    wide = Flag.WIDE_QUOTES in row.flags
     mid = quote(chain.bid, chain.ask).mid
     call_less_put = mid[CALL] - mid[PUT]
     quoted = np.flatnonzero(
         np.isfinite(call_less_put) & ((chain.bid[CALL] > 0) | (chain.bid[PUT] > 0))
     )
     nearest = np.sort(quoted[np.argsort(np.abs(call_less_put[quoted]), kind="stable")[:NEAREST]])
+    width = np.maximum((chain.ask - chain.bid).sum(axis=0), NARROWEST)
     return {
-        "level": level,
-        "source_spot": source_spot,
-        "spot_used": spot,
+        "level": row.forward,
+        "source_spot": row.source_spot,
+        "spot_used": row.spot,
         "estimates": [
             {
                 "strike": float(chain.strike[i]),
                 "call_less_put": round(float(call_less_put[i]), 6),
                 "forward": round(float(chain.strike[i] + call_less_put[i]), 6),
+                # Estimates count alike but where quotes are too wide.
+                **({"weight": round(float(width[i]) ** -2, 6)} if wide else {}),
             }
             for i in nearest
         ],

@@ -14,7 +14,7 @@ from sampler.metrics.flip import has_coverage
 from sampler.metrics.flow import Quote, quote
 from sampler.metrics.smile import LEAST, Forward, Smile, forward, smile
 from sampler.metrics.width import (
-    are_wide,
+    count_wide_quotes,
     volatility_uncertainty,
     weighted_forward,
     weighted_smile,
@@ -60,8 +60,15 @@ class MarketState:
     #: Whether the strikes are dense enough, and quoted well enough, to tell a gamma flip by.
     covered: bool
     flags: list[Flag]
+    #: How many quotes are wider than makes sense.
+    wide_quotes: int
     #: Whether the options expire within a minute: the ATM volatility is then auction noise.
     last_minute: bool
+
+    @property
+    def amounts(self) -> dict[str, dict[str, float]]:
+        """What the flags about quotes mean in numbers."""
+        return {str(Flag.WIDE_QUOTES): {"quotes": self.wide_quotes}} if self.wide_quotes else {}
 
 
 def read_market(chain: Chain) -> MarketState:
@@ -82,7 +89,7 @@ def read_market(chain: Chain) -> MarketState:
         )
     smiled = _smile_at(chain, quoted, fwd)
     uncertainty = _uncertainty_at(chain, fwd)
-    wide = are_wide(
+    wide = count_wide_quotes(
         chain.strike,
         quoted.half,
         forward=fwd.level,
@@ -126,6 +133,7 @@ def read_market(chain: Chain) -> MarketState:
         remaining=remaining,
         covered=has_coverage(chain.strike, smiled.quoted, spot=spot, remaining=remaining),
         flags=flags,
+        wide_quotes=wide,
         last_minute=chain.years < LAST_MINUTE,
     )
 

@@ -159,7 +159,7 @@ def _row(
         detail=DetailFigures(
             **live.extras(),
             **_detail(chain, market, scene, traded, spread, expiries, quiet=quiet),
-            flag_amounts=(traded.amounts | interest.amounts) or None,
+            flag_amounts=(market.amounts | traded.amounts | interest.amounts) or None,
         ),
     )
 

@@ -45,8 +45,8 @@ def out_of_the_money(strike: Floats, sides: Floats, forward: float) -> Floats:
     return found
 
 
-def are_wide(strike: Floats, half: Floats, *, forward: float, remaining: float) -> bool:
-    """Whether an out-of-the-money quote is wider than makes sense.
+def count_wide_quotes(strike: Floats, half: Floats, *, forward: float, remaining: float) -> int:
+    """How many out-of-the-money quotes are wider than makes sense.
 
     Parameters
     ----------
@@ -58,21 +58,31 @@ def are_wide(strike: Floats, half: Floats, *, forward: float, remaining: float) 
     Notes
     -----
     An at-the-money option is worth ``remaining``/√(2π). A half-width of a fifth of that is a fifth
-    of the at-the-money volatility. On 270 recorded frames no quote has more than a tenth.
+    of the at-the-money volatility. On 271 recorded frames no quote has more than a tenth.
     """
     width = out_of_the_money(strike, half, forward)
-    suspects = np.flatnonzero(2.0 * width > LEAST_WIDE)
-    if not len(suspects):
-        return False
-    if (width[suspects] > WIDE * remaining / math.sqrt(2 * math.pi)).any():
-        return True
-    quoted = np.flatnonzero(np.isfinite(width))
-    for i in suspects[np.abs(strike[suspects] - forward) <= REACH * remaining]:
-        at = int(np.searchsorted(quoted, i))
-        beside = [*quoted[max(at - 2, 0) : at], *quoted[at + 1 : at + 3]]
-        if beside and width[i] > BESIDE * max(float(np.median(width[beside])), NARROWEST / 2):
-            return True
-    return False
+    suspect = 2.0 * width > LEAST_WIDE
+    if not suspect.any():
+        return 0
+    wide = suspect & (width > WIDE * remaining / math.sqrt(2 * math.pi))
+    near = suspect & (np.abs(strike - forward) <= REACH * remaining)
+    if near.any():
+        quoted = np.isfinite(width)
+        usual = np.full(len(strike), np.nan)
+        usual[quoted] = _median_beside(width[quoted])
+        wide |= near & (width > BESIDE * np.maximum(usual, NARROWEST / 2))
+    return int(np.count_nonzero(wide))
+
+
+def _median_beside(values: Floats) -> Floats:
+    """Median of the two values on each side of each, as far as there are any; NaN for one alone."""
+    padded = np.concatenate([[np.nan] * 2, values, [np.nan] * 2])
+    beside = np.sort([padded[i : i + len(values)] for i in (0, 1, 3, 4)], axis=0)
+    # What is not a number is sorted last.
+    count = np.count_nonzero(np.isfinite(beside), axis=0)
+    at = np.arange(len(values))
+    found: Floats = (beside[np.maximum(count - 1, 0) // 2, at] + beside[count // 2, at]) / 2.0
+    return found
 
 
 def volatility_uncertainty(

@@ -161,6 +161,7 @@ class ExpectedMove(Strict):
     lower_bound: Number
     straddle_price: Number
     atm_iv: Number
+    atm_iv_uncertainty: MaybeNumber
 
 
 class Components(Strict):
@@ -254,6 +255,7 @@ class Levels(Strict):
 class Liquidity(Strict):
     atm_spread_pct: Number
     weighted_spread_pct: Number
+    median_spread_pct: MaybeNumber
     execution_score: Score
 
 

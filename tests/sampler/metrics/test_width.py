@@ -18,7 +18,7 @@ from sampler.metrics.flow import Quote
 from sampler.metrics.pin import pin_probability, pin_probability_noise
 from sampler.metrics.smile import Smile
 from sampler.metrics.width import (
-    are_wide,
+    count_wide_quotes,
     volatility_uncertainty,
     weighted_forward,
     weighted_smile,
@@ -34,11 +34,11 @@ STRIKE = np.array([90.0, 95.0, 100.0, 105.0, 110.0])
 REMAINING = 10.0
 
 
-def wide(*halves: float, remaining: float = REMAINING) -> bool:
-    """Of half-widths out of the money: two puts, then three calls; in the money 99 $."""
+def wide(*halves: float, remaining: float = REMAINING) -> int:
+    """How many of half-widths out of the money: two puts, then three calls; in the money 99 $."""
     half = np.full((2, 5), 99.0)
     half[1, :2], half[0, 2:] = halves[:2], halves[2:]
-    return are_wide(STRIKE, half, forward=100.0, remaining=remaining)
+    return count_wide_quotes(STRIKE, half, forward=100.0, remaining=remaining)
 
 
 def test_wide_by_the_value_at_the_money():
@@ -47,7 +47,8 @@ def test_wide_by_the_value_at_the_money():
     for at in range(5):
         halves = [0.5] * 5
         halves[at] = 0.81
-        assert wide(*halves)
+        assert wide(*halves) == 1
+    assert wide(0.81, 0.5, 0.81, 0.5, 0.9) == 3
     # Half of the time to go left by √2 less.
     assert wide(0.6, 0.6, 0.6, 0.6, 0.6, remaining=7.07)
 
@@ -71,7 +72,7 @@ def test_wide_beside_its_neighbours():
     assert wide(0.0, 0.0, 0.26, 0.0, 0.0)
     # 10 $ from the forward is 5 σ of 2 $, and 7 σ of 1.4 $; there 0.56 $ would be a fifth.
     assert wide(0.3, 0.03, 0.03, 0.03, 0.03, remaining=4.0)
-    far = are_wide(
+    far = count_wide_quotes(
         np.array([70.0, 80.0, 90.0, 100.0]),
         np.array([[9.0, 9.0, 9.0, 0.03], [0.3, 0.03, 0.03, 9.0]]),
         forward=100.0,
@@ -181,6 +182,7 @@ def test_a_reopening_says_so(shared: Path):
     # The same chain with its own quotes scores 91; see the worked example of the docs.
     assert row.detail.data_quality_score == 6
     assert row.detail.median_spread_pct > 100
+    assert row.detail.flag_amounts == {"wide_quotes": {"quotes": 11}}
     # The true volatility at the money, 14.1 %, lies within what the quotes leave open.
     assert abs(row.atm_iv - 0.141) < row.detail.atm_iv_uncertainty < row.atm_iv
     assert row.detail.pin_probability_noise > 50
