@@ -138,11 +138,11 @@ async def test_a_short_pause_is_waited_for_by_all(server: CboeServer) -> None:
         Answer(429, {"Retry-After": "1"}) if len(server.requests) == 1 else None
     )
     web = client(server, budget=5.0)
-    told = asyncio.create_task(body(web, "SPY"))
+    first = asyncio.create_task(body(web, "SPY"))
     while not server.requests:
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)
-    bodies = await asyncio.gather(told, body(web, "QQQ"), body(web, "IWM"))
+    bodies = await asyncio.gather(first, body(web, "QQQ"), body(web, "IWM"))
     await web.close()
     assert [b"SPY" in bodies[0], b"QQQ" in bodies[1], b"IWM" in bodies[2]] == [True] * 3
     assert len(server.requests) == 4
@@ -184,7 +184,7 @@ async def test_hosts_do_not_share_a_pause(server: CboeServer) -> None:
         await second.close()
 
 
-async def test_too_many_symbols_for_the_pace_are_told_so(server: CboeServer) -> None:
+async def test_too_many_symbols_for_the_pace_say_so(server: CboeServer) -> None:
     """A symbol that gets no turn within its budget blames the pace, not the vendor's server."""
     web = client(server, budget=0.5, pace=0.4)
     outcomes = await asyncio.gather(
