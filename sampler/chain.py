@@ -46,6 +46,8 @@ class Frame:
     fetched_at: datetime
     #: Underlying price; NaN where the source has none. [$]
     spot: float
+    #: When the source says that the underlying's price was made; None: it does not say.
+    underlying_at: datetime | None
     #: Day of expiry, New York.
     expiry: NDArray[np.datetime64]
     #: Option root (SPXW); empty strings where the source drops it.
@@ -81,6 +83,7 @@ class Frame:
         fetched_at: datetime,
         spot: float,
         columns: Mapping[str, Any],
+        underlying_at: datetime | None = None,
         dropped: Mapping[str, int] | None = None,
         other_expiries: Mapping[str, float | None] | None = None,
     ) -> Frame:
@@ -120,6 +123,7 @@ class Frame:
             quoted_at=quoted_at.astimezone(UTC),
             fetched_at=fetched_at.astimezone(UTC),
             spot=spot,
+            underlying_at=None if underlying_at is None else underlying_at.astimezone(UTC),
             expiry=np.asarray(columns["expiry"], "datetime64[D]"),
             root=np.asarray(columns["root"], np.str_) if "root" in columns else np.full(n, ""),
             right=np.asarray(columns["right"], np.int8),
@@ -149,6 +153,8 @@ class Chain:
     years: float
     #: Underlying price of the source, NaN where it has none. [$]
     spot: float
+    #: When the source says that this price was made; None: it does not say.
+    underlying_at: datetime | None
     #: Ascending, each once. [$]
     strike: Floats
     #: Whether the contract is in the frame; its open interest is 0 if not, the rest NaN. A listed
@@ -277,6 +283,7 @@ def select_chain(frame: Frame, session: Session | None) -> Chain:
         session=session,
         years=(expires - frame.quoted_at).total_seconds() / YEAR_SECONDS,
         spot=frame.spot if LOWEST_STRIKE <= frame.spot <= HIGHEST_PRICE else math.nan,
+        underlying_at=frame.underlying_at,
         strike=strike,
         listed=listed,
         dropped={**frame.dropped, **dropped},
@@ -318,11 +325,16 @@ def chain_of_record(record: SlotRecord, session: Session) -> Chain:
         session=session,
         years=(expires - quoted_at).total_seconds() / YEAR_SECONDS,
         spot=math.nan if notes["spot"] is None else notes["spot"],
+        underlying_at=_moment(notes.get("underlying_at")),
         strike=evidence["strike"][listed],
         listed=np.ascontiguousarray(evidence["listed"][:, listed]),
         dropped=notes["dropped"],
         **columns,
     )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _valid(frame: Frame, today: Bools) -> tuple[Bools, dict[str, int]]:

@@ -67,6 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.market",
         "storage.record",
     },
+    "sampler.revising": {"sampler.measure", "storage.record"},
     "sampler.opening": {
         "sampler.metrics",
         "sampler.sources",
@@ -79,6 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "sampler.errors",
         "sampler.measure",
         "sampler.opening",
+        "sampler.revising",
         "sampler.sources",
         "storage.config",
         "storage.fault",
@@ -95,6 +97,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "sampler.measure",
         "sampler.metrics",
         "sampler.opening",
+        "sampler.revising",
         "sampler.sources",
         "storage.config",
         "storage.market",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -19,13 +20,15 @@ from sampler.chain import Frame, select_chain, slot_of_frame
 from sampler.errors import ChainRefused
 from sampler.history.diff import DiffSummary
 from sampler.measure.other_expiries import measure_other_expiries
+from sampler.measure.revision import doubts_of
 from sampler.measure.snapshot import measure_slot
+from sampler.revising import revised_by
 from sampler.sources import Source
 from storage.errors import LiveError
 from storage.market.calendar import Session
 from storage.postgres.store import Store
 from storage.record.mode import WriteMode
-from storage.record.row import Gap, Reason, SlotRecord
+from storage.record.row import Change, Gap, Reason, SlotRecord
 from storage.redis.channel import LiveChannel, NoChannel
 
 log = structlog.get_logger()
@@ -93,6 +96,22 @@ class HistoryWriter:
         if len(self._records) >= BATCH_RECORDS:
             await self.flush()
 
+    async def revise_earlier(self, record: SlotRecord) -> None:
+        """Add flags to the stored rows that a record puts in doubt; call it before ``add``.
+
+        Raises
+        ------
+        StoreError
+            If the store is away.
+        """
+        if not doubts_of(record):
+            return
+        await self.flush()
+        if revised := await revised_by(self._store, record):
+            mode = WriteMode.REWRITE
+            result = await self._store.write(revised, mode=mode, mixed=self._mix_feeds)
+            await self._publish(result.changes)
+
     def add_gap(self, gap: Gap) -> None:
         """Add a gap, to be written with the next batch."""
         self._gaps.append(gap)
@@ -112,6 +131,9 @@ class HistoryWriter:
         result = await self._store.write(records, gaps, mode=self._mode, mixed=self._mix_feeds)
         changes = result.changes
         self.written += sum(len(change.rows) for change in changes)
+        await self._publish(changes)
+
+    async def _publish(self, changes: Sequence[Change]) -> None:
         try:
             await self._live.publish(changes)
         except LiveError as error:
@@ -245,6 +267,7 @@ async def backfill_session(
             continue
         session_so_far.add(record)
         first_slot = first_slot or slot
+        await writer.revise_earlier(record)
         added += 1
         await writer.add(record, mode)
     await writer.flush()

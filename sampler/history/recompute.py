@@ -68,6 +68,8 @@ async def recompute_session(
                 session_so_far.add(record)
                 continue
             session_so_far.add(remeasured)
+            if not dry_run:
+                await writer.revise_earlier(remeasured)
             if not result.diff.compare(record, remeasured, by_field=dry_run):
                 result.already_there += 1
                 continue

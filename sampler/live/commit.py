@@ -1,7 +1,8 @@
 """Commit a batch of records and gaps to the store, and quarantine what the database refuses.
 
 A refused value costs its own slot only. The slot becomes a gap with reason ``failed``, the refused
-record goes into quarantine, and the rest of the batch is stored.
+record goes into quarantine, and the rest of the batch is stored. Earlier rows that a record of the
+batch puts in doubt get their flags before the batch is written.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
+from sampler.revising import revised_by
 from storage.errors import StoreError, ValueRefused
 from storage.record.mode import WriteMode
 from storage.record.result import WriteResult
-from storage.record.row import Gap, Reason, SlotRecord
+from storage.record.row import Change, Gap, Reason, SlotRecord
 from storage.record.wire import Batch
 
 
@@ -34,6 +36,22 @@ class RecordStore(Protocol):
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """Return the newest record of a session before ``slot``, as ``Store.before`` does."""
         ...
+
+
+async def revise_earlier(store: RecordStore, records: Sequence[SlotRecord]) -> tuple[Change, ...]:
+    """Add flags to the stored rows that some records put in doubt; return what changed.
+
+    Raises
+    ------
+    StoreError
+        If the database is away.
+    """
+    changes: list[Change] = []
+    for record in records:
+        if revised := await revised_by(store, record):
+            written = await store.write(revised, mode=WriteMode.REWRITE)
+            changes += written.changes if written else ()
+    return tuple(changes)
 
 
 async def commit_batch(
@@ -58,6 +76,7 @@ async def commit_batch(
         If the database is away or full. The same batch may be committed again: what is stored
         already stays as it is.
     """
+    revised = await revise_earlier(store, batch.records)
     try:
         written = await store.write(batch.records, batch.gaps, mode=batch.mode)
     except StoreError:
@@ -65,10 +84,10 @@ async def commit_batch(
     except Exception as error:
         # Not even the keys of these values could be read, so no gap can stand for them.
         await quarantine(batch, ValueRefused(f"{type(error).__name__}: {error}"))
-        return WriteResult()
+        return WriteResult(revised)
     if written is None:
-        return WriteResult()
-    changes = list(written.changes)
+        return WriteResult(revised)
+    changes = [*revised, *written.changes]
     for refusal in written.refused:
         refused = (
             Batch(records=[refusal.item], mode=batch.mode)

@@ -15,7 +15,7 @@ import structlog
 
 from sampler.chain import Chain, Frame, select_chain
 from sampler.errors import ChainRefused
-from sampler.live.commit import RecordStore
+from sampler.live.commit import RecordStore, revise_earlier
 from sampler.live.outcome import Outcome, StageTimer, log_outcome
 from sampler.measure.other_expiries import measure_other_expiries
 from sampler.measure.snapshot import measure_slot
@@ -273,8 +273,14 @@ class Tick:
         """
         record = outcome.record
         with StageTimer(outcome, "store"):
+            # A store that rebases records revises earlier rows too.
+            revised = (
+                await revise_earlier(self._store, [record])
+                if record and not self._provisional
+                else ()
+            )
             result = await self._store.write([record] if record else [], gaps, mode=mode)
-        changes = result.changes if result else ()
+        changes = (*revised, *(result.changes if result else ()))
         self._fault("kept")
         outcome.spooled = result is None
         if record is not None:

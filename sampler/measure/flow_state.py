@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sampler.chain import CALL, QUOTES, Chain
 from sampler.measure.market import MarketState
 from sampler.measure.previous import PreviousSlot
+from sampler.measure.revision import Doubt
 from sampler.measure.signing import EachTrade, LastPrint
 from sampler.measure.volume import (
     COLUMNS,
@@ -149,7 +150,9 @@ def update_flow(
         "sigma": np.broadcast_to(past.widen(market.smile.filled), step.added.shape),
         **_stored(ledger, now),
     }
-    notes = _notes(chain) | tally | {"intervals": intervals}
+    notes = _notes(chain) | tally | {"intervals": intervals} | market.notes
+    if doubts := [*market.doubts, *_doubts(step)]:
+        notes["doubts"] = [doubt.as_note() for doubt in doubts]
     if step.reset_at is not None:
         notes["volume_reset_at"] = step.reset_at
     return FlowState(
@@ -217,13 +220,8 @@ def _volume_flags(
         amounts[Flag.VOLUME_HELD] = step.held.as_detail()
     if step.recovered.contracts:
         amounts[Flag.VOLUME_RECOVERED] = step.recovered.as_detail()
-    corrections = [m for m in (step.withdrawn, step.restored, step.busted) if m.contracts]
-    if corrections:
-        amounts[Flag.VOLUME_CORRECTED] = Movement(
-            sum(m.contracts for m in corrections),
-            sum(m.volume for m in corrections),
-            sum(m.dollars for m in corrections),
-        ).as_detail()
+    if (corrected := _corrections(step)).contracts:
+        amounts[Flag.VOLUME_CORRECTED] = corrected.as_detail()
     unknown = int((np.isnan(step.ledger["volume"]) & listed).sum())
     late = step.first_read.volume if past.row is not None else 0.0
     if unknown or late:
@@ -233,6 +231,25 @@ def _volume_flags(
     if missing.any():
         amounts[Flag.CONTRACTS_MISSING] = {"contracts": int(missing.sum())}
     return [Flag(name) for name in amounts], {str(name): value for name, value in amounts.items()}
+
+
+def _doubts(step: VolumeStep) -> list[Doubt]:
+    """Rows since a rise that is taken out now, or since a fall that is undone now, were wrong."""
+    if step.wrong_since is None:
+        return []
+    moved = _corrections(step).as_detail()
+    since = datetime.fromtimestamp(step.wrong_since, UTC)
+    return [Doubt(since, Flag.VOLUME_CORRECTED, moved)]
+
+
+def _corrections(step: VolumeStep) -> Movement:
+    """What was taken out of earlier rows' figures, and put back, in this slot."""
+    moves = (step.withdrawn, step.restored, step.busted)
+    return Movement(
+        sum(m.contracts for m in moves),
+        sum(m.volume for m in moves),
+        sum(m.dollars for m in moves),
+    )
 
 
 def _signs(

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sampler.chain import Chain
 from sampler.errors import ChainRefused
+from sampler.measure.revision import Doubt
+from sampler.measure.spikes import (
+    REMEMBERED,
+    Jump,
+    RecentSample,
+    came_back,
+    spot_jump,
+    volatility_jump,
+)
+from sampler.measure.standstill import (
+    options_standing,
+    own_time_stands,
+    require_live_options,
+    spot_standing,
+    standstill_notes,
+)
+from sampler.metrics import black
 from sampler.metrics.flip import has_coverage
 from sampler.metrics.flow import Quote, quote
 from sampler.metrics.smile import LEAST, Forward, Smile, forward, smile
@@ -20,7 +38,7 @@ from sampler.metrics.width import (
     weighted_smile,
 )
 from storage.market.constants import YEAR_SECONDS
-from storage.record.row import Flag, Reason
+from storage.record.row import Flag, Reason, SlotRecord
 
 Floats = NDArray[np.float64]
 
@@ -60,24 +78,29 @@ class MarketState:
     #: Whether the strikes are dense enough, and quoted well enough, to tell a gamma flip by.
     covered: bool
     flags: list[Flag]
-    #: How many quotes are wider than makes sense.
-    wide_quotes: int
     #: Whether the options expire within a minute: the ATM volatility is then auction noise.
     last_minute: bool
+    #: What the flags mean in numbers.
+    amounts: dict[str, dict[str, float]] = field(default_factory=dict)
+    #: What these quotes say against earlier rows.
+    doubts: tuple[Doubt, ...] = ()
+    #: What the next slot must know of this one's quotes.
+    notes: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def amounts(self) -> dict[str, dict[str, float]]:
-        """What the flags about quotes mean in numbers."""
-        return {str(Flag.WIDE_QUOTES): {"quotes": self.wide_quotes}} if self.wide_quotes else {}
 
-
-def read_market(chain: Chain) -> MarketState:
+def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState:
     """Forward, smile and the spot to use.
+
+    Parameters
+    ----------
+    chain : today's contracts.
+    previous : the record of the earlier slot: what stands still and what jumps is seen against it.
 
     Raises
     ------
     ChainRefused
-        ``no_spot`` or ``no_iv`` without one of them.
+        ``no_spot`` or ``no_iv`` without one of them; ``stale`` or ``unchanged`` where the options
+        stand still and the underlying trades on, or nothing at all moves.
     """
     given = chain.spot
     quoted = quote(chain.bid, chain.ask)
@@ -101,20 +124,58 @@ def read_market(chain: Chain) -> MarketState:
         smiled = _smile_at(chain, quoted, fwd)
         uncertainty = _uncertainty_at(chain, fwd)
         smiled = weighted_smile(chain.strike, smiled, uncertainty)
-    flags = []
+    stale = fwd.estimates >= LEAST and _disagree(given, fwd, STALE_SPOT)
+    options = options_standing(chain, previous)
+    frozen_spot = own_time_stands(chain, previous)
+    if options is not None:
+        if frozen_spot:
+            raise ChainRefused(
+                Reason.UNCHANGED, f"{chain.symbol}: neither the options nor the underlying moved"
+            )
+        require_live_options(chain, options, contradicted=stale)
+    standing = spot_standing(chain, previous)
+    if standing is not None and standing.lasts(chain.slot):
+        # A price may well stand for a while; it is not the market's once the options have moved on.
+        frozen_spot = frozen_spot or _disagree(standing.level, fwd, CLOCK_SKEW)
+    recent = _recent(previous)
+    seconds = (chain.quoted_at - chain.session.open).total_seconds()
+    jump = None if np.isnan(given) else spot_jump(recent, given, seconds)
+    flags: list[Flag] = []
+    amounts: dict[str, dict[str, float]] = {}
     spot = given
     if fwd.estimates < LEAST:
         flags.append(Flag.FORWARD_IS_SPOT)
-    elif np.isnan(given) or _disagree(given, fwd, STALE_SPOT):
+    elif np.isnan(given) or frozen_spot:
+        flags.append(Flag.SPOT_FROM_PARITY)
+        spot = fwd.level
+    elif jump is not None and _is_spike(jump, given, fwd, previous):
+        flags.append(Flag.SPOT_SPIKE)
+        amounts[Flag.SPOT_SPIKE] = jump.as_detail()
+        spot = fwd.level
+    elif stale:
         flags.append(Flag.STALE_SPOT)
         spot = fwd.level
     elif _disagree(given, fwd, CLOCK_SKEW):
         flags.append(Flag.CLOCK_SKEW)
     if wide:
         flags.append(Flag.WIDE_QUOTES)
+        amounts[Flag.WIDE_QUOTES] = {"quotes": wide}
     atm = _at_forward(chain, smiled, fwd)
     remaining = fwd.level * atm * math.sqrt(chain.years)
     known = np.isfinite(uncertainty)
+    last_minute = chain.years < LAST_MINUTE
+    if options is not None:
+        flags.append(Flag.OPTIONS_UNCHANGED)
+        amounts[Flag.OPTIONS_UNCHANGED] = {"seconds": (chain.slot - options.since).total_seconds()}
+    now = RecentSample(round(seconds, 3), float(f"{spot:.8g}"), float(f"{atm:.6g}"))
+    doubts = (
+        [] if previous is None else _spikes_before(recent, now, previous, last_minute=last_minute)
+    )
+    if not last_minute:
+        jump = volatility_jump(recent, atm, seconds)
+        if jump is not None and _sides_disagree(chain, quoted, fwd.level, atm, jump):
+            flags.append(Flag.VOLATILITY_SPIKE)
+            amounts[Flag.VOLATILITY_SPIKE] = jump.as_detail()
     return MarketState(
         quote=quoted,
         spot=spot,
@@ -133,8 +194,11 @@ def read_market(chain: Chain) -> MarketState:
         remaining=remaining,
         covered=has_coverage(chain.strike, smiled.quoted, spot=spot, remaining=remaining),
         flags=flags,
-        wide_quotes=wide,
-        last_minute=chain.years < LAST_MINUTE,
+        last_minute=last_minute,
+        amounts={str(flag): values for flag, values in amounts.items()},
+        doubts=tuple(doubts),
+        notes=standstill_notes(options, standing, chain.underlying_at)
+        | {"recent": [list(sample) for sample in [*recent, now][-REMEMBERED:]]},
     )
 
 
@@ -154,6 +218,53 @@ def _uncertainty_at(chain: Chain, fwd: Forward) -> Floats:
     return volatility_uncertainty(
         chain.strike, chain.bid, chain.ask, forward=fwd.level, years=chain.years
     )
+
+
+def _recent(previous: SlotRecord | None) -> list[RecentSample]:
+    """The last slots' spot and volatility, oldest first; empty where no slot remembers them."""
+    if previous is None:
+        return []
+    return [RecentSample(*sample) for sample in previous.state[1].get("recent", ())]
+
+
+def _is_spike(jump: Jump, given: float, fwd: Forward, previous: SlotRecord | None) -> bool:
+    """Whether a spot that jumped is contradicted by parity, and was not there a slot ago.
+
+    A source's spot that stays where parity is not is stale, and no spike.
+    """
+    away = abs(given - fwd.level)
+    if away <= abs(jump.size) / 2 or away <= STALE_SPREADS * fwd.spread:
+        return False
+    before = previous.row.source_spot if previous is not None else None
+    return before is None or abs(given - before) > abs(jump.size) / 2
+
+
+def _spikes_before(
+    recent: list[RecentSample], now: RecentSample, previous: SlotRecord, *, last_minute: bool
+) -> list[Doubt]:
+    """What came back in this slot, so that the row before it is in doubt."""
+    spot, volatility = came_back(recent, now)
+    return [
+        Doubt(previous.row.quoted_at, flag, jump.as_detail())
+        for flag, jump in (
+            (Flag.SPOT_SPIKE, spot),
+            (Flag.VOLATILITY_SPIKE, None if last_minute else volatility),
+        )
+        if jump is not None
+    ]
+
+
+def _sides_disagree(chain: Chain, quoted: Quote, level: float, atm: float, jump: Jump) -> bool:
+    """Whether the volatilities of calls and of puts at the money differ by half of a jump.
+
+    By parity they are the same: a jump that both sides show is the market's.
+    """
+    at = int(np.argmin(np.abs(chain.strike - level)))
+    sides = black.implied_volatility(
+        quoted.mid[:, at], level, chain.strike[at], chain.years, np.array([True, False])
+    )
+    off = abs(float(sides[0]) - float(sides[1]))
+    return off > atm * abs(1.0 - math.exp(-abs(jump.size))) / 2
 
 
 def _disagree(spot: float, fwd: Forward, part: float) -> bool:

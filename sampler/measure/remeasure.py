@@ -6,6 +6,7 @@ from typing import Any
 
 from sampler.chain import chain_of_record
 from sampler.measure.other_expiries import OtherExpiries
+from sampler.measure.revision import keep_revisions
 from sampler.measure.snapshot import measure_slot
 from storage.market.calendar import Session
 from storage.record.row import SlotRecord
@@ -19,6 +20,7 @@ def remeasure(
 ) -> SlotRecord:
     """Measure a stored record's chain again, with the row's own κ unless another is given.
 
+    Flags that later records gave the row stay with it: its own chain does not show them.
     ``previous`` is the record of the slot that it was differenced against. Other expiries are not
     kept, so what they added is taken over from the row.
 
@@ -31,12 +33,13 @@ def remeasure(
     """
     chain = chain_of_record(record, session)
     stored = OtherExpiries(*(getattr(record.row.detail, name) for name in OtherExpiries._fields))
-    return measure_slot(
+    again = measure_slot(
         chain,
         previous,
         oi_confidence=record.row.oi_confidence if oi_confidence is None else oi_confidence,
         other_expiries=lambda _: stored,
     )
+    return keep_revisions(record, again)
 
 
 def changed_fields(stored: SlotRecord, again: SlotRecord) -> dict[str, list[Any]]:

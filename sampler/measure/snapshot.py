@@ -58,9 +58,9 @@ def measure_slot(
     Raises
     ------
     ChainRefused
-        ``not_open``, ``no_spot`` or ``no_iv``: a slot that makes no row.
+        ``not_open``, ``no_spot``, ``no_iv``, ``stale`` or ``unchanged``: a slot that makes no row.
     """
-    market = read_market(chain)
+    market = read_market(chain, previous)
     if previous is None:
         require_open(chain)
     scene = greeks_by_move(

@@ -21,6 +21,7 @@ to no slot. All of it is arithmetic on columns of (2, strikes), calls first; not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -106,8 +107,9 @@ class VolumeStep:
     corrected_classified: float = 0.0
     corrected_variance: float = 0.0
     corrected_counted: float = 0.0
-    #: The unix time of the earliest rise that this slot withdraws or restores; None: none.
-    withdrawn_from: float | None = None
+    #: The unix time of the earliest rise that is withdrawn in this slot, or of the earliest fall
+    #: that is undone: rows from there on were wrong. None: there is none.
+    wrong_since: float | None = None
     held: Movement = field(default_factory=Movement)
     recovered: Movement = field(default_factory=Movement)
     withdrawn: Movement = field(default_factory=Movement)
@@ -288,7 +290,10 @@ def _continue_disputes(
             step.reset_at = None
     published_high = mark > other
     _close(step, back & published_high, "recovered")
-    _publish_other(step, back & ~published_high, "restored")
+    undone = back & ~published_high
+    if undone.any():
+        step.wrong_since = float(columns["other_since"][undone].min())
+    _publish_other(step, undone, "restored")
     left = disputed & ~back
     _publish_other(step, left & old & published_high, "busted")
     _close(step, left & old & ~published_high, "")
@@ -316,7 +321,7 @@ def _open_disputes(step: VolumeStep, reported: Floats, fallen: Bools, now: float
     columns["other_since"][fallen] = now
     if explained.any():
         rise_at = columns["rise_at"][explained].min()
-        step.withdrawn_from = float(rise_at)
+        step.wrong_since = min(float(rise_at), step.wrong_since or math.inf)
     # The account of the fall, made where the other one stands; published where it is explained.
     sign, rise, hedge = columns["rise_sign"], columns["rise"], columns["rise_hedge"]
     taken = fallen & (rise > 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -22,6 +22,7 @@ from sampler.errors import ChainRefused
 from storage.market.calendar import from_new_york, market_day, new_york_time
 from storage.record.row import Reason
 
+EPOCH = datetime(1970, 1, 2, tzinfo=UTC)
 #: The vendor's name, as rows and source URLs have it.
 NAME = "cboe"
 #: Column of a frame → field of an option.
@@ -33,6 +34,14 @@ FIELDS = {
     "volume": "volume",
     "source_iv": "iv",
 }
+#: The underlying's own time is the quotes' time, unless the contracts' prints are ahead of it by so
+#: much: then it stands still.
+PRINTS_AHEAD = timedelta(seconds=20)
+#: Prints of so many contracts must say so: one wrong time is no evidence.
+LEAST_PRINTS = 3
+#: Without prints it stands still once the answer's own time, less the feed's delay, is ahead by so
+#: much. An answer of a living feed is up to a minute ahead of the underlying's last trade.
+ANSWER_AHEAD = timedelta(seconds=120)
 
 
 def parse_chain(body: bytes, *, symbol: str, now: datetime, delay_seconds: int) -> Frame:
@@ -84,15 +93,49 @@ def parse_chain(body: bytes, *, symbol: str, now: datetime, delay_seconds: int) 
     except (ValueError, OverflowError):
         raise bad(f"a last_trade_time that is no time: {quoted[:40]!r}") from None
     spot = finite(data.get("current_price"))
+    columns = _contracts(options, market_day(quoted_at)) | _quotes(options)
+    made_at = _answered_at(answer.get("timestamp"), now) - timedelta(seconds=delay_seconds)
     return Frame.of(
         symbol=symbol,
         source=NAME,
         delay_seconds=delay_seconds,
-        quoted_at=quoted_at,
+        quoted_at=_quotes_time(quoted_at, columns["last_at"], made_at, now),
+        underlying_at=quoted_at,
         fetched_at=now,
         spot=spot if spot > 0 else math.nan,
-        columns=_contracts(options, market_day(quoted_at)) | _quotes(options),
+        columns=columns,
     )
+
+
+def _quotes_time(
+    underlying_at: datetime, prints: Floats, made_at: datetime, now: datetime
+) -> datetime:
+    """When the quotes were made: the underlying's own time, unless that stands still.
+
+    Parameters
+    ----------
+    underlying_at : when the underlying last traded.
+    prints : unix times of the contracts' last trades. [s]
+    made_at : the answer's own time less the feed's delay.
+    now : when the answer was fetched; prints that are later are no evidence.
+    """
+    known = np.sort(prints[prints <= now.timestamp()])
+    newest = underlying_at
+    if len(known) >= LEAST_PRINTS:
+        newest = datetime.fromtimestamp(float(known[-LEAST_PRINTS]), UTC)
+    if newest - underlying_at < PRINTS_AHEAD and made_at - underlying_at < ANSWER_AHEAD:
+        return underlying_at
+    return max(newest, made_at, underlying_at)
+
+
+def _answered_at(text: Any, now: datetime) -> datetime:
+    """When an answer says that it was made, UTC; the epoch if it does not, or if that is ahead."""
+    try:
+        made = datetime.fromisoformat(text if isinstance(text, str) else "")
+        made = made.astimezone(UTC) if made.tzinfo else made.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return EPOCH
+    return made if made <= now else EPOCH
 
 
 def _decode(body: bytes) -> Any:

@@ -181,6 +181,7 @@ def _frame(partition: ParquetPartition, stored: StoredChain | FlowError) -> Fram
         quoted_at=_moment(notes["quoted_at"]),
         fetched_at=_moment(notes["fetched_at"]),
         spot=float("nan") if notes["spot"] is None else float(notes["spot"]),
+        underlying_at=_moment(moment) if (moment := notes.get("underlying_at")) else None,
         columns=quotes
         | {
             "strike": strike,

@@ -352,10 +352,10 @@ class TestRecompute:
         before = content(database, revisions=True)
         ours = snapshot.read_market
 
-        def strict(chain):
+        def strict(chain, previous):
             if chain.slot == at(3):
                 raise ChainRefused(Reason.NO_IV, "SPX: not by the new rules")
-            return ours(chain)
+            return ours(chain, previous)
 
         monkeypatch.setattr(snapshot, "read_market", strict)
         done = await recompute_session(store, NoChannel(), symbol="SPX", session=SESSION)

@@ -262,7 +262,8 @@ def test_a_chain_without_volatility_is_refused():
 def test_without_a_spot_parity_stands_in(spot):
     """A spot of 0, NaN or below is replaced by the forward, flagged."""
     row = first(spot=spot, forward=7700.0).row
-    assert "stale_spot" in row.flags
+    assert "spot_from_parity" in row.flags
+    assert "stale_spot" not in row.flags
     assert row.spot == pytest.approx(7700.0)
 
 

@@ -1,0 +1,147 @@
+"""Whether a chain's options, or the price of its underlying, stand still while the other moves.
+
+Feeds freeze in parts: the options' quotes stand while the stock trades on, or the index value
+stands while its options are quoted and traded. The first makes stale options, the second a stale
+spot. A chain is compared with the previous record's own columns.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sampler.chain import Chain
+from sampler.errors import ChainRefused
+from storage.market.constants import SLOT_WIDTH
+from storage.record.row import Reason, SlotRecord
+
+#: What must stand still for options to count as unchanged: every quote, print and volume.
+COMPARED = ("bid", "ask", "last", "last_at", "volume")
+#: From so many slots on, options that stand while the underlying trades make no row.
+STALE_SLOTS = 3
+#: A price of the underlying that is older than the quotes by more than this stands still,
+#: whatever the previous slot had.
+OWN_TIME_BEHIND = timedelta(seconds=60)
+
+
+class Standstill(NamedTuple):
+    """Since when something has not changed, and where the underlying stood then."""
+
+    #: The first slot with these values.
+    since: datetime
+    #: For options the source's spot then, for a spot the parity forward then; NaN: there was
+    #: none. [$]
+    level: float
+
+    def lasts(self, slot: datetime) -> bool:
+        """Whether it has lasted for three slots of the grid, whatever the feed's cadence."""
+        return slot - self.since >= STALE_SLOTS * SLOT_WIDTH
+
+
+def options_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | None:
+    """Since when no quote, print or volume of any contract has changed; None if one has.
+
+    Parameters
+    ----------
+    chain : today's contracts.
+    previous : the record of the earlier slot, with the columns that its chain had.
+
+    Notes
+    -----
+    A value that cannot be read, and a contract that is missing, is no change. At least half of the
+    listed contracts must have a quote that can be compared.
+    """
+    if previous is None:
+        return None
+    columns, notes = previous.state
+    here: Any = slice(None)
+    there: Any = slice(None)
+    if not np.array_equal(columns["strike"], chain.strike):
+        _, here, there = np.intersect1d(
+            chain.strike, columns["strike"], assume_unique=True, return_indices=True
+        )
+    in_both = chain.listed[:, here] & columns["listed"][:, there]
+    comparable = 0
+    for name in COMPARED:
+        now, before = getattr(chain, name)[:, here], columns[name][:, there]
+        readable = in_both & ~np.isnan(now) & ~np.isnan(before)
+        if (now[readable] != before[readable]).any():
+            return None
+        comparable = max(comparable, int(readable.sum()))
+    if 2 * comparable < chain.listed.sum():
+        return None
+    if "options_since" in notes:
+        spot = notes["options_spot"]
+        return Standstill(
+            datetime.fromisoformat(notes["options_since"]), math.nan if spot is None else spot
+        )
+    spot = notes["spot"]
+    return Standstill(previous.row.slot, math.nan if spot is None else spot)
+
+
+def require_live_options(chain: Chain, standing: Standstill, *, contradicted: bool) -> None:
+    """Refuse options that stand while the underlying trades.
+
+    Parameters
+    ----------
+    chain, standing : the options, and since when they stand.
+    contradicted : whether put-call parity of these options contradicts the source's spot.
+
+    Raises
+    ------
+    ChainRefused
+        ``stale`` from the third slot on, and at once where parity contradicts a spot that has
+        moved.
+    """
+    trades = math.isfinite(chain.spot) and chain.spot != standing.level
+    if trades and not math.isnan(standing.level) and (contradicted or standing.lasts(chain.slot)):
+        seconds = (chain.slot - standing.since).total_seconds()
+        raise ChainRefused(
+            Reason.STALE,
+            f"{chain.symbol}: no quote, print or volume of any option has changed for"
+            f" {seconds:.0f} s, and the underlying went from {standing.level:g} to {chain.spot:g}",
+        )
+
+
+def spot_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | None:
+    """Since when the source's spot is the same to the cent; None if it moved or is missing."""
+    if previous is None or not math.isfinite(chain.spot):
+        return None
+    notes = previous.state[1]
+    if notes["spot"] != chain.spot:
+        return None
+    if "spot_since" in notes:
+        return Standstill(datetime.fromisoformat(notes["spot_since"]), notes["spot_forward"])
+    return Standstill(previous.row.slot, previous.row.forward)
+
+
+def own_time_stands(chain: Chain, previous: SlotRecord | None) -> bool:
+    """Whether the time that the source gives for the underlying's price stands still.
+
+    It does if it lies far behind the quotes, or is the previous slot's, while the quotes are newer.
+    """
+    if chain.underlying_at is None or chain.underlying_at >= chain.quoted_at:
+        return False
+    if chain.quoted_at - chain.underlying_at > OWN_TIME_BEHIND:
+        return True
+    earlier = previous.state[1].get("underlying_at") if previous is not None else None
+    return earlier is not None and datetime.fromisoformat(earlier) >= chain.underlying_at
+
+
+def standstill_notes(
+    options: Standstill | None, spot: Standstill | None, underlying_at: datetime | None
+) -> dict[str, Any]:
+    """What the next slot must know; nothing of what moves."""
+    notes: dict[str, Any] = {}
+    if options is not None:
+        notes["options_since"] = options.since.isoformat()
+        notes["options_spot"] = options.level if math.isfinite(options.level) else None
+    if spot is not None:
+        notes["spot_since"] = spot.since.isoformat()
+        notes["spot_forward"] = spot.level
+    if underlying_at is not None:
+        notes["underlying_at"] = underlying_at.isoformat()
+    return notes

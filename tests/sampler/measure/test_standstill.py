@@ -1,0 +1,348 @@
+"""Feeds that freeze in parts, and prices that jump: hand-made sequences of frames."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from chains import TEN_FOURTEEN, frame
+
+from sampler.chain import Chain, select_chain
+from sampler.errors import ChainRefused
+from sampler.measure.remeasure import remeasure
+from sampler.measure.revision import doubts_of, revise
+from sampler.measure.snapshot import measure_slot
+from sampler.sources.recorded import Recorded
+from storage.market.calendar import market_day, session_on
+from storage.record.row import Reason, SlotRecord
+
+NAN = float("nan")
+#: Quotes, prints and volumes of a chain, which a frozen feed repeats.
+OPTIONS = ("bid", "ask", "last", "last_at", "volume")
+BASE = frame()
+
+
+def frozen(**changes):
+    """The columns of ``BASE`` again, whatever spot and time are; single ones may be replaced."""
+    return {name: getattr(BASE, name).tolist() for name in OPTIONS} | changes
+
+
+class Feed:
+    """Frames one after the other, each measured against the last record."""
+
+    def __init__(self) -> None:
+        self.record: SlotRecord | None = None
+
+    def send(self, seconds: float, *, underlying: float | None = None, **columns) -> SlotRecord:
+        """A frame so many seconds after the base; ``underlying`` is its own time, likewise."""
+        self.record = measure_slot(
+            self.chain(seconds, underlying, columns), self.record, oi_confidence=0.43
+        )
+        return self.record
+
+    @staticmethod
+    def chain(seconds: float, underlying: float | None, columns) -> Chain:
+        made = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=seconds), **columns)
+        if underlying is not None:
+            object.__setattr__(made, "underlying_at", TEN_FOURTEEN + timedelta(seconds=underlying))
+        return select_chain(made, session_on(market_day(made.quoted_at)))
+
+    def refused(self, seconds: float, **columns) -> Reason:
+        with pytest.raises(ChainRefused) as refusal:
+            self.send(seconds, **columns)
+        return refusal.value.reason
+
+
+def test_options_that_stand_are_flagged_twice_and_then_stale() -> None:
+    """Two slots say so; from the third on there is no row, until the options live again."""
+    feed = Feed()
+    feed.send(0)
+    for seconds in (30, 60):
+        row = feed.send(seconds, spot=7700.0 + seconds / 60, **frozen()).row
+        assert "options_unchanged" in row.flags
+        assert row.detail.flag_amounts["options_unchanged"] == {"seconds": seconds}
+        assert row.spot == 7700.0 + seconds / 60
+    for seconds in (90, 120, 150):
+        assert feed.refused(seconds, spot=7700.0 + seconds / 60, **frozen()) is Reason.STALE
+    row = feed.send(180, spot=7703.0).row
+    assert row.flags == ("after_gap",)
+    assert row.differenced_from == TEN_FOURTEEN + timedelta(seconds=60)
+
+
+def test_options_that_contradict_a_trading_stock_are_stale_at_once() -> None:
+    """Parity of the old quotes says 7,700, the stock 7,715: the options are wrong, not the stock."""
+    feed = Feed()
+    feed.send(0)
+    assert feed.refused(30, spot=7715.0, **frozen()) is Reason.STALE
+
+
+def test_options_may_stand_while_the_stock_stands() -> None:
+    """Nothing trades, so nothing is stale; the rows say that the options have not changed."""
+    feed = Feed()
+    feed.send(0)
+    for seconds in range(30, 300, 30):
+        assert "options_unchanged" in feed.send(seconds, **frozen()).row.flags
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_one_value_that_changes_is_life(name: str) -> None:
+    """One contract's bid, ask, print, time of its print or volume is enough."""
+    feed = Feed()
+    feed.send(0)
+    column = getattr(BASE, name).tolist()
+    column[5] += 0.05 if name != "volume" else 1
+    row = feed.send(30, spot=7700.5, **frozen(**{name: column})).row
+    assert "options_unchanged" not in row.flags
+
+
+def test_three_slots_are_ninety_seconds_whatever_the_cadence() -> None:
+    """A feed of one frame a minute: one row says so, the frame after two minutes makes none."""
+    feed = Feed()
+    feed.send(0)
+    assert "options_unchanged" in feed.send(60, spot=7700.5, **frozen()).row.flags
+    assert feed.refused(120, spot=7701.0, **frozen()) is Reason.STALE
+
+
+def test_values_that_cannot_be_read_are_no_change() -> None:
+    """Volumes that are unreadable for a frame, and strikes that are missing, hide no freeze."""
+    feed = Feed()
+    feed.send(0)
+    n = len(BASE.strike)
+    feed.send(30, spot=7700.5, **frozen(volume=[NAN] * n))
+    assert "options_unchanged" in feed.record.row.flags
+    half = [7600.0 + 10 * i for i in range(3, 21)]
+    keep = np.isin(BASE.strike, half)
+    columns = {name: getattr(BASE, name)[keep].tolist() for name in OPTIONS}
+    assert "options_unchanged" in feed.send(60, spot=7701.0, strikes=half, **columns).row.flags
+    assert feed.refused(90, spot=7701.5, **frozen()) is Reason.STALE
+
+
+def test_nothing_that_moves_is_no_row() -> None:
+    """Neither an option nor the underlying's own time has moved: the feed says nothing new."""
+    feed = Feed()
+    feed.send(0, underlying=0)
+    assert feed.refused(30, underlying=0, **frozen()) is Reason.UNCHANGED
+
+
+def test_an_index_that_stands_is_replaced_by_parity() -> None:
+    """The index's own time stands, the options go on: spot is theirs, and the series goes on."""
+    feed = Feed()
+    feed.send(0, underlying=0)
+    for step in range(1, 8):
+        level = 7700.0 + step
+        row = feed.send(30 * step, underlying=0, spot=7700.0, forward=level).row
+        assert row.flags == ("spot_from_parity",)
+        assert row.spot == pytest.approx(level, abs=0.01)
+        assert row.source_spot == 7700.0
+    row = feed.send(240, underlying=240, spot=7708.0).row
+    assert row.flags == ()
+    assert row.spot == 7708.0
+
+
+def test_an_index_far_behind_is_replaced_even_in_the_first_slot() -> None:
+    """Two minutes behind its options."""
+    row = Feed().send(120, underlying=0, spot=7700.0, forward=7704.0).row
+    assert row.flags == ("spot_from_parity", "baseline")
+    assert row.spot == pytest.approx(7704.0, abs=0.01)
+
+
+def test_a_spot_without_a_time_stands_after_three_slots() -> None:
+    """The same to the cent while the options have left it by over a basis point."""
+    feed = Feed()
+    feed.send(0)
+    flags = [feed.send(30 * i, spot=7700.0, forward=7700.0 + i).row.flags for i in range(1, 5)]
+    assert flags == [("clock_skew",), ("clock_skew",), ("spot_from_parity",), ("spot_from_parity",)]
+
+
+def test_a_quiet_stock_with_a_basis_keeps_its_spot() -> None:
+    """A forward that always lies 3 bp above a stock that does not trade is no freeze."""
+    feed = Feed()
+    feed.send(0, spot=7700.0, forward=7702.3)
+    for i in range(1, 8):
+        row = feed.send(30 * i, spot=7700.0, forward=7702.3).row
+        assert row.flags == ("clock_skew",)
+        assert row.spot == 7700.0
+
+
+def test_no_spot_at_all_is_parity() -> None:
+    """A source without an index price."""
+    row = Feed().send(0, spot=NAN, forward=7700.0).row
+    assert row.flags == ("spot_from_parity", "baseline")
+    assert row.source_spot is None
+
+
+def quiet(feed: Feed, slots: int = 7) -> int:
+    """Slots in which spot goes a dollar up and down, and the volatility 0.001; the next's time."""
+    for i in range(slots):
+        feed.send(30 * i, spot=7700.0 + i % 2, sigma=0.15 + 0.001 * (i % 2))
+    return 30 * slots
+
+
+def test_a_spot_that_jumps_against_parity_is_a_spike() -> None:
+    """11 points in 30 s are over eight of its deviations, and less than a tenth of a percent wide
+    of what is called stale; parity is used."""
+    feed = Feed()
+    at = quiet(feed)
+    row = feed.send(at, spot=7712.0, forward=7700.5, sigma=0.15).row
+    assert row.flags == ("spot_spike",)
+    assert row.spot == pytest.approx(7700.5, abs=0.01)
+    assert row.detail.flag_amounts["spot_spike"]["jump"] == pytest.approx(12.0)
+    row = feed.send(at + 30, spot=7701.0, sigma=0.151).row
+    assert row.flags == ()
+    assert doubts_of(feed.record) == []
+
+
+def test_a_spot_that_stays_where_parity_is_not_is_stale() -> None:
+    """Only the first slot is a spike."""
+    feed = Feed()
+    at = quiet(feed)
+    feed.send(at, spot=7730.0, forward=7700.5, sigma=0.15)
+    assert feed.record.row.flags == ("spot_spike",)
+    feed.send(at + 30, spot=7730.1, forward=7701.0, sigma=0.151)
+    assert feed.record.row.flags == ("stale_spot",)
+
+
+def test_a_spot_that_jumps_with_its_options_is_the_market() -> None:
+    """40 points up, and it stays: no flag, no doubt."""
+    feed = Feed()
+    at = quiet(feed)
+    for seconds in (0, 30, 60):
+        record = feed.send(at + seconds, spot=7740.0 + seconds / 30, sigma=0.15)
+        assert record.row.flags == ()
+        assert doubts_of(record) == []
+
+
+def test_a_spike_that_comes_back_puts_the_row_before_in_doubt() -> None:
+    """Spot and options jump together and come back: the earlier row gets the flag."""
+    feed = Feed()
+    at = quiet(feed)
+    spike = feed.send(at, spot=7740.0, sigma=0.15)
+    assert spike.row.flags == ()
+    after = feed.send(at + 30, spot=7701.0, sigma=0.151)
+    assert after.row.flags == ()
+    (doubt,) = doubts_of(after)
+    assert (doubt.flag, doubt.since) == ("spot_spike", spike.row.quoted_at)
+    again = revise(spike, [doubt], after.row.quoted_at)
+    assert again.row.flags == ("spot_spike", "revised")
+    assert again.row.detail.flag_amounts["revised"] == {"spot_spike": 30.0}
+    assert again.row.net_gex == spike.row.net_gex
+    # A second time changes nothing, and a row that is measured again keeps what it was given.
+    assert revise(again, [doubt], after.row.quoted_at) is again
+
+
+def test_a_volatility_that_jumps_for_one_slot_is_in_doubt() -> None:
+    """0.15, then 0.22 for one slot."""
+    feed = Feed()
+    at = quiet(feed)
+    spike = feed.send(at, spot=7700.0, sigma=0.22)
+    assert spike.row.flags == ()
+    (doubt,) = doubts_of(feed.send(at + 30, spot=7701.0, sigma=0.151))
+    assert (doubt.flag, doubt.since) == ("volatility_spike", spike.row.quoted_at)
+
+
+def test_a_volatility_that_jumps_and_stays_is_news() -> None:
+    """No flag and no doubt."""
+    feed = Feed()
+    at = quiet(feed)
+    for seconds in (0, 30, 60):
+        record = feed.send(at + seconds, spot=7700.0, sigma=0.22 + seconds * 1e-5)
+        assert record.row.flags == ()
+        assert doubts_of(record) == []
+
+
+def test_a_volatility_that_one_side_alone_shows_is_flagged_at_once() -> None:
+    """At the money the put is quoted at three times its price; calls know nothing of it."""
+    feed = Feed()
+    at = quiet(feed)
+    good = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=at), spot=7700.2, sigma=0.15)
+    columns = {}
+    wrong = (good.right < 0) & (np.abs(good.strike - 7700.0) < 15)
+    for name in ("bid", "ask"):
+        values = getattr(good, name).copy()
+        values[wrong] *= 3
+        columns[name] = values.tolist()
+    row = feed.send(at, spot=7700.2, **columns).row
+    assert "volatility_spike" in row.flags
+
+
+def test_a_row_that_is_measured_again_keeps_later_flags() -> None:
+    """Its own chain does not show what a later slot found."""
+    feed = Feed()
+    at = quiet(feed)
+    before = feed.record
+    spike = feed.send(at, spot=7740.0, sigma=0.15)
+    after = feed.send(at + 30, spot=7701.0, sigma=0.151)
+    stored = revise(spike, doubts_of(after), after.row.quoted_at)
+    again = remeasure(stored, before, session_on(stored.row.expiration))
+    assert again.row == stored.row
+    assert again.evidence == stored.evidence
+    assert doubts_of(remeasure(after, stored, session_on(after.row.expiration))) == doubts_of(after)
+
+
+def test_rows_between_a_wrong_rise_and_its_withdrawal_are_in_doubt() -> None:
+    """9,950 contracts too many in one frame: it and those after it carried their flow unflagged."""
+    feed, n = Feed(), len(BASE.strike)
+
+    def volume(more: float) -> list[float]:
+        made = [50.0] * n
+        made[10] += more
+        return made
+
+    records = [
+        feed.send(30 * i, spot=7700.0 + i, volume=volume(more))
+        for i, more in enumerate((0, 10, 9950, 9960, 30))
+    ]
+    assert [record.row.flags for record in records[1:4]] == [(), (), ()]
+    assert records[4].row.flags == ("volume_corrected",)
+    doubts = doubts_of(records[4])
+    said_at = records[4].row.quoted_at
+    revised = [revise(record, doubts, said_at).row.flags for record in records]
+    corrected = ("volume_corrected", "revised")
+    assert revised == [("baseline",), (), corrected, corrected, ("volume_corrected",)]
+
+
+def test_rows_between_a_fall_and_its_return_are_in_doubt() -> None:
+    """A lagging server takes a true rise out; what was measured until it is back was too low."""
+    feed, n = Feed(), len(BASE.strike)
+
+    def volume(more: float) -> list[float]:
+        return [50.0 + more] + [50.0] * (n - 1)
+
+    records = [
+        feed.send(30 * i, spot=7700.0 + i, volume=volume(more))
+        for i, more in enumerate((0, 10, 30, 10, 12, 40))
+    ]
+    assert [record.row.flags for record in records[3:]] == [
+        ("volume_corrected",), (), ("volume_corrected",),
+    ]  # fmt: skip
+    doubts = doubts_of(records[5])
+    revised = [revise(record, doubts, records[5].row.quoted_at).row.flags for record in records]
+    assert revised[4] == ("volume_corrected", "revised")
+    assert revised[1:3] == [(), ()]
+
+
+async def played(folder) -> list[SlotRecord | ChainRefused]:
+    """What each recorded frame of a folder makes, in order."""
+    source = Recorded(folder)
+    symbol = next(iter(source._find())).symbol
+    session = session_on(market_day(source.newest(symbol)))
+    found: list[SlotRecord | ChainRefused] = []
+    record = None
+    async for made in source.history(symbol, session):
+        try:
+            record = measure_slot(select_chain(made, session), record, oi_confidence=0.43)
+            found.append(record)
+        except ChainRefused as refusal:
+            found.append(refusal)
+    return found
+
+
+async def test_options_frozen_for_fifteen_minutes(shared) -> None:
+    """The stock falls by 1.2 %: no row has a spot of the frozen options."""
+    found = await played(shared / "faults" / "OPRF")
+    rows = [one.row for one in found if isinstance(one, SlotRecord)]
+    assert [row.spot for row in rows] == [600.0, 599.76, 599.52]
+    assert [("options_unchanged" in row.flags) for row in rows] == [False, True, True]
+    reasons = [one.reason for one in found if isinstance(one, ChainRefused)]
+    assert reasons == [Reason.STALE] * 28
