@@ -63,7 +63,7 @@ async def enable_timescale(
                 f"{dataset}: TimescaleDB {version} at license level {license_level}: no compression"
             )
         return done
-    if tuple(int(part) for part in version.split(".")[:2]) < _COLUMNSTORE:
+    if tuple(int(number) for number in version.split(".")[:2]) < _COLUMNSTORE:
         if done:
             done.append(f"{dataset}: TimescaleDB {version} is before 2.18: no compression")
         return done

@@ -278,8 +278,8 @@ def _shocks(rng: np.random.Generator, length: int) -> Floats:
     """Independent, of mean 0 and variance 1; a few a day are jumps."""
     shocks: Floats = np.sqrt(1 - JUMP_SHARE) * rng.standard_normal(length)
     size = np.sqrt(JUMP_SHARE * length / JUMPS)
-    at = np.flatnonzero(rng.random(length) < JUMPS / length)
-    shocks[at] += size * rng.standard_normal(len(at))
+    seconds = np.flatnonzero(rng.random(length) < JUMPS / length)
+    shocks[seconds] += size * rng.standard_normal(len(seconds))
     return shocks
 
 
