@@ -70,7 +70,7 @@ def count_wide_quotes(strike: Floats, half: Floats, *, forward: float, remaining
         quoted = np.isfinite(width)
         usual = np.full(len(strike), np.nan)
         usual[quoted] = _median_beside(width[quoted])
-        wide |= near & (width > BESIDE * np.maximum(usual, NARROWEST / 2))
+        wide |= near & (width > BESIDE * usual)
     return int(np.count_nonzero(wide))
 
 

@@ -116,7 +116,7 @@ LIFE = [
     ({"bid": 5.0, "ask": 6.0}, {"bid": 0.0, "ask": 6.0, "volume": 1e4, "open_interest": 1e6}),
     ({"bid": 0.0, "ask": 6.0}, {"bid": 0.0, "ask": 0.0, "volume": 1e4, "open_interest": 1e6}),
     ({"bid": 0.0, "ask": 0.0, "volume": 1.0}, {"bid": 0.0, "ask": 0.0, "volume": 0.0}),
-    ({"bid": 5.0, "ask": 6.0, "volume": 51.0}, {"bid": 5.5, "ask": 5.6, "volume": 50.0}),
+    ({"bid": 5.0, "ask": 6.0, "volume": 51.0}, {"bid": 5.5, "ask": 5.6, "open_interest": 1e6}),
     ({"bid": 5.0, "ask": 6.0, "volume": 1.0}, {"bid": 5.5, "ask": 5.6, "volume": float("nan")}),
     (
         {"bid": 5.5, "ask": 5.6, "open_interest": 9.0},

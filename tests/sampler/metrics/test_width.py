@@ -68,12 +68,12 @@ def test_wide_beside_its_neighbours():
     # Missing quotes are no neighbours; one alone has none.
     assert wide(NAN, 0.05, 0.41, NAN, NAN)
     assert not wide(NAN, NAN, 0.41, NAN, NAN)
-    # Beside locked quotes half a cent counts: eight times that is far below half a dollar.
+    # Beside locked quotes any that is wide enough to be asked about is too wide.
     assert wide(0.0, 0.0, 0.26, 0.0, 0.0)
-    # 10 $ from the forward is 5 σ of 2 $, and 7 σ of 1.4 $; there 0.56 $ would be a fifth.
+    # Beside its neighbours only within 6 σ: 10 $ from the forward are 2.5 σ of 4 $, 26 $ are 6.5.
     assert wide(0.3, 0.03, 0.03, 0.03, 0.03, remaining=4.0)
     far = count_wide_quotes(
-        np.array([70.0, 80.0, 90.0, 100.0]),
+        np.array([74.0, 80.0, 90.0, 100.0]),
         np.array([[9.0, 9.0, 9.0, 0.03], [0.3, 0.03, 0.03, 9.0]]),
         forward=100.0,
         remaining=4.0,
@@ -109,6 +109,12 @@ def test_weighted_forward_by_hand():
     # middles 50, 100.005, 150.01, 200.015 of 200.02: the half is 5e-3/50.005 past the second.
     assert found.level == pytest.approx(100.1 + 0.1 * 0.005 / 50.005, abs=1e-12)
     assert found.estimates == 4
+    # Locked quotes count as if they were a cent wide, four times as much as those of two cents:
+    # middles 5,000, 11,250 and 17,500 of 25,000; the half is a fifth of the way past the second.
+    widths = np.array([0.0, 0.0, 0.02, 0.02])
+    quoted = Quote(quoted.mid, np.stack([widths / 4, widths / 4]))
+    found = weighted_forward(strike, quoted, np.ones((2, 4)), 100.0)
+    assert found.level == pytest.approx(100.12, abs=1e-12)
     few = weighted_forward(strike[:2], Quote(quoted.mid[:, :2], quoted.half[:, :2]), gap, 99.0)
     assert few == (99.0, 0.0, 2)
 
