@@ -127,7 +127,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.redis",
     },
     "api.access": {
-        "api.context",
         "storage.config",
         "storage.postgres",
         "storage.record",
@@ -195,19 +194,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }
 
-#: Imports that close a circle of places and are still there: an importing module → the place.
-#: A new one is not added here; it is a sign that something stands in the wrong folder.
-CIRCLES = {
-    ("api.series.stream", "api.access"),
-    ("api.access.dependency", "api.context"),
-}
-
 #: Third-party package → its places. Those of ``ANYWHERE`` have no home.
 HOMES: dict[str, set[str]] = {
     "apscheduler": {"sampler.live"},
     "brotli": {"api.http"},
     "distributed": {"sampler.history"},
-    "fastapi": {"api.app", "api.page", "api.access", "api.routes"},
+    "fastapi": {"api.app", "api.page", "api.routes"},
     "httpx": {"sampler.sources"},
     "numba": {"sampler.metrics"},
     "pandas_market_calendars": {"storage.market"},
@@ -230,13 +222,7 @@ ONLY_IN_API = {"starlette"}
 #: Names that two packages give to the same thing, or that a process is entered by.
 SHARED_NAMES = {
     "main": "how a module is run: python -m",
-}
-#: Names that are still there twice and mean two things. Nothing is added here.
-REMAINING = {
-    "storage": {"main"},
-    "sampler": set(),
-    "api": set(),
-    "across": {"Account", "HedgeFlow", "Liquidity", "Session", "Usage"},
+    "Session": "one trading day: its hours, and how the API serves them",
 }
 
 
@@ -335,8 +321,7 @@ def test_no_circle_of_places():
     """No place imports another that leads back to it."""
     below = defaultdict(set)
     for path in FILES:
-        name = module(path)
-        below[place(name)] |= {other for other in places(path) if (name, other) not in CIRCLES}
+        below[place(module(path))] |= places(path)
     done: set[str] = set()
     while leaves := {
         p for p in below if p not in done and below[p] <= done | (below[p] - set(below))
@@ -355,11 +340,6 @@ def test_no_circle_of_modules():
     while leaves := {m for m in below if m not in done and below[m] <= done}:
         done |= leaves
     assert set(below) - done == set()
-
-
-def test_remaining_circles_are_still_there():
-    """A circle that was opened leaves the list."""
-    assert {(name, other) for name, other in CIRCLES if other not in places(MODULES[name])} == set()
 
 
 # Third-party packages
@@ -396,8 +376,7 @@ def test_a_name_means_one_thing_in_a_package(package):
         if name.split(".")[0] == package:
             for public in public_names(path):
                 where[public].append(name)
-    twice = {public for public, modules in where.items() if len(modules) > 1}
-    assert twice == REMAINING[package]
+    assert {public for public, modules in where.items() if len(modules) > 1} == set()
 
 
 def test_a_name_means_one_thing_across_packages():
@@ -407,7 +386,7 @@ def test_a_name_means_one_thing_across_packages():
         for public in public_names(path):
             where[public].add(name.split(".")[0])
     shared = {public for public, packages in where.items() if len(packages) > 1}
-    assert shared == set(SHARED_NAMES) | REMAINING["across"]
+    assert shared == set(SHARED_NAMES)
 
 
 # What a folder is for

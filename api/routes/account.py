@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from api import errors
-from api.access.dependency import require
 from api.access.gate import Admission, Caller, next_midnight
 from api.context import app_context, request_context
 from api.http.json import json_response
 from api.openapi.envelope import DataAsOf
+from api.routes.admission import require
 from api.series import window as series
 from storage.config.plans import PLANS, UNLIMITED
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Path, Request
 from starlette.responses import Response
 
-from api.access.dependency import require
 from api.access.gate import Caller
 from api.context import app_context
 from api.documents import degraded, heatmap, hedge_flow, leaderboard, strike_flow
@@ -25,6 +24,7 @@ from api.documents.strikes import DEFAULT_RANGE
 from api.documents.windowed import StoredWindow, answer_window
 from api.http.json import json_response
 from api.openapi.catalogue import CATALOGUE
+from api.routes.admission import require
 from api.series import reply
 from api.series.params import QueryError, read_day, symbol_segment
 from api.series.sessions import session_on_day

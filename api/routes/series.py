@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Path, Request
 from starlette.responses import Response
 
-from api.access.dependency import require
 from api.access.gate import Caller
 from api.context import AppContext, app_context, request_context
 from api.openapi import reference
+from api.routes.admission import require
 from api.routes.series_fast_path import PLAN, PREFIX, ROUTE
 from api.series import formats
 from api.series.params import Query, read_cursor, read_queries, read_query, symbol_segment

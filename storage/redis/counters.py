@@ -46,7 +46,7 @@ return {used, granted and 1 or 0}
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class RequestCount:
     """How many requests a caller has used on a day, and whether this one is granted."""
 
     #: Requests granted on the day; with this one, if it is granted.
@@ -71,7 +71,7 @@ class _PendingCount:
     limit: int
     step: int
     known: dict[str, int]
-    answer: asyncio.Future[Usage]
+    answer: asyncio.Future[RequestCount]
 
 
 class Counters:
@@ -120,7 +120,7 @@ class Counters:
                 await counters._exchanging
             await client.aclose()
 
-    async def take(self, name: str, day: date, limit: int | None) -> Usage:
+    async def take(self, name: str, day: date, limit: int | None) -> RequestCount:
         """Count one request, unless the limit is reached.
 
         Parameters
@@ -136,13 +136,13 @@ class Counters:
         if answer.done():
             return answer.result()
         known = self._today.used if day == self._today.day else {}
-        return Usage(known.get(name, 0) + 1, granted=True)
+        return RequestCount(known.get(name, 0) + 1, granted=True)
 
     async def used(self, name: str, day: date) -> int:
         """Return how many requests of a caller were granted on a day."""
         return (await self._enqueue(name, day, -1, 0)).used
 
-    def _enqueue(self, name: str, day: date, limit: int, step: int) -> asyncio.Future[Usage]:
+    def _enqueue(self, name: str, day: date, limit: int, step: int) -> asyncio.Future[RequestCount]:
         if day > self._today.day:
             self._today = _Day(day)
         # A request that began just before midnight may come when the counts of its day are gone.
@@ -179,7 +179,7 @@ class Counters:
                     question.answer.set_result(taken)
         self._exchanging = None
 
-    async def _count_in_redis(self, questions: list[_PendingCount]) -> list[Usage]:
+    async def _count_in_redis(self, questions: list[_PendingCount]) -> list[RequestCount]:
         async with self._client.pipeline(transaction=False) as pipe:
             for q in questions:
                 midnight = datetime(q.day.year, q.day.month, q.day.day, tzinfo=UTC)
@@ -187,16 +187,16 @@ class Counters:
                 key, least = f"{self._prefix}:used:{q.day}:{q.name}", q.known.get(q.name, 0)
                 pipe.eval(_TAKE, 1, key, q.limit, least, q.step, expires)
             results = await pipe.execute()
-        answers = [Usage(used, bool(granted)) for used, granted in results]
+        answers = [RequestCount(used, bool(granted)) for used, granted in results]
         for q, taken in zip(questions, answers, strict=True):
             q.known[q.name] = max(q.known.get(q.name, 0), taken.used)
         return answers
 
 
-def _count_here(known: dict[str, int], name: str, limit: int, step: int) -> Usage:
+def _count_here(known: dict[str, int], name: str, limit: int, step: int) -> RequestCount:
     """Count in this process, as the script does in Redis."""
     used = known.get(name, 0)
     if limit >= 0 and used + step > limit:
-        return Usage(used, granted=False)
+        return RequestCount(used, granted=False)
     known[name] = used + step
-    return Usage(used + step, granted=True)
+    return RequestCount(used + step, granted=True)

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from storage.embedded.attach import Servers
 from storage.errors import LiveError
 from storage.redis import counters as module
-from storage.redis.counters import Counters, Usage
+from storage.redis.counters import Counters, RequestCount
 
 #: Counters of days that are over by this machine's clock end at once.
 DAY, NEXT = date(2099, 6, 5), date(2099, 6, 6)
@@ -46,20 +46,25 @@ async def test_counts_up_to_the_limit(client: Any) -> None:
     """Each request counts one; at the limit no more are granted, and those do not count."""
     counters = Counters(client, prefix())
     taken = [await counters.take("a", DAY, 2) for _ in range(4)]
-    assert taken == [Usage(1, True), Usage(2, True), Usage(2, False), Usage(2, False)]
+    assert taken == [
+        RequestCount(1, True),
+        RequestCount(2, True),
+        RequestCount(2, False),
+        RequestCount(2, False),
+    ]
     assert await counters.used("a", DAY) == 2
     # A plan that was raised in the middle of the day is not charged for what was refused.
-    assert await counters.take("a", DAY, 3) == Usage(3, True)
-    assert await counters.take("a", DAY, None) == Usage(4, True)
-    assert await counters.take("a", DAY, 0) == Usage(4, False)
+    assert await counters.take("a", DAY, 3) == RequestCount(3, True)
+    assert await counters.take("a", DAY, None) == RequestCount(4, True)
+    assert await counters.take("a", DAY, 0) == RequestCount(4, False)
 
 
 async def test_callers_and_days_are_apart(client: Any) -> None:
     """Another caller has a count of its own, and so has another day."""
     counters = Counters(client, prefix())
-    assert await counters.take("a", DAY, 1) == Usage(1, True)
-    assert await counters.take("b", DAY, 1) == Usage(1, True)
-    assert await counters.take("a", NEXT, 1) == Usage(1, True)
+    assert await counters.take("a", DAY, 1) == RequestCount(1, True)
+    assert await counters.take("b", DAY, 1) == RequestCount(1, True)
+    assert await counters.take("a", NEXT, 1) == RequestCount(1, True)
     assert [await counters.used(n, d) for n, d in (("a", DAY), ("a", NEXT), ("c", DAY))] == [
         1,
         1,
@@ -134,16 +139,21 @@ async def test_away(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with fakeredis.FakeAsyncRedis() as fake:
         server = Switched(fake)
         counters = Counters(server, "t")
-        assert await counters.take("a", DAY, 5) == Usage(1, True)
+        assert await counters.take("a", DAY, 5) == RequestCount(1, True)
         server.state = state
         with capture_logs() as lines:
             taken = [await counters.take("a", DAY, 3) for _ in range(4)]
-            assert taken == [Usage(2, True), Usage(3, True), Usage(3, False), Usage(3, False)]
+            assert taken == [
+                RequestCount(2, True),
+                RequestCount(3, True),
+                RequestCount(3, False),
+                RequestCount(3, False),
+            ]
             assert server.asked == 2
             server.state = "there"
             await asyncio.sleep(0.11)
             # Redis knew of one; what was counted meanwhile is not forgotten.
-            assert await counters.take("a", DAY, 5) == Usage(4, True)
+            assert await counters.take("a", DAY, 5) == RequestCount(4, True)
         assert await Counters(fake, "t").used("a", DAY) == 4
         said = [line["event"] for line in lines]
         assert said == ["counters are away, each process counts by itself", "counters are back"]
@@ -179,11 +189,11 @@ async def test_nobody_there() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "_PATIENCE", 0.2)
             async with Counters.open(f"redis://127.0.0.1:{port}/0", "t") as counters:
-                assert await counters.take("a", DAY, 1) == Usage(1, True)
-                assert await counters.take("a", DAY, 1) == Usage(1, False)
+                assert await counters.take("a", DAY, 1) == RequestCount(1, True)
+                assert await counters.take("a", DAY, 1) == RequestCount(1, False)
     async with Counters.open(f"redis://127.0.0.1:{port}/0", "t") as counters:
-        assert await counters.take("a", DAY, 1) == Usage(1, True)
-        assert await counters.take("a", DAY, 1) == Usage(1, False)
+        assert await counters.take("a", DAY, 1) == RequestCount(1, True)
+        assert await counters.take("a", DAY, 1) == RequestCount(1, False)
 
 
 async def test_lost_memory() -> None:
@@ -194,7 +204,7 @@ async def test_lost_memory() -> None:
             await counters.take("a", DAY, 5)
         await fake.flushall()
         assert await counters.used("a", DAY) == 3
-        assert await counters.take("a", DAY, 5) == Usage(4, True)
+        assert await counters.take("a", DAY, 5) == RequestCount(4, True)
 
 
 async def test_the_day_before() -> None:
@@ -202,7 +212,7 @@ async def test_the_day_before() -> None:
     async with fakeredis.FakeAsyncRedis() as fake:
         counters = Counters(fake, "t")
         await counters.take("a", NEXT, 5)
-        assert await counters.take("a", DAY, 5) == Usage(1, True)
+        assert await counters.take("a", DAY, 5) == RequestCount(1, True)
         assert await counters.used("a", NEXT) == 1
 
 
