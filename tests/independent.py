@@ -309,7 +309,7 @@ def wide_quotes(sample: Sample, level: float, remaining: float) -> bool:
     """Whether an out-of-the-money quote, wider than 0.50 $, is too wide.
 
     Its half-width is more than a fifth of σ_rem/√(2π), or within 6 σ_rem of F more than eight
-    times the median of the two on each side of it.
+    times the median of the two on each side of it, two in all at least.
     """
     quotes = [
         (strike, (c.ask - c.bid) / 2)
@@ -320,7 +320,7 @@ def wide_quotes(sample: Sample, level: float, remaining: float) -> bool:
         if not half * 2 > 0.50:
             continue
         beside = [h for _, h in quotes[max(i - 2, 0) : i] + quotes[i + 1 : i + 3]]
-        usual = statistics.median(beside) if beside else math.inf
+        usual = statistics.median(beside) if len(beside) >= 2 else math.inf
         near = abs(strike - level) <= 6 * remaining
         if half > 0.2 * remaining / math.sqrt(2 * math.pi) or (near and half > 8 * usual):
             return True

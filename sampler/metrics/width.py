@@ -75,13 +75,14 @@ def count_wide_quotes(strike: Floats, half: Floats, *, forward: float, remaining
 
 
 def _median_beside(values: Floats) -> Floats:
-    """Median of the two values on each side of each, as far as there are any; NaN for one alone."""
+    """Median of the two values on each side of each; NaN where there are fewer than two in all."""
     padded = np.concatenate([[np.nan] * 2, values, [np.nan] * 2])
     beside = np.sort([padded[i : i + len(values)] for i in (0, 1, 3, 4)], axis=0)
     # What is not a number is sorted last.
     count = np.count_nonzero(np.isfinite(beside), axis=0)
     at = np.arange(len(values))
-    found: Floats = (beside[np.maximum(count - 1, 0) // 2, at] + beside[count // 2, at]) / 2.0
+    middle = (beside[np.maximum(count - 1, 0) // 2, at] + beside[count // 2, at]) / 2.0
+    found: Floats = np.where(count >= 2, middle, np.nan)
     return found
 
 

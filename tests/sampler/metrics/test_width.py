@@ -65,8 +65,9 @@ def test_wide_beside_its_neighbours():
     assert not wide(0.05, 0.05, 0.39, 0.05, 0.05)
     assert wide(0.05, 0.05, 0.41, 0.05, 0.05)
     assert wide(0.41, 0.05, 0.05, 0.05, 0.05)
-    # Missing quotes are no neighbours; one alone has none.
-    assert wide(NAN, 0.05, 0.41, NAN, NAN)
+    # Missing quotes are no neighbours; one neighbour is not enough to say what is usual.
+    assert wide(NAN, 0.05, 0.41, NAN, 0.05)
+    assert not wide(NAN, 0.05, 0.41, NAN, NAN)
     assert not wide(NAN, NAN, 0.41, NAN, NAN)
     # Beside locked quotes any that is wide enough to be asked about is too wide.
     assert wide(0.0, 0.0, 0.26, 0.0, 0.0)
@@ -192,6 +193,16 @@ def test_a_reopening_says_so(shared: Path):
     # The true volatility at the money, 14.1 %, lies within what the quotes leave open.
     assert abs(row.atm_iv - 0.141) < row.detail.atm_iv_uncertainty < row.atm_iv
     assert row.detail.pin_probability_noise > 50
+
+
+@pytest.mark.parametrize("day", real_chains.LEAN_DAYS, ids=str)
+def test_no_recorded_minute_is_wide(day):
+    """374 real minutes of four contracts: few neighbours, some wide quotes, and none too wide."""
+    minutes = list(real_chains.lean_minutes(day))
+    assert len(minutes) == 374
+    for minute in minutes:
+        chain = select_chain(minute.frame, session_on(market_day(minute.quoted_at)))
+        assert "wide_quotes" not in read_market(chain).flags, minute.quoted_at
 
 
 def test_no_recorded_frame_is_wide(shared: Path, tmp_path: Path):
