@@ -9,7 +9,7 @@ import { BARS, METRICS, MODES, WINDOWS } from "./view.js";
 
 const SPEEDS = [1, 10, 30, 60, 120, 300, 600];
 
-export function tie({ view, replay, screen, take, sessions, again }) {
+export function tie({ view, replay, screen, exporting, sessions, again }) {
   const choose = (name) => byId(name).addEventListener("change", (event) => {
     const more = name === "symbol" || name === "day" ? { from: "", to: "", at: "" } : name === "window" ? { from: "", to: "" } : {};
     view.set({ [name]: event.target.value, ...more });
@@ -24,7 +24,7 @@ export function tie({ view, replay, screen, take, sessions, again }) {
   press("back", () => replay.step(-1));
   press("on", () => replay.step(1));
   press("leave", () => replay.leave());
-  press("open-take", () => take.open());
+  press("open-export", () => exporting.open());
   press("open-help", () => byId("help").showModal());
   press("theme", theme);
   for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
@@ -71,7 +71,7 @@ export function tie({ view, replay, screen, take, sessions, again }) {
     ArrowUp: () => window(1), ArrowDown: () => window(-1),
     "[": () => day(-1), "]": () => day(1),
     l: () => { replay.leave(); view.set({ day: "", from: "", to: "", at: "" }); },
-    e: () => take.open(),
+    e: () => exporting.open(),
     t: theme,
     "?": () => byId("help").showModal(),
     Escape: () => {

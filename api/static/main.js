@@ -13,7 +13,7 @@ import { Session } from "./session.js";
 import { REASONS, server, simulated, state, view } from "./state.js";
 import { Strikes } from "./strikes.js";
 import { showGaps, showTable } from "./tables.js";
-import { Take } from "./take.js";
+import { Export } from "./export.js";
 import { showTiles } from "./tiles.js";
 
 const TICK_MS = 1000;
@@ -43,7 +43,7 @@ const screen = new Screen({
 });
 const bell = new Bell(later);
 const shownBars = () => state.session?.upTo(replay.at) ?? [];
-const take = new Take(() => ({ session: state.session, bar: shownBars().at(-1), view, screen, simulated: simulated() }));
+const exporting = new Export(() => ({ session: state.session, bar: shownBars().at(-1), view, screen, simulated: simulated() }));
 
 // Returns the range of the time axis of all panels. [unix seconds]
 function span() {
@@ -272,7 +272,7 @@ view.listen(async (changed) => {
   if (["symbol", "compare", "bar"].some((name) => changed.has(name))) compare();
   later();
 });
-tie({ view, replay, screen, take, sessions: () => state.sessions.map((one) => one.date).sort(), again: begin });
+tie({ view, replay, screen, exporting, sessions: () => state.sessions.map((one) => one.date).sort(), again: begin });
 byId("bars").addEventListener("toggle", later);
 showChosen(view);
 write(byId("link"), "Connecting");

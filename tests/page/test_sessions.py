@@ -288,15 +288,15 @@ async def test_zoom_is_everybodys(serve: Callable[..., Any], tab: Tab) -> None:
     assert "from" not in await tab.page.evaluate("location.hash")
 
 
-async def test_take_it_with_you(serve: Callable[..., Any], tabs: Callable[..., Any]) -> None:
+async def test_export(serve: Callable[..., Any], tabs: Callable[..., Any]) -> None:
     """The link shows the same again; files are the API's; levels are the bar's."""
     await serve(at(TUESDAY, 780) + timedelta(minutes=30))
     tab = await tabs()
     stands = int(at(TUESDAY, 390).timestamp())
     await tab.open(f"day={TUESDAY}&bar=5m&metric=oi&at={stands}&window=120")
     await tab.shows("#stands", "12:45:00")
-    await tab.page.locator("#open-take").click()
-    link = await tab.page.locator("#take-link").input_value()
+    await tab.page.locator("#open-export").click()
+    link = await tab.page.locator("#export-link").input_value()
     other = await tabs()
     await other.open(link.partition("#")[2])
     await other.shows("#stands", "12:45:00")
@@ -307,24 +307,24 @@ async def test_take_it_with_you(serve: Callable[..., Any], tabs: Callable[..., A
     assert await other.page.evaluate(chosen) == ["2026-11-24", "5m", "oi", "120"]
     bars = await tab.site.bars(bar="5m", date=TUESDAY)
     bar = [b for b in bars if b["sampled_at"] <= "2026-11-24T17:45:00Z"][-1]
-    plain = await tab.page.locator("#take-plain").input_value()
+    plain = await tab.page.locator("#export-plain").input_value()
     assert f"{bar['gamma_flip']:,.2f}" in plain
     assert f"{bar['spot']:,.2f}" in plain
-    pine = await tab.page.locator("#take-pine").input_value()
+    pine = await tab.page.locator("#export-pine").input_value()
     assert pine.startswith("//@version=6\n")
     assert f'hline({bar["call_wall"]:g}, "Call wall"' in pine
     assert f'hline({bar["gamma_flip"]:g}, "Gamma flip"' in pine
     async with tab.page.expect_download() as waited:
-        await tab.page.locator("#take-csv").click()
+        await tab.page.locator("#export-csv").click()
     saved = await (await waited.value).path()
     lines = saved.read_text().splitlines()
     assert len(bars) == len(lines) - 1
     async with tab.page.expect_download() as waited:
-        await tab.page.locator("#take-png").click()
+        await tab.page.locator("#export-png").click()
     picture = (await (await waited.value).path()).read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 20_000
-    link = await tab.page.locator("#take-parquet").get_attribute("href")
+    link = await tab.page.locator("#export-parquet").get_attribute("href")
     assert f"{SERIES}SPX?bar=5m&date=2026-11-24&format=parquet" == link
 
 

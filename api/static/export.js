@@ -13,16 +13,16 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-export class Take {
+export class Export {
   // ``now`` gives ``{session, bar, view, screen, simulated}`` of the moment.
   constructor(now) {
     this.now = now;
-    byId("take-png").addEventListener("click", () => this.png());
+    byId("export-png").addEventListener("click", () => this.png());
     for (const button of document.querySelectorAll("[data-copy]")) {
       button.addEventListener("click", () => this.#copy(button));
     }
     for (const format of ["csv", "parquet", "json"]) {
-      byId(`take-${format}`).addEventListener("click", (event) => this.#file(event, format));
+      byId(`export-${format}`).addEventListener("click", (event) => this.#file(event, format));
     }
   }
 
@@ -34,26 +34,26 @@ export class Take {
   open() {
     const { session, bar, view, simulated } = this.now();
     for (const format of ["csv", "parquet", "json"]) {
-      const link = byId(`take-${format}`);
+      const link = byId(`export-${format}`);
       link.href = session ? paths.series(session.symbol, { bar: session.bar, date: session.day, format }) : "/v1/symbols";
       link.download = `${this.#name}-${view.bar}.${format}`;
     }
-    byId("take-link").value = `${location.origin}${location.pathname}${view.address}`;
-    byId("take-plain").value = session && bar ? plainText(session, bar, simulated) : "";
-    byId("take-pine").value = session && bar ? pine(session, bar, simulated) : "";
-    write(byId("take-note"), "");
-    byId("take").showModal();
+    byId("export-link").value = `${location.origin}${location.pathname}${view.address}`;
+    byId("export-plain").value = session && bar ? plainText(session, bar, simulated) : "";
+    byId("export-pine").value = session && bar ? pine(session, bar, simulated) : "";
+    write(byId("export-note"), "");
+    byId("export").showModal();
   }
 
   // Without a key the browser follows the link. With a key the page downloads the file, because a link cannot send a header.
   async #file(event, format) {
     if (!key.get()) return;
     event.preventDefault();
-    const { href, download } = byId(`take-${format}`);
+    const { href, download } = byId(`export-${format}`);
     try {
       save(await askFile(href), download);
     } catch (error) {
-      write(byId("take-note"), why(error));
+      write(byId("export-note"), why(error));
     }
   }
 
@@ -67,10 +67,10 @@ export class Take {
     const field = byId(button.dataset.copy);
     try {
       await navigator.clipboard.writeText(field.value);
-      write(byId("take-note"), "Copied.");
+      write(byId("export-note"), "Copied.");
     } catch {
       field.select();
-      write(byId("take-note"), "Selected: copy it with Ctrl-C.");
+      write(byId("export-note"), "Selected: copy it with Ctrl-C.");
     }
   }
 }
