@@ -82,6 +82,21 @@ class Sample:
         """Ascending, each once."""
         return sorted({c.strike for c in self.contracts})
 
+    def volume_of_today(self, contract: Contract) -> float:
+        """A contract's volume, as far as it is this session's.
+
+        None of it is, if the last trade was before 20:00 of the evening before, 13.5 hours before the
+        open. It cannot be read in the last 15 minutes if the last trade was after the close.
+        """
+        opened = self.quoted_at - self.seconds_gone
+        closed = opened + self.session_seconds
+        if math.isnan(contract.volume) or math.isnan(contract.last_at):
+            return contract.volume
+        if contract.last_at < opened - 13.5 * 3600:
+            return 0.0
+        late = contract.last_at >= closed and closed - self.quoted_at <= 900
+        return NAN if late else contract.volume
+
     def contract(self, strike: float, right: int) -> Contract | None:
         """One contract; None where it is not listed."""
         return next((c for c in self.contracts if (c.strike, c.right) == (strike, right)), None)
@@ -997,14 +1012,15 @@ class Flow:
         for c in sample.contracts:
             key = (c.strike, c.right)
             was = self.volume.get(key, NAN)
-            now = was if math.isnan(c.volume) else c.volume
+            volume = sample.volume_of_today(c)
+            now = was if math.isnan(volume) else volume
             if now < was:
                 raise NotImplementedError("disputes about a fall are not in this program")
             self.volume[key] = now
             if not first and math.isnan(was) and not math.isnan(now):
                 self.unattributed += now
             since = self.counted_at.get(key, NAN)
-            if not math.isnan(c.volume):
+            if not math.isnan(volume):
                 self.counted_at[key] = sample.quoted_at
             added = 0.0 if first or math.isnan(now - was) else now - was
             if not added:
@@ -1337,6 +1353,9 @@ def profile(
     def flowed(total: Position, right: int) -> list[float]:
         return [total.get((k, right), 0.0) for k in strikes]
 
+    def listed_only(total: Position, right: int) -> list[float]:
+        return [total.get((k, right), 0.0) if sample.contract(k, right) else 0.0 for k in strikes]
+
     sides = {"call": CALL, "put": PUT}
     arrays = {
         "strike": list(strikes),
@@ -1351,7 +1370,8 @@ def profile(
         arrays[f"{name}_bid"] = column("bid", right, NAN)
         arrays[f"{name}_ask"] = column("ask", right, NAN)
         arrays[f"{name}_oi"] = column("open_interest", right, 0.0)
-        arrays[f"{name}_volume"] = flowed(marks_of(flow), right)
+        # The volume of what is not listed counts nowhere.
+        arrays[f"{name}_volume"] = listed_only(marks_of(flow), right)
         arrays[f"{name}_signed"] = flowed(flow.bought, right)
         arrays[f"{name}_flow"] = flowed(flow.dollars, right)
     for prefix, position, held in (("", live, effective), ("settled_", settled, listed)):

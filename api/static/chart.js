@@ -18,17 +18,19 @@ function timeSplits(u, axis, from, to) {
   return splits;
 }
 
-// The range of some columns, with a margin. Values of ``near`` columns count only if they are close to the rest.
-function rangeOf(columns, [first, last], { zero = false, near = [], more = [] } = {}) {
+// The range of some columns, with a margin. Values of ``near`` columns count only if they are close to the rest;
+// those of samples for which ``skip`` is true count only if there are no others.
+function rangeOf(columns, [first, last], { zero = false, near = [], more = [], skip = [] } = {}) {
   let [low, high] = [Infinity, -Infinity];
   const take = (value) => {
     if (value < low) low = value;
     if (value > high) high = value;
   };
   const each = (column, call) => {
-    for (let k = first; k <= last; k++) if (column[k] !== null && column[k] !== undefined) call(column[k]);
+    for (let k = first; k <= last; k++) if (!skip[k] && column[k] !== null && column[k] !== undefined) call(column[k]);
   };
   for (const column of columns) each(column, take);
+  if (low > high && skip.some(Boolean)) return rangeOf(columns, [first, last], { zero, near, more });
   if (zero) take(0);
   more.forEach(take);
   if (low > high) return [0, 1];
@@ -100,6 +102,8 @@ export class Chart {
     this.place = place;
     this.span = span;
     this.extra = extra;
+    // Which samples are spikes: they are drawn, but the axes do not follow them.
+    this.spikes = [];
     const lines = panel.lines;
     this.lines = panel.compare ? [...lines, { ...panel.compare, colour: "other", dash: [1, 3], width: 1.5 }] : lines;
     const scaleOf = (line) => line.scale ?? "y";
@@ -110,7 +114,7 @@ export class Chart {
       scales[name] = {
         range: (u) => (name === "y" && range?.()) || (name === "y" && panel.range)
           || rangeOf(columnsOf(u, name, false), this.#visible(u),
-            { zero: panel.zero && name === "y", near: columnsOf(u, name, true), more: this.extra?.(name) ?? [] }),
+            { zero: panel.zero && name === "y", near: columnsOf(u, name, true), more: this.extra?.(name) ?? [], skip: this.spikes }),
       };
     }
     const grid = { show: panel.grid ?? true, stroke: () => colour("grid"), width: 1 };

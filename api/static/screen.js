@@ -16,6 +16,9 @@ const HEAT = {
   lines: [{ field: "spot", name: "Spot", colour: "text", width: 1.75, write: strike }],
 };
 
+// Flags of samples that the axes do not follow.
+const SPIKES = ["spot_spike", "volatility_spike", "revised"];
+
 export class Screen {
   #charts = new Map();
   #legends = new Map();
@@ -80,6 +83,7 @@ export class Screen {
     const others = other ? pointsOf(other, other.bars, shift) : [];
     const data = session ? columns(pointsOf(session, bars), others, FIELDS) : { x: [] };
     this.#data = data;
+    const spikes = (data.bars ?? []).map((bar) => Boolean(bar?.flags?.some((flag) => SPIKES.includes(flag))));
     for (const { panel, lines } of this.#charts.values()) {
       const values = lines.map((line, k) => {
         if (k === panel.lines.length) return this.#then(data, others, line, bars, other);
@@ -88,6 +92,7 @@ export class Screen {
       const chart = this.#charts.get(panel.id);
       chart.opened = bars[0]?.spot;
       chart.values = values;
+      chart.spikes = spikes;
       chart.show(data.x, values);
     }
     // uPlot works its scales out at the end of this turn; what lies beyond them is known then.

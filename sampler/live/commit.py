@@ -12,12 +12,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
+import structlog
+
 from sampler.revising import revised_by
 from storage.errors import StoreError, ValueRefused
 from storage.record.mode import WriteMode
 from storage.record.result import WriteResult
 from storage.record.row import Change, Gap, Reason, SlotRecord
 from storage.record.wire import Batch
+
+log = structlog.get_logger()
 
 
 class RecordStore(Protocol):
@@ -76,7 +80,14 @@ async def commit_batch(
         If the database is away or full. The same batch may be committed again: what is stored
         already stays as it is.
     """
-    revised = await revise_earlier(store, batch.records)
+    try:
+        revised = await revise_earlier(store, batch.records)
+    except StoreError:
+        raise
+    except Exception:
+        # A flag too few must not keep the records themselves waiting.
+        log.exception("earlier rows not revised")
+        revised = ()
     try:
         written = await store.write(batch.records, batch.gaps, mode=batch.mode)
     except StoreError:

@@ -42,6 +42,10 @@ Floats = NDArray[np.float64]
 COARSER_FROM = 3.0
 #: Within so long after the open a feed may begin today's count anew. [s]
 OPENING_SECONDS = 900.0
+#: The overnight session of index options begins so long before the open: at 20:00 New York.
+BEFORE_OPEN = timedelta(hours=13, minutes=30)
+#: So near to the close a frame's prints may be from after it.
+CLOSING = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,7 +99,7 @@ def update_flow(
     row, now = past.row, chain.quoted_at.timestamp()
     step = read_volumes(
         past.ledger(),
-        past.widen(chain.volume),
+        past.widen(volume_of_today(chain)),
         now=now,
         opening=(chain.quoted_at - chain.session.open).total_seconds() <= OPENING_SECONDS,
         reset_at=past.notes.get("volume_reset_at"),
@@ -156,7 +160,8 @@ def update_flow(
     if step.reset_at is not None:
         notes["volume_reset_at"] = step.reset_at
     return FlowState(
-        volume=past.narrow(np.nan_to_num(ledger["volume"])),
+        # The volume of a contract that is not listed just now waits for it, as its position does.
+        volume=np.where(chain.listed, past.narrow(np.nan_to_num(ledger["volume"])), 0.0),
         signed=past.narrow(hedged.signed),
         dollars=past.narrow(hedged.dollars),
         gamma_dollars=past.narrow(hedged.gamma_dollars),
@@ -172,6 +177,23 @@ def update_flow(
         amounts=amounts,
         state=(columns, notes),
     )
+
+
+def volume_of_today(chain: Chain) -> Floats:
+    """Reported volumes, as far as they belong to the session. (2, n) [contracts]
+
+    A contract whose last trade is of an earlier session has none today, whatever its feed still
+    shows; the overnight session, from 20:00 New York on, belongs to the day. What has traded after
+    the close is not readable: part of it may be the session's, and the volume stays as it was.
+    """
+    earlier = chain.last_at < (chain.session.open - BEFORE_OPEN).timestamp()
+    late = np.zeros_like(earlier)
+    if chain.session.close - chain.quoted_at <= CLOSING:
+        late = chain.last_at >= chain.session.close.timestamp()
+    if not earlier.any() and not late.any():
+        return chain.volume
+    of_today = np.where(earlier & ~np.isnan(chain.volume), 0.0, chain.volume)
+    return np.where(late, np.nan, of_today)
 
 
 def _remember(

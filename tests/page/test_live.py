@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import re
 import signal
@@ -244,3 +245,24 @@ async def test_stale_source(fresh: Site, tab: Tab) -> None:
         "getComputedStyle(document.getElementById('age')).backgroundColor"
     )
     assert colours == "rgb(255, 125, 116)"
+
+
+@pytest.mark.parametrize(
+    ("flags", "outside"),
+    [((), False), (("spot_spike", "revised"), True), (("baseline", "clock_skew"), False)],
+)
+async def test_axes_do_not_follow_spikes(
+    fresh: Site, tab: Tab, flags: tuple[str, ...], outside: bool
+) -> None:
+    """Spot doubles for five samples: where they say that they are spikes, they lie off the axis."""
+    records = market.day(TUESDAY, until=120)
+    for made in records[40:45]:
+        made.row = dataclasses.replace(made.row, spot=2 * made.row.spot, flags=flags)
+    await fresh.put(records)
+    await fresh.start(at(TUESDAY, 780) + timedelta(minutes=30))
+    await tab.open("bar=30s")
+    await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
+    box = await tab.settled_box("#plot-price .u-over")
+    await tab.page.mouse.move(box["x"] + box["width"] * 42 / 780, box["y"] + 40)
+    spot = re.compile(r"^12,\d{3}\.\d\d ↑$" if outside else r"^12,\d{3}\.\d\d$")
+    await tab.shows(".legend dd[data-field=spot]", spot)

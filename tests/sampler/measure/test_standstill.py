@@ -346,3 +346,101 @@ async def test_options_frozen_for_fifteen_minutes(shared) -> None:
     assert [("options_unchanged" in row.flags) for row in rows] == [False, True, True]
     reasons = [one.reason for one in found if isinstance(one, ChainRefused)]
     assert reasons == [Reason.STALE] * 28
+
+
+NEW_YORK_MIDNIGHT = TEN_FOURTEEN.replace(hour=4, minute=0, second=0)
+
+
+def at(hours: float) -> float:
+    """Unix time of so many hours after midnight in New York, of the base's day."""
+    return (NEW_YORK_MIDNIGHT + timedelta(hours=hours)).timestamp()
+
+
+def one(value: float, other: float) -> list[float]:
+    """``value`` for the first call, ``other`` for all the rest."""
+    return [value] + [other] * (len(BASE.strike) - 1)
+
+
+def test_yesterdays_volume_is_not_todays() -> None:
+    """A vendor shows 900 of yesterday until the contract trades; then the day's count begins at 0."""
+    feed, now = Feed(), TEN_FOURTEEN.timestamp()
+    row = feed.send(0, volume=one(900, 50), last_at=one(at(-8.0), now)).row
+    assert row.call_volume == 50 * 20
+    row = feed.send(30, spot=7701.0, volume=one(7, 50), last_at=one(now + 20, now)).row
+    assert row.call_volume == 50 * 20 + 7
+    assert row.flags == ()
+    # Seven contracts of a call that is 100 points in the money, 100 shares each.
+    sigma = feed.record.profile["call_delta"][0] * 7 * 100 * 7701.0
+    assert row.hedge_flow_se == pytest.approx(sigma, rel=1e-6)
+
+
+def test_the_overnight_sessions_volume_is_the_baseline() -> None:
+    """What traded at 03:00 is in today's count, and belongs to no slot."""
+    feed, now = Feed(), TEN_FOURTEEN.timestamp()
+    row = feed.send(0, volume=one(900, 50), last_at=one(at(3.0), now)).row
+    assert row.call_volume == 900 + 50 * 20
+    row = feed.send(30, spot=7701.0, volume=one(903, 50), last_at=one(now + 20, now)).row
+    assert row.call_volume == 903 + 50 * 20
+    sigma = feed.record.profile["call_delta"][0] * 3 * 100 * 7701.0
+    assert row.hedge_flow_se == pytest.approx(sigma, rel=1e-6)
+
+
+def test_prints_after_the_close_belong_to_no_slot() -> None:
+    """The last frame of the day: 400 of a contract's 450 printed with a trade after 16:00."""
+    feed = Feed()
+    last = (at(15.99) - TEN_FOURTEEN.timestamp()) // 1
+    feed.send(last - 30)
+    row = feed.send(last, spot=7700.5, volume=one(450, 50), last_at=one(at(16.1), at(15.98))).row
+    assert row.total_volume == 50 * len(BASE.strike)
+    assert row.hedge_flow_se == 0
+
+
+def test_an_odd_time_of_a_print_at_midday_changes_nothing() -> None:
+    """No contract has traded after the close at 10:15: its volume counts."""
+    feed = Feed()
+    feed.send(0)
+    row = feed.send(30, spot=7700.5, volume=one(60, 50), last_at=one(at(16.1), at(10.2))).row
+    assert row.total_volume == 50 * len(BASE.strike) + 10
+
+
+def test_one_side_that_is_not_listed_counts_nowhere() -> None:
+    """A strike whose call is missing for a frame: its put counts, the call waits."""
+    feed, n = Feed(), len(BASE.strike)
+    feed.send(0)
+    before = feed.send(30, spot=7700.5, volume=one(60, 50))
+    keep = np.arange(n) != 0
+    made = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=60), spot=7701.0)
+    columns = {
+        name: getattr(made, name)[keep].tolist()
+        for name in ("strike", "right", "root", "expiry", *OPTIONS, "open_interest")
+    }
+    row = feed.send(60, spot=7701.0, **columns).row
+    assert row.flags == ("contracts_missing",)
+    assert row.total_volume == 50 * (n - 1)
+    profile = feed.record.profile
+    assert (profile["call_volume"][0], profile["call_gex"][0]) == (0, 0)
+    assert profile["call_signed"][0] == before.profile["call_signed"][0]
+    assert (profile["put_volume"][0], profile["call_oi"][0]) == (50, 0)
+    assert row.hedge_flow_cumulative_all == before.row.hedge_flow_cumulative_all
+    after = feed.send(90, spot=7701.5, volume=one(60, 50))
+    assert after.row.total_volume == 50 * n + 10
+    assert after.profile["call_signed"][0] == before.profile["call_signed"][0]
+
+
+def test_a_whole_chain_that_reads_nothing_once_says_what_was_held_back() -> None:
+    """A late server: every volume is 0 in one frame at midday, and back in the next."""
+    feed, n = Feed(), len(BASE.strike)
+    feed.send(0)
+    clean = feed.send(30, spot=7700.5, volume=one(60, 50)).row
+    dip = feed.send(60, spot=7701.0, volume=[0.0] * n).row
+    assert dip.flags == ("volume_held",)
+    assert dip.detail.flag_amounts["volume_held"] == {
+        "contracts": n, "volume": 50 * n + 10, "dollars": 0.0
+    }  # fmt: skip
+    assert dip.hedge_flow_cumulative_all == clean.hedge_flow_cumulative_all
+    assert dip.total_volume == clean.total_volume
+    back = feed.send(90, spot=7701.5, volume=one(65, 50)).row
+    assert back.flags == ("volume_recovered",)
+    assert back.detail.flag_amounts["volume_recovered"]["contracts"] == n
+    assert back.detail.flag_amounts["volume_recovered"]["volume"] == 50 * n + 10
+    assert back.total_volume == 50 * n + 15

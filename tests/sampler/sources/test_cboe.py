@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -700,3 +700,42 @@ def test_there_is_no_history() -> None:
 async def test_closing_without_use_is_harmless() -> None:
     """A source that never fetched has nothing to close."""
     await Cboe.open("").close()
+
+
+MIDDAY = datetime(2026, 8, 19, 16, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("prints", "answered", "quoted"),
+    [
+        # Prints a little ahead of the underlying's last trade are no freeze.
+        ([10, 12, 15, 19], 0, 0),
+        # One wrong time is no evidence; three are, and the newest that three agree on counts.
+        ([500, 5, 5, 5], 0, 0),
+        ([500, 25, 26, 27], 0, 26),
+        # Prints after the fetch are no evidence.
+        ([5000, 5001, 5002, 5], 0, 0),
+        # An answer of a living feed is up to a minute ahead; two minutes are a freeze.
+        ([5, 5, 5], 119, 0),
+        ([5, 5, 5], 120, 120),
+        # Where prints show a freeze the answer's own time counts too, but none that lies ahead.
+        ([30, 31, 32], 45, 45),
+        ([30, 31, 32], 5000, 30),
+        ([], 200, 200),
+    ],
+)
+def test_quotes_are_as_new_as_their_newest_evidence(prints, answered, quoted):
+    """Seconds after the index's own last trade at 12:00; fetched 1,200 seconds after it."""
+    contracts = [contract("SPXW", MIDDAY.date(), "C", 8000.0)]
+    for i, seconds in enumerate(prints):
+        traded = datetime(2026, 8, 19, 12) + timedelta(seconds=seconds)
+        contracts.append(
+            contract("SPXW", MIDDAY.date(), "C", 7700.0 + i, last_trade_time=traded.isoformat())
+        )
+    given = cboe_json("SPX", 7700.0, "2026-08-19T12:00:00", contracts)
+    sent = MIDDAY + timedelta(seconds=answered + 900)
+    given["timestamp"] = sent.strftime("%Y-%m-%d %H:%M:%S")
+    fetched = MIDDAY + timedelta(seconds=1200)
+    made = parse_chain(orjson.dumps(given), symbol="SPX", now=fetched, delay_seconds=900)
+    assert made.quoted_at == MIDDAY + timedelta(seconds=quoted)
+    assert made.underlying_at == MIDDAY
