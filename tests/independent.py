@@ -507,8 +507,8 @@ def vex(position: Position, market: Market) -> list[float]:
 
 
 def delta_lost(market: Market, hours: float) -> list[float]:
-    """Δ(T) − Δ(max(T − hours, 0)) by strike, at fixed forward and smile."""
-    later = max(market.years - hours * 3600 / YEAR, 0.0)
+    """Δ(T) − Δ(max(T − hours, T/2)) by strike, at fixed forward and smile."""
+    later = max(market.years - hours * 3600 / YEAR, market.years / 2)
     return [
         call_delta(market.level, k, market.years, s) - call_delta(market.level, k, later, s)
         for k, s in zip(market.strikes, market.sigma, strict=True)
@@ -516,15 +516,42 @@ def delta_lost(market: Market, hours: float) -> list[float]:
 
 
 def chex(position: Position, market: Market) -> list[float]:
-    """q·M·S·(Δ(T) − Δ(0)) by strike, call and put."""
+    """q·M·S·(Δ(T) − Δ(T/2)) by strike, call and put."""
     return [
         net(position, k) * SHARES * market.spot * lost
         for k, lost in zip(market.strikes, delta_lost(market, math.inf), strict=True)
     ]
 
 
-def charm_dollars_per_hour(position: Position, market: Market) -> float:
-    """Σ q·M·S·(Δ(T) − Δ(max(T − 1 h, 0)))."""
+def charm_horizon_seconds(market: Market) -> float | None:
+    """An hour, or half of what is left; None in the last minute."""
+    left = market.sample.seconds_left
+    return None if left < 60 else min(3600.0, left / 2)
+
+
+def charm_curve(position: Position, market: Market) -> list[list[float]] | None:
+    """Σ q·M·x·(Δ(T) − Δ(0)) with spot at x, at nine levels from −2 to 2 standard deviations."""
+    if market.sample.seconds_left < 60:
+        return None
+    curve = []
+    for step in range(-4, 5):
+        x = market.spot + market.remaining * step / 2
+        if x <= 0:
+            continue
+        level = market.level * x / market.spot
+        total = 0.0
+        for k, sigma in zip(market.strikes, market.sigma, strict=True):
+            at_expiry = 1.0 if level > k else 0.0 if level < k else 0.5
+            lost = call_delta(level, k, market.years, sigma) - at_expiry
+            total += net(position, k) * SHARES * x * lost
+        curve.append([x, total])
+    return curve
+
+
+def charm_dollars_per_hour(position: Position, market: Market) -> float | None:
+    """Σ q·M·S·(Δ(T) − Δ(max(T − 1 h, T/2))); None in the last minute."""
+    if market.sample.seconds_left < 60:
+        return None
     return math.fsum(
         net(position, k) * SHARES * market.spot * lost
         for k, lost in zip(market.strikes, delta_lost(market, 1), strict=True)
@@ -626,11 +653,30 @@ def crossings(position: Position, market: Market) -> list[float]:
     return found
 
 
+def near_strikes(market: Market, part: float) -> list[float]:
+    """Strikes within a part of spot."""
+    return [k for k in market.strikes if abs(k - market.spot) <= part * market.spot]
+
+
+def wider_strikes(market: Market, part: float) -> list[float]:
+    """Strikes within a part of spot, and the five listed next to it on each side."""
+    below = sorted(k for k in market.strikes if k < market.spot)[-5:]
+    above = sorted(k for k in market.strikes if k > market.spot)[:5]
+    near = {k for k in market.strikes if abs(k - market.spot) <= part * market.spot}
+    first, last = min(near | set(below)), max(near | set(above))
+    return [k for k in market.strikes if first <= k <= last]
+
+
 def covered(market: Market) -> bool:
-    """Whether a flip can be told: five strikes within ±2 % whose out-of-the-money quote is two-sided,
-    and ``remaining_1sd`` of at least half their median step.
+    """Whether a flip can be told: five near strikes whose out-of-the-money quote is two-sided, and
+    ``remaining_1sd`` of at least half their median step.
     """
-    near = [k for k in market.strikes if abs(k - market.spot) <= 0.02 * market.spot]
+    near = near_strikes(market, 0.02)
+    quoted = [
+        two_sided(market.sample.contract(k, CALL if k >= market.level else PUT)) for k in near
+    ]
+    if sum(quoted) < 5:
+        near = wider_strikes(market, 0.02)
     quoted = [
         k for k in near if two_sided(market.sample.contract(k, CALL if k >= market.level else PUT))
     ]
@@ -674,12 +720,11 @@ def max_pain(held: Position, market: Market) -> float | None:
 
 
 def excess_share(held: Position, market: Market) -> float:
-    """e = (share − 3/n)/(1 − 3/n): the top three strikes' part of the OI within ±1 % of S."""
-    near = [
-        held.get((k, CALL), 0.0) + held.get((k, PUT), 0.0)
-        for k in market.strikes
-        if abs(k - market.spot) <= 0.01 * market.spot
-    ]
+    """e = (share − 3/n)/(1 − 3/n): the top three strikes' part of the OI of the near ones, ±1 %."""
+    strikes = near_strikes(market, 0.01)
+    if len(strikes) <= 3:
+        strikes = wider_strikes(market, 0.01)
+    near = [held.get((k, CALL), 0.0) + held.get((k, PUT), 0.0) for k in strikes]
     if len(near) <= 3 or sum(near) == 0:
         return 0.0
     share = sum(sorted(near)[-3:]) / sum(near)
@@ -1215,6 +1260,7 @@ def book_figures(position: Position, held: Position, market: Market) -> dict[str
         "net_chex": math.fsum(chex(position, market)),
         "dealer_delta": dealer_delta(position, market),
         "charm_dollars_per_hour": charm_dollars_per_hour(position, market),
+        "charm_horizon_seconds": charm_horizon_seconds(market),
         "gamma_flip": level,
         "gamma_flip_status": status,
         "distance_to_flip_sigmas": away,
@@ -1324,6 +1370,7 @@ def answer(sample: Sample, flow: Flow | None = None, *, confidence: float = 0.43
         figures={
             **market_figures(market),
             **book_figures(live, effective, market),
+            "charm_curve": charm_curve(live, market),
             **sureness(net_gex_of(live, market), flow, market, confidence),
             **flow.headline,
             "contracts_with_flow": sum(b != 0 for b in bought.values()),

@@ -81,7 +81,8 @@ def test_it_agrees_with_a_third_program(shared):
         at = independent.pin_probability_pct(answer.market, found["magnet"], lognormal=True)
         assert lognormal == pytest.approx(at, rel=1e-9)
         for name, value in (other | parts).items():
-            if name not in ("file", "at"):
+            # Of these two that program has an earlier definition.
+            if name not in ("file", "at", "net_chex", "charm_dollars_per_hour"):
                 assert value == pytest.approx(found[name], rel=1e-9, abs=1e-9), (
                     other["file"],
                     name,

@@ -12,12 +12,15 @@ from api.documents.sample import Sample
 from storage.market.constants import MOVES
 from storage.record.figures import HedgeShares
 
+#: Charm that looks ahead a whole hour is another figure than charm over half of what is left. [s]
+HOUR = 3600.0
+
 _CHARM = {
-    "time_decay_dealers_buy": "Time alone makes dealers buy {left} until the close, {hour} of it in"
-    " the next hour: support into the close.",
-    "time_decay_dealers_sell": "Time alone makes dealers sell {left} until the close, {hour} of it"
-    " in the next hour: pressure into the close.",
-    "neutral": "Time alone makes dealers trade nothing until the close.",
+    "time_decay_dealers_buy": "Time alone makes dealers buy {half} in half of the time that is"
+    " left: support.",
+    "time_decay_dealers_sell": "Time alone makes dealers sell {half} in half of the time that is"
+    " left: pressure.",
+    "neutral": "Time alone makes dealers trade nothing in half of the time that is left.",
 }
 _VANNA = {
     "vol_up_dealers_sell": "Rising volatility makes dealers sell {size} per point, falling"
@@ -69,24 +72,23 @@ def hedging_block(book: PositionBook) -> dict[str, Any]:
 
 def decay_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
     """What time takes and makes dealers trade."""
-    left = book.figure("net_chex") or 0.0
-    hour = book.figure("charm_dollars_per_hour") or 0.0
-    name = _signed(left, "time_decay_dealers_buy", "time_decay_dealers_sell")
-    said = _CHARM[name].format(left=money_text(abs(left)), hour=money_text(abs(hour)))
-    if left and left * hour < 0:
+    half = book.figure("net_chex") or 0.0
+    name = _signed(half, "time_decay_dealers_buy", "time_decay_dealers_sell")
+    text = _CHARM[name].format(half=money_text(abs(half)))
+    soon, horizon = book.figure("charm_dollars_per_hour"), book.figure("charm_horizon_seconds")
+    if half and soon is not None and horizon is not None and horizon >= HOUR:
         # In the next hour the flow may go the other way.
-        said = said.partition(",")[0] + (
-            f", though in the next hour they {'sell' if left > 0 else 'buy'}"
-            f" {money_text(abs(hour))}."
-        )
+        text += f" In the next hour they {'buy' if soon > 0 else 'sell'} {money_text(abs(soon))}."
     return {
         "net_theta_dollars": book.figure("net_theta_dollars"),
         "theta_per_hour_remaining": book.figure("theta_per_hour_remaining"),
         "charm_regime": name,
-        "charm_description": said,
+        "charm_description": text,
         "gamma_acceleration": book.figure("gamma_acceleration"),
         "description": _decaying(sample, book),
         "charm_dollars_per_hour": book.figure("charm_dollars_per_hour"),
+        "charm_horizon_seconds": book.figure("charm_horizon_seconds"),
+        "charm_curve": book.row.detail.charm_curve if book.live else None,
     }
 
 

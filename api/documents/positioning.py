@@ -18,7 +18,7 @@ from api.documents.rounding import (
     strike_text,
 )
 from api.documents.sample import Sample
-from api.documents.strikes import near_spot
+from storage.market.strikes import strikes_for_concentration
 
 #: Open interest counts as near the money within this part of spot.
 NEAR = 0.01
@@ -55,6 +55,13 @@ def regime_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
         "distance_to_flip_dollars": rounded(away, 4),
         "distance_to_flip_sigmas": rounded(away / sigma, 4) if away is not None and sigma else None,
         "flip_out_of_reach": book.figure("flip_out_of_reach"),
+        "crossings": [
+            {
+                "level": level,
+                "distance_sigmas": rounded(abs(level - spot) / sigma, 4) if sigma else None,
+            }
+            for level in book.figure("crossings") or ()
+        ],
         # Settled open interest is taken as given: only the live book's sign is in doubt.
         "regime_confidence": book.row.regime_confidence if book.live else None,
     }
@@ -112,8 +119,9 @@ def pin_risk_block(book: PositionBook) -> dict[str, Any]:
 
 
 def _top_share(book: PositionBook) -> float | None:
-    """The part of the open interest within ±1 % of spot that its top three strikes have. [%]"""
-    oi = np.sort(book.oi[near_spot(book.strike, book.row.spot, NEAR)])
+    """The part of the open interest near spot that its top three strikes have. [%]"""
+    low, high = strikes_for_concentration(book.strike, book.row.spot, NEAR)
+    oi = np.sort(book.oi[low:high])
     return percent_of(float(oi[-3:].sum()), float(oi.sum()))
 
 

@@ -12,6 +12,13 @@ from api.openapi.siblings import Components, Direction
 from api.openapi.strikes import Strike
 
 
+class Crossing(BaseModel):
+    """A level at which repriced net gamma changes its sign."""
+
+    level: float = Field(description="[$]")
+    distance_sigmas: float | None = Field(description="From spot, in moves that are left.")
+
+
 class Regime(BaseModel):
     """The sign of gamma at spot."""
 
@@ -25,6 +32,9 @@ class Regime(BaseModel):
     distance_to_flip_sigmas: float | None = Field(description="In moves that are left.")
     flip_out_of_reach: bool | None = Field(
         description="Whether the flip is more than four such moves away: price is not there today."
+    )
+    crossings: list[Crossing] = Field(
+        description="Every level within ±10 % of spot where net gamma crosses zero, ascending."
     )
     regime_confidence: float | None = Field(
         description=(
@@ -40,7 +50,9 @@ class Exposures(BaseModel):
     net_gex: float = Field(description="Per 1 % move; positive: dealers dampen moves.")
     net_dex: float = Field(description="Holders' delta.")
     net_vex: float = Field(description="Per vol point; positive: vol up, dealers sell.")
-    net_chex: float = Field(description="Left to trade by time alone; positive: dealers buy.")
+    net_chex: float = Field(
+        description="What half of the time left makes dealers trade; positive: they buy."
+    )
     pct_of_total_gex: float | None = Field(description="Of every expiry's net GEX. [%]")
     total_chain_net_gex: float = Field(description="Every expiry that the source brings.")
     net_gex_se: float | None = Field(
@@ -122,7 +134,19 @@ class Decay(BaseModel):
     charm_description: str
     gamma_acceleration: float | None = Field(description="Gamma later over gamma now.")
     description: str
-    charm_dollars_per_hour: float | None = Field(description="Of the next hour; positive: buy.")
+    charm_dollars_per_hour: float | None = Field(
+        description=(
+            "What time alone makes dealers trade within `charm_horizon_seconds`, in dollars, not"
+            " scaled to an hour; positive: they buy. Null in the last minute."
+        )
+    )
+    charm_horizon_seconds: float | None = Field(description="An hour, or half of what is left.")
+    charm_curve: list[list[float]] | None = Field(
+        description=(
+            "Pairs of a spot level and the dollars that time alone leaves to trade until the close"
+            " if spot stays there. Live book only; null for the settled one and in the last minute."
+        )
+    )
 
 
 class VolContext(BaseModel):

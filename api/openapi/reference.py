@@ -54,7 +54,10 @@ class Bar(BaseModel):
         description="One standard deviation of what is left of the session. [$]"
     )
     charm_dollars_per_hour: float | None = Field(
-        description="What time alone makes dealers trade in the next hour; positive: buy. [$]"
+        description=(
+            "What time alone makes dealers trade within `charm_horizon_seconds`, not scaled to an"
+            " hour; positive: they buy. Null in the last minute. [$]"
+        )
     )
     charm_horizon_seconds: float | None = Field(
         description="The time that charm looks ahead: an hour, or half of what is left. [s]"

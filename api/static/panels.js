@@ -67,7 +67,7 @@ export const PANELS = [
     left: { scale: "second", colour: "up", write: brief },
     lines: [
       { field: "atm_iv", name: "ATM IV", colour: "flip", width: 2, write: vol },
-      { field: "charm_dollars_per_hour", name: "Charm / h", colour: "up", dash: [6, 4], write: money, scale: "second" },
+      { field: "charm_dollars_per_hour", name: "Charm", colour: "up", dash: [6, 4], write: money, scale: "second" },
     ],
     compare: { field: "atm_iv", name: "ATM IV (compared)", write: vol },
   },
@@ -76,7 +76,7 @@ export const PANELS = [
 export const FIELDS = [...new Set(PANELS.flatMap((panel) => panel.lines.map((line) => line.field)))];
 
 export const METRIC_NAMES = {
-  gex: "GEX", dex: "DEX", vex: "Vanna", chex: "Charm to close", oi: "Open interest", signed_flow: "Signed flow",
+  gex: "GEX", dex: "DEX", vex: "Vanna", chex: "Charm", oi: "Open interest", signed_flow: "Signed flow",
 };
 // The meaning of the heatmap's two colours: positive values, negative values.
 export const METRIC_MEANS = {

@@ -17,7 +17,7 @@ const COLUMNS = [
   ["Pin", (bar) => `${bar.pin_score}`],
   ["Prob.", (bar) => percent(bar.pin_probability_pct)],
   ["ATM IV", (bar) => vol(bar.atm_iv)],
-  ["Charm / h", (bar) => money(bar.charm_dollars_per_hour)],
+  ["Charm", (bar) => money(bar.charm_dollars_per_hour)],
   ["Flow", (bar) => money(bar.hedge_flow_cumulative_all)],
 ];
 

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from sampler.chain import CALL, PUT, Chain
 from sampler.measure.market import MarketState
 from sampler.metrics import pin
-from sampler.metrics.exposure import BookExposures, GreeksByMove, book_exposures
+from sampler.metrics.exposure import (
+    BookExposures,
+    GreeksByMove,
+    book_exposures,
+    charm_horizon,
+)
 from sampler.metrics.flip import NO_COVERAGE, Flip, find_flips
 from sampler.metrics.levels import strike_levels
 from storage.record.figures import HedgeShares
@@ -124,8 +129,8 @@ def _measure(
         "net_vex": book.net_vex,
         "net_chex": book.net_chex,
         "dealer_delta": book.dealer_delta,
-        "charm_dollars_per_hour": book.charm_per_hour,
-        "charm_horizon_seconds": None,
+        "charm_dollars_per_hour": None if market.last_minute else book.charm,
+        "charm_horizon_seconds": None if market.last_minute else charm_horizon(chain.years),
         "gamma_flip": flip.level,
         "gamma_flip_status": str(flip.status),
         "distance_to_flip_sigmas": distance,

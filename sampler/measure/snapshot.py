@@ -27,6 +27,7 @@ from sampler.metrics.exposure import (
     ONE_PERCENT,
     BookExposures,
     GreeksByMove,
+    charm_curve,
     greeks_by_move,
 )
 from sampler.metrics.liquidity import QuoteQuality, liquidity
@@ -36,6 +37,9 @@ from storage.record.figures import DetailFigures, SettledFigures
 from storage.record.row import DEFINITIONS, Row, SlotRecord
 
 Floats = NDArray[np.float64]
+
+#: Levels of the charm curve, from spot. [standard deviations of what is left]
+CURVE = np.linspace(-2.0, 2.0, 9)
 
 
 def measure_slot(
@@ -159,6 +163,7 @@ def _row(
         detail=DetailFigures(
             **live.extras(),
             **_detail(chain, market, scene, traded, spread, expiries, quiet=quiet),
+            charm_curve=_charm_curve(chain, market, live),
             flag_amounts=(market.amounts | traded.amounts | interest.amounts) or None,
         ),
     )
@@ -194,9 +199,26 @@ def _detail(
         "total_abs_delta_contracts": float(
             size[CALL] @ call_delta - size[PUT] @ scene.now.put_delta
         ),
-        "charm_curve": None,
         "volume_unattributed": traded.unattributed,
     }
+
+
+def _charm_curve(
+    chain: Chain, market: MarketState, live: DealerBook
+) -> tuple[tuple[float, float], ...] | None:
+    """What time alone leaves to trade until the close, if spot stays at each of nine levels."""
+    if market.last_minute:
+        return None
+    levels = market.spot + market.remaining * CURVE
+    return charm_curve(
+        live.position,
+        levels[levels > 0],
+        spot=market.spot,
+        forward=market.forward.level,
+        strike=chain.strike,
+        years=chain.years,
+        sigma=market.smile.filled,
+    )
 
 
 def _profile(

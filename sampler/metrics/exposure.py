@@ -29,7 +29,7 @@ from sampler.metrics.special import (
     scalar,
     time_value,
 )
-from storage.market.constants import MOVES, MULTIPLIER
+from storage.market.constants import MOVES, MULTIPLIER, YEAR_SECONDS
 
 Floats = NDArray[np.float64]
 
@@ -51,10 +51,11 @@ class GreeksByMove(NamedTuple):
     ahead: Floats
 
 
-#: Rows of ``GreeksByMove.ahead``: call delta in an hour (at expiry, if that is sooner) and at
-#: expiry, at the same forward; gamma in an hour, or half-way to expiry if that is sooner; price
+#: Rows of ``GreeksByMove.ahead``: call delta in an hour, or half-way to expiry if that is sooner,
+#: and call delta half-way to expiry, at the same forward; gamma at the former of the two; price
 #: less intrinsic value, the same for a call and a put [$]; then call delta after each ``MOVES``.
-HOUR_DELTA, END_DELTA, LATER_GAMMA, TIME_VALUE, MOVED = range(5)
+#: No delta at expiry: it jumps with spot at each strike, and so would every sum over strikes.
+HOUR_DELTA, HALF_DELTA, LATER_GAMMA, TIME_VALUE, MOVED = range(5)
 AHEAD = MOVED + len(MOVES)
 _LN_MOVES = np.log1p(list(MOVES.values()))
 
@@ -69,6 +70,54 @@ def greeks_by_move(
     return GreeksByMove(spot, years, now, ahead)
 
 
+def charm_horizon(years: float) -> float:
+    """Return how far ahead charm looks: an hour, or half of the time to expiry. [s]"""
+    return min(HOUR, 0.5 * years) * YEAR_SECONDS
+
+
+def charm_curve(
+    position: Floats,
+    levels: Floats,
+    *,
+    spot: float,
+    forward: float,
+    strike: Floats,
+    years: float,
+    sigma: Floats,
+) -> tuple[tuple[float, float], ...]:
+    """Tell what time alone leaves to trade until expiry, if spot stays at each of some levels.
+
+    At expiry a delta is 1 or 0, so a single level's number jumps where a strike is crossed. The
+    curve shows where.
+
+    Parameters
+    ----------
+    position : dealers' contracts, calls first, positive long. (2, n)
+    levels : where spot might stay. (m,) [$]
+    spot, forward : today's; the forward moves with spot in proportion. [$]
+    strike, sigma : of the chain; each strike keeps its own volatility. (n,) [$, decimal]
+    years : time to expiry, above 0. [years]
+
+    Returns
+    -------
+    tuple
+        Pairs of level and Σ q·M·x·(Δ(T) − Δ(0)); positive: dealers buy. [$ and $]
+    """
+    dollars = np.empty(len(levels))
+    _loops()[2](
+        spot,
+        forward,
+        math.sqrt(years),
+        np.log(levels / spot),
+        levels,
+        position[0] + position[1],
+        strike,
+        sigma,
+        dollars,
+    )
+    return tuple(zip(levels.tolist(), dollars.tolist(), strict=True))
+
+
 class BookExposures(NamedTuple):
     """One book's exposures by strike, gex and dex (2, n), and their sums."""
 
@@ -78,7 +127,7 @@ class BookExposures(NamedTuple):
     dex: Floats
     #: $ of delta per vol point; positive: vol up makes dealers sell.
     vex: Floats
-    #: $ of delta that time alone leaves to trade until expiry; positive: dealers buy.
+    #: $ of delta that half of the time left makes dealers trade; positive: they buy.
     chex: Floats
     call_gex: float
     put_gex: float
@@ -89,8 +138,9 @@ class BookExposures(NamedTuple):
     net_chex: float
     #: The dealers' book in $ of delta.
     dealer_delta: float
-    #: $ of delta that the next hour alone makes dealers trade; positive: they buy.
-    charm_per_hour: float
+    #: $ of delta that time makes dealers trade in the next hour, or in half of the time left if
+    #: that is shorter; positive: they buy.
+    charm: float
     hedging: Hedging
 
 
@@ -112,10 +162,10 @@ class Hedging(NamedTuple):
 def book_exposures(position: Floats, open_interest: Floats, of: GreeksByMove) -> BookExposures:
     """All exposures of a dealer position, dex of the open interest held against it, and its hedges.
 
-    Formulas: q·Γ·M·S²·0.01; Δ·OI·M·S; q·vanna·M·S·0.01; q·M·S·(Δ(T) − Δ(0)) at fixed forward and
-    smile; Σ q·Δ·M·S; Σ q·M·S·(Δ(T) − Δ(T − 1 h)). Shares after a move are −Σ q·(Δ(S(1 + p)) −
-    Δ(S))·M, every contract repriced at its own volatility: linear gamma has the wrong sign at +1 %
-    on nearly half of the real chains that were looked at.
+    Formulas: q·Γ·M·S²·0.01; Δ·OI·M·S; q·vanna·M·S·0.01; q·M·S·(Δ(T) − Δ(T/2)) at fixed forward and
+    smile; Σ q·Δ·M·S; Σ q·M·S·(Δ(T) − Δ(max(T − 1 h, T/2))). Shares after a move are
+    −Σ q·(Δ(S(1 + p)) − Δ(S))·M, every contract repriced at its own volatility: linear gamma has the
+    wrong sign at +1 % on nearly half of the real chains that were looked at.
     """
     by_strike = np.empty((6, position.shape[1]))
     sums = np.zeros(13 + len(MOVES))
@@ -147,7 +197,7 @@ def book_exposures(position: Floats, open_interest: Floats, of: GreeksByMove) ->
         net_vex=total[5],
         net_chex=total[6],
         dealer_delta=total[7],
-        charm_per_hour=total[8],
+        charm=total[8],
         hedging=Hedging(
             shares=dict(zip(MOVES, total[13:], strict=True)),
             convexity=total[10],
@@ -159,10 +209,11 @@ def book_exposures(position: Floats, open_interest: Floats, of: GreeksByMove) ->
 
 
 @load_once
-def _loops() -> tuple[Callable[..., None], Callable[..., None]]:
+def _loops() -> tuple[Callable[..., None], Callable[..., None], Callable[..., None]]:
     return (
         compiled(_ahead_loop, *[LEVEL] * 3, *[READ] * 3, WRITE_TABLE),
         compiled(_book_loop, LEVEL, *[READ_TABLE] * 2, *[READ] * 4, READ_TABLE, WRITE_TABLE, WRITE),
+        compiled(_curve_loop, *[LEVEL] * 3, *[READ] * 5, WRITE),
     )
 
 
@@ -190,7 +241,7 @@ def _book_loop(
         out[2, k] = open_interest[0, k] * delta * dollars
         out[3, k] = open_interest[1, k] * put_delta[k] * dollars
         out[4, k] = net * dollars * vanna[k] * ONE_PERCENT
-        out[5, k] = net * dollars * (delta - ahead[END_DELTA, k])
+        out[5, k] = net * dollars * (delta - ahead[HALF_DELTA, k])
         size = abs(call) + abs(put)
         sums[0] += out[0, k]
         sums[1] += out[1, k]
@@ -223,21 +274,50 @@ def _ahead_loop(
     out: Floats,
 ) -> None:
     """Fill the rows of ``AHEAD``; at T = 0 deltas are intrinsic, ½ at the money."""
-    n, root, soon = strike.size, math.sqrt(years), math.sqrt(max(years - HOUR, 0.0))
+    n, root, half = strike.size, math.sqrt(years), math.sqrt(0.5 * years)
     later = math.sqrt(max(years - HOUR, 0.5 * years))
     x, d1 = np.empty(n), np.empty(n)
     for k in range(n):
         x[k] = log_moneyness(forward, strike[k])
-        out[END_DELTA, k] = 0.5 if x[k] == 0.0 else 1.0 if x[k] > 0.0 else 0.0
         total = sigma[k] * later
         bell = norm_pdf(x[k] / total + 0.5 * total)
         out[LATER_GAMMA, k] = bell / (spot * total) if total > 0.0 else 0.0
         total = sigma[k] * root
         low, high = min(forward, strike[k]), max(forward, strike[k])
         out[TIME_VALUE, k] = time_value(low, high, total) if abs(x[k]) < FAR * total else 0.0
-    _deltas(x, 0.0, soon, sigma, d1, out[HOUR_DELTA])
+    _deltas(x, 0.0, half, sigma, d1, out[HALF_DELTA])
+    if later == half:
+        out[HOUR_DELTA] = out[HALF_DELTA]
+    else:
+        _deltas(x, 0.0, later, sigma, d1, out[HOUR_DELTA])
     for m in range(moves.size):
         _deltas(x, moves[m], root, sigma, d1, out[MOVED + m])
+
+
+def _curve_loop(
+    spot: float,
+    forward: float,
+    root: float,
+    moves: Floats,
+    levels: Floats,
+    position: Floats,
+    strike: Floats,
+    sigma: Floats,
+    out: Floats,
+) -> None:
+    """Fill ``out`` with the dollars of ``charm_curve``; ``moves`` are the levels' ln(x/S)."""
+    n = strike.size
+    x, d1, delta = np.empty(n), np.empty(n), np.empty(n)
+    for k in range(n):
+        x[k] = log_moneyness(forward, strike[k])
+    for m in range(moves.size):
+        _deltas(x, moves[m], root, sigma, d1, delta)
+        left = 0.0
+        at_level = forward / spot * levels[m]
+        for k in range(n):
+            end = 0.5 if at_level == strike[k] else 1.0 if at_level > strike[k] else 0.0
+            left += position[k] * (delta[k] - end)
+        out[m] = levels[m] * MULTIPLIER * left
 
 
 @scalar

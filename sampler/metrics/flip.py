@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.metrics.crossings import crossings
+from storage.market.strikes import strikes_near_spot, strikes_on_each_side
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-#: Two-sided strikes within ±2 % that a flip needs.
+#: Two-sided strikes that a flip needs within ±2 %, or, where there are fewer, among these and the
+#: five on each side.
 LEAST_NEAR, NEAR = 5, 0.02
 
 
@@ -40,11 +42,19 @@ NO_COVERAGE = Flip(None, FlipStatus.INSUFFICIENT, [])
 def has_coverage(strike: Floats, two_sided: Bools, *, spot: float, remaining: float) -> bool:
     """Whether the strikes near spot are enough to tell a flip by.
 
-    At least five within ±2 % whose out-of-the-money quote has a bid and an ask (``two_sided``,
-    (n,)), and a step between them of at most two standard deviations of what is left. [$]
+    At least five near spot whose out-of-the-money quote has a bid and an ask, and a step between
+    them of at most two standard deviations of what is left. Near is within ±2 %; where that holds
+    too few of them, the five listed on each side are near too.
+
+    Parameters
+    ----------
+    strike : ascending. (n,) [$]
+    two_sided : whether the strike's out-of-the-money quote has a bid and an ask. (n,)
+    spot, remaining : price, and one standard deviation of what is left. [$]
     """
-    low = strike.searchsorted(spot - NEAR * spot)
-    high = strike.searchsorted(spot + NEAR * spot, side="right")
+    low, high = strikes_near_spot(strike, spot, NEAR)
+    if np.count_nonzero(two_sided[low:high]) < LEAST_NEAR:
+        low, high = strikes_on_each_side(strike, spot, NEAR)
     if np.count_nonzero(two_sided[low:high]) < LEAST_NEAR:
         return False
     near = strike[low:high]

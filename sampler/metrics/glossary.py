@@ -48,10 +48,10 @@ GLOSSARY: dict[str, Term] = {
     "call_dex": Term("Σ Δ·OI·M·S of calls, OI effective in the live book", "$", _LONG),
     "put_dex": Term("Σ Δ·OI·M·S of puts (Δ < 0), OI likewise", "$", _LONG),
     "net_vex": Term("Σ q·vanna·M·S·0.01", "$ per vol point", _SELL_ON_VOL),
-    "net_chex": Term("Σ q·M·S·(Δ(T) − Δ(0)) at fixed forward and smile", "$", _BUY),
+    "net_chex": Term("Σ q·M·S·(Δ(T) − Δ(T/2)) at fixed forward and smile", "$", _BUY),
     "dealer_delta": Term("Σ q·Δ·M·S: the dealers' options before hedging", "$", "book is long"),
     "charm_dollars_per_hour": Term(
-        "Σ q·M·S·(Δ(T) − Δ(max(T − 1 h, 0)))", "$ in the next hour", _BUY
+        "Σ q·M·S·(Δ(T) − Δ(T − charm_horizon_seconds)); null if T < 60 s", "$", _BUY
     ),
     "charm_horizon_seconds": Term("min(1 h, T/2); null if T < 60 s", "s"),
     "net_gex_volume": Term("net_gex with φ·V in place of q", "$ per 1 %", _DAMPEN),
@@ -122,7 +122,7 @@ GLOSSARY: dict[str, Term] = {
     ),
     "gamma_acceleration": Term("Σ|q|·Γ at max(T − 1 h, T/2) over Σ|q|·Γ at T", "ratio"),
     "charm_curve": Term(
-        "pairs of level x and Σ q·M·x·(Δ(T) − Δ(0)) with spot at x", "$ and $", _BUY
+        "pairs of level x and Σ q·M·x·(Δ(T) − Δ(0)) with spot at x, S ± 2 σ_rem", "$ and $", _BUY
     ),
     # Without a position: in ``detail``.
     "atm_iv_uncertainty": Term(
@@ -170,7 +170,7 @@ GLOSSARY: dict[str, Term] = {
     "put_flow": Term("Σ s·ΔV·M·Δ·S of the put since flow_since", "$", _BUY),
     "gamma_flow": Term("Σ s·ΔV·Γ·M·S²·0.01 of both since flow_since", "$ per 1 %", _BOUGHT),
     "vex": Term("q·vanna·M·S·0.01, call and put", "$ per vol point", _SELL_ON_VOL),
-    "chex": Term("q·M·S·(Δ(T) − Δ(0)), call and put", "$", _BUY),
+    "chex": Term("q·M·S·(Δ(T) − Δ(T/2)), call and put", "$", _BUY),
     "settled_call_gex": Term("call_gex for q = φ·OI", "$ per 1 %", _DAMPEN),
     "settled_put_gex": Term("put_gex for q = φ·OI", "$ per 1 %", _DAMPEN),
     "settled_call_dex": Term("call_dex on settled OI", "$", _LONG),

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.metrics.special import LEVEL, READ, READ_TABLE, WRITE, compiled, load_once, scalar
+from storage.market.strikes import strikes_for_concentration
 
 Floats = NDArray[np.float64]
 
-#: Within this part of spot the top three strikes are compared with the rest.
+#: Within this part of spot the top three strikes are compared with the rest; see
+#: ``strikes_for_concentration``.
 NEAR = 0.01
 
 
@@ -25,7 +27,7 @@ class StrikeLevels(NamedTuple):
     magnet: int | None
     #: The settlement at which holders receive least; None without open interest.
     max_pain: int | None
-    #: How much more of the open interest within ±1 % of spot the top three strikes hold than three
+    #: How much more of the open interest near spot (``NEAR``) the top three strikes hold than three
     #: of as many equal ones would: (share − 3/n)/(1 − 3/n); 0 for three strikes or fewer.
     excess: float
     #: Σ |net gex|. [$ per 1 %]
@@ -35,7 +37,8 @@ class StrikeLevels(NamedTuple):
 def strike_levels(strike: Floats, gex: Floats, open_interest: Floats, spot: float) -> StrikeLevels:
     """Find the levels of a book; ``gex`` and ``open_interest`` are (2, n), calls first."""
     out = np.empty(6)
-    _loops()[0](spot, strike, gex, np.ascontiguousarray(open_interest), out)
+    low, high = strikes_for_concentration(strike, spot, NEAR)
+    _loops()[0](spot, low, high, strike, gex, np.ascontiguousarray(open_interest), out)
     call_wall, put_wall, magnet, pain, excess, total = out.tolist()
     return StrikeLevels(
         _index(call_wall), _index(put_wall), _index(magnet), _index(pain), excess, total
@@ -48,13 +51,19 @@ def _index(found: float) -> int | None:
 
 @load_once
 def _loops() -> tuple[Callable[..., None]]:
-    return (compiled(_levels_loop, LEVEL, READ, READ_TABLE, READ_TABLE, WRITE),)
+    return (compiled(_levels_loop, *[LEVEL] * 3, READ, READ_TABLE, READ_TABLE, WRITE),)
 
 
 def _levels_loop(
-    spot: float, strike: Floats, gex: Floats, open_interest: Floats, out: Floats
+    spot: float,
+    low: float,
+    high: float,
+    strike: Floats,
+    gex: Floats,
+    open_interest: Floats,
+    out: Floats,
 ) -> None:
-    """Fill ``out`` in the order of ``Levels``, -1 for None."""
+    """Fill ``out`` in the order of ``StrikeLevels``, -1 for None; strikes low to high are near."""
     n = strike.size
     size, total = np.empty(n), 0.0
     for k in range(n):
@@ -64,7 +73,7 @@ def _levels_loop(
     out[1] = strongest(strike, np.abs(gex[1]), spot)
     out[2] = strongest(strike, size, spot)
     out[3] = max_pain(strike, open_interest[0], open_interest[1], spot)
-    out[4] = excess(strike, open_interest[0], open_interest[1], spot)
+    out[4] = excess(open_interest[0], open_interest[1], low, high)
     out[5] = total
 
 
@@ -111,19 +120,18 @@ def max_pain(strike: Floats, calls: Floats, puts: Floats, spot: float) -> int:
 
 
 @scalar
-def excess(strike: Floats, calls: Floats, puts: Floats, spot: float) -> float:
-    """See ``Levels.excess``."""
-    n, total, first, second, third = 0, 0.0, 0.0, 0.0, 0.0
-    for k in range(strike.size):
-        if abs(strike[k] - spot) <= NEAR * spot:
-            held = calls[k] + puts[k]
-            n, total = n + 1, total + held
-            if held > first:
-                first, second, third = held, first, second
-            elif held > second:
-                second, third = held, second
-            elif held > third:
-                third = held
+def excess(calls: Floats, puts: Floats, low: float, high: float) -> float:
+    """See ``StrikeLevels.excess``; the strikes at index ``low`` to before ``high`` are near."""
+    n, total, first, second, third = int(high) - int(low), 0.0, 0.0, 0.0, 0.0
+    for k in range(int(low), int(high)):
+        held = calls[k] + puts[k]
+        total += held
+        if held > first:
+            first, second, third = held, first, second
+        elif held > second:
+            second, third = held, second
+        elif held > third:
+            third = held
     if n <= 3 or not total > 0.0:
         return 0.0
     even = 3.0 / n

@@ -44,6 +44,15 @@ def _index(
     )
 
 
+#: Funds whose options trade until 16:15, by the exchanges' lists.
+_LATE_FUNDS = (
+    *("DIA", "EEM", "EFA", "GLD", "IWM", "IWN", "IWO", "KBE", "KRE", "MDY", "OEF", "QQQ", "SLX"),
+    *("SPY", "SVXY", "UNG", "UVXY", "VXX", "XHB", "XME", "XRT"),
+    # The sector funds.
+    *("XLB", "XLC", "XLE", "XLF", "XLI", "XLK", "XLP", "XLRE", "XLU", "XLV", "XLY"),
+)
+
+
 #: Every underlying that is not an ordinary share or fund, by symbol.
 INSTRUMENTS: dict[str, Instrument] = {
     instrument.symbol: instrument
@@ -55,10 +64,7 @@ INSTRUMENTS: dict[str, Instrument] = {
         _index("DJX", "DJX"),
         *map(_index, ("XSP", "MRUT", "OEX", "XEO", "XND", "RUI", "RLG", "RLV", "SPESG")),
         *map(_index, ("CBTX", "MBTX", "MXEA", "MXEF", "MXACW", "MXUSA", "MXWLD")),
-        *(
-            Instrument(symbol=symbol, late_close=_QUARTER_HOUR)
-            for symbol in ("SPY", "QQQ", "IWM", "DIA")
-        ),
+        *(Instrument(symbol=symbol, late_close=_QUARTER_HOUR) for symbol in _LATE_FUNDS),
     )
 }
 #: Every root whose contracts settle on the morning's opening prices.

@@ -167,11 +167,12 @@ class SettledFigures(_BookFigures):
     put_dex: float | None
     #: $ of delta per vol point; positive: vol up makes dealers sell. [$]
     net_vex: float | None
-    #: $ of delta that time alone leaves to trade until expiry; positive: dealers buy. [$]
+    #: $ of delta that half of the time left makes dealers trade; positive: they buy. [$]
     net_chex: float | None
     #: The dealers' options before hedging; positive: long. [$]
     dealer_delta: float | None
-    #: $ of delta that time alone leaves to trade in the next hour; positive: dealers buy. [$/h]
+    #: $ of delta that time makes dealers trade within charm_horizon_seconds; positive: they buy.
+    #: Null in the last minute. [$]
     charm_dollars_per_hour: float | None
     #: Time that charm_dollars_per_hour looks ahead: an hour, or half of what is left. [s]
     charm_horizon_seconds: float | None

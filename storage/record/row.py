@@ -138,13 +138,15 @@ class Row:
     put_dex: float
     #: $ of delta per vol point; positive: vol up makes dealers sell. [$]
     net_vex: float
-    #: $ of delta that time alone leaves to trade until expiry; positive: dealers buy. [$]
+    #: $ of delta that half of the time left makes dealers trade; positive: they buy. [$]
     net_chex: float
     #: The dealers' options before hedging; positive: long. [$]
     dealer_delta: float
-    #: $ of delta that time alone leaves to trade in the next hour; positive: dealers buy. [$/h]
+    #: $ of delta that time makes dealers trade within charm_horizon_seconds, not scaled to an hour;
+    #: positive: they buy. Null in the last minute. [$]
     charm_dollars_per_hour: float | None
-    #: The time that charm_dollars_per_hour looks ahead: an hour, or half of what is left. [s]
+    #: The time that charm_dollars_per_hour looks ahead: an hour, or half of what is left; null in
+    #: the last minute. [s]
     charm_horizon_seconds: float | None = None
     #: net_gex with today's volume in place of open interest; positive: dealers dampen moves. [$]
     net_gex_volume: float

@@ -140,6 +140,7 @@ class Regime(Strict):
     distance_to_flip_dollars: MaybeNumber
     distance_to_flip_sigmas: MaybeNumber
     flip_out_of_reach: bool | None
+    crossings: list[dict[str, Any]]
     regime_confidence: MaybeNumber
 
 

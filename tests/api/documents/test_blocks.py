@@ -54,24 +54,24 @@ def test_side_of_spot_with_a_flip(flip: float, expected: str) -> None:
             2.5e9,
             -3e8,
             (
-                "Time alone makes dealers buy $2.50 bn until the close, though in the next hour they"
-                " sell $300.00 mn."
+                "Time alone makes dealers buy $2.50 bn in half of the time that is left: support."
+                " In the next hour they sell $300.00 mn."
             ),
         ),
         (
             -2.5e9,
             3e8,
             (
-                "Time alone makes dealers sell $2.50 bn until the close, though in the next hour they"
-                " buy $300.00 mn."
+                "Time alone makes dealers sell $2.50 bn in half of the time that is left: pressure."
+                " In the next hour they buy $300.00 mn."
             ),
         ),
         (
             2.5e9,
             3e8,
             (
-                "Time alone makes dealers buy $2.50 bn until the close, $300.00 mn of it in the next"
-                " hour: support into the close."
+                "Time alone makes dealers buy $2.50 bn in half of the time that is left: support."
+                " In the next hour they buy $300.00 mn."
             ),
         ),
     ],
@@ -79,9 +79,12 @@ def test_side_of_spot_with_a_flip(flip: float, expected: str) -> None:
 def test_charm_of_the_next_hour_against_the_rest(
     net_chex: float, hourly: float, expected: str
 ) -> None:
-    """The sentence says so when the next hour's charm goes against that until the close."""
-    sample, book = live_sample(net_chex=net_chex, charm_dollars_per_hour=hourly)
+    """The sentence says which way each of the two goes; in the last two hours they are one."""
+    figures = {"net_chex": net_chex, "charm_dollars_per_hour": hourly}
+    sample, book = live_sample(**figures, charm_horizon_seconds=3600.0)
     assert decay_block(sample, book)["charm_description"] == expected
+    sample, book = live_sample(**figures, charm_horizon_seconds=3599.0)
+    assert decay_block(sample, book)["charm_description"] == expected.partition(" In the next")[0]
 
 
 def profile(slot: datetime, bucket: datetime, **arrays: list[float]) -> ProfileRow:

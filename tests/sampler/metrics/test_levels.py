@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampler.metrics.exposure import DEALER_SIGN, book_exposures, greeks_by_move
+from sampler.metrics.exposure import (
+    DEALER_SIGN,
+    book_exposures,
+    charm_curve,
+    charm_horizon,
+    greeks_by_move,
+)
 from sampler.metrics.flip import FlipStatus, find_flips, has_coverage
 from sampler.metrics.levels import excess, max_pain, strike_levels, strongest
 from sampler.metrics.pin import pin_probability, pin_score
@@ -83,10 +89,13 @@ def test_one_sign_has_no_boundary():
 
 
 def test_too_few_quotes_or_too_little_time():
-    """Four two-sided strikes within 2 %, or one sd below half a strike step: no telling."""
+    """Four two-sided strikes near spot, or one sd below half a strike step: no telling."""
     assert has_coverage(STRIKE, QUOTED, spot=100.0, remaining=REMAINING)
-    few = QUOTED & ~np.isin(STRIKE, [98.0])
-    assert not has_coverage(STRIKE, few, spot=100.0, remaining=REMAINING)
+    # Five on each side of 100 are near: those beyond 95 to 105 do not help.
+    five = np.isin(STRIKE, [95.0, 97.0, 100.0, 103.0, 105.0])
+    assert has_coverage(STRIKE, five, spot=100.0, remaining=REMAINING)
+    four = (five & (STRIKE != 105.0)) | (STRIKE < 95.0) | (STRIKE > 105.0)
+    assert not has_coverage(STRIKE, four, spot=100.0, remaining=REMAINING)
     assert not has_coverage(STRIKE, QUOTED, spot=100.0, remaining=0.49)
     assert not has_coverage(np.empty(0), np.empty(0, np.bool_), spot=100.0, remaining=1.0)
 
@@ -175,13 +184,12 @@ def test_open_interest_in_three_strikes_is_full_concentration():
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 50).map(float), min_size=21, max_size=21))
 def test_excess_is_by_the_top_three(held):
-    """Against sorting, over the strikes within ±1 %."""
-    strike, oi = STRIKE + 58.0, np.array(held)
-    near = sorted(n for k, n in zip(strike, held, strict=True) if abs(k - 160.0) <= 1.6)
+    """Against sorting, over the strikes that are near."""
+    near = sorted(held[7:16])
     share = sum(near[-3:]) / sum(near) if len(near) > 3 and sum(near) else None
     even = 3 / len(near)
     expected = 0.0 if share is None else (share - even) / (1 - even)
-    assert excess(strike, oi, np.zeros(21), 160.0) == pytest.approx(expected, abs=1e-12)
+    assert excess(np.array(held), np.zeros(21), 7.0, 16.0) == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_magnet_of_negative_gamma_pulls_nothing():
@@ -251,8 +259,26 @@ def test_exposures_by_finite_differences_of_the_book():
     assert found.gex.sum() == pytest.approx(per_percent, rel=1e-5)
     per_point = (delta(sigma=0.4 + h) - delta(sigma=0.4 - h)) / (2 * h) * 0.01
     assert found.vex.sum() == pytest.approx(per_point, rel=1e-5)
-    assert found.charm_per_hour == pytest.approx(delta() - delta(years=3 * HOURS), rel=1e-9)
-    assert found.chex.sum() == pytest.approx(delta() - delta(years=1e-12), rel=1e-6)
+    assert found.charm == pytest.approx(delta() - delta(years=3 * HOURS), rel=1e-9)
+    assert found.chex.sum() == pytest.approx(delta() - delta(years=2 * HOURS), rel=1e-9)
+    # In the last two hours both look ahead half of what is left.
+    late = book_exposures(q, np.abs(q), scenes(years=HOURS))
+    expected = delta(years=HOURS) - delta(years=HOURS / 2)
+    assert late.charm == late.chex.sum() == pytest.approx(expected, rel=1e-9)
+    assert [charm_horizon(hours * HOURS) for hours in (4, 2, 1)] == [3600.0, 3600.0, 1800.0]
+    # The way to the close, where spot stays at 97.3 and 101: strikes by strikes by hand.
+    levels = np.array([97.3, 101.0])
+    curve = charm_curve(
+        q, levels, spot=100.0, forward=100.0, strike=STRIKE, years=4 * HOURS, sigma=SIGMA
+    )
+    for level, dollars in curve:
+        intrinsic = sum(
+            (q[0, i] + q[1, i]) * (1.0 if level > k else 0.5 if level == k else 0.0) - q[1, i]
+            for i, k in enumerate(STRIKE)
+        )
+        at_level = delta(spot=level) / 100.0 - intrinsic * 100
+        assert dollars == pytest.approx(at_level * level, rel=1e-9)
+    assert [level for level, _ in curve] == [97.3, 101.0]
     table = book_exposures(q, np.abs(q), scenes()).hedging
     for name, move in MOVES.items():
         shares = -(delta(spot=100 * (1 + move)) - delta()) / 100

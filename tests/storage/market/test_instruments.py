@@ -13,7 +13,41 @@ INDEXES = {
     "SPX", "NDX", "RUT", "VIX", "XSP", "DJX", "MRUT", "OEX", "XEO", "XND", "RUI", "RLG", "RLV",
     "SPESG", "CBTX", "MBTX", "MXEA", "MXEF", "MXACW", "MXUSA", "MXWLD",
 }  # fmt: skip
-LATE = {"SPY", "QQQ", "IWM", "DIA"}
+#: As the exchanges list them: funds whose options trade until 16:15.
+LATE = {
+    "DIA",
+    "EEM",
+    "EFA",
+    "GLD",
+    "IWM",
+    "IWN",
+    "IWO",
+    "KBE",
+    "KRE",
+    "MDY",
+    "OEF",
+    "QQQ",
+    "SLX",
+    "SPY",
+    "SVXY",
+    "UNG",
+    "UVXY",
+    "VXX",
+    "XHB",
+    "XME",
+    "XRT",
+    "XLB",
+    "XLC",
+    "XLE",
+    "XLF",
+    "XLI",
+    "XLK",
+    "XLP",
+    "XLRE",
+    "XLU",
+    "XLV",
+    "XLY",
+}
 
 
 def test_every_line():
