@@ -172,13 +172,17 @@ def weighted_forward(sample: Sample) -> tuple[float, float, int]:
 def spot_to_use(sample: Sample, parity: tuple[float, float, int]) -> tuple[float, list[str]]:
     """S, or F where |F − S| > 0.10 % of S and > 3 scatters: ``stale_spot``.
 
+    F too where there is no S: ``spot_from_parity``.
+
     From 0.01 % on, and beyond three scatters, the row says ``clock_skew`` and keeps S.
     """
     level, scatter, estimates = parity
     if estimates < 3:
         return sample.spot, ["forward_is_spot"]
+    if math.isnan(sample.spot):
+        return level, ["spot_from_parity"]
     off = abs(level - sample.spot)
-    if math.isnan(sample.spot) or (off > 0.001 * sample.spot and off > 3 * scatter):
+    if off > 0.001 * sample.spot and off > 3 * scatter:
         return level, ["stale_spot"]
     if off > 0.0001 * sample.spot and off > 3 * scatter:
         return sample.spot, ["clock_skew"]

@@ -46,6 +46,9 @@ Floats = NDArray[np.float64]
 STALE_SPOT, STALE_SPREADS = 0.001, 3.0
 #: From here on the row says that its two feeds' clocks differ; spot is still the source's.
 CLOCK_SKEW = 0.0001
+#: A spot that is the same to the cent stands still once parity has moved by so much; once three
+#: slots have passed the clocks' difference will do.
+MOVED_ON = 0.0003
 #: ATM volatility of the last minute is auction noise. [years]
 LAST_MINUTE = 60 / YEAR_SECONDS
 #: While options open, a baseline needs so many strikes quoted on both sides, and never the first
@@ -134,9 +137,10 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
             )
         require_live_options(chain, options, contradicted=stale)
     standing = spot_standing(chain, previous)
-    if standing is not None and standing.lasts(chain.slot):
+    if standing is not None:
         # A price may well stand for a while; it is not the market's once the options have moved on.
-        frozen_spot = frozen_spot or _disagree(standing.level, fwd, CLOCK_SKEW)
+        moved = CLOCK_SKEW if standing.lasts(chain.slot) else MOVED_ON
+        frozen_spot = frozen_spot or _disagree(standing.level, fwd, moved)
     recent = _recent(previous)
     seconds = (chain.quoted_at - chain.session.open).total_seconds()
     jump = None if np.isnan(given) else spot_jump(recent, given, seconds)

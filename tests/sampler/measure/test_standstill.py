@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sampler.errors import ChainRefused
 from sampler.measure.remeasure import remeasure
 from sampler.measure.revision import doubts_of, revise
 from sampler.measure.snapshot import measure_slot
+from sampler.measure.spikes import RecentSample, spot_jump
 from sampler.sources.recorded import Recorded
 from storage.market.calendar import market_day, session_on
 from storage.record.row import Reason, SlotRecord
@@ -153,6 +155,15 @@ def test_a_spot_without_a_time_stands_after_three_slots() -> None:
     feed.send(0)
     flags = [feed.send(30 * i, spot=7700.0, forward=7700.0 + i).row.flags for i in range(1, 5)]
     assert flags == [("clock_skew",), ("clock_skew",), ("spot_from_parity",), ("spot_from_parity",)]
+
+
+def test_a_spot_without_a_time_stands_at_once_if_the_options_have_moved_on() -> None:
+    """The same to the cent, and the forward is four basis points away from where it was."""
+    feed = Feed()
+    feed.send(0)
+    row = feed.send(30, spot=7700.0, forward=7703.1).row
+    assert row.flags == ("spot_from_parity",)
+    assert row.spot == pytest.approx(7703.1, abs=0.01)
 
 
 def test_a_quiet_stock_with_a_basis_keeps_its_spot() -> None:
@@ -322,25 +333,24 @@ def test_rows_between_a_fall_and_its_return_are_in_doubt() -> None:
     assert revised[1:3] == [(), ()]
 
 
-async def played(folder) -> list[SlotRecord | ChainRefused]:
-    """What each recorded frame of a folder makes, in order."""
+async def played(folder: Path, symbol: str) -> list[SlotRecord | ChainRefused]:
+    """What each recorded frame of a symbol makes, in order."""
     source = Recorded(folder)
-    symbol = next(iter(source._find())).symbol
     session = session_on(market_day(source.newest(symbol)))
-    found: list[SlotRecord | ChainRefused] = []
+    made: list[SlotRecord | ChainRefused] = []
     record = None
-    async for made in source.history(symbol, session):
+    async for answer in source.history(symbol, session):
         try:
-            record = measure_slot(select_chain(made, session), record, oi_confidence=0.43)
-            found.append(record)
+            record = measure_slot(select_chain(answer, session), record, oi_confidence=0.43)
+            made.append(record)
         except ChainRefused as refusal:
-            found.append(refusal)
-    return found
+            made.append(refusal)
+    return made
 
 
 async def test_options_frozen_for_fifteen_minutes(shared) -> None:
     """The stock falls by 1.2 %: no row has a spot of the frozen options."""
-    found = await played(shared / "faults" / "OPRF")
+    found = await played(shared / "faults" / "OPRF", "OPRF")
     rows = [one.row for one in found if isinstance(one, SlotRecord)]
     assert [row.spot for row in rows] == [600.0, 599.76, 599.52]
     assert [("options_unchanged" in row.flags) for row in rows] == [False, True, True]
@@ -444,3 +454,59 @@ def test_a_whole_chain_that_reads_nothing_once_says_what_was_held_back() -> None
     assert back.detail.flag_amounts["volume_recovered"]["contracts"] == n
     assert back.detail.flag_amounts["volume_recovered"]["volume"] == 50 * n + 10
     assert back.total_volume == 50 * n + 15
+
+
+@pytest.mark.parametrize(
+    ("folder", "symbol", "flags", "calls", "puts"),
+    [
+        # One call's volume reads 0 in the third frame: in the end as without.
+        ("min_dip", "MDIP", ("volume_recovered",), 600_800.0, 0.0),
+        ("min_dip", "MCTL", (), 600_800.0, 0.0),
+        # Every second strike is missing in the first frame: of its first slot only half is known.
+        ("PART", "PART", (), 3_690_684 - 600_111.5, -3_689_315 + 599_888.4),
+        ("PCTL", "PCTL", (), 3_690_684, -3_689_315),
+        # One strike's volume is null in the first frame: 10 contracts of its first slot are unknown.
+        ("seq3", "VNUL", (), 36_906_841 - 300_400, -36_893_158 + 299_600),
+        ("seq3", "OIVF", ("no_open_interest",), 36_906_841, -36_893_158),
+    ],
+)
+async def test_volumes_that_are_wrong_for_a_frame(shared, folder, symbol, flags, calls, puts):
+    """Hedge flow in the last frame, by the trades that the small inputs were made of."""
+    row = (await played(shared / "faults" / folder, symbol))[-1].row
+    assert row.flags == flags
+    assert row.hedge_flow_call_cumulative == pytest.approx(calls, abs=1.5)
+    assert row.hedge_flow_put_cumulative == pytest.approx(puts, abs=1.5)
+
+
+def test_half_of_the_chain_must_be_comparable() -> None:
+    """Most strikes are new in the frame: the few old ones, unchanged, say nothing of those."""
+    feed = Feed()
+    few = [7680.0, 7690.0, 7700.0, 7710.0, 7720.0]
+    feed.send(0, strikes=few)
+    assert "options_unchanged" not in feed.send(30, **frozen()).row.flags
+    assert "options_unchanged" in feed.send(60, **frozen()).row.flags
+
+
+@pytest.mark.parametrize(
+    ("atm", "jump", "seen"),
+    [
+        # Moves of 1 in 30 s are a deviation of 1.4826, eight of which are 11.86.
+        (0.0001, 11.8, False),
+        (0.0001, 11.9, True),
+        # A volatility of 0.30 is one of 7,700·0.30·√(30/31,536,000) = 2.253: eight are 18.02.
+        (0.30, 18.0, False),
+        (0.30, 18.1, True),
+    ],
+)
+def test_sigma_of_spot_is_the_larger_of_two(atm: float, jump: float, seen: bool) -> None:
+    """What the last moves say, and what the volatility says."""
+    recent = [RecentSample(30.0 * i, 7700.0 + i % 2, atm) for i in range(7)]
+    assert (spot_jump(recent, 7700.0 + jump, 210.0) is not None) == seen
+
+
+def test_a_return_after_a_gap_says_nothing_of_the_row_before_it() -> None:
+    """Ten minutes later any price may be back where it was."""
+    feed = Feed()
+    at = quiet(feed)
+    feed.send(at, spot=7740.0, sigma=0.15)
+    assert doubts_of(feed.send(at + 600, spot=7701.0, sigma=0.151)) == []
