@@ -175,7 +175,7 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
     doubts = (
         [] if previous is None else _spikes_before(recent, now, previous, last_minute=last_minute)
     )
-    if not last_minute:
+    if not last_minute and fwd.estimates >= LEAST:
         jump = volatility_jump(recent, atm, seconds)
         if jump is not None and _sides_disagree(chain, quoted, fwd.level, atm, jump):
             flags.append(Flag.VOLATILITY_SPIKE)

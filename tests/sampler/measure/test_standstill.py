@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sampler.measure.spikes import RecentSample, spot_jump
 from sampler.sources.recorded import Recorded
 from storage.market.calendar import market_day, session_on
 from storage.record.row import Reason, SlotRecord
+from tests.real_chains import LEAN_DAYS, lean_minutes
 
 NAN = float("nan")
 #: Quotes, prints and volumes of a chain, which a frozen feed repeats.
@@ -510,3 +512,22 @@ def test_a_return_after_a_gap_says_nothing_of_the_row_before_it() -> None:
     at = quiet(feed)
     feed.send(at, spot=7740.0, sigma=0.15)
     assert doubts_of(feed.send(at + 600, spot=7701.0, sigma=0.151)) == []
+
+
+def test_real_minutes_are_not_flagged_for_nothing() -> None:
+    """Of 1,122 recorded minutes one has a volatility of 0.44 between minutes of 0.31 and 0.31."""
+    flags, doubts, slots = Counter(), [], 0
+    for day in LEAN_DAYS:
+        record = None
+        for recorded in lean_minutes(day):
+            session = session_on(market_day(recorded.frame.quoted_at))
+            chain = select_chain(recorded.frame, session)
+            record = measure_slot(chain, record, oi_confidence=0.43)
+            flags.update(record.row.flags)
+            said = [(doubt.flag, doubt.since.isoformat()) for doubt in doubts_of(record)]
+            doubts += said
+            slots += 1
+    assert slots == 1122
+    ours = ("options_unchanged", "spot_from_parity", "spot_spike", "volatility_spike", "stale_spot")
+    assert [flags[name] for name in ours] == [0] * 5
+    assert doubts == [("volatility_spike", "2021-01-06T16:39:00+00:00")]
