@@ -26,6 +26,7 @@ from sampler.revising import revised_by
 from sampler.sources import Source
 from storage.errors import LiveError
 from storage.market.calendar import Session
+from storage.market.zero_dte import surely_expires
 from storage.postgres.store import Store
 from storage.record.mode import WriteMode
 from storage.record.row import Change, Gap, Reason, SlotRecord
@@ -169,6 +170,11 @@ class BackfillSession:
         self._records[slot] = record
         self._feeds.add(record.row.source)
 
+    @property
+    def has_records(self) -> bool:
+        """Whether the session has any record."""
+        return bool(self._order)
+
     def record_at(self, slot: datetime) -> SlotRecord | None:
         """Return the record of a slot."""
         return self._records.get(slot)
@@ -258,7 +264,8 @@ async def backfill_session(
             record = _measure(
                 frame, session_so_far.record_before(slot), session, options.oi_confidence
             )
-        except ChainRefused as refusal:
+        except ChainRefused as error:
+            refusal = _reconsidered(error, symbol, session, session_so_far)
             result.count_refusal(refusal)
             # The session's own feed may still fill the slot, so other quotes make no gap of it.
             other_feed = refusal.reason is Reason.OTHER_FEED
@@ -275,6 +282,21 @@ async def backfill_session(
     # A record that was not written was equal to the stored one, or came after another writer's.
     result.already_there += added - writer.written
     return result, first_slot
+
+
+def _reconsidered(
+    refusal: ChainRefused, symbol: str, session: Session, session_so_far: BackfillSession
+) -> ChainRefused:
+    """Turn a refusal for want of an expiry into a bad answer, where the session must have one."""
+    if refusal.reason is not Reason.NO_ZERO_DTE:
+        return refusal
+    if session_so_far.has_records:
+        return ChainRefused(Reason.BAD_ANSWER, f"{refusal}; other slots of this session had it")
+    if surely_expires(symbol, session.day):
+        return ChainRefused(
+            Reason.BAD_ANSWER, f"{refusal}; the exchanges list an expiry for every session"
+        )
+    return refusal
 
 
 def _write_mode(

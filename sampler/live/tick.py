@@ -24,6 +24,7 @@ from storage.errors import FlowError, LiveError, StoreError
 from storage.fault import Fault, no_fault
 from storage.market.calendar import Session, market_day, session_on
 from storage.market.constants import SLOT_WIDTH
+from storage.market.zero_dte import surely_expires
 from storage.record.mode import WriteMode
 from storage.record.result import WriteResult
 from storage.record.row import Change, Gap, Reason, SlotRecord
@@ -313,8 +314,9 @@ class Tick:
     async def _note_no_expiry(
         self, outcome: Outcome, refused: ChainRefused, now: datetime, target: datetime | None
     ) -> None:
-        """Idle a symbol without today's expiry, unless the session has a record.
+        """Idle a symbol without today's expiry, unless it must have one.
 
+        It must if the session has a record, or if the exchanges list one for every session.
         One answer without today's expiry says nothing against the earlier ones: the slot is a bad
         answer, and the source is asked again at the next. Where the store cannot say whether there
         is a record, the source is asked again too.
@@ -332,6 +334,9 @@ class Tick:
         if sampled:
             outcome.reason, outcome.next_expiry = Reason.BAD_ANSWER, None
             outcome.detail += "; earlier slots of this session had it"
+        elif session is not None and surely_expires(symbol, session.day):
+            outcome.reason, outcome.next_expiry = Reason.BAD_ANSWER, None
+            outcome.detail += "; the exchanges list an expiry for every session"
         elif target is not None:
             self._idle[symbol] = (target + IDLE_SLOTS * SLOT_WIDTH, refused)
 

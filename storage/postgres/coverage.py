@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from storage.market.calendar import Session, market_day, session_on, sessions_between
+from storage.market.zero_dte import surely_expires
 from storage.record.row import Reason
 
 #: Reasons of gaps at which there was nothing to sample; they do not lower the coverage.
@@ -117,8 +118,8 @@ def _judge(row: Mapping[str, Any], session: Session, due: int, *, least: float) 
     # Rows that lie after the clock, such as those of a simulated market, are due too.
     due = max(due, row["rows"])
     excused = EXCUSED_REASONS
-    if row["rows"]:
-        # A session that has rows has an expiry: answers without it were wrong.
+    if row["rows"] or surely_expires(row["symbol"], session.day):
+        # The session has an expiry: answers without it were wrong.
         excused = EXCUSED_REASONS - {Reason.NO_ZERO_DTE}
     possible = due - sum(n for why, n in gaps.items() if why in excused)
     share = min(row["rows"] / possible, 1.0) if possible > 0 else 1.0

@@ -100,8 +100,8 @@ async def slow() -> Frame:
         (RuntimeError("a defect"), "failed"),
         (at(-10), "stale"),
         (at(10), "bad_answer"),
-        (at(0, strikes=[]), "no_zero_dte"),
-        (at(0, right=[0] * 2 * N), "no_zero_dte"),
+        (at(0, strikes=[]), "bad_answer"),
+        (at(0, right=[0] * 2 * N), "bad_answer"),
         (at(0, bid=[0.0] * 2 * N), "no_iv"),
     ],
     ids=["down", "bad", "slow", "defect", "old", "future", "empty", "unusable", "no-iv"],
@@ -207,6 +207,17 @@ async def test_a_symbol_without_zero_dte_is_not_asked_every_time(store):
     assert len(await reasons(store, "TSLA")) == 5
     gaps = await store.gaps("TSLA", DAY)
     assert {gap["next_expiry"] for gap in gaps} == {date(2026, 8, 21)}
+
+
+async def test_an_expiry_that_must_be_there_is_asked_for_at_every_slot(store):
+    """SPX has an expiry on every session: an answer without it is bad, before the first row too."""
+    friday = [np.datetime64("2026-08-21")] * 2
+    source = Script(SPX=at(0, strikes=[7700.0], expiry=friday))
+    tick = tick_of(source, store)
+    for i in range(3):
+        await step(tick, i)
+    assert source.asked == ["SPX"] * 3
+    assert set((await reasons(store, "SPX")).values()) == {"bad_answer"}
 
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["same process", "restarted"])

@@ -44,8 +44,8 @@ def judged(
         # A feed that changes once a minute.
         (390, {"unchanged": 390}, 1.0, "ok"),
         (778, {"not_open": 2}, 1.0, "ok"),
-        # Nothing of the symbol expires that day.
-        (0, {"no_zero_dte": 780}, 1.0, "ok"),
+        # The exchanges list an expiry of SPX for every session: an answer without it is no excuse.
+        (0, {"no_zero_dte": 780}, 0.0, "thin"),
         # A session that has rows has an expiry: an answer without it is no excuse.
         (664, {"no_zero_dte": 58, "late": 58}, 664 / 780, "thin"),
         (390, {"unchanged": 290, "source_down": 100}, 390 / 490, "thin"),
@@ -79,6 +79,12 @@ def test_half_days():
     now = datetime(2026, 11, 28, 1, tzinfo=UTC)
     (line,) = judged(found(expiration=HALF, rows=420), now=now)
     assert (line.slots, line.coverage, line.state) == (420, 1.0, "ok")
+
+
+def test_a_symbol_without_an_expiry():
+    """Nothing of the symbol expires that day, and nobody says that something must."""
+    (line,) = judged(found(symbol="NVDA", rows=0, reasons={"no_zero_dte": 780}), symbols=("NVDA",))
+    assert (line.coverage, line.state) == (1.0, "ok")
 
 
 @pytest.mark.parametrize(
