@@ -1,7 +1,9 @@
 """Score the forecasts of stored rows, pin probability and 1σ range, against each session's close.
 
-The close is the spot of a session's last row, if that row lies in the last five minutes. Rows of
-one session share one close and are not independent: the sample size is the number of sessions.
+The close of an index is its value in a frame quoted after the close, where a source has one. Else
+it is the spot of a session's last row, if that row lies in the last five minutes and was fetched
+soon after. Rows of one session share one close and are not independent: the sample size is the
+number of sessions, and intervals are as wide as if each session had given one answer.
 The live book knows more of a session that was sampled more often, so sessions of one cadence are
 scored together, and others left out.
 """
@@ -13,15 +15,57 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
+import numpy as np
+
+from sampler.chain import Frame
+from sampler.sources import Source
 from storage.market.calendar import Session
 from storage.market.constants import CADENCE_RATIO, CADENCE_ROWS
+from storage.market.instruments import instrument_of
 from storage.record.figures import DetailFigures
 
 #: The last row of a session gives its close if it lies within this time before the end.
 CLOSE_WINDOW = timedelta(minutes=5)
+#: A row that was fetched so long after its quotes may carry the spot of when it was fetched.
+FETCHED_LATE = timedelta(minutes=20)
+#: An index is quoted for so long after the close, at the value that the close has left.
+SETTLED_WITHIN = timedelta(minutes=20)
+NO_CLOSE = (
+    "It takes a row of the last five minutes, fetched soon after its quotes, or for an index a"
+    " frame after the close (--closes names a source that has some)."
+)
+#: Two-sided 95 % of a normal distribution, in standard deviations.
+Z_95 = 1.959963984540054
+
+
+async def index_close(source: Source, symbol: str, session: Session) -> float | None:
+    """Return an index's value after the close, None where the source does not know it.
+
+    A share or fund trades on after the close, so its price then is no close.
+
+    Parameters
+    ----------
+    source : a source with frames of the session.
+    symbol : the underlying.
+    session : the session.
+
+    Returns
+    -------
+    float or None
+        The spot of the last frame quoted within 20 minutes after the close. [$]
+    """
+    if not instrument_of(symbol).index:
+        return None
+    close = None
+    async for frame in source.history(symbol, session):
+        if not isinstance(frame, Frame) or not math.isfinite(frame.spot):
+            continue
+        if session.close <= frame.quoted_at <= session.close + SETTLED_WITHIN:
+            close = frame.spot
+    return close
 
 
 def cadence_of(slots: Sequence[datetime]) -> float | None:
@@ -55,48 +99,46 @@ def of_one_cadence(cadences: Sequence[float | None]) -> list[bool]:
 BIN_EDGES = (0, 5, 10, 15, 20, 30, 40, 60, 80, 100)
 
 
-@dataclass(slots=True)
-class ReliabilityBin:
-    """The rows whose predicted probability lies in one interval."""
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """One row's pin probability, and what happened."""
 
-    rows: int = 0
-    #: Sum of their predicted probabilities. [%]
-    predicted: float = 0.0
-    #: How many of the predictions came true.
-    happened: int = 0
+    day: date
+    #: Of the pin, foretold. [%]
+    probability: float
+    #: The row's pin score. [0-100]
+    score: float | None
+    #: The close lay between the strikes next to the magnet.
+    happened: bool
 
 
 @dataclass(slots=True)
 class CalibrationScore:
-    """How the forecasts of one symbol's sessions came out."""
+    """How the forecasts of one symbol's sessions, or of several symbols', came out."""
 
-    #: Sessions with a known close.
-    sessions: int = 0
+    #: Days with a known close.
+    days: set[date] = field(default_factory=set)
     #: Rows with a pin probability.
-    rows: int = 0
-    #: Sum of their squared errors; divided by ``rows`` it is the Brier score.
-    squared: float = 0.0
-    #: How often the close lay between the strikes next to the magnet.
-    happened: int = 0
-    #: The reliability table, by ``BIN_EDGES``.
-    bins: list[ReliabilityBin] = field(
-        default_factory=lambda: [ReliabilityBin() for _ in BIN_EDGES[1:]]
-    )
-    #: Rows with a 1σ range.
-    ranged: int = 0
-    #: How often the close lay within it.
-    within: int = 0
-    #: Sessions that were left out because their cadence is another one.
+    pins: list[Forecast] = field(default_factory=list)
+    #: Rows with a 1σ range: the day, and whether the close lay within it.
+    ranges: list[tuple[date, bool]] = field(default_factory=list)
+    #: Sessions whose close came from a frame after it.
+    settled: int = 0
+    #: Sessions without a known close, and those left out because their cadence is another one.
+    without_close: int = 0
     other_cadence: int = 0
 
-    def add(self, session: Session, rows: Iterable[Mapping[str, Any]]) -> bool:
+    def add(
+        self, session: Session, rows: Iterable[Mapping[str, Any]], *, close: float | None = None
+    ) -> bool:
         """Score one session.
 
         Parameters
         ----------
         session : the session.
-        rows : its rows, oldest first, with ``slot``, ``spot``, ``pin_probability_pct``,
-            ``remaining_1sd`` and ``detail``.
+        rows : its rows, oldest first, with ``slot``, ``spot``, ``quote_age_seconds``,
+            ``pin_probability_pct``, ``pin_score``, ``remaining_1sd`` and ``detail``.
+        close : the settlement, where it is known. None: the last row gives it, if it can. [$]
 
         Returns
         -------
@@ -104,102 +146,202 @@ class CalibrationScore:
             False if the session has no known close; it does not count then.
         """
         rows = list(rows)
-        if not rows or rows[-1]["slot"] < session.close - CLOSE_WINDOW:
+        if close is not None:
+            self.settled += bool(rows)
+        elif rows and _gives_close(rows[-1], session):
+            close = rows.pop()["spot"]
+        if close is None or not rows:
+            self.without_close += 1
             return False
-        close = rows[-1]["spot"]
-        self.sessions += 1
-        for row in rows[:-1]:
-            self._score_pin(row, close)
+        self.days.add(session.day)
+        for row in rows:
+            self._score_pin(session.day, row, close)
             if row["remaining_1sd"] is not None:
-                self.ranged += 1
-                self.within += abs(close - row["spot"]) <= row["remaining_1sd"]
+                within = abs(close - row["spot"]) <= row["remaining_1sd"]
+                self.ranges.append((session.day, within))
         return True
 
-    def _score_pin(self, row: Mapping[str, Any], close: float) -> None:
+    def _score_pin(self, day: date, row: Mapping[str, Any], close: float) -> None:
         probability = row["pin_probability_pct"]
         if probability is None:
             return
         detail = DetailFigures.from_json(row["detail"])
         low, high = detail.pin_lower, detail.pin_upper
         hit = (low is None or close > low) and (high is None or close <= high)
-        self.rows += 1
-        self.happened += hit
-        self.squared += (probability / 100 - hit) ** 2
-        index = next(i for i, edge in enumerate(BIN_EDGES[1:]) if probability <= edge)
-        self.bins[index].rows += 1
-        self.bins[index].predicted += probability
-        self.bins[index].happened += hit
+        self.pins.append(Forecast(day, probability, row["pin_score"], hit))
+
+    def merge(self, other: CalibrationScore) -> None:
+        """Take in the sessions of another symbol; those of one day stay one session."""
+        self.days |= other.days
+        self.pins += other.pins
+        self.ranges += other.ranges
+        self.settled += other.settled
+        self.without_close += other.without_close
+        self.other_cadence += other.other_cadence
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as plain values. Rates are in %; a rate over no rows is None."""
-        base = self.happened / self.rows if self.rows else None
         return {
-            "sessions": self.sessions,
+            "sessions": len(self.days),
+            "closes_of_later_frames": self.settled,
+            "sessions_without_close": self.without_close,
             "sessions_of_other_cadence": self.other_cadence,
             "pin_probability": {
-                "rows": self.rows,
-                "brier": _ratio(self.squared, self.rows),
-                # The score of a forecast that always gives the overall rate.
-                "brier_of_base_rate": None if base is None else base * (1 - base),
-                "mean_foretold_pct": _ratio(sum(b.predicted for b in self.bins), self.rows),
-                "happened_pct": None if base is None else 100 * base,
+                "rows": len(self.pins),
+                **_brier(self.pins),
+                "mean_foretold_pct": _mean([pin.probability for pin in self.pins]),
+                **_happened([(pin.day, pin.happened) for pin in self.pins]),
+                "pin_score_correlation": _beyond_probability(self.pins),
                 "reliability": [
                     {
                         "from_pct": low,
                         "to_pct": high,
-                        "rows": interval.rows,
-                        "foretold_pct": _ratio(interval.predicted, interval.rows),
-                        "happened_pct": _ratio(100 * interval.happened, interval.rows),
+                        "rows": len(inside),
+                        "foretold_pct": _mean([pin.probability for pin in inside]),
+                        **_happened([(pin.day, pin.happened) for pin in inside]),
                     }
-                    for low, high, interval in zip(
-                        BIN_EDGES, BIN_EDGES[1:], self.bins, strict=False
-                    )
-                    if interval.rows
+                    for low, high, inside in self._bins()
+                    if inside
                 ],
             },
             "one_sigma": {
-                "rows": self.ranged,
-                "within_pct": _ratio(100 * self.within, self.ranged),
+                "rows": len(self.ranges),
+                **{
+                    name.replace("happened", "within"): value
+                    for name, value in _happened(self.ranges).items()
+                },
                 "expected_pct": 100 * math.erf(1 / math.sqrt(2)),
             },
         }
 
+    def _bins(self) -> list[tuple[int, int, list[Forecast]]]:
+        """The forecasts by ``BIN_EDGES``; an edge belongs to the interval below it."""
+        inside: list[list[Forecast]] = [[] for _ in BIN_EDGES[1:]]
+        for pin in self.pins:
+            inside[next(i for i, edge in enumerate(BIN_EDGES[1:]) if pin.probability <= edge)] += [
+                pin
+            ]
+        return list(zip(BIN_EDGES, BIN_EDGES[1:], inside, strict=False))
 
-def _ratio(total: float, count: int) -> float | None:
-    return total / count if count else None
+
+def _gives_close(row: Mapping[str, Any], session: Session) -> bool:
+    """Whether a session's last row has the close for its spot."""
+    age = timedelta(seconds=row["quote_age_seconds"])
+    return bool(row["slot"] >= session.close - CLOSE_WINDOW and age <= FETCHED_LATE)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def wilson(rate: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a rate, by Wilson's formula.
+
+    Parameters
+    ----------
+    rate : how often it happened. [0-1]
+    count : out of how many independent trials.
+
+    Returns
+    -------
+    tuple of float
+        Its ends. [0-1]
+    """
+    weight = Z_95 * Z_95 / count
+    middle = (rate + weight / 2) / (1 + weight)
+    half = Z_95 * math.sqrt(rate * (1 - rate) / count + weight / (4 * count)) / (1 + weight)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def _happened(answers: Sequence[tuple[date, bool]]) -> dict[str, Any]:
+    """How often, with the interval that its number of sessions allows. [%]"""
+    sessions = len({day for day, _ in answers})
+    rate = _mean([hit for _, hit in answers])
+    low, high = (None, None) if rate is None else wilson(rate, sessions)
+    ends = {"low": low, "high": high}
+    return {
+        "happened_pct": None if rate is None else 100 * rate,
+        **{f"happened_{k}_pct": None if end is None else 100 * end for k, end in ends.items()},
+    }
+
+
+def _brier(pins: Sequence[Forecast]) -> dict[str, float | None]:
+    """The score, that of a forecast that always gives the overall rate, and how they differ."""
+    base = _mean([pin.happened for pin in pins])
+    if base is None:
+        names = ("brier", "brier_of_base_rate", "brier_difference_se")
+        return dict.fromkeys(names)
+    squared = [(pin.probability / 100 - pin.happened) ** 2 for pin in pins]
+    better = [score - (base - pin.happened) ** 2 for score, pin in zip(squared, pins, strict=True)]
+    mean = math.fsum(better) / len(pins)
+    by_day: dict[date, float] = {}
+    for off, pin in zip(better, pins, strict=True):
+        by_day[pin.day] = by_day.get(pin.day, 0.0) + off - mean
+    return {
+        "brier": math.fsum(squared) / len(pins),
+        "brier_of_base_rate": base * (1 - base),
+        # Between sessions; the rows of one go together.
+        "brier_difference_se": math.sqrt(math.fsum(v * v for v in by_day.values())) / len(pins),
+    }
+
+
+def _beyond_probability(pins: Sequence[Forecast]) -> float | None:
+    """Correlation of the pin score with what the probability did not foretell; None without one."""
+    known = [pin for pin in pins if pin.score is not None]
+    score = np.array([pin.score for pin in known])
+    missed = np.array([pin.happened - pin.probability / 100 for pin in known])
+    if len(known) < 3 or not np.ptp(score) or not np.ptp(missed):
+        return None
+    return float(np.corrcoef(score, missed)[0, 1])
+
+
+def _percent(rates: Mapping[str, Any], name: str) -> str:
+    """A rate with its interval."""
+    rate, low, high = (rates[f"{name}{end}_pct"] for end in ("", "_low", "_high"))
+    return f"{rate:5.1f} % ({low:.1f} to {high:.1f})"
 
 
 def format_calibration(symbol: str, result: dict[str, Any]) -> str:
     """Lay the result of ``CalibrationScore.as_json`` out as text."""
     pin, sigma = result["pin_probability"], result["one_sigma"]
-    if not result["sessions"]:
-        return f"{symbol}: no stored session with a row in its last five minutes, so no known close"
     lines = [f"{symbol}: {result['sessions']} sessions, {pin['rows']} rows with a pin probability"]
+    if not result["sessions"]:
+        lines = [f"{symbol}: no stored session with a known close. {NO_CLOSE}"]
     if pin["rows"]:
         lines.append(
             f"  pin probability: predicted {pin['mean_foretold_pct']:.1f} % on average, came true"
-            f" {pin['happened_pct']:.1f} % of the time"
+            f" {_percent(pin, 'happened').lstrip()} of the time"
         )
         lines.append(
             f"  Brier score: {pin['brier']:.4f} (0 is perfect; always predicting the overall rate"
-            f" gives {pin['brier_of_base_rate']:.4f})"
+            f" gives {pin['brier_of_base_rate']:.4f}, standard error of the difference"
+            f" {pin['brier_difference_se']:.4f})"
         )
-        lines.append("    predicted, %      rows   mean, %   came true, %")
+        if (score := pin["pin_score_correlation"]) is not None:
+            lines.append(
+                f"  pin score: correlation {score:+.2f} with what the probability missed (chance"
+                f" alone: ±{1 / math.sqrt(result['sessions']):.2f})"
+            )
+        lines.append("    predicted, %      rows   mean, %   came true")
         for b in pin["reliability"]:
             edges = f"{b['from_pct']:3}-{b['to_pct']:<3}"
-            rates = f"{b['foretold_pct']:7.1f}   {b['happened_pct']:12.1f}"
+            rates = f"{b['foretold_pct']:7.1f}   {_percent(b, 'happened')}"
             lines.append(f"    {edges}       {b['rows']:8}   {rates}")
     if sigma["rows"]:
         lines.append(
-            f"  1σ range: {sigma['within_pct']:.1f} % of {sigma['rows']} rows had the close within"
-            f" it ({sigma['expected_pct']:.1f} % for a normal distribution)"
+            f"  1σ range: {_percent(sigma, 'within').lstrip()} of {sigma['rows']} rows had the"
+            f" close within it ({sigma['expected_pct']:.1f} % for a normal distribution)"
         )
+    if result["sessions_without_close"] and result["sessions"]:
+        lines.append(f"  {result['sessions_without_close']} more have no known close: left out.")
     if result["sessions_of_other_cadence"]:
         lines.append(
             f"  {result['sessions_of_other_cadence']} more were sampled at another cadence, and do"
             " not compare: left out."
         )
-    lines.append(
-        "  The rows of a session share one close: the sample size is the number of sessions."
-    )
+    if result["sessions"]:
+        lines.append(
+            "  The rows of a session share one close: intervals (95 %) are as wide as if each"
+            " session had given one answer."
+        )
     return "\n".join(lines)

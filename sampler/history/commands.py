@@ -19,6 +19,7 @@ from sampler.opening import (
     open_configured_source,
     parse_moment,
 )
+from sampler.sources import open_source
 from storage.config.settings import Settings, add_options
 from storage.errors import FlowError, UsageError
 from storage.market.calendar import Session, market_day, session_on, to_new_york
@@ -143,9 +144,11 @@ async def _rows(store: Store, symbol: str, session: Session, columns: tuple[str,
 async def _calibrate(settings: Settings, parsed: argparse.Namespace) -> int:
     today = market_day(product_clock(settings).now())
     first, last = _parse_period(parsed.first or "2000-01-01", parsed.last or today.isoformat())
-    columns = ("slot", "spot", "pin_probability_pct", "remaining_1sd", "detail")
+    forecast = ("pin_probability_pct", "pin_score", "remaining_1sd", "detail")
+    columns = ("slot", "spot", "quote_age_seconds", *forecast)
     scores = {symbol: calibrate.CalibrationScore() for symbol in settings.symbols}
     cadences: dict[str, list[tuple[Session, float | None]]] = {name: [] for name in scores}
+    closes = open_source(parsed.closes) if parsed.closes else None
     async with connect(settings, product_dataset(settings), live=False) as connections:
         for line in await connections.store.coverage(first, last, settings.symbols):
             session = session_on(line["expiration"])
@@ -157,10 +160,22 @@ async def _calibrate(settings: Settings, parsed: argparse.Namespace) -> int:
         for symbol, score in scores.items():
             alike = calibrate.of_one_cadence([cadence for _, cadence in cadences[symbol]])
             for (session, _), counts in zip(cadences[symbol], alike, strict=True):
-                if counts:
-                    score.add(session, await _rows(connections.store, symbol, session, columns))
-                else:
+                if not counts:
                     score.other_cadence += 1
+                    continue
+                close = None
+                if closes is not None:
+                    close = await calibrate.index_close(closes, symbol, session)
+                rows = await _rows(connections.store, symbol, session, columns)
+                score.add(session, rows, close=close)
+    if closes is not None:
+        await closes.close()
+    if len(scores) > 1:
+        together = calibrate.CalibrationScore()
+        for score in scores.values():
+            together.merge(score)
+        # No symbol is written in lower case.
+        scores["together"] = together
     results = {symbol: score.as_json() for symbol, score in scores.items()}
     if parsed.json:
         print(orjson.dumps(results, option=orjson.OPT_INDENT_2).decode())
@@ -247,6 +262,13 @@ def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "--from", dest="first", metavar="D", help="first day (default: the first stored)"
     )
     score.add_argument("--to", dest="last", metavar="D", help="last day (default: today)")
+    score.add_argument(
+        "--closes",
+        default="",
+        metavar="URL",
+        help="a source whose frames after the close tell what an index settled at, e.g."
+        " recorded:chains",
+    )
     score.add_argument("--json", action="store_true", help="print the result as JSON")
     add_options(score, "symbols", "clock", *DATABASE_SETTINGS)
     score.set_defaults(command=_calibrate)

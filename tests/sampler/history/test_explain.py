@@ -1,4 +1,4 @@
-"""Explain and recompute over stored records; calibration over hand-made sessions."""
+"""Explain and recompute over stored records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from datetime import timedelta
 import pytest
 from chains import TEN_FOURTEEN
 
-from sampler.history.calibrate import CalibrationScore, cadence_of, of_one_cadence
 from sampler.live.outcome import Outcome
 from sampler.live.tick import Tick
 from sampler.measure.remeasure import changed_fields, remeasure
@@ -106,61 +105,3 @@ def test_explain_says_what_is_not_there(at, code, said, servers, database):
     assert done.returncode == code
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-def row(step: int, spot: float, probability: float | None, sd: float | None, low=None, high=None):
-    return {
-        "slot": SESSION.open + step * STEP,
-        "spot": spot,
-        "pin_probability_pct": probability,
-        "remaining_1sd": sd,
-        "detail": {"pin_lower": low, "pin_upper": high},
-    }
-
-
-def test_calibration_by_hand():
-    """Two rows and a close at 101: one pin came true, one did not; one range held, one did not."""
-    score = CalibrationScore()
-    rows = [
-        row(0, 100, 40.0, 2.0, 100, 102),
-        row(1, 103, 10.0, 1.0, 102, 104),
-        row(778, 101, 90.0, None, 100, 102),
-    ]
-    assert score.add(SESSION, rows)
-    found = score.as_json()
-    pin, sigma = found["pin_probability"], found["one_sigma"]
-    assert (found["sessions"], pin["rows"]) == (1, 2)
-    assert pin["brier"] == pytest.approx((0.6**2 + 0.1**2) / 2)
-    assert (pin["mean_foretold_pct"], pin["happened_pct"]) == (25.0, 50.0)
-    assert pin["brier_of_base_rate"] == 0.25
-    assert [(b["rows"], b["foretold_pct"], b["happened_pct"]) for b in pin["reliability"]] == [
-        (1, 10.0, 0.0),
-        (1, 40.0, 100.0),
-    ]
-    assert (sigma["rows"], sigma["within_pct"]) == (2, 50.0)
-    assert sigma["expected_pct"] == pytest.approx(68.2689492)
-
-
-def test_a_session_without_its_close_does_not_count():
-    """A recording that ends at noon says nothing of the settlement."""
-    score = CalibrationScore()
-    assert not score.add(SESSION, [row(0, 100, 40.0, 2.0), row(300, 101, 40.0, 2.0)])
-    assert not score.add(SESSION, [])
-    assert score.as_json()["pin_probability"]["brier"] is None
-
-
-def test_sessions_of_one_cadence_are_scored_together():
-    """Three sessions of 30 s, one of 60 s, two of 5 minutes; one of two rows has no cadence."""
-    slots = [SESSION.open + k * STEP for k in range(20)]
-    assert cadence_of(slots) == 30.0
-    # A hole does not make a cadence, nor do two rows.
-    assert cadence_of([*slots[:8], *slots[15:]]) == 30.0
-    assert cadence_of(slots[::10]) is None
-    assert cadence_of(slots[::5]) == 150.0
-    assert of_one_cadence([30.0, 300.0, 30.0, 60.0, None, 31.0, 300.0]) == [
-        *(True, False, True, False, True, True, False)
-    ]
-    # As many of each: the shorter one, which knows more.
-    assert of_one_cadence([300.0, 30.0]) == [False, True]
-    assert of_one_cadence([None, None]) == [True, True]
-    assert of_one_cadence([]) == []
