@@ -36,6 +36,8 @@ COMPLETE = 0.99
 #: Another set takes over after it has been sent unchanged for so long, [s] and until then,
 #: New York.
 STANDING_SECONDS, LAST_CHANGE = 600.0, time(10, 30)
+#: Notes of the evidence about open interest.
+NOTES = ("oi_stands", "oi_other_since", "oi_adopted", "oi_incomplete")
 #: The column of the evidence that holds the standing set, where it is not what was sent.
 STANDING = "standing_open_interest"
 
@@ -70,6 +72,15 @@ def read_open_interest(chain: Chain, past: PreviousSlot) -> StandingOpenInterest
         The set that counts, and the flags ``no_open_interest``, ``oi_partial``, ``oi_changed`` and
         ``oi_recovered`` with their amounts.
     """
+    if _nothing_new(chain, past):
+        return StandingOpenInterest(
+            values=np.nan_to_num(chain.open_interest),
+            known=True,
+            columns={},
+            notes={name: past.notes[name] for name in NOTES if name in past.notes},
+            flags=[],
+            amounts={},
+        )
     sent = np.where(chain.listed, chain.open_interest, np.nan)
     complete = _is_complete(sent, chain)
     wide = past.widen(sent)
@@ -120,6 +131,20 @@ def read_open_interest(chain: Chain, past: PreviousSlot) -> StandingOpenInterest
         notes=notes,
         flags=[Flag(name) for name in amounts],
         amounts={str(name): amount for name, amount in amounts.items()},
+    )
+
+
+def _nothing_new(chain: Chain, past: PreviousSlot) -> bool:
+    """Whether the standing set was sent again, as on nearly every slot: nothing is to be decided."""
+    notes = past.notes
+    return bool(
+        past.here is None
+        and notes.get("oi_stands")
+        and not notes.get("oi_other_since")
+        and not notes.get("oi_incomplete")
+        and not past.has(STANDING)
+        and np.array_equal(past.recall("listed"), chain.listed)
+        and np.array_equal(past.recall("open_interest"), chain.open_interest, equal_nan=True)
     )
 
 
