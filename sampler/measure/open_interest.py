@@ -135,7 +135,7 @@ def read_open_interest(chain: Chain, past: PreviousSlot) -> StandingOpenInterest
 
 
 def _nothing_new(chain: Chain, past: PreviousSlot) -> bool:
-    """Whether the standing set was sent again, as on nearly every slot: nothing is to be decided."""
+    """Whether the standing set was sent again, as on nearly every slot: nothing to decide."""
     notes = past.notes
     return bool(
         past.here is None
