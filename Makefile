@@ -76,8 +76,9 @@ screenshots: $(VENV)/.dev  ## picture the page in every state, into screenshots/
 study-charts: $(VENV)/.dev  ## compare chart libraries for the page; downloads four wheels
 	$(BIN)/python -m tests.benchmarks.study_charts
 
-study: $(VENV)/.dev  ## print the studies of the docs: signing, and why levels differ between platforms
+study: $(VENV)/.dev  ## print the studies of the docs: signing, how sure the sign is, why levels differ between platforms
 	$(BIN)/python -m tests.benchmarks.study_signing
+	$(BIN)/python -m tests.benchmarks.study_confidence
 	$(BIN)/python -m tests.benchmarks.study_levels
 
 soak: $(VENV)/.dev  ## play a session of 20 symbols at top speed, with a fault every few slots
