@@ -16,8 +16,15 @@ function away(level, bar) {
 function toFlip(bar) {
   if (!there(bar.gamma_flip)) return NO_FLIP[bar.gamma_flip_status] ?? "";
   const off = bar.spot - bar.gamma_flip;
-  const sigmas = bar.remaining_1sd ? ` · ${plus(off / bar.remaining_1sd, (n) => fixed(n, Math.abs(n) < 10 ? 1 : 0))} σ` : "";
+  const sigmas = bar.flip_out_of_reach ? " · out of reach today" : bar.remaining_1sd ? ` · ${plus(off / bar.remaining_1sd, (n) => fixed(n, Math.abs(n) < 10 ? 1 : 0))} σ` : "";
   return `${plus(off, (n) => fixed(n, Math.abs(n) < 100 ? 2 : 0))} $${sigmas}`;
+}
+
+// Never 100 %: that the sides of trades leave no doubt is more than a spread can say.
+function sureness(bar) {
+  if (!there(bar.regime_confidence)) return words(bar.regime);
+  const sure = Math.round(bar.regime_confidence * 100);
+  return `${words(bar.regime)}, ${sure > 99 ? ">99" : sure} % sure`;
 }
 
 const oneSigma = (bar) => (there(bar.remaining_1sd) ? `1σ to the close ±$${fixed(bar.remaining_1sd)}` : "");
@@ -30,10 +37,10 @@ const dollars = (now, then) => money(now - then);
 export const TILES = [
   { field: "spot", name: "Spot", write: price, note: (bar, opened) => (opened ? `${plus((bar.spot / opened.spot - 1) * 100)} %` : ""),
     change: moved(fixed), tells: "Price of the underlying; its forward price where the source's price is stale." },
-  { field: "net_gex", name: "Net GEX per 1 %", write: money, note: (bar) => words(bar.regime), change: dollars, signed: true,
-    tells: "Dollars of delta that dealers must trade for a move of 1 %; positive: their hedging dampens moves, negative: it amplifies them." },
+  { field: "net_gex", name: "Net GEX per 1 %", write: money, note: sureness, change: dollars, signed: true,
+    tells: "Dollars of delta that dealers must trade for a move of 1 %; positive: their hedging dampens moves, negative: it amplifies them. Below: the regime, and how sure its sign is given κ and the dealer convention, by what the sides of trades leave in doubt." },
   { field: "gamma_flip", name: "Gamma flip", write: price, note: toFlip, change: moved(fixed),
-    tells: "Level nearest spot at which net gamma changes sign once every contract is repriced there. Below: how far spot is from it, in dollars and in standard deviations (σ) of the move expected until the close." },
+    tells: "Level nearest spot at which net gamma changes sign once every contract is repriced there. Below: how far spot is from it, in dollars and in standard deviations (σ) of the move expected until the close; out of reach today beyond four of them." },
   { field: "call_wall", name: "Call wall", write: strike, note: (bar) => away(bar.call_wall, bar), change: moved(fixed),
     tells: "Strike with the largest gamma exposure of calls." },
   { field: "put_wall", name: "Put wall", write: strike, note: (bar) => away(bar.put_wall, bar), change: moved(fixed),

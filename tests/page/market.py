@@ -34,6 +34,8 @@ def sample(slot: datetime, k: int, *, symbol: str = "SPX", base: float = 6000.0)
         "net_gex": 4e8 * (spot - flip),
         "net_dex": 2e10 * wave + 1e9,
         "regime": "positive_gamma" if spot > flip else "negative_gamma",
+        "regime_confidence": round(0.75 + 0.24 * wave, 4),
+        "flip_out_of_reach": False,
         "call_wall": base + 25 if k < 400 else base + 30,
         "put_wall": base - 25 if k < 500 else base - 20,
         "magnet": base if k < 300 else base + 10,

@@ -266,3 +266,45 @@ async def test_axes_do_not_follow_spikes(
     await tab.page.mouse.move(box["x"] + box["width"] * 42 / 780, box["y"] + 40)
     spot = re.compile(r"^12,\d{3}\.\d\d ↑$" if outside else r"^12,\d{3}\.\d\d$")
     await tab.shows(".legend dd[data-field=spot]", spot)
+
+
+@pytest.mark.parametrize(
+    ("figures", "net_gex", "flip"),
+    [
+        (
+            {"regime_confidence": 0.9724, "flip_out_of_reach": True},
+            "positive gamma, 97 % sure",
+            "+45.50 $ · out of reach today",
+        ),
+        (
+            {"regime_confidence": 0.99996, "flip_out_of_reach": False, "remaining_1sd": 18.2},
+            "positive gamma, >99 % sure",
+            "+45.50 $ · +2.5 σ",
+        ),
+        ({"regime_confidence": None, "regime": "unknown"}, "unknown", "+45.50 $ · +2.3 σ"),
+    ],
+)
+async def test_how_sure_the_regime_is(
+    fresh: Site, tab: Tab, figures: dict[str, Any], net_gex: str, flip: str
+) -> None:
+    """The newest bar's confidence and the flip's reach, whole in their tiles, with their terms."""
+    records = market.day(TUESDAY, until=120)
+    last = {"spot": 6045.5, "gamma_flip": 6000.0, "regime": "positive_gamma"} | figures
+    records[-1].row = dataclasses.replace(records[-1].row, **{"remaining_1sd": 20.0} | last)
+    await fresh.put(records)
+    await fresh.start(at(TUESDAY, 119) + timedelta(seconds=20))
+    await tab.open("bar=30s")
+    await tab.shows(".tile[data-field=spot] b", "6,045.50")
+    assert await tab.text(".tile[data-field=net_gex] .note") == net_gex
+    assert await tab.text(".tile[data-field=gamma_flip] .note") == flip
+    for field in ("net_gex", "gamma_flip"):
+        note = f"document.querySelector('.tile[data-field={field}] .note')"
+        # Two lines at most: what is below does not move.
+        assert await tab.page.evaluate(f"{note}.scrollWidth <= {note}.clientWidth"), field
+        assert await tab.page.evaluate(f"{note}.scrollHeight <= 30"), field
+    # The explanations are hidden until their tile is pointed at.
+    for field, term in (
+        ("net_gex", "given κ and the dealer convention"),
+        ("gamma_flip", "out of reach today"),
+    ):
+        assert term in (await tab.page.text_content(f"#tells-{field}") or "")
