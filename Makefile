@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What the benchmarks are compared with. Nothing else needs it.
 PEERS := $(VENV)/peers
 
-.PHONY: run help test unit coverage mutants test-timescale check fix docs bench bench-api bench-page bench-store bench-year study \
+.PHONY: run help test unit coverage mutants test-timescale hostile check fix docs bench bench-api bench-page bench-store bench-year study \
   study-charts screenshots soak clean
 
 run: $(VENV)/.run  ## run the whole product on embedded servers: http://127.0.0.1:8000
@@ -27,6 +27,9 @@ coverage: $(VENV)/.dev  ## run every test and show which lines none of them reac
 
 mutants: $(VENV)/.dev  ## put small faults into the code for 15 minutes, and print those that no test notices; ARGS="--seed 2"
 	$(BIN)/python -m tests.mutants $(ARGS)
+
+hostile: $(VENV)/.dev  ## corrupt clean sessions 10,000 times at random, and print what became of every slot; ARGS="--seed 7"
+	$(BIN)/python -m tests.hostile $(ARGS)
 
 test-timescale: $(VENV)/.dev  ## run the store's tests on a TimescaleDB server: URL=postgresql://postgres@host/postgres
 	@test -n "$(URL)" || { echo "name a database of a superuser: make test-timescale URL=postgresql://..."; exit 2; }

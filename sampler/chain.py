@@ -31,6 +31,8 @@ LOWEST_STRIKE, HIGHEST_PRICE, HIGHEST_COUNT = 1e-4, 1e8, 2.0**53
 CALL, PUT = 0, 1
 #: The per-contract columns of a frame and of a chain.
 QUOTES = ("bid", "ask", "last", "last_at", "open_interest", "volume", "source_iv", "signed_volume")
+#: The column of the evidence with volumes as they were sent, where the marks are not the same.
+REPORTED_VOLUME = "reported_volume"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -314,6 +316,8 @@ def chain_of_record(record: SlotRecord, session: Session) -> Chain:
     quoted_at = datetime.fromisoformat(notes["quoted_at"])
     # Picking columns lays a table out by columns; rows are what is worked on.
     columns = {name: np.ascontiguousarray(evidence[name][:, listed]) for name in QUOTES}
+    if REPORTED_VOLUME in evidence:
+        columns["volume"] = np.ascontiguousarray(evidence[REPORTED_VOLUME][:, listed])
     expires = expiry_moment(notes["symbol"], session)
     return Chain(
         symbol=notes["symbol"],

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.chain import CALL, QUOTES, Chain
+from sampler.chain import CALL, QUOTES, REPORTED_VOLUME, Chain
 from sampler.measure.market import MarketState
 from sampler.measure.previous import PreviousSlot
 from sampler.measure.revision import Doubt
@@ -138,7 +138,8 @@ def update_flow(
     call = (row.hedge_flow_call_cumulative if row else 0.0) + calls + hedged.call
     put = (row.hedge_flow_put_cumulative if row else 0.0) + puts + hedged.put
     listed = past.widen(chain.listed, fill=False)
-    flags, amounts = _volume_flags(listed, past, step)
+    unread = listed & np.isnan(past.widen(chain.volume)) & ~np.isnan(ledger["volume"])
+    flags, amounts = _volume_flags(listed, unread, past, step)
     gap, intervals = _cadence(chain, past)
     if row is None:
         flags = [Flag.BASELINE, *flags]
@@ -154,6 +155,10 @@ def update_flow(
         "sigma": np.broadcast_to(past.widen(market.smile.filled), step.added.shape),
         **_stored(ledger, now),
     }
+    reported = past.widen(chain.volume)
+    if not np.array_equal(reported, ledger["volume"], equal_nan=True):
+        # The mark stands in its place; measured again, the row must see what was sent.
+        columns[REPORTED_VOLUME] = reported
     notes = _notes(chain) | tally | {"intervals": intervals} | market.notes
     if doubts := [*market.doubts, *_doubts(step)]:
         notes["doubts"] = [doubt.as_note() for doubt in doubts]
@@ -232,14 +237,16 @@ def _cadence(chain: Chain, past: PreviousSlot) -> tuple[bool, list[float]]:
 
 
 def _volume_flags(
-    listed: NDArray[np.bool_], past: PreviousSlot, step: VolumeStep
+    listed: NDArray[np.bool_], unread: NDArray[np.bool_], past: PreviousSlot, step: VolumeStep
 ) -> tuple[list[Flag], dict[str, dict[str, float]]]:
     """What the row must say of its volumes, and for each flag how much is meant."""
     amounts: dict[str, dict[str, float]] = {}
     if step.reset:
         amounts[Flag.VOLUME_REBASED] = {}
-    if step.held.contracts:
-        amounts[Flag.VOLUME_HELD] = step.held.as_detail()
+    if step.held.contracts or unread.any():
+        # How much has traded of what cannot be read, nobody knows.
+        held = Movement(step.held.contracts + int(unread.sum()), step.held.volume)
+        amounts[Flag.VOLUME_HELD] = held.as_detail()
     if step.recovered.contracts:
         amounts[Flag.VOLUME_RECOVERED] = step.recovered.as_detail()
     if (corrected := _corrections(step)).contracts:

@@ -173,7 +173,7 @@ def read_volumes(
         for name in RISE:
             columns[name][expired] = np.nan
     _read_first(step, reported, readable & np.isnan(columns["volume"]))
-    if opening and _is_reset(columns["volume"], reported, readable):
+    if opening and _is_reset(columns, reported, readable):
         _reset(step, reported, readable, now)
     disputed = ~np.isnan(columns["other_volume"])
     if disputed.any():
@@ -243,12 +243,18 @@ def _read_first(step: VolumeStep, reported: Floats, first: Bools) -> None:
         step.first_read = Movement(int(first.sum()), float(reported[first].sum()))
 
 
-def _is_reset(mark: Floats, reported: Floats, readable: Bools) -> bool:
-    """Whether the whole chain's volume has fallen, and most of it is gone."""
+def _is_reset(columns: Mapping[str, Floats], reported: Floats, readable: Bools) -> bool:
+    """Whether the whole chain's volume has fallen, and most of it is gone.
+
+    A fall that takes back what has just risen is no reset: those volumes were too high.
+    """
+    mark = columns["volume"]
     known = readable & (mark > 0)
     fallen = known & (reported < mark)
+    withdrawn = fallen & (reported >= mark - columns["rise"])
     return bool(
         fallen.any()
+        and withdrawn.sum() < WHOLE_CHAIN * fallen.sum()
         and fallen.sum() >= WHOLE_CHAIN * known.sum()
         and reported[known].sum() < RESET_LEFT * mark[known].sum()
     )

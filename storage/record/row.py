@@ -58,7 +58,7 @@ class Flag(StrEnum):
     CLOCK_SKEW = "clock_skew"  #: spot and parity disagree beyond parity's scatter, by less
     AFTER_GAP = "after_gap"  #: the flow of the missed slots before it is in this row too
     VOLUME_REBASED = "volume_rebased"  #: the feed began the day's count anew after the open
-    VOLUME_HELD = "volume_held"  #: volumes are below earlier reports; the earlier ones stand
+    VOLUME_HELD = "volume_held"  #: volumes fall or cannot be read; the earlier ones stand
     VOLUME_RECOVERED = "volume_recovered"  #: held volumes are back; their flow is in this row
     VOLUME_CORRECTED = "volume_corrected"  #: volume of earlier rows is taken out, or put back
     VOLUME_UNKNOWN = "volume_unknown"  #: contracts without a readable volume until now

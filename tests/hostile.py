@@ -1,0 +1,689 @@
+"""A hostile feed: clean sessions corrupted at random, and an oracle that knows the clean rows.
+
+A case is a seed. It draws a clean session, up to three kinds of corruption, the slots that they
+last and the contracts that they hit. The corrupted session is measured slot by slot with the state
+carried over, and later doubts revise earlier rows, as the sampler does. Each slot is then one of:
+
+- ``equal``: every figure is the clean one within 1e-9 of itself;
+- ``gap``: the slot was refused, or no frame came;
+- ``flagged``: a flag that the clean row does not have names every figure that differs;
+- ``within``: flow differs by no more than what nobody could observe, and only figures of flow and
+  of the live book differ, or quotes were lost and no more is known;
+- ``skew``: a frozen spot that parity contradicts by less than ten basis points: the row says
+  ``clock_skew``, which names spot and not what is measured with it;
+- ``lie``: anything else.
+
+Run ``python -m tests.hostile`` for many cases, ``--seed N`` for one with what it did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import multiprocessing
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampler.chain import Frame, select_chain
+from sampler.errors import ChainRefused
+from sampler.measure.market import CLOCK_SKEW, STALE_SPOT
+from sampler.measure.revision import doubts_of, revise
+from sampler.measure.snapshot import measure_slot
+from sampler.sources.synthetic.source import Synthetic
+from storage.market.calendar import Session, market_day, session_on
+from storage.market.constants import MULTIPLIER
+from storage.record.flag_figures import FIGURE_GROUPS, FLAG_FIGURES
+from storage.record.row import SlotRecord
+from tests.real_chains import LEAN_DAYS, lean_minutes
+
+KAPPA = 0.43
+#: Slots of a clean session, by where they lie.
+SLOTS = 44
+SESSIONS = (
+    *((symbol, first) for symbol in ("SPY", "SPX") for first in (1, 300, 735)),
+    *(("NVDA", first) for first in (1, 300, 600)),
+    *((f"lean {day}", 30) for day in LEAN_DAYS[:3]),
+)
+QUOTES = ("bid", "ask", "last", "last_at", "volume")
+#: Fields that identify a row or say what happened, and are no figures of the market.
+NO_FIGURES = {
+    "flags", "flag_amounts", "fetched_at", "differenced_from", "quote_age_seconds", "dropped",
+    "source", "delay_seconds",
+}  # fmt: skip
+#: Slots after the end of a corruption in which its recovery may still show: one, unless named.
+RECOVERY = {"oi_replaced": 22, "bust": 22}
+#: Figures that flow decides, and those that lost quotes decide.
+OF_FLOW = {*FIGURE_GROUPS["flow"], *FIGURE_GROUPS["live book"], "call_gex", "put_gex"}
+OF_QUOTES = {
+    name
+    for group in ("smile", "flow", "live book", "settled book", "spot")
+    for name in FIGURE_GROUPS[group]
+} | {"weighted_spread_pct"}
+
+
+@dataclass(frozen=True)
+class Clean:
+    """A clean session: frames, records and compared figures by slot."""
+
+    session: Session
+    frames: list[Frame]
+    records: list[SlotRecord]
+    figures: list[dict[str, Any]]
+
+
+@dataclass
+class Corruption:
+    """One kind of corruption, the frames that it hits and the contracts."""
+
+    kind: str
+    first: int
+    last: int
+    contracts: NDArray[np.bool_]
+    seed: int
+
+    def covers(self, index: int) -> bool:
+        """Whether it hits a frame."""
+        return self.first <= index <= self.last
+
+
+@dataclass
+class Outcome:
+    """What became of a case: verdicts by slot, and the first lie."""
+
+    seed: int
+    session: str
+    corruptions: list[Corruption]
+    verdicts: Counter[str] = field(default_factory=Counter)
+    beyond: int = 0
+    lies: list[str] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> str:
+        """The kinds, joined."""
+        return "+".join(sorted(c.kind for c in self.corruptions))
+
+
+@lru_cache(maxsize=len(SESSIONS))
+def clean_session(symbol: str, first: int) -> Clean:
+    """Frames and records of a clean session, from its slot ``first`` on."""
+    frames = list(_frames(symbol, first))
+    session = session_on(market_day(frames[0].quoted_at))
+    assert session is not None
+    records: list[SlotRecord] = []
+    for frame in frames:
+        before = records[-1] if records else None
+        chain = select_chain(frame, session)
+        records.append(measure_slot(chain, before, oi_confidence=KAPPA))
+    return Clean(session, frames, records, [figures_of(r) for r in records])
+
+
+def _frames(symbol: str, first: int) -> Iterator[Frame]:
+    if symbol.startswith("lean "):
+        day = date.fromisoformat(symbol.removeprefix("lean "))
+        for chain in islice(lean_minutes(day), first, first + SLOTS):
+            yield chain.frame
+        return
+    session = session_on(date(2026, 8, 19))
+    assert session is not None
+
+    async def take() -> list[Frame]:
+        source = Synthetic(seed=11)
+        return [await source.live(symbol, slot) for slot in session.slots[first : first + SLOTS]]
+
+    today = np.datetime64(session.day)
+    for frame in asyncio.run(take()):
+        yield pick(frame, frame.expiry == today)
+
+
+def columns_of(frame: Frame) -> list[str]:
+    """Names of the columns of a frame."""
+    return [
+        f.name for f in dataclasses.fields(frame) if isinstance(getattr(frame, f.name), np.ndarray)
+    ]
+
+
+def pick(frame: Frame, rows: Any) -> Frame:
+    """A frame's contracts by mask or index."""
+    return dataclasses.replace(frame, **{n: getattr(frame, n)[rows] for n in columns_of(frame)})
+
+
+def change(frame: Frame, **columns: Any) -> Frame:
+    """A frame with other values."""
+    return dataclasses.replace(frame, **columns)
+
+
+def figures_of(record: SlotRecord) -> dict[str, Any]:
+    """Every figure of a record by name: fields, those of settled and detail, arrays by strike."""
+    plain = record.row.as_json()
+    settled, detail = plain.pop("settled"), plain.pop("detail")
+    # A name of the detail never repeats one of the row; settled ones get a prefix.
+    figures = {n: v for n, v in (plain | detail).items() if n not in NO_FIGURES}
+    figures |= {f"settled.{name}": value for name, value in settled.items()}
+    strikes = record.profile["strike"]
+    for name, values in record.profile.items():
+        figures[f"[{name}]"] = (strikes, np.asarray(values, np.float64))
+    return figures
+
+
+def differs(ours: Any, clean: Any) -> bool:
+    """Whether two figures differ by more than 1e-9 of the larger one."""
+    if isinstance(ours, tuple) and len(ours) == 2 and isinstance(ours[1], np.ndarray):
+        if len(ours[1]) != len(clean[1]) or not np.array_equal(ours[0], clean[0]):
+            return True
+        scale = max(float(np.nanmax(np.abs(clean[1]), initial=0.0)), 1e-9)
+        return not np.allclose(ours[1], clean[1], rtol=1e-9, atol=1e-9 * scale, equal_nan=True)
+    if isinstance(ours, float | int) and isinstance(clean, float | int):
+        return abs(ours - clean) > 1e-9 * max(abs(ours), abs(clean), 1.0)
+    if isinstance(ours, dict) and isinstance(clean, dict):
+        return ours.keys() != clean.keys() or any(differs(ours[k], clean[k]) for k in ours)
+    if isinstance(ours, list) and isinstance(clean, list):
+        return len(ours) != len(clean) or any(map(differs, ours, clean))
+    return bool(ours != clean)
+
+
+def flagged_name(figure: str) -> str:
+    """The name under which flags name a figure."""
+    if figure.startswith("settled."):
+        return "settled"
+    name = figure.strip("[]")
+    return "strikes" if name == "strike" else name
+
+
+def _some(rng: random.Random, c: Corruption, values: NDArray[Any], new: Any) -> NDArray[Any]:
+    return np.where(c.contracts, new, values)
+
+
+Change = Callable[[Frame, list[Frame], int, Corruption, random.Random], Frame | None]
+
+
+def _dip(part: float | None) -> Change:
+    def apply(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+        share = r.random() * 0.99 if part is None else part
+        return change(f, volume=_some(r, c, f.volume, np.floor(f.volume * share)))
+
+    return apply
+
+
+def _set(name: str, value: float) -> Change:
+    def apply(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+        return change(f, **{name: _some(r, c, getattr(f, name), value)})
+
+    return apply
+
+
+def _high(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    extra = random.Random(c.seed).choice((50, 1000, 100_000))
+    return change(f, volume=_some(r, c, f.volume, f.volume + extra))
+
+
+def _absent(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    return pick(f, ~c.contracts)
+
+
+def _flicker(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    return pick(f, ~c.contracts) if (i - c.first) % 2 == 0 else f
+
+
+def _yesterday(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    return change(f, last_at=_some(r, c, f.last_at, f.quoted_at.timestamp() - 86_400.0))
+
+
+def _prior_volume(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    """Contracts that have not traded still show the volume and the print of the last session."""
+    idle = c.contracts & (f.volume == 0)
+    return change(
+        f,
+        volume=np.where(idle, 5000.0, f.volume),
+        last=np.where(idle, 1.0, f.last),
+        last_at=np.where(idle, f.quoted_at.timestamp() - 86_400.0, f.last_at),
+    )
+
+
+def _oi_alternating(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    if (i - c.first) % 2:
+        return f
+    return change(f, open_interest=np.floor(f.open_interest * 0.7) + 13.0)
+
+
+def _oi_replaced(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    return change(f, open_interest=np.floor(f.open_interest * 0.7) + 13.0)
+
+
+def _frozen(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    old = clean[max(c.first - 1, 0)]
+    return change(f, **{name: getattr(old, name) for name in columns_of(old)})
+
+
+def _index_frozen(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    return change(f, spot=clean[max(c.first - 1, 0)].spot)
+
+
+def _spot(factor: float) -> Change:
+    def apply(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+        up = random.Random(c.seed).choice((1, -1))
+        return change(f, spot=f.spot * (1 + up * factor))
+
+    return apply
+
+
+def _spot_missing(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    return change(f, spot=r.choice((float("nan"), 0.0, -1.0, float("inf"), 1e300)))
+
+
+def _volatility(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    """Every time value doubles, on both sides of each strike alike."""
+    value = np.maximum((f.spot - f.strike) * f.right, 0.0)
+    mid = (f.bid + f.ask) / 2
+    more = np.where((f.bid > 0) & (mid > value), mid - value, 0.0)
+    return change(f, bid=f.bid + more, ask=f.ask + more)
+
+
+def _tomorrow(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    return change(f, expiry=f.expiry + np.timedelta64(1, "D"))
+
+
+def _all_dropped(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    if r.random() < 0.5:
+        return change(f, right=np.zeros_like(f.right))
+    return change(f, strike=np.full_like(f.strike, np.nan))
+
+
+def _wide(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    return change(f, bid=f.bid * 0.3, ask=f.ask * 2 + 3)
+
+
+def _crossed(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    return change(f, bid=_some(r, c, f.bid, f.ask + 1.0))
+
+
+def _twins(dead_first: bool) -> Change:
+    def apply(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+        bare = change(f, root=np.full(len(f.root), ""))
+        dead = pick(bare, c.contracts)
+        zero = np.zeros(len(dead.strike))
+        dead = change(dead, bid=zero, ask=zero, last=zero, volume=zero, open_interest=zero)
+        pair = (dead, bare) if dead_first else (bare, dead)
+        both = {n: np.concatenate([getattr(p, n) for p in pair]) for n in columns_of(f)}
+        return change(bare, **both)
+
+    return apply
+
+
+def _adjusted(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    extra = pick(f, c.contracts)
+    extra = change(extra, root=np.full(len(extra.root), f"{f.symbol}1"), bid=extra.bid * 9)
+    both = {n: np.concatenate([getattr(p, n) for p in (extra, f)]) for n in columns_of(f)}
+    return change(f, **both)
+
+
+def _missing(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> None:
+    return None
+
+
+def _out_of_order(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    return clean[max(i - 2, 0)]
+
+
+def _garbage(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    name = random.Random(c.seed).choice(
+        ("bid", "ask", "last", "last_at", "open_interest", "volume")
+    )
+    bad = random.Random(c.seed + 1).choice((float("nan"), float("inf"), -float("inf"), -7.0, 1e300))
+    return change(f, **{name: _some(r, c, getattr(f, name), bad)})
+
+
+#: Kind → what it does to a frame.
+KINDS: dict[str, Change] = {
+    "volume_zero": _dip(0.0),
+    "volume_lower": _dip(None),
+    "volume_null": _set("volume", float("nan")),
+    "volume_high": _high,
+    "volume_high_once": _high,
+    "prior_session_volume": _prior_volume,
+    "last_trade_of_another_day": _yesterday,
+    "contracts_absent": _absent,
+    "contracts_flicker": _flicker,
+    "newly_listed": _absent,
+    "oi_zero": _set("open_interest", 0.0),
+    "oi_absent": _set("open_interest", float("nan")),
+    "oi_alternating": _oi_alternating,
+    "oi_replaced": _oi_replaced,
+    "options_frozen": _frozen,
+    "index_frozen": _index_frozen,
+    "spot_missing": _spot_missing,
+    "spot_spike": _spot(0.01),
+    "volatility_spike": _volatility,
+    "without_today": _tomorrow,
+    "all_dropped": _all_dropped,
+    "wide_quotes": _wide,
+    "crossed_quotes": _crossed,
+    "dead_twins_first": _twins(True),
+    "dead_twins_last": _twins(False),
+    "adjusted": _adjusted,
+    "frames_missing": _missing,
+    "frames_out_of_order": _out_of_order,
+    "garbage": _garbage,
+}
+#: Kinds that last one frame by their definition, and those that begin with the session.
+ONCE = {"volume_high_once", "spot_spike", "volatility_spike"}
+FROM_START = {"newly_listed", "prior_session_volume"}
+#: Kinds whose frames lose quotes: of their smile only less is known.
+LOSES_QUOTES = {"crossed_quotes", "garbage"}
+#: Kinds that change nothing that a contract's flow is made of.
+OF_INTEREST = {"oi_zero", "oi_absent", "oi_alternating", "oi_replaced"}
+
+
+def draw(seed: int) -> tuple[tuple[str, int], list[Corruption]]:
+    """The session and the corruptions of a seed, up to three of different kinds."""
+    rng = random.Random(seed)
+    where = rng.choice(SESSIONS)
+    return where, _draw(rng, where, rng.sample(sorted(KINDS), rng.choice((1, 1, 1, 2, 3))))
+
+
+def draw_kind(kind: str, seed: int) -> tuple[tuple[str, int], list[Corruption]]:
+    """The session and the corruption of a seed for one kind."""
+    rng = random.Random(seed)
+    where = rng.choice(SESSIONS)
+    return where, _draw(rng, where, [kind])
+
+
+def _draw(rng: random.Random, where: tuple[str, int], chosen: list[str]) -> list[Corruption]:
+    clean = clean_session(*where)
+    count, frames = len(clean.frames[0].strike), len(clean.frames)
+    drawn = []
+    for kind in chosen:
+        first = 0 if kind in FROM_START else rng.randrange(1, frames - 6)
+        length = 1 if kind in ONCE else rng.choice((1, 1, 2, 3, 5, 12, 18))
+        if kind == "volatility_spike":
+            first = max(first, 7)
+        if kind.startswith("volume") or kind == "last_trade_of_another_day":
+            # What lasts ten minutes is a correction, and one that is never withdrawn no fault.
+            most = 9 if where[0].startswith("lean") else 18
+            length = min(length, most, frames - 3 - first)
+        one = rng.randrange(count)
+        part = rng.choice((0.0, 0.1, 0.5, 1.1))
+        if kind == "newly_listed":
+            part = min(part, 0.1)
+        contracts = np.array([rng.random() < part for _ in range(count)])
+        contracts[one] = True
+        if kind in {"contracts_absent", "contracts_flicker", "newly_listed"} and (
+            contracts.all() or where[0].startswith("lean")
+        ):
+            contracts[:] = False
+            contracts[one] = True
+        last = min(first + length - 1, frames - 1)
+        drawn.append(Corruption(kind, first, last, contracts, rng.randrange(2**31)))
+    return drawn
+
+
+def corrupt(clean: Clean, corruptions: list[Corruption]) -> list[Frame | None]:
+    """The corrupted session, a frame a slot, None where none comes."""
+    frames: list[Frame | None] = []
+    for index, good in enumerate(clean.frames):
+        made: Frame | None = good
+        for c in corruptions:
+            if made is not None and c.covers(index):
+                if len(made.strike) != len(c.contracts):
+                    continue  # an earlier kind has taken contracts, or added some
+                rng = random.Random(c.seed * 1009 + index)
+                made = KINDS[c.kind](made, clean.frames, index, c, rng)
+        frames.append(made)
+    return frames
+
+
+def play(clean: Clean, frames: list[Frame | None]) -> list[SlotRecord | ChainRefused | None]:
+    """Measure a session as the sampler does, and revise rows by what later ones say of them."""
+    results: list[SlotRecord | ChainRefused | None] = []
+    previous: SlotRecord | None = None
+    for index, frame in enumerate(frames):
+        if frame is None:
+            results.append(None)
+            continue
+        if frame is clean.frames[index] and (index == 0 or previous is clean.records[index - 1]):
+            previous = clean.records[index]
+            results.append(previous)
+            continue
+        try:
+            chain = select_chain(frame, clean.session)
+            if previous is not None and chain.slot <= previous.row.slot:
+                results.append(None)  # no slot is measured twice
+                continue
+            record = measure_slot(chain, previous, oi_confidence=KAPPA)
+        except ChainRefused as refused:
+            results.append(refused)
+            continue
+        if doubts := doubts_of(record):
+            said_at = record.row.quoted_at
+            results = [
+                revise(r, doubts, said_at) if isinstance(r, SlotRecord) else r for r in results
+            ]
+        previous = record
+        results.append(record)
+    return results
+
+
+def unobservable(clean: Clean, corruptions: list[Corruption], index: int) -> tuple[float, float]:
+    """Contracts and hedge dollars that may have been signed otherwise until a slot.
+
+    What traded from the first frame of a corruption to the first good one after it, at delta 1, and
+    twice, since a sign may be the opposite one.
+    """
+    contracts = dollars = 0.0
+    for c in corruptions:
+        if c.kind in OF_INTEREST or c.first > index:
+            continue
+        begin, end = max(c.first - 1, 0), min(c.last + 1, index, len(clean.frames) - 1)
+        # Frames that come after a hole, or quotes that were wrong, touch every contract.
+        whole = not c.kind.startswith(("volume", "contracts", "newly", "prior", "last"))
+        # A print's time decides its sign, and a dispute decides after ten minutes.
+        moved = clean.frames[end].volume - clean.frames[begin].volume
+        # Strikes that are missing leave the volatilities of the others to be filled otherwise.
+        for_dollars = whole or c.kind.startswith(("contracts", "newly"))
+        moved = np.nan_to_num(moved)
+        contracts += 2.0 * float(moved[c.contracts | whole].sum())
+        traded = float(moved[c.contracts | for_dollars].sum())
+        dollars += 2.0 * traded * MULTIPLIER * clean.frames[index].spot * 1.02
+    return contracts, dollars
+
+
+def judge(seed: int, where: tuple[str, int], corruptions: list[Corruption]) -> Outcome:
+    """Play a case and say what became of each of its slots."""
+    clean = clean_session(*where)
+    outcome = Outcome(seed, f"{where[0]} {where[1]}", corruptions)
+    results = play(clean, corrupt(clean, corruptions))
+    shorter = _before_listing(clean, corruptions)
+    first = min(c.first for c in corruptions)
+    for index, got in enumerate(results[first:], first):
+        verdict, why = _verdict(clean, corruptions, index, got)
+        if verdict == "lie" and shorter and index < len(shorter.records):
+            verdict, why = _verdict(shorter, corruptions, index, got)
+        # Late: the first good slot after it, and the slots that the kind states.
+        late = all(index < c.first or index > c.last + RECOVERY.get(c.kind, 1) for c in corruptions)
+        if late and verdict == "gap":
+            verdict, why = "lie", f"a gap after the end: {got}"
+        if verdict == "flagged" and all(not c.covers(index) for c in corruptions):
+            outcome.beyond += 1
+        outcome.verdicts[verdict] += 1
+        if verdict == "lie":
+            outcome.lies.append(f"slot {index}: {why}")
+    return outcome
+
+
+def _before_listing(clean: Clean, corruptions: list[Corruption]) -> Clean | None:
+    """The clean session without contracts that are listed later, up to then; None: all are there.
+
+    Before its first listing a contract is no part of the market.
+    """
+    listed = [c for c in corruptions if c.kind == "newly_listed"]
+    if not listed:
+        return None
+    frames = [pick(f, ~listed[0].contracts) for f in clean.frames[: listed[0].last + 1]]
+    records: list[SlotRecord] = []
+    for frame in frames:
+        chain = select_chain(frame, clean.session)
+        before = records[-1] if records else None
+        try:
+            records.append(measure_slot(chain, before, oi_confidence=KAPPA))
+        except ChainRefused:
+            break
+    return Clean(clean.session, frames, records, [figures_of(r) for r in records])
+
+
+def _verdict(
+    clean: Clean,
+    corruptions: list[Corruption],
+    index: int,
+    got: SlotRecord | ChainRefused | None,
+) -> tuple[str, str]:
+    if not isinstance(got, SlotRecord):
+        return "gap", ""
+    # A frame that comes late belongs to its own slot.
+    index = next((i for i, r in enumerate(clean.records) if r.row.slot == got.row.slot), index)
+    if got is clean.records[index]:
+        return "equal", ""
+    ours, right = figures_of(got), clean.figures[index]
+    other = [
+        name
+        for name in ours
+        if differs(ours[name], right.get(name))
+        # Sums of corrections are exact to the cent.
+        and not (name.startswith("hedge_flow") and abs(ours[name] - right[name]) <= 0.02)
+    ]
+    if not other:
+        return "equal", ""
+    row, before = got.row, clean.records[index].row
+    amounts, usual = row.detail.flag_amounts or {}, before.detail.flag_amounts or {}
+    new = [f for f in row.flags if f not in before.flags or amounts.get(f) != usual.get(f)]
+    if "forward_is_spot" in row.flags and any(c.covers(index) for c in corruptions):
+        new.append("forward_is_spot")  # says that no parity can check spot and smile
+    named = {name for flag in new for name in FLAG_FIGURES.get(flag, ())}
+    unnamed = [name for name in other if flagged_name(name) not in named]
+    if not unnamed:
+        return "flagged", ""
+    contracts, dollars = unobservable(clean, corruptions, index)
+    allowed = set(OF_FLOW) if contracts else set(FIGURE_GROUPS["flow"]) if dollars else set()
+    if any(c.covers(index) and c.kind in LOSES_QUOTES for c in corruptions):
+        allowed |= OF_QUOTES
+    if any(c.kind == "newly_listed" for c in corruptions):
+        # The volume that a contract had when it was first listed; a baseline without it is later.
+        allowed |= {"volume_unattributed", "flow_since"}
+    frozen = any(c.covers(index) and c.kind == "index_frozen" for c in corruptions)
+    if frozen and abs(row.spot / before.spot - 1) <= CLOCK_SKEW:
+        # A price that stands while the market moves by less than a basis point is no fault.
+        return "within", ""
+    if frozen and "clock_skew" in new and abs(row.spot / before.spot - 1) <= STALE_SPOT:
+        return "skew", ""
+    left = [name for name in unnamed if flagged_name(name) not in allowed]
+    if not left:
+        off = row.hedge_flow_cumulative_all - before.hedge_flow_cumulative_all
+        if abs(off) <= dollars + 0.02 or "hedge_flow_cumulative_all" not in unnamed:
+            return "within", ""
+        left = [f"hedge_flow_cumulative_all off by {off:.0f}, at most {dollars:.0f}"]
+    shown = left[0]
+    values = (
+        f" clean {right[shown]!r:.60} got {ours[shown]!r:.60}"
+        if shown in ours and not shown.startswith("[")
+        else ""
+    )
+    return "lie", f"{len(left)} figures, {shown}{values}, flags {list(row.flags)}; {left[:8]}"
+
+
+def run(seed: int) -> Outcome:
+    """Play the case of a seed."""
+    return judge(seed, *draw(seed))
+
+
+def shrink(outcome: Outcome) -> Outcome:
+    """The smallest case that still lies: one kind, one contract, one slot, as far as it goes."""
+    symbol, first = outcome.session.rsplit(" ", 1)
+    where, best = (symbol, int(first)), outcome
+    trying = True
+    while trying:
+        trying = False
+        for smaller in _smaller(best.corruptions):
+            again = judge(best.seed, where, smaller)
+            if again.lies:
+                best, trying = again, True
+                break
+    return best
+
+
+def _smaller(corruptions: list[Corruption]) -> Iterator[list[Corruption]]:
+    if len(corruptions) > 1:
+        for at in range(len(corruptions)):
+            yield [c for i, c in enumerate(corruptions) if i != at]
+    for at, c in enumerate(corruptions):
+        rest = corruptions[:at], corruptions[at + 1 :]
+        if c.last > c.first:
+            half = c.first + (c.last - c.first) // 2
+            yield [*rest[0], dataclasses.replace(c, last=half), *rest[1]]
+        rows = np.flatnonzero(c.contracts)
+        if len(rows) > 1:
+            for part in np.array_split(rows, 2):
+                mask = np.zeros_like(c.contracts)
+                mask[part] = True
+                yield [*rest[0], dataclasses.replace(c, contracts=mask), *rest[1]]
+
+
+def describe(outcome: Outcome) -> str:
+    """A failing case in a few lines."""
+    what = "; ".join(
+        f"{c.kind} in frames {c.first}-{c.last}, {int(c.contracts.sum())} contracts"
+        for c in outcome.corruptions
+    )
+    return f"seed {outcome.seed}, {outcome.session}: {what}\n  " + "\n  ".join(outcome.lies[:3])
+
+
+def main(arguments: list[str]) -> int:
+    """Play cases on every core and print a table by kind."""
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=main.__doc__)
+    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--seed", type=int, help="play this one alone, and shrink it")
+    parser.add_argument("--processes", type=int, default=None)
+    options = parser.parse_args(arguments)
+    if options.seed is not None:
+        outcome = run(options.seed)
+        print(describe(outcome), dict(outcome.verdicts))
+        if outcome.lies:
+            print("smallest:", describe(shrink(outcome)))
+        return bool(outcome.lies)
+    seeds = range(options.first, options.first + options.cases)
+    print(f"seeds {seeds.start} to {seeds.stop - 1}", flush=True)
+    table: dict[str, Counter[str]] = {}
+    lies: list[Outcome] = []
+    with multiprocessing.Pool(options.processes) as pool:
+        for done, outcome in enumerate(pool.imap_unordered(run, seeds, chunksize=8), 1):
+            for c in outcome.corruptions if len(outcome.corruptions) == 1 else [None]:
+                line = table.setdefault(c.kind if c else "two or three kinds", Counter())
+                line["cases"] += 1
+                line.update(outcome.verdicts)
+                line["beyond"] += outcome.beyond
+                line["lying cases"] += bool(outcome.lies)
+            if outcome.lies:
+                lies.append(outcome)
+            if done % 500 == 0:
+                print(f"{done} cases, {len(lies)} with a lie", flush=True)
+    columns = ("cases", "equal", "gap", "flagged", "within", "skew", "lie", "beyond", "lying cases")
+    print("kind".ljust(28), *(name.rjust(12) for name in columns))
+    for kind, counts in sorted(table.items()):
+        print(kind.ljust(28), *(str(counts[name]).rjust(12) for name in columns))
+    for outcome in sorted(lies, key=lambda o: (len(o.corruptions), o.kinds, o.seed))[:200]:
+        print(describe(outcome))
+    print(f"{len(lies)} of {options.cases} cases lie")
+    return bool(lies)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,68 @@
+"""A corrupted feed never becomes a number: see ``tests/hostile.py``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sampler.chain import chain_of_record
+from sampler.measure.snapshot import measure_slot
+from storage.record.row import SlotRecord
+from tests import hostile
+from tests.hostile import KAPPA, Corruption, clean_session, corrupt, describe, figures_of, play
+
+#: Cases of each kind here; ``make hostile`` plays 10,000 of kinds and combinations.
+CASES = 8
+SPY = ("SPY", 300)
+
+
+def _corruption(kind: str, first: int, last: int) -> Corruption:
+    volume = clean_session(*SPY).frames[0].volume
+    return Corruption(kind, first, last, volume >= np.sort(volume)[-10], 3)
+
+
+@pytest.mark.parametrize("kind", sorted(hostile.KINDS))
+def test_equal_a_gap_or_flagged(kind: str) -> None:
+    """Each slot of a corrupted session is equal to the clean one, a gap, or says what is in doubt."""
+    for seed in range(CASES):
+        where, corruptions = hostile.draw_kind(kind, seed)
+        outcome = hostile.judge(seed, where, corruptions)
+        assert not outcome.lies, describe(outcome)
+
+
+def test_a_lie_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the figures that flags name, the same cases are lies."""
+    assert not hostile.judge(0, SPY, [_corruption("volume_zero", 5, 7)]).lies
+    monkeypatch.setattr(hostile, "FLAG_FIGURES", {})
+    assert hostile.judge(0, SPY, [_corruption("volume_zero", 5, 7)]).lies
+
+
+@pytest.mark.parametrize(
+    ("kind", "flag"),
+    [("volume_zero", "volume_held"), ("volume_null", "volume_held"), ("oi_zero", "oi_changed")],
+)
+def test_measured_again_a_flag_stays(kind: str, flag: str) -> None:
+    """The evidence has volumes as they were sent: measured again, a row has the same flags."""
+    clean = clean_session(*SPY)
+    rows = play(clean, corrupt(clean, [_corruption(kind, 5, 7)]))
+    for index in (5, 6, 7, 8):
+        row, before = rows[index], rows[index - 1]
+        assert isinstance(row, SlotRecord)
+        assert isinstance(before, SlotRecord)
+        again = measure_slot(chain_of_record(row, clean.session), before, oi_confidence=KAPPA)
+        assert again.row == row.row
+        assert (flag in row.row.flags) is (index < 8)
+
+
+def test_volumes_too_high_in_the_opening_window_are_no_reset() -> None:
+    """What has just risen in the whole chain and falls back was too high: the day goes on."""
+    clean = clean_session("NVDA", 1)
+    everything = np.ones(len(clean.frames[0].strike), np.bool_)
+    rows = play(clean, corrupt(clean, [Corruption("volume_high", 6, 7, everything, 1)]))
+    after, right = rows[9], clean.records[9]
+    assert isinstance(after, SlotRecord)
+    assert "volume_rebased" not in rows[8].row.flags  # type: ignore[union-attr]
+    assert after.row.total_volume == right.row.total_volume
+    ours, flow = figures_of(after), "hedge_flow_cumulative_all"
+    _, dollars = hostile.unobservable(clean, [Corruption("volume_high", 6, 7, everything, 1)], 9)
+    assert abs(ours[flow] - figures_of(right)[flow]) <= dollars
