@@ -491,8 +491,10 @@ def unobservable(clean: Clean, corruptions: list[Corruption], index: int) -> tup
         # Strikes that are missing leave the volatilities of the others to be filled otherwise.
         for_dollars = whole or c.kind.startswith(("contracts", "newly"))
         moved = np.nan_to_num(moved)
-        contracts += 2.0 * float(moved[c.contracts | whole].sum())
-        traded = float(moved[c.contracts | for_dollars].sum())
+        # A session before a listing has fewer contracts: any of them may be the corrupted ones.
+        hit = c.contracts if len(c.contracts) == len(moved) else np.ones(len(moved), np.bool_)
+        contracts += 2.0 * float(moved[hit | whole].sum())
+        traded = float(moved[hit | for_dollars].sum())
         dollars += 2.0 * traded * MULTIPLIER * clean.frames[index].spot * 1.02
     return contracts, dollars
 
