@@ -79,7 +79,24 @@ def price(
 
     Call F·N(d1) - K·N(d2), put K·N(-d2) - F·N(-d1), but without their cancellation: out of the
     money within 1e-13 relative as far as 10 σ√T, in the money that plus the intrinsic value.
-    NaN where an input is NaN, F or K is not positive and finite, or σ is negative or infinite.
+
+    Parameters
+    ----------
+    forward, strike : F and K. Arrays that broadcast, or scalars. [$]
+    years : time to expiry T, ACT/365. As above. [years]
+    sigma : volatility. As above. [decimal]
+    call : true for a call, false for a put. As above.
+
+    Returns
+    -------
+    ndarray
+        Prices, in the common shape of the arguments. NaN where an input is NaN, F or K is not
+        positive and finite, or σ is negative or infinite. [$]
+
+    Raises
+    ------
+    ValueError
+        Where the shapes do not broadcast.
     """
     return tabulate(_loops()[0], 1, (forward, years), (strike, sigma, call))[0, ...]
 
@@ -91,6 +108,23 @@ def implied_volatility(
 
     There is none at or below the intrinsic value, at or above F (call) or K (put), for T <= 0,
     F or K <= 0, or where anything is NaN or infinite. Every price between has a finite one.
+
+    Parameters
+    ----------
+    price : undiscounted price. Arrays that broadcast, or scalars. [$]
+    forward, strike : F and K. As above. [$]
+    years : time to expiry T, ACT/365. As above. [years]
+    call : true for a call, false for a put. As above.
+
+    Returns
+    -------
+    ndarray
+        Volatilities, in the common shape of the arguments. [decimal]
+
+    Raises
+    ------
+    ValueError
+        Where the shapes do not broadcast.
 
     Notes
     -----
@@ -110,7 +144,23 @@ def greeks(
 
     Formulas and units are at `Greeks`. Finite for every T, however short; for T <= 0, whatever σ,
     and for σ = 0 deltas are intrinsic (½ at K = F) and all else is 0.
-    NaN where an input is NaN, S, F or K is not positive and finite, or σ is negative or infinite.
+
+    Parameters
+    ----------
+    spot, forward, strike : S, F and K. Arrays that broadcast, or scalars. [$]
+    years : time to expiry T, ACT/365. As above. [years]
+    sigma : volatility. As above. [decimal]
+
+    Returns
+    -------
+    Greeks
+        Each field in the common shape of the arguments. NaN where an input is NaN, S, F or K is
+        not positive and finite, or σ is negative or infinite.
+
+    Raises
+    ------
+    ValueError
+        Where the shapes do not broadcast.
     """
     t = tabulate(_loops()[2], 7, (spot, forward, years), (strike, sigma))
     return Greeks(t[0], t[1], t[2], t[3], t[4], t[5], t[6])  # faster than *t

@@ -57,9 +57,20 @@ def crossings(
     years: float,
     sigma: Floats,
 ) -> list[list[float]]:
-    """Levels within ±10 % of spot, ascending, for each book of ``positions``. [$]
+    """Levels where the repriced net gamma of each book crosses zero, within ±10 % of spot.
 
-    ``positions`` are (books, n) net dealer contracts by strike.
+    Parameters
+    ----------
+    positions : net dealer contracts of each book by strike, positive long. (books, n)
+    spot, forward : of the chain; the forward moves with spot in proportion. [$]
+    strike : ascending. (n,) [$]
+    years : time to expiry. [years]
+    sigma : each strike keeps its own volatility. (n,) [decimal]
+
+    Returns
+    -------
+    list
+        A list of levels for each book, ascending; at most 64. [$]
     """
     found = np.full((len(positions), MOST_CROSSINGS), np.nan)
     _loops()[0](spot, forward, math.sqrt(years), strike, sigma, positions, found)

@@ -63,7 +63,20 @@ _LN_MOVES = np.log1p(list(MOVES.values()))
 def greeks_by_move(
     spot: float, forward: float, strike: Floats, years: float, sigma: Floats
 ) -> GreeksByMove:
-    """Everything about a chain that its books share. Forward moves with spot in proportion."""
+    """Everything about a chain that its books share. Forward moves with spot in proportion.
+
+    Parameters
+    ----------
+    spot, forward : of the chain. [$]
+    strike : ascending. (n,) [$]
+    years : time to expiry; at 0 deltas are intrinsic. [years]
+    sigma : volatility of each strike. (n,) [decimal]
+
+    Returns
+    -------
+    GreeksByMove
+        Greeks now (n,), and the rows of ``AHEAD`` (12, n).
+    """
     now = greeks(spot, forward, strike, years, sigma)
     ahead = np.empty((AHEAD, len(strike)))
     _loops()[0](spot, forward, years, _LN_MOVES, strike, sigma, ahead)
@@ -71,7 +84,17 @@ def greeks_by_move(
 
 
 def charm_horizon(years: float) -> float:
-    """Return how far ahead charm looks: an hour, or half of the time to expiry. [s]"""
+    """Return how far ahead charm looks: an hour, or half of the time to expiry.
+
+    Parameters
+    ----------
+    years : time to expiry. [years]
+
+    Returns
+    -------
+    float
+        The shorter of the two. [s]
+    """
     return min(HOUR, 0.5 * years) * YEAR_SECONDS
 
 
@@ -166,6 +189,17 @@ def book_exposures(position: Floats, open_interest: Floats, of: GreeksByMove) ->
     smile; Σ q·Δ·M·S; Σ q·M·S·(Δ(T) − Δ(max(T − 1 h, T/2))). Shares after a move are
     −Σ q·(Δ(S(1 + p)) − Δ(S))·M, every contract repriced at its own volatility: linear gamma has the
     wrong sign at +1 % on nearly half of the real chains that were looked at.
+
+    Parameters
+    ----------
+    position : q, the dealers' contracts, calls first, positive long. (2, n)
+    open_interest : OI held by customers, calls first. (2, n) [contracts]
+    of : what the books of the chain share, from ``greeks_by_move``.
+
+    Returns
+    -------
+    BookExposures
+        By strike and summed; units are at its fields. [$, $ per 1 %, $ per vol point]
     """
     by_strike = np.empty((6, position.shape[1]))
     sums = np.zeros(13 + len(MOVES))

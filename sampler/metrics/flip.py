@@ -51,6 +51,11 @@ def has_coverage(strike: Floats, two_sided: Bools, *, spot: float, remaining: fl
     strike : ascending. (n,) [$]
     two_sided : whether the strike's out-of-the-money quote has a bid and an ask. (n,)
     spot, remaining : price, and one standard deviation of what is left. [$]
+
+    Returns
+    -------
+    bool
+        False where a flip would rest on too few strikes, or on strikes too far apart.
     """
     low, high = strikes_near_spot(strike, spot, NEAR)
     if np.count_nonzero(two_sided[low:high]) < LEAST_NEAR:
@@ -77,7 +82,16 @@ def find_flips(
 
     Parameters
     ----------
-    positions : (books, n) net dealer contracts by strike.
+    positions : net dealer contracts of each book by strike, positive long. (books, n)
+    spot, forward : of the chain; the forward moves with spot in proportion. [$]
+    strike : ascending. (n,) [$]
+    years : time to expiry. [years]
+    sigma : each strike keeps its own volatility. (n,) [decimal]
+
+    Returns
+    -------
+    list of Flip
+        For each book the crossing nearest to spot and all of them, ascending. [$]
     """
     found = crossings(
         positions, spot=spot, forward=forward, strike=strike, years=years, sigma=sigma

@@ -34,7 +34,17 @@ class Quote(NamedTuple):
 
 
 def quote(bid: Floats, ask: Floats) -> Quote:
-    """Quotes of (2, n) prices; there is none without an ask, or where it is below the bid. [$]"""
+    """Middle and half-width of each quote; none without an ask, or where it is below the bid.
+
+    Parameters
+    ----------
+    bid, ask : prices, calls first, NaN where unreadable. (2, n) [$]
+
+    Returns
+    -------
+    Quote
+        Both fields (2, n), NaN where there is no quote. A bid of 0 is one. [$]
+    """
     mid, half = np.empty(bid.shape), np.empty(bid.shape)
     _loops()[2](np.ascontiguousarray(bid), np.ascontiguousarray(ask), mid, half)
     return Quote(mid, half)
@@ -54,14 +64,22 @@ def aggressor_sign(
 ) -> Floats:
     """The part of each contract's new volume that customers bought, less what they sold. [−1, 1]
 
+    Where one of the two quotes is missing, the other one stands for both.
+
     Parameters
     ----------
-    added : contracts traded in the interval; 0 gives 0.
+    added : contracts traded in the interval; 0 gives 0. (2, n), as are all arrays here.
     last, last_at : last trade's price [$] and unix time [s], NaN where unknown.
+    before, now : quotes at the interval's start and end, NaN where there is none. [$]
     before_at, now_at : unix times of the two quotes. [s]
     tick : the contract's price step. [$]
     modelled : Black's price at the new forward and time with the previous volatility, the
         yardstick where there is no print. [$]
+
+    Returns
+    -------
+    ndarray
+        s, in the shape of ``added``; 0 where the side is unknown. [−1 to 1]
 
     Notes
     -----
@@ -94,12 +112,29 @@ def aggressor_sign(
 
 
 def trade_signs(price: Floats, size: Floats, mid: Floats, half: Floats, *, tick: Floats) -> Floats:
-    """Contracts that customers bought in each trade, less what they sold: s·size. [contracts]
+    """Contracts that customers bought in each trade, less what they sold: s·size.
 
     s = clip((price − mid)/half, −1, 1) against the quote that stood when it traded, by the rules
     of ``aggressor_sign``: half a tick at least, the bare sign where the quote is locked. A trade
-    without a price or a quote (NaN) is of unknown side: 0. Prices are in dollars; the sum over a
-    contract's trades is its signed volume.
+    without a price or a quote (NaN) is of unknown side: 0. The sum over a contract's trades is its
+    signed volume.
+
+    Parameters
+    ----------
+    price : of each trade. Arrays that broadcast, (n,) as a rule. [$]
+    size : of each trade. As above. [contracts]
+    mid, half : middle and half-width of the quote that stood then. As above. [$]
+    tick : the contract's price step. As above. [$]
+
+    Returns
+    -------
+    ndarray
+        Signed contracts, in the common shape of the arguments. [contracts]
+
+    Raises
+    ------
+    ValueError
+        Where the shapes do not broadcast.
     """
     columns = np.broadcast_arrays(price, size, mid, half, tick)
     out = np.empty(columns[0].size)

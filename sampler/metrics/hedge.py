@@ -46,8 +46,20 @@ def hedge_flow(
 ) -> HedgeSums:
     """What customers bought in an interval makes dealers hedge, at the interval's end.
 
-    ``added`` [contracts] and ``sign`` are (2, n), calls first, the greeks (n,); ``so_far`` are the
-    first three fields of ``Hedged`` before the interval.
+    Parameters
+    ----------
+    added : volume of the interval, calls first. (2, n) [contracts]
+    sign : s of that volume, calls first. (2, n) [−1 to 1]
+    call_delta, put_delta : at the interval's end. (n,)
+    gamma : at the interval's end. (n,) [delta per $]
+    spot : price of the underlying at the interval's end. [$]
+    so_far : ``signed``, ``dollars`` and ``gamma_dollars`` of ``HedgeSums`` before the interval.
+        (2, n) each. [contracts, $, $ per 1 %]
+
+    Returns
+    -------
+    HedgeSums
+        The three columns with this interval, and this interval's sums.
     """
     out, sums = np.empty((6, gamma.size)), np.zeros(5)
     _loops()[0](

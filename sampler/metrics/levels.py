@@ -35,7 +35,20 @@ class StrikeLevels(NamedTuple):
 
 
 def strike_levels(strike: Floats, gex: Floats, open_interest: Floats, spot: float) -> StrikeLevels:
-    """Find the levels of a book; ``gex`` and ``open_interest`` are (2, n), calls first."""
+    """Find the levels of a book.
+
+    Parameters
+    ----------
+    strike : ascending. (n,) [$]
+    gex : gamma exposure, calls first. (2, n) [$ per 1 %]
+    open_interest : calls first. (2, n) [contracts]
+    spot : price of the underlying. [$]
+
+    Returns
+    -------
+    StrikeLevels
+        Indices into ``strike``, and two sums.
+    """
     out = np.empty(6)
     low, high = strikes_for_concentration(strike, spot, NEAR)
     _loops()[0](spot, low, high, strike, gex, np.ascontiguousarray(open_interest), out)
@@ -79,7 +92,19 @@ def _levels_loop(
 
 @scalar
 def strongest(strike: Floats, size: Floats, spot: float) -> int:
-    """Index of the largest size, ties to the strike nearest spot; -1 if none is positive."""
+    """Index of the largest size, ties to the strike nearest spot; -1 if none is positive.
+
+    Parameters
+    ----------
+    strike : ascending. (n,) [$]
+    size : what is compared, in any unit. (n,)
+    spot : price of the underlying. [$]
+
+    Returns
+    -------
+    int
+        Index into ``strike``, or -1.
+    """
     found, top = -1, 0.0
     for k in range(strike.size):
         nearer = found >= 0 and abs(strike[k] - spot) < abs(strike[found] - spot)
@@ -93,6 +118,17 @@ def max_pain(strike: Floats, calls: Floats, puts: Floats, spot: float) -> int:
     """Index of the settlement at which holders receive least; -1 without open interest.
 
     Ties go to the strike nearest spot.
+
+    Parameters
+    ----------
+    strike : ascending. (n,) [$]
+    calls, puts : open interest. (n,) [contracts]
+    spot : price of the underlying. [$]
+
+    Returns
+    -------
+    int
+        Index into ``strike``, or -1.
     """
     n, held, worth, all_held = strike.size, 0.0, 0.0, 0.0
     paid = np.zeros(n)
@@ -121,7 +157,19 @@ def max_pain(strike: Floats, calls: Floats, puts: Floats, spot: float) -> int:
 
 @scalar
 def excess(calls: Floats, puts: Floats, low: float, high: float) -> float:
-    """See ``StrikeLevels.excess``; the strikes at index ``low`` to before ``high`` are near."""
+    """How much more of the open interest near spot the top three strikes hold than even ones would.
+
+    Parameters
+    ----------
+    calls, puts : open interest by strike, ascending. (n,) [contracts]
+    low, high : index of the first strike that is near, and the one after the last.
+
+    Returns
+    -------
+    float
+        (share − 3/n)/(1 − 3/n), n strikes near; 0 for three or fewer, or without open interest.
+        [0-1]
+    """
     n, total, first, second, third = int(high) - int(low), 0.0, 0.0, 0.0, 0.0
     for k in range(int(low), int(high)):
         held = calls[k] + puts[k]

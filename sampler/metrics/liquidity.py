@@ -59,8 +59,23 @@ def liquidity(
 ) -> tuple[QuoteQuality, dict[str, int]]:
     """Spreads and scores of a chain, and how many quotes give no volatility, by reason.
 
-    Quotes are (2, n), calls first, NaN where unreadable; ``own`` is the strikes' own volatilities.
-    A two-sided quote has a bid and an ask that is not below it. Reasons left out count 0.
+    A two-sided quote has a bid and an ask that is not below it.
+
+    Parameters
+    ----------
+    strike : ascending. (n,) [$]
+    listed : whether the contract is listed, calls first. (2, n)
+    bid, ask : calls first, NaN where unreadable. (2, n) [$]
+    volume : of the day, calls first. (2, n) [contracts]
+    own : the strikes' own volatilities, NaN without one. (n,) [decimal]
+    spot, forward : of the chain. [$]
+
+    Returns
+    -------
+    QuoteQuality
+        Spreads [%] and scores [0-100].
+    dict
+        Unused quotes by reason; reasons left out count 0. [quotes]
     """
     out = np.empty(8)
     tables = map(np.ascontiguousarray, (listed, bid, ask, volume))
@@ -139,7 +154,19 @@ def _liquidity_loop(
 
 @scalar
 def smoothness(spot: float, strike: Floats, own: Floats) -> float:
-    """Share of ``QuoteQuality.greek_smoothness_score``; NaN with fewer than three volatilities."""
+    """Share of ``QuoteQuality.greek_smoothness_score``; NaN with fewer than three volatilities.
+
+    Parameters
+    ----------
+    spot : price of the underlying. [$]
+    strike : ascending. (n,) [$]
+    own : the strikes' own volatilities, NaN without one. (n,) [decimal]
+
+    Returns
+    -------
+    float
+        Part of the inner volatilities that lie near their neighbours' line. [0-1]
+    """
     middle = first = -1
     seen = straight = 0.0
     for k in range(strike.size):

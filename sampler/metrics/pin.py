@@ -38,8 +38,21 @@ def pin_score(
 ) -> PinScore:
     """0.30·oi + 0.25·proximity + 0.25·time + 0.20·gamma, rounded half up.
 
-    ``remaining`` is one standard deviation [$], ``elapsed`` the part of the session that has passed
-    [0-1]. Without a magnet, proximity and gamma are 0.
+    Without a magnet, proximity and gamma are 0.
+
+    Parameters
+    ----------
+    of : levels of the book, for its open interest and total gamma exposure.
+    spot : price of the underlying. [$]
+    magnet : strike of the magnet; None without one. [$]
+    magnet_gex : gamma exposure there; None without one. [$ per 1 %]
+    remaining : one standard deviation of what is left. [$]
+    elapsed : part of the session that has passed. [0-1]
+
+    Returns
+    -------
+    PinScore
+        The score and its four parts. [0-100]
     """
     oi = 100.0 * min(max(of.excess / FULL_OI, 0.0), 1.0)
     proximity = gamma = 0.0
@@ -58,8 +71,22 @@ def pin_probability(
     """Implied probability, in %, of settling between the magnet's neighbouring strikes.
 
     P(S > K) = N(d₂) − F·n(d₁)·√T·σ′(K), with the smile's slope by three points; lognormal with
-    ``atm`` where a strike that it needs has no volatility of its own (``own`` NaN), or where the
-    result is no probability. ``magnet`` is an index into ``strike``.
+    ``atm`` where a strike that it needs has no volatility of its own, or where the result is no
+    probability.
+
+    Parameters
+    ----------
+    magnet : index into ``strike``.
+    strike : ascending. (n,) [$]
+    own : the strikes' own volatilities, NaN without one. (n,) [decimal]
+    atm : volatility at the money. [decimal]
+    forward : of the chain. [$]
+    years : time to expiry, above 0. [years]
+
+    Returns
+    -------
+    float
+        The probability. [%]
     """
     below, above = magnet - 1, magnet + 1
 

@@ -49,6 +49,11 @@ def forward(strike: Floats, mid: Floats, bid: Floats, spot: float) -> Forward:
     mid, bid : (2, n), calls first; mid NaN where a quote is unusable. [$]
     spot : what is returned when fewer than three strikes qualify (then NaN may come back). [$]
 
+    Returns
+    -------
+    Forward
+        The level and its scatter [$], and how many strikes were used, 12 at most.
+
     Notes
     -----
     At least one of a strike's two quotes must have a bid. The scatter is half the interquartile
@@ -102,8 +107,17 @@ def smile(
 ) -> Smile | None:
     """Volatility by strike from the out-of-the-money side: put below the forward, call from it on.
 
-    ``mid``, NaN where a quote is unusable, and ``bid`` are (2, n). None when no strike has a
-    volatility.
+    Parameters
+    ----------
+    strike : ascending. (n,) [$]
+    mid, bid : calls first; mid NaN where a quote is unusable. (2, n) [$]
+    forward : of the chain. [$]
+    years : time to expiry. [years]
+
+    Returns
+    -------
+    Smile or None
+        Each field (n,); None when no strike has a volatility. [decimal]
     """
     call = strike >= forward
     price = np.where(call, mid[0], mid[1])
@@ -122,7 +136,17 @@ def smile(
 def skew_25_delta(call_delta: Floats, sigma: Floats) -> float | None:
     """Volatility of the 25-delta put less that of the 25-delta call; None beyond the strikes.
 
-    Linear in delta between neighbouring strikes. [decimal]
+    Linear in delta between neighbouring strikes.
+
+    Parameters
+    ----------
+    call_delta : by ascending strike, so falling. (n,) [0-1]
+    sigma : volatility of each strike. (n,) [decimal]
+
+    Returns
+    -------
+    float or None
+        The difference; positive: puts are dearer. [decimal]
     """
     # Call delta falls with strike; a 25-delta put is where a call has 75.
     rising = call_delta[::-1]

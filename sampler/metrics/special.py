@@ -62,7 +62,17 @@ _Q = (
 
 
 def scalar(function: Function) -> Function:
-    """Make a function of floats callable from compiled code; LLVM decides whether to inline it."""
+    """Make a function of floats callable from compiled code; LLVM decides whether to inline it.
+
+    Parameters
+    ----------
+    function : of floats, or of columns of floats.
+
+    Returns
+    -------
+    callable
+        The same function, compiled at its first use.
+    """
     return cast("Function", numba.njit(error_model="numpy")(function))
 
 
@@ -70,6 +80,15 @@ def inlined(function: Function) -> Function:
     """Make a function of floats part of its callers, so that LLVM can run their loops on vectors.
 
     For hot, branch-free code: it is compiled anew in each place.
+
+    Parameters
+    ----------
+    function : of floats, or of columns of floats.
+
+    Returns
+    -------
+    callable
+        The same function, compiled into its callers.
     """
     return cast("Function", numba.njit(error_model="numpy", forceinline=True)(function))
 
@@ -80,6 +99,16 @@ def compiled(function: Loop, *types: Any) -> Loop:
     The cache is in $NUMBA_CACHE_DIR, beside the source or in the home, the first that can be
     written. Where none can, or what is there is damaged, the code is compiled in memory: some
     seconds at each start, but never an error.
+
+    Parameters
+    ----------
+    function : fills its last arguments, and returns nothing.
+    *types : of its arguments, such as ``LEVEL``, ``READ`` and ``WRITE_TABLE``.
+
+    Returns
+    -------
+    callable
+        Machine code that takes these types alone, and lets other threads run.
     """
     # fastmath stays off: results would depend on an element's place in its array.
     jit = functools.partial(numba.njit, numba.void(*types), error_model="numpy", nogil=True)
@@ -92,7 +121,17 @@ def compiled(function: Loop, *types: Any) -> Loop:
 
 
 def load_once(load: Function) -> Function:
-    """Run a loader of compiled loops once, at its first use or when all loops are loaded."""
+    """Run a loader of compiled loops once, at its first use or when all loops are loaded.
+
+    Parameters
+    ----------
+    load : without arguments; returns a module's compiled loops.
+
+    Returns
+    -------
+    callable
+        The loader; from its second call on it gives the first result.
+    """
     once = functools.cache(load)
     _LOADERS.append(once)
     return cast("Function", once)
@@ -129,7 +168,23 @@ def tabulate(
 
     The loop takes the levels (forward, years, ...) as floats, then the columns (strike, ...), each
     of one common length or of length 1 for `at`, then the table. Levels may be arrays too, but
-    then each element costs a call. Shapes that do not broadcast raise ValueError.
+    then each element costs a call.
+
+    Parameters
+    ----------
+    loop : compiled; fills the table's rows.
+    rows : how many rows the table has.
+    levels, columns : arrays that broadcast, or scalars, in the units that the loop takes.
+
+    Returns
+    -------
+    ndarray
+        The table. (rows, *shape), shape the common one of levels and columns.
+
+    Raises
+    ------
+    ValueError
+        Where the shapes do not broadcast.
     """
     found = [np.ascontiguousarray(column, _FLOAT) for column in columns]
     shapes = set(map(_SHAPE, found))
@@ -165,7 +220,18 @@ def _tabulate_any(
 
 @inlined
 def at(column: Floats, i: int) -> float:
-    """Element i of a column, or the only one of a column of length 1."""
+    """Element i of a column, or the only one of a column of length 1.
+
+    Parameters
+    ----------
+    column : (n,) or (1,), in any unit.
+    i : index, 0 to n - 1.
+
+    Returns
+    -------
+    float
+        The element, in the column's unit.
+    """
     value: float = column[min(i, column.size - 1)]
     return value
 
@@ -184,6 +250,15 @@ def mills(a: float) -> tuple[float, float]:
 
     Y is Mills' ratio, √(π/2)·erfcx(a/√2); D, the size of its slope, comes without the cancellation
     of 1 - a·Y. They fall from 1.2533 and 1 like 1/a and 1/a².
+
+    Parameters
+    ----------
+    a : 0 or more. [standard deviations]
+
+    Returns
+    -------
+    tuple of float
+        Y and D, without unit.
     """
     a = min(a, 1e16)  # so that the powers stay finite; n(a) is 0 long before
     q = 1.0 / _horner(_Q, a)
@@ -192,27 +267,67 @@ def mills(a: float) -> tuple[float, float]:
 
 @inlined
 def norm_pdf(x: float) -> float:
-    """Return n(x) = exp(-x²/2)/√(2π)."""
+    """Return n(x) = exp(-x²/2)/√(2π).
+
+    Parameters
+    ----------
+    x : any. [standard deviations]
+
+    Returns
+    -------
+    float
+        Density of the normal distribution.
+    """
     return math.exp(-0.5 * x * x) / _ROOT_2PI
 
 
 @inlined
 def norm_cdf(x: float) -> float:
-    """Return N(x); in the lower tail the relative error is about x²·1e-16, down to x = -37."""
+    """Return N(x); in the lower tail the relative error is about x²·1e-16, down to x = -37.
+
+    Parameters
+    ----------
+    x : any. [standard deviations]
+
+    Returns
+    -------
+    float
+        Normal probability of a value below x. [0-1]
+    """
     tail = norm_pdf(x) * mills(abs(x))[0]
     return tail if x < 0.0 else 1.0 - tail
 
 
 @inlined
 def log_moneyness(forward: float, strike: float) -> float:
-    """Return ln(F/K), from the difference: near the money that is exact and F/K is not."""
+    """Return ln(F/K), from the difference: near the money that is exact and F/K is not.
+
+    Parameters
+    ----------
+    forward, strike : F and K, above 0. [$]
+
+    Returns
+    -------
+    float
+        ln(F/K), without unit.
+    """
     x = math.log1p(abs(forward - strike) / min(forward, strike))
     return x if forward >= strike else -x
 
 
 @scalar
 def mills_at(z: float) -> float:
-    """Return Y(z) = N(-z)/n(z) for either sign; infinite below z = -37."""
+    """Return Y(z) = N(-z)/n(z) for either sign; infinite below z = -37.
+
+    Parameters
+    ----------
+    z : any. [standard deviations]
+
+    Returns
+    -------
+    float
+        Y, without unit.
+    """
     y = mills(abs(z))[0]
     return y if z >= 0.0 else _ROOT_2PI * math.exp(0.5 * z * z) - y
 
@@ -222,6 +337,17 @@ def price_to_vega_series(a: float, t: float, terms: int) -> float:
     """Return Y(a-t) - Y(a+t) as a Taylor series in t; the difference cancels when t is small.
 
     Four terms are exact for 2t < NARROW, twelve for t < 1/2 and a·t < 1/2.
+
+    Parameters
+    ----------
+    a : |ln(F/K)|/σ√T. [standard deviations]
+    t : σ√T/2, without unit.
+    terms : how many of the series.
+
+    Returns
+    -------
+    float
+        The difference, without unit.
     """
     # Derivatives in -a, all positive: Y' = 1 - a·Y = D, then the recurrence of Y'' = Y - a·Y'.
     even, odd = mills(a)
@@ -239,6 +365,16 @@ def price_to_vega(a: float, t: float) -> float:
     """Return R = Y(a-t) - Y(a+t), an out-of-the-money price over its vega in s = σ√T.
 
     a = |ln(F/K)|/s, t = s/2; the vega is √(FK)·n(a)·exp(-t²/2). Relative error below a²·1e-15.
+
+    Parameters
+    ----------
+    a : |ln(F/K)|/σ√T. [standard deviations]
+    t : σ√T/2, without unit.
+
+    Returns
+    -------
+    float
+        R, without unit.
     """
     if t < 0.5 and a * t < 0.5:
         return price_to_vega_series(a, t, 4 if 2.0 * t < NARROW else 12)
@@ -247,7 +383,18 @@ def price_to_vega(a: float, t: float) -> float:
 
 @scalar
 def time_value(low: float, high: float, total: float) -> float:
-    """Black price of the out-of-the-money option between F and K, in order, at s = `total`."""
+    """Black price of the out-of-the-money option between F and K, in order, at s = `total`.
+
+    Parameters
+    ----------
+    low, high : the lower and the higher of F and K, above 0. [$]
+    total : σ√T, above 0.
+
+    Returns
+    -------
+    float
+        The price, undiscounted. [$]
+    """
     a, t = log_moneyness(high, low) / total, 0.5 * total
     vega = math.sqrt(low) * math.sqrt(high) * math.exp(-0.5 * (a * a + t * t)) / _ROOT_2PI
     if t >= 0.5 and a < t:  # here R grows without bound: what is missing to the price's bound

@@ -55,6 +55,11 @@ def count_wide_quotes(strike: Floats, half: Floats, *, forward: float, remaining
     forward : the forward. [$]
     remaining : one standard deviation of what is left until expiry. [$]
 
+    Returns
+    -------
+    int
+        The number of such quotes, one a strike at most.
+
     Notes
     -----
     An at-the-money option is worth ``remaining``/√(2π). A half-width of a fifth of that is a fifth
@@ -130,6 +135,11 @@ def weighted_forward(strike: Floats, quoted: Quote, bid: Floats, spot: float) ->
     quoted : the quotes of (2, n), calls first. [$]
     bid : (2, n). [$]
     spot : what is returned when fewer than three strikes qualify. [$]
+
+    Returns
+    -------
+    Forward
+        The level and its scatter [$], and how many strikes were used, 12 at most.
     """
     gap = quoted.mid[0] - quoted.mid[1]
     usable = np.flatnonzero(np.isfinite(gap) & ((bid[0] > 0) | (bid[1] > 0)))
@@ -160,6 +170,12 @@ def weighted_smile(
     of : the smile by itself. Its own volatilities stay what they are.
     uncertainty : (n,) of the volatilities; NaN counts for nothing. [decimal]
     within : how far from its neighbours' line a volatility may well lie. [decimal]
+
+    Returns
+    -------
+    Smile
+        The same with other ``filled`` (n,) [decimal]; ``of`` itself where fewer than three
+        volatilities are known, or fewer than two have an uncertainty.
     """
     known = np.flatnonzero(np.isfinite(of.own))
     sure = 1.0 / np.maximum(uncertainty[known], SUREST) ** 2
