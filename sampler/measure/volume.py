@@ -11,7 +11,8 @@ decide:
   out of that rise, with the rise's own sign and dollars, at once. The higher account is carried.
 - Nothing explains the lower figure: the mark is published unchanged. The lower account is carried,
   with whatever trades above the lower figure.
-- A report that reaches the higher account's volume restores the higher account, exactly.
+- A report that reaches the higher account's volume restores the higher account, exactly. But where
+  the lower one is published and trading has closed half of the gap, the lower one stays.
 - A dispute that lasts ten minutes is decided for the lower account.
 
 Only when the whole chain falls within the opening window is the fall a reset: the feed has begun
@@ -35,6 +36,8 @@ Bools = NDArray[np.bool_]
 DISPUTE_SECONDS = 600.0
 #: The part of the chain that must fall, or come back, for a fall to be the whole chain's. [0-1]
 WHOLE_CHAIN = 0.9
+#: So much of a fall must come back in one slot to say that the fall was wrong. [0-1]
+RETURNED = 0.5
 #: A reset leaves less than this part of the chain's volume. [0-1]
 RESET_LEFT = 0.5
 
@@ -61,6 +64,7 @@ OTHER: tuple[str, ...] = (
     "other_classified",  # its classified volume less the published account's [contracts]
     "other_variance",  # its Σ (ΔV·M·Δ·S)² less the published account's [$²]
     "other_since",  # unix time at which the dispute began [s]
+    "other_gap",  # by how much the two volumes differed then; NaN: unknown [contracts]
 )
 #: All columns of the ledger, as the evidence stores them.
 COLUMNS: tuple[str, ...] = (*ACCOUNT, *RISE, *OTHER, "volume_read_at")
@@ -296,7 +300,11 @@ def _continue_disputes(
             step.reset_at = None
     published_high = mark > other
     _close(step, back & published_high, "recovered")
-    undone = back & ~published_high
+    # What comes back at once was a wrong fall. What is reached trade by trade is trading: the lower
+    # account, which is published, was right.
+    traded_up = back & ~published_high & (other - mark < RETURNED * columns["other_gap"])
+    _close(step, traded_up, "")
+    undone = back & ~published_high & ~traded_up
     if undone.any():
         step.wrong_since = float(columns["other_since"][undone].min())
     _publish_other(step, undone, "restored")
@@ -325,6 +333,7 @@ def _open_disputes(step: VolumeStep, reported: Floats, fallen: Bools, now: float
     for name in ("other_classified", "other_variance"):
         columns[name][fallen] = 0.0
     columns["other_since"][fallen] = now
+    columns["other_gap"][fallen] = (mark - reported)[fallen]
     if explained.any():
         rise_at = columns["rise_at"][explained].min()
         step.wrong_since = min(float(rise_at), step.wrong_since or math.inf)

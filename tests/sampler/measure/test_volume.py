@@ -90,6 +90,21 @@ def test_one_frame_too_high_is_taken_out() -> None:
     assert feed.account() == pytest.approx((120, 20, 200, 40, 20))
 
 
+def test_what_trading_reaches_is_not_what_was_withdrawn() -> None:
+    """A frame read 1,000 too many; then the contract trades up to that figure, a hundred at a time.
+
+    What was taken out stays out: every lot that traded is counted once, with its own sign.
+    """
+    feed = played(100, 110, 1110)
+    feed.report(120)
+    assert feed.account() == pytest.approx((120, 20, 200, 40, 20))
+    for volume in range(220, 1220, 100):
+        step = feed.report(volume, sign=-1.0)
+        assert step.restored.contracts == 0
+    bought = 20 - (1120 - 120)
+    assert feed.account() == pytest.approx((1120, bought, 10 * bought, 2 * bought, 1020))
+
+
 def test_frames_too_high_lose_nothing_that_flowed_meanwhile() -> None:
     """What traded on top of a rise that is withdrawn later stays counted."""
     feed = played(100, 105, 5000, 5010, 5015)
