@@ -28,6 +28,8 @@ Bools = NDArray[np.bool_]
 #: No strike or spot is below the first, no price above the second [$]; no count above what a float
 #: holds exactly.
 LOWEST_STRIKE, HIGHEST_PRICE, HIGHEST_COUNT = 1e-4, 1e8, 2.0**53
+#: No trade is later than its answer by more than this. [s]
+LATEST_TRADE = 86_400.0
 CALL, PUT = 0, 1
 #: The per-contract columns of a frame and of a chain.
 QUOTES = ("bid", "ask", "last", "last_at", "open_interest", "volume", "source_iv", "signed_volume")
@@ -266,6 +268,9 @@ def select_chain(frame: Frame, session: Session | None) -> Chain:
         columns[name] = column
     for name in ("bid", "ask", "last"):
         columns[name] = mask_outside(columns[name], HIGHEST_PRICE)
+    # A trade before 1970, or a day after the answer, has no time that could be compared.
+    latest = frame.fetched_at.timestamp() + LATEST_TRADE
+    columns["last_at"] = mask_outside(columns["last_at"], latest)
     # An unreadable open interest is unknown: an earlier slot may have had it.
     readable = mask_outside(columns["open_interest"], HIGHEST_COUNT)
     columns["open_interest"] = np.where(listed, readable, 0.0)

@@ -139,6 +139,7 @@ def update_flow(
     put = (row.hedge_flow_put_cumulative if row else 0.0) + puts + hedged.put
     listed = past.widen(chain.listed, fill=False)
     unread = listed & np.isnan(past.widen(chain.volume)) & ~np.isnan(ledger["volume"])
+    _count_read_again(listed & ~unread, past, step)
     flags, amounts = _volume_flags(listed, unread, past, step)
     gap, intervals = _cadence(chain, past)
     if row is None:
@@ -234,6 +235,16 @@ def _cadence(chain: Chain, past: PreviousSlot) -> tuple[bool, list[float]]:
     interval = (chain.slot - past.row.slot).total_seconds()
     earlier = past.notes.get("intervals") or [float(GRID_SECONDS)]
     return interval > 1.5 * statistics.median(earlier), [*earlier[-4:], interval]
+
+
+def _count_read_again(readable: NDArray[np.bool_], past: PreviousSlot, step: VolumeStep) -> None:
+    """Count volumes that are readable again as recovered: what traded meanwhile is in this slot."""
+    if past.row is None or not past.has(REPORTED_VOLUME):
+        return
+    listed_before = past.recall("listed", 0.0).astype(np.bool_)
+    again = readable & listed_before & np.isnan(past.recall(REPORTED_VOLUME)) & (step.elapsed > 0)
+    step.recovered.contracts += int(again.sum())
+    step.recovered.volume += float(step.added[again].sum())
 
 
 def _volume_flags(

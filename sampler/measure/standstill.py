@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sampler.chain import Chain
+from sampler.chain import REPORTED_VOLUME, Chain
 from sampler.errors import ChainRefused
 from storage.market.constants import SLOT_WIDTH
 from storage.record.row import Reason, SlotRecord
@@ -64,9 +64,10 @@ def options_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | 
             chain.strike, columns["strike"], assume_unique=True, return_indices=True
         )
     in_both = chain.listed[:, here] & columns["listed"][:, there]
+    sent = {**columns, "volume": columns.get(REPORTED_VOLUME, columns["volume"])}
     comparable = 0
     for name in COMPARED:
-        now, before = getattr(chain, name)[:, here], columns[name][:, there]
+        now, before = getattr(chain, name)[:, here], sent[name][:, there]
         readable = in_both & ~np.isnan(now) & ~np.isnan(before)
         if (now[readable] != before[readable]).any():
             return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -66,3 +68,41 @@ def test_volumes_too_high_in_the_opening_window_are_no_reset() -> None:
     ours, flow = figures_of(after), "hedge_flow_cumulative_all"
     _, dollars = hostile.unobservable(clean, [Corruption("volume_high", 6, 7, everything, 1)], 9)
     assert abs(ours[flow] - figures_of(right)[flow]) <= dollars
+
+
+def test_an_unreadable_volume_that_is_back_says_how_much_was_held_back() -> None:
+    """Volumes read null for a slot: held in that row, recovered in the next, nothing after it."""
+    clean = clean_session(*SPY)
+    rows = play(clean, corrupt(clean, [_corruption("volume_null", 5, 5)]))
+    before, during, back, after = (rows[at].row for at in (4, 5, 6, 7))  # type: ignore[union-attr]
+    assert before.flags == after.flags == ()
+    assert during.flags == ("volume_held",)
+    assert back.flags == ("volume_recovered",)
+    hit = _corruption("volume_null", 5, 5).contracts
+    traded = (clean.frames[6].volume - clean.frames[4].volume)[hit].sum()
+    amounts = back.detail.flag_amounts["volume_recovered"]
+    assert amounts["contracts"] == hit.sum()
+    assert amounts["volume"] == traded
+
+
+@pytest.mark.parametrize("moment", [np.inf, 1e300, -1.0, -np.inf])
+def test_a_trade_at_an_impossible_time_is_one_without_a_time(moment: float) -> None:
+    """A last trade before 1970 or after the answer by a day or more is as if no time was sent."""
+    clean = clean_session(*SPY)
+
+    def row(value: float) -> object:
+        frames = list(clean.frames)
+        frames[5] = replace(frames[5], last_at=np.full_like(frames[5].last_at, value))
+        return play(clean, frames)[5].row  # type: ignore[union-attr]
+
+    assert row(moment) == row(np.nan)
+
+
+def test_volumes_that_read_less_and_stand_are_options_that_stand() -> None:
+    """A frame that is sent again with its wrong volumes has changed nothing."""
+    clean = clean_session(*SPY)
+    frames = list(corrupt(clean, [_corruption("volume_zero", 5, 7)]))
+    held = frames[5]
+    frames[6] = replace(held, quoted_at=frames[6].quoted_at, fetched_at=frames[6].fetched_at)
+    row = play(clean, frames)[6].row  # type: ignore[union-attr]
+    assert "options_unchanged" in row.flags
