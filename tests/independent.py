@@ -1202,12 +1202,17 @@ class StandingInterest:
                     self.others = []
                 self.others.append((at, dict(sent)))
                 stood = at - self.others[0][0]
-                if stood >= 600 and minutes < 10.5 * 60 and not self.replaced:
-                    self.standing, self.replaced, self.others = dict(sent), True, []
+                held = [key for key, value in self.standing.items() if value > 0]
+                emptied = sum(sent.get(key) == 0 for key in held) > 0.1 * len(held)
+                if stood >= 600 and minutes < 10.5 * 60 and not self.replaced and not emptied:
+                    self.standing = {**self.standing, **sent}
+                    self.replaced, self.others = True, []
             else:
                 self.others = []
             self.standing = {**sent, **self.standing}
             counts = {key: value for key, value in self.standing.items() if key in listed}
+        if not self.flags & {"no_open_interest", "oi_partial"} and listed - counts.keys():
+            self.flags.add("oi_partial")
         lacking = bool(self.flags & {"no_open_interest", "oi_partial"})
         if self.lacking and not lacking:
             self.flags.add("oi_recovered")

@@ -33,6 +33,9 @@ Floats = NDArray[np.float64]
 
 #: A set is complete if so much of the listed contracts is readable. [0-1]
 COMPLETE = 0.99
+#: A set in which more of the contracts that had open interest read 0 is no other day's: a part of
+#: it is missing. [0-1]
+EMPTIED = 0.1
 #: Another set takes over after it has been sent unchanged for so long, [s] and until then,
 #: New York.
 STANDING_SECONDS, LAST_CHANGE = 600.0, time(10, 30)
@@ -94,14 +97,17 @@ def read_open_interest(chain: Chain, past: PreviousSlot) -> StandingOpenInterest
             same = since is not None and _unchanged(wide, past)
             if not same:
                 since = now
-            adopted_now = not adopted and _may_adopt(chain.quoted_at, since)
+            emptied = ((wide == 0) & (standing > 0)).sum() > EMPTIED * (standing > 0).sum()
+            adopted_now = not adopted and not emptied and _may_adopt(chain.quoted_at, since)
             amounts[Flag.OI_CHANGED] = {
                 "contracts": int(differs.sum()),
                 "open_interest": float((wide - standing)[differs].sum()),
                 "adopted": int(adopted_now),
             }
             if adopted_now:
-                standing, since, adopted = wide, None, True
+                # What the new set lacks is still known from the old one.
+                standing = np.where(np.isnan(wide), standing, wide)
+                since, adopted = None, True
         else:
             since = None
         if not complete:
@@ -118,6 +124,10 @@ def read_open_interest(chain: Chain, past: PreviousSlot) -> StandingOpenInterest
         elif not complete:
             missing = chain.listed & np.isnan(sent)
             amounts[Flag.OI_PARTIAL] = {"contracts": int(missing.sum())}
+    # A contract that nobody knows counts as none, which may be wrong: the row says so.
+    unknown = int((chain.listed & np.isnan(past.narrow(standing))).sum())
+    if unknown and not amounts.keys() & {Flag.OI_PARTIAL, Flag.NO_OPEN_INTEREST}:
+        amounts[Flag.OI_PARTIAL] = {"contracts": unknown}
     incomplete = Flag.NO_OPEN_INTEREST in amounts or Flag.OI_PARTIAL in amounts
     if past.notes.get("oi_incomplete") and not incomplete:
         amounts[Flag.OI_RECOVERED] = {"contracts": int(chain.listed.sum())}

@@ -156,6 +156,50 @@ def test_before_there_is_a_whole_the_part_counts():
     assert (used(whole), flags(whole)) == (TODAY, {"oi_recovered"})
 
 
+def test_one_unreadable_contract_of_many_is_said():
+    """Of 202 contracts one is unreadable: the set is complete, and the row says that one is missing."""
+    strikes = [7600.0 + 2 * i for i in range(101)]
+    sent = [10.0 + i for i in range(202)]
+    records: list[SlotRecord] = []
+    for i, first in enumerate((NAN, NAN, sent[0])):
+        made = frame(
+            strikes=strikes,
+            quoted_at=TEN_FOURTEEN + timedelta(seconds=30 * i),
+            open_interest=[first, *sent[1:]],
+        )
+        chain = select_chain(made, SESSION)
+        records.append(measure_slot(chain, records[-1] if records else None, oi_confidence=0.43))
+    assert [flags(r) for r in records] == [{"oi_partial"}, {"oi_partial"}, {"oi_recovered"}]
+    assert amounts(records[0], "oi_partial") == {"contracts": 1}
+    assert [r.row.total_oi for r in records] == [sum(sent) - 10, sum(sent) - 10, sum(sent)]
+
+
+def test_a_taken_over_set_keeps_what_it_lacks():
+    """Of 202 contracts the new file lacks one: its figure is still known from the old set."""
+    strikes = [7600.0 + 2 * i for i in range(101)]
+    old = [10.0 + i for i in range(202)]
+    new = [NAN, *(value + 5 for value in old[1:])]
+    record = None
+    for i in range(24):
+        made = frame(
+            strikes=strikes,
+            quoted_at=EARLY + timedelta(seconds=30 * i),
+            open_interest=new if i else old,
+        )
+        record = measure_slot(select_chain(made, SESSION), record, oi_confidence=0.43)
+        adopted = i >= 21
+        expected = old[0] + sum(new[1:]) if adopted else sum(old)
+        assert record.row.total_oi == expected, i
+
+
+def test_a_set_that_lost_contracts_to_zero_never_takes_over():
+    """Six of ten contracts read 0 for a quarter of an hour: a part is missing, not another day."""
+    emptied = [0.0] * 6 + YESTERDAY[6:]
+    records = walk(TODAY, *[emptied] * 30, start=EARLY)
+    assert {tuple(used(r)) for r in records} == {tuple(TODAY)}
+    assert {tuple(flags(r)) for r in records[1:]} == {("oi_changed",)}
+
+
 def test_a_new_strike_counts_with_what_is_sent():
     """The standing set does not know it: its newest figure counts, and no flag is set."""
     first = walk(TODAY)[0]
