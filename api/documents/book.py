@@ -8,7 +8,7 @@ document mixes the two.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from api.documents.rounding import Floats, Ints, nearest_ints
 from storage.record.row import COLUMNS, Row, SlotRecord
 
 _COLUMNS = frozenset(COLUMNS)
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,6 +51,26 @@ class PositionBook:
     def oi(self) -> Ints:
         """Open interest of calls and puts together."""
         return self.call_oi + self.put_oi
+
+
+def figure_or_zero(figure: Number | None) -> Number | Literal[0]:
+    """Return a figure, or 0 where the row has none.
+
+    Rows of an older release lack the figures that were added later. The answers' contract demands
+    a plain number for the fields that are read through here, so they cannot be null. The row's
+    ``definitions`` says which release computed it.
+
+    Parameters
+    ----------
+    figure
+        A stored figure in any unit; None if the row does not have it.
+
+    Returns
+    -------
+    Number or 0
+        The figure unchanged, or the integer 0.
+    """
+    return 0 if figure is None else figure
 
 
 def read_book(record: SlotRecord, *, live: bool) -> PositionBook:

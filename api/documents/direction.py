@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.documents.book import PositionBook
+from api.documents.book import PositionBook, figure_or_zero
 from api.documents.rounding import nearest_int, rounded
 from storage.record.row import Row
 
@@ -39,7 +39,7 @@ def direction_label(settled: float, live: float, contracts_with_flow: int) -> st
         return "no_flow"
     if (settled > 0) != (live > 0) or (settled < 0) != (live < 0):
         return "regime_flip"
-    moved = flow_shift(settled, live) or 0.0
+    moved = figure_or_zero(flow_shift(settled, live))
     if abs(moved) < NEUTRAL:
         return "neutral"
     return "amplifying" if moved > 0 else "dampening"
@@ -63,17 +63,19 @@ def flow_adjustment(name: str, settled: PositionBook, live: PositionBook) -> dic
 def flow_totals(row: Row) -> dict[str, int]:
     """How many contracts flow has moved, and Σ |B·Δ| in whole contracts."""
     return {
-        "contracts_with_flow": row.detail.contracts_with_flow or 0,
-        "total_abs_delta_contracts": nearest_int(row.detail.total_abs_delta_contracts or 0.0),
+        "contracts_with_flow": figure_or_zero(row.detail.contracts_with_flow),
+        "total_abs_delta_contracts": nearest_int(
+            figure_or_zero(row.detail.total_abs_delta_contracts)
+        ),
     }
 
 
 def describe_direction(row: Row) -> tuple[str, str]:
     """The direction's name and its sentence."""
-    settled, live = row.settled.net_gex or 0.0, row.net_gex
+    settled, live = figure_or_zero(row.settled.net_gex), row.net_gex
     moved = flow_totals(row)
     name = direction_label(settled, live, moved["contracts_with_flow"])
-    said = _SAID[name].format(pct=f"{100 * abs(flow_shift(settled, live) or 0.0):.1f}")
+    said = _SAID[name].format(pct=f"{100 * abs(figure_or_zero(flow_shift(settled, live))):.1f}")
     if name != "no_flow":
         said += (
             f" {moved['contracts_with_flow']:,} contracts saw flow of"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from api.documents.book import PositionBook
+from api.documents.book import PositionBook, figure_or_zero
 from api.documents.rounding import money_text, nearest_int, percent_of, rounded
 from api.documents.sample import Sample
 from storage.market.constants import MOVES
@@ -61,7 +61,7 @@ def hedging_block(book: PositionBook) -> dict[str, Any]:
     stored: HedgeShares | None = book.figure("hedging")
     made: dict[str, Any] = {}
     for move in MOVES:
-        shares = nearest_int((stored and getattr(stored, move)) or 0.0)
+        shares = nearest_int(figure_or_zero(None if stored is None else getattr(stored, move)))
         made[move] = {
             "dealer_shares_to_trade": shares,
             "direction": "buy" if shares >= 0 else "sell",
@@ -72,7 +72,7 @@ def hedging_block(book: PositionBook) -> dict[str, Any]:
 
 def decay_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
     """What time takes and makes dealers trade."""
-    half = book.figure("net_chex") or 0.0
+    half = figure_or_zero(book.figure("net_chex"))
     name = _signed(half, "time_decay_dealers_buy", "time_decay_dealers_sell")
     text = _CHARM[name].format(half=money_text(abs(half)))
     soon, horizon = book.figure("charm_dollars_per_hour"), book.figure("charm_horizon_seconds")
@@ -112,7 +112,7 @@ def _decaying(sample: Sample, book: PositionBook) -> str:
 def vol_context_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
     """Volatility beside next week's, and what it makes dealers do; volatilities are in % here."""
     detail = book.row.detail
-    vanna = book.figure("net_vex") or 0.0
+    vanna = figure_or_zero(book.figure("net_vex"))
     name = _signed(vanna, "vol_up_dealers_sell", "vol_up_dealers_buy")
     now, week = percent_of(sample.atm_iv, 1), percent_of(detail.seven_dte_atm_iv, 1)
     ratio = rounded(detail.iv_ratio_0dte_7dte, 6)

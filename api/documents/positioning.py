@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from api.documents.book import PositionBook
+from api.documents.book import PositionBook, figure_or_zero
 from api.documents.rounding import (
     Floats,
     distance_pct,
@@ -38,7 +38,7 @@ def regime_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
     with positive gamma, below with negative.
     """
     name, flip, spot = book.figure("regime") or "unknown", book.figure("gamma_flip"), book.row.spot
-    above = spot >= flip if flip is not None else (book.figure("net_gex") or 0.0) >= 0
+    above = spot >= flip if flip is not None else figure_or_zero(book.figure("net_gex")) >= 0
     said = _REGIMES[name]
     if flip is not None:
         said += f" Gamma turns at {flip:,.2f}, {abs(100 * (spot - flip) / spot):.2f} % "
@@ -93,7 +93,7 @@ def _first_known(*values: float | None) -> float | None:
 def pin_components(book: PositionBook) -> dict[str, int]:
     """The four parts of the pin score, in whole points."""
     return {
-        f"{part}_score": nearest_int(book.figure(f"pin_{part}") or 0.0)
+        f"{part}_score": nearest_int(figure_or_zero(book.figure(f"pin_{part}")))
         for part in ("oi", "proximity", "time", "gamma")
     }
 
@@ -106,7 +106,7 @@ def pin_risk_block(book: PositionBook) -> dict[str, Any]:
         "magnet_strike": magnet,
         "magnet_gex": gex,
         "distance_to_magnet_pct": distance_pct(magnet, spot),
-        "pin_score": book.figure("pin_score") or 0,
+        "pin_score": figure_or_zero(book.figure("pin_score")),
         "components": pin_components(book),
         "max_pain": book.figure("max_pain"),
         "oi_concentration_top3_pct": top,
@@ -128,7 +128,7 @@ def _top_share(book: PositionBook) -> float | None:
 def _pinned(book: PositionBook, magnet: float | None, gex: float | None, top: float | None) -> str:
     if magnet is None or gex is None:
         return "No strike has gamma: nothing holds price."
-    score = book.figure("pin_score") or 0
+    score = figure_or_zero(book.figure("pin_score"))
     if gex < 0:
         said = (
             f"{strike_text(magnet)} is an accelerator, not a pin: its gamma of {money_text(gex)}"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from api.documents.book import PositionBook
+from api.documents.book import PositionBook, figure_or_zero
 from api.documents.rounding import (
     PERCENT,
     Floats,
@@ -141,7 +141,7 @@ def quote_quality(book: PositionBook, reach: float) -> dict[str, int]:
     if reach == DEFAULT_RANGE and stored.data_quality_score is not None:
         return {
             "data_quality_score": stored.data_quality_score,
-            "greek_smoothness_score": stored.greek_smoothness_score or 0,
+            "greek_smoothness_score": figure_or_zero(stored.greek_smoothness_score),
         }
     of, within = book.profile, near_spot(book.strike, book.row.spot, reach)
     sides = [(of[f"{side}_bid"][within], of[f"{side}_ask"][within]) for side in ("call", "put")]

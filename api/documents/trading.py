@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from api.documents.book import PositionBook
+from api.documents.book import PositionBook, figure_or_zero
 from api.documents.rounding import rounded, share_pct
 from api.documents.sample import Sample
 from api.documents.strikes import near_spot, quote_quality
@@ -55,7 +55,7 @@ def liquidity_block(book: PositionBook) -> dict[str, Any]:
         "atm_spread_pct": _spread_pct(detail.atm_spread_pct),
         "weighted_spread_pct": _spread_pct(detail.weighted_spread_pct),
         "median_spread_pct": rounded(detail.median_spread_pct, 4),
-        "execution_score": detail.execution_score or 0,
+        "execution_score": figure_or_zero(detail.execution_score),
     }
 
 

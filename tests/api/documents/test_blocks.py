@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
-from api.documents.book import PositionBook, read_book
-from api.documents.dynamics import decay_block
-from api.documents.positioning import regime_block
+from api.documents.book import PositionBook, figure_or_zero, read_book
+from api.documents.direction import flow_totals
+from api.documents.dynamics import decay_block, hedging_block
+from api.documents.positioning import pin_components, regime_block
 from api.documents.sample import Sample
 from api.documents.strike_flow import strike_flow
+from api.documents.trading import liquidity_block
 from storage.market.calendar import session_on
 from storage.postgres.windows import ProfileRow
+from storage.record.figures import DetailFigures
 from tests.api.rows import FRIDAY, record, utc
 
 
@@ -135,3 +139,28 @@ def test_strike_flow_counts_from_the_sample_before() -> None:
     [bar] = strike_flow([last], before)["bars"]
     assert bar["signed_delta_dollars"].tolist() == [20.0, 0.0]
     assert bar["contracts"].tolist() == [10, 0]
+
+
+def test_a_row_without_the_later_figures_has_zero_where_the_contract_demands_a_number() -> None:
+    """A row whose detail has no key at all is served: plain numbers are 0, the others null."""
+    stored = record(utc("14:30"))
+    row = replace(stored.row, detail=DetailFigures.from_json({}))
+    book = replace(read_book(stored, live=True), row=row)
+    assert flow_totals(row) == {"contracts_with_flow": 0, "total_abs_delta_contracts": 0}
+    assert pin_components(book) == {
+        "oi_score": 0,
+        "proximity_score": 0,
+        "time_score": 0,
+        "gamma_score": 0,
+    }
+    assert liquidity_block(book)["execution_score"] == 0
+    assert liquidity_block(book)["median_spread_pct"] is None
+    hedges = hedging_block(book)
+    assert hedges["spot_up_1pct"]["dealer_shares_to_trade"] == 0
+    assert hedges["convexity_at_spot"] is None
+
+
+def test_a_stored_figure_is_read_unchanged() -> None:
+    """A figure that the row has is served as it is, also where it is negative."""
+    assert figure_or_zero(-2.5e9) == -2.5e9
+    assert figure_or_zero(None) == 0
