@@ -10,7 +10,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Each public function with parameters in here has its sections. A folder that is done is added.
-PLACES = ("sampler/chain.py", "sampler/sources", "storage/record", "storage/postgres")
+PLACES = (
+    "sampler/chain.py",
+    "sampler/metrics",
+    "sampler/sources",
+    "storage/record",
+    "storage/postgres",
+)
 FILES = sorted(
     path
     for place in PLACES
