@@ -1,4 +1,4 @@
-"""What a record says against earlier rows of its session, and those rows with their new flags.
+"""Later doubts about earlier rows of a session: read from a record, and added to the rows as flags.
 
 A feed's fault is sometimes known only later: a volume that is withdrawn, a spike that comes back.
 The record that knows it says so in its evidence. Whoever stores the record adds the flags to the

@@ -18,6 +18,7 @@ from numba.core import event
 from sampler import metrics
 from sampler.chain import Frame, select_chain
 from sampler.errors import ChainRefused
+from sampler.measure.book import FLIP_REACH
 from sampler.measure.other_expiries import measure_other_expiries
 from sampler.measure.snapshot import measure_slot
 from storage.market.calendar import market_day, session_on
@@ -406,3 +407,8 @@ def test_nothing_is_compiled_in_a_slot():
     assert record.row.detail.seven_dte_atm_iv is not None
     assert record.row.hedge_flow_cumulative_all != 0
     assert compiled.buffer == []
+
+
+def test_a_flip_is_out_of_reach_beyond_four_deviations():
+    """The limit is stated in the definitions: 4 standard deviations of what is left, not more."""
+    assert FLIP_REACH == 4.0

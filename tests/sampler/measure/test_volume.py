@@ -86,6 +86,8 @@ def test_one_frame_too_high_is_taken_out() -> None:
     assert step.withdrawn.dollars == pytest.approx(-48_900)
     assert step.corrected_dollars == pytest.approx((-48_900, 0))
     assert feed.account() == pytest.approx((110, 10, 100, 20, 10))
+    # Two times five contracts traded: the square of the rise that fell back is out as well.
+    assert feed.ledger["volume_squares"][0, 0] == pytest.approx(5**2 + 5**2)
     feed.report(120)
     assert feed.account() == pytest.approx((120, 20, 200, 40, 20))
 

@@ -710,7 +710,7 @@ MIDDAY = datetime(2026, 8, 19, 16, 0, tzinfo=UTC)
     [
         # Prints a little ahead of the underlying's last trade are no freeze.
         ([10, 12, 15, 19], 0, 0),
-        # One wrong time is no evidence; three are, and the newest that three agree on counts.
+        # The quotes move to the newest time that three contracts agree on; one wrong time is ignored.
         ([500, 5, 5, 5], 0, 0),
         ([500, 25, 26, 27], 0, 26),
         # Prints after the fetch are no evidence.
