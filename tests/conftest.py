@@ -34,6 +34,7 @@ UNIT = (
     "api/http/test_compression.py",
     "api/series",
     "sampler/sources/test_cboe.py",
+    "sampler/sources/test_json_fields.py",
     "sampler/test_chain.py",
     "storage/config",
     "storage/market",

@@ -18,8 +18,9 @@ import httpx
 from sampler.chain import Frame
 from sampler.errors import ChainRefused, NoHistory
 from sampler.sources import url
-from sampler.sources.cboe_json import NAME, finite, parse_chain
+from sampler.sources.cboe_json import NAME, parse_chain
 from sampler.sources.http import HttpClient
+from sampler.sources.json_fields import finite
 from storage.errors import UsageError
 from storage.market.calendar import Session
 from storage.market.instruments import instrument_of

@@ -5,20 +5,17 @@ Pure: nothing here waits, and nothing is fetched; ``cboe`` does that.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from datetime import UTC, date, datetime, timedelta
-from itertools import chain
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from sampler.chain import Floats, Frame
 from sampler.errors import ChainRefused
+from sampler.sources.json_fields import decode_json, finite, number_columns
 from storage.market.calendar import from_new_york, market_day, new_york_time
 from storage.record.row import Reason
 
@@ -72,7 +69,7 @@ def parse_chain(body: bytes, *, symbol: str, now: datetime, delay_seconds: int) 
         return ChainRefused(Reason.BAD_ANSWER, f"{symbol}: cboe answered {what}")
 
     try:
-        answer = _decode(body)
+        answer = decode_json(body)
     except (ValueError, RecursionError) as error:
         start = body[:40].decode(errors="replace")
         raise bad(f"no JSON: {error}; it starts {start!r}" if body else "nothing") from None
@@ -138,15 +135,6 @@ def _answered_at(text: Any, now: datetime) -> datetime:
     return made if made <= now else EPOCH
 
 
-def _decode(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        # Python's own parser, twice as slow, also takes NaN, Infinity and 1e999: one such number
-        # must not cost all the others.
-        return json.loads(body)
-
-
 def _contracts(options: list[dict[str, Any]], today: date) -> dict[str, NDArray[Any]]:
     """Root, expiry, right and strike from the OCC symbols, e.g. ``SPXW  260819C07700000``."""
     names = [option.get("option") for option in options]
@@ -172,15 +160,7 @@ def _contracts(options: list[dict[str, Any]], today: date) -> dict[str, NDArray[
 
 def _quotes(options: list[dict[str, Any]]) -> dict[str, Floats]:
     """The columns that are numbers, and the unix time of each contract's last trade."""
-    names = tuple(FIELDS.values())
-    values = chain.from_iterable(map(itemgetter(*names), options))
-    try:
-        numbers = np.fromiter(values, np.float64, len(options) * len(names))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        numbers = np.array([finite(option.get(name)) for option in options for name in names])
-    numbers[~np.isfinite(numbers)] = np.nan
-    table = numbers.reshape(len(options), len(names))
-    columns = dict(zip(FIELDS, table.T, strict=True))
+    columns = number_columns(options, FIELDS)
     return columns | {"last_at": _unix([option.get("last_trade_time") for option in options])}
 
 
@@ -207,25 +187,6 @@ def _moment(text: str) -> np.datetime64:
         return np.datetime64(text, "s")
     except ValueError:
         return np.datetime64("NaT", "s")
-
-
-def finite(value: Any) -> float:
-    """Read a number, or NaN for what is none.
-
-    Parameters
-    ----------
-    value : any value of a JSON document.
-
-    Returns
-    -------
-    float
-        The number; NaN for what is none, and for infinity.
-    """
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-    return number if math.isfinite(number) else math.nan
 
 
 def _letters(symbol: str) -> str:
