@@ -73,10 +73,24 @@ def measure_books(
     scene: GreeksByMove,
     holdings: Sequence[tuple[Floats, Floats]],
 ) -> list[DealerBook]:
-    """Books of several dealer positions, each with the open interest behind it; (2, n) both."""
-    found = [NO_COVERAGE] * len(holdings)
+    """Measure the books of several dealer positions in one chain.
+
+    Parameters
+    ----------
+    chain : today's contracts. Open interest does not count here: it comes with the positions.
+    market : spot, forward and smile of the chain.
+    scene : greeks of each contract at spot and at each move of spot.
+    holdings : one pair a book: what dealers hold, positive where they are long, and the open
+        interest behind it. (2, n) both [contracts]
+
+    Returns
+    -------
+    list of DealerBook
+        One book a pair, in the same order.
+    """
+    flips = [NO_COVERAGE] * len(holdings)
     if market.covered:
-        found = find_flips(
+        flips = find_flips(
             np.array([position[CALL] + position[PUT] for position, _ in holdings]),
             spot=market.spot,
             forward=market.forward.level,
@@ -86,7 +100,7 @@ def measure_books(
         )
     return [
         _measure(chain, market, scene, position, open_interest, flip)
-        for (position, open_interest), flip in zip(holdings, found, strict=True)
+        for (position, open_interest), flip in zip(holdings, flips, strict=True)
     ]
 
 
@@ -101,14 +115,14 @@ def _measure(
     """Exposures, levels and pin of one dealer position."""
     strike, spot = chain.strike, market.spot
     book = book_exposures(position, open_interest, scene)
-    of = strike_levels(strike, book.gex, open_interest, spot)
-    at, magnet_gex = of.magnet, None
-    if at is not None:
-        magnet_gex = float(book.gex[CALL, at]) + float(book.gex[PUT, at])
-    magnet = _strike(strike, at)
+    levels = strike_levels(strike, book.gex, open_interest, spot)
+    magnet_index, magnet_gex = levels.magnet, None
+    if magnet_index is not None:
+        magnet_gex = float(book.gex[CALL, magnet_index]) + float(book.gex[PUT, magnet_index])
+    magnet = _strike(strike, magnet_index)
     known = bool(open_interest.any() or position.any())
     score = pin.pin_score(
-        of,
+        levels,
         spot=spot,
         magnet=magnet,
         magnet_gex=magnet_gex,
@@ -136,11 +150,11 @@ def _measure(
         "distance_to_flip_sigmas": distance,
         "flip_out_of_reach": None if distance is None else distance > FLIP_REACH,
         "regime": _regime(book.call_gex + book.put_gex),
-        "call_wall": _strike(strike, of.call_wall),
-        "put_wall": _strike(strike, of.put_wall),
+        "call_wall": _strike(strike, levels.call_wall),
+        "put_wall": _strike(strike, levels.put_wall),
         "magnet": magnet,
         "magnet_gex": magnet_gex,
-        "max_pain": _strike(strike, of.max_pain),
+        "max_pain": _strike(strike, levels.max_pain),
         # The time that has passed pins nothing where nobody holds an option.
         "pin_score": score.score if known else 0,
         "pin_oi": score.oi,
@@ -151,13 +165,13 @@ def _measure(
     }
     around: tuple[float | None, float | None] = (None, None)
     noise = None
-    if at is not None:
+    if magnet_index is not None:
         around = (
-            _strike(strike, at - 1 if at else None),
-            _strike(strike, at + 1 if at + 1 < len(strike) else None),
+            _strike(strike, magnet_index - 1 if magnet_index else None),
+            _strike(strike, magnet_index + 1 if magnet_index + 1 < len(strike) else None),
         )
         headline["pin_probability_pct"] = pin.pin_probability(
-            at,
+            magnet_index,
             strike=strike,
             own=market.quoted_sigma,
             atm=market.atm,
@@ -165,7 +179,7 @@ def _measure(
             years=chain.years,
         )
         noise = pin.pin_probability_noise(
-            at,
+            magnet_index,
             strike=strike,
             own=market.quoted_sigma,
             uncertainty=market.uncertainty,
@@ -177,8 +191,8 @@ def _measure(
     return DealerBook(position, book, flip, headline, around, noise)
 
 
-def _strike(strike: Floats, at: int | None) -> float | None:
-    return None if at is None else float(strike[at])
+def _strike(strike: Floats, index: int | None) -> float | None:
+    return None if index is None else float(strike[index])
 
 
 def _regime(net_gex: float) -> str:

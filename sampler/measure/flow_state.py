@@ -128,7 +128,8 @@ def update_flow(
     }
     tally = {
         "traded": max(past.notes.get("traded", 0.0) + step.corrected_counted, 0.0) + hedged.traded,
-        "told": max(past.notes.get("told", 0.0) + step.corrected_classified, 0.0) + hedged.told,
+        "told": max(past.notes.get("told", 0.0) + step.corrected_classified, 0.0)
+        + hedged.classified,
         "variance": max(past.notes.get("variance", 0.0) + step.corrected_variance, 0.0)
         + hedged.variance,
         "unattributed": past.notes.get("unattributed", 0.0)
@@ -191,6 +192,15 @@ def volume_of_today(chain: Chain) -> Floats:
     A contract whose last trade is of an earlier session has none today, whatever its feed still
     shows; the overnight session, from 20:00 New York on, belongs to the day. What has traded after
     the close is not readable: part of it may be the session's, and the volume stays as it was.
+
+    Parameters
+    ----------
+    chain : today's contracts, with the volume and the time of the last trade that the feed sent.
+
+    Returns
+    -------
+    ndarray
+        Volume of the session; NaN where it is not readable. (2, n) [contracts]
     """
     earlier = chain.last_at < (chain.session.open - BEFORE_OPEN).timestamp()
     late = np.zeros_like(earlier)
@@ -302,10 +312,10 @@ def _signs(
     # A yardstick only for what traded without leaving a print.
     silent = (added > 0) & ~(last > 0)
     if silent.any():
-        side, at = np.nonzero(silent)
+        side, column = np.nonzero(silent)
         modelled[silent] = black.price(
             market.forward.level,
-            past.strike[at],
+            past.strike[column],
             chain.years,
             past.recall("sigma")[silent],
             side == CALL,

@@ -92,12 +92,17 @@ class MarketState:
 
 
 def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState:
-    """Forward, smile and the spot to use.
+    """Read forward, smile and the spot to use off a chain's quotes.
 
     Parameters
     ----------
     chain : today's contracts.
     previous : the record of the earlier slot: what stands still and what jumps is seen against it.
+
+    Returns
+    -------
+    MarketState
+        Spot, forward and smile, with what stands still and what jumps.
 
     Raises
     ------
@@ -105,9 +110,9 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         ``no_spot`` or ``no_iv`` without one of them; ``stale`` or ``unchanged`` where the options
         stand still and the underlying trades on, or nothing at all moves.
     """
-    given = chain.spot
+    source_spot = chain.spot
     quoted = quote(chain.bid, chain.ask)
-    fwd = forward(chain.strike, quoted.mid, chain.bid, given)
+    fwd = forward(chain.strike, quoted.mid, chain.bid, source_spot)
     if not np.isfinite(fwd.level) or fwd.level <= 0:
         raise ChainRefused(
             Reason.NO_SPOT,
@@ -122,12 +127,12 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         remaining=fwd.level * _at_forward(chain, smiled, fwd) * math.sqrt(chain.years),
     )
     if wide:
-        weighted = weighted_forward(chain.strike, quoted, chain.bid, given)
+        weighted = weighted_forward(chain.strike, quoted, chain.bid, source_spot)
         fwd = weighted if weighted.level > 0 else fwd
         smiled = _smile_at(chain, quoted, fwd)
         uncertainty = _uncertainty_at(chain, fwd)
         smiled = weighted_smile(chain.strike, smiled, uncertainty)
-    stale = fwd.estimates >= LEAST and _disagree(given, fwd, STALE_SPOT)
+    stale = fwd.estimates >= LEAST and _disagree(source_spot, fwd, STALE_SPOT)
     options = options_standing(chain, previous)
     frozen_spot = own_time_stands(chain, previous)
     if options is not None:
@@ -143,23 +148,23 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         frozen_spot = frozen_spot or _disagree(standing.level, fwd, moved)
     recent = _recent(previous)
     seconds = (chain.quoted_at - chain.session.open).total_seconds()
-    jump = None if np.isnan(given) else spot_jump(recent, given, seconds)
+    jump = None if np.isnan(source_spot) else spot_jump(recent, source_spot, seconds)
     flags: list[Flag] = []
     amounts: dict[str, dict[str, float]] = {}
-    spot = given
+    spot = source_spot
     if fwd.estimates < LEAST:
         flags.append(Flag.FORWARD_IS_SPOT)
-    elif np.isnan(given) or frozen_spot:
+    elif np.isnan(source_spot) or frozen_spot:
         flags.append(Flag.SPOT_FROM_PARITY)
         spot = fwd.level
-    elif jump is not None and _is_spike(jump, given, fwd, previous):
+    elif jump is not None and _is_spike(jump, source_spot, fwd, previous):
         flags.append(Flag.SPOT_SPIKE)
         amounts[Flag.SPOT_SPIKE] = jump.as_detail()
         spot = fwd.level
     elif stale:
         flags.append(Flag.STALE_SPOT)
         spot = fwd.level
-    elif _disagree(given, fwd, CLOCK_SKEW):
+    elif _disagree(source_spot, fwd, CLOCK_SKEW):
         flags.append(Flag.CLOCK_SKEW)
     if wide:
         flags.append(Flag.WIDE_QUOTES)
@@ -208,14 +213,14 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
 
 def _smile_at(chain: Chain, quoted: Quote, fwd: Forward) -> Smile:
     """Each strike's own volatility, and the gaps filled; ``ChainRefused`` if there is none."""
-    found = smile(chain.strike, quoted.mid, chain.bid, forward=fwd.level, years=chain.years)
-    if found is None:
+    fitted = smile(chain.strike, quoted.mid, chain.bid, forward=fwd.level, years=chain.years)
+    if fitted is None:
         raise ChainRefused(Reason.NO_IV, f"{chain.symbol}: no two-sided quote gives a volatility")
-    return found
+    return fitted
 
 
-def _at_forward(chain: Chain, of: Smile, fwd: Forward) -> float:
-    return float(np.interp(fwd.level, chain.strike, of.filled))
+def _at_forward(chain: Chain, smiled: Smile, fwd: Forward) -> float:
+    return float(np.interp(fwd.level, chain.strike, smiled.filled))
 
 
 def _uncertainty_at(chain: Chain, fwd: Forward) -> Floats:
@@ -231,16 +236,16 @@ def _recent(previous: SlotRecord | None) -> list[RecentSample]:
     return [RecentSample(*sample) for sample in previous.state[1].get("recent", ())]
 
 
-def _is_spike(jump: Jump, given: float, fwd: Forward, previous: SlotRecord | None) -> bool:
+def _is_spike(jump: Jump, source_spot: float, fwd: Forward, previous: SlotRecord | None) -> bool:
     """Whether a spot that jumped is contradicted by parity, and was not there a slot ago.
 
     A source's spot that stays where parity is not is stale, and no spike.
     """
-    away = abs(given - fwd.level)
+    away = abs(source_spot - fwd.level)
     if away <= abs(jump.size) / 2 or away <= STALE_SPREADS * fwd.spread:
         return False
     before = previous.row.source_spot if previous is not None else None
-    return before is None or abs(given - before) > abs(jump.size) / 2
+    return before is None or abs(source_spot - before) > abs(jump.size) / 2
 
 
 def _spikes_before(
@@ -263,22 +268,26 @@ def _sides_disagree(chain: Chain, quoted: Quote, level: float, atm: float, jump:
 
     By parity they are the same: a jump that both sides show is the market's.
     """
-    at = int(np.argmin(np.abs(chain.strike - level)))
+    nearest = int(np.argmin(np.abs(chain.strike - level)))
     sides = black.implied_volatility(
-        quoted.mid[:, at], level, chain.strike[at], chain.years, np.array([True, False])
+        quoted.mid[:, nearest], level, chain.strike[nearest], chain.years, np.array([True, False])
     )
     off = abs(float(sides[0]) - float(sides[1]))
     return off > atm * abs(1.0 - math.exp(-abs(jump.size))) / 2
 
 
-def _disagree(spot: float, fwd: Forward, part: float) -> bool:
-    """Whether parity contradicts spot by a part of it, and by more than its own scatter."""
+def _disagree(spot: float, fwd: Forward, tolerance: float) -> bool:
+    """Whether parity lies farther from spot than this share of it, and than parity scatters."""
     off = abs(fwd.level - spot)
-    return off > part * spot and off > STALE_SPREADS * fwd.spread
+    return off > tolerance * spot and off > STALE_SPREADS * fwd.spread
 
 
 def require_open(chain: Chain) -> None:
-    """Flow is only counted from quotes of an open options market.
+    """Refuse a chain whose options market is not open yet: flow does not count from its quotes.
+
+    Parameters
+    ----------
+    chain : today's contracts.
 
     Raises
     ------

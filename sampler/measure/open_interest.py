@@ -137,7 +137,7 @@ def read_open_interest(chain: Chain, past: PreviousSlot) -> StandingOpenInterest
     return StandingOpenInterest(
         values=values,
         known=bool(stands or np.nansum(sent) > 0),
-        columns=_kept(standing, wide),
+        columns=_standing_column(standing, wide),
         notes=notes,
         flags=[Flag(name) for name in amounts],
         amounts={str(name): amount for name, amount in amounts.items()},
@@ -188,7 +188,7 @@ def _may_adopt(quoted_at: datetime, since: float | None) -> bool:
     return quoted_at.timestamp() - since >= STANDING_SECONDS
 
 
-def _kept(standing: Floats, sent: Floats) -> dict[str, NDArray[Any]]:
+def _standing_column(standing: Floats, sent: Floats) -> dict[str, NDArray[Any]]:
     """The standing set for the evidence, where the set that was sent does not tell it."""
     same = (standing == sent) | (np.isnan(standing) & np.isnan(sent))
     return {} if same.all() else {STANDING: standing}

@@ -52,13 +52,26 @@ def measure_other_expiries(
 ) -> OtherExpiries:
     """Price every expiry of a frame at its own parity forward and smile.
 
-    ``atm`` and ``years`` are today's, for the ratio of volatilities per session: √(σ²T / sessions),
-    where today counts as the part of it that is left to trade. AM-settled contracts count to 09:30
-    of their day, every other contract to the close of its own session, early or late. Of contracts
-    with the same strike and right in one expiry the one with the most life counts (see
-    ``weaker_twins``). Where an index feed drops roots, both may be real: then the open interest of
-    all that are quoted or traded counts. Of two expiries equally far from seven days the earlier
-    one counts. A frame that was stored without its other expiries carries their figures instead.
+    AM-settled contracts count to 09:30 of their day, every other contract to the close of its own
+    session, early or late. Of contracts with the same strike and right in one expiry the one with
+    the most life counts (see ``weaker_twins``). Where an index feed drops roots, both may be real:
+    then the open interest of all that are quoted or traded counts. Of two expiries equally far from
+    seven days the earlier one counts. A frame that was stored without its other expiries carries
+    their figures instead.
+
+    Parameters
+    ----------
+    frame : every contract of the source, of all expiries.
+    session : today's session.
+    spot : price of the underlying. [$]
+    atm : today's volatility at the money, a year; 0.12 is 12 %.
+    years : time to today's close. It gives today's weight in the ratio of volatilities per session,
+        √(σ²T / sessions): today counts as the part of it that is left to trade. [years]
+
+    Returns
+    -------
+    OtherExpiries
+        What the other expiries add; None for what they do not tell.
     """
     if frame.other_expiries is not None:
         return OtherExpiries(*(frame.other_expiries.get(name) for name in OtherExpiries._fields))
@@ -81,12 +94,12 @@ def measure_other_expiries(
     week: tuple[int, float, float, date] | None = None
     for day in np.unique(frame.expiry[sound]):
         for am in (False, True):
-            of = np.flatnonzero(sound & (frame.expiry == day) & (morning == am))
-            if not len(of):
+            contracts = np.flatnonzero(sound & (frame.expiry == day) & (morning == am))
+            if not len(contracts):
                 continue
             expires = expiry_moment_on(frame.symbol, day.item(), morning=am)
             left = (expires - frame.quoted_at).total_seconds() / YEAR_SECONDS
-            priced = _price(frame, of, spot, left, today=bool(day == today))
+            priced = _price(frame, contracts, spot, left, today=bool(day == today))
             if priced is None:
                 continue
             gex, iv = priced
@@ -94,8 +107,8 @@ def measure_other_expiries(
             away = (day.item() - session.day).days
             if not am and NEAREST <= away <= FARTHEST:
                 # Days ascend: of two that are equally far from a week the earlier one stands.
-                found = (abs(away - WEEK), iv, left, day.item())
-                week = found if week is None or found[0] < week[0] else week
+                candidate = (abs(away - WEEK), iv, left, day.item())
+                week = candidate if week is None or candidate[0] < week[0] else week
     if week is None:
         return OtherExpiries(total, None, None)
     _, iv, left, expiry = week
@@ -123,27 +136,27 @@ def _both_real(frame: Frame, among: Bools, *, today: bool) -> Bools:
 
 
 def _price(
-    frame: Frame, of: NDArray[np.intp], spot: float, years: float, *, today: bool
+    frame: Frame, contracts: NDArray[np.intp], spot: float, years: float, *, today: bool
 ) -> tuple[float, float] | None:
     """Net GEX and ATM volatility of one expiry; None if it cannot be priced."""
     among = np.zeros(len(frame.strike), np.bool_)
-    among[of] = True
+    among[contracts] = True
     weaker = weaker_twins(frame, among)
     held = np.flatnonzero(among & ~(weaker & ~_both_real(frame, among, today=today)))
-    of = np.flatnonzero(among & ~weaker)
-    strike, at = np.unique(frame.strike[of], return_inverse=True)
-    side = np.where(frame.right[of] > 0, 0, 1)
+    contracts = np.flatnonzero(among & ~weaker)
+    strike, column = np.unique(frame.strike[contracts], return_inverse=True)
+    side = np.where(frame.right[contracts] > 0, 0, 1)
     oi = np.zeros((2, len(strike)))
     holder = np.where(frame.right[held] > 0, 0, 1)
     np.add.at(oi, (holder, np.searchsorted(strike, frame.strike[held])), frame.open_interest[held])
     bid, ask = np.full((2, len(strike)), np.nan), np.full((2, len(strike)), np.nan)
-    bid[side, at], ask[side, at] = frame.bid[of], frame.ask[of]
+    bid[side, column], ask[side, column] = frame.bid[contracts], frame.ask[contracts]
     bid, ask = mask_outside(bid, HIGHEST_PRICE), mask_outside(ask, HIGHEST_PRICE)
     mid = quote(bid, ask).mid
     level = forward(strike, mid, bid, spot).level
-    found = smile(strike, mid, bid, forward=level, years=years)
-    if found is None or years <= 0:
+    fitted = smile(strike, mid, bid, forward=level, years=years)
+    if fitted is None or years <= 0:
         return None
-    gamma = black.greeks(spot, level, strike, years, found.filled).gamma
+    gamma = black.greeks(spot, level, strike, years, fitted.filled).gamma
     gex = (DEALER_SIGN * oi * gamma).sum() * MULTIPLIER * spot * spot * ONE_PERCENT
-    return float(gex), float(np.interp(level, strike, found.filled))
+    return float(gex), float(np.interp(level, strike, fitted.filled))

@@ -40,7 +40,18 @@ class PreviousSlot:
             self._there = np.searchsorted(self.strike, before)
 
     def recall(self, name: str, fill: float = np.nan) -> Floats:
-        """A column of the previous state, ``fill`` for contracts that it did not know."""
+        """Return a column of the previous slot's evidence, on the strikes of both chains.
+
+        Parameters
+        ----------
+        name : the column.
+        fill : the value of contracts that the previous slot did not know.
+
+        Returns
+        -------
+        ndarray
+            The column. (2, n) [its own unit]
+        """
         if self.row is not None and self._there is None:
             return self._columns[name]
         wide = np.full((2, len(self.strike)), fill)
@@ -49,7 +60,17 @@ class PreviousSlot:
         return wide
 
     def has(self, name: str) -> bool:
-        """Whether the previous state has a column of that name."""
+        """Say whether the previous slot's evidence has a column of that name.
+
+        Parameters
+        ----------
+        name : the column.
+
+        Returns
+        -------
+        bool
+            True if it has; evidence of an earlier release may lack it.
+        """
         return name in self._columns
 
     def sent_open_interest(self) -> Floats:
@@ -87,7 +108,18 @@ class PreviousSlot:
         return self.recall("listed_before", 0.0).astype(np.bool_)
 
     def widen(self, values: NDArray[Any], fill: Any = np.nan) -> NDArray[Any]:
-        """A column of the chain, (n,) or (2, n), ``fill`` for what it does not list."""
+        """Bring a column of the chain onto the strikes of both chains.
+
+        Parameters
+        ----------
+        values : the column, by strike of the chain. (m,) or (2, m)
+        fill : the value of strikes that the chain does not list.
+
+        Returns
+        -------
+        ndarray
+            The column by strike of both chains. (n,) or (2, n)
+        """
         if self.here is None:
             return values
         wide = np.full((*values.shape[:-1], len(self.strike)), fill, values.dtype)
@@ -95,5 +127,15 @@ class PreviousSlot:
         return wide
 
     def narrow(self, values: Floats) -> Floats:
-        """The chain's part of a column of all strikes."""
+        """Bring a column on the strikes of both chains back onto the chain's own.
+
+        Parameters
+        ----------
+        values : by strike of both chains. (2, n)
+
+        Returns
+        -------
+        ndarray
+            By strike of the chain. (2, m)
+        """
         return values if self.here is None else values[:, self.here]

@@ -18,11 +18,22 @@ def remeasure(
     session: Session,
     oi_confidence: float | None = None,
 ) -> SlotRecord:
-    """Measure a stored record's chain again, with the row's own κ unless another is given.
+    """Measure a stored record's chain again.
 
-    Flags that later records gave the row stay with it: its own chain does not show them.
-    ``previous`` is the record of the slot that it was differenced against. Other expiries are not
-    kept, so what they added is taken over from the row.
+    Flags that later records gave the row stay with it: its own chain does not show them. Other
+    expiries are not stored, so what they added is taken over from the row.
+
+    Parameters
+    ----------
+    record : the stored record.
+    previous : the record of the slot that it was differenced against; None if it is a baseline.
+    session : the session of both.
+    oi_confidence : κ to measure with; None for the row's own. [0-1]
+
+    Returns
+    -------
+    SlotRecord
+        The record as these formulas measure it.
 
     Raises
     ------
@@ -43,6 +54,17 @@ def remeasure(
 
 
 def changed_fields(stored: SlotRecord, again: SlotRecord) -> dict[str, list[Any]]:
-    """Fields whose value is another one now: name → [stored, recomputed]."""
+    """Return the fields of a row whose value is another one after a recomputation.
+
+    Parameters
+    ----------
+    stored : the record as it is stored.
+    again : the same slot's record, measured again.
+
+    Returns
+    -------
+    dict
+        Name of the field → [stored value, recomputed value]; empty if every field is equal.
+    """
     was, now = stored.row.as_json(), again.row.as_json()
     return {name: [was[name], now[name]] for name in was if was[name] != now[name]}

@@ -31,7 +31,16 @@ class Doubt:
 
 
 def doubts_of(record: SlotRecord) -> list[Doubt]:
-    """The doubts that a record's evidence holds.
+    """Return the doubts about earlier rows that a record's evidence holds.
+
+    Parameters
+    ----------
+    record : a measured record.
+
+    Returns
+    -------
+    list of Doubt
+        The doubts; empty if the record has none.
 
     Raises
     ------
@@ -52,17 +61,35 @@ def revise(record: SlotRecord, doubts: Iterable[Doubt], said_at: datetime) -> Sl
     record : an earlier record of the session.
     doubts : what a later record says.
     said_at : when that record's quotes were made.
+
+    Returns
+    -------
+    SlotRecord
+        The record with the flags added, and ``revised`` with how much later each was known. [s]
     """
     row = record.row
-    found = [d for d in doubts if d.since <= row.quoted_at < said_at and not _carries(row, d.flag)]
-    if not found:
+    new_doubts = [
+        d for d in doubts if d.since <= row.quoted_at < said_at and not _carries(row, d.flag)
+    ]
+    if not new_doubts:
         return record
     later = round((said_at - row.quoted_at).total_seconds(), 3)
-    return _with_flags(record, {d.flag: (dict(d.amounts), later) for d in found})
+    return _with_flags(record, {d.flag: (dict(d.amounts), later) for d in new_doubts})
 
 
 def keep_revisions(stored: SlotRecord, again: SlotRecord) -> SlotRecord:
-    """Give a record that was measured again the flags that later records gave the stored one."""
+    """Give a record that was measured again the flags that later records gave the stored one.
+
+    Parameters
+    ----------
+    stored : the record as it is stored.
+    again : the same slot's record, measured again.
+
+    Returns
+    -------
+    SlotRecord
+        The new record, with the flags that its own chain cannot show.
+    """
     if Flag.REVISED not in stored.row.flags:
         return again
     amounts = stored.row.detail.flag_amounts or {}
@@ -75,7 +102,17 @@ def keep_revisions(stored: SlotRecord, again: SlotRecord) -> SlotRecord:
 
 
 def first_doubted(doubts: Sequence[Doubt]) -> datetime:
-    """From when on rows are in doubt."""
+    """Return the time from which on rows are in doubt.
+
+    Parameters
+    ----------
+    doubts : at least one doubt.
+
+    Returns
+    -------
+    datetime
+        The earliest ``since`` of them, UTC.
+    """
     return min(doubt.since for doubt in doubts)
 
 

@@ -25,10 +25,17 @@ class Signer(Protocol):
     accuracy: ClassVar[float | None]
 
     def signs(self, added: Floats) -> Floats:
-        """The part of each contract's new volume that customers bought, less what they sold.
+        """Return the part of each contract's new volume that customers bought, less what they sold.
 
-        ``added`` is in contracts; the answer lies within −1 and 1, and is 0 where nothing traded
-        or nothing is known.
+        Parameters
+        ----------
+        added : volume since the previous slot. (2, n) [contracts]
+
+        Returns
+        -------
+        ndarray
+            Between −1 (all sold) and 1 (all bought); 0 where nothing traded or nothing is known.
+            (2, n)
         """
         ...
 
@@ -56,7 +63,17 @@ class LastPrint:
     slots: Floats | float = 1.0
 
     def signs(self, added: Floats) -> Floats:
-        """See ``Signer``."""
+        """Return the sign of each contract's last print, less certain the more slots it stands for.
+
+        Parameters
+        ----------
+        added : volume since the previous slot. (2, n) [contracts]
+
+        Returns
+        -------
+        ndarray
+            Sign divided by √slots, positive where customers bought. (2, n) [−1 to 1]
+        """
         sign = aggressor_sign(
             added,
             self.last,
@@ -83,7 +100,18 @@ class EachTrade:
     otherwise: Signer
 
     def signs(self, added: Floats) -> Floats:
-        """Δsigned/ΔV; see ``Signer``."""
+        """Return the balance of each contract's trades, Δsigned/ΔV.
+
+        Parameters
+        ----------
+        added : volume since the previous slot. (2, n) [contracts]
+
+        Returns
+        -------
+        ndarray
+            The balance, positive where customers bought more; where the feed has signed no trade,
+            what the last print says. (2, n) [−1 to 1]
+        """
         # The bounds hold against a feed whose volume and trades disagree; where nothing traded
         # there is nothing to divide by.
         bought = np.clip(self.now - self.before, -added, added)

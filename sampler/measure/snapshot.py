@@ -59,6 +59,11 @@ def measure_slot(
     oi_confidence : κ, the part of signed volume taken to have opened positions. [0-1]
     other_expiries : measures the source's other expiries, once spot and volatility are known.
 
+    Returns
+    -------
+    SlotRecord
+        The row, its profile by strike, and the evidence that the next slot continues from.
+
     Raises
     ------
     ChainRefused

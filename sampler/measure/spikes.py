@@ -51,10 +51,21 @@ class Jump(NamedTuple):
 
 
 def spot_jump(recent: Sequence[RecentSample], spot: float, seconds: float) -> Jump | None:
-    """How far spot has jumped since the last sample; None if that is no jump.
+    """Return how far spot has jumped since the last sample; None if that is no jump.
 
     σ of the interval is the larger of what the last volatility at the money makes of it and of the
     recent moves. [$]
+
+    Parameters
+    ----------
+    recent : the last samples, oldest first.
+    spot : price of the underlying now. [$]
+    seconds : when it was quoted, on the clock of ``recent``. [s]
+
+    Returns
+    -------
+    Jump or None
+        The jump's size and the σ that it is compared with. [$]
     """
     if not recent:
         return None
@@ -69,9 +80,20 @@ def spot_jump(recent: Sequence[RecentSample], spot: float, seconds: float) -> Ju
 
 
 def volatility_jump(recent: Sequence[RecentSample], atm: float, seconds: float) -> Jump | None:
-    """How far the volatility at the money has jumped, relatively; None if that is no jump.
+    """Return how far the volatility at the money has jumped, relatively; None if that is no jump.
 
     σ is what it moved in the last samples, and at least 1 % in 30 s.
+
+    Parameters
+    ----------
+    recent : the last samples, oldest first.
+    atm : volatility at the money now, a year; 0.12 is 12 %.
+    seconds : when it was quoted, on the clock of ``recent``. [s]
+
+    Returns
+    -------
+    Jump or None
+        The jump's size and the σ that it is compared with, as differences of ln(volatility).
     """
     rate = _rate([(s.seconds, math.log(s.atm)) for s in recent if s.atm > 0])
     if rate is None or not atm > 0 or not recent[-1].atm > 0:
@@ -84,7 +106,18 @@ def volatility_jump(recent: Sequence[RecentSample], atm: float, seconds: float) 
 
 
 def came_back(recent: Sequence[RecentSample], now: RecentSample) -> tuple[Jump | None, Jump | None]:
-    """Whether the last sample was a spike of spot, and of volatility: this one undoes its jump."""
+    """Return the jumps of the last sample, of spot and of volatility, that this sample undoes.
+
+    Parameters
+    ----------
+    recent : the last samples, oldest first.
+    now : this sample.
+
+    Returns
+    -------
+    tuple of Jump or None
+        Spot's jump and volatility's; None for what was no spike or has stayed.
+    """
     if len(recent) < 2:
         return None, None
     before, last = recent[-2], recent[-1]
@@ -105,9 +138,9 @@ def came_back(recent: Sequence[RecentSample], now: RecentSample) -> tuple[Jump |
 def _rate(moves: Sequence[tuple[float, float]]) -> float | None:
     """The standard deviation of what moves in a second, robust against one spike among them."""
     rates = [
-        abs(now - before) / math.sqrt(at - earlier)
-        for (earlier, before), (at, now) in itertools.pairwise(moves)
-        if at > earlier
+        abs(now - before) / math.sqrt(later - earlier)
+        for (earlier, before), (later, now) in itertools.pairwise(moves)
+        if later > earlier
     ]
     if len(rates) < LEAST_MOVES:
         return None

@@ -37,17 +37,32 @@ class Standstill(NamedTuple):
     level: float
 
     def lasts(self, slot: datetime) -> bool:
-        """Whether it has lasted for three slots of the grid, whatever the feed's cadence."""
+        """Say whether it has lasted for three slots of the grid, whatever the feed's cadence.
+
+        Parameters
+        ----------
+        slot : the slot now, UTC.
+
+        Returns
+        -------
+        bool
+            True if it has.
+        """
         return slot - self.since >= STALE_SLOTS * SLOT_WIDTH
 
 
 def options_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | None:
-    """Since when no quote, print or volume of any contract has changed; None if one has.
+    """Return since when no quote, print or volume of any contract has changed; None if one has.
 
     Parameters
     ----------
     chain : today's contracts.
     previous : the record of the earlier slot, with the columns that its chain had.
+
+    Returns
+    -------
+    Standstill or None
+        Since when, and the underlying's price at that time.
 
     Notes
     -----
@@ -108,7 +123,18 @@ def require_live_options(chain: Chain, standing: Standstill, *, contradicted: bo
 
 
 def spot_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | None:
-    """Since when the source's spot is the same to the cent; None if it moved or is missing."""
+    """Return since when the source's spot is the same to the cent; None if it moved or is missing.
+
+    Parameters
+    ----------
+    chain : today's contracts.
+    previous : the record of the earlier slot; None without one.
+
+    Returns
+    -------
+    Standstill or None
+        Since when, and the parity forward at that time.
+    """
     if previous is None or not math.isfinite(chain.spot):
         return None
     notes = previous.state[1]
@@ -120,9 +146,19 @@ def spot_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | Non
 
 
 def own_time_stands(chain: Chain, previous: SlotRecord | None) -> bool:
-    """Whether the time that the source gives for the underlying's price stands still.
+    """Say whether the time that the source gives for the underlying's price stands still.
 
     It does if it lies far behind the quotes, or is the previous slot's, while the quotes are newer.
+
+    Parameters
+    ----------
+    chain : today's contracts.
+    previous : the record of the earlier slot; None without one.
+
+    Returns
+    -------
+    bool
+        True if it stands still; False too where the source gives no such time.
     """
     if chain.underlying_at is None or chain.underlying_at >= chain.quoted_at:
         return False
@@ -135,7 +171,19 @@ def own_time_stands(chain: Chain, previous: SlotRecord | None) -> bool:
 def standstill_notes(
     options: Standstill | None, spot: Standstill | None, underlying_at: datetime | None
 ) -> dict[str, Any]:
-    """What the next slot must know; nothing of what moves."""
+    """Return what the next slot must know of a standstill; nothing of what moves.
+
+    Parameters
+    ----------
+    options : what stands still of the options; None if they move.
+    spot : what stands still of spot; None if it moves.
+    underlying_at : the time that the source gives for the underlying's price, UTC.
+
+    Returns
+    -------
+    dict
+        Notes for the evidence, as plain values.
+    """
     notes: dict[str, Any] = {}
     if options is not None:
         notes["options_since"] = options.since.isoformat()

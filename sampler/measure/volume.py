@@ -129,11 +129,16 @@ class VolumeStep:
 
 
 def empty_ledger(shape: tuple[int, ...]) -> dict[str, Floats]:
-    """A ledger that knows nothing yet: no volume is known, no flow has been counted.
+    """Return a ledger that knows nothing yet: no volume is known, no flow has been counted.
 
     Parameters
     ----------
-    shape : (2, n).
+    shape : strikes of both rights. (2, n)
+
+    Returns
+    -------
+    dict
+        Name of the column → array: 0 for sums of flow, NaN for the rest.
     """
     return {
         name: np.zeros(shape) if name in FLOW_SUMS else np.full(shape, np.nan) for name in COLUMNS
@@ -292,8 +297,8 @@ def _continue_disputes(
     highest = np.maximum(mark, other)
     back = disputed & readable & (reported >= highest)
     if step.reset_at is not None:
-        asked = disputed & readable
-        if back.sum() < WHOLE_CHAIN * asked.sum():
+        comparable = disputed & readable
+        if back.sum() < WHOLE_CHAIN * comparable.sum():
             # Today's count may pass yesterday's by itself, contract by contract.
             back[:] = False
         if now - step.reset_at >= DISPUTE_SECONDS or back.any():
@@ -342,14 +347,14 @@ def _open_disputes(step: VolumeStep, reported: Floats, fallen: Bools, now: float
     taken = fallen & (rise > 0)
     # Of the rise only what fell: the rest of it traded.
     gone = np.minimum(mark - reported, rise)
-    part = gone / rise
-    squares = part * (2.0 - part)
+    withdrawn = gone / rise
+    squares = withdrawn * (2.0 - withdrawn)
     for name, share in (
         ("volume", gone),
         ("counted", gone),
         ("signed", sign * gone),
-        ("dollars", sign * part * hedge),
-        ("gamma_dollars", sign * part * columns["rise_gamma"]),
+        ("dollars", sign * withdrawn * hedge),
+        ("gamma_dollars", sign * withdrawn * columns["rise_gamma"]),
         ("volume_squares", squares * rise * rise),
     ):
         columns[f"other_{name}"][taken] -= share[taken]
@@ -367,9 +372,9 @@ def _scale_other(columns: dict[str, Floats], which: Bools, reported: Floats) -> 
     """Bring the carried account down to a lower report: what it counted shrinks in proportion."""
     counted = columns["other_counted"][which]
     gone = np.minimum(columns["other_volume"][which] - reported[which], counted)
-    part = np.where(counted > 0, 1.0 - gone / np.where(counted > 0, counted, 1.0), 1.0)
+    remaining = np.where(counted > 0, 1.0 - gone / np.where(counted > 0, counted, 1.0), 1.0)
     for name in ("other_signed", "other_dollars", "other_gamma_dollars", "other_volume_squares"):
-        columns[name][which] *= part
+        columns[name][which] *= remaining
     columns["other_counted"][which] = counted - gone
     columns["other_volume"][which] = reported[which]
 

@@ -29,7 +29,7 @@ class HedgeSums(NamedTuple):
     put: float
     #: This interval's volume, and the part of it that got a sign. [contracts]
     traded: float
-    told: float
+    classified: float
     #: Σ (ΔV·M·Δ·S)² of this interval. [$²]
     variance: float
 

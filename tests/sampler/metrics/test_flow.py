@@ -134,5 +134,5 @@ def test_hedge_by_hand():
     np.testing.assert_allclose(found.dollars, [[15_007, 7], [12_007, 7]])
     # Γ·M·S²·0.01 = 0.2·100·2500·0.01 = 500 a contract.
     np.testing.assert_allclose(found.gamma_dollars, [[2_500, 0], [-3_000, 0]])
-    assert (found.traded, found.told) == (20.0, 16.0)
+    assert (found.traded, found.classified) == (20.0, 16.0)
     assert found.variance == pytest.approx(30_000**2 + 12_000**2 + 14_000**2)
