@@ -56,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sampler.sources": {
         "sampler.chain",
         "sampler.errors",
+        "sampler.metrics",
         "storage.market",
         "storage.parquet",
         "storage.record",

@@ -33,13 +33,11 @@ from sampler.metrics import black, flow
 from sampler.metrics.exposure import ONE_PERCENT, GreeksByMove
 from sampler.metrics.hedge import hedge_flow
 from storage.market.constants import GRID_SECONDS, MULTIPLIER
-from storage.market.instruments import instrument_of
+from storage.market.instruments import COARSER_FROM, instrument_of
 from storage.record.row import Flag
 
 Floats = NDArray[np.float64]
 
-#: Option prices move in coarser steps from here on. [$]
-COARSER_FROM = 3.0
 #: Within so long after the open a feed may begin today's count anew. [s]
 OPENING_SECONDS = 900.0
 #: The overnight session of index options begins so long before the open: at 20:00 New York.

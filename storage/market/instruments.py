@@ -13,6 +13,8 @@ from datetime import timedelta
 from storage.errors import UsageError
 
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.^=_/-]{0,15}")
+#: Option prices move in coarser steps from here on. [$]
+COARSER_FROM = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Theta Data: live chains and history through the vendor's terminal on this machine."""
