@@ -31,7 +31,7 @@ def open_configured_source(settings: Settings) -> Source:
         known = ", ".join(f"{name}:" for name in SOURCES)
         why = "auto is for make run only" if settings.source else "no source is named"
         raise UsageError(f"FLOW_SOURCE: {why}; name one of {known}")
-    source = open_source(settings.source)
+    source = open_source(settings.source, settings.keys)
     if settings.clock.simulated and source.remote:
         raise UsageError("FLOW_CLOCK: a live vendor needs the real clock, not a simulated one")
     metrics.load_compiled()

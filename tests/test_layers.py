@@ -57,6 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "sampler.chain",
         "sampler.errors",
         "sampler.metrics",
+        "storage.config",
         "storage.market",
         "storage.parquet",
         "storage.record",

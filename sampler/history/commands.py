@@ -45,6 +45,7 @@ async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
             redis_url=redis_url if publish and (settings.redis_url or not parsed.dask) else "",
             dataset=dataset,
             source="" if parsed.recompute else settings.source,
+            keys=settings.keys,
             backfill=BackfillOptions(
                 oi_confidence=settings.oi_confidence,
                 missing=parsed.missing,
@@ -148,7 +149,7 @@ async def _calibrate(settings: Settings, parsed: argparse.Namespace) -> int:
     columns = ("slot", "spot", "quote_age_seconds", *forecast)
     scores = {symbol: calibrate.CalibrationScore() for symbol in settings.symbols}
     cadences: dict[str, list[tuple[Session, float | None]]] = {name: [] for name in scores}
-    closes = open_source(parsed.closes) if parsed.closes else None
+    closes = open_source(parsed.closes, settings.keys) if parsed.closes else None
     async with connect(settings, product_dataset(settings), live=False) as connections:
         for line in await connections.store.coverage(first, last, settings.symbols):
             session = session_on(line["expiration"])

@@ -19,6 +19,7 @@ from sampler.history.backfill import BackfillOptions, BackfillResult, backfill_s
 from sampler.history.recompute import recompute_session
 from sampler.sources import Source, open_source
 from storage.config import log
+from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.errors import FlowError
 from storage.market.calendar import session_on, sessions_between
 from storage.postgres.store import Store
@@ -37,6 +38,8 @@ class JobOptions:
     #: Where chains come from; empty to measure the stored chains again.
     source: str
     backfill: BackfillOptions
+    #: The keys of vendors, which a worker on another machine does not have.
+    keys: VendorKeys = NO_KEYS
     #: κ of a recomputation; None for each row's own. [0-1]
     oi_confidence: float | None = None
     dry_run: bool = False
@@ -76,7 +79,7 @@ async def plan_jobs(
     """
     if options.source and (sessions := sessions_between(first, last)):
         # A source without history refuses here, before any process is started.
-        source = open_source(options.source)
+        source = open_source(options.source, options.keys)
         source.history(symbols[0], sessions[0])
         await source.close()
     stored_rows = {
@@ -187,7 +190,7 @@ async def _opened_source(options: JobOptions) -> AsyncGenerator[Source | None, N
     if not options.source:
         yield None
         return
-    source = open_source(options.source)
+    source = open_source(options.source, options.keys)
     try:
         yield source
     finally:

@@ -15,6 +15,7 @@ from sampler.sources.cboe import Cboe
 from sampler.sources.exported import ExportedChains
 from sampler.sources.recorded import Recorded
 from sampler.sources.synthetic.source import Synthetic
+from storage.config.vendor_keys import NO_KEYS, VendorKeys, refuse_key
 from storage.errors import UsageError
 from storage.market.calendar import Session
 
@@ -93,8 +94,8 @@ class Source(Protocol):
         ...
 
 
-#: URL scheme → what opens it, given the rest of the URL.
-SOURCES: dict[str, Callable[[str], Source]] = {
+#: URL scheme → what opens it, with the rest of the URL and the vendors' keys.
+SOURCES: dict[str, Callable[[str, VendorKeys], Source]] = {
     "cboe": Cboe.open,
     "recorded": Recorded.open,
     "parquet": ExportedChains.open,
@@ -102,12 +103,13 @@ SOURCES: dict[str, Callable[[str], Source]] = {
 }
 
 
-def open_source(url: str) -> Source:
+def open_source(url: str, keys: VendorKeys = NO_KEYS) -> Source:
     """The source that a URL names, e.g. ``cboe:``, ``recorded:chains/``, ``synthetic:?seed=7``.
 
     Parameters
     ----------
     url : A scheme of ``SOURCES``, a colon, and what that source reads from the rest.
+    keys : the vendors' keys; a source takes its own.
 
     Returns
     -------
@@ -117,10 +119,11 @@ def open_source(url: str) -> Source:
     Raises
     ------
     UsageError
-        For an unknown scheme, an unknown option, or a missing file.
+        For an unknown scheme, an unknown option, a missing file or key, or a URL that carries a
+        key.
     """
-    scheme, _, rest = url.partition(":")
+    scheme, _, rest = refuse_key(url).partition(":")
     if scheme not in SOURCES:
         known = ", ".join(f"{name}:" for name in SOURCES)
         raise UsageError(f"unknown source {url[:60]!r}; the known ones are {known}")
-    return SOURCES[scheme](rest)
+    return SOURCES[scheme](rest, keys)

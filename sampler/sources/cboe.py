@@ -13,15 +13,12 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from urllib.parse import quote
 
-import httpx
-
 from sampler.chain import Frame
 from sampler.errors import ChainRefused, NoHistory
 from sampler.sources import url
 from sampler.sources.cboe_json import NAME, parse_chain
-from sampler.sources.http import HttpClient
-from sampler.sources.json_fields import finite
-from storage.errors import UsageError
+from sampler.sources.http import HttpClient, base_of, seconds_option
+from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.market.calendar import Session
 from storage.market.instruments import instrument_of
 from storage.record.row import Reason
@@ -59,13 +56,14 @@ class Cboe:
         self._validators: dict[str, dict[str, str]] = {}
 
     @classmethod
-    def open(cls, rest: str) -> Cboe:
+    def open(cls, rest: str, keys: VendorKeys = NO_KEYS) -> Cboe:
         """Open what follows ``cboe:``, e.g. ``http://127.0.0.1:8001/options?pace=0.5``.
 
         Parameters
         ----------
         rest : A base address, or nothing for Cboe's own, and the options ``delay``, ``pace``,
             ``timeout`` and ``budget``, each in seconds.
+        keys : not needed.
 
         Returns
         -------
@@ -78,20 +76,12 @@ class Cboe:
             For an unknown option, one out of bounds, or a base that is no http(s) URL.
         """
         base, options = url.split_options(rest, delay="900", pace="0.2", timeout="8", budget="12")
-        try:
-            parsed = httpx.URL(base or BASE)
-        except httpx.InvalidURL as error:
-            raise UsageError(f"cboe:{base}: {error}") from error
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise UsageError(
-                f"cboe:{base}: expected http(s)://host/path, or nothing for Cboe's own"
-            )
         return cls(
-            (base or BASE).rstrip("/"),
+            base_of("cboe", base, BASE),
             delay_seconds=url.whole_option(options, "delay", 0, 86_400),
-            pace=_seconds(options, "pace", 0.0, 10.0),
-            timeout=_seconds(options, "timeout", 0.05, 60.0),
-            budget=_seconds(options, "budget", 0.05, 120.0),
+            pace=seconds_option(options, "pace", 0.0, 10.0),
+            timeout=seconds_option(options, "timeout", 0.05, 60.0),
+            budget=seconds_option(options, "budget", 0.05, 120.0),
         )
 
     async def live(self, symbol: str, now: datetime) -> Frame:
@@ -201,13 +191,3 @@ def _freshness(headers: Mapping[str, str]) -> float:
     age = re.fullmatch(r"\d{1,9}", headers.get("Age", ""))
     left = float(max_age[1] if max_age else 0) - float(age[0] if age else 0)
     return min(max(left, 0.0), FRESH_LIMIT)
-
-
-def _seconds(options: dict[str, str], name: str, low: float, high: float) -> float:
-    """An option that is a number of seconds within bounds, or ``UsageError``."""
-    seconds = finite(options[name])
-    if not low <= seconds <= high:
-        raise UsageError(
-            f"source option {name}={options[name]!r} is not a number of seconds {low:g}-{high:g}"
-        )
-    return seconds

@@ -16,6 +16,7 @@ import numpy as np
 from sampler.chain import QUOTES, Frame
 from sampler.errors import ChainRefused
 from sampler.sources import url
+from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.errors import FlowError, UsageError
 from storage.market.calendar import Session, to_new_york
 from storage.parquet import read as parquet
@@ -40,12 +41,13 @@ class ExportedChains:
         self._parts = parts
 
     @classmethod
-    def open(cls, rest: str) -> Self:
+    def open(cls, rest: str, keys: VendorKeys = NO_KEYS) -> Self:
         """Open what follows ``parquet:``.
 
         Parameters
         ----------
         rest : the folder of exports.
+        keys : not needed.
 
         Returns
         -------

@@ -12,6 +12,7 @@ Time-outs and pauses are in the machine's seconds, never in market time.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 import zlib
@@ -25,6 +26,7 @@ from ipaddress import ip_address
 import httpx
 
 from sampler.errors import ChainRefused
+from storage.errors import UsageError
 from storage.record.row import Reason
 
 #: No body is larger than this, unpacked; Cboe's SPX has 11 MB. [bytes]
@@ -47,6 +49,17 @@ MEANINGS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Status:
+    """What a vendor means by a status that HTTP does not define, or defines otherwise."""
+
+    reason: Reason
+    #: What follows the symbol's and the vendor's name: "has no data for this day".
+    words: str
+    #: Whether the same request may be answered later, within the budget.
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class HttpAnswer:
     """An answer that a source can read."""
 
@@ -55,6 +68,7 @@ class HttpAnswer:
     headers: httpx.Headers
     #: Unpacked; None for 304, where the vendor has nothing newer.
     body: bytes | None
+    status: int = 200
 
 
 class HttpClient:
@@ -70,6 +84,9 @@ class HttpClient:
         budget: float,
         headers: Mapping[str, str] | None = None,
         unknown_symbol: Callable[[bytes], bool] | None = None,
+        statuses: Mapping[int, Status] | None = None,
+        pause_asked: Callable[[Mapping[str, str], datetime], float] | None = None,
+        connections: int = 8,
     ) -> None:
         """Set up a client without touching the network or an event loop.
 
@@ -83,6 +100,10 @@ class HttpClient:
         headers : sent with every request, such as a key. They appear in no error.
         unknown_symbol : tells from the start of a 403's body whether the vendor means "no such
             symbol".
+        statuses : what the vendor means by a status, where that is not what HTTP says.
+        pause_asked : reads from the headers of any answer, a good one too, how long the vendor
+            wants no request [s]; the time is the caller's. ``Retry-After`` is obeyed anyway.
+        connections : the most requests that are under way at the same time. [count]
         """
         self.vendor, self.base = vendor, base
         self.pace, self.timeout, self.budget = pace, timeout, budget
@@ -90,6 +111,9 @@ class HttpClient:
         self.remote = not is_loopback(httpx.URL(base).host)
         self._headers = dict(headers or {})
         self._unknown_symbol = unknown_symbol
+        self._statuses = dict(statuses or {})
+        self._pause_asked = pause_asked
+        self._most_connections = connections
         self._client: httpx.AsyncClient | None = None
         #: When the pace allows the next request to start (monotonic). [s]
         self._next_start = 0.0
@@ -106,8 +130,11 @@ class HttpClient:
         symbol: str,
         now: datetime,
         validators: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+        accept: frozenset[int] = frozenset(),
     ) -> HttpAnswer:
-        """Fetch a path.
+        """Fetch a path, or post a form to it.
 
         Parameters
         ----------
@@ -117,18 +144,21 @@ class HttpClient:
             has no ``Date``, and the end of a pause is stated in it.
         validators : ``If-None-Match`` or ``If-Modified-Since``. Only with one of them can a 304 be
             told from an error.
+        headers : of this request alone, such as a key that changes. They appear in no error.
+        form : fields to post; None for a GET.
+        accept : statuses beside 200 whose body the caller reads.
 
         Returns
         -------
         HttpAnswer
-            The answer of status 200 or 304.
+            The answer of status 200, 304, or one that is accepted.
 
         Raises
         ------
         ChainRefused
             ``source_down`` when the budget is used up, the host has asked for a longer pause, or
             the answer is an error that stays; ``bad_answer`` for a body that cannot be unpacked
-            or is too large.
+            or is too large; the reason of ``statuses`` for a status that stands there.
         """
         client = self._connections()
         began = time.monotonic()
@@ -138,28 +168,41 @@ class HttpClient:
             wait = BACK_OFF * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311
             attempt += 1
             self._require_time(symbol, began, now)
+            reason = Reason.SOURCE_DOWN
             try:
                 async with asyncio.timeout(end - time.monotonic()):
                     started = await self._turn(symbol, began, now)
                     async with (
                         asyncio.timeout(self.timeout),
-                        client.stream("GET", self.base + path, headers=validators) as response,
+                        client.stream(
+                            "GET" if form is None else "POST",
+                            self.base + path,
+                            headers={**(validators or {}), **(headers or {})},
+                            data=form,
+                        ) as response,
                     ):
                         status = response.status_code
                         self._forbidden.discard(symbol)
-                        if status == 200:
+                        if self._pause_asked is not None:
+                            asked = self._pause_asked(response.headers, now)
+                            if asked > 0:
+                                self._pause(asked, status)
+                        if status == 200 or status in accept:
                             body = await self._body(response, symbol)
                             self._served.add(symbol)
-                            return HttpAnswer(started, response.headers, body)
+                            return HttpAnswer(started, response.headers, body, status)
                         if status == 304 and validators:
                             await response.aread()  # or the connection would not be used again
-                            return HttpAnswer(started, response.headers, None)
+                            return HttpAnswer(started, response.headers, None, status)
                         pause = retry_after(response.headers, now)
                         if status == 429 or pause:
                             self._pause(max(pause, wait), status)
-                        if status not in PASSING:
+                        meant = self._statuses.get(status)
+                        if not (meant.again if meant else status in PASSING):
                             raise self._refusal(symbol, status, await _start_of_body(response))
                         fault = f"answered {status}"
+                        if meant is not None:
+                            reason, fault = meant.reason, f"{meant.words} (answer {status})"
             except (TimeoutError, httpx.TimeoutException):
                 fault = "did not answer in time"
             except httpx.NetworkError as error:
@@ -170,7 +213,7 @@ class HttpClient:
             if self._pause_until < end:
                 if time.monotonic() + wait >= end:
                     raise self._down(
-                        symbol, f"{fault} (attempt {attempt}, budget {self.budget:g} s)"
+                        symbol, f"{fault} (attempt {attempt}, budget {self.budget:g} s)", reason
                     )
                 await asyncio.sleep(wait)
 
@@ -245,6 +288,9 @@ class HttpClient:
 
     def _refusal(self, symbol: str, status: int, body: bytes) -> ChainRefused:
         """Say what a final status means. A 403 is an unknown symbol, a firewall, or a block."""
+        meant = self._statuses.get(status)
+        if meant is not None:
+            return self._down(symbol, f"{meant.words} (answer {status})", meant.reason)
         words = MEANINGS.get(status, "refused")
         if status == 403:
             self._forbidden.add(symbol)
@@ -266,8 +312,8 @@ class HttpClient:
             return "has no such symbol"
         return "forbids this request"
 
-    def _down(self, symbol: str, words: str) -> ChainRefused:
-        return ChainRefused(Reason.SOURCE_DOWN, f"{symbol}: {self.vendor} {words}")
+    def _down(self, symbol: str, words: str, reason: Reason = Reason.SOURCE_DOWN) -> ChainRefused:
+        return ChainRefused(reason, f"{symbol}: {self.vendor} {words}")
 
     def _connections(self) -> httpx.AsyncClient:
         # Not in __init__: a source may be opened where no loop runs yet.
@@ -286,7 +332,7 @@ class HttpClient:
                 },
                 timeout=self.timeout,
                 # Longer than the grid's 30 s, so that the next poll finds its connection open.
-                limits=httpx.Limits(max_connections=8, keepalive_expiry=90.0),
+                limits=httpx.Limits(max_connections=self._most_connections, keepalive_expiry=90.0),
                 verify=self.base.startswith("https:"),  # plain http loads no certificates
                 trust_env=self.remote,  # a proxy would not find our loopback
             )
@@ -313,6 +359,70 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float:
     if until is None:
         return 0.0
     return max((until - (_http_date(headers.get("Date", "")) or now)).total_seconds(), 0.0)
+
+
+def base_of(scheme: str, given: str, own: str, *, keyed: bool = False) -> str:
+    """The base address of a source's requests: the vendor's own, or another after the scheme.
+
+    Parameters
+    ----------
+    scheme : the source's scheme, such as ``cboe``; sentences begin with it.
+    given : what stands between the scheme and the options; empty for the vendor's own address.
+    own : the vendor's own base, such as ``https://host/path``.
+    keyed : whether requests carry a key, which plain http may only carry on this machine.
+
+    Returns
+    -------
+    str
+        The base, without a slash at its end.
+
+    Raises
+    ------
+    UsageError
+        If it is no http(s) URL, has a query or a fragment, or would send a key over a network
+        unencrypted. The sentence of a keyed source does not show what was given: it may be a key.
+    """
+    shown = f"{scheme}:" if keyed else f"{scheme}:{given}:"
+    try:
+        parsed = httpx.URL(given or own)
+    except httpx.InvalidURL as error:
+        raise UsageError(f"{shown} {type(error).__name__ if keyed else error}") from error
+    parts = parsed.scheme in ("http", "https") and parsed.host and (parsed.port or 1) < 65_536
+    if not parts or parsed.query or parsed.fragment:
+        raise UsageError(f"{shown} expected http(s)://host/path, or nothing for the vendor's own")
+    if keyed and parsed.scheme == "http" and not is_loopback(parsed.host):
+        raise UsageError(f"{shown} http:// would show the key to the network; use https://")
+    return (given or own).rstrip("/")
+
+
+def seconds_option(options: Mapping[str, str], name: str, low: float, high: float) -> float:
+    """An option of a source that is a number of seconds within bounds.
+
+    Parameters
+    ----------
+    options : values by name.
+    name : the option.
+    low, high : its bounds, both included. [s]
+
+    Returns
+    -------
+    float
+        Seconds.
+
+    Raises
+    ------
+    UsageError
+        If it is not.
+    """
+    try:
+        seconds = float(options[name])
+    except ValueError:
+        seconds = math.nan
+    if not low <= seconds <= high:
+        raise UsageError(
+            f"source option {name}={options[name]!r} is not a number of seconds {low:g}-{high:g}"
+        )
+    return seconds
 
 
 def is_loopback(host: str) -> bool:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from sampler.chain import Frame
 from sampler.errors import ChainRefused
 from sampler.sources import url
+from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.errors import UsageError
 from storage.market.calendar import Session, from_new_york, market_day, to_new_york
 from storage.record.row import Reason
@@ -66,12 +67,13 @@ class Recorded:
         self._index: list[_Entry] | None = None
 
     @classmethod
-    def open(cls, rest: str) -> Self:
+    def open(cls, rest: str, keys: VendorKeys = NO_KEYS) -> Self:
         """Open what follows ``recorded:``.
 
         Parameters
         ----------
         rest : ``PATH[?delay=SECONDS]``.
+        keys : not needed.
 
         Returns
         -------

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.config.plans import DEFAULT_QUOTAS, Quotas, parse_quotas
+from storage.config.vendor_keys import NO_KEYS, VENDOR_NAMES, VendorKeys, refuse_key
 from storage.errors import UsageError
 from storage.market.clock import Clock, parse_clock
 from storage.market.instruments import parse_symbol
@@ -138,7 +139,7 @@ REGISTRY: dict[str, Setting] = {
         _url("redis", "rediss", "unix"),
     ),
     "data_dir": Setting("folder of the embedded servers", default_data_dir(), _folder),
-    "source": Setting("where chains come from; see flow-sampler sources", ""),
+    "source": Setting("where chains come from; see flow-sampler sources", "", refuse_key),
     "symbols": Setting("underlyings to sample, comma-separated", "SPX,SPY,QQQ", _symbols),
     "dataset": Setting(
         "live (real) or synthetic (simulated); empty: by the source, or by what runs here",
@@ -242,6 +243,8 @@ class Settings:
     quotas: Quotas
     log: str
     log_level: str
+    #: The vendors' keys. They have no options: a process list would show those.
+    keys: VendorKeys = NO_KEYS
 
     @classmethod
     def read(
@@ -252,12 +255,15 @@ class Settings:
         Raises
         ------
         UsageError
-            For an unknown FLOW_* name (the nearest known one is suggested) or a bad value.
+            For an unknown FLOW_* name (the nearest known one is suggested), a bad value, or a
+            vendor's key that stands in two places.
         """
         given = {k[5:].lower(): (v, k) for k, v in environment.items() if k.startswith("FLOW_")}
         for name, (_, shown) in given.items():
-            if name not in REGISTRY:
-                near = difflib.get_close_matches(name, REGISTRY, n=1, cutoff=0.0)[0]
+            if name not in REGISTRY and name not in VENDOR_NAMES:
+                near = difflib.get_close_matches(name, {*REGISTRY, *VENDOR_NAMES}, n=1, cutoff=0.0)[
+                    0
+                ]
                 raise UsageError(f"{shown} is no setting; did you mean FLOW_{near.upper()}?")
         for name, value in (options or {}).items():
             if value is not None:
@@ -270,7 +276,7 @@ class Settings:
             except UsageError as error:
                 detail = str(error).removeprefix(f"FLOW_{name.upper()}: ")
                 raise UsageError(f"{shown}: {detail}") from error
-        return cls(**values)
+        return cls(**values, keys=VendorKeys.read(environment))
 
 
 def add_options(parser: argparse.ArgumentParser, *names: str) -> None:

@@ -21,6 +21,7 @@ import yaml
 from api.prometheus import ApiMetrics
 from sampler.live.prometheus import SamplerMetrics
 from storage.config.settings import REGISTRY, Settings, default_data_dir
+from storage.config.vendor_keys import VENDOR_NAMES, VENDOR_SETTINGS
 from storage.record.row import Reason
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -231,13 +232,15 @@ def test_example_holds_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     # The default folder is the user's own; a service's is root's.
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     defaults = {name: setting.default for name, setting in REGISTRY.items()}
+    defaults |= dict.fromkeys(VENDOR_SETTINGS, "")
+    meanings = {name: setting.meaning for name, setting in (REGISTRY | VENDOR_SETTINGS).items()}
     defaults["data_dir"] = default_data_dir()
     found = [one for one in example() if one[0] != "BACKFILL_SOURCE"]
     assert sorted((name, value) for name, value, _ in found) == sorted(
         (f"FLOW_{name.upper()}", default) for name, default in defaults.items()
     )
     for name, _, comment in found:
-        assert REGISTRY[name[5:].lower()].meaning in comment, f"{name}: its meaning differs"
+        assert meanings[name[5:].lower()] in comment, f"{name}: its meaning differs"
 
 
 def test_example_is_accepted() -> None:
@@ -254,7 +257,8 @@ def test_no_unknown_setting_is_named() -> None:
         for name in re.findall(r"\bFLOW_[A-Z]+(?:_[A-Z]+)*", path.read_text())
     }
     assert named
-    assert {(path, name) for path, name in named if name[5:].lower() not in REGISTRY} == set()
+    known = set(REGISTRY) | VENDOR_NAMES
+    assert {(path, name) for path, name in named if name[5:].lower() not in known} == set()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from sampler.chain import Frame
 from sampler.errors import ChainRefused
 from sampler.sources.synthetic import day as market
 from sampler.sources.url import split_options, whole_option
+from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.errors import UsageError
 from storage.market.calendar import Session, closed_day_kind, market_day, session_on, to_new_york
 from storage.market.constants import GRID_SECONDS
@@ -32,12 +33,13 @@ class Synthetic:
         self.day = lru_cache(maxsize=DAYS)(partial(market.build_day, seed=seed))
 
     @classmethod
-    def open(cls, rest: str) -> Synthetic:
+    def open(cls, rest: str, keys: VendorKeys = NO_KEYS) -> Synthetic:
         """A source from the part of its URL behind ``synthetic:``.
 
         Parameters
         ----------
         rest : the options ``seed`` and ``delay`` (in seconds), such as ``?seed=7``.
+        keys : not needed.
 
         Returns
         -------

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 
 import pytest
 from cboe_server import Answer, CboeServer
@@ -15,8 +16,11 @@ from cboe_server import Answer, CboeServer
 from sampler.errors import ChainRefused
 from sampler.sources import http
 from sampler.sources.cboe import Cboe
-from sampler.sources.http import HttpClient, retry_after
+from sampler.sources.http import HttpClient, Status, base_of, retry_after
+from storage.errors import UsageError
 from storage.record.row import Reason
+from tests.vendors import server as vendor
+from tests.vendors.server import Request, VendorServer
 
 NOW = datetime(2026, 6, 10, 18, 0, 0, tzinfo=UTC)
 CANARY = "canary-7f3a9c"
@@ -292,3 +296,135 @@ async def test_an_endless_error_page_is_cut(server: CboeServer) -> None:
     web = client(server)
     assert "firewall" in await refusal(web, "SPY")
     await web.close()
+
+
+# What a vendor passes
+
+
+class Plain(VendorServer):
+    """Answers each path with itself, or with what was posted."""
+
+    def respond(self, request: Request) -> vendor.Answer:
+        return vendor.Answer(200, {}, request.body or request.path.encode())
+
+
+@pytest.fixture
+async def plain() -> AsyncIterator[Plain]:
+    async with Plain() as plain:
+        yield plain
+
+
+STATUSES = {
+    472: Status(Reason.NO_ZERO_DTE, "has no data for this day"),
+    571: Status(Reason.BAD_ANSWER, "is starting", again=True),
+    503: Status(Reason.SOURCE_DOWN, "is closed for good"),
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "words", "requests"),
+    [
+        (472, Reason.NO_ZERO_DTE, r"SPY: vendor has no data for this day \(answer 472\)", 1),
+        (571, Reason.BAD_ANSWER, r"SPY: vendor is starting \(answer 571\) \(attempt \d", 2),
+        (503, Reason.SOURCE_DOWN, r"SPY: vendor is closed for good \(answer 503\)", 1),
+        (404, Reason.SOURCE_DOWN, r"SPY: vendor has no such symbol \(answer 404\)", 1),
+        (499, Reason.SOURCE_DOWN, r"SPY: vendor refused \(answer 499\)", 1),
+    ],
+)
+async def test_a_vendors_own_statuses(
+    plain: Plain, monkeypatch: pytest.MonkeyPatch, status: int, reason: Reason, words: str,
+    requests: int,
+) -> None:  # fmt: skip
+    """A status of the table has its reason, its sentence, and is tried again only if it says so."""
+    monkeypatch.setattr(http, "BACK_OFF", 0.2)
+    plain.inject(vendor.status(status))
+    web = HttpClient("vendor", plain.url, pace=0, timeout=1, budget=0.5, statuses=STATUSES)
+    with pytest.raises(ChainRefused, match=words) as caught:
+        await body(web, "SPY")
+    await web.close()
+    assert caught.value.reason is reason
+    assert min(len(plain.requests), 2) == requests
+
+
+async def test_an_accepted_status_is_the_sources_to_read(plain: Plain) -> None:
+    """An answer whose status the source knows comes back with its body."""
+    plain.inject(vendor.status(472, body=b"No data"), times=1)
+    web = HttpClient("vendor", plain.url, pace=0, timeout=1, budget=1)
+    answer = await web.get("/x", symbol="SPY", now=NOW, accept=frozenset({472}))
+    assert (answer.status, answer.body) == (472, b"No data")
+    answer = await web.get("/x", symbol="SPY", now=NOW, accept=frozenset({472}))
+    assert (answer.status, answer.body) == (200, b"/x")
+    await web.close()
+
+
+async def test_a_good_answer_may_ask_for_a_pause(plain: Plain) -> None:
+    """A vendor's own rate header is obeyed by the requests that follow."""
+    plain.headers = {"X-Left": "0"}
+    web = HttpClient(
+        "vendor",
+        plain.url,
+        pace=0,
+        timeout=1,
+        budget=1,
+        pause_asked=lambda headers, now: 60.0 if headers.get("X-Left") == "0" else 0.0,
+    )
+    assert await body(web, "SPY") == b"/SPY.json"
+    assert "has asked for a pause (answer 200)" in await refusal(web, "QQQ")
+    assert len(plain.requests) == 1
+    await web.close()
+
+
+async def test_headers_and_forms_of_one_request(plain: Plain) -> None:
+    """A request's own headers win over the client's, and a form is posted."""
+    web = HttpClient("vendor", plain.url, pace=0, timeout=1, budget=1, headers={"X-Key": "old"})
+    answer = await web.get("/t", symbol="SPY", now=NOW, headers={"X-Key": "new"}, form={"a": "b c"})
+    await web.close()
+    assert answer.body == b"a=b+c"
+    assert (plain.requests[0].method, plain.requests[0].headers["x-key"]) == ("POST", "new")
+
+
+async def test_no_more_connections_than_the_plan_allows(plain: Plain) -> None:
+    """With one connection, requests follow each other."""
+    plain.inject(vendor.slow(0.2))
+    web = HttpClient("vendor", plain.url, pace=0, timeout=2, budget=3, connections=1)
+    await asyncio.gather(*(body(web, symbol) for symbol in ("SPY", "QQQ", "IWM")))
+    await web.close()
+    starts = [request.at for request in plain.requests]
+    assert min(b - a for a, b in pairwise(starts)) >= 0.2
+    assert len({request.port for request in plain.requests}) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "keyed", "base"),
+    [
+        ("", True, "https://vendor.example/v1"),
+        ("http://127.0.0.1:8001/v1/", True, "http://127.0.0.1:8001/v1"),
+        ("http://[::1]:8001", True, "http://[::1]:8001"),
+        ("https://other.example/v1", True, "https://other.example/v1"),
+        ("http://other.example/v1", False, "http://other.example/v1"),
+    ],
+)
+def test_the_base_behind_a_scheme(given: str, keyed: bool, base: str) -> None:
+    """The vendor's own, or the one that is given, without the slash at its end."""
+    assert base_of("vendor", given, "https://vendor.example/v1", keyed=keyed) == base
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("http://other.example/v1", "http:// would show the key to the network"),
+        (CANARY, "expected http"),
+        ("ftp://127.0.0.1", "expected http"),
+        ("http://127.0.0.1/?a=b", "expected http"),
+        ("http://127.0.0.1/#a", "expected http"),
+        ("http://127.0.0.1:65536/x", "expected http"),
+        ("http://[::1/x", "vendor: InvalidURL"),
+    ],
+)
+def test_a_bad_base_is_refused(given: str, words: str) -> None:
+    """What a source with a key is given is never repeated: it may be a key."""
+    with pytest.raises(UsageError) as caught:
+        base_of("vendor", given, "https://vendor.example/v1", keyed=True)
+    assert str(caught.value).startswith("vendor: ")
+    assert words in str(caught.value)
+    assert given not in str(caught.value)
