@@ -17,7 +17,17 @@ from storage.config.settings import Settings, add_options
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 done, 1 failed, 2 wrong usage."""
+    """Run one command of ``flow-sampler``.
+
+    Parameters
+    ----------
+    arguments : the command line without the program's name; None for that of this process.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 1 failed, 2 wrong usage.
+    """
     return run_command(_parser(), arguments, os.environ)
 
 
@@ -39,8 +49,8 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _sources(settings: Settings, parsed: argparse.Namespace) -> int:
     for name, opened in SOURCES.items():
-        said = (sys.modules[opened.__self__.__module__].__doc__ or "").strip()  # type: ignore[attr-defined]
-        print(f"{name}:\n  " + said.replace("``", "").replace("\n", "\n  ") + "\n")
+        description = (sys.modules[opened.__self__.__module__].__doc__ or "").strip()  # type: ignore[attr-defined]
+        print(f"{name}:\n  " + description.replace("``", "").replace("\n", "\n  ") + "\n")
     if settings.source:
         source = open_configured_source(settings)
         print(f"FLOW_SOURCE={settings.source}: {source.name}, delay {source.delay_seconds} s")

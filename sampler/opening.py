@@ -22,6 +22,15 @@ SOURCE_SETTINGS = ("symbols", "source", "oi_confidence")
 def open_configured_source(settings: Settings) -> Source:
     """Open the source that the settings name, and load the compiled formulas.
 
+    Parameters
+    ----------
+    settings : the command's settings.
+
+    Returns
+    -------
+    Source
+        The source; the caller closes it.
+
     Raises
     ------
     UsageError
@@ -41,6 +50,16 @@ def open_configured_source(settings: Settings) -> Source:
 def dataset_of(settings: Settings, source: Source) -> str:
     """Return the dataset that the source's rows belong to.
 
+    Parameters
+    ----------
+    settings : the command's settings.
+    source : where the rows come from.
+
+    Returns
+    -------
+    str
+        ``live`` or ``synthetic``.
+
     Raises
     ------
     UsageError
@@ -57,6 +76,16 @@ def parse_moment(text: str, now: datetime) -> datetime:
 
     A time of day alone, such as ``10:30``, is of the newest session that has opened by ``now``:
     today's while the market is open.
+
+    Parameters
+    ----------
+    text : the option's value.
+    now : the time of the clock, UTC.
+
+    Returns
+    -------
+    datetime
+        The moment, with an offset from UTC.
 
     Raises
     ------

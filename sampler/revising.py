@@ -13,7 +13,23 @@ class EarlierRecords(Protocol):
     """Where a session's earlier records are read."""
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
-        """Return the newest record of a session before ``slot``; None without one."""
+        """Return the newest record of a session before ``slot``.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+        slot : the moment, UTC; its own record does not count.
+
+        Returns
+        -------
+        SlotRecord or None
+            The record; None without one.
+
+        Raises
+        ------
+        StoreError
+            If the database is away.
+        """
         ...
 
 

@@ -11,10 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 #: Each public function with parameters in here has its sections. A folder that is done is added.
 PLACES = (
-    "sampler/chain.py",
-    "sampler/measure",
-    "sampler/metrics",
-    "sampler/sources",
+    "sampler",
     "storage/record",
     "storage/postgres",
 )

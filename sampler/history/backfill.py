@@ -63,7 +63,12 @@ class BackfillResult:
         return self.written + self.already_there + self.rewritten + self.refused.total()
 
     def count_refusal(self, refusal: ChainRefused) -> None:
-        """Count a frame that makes no row."""
+        """Count a frame that makes no row.
+
+        Parameters
+        ----------
+        refusal : why the frame makes no row.
+        """
         self.refused[str(refusal.reason)] += 1
         self.details.append(str(refusal))
 
@@ -86,6 +91,16 @@ class HistoryWriter:
         """Add a record to the batch; write the batch when it is full.
 
         Two records of one slot, or of two modes, never share a transaction.
+
+        Parameters
+        ----------
+        record : the record.
+        mode : what happens to a row that its slot has already.
+
+        Raises
+        ------
+        StoreError
+            If the store is away. What was written before stays.
         """
         if self._records and (mode != self._mode or record.row.slot == self._records[-1].row.slot):
             await self.flush()
@@ -99,6 +114,10 @@ class HistoryWriter:
 
     async def revise_earlier(self, record: SlotRecord) -> None:
         """Add flags to the stored rows that a record puts in doubt; call it before ``add``.
+
+        Parameters
+        ----------
+        record : a new record, not yet stored.
 
         Raises
         ------
@@ -114,7 +133,12 @@ class HistoryWriter:
             await self._publish(result.changes)
 
     def add_gap(self, gap: Gap) -> None:
-        """Add a gap, to be written with the next batch."""
+        """Add a gap, to be written with the next batch.
+
+        Parameters
+        ----------
+        gap : the gap.
+        """
         self._gaps.append(gap)
 
     async def flush(self) -> None:
@@ -153,7 +177,23 @@ class BackfillSession:
 
     @classmethod
     async def load(cls, store: Store, symbol: str, session: Session) -> BackfillSession:
-        """Load the stored records of a session."""
+        """Load the stored records of a session.
+
+        Parameters
+        ----------
+        store : where they are stored.
+        symbol, session : the session.
+
+        Returns
+        -------
+        BackfillSession
+            The session with its records, without their profiles.
+
+        Raises
+        ------
+        StoreError
+            If the store is away.
+        """
         session_so_far = cls()
         async with aclosing(store.records(symbol, session.day, profiles=False)) as records:
             async for record in records:
@@ -161,7 +201,12 @@ class BackfillSession:
         return session_so_far
 
     def add(self, record: SlotRecord) -> None:
-        """Add a record, or replace the one of its slot."""
+        """Add a record, or replace the one of its slot.
+
+        Parameters
+        ----------
+        record : the record; its profile is not kept.
+        """
         slot = record.row.slot
         if slot not in self._records:
             bisect.insort(self._order, slot)
@@ -176,16 +221,40 @@ class BackfillSession:
         return bool(self._order)
 
     def record_at(self, slot: datetime) -> SlotRecord | None:
-        """Return the record of a slot."""
+        """Return the record of a slot.
+
+        Parameters
+        ----------
+        slot : the slot, UTC.
+
+        Returns
+        -------
+        SlotRecord or None
+            The record; None if the slot has none.
+        """
         return self._records.get(slot)
 
     def record_before(self, slot: datetime) -> SlotRecord | None:
-        """Return the newest record of an earlier slot."""
+        """Return the newest record of an earlier slot.
+
+        Parameters
+        ----------
+        slot : the slot, UTC.
+
+        Returns
+        -------
+        SlotRecord or None
+            The record; None if no earlier slot has one.
+        """
         index = bisect.bisect_left(self._order, slot)
         return self._records[self._order[index - 1]] if index else None
 
     def require_feed(self, frame: Frame) -> None:
         """Refuse quotes of another feed than the session's rows.
+
+        Parameters
+        ----------
+        frame : what the source delivered.
 
         Raises
         ------

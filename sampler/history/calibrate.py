@@ -69,7 +69,17 @@ async def index_close(source: Source, symbol: str, session: Session) -> float | 
 
 
 def cadence_of(slots: Sequence[datetime]) -> float | None:
-    """Return the median time from row to row, None below three rows. [s]"""
+    """Return the median time from row to row of a session.
+
+    Parameters
+    ----------
+    slots : the slots that have a row, ascending.
+
+    Returns
+    -------
+    float or None
+        The median; None below three rows. [s]
+    """
     if len(slots) < CADENCE_ROWS:
         return None
     return statistics.median_low(
@@ -83,16 +93,23 @@ def of_one_cadence(cadences: Sequence[float | None]) -> list[bool]:
     Parameters
     ----------
     cadences : of each session. [s] None, of a session with too few rows to have one, goes with any.
+
+    Returns
+    -------
+    list of bool
+        True for each session that counts, in the same order.
     """
 
-    def alike(one: float | None, other: float) -> bool:
-        return one is None or max(one, other) <= CADENCE_RATIO * min(one, other)
+    def alike(cadence: float | None, other: float) -> bool:
+        return cadence is None or max(cadence, other) <= CADENCE_RATIO * min(cadence, other)
 
-    known = sorted({one for one in cadences if one is not None})
+    known = sorted({cadence for cadence in cadences if cadence is not None})
     if not known:
         return [True] * len(cadences)
-    best = max(known, key=lambda value: (sum(alike(one, value) for one in cadences), -value))
-    return [alike(one, best) for one in cadences]
+    best = max(
+        known, key=lambda value: (sum(alike(cadence, value) for cadence in cadences), -value)
+    )
+    return [alike(cadence, best) for cadence in cadences]
 
 
 #: Edges of the reliability table's intervals of predicted probability. [%]
@@ -171,7 +188,12 @@ class CalibrationScore:
         self.pins.append(Forecast(day, probability, row["pin_score"], hit))
 
     def merge(self, other: CalibrationScore) -> None:
-        """Take in the sessions of another symbol; those of one day stay one session."""
+        """Take in the sessions of another symbol; those of one day stay one session.
+
+        Parameters
+        ----------
+        other : another symbol's score; it stays as it is.
+        """
         self.days |= other.days
         self.pins += other.pins
         self.ranges += other.ranges
@@ -302,7 +324,18 @@ def _percent(rates: Mapping[str, Any], name: str) -> str:
 
 
 def format_calibration(symbol: str, result: dict[str, Any]) -> str:
-    """Lay the result of ``CalibrationScore.as_json`` out as text."""
+    """Lay the result of ``CalibrationScore.as_json`` out as text.
+
+    Parameters
+    ----------
+    symbol : the symbol, or a name for several together.
+    result : the score as ``as_json`` returns it.
+
+    Returns
+    -------
+    str
+        Lines of text, without a newline at the end.
+    """
     pin, sigma = result["pin_probability"], result["one_sigma"]
     lines = [f"{symbol}: {result['sessions']} sessions, {pin['rows']} rows with a pin probability"]
     if not result["sessions"]:

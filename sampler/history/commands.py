@@ -186,7 +186,12 @@ async def _calibrate(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def add_history_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``backfill``, ``explain`` and ``calibrate`` to the parser."""
+    """Add ``backfill``, ``explain`` and ``calibrate`` to the parser.
+
+    Parameters
+    ----------
+    commands : the subcommands of ``flow-sampler``.
+    """
     _add_backfill(commands)
     _add_explain(commands)
     _add_calibrate(commands)

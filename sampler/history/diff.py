@@ -88,7 +88,12 @@ class DiffSummary:
         return differs
 
     def add(self, other: DiffSummary) -> None:
-        """Add the summary of another session."""
+        """Add the summary of another session.
+
+        Parameters
+        ----------
+        other : the other session's summary; it stays as it is.
+        """
         self.records += other.records
         self.changed += other.changed
         for name, diff in other.fields.items():

@@ -29,10 +29,19 @@ _RETRIES = 2
 
 @contextmanager
 def process_pool(jobs: int) -> Iterator[Executor]:
-    """Open a pool of ``jobs`` processes.
+    """Open a pool of processes on this machine.
 
     When the block is left by an exception the processes are terminated at once. Work in the
     middle of a transaction leaves nothing half written.
+
+    Parameters
+    ----------
+    jobs : how many processes.
+
+    Yields
+    ------
+    Executor
+        The pool; it ends with the block.
     """
     pool = ProcessPoolExecutor(
         # Spawned, because a forked process would share this one's connections and locks.
@@ -57,6 +66,11 @@ def dask_executor(address: str) -> Iterator[Executor]:
     Parameters
     ----------
     address : of the scheduler, e.g. ``tcp://scheduler:8786``.
+
+    Yields
+    ------
+    Executor
+        An executor that runs work on the scheduler's workers; it closes with the block.
 
     Raises
     ------
@@ -95,6 +109,11 @@ async def map_unordered(
     executor : runs the work.
     work : called with an item, in another process.
     items : what to work on.
+
+    Yields
+    ------
+    Result
+        What ``work`` returned for an item.
 
     Raises
     ------

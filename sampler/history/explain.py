@@ -209,7 +209,18 @@ def _flow(record: SlotRecord, previous: SlotRecord | None) -> dict[str, Any]:
 
 
 def format_explanation(explanation: dict[str, Any], record: SlotRecord) -> str:
-    """Lay an explanation out as text."""
+    """Lay an explanation out as text.
+
+    Parameters
+    ----------
+    explanation : what ``explain_record`` returned.
+    record : the record that it explains.
+
+    Returns
+    -------
+    str
+        Lines of text, without a newline at the end.
+    """
     row = record.row
     slot = f"slot {to_new_york(row.slot):%Y-%m-%d %H:%M:%S} New York"
     quoted = f"quoted {to_new_york(row.quoted_at):%H:%M:%S}"

@@ -72,6 +72,11 @@ async def plan_jobs(
     symbols : whose sessions.
     first, last : the first and the last day.
 
+    Returns
+    -------
+    list of SessionJob
+        One job a session, by symbol and day; sessions without anything to do are left out.
+
     Raises
     ------
     UsageError
@@ -107,6 +112,17 @@ async def run_job(
     job: SessionJob, source: Source | None, store: Store, live: LiveChannel
 ) -> BackfillResult:
     """Run one job: fill a session from a source, or measure its stored chains again.
+
+    Parameters
+    ----------
+    job : the session, and what to do with it.
+    source : where frames come from; None to measure the stored chains again.
+    store, live : where records are written, and where changes are published.
+
+    Returns
+    -------
+    BackfillResult
+        What was done.
 
     Raises
     ------
@@ -152,6 +168,11 @@ async def run_jobs(
     store, live : used when the jobs run in this process.
     jobs : the number of processes; 1 for this one.
     dask : address of a Dask scheduler; if given, the jobs run on its workers.
+
+    Yields
+    ------
+    BackfillResult
+        What one job has done.
 
     Raises
     ------
@@ -200,6 +221,15 @@ async def _opened_source(options: JobOptions) -> AsyncGenerator[Source | None, N
 def run_in_worker(job: SessionJob) -> BackfillResult:
     """Run one job in a process of its own: open store, channel and source, and close them.
 
+    Parameters
+    ----------
+    job : the session, and what to do with it.
+
+    Returns
+    -------
+    BackfillResult
+        What was done.
+
     Raises
     ------
     FlowError
@@ -234,6 +264,15 @@ def run_in_worker(job: SessionJob) -> BackfillResult:
 
 def parse_period(first: str, last: str) -> tuple[date, date]:
     """Parse the first and the last day of a period, both in ISO form.
+
+    Parameters
+    ----------
+    first, last : the days, e.g. ``2026-03-02``.
+
+    Returns
+    -------
+    tuple of date
+        Both days.
 
     Raises
     ------

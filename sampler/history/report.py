@@ -150,7 +150,12 @@ class Progress:
         self._since = seconds()
 
     def advance(self, amount: int) -> None:
-        """Add to what is done, and show the line."""
+        """Add to what is done, and show the line.
+
+        Parameters
+        ----------
+        amount : how many slots were done since the last call.
+        """
         self._done += amount
         if self._stream is not None:
             self._stream.write(_ERASE + self.line())

@@ -50,7 +50,18 @@ class Backlog:
             return await asyncio.to_thread(self._spool.adopt)
 
     def newest_record(self, symbol: str, expiration: date, before: datetime) -> SlotRecord | None:
-        """Return the newest waiting record of a session that is earlier than ``before``."""
+        """Return the newest waiting record of a session that is earlier than ``before``.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+        before : a slot, UTC; its own record does not count.
+
+        Returns
+        -------
+        SlotRecord or None
+            The record; None if none of the session waits.
+        """
         records = [r for batch in self._in_memory for r in batch.records if r.row.symbol == symbol]
         earlier = [r for r in records if r.row.expiration == expiration and r.row.slot < before]
         spooled = self._spool.newest(symbol, expiration, before)
@@ -60,6 +71,10 @@ class Backlog:
 
     async def add(self, batch: Batch) -> None:
         """Keep a batch until the database has it.
+
+        Parameters
+        ----------
+        batch : measured records and gaps.
 
         Raises
         ------
@@ -125,7 +140,13 @@ class Backlog:
         return committed
 
     async def quarantine(self, batch: Batch, error: Exception) -> None:
-        """Write a batch that the database refuses to a file beside the spool, for inspection."""
+        """Write a batch that the database refuses to a file beside the spool, for inspection.
+
+        Parameters
+        ----------
+        batch : the refused records or gaps.
+        error : why the database refuses them; goes to the log.
+        """
         slots = [f"{symbol} {slot:%H:%M:%S}" for symbol, slot in batch.slots]
         try:
             async with self._lock:

@@ -141,26 +141,30 @@ async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
         log.configure(settings.log, "critical")
     source = open_configured_source(settings)
     dataset = dataset_of(settings, source)
-    at = None if parsed.at is None else parse_moment(parsed.at, settings.clock.now())
+    moment = None if parsed.at is None else parse_moment(parsed.at, settings.clock.now())
     try:
         if parsed.dry_run:
             dry = _make_tick(settings, source, DryRunStore(), NoChannel())
-            return await _sample_once(settings, source, dry, at, parsed)
+            return await _sample_once(settings, source, dry, moment, parsed)
         async with connect(settings, dataset, write=True) as connections:
             tick = _make_tick(settings, source, connections.store, connections.live)
-            return await _sample_once(settings, source, tick, at, parsed)
+            return await _sample_once(settings, source, tick, moment, parsed)
     finally:
         await source.close()
 
 
 async def _sample_once(
-    settings: Settings, source: Source, tick: Tick, at: datetime | None, parsed: argparse.Namespace
+    settings: Settings,
+    source: Source,
+    tick: Tick,
+    moment: datetime | None,
+    parsed: argparse.Namespace,
 ) -> int:
     """Sample each symbol once and print the outcome; return 1 if any symbol has no row."""
     row_missing = False
     for symbol in settings.symbols:
         # A recording is sampled at the time of its own newest quotes.
-        now = at or source.newest(symbol) or settings.clock.now()
+        now = moment or source.newest(symbol) or settings.clock.now()
         outcome = await tick.sample(symbol, now=now, target=None)
         _print_outcome(outcome, as_json=parsed.json)
         row_missing |= outcome.record is None or bool(outcome.detail)
@@ -197,7 +201,12 @@ def _headline(record: SlotRecord) -> str:
 
 
 def add_live_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``run`` and ``once`` to the parser."""
+    """Add ``run`` and ``once`` to the parser.
+
+    Parameters
+    ----------
+    commands : the subcommands of ``flow-sampler``.
+    """
     run = commands.add_parser("run", help="sample every 30 seconds of the session until SIGTERM")
     add_options(
         run,

@@ -34,16 +34,58 @@ class RecordStore(Protocol):
         *,
         mode: WriteMode = WriteMode.KEEP,
     ) -> WriteResult | None:
-        """Write as ``Store.write`` does; return None if the batch was spooled for later."""
+        """Write records and gaps in one transaction, as ``Store.write`` does.
+
+        Parameters
+        ----------
+        records, gaps : what to write.
+        mode : what happens to a row that a record's slot has already.
+
+        Returns
+        -------
+        WriteResult or None
+            What was written and what was refused; None if the batch was spooled for later.
+
+        Raises
+        ------
+        StoreError
+            If the database is away or full.
+        """
         ...
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
-        """Return the newest record of a session before ``slot``, as ``Store.before`` does."""
+        """Return the newest record of a session before ``slot``, as ``Store.before`` does.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+        slot : the moment, UTC; its own record does not count.
+
+        Returns
+        -------
+        SlotRecord or None
+            The record; None without one.
+
+        Raises
+        ------
+        StoreError
+            If the database is away.
+        """
         ...
 
 
 async def revise_earlier(store: RecordStore, records: Sequence[SlotRecord]) -> tuple[Change, ...]:
-    """Add flags to the stored rows that some records put in doubt; return what changed.
+    """Add flags to the stored rows that some records put in doubt.
+
+    Parameters
+    ----------
+    store : where the earlier rows are.
+    records : new records, not yet stored.
+
+    Returns
+    -------
+    tuple of Change
+        What changed; empty if no earlier row is in doubt.
 
     Raises
     ------

@@ -51,7 +51,19 @@ class GridTrigger(BaseTrigger):  # type: ignore[misc]
     def get_next_fire_time(
         self, previous_fire_time: datetime | None, now: datetime
     ) -> datetime | None:
-        """Return the next moment of the grid, whenever the last step ended."""
+        """Return the next moment of the grid, whenever the last step ended.
+
+        Parameters
+        ----------
+        previous_fire_time : when the job ran last, in the machine's time; None before its first
+            run.
+        now : the machine's time.
+
+        Returns
+        -------
+        datetime
+            The moment, in the machine's time, later than both.
+        """
         after = self._clock.market_time(now)
         if previous_fire_time is not None:
             after = max(after, self._clock.market_time(previous_fire_time) + CLOCK_TOLERANCE)

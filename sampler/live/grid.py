@@ -22,6 +22,11 @@ def next_tick(after: datetime, delay: timedelta) -> datetime:
     after : a moment of the clock.
     delay : how far the feed's quotes lie behind the clock. The whole day is shifted by it: samples
         are due from ``delay`` after the open to ``delay + AFTER_CLOSE`` after the close.
+
+    Returns
+    -------
+    datetime
+        The moment, UTC; on the next session if this one is over.
     """
     quoted = after - delay
     session = session_on(market_day(quoted))

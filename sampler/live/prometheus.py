@@ -52,7 +52,12 @@ class SamplerMetrics:
         )
 
     def count_step(self, outcome: Outcome) -> None:
-        """Count a finished step, its stages and its newest slot."""
+        """Count a finished step, its stages and its newest slot.
+
+        Parameters
+        ----------
+        outcome : what came of the step.
+        """
         self._steps.labels(outcome.symbol, outcome.label).inc()
         for stage, milliseconds in outcome.stage_ms.items():
             self._stages.labels(stage).observe(milliseconds / 1e3)
@@ -62,7 +67,16 @@ class SamplerMetrics:
 
     @asynccontextmanager
     async def serving(self, port: int) -> AsyncIterator[None]:
-        """Serve ``/metrics`` on a port of loopback, from a thread; port 0 serves nothing.
+        """Serve ``/metrics`` on a port of loopback, from a thread.
+
+        Parameters
+        ----------
+        port : the port; 0 serves nothing.
+
+        Yields
+        ------
+        None
+            Nothing; the server ends with the block.
 
         Raises
         ------

@@ -33,7 +33,7 @@ class Rebaser:
         self._rebased: dict[str, SlotRecord] = {}
 
     async def rebase(self, records: Sequence[SlotRecord], *, spooled: bool) -> list[SlotRecord]:
-        """Return the records as they are to be stored, in the same order.
+        """Measure again the records that were taken without knowing their stored predecessor.
 
         Parameters
         ----------
@@ -41,6 +41,11 @@ class Rebaser:
         spooled : whether the records were measured while the database was away. Then the
             predecessor of a symbol without a known baseline is looked up for every record;
             otherwise only for records that say they are a baseline.
+
+        Returns
+        -------
+        list of SlotRecord
+            The records as they are to be stored, in the same order.
 
         Raises
         ------
@@ -50,7 +55,12 @@ class Rebaser:
         return [await self._rebase_record(record, spooled=spooled) for record in records]
 
     def note_written(self, changes: Sequence[Change]) -> None:
-        """Remember the baselines of the rows that were written."""
+        """Remember the baselines of the rows that were written.
+
+        Parameters
+        ----------
+        changes : what a transaction wrote.
+        """
         for change in changes:
             for _, row in change.rows:
                 self._baselines[change.symbol] = (row.expiration, row.flow_since)

@@ -33,17 +33,59 @@ class SlotAccounts(Protocol):
     """The part of the store that knows which slots are a row or a gap."""
 
     async def accounted(self, symbol: str, expiration: date) -> set[datetime]:
-        """Return the slots of a session that are a row or a gap."""
+        """Return the slots of a session that are a row or a gap.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+
+        Returns
+        -------
+        set of datetime
+            The slots, UTC.
+
+        Raises
+        ------
+        StoreError
+            If the database is away.
+        """
         ...
 
     async def unaccounted(
         self, symbols: Sequence[str], first: date, last: date
     ) -> list[tuple[str, date]]:
-        """Return the noted sessions from ``first`` to ``last`` that have slots left open."""
+        """Return the noted sessions from ``first`` to ``last`` that have slots left open.
+
+        Parameters
+        ----------
+        symbols : whose sessions.
+        first, last : the first and the last day.
+
+        Returns
+        -------
+        list of (str, date)
+            Symbol and day of each session.
+
+        Raises
+        ------
+        StoreError
+            If the database is away.
+        """
         ...
 
     async def own(self, symbols: Sequence[str], expiration: date) -> None:
-        """Note that a sampler is responsible for a session of these symbols."""
+        """Note that a sampler is responsible for a session of these symbols.
+
+        Parameters
+        ----------
+        symbols : whose session.
+        expiration : the session's day.
+
+        Raises
+        ------
+        StoreError
+            If the database is away.
+        """
         ...
 
 
@@ -101,13 +143,23 @@ class SlotTracker:
         return symbols if step_now else []
 
     def drop_symbol(self, symbol: str) -> None:
-        """Stop tracking a symbol: another sampler has it."""
+        """Stop tracking a symbol: another sampler has it.
+
+        Parameters
+        ----------
+        symbol : the symbol.
+        """
         self.symbols.discard(symbol)
         self._tick.forget(symbol)
         self._newest_slot.pop(symbol, None)
 
     async def step(self, symbol: str, now: datetime) -> Outcome | None:
         """Sample a symbol for the slot that is due.
+
+        Parameters
+        ----------
+        symbol : the symbol.
+        now : the time of the clock, UTC.
 
         Returns
         -------
@@ -139,6 +191,10 @@ class SlotTracker:
         """Note the current session as ours, and mark the open slots of sessions that have ended.
 
         Does nothing while the database is away; call it again later.
+
+        Parameters
+        ----------
+        now : the time of the clock, UTC.
         """
         session = session_on(market_day(now - self._delay))
         if self._writer.database_away or session is None:

@@ -50,7 +50,18 @@ class DryRunStore:
         *,
         mode: WriteMode = WriteMode.KEEP,
     ) -> WriteResult:
-        """Store nothing; return the change that each record would have been."""
+        """Store nothing; return the changes that the records would have been.
+
+        Parameters
+        ----------
+        records : what a step has measured.
+        gaps, mode : ignored.
+
+        Returns
+        -------
+        WriteResult
+            One change a record, as if its slot had had no row.
+        """
         return WriteResult(
             tuple(
                 Change(symbol=record.row.symbol, after=0, revision=0, rows=((0, record.row),))
@@ -59,7 +70,17 @@ class DryRunStore:
         )
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
-        """Return None: there is no earlier record."""
+        """Return None: there is no earlier record.
+
+        Parameters
+        ----------
+        symbol, expiration, slot : ignored.
+
+        Returns
+        -------
+        SlotRecord or None
+            Always None.
+        """
         return None
 
 
@@ -189,7 +210,14 @@ class Tick:
     async def mark_gaps(
         self, symbol: str, session: Session, slots: Sequence[datetime], reason: Reason
     ) -> None:
-        """Store gaps for slots without a step. Never raises for what the store does."""
+        """Store gaps for slots without a step. Never raises for what the store does.
+
+        Parameters
+        ----------
+        symbol, session : whose slots.
+        slots : the slots, UTC.
+        reason : why none of them has a row.
+        """
         gaps = [
             Gap(symbol=symbol, expiration=session.day, slot=slot, reason=reason) for slot in slots
         ]
@@ -203,6 +231,10 @@ class Tick:
         """Forget a symbol's records, so that its next step reads the newest one from the store.
 
         Another sampler may have written newer ones meanwhile.
+
+        Parameters
+        ----------
+        symbol : the symbol.
         """
         self._recent.pop(symbol, None)
         self._first_due.pop(symbol, None)

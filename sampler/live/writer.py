@@ -106,11 +106,21 @@ class BatchWriter:
         return self._database_away
 
     def begin_step(self, symbol: str) -> None:
-        """Note that a symbol's step has begun: batches of other symbols wait for its own."""
+        """Note that a symbol's step has begun: batches of other symbols wait for its own.
+
+        Parameters
+        ----------
+        symbol : the symbol.
+        """
         self._expected.add(symbol)
 
     def end_step(self, symbol: str) -> None:
-        """Note that a symbol's step has ended: no batch waits for it any longer."""
+        """Note that a symbol's step has ended: no batch waits for it any longer.
+
+        Parameters
+        ----------
+        symbol : the symbol.
+        """
         self._expected.discard(symbol)
         self._schedule_flush()
 
@@ -150,6 +160,16 @@ class BatchWriter:
 
     async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
         """Return the newest record of a session before ``slot``, stored or spooled.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+        slot : the moment, UTC; its own record does not count.
+
+        Returns
+        -------
+        SlotRecord or None
+            The newer of the stored and the spooled record; None without one.
 
         Raises
         ------

@@ -26,8 +26,8 @@ from sampler.metrics.special import (
     WRITE_TABLE,
     Floats,
     Loop,
-    at,
     compiled,
+    element,
     inlined,
     load_once,
     log_moneyness,
@@ -194,7 +194,7 @@ def _price_loop(
     forward: float, years: float, strike: Floats, sigma: Floats, call: Floats, out: Floats
 ) -> None:
     for i in range(out.shape[1]):
-        out[0, i] = _price(forward, at(strike, i), years, at(sigma, i), at(call, i))
+        out[0, i] = _price(forward, element(strike, i), years, element(sigma, i), element(call, i))
 
 
 @inlined
@@ -278,7 +278,9 @@ def _implied_loop(
     n, root = out.shape[1], math.sqrt(years)
     x, target, total, ratio = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     for i in range(n):
-        value, low, high = _usable(at(price, i), forward, at(strike, i), years, at(call, i))
+        value, low, high = _usable(
+            element(price, i), forward, element(strike, i), years, element(call, i)
+        )
         x[i] = log_moneyness(high, low)
         target[i] = value / (math.sqrt(low) * math.sqrt(high))
         total[i] = _normal_guess(x[i], target[i], 0.0)
@@ -289,7 +291,9 @@ def _implied_loop(
         if total[i] < NARROW and abs(step) < _LAST_STEP:
             out[0, i] = total[i] * (1.0 + step) / root
         else:
-            value, low, high = _usable(at(price, i), forward, at(strike, i), years, at(call, i))
+            value, low, high = _usable(
+                element(price, i), forward, element(strike, i), years, element(call, i)
+            )
             out[0, i] = _solve(value, low, high) / root
 
 
@@ -309,17 +313,17 @@ def _greeks_loop(
     usable = 0.0 < spot < math.inf and 0.0 < forward < math.inf
     d1, tail, rate, density = out[0], out[1], out[2], out[3]  # until the last loop
     for i in range(n):
-        total = at(sigma, i) * root
+        total = element(sigma, i) * root
         rate[i] = 1.0 / total
-        d1[i] = log_moneyness(forward, at(strike, i)) * rate[i] + 0.5 * total
+        d1[i] = log_moneyness(forward, element(strike, i)) * rate[i] + 0.5 * total
         density[i] = norm_pdf(d1[i])
     for i in range(n):
         tail[i] = density[i] * mills(abs(d1[i]))[0]
     per_spot, vega, theta, charm = 1.0 / spot, forward * root, -0.5 * forward / root, 0.5 / years
     for i in range(n):
-        vol = at(sigma, i)
+        vol = element(sigma, i)
         total = vol * root
-        if usable and 0.0 < at(strike, i) < math.inf and _NONE <= total < math.inf:
+        if usable and 0.0 < element(strike, i) < math.inf and _NONE <= total < math.inf:
             below, beyond, bell, inverse = d1[i] < 0.0, tail[i], density[i], rate[i]
             bend = bell * (d1[i] - total)
             out[0, i] = beyond if below else 1.0 - beyond
@@ -330,6 +334,6 @@ def _greeks_loop(
             out[5, i] = -bend * root * inverse
             out[6, i] = bend * charm
         else:
-            delta = _last_delta(spot, forward, at(strike, i), years, vol)
+            delta = _last_delta(spot, forward, element(strike, i), years, vol)
             out[0, i], out[1, i] = delta, delta - 1.0
             out[2:, i] = 0.0 * delta

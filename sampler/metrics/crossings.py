@@ -72,10 +72,10 @@ def crossings(
     list
         A list of levels for each book, ascending; at most 64. [$]
     """
-    found = np.full((len(positions), MOST_CROSSINGS), np.nan)
-    _loops()[0](spot, forward, math.sqrt(years), strike, sigma, positions, found)
+    levels = np.full((len(positions), MOST_CROSSINGS), np.nan)
+    _loops()[0](spot, forward, math.sqrt(years), strike, sigma, positions, levels)
     # Those found come first, the rest is NaN.
-    return [[x for x in turns if x > 0] for turns in found.tolist()]
+    return [[x for x in turns if x > 0] for turns in levels.tolist()]
 
 
 @load_once
@@ -161,15 +161,15 @@ def _turns(
     for j in range(bells.size):
         largest = max(largest, abs(bells[j]) * level)
         level *= growth
-    level, before, found = math.exp(low), -1, 0
+    level, before, count = math.exp(low), -1, 0
     for j in range(bells.size):
         if abs(bells[j]) * level > SIGNIFICANT * largest:
             turned = before >= 0 and (bells[j] > 0.0) != (bells[before] > 0.0)
-            if turned and found < crossings.size:
-                crossings[found] = _close_in(
+            if turned and count < crossings.size:
+                crossings[count] = _close_in(
                     low + before * step, low + j * step, center, total, weight
                 )
-                found += 1
+                count += 1
             before = j
         level *= growth
 
@@ -177,22 +177,22 @@ def _turns(
 @scalar
 def _sum_at(x: float, center: Floats, total: Floats, weight: Floats) -> tuple[float, float]:
     """Sum of the bells at one level of ln(x/S), and of their sizes."""
-    found = size = 0.0
+    value = size = 0.0
     for k in range(center.size):
         z = (x - center[k]) / total[k]
         if abs(z) < WIDTH:
             bell = weight[k] * math.exp(-0.5 * z * z)
-            found, size = found + bell, size + abs(bell)
-    if found != 0.0:
-        return found, size
+            value, size = value + bell, size + abs(bell)
+    if value != 0.0:
+        return value, size
     # No bell is a double here: the sign of the one that reaches farthest.
     highest = -math.inf
     for k in range(center.size):
         if weight[k] != 0.0:
             height = math.log(abs(weight[k])) - 0.5 * ((x - center[k]) / total[k]) ** 2
             if height > highest:
-                highest, found = height, math.copysign(1e-300, weight[k])
-    return found, 0.0
+                highest, value = height, math.copysign(1e-300, weight[k])
+    return value, 0.0
 
 
 @scalar

@@ -182,7 +182,7 @@ class Hedging(NamedTuple):
     gamma_acceleration: float | None
 
 
-def book_exposures(position: Floats, open_interest: Floats, of: GreeksByMove) -> BookExposures:
+def book_exposures(position: Floats, open_interest: Floats, scene: GreeksByMove) -> BookExposures:
     """All exposures of a dealer position, dex of the open interest held against it, and its hedges.
 
     Formulas: q·Γ·M·S²·0.01; Δ·OI·M·S; q·vanna·M·S·0.01; q·M·S·(Δ(T) − Δ(T/2)) at fixed forward and
@@ -194,7 +194,7 @@ def book_exposures(position: Floats, open_interest: Floats, of: GreeksByMove) ->
     ----------
     position : q, the dealers' contracts, calls first, positive long. (2, n)
     open_interest : OI held by customers, calls first. (2, n) [contracts]
-    of : what the books of the chain share, from ``greeks_by_move``.
+    scene : what the books of the chain share, from ``greeks_by_move``.
 
     Returns
     -------
@@ -203,16 +203,16 @@ def book_exposures(position: Floats, open_interest: Floats, of: GreeksByMove) ->
     """
     by_strike = np.empty((6, position.shape[1]))
     sums = np.zeros(13 + len(MOVES))
-    now = of.now
+    now = scene.now
     _loops()[1](
-        of.spot,
+        scene.spot,
         np.ascontiguousarray(position),
         np.ascontiguousarray(open_interest),
         now.call_delta,
         now.put_delta,
         now.gamma,
         now.vanna,
-        of.ahead,
+        scene.ahead,
         by_strike,
         sums,
     )
@@ -236,7 +236,7 @@ def book_exposures(position: Floats, open_interest: Floats, of: GreeksByMove) ->
             shares=dict(zip(MOVES, total[13:], strict=True)),
             convexity=total[10],
             net_theta_dollars=theta,
-            theta_per_hour_remaining=theta / (of.years / HOUR) if of.years > 0 else None,
+            theta_per_hour_remaining=theta / (scene.years / HOUR) if scene.years > 0 else None,
             gamma_acceleration=total[12] / gamma if gamma > 0 else None,
         ),
     )

@@ -93,10 +93,10 @@ def find_flips(
     list of Flip
         For each book the crossing nearest to spot and all of them, ascending. [$]
     """
-    found = crossings(
+    levels = crossings(
         positions, spot=spot, forward=forward, strike=strike, years=years, sigma=sigma
     )
-    return [_nearest(turns, spot) for turns in found]
+    return [_nearest(turns, spot) for turns in levels]
 
 
 def _nearest(turns: list[float], spot: float) -> Flip:

@@ -58,8 +58,8 @@ def strike_levels(strike: Floats, gex: Floats, open_interest: Floats, spot: floa
     )
 
 
-def _index(found: float) -> int | None:
-    return None if found < 0 else int(found)
+def _index(index: float) -> int | None:
+    return None if index < 0 else int(index)
 
 
 @load_once
@@ -105,12 +105,12 @@ def strongest(strike: Floats, size: Floats, spot: float) -> int:
     int
         Index into ``strike``, or -1.
     """
-    found, top = -1, 0.0
+    best, top = -1, 0.0
     for k in range(strike.size):
-        nearer = found >= 0 and abs(strike[k] - spot) < abs(strike[found] - spot)
+        nearer = best >= 0 and abs(strike[k] - spot) < abs(strike[best] - spot)
         if size[k] > top or (size[k] == top and nearer):
-            found, top = k, size[k]
-    return found
+            best, top = k, size[k]
+    return best
 
 
 @scalar
@@ -147,12 +147,12 @@ def max_pain(strike: Floats, calls: Floats, puts: Floats, spot: float) -> int:
         held += puts[k + 1]
         worth += held * (strike[k + 1] - strike[k])
         paid[k] += worth
-    found = 0
+    best = 0
     for k in range(1, n):
-        nearer = abs(strike[k] - spot) < abs(strike[found] - spot)
-        if paid[k] < paid[found] or (paid[k] == paid[found] and nearer):
-            found = k
-    return found
+        nearer = abs(strike[k] - spot) < abs(strike[best] - spot)
+        if paid[k] < paid[best] or (paid[k] == paid[best] and nearer):
+            best = k
+    return best
 
 
 @scalar

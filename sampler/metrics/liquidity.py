@@ -81,7 +81,7 @@ def liquidity(
     tables = map(np.ascontiguousarray, (listed, bid, ask, volume))
     _loops()[0](spot, forward, strike, *tables, own, out)
     atm, weighted, quoted, smooth, middle, *unused = out.tolist()
-    found = QuoteQuality(
+    quality = QuoteQuality(
         atm_spread_pct=None if math.isnan(atm) else atm,
         weighted_spread_pct=None if math.isnan(weighted) else weighted,
         execution_score=_percent(1 - weighted / WORST),
@@ -90,11 +90,11 @@ def liquidity(
         median_spread_pct=None if math.isnan(middle) else middle,
     )
     named = zip(("unreadable", "crossed", "one_sided"), unused, strict=True)
-    return found, {name: int(count) for name, count in named if count}
+    return quality, {name: int(count) for name, count in named if count}
 
 
-def _percent(part: float) -> int | None:
-    return None if math.isnan(part) else math.floor(100 * min(max(part, 0.0), 1.0) + 0.5)
+def _percent(share: float) -> int | None:
+    return None if math.isnan(share) else math.floor(100 * min(max(share, 0.0), 1.0) + 0.5)
 
 
 @load_once
@@ -168,15 +168,15 @@ def smoothness(spot: float, strike: Floats, own: Floats) -> float:
         Part of the inner volatilities that lie near their neighbours' line. [0-1]
     """
     middle = first = -1
-    seen = straight = 0.0
+    inner = straight = 0.0
     for k in range(strike.size):
         if math.isnan(own[k]) or abs(strike[k] - spot) > QUALITY_REACH * spot:
             continue
         if first >= 0:
-            part = (strike[middle] - strike[first]) / (strike[k] - strike[first])
-            line = own[first] + part * (own[k] - own[first])
-            seen += 1.0
+            weight = (strike[middle] - strike[first]) / (strike[k] - strike[first])
+            line = own[first] + weight * (own[k] - own[first])
+            inner += 1.0
             straight += 1.0 if abs(own[middle] - line) <= SMOOTH_WITHIN else 0.0
         first, middle = middle, k
-    share: float = straight / seen
+    share: float = straight / inner
     return share

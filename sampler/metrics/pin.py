@@ -28,7 +28,7 @@ class PinScore(NamedTuple):
 
 
 def pin_score(
-    of: StrikeLevels,
+    levels: StrikeLevels,
     *,
     spot: float,
     magnet: float | None,
@@ -42,7 +42,7 @@ def pin_score(
 
     Parameters
     ----------
-    of : levels of the book, for its open interest and total gamma exposure.
+    levels : of the book, for its open interest and total gamma exposure.
     spot : price of the underlying. [$]
     magnet : strike of the magnet; None without one. [$]
     magnet_gex : gamma exposure there; None without one. [$ per 1 %]
@@ -54,12 +54,12 @@ def pin_score(
     PinScore
         The score and its four parts. [0-100]
     """
-    oi = 100.0 * min(max(of.excess / FULL_OI, 0.0), 1.0)
+    oi = 100.0 * min(max(levels.excess / FULL_OI, 0.0), 1.0)
     proximity = gamma = 0.0
     if magnet is not None and remaining > 0:
         proximity = 100.0 * math.exp(-0.5 * ((spot - magnet) / remaining) ** 2)
     if magnet_gex is not None and magnet_gex > 0:
-        gamma = 100.0 * min(magnet_gex / (FULL_GAMMA * of.total_gex), 1.0)
+        gamma = 100.0 * min(magnet_gex / (FULL_GAMMA * levels.total_gex), 1.0)
     parts = (oi, proximity, 100.0 * elapsed, gamma)
     total = sum(w * p for w, p in zip(PIN_WEIGHTS.values(), parts, strict=True))
     return PinScore(math.floor(total + 0.5), *parts)
@@ -90,17 +90,17 @@ def pin_probability(
     """
     below, above = magnet - 1, magnet + 1
 
-    def over(at: int, *, flat: bool) -> float:
-        if not 0 <= at < len(strike):
-            return 1.0 if at < 0 else 0.0
-        total = (atm if flat else float(own[at])) * math.sqrt(years)
-        d1 = math.log(forward / strike[at]) / total + total / 2
+    def over(index: int, *, flat: bool) -> float:
+        if not 0 <= index < len(strike):
+            return 1.0 if index < 0 else 0.0
+        total = (atm if flat else float(own[index])) * math.sqrt(years)
+        d1 = math.log(forward / strike[index]) / total + total / 2
         # N(d₂); erfc keeps its digits far out.
         digital = math.erfc((total - d1) / math.sqrt(2)) / 2
         if flat:
             return digital
         density = math.exp(-d1 * d1 / 2) / math.sqrt(2 * math.pi)
-        return digital - forward * density * math.sqrt(years) * _slope(strike, own, at)
+        return digital - forward * density * math.sqrt(years) * _slope(strike, own, index)
 
     smiled = over(below, flat=False) - over(above, flat=False)
     if 0 <= smiled <= 1:
@@ -137,19 +137,19 @@ def pin_probability_noise(
     """
     slopes = np.zeros(len(strike))
     smiled = flat_slope = 0.0
-    for at, sign in ((magnet - 1, 1.0), (magnet + 1, -1.0)):
-        if not 0 <= at < len(strike):
+    for index, sign in ((magnet - 1, 1.0), (magnet + 1, -1.0)):
+        if not 0 <= index < len(strike):
             continue
-        flat_slope += sign * _digital_slope(float(strike[at]), atm, forward, years)
-        slope = _digital_slope(float(strike[at]), float(own[at]), forward, years)
-        bend = _slope(strike, own, at)
+        flat_slope += sign * _digital_slope(float(strike[index]), atm, forward, years)
+        slope = _digital_slope(float(strike[index]), float(own[index]), forward, years)
+        bend = _slope(strike, own, index)
         # −F·n(d₁)·√T·σ′: it moves with σ′, and by n(d₁) with the strike's own σ.
-        total = float(own[at]) * math.sqrt(years)
-        d1 = math.log(forward / strike[at]) / total + total / 2
+        total = float(own[index]) * math.sqrt(years)
+        d1 = math.log(forward / strike[index]) / total + total / 2
         scale = forward * math.exp(-d1 * d1 / 2) / math.sqrt(2 * math.pi) * math.sqrt(years)
         smiled += scale * bend
-        slopes[at] += sign * (slope - scale * bend * d1 * (d1 - total) / own[at])
-        for i, weight in _slope_weights(strike, at):
+        slopes[index] += sign * (slope - scale * bend * d1 * (d1 - total) / own[index])
+        for i, weight in _slope_weights(strike, index):
             slopes[i] -= sign * scale * weight
     if math.isfinite(smiled):
         used = np.flatnonzero(slopes)
@@ -166,30 +166,30 @@ def _digital_slope(strike: float, sigma: float, forward: float, years: float) ->
     return -math.exp(-((d1 - total) ** 2) / 2) / math.sqrt(2 * math.pi) * d1 / sigma
 
 
-def _slope_weights(strike: Floats, at: int) -> list[tuple[int, float]]:
+def _slope_weights(strike: Floats, index: int) -> list[tuple[int, float]]:
     """What each volatility counts in ``_slope``. [1/$]"""
-    low, high = max(at - 1, 0), min(at + 1, len(strike) - 1)
+    low, high = max(index - 1, 0), min(index + 1, len(strike) - 1)
     if low == high:
         return []
     step = float(strike[high] - strike[low])
-    if at in (low, high):
+    if index in (low, high):
         return [(low, -1 / step), (high, 1 / step)]
-    before, after = float(strike[at] - strike[low]), float(strike[high] - strike[at])
+    before, after = float(strike[index] - strike[low]), float(strike[high] - strike[index])
     return [
         (low, -after / (before * step)),
-        (at, (after - before) / (before * after)),
+        (index, (after - before) / (before * after)),
         (high, before / (after * step)),
     ]
 
 
-def _slope(strike: Floats, own: Floats, at: int) -> float:
+def _slope(strike: Floats, own: Floats, index: int) -> float:
     """σ′(K) by three points over uneven steps, by two at the ends; NaN where one is missing."""
-    low, high = max(at - 1, 0), min(at + 1, len(strike) - 1)
-    k0, k1, k2 = float(strike[low]), float(strike[at]), float(strike[high])
-    s0, s1, s2 = float(own[low]), float(own[at]), float(own[high])
+    low, high = max(index - 1, 0), min(index + 1, len(strike) - 1)
+    k0, k1, k2 = float(strike[low]), float(strike[index]), float(strike[high])
+    s0, s1, s2 = float(own[low]), float(own[index]), float(own[high])
     if low == high:
         return 0.0
-    if at in (low, high):
+    if index in (low, high):
         return (s2 - s0) / (k2 - k0)
     left, right = (s1 - s0) / (k1 - k0), (s2 - s1) / (k2 - k1)
     return (left * (k2 - k1) + right * (k1 - k0)) / (k2 - k0)

@@ -78,27 +78,27 @@ def _forward_loop(strike: Floats, mid: Floats, bid: Floats, out: Floats) -> None
         gap = mid[0, k] - mid[1, k]
         if math.isnan(gap) or not (bid[0, k] > 0.0 or bid[1, k] > 0.0):
             continue
-        at = count
-        while at > 0 and off[at - 1] > abs(gap):
-            off[at], estimates[at] = off[at - 1], estimates[at - 1]
-            at -= 1
-        off[at], estimates[at] = abs(gap), strike[k] + gap
+        place = count
+        while place > 0 and off[place - 1] > abs(gap):
+            off[place], estimates[place] = off[place - 1], estimates[place - 1]
+            place -= 1
+        off[place], estimates[place] = abs(gap), strike[k] + gap
         count = min(count + 1, NEAREST)
-    found = np.sort(estimates[:count])
+    ordered = np.sort(estimates[:count])
     out[2] = count
     if count >= LEAST:
-        out[0] = _quantile(found, 0.5)
-        out[1] = (_quantile(found, 0.75) - _quantile(found, 0.25)) / 2.0
+        out[0] = _quantile(ordered, 0.5)
+        out[1] = (_quantile(ordered, 0.75) - _quantile(ordered, 0.25)) / 2.0
 
 
 @scalar
-def _quantile(ordered: Floats, part: float) -> float:
+def _quantile(ordered: Floats, quantile: float) -> float:
     """Linear between the two nearest ranks."""
-    at = part * (ordered.size - 1)
-    low = int(at)
+    rank = quantile * (ordered.size - 1)
+    low = int(rank)
     value: float = ordered[low]
-    if at > low:
-        value += (at - low) * (ordered[low + 1] - ordered[low])
+    if rank > low:
+        value += (rank - low) * (ordered[low + 1] - ordered[low])
     return value
 
 

@@ -186,14 +186,14 @@ def tabulate(
     ValueError
         Where the shapes do not broadcast.
     """
-    found = [np.ascontiguousarray(column, _FLOAT) for column in columns]
-    shapes = set(map(_SHAPE, found))
+    arrays = [np.ascontiguousarray(column, _FLOAT) for column in columns]
+    shapes = set(map(_SHAPE, arrays))
     shapes.discard((1,))
     if len(shapes) == 1 and _FLOATS.issuperset(map(type, levels)):
         (shape,) = shapes
         if len(shape) == 1:  # a chain: broadcasting would take longer than the loop
             table = np.empty((rows, shape[0]))
-            loop(*levels, *found, table)
+            loop(*levels, *arrays, table)
             return table
     return _tabulate_any(loop, rows, levels, columns)
 
@@ -206,20 +206,20 @@ def _tabulate_any(
     def flat(value: ArrayLike) -> Floats:
         return np.array(np.broadcast_to(value, shape), _FLOAT).reshape(-1)
 
-    found = [flat(column) for column in columns]
+    arrays = [flat(column) for column in columns]
     table = np.empty((rows, math.prod(shape)))
     if all(np.ndim(level) == 0 for level in levels):
-        loop(*[float(np.asarray(level)) for level in levels], *found, table)
+        loop(*[float(np.asarray(level)) for level in levels], *arrays, table)
     else:
         fixed, cell = [flat(level) for level in levels], np.empty((rows, 1))
         for i in range(table.shape[1]):
-            loop(*[level[i] for level in fixed], *[column[i : i + 1] for column in found], cell)
+            loop(*[level[i] for level in fixed], *[column[i : i + 1] for column in arrays], cell)
             table[:, i] = cell[:, 0]
     return table.reshape(rows, *shape)
 
 
 @inlined
-def at(column: Floats, i: int) -> float:
+def element(column: Floats, i: int) -> float:
     """Element i of a column, or the only one of a column of length 1.
 
     Parameters

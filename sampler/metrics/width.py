@@ -41,8 +41,8 @@ def out_of_the_money(strike: Floats, sides: Floats, forward: float) -> Floats:
     -------
     (n,) in the unit of ``sides``.
     """
-    found: Floats = np.where(strike >= forward, sides[0], sides[1])
-    return found
+    values: Floats = np.where(strike >= forward, sides[0], sides[1])
+    return values
 
 
 def count_wide_quotes(strike: Floats, half: Floats, *, forward: float, remaining: float) -> int:
@@ -85,10 +85,10 @@ def _median_beside(values: Floats) -> Floats:
     beside = np.sort([padded[i : i + len(values)] for i in (0, 1, 3, 4)], axis=0)
     # What is not a number is sorted last.
     count = np.count_nonzero(np.isfinite(beside), axis=0)
-    at = np.arange(len(values))
-    middle = (beside[np.maximum(count - 1, 0) // 2, at] + beside[count // 2, at]) / 2.0
-    found: Floats = np.where(count >= 2, middle, np.nan)
-    return found
+    column = np.arange(len(values))
+    middle = (beside[np.maximum(count - 1, 0) // 2, column] + beside[count // 2, column]) / 2.0
+    median: Floats = np.where(count >= 2, middle, np.nan)
+    return median
 
 
 def volatility_uncertainty(
@@ -110,17 +110,17 @@ def volatility_uncertainty(
     """
     low, high = (out_of_the_money(strike, side, forward) for side in (bid, ask))
     quoted = np.flatnonzero((low > 0) & (high >= low))
-    at, call = strike[quoted], strike[quoted] >= forward
+    quoted_strike, call = strike[quoted], strike[quoted] >= forward
     sigma = black.implied_volatility(
         np.concatenate([low[quoted], high[quoted]]),
         forward,
-        np.concatenate([at, at]),
+        np.concatenate([quoted_strike, quoted_strike]),
         years,
         np.concatenate([call, call]),
     )
-    found = np.full(len(strike), np.nan)
-    found[quoted] = (sigma[len(quoted) :] - sigma[: len(quoted)]) / 2.0
-    return found
+    uncertainty = np.full(len(strike), np.nan)
+    uncertainty[quoted] = (sigma[len(quoted) :] - sigma[: len(quoted)]) / 2.0
+    return uncertainty
 
 
 def weighted_forward(strike: Floats, quoted: Quote, bid: Floats, spot: float) -> Forward:
@@ -156,7 +156,7 @@ def weighted_forward(strike: Floats, quoted: Quote, bid: Floats, spot: float) ->
 
 
 def weighted_smile(
-    strike: Floats, of: Smile, uncertainty: Floats, *, within: float = SMOOTH_WITHIN
+    strike: Floats, own_smile: Smile, uncertainty: Floats, *, within: float = SMOOTH_WITHIN
 ) -> Smile:
     """The smile that is nearest to the volatilities by their uncertainty, and smooth.
 
@@ -167,54 +167,56 @@ def weighted_smile(
     Parameters
     ----------
     strike : (n,) ascending. [$]
-    of : the smile by itself. Its own volatilities stay what they are.
+    own_smile : the smile by itself. Its own volatilities stay what they are.
     uncertainty : (n,) of the volatilities; NaN counts for nothing. [decimal]
     within : how far from its neighbours' line a volatility may well lie. [decimal]
 
     Returns
     -------
     Smile
-        The same with other ``filled`` (n,) [decimal]; ``of`` itself where fewer than three
+        The same with other ``filled`` (n,) [decimal]; ``own_smile`` itself where fewer than three
         volatilities are known, or fewer than two have an uncertainty.
     """
-    known = np.flatnonzero(np.isfinite(of.own))
+    known = np.flatnonzero(np.isfinite(own_smile.own))
     sure = 1.0 / np.maximum(uncertainty[known], SUREST) ** 2
     sure[np.isnan(sure)] = 0.0
     if len(known) < 3 or np.count_nonzero(sure) < 2:
-        return of
-    at = strike[known]
-    part = (at[1:-1] - at[:-2]) / (at[2:] - at[:-2])
-    smooth = _solve(part, sure, sure * of.own[known], stiff=1.0 / within**2)
-    return of._replace(filled=np.interp(strike, at, np.maximum(smooth, LEAST_SIGMA)))
+        return own_smile
+    known_strike = strike[known]
+    place = (known_strike[1:-1] - known_strike[:-2]) / (known_strike[2:] - known_strike[:-2])
+    smooth = _solve(place, sure, sure * own_smile.own[known], stiff=1.0 / within**2)
+    return own_smile._replace(
+        filled=np.interp(strike, known_strike, np.maximum(smooth, LEAST_SIGMA))
+    )
 
 
-def _solve(part: Floats, sure: Floats, right: Floats, *, stiff: float) -> Floats:
+def _solve(place: Floats, sure: Floats, right: Floats, *, stiff: float) -> Floats:
     """Solve the five diagonals of ``weighted_smile`` by elimination, from the lowest strike up.
 
-    Every machine rounds it alike. ``part`` is where each inner strike stands between its
+    Every machine rounds it alike. ``place`` is where each inner strike stands between its
     neighbours, 0 to 1.
     """
     n = len(sure)
     diagonal, first, second = sure.copy(), np.zeros(n), np.zeros(n)
-    below, above = part - 1.0, -part
+    below, above = place - 1.0, -place
     diagonal[:-2] += stiff * below * below
     diagonal[1:-1] += stiff
     diagonal[2:] += stiff * above * above
     first[:-2] += stiff * below
     first[1:-1] += stiff * above
     second[:-2] += stiff * below * above
-    found = right.copy()
+    solution = right.copy()
     for i in range(n):
         for j, beside in ((i + 1, first[i]), (i + 2, second[i])):
             if j < n:
                 factor = beside / diagonal[i]
                 diagonal[j] -= factor * beside
-                found[j] -= factor * found[i]
+                solution[j] -= factor * solution[i]
                 if j == i + 1:
                     first[j] -= factor * second[i]
     for i in range(n - 1, -1, -1):
         for j, beside in ((i + 1, first[i]), (i + 2, second[i])):
             if j < n:
-                found[i] -= beside * found[j]
-        found[i] /= diagonal[i]
-    return found
+                solution[i] -= beside * solution[j]
+        solution[i] /= diagonal[i]
+    return solution

@@ -128,11 +128,11 @@ def _quotes_time(
 def _answered_at(text: Any, now: datetime) -> datetime:
     """When an answer says that it was made, UTC; the epoch if it does not, or if that is ahead."""
     try:
-        made = datetime.fromisoformat(text if isinstance(text, str) else "")
-        made = made.astimezone(UTC) if made.tzinfo else made.replace(tzinfo=UTC)
+        answered = datetime.fromisoformat(text if isinstance(text, str) else "")
+        answered = answered.astimezone(UTC) if answered.tzinfo else answered.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return EPOCH
-    return made if made <= now else EPOCH
+    return answered if answered <= now else EPOCH
 
 
 def _contracts(options: list[dict[str, Any]], today: date) -> dict[str, NDArray[Any]]:

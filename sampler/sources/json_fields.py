@@ -87,7 +87,7 @@ def number_columns(
         values = chain.from_iterable(map(itemgetter(*names), objects))
         numbers = np.fromiter(values, np.float64, len(objects) * len(names))
     except (KeyError, TypeError, ValueError, OverflowError):
-        numbers = np.array([finite(one.get(name)) for one in objects for name in names])
+        numbers = np.array([finite(item.get(name)) for item in objects for name in names])
     numbers[~np.isfinite(numbers)] = np.nan
     return dict(zip(fields, numbers.reshape(len(objects), len(names)).T, strict=True))
 
