@@ -38,7 +38,17 @@ _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 done, 1 failed, 2 wrong usage."""
+    """Run one command of ``flow-store``.
+
+    Parameters
+    ----------
+    arguments : the command line without the program's name; None for that of this process.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 1 failed, 2 wrong usage.
+    """
     return run_command(_parser(), arguments, os.environ)
 
 
@@ -179,16 +189,16 @@ async def _prune_once(settings: Settings, parsed: argparse.Namespace) -> None:
             if not settings.database_url:
                 await migrate(database_url, dataset)
             done = await retention.prune(database_url, dataset, keep, dry=parsed.dry_run)
-            lines += [{"dataset": dataset} | dataclasses.asdict(one) for one in done]
+            lines += [{"dataset": dataset} | dataclasses.asdict(pruned) for pruned in done]
     if parsed.json:
         print(orjson.dumps(lines, option=orjson.OPT_INDENT_2).decode())
     # A run that repeats prints only what it deleted.
     for line in [] if parsed.json else lines:
         if parsed.every is None or line["dropped"]:
-            kept = f"kept from {line['before']} on" if line["before"] else "kept for ever"
+            keeps = f"kept from {line['before']} on" if line["before"] else "kept for ever"
             gone = f", {line['dropped']} {line['unit']} dropped" if line["dropped"] else ""
             size = f"{line['size'] / 1e6:,.1f} MB"
-            print(f"{line['dataset']:9} {line['table']:8} {size:>14}  {kept}{gone}", flush=True)
+            print(f"{line['dataset']:9} {line['table']:8} {size:>14}  {keeps}{gone}", flush=True)
     total = sum(line["size"] for line in lines) / 1e9
     if settings.disk_cap and total > settings.disk_cap:
         print(
@@ -206,15 +216,15 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
     first, last = _period(parsed, today - timedelta(days=30), today)
     async with connect(settings, dataset, live=False) as connections:
         wanted = None if parsed.all_symbols else settings.symbols
-        found = await connections.store.coverage(first, last, wanted)
-    elsewhere = "" if found else await _elsewhere(settings, dataset)
+        covered = await connections.store.coverage(first, last, wanted)
+    elsewhere = "" if covered else await _elsewhere(settings, dataset)
     lines = assess_coverage(
-        found, first=first, last=last, now=now, symbols=wanted, least=settings.min_coverage
+        covered, first=first, last=last, now=now, symbols=wanted, least=settings.min_coverage
     )
     if parsed.json:
         plain = [line.as_json() for line in lines]
         print(orjson.dumps(plain, option=orjson.OPT_INDENT_2).decode())
-    elif not found:
+    elif not covered:
         print(f"nothing stored from {first} to {last} in the dataset {dataset}{elsewhere}")
     else:
         print("\n".join(map(str, lines)))
@@ -277,17 +287,17 @@ async def _import(settings: Settings, parsed: argparse.Namespace) -> int:
             symbols=None if parsed.all_symbols else settings.symbols,
             mix_feeds=parsed.mix_feeds,
         )
-        async for one in taken:
-            name = f"{one.part.symbol} {one.part.day}"
-            if one.refused:
+        async for imported in taken:
+            name = f"{imported.partition.symbol} {imported.partition.day}"
+            if imported.refused:
                 refused += 1
-                print(f"flow-store: {name}: {one.refused}", file=sys.stderr)
+                print(f"flow-store: {name}: {imported.refused}", file=sys.stderr)
                 continue
-            marked = f", {one.gaps} gaps" if one.gaps else ""
-            told = f"{one.stored} stored, {one.there_already} there already{marked}"
-            print(f"{name}: {told}", flush=True)
-            stored, there = stored + one.stored, there + one.there_already
-            gaps += one.gaps
+            marked = f", {imported.gaps} gaps" if imported.gaps else ""
+            counts = f"{imported.stored} stored, {imported.there_already} there already{marked}"
+            print(f"{name}: {counts}", flush=True)
+            stored, there = stored + imported.stored, there + imported.there_already
+            gaps += imported.gaps
     verdict = "" if stored or gaps else "; nothing changed"
     print(f"{stored} slots stored, {there} there already{verdict}")
     return int(refused > 0)

@@ -33,11 +33,42 @@ class ChangeSource(Protocol):
     """Where a follower reads changes: a store."""
 
     async def heads(self, symbols: Sequence[str] | None = None) -> dict[str, int]:
-        """Return the newest revisions, as ``ChangeReader.heads`` does."""
+        """Return the newest revision of each symbol, as ``ChangeReader.heads`` does.
+
+        Parameters
+        ----------
+        symbols : the symbols; None for all.
+
+        Returns
+        -------
+        dict
+            Revision by symbol.
+
+        Raises
+        ------
+        StoreError
+            If the database is away.
+        """
         ...
 
     async def changes(self, after: Mapping[str, int], limit: int | None = None) -> list[Change]:
-        """Return what has changed, as ``ChangeReader.changes`` does."""
+        """Return what has changed beyond some cursors, as ``ChangeReader.changes`` does.
+
+        Parameters
+        ----------
+        after : a cursor a symbol: the revision that the caller has.
+        limit : at most so many rows a symbol.
+
+        Returns
+        -------
+        list of Change
+            One change of each symbol that has changed.
+
+        Raises
+        ------
+        StoreError
+            If the database is away.
+        """
         ...
 
 
@@ -57,6 +88,11 @@ async def follow_changes(
     heads : the revision of each symbol that the caller has. A symbol that is missing here is
         followed from its first change.
     symbols : the symbols to follow; None for all, also those that appear later.
+
+    Yields
+    ------
+    Change
+        A change; a symbol's changes come in the order of their revisions, without holes.
     """
     followed = None if symbols is None else list(dict.fromkeys(symbols))
     follower = _Follower(store, followed, dict(heads))

@@ -8,17 +8,32 @@ from pathlib import Path
 
 
 def open_lock(path: Path) -> int:
-    """Open a lock file and return its descriptor, which child processes do not inherit."""
+    """Open a lock file, which child processes do not inherit.
+
+    Parameters
+    ----------
+    path : the file; made if it does not exist.
+
+    Returns
+    -------
+    int
+        Its descriptor.
+    """
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Take a file lock without waiting; return False if another holder is in the way.
+    """Take a file lock without waiting.
 
     Parameters
     ----------
     descriptor : of the lock file.
     shared : take a lock that others may share; else one that excludes all others.
+
+    Returns
+    -------
+    bool
+        True if the lock is ours; False if another holder is in the way.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:

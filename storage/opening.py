@@ -24,6 +24,15 @@ def product_dataset(settings: Settings) -> str:
 
     The settings' own; else the one that the settings' source writes; else the one that the product
     on the embedded servers runs with, or ran with last; else the real one.
+
+    Parameters
+    ----------
+    settings : the command's settings.
+
+    Returns
+    -------
+    str
+        ``live`` or ``synthetic``.
     """
     if settings.dataset:
         return settings.dataset
@@ -38,6 +47,15 @@ def product_clock(settings: Settings) -> Clock:
 
     The settings' own if it is simulated; else the one of the product on the embedded servers, where
     that is the dataset's; else the machine's.
+
+    Parameters
+    ----------
+    settings : the command's settings.
+
+    Returns
+    -------
+    Clock
+        The clock, real or simulated.
     """
     product = _product(settings)
     if settings.clock.simulated or product is None:
@@ -63,9 +81,18 @@ class Connections:
 
 @asynccontextmanager
 async def server_urls(settings: Settings, *, live: bool = True) -> AsyncIterator[tuple[str, str]]:
-    """Give the URLs of database and live channel. Embedded servers run while this is open.
+    """Yield the URLs of database and live channel; embedded servers run while this is open.
 
-    Without ``live`` a given database is enough: the channel's URL may come back empty.
+    Parameters
+    ----------
+    settings : the command's settings; a URL that they lack is that of an embedded server.
+    live : whether the channel is needed. If not, a given database is enough, and the channel's URL
+        may come back empty.
+
+    Yields
+    ------
+    tuple of str
+        URL of the database, URL of the live channel.
 
     Raises
     ------
@@ -99,13 +126,34 @@ async def connect(
 ) -> AsyncIterator[Connections]:
     """Open a dataset. An embedded database is migrated first, one given by URL never.
 
-    Without ``live`` no live channel is opened. A channel that is away may come back later; one
-    whose URL cannot be used is refused. ``write``, ``later`` and ``patience`` are
-    ``Store.open``'s.
+    A channel that is away may come back later; one whose URL cannot be used is refused.
+
+    Parameters
+    ----------
+    settings : the command's settings.
+    dataset : ``live`` or ``synthetic``.
+    live : whether a live channel is opened; without, one that does nothing.
+    write : check also that rows can be written.
+    later : open the store even if the database is away or not migrated yet.
+    patience : how long an answer may take before its connection is cut off. [s]
+
+    Yields
+    ------
+    Connections
+        Store and live channel; they close with the block.
 
     Raises
     ------
-    EmbeddedError, StoreUnavailable, SchemaMissing, SchemaNewer, StoreError, LiveError
+    EmbeddedError
+        If the embedded servers are needed and cannot be had.
+    AccessDenied
+        If the server does not let the user in.
+    StoreUnavailable, SchemaMissing, SchemaNewer
+        If the database is away, or its schema is of another release, unless ``later``.
+    StoreError
+        If the database cannot be used.
+    LiveError
+        If the channel's URL cannot be used.
     """
     async with AsyncExitStack() as stack:
         database_url, redis_url = await stack.enter_async_context(server_urls(settings, live=live))

@@ -12,8 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Each public function with parameters in here has its sections. A folder that is done is added.
 PLACES = (
     "sampler",
-    "storage/record",
-    "storage/postgres",
+    "storage",
 )
 FILES = sorted(
     path

@@ -29,8 +29,14 @@ _AS_TEXT = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 def configure(form: str = "auto", level: str = "info") -> None:
     """Configure the log of this process.
 
-    ``form`` is ``json`` (one object a line), ``console`` (for people), or ``auto``: console on a
-    terminal, JSON elsewhere. Standard output is never used: it belongs to a command's answer.
+    Standard output is never used: it belongs to a command's answer.
+
+    Parameters
+    ----------
+    form : ``json`` (one object a line), ``console`` (for people), or ``auto``: console on a
+        terminal, JSON elsewhere.
+    level : the least level that is logged: ``debug``, ``info``, ``warning``, ``error`` or
+        ``critical``.
     """
     threshold = logging.getLevelNamesMapping()[level.upper()]
     if form == "auto":

@@ -21,6 +21,15 @@ Quotas = Mapping[str, int | None]
 def parse_plan(text: str) -> str:
     """Read the name of a plan, in upper or lower case.
 
+    Parameters
+    ----------
+    text : the name.
+
+    Returns
+    -------
+    str
+        The name as ``PLANS`` has it.
+
     Raises
     ------
     UsageError
@@ -35,26 +44,35 @@ def parse_plan(text: str) -> str:
 def parse_quotas(text: str) -> dict[str, int | None]:
     """Read ``FLOW_QUOTAS``: the daily quota of each plan, the default for plans it does not name.
 
+    Parameters
+    ----------
+    text : pairs such as ``Free=5,Alpha=unlimited``.
+
+    Returns
+    -------
+    dict
+        Requests a day by plan; None for any number.
+
     Raises
     ------
     UsageError
         For an unknown plan, one that is named twice, or what is neither a number nor unlimited.
     """
-    given = _read(text)
-    return _read(DEFAULT_QUOTAS) | given
+    overrides = _read(text)
+    return _read(DEFAULT_QUOTAS) | overrides
 
 
 def _read(text: str) -> dict[str, int | None]:
-    found: dict[str, int | None] = {}
-    for part in filter(str.strip, text.split(",")):
-        name, _, value = (piece.strip() for piece in part.partition("="))
+    quotas: dict[str, int | None] = {}
+    for item in filter(str.strip, text.split(",")):
+        name, _, value = (piece.strip() for piece in item.partition("="))
         plan = parse_plan(name)
-        if plan in found:
+        if plan in quotas:
             raise UsageError(f"{plan} is named twice")
         if value.lower() != UNLIMITED and not _NUMBER.fullmatch(value):
             raise UsageError(
-                f"{part.strip()[:40]!r}: a quota is a number of requests a day or {UNLIMITED},"
+                f"{item.strip()[:40]!r}: a quota is a number of requests a day or {UNLIMITED},"
                 " e.g. Free=5,Alpha=unlimited"
             )
-        found[plan] = None if value.lower() == UNLIMITED else int(value)
-    return found
+        quotas[plan] = None if value.lower() == UNLIMITED else int(value)
+    return quotas

@@ -17,7 +17,12 @@ from storage.record.row import DEFINITIONS
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
-    """Give a program ``--version``: the release, and the version of its formulas."""
+    """Give a program ``--version``: the release, and the version of its formulas.
+
+    Parameters
+    ----------
+    parser : the program's parser.
+    """
     try:
         release = metadata.version("zerodte-flow")
     except metadata.PackageNotFoundError:

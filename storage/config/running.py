@@ -30,7 +30,14 @@ class RunningProduct:
 
 
 def note_running(data_dir: Path, *, dataset: str, clock: Clock) -> None:
-    """Note what runs. Nothing happens where the folder cannot be written: it is a convenience."""
+    """Note what runs. Nothing happens where the folder cannot be written: it is a convenience.
+
+    Parameters
+    ----------
+    data_dir : the data folder.
+    dataset : ``live`` or ``synthetic``.
+    clock : the clock that it runs by.
+    """
     path = data_dir / _FILE
     with suppress(OSError):
         draft = path.with_name(f".{_FILE}.{os.getpid()}")
@@ -39,7 +46,12 @@ def note_running(data_dir: Path, *, dataset: str, clock: Clock) -> None:
 
 
 def note_stopped(data_dir: Path) -> None:
-    """Note that it has stopped: a simulated market's time stands still until the next run."""
+    """Note that it has stopped: a simulated market's time stands still until the next run.
+
+    Parameters
+    ----------
+    data_dir : the data folder.
+    """
     product = read_running(data_dir)
     if product is None or not product.clock.simulated:
         return
@@ -49,7 +61,17 @@ def note_stopped(data_dir: Path) -> None:
 
 
 def read_running(data_dir: Path) -> RunningProduct | None:
-    """Read what was started last on a data folder; None if that is not known."""
+    """Read what was started last on a data folder; None if that is not known.
+
+    Parameters
+    ----------
+    data_dir : the data folder.
+
+    Returns
+    -------
+    RunningProduct or None
+        Dataset and clock; None without a readable note.
+    """
     try:
         noted = orjson.loads((data_dir / _FILE).read_bytes())
         return RunningProduct(dataset=str(noted["dataset"]), clock=parse_clock(noted["clock"]))

@@ -25,10 +25,10 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:
 
 
 def _symbols(text: str) -> tuple[str, ...]:
-    found = tuple(dict.fromkeys(parse_symbol(part) for part in text.split(",") if part.strip()))
-    if not found:
+    symbols = tuple(dict.fromkeys(parse_symbol(item) for item in text.split(",") if item.strip()))
+    if not symbols:
         raise UsageError("no symbol is named")
-    return found
+    return symbols
 
 
 def _number(low: float, high: float) -> Callable[[str], float]:
@@ -63,11 +63,11 @@ def _port(text: str) -> int:
 
 
 def _origins(text: str) -> tuple[str, ...]:
-    found = tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
-    for origin in found:
+    origins = tuple(item.strip().rstrip("/") for item in text.split(",") if item.strip())
+    for origin in origins:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             raise UsageError(f"{origin[:80]!r} is no origin, as in https://flow.example.org")
-    return found
+    return origins
 
 
 def _port_or_none(text: str) -> int:
@@ -252,14 +252,24 @@ class Settings:
     ) -> Settings:
         """Read the settings from the environment, with command line options on top.
 
+        Parameters
+        ----------
+        environment : the process's variables; only ``FLOW_*`` count.
+        options : values of command line options by name; None for one that is not given.
+
+        Returns
+        -------
+        Settings
+            All settings, with their defaults.
+
         Raises
         ------
         UsageError
             For an unknown FLOW_* name (the nearest known one is suggested), a bad value, or a
             vendor's key that stands in two places.
         """
-        given = {k[5:].lower(): (v, k) for k, v in environment.items() if k.startswith("FLOW_")}
-        for name, (_, shown) in given.items():
+        texts = {k[5:].lower(): (v, k) for k, v in environment.items() if k.startswith("FLOW_")}
+        for name, (_, shown) in texts.items():
             if name not in REGISTRY and name not in VENDOR_NAMES:
                 near = difflib.get_close_matches(name, {*REGISTRY, *VENDOR_NAMES}, n=1, cutoff=0.0)[
                     0
@@ -267,10 +277,10 @@ class Settings:
                 raise UsageError(f"{shown} is no setting; did you mean FLOW_{near.upper()}?")
         for name, value in (options or {}).items():
             if value is not None:
-                given[name] = (value, f"--{name.replace('_', '-')}")
+                texts[name] = (value, f"--{name.replace('_', '-')}")
         values: dict[str, Any] = {}
         for name, setting in REGISTRY.items():
-            text, shown = given.get(name, (setting.default, name))
+            text, shown = texts.get(name, (setting.default, name))
             try:
                 values[name] = setting.read(text)
             except UsageError as error:
@@ -280,7 +290,13 @@ class Settings:
 
 
 def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Give a command the options of some settings; ``--help`` shows their FLOW_* names."""
+    """Give a command the options of some settings; ``--help`` shows their FLOW_* names.
+
+    Parameters
+    ----------
+    parser : the command's parser.
+    names : settings, as ``REGISTRY`` names them.
+    """
     for name in names:
         setting = REGISTRY[name]
         shown = setting.default or "none"
@@ -293,5 +309,15 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def options_of(parsed: argparse.Namespace) -> dict[str, str | None]:
-    """Return the settings of a parsed command line."""
+    """Return the settings among the options of a parsed command line.
+
+    Parameters
+    ----------
+    parsed : the parsed command line.
+
+    Returns
+    -------
+    dict
+        Value by setting; None for an option that is not given.
+    """
     return {k: v for k, v in vars(parsed).items() if k in REGISTRY}

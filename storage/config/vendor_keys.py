@@ -117,11 +117,16 @@ class VendorKeys:
         return cls(texts, files)
 
     def place(self, name: str) -> str | None:
-        """Where a setting stands, in words; None where it is not set.
+        """Say where a setting stands, in words; None where it is not set.
 
         Parameters
         ----------
         name : such as ``FLOW_TRADIER_TOKEN``.
+
+        Returns
+        -------
+        str or None
+            Name of the variable, or of the systemd credential.
         """
         _setting(name)
         if name in self._files:
@@ -191,6 +196,11 @@ class VendorKeys:
         Parameters
         ----------
         name : such as ``FLOW_DATABENTO_CAP_USD``.
+
+        Returns
+        -------
+        float or None
+            The number; None where the setting is not set.
 
         Raises
         ------

@@ -57,6 +57,11 @@ def attach(data_dir: Path, *, wait: bool = False) -> Iterator[Servers]:
     data_dir : the folder with the servers' data; made if it does not exist.
     wait : when the block is left, wait until the servers have stopped, unless others use them.
 
+    Yields
+    ------
+    Servers
+        The servers' URLs.
+
     Raises
     ------
     EmbeddedError
@@ -105,7 +110,17 @@ def _run_folder(data_dir: Path) -> Path:
 
 
 def user_name(uid: int) -> str:
-    """Return a user's name, or the number of a user without one."""
+    """Return a user's name, or the number of a user without one.
+
+    Parameters
+    ----------
+    uid : the user's number.
+
+    Returns
+    -------
+    str
+        The name.
+    """
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

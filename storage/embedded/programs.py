@@ -69,6 +69,11 @@ class ServerUser:
         ----------
         death_signal : the kernel sends it to the program when the supervisor dies.
         environment : variables of the program, besides the locale and the time zone.
+
+        Returns
+        -------
+        dict
+            Keyword arguments of ``subprocess.Popen``.
         """
         supervisor = os.getpid()
 
@@ -90,7 +95,18 @@ class ServerUser:
         }
 
     def run(self, *command: str | Path, text: str = "") -> tuple[bool, str]:
-        """Run a program to its end; return whether it succeeded, and its output."""
+        """Run a program to its end, as this user.
+
+        Parameters
+        ----------
+        command : the program and its arguments.
+        text : its standard input.
+
+        Returns
+        -------
+        tuple of bool and str
+            Whether it succeeded, and its output.
+        """
         options = self.options(signal.SIGKILL)
         try:
             done = subprocess.run(
@@ -102,7 +118,23 @@ class ServerUser:
 
 
 def choose_account(data_dir: Path, supervisor_lock: int) -> ServerUser:
-    """Return the user as whom the servers run: ourselves, or for root an unprivileged one."""
+    """Return the user as whom the servers run: ourselves, or for root an unprivileged one.
+
+    Parameters
+    ----------
+    data_dir : the data folder; data that exists keeps its owner.
+    supervisor_lock : descriptor of the supervisor's lock, which the programs inherit.
+
+    Returns
+    -------
+    ServerUser
+        The user.
+
+    Raises
+    ------
+    EmbeddedError
+        If root has no unprivileged user to run the servers as.
+    """
     if os.geteuid() != 0:
         return ServerUser(os.geteuid(), os.getegid(), supervisor_lock)
     # Existing data keeps its owner, also if a user `postgres` was made after the first start.
@@ -120,7 +152,18 @@ def choose_account(data_dir: Path, supervisor_lock: int) -> ServerUser:
 
 
 def require_access(folder: Path, account: ServerUser) -> None:
-    """Raise if the servers' user cannot reach a folder through the folders above it."""
+    """Refuse a folder that the servers' user cannot reach through the folders above it.
+
+    Parameters
+    ----------
+    folder : the folder.
+    account : the servers' user.
+
+    Raises
+    ------
+    EmbeddedError
+        If a folder on the way may not be entered; the message says which.
+    """
     if not account.foreign:
         return
     groups = os.getgroups()
@@ -129,12 +172,12 @@ def require_access(folder: Path, account: ServerUser) -> None:
     os.seteuid(account.uid)
     try:
         # Try it as that user: mode bits do not say all that the kernel checks.
-        for part in [*reversed(folder.parents), folder]:
-            os.stat(f"{part}/.")  # noqa: PTH116 - a Path would drop the dot
+        for step in [*reversed(folder.parents), folder]:
+            os.stat(f"{step}/.")  # noqa: PTH116 - a Path would drop the dot
     except PermissionError as error:
         raise EmbeddedError(
             "PostgreSQL does not run as root; it would run as the user "
-            f"{user_name(account.uid)}, who may not enter {part}. Set FLOW_DATA_DIR to a folder "
+            f"{user_name(account.uid)}, who may not enter {step}. Set FLOW_DATA_DIR to a folder "
             "such as /var/lib/zerodte-flow, or run the command as a plain user"
         ) from error
     finally:
@@ -145,6 +188,16 @@ def require_access(folder: Path, account: ServerUser) -> None:
 
 def ensure_private_folder(path: Path, account: ServerUser) -> Path:
     """Return a folder that only the servers' user may enter; made if missing.
+
+    Parameters
+    ----------
+    path : the folder.
+    account : the servers' user.
+
+    Returns
+    -------
+    Path
+        The folder, as given.
 
     Raises
     ------
@@ -170,7 +223,23 @@ _SHORT = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108
 
 
 def ensure_socket_folder(data_dir: Path, account: ServerUser) -> Path:
-    """Return the folder of the servers' sockets, with a short enough path; made if missing."""
+    """Return the folder of the servers' sockets, with a short enough path; made if missing.
+
+    Parameters
+    ----------
+    data_dir : the data folder.
+    account : the servers' user.
+
+    Returns
+    -------
+    Path
+        A folder below it, or a short one elsewhere where its path is too long for a socket.
+
+    Raises
+    ------
+    EmbeddedError
+        If it belongs to another user.
+    """
     folder = data_dir / "run" / "sockets"
     # libpq reads a comma as the end of a host.
     if len(os.fsencode(folder)) > _LONGEST_SOCKET_FOLDER or "," in str(folder):
@@ -182,7 +251,24 @@ def ensure_socket_folder(data_dir: Path, account: ServerUser) -> Path:
 
 
 def locate_programs(wheel: Wheel, data_dir: Path, account: ServerUser) -> Path:
-    """Return the folder with a wheel's programs: as installed, or a copy that the user can read."""
+    """Return the folder with a wheel's programs: as installed, or a copy that the user can read.
+
+    Parameters
+    ----------
+    wheel : the wheel.
+    data_dir : the data folder, where a copy is made if one is needed.
+    account : the servers' user.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    EmbeddedError
+        If the wheel is not installed, or its programs do not run.
+    """
     # It is located and not imported: importing takes 0.2 s and prints a warning.
     spec = importlib.util.find_spec(Path(wheel.program).parts[0])
     locations = list(spec.submodule_search_locations or []) if spec else []
@@ -201,8 +287,8 @@ def locate_programs(wheel: Wheel, data_dir: Path, account: ServerUser) -> Path:
         fresh = copy.with_name(f"{copy.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
         leave = shutil.ignore_patterns("include", "*.a")
-        for part in wheel.parts:
-            shutil.copytree(installed / part, fresh / part, ignore=leave)
+        for subfolder in wheel.parts:
+            shutil.copytree(installed / subfolder, fresh / subfolder, ignore=leave)
         for path in [*fresh.rglob("*"), fresh, copy.parent]:
             path.chmod(0o755)  # Under a strict umask the originals are not readable for others.
         fresh.rename(copy)
@@ -214,7 +300,24 @@ def locate_programs(wheel: Wheel, data_dir: Path, account: ServerUser) -> Path:
 
 
 def ensure_cluster(programs: Path, data_dir: Path, account: ServerUser) -> Path:
-    """Return PostgreSQL's data folder; made if missing, with the database ``flow`` in it."""
+    """Return PostgreSQL's data folder; made if missing, with the database ``flow`` in it.
+
+    Parameters
+    ----------
+    programs : folder of PostgreSQL's wheel.
+    data_dir : the data folder.
+    account : the servers' user.
+
+    Returns
+    -------
+    Path
+        The folder ``pgdata``.
+
+    Raises
+    ------
+    EmbeddedError
+        If it belongs to another user or another PostgreSQL, or cannot be made.
+    """
     pgdata = data_dir / "pgdata"
     if pgdata.exists():
         owner = pgdata.stat().st_uid
@@ -264,5 +367,15 @@ def ensure_cluster(programs: Path, data_dir: Path, account: ServerUser) -> Path:
 
 
 def tail(text: str) -> str:
-    """Return the last lines of a program's output, where it says why it failed."""
+    """Return the last lines of a program's output, where it says why it failed.
+
+    Parameters
+    ----------
+    text : the program's output.
+
+    Returns
+    -------
+    str
+        Its last six lines.
+    """
     return "\n".join(text.strip().splitlines()[-6:])

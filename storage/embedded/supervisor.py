@@ -145,7 +145,9 @@ def _postgres(programs: Path, data_dir: Path, sockets: Path, account: ServerUser
         "log_timezone": "UTC",
         "log_checkpoints": "off",
     }
-    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    options = [
+        argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")
+    ]
     return _Server(
         name="PostgreSQL",
         command=[f"{programs / PG}/bin/postgres", "-D", str(pgdata), *options],
@@ -180,7 +182,7 @@ def _valkey(programs: Path, data_dir: Path, sockets: Path, account: ServerUser) 
         "maxmemory": "256mb",
         "maxmemory-policy": "noeviction",
     }
-    options = [part for name, value in settings.items() for part in (f"--{name}", value)]
+    options = [argument for name, value in settings.items() for argument in (f"--{name}", value)]
     return _Server(
         name="Valkey",
         command=[f"{programs / VALKEY}/valkey-server", *options],

@@ -49,9 +49,18 @@ class Session:
         return self.close - SLOT_WIDTH
 
     def slot_of(self, quoted_at: datetime) -> datetime | None:
-        """The grid point nearest to a quote's time; None outside the session.
+        """Return the grid point nearest to a quote's time; None outside the session.
 
         Halfway goes to the later point; the last 15 seconds belong to the last slot.
+
+        Parameters
+        ----------
+        quoted_at : when the quotes were made.
+
+        Returns
+        -------
+        datetime or None
+            The slot, UTC.
         """
         if not self.open <= quoted_at < self.close:
             return None
@@ -59,27 +68,66 @@ class Session:
         return min(self.open + steps * SLOT_WIDTH, self.last_slot)
 
     def elapsed(self, moment: datetime) -> float:
-        """The part of the session that has passed, 0 to 1."""
+        """Return the part of the session that has passed.
+
+        Parameters
+        ----------
+        moment : a moment.
+
+        Returns
+        -------
+        float
+            0 before the open, 1 from the close on. [0-1]
+        """
         whole = (self.close - self.open).total_seconds()
         return min(max((moment - self.open).total_seconds() / whole, 0.0), 1.0)
 
 
 def to_new_york(moment: datetime) -> datetime:
-    """The same moment on a New York clock."""
+    """Return the same moment on a New York clock.
+
+    Parameters
+    ----------
+    moment : with any offset.
+
+    Returns
+    -------
+    datetime
+        The moment, with New York's offset.
+    """
     return moment.astimezone(NEW_YORK)
 
 
 def from_new_york(wall: datetime) -> datetime:
-    """UTC of a New York wall time without offset.
+    """Return the moment of a New York wall time without offset.
 
     An hour that the autumn change repeats is read as its first pass; one that the spring change
     skips is read with the offset before it. Neither ever falls into a session.
+
+    Parameters
+    ----------
+    wall : date and time in New York, without offset.
+
+    Returns
+    -------
+    datetime
+        The moment, UTC.
     """
     return wall.replace(tzinfo=NEW_YORK).astimezone(UTC)
 
 
 def market_day(moment: datetime) -> date:
-    """The calendar day in New York."""
+    """Return the calendar day in New York.
+
+    Parameters
+    ----------
+    moment : with any offset.
+
+    Returns
+    -------
+    date
+        The day there.
+    """
     return to_new_york(moment).date()
 
 
@@ -100,25 +148,65 @@ def _year(year: int) -> tuple[Session, ...]:
 
 
 def session_on(day: date) -> Session | None:
-    """The session of a New York day; None when the market is closed all day."""
+    """Return the session of a New York day; None when the market is closed all day.
+
+    Parameters
+    ----------
+    day : the day.
+
+    Returns
+    -------
+    Session or None
+        Its hours.
+    """
     sessions = _year(day.year)
-    at = bisect.bisect_left(sessions, day, key=lambda s: s.day)
-    return sessions[at] if at < len(sessions) and sessions[at].day == day else None
+    index = bisect.bisect_left(sessions, day, key=lambda s: s.day)
+    return sessions[index] if index < len(sessions) and sessions[index].day == day else None
 
 
 def sessions_between(first: date, last: date) -> list[Session]:
-    """All sessions from one day to another, both included."""
+    """Return all sessions from one day to another, both included.
+
+    Parameters
+    ----------
+    first, last : the first and the last day.
+
+    Returns
+    -------
+    list of Session
+        The sessions, ascending.
+    """
     years = range(first.year, last.year + 1)
     return [s for year in years for s in _year(year) if first <= s.day <= last]
 
 
 def next_session(day: date) -> Session:
-    """The first session after a day."""
+    """Return the first session after a day.
+
+    Parameters
+    ----------
+    day : the day; its own session does not count.
+
+    Returns
+    -------
+    Session
+        The session.
+    """
     return sessions_between(day + timedelta(days=1), day + timedelta(days=15))[0]
 
 
 def last_session(moment: datetime) -> Session:
-    """The newest session that has opened by a moment."""
+    """Return the newest session that has opened by a moment.
+
+    Parameters
+    ----------
+    moment : with any offset.
+
+    Returns
+    -------
+    Session
+        The session; it may be over.
+    """
     day = market_day(moment)
     return [s for s in sessions_between(day - timedelta(days=15), day) if s.open <= moment][-1]
 
@@ -128,6 +216,16 @@ def expiry_moment(symbol: str, session: Session) -> datetime:
 
     That is the session's close, early or not; a quarter of an hour later for the funds whose
     expiring options trade on.
+
+    Parameters
+    ----------
+    symbol : the underlying.
+    session : the session on which they expire.
+
+    Returns
+    -------
+    datetime
+        The moment, UTC.
     """
     return session.close + instrument_of(symbol).late_close
 
@@ -141,6 +239,11 @@ def expiry_moment_on(symbol: str, day: date, *, morning: bool = False) -> dateti
     day : the day of expiry, New York. On a day without a session options are taken to expire at
         the regular hours.
     morning : whether the contracts settle on the morning's opening prices.
+
+    Returns
+    -------
+    datetime
+        The moment, UTC.
     """
     if morning:
         return new_york_time(day, 9, 30)
@@ -151,10 +254,31 @@ def expiry_moment_on(symbol: str, day: date, *, morning: bool = False) -> dateti
 
 
 def closed_day_kind(day: date) -> str:
-    """Why a day without a session has none, in words."""
+    """Say why a day without a session has none.
+
+    Parameters
+    ----------
+    day : the day.
+
+    Returns
+    -------
+    str
+        ``weekend`` or ``market holiday``.
+    """
     return "weekend" if day.weekday() >= 5 else "market holiday"
 
 
 def new_york_time(day: date, hour: int, minute: int = 0) -> datetime:
-    """UTC of a time of day in New York."""
+    """Return the moment of a time of day in New York.
+
+    Parameters
+    ----------
+    day : the day.
+    hour, minute : the time of day there.
+
+    Returns
+    -------
+    datetime
+        The moment, UTC.
+    """
     return from_new_york(datetime.combine(day, time(hour, minute)))

@@ -40,7 +40,17 @@ class Clock:
         return self.market_time(datetime.now(UTC))
 
     def market_time(self, wall: datetime) -> datetime:
-        """Return the market's time when the machine's clock shows ``wall``."""
+        """Return the market's time when the machine's clock shows ``wall``.
+
+        Parameters
+        ----------
+        wall : the machine's time, UTC.
+
+        Returns
+        -------
+        datetime
+            The market's time, UTC.
+        """
         if self.start is None or self.anchor is None:
             return wall
         moment, left = self.start, (wall - self.anchor) * self.speed
@@ -53,6 +63,15 @@ class Clock:
         """Return what the machine's clock shows when the market's time is ``moment``.
 
         A moment in hours that a simulated clock skips maps to the next open.
+
+        Parameters
+        ----------
+        moment : the market's time, UTC.
+
+        Returns
+        -------
+        datetime
+            The machine's time, UTC.
         """
         if self.start is None or self.anchor is None:
             return moment
@@ -80,6 +99,15 @@ def _day_end(moment: datetime) -> datetime:
 
 def parse_clock(text: str) -> Clock:
     """Read a clock from ``FLOW_CLOCK``.
+
+    Parameters
+    ----------
+    text : ``real``, or ``simulated:START@SPEED`` with an optional anchor.
+
+    Returns
+    -------
+    Clock
+        The clock.
 
     Raises
     ------

@@ -70,16 +70,37 @@ INSTRUMENTS: dict[str, Instrument] = {
     )
 }
 #: Every root whose contracts settle on the morning's opening prices.
-AM_ROOTS: frozenset[str] = frozenset().union(*(one.am_roots for one in INSTRUMENTS.values()))
+AM_ROOTS: frozenset[str] = frozenset().union(
+    *(instrument.am_roots for instrument in INSTRUMENTS.values())
+)
 
 
 def instrument_of(symbol: str) -> Instrument:
-    """Look an underlying up. One that is not in the table is an ordinary share or fund."""
+    """Look an underlying up. One that is not in the table is an ordinary share or fund.
+
+    Parameters
+    ----------
+    symbol : the underlying.
+
+    Returns
+    -------
+    Instrument
+        Its line of the table; for a symbol without one, that of an ordinary share.
+    """
     return INSTRUMENTS.get(symbol) or Instrument(symbol=symbol)
 
 
 def parse_symbol(text: str) -> str:
     """Read a symbol as it is stored: trimmed, upper case.
+
+    Parameters
+    ----------
+    text : the symbol as somebody typed it.
+
+    Returns
+    -------
+    str
+        The symbol.
 
     Raises
     ------

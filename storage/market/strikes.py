@@ -31,8 +31,18 @@ def strikes_near_spot(strike: NDArray[np.float64], spot: float, reach: float) ->
 def strikes_on_each_side(strike: NDArray[np.float64], spot: float, reach: float) -> tuple[int, int]:
     """Find the strikes within a part of spot, and five on each side if these reach farther.
 
-    A share's strikes lie so far apart that a part of spot may hold hardly any. Parameters and
-    result are those of ``strikes_near_spot``.
+    A share's strikes lie so far apart that a part of spot may hold hardly any.
+
+    Parameters
+    ----------
+    strike : ascending. (n,) [$]
+    spot : price of the underlying. [$]
+    reach : part of spot. [0-1]
+
+    Returns
+    -------
+    tuple[int, int]
+        First index, and the one after the last.
     """
     low, high = strikes_near_spot(strike, spot, reach)
     below = int(strike.searchsorted(spot)) - EACH_SIDE
@@ -46,7 +56,18 @@ def strikes_for_concentration(
     """Find the strikes among which the top three are compared with the rest.
 
     Within a part of spot; where that holds three or fewer, so that there is no rest, five on each
-    side as well. Parameters and result are those of ``strikes_near_spot``.
+    side as well.
+
+    Parameters
+    ----------
+    strike : ascending. (n,) [$]
+    spot : price of the underlying. [$]
+    reach : part of spot. [0-1]
+
+    Returns
+    -------
+    tuple[int, int]
+        First index, and the one after the last.
     """
     low, high = strikes_near_spot(strike, spot, reach)
     return (low, high) if high - low > 3 else strikes_on_each_side(strike, spot, reach)

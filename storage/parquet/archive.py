@@ -33,7 +33,7 @@ class ExportResult:
 class ImportedSession:
     """What an import did with one exported session."""
 
-    part: parquet.ParquetPartition
+    partition: parquet.ParquetPartition
     stored: int = 0
     there_already: int = 0
     #: Slots that the store did not know to have no row.
@@ -47,6 +47,19 @@ async def export_sessions(
 ) -> ExportResult:
     """Write all sessions of a period. A session that was exported before is replaced.
 
+    Parameters
+    ----------
+    store : where the records are.
+    dataset : ``live`` or ``synthetic``; the files carry its name.
+    folder : where the files go; made if it does not exist.
+    first, last : the first and the last day.
+    symbols : whose sessions.
+
+    Returns
+    -------
+    ExportResult
+        How many slots were written, and the bytes of each table.
+
     Raises
     ------
     FlowError
@@ -56,9 +69,9 @@ async def export_sessions(
     for line in await store.coverage(first, last, symbols):
         if not line["rows"]:
             continue
-        part = parquet.ParquetPartition(folder, line["expiration"], line["symbol"])
-        with ParquetWriter(part, dataset) as writer:
-            async with aclosing(store.records(part.symbol, part.day)) as records:
+        partition = parquet.ParquetPartition(folder, line["expiration"], line["symbol"])
+        with ParquetWriter(partition, dataset) as writer:
+            async with aclosing(store.records(partition.symbol, partition.day)) as records:
                 some: list[SlotRecord] = []
                 async for record in records:
                     some.append(record)
@@ -67,7 +80,7 @@ async def export_sessions(
                         done.slots, some = done.slots + len(some), []
                 writer.write(some)
                 done.slots += len(some)
-            writer.write_gaps(await _gaps(store, part))
+            writer.write_gaps(await _gaps(store, partition))
         done.sessions += 1
         done.sizes.update(writer.sizes)
     return done
@@ -85,56 +98,84 @@ async def import_sessions(
 ) -> AsyncIterator[ImportedSession]:
     """Store the exported sessions of a period. A slot that has a row keeps it.
 
+    Parameters
+    ----------
+    store : where the records go.
+    dataset : ``live`` or ``synthetic``; files of another are refused.
+    folder : what ``export_sessions`` wrote.
+    first, last : the first and the last day.
+    symbols : whose sessions; None for all.
+    mix_feeds : accept rows of another feed than the stored ones of a session.
+
+    Yields
+    ------
+    ImportedSession
+        What was done with one exported session.
+
     Raises
     ------
     FlowError
         If files were not written by an export, are damaged, or belong to another dataset. What was
         stored until then stays; a second run adds the rest.
     """
-    for part in parquet.list_partitions(folder, "rows"):
-        if not first <= part.day <= last or (symbols is not None and part.symbol not in symbols):
+    for partition in parquet.list_partitions(folder, "rows"):
+        if not first <= partition.day <= last or (
+            symbols is not None and partition.symbol not in symbols
+        ):
             continue
-        own, feed = parquet.dataset_and_feed(part)
+        own, feed = parquet.dataset_and_feed(partition)
         if own != dataset:
             raise FlowError(
-                f"{part.path('rows')}: rows of the dataset {own}, not {dataset}; they are never"
-                f" mixed: --dataset {own}"
+                f"{partition.path('rows')}: rows of the dataset {own}, not {dataset}; they are"
+                f" never mixed: --dataset {own}"
             )
-        known = await store.coverage(part.day, part.day, [part.symbol])
+        known = await store.coverage(partition.day, partition.day, [partition.symbol])
         others = {source for line in known for source in line["sources"] or []} - {feed}
         if others and not mix_feeds:
             yield ImportedSession(
-                part=part,
+                partition=partition,
                 refused=f"its rows come from {', '.join(sorted(others))}, these from {feed}:"
                 " two feeds are not mixed in a session unless --mix-feeds is given",
             )
             continue
         stored = total = 0
-        for records in parquet.read_records(part):
+        for records in parquet.read_records(partition):
             result = await store.write(records, mode=WriteMode.FILL, mixed=mix_feeds)
             stored += sum(len(change.rows) for change in result.changes)
             total += len(records)
-        marked = await store.write(gaps=parquet.read_gaps(part))
+        marked = await store.write(gaps=parquet.read_gaps(partition))
         gaps = sum(len(change.gaps) for change in marked.changes)
-        yield ImportedSession(part=part, stored=stored, there_already=total - stored, gaps=gaps)
+        yield ImportedSession(
+            partition=partition, stored=stored, there_already=total - stored, gaps=gaps
+        )
 
 
-async def _gaps(store: Store, part: parquet.ParquetPartition) -> list[Gap]:
+async def _gaps(store: Store, partition: parquet.ParquetPartition) -> list[Gap]:
     return [
         Gap(
-            symbol=part.symbol,
-            expiration=part.day,
+            symbol=partition.symbol,
+            expiration=partition.day,
             slot=row["slot"],
             reason=Reason(row["reason"]),
             detail=row["detail"],
             next_expiry=row["next_expiry"],
         )
-        for row in await store.gaps(part.symbol, part.day)
+        for row in await store.gaps(partition.symbol, partition.day)
     ]
 
 
 def size_table(done: ExportResult) -> list[str]:
-    """Lay out bytes a row, a symbol's full day and a symbol's year, by table, for a person."""
+    """Lay out bytes a row, a symbol's full day and a symbol's year, by table, for a person.
+
+    Parameters
+    ----------
+    done : what an export has written.
+
+    Returns
+    -------
+    list of str
+        Lines of text; none if no slot was exported.
+    """
     if not done.slots:
         return []
     lines = [f"{'':10}{'a row':>12}{'a symbol-day':>16}{'a symbol-year':>16}"]

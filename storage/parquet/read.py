@@ -110,7 +110,17 @@ class ParquetPartition:
     symbol: str
 
     def path(self, table: str) -> Path:
-        """Return the folder of one of the partition's tables."""
+        """Return the folder of one of the partition's tables.
+
+        Parameters
+        ----------
+        table : ``rows``, ``profiles``, ``chains`` or ``gaps``.
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
         return self.folder / table / f"date={self.day}" / f"symbol={quote(self.symbol, safe='')}"
 
 
@@ -127,6 +137,16 @@ class StoredChain:
 def list_partitions(folder: Path, table: str = "chains") -> list[ParquetPartition]:
     """List the sessions in a folder of exports, by day and symbol.
 
+    Parameters
+    ----------
+    folder : the folder of the export.
+    table : the table whose sessions are listed.
+
+    Returns
+    -------
+    list of ParquetPartition
+        The sessions; empty if there is none.
+
     Raises
     ------
     FlowError
@@ -134,27 +154,36 @@ def list_partitions(folder: Path, table: str = "chains") -> list[ParquetPartitio
     """
     if not (folder / table).is_dir():
         raise FlowError(f"{folder}: no folder {table!r} in it, as flow-store export makes")
-    found = []
+    partitions = []
     for path in (folder / table).glob("date=*/symbol=*"):
         try:
             day = date.fromisoformat(path.parent.name.removeprefix("date="))
         except ValueError:
             raise FlowError(f"{path.parent}: its name is no date") from None
-        found.append(ParquetPartition(folder, day, unquote(path.name.removeprefix("symbol="))))
-    return sorted(found)
+        partitions.append(ParquetPartition(folder, day, unquote(path.name.removeprefix("symbol="))))
+    return sorted(partitions)
 
 
-def read_records(part: ParquetPartition) -> Iterator[list[SlotRecord]]:
+def read_records(partition: ParquetPartition) -> Iterator[list[SlotRecord]]:
     """Read the records of an exported session in order, a row group at a time.
 
     Every value has the same bytes as when it was exported.
+
+    Parameters
+    ----------
+    partition : symbol and day.
+
+    Yields
+    ------
+    list[SlotRecord]
+        Records of one row group, ascending by slot.
 
     Raises
     ------
     FlowError
         If files were not written by an export, are damaged, or do not belong together.
     """
-    tables = [_read(part, table) for table in TABLES]
+    tables = [_read(partition, table) for table in TABLES]
     while True:
         rows, profiles, chains = (next(table, None) for table in tables)
         if rows is None and profiles is None and chains is None:
@@ -166,14 +195,23 @@ def read_records(part: ParquetPartition) -> Iterator[list[SlotRecord]]:
             or not (rows["slot"].equals(profiles["slot"]) and rows["slot"].equals(chains["slot"]))
         ):
             raise FlowError(
-                f"{part.path('rows')}: its slots are not those of profiles and chains;"
+                f"{partition.path('rows')}: its slots are not those of profiles and chains;"
                 " export that session again"
             )
-        yield _records(part, rows, profiles, chains)
+        yield _records(partition, rows, profiles, chains)
 
 
-def read_gaps(part: ParquetPartition) -> list[Gap]:
+def read_gaps(partition: ParquetPartition) -> list[Gap]:
     """Read the slots of an exported session that have no row.
+
+    Parameters
+    ----------
+    partition : symbol and day.
+
+    Returns
+    -------
+    list of Gap
+        The gaps; empty where an earlier release exported none.
 
     Raises
     ------
@@ -181,12 +219,12 @@ def read_gaps(part: ParquetPartition) -> list[Gap]:
         If files were not written by an export, or are damaged.
     """
     # An earlier release did not export gaps.
-    batches = _read(part, GAPS) if part.path(GAPS).is_dir() else ()
+    batches = _read(partition, GAPS) if partition.path(GAPS).is_dir() else ()
     try:
         return [
             Gap(
-                symbol=part.symbol,
-                expiration=part.day,
+                symbol=partition.symbol,
+                expiration=partition.day,
                 slot=values["slot"],
                 reason=Reason(values["reason"]),
                 detail=values["detail"],
@@ -197,10 +235,10 @@ def read_gaps(part: ParquetPartition) -> list[Gap]:
             for values in batch.to_pylist()
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FlowError(f"{part.path(GAPS)}: not what was exported: {error}") from error
+        raise FlowError(f"{partition.path(GAPS)}: not what was exported: {error}") from error
 
 
-def read_chains(part: ParquetPartition) -> Iterator[StoredChain | FlowError]:
+def read_chains(partition: ParquetPartition) -> Iterator[StoredChain | FlowError]:
     """Read the chains of an exported session, in order.
 
     Parameters
@@ -217,12 +255,14 @@ def read_chains(part: ParquetPartition) -> Iterator[StoredChain | FlowError]:
     FlowError
         If files were not written by an export, or are damaged.
     """
-    for batch in _read(part, "chains"):
+    for batch in _read(partition, "chains"):
         try:
             lists = _columns(batch)
             notes = batch["notes"].to_pylist()
         except (KeyError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
-            raise FlowError(f"{part.path('chains')}: not what was exported: {error}") from error
+            raise FlowError(
+                f"{partition.path('chains')}: not what was exported: {error}"
+            ) from error
         other_expiries = batch.select(
             [n for n in OTHER_EXPIRIES if n in batch.schema.names]
         ).to_pylist()
@@ -234,27 +274,57 @@ def read_chains(part: ParquetPartition) -> Iterator[StoredChain | FlowError]:
                     other_expiries=dict.fromkeys(OTHER_EXPIRIES) | figures,
                 )
             except (KeyError, TypeError, ValueError) as error:
-                yield FlowError(f"{part.path('chains')}: slot {i + 1}: not a chain: {error}")
+                yield FlowError(f"{partition.path('chains')}: slot {i + 1}: not a chain: {error}")
             else:
                 yield stored
 
 
-def read_quote_times(part: ParquetPartition) -> list[datetime]:
-    """Read when the chains of an exported session were quoted, in order."""
-    times = [b["quoted_at"].to_pylist() for b in _read(part, "chains", ["quoted_at"])]
+def read_quote_times(partition: ParquetPartition) -> list[datetime]:
+    """Read when the chains of an exported session were quoted, in order.
+
+    Parameters
+    ----------
+    partition : symbol and day.
+
+    Returns
+    -------
+    list of datetime
+        The times, UTC, ascending.
+
+    Raises
+    ------
+    FlowError
+        If files were not written by an export, or are damaged.
+    """
+    times = [b["quoted_at"].to_pylist() for b in _read(partition, "chains", ["quoted_at"])]
     return [moment for group in times for moment in group]
 
 
-def dataset_and_feed(part: ParquetPartition) -> tuple[str, str]:
-    """Read the dataset and the feed of an exported session. The feed is empty without chains."""
-    marks = [mark for file in _files(part, "chains") for mark in [_read_mark(file)]]
-    first = next(_read(part, "chains", ["source"]), None)
+def dataset_and_feed(partition: ParquetPartition) -> tuple[str, str]:
+    """Read the dataset and the feed of an exported session. The feed is empty without chains.
+
+    Parameters
+    ----------
+    partition : symbol and day.
+
+    Returns
+    -------
+    tuple of str
+        Dataset and feed; the former is empty without files.
+
+    Raises
+    ------
+    FlowError
+        If files were not written by an export, or are damaged.
+    """
+    marks = [mark for file in _files(partition, "chains") for mark in [_read_mark(file)]]
+    first = next(_read(partition, "chains", ["source"]), None)
     source = "" if first is None or not first.num_rows else first["source"][0].as_py()
     return (marks[0]["dataset"] if marks else ""), source
 
 
-def _files(part: ParquetPartition, table: str) -> list[Path]:
-    return sorted(part.path(table).glob("*.parquet"))
+def _files(partition: ParquetPartition, table: str) -> list[Path]:
+    return sorted(partition.path(table).glob("*.parquet"))
 
 
 def _read_mark(file: Path) -> dict[str, Any]:
@@ -275,20 +345,20 @@ def _read_mark(file: Path) -> dict[str, Any]:
 
 
 def _read(
-    part: ParquetPartition, table: str, only: Sequence[str] | None = None
+    partition: ParquetPartition, table: str, only: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Read the row groups of a table, each as one batch."""
-    files = _files(part, table)
+    files = _files(partition, table)
     if not files:
-        raise FlowError(f"{part.path(table)}: no Parquet file in it")
+        raise FlowError(f"{partition.path(table)}: no Parquet file in it")
     for file in files:
         _read_mark(file)
         try:
             with pq.ParquetFile(file, page_checksum_verification=True) as opened:
                 for group in range(opened.num_row_groups):
                     _require_size(file, opened.metadata.row_group(group), only)
-                    found = opened.read_row_group(group, columns=only, use_threads=False)
-                    yield from found.combine_chunks().to_batches()
+                    table_group = opened.read_row_group(group, columns=only, use_threads=False)
+                    yield from table_group.combine_chunks().to_batches()
         except (OSError, pa.ArrowException) as error:
             raise FlowError(f"{file}: damaged: {error}") from error
 
@@ -306,12 +376,15 @@ def _require_size(file: Path, group: Any, only: Sequence[str] | None) -> None:
 
 
 def _records(
-    part: ParquetPartition, rows: pa.RecordBatch, profiles: pa.RecordBatch, kept: pa.RecordBatch
+    partition: ParquetPartition,
+    rows: pa.RecordBatch,
+    profiles: pa.RecordBatch,
+    chains: pa.RecordBatch,
 ) -> list[SlotRecord]:
     try:
-        plain = [_row(part, values) for values in rows.to_pylist()]
+        plain = [_row(partition, values) for values in rows.to_pylist()]
         arrays = {name: _without_missing(_floats(profiles[name])) for name in PROFILE_ARRAYS}
-        columns, notes = _columns(kept), [orjson.loads(n) for n in kept["notes"].to_pylist()]
+        columns, notes = _columns(chains), [orjson.loads(n) for n in chains["notes"].to_pylist()]
         return [
             SlotRecord(
                 row=row,
@@ -321,10 +394,10 @@ def _records(
             for i, row in enumerate(plain)
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise FlowError(f"{part.path('rows')}: not what was exported: {error}") from error
+        raise FlowError(f"{partition.path('rows')}: not what was exported: {error}") from error
 
 
-def _row(part: ParquetPartition, values: dict[str, Any]) -> Row:
+def _row(partition: ParquetPartition, values: dict[str, Any]) -> Row:
     # An export of an earlier release lacks the figures that were added since.
     values = NO_FIGURES | {name: value for name, value in values.items() if name in COLUMNS}
     for name in JSON_COLUMNS:
@@ -332,7 +405,7 @@ def _row(part: ParquetPartition, values: dict[str, Any]) -> Row:
     values["settled"] = SettledFigures.from_json(values["settled"])
     values["detail"] = DetailFigures.from_json(values["detail"])
     values["flags"] = tuple(values["flags"])
-    return Row(symbol=part.symbol, expiration=part.day, **values)
+    return Row(symbol=partition.symbol, expiration=partition.day, **values)
 
 
 Lists = list[NDArray[Any] | None]
@@ -354,14 +427,14 @@ def _floats(column: pa.ListArray) -> Lists:
 
 
 def _without_missing(lists: Lists) -> list[NDArray[Any]]:
-    if any(one is None for one in lists):
+    if any(item is None for item in lists):
         raise ValueError("a list is missing")
-    return [one for one in lists if one is not None]
+    return [item for item in lists if item is not None]
 
 
 def _slot_columns(columns: dict[str, Lists], i: int) -> dict[str, NDArray[Any]]:
     """Return one slot's columns in their order, with calls in row 0 and puts in row 1."""
-    found: dict[str, NDArray[Any]] = {}
+    slot_columns: dict[str, NDArray[Any]] = {}
     for name, lists in columns.items():
         own = lists[i]
         if own is None or name.startswith("put_"):
@@ -372,8 +445,8 @@ def _slot_columns(columns: dict[str, Lists], i: int) -> dict[str, NDArray[Any]]:
             if other is None:
                 raise ValueError(f"puts have no {bare}")
             # np.stack and its like take longer for so few numbers.
-            both = found[bare] = np.empty((2, len(own)), own.dtype)
+            both = slot_columns[bare] = np.empty((2, len(own)), own.dtype)
             both[0], both[1] = own, other
         else:
-            found[name] = own
-    return found
+            slot_columns[name] = own
+    return slot_columns

@@ -43,8 +43,8 @@ class ParquetWriter:
     Use as a context manager. A session that was exported before is replaced as a whole.
     """
 
-    def __init__(self, part: ParquetPartition, dataset: str) -> None:
-        self.part = part
+    def __init__(self, partition: ParquetPartition, dataset: str) -> None:
+        self.partition = partition
         self._mark = {EXPORT_MARK: orjson.dumps({"format": FORMAT, "dataset": dataset})}
         self._open: dict[str, tuple[pa.Schema, pq.ParquetWriter]] = {}
         self._files: Counter[str] = Counter()
@@ -59,18 +59,26 @@ class ParquetWriter:
     def write(self, records: Sequence[SlotRecord]) -> None:
         """Add slot records; each is later than those added before.
 
+        Parameters
+        ----------
+        records : slot records of one session, ascending by slot.
+
         Raises
         ------
         FlowError
             If a record's evidence cannot be read, or the disk is full.
         """
-        for at in range(0, len(records), SLOTS_A_GROUP):
-            some = records[at : at + SLOTS_A_GROUP]
-            for table, made in (("rows", _rows), ("profiles", _profiles), ("chains", _chains)):
-                self._write(table, made(some))
+        for start in range(0, len(records), SLOTS_A_GROUP):
+            some = records[start : start + SLOTS_A_GROUP]
+            for table, as_table in (("rows", _rows), ("profiles", _profiles), ("chains", _chains)):
+                self._write(table, as_table(some))
 
     def write_gaps(self, gaps: Sequence[Gap]) -> None:
         """Add the gaps of the session: its slots without a row.
+
+        Parameters
+        ----------
+        gaps : gaps of the session, ascending by slot.
 
         Raises
         ------
@@ -87,7 +95,7 @@ class ParquetWriter:
         for _, writer in self._open.values():
             writer.close()
         for table in (*TABLES, GAPS):
-            fresh, final = self._fresh(table), self.part.path(table)
+            fresh, final = self._fresh(table), self.partition.path(table)
             if failed is not None:
                 shutil.rmtree(fresh, ignore_errors=True)
                 continue
@@ -107,7 +115,7 @@ class ParquetWriter:
                 self._open[table] = content.schema, writer
             writer.write_table(content, row_group_size=SLOTS_A_GROUP)
         except OSError as error:
-            where = self.part.path(table)
+            where = self.partition.path(table)
             raise FlowError(f"cannot write {where}: {error.strerror or error}") from error
 
     def _start(self, table: str, schema: pa.Schema) -> pq.ParquetWriter:
@@ -127,7 +135,7 @@ class ParquetWriter:
         )
 
     def _fresh(self, table: str) -> Path:
-        final = self.part.path(table)
+        final = self.partition.path(table)
         # Readers of a folder skip names that begin with a dot.
         return final.with_name(f".{final.name}.{os.getpid()}")
 
@@ -165,12 +173,14 @@ def _chains(records: Sequence[SlotRecord]) -> pa.Table:
         "notes": [orjson.dumps(notes).decode() for _, notes in states],
     }
     table = pa.table(head, schema=pa.schema(CHAIN_FIELDS))
-    names = list(dict.fromkeys(name for kept, _ in states for name in kept))
+    names = list(dict.fromkeys(name for columns, _ in states for name in columns))
     for name in names:
-        found = [kept.get(name) for kept, _ in states]
-        sides = {one.ndim for one in found if one is not None} != {1}
+        arrays = [columns.get(name) for columns, _ in states]
+        sides = {array.ndim for array in arrays if array is not None} != {1}
         for side, label in enumerate(SIDES if sides else ("",)):
-            values = [None if one is None else one[side] if sides else one for one in found]
+            values = [
+                None if array is None else array[side] if sides else array for array in arrays
+            ]
             table = table.append_column(f"{label}_{name}" if sides else name, _lists(values))
     return table
 

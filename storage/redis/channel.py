@@ -53,7 +53,17 @@ class LiveChannel(Protocol):
     """What a live channel does. Its failures raise ``LiveError``; nothing stored is affected."""
 
     async def publish(self, changes: Sequence[Change]) -> None:
-        """Send changes, which are stored already, to all listeners."""
+        """Send changes, which are stored already, to all listeners.
+
+        Parameters
+        ----------
+        changes : what was stored.
+
+        Raises
+        ------
+        LiveError
+            If the channel is away.
+        """
         ...
 
     def listen(self, symbols: Sequence[str] | None) -> AsyncGenerator[list[ChannelMessage], None]:
@@ -61,6 +71,20 @@ class LiveChannel(Protocol):
 
         The first item is empty; whatever is published after it is received. Further empty items
         come while nothing is published.
+
+        Parameters
+        ----------
+        symbols : the symbols; None for all.
+
+        Yields
+        ------
+        list[ChannelMessage]
+            Messages that came together; empty at the start and while nothing is published.
+
+        Raises
+        ------
+        LiveError
+            If the channel is away.
         """
         ...
 
@@ -73,10 +97,30 @@ class NoChannel:
     """Stands for the live channel where there is none: publishing does nothing."""
 
     async def publish(self, changes: Sequence[Change]) -> None:
-        """Do nothing."""
+        """Do nothing: nobody listens.
+
+        Parameters
+        ----------
+        changes : ignored.
+        """
 
     def listen(self, symbols: Sequence[str] | None) -> AsyncGenerator[list[ChannelMessage], None]:
-        """Raise ``LiveError``: there is no channel to listen to."""
+        """Refuse: there is no channel to listen to.
+
+        Parameters
+        ----------
+        symbols : ignored.
+
+        Returns
+        -------
+        AsyncGenerator
+            Never; the call raises.
+
+        Raises
+        ------
+        LiveError
+            Always.
+        """
         raise LiveError("there is no live channel")
 
     async def ping(self) -> None:
@@ -97,6 +141,16 @@ class RedisChannel:
     @asynccontextmanager
     async def open(cls, url: str, prefix: str) -> AsyncGenerator[RedisChannel, None]:
         """Open a channel by URL. No connection is made yet, so the server may be away.
+
+        Parameters
+        ----------
+        url : of the server.
+        prefix : what its keys begin with, such as ``flow:live``.
+
+        Yields
+        ------
+        RedisChannel
+            The channel; it closes with the block.
 
         Raises
         ------
@@ -128,6 +182,10 @@ class RedisChannel:
     async def publish(self, changes: Sequence[Change]) -> None:
         """Send changes to all listeners in one transaction.
 
+        Parameters
+        ----------
+        changes : what was stored.
+
         Raises
         ------
         LiveError
@@ -156,7 +214,22 @@ class RedisChannel:
     async def listen(
         self, symbols: Sequence[str] | None
     ) -> AsyncGenerator[list[ChannelMessage], None]:
-        """Iterate over messages as ``LiveChannel.listen`` promises."""
+        """Iterate over messages as ``LiveChannel.listen`` promises.
+
+        Parameters
+        ----------
+        symbols : the symbols; None for all.
+
+        Yields
+        ------
+        list[ChannelMessage]
+            Messages that came together; empty at the start and while nothing is published.
+
+        Raises
+        ------
+        LiveError
+            If the server is away.
+        """
         selection = None if symbols is None else set(symbols)
         try:
             # Not "$": each call would start at the newest entry and lose those since the last call.

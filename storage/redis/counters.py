@@ -95,6 +95,16 @@ class Counters:
     async def open(cls, url: str, prefix: str) -> AsyncIterator[Counters]:
         """Open counters by URL. No connection is made yet, so the server may be away.
 
+        Parameters
+        ----------
+        url : of the server.
+        prefix : what its keys begin with.
+
+        Yields
+        ------
+        Counters
+            The counters; the connection closes with the block.
+
         Raises
         ------
         LiveError
@@ -129,6 +139,11 @@ class Counters:
         day : the day on which it is counted.
         limit : how many requests are granted a day; None for any number. Without a limit the call
             does not wait for Redis, and ``used`` is what this process knows.
+
+        Returns
+        -------
+        RequestCount
+            How many requests the caller has made that day, and whether this one is granted.
         """
         if limit is not None:
             return await self._enqueue(name, day, limit, 1)
@@ -139,7 +154,18 @@ class Counters:
         return RequestCount(known.get(name, 0) + 1, granted=True)
 
     async def used(self, name: str, day: date) -> int:
-        """Return how many requests of a caller were granted on a day."""
+        """Return how many requests of a caller were granted on a day.
+
+        Parameters
+        ----------
+        name : the caller.
+        day : the day on which they are counted.
+
+        Returns
+        -------
+        int
+            The number of requests.
+        """
         return (await self._enqueue(name, day, -1, 0)).used
 
     def _enqueue(self, name: str, day: date, limit: int, step: int) -> asyncio.Future[RequestCount]:

@@ -30,7 +30,17 @@ _ENTRY = struct.Struct("<4sII")
 
 
 def encode_entry(body: bytes) -> bytes:
-    """Return a body with its mark, length and checksum before it."""
+    """Return a body with its mark, length and checksum before it.
+
+    Parameters
+    ----------
+    body : what the entry holds.
+
+    Returns
+    -------
+    bytes
+        The entry.
+    """
     return _ENTRY.pack(_MARK, len(body), zlib.crc32(body)) + body
 
 
@@ -55,7 +65,16 @@ class Segment:
 
     @classmethod
     def create(cls, path: Path) -> Segment:
-        """Create a segment.
+        """Create a segment, locked for this process.
+
+        Parameters
+        ----------
+        path : its file, which must not exist.
+
+        Returns
+        -------
+        Segment
+            The segment, empty.
 
         Raises
         ------
@@ -82,6 +101,15 @@ class Segment:
     @classmethod
     def take_over(cls, path: Path) -> Segment | None:
         """Take over the segment of a dead process; None if its owner lives, or it is gone by now.
+
+        Parameters
+        ----------
+        path : its file.
+
+        Returns
+        -------
+        Segment or None
+            The segment, locked for this process.
 
         Raises
         ------
@@ -121,6 +149,11 @@ class Segment:
     def append(self, data: bytes, fault: Fault) -> None:
         """Append an entry. When this returns, it is on disk (fsync).
 
+        Parameters
+        ----------
+        data : the entry, from ``encode_entry``.
+        fault : called at each named point; tests let it fail there.
+
         Raises
         ------
         OSError
@@ -141,7 +174,12 @@ class Segment:
         self.waiting += 1
 
     def drop(self, end: int) -> None:
-        """Remove the oldest entry, which ends at ``end``."""
+        """Remove the oldest entry.
+
+        Parameters
+        ----------
+        end : where it ends in the file. [bytes]
+        """
         self.start = end
         self.waiting -= 1
 

@@ -56,7 +56,18 @@ class Spool:
     def open(cls, folder: Path, limit: int, fault: Fault = no_fault) -> Spool:
         """Open the spool in a folder, with what dead processes have left in it.
 
-        The folder is made if it does not exist. Parameters are those of the constructor.
+        The folder is made if it does not exist.
+
+        Parameters
+        ----------
+        folder : where the segments are.
+        limit : how large all segments of this process may be together. [bytes]
+        fault : called at each named point; tests let it fail there.
+
+        Returns
+        -------
+        Spool
+            The spool; the caller closes it.
 
         Raises
         ------
@@ -89,7 +100,18 @@ class Spool:
         return sum(segment.end for segment in self._segments)
 
     def newest(self, symbol: str, expiration: date, before: datetime) -> SlotRecord | None:
-        """Return the newest waiting record of a session before a moment; None without one."""
+        """Return the newest waiting record of a session before a moment; None without one.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+        before : a slot, UTC; its own record does not count.
+
+        Returns
+        -------
+        SlotRecord or None
+            The record.
+        """
         known = self._newest.get(symbol, [])
         earlier = [r for r in known if r.row.expiration == expiration and r.row.slot < before]
         return earlier[-1] if earlier else None
@@ -103,7 +125,7 @@ class Spool:
             If another release wrote a segment. It stays as it is.
         """
         own_paths = {segment.path for segment in self._segments}
-        found = 0
+        adopted = 0
         for path in sorted(self._folder.glob("*.spool")):
             segment = None if path in own_paths else Segment.take_over(path)
             if segment is None:
@@ -112,13 +134,17 @@ class Spool:
                 segment.waiting += 1
                 self._note(batch)
             self._segments.append(segment)
-            found += segment.waiting
+            adopted += segment.waiting
         self._segments.sort(key=lambda segment: segment.path)
         self._prune()
-        return found
+        return adopted
 
     def append(self, batch: Batch) -> None:
         """Append a batch. When this returns, it is on disk (fsync).
+
+        Parameters
+        ----------
+        batch : measured records and gaps.
 
         Raises
         ------
@@ -152,15 +178,29 @@ class Spool:
         return None
 
     def drop(self, batch: Batch) -> None:
-        """Remove the oldest batch: the database has it."""
+        """Remove the oldest batch: the database has it.
+
+        Parameters
+        ----------
+        batch : the oldest batch, as ``oldest`` returned it.
+        """
         segment, end = batch.place
         segment.drop(end)
         self._prune()
 
     def quarantine(self, batch: Batch) -> Path:
-        """Append a batch that the database refuses to a file for inspection; return its path.
+        """Append a batch that the database refuses to a file for inspection.
 
         Nothing replays that file.
+
+        Parameters
+        ----------
+        batch : the refused records or gaps.
+
+        Returns
+        -------
+        Path
+            The file.
 
         Raises
         ------
@@ -180,6 +220,10 @@ class Spool:
     def remember_database(self, database: str) -> None:
         """Note that a database, named without its password, was reached from here.
 
+        Parameters
+        ----------
+        database : the database's name, from ``describe_database``.
+
         Raises
         ------
         SpoolError
@@ -193,7 +237,17 @@ class Spool:
             raise SpoolError(_unwritable(path, error)) from error
 
     def knows_database(self, database: str) -> bool:
-        """Return whether this is the database that was last reached from here."""
+        """Say whether this is the database that was last reached from here.
+
+        Parameters
+        ----------
+        database : the database's name, from ``describe_database``.
+
+        Returns
+        -------
+        bool
+            True if it is.
+        """
         try:
             return (self._folder / _KNOWN).read_text() == database + "\n"
         except (OSError, UnicodeDecodeError):
