@@ -15,6 +15,7 @@ from sampler.sources.cboe import Cboe
 from sampler.sources.exported import ExportedChains
 from sampler.sources.recorded import Recorded
 from sampler.sources.synthetic.source import Synthetic
+from sampler.sources.tradier.source import Tradier
 from storage.config.vendor_keys import NO_KEYS, VendorKeys, refuse_key
 from storage.errors import UsageError
 from storage.market.calendar import Session
@@ -100,6 +101,7 @@ SOURCES: dict[str, Callable[[str, VendorKeys], Source]] = {
     "recorded": Recorded.open,
     "parquet": ExportedChains.open,
     "synthetic": Synthetic.open,
+    "tradier": Tradier.open,
 }
 
 

@@ -154,7 +154,7 @@ class Recorded:
             try:
                 yield self._read(entry)
             except ChainRefused as refusal:
-                yield ChainRefused(refusal.reason, str(refusal), quoted_at=entry.quoted_at)
+                yield refusal
 
     async def close(self) -> None:
         """Nothing is held open."""

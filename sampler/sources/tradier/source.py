@@ -1,0 +1,314 @@
+"""Tradier's quotes, real-time with an account: ``tradier:``; 15 minutes late: ``tradier:sandbox``.
+
+One request a symbol and slot for its chain of today, and one a slot for the prices of all symbols.
+The token is ``FLOW_TRADIER_TOKEN``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from email.utils import format_datetime
+from urllib.parse import quote, urlencode
+
+from sampler.chain import Frame
+from sampler.errors import ChainRefused, NoHistory
+from sampler.sources import url
+from sampler.sources.http import HttpClient, Status, base_of, retry_after, seconds_option
+from sampler.sources.json_fields import finite, moment_of
+from sampler.sources.tradier.parse import (
+    NAME,
+    UnderlyingQuote,
+    parse_expirations,
+    parse_tradier_chain,
+    parse_tradier_quotes,
+    symbol_letters,
+)
+from storage.config.vendor_keys import VendorKeys
+from storage.market.calendar import Session, market_day
+from storage.record.row import Reason
+
+PRODUCTION = "https://api.tradier.com/v1"
+SANDBOX = "https://sandbox.tradier.com/v1"
+#: How far the sandbox's quotes lie behind. [s]
+SANDBOX_DELAY = 900
+#: Symbols of a slot that come within so long share one request for their prices. [s]
+GATHER = 0.1
+#: A price is shared for so long, then it is asked for anew. [s]
+SHARED = 5.0
+#: The allowance is by the minute: no pause for it is longer. [s]
+MINUTE = 60.0
+#: What Tradier means by a status.
+STATUSES = {
+    400: Status(Reason.SOURCE_DOWN, "does not accept the request, or has no such symbol"),
+    401: Status(
+        Reason.SOURCE_DOWN, "refuses the token: it is not valid, or not for this environment"
+    ),
+    403: Status(
+        Reason.SOURCE_DOWN, "forbids this: the account has no market data, or a firewall answers"
+    ),
+    429: Status(Reason.SOURCE_DOWN, "has no requests left in this minute", again=True),
+}
+NO_QUOTE = UnderlyingQuote(math.nan, None)
+
+
+@dataclass(slots=True)
+class SpotBatch:
+    """One request for the prices of many symbols, shared by all that wait for it."""
+
+    #: Symbols that have joined; more may join until the request is sent.
+    symbols: set[str]
+    #: When it was begun (monotonic). [s]
+    began: float
+    sent: bool = False
+    #: Symbols that have taken their price: one that comes again wants a newer one.
+    taken: set[str] = field(default_factory=set)
+    task: asyncio.Task[dict[str, UnderlyingQuote]] | None = None
+
+
+class Tradier:
+    """Tradier's market data, or a server that speaks its format."""
+
+    name = NAME
+    synthetic = False
+
+    def __init__(
+        self,
+        base: str,
+        token: str,
+        *,
+        delay_seconds: int,
+        pace: float,
+        timeout: float,
+        budget: float,
+    ) -> None:
+        self.delay_seconds = delay_seconds
+        self.http = HttpClient(
+            "tradier",
+            base,
+            pace=pace,
+            timeout=timeout,
+            budget=budget,
+            # Without Accept the answers are XML.
+            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+            statuses=STATUSES,
+            pause_asked=allowance_pause,
+        )
+        self.remote = self.http.remote
+        self._batch: SpotBatch | None = None
+
+    @classmethod
+    def open(cls, rest: str, keys: VendorKeys) -> Tradier:
+        """Open what follows ``tradier:``, e.g. ``sandbox`` or ``http://127.0.0.1:8001/v1?pace=0``.
+
+        Parameters
+        ----------
+        rest : nothing for the real-time service, ``sandbox``, or a base address; then the options
+            ``delay``, ``pace``, ``timeout`` and ``budget``, each in seconds.
+        keys : has ``FLOW_TRADIER_TOKEN``.
+
+        Returns
+        -------
+        Tradier
+            The source. Nothing has been fetched yet.
+
+        Raises
+        ------
+        UsageError
+            Without a token, for an unknown option, one out of bounds, or a base that is no URL.
+        """
+        given, options = url.split_options(rest, delay="", pace="0.1", timeout="8", budget="12")
+        base = base_of(NAME, SANDBOX if given == "sandbox" else given, PRODUCTION, keyed=True)
+        if not options["delay"]:
+            options["delay"] = str(SANDBOX_DELAY if base == SANDBOX else 0)
+        return cls(
+            base,
+            keys.need("FLOW_TRADIER_TOKEN"),
+            delay_seconds=url.whole_option(options, "delay", 0, 86_400),
+            pace=seconds_option(options, "pace", 0.0, 10.0),
+            timeout=seconds_option(options, "timeout", 0.05, 60.0),
+            budget=seconds_option(options, "budget", 0.05, 120.0),
+        )
+
+    async def live(self, symbol: str, now: datetime) -> Frame:
+        """The chain of today's expiry as it is quoted now, with the underlying's price.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        now : the time, UTC.
+
+        Returns
+        -------
+        Frame
+            Every contract that expires on the day of the quotes. Its spot is NaN where Tradier does
+            not give one.
+
+        Raises
+        ------
+        ChainRefused
+            ``source_down``, ``bad_answer``, or ``no_zero_dte`` with the next expiry.
+        """
+        day = market_day(now - timedelta(seconds=self.delay_seconds))
+        spot = asyncio.create_task(self._spot(symbol, now))
+        try:
+            query = {"symbol": symbol, "expiration": day.isoformat(), "greeks": "false"}
+            answer = await self.http.get(
+                f"/markets/options/chains?{urlencode(query)}", symbol=symbol, now=now
+            )
+            frame = parse_tradier_chain(
+                answer.body or b"",
+                symbol=symbol,
+                now=now,
+                delay_seconds=self.delay_seconds,
+                spot=await spot,
+            )
+        finally:
+            spot.cancel()
+        if frame is None:
+            raise await self._no_expiry(symbol, day, now)
+        return frame
+
+    def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
+        """Nothing: Tradier keeps no quotes of options.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        session : the session.
+
+        Returns
+        -------
+        AsyncIterator
+            Never.
+
+        Raises
+        ------
+        NoHistory
+            Always.
+        """
+        raise NoHistory(
+            f"tradier: keeps no past quotes, so none of {symbol} on {session.day}; "
+            "backfill from theta:, parquet: or recorded:"
+        )
+
+    def newest(self, symbol: str) -> datetime | None:
+        """Tell nothing: a live feed has no newest frame beforehand.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+
+        Returns
+        -------
+        None
+            Always: what is newest is only known by asking the feed.
+        """
+        return None
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        batch, self._batch = self._batch, None
+        if batch is not None and batch.task is not None:
+            batch.task.cancel()
+        await self.http.close()
+
+    async def _spot(self, symbol: str, now: datetime) -> UnderlyingQuote:
+        """The underlying's price, from the request that this slot's symbols share.
+
+        A price that cannot be had is no reason to lose the chain: put-call parity gives one, and
+        the row says so.
+        """
+        batch = self._joined(symbol, now)
+        assert batch.task is not None
+        try:
+            # One symbol's end must not take the others' prices with it.
+            quotes = await asyncio.shield(batch.task)
+        except ChainRefused:
+            return NO_QUOTE
+        return quotes.get(symbol_letters(symbol), NO_QUOTE)
+
+    def _joined(self, symbol: str, now: datetime) -> SpotBatch:
+        """The batch that a symbol is in: the newest, or a new one."""
+        batch, started = self._batch, time.monotonic()
+        if (
+            batch is None
+            or symbol in batch.taken
+            or started - batch.began > SHARED
+            or (batch.sent and symbol not in batch.symbols)
+        ):
+            # Symbols of the last slot will come again: a late one then finds its price there.
+            again = batch.taken if batch is not None else set()
+            batch = self._batch = SpotBatch({symbol, *again}, started)
+            batch.task = asyncio.create_task(self._prices(batch, symbol, now))
+            batch.task.add_done_callback(_look)
+        batch.symbols.add(symbol)
+        batch.taken.add(symbol)
+        return batch
+
+    async def _prices(
+        self, batch: SpotBatch, symbol: str, now: datetime
+    ) -> dict[str, UnderlyingQuote]:
+        await asyncio.sleep(GATHER)
+        batch.sent = True
+        symbols = quote(",".join(sorted(batch.symbols)), safe=",")
+        answer = await self.http.get(
+            f"/markets/quotes?symbols={symbols}&greeks=false", symbol=symbol, now=now
+        )
+        return parse_tradier_quotes(answer.body or b"", symbol=symbol)
+
+    async def _no_expiry(self, symbol: str, day: date, now: datetime) -> ChainRefused:
+        """Say why an answer lists no contract: nothing expires today, or nothing ever does."""
+        query = {"symbol": symbol, "includeAllRoots": "true"}
+        answer = await self.http.get(
+            f"/markets/options/expirations?{urlencode(query)}", symbol=symbol, now=now
+        )
+        days = parse_expirations(answer.body or b"", symbol=symbol)
+        if not days:
+            return ChainRefused(Reason.SOURCE_DOWN, f"{symbol}: tradier has no options of it")
+        if day in days:
+            return ChainRefused(
+                Reason.BAD_ANSWER,
+                f"{symbol}: tradier answered no contract for {day}, which it lists as an expiry",
+            )
+        upcoming = next((one for one in days if one > day), None)
+        then = f"; next expiry {upcoming}" if upcoming else ""
+        return ChainRefused(
+            Reason.NO_ZERO_DTE,
+            f"{symbol}: nothing expires on {day}{then}",
+            next_expiry=upcoming,
+        )
+
+
+def allowance_pause(headers: Mapping[str, str], now: datetime) -> float:
+    """Read from an answer's headers how long no request is allowed.
+
+    Parameters
+    ----------
+    headers : the answer's headers; ``X-Ratelimit-Available`` is what is left of the minute's
+        allowance, ``X-Ratelimit-Expiry`` the unix time in milliseconds at which a new one begins.
+    now : the caller's time, UTC.
+
+    Returns
+    -------
+    float
+        Seconds; 0 while requests are left, or where the headers do not say.
+    """
+    if not finite(headers.get("X-Ratelimit-Available")) <= 0:
+        return 0.0
+    ends = moment_of(finite(headers.get("X-Ratelimit-Expiry")) / 1000 + 1)
+    if ends is None:
+        return MINUTE
+    # Read as a ``Retry-After`` that is a date: by the answer's own clock, not by ours.
+    until = {"Retry-After": format_datetime(ends, usegmt=True), "Date": headers.get("Date", "")}
+    return min(retry_after(until, now), MINUTE)
+
+
+def _look(task: asyncio.Task[dict[str, UnderlyingQuote]]) -> None:
+    """Look at an error that nobody waits for any more, so that asyncio does not report it."""
+    if not task.cancelled():
+        task.exception()

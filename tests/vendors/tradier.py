@@ -1,0 +1,145 @@
+"""Tradier's market data on loopback: chains of one expiry, quotes of many symbols, expiries."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime
+from typing import Any
+
+import orjson
+
+from sampler.chain import Frame
+from tests.vendors.server import Answer, Request, VendorServer
+
+TOKEN = "canary-7Hq2vK9pXw3Z"
+XML = b'<?xml version="1.0" encoding="UTF-8"?><options><option/></options>'
+
+
+def tradier_list(outer: str, inner: str, elements: list[Any]) -> dict[str, Any]:
+    """A list as Tradier writes it: null for none, the element itself for one."""
+    if not elements:
+        return {outer: None}
+    return {outer: {inner: elements[0] if len(elements) == 1 else elements}}
+
+
+def tradier_chain(frame: Frame, expiration: date) -> dict[str, Any]:
+    """The answer of ``/markets/options/chains`` for one expiry of a frame."""
+    days = frame.expiry.tolist()
+    return tradier_list(
+        "options",
+        "option",
+        [_contract(frame, i) for i, day in enumerate(days) if day == expiration],
+    )
+
+
+def tradier_quote(frame: Frame) -> dict[str, Any]:
+    """One element of the answer of ``/markets/quotes``."""
+    return {
+        "symbol": frame.symbol,
+        "type": "index" if frame.symbol == "SPX" else "stock",
+        "last": _number(frame.spot),
+        "trade_date": _ms((frame.underlying_at or frame.quoted_at).timestamp()),
+        "bid": None,
+        "ask": None,
+    }
+
+
+def _contract(frame: Frame, i: int) -> dict[str, Any]:
+    root, right = str(frame.root[i]) or frame.symbol, "call" if frame.right[i] > 0 else "put"
+    day, strike, quoted = frame.expiry[i].item(), float(frame.strike[i]), frame.quoted_at
+    return {
+        "symbol": f"{root}{day:%y%m%d}{right[0].upper()}{round(strike * 1000):08d}",
+        "description": f"{root} {day:%b %d %Y} ${strike:.2f} {right.title()}",
+        "exch": "C",
+        "type": "option",
+        "last": _number(frame.last[i]),
+        "volume": _count(frame.volume[i]),
+        "bid": _number(frame.bid[i]),
+        "ask": _number(frame.ask[i]),
+        "underlying": frame.symbol,
+        "strike": strike,
+        "greeks": None,
+        "trade_date": _ms(frame.last_at[i]),
+        "bidsize": 1,
+        "bid_date": _ms(quoted.timestamp()),
+        "asksize": 1,
+        "ask_date": _ms(quoted.timestamp()),
+        "open_interest": _count(frame.open_interest[i]),
+        "contract_size": 100,
+        "expiration_date": day.isoformat(),
+        "expiration_type": "weeklys",
+        "option_type": right,
+        "root_symbol": root,
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _count(value: float) -> int | None:
+    return int(value) if math.isfinite(value) else None
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000) if math.isfinite(seconds) else 0
+
+
+class TradierVendor(VendorServer):
+    """Wants a bearer token and ``Accept: application/json``; counts requests in its headers.
+
+    ``allowed`` is how many requests a minute has, from the first one on; None: no limit is told.
+    """
+
+    base_path = "/v1"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.allowed: int | None = None
+        self.used = 0
+        #: When the minute ends, unix time. [s]
+        self.minute_ends = 0.0
+
+    def respond(self, request: Request) -> Answer:
+        limit = self._limit()
+        if self.allowed is not None and self.used > self.allowed:
+            return Answer(429, limit, b"Quota Violation")
+        if request.headers.get("authorization") != f"Bearer {TOKEN}":
+            return Answer(401, {"Content-Type": "text/plain"}, b"Invalid Access Token")
+        if request.headers.get("accept") != "application/json":
+            return Answer(200, {"Content-Type": "application/xml"} | limit, XML)
+        answer = self._document(request)
+        return Answer(200, {"Content-Type": "application/json"} | limit, orjson.dumps(answer))
+
+    def _document(self, request: Request) -> dict[str, Any]:
+        if request.path == "/markets/quotes":
+            names = request.query["symbols"].split(",")
+            frames = [(name, self.newest(name)) for name in names]
+            known = [tradier_quote(frame) for _, frame in frames if frame is not None]
+            answer = tradier_list("quotes", "quote", known)
+            if unknown := [name for name, frame in frames if frame is None]:
+                answer["quotes"] = answer["quotes"] or {}
+                answer["quotes"]["unmatched_symbols"] = {"symbol": unknown}
+            return answer
+        frame = self.newest(request.query["symbol"])
+        if request.path == "/markets/options/expirations":
+            days = [] if frame is None else [day.isoformat() for day in frame.expirations]
+            return tradier_list("expirations", "date", days)
+        assert request.path == "/markets/options/chains", request.path
+        day = date.fromisoformat(request.query["expiration"])
+        return {"options": None} if frame is None else tradier_chain(frame, day)
+
+    def _limit(self) -> dict[str, str]:
+        if self.allowed is None:
+            return {}
+        now = datetime.now(UTC).timestamp()
+        if now >= self.minute_ends:
+            self.used, self.minute_ends = 0, now + 60
+        self.used += 1
+        left = max(self.allowed - self.used, 0)
+        return {
+            "X-Ratelimit-Allowed": str(self.allowed),
+            "X-Ratelimit-Used": str(self.used),
+            "X-Ratelimit-Available": str(left),
+            "X-Ratelimit-Expiry": str(round(self.minute_ends * 1000)),
+        }
