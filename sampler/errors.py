@@ -8,7 +8,7 @@ FlowError
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 
 from storage.errors import FlowError, UsageError
 from storage.record.row import Reason
@@ -18,13 +18,22 @@ class ChainRefused(FlowError):
     """No row comes of this; ``reason`` is what the gap will say.
 
     ``next_expiry`` goes with ``no_zero_dte``: the next day on which something of the symbol
-    expires, None where the source lists none.
+    expires, None where the source lists none. ``quoted_at`` goes with a frame that cannot be read:
+    when its quotes were made, UTC, None where that is not known either.
     """
 
-    def __init__(self, reason: Reason, message: str, *, next_expiry: date | None = None) -> None:
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        next_expiry: date | None = None,
+        quoted_at: datetime | None = None,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.next_expiry = next_expiry
+        self.quoted_at = quoted_at
 
 
 class NoHistory(UsageError):

@@ -336,6 +336,8 @@ async def backfill_session(
         except ChainRefused as error:
             refusal = _reconsidered(error, symbol, session, session_so_far)
             result.count_refusal(refusal)
+            if slot is None and error.quoted_at is not None:
+                slot = session.slot_of(error.quoted_at)
             # The session's own feed may still fill the slot, so other quotes make no gap of it.
             other_feed = refusal.reason is Reason.OTHER_FEED
             if slot is not None and session_so_far.record_at(slot) is None and not other_feed:

@@ -246,11 +246,17 @@ def _cadence(chain: Chain, past: PreviousSlot) -> tuple[bool, list[float]]:
 
 
 def _count_read_again(readable: NDArray[np.bool_], past: PreviousSlot, step: VolumeStep) -> None:
-    """Count volumes that are readable again as recovered: what traded meanwhile is in this slot."""
-    if past.row is None or not past.has(REPORTED_VOLUME):
+    """Count volumes that are readable again as recovered: what traded meanwhile is in this slot.
+
+    So are contracts that were missing and are back, if they have traded meanwhile.
+    """
+    if past.row is None:
         return
     listed_before = past.recall("listed", 0.0).astype(np.bool_)
-    again = readable & listed_before & np.isnan(past.recall(REPORTED_VOLUME)) & (step.elapsed > 0)
+    again = past.listed_before() & ~listed_before & (step.added > 0)
+    if past.has(REPORTED_VOLUME):
+        again |= listed_before & np.isnan(past.recall(REPORTED_VOLUME))
+    again &= readable & (step.elapsed > 0)
     step.recovered.contracts += int(again.sum())
     step.recovered.volume += float(step.added[again].sum())
 

@@ -154,7 +154,7 @@ class Recorded:
             try:
                 yield self._read(entry)
             except ChainRefused as refusal:
-                yield refusal
+                yield ChainRefused(refusal.reason, str(refusal), quoted_at=entry.quoted_at)
 
     async def close(self) -> None:
         """Nothing is held open."""

@@ -278,19 +278,22 @@ class TestMissing:
         assert (await store.before("SPX", DAY, at(8))).row.source == "other"
 
     async def test_frames_that_make_no_row_become_gaps(self, store, database):
-        """With the reason; one that cannot be read at all is told."""
+        """With the reason; one that cannot be read has a gap too where its time is known."""
 
         class Odd:
             async def history(self, symbol, session):
                 yield frame(quoted_at=OPEN + timedelta(minutes=5))
                 yield ChainRefused(Reason.BAD_ANSWER, "chain.json: not a chain")
+                for minute in (5, 7):  # of the first one's slot, and of a slot without a row
+                    quoted_at = OPEN + timedelta(minutes=minute)
+                    yield ChainRefused(Reason.BAD_ANSWER, "not a chain", quoted_at=quoted_at)
                 yield frame(quoted_at=OPEN + timedelta(minutes=6), bid=[0.0] * 42, ask=[0.0] * 42)
                 yield frame(quoted_at=SESSION.close)
 
         done, _ = await filled(store, Odd())
         assert done.written == 1
-        assert dict(done.refused) == {"bad_answer": 1, "no_iv": 1, "after_close": 1}
-        assert gaps(database) == {"no_iv": 1}
+        assert dict(done.refused) == {"bad_answer": 3, "no_iv": 1, "after_close": 1}
+        assert gaps(database) == {"no_iv": 1, "bad_answer": 1}
 
 
 class TestRecompute:
