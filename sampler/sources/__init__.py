@@ -1,6 +1,7 @@
 """Where chains come from: one file a source, opened by URL.
 
-A source knows its vendor's format and its network, and nothing else: no store, no clock, no log.
+A source knows its vendor's format and its network, and nothing else: no store, no clock, and no log
+but for what it alone can know, such as a login that is about to end.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from sampler.errors import ChainRefused
 from sampler.sources.cboe import Cboe
 from sampler.sources.exported import ExportedChains
 from sampler.sources.recorded import Recorded
+from sampler.sources.schwab.source import Schwab
 from sampler.sources.synthetic.source import Synthetic
 from sampler.sources.tradier.source import Tradier
 from storage.config.vendor_keys import NO_KEYS, VendorKeys, refuse_key
@@ -98,6 +100,7 @@ class Source(Protocol):
 #: URL scheme → what opens it, with the rest of the URL and the vendors' keys.
 SOURCES: dict[str, Callable[[str, VendorKeys], Source]] = {
     "cboe": Cboe.open,
+    "schwab": Schwab.open,
     "recorded": Recorded.open,
     "parquet": ExportedChains.open,
     "synthetic": Synthetic.open,

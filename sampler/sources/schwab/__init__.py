@@ -1,0 +1,1 @@
+"""Charles Schwab's option chains, for people with an account there."""

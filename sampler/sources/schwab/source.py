@@ -1,0 +1,197 @@
+"""``schwab:``: today's chain of a symbol in one answer, real-time, for holders of an account.
+
+``login`` has the token that each request carries, ``parse`` turns an answer into a frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlencode
+
+import httpx
+
+from sampler.chain import Frame
+from sampler.errors import ChainRefused, NoHistory
+from sampler.sources import url
+from sampler.sources.http import HttpAnswer, HttpClient, Status, base_of, seconds_option
+from sampler.sources.schwab.login import SchwabLogin
+from sampler.sources.schwab.parse import NAME, parse_schwab_chain
+from storage.config.vendor_keys import NO_KEYS, VendorKeys
+from storage.market.calendar import Session, market_day
+from storage.market.instruments import instrument_of
+from storage.record.row import Reason
+
+BASE = "https://api.schwabapi.com/marketdata/v1"
+#: From this size on, reading an answer takes over 20 ms and goes to a thread. [bytes]
+THREAD_FROM = 512 << 10
+#: What Schwab's statuses mean that HTTP does not define so.
+STATUSES = {
+    400: Status(Reason.SOURCE_DOWN, "refuses the request: it may not know the symbol"),
+    401: Status(Reason.SOURCE_DOWN, "refuses the login, although it has just renewed it"),
+    403: Status(Reason.SOURCE_DOWN, "forbids this: the app needs its product Market Data"),
+    # Its gateway's limit on the size of an answer. A chain of one day is far below it.
+    502: Status(Reason.SOURCE_DOWN, "is down, or the chain is too big a body for it", again=True),
+}
+
+
+class Schwab:
+    """Charles Schwab's market data, or a server that speaks its format."""
+
+    name = NAME
+    delay_seconds = 0
+    synthetic = False
+
+    def __init__(self, login: SchwabLogin, http: HttpClient) -> None:
+        self.login, self.http = login, http
+        self.remote = http.remote
+
+    @classmethod
+    def open(cls, rest: str, keys: VendorKeys = NO_KEYS) -> Self:
+        """Open what follows ``schwab:``, e.g. ``http://127.0.0.1:8001/marketdata/v1?pace=0.5``.
+
+        Parameters
+        ----------
+        rest : A base address, or nothing for Schwab's own, and the options ``pace``, ``timeout``
+            and ``budget``, each in seconds. The login is renewed at the same host.
+        keys : the token file, and key and secret of the app.
+
+        Returns
+        -------
+        Schwab
+            The source. Nothing has been fetched yet.
+
+        Raises
+        ------
+        UsageError
+            For a setting that is missing, a token file that cannot be read, an unknown option, or
+            a base that is no http(s) URL.
+        """
+        base, options = url.split_options(rest, pace="0.5", timeout="8", budget="12")
+        base = base_of(NAME, base, BASE, keyed=True)
+
+        def client(base: str, statuses: Mapping[int, Status]) -> HttpClient:
+            return HttpClient(
+                NAME,
+                base,
+                pace=seconds_option(options, "pace", 0.0, 10.0),
+                timeout=seconds_option(options, "timeout", 0.05, 60.0),
+                budget=seconds_option(options, "budget", 0.05, 120.0),
+                statuses=statuses,
+            )
+
+        origin = str(httpx.URL(base).copy_with(path="", query=None, fragment=None)).rstrip("/")
+        login = SchwabLogin(
+            Path(keys.need("FLOW_SCHWAB_TOKEN_FILE")).expanduser(),
+            app_key=keys.need("FLOW_SCHWAB_APP_KEY"),
+            app_secret=keys.need("FLOW_SCHWAB_APP_SECRET"),
+            http=client(origin, {}),
+        )
+        return cls(login, client(base, STATUSES))
+
+    async def live(self, symbol: str, now: datetime) -> Frame:
+        """Fetch the chain that expires today.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        now : the time, UTC.
+
+        Returns
+        -------
+        Frame
+            Every contract that expires on the day of ``now``.
+
+        Raises
+        ------
+        ChainRefused
+            ``source_down``, ``bad_answer``, or ``no_zero_dte`` when nothing expires today.
+        """
+        bearer = await self.login.bearer(symbol, now)
+        path = _path(symbol, now)
+        answer = await self._get(path, symbol, now, bearer, accept=frozenset({401}))
+        if answer.status == 401:
+            # It may have been withdrawn before its time; one renewal tells.
+            bearer = await self.login.bearer(symbol, now, refused=bearer)
+            answer = await self._get(path, symbol, now, bearer)
+        body = answer.body or b""
+
+        def read() -> Frame:
+            return parse_schwab_chain(body, symbol=symbol, now=now)
+
+        return await asyncio.to_thread(read) if len(body) > THREAD_FROM else read()
+
+    async def _get(
+        self,
+        path: str,
+        symbol: str,
+        now: datetime,
+        bearer: str,
+        accept: frozenset[int] = frozenset(),
+    ) -> HttpAnswer:
+        return await self.http.get(
+            path,
+            symbol=symbol,
+            now=now,
+            headers={"Authorization": f"Bearer {bearer}"},
+            accept=accept,
+        )
+
+    def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
+        """Nothing: Schwab shows the present only.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        session : the session.
+
+        Returns
+        -------
+        AsyncIterator
+            Never.
+
+        Raises
+        ------
+        NoHistory
+            Always.
+        """
+        raise NoHistory(
+            f"schwab: keeps no history, so none of {symbol} on {session.day}; "
+            "backfill from parquet: or from a source that keeps past chains"
+        )
+
+    def newest(self, symbol: str) -> datetime | None:
+        """Tell nothing: a live feed has no newest frame beforehand.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+
+        Returns
+        -------
+        None
+            Always: what is newest is only known by asking the feed.
+        """
+        return None
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self.http.close()
+        await self.login.close()
+
+
+def _path(symbol: str, now: datetime) -> str:
+    """The request for one day's chain: a chain of all days is too big for Schwab's own gateway."""
+    name = f"${symbol}" if instrument_of(symbol).index else symbol
+    day = market_day(now).isoformat()
+    query = {
+        "symbol": name,
+        "contractType": "ALL",
+        "includeUnderlyingQuote": "true",
+        "fromDate": day,
+        "toDate": day,
+    }
+    return f"/chains?{urlencode(query)}"
