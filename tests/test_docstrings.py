@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 #: Each public function with parameters in here has its sections. A folder that is done is added.
 PLACES = (
+    "api/series",
     "sampler",
     "storage",
 )

@@ -87,9 +87,16 @@ class Bars:
     def fill(
         self, slots: Sequence[int], revisions: Sequence[int], figures: Sequence[bytes]
     ) -> None:
-        """Add all samples of a session at once, ascending by slot. There must be none yet."""
+        """Add all samples of a session at once, ascending by slot. There must be none yet.
+
+        Parameters
+        ----------
+        slots : the samples' slots, ascending. (n,) [s since 1970]
+        revisions : the revision of each. (n,)
+        figures : the end of each sample's JSON object. (n,)
+        """
         starts = [slot - slot % self.width for slot in slots]
-        lasts = [i for i, (one, next_) in enumerate(pairwise([*starts, 0])) if one != next_]
+        lasts = [i for i, (start, next_) in enumerate(pairwise([*starts, 0])) if start != next_]
         self.starts = [starts[i] for i in lasts]
         self.lasts = [slots[i] for i in lasts]
         self.revisions = [
@@ -98,21 +105,28 @@ class Bars:
         self.bodies = [_body(starts[i], figures[i]) for i in lasts]
 
     def add(self, slot: int, revision: int, figures: bytes) -> None:
-        """Add a sample. One that is not the last of its bucket only raises the bar's revision."""
+        """Add a sample. One that is not the last of its bucket only raises the bar's revision.
+
+        Parameters
+        ----------
+        slot : the sample's slot. [s since 1970]
+        revision : its revision.
+        figures : the end of its JSON object.
+        """
         start = slot - slot % self.width
-        at = len(self.starts)
-        if at and start <= self.starts[-1]:
-            at = bisect_left(self.starts, start)
-        if at == len(self.starts) or self.starts[at] != start:
-            self.starts.insert(at, start)
-            self.lasts.insert(at, slot)
-            self.revisions.insert(at, revision)
-            self.bodies.insert(at, _body(start, figures))
+        index = len(self.starts)
+        if index and start <= self.starts[-1]:
+            index = bisect_left(self.starts, start)
+        if index == len(self.starts) or self.starts[index] != start:
+            self.starts.insert(index, start)
+            self.lasts.insert(index, slot)
+            self.revisions.insert(index, revision)
+            self.bodies.insert(index, _body(start, figures))
             return
-        self.revisions[at] = max(self.revisions[at], revision)
-        if slot >= self.lasts[at]:
-            self.lasts[at] = slot
-            self.bodies[at] = _body(start, figures)
+        self.revisions[index] = max(self.revisions[index], revision)
+        if slot >= self.lasts[index]:
+            self.lasts[index] = slot
+            self.bodies[index] = _body(start, figures)
 
 
 class SessionBars:
@@ -124,7 +138,7 @@ class SessionBars:
         #: None where the market is closed all day.
         self.session = session
         self.cursor = 0
-        #: ``FACTS`` of the newest row; empty without one.
+        #: ``PROVENANCE`` of the newest row; empty without one.
         self.newest: dict[str, Any] = {}
         self._slots: list[int] = []
         self._revisions: list[int] = []
@@ -142,8 +156,8 @@ class SessionBars:
     @property
     def delay(self) -> timedelta | None:
         """The delay that the feed of the newest row declares."""
-        found = self.newest.get("delay_seconds")
-        return None if found is None else timedelta(seconds=found)
+        seconds = self.newest.get("delay_seconds")
+        return None if seconds is None else timedelta(seconds=seconds)
 
     def fill(
         self,
@@ -153,8 +167,11 @@ class SessionBars:
     ) -> None:
         """Add the rows and gaps that the store has.
 
-        ``rows`` ascend by slot: revision, slot, ``FIGURES``; ``newest`` has the last one's
-        ``FACTS``.
+        Parameters
+        ----------
+        rows : ascending by slot; each is revision, slot [s since 1970], and ``FIGURES``.
+        newest : ``PROVENANCE`` of the last row; None without a row.
+        gaps : ``slot``, ``revision`` and ``reason`` of each gap.
         """
         revisions, slots, *columns = zip(*rows, strict=True) if rows else ((), ())
         self._slots += slots
@@ -168,7 +185,13 @@ class SessionBars:
     def apply_changes(
         self, rows: Iterable[tuple[int, Row]], gaps: Iterable[tuple[int, Gap]]
     ) -> None:
-        """Apply rows and gaps stored since, with their revisions, in any order."""
+        """Apply rows and gaps stored since, with their revisions, in any order.
+
+        Parameters
+        ----------
+        rows : revision and row; rows of other sessions must not be among them.
+        gaps : revision and gap.
+        """
         cursor = self.cursor
         for revision, row in rows:
             if revision > cursor:
@@ -181,34 +204,67 @@ class SessionBars:
                 self.cursor = max(self.cursor, revision)
 
     def bars(self, width: int) -> Bars:
-        """Return the bars of one size, made at the first call and kept up to date after it."""
-        found = self._bars.get(width)
-        if found is None:
-            found = self._bars[width] = Bars(width)
-            found.fill(self._slots, self._revisions, self._figures)
-        return found
+        """Return the bars of one size, made at the first call and kept up to date after it.
+
+        Parameters
+        ----------
+        width : the bar size. [s]
+
+        Returns
+        -------
+        Bars
+            The bars, ascending by time.
+        """
+        bars = self._bars.get(width)
+        if bars is None:
+            bars = self._bars[width] = Bars(width)
+            bars.fill(self._slots, self._revisions, self._figures)
+        return bars
 
     def changed(self, width: int, since: int, start: int, until: int) -> list[int]:
-        """Return which bars of a half-open window have a sample that changed after a cursor."""
+        """Return which bars of a window have a sample that changed after a cursor.
+
+        Parameters
+        ----------
+        width : the bar size. [s]
+        since : the cursor.
+        start, until : the window's first slot, and the first one after it. [s since 1970]
+
+        Returns
+        -------
+        list of int
+            Indices into ``bars(width)``, ascending.
+        """
         bars = self.bars(width)
         first, last = bisect_left(bars.lasts, start), bisect_left(bars.lasts, until)
         if since >= self.cursor:
             return []
-        found = [i for i in range(first, last) if bars.revisions[i] > since]
+        indices = [i for i in range(first, last) if bars.revisions[i] > since]
         # Of a bucket that begins before the window, only the samples in the window count.
-        if found and found[0] == first and bars.starts[first] < start:
-            at = bisect_left(self._slots, start)
-            end = bisect_left(self._slots, bars.starts[first] + width)
-            if max(self._revisions[at:end]) <= since:
-                del found[0]
-        return found
+        if indices and indices[0] == first and bars.starts[first] < start:
+            first_sample = bisect_left(self._slots, start)
+            end_sample = bisect_left(self._slots, bars.starts[first] + width)
+            if max(self._revisions[first_sample:end_sample]) <= since:
+                del indices[0]
+        return indices
 
     def events(self, width: int, since: int) -> list[Event]:
-        """Bars and gaps that changed after a cursor, as they stand, ascending by revision."""
+        """Return the bars and gaps that changed after a cursor, as they stand now.
+
+        Parameters
+        ----------
+        width : the bar size. [s]
+        since : the cursor.
+
+        Returns
+        -------
+        list of Event
+            Events, ascending by revision.
+        """
         if since >= self.cursor:
             return []
         bars = self.bars(width)
-        found = [
+        events = [
             Event(revision, body)
             for revision, body in zip(bars.revisions, bars.bodies, strict=True)
             if revision > since
@@ -220,16 +276,26 @@ class SessionBars:
                     "to": epoch_text(slot + GRID_SECONDS),
                     "reason": reason,
                 }
-                found.append(Event(revision, orjson.dumps(body), gap=True))
-        return sorted(found)
+                events.append(Event(revision, orjson.dumps(body), gap=True))
+        return sorted(events)
 
     def missing_slots(self, due: int) -> tuple[list[MissingSlots], int]:
-        """The session's slots without a sample, see ``missing_slots``; computed once a slot."""
+        """Return the session's slots without a sample; computed once a slot.
+
+        Parameters
+        ----------
+        due : slots up to this one have passed. [s since 1970]
+
+        Returns
+        -------
+        tuple
+            The missing slots in order, and how many of them were added as ``not_sampled``.
+        """
         key = (self.cursor, due)
         if self._missing is None or self._missing[0] != key:
             reasons = {slot: reason for slot, (_, reason) in self._gaps.items()}
-            found = missing_slots(self.session, set(self._slots), reasons, due)
-            self._missing = (key, *found)
+            counted = missing_slots(self.session, set(self._slots), reasons, due)
+            self._missing = (key, *counted)
         return self._missing[1], self._missing[2]
 
     def gap_reasons(self) -> list[str]:
@@ -237,20 +303,20 @@ class SessionBars:
         return [self._gaps[slot][1] for slot in sorted(self._gaps)]
 
     def _has(self, slot: int) -> bool:
-        at = bisect_left(self._slots, slot)
-        return at < len(self._slots) and self._slots[at] == slot
+        index = bisect_left(self._slots, slot)
+        return index < len(self._slots) and self._slots[index] == slot
 
     def _put(self, revision: int, row: Row) -> None:
         slot = epoch_seconds(row.slot)
         figures = _figures([getattr(row, name) for name in FIGURES], slot)
         self._gaps.pop(slot, None)
-        at = bisect_left(self._slots, slot)
+        index = bisect_left(self._slots, slot)
         if self._has(slot):
-            self._revisions[at], self._figures[at] = revision, figures
+            self._revisions[index], self._figures[index] = revision, figures
         else:
-            self._slots.insert(at, slot)
-            self._revisions.insert(at, revision)
-            self._figures.insert(at, figures)
+            self._slots.insert(index, slot)
+            self._revisions.insert(index, revision)
+            self._figures.insert(index, figures)
         if slot == self._slots[-1]:
             self.newest = {name: getattr(row, name) for name in PROVENANCE}
         for bars in self._bars.values():
@@ -275,10 +341,10 @@ def _all_figures(columns: Sequence[Sequence[Any]], slots: Sequence[int]) -> list
 
 def _words(column: Sequence[Any]) -> list[bytes]:
     names = [str(value) for value in column]
-    said = {
+    encoded = {
         name: orjson.dumps(value) for name, value in dict(zip(names, column, strict=True)).items()
     }
-    return [said[name] for name in names]
+    return [encoded[name] for name in names]
 
 
 def _body(start: int, figures: bytes) -> bytes:

@@ -9,12 +9,32 @@ _DAY = 86_400
 
 
 def epoch_seconds(moment: datetime) -> int:
-    """Whole seconds since 1970, rounded down."""
+    """Return a time as whole seconds since 1970, rounded down.
+
+    Parameters
+    ----------
+    moment : with any offset.
+
+    Returns
+    -------
+    int
+        The time. [s since 1970]
+    """
     return int(moment.timestamp())
 
 
 def epoch_text(seconds: int) -> str:
-    """Write a time as ``2026-06-05T18:44:00Z``."""
+    """Write a time as ``2026-06-05T18:44:00Z``.
+
+    Parameters
+    ----------
+    seconds : the time. [s since 1970]
+
+    Returns
+    -------
+    str
+        The time, UTC.
+    """
     return _date_text(seconds // _DAY) + _time_text(seconds % _DAY)
 
 

@@ -42,7 +42,17 @@ _KINDS = {field.name: str(field.type).partition(" | ")[0] for field in dataclass
 
 
 def read_format(named: str | None, accept: str) -> str:
-    """The format asked for, by name or else by an Accept header.
+    """Return the format that a caller asks for, by name or else by an Accept header.
+
+    Parameters
+    ----------
+    named : the parameter ``format``; None without one.
+    accept : the header ``Accept``; empty without one.
+
+    Returns
+    -------
+    str
+        A key of ``MEDIA_TYPES``.
 
     Raises
     ------
@@ -57,7 +67,17 @@ def read_format(named: str | None, accept: str) -> str:
 
 
 def prefers_table(accept: str) -> bool:
-    """Whether an Accept header asks for anything but JSON."""
+    """Say whether an Accept header asks for anything but JSON.
+
+    Parameters
+    ----------
+    accept : the header; empty without one.
+
+    Returns
+    -------
+    bool
+        True if it prefers another format.
+    """
     return read_format(None, accept) != "json"
 
 
@@ -65,8 +85,8 @@ def prefers_table(accept: str) -> bool:
 def _by_accept(accept: str) -> str:
     weights: dict[str, float] = {}
     anything = 0.0
-    for part in accept.lower().split(","):
-        name, *parameters = (piece.strip() for piece in part.split(";"))
+    for choice in accept.lower().split(","):
+        name, *parameters = (piece.strip() for piece in choice.split(";"))
         weight = 1.0
         for parameter in parameters:
             if parameter.startswith("q="):
@@ -83,22 +103,33 @@ def _by_accept(accept: str) -> str:
     return best if weights.get(best, 0.0) >= anything and weights.get(best) else "json"
 
 
-def write_table(name: str, cuts: Sequence[Selection]) -> bytes:
-    """Some symbols' windows in one of the formats but JSON; may take some milliseconds."""
+def write_table(name: str, selections: Sequence[Selection]) -> bytes:
+    """Write some symbols' bars in one of the formats but JSON; may take some milliseconds.
+
+    Parameters
+    ----------
+    name : ``csv``, ``ndjson``, ``parquet`` or ``arrow``.
+    selections : each symbol's bars, in the order of the file.
+
+    Returns
+    -------
+    bytes
+        The file.
+    """
     if name == "ndjson":
         return b"".join(
-            b'{"symbol":"%s",%s\n' % (part.query.symbol.encode(), body[1:])
-            for part in cuts
-            for body in series.bar_bodies(part)
+            b'{"symbol":"%s",%s\n' % (selection.query.symbol.encode(), body[1:])
+            for selection in selections
+            for body in series.bar_bodies(selection)
         )
-    rows = [row for part in cuts for row in _rows(part)]
-    return _csv(rows) if name == "csv" else _columnar(name, rows, cuts)
+    rows = [row for selection in selections for row in _rows(selection)]
+    return _csv(rows) if name == "csv" else _columnar(name, rows, selections)
 
 
-def _rows(part: Selection) -> list[dict[str, Any]]:
-    found = orjson.loads(b"[" + b",".join(series.bar_bodies(part)) + b"]")
-    named = {"symbol": part.query.symbol}
-    return [named | bar | {"flags": " ".join(bar["flags"])} for bar in found]
+def _rows(selection: Selection) -> list[dict[str, Any]]:
+    bars = orjson.loads(b"[" + b",".join(series.bar_bodies(selection)) + b"]")
+    named = {"symbol": selection.query.symbol}
+    return [named | bar | {"flags": " ".join(bar["flags"])} for bar in bars]
 
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:
@@ -114,7 +145,7 @@ def _csv(rows: list[dict[str, Any]]) -> bytes:
     return file.getvalue().encode()
 
 
-def _columnar(name: str, rows: list[dict[str, Any]], cuts: Sequence[Selection]) -> bytes:
+def _columnar(name: str, rows: list[dict[str, Any]], selections: Sequence[Selection]) -> bytes:
     # Half a second to import: paid by the first who asks for it.
     import pyarrow as pa
     from pyarrow import parquet
@@ -128,7 +159,8 @@ def _columnar(name: str, rows: list[dict[str, Any]], cuts: Sequence[Selection]) 
 
     # What the JSON says beside its bars goes into the file's own notes.
     about = b"[" + b",".join(
-        series.answer_head(part) + series.answer_rest(part, empty=True) for part in cuts
+        series.answer_head(selection) + series.answer_rest(selection, empty=True)
+        for selection in selections
     )
     schema = pa.schema([(c, kind(c)) for c in COLUMNS], {"zerodte_flow": about + b"]"})
     columns = []

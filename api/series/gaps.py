@@ -69,7 +69,18 @@ def missing_slots(
 
 
 def gap_intervals(missing: Sequence[MissingSlots], window: Window) -> list[dict[str, str]]:
-    """Return the part of the missing slots that lies in a window; ``to`` is exclusive."""
+    """Return the missing slots that lie in a window, as an answer writes them.
+
+    Parameters
+    ----------
+    missing : missing slots of the whole session, ascending.
+    window : the window.
+
+    Returns
+    -------
+    list of dict
+        ``from``, ``to`` (exclusive) and ``reason`` of each stretch of slots.
+    """
     return [
         {
             "from": epoch_text(max(slots.first, window.first_slot)),
@@ -102,6 +113,11 @@ def why_empty(
         The server's time, and the declared delay of the feed.
     gap_reasons
         Reasons of the session's stored gaps, in order of their slots.
+
+    Returns
+    -------
+    str
+        A gap's reason, or ``unknown_symbol``, ``closed`` or ``holiday``.
     """
     if not known:
         return "unknown_symbol"

@@ -103,7 +103,17 @@ class Window:
 
 
 def read_query(symbol: str, query: Mapping[str, str]) -> Query:
-    """A query from the path's symbol and the query string; unknown parameters are ignored.
+    """Read a query from the path's symbol and the query string; unknown parameters are ignored.
+
+    Parameters
+    ----------
+    symbol : the symbol in the path.
+    query : the parameters of the query string.
+
+    Returns
+    -------
+    Query
+        The query, checked, with its defaults.
 
     Raises
     ------
@@ -127,17 +137,27 @@ def read_query(symbol: str, query: Mapping[str, str]) -> Query:
 
 
 def read_queries(query: Mapping[str, str]) -> list[Query]:
-    """The queries of several symbols in one call: ``symbols=SPX,SPY``, and the rest as in ``read``.
+    """Read the queries of several symbols in one call: ``symbols=SPX,SPY``.
 
-    ``since`` is one cursor for all, or one for each symbol in the same order.
+    The other parameters are those of ``read_query``.
+
+    Parameters
+    ----------
+    query : the parameters of the query string. ``since`` is one cursor for all, or one for each
+        symbol in the same order.
+
+    Returns
+    -------
+    list of Query
+        One query a symbol, in the order of the symbols.
 
     Raises
     ------
     QueryError
-        As ``read``; ``invalid_symbols`` for none or too many.
+        As ``read_query``; ``invalid_symbols`` for none or too many.
     """
     names = list(
-        dict.fromkeys(part.strip().upper() for part in query.get("symbols", "").split(","))
+        dict.fromkeys(symbol.strip().upper() for symbol in query.get("symbols", "").split(","))
     )
     if names == [""] or len(names) > MAX_SYMBOLS:
         raise QueryError("invalid_symbols", f"symbols must name 1 to {MAX_SYMBOLS}, as in SPX,SPY")
@@ -158,31 +178,50 @@ def read_queries(query: Mapping[str, str]) -> list[Query]:
 
 
 def _minutes(text: str) -> int:
-    found = _NUMBER.fullmatch(text.strip())
-    if found is None:
+    match = _NUMBER.fullmatch(text.strip())
+    if match is None:
         raise QueryError("invalid_minutes", "minutes must be a whole number, 1 to 390")
-    sign, digits = found.groups()
+    sign, digits = match.groups()
     number = int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
     return min(max(-number if sign == "-" else number, 1), SESSION_MINUTES)
 
 
 def read_cursor(text: str) -> int:
-    """A cursor as it is sent back: ``since``, ``Last-Event-ID``.
+    """Read a cursor as a client sends it back: ``since``, ``Last-Event-ID``.
+
+    Parameters
+    ----------
+    text : the parameter's or header's value.
+
+    Returns
+    -------
+    int
+        The cursor; one too long to exist is 10^18.
 
     Raises
     ------
     QueryError
         ``invalid_since``.
     """
-    found = _CURSOR.fullmatch(text.strip())
-    if found is None:
+    match = _CURSOR.fullmatch(text.strip())
+    if match is None:
         raise QueryError("invalid_since", "since must be the cursor of an answer: 0 or more")
-    digits = found[1]
+    digits = match[1]
     return int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
 
 
 def read_day(text: str, name: str = "date") -> date:
-    """A day of a parameter.
+    """Read the day of a parameter.
+
+    Parameters
+    ----------
+    text : the parameter's value.
+    name : the parameter's name, for the error.
+
+    Returns
+    -------
+    date
+        The day.
 
     Raises
     ------
@@ -212,6 +251,11 @@ def symbol_segment(request: Request, symbol: str, after: str = "") -> str:
     after
         The part of the path that follows the symbol, such as ``/stream``.
 
+    Returns
+    -------
+    str
+        The symbol.
+
     Raises
     ------
     HTTPException
@@ -234,10 +278,21 @@ def resolve_window(
     delay: timedelta,
     newest: datetime | None,
 ) -> Window:
-    """The slots that a query means.
+    """Find the slots that a query means.
 
-    ``day`` is the one asked for or today, ``session`` its session; ``delay`` is how far the feed
-    declares its quotes to lie behind, ``newest`` the session's newest slot with a row.
+    Parameters
+    ----------
+    query : what the caller asks for.
+    day : the query's day, or today.
+    session : the day's session; None if the market is closed all day.
+    now : the server's time, UTC.
+    delay : how far the feed declares its quotes to lie behind.
+    newest : the session's newest slot with a row; None without one.
+
+    Returns
+    -------
+    Window
+        The window; it is empty on a day without a session.
     """
     if session is None:
         return Window(day=day, session=None, start=now, end=now, due=now)

@@ -30,26 +30,59 @@ class Reply:
 
 
 def as_response(answer: Reply) -> Response:
-    """The same for the framework."""
-    made = Response(b"".join(answer.parts), answer.status)
-    made.raw_headers = answer.headers
-    return made
+    """Return a reply as a response of the framework.
+
+    Parameters
+    ----------
+    answer : the reply.
+
+    Returns
+    -------
+    Response
+        The response, with the same status, headers and body.
+    """
+    response = Response(b"".join(answer.parts), answer.status)
+    response.raw_headers = answer.headers
+    return response
 
 
 async def series_reply(
-    part: Selection, kept: CompressedBodies, *, if_none_match: str | None, accepts: str
+    selection: Selection, compressed: CompressedBodies, *, if_none_match: str | None, accepts: str
 ) -> Reply:
-    """The JSON answer of a part of a day; 304 to a caller who has it."""
-    headers = series_headers(part.tag)
+    """Answer with the bars of one symbol as JSON; with 304 if the caller has them.
+
+    Parameters
+    ----------
+    selection : the bars.
+    compressed : bodies that earlier requests have had, compressed.
+    if_none_match : the caller's ``If-None-Match``; None without one.
+    accepts : the caller's ``Accept-Encoding``.
+
+    Returns
+    -------
+    Reply
+        Status 200 with the bars, or 304 without a body.
+    """
+    headers = series_headers(selection.tag)
     # An answer without samples is small, and its reason changes while nothing is stored.
-    if part.filled and if_none_match and series.etag_matches(part.tag, if_none_match):
+    if selection.filled and if_none_match and series.etag_matches(selection.tag, if_none_match):
         return Reply(304, headers, [])
-    body = _rest(part, kept)
-    return await compressed_reply(series.answer_head(part), body, headers, accepts)
+    body = _rest(selection, compressed)
+    return await compressed_reply(series.answer_head(selection), body, headers, accepts)
 
 
 def series_headers(tag: str) -> Headers:
-    """What every answer of the series carries."""
+    """Return the headers that every answer of the series carries.
+
+    Parameters
+    ----------
+    tag : the answer's weak ETag.
+
+    Returns
+    -------
+    Headers
+        Names and values.
+    """
     return [
         (b"etag", tag.encode()),
         (b"cache-control", b"no-cache"),
@@ -57,19 +90,32 @@ def series_headers(tag: str) -> Headers:
     ]
 
 
-def _rest(part: Selection, kept: CompressedBodies) -> Body:
-    if not part.filled:
-        return Body(series.answer_rest(part))
-    key = part.key
-    found = kept.get(key)
-    if found is None:
-        found = Body(series.answer_rest(part))
-        kept.put(key, found)
-    return found
+def _rest(selection: Selection, compressed: CompressedBodies) -> Body:
+    if not selection.filled:
+        return Body(series.answer_rest(selection))
+    key = selection.key
+    body = compressed.get(key)
+    if body is None:
+        body = Body(series.answer_rest(selection))
+        compressed.put(key, body)
+    return body
 
 
 async def compressed_reply(head: bytes, body: Body, headers: Headers, accepts: str) -> Reply:
-    """A head and a rest of JSON, compressed if that pays and the caller takes it."""
+    """Join a head and a rest of JSON, compressed if that pays and the caller takes it.
+
+    Parameters
+    ----------
+    head : the beginning, which changes with each request.
+    body : the rest, which stays the same until something changes.
+    headers : headers to send; those of the body are added to this list.
+    accepts : the caller's ``Accept-Encoding``.
+
+    Returns
+    -------
+    Reply
+        Status 200.
+    """
     coding = coding_of(accepts) if accepts and len(body) >= LEAST else ""
     if coding:
         parts = [await body.compress(coding, head)]
@@ -82,40 +128,85 @@ async def compressed_reply(head: bytes, body: Body, headers: Headers, accepts: s
 
 
 async def document_reply(body: dict[str, Any], accepts: str) -> Response:
-    """What is made anew for each request, compressed if that pays."""
+    """Answer with a document that is made anew for each request, compressed if that pays.
+
+    Parameters
+    ----------
+    body : the document.
+    accepts : the caller's ``Accept-Encoding``.
+
+    Returns
+    -------
+    Response
+        Status 200.
+    """
     whole = encode_json(body)
     headers = [(b"cache-control", b"no-cache"), (b"vary", _VARY)]
     return as_response(await compressed_reply(b"", Body(whole), headers, accepts))
 
 
 async def multi_series_reply(
-    cuts: list[Selection], kept: CompressedBodies, *, if_none_match: str | None, accepts: str
+    selections: list[Selection],
+    compressed: CompressedBodies,
+    *,
+    if_none_match: str | None,
+    accepts: str,
 ) -> Reply:
-    """Several symbols' answers as one: each is what it would be alone."""
-    tag = _tag(cuts)
+    """Answer with several symbols' bars in one JSON document; each is what it would be alone.
+
+    Parameters
+    ----------
+    selections : each symbol's bars, in the order of the answer.
+    compressed : bodies that earlier requests have had, compressed.
+    if_none_match : the caller's ``If-None-Match``; None without one.
+    accepts : the caller's ``Accept-Encoding``.
+
+    Returns
+    -------
+    Reply
+        Status 200 with the bars, or 304 without a body.
+    """
+    tag = _tag(selections)
     headers = series_headers(tag)
-    filled = any(part.filled for part in cuts)
+    filled = any(selection.filled for selection in selections)
     if filled and if_none_match and series.etag_matches(tag, if_none_match):
         return Reply(304, headers, [])
-    cursor = ",".join(str(part.day.cursor) for part in cuts)
-    head = b'{"count":%d,"cursor":"%s","series":[' % (len(cuts), cursor.encode())
-    pieces = [b"".join((series.answer_head(part), _rest(part, kept).plain)) for part in cuts]
+    cursor = ",".join(str(selection.day.cursor) for selection in selections)
+    head = b'{"count":%d,"cursor":"%s","series":[' % (len(selections), cursor.encode())
+    pieces = [
+        b"".join((series.answer_head(selection), _rest(selection, compressed).plain))
+        for selection in selections
+    ]
     return await compressed_reply(head, Body(b",".join(pieces) + b"]}"), headers, accepts)
 
 
-async def table_reply(name: str, cuts: list[Selection], *, if_none_match: str | None) -> Reply:
-    """Some symbols' windows as a file in another format than JSON."""
-    tag = _tag(cuts)
+async def table_reply(
+    name: str, selections: list[Selection], *, if_none_match: str | None
+) -> Reply:
+    """Answer with some symbols' bars as a file in another format than JSON.
+
+    Parameters
+    ----------
+    name : the format: ``csv``, ``ndjson``, ``parquet`` or ``arrow``.
+    selections : each symbol's bars, in the order of the file.
+    if_none_match : the caller's ``If-None-Match``; None without one.
+
+    Returns
+    -------
+    Reply
+        Status 200 with the file, or 304 without a body.
+    """
+    tag = _tag(selections)
     headers = series_headers(tag)
-    filled = any(part.filled for part in cuts)
+    filled = any(selection.filled for selection in selections)
     if filled and if_none_match and series.etag_matches(tag, if_none_match):
         return Reply(304, headers, [])
-    body = await asyncio.to_thread(formats.write_table, name, cuts)
-    first = cuts[0]
-    what = first.query.symbol if len(cuts) == 1 else "series"
+    body = await asyncio.to_thread(formats.write_table, name, selections)
+    first = selections[0]
+    what = first.query.symbol if len(selections) == 1 else "series"
     file = _UNSAFE.sub("_", f"{what}_{first.day.day}_{first.query.bar}")
     headers += [
-        (b"x-cursor", ",".join(str(part.day.cursor) for part in cuts).encode()),
+        (b"x-cursor", ",".join(str(selection.day.cursor) for selection in selections).encode()),
         (b"content-disposition", f'inline; filename="{file}.{name}"'.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"content-type", formats.MEDIA_TYPES[name].encode()),
@@ -123,5 +214,5 @@ async def table_reply(name: str, cuts: list[Selection], *, if_none_match: str | 
     return Reply(200, headers, [body])
 
 
-def _tag(cuts: list[Selection]) -> str:
-    return 'W/"' + "_".join(part.tag[3:-1] for part in cuts) + '"'
+def _tag(selections: list[Selection]) -> str:
+    return 'W/"' + "_".join(selection.tag[3:-1] for selection in selections) + '"'

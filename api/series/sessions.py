@@ -47,15 +47,37 @@ class ChangeListener(Protocol):
     """Receives each change before the next one is applied. Its methods must not wait."""
 
     def wants(self, symbol: str) -> bool:
-        """Whether a symbol's sessions must be brought into memory when they change."""
+        """Say whether a symbol's sessions must be brought into memory when they change.
+
+        Parameters
+        ----------
+        symbol : the symbol.
+
+        Returns
+        -------
+        bool
+            True if somebody listens to it.
+        """
         ...
 
     def changed(self, symbol: str, days: Sequence[SessionBars], after: int) -> None:
-        """Sessions have changed; ``after`` is the symbol's newest revision before it."""
+        """Receive sessions that have changed.
+
+        Parameters
+        ----------
+        symbol : the symbol.
+        days : its sessions that have changed.
+        after : the symbol's newest revision before the change.
+        """
         ...
 
     def lost(self, symbol: str | None) -> None:
-        """Changes of a symbol, or of all symbols, could not be passed on."""
+        """Learn that changes could not be passed on.
+
+        Parameters
+        ----------
+        symbol : the symbol; None for all symbols.
+        """
         ...
 
 
@@ -94,26 +116,46 @@ class SessionCache:
             await asyncio.sleep(_LOOK)
 
     def peek(self, symbol: str, day: date) -> SessionBars | None:
-        """A session, if it is in memory."""
+        """Return a session if it is in memory.
+
+        Parameters
+        ----------
+        symbol, day : the session.
+
+        Returns
+        -------
+        SessionBars or None
+            The session; None if it is not in memory.
+        """
         if self._heads is None:
             return None
         if day == self._day:
             return self._today.get(symbol)
-        found = self._earlier.get((symbol, day))
-        if found is not None:
+        session = self._earlier.get((symbol, day))
+        if session is not None:
             self._earlier.move_to_end((symbol, day))
-        return found
+        return session
 
     async def get(self, symbol: str, day: date) -> SessionBars:
-        """A session from memory, else from the store.
+        """Return a session from memory, else from the store.
+
+        Parameters
+        ----------
+        symbol, day : the session.
+
+        Returns
+        -------
+        SessionBars
+            The session; empty where nothing is stored.
 
         Raises
         ------
         StoreError
+            If the session is not in memory and the database is away.
         """
-        found = self.peek(symbol, day)
-        if found is not None:
-            return found
+        session = self.peek(symbol, day)
+        if session is not None:
+            return session
         if self._heads is None:
             return await self._read(symbol, day)
         if symbol not in self._heads:
@@ -127,13 +169,43 @@ class SessionCache:
         return await asyncio.shield(task)
 
     async def known(self, symbol: str) -> bool:
-        """Whether a symbol was ever sampled, or tried."""
+        """Say whether a symbol was ever sampled, or tried.
+
+        Parameters
+        ----------
+        symbol : the symbol.
+
+        Returns
+        -------
+        bool
+            True if it has a row or a gap.
+
+        Raises
+        ------
+        StoreError
+            If that is not in memory and the database is away.
+        """
         if self._heads is not None:
             return symbol in self._heads
         return await self._store.known(symbol)
 
     async def delay(self, day: SessionBars) -> timedelta | None:
-        """How far the feed of a session lies behind; yesterday's while today has no row."""
+        """Return how far the feed of a session lies behind; yesterday's while today has no row.
+
+        Parameters
+        ----------
+        day : the session.
+
+        Returns
+        -------
+        timedelta or None
+            The declared delay; None if nobody has sampled the symbol lately.
+
+        Raises
+        ------
+        StoreError
+            If that is not in memory and the database is away.
+        """
         if day.delay is not None:
             return day.delay
         if day.session is None or day.day != market_day(self._clock.now()):
@@ -147,7 +219,17 @@ class SessionCache:
         return self._delays[key]
 
     def head(self, symbol: str) -> int | None:
-        """How far a symbol has been followed; None while nothing is."""
+        """Return the revision up to which a symbol has been followed.
+
+        Parameters
+        ----------
+        symbol : the symbol.
+
+        Returns
+        -------
+        int or None
+            The revision, 0 for an unknown symbol; None while nothing is followed.
+        """
         return None if self._heads is None else self._heads.get(symbol, 0)
 
     async def _follow(self) -> None:
@@ -169,11 +251,11 @@ class SessionCache:
         """Read today's session of every symbol, and yesterday's delay where it has no row."""
         room = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(symbol: str) -> None:
+        async def load_delay(symbol: str) -> None:
             async with room:
                 await self.delay(await self.get(symbol, self._day))
 
-        await asyncio.gather(*(one(symbol) for symbol in self._heads or ()))
+        await asyncio.gather(*(load_delay(symbol) for symbol in self._heads or ()))
 
     async def _turn(self) -> NoReturn:
         """When a day begins, yesterday's sessions become earlier ones."""
@@ -185,13 +267,13 @@ class SessionCache:
             old, self._today, self._day = self._today, {}, day
             for key in [key for key in self._earlier if key[1] == day]:
                 self._today[key[0]] = self._earlier.pop(key)
-            self._earlier |= {(symbol, one.day): one for symbol, one in old.items()}
+            self._earlier |= {(symbol, session.day): session for symbol, session in old.items()}
             self._delays.clear()
             self._shrink()
             try:
                 await self._fill()
             except StoreError as error:
-                # Whoever asks reads them.
+                # The next request for one of them reads it from the store.
                 log.warning("a day's sessions cannot be read yet", error=str(error))
 
     async def _take(self, change: Change) -> None:
@@ -205,10 +287,10 @@ class SessionCache:
             self._delays.pop((symbol, day), None)
             if (symbol, day) in self._arrived:
                 self._arrived[symbol, day].append(change)
-            found = self.peek(symbol, day)
-            if found is not None:
-                _apply(found, change)
-                days.append(found)
+            session = self.peek(symbol, day)
+            if session is not None:
+                _apply(session, change)
+                days.append(session)
             elif day >= self._day or self._wanted(symbol, day):
                 try:
                     days.append(await self.get(symbol, day))
@@ -248,9 +330,9 @@ class SessionCache:
             done.exception()
 
     async def _read(self, symbol: str, day: date) -> SessionBars:
-        found = await _blank(symbol, day)
-        found.fill(*await self._store.session(symbol, day, FIGURES, PROVENANCE))
-        return found
+        session = await _blank(symbol, day)
+        session.fill(*await self._store.session(symbol, day, FIGURES, PROVENANCE))
+        return session
 
     def _shrink(self) -> None:
         while len(self._earlier) > MAX_EARLIER_SESSIONS:
@@ -258,21 +340,40 @@ class SessionCache:
 
 
 def previous_session_day(day: date) -> date:
-    """The session before a day."""
+    """Return the day of the session before a day.
+
+    Parameters
+    ----------
+    day : the day; its own session does not count.
+
+    Returns
+    -------
+    date
+        The day, New York.
+    """
     return last_session(new_york_time(day, 0)).day
 
 
 def _apply(day: SessionBars, change: Change) -> None:
-    rows = [one for one in change.rows if one[1].expiration == day.day]
-    gaps = [one for one in change.gaps if one[1].expiration == day.day]
+    rows = [(revision, row) for revision, row in change.rows if row.expiration == day.day]
+    gaps = [(revision, gap) for revision, gap in change.gaps if gap.expiration == day.day]
     day.apply_changes(rows, gaps)
 
 
 async def session_on_day(day: date) -> Session | None:
-    """The trading session of a day, or None.
+    """Return the trading session of a day; None without one.
 
     The calendar of a year takes about a second to load. The first call for a year loads it in a
     thread, so that the event loop keeps answering.
+
+    Parameters
+    ----------
+    day : the day.
+
+    Returns
+    -------
+    Session or None
+        Its hours.
     """
     if day.year not in _LOADED_YEARS:
         await asyncio.to_thread(session_on, day)

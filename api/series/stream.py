@@ -29,7 +29,7 @@ from storage.market.clock import Clock
 log = structlog.get_logger()
 
 
-#: Seconds between two signs of life; proxies cut what is silent for a minute.
+#: Seconds between two comment lines; proxies close a connection that is silent for a minute.
 HEARTBEAT_SECONDS = 15.0
 #: Bytes that may wait for a reader; the kernel holds some more.
 MAX_WAITING_BYTES = 262_144
@@ -55,11 +55,26 @@ class StreamReader(Protocol):
     caller: Caller
 
     def write(self, events: bytes) -> bool:
-        """Hand events over without waiting; False if the reader is gone or was cut off."""
+        """Hand events over without waiting.
+
+        Parameters
+        ----------
+        events : events in the stream's format.
+
+        Returns
+        -------
+        bool
+            False if the reader is gone or was cut off.
+        """
         ...
 
     async def send(self, events: bytes) -> None:
-        """Hand over what the reader has missed, as fast as it takes it."""
+        """Hand over what the reader has missed, as fast as the reader takes it.
+
+        Parameters
+        ----------
+        events : events in the stream's format.
+        """
         ...
 
     def cut(self) -> None:
@@ -82,7 +97,17 @@ class DirectReader:
         self.caller = caller
 
     def write(self, events: bytes) -> bool:
-        """See ``Reader``."""
+        """Write to the connection without waiting; cut off a reader who does not keep up.
+
+        Parameters
+        ----------
+        events : events in the stream's format.
+
+        Returns
+        -------
+        bool
+            False if the reader is gone or was cut off.
+        """
         if self.transport.is_closing():
             return False
         if self.transport.get_write_buffer_size() > MAX_WAITING_BYTES:
@@ -93,15 +118,20 @@ class DirectReader:
         return True
 
     async def send(self, events: bytes) -> None:
-        """See ``Reader``. The server waits here while the connection is full."""
+        """Send through ASGI; the server waits here while the connection is full.
+
+        Parameters
+        ----------
+        events : events in the stream's format.
+        """
         await self._send({"type": "http.response.body", "body": events, "more_body": True})
 
     def cut(self) -> None:
-        """See ``Reader``."""
+        """Close the connection at once; the reader will come back."""
         self.transport.abort()
 
     def close(self) -> None:
-        """See ``Reader``."""
+        """Close the connection once what was written has gone out."""
         self.transport.close()
 
 
@@ -119,7 +149,17 @@ class QueuedReader:
         self.is_cut = asyncio.Event()
 
     def write(self, events: bytes) -> bool:
-        """See ``Reader``."""
+        """Put events into the queue; cut off a reader who does not keep up.
+
+        Parameters
+        ----------
+        events : events in the stream's format.
+
+        Returns
+        -------
+        bool
+            False if the reader is gone or was cut off.
+        """
         if self._ended:
             return False
         if self._size > MAX_WAITING_BYTES:
@@ -132,16 +172,21 @@ class QueuedReader:
         return True
 
     async def send(self, events: bytes) -> None:
-        """See ``Reader``."""
+        """Send through ASGI; the server waits here while the connection is full.
+
+        Parameters
+        ----------
+        events : events in the stream's format.
+        """
         await self._send({"type": "http.response.body", "body": events, "more_body": True})
 
     def cut(self) -> None:
-        """See ``Reader``."""
+        """End the answer at once; the reader will come back."""
         self.is_cut.set()
         self.close()
 
     def close(self) -> None:
-        """See ``Reader``."""
+        """End the answer once the queue is empty."""
         self._ended = True
         self._filled.set()
 
@@ -171,7 +216,7 @@ class StreamHub:
         self._closed = False
 
     async def run(self) -> NoReturn:
-        """Give signs of life. Cancel it to end it."""
+        """Send every reader a comment line each ``HEARTBEAT_SECONDS``. Cancel it to end it."""
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             for symbol, width, group in self._all():
@@ -180,68 +225,113 @@ class StreamHub:
                 self._write(symbol, width, group, _ALIVE)
 
     def close(self) -> None:
-        """Let all readers go: the server stops."""
+        """End every reader's answer: the server stops."""
         self._closed = True
         for _, _, group in self._all():
             for reader in group:
                 reader.close()
 
     def count(self) -> int:
-        """How many readers there are."""
+        """Return how many readers there are."""
         return sum(len(group) for _, _, group in self._all())
 
     def wants(self, symbol: str) -> bool:
-        """See ``ChangeListener``."""
+        """Say whether a symbol has readers.
+
+        Parameters
+        ----------
+        symbol : the symbol.
+
+        Returns
+        -------
+        bool
+            True if it has.
+        """
         return symbol in self._groups
 
     def changed(self, symbol: str, days: Sequence[SessionBars], after: int) -> None:
-        """See ``ChangeListener``."""
+        """Write what has changed to the symbol's readers, encoded once for each bar size.
+
+        Parameters
+        ----------
+        symbol : the symbol.
+        days : its sessions that have changed.
+        after : the symbol's newest revision before the change.
+        """
         for width, group in list(self._groups.get(symbol, {}).items()):
             events = sorted(event for day in days for event in day.events(width, after))
             if events:
                 self._write(symbol, width, group, encode_events(events))
 
     def lost(self, symbol: str | None) -> None:
-        """See ``ChangeListener``: readers come back and are told what they have missed."""
+        """Cut off the readers who have missed changes; they come back and get what they missed.
+
+        Parameters
+        ----------
+        symbol : the symbol; None for all symbols.
+        """
         for name, _, group in self._all():
             if symbol is None or symbol == name:
                 for reader in group:
                     reader.cut()
 
     async def days(self, symbol: str, since: int | None) -> list[SessionBars]:
-        """The sessions that a reader is told of, when following has reached what they have.
+        """Return the sessions that a reader follows, once following has reached what they have.
 
-        What a reader is told next is then what lands next. Nothing may be awaited before it joins.
+        The reader's next event is then the next change. Nothing may be awaited before it joins.
+
+        Parameters
+        ----------
+        symbol : the symbol.
+        since : the reader's cursor; None for a reader who only wants what comes.
+
+        Returns
+        -------
+        list of SessionBars
+            Today's session; with a cursor, the previous one before it.
 
         Raises
         ------
         StoreError
+            If the store is away, or following does not reach them within 10 s.
         """
         try:
             async with asyncio.timeout(_BEHIND):
                 while True:
                     today = market_day(self._clock.now())
-                    found = [await self.sessions.get(symbol, today)]
+                    days = [await self.sessions.get(symbol, today)]
                     if since is not None:
-                        found.insert(
-                            0, await self.sessions.get(symbol, previous_session_day(today))
-                        )
+                        days.insert(0, await self.sessions.get(symbol, previous_session_day(today)))
                     head = self.sessions.head(symbol)
-                    if head is not None and all(day.cursor <= head for day in found):
-                        return found
+                    if head is not None and all(day.cursor <= head for day in days):
+                        return days
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise StoreUnavailable("what is stored cannot be followed just now") from None
 
     def join(self, symbol: str, width: int, reader: StreamReader) -> None:
-        """Tell a reader from now on."""
+        """Send a reader the events that come from now on.
+
+        Parameters
+        ----------
+        symbol : the symbol.
+        width : the bar size. [s]
+        reader : the reader.
+        """
         if self._closed:
             reader.close()
             return
         self._groups.setdefault(symbol, {}).setdefault(width, set()).add(reader)
 
     def leave(self, symbol: str, width: int, reader: StreamReader) -> None:
-        """A reader is gone."""
+        """Send a reader no more events: it is gone.
+
+        Parameters
+        ----------
+        symbol : the symbol.
+        width : the bar size. [s]
+        reader : the reader.
+        """
         groups = self._groups.get(symbol, {})
         group = groups.get(width, set())
         group.discard(reader)
@@ -349,7 +439,17 @@ class StreamResponse(Response):
 
 
 def encode_events(events: Iterable[Event]) -> bytes:
-    """Events as the stream's format has them."""
+    """Write events in the stream's format, Server-Sent Events.
+
+    Parameters
+    ----------
+    events : ascending by revision.
+
+    Returns
+    -------
+    bytes
+        The events, each with its revision as id.
+    """
     return b"".join(
         b"id: %d\n%sdata: %s\n\n" % (event.revision, b"event: gap\n" * event.gap, event.body)
         for event in events

@@ -55,7 +55,7 @@ class Selection:
     day: SessionBars
     query: Query
     window: Window
-    behind: AnswerContext
+    context: AnswerContext
     now: datetime
     #: Bars of the query's size that have a sample in the window: first, and one after the last.
     first: int
@@ -77,10 +77,23 @@ class Selection:
         return (day.symbol, day.day, day.cursor, query.bar, query.since, bounds)
 
 
-def select_bars(day: SessionBars, query: Query, behind: AnswerContext, now: datetime) -> Selection:
-    """Select the bars of a session that a query asks for."""
+def select_bars(day: SessionBars, query: Query, context: AnswerContext, now: datetime) -> Selection:
+    """Select the bars of a session that a query asks for.
+
+    Parameters
+    ----------
+    day : the session in memory.
+    query : what the caller asks for.
+    context : the symbol's state and the server's name.
+    now : the server's time, UTC.
+
+    Returns
+    -------
+    Selection
+        The bars by index, the missing slots, and the ETag.
+    """
     newest = day.newest_slot
-    delay = behind.delay or timedelta()
+    delay = context.delay or timedelta()
     window = resolve_window(
         query,
         day=day.day,
@@ -95,7 +108,7 @@ def select_bars(day: SessionBars, query: Query, behind: AnswerContext, now: date
         day=day,
         query=query,
         window=window,
-        behind=behind,
+        context=context,
         now=now,
         first=bisect_left(shown, window.first_slot),
         last=bisect_left(shown, window.until_slot),
@@ -104,32 +117,63 @@ def select_bars(day: SessionBars, query: Query, behind: AnswerContext, now: date
     )
 
 
-def bar_bodies(part: Selection) -> list[bytes]:
-    """The bars of a part as JSON; with ``since``, only those that changed after that cursor."""
-    found = part.day.bars(part.query.seconds).bodies
-    if part.query.since is None:
-        return found[part.first : part.last]
-    window = part.window
-    at = part.day.changed(
-        part.query.seconds, part.query.since, window.first_slot, window.until_slot
+def bar_bodies(selection: Selection) -> list[bytes]:
+    """Return the selected bars as JSON; with ``since``, only those that changed after that cursor.
+
+    Parameters
+    ----------
+    selection : the bars by index.
+
+    Returns
+    -------
+    list of bytes
+        One JSON object a bar, ascending by time.
+    """
+    bodies = selection.day.bars(selection.query.seconds).bodies
+    if selection.query.since is None:
+        return bodies[selection.first : selection.last]
+    window = selection.window
+    changed = selection.day.changed(
+        selection.query.seconds, selection.query.since, window.first_slot, window.until_slot
     )
-    return [found[i] for i in at]
+    return [bodies[i] for i in changed]
 
 
-def answer_head(part: Selection) -> bytes:
-    """The beginning of an answer: it alone changes from request to request."""
+def answer_head(selection: Selection) -> bytes:
+    """Return the beginning of an answer: it alone changes from request to request.
+
+    Parameters
+    ----------
+    selection : the bars by index.
+
+    Returns
+    -------
+    bytes
+        JSON up to ``as_of``, without a comma after it.
+    """
     return b'{"symbol":"%s","expiration":"%s","as_of":"%s"' % (
-        part.query.symbol.encode(),
-        part.day.day.isoformat().encode(),
-        epoch_text(int(part.now.timestamp())).encode(),
+        selection.query.symbol.encode(),
+        selection.day.day.isoformat().encode(),
+        epoch_text(int(selection.now.timestamp())).encode(),
     )
 
 
-def answer_rest(part: Selection, *, empty: bool = False) -> bytes:
-    """The answer from ``bar_size`` on, in one join; ``empty`` leaves the bars out."""
-    opening = b',"bar_size":"%s","bars":[' % part.query.bar.encode()
-    closing = b"]," + orjson.dumps(_about(part), option=JSON_OPTIONS)[1:]
-    bars = [] if empty else bar_bodies(part)
+def answer_rest(selection: Selection, *, empty: bool = False) -> bytes:
+    """Return the answer from ``bar_size`` on, in one join.
+
+    Parameters
+    ----------
+    selection : the bars by index.
+    empty : leave the bars out.
+
+    Returns
+    -------
+    bytes
+        JSON, from a comma to the closing brace.
+    """
+    opening = b',"bar_size":"%s","bars":[' % selection.query.bar.encode()
+    closing = b"]," + orjson.dumps(_about(selection), option=JSON_OPTIONS)[1:]
+    bars = [] if empty else bar_bodies(selection)
     if not bars:
         return opening + closing
     bars[0] = opening + bars[0]
@@ -137,21 +181,21 @@ def answer_rest(part: Selection, *, empty: bool = False) -> bytes:
     return b",".join(bars)
 
 
-def _about(part: Selection) -> dict[str, Any]:
+def _about(selection: Selection) -> dict[str, Any]:
     """What an answer says beside its bars."""
-    day = part.day
+    day = selection.day
     about = surrounding_fields(
-        part.window,
-        part.missing,
+        selection.window,
+        selection.missing,
         day.newest,
         cursor=day.cursor,
-        filled=part.filled,
-        known=part.behind.known,
-        now=part.now,
-        delay=part.behind.delay,
+        filled=selection.filled,
+        known=selection.context.known,
+        now=selection.now,
+        delay=selection.context.delay,
         gap_reasons=day.gap_reasons(),
     )
-    as_of = data_as_of(day.symbol, day.newest.get("quoted_at"), part.behind.node)
+    as_of = data_as_of(day.symbol, day.newest.get("quoted_at"), selection.context.node)
     return about | {"endpoint_version": ENDPOINT_VERSION, "data_as_of": as_of}
 
 
@@ -185,6 +229,11 @@ def surrounding_fields(
         lately.
     gap_reasons
         Reasons of the session's stored gaps, in order of their slots.
+
+    Returns
+    -------
+    dict
+        The fields by name.
     """
     session = window.session
     fields: dict[str, Any] = {}
@@ -212,24 +261,57 @@ def surrounding_fields(
 
 
 def etag(cursor: int, missing: int) -> str:
-    """The weak ETag of an answer: its cursor.
+    """Return the weak ETag of an answer: its cursor.
 
     Slots with neither row nor reason change an answer as time passes while its cursor stays the
     same. Their number is part of the tag, so that a client who polls notices a dead sampler.
+
+    Parameters
+    ----------
+    cursor : the newest revision of the session.
+    missing : slots that have passed with neither row nor reason.
+
+    Returns
+    -------
+    str
+        Such as ``W/"123"``, or ``W/"123-4"`` with four of them.
     """
     return f'W/"{cursor}"' if missing == 0 else f'W/"{cursor}-{missing}"'
 
 
 def etag_matches(tag: str, if_none_match: str | None) -> bool:
-    """Whether a caller's If-None-Match names this ETag; strong and weak compare alike."""
+    """Say whether a caller's ``If-None-Match`` names this ETag; strong and weak compare alike.
+
+    Parameters
+    ----------
+    tag : the answer's ETag.
+    if_none_match : the header; None without one.
+
+    Returns
+    -------
+    bool
+        True if the caller has this answer.
+    """
     if if_none_match is None:
         return False
-    offered = {part.strip().removeprefix("W/") for part in if_none_match.split(",")}
+    offered = {name.strip().removeprefix("W/") for name in if_none_match.split(",")}
     return "*" in offered or tag.removeprefix("W/") in offered
 
 
 def data_as_of(symbol: str, newest: datetime | None, node: str) -> dict[str, Any]:
-    """When each feed behind an answer last delivered; null for feeds that it does not rest on."""
+    """Return when each feed behind an answer last delivered.
+
+    Parameters
+    ----------
+    symbol : the symbol.
+    newest : when its newest quotes were made; None without a row.
+    node : which server answers.
+
+    Returns
+    -------
+    dict
+        ``node``, and the time by feed; None for feeds that the answer does not rest on.
+    """
     if instrument_of(symbol).index:
         market = "index"
     elif symbol.endswith("=F"):
