@@ -33,6 +33,9 @@ LATEST_TRADE = 86_400.0
 CALL, PUT = 0, 1
 #: The per-contract columns of a frame and of a chain.
 QUOTES = ("bid", "ask", "last", "last_at", "open_interest", "volume", "source_iv", "signed_volume")
+#: The column of a source that sees each trade: legs of spreads in today's volume. It is absent,
+#: from the evidence too, where the source does not tell them.
+MULTI_LEG_VOLUME = "multi_leg_volume"
 #: The column of the evidence with volumes as they were sent, where the marks are not the same.
 REPORTED_VOLUME = "reported_volume"
 
@@ -71,6 +74,8 @@ class Frame:
     source_iv: Floats
     #: Contracts bought less sold today, where the source sees each trade.
     signed_volume: Floats
+    #: Of ``volume``, contracts that traded as legs of a spread; None: the source does not tell.
+    multi_leg_volume: Floats | None = None
     #: Contracts that were left out before it was kept, by reason.
     dropped: Mapping[str, int] = field(default_factory=dict)
     #: What other expiries added when they were still there; None: they are, or never were.
@@ -133,6 +138,11 @@ class Frame:
             right=np.asarray(columns["right"], np.int8),
             dropped=dropped or {},
             other_expiries=other_expiries,
+            multi_leg_volume=(
+                np.asarray(columns[MULTI_LEG_VOLUME], np.float64)
+                if MULTI_LEG_VOLUME in columns
+                else None
+            ),
             **numbers,
         )
 
@@ -172,6 +182,8 @@ class Chain:
     volume: Floats
     source_iv: Floats
     signed_volume: Floats
+    #: None: the source does not tell.
+    multi_leg_volume: Floats | None = None
     dropped: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -262,10 +274,12 @@ def select_chain(frame: Frame, session: Session | None) -> Chain:
     listed = np.zeros((2, len(strike)), np.bool_)
     listed.reshape(-1)[cell] = True
     columns = {}
-    for name in QUOTES:
-        column = np.full((2, len(strike)), np.nan)
-        column.reshape(-1)[cell] = getattr(frame, name)[rows]
-        columns[name] = column
+    for name in (*QUOTES, MULTI_LEG_VOLUME):
+        values = getattr(frame, name)
+        if values is not None:
+            column = np.full((2, len(strike)), np.nan)
+            column.reshape(-1)[cell] = values[rows]
+            columns[name] = column
     for name in ("bid", "ask", "last"):
         columns[name] = mask_outside(columns[name], HIGHEST_PRICE)
     # A trade before 1970, or a day after the answer, has no time that could be compared.
@@ -277,6 +291,8 @@ def select_chain(frame: Frame, session: Session | None) -> Chain:
     # An unreadable volume is unknown, not 0: a zero would look like a reset, and its end like a
     # day's volume traded at once.
     columns["volume"] = mask_outside(columns["volume"], HIGHEST_COUNT)
+    if MULTI_LEG_VOLUME in columns:
+        columns[MULTI_LEG_VOLUME] = mask_outside(columns[MULTI_LEG_VOLUME], HIGHEST_COUNT)
     signed = columns["signed_volume"]
     signed[~(np.abs(signed) <= HIGHEST_COUNT)] = np.nan
     expires = expiry_moment(frame.symbol, session)
@@ -320,7 +336,11 @@ def chain_of_record(record: SlotRecord, session: Session) -> Chain:
     listed = evidence["listed"].any(axis=0)
     quoted_at = datetime.fromisoformat(notes["quoted_at"])
     # Picking columns lays a table out by columns; rows are what is worked on.
-    columns = {name: np.ascontiguousarray(evidence[name][:, listed]) for name in QUOTES}
+    columns = {
+        name: np.ascontiguousarray(evidence[name][:, listed])
+        for name in (*QUOTES, MULTI_LEG_VOLUME)
+        if name != MULTI_LEG_VOLUME or name in evidence
+    }
     if REPORTED_VOLUME in evidence:
         columns["volume"] = np.ascontiguousarray(evidence[REPORTED_VOLUME][:, listed])
     expires = expiry_moment(notes["symbol"], session)

@@ -54,6 +54,8 @@ class Contract(NamedTuple):
     volume: float = 0.0
     #: Day of expiry, ISO.
     expiry: str = ""
+    #: Of ``volume``, legs of spreads.
+    multi_leg: float = NAN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1053,11 +1055,18 @@ class Flow:
     squares: Position = field(default_factory=dict)
     #: Volume at each contract's first readable figure, after the baseline.
     unattributed: float = 0.0
+    #: Multi-leg volume of each contract in the last sample, and of the last slot all that rose,
+    #: and of how much volume.
+    multi_leg: Position = field(default_factory=dict)
+    slot_multi_leg: float = 0.0
+    slot_told: float = 0.0
 
     def add(self, market: Market) -> None:
         """Go on by one sample. A contract's first readable volume is its own baseline."""
         sample, first = market.sample, self.market is None
         interval = {CALL: 0.0, PUT: 0.0}
+        legs_before, self.multi_leg = self.multi_leg, {}
+        self.slot_multi_leg = self.slot_told = 0.0
         for c in sample.contracts:
             key = (c.strike, c.right)
             was = self.volume.get(key, NAN)
@@ -1068,12 +1077,17 @@ class Flow:
             self.volume[key] = now
             if not first and math.isnan(was) and not math.isnan(now):
                 self.unattributed += now
+            self.multi_leg[key] = c.multi_leg
             since = self.counted_at.get(key, NAN)
             if not math.isnan(volume):
                 self.counted_at[key] = sample.quoted_at
             added = 0.0 if first or math.isnan(now - was) else now - was
             if not added:
                 continue
+            legs = c.multi_leg - legs_before.get(key, NAN)
+            if not math.isnan(legs):
+                self.slot_multi_leg += min(max(legs, 0.0), added)
+                self.slot_told += added
             sign = self._sign(market, c, added, since)
             at = market.of_contract(c.strike)
             delta = call_delta(market.level, c.strike, market.years, market.sigma[at])
@@ -1130,6 +1144,7 @@ class Flow:
             "hedge_flow_se": round(math.sqrt(self.variance), 2),
             "classified_share": self.classified / self.traded if self.traded else None,
             "volume_unattributed": self.unattributed,
+            "multi_leg_share": self.slot_multi_leg / self.slot_told if self.slot_told else None,
         }
 
 

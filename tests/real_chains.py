@@ -97,6 +97,8 @@ class RealChain:
             "open_interest": [c.open_interest for c in self.contracts],
             "volume": [c.volume for c in self.contracts],
         }
+        if any(c.multi_leg == c.multi_leg for c in self.contracts):
+            columns["multi_leg_volume"] = [c.multi_leg for c in self.contracts]
         return Frame.of(
             symbol=self.symbol,
             source="test",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.chain import CALL, QUOTES, REPORTED_VOLUME, Chain
+from sampler.chain import CALL, MULTI_LEG_VOLUME, QUOTES, REPORTED_VOLUME, Chain
 from sampler.measure.market import MarketState
 from sampler.measure.previous import PreviousSlot
 from sampler.measure.revision import Doubt
@@ -64,6 +64,8 @@ class FlowState:
     accuracy: float | None
     #: Volume before its contract's first readable figure, since the baseline. [contracts]
     unattributed: float
+    #: The part of the slot's volume that traded as legs of spreads; None: unknown. [0-1]
+    multi_leg_share: float | None
     #: Hedge flow of calls and of puts, in cents exactly. [$]
     cumulative: tuple[float, float]
     standard_error: float
@@ -155,6 +157,8 @@ def update_flow(
         "sigma": np.broadcast_to(past.widen(market.smile.filled), step.added.shape),
         **_stored(ledger, now),
     }
+    if chain.multi_leg_volume is not None:
+        columns[MULTI_LEG_VOLUME] = past.widen(chain.multi_leg_volume)
     reported = past.widen(chain.volume)
     if not np.array_equal(reported, ledger["volume"], equal_nan=True):
         # The mark stands in its place; measured again, the row must see what was sent.
@@ -173,6 +177,7 @@ def update_flow(
         volume_squares=past.narrow(ledger["volume_squares"]),
         accuracy=(EachTrade if np.isfinite(chain.signed_volume).any() else LastPrint).accuracy,
         unattributed=tally["unattributed"],
+        multi_leg_share=_multi_leg_share(chain, past, step),
         cumulative=(round(call, 2), round(put, 2)),
         standard_error=round(math.sqrt(tally["variance"]), 2),
         classified_share=min(tally["told"] / tally["traded"], 1.0) if tally["traded"] else None,
@@ -364,6 +369,20 @@ def _known(past: PreviousSlot, chain: Chain, step: VolumeStep) -> Floats:
         return past.recall("signed_volume")
     counted = step.ledger["volume_read_at"] == chain.quoted_at.timestamp()
     return np.where(np.isnan(now) | ~counted, past.recall("signed_volume"), now)
+
+
+def _multi_leg_share(chain: Chain, past: PreviousSlot, step: VolumeStep) -> float | None:
+    """The part of this slot's volume that traded as legs of spreads; None where nobody tells.
+
+    Of the contracts whose multi-leg volume is known at both ends of the slot. No contract has more
+    of it than it traded, and none takes any back: a feed corrects it as it corrects volumes.
+    """
+    if chain.multi_leg_volume is None or not past.has(MULTI_LEG_VOLUME):
+        return None
+    legs = past.widen(chain.multi_leg_volume) - past.recall(MULTI_LEG_VOLUME)
+    added = np.where(np.isnan(legs) | step.to_other, 0.0, step.added)
+    traded = float(added.sum())
+    return float(np.clip(np.nan_to_num(legs), 0.0, added).sum()) / traded if traded else None
 
 
 def _tick(symbol: str, price: Floats) -> Floats:

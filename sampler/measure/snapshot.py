@@ -205,6 +205,7 @@ def _detail(
             size[CALL] @ call_delta - size[PUT] @ scene.now.put_delta
         ),
         "volume_unattributed": traded.unattributed,
+        "multi_leg_share": traded.multi_leg_share,
     }
 
 

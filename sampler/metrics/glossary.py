@@ -152,6 +152,9 @@ GLOSSARY: dict[str, Term] = {
     "volume_unattributed": Term(
         "volume before its contract's first readable figure, since flow_since", "contracts"
     ),
+    "multi_leg_share": Term(
+        "legs of spreads in the slot's volume; null where the source does not tell them", "0–1"
+    ),
     "flag_amounts": Term("what each flag means in numbers", "object"),
     # Of a profile, by strike.
     "strike": Term("K, ascending", "$"),

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from sampler.chain import QUOTES, Frame
+from sampler.chain import MULTI_LEG_VOLUME, QUOTES, Frame
 from sampler.errors import ChainRefused
 from sampler.sources import url
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
@@ -176,6 +176,8 @@ def _frame(partition: ParquetPartition, stored: StoredChain | FlowError) -> Fram
         raise ValueError(f"{len(columns['strike'])} strikes for {listed.shape[1]} contracts a side")
     strike = np.broadcast_to(columns["strike"], listed.shape)[listed]
     quotes: dict[str, Any] = {name: columns[name][listed] for name in QUOTES}
+    if MULTI_LEG_VOLUME in columns:
+        quotes[MULTI_LEG_VOLUME] = columns[MULTI_LEG_VOLUME][listed]
     return Frame.of(
         symbol=partition.symbol,
         source=str(notes["source"]),

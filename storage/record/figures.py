@@ -292,6 +292,9 @@ class DetailFigures(_BookFigures):
     #: Volume that was there when its contract's volume could first be read: it belongs to no slot.
     #: Summed since the baseline. [contracts]
     volume_unattributed: float | None
+    #: Part of the slot's volume that traded as legs of spreads, which says nothing about who
+    #: started them; None: the source does not tell, or nothing traded. [0-1]
+    multi_leg_share: float | None
     #: What the flags mean in numbers, by flag: how many contracts, their volume [contracts], what a
     #: correction added to hedge flow [$], and so on; None: no flag has numbers. [each its own]
     flag_amounts: dict[str, dict[str, float]] | None

@@ -32,6 +32,7 @@ FIGURE_GROUPS: dict[str, tuple[str, ...]] = {
         "contracts_with_flow",
         "total_abs_delta_contracts",
         "volume_unattributed",
+        "multi_leg_share",
         "call_signed",
         "put_signed",
         "call_flow",

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sampler.chain import select_chain
+from sampler.chain import chain_of_record, select_chain
 from sampler.measure.other_expiries import measure_other_expiries
 from sampler.measure.snapshot import measure_slot
 from sampler.sources.recorded import read_chain
@@ -304,6 +304,57 @@ def test_hedge_flow_of_made_up_samples(seed):
                 marks[c.strike, c.right] = volume
         chains.append(dataclasses.replace(step, contracts=contracts))
     go_on(chains)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_multi_leg_share_of_made_up_samples(seed):
+    """Legs of spreads that grow, stay, fall, exceed what traded and are unknown; a strike may go."""
+    dice = random.Random(seed)
+    whole = real_chains.schwab()
+    contracts = [c._replace(multi_leg=dice.choice([0.0, 7.0, math.nan])) for c in whole.contracts]
+    chains = []
+    for step in range(8):
+        missing = dice.choice([None, None, whole.contracts[dice.randrange(20)].strike])
+        listed = [c for c in contracts if c.strike != missing]
+        at = whole.quoted_at + step * real_chains.timedelta(seconds=30)
+        chains.append(dataclasses.replace(whole, name=f"{step}", quoted_at=at, contracts=listed))
+        contracts = [
+            c._replace(
+                volume=c.volume + dice.choice([0, 1, 20]),
+                multi_leg=dice.choice(
+                    [
+                        math.nan,
+                        dice.randrange(8),
+                        *[np.nan_to_num(c.multi_leg) + dice.choice([0, 1, 15, 25])] * 4,
+                    ]
+                ),
+            )
+            for c in contracts
+        ]
+    flow, record, shares = independent.Flow(), None, set()
+    for chain in chains:
+        answer, record = independent.answer(chain.sample, flow), measured(chain, record)
+        share = record.row.detail.multi_leg_share
+        agree(answer.figures["multi_leg_share"], share, f"{chain.name} share")
+        shares.add(share)
+    assert any(share is not None and 0 < share < 1 for share in shares)
+    again = chain_of_record(record, session_on(whole.quoted_at.date()))
+    sent = select_chain(chains[-1].frame, session_on(whole.quoted_at.date()))
+    np.testing.assert_array_equal(again.multi_leg_volume, sent.multi_leg_volume)
+
+
+def test_a_source_without_legs_has_no_share():
+    """The figure is null, and neither chain nor evidence has a column of nothing."""
+    whole = real_chains.schwab()
+    later = dataclasses.replace(
+        whole,
+        quoted_at=whole.quoted_at + real_chains.timedelta(seconds=30),
+        contracts=[c._replace(volume=c.volume + 5) for c in whole.contracts],
+    )
+    _, record = go_on([whole, later])
+    assert record.row.detail.multi_leg_share is None
+    assert "multi_leg_volume" not in record.state[0]
+    assert chain_of_record(record, session_on(whole.quoted_at.date())).multi_leg_volume is None
 
 
 def widened(chain: RealChain, part: float, seed: int) -> RealChain:

@@ -85,6 +85,7 @@ DETAIL = [
     "contracts_with_flow",
     "total_abs_delta_contracts",
     "volume_unattributed",
+    "multi_leg_share",
     "flag_amounts",
 ]
 SHARES = [
