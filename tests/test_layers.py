@@ -208,7 +208,7 @@ HOMES: dict[str, set[str]] = {
     "prometheus_client": {"api.prometheus", "api.routes", "sampler.live"},
     "psycopg": {"storage.postgres"},
     "psycopg_pool": {"storage.postgres"},
-    "pyarrow": {"storage.parquet", "api.series"},
+    "pyarrow": {"storage.parquet", "sampler.sources", "api.series"},
     "pydantic": {"api.errors", "api.openapi", "api.routes"},
     "redis": {"storage.redis"},
     "scipy": {"sampler.sources"},

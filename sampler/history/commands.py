@@ -66,6 +66,8 @@ async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
                 # A nightly job over a feed without history has nothing to do. That is no failure.
                 print(error)
                 return 0 if parsed.missing else 2
+            for line in await jobs.announce_jobs(planned):
+                print(line, flush=True)
             done = jobs.run_jobs(
                 planned, connections.store, connections.live, jobs=parsed.jobs, dask=parsed.dask
             )

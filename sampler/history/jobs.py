@@ -17,11 +17,11 @@ from sampler.errors import ChainRefused
 from sampler.history import executors
 from sampler.history.backfill import BackfillOptions, BackfillResult, backfill_session
 from sampler.history.recompute import recompute_session
-from sampler.sources import Source, open_source
+from sampler.sources import AnnouncedHistory, Source, open_source
 from storage.config import log
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.errors import FlowError
-from storage.market.calendar import session_on, sessions_between
+from storage.market.calendar import Session, session_on, sessions_between
 from storage.postgres.store import Store
 from storage.record.row import DEFINITIONS
 from storage.redis.channel import LiveChannel, NoChannel, RedisChannel
@@ -106,6 +106,35 @@ async def plan_jobs(
                     SessionJob(options=options, symbol=symbol, day=session.day, slots=slots)
                 )
     return planned
+
+
+async def announce_jobs(planned_jobs: Sequence[SessionJob]) -> list[str]:
+    """What the planned jobs will ask their source for, in a sentence a symbol.
+
+    Parameters
+    ----------
+    planned_jobs : the jobs of a run.
+
+    Returns
+    -------
+    list of str
+        Empty where asking costs nothing worth saying.
+    """
+    options = planned_jobs[0].options if planned_jobs else None
+    if options is None or not options.source:
+        return []
+    days: dict[str, list[Session]] = {}
+    for job in planned_jobs:
+        session = session_on(job.day)
+        assert session is not None
+        days.setdefault(job.symbol, []).append(session)
+    source = open_source(options.source, options.keys)
+    try:
+        if not isinstance(source, AnnouncedHistory):
+            return []
+        return [await source.announce(symbol, sessions) for symbol, sessions in days.items()]
+    finally:
+        await source.close()
 
 
 async def run_job(

@@ -6,9 +6,9 @@ but for what it alone can know, such as a login that is about to end.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sampler.chain import Frame
 from sampler.errors import ChainRefused
@@ -17,6 +17,7 @@ from sampler.sources.exported import ExportedChains
 from sampler.sources.recorded import Recorded
 from sampler.sources.schwab.source import Schwab
 from sampler.sources.synthetic.source import Synthetic
+from sampler.sources.theta.source import Theta
 from sampler.sources.tradier.source import Tradier
 from storage.config.vendor_keys import NO_KEYS, VendorKeys, refuse_key
 from storage.errors import UsageError
@@ -97,6 +98,26 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class AnnouncedHistory(Protocol):
+    """A source whose past sessions cost requests or money, and that says beforehand how much."""
+
+    async def announce(self, symbol: str, sessions: Sequence[Session]) -> str:
+        """Say what a backfill of some sessions will ask for.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        sessions : the sessions.
+
+        Returns
+        -------
+        str
+            A sentence for the person who started it.
+        """
+        ...
+
+
 #: URL scheme → what opens it, with the rest of the URL and the vendors' keys.
 SOURCES: dict[str, Callable[[str, VendorKeys], Source]] = {
     "cboe": Cboe.open,
@@ -105,6 +126,7 @@ SOURCES: dict[str, Callable[[str, VendorKeys], Source]] = {
     "parquet": ExportedChains.open,
     "synthetic": Synthetic.open,
     "tradier": Tradier.open,
+    "theta": Theta.open,
 }
 
 

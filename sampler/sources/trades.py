@@ -105,7 +105,12 @@ class TradeTally:
     """
 
     def __init__(
-        self, *, opens: datetime, closes: datetime, price_steps: tuple[float, float]
+        self,
+        *,
+        opens: datetime,
+        closes: datetime,
+        price_steps: tuple[float, float],
+        contracts: int = 0,
     ) -> None:
         """Begin a session without a trade.
 
@@ -113,6 +118,7 @@ class TradeTally:
         ----------
         opens, closes : when the session's trading begins and ends.
         price_steps : the step of option prices below 3 $, and from 3 $ on. [$]
+        contracts : how many are known so far; prints of further ones make the columns longer.
         """
         self._opens, self._closes = opens.timestamp(), closes.timestamp()
         self._steps = price_steps
@@ -129,6 +135,7 @@ class TradeTally:
         self.cancelled = self.unmatched = self.after_close = 0
         self._kept = np.zeros(KEPT_PRINTS, _KEPT)
         self._count = 0
+        self._grow(contracts)
 
     def add(self, prints: Prints) -> None:
         """Count some more prints.

@@ -24,8 +24,8 @@ SIDED, MULTI, UNSIDED, CANCEL, FIRST, IGNORED = PrintKind
 NAN = math.nan
 
 
-def tally() -> TradeTally:
-    return TradeTally(opens=OPENS, closes=CLOSES, price_steps=PENNY)
+def tally(contracts: int = 0) -> TradeTally:
+    return TradeTally(opens=OPENS, closes=CLOSES, price_steps=PENNY, contracts=contracts)
 
 
 def prints(*rows: tuple[object, ...], side: list[float] | None = None) -> Prints:
@@ -132,8 +132,7 @@ def test_the_recorded_prints(shared):
 @pytest.mark.parametrize("together", [True, False])
 def test_what_prints_add_up_to(rows, expected, together):
     """By the rule, whether they come at once or one by one."""
-    made = tally()
-    made._grow(1)
+    made = tally(1)
     for batch in [rows] if together else [[row] for row in rows]:
         made.add(prints(*batch))
     assert totals(made) == expected
@@ -228,8 +227,7 @@ PRINT = st.tuples(
 @given(st.lists(PRINT, min_size=1, max_size=40), st.integers(1, 7))
 def test_batches_of_any_size_add_up_to_the_slow_count(rows, step):
     """Any prints in any batches: the totals of a count over lists."""
-    made = tally()
-    made._grow(3)
+    made = tally(3)
     for begin in range(0, len(rows), step):
         made.add(prints(*rows[begin : begin + step]))
     # In a sum of thousandths the order may show in the last digit.

@@ -1,0 +1,223 @@
+"""Theta's terminal on loopback: CSV by path, New York wall times with cut fractions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+
+from sampler.chain import Frame
+from storage.market.calendar import session_on, to_new_york
+from storage.market.instruments import instrument_of
+from tests.vendors.server import Answer, Request, VendorServer
+
+CLOSING = {"SPXW": "SPX", "NDXP": "NDX", "RUTW": "RUT"}
+QUOTE = "bid_size,bid_exchange,bid,bid_condition,ask_size,ask_exchange,ask,ask_condition"
+EXTENDED = "ext_condition1,ext_condition2,ext_condition3,ext_condition4"
+CONTRACT = "symbol,expiration,strike,right"
+
+
+@dataclass(frozen=True)
+class Print:
+    """One trade with the quote before it."""
+
+    strike: float
+    right: int
+    at: datetime
+    size: int
+    price: float
+    bid: float
+    ask: float
+    condition: int = 18
+
+
+class ThetaVendor(VendorServer):
+    """Answers from its frames; what it does not have is 472."""
+
+    base_path = "/v3"
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: By symbol: what ``trade_quote`` answers.
+        self.prints: dict[str, list[Print]] = {}
+        #: Paths that the account does not include, and whether 30 s are too fine for it.
+        self.refused: set[str] = set()
+        self.minutes_only = False
+        #: An answer with more rows is too large, 570.
+        self.most_rows = 10**9
+        #: What the list of expiries has beside the frames' own.
+        self.listed: list[date] = []
+
+    def respond(self, request: Request) -> Answer:
+        path, query = request.path.strip("/"), request.query
+        if path in self.refused:
+            return Answer(471, {}, b"PERMISSION: upgrade your subscription")
+        if self.minutes_only and query.get("interval") == "30s":
+            return Answer(471, {}, b"PERMISSION: the interval is below the plan's")
+        if query.get("format") != "csv":
+            return Answer(473, {}, b"only csv is written here")
+        root = query["symbol"]
+        symbol = CLOSING.get(root, root)
+        write = getattr(self, "_" + path.replace("/", "_"), None)
+        if write is None:
+            return Answer(404, {}, b"no such path")
+        lines = list(write(symbol, root, query))
+        if len(lines) <= 1:
+            return Answer(472, {}, b"No data found for your request")
+        if len(lines) > self.most_rows:
+            return Answer(570, {}, b"LARGE_REQUEST")
+        return Answer(200, {"Content-Type": "text/csv"}, "".join(f"{x}\n" for x in lines).encode())
+
+    # Now.
+
+    def _option_snapshot_quote(self, symbol, root, query) -> Iterator[str]:
+        yield f"timestamp,{CONTRACT},{QUOTE}"
+        for frame, i, contract in self._now(symbol, root, query):
+            yield f"{wall(frame.quoted_at)},{contract},{quote(frame.bid[i], frame.ask[i])}"
+
+    def _option_snapshot_ohlc(self, symbol, root, query) -> Iterator[str]:
+        yield f"timestamp,{CONTRACT},open,high,low,close,volume,count"
+        for frame, i, contract in self._now(symbol, root, query):
+            if frame.volume[i] != 0:
+                last = number(frame.last[i])
+                known = math.isfinite(frame.last_at[i])
+                at = datetime.fromtimestamp(frame.last_at[i], UTC) if known else frame.quoted_at
+                yield f"{wall(at)},{contract},{last},{last},{last},{last},{whole(frame.volume[i])},1"
+
+    def _option_snapshot_open_interest(self, symbol, root, query) -> Iterator[str]:
+        yield f"timestamp,{CONTRACT},open_interest"
+        for frame, i, contract in self._now(symbol, root, query):
+            yield f"{query['expiration']}T06:30:0{i % 10},{contract},{whole(frame.open_interest[i])}"
+
+    def _index_snapshot_price(self, symbol, root, query) -> Iterator[str]:
+        yield "timestamp,symbol,price"
+        frame = self.newest(symbol)
+        if frame is not None and math.isfinite(frame.spot):
+            yield f"{wall(frame.underlying_at or frame.quoted_at)},{symbol},{number(frame.spot)}"
+
+    def _option_list_expirations(self, symbol, root, query) -> Iterator[str]:
+        yield "symbol,expiration"
+        frames = self.frames.get(symbol, [])
+        days = {day for frame in frames[:1] for day in frame.expirations} | set(self.listed)
+        yield from (f"{root},{day}" for day in sorted(days))
+
+    def _now(self, symbol, root, query) -> Iterator[tuple[Frame, int, str]]:
+        frame = self.newest(symbol)
+        if frame is not None:
+            for i, contract in contracts(frame, symbol, root, query):
+                yield frame, i, contract
+
+    # A past session.
+
+    def _option_history_open_interest(self, symbol, root, query) -> Iterator[str]:
+        yield f"{CONTRACT},timestamp,open_interest"
+        day = date.fromisoformat(query["date"])
+        for frame in self.session(symbol, day)[:1]:
+            for i, contract in contracts(frame, symbol, root, query):
+                yield f"{contract},{day}T06:30:04,{whole(frame.open_interest[i])}"
+
+    def _option_history_quote(self, symbol, root, query) -> Iterator[str]:
+        yield f"{CONTRACT},timestamp,{QUOTE}"
+        for moment, frame in self._grid(symbol, query):
+            for i, contract in contracts(frame, symbol, root, query):
+                yield f"{contract},{wall(moment)},{quote(frame.bid[i], frame.ask[i])}"
+
+    def _option_history_ohlc(self, symbol, root, query) -> Iterator[str]:
+        yield f"{CONTRACT},timestamp,open,high,low,close,volume,count,vwap"
+        grid = list(self._grid(symbol, query))
+        for (begin, before), (_, after) in pairwise(grid):
+            earlier = {c: before.volume[i] for i, c in contracts(before, symbol, root, query)}
+            for i, contract in contracts(after, symbol, root, query):
+                more = after.volume[i] - earlier.get(contract, 0.0)
+                last = number(after.last[i]) if more else "0.00"
+                prices = ",".join([last] * 4)
+                yield f"{contract},{wall(begin)},{prices},{whole(more)},1,{last}"
+
+    def _option_history_trade_quote(self, symbol, root, query) -> Iterator[str]:
+        yield (
+            f"{CONTRACT},trade_timestamp,quote_timestamp,sequence,{EXTENDED},condition,size,"
+            f"exchange,price,{QUOTE}"
+        )
+        day = date.fromisoformat(query["date"])
+        begin, end = (clock(day, query[name]) for name in ("start_time", "end_time"))
+        for sequence, p in enumerate(self.prints.get(symbol, [])):
+            if not begin <= p.at <= end or not wanted(p.right, query):
+                continue
+            right = "CALL" if p.right > 0 else "PUT"
+            yield (
+                f"{root},{query['expiration']},{p.strike:.3f},{right},{wall(p.at)},"
+                f"{wall(p.at - timedelta(milliseconds=40))},{-sequence},255,255,255,255,"
+                f"{p.condition},{p.size},5,{number(p.price)},{quote(p.bid, p.ask)}"
+            )
+
+    def _index_history_price(self, symbol, root, query) -> Iterator[str]:
+        yield "timestamp,price"
+        for place, (moment, frame) in enumerate(self._grid(symbol, query)):
+            # The index has not been calculated at the first moment.
+            yield f"{wall(moment)},{number(frame.spot) if place else '0.0'}"
+
+    def _grid(self, symbol, query) -> Iterator[tuple[datetime, Frame]]:
+        """Each time of a history and the last frame by then, both ends included."""
+        day = date.fromisoformat(query["date"])
+        step = timedelta(seconds={"30s": 30, "1m": 60}[query["interval"]])
+        moment, end = (clock(day, query[name]) for name in ("start_time", "end_time"))
+        frames = self.session(symbol, day)
+        while moment <= end:
+            before = [frame for frame in frames if frame.quoted_at <= moment]
+            if before:
+                yield moment, before[-1]
+            moment += step
+
+
+def contracts(frame: Frame, symbol: str, root: str, query) -> Iterator[tuple[int, str]]:
+    """A frame's contracts of a root and an expiry: their place, and the columns that tell them."""
+    morning = instrument_of(symbol).am_roots
+    day = date.fromisoformat(query["expiration"])
+    for i in range(len(frame.strike)):
+        own = str(frame.root[i])
+        here = own == root if root in morning else own not in morning
+        if here and frame.expiry[i].item() == day and wanted(frame.right[i], query):
+            right = "CALL" if frame.right[i] > 0 else "PUT"
+            yield i, f"{root},{day},{frame.strike[i]:.3f},{right}"
+
+
+def wanted(right: int, query) -> bool:
+    return query.get("right", "both") in ("both", "call" if right > 0 else "put")
+
+
+def quote(bid: float, ask: float) -> str:
+    """A quote's columns; a contract that has none is 0 at 0 with sizes of 0."""
+    if math.isnan(bid) and math.isnan(ask):
+        return "0,42,0.00,50,0,42,0.00,50"
+    return f"{12 if bid else 0},5,{number(bid)},50,9,5,{number(ask)},50"
+
+
+def number(value: float) -> str:
+    """To the last digit that it has; empty where there is none."""
+    return f"{value:.2f}" if round(value, 2) == value else repr(float(value)).replace("nan", "")
+
+
+def whole(value: float) -> str:
+    return str(int(value)) if math.isfinite(value) else ""
+
+
+def wall(moment: datetime) -> str:
+    """New York's wall time without an offset; a fraction ends with its last digit that is not 0."""
+    text = f"{to_new_york(moment):%Y-%m-%dT%H:%M:%S.%f}"[:-3]
+    return text.rstrip("0").rstrip(".")
+
+
+def clock(day: date, text: str) -> datetime:
+    """A time of day in New York, as UTC."""
+    session = session_on(day)
+    open_at = to_new_york(session.open)
+    hour, minute, second = map(int, text.split(":"))
+    moment = open_at.replace(hour=hour, minute=minute, second=second)
+    return moment.astimezone(UTC)
+
+
+def paths(server: ThetaVendor) -> Iterable[str]:
+    """What was asked for, in order."""
+    return [request.path.strip("/") for request in server.requests]
