@@ -205,6 +205,11 @@ class VendorServer:
         """The base that a source is given behind its scheme."""
         return f"http://127.0.0.1:{self._port}{self.base_path}"
 
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return 0 if self._server is None else len(self._server._open)
+
     def start(self) -> None:
         """Listen, on the same port as before if there was one."""
         self._server = _Server(("127.0.0.1", self._port), _Handler)

@@ -1,0 +1,90 @@
+"""Every live source with its own loopback server: what the conformance suite runs over.
+
+A new source has one entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from sampler.sources import Source, open_source
+from storage.config.vendor_keys import NO_KEYS, VendorKeys
+from storage.record.row import Reason
+from tests.vendors import schwab, tradier
+from tests.vendors.cboe import CboeVendor
+from tests.vendors.schwab import SchwabVendor
+from tests.vendors.server import VendorServer
+from tests.vendors.tradier import TradierVendor
+
+DOWN = Reason.SOURCE_DOWN
+#: What HTTP's own statuses come to, whoever sends them.
+HTTP_STATUSES = dict.fromkeys((400, 401, 403, 404, 429, 500, 502, 503, 504), DOWN)
+
+
+def _no_settings(folder: Path, moment: datetime) -> dict[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """A live source, its server, and what its vendor documents."""
+
+    scheme: str
+    server: type[VendorServer]
+    #: How far its quotes lie behind. [s]
+    delay: int = 0
+    #: FLOW_* settings that its server accepts at a moment; files go to the folder.
+    settings: Callable[[Path, datetime], dict[str, str]] = _no_settings
+    #: The settings that it cannot do without.
+    needs: tuple[str, ...] = ()
+    #: The setting that is changed to make its server refuse, and to what.
+    refused: tuple[str, str] | None = None
+    #: Everything that its settings and their files hold and nobody may see.
+    secrets: tuple[str, ...] = ()
+    #: Status → the reason that a gap has.
+    statuses: Mapping[int, Reason] = field(default_factory=lambda: HTTP_STATUSES)
+
+    def open(self, server: VendorServer, keys: VendorKeys = NO_KEYS, options: str = "") -> Source:
+        """The source, on its server, without waits of politeness."""
+        given = options or "pace=0&timeout=10&budget=10"
+        return open_source(f"{self.scheme}:{server.url}?{given}", keys)
+
+    def keys(self, folder: Path, moment: datetime) -> VendorKeys:
+        """Keys that the server accepts."""
+        return VendorKeys.read(self.settings(folder, moment))
+
+
+def _schwab_settings(folder: Path, moment: datetime) -> dict[str, str]:
+    at = moment.timestamp()
+    path = schwab.write_token_file(folder / "token.json", login_at=at - 86_400, ends_at=at + 1500)
+    return {
+        "FLOW_SCHWAB_TOKEN_FILE": str(path),
+        "FLOW_SCHWAB_APP_KEY": schwab.APP_KEY,
+        "FLOW_SCHWAB_APP_SECRET": schwab.APP_SECRET,
+    }
+
+
+FEEDS: dict[str, Feed] = {
+    feed.scheme: feed
+    for feed in (
+        Feed(scheme="cboe", server=CboeVendor, delay=900),
+        Feed(
+            scheme="tradier",
+            server=TradierVendor,
+            settings=lambda folder, moment: {"FLOW_TRADIER_TOKEN": tradier.TOKEN},
+            needs=("FLOW_TRADIER_TOKEN",),
+            refused=("FLOW_TRADIER_TOKEN", "another"),
+            secrets=(tradier.TOKEN,),
+        ),
+        Feed(
+            scheme="schwab",
+            server=SchwabVendor,
+            settings=_schwab_settings,
+            needs=("FLOW_SCHWAB_TOKEN_FILE", "FLOW_SCHWAB_APP_KEY", "FLOW_SCHWAB_APP_SECRET"),
+            secrets=(schwab.APP_KEY, schwab.APP_SECRET, "refresh-1", "access-1", "access-2"),
+        ),
+    )
+}
