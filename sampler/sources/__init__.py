@@ -14,6 +14,7 @@ from sampler.chain import Frame
 from sampler.errors import ChainRefused
 from sampler.sources.cboe import Cboe
 from sampler.sources.exported import ExportedChains
+from sampler.sources.massive.source import Massive
 from sampler.sources.recorded import Recorded
 from sampler.sources.schwab.source import Schwab
 from sampler.sources.synthetic.source import Synthetic
@@ -126,6 +127,7 @@ SOURCES: dict[str, Callable[[str, VendorKeys], Source]] = {
     "parquet": ExportedChains.open,
     "synthetic": Synthetic.open,
     "tradier": Tradier.open,
+    "massive": Massive.open,
     "theta": Theta.open,
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from sampler.live.outcome import Outcome
 from sampler.live.tick import DryRunStore, Tick
 from sampler.sources import Source
+from sampler.sources.http import HttpClient
 from sampler.sources.synthetic.source import Synthetic
 from storage.market.calendar import Session
 from storage.redis.channel import NoChannel
@@ -23,7 +24,8 @@ async def play_session(
     """Sample every slot of a simulated day at its own time; one outcome a slot.
 
     ``troubles`` says what happens to the server before a slot, by its number. A slot without
-    an entry begins healed.
+    an entry begins healed. A polling source has a second for an answer where there is trouble, and
+    time enough for a busy machine where there is none.
     """
     async for frame in Synthetic(seed=7).history(symbol, session):
         server.put(frame)
@@ -32,6 +34,9 @@ async def play_session(
     for number, slot in enumerate(session.slots):
         server.heal()
         server.now = slot
+        http = getattr(source, "http", None)
+        if isinstance(http, HttpClient):
+            http.budget, http.timeout = (1.0, 0.8) if number in troubles else (5.0, 5.0)
         if number in troubles:
             troubles[number](server)
         outcomes.append(await tick.sample(symbol, now=slot, target=slot))

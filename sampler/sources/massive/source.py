@@ -1,0 +1,214 @@
+"""Massive's (Polygon.io's) snapshot of a whole chain, real-time or delayed by plan: ``massive:``.
+
+A chain of today comes in pages of 250 contracts, one after the other. The key is
+``FLOW_MASSIVE_KEY``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import date, datetime
+from urllib.parse import quote, urlencode
+
+from sampler.chain import Frame
+from sampler.errors import ChainRefused, NoHistory
+from sampler.sources import url
+from sampler.sources.http import HttpClient, Status, base_of, seconds_option
+from sampler.sources.massive.parse import (
+    NAME,
+    SnapshotPage,
+    massive_ticker,
+    not_in_plan,
+    parse_massive_chain,
+    parse_next_expiry,
+    parse_snapshot_page,
+)
+from storage.config.vendor_keys import VendorKeys
+from storage.market.calendar import Session, market_day
+from storage.record.row import Reason
+
+BASE = "https://api.massive.com"
+#: Contracts a page, the most that Massive gives.
+PAGE_SIZE = 250
+#: No chain of one expiry has more pages. [count]
+PAGE_LIMIT = 40
+#: What Massive means by a status. What a 403 means stands in its body.
+STATUSES = {
+    401: Status(Reason.SOURCE_DOWN, "refuses the key"),
+    413: Status(Reason.SOURCE_DOWN, "answered 413", again=True),
+    429: Status(Reason.SOURCE_DOWN, "allows no more requests in this minute", again=True),
+    499: Status(Reason.SOURCE_DOWN, "answered 499", again=True),
+}
+
+
+class Massive:
+    """Massive's option snapshots, or a server that speaks their format."""
+
+    name = NAME
+    synthetic = False
+
+    def __init__(
+        self,
+        base: str,
+        key: str,
+        *,
+        delay_seconds: int,
+        pace: float,
+        timeout: float,
+        budget: float,
+    ) -> None:
+        self.delay_seconds = delay_seconds
+        self.http = HttpClient(
+            NAME,
+            base,
+            pace=pace,
+            timeout=timeout,
+            budget=budget,
+            headers={"Authorization": f"Bearer {key}"},
+            statuses=STATUSES,
+        )
+        self.remote = self.http.remote
+
+    @classmethod
+    def open(cls, rest: str, keys: VendorKeys) -> Massive:
+        """Open what follows ``massive:``, e.g. ``http://127.0.0.1:8001?pace=0``.
+
+        Parameters
+        ----------
+        rest : a base address, or nothing for Massive's own, and the options ``delay``, ``pace``,
+            ``timeout`` and ``budget``, each in seconds. A delayed plan needs ``delay=900``: slots
+            are due that much later.
+        keys : has ``FLOW_MASSIVE_KEY``.
+
+        Returns
+        -------
+        Massive
+            The source. Nothing has been fetched yet.
+
+        Raises
+        ------
+        UsageError
+            Without a key, for an unknown option, one out of bounds, or a base that is no URL.
+        """
+        given, options = url.split_options(rest, delay="0", pace="0.05", timeout="8", budget="12")
+        return cls(
+            base_of(NAME, given, BASE, keyed=True),
+            keys.need("FLOW_MASSIVE_KEY"),
+            delay_seconds=url.whole_option(options, "delay", 0, 86_400),
+            pace=seconds_option(options, "pace", 0.0, 10.0),
+            timeout=seconds_option(options, "timeout", 0.05, 60.0),
+            budget=seconds_option(options, "budget", 0.05, 120.0),
+        )
+
+    async def live(self, symbol: str, now: datetime) -> Frame:
+        """The chain of today's expiry, from all pages of its snapshot.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        now : the time, UTC.
+
+        Returns
+        -------
+        Frame
+            Every contract that expires today. Its delay is what the quotes say of themselves.
+
+        Raises
+        ------
+        ChainRefused
+            ``source_down``, ``bad_answer``, or ``no_zero_dte`` with the next expiry. A page that
+            fails costs the whole chain: contracts that are missing would look delisted.
+        """
+        day = market_day(now)
+        query = urlencode({"expiration_date": day.isoformat(), "limit": PAGE_SIZE})
+        path: str | None = f"/v3/snapshot/options/{quote(massive_ticker(symbol), safe=':')}?{query}"
+        pages: list[SnapshotPage] = []
+        while path is not None:
+            if len(pages) == PAGE_LIMIT:
+                raise ChainRefused(
+                    Reason.BAD_ANSWER, f"{symbol}: massive has over {PAGE_LIMIT} pages of one day"
+                )
+            body = await self._get(path, symbol, now)
+            pages.append(parse_snapshot_page(body, symbol=symbol, base=self.http.base))
+            path = pages[-1].next_path
+        frame = parse_massive_chain(pages, symbol=symbol, now=now, delay_seconds=self.delay_seconds)
+        if frame is None:
+            raise await self._no_expiry(symbol, day, now)
+        return frame
+
+    def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
+        """Nothing: past quotes are kept by contract, and are not read.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        session : the session.
+
+        Returns
+        -------
+        AsyncIterator
+            Never.
+
+        Raises
+        ------
+        NoHistory
+            Always.
+        """
+        raise NoHistory(
+            f"massive: has no past chains, so none of {symbol} on {session.day}; "
+            "backfill from theta:, parquet: or recorded:"
+        )
+
+    def newest(self, symbol: str) -> datetime | None:
+        """Tell nothing: a live feed has no newest frame beforehand.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+
+        Returns
+        -------
+        None
+            Always: what is newest is only known by asking the feed.
+        """
+        return None
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self.http.close()
+
+    async def _get(self, path: str, symbol: str, now: datetime) -> bytes:
+        """A body; ``ChainRefused`` with the plan's name where the plan does not have it."""
+        answer = await self.http.get(path, symbol=symbol, now=now, accept=frozenset({403}))
+        body = answer.body or b""
+        if answer.status == 403:
+            if b"NOT_AUTHORIZED" in body:
+                raise not_in_plan(symbol)
+            page = b"<html" in body[:512].lower()
+            who = "a firewall's page came in place of an answer" if page else "forbids this"
+            raise ChainRefused(Reason.SOURCE_DOWN, f"{symbol}: massive: {who} (answer 403)")
+        return body
+
+    async def _no_expiry(self, symbol: str, day: date, now: datetime) -> ChainRefused:
+        """Say why a snapshot is empty: nothing expires today, or nothing ever does."""
+        query = {
+            "underlying_ticker": symbol,
+            "expiration_date.gte": day.isoformat(),
+            "sort": "expiration_date",
+            "order": "asc",
+            "limit": 1,
+        }
+        body = await self._get(f"/v3/reference/options/contracts?{urlencode(query)}", symbol, now)
+        upcoming = parse_next_expiry(body, symbol=symbol)
+        if upcoming is None:
+            return ChainRefused(Reason.SOURCE_DOWN, f"{symbol}: massive has no options of it")
+        if upcoming == day:
+            return ChainRefused(
+                Reason.BAD_ANSWER,
+                f"{symbol}: massive answered no contract for {day}, which it lists as an expiry",
+            )
+        return ChainRefused(
+            Reason.NO_ZERO_DTE,
+            f"{symbol}: nothing expires on {day}; next expiry {upcoming}",
+            next_expiry=upcoming,
+        )
