@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from sampler.chain import Frame
 from sampler.errors import ChainRefused
 from sampler.sources.cboe import Cboe
+from sampler.sources.datashop.source import DataShop
 from sampler.sources.exported import ExportedChains
 from sampler.sources.massive.source import Massive
 from sampler.sources.recorded import Recorded
@@ -122,13 +123,14 @@ class AnnouncedHistory(Protocol):
 #: URL scheme → what opens it, with the rest of the URL and the vendors' keys.
 SOURCES: dict[str, Callable[[str, VendorKeys], Source]] = {
     "cboe": Cboe.open,
-    "schwab": Schwab.open,
     "recorded": Recorded.open,
     "parquet": ExportedChains.open,
     "synthetic": Synthetic.open,
     "tradier": Tradier.open,
     "massive": Massive.open,
     "theta": Theta.open,
+    "schwab": Schwab.open,
+    "datashop": DataShop.open,
 }
 
 

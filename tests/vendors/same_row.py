@@ -17,8 +17,8 @@ from storage.market.calendar import market_day, session_on
 from storage.record.row import SlotRecord
 from tests import real_chains
 
-#: Fields of a row that say where it came from.
-ORIGIN = {"source", "delay_seconds", "fetched_at"}
+#: Fields of a row that say where it came from, and when it was fetched.
+ORIGIN = {"source", "delay_seconds", "fetched_at", "quote_age_seconds"}
 
 
 def real_sessions() -> dict[str, list[Frame]]:
