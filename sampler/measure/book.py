@@ -98,8 +98,9 @@ def measure_books(
             years=chain.years,
             sigma=market.smile.filled,
         )
+    pins: dict[int, tuple[float, float | None]] = {}
     return [
-        _measure(chain, market, scene, position, open_interest, flip)
+        _measure(chain, market, scene, position, open_interest, flip, pins)
         for (position, open_interest), flip in zip(holdings, flips, strict=True)
     ]
 
@@ -111,8 +112,12 @@ def _measure(
     position: Floats,
     open_interest: Floats,
     flip: Flip,
+    pins: dict[int, tuple[float, float | None]],
 ) -> DealerBook:
-    """Exposures, levels and pin of one dealer position."""
+    """Exposures, levels and pin of one dealer position.
+
+    ``pins`` has the pin probability and its noise of each magnet so far: books often share one.
+    """
     strike, spot = chain.strike, market.spot
     book = book_exposures(position, open_interest, scene)
     levels = strike_levels(strike, book.gex, open_interest, spot)
@@ -170,25 +175,25 @@ def _measure(
             _strike(strike, magnet_index - 1 if magnet_index else None),
             _strike(strike, magnet_index + 1 if magnet_index + 1 < len(strike) else None),
         )
-        headline["pin_probability_pct"] = pin.pin_probability(
-            magnet_index,
-            strike=strike,
-            own=market.quoted_sigma,
-            atm=market.atm,
-            forward=market.forward.level,
-            years=chain.years,
-        )
-        noise = pin.pin_probability_noise(
-            magnet_index,
-            strike=strike,
-            own=market.quoted_sigma,
-            uncertainty=market.uncertainty,
-            atm=market.atm,
-            atm_uncertainty=market.atm_uncertainty,
-            forward=market.forward.level,
-            years=chain.years,
-        )
+        if magnet_index not in pins:
+            pins[magnet_index] = _pin_probability(chain, market, magnet_index)
+        headline["pin_probability_pct"], noise = pins[magnet_index]
     return DealerBook(position, book, flip, headline, around, noise)
+
+
+def _pin_probability(chain: Chain, market: MarketState, magnet: int) -> tuple[float, float | None]:
+    """Probability of settling between a magnet's neighbours, and how uncertain quotes leave it."""
+    smile: dict[str, Any] = {
+        "strike": chain.strike,
+        "own": market.quoted_sigma,
+        "atm": market.atm,
+        "forward": market.forward.level,
+        "years": chain.years,
+    }
+    noise = pin.pin_probability_noise(
+        magnet, uncertainty=market.uncertainty, atm_uncertainty=market.atm_uncertainty, **smile
+    )
+    return pin.pin_probability(magnet, **smile), noise
 
 
 def _strike(strike: Floats, index: int | None) -> float | None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.chain import CALL, MULTI_LEG_VOLUME, QUOTES, REPORTED_VOLUME, Chain
+from sampler.chain import CALL, MULTI_LEG_VOLUME, PUT, QUOTES, REPORTED_VOLUME, Chain
 from sampler.measure.market import MarketState
 from sampler.measure.previous import PreviousSlot
 from sampler.measure.revision import Doubt
@@ -32,6 +32,7 @@ from sampler.measure.volume import (
 from sampler.metrics import black, flow
 from sampler.metrics.exposure import ONE_PERCENT, GreeksByMove
 from sampler.metrics.hedge import hedge_flow
+from sampler.metrics.ledger import ContractsRead, read_contracts
 from storage.market.constants import GRID_SECONDS, MULTIPLIER
 from storage.market.instruments import COARSER_FROM, instrument_of
 from storage.record.row import Flag
@@ -114,7 +115,7 @@ def update_flow(
         "gamma": past.widen(sheet.now.gamma, 0.0),
     }
     hedged = hedge_flow(
-        np.where(step.to_other, 0.0, step.added),
+        step.published,
         sign,
         **greeks,
         spot=market.spot,
@@ -139,9 +140,16 @@ def update_flow(
     call = (row.hedge_flow_call_cumulative if row else 0.0) + calls + hedged.call
     put = (row.hedge_flow_put_cumulative if row else 0.0) + puts + hedged.put
     listed = past.widen(chain.listed, fill=False)
-    unread = listed & np.isnan(past.widen(chain.volume)) & ~np.isnan(ledger["volume"])
-    _count_read_again(listed & ~unread, past, step)
-    flags, amounts = _volume_flags(listed, unread, past, step)
+    reported = past.widen(chain.volume)
+    covered = read_contracts(
+        listed,
+        past.listed_before(),
+        reported,
+        ledger["volume"],
+        past.widen(chain.open_interest),
+    )
+    _count_read_again(listed, reported, past, step)
+    flags, amounts = _volume_flags(covered, past, step)
     gap, intervals = _cadence(chain, past)
     if row is None:
         flags = [Flag.BASELINE, *flags]
@@ -150,7 +158,7 @@ def update_flow(
     columns = {
         "strike": past.strike,
         "listed": listed,
-        "listed_before": _matters(chain, past, ledger) | past.listed_before(),
+        "listed_before": covered.mattered,
         **{name: past.widen(getattr(chain, name)) for name in QUOTES},
         "signed_volume": _known(past, chain, step),
         # Both sides of a strike share it.
@@ -159,8 +167,7 @@ def update_flow(
     }
     if chain.multi_leg_volume is not None:
         columns[MULTI_LEG_VOLUME] = past.widen(chain.multi_leg_volume)
-    reported = past.widen(chain.volume)
-    if not np.array_equal(reported, ledger["volume"], equal_nan=True):
+    if covered.held:
         # The mark stands in its place; measured again, the row must see what was sent.
         columns[REPORTED_VOLUME] = reported
     notes = _notes(chain) | tally | {"intervals": intervals} | market.notes
@@ -170,7 +177,7 @@ def update_flow(
         notes["volume_reset_at"] = step.reset_at
     return FlowState(
         # The volume of a contract that is not listed just now waits for it, as its position does.
-        volume=np.where(chain.listed, past.narrow(np.nan_to_num(ledger["volume"])), 0.0),
+        volume=past.narrow(covered.volume),
         signed=past.narrow(hedged.signed),
         dollars=past.narrow(hedged.dollars),
         gamma_dollars=past.narrow(hedged.gamma_dollars),
@@ -219,12 +226,14 @@ def _remember(
     step: VolumeStep, sign: Floats, greeks: dict[str, Floats], spot: float, now: float
 ) -> None:
     """Note this slot's rises in the ledger, with the hedges that belong to them."""
-    delta = np.stack([greeks["call_delta"], greeks["put_delta"]])
     per_delta = step.added * MULTIPLIER * spot
+    hedge = np.empty_like(per_delta)
+    np.multiply(greeks["call_delta"], per_delta[CALL], out=hedge[CALL])
+    np.multiply(greeks["put_delta"], per_delta[PUT], out=hedge[PUT])
     add_flow(
         step,
         sign,
-        delta * per_delta,
+        hedge,
         greeks["gamma"] * per_delta * spot * ONE_PERCENT,
         now=now,
     )
@@ -235,10 +244,12 @@ def _stored(ledger: dict[str, Floats], now: float) -> dict[str, Floats]:
 
     The account that is not published is left out where no contract has one: on nearly all slots.
     """
-    names = COLUMNS
-    if np.isnan(ledger["other_volume"]).all():
-        names = tuple(name for name in COLUMNS if name not in OTHER)
-    return {name: now - ledger[name] if name in MOMENTS else ledger[name] for name in names}
+    disputed = OTHER[0] in ledger and not np.isnan(ledger[OTHER[0]]).all()
+    return {
+        name: now - ledger[name] if name in MOMENTS else ledger[name]
+        for name in COLUMNS
+        if disputed or name not in OTHER
+    }
 
 
 def _cadence(chain: Chain, past: PreviousSlot) -> tuple[bool, list[float]]:
@@ -250,45 +261,49 @@ def _cadence(chain: Chain, past: PreviousSlot) -> tuple[bool, list[float]]:
     return interval > 1.5 * statistics.median(earlier), [*earlier[-4:], interval]
 
 
-def _count_read_again(readable: NDArray[np.bool_], past: PreviousSlot, step: VolumeStep) -> None:
+def _count_read_again(
+    listed: NDArray[np.bool_], reported: Floats, past: PreviousSlot, step: VolumeStep
+) -> None:
     """Count volumes that are readable again as recovered: what traded meanwhile is in this slot.
 
     So are contracts that were missing and are back, if they have traded meanwhile.
     """
     if past.row is None:
         return
-    listed_before = past.recall("listed", 0.0).astype(np.bool_)
+    listed_before = past.recall("listed", 0.0).astype(np.bool_, copy=False)
+    if not past.has(REPORTED_VOLUME) and listed_before.tobytes() == listed.tobytes():
+        # All were readable, and none is back.
+        return
+    unread = np.isnan(reported) & ~np.isnan(step.ledger["volume"])
     again = past.listed_before() & ~listed_before & (step.added > 0)
     if past.has(REPORTED_VOLUME):
         again |= listed_before & np.isnan(past.recall(REPORTED_VOLUME))
-    again &= readable & (step.elapsed > 0)
+    again &= listed & ~unread & (step.elapsed > 0)
     step.recovered.contracts += int(again.sum())
     step.recovered.volume += float(step.added[again].sum())
 
 
 def _volume_flags(
-    listed: NDArray[np.bool_], unread: NDArray[np.bool_], past: PreviousSlot, step: VolumeStep
+    covered: ContractsRead, past: PreviousSlot, step: VolumeStep
 ) -> tuple[list[Flag], dict[str, dict[str, float]]]:
     """What the row must say of its volumes, and for each flag how much is meant."""
     amounts: dict[str, dict[str, float]] = {}
     if step.reset:
         amounts[Flag.VOLUME_REBASED] = {}
-    if step.held.contracts or unread.any():
+    if step.held.contracts or covered.unread:
         # How much has traded of what cannot be read, nobody knows.
-        held = Movement(step.held.contracts + int(unread.sum()), step.held.volume)
+        held = Movement(step.held.contracts + covered.unread, step.held.volume)
         amounts[Flag.VOLUME_HELD] = held.as_detail()
     if step.recovered.contracts:
         amounts[Flag.VOLUME_RECOVERED] = step.recovered.as_detail()
     if (corrected := _corrections(step)).contracts:
         amounts[Flag.VOLUME_CORRECTED] = corrected.as_detail()
-    unknown = int((np.isnan(step.ledger["volume"]) & listed).sum())
     late = step.first_read.volume if past.row is not None else 0.0
-    if unknown or late:
+    if covered.unknown or late:
         first = step.first_read.contracts if late else 0
-        amounts[Flag.VOLUME_UNKNOWN] = {"contracts": unknown + first, "volume": late}
-    missing = past.listed_before() & ~listed
-    if missing.any():
-        amounts[Flag.CONTRACTS_MISSING] = {"contracts": int(missing.sum())}
+        amounts[Flag.VOLUME_UNKNOWN] = {"contracts": covered.unknown + first, "volume": late}
+    if covered.missing:
+        amounts[Flag.CONTRACTS_MISSING] = {"contracts": covered.missing}
     return [Flag(name) for name in amounts], {str(name): value for name, value in amounts.items()}
 
 
@@ -344,13 +359,6 @@ def _signs(
     if np.isnan(signed).all():
         return last_print.signs(added)
     return EachTrade(past.recall("signed_volume"), signed, last_print).signs(added)
-
-
-def _matters(chain: Chain, past: PreviousSlot, ledger: dict[str, Floats]) -> NDArray[np.bool_]:
-    """Listed contracts with open interest or volume: without them a row is not whole. (2, n)"""
-    counts = (past.widen(chain.open_interest, 0.0) > 0) | (ledger["volume"] > 0)
-    matters: NDArray[np.bool_] = past.widen(chain.listed, fill=False) & counts
-    return matters
 
 
 def _slots_of_flow(elapsed: Floats, interval: timedelta) -> Floats:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.chain import Chain
-from sampler.measure.volume import COLUMNS, FLOW_SUMS, MOMENTS, empty_ledger
+from sampler.measure.volume import COLUMNS, FLOW_SUMS, MOMENTS, OTHER, empty_ledger
 from storage.record.row import Row, SlotRecord
 
 Floats = NDArray[np.float64]
@@ -96,7 +96,7 @@ class PreviousSlot:
                 ledger[name] = quoted_at - column if name in MOMENTS else column
             elif name == "volume_read_at":
                 ledger[name] = np.where(np.isnan(self.recall("volume")), np.nan, quoted_at)
-            else:
+            elif name not in OTHER:
                 fill = 0.0 if name in FLOW_SUMS else np.nan
                 ledger[name] = np.full((2, len(self.strike)), fill)
         return ledger
@@ -105,7 +105,7 @@ class PreviousSlot:
         """Contracts that an earlier slot listed with open interest or volume. (2, n)"""
         if self.row is None or "listed_before" not in self._columns:
             return np.zeros((2, len(self.strike)), np.bool_)
-        return self.recall("listed_before", 0.0).astype(np.bool_)
+        return self.recall("listed_before", 0.0).astype(np.bool_, copy=False)
 
     def widen(self, values: NDArray[Any], fill: Any = np.nan) -> NDArray[Any]:
         """Bring a column of the chain onto the strikes of both chains.

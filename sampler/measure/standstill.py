@@ -18,8 +18,9 @@ from sampler.errors import ChainRefused
 from storage.market.constants import SLOT_WIDTH
 from storage.record.row import Reason, SlotRecord
 
-#: What must stand still for options to count as unchanged: every quote, print and volume.
-COMPARED = ("bid", "ask", "last", "last_at", "volume")
+#: What must stand still for options to count as unchanged: every quote, print and volume. What
+#: changes most often comes first.
+COMPARED = ("volume", "bid", "ask", "last", "last_at")
 #: From so many slots on, options that stand while the underlying trades make no row.
 STALE_SLOTS = 3
 #: A price of the underlying that is older than the quotes by more than this stands still,
@@ -83,9 +84,10 @@ def options_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | 
     comparable = 0
     for name in COMPARED:
         now, before = getattr(chain, name)[:, here], sent[name][:, there]
-        readable = in_both & ~np.isnan(now) & ~np.isnan(before)
-        if (now[readable] != before[readable]).any():
+        # What cannot be read is neither below nor above.
+        if (((now < before) | (now > before)) & in_both).any():
             return None
+        readable = in_both & ~np.isnan(now) & ~np.isnan(before)
         comparable = max(comparable, int(readable.sum()))
     if 2 * comparable < chain.listed.sum():
         return None

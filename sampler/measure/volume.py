@@ -29,6 +29,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from sampler.metrics.ledger import Counted, count_volumes, remember_rises
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -97,7 +99,8 @@ class Movement:
 class VolumeStep:
     """What a frame's reported volumes mean: the ledger before this slot's flow is added to it."""
 
-    #: See ``COLUMNS``; (2, n) each. Arrays of its own: the caller may change them.
+    #: See ``COLUMNS``; (2, n) each, those of ``OTHER`` only where there may be a dispute. Arrays
+    #: that nothing changed are the previous slot's.
     ledger: dict[str, Floats]
     #: Contracts that traded, to be signed: on the published account or on the other one. (2, n)
     added: Floats
@@ -127,6 +130,11 @@ class VolumeStep:
     reset: bool = False
     reset_at: float | None = None
 
+    @property
+    def published(self) -> Floats:
+        """What traded on the account that is published. (2, n) [contracts]"""
+        return np.where(self.to_other, 0.0, self.added) if OTHER[0] in self.ledger else self.added
+
 
 def empty_ledger(shape: tuple[int, ...]) -> dict[str, Floats]:
     """Return a ledger that knows nothing yet: no volume is known, no flow has been counted.
@@ -141,7 +149,9 @@ def empty_ledger(shape: tuple[int, ...]) -> dict[str, Floats]:
         Name of the column → array: 0 for sums of flow, NaN for the rest.
     """
     return {
-        name: np.zeros(shape) if name in FLOW_SUMS else np.full(shape, np.nan) for name in COLUMNS
+        name: np.zeros(shape) if name in FLOW_SUMS else np.full(shape, np.nan)
+        for name in COLUMNS
+        if name not in OTHER
     }
 
 
@@ -157,7 +167,8 @@ def read_volumes(
 
     Parameters
     ----------
-    ledger : the columns of ``COLUMNS`` as the previous slot left them. (2, n)
+    ledger : the columns of ``COLUMNS`` as the previous slot left them, those of ``OTHER`` only if
+        there may be a dispute. (2, n) each
     reported : the feed's cumulative volumes, NaN where unreadable or not listed. (2, n) [contracts]
     now : the quotes' unix time. [s]
     opening : whether the quotes are of the session's opening window, in which the whole chain's
@@ -168,40 +179,66 @@ def read_volumes(
     -------
     VolumeStep : flow is still to be signed and added, see ``add_flow``.
     """
-    columns = {name: np.array(ledger[name], np.float64) for name in COLUMNS}
+    columns = dict(ledger)
+    if OTHER[0] in columns and np.isnan(columns[OTHER[0]]).all():
+        columns = {name: column for name, column in columns.items() if name not in OTHER}
+    nowhere = np.zeros(reported.shape, np.bool_)
+    counted = _count(columns, reported, nowhere, now)
     step = VolumeStep(
         ledger=columns,
-        added=np.zeros(reported.shape),
-        to_other=np.zeros(reported.shape, np.bool_),
-        elapsed=np.nan_to_num(now - columns["volume_read_at"]),
+        added=counted.added,
+        to_other=nowhere,
+        elapsed=counted.elapsed,
         reset_at=reset_at,
     )
+    first = None
+    if counted.first:
+        # A first readable volume is the contract's own baseline.
+        first = np.isnan(columns["volume"]) & ~np.isnan(reported)
+        step.first_read = Movement(counted.first, float(reported[first].sum()))
+    if counted.fallen or OTHER[0] in columns:
+        counted = _count_disputed(step, reported, first, now=now, opening=opening)
+    columns["volume"], columns["volume_read_at"] = counted.mark, counted.read_at
+    step.unknown = counted.unknown
+    return step
+
+
+def _count(columns: Mapping[str, Floats], reported: Floats, left_out: Bools, now: float) -> Counted:
+    return count_volumes(reported, columns["volume"], columns["volume_read_at"], left_out, now=now)
+
+
+def _count_disputed(
+    step: VolumeStep, reported: Floats, first: Bools | None, *, now: float, opening: bool
+) -> Counted:
+    """Count volumes of which some fell, or are disputed: on copies, with an account beside them."""
+    columns = step.ledger
+    for name in COLUMNS:
+        known = columns.get(name)
+        columns[name] = np.full(reported.shape, np.nan) if known is None else np.array(known)
+    step.added = np.zeros(reported.shape)
     readable = ~np.isnan(reported)
     expired = columns["rise_at"] < now - DISPUTE_SECONDS
     if expired.any():
         for name in RISE:
             columns[name][expired] = np.nan
-    _read_first(step, reported, readable & np.isnan(columns["volume"]))
+    if first is not None:
+        columns["volume"][first] = reported[first]
     if opening and _is_reset(columns, reported, readable):
         _reset(step, reported, readable, now)
     disputed = ~np.isnan(columns["other_volume"])
     if disputed.any():
         _continue_disputes(step, reported, readable, disputed, now)
         disputed = ~np.isnan(columns["other_volume"])
-    mark = columns["volume"]
-    fallen = readable & (reported < mark) & ~disputed
+    fallen = readable & (reported < columns["volume"]) & ~disputed
     if fallen.any():
         _open_disputes(step, reported, fallen, now)
-        disputed = ~np.isnan(columns["other_volume"])
-    counted = (reported >= mark) & ~step.to_other
-    np.subtract(reported, mark, out=step.added, where=counted)
-    np.copyto(columns["volume_read_at"], now, where=counted)
-    np.copyto(mark, reported, where=counted)
-    below = reported < mark
+    counted = _count(columns, reported, step.to_other, now)
+    step.added = np.where(step.to_other, step.added, counted.added)
+    below = reported < counted.mark
     if below.any():
-        step.held = Movement(int(below.sum()), float((mark - reported)[below].sum()))
-    step.unknown = int(np.isnan(mark).sum())
-    return step
+        gap = (counted.mark - reported)[below]
+        step.held = Movement(int(below.sum()), float(gap.sum()))
+    return counted
 
 
 def add_flow(step: VolumeStep, sign: Floats, hedge: Floats, gamma: Floats, *, now: float) -> None:
@@ -217,17 +254,24 @@ def add_flow(step: VolumeStep, sign: Floats, hedge: Floats, gamma: Floats, *, no
     now : the quotes' unix time. [s]
     """
     columns = step.ledger
-    added = np.where(step.to_other, 0.0, step.added)
-    largest = (added > 0) & ~(added < columns["rise"])
-    values: tuple[Floats, ...] = (added, sign, hedge, gamma, np.asarray(now))
-    for name, value in zip(RISE, values, strict=True):
-        np.copyto(columns[name], value, where=largest)
-    squares = step.added * step.added
-    columns["counted"] += added
-    columns["volume_squares"] += added * added
+    remembered = remember_rises(
+        step.published,
+        sign,
+        hedge,
+        gamma,
+        rise=[columns[name] for name in RISE],
+        counted=columns["counted"],
+        volume_squares=columns["volume_squares"],
+        now=now,
+        oldest=now - DISPUTE_SECONDS,
+    )
+    columns.update(zip((*RISE, "counted", "volume_squares"), remembered, strict=True))
+    if OTHER[0] not in columns:
+        return
     disputed = ~np.isnan(columns["other_volume"]) & (step.added > 0)
     if not disputed.any():
         return
+    squares = step.added * step.added
     # The two differences are the other account's less the published one's.
     side = np.where(step.to_other, 1.0, -1.0)
     classified = np.where(sign != 0, step.added, 0.0)
@@ -243,13 +287,6 @@ def add_flow(step: VolumeStep, sign: Floats, hedge: Floats, gamma: Floats, *, no
         ("other_volume_squares", squares),
     ):
         columns[name][other] += value[other]
-
-
-def _read_first(step: VolumeStep, reported: Floats, first: Bools) -> None:
-    """A first readable volume is the contract's own baseline."""
-    if first.any():
-        step.ledger["volume"][first] = reported[first]
-        step.first_read = Movement(int(first.sum()), float(reported[first].sum()))
 
 
 def _is_reset(columns: Mapping[str, Floats], reported: Floats, readable: Bools) -> bool:

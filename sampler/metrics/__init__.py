@@ -9,6 +9,7 @@ from sampler.metrics import (  # noqa: F401
     exposure,
     flow,
     hedge,
+    ledger,
     levels,
     liquidity,
     smile,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ Floats = NDArray[np.float64]
 
 #: Excess open interest in the top three strikes, and part of gamma, that count as full.
 FULL_OI, FULL_GAMMA = 0.277, 0.45
+#: The pin probability depends on volatilities of so many strikes on each side of the magnet.
+REACH = 2
 
 
 class PinScore(NamedTuple):
@@ -88,19 +91,21 @@ def pin_probability(
     float
         The probability. [%]
     """
-    below, above = magnet - 1, magnet + 1
+    first = max(magnet - REACH, 0)
+    strikes, sigmas = (column[first : magnet + REACH + 1].tolist() for column in (strike, own))
+    below, above = magnet - first - 1, magnet - first + 1
 
     def over(index: int, *, flat: bool) -> float:
-        if not 0 <= index < len(strike):
+        if not 0 <= index < len(strikes):
             return 1.0 if index < 0 else 0.0
-        total = (atm if flat else float(own[index])) * math.sqrt(years)
-        d1 = math.log(forward / strike[index]) / total + total / 2
+        total = (atm if flat else sigmas[index]) * math.sqrt(years)
+        d1 = math.log(forward / strikes[index]) / total + total / 2
         # N(d₂); erfc keeps its digits far out.
         digital = math.erfc((total - d1) / math.sqrt(2)) / 2
         if flat:
             return digital
         density = math.exp(-d1 * d1 / 2) / math.sqrt(2 * math.pi)
-        return digital - forward * density * math.sqrt(years) * _slope(strike, own, index)
+        return digital - forward * density * math.sqrt(years) * _slope(strikes, sigmas, index)
 
     smiled = over(below, flat=False) - over(above, flat=False)
     if 0 <= smiled <= 1:
@@ -135,25 +140,32 @@ def pin_probability_noise(
         the lognormal one where a strike has no volatility of its own. None where an uncertainty
         that enters is not known (NaN).
     """
-    slopes = np.zeros(len(strike))
+    first = max(magnet - REACH, 0)
+    near = slice(first, magnet + REACH + 1)
+    strikes, sigmas = strike[near].tolist(), own[near].tolist()
+    slopes = [0.0] * len(strikes)
     smiled = flat_slope = 0.0
-    for index, sign in ((magnet - 1, 1.0), (magnet + 1, -1.0)):
-        if not 0 <= index < len(strike):
+    for index, sign in ((magnet - first - 1, 1.0), (magnet - first + 1, -1.0)):
+        if not 0 <= index < len(strikes):
             continue
-        flat_slope += sign * _digital_slope(float(strike[index]), atm, forward, years)
-        slope = _digital_slope(float(strike[index]), float(own[index]), forward, years)
-        bend = _slope(strike, own, index)
+        sigma = sigmas[index]
+        flat_slope += sign * _digital_slope(strikes[index], atm, forward, years)
+        slope = _digital_slope(strikes[index], sigma, forward, years)
+        bend = _slope(strikes, sigmas, index)
         # −F·n(d₁)·√T·σ′: it moves with σ′, and by n(d₁) with the strike's own σ.
-        total = float(own[index]) * math.sqrt(years)
-        d1 = math.log(forward / strike[index]) / total + total / 2
+        total = sigma * math.sqrt(years)
+        d1 = math.log(forward / strikes[index]) / total + total / 2
         scale = forward * math.exp(-d1 * d1 / 2) / math.sqrt(2 * math.pi) * math.sqrt(years)
         smiled += scale * bend
-        slopes[index] += sign * (slope - scale * bend * d1 * (d1 - total) / own[index])
-        for i, weight in _slope_weights(strike, index):
+        slopes[index] += sign * (slope - scale * bend * d1 * (d1 - total) / sigma)
+        for i, weight in _slope_weights(strikes, index):
             slopes[i] -= sign * scale * weight
     if math.isfinite(smiled):
-        used = np.flatnonzero(slopes)
-        noise = math.sqrt(float(((slopes[used] * uncertainty[used]) ** 2).sum()))
+        variance = 0.0
+        for slope, width in zip(slopes, uncertainty[near].tolist(), strict=True):
+            if slope != 0.0:
+                variance += (slope * width) * (slope * width)
+        noise = math.sqrt(variance)
     else:
         noise = abs(flat_slope) * atm_uncertainty
     return 100 * noise if math.isfinite(noise) else None
@@ -166,15 +178,15 @@ def _digital_slope(strike: float, sigma: float, forward: float, years: float) ->
     return -math.exp(-((d1 - total) ** 2) / 2) / math.sqrt(2 * math.pi) * d1 / sigma
 
 
-def _slope_weights(strike: Floats, index: int) -> list[tuple[int, float]]:
+def _slope_weights(strike: Sequence[float], index: int) -> list[tuple[int, float]]:
     """What each volatility counts in ``_slope``. [1/$]"""
     low, high = max(index - 1, 0), min(index + 1, len(strike) - 1)
     if low == high:
         return []
-    step = float(strike[high] - strike[low])
+    step = strike[high] - strike[low]
     if index in (low, high):
         return [(low, -1 / step), (high, 1 / step)]
-    before, after = float(strike[index] - strike[low]), float(strike[high] - strike[index])
+    before, after = strike[index] - strike[low], strike[high] - strike[index]
     return [
         (low, -after / (before * step)),
         (index, (after - before) / (before * after)),
@@ -182,11 +194,11 @@ def _slope_weights(strike: Floats, index: int) -> list[tuple[int, float]]:
     ]
 
 
-def _slope(strike: Floats, own: Floats, index: int) -> float:
+def _slope(strike: Sequence[float], own: Sequence[float], index: int) -> float:
     """σ′(K) by three points over uneven steps, by two at the ends; NaN where one is missing."""
     low, high = max(index - 1, 0), min(index + 1, len(strike) - 1)
-    k0, k1, k2 = float(strike[low]), float(strike[index]), float(strike[high])
-    s0, s1, s2 = float(own[low]), float(own[index]), float(own[high])
+    k0, k1, k2 = strike[low], strike[index], strike[high]
+    s0, s1, s2 = own[low], own[index], own[high]
     if low == high:
         return 0.0
     if index in (low, high):
