@@ -29,7 +29,17 @@ from storage.redis.counters import Counters
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return 0 for success, 1 for a failure, 2 for wrong usage."""
+    """Run one command of ``flow-api``.
+
+    Parameters
+    ----------
+    arguments : the command line without the program's name; None for that of this process.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 1 failed, 2 wrong usage.
+    """
     return run_command(_parser(), arguments, os.environ, run=uvloop.run, interrupted=0)
 
 

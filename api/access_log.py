@@ -98,7 +98,17 @@ def log_request(scope: Scope, metrics: ApiMetrics, started: float, status: int, 
 
 
 def route_label(context: RequestContext) -> str:
-    """Path of the route that answered, as the metrics name it; ``none`` without a route."""
+    """Return the path of the route that answered, as the metrics name it.
+
+    Parameters
+    ----------
+    context : what is known of the request.
+
+    Returns
+    -------
+    str
+        Such as ``/v1/flow/zero-dte/series/{symbol}``; ``none`` without a route.
+    """
     return (context.route or _NO_ROUTE).replace(":path}", "}")
 
 

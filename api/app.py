@@ -82,6 +82,11 @@ def create_app(
         Who may ask; everybody if left out.
     origins
         Origins whose pages may read the answers; ``*`` is any.
+
+    Returns
+    -------
+    Application
+        The application.
     """
     access = access or OpenAccess()
     sessions = SessionCache(store, live, clock)
@@ -124,5 +129,10 @@ def create_app(
 
 
 async def keep_current(app: Application) -> None:
-    """Keep today's sessions in memory and feed the streams, until cancelled."""
+    """Keep today's sessions in memory and feed the streams, until cancelled.
+
+    Parameters
+    ----------
+    app : what ``create_app`` returned.
+    """
     await asyncio.gather(app.context.sessions.run(), app.context.hub.run())

@@ -57,13 +57,33 @@ class RequestContext:
 
 
 def app_context(request: HTTPConnection) -> AppContext:
-    """The parts of the application that answers a request."""
+    """Return the parts of the application that answers a request.
+
+    Parameters
+    ----------
+    request : the request.
+
+    Returns
+    -------
+    AppContext
+        The parts.
+    """
     context: AppContext = request.app.context
     return context
 
 
 def request_context(scope: Scope) -> RequestContext:
-    """The context of a request, made when somebody first asks for it."""
+    """Return the context of a request, made when somebody first asks for it.
+
+    Parameters
+    ----------
+    scope : the request, as ASGI passes it.
+
+    Returns
+    -------
+    RequestContext
+        What is known of the request so far.
+    """
     context: RequestContext | None = scope.get(_REQUEST)
     if context is None:
         context = scope[_REQUEST] = RequestContext()

@@ -69,7 +69,7 @@ class QuotaExceeded(BaseModel):
 def documented_response(
     model: type[BaseModel], example: Any, description: str = ""
 ) -> dict[str, Any]:
-    """An answer's entry in the reference.
+    """Describe an answer for the reference.
 
     Parameters
     ----------
@@ -79,6 +79,11 @@ def documented_response(
         One such JSON.
     description
         When the answer is given; the model's docstring if left out.
+
+    Returns
+    -------
+    dict
+        FastAPI's entry of a response.
     """
     content = {"application/json": {"example": example}}
     return {"model": model, "description": description or model.__doc__, "content": content}
@@ -88,24 +93,9 @@ def _problem(description: str, error: str, message: str) -> dict[str, Any]:
     return documented_response(Problem, {"error": error, "message": message}, description)
 
 
-INVALID = _problem(
-    "`invalid_symbol`, `invalid_bar`, `invalid_minutes`, `invalid_date` or `invalid_since`.",
-    "invalid_bar",
-    "bar must be 30s|1m|5m|15m",
-)
 UNAUTHORIZED = documented_response(
     Unauthorized,
     {"title": "Unauthorized", "status": 401, "detail": "Invalid API key."},
-)
-RESTRICTED = documented_response(
-    TierRestricted,
-    {
-        "status": "ERROR",
-        "error": "tier_restricted",
-        "message": "This endpoint requires the Growth plan or higher.",
-        "current_plan": "Basic",
-        "required_plan": "Growth",
-    },
 )
 EXCEEDED = documented_response(
     QuotaExceeded,
@@ -138,13 +128,35 @@ UNFORESEEN = documented_response(
 
 
 async def query_error_response(_: Request, error: Exception) -> Response:
-    """The answer to a parameter that is not valid (400)."""
+    """Answer a request with a parameter that is not valid (400).
+
+    Parameters
+    ----------
+    error : the ``QueryError``.
+    _ : the request; it does not count.
+
+    Returns
+    -------
+    Response
+        Its word and its sentence as JSON.
+    """
     assert isinstance(error, QueryError)
     return json_response({"error": error.error, "message": error.message}, 400)
 
 
 async def access_error_response(request: Request, error: Exception) -> Response:
-    """The answer to a refused caller (401, 403 or 429)."""
+    """Answer a refused caller (401, 403 or 429).
+
+    Parameters
+    ----------
+    request : the request.
+    error : the ``AccessError``.
+
+    Returns
+    -------
+    Response
+        The refusal as JSON, with the headers about the quota.
+    """
     assert isinstance(error, AccessError)
     request_context(request.scope).refused = error.caller
     response = json_response(error.body, error.status)
@@ -153,7 +165,18 @@ async def access_error_response(request: Request, error: Exception) -> Response:
 
 
 async def store_error_response(_: Request, error: Exception) -> Response:
-    """The answer while the database cannot be reached (503), with ``Retry-After``."""
+    """Answer while the database cannot be reached (503), with ``Retry-After``.
+
+    Parameters
+    ----------
+    _ : the request; it does not count.
+    error : the ``StoreError``; it goes to the log only.
+
+    Returns
+    -------
+    Response
+        The error as JSON.
+    """
     # The error names the database's host and user, so it goes to the log only.
     log.warning("store unavailable", error=str(error))
     body = {
@@ -164,7 +187,18 @@ async def store_error_response(_: Request, error: Exception) -> Response:
 
 
 async def http_error_response(request: Request, error: Exception) -> Response:
-    """The answer where no route has the path (404) or the method (405)."""
+    """Answer where no route has the path (404) or the method (405).
+
+    Parameters
+    ----------
+    request : the request.
+    error : the framework's ``HTTPException``.
+
+    Returns
+    -------
+    Response
+        The error as JSON.
+    """
     assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, "refused")
     message = {

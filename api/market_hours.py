@@ -9,7 +9,17 @@ from storage.market.calendar import last_session, market_day, next_session, sess
 
 
 def market_status(now: datetime) -> dict[str, Any]:
-    """Whether the market is open, the newest session, and when it opens and closes next."""
+    """Return whether the market is open, the newest session, and the next open and close.
+
+    Parameters
+    ----------
+    now : the time, UTC.
+
+    Returns
+    -------
+    dict
+        The fields by name; times in UTC.
+    """
     day = market_day(now)
     today = session_on(day)
     if today is None:

@@ -80,7 +80,12 @@ def installed_version() -> str:
 
 
 def add_page(app: FastAPI) -> None:
-    """Add the page's and the reference's routes to an application."""
+    """Add the page's and the reference's routes to an application.
+
+    Parameters
+    ----------
+    app : the application.
+    """
 
     def text(path: str, body: str | bytes, kind: str, policy: str = _OWN_ONLY) -> None:
         headers = _HEADERS | {"Content-Security-Policy": policy}

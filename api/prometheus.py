@@ -95,7 +95,7 @@ class ApiMetrics:
             series[1].observe(seconds)
 
     async def render(self, store: Store, live: LiveChannel, now: datetime) -> bytes:
-        """All metrics in Prometheus' text format.
+        """Write all metrics in Prometheus' text format.
 
         Parameters
         ----------
@@ -103,6 +103,11 @@ class ApiMetrics:
             Asked for their state; one that does not answer is reported as down.
         now
             The present, for the rows' age.
+
+        Returns
+        -------
+        bytes
+            The text.
         """
         self._market.set(market_status(now)["state"] == "open")
         database, channel = await asyncio.gather(self._read_rows(store, now), _answers(live))

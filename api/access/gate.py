@@ -34,7 +34,17 @@ class Caller:
             raise ValueError(f"{self.plan!r} is not a plan")
 
     def may(self, plan: str) -> bool:
-        """Whether the caller's plan is the given one or a higher one."""
+        """Say whether the caller's plan is a given one or a higher one.
+
+        Parameters
+        ----------
+        plan : the plan.
+
+        Returns
+        -------
+        bool
+            True if it is.
+        """
         return PLANS.index(self.plan) >= PLANS.index(plan)
 
 
@@ -123,6 +133,11 @@ class Access(Protocol):
         count
             Whether the request counts against the day's quota.
 
+        Returns
+        -------
+        Admission
+            The caller, what is left of its quota, and the headers that say so.
+
         Raises
         ------
         AccessError
@@ -131,12 +146,32 @@ class Access(Protocol):
         ...
 
     def knows(self, caller: Caller) -> bool:
-        """Whether an admitted caller's key is still valid. Streams, which stay open, ask this."""
+        """Say whether an admitted caller's key is still valid. Streams, which stay open, ask this.
+
+        Parameters
+        ----------
+        caller : the caller, as ``admit`` returned it.
+
+        Returns
+        -------
+        bool
+            True if the key is valid and unchanged.
+        """
         ...
 
 
 def next_midnight(now: datetime) -> datetime:
-    """The next 00:00 UTC, when the day's counts start again at zero."""
+    """Return the next 00:00 UTC, when the day's counts start again at zero.
+
+    Parameters
+    ----------
+    now : the time, aware of its time zone.
+
+    Returns
+    -------
+    datetime
+        The moment, UTC.
+    """
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return today + timedelta(days=1)
 
@@ -147,11 +182,33 @@ class OpenAccess:
     _EVERYBODY = Admission(Caller(PLANS[-1]))
 
     async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admission:
-        """Admit the caller. See ``Access.admit``."""
+        """Admit every caller, without a quota.
+
+        Parameters
+        ----------
+        key : ignored.
+        plan : ignored.
+        count : ignored.
+
+        Returns
+        -------
+        Admission
+            The same for everybody.
+        """
         return self._EVERYBODY
 
     def knows(self, caller: Caller) -> bool:
-        """Return True: no key can become invalid. See ``Access.knows``."""
+        """Return True: no key can become invalid.
+
+        Parameters
+        ----------
+        caller : ignored.
+
+        Returns
+        -------
+        bool
+            Always True.
+        """
         return True
 
 
@@ -161,7 +218,19 @@ def unauthorized() -> AccessError:
 
 
 def tier_restricted(caller: Caller, plan: str, usage: Usage) -> AccessError:
-    """The refusal of a caller whose plan does not include the route (403)."""
+    """Return the refusal of a caller whose plan does not include the route (403).
+
+    Parameters
+    ----------
+    caller : the caller.
+    plan : the lowest plan that includes the route.
+    usage : what is left of the caller's quota.
+
+    Returns
+    -------
+    AccessError
+        The error; the caller of this function raises it.
+    """
     return AccessError(
         403,
         {
@@ -177,7 +246,20 @@ def tier_restricted(caller: Caller, plan: str, usage: Usage) -> AccessError:
 
 
 def quota_exceeded(caller: Caller, usage: Usage, quotas: Quotas, now: datetime) -> AccessError:
-    """The refusal of a caller whose quota of today is used up (429)."""
+    """Return the refusal of a caller whose quota of today is used up (429).
+
+    Parameters
+    ----------
+    caller : the caller.
+    usage : the caller's count and limit.
+    quotas : requests a day by plan; None for any number.
+    now : the time, UTC.
+
+    Returns
+    -------
+    AccessError
+        The error; the caller of this function raises it.
+    """
     # FLOW_QUOTAS may give the next plan no more than this one: offer the first that allows more.
     higher = PLANS[PLANS.index(caller.plan) + 1 :]
     larger = [p for p in higher if (n := quotas[p]) is None or n > (usage.limit or 0)]
@@ -202,7 +284,17 @@ def quota_exceeded(caller: Caller, usage: Usage, quotas: Quotas, now: datetime) 
 
 
 def request_key(scope: Scope) -> str | None:
-    """The key in a request's ``X-Api-Key`` header, else in ``?apiKey=``; None without one."""
+    """Return the key of a request: its ``X-Api-Key`` header, else ``?apiKey=``.
+
+    Parameters
+    ----------
+    scope : the request, as ASGI passes it.
+
+    Returns
+    -------
+    str or None
+        The key; None without one.
+    """
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     for name, value in headers:
         if name == b"x-api-key" and (key := value.decode("latin-1").strip()):

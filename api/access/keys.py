@@ -53,12 +53,32 @@ def make_key() -> tuple[str, str]:
 
 
 def key_with_new_secret(key_id: str) -> str:
-    """Make a key with an existing id and a new secret."""
+    """Make a key with an existing id and a new secret.
+
+    Parameters
+    ----------
+    key_id : the public part of the key.
+
+    Returns
+    -------
+    str
+        The whole key; it is shown once and stored as its digest only.
+    """
     return f"flow_{key_id}_{secrets.token_urlsafe(32)}"
 
 
 def key_digest(key: str) -> bytes:
-    """The SHA-256 of a key, which is stored in its place."""
+    """Return the SHA-256 of a key, which is stored in its place.
+
+    Parameters
+    ----------
+    key : the whole key.
+
+    Returns
+    -------
+    bytes
+        32 bytes.
+    """
     return hashlib.sha256(key.encode()).digest()
 
 
@@ -94,9 +114,18 @@ class KeyRing:
         return sum(1 for entry in self._keys.values() if entry.key.valid(now))
 
     def find(self, key: str | None) -> Caller | None:
-        """The caller whose key this is; None if the key is missing or not valid.
+        """Return the caller whose key this is; None if the key is missing or not valid.
 
         A wrong secret and an unknown id take the same time.
+
+        Parameters
+        ----------
+        key : the key that a request carries; None without one.
+
+        Returns
+        -------
+        Caller or None
+            The caller.
         """
         # The form of a key is public: checking it first gives nothing away.
         form = _KEY.fullmatch(key or "")
@@ -112,7 +141,17 @@ class KeyRing:
         return entry.caller
 
     def knows(self, caller: Caller) -> bool:
-        """Whether a caller's key is in force and unchanged since the caller was admitted."""
+        """Say whether a caller's key is in force and unchanged since the caller was admitted.
+
+        Parameters
+        ----------
+        caller : the caller, as ``find`` returned it.
+
+        Returns
+        -------
+        bool
+            True if it is.
+        """
         entry = self._keys.get(caller.id)
         return entry is not None and entry.caller == caller and entry.key.valid(self._now())
 
@@ -145,6 +184,11 @@ class KeyRing:
             Time between two reads. [s]
         use_interval
             Time between two writes of when keys were last used. [s]
+
+        Yields
+        ------
+        None
+            Nothing; the keys are current within the block.
 
         Raises
         ------
@@ -218,7 +262,24 @@ class KeyedAccess:
         self._now = now
 
     async def admit(self, key: str | None, plan: str, *, count: bool = True) -> Admission:
-        """Admit a caller with a valid key. See ``Access.admit``."""
+        """Admit a caller with a valid key whose plan includes the route.
+
+        Parameters
+        ----------
+        key : the key that the request carries; None without one.
+        plan : the lowest plan that includes the route.
+        count : whether the request counts against the day's quota.
+
+        Returns
+        -------
+        Admission
+            The caller, what is left of its quota, and the headers that say so.
+
+        Raises
+        ------
+        AccessError
+            401 without a valid key, 403 for a lower plan, 429 when the day's quota is used up.
+        """
         caller = self._ring.find(key)
         if caller is None:
             raise unauthorized()
@@ -237,5 +298,15 @@ class KeyedAccess:
         return Admission(caller, usage, usage.headers)
 
     def knows(self, caller: Caller) -> bool:
-        """Whether the caller's key is still valid. See ``Access.knows``."""
+        """Say whether the caller's key is still valid.
+
+        Parameters
+        ----------
+        caller : the caller, as ``admit`` returned it.
+
+        Returns
+        -------
+        bool
+            True if it is.
+        """
         return self._ring.knows(caller)

@@ -1,8 +1,8 @@
-"""One dealer position as it was stored: its figures, its arrays by strike, its open interest.
+"""A stored slot's dealer position, live or settled: its figures, arrays by strike, open interest.
 
-The live book is what today's signed volume has made of this morning's, the settled one this
-morning's alone. Everything that a document says of a position is read through here, so that no
-document mixes the two.
+The settled book is this morning's open interest. The live book is the settled one, moved by today's
+signed volume. Every document reads figures of a position through a ``PositionBook``, so that no
+document mixes figures of the two books.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PositionBook:
-    """Of one slot; arrays are by strike, ascending."""
+    """The live or the settled book of one slot; its arrays are by strike, ascending."""
 
     row: Row
     live: bool
@@ -42,7 +42,17 @@ class PositionBook:
     profile: dict[str, Floats]
 
     def figure(self, name: str) -> Any:
-        """A headline figure, or one of those that stand beside it; None if it was not stored."""
+        """Return a headline figure, or one of those stored beside it.
+
+        Parameters
+        ----------
+        name : the figure, as the row or its settled or detail figures have it.
+
+        Returns
+        -------
+        Any
+            The figure in its own unit; None if it was not stored.
+        """
         if not self.live:
             return getattr(self.row.settled, name)
         return getattr(self.row, name) if name in _COLUMNS else getattr(self.row.detail, name)
@@ -74,14 +84,27 @@ def figure_or_zero(figure: Number | None) -> Number | Literal[0]:
 
 
 def read_book(record: SlotRecord, *, live: bool) -> PositionBook:
-    """A stored slot's live or settled book."""
+    """Read the live or the settled book of a stored slot.
+
+    Parameters
+    ----------
+    record : the slot's record.
+    live : the live book; else the settled one.
+
+    Returns
+    -------
+    PositionBook
+        The book.
+    """
     profile, prefix = record.profile, "" if live else "settled_"
 
-    def of(name: str) -> Floats:
+    def stored_array(name: str) -> Floats:
         return np.nan_to_num(profile[prefix + name])
 
     confidence = record.row.oi_confidence if live else 0.0
-    call_gex, put_gex, call_dex, put_dex = map(of, ("call_gex", "put_gex", "call_dex", "put_dex"))
+    call_gex, put_gex, call_dex, put_dex = map(
+        stored_array, ("call_gex", "put_gex", "call_dex", "put_dex")
+    )
     return PositionBook(
         row=record.row,
         live=live,
@@ -92,8 +115,8 @@ def read_book(record: SlotRecord, *, live: bool) -> PositionBook:
         call_dex=call_dex,
         put_dex=put_dex,
         net_dex=call_dex + put_dex,
-        vex=of("vex"),
-        chex=of("chex"),
+        vex=stored_array("vex"),
+        chex=stored_array("chex"),
         call_oi=effective_oi(profile["call_oi"], profile["call_signed"], confidence),
         put_oi=effective_oi(profile["put_oi"], profile["put_signed"], confidence),
         profile=profile,
@@ -101,5 +124,17 @@ def read_book(record: SlotRecord, *, live: bool) -> PositionBook:
 
 
 def effective_oi(open_interest: Floats, signed: Floats, confidence: float) -> Ints:
-    """Settled open interest and κ of the contracts bought: max(0, OI + κB), in whole ones."""
+    """Return the open interest of a book: max(0, OI + κB), in whole contracts.
+
+    Parameters
+    ----------
+    open_interest : settled open interest. (n,) [contracts]
+    signed : B, contracts that customers bought less those that they sold. (n,) [contracts]
+    confidence : κ, the part of B taken to have opened positions; 0 for the settled book. [0-1]
+
+    Returns
+    -------
+    Ints
+        Effective open interest. (n,) [contracts]
+    """
     return nearest_ints(np.maximum(open_interest + confidence * np.nan_to_num(signed), 0.0))

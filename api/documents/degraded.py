@@ -10,9 +10,19 @@ from typing import Any
 def no_zero_dte(
     symbol: str, day: date, gaps: Iterable[Mapping[str, Any]], *, today: date
 ) -> dict[str, Any]:
-    """Nothing of the symbol expires on the day; the next expiry as the source listed it, else None.
+    """Answer that nothing of the symbol expires on the day.
 
-    ``gaps`` are those of the day, in order.
+    Parameters
+    ----------
+    symbol : the symbol.
+    day : the day asked for.
+    gaps : gaps of the day, in order; the last one that names a next expiry counts.
+    today : today, New York.
+
+    Returns
+    -------
+    dict
+        The answer; ``next_zero_dte_expiry`` is the next one as the source listed it, else None.
     """
     listed = [gap["next_expiry"] for gap in gaps if gap["next_expiry"] is not None]
     upcoming = listed[-1] if listed else None
@@ -31,10 +41,21 @@ def no_zero_dte(
 def session_closed(
     symbol: str, reason: str, *, last: date, stored: date | None, day: date, opened: bool
 ) -> dict[str, Any]:
-    """No session to show.
+    """Answer that there is no session to show.
 
-    ``last`` is the newest session before now, ``stored`` the symbol's newest with samples. Where
-    the session is open (``opened``) but nothing of it is stored yet, ``reason`` says why.
+    Parameters
+    ----------
+    symbol : the symbol.
+    reason : why, as a word.
+    last : the newest session before now.
+    stored : the symbol's newest session with samples; None without one.
+    day : the day asked for.
+    opened : whether its session is open, but nothing of it is stored yet.
+
+    Returns
+    -------
+    dict
+        The answer.
     """
     message = f"Market closed. Last session: {last}."
     if opened:
@@ -50,7 +71,19 @@ def session_closed(
 
 
 def exposure_fields(spot: float | None, moment: datetime, *, market_open: bool) -> dict[str, Any]:
-    """What the exposure's degraded answers have beside the snapshot's."""
+    """Return the fields that the exposure's degraded answers have beside the snapshot's.
+
+    Parameters
+    ----------
+    spot : the newest known price of the underlying; None without one. [$]
+    moment : the moment that the answer stands for.
+    market_open : whether the market is open then.
+
+    Returns
+    -------
+    dict
+        The fields by name.
+    """
     return {
         "underlying_price": spot,
         "expiration": None,

@@ -32,7 +32,17 @@ _VANNA = {
 
 
 def expected_move_block(sample: Sample) -> dict[str, Any]:
-    """One standard deviation of a whole session and of what is left of it; ``atm_iv`` a decimal."""
+    """Return one standard deviation of a whole session, and of what is left of it.
+
+    Parameters
+    ----------
+    sample : the sample.
+
+    Returns
+    -------
+    dict
+        The block ``expected_move``; moves in $ and %, ``atm_iv`` a decimal.
+    """
     spot, left, day = sample.record.row.spot, sample.remaining, sample.whole_day
     return {
         "implied_1sd_dollars": rounded(day, 4),
@@ -57,21 +67,42 @@ def _straddle(sample: Sample) -> float | None:
 
 
 def hedging_block(book: PositionBook) -> dict[str, Any]:
-    """Shares that dealers trade after a move of spot, every contract repriced; positive: buy."""
+    """Return the shares that dealers trade after a move of spot, every contract repriced.
+
+    Parameters
+    ----------
+    book : the live or the settled book.
+
+    Returns
+    -------
+    dict
+        The block ``hedging``; shares are positive where dealers buy.
+    """
     stored: HedgeShares | None = book.figure("hedging")
-    made: dict[str, Any] = {}
+    hedges: dict[str, Any] = {}
     for move in MOVES:
         shares = nearest_int(figure_or_zero(None if stored is None else getattr(stored, move)))
-        made[move] = {
+        hedges[move] = {
             "dealer_shares_to_trade": shares,
             "direction": "buy" if shares >= 0 else "sell",
             "notional_usd": rounded(shares * book.row.spot),
         }
-    return made | {"convexity_at_spot": book.figure("convexity_at_spot")}
+    return hedges | {"convexity_at_spot": book.figure("convexity_at_spot")}
 
 
 def decay_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
-    """What time takes and makes dealers trade."""
+    """Return what the passing of time takes from the book, and what it makes dealers trade.
+
+    Parameters
+    ----------
+    sample : the sample.
+    book : its live or its settled book.
+
+    Returns
+    -------
+    dict
+        The block ``decay``; dollars, positive where dealers buy.
+    """
     half = figure_or_zero(book.figure("net_chex"))
     name = _signed(half, "time_decay_dealers_buy", "time_decay_dealers_sell")
     text = _CHARM[name].format(half=money_text(abs(half)))
@@ -99,18 +130,29 @@ def _decaying(sample: Sample, book: PositionBook) -> str:
     if theta is None or hourly is None:
         return "No time value is left."
     does = "gains" if theta >= 0 else "loses"
-    said = (
+    sentence = (
         f"With {sample.seconds_left / 3600:.2f} hours left, the dealers' book {does}"
         f" {money_text(abs(theta))} of time value until the close,"
         f" {money_text(abs(hourly))} an hour."
     )
     if faster is not None:
-        said += f" In an hour, or half of what is left, gamma is {faster:.1f} times what it is."
-    return said
+        sentence += f" In an hour, or half of what is left, gamma is {faster:.1f} times what it is."
+    return sentence
 
 
 def vol_context_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
-    """Volatility beside next week's, and what it makes dealers do; volatilities are in % here."""
+    """Return today's volatility beside next week's, and what a change of it makes dealers do.
+
+    Parameters
+    ----------
+    sample : the sample.
+    book : its live or its settled book.
+
+    Returns
+    -------
+    dict
+        The block ``vol_context``; volatilities are in % here.
+    """
     detail = book.row.detail
     vanna = figure_or_zero(book.figure("net_vex"))
     name = _signed(vanna, "vol_up_dealers_sell", "vol_up_dealers_buy")
@@ -133,14 +175,14 @@ def vol_context_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
 def _volatile(now: float | None, week: float | None, ratio: float | None) -> str:
     if now is None:
         return "There is no volatility to tell."
-    said = f"Today's at-the-money volatility is {now:.1f} %"
+    sentence = f"Today's at-the-money volatility is {now:.1f} %"
     if week is None:
-        return f"{said}."
-    said += f", that of the expiry about seven days away {week:.1f} %"
+        return f"{sentence}."
+    sentence += f", that of the expiry about seven days away {week:.1f} %"
     if ratio is None:
-        return f"{said}."
+        return f"{sentence}."
     dear = "dearer" if ratio > 1 else "cheaper"
-    return f"{said}; a session's worth of it, today is {dear} ({ratio:.2f})."
+    return f"{sentence}; a session's worth of it, today is {dear} ({ratio:.2f})."
 
 
 def _signed(value: float, positive: str, negative: str) -> str:

@@ -15,16 +15,16 @@ from storage.postgres.windows import ProfileRow
 
 def _sum(*names: str) -> Values:
     def values(profile: ProfileRow) -> Floats:
-        of = [profile.arrays[name] for name in names]
-        return of[0] if len(of) == 1 else np.add(of[0], of[1])
+        arrays = [profile.arrays[name] for name in names]
+        return arrays[0] if len(arrays) == 1 else np.add(arrays[0], arrays[1])
 
     return values
 
 
 def _oi(profile: ProfileRow) -> Floats:
-    of, kappa = profile.arrays, profile.oi_confidence
-    calls = effective_oi(of["call_oi"], of["call_signed"], kappa)
-    return (calls + effective_oi(of["put_oi"], of["put_signed"], kappa)).astype(np.float64)
+    arrays, kappa = profile.arrays, profile.oi_confidence
+    calls = effective_oi(arrays["call_oi"], arrays["call_signed"], kappa)
+    return (calls + effective_oi(arrays["put_oi"], arrays["put_signed"], kappa)).astype(np.float64)
 
 
 #: By metric: the arrays that it needs, and its value by strike. Exposures are the live book's, open
@@ -40,18 +40,38 @@ METRICS: dict[str, tuple[tuple[str, ...], Values]] = {
 
 
 def metric_columns(metric: str) -> tuple[str, ...]:
-    """The arrays to ask the store for."""
+    """Return the arrays that a metric is made of.
+
+    Parameters
+    ----------
+    metric : a key of ``METRICS``.
+
+    Returns
+    -------
+    tuple of str
+        Names of arrays of the profile, with ``strike`` first.
+    """
     return ("strike", *METRICS[metric][0])
 
 
 def heatmap(
     profiles: Sequence[ProfileRow], before: ProfileRow | None, *, metric: str, mode: str
 ) -> dict[str, Any]:
-    """``strikes_grid``, and ``bars`` whose ``values`` are aligned with it.
+    """Lay one metric out by bar and strike.
 
-    ``before`` is the newest sample before the first bar, for flow. In ``delta`` mode a bar has its
-    change from the bar before it and the first is raw; flow is a change already. A strike that a
-    bar does not have is 0.
+    Parameters
+    ----------
+    profiles : the last sample of each bar, oldest first.
+    before : the newest sample before the first bar; only signed flow needs it.
+    metric : a key of ``METRICS``.
+    mode : ``raw``, or ``delta``: a bar has its change from the bar before it, and the first is raw.
+        Signed flow is a change already.
+
+    Returns
+    -------
+    dict
+        ``strikes_grid``, and ``bars`` whose ``values`` are aligned with it; 0 where a bar has no
+        such strike.
     """
     grid, values = strike_grid(profiles), METRICS[metric][1]
     if metric == "signed_flow":

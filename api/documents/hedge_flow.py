@@ -13,16 +13,27 @@ _SIDES = {"all": COLUMNS[1:], "calls": COLUMNS[1:2], "puts": COLUMNS[2:]}
 def hedge_flow_bars(
     rows: Sequence[Mapping[str, Any]], before: Mapping[str, Any] | None, side: str
 ) -> list[dict[str, Any]]:
-    """``bar`` and ``cumulative`` of each bucket; dollars, positive: dealers buy.
+    """Return what each bucket added to the hedge flow, and the sum since the baseline.
 
-    ``before`` is the newest row before the first bucket's start: a bucket that the window cuts
-    still has all of its flow, so a bar is the same in every window. Cents are counted as integers:
-    all = calls + puts in both, and the bars from the open add up to ``cumulative``.
+    Cents are counted as integers: all = calls + puts in both, and the bars from the open add up to
+    ``cumulative``.
+
+    Parameters
+    ----------
+    rows : the last row of each bucket, ascending.
+    before : the newest row before the first bucket's start; None without one. A bucket that the
+        window cuts still has all of its flow, so a bar is the same in every window.
+    side : ``all``, ``calls`` or ``puts``.
+
+    Returns
+    -------
+    list of dict
+        ``bar`` and ``cumulative`` of each bucket; positive where dealers buy. [$]
     """
-    made, so_far = [], _cents(before, side) if before else 0
+    bars, so_far = [], _cents(before, side) if before else 0
     for row in rows:
         total = _cents(row, side)
-        made.append(
+        bars.append(
             {
                 "t": row["bucket"],
                 "bar": (total - so_far) / 100,
@@ -31,7 +42,7 @@ def hedge_flow_bars(
             }
         )
         so_far = total
-    return made
+    return bars
 
 
 def _cents(row: Mapping[str, Any], side: str) -> int:

@@ -40,9 +40,21 @@ METRICS: dict[str, Callable[[Figures], float | int | None]] = {
 
 
 def ranked_entries(rows: Sequence[Figures], metric: str, n: int) -> list[dict[str, Any]]:
-    """The ``n`` largest, descending, ties by symbol; a symbol without the figure is left out."""
-    of = METRICS[metric]
-    known = [(value, row) for row in rows if (value := of(row)) is not None]
+    """Rank symbols by one figure of their newest sample.
+
+    Parameters
+    ----------
+    rows : figures of each symbol's newest sample.
+    metric : a key of ``METRICS``.
+    n : how many symbols at most.
+
+    Returns
+    -------
+    list of dict
+        Entries, the largest value first, ties by symbol; a symbol without the figure is left out.
+    """
+    figure = METRICS[metric]
+    known = [(value, row) for row in rows if (value := figure(row)) is not None]
     ranked = sorted(known, key=lambda pair: (-pair[0], pair[1]["symbol"]))[:n]
     return [
         {

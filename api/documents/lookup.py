@@ -21,6 +21,22 @@ async def lookup_session(store: Store, symbol: str, day: date, *, today: date) -
     """Read a session's newest row, gaps and sampled slots.
 
     Today's session without a row yet has the delay of the session before.
+
+    Parameters
+    ----------
+    store : where it is stored.
+    symbol, day : the session.
+    today : today, New York.
+
+    Returns
+    -------
+    SessionState
+        The session; empty where nothing is stored.
+
+    Raises
+    ------
+    StoreError
+        If the store is away.
     """
     session = await session_on_day(day)
     # The cursor is read first. A change that is stored meanwhile is then newer than the answer's
@@ -62,14 +78,28 @@ class NoChain(Exception):
 async def lookup_sample(store: Store, symbol: str, query: MomentQuery, now: datetime) -> Sample:
     """Read the newest sample that was quoted by now, or by the moment of the query.
 
+    Parameters
+    ----------
+    store : where samples are stored.
+    symbol : the symbol.
+    query : the moment that the caller asks for.
+    now : the server's time, UTC.
+
+    Returns
+    -------
+    Sample
+        The sample.
+
     Raises
     ------
     NoData
         If nothing was ever sampled of the symbol, or nothing of the expiry.
     NoChain
         Outside a session, unless the query names one; and where the session has no sample.
+    StoreError
+        If the store is away.
     """
-    moment = min(query.at or now, now)
+    moment = min(query.moment or now, now)
     day = query.session_day or market_day(moment)
     if query.expiry is not None and query.expiry != day:
         raise NoData
@@ -77,7 +107,7 @@ async def lookup_sample(store: Store, symbol: str, query: MomentQuery, now: date
     is_open = session is not None and session.open <= moment < session.close
     record = None
     if session is not None and (is_open or query.session_day is not None):
-        record = await store.moment(symbol, day, query.at)
+        record = await store.moment(symbol, day, query.moment)
     if record is None or session is None:
         await _raise_no_chain(store, symbol, query, session, moment, day)
     return Sample(record=record, session=session, moment=_as_of(query, session, moment))
@@ -88,16 +118,30 @@ async def lookup_nearest_sample(
 ) -> Sample:
     """Read the newest sample of the expiry of the query, or else of the newest stored expiry.
 
+    Parameters
+    ----------
+    store : where samples are stored.
+    symbol : the symbol.
+    query : the moment that the caller asks for.
+    now : the server's time, UTC.
+
+    Returns
+    -------
+    Sample
+        The sample.
+
     Raises
     ------
     NoData
         If there is none.
+    StoreError
+        If the store is away.
     """
-    moment = min(query.at or now, now)
+    moment = min(query.moment or now, now)
     day = query.session_day or await store.newest_day(symbol, market_day(moment))
     if day is None or (query.expiry is not None and query.expiry != day):
         raise NoData
-    record, session = await store.moment(symbol, day, query.at), await session_on_day(day)
+    record, session = await store.moment(symbol, day, query.moment), await session_on_day(day)
     if record is None or session is None:
         raise NoData
     return Sample(record=record, session=session, moment=_as_of(query, session, moment))
@@ -108,7 +152,7 @@ def _as_of(query: MomentQuery, session: Session, moment: datetime) -> datetime:
 
     It is the moment of the query, if it names one; else now, but not after the session's close.
     """
-    return moment if query.at else min(moment, session.close)
+    return moment if query.moment else min(moment, session.close)
 
 
 async def _raise_no_chain(

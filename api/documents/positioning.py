@@ -32,22 +32,32 @@ _REGIMES = {
 
 
 def regime_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
-    """The sign of gamma at spot, and how far the level is where it turns.
+    """Return the sign of gamma at spot, and how far the level is where it turns.
 
     Without a flip, ``spot_vs_flip`` says on which side of one spot would lie by its regime: above
     with positive gamma, below with negative.
+
+    Parameters
+    ----------
+    sample : the sample.
+    book : its live or its settled book.
+
+    Returns
+    -------
+    dict
+        The block ``regime``; distances in $, % of spot, and standard deviations of what is left.
     """
     name, flip, spot = book.figure("regime") or "unknown", book.figure("gamma_flip"), book.row.spot
     above = spot >= flip if flip is not None else figure_or_zero(book.figure("net_gex")) >= 0
-    said = _REGIMES[name]
+    sentence = _REGIMES[name]
     if flip is not None:
-        said += f" Gamma turns at {flip:,.2f}, {abs(100 * (spot - flip) / spot):.2f} % "
-        said += "below spot." if above else "above spot."
+        sentence += f" Gamma turns at {flip:,.2f}, {abs(100 * (spot - flip) / spot):.2f} % "
+        sentence += "below spot." if above else "above spot."
     sigma = sample.remaining
     away = None if flip is None else abs(spot - flip)
     return {
         "label": name,
-        "description": said,
+        "description": sentence,
         "gamma_flip": flip,
         "gamma_flip_status": book.figure("gamma_flip_status"),
         "spot_vs_flip": "above" if above else "below",
@@ -68,9 +78,18 @@ def regime_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
 
 
 def exposures_block(book: PositionBook) -> dict[str, Any]:
-    """Net exposures, and today's part in those of every expiry.
+    """Return the net exposures of a book, and today's part in those of every expiry.
 
     Where the source brings only today's expiry, that is the whole chain, and the part is None.
+
+    Parameters
+    ----------
+    book : the live or the settled book.
+
+    Returns
+    -------
+    dict
+        The block ``exposures``. [$]
     """
     whole_chain = book.row.detail.total_chain_net_gex
     return {
@@ -91,15 +110,35 @@ def _first_known(*values: float | None) -> float | None:
 
 
 def pin_components(book: PositionBook) -> dict[str, int]:
-    """The four parts of the pin score, in whole points."""
+    """Return the four parts of the pin score.
+
+    Parameters
+    ----------
+    book : the live or the settled book.
+
+    Returns
+    -------
+    dict
+        Name of the part → whole points. [0-100]
+    """
     return {
-        f"{part}_score": nearest_int(figure_or_zero(book.figure(f"pin_{part}")))
-        for part in ("oi", "proximity", "time", "gamma")
+        f"{component}_score": nearest_int(figure_or_zero(book.figure(f"pin_{component}")))
+        for component in ("oi", "proximity", "time", "gamma")
     }
 
 
 def pin_risk_block(book: PositionBook) -> dict[str, Any]:
-    """How strongly price is held at the magnet, or driven through it."""
+    """Return how strongly price is held at the magnet, or driven through it.
+
+    Parameters
+    ----------
+    book : the live or the settled book.
+
+    Returns
+    -------
+    dict
+        The block ``pin_risk``; strikes in $, distances in %, the score in points.
+    """
     magnet, gex, spot = book.figure("magnet"), book.figure("magnet_gex"), book.row.spot
     top = _top_share(book)
     return {
@@ -130,38 +169,49 @@ def _pinned(book: PositionBook, magnet: float | None, gex: float | None, top: fl
         return "No strike has gamma: nothing holds price."
     score = figure_or_zero(book.figure("pin_score"))
     if gex < 0:
-        said = (
+        sentence = (
             f"{strike_text(magnet)} is an accelerator, not a pin: its gamma of {money_text(gex)}"
             " per 1 % is negative, so price is pushed through it."
         )
     else:
         how = "Strong" if score >= 70 else "Weak" if score < 30 else "Moderate"
-        said = (
+        sentence = (
             f"{how} pin at {strike_text(magnet)}: its gamma of {money_text(gex)} per 1 %"
             " holds price."
         )
-    said += f" Score {score} of 100."
+    sentence += f" Score {score} of 100."
     if top is not None:
-        said += f" The top three strikes have {top:.0f} % of the open interest near spot."
-    return said
+        sentence += f" The top three strikes have {top:.0f} % of the open interest near spot."
+    return sentence
 
 
 def levels_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
-    """Walls, magnet and extremes by strike."""
+    """Return the walls, the magnet and the extremes by strike.
+
+    Parameters
+    ----------
+    sample : the sample.
+    book : its live or its settled book.
+
+    Returns
+    -------
+    dict
+        The block ``levels``; strikes in $, distances in % of spot.
+    """
     spot, magnet = book.row.spot, book.figure("magnet")
-    made: dict[str, Any] = {}
+    block: dict[str, Any] = {}
     for side, gex in (("call", book.call_gex), ("put", book.put_gex)):
         wall = book.figure(f"{side}_wall")
-        at = _at(book.strike, wall)
-        of = None if at is None else float(gex[at])
-        made |= {
+        index = _index_of(book.strike, wall)
+        wall_gex = None if index is None else float(gex[index])
+        block |= {
             f"{side}_wall": wall,
-            f"{side}_wall_gex": rounded(of),
-            f"{side}_wall_strength": None if of is None else _strength(of, gex),
+            f"{side}_wall_gex": rounded(wall_gex),
+            f"{side}_wall_strength": None if wall_gex is None else _strength(wall_gex, gex),
             f"distance_to_{side}_wall_pct": distance_pct(wall, spot),
         }
     most = _strongest(book, book.oi.astype(np.float64))
-    made |= {
+    block |= {
         "distance_to_magnet_dollars": None if magnet is None else rounded(abs(spot - magnet), 4),
         "highest_oi_strike": None if most is None else float(book.strike[most]),
         "highest_oi_total": None if most is None else int(book.oi[most]),
@@ -169,21 +219,21 @@ def levels_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
         "max_negative_gamma": _extreme(book, -book.net_gex),
     }
     around = [book.figure("gamma_flip"), magnet, book.figure("max_pain")]
-    around += [made["highest_oi_strike"], made["call_wall"], made["put_wall"]]
-    return made | {"level_cluster_score": _cluster(around, sample.remaining)}
+    around += [block["highest_oi_strike"], block["call_wall"], block["put_wall"]]
+    return block | {"level_cluster_score": _cluster(around, sample.remaining)}
 
 
-def _at(strike: Floats, level: float | None) -> int | None:
+def _index_of(strike: Floats, level: float | None) -> int | None:
     if level is None:
         return None
-    at = int(np.searchsorted(strike, level))
-    return at if at < len(strike) and strike[at] == level else None
+    index = int(np.searchsorted(strike, level))
+    return index if index < len(strike) and strike[index] == level else None
 
 
-def _strength(of: float, gex: Floats) -> float | None:
+def _strength(wall_gex: float, gex: Floats) -> float | None:
     """A wall's part of its side's gamma. [0-1]"""
-    part = share_pct(abs(of), float(np.abs(gex).sum()))
-    return rounded(part / 100, 6)
+    share = share_pct(abs(wall_gex), float(np.abs(gex).sum()))
+    return rounded(share / 100, 6)
 
 
 def _strongest(book: PositionBook, values: Floats) -> int | None:
@@ -195,8 +245,8 @@ def _strongest(book: PositionBook, values: Floats) -> int | None:
 
 
 def _extreme(book: PositionBook, values: Floats) -> float | None:
-    at = _strongest(book, values)
-    return None if at is None else float(book.strike[at])
+    index = _strongest(book, values)
+    return None if index is None else float(book.strike[index])
 
 
 def _cluster(around: list[float | None], sigma: float | None) -> int | None:

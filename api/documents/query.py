@@ -27,19 +27,47 @@ _MOMENT = re.compile(
 
 
 def read_window_query(symbol: str, query: Mapping[str, str], *, bar: str = "30s") -> Query:
-    """Symbol, ``bar``, ``minutes`` and ``date``; every other parameter is ignored.
+    """Read ``bar``, ``minutes`` and ``date`` of a window; every other parameter is ignored.
+
+    Parameters
+    ----------
+    symbol : the symbol in the path.
+    query : the parameters of the query string.
+    bar : the bar size of a query without one.
+
+    Returns
+    -------
+    Query
+        The query, checked, with its defaults.
 
     Raises
     ------
     QueryError
         ``invalid_symbol``, ``invalid_bar``, ``invalid_minutes`` or ``invalid_date``.
     """
-    given = {name: query[name] for name in ("bar", "minutes", "date") if name in query}
-    return read_query(symbol, {"bar": bar} | given)
+    window = {name: query[name] for name in ("bar", "minutes", "date") if name in query}
+    return read_query(symbol, {"bar": bar} | window)
 
 
 def read_choice(query: Mapping[str, str], name: str, allowed: Sequence[str]) -> str:
-    """A word of a list, whose first is the default; ``invalid_`` and the name for any other."""
+    """Read a parameter whose value is one word of a list.
+
+    Parameters
+    ----------
+    query : the parameters of the query string.
+    name : the parameter.
+    allowed : the words; the first is the default.
+
+    Returns
+    -------
+    str
+        The word.
+
+    Raises
+    ------
+    QueryError
+        ``invalid_`` and the parameter's name, for any other word.
+    """
     word = query.get(name, allowed[0])
     if word not in allowed:
         raise QueryError(f"invalid_{name}", f"{name} must be {'|'.join(allowed)}")
@@ -47,26 +75,57 @@ def read_choice(query: Mapping[str, str], name: str, allowed: Sequence[str]) -> 
 
 
 def read_strike_range(query: Mapping[str, str], default: float) -> float:
-    """A part of spot, clamped to 0.001-0.10; ``invalid_strike_range`` for what is no number."""
+    """Read ``strike_range``, a part of spot; clamped to 0.001-0.10.
+
+    Parameters
+    ----------
+    query : the parameters of the query string.
+    default : the part of spot of a query without it. [0-1]
+
+    Returns
+    -------
+    float
+        The part of spot. [0-1]
+
+    Raises
+    ------
+    QueryError
+        ``invalid_strike_range`` for what is no number.
+    """
     if "strike_range" not in query:
         return default
     try:
-        asked = float(query["strike_range"]) if query["strike_range"].isascii() else math.nan
+        reach = float(query["strike_range"]) if query["strike_range"].isascii() else math.nan
     except ValueError:
-        asked = math.nan
-    if math.isnan(asked):
+        reach = math.nan
+    if math.isnan(reach):
         raise QueryError("invalid_strike_range", "strike_range must be a number, 0.001 to 0.10")
-    return min(max(asked, NARROWEST), WIDEST)
+    return min(max(reach, NARROWEST), WIDEST)
 
 
 def read_board_size(query: Mapping[str, str]) -> int:
-    """``n``, clamped to 1-100; ``invalid_n`` for what is no whole number."""
+    """Read ``n``, how many symbols a leaderboard has; clamped to 1-100.
+
+    Parameters
+    ----------
+    query : the parameters of the query string.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    QueryError
+        ``invalid_n`` for what is no whole number.
+    """
     if "n" not in query:
         return DEFAULT_N
-    found = _WHOLE.fullmatch(query["n"].strip())
-    if found is None:
+    match = _WHOLE.fullmatch(query["n"].strip())
+    if match is None:
         raise QueryError("invalid_n", "n must be a whole number, 1 to 100")
-    sign, digits = found.groups()
+    sign, digits = match.groups()
     number = int(digits[:_DIGITS]) if len(digits) <= _DIGITS else MOST_N
     return min(max(-number if sign == "-" else number, 1), MOST_N)
 
@@ -78,20 +137,29 @@ class MomentQuery:
     day: date | None
     expiry: date | None
     #: Nothing that was quoted later.
-    at: datetime | None
+    moment: datetime | None
 
     @property
     def session_day(self) -> date | None:
         """The session that was asked for, if any."""
         if self.day or self.expiry:
             return self.day or self.expiry
-        return market_day(self.at) if self.at else None
+        return market_day(self.moment) if self.moment else None
 
 
 def read_moment(query: Mapping[str, str]) -> MomentQuery:
-    """``date``, ``expiry`` and ``at``.
+    """Read the moment that a query asks for: ``date``, ``expiry`` and ``at``.
 
     ``at`` is a moment in ISO 8601 with an offset; without one it is a New York wall time.
+
+    Parameters
+    ----------
+    query : the parameters of the query string.
+
+    Returns
+    -------
+    MomentQuery
+        Each of the three; None for one that is left out.
 
     Raises
     ------
@@ -101,19 +169,19 @@ def read_moment(query: Mapping[str, str]) -> MomentQuery:
     """
     day = read_day(query["date"]) if "date" in query else None
     expiry = read_day(query["expiry"], "expiry") if query.get("expiry") else None
-    at = _moment(query["at"]) if "at" in query else None
+    moment = _moment(query["at"]) if "at" in query else None
     wanted = day or expiry
-    if at is not None and wanted is not None and market_day(at) != wanted:
+    if moment is not None and wanted is not None and market_day(moment) != wanted:
         raise QueryError("invalid_at", f"at is not a moment of {wanted} in New York")
-    return MomentQuery(day=day, expiry=expiry, at=at)
+    return MomentQuery(day=day, expiry=expiry, moment=moment)
 
 
 def _moment(text: str) -> datetime:
-    given = text.strip()
-    if not _MOMENT.fullmatch(given):
+    stripped = text.strip()
+    if not _MOMENT.fullmatch(stripped):
         raise QueryError("invalid_at", "at must be a time such as 2026-08-19T14:30:00Z")
     # A plus sign that was not escaped arrives as a blank.
-    head, offset = given[:11], given[11:].replace(" ", "+")
+    head, offset = stripped[:11], stripped[11:].replace(" ", "+")
     try:
         moment = datetime.fromisoformat(head + offset)
         read_day(moment.date().isoformat(), "at")

@@ -36,18 +36,47 @@ class SessionState:
         return self.newest.get("cursor") or 0
 
     def filled(self, window: Window) -> bool:
-        """Whether a window has a row."""
+        """Say whether a window has a row.
+
+        Parameters
+        ----------
+        window : a window of the session.
+
+        Returns
+        -------
+        bool
+            True if it has.
+        """
         return any(window.first_slot <= slot < window.until_slot for slot in self.sampled)
 
     def tag(self, window: Window) -> str:
-        """The weak ETag of an answer about the session; see ``api.series.window.tag``."""
+        """Return the weak ETag of an answer about the session; see ``api.series.window.etag``.
+
+        Parameters
+        ----------
+        window : a window of the session.
+
+        Returns
+        -------
+        str
+            The tag.
+        """
         _, unexplained = missing_slots(self.session, self.sampled, self.gaps, window.due_slot)
         return etag(self.cursor, unexplained)
 
     def surrounding_fields(self, window: Window, *, known: bool, now: datetime) -> dict[str, Any]:
         """Return the fields of an answer that follow its bars.
 
-        ``known`` says whether the symbol was ever sampled, or tried.
+        Parameters
+        ----------
+        window : a window of the session.
+        known : whether the symbol was ever sampled, or tried.
+        now : the server's time, UTC.
+
+        Returns
+        -------
+        dict
+            The fields by name.
         """
         missing, _ = missing_slots(self.session, self.sampled, self.gaps, window.due_slot)
         return surrounding_fields(

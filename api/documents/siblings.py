@@ -17,7 +17,17 @@ _LABELS = {"positive_gamma": "positive", "negative_gamma": "negative"}
 
 
 def levels(sample: Sample) -> dict[str, Any]:
-    """Flip, walls and max pain of the live book."""
+    """Answer with the flip, the walls and max pain of the live book.
+
+    Parameters
+    ----------
+    sample : the sample.
+
+    Returns
+    -------
+    dict
+        The answer. [$]
+    """
     return _shared(sample) | _levels(read_book(sample.record, live=True))
 
 
@@ -32,7 +42,17 @@ def _levels(live: PositionBook) -> dict[str, Any]:
 
 
 def pin_risk(sample: Sample) -> dict[str, Any]:
-    """The pin score and its parts; the time to the close is never said to be below 0.1 hours."""
+    """Answer with the pin score and its parts; the time to the close is 0.1 hours at least.
+
+    Parameters
+    ----------
+    sample : the sample.
+
+    Returns
+    -------
+    dict
+        The answer.
+    """
     live = read_book(sample.record, live=True)
     magnet = live.figure("magnet")
     return _shared(sample) | {
@@ -45,9 +65,18 @@ def pin_risk(sample: Sample) -> dict[str, Any]:
 
 
 def gex(sample: Sample) -> dict[str, Any]:
-    """Gamma exposure by strike, every strike; open interest is the effective one.
+    """Answer with gamma exposure by strike, every strike; open interest is the effective one.
 
-    Changes from one day's open interest to the next are not known: null.
+    Changes from one day's open interest to the next are not known, so they are null.
+
+    Parameters
+    ----------
+    sample : the sample.
+
+    Returns
+    -------
+    dict
+        The answer. [$ per 1 %, contracts]
     """
     live = read_book(sample.record, live=True)
     columns = {
@@ -71,7 +100,17 @@ def gex(sample: Sample) -> dict[str, Any]:
 
 
 def dex(sample: Sample) -> dict[str, Any]:
-    """Holders' delta by strike, every strike."""
+    """Answer with holders' delta by strike, every strike.
+
+    Parameters
+    ----------
+    sample : the sample.
+
+    Returns
+    -------
+    dict
+        The answer. [$]
+    """
     live = read_book(sample.record, live=True)
     columns = {
         "strike": live.strike,
@@ -83,7 +122,17 @@ def dex(sample: Sample) -> dict[str, Any]:
 
 
 def summary(sample: Sample) -> dict[str, Any]:
-    """What flow has changed, in six figures."""
+    """Answer with what flow has changed, in six figures.
+
+    Parameters
+    ----------
+    sample : the sample.
+
+    Returns
+    -------
+    dict
+        The answer.
+    """
     row = sample.record.row
     return _shared(sample) | {
         "flow_direction": describe_direction(row)[0],
@@ -96,7 +145,17 @@ def summary(sample: Sample) -> dict[str, Any]:
 
 
 def oi(sample: Sample) -> dict[str, Any]:
-    """Open interest: this morning's, with flow, and what the live book uses."""
+    """Answer with open interest: this morning's, with flow, and what the live book uses.
+
+    Parameters
+    ----------
+    sample : the sample.
+
+    Returns
+    -------
+    dict
+        The answer. [contracts]
+    """
     row = sample.record.row
     return _shared(sample) | {
         **_oi(sample),
@@ -122,25 +181,45 @@ def _oi(sample: Sample) -> dict[str, Any]:
 
 
 def dealer_risk(sample: Sample) -> dict[str, Any]:
-    """Settled and live exposures side by side."""
+    """Answer with settled and live exposures side by side.
+
+    Parameters
+    ----------
+    sample : the sample.
+
+    Returns
+    -------
+    dict
+        The answer. [$]
+    """
     moved = flow_totals(sample.record.row)
     return _shared(sample) | _risk(sample) | {"contracts_with_flow": moved["contracts_with_flow"]}
 
 
 def _risk(sample: Sample) -> dict[str, Any]:
     settled, live = read_book(sample.record, live=False), read_book(sample.record, live=True)
-    name, said = describe_direction(live.row)
+    name, sentence = describe_direction(live.row)
     return {
         **flow_adjustment("gex", settled, live),
         **flow_adjustment("dex", settled, live),
         "total_abs_delta_contracts": flow_totals(live.row)["total_abs_delta_contracts"],
         "flow_direction": name,
-        "description": said,
+        "description": sentence,
     }
 
 
 def live_bundle(sample: Sample) -> dict[str, Any]:
-    """The bundle: open interest, live exposures and levels, pin, dealers' risk."""
+    """Answer with open interest, live exposures and levels, pin, and dealers' risk together.
+
+    Parameters
+    ----------
+    sample : the sample.
+
+    Returns
+    -------
+    dict
+        The answer.
+    """
     live = read_book(sample.record, live=True)
     return _shared(sample) | {
         "contracts": live.row.contracts,

@@ -16,14 +16,35 @@ from api.documents.strikes import DEFAULT_RANGE, strike_table
 
 
 def snapshot(sample: Sample) -> dict[str, Any]:
-    """The live document."""
+    """Answer with one moment of the chain on effective open interest, and what flow has changed.
+
+    Parameters
+    ----------
+    sample : the sample.
+
+    Returns
+    -------
+    dict
+        The answer.
+    """
     live, settled = read_book(sample.record, live=True), read_book(sample.record, live=False)
-    made = _document(sample, live, DEFAULT_RANGE)
-    return made | {"flow_direction": flow_direction(settled, live)} | sample.provenance_fields()
+    document = _document(sample, live, DEFAULT_RANGE)
+    return document | {"flow_direction": flow_direction(settled, live)} | sample.provenance_fields()
 
 
 def exposure(sample: Sample, reach: float = DEFAULT_RANGE) -> dict[str, Any]:
-    """The settled document; ``reach`` limits its strikes and the two scores of its quotes."""
+    """Answer with one moment of the chain on this morning's open interest.
+
+    Parameters
+    ----------
+    sample : the sample.
+    reach : part of spot that its strikes and the two scores of its quotes reach to. [0-1]
+
+    Returns
+    -------
+    dict
+        The answer.
+    """
     return (
         _document(sample, read_book(sample.record, live=False), reach) | sample.provenance_fields()
     )

@@ -10,9 +10,17 @@ from api.series.window import ENDPOINT_VERSION, data_as_of
 
 
 def stamp(node: str, delivered: Iterable[tuple[str, datetime | None]] = ()) -> dict[str, Any]:
-    """``endpoint_version`` and ``data_as_of``.
+    """Return the answer's version and when each feed behind it last delivered.
 
-    ``delivered`` are the symbols that an answer rests on, each with the time of its newest quotes.
+    Parameters
+    ----------
+    node : which server answers.
+    delivered : symbols that the answer rests on, each with the time of its newest quotes.
+
+    Returns
+    -------
+    dict
+        ``endpoint_version`` and ``data_as_of``.
     """
     feeds = data_as_of("", None, node)
     for symbol, newest in delivered:

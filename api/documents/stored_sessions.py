@@ -15,14 +15,24 @@ from storage.record.row import Reason
 def stored_sessions(
     rows: Sequence[Mapping[str, Any]], calendar: Mapping[Any, Session], now: datetime
 ) -> list[dict[str, Any]]:
-    """Each stored day, oldest first.
+    """Return each stored day of a symbol and how much of it is there, oldest first.
 
-    ``slots`` are those of the session that have had their time; each is a row or a gap. Gaps that
-    nobody marked count as ``not_sampled``. ``cadence_seconds`` is the median time from sample to
-    sample: flow and the live book compare only between sessions of one cadence. ``calendar`` has
-    the session of each day.
+    ``slots`` are those of the session that have passed; each is a row or a gap. Gaps that nobody
+    marked count as ``not_sampled``. ``cadence_seconds`` is the median time from sample to sample:
+    flow and the live book compare only between sessions of one cadence.
+
+    Parameters
+    ----------
+    rows : the store's line of each day, oldest first.
+    calendar : the session of each day.
+    now : the server's time, UTC.
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        One entry a day.
     """
-    made = []
+    days = []
     for row in rows:
         session = calendar.get(row["expiration"])
         if session is None:
@@ -34,7 +44,7 @@ def stored_sessions(
         if unmarked:
             key = str(Reason.NOT_SAMPLED)
             reasons[key] = reasons.get(key, 0) + unmarked
-        made.append(
+        days.append(
             {
                 "date": session.day,
                 "open": session.open,
@@ -52,7 +62,7 @@ def stored_sessions(
                 "source": row["source"],
             }
         )
-    return made
+    return days
 
 
 def _passed(session: Session, now: datetime) -> int:

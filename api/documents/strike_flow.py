@@ -28,11 +28,21 @@ def _volume(profile: ProfileRow) -> Floats:
 
 
 def strike_flow(profiles: Sequence[ProfileRow], before: ProfileRow | None) -> dict[str, Any]:
-    """``strikes_grid``, and bars of three arrays aligned with it.
+    """Lay signed flow out by bar and strike.
 
-    ``before`` is the newest sample before the first bar, or the session's first: what was traded
-    until the baseline is no flow and no contract of any bar. Contracts are those traded, both
-    sides; where a feed takes volume back, none.
+    What was traded until the baseline is no flow and no contract of any bar. Contracts are those
+    traded, both sides; where a feed takes volume back, none.
+
+    Parameters
+    ----------
+    profiles : the last sample of each bar, oldest first.
+    before : the newest sample before the first bar, or the session's first; None without one.
+
+    Returns
+    -------
+    dict
+        ``strikes_grid``, and bars of three arrays aligned with it: delta [$], gamma [$ per 1 %],
+        contracts.
     """
     grid = strike_grid(profiles)
     baseline = before is None or (bool(profiles) and before.slot >= profiles[0].bucket)
@@ -46,11 +56,11 @@ def strike_flow(profiles: Sequence[ProfileRow], before: ProfileRow | None) -> di
             {
                 "t": profile.bucket,
                 "spot": profile.spot,
-                "signed_delta_dollars": delta[at],
-                "signed_gamma_dollars": gamma[at],
-                "contracts": traded[at],
+                "signed_delta_dollars": delta[bar],
+                "signed_gamma_dollars": gamma[bar],
+                "contracts": traded[bar],
                 "sampled_at": profile.slot,
             }
-            for at, profile in enumerate(profiles)
+            for bar, profile in enumerate(profiles)
         ],
     }

@@ -13,7 +13,17 @@ Values = Callable[[ProfileRow], Floats]
 
 
 def strike_grid(profiles: Sequence[ProfileRow]) -> Floats:
-    """Every strike of any of them, ascending."""
+    """Return every strike of any of some samples.
+
+    Parameters
+    ----------
+    profiles : samples of one window.
+
+    Returns
+    -------
+    ndarray
+        The strikes, ascending. (n,) [$]
+    """
     grid = profiles[0].arrays["strike"] if profiles else np.empty(0)
     for profile in profiles[1:]:
         strike = profile.arrays["strike"]
@@ -23,7 +33,19 @@ def strike_grid(profiles: Sequence[ProfileRow]) -> Floats:
 
 
 def lay_on_grid(profiles: Sequence[ProfileRow], grid: Floats, values: Values) -> Floats:
-    """The table; NaN where a bar has no such strike."""
+    """Lay one figure of some samples out as a table, a row a sample.
+
+    Parameters
+    ----------
+    profiles : m samples of one window.
+    grid : strikes, from ``strike_grid``. (n,) [$]
+    values : gives the figure of a sample by its own strikes.
+
+    Returns
+    -------
+    ndarray
+        The table; NaN where a sample has no such strike. (m, n)
+    """
     table = np.full((len(profiles), len(grid)), np.nan)
     for row, profile in zip(table, profiles, strict=True):
         strike = profile.arrays["strike"]
@@ -37,10 +59,22 @@ def lay_on_grid(profiles: Sequence[ProfileRow], grid: Floats, values: Values) ->
 def increments(
     before: ProfileRow | None, profiles: Sequence[ProfileRow], grid: Floats, values: Values
 ) -> Floats:
-    """What each bar adds to a sum that counts from the baseline; from 0 where nothing is before.
+    """Return what each sample adds to a sum that counts from the baseline.
 
     A strike that a feed leaves out for a while adds nothing meanwhile, and all of it when it is
     back.
+
+    Parameters
+    ----------
+    before : the newest sample before the window; None to count from 0.
+    profiles : m samples of one window, oldest first.
+    grid : strikes, from ``strike_grid``. (n,) [$]
+    values : gives the sum of a sample by its own strikes.
+
+    Returns
+    -------
+    ndarray
+        The increments. (m, n)
     """
     table = np.full((len(profiles) + 1, len(grid)), np.nan)
     table[1:] = lay_on_grid(profiles, grid, values)

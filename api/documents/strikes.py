@@ -29,10 +29,20 @@ _GREEK, _GAMMA, _QUOTE = 6, 9, 4
 
 
 def strike_table(book: PositionBook, reach: float = DEFAULT_RANGE) -> list[dict[str, Any]]:
-    """The strikes within ``reach`` of spot, each with its contracts, exposures, greeks and quotes.
+    """Return the strikes near spot, each with its contracts, exposures, greeks and quotes.
 
     Shares are of the whole chain. Theta is dollars a calendar day; call and put share a volatility,
     by parity. What has no quote is None.
+
+    Parameters
+    ----------
+    book : the live or the settled book.
+    reach : part of spot that the strikes reach to, on either side. [0-1]
+
+    Returns
+    -------
+    list[dict[str, Any]]
+        One entry a strike, ascending.
     """
     within = near_spot(book.strike, book.row.spot, reach)
     numbers = _numbers(book)
@@ -43,29 +53,29 @@ def strike_table(book: PositionBook, reach: float = DEFAULT_RANGE) -> list[dict[
         for name, values in numbers.items()
     }
     day = book.row.expiration.strftime("%y%m%d")
-    made = []
-    for at, strike in enumerate(book.strike[within].tolist()):
-        of = f"{book.row.symbol}-{day}-{{}}-{strike_text(strike)}"
-        figures = {name: column[at] for name, column in columns.items()}
-        made.append(
+    entries = []
+    for index, strike in enumerate(book.strike[within].tolist()):
+        contract = f"{book.row.symbol}-{day}-{{}}-{strike_text(strike)}"
+        figures = {name: column[index] for name, column in columns.items()}
+        entries.append(
             {
                 "strike": strike,
                 "distance_from_spot_pct": rounded(
                     100 * (strike - book.row.spot) / book.row.spot, PERCENT
                 ),
-                "call_symbol": of.format("C"),
-                "put_symbol": of.format("P"),
+                "call_symbol": contract.format("C"),
+                "put_symbol": contract.format("P"),
                 **figures,
             }
         )
-    return made
+    return entries
 
 
 def _numbers(book: PositionBook) -> dict[str, Any]:
-    of = book.profile
-    volume = np.nan_to_num(of["call_volume"]) + np.nan_to_num(of["put_volume"])
-    delta = of["call_delta"]
-    theta = of["theta"] / YEAR_DAYS
+    profile = book.profile
+    volume = np.nan_to_num(profile["call_volume"]) + np.nan_to_num(profile["put_volume"])
+    delta = profile["call_delta"]
+    theta = profile["theta"] / YEAR_DAYS
     return {
         "call_gex": dollars(book.call_gex),
         "put_gex": dollars(book.put_gex),
@@ -77,28 +87,40 @@ def _numbers(book: PositionBook) -> dict[str, Any]:
         "net_chex": dollars(book.chex),
         "call_oi": book.call_oi,
         "put_oi": book.put_oi,
-        "call_volume": nearest_ints(of["call_volume"]),
-        "put_volume": nearest_ints(of["put_volume"]),
+        "call_volume": nearest_ints(profile["call_volume"]),
+        "put_volume": nearest_ints(profile["put_volume"]),
         "gex_share_pct": _shares(np.abs(book.net_gex)),
         "oi_share_pct": _shares(book.oi.astype(np.float64)),
         "volume_share_pct": _shares(volume),
-        "call_iv": rounded_list(of["iv"], _GREEK),
-        "put_iv": rounded_list(of["iv"], _GREEK),
+        "call_iv": rounded_list(profile["iv"], _GREEK),
+        "put_iv": rounded_list(profile["iv"], _GREEK),
         "call_delta": rounded_list(delta, _GREEK),
         "put_delta": rounded_list(delta - 1, _GREEK),
-        "call_gamma": rounded_list(of["gamma"], _GAMMA),
-        "put_gamma": rounded_list(of["gamma"], _GAMMA),
+        "call_gamma": rounded_list(profile["gamma"], _GAMMA),
+        "put_gamma": rounded_list(profile["gamma"], _GAMMA),
         "call_theta": rounded_list(theta, _QUOTE),
         "put_theta": rounded_list(theta, _QUOTE),
-        "call_mid": rounded_list(_mid(of["call_bid"], of["call_ask"]), _QUOTE),
-        "put_mid": rounded_list(_mid(of["put_bid"], of["put_ask"]), _QUOTE),
-        "call_spread_pct": rounded_list(_spread(of["call_bid"], of["call_ask"]), PERCENT),
-        "put_spread_pct": rounded_list(_spread(of["put_bid"], of["put_ask"]), PERCENT),
+        "call_mid": rounded_list(_mid(profile["call_bid"], profile["call_ask"]), _QUOTE),
+        "put_mid": rounded_list(_mid(profile["put_bid"], profile["put_ask"]), _QUOTE),
+        "call_spread_pct": rounded_list(_spread(profile["call_bid"], profile["call_ask"]), PERCENT),
+        "put_spread_pct": rounded_list(_spread(profile["put_bid"], profile["put_ask"]), PERCENT),
     }
 
 
 def near_spot(strike: Floats, spot: float, reach: float) -> Bools:
-    """Which strikes lie within a part of spot."""
+    """Say which strikes lie within a part of spot.
+
+    Parameters
+    ----------
+    strike : ascending. (n,) [$]
+    spot : price of the underlying. [$]
+    reach : part of spot. [0-1]
+
+    Returns
+    -------
+    ndarray of bool
+        True for those that do. (n,)
+    """
     within: Bools = np.abs(strike - spot) <= reach * spot
     return within
 
@@ -124,18 +146,28 @@ def _spread(bid: Floats, ask: Floats) -> Floats:
 
 
 def _bid_over_ask(bid: Floats, ask: Floats) -> Floats:
-    part = np.zeros_like(bid)
-    np.divide(bid, ask, out=part, where=_two_sided(bid, ask))
-    return part
+    ratio = np.zeros_like(bid)
+    np.divide(bid, ask, out=ratio, where=_two_sided(bid, ask))
+    return ratio
 
 
 def quote_quality(book: PositionBook, reach: float) -> dict[str, int]:
-    """The two scores of how a chain is quoted within ``reach`` of spot, 0 to 100.
+    """Return the two scores of how a chain is quoted near spot.
 
     ``data_quality_score`` is the mean of bid/ask, 0 for a contract without a bid and an ask;
     ``greek_smoothness_score`` that of the strikes with a volatility of their own which lie within
     0.02 of the line between their neighbours. What cannot be told (no contract, fewer than three
     strikes) scores 0. What was stored for ±3 % is taken as it is.
+
+    Parameters
+    ----------
+    book : the live or the settled book.
+    reach : part of spot. [0-1]
+
+    Returns
+    -------
+    dict
+        ``data_quality_score`` and ``greek_smoothness_score``. [0-100]
     """
     stored = book.row.detail
     if reach == DEFAULT_RANGE and stored.data_quality_score is not None:
@@ -143,19 +175,21 @@ def quote_quality(book: PositionBook, reach: float) -> dict[str, int]:
             "data_quality_score": stored.data_quality_score,
             "greek_smoothness_score": figure_or_zero(stored.greek_smoothness_score),
         }
-    of, within = book.profile, near_spot(book.strike, book.row.spot, reach)
-    sides = [(of[f"{side}_bid"][within], of[f"{side}_ask"][within]) for side in ("call", "put")]
+    profile, within = book.profile, near_spot(book.strike, book.row.spot, reach)
+    sides = [
+        (profile[f"{side}_bid"][within], profile[f"{side}_ask"][within]) for side in ("call", "put")
+    ]
     sound = np.stack([_bid_over_ask(bid, ask) for bid, ask in sides])
-    known = within & np.isfinite(of["own_iv"])
+    known = within & np.isfinite(profile["own_iv"])
     return {
         "data_quality_score": nearest_int(100 * float(sound.mean())) if sound.size else 0,
-        "greek_smoothness_score": _smoothness(book.strike[known], of["own_iv"][known]),
+        "greek_smoothness_score": _smoothness(book.strike[known], profile["own_iv"][known]),
     }
 
 
 def _smoothness(strike: Floats, own: Floats) -> int:
     if len(strike) < 3:
         return 0
-    part = (strike[1:-1] - strike[:-2]) / (strike[2:] - strike[:-2])
-    line = own[:-2] + part * (own[2:] - own[:-2])
+    place = (strike[1:-1] - strike[:-2]) / (strike[2:] - strike[:-2])
+    line = own[:-2] + place * (own[2:] - own[:-2])
     return nearest_int(100 * float((np.abs(own[1:-1] - line) <= SMOOTH_WITHIN).mean()))

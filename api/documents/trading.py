@@ -19,7 +19,17 @@ _RATIO = 6
 
 
 def flow_block(book: PositionBook) -> dict[str, Any]:
-    """Volume and open interest of the day; open interest is that of the document's book."""
+    """Return the day's volume, and the open interest of the document's book.
+
+    Parameters
+    ----------
+    book : the live or the settled book.
+
+    Returns
+    -------
+    dict
+        The block ``flow``; contracts, ratios and shares in %.
+    """
     row = book.row
     call_oi, put_oi = int(book.call_oi.sum()), int(book.put_oi.sum())
     volume = np.nan_to_num(book.profile["call_volume"]) + np.nan_to_num(book.profile["put_volume"])
@@ -41,14 +51,23 @@ def flow_block(book: PositionBook) -> dict[str, Any]:
     }
 
 
-def _ratio(part: float, of: float) -> float | None:
-    return rounded(part / of, _RATIO) if of else None
+def _ratio(numerator: float, denominator: float) -> float | None:
+    return rounded(numerator / denominator, _RATIO) if denominator else None
 
 
 def liquidity_block(book: PositionBook) -> dict[str, Any]:
-    """Spreads in % of mid, and a score of them, 0 to 100.
+    """Return the spreads in % of mid, and a score of them.
 
     Where no quote qualifies, what a quote without a bid has: 200 %, and no score.
+
+    Parameters
+    ----------
+    book : the live or the settled book.
+
+    Returns
+    -------
+    dict
+        The block ``liquidity``.
     """
     detail = book.row.detail
     return {
@@ -64,7 +83,19 @@ def _spread_pct(stored: float | None) -> float | None:
 
 
 def metadata_block(sample: Sample, book: PositionBook, reach: float) -> dict[str, Any]:
-    """Age of the quotes, size of the chain, how well it is quoted within ``reach`` of spot."""
+    """Return the age of the quotes, the size of the chain, and how well it is quoted near spot.
+
+    Parameters
+    ----------
+    sample : the sample.
+    book : its live or its settled book.
+    reach : part of spot that the two scores reach to. [0-1]
+
+    Returns
+    -------
+    dict
+        The block ``metadata``.
+    """
     row = book.row
     return {
         "snapshot_age_seconds": round(sample.age, 3),
@@ -80,11 +111,23 @@ def metadata_block(sample: Sample, book: PositionBook, reach: float) -> dict[str
 
 
 def closing_warnings(sample: Sample) -> dict[str, Any]:
-    """``warnings`` in the session's last five minutes, nothing before."""
+    """Return ``warnings`` in the session's last five minutes, nothing before.
+
+    Parameters
+    ----------
+    sample : the sample.
+
+    Returns
+    -------
+    dict
+        ``warnings``, or an empty dictionary.
+    """
     if not sample.closing:
         return {}
     left = f"{sample.seconds_left:.0f} seconds are left to the close"
-    said = [f"{left}: gamma and theta change within seconds, and a stale quote moves them far."]
+    sentences = [
+        f"{left}: gamma and theta change within seconds, and a stale quote moves them far."
+    ]
     if sample.record.row.atm_iv is None:
-        said.append("In the last minute at-the-money volatility is auction noise.")
-    return {"warnings": said}
+        sentences.append("In the last minute at-the-money volatility is auction noise.")
+    return {"warnings": sentences}

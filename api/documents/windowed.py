@@ -73,13 +73,18 @@ async def answer_window(
         answer.
     make
         Makes the document of a stored window.
+
+    Returns
+    -------
+    Response
+        Status 200 with the document, or 304 without a body.
     """
     context = app_context(request)
     now = context.clock.now()
     key = _window_key(context, query, now)
-    kept = None if key is None else context.documents.get((*variant, *key))
+    encoded = None if key is None else context.documents.get((*variant, *key))
     offered = request.headers.get("If-None-Match")
-    if kept is None:
+    if encoded is None:
         stored = await _read_window(context, query, now)
         tag = stored.state.tag(stored.window)
         # An answer without samples is small, and its reason can change while nothing is stored.
@@ -87,15 +92,15 @@ async def answer_window(
             return as_response(Reply(304, series_headers(tag), []))
         document = await _complete(context, stored, await make(stored))
         # In a thread, so that other requests do not wait for a hundred thousand numbers.
-        kept = await asyncio.to_thread(_encode, document, tag)
+        encoded = await asyncio.to_thread(_encode, document, tag)
         # The store may have moved on since the key was made: such an answer is not kept.
         if key is not None and stored.state.cursor == key[2]:
-            context.documents.put((*variant, *key), kept)
-    elif etag_matches(kept.tag, offered):
-        return as_response(Reply(304, series_headers(kept.tag), []))
-    head = kept.head + epoch_text(epoch_seconds(now)).encode()
+            context.documents.put((*variant, *key), encoded)
+    elif etag_matches(encoded.tag, offered):
+        return as_response(Reply(304, series_headers(encoded.tag), []))
+    head = encoded.head + epoch_text(epoch_seconds(now)).encode()
     accepts = request.headers.get("Accept-Encoding", "")
-    return as_response(await compressed_reply(head, kept, series_headers(kept.tag), accepts))
+    return as_response(await compressed_reply(head, encoded, series_headers(encoded.tag), accepts))
 
 
 def _window_key(context: AppContext, query: Query, now: datetime) -> tuple[Any, ...] | None:
@@ -106,10 +111,10 @@ def _window_key(context: AppContext, query: Query, now: datetime) -> tuple[Any, 
     day = context.sessions.peek(query.symbol, query.day or market_day(now))
     if day is None or not day.newest:
         return None
-    part = select_bars(
+    selection = select_bars(
         day, query, AnswerContext(known=True, delay=day.delay, node=context.node), now
     )
-    return part.key if part.filled else None
+    return selection.key if selection.filled else None
 
 
 async def _read_window(context: AppContext, query: Query, now: datetime) -> StoredWindow:
@@ -140,10 +145,10 @@ async def _complete(
 def _encode(document: dict[str, Any], tag: str) -> Body:
     """Encode a document without the value of ``as_of``, which differs in each answer."""
     names = list(document)
-    at = names.index("as_of")
-    head = encode_json({name: document[name] for name in names[:at]})[:-1]
+    place = names.index("as_of")
+    head = encode_json({name: document[name] for name in names[:place]})[:-1]
     rest = b",".join(
-        b'"%s":%s' % (name.encode(), _encode_value(document[name])) for name in names[at + 1 :]
+        b'"%s":%s' % (name.encode(), _encode_value(document[name])) for name in names[place + 1 :]
     )
     return Body(b'",' + rest + b"}", head=head + b',"as_of":"', tag=tag)
 

@@ -57,7 +57,7 @@ class Body:
         return len(self.plain)
 
     async def compress(self, coding: str, head: bytes) -> bytes:
-        """Head and body as one compressed answer. Callers at the same time share the work.
+        """Compress head and body into one answer. Callers at the same time share the work.
 
         Parameters
         ----------
@@ -65,6 +65,11 @@ class Body:
             ``zstd``, ``br`` or ``gzip``.
         head
             The bytes before the body.
+
+        Returns
+        -------
+        bytes
+            The compressed answer.
         """
         if self._lock is None:
             self._lock = asyncio.Lock()
@@ -82,7 +87,17 @@ class Body:
 
 
 def coding_of(accepted: str) -> str:
-    """The best coding that an Accept-Encoding header allows; empty if it allows none of ours."""
+    """Return the best coding that an Accept-Encoding header allows.
+
+    Parameters
+    ----------
+    accepted : the header's value.
+
+    Returns
+    -------
+    str
+        ``zstd``, ``br`` or ``gzip``; empty if it allows none of them.
+    """
     return _coding(accepted) if len(accepted) < 200 else ""
 
 
@@ -115,14 +130,30 @@ class CompressedBodies:
         self._bodies: OrderedDict[Hashable, Body] = OrderedDict()
 
     def get(self, key: Hashable) -> Body | None:
-        """The body stored under a key; None if there is none."""
+        """Return the body stored under a key; None if there is none.
+
+        Parameters
+        ----------
+        key : what the body depends on.
+
+        Returns
+        -------
+        Body or None
+            The body, with the compressed forms that it has so far.
+        """
         body = self._bodies.get(key)
         if body is not None:
             self._bodies.move_to_end(key)
         return body
 
     def put(self, key: Hashable, body: Body) -> None:
-        """Store a body, unless the key has one."""
+        """Store a body, unless the key has one; the bodies unused for longest make room.
+
+        Parameters
+        ----------
+        key : what the body depends on.
+        body : the body.
+        """
         if key in self._bodies:
             return
         self._bodies[key] = body

@@ -23,7 +23,7 @@ MAX_AGE = 86_400
 
 @lru_cache(maxsize=64)
 def cors_headers(origin: bytes, allowed: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
-    """The CORS headers of an answer to a page of another origin.
+    """Return the CORS headers of an answer to a page of another origin.
 
     Parameters
     ----------
@@ -31,6 +31,11 @@ def cors_headers(origin: bytes, allowed: Sequence[str]) -> tuple[tuple[bytes, by
         The request's ``Origin`` header.
     allowed
         Origins whose pages may read the answers; ``*`` is any.
+
+    Returns
+    -------
+    tuple[tuple[bytes, bytes], ...]
+        Names and values; without ``access-control-allow-origin`` the page may not read the answer.
     """
     exposed = (b"access-control-expose-headers", ", ".join(EXPOSED_HEADERS).encode())
     if "*" in allowed:

@@ -12,12 +12,34 @@ _JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS | orjson.OPT_SERIALIZE_N
 
 
 def encode_json(value: Any) -> bytes:
-    """Encode a value: times in UTC with a Z, whole seconds; numpy arrays as lists."""
+    """Encode a value: times in UTC with a Z, whole seconds; numpy arrays as lists.
+
+    Parameters
+    ----------
+    value : plain values, times and numpy arrays.
+
+    Returns
+    -------
+    bytes
+        JSON in UTF-8.
+    """
     return orjson.dumps(value, option=_JSON)
 
 
 def json_response(
     body: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Make a response whose body is a value as JSON."""
+    """Make a response whose body is a value as JSON.
+
+    Parameters
+    ----------
+    body : the value.
+    status : the HTTP status.
+    headers : more headers.
+
+    Returns
+    -------
+    Response
+        The response.
+    """
     return Response(encode_json(body), status, headers, "application/json")

@@ -24,7 +24,7 @@ def _address(host: str) -> _Address:
 
 
 def keys_required(host: str, access: str) -> bool:
-    """Whether a server requires keys.
+    """Say whether a server requires keys.
 
     Parameters
     ----------
@@ -32,6 +32,11 @@ def keys_required(host: str, access: str) -> bool:
         ``FLOW_HOST``, the address that the server listens on.
     access
         ``FLOW_ACCESS``: ``auto``, ``open`` or ``keys``.
+
+    Returns
+    -------
+    bool
+        True if a request must carry a key.
 
     Raises
     ------
@@ -49,7 +54,7 @@ def keys_required(host: str, access: str) -> bool:
 
 @contextmanager
 def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket bound to an address. Nobody can connect until the server listens on it.
+    """Bind a socket to an address. Nobody can connect until the server listens on it.
 
     Parameters
     ----------
@@ -57,6 +62,11 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
         An IP address of this machine, or ``localhost``.
     port
         The TCP port.
+
+    Yields
+    ------
+    socket.socket
+        The socket; it closes with the block.
 
     Raises
     ------

@@ -59,17 +59,32 @@ class LimitedProtocol(HttpToolsProtocol):
     _limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the time limit of the first request."""
+        """Start the time limit of the first request.
+
+        Parameters
+        ----------
+        transport : the connection.
+        """
         super().connection_made(transport)
         self._start_limit()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the time limit."""
+        """Cancel the time limit.
+
+        Parameters
+        ----------
+        exc : why the connection ended; None if it was closed.
+        """
         self._cancel_limit()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse the data; refuse a head that is too long."""
+        """Parse the data; refuse a head that is too long.
+
+        Parameters
+        ----------
+        data : what came in.
+        """
         self._ended = False
         super().data_received(data)
         # Most requests arrive in one piece and need no time limit.
@@ -103,7 +118,12 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Drop the body of a refused request, which has no handler."""
+        """Drop the body of a refused request, which has no handler.
+
+        Parameters
+        ----------
+        body : a piece of the request's body.
+        """
         if self.cycle is not None:
             super().on_body(body)
 
@@ -120,7 +140,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self.loop.call_later(FETCH_SECONDS, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse data that are not HTTP with an error in this API's form."""
+        """Refuse data that are not HTTP with an error in this API's form.
+
+        Parameters
+        ----------
+        msg : what the parser says; it is not passed on.
+        """
         self._refuse(400, "invalid_request", "this is not an HTTP/1.1 request")
 
     def _start_limit(self) -> None:
@@ -219,6 +244,11 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then call ``started``."""
+        """Listen, then call ``started``.
+
+        Parameters
+        ----------
+        sockets : sockets to listen on; None to open the configured address.
+        """
         await super().startup(sockets)
         self._started()

@@ -1,6 +1,7 @@
-"""What the reference says of each document's route, by the route's name.
+"""Every route of the API as the reference describes it: path, words, parameters and answers.
 
-Examples are in ``examples/``: real answers of the synthetic market, their lists cut short.
+The handlers in ``api/routes`` are registered with these routes. Examples are in ``examples/``: real
+answers of the synthetic market, their lists cut short.
 """
 
 from __future__ import annotations
@@ -8,20 +9,51 @@ from __future__ import annotations
 import inspect
 import json
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from api import errors
 from api.documents.query import LEADERBOARD_METRICS, METRICS, MODES, SIDES
-from api.documents.siblings import SIBLINGS
-from api.openapi import chain, reference, siblings, windows
+from api.openapi import chain, siblings, status, windows
 
 _ZERO, _FLOW = "/v1/flow/zero-dte/", "/v1/flow/"
+_SERIES = f"{_ZERO}series"
+_SYMBOL = "/{symbol:path}"
+
+
+class Route(NamedTuple):
+    """A route of the API."""
+
+    path: str
+    #: What FastAPI takes beside the path: summary, description, parameters, answers and so on.
+    described: dict[str, Any]
+
+
+def example(name: str) -> Any:
+    """Return an example of a route's answer.
+
+    Parameters
+    ----------
+    name : the route, as the tables here name it.
+
+    Returns
+    -------
+    dict
+        The answer's JSON.
+    """
+    return json.loads(files("api.openapi").joinpath("examples", f"{name}.json").read_text())
+
+
+# Parameters
 
 
 def _parameter(name: str, description: str, **schema: Any) -> dict[str, Any]:
     return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    return _parameter(name, description, **schema) | {"in": "header"}
 
 
 def _word(name: str, description: str, allowed: tuple[str, ...]) -> dict[str, Any]:
@@ -38,13 +70,21 @@ def _bar(default: str) -> dict[str, Any]:
     )
 
 
-_MINUTES = _parameter(
-    "minutes",
-    "Length of the window; clamped to 1-390. 60 if left out, 390 with `date`.",
-    type="integer",
-    default=60,
-)
-_DATE = _parameter("date", "A stored session, a day in New York.", type="string", format="date")
+def _minutes(**bounds: int) -> dict[str, Any]:
+    return _parameter(
+        "minutes",
+        "Length of the window; clamped to 1-390. 60 if left out, 390 with `date`.",
+        type="integer",
+        default=60,
+        **bounds,
+    )
+
+
+def _date(description: str) -> dict[str, Any]:
+    return _parameter("date", description, type="string", format="date")
+
+
+_STORED_DATE = _date("A stored session, a day in New York.")
 _EXPIRY = _parameter(
     "expiry", "The expiry to answer for; it must be stored.", type="string", format="date"
 )
@@ -63,13 +103,49 @@ _STRIKE_RANGE = _parameter(
     default=0.03,
 )
 _N = _parameter("n", "How many symbols; clamped to 1-100.", type="integer", default=20)
-
-_IF_NONE_MATCH = {
-    "name": "If-None-Match",
-    "in": "header",
-    "description": "The `ETag` of an earlier answer: 304 if nothing changed since.",
-    "schema": {"type": "string"},
+_SYMBOLS = _parameter("symbols", "Up to 50, comma-separated.", type="string") | {
+    "required": True,
+    "example": "SPX,SPY",
 }
+_SINCE = _parameter(
+    "since",
+    "The `cursor` of an earlier answer: only bars that changed after it.",
+    type="integer",
+    minimum=0,
+)
+_SINCE_EACH = _parameter(
+    "since",
+    "The `cursor` of an earlier answer: one number for all, or one for each symbol.",
+    type="string",
+)
+_FORMAT = _parameter(
+    "format",
+    "How to send it; an `Accept` header does too. All but `json` are flat tables, a row a bar.",
+    type="string",
+    enum=["json", "csv", "ndjson", "parquet", "arrow"],
+    default="json",
+)
+_IF_NONE_MATCH = _header(
+    "If-None-Match",
+    "The `ETag` of an earlier answer: 304 if nothing changed since.",
+    type="string",
+)
+_LAST_EVENT_ID = _header(
+    "Last-Event-ID",
+    "The `id` of the last event that was read; browsers send it by themselves.",
+    type="integer",
+    minimum=0,
+)
+_SERIES_WINDOW = (
+    _bar("30s"),
+    _minutes(minimum=1, maximum=390),
+    _date("An earlier session, a day in New York."),
+)
+_WINDOW = (_minutes(), _STORED_DATE, _IF_NONE_MATCH)
+_MOMENT = (_EXPIRY, _STORED_DATE, _AT)
+
+
+# Answers
 
 _ABSENT = errors.documented_response(
     errors.Problem,
@@ -80,112 +156,220 @@ _ABSENT = errors.documented_response(
 
 def _invalid(*names: str) -> dict[str, Any]:
     words = [f"`invalid_{name}`" for name in names]
-    example = {"error": "invalid_date", "message": "date must be YYYY-MM-DD"}
-    return errors.documented_response(errors.Problem, example, f"{', '.join(words)}.")
+    problem = {"error": "invalid_date", "message": "date must be YYYY-MM-DD"}
+    return errors.documented_response(errors.Problem, problem, f"{', '.join(words)}.")
 
 
 def _restricted(plan: str) -> dict[str, Any]:
     below = {"Growth": "Basic", "Alpha": "Growth"}[plan]
-    example = {
+    refusal = {
         "status": "ERROR",
         "error": "tier_restricted",
         "message": f"This endpoint requires the {plan} plan or higher.",
         "current_plan": below,
         "required_plan": plan,
     }
-    return errors.documented_response(errors.TierRestricted, example)
+    return errors.documented_response(errors.TierRestricted, refusal)
 
 
-def example(name: str) -> Any:
-    """An answer of a route."""
-    return json.loads(files("api.openapi").joinpath("examples", f"{name}.json").read_text())
+def _answer(model: Any, description: str, name: str | None = None) -> dict[str, Any]:
+    answer = {"model": model, "description": description}
+    if name is not None:
+        answer["content"] = {"application/json": {"example": example(name)}}
+    return answer
 
 
 def _route(
-    name: str,
     path: str,
-    model: Any,
     summary: str,
+    description: str,
+    answers: dict[int | str, Any],
     *parameters: dict[str, Any],
+    tag: str,
+    operation_id: str | None = None,
+) -> Route:
+    """Describe a route. FastAPI makes an operation's id of the handler's name if none is given."""
+    return Route(
+        path,
+        {
+            "summary": summary,
+            "description": inspect.cleandoc(description),
+            "tags": [tag],
+            "operation_id": operation_id,
+            "openapi_extra": {"parameters": list(parameters)} if parameters else None,
+            "responses": answers,
+        },
+    )
+
+
+def _data_answers(
+    path: str,
+    answer: dict[str, Any],
+    parameters: tuple[dict[str, Any], ...],
+    *,
     plan: str | None = "Growth",
-    tag: str = "0DTE flow",
-    absent: bool = True,
-) -> tuple[str, dict[str, Any]]:
-    invalid = ["symbol"] if "{" in path else []
+    absent: bool = False,
+) -> dict[int | str, Any]:
+    """Return the answers of a route that reads what is stored: the data, and every refusal."""
+    invalid = ["symbol"] if "{" in path or _SYMBOLS in parameters else []
     invalid += [p["name"] for p in parameters if p["in"] == "query"]
-    responses: dict[int | str, Any] = {
-        200: {"model": model, "description": "The answer.", **_shown(name)},
+    answers: dict[int | str, Any] = {
+        200: answer,
         400: _invalid(*invalid),
         **errors.DENIED,
         503: errors.UNAVAILABLE,
         "default": errors.UNFORESEEN,
     }
     if _IF_NONE_MATCH in parameters:
-        responses[304] = {"description": "Nothing changed since the `ETag` in `If-None-Match`."}
+        answers[304] = {"description": "Nothing changed since the `ETag` in `If-None-Match`."}
     if plan is not None:
-        responses[403] = _restricted(plan)
+        answers[403] = _restricted(plan)
     if absent:
-        responses[404] = _ABSENT
-    told = {"description": inspect.getdoc(SIBLINGS[name])} if name in SIBLINGS else {}
-    return path, {
-        **told,
-        "tags": [tag],
-        "summary": summary,
-        "operation_id": name.replace("-", "_"),
-        "openapi_extra": {"parameters": list(parameters)},
-        "responses": responses,
-    }
+        answers[404] = _ABSENT
+    return answers
 
 
-def _shown(name: str) -> dict[str, Any]:
-    return {"content": {"application/json": {"example": example(name)}}}
+# The series
 
 
-def _of(symbol_path: str) -> str:
-    return symbol_path + "/{symbol:path}"
+def _series(
+    path: str,
+    summary: str,
+    description: str,
+    answer: dict[str, Any],
+    *parameters: dict[str, Any],
+) -> Route:
+    answers = _data_answers(path, answer, parameters)
+    return _route(path, summary, description, answers, *parameters, tag="0DTE flow")
+
+
+_EVENTS = (
+    'id: 184213\ndata: {"t":"2026-06-05T18:44:00Z","spot":7653.6}\n\n'
+    'id: 184214\nevent: gap\ndata: {"from":"2026-06-05T18:44:30Z",'
+    '"to":"2026-06-05T18:45:00Z","reason":"source_down"}\n\n'
+)
+
+#: The routes of the series, by name.
+SERIES = {
+    "series": _series(
+        _SERIES + _SYMBOL,
+        "Series",
+        """The zero-DTE headline figures of a symbol, a bar every 30 seconds to 15 minutes.
+
+        Without parameters: the last 60 minutes of today's session. The window is half-open. It
+        ends at the close, or, while the session is open, at the present less the feed's delay.
+        Each bar is the *last* sample of its bucket. The running bucket is included, so that
+        cumulative values are current. The answer for a symbol without samples has `bars: []` and
+        the `reason`.""",
+        _answer(windows.Series, "The window; `bars` may be empty.", "series"),
+        *_SERIES_WINDOW,
+        _SINCE,
+        _IF_NONE_MATCH,
+        _FORMAT,
+    ),
+    "many": _series(
+        _SERIES,
+        "Series of several symbols",
+        """Several symbols in one request. Each answer equals that of the symbol's own route.
+
+        `cursor` has one number for each symbol, in the order of `symbols`; send it back as
+        `since`.""",
+        _answer(windows.Many, "A window for each symbol, in the order asked for.", "many"),
+        _SYMBOLS,
+        *_SERIES_WINDOW,
+        _IF_NONE_MATCH,
+        _SINCE_EACH,
+        _FORMAT,
+    ),
+    "stream": _series(
+        f"{_SERIES}{_SYMBOL}/stream",
+        "Stream of the series",
+        """Bars as they are stored, as Server-Sent Events.
+
+        An event's `data` is the bar as in the series, and its `id` is the cursor. `Last-Event-ID`
+        or `since` continues after that cursor; nothing is left out or sent twice. Events cover new
+        bars, the running bucket and slots that were filled late, in today's session and the one
+        before. An event `gap` is a slot without a sample, with the reason. A comment every 15
+        seconds shows that the stream is alive. A reader who is too slow is disconnected.""",
+        {
+            "description": "Events, until the client or the server closes the connection.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENTS}},
+        },
+        _bar("30s"),
+        _SINCE,
+        _LAST_EVENT_ID,
+    ),
+}
+
+
+# The documents
+
+
+def _document(
+    name: str,
+    path: str,
+    model: Any,
+    summary: str,
+    description: str,
+    *parameters: dict[str, Any],
+    plan: str | None = "Growth",
+    tag: str = "0DTE flow",
+    absent: bool = True,
+) -> Route:
+    answer = _answer(model, "The answer.", name)
+    answers = _data_answers(path, answer, parameters, plan=plan, absent=absent)
+    operation_id = name.replace("-", "_")
+    return _route(
+        path, summary, description, answers, *parameters, tag=tag, operation_id=operation_id
+    )
+
+
+def _sibling(name: str, model: type[BaseModel], summary: str, description: str) -> Route:
+    path = f"{_FLOW}{name}{_SYMBOL}"
+    return _document(name, path, model, summary, description, *_MOMENT, tag="Live")
 
 
 _SNAPSHOT: Any = chain.Snapshot | chain.NoZeroDte | chain.SessionClosed
 _EXPOSURE: Any = chain.Exposure | chain.ExposureNoZeroDte | chain.ExposureSessionClosed
-_WINDOW = (_MINUTES, _DATE, _IF_NONE_MATCH)
-_MOMENT = (_EXPIRY, _DATE, _AT)
-_SIBLINGS: dict[str, tuple[type[BaseModel], str]] = {
-    "levels": (siblings.Levels, "Levels"),
-    "pin-risk": (siblings.PinRisk, "Pin risk"),
-    "gex": (siblings.Gex, "Gamma by strike"),
-    "dex": (siblings.Dex, "Delta by strike"),
-    "summary": (siblings.Summary, "Summary"),
-    "dealer-risk": (siblings.DealerRisk, "Dealer risk"),
-    "oi": (siblings.Oi, "Open interest"),
-    "live": (siblings.Everything, "Everything live"),
-}
 
-#: Path and FastAPI's arguments of each route.
-CATALOGUE: dict[str, tuple[str, dict[str, Any]]] = {
-    "hedge-flow": _route(
+#: The routes of the documents, by name.
+DOCUMENTS = {
+    "hedge-flow": _document(
         "hedge-flow",
-        _of(f"{_ZERO}hedge-flow"),
+        f"{_ZERO}hedge-flow{_SYMBOL}",
         windows.HedgeFlow,
         "Hedge flow",
+        """Dollars that dealers bought (positive) or sold to hedge customers' trades.
+
+        Each bar has its own amount, and the sum since the session's baseline.""",
         _word("side", "Whose contracts.", SIDES),
         _bar("30s"),
         *_WINDOW,
         absent=False,
     ),
-    "snapshot": _route("snapshot", _of(f"{_ZERO}snapshot"), _SNAPSHOT, "Snapshot", *_MOMENT),
-    "exposure": _route(
+    "snapshot": _document(
+        "snapshot",
+        f"{_ZERO}snapshot{_SYMBOL}",
+        _SNAPSHOT,
+        "Snapshot",
+        "Today's chain now, on effective open interest: this morning's, moved by today's flow.",
+        *_MOMENT,
+    ),
+    "exposure": _document(
         "exposure",
-        _of("/v1/exposure/zero-dte"),
+        f"/v1/exposure/zero-dte{_SYMBOL}",
         _EXPOSURE,
         "Exposure",
+        "Today's chain now, on this morning's open interest alone.",
         _STRIKE_RANGE,
         *_MOMENT,
     ),
-    "heatmap": _route(
+    "heatmap": _document(
         "heatmap",
-        _of(f"{_ZERO}heatmap"),
+        f"{_ZERO}heatmap{_SYMBOL}",
         windows.Heatmap,
         "Heatmap",
+        "One metric by strike and bar.",
         _word("metric", "What is shown.", METRICS),
         _word("mode", "As it stands, or its change from bar to bar (the first raw).", MODES),
         _bar("1m"),
@@ -193,34 +377,149 @@ CATALOGUE: dict[str, tuple[str, dict[str, Any]]] = {
         plan="Alpha",
         absent=False,
     ),
-    "strike-flow": _route(
+    "strike-flow": _document(
         "strike-flow",
-        _of(f"{_ZERO}strike-flow"),
+        f"{_ZERO}strike-flow{_SYMBOL}",
         windows.StrikeFlow,
         "Strike flow",
+        "Signed flow by strike and bar.",
         _bar("1m"),
         *_WINDOW,
         plan="Alpha",
         absent=False,
     ),
-    "leaderboard": _route(
+    "leaderboard": _document(
         "leaderboard",
         f"{_ZERO}leaderboard",
         windows.Leaderboard,
         "Leaderboard",
+        "Symbols ranked by one figure of their newest sample, in the newest session or on `date`.",
         _word("metric", "What is ranked.", LEADERBOARD_METRICS),
         _N,
-        _DATE,
+        _STORED_DATE,
         plan="Alpha",
         absent=False,
     ),
-    "sessions": _route(
-        "sessions", _of(f"{_ZERO}sessions"), windows.Sessions, "Stored sessions", plan=None
+    "sessions": _document(
+        "sessions",
+        f"{_ZERO}sessions{_SYMBOL}",
+        windows.Sessions,
+        "Stored sessions",
+        "Stored sessions of a symbol, and how many of each session's slots are stored.",
+        plan=None,
     ),
-    **{
-        name: _route(name, _of(f"{_FLOW}{name}"), model, summary, *_MOMENT, tag="Live")
-        for name, (model, summary) in _SIBLINGS.items()
-    },
+    "levels": _sibling(
+        "levels", siblings.Levels, "Levels", "Flip, walls and max pain of the live book."
+    ),
+    "pin-risk": _sibling(
+        "pin-risk",
+        siblings.PinRisk,
+        "Pin risk",
+        "The pin score and its parts; the time to the close is 0.1 hours at least.",
+    ),
+    "gex": _sibling(
+        "gex",
+        siblings.Gex,
+        "Gamma by strike",
+        """Gamma exposure by strike, every strike; open interest is the effective one.
+
+        Changes from one day's open interest to the next are not known: null.""",
+    ),
+    "dex": _sibling(
+        "dex", siblings.Dex, "Delta by strike", "Holders' delta by strike, every strike."
+    ),
+    "summary": _sibling(
+        "summary", siblings.Summary, "Summary", "What flow has changed, in six figures."
+    ),
+    "dealer-risk": _sibling(
+        "dealer-risk",
+        siblings.DealerRisk,
+        "Dealer risk",
+        "Settled and live exposures side by side.",
+    ),
+    "oi": _sibling(
+        "oi",
+        siblings.Oi,
+        "Open interest",
+        "Open interest: this morning's, with flow, and what the live book uses.",
+    ),
+    "live": _sibling(
+        "live",
+        siblings.Everything,
+        "Everything live",
+        "Open interest, live exposures and levels, pin, and dealers' risk in one answer.",
+    ),
+}
+
+
+# The server itself
+
+#: The routes about the server and the caller, by name.
+SERVER = {
+    "symbols": _route(
+        "/v1/symbols",
+        "Symbols",
+        "Every symbol that was ever sampled, and the slot of the newest sample of all.",
+        {
+            200: _answer(status.Symbols, "Symbols in order."),
+            **errors.DENIED,
+            503: errors.UNAVAILABLE,
+        },
+        tag="Server",
+    ),
+    "market": _route(
+        "/v1/market",
+        "Market hours",
+        "Whether the market is open, the newest session, and the server's time.",
+        {200: _answer(status.Market, "By the NYSE's calendar."), **errors.DENIED},
+        tag="Server",
+    ),
+    "account": _route(
+        "/v1/account",
+        "Account",
+        "The caller's plan, and what is left of today's quota. This request does not count.",
+        {
+            200: _answer(
+                status.Account,
+                "The caller's plan and quota. This request does not count.",
+                "account",
+            ),
+            401: errors.UNAUTHORIZED,
+        },
+        tag="Server",
+    ),
+    "health": _route(
+        "/health",
+        "Alive",
+        "The process is alive.",
+        {200: _answer(status.Health, "The process answers.")},
+        tag="Server",
+    ),
+    "ready": _route(
+        "/ready",
+        "Ready",
+        """Whether requests can be answered.
+
+        Without the live channel they can, but new data reach the server later: it polls the
+        database.""",
+        {
+            200: _answer(status.Ready, "Requests can be answered."),
+            503: _answer(status.Ready, "The database is away."),
+        },
+        tag="Server",
+    ),
+    "metrics": _route(
+        "/metrics",
+        "Metrics",
+        "Metrics of this process and its data, for Prometheus. No key is needed.",
+        {
+            200: {
+                "description": "Prometheus' text format.",
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            }
+        },
+        tag="Server",
+    ),
 }
 
 
@@ -228,11 +527,18 @@ def with_examples(document: dict[str, Any]) -> dict[str, Any]:
     """Put the examples of all answers into an OpenAPI document, with their nulls.
 
     FastAPI leaves the nulls of an example out.
+
+    Parameters
+    ----------
+    document : what FastAPI has made; it is changed.
+
+    Returns
+    -------
+    dict
+        The same document.
     """
-    examples = reference.EXAMPLES | {
-        path.replace(":path", ""): example(name) for name, (path, _) in CATALOGUE.items()
-    }
-    for path, answer in examples.items():
-        answers = document["paths"][path]["get"]["responses"]
-        answers["200"]["content"]["application/json"]["example"] = answer
+    with_example = DOCUMENTS | {name: SERIES[name] for name in ("series", "many")}
+    for name, route in (with_example | {"account": SERVER["account"]}).items():
+        answers = document["paths"][route.path.replace(":path", "")]["get"]["responses"]
+        answers["200"]["content"]["application/json"]["example"] = example(name)
     return document

@@ -16,7 +16,9 @@ class Crossing(BaseModel):
     """A level at which repriced net gamma changes its sign."""
 
     level: float = Field(description="[$]")
-    distance_sigmas: float | None = Field(description="From spot, in moves that are left.")
+    distance_sigmas: float | None = Field(
+        description="From spot, in standard deviations of what is left of the session."
+    )
 
 
 class Regime(BaseModel):
@@ -29,9 +31,11 @@ class Regime(BaseModel):
     spot_vs_flip: Literal["above", "below"]
     spot_to_flip_pct: float | None = Field(description="Positive: spot above the flip. [%]")
     distance_to_flip_dollars: float | None
-    distance_to_flip_sigmas: float | None = Field(description="In moves that are left.")
+    distance_to_flip_sigmas: float | None = Field(
+        description="In standard deviations of what is left of the session."
+    )
     flip_out_of_reach: bool | None = Field(
-        description="Whether the flip is more than four such moves away: price is not there today."
+        description="Whether the flip lies more than four of these from spot."
     )
     crossings: list[Crossing] = Field(
         description="Every level within ±10 % of spot where net gamma crosses zero, ascending."
@@ -53,7 +57,9 @@ class Exposures(BaseModel):
     net_chex: float = Field(
         description="What half of the time left makes dealers trade; positive: they buy."
     )
-    pct_of_total_gex: float | None = Field(description="Of every expiry's net GEX. [%]")
+    pct_of_total_gex: float | None = Field(
+        description="Today's part of every expiry's net GEX. [%]"
+    )
     total_chain_net_gex: float = Field(description="Every expiry that the source brings.")
     net_gex_se: float | None = Field(
         description=(
@@ -62,25 +68,28 @@ class Exposures(BaseModel):
         )
     )
     net_gex_se_measured: float | None = Field(
-        description="The same at the measured accuracy of the sides; null where none was measured."
+        description=(
+            "Standard deviation of net_gex at the measured accuracy of trades' sides; null where"
+            " that was not measured."
+        )
     )
     gross_gex: float | None
     dealer_delta: float | None
 
 
 class ExpectedMove(BaseModel):
-    """One standard deviation."""
+    """One standard deviation of price, and of what is left of it."""
 
-    implied_1sd_dollars: float = Field(description="Of a whole session.")
+    implied_1sd_dollars: float = Field(description="Of a whole session. [$]")
     implied_1sd_pct: float
-    remaining_1sd_dollars: float = Field(description="Of what is left.")
+    remaining_1sd_dollars: float = Field(description="Of what is left of the session. [$]")
     remaining_1sd_pct: float
     upper_bound: float
     lower_bound: float
     straddle_price: float
     atm_iv: float = Field(description="[decimal]")
     atm_iv_uncertainty: float | None = Field(
-        description="What the spread of its quotes leaves open of atm_iv. [decimal]"
+        description="How uncertain the spreads of its quotes leave atm_iv. [decimal]"
     )
 
 
@@ -97,7 +106,7 @@ class PinBlock(BaseModel):
     description: str
     pin_probability_pct: float | None
     pin_probability_noise: float | None = Field(
-        description="What the spreads of its quotes leave uncertain in it. [points]"
+        description="How uncertain the spreads of quotes leave the probability. [points of %]"
     )
     pin_lower: float | None
     pin_upper: float | None
@@ -126,13 +135,15 @@ class Hedges(BaseModel):
 
 
 class Decay(BaseModel):
-    """What time takes, and makes dealers trade."""
+    """Theta and charm: what the passing of time takes, and makes dealers trade."""
 
     net_theta_dollars: float | None = Field(description="Until the close; positive: book gains.")
     theta_per_hour_remaining: float | None
     charm_regime: Literal["time_decay_dealers_buy", "time_decay_dealers_sell", "neutral"]
     charm_description: str
-    gamma_acceleration: float | None = Field(description="Gamma later over gamma now.")
+    gamma_acceleration: float | None = Field(
+        description="Gamma when half of the time left, at most an hour, has passed, over gamma now."
+    )
     description: str
     charm_dollars_per_hour: float | None = Field(
         description=(
@@ -150,7 +161,7 @@ class Decay(BaseModel):
 
 
 class VolContext(BaseModel):
-    """Volatility; in % here."""
+    """Volatilities, in %."""
 
     zero_dte_atm_iv: float
     seven_dte_atm_iv: float | None
@@ -243,7 +254,7 @@ class Exposure(Origin):
     expiration: date
     as_of: datetime = Field(description="The moment that the answer stands for.")
     market_open: bool
-    time_to_close_hours: float = Field(description="From the quotes.")
+    time_to_close_hours: float = Field(description="From the time of the quotes. [h]")
     time_to_close_pct: float = Field(description="Of the session, elapsed. [0-100]")
     regime: Regime
     exposures: Exposures
@@ -261,7 +272,7 @@ class Exposure(Origin):
 
 
 class Snapshot(Exposure):
-    """The same on effective open interest, and what flow has changed."""
+    """One moment of a symbol's expiring chain, on effective open interest."""
 
     flow_direction: FlowDirection
 
@@ -287,7 +298,7 @@ class SessionClosed(Stamp):
 
 
 class Beside(BaseModel):
-    """What the exposure adds."""
+    """Fields that the exposure has beside those of the snapshot when there is no chain."""
 
     underlying_price: float | None = Field(description="The newest that is known.")
     expiration: None

@@ -1,4 +1,4 @@
-"""What answers share: the server's stamp, what a sample rests on, what is around bars."""
+"""Fields that answers share: the server's stamp, what a sample rests on, what surrounds bars."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DataAsOf(BaseModel):
 
 
 class Stamp(BaseModel):
-    """On every success."""
+    """Fields of every answer that is no error."""
 
     endpoint_version: str
     data_as_of: DataAsOf
@@ -49,7 +49,7 @@ class Hours(BaseModel):
 
 
 class Origin(Stamp):
-    """What an answer about one sample is made of."""
+    """What an answer about one sample rests on."""
 
     slot: datetime = Field(description="The sample's place on the 30 s grid.")
     newest: datetime = Field(description="When its quotes were made.")
@@ -63,7 +63,9 @@ class Origin(Stamp):
     oi_confidence: float = Field(
         description="κ: part of signed volume taken to have opened positions. [0-1]"
     )
-    flags: list[str] = Field(description="What the sample says against itself.")
+    flags: list[str] = Field(
+        description="Caveats of the sample, by name; the documentation explains each."
+    )
     flag_amounts: dict[str, dict[str, float]] | None = Field(
         default=None,
         description=(
@@ -80,7 +82,7 @@ class Origin(Stamp):
 
 
 class Windowed(Stamp):
-    """What is around bars."""
+    """Fields that surround the bars of a window."""
 
     symbol: str
     expiration: date = Field(description="The session's day in New York.")
@@ -98,9 +100,11 @@ class Windowed(Stamp):
         ]
         | None
     ) = Field(None, description="Why the window has no samples; only there when it has none.")
-    session: Hours | None = Field(description="Null on a day without one.")
-    gap_intervals: list[Interval] = Field(description="What is missing in the window, and why.")
-    cursor: int = Field(description="The session's newest change; ask `since` it next time.")
+    session: Hours | None = Field(description="Null on a day without a session.")
+    gap_intervals: list[Interval] = Field(description="Stretches without samples in the window.")
+    cursor: int = Field(
+        description="Revision of the session's newest change; send it back as `since`."
+    )
     source: str | None = Field(examples=["cboe"])
     delay_seconds: int | None = Field(description="How far the feed says it lies behind. [s]")
     newest: datetime | None = Field(description="Quote time of the session's newest sample.")

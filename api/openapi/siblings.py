@@ -1,4 +1,4 @@
-"""The eight live answers."""
+"""The eight live answers: levels, pin risk, gamma, delta, summary, dealer risk, OI, everything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Direction = Literal["no_flow", "neutral", "amplifying", "dampening", "regime_fli
 
 
 class Live(Origin):
-    """What the eight share."""
+    """Fields that the eight live answers share."""
 
     symbol: str
     as_of: datetime = Field(description="The moment that the answer stands for.")
@@ -132,7 +132,7 @@ class OpenInterest(BaseModel):
     """Open interest, in contracts."""
 
     official_oi: int = Field(description="This morning's.")
-    simulated_oi: int = Field(description="Official + `intraday_oi_delta`.")
+    simulated_oi: int = Field(description="`official_oi` + `intraday_oi_delta`.")
     intraday_oi_delta: int = Field(description="κ of the contracts that customers bought, net.")
     oi_delta_confidence: float = Field(description="κ. [0-1]")
     effective_oi: int = Field(description="Σ max(0, OI + κB), what the live book uses.")

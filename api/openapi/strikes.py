@@ -1,4 +1,4 @@
-"""A strike of a snapshot."""
+"""One strike of a snapshot or an exposure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Strike(BaseModel):
     put_oi: int
     call_volume: int
     put_volume: int
-    gex_share_pct: float = Field(description="|net GEX| in the chain's.")
+    gex_share_pct: float = Field(description="|net GEX| in % of the chain's.")
     oi_share_pct: float
     volume_share_pct: float
     call_iv: float | None = Field(description="[decimal]")
@@ -37,5 +37,5 @@ class Strike(BaseModel):
     put_theta: float | None = Field(description="[$ per calendar day]")
     call_mid: float | None = Field(description="Null without a usable quote. [$]")
     put_mid: float | None = Field(description="Null without a usable quote. [$]")
-    call_spread_pct: float | None = Field(description="Null without both sides.")
-    put_spread_pct: float | None = Field(description="Null without both sides.")
+    call_spread_pct: float | None = Field(description="Null without a bid and an ask. [%]")
+    put_spread_pct: float | None = Field(description="Null without a bid and an ask. [%]")

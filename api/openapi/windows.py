@@ -1,4 +1,4 @@
-"""Answers of bars, and of what is stored."""
+"""Answers with a window of bars: the series and the documents; and what is stored."""
 
 from __future__ import annotations
 
@@ -10,8 +10,86 @@ from pydantic import BaseModel, Field
 from api.openapi.envelope import Hours, Stamp, Windowed
 
 
+class Bar(BaseModel):
+    """One bar: the last sample of its bucket."""
+
+    t: datetime = Field(description="Start of the bucket; a 30 s bar's own slot.")
+    spot: float = Field(description="Price of the underlying. [$]")
+    net_gex: float = Field(description="$ of delta per 1 % move; positive: dealers dampen moves.")
+    net_gex_se: float | None = Field(
+        description="Standard deviation of `net_gex` if each trade's side were a coin toss. [$]"
+    )
+    net_gex_se_measured: float | None = Field(
+        description=(
+            "Standard deviation of `net_gex` at the measured accuracy of trades' sides; null"
+            " where that was not measured. [$]"
+        )
+    )
+    net_dex: float = Field(description="Holders' delta. [$]")
+    gamma_flip: float | None = Field(description="Where the repriced net gamma crosses zero. [$]")
+    gamma_flip_status: Literal["available", "no_boundary", "insufficient_local_coverage"]
+    distance_to_flip_sigmas: float | None = Field(
+        description="|flip − spot| over `remaining_1sd`. [standard deviations]"
+    )
+    flip_out_of_reach: bool | None = Field(
+        description="Whether the flip lies more than four `remaining_1sd` from spot."
+    )
+    call_wall: float | None = Field(description="Strike of the largest call gamma exposure. [$]")
+    put_wall: float | None = Field(description="Strike of the largest put gamma exposure. [$]")
+    magnet: float | None = Field(description="Strike of the largest |net gamma exposure|. [$]")
+    pin_score: int = Field(ge=0, le=100)
+    pin_probability_pct: float | None = Field(
+        description="Implied probability of settling between the magnet's neighbours. [%]"
+    )
+    regime: Literal["positive_gamma", "negative_gamma", "unknown"]
+    regime_confidence: float | None = Field(
+        description=(
+            "Probability that the sign of `net_gex` is right, given κ and the dealer convention."
+            " [0-1]"
+        )
+    )
+    atm_iv: float | None = Field(description="At-the-money volatility. [decimal]")
+    remaining_1sd: float | None = Field(
+        description="One standard deviation of what is left of the session. [$]"
+    )
+    charm_dollars_per_hour: float | None = Field(
+        description=(
+            "What time alone makes dealers trade within `charm_horizon_seconds`, not scaled to an"
+            " hour; positive: they buy. Null in the last minute. [$]"
+        )
+    )
+    charm_horizon_seconds: float | None = Field(
+        description="The time that charm looks ahead: an hour, or half of what is left. [s]"
+    )
+    hedge_flow_call_cumulative: float = Field(
+        description="Hedge flow of calls since `flow_since`; positive: dealers buy. [$]"
+    )
+    hedge_flow_put_cumulative: float = Field(
+        description="Hedge flow of puts since `flow_since`; positive: dealers buy. [$]"
+    )
+    hedge_flow_cumulative_all: float = Field(description="Calls + puts; positive: dealers buy. [$]")
+    flags: list[str] = Field(
+        description="Caveats of the sample, by name; the documentation explains each."
+    )
+    sampled_at: datetime = Field(description="Slot of the sample that the bar shows.")
+
+
+class Series(Windowed):
+    """A symbol's window of bars, and what the bars rest on."""
+
+    bars: list[Bar] = Field(description="Ascending by `t`.")
+
+
+class Many(BaseModel):
+    """The windows of several symbols."""
+
+    count: int
+    cursor: str = Field(description="One number for each symbol; send it back as `since`.")
+    series: list[Series] = Field(description="In the order of `symbols`.")
+
+
 class HedgeFlowBar(BaseModel):
-    """Flow in a bucket, and so far."""
+    """Hedge flow in a bucket, and since the baseline."""
 
     t: datetime = Field(description="Start of the bucket.")
     bar: float = Field(description="Delta traded in the bucket; positive: dealers buy. [$]")
@@ -95,10 +173,10 @@ class StoredSession(Hours):
     """A stored day and its coverage."""
 
     date: date
-    slots: int = Field(description="Slots that have had their time.")
+    slots: int = Field(description="Slots that have passed.")
     rows: int = Field(description="Slots with a sample.")
-    gaps: int = Field(description="Slots without one.")
-    coverage_pct: float = Field(description="Rows in slots. [%]")
+    gaps: int = Field(description="Slots without a sample.")
+    coverage_pct: float = Field(description="Part of `slots` that has a sample. [%]")
     reasons: dict[str, int] = Field(description="Gaps by reason.")
     cadence_seconds: float | None = Field(
         description="Median time between samples; null below three. Hedge flow and the live book"

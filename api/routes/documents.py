@@ -23,7 +23,7 @@ from api.documents.stored_sessions import stored_sessions
 from api.documents.strikes import DEFAULT_RANGE
 from api.documents.windowed import StoredWindow, answer_window
 from api.http.json import json_response
-from api.openapi.catalogue import CATALOGUE
+from api.openapi.catalogue import DOCUMENTS
 from api.routes.admission import require
 from api.series import reply
 from api.series.params import QueryError, read_day, symbol_segment
@@ -41,7 +41,12 @@ Alpha = Annotated[Caller, Depends(require("Alpha"))]
 
 
 def add_document_routes(app: FastAPI) -> None:
-    """Add the documents' routes to an application."""
+    """Add the documents' routes to an application.
+
+    Parameters
+    ----------
+    app : the application.
+    """
     handlers: dict[str, Callable[..., Awaitable[Response]]] = {
         "hedge-flow": get_hedge_flow,
         "snapshot": get_snapshot,
@@ -54,8 +59,8 @@ def add_document_routes(app: FastAPI) -> None:
     for name, document in SIBLINGS.items():
         handlers[name] = _sibling(document)
     for name, handler in handlers.items():
-        path, documented = CATALOGUE[name]
-        app.get(path, **documented)(handler)
+        path, described = DOCUMENTS[name]
+        app.get(path, **described)(handler)
 
 
 def _symbol(request: Request, symbol: str) -> str:
@@ -66,12 +71,46 @@ def _symbol(request: Request, symbol: str) -> str:
 
 
 async def get_snapshot(request: Request, symbol: Symbol, caller: Growth) -> Response:
-    """Today's chain now, on effective open interest: this morning's, moved by today's flow."""
+    """Answer with today's chain now, on effective open interest.
+
+    Parameters
+    ----------
+    request : the request.
+    symbol : the symbol in the path.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200; 404 if nothing was ever sampled of the symbol.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
+    """
     return await _chain_document(request, symbol, snapshot, _reason_alone)
 
 
 async def get_exposure(request: Request, symbol: Symbol, caller: Growth) -> Response:
-    """Today's chain now, on this morning's open interest alone."""
+    """Answer with today's chain now, on this morning's open interest alone.
+
+    Parameters
+    ----------
+    request : the request.
+    symbol : the symbol in the path.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200; 404 if nothing was ever sampled of the symbol.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
+    """
     reach = parameters.read_strike_range(request.query_params, DEFAULT_RANGE)
     return await _chain_document(
         request, symbol, lambda sample: exposure(sample, reach), _reason_with_price
@@ -136,9 +175,23 @@ def _sibling(document: Callable[[Sample], dict[str, Any]]) -> Callable[..., Awai
 
 
 async def get_hedge_flow(request: Request, symbol: Symbol, caller: Growth) -> Response:
-    """Dollars that dealers bought (positive) or sold to hedge customers' trades.
+    """Answer with what dealers bought (positive) or sold to hedge customers' trades, by bar.
 
-    Each bar has its own amount, and the sum since the session's baseline.
+    Parameters
+    ----------
+    request : the request.
+    symbol : the symbol in the path.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200, or 304.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
     """
     side = parameters.read_choice(request.query_params, "side", parameters.SIDES)
     query = parameters.read_window_query(symbol_segment(request, symbol), request.query_params)
@@ -158,7 +211,24 @@ async def get_hedge_flow(request: Request, symbol: Symbol, caller: Growth) -> Re
 
 
 async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Response:
-    """One metric by strike and bar."""
+    """Answer with one metric by strike and bar.
+
+    Parameters
+    ----------
+    request : the request.
+    symbol : the symbol in the path.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200, or 304.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
+    """
     metric = parameters.read_choice(request.query_params, "metric", parameters.METRICS)
     mode = parameters.read_choice(request.query_params, "mode", parameters.MODES)
     query = parameters.read_window_query(
@@ -180,7 +250,24 @@ async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Respon
 
 
 async def get_strike_flow(request: Request, symbol: Symbol, caller: Alpha) -> Response:
-    """Signed flow by strike and bar."""
+    """Answer with signed flow by strike and bar.
+
+    Parameters
+    ----------
+    request : the request.
+    symbol : the symbol in the path.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200, or 304.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
+    """
     query = parameters.read_window_query(
         symbol_segment(request, symbol), request.query_params, bar="1m"
     )
@@ -239,7 +326,23 @@ async def _profiles(
 
 
 async def get_leaderboard(request: Request, caller: Alpha) -> Response:
-    """Symbols ranked by one figure of their newest sample, in the newest session or on `date`."""
+    """Answer with symbols ranked by one figure of their newest sample.
+
+    Parameters
+    ----------
+    request : the request.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
+    """
     query = request.query_params
     metric, n = (
         parameters.read_choice(query, "metric", parameters.LEADERBOARD_METRICS),
@@ -266,7 +369,24 @@ async def get_leaderboard(request: Request, caller: Alpha) -> Response:
 
 
 async def get_sessions(request: Request, symbol: Symbol, caller: Free) -> Response:
-    """Stored sessions of a symbol, and how many of each session's slots are stored."""
+    """Answer with a symbol's stored sessions, and how many of each session's slots are stored.
+
+    Parameters
+    ----------
+    request : the request.
+    symbol : the symbol in the path.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200; 404 if nothing was ever sampled of the symbol.
+
+    Raises
+    ------
+    QueryError
+        If the symbol is not valid.
+    """
     name = _symbol(request, symbol)
     store = app_context(request).store
     rows = await store.sessions(name)

@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from api.access.gate import Caller
 from api.context import AppContext, app_context, request_context
-from api.openapi import reference
+from api.openapi.catalogue import SERIES
 from api.routes.admission import require
-from api.routes.series_fast_path import PLAN, PREFIX, ROUTE
+from api.routes.series_fast_path import PLAN
 from api.series import formats
 from api.series.params import Query, read_cursor, read_queries, read_query, symbol_segment
 from api.series.reply import as_response, multi_series_reply, series_reply, table_reply
@@ -24,11 +24,16 @@ _SYMBOL = Path(description="The underlying.", examples=["SPY"])
 
 
 def add_series_routes(app: FastAPI) -> None:
-    """Add the routes to an application."""
-    documented = reference.DOCUMENTED
-    app.get(PREFIX.decode().rstrip("/"), **documented["many"])(get_many)
-    app.get(ROUTE + "/stream", **documented["stream"])(get_stream)
-    app.get(ROUTE, **documented["series"])(get_series)
+    """Add the routes to an application.
+
+    Parameters
+    ----------
+    app : the application.
+    """
+    # The series' route accepts symbols with slashes, so the stream's route must come before it.
+    for name, handler in (("many", get_many), ("stream", get_stream), ("series", get_series)):
+        path, described = SERIES[name]
+        app.get(path, **described)(handler)
 
 
 async def get_series(
@@ -36,12 +41,23 @@ async def get_series(
     symbol: Annotated[str, _SYMBOL],
     caller: Annotated[Caller, Depends(require(PLAN))],
 ) -> Response:
-    """The zero-DTE headline figures of a symbol, a bar every 30 seconds to 15 minutes.
+    """Answer with the bars of one symbol.
 
-    Without parameters: the last 60 minutes of today's session. The window is half-open. It ends
-    at the close, or, while the session is open, at the present less the feed's delay. Each bar is
-    the *last* sample of its bucket. The running bucket is included, so that cumulative values are
-    current. The answer for a symbol without samples has `bars: []` and the `reason`.
+    Parameters
+    ----------
+    request : the request.
+    symbol : the symbol in the path.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200, or 304.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
     """
     query = read_query(symbol_segment(request, symbol), request.query_params)
     form = _format(request)
@@ -59,9 +75,22 @@ async def get_series(
 
 
 async def get_many(request: Request, caller: Annotated[Caller, Depends(require(PLAN))]) -> Response:
-    """Several symbols in one request. Each answer equals that of the symbol's own route.
+    """Answer with the bars of several symbols; each is what it would be alone.
 
-    `cursor` has one number for each symbol, in the order of `symbols`; send it back as `since`.
+    Parameters
+    ----------
+    request : the request.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200, or 304.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
     """
     queries = read_queries(request.query_params)
     form = _format(request)
@@ -84,13 +113,25 @@ async def get_stream(
     symbol: Annotated[str, _SYMBOL],
     caller: Annotated[Caller, Depends(require(PLAN))],
 ) -> Response:
-    """Bars as they are stored, as Server-Sent Events.
+    """Answer with bars as they are stored, as Server-Sent Events.
 
-    An event's `data` is the bar as in the series, and its `id` is the cursor. `Last-Event-ID` or
-    `since` continues after that cursor; nothing is left out or sent twice. Events cover new bars,
-    the running bucket and slots that were filled late, in today's session and the one before. An
-    event `gap` is a slot without a sample, with the reason. A comment every 15 seconds shows that
-    the stream is alive. A reader who is too slow is disconnected.
+    Parameters
+    ----------
+    request : the request.
+    symbol : the symbol in the path.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200; it ends when the client or the server closes the connection.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
+    StoreError
+        If the store is away.
     """
     query = read_query(symbol_segment(request, symbol, "/stream"), request.query_params)
     last_id = request.headers.get("Last-Event-ID")

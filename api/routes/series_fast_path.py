@@ -150,7 +150,7 @@ class AnswersOfOneSecond:
         self._size = 0
 
     def get(self, key: Hashable, day: SessionBars, now: datetime) -> Reply | None:
-        """The answer to the same request, made in this second from the same rows; None without one.
+        """Return the answer to the same request, made in this second from the same rows.
 
         Parameters
         ----------
@@ -160,6 +160,11 @@ class AnswersOfOneSecond:
             The session in its present state.
         now
             The present.
+
+        Returns
+        -------
+        Reply or None
+            The answer; None without one.
         """
         entry = self._answers.get(key)
         if entry is None or self._second != _second(now):
@@ -168,7 +173,15 @@ class AnswersOfOneSecond:
         return answer if entry_day is day and cursor == day.cursor else None
 
     def keep(self, key: Hashable, day: SessionBars, now: datetime, answer: Reply) -> None:
-        """Keep an answer until the second ends. A ``key`` of None keeps nothing."""
+        """Keep an answer until the second ends.
+
+        Parameters
+        ----------
+        key : everything in the request that the answer depends on; None keeps nothing.
+        day : the session in its present state.
+        now : the server's time, UTC.
+        answer : the answer.
+        """
         if self._second != _second(now):
             self._second, self._size = _second(now), 0
             self._answers.clear()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated
 
 import structlog
 from fastapi import Depends, FastAPI, Request
@@ -15,7 +16,7 @@ from api.context import app_context
 from api.documents.stamp import stamp
 from api.http.json import json_response
 from api.market_hours import market_status
-from api.openapi import reference
+from api.openapi.catalogue import SERVER
 from api.routes.admission import require
 from storage.errors import LiveError, StoreError
 from storage.postgres.store import Store
@@ -26,32 +27,41 @@ log = structlog.get_logger()
 #: Seconds that the database or the live channel may take to answer a ping.
 _PING_SECONDS = 2.0
 
-_METRICS: dict[str, Any] = {
-    "tags": ["Server"],
-    "summary": "Metrics",
-    "responses": {
-        200: {
-            "description": "Prometheus' text format.",
-            "content": {"text/plain": {"schema": {"type": "string"}}},
-        }
-    },
-}
-
 
 def add_server_routes(app: FastAPI) -> None:
-    """Add the routes to an application."""
-    documented = reference.DOCUMENTED
-    app.get("/v1/symbols", **documented["symbols"])(get_symbols)
-    app.get("/v1/market", **documented["market"])(get_market)
-    app.get("/health", **documented["health"])(get_health)
-    app.get("/metrics", **_METRICS)(get_metrics)
-    app.get("/ready", **documented["ready"])(get_ready)
+    """Add the routes to an application.
+
+    Parameters
+    ----------
+    app : the application.
+    """
+    handlers: dict[str, Callable[..., Awaitable[Response]]] = {
+        "symbols": get_symbols,
+        "market": get_market,
+        "health": get_health,
+        "metrics": get_metrics,
+        "ready": get_ready,
+    }
+    for name, handler in handlers.items():
+        path, described = SERVER[name]
+        app.get(path, **described)(handler)
 
 
 async def get_symbols(
     request: Request, caller: Annotated[Caller, Depends(require("Free"))]
 ) -> Response:
-    """Every symbol that was ever sampled, and the slot of the newest sample of all."""
+    """Answer with every symbol that was ever sampled, and the slot of the newest sample of all.
+
+    Parameters
+    ----------
+    request : the request.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200.
+    """
     context = app_context(request)
     newest_slots = await context.store.symbols()
     body = {
@@ -66,7 +76,18 @@ async def get_symbols(
 async def get_market(
     request: Request, caller: Annotated[Caller, Depends(require("Free"))]
 ) -> Response:
-    """Whether the market is open, the newest session, and the server's time."""
+    """Answer with whether the market is open, the newest session, and the server's time.
+
+    Parameters
+    ----------
+    request : the request.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200.
+    """
     context = app_context(request)
     return json_response(market_status(context.clock.now()) | stamp(context.node))
 
@@ -77,16 +98,35 @@ async def get_health() -> Response:
 
 
 async def get_metrics(request: Request) -> Response:
-    """Metrics of this process and its data, for Prometheus. No key is needed."""
+    """Answer with the metrics of this process and its data, for Prometheus. No key is needed.
+
+    Parameters
+    ----------
+    request : the request.
+
+    Returns
+    -------
+    Response
+        Status 200.
+    """
     context = app_context(request)
     body = await context.metrics.render(context.store, context.live, context.clock.now())
     return Response(body, media_type=CONTENT_TYPE_LATEST)
 
 
 async def get_ready(request: Request) -> Response:
-    """Whether requests can be answered.
+    """Answer with whether requests can be answered.
 
     Without the live channel they can, but new data reach the server later: it polls the database.
+
+    Parameters
+    ----------
+    request : the request.
+
+    Returns
+    -------
+    Response
+        Status 200; 503 while the database is away.
     """
     context = app_context(request)
     database, live = await asyncio.gather(_ping(context.store), _ping(context.live))

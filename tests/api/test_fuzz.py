@@ -14,13 +14,13 @@ from urllib.parse import quote, unquote
 import structlog
 from structlog.testing import capture_logs
 
-from api.openapi.catalogue import CATALOGUE
+from api.openapi.catalogue import DOCUMENTS
 from storage.postgres.store import Store
 from tests.api.conftest import Caller
 
 REQUESTS = 10_000
 NOON = datetime(2026, 11, 27, 17, 0, 3, tzinfo=UTC)
-PREFIXES = [path.partition("{")[0] for path, _ in CATALOGUE.values()]
+PREFIXES = [path.partition("{")[0] for path, _ in DOCUMENTS.values()]
 PREFIXES += [
     "/v1/flow/zero-dte/series/",
     "/v1/symbols",

@@ -7,7 +7,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from api.openapi import reference
+from api.openapi import status, windows
 from storage.postgres.store import Store
 from tests.api.conftest import SERIES, Caller
 from tests.api.rows import record, utc
@@ -106,7 +106,7 @@ async def test_reference_tells_of_the_series(stranger: Caller) -> None:
     assert set(series["responses"]) == {"200", "304", "400", "401", "403", "429", "503", "default"}
     assert {next(iter(way)) for way in series["security"]} == {"APIKeyHeader", "APIKeyQuery"}
     example = series["responses"]["200"]["content"]["application/json"]["example"]
-    reference.Series.model_validate(example)
+    windows.Series.model_validate(example)
     assert "HTTPValidationError" not in told["components"]["schemas"]
 
 
@@ -114,11 +114,11 @@ async def test_reference_is_true(store: Store, caller: Caller) -> None:
     """Real answers have the documented shape, and no field that is not documented."""
     await store.write([record(utc("14:28")), record(utc("14:29:30"))])
     for path, model in (
-        (f"{SERIES}SPY?minutes=2", reference.Series),
-        (f"{SERIES}XYZ", reference.Series),
-        ("/v1/symbols", reference.Symbols),
-        ("/v1/market", reference.Market),
-        ("/health", reference.Health),
+        (f"{SERIES}SPY?minutes=2", windows.Series),
+        (f"{SERIES}XYZ", windows.Series),
+        ("/v1/symbols", status.Symbols),
+        ("/v1/market", status.Market),
+        ("/health", status.Health),
     ):
         body = (await caller.get(path)).json()
         read = model.model_validate(body)

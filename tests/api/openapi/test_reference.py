@@ -88,10 +88,10 @@ def test_every_route_is_described_in_full() -> None:
     assert "HTTPValidationError" not in told["components"]["schemas"]
 
 
-@pytest.mark.parametrize("name", catalogue.CATALOGUE)
+@pytest.mark.parametrize("name", catalogue.DOCUMENTS)
 def test_examples_are_answers(name: str) -> None:
     """Each example is to the contract, and is in the description with its nulls."""
-    path, _ = catalogue.CATALOGUE[name]
+    path, _ = catalogue.DOCUMENTS[name]
     plain = path.replace("{symbol:path}", "{}")
     kind = contract.ROUTES.get(plain, contract.Leaderboard)
     example = catalogue.example(name)
@@ -112,7 +112,7 @@ async def test_answers_have_no_field_that_is_not_described(flowing: Caller) -> N
         elif isinstance(body, list) and body and isinstance(told, list):
             keys(told[0], body[0], f"{where}[0]")
 
-    for name, (path, described) in catalogue.CATALOGUE.items():
+    for name, (path, described) in catalogue.DOCUMENTS.items():
         body = (await flowing.get(path.replace("{symbol:path}", "SPX"))).json()
         reader = TypeAdapter(described["responses"][200]["model"])
         read = reader.validate_python(body)
