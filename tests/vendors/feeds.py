@@ -13,8 +13,9 @@ from pathlib import Path
 from sampler.sources import Source, open_source
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.record.row import Reason
-from tests.vendors import schwab, tradier
+from tests.vendors import massive, schwab, tradier
 from tests.vendors.cboe import CboeVendor
+from tests.vendors.massive import MassiveVendor
 from tests.vendors.schwab import SchwabVendor
 from tests.vendors.server import VendorServer
 from tests.vendors.tradier import TradierVendor
@@ -78,6 +79,14 @@ FEEDS: dict[str, Feed] = {
             needs=("FLOW_TRADIER_TOKEN",),
             refused=("FLOW_TRADIER_TOKEN", "another"),
             secrets=(tradier.TOKEN,),
+        ),
+        Feed(
+            scheme="massive",
+            server=MassiveVendor,
+            settings=lambda folder, moment: {"FLOW_MASSIVE_KEY": massive.KEY},
+            needs=("FLOW_MASSIVE_KEY",),
+            refused=("FLOW_MASSIVE_KEY", "another"),
+            secrets=(massive.KEY,),
         ),
         Feed(
             scheme="schwab",

@@ -45,13 +45,10 @@ def massive_contract(frame: Frame, i: int, *, delayed: bool = False) -> dict[str
             "last_updated": nanoseconds(frame.quoted_at.timestamp()),
             "timeframe": timeframe,
         }
+    if math.isfinite(frame.last[i]):
+        contract["last_trade"] = {"price": float(frame.last[i]), "size": 1, "timeframe": timeframe}
     if math.isfinite(frame.last[i]) and math.isfinite(frame.last_at[i]):
-        contract["last_trade"] = {
-            "price": float(frame.last[i]),
-            "sip_timestamp": nanoseconds(frame.last_at[i]),
-            "size": 1,
-            "timeframe": timeframe,
-        }
+        contract["last_trade"]["sip_timestamp"] = nanoseconds(frame.last_at[i])
     if math.isfinite(frame.volume[i]) and frame.volume[i] > 0:
         midnight = new_york_time(market_day(frame.quoted_at), 0)
         contract["day"] = {

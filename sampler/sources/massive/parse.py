@@ -302,9 +302,10 @@ def _keep_todays(
     volume = np.where(today, columns["volume"], np.nan)
     columns["volume"] = np.where(untraded, 0.0, volume)
     at = columns["last_at"] / 1e9
-    printed = (at >= midnight) & (at < end)
-    columns["last"] = np.where(printed, columns["last"], np.nan)
-    columns["last_at"] = np.where(printed, at, np.nan)
+    at[~(at >= 86_400)] = np.nan
+    other_day = (at < midnight) | (at >= end)
+    columns["last"] = np.where(other_day, np.nan, columns["last"])
+    columns["last_at"] = np.where(other_day, np.nan, at)
 
 
 def _underlying(contracts: Sequence[Mapping[str, Any]]) -> tuple[float, datetime | None]:

@@ -185,8 +185,12 @@ class Massive:
             if b"NOT_AUTHORIZED" in body:
                 raise not_in_plan(symbol)
             page = b"<html" in body[:512].lower()
-            who = "a firewall's page came in place of an answer" if page else "forbids this"
-            raise ChainRefused(Reason.SOURCE_DOWN, f"{symbol}: massive: {who} (answer 403)")
+            words = (
+                "has blocked this address: a firewall's page came in place of an answer"
+                if page
+                else "forbids this request"
+            )
+            raise ChainRefused(Reason.SOURCE_DOWN, f"{symbol}: massive {words} (answer 403)")
         return body
 
     async def _no_expiry(self, symbol: str, day: date, now: datetime) -> ChainRefused:

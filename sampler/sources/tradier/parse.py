@@ -244,10 +244,11 @@ def _keep_todays_trades(columns: dict[str, Floats], quoted_at: datetime) -> None
     """
     evening, midnight, end = day_bounds(quoted_at)
     at = columns["last_at"] / 1000
-    columns["volume"] = np.where((at >= 86_400) & (at < evening), 0.0, columns["volume"])
-    today = (at >= midnight) & (at < end)
-    columns["last"] = np.where(today, columns["last"], np.nan)
-    columns["last_at"] = np.where(today, at, np.nan)
+    at[~(at >= 86_400)] = np.nan
+    columns["volume"] = np.where(at < evening, 0.0, columns["volume"])
+    other_day = (at < midnight) | (at >= end)
+    columns["last"] = np.where(other_day, np.nan, columns["last"])
+    columns["last_at"] = np.where(other_day, np.nan, at)
 
 
 def _text(value: Any) -> str:

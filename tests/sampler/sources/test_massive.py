@@ -22,7 +22,6 @@ from sampler.chain import Frame, select_chain
 from sampler.errors import ChainRefused, NoHistory
 from sampler.measure.snapshot import measure_slot
 from sampler.sources import open_source
-from sampler.sources.cboe_json import parse_chain
 from sampler.sources.massive.parse import (
     SnapshotPage,
     parse_massive_chain,
@@ -35,7 +34,6 @@ from storage.config.vendor_keys import VendorKeys
 from storage.errors import UsageError
 from storage.market.calendar import new_york_time, session_on
 from storage.record.row import Reason
-from tests.cboe_server import from_frame
 from tests.vendors.fuzz import mutated_json
 from tests.vendors.massive import (
     KEY,
@@ -43,6 +41,13 @@ from tests.vendors.massive import (
     massive_contract,
     massive_page,
     nanoseconds,
+)
+from tests.vendors.same_row import (
+    measured_rows,
+    only_today,
+    real_sessions,
+    through_cboe,
+    whole_seconds,
 )
 from tests.vendors.server import VendorServer, cut, empty, html, slow, status
 from tests.vendors.session import play_session
@@ -345,41 +350,33 @@ def test_the_clients_own_example(shared: Path) -> None:
 # One chain, every format
 
 
-async def test_the_same_chain_makes_the_same_row_as_through_cboe() -> None:
-    """What both formats determine is the same in the row, whichever one the chain came in."""
-    frames = [await synthetic_frame(now=NOW + timedelta(seconds=30 * i)) for i in range(2)]
-    rows = []
-    for read_frame in (_through_massive, _through_cboe):
-        previous = None
-        for frame in frames:
-            chain = select_chain(read_frame(frame), session_on(DAY))
-            previous = measure_slot(chain, previous, oi_confidence=0.43)
-        assert previous is not None
-        rows.append(previous.row)
-    ours, theirs = rows
-    assert ours.total_volume > 0
-    assert ours.classified_share is not None
-    different = {
-        name for name in ours.__dataclass_fields__ if getattr(ours, name) != getattr(theirs, name)
-    }
-    assert different == {"source", "delay_seconds"}
+@pytest.mark.parametrize("name", ["volkit", "schwab", "lean"])
+def test_a_real_chain_makes_the_same_row_as_through_cboe(name: str) -> None:
+    """Real chains in both formats agree in every figure, to the last bit."""
+    frames = real_sessions()[name]
+    assert measured_rows(map(_through_massive, frames)) == measured_rows(through_cboe(frames))
+
+
+async def test_a_simulated_session_makes_the_same_rows_as_through_cboe() -> None:
+    """Rows with flow, after each other: what both formats determine is the same to the last bit."""
+    times = [NOW + timedelta(seconds=30 * i) for i in range(4)]
+    frames = [whole_seconds(only_today(await synthetic_frame(now=now))) for now in times]
+    ours, theirs = measured_rows(map(_through_massive, frames)), measured_rows(through_cboe(frames))
+    assert ours == theirs
+    assert ours[-1]["total_volume"] > ours[0]["total_volume"] > 0
+    assert 0 < ours[-1]["classified_share"] <= 1
 
 
 def _through_massive(frame: Frame) -> Frame:
     """In two pages."""
     contracts = [massive_contract(frame, i) for i in range(len(frame.strike))]
     pages = [
-        parse_snapshot_page(orjson.dumps(massive_page(part)), symbol="SPX", base=BASE)
-        for part in (contracts[:250], contracts[250:])
+        parse_snapshot_page(orjson.dumps(massive_page(part)), symbol=frame.symbol, base=BASE)
+        for part in (contracts[:100], contracts[100:])
     ]
-    made = parse_massive_chain(pages, symbol="SPX", now=frame.quoted_at, delay_seconds=0)
+    made = parse_massive_chain(pages, symbol=frame.symbol, now=frame.fetched_at, delay_seconds=0)
     assert made is not None
     return made
-
-
-def _through_cboe(frame: Frame) -> Frame:
-    body = orjson.dumps(from_frame(frame))
-    return parse_chain(body, symbol="SPX", now=frame.quoted_at, delay_seconds=900)
 
 
 # A session, and answers at random

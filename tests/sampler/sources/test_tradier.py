@@ -22,7 +22,6 @@ from sampler.chain import Frame, select_chain
 from sampler.errors import ChainRefused, NoHistory
 from sampler.measure.snapshot import measure_slot
 from sampler.sources import open_source
-from sampler.sources.cboe_json import parse_chain
 from sampler.sources.synthetic.source import Synthetic
 from sampler.sources.tradier.parse import (
     UnderlyingQuote,
@@ -33,10 +32,16 @@ from sampler.sources.tradier.parse import (
 from sampler.sources.tradier.source import Tradier, allowance_pause
 from storage.config.vendor_keys import VendorKeys
 from storage.errors import UsageError
-from storage.market.calendar import session_on
+from storage.market.calendar import market_day, session_on
 from storage.record.row import Reason
-from tests.cboe_server import from_frame
 from tests.vendors.fuzz import mutated_json
+from tests.vendors.same_row import (
+    measured_rows,
+    only_today,
+    real_sessions,
+    through_cboe,
+    whole_seconds,
+)
 from tests.vendors.server import VendorServer, cut, empty, html, slow, status
 from tests.vendors.session import play_session
 from tests.vendors.tradier import (
@@ -135,17 +140,23 @@ def test_one_contract_is_an_object_and_none_is_null() -> None:
         (datetime(2026, 8, 19, 0, 0, tzinfo=UTC), 12, False, 12),  # it begins at 20:00
         (datetime(2026, 8, 18, 23, 59, 59, tzinfo=UTC), 12, False, 0),
         (NOW - timedelta(days=10), 0, False, 0),
-        (None, 0, False, 0),
     ],
 )
 def test_trades_of_another_day(
-    traded: datetime | None, volume: int, last_known: bool, counted: int
+    traded: datetime, volume: int, last_known: bool, counted: int
 ) -> None:
     """A last trade of another New York day is none, and nothing was traded since."""
-    stamp = 0 if traded is None else round(traded.timestamp() * 1000)
-    frame = one(trade_date=stamp, volume=volume)
+    frame = one(trade_date=round(traded.timestamp() * 1000), volume=volume)
     assert np.isfinite(frame.last[0]) == np.isfinite(frame.last_at[0]) == last_known
     assert frame.volume[0] == counted
+
+
+def test_a_trade_without_a_time_has_none() -> None:
+    """A time of 0 or none at all is unknown, and no other day's."""
+    for time in (0, None, "soon"):
+        frame = one(trade_date=time)
+        assert (frame.last[0], frame.volume[0]) == (7.2, 5120)
+        assert np.isnan(frame.last_at[0])
 
 
 def test_what_is_no_number_is_unknown() -> None:
@@ -269,39 +280,35 @@ def test_the_recorded_answer(shared: Path) -> None:
 # One chain, every format
 
 
-async def test_the_same_chain_makes_the_same_row_as_through_cboe() -> None:
-    """What both formats determine is the same in the row, whichever one the chain came in."""
-    frames = [await synthetic_frame(now=NOW + timedelta(seconds=30 * i)) for i in range(2)]
-    rows = []
-    for read_frame in (_through_tradier, _through_cboe):
-        previous = None
-        for frame in frames:
-            chain = select_chain(read_frame(frame), session_on(DAY))
-            previous = measure_slot(chain, previous, oi_confidence=0.43)
-        assert previous is not None
-        rows.append(previous.row)
-    ours, theirs = rows
-    assert ours.total_volume > 0
-    assert ours.classified_share is not None
-    different = {
-        name for name in ours.__dataclass_fields__ if getattr(ours, name) != getattr(theirs, name)
-    }
-    # Cboe's volatilities, which Tradier does not have, are in the evidence and in no figure.
-    assert different == {"source", "delay_seconds"}
+@pytest.mark.parametrize("name", ["volkit", "schwab", "lean"])
+def test_a_real_chain_makes_the_same_row_as_through_cboe(name: str) -> None:
+    """Real chains in both formats agree in every figure, to the last bit."""
+    frames = real_sessions()[name]
+    assert measured_rows(map(_through_tradier, frames)) == measured_rows(through_cboe(frames))
+
+
+async def test_a_simulated_session_makes_the_same_rows_as_through_cboe() -> None:
+    """Rows with flow, after each other: what both formats determine is the same to the last bit."""
+    times = [NOW + timedelta(seconds=30 * i) for i in range(4)]
+    frames = [whole_seconds(only_today(await synthetic_frame(now=now))) for now in times]
+    ours, theirs = measured_rows(map(_through_tradier, frames)), measured_rows(through_cboe(frames))
+    assert ours == theirs
+    assert ours[-1]["total_volume"] > ours[0]["total_volume"] > 0
+    assert 0 < ours[-1]["classified_share"] <= 1
 
 
 def _through_tradier(frame: Frame) -> Frame:
-    body = orjson.dumps(tradier_chain(frame, DAY))
+    body = orjson.dumps(tradier_chain(frame, market_day(frame.quoted_at)))
     quotes = orjson.dumps(tradier_list("quotes", "quote", [tradier_quote(frame)]))
-    spot = parse_tradier_quotes(quotes, symbol="SPX")["SPX"]
-    made = parse_tradier_chain(body, symbol="SPX", now=frame.quoted_at, delay_seconds=0, spot=spot)
+    made = parse_tradier_chain(
+        body,
+        symbol=frame.symbol,
+        now=frame.fetched_at,
+        delay_seconds=0,
+        spot=parse_tradier_quotes(quotes, symbol=frame.symbol)[frame.symbol],
+    )
     assert made is not None
     return made
-
-
-def _through_cboe(frame: Frame) -> Frame:
-    body = orjson.dumps(from_frame(frame))
-    return parse_chain(body, symbol="SPX", now=frame.quoted_at, delay_seconds=900)
 
 
 # A session, and answers at random
