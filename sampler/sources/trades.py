@@ -201,7 +201,8 @@ class TradeTally:
         mid, half = middle.mid[0], middle.half[0]
         fine, coarse = self._steps
         tick = np.where(mid >= COARSER_FROM, coarse, fine)
-        signed = trade_signs(prints.price, prints.size, mid, half, tick=tick)
+        # Prices in binary miss the quote by 1e-15: a print on the ask counts whole.
+        signed = np.round(trade_signs(prints.price, prints.size, mid, half, tick=tick), 9)
         if prints.side is None:
             return signed
         said = np.isfinite(prints.side)

@@ -18,6 +18,7 @@ from tests.vendors.cboe import CboeVendor
 from tests.vendors.massive import MassiveVendor
 from tests.vendors.schwab import SchwabVendor
 from tests.vendors.server import VendorServer
+from tests.vendors.theta import ThetaVendor
 from tests.vendors.tradier import TradierVendor
 
 DOWN = Reason.SOURCE_DOWN
@@ -94,6 +95,11 @@ FEEDS: dict[str, Feed] = {
             settings=_schwab_settings,
             needs=("FLOW_SCHWAB_TOKEN_FILE", "FLOW_SCHWAB_APP_KEY", "FLOW_SCHWAB_APP_SECRET"),
             secrets=(schwab.APP_KEY, schwab.APP_SECRET, "refresh-1", "access-1", "access-2"),
+        ),
+        Feed(
+            scheme="theta",
+            server=ThetaVendor,
+            statuses=HTTP_STATUSES | dict.fromkeys((410, 470, 471, 473, 474, 476, 570, 571), DOWN),
         ),
     )
 }

@@ -159,12 +159,12 @@ class ThetaVendor(VendorServer):
             yield f"{wall(moment)},{number(frame.spot) if place else '0.0'}"
 
     def _grid(self, symbol, query) -> Iterator[tuple[datetime, Frame]]:
-        """Each time of a history and the last frame by then, both ends included."""
+        """Each time of a history by now and the last frame by then, both ends included."""
         day = date.fromisoformat(query["date"])
         step = timedelta(seconds={"30s": 30, "1m": 60}[query["interval"]])
         moment, end = (clock(day, query[name]) for name in ("start_time", "end_time"))
         frames = self.session(symbol, day)
-        while moment <= end:
+        while moment <= (end if self.now is None else min(end, self.now)):
             before = [frame for frame in frames if frame.quoted_at <= moment]
             if before:
                 yield moment, before[-1]

@@ -73,7 +73,8 @@ class Theta:
         Parameters
         ----------
         rest : a base address, or nothing for the terminal's own, and the options ``plan`` (value),
-            ``timeout`` (8), ``budget`` (12) and ``patience`` (120), the last three in seconds.
+            ``pace`` (0), ``timeout`` (8), ``budget`` (12) and ``patience`` (120), the last four in
+            seconds.
         keys : not needed: the terminal has logged in.
 
         Returns
@@ -87,7 +88,7 @@ class Theta:
             For an unknown option, one out of bounds, or a base that is no http(s) URL.
         """
         given, options = url.split_options(
-            rest, plan="value", timeout="8", budget="12", patience="120"
+            rest, plan="value", pace="0", timeout="8", budget="12", patience="120"
         )
         plan = options["plan"]
         if plan not in PLANS:
@@ -95,6 +96,7 @@ class Theta:
         terminal = Terminal(
             base_of(NAME, given, BASE),
             plan=plan,
+            pace=seconds_option(options, "pace", 0.0, 10.0),
             timeout=seconds_option(options, "timeout", 0.05, 60.0),
             budget=seconds_option(options, "budget", 0.05, 120.0),
             patience=seconds_option(options, "patience", 0.05, 3600.0),

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from sampler.errors import ChainRefused
 from sampler.sources.http import HttpClient, Status
+from sampler.sources.theta.answers import NAME
 from storage.record.row import Reason
 
 BASE = "http://127.0.0.1:25503/v3"
@@ -62,7 +63,14 @@ class Terminal:
     """A terminal under its address."""
 
     def __init__(
-        self, base: str, *, plan: str, timeout: float, budget: float, patience: float
+        self,
+        base: str,
+        *,
+        plan: str,
+        pace: float,
+        timeout: float,
+        budget: float,
+        patience: float,
     ) -> None:
         """Set up without touching the network.
 
@@ -70,14 +78,15 @@ class Terminal:
         ----------
         base : the terminal's address, with its version.
         plan : one of ``PLANS``.
+        pace : time between the starts of two requests. [s]
         timeout, budget : time limits of an attempt and of all attempts at an answer of now. [s]
         patience : time limit of an attempt at an answer of the past. [s]
         """
         self._now, self._past = (
             HttpClient(
-                "theta's terminal",
+                NAME,
                 base,
-                pace=0.0,
+                pace=pace,
                 timeout=limit,
                 budget=total,
                 headers={"Accept": "text/csv"},
@@ -121,12 +130,12 @@ class Terminal:
         status, body = answer.status, answer.body or b""
         if status == NO_DATA:
             return None
-        begin = f"{symbol}: theta's terminal"
+        begin = f"{symbol}: {NAME}"
         if status in PERMISSION:
             least = LEAST_PLAN.get(path)
             raise NotInPlan(
                 Reason.SOURCE_DOWN,
-                f"{begin} has a plan without {path} (answer {status})"
+                f"{begin} answers that the plan is without {path} (answer {status})"
                 + (f"; it needs {least}" if least else ""),
             )
         if status == TOO_LARGE:

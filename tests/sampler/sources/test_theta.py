@@ -414,8 +414,8 @@ async def test_a_closed_day_is_not_asked_for():
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (470, "plan without option/snapshot/quote (answer 470); it needs Options Value"),
-        (471, "plan without option/snapshot/quote (answer 471); it needs Options Value"),
+        (470, "plan is without option/snapshot/quote (answer 470); it needs Options Value"),
+        (471, "plan is without option/snapshot/quote (answer 471); it needs Options Value"),
         (473, "finds option/snapshot/quote wrong (answer 473): 'no such symbol'"),
         (476, "127.0.0.1 or localhost (answer 476)"),
         (410, "FLOW_SOURCE must end in /v3 (answer 410)"),
@@ -437,7 +437,7 @@ async def test_every_status_has_its_sentence(code, said):
         with pytest.raises(ChainRefused) as error:
             await live(server, budget=0.3)
         assert said in str(error.value)
-        assert str(error.value).startswith("SPX: theta's terminal ")
+        assert str(error.value).startswith("SPX: theta ")
         assert error.value.reason is Reason.SOURCE_DOWN
         asked = [r for r in server.asked("snapshot/quote") if r.query["symbol"] == "SPXW"]
         # An error that stays is not asked about again.
@@ -458,7 +458,7 @@ async def test_no_terminal():
     server = ThetaVendor()
     server.start()
     server.stop()
-    with pytest.raises(ChainRefused, match="theta's terminal cannot be reached"):
+    with pytest.raises(ChainRefused, match="SPX: theta cannot be reached"):
         await live(server, budget=0.2)
 
 
@@ -493,7 +493,7 @@ async def test_as_many_requests_at_once_as_the_plan_allows(plan, most):
     ("rest", "said"),
     [
         ("?plan=gold", "is none of free, value, standard, pro"),
-        ("?pace=1", "unknown source option 'pace'"),
+        ("?delay=1", "unknown source option 'delay'"),
         ("ftp://127.0.0.1/v3", "expected http"),
         ("?timeout=0", "timeout="),
     ],
@@ -686,7 +686,10 @@ async def test_a_history_outside_the_plan_ends_the_run(path):
     async with ThetaVendor() as server:
         server.put(*minutes(2))
         server.refused = {f"option/history/{path}"}
-        with pytest.raises(UsageError, match=f"without option/history/{path}.*it needs Options"):
+        with pytest.raises(
+            UsageError,
+            match=f"theta answers that the plan is without option/history/{path}.*it needs Options",
+        ):
             await past_frames(server, plan="pro")
 
 
