@@ -22,6 +22,7 @@ from sampler.measure.revision import Doubt
 from sampler.measure.signing import EachTrade, LastPrint
 from sampler.measure.volume import (
     COLUMNS,
+    LATER_RISE,
     MOMENTS,
     OTHER,
     Movement,
@@ -33,7 +34,7 @@ from sampler.metrics import black, flow
 from sampler.metrics.exposure import ONE_PERCENT, GreeksByMove
 from sampler.metrics.hedge import hedge_flow
 from sampler.metrics.ledger import ContractsRead, read_contracts
-from storage.market.constants import GRID_SECONDS, MULTIPLIER
+from storage.market.constants import BEFORE_OPEN, GRID_SECONDS, MULTIPLIER
 from storage.market.instruments import COARSER_FROM, instrument_of
 from storage.record.row import Flag
 
@@ -41,8 +42,6 @@ Floats = NDArray[np.float64]
 
 #: Within so long after the open a feed may begin today's count anew. [s]
 OPENING_SECONDS = 900.0
-#: The overnight session of index options begins so long before the open: at 20:00 New York.
-BEFORE_OPEN = timedelta(hours=13, minutes=30)
 #: So near to the close a frame's prints may be from after it.
 CLOSING = timedelta(minutes=15)
 
@@ -141,13 +140,7 @@ def update_flow(
     put = (row.hedge_flow_put_cumulative if row else 0.0) + puts + hedged.put
     listed = past.widen(chain.listed, fill=False)
     reported = past.widen(chain.volume)
-    covered = read_contracts(
-        listed,
-        past.listed_before(),
-        reported,
-        ledger["volume"],
-        past.widen(chain.open_interest),
-    )
+    covered = read_contracts(listed, past.listed_before(), reported, ledger["volume"])
     _count_read_again(listed, reported, past, step)
     flags, amounts = _volume_flags(covered, past, step)
     gap, intervals = _cadence(chain, past)
@@ -158,7 +151,7 @@ def update_flow(
     columns = {
         "strike": past.strike,
         "listed": listed,
-        "listed_before": covered.mattered,
+        "listed_before": listed | past.listed_before(),
         **{name: past.widen(getattr(chain, name)) for name in QUOTES},
         "signed_volume": _known(past, chain, step),
         # Both sides of a strike share it.
@@ -243,12 +236,18 @@ def _stored(ledger: dict[str, Floats], now: float) -> dict[str, Floats]:
     """The ledger's columns as the evidence has them: moments as ages, which compress well. [s]
 
     The account that is not published is left out where no contract has one: on nearly all slots.
+    So is a later rise.
     """
-    disputed = OTHER[0] in ledger and not np.isnan(ledger[OTHER[0]]).all()
+    unknown = {
+        name
+        for group in (OTHER, LATER_RISE)
+        if group[0] not in ledger or np.isnan(ledger[group[0]]).all()
+        for name in group
+    }
     return {
         name: now - ledger[name] if name in MOMENTS else ledger[name]
         for name in COLUMNS
-        if disputed or name not in OTHER
+        if name not in unknown
     }
 
 
@@ -308,10 +307,12 @@ def _volume_flags(
 
 
 def _doubts(step: VolumeStep) -> list[Doubt]:
-    """Rows since a rise that is taken out now, or since a fall that is undone now, were wrong."""
+    """Rows since a rise that is taken out now, or since a fall that is undone now, are in doubt."""
     if step.wrong_since is None:
         return []
-    moved = _corrections(step).as_detail()
+    corrected = _corrections(step)
+    # A fall that may have been wrong corrects nothing: what came back is counted in this row.
+    moved = (corrected if corrected.contracts else step.recovered).as_detail()
     since = datetime.fromtimestamp(step.wrong_since, UTC)
     return [Doubt(since, Flag.VOLUME_CORRECTED, moved)]
 

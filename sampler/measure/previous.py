@@ -102,7 +102,7 @@ class PreviousSlot:
         return ledger
 
     def listed_before(self) -> NDArray[np.bool_]:
-        """Contracts that an earlier slot listed with open interest or volume. (2, n)"""
+        """Return which contracts an earlier slot of the session listed. (2, n)"""
         if self.row is None or "listed_before" not in self._columns:
             return np.zeros((2, len(self.strike)), np.bool_)
         return self.recall("listed_before", 0.0).astype(np.bool_, copy=False)

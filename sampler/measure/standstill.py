@@ -2,25 +2,26 @@
 
 Feeds freeze in parts: the options' quotes stand while the stock trades on, or the index value
 stands while its options are quoted and traded. The first makes stale options, the second a stale
-spot. A chain is compared with the previous record's own columns.
+spot. A server that lags behind sends older options with a newer price of the underlying. A chain is
+compared with the previous record's own columns.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sampler.chain import REPORTED_VOLUME, Chain
+from sampler.chain import Chain
 from sampler.errors import ChainRefused
-from storage.market.constants import SLOT_WIDTH
+from storage.market.constants import BEFORE_OPEN, SLOT_WIDTH
 from storage.record.row import Reason, SlotRecord
 
-#: What must stand still for options to count as unchanged: every quote, print and volume. What
-#: changes most often comes first.
-COMPARED = ("volume", "bid", "ask", "last", "last_at")
+#: Prices that must stand still for options to count as unchanged.
+PRICES = ("bid", "ask", "last")
 #: From so many slots on, options that stand while the underlying trades make no row.
 STALE_SLOTS = 3
 #: A price of the underlying that is older than the quotes by more than this stands still,
@@ -53,7 +54,7 @@ class Standstill(NamedTuple):
 
 
 def options_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | None:
-    """Return since when no quote, print or volume of any contract has changed; None if one has.
+    """Return since when no option shows anything new; None if one does.
 
     Parameters
     ----------
@@ -63,12 +64,15 @@ def options_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | 
     Returns
     -------
     Standstill or None
-        Since when, and the underlying's price at that time.
+        Since when, and the underlying's price at that time. Options stand if nothing has traded and
+        no price has changed. They also stand if nothing has traded and a print is older than the
+        earlier slot's: the answer is an older one.
 
     Notes
     -----
-    A value that cannot be read, and a contract that is missing, is no change. At least half of the
-    listed contracts must have a quote that can be compared.
+    A value that cannot be read, a crossed quote and a contract that is missing are no change. Nor
+    is a volume up to the highest one known, or a print of an earlier session. At least half of the
+    listed contracts must have a price that can be compared.
     """
     if previous is None:
         return None
@@ -79,17 +83,17 @@ def options_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | 
         _, here, there = np.intersect1d(
             chain.strike, columns["strike"], assume_unique=True, return_indices=True
         )
-    in_both = chain.listed[:, here] & columns["listed"][:, there]
-    sent = {**columns, "volume": columns.get(REPORTED_VOLUME, columns["volume"])}
-    comparable = 0
-    for name in COMPARED:
-        now, before = getattr(chain, name)[:, here], sent[name][:, there]
-        # What cannot be read is neither below nor above.
-        if (((now < before) | (now > before)) & in_both).any():
-            return None
-        readable = in_both & ~np.isnan(now) & ~np.isnan(before)
-        comparable = max(comparable, int(readable.sum()))
-    if 2 * comparable < chain.listed.sum():
+    # Comparisons with NaN are false: what is not listed or not readable never counts.
+    if (chain.volume[:, here] > columns["volume"][:, there]).any():
+        return None
+    printed, printed_before = chain.last_at[:, here], columns["last_at"][:, there]
+    # The first print of a day says nothing beyond the volume that came with it.
+    first = (chain.session.open - BEFORE_OPEN).timestamp()
+    of_today = (printed >= first) & (printed_before >= first)
+    if (of_today & (printed > printed_before)).any():
+        return None
+    older = bool((of_today & (printed < printed_before)).any())
+    if not older and not _prices_stand(chain, columns, here, there):
         return None
     if "options_since" in notes:
         spot = notes["options_spot"]
@@ -98,6 +102,21 @@ def options_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | 
         )
     spot = notes["spot"]
     return Standstill(previous.row.slot, math.nan if spot is None else spot)
+
+
+def _prices_stand(chain: Chain, columns: Mapping[str, Any], here: Any, there: Any) -> bool:
+    """Whether enough prices can be compared with the earlier slot's, and all are the same."""
+    sound = (chain.bid <= chain.ask)[:, here] & (columns["bid"] <= columns["ask"])[:, there]
+    comparable = 0
+    for name in PRICES:
+        now, before = getattr(chain, name)[:, here], columns[name][:, there]
+        readable = ~np.isnan(now) & ~np.isnan(before)
+        if name != "last":
+            readable &= sound
+        if (now[readable] != before[readable]).any():
+            return False
+        comparable = max(comparable, int(readable.sum()))
+    return 2 * comparable >= int(chain.listed.sum())
 
 
 def require_live_options(chain: Chain, standing: Standstill, *, contradicted: bool) -> None:
@@ -119,8 +138,8 @@ def require_live_options(chain: Chain, standing: Standstill, *, contradicted: bo
         seconds = (chain.slot - standing.since).total_seconds()
         raise ChainRefused(
             Reason.STALE,
-            f"{chain.symbol}: no quote, print or volume of any option has changed for"
-            f" {seconds:.0f} s, and the underlying went from {standing.level:g} to {chain.spot:g}",
+            f"{chain.symbol}: no option has shown anything new for {seconds:.0f} s, and the"
+            f" underlying went from {standing.level:g} to {chain.spot:g}",
         )
 
 

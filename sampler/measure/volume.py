@@ -7,12 +7,13 @@ accounts of the contract: one says that the mark was right, the other that the l
 account is published in the row, the other one is carried beside it, and the feed's next reports
 decide:
 
-- One recent rise (the largest of the last ten minutes) is as large as the fall: what fell is taken
-  out of that rise, with the rise's own sign and dollars, at once. The higher account is carried.
+- One recent rise is as large as the fall (the largest of the last ten minutes, or better the
+  largest after that): what fell is taken out of that rise, with the rise's own sign and dollars, at
+  once. The higher account is carried.
 - Nothing explains the lower figure: the mark is published unchanged. The lower account is carried,
   with whatever trades above the lower figure.
 - A report that reaches the higher account's volume restores the higher account, exactly. But where
-  the lower one is published and trading has closed half of the gap, the lower one stays.
+  the lower one is published and has traded on since the fall, the lower one stays.
 - A dispute that lasts ten minutes is decided for the lower account.
 
 Only when the whole chain falls within the opening window is the fall a reset: the feed has begun
@@ -23,7 +24,7 @@ to no slot. All of it is arithmetic on columns of (2, strikes), calls first; not
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,7 +39,8 @@ Bools = NDArray[np.bool_]
 DISPUTE_SECONDS = 600.0
 #: The part of the chain that must fall, or come back, for a fall to be the whole chain's. [0-1]
 WHOLE_CHAIN = 0.9
-#: So much of a fall must come back in one slot to say that the fall was wrong. [0-1]
+#: Where a lower account has traded on and this much of the fall still comes back in one slot, no
+#: one can say whether it traded or was held back. [0-1]
 RETURNED = 0.5
 #: A reset leaves less than this part of the chain's volume. [0-1]
 RESET_LEFT = 0.5
@@ -60,6 +62,8 @@ RISE: tuple[str, ...] = (
     "rise_gamma",  # ΔV·Γ·M·S²·0.01 [$ per 1 %]
     "rise_at",  # unix time [s]
 )
+#: The largest rise after that one, which is smaller: it explains a fall better. NaN: none.
+LATER_RISE: tuple[str, ...] = tuple(f"later_{name}" for name in RISE)
 #: The account that is not published, while there is a dispute; NaN: no dispute.
 OTHER: tuple[str, ...] = (
     *(f"other_{name}" for name in ACCOUNT),
@@ -69,9 +73,9 @@ OTHER: tuple[str, ...] = (
     "other_gap",  # by how much the two volumes differed then; NaN: unknown [contracts]
 )
 #: All columns of the ledger, as the evidence stores them.
-COLUMNS: tuple[str, ...] = (*ACCOUNT, *RISE, *OTHER, "volume_read_at")
+COLUMNS: tuple[str, ...] = (*ACCOUNT, *RISE, *LATER_RISE, *OTHER, "volume_read_at")
 #: Columns that are moments: unix time here, ages in the stored evidence. [s]
-MOMENTS = frozenset({"rise_at", "other_since", "volume_read_at"})
+MOMENTS = frozenset({"rise_at", "later_rise_at", "other_since", "volume_read_at"})
 #: Sums of a contract that begins at 0; every other column begins as unknown.
 FLOW_SUMS = frozenset({"signed", "dollars", "gamma_dollars", "counted", "volume_squares"})
 
@@ -115,7 +119,7 @@ class VolumeStep:
     corrected_variance: float = 0.0
     corrected_counted: float = 0.0
     #: The unix time of the earliest rise that is withdrawn in this slot, or of the earliest fall
-    #: that is undone: rows from there on were wrong. None: there is none.
+    #: that is undone or may have been wrong: rows from there on are in doubt. None: there is none.
     wrong_since: float | None = None
     held: Movement = field(default_factory=Movement)
     recovered: Movement = field(default_factory=Movement)
@@ -217,10 +221,7 @@ def _count_disputed(
         columns[name] = np.full(reported.shape, np.nan) if known is None else np.array(known)
     step.added = np.zeros(reported.shape)
     readable = ~np.isnan(reported)
-    expired = columns["rise_at"] < now - DISPUTE_SECONDS
-    if expired.any():
-        for name in RISE:
-            columns[name][expired] = np.nan
+    _forget_rises(columns, now - DISPUTE_SECONDS)
     if first is not None:
         columns["volume"][first] = reported[first]
     if opening and _is_reset(columns, reported, readable):
@@ -259,13 +260,14 @@ def add_flow(step: VolumeStep, sign: Floats, hedge: Floats, gamma: Floats, *, no
         sign,
         hedge,
         gamma,
-        rise=[columns[name] for name in RISE],
+        rises=[columns[name] for name in (*RISE, *LATER_RISE)],
         counted=columns["counted"],
         volume_squares=columns["volume_squares"],
         now=now,
         oldest=now - DISPUTE_SECONDS,
     )
-    columns.update(zip((*RISE, "counted", "volume_squares"), remembered, strict=True))
+    names = (*RISE, *LATER_RISE, "counted", "volume_squares")
+    columns.update(zip(names, remembered, strict=True))
     if OTHER[0] not in columns:
         return
     disputed = ~np.isnan(columns["other_volume"]) & (step.added > 0)
@@ -287,6 +289,27 @@ def add_flow(step: VolumeStep, sign: Floats, hedge: Floats, gamma: Floats, *, no
         ("other_volume_squares", squares),
     ):
         columns[name][other] += value[other]
+
+
+def _forget_rises(columns: dict[str, Floats], earliest: float) -> None:
+    """Forget rises of before a time; a later one takes the place of one that is forgotten."""
+    expired = columns["rise_at"] < earliest
+    if expired.any():
+        _clear(columns, LATER_RISE, columns["later_rise_at"] < earliest)
+        _take_later_rise(columns, expired)
+
+
+def _take_later_rise(columns: dict[str, Floats], which: Bools) -> None:
+    """Put the later rise in the place of the largest one."""
+    for name in RISE:
+        columns[name][which] = columns[f"later_{name}"][which]
+    _clear(columns, LATER_RISE, which)
+
+
+def _clear(columns: dict[str, Floats], names: Sequence[str], which: Bools) -> None:
+    """Make columns unknown for some contracts."""
+    for name in names:
+        columns[name][which] = np.nan
 
 
 def _is_reset(columns: Mapping[str, Floats], reported: Floats, readable: Bools) -> bool:
@@ -320,8 +343,7 @@ def _reset(step: VolumeStep, reported: Floats, readable: Bools, now: float) -> N
     lower = fallen & ~undisputed & (columns["other_volume"] < columns["volume"])
     _swap(columns, lower)
     columns["volume"][fallen] = reported[fallen]
-    for name in RISE:
-        columns[name][fallen] = np.nan
+    _clear(columns, (*RISE, *LATER_RISE), fallen)
     step.reset, step.reset_at = True, now
 
 
@@ -342,13 +364,17 @@ def _continue_disputes(
             step.reset_at = None
     published_high = mark > other
     _close(step, back & published_high, "recovered")
-    # What comes back at once was a wrong fall. What is reached trade by trade is trading: the lower
-    # account, which is published, was right.
-    traded_up = back & ~published_high & (other - mark < RETURNED * columns["other_gap"])
-    _close(step, traded_up, "")
-    undone = back & ~published_high & ~traded_up
-    if undone.any():
-        step.wrong_since = float(columns["other_since"][undone].min())
+    # What comes back at once was a wrong fall. Once the lower account has traded on, it was right;
+    # but if most of the fall then comes back in one slot, the rows since the fall are in doubt.
+    returned = back & ~published_high
+    gap, before = other - mark, columns["other_gap"]
+    traded_on = returned & (gap < before)
+    unclear = traded_on & (gap >= RETURNED * before)
+    undone = returned & ~traded_on
+    if (unclear | undone).any():
+        step.wrong_since = float(columns["other_since"][unclear | undone].min())
+    _close(step, unclear, "recovered")
+    _close(step, traded_on & ~unclear, "")
     _publish_other(step, undone, "restored")
     left = disputed & ~back
     _publish_other(step, left & old & published_high, "busted")
@@ -368,6 +394,7 @@ def _open_disputes(step: VolumeStep, reported: Floats, fallen: Bools, now: float
     """Withdraw the rise that explains a fall; where none does, carry the lower account along."""
     columns = step.ledger
     mark = columns["volume"]
+    _take_later_rise(columns, fallen & (columns["later_rise"] >= mark - reported))
     without = mark - np.nan_to_num(columns["rise"])
     explained = fallen & (columns["rise"] > 0) & (reported >= without)
     for name in ACCOUNT:
@@ -401,8 +428,7 @@ def _open_disputes(step: VolumeStep, reported: Floats, fallen: Bools, now: float
     if unexplained.any():
         _scale_other(columns, unexplained, reported)
     _publish_other(step, explained, "withdrawn", keep=True)
-    for name in RISE:
-        columns[name][fallen] = np.nan
+    _clear(columns, (*RISE, *LATER_RISE), fallen)
 
 
 def _scale_other(columns: dict[str, Floats], which: Bools, reported: Floats) -> None:
@@ -442,10 +468,11 @@ def _close(step: VolumeStep, which: Bools, name: str) -> None:
         return
     columns = step.ledger
     if name:
-        held = (columns["volume"] - columns["other_volume"])[which].sum()
-        setattr(step, name, Movement(int(which.sum()), float(held)))
-    for column in OTHER:
-        columns[column][which] = np.nan
+        held = np.abs(columns["volume"] - columns["other_volume"])[which].sum()
+        earlier = getattr(step, name)
+        contracts = earlier.contracts + int(which.sum())
+        setattr(step, name, Movement(contracts, earlier.volume + float(held)))
+    _clear(columns, OTHER, which)
 
 
 def _swap(columns: dict[str, Floats], which: Bools) -> None:

@@ -17,7 +17,6 @@ from sampler.metrics.special import (
     READ_FLAGS,
     READ_TABLE,
     WRITE,
-    WRITE_FLAGS,
     WRITE_TABLE,
     compiled,
     load_once,
@@ -77,20 +76,21 @@ def remember_rises(
     hedge: Floats,
     gamma: Floats,
     *,
-    rise: Sequence[Floats],
+    rises: Sequence[Floats],
     counted: Floats,
     volume_squares: Floats,
     now: float,
     oldest: float,
 ) -> list[Floats]:
-    """Keep the largest recent rise of each contract, and add up what it has traded.
+    """Keep the two largest recent rises of each contract, and add up what it has traded.
 
     Parameters
     ----------
     added : what has traded in the slot. (2, n) [contracts]
     sign : its s. (2, n) [-1, 1]
     hedge, gamma : what it makes dealers hedge if all of it was bought. (2, n) [$, $ per 1 %]
-    rise : five columns of the largest rise so far, the last of them its time. (2, n) each
+    rises : five columns of the largest rise so far, the last of them its time, then five of the
+        largest one after it. (2, n) each
     counted, volume_squares : Σ ΔV and Σ ΔV². (2, n) [contracts, contracts²]
     now : the quotes' time. [unix s]
     oldest : rises of before are forgotten. [unix s]
@@ -98,66 +98,58 @@ def remember_rises(
     Returns
     -------
     list
-        The five columns of ``rise``, ``counted`` and ``volume_squares`` after the slot. New arrays,
+        The ten columns of ``rises``, ``counted`` and ``volume_squares`` after the slot. New arrays,
         (2, n) each.
     """
-    out = np.empty((14, added.shape[1]))
-    columns = (added, sign, hedge, gamma, *rise, counted, volume_squares)
+    out = np.empty((24, added.shape[1]))
+    columns = (added, sign, hedge, gamma, *rises, counted, volume_squares)
     _loops()[1](now, oldest, *map(np.ascontiguousarray, columns), out)
-    return [out[i : i + 2] for i in range(0, 14, 2)]
+    return [out[i : i + 2] for i in range(0, 24, 2)]
 
 
 class ContractsRead(NamedTuple):
     """Which contracts a frame brings, and which volumes can be read."""
 
-    #: Listed contracts with open interest or volume, and those that an earlier slot had. (2, n)
-    mattered: Bools
     #: Volume of the day of listed contracts, 0 where it is not known. (2, n) [contracts]
     volume: Floats
     #: Listed contracts whose volume was known before and cannot be read now.
     unread: int
     #: Listed contracts whose volume has never been readable.
     unknown: int
-    #: Contracts that mattered in an earlier slot and are not listed now.
+    #: Contracts that an earlier slot listed and this one does not.
     missing: int
     #: Contracts whose reported volume is not their mark.
     held: int
 
 
-def read_contracts(
-    listed: Bools, before: Bools, reported: Floats, mark: Floats, open_interest: Floats
-) -> ContractsRead:
+def read_contracts(listed: Bools, before: Bools, reported: Floats, mark: Floats) -> ContractsRead:
     """Tell which contracts a frame brings, and which of their volumes can be read.
 
     Parameters
     ----------
     listed : contracts of this frame. (2, n)
-    before : contracts that mattered in an earlier slot. (2, n)
+    before : contracts that an earlier slot listed. (2, n)
     reported : volumes as they were sent, NaN where unreadable or not listed. (2, n) [contracts]
     mark : volumes that count, NaN where none was ever readable. (2, n) [contracts]
-    open_interest : as it was sent, NaN where unreadable. (2, n) [contracts]
 
     Returns
     -------
     ContractsRead
-        Two new arrays (2, n), and counts of contracts.
+        A new array (2, n), and counts of contracts.
     """
-    shape = reported.shape
-    mattered, volume, counts = np.empty(shape, np.bool_), np.empty(shape), np.zeros(4)
-    columns = (listed, before, reported, mark, open_interest)
-    _loops()[2](*map(np.ascontiguousarray, columns), mattered, volume, counts)
+    volume, counts = np.empty(reported.shape), np.zeros(4)
+    columns = (listed, before, reported, mark)
+    _loops()[2](*map(np.ascontiguousarray, columns), volume, counts)
     unread, unknown, missing, held = counts.tolist()
-    return ContractsRead(mattered, volume, int(unread), int(unknown), int(missing), int(held))
+    return ContractsRead(volume, int(unread), int(unknown), int(missing), int(held))
 
 
 @load_once
 def _loops() -> tuple[Callable[..., None], ...]:
     return (
         compiled(_count_loop, LEVEL, *[READ_TABLE] * 3, READ_FLAGS, WRITE_TABLE, WRITE),
-        compiled(_rise_loop, *[LEVEL] * 2, *[READ_TABLE] * 11, WRITE_TABLE),
-        compiled(
-            _contracts_loop, *[READ_FLAGS] * 2, *[READ_TABLE] * 3, WRITE_FLAGS, WRITE_TABLE, WRITE
-        ),
+        compiled(_rise_loop, *[LEVEL] * 2, *[READ_TABLE] * 16, WRITE_TABLE),
+        compiled(_contracts_loop, *[READ_FLAGS] * 2, *[READ_TABLE] * 2, WRITE_TABLE, WRITE),
     )
 
 
@@ -201,28 +193,55 @@ def _rise_loop(
     rise_hedge: Floats,
     rise_gamma: Floats,
     rise_at: Floats,
+    later: Floats,
+    later_sign: Floats,
+    later_hedge: Floats,
+    later_gamma: Floats,
+    later_at: Floats,
     counted: Floats,
     squares: Floats,
     out: Floats,
 ) -> None:
-    """Fill the seven columns that ``remember_rises`` returns, two rows each."""
+    """Fill the twelve columns that ``remember_rises`` returns, two rows each."""
     for side in range(2):
         for k in range(added.shape[1]):
             volume = added[side, k]
+            kept = not later_at[side, k] < oldest
             forgotten = rise_at[side, k] < oldest
-            if volume > 0.0 and (forgotten or not volume < rise[side, k]):
-                out[side, k], out[2 + side, k] = volume, sign[side, k]
-                out[4 + side, k], out[6 + side, k] = hedge[side, k], gamma[side, k]
-                out[8 + side, k] = now
+            # The later rise takes the place of a largest one that is forgotten.
+            if forgotten and kept:
+                largest = later[side, k]
+                out[2 + side, k], out[4 + side, k] = later_sign[side, k], later_hedge[side, k]
+                out[6 + side, k], out[8 + side, k] = later_gamma[side, k], later_at[side, k]
             elif forgotten:
+                largest = math.nan
                 for row in range(0, 10, 2):
                     out[row + side, k] = math.nan
             else:
-                out[side, k], out[2 + side, k] = rise[side, k], rise_sign[side, k]
-                out[4 + side, k], out[6 + side, k] = rise_hedge[side, k], rise_gamma[side, k]
-                out[8 + side, k] = rise_at[side, k]
-            out[10 + side, k] = counted[side, k] + volume
-            out[12 + side, k] = squares[side, k] + volume * volume
+                largest = rise[side, k]
+                out[2 + side, k], out[4 + side, k] = rise_sign[side, k], rise_hedge[side, k]
+                out[6 + side, k], out[8 + side, k] = rise_gamma[side, k], rise_at[side, k]
+            out[side, k] = largest
+            second = math.nan
+            for row in range(10, 20, 2):
+                out[row + side, k] = math.nan
+            if kept and not forgotten:
+                second = later[side, k]
+                out[10 + side, k], out[12 + side, k] = second, later_sign[side, k]
+                out[14 + side, k], out[16 + side, k] = later_hedge[side, k], later_gamma[side, k]
+                out[18 + side, k] = later_at[side, k]
+            if volume > 0.0 and not volume < largest:
+                out[side, k], out[2 + side, k] = volume, sign[side, k]
+                out[4 + side, k], out[6 + side, k] = hedge[side, k], gamma[side, k]
+                out[8 + side, k] = now
+                for row in range(10, 20, 2):
+                    out[row + side, k] = math.nan
+            elif volume > 0.0 and not volume < second:
+                out[10 + side, k], out[12 + side, k] = volume, sign[side, k]
+                out[14 + side, k], out[16 + side, k] = hedge[side, k], gamma[side, k]
+                out[18 + side, k] = now
+            out[20 + side, k] = counted[side, k] + volume
+            out[22 + side, k] = squares[side, k] + volume * volume
 
 
 def _contracts_loop(
@@ -230,8 +249,6 @@ def _contracts_loop(
     before: Bools,
     reported: Floats,
     mark: Floats,
-    open_interest: Floats,
-    mattered: Bools,
     volume: Floats,
     counts: Floats,
 ) -> None:
@@ -244,6 +261,4 @@ def _contracts_loop(
             counts[1] += 1.0 if here and not known else 0.0
             counts[2] += 1.0 if before[side, k] and not here else 0.0
             counts[3] += 1.0 if readable != known or (known and sent != highest) else 0.0
-            matters = here and (open_interest[side, k] > 0.0 or highest > 0.0)
-            mattered[side, k] = matters or before[side, k]
             volume[side, k] = highest if here and known else 0.0

@@ -30,7 +30,6 @@ READ_TABLE = numba.types.Array(numba.float64, 2, "C", readonly=True)
 READ_FLAGS = numba.types.Array(numba.boolean, 2, "C", readonly=True)
 WRITE = numba.types.Array(numba.float64, 1, "C")
 WRITE_TABLE = numba.types.Array(numba.float64, 2, "C")
-WRITE_FLAGS = numba.types.Array(numba.boolean, 2, "C")
 
 #: Total volatility σ√T up to which four terms of `price_to_vega_series` are exact.
 NARROW = 0.04

@@ -13,6 +13,9 @@ SLOT_WIDTH = timedelta(seconds=GRID_SECONDS)
 CADENCE_ROWS, CADENCE_RATIO = 3, 1.5
 #: A regular session lasts this many minutes; the widest window that a client may ask for.
 SESSION_MINUTES = 390
+#: The overnight session of index options begins so long before the open: at 20:00 New York. What
+#: traded earlier belongs to another day.
+BEFORE_OPEN = timedelta(hours=13, minutes=30)
 #: A year of ACT/365, in which every time to expiry is counted. [s]
 YEAR_SECONDS = 31_536_000
 #: The same. [days]

@@ -144,7 +144,7 @@ _PRICED = ("spot", "smile", "flow", *_BOOKS)
 FLAG_GROUPS: dict[Flag, tuple[str, ...]] = {
     Flag.BASELINE: (),
     Flag.STALE_SPOT: _PRICED,
-    Flag.CLOCK_SKEW: ("spot",),
+    Flag.CLOCK_SKEW: _PRICED,
     Flag.AFTER_GAP: ("flow", "live book"),
     Flag.VOLUME_REBASED: _COUNTED,
     Flag.VOLUME_HELD: _COUNTED,

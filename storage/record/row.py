@@ -67,7 +67,7 @@ class Flag(StrEnum):
     SPOT_FROM_PARITY = "spot_from_parity"  #: the source's spot is missing or stands still: parity's
     SPOT_SPIKE = "spot_spike"  #: spot jumped against parity, or for one slot only
     VOLATILITY_SPIKE = "volatility_spike"  #: the ATM volatility jumped for one slot only
-    OPTIONS_UNCHANGED = "options_unchanged"  #: no quote, print or volume of any option has changed
+    OPTIONS_UNCHANGED = "options_unchanged"  #: no option shows anything newer than an earlier slot
     WIDE_QUOTES = "wide_quotes"  #: quotes are wider than makes sense; they count by their width
     NO_OPEN_INTEREST = "no_open_interest"  #: no open interest is known: there is no position
     OI_CHANGED = "oi_changed"  #: the source sent another set of open interest

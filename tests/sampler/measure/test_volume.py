@@ -125,6 +125,43 @@ def test_the_signs_of_what_stays_are_its_own() -> None:
     assert feed.account() == pytest.approx((115, 15, 150, 30, 15))
 
 
+def test_a_fall_is_taken_out_of_the_later_rise_that_fits_it() -> None:
+    """60 bought, then 50 that were too much, sold: it is the 50 that leave, not part of the 60."""
+    feed = played(100, 160)
+    feed.report(210, sign=-1.0)
+    assert feed.account()[1] == 10
+    step = feed.report(163)
+    assert (step.withdrawn.contracts, step.withdrawn.volume) == (1, -47.0)
+    assert feed.account() == (163, 57, 570, 114, 63)
+
+
+def test_a_fall_that_only_the_largest_rise_explains_is_taken_out_of_that() -> None:
+    """A later rise of 50 cannot have been 55 too high; the one of 60 can."""
+    feed = played(100, 160)
+    feed.report(210, sign=-1.0)
+    feed.report(155)
+    assert feed.account()[:2] == (155, -45)
+
+
+def test_a_later_rise_outlives_the_largest_one() -> None:
+    """After ten minutes the largest rise is forgotten, and a later one can still be withdrawn."""
+    feed = played(100, 160)
+    feed.report(210, sign=-1.0, seconds=300.0)
+    step = feed.report(163, seconds=330.0)
+    assert step.withdrawn.contracts == 1
+    assert feed.account()[1] == 57
+
+
+def test_what_comes_back_after_trading_went_on_leaves_the_rows_between_in_doubt() -> None:
+    """Of 44 that are new at once, 41 may have been held back since the fall: nobody can say."""
+    feed = played(100, 147, 100, 106)
+    fell_at = feed.now - 30.0
+    step = feed.report(150)
+    assert (step.recovered.contracts, step.recovered.volume) == (1, 41.0)
+    assert step.wrong_since == fell_at
+    assert feed.account() == (150, 50, 500, 100, 50)
+
+
 def test_a_lagging_server_is_undone() -> None:
     """An older frame in between: its fall is explained by a rise, and put back by the next frame."""
     feed = played(100, 110, 120)

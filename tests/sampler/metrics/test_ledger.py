@@ -31,34 +31,51 @@ def test_volumes_are_counted_above_their_marks() -> None:
     assert_array_equal(mark, pairs([10, 10, 10, 10], [NAN, NAN, 10, 10]))
 
 
-def test_the_largest_recent_rise_is_remembered() -> None:
-    """Larger, as large, smaller, nothing traded; the put's rises are too old but for the last."""
-    added = pairs([9, 5, 4, 0], [1, 0, 1, 4])
-    rise = [
-        pairs([5, 5, 5, 5], [5, 5, NAN, 5]),
-        pairs([-1] * 4, [-1, -1, NAN, -1]),
-        pairs([50] * 4, [50, 50, NAN, 50]),
-        pairs([6] * 4, [6, 6, NAN, 6]),
-        pairs([60] * 4, [10, 10, NAN, 20]),
+def test_the_two_largest_recent_rises_are_remembered() -> None:
+    """Each column is a contract: what it remembers, what trades, and what it remembers then."""
+    #           rise  at    later at    added  rise  at   later  at
+    contracts = [
+        (5, 60, 3, 70, 9, 9, 90, NAN, NAN),  # the largest so far: nothing came after it
+        (5, 60, 3, 70, 5, 5, 90, NAN, NAN),  # as large
+        (5, 60, 3, 70, 4, 5, 60, 4, 90),  # the largest after it
+        (5, 60, 3, 70, 2, 5, 60, 3, 70),  # too small
+        (5, 60, NAN, NAN, 1, 5, 60, 1, 90),  # the first after it
+        (5, 60, 3, 70, 0, 5, 60, 3, 70),  # nothing traded
+        (5, 10, 3, 70, 0, 3, 70, NAN, NAN),  # too old: the later one takes its place
+        (5, 10, 3, 70, 2, 3, 70, 2, 90),  # and what trades then comes after that
+        (5, 10, 3, 70, 4, 4, 90, NAN, NAN),
+        (5, 10, 3, 15, 0, NAN, NAN, NAN, NAN),  # both too old
+        (5, 10, 3, 15, 1, 1, 90, NAN, NAN),
+        (5, 20, NAN, NAN, 4, 5, 20, 4, 90),  # just young enough
+        (NAN, NAN, NAN, NAN, 1, 1, 90, NAN, NAN),  # nothing remembered
     ]
+    rise, at, later, later_at, added, *expected = (
+        np.array([column, column], np.float64) for column in zip(*contracts, strict=True)
+    )
     after = remember_rises(
         added,
-        np.ones((2, 4)),
+        np.full_like(added, -1.0),
         added * 10.0,
         added * 2.0,
-        rise=rise,
-        counted=np.full((2, 4), 100.0),
-        volume_squares=np.full((2, 4), 1000.0),
+        rises=[
+            *(rise, np.sign(rise), rise * 10.0, rise * 2.0, at),
+            *(later, np.sign(later), later * 10.0, later * 2.0, later_at),
+        ],
+        counted=np.full_like(added, 100.0),
+        volume_squares=np.full_like(added, 1000.0),
         now=90.0,
         oldest=20.0,
     )
-    assert_array_equal(after[0], pairs([9, 5, 5, 5], [1, NAN, 1, 5]))
-    assert_array_equal(after[1], pairs([1, 1, -1, -1], [1, NAN, 1, -1]))
-    assert_array_equal(after[2], pairs([90, 50, 50, 50], [10, NAN, 10, 50]))
-    assert_array_equal(after[3], pairs([18, 10, 6, 6], [2, NAN, 2, 6]))
-    assert_array_equal(after[4], pairs([90, 90, 60, 60], [90, NAN, 90, 20]))
-    assert_array_equal(after[5], pairs([109, 105, 104, 100], [101, 100, 101, 104]))
-    assert_array_equal(after[6], pairs([1081, 1025, 1016, 1000], [1001, 1000, 1001, 1016]))
+    for first, (size, moment) in ((0, expected[:2]), (5, expected[2:])):
+        assert_array_equal(after[first], size)
+        # What was remembered was bought, what trades now is sold.
+        sides = np.where(np.isnan(size), NAN, np.where(moment == 90.0, -1.0, 1.0))
+        assert_array_equal(after[first + 1], sides)
+        assert_array_equal(after[first + 2], size * 10.0)
+        assert_array_equal(after[first + 3], size * 2.0)
+        assert_array_equal(after[first + 4], moment)
+    assert_array_equal(after[10], 100.0 + added)
+    assert_array_equal(after[11], 1000.0 + added**2)
 
 
 def test_what_a_frame_brings() -> None:
@@ -67,9 +84,7 @@ def test_what_a_frame_brings() -> None:
     before = np.array([[True, True, False, True], [False, True, True, False]])
     reported = pairs([8, NAN, NAN, NAN], [0, 3, NAN, 0])
     mark = pairs([8, 8, NAN, 8], [0, 5, NAN, 0])
-    interest = pairs([0, 1, NAN, 0], [0, 0, 0, 2])
-    after = read_contracts(listed, before, reported, mark, interest)
-    assert_array_equal(after.mattered, [[True, True, False, True], [False, True, True, True]])
+    after = read_contracts(listed, before, reported, mark)
     assert_array_equal(after.volume, pairs([8, 8, 0, 0], [0, 5, 0, 0]))
     assert (after.unread, after.unknown, after.missing) == (1, 1, 2)
     # The second and the fourth call, and the second put.
