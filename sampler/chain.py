@@ -80,6 +80,9 @@ class Frame:
     dropped: Mapping[str, int] = field(default_factory=dict)
     #: What other expiries added when they were still there; None: they are, or never were.
     other_expiries: Mapping[str, float | None] | None = None
+    #: From the request of the first page to that of the last, where an answer comes in pages that
+    #: are not one instant; None: it comes in one piece. [s]
+    pages_seconds: float | None = None
 
     @classmethod
     def of(
@@ -95,6 +98,7 @@ class Frame:
         underlying_at: datetime | None = None,
         dropped: Mapping[str, int] | None = None,
         other_expiries: Mapping[str, float | None] | None = None,
+        pages_seconds: float | None = None,
     ) -> Frame:
         """A frame from whatever columns a source has; those it lacks are NaN, its roots empty.
 
@@ -113,6 +117,7 @@ class Frame:
             are required.
         dropped : contracts that were left out before, by reason. [count]
         other_expiries : what other expiries added, where they are not in the frame.
+        pages_seconds : from the request of the first page to that of the last. [s]
 
         Returns
         -------
@@ -138,6 +143,7 @@ class Frame:
             right=np.asarray(columns["right"], np.int8),
             dropped=dropped or {},
             other_expiries=other_expiries,
+            pages_seconds=pages_seconds,
             multi_leg_volume=(
                 np.asarray(columns[MULTI_LEG_VOLUME], np.float64)
                 if MULTI_LEG_VOLUME in columns
@@ -185,6 +191,8 @@ class Chain:
     #: None: the source does not tell.
     multi_leg_volume: Floats | None = None
     dropped: dict[str, int] = field(default_factory=dict)
+    #: See ``Frame``. [s]
+    pages_seconds: float | None = None
 
     @property
     def expiration(self) -> date:
@@ -309,7 +317,11 @@ def select_chain(frame: Frame, session: Session | None) -> Chain:
         underlying_at=frame.underlying_at,
         strike=strike,
         listed=listed,
-        dropped={**frame.dropped, **dropped},
+        dropped={
+            why: frame.dropped.get(why, 0) + dropped.get(why, 0)
+            for why in {**frame.dropped, **dropped}
+        },
+        pages_seconds=frame.pages_seconds,
         **columns,
     )
 
@@ -358,6 +370,7 @@ def chain_of_record(record: SlotRecord, session: Session) -> Chain:
         strike=evidence["strike"][listed],
         listed=np.ascontiguousarray(evidence["listed"][:, listed]),
         dropped=notes["dropped"],
+        pages_seconds=notes.get("pages_seconds"),
         **columns,
     )
 

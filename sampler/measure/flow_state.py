@@ -166,6 +166,8 @@ def update_flow(
     notes = _notes(chain) | tally | {"intervals": intervals} | market.notes
     if doubts := [*market.doubts, *_doubts(step)]:
         notes["doubts"] = [doubt.as_note() for doubt in doubts]
+    if chain.pages_seconds is not None:
+        notes["pages_seconds"] = chain.pages_seconds
     if step.reset_at is not None:
         notes["volume_reset_at"] = step.reset_at
     return FlowState(

@@ -206,6 +206,7 @@ def _detail(
         ),
         "volume_unattributed": traded.unattributed,
         "multi_leg_share": traded.multi_leg_share,
+        "pages_seconds": chain.pages_seconds,
     }
 
 

@@ -155,6 +155,9 @@ GLOSSARY: dict[str, Term] = {
     "multi_leg_share": Term(
         "legs of spreads in the slot's volume; null where the source does not tell them", "0–1"
     ),
+    "pages_seconds": Term(
+        "from the request of an answer's first page to that of its last; null for one piece", "s"
+    ),
     "flag_amounts": Term("what each flag means in numbers", "object"),
     # Of a profile, by strike.
     "strike": Term("K, ascending", "$"),

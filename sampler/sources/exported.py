@@ -194,6 +194,7 @@ def _frame(partition: ParquetPartition, stored: StoredChain | FlowError) -> Fram
         },
         dropped={str(drop): int(count) for drop, count in notes["dropped"].items()},
         other_expiries=stored.other_expiries,
+        pages_seconds=notes.get("pages_seconds"),
     )
 
 

@@ -295,6 +295,9 @@ class DetailFigures(_BookFigures):
     #: Part of the slot's volume that traded as legs of spreads, which says nothing about who
     #: started them; None: the source does not tell, or nothing traded. [0-1]
     multi_leg_share: float | None
+    #: From the request of the first page of the source's answer to that of the last: its quotes are
+    #: not one instant; None: the answer comes in one piece. [s]
+    pages_seconds: float | None
     #: What the flags mean in numbers, by flag: how many contracts, their volume [contracts], what a
     #: correction added to hedge flow [$], and so on; None: no flag has numbers. [each its own]
     flag_amounts: dict[str, dict[str, float]] | None

@@ -103,7 +103,12 @@ def parse_snapshot_page(body: bytes, *, symbol: str, base: str) -> SnapshotPage:
 
 
 def parse_massive_chain(
-    pages: Sequence[SnapshotPage], *, symbol: str, now: datetime, delay_seconds: int
+    pages: Sequence[SnapshotPage],
+    *,
+    symbol: str,
+    now: datetime,
+    delay_seconds: int,
+    pages_seconds: float | None = None,
 ) -> Frame | None:
     """A frame from all pages of a snapshot.
 
@@ -113,6 +118,7 @@ def parse_massive_chain(
     symbol : the underlying that was asked for.
     now : when the first page was asked for, UTC.
     delay_seconds : how far quotes lie behind where the answer does not say. [s]
+    pages_seconds : from the request of the first page to that of the last. [s]
 
     Returns
     -------
@@ -160,6 +166,7 @@ def parse_massive_chain(
         underlying_at=spot_at,
         columns={name: column[~adjusted] for name, column in whole.items()},
         dropped={str(Drop.ADJUSTED): int(adjusted.sum())} if adjusted.any() else None,
+        pages_seconds=pages_seconds,
     )
 
 

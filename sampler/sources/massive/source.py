@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from sampler.chain import Frame
 from sampler.errors import ChainRefused, NoHistory
 from sampler.sources import url
-from sampler.sources.http import HttpClient, Status, base_of, seconds_option
+from sampler.sources.http import HttpAnswer, HttpClient, Status, base_of, seconds_option
 from sampler.sources.massive.parse import (
     NAME,
     SnapshotPage,
@@ -123,15 +123,24 @@ class Massive:
         query = urlencode({"expiration_date": day.isoformat(), "limit": PAGE_SIZE})
         path: str | None = f"/v3/snapshot/options/{quote(massive_ticker(symbol), safe=':')}?{query}"
         pages: list[SnapshotPage] = []
+        started: list[float] = []
         while path is not None:
             if len(pages) == PAGE_LIMIT:
                 raise ChainRefused(
                     Reason.BAD_ANSWER, f"{symbol}: massive has over {PAGE_LIMIT} pages of one day"
                 )
-            body = await self._get(path, symbol, now)
+            answer = await self._get(path, symbol, now)
+            body = answer.body or b""
             pages.append(parse_snapshot_page(body, symbol=symbol, base=self.http.base))
+            started.append(answer.started)
             path = pages[-1].next_path
-        frame = parse_massive_chain(pages, symbol=symbol, now=now, delay_seconds=self.delay_seconds)
+        frame = parse_massive_chain(
+            pages,
+            symbol=symbol,
+            now=now,
+            delay_seconds=self.delay_seconds,
+            pages_seconds=round(started[-1] - started[0], 3),
+        )
         if frame is None:
             raise await self._no_expiry(symbol, day, now)
         return frame
@@ -177,8 +186,8 @@ class Massive:
         """Let go of connections."""
         await self.http.close()
 
-    async def _get(self, path: str, symbol: str, now: datetime) -> bytes:
-        """A body; ``ChainRefused`` with the plan's name where the plan does not have it."""
+    async def _get(self, path: str, symbol: str, now: datetime) -> HttpAnswer:
+        """An answer; ``ChainRefused`` with the plan's name where the plan does not have it."""
         answer = await self.http.get(path, symbol=symbol, now=now, accept=frozenset({403}))
         body = answer.body or b""
         if answer.status == 403:
@@ -191,7 +200,7 @@ class Massive:
                 else "forbids this request"
             )
             raise ChainRefused(Reason.SOURCE_DOWN, f"{symbol}: massive {words} (answer 403)")
-        return body
+        return answer
 
     async def _no_expiry(self, symbol: str, day: date, now: datetime) -> ChainRefused:
         """Say why a snapshot is empty: nothing expires today, or nothing ever does."""
@@ -202,8 +211,8 @@ class Massive:
             "order": "asc",
             "limit": 1,
         }
-        body = await self._get(f"/v3/reference/options/contracts?{urlencode(query)}", symbol, now)
-        upcoming = parse_next_expiry(body, symbol=symbol)
+        answer = await self._get(f"/v3/reference/options/contracts?{urlencode(query)}", symbol, now)
+        upcoming = parse_next_expiry(answer.body or b"", symbol=symbol)
         if upcoming is None:
             return ChainRefused(Reason.SOURCE_DOWN, f"{symbol}: massive has no options of it")
         if upcoming == day:

@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 import pytest
 
-from sampler.chain import Frame, select_chain
+from sampler.chain import Frame, chain_of_record, select_chain
 from sampler.errors import ChainRefused, NoHistory
 from sampler.measure.snapshot import measure_slot
 from sampler.sources import open_source
@@ -229,6 +229,13 @@ def test_adjusted_and_unreadable_contracts() -> None:
     chain = select_chain(frame, session_on(DAY))
     assert chain.dropped == {"adjusted": 1, "bad_strike": 2, "bad_right": 1}
     assert chain.listed.sum() == 2
+
+
+def test_both_kinds_of_adjusted_contracts_are_one_count() -> None:
+    """One is told by its size here, another by the digit of its root in the selection."""
+    digit = {"ticker": "O:SPXW1260819C07700000"}
+    frame = read(contract(), contract(details=digit), contract(details={"shares_per_contract": 7}))
+    assert select_chain(frame, session_on(DAY)).dropped == {"adjusted": 2}
 
 
 def test_morning_settled_contracts_are_told_by_their_root() -> None:
@@ -502,6 +509,28 @@ async def test_all_pages_are_fetched_with_the_key_as_a_header(server: MassiveVen
     for request in server.requests:
         assert request.headers["authorization"] == f"Bearer {KEY}"
         assert KEY not in f"{request.path}{request.query}"
+    await feed.close()
+
+
+async def test_a_row_says_how_far_apart_its_pages_are(server: MassiveVendor) -> None:
+    """Two pages of which the first is slow: the row, and the row measured again, have its time."""
+    server.put(await synthetic_frame())
+    server.page_size = 200
+    feed = source(server)
+    server.inject(slow(0.3), when=lambda request: "cursor" not in request.query)
+    frame = await feed.live("SPX", NOW)
+    assert frame.pages_seconds == pytest.approx(0.3, abs=0.25)
+    assert frame.pages_seconds > 0.29
+    session = session_on(DAY)
+    record = measure_slot(select_chain(frame, session), None, oi_confidence=0.43)
+    assert record.row.detail.pages_seconds == frame.pages_seconds
+    again = measure_slot(chain_of_record(record, session), None, oi_confidence=0.43)
+    assert again.row == record.row
+    one_piece = measure_slot(
+        select_chain(replace(frame, pages_seconds=None), session), None, oi_confidence=0.43
+    )
+    assert one_piece.row.detail.pages_seconds is None
+    assert "pages_seconds" not in one_piece.state[1]
     await feed.close()
 
 

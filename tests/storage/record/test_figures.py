@@ -86,6 +86,7 @@ DETAIL = [
     "total_abs_delta_contracts",
     "volume_unattributed",
     "multi_leg_share",
+    "pages_seconds",
     "flag_amounts",
 ]
 SHARES = [
