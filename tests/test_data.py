@@ -15,6 +15,7 @@ FOLDERS = [
     "volkit",
     "lean",
     "schwab",
+    "databento",
     "options-desk",
     "vectors/strata",
     "vectors/py_vollib",

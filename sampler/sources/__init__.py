@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from sampler.chain import Frame
 from sampler.errors import ChainRefused
 from sampler.sources.cboe import Cboe
+from sampler.sources.databento.source import DatabentoFiles
 from sampler.sources.datashop.source import DataShop
 from sampler.sources.exported import ExportedChains
 from sampler.sources.massive.source import Massive
@@ -131,6 +132,7 @@ SOURCES: dict[str, Callable[[str, VendorKeys], Source]] = {
     "theta": Theta.open,
     "schwab": Schwab.open,
     "datashop": DataShop.open,
+    "databento": DatabentoFiles.open,
 }
 
 

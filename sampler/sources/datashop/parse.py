@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import lzma
 import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -43,8 +45,8 @@ LINE_LIMIT, ROW_LIMIT = 64 << 10, 4_000_000
 _CHUNK = 8 << 20
 _UNREADABLE = (
     *(OSError, EOFError, csv.Error, zlib.error, zipfile.BadZipFile),
-    # What zipfile raises for an encrypted member, and for a kind of packing that it does not know.
-    *(RuntimeError, NotImplementedError),
+    # What zipfile raises for a damaged directory, an encrypted member, or packing it does not know.
+    *(ValueError, LookupError, ArithmeticError, RuntimeError, struct.error, lzma.LZMAError),
 )
 
 

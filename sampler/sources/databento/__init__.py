@@ -1,0 +1,1 @@
+"""Databento's files of OPRA quotes, trades, definitions and statistics: past sessions, exactly."""

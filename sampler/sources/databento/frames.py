@@ -1,0 +1,323 @@
+"""From Databento's records to the frames of a session: what was known at each slot.
+
+Pure: records in, frames out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampler.chain import Floats, Frame
+from sampler.sources.databento.dbn import NO_COUNT, NO_PRICE
+from storage.market.calendar import Session, new_york_time
+from storage.market.instruments import instrument_of
+
+#: The vendor's name, as rows and source URLs have it.
+NAME = "databento"
+#: Roots of an index are its own name, alone or with one of these behind it.
+SUFFIXES = ("", "W", "P")
+OPEN_INTEREST = 9
+RIGHTS = {b"C": 1, b"P": -1}
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OptionDefinitions:
+    """The contracts of a symbol that expire on a day, as columns of one length."""
+
+    #: Ascending. An identifier is the contract's on this day alone.
+    instrument_id: Integers
+    root: NDArray[np.str_]
+    strike: Floats
+    right: NDArray[np.int8]
+    #: When each was first defined, unix time. [ns]
+    defined_at: Integers
+
+
+def todays_contracts(
+    records: list[NDArray[Any]], symbol: str, session: Session
+) -> OptionDefinitions:
+    """Pick a symbol's expiring contracts from definitions.
+
+    Parameters
+    ----------
+    records : runs of definitions.
+    symbol : the underlying.
+    session : the session; a contract's day of expiry stands in its definition as midnight UTC.
+
+    Returns
+    -------
+    OptionDefinitions
+        Each contract once, as it was defined last.
+    """
+    day = int(datetime(*session.day.timetuple()[:3], tzinfo=UTC).timestamp())
+    index = instrument_of(symbol).index
+    name = re.sub(r"[^A-Z0-9]", "", symbol)
+    roots = {f"{name}{suffix}" for suffix in (SUFFIXES if index else ("",))}
+    contracts: dict[int, tuple[str, float, int]] = {}
+    defined_at: dict[int, int] = {}
+    for run in records:
+        for record in run[run["expiration"] // 1_000_000_000 // 86_400 == day // 86_400]:
+            right = RIGHTS.get(bytes(record["instrument_class"]), 0)
+            root = record["raw_symbol"][:6].decode("ascii", "replace").strip()
+            underlying = record["underlying"].decode("ascii", "replace").strip().lstrip("$")
+            moment = int(record["ts_recv"])
+            if right == 0 or moment >= 2**63 or not (root in roots or underlying in (symbol, name)):
+                continue
+            key, price = int(record["instrument_id"]), int(record["strike_price"])
+            strike = price / 1e9 if price != NO_PRICE else math.nan
+            contracts[key] = (root, strike, right)
+            defined_at[key] = min(defined_at.get(key, moment), moment)
+    keys = sorted(contracts)
+    return OptionDefinitions(
+        instrument_id=np.array(keys, np.int64),
+        root=np.array([contracts[key][0] for key in keys], np.str_),
+        strike=np.array([contracts[key][1] for key in keys], np.float64),
+        right=np.array([contracts[key][2] for key in keys], np.int8),
+        defined_at=np.array([defined_at[key] for key in keys], np.int64),
+    )
+
+
+class SlotTable:
+    """For each slot and contract the newest values that were received by the slot's time."""
+
+    def __init__(self, slots: Integers, contracts: int, *names: str) -> None:
+        """Make an empty table.
+
+        Parameters
+        ----------
+        slots : unix times of the slots, ascending, of shape (m,). [ns]
+        contracts : their number n.
+        names : of the values.
+        """
+        self._slots, self._width = slots, contracts
+        size = len(slots) * contracts
+        #: When the values of a cell were received; -1 for an empty one. [ns]
+        self._received = np.full(size, -1, np.int64)
+        self._values = {name: np.full(size, np.nan) for name in names}
+
+    def add(self, contract: Integers, received: Integers, **values: Floats) -> None:
+        """Add records, in any order; of one cell the last received stays.
+
+        Parameters
+        ----------
+        contract, received : index of the contract, and when the record was received [ns], of shape
+            (k,). None is later than the last slot.
+        **values : by name, of shape (k,).
+        """
+        cell = np.searchsorted(self._slots, received) * self._width + contract
+        order = np.lexsort((received, cell))
+        last = order[np.append(np.diff(cell[order]) != 0, True)] if len(order) else order
+        last = last[received[last] >= self._received[cell[last]]]
+        self._received[cell[last]] = received[last]
+        for name, column in values.items():
+            self._values[name][cell[last]] = column[last]
+
+    def filled(self) -> tuple[Integers, dict[str, Floats]]:
+        """Carry each value on until the next one.
+
+        Returns
+        -------
+        tuple
+            When the values were received [ns], -1 where there are none yet, and the values by
+            name; each of shape (m, n).
+        """
+        shape = (len(self._slots), self._width)
+        received = self._received.reshape(shape)
+        rows = np.where(received >= 0, np.arange(len(self._slots))[:, None], 0)
+        newest = np.maximum.accumulate(rows, axis=0)
+        values = {
+            name: np.take_along_axis(column.reshape(shape), newest, axis=0)
+            for name, column in self._values.items()
+        }
+        return np.take_along_axis(received, newest, axis=0), values
+
+
+class DatabentoSession:
+    """One symbol's session, collected from records in any order of files."""
+
+    def __init__(self, symbol: str, session: Session, contracts: OptionDefinitions) -> None:
+        """Begin with the contracts.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        session : the session.
+        contracts : what expires in it.
+        """
+        self._symbol, self._session, self._contracts = symbol, session, contracts
+        self._slots = np.array([round(s.timestamp()) * 1_000_000_000 for s in session.slots])
+        # Identifiers are of one day of UTC, in which the overnight session before falls too.
+        midnight = datetime(*session.day.timetuple()[:3], tzinfo=UTC)
+        self._first = round(midnight.timestamp()) * 1_000_000_000
+        width = len(contracts.instrument_id)
+        self._quotes = SlotTable(self._slots, width, "bid", "ask", "last", "last_at")
+        self._prints = SlotTable(self._slots, width, "last", "last_at")
+        self._interest = SlotTable(self._slots, width, "open_interest")
+        self._traded = np.zeros(len(self._slots) * width)
+        #: Whether any quotes of the day were there to read.
+        self.has_quotes = False
+        #: The slots up to which all trades of the session are there to read.
+        self._known_volume = np.zeros(len(self._slots), np.bool_)
+
+    def cover_trades(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Say which times the trades to come are of: volume is known as far as they reach.
+
+        Parameters
+        ----------
+        spans : beginning and end of each file of trades, unix time. [ns]
+        """
+        opened = round(self._session.open.timestamp()) * 1_000_000_000
+        until = opened
+        for begin, end in sorted(spans):
+            if begin <= until:
+                until = max(until, end)
+        if until > opened:
+            self._known_volume = self._slots < until
+
+    def only_ours(self, records: NDArray[Any]) -> NDArray[Any]:
+        """The records of the session's contracts, from the day's beginning to the last slot.
+
+        Parameters
+        ----------
+        records : records of any kind, of any contracts.
+
+        Returns
+        -------
+        array
+            Those that count.
+        """
+        return self._ours(records)[1]
+
+    def add_quotes(self, records: NDArray[Any]) -> None:
+        """Add consolidated quotes. A missing bid beside an ask is a bid of 0.
+
+        Parameters
+        ----------
+        records : quotes of any contracts, in any order.
+        """
+        self.has_quotes = True
+        contract, records = self._ours(records)
+        bid, ask = _prices(records["bid"]), _prices(records["ask"])
+        bid = np.where(np.isnan(bid) & (ask > 0), 0.0, bid)
+        nothing = ~((bid > 0) | (ask > 0))
+        self._quotes.add(
+            contract,
+            records["ts_recv"].astype(np.int64),
+            bid=np.where(nothing, np.nan, bid),
+            ask=np.where(nothing, np.nan, ask),
+            last=_prices(records["price"]),
+            last_at=_seconds(records["ts_event"]),
+        )
+
+    def add_trades(self, records: NDArray[Any]) -> None:
+        """Add trades. A size that is unknown makes the volume unknown.
+
+        Parameters
+        ----------
+        records : trades of any contracts, in any order, each once.
+        """
+        contract, records = self._ours(records[records["action"] == b"T"])
+        received = records["ts_recv"].astype(np.int64)
+        size = records["size"].astype(np.float64)
+        size[size >= NO_COUNT] = np.nan
+        cell = np.searchsorted(self._slots, received) * len(self._contracts.strike) + contract
+        np.add.at(self._traded, cell, size)
+        price = _prices(records["price"])
+        known = price > 0
+        self._prints.add(
+            contract[known],
+            received[known],
+            last=price[known],
+            last_at=_seconds(records["ts_event"])[known],
+        )
+
+    def add_statistics(self, records: NDArray[Any]) -> None:
+        """Add open interest. Every exchange repeats it: one of them counts.
+
+        Parameters
+        ----------
+        records : statistics of any kind and any contracts, in any order.
+        """
+        contract, records = self._ours(records[records["stat_type"] == OPEN_INTEREST])
+        quantity = records["quantity"].astype(np.float64)
+        known = (quantity >= 0) & (quantity < NO_COUNT)
+        received = records["ts_recv"].astype(np.int64)
+        self._interest.add(contract[known], received[known], open_interest=quantity[known])
+
+    def frames(self) -> Iterator[Frame]:
+        """Make the frame of each slot that has quotes of its own, in order.
+
+        Yields
+        ------
+        Frame
+            Its time is that of the newest quote.
+        """
+        contracts, session = self._contracts, self._session
+        received, quotes = self._quotes.filled()
+        _, interest = self._interest.filled()
+        _, prints = self._prints.filled()
+        known = self._known_volume[:, None]
+        volume = np.where(known, np.cumsum(self._traded.reshape(received.shape), axis=0), np.nan)
+        # Without trades a quote's own last sale serves.
+        at = np.where(known, prints["last_at"], quotes["last_at"])
+        today = at >= new_york_time(session.day, 0).timestamp()
+        last = np.where(today, np.where(known, prints["last"], quotes["last"]), np.nan)
+        last_at = np.where(today, at, np.nan)
+        for i, slot in enumerate(session.slots):
+            which = np.flatnonzero(contracts.defined_at <= self._slots[i])
+            if not len(which) or (newest := int(received[i].max())) < 0:
+                continue
+            quoted_at = datetime.fromtimestamp(newest // 1_000_000_000, UTC) + timedelta(
+                microseconds=newest % 1_000_000_000 // 1000
+            )
+            if not session.open <= quoted_at or session.slot_of(quoted_at) != slot:
+                continue
+            yield Frame.of(
+                symbol=self._symbol,
+                source=NAME,
+                delay_seconds=0,
+                quoted_at=quoted_at,
+                fetched_at=quoted_at,
+                spot=math.nan,
+                columns={
+                    "expiry": np.full(len(which), session.day, "datetime64[D]"),
+                    "root": contracts.root[which],
+                    "strike": contracts.strike[which],
+                    "right": contracts.right[which],
+                    "bid": quotes["bid"][i][which],
+                    "ask": quotes["ask"][i][which],
+                    "last": last[i][which],
+                    "last_at": last_at[i][which],
+                    "open_interest": interest["open_interest"][i][which],
+                    "volume": volume[i][which],
+                },
+            )
+
+    def _ours(self, records: NDArray[Any]) -> tuple[Integers, NDArray[Any]]:
+        """The index of the contract of each record that counts, and these records."""
+        ids, keys = self._contracts.instrument_id, records["instrument_id"].astype(np.int64)
+        place = np.minimum(np.searchsorted(ids, keys), len(ids) - 1)
+        received = records["ts_recv"]
+        ours = (ids[place] == keys) & (received >= self._first) & (received <= self._slots[-1])
+        return place[ours], records[ours]
+
+
+def _prices(units: NDArray[Any]) -> Floats:
+    """Dollars; NaN for what is no price."""
+    # The unit is a billionth of a dollar. One division gives the number nearest to the price.
+    return np.where((units >= 0) & (units != NO_PRICE), units / 1e9, np.nan)
+
+
+def _seconds(nanoseconds: NDArray[Any]) -> Floats:
+    """Unix seconds; NaN for what is no time."""
+    return np.where(nanoseconds < 2**63, nanoseconds / 1e9, np.nan)
