@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What the benchmarks are compared with. Nothing else needs it.
 PEERS := $(VENV)/peers
 
-.PHONY: run help test unit coverage mutants test-timescale hostile check fix docs bench bench-api bench-page bench-store bench-year study \
+.PHONY: run help test unit coverage mutants test-timescale hostile hostile-vendor check fix docs bench bench-api bench-page bench-store bench-year study \
   study-charts screenshots soak clean
 
 run: $(VENV)/.run  ## run the whole product on embedded servers: http://127.0.0.1:8000
@@ -30,6 +30,9 @@ mutants: $(VENV)/.dev  ## put small faults into the code for 15 minutes, and pri
 
 hostile: $(VENV)/.dev  ## corrupt clean sessions 10,000 times at random, and print what became of every slot; ARGS="--seed 7"
 	$(BIN)/python -m tests.hostile $(ARGS)
+
+hostile-vendor: $(VENV)/.dev  ## the same through the daemon and a store, by a vendor on loopback, 200 times; ARGS="--cases 1000"
+	$(BIN)/python -m tests.hostile_daemon $(ARGS)
 
 test-timescale: $(VENV)/.dev  ## run the store's tests on a TimescaleDB server: URL=postgresql://postgres@host/postgres
 	@test -n "$(URL)" || { echo "name a database of a superuser: make test-timescale URL=postgresql://..."; exit 2; }

@@ -58,6 +58,8 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
     from sampler.live.slots import SlotTracker
     from sampler.live.tick import Tick
     from sampler.live.writer import BatchWriter
+    from sampler.sources import open_source
+    from storage.config.vendor_keys import NO_KEYS
     from storage.postgres import store as store_module
     from storage.postgres.lease import Lease
     from storage.postgres.store import Store
@@ -81,16 +83,17 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
     symbols = told["symbols"]
     clock = FixedClock(datetime.fromisoformat(told["now"]))
     async with AsyncExitStack() as stack:
-        opened = Store.open(told["database"], "synthetic", size=4, patience=2, later=True)
+        dataset, delay = told.get("dataset", "synthetic"), timedelta(seconds=told.get("delay", 0))
+        opened = Store.open(told["database"], dataset, size=4, patience=2, later=True)
         store = await stack.enter_async_context(opened)
         live: Any = NoChannel()
         if told.get("redis"):
             live = await stack.enter_async_context(
-                RedisChannel.open(told["redis"], "flow:synthetic")
+                RedisChannel.open(told["redis"], f"flow:{dataset}")
             )
         spool = Spool.open(Path(told["spool"]), told.get("limit", 10**9), faults)
         stack.callback(spool.close)
-        lease = Lease(told["database"], "synthetic", symbols, told.get("most", 0))
+        lease = Lease(told["database"], dataset, symbols, told.get("most", 0))
         writer = BatchWriter(
             store,
             live,
@@ -99,7 +102,9 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
             may_write=lambda: lease.connected,
             fault=faults,
         )
-        source = _TroubledSource(told["seed"])
+        # A vendor by its URL, or the synthetic market with trouble.
+        url = told.get("source")
+        source: Any = open_source(url, NO_KEYS) if url else _TroubledSource(told["seed"])
         tick = Tick(
             source,
             writer,
@@ -110,10 +115,8 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
             provisional=True,
             fault=faults,
         )
-        tracker = SlotTracker(tick, store, writer, delay=timedelta(0))
-        daemon = Daemon(
-            tracker, tick, writer, lease, symbols=symbols, clock=clock, delay=timedelta(0)
-        )
+        tracker = SlotTracker(tick, store, writer, delay=delay)
+        daemon = Daemon(tracker, tick, writer, lease, symbols=symbols, clock=clock, delay=delay)
         await stack.enter_async_context(writer.running())
         await _lease(daemon, lease, writer, symbols, first=True)
         answer({"started": True, "symbols": sorted(tracker.symbols)})
@@ -121,7 +124,8 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
             clock.moment = datetime.fromisoformat(told["now"])
             faults.plan, faults.seen = told, {}
             faults("beginning")
-            source.trouble = told.get("trouble", {})
+            if not url:
+                source.trouble = told.get("trouble", {})
             await _lease(daemon, lease, writer, symbols)
             if told.get("settle"):
                 with suppress(TimeoutError):
@@ -229,7 +233,7 @@ class SamplerProcess:
     """Tells a sampler process what to do."""
 
     def __init__(self, log: Path) -> None:
-        #: What every start is told: database, spool, symbols, seed, redis, most.
+        #: What every start is told: database, spool, symbols, seed or source, delay, dataset, redis, most.
         self.given: dict[str, Any] = {}
         with log.open("a") as out:
             self.process = subprocess.Popen(

@@ -13,7 +13,7 @@ from datetime import date, datetime
 
 import structlog
 
-from sampler.chain import Chain, Frame, select_chain
+from sampler.chain import REPORTED_VOLUME, Chain, Floats, Frame, select_chain
 from sampler.errors import ChainRefused
 from sampler.live.commit import RecordStore, revise_earlier
 from sampler.live.outcome import Outcome, StageTimer, log_outcome
@@ -446,6 +446,11 @@ def _require_fresh(frame: Frame, now: datetime) -> None:
         )
 
 
+def _total(volume: Floats) -> int:
+    """The sum of the volumes that can be read. [contracts]"""
+    return int(volume[volume > 0].sum())
+
+
 def _require_newer(chain: Chain, newest: SlotRecord) -> None:
     """Refuse a chain that adds nothing to its slot's row.
 
@@ -453,12 +458,14 @@ def _require_newer(chain: Chain, newest: SlotRecord) -> None:
     """
     row = newest.row
     if chain.quoted_at == row.quoted_at:
-        volume = int(chain.volume[chain.volume > 0].sum())
-        if volume != row.total_volume:
+        # As it was sent: the row's own volume may be one that is held.
+        columns = newest.state[0]
+        before = _total(columns.get(REPORTED_VOLUME, columns["volume"]))
+        if (volume := _total(chain.volume)) != before:
             raise ChainRefused(
                 Reason.STALE,
-                f"{chain.symbol}: quote time stands still while volume goes on"
-                f" ({row.total_volume} to {volume})",
+                f"{chain.symbol}: quote time stands still while volume changes"
+                f" ({before} to {volume})",
             )
         raise ChainRefused(Reason.UNCHANGED, f"{chain.symbol}: nothing newer than what is stored")
     if chain.quoted_at < row.quoted_at or chain.slot != chain.session.last_slot:
