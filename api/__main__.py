@@ -21,6 +21,7 @@ from api.http.listening import bound_socket, keys_required
 from api.http.server import Server
 from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
+from storage.config.source_url import is_simulated
 from storage.errors import FlowError
 from storage.market.calendar import market_day, session_on
 from storage.market.clock import Clock
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _dataset(settings: Settings) -> str:
-    by_source = SYNTHETIC if settings.source.startswith("synthetic:") else REAL
+    by_source = SYNTHETIC if is_simulated(settings.source) else REAL
     return settings.dataset or by_source
 
 

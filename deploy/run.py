@@ -20,6 +20,7 @@ from sampler.errors import ChainRefused
 from sampler.sources.cboe import Cboe
 from storage.config.running import note_running, note_stopped
 from storage.config.settings import Settings
+from storage.config.source_url import is_simulated
 from storage.embedded import attach as embedded
 from storage.errors import FlowError, UsageError
 from storage.market.calendar import last_session, market_day, session_on, to_new_york
@@ -101,7 +102,7 @@ async def _choose_environment(settings: Settings) -> dict[str, str]:
     else:
         _print(f"source: {source}")
     chosen = {"FLOW_SOURCE": source, "FLOW_LOG": os.environ.get("FLOW_LOG", "console")}
-    if not source.startswith("synthetic:"):
+    if not is_simulated(source):
         return chosen | {"FLOW_DATASET": REAL}
     clock = settings.clock
     if not clock.simulated and "FLOW_CLOCK" not in os.environ:

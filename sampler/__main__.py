@@ -14,6 +14,7 @@ from sampler.opening import (
 from sampler.sources import SOURCES
 from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
+from storage.config.vendor_keys import VENDOR_SETTINGS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,7 +51,13 @@ def _parser() -> argparse.ArgumentParser:
 async def _sources(settings: Settings, parsed: argparse.Namespace) -> int:
     for name, opened in SOURCES.items():
         description = (sys.modules[opened.__self__.__module__].__doc__ or "").strip()  # type: ignore[attr-defined]
-        print(f"{name}:\n  " + description.replace("``", "").replace("\n", "\n  ") + "\n")
+        print(f"{name}:\n  " + description.replace("``", "").replace("\n", "\n  "))
+        print(f"  Offers {opened.__self__.facts}.")  # type: ignore[attr-defined]
+        for lower, setting in VENDOR_SETTINGS.items():
+            if setting.scheme == name:
+                place = settings.keys.place(shown := f"FLOW_{lower.upper()}")
+                print(f"  {shown}: {'not set' if place is None else f'set, by {place}'}")
+        print()
     if settings.source:
         source = open_configured_source(settings)
         print(f"FLOW_SOURCE={settings.source}: {source.name}, delay {source.delay_seconds} s")

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sampler import metrics
 from sampler.sources import SOURCES, Source, open_source
+from sampler.sources.by_symbol import BySymbol
 from storage.config.settings import Settings
 from storage.errors import UsageError
 from storage.market.calendar import from_new_york, last_session, session_on, to_new_york
@@ -41,6 +42,8 @@ def open_configured_source(settings: Settings) -> Source:
         why = "auto is for make run only" if settings.source else "no source is named"
         raise UsageError(f"FLOW_SOURCE: {why}; name one of {known}")
     source = open_source(settings.source, settings.keys)
+    if isinstance(source, BySymbol):
+        source.require(settings.symbols)
     if settings.clock.simulated and source.remote:
         raise UsageError("FLOW_CLOCK: a live vendor needs the real clock, not a simulated one")
     metrics.load_compiled()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from storage.config.running import RunningProduct, read_running
 from storage.config.settings import Settings
+from storage.config.source_url import is_simulated
 from storage.embedded import attach as embedded
 from storage.market.clock import Clock
 from storage.postgres.migrate import migrate
@@ -37,7 +38,7 @@ def product_dataset(settings: Settings) -> str:
     if settings.dataset:
         return settings.dataset
     if settings.source not in ("", "auto"):
-        return SYNTHETIC if settings.source.startswith("synthetic:") else REAL
+        return SYNTHETIC if is_simulated(settings.source) else REAL
     product = _product(settings)
     return REAL if product is None else product.dataset
 

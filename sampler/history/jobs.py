@@ -12,8 +12,10 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
 
+import structlog
+
 from sampler import metrics
-from sampler.errors import ChainRefused
+from sampler.errors import ChainRefused, NoHistory
 from sampler.history import executors
 from sampler.history.backfill import BackfillOptions, BackfillResult, backfill_session
 from sampler.history.recompute import recompute_session
@@ -85,7 +87,7 @@ async def plan_jobs(
     if options.source and (sessions := sessions_between(first, last)):
         # A source without history refuses here, before any process is started.
         source = open_source(options.source, options.keys)
-        source.history(symbols[0], sessions[0])
+        symbols = _with_history(source, symbols, sessions[0])
         await source.close()
     stored_rows = {
         (line["symbol"], line["expiration"]): line["rows"]
@@ -106,6 +108,21 @@ async def plan_jobs(
                     SessionJob(options=options, symbol=symbol, day=session.day, slots=slots)
                 )
     return planned
+
+
+def _with_history(source: Source, symbols: Sequence[str], session: Session) -> list[str]:
+    """The symbols that the source has past sessions of; with sources by symbol not all may."""
+    kept, last = [], None
+    for symbol in symbols:
+        try:
+            source.history(symbol, session)
+            kept.append(symbol)
+        except NoHistory as error:
+            last = error
+            structlog.get_logger().warning("no history", symbol=symbol, why=str(error))
+    if not kept and last is not None:
+        raise last
+    return kept
 
 
 async def announce_jobs(planned_jobs: Sequence[SessionJob]) -> list[str]:
@@ -132,7 +149,8 @@ async def announce_jobs(planned_jobs: Sequence[SessionJob]) -> list[str]:
     try:
         if not isinstance(source, AnnouncedHistory):
             return []
-        return [await source.announce(symbol, sessions) for symbol, sessions in days.items()]
+        lines = [await source.announce(symbol, sessions) for symbol, sessions in days.items()]
+        return [line for line in lines if line]
     finally:
         await source.close()
 

@@ -25,6 +25,7 @@ from sampler.opening import (
     parse_moment,
 )
 from sampler.sources import Source
+from sampler.sources.by_symbol import BySymbol
 from storage.config import log
 from storage.config.running import note_running
 from storage.config.settings import REGISTRY, Settings, add_options
@@ -100,7 +101,11 @@ async def _run_daemon(
             may_write=lambda: lease.connected,
         )
         tick = _make_tick(settings, source, writer, NoChannel(), provisional=True)
-        delay = timedelta(seconds=source.delay_seconds)
+
+        def delay(symbol: str) -> timedelta:
+            own = source.source_of(symbol) if isinstance(source, BySymbol) else source
+            return timedelta(seconds=own.delay_seconds)
+
         daemon = Daemon(
             SlotTracker(tick, connections.store, writer, delay=delay),
             tick,

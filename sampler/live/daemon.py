@@ -82,7 +82,7 @@ class Daemon:
         *,
         symbols: Sequence[str],
         clock: Clock,
-        delay: timedelta,
+        delay: timedelta | Callable[[str], timedelta],
         on_outcome: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
         """Prepare; nothing runs yet.
@@ -93,7 +93,7 @@ class Daemon:
         lease : decides which of ``symbols`` are ours.
         symbols : what to sample, as far as the lease allows.
         clock : the time of the market, real or simulated.
-        delay : how far the source's quotes lie behind the clock.
+        delay : how far the source's quotes lie behind the clock; or by symbol.
         on_outcome : called after each step.
         """
         self._tracker = tracker
@@ -102,7 +102,7 @@ class Daemon:
         self._lease = lease
         self._symbols = symbols
         self._clock = clock
-        self._delay = delay
+        self._delay = delay if callable(delay) else lambda _: delay
         self._on_outcome = on_outcome
         self._running: set[asyncio.Task[Any]] = set()
         self._takeovers: set[asyncio.Task[None]] = set()
@@ -143,7 +143,7 @@ class Daemon:
         for symbol in self._symbols:
             scheduler.add_job(
                 self._step,
-                GridTrigger(self._clock, self._delay),
+                GridTrigger(self._clock, self._delay(symbol)),
                 args=[symbol],
                 id=symbol,
                 max_instances=1,
@@ -209,7 +209,7 @@ class Daemon:
             "sampling",
             symbols=sorted(self._tracker.symbols),
             standby=sorted(set(self._symbols) - self._tracker.symbols),
-            next_tick=next_tick(self._clock.now(), self._delay),
+            next_tick=min(next_tick(self._clock.now(), self._delay(s)) for s in self._symbols),
             clock=str(self._clock),
         )
         for symbol in due:
@@ -227,7 +227,7 @@ class Daemon:
             # A simulated clock skips the nights: its jumps forward are no trouble.
             log.warning("the clock jumped", seconds=round(jump, 1))
         for symbol in self._symbols:
-            trigger = GridTrigger(self._clock, self._delay)
+            trigger = GridTrigger(self._clock, self._delay(symbol))
             self._scheduler.reschedule_job(symbol, trigger=trigger)
 
     async def _step(self, symbol: str) -> None:

@@ -8,7 +8,8 @@ a backfill is nobody's responsibility and gets no such gaps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
@@ -96,13 +97,24 @@ class SlotTracker:
     """
 
     def __init__(
-        self, tick: Tick, store: SlotAccounts, writer: BatchWriter, *, delay: timedelta
+        self,
+        tick: Tick,
+        store: SlotAccounts,
+        writer: BatchWriter,
+        *,
+        delay: timedelta | Callable[[str], timedelta],
     ) -> None:
-        """Track nothing yet. ``delay`` is how far the source's quotes lie behind the clock."""
+        """Track nothing yet.
+
+        Parameters
+        ----------
+        tick, store, writer : take the steps, know the slots, and write.
+        delay : how far the source's quotes lie behind the clock; or by symbol.
+        """
         self._tick = tick
         self._store = store
         self._writer = writer
-        self._delay = delay
+        self._delay = delay if callable(delay) else lambda _: delay
         #: The symbols that this sampler steps.
         self.symbols: set[str] = set()
         self._stepping: set[str] = set()
@@ -127,20 +139,29 @@ class SlotTracker:
             The symbols to step at once: all of them while less than half of the current slot has
             passed, else none, and then the current slot is marked too.
         """
-        symbols = list(symbols)
-        await self._mark_missed_sessions(symbols, market_day(now - self._delay))
-        due = due_slot(now, self._delay)
-        if due is None:
-            self.symbols |= set(symbols)
-            return []
-        session, slot = due
-        step_now = now - self._delay - slot <= SLOT_WIDTH / 2
-        first_slot = slot if step_now else slot + SLOT_WIDTH
+        step_at_once: list[str] = []
+        for delay, group in self._by_delay(symbols):
+            await self._mark_missed_sessions(group, market_day(now - delay))
+            due = due_slot(now, delay)
+            if due is None:
+                self.symbols |= set(group)
+                continue
+            session, slot = due
+            step_now = now - delay - slot <= SLOT_WIDTH / 2
+            first_slot = slot if step_now else slot + SLOT_WIDTH
+            for symbol in group:
+                await self._mark_missed(symbol, session, first_slot)
+                self._newest_slot[symbol] = first_slot - SLOT_WIDTH
+                self.symbols.add(symbol)
+            step_at_once += group if step_now else []
+        return step_at_once
+
+    def _by_delay(self, symbols: Iterable[str]) -> list[tuple[timedelta, list[str]]]:
+        """Symbols whose sources lie equally far behind, together."""
+        groups: defaultdict[timedelta, list[str]] = defaultdict(list)
         for symbol in symbols:
-            await self._mark_missed(symbol, session, first_slot)
-            self._newest_slot[symbol] = first_slot - SLOT_WIDTH
-            self.symbols.add(symbol)
-        return symbols if step_now else []
+            groups[self._delay(symbol)].append(symbol)
+        return list(groups.items())
 
     def drop_symbol(self, symbol: str) -> None:
         """Stop tracking a symbol: another sampler has it.
@@ -167,7 +188,7 @@ class SlotTracker:
             What came of the step. None if no slot is due, the symbol is not tracked, or its last
             step still runs.
         """
-        due = due_slot(now, self._delay)
+        due = due_slot(now, self._delay(symbol))
         if due is None or symbol not in self.symbols or symbol in self._stepping:
             return None
         self._stepping.add(symbol)
@@ -180,7 +201,7 @@ class SlotTracker:
             target = slot if newest is None or newest < slot else None
             self._newest_slot[symbol] = slot if newest is None else max(slot, newest)
             outcome = await self._tick.sample(symbol, now=now, target=target, late=late)
-            if now - self._delay >= session.close:
+            if now - self._delay(symbol) >= session.close:
                 self._ended.add((symbol, session.day))
             return outcome
         finally:
@@ -196,14 +217,19 @@ class SlotTracker:
         ----------
         now : the time of the clock, UTC.
         """
-        session = session_on(market_day(now - self._delay))
-        if self._writer.database_away or session is None:
+        today = [
+            (session, now - delay, symbols)
+            for delay, symbols in self._by_delay(self.symbols)
+            if (session := session_on(market_day(now - delay))) is not None
+        ]
+        if self._writer.database_away or not today:
             return
         try:
-            to_note = [s for s in self.symbols if (s, session.day) not in self._noted]
-            if to_note and now - self._delay >= session.open:
-                await self._store.own(sorted(to_note), session.day)
-                self._noted |= {(symbol, session.day) for symbol in to_note}
+            for session, quoted, symbols in today:
+                to_note = [s for s in symbols if (s, session.day) not in self._noted]
+                if to_note and quoted >= session.open:
+                    await self._store.own(sorted(to_note), session.day)
+                    self._noted |= {(symbol, session.day) for symbol in to_note}
         except StoreError as error:
             log.warning("sessions not noted yet", error=str(error))
             return

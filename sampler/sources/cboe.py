@@ -36,6 +36,7 @@ class Cboe:
     """The delayed quotes of cdn.cboe.com, or of a server that speaks its format."""
 
     name = NAME
+    facts = "quotes 15 minutes late; no past sessions"
     synthetic = False
 
     def __init__(

@@ -29,6 +29,7 @@ _RIGHTS = np.array([[1], [-1]], np.int8)
 class ExportedChains:
     """A folder of exports. Its age is measured against the tick's clock: it declares no delay."""
 
+    facts = "as it was sampled; past sessions: those of the files"
     remote = False
     delay_seconds = 0
 

@@ -58,6 +58,7 @@ class Recorded:
     """A recording. Its age is measured against the tick's clock; the delay is 0 unless declared."""
 
     name = "recorded"
+    facts = "as the files say; past sessions: those of the files"
     synthetic = False
     remote = False
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from storage.config.plans import DEFAULT_QUOTAS, Quotas, parse_quotas
-from storage.config.vendor_keys import NO_KEYS, VENDOR_NAMES, VendorKeys, refuse_key
+from storage.config.source_url import parse_source
+from storage.config.vendor_keys import NO_KEYS, VENDOR_NAMES, VendorKeys
 from storage.errors import UsageError
 from storage.market.clock import Clock, parse_clock
 from storage.market.instruments import parse_symbol
@@ -139,7 +140,7 @@ REGISTRY: dict[str, Setting] = {
         _url("redis", "rediss", "unix"),
     ),
     "data_dir": Setting("folder of the embedded servers", default_data_dir(), _folder),
-    "source": Setting("where chains come from; see flow-sampler sources", "", refuse_key),
+    "source": Setting("where chains come from; see flow-sampler sources", "", parse_source),
     "symbols": Setting("underlyings to sample, comma-separated", "SPX,SPY,QQQ", _symbols),
     "dataset": Setting(
         "live (real) or synthetic (simulated); empty: by the source, or by what runs here",

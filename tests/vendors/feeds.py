@@ -36,6 +36,8 @@ class Feed:
 
     scheme: str
     server: type[VendorServer]
+    #: Without waits of politeness, and time for a machine that is busy.
+    options: str = "pace=0&timeout=10&budget=10"
     #: How far its quotes lie behind. [s]
     delay: int = 0
     #: FLOW_* settings that its server accepts at a moment; files go to the folder.
@@ -50,9 +52,8 @@ class Feed:
     statuses: Mapping[int, Reason] = field(default_factory=lambda: HTTP_STATUSES)
 
     def open(self, server: VendorServer, keys: VendorKeys = NO_KEYS, options: str = "") -> Source:
-        """The source, on its server, without waits of politeness."""
-        given = options or "pace=0&timeout=10&budget=10"
-        return open_source(f"{self.scheme}:{server.url}?{given}", keys)
+        """The source, on its server."""
+        return open_source(f"{self.scheme}:{server.url}?{options or self.options}", keys)
 
     def keys(self, folder: Path, moment: datetime) -> VendorKeys:
         """Keys that the server accepts."""
@@ -88,6 +89,7 @@ FEEDS: dict[str, Feed] = {
             needs=("FLOW_MASSIVE_KEY",),
             refused=("FLOW_MASSIVE_KEY", "another"),
             secrets=(massive.KEY,),
+            statuses=HTTP_STATUSES | dict.fromkeys((413, 499), DOWN),
         ),
         Feed(
             scheme="schwab",

@@ -41,6 +41,7 @@ class DatabentoFiles:
     """A folder of DBN files. It has past sessions only, and declares no delay."""
 
     name = NAME
+    facts = "no quotes of now; past sessions: those of the files"
     delay_seconds = 0
     synthetic = False
     remote = False

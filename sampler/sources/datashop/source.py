@@ -26,6 +26,7 @@ class DataShop:
     """A file or a folder of files. It has past sessions only, and declares no delay."""
 
     name = NAME
+    facts = "no quotes of now; past sessions: those of the files"
     delay_seconds = 0
     synthetic = False
     remote = False

@@ -45,6 +45,7 @@ class Massive:
     """Massive's option snapshots, or a server that speaks their format."""
 
     name = NAME
+    facts = "quotes in real time or 15 minutes late, by plan; no past sessions"
     synthetic = False
 
     def __init__(

@@ -42,6 +42,7 @@ class Schwab:
     """Charles Schwab's market data, or a server that speaks its format."""
 
     name = NAME
+    facts = "real-time quotes; no past sessions"
     delay_seconds = 0
     synthetic = False
 

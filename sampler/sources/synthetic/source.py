@@ -24,6 +24,7 @@ class Synthetic:
     """Days of ``market``, quoted on the slots. Options of its URL: ``seed``, ``delay`` [s]."""
 
     name = "synthetic"
+    facts = "made-up quotes of now; any past session"
     synthetic = True
     remote = False
 

@@ -49,6 +49,7 @@ class Theta:
     """Theta Data's terminal, or a server that speaks its format."""
 
     name = NAME
+    facts = "real-time quotes; past sessions of 8 years at 30 s, or of 4 years at 1 minute"
     synthetic = False
     delay_seconds = 0
 

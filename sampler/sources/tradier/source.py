@@ -74,6 +74,7 @@ class Tradier:
     """Tradier's market data, or a server that speaks its format."""
 
     name = NAME
+    facts = "real-time quotes, 15 minutes late in the sandbox; no past sessions"
     synthetic = False
 
     def __init__(

@@ -22,7 +22,7 @@ from sampler.chain import QUOTES, Chain, Frame, select_chain
 from sampler.errors import ChainRefused
 from sampler.live.outcome import Outcome
 from sampler.live.tick import DryRunStore, Tick
-from sampler.sources import SOURCES, Source, http
+from sampler.sources import Source, http
 from sampler.sources.synthetic.source import Synthetic
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.errors import UsageError
@@ -84,7 +84,7 @@ async def refusal(
     with pytest.raises(ChainRefused) as caught:
         await get(feed, source, symbol, moment)
     words = str(caught.value)
-    assert words.startswith(f"{symbol}: {source.name} "), words
+    assert words.startswith(f"{symbol}: {source.name}"), words
     for secret in feed.secrets:
         assert secret not in words
     return caught.value
@@ -355,7 +355,7 @@ async def test_a_slow_vendor_is_down_in_time(
     """An answer that takes longer than the budget is no frame; the budget is held."""
     server.put(await market("SPX", MOMENT))
     server.inject(faults.slow(3))
-    source = feed.open(server, feed.keys(tmp_path, MOMENT), "pace=0&timeout=0.3&budget=0.5")
+    source = feed.open(server, feed.keys(tmp_path, MOMENT), "timeout=0.3&budget=0.5")
     began = time.monotonic()
     assert (await refusal(feed, source)).reason is DOWN
     assert time.monotonic() - began < 2.0
@@ -430,12 +430,3 @@ async def test_close_leaves_no_connection(feed: Feed, server: VendorServer, tmp_
         await asyncio.sleep(0.02)
     assert server.connections == 0
     await feed.open(server, feed.keys(tmp_path, MOMENT)).close()
-
-
-# The list
-
-
-def test_every_live_source_is_here() -> None:
-    """A source that reads a vendor over the network has its server in this suite."""
-    files = {"recorded", "parquet", "synthetic"}
-    assert set(FEEDS) == set(SOURCES) - files
