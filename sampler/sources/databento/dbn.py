@@ -22,10 +22,12 @@ from storage.record.row import Reason
 
 #: Kinds of records (``rtype``).
 TRADE, DEFINITION, STATISTIC = 0, 19, 24
-#: The schema of a file of trades, which may hold none.
-TRADES = 4
+#: Schemas of files of trades, alone and with quotes; such a file may hold none.
+TRADES, TRADES_AND_QUOTES = 4, 17
+#: A trade with the consolidated quote before it, which has no number of its own.
+TRADE_AND_QUOTE = 194
 #: Consolidated quotes: every change, by the second, by the minute, and beside each trade.
-QUOTES = frozenset({177, 192, 193, 194})
+QUOTES = frozenset({177, 192, 193, TRADE_AND_QUOTE})
 #: What stands in place of a price, a time and a number that are not known.
 NO_PRICE, NO_TIME = 2**63 - 1, 2**64 - 1
 #: Whole numbers from here on are none: 32 bits of ones, with a sign and without. [count]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from sampler.chain import Floats, Frame
 from sampler.sources.databento.dbn import NO_COUNT, NO_PRICE
+from sampler.sources.trades import PrintKind, Prints, TradeTally
 from storage.market.calendar import Session, new_york_time
 from storage.market.instruments import instrument_of
 
@@ -168,6 +170,9 @@ class DatabentoSession:
         self.has_quotes = False
         #: The slots up to which all trades of the session are there to read.
         self._known_volume = np.zeros(len(self._slots), np.bool_)
+        #: Trades with their quotes, and the slots up to which all of them are there.
+        self._sides: list[NDArray[Any]] = []
+        self._known_sides = self._known_volume
 
     def cover_trades(self, spans: Iterable[tuple[int, int]]) -> None:
         """Say which times the trades to come are of: volume is known as far as they reach.
@@ -176,13 +181,19 @@ class DatabentoSession:
         ----------
         spans : beginning and end of each file of trades, unix time. [ns]
         """
-        opened = round(self._session.open.timestamp()) * 1_000_000_000
-        until = opened
-        for begin, end in sorted(spans):
-            if begin <= until:
-                until = max(until, end)
-        if until > opened:
-            self._known_volume = self._slots < until
+        self._known_volume = self._covered(spans)
+
+    def cover_sides(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Say which times the trades with quotes are of: sides are known as far as they reach.
+
+        Parameters
+        ----------
+        spans : beginning and end of each file, unix time [ns]. Where two overlap no side is known:
+            a print in both cannot be told from two that are alike.
+        """
+        files = sorted(spans)
+        if all(end <= begin for (_, end), (begin, _) in pairwise(files)):
+            self._known_sides = self._covered(files)
 
     def only_ours(self, records: NDArray[Any]) -> NDArray[Any]:
         """The records of the session's contracts, from the day's beginning to the last slot.
@@ -241,6 +252,15 @@ class DatabentoSession:
             last_at=_seconds(records["ts_event"])[known],
         )
 
+    def add_sides(self, records: NDArray[Any]) -> None:
+        """Add trades that bring the quote before them, to tell who started each.
+
+        Parameters
+        ----------
+        records : trades with quotes, of any contracts, in any order.
+        """
+        self._sides.append(self._ours(records)[1])
+
     def add_statistics(self, records: NDArray[Any]) -> None:
         """Add open interest. Every exchange repeats it: one of them counts.
 
@@ -273,6 +293,7 @@ class DatabentoSession:
         today = at >= new_york_time(session.day, 0).timestamp()
         last = np.where(today, np.where(known, prints["last"], quotes["last"]), np.nan)
         last_at = np.where(today, at, np.nan)
+        signed = self._signed()
         for i, slot in enumerate(session.slots):
             which = np.flatnonzero(contracts.defined_at <= self._slots[i])
             if not len(which) or (newest := int(received[i].max())) < 0:
@@ -300,8 +321,54 @@ class DatabentoSession:
                     "last_at": last_at[i][which],
                     "open_interest": interest["open_interest"][i][which],
                     "volume": volume[i][which],
+                    "signed_volume": signed[i][which],
                 },
             )
+
+    def _covered(self, spans: Iterable[tuple[int, int]]) -> NDArray[np.bool_]:
+        """The slots up to which files reach without a hole from the open on."""
+        opened = round(self._session.open.timestamp()) * 1_000_000_000
+        until = opened
+        for begin, end in sorted(spans):
+            if begin <= until:
+                until = max(until, end)
+        return (self._slots < until) & (until > opened)
+
+    def _signed(self) -> Floats:
+        """Contracts bought less sold by each slot: (slots, contracts), NaN where unknown."""
+        width = len(self._contracts.strike)
+        signed = np.full((len(self._slots), width), np.nan)
+        if not self._known_sides.any():
+            return signed
+        tally = TradeTally(
+            opens=self._session.open,
+            closes=self._session.close,
+            price_steps=instrument_of(self._symbol).price_steps,
+            contracts=width,
+        )
+        if not self._sides:
+            signed[self._known_sides] = 0.0
+            return signed
+        contract, records = self._ours(np.concatenate(self._sides))
+        order = np.argsort(records["ts_recv"], kind="stable")
+        contract, records = contract[order], records[order]
+        prints = Prints(
+            contract=contract.astype(np.intp),
+            at=records["ts_event"] / 1e9,
+            price=_prices(records["price"]),
+            size=records["size"].astype(np.float64),
+            bid=_prices(records["bid"]),
+            ask=_prices(records["ask"]),
+            kind=np.full(len(records), PrintKind.SIDED, np.int8),
+        )
+        ends = np.searchsorted(records["ts_recv"], self._slots.astype(np.uint64), side="right")
+        begin = 0
+        for i, end in enumerate(ends):
+            tally.add(prints.take(slice(begin, end)))
+            begin = end
+            if self._known_sides[i]:
+                signed[i] = tally.signed_volume
+        return signed
 
     def _ours(self, records: NDArray[Any]) -> tuple[Integers, NDArray[Any]]:
         """The index of the contract of each record that counts, and these records."""

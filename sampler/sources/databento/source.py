@@ -25,7 +25,9 @@ from sampler.sources.databento.dbn import (
     QUOTES,
     STATISTIC,
     TRADE,
+    TRADE_AND_QUOTE,
     TRADES,
+    TRADES_AND_QUOTES,
     DbnHeader,
     read_dbn,
     read_dbn_header,
@@ -158,11 +160,11 @@ class DatabentoFiles:
             )
         collected = DatabentoSession(symbol, session, contracts)
         trades: list[list[NDArray[Any]]] = []
-        spans = []
+        spans: dict[int, list[tuple[int, int]]] = {TRADES: [], TRADES_AND_QUOTES: []}
         for path, header in files:
             trades.append([])
-            if header.schema == TRADES:
-                spans.append((header.start, header.end))
+            if header.schema in spans:
+                spans[header.schema].append((header.start, header.end))
             for kind, run in read_dbn(path, frozenset({TRADE, STATISTIC}) | QUOTES):
                 if kind == TRADE:
                     trades[-1].append(collected.only_ours(run))
@@ -170,7 +172,10 @@ class DatabentoFiles:
                     collected.add_statistics(run)
                 else:
                     collected.add_quotes(run)
-        collected.cover_trades(spans)
+                if kind == TRADE_AND_QUOTE:
+                    collected.add_sides(run)
+        collected.cover_trades(spans[TRADES])
+        collected.cover_sides(spans[TRADES_AND_QUOTES])
         for run in _once(trades):
             collected.add_trades(run)
         if not collected.has_quotes:

@@ -198,6 +198,37 @@ async def test_quotes_beside_trades_serve_as_quotes(tmp_path: Path) -> None:
     assert (frame.bid[0], frame.ask[0], frame.volume[0]) == (10.0, 10.4, 0)
 
 
+async def test_sides_come_from_the_quote_before_each_trade(tmp_path: Path) -> None:
+    """By hand, quoted 10.00 by 10.40: at the ask +3 and +3, alike in all; at the bid −2; between 0."""
+
+    def printed(price: float, size: int, seconds: float) -> bytes:
+        at = ns(seconds)
+        return quote(1, 10.0, 10.4, at=at, kind=TCBBO, last=price, last_at=at, size=size)
+
+    beside = [
+        printed(10.4, 9, -4 * 3600),  # before the open: no side
+        printed(10.4, 3, -60),
+        printed(10.4, 3, -60),
+        printed(10.0, 2, 0),
+        printed(10.2, 7, 10),
+        printed(10.0, 1, 20),
+    ]
+    fill(tmp_path, tcbbo=beside, cbbo_1s=[quote(1, 10.0, 10.4, at=ns(s)) for s in (0, 30)])
+    assert [frame.signed_volume[0] for frame in await history(tmp_path)] == [6, 4, 3]
+    # A second file of the same time: a print in both cannot be told from two alike.
+    write_dbn(tmp_path / "again.dbn", dbn_file("tcbbo", DAY, beside))
+    assert np.isnan([frame.signed_volume[0] for frame in await history(tmp_path)]).all()
+
+
+async def test_sides_are_known_as_far_as_their_files_reach(tmp_path: Path) -> None:
+    """Behind the end of the last file they are unknown, and without one from the start."""
+    fill(tmp_path, tcbbo=[], cbbo_1s=[quote(1, 10.0, 10.4, at=ns(s)) for s in (0, 30)])
+    assert np.isnan([frame.signed_volume[0] for frame in await history(tmp_path)]).all()
+    write_dbn(tmp_path / "x.dbn", dbn_file("tcbbo", DAY, [], end=ns(15)))
+    first, second = await history(tmp_path)
+    assert (first.signed_volume[0], math.isnan(second.signed_volume[0])) == (0, True)
+
+
 async def test_what_is_undefined_is_unknown(tmp_path: Path) -> None:
     """No price on either side; no bid beside an ask is a bid of 0; sizes and quantities of 2³¹ − 1."""
     puts = [f"SPXW  260819P0{7700 + 5 * i}000" for i in range(4)]
