@@ -1,7 +1,8 @@
 """``make run``: the whole product on this machine, until Ctrl-C.
 
 It starts the embedded servers, unless FLOW_DATABASE_URL and FLOW_REDIS_URL name others. It chooses
-a source, unless FLOW_SOURCE names one. Then it runs the sampler and the API as in production.
+a source, unless FLOW_SOURCE names one: a vendor whose keys are set, else the free delayed feed,
+else the simulated market. Then it runs the sampler and the API as in production.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import honcho.manager
 from honcho.printer import Printer
 
 from sampler.errors import ChainRefused
-from sampler.sources.cboe import Cboe
+from sampler.sources import SOURCES, open_source
 from storage.config.running import note_running, note_stopped
 from storage.config.settings import Settings
 from storage.config.source_url import is_simulated
@@ -114,22 +115,35 @@ async def _choose_environment(settings: Settings) -> dict[str, str]:
 
 
 async def _choose_source(settings: Settings, now: datetime) -> tuple[str, str]:
-    """Choose the free delayed feed while it has an open session, else the simulated market.
+    """Choose a vendor whose keys are set, else the free delayed feed, else the simulated market.
 
-    Returns the source and why it was chosen.
+    A feed is chosen while its market is open and it answers. Returns the source and why.
     """
-    cboe = Cboe.open("")
-    try:
-        quoted = now - timedelta(seconds=cboe.delay_seconds)
-        session = session_on(market_day(quoted))
-        if session is None or not session.open <= quoted < session.close:
-            return SYNTHETIC_SOURCE, "the market is closed"
-        await cboe.live(settings.symbols[0], now)
-    except ChainRefused as refused:
-        return SYNTHETIC_SOURCE, f"Cboe's free feed cannot be used here: {refused}"
-    finally:
-        await cboe.close()
-    return "cboe:", "the market is open (quotes are 15 minutes old)"
+    refusals = []
+    for scheme in [*settings.keys.complete(), "cboe"]:
+        if scheme not in SOURCES:
+            continue
+        try:
+            source = open_source(f"{scheme}:", settings.keys)
+        except UsageError as error:
+            refusals.append(f"{scheme}: cannot be used: {error}")
+            continue
+        try:
+            quoted = now - timedelta(seconds=source.delay_seconds)
+            session = session_on(market_day(quoted))
+            if session is None or not session.open <= quoted < session.close:
+                continue
+            await source.live(settings.symbols[0], now)
+        except ChainRefused as refused:
+            refusals.append(f"{scheme}: cannot be used here: {refused}")
+            continue
+        finally:
+            await source.close()
+        key = "needs no key" if scheme == "cboe" else "has its keys set"
+        late = f", its quotes are {source.delay_seconds // 60} minutes old"
+        why = f"it {key}, and the market is open{late if source.delay_seconds else ''}"
+        return f"{scheme}:", "; ".join([why, *refusals])
+    return SYNTHETIC_SOURCE, "; ".join(refusals) or "the market is closed"
 
 
 async def _resume_time(settings: Settings) -> datetime:

@@ -190,6 +190,20 @@ class VendorKeys:
             raise UsageError(f"{setting.scheme}: needs {' or '.join(ways)}: {setting.meaning}")
         return value
 
+    def complete(self) -> list[str]:
+        """The schemes of the sources whose settings are all set, but for numbers.
+
+        Returns
+        -------
+        list of str
+            In the order of ``VENDOR_SETTINGS``; a source without a key is not among them.
+        """
+        schemes = dict.fromkeys(setting.scheme for setting in VENDOR_SETTINGS.values())
+        for name, setting in VENDOR_SETTINGS.items():
+            if setting.kind != "number" and self.place(f"FLOW_{name.upper()}") is None:
+                schemes.pop(setting.scheme, None)
+        return list(schemes)
+
     def number(self, name: str) -> float | None:
         """The value of a setting that is a number, not below 0; None where it is not set.
 

@@ -1,0 +1,189 @@
+"""A vendor's key is used, and is in nothing that anybody may read: tested with keys of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sampler.__main__ import main
+from sampler.sources.synthetic.source import Synthetic
+from storage.config.vendor_keys import VENDOR_SETTINGS
+from storage.market.clock import Clock
+from tests.vendors import server as faults
+from tests.vendors.feeds import FEEDS, Feed
+from tests.vendors.server import VendorServer
+
+ROOT = Path(__file__).resolve().parents[3]
+MOMENT = datetime(2026, 8, 19, 14, 30, tzinfo=UTC)
+KEYED = sorted(name for name, feed in FEEDS.items() if feed.secrets)
+TROUBLES = [
+    faults.status(401), faults.status(403), faults.status(500), faults.status(301),
+    faults.status(429, {"Retry-After": "1"}), faults.html(403), faults.garbage(), faults.cut(),
+    faults.broken_gzip(), faults.status(200, {"bad header\x00": "x"}),
+]  # fmt: skip
+
+
+@pytest.fixture(params=KEYED)
+def feed(request: pytest.FixtureRequest) -> Feed:
+    return FEEDS[request.param]
+
+
+@pytest.fixture
+def server(feed: Feed) -> Iterator[VendorServer]:
+    server = feed.server()
+    server.start()
+    server.put(asyncio.run(Synthetic(seed=7).live("SPX", MOMENT)))
+    yield server
+    server.stop()
+
+
+def settings(feed: Feed, server: VendorServer, folder: Path, *, files: bool) -> dict[str, str]:
+    """The feed's environment: its keys as they are, or each in a file of its own."""
+    found = feed.settings(folder, MOMENT)
+    if files:
+        for name in list(found):
+            if VENDOR_SETTINGS[name[5:].lower()].kind == "secret":
+                (folder / name).write_text(found.pop(name) + "\n")
+                found[f"{name}_FILE"] = str(folder / name)
+    source = f"{feed.scheme}:{server.url}?{feed.options.replace('=10', '=0.5')}"
+    return found | {"FLOW_SOURCE": source, "FLOW_SYMBOLS": "SPX"}
+
+
+def assert_hidden(feed: Feed, *texts: str) -> None:
+    for text in texts:
+        for secret in feed.secrets:
+            assert secret not in text
+
+
+def assert_sent(feed: Feed, server: VendorServer) -> None:
+    """The vendor got a key: the test is of nothing otherwise."""
+    assert any(
+        s in value for s in feed.secrets for r in server.requests for value in r.headers.values()
+    )
+
+
+@pytest.mark.parametrize("files", [False, True], ids=["environment", "files"])
+def test_no_command_shows_a_key(
+    feed: Feed, server: VendorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], files: bool,
+) -> None:  # fmt: skip
+    """Rows, errors of every kind, debug logs and the list of sources."""
+    for name, value in settings(feed, server, tmp_path, files=files).items():
+        monkeypatch.setenv(name, value)
+    once = ["once", "--dry-run", "--json", "--at", MOMENT.isoformat(), "--log-level", "debug"]
+    assert main(once) == 0
+    row = capsys.readouterr()
+    assert json.loads(row.out)["source"] == feed.scheme
+    assert_sent(feed, server)
+    assert_hidden(feed, row.out, row.err)
+    for trouble in TROUBLES:
+        server.heal()
+        server.inject(trouble)
+        assert main(once) == 1
+        said = capsys.readouterr()
+        assert "message" in said.out
+        assert_hidden(feed, said.out, said.err)
+    assert main(["sources"]) == 0
+    said = capsys.readouterr()
+    assert f"{feed.scheme}:" in said.out
+    assert_hidden(feed, said.out, said.err)
+
+
+def test_a_key_in_the_wrong_place_is_not_repeated(
+    feed: Feed, server: VendorServer, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """In FLOW_SOURCE, in a misspelt setting and with a line break it is refused without its text."""
+    secret = max(feed.secrets, key=len)
+    for name, value in (
+        ("FLOW_SOURCE", f"{feed.scheme}:?apiKey={secret}"),
+        ("FLOW_SOURCE", f"{feed.scheme}:{server.url}/?token={secret}"),
+        ("FLOW_SECRET", secret),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert main(["sources"]) == 2
+        said = capsys.readouterr()
+        assert_hidden(feed, said.out, said.err)
+        assert "FLOW_" in said.err
+
+
+def tables_of(database: str) -> str:
+    """Everything that the database holds, as text; packed columns are unpacked."""
+    found = []
+    with psycopg.connect(database) as connection:
+        names = connection.execute(
+            "select table_schema, table_name from information_schema.tables"
+            " where table_schema not in ('pg_catalog', 'information_schema')"
+        ).fetchall()
+        for schema, name in names:
+            rows = connection.execute(f'select t::text from "{schema}"."{name}" t').fetchall()
+            found += [f"{schema}.{name}", *(text for (text,) in rows)]
+    return "\n".join(found)
+
+
+@pytest.mark.clocked
+async def test_the_daemon_shows_no_key(servers, database, tmp_path: Path) -> None:
+    """Rows and gaps in the database, the log, the metrics and the process list."""
+    feed = FEEDS["tradier"]
+    clock = Clock(MOMENT - timedelta(seconds=40), 10.0, datetime.now(UTC) + timedelta(seconds=10))
+    log = tmp_path / "log"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free_port = probe.getsockname()[1]
+    async with feed.server() as server:
+        server.put(await Synthetic(seed=7).live("SPX", MOMENT))
+        environment = (
+            os.environ
+            | settings(feed, server, tmp_path, files=False)
+            | {
+                "FLOW_DATABASE_URL": database,
+                "FLOW_REDIS_URL": servers.redis_url,
+                "FLOW_CLOCK": str(clock),
+                "FLOW_LOG": "json",
+                "FLOW_LOG_LEVEL": "debug",
+                "FLOW_METRICS_PORT": str(free_port),
+            }
+        )
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "sampler", "run"],
+                cwd=ROOT,
+                env=environment,
+                stdout=out,
+                stderr=out,
+            )
+        try:
+            for _ in range(600):
+                await asyncio.sleep(0.1)
+                if '"outcome":"stored"' in log.read_text():
+                    break
+            server.inject(faults.status(401))
+            for _ in range(300):
+                await asyncio.sleep(0.1)
+                if "source_down" in log.read_text():
+                    break
+            with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics") as answer:
+                metrics = answer.read().decode()
+            commands = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode()
+        finally:
+            process.terminate()
+            process.wait(30)
+        assert_sent(feed, server)
+    stored = tables_of(database)
+    assert "tradier" in stored
+    assert "refuses the token" in stored
+    assert "source_down" in metrics
+    assert "sampler" in commands
+    assert_hidden(feed, stored, log.read_text(), metrics, commands)
