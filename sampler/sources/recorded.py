@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -168,8 +169,7 @@ class Recorded:
     def _find(self) -> list[_Entry]:
         if self.path.is_file():
             # One file that cannot be read is an answer of its own, not an empty recording.
-            frame = read_chain(self.path, self.delay_seconds)
-            return [_Entry(frame.symbol, frame.quoted_at, self.path)]
+            return [_entry_of_content(self.path, self.delay_seconds)]
         entries = []
         for path in self.path.rglob("*.json"):
             if not path.is_file():
@@ -177,11 +177,8 @@ class Recorded:
             if entry := _entry_of_name(path):
                 entries.append(entry)
                 continue
-            try:
-                frame = read_chain(path, self.delay_seconds)
-            except ChainRefused:
-                continue
-            entries.append(_Entry(frame.symbol, frame.quoted_at, path))
+            with suppress(ChainRefused):
+                entries.append(_entry_of_content(path, self.delay_seconds))
         return entries
 
     def _read(self, entry: _Entry) -> Frame:
@@ -204,6 +201,28 @@ def _entry_of_name(path: Path) -> _Entry | None:
     except (ValueError, OverflowError):
         return None
     return _Entry(match["symbol"].upper(), quoted_at, path)
+
+
+def _entry_of_content(path: Path, delay_seconds: int) -> _Entry:
+    """What a file holds by itself; a chain that cannot be read may still say whose it is.
+
+    Raises
+    ------
+    ChainRefused
+        ``bad_answer`` for a file that says neither symbol nor time.
+    """
+    try:
+        frame = read_chain(path, delay_seconds)
+    except ChainRefused:
+        try:
+            if path.stat().st_size > FILE_LIMIT:
+                raise
+            answer = orjson.loads(path.read_bytes())
+            return _Entry(_symbol(answer["sym"]), _moment(answer["asof"], from_new_york), path)
+        except (OSError, KeyError, AttributeError, TypeError, ValueError, OverflowError):
+            pass
+        raise
+    return _Entry(frame.symbol, frame.quoted_at, path)
 
 
 def read_chain(path: Path, delay_seconds: int = 0) -> Frame:
@@ -248,7 +267,7 @@ def _compact(body: bytes, delay_seconds: int) -> Frame:
     read_columns["right"] = [{"C": 1, "P": -1}.get(option.get("t"), 0) for option in options]
     read_columns["expiry"] = _expiries([int(o["e"]) for o in options])
     return Frame.of(
-        symbol=str(answer["sym"]).strip().upper(),
+        symbol=_symbol(answer["sym"]),
         source=Recorded.name,
         delay_seconds=delay_seconds,
         quoted_at=_moment(answer["asof"], from_new_york),
@@ -275,6 +294,11 @@ def _moment(text: str, without_offset: Callable[[datetime], datetime]) -> dateti
         raise ValueError(f"{text!r} is no time but a day")
     wall = datetime.fromisoformat(text)
     return (wall if wall.tzinfo else without_offset(wall)).astimezone(UTC)
+
+
+def _symbol(value: Any) -> str:
+    """A symbol as the exchange writes it; whatever it is, it is a text."""
+    return str(value).strip().upper()
 
 
 def _number(value: Any) -> float:

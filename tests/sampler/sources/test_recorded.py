@@ -172,3 +172,22 @@ def test_a_file_of_any_size_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(ChainRefused, match="1,099,511,627,776 bytes") as caught:
         read_chain(path)
     assert caught.value.reason is Reason.BAD_ANSWER
+
+
+async def test_a_file_without_a_name_that_cannot_be_read_is_a_bad_answer(tmp_path: Path) -> None:
+    """Its expiry is in milliseconds, but it says whose it is and when: refused at its time, whether
+    it is the only file or one of several; a file that says neither is left out."""
+    write(tmp_path / "first.json")
+    bad = write(tmp_path / "second.json", asof="2026-06-10T14:01:00", **UNREADABLE["milliseconds"])
+    (tmp_path / "other.json").write_bytes(b"{}")
+    session = session_on(QUOTED.date())
+    assert session is not None
+    frames = [one async for one in Recorded(tmp_path).history("SPX", session)]
+    assert [isinstance(one, ChainRefused) for one in frames] == [False, True]
+    for source in (Recorded(tmp_path), Recorded(bad)):
+        refused = [one async for one in source.history("SPX", session)][-1]
+        assert isinstance(refused, ChainRefused)
+        assert (refused.reason, refused.quoted_at) == (
+            Reason.BAD_ANSWER,
+            datetime(2026, 6, 10, 18, 1, tzinfo=UTC),
+        )
