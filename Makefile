@@ -53,6 +53,8 @@ docs: $(VENV)/.dev  ## write the tables of the docs that come from the code
 bench: $(VENV)/.dev $(PEERS)/.done  ## run every benchmark but the page's, beside named peers
 	$(BIN)/python -m tests.benchmarks.bench_tick
 	@echo
+	$(BIN)/python -m tests.benchmarks.bench_parse
+	@echo
 	$(BIN)/python -m tests.benchmarks.bench_snapshot
 	@echo
 	$(BIN)/python -m tests.benchmarks.bench_store

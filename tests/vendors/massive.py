@@ -13,13 +13,15 @@ from storage.market.calendar import market_day, new_york_time
 from tests.vendors.server import Answer, Request, VendorServer
 
 KEY = "canary_8Wd4tR1nLq6Y"
+#: How a right is written; 0 is one that cannot be read.
+SIDES = {1: "call", -1: "put", 0: "other"}
 INDEXES = {"SPX", "NDX", "RUT", "VIX", "XSP"}
 
 
 def massive_contract(frame: Frame, i: int, *, delayed: bool = False) -> dict[str, Any]:
     """One contract of a frame, with what it has; its daily bar is of the frame's day."""
-    root, right = str(frame.root[i]) or frame.symbol, "call" if frame.right[i] > 0 else "put"
-    day, strike = frame.expiry[i].item(), float(frame.strike[i])
+    root, right = str(frame.root[i]) or frame.symbol, SIDES[int(frame.right[i])]
+    day, strike = frame.expiry[i].item(), _number(frame.strike[i])
     timeframe = "DELAYED" if delayed else "REAL-TIME"
     contract: dict[str, Any] = {
         "details": {
@@ -28,14 +30,14 @@ def massive_contract(frame: Frame, i: int, *, delayed: bool = False) -> dict[str
             "expiration_date": day.isoformat(),
             "shares_per_contract": 100,
             "strike_price": strike,
-            "ticker": f"O:{root}{day:%y%m%d}{right[0].upper()}{round(strike * 1000):08d}",
+            "ticker": f"O:{root}{day:%y%m%d}{right[0].upper()}{round((strike or 0.0) * 1000):08d}",
         },
         "greeks": {},
         "day": {},
         "underlying_asset": {"ticker": massive_name(frame.symbol), "timeframe": timeframe},
     }
     if math.isfinite(frame.open_interest[i]):
-        contract["open_interest"] = int(frame.open_interest[i])
+        contract["open_interest"] = _count(frame.open_interest[i])
     if math.isfinite(frame.source_iv[i]):
         contract["implied_volatility"] = float(frame.source_iv[i])
     if math.isfinite(frame.bid[i]) or math.isfinite(frame.ask[i]):
@@ -47,12 +49,13 @@ def massive_contract(frame: Frame, i: int, *, delayed: bool = False) -> dict[str
         }
     if math.isfinite(frame.last[i]):
         contract["last_trade"] = {"price": float(frame.last[i]), "size": 1, "timeframe": timeframe}
-    if math.isfinite(frame.last[i]) and math.isfinite(frame.last_at[i]):
+    if math.isfinite(frame.last[i]) and abs(frame.last_at[i]) < 1e9 * 9:
         contract["last_trade"]["sip_timestamp"] = nanoseconds(frame.last_at[i])
-    if math.isfinite(frame.volume[i]) and frame.volume[i] > 0:
+    # A contract that has not traded has no bar.
+    if frame.volume[i] != 0:
         midnight = new_york_time(market_day(frame.quoted_at), 0)
         contract["day"] = {
-            "volume": int(frame.volume[i]),
+            "volume": _count(frame.volume[i]),
             "last_updated": nanoseconds(midnight.timestamp()),
         }
     if math.isfinite(frame.spot):
@@ -79,6 +82,10 @@ def massive_name(symbol: str) -> str:
 def nanoseconds(seconds: float) -> int:
     """Unix time in nanoseconds, to the microsecond."""
     return round(seconds * 1e6) * 1000
+
+
+def _count(value: float) -> float | None:
+    return int(value) if abs(value) < 2**53 else _number(value)
 
 
 def _number(value: float) -> float | None:

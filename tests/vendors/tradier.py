@@ -12,6 +12,8 @@ from sampler.chain import Frame
 from tests.vendors.server import Answer, Request, VendorServer
 
 TOKEN = "canary-7Hq2vK9pXw3Z"
+#: How a right is written; 0 is one that cannot be read.
+SIDES = {1: "call", -1: "put", 0: ""}
 XML = b'<?xml version="1.0" encoding="UTF-8"?><options><option/></options>'
 
 
@@ -45,11 +47,11 @@ def tradier_quote(frame: Frame) -> dict[str, Any]:
 
 
 def _contract(frame: Frame, i: int) -> dict[str, Any]:
-    root, right = str(frame.root[i]) or frame.symbol, "call" if frame.right[i] > 0 else "put"
-    day, strike, quoted = frame.expiry[i].item(), float(frame.strike[i]), frame.quoted_at
+    root, right = str(frame.root[i]) or frame.symbol, SIDES[int(frame.right[i])]
+    day, strike, quoted = frame.expiry[i].item(), _number(frame.strike[i]), frame.quoted_at
     return {
-        "symbol": f"{root}{day:%y%m%d}{right[0].upper()}{round(strike * 1000):08d}",
-        "description": f"{root} {day:%b %d %Y} ${strike:.2f} {right.title()}",
+        "symbol": f"{root}{day:%y%m%d}{right[:1].upper()}{round((strike or 0.0) * 1000):08d}",
+        "description": f"{root} {day:%b %d %Y} ${strike or 0.0:.2f} {right.title()}",
         "exch": "C",
         "type": "option",
         "last": _number(frame.last[i]),
@@ -77,12 +79,12 @@ def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _count(value: float) -> int | None:
-    return int(value) if math.isfinite(value) else None
+def _count(value: float) -> float | None:
+    return int(value) if abs(value) < 2**53 else _number(value)
 
 
 def _ms(seconds: float) -> int:
-    return round(seconds * 1000) if math.isfinite(seconds) else 0
+    return round(seconds * 1000) if abs(seconds) < 1e12 else 0
 
 
 class TradierVendor(VendorServer):

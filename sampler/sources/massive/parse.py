@@ -298,18 +298,19 @@ def _keep_todays(
     """Take volume as 0 where the daily bar is of another session, and forget its last trades.
 
     A bar that is absent is that of a contract that never traded, unless all are: then the plan has
-    none, and no volume is known. A bar without a time is of an unknown day.
+    none, and no volume is known. A bar without a time is of an unknown day. A contract whose last
+    trade is of an earlier session has traded nothing today, whatever its bar says.
     """
-    _, midnight, end = day_bounds(quoted_at)
+    evening, midnight, end = day_bounds(quoted_at)
     bar_at = columns["day_at"] / 1e9
     bar_known = (bar_at >= 86_400) & (bar_at < 4_102_444_800)
     today = bar_known & (bar_at >= midnight) & (bar_at < end)
     absent = np.array([not _object(contract, "day") for contract in contracts])
     untraded = (bar_known & ~today) | (absent & bar_known.any())
     volume = np.where(today, columns["volume"], np.nan)
-    columns["volume"] = np.where(untraded, 0.0, volume)
     at = columns["last_at"] / 1e9
     at[~(at >= 86_400)] = np.nan
+    columns["volume"] = np.where(untraded | (at < evening), 0.0, volume)
     other_day = (at < midnight) | (at >= end)
     columns["last"] = np.where(other_day, np.nan, columns["last"])
     columns["last_at"] = np.where(other_day, np.nan, at)

@@ -24,7 +24,7 @@ from sampler.sources.massive.parse import (
     parse_snapshot_page,
 )
 from storage.config.vendor_keys import VendorKeys
-from storage.market.calendar import Session, market_day
+from storage.market.calendar import Session, closed_day_kind, market_day, session_on
 from storage.record.row import Reason
 
 BASE = "https://api.massive.com"
@@ -117,10 +117,16 @@ class Massive:
         Raises
         ------
         ChainRefused
-            ``source_down``, ``bad_answer``, or ``no_zero_dte`` with the next expiry. A page that
-            fails costs the whole chain: contracts that are missing would look delisted.
+            ``source_down``, ``bad_answer``, ``no_zero_dte`` with the next expiry, or
+            ``market_closed`` on a day without a session, when nothing is asked. A page that fails
+            costs the whole chain: contracts that are missing would look delisted.
         """
         day = market_day(now)
+        if session_on(day) is None:
+            raise ChainRefused(
+                Reason.MARKET_CLOSED,
+                f"{symbol}: {day} has no session: it is a {closed_day_kind(day)}",
+            )
         query = urlencode({"expiration_date": day.isoformat(), "limit": PAGE_SIZE})
         path: str | None = f"/v3/snapshot/options/{quote(massive_ticker(symbol), safe=':')}?{query}"
         pages: list[SnapshotPage] = []

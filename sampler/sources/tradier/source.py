@@ -29,7 +29,7 @@ from sampler.sources.tradier.parse import (
     symbol_letters,
 )
 from storage.config.vendor_keys import VendorKeys
-from storage.market.calendar import Session, market_day
+from storage.market.calendar import Session, closed_day_kind, market_day, session_on
 from storage.record.row import Reason
 
 PRODUCTION = "https://api.tradier.com/v1"
@@ -152,9 +152,15 @@ class Tradier:
         Raises
         ------
         ChainRefused
-            ``source_down``, ``bad_answer``, or ``no_zero_dte`` with the next expiry.
+            ``source_down``, ``bad_answer``, ``no_zero_dte`` with the next expiry, or
+            ``market_closed`` on a day without a session, when nothing is asked.
         """
         day = market_day(now - timedelta(seconds=self.delay_seconds))
+        if session_on(day) is None:
+            raise ChainRefused(
+                Reason.MARKET_CLOSED,
+                f"{symbol}: {day} has no session: it is a {closed_day_kind(day)}",
+            )
         spot = asyncio.create_task(self._spot(symbol, now))
         try:
             query = {"symbol": symbol, "expiration": day.isoformat(), "greeks": "false"}

@@ -185,6 +185,13 @@ def test_without_any_bar_no_volume_is_known() -> None:
     assert np.isnan(frame.volume).all()
 
 
+def test_a_contract_that_has_not_traded_since_yesterday_has_no_volume() -> None:
+    """A last trade before 20:00 of the evening before speaks against a bar of today."""
+    evening = midnight_ns(DAY) - 4 * 3600 * 10**9
+    assert one(last_trade={"sip_timestamp": evening - 1000}).volume[0] == 0
+    assert one(last_trade={"sip_timestamp": evening}).volume[0] == 5120
+
+
 @pytest.mark.parametrize(
     ("at", "known"), [(NS, True), (midnight_ns(DAY), True), (midnight_ns(DAY) - 1000, False)]
 )
@@ -565,6 +572,19 @@ async def test_a_delayed_plan_says_so_in_the_frame(server: MassiveVendor) -> Non
     assert (await feed.live("SPX", NOW + timedelta(minutes=15))).delay_seconds == 900
     assert feed.delay_seconds == 0
     assert source(server, "delay=900").delay_seconds == 900
+    await feed.close()
+
+
+async def test_on_a_day_without_a_session_nothing_is_asked(server: MassiveVendor) -> None:
+    """A Saturday and a holiday are said to be such, at no cost to the vendor."""
+    server.put(await synthetic_frame())
+    feed = source(server)
+    for day, word in ((date(2026, 8, 22), "weekend"), (date(2026, 11, 26), "holiday")):
+        noon = datetime(day.year, day.month, day.day, 17, tzinfo=UTC)
+        refused = await refusal(feed, now=noon)
+        assert refused.reason is Reason.MARKET_CLOSED
+        assert word in str(refused)
+    assert server.requests == []
     await feed.close()
 
 

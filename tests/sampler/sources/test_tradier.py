@@ -493,6 +493,19 @@ async def test_the_sandbox_is_fifteen_minutes_late(server: TradierVendor) -> Non
     await late.close()
 
 
+async def test_on_a_day_without_a_session_nothing_is_asked(server: TradierVendor) -> None:
+    """A Saturday and a holiday are said to be such, at no cost to the vendor."""
+    server.put(await synthetic_frame())
+    feed = source(server)
+    for day, word in ((date(2026, 8, 22), "weekend"), (date(2026, 11, 26), "holiday")):
+        noon = datetime(day.year, day.month, day.day, 17, tzinfo=UTC)
+        refused = await refusal(feed, now=noon)
+        assert refused.reason is Reason.MARKET_CLOSED
+        assert word in str(refused)
+    assert server.requests == []
+    await feed.close()
+
+
 async def test_a_symbol_without_todays_expiry(server: TradierVendor) -> None:
     """The next expiry comes with the refusal; a symbol without options is one sentence."""
     whole = await synthetic_frame()

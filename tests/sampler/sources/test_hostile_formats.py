@@ -1,0 +1,78 @@
+"""A corrupted feed never becomes a number, whatever format it comes in: see ``tests/hostile.py``.
+
+Each frame of a corrupted session is written in a vendor's format and read again. The clean session
+is the same session through the same format.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from sampler.chain import Frame, select_chain
+from sampler.errors import ChainRefused
+from sampler.measure.snapshot import measure_slot
+from storage.record.row import SlotRecord
+from tests import hostile
+from tests.hostile import KAPPA, Clean, change, describe, figures_of
+from tests.vendors.formats import FORMATS
+
+#: Cases of each kind and format.
+CASES = 1
+
+
+def through(name: str, frame: Frame) -> Frame | None:
+    """A frame as a format carries it; None where it is refused or lists nothing."""
+    # These formats tell morning and evening contracts apart by their root, and a strike that is no
+    # number has no place in a symbol.
+    evening = "SPXW" if frame.symbol == "SPX" else frame.symbol
+    roots = np.where(frame.root == "", evening, frame.root)
+    rooted = change(frame, root=roots, strike=np.nan_to_num(frame.strike))
+    try:
+        return FORMATS[name].read(FORMATS[name].write(rooted), rooted)
+    except ChainRefused:
+        return None
+
+
+_clean_session, _corrupt = hostile.clean_session, hostile.corrupt
+
+
+@lru_cache(maxsize=32)
+def clean_through(name: str, symbol: str, first: int) -> Clean:
+    """A clean session as a format carries it."""
+    whole = _clean_session(symbol, first)
+    frames, records = [], []
+    previous: SlotRecord | None = None
+    for sent in whole.frames:
+        frame = through(name, sent)
+        assert frame is not None
+        previous = measure_slot(select_chain(frame, whole.session), previous, oi_confidence=KAPPA)
+        frames.append(frame)
+        records.append(previous)
+    return Clean(whole.session, frames, records, [figures_of(record) for record in records])
+
+
+def judge_through(name: str, kind: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Play one case through a format; fail with what became a number."""
+
+    def corrupt_through(clean: Clean, corruptions: list[hostile.Corruption]) -> list[Frame | None]:
+        return [
+            made if made is None or made is good else through(name, made)
+            for made, good in zip(_corrupt(clean, corruptions), clean.frames, strict=True)
+        ]
+
+    monkeypatch.setattr(hostile, "clean_session", lambda *where: clean_through(name, *where))
+    monkeypatch.setattr(hostile, "corrupt", corrupt_through)
+    where, corruptions = hostile.draw_kind(kind, seed)
+    outcome = hostile.judge(seed, where, corruptions)
+    assert not outcome.lies, describe(outcome)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("kind", sorted(hostile.KINDS))
+def test_equal_a_gap_or_flagged(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each slot of a corrupted session is equal to the clean one, a gap, or says what is in doubt."""
+    for seed in range(CASES):
+        judge_through(name, kind, seed, monkeypatch)
