@@ -1182,8 +1182,9 @@ class StandingInterest:
     """The open interest that counts, of a session's sets in their order. Mutable.
 
     A complete set has 99 % of the listed contracts and a total above 0. The first one stands. Another
-    complete one that is sent for ten minutes without a break takes its place once, before 10:30. An
-    incomplete set replaces nothing; what the standing set does not know is taken from what is sent.
+    complete one that is sent for ten minutes without a break, or a hole of over 330 s, takes its place
+    once, before 10:30. An incomplete set replaces nothing; what the standing set does not know is
+    taken from what is sent.
     """
 
     def __init__(self) -> None:
@@ -1213,7 +1214,7 @@ class StandingInterest:
                 self.others = []
             elif any(self.standing.get(key, value) != value for key, value in sent.items()):
                 self.flags.add("oi_changed")
-                if self.others and self.others[-1][1] != sent:
+                if self.others and (self.others[-1][1] != sent or at - self.others[-1][0] > 330):
                     self.others = []
                 self.others.append((at, dict(sent)))
                 stood = at - self.others[0][0]

@@ -39,6 +39,8 @@ EMPTIED = 0.1
 #: Another set takes over after it has been sent unchanged for so long, [s] and until then,
 #: New York.
 STANDING_SECONDS, LAST_CHANGE = 600.0, time(10, 30)
+#: Two samples further apart do not tell that a set stood between them. [s]
+UNSEEN_SECONDS = 330.0
 #: Notes of the evidence about open interest.
 NOTES = ("oi_stands", "oi_other_since", "oi_adopted", "oi_incomplete")
 #: The column of the evidence that holds the standing set, where it is not what was sent.
@@ -94,7 +96,7 @@ def read_open_interest(chain: Chain, past: PreviousSlot) -> StandingOpenInterest
     if stands:
         differs = (wide != standing) & ~np.isnan(wide) & ~np.isnan(standing)
         if complete and differs.any():
-            same = since is not None and _unchanged(wide, past)
+            same = since is not None and _unchanged(wide, past, now)
             if not same:
                 since = now
             emptied = ((wide == 0) & (standing > 0)).sum() > EMPTIED * (standing > 0).sum()
@@ -176,8 +178,10 @@ def _standing(past: PreviousSlot) -> tuple[Floats, bool]:
     return known, past.row is not None and bool(np.nansum(sent) > 0)
 
 
-def _unchanged(wide: Floats, past: PreviousSlot) -> bool:
-    """Whether the previous slot was sent the same set, as far as both are readable."""
+def _unchanged(wide: Floats, past: PreviousSlot, now: float) -> bool:
+    """Whether a slot shortly before was sent the same set, as far as both are readable."""
+    if past.row is None or now - past.row.quoted_at.timestamp() > UNSEEN_SECONDS:
+        return False
     before = past.sent_open_interest()
     both = ~np.isnan(wide) & ~np.isnan(before)
     return bool(both.any() and (wide[both] == before[both]).all())

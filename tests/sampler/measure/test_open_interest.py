@@ -107,6 +107,41 @@ def test_an_interruption_begins_the_ten_minutes_anew():
     assert {tuple(used(r)) for r in records} == {tuple(YESTERDAY)}
 
 
+def test_what_nobody_saw_is_not_unbroken():
+    """Two samples eleven minutes apart do not tell what was sent between; five minutes apart do."""
+    apart = walk(YESTERDAY, TODAY, TODAY, start=EARLY - timedelta(minutes=5), step=660)
+    assert {tuple(used(r)) for r in apart} == {tuple(YESTERDAY)}
+    slow = walk(YESTERDAY, TODAY, TODAY, TODAY, start=EARLY - timedelta(minutes=5), step=300)
+    assert used(slow[-1]) == TODAY
+
+
+def test_a_record_of_an_earlier_release_stands():
+    """Such a record says nothing of its set: what it was measured with is what counts."""
+    (old,) = walk(TODAY)
+    columns, notes = old.state
+    notes = {name: value for name, value in notes.items() if not name.startswith("oi_")}
+    old = SlotRecord(row=old.row, profile=old.profile, state=(columns, notes))
+    made = frame(
+        strikes=STRIKES,
+        quoted_at=TEN_FOURTEEN + timedelta(seconds=30),
+        open_interest=YESTERDAY,
+        volume=[60.0] * N,
+    )
+    record = measure_slot(select_chain(made, SESSION), old, oi_confidence=0.43)
+    assert used(record) == TODAY
+    assert flags(record) == {"oi_changed"}
+
+
+@pytest.mark.parametrize(("unreadable", "stands"), [(0, True), (2, True), (3, False)])
+def test_a_set_is_complete_at_ninety_nine_in_a_hundred(unreadable, stands):
+    """Of 200 contracts two may be unreadable: 99 %. A third makes the set a part."""
+    strikes = [7000.0 + 14 * i for i in range(100)]
+    sent = [NAN] * unreadable + [10.0] * (200 - unreadable)
+    made = frame(strikes=strikes, open_interest=sent)
+    record = measure_slot(select_chain(made, SESSION), None, oi_confidence=0.43)
+    assert bool(record.state[1]["oi_stands"]) is stands
+
+
 def test_a_part_never_replaces_a_whole():
     """Missing, unreadable and zero figures: the standing set fills them, and the row says so."""
     partial = [NAN, NAN, *TODAY[2:]]
@@ -248,10 +283,12 @@ def test_random_walks_beside_a_slow_program(seed):
     while len(sets) < 110:
         sets += [kinds[dice.choice(list(kinds))]] * dice.choice([1, 1, 2, 5, 21, 25])
     start = EARLY - timedelta(minutes=dice.choice([0, 5, 10]))
+    # Now and then the feed is away for some minutes.
+    holes = [dice.choice([150.0, 330.0, 420.0]) if dice.random() < 0.02 else 0.0 for _ in sets]
     rule = independent.StandingInterest()
     previous = None
     for i, sent in enumerate(sets):
-        moment = start + timedelta(seconds=30 * i)
+        moment = start + timedelta(seconds=30 * i + sum(holes[: i + 1]))
         made = frame(strikes=STRIKES, quoted_at=moment, open_interest=sent)
         record = measure_slot(select_chain(made, SESSION), previous, oi_confidence=0.43)
         # New York is four hours behind in August.
