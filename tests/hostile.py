@@ -723,8 +723,10 @@ def _first_sight(c: Corruption, clean: Clean, frames: list[Frame | None], index:
 def _has_replaced(c: Corruption, clean: Clean, index: int) -> bool:
     """Whether another set of open interest has stood for ten minutes, as a new file would."""
     frames = clean.frames
+    if c.kind != "oi_replaced" or index < c.first:
+        return False
     lasted = frames[min(index, c.last)].quoted_at - frames[c.first].quoted_at
-    return c.kind == "oi_replaced" and lasted >= timedelta(minutes=10)
+    return lasted >= timedelta(minutes=10)
 
 
 def run(seed: int) -> Outcome:
