@@ -524,12 +524,11 @@ def silent_volume(clean: Clean, frames: list[Frame | None], index: int) -> float
     if frame is None or frame is clean.frames[index]:
         return 0.0
     right, wrong = _volumes(clean.frames[index]), 0.0
+    sent = [(f.quoted_at.timestamp(), _volumes(f)) for f in frames if f is not None]
     for contract, volume in _volumes(frame).items():
-        reports = [
-            (f.quoted_at.timestamp(), _volumes(f).get(contract, np.nan))
-            for f in frames
-            if f is not None
-        ]
+        if volume == right.get(contract):
+            continue
+        reports = [(now, volumes.get(contract, np.nan)) for now, volumes in sent]
         count = sum(f is not None for f in frames[:index])
         later = [v for _, v in reports[count + 1 :] if v == v]
         off = volume - right.get(contract, np.nan)
