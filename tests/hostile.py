@@ -667,6 +667,8 @@ def _verdict(
         # Another complete set has stood for ten minutes: it is the day's.
         allowed |= {*FIGURE_GROUPS["open interest"], *OF_BOOKS}
     silent = silent_volume(clean, frames, index) if set(unnamed) & OF_VOLUME else 0.0
+    # What is reported a slot too early is signed in that slot.
+    dollars += 2.0 * silent * MULTIPLIER * before.spot * 1.02
     if silent and abs(row.total_volume - before.total_volume) <= silent + 1e-6:
         allowed |= OF_VOLUME
     if any(c.kind == "newly_listed" for c in corruptions):
