@@ -1,24 +1,40 @@
-"""Underlyings of which something expires on every session, and since when: a second witness.
+"""On which weekdays something of an underlying expires, and since when: a second witness.
 
-A feed that once answers without today's expiry and a symbol that has none today look the same. For
-the symbols below the exchanges list an expiry for each weekday, so such an answer is wrong. A
-symbol or a day that is not in the table is unknown, and the feed is believed.
+A feed that once answers without today's expiry and a symbol that has none today look the same.
+Where the exchanges list an expiry for the weekday, such an answer is wrong. A symbol, a weekday or
+a day that is not in the table is unknown, and the feed is believed.
 """
 
 from __future__ import annotations
 
 from datetime import date
+from typing import NamedTuple
 
-#: Symbol → the first day from which on every session has an expiry. SPX: Cboe added Tuesdays on
-#: 2022-04-18 and Thursdays on 2022-05-11. SPY and QQQ: Tuesdays and Thursdays since mid-November
-#: 2022; the table begins with the month after. NDX and IWM: every session of the chains that we
-#: recorded, which begin on 2026-07-16.
-EVERY_SESSION_SINCE: dict[str, date] = {
-    "SPX": date(2022, 5, 12),
-    "SPY": date(2022, 12, 1),
-    "QQQ": date(2022, 12, 1),
-    "NDX": date(2026, 7, 16),
-    "IWM": date(2026, 7, 16),
+
+class Listing(NamedTuple):
+    """Weekdays on which an expiry is listed, Monday 0, and the first day of it."""
+
+    weekdays: frozenset[int]
+    since: date
+
+
+#: Every session of the week.
+DAILY = frozenset(range(5))
+#: The weekly expiry. A week whose Friday is closed has its expiry on another day.
+FRIDAYS = frozenset({4})
+#: The nine names to which the exchanges added Mondays and Wednesdays on 2026-01-26. Those two days
+#: are left out around earnings, and the list is reviewed each quarter; so only Fridays are sure.
+LARGEST_NAMES = ("AAPL", "AMZN", "AVGO", "GOOGL", "IBIT", "META", "MSFT", "NVDA", "TSLA")
+#: Symbol → its listing. SPX: Cboe added Tuesdays on 2022-04-18 and Thursdays on 2022-05-11. SPY and
+#: QQQ: Tuesdays and Thursdays since mid-November 2022; the table begins with the month after. NDX
+#: and IWM: every session of the chains that we recorded, which begin on 2026-07-16.
+LISTINGS: dict[str, Listing] = {
+    "SPX": Listing(DAILY, date(2022, 5, 12)),
+    "SPY": Listing(DAILY, date(2022, 12, 1)),
+    "QQQ": Listing(DAILY, date(2022, 12, 1)),
+    "NDX": Listing(DAILY, date(2026, 7, 16)),
+    "IWM": Listing(DAILY, date(2026, 7, 16)),
+    **{symbol: Listing(FRIDAYS, date(2026, 1, 26)) for symbol in LARGEST_NAMES},
 }
 
 
@@ -35,5 +51,5 @@ def surely_expires(symbol: str, day: date) -> bool:
     bool
         False where it is not known: nothing may expire, or something may.
     """
-    since = EVERY_SESSION_SINCE.get(symbol)
-    return since is not None and day >= since
+    listing = LISTINGS.get(symbol)
+    return listing is not None and day >= listing.since and day.weekday() in listing.weekdays
