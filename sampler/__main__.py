@@ -8,9 +8,7 @@ import sys
 
 from sampler.history.commands import add_history_commands
 from sampler.live.commands import add_live_commands
-from sampler.opening import (
-    open_configured_source,
-)
+from sampler.opening import open_configured_source
 from sampler.sources import SOURCES
 from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options

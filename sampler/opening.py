@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 from sampler import metrics
 from sampler.sources import SOURCES, Source, open_source
 from sampler.sources.by_symbol import BySymbol
+from sampler.sources.polling import PolledSource
 from storage.config.settings import Settings
 from storage.errors import UsageError
 from storage.market.calendar import from_new_york, last_session, session_on, to_new_york
@@ -48,6 +50,30 @@ def open_configured_source(settings: Settings) -> Source:
         raise UsageError("FLOW_CLOCK: a live vendor needs the real clock, not a simulated one")
     metrics.load_compiled()
     return source
+
+
+def describe_polling(source: Source, symbols: Sequence[str]) -> list[tuple[str, bool]]:
+    """Say how many requests the symbols take of each vendor that is polled.
+
+    Parameters
+    ----------
+    source : where the chains come from.
+    symbols : what is sampled.
+
+    Returns
+    -------
+    list of (str, bool)
+        For each vendor a sentence, and whether the symbols fit into its plan and pace.
+    """
+    groups: dict[int, tuple[Source, int]] = {}
+    for symbol in symbols:
+        own = source.source_of(symbol) if isinstance(source, BySymbol) else source
+        groups[id(own)] = own, groups.get(id(own), (own, 0))[1] + 1
+    return [
+        (own.polling.sentence(own.name, count), count <= own.polling.most_symbols)
+        for own, count in groups.values()
+        if isinstance(own, PolledSource)
+    ]
 
 
 def dataset_of(settings: Settings, source: Source) -> str:

@@ -21,6 +21,7 @@ from sampler.opening import (
     DATABASE_SETTINGS,
     SOURCE_SETTINGS,
     dataset_of,
+    describe_polling,
     open_configured_source,
     parse_moment,
 )
@@ -54,6 +55,9 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
         simulated_market=source.synthetic,
         delay_seconds=source.delay_seconds,
     )
+    for sentence, fits in describe_polling(source, settings.symbols):
+        report = structlog.get_logger().info if fits else structlog.get_logger().warning
+        report("polling" if fits else "too many symbols", requests=sentence)
     if not settings.database_url:
         note_running(settings.data_dir, dataset=dataset, clock=settings.clock)
     sampler_metrics = SamplerMetrics()

@@ -18,6 +18,7 @@ from sampler.errors import ChainRefused, NoHistory
 from sampler.sources import url
 from sampler.sources.cboe_json import NAME, parse_chain
 from sampler.sources.http import HttpClient, base_of, seconds_option
+from sampler.sources.polling import Polling
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.market.calendar import Session
 from storage.market.instruments import instrument_of
@@ -52,6 +53,7 @@ class Cboe:
             unknown_symbol=_unknown_symbol,
         )
         self.remote = self.http.remote
+        self.polling = Polling(per_symbol=1, pace=pace, budget=budget)
         #: By symbol: when the last answer expires (monotonic), and what to ask "newer than" with.
         self._fresh_until: dict[str, float] = {}
         self._validators: dict[str, dict[str, str]] = {}

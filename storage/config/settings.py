@@ -20,16 +20,9 @@ from storage.config.source_url import parse_source
 from storage.config.vendor_keys import NO_KEYS, VENDOR_NAMES, VendorKeys
 from storage.errors import UsageError
 from storage.market.clock import Clock, parse_clock
-from storage.market.instruments import parse_symbol
+from storage.market.instruments import parse_symbols
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
-
-
-def _symbols(text: str) -> tuple[str, ...]:
-    symbols = tuple(dict.fromkeys(parse_symbol(item) for item in text.split(",") if item.strip()))
-    if not symbols:
-        raise UsageError("no symbol is named")
-    return symbols
 
 
 def _number(low: float, high: float) -> Callable[[str], float]:
@@ -141,7 +134,11 @@ REGISTRY: dict[str, Setting] = {
     ),
     "data_dir": Setting("folder of the embedded servers", default_data_dir(), _folder),
     "source": Setting("where chains come from; see flow-sampler sources", "", parse_source),
-    "symbols": Setting("underlyings to sample, comma-separated", "SPX,SPY,QQQ", _symbols),
+    "symbols": Setting(
+        "underlyings to sample, comma-separated; or @indices, @funds, @mag7, @all",
+        "SPX,SPY,QQQ",
+        parse_symbols,
+    ),
     "dataset": Setting(
         "live (real) or synthetic (simulated); empty: by the source, or by what runs here",
         "",

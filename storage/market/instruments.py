@@ -75,6 +75,16 @@ AM_ROOTS: frozenset[str] = frozenset().union(
 )
 
 
+#: Names that stand for several symbols in FLOW_SYMBOLS: indexes and funds of which something
+#: expires on every session, and the seven shares that have expiries within the week.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "@indices": ("SPX", "XSP", "NDX", "RUT"),
+    "@funds": ("SPY", "QQQ", "IWM"),
+    "@mag7": ("AAPL", "AMZN", "GOOGL", "META", "MSFT", "NVDA", "TSLA"),
+}
+GROUPS["@all"] = tuple(symbol for group in GROUPS.values() for symbol in group)
+
+
 def instrument_of(symbol: str) -> Instrument:
     """Look an underlying up. One that is not in the table is an ordinary share or fund.
 
@@ -111,3 +121,33 @@ def parse_symbol(text: str) -> str:
     if not _SYMBOL.fullmatch(symbol):
         raise UsageError(f"{text[:40]!r} is not a symbol: 1 to 16 of A-Z 0-9 . ^ = _ / -")
     return symbol
+
+
+def parse_symbols(text: str) -> tuple[str, ...]:
+    """Read a list of symbols and of names that stand for several.
+
+    Parameters
+    ----------
+    text : symbols and groups, comma-separated.
+
+    Returns
+    -------
+    tuple of str
+        The symbols, each once, in the order in which they were named.
+
+    Raises
+    ------
+    UsageError
+        If none is named, an entry is no symbol, or a group is not known.
+    """
+    symbols: dict[str, None] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        if not part.startswith("@"):
+            symbols[parse_symbol(part)] = None
+        elif part.lower() in GROUPS:
+            symbols |= dict.fromkeys(GROUPS[part.lower()])
+        else:
+            raise UsageError(f"{part[:40]!r} is no group; the known ones are {', '.join(GROUPS)}")
+    if not symbols:
+        raise UsageError("no symbol is named")
+    return tuple(symbols)

@@ -23,6 +23,7 @@ from sampler.sources.massive.parse import (
     parse_next_expiry,
     parse_snapshot_page,
 )
+from sampler.sources.polling import Polling
 from storage.config.vendor_keys import VendorKeys
 from storage.market.calendar import Session, closed_day_kind, market_day, session_on
 from storage.record.row import Reason
@@ -30,6 +31,8 @@ from storage.record.row import Reason
 BASE = "https://api.massive.com"
 #: Contracts a page, the most that Massive gives.
 PAGE_SIZE = 250
+#: A chain of SPX has two or three; most have one. [count]
+USUAL_PAGES = 3
 #: No chain of one expiry has more pages. [count]
 PAGE_LIMIT = 40
 #: What Massive means by a status. What a 403 means stands in its body.
@@ -69,6 +72,7 @@ class Massive:
             statuses=STATUSES,
         )
         self.remote = self.http.remote
+        self.polling = Polling(per_symbol=USUAL_PAGES, pace=pace, budget=budget)
 
     @classmethod
     def open(cls, rest: str, keys: VendorKeys) -> Massive:

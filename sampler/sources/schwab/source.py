@@ -18,6 +18,7 @@ from sampler.chain import Frame
 from sampler.errors import ChainRefused, NoHistory
 from sampler.sources import url
 from sampler.sources.http import HttpAnswer, HttpClient, Status, base_of, seconds_option
+from sampler.sources.polling import Polling
 from sampler.sources.schwab.login import SchwabLogin
 from sampler.sources.schwab.parse import NAME, parse_schwab_chain
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
@@ -26,6 +27,8 @@ from storage.market.instruments import instrument_of
 from storage.record.row import Reason
 
 BASE = "https://api.schwabapi.com/marketdata/v1"
+#: Requests a minute that others count on; Schwab publishes no figure.
+ALLOWED = 120
 #: From this size on, reading an answer takes over 20 ms and goes to a thread. [bytes]
 THREAD_FROM = 512 << 10
 #: What Schwab's statuses mean that HTTP does not define so.
@@ -49,6 +52,7 @@ class Schwab:
     def __init__(self, login: SchwabLogin, http: HttpClient) -> None:
         self.login, self.http = login, http
         self.remote = http.remote
+        self.polling = Polling(per_symbol=1, plan=ALLOWED, pace=http.pace, budget=http.budget)
 
     @classmethod
     def open(cls, rest: str, keys: VendorKeys = NO_KEYS) -> Self:

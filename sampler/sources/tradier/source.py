@@ -20,6 +20,7 @@ from sampler.errors import ChainRefused, NoHistory
 from sampler.sources import url
 from sampler.sources.http import HttpClient, Status, base_of, retry_after, seconds_option
 from sampler.sources.json_fields import finite, moment_of
+from sampler.sources.polling import Polling
 from sampler.sources.tradier.parse import (
     NAME,
     UnderlyingQuote,
@@ -40,6 +41,8 @@ SANDBOX_DELAY = 900
 GATHER = 0.1
 #: A price is shared for so long, then it is asked for anew. [s]
 SHARED = 5.0
+#: Requests a minute of a token.
+ALLOWED, SANDBOX_ALLOWED = 120, 60
 #: The allowance is by the minute: no pause for it is longer. [s]
 MINUTE = 60.0
 #: What Tradier means by a status.
@@ -100,6 +103,8 @@ class Tradier:
             pause_asked=allowance_pause,
         )
         self.remote = self.http.remote
+        allowed = SANDBOX_ALLOWED if base == SANDBOX else ALLOWED
+        self.polling = Polling(per_symbol=1, shared=1, plan=allowed, pace=pace, budget=budget)
         self._batch: SpotBatch | None = None
 
     @classmethod

@@ -25,7 +25,7 @@ FILES = {
     "databento": "databento",
 }
 #: Modules that are no source: what several sources share.
-SHARED = {"__init__", "by_symbol", "http", "json_fields", "protocol", "trades", "url"}
+SHARED = {"__init__", "by_symbol", "http", "json_fields", "polling", "protocol", "trades", "url"}
 #: A second module of a source that is no folder.
 PARTS = {"cboe_json"}
 

@@ -194,6 +194,7 @@ BAD = [
     ("symbols", "", "no symbol is named"),
     ("symbols", " , ,", "no symbol is named"),
     ("symbols", "SPX,S PY", "'S PY' is not a symbol: 1 to 16 of"),
+    ("symbols", "SPX,@mag8", "'@mag8' is no group; the known ones are @indices, @funds, @mag7"),
     ("dataset", "real", "'real' is none of: , live, synthetic"),
     ("clock", "fake", "'fake': unknown form; expected real, or simulated:"),
     ("oi_confidence", "half", "'half' is not a number"),
@@ -258,6 +259,28 @@ def test_passwords_are_not_repeated(name, value):
         ("BRK.B,^VIX,ES=F", None),
         ("BRK.B,ES=F,A_B,BF-B,0DTE", ("BRK.B", "ES=F", "A_B", "BF-B", "0DTE")),
         ("ABCDEFGHIJKLMNOP", ("ABCDEFGHIJKLMNOP",)),
+        ("@indices", ("SPX", "XSP", "NDX", "RUT")),
+        ("spy, @Funds ,spx", ("SPY", "QQQ", "IWM", "SPX")),
+        ("@mag7", ("AAPL", "AMZN", "GOOGL", "META", "MSFT", "NVDA", "TSLA")),
+        (
+            "@all",
+            (
+                "SPX",
+                "XSP",
+                "NDX",
+                "RUT",
+                "SPY",
+                "QQQ",
+                "IWM",
+                "AAPL",
+                "AMZN",
+                "GOOGL",
+                "META",
+                "MSFT",
+                "NVDA",
+                "TSLA",
+            ),
+        ),
     ],
 )
 def test_symbols(text, symbols):
@@ -294,8 +317,8 @@ def test_help_shows_name_and_default():
     add_options(parser, "symbols", "database_url", "oi_confidence")
     text = " ".join(parser.format_help().split())
     assert (
-        "--symbols SYMBOLS underlyings to sample, comma-separated (FLOW_SYMBOLS, default: SPX,SPY,QQQ)"
-        in text
+        "--symbols SYMBOLS underlyings to sample, comma-separated; or @indices, @funds, @mag7, @all"
+        " (FLOW_SYMBOLS, default: SPX,SPY,QQQ)" in text
     )
     assert "(FLOW_DATABASE_URL, default: none)" in text
     assert "(FLOW_OI_CONFIDENCE, default: 0.43)" in text
