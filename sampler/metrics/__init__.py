@@ -14,6 +14,7 @@ from sampler.metrics import (  # noqa: F401
     liquidity,
     smile,
     special,
+    width,
 )
 
 

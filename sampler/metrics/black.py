@@ -273,9 +273,24 @@ def _solve(value: float, low: float, high: float) -> float:
 def _implied_loop(
     forward: float, years: float, price: Floats, strike: Floats, call: Floats, out: Floats
 ) -> None:
+    implied_column(forward, years, price, strike, call, out[0])
+
+
+@scalar
+def implied_column(
+    forward: float, years: float, price: Floats, strike: Floats, call: Floats, out: Floats
+) -> None:
+    """Fill a column with ``implied_volatility``, from compiled code.
+
+    Parameters
+    ----------
+    forward, years : F [$] and T [years].
+    price, strike, call : of each option; columns of length 1 stand for all. (n,) [$, $, 1 or 0]
+    out : is filled with volatilities, NaN where there is none. (n,) [decimal]
+    """
     # In stages, so that no element waits for another's divisions and logarithms: three times as
     # fast as one after the other. Whatever the short way does not settle, `_solve` does.
-    n, root = out.shape[1], math.sqrt(years)
+    n, root = out.size, math.sqrt(years)
     x, target, total, ratio = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     for i in range(n):
         value, low, high = _usable(
@@ -289,12 +304,12 @@ def _implied_loop(
     for i in range(n):
         step = _householder(x[i], total[i], target[i], ratio[i], 0.0)
         if total[i] < NARROW and abs(step) < _LAST_STEP:
-            out[0, i] = total[i] * (1.0 + step) / root
+            out[i] = total[i] * (1.0 + step) / root
         else:
             value, low, high = _usable(
                 element(price, i), forward, element(strike, i), years, element(call, i)
             )
-            out[0, i] = _solve(value, low, high) / root
+            out[i] = _solve(value, low, high) / root
 
 
 @scalar

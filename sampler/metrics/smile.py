@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.metrics import black
-from sampler.metrics.special import READ, READ_TABLE, WRITE, compiled, load_once, scalar
+from sampler.metrics.special import (
+    LEVEL,
+    READ,
+    READ_TABLE,
+    WRITE,
+    WRITE_TABLE,
+    compiled,
+    load_once,
+    scalar,
+)
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -66,8 +75,11 @@ def forward(strike: Floats, mid: Floats, bid: Floats, spot: float) -> Forward:
 
 
 @load_once
-def _loops() -> tuple[Callable[..., None]]:
-    return (compiled(_forward_loop, READ, READ_TABLE, READ_TABLE, WRITE),)
+def _loops() -> tuple[Callable[..., None], Callable[..., None]]:
+    return (
+        compiled(_forward_loop, READ, READ_TABLE, READ_TABLE, WRITE),
+        compiled(_smile_loop, LEVEL, LEVEL, READ, READ_TABLE, READ_TABLE, WRITE_TABLE),
+    )
 
 
 def _forward_loop(strike: Floats, mid: Floats, bid: Floats, out: Floats) -> None:
@@ -119,18 +131,46 @@ def smile(
     Smile or None
         Each field (n,); None when no strike has a volatility. [decimal]
     """
-    call = strike >= forward
-    price = np.where(call, mid[0], mid[1])
-    quoted = (np.where(call, bid[0], bid[1]) > 0) & (price > 0)
-    own = np.full(len(strike), np.nan)
-    own[quoted] = black.implied_volatility(
-        price[quoted], forward, strike[quoted], years, call[quoted]
-    )
-    own[own < LEAST_SIGMA] = np.nan
-    known = np.isfinite(own)
-    if not known.any():
-        return None
-    return Smile(own, np.interp(strike, strike[known], own[known]), quoted)
+    own, filled, quoted = out = np.empty((3, len(strike)))
+    _loops()[1](forward, years, strike, mid, np.ascontiguousarray(bid), out)
+    # Filled from what is known: NaN only where nothing is.
+    return None if math.isnan(filled[0]) else Smile(own, filled, quoted > 0)
+
+
+def _smile_loop(
+    forward: float, years: float, strike: Floats, mid: Floats, bid: Floats, out: Floats
+) -> None:
+    """Fill the fields of ``Smile``, a row each; all of ``filled`` is NaN where nothing is known."""
+    n, count = strike.size, 0
+    price, quoted, call, sigma = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    for k in range(n):
+        side = 0 if strike[k] >= forward else 1
+        out[0, k], out[1, k], out[2, k] = math.nan, math.nan, 0.0
+        if bid[side, k] > 0.0 and mid[side, k] > 0.0:
+            out[2, k] = 1.0
+            price[count], quoted[count], call[count] = mid[side, k], strike[k], 1.0 - side
+            count += 1
+    black.implied_column(forward, years, price[:count], quoted[:count], call[:count], sigma[:count])
+    # Fill what lies between two known strikes once the second one is known.
+    row, before = 0, -1
+    for k in range(n):
+        if out[2, k] == 0.0:
+            continue
+        if not sigma[row] < LEAST_SIGMA:
+            out[0, k] = sigma[row]
+        row += 1
+        if not math.isfinite(out[0, k]):
+            continue
+        out[1, k] = out[0, k]
+        if before < 0:
+            out[1, :k] = out[0, k]
+        elif k > before + 1:
+            slope = (out[0, k] - out[0, before]) / (strike[k] - strike[before])
+            for between in range(before + 1, k):
+                out[1, between] = slope * (strike[between] - strike[before]) + out[0, before]
+        before = k
+    if before >= 0:
+        out[1, before + 1 :] = out[0, before]
 
 
 def skew_25_delta(call_delta: Floats, sigma: Floats) -> float | None:

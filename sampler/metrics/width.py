@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from sampler.metrics import black
 from sampler.metrics.flow import Quote
 from sampler.metrics.smile import LEAST, LEAST_SIGMA, NEAREST, Forward, Smile
+from sampler.metrics.special import LEVEL, READ, READ_TABLE, WRITE, compiled, load_once
 from storage.market.constants import SMOOTH_WITHIN
 
 Floats = NDArray[np.float64]
@@ -108,19 +110,37 @@ def volatility_uncertainty(
     (n,) of the out-of-the-money quote; NaN where it is not two-sided, and where one of its two
     prices has no volatility. [decimal]
     """
-    low, high = (out_of_the_money(strike, side, forward) for side in (bid, ask))
-    quoted = np.flatnonzero((low > 0) & (high >= low))
-    quoted_strike, call = strike[quoted], strike[quoted] >= forward
-    sigma = black.implied_volatility(
-        np.concatenate([low[quoted], high[quoted]]),
-        forward,
-        np.concatenate([quoted_strike, quoted_strike]),
-        years,
-        np.concatenate([call, call]),
-    )
-    uncertainty = np.full(len(strike), np.nan)
-    uncertainty[quoted] = (sigma[len(quoted) :] - sigma[: len(quoted)]) / 2.0
+    uncertainty = np.empty(len(strike))
+    _loops()[0](forward, years, strike, *map(np.ascontiguousarray, (bid, ask)), uncertainty)
     return uncertainty
+
+
+@load_once
+def _loops() -> tuple[Callable[..., None]]:
+    return (compiled(_uncertainty_loop, LEVEL, LEVEL, READ, READ_TABLE, READ_TABLE, WRITE),)
+
+
+def _uncertainty_loop(
+    forward: float, years: float, strike: Floats, bid: Floats, ask: Floats, out: Floats
+) -> None:
+    """Fill ``out`` with the result of ``volatility_uncertainty``."""
+    n, count = strike.size, 0
+    price, quoted, call, sigma = np.empty(2 * n), np.empty(2 * n), np.empty(2 * n), np.empty(2 * n)
+    for k in range(n):
+        side = 0 if strike[k] >= forward else 1
+        low, high = bid[side, k], ask[side, k]
+        out[k] = math.nan
+        if low > 0.0 and high >= low:
+            out[k] = 0.0
+            for edge in (low, high):
+                price[count], quoted[count], call[count] = edge, strike[k], 1.0 - side
+                count += 1
+    black.implied_column(forward, years, price[:count], quoted[:count], call[:count], sigma[:count])
+    row = 0
+    for k in range(n):
+        if out[k] == 0.0:
+            out[k] = (sigma[row + 1] - sigma[row]) / 2.0
+            row += 2
 
 
 def weighted_forward(strike: Floats, quoted: Quote, bid: Floats, spot: float) -> Forward:
