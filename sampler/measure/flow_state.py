@@ -30,7 +30,7 @@ from sampler.measure.volume import (
     add_flow,
     read_volumes,
 )
-from sampler.metrics import black, flow
+from sampler.metrics import flow
 from sampler.metrics.exposure import ONE_PERCENT, GreeksByMove
 from sampler.metrics.hedge import hedge_flow
 from sampler.metrics.ledger import ContractsRead, read_contracts
@@ -105,9 +105,11 @@ def update_flow(
         reset_at=past.notes.get("volume_reset_at"),
     )
     ledger = step.ledger
+    # Whether the source signs each trade itself.
+    counts_trades = not np.isnan(chain.signed_volume).all()
     sign = step.added
     if row is not None and step.added.any():
-        sign = _signs(chain, past, market, step, row.quoted_at)
+        sign = _signs(chain, past, market, step, row.quoted_at, counts_trades=counts_trades)
     greeks = {
         "call_delta": past.widen(sheet.now.call_delta, 0.0),
         "put_delta": past.widen(sheet.now.put_delta, 0.0),
@@ -153,9 +155,11 @@ def update_flow(
         "listed": listed,
         "listed_before": listed | past.listed_before(),
         **{name: past.widen(getattr(chain, name)) for name in QUOTES},
-        "signed_volume": _known(past, chain, step),
+        "signed_volume": (
+            _known(past, chain, step) if counts_trades else past.recall("signed_volume")
+        ),
         # Both sides of a strike share it.
-        "sigma": np.broadcast_to(past.widen(market.smile.filled), step.added.shape),
+        "sigma": np.array([past.widen(market.smile.filled)] * 2),
         **_stored(ledger, now),
     }
     if chain.multi_leg_volume is not None:
@@ -177,7 +181,7 @@ def update_flow(
         dollars=past.narrow(hedged.dollars),
         gamma_dollars=past.narrow(hedged.gamma_dollars),
         volume_squares=past.narrow(ledger["volume_squares"]),
-        accuracy=(EachTrade if np.isfinite(chain.signed_volume).any() else LastPrint).accuracy,
+        accuracy=(EachTrade if counts_trades else LastPrint).accuracy,
         unattributed=tally["unattributed"],
         multi_leg_share=_multi_leg_share(chain, past, step),
         cumulative=(round(call, 2), round(put, 2)),
@@ -207,14 +211,13 @@ def volume_of_today(chain: Chain) -> Floats:
     ndarray
         Volume of the session; NaN where it is not readable. (2, n) [contracts]
     """
+    volume = chain.volume
     earlier = chain.last_at < (chain.session.open - BEFORE_OPEN).timestamp()
-    late = np.zeros_like(earlier)
+    if earlier.any():
+        volume = np.where(earlier & ~np.isnan(volume), 0.0, volume)
     if chain.session.close - chain.quoted_at <= CLOSING:
-        late = chain.last_at >= chain.session.close.timestamp()
-    if not earlier.any() and not late.any():
-        return chain.volume
-    of_today = np.where(earlier & ~np.isnan(chain.volume), 0.0, chain.volume)
-    return np.where(late, np.nan, of_today)
+        volume = np.where(chain.last_at >= chain.session.close.timestamp(), np.nan, volume)
+    return volume
 
 
 def _remember(
@@ -330,23 +333,17 @@ def _corrections(step: VolumeStep) -> Movement:
 
 
 def _signs(
-    chain: Chain, past: PreviousSlot, market: MarketState, step: VolumeStep, quoted_at: datetime
+    chain: Chain,
+    past: PreviousSlot,
+    market: MarketState,
+    step: VolumeStep,
+    quoted_at: datetime,
+    *,
+    counts_trades: bool,
 ) -> Floats:
     """Who started the trades, by contract; see ``flow.aggressor_sign``."""
     added = step.added
     mid, last = past.widen(market.quote.mid), past.widen(chain.last)
-    modelled = np.full_like(mid, np.nan)
-    # A yardstick only for what traded without leaving a print.
-    silent = (added > 0) & ~(last > 0)
-    if silent.any():
-        side, column = np.nonzero(silent)
-        modelled[silent] = black.price(
-            market.forward.level,
-            past.strike[column],
-            chain.years,
-            past.recall("sigma")[silent],
-            side == CALL,
-        )
     last_print = LastPrint(
         last=last,
         last_at=past.widen(chain.last_at),
@@ -355,29 +352,37 @@ def _signs(
         before_at=quoted_at.timestamp(),
         now_at=chain.quoted_at.timestamp(),
         tick=_tick(chain.symbol, mid),
-        modelled=modelled,
+        modelled=flow.silent_prices(
+            added,
+            last,
+            forward=market.forward.level,
+            strike=past.strike,
+            years=chain.years,
+            sigma=past.recall("sigma"),
+        ),
         slots=_slots_of_flow(step.elapsed, chain.quoted_at - quoted_at),
     )
-    signed = past.widen(chain.signed_volume)
-    if np.isnan(signed).all():
+    if not counts_trades:
         return last_print.signs(added)
+    signed = past.widen(chain.signed_volume)
     return EachTrade(past.recall("signed_volume"), signed, last_print).signs(added)
 
 
-def _slots_of_flow(elapsed: Floats, interval: timedelta) -> Floats:
-    """In how many slots each contract's new volume traded; 1 or more. (2, n)
+def _slots_of_flow(elapsed: Floats, interval: timedelta) -> Floats | float:
+    """In how many slots each contract's new volume traded; 1 or more. (2, n), or one number for all
 
     Those between the two frames, or those in which the contract's own volume could not be counted.
     """
     between = max(round(interval.total_seconds() / GRID_SECONDS), 1)
+    if elapsed.max() <= GRID_SECONDS * (between + 1):
+        # Every volume could be counted in the previous frame, as on most slots.
+        return float(between)
     return np.maximum(np.rint(elapsed / GRID_SECONDS) - 1.0, between)
 
 
 def _known(past: PreviousSlot, chain: Chain, step: VolumeStep) -> Floats:
     """The source's signed volume, where its contract's volume was counted; else the last known."""
     now = past.widen(chain.signed_volume)
-    if np.isnan(now).all():
-        return past.recall("signed_volume")
     counted = step.ledger["volume_read_at"] == chain.quoted_at.timestamp()
     return np.where(np.isnan(now) | ~counted, past.recall("signed_volume"), now)
 

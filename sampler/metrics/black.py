@@ -177,7 +177,21 @@ def _loops() -> tuple[Loop, Loop, Loop]:
 
 
 @scalar
-def _price(forward: float, strike: float, years: float, sigma: float, call: float) -> float:
+def one_price(forward: float, strike: float, years: float, sigma: float, call: float) -> float:
+    """Return ``price`` of one option, to compiled code.
+
+    Parameters
+    ----------
+    forward, strike : F and K. [$]
+    years : time to expiry T. [years]
+    sigma : volatility. [decimal]
+    call : 1 for a call, 0 for a put.
+
+    Returns
+    -------
+    float
+        The price; NaN where an input is unusable. [$]
+    """
     low, high = min(forward, strike), max(forward, strike)
     if not (forward > 0.0 and strike > 0.0 and high < math.inf):
         return math.nan
@@ -194,7 +208,9 @@ def _price_loop(
     forward: float, years: float, strike: Floats, sigma: Floats, call: Floats, out: Floats
 ) -> None:
     for i in range(out.shape[1]):
-        out[0, i] = _price(forward, element(strike, i), years, element(sigma, i), element(call, i))
+        out[0, i] = one_price(
+            forward, element(strike, i), years, element(sigma, i), element(call, i)
+        )
 
 
 @inlined

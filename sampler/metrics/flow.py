@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sampler.metrics import black
 from sampler.metrics.special import (
     LEVEL,
     READ,
@@ -93,7 +94,8 @@ def aggressor_sign(
         before_at,
         now_at,
         *(
-            np.ascontiguousarray(column, np.float64).reshape(-1)
+            # A view, where the column is contiguous.
+            column.ravel()
             for column in (
                 added,
                 last,
@@ -109,6 +111,31 @@ def aggressor_sign(
         out,
     )
     return out.reshape(added.shape)
+
+
+def silent_prices(
+    added: Floats, last: Floats, *, forward: float, strike: Floats, years: float, sigma: Floats
+) -> Floats:
+    """Black's prices of what traded without leaving a print: ``modelled`` of ``aggressor_sign``.
+
+    Parameters
+    ----------
+    added : contracts traded in the interval, calls first. (2, n)
+    last : last trade's price, NaN or 0 without one. (2, n) [$]
+    forward : at the interval's end. [$]
+    strike : (n,) [$]
+    years : time to expiry at the interval's end. [years]
+    sigma : volatility at the interval's start. (2, n) [decimal]
+
+    Returns
+    -------
+    ndarray
+        Prices; NaN where nothing traded or there is a print. (2, n) [$]
+    """
+    prices = np.empty(added.shape)
+    tables = map(np.ascontiguousarray, (added, last, sigma))
+    _loops()[3](forward, years, strike, *tables, prices)
+    return prices
 
 
 def trade_signs(price: Floats, size: Floats, mid: Floats, half: Floats, *, tick: Floats) -> Floats:
@@ -149,7 +176,27 @@ def _loops() -> tuple[Callable[..., None], ...]:
         compiled(_sign_loop, LEVEL, LEVEL, *[READ] * 9, WRITE),
         compiled(_trade_loop, *[READ] * 5, WRITE),
         compiled(_quote_loop, *[READ_TABLE] * 2, *[WRITE_TABLE] * 2),
+        compiled(_silent_loop, LEVEL, LEVEL, READ, *[READ_TABLE] * 3, WRITE_TABLE),
     )
+
+
+def _silent_loop(
+    forward: float,
+    years: float,
+    strike: Floats,
+    added: Floats,
+    last: Floats,
+    sigma: Floats,
+    out: Floats,
+) -> None:
+    for side in range(2):
+        for k in range(strike.size):
+            silent = added[side, k] > 0.0 and not last[side, k] > 0.0
+            out[side, k] = (
+                black.one_price(forward, strike[k], years, sigma[side, k], 1.0 - side)
+                if silent
+                else math.nan
+            )
 
 
 def _quote_loop(bid: Floats, ask: Floats, mid: Floats, half: Floats) -> None:
