@@ -9,8 +9,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import floor, frexp, isfinite, log10
 from typing import Any, Self
+
+#: Powers of ten that bring a number between 2^(e-1) and 2^e to 12 or 13 digits before the point, by
+#: e; all of them are exact.
+_SCALES = {e: 10.0 ** (11 - floor(log10(2.0 ** (e - 1)))) for e in range(-34, 42)}
+#: What is added to a number below 2^51 and taken off again leaves the nearest whole number.
+_WHOLE = 1.5 * 2.0**52
+
+
+def significant(value: float) -> float:
+    """Round to 12 significant digits, as text does: ``float(f"{value:.12g}")``; -0.0 becomes 0.0.
+
+    Numbers of usual size are rounded by arithmetic, in less than half of the time. The scaled
+    number is off by 0.0002 at most, and the division of two exact numbers gives the double that is
+    nearest to the decimal. What lies too near to the middle of two decimals goes through text.
+
+    Parameters
+    ----------
+    value : any number.
+
+    Returns
+    -------
+    float
+        The rounded number.
+    """
+    if 1e-10 <= value < 1e12 or -1e12 < value <= -1e-10:
+        scale = _SCALES[frexp(value)[1]]
+        scaled = value * scale
+        if not -1e12 < scaled < 1e12:
+            scale /= 10.0
+            scaled = value * scale
+        whole = scaled + _WHOLE - _WHOLE
+        if -0.499 < scaled - whole < 0.499:
+            return whole / scale
+    return float(f"{value:.12g}") + 0.0
 
 
 class Figures:
@@ -23,13 +57,13 @@ class Figures:
     __slots__: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
+        kind = type(self)
+        for store, name in zip(_stores(kind), kind.__slots__, strict=True):
             value = getattr(self, name)
-            if type(value) is float and isfinite(value):
-                # Adding 0 turns a negative zero into an ordinary one.
-                object.__setattr__(self, name, float(f"{value:.12g}") + 0.0)
+            if type(value) is float:
+                store(self, significant(value) if isfinite(value) else None)
             elif isinstance(value, float | list | tuple):
-                object.__setattr__(self, name, _rounded(value))
+                store(self, _rounded(value))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -80,7 +114,7 @@ def _stores(kind: type[Figures]) -> list[Callable[[Figures, Any], None]]:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.12g}") + 0.0 if isfinite(value) else None
+        return significant(float(value)) if isfinite(value) else None
     return tuple(_rounded(item) for item in value) if isinstance(value, list | tuple) else value
 
 

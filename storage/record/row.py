@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.record import packing
-from storage.record.figures import DetailFigures, Figures, SettledFigures
+from storage.record.figures import DetailFigures, Figures, SettledFigures, significant
 
 #: Version of the formulas, raised with every change of one. Each row says by which it was made.
 DEFINITIONS = "3"
@@ -246,7 +246,7 @@ class Row:
             if not isfinite(value):
                 raise ValueError(f"{name} is {value}")
             if name not in CENTS:
-                change(self, name, float(f"{value:.12g}") + 0.0)
+                change(self, name, significant(float(value)))
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> Self:

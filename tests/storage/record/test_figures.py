@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import random
 import re
 
 import factories
@@ -19,6 +20,7 @@ from storage.record.figures import (
     Figures,
     HedgeShares,
     SettledFigures,
+    significant,
 )
 from storage.record.row import Row
 
@@ -89,6 +91,8 @@ DETAIL = [
     "pages_seconds",
     "flag_amounts",
 ]
+#: A number itself, and the doubles next to it.
+NEIGHBOURS = (float, lambda x: math.nextafter(x, 0.0), lambda x: math.nextafter(x, math.inf))
 SHARES = [
     f"spot_{way}_{size}" for size in ("10bp", "25bp", "half_pct", "1pct") for way in ("up", "down")
 ]
@@ -193,6 +197,22 @@ def test_rounded_when_made():
     plain = made.as_json()
     assert plain["crossings"] == [0.666666666667, None]
     assert plain["hedging"] == dict.fromkeys(SHARES, 0.333333333333)
+
+
+def test_rounded_as_text_rounds():
+    """To the bit: numbers of every size, powers of ten and their neighbours, middles of decimals."""
+    rng = random.Random(3)
+    numbers = [0.0, -0.0, 5e-324, 1.7e308]
+    for power in range(-14, 16):
+        ten = float(f"1e{power}")
+        numbers += [ten, math.nextafter(ten, 0.0), math.nextafter(ten, math.inf)]
+        numbers += [rng.uniform(1.0, 10.0) * ten for _ in range(300)]
+        middles = [f"{rng.randrange(10**11, 10**12)}5e{power - 12}" for _ in range(300)]
+        numbers += [beside(float(m)) for m in middles for beside in NEIGHBOURS]
+    for number in numbers:
+        for value in (number, -number):
+            rounded = float(f"{value:.12g}") + 0.0
+            assert significant(value).hex() == rounded.hex(), value.hex()
 
 
 def test_as_stored_and_back():
