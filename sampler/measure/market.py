@@ -120,11 +120,12 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         )
     smiled = _smile_at(chain, quoted, fwd)
     uncertainty = _uncertainty_at(chain, fwd)
+    atm = _at_forward(chain, smiled, fwd)
     wide = count_wide_quotes(
         chain.strike,
         quoted.half,
         forward=fwd.level,
-        remaining=fwd.level * _at_forward(chain, smiled, fwd) * math.sqrt(chain.years),
+        remaining=fwd.level * atm * math.sqrt(chain.years),
     )
     if wide:
         weighted = weighted_forward(chain.strike, quoted, chain.bid, source_spot)
@@ -132,6 +133,7 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         smiled = _smile_at(chain, quoted, fwd)
         uncertainty = _uncertainty_at(chain, fwd)
         smiled = weighted_smile(chain.strike, smiled, uncertainty)
+        atm = _at_forward(chain, smiled, fwd)
     stale = fwd.estimates >= LEAST and _disagree(source_spot, fwd, STALE_SPOT)
     options = options_standing(chain, previous)
     frozen_spot = own_time_stands(chain, previous)
@@ -169,7 +171,6 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
     if wide:
         flags.append(Flag.WIDE_QUOTES)
         amounts[Flag.WIDE_QUOTES] = {"quotes": wide}
-    atm = _at_forward(chain, smiled, fwd)
     remaining = fwd.level * atm * math.sqrt(chain.years)
     known = np.isfinite(uncertainty)
     last_minute = chain.years < LAST_MINUTE

@@ -78,8 +78,13 @@ def read_open_interest(chain: Chain, past: PreviousSlot) -> StandingOpenInterest
         ``oi_recovered`` with their amounts.
     """
     if _nothing_new(chain, past):
+        unreadable = np.isnan(chain.open_interest)
         return StandingOpenInterest(
-            values=np.where(np.isnan(chain.open_interest), 0.0, chain.open_interest),
+            values=(
+                np.where(unreadable, 0.0, chain.open_interest)
+                if unreadable.any()
+                else chain.open_interest
+            ),
             known=True,
             columns={},
             notes={name: past.notes[name] for name in NOTES if name in past.notes},

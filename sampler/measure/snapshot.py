@@ -78,15 +78,17 @@ def measure_slot(
     past = PreviousSlot(chain, previous)
     interest = read_open_interest(chain, past)
     traded = update_flow(chain, past, market, scene)
-    chain = replace(chain, open_interest=interest.values)
+    if interest.values is not chain.open_interest:
+        chain = replace(chain, open_interest=interest.values)
     expiries = other_expiries(market) if other_expiries else NO_OTHER_EXPIRIES
     oi = chain.open_interest
-    holdings = [(DEALER_SIGN * oi, oi)]
+    position = DEALER_SIGN * oi
+    holdings = [(position, oi)]
     # Flow alone is no position: without open interest there is none.
     if traded.signed.any() and interest.known:
         # A contract that is not listed just now has no open interest to be moved either.
         moved = oi_confidence * np.where(chain.listed, traded.signed, 0.0)
-        holdings += [(DEALER_SIGN * oi - moved, np.maximum(oi + moved, 0.0))]
+        holdings += [(position - moved, np.maximum(oi + moved, 0.0))]
     # Without flow the live book is the settled one.
     books = measure_books(chain, market, scene, holdings)
     settled, live = books[0], books[-1]
