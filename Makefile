@@ -59,6 +59,7 @@ bench: $(VENV)/.dev $(PEERS)/.done  ## run every benchmark but the page's, besid
 	@echo
 	$(BIN)/python -m tests.benchmarks.bench_store
 	$(BIN)/python -m tests.benchmarks.bench_backfill
+	$(BIN)/python -m tests.benchmarks.bench_theta
 	@echo
 	$(PEERS)/bin/python tests/benchmarks/bench_black.py
 	@echo

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import orjson
-from cboe_server import from_frame
 
 from sampler.chain import QUOTES, Frame, select_chain
 from sampler.measure.snapshot import measure_slot
@@ -16,6 +15,7 @@ from sampler.sources.cboe_json import parse_chain
 from storage.market.calendar import market_day, session_on
 from storage.record.row import SlotRecord
 from tests import real_chains
+from tests.cboe_server import from_frame
 
 #: Fields of a row that say where it came from, and when it was fetched.
 ORIGIN = {"source", "delay_seconds", "fetched_at", "quote_age_seconds"}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+
+import numpy as np
 
 from sampler.chain import Frame
 from storage.market.calendar import session_on, to_new_york
@@ -216,6 +219,50 @@ def clock(day: date, text: str) -> datetime:
     hour, minute, second = map(int, text.split(":"))
     moment = open_at.replace(hour=hour, minute=minute, second=second)
     return moment.astimezone(UTC)
+
+
+def prints_of(frames: list[Frame]) -> tuple[list[Print], list[Frame]]:
+    """Prints that add up to the frames' volume, and the frames with their sides and last prints.
+
+    A buy prints on the ask and a sell on the bid of the frame before; a leg of a spread on the mid.
+    """
+    prints: list[Print] = []
+    expected = [frames[0]]
+    n = len(frames[0].strike)
+    last, last_at, legs = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n)
+    signed, dice = np.zeros(n), np.random.default_rng(5)
+    for before, after in pairwise(frames):
+        more = after.volume - before.volume
+        bought = np.floor(more * dice.random(n))
+        for i in np.flatnonzero(more):
+            bid, ask = float(before.bid[i]), float(before.ask[i])
+            known = np.isfinite(ask) and bid > 0 and ask > bid
+            parts = [(int(bought[i]), ask, 1), (int(more[i] - bought[i]), bid, -1)]
+            for place, (size, price, side) in enumerate(parts):
+                if not size:
+                    continue
+                leg = bool(i % 5 == 0)
+                at = before.quoted_at + timedelta(seconds=5 + 10 * place)
+                shown = (bid + ask) / 2 if leg and known else price if known else 0.05
+                quoted = (bid, ask) if known else (float("nan"), float("nan"))
+                condition = 130 if leg else 18
+                right = int(before.right[i])
+                prints.append(
+                    Print(float(before.strike[i]), right, at, size, shown, *quoted, condition)
+                )
+                legs[i] += size * leg
+                signed[i] += size * side * (known and not leg)
+                last[i], last_at[i] = shown, at.timestamp()
+        expected.append(
+            dataclasses.replace(
+                after,
+                last=last.copy(),
+                last_at=last_at.copy(),
+                signed_volume=signed.copy(),
+                multi_leg_volume=legs.copy(),
+            )
+        )
+    return prints, expected
 
 
 def paths(server: ThetaVendor) -> Iterable[str]:

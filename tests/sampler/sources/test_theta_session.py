@@ -7,8 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
-from itertools import pairwise
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,7 @@ from tests.vendors.same_row import (
 )
 from tests.vendors.server import VendorServer, cut, empty, garbage, html, slow, status
 from tests.vendors.session import play_session
-from tests.vendors.theta import Print, ThetaVendor
+from tests.vendors.theta import ThetaVendor, prints_of
 
 DAY = date(2026, 8, 19)
 SESSION = session_on(DAY)
@@ -122,50 +121,6 @@ async def test_history_makes_the_rows_of_live_sampling():
         minutes = await past_frames(server, "SPX")
         expected = measured_rows(without(frame, "last_at") for frame in live[2::2])
         assert measured_rows(minutes[1:]) == expected
-
-
-def prints_of(frames: list[Frame]) -> tuple[list[Print], list[Frame]]:
-    """Prints that add up to the frames' volume, and the frames with their sides and last prints.
-
-    A buy prints on the ask and a sell on the bid of the frame before; a leg of a spread on the mid.
-    """
-    prints: list[Print] = []
-    expected = [frames[0]]
-    n = len(frames[0].strike)
-    last, last_at, legs = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n)
-    signed, dice = np.zeros(n), np.random.default_rng(5)
-    for before, after in pairwise(frames):
-        more = after.volume - before.volume
-        bought = np.floor(more * dice.random(n))
-        for i in np.flatnonzero(more):
-            bid, ask = float(before.bid[i]), float(before.ask[i])
-            known = np.isfinite(ask) and bid > 0 and ask > bid
-            parts = [(int(bought[i]), ask, 1), (int(more[i] - bought[i]), bid, -1)]
-            for place, (size, price, side) in enumerate(parts):
-                if not size:
-                    continue
-                leg = bool(i % 5 == 0)
-                at = before.quoted_at + timedelta(seconds=5 + 10 * place)
-                shown = (bid + ask) / 2 if leg and known else price if known else 0.05
-                quoted = (bid, ask) if known else (float("nan"), float("nan"))
-                condition = 130 if leg else 18
-                right = int(before.right[i])
-                prints.append(
-                    Print(float(before.strike[i]), right, at, size, shown, *quoted, condition)
-                )
-                legs[i] += size * leg
-                signed[i] += size * side * (known and not leg)
-                last[i], last_at[i] = shown, at.timestamp()
-        expected.append(
-            dataclasses.replace(
-                after,
-                last=last.copy(),
-                last_at=last_at.copy(),
-                signed_volume=signed.copy(),
-                multi_leg_volume=legs.copy(),
-            )
-        )
-    return prints, expected
 
 
 async def test_history_with_trades_knows_the_sides():
@@ -290,7 +245,7 @@ TROUBLES: dict[int, tuple[Callable[[VendorServer], None], Reason | None, str]] =
     11: (at(empty(), "quote"), BAD, "with nothing"),
     12: (at(garbage(), "ohlc"), BAD, "theta answered option/snapshot/ohlc"),
     13: (at(cut(), "quote"), DOWN, "theta cannot be reached"),
-    14: (at(slow(1.4), "quote"), DOWN, "did not answer in time"),
+    14: (at(slow(3), "quote"), DOWN, "did not answer in time"),
     15: (at(halve, "quote"), BAD, "no CSV"),
     16: (at(body(b"timestamp,symbol\n"), "quote"), BAD, "without the column"),
     17: (at(status(472), "quote"), DOWN, "quotes none of them"),
@@ -309,7 +264,7 @@ async def test_a_session_with_faults_is_rows_and_gaps_with_reasons():
     """A short session at 30 s: 420 slots, each a row on its own slot, or the terminal's reason."""
     session = session_on(date(2026, 11, 27))
     async with ThetaVendor() as server:
-        source = open_theta(server, "plan=pro&budget=1&timeout=0.8")
+        source = open_theta(server, "plan=pro&budget=2.2&timeout=2")
         outcomes = await play_session(
             source, server, "SPX", session, {slot: t[0] for slot, t in TROUBLES.items()}
         )
