@@ -526,6 +526,7 @@ FILES = {
     "statistics": [statistic(i, 10 + i, at=MORNING) for i in range(6)],
     "cbbo-1s": [quote(i, 10.0, 10.4, at=ns(30 * k)) for k in range(3) for i in range(6)],
     "trades": [trade(i, 10.2, 3, at=ns(30 * k - 5), sequence=6 * k + i) for k in range(3) for i in range(6)],
+    "tcbbo": [quote(i, 10.0, 10.4, at=ns(30 * k - 5), kind=TCBBO, last=10.4, size=3) for k in range(3) for i in range(6)],
 }  # fmt: skip
 
 

@@ -112,7 +112,7 @@ def keys(path: Path, secret: str = APP_SECRET) -> VendorKeys:
 
 @pytest.fixture
 async def source(server: SchwabVendor, tokens: Path) -> AsyncIterator[Schwab]:
-    source = Schwab.open(f"{server.url}?pace=0&budget=1", keys(tokens))
+    source = Schwab.open(f"{server.url}?pace=0&timeout=10&budget=10", keys(tokens))
     yield source
     await source.close()
 
@@ -233,6 +233,7 @@ def test_the_quotes_time_is_the_newest_two_sided_quotes() -> None:
             contract(quoteTimeInLong=MS - 5000),
             contract(7705, quoteTimeInLong=MS - 2000),
             contract(7710, quoteTimeInLong=MS, ask=0),
+            contract(7712, quoteTimeInLong=MS, bid=0),
             contract(7715, quoteTimeInLong=0),
             contract(7720, quoteTimeInLong=MS + 90_000),
         )
@@ -455,8 +456,9 @@ async def test_a_login_that_has_ended_says_log_in_again(
         assert "has ended the login of 7.5 days ago (answer 400): log in again" in words
     assert (server.renewals, len(server.asked("/chains"))) == (1, 0)
     server.login_ended, server.refresh, server.access = False, "refresh-7", "access-7"
-    login(tokens, access="access-7", refresh="refresh-7")
+    login(tokens, access="access-7", refresh="refresh-7", left=-10)
     assert (await source.live("SPX", NOW)).symbol == "SPX"
+    assert server.renewals == 2
 
 
 async def test_an_access_token_outlives_its_login(
