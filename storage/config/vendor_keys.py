@@ -7,7 +7,6 @@ shows it. A command line has no option for it, because every user of a machine s
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,9 +26,9 @@ class VendorSetting:
     meaning: str
     #: The source that reads it, by its scheme.
     scheme: str
-    #: A ``secret`` may also stand in a file or a systemd credential; a ``path`` and a ``number``
-    #: stand in the environment alone.
-    kind: Literal["secret", "path", "number"] = "secret"
+    #: A ``secret`` may also stand in a file or a systemd credential; a ``path`` stands in the
+    #: environment alone.
+    kind: Literal["secret", "path"] = "secret"
 
 
 #: Every setting of a vendor, by its name without the FLOW_ prefix, in lower case.
@@ -43,12 +42,6 @@ VENDOR_SETTINGS: dict[str, VendorSetting] = {
     ),
     "schwab_app_key": VendorSetting("key of your app at Schwab, for schwab:", "schwab"),
     "schwab_app_secret": VendorSetting("secret of your app at Schwab, for schwab:", "schwab"),
-    "databento_key": VendorSetting("API key of Databento, for databento:", "databento"),
-    "databento_cap_usd": VendorSetting(
-        "most USD that one backfill may buy from Databento; empty: nothing is bought",
-        "databento",
-        "number",
-    ),
     "orats_token": VendorSetting("API token of ORATS, for orats:", "orats"),
     "tastytrade_client_secret": VendorSetting(
         "client secret of your OAuth app at tastytrade, for dxlink:", "dxlink"
@@ -200,37 +193,9 @@ class VendorKeys:
         """
         schemes = dict.fromkeys(setting.scheme for setting in VENDOR_SETTINGS.values())
         for name, setting in VENDOR_SETTINGS.items():
-            if setting.kind != "number" and self.place(f"FLOW_{name.upper()}") is None:
+            if self.place(f"FLOW_{name.upper()}") is None:
                 schemes.pop(setting.scheme, None)
         return list(schemes)
-
-    def number(self, name: str) -> float | None:
-        """The value of a setting that is a number, not below 0; None where it is not set.
-
-        Parameters
-        ----------
-        name : such as ``FLOW_DATABENTO_CAP_USD``.
-
-        Returns
-        -------
-        float or None
-            The number; None where the setting is not set.
-
-        Raises
-        ------
-        UsageError
-            If it is no such number.
-        """
-        text = self.get(name)
-        if text is None:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not 0 <= value < math.inf:
-            raise UsageError(f"{name}: {text[:40]!r} is not a number from 0 on")
-        return value
 
 
 #: What a source gets that is opened without a command line: no key at all.
@@ -275,7 +240,7 @@ def refuse_key(source: str) -> str:
         return source
     known = [name for name, setting in VENDOR_SETTINGS.items() if setting.kind == "secret"]
     own = [name for name in known if VENDOR_SETTINGS[name].scheme == scheme]
-    if scheme in ("cboe", "theta", *_PATHS):
+    if scheme in ("cboe", "theta", "databento", *_PATHS):
         right = f"{scheme}: needs none"
     else:
         right = "it belongs into " + " or ".join(f"FLOW_{name.upper()}" for name in own or known)

@@ -102,7 +102,6 @@ def choose(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable:
         (SCHWAB, OPEN, {}, "schwab:", "keys set"),
         (SCHWAB, OPEN, {"schwab": "usage"}, "cboe:", "schwab: its token file is gone"),
         ({"FLOW_SCHWAB_APP_KEY": "k"}, OPEN, {}, "cboe:", "needs no key"),
-        ({"FLOW_DATABENTO_CAP_USD": "5"}, OPEN, {}, "cboe:", "needs no key"),
     ],
 )
 async def test_choice(

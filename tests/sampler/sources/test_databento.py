@@ -229,6 +229,14 @@ async def test_sides_are_known_as_far_as_their_files_reach(tmp_path: Path) -> No
     assert (first.signed_volume[0], math.isnan(second.signed_volume[0])) == (0, True)
 
 
+async def test_the_newest_quote_stands_whatever_file_it_is_in(tmp_path: Path) -> None:
+    """Files are read in the order of their names, which is not that of their times."""
+    older = [quote(1, 8.0, 8.4, at=ns(-5), kind=TCBBO)]
+    fill(tmp_path, cbbo_1s=[quote(1, 10.0, 10.4, at=ns(-1))], tcbbo=older)
+    (frame,) = await history(tmp_path)
+    assert (frame.bid[0], frame.quoted_at) == (10.0, AT - timedelta(seconds=1))
+
+
 async def test_what_is_undefined_is_unknown(tmp_path: Path) -> None:
     """No price on either side; no bid beside an ask is a bid of 0; sizes and quantities of 2³¹ − 1."""
     puts = [f"SPXW  260819P0{7700 + 5 * i}000" for i in range(4)]

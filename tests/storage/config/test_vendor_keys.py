@@ -24,7 +24,6 @@ SECRETS = [
     "FLOW_MASSIVE_KEY",
     "FLOW_SCHWAB_APP_KEY",
     "FLOW_SCHWAB_APP_SECRET",
-    "FLOW_DATABENTO_KEY",
     "FLOW_ORATS_TOKEN",
     "FLOW_TASTYTRADE_CLIENT_SECRET",
     "FLOW_TASTYTRADE_REFRESH_TOKEN",
@@ -39,12 +38,11 @@ def refused(run, *args) -> str:
 
 
 def test_every_setting_is_listed():
-    """The secrets are those named here; a path and a number are no secrets."""
+    """The secrets are those named here; a path is no secret."""
     kinds = {f"FLOW_{name.upper()}": setting.kind for name, setting in VENDOR_SETTINGS.items()}
     assert kinds == {
         **dict.fromkeys(SECRETS, "secret"),
         "FLOW_SCHWAB_TOKEN_FILE": "path",
-        "FLOW_DATABENTO_CAP_USD": "number",
     }
     assert not set(REGISTRY) & VENDOR_NAMES
 
@@ -99,20 +97,13 @@ def test_two_places_are_refused(tmp_path):
         assert words == f"{first} and {second} are both set; only one may be"
 
 
-def test_a_path_and_a_number_stand_in_the_environment_alone(tmp_path):
+def test_a_path_stands_in_the_environment_alone(tmp_path):
     """The token file is a path, never a content; there is no file of the file's name."""
     keys = VendorKeys.read({"FLOW_SCHWAB_TOKEN_FILE": "~/token.json"})
     assert keys.get("FLOW_SCHWAB_TOKEN_FILE") == "~/token.json"
     assert "FLOW_SCHWAB_TOKEN_FILE_FILE is no setting" in refused(
         Settings.read, {"FLOW_SCHWAB_TOKEN_FILE_FILE": "x"}
     )
-    keys = VendorKeys.read({"FLOW_DATABENTO_CAP_USD": "12.5"})
-    assert keys.number("FLOW_DATABENTO_CAP_USD") == 12.5
-    assert NO_KEYS.number("FLOW_DATABENTO_CAP_USD") is None
-    for text in ("-1", "many", "nan", "inf"):
-        bad = VendorKeys.read({"FLOW_DATABENTO_CAP_USD": text})
-        words = refused(bad.number, "FLOW_DATABENTO_CAP_USD")
-        assert words == f"FLOW_DATABENTO_CAP_USD: {text!r} is not a number from 0 on"
 
 
 def test_bad_files(tmp_path):
@@ -158,8 +149,8 @@ def test_a_misspelt_key_setting():
         ("massive:?apiKey=short", "it belongs into FLOW_MASSIVE_KEY"),
         (f"massive:https://api.massive.com?pace=1&apiKey={CANARY}", "FLOW_MASSIVE_KEY"),
         ("schwab:https://user:pass@api.schwabapi.com/x", "FLOW_SCHWAB_APP_KEY or FLOW_SCHWAB_APP"),
-        ("databento:db-Abc123Abc123Abc123Abc123Abc12", "it belongs into FLOW_DATABENTO_KEY"),
-        ("databento:?key=x", "it belongs into FLOW_DATABENTO_KEY"),
+        ("databento:db-Abc123Abc123Abc123Abc123Abc12", "databento: needs none"),
+        ("databento:?key=x", "databento: needs none"),
         ("orats:1b4e28ba-2fa1-11d2-883f-0016d3cca427", "it belongs into FLOW_ORATS_TOKEN"),
         ("dxlink:?refresh_token=eyJhbGciOi", "FLOW_TASTYTRADE_CLIENT_SECRET or FLOW_TASTYTRADE_RE"),
         (f"cboe:?apikey={CANARY}", "cboe: needs none"),
