@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,18 +10,22 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from storage.market.clock import Clock
 from storage.postgres.store import Store
 from tests import hostile_daemon
 from tests.cboe_server import CboeServer
 from tests.hostile_daemon import (
+    DELAY,
     KINDS,
     PRICES,
     Clean,
     Corruption,
+    Kind,
     Vendor,
     Verdict,
     clean_session,
@@ -208,6 +213,69 @@ async def test_killed_in_the_middle_of_a_corruption(
     verdict = judge(clean, corruptions, killed)
     assert not verdict.lies, describe(clean, corruptions, verdict)
     assert verdict.gaps["not_running"] == 0
+
+
+@pytest.mark.clocked
+async def test_the_command_itself(servers, database, store, tmp_path, monkeypatch) -> None:
+    """``flow-sampler run`` on a clock ten times as fast: a minute without today's expiry, volumes
+    of 0 in whose middle the process is killed with -9 and started again, a refusal."""
+    clean = clean_session("NVDA", 60, 22)
+    # Its slots are missed until the command is up again.
+    killed = Kind(lambda vendor, c, i, answer: answer, frozenset({"not_running", "late"}))
+    monkeypatch.setitem(KINDS, "killed", killed)
+    corruptions = [
+        Corruption("without_today", 3, 4, 1),
+        Corruption("volume_zero", 7, 10, 2),
+        Corruption("killed", 8, 15, 3),
+        Corruption("blocked", 18, 18, 4),
+    ]
+    # The command has half a minute to start; before the first slot the vendor has no such symbol.
+    clock = Clock(clean.slots[0] + DELAY - STEP, 10.0, datetime.now(UTC) + timedelta(seconds=30))
+    environment = os.environ | {
+        "FLOW_DATABASE_URL": database,
+        "FLOW_REDIS_URL": servers.redis_url,
+        "FLOW_CLOCK": str(clock),
+        "FLOW_SYMBOLS": "NVDA",
+    }
+
+    async def until(moment: datetime) -> None:
+        await asyncio.sleep(max((clock.wall_time(moment) - datetime.now(UTC)).total_seconds(), 0))
+
+    async def feed() -> None:
+        for index, slot in enumerate(clean.slots):
+            # A little before the command asks for it, and after it asked for the one before.
+            await until(slot + DELAY - timedelta(seconds=5))
+            server.frames["NVDA"] = Vendor(clean, corruptions).answer(index)
+
+    def start() -> subprocess.Popen[bytes]:
+        with (tmp_path / "log").open("a") as log:
+            command = [sys.executable, "-m", "sampler", "run"]
+            return subprocess.Popen(command, env=environment, stderr=log)
+
+    async with CboeServer() as server:
+        environment["FLOW_SOURCE"] = f"cboe:{server.url}?delay=900&pace=0&timeout=1&budget=1"
+        feeding = asyncio.create_task(feed())
+        process = start()
+        try:
+            await until(clean.slots[8] + DELAY + timedelta(seconds=15))
+            process.kill()
+            process.wait()
+            process = start()
+            await until(clean.slots[-1] + DELAY + timedelta(seconds=25))
+            process.terminate()
+            assert process.wait(30) == 0, (tmp_path / "log").read_text()[-3000:]
+        finally:
+            process.kill()
+            feeding.cancel()
+    found = await stored(store, clean)
+    verdict = judge(clean, corruptions, found)
+    said = (tmp_path / "log").read_text()[-3000:]
+    assert not verdict.lies, describe(clean, corruptions, verdict) + said
+    assert (verdict.gaps["bad_answer"], verdict.gaps["source_down"]) == (2, 1), said
+    assert len(found.records) == 22 - 3 - verdict.gaps["not_running"] - verdict.gaps["late"]
+    held = [i for i, s in enumerate(clean.slots) if s in found.records
+            and "volume_held" in found.records[s].row.flags]  # fmt: skip
+    assert held[:2] == [7, 8]
 
 
 async def test_a_slow_feed_that_stands_is_not_stale_for_its_held_volume(store, tmp_path) -> None:
