@@ -65,6 +65,18 @@ def test_every_setting_of_a_vendor_is_described(name: str) -> None:
         assert f"FLOW_{name.upper()}" in SECTIONS[scheme]
 
 
+def test_the_list_says_what_the_symbols_take() -> None:
+    """With a source named, the requests of the symbols stand below the list."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sampler", "sources", "--source", "tradier:", "--symbols", "@all"],
+        cwd=ROOT, env={"FLOW_TRADIER_TOKEN": "x"}, capture_output=True, text=True, check=True,
+        timeout=120,
+    )  # fmt: skip
+    line = done.stdout.splitlines()[-1]
+    assert line.startswith("tradier: 14 symbols take up to 15 requests a slot, 30 a minute")
+    assert line in PAGE
+
+
 def test_the_list_says_what_each_offers_and_which_keys_are_set(tmp_path: Path) -> None:
     """Delay, past sessions and settings of each source; where a key stands, never the key."""
     (tmp_path / "key").write_text("canary-1d2c3b4a")
