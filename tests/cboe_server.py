@@ -79,8 +79,8 @@ def from_recorded(
         fields |= {"open_interest": o["oi"], "volume": round(o["v"] * volume_scale)}
         expiry = datetime.fromtimestamp(o["e"], UTC).date()
         contracts.append(contract(root, expiry, o["t"], o["k"], **_floats(fields)))
-    at = chain["asof"] if quoted_at is None else _wall(quoted_at)
-    return cboe_json(chain["sym"], chain["spot"], at, contracts)
+    asof = chain["asof"] if quoted_at is None else _wall(quoted_at)
+    return cboe_json(chain["sym"], chain["spot"], asof, contracts)
 
 
 def from_frame(frame: Frame) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def frame(
     years = max((close - quoted_at).total_seconds(), 1) / 31_536_000
     n = len(strikes)
     mids = [black(forward, k, years, sigma, call) for call in (True, False) for k in strikes]
-    given = {
+    defaults = {
         "strike": strikes * 2,
         "right": [1] * n + [-1] * n,
         "expiry": np.full(2 * n, np.datetime64(quoted_at.date())),
@@ -64,11 +64,11 @@ def frame(
         quoted_at=quoted_at,
         fetched_at=quoted_at + timedelta(seconds=1),
         spot=spot,
-        columns=given | columns,
+        columns=defaults | columns,
     )
 
 
 def chain(**changes: object) -> Chain:
     """The same as a chain of its own day."""
-    made = frame(**changes)
-    return select_chain(made, session_on(made.quoted_at.date()))
+    whole_frame = frame(**changes)
+    return select_chain(whole_frame, session_on(whole_frame.quoted_at.date()))

@@ -55,8 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     for item in items:
         where = item.path.relative_to(tests).as_posix()
-        asked = NEEDS & set(getattr(item, "fixturenames", ()))
-        if where.startswith(UNIT) and not asked and not item.get_closest_marker("clocked"):
+        needed = NEEDS & set(getattr(item, "fixturenames", ()))
+        if where.startswith(UNIT) and not needed and not item.get_closest_marker("clocked"):
             item.add_marker(pytest.mark.unit)
 
 

@@ -43,7 +43,7 @@ def made_up() -> dict[str, Any]:
 def row(**changes: Any) -> Row:
     """A row of SPX at the open of ``DAY``; times that are not given follow the slot."""
     slot = changes.get("slot", OPEN)
-    given = {
+    columns = {
         "symbol": "SPX",
         "expiration": DAY,
         "slot": slot,
@@ -109,7 +109,7 @@ def row(**changes: Any) -> Row:
         "settled": {"net_gex": 1.5e9, "gamma_flip": None, "regime": "positive_gamma"},
         "detail": {"crossings": [7650.5, 7810.25], "hedging": {"spot_up_1pct": -2.5e6}},
     }
-    values = made_up() | given | changes
+    values = made_up() | columns | changes
     if isinstance(values["settled"], dict):
         values["settled"] = SettledFigures.from_json(values["settled"])
     if isinstance(values["detail"], dict):
@@ -166,8 +166,8 @@ def record(
 
 def gap(step: int, reason: Reason = Reason.SOURCE_DOWN, detail: str = "", **changes: Any) -> Gap:
     """A slot of SPX on ``DAY`` that has no row."""
-    given = {"symbol": "SPX", "expiration": DAY, "slot": at(step)} | changes
-    return Gap(**given, reason=reason, detail=detail)
+    columns = {"symbol": "SPX", "expiration": DAY, "slot": at(step)} | changes
+    return Gap(**columns, reason=reason, detail=detail)
 
 
 class Kept(NamedTuple):
@@ -183,11 +183,11 @@ def _changes(written: WriteResult | Sequence[Change]) -> Sequence[Change]:
 
 def rows_of(written: WriteResult | Sequence[Change]) -> list[Kept]:
     """Rows of changes in the order in which they were stored."""
-    found = [Kept(row, revision) for change in _changes(written) for revision, row in change.rows]
-    return sorted(found, key=lambda kept: kept.revision)
+    stored = [Kept(row, revision) for change in _changes(written) for revision, row in change.rows]
+    return sorted(stored, key=lambda entry: entry.revision)
 
 
 def gaps_of(written: WriteResult | Sequence[Change]) -> list[Kept]:
     """The same of gaps."""
-    found = [Kept(gap, revision) for change in _changes(written) for revision, gap in change.gaps]
-    return sorted(found, key=lambda kept: kept.revision)
+    stored = [Kept(gap, revision) for change in _changes(written) for revision, gap in change.gaps]
+    return sorted(stored, key=lambda entry: entry.revision)

@@ -25,10 +25,10 @@ def figures() -> list[list[str]]:
     ]
 
 
-def members(of: type[StrEnum], heading: str) -> list[list[str]]:
+def members(enumeration: type[StrEnum], heading: str) -> list[list[str]]:
     """Members of an enumeration with the comment that stands beside each in the code."""
-    comments = dict(re.findall(r'= "(\w+)"  #: (.+)', inspect.getsource(of)))
-    return [[heading, "meaning"], *([f"`{member}`", comments[member]] for member in of)]
+    comments = dict(re.findall(r'= "(\w+)"  #: (.+)', inspect.getsource(enumeration)))
+    return [[heading, "meaning"], *([f"`{member}`", comments[member]] for member in enumeration)]
 
 
 def flags() -> list[list[str]]:

@@ -103,7 +103,7 @@ def mutants_of(path: Path, source: str) -> list[Mutant]:
     starts = [0]
     for line in source.encode().splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
-    found = []
+    mutants = []
     for node in _statements(ast.parse(source)):
         for changed in _variants(node):
             begin = starts[node.lineno - 1] + node.col_offset
@@ -112,8 +112,8 @@ def mutants_of(path: Path, source: str) -> list[Mutant]:
             text = ast.unparse(changed)
             if isinstance(node, ast.expr):
                 text = f"({text})"
-            found.append(Mutant(path, node.lineno, begin, end, text, " ".join(was.split())))
-    return found
+            mutants.append(Mutant(path, node.lineno, begin, end, text, " ".join(was.split())))
+    return mutants
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
@@ -301,8 +301,8 @@ def _report(tree: Path, folders: list[str], seed: int, minutes: float) -> None:
             print(f"so far {sum(killed.values())} of {sum(tried.values())} noticed", flush=True)
     for folder in folders:
         if tried[folder]:
-            part = killed[folder] / tried[folder]
-            print(f"{folder:18} {killed[folder]:4} of {tried[folder]:4} noticed, {part:.0%}")
+            share = killed[folder] / tried[folder]
+            print(f"{folder:18} {killed[folder]:4} of {tried[folder]:4} noticed, {share:.0%}")
     if total := sum(tried.values()):
         print(
             f"{'all':18} {sum(killed.values()):4} of {total:4} noticed, {sum(killed.values()) / total:.0%}"

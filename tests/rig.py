@@ -102,8 +102,8 @@ class SamplerRig:
 
 @asynccontextmanager
 async def rig(source: Any, store: Any, folder: Path, **options: Any) -> AsyncIterator[SamplerRig]:
-    async with SamplerRig(source, store, folder, **options).running() as made:
-        yield made
+    async with SamplerRig(source, store, folder, **options).running() as started:
+        yield started
 
 
 @asynccontextmanager
@@ -124,14 +124,14 @@ def rows(url: str, dataset: str = "synthetic") -> dict[tuple[str, datetime], dic
     with psycopg.connect(url, row_factory=dict_row) as connection:
         connection.execute(f"set search_path to {dataset}")
         connection.execute("set timezone to 'UTC'")
-        found = connection.execute("select * from rows").fetchall()
+        stored = connection.execute("select * from rows").fetchall()
         profiles = connection.execute("select * from profiles").fetchall()
     # NaN is not equal to itself: text is.
     arrays = {(p["symbol"], p["slot"]): repr(p) for p in profiles}
     return {
         (r["symbol"], r["slot"]): {k: v for k, v in r.items() if k not in PASSING}
         | {"profile": arrays[r["symbol"], r["slot"]]}
-        for r in found
+        for r in stored
     }
 
 
@@ -141,5 +141,5 @@ def gaps(url: str, dataset: str = "synthetic") -> dict[tuple[str, datetime], str
 
     with psycopg.connect(url) as connection:
         connection.execute("set timezone to 'UTC'")
-        found = connection.execute(f"select symbol, slot, reason from {dataset}.gaps").fetchall()
-    return {(symbol, slot): reason for symbol, slot, reason in found}
+        stored = connection.execute(f"select symbol, slot, reason from {dataset}.gaps").fetchall()
+    return {(symbol, slot): reason for symbol, slot, reason in stored}

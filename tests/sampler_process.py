@@ -52,7 +52,7 @@ class FaultPlan:
             raise OSError(28, os.strerror(28))
 
 
-async def _sampler(told: dict[str, Any], answer: Any) -> None:
+async def _sampler(order: dict[str, Any], answer: Any) -> None:
     from sampler.live.backlog import Backlog
     from sampler.live.daemon import Daemon
     from sampler.live.slots import SlotTracker
@@ -67,11 +67,11 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
     from storage.spool.spool import Spool
 
     faults = FaultPlan()
-    faults.plan = told
+    faults.plan = order
 
     def committing(write: Any) -> Any:
-        async def written(*given: Any, **named: Any) -> Any:
-            done = await write(*given, **named)
+        async def written(*arguments: Any, **named: Any) -> Any:
+            done = await write(*arguments, **named)
             # Everything is sent, nothing is committed.
             faults("committing")
             return done
@@ -80,20 +80,20 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
 
     store_module.write_batch = committing(store_module.write_batch)
 
-    symbols = told["symbols"]
-    clock = FixedClock(datetime.fromisoformat(told["now"]))
+    symbols = order["symbols"]
+    clock = FixedClock(datetime.fromisoformat(order["now"]))
     async with AsyncExitStack() as stack:
-        dataset, delay = told.get("dataset", "synthetic"), timedelta(seconds=told.get("delay", 0))
-        opened = Store.open(told["database"], dataset, size=4, patience=2, later=True)
+        dataset, delay = order.get("dataset", "synthetic"), timedelta(seconds=order.get("delay", 0))
+        opened = Store.open(order["database"], dataset, size=4, patience=2, later=True)
         store = await stack.enter_async_context(opened)
         live: Any = NoChannel()
-        if told.get("redis"):
+        if order.get("redis"):
             live = await stack.enter_async_context(
-                RedisChannel.open(told["redis"], f"flow:{dataset}")
+                RedisChannel.open(order["redis"], f"flow:{dataset}")
             )
-        spool = Spool.open(Path(told["spool"]), told.get("limit", 10**9), faults)
+        spool = Spool.open(Path(order["spool"]), order.get("limit", 10**9), faults)
         stack.callback(spool.close)
-        lease = Lease(told["database"], dataset, symbols, told.get("most", 0))
+        lease = Lease(order["database"], dataset, symbols, order.get("most", 0))
         writer = BatchWriter(
             store,
             live,
@@ -103,8 +103,8 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
             fault=faults,
         )
         # A vendor by its URL, or the synthetic market with trouble.
-        url = told.get("source")
-        source: Any = open_source(url, NO_KEYS) if url else _TroubledSource(told["seed"])
+        url = order.get("source")
+        source: Any = open_source(url, NO_KEYS) if url else _TroubledSource(order["seed"])
         tick = Tick(
             source,
             writer,
@@ -120,16 +120,16 @@ async def _sampler(told: dict[str, Any], answer: Any) -> None:
         await stack.enter_async_context(writer.running())
         await _lease(daemon, lease, writer, symbols, first=True)
         answer({"started": True, "symbols": sorted(tracker.symbols)})
-        while (told := await asyncio.to_thread(_hear)) is not None:
-            clock.moment = datetime.fromisoformat(told["now"])
-            faults.plan, faults.seen = told, {}
+        while (order := await asyncio.to_thread(_hear)) is not None:
+            clock.moment = datetime.fromisoformat(order["now"])
+            faults.plan, faults.seen = order, {}
             faults("beginning")
             if not url:
-                source.trouble = told.get("trouble", {})
+                source.trouble = order.get("trouble", {})
             await _lease(daemon, lease, writer, symbols)
-            if told.get("settle"):
+            if order.get("settle"):
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(writer.drained(), told["settle"])
+                    await asyncio.wait_for(writer.drained(), order["settle"])
             outcomes = await asyncio.gather(*(tracker.step(s, clock.moment) for s in symbols))
             await tracker.account_sessions(clock.moment)
             pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -192,12 +192,12 @@ def _hear() -> dict[str, Any] | None:
         if not piece:
             return None
         line += piece
-    told = json.loads(line)
-    return None if told.get("stop") else told
+    order = json.loads(line)
+    return None if order.get("stop") else order
 
 
-def _answer(said: dict[str, Any]) -> None:
-    os.write(1, json.dumps(said).encode() + b"\n")
+def _answer(reply: dict[str, Any]) -> None:
+    os.write(1, json.dumps(reply).encode() + b"\n")
 
 
 def main() -> None:
@@ -210,12 +210,12 @@ def main() -> None:
 
     metrics.load_compiled()
     log.configure("json", "info")
-    while (told := _hear()) is not None:
-        session_on(datetime.fromisoformat(told["now"]).date())
+    while (order := _hear()) is not None:
+        session_on(datetime.fromisoformat(order["now"]).date())
         process = os.fork()
         if process == 0:
             try:
-                asyncio.run(_sampler(told, _answer))
+                asyncio.run(_sampler(order, _answer))
                 os._exit(0)
             except BaseException:
                 import traceback
@@ -234,7 +234,7 @@ class SamplerProcess:
 
     def __init__(self, log: Path) -> None:
         #: What every start is told: database, spool, symbols, seed or source, delay, dataset, redis, most.
-        self.given: dict[str, Any] = {}
+        self.settings: dict[str, Any] = {}
         with log.open("a") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.sampler_process"],
@@ -245,20 +245,20 @@ class SamplerProcess:
             )
         self.lives = False
 
-    def start(self, now: datetime, **told: Any) -> dict[str, Any]:
+    def start(self, now: datetime, **order: Any) -> dict[str, Any]:
         """Begin a sampler; what it said. ``kill`` as for ``tick``."""
         assert not self.lives
-        if "kill" in told:
-            told["kill"] = list(told["kill"])
-        said = self._ask(self.given | told | {"now": now.isoformat()})
-        self.lives = said.get("started", False)
-        return said
+        if "kill" in order:
+            order["kill"] = list(order["kill"])
+        reply = self._ask(self.settings | order | {"now": now.isoformat()})
+        self.lives = reply.get("started", False)
+        return reply
 
-    def tick(self, now: datetime, **told: Any) -> dict[str, Any]:
+    def tick(self, now: datetime, **order: Any) -> dict[str, Any]:
         """One tick of all its symbols; ``kill=(point, n)`` makes it die on the way."""
-        if "kill" in told:
-            told["kill"] = list(told["kill"])
-        return self._ask(told | {"now": now.isoformat()})
+        if "kill" in order:
+            order["kill"] = list(order["kill"])
+        return self._ask(order | {"now": now.isoformat()})
 
     def stop(self) -> None:
         """End the sampler as SIGTERM does."""
@@ -277,17 +277,17 @@ class SamplerProcess:
             self.process.kill()
         self.process.communicate()
 
-    def _ask(self, told: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write(json.dumps(told).encode() + b"\n")
+        self.process.stdin.write(json.dumps(order).encode() + b"\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         assert line, "the sampler's process has ended"
-        said = json.loads(line)
-        if "dead" in said:
+        reply = json.loads(line)
+        if "dead" in reply:
             self.lives = False
-        return said
+        return reply
 
 
 if __name__ == "__main__":

@@ -146,8 +146,8 @@ class Soak:
                 asyncio.run(migrate(self.servers.database_url, dataset))
             self.samplers = {name: SamplerProcess(self.folder / "log") for name in ("a", "b")}
             try:
-                for name, one in self.samplers.items():
-                    one.given = {
+                for name, sampler in self.samplers.items():
+                    sampler.settings = {
                         "database": self.proxy.url,
                         "redis": self.servers.redis_url,
                         "spool": str(self.folder / "spool" / name),
@@ -158,8 +158,8 @@ class Soak:
                     self._slot(step)
                 self._end()
             finally:
-                for one in self.samplers.values():
-                    one.close()
+                for sampler in self.samplers.values():
+                    sampler.close()
             self.report.seconds = time.monotonic() - began
             self._check()
         return self.report
@@ -175,14 +175,14 @@ class Soak:
                 self.report.story.append(f"{what} mended")
                 del self.until[what]
                 self._mend(what)
-        told: dict[str, object] = {}
+        order: dict[str, object] = {}
         if step > 2 and self.random.random() < 0.25:
-            told = self._fault(step)
+            order = self._fault(step)
         if "nobody" in self.until:
             self.allowed[step, None] |= {"not_running", "late"}
             return
         done: set[str] = set()
-        for name, one in sorted(self.samplers.items(), key=lambda _: self.random.random()):
+        for name, sampler in sorted(self.samplers.items(), key=lambda _: self.random.random()):
             if name == "b" and self._careful(step):
                 # A successor, who cannot have the other one's spool, would miss a chain.
                 continue
@@ -190,24 +190,24 @@ class Soak:
                 if self.away[name] > step:
                     continue
                 del self.away[name]
-            if not one.lives:
-                one.start(self._now(step))
-            said = one.tick(self._now(step), trouble=self.trouble, full=self.full, **told)
-            if "dead" in said:
-                assert said == {"dead": -9}, said
+            if not sampler.lives:
+                sampler.start(self._now(step))
+            reply = sampler.tick(self._now(step), trouble=self.trouble, full=self.full, **order)
+            if "dead" in reply:
+                assert reply == {"dead": -9}, reply
                 # Back at once, or after a while; a sampler on its own is missed.
                 while_away = [0] if self._careful(step) else [0, 0, 1, 3]
                 self.away[name] = step + self.random.choice(while_away)
                 if self.away[name] == step:
-                    one.start(self._now(step))
-                    said = one.tick(self._now(step), trouble=self.trouble, full=self.full)
+                    sampler.start(self._now(step))
+                    reply = sampler.tick(self._now(step), trouble=self.trouble, full=self.full)
                 self.report.story.append(f"{step} {name} died, away until {self.away[name]}")
-                told = {}
-            done |= set(said.get("words", {}))
-            words = dict(Counter(said.get("words", {}).values()))
-            self.report.story.append(f"{step} {name} {words} waiting {said.get('waiting')}")
-            if one.lives and "rss" in said:
-                self.report.memory.append((step, said["rss"]))
+                order = {}
+            done |= set(reply.get("words", {}))
+            words = dict(Counter(reply.get("words", {}).values()))
+            self.report.story.append(f"{step} {name} {words} waiting {reply.get('waiting')}")
+            if sampler.lives and "rss" in reply:
+                self.report.memory.append((step, reply["rss"]))
         for symbol in self.symbols:
             if isinstance(self.trouble.get(symbol), str):
                 self.allowed[step, symbol].add(self.trouble[symbol])
@@ -291,15 +291,15 @@ class Soak:
 
     def _torn(self, step: int, span: int) -> dict[str, object]:
         """The last entry of a dead sampler's spool is cut short."""
-        for name, one in self.samplers.items():
-            found = sorted((self.folder / "spool" / name).glob("*.spool"))
-            if one.lives or not found or found[-1].stat().st_size < 500:
+        for name, sampler in self.samplers.items():
+            segments = sorted((self.folder / "spool" / name).glob("*.spool"))
+            if sampler.lives or not segments or segments[-1].stat().st_size < 500:
                 continue
             self._count("spool torn")
-            with found[-1].open("rb") as file:
-                entries = list(Segment(found[-1], file.fileno(), own=False).entries())
+            with segments[-1].open("rb") as file:
+                entries = list(Segment(segments[-1], file.fileno(), own=False).entries())
             last = entries[-1].slots if entries else []
-            os.truncate(found[-1], found[-1].stat().st_size - 40)
+            os.truncate(segments[-1], segments[-1].stat().st_size - 40)
             for symbol, slot in last:
                 self.allowed[int((slot - SESSION.open) / STEP), symbol].add("not_running")
         return {}
@@ -316,18 +316,18 @@ class Soak:
         ahead = step + steps
         if ahead < 0 or ahead >= self.report.slots:
             return
-        for one in self.samplers.values():
-            if one.lives:
-                one.tick(self._now(ahead), trouble=self.trouble, full=self.full)
+        for sampler in self.samplers.values():
+            if sampler.lives:
+                sampler.tick(self._now(ahead), trouble=self.trouble, full=self.full)
         for passed in range(min(step, ahead), max(step, ahead) + 1):
             self.allowed[passed, None] |= {"late", "unchanged", "stale", "not_running"}
 
     def _nobody(self, step: int, span: int) -> None:
         """Both samplers are dead for a while."""
         self._count("nobody there")
-        for one in self.samplers.values():
-            if one.lives:
-                one.drop()
+        for sampler in self.samplers.values():
+            if sampler.lives:
+                sampler.drop()
         self.until["nobody"] = span
 
     def _mend(self, what: str) -> None:
@@ -351,15 +351,15 @@ class Soak:
         if self.report.slots == SESSION.slot_count:
             last = SESSION.close + timedelta(seconds=5)
         for again in (False, True):
-            for one in self.samplers.values():
-                if not one.lives:
-                    one.start(last)
-                said = one.tick(last, settle=60)
+            for sampler in self.samplers.values():
+                if not sampler.lives:
+                    sampler.start(last)
+                reply = sampler.tick(last, settle=60)
                 # A server that was only just mended may cost the first round.
-                if again and said.get("waiting"):
-                    self.report.wrong.append(f"{said['waiting']} batches wait still")
-        for one in self.samplers.values():
-            one.stop()
+                if again and reply.get("waiting"):
+                    self.report.wrong.append(f"{reply['waiting']} batches wait still")
+        for sampler in self.samplers.values():
+            sampler.stop()
 
     # What must be true.
 
@@ -386,8 +386,8 @@ class Soak:
         self._check_reasons(gaps, refused)
         self._check_rows(rows, whole, {(c["symbol"], c["slot"]): c["evidence"] for c in chains})
         newest = {r["symbol"]: 0 for r in rows}
-        for one in [*rows, *gaps]:
-            newest[one["symbol"]] = max(newest.get(one["symbol"], 0), one["revision"])
+        for line in [*rows, *gaps]:
+            newest[line["symbol"]] = max(newest.get(line["symbol"], 0), line["revision"])
         for head in heads:
             if head["revision"] < newest.get(head["symbol"], 0):
                 report.wrong.append(f"{head['symbol']}: its head lies behind its rows")
@@ -411,9 +411,9 @@ class Soak:
     def _check_rows(self, rows: list[dict], whole: dict, evidence: dict) -> None:
         broken: set[str] = set()
         following: dict[str, datetime] = {}
-        for found in rows:
-            symbol, slot = found["symbol"], found["slot"]
-            row = Row.from_columns(found)
+        for columns in rows:
+            symbol, slot = columns["symbol"], columns["slot"]
+            row = Row.from_columns(columns)
             expected = whole[symbol, slot]
             missed = symbol in following and slot - following[symbol] > STEP
             following[symbol] = slot
@@ -437,17 +437,17 @@ class Soak:
 
     def _check_command(self) -> None:
         # A slot is due a step after its time.
-        at = SESSION.open + (self.report.slots + 1) * STEP - timedelta(seconds=1)
-        said = subprocess.run(
+        moment = SESSION.open + (self.report.slots + 1) * STEP - timedelta(seconds=1)
+        output = subprocess.run(
             [sys.executable, "-m", "storage", "check", "--json", "--all-symbols",
              "--dataset", "synthetic", "--from", f"{SESSION.day}", "--to", f"{SESSION.day}",
-             "--clock", f"simulated:{at.isoformat()}@0.0001"],
+             "--clock", f"simulated:{moment.isoformat()}@0.0001"],
             env=os.environ | {"FLOW_DATABASE_URL": self.servers.database_url},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        lines = json.loads(said.stdout) if said.stdout else []
+        lines = json.loads(output.stdout) if output.stdout else []
         if len(lines) != len(self.symbols):
-            self.report.wrong.append(f"check: {said.stdout[-300:]}{said.stderr[-300:]}")
+            self.report.wrong.append(f"check: {output.stdout[-300:]}{output.stderr[-300:]}")
         for line in lines:
             if line["unaccounted"] or line["slots"] != self.report.slots:
                 self.report.wrong.append(f"check: {line}")
@@ -458,8 +458,8 @@ async def _straight(symbols: list[str], slots: int) -> tuple[dict, dict]:
     source, records, refused = Synthetic(seed=SOURCE_SEED), {}, {}
 
     class Memory:
-        async def write(self, given=(), gaps=(), *, mode=WriteMode.KEEP):
-            for record in given:
+        async def write(self, batch=(), gaps=(), *, mode=WriteMode.KEEP):
+            for record in batch:
                 records[record.row.symbol, record.row.slot] = record
             return WriteResult()
 

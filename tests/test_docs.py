@@ -50,23 +50,23 @@ def page_name(page: Path) -> str:
 
 
 def section(title: str) -> str:
-    found = re.search(
+    match = re.search(
         SECTION.format(re.escape(title)), DEFINITIONS.read_text(), re.MULTILINE | re.DOTALL
     )
-    assert found, f"no section {title}"
-    return found[1]
+    assert match, f"no section {title}"
+    return match[1]
 
 
 def tables(text: str) -> list[list[list[str]]]:
     """Each table's rows of cells, the ruler left out; ``\\|`` is a bar in a cell."""
-    found: list[list[list[str]]] = [[]]
+    rows_by_table: list[list[list[str]]] = [[]]
     for line in text.splitlines():
         if not line.startswith("|"):
-            found.append([])
+            rows_by_table.append([])
         elif not re.fullmatch(r"[|\s:-]+", line):
             cells = re.split(r"(?<!\\)\|", line)[1:-1]
-            found[-1].append([cell.strip().replace(r"\|", "|") for cell in cells])
-    return [table for table in found if table]
+            rows_by_table[-1].append([cell.strip().replace(r"\|", "|") for cell in cells])
+    return [table for table in rows_by_table if table]
 
 
 def code(text: str) -> list[str]:
@@ -123,9 +123,9 @@ COMMAND = re.compile(r"(?<![\w-])(flow-(?:sampler|store|api)) (keys [a-z]+|[a-z]
 def test_commands_are_understood(page, capsys):
     """Every command in the docs has a --help, which names each option that the docs give it."""
     for line in code(page.read_text()):
-        if not (found := COMMAND.search(line)):
+        if not (match := COMMAND.search(line)):
             continue
-        program, command, rest = found.groups()
+        program, command, rest = match.groups()
         with pytest.raises(SystemExit) as exited:
             PROGRAMS[program]([*command.split(), "--help"])
         assert exited.value.code == 0, line
@@ -135,9 +135,11 @@ def test_commands_are_understood(page, capsys):
 
 def test_commands_are_found():
     """The pattern above reads the README's commands."""
-    found = [m.groups()[:2] for line in code(PAGES[0].read_text()) if (m := COMMAND.search(line))]
-    assert ("flow-sampler", "once") in found
-    assert len(set(found)) >= 8
+    commands = [
+        m.groups()[:2] for line in code(PAGES[0].read_text()) if (m := COMMAND.search(line))
+    ]
+    assert ("flow-sampler", "once") in commands
+    assert len(set(commands)) >= 8
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
@@ -277,8 +279,8 @@ class Example:
             return self.own[min(max(strike, known[0]), known[-1])]
         low = max(k for k in known if k <= strike)
         high = min(k for k in known if k > strike)
-        part = (strike - low) / (high - low)
-        return self.own[low] + part * (self.own[high] - self.own[low])
+        place = (strike - low) / (high - low)
+        return self.own[low] + place * (self.own[high] - self.own[low])
 
     def gamma_at(self, strike: float, level: float) -> float:
         """With spot at a level; the forward moves in proportion."""
@@ -298,12 +300,12 @@ class Example:
         levels = [self.spot * (0.9 + i / 10_000) for i in range(2001)]
         books = [self.book(x) for x in levels]
         clear = [i for i, g in enumerate(books) if abs(g) > 0.01 * max(map(abs, books))]
-        found = [
+        roots = [
             bisect(self.book, levels[i], levels[j])
             for i, j in itertools.pairwise(clear)
             if (books[i] > 0) != (books[j] > 0)
         ]
-        return min(found, key=lambda x: abs(x - self.spot))
+        return min(roots, key=lambda x: abs(x - self.spot))
 
     def over(self, strike: float) -> float:
         """P(S_T > K) from the slope of the smile between two even steps."""
@@ -469,8 +471,10 @@ def test_condition_numbers_are_right():
                 if kappa > 1e11:
                     continue
                 # Both doubles are rounded; the strike's matters for a price deep in the money.
-                found = black.implied_volatility(float(price), 1.0, float(strike), 1.0, not inside)
-                lost = float(abs(mp.mpf(float(found)) / float(total) - 1))
+                volatility = black.implied_volatility(
+                    float(price), 1.0, float(strike), 1.0, not inside
+                )
+                lost = float(abs(mp.mpf(float(volatility)) / float(total) - 1))
                 known = 1.2e-16 * float(kappa) * (1 + float(strike) / float(price))
                 assert lost <= known + 3e-15, (total, away, lost, known)
 
@@ -480,7 +484,7 @@ def test_condition_numbers_are_right():
 
 def test_measured_levels_are_the_studys(shared):
     """The docs' table of rules is what the study measures on the recorded chains."""
-    found = study_levels.scenes(shared / "chains")
-    expected = study_levels.table(found, study_levels.measure(found))
+    scenes = study_levels.scenes(shared / "chains")
+    expected = study_levels.table(scenes, study_levels.measure(scenes))
     (quoted,) = tables(section("Why levels differ between platforms"))
     assert quoted == expected

@@ -70,20 +70,22 @@ def test_it_agrees_with_a_third_program(shared):
         other = json.loads(line)
         chain = real_chains.compact(shared / "chains" / other["file"][:3] / other["file"])
         answer = independent.answer(chain.sample)
-        found = answer.figures | answer.settled | {"roots": answer.settled["crossings"]}
+        figures = answer.figures | answer.settled | {"roots": answer.settled["crossings"]}
         for name in ("net_gex", "call_gex", "put_gex", "gross_gex", "magnet_gex"):
             other[name] *= other["forward"] / other["spot"]
         for name in ("contracts", "total_oi", "call_wall", "put_wall", "magnet", "max_pain"):
-            assert (other["file"], name, other.pop(name)) == (other["file"], name, found[name])
-        assert other.pop("pin_score") == found["pin_score"]
-        parts = {f"pin_{name}": part for name, part in other.pop("pin_parts").items()}
+            assert (other["file"], name, other.pop(name)) == (other["file"], name, figures[name])
+        assert other.pop("pin_score") == figures["pin_score"]
+        parts = {f"pin_{name}": points for name, points in other.pop("pin_parts").items()}
         lognormal = other.pop("pin_probability_lognormal_pct")
-        at = independent.pin_probability_pct(answer.market, found["magnet"], lognormal=True)
-        assert lognormal == pytest.approx(at, rel=1e-9)
+        probability = independent.pin_probability_pct(
+            answer.market, figures["magnet"], lognormal=True
+        )
+        assert lognormal == pytest.approx(probability, rel=1e-9)
         for name, value in (other | parts).items():
             # Of these two that program has an earlier definition.
             if name not in ("file", "at", "net_chex", "charm_dollars_per_hour"):
-                assert value == pytest.approx(found[name], rel=1e-9, abs=1e-9), (
+                assert value == pytest.approx(figures[name], rel=1e-9, abs=1e-9), (
                     other["file"],
                     name,
                 )

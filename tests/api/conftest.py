@@ -211,9 +211,9 @@ async def feed(open_app: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]
     """Makes clients of applications that follow a store."""
     running = []
 
-    async def make(store: Store, now: str = "14:30", **given: Any) -> Fed:
+    async def make(store: Store, now: str = "14:30", **options: Any) -> Fed:
         away, wire = Away(store), Wire()
-        caller = await open_app(away, now, live=wire, **given)
+        caller = await open_app(away, now, live=wire, **options)
         caller.__class__ = Fed
         caller.store, caller.wire = away, wire
         app = caller._transport.app
@@ -237,9 +237,9 @@ async def open_site(store: Store, feed: Callable[..., Any]) -> AsyncIterator[Cal
     """Makes listening servers; 14:29:30 of the Friday is their newest slot."""
     async with AsyncExitStack() as stack:
 
-        async def make(**given: Any) -> Site:
+        async def make(**options: Any) -> Site:
             await store.write(every("14:20", "14:29:30"))
-            fed = await feed(store, **given)
+            fed = await feed(store, **options)
             return await stack.enter_async_context(_listening(fed))
 
         yield make

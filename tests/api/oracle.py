@@ -46,41 +46,41 @@ async def answer(
     store: Store, symbol: str, query: dict[str, str], now: datetime, node: str
 ) -> tuple[bytes, str]:
     """Body and ETag."""
-    asked = read_query(symbol, query)
-    day = asked.day or market_day(now)
+    parsed = read_query(symbol, query)
+    day = parsed.day or market_day(now)
     session = session_on(day)
-    newest = await store.newest(asked.symbol, day)
+    newest = await store.newest(parsed.symbol, day)
     delay = newest.get("delay_seconds")
     if delay is None and session is not None and day == market_day(now):
         before = last_session(session.open - timedelta(days=1))
-        delay = (await store.newest(asked.symbol, before.day)).get("delay_seconds")
+        delay = (await store.newest(parsed.symbol, before.day)).get("delay_seconds")
     late = timedelta(seconds=delay or 0)
     span = resolve_window(
-        asked, day=day, session=session, now=now, delay=late, newest=newest.get("slot")
+        parsed, day=day, session=session, now=now, delay=late, newest=newest.get("slot")
     )
-    reasons = {gap["slot"]: gap["reason"] for gap in await store.gaps(asked.symbol, day)}
-    there = set(await store.slots(asked.symbol, day))
+    reasons = {gap["slot"]: gap["reason"] for gap in await store.gaps(parsed.symbol, day)}
+    there = set(await store.slots(parsed.symbol, day))
     rows = await store.window(
-        asked.symbol,
+        parsed.symbol,
         day,
         start=span.start,
         until=span.end,
-        width=asked.width,
+        width=parsed.width,
         columns=("slot", *FIGURES),
     )
-    known = await store.known(asked.symbol)
+    known = await store.known(parsed.symbol)
     slots = session.slots if session else []
     lost = sum(s <= span.due and s not in there and s not in reasons for s in slots)
     cursor = newest.get("cursor") or 0
     body: dict[str, Any] = {
-        "symbol": asked.symbol,
+        "symbol": parsed.symbol,
         "expiration": day,
         "as_of": now,
-        "bar_size": asked.bar,
+        "bar_size": parsed.bar,
         "bars": [
             {"t": row["bucket"], **{n: row[n] for n in FIGURES}, "sampled_at": row["slot"]}
             for row in rows
-            if asked.since is None or row["revision"] > asked.since
+            if parsed.since is None or row["revision"] > parsed.since
         ],
     }
     if not any(span.start <= slot < span.end for slot in there):
@@ -108,7 +108,7 @@ async def answer(
         "definitions": newest.get("definitions") or "3",
         "oi_confidence": newest.get("oi_confidence"),
         "endpoint_version": "1",
-        "data_as_of": data_as_of(asked.symbol, newest.get("quoted_at"), node),
+        "data_as_of": data_as_of(parsed.symbol, newest.get("quoted_at"), node),
     }
     tag = f'W/"{cursor}-{lost}"' if lost else f'W/"{cursor}"'
     return orjson.dumps(body, option=orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS), tag

@@ -31,7 +31,7 @@ def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def record(slot: datetime, **given: Any) -> SlotRecord:
+def record(slot: datetime, **changes: Any) -> SlotRecord:
     """A slot record of SPY whose figures differ from slot to slot: spot counts the minutes."""
     minutes = (slot - slot.replace(hour=13, minute=30, second=0)).total_seconds() / 60
     flow = {
@@ -67,15 +67,15 @@ def record(slot: datetime, **given: Any) -> SlotRecord:
     filled = {
         name: None if kind.endswith("None") else _BLANK.get(kind) for name, kind in wanted.items()
     }
-    values = filled | known | flow | given
+    values = filled | known | flow | changes
     profile = {name: np.array([600.0]) for name in ("strike", *PROFILE)}
     return SlotRecord(row=Row(**values), profile=profile, evidence=b"")
 
 
-def every(first: str, last: str, step: int = 30, **given: Any) -> list[SlotRecord]:
+def every(first: str, last: str, step: int = 30, **changes: Any) -> list[SlotRecord]:
     """Records from one slot to another, both included."""
     count = int((utc(last) - utc(first)).total_seconds()) // step
-    return [record(utc(first) + timedelta(seconds=step * i), **given) for i in range(count + 1)]
+    return [record(utc(first) + timedelta(seconds=step * i), **changes) for i in range(count + 1)]
 
 
 def gap(slot: str, reason: Reason, symbol: str = "SPY") -> Gap:

@@ -24,7 +24,7 @@ def served(
     """A running server's address, and the clock that it reads."""
     clock = Still(now)
     ready = threading.Event()
-    found: dict[str, Any] = {}
+    running: dict[str, Any] = {}
 
     async def run() -> None:
         async with Store.open(database, dataset, size=4) as store:
@@ -33,12 +33,12 @@ def served(
             server = uvicorn.Server(config)
             # Signals are the test run's.
             server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
-            found["server"] = server
+            running["server"] = server
             serving = asyncio.create_task(server.serve())
             while not server.started and not serving.done():
                 await asyncio.sleep(0.005)
             if server.started:
-                found["port"] = server.servers[0].sockets[0].getsockname()[1]
+                running["port"] = server.servers[0].sockets[0].getsockname()[1]
             ready.set()
             await serving
 
@@ -52,9 +52,9 @@ def served(
     thread.start()
     ready.wait(30)
     try:
-        yield f"http://127.0.0.1:{found['port']}", clock
+        yield f"http://127.0.0.1:{running['port']}", clock
     finally:
-        found["server"].should_exit = True
+        running["server"].should_exit = True
         thread.join(15)
 
 

@@ -71,12 +71,12 @@ class Away:
         self.away = False
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
+        method = getattr(self._store, name)
 
-        async def ask(*given: Any, **named: Any) -> Any:
+        async def ask(*arguments: Any, **named: Any) -> Any:
             if self.away:
                 raise StoreUnavailable("gone")
-            return await found(*given, **named)
+            return await method(*arguments, **named)
 
         return ask
 

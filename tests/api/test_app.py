@@ -179,12 +179,12 @@ async def test_cross_origin(stranger: Caller) -> None:
     """A page of any origin may ask, with a key in the header."""
     sent = await stranger.get("/health", headers={"Origin": "https://somewhere.else"})
     assert sent.headers["Access-Control-Allow-Origin"] == "*"
-    asked = {
+    headers = {
         "Origin": "https://somewhere.else",
         "Access-Control-Request-Method": "GET",
         "Access-Control-Request-Headers": "x-api-key,content-type,if-none-match",
     }
-    sent = await stranger.options(f"{SERIES}SPY", headers=asked)
+    sent = await stranger.options(f"{SERIES}SPY", headers=headers)
     assert sent.status_code == 200
     assert sent.headers["Access-Control-Allow-Origin"] == "*"
     assert {"X-Api-Key", "Content-Type"} <= set(

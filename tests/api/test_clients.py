@@ -45,7 +45,7 @@ def check(value: Any, kind: Any, where: str, faults: list[str]) -> None:
     if origin is typing.Union:
         if value is None and type(None) in inner:
             return
-        (kind,) = [one for one in inner if one is not type(None)]
+        (kind,) = [item for item in inner if item is not type(None)]
         check(value, kind, where, faults)
     elif origin is typing.Literal:
         if value not in inner:
@@ -54,8 +54,8 @@ def check(value: Any, kind: Any, where: str, faults: list[str]) -> None:
         if not isinstance(value, list):
             faults.append(f"{where}: {value!r} is no list")
             return
-        for at, one in enumerate(value[:3]):
-            check(one, inner[0], f"{where}[{at}]", faults)
+        for index, item in enumerate(value[:3]):
+            check(item, inner[0], f"{where}[{index}]", faults)
     elif typing.is_typeddict(kind):
         if not isinstance(value, dict):
             faults.append(f"{where}: {value!r} is no object")
@@ -106,7 +106,7 @@ CALLS: list[tuple[str, dict[str, Any], Any]] = [
         for m in ("heat", "pin_risk", "abs_flow", "charm_intensity")
     ),
     *(
-        (f"flow_{name}", given, getattr(types, f"Flow{kind}Response"))
+        (f"flow_{name}", query, getattr(types, f"Flow{kind}Response"))
         for name, kind in (
             ("levels", "Levels"),
             ("pin_risk", "PinRisk"),
@@ -117,36 +117,36 @@ CALLS: list[tuple[str, dict[str, Any], Any]] = [
             ("dealer_risk", "DealerRisk"),
             ("live", "Live"),
         )
-        for given in ({}, {"expiry": "2026-11-27"})
+        for query in ({}, {"expiry": "2026-11-27"})
     ),
     ("symbols", {}, types.SymbolsResponse),
 ]
 
 
 @pytest.mark.parametrize(
-    ("method", "given", "kind"),
+    ("method", "query", "kind"),
     CALLS,
     ids=[f"{m}-{'-'.join(map(str, g.values()))}" for m, g, _ in CALLS],
 )
-def test_python_client(address: str, method: str, given: dict[str, Any], kind: Any) -> None:
+def test_python_client(address: str, method: str, query: dict[str, Any], kind: Any) -> None:
     """Every method's answer has every key that its type names, of that type, null only where it may."""
     client = flashalpha.FlashAlpha("any key", base_url=address)
     wants_symbol = "leaderboard" not in method and method != "symbols"
-    answer = getattr(client, method)(*(["spx"] if wants_symbol else []), **given)
+    answer = getattr(client, method)(*(["spx"] if wants_symbol else []), **query)
     faults: list[str] = []
     check(answer, kind, method, faults)
     assert faults == []
     assert answer["endpoint_version"]
     check(answer["data_as_of"], types.DataAsOf, "data_as_of", faults)
     # The newest sample is of the last minute, which has no charm to rank by.
-    charmless = given.get("metric") == "charm_intensity"
+    charmless = query.get("metric") == "charm_intensity"
     for name in ("bars", "strikes", "strikes_grid", "entries", "symbols"):
         assert (answer.get(name, ["absent"]) == []) == (name == "entries" and charmless), name
     for name in ("side", "metric", "mode"):
-        if name in given:
-            assert answer[name] == given[name]
-    if "bar" in given:
-        assert answer["bar_size"] == given["bar"]
+        if name in query:
+            assert answer[name] == query[name]
+    if "bar" in query:
+        assert answer["bar_size"] == query["bar"]
     assert faults == []
 
 
@@ -262,11 +262,11 @@ def test_python_client_raises_what_it_documents(sessions_database: str) -> None:
     """401, 403 and 429 become its exceptions, with the attributes that callers look at."""
     with served(sessions_database, "synthetic", NOON, access=Plans()) as (url, _):
 
-        def of(key: str) -> flashalpha.FlashAlpha:
+        def client_of(key: str) -> flashalpha.FlashAlpha:
             return flashalpha.FlashAlpha(key, base_url=url)
 
         with pytest.raises(flashalpha.AuthenticationError) as unknown:
-            of("stolen").flow_zero_dte_series("SPX")
+            client_of("stolen").flow_zero_dte_series("SPX")
         assert (unknown.value.status_code, str(unknown.value)) == (401, "Invalid API key.")
         growth = [name for name, (plan, _) in PLANS_OF.items() if plan == "Growth"]
         alpha = [name for name, (plan, _) in PLANS_OF.items() if plan == "Alpha"]
@@ -276,16 +276,16 @@ def test_python_client_raises_what_it_documents(sessions_database: str) -> None:
         ):
             for name in methods:
                 with pytest.raises(flashalpha.TierRestrictedError) as low:
-                    getattr(of(key), name)(*PLANS_OF[name][1])
+                    getattr(client_of(key), name)(*PLANS_OF[name][1])
                 assert low.value.status_code == 403
                 assert low.value.current_plan == key.removeprefix("key-")
                 assert low.value.required_plan == required, name
         for name in growth:
-            assert getattr(of("key-Growth"), name)(*PLANS_OF[name][1])
+            assert getattr(client_of("key-Growth"), name)(*PLANS_OF[name][1])
         for name in alpha:
-            assert getattr(of("key-Alpha"), name)(*PLANS_OF[name][1])
+            assert getattr(client_of("key-Alpha"), name)(*PLANS_OF[name][1])
         with pytest.raises(flashalpha.RateLimitError) as spent:
-            of("spent").flow_zero_dte_series("SPX")
+            client_of("spent").flow_zero_dte_series("SPX")
         assert spent.value.status_code == 429
         assert isinstance(spent.value.retry_after, int)
         assert 6 * 3600 < spent.value.retry_after <= 7 * 3600
@@ -370,24 +370,24 @@ def test_javascript_client(address: str, package: Path) -> None:
       console.log(JSON.stringify({ full, status }));
     })();
     """
-    told = json.loads(node(script, address, cwd=package))
-    contract.Exposure.model_validate_json(json.dumps(told["full"]))
-    assert told["status"] == 404
+    answers = json.loads(node(script, address, cwd=package))
+    contract.Exposure.model_validate_json(json.dumps(answers["full"]))
+    assert answers["status"] == 404
 
 
 def test_documented_fetch(address: str) -> None:
     """Every JavaScript example of docs/api.md runs as it stands, against this server."""
     text = (ROOT / "docs/api.md").read_text()
-    found = re.findall(r"```js\n(.*?)```", text, re.DOTALL)
-    examples = [example for example in found if "EventSource" not in example]
+    scripts = re.findall(r"```js\n(.*?)```", text, re.DOTALL)
+    examples = [example for example in scripts if "EventSource" not in example]
     assert len(examples) >= 18
     # One after the other in one process, each a function of its own.
     steps = [f"await (async () => {{ {e} }})(); console.log('//');" for e in examples]
     script = "\n".join(steps).replace("http://127.0.0.1:8000", address)
-    said = node(f"(async () => {{ {script} }})().catch((e) => {{ throw e; }});")
-    parts = [part.strip() for part in said.split("//\n")]
+    output = node(f"(async () => {{ {script} }})().catch((e) => {{ throw e; }});")
+    parts = [printed.strip() for printed in output.split("//\n")]
     assert parts.pop() == ""
     assert len(parts) == len(examples)
-    for example, part in zip(examples, parts, strict=True):
-        assert part, example
-        assert "undefined" not in part, example
+    for example, printed in zip(examples, parts, strict=True):
+        assert printed, example
+        assert "undefined" not in printed, example

@@ -146,10 +146,10 @@ async def test_nothing_breaks(sessions_database: str, open_app: Callable[..., An
                 assert status in {200, 304, 400, 404, 405}, (where, status)
                 counted[status] += 1
                 if headers.get(b"content-type", b"").startswith(b"application/json") and text:
-                    told = json.loads(text, parse_constant=where.__getitem__)
+                    body = json.loads(text, parse_constant=where.__getitem__)
                     if status >= 400:
-                        assert isinstance(told, dict), where
-                        assert told.keys() >= {"error", "message"}, where
+                        assert isinstance(body, dict), where
+                        assert body.keys() >= {"error", "message"}, where
         structlog.reset_defaults()
     assert counted[200] > 1000
     assert counted[400] > 1000

@@ -72,10 +72,10 @@ def test_notebooks(served: Served) -> None:
     # From the first import to the plot, five lines.
     assert all(len(cell.replace("\n\n", "\n").splitlines()) <= 5 for cell in cells[:4])
     code = CELLS.replace("json.load(sys.stdin)", repr(cells))
-    said, errors = start(served, code).communicate(timeout=120)
+    output, errors = start(served, code).communicate(timeout=120)
     assert errors == ""
-    assert "659.5" in said
-    assert "[{'from': " in said or "[]" in said
+    assert "659.5" in output
+    assert "[{'from': " in output or "[]" in output
 
 
 def test_what_is_installed() -> None:
@@ -83,15 +83,15 @@ def test_what_is_installed() -> None:
     [line] = blocks("notebooks.md", "sh")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     known = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    names = {re.split(r"[\[<>=]", one)[0] for one in known}
+    names = {re.split(r"[\[<>=]", requirement)[0] for requirement in known}
     assert set(line.split()[2:]) <= names
 
 
 async def test_following(served: Served, servers: Servers, own_database: str) -> None:
     """The pages' programs follow the series: one asks again, the other keeps a stream open."""
     again, stream = blocks("stream.md", "python")
-    said, errors = start(served, again + "\nprint(len(bars))").communicate(timeout=60)
-    assert (said, errors) == ("60\n", "")
+    output, errors = start(served, again + "\nprint(len(bars))").communicate(timeout=60)
+    assert (output, errors) == ("60\n", "")
     reading = start(served, stream)
     assert reading.stdout is not None
     async with (
@@ -116,8 +116,8 @@ async def test_following(served: Served, servers: Servers, own_database: str) ->
 def test_curl(served: Served) -> None:
     """The shell lines answer, and none of them fails."""
     for line in blocks("stream.md", "sh"):
-        given = line.replace(HERE, served.url).replace("curl", "curl -sSf --max-time 2", 1)
-        done = subprocess.run(["sh", "-c", given], capture_output=True, text=True, check=False)
+        command = line.replace(HERE, served.url).replace("curl", "curl -sSf --max-time 2", 1)
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
         stream = "/stream" in line
         assert done.returncode == (28 if stream else 0), done.stderr
         assert done.stdout.startswith("retry" if stream else ("symbol,t" if "csv" in line else "{"))

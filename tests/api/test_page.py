@@ -51,8 +51,8 @@ async def test_charts_are_what_their_author_published(stranger: Caller) -> None:
     for path, known in UPLOT.items():
         sent = await stranger.get(path)
         assert known == hashlib.sha256(sent.content).hexdigest()
-        told = base64.b64encode(bytes.fromhex(known)).decode()
-        assert re.search(f'"{path}" integrity="sha256-{re.escape(told)}"', html)
+        digest = base64.b64encode(bytes.fromhex(known)).decode()
+        assert re.search(f'"{path}" integrity="sha256-{re.escape(digest)}"', html)
 
 
 async def test_page_is_not_sent_twice(stranger: Caller) -> None:
@@ -65,8 +65,10 @@ async def test_page_is_not_sent_twice(stranger: Caller) -> None:
 
 async def test_modules_are_asked_for_at_once(stranger: Caller) -> None:
     """A module that the page would only find in another one costs a round trip."""
-    told = set(re.findall('"modulepreload" href="/static/([^"]+)"', (await stranger.get("/")).text))
-    assert told == {p.name for p in STATIC.glob("*.js")} - {"main.js", "theme.js"}
+    preloaded = set(
+        re.findall('"modulepreload" href="/static/([^"]+)"', (await stranger.get("/")).text)
+    )
+    assert preloaded == {p.name for p in STATIC.glob("*.js")} - {"main.js", "theme.js"}
 
 
 async def test_no_file_of_the_page_is_long() -> None:
@@ -85,15 +87,15 @@ async def test_reference_is_complete_in_itself(stranger: Caller) -> None:
     for path in re.findall(r'(?:src|href)="([^"]*)"', sent.text):
         assert (await stranger.get(path)).status_code == 200, path
     viewer = (await stranger.get("/docs/assets/swagger-ui-bundle.js")).text
-    found = re.search(r'PACKAGE_VERSION:"(\d+)\.', viewer)
-    assert found
-    assert int(found[1]) >= 5, "older ones do not render OpenAPI 3.1"
+    version = re.search(r'PACKAGE_VERSION:"(\d+)\.', viewer)
+    assert version
+    assert int(version[1]) >= 5, "older ones do not render OpenAPI 3.1"
 
 
 async def test_reference_tells_of_the_series(stranger: Caller) -> None:
     """The series is in the reference with its parameters, answers and errors."""
-    told = (await stranger.get("/openapi.json")).json()
-    series = told["paths"]["/v1/flow/zero-dte/series/{symbol}"]["get"]
+    document = (await stranger.get("/openapi.json")).json()
+    series = document["paths"]["/v1/flow/zero-dte/series/{symbol}"]["get"]
     assert [p["name"] for p in series["parameters"]] == [
         "symbol",
         "bar",
@@ -107,7 +109,7 @@ async def test_reference_tells_of_the_series(stranger: Caller) -> None:
     assert {next(iter(way)) for way in series["security"]} == {"APIKeyHeader", "APIKeyQuery"}
     example = series["responses"]["200"]["content"]["application/json"]["example"]
     windows.Series.model_validate(example)
-    assert "HTTPValidationError" not in told["components"]["schemas"]
+    assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
 async def test_reference_is_true(store: Store, caller: Caller) -> None:
@@ -122,11 +124,11 @@ async def test_reference_is_true(store: Store, caller: Caller) -> None:
     ):
         body = (await caller.get(path)).json()
         read = model.model_validate(body)
-        told = read.model_dump(by_alias=True, exclude_unset=True)
-        assert set(told) == set(body)
-        for bar, shape in zip(body.get("bars", []), told.get("bars", []), strict=True):
+        fields = read.model_dump(by_alias=True, exclude_unset=True)
+        assert set(fields) == set(body)
+        for bar, shape in zip(body.get("bars", []), fields.get("bars", []), strict=True):
             assert list(bar) == list(shape)
         for gap, shape in zip(
-            body.get("gap_intervals", []), told.get("gap_intervals", []), strict=True
+            body.get("gap_intervals", []), fields.get("gap_intervals", []), strict=True
         ):
             assert set(gap) == set(shape)

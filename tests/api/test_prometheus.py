@@ -38,8 +38,10 @@ async def test_requests(caller: Caller) -> None:
         await caller.get(path)
     await caller.head("/health")
     await caller.post("/health")
-    told = await look(caller)
-    counted = {labels: n for (name, labels), n in told.items() if name == "flow_api_requests_total"}
+    metrics = await look(caller)
+    counted = {
+        labels: n for (name, labels), n in metrics.items() if name == "flow_api_requests_total"
+    }
     assert counted == {
         (ROUTE, "400"): 2,
         (ROUTE, "404"): 1,
@@ -47,11 +49,11 @@ async def test_requests(caller: Caller) -> None:
         ("/health", "200"): 1,
         ("/health", "405"): 1,
     }
-    assert told["flow_api_request_seconds_count", (ROUTE,)] == 3
-    assert told["flow_api_request_seconds_bucket", ("+Inf", ROUTE)] == 3
-    assert told["flow_api_request_seconds_sum", (ROUTE,)] > 0
-    assert told["process_resident_memory_bytes", ()] > 0
-    assert ("flow_build_info", ("live", page.installed_version())) in told
+    assert metrics["flow_api_request_seconds_count", (ROUTE,)] == 3
+    assert metrics["flow_api_request_seconds_bucket", ("+Inf", ROUTE)] == 3
+    assert metrics["flow_api_request_seconds_sum", (ROUTE,)] > 0
+    assert metrics["process_resident_memory_bytes", ()] > 0
+    assert ("flow_build_info", ("live", page.installed_version())) in metrics
 
 
 async def test_state_of_the_data(store: Store, open_app: Callable[..., Any]) -> None:
@@ -61,14 +63,14 @@ async def test_state_of_the_data(store: Store, open_app: Callable[..., Any]) -> 
     changes = (
         await store.write([record(utc("14:00"), symbol="QQQ")], [gap("14:29", Reason.STALE)])
     ).changes
-    told = await look(app)
-    assert told["flow_row_age_seconds", ("SPY",)] == 30
-    assert told["flow_row_age_seconds", ("QQQ",)] == 1800
+    metrics = await look(app)
+    assert metrics["flow_row_age_seconds", ("SPY",)] == 30
+    assert metrics["flow_row_age_seconds", ("QQQ",)] == 1800
     heads = {change.symbol: change.revision for change in changes}
-    assert {s: told["flow_cursor", (s,)] for s in ("SPY", "QQQ")} == heads
-    assert told["flow_market_open", ()] == 1
-    assert told["flow_part_up", ("database",)] == told["flow_part_up", ("live_channel",)] == 1
-    assert told["flow_stream_readers", ()] == 0
+    assert {s: metrics["flow_cursor", (s,)] for s in ("SPY", "QQQ")} == heads
+    assert metrics["flow_market_open", ()] == 1
+    assert metrics["flow_part_up", ("database",)] == metrics["flow_part_up", ("live_channel",)] == 1
+    assert metrics["flow_stream_readers", ()] == 0
     app.clock.moment = utc("20:00")
     assert (await look(app))["flow_market_open", ()] == 0
 
@@ -86,11 +88,11 @@ async def test_parts_that_are_away(
         def __getattr__(self, name: str) -> Any:
             return getattr(Broken(StoreUnavailable("gone")) if self.away else store, name)
 
-    part = Sometimes()
-    app = await open_app(part, live=Asleep())
+    ping = Sometimes()
+    app = await open_app(ping, live=Asleep())
     assert ("flow_row_age_seconds", ("SPY",)) in await look(app)
-    part.away = True
+    ping.away = True
     async with asyncio.timeout(5):
-        told = await look(app)
-    assert told["flow_part_up", ("database",)] == told["flow_part_up", ("live_channel",)] == 0
-    assert not [name for name, _ in told if name in {"flow_row_age_seconds", "flow_cursor"}]
+        metrics = await look(app)
+    assert metrics["flow_part_up", ("database",)] == metrics["flow_part_up", ("live_channel",)] == 0
+    assert not [name for name, _ in metrics if name in {"flow_row_age_seconds", "flow_cursor"}]

@@ -72,7 +72,7 @@ class Served:
                 text=True,
             )
         assert self.process.stdout is not None
-        self.said = self.process.stdout.readline()
+        self.first_line = self.process.stdout.readline()
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(sign)
@@ -166,7 +166,9 @@ async def test_clients(
 
 def test_announcement(served: Served) -> None:
     """It says where it listens, and on which data."""
-    assert served.said == (f"flow-api: listening on {served.url} (live data; {served.url}/docs)\n")
+    assert served.first_line == (
+        f"flow-api: listening on {served.url} (live data; {served.url}/docs)\n"
+    )
     sent = requests.get(f"{served.url}/ready", timeout=10)
     assert sent.json() == {"status": "Ready", "database": "ok", "live_channel": "ok"}
 
@@ -272,12 +274,12 @@ def test_no_key_in_force(
     access: str,
 ) -> None:
     """Where keys are due and there is none it does not listen, and says what to do."""
-    code, said = run(
+    code, output = run(
         *("--host", host, "--access", access, "--port", str(free_port())),
         *("--database-url", database, "--redis-url", servers.redis_url),
     )
     assert code == 1
-    assert said == (
+    assert output == (
         "flow-api: no key is in force for the live data, so nobody could call the API: make one"
         " with flow-api keys create --name NAME --plan PLAN, or run an open server on"
         " loopback with FLOW_HOST=127.0.0.1 and FLOW_ACCESS=open\n"
@@ -287,9 +289,9 @@ def test_no_key_in_force(
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
 def test_open_on_loopback_only(run: Callable[..., tuple[int, str]], host: str) -> None:
     """An open server is refused wherever others could reach it; nothing is opened for that."""
-    code, said = run("--host", host, "--access", "open")
+    code, output = run("--host", host, "--access", "open")
     assert code == 2
-    assert said == (
+    assert output == (
         f"flow-api: FLOW_ACCESS: an open server listens on loopback only, and {host!r} is not:"
         " leave FLOW_ACCESS at auto and make a key with flow-api keys create\n"
     )
@@ -298,9 +300,9 @@ def test_open_on_loopback_only(run: Callable[..., tuple[int, str]], host: str) -
 @pytest.mark.parametrize("host", ["example.com", "", "1.2.3", "127.0.0.1:80", "*"])
 def test_no_address(run: Callable[..., tuple[int, str]], host: str) -> None:
     """A host that is not an address is refused: a name may mean another machine tomorrow."""
-    code, said = run("--host", host)
+    code, output = run("--host", host)
     assert code == 2
-    assert said == (
+    assert output == (
         f"flow-api: FLOW_HOST: {host!r} is not an address: use localhost or an IP address of this machine;"
         " 0.0.0.0 and :: mean all of them\n"
     )
@@ -329,9 +331,9 @@ def test_port_is_taken(run: Callable[..., tuple[int, str]]) -> None:
     """A port in use is one sentence, and exit 1."""
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        code, said = run("--port", str(port))
+        code, output = run("--port", str(port))
     assert code == 1
-    assert said == (
+    assert output == (
         f"flow-api: FLOW_PORT: port {port} of 127.0.0.1 is taken by another program;"
         " stop that program, or choose another port with --port\n"
     )
@@ -340,34 +342,34 @@ def test_port_is_taken(run: Callable[..., tuple[int, str]]) -> None:
 def test_database_is_away_at_the_start(run: Callable[..., tuple[int, str]]) -> None:
     """Without its database it does not start: one sentence, and no password in it."""
     url = f"postgresql://flow:hunter2@127.0.0.1:{free_port()}/flow"
-    code, said = run(
+    code, output = run(
         "--port", str(free_port()), "--database-url", url, "--redis-url", "redis://127.0.0.1:1"
     )
     assert code == 1
-    assert said.startswith("flow-api: FLOW_DATABASE_URL: the database cannot be reached")
-    assert said.count("\n") == 1
-    assert "hunter2" not in said
+    assert output.startswith("flow-api: FLOW_DATABASE_URL: the database cannot be reached")
+    assert output.count("\n") == 1
+    assert "hunter2" not in output
 
 
 def test_database_was_never_migrated(
     run: Callable[..., tuple[int, str]], empty_database: str
 ) -> None:
     """A database without our tables is one sentence that names the command."""
-    code, said = run(
+    code, output = run(
         "--port", str(free_port()), "--database-url", empty_database, "--redis-url", "redis://x"
     )
     assert code == 1
-    assert said.startswith("flow-api: ")
-    assert "flow-store migrate" in said
+    assert output.startswith("flow-api: ")
+    assert "flow-store migrate" in output
 
 
 def test_wrong_usage(run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong setting is one sentence, and exit 2."""
     assert run("--port", "70000") == (2, "flow-api: --port: '70000' is not a port: 1 to 65535\n")
     monkeypatch.setenv("FLOW_PROT", "8000")
-    code, said = run()
+    code, output = run()
     assert code == 2
-    assert said.startswith("flow-api: FLOW_PROT is no setting; did you mean FLOW_PORT")
+    assert output.startswith("flow-api: FLOW_PROT is no setting; did you mean FLOW_PORT")
 
 
 @pytest.mark.parametrize(

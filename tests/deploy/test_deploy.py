@@ -148,9 +148,9 @@ def test_exec_lines_are_accepted(unit: Path, tmp_path: Path) -> None:
     lines = entries(unit, "ExecStartPre") + entries(unit, "ExecStart")
     assert lines
     for line in lines:
-        code, told = ran(line, tmp_path, FLOW_SOURCE="cboe:")
+        code, output = ran(line, tmp_path, FLOW_SOURCE="cboe:")
         assert code == 0
-        accepted(*told)
+        accepted(*output)
 
 
 def test_one_unit_migrates(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_the_spool_outlives_the_service(services: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "source"),
+    ("variables", "source"),
     [
         ({"FLOW_SOURCE": "cboe:"}, "cboe:"),
         ({"FLOW_SOURCE": "cboe:", "BACKFILL_SOURCE": ""}, "cboe:"),
@@ -190,11 +190,11 @@ def test_the_spool_outlives_the_service(services: dict[str, Any]) -> None:
     ],
 )  # fmt: skip
 def test_backfill_covers_a_week_of_its_source(
-    given: dict[str, str], source: str, tmp_path: Path
+    variables: dict[str, str], source: str, tmp_path: Path
 ) -> None:
     """The nightly fill asks its own source, else the sampler's, for the last week's missing slots."""
     (line,) = entries(DEPLOY / "systemd" / "zerodte-flow-backfill.service", "ExecStart")
-    parsed = accepted(*ran(line, tmp_path, TZ="America/New_York", **given)[1])
+    parsed = accepted(*ran(line, tmp_path, TZ="America/New_York", **variables)[1])
     assert (parsed.source, parsed.missing) == (source, True)
     assert (date.fromisoformat(parsed.last) - date.fromisoformat(parsed.first)).days in (7, 8)
 
@@ -221,8 +221,8 @@ def example() -> Iterator[tuple[str, str, list[str]]]:
     """Name, value and the comment above of each setting in the example."""
     comment: list[str] = []
     for line in (DEPLOY / "flow.env.example").read_text().splitlines():
-        if found := re.fullmatch(r"#(\w+)=(.*)", line):
-            yield found[1], found[2], comment
+        if match := re.fullmatch(r"#(\w+)=(.*)", line):
+            yield match[1], match[2], comment
         assert not line or line.startswith("#"), f"not a comment: {line}"
         comment = [*comment, line.removeprefix("# ")] if line.startswith("# ") else []
 
@@ -235,11 +235,11 @@ def test_example_holds_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     defaults |= dict.fromkeys(VENDOR_SETTINGS, "")
     meanings = {name: setting.meaning for name, setting in (REGISTRY | VENDOR_SETTINGS).items()}
     defaults["data_dir"] = default_data_dir()
-    found = [one for one in example() if one[0] != "BACKFILL_SOURCE"]
-    assert sorted((name, value) for name, value, _ in found) == sorted(
+    settings = [entry for entry in example() if entry[0] != "BACKFILL_SOURCE"]
+    assert sorted((name, value) for name, value, _ in settings) == sorted(
         (f"FLOW_{name.upper()}", default) for name, default in defaults.items()
     )
-    for name, _, comment in found:
+    for name, _, comment in settings:
         assert meanings[name[5:].lower()] in comment, f"{name}: its meaning differs"
 
 
@@ -274,20 +274,20 @@ def pinned(image: str) -> bool:
 
 def test_images_are_pinned(services: dict[str, Any]) -> None:
     """No image, in compose, Dockerfile or CI, can change its major version by itself."""
-    images = [one["image"] for one in services.values() if "build" not in one]
+    images = [service["image"] for service in services.values() if "build" not in service]
     images += re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     for job in yaml.safe_load(WORKFLOW.read_text())["jobs"].values():
-        images += [one["image"] for one in job.get("services", {}).values()]
+        images += [service["image"] for service in job.get("services", {}).values()]
     assert len(images) >= 6
     assert [image for image in images if not pinned(image)] == []
 
 
 def test_nothing_is_published_beyond_loopback(services: dict[str, Any]) -> None:
     """Ports are published on 127.0.0.1 alone, and the API alone is on the host's network."""
-    ports = [port for one in services.values() for port in one.get("ports", [])]
+    ports = [port for service in services.values() for port in service.get("ports", [])]
     assert ports
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
-    assert [name for name, one in services.items() if "network_mode" in one] == ["api"]
+    assert [name for name, service in services.items() if "network_mode" in service] == ["api"]
     assert "FLOW_HOST" not in services["api"]["environment"]
 
 
@@ -301,13 +301,13 @@ def test_compose_has_no_password() -> None:
 
 def test_compose_commands_are_accepted(services: dict[str, Any]) -> None:
     """Our containers run commands that exist, after one migration and with both servers given."""
-    ours = {name: one for name, one in services.items() if "build" in one}
+    ours = {name: service for name, service in services.items() if "build" in service}
     assert set(ours) == {"migrate", "sampler", "api"}
-    for name, one in ours.items():
-        assert {"FLOW_DATABASE_URL", "FLOW_REDIS_URL"} <= set(one["environment"])
+    for name, service in ours.items():
+        assert {"FLOW_DATABASE_URL", "FLOW_REDIS_URL"} <= set(service["environment"])
         if name != "migrate":
-            assert one["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
-        accepted(*one["command"])
+            assert service["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+        accepted(*service["command"])
 
 
 def test_compose_is_accepted(tmp_path: Path) -> None:
@@ -322,9 +322,9 @@ def test_compose_is_accepted(tmp_path: Path) -> None:
     for name in ("compose.yaml", "Dockerfile"):
         shutil.copy(DEPLOY / name, tmp_path)
     shutil.copy(DEPLOY / "flow.env.example", tmp_path / "flow.env")
-    given = os.environ | {"POSTGRES_PASSWORD": "a", "REDIS_PASSWORD": "b"}
+    environment = os.environ | {"POSTGRES_PASSWORD": "a", "REDIS_PASSWORD": "b"}
     command = ["docker", "compose", "--file", str(tmp_path / "compose.yaml"), "config", "--quiet"]
-    done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

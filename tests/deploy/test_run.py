@@ -74,10 +74,12 @@ class Run:
 
 def check(folder: Path) -> str:
     """``flow-store check`` as it is typed in a second terminal."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOW_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("FLOW_")
+    }
     done = subprocess.run(
         [sys.executable, "-m", "storage", "check"],
-        env=kept | {"FLOW_DATA_DIR": str(folder), "FLOW_SYMBOLS": "SPY"},
+        env=environment | {"FLOW_DATA_DIR": str(folder), "FLOW_SYMBOLS": "SPY"},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -97,20 +99,20 @@ def test_a_first_visit_and_a_second_one(folder, tmp_path):
         page = requests.get(f"http://127.0.0.1:{first.port}/", timeout=5)
         assert page.status_code == 200
         # A second terminal, with nothing set but the folder, finds the product and its time.
-        told = [check(folder)]
-        said = first.stop()
+        reports = [check(folder)]
+        output = first.stop()
     finally:
         first.process.kill()
     assert answer["source"] == "synthetic"
-    assert "SIMULATED MARKET" in said
-    assert f"http://127.0.0.1:{first.port}/" in said
-    assert said.rstrip().endswith("stopped")
+    assert "SIMULATED MARKET" in output
+    assert f"http://127.0.0.1:{first.port}/" in output
+    assert output.rstrip().endswith("stopped")
     assert not (folder / "pgdata" / "postmaster.pid").exists()
-    told.append(check(folder))
-    for out in told:
-        found = re.search(r"([0-9]+) of ([0-9]+) slots", out)
-        assert found, out
-        assert 0 < int(found[1]) <= int(found[2]) < 780
+    reports.append(check(folder))
+    for out in reports:
+        match = re.search(r"([0-9]+) of ([0-9]+) slots", out)
+        assert match, out
+        assert 0 < int(match[1]) <= int(match[2]) < 780
     newest = answer["bars"][-1]["sampled_at"]
 
     second = Run(folder, tmp_path / "second", FLOW_SOURCE="synthetic:?seed=7")
@@ -122,24 +124,24 @@ def test_a_first_visit_and_a_second_one(folder, tmp_path):
     slots = [bar["sampled_at"] for bar in again["bars"]]
     assert newest in slots
     assert slots == sorted(set(slots))
-    kept = {bar["sampled_at"]: bar for bar in again["bars"]}
-    assert all(kept[bar["sampled_at"]] == bar for bar in answer["bars"])
+    bars = {bar["sampled_at"]: bar for bar in again["bars"]}
+    assert all(bars[bar["sampled_at"]] == bar for bar in answer["bars"])
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "sentence"),
     [
         ({"FLOW_SOURCE": "tape:"}, "unknown source"),
         ({"FLOW_SYMBOL": "SPX"}, "did you mean FLOW_SYMBOLS?"),
         ({"FLOW_HOST": "0.0.0.0"}, "loopback"),
     ],
 )
-def test_a_wrong_setting_ends_it_with_a_sentence(folder, tmp_path, settings, said):
+def test_a_wrong_setting_ends_it_with_a_sentence(folder, tmp_path, settings, sentence):
     """Nothing hangs, nothing is half started, and the last lines say why."""
     run = Run(folder, tmp_path / "log", **({"FLOW_SOURCE": "synthetic:?seed=7"} | settings))
     try:
         assert run.process.wait(60) != 0
     finally:
         run.process.kill()
-    assert said in run.log.read_text()
+    assert sentence in run.log.read_text()
     assert "Traceback" not in run.log.read_text()

@@ -79,8 +79,8 @@ class Site:
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert self.process.stdout is not None
-        said = await asyncio.wait_for(self.process.stdout.readline(), 30)
-        assert b"listening" in said
+        line = await asyncio.wait_for(self.process.stdout.readline(), 30)
+        assert b"listening" in line
 
     async def stop(self) -> None:
         """End the process."""
@@ -122,12 +122,12 @@ class Tab:
         #: Where the page comes from, and everything else with it.
         self.home = site.url
         self.errors: list[str] = []
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         #: Whether the server is taken away in this test, or refuses the caller.
         self.away = False
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("request", lambda request: self.requested.append(request.url))
 
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type == "error":
@@ -150,10 +150,10 @@ class Tab:
 
     async def chosen(self, name: str) -> str:
         """The text of what a picker stands on."""
-        found = await self.page.evaluate(
+        chosen = await self.page.evaluate(
             f"document.getElementById('{name}').selectedOptions[0]?.textContent ?? ''"
         )
-        return str(found)
+        return str(chosen)
 
     async def chooses(self, name: str, text: str) -> None:
         """Wait until a picker stands on a text."""
@@ -177,14 +177,14 @@ class Tab:
 
     async def shows(self, selector: str, text: str | re.Pattern[str], seconds: float = 12) -> None:
         """Wait for a text."""
-        found = self.page.locator(selector).filter(has_text=text).first
-        await found.wait_for(state="visible", timeout=seconds * 1000)
+        element = self.page.locator(selector).filter(has_text=text).first
+        await element.wait_for(state="visible", timeout=seconds * 1000)
 
     def check(self) -> None:
         """No complaint, and nothing asked of anybody else."""
-        told = [error for error in self.errors if not (self.away and AWAY.search(error))]
-        assert told == []
-        abroad = [url for url in self.asked if not url.startswith((f"{self.home}/", "blob:"))]
+        unexpected = [error for error in self.errors if not (self.away and AWAY.search(error))]
+        assert unexpected == []
+        abroad = [url for url in self.requested if not url.startswith((f"{self.home}/", "blob:"))]
         assert abroad == []
 
 
@@ -215,9 +215,9 @@ async def site(servers: Servers, site_database: str) -> AsyncIterator[Site]:
         Store.open(site_database, "live", size=2) as store,
         RedisChannel.open(servers.redis_url, "flow:live") as channel,
     ):
-        made = Site(site_database, servers.redis_url, store, channel)
-        yield made
-        await made.stop()
+        started = Site(site_database, servers.redis_url, store, channel)
+        yield started
+        await started.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -24,7 +24,7 @@ def sample(slot: datetime, k: int, *, symbol: str = "SPX", base: float = 6000.0)
     flip = round(base + 4 + 6 * math.sin(k / 200), 2)
     wave = math.sin(k / 130)
     calls, puts = round(9e8 * math.sin(k / 150) + k * 1e5, 2), round(-6e8 * wave - k * 2e5, 2)
-    given: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "symbol": symbol,
         "source": "test",
         "quoted_at": slot,
@@ -49,9 +49,9 @@ def sample(slot: datetime, k: int, *, symbol: str = "SPX", base: float = 6000.0)
         "hedge_flow_cumulative_all": round(calls + puts, 2),
         "classified_share": 0.9375,
     }
-    made = record(slot, **given)
+    measured = record(slot, **columns)
     near = np.exp(-(((STRIKES - spot) / 25) ** 2))
-    made.profile = {name: np.zeros(len(STRIKES)) for name in ("strike", *PROFILE)} | {
+    measured.profile = {name: np.zeros(len(STRIKES)) for name in ("strike", *PROFILE)} | {
         "strike": STRIKES,
         "call_gex": 6e8 * near * (1 + np.sin(STRIKES / 11)),
         "put_gex": -6e8 * near * (1 + np.cos(STRIKES / 17 + k / 200)),
@@ -59,17 +59,17 @@ def sample(slot: datetime, k: int, *, symbol: str = "SPX", base: float = 6000.0)
         "put_oi": np.round(1500 * near),
         "call_flow": 1e6 * k * near,
     }
-    return made
+    return measured
 
 
 def day(
-    when: date, *, until: int | None = None, missing: Collection[int] = (), **given: Any
+    when: date, *, until: int | None = None, missing: Collection[int] = (), **changes: Any
 ) -> list[SlotRecord]:
     """A session's records up to a slot, but for those that are missing."""
     session = session_on(when)
     assert session is not None
     slots = session.slots[:until]
-    return [sample(slot, k, **given) for k, slot in enumerate(slots) if k not in missing]
+    return [sample(slot, k, **changes) for k, slot in enumerate(slots) if k not in missing]
 
 
 def gaps(when: date, missing: Collection[int], reason: Reason, symbol: str = "SPX") -> list[Gap]:
@@ -81,7 +81,7 @@ def gaps(when: date, missing: Collection[int], reason: Reason, symbol: str = "SP
     ]
 
 
-def at(when: date, k: int) -> datetime:
+def slot_time(when: date, k: int) -> datetime:
     """The k-th slot of a session."""
     session = session_on(when)
     assert session is not None

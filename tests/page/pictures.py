@@ -20,10 +20,10 @@ from storage.postgres.store import Store
 from storage.redis.channel import RedisChannel
 from tests.page.browser import launch
 from tests.page.conftest import DESKTOP, ROOT, Site, Tab
-from tests.page.market import TUESDAY, at
+from tests.page.market import TUESDAY, slot_time
 
 #: 14:05 on the Tuesday: what comes after it has not happened yet.
-NOW = at(TUESDAY, 550)
+NOW = slot_time(TUESDAY, 550)
 PICTURES = ROOT / "docs"
 
 

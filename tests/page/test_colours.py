@@ -74,8 +74,8 @@ def test_lines_are_apart(theme: str, sight: str) -> None:
     colours = palette(theme)
     for names in TOGETHER:
         for a, b in itertools.combinations(names, 2):
-            seen = [lab(SIGHT[sight] @ linear(colours[name])) for name in (a, b)]
-            assert float(np.linalg.norm(seen[0] - seen[1])) >= 15, (a, b)
+            pair = [lab(SIGHT[sight] @ linear(colours[name])) for name in (a, b)]
+            assert float(np.linalg.norm(pair[0] - pair[1])) >= 15, (a, b)
 
 
 def test_both_ways_to_a_light_page_are_the_same() -> None:

@@ -19,7 +19,7 @@ import pytest_asyncio
 from storage.record.row import Reason
 from tests.page import market
 from tests.page.conftest import ROOT, Site, Tab, free_port
-from tests.page.market import TUESDAY, at
+from tests.page.market import TUESDAY, slot_time
 from tests.page.test_sessions import headline, tiles
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -41,7 +41,7 @@ async def settled(tab: Tab, bar: dict[str, Any]) -> None:
 
 async def test_empty_store(fresh: Site, tab: Tab) -> None:
     """The first look at nothing says so; the first rows are noticed without a reload."""
-    await fresh.start(at(TUESDAY, 60))
+    await fresh.start(slot_time(TUESDAY, 60))
     await tab.open()
     await tab.shows("#notice", "Nothing has been sampled yet")
     assert {"—"} == set((await tiles(tab)).values())
@@ -55,7 +55,7 @@ async def test_live(fresh: Site, tab: Tab) -> None:
     """A row that is stored is on the screen at once, a gap and a late row too."""
     rows = market.day(TUESDAY, until=70)
     await fresh.put(rows[:60])
-    await fresh.start(at(TUESDAY, 63))
+    await fresh.start(slot_time(TUESDAY, 63))
     await tab.open("bar=30s")
     await tab.shows("#link", "Live")
     await settled(tab, (await fresh.bars(bar="30s"))[-1])
@@ -78,7 +78,7 @@ async def test_simulated_clock(fresh: Site, tab: Tab) -> None:
         "FLOW_PORT": str(fresh.port),
         "FLOW_LOG_LEVEL": "error",
     }
-    now = (market.at(TUESDAY, 0) - timedelta(seconds=200)).isoformat()
+    now = (market.slot_time(TUESDAY, 0) - timedelta(seconds=200)).isoformat()
     anchor = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -163,7 +163,7 @@ async def test_stream_cut_and_resumed(fresh: Site, tab: Tab) -> None:
     """What was missed while the line was cut is there when it is back, each bar once."""
     rows = market.day(TUESDAY, until=90)
     await fresh.put(rows[:60])
-    await fresh.start(at(TUESDAY, 89))
+    await fresh.start(slot_time(TUESDAY, 89))
     line = Line(fresh.port)
     await line.up()
     tab.away = True
@@ -193,7 +193,7 @@ async def test_server_restarted(fresh: Site, tab: Tab) -> None:
     """The page outlives the server, and goes on by itself."""
     rows = market.day(TUESDAY, until=90)
     await fresh.put(rows[:60])
-    await fresh.start(at(TUESDAY, 66))
+    await fresh.start(slot_time(TUESDAY, 66))
     tab.away = True
     await tab.open("bar=30s")
     await tab.shows("#link", "Live")
@@ -201,7 +201,7 @@ async def test_server_restarted(fresh: Site, tab: Tab) -> None:
     await tab.shows("#link", "Reconnecting")
     assert headline(rows[59].row.as_json()) == await tiles(tab)
     await fresh.put(rows[60:65])
-    await fresh.start(at(TUESDAY, 66))
+    await fresh.start(slot_time(TUESDAY, 66))
     await tab.shows("#link", "Live", seconds=20)
     await settled(tab, (await fresh.bars(bar="30s"))[-1])
 
@@ -216,7 +216,7 @@ async def test_server_with_keys(fresh: Site, tab: Tab) -> None:
         stdout=asyncio.subprocess.PIPE,
     )
     key = (await maker.communicate())[0].decode().strip()
-    await fresh.start(at(TUESDAY, 60), FLOW_ACCESS="keys")
+    await fresh.start(slot_time(TUESDAY, 60), FLOW_ACCESS="keys")
     tab.away = True
     await tab.page.goto(fresh.url)
     await tab.page.locator("#key-dialog").wait_for(state="visible")
@@ -226,8 +226,8 @@ async def test_server_with_keys(fresh: Site, tab: Tab) -> None:
     await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
     await tab.shows("#heat-none", "requires the Alpha plan")
     # Everything is within its panel: no arrow says otherwise.
-    told = await tab.page.locator(".legend dd").all_inner_texts()
-    assert [text for text in told if "↑" in text or "↓" in text] == []
+    legend = await tab.page.locator(".legend dd").all_inner_texts()
+    assert [text for text in legend if "↑" in text or "↓" in text] == []
     await tab.page.reload()
     await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
     assert await tab.page.locator("#key-dialog").is_hidden()
@@ -238,7 +238,7 @@ async def test_stale_source(fresh: Site, tab: Tab) -> None:
     await fresh.put(
         market.day(TUESDAY, until=60), market.gaps(TUESDAY, range(60, 99), Reason.STALE)
     )
-    await fresh.start(at(TUESDAY, 99))
+    await fresh.start(slot_time(TUESDAY, 99))
     await tab.open()
     await tab.shows("#age.loud", "STALE, data 20 min old: the feed is not updating")
     colours = await tab.page.evaluate(
@@ -256,10 +256,10 @@ async def test_axes_do_not_follow_spikes(
 ) -> None:
     """Spot doubles for five samples: where they say that they are spikes, they lie off the axis."""
     records = market.day(TUESDAY, until=120)
-    for made in records[40:45]:
-        made.row = dataclasses.replace(made.row, spot=2 * made.row.spot, flags=flags)
+    for record in records[40:45]:
+        record.row = dataclasses.replace(record.row, spot=2 * record.row.spot, flags=flags)
     await fresh.put(records)
-    await fresh.start(at(TUESDAY, 780) + timedelta(minutes=30))
+    await fresh.start(slot_time(TUESDAY, 780) + timedelta(minutes=30))
     await tab.open("bar=30s")
     await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
     box = await tab.settled_box("#plot-price .u-over")
@@ -292,7 +292,7 @@ async def test_how_sure_the_regime_is(
     last = {"spot": 6045.5, "gamma_flip": 6000.0, "regime": "positive_gamma"} | figures
     records[-1].row = dataclasses.replace(records[-1].row, **{"remaining_1sd": 20.0} | last)
     await fresh.put(records)
-    await fresh.start(at(TUESDAY, 119) + timedelta(seconds=20))
+    await fresh.start(slot_time(TUESDAY, 119) + timedelta(seconds=20))
     await tab.open("bar=30s")
     await tab.shows(".tile[data-field=spot] b", "6,045.50")
     assert await tab.text(".tile[data-field=net_gex] .note") == net_gex

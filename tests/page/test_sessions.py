@@ -14,7 +14,7 @@ import pytest_asyncio
 from storage.record.row import Reason
 from tests.page import market
 from tests.page.conftest import SERIES, Site, Tab
-from tests.page.market import FRIDAY, THURSDAY, TUESDAY, at
+from tests.page.market import FRIDAY, THURSDAY, TUESDAY, slot_time
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -92,15 +92,15 @@ def headline(bar: dict[str, Any]) -> dict[str, str]:
 
 async def tiles(tab: Tab) -> dict[str, str]:
     """The tiles' numbers."""
-    found = await tab.page.evaluate(
+    texts = await tab.page.evaluate(
         "[...document.querySelectorAll('.tile')].map((t) => [t.dataset.field, t.querySelector('b').textContent])"
     )
-    return dict(found)
+    return dict(texts)
 
 
 async def test_full_day(serve: Callable[..., Any], tab: Tab) -> None:
     """After the close: every headline number is the newest bar's, as the API has it."""
-    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
     await tab.open()
     await tab.shows(".tile b", re.compile(r"\d"))
     bar = (await tab.site.bars(date=TUESDAY))[-1]
@@ -115,7 +115,7 @@ async def test_full_day(serve: Callable[..., Any], tab: Tab) -> None:
 
 async def test_crosshair_tells_the_apis_numbers(serve: Callable[..., Any], tab: Tab) -> None:
     """Every panel tells the bar under the crosshair, and the moment in New York and UTC."""
-    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
     await tab.open("bar=5m")
     await tab.shows("#legend-flow dd", re.compile("bn|mm"))
     box = await tab.page.locator("#plot-flow .u-over").bounding_box()
@@ -125,7 +125,7 @@ async def test_crosshair_tells_the_apis_numbers(serve: Callable[..., Any], tab: 
     await tab.shows("#moment", "12:44:30 ET · 17:44:30 UTC")
     bars = await tab.site.bars(bar="5m", date=TUESDAY)
     bar = next(b for b in bars if b["sampled_at"] == "2026-11-24T17:44:30Z")
-    told = {
+    shown = {
         field: await tab.text(f".legend dd[data-field={field}]")
         for field in (
             "hedge_flow_call_cumulative",
@@ -134,14 +134,14 @@ async def test_crosshair_tells_the_apis_numbers(serve: Callable[..., Any], tab: 
             "net_dex",
         )
     }
-    assert {field: money(bar[field]) for field in told} == told
+    assert {field: money(bar[field]) for field in shown} == shown
     assert f"{bar['pin_score']}" == await tab.text(".legend dd[data-field=pin_score]")
     assert f"{bar['spot']:,.2f}" == await tab.text("#legend-price dd[data-field=spot]")
 
 
 async def test_heatmap_tells_the_apis_numbers(serve: Callable[..., Any], tab: Tab) -> None:
     """The cell under the pointer is the API's value of that strike and bar, whatever is chosen."""
-    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
     await tab.open("bar=15m")
     await tab.shows("#heat-high", "dampens")
     await tab.page.locator("#metric").select_option("oi")
@@ -158,7 +158,7 @@ async def test_heatmap_tells_the_apis_numbers(serve: Callable[..., Any], tab: Ta
         "/v1/flow/zero-dte/heatmap/SPX", metric="oi", bar="15m", date=TUESDAY
     )
     row = answer["strikes_grid"].index(float(strike.replace(",", "")))
-    hours, minutes, _ = (int(part) for part in moment.split(":"))
+    hours, minutes, _ = (int(piece) for piece in moment.split(":"))
     start = f"T{hours + 5}:{minutes // 15 * 15:02}:00Z"
     bar = next(b for b in answer["bars"] if b["t"].endswith(start))
     assert f"{bar['values'][row]:,.0f}" == value
@@ -166,18 +166,18 @@ async def test_heatmap_tells_the_apis_numbers(serve: Callable[..., Any], tab: Ta
 
 async def test_half_day_with_gaps(serve: Callable[..., Any], tab: Tab) -> None:
     """A session that closes at 13:00, its gaps listed with their reasons, and no line over one."""
-    await serve(at(FRIDAY, 420) + timedelta(minutes=5))
+    await serve(slot_time(FRIDAY, 420) + timedelta(minutes=5))
     await tab.open()
     await tab.shows("#gap-list li", "source down")
-    told = await tab.page.locator("#gap-list li").all_inner_texts()
-    assert [t.replace("\n\n", "\n").replace("\t", "\n") for t in told] == [
+    gaps = await tab.page.locator("#gap-list li").all_inner_texts()
+    assert [t.replace("\n\n", "\n").replace("\t", "\n") for t in gaps] == [
         "11:35:00 to 11:35:30\nlate",
         "10:30:00 to 11:00:00\nsource down",
     ]
     assert await tab.text("#gap-count") == "61 slots of 30 s"
-    span = [int(at(FRIDAY, k).timestamp()) for k in (0, 420)]
-    inside = [int(at(FRIDAY, k).timestamp()) for k in (HOLE[0], HOLE[-1] + 1)]
-    beside = [int(at(FRIDAY, k).timestamp()) for k in (HOLE[0] - 60, HOLE[0])]
+    span = [int(slot_time(FRIDAY, k).timestamp()) for k in (0, 420)]
+    inside = [int(slot_time(FRIDAY, k).timestamp()) for k in (HOLE[0], HOLE[-1] + 1)]
+    beside = [int(slot_time(FRIDAY, k).timestamp()) for k in (HOLE[0] - 60, HOLE[0])]
     panels = (("price", "text"), ("flow", "text"), ("pin", "magnet"))
     for panel, colour in panels:
         assert await tab.page.evaluate(INKED, [panel, colour, *beside, *span]) > 0, panel
@@ -192,7 +192,7 @@ async def test_half_day_with_gaps(serve: Callable[..., Any], tab: Tab) -> None:
 
 async def test_holiday(serve: Callable[..., Any], tab: Tab) -> None:
     """On Thanksgiving: the day says so, and the newest stored session is shown."""
-    await serve(at(TUESDAY, 0) + timedelta(days=2, hours=2))
+    await serve(slot_time(TUESDAY, 0) + timedelta(days=2, hours=2))
     await tab.open(f"day={THURSDAY}")
     await tab.shows("#notice", "a holiday")
     assert (await tab.text("#market")).startswith("Holiday, opens in 22:00:0")
@@ -203,7 +203,7 @@ async def test_holiday(serve: Callable[..., Any], tab: Tab) -> None:
 
 async def test_unknown_symbol(serve: Callable[..., Any], tab: Tab) -> None:
     """A symbol that nobody samples is named, and another can be chosen."""
-    await serve(at(FRIDAY, 420) + timedelta(minutes=5))
+    await serve(slot_time(FRIDAY, 420) + timedelta(minutes=5))
     await tab.open("symbol=XYZ")
     await tab.shows("#notice", "XYZ, 2026-11-27: this symbol was never sampled.")
     await tab.page.locator("#symbol").select_option("SPX")
@@ -213,7 +213,7 @@ async def test_unknown_symbol(serve: Callable[..., Any], tab: Tab) -> None:
 
 async def test_two_sessions_compared(serve: Callable[..., Any], tab: Tab) -> None:
     """The other session's numbers stand beside, at the same time of day."""
-    await serve(at(FRIDAY, 420) + timedelta(minutes=5))
+    await serve(slot_time(FRIDAY, 420) + timedelta(minutes=5))
     await tab.open(f"bar=5m&compare={TUESDAY}")
     await tab.shows("#legend-pin dt", "Score (compared)")
     box = await tab.page.locator("#plot-pin .u-over").bounding_box()
@@ -236,12 +236,12 @@ async def test_two_sessions_compared(serve: Callable[..., Any], tab: Tab) -> Non
 
 async def test_replay(serve: Callable[..., Any], tab: Tab) -> None:
     """Any moment of a session as it was known then; played to its end, and back to now."""
-    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
     await tab.open("bar=30s")
     await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
     bars = await tab.site.bars(bar="30s", date=TUESDAY)
     scrub = tab.page.locator("#scrub")
-    await scrub.fill(str(int(at(TUESDAY, 390).timestamp())))
+    await scrub.fill(str(int(slot_time(TUESDAY, 390).timestamp())))
     await tab.shows("#stands", "12:45:00")
     assert headline(bars[390]) == await tiles(tab)
     await tab.page.locator("#on").click()
@@ -252,7 +252,7 @@ async def test_replay(serve: Callable[..., Any], tab: Tab) -> None:
     await tab.shows("#stands", "12:44:30")
     assert headline(bars[389]) == await tiles(tab)
     assert await tab.text("#link") == "Replay"
-    await scrub.fill(str(int(at(TUESDAY, 760).timestamp())))
+    await scrub.fill(str(int(slot_time(TUESDAY, 760).timestamp())))
     await tab.page.locator("#speed").select_option("600")
     await tab.page.locator("#play").click()
     await tab.shows("#stands", "15:59:30", seconds=8)
@@ -264,7 +264,7 @@ async def test_replay(serve: Callable[..., Any], tab: Tab) -> None:
 
 async def test_zoom_is_everybodys(serve: Callable[..., Any], tab: Tab) -> None:
     """A drag over one panel zooms all; a double click shows the whole session again."""
-    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
     await tab.open()
     await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
     box = await tab.settled_box("#plot-price .u-over")
@@ -277,7 +277,7 @@ async def test_zoom_is_everybodys(serve: Callable[..., Any], tab: Tab) -> None:
     view = dict(
         p.split("=") for p in (await tab.page.evaluate("location.hash.slice(1)")).split("&")
     )
-    session = [at(TUESDAY, k).timestamp() for k in (195, 390)]
+    session = [slot_time(TUESDAY, k).timestamp() for k in (195, 390)]
     assert session == pytest.approx([int(view["from"]), int(view["to"])], abs=60)
     # The last point in sight is the crosshair's at the right edge, in every panel.
     flow = await tab.page.locator("#plot-flow .u-over").bounding_box()
@@ -290,9 +290,9 @@ async def test_zoom_is_everybodys(serve: Callable[..., Any], tab: Tab) -> None:
 
 async def test_export(serve: Callable[..., Any], tabs: Callable[..., Any]) -> None:
     """The link shows the same again; files are the API's; levels are the bar's."""
-    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
     tab = await tabs()
-    stands = int(at(TUESDAY, 390).timestamp())
+    stands = int(slot_time(TUESDAY, 390).timestamp())
     await tab.open(f"day={TUESDAY}&bar=5m&metric=oi&at={stands}&window=120")
     await tab.shows("#stands", "12:45:00")
     await tab.page.locator("#open-export").click()
@@ -330,7 +330,7 @@ async def test_export(serve: Callable[..., Any], tabs: Callable[..., Any]) -> No
 
 async def test_alerts_are_listed_and_kept(serve: Callable[..., Any], tab: Tab) -> None:
     """What the rules ask for is listed; the rules are this browser's."""
-    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
     await tab.open("bar=30s")
     await tab.shows("#alert-list li", "Call wall moved from 6,025 to 6,030")
     bars = await tab.site.bars(bar="30s", date=TUESDAY)
@@ -351,7 +351,7 @@ async def test_alerts_are_listed_and_kept(serve: Callable[..., Any], tab: Tab) -
 
 async def test_keyboard_alone(serve: Callable[..., Any], tab: Tab) -> None:
     """Everything without a mouse."""
-    await serve(at(FRIDAY, 420) + timedelta(minutes=5))
+    await serve(slot_time(FRIDAY, 420) + timedelta(minutes=5))
     await tab.open()
     await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
     press = tab.page.keyboard.press
@@ -396,7 +396,7 @@ async def test_keyboard_alone(serve: Callable[..., Any], tab: Tab) -> None:
 
 async def test_phone(serve: Callable[..., Any], tabs: Callable[..., Any]) -> None:
     """On 390 × 844 nothing hangs over the edge, and everything is there."""
-    await serve(at(TUESDAY, 780) + timedelta(minutes=30))
+    await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
     tab = await tabs(viewport={"width": 390, "height": 844}, color_scheme="light", has_touch=True)
     await tab.open()
     await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
@@ -425,7 +425,7 @@ async def test_sessions_of_different_cadence_are_not_compared(
     """A session sampled every 5 minutes knows less of its flow: the page says so, and draws none."""
     monday = TUESDAY - timedelta(days=1)
     await stored.put(market.day(monday, missing=[k for k in range(780) if k % 10]), [])
-    await serve(at(FRIDAY, 420) + timedelta(minutes=6))
+    await serve(slot_time(FRIDAY, 420) + timedelta(minutes=6))
     await tab.open(f"bar=5m&compare={monday}")
     await tab.shows(
         "#notice",

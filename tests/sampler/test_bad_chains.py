@@ -119,7 +119,7 @@ def sound(record) -> None:
 
 async def test_odd_chains_are_rows_or_gaps(store):
     """In the middle of a session and as its first sample, and the next good one goes on."""
-    found, expected = {}, {}
+    outcomes, expected = {}, {}
     source = Script()
     for number, (name, (changes, outcome)) in enumerate(CASES.items()):
         for start in ("first", "later"):
@@ -128,35 +128,35 @@ async def test_odd_chains_are_rows_or_gaps(store):
             if start == "later":
                 assert (await step(store, source, symbol, good[0])).stored
             odd = frame(**({"symbol": symbol, "quoted_at": TEN_FOURTEEN + STEP} | changes))
-            told = await step(store, source, symbol, odd)
+            taken = await step(store, source, symbol, odd)
             # Once the session has a row, an answer without today's contracts is a bad one.
             sampled = start == "later" and outcome == "no_zero_dte"
             expected[name, start] = "bad_answer" if sampled else outcome
-            found[name, start] = "stored" if told.stored else str(told.reason)
-            if told.record is not None:
-                sound(told.record)
-            elif told.reason is not Reason.FAILED:
+            outcomes[name, start] = "stored" if taken.stored else str(taken.reason)
+            if taken.record is not None:
+                sound(taken.record)
+            elif taken.reason is not Reason.FAILED:
                 (gap,) = await store.gaps(symbol, DAY)
-                assert (gap["reason"], bool(gap["detail"])) == (told.reason, True), name
+                assert (gap["reason"], bool(gap["detail"])) == (taken.reason, True), name
             after = await step(store, source, symbol, good[2])
             idle = start == "first" and after.reason is Reason.NO_ZERO_DTE
             assert after.stored or idle, (name, start, after.detail)
             if after.record is not None:
                 sound(after.record)
-    assert found == expected
+    assert outcomes == expected
 
 
 @pytest.mark.parametrize("symbol", ["SPX", "SPY"])
 async def test_the_end_of_a_session(store, symbol):
     """To the last microsecond a row; from the close on a gap, never an exception."""
-    found = {}
+    outcomes = {}
     for number, seconds in enumerate(ENDS):
         name = symbol if number == 0 else f"{symbol}{number}"
-        at = CLOSE - timedelta(seconds=seconds)
+        moment = CLOSE - timedelta(seconds=seconds)
         dense = [7690.0 + i for i in range(21)]
-        odd = frame(symbol=name, quoted_at=at, strikes=dense, half_spread=0.01)
-        told = await step(store, Script(), name, odd)
-        found[seconds] = "stored" if told.stored else str(told.reason)
-        if told.record is not None:
-            sound(told.record)
-    assert found == ENDS
+        odd = frame(symbol=name, quoted_at=moment, strikes=dense, half_spread=0.01)
+        outcome = await step(store, Script(), name, odd)
+        outcomes[seconds] = "stored" if outcome.stored else str(outcome.reason)
+        if outcome.record is not None:
+            sound(outcome.record)
+    assert outcomes == ENDS

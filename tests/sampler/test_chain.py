@@ -17,26 +17,26 @@ NAN = float("nan")
 THREE = [7690.0, 7700.0, 7710.0]
 
 
-def refusal(made) -> ChainRefused:
+def refusal(candidate) -> ChainRefused:
     with pytest.raises(ChainRefused) as caught:
-        select_chain(made, session_on(made.quoted_at.date()))
+        select_chain(candidate, session_on(candidate.quoted_at.date()))
     return caught.value
 
 
 def test_contracts_are_columns_by_strike():
     """Calls are row 0 and puts row 1 of strikes that ascend, whatever the frame's order."""
-    made = chain(strikes=[7710.0, 7690.0, 7700.0], open_interest=[1, 2, 3, 4, 5, 6])
-    assert made.strike.tolist() == THREE
-    assert made.open_interest.tolist() == [[2, 3, 1], [5, 6, 4]]
+    selected = chain(strikes=[7710.0, 7690.0, 7700.0], open_interest=[1, 2, 3, 4, 5, 6])
+    assert selected.strike.tolist() == THREE
+    assert selected.open_interest.tolist() == [[2, 3, 1], [5, 6, 4]]
 
 
 def test_a_strike_listed_on_one_side_only():
     """The missing side is not listed, holds nothing, and has no quote."""
-    made = chain(strikes=[7700.0], right=[1, 0])
-    assert made.listed.tolist() == [[True], [False]]
-    assert made.open_interest.tolist() == [[100], [0]]
-    assert np.isnan(made.bid[1, 0])
-    assert made.dropped == {"bad_right": 1}
+    selected = chain(strikes=[7700.0], right=[1, 0])
+    assert selected.listed.tolist() == [[True], [False]]
+    assert selected.open_interest.tolist() == [[100], [0]]
+    assert np.isnan(selected.bid[1, 0])
+    assert selected.dropped == {"bad_right": 1}
 
 
 @pytest.mark.parametrize(
@@ -52,38 +52,38 @@ def test_a_strike_listed_on_one_side_only():
 )
 def test_unusable_contracts_are_dropped_and_counted(columns, why):
     """A contract without a usable strike or right is out; the other one stays."""
-    made = chain(strikes=[7700.0], **columns)
-    assert made.dropped == {why: 1}
-    assert made.listed.sum() == 1
+    selected = chain(strikes=[7700.0], **columns)
+    assert selected.dropped == {why: 1}
+    assert selected.listed.sum() == 1
 
 
 @pytest.mark.parametrize("sent", [NAN, -1.0, float("inf"), 1e300])
 def test_a_contract_stays_whose_open_interest_is_unreadable(sent):
     """Its quotes and its volume are as good as any; its open interest is unknown."""
-    made = chain(strikes=[7700.0], open_interest=[sent, 5.0])
-    assert made.dropped == {}
-    assert made.listed.all()
-    assert np.isnan(made.open_interest[0, 0])
-    assert made.open_interest[1, 0] == 5
+    selected = chain(strikes=[7700.0], open_interest=[sent, 5.0])
+    assert selected.dropped == {}
+    assert selected.listed.all()
+    assert np.isnan(selected.open_interest[0, 0])
+    assert selected.open_interest[1, 0] == 5
 
 
 def test_a_strike_twice_counts_once():
     """Of two equal keys that are quoted and traded alike the larger one is kept."""
-    made = chain(strikes=[7700.0, 7700.0], open_interest=[7, 8, 10, 9])
-    assert made.dropped == {"duplicate": 2}
-    assert made.open_interest.tolist() == [[8], [10]]
+    selected = chain(strikes=[7700.0, 7700.0], open_interest=[7, 8, 10, 9])
+    assert selected.dropped == {"duplicate": 2}
+    assert selected.open_interest.tolist() == [[8], [10]]
 
 
 def test_am_twins_of_a_feed_without_roots():
     """Where keys repeat on an index, everything without quote and volume settled this morning."""
     lifeless = {"bid": [0.0] * 6, "ask": [0.0] * 6, "volume": [0.0] * 6, "root": [""] * 6}
     live = [5.0, 0.0, 5.0] * 2
-    made = chain(
+    selected = chain(
         strikes=[7700.0, 7700.0, 7710.0],
         **(lifeless | {"ask": live, "open_interest": [1, 99, 2] * 2}),
     )
-    assert made.dropped == {"am_settled": 2}
-    assert made.open_interest.tolist() == [[1, 2], [1, 2]]
+    assert selected.dropped == {"am_settled": 2}
+    assert selected.open_interest.tolist() == [[1, 2], [1, 2]]
 
 
 def test_quiet_contracts_of_a_stock_are_no_am_twins():
@@ -94,15 +94,15 @@ def test_quiet_contracts_of_a_stock_are_no_am_twins():
 
 def test_an_unreadable_volume_is_unknown():
     """A volume that is NaN or negative is not taken for zero."""
-    made = chain(strikes=THREE, volume=[NAN, -1.0, 5.0, 0.0, 1.0, 2.0])
-    np.testing.assert_array_equal(made.volume, [[NAN, NAN, 5.0], [0.0, 1.0, 2.0]])
+    selected = chain(strikes=THREE, volume=[NAN, -1.0, 5.0, 0.0, 1.0, 2.0])
+    np.testing.assert_array_equal(selected.volume, [[NAN, NAN, 5.0], [0.0, 1.0, 2.0]])
 
 
 def test_only_what_expires_today():
     """Other expiries are not part of the chain; a day without one is told apart, with the next."""
     tomorrow = np.datetime64("2026-08-20")
-    made = frame(strikes=[7700.0], expiry=[tomorrow, tomorrow])
-    caught = refusal(made)
+    tomorrows = frame(strikes=[7700.0], expiry=[tomorrow, tomorrow])
+    caught = refusal(tomorrows)
     assert caught.reason is Reason.NO_ZERO_DTE
     assert "next expiry 2026-08-20" in str(caught)
     assert caught.next_expiry == date(2026, 8, 20)
@@ -123,8 +123,10 @@ def test_only_what_expires_today():
 )
 def test_quotes_outside_a_session_are_refused(quoted_at, reason):
     """Before the open, after the close, on a weekend, a holiday and after an early close."""
-    made = frame()
-    moved = type(made)(**{f: getattr(made, f) for f in made.__slots__} | {"quoted_at": quoted_at})
+    whole = frame()
+    moved = type(whole)(
+        **{f: getattr(whole, f) for f in whole.__slots__} | {"quoted_at": quoted_at}
+    )
     assert refusal(moved).reason is reason
 
 

@@ -26,10 +26,12 @@ SATURDAY = datetime(2026, 8, 15, 14, tzinfo=UTC)
 def run(
     module: str, *words: str, path: Path = ROOT, cwd: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLOW_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("FLOW_")
+    }
     return subprocess.run(
         [sys.executable, "-m", module, *words],
-        env=kept | {"PYTHONPATH": str(path)},
+        env=environment | {"PYTHONPATH": str(path)},
         cwd=cwd,
         capture_output=True,
         text=True,

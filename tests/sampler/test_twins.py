@@ -32,20 +32,20 @@ SYMBOLS = ("TSLA", "SPY", "XSP", "SPX")
 
 def contracts(symbol: str, day=TODAY, root: str = "", **columns: object) -> Frame:
     """One expiry of a symbol: open interest and volume differ from contract to contract."""
-    given = {
+    defaults = {
         "expiry": np.full(N, np.datetime64(day)),
         "root": [root] * N,
         "open_interest": [100.0 + 7 * i for i in range(N)],
         "volume": [50.0 + 3 * i for i in range(N)],
     }
-    return frame(symbol=symbol, strikes=STRIKES, **(given | columns))
+    return frame(symbol=symbol, strikes=STRIKES, **(defaults | columns))
 
 
 def rebuilt(original: Frame, **columns: object) -> Frame:
     """The same contracts with some columns replaced, each by an array or by one number."""
     n = len(columns.get("strike", original.strike))
-    given = {name: getattr(original, name) for name in COLUMNS}
-    given |= {name: np.broadcast_to(column, n) for name, column in columns.items()}
+    values = {name: getattr(original, name) for name in COLUMNS}
+    values |= {name: np.broadcast_to(column, n) for name, column in columns.items()}
     return Frame.of(
         symbol=original.symbol,
         source="test",
@@ -53,13 +53,13 @@ def rebuilt(original: Frame, **columns: object) -> Frame:
         quoted_at=original.quoted_at,
         fetched_at=original.fetched_at,
         spot=original.spot,
-        columns=given,
+        columns=values,
     )
 
 
 def joined(*frames: Frame) -> Frame:
     """All contracts of some frames as one frame, in their order."""
-    parts = {name: np.concatenate([getattr(one, name) for one in frames]) for name in COLUMNS}
+    parts = {name: np.concatenate([getattr(whole, name) for whole in frames]) for name in COLUMNS}
     return rebuilt(frames[0], **parts)
 
 
@@ -68,16 +68,16 @@ def shuffled(original: Frame, order: np.ndarray) -> Frame:
     return rebuilt(original, **{name: getattr(original, name)[order] for name in COLUMNS})
 
 
-def measured(made: Frame) -> SlotRecord:
+def measured(whole: Frame) -> SlotRecord:
     """The record of a frame, with its other expiries."""
-    session = session_on(market_day(made.quoted_at))
-    chain = select_chain(made, session)
+    session = session_on(market_day(whole.quoted_at))
+    chain = select_chain(whole, session)
     return measure_slot(
         chain,
         None,
         oi_confidence=0.43,
         other_expiries=lambda market: measure_other_expiries(
-            made, session, spot=market.spot, atm=market.atm, years=chain.years
+            whole, session, spot=market.spot, atm=market.atm, years=chain.years
         ),
     )
 
@@ -132,8 +132,8 @@ LIFE = [
 def test_the_twin_with_the_most_life_counts(better, worse, better_first):
     """Two living twins of a stock: the better quoted one, then the more traded, then the larger."""
     common = {"volume": 50.0, "open_interest": 100.0}
-    made = contracts("TSLA")
-    twins = [rebuilt(made, **(common | better)), rebuilt(made, **(common | worse))]
+    original = contracts("TSLA")
+    twins = [rebuilt(original, **(common | better)), rebuilt(original, **(common | worse))]
     chain = select_chain(joined(*(twins if better_first else twins[::-1])), session_on(TODAY))
     assert chain.dropped == {"duplicate": N}
     for name, value in (common | better).items():
@@ -199,10 +199,10 @@ def test_strikes_are_exact_to_the_thousandth(written, strike):
 
 def test_strikes_a_thousandth_apart_are_two():
     """96.458 and 96.459 are two strikes of an adjusted series; noise joins a call with its put."""
-    made = frame(strikes=[96.458, 96.459, 607.5], strike=[96.458, 96.459, 607.5] * 2)
-    assert select_chain(made, session_on(TODAY)).strike.tolist() == [96.458, 96.459, 607.5]
-    made = frame(strikes=[607.5], strike=[607.5, 607.4999999999])
-    chain = select_chain(made, session_on(TODAY))
+    whole = frame(strikes=[96.458, 96.459, 607.5], strike=[96.458, 96.459, 607.5] * 2)
+    assert select_chain(whole, session_on(TODAY)).strike.tolist() == [96.458, 96.459, 607.5]
+    whole = frame(strikes=[607.5], strike=[607.5, 607.4999999999])
+    chain = select_chain(whole, session_on(TODAY))
     assert (chain.strike.tolist(), chain.dropped) == ([607.5], {})
     assert chain.listed.all()
 
@@ -231,12 +231,12 @@ REAL = {
 @pytest.mark.parametrize("name", REAL)
 def test_the_order_of_contracts_changes_nothing(name):
     """Shuffle a frame's contracts: every figure, count and array stays what it was, to the bit."""
-    made = REAL[name]()
-    expected = figures(measured(made))
+    original = REAL[name]()
+    expected = figures(measured(original))
     for seed in range(8):
-        order = np.random.default_rng(seed).permutation(len(made.strike))
-        assert figures(measured(shuffled(made, order))) == expected, seed
-    assert figures(measured(shuffled(made, np.arange(len(made.strike))[::-1]))) == expected
+        order = np.random.default_rng(seed).permutation(len(original.strike))
+        assert figures(measured(shuffled(original, order))) == expected, seed
+    assert figures(measured(shuffled(original, np.arange(len(original.strike))[::-1]))) == expected
 
 
 def test_of_two_expiries_as_far_from_a_week_the_earlier_one_counts():

@@ -54,14 +54,14 @@ def test_life_of_a_key(run: Run, database: str) -> None:
     assert stderr == (
         'flow-api: key "Alice\'s notebook", plan Growth: this is the only time that it is shown\n'
     )
-    [kept] = stored(database)
-    assert (kept.digest, kept.plan) == (key_digest(printed.strip()), "Growth")
+    [entry] = stored(database)
+    assert (entry.digest, entry.plan) == (key_digest(printed.strip()), "Growth")
 
     code, listed, _ = run("list")
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     assert [re.split(r"  +", line) for line in listed.splitlines()] == [
         ["id", "name", "plan", "created", "last used", "state"],
-        [kept.id, "Alice's notebook", "Growth", today, "never", "in force"],
+        [entry.id, "Alice's notebook", "Growth", today, "never", "in force"],
     ]
     [line] = json.loads(run("list", "--json")[1])
     assert set(line) == {
@@ -80,27 +80,27 @@ def test_life_of_a_key(run: Run, database: str) -> None:
     assert "is replaced: servers refuse the old one within 5 seconds" in stderr
     assert stored(database)[0].digest == key_digest(turned.strip())
 
-    assert run("revoke", kept.id) == (
+    assert run("revoke", entry.id) == (
         0,
-        f'key "Alice\'s notebook" ({kept.id}) is revoked; servers refuse it within 5 seconds\n',
+        f'key "Alice\'s notebook" ({entry.id}) is revoked; servers refuse it within 5 seconds\n',
         "",
     )
     assert "revoked" in run("list")[1]
     for command in ("revoke", "rotate"):
-        code, out, stderr = run(command, kept.id)
+        code, out, stderr = run(command, entry.id)
         assert (code, out) == (1, "")
         assert stderr == (
-            f"flow-api: no key {kept.id!r} is in force: flow-api keys list shows names and ids\n"
+            f"flow-api: no key {entry.id!r} is in force: flow-api keys list shows names and ids\n"
         )
 
 
 def test_days(run: Run, database: str) -> None:
     """A key can end by itself."""
     code, _, stderr = run("create", "--name", "guest", "--plan", "Free", "--days", "30")
-    [kept] = stored(database)
+    [entry] = stored(database)
     ends = datetime.now(UTC) + timedelta(days=30)
-    assert kept.expires_at is not None
-    assert abs(kept.expires_at - ends) < timedelta(minutes=5)
+    assert entry.expires_at is not None
+    assert abs(entry.expires_at - ends) < timedelta(minutes=5)
     assert code == 0
     assert f"plan Free, ends {ends:%Y-%m-%d}T" in stderr
     assert f"until {ends:%Y-%m-%d}" in run("list")[1]

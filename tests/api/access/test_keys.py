@@ -35,7 +35,7 @@ OTHER = "flow_0123456789ab_" + "A" * 43
 async def issue(keys: KeyTable, name: str, plan: str, expires: datetime | None = None) -> str:
     """A new key in the table."""
     key_id, key = make_key()
-    made = await keys.insert(
+    entry = await keys.insert(
         key_id,
         key_digest(key),
         name=name,
@@ -43,7 +43,7 @@ async def issue(keys: KeyTable, name: str, plan: str, expires: datetime | None =
         plan=plan,
         expires_at=expires,
     )
-    assert made is not None
+    assert entry is not None
     return key
 
 
@@ -81,28 +81,28 @@ async def refused(access: Any, key: str | None, plan: str = "Free") -> AccessErr
 
 async def test_what_is_stored(keys: KeyTable) -> None:
     """A key has 256 random bits behind a public part; the table has its SHA-256 and not itself."""
-    made = [make_key() for _ in range(100)]
-    assert len({key for _, key in made}) == len({key_id for key_id, _ in made}) == 100
+    pairs = [make_key() for _ in range(100)]
+    assert len({key for _, key in pairs}) == len({key_id for key_id, _ in pairs}) == 100
     key = await issue(keys, "alice", "Growth")
-    [kept] = await keys.all()
-    assert key.startswith(f"flow_{kept.id}_")
+    [entry] = await keys.all()
+    assert key.startswith(f"flow_{entry.id}_")
     assert len(key) == len("flow_") + 12 + 1 + 43
-    assert kept.digest == hashlib.sha256(key.encode()).digest()
-    assert key[-43:] not in repr(kept)
-    assert (kept.name, kept.email, kept.plan) == ("alice", "alice@example.com", "Growth")
-    assert (kept.last_used_at, kept.expires_at, kept.revoked_at) == (None, None, None)
+    assert entry.digest == hashlib.sha256(key.encode()).digest()
+    assert key[-43:] not in repr(entry)
+    assert (entry.name, entry.email, entry.plan) == ("alice", "alice@example.com", "Growth")
+    assert (entry.last_used_at, entry.expires_at, entry.revoked_at) == (None, None, None)
 
 
 async def test_names(keys: KeyTable) -> None:
     """A name means one key in force; one that was revoked gives it back."""
     await issue(keys, "alice", "Free")
     key_id, key = make_key()
-    given: dict[str, Any] = {"name": "alice", "email": "", "plan": "Free", "expires_at": None}
-    assert await keys.insert(key_id, key_digest(key), **given) is None
+    columns: dict[str, Any] = {"name": "alice", "email": "", "plan": "Free", "expires_at": None}
+    assert await keys.insert(key_id, key_digest(key), **columns) is None
     revoked = await keys.revoke("alice")
     assert revoked is not None
     assert await keys.revoke("alice") is await keys.revoke(revoked.id) is None
-    assert await keys.insert(key_id, key_digest(key), **given) is not None
+    assert await keys.insert(key_id, key_digest(key), **columns) is not None
     assert await keys.rotate(revoked.id, b"") is None
     assert len(await keys.all()) == 2
 
@@ -112,8 +112,8 @@ async def test_admits(keys: KeyTable, ring: KeyRing, access: KeyedAccess) -> Non
     key = await issue(keys, "alice", "Growth")
     await ring.refresh()
     admitted = await access.admit(key, "Growth")
-    [kept] = await keys.all()
-    assert (admitted.caller.id, admitted.caller.plan) == (kept.id, "Growth")
+    [entry] = await keys.all()
+    assert (admitted.caller.id, admitted.caller.plan) == (entry.id, "Growth")
     assert dict(admitted.headers) == {
         b"x-ratelimit-limit": b"2500",
         b"x-ratelimit-remaining": b"2499",
@@ -172,8 +172,8 @@ async def test_constant_time(
         return really(a, b)
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    for one in (key, key[:-43] + "A" * 43, OTHER):
-        ring.find(one)
+    for candidate in (key, key[:-43] + "A" * 43, OTHER):
+        ring.find(candidate)
     assert compared == [(32, 32)] * 3
 
 
@@ -340,10 +340,10 @@ async def test_last_used(keys: KeyTable, clock: Still) -> None:
         ring.find(OTHER)
         await table.after_another_read()
         assert table.noted == []
-    [kept] = await keys.all()
-    assert kept.last_used_at == utc(NOON) + timedelta(minutes=5)
-    await keys.touch({kept.id: utc(NOON)})
-    assert await keys.all() == [kept]
+    [entry] = await keys.all()
+    assert entry.last_used_at == utc(NOON) + timedelta(minutes=5)
+    await keys.touch({entry.id: utc(NOON)})
+    assert await keys.all() == [entry]
 
 
 async def test_unknown_plan(keys: KeyTable, clock: Still) -> None:
@@ -394,12 +394,12 @@ async def test_exact_over_two_servers(
             await ring.refresh()
             access = KeyedAccess(ring, counters, parse_quotas("Growth=50"), clock.now)
             apps.append(await open_app(store, access=access))
-        asked = [
+        requests = [
             apps[i % 2].get(f"{SERIES}SPY?bar=x", headers={"X-Api-Key": key}) for i in range(200)
         ]
-        sent = await asyncio.gather(*asked)
+        sent = await asyncio.gather(*requests)
     async with redis.Redis.from_url(servers.redis_url) as client:
-        [counter] = [found async for found in client.scan_iter(f"{prefix}:*")]
+        [counter] = [name async for name in client.scan_iter(f"{prefix}:*")]
         await client.delete(counter)
     served = [s for s in sent if s.status_code == 400]
     assert sorted(int(s.headers["X-RateLimit-Remaining"]) for s in served) == list(range(50))

@@ -83,9 +83,9 @@ def pair(
     with ThreadPoolExecutor() as at_once:
         started = tuple(at_once.map(start, ("127.0.0.2", "127.0.0.1")))
     yield started
-    for one in started:
-        assert one.stop() == 0
-        assert "Traceback" not in one.log.read_text("utf-8", "replace")
+    for server in started:
+        assert server.stop() == 0
+        assert "Traceback" not in server.log.read_text("utf-8", "replace")
     with redis.Redis.from_url(servers.redis_url) as client:
         for key in client.scan_iter("flow:live:used:*"):
             client.delete(key)
@@ -102,7 +102,7 @@ def until(url: str, key: str, status: int, patience: float = 15.0) -> float:
 
 def test_life_of_a_key(pair: tuple[Served, Served], own_database: str) -> None:
     """Made, rotated and revoked while servers run: each hears of it."""
-    urls = [f"{one.url}{SERIES}SPY" for one in pair]
+    urls = [f"{server.url}{SERIES}SPY" for server in pair]
     first = create(own_database, "alice", "Enterprise")
     for url in urls:
         until(url, first, 200)
@@ -145,9 +145,9 @@ def test_published_client(pair: tuple[Served, Served], own_database: str) -> Non
 def test_quota_over_two_servers(pair: tuple[Served, Served], own_database: str) -> None:
     """200 requests at once, half to each server, on a limit of 50: 50 are answered."""
     key = create(own_database, "growth", "Growth")
-    for one in pair:
+    for server in pair:
         # Asking for the account does not count.
-        until(f"{one.url}/v1/account", key, 200)
+        until(f"{server.url}/v1/account", key, 200)
 
     def ask(number: int) -> requests.Response:
         url = f"{pair[number % 2].url}{SERIES}SPY"
@@ -155,7 +155,7 @@ def test_quota_over_two_servers(pair: tuple[Served, Served], own_database: str) 
 
     with ThreadPoolExecutor(20) as at_once:
         sent = list(at_once.map(ask, range(200)))
-    codes = [one.status_code for one in sent]
+    codes = [server.status_code for server in sent]
     assert (codes.count(200), codes.count(429)) == (QUOTA, 200 - QUOTA)
     left = sorted(int(s.headers["X-RateLimit-Remaining"]) for s in sent if s.status_code == 200)
     assert left == list(range(QUOTA))
@@ -199,13 +199,13 @@ def test_database_is_away(pair: tuple[Served, Served], servers: Servers, own_dat
 
 def test_key_in_the_query(pair: tuple[Served, Served], enterprise: str) -> None:
     """A key works as a parameter, and no line of the log has it, whatever becomes of the request."""
-    one = pair[0]
+    server = pair[0]
     for path in (f"{SERIES}SPY", f"{SERIES}SPY/stream/no", "/v1/nothing", "/v1/account"):
-        requests.get(f"{one.url}{path}?apiKey={enterprise}", timeout=10)
-    requests.get(f"{one.url}{SERIES}SPY", headers={"X-Api-Key": enterprise}, timeout=10)
-    sent = requests.get(f"{one.url}{SERIES}SPY?apiKey={enterprise}", timeout=10)
+        requests.get(f"{server.url}{path}?apiKey={enterprise}", timeout=10)
+    requests.get(f"{server.url}{SERIES}SPY", headers={"X-Api-Key": enterprise}, timeout=10)
+    sent = requests.get(f"{server.url}{SERIES}SPY?apiKey={enterprise}", timeout=10)
     assert (sent.status_code, sent.headers["X-RateLimit-Remaining"]) == (200, "unlimited")
-    log = one.log.read_text()
+    log = server.log.read_text()
     assert enterprise not in log
     assert enterprise[-43:] not in log
     last = [json.loads(line) for line in log.splitlines()][-1]
@@ -238,18 +238,18 @@ FORGED = (
 
 def test_no_request_forges_a_line(pair: tuple[Served, Served]) -> None:
     """Whatever is sent, in either form of the log, each line is one that we wrote."""
-    for one in pair:
-        address = one.url.removeprefix("http://").split(":")
-        before = one.log.stat().st_size
+    for server in pair:
+        address = server.url.removeprefix("http://").split(":")
+        before = server.log.stat().st_size
         for request in FORGED:
             with socket.create_connection((address[0], int(address[1])), timeout=10) as sent:
                 sent.sendall(request + b"\r\nHost: flow\r\nConnection: close\r\n\r\n")
                 assert sent.makefile("rb").readline().startswith(b"HTTP/1.1 ")
-        requests.get(f"{one.url}/health", timeout=10)
-        lines = one.log.read_bytes()[before:].decode().splitlines()
+        requests.get(f"{server.url}/health", timeout=10)
+        lines = server.log.read_bytes()[before:].decode().splitlines()
         assert 5 <= len(lines) <= len(FORGED) + 2
         assert all(line.isprintable() for line in lines)
-        if one is pair[0]:
+        if server is pair[0]:
             read = [json.loads(line) for line in lines]
             assert all({"event", "level", "timestamp"} <= set(line) for line in read)
         else:

@@ -33,8 +33,8 @@ async def ask(caller: Caller, path: str) -> dict[str, Any]:
 
 def references(shared: Path) -> list[dict[str, Any]]:
     lines = (shared / "reference/snapshots.jsonl").read_text().splitlines()
-    found = [json.loads(line) for line in lines]
-    return [one for one in found if one["at"].startswith("2026-08-1")]
+    entries = [json.loads(line) for line in lines]
+    return [entry for entry in entries if entry["at"].startswith("2026-08-1")]
 
 
 def exposure_figures(body: dict[str, Any]) -> dict[str, Any]:
@@ -63,13 +63,13 @@ async def test_exposure_of_licensed_chains(licensed: Caller, chain: RealChain) -
     """Settled figures of the licensed chains are those of the independent program."""
     expected = independent.answer(chain.sample)
     figures = expected.figures | expected.settled | {"spot": expected.figures["spot"]}
-    at = f"{chain.quoted_at:%Y-%m-%dT%H:%M:%S}"
-    body = await ask(licensed, f"/v1/exposure/zero-dte/SPX?at={at}")
-    told = exposure_figures(body) | {
+    moment = f"{chain.quoted_at:%Y-%m-%dT%H:%M:%S}"
+    body = await ask(licensed, f"/v1/exposure/zero-dte/SPX?at={moment}")
+    answered = exposure_figures(body) | {
         "net_chex": body["exposures"]["net_chex"],
         "charm_dollars_per_hour": body["decay"]["charm_dollars_per_hour"],
     }
-    for name, value in told.items():
+    for name, value in answered.items():
         assert value == pytest.approx(figures[name], rel=1e-8), name
     assert body["regime"]["gamma_flip"] == figures["gamma_flip"]
     assert body["regime"]["gamma_flip_status"] == figures["gamma_flip_status"]
@@ -91,23 +91,23 @@ async def test_scores_of_any_range_of_licensed_chains(licensed: Caller, day: str
 
 async def test_exposure_is_what_another_program_gets(recorded: Caller, shared: Path) -> None:
     """Settled figures of every recorded chain of two days, asked by the moment of its quotes."""
-    found = references(shared)
-    assert len(found) == 12
-    for one in found:
-        symbol = one["file"].partition("_")[0]
-        body = await ask(recorded, f"/v1/exposure/zero-dte/{symbol}?at={one['at'][:19]}")
+    entries = references(shared)
+    assert len(entries) == 12
+    for entry in entries:
+        symbol = entry["file"].partition("_")[0]
+        body = await ask(recorded, f"/v1/exposure/zero-dte/{symbol}?at={entry['at'][:19]}")
         for name, value in exposure_figures(body).items():
             # The program takes gamma per $ of forward, we per $ of spot.
-            gamma = one["forward"] / one["spot"] if name.endswith("gex") else 1
-            assert value == pytest.approx(one[name] * gamma, rel=1e-8), (one["file"], name)
-        if one["gamma_flip"] is None:
+            gamma = entry["forward"] / entry["spot"] if name.endswith("gex") else 1
+            assert value == pytest.approx(entry[name] * gamma, rel=1e-8), (entry["file"], name)
+        if entry["gamma_flip"] is None:
             assert body["regime"]["gamma_flip"] is None
         else:
-            assert body["regime"]["gamma_flip"] == pytest.approx(one["gamma_flip"], rel=1e-5)
+            assert body["regime"]["gamma_flip"] == pytest.approx(entry["gamma_flip"], rel=1e-5)
         left = body["expected_move"]["remaining_1sd_dollars"]
-        assert left == pytest.approx(one["remaining_1sd"], abs=1e-3)
+        assert left == pytest.approx(entry["remaining_1sd"], abs=1e-3)
         parts = body["pin_risk"]["components"]
-        expected = {f"{k}_score": math.floor(v + 0.5) for k, v in one["pin_parts"].items()}
+        expected = {f"{k}_score": math.floor(v + 0.5) for k, v in entry["pin_parts"].items()}
         assert parts == expected
 
 
@@ -163,9 +163,9 @@ async def test_strikes_add_up(flowing: Caller) -> None:
     assert 1 <= len(narrow["strikes"]) < len(rows)
     assert narrow["exposures"] == body["exposures"]
     # Clamped, silently.
-    for given, bound in (("0", "0.001"), ("-3", "0.001"), ("7", "0.1"), ("1e300", "0.1")):
+    for text, bound in (("0", "0.001"), ("-3", "0.001"), ("7", "0.1"), ("1e300", "0.1")):
         path = "/v1/exposure/zero-dte/SPX?at=2026-11-27T16:00:00Z&strike_range="
-        clamped, plain = await ask(flowing, path + given), await ask(flowing, path + bound)
+        clamped, plain = await ask(flowing, path + text), await ask(flowing, path + bound)
         assert clamped["strikes"] == plain["strikes"]
 
 
@@ -277,10 +277,10 @@ def stored(url: str, columns: str) -> dict[datetime, dict[str, Any]]:
 def last_of(rows: dict[datetime, dict[str, Any]], minutes: int) -> dict[datetime, dict[str, Any]]:
     """The last row of each bucket of the clock."""
     width = timedelta(minutes=minutes).total_seconds()
-    kept = {}
+    last = {}
     for slot, row in rows.items():
-        kept[datetime.fromtimestamp(slot.timestamp() // width * width, UTC)] = row
-    return kept
+        last[datetime.fromtimestamp(slot.timestamp() // width * width, UTC)] = row
+    return last
 
 
 @pytest.mark.parametrize("metric", ["gex", "dex", "vex", "chex", "oi", "signed_flow"])
@@ -298,31 +298,31 @@ async def test_heatmap(
         "signed_flow": "p.call_flow, p.put_flow",
     }[metric]
     rows = last_of(stored(sessions_database, sums), minutes)
-    values = {}
+    expected = {}
     for bucket, row in rows.items():
         parts = [np.array(v) for k, v in row.items() if k not in ("slot", "spot", "strike")]
         if metric == "oi":
             calls = np.floor(np.maximum(parts[0] + 0.43 * parts[2], 0) + 0.5)
-            values[bucket] = calls + np.floor(np.maximum(parts[1] + 0.43 * parts[3], 0) + 0.5)
+            expected[bucket] = calls + np.floor(np.maximum(parts[1] + 0.43 * parts[3], 0) + 0.5)
         else:
-            values[bucket] = sum(parts)
+            expected[bucket] = sum(parts)
     body = await ask(flowing, f"{ZERO}heatmap/SPX?metric={metric}&bar={bar}&minutes=390")
     assert (body["metric"], body["mode"], body["bar_size"]) == (metric, "raw", bar)
     assert body["strikes_grid"] == next(iter(rows.values()))["strike"]
     bars = {datetime.fromisoformat(b["t"]): b for b in body["bars"]}
-    assert list(bars) == list(values)
-    table = np.array([values[t] for t in bars])
+    assert list(bars) == list(expected)
+    table = np.array([expected[t] for t in bars])
     if metric == "signed_flow":
         table = np.diff(table, axis=0, prepend=0)
-    told = np.array([b["values"] for b in bars.values()])
-    np.testing.assert_allclose(told, table, atol=0.006, rtol=1e-12)
+    values = np.array([b["values"] for b in bars.values()])
+    np.testing.assert_allclose(values, table, atol=0.006, rtol=1e-12)
     assert [b["spot"] for b in bars.values()] == [row["spot"] for row in rows.values()]
     change = await ask(
         flowing, f"{ZERO}heatmap/SPX?metric={metric}&mode=delta&bar={bar}&minutes=390"
     )
     moved = np.array([b["values"] for b in change["bars"]])
     if metric == "signed_flow":
-        np.testing.assert_array_equal(moved, told)
+        np.testing.assert_array_equal(moved, values)
     else:
         np.testing.assert_allclose(moved, np.diff(table, axis=0, prepend=0), atol=0.006, rtol=1e-12)
     if metric == "oi":
@@ -338,9 +338,9 @@ async def test_windows_of_flow_agree(flowing: Caller) -> None:
     ):
         whole = {b["t"]: b for b in (await ask(flowing, f"{ZERO}{path}&minutes=390"))["bars"]}
         for minutes in (1, 7, 33, 120):
-            part = (await ask(flowing, f"{ZERO}{path}&minutes={minutes}"))["bars"]
-            assert part == [whole[b["t"]] for b in part], (path, minutes)
-            assert len(part) == math.ceil(minutes / 5)
+            window = (await ask(flowing, f"{ZERO}{path}&minutes={minutes}"))["bars"]
+            assert window == [whole[b["t"]] for b in window], (path, minutes)
+            assert len(window) == math.ceil(minutes / 5)
 
 
 @pytest.mark.parametrize("bar", ["30s", "1m", "5m", "15m"])
@@ -357,16 +357,16 @@ async def test_hedge_flow(flowing: Caller, bar: str) -> None:
         assert [b["t"] for b in bars] == [b["t"] for b in series]
         assert [b["cumulative"] for b in bars] == [b[f"hedge_flow_{names[side]}"] for b in series]
         so_far = 0
-        for one in bars:
-            so_far += round(one["bar"] * 100)
-            assert so_far == round(one["cumulative"] * 100)
+        for entry in bars:
+            so_far += round(entry["bar"] * 100)
+            assert so_far == round(entry["cumulative"] * 100)
     for every, calls, puts in zip(*sides.values(), strict=True):
         for name in ("bar", "cumulative"):
-            cents = [round(one[name] * 100) for one in (every, calls, puts)]
+            cents = [round(entry[name] * 100) for entry in (every, calls, puts)]
             assert cents[0] == cents[1] + cents[2]
             # Whole cents: nothing that a sum of floats left behind.
-            assert all(one[name] == round(one[name], 2) for one in (every, calls, puts))
-    assert any(one["bar"] < 0 for one in sides["all"])
+            assert all(entry[name] == round(entry[name], 2) for entry in (every, calls, puts))
+    assert any(entry["bar"] < 0 for entry in sides["all"])
 
 
 async def test_strike_flow(flowing: Caller, sessions_database: str) -> None:
@@ -374,17 +374,17 @@ async def test_strike_flow(flowing: Caller, sessions_database: str) -> None:
     body = await ask(flowing, f"{ZERO}strike-flow/SPX?bar=1m&minutes=390")
     hedge = await ask(flowing, f"{ZERO}hedge-flow/SPX?bar=1m&minutes=390")
     grid = body["strikes_grid"]
-    for one, flow in zip(body["bars"], hedge["bars"], strict=True):
-        assert one["t"] == flow["t"]
-        assert len(one["signed_delta_dollars"]) == len(grid)
+    for bar, flow in zip(body["bars"], hedge["bars"], strict=True):
+        assert bar["t"] == flow["t"]
+        assert len(bar["signed_delta_dollars"]) == len(grid)
         # Each strike is rounded to a cent by itself.
-        assert sum(one["signed_delta_dollars"]) == pytest.approx(flow["bar"], abs=0.02 * len(grid))
-        assert all(isinstance(n, int) and n >= 0 for n in one["contracts"])
+        assert sum(bar["signed_delta_dollars"]) == pytest.approx(flow["bar"], abs=0.02 * len(grid))
+        assert all(isinstance(n, int) and n >= 0 for n in bar["contracts"])
     rows = stored(sessions_database, "p.call_volume, p.put_volume, p.gamma_flow")
     first, *_, last = rows.values()
     traded = np.array(last["call_volume"]) + np.array(last["put_volume"])
     traded -= np.array(first["call_volume"]) + np.array(first["put_volume"])
-    told = np.array([one["contracts"] for one in body["bars"]])
-    np.testing.assert_array_equal(told.sum(axis=0), traded)
-    gamma = np.array([one["signed_gamma_dollars"] for one in body["bars"]])
+    contracts = np.array([bar["contracts"] for bar in body["bars"]])
+    np.testing.assert_array_equal(contracts.sum(axis=0), traded)
+    gamma = np.array([bar["signed_gamma_dollars"] for bar in body["bars"]])
     np.testing.assert_allclose(gamma.sum(axis=0), last["gamma_flow"], atol=5)

@@ -167,8 +167,8 @@ async def test_pipelined(site: Site) -> None:
     answer = await say(site, b"".join(once[:3]) + close(paths[3]))
     assert answer.count(b"HTTP/1.1 200") == 4
     kinds = [b'"bar_size":"30s"', b'"Healthy"', b'"bar_size":"5m"', b"symbol,t,spot"]
-    found = [answer.index(kind) for kind in kinds]
-    assert found == sorted(found)
+    positions = [answer.index(kind) for kind in kinds]
+    assert positions == sorted(positions)
 
 
 async def test_random_bytes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,15 +178,15 @@ async def test_random_bytes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None
     dice = random.Random(7)
     model = close(f"{SERIES}SPY?bar=1m&minutes=60&since=0", b'If-None-Match: W/"1"\r\n')
 
-    async def one() -> None:
+    async def send_garbage() -> None:
         sent = bytearray(model)
         for _ in range(dice.randint(1, 4)):
-            at = dice.randrange(len(sent))
-            sent[at : at + dice.randint(0, 2)] = dice.randbytes(dice.randint(0, 3))
+            place = dice.randrange(len(sent))
+            sent[place : place + dice.randint(0, 2)] = dice.randbytes(dice.randint(0, 3))
         assert await status(site, bytes(sent)) < 500
 
     for _ in range(20):
-        await asyncio.gather(*(one() for _ in range(20)))
+        await asyncio.gather(*(send_garbage() for _ in range(20)))
     assert await status(site, close(f"{SERIES}SPY")) == 200
 
 

@@ -161,9 +161,9 @@ async def test_siblings_and_snapshot_agree(flowing: Caller) -> None:
 async def test_sessions(recorded: Caller, flowing: Caller) -> None:
     """Stored days with their coverage; every slot of a session is a row or a gap."""
     body = await ask(recorded, f"{ZERO}sessions/SPX")
-    found = [(s["date"], s["rows"], s["gaps"], s["slots"]) for s in body["sessions"]]
+    counts = [(s["date"], s["rows"], s["gaps"], s["slots"]) for s in body["sessions"]]
     earlier = [(day, 1, 779, 780) for day in LICENSED]
-    assert found == [*earlier, ("2026-08-18", 2, 778, 780), ("2026-08-19", 2, 778, 780)]
+    assert counts == [*earlier, ("2026-08-18", 2, 778, 780), ("2026-08-19", 2, 778, 780)]
     assert body["sessions"][2]["first"] == "2026-08-18T14:18:30Z"
     [day] = (await ask(flowing, f"{ZERO}sessions/SPX"))["sessions"]
     assert (day["date"], day["rows"], day["slots"]) == (FLOWING, 419, 420)

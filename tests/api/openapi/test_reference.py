@@ -51,9 +51,9 @@ def test_docs_openapi_and_routes_are_equal() -> None:
 
 def test_docs_tell_each_plan() -> None:
     """The plan in the table is the one that the route asks for."""
-    told = dict(re.findall(r"^\| `(/[^`]*)` \| (\w+|—) \|", DOCS, re.MULTILINE))
+    plans = dict(re.findall(r"^\| `(/[^`]*)` \| (\w+|—) \|", DOCS, re.MULTILINE))
     paths = application().openapi()["paths"]
-    for path, plan in told.items():
+    for path, plan in plans.items():
         answers = paths[path]["get"]["responses"]
         if plan in ("Growth", "Alpha"):
             example = answers["403"]["content"]["application/json"]["example"]
@@ -66,9 +66,9 @@ def test_docs_tell_each_plan() -> None:
 def test_every_route_is_described_in_full() -> None:
     """A summary, a description, typed parameters, an example and a schema of every answer."""
     app = application()
-    told = app.openapi()
+    document = app.openapi()
     operations = set()
-    for path, item in told["paths"].items():
+    for path, item in document["paths"].items():
         get = item["get"]
         assert get["summary"], path
         assert get["description"], path
@@ -84,8 +84,8 @@ def test_every_route_is_described_in_full() -> None:
             assert answer["description"], (path, status)
             content = answer["content"]["application/json"]
             assert content["schema"], (path, status)
-    assert len(operations) == len(told["paths"])
-    assert "HTTPValidationError" not in told["components"]["schemas"]
+    assert len(operations) == len(document["paths"])
+    assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
 @pytest.mark.parametrize("name", catalogue.DOCUMENTS)
@@ -96,21 +96,21 @@ def test_examples_are_answers(name: str) -> None:
     kind = contract.ROUTES.get(plain, contract.Leaderboard)
     example = catalogue.example(name)
     kind.model_validate(example)
-    told = application().openapi()["paths"][path.replace(":path", "")]["get"]
-    assert told["responses"]["200"]["content"]["application/json"]["example"] == example
+    operation = application().openapi()["paths"][path.replace(":path", "")]["get"]
+    assert operation["responses"]["200"]["content"]["application/json"]["example"] == example
 
 
 async def test_answers_have_no_field_that_is_not_described(flowing: Caller) -> None:
     """The description's models read every answer, and name every key of it, all the way down."""
     flowing.clock.moment = NOON
 
-    def keys(told: Any, body: Any, where: str) -> None:
-        if isinstance(body, dict) and isinstance(told, dict):
-            assert set(body) == set(told), where
+    def keys(read: Any, body: Any, where: str) -> None:
+        if isinstance(body, dict) and isinstance(read, dict):
+            assert set(body) == set(read), where
             for name, value in body.items():
-                keys(told[name], value, f"{where}.{name}")
-        elif isinstance(body, list) and body and isinstance(told, list):
-            keys(told[0], body[0], f"{where}[0]")
+                keys(read[name], value, f"{where}.{name}")
+        elif isinstance(body, list) and body and isinstance(read, list):
+            keys(read[0], body[0], f"{where}[0]")
 
     for name, (path, described) in catalogue.DOCUMENTS.items():
         body = (await flowing.get(path.replace("{symbol:path}", "SPX"))).json()
@@ -131,8 +131,8 @@ def address(sessions_database: str) -> Iterator[str]:
 
 def fences(language: str, *, endless: bool = False) -> list[str]:
     """Examples of a language; without those that read a stream until somebody stops them."""
-    found = re.findall(rf"```{language}\n(.*?)```", DOCS, re.DOTALL)
-    return [fence for fence in found if endless or "/stream" not in fence]
+    fenced = re.findall(rf"```{language}\n(.*?)```", DOCS, re.DOTALL)
+    return [fence for fence in fenced if endless or "/stream" not in fence]
 
 
 def test_documented_curl(address: str) -> None:
@@ -142,9 +142,9 @@ def test_documented_curl(address: str) -> None:
     commands = [line for fence in fences("sh") for line in fence.splitlines() if "curl" in line]
     assert len(commands) >= 18
     for command in commands:
-        name, *given = shlex.split(command.replace(LOCAL, address))
+        name, *arguments = shlex.split(command.replace(LOCAL, address))
         done = subprocess.run(
-            [name, "-sSf", *given], capture_output=True, text=True, timeout=20, check=False
+            [name, "-sSf", *arguments], capture_output=True, text=True, timeout=20, check=False
         )
         begins = "symbol,t," if "format=csv" in command else "{"
         assert done.returncode == 0, (command, done.stderr)

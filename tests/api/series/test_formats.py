@@ -160,7 +160,7 @@ async def test_several_symbols(filled: Caller) -> None:
     alone = [await filled.series(name, minutes=2) for name in ("QQQ", "SPY", "XYZ")]
     assert body["series"] == alone
     assert body["count"] == 3
-    assert body["cursor"] == ",".join(str(one["cursor"]) for one in alone)
+    assert body["cursor"] == ",".join(str(answer["cursor"]) for answer in alone)
     assert body["series"][2]["reason"] == "unknown_symbol"
 
 
@@ -169,12 +169,12 @@ async def test_several_cursors(store: Store, filled: Caller) -> None:
     path = f"{MANY}?symbols=SPY,QQQ"
     cursor = (await filled.get(path)).json()["cursor"]
     again = (await filled.get(f"{path}&since={cursor}")).json()
-    assert [one["bars"] for one in again["series"]] == [[], []]
+    assert [answer["bars"] for answer in again["series"]] == [[], []]
     await store.write([record(utc("14:30"), symbol="QQQ")])
     again = (await filled.get(f"{path}&since={cursor}")).json()
-    assert [len(one["bars"]) for one in again["series"]] == [0, 1]
+    assert [len(answer["bars"]) for answer in again["series"]] == [0, 1]
     whole = (await filled.get(f"{path}&since=0")).json()
-    assert [len(one["bars"]) for one in whole["series"]] == [59, 2]
+    assert [len(answer["bars"]) for answer in whole["series"]] == [59, 2]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ async def test_no_expiry_today(store: Store, open_app: Callable[..., Any]) -> No
     day = date(2026, 5, 27)
     await store.write([record(utc("2026-05-26 19:59:30"), symbol="TSLA", spot=412.5)])
     # The words of the detail are for people: nothing is read out of them.
-    said = "TSLA: nothing expires on 2026-05-27; next expiry 2026-06-01"
+    detail = "TSLA: nothing expires on 2026-05-27; next expiry 2026-06-01"
     slots = session_on(day).slots[:10]
     await store.write(
         gaps=[
@@ -69,7 +69,7 @@ async def test_no_expiry_today(store: Store, open_app: Callable[..., Any]) -> No
                 expiration=day,
                 slot=s,
                 reason=Reason.NO_ZERO_DTE,
-                detail=said,
+                detail=detail,
                 next_expiry=date(2026, 5, 29),
             )
             for s in slots
@@ -268,8 +268,8 @@ async def test_refusals(stranger: Caller, path: str, error: str, message: str | 
 
 async def test_n_is_clamped(caller: Caller) -> None:
     """Like minutes: silently, to 1-100."""
-    for given, used in (("0", 1), ("-7", 1), ("101", 100), ("9" * 50, 100), ("007", 7), ("+3", 3)):
-        assert (await ask(caller, f"{ZERO}leaderboard?n={given}"))["n"] == used
+    for text, used in (("0", 1), ("-7", 1), ("101", 100), ("9" * 50, 100), ("007", 7), ("+3", 3)):
+        assert (await ask(caller, f"{ZERO}leaderboard?n={text}"))["n"] == used
 
 
 async def test_rows_without_strikes(store: Store, caller: Caller) -> None:
@@ -308,21 +308,21 @@ async def test_etag(store: Store, caller: Caller, path: str) -> None:
     """304 while nothing changed, for whoever asks; a dead sampler is a change."""
     await store.write(every("14:00", "14:29:30"))
     first = await caller.get(f"{ZERO}{path}/SPY")
-    asked = {"If-None-Match": first.headers["ETag"]}
-    again = await caller.get(f"{ZERO}{path}/SPY", headers=asked)
+    headers = {"If-None-Match": first.headers["ETag"]}
+    again = await caller.get(f"{ZERO}{path}/SPY", headers=headers)
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["ETag"] == first.headers["ETag"]
     caller.clock.moment = utc("14:31")
-    assert (await caller.get(f"{ZERO}{path}/SPY", headers=asked)).status_code == 200
+    assert (await caller.get(f"{ZERO}{path}/SPY", headers=headers)).status_code == 200
     caller.clock.moment = utc("14:30")
     await store.write([record(utc("14:30"))])
-    later = await caller.get(f"{ZERO}{path}/SPY", headers=asked)
+    later = await caller.get(f"{ZERO}{path}/SPY", headers=headers)
     assert later.status_code == 200
     assert later.headers["ETag"] != first.headers["ETag"]
     # An empty window has a reason that time changes.
     empty = await caller.get(f"{ZERO}{path}/QQQ")
-    asked = {"If-None-Match": empty.headers["ETag"]}
-    assert (await caller.get(f"{ZERO}{path}/QQQ", headers=asked)).status_code == 200
+    headers = {"If-None-Match": empty.headers["ETag"]}
+    assert (await caller.get(f"{ZERO}{path}/QQQ", headers=headers)).status_code == 200
 
 
 async def test_strikes_that_come_and_go(store: Store, caller: Caller) -> None:
@@ -337,17 +337,17 @@ async def test_strikes_that_come_and_go(store: Store, caller: Caller) -> None:
     ]
     records = []
     for slot, strikes, flow, gex in chains:
-        one = record(utc(slot))
+        whole = record(utc(slot))
         zero = [0.0] * len(strikes)
-        arrays = dict.fromkeys(one.profile, zero) | {
+        arrays = dict.fromkeys(whole.profile, zero) | {
             "strike": strikes,
             "call_flow": flow,
             "gamma_flow": flow,
             "call_volume": [10 * f for f in flow],
             "call_gex": gex,
         }
-        one.profile.update({name: np.array(values) for name, values in arrays.items()})
-        records.append(one)
+        whole.profile.update({name: np.array(values) for name, values in arrays.items()})
+        records.append(whole)
     await store.write(records)
     flow = await ask(caller, f"{ZERO}strike-flow/SPY?bar=1m")
     assert flow["strikes_grid"] == [599.0, 600.0, 601.0]

@@ -148,7 +148,7 @@ def test_bad_symbols(sent: str) -> None:
 
 def bounds(now: str, minutes: int = 60, delay: int = 0, newest: str | None = None) -> list[str]:
     """Start and end of a window of the Friday, as times of the day."""
-    found = resolve_window(
+    window = resolve_window(
         read_query("SPY", {"minutes": str(minutes)}),
         day=FRIDAY,
         session=SESSION,
@@ -156,7 +156,7 @@ def bounds(now: str, minutes: int = 60, delay: int = 0, newest: str | None = Non
         delay=timedelta(seconds=delay),
         newest=utc(newest) if newest else None,
     )
-    return [f"{moment:%H:%M:%S}" for moment in (found.start, found.end)]
+    return [f"{moment:%H:%M:%S}" for moment in (window.start, window.end)]
 
 
 def test_windows() -> None:
@@ -182,7 +182,7 @@ def test_window_before_the_open() -> None:
 
 def test_day_without_session() -> None:
     """A day on which the market is closed has an empty window."""
-    found = resolve_window(
+    window = resolve_window(
         read_query("SPY", {}),
         day=date(2026, 6, 6),
         session=None,
@@ -190,4 +190,4 @@ def test_day_without_session() -> None:
         delay=timedelta(),
         newest=None,
     )
-    assert found.start == found.end
+    assert window.start == window.end

@@ -130,10 +130,10 @@ async def test_what_lands_while_a_body_is_compressed(
     path, packed = {"Accept-Encoding": "gzip"}, reply.compressed_reply
     landing: list[Change] = []
 
-    async def slowly(*given: Any) -> Any:
+    async def slowly(*arguments: Any) -> Any:
         if not landing:
             landing.extend(await fed.land(record(utc("14:29:30"), spot=1.0)))
-        return await packed(*given)
+        return await packed(*arguments)
 
     monkeypatch.setattr("api.series.reply.compressed_reply", slowly)
     before = (await fed.get(f"{SERIES}SPY", headers=path)).json()
@@ -371,7 +371,7 @@ async def test_documents_are_kept(store: Store, feed: Callable[..., Any]) -> Non
         sent = await fed.get(path, headers={"Accept-Encoding": coding})
         assert sent.headers["Content-Encoding"] == coding
         packed = {"gzip": gzip.decompress, "zstd": unpacked, "br": brotli.decompress}
-        raw = b"".join([part async for part in raw_of(fed, path, coding)])
+        raw = b"".join([piece async for piece in raw_of(fed, path, coding)])
         assert orjson.loads(packed[coding](raw)) == plain | {"as_of": "2026-06-05T14:30:02Z"}
     tag = sent.headers["ETag"]
     assert (await fed.get(path, headers={"If-None-Match": tag})).status_code == 304
@@ -388,8 +388,8 @@ def unpacked(body: bytes) -> bytes:
 async def raw_of(fed: Fed, path: str, coding: str) -> AsyncIterator[bytes]:
     """An answer's bytes as they were sent."""
     async with fed.stream("GET", path, headers={"Accept-Encoding": coding}) as sent:
-        async for part in sent.aiter_raw():
-            yield part
+        async for piece in sent.aiter_raw():
+            yield piece
 
 
 async def test_earlier_sessions_count_once(store: Store, feed: Callable[..., Any]) -> None:
@@ -420,21 +420,21 @@ async def test_changes_that_land_while_a_session_loads(
     read, changed = asyncio.Event(), asyncio.Event()
     session = store.session
 
-    async def slowly(*given: Any) -> Any:
-        found = await session(*given)
+    async def slowly(*arguments: Any) -> Any:
+        stored = await session(*arguments)
         read.set()
         await changed.wait()
-        return found
+        return stored
 
     monkeypatch.setattr(store, "session", slowly)
-    asked = asyncio.create_task(fed.series(date="2026-06-04"))
+    request = asyncio.create_task(fed.series(date="2026-06-04"))
     await asyncio.wait_for(read.wait(), 10)
     late = record(utc("2026-06-04 14:06"), spot=1.5)
     again = record(utc("2026-06-04 14:05"), spot=2.5)
     await fed.land(again, late, mode=WriteMode.REWRITE)
     changed.set()
     expected = {"2026-06-04T14:05:00Z": 2.5, "2026-06-04T14:06:00Z": 1.5}
-    for body in (await asked, await fed.series(date="2026-06-04")):
+    for body in (await request, await fed.series(date="2026-06-04")):
         spots = {bar["t"]: bar["spot"] for bar in body["bars"]}
         assert len(spots) == 12
         assert spots | expected == spots

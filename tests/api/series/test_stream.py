@@ -40,10 +40,10 @@ async def test_same_bytes(site: Site) -> None:
     [change] = await site.fed.land(record(utc("14:30")))
     for bar, events in streams.items():
         assert (events.status, events.headers["content-type"]) == (200, "text/event-stream")
-        told = await events.next()
+        event = await events.next()
         text = (await site.fed.get(f"{SERIES}SPY?bar={bar}")).text
         last = text[: text.index('],"session"')].rpartition('{"t"')
-        assert told == {"id": str(change.revision), "data": last[1] + last[2]}
+        assert event == {"id": str(change.revision), "data": last[1] + last[2]}
         await events.none()
 
 
@@ -58,10 +58,10 @@ async def test_gap_events(site: Site) -> None:
         "data": '{"from":"2026-06-05T14:30:00Z","to":"2026-06-05T14:30:30Z","reason":"late"}',
     }
     [change] = await site.fed.land(record(utc("14:30")))
-    told = await events.next()
-    assert told is not None
-    assert (told["id"], "event" in told) == (str(change.revision), False)
-    assert orjson.loads(told["data"])["t"] == "2026-06-05T14:30:00Z"
+    event = await events.next()
+    assert event is not None
+    assert (event["id"], "event" in event) == (str(change.revision), False)
+    assert orjson.loads(event["data"])["t"] == "2026-06-05T14:30:00Z"
 
 
 async def test_resume(site: Site) -> None:
@@ -78,12 +78,12 @@ async def test_resume(site: Site) -> None:
         ("?since=0", f"Last-Event-ID: {cursor}\r\n"),
     ):
         events = await site.open(query=query, headers=headers)
-        told = [await events.next() for _ in range(4)]
+        resumed = [await events.next() for _ in range(4)]
         await events.none()
-        ids = [int(t["id"]) for t in told if t]
+        ids = [int(t["id"]) for t in resumed if t]
         assert cursor < ids[0]
         assert ids == sorted(set(ids))
-        shown = [orjson.loads(t["data"]) for t in told if t]
+        shown = [orjson.loads(t["data"]) for t in resumed if t]
         assert [bar.get("t", bar.get("from")) for bar in shown] == [
             "2026-06-05T14:10:00Z",
             "2026-06-05T14:29:00Z",
@@ -101,26 +101,26 @@ async def test_no_hole_and_no_double(site: Site, monkeypatch: Any, seed: int) ->
     monkeypatch.setattr("api.series.stream._PIECE", 2_000)
     dice = random.Random(seed)
     held: dict[str, dict[str, Any]] = {bar: {} for bar in BARS}
-    at = dict.fromkeys(BARS, 0)
+    cursors = dict.fromkeys(BARS, 0)
     open_: dict[str, Events] = {}
     revisions: list[int] = []
     steady = await site.open(query="?bar=30s")
     await site.readers(1)
 
     async def read_all(bar: str, until: int) -> None:
-        while at[bar] < until:
-            told = await open_[bar].next()
-            assert told is not None
-            assert int(told["id"]) > at[bar]
-            at[bar] = int(told["id"])
-            if "event" not in told:
-                shown = orjson.loads(told["data"])
+        while cursors[bar] < until:
+            event = await open_[bar].next()
+            assert event is not None
+            assert int(event["id"]) > cursors[bar]
+            cursors[bar] = int(event["id"])
+            if "event" not in event:
+                shown = orjson.loads(event["data"])
                 held[bar][shown["t"]] = shown
 
     for _ in range(30):
         for bar in BARS:
             if bar not in open_ and dice.random() < 0.5:
-                open_[bar] = await site.open(query=f"?bar={bar}&since={at[bar]}")
+                open_[bar] = await site.open(query=f"?bar={bar}&since={cursors[bar]}")
             elif bar in open_ and dice.random() < 0.2:
                 open_.pop(bar).close()
         slots = {slot_at(dice, dice.choice([FRIDAY, THURSDAY]), utc("15:30")) for _ in range(4)}
@@ -136,16 +136,16 @@ async def test_no_hole_and_no_double(site: Site, monkeypatch: Any, seed: int) ->
             revisions += sorted(n for n, _ in (*change.rows, *change.gaps))
             for bar in open_:
                 last = change.revision if bar == "30s" else change.rows[-1:] and change.revision
-                await read_all(bar, last or at[bar])
-    seen = []
-    while len(seen) < len(revisions):
-        told = await steady.next()
-        assert told is not None
-        seen.append(int(told["id"]))
-    assert seen == revisions
+                await read_all(bar, last or cursors[bar])
+    received = []
+    while len(received) < len(revisions):
+        event = await steady.next()
+        assert event is not None
+        received.append(int(event["id"]))
+    assert received == revisions
     for bar in BARS:
         if bar not in open_:
-            open_[bar] = await site.open(query=f"?bar={bar}&since={at[bar]}")
+            open_[bar] = await site.open(query=f"?bar={bar}&since={cursors[bar]}")
     for bar in BARS:
         spot = float(BARS.index(bar))
         [change] = await site.fed.land(record(utc("15:31"), spot=spot), mode=WriteMode.REWRITE)
@@ -187,9 +187,9 @@ async def test_slow_reader_is_cut_off(site: Site, monkeypatch: Any) -> None:
         slots = [utc("13:30") + timedelta(seconds=30 * n) for n in range(10)]
         await site.fed.land(*(record(s, spot=float(i)) for s in slots), mode=WriteMode.REWRITE)
         for _ in slots:
-            told = await quick.next()
-            assert told is not None
-            spots.append(orjson.loads(told["data"])["spot"])
+            event = await quick.next()
+            assert event is not None
+            spots.append(orjson.loads(event["data"])["spot"])
     assert spots == [float(i) for i in range(60) for _ in range(10)]
     await site.readers(1)
 
@@ -217,9 +217,9 @@ async def test_a_lot_missed(site: Site) -> None:
     shown = [orjson.loads((await events.next())["data"])["t"] for _ in range(120)]  # type: ignore[index]
     assert len(set(shown)) == 120
     await site.fed.land(record(utc("14:30")))
-    told = await events.next()
-    assert told is not None
-    assert orjson.loads(told["data"])["t"] == "2026-06-05T14:30:00Z"
+    event = await events.next()
+    assert event is not None
+    assert orjson.loads(event["data"])["t"] == "2026-06-05T14:30:00Z"
 
 
 @pytest.mark.parametrize("sent", ["abc", "-1", "1.5", "1, 2", "٣", "0x10", "1" + "0" * 400 + "x"])
@@ -310,12 +310,12 @@ async def test_channel_is_away(
     monkeypatch.setattr("storage.changefeed._POLL", 0.02)
     monkeypatch.setattr(Wire, "listen", NoChannel.listen)
     fed: Fed = await feed(store)
-    told: list[Any] = []
+    calls: list[Any] = []
     hub = fed._transport.app.context.hub  # type: ignore[attr-defined]
-    monkeypatch.setattr(hub, "changed", lambda *given: told.append(given))
+    monkeypatch.setattr(hub, "changed", lambda *arguments: calls.append(arguments))
     [change] = (await store.write([record(utc("14:29:30"))])).changes
     await fed.reached({"SPY": change.revision})
-    [(symbol, [day], _)] = told
+    [(symbol, [day], _)] = calls
     assert (symbol, day.cursor) == ("SPY", change.revision)
 
 

@@ -100,7 +100,7 @@ def test_a_feed_without_history_says_so(parts):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--from", "2026-08-19", "--to", "2026-08-18", "--source", "synthetic:"), "is before"),
         (("--from", "yesterday", "--to", "2026-08-18", "--source", "synthetic:"), "--from"),
@@ -115,11 +115,11 @@ def test_a_feed_without_history_says_so(parts):
         ((*FROM_TO, "--source", "synthetic:", "--dataset", "live"), "belong to synthetic alone"),
     ],
 )
-def test_wrong_usage_is_told_in_a_line(arguments, said, parts):
+def test_wrong_usage_is_told_in_a_line(arguments, message, parts):
     """Exit 2 and one sentence, no traceback."""
     done = flow("sampler", "backfill", *arguments, **parts)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 

@@ -87,9 +87,9 @@ def hand_made() -> CalibrationScore:
 
 def test_calibration_by_hand(hand_made):
     """Each figure by arithmetic on paper; the last row gives the close and is no forecast."""
-    found = hand_made.as_json()
-    pin, sigma = found["pin_probability"], found["one_sigma"]
-    assert (found["sessions"], pin["rows"]) == (1, 2)
+    result = hand_made.as_json()
+    pin, sigma = result["pin_probability"], result["one_sigma"]
+    assert (result["sessions"], pin["rows"]) == (1, 2)
     assert pin["brier"] == pytest.approx((0.6**2 + 0.1**2) / 2)
     assert (pin["mean_foretold_pct"], pin["happened_pct"]) == (25.0, 50.0)
     assert pin["brier_of_base_rate"] == 0.25
@@ -133,11 +133,11 @@ def test_a_known_settlement_stands_above_the_last_row():
         [row(0, 99, 20.0, 2.0, 100, 102), row(778, 101, 60.0, 0.5, 100, 102)],
         close=103.0,
     )
-    found = score.as_json()
-    pin = found["pin_probability"]
-    assert (found["sessions"], found["closes_of_later_frames"], pin["rows"]) == (2, 2, 3)
+    result = score.as_json()
+    pin = result["pin_probability"]
+    assert (result["sessions"], result["closes_of_later_frames"], pin["rows"]) == (2, 2, 3)
     assert pin["happened_pct"] == pytest.approx(100 / 3)
-    assert found["one_sigma"]["within_pct"] == pytest.approx(100 / 3)
+    assert result["one_sigma"]["within_pct"] == pytest.approx(100 / 3)
     # On paper: base 1/3; differences of squares −.36+.4444.. by row; the second day's go together.
     differences = [0.36 - 4 / 9, 0.04 - 1 / 9, 0.36 - 1 / 9]
     mean = sum(differences) / 3
@@ -150,9 +150,9 @@ def test_a_session_without_its_close_does_not_count():
     score = CalibrationScore()
     assert not score.add(SESSION, [row(0, 100, 40.0, 2.0), row(300, 101, 40.0, 2.0)])
     assert not score.add(SESSION, [])
-    found = score.as_json()
-    assert found["pin_probability"]["brier"] is None
-    assert (found["sessions"], found["sessions_without_close"]) == (0, 2)
+    result = score.as_json()
+    assert result["pin_probability"]["brier"] is None
+    assert (result["sessions"], result["sessions_without_close"]) == (0, 2)
 
 
 def test_a_row_that_was_fetched_at_night_gives_no_close():
@@ -171,8 +171,8 @@ def test_the_score_beyond_the_probability():
         row(n, 100, 50.0, None, low, high, score=pin) for n, (pin, low, high) in enumerate(pins)
     ]
     score.add(SESSION, rows, close=101.0)
-    found = score.as_json()["pin_probability"]["pin_score_correlation"]
-    assert found == pytest.approx(math.sqrt(3) / 2)
+    correlation = score.as_json()["pin_probability"]["pin_score_correlation"]
+    assert correlation == pytest.approx(math.sqrt(3) / 2)
 
 
 def test_symbols_of_one_day_are_one_session_together():
@@ -181,9 +181,9 @@ def test_symbols_of_one_day_are_one_session_together():
     first.add(SESSION, [row(0, 100, 40.0, 2.0, 100, 102)], close=101.0)
     second.add(SESSION, [row(0, 100, 40.0, 2.0, 100, 102)], close=103.0)
     first.merge(second)
-    found = first.as_json()
-    assert (found["sessions"], found["pin_probability"]["rows"]) == (1, 2)
-    assert found["pin_probability"]["happened_pct"] == 50.0
+    result = first.as_json()
+    assert (result["sessions"], result["pin_probability"]["rows"]) == (1, 2)
+    assert result["pin_probability"]["happened_pct"] == 50.0
 
 
 async def test_the_close_of_an_index_is_in_frames_after_it(tmp_path):
@@ -228,10 +228,10 @@ async def test_the_command_reads_closes_from_a_source(store, servers, database, 
     without = json.loads(calibrate("--json"))
     assert (without["SPX"]["sessions"], without["SPX"]["sessions_without_close"]) == (0, 1)
     closes = ("--closes", f"recorded:{tmp_path}")
-    found = json.loads(calibrate("--json", *closes))
-    assert (found["SPX"]["sessions"], found["SPX"]["one_sigma"]["rows"]) == (1, 8)
-    assert found["NDX"]["sessions"] == 0
-    assert found["together"]["sessions"] == 1
+    result = json.loads(calibrate("--json", *closes))
+    assert (result["SPX"]["sessions"], result["SPX"]["one_sigma"]["rows"]) == (1, 8)
+    assert result["NDX"]["sessions"] == 0
+    assert result["together"]["sessions"] == 1
     text = calibrate(*closes)
     assert "SPX: 1 sessions, 8 rows with a pin probability" in text
     assert "NDX: no stored session with a known close" in text
@@ -275,15 +275,15 @@ def test_recorded_indexes(shared: Path, tmp_path: Path, symbol, rows, happened, 
         else:
             frames[day].append(frame)
     score = CalibrationScore()
-    for day, of in frames.items():
+    for day, recorded in frames.items():
         session, stored = session_on(day), []
-        for frame in of:
+        for frame in recorded:
             measured = measure_slot(select_chain(frame, session), None, oi_confidence=0.43).row
             stored.append({name: getattr(measured, name) for name in row(0, 0, 0, 0)})
             stored[-1]["detail"] = measured.detail.as_json()
         score.add(session, stored, close=closes.get(day))
-    found = score.as_json()
-    pin = found["pin_probability"]
-    assert (found["sessions"], pin["rows"]) == (26, rows)
+    result = score.as_json()
+    pin = result["pin_probability"]
+    assert (result["sessions"], pin["rows"]) == (26, rows)
     assert pin["happened_pct"] == pytest.approx(100 * happened / rows)
     assert pin["mean_foretold_pct"] == pytest.approx(foretold, abs=0.05)

@@ -74,23 +74,23 @@ async def test_explain_as_a_person_and_as_a_program_reads_it(store, servers, dat
     await fill(store, 6)
     record = await store.before("SPX", DAY, SESSION.close)
     parts = {"FLOW_DATABASE_URL": database, "FLOW_REDIS_URL": servers.redis_url}
-    at = ("--symbol", "spx", "--at", f"{DAY}T09:32:30", "--dataset", "live")
-    told = explain("explain", *at, **parts)
-    assert told.returncode == 0, told.stderr
+    options = ("--symbol", "spx", "--at", f"{DAY}T09:32:30", "--dataset", "live")
+    text = explain("explain", *options, **parts)
+    assert text.returncode == 0, text.stderr
     for title in ("INPUTS", "FORWARD", "SMILE", "TOP STRIKES", "LEVELS", "PIN", "FLOW"):
-        assert title in told.stdout
-    assert told.stdout.endswith("every field equal\n")
-    data = json.loads(explain("explain", *at, "--json", **parts).stdout)
+        assert title in text.stdout
+    assert text.stdout.endswith("every field equal\n")
+    data = json.loads(explain("explain", *options, "--json", **parts).stdout)
     assert data["recomputed"] == "equal"
     assert data["exposures"]["net_gex"] == record.row.net_gex
     assert data["flow"]["all"] == record.row.hedge_flow_cumulative_all
     shown = data["flow"]["largest_of_this_interval"]
     assert shown
-    assert all(-1 <= one["sign"] <= 1 for one in shown)
+    assert all(-1 <= contract["sign"] <= 1 for contract in shown)
 
 
 @pytest.mark.parametrize(
-    ("at", "code", "said"),
+    ("moment", "code", "message"),
     [
         ("2026-08-19T11:00", 1, "none before it either"),
         ("2026-08-19T16:00", 2, "outside the session"),
@@ -98,10 +98,10 @@ async def test_explain_as_a_person_and_as_a_program_reads_it(store, servers, dat
         ("eleven", 2, "--at"),
     ],
 )
-def test_explain_says_what_is_not_there(at, code, said, servers, database):
+def test_explain_says_what_is_not_there(moment, code, message, servers, database):
     """No row, no session, no time: one line, the right exit status."""
     parts = {"FLOW_DATABASE_URL": database, "FLOW_REDIS_URL": servers.redis_url}
-    done = explain("explain", "--symbol", "SPX", "--at", at, **parts)
+    done = explain("explain", "--symbol", "SPX", "--at", moment, **parts)
     assert done.returncode == code
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

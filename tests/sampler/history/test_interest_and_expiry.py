@@ -26,8 +26,8 @@ FRIDAY = [np.datetime64("2026-08-21")] * N
 
 def sample(i, symbol="SPX", **columns):
     when = TEN_FOURTEEN + timedelta(seconds=30 * i)
-    given = {"open_interest": TODAY, "volume": [50.0 + 10 * i] * N} | columns
-    return frame(symbol=symbol, strikes=STRIKES, quoted_at=when, **given)
+    values = {"open_interest": TODAY, "volume": [50.0 + 10 * i] * N} | columns
+    return frame(symbol=symbol, strikes=STRIKES, quoted_at=when, **values)
 
 
 class Feed:

@@ -62,9 +62,9 @@ class Short:
 
     async def history(self, symbol, session):
         for i in self._slots:
-            found = await self._whole.live(symbol, session.open + timedelta(seconds=30 * i))
-            object.__setattr__(found, "source", self._source)
-            yield found
+            frame = await self._whole.live(symbol, session.open + timedelta(seconds=30 * i))
+            object.__setattr__(frame, "source", self._source)
+            yield frame
 
 
 async def sampled(store: Store, source: Short) -> None:
@@ -154,7 +154,7 @@ class TestSameBytes:
                     yield recorded.read_chain(file)
 
         session = session_on(recorded.read_chain(files[0]).quoted_at.date())
-        given = {
+        dropped = {
             "symbol": "SPX",
             "session": session,
             "options": BackfillOptions(oi_confidence=KAPPA),
@@ -164,13 +164,15 @@ class TestSameBytes:
             Store.open(database, "live") as store,
             Store.open(empty_database, "live") as other,
         ):
-            await backfill_session(Files(), store, NoChannel(), **given)
+            await backfill_session(Files(), store, NoChannel(), **dropped)
             records = [record async for record in store.records("SPX", session.day)]
             assert records[0].row.dropped["am_settled"] > 900
             assert records[0].row.detail.total_chain_net_gex is not None
             with ParquetWriter(ParquetPartition(tmp_path, session.day, "SPX"), "live") as writer:
                 writer.write(records)
-            await backfill_session(open_source(f"parquet:{tmp_path}"), other, NoChannel(), **given)
+            await backfill_session(
+                open_source(f"parquet:{tmp_path}"), other, NoChannel(), **dropped
+            )
         assert content(empty_database) == content(database)
 
     async def test_newer_quotes_of_the_last_slot(self, store, database):
@@ -185,12 +187,12 @@ class TestSameBytes:
                 self.frames = frames
 
             async def history(self, symbol, session):
-                for one in self.frames:
-                    yield one
+                for sent in self.frames:
+                    yield sent
 
         await filled(store, Closing(closing[:2]))
-        kept, _ = await filled(store, Closing(closing), missing=True)
-        assert kept.written == 0
+        filled_again, _ = await filled(store, Closing(closing), missing=True)
+        assert filled_again.written == 0
         done, first = await filled(store, Closing(closing))
         assert (done.written, first) == (1, SESSION.last_slot)
         newest = await store.before("SPX", DAY, SESSION.close)
@@ -254,10 +256,10 @@ class TestMissing:
         original = theirs._whole.live
 
         async def moved(symbol, now):
-            found = await original(symbol, now)
+            frame = await original(symbol, now)
             if now == at(10):
-                object.__setattr__(found, "volume", found.volume + 5)
-            return found
+                object.__setattr__(frame, "volume", frame.volume + 5)
+            return frame
 
         theirs._whole.live = moved
         stayed, _ = await filled(store, theirs)
@@ -303,8 +305,8 @@ class TestRecompute:
         """Another κ: which fields change, in how many rows, by how much; the store is as it was."""
         await sampled(store, Short())
         before = content(database, revisions=True)
-        given = {"symbol": "SPX", "session": SESSION}
-        dry = await recompute_session(store, NoChannel(), oi_confidence=0.5, dry_run=True, **given)
+        whole = {"symbol": "SPX", "session": SESSION}
+        dry = await recompute_session(store, NoChannel(), oi_confidence=0.5, dry_run=True, **whole)
         assert content(database, revisions=True) == before
         changed = dry.diff.fields
         assert changed["oi_confidence"].rows == SLOTS - 1
@@ -322,17 +324,17 @@ class TestRecompute:
         await sampled(store, Short(without={9, 10}))
         before = max(revisions_of(database))
         monkeypatch.setattr(snapshot, "DEFINITIONS", "next")
-        given = {"symbol": "SPX", "session": SESSION}
-        dry = await recompute_session(store, NoChannel(), dry_run=True, **given)
+        whole = {"symbol": "SPX", "session": SESSION}
+        dry = await recompute_session(store, NoChannel(), dry_run=True, **whole)
         assert (dry.rewritten, set(dry.diff.fields)) == (SLOTS - 3, {"definitions"})
-        done = await recompute_session(store, NoChannel(), **given)
+        done = await recompute_session(store, NoChannel(), **whole)
         assert done.rewritten == SLOTS - 3
         after = [r async for r in store.records("SPX", DAY)]
         assert {r.row.definitions for r in after} == {"next"}
         # Each stays differenced against the slot that it named.
         assert {r.row.slot: r.row.differenced_from for r in after}[at(11)] == at(8)
         assert min(revisions_of(database)) > before
-        again = await recompute_session(store, NoChannel(), **given)
+        again = await recompute_session(store, NoChannel(), **whole)
         assert (again.rewritten, again.diff.changed) == (0, 0)
 
     async def test_a_spoilt_profile_is_mended(self, store, database):
@@ -342,10 +344,10 @@ class TestRecompute:
         with psycopg.connect(database) as connection:
             spoil = "update live.profiles set vex[3] = 1e9 where slot = %s"
             connection.execute(spoil, [at(12)])
-        given = {"symbol": "SPX", "session": SESSION}
-        dry = await recompute_session(store, NoChannel(), dry_run=True, **given)
+        whole = {"symbol": "SPX", "session": SESSION}
+        dry = await recompute_session(store, NoChannel(), dry_run=True, **whole)
         assert (dry.rewritten, list(dry.diff.fields)) == (1, ["profile.vex"])
-        done = await recompute_session(store, NoChannel(), **given)
+        done = await recompute_session(store, NoChannel(), **whole)
         assert done.rewritten == 1
         assert content(database) == before
 
@@ -367,14 +369,17 @@ class TestRecompute:
 
     def test_shifts_add_up(self):
         """Sums of rows, the larger of two changes, the first example."""
-        one, other = diff.DiffSummary(records=2, changed=1), diff.DiffSummary(records=3, changed=2)
-        one.fields["spot"] = diff.FieldDiff(1, 0.5, 0.1, "1 → 1.5")
+        first, other = (
+            diff.DiffSummary(records=2, changed=1),
+            diff.DiffSummary(records=3, changed=2),
+        )
+        first.fields["spot"] = diff.FieldDiff(1, 0.5, 0.1, "1 → 1.5")
         other.fields["spot"] = diff.FieldDiff(2, 0.25, 0.2, "2 → 2.25")
         other.fields["regime"] = diff.FieldDiff(1, None, None, "a → b")
-        one.add(other)
-        assert (one.records, one.changed) == (5, 3)
-        assert one.fields["spot"] == diff.FieldDiff(3, 0.5, 0.2, "1 → 1.5")
-        table = one.table_lines()
+        first.add(other)
+        assert (first.records, first.changed) == (5, 3)
+        assert first.fields["spot"] == diff.FieldDiff(3, 0.5, 0.2, "1 → 1.5")
+        table = first.table_lines()
         assert [line.split() for line in table] == [
             ["field", "rows", "max", "change", "relative", "first", "change"],
             ["spot", "3", "0.5", "2.00e-01", "1", "→", "1.5"],
@@ -396,8 +401,8 @@ class TestProgress:
         watched = Terminal()
         progress = Progress(4000, watched, seconds=lambda: next(clock))
         progress.advance(1000)
-        said = watched.getvalue()
-        assert said == "\r\x1b[K 25%  1,000 of 4,000 slots, 100 a second, 30 s left"
+        shown = watched.getvalue()
+        assert shown == "\r\x1b[K 25%  1,000 of 4,000 slots, 100 a second, 30 s left"
         progress.advance(1000)
         assert progress.line().endswith("0 a second, 1 h 56 min left")
         progress.clear()
@@ -461,9 +466,9 @@ def recordings(tmp_path_factory) -> Path:
 async def _measured(symbol, session):
     records = [None]
     source = Short(slots=60, source="feed")
-    async for one in source.history(symbol, session):
-        if one.quoted_at > session.open:
-            chain = select_chain(one, session)
+    async for sent in source.history(symbol, session):
+        if sent.quoted_at > session.open:
+            chain = select_chain(sent, session)
             records.append(snapshot.measure_slot(chain, records[-1], oi_confidence=KAPPA))
     return records[1:]
 
@@ -527,11 +532,11 @@ class TestJobs:
         assert "354 rows" in out.splitlines()[-1] or "there already" in out.splitlines()[-1]
         assert len(content(database)) == 354
         alone = {r.row.slot: r.evidence for r in asyncio.run(_measured("QQQ", SESSION))}
-        found = {r[2]: r[-1] for r in content(database) if r[0] == "QQQ" and r[1] == DAY}
-        assert found == alone
+        stored = {r[2]: r[-1] for r in content(database) if r[0] == "QQQ" and r[1] == DAY}
+        assert stored == alone
 
     @pytest.mark.parametrize(
-        ("words", "environment", "code", "said"),
+        ("words", "environment", "code", "message"),
         [
             (("--dask", "tcp://127.0.0.1:1", "--recompute"), {}, 2, "no scheduler answers at tcp"),
             (("--dask", "nonsense", "--recompute"), {}, 2, "--dask: 'nonsense' is not an address"),
@@ -559,7 +564,7 @@ class TestJobs:
             (("--source", "parquet:/tmp"), {}, 2, "no folder 'chains' in it"),
         ],
     )
-    def test_wrong_usage(self, words, environment, code, said, database, monkeypatch, capsys):
+    def test_wrong_usage(self, words, environment, code, message, database, monkeypatch, capsys):
         """One sentence that names the option."""
         # The log's configuration is a whole process's.
         monkeypatch.setattr("storage.config.log.configure", lambda *_: None)
@@ -569,14 +574,14 @@ class TestJobs:
         assert program.main(["backfill", *DAYS, *words]) == code
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1)
-        assert said in err
+        assert message in err
 
 
 def _children(pid: int) -> list[int]:
-    found = subprocess.run(
+    listed = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
     )
-    return [int(word) for word in found.stdout.split()]
+    return [int(word) for word in listed.stdout.split()]
 
 
 def _count(database: str, table: str) -> int:

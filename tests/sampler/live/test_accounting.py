@@ -89,9 +89,9 @@ def store():
 
 @pytest.fixture
 def tracker(tick, store):
-    made = SlotTracker(tick, store, IdleWriter(), delay=timedelta(0))
-    made.symbols.add("SPX")
-    return made
+    slot_tracker = SlotTracker(tick, store, IdleWriter(), delay=timedelta(0))
+    slot_tracker.symbols.add("SPX")
+    return slot_tracker
 
 
 async def test_slots_between_two_steps_are_late(tracker, tick):

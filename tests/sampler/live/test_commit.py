@@ -110,8 +110,8 @@ class TestWriter:
         await writer.write([record(slot=at(spooled))])
         store.away = False
         store.stored = (record(slot=at(stored)),)
-        found = await writer.before("SPX", DAY, at(9))
-        assert found.row.slot == at(5)
+        newest = await writer.before("SPX", DAY, at(9))
+        assert newest.row.slot == at(5)
 
 
 class TestCommit:
@@ -150,10 +150,10 @@ def remeasured(monkeypatch):
     """Replaces the measuring: a record takes over its predecessor's baseline. Tells the pairs."""
     pairs = []
 
-    def remeasure(one, predecessor, session):
-        pairs.append((one.row.slot, predecessor.row.slot))
-        row = dataclasses.replace(one.row, flow_since=predecessor.row.flow_since)
-        return SlotRecord(row=row, profile=one.profile, evidence=one.evidence)
+    def remeasure(measured, predecessor, session):
+        pairs.append((measured.row.slot, predecessor.row.slot))
+        row = dataclasses.replace(measured.row, flow_since=predecessor.row.flow_since)
+        return SlotRecord(row=row, profile=measured.profile, evidence=measured.evidence)
 
     monkeypatch.setattr(rebase, "remeasure", remeasure)
     return pairs
@@ -161,8 +161,8 @@ def remeasured(monkeypatch):
 
 def baseline(step: int, **changes) -> SlotRecord:
     """A record that counts its flow from its own slot."""
-    given = {"slot": at(step), "flow_since": at(step), "flags": (Flag.BASELINE,)} | changes
-    return record(**given)
+    columns = {"slot": at(step), "flow_since": at(step), "flags": (Flag.BASELINE,)} | changes
+    return record(**columns)
 
 
 class TestRebase:
@@ -192,10 +192,10 @@ class TestRebase:
         """A record never goes on from one of the day before."""
         tomorrow = DAY + timedelta(days=1)
         rebaser = Rebaser(ScriptedStore(record(slot=at(2))))
-        one = baseline(4)
+        first = baseline(4)
         next_day = at(4) + timedelta(days=1)
         other = baseline(4, slot=next_day, flow_since=next_day, expiration=tomorrow)
-        done = await rebaser.rebase([one, other], spooled=True)
+        done = await rebaser.rebase([first, other], spooled=True)
         assert remeasured == [(at(4), at(2))]
         assert done[1] is other
 
@@ -203,8 +203,8 @@ class TestRebase:
         """A record on the baseline of the row that was written last needs no question."""
         store = ScriptedStore()
         rebaser = Rebaser(store)
-        one = record(slot=at(1), flow_since=at(0))
-        rebaser.note_written([Change(symbol="SPX", after=0, revision=1, rows=((1, one.row),))])
+        waiting = record(slot=at(1), flow_since=at(0))
+        rebaser.note_written([Change(symbol="SPX", after=0, revision=1, rows=((1, waiting.row),))])
         store.away = True
         later = record(slot=at(2), flow_since=at(0))
         assert await rebaser.rebase([later], spooled=True) == [later]
@@ -215,5 +215,5 @@ class TestRebase:
         """A record that was measured on a known predecessor is taken as it is."""
         store = ScriptedStore()
         store.away = True
-        one = record(slot=at(2))
-        assert await Rebaser(store).rebase([one], spooled=False) == [one]
+        waiting = record(slot=at(2))
+        assert await Rebaser(store).rebase([waiting], spooled=False) == [waiting]

@@ -56,7 +56,7 @@ def sampler(
                 process.wait(30)
 
 
-def told(folder: Path) -> str:
+def log_text(folder: Path) -> str:
     """What the daemon said, without its good ticks."""
     lines = (folder / "log").read_text().splitlines()
     return "\n".join(line for line in lines if '"stored"' not in line)[-5000:]
@@ -120,7 +120,7 @@ async def test_forty_slots_of_three_symbols(servers, database, tmp_path):
         mine = [g for g in gaps if first <= g["slot"] <= slots[-1]]
         assert [s for s in slots if s not in out] == [
             r["slot"] for r in rows if first <= r["slot"] <= slots[-1]
-        ], told(tmp_path)
+        ], log_text(tmp_path)
         assert [(s, "source_down") for s in out] == [(g["slot"], g["reason"]) for g in mine]
         # What lies before was sampled by nobody, and is told too.
         before = [s for s in session_on(DAY).slots if s < first]
@@ -129,9 +129,9 @@ async def test_forty_slots_of_three_symbols(servers, database, tmp_path):
         assert "not_running" in {g["reason"] for g in gaps if g["slot"] < first}
         assert all(g["detail"] for g in mine)
         by_slot = {r["slot"]: r for r in rows}
-        before, at = by_slot[roll - STEP], by_slot[roll]
-        assert "volume_held" in at["flags"]
-        assert at["hedge_flow_cumulative_all"] == before["hedge_flow_cumulative_all"]
+        before, during = by_slot[roll - STEP], by_slot[roll]
+        assert "volume_held" in during["flags"]
+        assert during["hedge_flow_cumulative_all"] == before["hedge_flow_cumulative_all"]
         assert "after_gap" in by_slot[slots[13]]["flags"]
         assert {r["quote_age_seconds"] // 1 for r in rows} <= set(range(900, 921))
 
@@ -171,11 +171,11 @@ async def test_kill_9_and_restart(servers, database, tmp_path):
 
     missed = {gap["slot"] for gap in gaps}
     due = {start + i * STEP for i in range(1, 8)}
-    assert due <= set(live) | missed, told(tmp_path)
+    assert due <= set(live) | missed, log_text(tmp_path)
     assert not set(live) & missed
     assert {gap["reason"] for gap in gaps} == {"not_running"}
     # The first restart was in time, the second one too late for this slot at least.
-    assert start + 3 * STEP in live, told(tmp_path)
+    assert start + 3 * STEP in live, log_text(tmp_path)
     assert start + 4 * STEP in missed
 
     # The same day taken in one go, by the same steps, into a schema of its own.

@@ -63,31 +63,31 @@ async def straight(url: str, steps: range, symbols=SYMBOLS, first: int = 0) -> d
 def processes(tmp_path_factory):
     """Two processes that samplers are forked from; starting one takes seconds."""
     log = tmp_path_factory.mktemp("samplers") / "log"
-    made = [SamplerProcess(log), SamplerProcess(log)]
-    yield made
-    for one in made:
-        one.close()
+    started = [SamplerProcess(log), SamplerProcess(log)]
+    yield started
+    for process in started:
+        process.close()
 
 
 @pytest.fixture
 def make(tmp_path, processes):
     """Makes up to two samplers; they are gone at the end."""
-    made = []
+    samplers = []
 
-    def make(database: str, name: str = "a", **given) -> SamplerProcess:
+    def make(database: str, name: str = "a", **changes) -> SamplerProcess:
         options = {"spool": str(tmp_path / "spool" / name), "symbols": SYMBOLS, "seed": SEED}
-        one = processes[len(made)]
-        one.given = options | given | {"database": database}
-        made.append(one)
-        return one
+        process = processes[len(samplers)]
+        process.settings = options | changes | {"database": database}
+        samplers.append(process)
+        return process
 
     yield make
-    for one in made:
-        one.drop()
+    for process in samplers:
+        process.drop()
 
 
-def since(found: dict, step: int) -> dict:
-    return {key: value for key, value in found.items() if key[1] >= slot(step)}
+def since(stored: dict, step: int) -> dict:
+    return {key: value for key, value in stored.items() if key[1] >= slot(step)}
 
 
 @pytest.mark.clocked
@@ -98,17 +98,17 @@ async def test_killed_at_every_point(database, make, nth):
     for step, point in enumerate(POINTS):
         if not sampler.lives:
             sampler.start(now(step))
-        told = sampler.tick(now(step), kill=(point, nth))
-        if told.get("dead") is None:
+        answer = sampler.tick(now(step), kill=(point, nth))
+        if answer.get("dead") is None:
             # A batch passes some points once.
             assert nth == 2
             continue
-        assert told == {"dead": -9}
+        assert answer == {"dead": -9}
         # Back within the slot: the step that is due is taken at the start.
         sampler.start(now(step))
     sampler.stop()
-    found = rows(database)
-    assert found == await straight(database, range(len(POINTS)))
+    stored = rows(database)
+    assert stored == await straight(database, range(len(POINTS)))
     assert since(gaps(database), 0) == {}
 
 
@@ -123,8 +123,8 @@ async def test_killed_at_every_point_without_a_database(database, make):
         sampler.tick(now(1))
         for step, point in enumerate(SPOOLING, 2):
             assert sampler.tick(now(step), kill=(point, 1)) == {"dead": -9}
-            said = sampler.start(now(step))
-            assert said["symbols"] == sorted(SYMBOLS)
+            answer = sampler.start(now(step))
+            assert answer["symbols"] == sorted(SYMBOLS)
         sampler.tick(now(5), kill=("spooled", 1))
         proxy.mend()
         # Killed again while the spool is emptied, after each of its transactions.
@@ -205,12 +205,12 @@ async def test_two_that_both_believe(database, make):
         second.tick(now(5))
         first.stop()
         second.stop()
-    found = rows(database)
-    assert set(found) == {(symbol, slot(step)) for symbol in SYMBOLS for step in range(6)}
+    stored = rows(database)
+    assert set(stored) == {(symbol, slot(step)) for symbol in SYMBOLS for step in range(6)}
     assert since(gaps(database), 0) == {}
     whole = await straight(database, range(6))
-    early = {key for key in found if key[1] < slot(3)}
-    assert {key: found[key] for key in early} == {key: whole[key] for key in early}
+    early = {key for key in stored if key[1] < slot(3)}
+    assert {key: stored[key] for key in early} == {key: whole[key] for key in early}
 
 
 @pytest.mark.clocked
@@ -227,9 +227,9 @@ async def test_symbols_are_shared_out(database, make):
     while len(second.tick(now(2))["words"]) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)
     second.stop()
-    found = rows(database)
-    assert {key for key in found if key[0] == "QQQ"} == {("QQQ", slot(i)) for i in range(3)}
-    assert {key for key in found if key[0] == "SPX"} == {("SPX", slot(i)) for i in range(3)}
+    stored = rows(database)
+    assert {key for key in stored if key[0] == "QQQ"} == {("QQQ", slot(i)) for i in range(3)}
+    assert {key for key in stored if key[0] == "SPX"} == {("SPX", slot(i)) for i in range(3)}
 
 
 def test_a_torn_last_record(database, make, tmp_path):
@@ -249,11 +249,11 @@ def test_a_torn_last_record(database, make, tmp_path):
         sampler.start(now(4))
         sampler.tick(now(4))
         sampler.stop()
-    found = rows(database)
-    steps = sorted({key[1] for key in found})
+    stored = rows(database)
+    steps = sorted({key[1] for key in stored})
     assert steps == [slot(0), slot(1), slot(2), slot(4)]
     assert {gaps(database)[symbol, slot(3)] for symbol in SYMBOLS} == {"not_running"}
-    assert all("after_gap" in found[symbol, slot(4)]["flags"] for symbol in SYMBOLS)
+    assert all("after_gap" in stored[symbol, slot(4)]["flags"] for symbol in SYMBOLS)
 
 
 @pytest.fixture

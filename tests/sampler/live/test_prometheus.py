@@ -48,13 +48,13 @@ async def test_steps():
     metrics.count_step(Outcome(symbol="SPY", reason=Reason.STALE, stage_ms={"fetch": 700.0}))
     metrics.count_step(Outcome(symbol="SPY", reason=Reason.STALE))
     async with metrics.serving(port):
-        told = await asyncio.to_thread(look, port)
-    assert told["flow_sampler_steps_total", "stored", "SPY"] == 1
-    assert told["flow_sampler_steps_total", "stale", "SPY"] == 2
-    newest = told["flow_sampler_newest_slot_timestamp_seconds", "SPY"]
+        sent = await asyncio.to_thread(look, port)
+    assert sent["flow_sampler_steps_total", "stored", "SPY"] == 1
+    assert sent["flow_sampler_steps_total", "stale", "SPY"] == 2
+    newest = sent["flow_sampler_newest_slot_timestamp_seconds", "SPY"]
     assert newest == utc("14:00").timestamp()
-    assert told["flow_sampler_stage_seconds_sum", "fetch"] == pytest.approx(0.7)
-    assert told["flow_sampler_stage_seconds_bucket", "0.005", "measure"] == 1
+    assert sent["flow_sampler_stage_seconds_sum", "fetch"] == pytest.approx(0.7)
+    assert sent["flow_sampler_stage_seconds_bucket", "0.005", "measure"] == 1
     with pytest.raises(OSError, match="refused"):
         await asyncio.to_thread(look, port)
 
@@ -96,10 +96,10 @@ async def test_a_running_sampler(servers, database, tmp_path):
                 assert process.poll() is None, (tmp_path / "log").read_text()
                 await asyncio.sleep(0.2)
                 with suppress(OSError):
-                    told = await asyncio.to_thread(look, port)
-                    stored = told.get(("flow_sampler_steps_total", "stored", "SPY"), 0)
-        assert told["flow_sampler_stage_seconds_count", "measure"] >= stored
-        assert told["flow_sampler_newest_slot_timestamp_seconds", "SPY"] % 30 == 0
+                    metrics = await asyncio.to_thread(look, port)
+                    stored = metrics.get(("flow_sampler_steps_total", "stored", "SPY"), 0)
+        assert metrics["flow_sampler_stage_seconds_count", "measure"] >= stored
+        assert metrics["flow_sampler_newest_slot_timestamp_seconds", "SPY"] % 30 == 0
     finally:
         process.terminate()
         assert await asyncio.to_thread(process.wait, 30) == 0

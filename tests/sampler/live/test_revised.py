@@ -70,7 +70,7 @@ def stored(database: str, dataset: str = "live") -> list[tuple]:
 
 
 def flags(database: str, dataset: str = "live") -> list[tuple]:
-    return [tuple(found) for found, _, _ in stored(database, dataset)]
+    return [tuple(row_flags) for row_flags, _, _ in stored(database, dataset)]
 
 
 async def test_a_single_sampler_revises(store: Store, database) -> None:
@@ -88,10 +88,10 @@ async def test_the_daemons_writer_revises_and_publishes(database, tmp_path) -> N
     live = Heard()
     async with (
         open_store(database, "live") as store,
-        rig(Dirty(), store, tmp_path, live=live) as made,
+        rig(Dirty(), store, tmp_path, live=live) as rigged,
     ):
         for i in range(len(VOLUMES)):
-            await made.step(["SPX"], now(i))
+            await rigged.step(["SPX"], now(i))
     assert flags(database) == FLAGS
     sent = [(revision, row) for change in live.changes for revision, row in change.rows]
     assert [revision for revision, _ in sent] == sorted(revision for revision, _ in sent)
@@ -107,13 +107,13 @@ async def test_what_waited_in_the_spool_is_revised_too(database, tmp_path) -> No
     """The database goes away after the second row: the batches revise when they are committed."""
     async with open_store(database, "live") as store:
         broken = FailingStore(store)
-        async with rig(Dirty(), broken, tmp_path) as made:
+        async with rig(Dirty(), broken, tmp_path) as rigged:
             for i in range(len(VOLUMES)):
                 broken.away = i >= 2
-                await made.step(["SPX"], now(i))
+                await rigged.step(["SPX"], now(i))
             assert flags(database) == FLAGS[:2]
             broken.away = False
-            await made.writer.drained()
+            await rigged.writer.drained()
     assert flags(database) == FLAGS
 
 
@@ -121,26 +121,26 @@ async def test_rows_that_are_stored_are_revised_by_what_waited(database, tmp_pat
     """The wrong rows are in the database already, and the correcting one is spooled."""
     async with open_store(database, "live") as store:
         broken = FailingStore(store)
-        async with rig(Dirty(), broken, tmp_path) as made:
+        async with rig(Dirty(), broken, tmp_path) as rigged:
             for i in range(len(VOLUMES)):
                 broken.away = i == 4
-                await made.step(["SPX"], now(i))
+                await rigged.step(["SPX"], now(i))
                 if i == 4:
                     assert flags(database)[2:] == [(), ()]
                     broken.away = False
-                    await made.writer.drained()
+                    await rigged.writer.drained()
     assert flags(database) == FLAGS
 
 
 async def test_a_backfill_and_a_recomputation_come_to_the_same(store: Store, database) -> None:
     """Neither a second backfill nor a recomputation changes a byte."""
     options = BackfillOptions(oi_confidence=0.43)
-    given = {"symbol": "SPX", "session": SESSION}
-    await backfill_session(Dirty(), store, NoChannel(), options=options, **given)
+    whole = {"symbol": "SPX", "session": SESSION}
+    await backfill_session(Dirty(), store, NoChannel(), options=options, **whole)
     assert flags(database) == FLAGS
     before = stored(database)
-    await backfill_session(Dirty(), store, NoChannel(), options=options, **given)
-    done = await recompute_session(store, NoChannel(), **given)
+    await backfill_session(Dirty(), store, NoChannel(), options=options, **whole)
+    done = await recompute_session(store, NoChannel(), **whole)
     assert (done.rewritten, done.already_there) == (0, len(VOLUMES))
     assert stored(database) == before
 
@@ -148,49 +148,49 @@ async def test_a_backfill_and_a_recomputation_come_to_the_same(store: Store, dat
 async def test_a_recomputation_finds_doubts_that_no_one_had(store: Store, database) -> None:
     """Rows of a release that revised nothing get their flags when they are measured again."""
     options = BackfillOptions(oi_confidence=0.43)
-    given = {"symbol": "SPX", "session": SESSION}
-    await backfill_session(Dirty(), store, NoChannel(), options=options, **given)
+    whole = {"symbol": "SPX", "session": SESSION}
+    await backfill_session(Dirty(), store, NoChannel(), options=options, **whole)
     with psycopg.connect(database) as connection:
         connection.execute(
             "update live.rows set flags = '{}', detail = detail || '{\"flag_amounts\": null}'"
             " where 'revised' = any(flags)"
         )
     assert flags(database)[2:4] == [(), ()]
-    await recompute_session(store, NoChannel(), **given)
+    await recompute_session(store, NoChannel(), **whole)
     assert flags(database) == FLAGS
 
 
 def answer(i: int, *, frozen: bool):
     """Cboe's answer at a slot; a frozen one has the index of slot 2 and its time."""
-    made = frame(quoted_at=TEN_FOURTEEN + i * STEP, spot=7700.0 + i)
-    object.__setattr__(made, "last_at", made.last_at - 2)
-    given = from_frame(made)
+    measured = frame(quoted_at=TEN_FOURTEEN + i * STEP, spot=7700.0 + i)
+    object.__setattr__(measured, "last_at", measured.last_at - 2)
+    sent = from_frame(measured)
     if frozen:
         index = from_frame(frame(quoted_at=TEN_FOURTEEN + 2 * STEP, spot=7702.0))["data"]
         for name in ("current_price", "last_trade_time"):
-            given["data"][name] = index[name]
-    return given
+            sent["data"][name] = index[name]
+    return sent
 
 
 async def test_the_series_goes_on_while_cboes_index_stands(database, tmp_path) -> None:
     """Over HTTP, by the daemon's parts: the index value stands for four slots, its options trade."""
     async with CboeServer() as server, open_store(database, "live") as store:
         source = Cboe.open(f"{server.url}?delay=0&pace=0")
-        async with rig(source, store, tmp_path) as made:
+        async with rig(source, store, tmp_path) as rigged:
             for i in range(9):
                 server.frames["SPX"] = answer(i, frozen=3 <= i <= 6)
-                await made.step(["SPX"], now(i))
+                await rigged.step(["SPX"], now(i))
         await source.close()
     with psycopg.connect(database) as connection:
-        found = connection.execute(
+        stored_rows = connection.execute(
             "select slot, flags, spot, source_spot from live.rows order by slot"
         ).fetchall()
         gaps = connection.execute("select slot from live.gaps where slot >= %s", [TEN_FOURTEEN])
         assert gaps.fetchall() == []
-    assert [slot for slot, *_ in found] == [TEN_FOURTEEN + i * STEP for i in range(9)]
-    parity = ["spot_from_parity" in names for _, names, _, _ in found]
+    assert [slot for slot, *_ in stored_rows] == [TEN_FOURTEEN + i * STEP for i in range(9)]
+    parity = ["spot_from_parity" in names for _, names, _, _ in stored_rows]
     assert parity == [False] * 3 + [True] * 4 + [False] * 2
-    for i, (_, _, spot, source_spot) in enumerate(found):
+    for i, (_, _, spot, source_spot) in enumerate(stored_rows):
         assert abs(spot - (7700.0 + i)) < 0.02
         assert source_spot == (7702.0 if 3 <= i <= 6 else 7700.0 + i)
 
@@ -199,12 +199,12 @@ async def test_an_answer_that_is_only_dated_anew_is_no_row(database, tmp_path) -
     """The whole feed stands, and its server writes a new time on the same answer."""
     async with CboeServer() as server, open_store(database, "live") as store:
         source = Cboe.open(f"{server.url}?delay=0&pace=0")
-        async with rig(source, store, tmp_path) as made:
+        async with rig(source, store, tmp_path) as rigged:
             for i in range(9):
                 server.frames["SPX"] = answer(0, frozen=False)
                 made_at = TEN_FOURTEEN + i * STEP
                 server.frames["SPX"]["timestamp"] = made_at.strftime("%Y-%m-%d %H:%M:%S")
-                await made.step(["SPX"], now(i))
+                await rigged.step(["SPX"], now(i))
         await source.close()
     with psycopg.connect(database) as connection:
         rows = connection.execute("select slot from live.rows").fetchall()

@@ -59,27 +59,27 @@ async def test_clock_ninety_seconds_ahead(database, tmp_path):
     """Slots that are not due yet are late until their rows come, each under its own time; then
     the clock is put right, and nothing is lost or told twice."""
     source = Punctual()
-    async with open_store(database) as store, rig(source, store, tmp_path) as made:
+    async with open_store(database) as store, rig(source, store, tmp_path) as rigged:
         for step in range(12):
             source.now = now(step)
             wrong = 3 if 3 <= step < 8 else 0
-            await made.step(["SPX"], now(step + wrong))
-    found = rows(database)
-    assert sorted(key[1] for key in found) == [slot(i) for i in range(12)]
+            await rigged.step(["SPX"], now(step + wrong))
+    stored = rows(database)
+    assert sorted(key[1] for key in stored) == [slot(i) for i in range(12)]
     assert [key for key in gaps(database) if key[1] >= slot(0)] == []
-    assert not [key for key, row in found.items() if "after_gap" in row["flags"]]
+    assert not [key for key, row in stored.items() if "after_gap" in row["flags"]]
 
 
 async def test_clock_ninety_seconds_behind(database, tmp_path):
     """Quotes from the future, by that clock: rows of their own time all the same."""
     source = Punctual()
-    async with open_store(database) as store, rig(source, store, tmp_path) as made:
+    async with open_store(database) as store, rig(source, store, tmp_path) as rigged:
         for step in range(12):
             source.now = now(step)
             wrong = -3 if 4 <= step < 8 else 0
-            await made.step(["SPX"], now(step + wrong))
-    found = rows(database)
-    assert sorted(key[1] for key in found) == [slot(i) for i in range(12)]
+            await rigged.step(["SPX"], now(step + wrong))
+    stored = rows(database)
+    assert sorted(key[1] for key in stored) == [slot(i) for i in range(12)]
     assert [key for key in gaps(database) if key[1] >= slot(0)] == []
 
 
@@ -99,29 +99,29 @@ async def test_clock_that_jumps_back_is_heeded(database, tmp_path):
 
     jumped = False
     clock = Jumpy(slot(0), 30.0, begin)
-    async with open_store(database) as store, rig(SOURCE, store, tmp_path) as made:
+    async with open_store(database) as store, rig(SOURCE, store, tmp_path) as rigged:
         lease = Lease(database, "synthetic", ["SPX"])
         daemon = Daemon(
-            made.tracker, made.tick, made.writer, lease, symbols=["SPX"], clock=clock,
+            rigged.tracker, rigged.tick, rigged.writer, lease, symbols=["SPX"], clock=clock,
             delay=timedelta(0),
         )  # fmt: skip
         stepped: list[datetime] = []
-        step = made.tracker.step
+        step = rigged.tracker.step
 
-        async def spy(symbol, at):
-            stepped.append(at)
-            return await step(symbol, at)
+        async def spy(symbol, moment):
+            stepped.append(moment)
+            return await step(symbol, moment)
 
-        made.tracker.step = spy
+        rigged.tracker.step = spy
         running = asyncio.create_task(daemon.run())
         await asyncio.sleep(2.6)
-        jumped, told = True, len(stepped)
+        jumped, steps_before = True, len(stepped)
         await asyncio.sleep(2.4)
         daemon.stop()
         await asyncio.wait_for(running, 20)
     # 90 seconds of this market are three of ours; the beat notices within one.
-    assert len(stepped) > told
-    assert min(stepped[told:]) < max(stepped[:told])
+    assert len(stepped) > steps_before
+    assert min(stepped[steps_before:]) < max(stepped[:steps_before])
 
 
 class TestOwned:
@@ -130,50 +130,50 @@ class TestOwned:
     async def test_at_the_close(self, database, tmp_path):
         """What was never told of in a session that ends is told then."""
         close = SESSION.close
-        async with open_store(database) as store, rig(SOURCE, store, tmp_path) as made:
-            made.tracker.symbols.add("SPX")
-            await made.step(["SPX"], close - 4 * STEP + timedelta(seconds=1))
-            await made.tracker.account_sessions(close - 4 * STEP)
+        async with open_store(database) as store, rig(SOURCE, store, tmp_path) as rigged:
+            rigged.tracker.symbols.add("SPX")
+            await rigged.step(["SPX"], close - 4 * STEP + timedelta(seconds=1))
+            await rigged.tracker.account_sessions(close - 4 * STEP)
             with psycopg.connect(database, autocommit=True) as connection:
                 connection.execute("delete from synthetic.gaps")
-            await made.step(["SPX"], close - 3 * STEP + timedelta(seconds=1))
-            await made.step(["SPX"], close + timedelta(seconds=5))
-            await made.tracker.account_sessions(close + timedelta(seconds=6))
-        told = {key[1] for key in [*rows(database), *gaps(database)]}
-        assert told == set(SESSION.slots)
+            await rigged.step(["SPX"], close - 3 * STEP + timedelta(seconds=1))
+            await rigged.step(["SPX"], close + timedelta(seconds=5))
+            await rigged.tracker.account_sessions(close + timedelta(seconds=6))
+        accounted = {key[1] for key in [*rows(database), *gaps(database)]}
+        assert accounted == set(SESSION.slots)
         assert set(gaps(database).values()) == {"not_running", "late", "after_close"}
 
     async def test_at_the_next_start(self, database, tmp_path):
         """A daemon that died in mid-session: its successor of the next days tells the rest."""
         async with open_store(database) as store:
-            async with rig(SOURCE, store, tmp_path) as made:
-                await made.tracker.add_symbols(["SPX"], now(0))
-                await made.step(["SPX"], now(0))
-                await made.tracker.account_sessions(now(0))
+            async with rig(SOURCE, store, tmp_path) as rigged:
+                await rigged.tracker.add_symbols(["SPX"], now(0))
+                await rigged.step(["SPX"], now(0))
+                await rigged.tracker.account_sessions(now(0))
             later = on_the(date(2026, 8, 21), -100)
-            async with rig(SOURCE, store, tmp_path) as made:
-                await made.tracker.add_symbols(["SPX"], later)
-        told = {key[1] for key in [*rows(database), *gaps(database)]}
+            async with rig(SOURCE, store, tmp_path) as rigged:
+                await rigged.tracker.add_symbols(["SPX"], later)
+        accounted = {key[1] for key in [*rows(database), *gaps(database)]}
         # The day between was nobody's.
-        assert told == set(SESSION.slots)
+        assert accounted == set(SESSION.slots)
         assert set(gaps(database).values()) == {"not_running"}
 
     async def test_a_few_recorded_frames_are_nobodys(self, database, tmp_path):
         """Rows that a backfill wrote make no session of a daemon's."""
         async with open_store(database) as store:
             await store.write([record(symbol="SPX", slot=slot(i)) for i in (0, 50)])
-            async with rig(SOURCE, store, tmp_path) as made:
-                await made.tracker.add_symbols(["SPX"], on_the(date(2026, 8, 20), -100))
+            async with rig(SOURCE, store, tmp_path) as rigged:
+                await rigged.tracker.add_symbols(["SPX"], on_the(date(2026, 8, 20), -100))
         assert gaps(database) == {}
 
     async def test_a_told_reason_stays(self, database, tmp_path):
         """Two that account for the same slots: what one knows, the other does not overwrite."""
         async with open_store(database) as store:
             broken = FailingStore(store)
-            async with rig(SOURCE, broken, tmp_path) as made:
-                await made.step(["SPX"], now(0))
+            async with rig(SOURCE, broken, tmp_path) as rigged:
+                await rigged.step(["SPX"], now(0))
                 before = gaps(database)
-                await made.tracker._mark_missed("SPX", SESSION, slot(0))
+                await rigged.tracker._mark_missed("SPX", SESSION, slot(0))
                 known = {s for s in SESSION.slots if s < slot(0)}
                 from storage.record.row import Gap, Reason
 
@@ -221,9 +221,9 @@ class TestDoor:
     def test_standby(self, servers, database, tmp_path):
         """kill -9 of one: the other has its symbols within the slot, and no slot is missed."""
         clock = Clock(slot(0), 6.0, datetime.now(UTC))
-        given = {"FLOW_CLOCK": str(clock)}
+        variables = {"FLOW_CLOCK": str(clock)}
         both = [
-            start(database, servers.redis_url, tmp_path / n, tmp_path / f"{n}.log", **given)
+            start(database, servers.redis_url, tmp_path / n, tmp_path / f"{n}.log", **variables)
             for n in "ab"
         ]
         try:
@@ -242,13 +242,13 @@ class TestDoor:
             until(lambda: len(rows(database)) >= before + 2)
             assert second.poll() is None
         finally:
-            for one in both:
-                one.terminate()
-                one.wait(40)
-        found = sorted(key[1] for key in rows(database))
-        missed = {key[1]: why for key, why in gaps(database).items() if key[1] > found[0]}
+            for sampler in both:
+                sampler.terminate()
+                sampler.wait(40)
+        slots = sorted(key[1] for key in rows(database))
+        missed = {key[1]: why for key, why in gaps(database).items() if key[1] > slots[0]}
         assert missed == {}
-        assert [b - a for a, b in itertools.pairwise(found)] == [STEP] * (len(found) - 1)
+        assert [b - a for a, b in itertools.pairwise(slots)] == [STEP] * (len(slots) - 1)
 
     def test_started_without_a_database(self, servers, database, tmp_path):
         """With a spool it goes on sampling, and lands all of it; without one it says so and ends."""
@@ -262,22 +262,22 @@ class TestDoor:
         with Proxy(database) as proxy:
             proxy.refuse()
             spool = Spool.open(tmp_path / "spool" / "synthetic", 10**8)
-            made = asyncio.run(_one(-1))
-            spool.append(Batch(records=[made]))
+            measured = asyncio.run(_one(-1))
+            spool.append(Batch(records=[measured]))
             spool.close()
-            given = {"FLOW_CLOCK": str(clock)}
-            one = start(proxy.url, servers.redis_url, tmp_path / "spool", log, **given)
+            variables = {"FLOW_CLOCK": str(clock)}
+            sampler = start(proxy.url, servers.redis_url, tmp_path / "spool", log, **variables)
             try:
                 until(lambda: _size(tmp_path / "spool") > 50_000)
                 proxy.mend()
                 until(lambda: len(rows(database)) >= 3)
             finally:
-                one.send_signal(signal.SIGTERM)
-                assert one.wait(40) == 0
-        found = rows(database)
-        assert min(key[1] for key in found) == slot(-1)
-        assert [row for row in found.values() if "baseline" in row["flags"]] == [
-            found["SPX", slot(-1)]
+                sampler.send_signal(signal.SIGTERM)
+                assert sampler.wait(40) == 0
+        stored = rows(database)
+        assert min(key[1] for key in stored) == slot(-1)
+        assert [row for row in stored.values() if "baseline" in row["flags"]] == [
+            stored["SPX", slot(-1)]
         ]
 
     def test_started_before_its_database(self, servers, database, tmp_path):
@@ -285,9 +285,9 @@ class TestDoor:
         database that never was may be a mistake in the URL."""
         log, folder = tmp_path / "log", tmp_path / "spool"
         clock = Clock(slot(0), 6.0, datetime.now(UTC) + timedelta(seconds=6))
-        given = {"FLOW_CLOCK": str(clock)}
+        variables = {"FLOW_CLOCK": str(clock)}
         with Proxy(database) as proxy:
-            first = start(proxy.url, servers.redis_url, folder, log, **given)
+            first = start(proxy.url, servers.redis_url, folder, log, **variables)
             until(lambda: len(rows(database)) >= 2)
             first.kill()
             first.wait()
@@ -295,18 +295,18 @@ class TestDoor:
             other = start("postgresql://postgres@127.0.0.1:1/flow", servers.redis_url, folder, log)
             assert other.wait(60) == 1
             assert _size(folder) == 0
-            second = start(proxy.url, servers.redis_url, folder, log, **given)
+            second = start(proxy.url, servers.redis_url, folder, log, **variables)
             try:
                 until(lambda: _size(folder) > 50_000)
                 proxy.mend()
-                stored = len(rows(database))
-                until(lambda: len(rows(database)) >= stored + 3)
+                before = len(rows(database))
+                until(lambda: len(rows(database)) >= before + 3)
             finally:
                 second.send_signal(signal.SIGTERM)
                 assert second.wait(40) == 0
-        found = [row for _, row in sorted(rows(database).items())]
-        assert [row["slot"] for row in found if "baseline" in row["flags"]] == [found[0]["slot"]]
-        assert {row["flow_since"] for row in found} == {found[0]["slot"]}
+        stored = [row for _, row in sorted(rows(database).items())]
+        assert [row["slot"] for row in stored if "baseline" in row["flags"]] == [stored[0]["slot"]]
+        assert {row["flow_since"] for row in stored} == {stored[0]["slot"]}
         assert "password" not in (folder / "synthetic" / "database").read_text()
 
     def test_a_spool_of_another_release(self, servers, database, tmp_path):
@@ -315,11 +315,11 @@ class TestDoor:
         folder.mkdir(parents=True)
         (folder / "00000001.spool").write_bytes(b"zerodte-flow spool 9 00000000\nbody")
         log = tmp_path / "log"
-        one = start(database, servers.redis_url, tmp_path / "spool", log)
-        assert one.wait(60) == 1
-        (said,) = [x for x in log.read_text().splitlines() if x.startswith("flow-sampler:")]
-        assert "FLOW_SPOOL_DIR" in said
-        assert "left by another release (spool version 9" in said
+        sampler = start(database, servers.redis_url, tmp_path / "spool", log)
+        assert sampler.wait(60) == 1
+        (line,) = [x for x in log.read_text().splitlines() if x.startswith("flow-sampler:")]
+        assert "FLOW_SPOOL_DIR" in line
+        assert "left by another release (spool version 9" in line
         assert (folder / "00000001.spool").read_bytes().endswith(b"body")
 
 

@@ -36,10 +36,10 @@ class Script:
 
     def __init__(self, **answers: Callable[[], Frame] | Frame | Exception) -> None:
         self.answers = answers
-        self.asked: list[str] = []
+        self.fetched: list[str] = []
 
     async def live(self, symbol, now):
-        self.asked.append(symbol)
+        self.fetched.append(symbol)
         answer = self.answers[symbol]
         if callable(answer):
             answer = await answer()
@@ -58,7 +58,7 @@ def tick_of(source, store, **changes) -> Tick:
     return Tick(source, store, NoChannel(), **({"oi_confidence": 0.43, "budget": 0.3} | changes))
 
 
-def at(slot: int, **changes) -> Frame:
+def frame_at(slot: int, **changes) -> Frame:
     return frame(quoted_at=TEN_FOURTEEN + slot * STEP, **changes)
 
 
@@ -77,7 +77,7 @@ async def reasons(store: Store, symbol: str = "SPX") -> dict:
 async def test_a_good_answer_is_a_row(store):
     """Fetched, measured, stored, under its slot; one canonical line with the figures."""
     with capture_logs() as lines:
-        outcome = await step(tick_of(Script(SPX=at(0)), store), 0)
+        outcome = await step(tick_of(Script(SPX=frame_at(0)), store), 0)
     assert outcome.stored
     assert await store.slots("SPX", DAY) == [TEN_FOURTEEN]
     (line,) = [entry for entry in lines if entry["event"] == "tick"]
@@ -98,17 +98,17 @@ async def slow() -> Frame:
         (ChainRefused(Reason.BAD_ANSWER, "not JSON"), "bad_answer"),
         (slow, "source_down"),
         (RuntimeError("a defect"), "failed"),
-        (at(-10), "stale"),
-        (at(10), "bad_answer"),
-        (at(0, strikes=[]), "bad_answer"),
-        (at(0, right=[0] * 2 * N), "bad_answer"),
-        (at(0, bid=[0.0] * 2 * N), "no_iv"),
+        (frame_at(-10), "stale"),
+        (frame_at(10), "bad_answer"),
+        (frame_at(0, strikes=[]), "bad_answer"),
+        (frame_at(0, right=[0] * 2 * N), "bad_answer"),
+        (frame_at(0, bid=[0.0] * 2 * N), "no_iv"),
     ],
     ids=["down", "bad", "slow", "defect", "old", "future", "empty", "unusable", "no-iv"],
 )
 async def test_trouble_is_a_gap_with_its_reason(store, answer, reason):
     """The slot and symbol that it hit are a gap; another symbol of the same moment is a row."""
-    tick = tick_of(Script(SPX=answer, SPY=at(0, symbol="SPY")), store)
+    tick = tick_of(Script(SPX=answer, SPY=frame_at(0, symbol="SPY")), store)
     await asyncio.gather(step(tick, 0), step(tick, 0, "SPY"))
     (gap,) = await store.gaps("SPX", DAY)
     assert (gap["slot"], gap["reason"]) == (TEN_FOURTEEN, reason)
@@ -119,7 +119,7 @@ async def test_trouble_is_a_gap_with_its_reason(store, answer, reason):
 
 async def test_the_same_frame_twice_is_no_second_row(store):
     """Unchanged: the slot that it was asked for is a gap, the row stays."""
-    tick = tick_of(Script(SPX=at(0)), store)
+    tick = tick_of(Script(SPX=frame_at(0)), store)
     await step(tick, 0)
     outcome = await step(tick, 1)
     assert outcome.reason is Reason.UNCHANGED
@@ -128,16 +128,16 @@ async def test_the_same_frame_twice_is_no_second_row(store):
 
 async def test_a_frozen_clock_whose_volume_moves_is_stale(store):
     """The same quote time with other volumes is said at once."""
-    source = Script(SPX=at(0))
+    source = Script(SPX=frame_at(0))
     tick = tick_of(source, store)
     await step(tick, 0)
-    source.answers["SPX"] = at(0, volume=[60.0] * 2 * N)
+    source.answers["SPX"] = frame_at(0, volume=[60.0] * 2 * N)
     assert (await step(tick, 1)).reason is Reason.STALE
 
 
 async def test_nothing_newer_for_too_long_is_stale(store):
     """A source that keeps saying "unchanged" two minutes beyond its delay is a dead one."""
-    source = Script(SPX=at(0))
+    source = Script(SPX=frame_at(0))
     tick = tick_of(source, store)
     await step(tick, 0)
     source.answers["SPX"] = ChainRefused(Reason.UNCHANGED, "304")
@@ -150,7 +150,7 @@ async def test_a_row_that_comes_late_takes_its_gap_away(store):
     source = Script(SPX=ChainRefused(Reason.SOURCE_DOWN, "down"))
     tick = tick_of(source, store)
     await step(tick, 0)
-    source.answers["SPX"] = at(0)
+    source.answers["SPX"] = frame_at(0)
     await step(tick, 1)
     assert await store.slots("SPX", DAY) == [TEN_FOURTEEN]
     assert await reasons(store) == {TEN_FOURTEEN + STEP: "late"}
@@ -167,29 +167,29 @@ async def test_the_last_slot_is_brought_up_to_date(store):
             quoted_at=quoted, strikes=[7690.0 + i for i in range(21)], half_spread=0.01
         )
         await tick.sample("SPX", now=quoted, target=None)
-    found = await store.before("SPX", DAY, close)
-    assert found.row.quoted_at == close - timedelta(seconds=4)
-    assert found.row.slot == close - STEP
-    assert found.row.differenced_from == close - 2 * STEP
+    newest = await store.before("SPX", DAY, close)
+    assert newest.row.quoted_at == close - timedelta(seconds=4)
+    assert newest.row.slot == close - STEP
+    assert newest.row.differenced_from == close - 2 * STEP
     assert len(await store.slots("SPX", DAY)) == 2
 
 
 async def test_a_restarted_sampler_goes_on_as_if_nothing_had_happened(store, database):
     """A new step over the stored state gives the same rows as one that never stopped."""
     volumes = [[50.0 + 7 * i + k % (i + 1) for k in range(2 * N)] for i in range(6)]
-    frames = [at(i, volume=v) for i, v in enumerate(volumes)]
+    frames = [frame_at(i, volume=v) for i, v in enumerate(volumes)]
     source = Script()
     tick = tick_of(source, store)
     rows = []
-    for i, one in enumerate(frames):
-        source.answers["SPX"] = one
+    for i, frame_now in enumerate(frames):
+        source.answers["SPX"] = frame_now
         rows.append((await step(tick, i)).record.row)
     await store._pool.close()
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("truncate live.rows, live.profiles, live.chains")
     async with Store.open(database, "live", size=2) as fresh:
-        for i, one in enumerate(frames):
-            source.answers["SPX"] = one
+        for i, frame_now in enumerate(frames):
+            source.answers["SPX"] = frame_now
             # Another process each time: all it knows is in the store.
             again = await step(tick_of(source, fresh), i)
             assert rows[i] == again.record.row
@@ -198,11 +198,11 @@ async def test_a_restarted_sampler_goes_on_as_if_nothing_had_happened(store, dat
 async def test_a_symbol_without_zero_dte_is_not_asked_every_time(store):
     """Nothing expires today: each slot is a gap that says so, the source is asked now and then."""
     friday = [np.datetime64("2026-08-21")] * 2
-    source = Script(TSLA=at(0, symbol="TSLA", strikes=[7700.0], expiry=friday))
+    source = Script(TSLA=frame_at(0, symbol="TSLA", strikes=[7700.0], expiry=friday))
     tick = tick_of(source, store)
     for i in range(5):
         await step(tick, i, "TSLA")
-    assert source.asked == ["TSLA"]
+    assert source.fetched == ["TSLA"]
     assert set((await reasons(store, "TSLA")).values()) == {"no_zero_dte"}
     assert len(await reasons(store, "TSLA")) == 5
     gaps = await store.gaps("TSLA", DAY)
@@ -212,11 +212,11 @@ async def test_a_symbol_without_zero_dte_is_not_asked_every_time(store):
 async def test_an_expiry_that_must_be_there_is_asked_for_at_every_slot(store):
     """SPX has an expiry on every session: an answer without it is bad, before the first row too."""
     friday = [np.datetime64("2026-08-21")] * 2
-    source = Script(SPX=at(0, strikes=[7700.0], expiry=friday))
+    source = Script(SPX=frame_at(0, strikes=[7700.0], expiry=friday))
     tick = tick_of(source, store)
     for i in range(3):
         await step(tick, i)
-    assert source.asked == ["SPX"] * 3
+    assert source.fetched == ["SPX"] * 3
     assert set((await reasons(store, "SPX")).values()) == {"bad_answer"}
 
 
@@ -231,37 +231,37 @@ async def test_an_expiry_that_must_be_there_is_asked_for_at_every_slot(store):
 )
 async def test_one_bad_answer_is_one_slot(store, broken, restarted):
     """An answer without today's contracts, once the session has a row: asked again each slot."""
-    source = Script(SPX=at(0))
+    source = Script(SPX=frame_at(0))
     tick = tick_of(source, store)
     await step(tick, 0)
     if restarted:
         tick = tick_of(source, store)
     for i in (1, 2):
-        source.answers["SPX"] = at(i, **broken)
+        source.answers["SPX"] = frame_at(i, **broken)
         assert (await step(tick, i)).reason is Reason.BAD_ANSWER
-    source.answers["SPX"] = at(3)
+    source.answers["SPX"] = frame_at(3)
     assert (await step(tick, 3)).record is not None
-    assert source.asked == ["SPX"] * 4
+    assert source.fetched == ["SPX"] * 4
     assert set((await reasons(store)).values()) == {"bad_answer"}
     assert {gap["next_expiry"] for gap in await store.gaps("SPX", DAY)} == {None}
 
 
 async def test_a_symbol_without_zero_dte_is_asked_again(store):
     """After 60 slots, and then not for another 60."""
-    source = Script(TSLA=at(0, symbol="TSLA", strikes=[]))
+    source = Script(TSLA=frame_at(0, symbol="TSLA", strikes=[]))
     tick = tick_of(source, DryRunStore(), quiet=True)
-    asked = []
+    fetches = []
     for i in range(123):
-        source.answers["TSLA"] = at(i, symbol="TSLA", strikes=[])
+        source.answers["TSLA"] = frame_at(i, symbol="TSLA", strikes=[])
         await step(tick, i, "TSLA")
-        asked.append(len(source.asked))
-    assert [i for i in range(1, 123) if asked[i] > asked[i - 1]] == [60, 120]
+        fetches.append(len(source.fetched))
+    assert [i for i in range(1, 123) if fetches[i] > fetches[i - 1]] == [60, 120]
 
 
 @pytest.mark.parametrize(("ahead", "reason"), [(119, None), (121, Reason.BAD_ANSWER)])
 async def test_how_far_ahead_quotes_may_be(ahead, reason):
     """Two clocks may differ by two minutes; beyond that one of them is wrong."""
-    tick = tick_of(Script(SPX=at(0)), DryRunStore())
+    tick = tick_of(Script(SPX=frame_at(0)), DryRunStore())
     moment = TEN_FOURTEEN - timedelta(seconds=ahead)
     assert (await tick.sample("SPX", now=moment, target=None)).reason is reason
 
@@ -269,7 +269,7 @@ async def test_how_far_ahead_quotes_may_be(ahead, reason):
 @pytest.mark.parametrize(("age", "reason"), [(119, None), (121, Reason.STALE)])
 async def test_how_old_quotes_may_be(age, reason):
     """Two minutes beyond the declared delay."""
-    tick = tick_of(Script(SPX=at(0)), DryRunStore())
+    tick = tick_of(Script(SPX=frame_at(0)), DryRunStore())
     moment = TEN_FOURTEEN + timedelta(seconds=age)
     assert (await tick.sample("SPX", now=moment, target=None)).reason is reason
 
@@ -320,7 +320,7 @@ async def test_memory_stays_flat():
     held = {}
     tracemalloc.start()
     for slot in range(250):
-        source.answers["SPX"] = at(slot, volume=[50.0 + slot] * 2 * N)
+        source.answers["SPX"] = frame_at(slot, volume=[50.0 + slot] * 2 * N)
         assert (await step(tick, slot)).record is not None
         # The loop lets go of time-outs that are over.
         await asyncio.sleep(0)

@@ -91,8 +91,8 @@ class TestTogether:
         live = Heard()
         async with open_store(url) as store:
             broken = FailingStore(store)
-            async with rig(SOURCE, broken, tmp_path, live=live) as made:
-                outcomes = await made.step(SYMBOLS, now(0))
+            async with rig(SOURCE, broken, tmp_path, live=live) as rigged:
+                outcomes = await rigged.step(SYMBOLS, now(0))
         # The slots before had their time, too.
         assert broken.writes == [(3, 60)]
         assert {o.label for o in outcomes.values()} == {"stored"}
@@ -104,13 +104,13 @@ class TestTogether:
         source = Crooked()
         async with open_store(url) as store:
             broken = FailingStore(store)
-            async with rig(source, broken, tmp_path, batch_seconds=0.15) as made:
-                await made.step(SYMBOLS, now(0))
+            async with rig(source, broken, tmp_path, batch_seconds=0.15) as rigged:
+                await rigged.step(SYMBOLS, now(0))
                 source.trouble = {"QQQ": 1.5}
                 began = time.monotonic()
-                slow = asyncio.create_task(made.step(["QQQ"], now(1)))
+                slow = asyncio.create_task(rigged.step(["QQQ"], now(1)))
                 await asyncio.sleep(0)
-                fast = await made.step(["SPX", "SPY"], now(1))
+                fast = await rigged.step(["SPX", "SPY"], now(1))
                 assert {o.label for o in fast.values()} == {"stored"}
                 assert not slow.done()
                 assert time.monotonic() - began < 1.4
@@ -123,10 +123,10 @@ class TestTogether:
         source = Crooked()
         async with open_store(url) as store:
             broken = FailingStore(store)
-            async with rig(source, broken, tmp_path) as made:
-                await made.step(SYMBOLS, now(0))
+            async with rig(source, broken, tmp_path) as rigged:
+                await rigged.step(SYMBOLS, now(0))
                 source.trouble = {"SPY": ChainRefused(Reason.SOURCE_DOWN, "no")}
-                await made.step(SYMBOLS, now(1))
+                await rigged.step(SYMBOLS, now(1))
         assert broken.writes[1] == (2, 1)
         assert gaps(url)["SPY", slot(1)] == "source_down"
 
@@ -136,23 +136,23 @@ class TestTogether:
 
         real = module.measure_slot
 
-        def poison(chain, *args, **given):
-            made = real(chain, *args, **given)
+        def poison(chain, *args, **options):
+            rigged = real(chain, *args, **options)
             if chain.symbol == "SPY" and chain.slot == slot(1):
-                object.__setattr__(made.row, "source", "nul\0byte")
-            return made
+                object.__setattr__(rigged.row, "source", "nul\0byte")
+            return rigged
 
         monkeypatch.setattr(module, "measure_slot", poison)
-        async with open_store(url) as store, rig(SOURCE, store, tmp_path) as made:
+        async with open_store(url) as store, rig(SOURCE, store, tmp_path) as rigged:
             for step in range(3):
-                outcomes = await made.step(SYMBOLS, now(step))
+                outcomes = await rigged.step(SYMBOLS, now(step))
                 if step == 1:
                     assert outcomes["SPY"].reason is Reason.FAILED
                     assert {outcomes[s].label for s in ("SPX", "QQQ")} == {"stored"}
-        found = rows(url)
-        assert len(found) == 8
+        stored = rows(url)
+        assert len(stored) == 8
         assert gaps(url)["SPY", slot(1)] == "failed"
-        assert "after_gap" in found["SPY", slot(2)]["flags"]
+        assert "after_gap" in stored["SPY", slot(2)]["flags"]
         (path,) = tmp_path.iterdir()
         assert decode_batch(path.read_bytes()[12:]).records[0].row.slot == slot(1)
 
@@ -168,24 +168,24 @@ async def test_six_hundred_symbols_beside_a_backfill(url, tmp_path):
         for day in days:
             opens = session_on(day).open
             frames = [record(expiration=day, slot=opens + i * STEP) for i in range(60)]
-            for at in range(0, 60, 20):
-                await store.write(frames[at : at + 20])
+            for begin in range(0, 60, 20):
+                await store.write(frames[begin : begin + 20])
         ticks.append(-1)
 
     async with open_store(url) as store, open_store(url) as other:
         broken = FailingStore(store)
-        async with rig(SOURCE, broken, tmp_path) as made:
+        async with rig(SOURCE, broken, tmp_path) as rigged:
             filling = asyncio.create_task(month(other))
-            told = [
-                made.writer.write([record(symbol=n, expiration=DAY, slot=slot(0))]) for n in names
+            published = [
+                rigged.writer.write([record(symbol=n, expiration=DAY, slot=slot(0))]) for n in names
             ]
-            results = await asyncio.gather(*told)
+            results = await asyncio.gather(*published)
             assert [len(result.changes) for result in results] == [1] * 600
             ticks.append(0)
             await filling
     assert broken.writes == [(600, 0)]
-    found = rows(url)
-    assert len(found) == 600 + 60 * len(days)
+    stored = rows(url)
+    assert len(stored) == 600 + 60 * len(days)
     assert ticks == [0, -1]
 
 
@@ -198,53 +198,53 @@ class TestAway:
         source, live = Crooked(), Heard()
         async with open_store(url) as store:
             broken = FailingStore(store)
-            async with rig(source, broken, tmp_path, live=live) as made:
-                await made.step(SYMBOLS, now(0))
+            async with rig(source, broken, tmp_path, live=live) as rigged:
+                await rigged.step(SYMBOLS, now(0))
                 broken.away = True
                 with capture_logs() as lines:
                     for step in range(1, 51):
                         source.trouble = {}
                         if step == 20:
                             source.trouble["SPY"] = ChainRefused(Reason.BAD_ANSWER, "no")
-                        outcomes = await made.step(SYMBOLS, now(step))
+                        outcomes = await rigged.step(SYMBOLS, now(step))
                         assert outcomes["SPX"].label == "spooled"
                 # Said once, not fifty times.
                 assert [line["event"] for line in lines].count("database away: spooling") == 1
-                assert made.spool.waiting == 50
+                assert rigged.spool.waiting == 50
                 broken.away = False
-                await asyncio.wait_for(made.writer.drained(), 20)
-                assert (await made.step(SYMBOLS, now(51)))["SPX"].label == "stored"
+                await asyncio.wait_for(rigged.writer.drained(), 20)
+                assert (await rigged.step(SYMBOLS, now(51)))["SPX"].label == "stored"
         assert list(tmp_path.iterdir()) == []
-        found = rows(url)
-        assert len(found) == 3 * 52 - 1
+        stored = rows(url)
+        assert len(stored) == 3 * 52 - 1
         assert gaps(url)["SPY", slot(20)] == "bad_answer"
         for symbol in SYMBOLS:
-            told = [r.slot for c in live.changes for _, r in c.rows if r.symbol == symbol]
-            assert told == sorted(set(told))
-            assert len(told) == 52 - (symbol == "SPY")
+            published = [r.slot for c in live.changes for _, r in c.rows if r.symbol == symbol]
+            assert published == sorted(set(published))
+            assert len(published) == 52 - (symbol == "SPY")
         whole = await straight(url, range(52))
-        kept = {key: row for key, row in found.items() if key[0] != "SPY" or key[1] < slot(20)}
-        assert kept == {key: whole[key] for key in kept}
+        complete = {key: row for key, row in stored.items() if key[0] != "SPY" or key[1] < slot(20)}
+        assert complete == {key: whole[key] for key in complete}
 
     async def test_restarts_while_it_is_away(self, url, tmp_path):
         """Each slot by another process, all of them without a database but the first and last."""
         async with open_store(url) as store:
             broken = FailingStore(store)
-            async with rig(SOURCE, broken, tmp_path) as made:
-                await made.step(SYMBOLS, now(0))
+            async with rig(SOURCE, broken, tmp_path) as rigged:
+                await rigged.step(SYMBOLS, now(0))
                 broken.away = True
-                await made.step(SYMBOLS, now(1))
+                await rigged.step(SYMBOLS, now(1))
             for step in range(2, 6):
-                async with rig(SOURCE, broken, tmp_path) as made:
-                    made.tracker.symbols |= set(SYMBOLS)
-                    assert await made.tracker.add_symbols(SYMBOLS, now(step)) == list(SYMBOLS)
-                    words = {o.label for o in (await made.step(SYMBOLS, now(step))).values()}
+                async with rig(SOURCE, broken, tmp_path) as rigged:
+                    rigged.tracker.symbols |= set(SYMBOLS)
+                    assert await rigged.tracker.add_symbols(SYMBOLS, now(step)) == list(SYMBOLS)
+                    words = {o.label for o in (await rigged.step(SYMBOLS, now(step))).values()}
                     assert words == {"spooled"}
             broken.away = False
-            async with rig(SOURCE, broken, tmp_path) as made:
-                await asyncio.wait_for(made.writer.drained(), 20)
-                await made.tracker.add_symbols(SYMBOLS, now(6))
-                await made.step(SYMBOLS, now(6))
+            async with rig(SOURCE, broken, tmp_path) as rigged:
+                await asyncio.wait_for(rigged.writer.drained(), 20)
+                await rigged.tracker.add_symbols(SYMBOLS, now(6))
+                await rigged.step(SYMBOLS, now(6))
         assert rows(url) == await straight(url, range(7))
 
     async def test_nothing_to_go_on_from(self, url, tmp_path):
@@ -252,19 +252,19 @@ class TestAway:
         on from what is stored, as if nothing had been."""
         async with open_store(url) as store:
             broken = FailingStore(store)
-            async with rig(SOURCE, broken, tmp_path) as made:
-                await made.step(SYMBOLS, now(0))
-                await made.step(SYMBOLS, now(1))
+            async with rig(SOURCE, broken, tmp_path) as rigged:
+                await rigged.step(SYMBOLS, now(0))
+                await rigged.step(SYMBOLS, now(1))
             broken.away = True
-            async with rig(SOURCE, broken, tmp_path) as made:
+            async with rig(SOURCE, broken, tmp_path) as rigged:
                 for step in (2, 3, 4):
-                    words = {o.label for o in (await made.step(SYMBOLS, now(step))).values()}
+                    words = {o.label for o in (await rigged.step(SYMBOLS, now(step))).values()}
                     assert words == {"spooled"}
                 broken.away = False
-                await asyncio.wait_for(made.writer.drained(), 20)
+                await asyncio.wait_for(rigged.writer.drained(), 20)
                 # What is in its memory counts from where it began.
                 for step in (5, 6, 7):
-                    words = {o.label for o in (await made.step(SYMBOLS, now(step))).values()}
+                    words = {o.label for o in (await rigged.step(SYMBOLS, now(step))).values()}
                     assert words == {"stored"}
         assert rows(url) == await straight(url, range(8))
 
@@ -273,32 +273,32 @@ class TestAway:
         async with open_store(url) as store:
             broken = FailingStore(store)
             broken.away = True
-            async with rig(SOURCE, broken, tmp_path) as made:
-                await made.step(["SPX"], now(0))
-                await made.step(["SPX"], now(1))
+            async with rig(SOURCE, broken, tmp_path) as rigged:
+                await rigged.step(["SPX"], now(0))
+                await rigged.step(["SPX"], now(1))
                 broken.away = False
-                await asyncio.wait_for(made.writer.drained(), 20)
-                await made.step(["SPX"], now(2))
+                await asyncio.wait_for(rigged.writer.drained(), 20)
+                await rigged.step(["SPX"], now(2))
         assert rows(url) == await straight(url, range(3), ["SPX"])
 
     async def test_the_database_answers_writes_alone(self, url, tmp_path):
         """A baseline that was measured because one question failed is none where a row is."""
 
         class Silent(FailingStore):
-            asked = False
+            read_before = False
 
             async def before(self, *key):
-                if not self.asked:
-                    self.asked = True
+                if not self.read_before:
+                    self.read_before = True
                     raise StoreUnavailable("no answer")
                 return await self.store.before(*key)
 
         async with open_store(url) as store:
-            async with rig(SOURCE, store, tmp_path) as made:
-                await made.step(["SPX"], now(0))
-            async with rig(SOURCE, Silent(store), tmp_path) as made:
+            async with rig(SOURCE, store, tmp_path) as rigged:
+                await rigged.step(["SPX"], now(0))
+            async with rig(SOURCE, Silent(store), tmp_path) as rigged:
                 for step in (1, 2, 3):
-                    outcomes = await made.step(["SPX"], now(step))
+                    outcomes = await rigged.step(["SPX"], now(step))
                     assert outcomes["SPX"].label == "stored"
         assert rows(url) == await straight(url, range(4), ["SPX"])
 
@@ -308,11 +308,11 @@ class TestAway:
             broken = FailingStore(store)
             for away, reason in ((False, Reason.NOT_OPEN), (True, Reason.NO_STATE)):
                 broken.away = away
-                async with rig(SOURCE, broken, tmp_path) as made:
-                    outcomes = await made.step(["AMD"], now(int(away)))
+                async with rig(SOURCE, broken, tmp_path) as rigged:
+                    outcomes = await rigged.step(["AMD"], now(int(away)))
                     assert outcomes["AMD"].reason is reason
                     broken.away = False
-                    await asyncio.wait_for(made.writer.drained(), 20)
+                    await asyncio.wait_for(rigged.writer.drained(), 20)
         assert gaps(url)["AMD", slot(1)] == "no_state"
 
     async def test_from_the_open_on(self, url, tmp_path):
@@ -321,31 +321,31 @@ class TestAway:
         async with open_store(url) as store:
             broken = FailingStore(store)
             broken.away = True
-            async with rig(SOURCE, broken, tmp_path) as made:
+            async with rig(SOURCE, broken, tmp_path) as rigged:
                 for step in range(3):
-                    await made.step(["SPX"], begin + step * STEP + timedelta(seconds=1))
+                    await rigged.step(["SPX"], begin + step * STEP + timedelta(seconds=1))
                 broken.away = False
-                await asyncio.wait_for(made.writer.drained(), 20)
-        found = rows(url)
-        assert [found[key]["flow_since"] for key in sorted(found)] == [
-            min(key[1] for key in found)
-        ] * len(found)
-        assert len(found) >= 2
+                await asyncio.wait_for(rigged.writer.drained(), 20)
+        stored = rows(url)
+        assert [stored[key]["flow_since"] for key in sorted(stored)] == [
+            min(key[1] for key in stored)
+        ] * len(stored)
+        assert len(stored) >= 2
 
     async def test_a_network_that_swallows(self, url, tmp_path):
         """Connections that carry nothing cost their patience, no slot; all lands when it is back."""
         with Proxy(url) as proxy:
             async with (
                 open_store(proxy.url, patience=0.5) as store,
-                rig(SOURCE, store, tmp_path) as made,
+                rig(SOURCE, store, tmp_path) as rigged,
             ):
-                await made.step(SYMBOLS, now(0))
+                await rigged.step(SYMBOLS, now(0))
                 proxy.stall()
-                assert (await made.step(SYMBOLS, now(1)))["SPX"].label == "spooled"
-                assert (await made.step(SYMBOLS, now(2)))["SPX"].label == "spooled"
+                assert (await rigged.step(SYMBOLS, now(1)))["SPX"].label == "spooled"
+                assert (await rigged.step(SYMBOLS, now(2)))["SPX"].label == "spooled"
                 proxy.mend()
-                await asyncio.wait_for(made.writer.drained(), 30)
-                await made.step(SYMBOLS, now(3))
+                await asyncio.wait_for(rigged.writer.drained(), 30)
+                await rigged.step(SYMBOLS, now(3))
         assert rows(url) == await straight(url, range(4))
 
     async def test_connections_are_cut(self, url, tmp_path):
@@ -359,7 +359,7 @@ class TestAway:
             cutting = False
             async with (
                 open_store(proxy.url, patience=5) as store,
-                rig(SOURCE, store, tmp_path, fault=fault) as made,
+                rig(SOURCE, store, tmp_path, fault=fault) as rigged,
             ):
                 for step in range(8):
                     cutting = step in (2, 3, 6)
@@ -367,8 +367,8 @@ class TestAway:
                         proxy.refuse()
                     if step == 6:
                         proxy.mend()
-                    await made.step(SYMBOLS, now(step))
-                await asyncio.wait_for(made.writer.drained(), 30)
+                    await rigged.step(SYMBOLS, now(step))
+                await asyncio.wait_for(rigged.writer.drained(), 30)
         assert rows(url) == await straight(url, range(8))
 
     async def test_another_may_have_it(self, url, tmp_path):
@@ -376,13 +376,13 @@ class TestAway:
         mine = True
         async with open_store(url) as store:
             broken = FailingStore(store)
-            async with rig(SOURCE, broken, tmp_path, may_write=lambda: mine) as made:
-                await made.step(SYMBOLS, now(0))
+            async with rig(SOURCE, broken, tmp_path, may_write=lambda: mine) as rigged:
+                await rigged.step(SYMBOLS, now(0))
                 mine = False
-                await made.step(SYMBOLS, now(1))
+                await rigged.step(SYMBOLS, now(1))
                 assert len(broken.writes) == 1
                 mine = True
-                await asyncio.wait_for(made.writer.drained(), 20)
+                await asyncio.wait_for(rigged.writer.drained(), 20)
         assert rows(url) == await straight(url, range(2))
 
 
@@ -405,33 +405,33 @@ class TestFullDisk:
         """What the disk has no room for waits in memory, in order, and says so."""
         async with open_store(url) as store:
             broken = FailingStore(store)
-            async with rig(SOURCE, broken, tmp_path, fault=fault) as made:
-                await made.step(SYMBOLS, now(0))
+            async with rig(SOURCE, broken, tmp_path, fault=fault) as rigged:
+                await rigged.step(SYMBOLS, now(0))
                 broken.away = True
                 with capture_logs() as lines:
                     for step in range(1, 9):
                         full["disk"] = 3 <= step < 6
-                        await made.step(SYMBOLS, now(step))
-                said = [line for line in lines if line["event"] == "spool cannot take more"]
-                assert [line["in_memory"] for line in said] == [1, 2, 3]
-                assert "No space left on device" in said[0]["error"]
-                assert {line["log_level"] for line in said} == {"error"}
-                assert made.spool.waiting == 8
+                        await rigged.step(SYMBOLS, now(step))
+                warnings = [line for line in lines if line["event"] == "spool cannot take more"]
+                assert [line["in_memory"] for line in warnings] == [1, 2, 3]
+                assert "No space left on device" in warnings[0]["error"]
+                assert {line["log_level"] for line in warnings} == {"error"}
+                assert rigged.spool.waiting == 8
                 broken.away = False
-                await asyncio.wait_for(made.writer.drained(), 20)
+                await asyncio.wait_for(rigged.writer.drained(), 20)
         assert rows(url) == await straight(url, range(9))
 
     async def test_until_the_database_is_back(self, url, tmp_path, full, fault):
         """Memory alone lands as well."""
         async with open_store(url) as store:
             broken = FailingStore(store)
-            async with rig(SOURCE, broken, tmp_path, fault=fault) as made:
-                await made.step(SYMBOLS, now(0))
+            async with rig(SOURCE, broken, tmp_path, fault=fault) as rigged:
+                await rigged.step(SYMBOLS, now(0))
                 broken.away = full["disk"] = True
                 for step in range(1, 5):
-                    assert (await made.step(SYMBOLS, now(step)))["SPX"].label == "spooled"
+                    assert (await rigged.step(SYMBOLS, now(step)))["SPX"].label == "spooled"
                 broken.away = False
-                await asyncio.wait_for(made.writer.drained(), 20)
+                await asyncio.wait_for(rigged.writer.drained(), 20)
         assert rows(url) == await straight(url, range(5))
 
     async def test_no_room_anywhere(self, url, tmp_path, full, fault, monkeypatch):
@@ -439,23 +439,25 @@ class TestFullDisk:
         monkeypatch.setattr(backlog_module, "MEMORY_LIMIT", 400_000)
         async with open_store(url) as store:
             broken = FailingStore(store)
-            async with rig(SOURCE, broken, tmp_path, fault=fault) as made:
-                await made.step(["SPX"], now(0))
+            async with rig(SOURCE, broken, tmp_path, fault=fault) as rigged:
+                await rigged.step(["SPX"], now(0))
                 broken.away = full["disk"] = True
-                words = [(await made.step(["SPX"], now(i)))["SPX"].label for i in range(1, 12)]
-                kept = words.count("spooled")
-                assert words == ["spooled"] * kept + ["not_stored"] * (11 - kept)
-                assert 0 < kept < 11
+                words = [(await rigged.step(["SPX"], now(i)))["SPX"].label for i in range(1, 12)]
+                spooled = words.count("spooled")
+                assert words == ["spooled"] * spooled + ["not_stored"] * (11 - spooled)
+                assert 0 < spooled < 11
                 broken.away = full["disk"] = False
-                await asyncio.wait_for(made.writer.drained(), 20)
-                await made.step(["SPX"], now(12))
-        found, missed = rows(url), gaps(url)
-        assert [missed["SPX", slot(i)] for i in range(1 + kept, 12)] == ["no_room"] * (11 - kept)
-        assert "after_gap" in found["SPX", slot(12)]["flags"]
+                await asyncio.wait_for(rigged.writer.drained(), 20)
+                await rigged.step(["SPX"], now(12))
+        stored, missed = rows(url), gaps(url)
+        assert [missed["SPX", slot(i)] for i in range(1 + spooled, 12)] == ["no_room"] * (
+            11 - spooled
+        )
+        assert "after_gap" in stored["SPX", slot(12)]["flags"]
         whole = await straight(url, range(13), ["SPX"])
-        assert found["SPX", slot(12)]["total_volume"] == whole["SPX", slot(12)]["total_volume"]
-        before = {("SPX", slot(i)) for i in range(1 + kept)}
-        assert {key: found[key] for key in before} == {key: whole[key] for key in before}
+        assert stored["SPX", slot(12)]["total_volume"] == whole["SPX", slot(12)]["total_volume"]
+        before = {("SPX", slot(i)) for i in range(1 + spooled)}
+        assert {key: stored[key] for key in before} == {key: whole[key] for key in before}
 
 
 def test_a_spool_that_cannot_be_had(tmp_path):

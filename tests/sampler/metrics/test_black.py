@@ -65,14 +65,14 @@ def contracts(n=300, seed=1976):
     away = rng.uniform(-10, 10, n)
     away[::5] = rng.normal(size=len(away[::5])) * 10.0 ** -rng.integers(0, 9, len(away[::5]))
     away[::17] = 0
-    found = list(
+    cases = list(
         zip(forward, forward * np.exp(away * sigma * years**0.5), years, sigma, strict=True)
     )
     for t in (MICROSECOND, SECOND, 60 * SECOND, 20_739 * SECOND, 0.0576, 1.0):
         for s in (0.01, 0.15, 10.0):
             for z in (-10, -1, -1e-9, 0, 1e-9, 1, 10):
-                found.append((7711.95, 7711.95 * math.exp(z * s * t**0.5), t, s))
-    return [tuple(map(float, row)) for row in found]
+                cases.append((7711.95, 7711.95 * math.exp(z * s * t**0.5), t, s))
+    return [tuple(map(float, row)) for row in cases]
 
 
 def rows(path):
@@ -449,8 +449,8 @@ def test_volatility_comes_back(forward, away, years, sigma):
     call = forward <= strike
     value = black.price(forward, strike, years, sigma, call)
     assume(value < min(forward, strike))
-    found = black.implied_volatility(value, forward, strike, years, call)
-    assert value == close(black.price(forward, strike, years, found, call), 1e-12)
+    volatility = black.implied_volatility(value, forward, strike, years, call)
+    assert value == close(black.price(forward, strike, years, volatility, call), 1e-12)
 
 
 @given(**DOMAIN, power=st.integers(-30, 30))

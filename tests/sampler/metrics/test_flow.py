@@ -24,18 +24,18 @@ def sign(
     modelled: float = 2.0,
 ) -> float:
     """One contract; the quotes are at 0 s and at ``seconds``."""
-    one = np.array
+    column = np.array
     return float(
         aggressor_sign(
-            one([added]),
-            one([last]),
-            one([last_at]),
-            before=Quote(one([mid[0]]), one([half[0]])),
-            now=Quote(one([mid[1]]), one([half[1]])),
+            column([added]),
+            column([last]),
+            column([last_at]),
+            before=Quote(column([mid[0]]), column([half[0]])),
+            now=Quote(column([mid[1]]), column([half[1]])),
             before_at=0.0,
             now_at=seconds,
-            tick=one([0.05]),
-            modelled=one([modelled]),
+            tick=column([0.05]),
+            modelled=column([modelled]),
         )[0]
     )
 
@@ -90,9 +90,9 @@ finite = st.floats(-1e6, 1e6)
 @given(last=finite, low=finite, high=finite, half=st.floats(0, 1e3), added=st.floats(0, 1e9))
 def test_the_sign_stays_within_one(last, low, high, half, added):
     """Whatever the quotes: −1 to 1, and 0 without volume."""
-    found = sign(last=last, added=added, mid=(low, high), half=(half, half))
-    assert -1 <= found <= 1
-    assert added > 0 or found == 0
+    value = sign(last=last, added=added, mid=(low, high), half=(half, half))
+    assert -1 <= value <= 1
+    assert added > 0 or value == 0
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ def test_the_sign_stays_within_one(last, low, high, half, added):
 )
 def test_quote(bid, ask, expected):
     """Middle and half width of what is a quote; a crossed one has no width below zero."""
-    found = quote(np.array([[bid], [bid]]), np.array([[ask], [ask]]))
-    assert found.mid[:, 0] == pytest.approx([expected[0]] * 2, nan_ok=True)
-    assert found.half[:, 0] == pytest.approx([expected[1]] * 2, nan_ok=True)
+    quotes = quote(np.array([[bid], [bid]]), np.array([[ask], [ask]]))
+    assert quotes.mid[:, 0] == pytest.approx([expected[0]] * 2, nan_ok=True)
+    assert quotes.half[:, 0] == pytest.approx([expected[1]] * 2, nan_ok=True)
 
 
 def test_hedge_by_hand():
     """Ten calls half bought, six puts sold, four puts of unknown side, at S = 50."""
-    found = hedge_flow(
+    sums = hedge_flow(
         np.array([[10.0, 0.0], [6.0, 4.0]]),
         np.array([[0.5, 0.0], [-1.0, 0.0]]),
         call_delta=np.array([0.6, 0.3]),
@@ -129,10 +129,10 @@ def test_hedge_by_hand():
         so_far=(np.ones((2, 2)), np.full((2, 2), 7.0), np.zeros((2, 2))),
     )
     # 5 calls: 5·100·0.6·50; −6 puts: −6·100·(−0.4)·50: dealers buy for both.
-    assert (found.call, found.put) == pytest.approx((15_000.0, 12_000.0))
-    np.testing.assert_allclose(found.signed, [[6, 1], [-5, 1]])
-    np.testing.assert_allclose(found.dollars, [[15_007, 7], [12_007, 7]])
+    assert (sums.call, sums.put) == pytest.approx((15_000.0, 12_000.0))
+    np.testing.assert_allclose(sums.signed, [[6, 1], [-5, 1]])
+    np.testing.assert_allclose(sums.dollars, [[15_007, 7], [12_007, 7]])
     # Γ·M·S²·0.01 = 0.2·100·2500·0.01 = 500 a contract.
-    np.testing.assert_allclose(found.gamma_dollars, [[2_500, 0], [-3_000, 0]])
-    assert (found.traded, found.classified) == (20.0, 16.0)
-    assert found.variance == pytest.approx(30_000**2 + 12_000**2 + 14_000**2)
+    np.testing.assert_allclose(sums.gamma_dollars, [[2_500, 0], [-3_000, 0]])
+    assert (sums.traded, sums.classified) == (20.0, 16.0)
+    assert sums.variance == pytest.approx(30_000**2 + 12_000**2 + 14_000**2)

@@ -29,22 +29,22 @@ REMAINING = 100 * 0.4 * math.sqrt(4 * HOURS)
 QUOTED = np.ones(len(STRIKE), np.bool_)
 
 
-def net(**at: float) -> np.ndarray:
+def net(**positions: float) -> np.ndarray:
     """Net dealer contracts by strike, e.g. k98=-10."""
     position = np.zeros(len(STRIKE))
-    for name, value in at.items():
+    for name, value in positions.items():
         position[float(name[1:]) == STRIKE] = value
     return position
 
 
-def found(position, **changes):
-    (one,) = find_flips(position[None], **(TERMS | {"sigma": SIGMA} | changes))
-    return one
+def flip_of(position, **changes):
+    (flip,) = find_flips(position[None], **(TERMS | {"sigma": SIGMA} | changes))
+    return flip
 
 
 def test_equal_and_opposite_strikes_cross_between_them():
     """−1 at 98 and +1 at 102: by symmetry gamma vanishes near their geometric mean."""
-    level, status, crossings = found(net(k98=-1000, k102=1000))
+    level, status, crossings = flip_of(net(k98=-1000, k102=1000))
     assert status is FlipStatus.AVAILABLE
     assert len(crossings) == 1
     # x·n(d1(98)) = x·n(d1(102)) where both d1 are opposite: ln x = mean of ln K − σ²T/2.
@@ -54,14 +54,14 @@ def test_equal_and_opposite_strikes_cross_between_them():
 
 def test_the_nearest_of_several_crossings_is_the_flip():
     """Signs −, +, − at 94, 97, 108 turn near 95.5 and 102.4; the latter is nearer to 100."""
-    level, _, crossings = found(net(k94=-1000, k97=1000, k108=-1000))
+    level, _, crossings = flip_of(net(k94=-1000, k97=1000, k108=-1000))
     np.testing.assert_allclose(crossings, [95.5, 102.4], atol=0.2)
     assert level == crossings[1]
 
 
 def test_a_faint_crossing_does_not_count():
     """A contrary sign below 1 % of the largest gamma is no boundary."""
-    assert found(net(k100=1000, k105=-1)).status is FlipStatus.NO_BOUNDARY
+    assert flip_of(net(k100=1000, k105=-1)).status is FlipStatus.NO_BOUNDARY
 
 
 def test_a_crossing_counts_from_one_percent_of_the_largest_gamma():
@@ -70,13 +70,13 @@ def test_a_crossing_counts_from_one_percent_of_the_largest_gamma():
     So 1 % of 1000 contracts at 100 is 9.52 at 105. The grid may miss a maximum by 1.4 %.
     """
     one_percent = 0.01 * 1000 * 100 / 105
-    assert found(net(k100=1000, k105=-0.97 * one_percent)).status is FlipStatus.NO_BOUNDARY
-    assert found(net(k100=1000, k105=-1.03 * one_percent)).status is FlipStatus.AVAILABLE
+    assert flip_of(net(k100=1000, k105=-0.97 * one_percent)).status is FlipStatus.NO_BOUNDARY
+    assert flip_of(net(k100=1000, k105=-1.03 * one_percent)).status is FlipStatus.AVAILABLE
 
 
 def test_strikes_far_apart_turn_where_their_tails_meet():
     """−1 at 94, +1 at 106, half a minute left: 300 widths between them, and still one level."""
-    level, _, crossings = found(net(k94=-1000, k106=1000), years=30 / 31_536_000)
+    level, _, crossings = flip_of(net(k94=-1000, k106=1000), years=30 / 31_536_000)
     total = 0.4 * math.sqrt(30 / 31_536_000)
     assert len(crossings) == 1
     assert level == pytest.approx(math.sqrt(94 * 106) * math.exp(-total * total / 2), rel=1e-8)
@@ -84,8 +84,8 @@ def test_strikes_far_apart_turn_where_their_tails_meet():
 
 def test_one_sign_has_no_boundary():
     """All long, or no book at all: no flip, and it says why."""
-    assert found(net(k100=10))[:2] == (None, FlipStatus.NO_BOUNDARY)
-    assert found(net())[:2] == (None, FlipStatus.NO_BOUNDARY)
+    assert flip_of(net(k100=10))[:2] == (None, FlipStatus.NO_BOUNDARY)
+    assert flip_of(net())[:2] == (None, FlipStatus.NO_BOUNDARY)
 
 
 def test_too_few_quotes_or_too_little_time():
@@ -135,9 +135,9 @@ def test_levels_of_a_small_book():
     """Walls by each side's gex, the magnet by their sum, ties to spot; none where all is 0."""
     strike = np.array([90.0, 99.0, 110.0])
     gex = np.array([[5.0, 5.0, 1.0], [-1.0, -5.0, -9.0]])
-    found = strike_levels(strike, gex, np.zeros((2, 3)), 100.0)
-    assert found[:4] == (1, 2, 2, None)
-    assert found.total_gex == 4 + 0 + 8
+    levels = strike_levels(strike, gex, np.zeros((2, 3)), 100.0)
+    assert levels[:4] == (1, 2, 2, None)
+    assert levels.total_gex == 4 + 0 + 8
     assert strike_levels(strike, 0 * gex, np.zeros((2, 3)), 100.0)[:4] == (None,) * 4
 
 
@@ -162,8 +162,8 @@ def score(**changes):
     strike = np.array([99.0, 99.5, 100.0, 100.5, 101.0])
     oi = changes.pop("oi", np.array([1.0, 1.0, 1.0, 1.0, 1.0]))
     gex = changes.pop("gex", np.array([0.0, 55.0, 45.0, 0.0, 0.0]))
-    of = strike_levels(strike, np.array([gex, 0 * gex]), np.array([oi, 0 * oi]), terms["spot"])
-    return pin_score(of, **(terms | changes))
+    levels = strike_levels(strike, np.array([gex, 0 * gex]), np.array([oi, 0 * oi]), terms["spot"])
+    return pin_score(levels, **(terms | changes))
 
 
 def test_pin_score_by_hand():
@@ -252,15 +252,15 @@ def test_exposures_by_finite_differences_of_the_book():
                 total += n * d
         return total * 100 * 100.0
 
-    found = book_exposures(q, np.abs(q), scenes())
+    exposures = book_exposures(q, np.abs(q), scenes())
     h = 1e-4
-    assert found.dealer_delta == pytest.approx(delta(), rel=1e-12)
+    assert exposures.dealer_delta == pytest.approx(delta(), rel=1e-12)
     per_percent = (delta(spot=100 + h) - delta(spot=100 - h)) / (2 * h)
-    assert found.gex.sum() == pytest.approx(per_percent, rel=1e-5)
+    assert exposures.gex.sum() == pytest.approx(per_percent, rel=1e-5)
     per_point = (delta(sigma=0.4 + h) - delta(sigma=0.4 - h)) / (2 * h) * 0.01
-    assert found.vex.sum() == pytest.approx(per_point, rel=1e-5)
-    assert found.charm == pytest.approx(delta() - delta(years=3 * HOURS), rel=1e-9)
-    assert found.chex.sum() == pytest.approx(delta() - delta(years=2 * HOURS), rel=1e-9)
+    assert exposures.vex.sum() == pytest.approx(per_point, rel=1e-5)
+    assert exposures.charm == pytest.approx(delta() - delta(years=3 * HOURS), rel=1e-9)
+    assert exposures.chex.sum() == pytest.approx(delta() - delta(years=2 * HOURS), rel=1e-9)
     # In the last two hours both look ahead half of what is left.
     late = book_exposures(q, np.abs(q), scenes(years=HOURS))
     expected = delta(years=HOURS) - delta(years=HOURS / 2)

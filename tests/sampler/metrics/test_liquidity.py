@@ -14,25 +14,25 @@ NAN = float("nan")
 
 
 def measured(**changes):
-    given = {
+    quotes = {
         "listed": np.ones((2, 5), np.bool_),
         "bid": np.full((2, 5), 0.9),
         "ask": np.full((2, 5), 1.1),
         "volume": np.ones((2, 5)),
         "own": np.full(5, 0.2),
     }
-    return liquidity(STRIKE, **(given | changes), spot=100.0, forward=100.5)
+    return liquidity(STRIKE, **(quotes | changes), spot=100.0, forward=100.5)
 
 
 def test_spreads_by_hand():
     """0.2 around 1 is 20 %, at the money and by volume; a fifth of the price scores 0."""
-    found, unused = measured()
-    assert found.atm_spread_pct == pytest.approx(20.0)
-    assert found.weighted_spread_pct == pytest.approx(20.0)
+    quality, unused = measured()
+    assert quality.atm_spread_pct == pytest.approx(20.0)
+    assert quality.weighted_spread_pct == pytest.approx(20.0)
     # 0.9 of 1.1 is 81.8 %.
-    assert (found.execution_score, found.data_quality_score) == (0, 82)
-    assert found.median_spread_pct == pytest.approx(20.0)
-    assert found.greek_smoothness_score == 100
+    assert (quality.execution_score, quality.data_quality_score) == (0, 82)
+    assert quality.median_spread_pct == pytest.approx(20.0)
+    assert quality.greek_smoothness_score == 100
     assert unused == {}
 
 
@@ -42,11 +42,11 @@ def test_what_trades_weighs_and_what_is_far_does_not():
     bid[0, 2], ask[0, 2] = 0.975, 1.025
     volume = np.zeros((2, 5))
     volume[0, 2], volume[1, 3], volume[0, 0] = 3, 1, 1000
-    found, _ = measured(bid=bid, ask=ask, volume=volume)
-    assert found.atm_spread_pct == pytest.approx((5 + 20) / 2)
-    assert found.weighted_spread_pct == pytest.approx((3 * 5 + 20) / 4)
+    quality, _ = measured(bid=bid, ask=ask, volume=volume)
+    assert quality.atm_spread_pct == pytest.approx((5 + 20) / 2)
+    assert quality.weighted_spread_pct == pytest.approx((3 * 5 + 20) / 4)
     # 1 − 8.75/20 = 0.5625, half up.
-    assert found.execution_score == 56
+    assert quality.execution_score == 56
 
 
 def test_unused_quotes_are_counted_by_reason():
@@ -54,11 +54,11 @@ def test_unused_quotes_are_counted_by_reason():
     bid, ask = np.full((2, 5), 0.9), np.full((2, 5), 1.1)
     bid[0, 1], bid[1, 1], ask[0, 2], listed = 0.0, 1.2, NAN, np.ones((2, 5), np.bool_)
     listed[1, 4], bid[1, 4], ask[1, 4] = False, NAN, NAN
-    found, unused = measured(bid=bid, ask=ask, listed=listed)
+    quality, unused = measured(bid=bid, ask=ask, listed=listed)
     assert unused == {"unreadable": 1, "crossed": 1, "one_sided": 1}
     # Of the eight at the four strikes within ±3 %, four are two-sided, each 0.9 of 1.1.
-    assert found.data_quality_score == 41
-    assert found.median_spread_pct == pytest.approx(20.0)
+    assert quality.data_quality_score == 41
+    assert quality.median_spread_pct == pytest.approx(20.0)
 
 
 def test_the_median_spread_is_of_two_sided_quotes_near_spot():
@@ -67,11 +67,11 @@ def test_the_median_spread_is_of_two_sided_quotes_near_spot():
     spread = np.full((2, 5), NAN)
     mid[0, 1:4] = mid[1, 1:3] = 1.0
     spread[0, 1:4], spread[1, 1:3] = (0.08, 0.01, 0.20), (0.04, 0.02)
-    found, _ = measured(bid=mid - spread / 2, ask=mid + spread / 2)
-    assert found.median_spread_pct == pytest.approx(4.0)
+    quality, _ = measured(bid=mid - spread / 2, ask=mid + spread / 2)
+    assert quality.median_spread_pct == pytest.approx(4.0)
     mid[0, 3] = NAN
-    found, _ = measured(bid=mid - spread / 2, ask=mid + spread / 2)
-    assert found.median_spread_pct == pytest.approx(3.0)
+    quality, _ = measured(bid=mid - spread / 2, ask=mid + spread / 2)
+    assert quality.median_spread_pct == pytest.approx(3.0)
     mid[:] = NAN
     assert measured(bid=mid, ask=mid)[0].median_spread_pct is None
 
@@ -85,9 +85,9 @@ def test_a_wider_quote_never_scores_higher(seed):
     scores = [measured(bid=bid, ask=ask)[0].data_quality_score]
     for _ in range(200):
         bid, ask = bid.copy(), ask.copy()
-        at = dice.integers(2), dice.integers(5)
-        bid[at] *= dice.choice([1.0, 0.5, 0.0], p=[0.5, 0.4, 0.1])
-        ask[at] *= dice.choice([1.0, 2.0])
+        cell = dice.integers(2), dice.integers(5)
+        bid[cell] *= dice.choice([1.0, 0.5, 0.0], p=[0.5, 0.4, 0.1])
+        ask[cell] *= dice.choice([1.0, 2.0])
         scores.append(measured(bid=bid, ask=ask)[0].data_quality_score)
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > 50 > 10 > scores[-1]
@@ -123,20 +123,20 @@ def test_nothing_to_tell():
 def test_stored_scores_follow_from_the_stored_profile():
     """For any reach the formula of the docs needs the profile alone; for 3 % it gives the row's."""
     rough = np.random.default_rng(3).normal(0, 0.02, 42)
-    made = chain(bid=(np.resize([0.0, 1.0, 2.0], 42)).tolist(), ask=(3 + rough).tolist())
-    record = measure_slot(made, None, oi_confidence=0.43)
-    of, spot = record.profile, record.row.spot
-    near = np.abs(of["strike"] - spot) <= 0.03 * spot
-    sides = [(of[f"{s}_bid"][near], of[f"{s}_ask"][near]) for s in ("call", "put")]
+    frame = chain(bid=(np.resize([0.0, 1.0, 2.0], 42)).tolist(), ask=(3 + rough).tolist())
+    record = measure_slot(frame, None, oi_confidence=0.43)
+    profile, spot = record.profile, record.row.spot
+    near = np.abs(profile["strike"] - spot) <= 0.03 * spot
+    sides = [(profile[f"{s}_bid"][near], profile[f"{s}_ask"][near]) for s in ("call", "put")]
     quoted = np.concatenate(
         [np.where((bid > 0) & (ask >= bid), bid / ask, 0) for bid, ask in sides]
     )
-    k, own = (of[name][near & np.isfinite(of["own_iv"])] for name in ("strike", "own_iv"))
+    k, own = (profile[name][near & np.isfinite(profile["own_iv"])] for name in ("strike", "own_iv"))
     off = [
         abs(own[i] - np.interp(k[i], k[[i - 1, i + 1]], own[[i - 1, i + 1]]))
         for i in range(1, len(k) - 1)
     ]
-    expected = [np.floor(100 * np.mean(part) + 0.5) for part in (quoted, np.array(off) <= 0.02)]
+    expected = [np.floor(100 * np.mean(share) + 0.5) for share in (quoted, np.array(off) <= 0.02)]
     detail = record.row.detail
     assert expected == [detail.data_quality_score, detail.greek_smoothness_score]
     assert all(0 < score < 100 for score in expected)

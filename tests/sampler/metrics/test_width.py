@@ -44,9 +44,9 @@ def wide(*halves: float, remaining: float = REMAINING) -> int:
 def test_wide_by_the_value_at_the_money():
     """A fifth of what an option at the money is worth is the limit, at any strike."""
     assert not wide(0.79, 0.79, 0.79, 0.79, 0.79)
-    for at in range(5):
+    for place in range(5):
         halves = [0.5] * 5
-        halves[at] = 0.81
+        halves[place] = 0.81
         assert wide(*halves) == 1
     assert wide(0.81, 0.5, 0.81, 0.5, 0.9) == 3
     # Half of the time to go left by √2 less.
@@ -92,11 +92,11 @@ def test_uncertainty_is_half_the_difference_of_both_volatilities():
         ]
     )
     bid, ask = table
-    found = volatility_uncertainty(np.array(strikes), bid, ask, forward=100.0, years=years)
-    np.testing.assert_allclose(found, 0.015, rtol=1e-9)
+    uncertainty = volatility_uncertainty(np.array(strikes), bid, ask, forward=100.0, years=years)
+    np.testing.assert_allclose(uncertainty, 0.015, rtol=1e-9)
     bid[1, 0], ask[0, 1] = 0.0, 2e3
-    found = volatility_uncertainty(np.array(strikes), bid, ask, forward=100.0, years=years)
-    assert np.isnan(found).tolist() == [True, True, False]
+    uncertainty = volatility_uncertainty(np.array(strikes), bid, ask, forward=100.0, years=years)
+    assert np.isnan(uncertainty).tolist() == [True, True, False]
 
 
 def test_weighted_forward_by_hand():
@@ -105,17 +105,17 @@ def test_weighted_forward_by_hand():
     gap = np.array([0.1, -0.8, 8.0, -2.9])
     widths = np.array([0.1, 0.1, 10.0, 10.0])
     quoted = Quote(np.stack([gap + 5.0, np.full(4, 5.0)]), np.stack([widths / 4, widths / 4]))
-    found = weighted_forward(strike, quoted, np.ones((2, 4)), 100.0)
+    weighted = weighted_forward(strike, quoted, np.ones((2, 4)), 100.0)
     # By size: 100.1 (w 0.1), 100.1 (10), 100.2 (0.1), 110 (10): weights 100, .01, 100, .01;
     # middles 50, 100.005, 150.01, 200.015 of 200.02: the half is 5e-3/50.005 past the second.
-    assert found.level == pytest.approx(100.1 + 0.1 * 0.005 / 50.005, abs=1e-12)
-    assert found.estimates == 4
+    assert weighted.level == pytest.approx(100.1 + 0.1 * 0.005 / 50.005, abs=1e-12)
+    assert weighted.estimates == 4
     # Locked quotes count as if they were a cent wide, four times as much as those of two cents:
     # middles 5,000, 11,250 and 17,500 of 25,000; the half is a fifth of the way past the second.
     widths = np.array([0.0, 0.0, 0.02, 0.02])
     quoted = Quote(quoted.mid, np.stack([widths / 4, widths / 4]))
-    found = weighted_forward(strike, quoted, np.ones((2, 4)), 100.0)
-    assert found.level == pytest.approx(100.12, abs=1e-12)
+    weighted = weighted_forward(strike, quoted, np.ones((2, 4)), 100.0)
+    assert weighted.level == pytest.approx(100.12, abs=1e-12)
     few = weighted_forward(strike[:2], Quote(quoted.mid[:, :2], quoted.half[:, :2]), gap, 99.0)
     assert few == (99.0, 0.0, 2)
 
@@ -123,58 +123,58 @@ def test_weighted_forward_by_hand():
 def test_weighted_smile_by_hand():
     """0.3 ± 0.1 between two 0.2 ± 0.01: both conditions of the least squares solved on paper."""
     own = np.array([0.2, 0.3, 0.2])
-    of = Smile(own, own, np.ones(3, np.bool_))
-    found = weighted_smile(STRIKE[:3], of, np.array([0.01, 0.1, 0.01]))
+    fitted = Smile(own, own, np.ones(3, np.bool_))
+    smoothed = weighted_smile(STRIKE[:3], fitted, np.array([0.01, 0.1, 0.01]))
     # 45000·a − 5000·b = 8000 and 5200·b − 5000·a = 60.
     a = (8000 + 60 * 5000 / 5200) / (45_000 - 5000 * 5000 / 5200)
-    np.testing.assert_allclose(found.filled, [a, (60 + 5000 * a) / 5200, a], rtol=1e-12)
-    assert found.own is own
+    np.testing.assert_allclose(smoothed.filled, [a, (60 + 5000 * a) / 5200, a], rtol=1e-12)
+    assert smoothed.own is own
 
 
 def test_what_is_known_well_stays_and_what_is_not_known_follows():
     """A volatility without any uncertainty of its own lies on its neighbours' line."""
     own = np.array([0.20, 0.22, 0.9, 0.26, 0.28])
-    of = Smile(own, own, np.ones(5, np.bool_))
-    found = weighted_smile(STRIKE, of, np.array([1e-4, 1e-4, NAN, 1e-4, 1e-4]))
-    np.testing.assert_allclose(found.filled, [0.20, 0.22, 0.24, 0.26, 0.28], atol=1e-6)
-    few = weighted_smile(STRIKE, of, np.array([1e-4, NAN, NAN, NAN, NAN]))
-    assert few is of
+    fitted = Smile(own, own, np.ones(5, np.bool_))
+    smoothed = weighted_smile(STRIKE, fitted, np.array([1e-4, 1e-4, NAN, 1e-4, 1e-4]))
+    np.testing.assert_allclose(smoothed.filled, [0.20, 0.22, 0.24, 0.26, 0.28], atol=1e-6)
+    few = weighted_smile(STRIKE, fitted, np.array([1e-4, NAN, NAN, NAN, NAN]))
+    assert few is fitted
 
 
-def reopened(made: Frame, part: float, seed: int = 3) -> Frame:
+def reopened(frame: Frame, share: float, seed: int = 3) -> Frame:
     """Bids 0.3 times, asks twice and 3 $ more, of a part of all contracts."""
     dice = np.random.default_rng(seed)
-    hit = dice.random(len(made.strike)) < part
+    hit = dice.random(len(frame.strike)) < share
     columns = {
-        name: getattr(made, name)
+        name: getattr(frame, name)
         for name in ("expiry", "root", "strike", "right", "open_interest", "volume")
     }
     return Frame.of(
-        symbol=made.symbol,
+        symbol=frame.symbol,
         source="test",
         delay_seconds=0,
-        quoted_at=made.quoted_at,
-        fetched_at=made.fetched_at,
-        spot=made.spot,
+        quoted_at=frame.quoted_at,
+        fetched_at=frame.fetched_at,
+        spot=frame.spot,
         columns=columns
         | {
-            "bid": np.where(hit, 0.3 * made.bid, made.bid),
-            "ask": np.where(hit, 2 * made.ask + 3, made.ask),
+            "bid": np.where(hit, 0.3 * frame.bid, frame.bid),
+            "ask": np.where(hit, 2 * frame.ask + 3, frame.ask),
         },
     )
 
 
-def row_of(made: Frame) -> Row:
+def row_of(frame: Frame) -> Row:
     """The row of a baseline."""
-    session = session_on(market_day(made.quoted_at))
-    return measure_slot(select_chain(made, session), None, oi_confidence=0.43).row
+    session = session_on(market_day(frame.quoted_at))
+    return measure_slot(select_chain(frame, session), None, oi_confidence=0.43).row
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_third_of_the_quotes_widened_hardly_moves_the_smile(seed):
     """Volatility at the money stays within 1 %, where mids alone move it by ten times that."""
-    made = real_chains.schwab().frame
-    clean, dirty = row_of(made), row_of(reopened(made, 0.3, seed))
+    frame = real_chains.schwab().frame
+    clean, dirty = row_of(frame), row_of(reopened(frame, 0.3, seed))
     assert "wide_quotes" in dirty.flags
     assert "wide_quotes" not in clean.flags
     assert dirty.atm_iv == pytest.approx(clean.atm_iv, rel=0.03)

@@ -732,10 +732,10 @@ def test_quotes_are_as_new_as_their_newest_evidence(prints, answered, quoted):
         contracts.append(
             contract("SPXW", MIDDAY.date(), "C", 7700.0 + i, last_trade_time=traded.isoformat())
         )
-    given = cboe_json("SPX", 7700.0, "2026-08-19T12:00:00", contracts)
+    body = cboe_json("SPX", 7700.0, "2026-08-19T12:00:00", contracts)
     sent = MIDDAY + timedelta(seconds=answered + 900)
-    given["timestamp"] = sent.strftime("%Y-%m-%d %H:%M:%S")
+    body["timestamp"] = sent.strftime("%Y-%m-%d %H:%M:%S")
     fetched = MIDDAY + timedelta(seconds=1200)
-    made = parse_chain(orjson.dumps(given), symbol="SPX", now=fetched, delay_seconds=900)
-    assert made.quoted_at == MIDDAY + timedelta(seconds=quoted)
-    assert made.underlying_at == MIDDAY
+    parsed = parse_chain(orjson.dumps(body), symbol="SPX", now=fetched, delay_seconds=900)
+    assert parsed.quoted_at == MIDDAY + timedelta(seconds=quoted)
+    assert parsed.underlying_at == MIDDAY

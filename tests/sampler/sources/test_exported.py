@@ -183,10 +183,10 @@ def test_a_group_that_would_fill_the_memory_is_not_read(
         return replace(table, "strike", lists)
 
     folder = rewrite(export, tmp_path, endless)
-    part = ParquetPartition(folder, DAY, "SPX")
-    (file,) = part.path("chains").glob("*.parquet")
+    partition = ParquetPartition(folder, DAY, "SPX")
+    (file,) = partition.path("chains").glob("*.parquet")
     assert file.stat().st_size < 400_000
     monkeypatch.setattr(parquet, "GROUP_LIMIT", 3_200_000)
     with pytest.raises(FlowError, match="a row group would take"):
-        list(read_chains(part))
+        list(read_chains(partition))
     list(read_chains(ParquetPartition(export, DAY, "SPX")))

@@ -395,7 +395,7 @@ async def test_no_more_connections_than_the_plan_allows(plain: Plain) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "keyed", "base"),
+    ("address", "keyed", "base"),
     [
         ("", True, "https://vendor.example/v1"),
         ("http://127.0.0.1:8001/v1/", True, "http://127.0.0.1:8001/v1"),
@@ -404,13 +404,13 @@ async def test_no_more_connections_than_the_plan_allows(plain: Plain) -> None:
         ("http://other.example/v1", False, "http://other.example/v1"),
     ],
 )
-def test_the_base_behind_a_scheme(given: str, keyed: bool, base: str) -> None:
+def test_the_base_behind_a_scheme(address: str, keyed: bool, base: str) -> None:
     """The vendor's own, or the one that is given, without the slash at its end."""
-    assert base_of("vendor", given, "https://vendor.example/v1", keyed=keyed) == base
+    assert base_of("vendor", address, "https://vendor.example/v1", keyed=keyed) == base
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("address", "words"),
     [
         ("http://other.example/v1", "http:// would show the key to the network"),
         (CANARY, "expected http"),
@@ -421,10 +421,10 @@ def test_the_base_behind_a_scheme(given: str, keyed: bool, base: str) -> None:
         ("http://[::1/x", "vendor: InvalidURL"),
     ],
 )
-def test_a_bad_base_is_refused(given: str, words: str) -> None:
+def test_a_bad_base_is_refused(address: str, words: str) -> None:
     """What a source with a key is given is never repeated: it may be a key."""
     with pytest.raises(UsageError) as caught:
-        base_of("vendor", given, "https://vendor.example/v1", keyed=True)
+        base_of("vendor", address, "https://vendor.example/v1", keyed=True)
     assert str(caught.value).startswith("vendor: ")
     assert words in str(caught.value)
-    assert given not in str(caught.value)
+    assert address not in str(caught.value)

@@ -32,9 +32,9 @@ ARRAYS = ("expiry", "root", "strike", "right", *QUOTES)
 
 
 def session(day: date = DAY) -> Session:
-    found = session_on(day)
-    assert found is not None
-    return found
+    trading_session = session_on(day)
+    assert trading_session is not None
+    return trading_session
 
 
 def digest(frame: Frame) -> str:
@@ -50,11 +50,11 @@ def at_slot(slot: int, symbol: str = "SPX", *, url: str = "?seed=7", day: date =
     return asyncio.run(Synthetic.open(url).live(symbol, moment))
 
 
-def collect(source: Synthetic, symbol: str, of: Session) -> list[Frame]:
+def collect(source: Synthetic, symbol: str, day: Session) -> list[Frame]:
     """All of a session's frames."""
 
     async def gather() -> list[Frame]:
-        return [f async for f in source.history(symbol, of) if isinstance(f, Frame)]
+        return [f async for f in source.history(symbol, day) if isinstance(f, Frame)]
 
     return asyncio.run(gather())
 
@@ -304,15 +304,15 @@ def test_signed_volume_is_a_part_of_volume(day: market.SyntheticDay) -> None:
 
 def test_customers_lean_for_a_while(day: market.SyntheticDay) -> None:
     """The side of calls' flow persists from ten minutes to the next ten: flow has trends."""
-    kept = []
+    shares = []
     for seed in range(6):
         built = market.build_day("SPY", session(), seed)
         calls = built.tape.contracts.right > 0
         flow = np.diff(built.trades.signed[::20, calls].sum(axis=1, dtype=np.int64))
         volume = np.diff(built.trades.volume[::20, calls].sum(axis=1, dtype=np.int64))
         lean = flow / volume
-        kept.append(np.corrcoef(lean[:-1], lean[1:])[0, 1])
-    assert np.mean(kept) > 0.3
+        shares.append(np.corrcoef(lean[:-1], lean[1:])[0, 1])
+    assert np.mean(shares) > 0.3
 
 
 def test_trading_is_busiest_near_spot_and_at_both_ends(frames: list[Frame]) -> None:
@@ -354,8 +354,8 @@ def test_the_day_is_u_shaped() -> None:
 def test_realized_variance_is_what_was_implied() -> None:
     """Over 50 days, realized variance is 0.6 to 1.6 of what options implied at the open."""
     realized, implied, levels, volatility = [], [], [], []
-    for one in sessions_between(date(2026, 6, 1), date(2026, 8, 31))[:50]:
-        tape, _ = market.simulate_prices("SPX", one, 7)
+    for trading_session in sessions_between(date(2026, 6, 1), date(2026, 8, 31))[:50]:
+        tape, _ = market.simulate_prices("SPX", trading_session, 7)
         realized.append((np.diff(np.log(tape.spot[::30])) ** 2).sum())
         implied.append(tape.variance[0])
         levels.append((tape.spot[0], tape.spot[-1]))
@@ -432,7 +432,7 @@ def test_opened_by_url() -> None:
 def test_cached_days_are_bounded_and_small(day: market.SyntheticDay) -> None:
     """A day of SPX holds less than 10 MB, and only so many days are kept."""
     parts = (day.trades, day.tape, day.tape.contracts)
-    held = [getattr(part, name) for part in parts for name in part.__dataclass_fields__]
+    held = [getattr(piece, name) for piece in parts for name in piece.__dataclass_fields__]
     assert sum(a.nbytes for a in held if isinstance(a, np.ndarray)) < 10e6
     source = Synthetic.open("")
     for number in range(DAYS + 3):
