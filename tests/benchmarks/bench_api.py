@@ -81,7 +81,7 @@ class Bench:
         session = session_on(DAY)
         assert session is not None
         self.slots = session.slots
-        self.at = 720
+        self.slot = 720
 
     def used(self) -> float:
         """Seconds of processor time that the server has used."""
@@ -90,11 +90,11 @@ class Bench:
 
     async def load(self, kind: str, path: str, **job: Any) -> dict[str, Any]:
         process = await self.start(kind, path, **job)
-        said, _ = await process.communicate()
-        return dict(json.loads(said.splitlines()[-1]))
+        output, _ = await process.communicate()
+        return dict(json.loads(output.splitlines()[-1]))
 
     async def start(self, kind: str, path: str, **job: Any) -> asyncio.subprocess.Process:
-        given = {"kind": kind, "path": path, "port": self.port, "seconds": SECONDS} | job
+        job_options = {"kind": kind, "path": path, "port": self.port, "seconds": SECONDS} | job
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -104,15 +104,15 @@ class Bench:
             stdout=subprocess.PIPE,
         )
         assert process.stdin is not None
-        process.stdin.write(json.dumps(given).encode() + b"\n")
+        process.stdin.write(json.dumps(job_options).encode() + b"\n")
         await process.stdin.drain()
         return process
 
     async def tick(self, symbols: list[str]) -> tuple[list[int], float]:
         """Store and publish a slot of some symbols: revisions, and when they were committed."""
-        slot = self.slots[self.at % len(self.slots)]
-        self.at += 1
-        records = [like(self.first, symbol, slot, self.at) for symbol in symbols]
+        slot = self.slots[self.slot % len(self.slots)]
+        self.slot += 1
+        records = [like(self.first, symbol, slot, self.slot) for symbol in symbols]
         changes = (await self.store.write(records, mode=WriteMode.REWRITE)).changes
         committed = time.monotonic()
         await self.live.publish(changes)
@@ -126,31 +126,31 @@ async def throughput(bench: Bench) -> None:
     """
     day, minutes = f"{SERIES}SPX?minutes=390", f"{SERIES}SPX?bar=1m&minutes=390"
     packed = {"Accept-Encoding": "gzip"}
-    asked: dict[str, tuple[str, dict[str, str]]] = {
+    requests: dict[str, tuple[str, dict[str, str]]] = {
         "empty framework route": ("/health", {}),
         "60 min at 1m": (f"{SERIES}SPX?bar=1m&minutes=60", {}),
         "full day at 30s": (day, {}),
         "full day at 30s, gzip": (day, packed),
         "full day at 1m": (minutes, {}),
     }
-    rates: dict[str, list[float]] = {name: [] for name in asked}
-    costs: dict[str, list[float]] = {name: [] for name in asked}
+    rates: dict[str, list[float]] = {name: [] for name in requests}
+    costs: dict[str, list[float]] = {name: [] for name in requests}
     sql = []
     for _ in range(ROUNDS):
-        for name, (path, headers) in asked.items():
+        for name, (path, headers) in requests.items():
             used = bench.used()
             job = {"headers": headers, "connections": 16, "seconds": SECONDS / 4}
-            found = await bench.load("flood", path, **job)
-            rates[name].append(found["rate"])
-            costs[name].append((bench.used() - used) / found["all"] * 1e6)
+            rates_found = await bench.load("flood", path, **job)
+            rates[name].append(rates_found["rate"])
+            costs[name].append((bench.used() - used) / rates_found["all"] * 1e6)
         sql.append(1 / await answered_by_sql(bench))
     empty = rates["empty framework route"]
     print(f"{'':34}{'requests/s':>12}{'x empty':>9}{'x SQL':>8}{'server us':>11}")
-    for name, found in [*rates.items(), ("full day at 1m by SQL and JSON", sql)]:
-        beside = statistics.median(x / y for x, y in zip(found, empty, strict=True))
-        faster = statistics.median(x / y for x, y in zip(found, sql, strict=True))
+    for name, rates_found in [*rates.items(), ("full day at 1m by SQL and JSON", sql)]:
+        beside = statistics.median(x / y for x, y in zip(rates_found, empty, strict=True))
+        faster = statistics.median(x / y for x, y in zip(rates_found, sql, strict=True))
         cost = f"{statistics.median(costs[name]):11.0f}" if name in costs else ""
-        rate = statistics.median(found)
+        rate = statistics.median(rates_found)
         print(f"{name:34}{rate:12,.0f}{beside:9.2f}{faster:8.1f}{cost}")
 
 
@@ -180,7 +180,7 @@ async def under_ticks(bench: Bench) -> None:
     cases: dict[str, list[dict[str, float]]] = {"no ticks": [], "100 symbols every second": []}
     for _ in range(ROUNDS):
         most = (await bench.load("flood", path, connections=16, seconds=SECONDS / 4))["rate"]
-        for name, found in cases.items():
+        for name, runs in cases.items():
             job = {"rate": most / 2, "connections": 64, "seconds": SECONDS}
             process = await bench.start("pace", path, **job)
             loading = asyncio.create_task(process.communicate())
@@ -189,10 +189,10 @@ async def under_ticks(bench: Bench) -> None:
                 if name != "no ticks":
                     await bench.tick(SYMBOLS)
                 await asyncio.wait({loading}, timeout=max(1 - (time.monotonic() - since), 0.01))
-            found.append(json.loads(loading.result()[0]))
-    for name, found in cases.items():
-        p50, p99 = (statistics.median(one[p] for one in found) for p in ("p50", "p99"))
-        ratios = [one["p99"] / one["p50"] for one in found]
+            runs.append(json.loads(loading.result()[0]))
+    for name, runs in cases.items():
+        p50, p99 = (statistics.median(run[p] for run in runs) for p in ("p50", "p99"))
+        ratios = [run["p99"] / run["p50"] for run in runs]
         middle = statistics.median(ratios)
         print(f"{name:34}{p50:9.2f}{p99:9.2f}{middle:9.1f}{min(ratios):9.1f}")
 
@@ -213,9 +213,9 @@ async def streams(bench: Bench) -> None:
             revisions, when = await bench.tick(["SPX"])
             committed[str(revisions[0])] = when
             await asyncio.sleep(0.1)
-        seen = json.loads((await process.communicate())[0].splitlines()[-1])["seen"]
-        assert all(seen[name][0] == count for name in committed)
-        took = sorted((seen[name][1] - when) * 1e3 for name, when in committed.items())
+        received = json.loads((await process.communicate())[0].splitlines()[-1])["seen"]
+        assert all(received[name][0] == count for name in committed)
+        took = sorted((received[name][1] - when) * 1e3 for name, when in committed.items())
         p50, p99 = took[len(took) // 2], took[len(took) * 99 // 100]
         print(f"{f'{count:,} readers':34}{p50:9.1f}{p99:9.1f}{took[0]:9.1f}{len(took):8}")
 
@@ -240,11 +240,11 @@ async def earlier(bench: Bench) -> None:
             columns=("slot", *FIGURES),
         )
         raw.append(time.perf_counter() - since)
-    asked, kept, query = (statistics.median(t) * 1e3 for t in (whole, again, raw))
+    unseen, cached, query = (statistics.median(t) * 1e3 for t in (whole, again, raw))
     print(f"\n{'earlier session, full day at 30s':34}{'ms':>9}{'x raw':>9}")
     print(f"{'raw query, fetched':34}{query:9.1f}{1:9.1f}")
-    print(f"{'request, uncached':34}{asked:9.1f}{asked / query:9.2f}")
-    print(f"{'request, kept':34}{kept:9.1f}{kept / query:9.2f}")
+    print(f"{'request, uncached':34}{unseen:9.1f}{unseen / query:9.2f}")
+    print(f"{'request, kept':34}{cached:9.1f}{cached / query:9.2f}")
 
 
 def ask(port: int, path: str) -> None:
@@ -261,8 +261,10 @@ async def fill(store: Store, first: SlotRecord) -> None:
     assert session is not None
     assert before is not None
     for i in range(0, 720, 60):
-        part = [like(first, "SPX", slot, i + n) for n, slot in enumerate(session.slots[i : i + 60])]
-        await store.write(part)
+        batch = [
+            like(first, "SPX", slot, i + n) for n, slot in enumerate(session.slots[i : i + 60])
+        ]
+        await store.write(batch)
     for symbol in SYMBOLS:
         await store.write([like(first, symbol, s, n) for n, s in enumerate(session.slots[:5])])
     for symbol in SYMBOLS[:30]:
@@ -317,9 +319,9 @@ async def main() -> None:
                 await fill(store, first)
                 async with serving(servers) as server:
                     bench = Bench(store, live, server, first)
-                    for part in (throughput, under_ticks, streams, earlier):
-                        if not wanted or part.__name__ in wanted:
-                            await part(bench)
+                    for measure in (throughput, under_ticks, streams, earlier):
+                        if not wanted or measure.__name__ in wanted:
+                            await measure(bench)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

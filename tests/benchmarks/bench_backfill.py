@@ -74,14 +74,14 @@ async def compare(url: str, exported: Path, days: Sequence[date], rounds: int) -
     """Time each kind of work on one core, with one job and with two."""
     await migrate(url, "synthetic")
     base = {"database_url": url, "redis_url": "", "dataset": "synthetic", "backfill": BACKFILL}
-    made = JobOptions(source="synthetic:?seed=7", **base)
+    options = JobOptions(source="synthetic:?seed=7", **base)
     with executors.process_pool(2) as pool:
         async with Store.open(url, "synthetic") as store:
             # Also starts the processes: the first of them compiles or loads the formulas.
-            await run(store, made, days[:2], pool)
-            await run(store, made, days)
-            given = {"first": days[0], "last": days[-1], "symbols": ["SPX"]}
-            await archive.export_sessions(store, "synthetic", exported, **given)
+            await run(store, options, days[:2], pool)
+            await run(store, options, days)
+            arguments = {"first": days[0], "last": days[-1], "symbols": ["SPX"]}
+            await archive.export_sessions(store, "synthetic", exported, **arguments)
             # Each run of the second kind takes the other κ: every row changes every time.
             changing = cycle([JobOptions(source="", oi_confidence=k, **base) for k in (0.5, 0.6)])
             kinds = {
@@ -95,18 +95,18 @@ async def compare(url: str, exported: Path, days: Sequence[date], rounds: int) -
                 f"{'CPU, ours':>13}{'database':>12}"
             )
             for name, orders in kinds.items():
-                found = [
+                times = [
                     [await timed(store, next(orders), days, how) for how in (CORE, None, pool)]
                     for _ in range(rounds)
                 ]
-                core, one, two = (
-                    max(rate for rate, _, _ in way) for way in zip(*found, strict=True)
+                core, single, two = (
+                    max(rate for rate, _, _ in way) for way in zip(*times, strict=True)
                 )
-                ours = min(way[1][1] for way in found)
-                theirs = min(way[1][2] for way in found)
+                ours = min(way[1][1] for way in times)
+                theirs = min(way[1][2] for way in times)
                 print(
-                    f"{name:30}{core:8.0f} /s{one:7.0f} /s{two:7.0f} /s{two / core:7.2f}×"
-                    f"{two / one:8.2f}×{ours:10.2f} ms{theirs:9.2f} ms",
+                    f"{name:30}{core:8.0f} /s{single:7.0f} /s{two:7.0f} /s{two / core:7.2f}×"
+                    f"{two / single:8.2f}×{ours:10.2f} ms{theirs:9.2f} ms",
                     flush=True,
                 )
 
@@ -151,12 +151,12 @@ def processes_of(url: str) -> list[int]:
     """The database's processes, the one that starts the others first."""
     with psycopg.connect(url) as connection:
         parent = stat(connection.info.backend_pid)[1]
-    found = [parent]
+    processes = [parent]
     for name in os.listdir("/proc"):
         if name.isdecimal():
             with suppress(OSError):
-                found += [int(name)] if stat(int(name))[1] == parent else []
-    return found
+                processes += [int(name)] if stat(int(name))[1] == parent else []
+    return processes
 
 
 def database_time(url: str) -> float:
@@ -187,5 +187,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--sessions", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    asyncio.run(main(given.sessions, given.rounds))
+    arguments = parser.parse_args()
+    asyncio.run(main(arguments.sessions, arguments.rounds))

@@ -159,10 +159,10 @@ def quantlib(c: Chain) -> tuple[Run, Run]:
     root = c.years**0.5
 
     def greeks() -> Any:
-        found = []
+        table_rows = []
         for _, k, r, s in rows:
             black_ = ql.BlackCalculator(ql.PlainVanillaPayoff(r, k), c.forward, s * root)
-            found.append(
+            table_rows.append(
                 (
                     black_.delta(c.forward),
                     black_.gamma(c.forward),
@@ -170,7 +170,7 @@ def quantlib(c: Chain) -> tuple[Run, Run]:
                     black_.theta(c.forward, c.years),
                 )
             )
-        return found
+        return table_rows
 
     return (
         lambda: [
@@ -214,23 +214,23 @@ def once(run: Run, times: int) -> float:
 def rounds(runs: dict[str, Run]) -> dict[str, list[float]]:
     """Seconds a call, by round; who takes long gets fewer rounds."""
     times = {name: max(1, int(LEAST / max(once(run, 3), 1e-9))) for name, run in runs.items()}
-    found: dict[str, list[float]] = {name: [] for name in runs}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(ROUNDS):
         for name, run in runs.items():
-            if turn < 5 or sum(found[name]) * times[name] < 2.0:
-                found[name].append(once(run, times[name]))
-    return found
+            if turn < 5 or sum(seconds[name]) * times[name] < 2.0:
+                seconds[name].append(once(run, times[name]))
+    return seconds
 
 
 def table(title: str, chain: Chain, runs: dict[str, Run | str], *, errors: bool) -> None:
     print(f"\n{title}, {chain.name}")
-    found = rounds({name: run for name, run in runs.items() if not isinstance(run, str)})
+    times = rounds({name: run for name, run in runs.items() if not isinstance(run, str)})
     for name, run in runs.items():
         if isinstance(run, str):
             print(f"  {name:<22}{run}")
             continue
-        seconds = statistics.median(found[name])
-        ratio = statistics.median(a / b for a, b in zip(found["ours"], found[name], strict=False))
+        seconds = statistics.median(times[name])
+        ratio = statistics.median(a / b for a, b in zip(times["ours"], times[name], strict=False))
         line = f"  {name:<22}{seconds * 1e9 / len(chain.strike):10.0f} ns a contract"
         line += f"{seconds * 1e6:10.1f} µs a call   ours/theirs {ratio:.3f}"
         if errors:

@@ -26,7 +26,7 @@ from storage.redis.channel import RedisChannel
 from tests.page import market
 from tests.page.browser import launch
 from tests.page.conftest import DESKTOP, Site
-from tests.page.market import TUESDAY, at
+from tests.page.market import TUESDAY, slot_time
 
 STRIKES = np.arange(5380.0, 6630.0, 5.0)
 #: Notes when the headline first has numbers, when the heatmap is drawn, and every later change,
@@ -56,7 +56,7 @@ def wide(records: list[SlotRecord]) -> list[SlotRecord]:
     return records
 
 
-async def seen(page: Page, condition: str, seconds: float = 30) -> Any:
+async def seen_after(page: Page, condition: str, seconds: float = 30) -> Any:
     """What was noted, once it holds."""
     ends = time.monotonic() + seconds
     while not await page.evaluate(condition):
@@ -77,9 +77,9 @@ async def heap(page: Page) -> tuple[float, int]:
     session = await page.context.new_cdp_session(page)
     await session.send("HeapProfiler.collectGarbage")
     await session.send("Performance.enable")
-    found = (await session.send("Performance.getMetrics"))["metrics"]
+    metrics_list = (await session.send("Performance.getMetrics"))["metrics"]
     await session.detach()
-    metrics = {one["name"]: one["value"] for one in found}
+    metrics = {metric["name"]: metric["value"] for metric in metrics_list}
     return metrics["JSHeapUsedSize"] / 1e6, int(metrics["Nodes"])
 
 
@@ -89,7 +89,7 @@ async def drawn(browser: Browser, site: Site) -> None:
         times = []
         for _ in range(7):
             page = await fresh(browser, site, f"bar={bar}&day={TUESDAY}")
-            times.append(await seen(page, "seen.drawn > 0 && seen.heat > 0"))
+            times.append(await seen_after(page, "seen.drawn > 0 && seen.heat > 0"))
             await page.close()
         charts = statistics.median(t["drawn"] for t in times)
         heat = statistics.median(t["heat"] for t in times)
@@ -101,7 +101,7 @@ async def drawn(browser: Browser, site: Site) -> None:
 async def streamed(browser: Browser, site: Site, rows: list[SlotRecord]) -> None:
     """A day slot by slot into a page that is open."""
     page = await fresh(browser, site, "bar=30s")
-    await seen(page, "seen.drawn > 0")
+    await seen_after(page, "seen.drawn > 0")
     waits: list[float] = []
     sizes = []
     for k, row in enumerate(rows):
@@ -109,21 +109,21 @@ async def streamed(browser: Browser, site: Site, rows: list[SlotRecord]) -> None
         sent = time.time() * 1e3
         await site.channel.publish(changes)
         shown = f"{row.row.spot:,.2f}"
-        noted = await seen(page, f"seen.spots.at(-1)?.[0] === '{shown}'", 5)
+        noted = await seen_after(page, f"seen.spots.at(-1)?.[0] === '{shown}'", 5)
         waits.append(noted["spots"][-1][1] - sent)
         # Nobody sees two bars in a fiftieth of a second.
         await asyncio.sleep(0.03)
         if k % 195 == 194:
             sizes.append((k + 1, *await heap(page)))
-    for name, part in (("first 100", waits[:100]), ("last 100", waits[-100:])):
-        ordered = sorted(part)
+    for name, waits_part in (("first 100", waits[:100]), ("last 100", waits[-100:])):
+        ordered = sorted(waits_part)
         print(f"new bar on screen, {name:9}: median {statistics.median(ordered):4.0f} ms, "
               f"p99 {ordered[98]:4.0f} ms after it was published")  # fmt: skip
     for count, size, nodes in sizes:
         print(f"after {count:3} streamed bars: heap {size:5.1f} MB, {nodes} nodes")
     await page.close()
     page = await fresh(browser, site, "bar=30s")
-    await seen(page, "seen.drawn > 0 && seen.heat > 0")
+    await seen_after(page, "seen.drawn > 0 && seen.heat > 0")
     size, nodes = await heap(page)
     print(f"a page that was opened on it: heap {size:5.1f} MB, {nodes} nodes")
     await page.close()
@@ -143,12 +143,12 @@ async def main() -> None:
             site = Site(servers.database_url, servers.redis_url, store, channel)
             browser = await launch(play)
             await site.put(rows)
-            await site.start(at(TUESDAY, 779))
+            await site.start(slot_time(TUESDAY, 779))
             await drawn(browser, site)
             await site.stop()
             await site.empty()
             await site.put(rows[:1])
-            await site.start(at(TUESDAY, 779))
+            await site.start(slot_time(TUESDAY, 779))
             await streamed(browser, site, rows[1:])
             await browser.close()
             await site.stop()

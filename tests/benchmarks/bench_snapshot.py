@@ -106,11 +106,11 @@ def main() -> None:
             f"   snapshot/peer {whole[0] / peer[0]:.3f}"
         )
     print(f"\n{'':46}  by clock   working")
-    one = many(SYMBOLS)
-    print(f"{'one tick of 600 symbols, one process':46} {one[0]:8.3f}  {one[1]:8.3f} s")
+    single = many(SYMBOLS)
+    print(f"{'one tick of 600 symbols, one process':46} {single[0]:8.3f}  {single[1]:8.3f} s")
     with ProcessPoolExecutor(2) as pool:
-        found = pool.map(many, [SYMBOLS // 2] * 2)
-        two = [max(seconds) for seconds in zip(*found, strict=True)]
+        pooled = pool.map(many, [SYMBOLS // 2] * 2)
+        two = [max(seconds) for seconds in zip(*pooled, strict=True)]
     print(
         f"{'one tick of 600 symbols, two samplers':46} {two[0]:8.3f}  {two[1]:8.3f} s (the slower)"
     )

@@ -90,7 +90,7 @@ def tick(first: SlotRecord, slot: int, strikes: int, symbols: int = SYMBOLS) -> 
     """A record for each of 600 symbols, no two alike."""
     dice = np.random.default_rng(slot)
     state, notes = first.state
-    made = []
+    records = []
     for i in range(symbols):
         row = replace(
             first.row,
@@ -104,8 +104,8 @@ def tick(first: SlotRecord, slot: int, strikes: int, symbols: int = SYMBOLS) -> 
             for name, values in first.profile.items()
         }
         chain = {name: values[: 2 * strikes] for name, values in state.items()}
-        made.append(SlotRecord(row=row, profile=profile, evidence=packing.pack(chain, **notes)))
-    return made
+        records.append(SlotRecord(row=row, profile=profile, evidence=packing.pack(chain, **notes)))
+    return records
 
 
 def weight(records: list[SlotRecord]) -> int:
@@ -185,8 +185,8 @@ async def write(url: str) -> None:
     )
     async with Store.open(url, "live") as store, await connect as connection:
         for name in ("server_version", "fsync", "synchronous_commit", "shared_buffers"):
-            found = await (await connection.execute(f"show {name}")).fetchone()
-            print(f"{name:46} {found[0]}")
+            setting = await (await connection.execute(f"show {name}")).fetchone()
+            print(f"{name:46} {setting[0]}")
         print(f"{'one tick':46} {SYMBOLS} symbols, {weight(ticks[0]) / 1e6:.1f} MB")
         peer = Peer(connection)
         for records in ticks:
@@ -219,8 +219,10 @@ async def write(url: str) -> None:
         await store.write(changed, mode=WriteMode.REWRITE)
         note("store, a tick rewritten", since)
     for name, times in took.items():
-        kept = times[1:] or times  # The first warms caches up.
-        print(f"{name:46} {statistics.median(kept) * 1e3:9.1f} ms   (best {min(kept) * 1e3:.1f})")
+        steady = times[1:] or times  # The first warms caches up.
+        print(
+            f"{name:46} {statistics.median(steady) * 1e3:9.1f} ms   (best {min(steady) * 1e3:.1f})"
+        )
     ratio = statistics.median(took["pipelined executemany"][1:]) / statistics.median(
         took["store"][1:]
     )
@@ -232,7 +234,7 @@ async def window(url: str) -> None:
     print(f"\n{'a window of one symbol-day':46} with a year of 50 symbols | one day of data")
     async with Store.open(url, "live") as long, Store.open(url, "synthetic") as short:
         for width in (30, 60):
-            asked = {
+            bounds = {
                 "start": year.LAST.open,
                 "until": year.LAST.close,
                 "width": timedelta(seconds=width),
@@ -242,9 +244,9 @@ async def window(url: str) -> None:
                 # By turns: what the machine does else hits both.
                 for store, times in zip((long, short), took, strict=True):
                     since = time.perf_counter()
-                    found = await store.window("Y07", year.LAST.day, columns=FIGURES, **asked)
+                    bars = await store.window("Y07", year.LAST.day, columns=FIGURES, **bounds)
                     times.append((time.perf_counter() - since) * 1e3)
-                    assert len(found) > 350
+                    assert len(bars) > 350
             (years, day), (best, least) = map(statistics.median, took), map(min, took)
             print(
                 f"{f'  {width} s: milliseconds, median':46} {years:9.2f} | {day:.2f}"
@@ -254,7 +256,7 @@ async def window(url: str) -> None:
             text = f"explain (analyze, buffers, format json) {query('window', FIGURES)}"
             read = []
             for store in (long, short):
-                top = (await store._one(text, **asked, **key))["QUERY PLAN"][0]["Plan"]
+                top = (await store._one(text, **bounds, **key))["QUERY PLAN"][0]["Plan"]
                 read.append(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
             print(f"{f'  {width} s: buffers read':46} {read[0]:9} | {read[1]}")
 
@@ -326,10 +328,10 @@ def has_columnstore(url: str) -> bool:
     with psycopg.connect(url, autocommit=True) as connection:
         try:
             connection.execute("select count(*) from timescaledb_information.hypertables")
-            found = connection.execute("show timescaledb.license").fetchone()
+            license_row = connection.execute("show timescaledb.license").fetchone()
         except psycopg.Error:
             return False
-    return found == ("timescale",)
+    return license_row == ("timescale",)
 
 
 async def main() -> None:
@@ -342,8 +344,8 @@ async def main() -> None:
             print("\nby column")
             await compressed(database_url)
     async with year.server() as url:
-        if found := year.there(url):
-            await window(found)
+        if stored := year.there(url):
+            await window(stored)
         else:
             print("\nno year of data for the window: make bench-year")
 

@@ -61,9 +61,9 @@ def connect(job: dict[str, Any]) -> tuple[list[Connection], select.epoll, dict[i
     sent = request(job["path"], job.get("headers", {}))
     connections = [Connection(job["port"], sent) for _ in range(job["connections"])]
     poll = select.epoll()
-    for one in connections:
-        poll.register(one.sock, select.EPOLLIN)
-    return connections, poll, {one.sock.fileno(): one for one in connections}
+    for connection in connections:
+        poll.register(connection.sock, select.EPOLLIN)
+    return connections, poll, {connection.sock.fileno(): connection for connection in connections}
 
 
 def flood(job: dict[str, Any]) -> dict[str, Any]:
@@ -71,16 +71,16 @@ def flood(job: dict[str, Any]) -> dict[str, Any]:
     connections, poll, by_number = connect(job)
     now = time.perf_counter()
     warm, end = now + job["seconds"] / 5, now + job["seconds"]
-    for one in connections:
-        one.ask(now)
+    for connection in connections:
+        connection.ask(now)
     done = whole = 0
     while (now := time.perf_counter()) < end:
         for number, _ in poll.poll(0.1):
-            one = by_number[number]
-            if one.read():
+            connection = by_number[number]
+            if connection.read():
                 whole += 1
                 done += now >= warm
-                one.ask(now)
+                connection.ask(now)
     return {"rate": done / (end - warm), "all": whole}
 
 
@@ -96,10 +96,10 @@ def pace(job: dict[str, Any]) -> dict[str, Any]:
             idle.popleft().ask(due)
             due += step
         for number, _ in poll.poll(max(min(due - time.perf_counter(), 0.05), 0) if idle else 0.05):
-            one = by_number[number]
-            if one.read():
-                took.append(time.perf_counter() - one.since)
-                idle.append(one)
+            connection = by_number[number]
+            if connection.read():
+                took.append(time.perf_counter() - connection.since)
+                idle.append(connection)
     took.sort()
     return {"n": len(took), **{f"p{p}": took[len(took) * p // 100] * 1e3 for p in (50, 90, 99)}}
 
@@ -107,10 +107,10 @@ def pace(job: dict[str, Any]) -> dict[str, Any]:
 def listen(job: dict[str, Any]) -> dict[str, Any]:
     """Readers of a stream: when the last of them has each event, by the machine's clock."""
     connections, poll, by_number = connect(job)
-    for one in connections:
-        one.ask(0)
+    for connection in connections:
+        connection.ask(0)
     heads = set(by_number)
-    seen: dict[str, list[float]] = {}
+    by_event: dict[str, list[float]] = {}
     end = time.monotonic() + job["seconds"]
     ready = False
     while time.monotonic() < end:
@@ -122,20 +122,20 @@ def listen(job: dict[str, Any]) -> dict[str, Any]:
             text = bytes(_BUFFER[:got])
             if number in heads:
                 heads.discard(number)
-            at = text.find(b"id: ")
-            while at >= 0:
-                name = text[at + 4 : text.index(b"\n", at)].decode()
-                found = seen.setdefault(name, [0, 0.0])
-                found[0] += 1
-                found[1] = now
-                at = text.find(b"id: ", at + 4)
+            start = text.find(b"id: ")
+            while start >= 0:
+                name = text[start + 4 : text.index(b"\n", start)].decode()
+                result = by_event.setdefault(name, [0, 0.0])
+                result[0] += 1
+                result[1] = now
+                start = text.find(b"id: ", start + 4)
         if not ready and not heads:
             ready = True
             print("ready", flush=True)
-    return {"seen": seen}
+    return {"seen": by_event}
 
 
 if __name__ == "__main__":
-    given = json.loads(sys.stdin.readline())
-    found = {"flood": flood, "pace": pace, "listen": listen}[given["kind"]](given)
-    print(json.dumps(found), flush=True)
+    order = json.loads(sys.stdin.readline())
+    result = {"flood": flood, "pace": pace, "listen": listen}[order["kind"]](order)
+    print(json.dumps(result), flush=True)

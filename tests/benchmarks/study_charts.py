@@ -121,21 +121,21 @@ def main() -> None:
         for name, (wheel, path, code) in CANDIDATES.items():
             install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target"]
             subprocess.run([*install, str(folder / name), wheel], check=True, capture_output=True)
-            scripts = [f"/{name}/{one}" for one in (path, *EXTRA.get(name, []))]
+            scripts = [f"/{name}/{script}" for script in (path, *EXTRA.get(name, []))]
             (folder / f"{name}.js").write_text(SETUP + code)
-            tags = "".join(f'<script src="{one}"></script>' for one in scripts)
+            tags = "".join(f'<script src="{script}"></script>' for script in scripts)
             page = f'<!doctype html><meta charset="utf-8"><body>{tags}<script src="/{name}.js"></script>'
             (folder / f"{name}.html").write_text(page)
-            raw = b"".join((folder / one.lstrip("/")).read_bytes() for one in scripts)
+            raw = b"".join((folder / script.lstrip("/")).read_bytes() for script in scripts)
             browser = play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
             tab = browser.new_page(viewport={"width": 1280, "height": 1200})
             tab.goto(f"http://127.0.0.1:{server.server_port}/{name}.html")
             load = tab.evaluate("performance.timing.loadEventEnd - performance.timing.fetchStart")
-            found = tab.evaluate(MEASURE)
+            times = tab.evaluate(MEASURE)
             print(
                 f"{name:20}{len(raw) / 1e3:9.0f} kB {len(gzip.compress(raw)) / 1e3:6.0f} kB"
-                f"{load:9.0f}{found['drawn']:9.0f}{found['bar']:8.1f}{found['worst']:8.1f}"
-                f"  {', '.join(found['refused']) or 'none'}"
+                f"{load:9.0f}{times['drawn']:9.0f}{times['bar']:8.1f}{times['worst']:8.1f}"
+                f"  {', '.join(times['refused']) or 'none'}"
             )
             browser.close()
     server.shutdown()

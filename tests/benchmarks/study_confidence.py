@@ -58,14 +58,14 @@ class Scored(NamedTuple):
     right: NDArray[np.bool_]
 
 
-def frame_of(symbol: str, day: market.SyntheticDay, slot: int, at: datetime) -> Frame:
+def frame_of(symbol: str, day: market.SyntheticDay, slot: int, moment: datetime) -> Frame:
     """What a delayed chain shows of a simulated day: no sides."""
     return Frame.of(
         symbol=symbol,
         source="synthetic",
         delay_seconds=0,
-        quoted_at=at,
-        fetched_at=at,
+        quoted_at=moment,
+        fetched_at=moment,
         spot=day.spot(slot),
         columns=day.columns(slot),
     )
@@ -143,8 +143,8 @@ def deciles(scored: Scored, parts: int = 10) -> Iterator[Decile]:
         right, sure = scored.right[rows], scored.confidence[rows]
         # Rows of one session share their trades: what is independent is a session.
         off = [
-            (right[scored.session[rows] == one] - right.mean()).sum()
-            for one in np.unique(scored.session[rows])
+            (right[scored.session[rows] == session] - right.mean()).sum()
+            for session in np.unique(scored.session[rows])
         ]
         yield Decile(
             rows=len(rows),
@@ -227,10 +227,10 @@ def main() -> None:
     print(file=sys.stderr)
     print("| rows | confidence, % | mean | by the coin's spread | sign right, % |")
     print("|---|---|---|---|---|")
-    for one in deciles(scored):
+    for decile in deciles(scored):
         print(
-            f"| {one.rows:,} | {one.low:.1f}–{one.high:.1f} | {one.mean:.1f} | {one.coin:.1f} |"
-            f" {one.right:.1f} ± {one.error:.1f} |"
+            f"| {decile.rows:,} | {decile.low:.1f}–{decile.high:.1f} | {decile.mean:.1f} | {decile.coin:.1f} |"
+            f" {decile.right:.1f} ± {decile.error:.1f} |"
         )
     print(
         f"all: {len(scored.right):,} rows, mean confidence {100 * scored.confidence.mean():.1f} %,"

@@ -79,10 +79,10 @@ class Scene:
 
     def root(self, net: Floats, center: Floats, total: Floats) -> float | None:
         """Where a repriced book turns; ``center`` is K·S/F, which may differ by expiry."""
-        (found,) = find_flips(
+        (flip,) = find_flips(
             net[None], spot=self.spot, forward=self.spot, strike=center, years=1.0, sigma=total
         )
-        return found.level
+        return flip.level
 
     @property
     def center(self) -> Floats:
@@ -93,14 +93,14 @@ class Scene:
         """Where net gamma turns on ``self.grid``, by the flip's rule: 1 % on both sides."""
         book = (gamma @ self.net) * self.grid[:, 0] ** 2
         clear = np.flatnonzero(np.abs(book) > SIGNIFICANT * np.abs(book).max())
-        found = []
+        roots = []
         for i, j in itertools.pairwise(clear):
             if np.sign(book[i]) == np.sign(book[j]):
                 continue
             k = i + np.flatnonzero(np.sign(book[i : j + 1]) != np.sign(book[i]))[0]
             low, high = self.grid[k - 1, 0], self.grid[k, 0]
-            found.append(float(low + (high - low) * book[k - 1] / (book[k - 1] - book[k])))
-        return min(found, key=lambda x: abs(x - self.spot), default=None)
+            roots.append(float(low + (high - low) * book[k - 1] / (book[k - 1] - book[k])))
+        return min(roots, key=lambda x: abs(x - self.spot), default=None)
 
     @cached_property
     def grid(self) -> Floats:
@@ -185,32 +185,32 @@ def all_expiries(scene: Scene) -> float | None:
     for day in np.unique(frame.expiry[sound & (frame.expiry > today)]):
         expires = new_york_time(day.item(), 16)
         years = (expires - frame.quoted_at).total_seconds() / YEAR_SECONDS
-        if (part := _expiry(scene, sound & (frame.expiry == day), years)) is not None:
-            parts.append(part)
+        if (gamma := _expiry(scene, sound & (frame.expiry == day), years)) is not None:
+            parts.append(gamma)
     net, center, total = (np.concatenate(column) for column in zip(*parts, strict=True))
     return scene.root(net, center, total)
 
 
 def _expiry(
-    scene: Scene, of: NDArray[np.bool_], years: float
+    scene: Scene, contracts: NDArray[np.bool_], years: float
 ) -> tuple[Floats, Floats, Floats] | None:
     """Net position, K·S/F and σ√T of a later expiry; None without a volatility."""
     frame = scene.frame
-    strike, at = np.unique(frame.strike[of], return_inverse=True)
-    side = np.where(frame.right[of] > 0, 0, 1)
+    strike, column = np.unique(frame.strike[contracts], return_inverse=True)
+    side = np.where(frame.right[contracts] > 0, 0, 1)
     oi, bid, ask = np.zeros((2, len(strike))), *np.full((2, 2, len(strike)), np.nan)
-    np.add.at(oi, (side, at), frame.open_interest[of])
+    np.add.at(oi, (side, column), frame.open_interest[contracts])
     # Where the feed drops roots a third Friday has two contracts to a key; one of them is quoted.
-    quoted = frame.ask[of] > 0
-    bid[side[quoted], at[quoted]] = frame.bid[of][quoted]
-    ask[side[quoted], at[quoted]] = frame.ask[of][quoted]
+    quoted = frame.ask[contracts] > 0
+    bid[side[quoted], column[quoted]] = frame.bid[contracts][quoted]
+    ask[side[quoted], column[quoted]] = frame.ask[contracts][quoted]
     usable = (bid >= 0) & (ask >= bid)
     mid = np.where(usable, (bid + ask) / 2, np.nan)
     level = forward(strike, mid, bid, scene.spot).level
-    found = smile(strike, mid, bid, forward=level, years=years)
-    if found is None:
+    fitted = smile(strike, mid, bid, forward=level, years=years)
+    if fitted is None:
         return None
-    return oi[0] - oi[1], strike * (scene.spot / level), found.filled * math.sqrt(years)
+    return oi[0] - oi[1], strike * (scene.spot / level), fitted.filled * math.sqrt(years)
 
 
 def with_twins(scene: Scene) -> float | None:
@@ -218,10 +218,10 @@ def with_twins(scene: Scene) -> float | None:
     if "am_settled" not in scene.chain.dropped:
         return None
     frame = scene.frame
-    of = (frame.expiry == np.datetime64(scene.chain.expiration)) & (frame.open_interest >= 0)
-    strike, at = np.unique(frame.strike[of], return_inverse=True)
+    contracts = (frame.expiry == np.datetime64(scene.chain.expiration)) & (frame.open_interest >= 0)
+    strike, column = np.unique(frame.strike[contracts], return_inverse=True)
     net = np.zeros(len(strike))
-    np.add.at(net, at, frame.right[of] * frame.open_interest[of])
+    np.add.at(net, column, frame.right[contracts] * frame.open_interest[contracts])
     sigma = np.interp(strike, scene.strike, scene.sigma)
     total = sigma * math.sqrt(scene.chain.years)
     return scene.root(net, strike * (scene.spot / scene.forward), total)
@@ -257,7 +257,7 @@ RULES: dict[str, Callable[[Scene], float | None]] = {
 
 def scenes(folder: Path = CHAINS) -> list[Scene]:
     """Every recorded frame of a session, the last minutes apart, in order."""
-    found = []
+    chosen = []
     for path in sorted(folder.rglob("*.json")):
         frame = read_chain(path)
         session = session_on(market_day(frame.quoted_at))
@@ -266,30 +266,30 @@ def scenes(folder: Path = CHAINS) -> list[Scene]:
         except ChainRefused:
             continue
         if session and frame.quoted_at < session.close - CLOSING:
-            found.append(Scene(frame, chain))
-    return found
+            chosen.append(Scene(frame, chain))
+    return chosen
 
 
-def measure(found: list[Scene]) -> list[dict[str, float | None]]:
+def measure(chosen: list[Scene]) -> list[dict[str, float | None]]:
     """The flip of each frame by each rule."""
-    return [{name: rule(scene) for name, rule in RULES.items()} for scene in found]
+    return [{name: rule(scene) for name, rule in RULES.items()} for scene in chosen]
 
 
-def table(found: list[Scene], told: list[dict[str, float | None]]) -> list[list[str]]:
+def table(chosen: list[Scene], figures: list[dict[str, float | None]]) -> list[list[str]]:
     """The docs' table: a row a rule; flips of ``SHOWN``, then the summary over all frames.
 
     The summary: frames with a level, those where it lies on spot's other side than ours, median
     and maximum difference in % of spot.
     """
-    names = [scene.name for scene in found]
+    names = [scene.name for scene in chosen]
     rows = [["rule", *SHOWN, "found", "other side", "median", "maximum"]]
     for rule in RULES:
-        flips = [told[names.index(name)][rule] for name in SHOWN]
+        flips = [figures[names.index(name)][rule] for name in SHOWN]
         row = [rule, *("–" if level is None else f"{level:.2f}" for level in flips)]
         pairs = [
             (level, reference, scene.spot)
-            for scene, one in zip(found, told, strict=True)
-            if (level := one[rule]) is not None and (reference := one["ours"]) is not None
+            for scene, figure in zip(chosen, figures, strict=True)
+            if (level := figure[rule]) is not None and (reference := figure["ours"]) is not None
         ]
         off = [100 * abs(level - reference) / spot for level, reference, spot in pairs]
         other = sum((level > spot) != (reference > spot) for level, reference, spot in pairs)
@@ -303,10 +303,10 @@ def main() -> None:
     if not CHAINS.is_dir():
         print(f"the recorded chains are not beside this checkout ({CHAINS}): nothing to measure")
         return
-    found = scenes()
-    told = measure(found)
-    print(f"{len(found)} frames; each rule's flip, and how far it lies from ours, in points")
-    for scene, levels in zip(found, told, strict=True):
+    chosen = scenes()
+    figures = measure(chosen)
+    print(f"{len(chosen)} frames; each rule's flip, and how far it lies from ours, in points")
+    for scene, levels in zip(chosen, figures, strict=True):
         net = scene.net @ scene.gamma
         print(f"\n{scene.name}  spot {scene.spot:.2f}  net GEX {'+' if net > 0 else '-'}")
         for name, level in levels.items():
@@ -314,7 +314,7 @@ def main() -> None:
                 print(f"  {name:32}{'none':>10}")
             else:
                 print(f"  {name:32}{level:10.2f}{level - levels['ours']:+10.2f}")
-    head, *rows = table(found, told)
+    head, *rows = table(chosen, figures)
     print(f"\nFor the docs, {datetime.now():%Y-%m-%d}:\n")
     for row in (head, ["---"] * len(head), *rows):
         print(f"| {' | '.join(row)} |")

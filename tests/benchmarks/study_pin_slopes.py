@@ -57,7 +57,7 @@ def probability(
     strike: Floats,
     own: Floats,
     slope: Callable[[int], float],
-    at: int,
+    index: int,
     market: MarketState,
     t: float,
 ) -> float:
@@ -72,7 +72,7 @@ def probability(
         tail = math.erfc((total - d1) / math.sqrt(2)) / 2
         return tail - market.forward.level * density * math.sqrt(t) * slope(i)
 
-    return 100 * (over(at - 1) - over(at + 1))
+    return 100 * (over(index - 1) - over(index + 1))
 
 
 def local_slope(strike: Floats, own: Floats, width: float) -> Callable[[int], float]:
@@ -115,8 +115,8 @@ def forecasts() -> Iterator[Forecast]:
                 closes[key] = frame.spot
             else:
                 frames[key].append(frame)
-    for (symbol, day), of in frames.items():
-        for frame in of:
+    for (symbol, day), recorded in frames.items():
+        for frame in recorded:
             if (symbol, day) in closes:
                 yield forecast(frame, closes[symbol, day])
 
@@ -126,21 +126,21 @@ def forecast(frame: Frame, close: float) -> Forecast:
     chain = select_chain(frame, session_on(market_day(frame.quoted_at)))
     market, row = read_market(chain), measure_slot(chain, None, oi_confidence=0.43).row
     strike, own, t = chain.strike, market.smile.own, chain.years
-    at = int(np.searchsorted(strike, row.magnet or 0.0))
+    index = int(np.searchsorted(strike, row.magnet or 0.0))
     flat = np.full(len(strike), market.atm)
-    lognormal = probability(strike, flat, lambda _: 0.0, at, market, t)
+    lognormal = probability(strike, flat, lambda _: 0.0, index, market, t)
     by = {
         "raw: three points": row.pin_probability_pct or 0.0,
         "lognormal, no slope": lognormal,
     }
     for within in WITHINS:
-        found = weighted_smile(strike, market.smile, market.uncertainty, within=within)
-        smooth = np.where(np.isnan(own), np.nan, found.filled)
+        smoothed = weighted_smile(strike, market.smile, market.uncertainty, within=within)
+        smooth = np.where(np.isnan(own), np.nan, smoothed.filled)
         slope = three_points(strike, smooth)
-        by[f"smile weighted, {within:g}"] = probability(strike, smooth, slope, at, market, t)
+        by[f"smile weighted, {within:g}"] = probability(strike, smooth, slope, index, market, t)
     for width in WIDTHS:
         slope = local_slope(strike, own, width * market.remaining)
-        by[f"local parabola, ±{width:g} σ"] = probability(strike, own, slope, at, market, t)
+        by[f"local parabola, ±{width:g} σ"] = probability(strike, own, slope, index, market, t)
     low, high = row.detail.pin_lower, row.detail.pin_upper
     return Forecast(
         symbol=chain.symbol,
@@ -172,12 +172,12 @@ def main() -> None:
     print("| index | slope | foretold | Brier | unreliability | median move | largest move |")
     print("|---|---|---|---|---|---|---|")
     for symbol in SYMBOLS:
-        of = [f for f in everything if f.symbol == symbol]
-        happened = [f.happened for f in of]
+        own = [f for f in everything if f.symbol == symbol]
+        happened = [f.happened for f in own]
         rate = statistics.fmean(happened)
-        raw = [f.by["raw: three points"] for f in of]
-        for name in of[0].by:
-            p = [f.by[name] for f in of]
+        raw = [f.by["raw: three points"] for f in own]
+        for name in own[0].by:
+            p = [f.by[name] for f in own]
             brier = statistics.fmean((x / 100 - h) ** 2 for x, h in zip(p, happened, strict=True))
             moves = [abs(a - b) for a, b in zip(p, raw, strict=True)]
             print(
@@ -185,10 +185,10 @@ def main() -> None:
                 f" {unreliability(p, happened):.4f} | {statistics.median(moves):.2f} |"
                 f" {max(moves):.2f} |"
             )
-        error = 100 * math.sqrt(rate * (1 - rate) / len(of))
-        noise = statistics.quantiles([f.noise for f in of], n=4)
+        error = 100 * math.sqrt(rate * (1 - rate) / len(own))
+        noise = statistics.quantiles([f.noise for f in own], n=4)
         print(
-            f"{symbol}: {len(of)} frames of {len({f.day for f in of})} sessions, happened"
+            f"{symbol}: {len(own)} frames of {len({f.day for f in own})} sessions, happened"
             f" {100 * rate:.1f} ± {error:.1f} %, Brier of the base rate {rate * (1 - rate):.4f};"
             f" noise {noise[0]:.1f}, {noise[1]:.1f}, {noise[2]:.1f} points (quartiles)"
         )

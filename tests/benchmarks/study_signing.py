@@ -121,9 +121,9 @@ def simulate(
     walk[:, 1:] = rng.standard_normal((intervals, steps)).cumsum(axis=1)
     walk = 10.0 + walk * speed * HALF / np.sqrt(steps)
     moment = np.sort(rng.random((intervals, prints)), axis=1)
-    step, part = np.divmod(moment * steps, 1)
+    step, fraction = np.divmod(moment * steps, 1)
     row, step = np.arange(intervals)[:, None], step.astype(np.int64)
-    mid = walk[row, step] * (1 - part) + walk[row, step + 1] * part
+    mid = walk[row, step] * (1 - fraction) + walk[row, step + 1] * fraction
     buying = np.clip(0.5 + leaning * rng.standard_normal((intervals, 1)), 0.03, 0.97)
     side = np.where(rng.random((intervals, prints)) < buying, 1.0, -1.0)
     size = rng.geometric(0.5, (intervals, prints)).astype(np.float64)
@@ -158,8 +158,8 @@ def best(run: Simulated, *, timed: bool, speed: float = SPEED, points: int = 200
 
     def likely(side: float) -> Floats:
         off = (sample.last[:, None] - side * HALF - mid) / scatter
-        found: Floats = (weight * np.exp(-off * off / 2) / scatter).sum(axis=1)
-        return found
+        likelihood: Floats = (weight * np.exp(-off * off / 2) / scatter).sum(axis=1)
+        return likelihood
 
     buy, sale = likely(1.0), likely(-1.0)
     answer: Floats = (buy - sale) / np.maximum(buy + sale, np.finfo(np.float64).tiny)
@@ -187,9 +187,9 @@ class Minutes(NamedTuple):
         """The step of SPX options: a nickel below $3, a dime above."""
         return np.where((self.bid[:, CLOSE] + self.ask[:, CLOSE]) / 2 < 3, 0.05, 0.10)
 
-    def quote(self, of: int) -> Quote:
+    def quote(self, minute: int) -> Quote:
         """Of the minute's open, high, low or close."""
-        bid, ask = self.bid[:, of], self.ask[:, of]
+        bid, ask = self.bid[:, minute], self.ask[:, minute]
         return Quote((bid + ask) / 2, (ask - bid) / 2)
 
     def sample(self) -> Sample:
@@ -210,7 +210,7 @@ def read_lean(folder: Path = LEAN, *, zero_dte: bool = True) -> tuple[Minutes, f
     LEAN bars are ms since midnight, then open, high, low, close (bid, its size, ask, its size in
     quotes; one and the volume in trades), prices ×10,000. A quote's open is the previous close.
     """
-    found = []
+    days_read = []
     read = 0.0
     for n, (quotes, trades) in enumerate(_bars(folder, zero_dte=zero_dte)):
         read += trades[:, 5].sum()
@@ -218,8 +218,8 @@ def read_lean(folder: Path = LEAN, *, zero_dte: bool = True) -> tuple[Minutes, f
         traded[:, 4] = 0.0
         _, here, there = np.intersect1d(quotes[:, 0], trades[:, 0], return_indices=True)
         traded[here] = trades[there, 1:]
-        found.append(np.hstack([np.full((len(quotes), 1), n), quotes, traded]))
-    bars = np.concatenate(found)
+        days_read.append(np.hstack([np.full((len(quotes), 1), n), quotes, traded]))
+    bars = np.concatenate(days_read)
     bid, ask, trade = bars[:, 2:6] / 1e4, bars[:, 7:11] / 1e4, bars[:, 12:16] / 1e4
     usable = (bid >= 0) & (ask > 0) & (ask >= bid)
     minutes = Minutes(
@@ -316,15 +316,17 @@ def synthetic_day(symbol: str = "SPX", seed: int = 7) -> tuple[Sample, Floats]:
         new = day.columns(slot)
         added = (new["volume"] - old["volume"]).astype(np.float64)
         net = (day.signed_volume(slot) - day.signed_volume(slot - 1)).astype(np.float64)
-        at = new["last_at"] - session.open.timestamp() - (slot - 1) * GRID_SECONDS
-        sides = [part[side] for part in (old, new) for side in ("bid", "ask")]
+        seconds = new["last_at"] - session.open.timestamp() - (slot - 1) * GRID_SECONDS
+        sides = [quotes[side] for quotes in (old, new) for side in ("bid", "ask")]
         traded = added > 0
-        columns.append([column[traded] for column in (added, new["last"], at, *sides, net)])
+        columns.append([column[traded] for column in (added, new["last"], seconds, *sides, net)])
         old = new
-    added, last, at, bid0, ask0, bid1, ask1, net = map(np.concatenate, zip(*columns, strict=True))
+    added, last, seconds, bid0, ask0, bid1, ask1, net = map(
+        np.concatenate, zip(*columns, strict=True)
+    )
     mid = (bid1 + ask1) / 2
     before, now = Quote((bid0 + ask0) / 2, (ask0 - bid0) / 2), Quote(mid, (ask1 - bid1) / 2)
-    return Sample(added, last, at, before, now, np.where(mid < 3, 0.05, 0.10)), net
+    return Sample(added, last, seconds, before, now, np.where(mid < 3, 0.05, 0.10)), net
 
 
 def correlation(x: Floats, y: Floats) -> float:
@@ -334,8 +336,8 @@ def correlation(x: Floats, y: Floats) -> float:
 
 def equal_sign(x: Floats, y: Floats, volume: Floats) -> float:
     """The part of the volume with equal signs, of that which has one by both."""
-    told = (x != 0) & (y != 0)
-    return float(volume[told & (np.sign(x) == np.sign(y))].sum() / volume[told].sum())
+    signed = (x != 0) & (y != 0)
+    return float(volume[signed & (np.sign(x) == np.sign(y))].sum() / volume[signed].sum())
 
 
 def named_side(sign: Floats, net: Floats, volume: Floats) -> float:
@@ -357,33 +359,33 @@ def main() -> None:
     print(f"Simulated: the mid moves {SPEED} half-spreads rms in {SECONDS:.0f} s")
     print("\ncorrelation of s with the move, by prints in the interval")
     for name, rule in RULES.items():
-        found = (correlation(rule(one.sample), one.sample.move) for one in fair.values())
-        print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in found))
+        scores = (correlation(rule(run.sample), run.sample.move) for run in fair.values())
+        print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in scores))
     print("\nlast print's side right, by volume")
     for name, rule in RULES.items():
-        found = (
-            equal_sign(rule(one.sample), one.side[:, -1], one.sample.added) for one in fair.values()
+        scores = (
+            equal_sign(rule(run.sample), run.side[:, -1], run.sample.added) for run in fair.values()
         )
-        print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in found))
+        print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in scores))
     for name, timed in (
         ("best possible, time known", True),
         ("best possible, time unknown", False),
     ):
-        found = (
-            equal_sign(best(one, timed=timed), one.side[:, -1], one.sample.added)
-            for one in fair.values()
+        scores = (
+            equal_sign(best(run, timed=timed), run.side[:, -1], run.sample.added)
+            for run in fair.values()
         )
-        print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in found))
+        print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in scores))
     for what, runs in (("fair coins", fair), ("leaning", lean_alike)):
         print(f"\nvolume on the side that s names, sides {what}")
         for name, rule in RULES.items():
-            found = (named_side(rule(o.sample), o.net, o.sample.added) for o in runs.values())
-            print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in found))
+            scores = (named_side(rule(o.sample), o.net, o.sample.added) for o in runs.values())
+            print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in scores))
     print("\none print, side right, by the mid's rms move in half-spreads: 1, 2, 3, 4, 5")
     speeds = [simulate(1, speed=speed) for speed in (1.0, 2.0, 3.0, 4.0, 5.0)]
     for name, rule in RULES.items():
-        found = (equal_sign(rule(one.sample), one.net, one.sample.added) for one in speeds)
-        print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in found))
+        scores = (equal_sign(rule(run.sample), run.net, run.sample.added) for run in speeds)
+        print(f"  {name:28}" + "".join(f"{value:8.3f}" for value in scores))
 
     sample, net = synthetic_day()
     print(f"\nSynthetic SPX day: {len(net)} intervals and contracts with trades")

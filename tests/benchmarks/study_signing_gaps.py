@@ -55,13 +55,13 @@ class Session:
 
     def measure(self, slot: int, previous: SlotRecord | None) -> SlotRecord:
         """The product's record of a slot."""
-        at = self.slots[slot]
+        moment = self.slots[slot]
         frame = Frame.of(
             symbol=self.symbol,
             source="synthetic",
             delay_seconds=0,
-            quoted_at=at,
-            fetched_at=at,
+            quoted_at=moment,
+            fetched_at=moment,
             spot=self.day.spot(slot),
             columns=self.day.columns(slot),
         )
@@ -136,12 +136,14 @@ def main() -> None:
         )
         print("|---|---|---|---|---|---|---|---|---|")
         for length in LENGTHS:
-            found = outcome(sessions, length)
-            million = [f"{value / 1e6:.1f}" for value in (found.shrunk, found.whole, found.nothing)]
+            results = outcome(sessions, length)
+            million = [
+                f"{value / 1e6:.1f}" for value in (results.shrunk, results.whole, results.nothing)
+            ]
             print(
-                f"| {length} | {found.intervals} | {' | '.join(million)} |"
-                f" {found.best_divisor:.2f} | {math.sqrt(length):.2f} |"
-                f" {found.day_shrunk / 1e6:.0f} | {found.day_whole / 1e6:.0f} |"
+                f"| {length} | {results.intervals} | {' | '.join(million)} |"
+                f" {results.best_divisor:.2f} | {math.sqrt(length):.2f} |"
+                f" {results.day_shrunk / 1e6:.0f} | {results.day_whole / 1e6:.0f} |"
             )
 
 

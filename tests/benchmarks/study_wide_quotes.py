@@ -68,9 +68,9 @@ def by_mids_alone(chain: Chain) -> tuple[float, Floats]:
     """Forward and smile as a row without wide quotes has them."""
     quoted = quote(chain.bid, chain.ask)
     level = forward(chain.strike, quoted.mid, chain.bid, chain.spot).level
-    found = smile(chain.strike, quoted.mid, chain.bid, forward=level, years=chain.years)
-    assert found is not None
-    return level, found.filled
+    fitted = smile(chain.strike, quoted.mid, chain.bid, forward=level, years=chain.years)
+    assert fitted is not None
+    return level, fitted.filled
 
 
 def main() -> None:
@@ -81,48 +81,51 @@ def main() -> None:
     dice = np.random.default_rng(4)
     clean: list[tuple[float, str]] = []
     flagged: list[str] = []
-    errors: dict[float, list[tuple[float, ...]]] = {part: [] for part in PARTS}
-    unflagged: dict[float, list[float]] = {part: [] for part in PARTS}
+    errors: dict[float, list[tuple[float, ...]]] = {share: [] for share in PARTS}
+    unflagged: dict[float, list[float]] = {share: [] for share in PARTS}
     for name, chain, market in recorded():
         clean.append((widest(chain, market), name))
         flagged += [name] if "wide_quotes" in market.flags else []
         level, sigma = market.forward.level, market.smile.filled
         net, gross = net_gamma(chain, market.spot, level, sigma)
-        for part in PARTS:
-            hit = dice.random(chain.bid.shape) < part
+        for share in PARTS:
+            hit = dice.random(chain.bid.shape) < share
             dirty = dataclasses.replace(
                 chain,
                 bid=np.where(hit, 0.3 * chain.bid, chain.bid),
                 ask=np.where(hit, 2 * chain.ask + 3, chain.ask),
             )
             try:
-                found = read_market(dirty)
+                measured_market = read_market(dirty)
             except ChainRefused:
                 continue
             both: list[float] = []
-            for f, s in (by_mids_alone(dirty), (found.forward.level, found.smile.filled)):
+            for f, s in (
+                by_mids_alone(dirty),
+                (measured_market.forward.level, measured_market.smile.filled),
+            ):
                 atm = float(np.interp(f, chain.strike, s))
                 off = net_gamma(chain, market.spot, f, s)[0] - net
                 both += [1e4 * abs(f / level - 1), 100 * abs(atm / market.atm - 1)]
                 both += [100 * abs(off) / gross]
-            if "wide_quotes" in found.flags:
-                errors[part].append(tuple(both))
+            if "wide_quotes" in measured_market.flags:
+                errors[share].append(tuple(both))
             else:
-                unflagged[part].append(both[2])
+                unflagged[share].append(both[2])
     clean.sort(reverse=True)
     print(f"{len(clean)} frames, {len(flagged)} flagged {flagged}; widest half-widths:")
-    print(", ".join(f"{name} {part:.3f}" for part, name in clean[:3]))
+    print(", ".join(f"{name} {share:.3f}" for share, name in clean[:3]))
     print("\nerrors of 90 % of the flagged rows stay below: by mids alone → weighted")
     print(
         "| widened | rows | flagged | forward, bp | atm_iv, % | net GEX, % of gross | unflagged |"
     )
     print("|---|---|---|---|---|---|---|")
-    for part, found_errors in errors.items():
+    for share, found_errors in errors.items():
         f0, a0, g0, f1, a1, g1 = np.quantile(np.array(found_errors), 0.9, axis=0)
-        worst = max(unflagged[part], default=0.0)
-        rows = len(found_errors) + len(unflagged[part])
+        worst = max(unflagged[share], default=0.0)
+        rows = len(found_errors) + len(unflagged[share])
         print(
-            f"| {100 * part:.0f} % | {rows} | {len(found_errors)} | {f0:.2f} → {f1:.2f} |"
+            f"| {100 * share:.0f} % | {rows} | {len(found_errors)} | {f0:.2f} → {f1:.2f} |"
             f" {a0:.1f} → {a1:.1f} | {g0:.1f} → {g1:.1f} | {worst:.1f} |"
         )
 

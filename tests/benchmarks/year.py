@@ -63,14 +63,14 @@ def there(server_url: str) -> str | None:
 async def session_of(symbol: str, session: Session) -> list[SlotRecord]:
     """A session of the synthetic market as the sampler sees it."""
     source = open_source("synthetic:?seed=7")
-    made: list[SlotRecord] = []
+    records: list[SlotRecord] = []
     async for frame in source.history(symbol, session):
-        previous = made[-1] if made else None
+        previous = records[-1] if records else None
         # The first seconds have too few quotes for a row.
         with suppress(ChainRefused):
-            made.append(measure_slot(select_chain(frame, session), previous, oi_confidence=0.43))
+            records.append(measure_slot(select_chain(frame, session), previous, oi_confidence=0.43))
     await source.close()
-    return made
+    return records
 
 
 def encoded(records: list[SlotRecord], url: str) -> Iterator[tuple[bytearray, dict[str, int]]]:
@@ -83,17 +83,17 @@ def encoded(records: list[SlotRecord], url: str) -> Iterator[tuple[bytearray, di
         )
         with connection.cursor().copy(query) as copy:
             whole = b"".join(bytes(block) for block in copy)
-    at = len(binary.COPY_HEADER)
+    offset = len(binary.COPY_HEADER)
     for _ in records:
-        begin, places = at, {}
-        at += 2
+        begin, places = offset, {}
+        offset += 2
         for name in (*COLUMNS, "revision"):
-            (length,) = struct.unpack_from(">i", whole, at)
-            at += 4
+            (length,) = struct.unpack_from(">i", whole, offset)
+            offset += 4
             if length >= 0:
-                places[name] = at - begin
-                at += length
-        yield bytearray(whole[begin:at]), places
+                places[name] = offset - begin
+                offset += length
+        yield bytearray(whole[begin:offset]), places
 
 
 async def make(url: str, symbols: int, days: int) -> None:

@@ -49,20 +49,20 @@ class Reader:
         self.got: list[Change] = []
         self._task = asyncio.create_task(self._run(store, live, heads, symbols))
 
-    async def _run(self, *given: Any) -> None:
-        async with aclosing(follow_changes(*given)) as changes:
+    async def _run(self, *arguments: Any) -> None:
+        async with aclosing(follow_changes(*arguments)) as changes:
             async for change in changes:
                 self.got.append(change)
 
     def rows(self, symbol: str = "SPX") -> list[int]:
         """Revisions of a symbol's rows and gaps, as they came; each must go on from the last."""
-        found, cursor = [], None
+        revisions, cursor = [], None
         for change in self.got:
             if change.symbol == symbol:
                 assert cursor in (None, change.after)
                 cursor = change.revision
-                found += sorted(n for n, _ in (*change.rows, *change.gaps))
-        return found
+                revisions += sorted(n for n, _ in (*change.rows, *change.gaps))
+        return revisions
 
     async def until(self, revision: int, symbol: str = "SPX") -> None:
         """Wait for a revision."""
@@ -84,16 +84,16 @@ class Stepper:
     """Writes a row a step, and publishes it if it is told to."""
 
     def __init__(self, store: Store, live: Any) -> None:
-        self.store, self.live, self.made = store, live, []
+        self.store, self.live, self.revisions = store, live, []
 
     async def __call__(self, *, publish: bool = True, symbol: str = "SPX", **changes: Any) -> int:
-        step = len(self.made)
+        step = len(self.revisions)
         mode = changes.pop("mode", WriteMode.KEEP)
         changes = {"slot": at(step)} | changes
         written = (await self.store.write([record(symbol=symbol, **changes)], mode=mode)).changes
         if publish:
             await self.live.publish(written)
-        self.made.append(written[0].revision)
+        self.revisions.append(written[0].revision)
         return written[0].revision
 
 
@@ -108,7 +108,7 @@ async def test_published_changes(store, channel):
         last = await step(slot=at(0), mode=WriteMode.REWRITE, spot=1.0)
         await reader.until(last)
         await reader.until(changes[0].revision, "NEW")
-        assert [*step.made[1:2], changes[1].revision, last] == reader.rows()
+        assert [*step.revisions[1:2], changes[1].revision, last] == reader.rows()
         assert [row.spot for c in reader.got for _, row in c.rows][-1] == 1.0
         assert changes[1] in reader.got
 
@@ -116,12 +116,12 @@ async def test_published_changes(store, channel):
 async def test_from_an_earlier_cursor(store, channel):
     """What was stored before one follows comes first, beyond the cursor and no further back."""
     step = Stepper(store, channel)
-    made = [await step(publish=False) for _ in range(5)]
-    async with Reader(store, channel, {"SPX": made[1]}) as reader:
-        await reader.until(made[-1])
-        made.append(await step())
-        await reader.until(made[-1])
-        assert made[2:] == reader.rows()
+    steps = [await step(publish=False) for _ in range(5)]
+    async with Reader(store, channel, {"SPX": steps[1]}) as reader:
+        await reader.until(steps[-1])
+        steps.append(await step())
+        await reader.until(steps[-1])
+        assert steps[2:] == reader.rows()
 
 
 async def test_some_symbols(store, channel):
@@ -134,7 +134,7 @@ async def test_some_symbols(store, channel):
         last = await step(symbol="SPY")
         await reader.until(last, "SPY")
         assert {c.symbol for c in reader.got} == {"SPY"}
-        assert [step.made[1], last] == reader.rows("SPY")
+        assert [step.revisions[1], last] == reader.rows("SPY")
 
 
 async def test_holes_are_filled(store, channel):
@@ -145,19 +145,19 @@ async def test_holes_are_filled(store, channel):
         for _ in range(3):
             await step(publish=False)
         await reader.until(await step())
-        assert step.made == reader.rows()
+        assert step.revisions == reader.rows()
 
 
 async def test_doubles_are_dropped(store, channel):
     """A change that is published twice, late or out of order comes once."""
     async with Reader(store, channel, {}) as reader:
-        made = [(await store.write([record(slot=at(i))])).changes for i in range(4)]
+        written = [(await store.write([record(slot=at(i))])).changes for i in range(4)]
         for i in (0, 0, 2, 1, 3, 2, 3):
-            await channel.publish(made[i])
-        await reader.until(made[-1][0].revision)
-        await channel.publish(made[0])
+            await channel.publish(written[i])
+        await reader.until(written[-1][0].revision)
+        await channel.publish(written[0])
         await asyncio.sleep(0.1)
-        assert [change.revision for (change,) in made] == reader.rows()
+        assert [change.revision for (change,) in written] == reader.rows()
 
 
 async def test_a_publisher_that_dies(store, channel, monkeypatch):
@@ -168,7 +168,7 @@ async def test_a_publisher_that_dies(store, channel, monkeypatch):
     async with Reader(store, channel, {}) as reader:
         await reader.until(await step())
         await reader.until(await step(publish=False))
-        assert step.made == reader.rows()
+        assert step.revisions == reader.rows()
 
 
 async def test_a_large_change(store, channel):
@@ -187,7 +187,7 @@ async def test_no_channel(store):
     async with Reader(store, NoChannel(), {}) as reader:
         for _ in range(3):
             await reader.until(await step())
-        assert step.made == reader.rows()
+        assert step.revisions == reader.rows()
 
 
 class Shaky:
@@ -224,7 +224,7 @@ async def test_nothing_is_lost_on_the_way_back(store):
     async with Reader(store, Shaky(None, back, None, back), await store.heads()) as reader:
         await asyncio.sleep(0.3)
         await reader.until(await step(publish=False))
-        (change,) = await store.changes({"SPX": step.made[0]})
+        (change,) = await store.changes({"SPX": step.revisions[0]})
         assert [n for n, _ in change.rows] == reader.rows()
 
 
@@ -255,10 +255,10 @@ async def test_store_away(store, channel):
         await step(publish=False)
         await step()
         await asyncio.sleep(0.1)
-        assert step.made[:2] == reader.rows()
+        assert step.revisions[:2] == reader.rows()
         shaky.away = False
         await reader.until(await step())
-        assert step.made == reader.rows()
+        assert step.revisions == reader.rows()
 
 
 async def test_both_away(store):
@@ -270,7 +270,7 @@ async def test_both_away(store):
         await asyncio.sleep(0.2)
         assert reader.got == []
         shaky.away = False
-        await reader.until(step.made[0])
+        await reader.until(step.revisions[0])
 
 
 class Backlog:

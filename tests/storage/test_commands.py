@@ -43,8 +43,10 @@ class Door:
     """The program with an environment of its own."""
 
     def __init__(self, **environment: str) -> None:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-        self.environment = kept | environment
+        inherited = {
+            name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ
+        }
+        self.environment = inherited | environment
         self.started: list[subprocess.Popen[str]] = []
 
     def start(self, *words: str | Path, **environment: str) -> subprocess.Popen[str]:
@@ -97,9 +99,9 @@ def enter(servers, monkeypatch, capsys) -> Callable[..., Said]:
     monkeypatch.setattr("storage.config.log.configure", lambda *_: None)
 
     def run(url: str, *words: str | Path, **environment: str) -> Said:
-        given = {"FLOW_DATABASE_URL": url, "FLOW_REDIS_URL": servers.redis_url} | environment
+        variables = {"FLOW_DATABASE_URL": url, "FLOW_REDIS_URL": servers.redis_url} | environment
         with monkeypatch.context() as inside:
-            for name, value in given.items():
+            for name, value in variables.items():
                 inside.setenv(name, value)
             try:
                 code = program.main([str(word) for word in words])
@@ -164,11 +166,11 @@ class TestUsage:
 
     def test_unknown_setting(self):
         """A misspelt FLOW_ name ends any command before it does anything: exit 2, one line."""
-        said = "flow-store: FLOW_SYMBOL is no setting; did you mean FLOW_SYMBOLS?\n"
-        assert (2, "", said) == Door(FLOW_SYMBOL="SPX").run("check")
+        message = "flow-store: FLOW_SYMBOL is no setting; did you mean FLOW_SYMBOLS?\n"
+        assert (2, "", message) == Door(FLOW_SYMBOL="SPX").run("check")
 
     @pytest.mark.parametrize(
-        ("words", "environment", "said"),
+        ("words", "environment", "message"),
         [
             ([], {}, "flow-store: error: the following arguments are required: COMMAND"),
             (["mend"], {}, "invalid choice: 'mend'"),
@@ -197,26 +199,26 @@ class TestUsage:
         ],
         ids=lambda v: " ".join(v) if isinstance(v, list) else "",
     )
-    def test_wrong_usage(self, enter, words, environment, said):
+    def test_wrong_usage(self, enter, words, environment, message):
         """Wrong words and settings exit 2, with what is wrong as the last line and no trace."""
         code, out, err = enter("postgresql://127.0.0.1:1/x", *words, **environment)
         assert (code, out) == (2, "")
-        assert said in err.splitlines()[-1]
+        assert message in err.splitlines()[-1]
         assert "Traceback" not in err
 
     def test_never_migrated(self, make_door, enter, empty_database):
         """A database without our tables: exit 1 and one line with the command to run."""
-        said = (
+        message = (
             f"flow-store: the database's schema is version 0, this release needs {VERSION};"
             " run: flow-store migrate\n"
         )
-        assert (1, "", said) == make_door(empty_database).run("check")
+        assert (1, "", message) == make_door(empty_database).run("check")
         period = ("--from", "2026-08-19", "--to", "2026-08-19")
         for words in (["check", "--json"], ["tail"], ["export", "x", *period]):
-            assert (1, "", said) == enter(empty_database, *words)
+            assert (1, "", message) == enter(empty_database, *words)
 
     @pytest.mark.parametrize(
-        ("environment", "said"),
+        ("environment", "message"),
         [
             (
                 {"FLOW_DATABASE_URL": "postgresql://u:s3cret@127.0.0.1:1/flow"},
@@ -232,13 +234,13 @@ class TestUsage:
             ),
         ],
     )
-    def test_servers_away(self, run, environment, said):
+    def test_servers_away(self, run, environment, message):
         """A server that cannot be had: exit 1, one line, no password."""
         # Only who follows rows needs the channel.
         command = "tail" if "FLOW_REDIS_URL" in environment else "check"
         code, out, err = run(command, **environment)
         assert (code, out) == (1, "")
-        assert err.startswith(said)
+        assert err.startswith(message)
         assert err.count("\n") == 1
         assert "cret" not in err
 
@@ -251,8 +253,8 @@ class TestMigrate:
         door = make_door(empty_database)
         code, out, err = door.run("migrate")
         assert (code, err) == (0, "")
-        made = [line for line in out.splitlines() if "migration" in line]
-        assert made == [
+        migrated = [line for line in out.splitlines() if "migration" in line]
+        assert migrated == [
             f"{dataset}: migration {number} applied"
             for dataset in ("live", "synthetic")
             for number, _ in sql.migrations()
@@ -277,8 +279,8 @@ class TestCheck:
 
     def test_empty(self, door, run):
         """With nothing stored of what was asked for it says so and fails; without a session it is well."""
-        said = "nothing stored from 2026-07-20 to 2026-08-19 in the dataset live\n"
-        assert (1, said, "") == door.run("check", *TEN_DUE)
+        message = "nothing stored from 2026-07-20 to 2026-08-19 in the dataset live\n"
+        assert (1, message, "") == door.run("check", *TEN_DUE)
         code, out, _ = run("check", *TEN_DUE, "--json")
         assert code == 1
         assert [(line["symbol"], line["session"], line["state"]) for line in json.loads(out)] == [
@@ -291,11 +293,11 @@ class TestCheck:
     def test_rows_are_elsewhere(self, run, database):
         """Somebody who looks at the wrong dataset is told where rows are."""
         fill(database, [record()], dataset="synthetic")
-        said = (
+        message = (
             "nothing stored from 2026-07-20 to 2026-08-19 in the dataset live;"
             " the dataset synthetic has rows up to 2026-08-19: --dataset synthetic\n"
         )
-        assert run("check", *TEN_DUE)[1] == said
+        assert run("check", *TEN_DUE)[1] == message
 
     def test_rows_after_the_clock(self, run, database):
         """Rows that lie after the clock are not more than there are slots."""
@@ -351,12 +353,12 @@ class TestCheck:
     def test_all_of_a_day(self, run, database):
         """After the close, all slots are due; a session without a hole is ok, none at all after it is missing."""
         fill(database, [record(slot=at(i)) for i in range(780)], owned=["SPX"])
-        said = "SPX    2026-08-19  780 of 780 slots (100.0%, ok)\n"
+        message = "SPX    2026-08-19  780 of 780 slots (100.0%, ok)\n"
         later = ["--clock", "simulated:2026-08-20T13:30Z@0.001", "--symbols", "SPX"]
-        assert (0, said, "") == run("check", *later)
+        assert (0, message, "") == run("check", *later)
         lost = "SPX    2026-08-20  0 of 780 slots (0.0%, missing)\n"
         later[1] = "simulated:2026-08-21T13:30Z@0.001"
-        assert (1, said + lost, "") == run("check", *later)
+        assert (1, message + lost, "") == run("check", *later)
 
     def test_period_and_symbols(self, run, database):
         """Other days and symbols that were not asked for are left out; one with nothing is named."""
@@ -374,9 +376,9 @@ class TestCheck:
     def test_before_the_open(self, run, database):
         """Where nothing is due yet, nothing is thin."""
         fill(database, [], [gap(0)])
-        said = "SPX    2026-08-19  0 of 0 slots (100.0%, ok), 1 source_down\n"
+        message = "SPX    2026-08-19  0 of 0 slots (100.0%, ok), 1 source_down\n"
         now = ["--clock", "simulated:2026-08-19T13:00Z@0.001", "--symbols", "SPX"]
-        assert (0, said, "") == run("check", *now)
+        assert (0, message, "") == run("check", *now)
 
     def test_datasets(self, run, database):
         """Made-up rows are only in their own dataset."""
@@ -393,7 +395,7 @@ class TestCheck:
         assert out.startswith("nothing stored")
 
 
-def told(stored: Kept) -> dict[str, Any]:
+def printed(stored: Kept) -> dict[str, Any]:
     """What a line tells of a row."""
     return stored.row.as_json() | {"revision": stored.revision}
 
@@ -438,7 +440,7 @@ class TestTail:
         while not (line := out.readline()):
             assert time.monotonic() < deadline
             assert process.poll() is None, process.communicate()
-            written += map(told, store(len(written)))
+            written += map(printed, store(len(written)))
             time.sleep(0.2)
         os.set_blocking(out.fileno(), True)
         missed = written.index(orjson.loads(line)) + 1
@@ -449,14 +451,14 @@ class TestTail:
         process = make_door(database).start("tail", "--symbols", "SPX,QQQ")
 
         def store(step: int, **changes: Any) -> list[Kept]:
-            one = record(slot=at(step), **changes)
-            return self.store_and_publish(database, servers.redis_url, one)
+            changed = record(slot=at(step), **changes)
+            return self.store_and_publish(database, servers.redis_url, changed)
 
         self.awake(process, store)
         store(100, symbol="SPY")
         (first,) = store(200, spot=1.0)
         (second,) = store(201, symbol="QQQ", gamma_flip=None, flags=())
-        assert [told(first), told(second)] == lines(process, 2)
+        assert [printed(first), printed(second)] == lines(process, 2)
 
     def test_channel_away(self, make_door, database):
         """With the live channel away, rows come from the store, in the very same form."""
@@ -464,7 +466,7 @@ class TestTail:
         self.awake(process, lambda step: fill(database, [record(slot=at(step))]))
         fill(database, [record(slot=at(0), symbol="SPY")])
         stored = fill(database, [record(slot=at(i), spot=1.0 + i) for i in range(200, 210)])
-        assert [told(one) for one in stored] == lines(process, 10)
+        assert [printed(revised) for revised in stored] == lines(process, 10)
 
     def test_reader_leaves(self, make_door, database):
         """When nobody reads any more (tail | head), it ends without a complaint."""

@@ -132,12 +132,12 @@ async def test_killed_within_a_transaction(own, url):
         with suppress(psycopg.OperationalError), psycopg.connect(url) as other:
             other.execute("lock table live.chains in access exclusive mode")
             writing = asyncio.create_task(store.write([record(slot=at(i)) for i in (1, 2)]))
-            asked = (
+            query = (
                 "select count(*) from pg_stat_activity"
                 " where wait_event_type = 'Lock' and query like '%chains%'"
             )
             with psycopg.connect(url, autocommit=True) as watch:
-                while watch.execute(asked).fetchone() == (0,):
+                while watch.execute(query).fetchone() == (0,):
                     assert not writing.done()
                     await asyncio.sleep(0.02)
             own.kill_database()
@@ -233,5 +233,5 @@ async def test_disk_full(small_disk, url):
         ballast.unlink()
         (change,) = (await store.write(batch)).changes
         assert len(change.rows) == 8
-        found = await store.before("SPX", DAY, at(9))
-        assert found.evidence == batch[-1].evidence
+        newest = await store.before("SPX", DAY, at(9))
+        assert newest.evidence == batch[-1].evidence

@@ -30,7 +30,7 @@ def test_some_plans(text, changed):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("Gold=5", "'Gold' is no plan: Free, Basic, Growth, Alpha, Enterprise"),
         ("Free", "'Free': a quota is a number"),
@@ -42,11 +42,11 @@ def test_some_plans(text, changed):
         ("5", "'5' is no plan"),
     ],
 )
-def test_refusals(text, said):
+def test_refusals(text, message):
     """What cannot be meant is refused with a sentence."""
     with pytest.raises(UsageError) as raised:
         parse_quotas(text)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_plans():

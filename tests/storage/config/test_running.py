@@ -21,8 +21,8 @@ def clock() -> Clock:
     return Clock(START, 60, datetime.now(UTC))
 
 
-def settings(folder, **given: str) -> Settings:
-    return Settings.read({"FLOW_DATA_DIR": str(folder)} | given)
+def settings(folder, **variables: str) -> Settings:
+    return Settings.read({"FLOW_DATA_DIR": str(folder)} | variables)
 
 
 def test_as_noted(tmp_path, clock):
@@ -69,10 +69,10 @@ def test_which_dataset_and_clock(tmp_path, clock):
     assert product_dataset(settings(tmp_path)) == "live"
     assert product_clock(settings(tmp_path)) == Clock()
     note_running(tmp_path, dataset="synthetic", clock=clock)
-    found = settings(tmp_path)
-    assert (product_dataset(found), product_clock(found)) == ("synthetic", clock)
-    asked = settings(tmp_path, FLOW_DATASET="live")
-    assert (product_dataset(asked), product_clock(asked)) == ("live", Clock())
+    by_product = settings(tmp_path)
+    assert (product_dataset(by_product), product_clock(by_product)) == ("synthetic", clock)
+    by_setting = settings(tmp_path, FLOW_DATASET="live")
+    assert (product_dataset(by_setting), product_clock(by_setting)) == ("live", Clock())
     fed = settings(tmp_path, FLOW_SOURCE="cboe:")
     assert (product_dataset(fed), product_clock(fed)) == ("live", Clock())
     made_up = settings(tmp_path, FLOW_SOURCE="synthetic:?seed=1")
@@ -86,5 +86,5 @@ def test_which_dataset_and_clock(tmp_path, clock):
 def test_another_database_is_another_product(tmp_path, clock):
     """What runs on the embedded servers says nothing of a database that is given by its URL."""
     note_running(tmp_path, dataset="synthetic", clock=clock)
-    given = settings(tmp_path, FLOW_DATABASE_URL="postgresql://127.0.0.1:1/x")
-    assert (product_dataset(given), product_clock(given)) == ("live", Clock())
+    elsewhere = settings(tmp_path, FLOW_DATABASE_URL="postgresql://127.0.0.1:1/x")
+    assert (product_dataset(elsewhere), product_clock(elsewhere)) == ("live", Clock())

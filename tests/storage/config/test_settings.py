@@ -219,18 +219,18 @@ BAD = [
 def test_bad_values_name_their_setting(name, value, why):
     """A bad value is refused by the name it came under, with what is wrong, once."""
     shown = f"FLOW_{name.upper()}"
-    said = refused({shown: value})
-    assert said.startswith(f"{shown}: ")
-    assert why in said
-    assert said.count(shown) == 1
+    message = refused({shown: value})
+    assert message.startswith(f"{shown}: ")
+    assert why in message
+    assert message.count(shown) == 1
 
 
 @pytest.mark.parametrize(("name", "value", "why"), BAD, ids=lambda v: str(v)[:20])
 def test_bad_options_name_their_option(name, value, why):
     """A bad option is refused by its own name."""
-    said = refused({}, {name: value})
-    assert said.startswith(f"--{name.replace('_', '-')}: ")
-    assert why in said
+    message = refused({}, {name: value})
+    assert message.startswith(f"--{name.replace('_', '-')}: ")
+    assert why in message
 
 
 @pytest.mark.parametrize("name", ["database_url", "redis_url"])
@@ -347,8 +347,8 @@ def test_every_setting_can_be_an_option(name):
 )
 def test_bad_origins(text):
     """An origin is a scheme, a host and perhaps a port."""
-    said = refused({"FLOW_CORS_ORIGINS": f"https://a,{text}"})
-    assert said == f"FLOW_CORS_ORIGINS: {text!r} is no origin, as in https://flow.example.org"
+    message = refused({"FLOW_CORS_ORIGINS": f"https://a,{text}"})
+    assert message == f"FLOW_CORS_ORIGINS: {text!r} is no origin, as in https://flow.example.org"
 
 
 @pytest.mark.parametrize(

@@ -131,10 +131,10 @@ def gone(pid: int) -> bool:
 
 def processes(data_dir: Path, servers: Servers) -> tuple[int, int, int]:
     """The supervisor's, PostgreSQL's and Valkey's pid."""
-    told = json.loads((data_dir / "run" / "servers.json").read_text())
+    noted = json.loads((data_dir / "run" / "servers.json").read_text())
     postgres = int((data_dir / "pgdata" / "postmaster.pid").read_text().split()[0])
     with redis.Redis.from_url(servers.redis_url) as valkey:
-        return told["keeper"], postgres, valkey.info("server")["process_id"]
+        return noted["keeper"], postgres, valkey.info("server")["process_id"]
 
 
 def ask(servers: Servers, query: str) -> object:
@@ -159,15 +159,15 @@ def modes(*paths: Path) -> list[tuple[int, int]]:
 
 def supervisors(data_dir: Path) -> list[int]:
     """Keepers of a folder, by their command line; for those that have announced nothing."""
-    found = []
+    running = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
         if b"storage.embedded.supervisor" in words and os.fsencode(data_dir) in words:
-            found.append(int(entry.name))
-    return found
+            running.append(int(entry.name))
+    return running
 
 
 def test_from_nothing(fresh: Path) -> None:
@@ -400,8 +400,10 @@ def test_planted_socket_folder(seeded: Path) -> None:
     wait_until_stopped(data_dir)
 
 
-@pytest.mark.parametrize(("version", "told"), [("17", "PostgreSQL 17"), ("", "not a PostgreSQL")])
-def test_other_postgresql(fresh: Path, version: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "message"), [("17", "PostgreSQL 17"), ("", "not a PostgreSQL")]
+)
+def test_other_postgresql(fresh: Path, version: str, message: str) -> None:
     """A data folder of another release, or of something else, is left alone."""
     fresh.mkdir()
     pgdata = fresh / "pgdata"
@@ -411,7 +413,7 @@ def test_other_postgresql(fresh: Path, version: str, told: str) -> None:
     if os.geteuid() == 0:
         os.chown(pgdata, pwd.getpwnam("nobody").pw_uid, -1)
     before = modes(pgdata)
-    with pytest.raises(EmbeddedError, match=told):
+    with pytest.raises(EmbeddedError, match=message):
         attach(fresh).__enter__()
     assert modes(pgdata) == before
 
@@ -469,14 +471,14 @@ def test_programs_out_of_reach(seeded: Path, monkeypatch: pytest.MonkeyPatch) ->
     for path in closed.rglob("*"):
         path.chmod(path.stat().st_mode & 0o700)
     monkeypatch.setenv("PYTHONPATH", str(closed))
-    made = set()
+    folders = set()
     for _ in range(2):
         with attach(seeded, wait=True) as servers:
             _, *pids = processes(seeded, servers)
             for pid in pids:
                 assert str(seeded / "server") in os.readlink(f"/proc/{pid}/exe")
-        made.add(tuple(p.stat().st_ino for p in sorted((seeded / "server").iterdir())))
-    assert len(made) == 1
+        folders.add(tuple(p.stat().st_ino for p in sorted((seeded / "server").iterdir())))
+    assert len(folders) == 1
     assert modes(closed) == [(0, 0o700)]
 
 

@@ -36,9 +36,9 @@ def utc(*parts: int) -> datetime:
 
 def on(*parts: int) -> Session:
     """A session that must be there."""
-    found = session_on(date(*parts))
-    assert found is not None
-    return found
+    session = session_on(date(*parts))
+    assert session is not None
+    return session
 
 
 @pytest.fixture
@@ -173,11 +173,11 @@ SESSIONS = st.sampled_from([(2026, 3, 9), (2026, 8, 19), (2026, 11, 2), (2026, 1
 
 @settings(deadline=None)
 @given(SESSIONS, st.floats(0, 1, exclude_max=True))
-def test_slots_are_near(day, part):
+def test_slots_are_near(day, fraction):
     """Every moment of a session has a slot at most 15 s away, 30 s at the end, on :00 or :30."""
     session = on(*day)
     length = (session.close - session.open) // timedelta(microseconds=1)
-    moment = session.open + timedelta(microseconds=int(part * length))
+    moment = session.open + timedelta(microseconds=int(fraction * length))
     slot = session.slot_of(moment)
     assert slot is not None
     near = 15 if moment < session.close - timedelta(seconds=30) else 30
@@ -232,8 +232,8 @@ def test_elapsed(wednesday, moment, share):
 )
 def test_from_new_york(wall, moment):
     """Wall times as UTC, those skipped and those repeated too."""
-    found = from_new_york(wall)
-    assert (moment, timedelta(0)) == (found, found.utcoffset())
+    converted = from_new_york(wall)
+    assert (moment, timedelta(0)) == (converted, converted.utcoffset())
 
 
 def test_at_new_york():
@@ -280,13 +280,13 @@ def test_last_session(moment, day):
 
 def test_sessions_between():
     """Both ends are included, over a turn of the year too; an empty period has none."""
-    found = sessions_between(date(2025, 12, 30), date(2026, 1, 5))
+    sessions = sessions_between(date(2025, 12, 30), date(2026, 1, 5))
     assert [
         date(2025, 12, 30),
         date(2025, 12, 31),
         date(2026, 1, 2),
         date(2026, 1, 5),
-    ] == [s.day for s in found]
+    ] == [s.day for s in sessions]
     assert sessions_between(date(2026, 7, 4), date(2026, 7, 5)) == []
     assert sessions_between(date(2026, 7, 7), date(2026, 7, 6)) == []
 

@@ -134,10 +134,10 @@ def test_wall_is_the_inverse(start, speed, passed):
 
 @settings(deadline=None)
 @given(STARTS, SPEEDS, PASSED, PASSED)
-def test_never_goes_back(start, speed, one, other):
+def test_never_goes_back(start, speed, first, other):
     """A later wall never shows an earlier market time."""
     simulated = clock(start, speed)
-    walls = sorted(ANCHOR + timedelta(microseconds=p) / speed for p in (one, other))
+    walls = sorted(ANCHOR + timedelta(microseconds=p) / speed for p in (first, other))
     assert simulated.market_time(walls[0]) <= simulated.market_time(walls[1])
 
 
@@ -223,7 +223,7 @@ def test_two_processes_agree():
     )
     command = [sys.executable, "-c", program, text]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=60)[0].strip() for process in running]
+    outputs = [process.communicate(timeout=60)[0].strip() for process in running]
     # 123.456789 s, then 3703.703670 s; 7407.407340 s are 2607.407340 s after the jump at 20:20.
     expected = [
         "2026-08-21T19:00:00+00:00",
@@ -231,4 +231,4 @@ def test_two_processes_agree():
         "2026-08-21T20:01:43.703670+00:00",
         "2026-08-24T14:12:27.407340+00:00",
     ]
-    assert [str(expected)] * 2 == said
+    assert [str(expected)] * 2 == outputs

@@ -53,9 +53,9 @@ LATE = {
 def test_every_line():
     """The table has these indexes and late funds, each under its own symbol, and nothing else."""
     assert set(INSTRUMENTS) == INDEXES | LATE
-    assert all(symbol == one.symbol for symbol, one in INSTRUMENTS.items())
-    assert {symbol for symbol, one in INSTRUMENTS.items() if one.index} == INDEXES
-    late = {symbol for symbol, one in INSTRUMENTS.items() if one.late_close}
+    assert all(symbol == instrument.symbol for symbol, instrument in INSTRUMENTS.items())
+    assert {symbol for symbol, instrument in INSTRUMENTS.items() if instrument.index} == INDEXES
+    late = {symbol for symbol, instrument in INSTRUMENTS.items() if instrument.late_close}
     assert (late, INSTRUMENTS["SPY"].late_close) == (LATE, timedelta(minutes=15))
 
 

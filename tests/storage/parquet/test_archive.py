@@ -78,13 +78,13 @@ def content(database: str, dataset: str = "live") -> dict[str, list[tuple[object
 def write(folder: Path, records: list[SlotRecord], dataset: str = "live") -> ParquetPartition:
     """Export records as the command does."""
     row = records[0].row
-    part = ParquetPartition(folder, row.expiration, row.symbol)
-    with ParquetWriter(part, dataset) as writer:
+    partition = ParquetPartition(folder, row.expiration, row.symbol)
+    with ParquetWriter(partition, dataset) as writer:
         writer.write(records)
-    return part
+    return partition
 
 
-def kept(step: int, **changes: object) -> SlotRecord:
+def whole_record(step: int, **changes: object) -> SlotRecord:
     """A record whose evidence is a chain of two strikes, one of them not listed on one side."""
     bare = record(slot=at(step), **changes)
     state = {
@@ -113,16 +113,16 @@ class Short:
 
 def test_a_figure_of_later_is_none(tmp_path):
     """An export without a figure that a row may lack is read; the figure is None."""
-    part = write(tmp_path, [kept(0), kept(1)])
-    (file,) = part.path("rows").glob("*.parquet")
+    partition = write(tmp_path, [whole_record(0), whole_record(1)])
+    (file,) = partition.path("rows").glob("*.parquet")
     table = pq.ParquetFile(file).read()
     pq.write_table(table.drop_columns(["max_pain"]), file)
-    read = [record for records in read_records(part) for record in records]
+    read = [record for records in read_records(partition) for record in records]
     assert [record.row.max_pain for record in read] == [None, None]
     assert [record.row.net_gex for record in read] == [1.25e9, 1.25e9]
     pq.write_table(table.drop_columns(["net_gex"]), file)
     with pytest.raises(FlowError, match="net_gex"):
-        list(read_records(part))
+        list(read_records(partition))
 
 
 @pytest.fixture
@@ -133,8 +133,8 @@ def simulated(database) -> str:
         options = BackfillOptions(oi_confidence=0.43)
         async with Store.open(database, "synthetic") as store:
             for symbol in ("SPX", "BRK/B"):
-                given = {"symbol": symbol, "session": SESSION, "options": options}
-                await backfill_session(Short(), store, NoChannel(), **given)
+                session_options = {"symbol": symbol, "session": SESSION, "options": options}
+                await backfill_session(Short(), store, NoChannel(), **session_options)
 
     asyncio.run(fill())
     return database
@@ -184,13 +184,13 @@ class TestRoundTrip:
         async def fill() -> None:
             async with Store.open(database, "live") as store:
                 await store.write(
-                    [kept(0)],
+                    [whole_record(0)],
                     [gap(1, Reason.STALE, "é\n", next_expiry=date(2026, 8, 21)), gap(2)],
                 )
 
         async def row_of_slot_2() -> None:
             async with Store.open(empty_database, "live") as store:
-                await store.write([kept(2)])
+                await store.write([whole_record(2)])
 
         asyncio.run(fill())
         assert flow(database, "export", tmp_path, *PERIOD, "--symbols", "SPX")[0] == 0
@@ -202,35 +202,35 @@ class TestRoundTrip:
             "SPX 2026-08-19: 1 stored, 0 there already, 1 gaps\n1 slots stored, 0 there already\n"
         )
         with psycopg.connect(empty_database) as connection:
-            found = connection.execute(
+            stored = connection.execute(
                 "select slot, reason, detail, next_expiry from live.gaps"
             ).fetchall()
-        assert found == [(at(1), "stale", "é\n", date(2026, 8, 21))]
+        assert stored == [(at(1), "stale", "é\n", date(2026, 8, 21))]
         assert flow(empty_database, "import", tmp_path)[1].endswith("nothing changed\n")
         shown = duckdb.sql(f"select reason from '{tmp_path}/gaps/**/*.parquet' order by slot")
         assert shown.fetchall() == [("stale",), ("source_down",)]
         # A second export without gaps leaves none of the first.
-        write(tmp_path, [kept(0)])
+        write(tmp_path, [whole_record(0)])
         assert read_gaps(ParquetPartition(tmp_path, DAY, "SPX")) == []
 
     def test_gaps_of_an_earlier_release(self, tmp_path):
         """Files of gaps that do not have the next expiry are read: nobody knows it."""
-        part = write(tmp_path, [kept(0)])
-        with ParquetWriter(part, "live") as writer:
-            writer.write([kept(0)])
+        partition = write(tmp_path, [whole_record(0)])
+        with ParquetWriter(partition, "live") as writer:
+            writer.write([whole_record(0)])
             writer.write_gaps([gap(1, Reason.NO_ZERO_DTE, "words", next_expiry=date(2026, 8, 21))])
-        assert [one.next_expiry for one in read_gaps(part)] == [date(2026, 8, 21)]
-        (file,) = part.path("gaps").glob("*.parquet")
+        assert [read.next_expiry for read in read_gaps(partition)] == [date(2026, 8, 21)]
+        (file,) = partition.path("gaps").glob("*.parquet")
         table = pq.read_table(file, partitioning=None)
         pq.write_table(table.drop_columns(["next_expiry"]), file)
-        assert read_gaps(part) == [gap(1, Reason.NO_ZERO_DTE, "words")]
+        assert read_gaps(partition) == [gap(1, Reason.NO_ZERO_DTE, "words")]
 
     def test_to_the_bit(self, tmp_path):
         """Zeros' signs, NaNs, numbers at both ends, absent fields: nothing is rounded or lost."""
-        records = [kept(0), kept(1, gamma_flip=None, flags=(), dropped={})]
-        back = [one for some in read_records(write(tmp_path, records)) for one in some]
-        assert [one.row for one in back] == [one.row for one in records]
-        assert [one.evidence for one in back] == [one.evidence for one in records]
+        records = [whole_record(0), whole_record(1, gamma_flip=None, flags=(), dropped={})]
+        back = [read for some in read_records(write(tmp_path, records)) for read in some]
+        assert [read.row for read in back] == [read.row for read in records]
+        assert [read.evidence for read in back] == [read.evidence for read in records]
         for was, now in zip(records, back, strict=True):
             assert {n: a.tobytes() for n, a in now.profile.items()} == {
                 n: a.tobytes() for n, a in was.profile.items()
@@ -238,29 +238,29 @@ class TestRoundTrip:
 
     def test_columns_that_change_within_a_day(self, tmp_path):
         """A release that keeps another column starts a file of its own; all of it is read."""
-        first, second = kept(0), kept(70)
+        first, second = whole_record(0), whole_record(70)
         second.state[0]["sigma"] = np.array([[0.1, 0.2], [0.3, 0.4]])
-        part = ParquetPartition(tmp_path, DAY, "SPX")
-        with ParquetWriter(part, "live") as writer:
+        partition = ParquetPartition(tmp_path, DAY, "SPX")
+        with ParquetWriter(partition, "live") as writer:
             writer.write([first])
             writer.write([second])
-        assert len(list(part.path("chains").iterdir())) == 2
-        back = [one for some in read_records(part) for one in some]
-        assert [one.evidence for one in back] == [first.evidence, second.evidence]
+        assert len(list(partition.path("chains").iterdir())) == 2
+        back = [read for some in read_records(partition) for read in some]
+        assert [read.evidence for read in back] == [first.evidence, second.evidence]
 
     def test_again(self, tmp_path):
         """A second export of a session replaces the first as a whole."""
-        write(tmp_path, [kept(i) for i in range(3)])
-        part = write(tmp_path, [kept(5)])
-        assert [one.row.slot for some in read_records(part) for one in some] == [at(5)]
+        write(tmp_path, [whole_record(i) for i in range(3)])
+        partition = write(tmp_path, [whole_record(5)])
+        assert [read.row.slot for some in read_records(partition) for read in some] == [at(5)]
         assert list(tmp_path.rglob(".*")) == []
 
     def test_left_early(self, tmp_path):
         """An export that fails leaves the earlier one as it was, and nothing half."""
-        part = write(tmp_path, [kept(0)])
+        partition = write(tmp_path, [whole_record(0)])
         with pytest.raises(FlowError, match="SPX 2026-08-19T13:30:30Z: not a packed chain"):
-            write(tmp_path, [kept(0), record(slot=at(1), evidence=b"spoilt")])
-        assert [one.row.slot for some in read_records(part) for one in some] == [at(0)]
+            write(tmp_path, [whole_record(0), record(slot=at(1), evidence=b"spoilt")])
+        assert [read.row.slot for some in read_records(partition) for read in some] == [at(0)]
         assert list(tmp_path.rglob(".*")) == []
 
 
@@ -316,8 +316,8 @@ class TestReaders:
         for file in exported.rglob("*.parquet"):
             described = pq.ParquetFile(file)
             group = described.metadata.row_group(0)
-            found = {group.column(i).compression for i in range(group.num_columns)}
-            assert found == {"ZSTD"}
+            codecs = {group.column(i).compression for i in range(group.num_columns)}
+            assert codecs == {"ZSTD"}
             assert described.schema_arrow.field("slot").type == pa.timestamp("us", tz="UTC")
 
     def test_disk_arithmetic(self, simulated, tmp_path):
@@ -341,25 +341,25 @@ class TestRefusals:
     @pytest.mark.parametrize("form", ["2", "0", "", None])
     def test_another_format(self, tmp_path, form):
         """Files of a format that this release does not read are refused, whatever they hold."""
-        part = write(tmp_path, [kept(0)])
+        partition = write(tmp_path, [whole_record(0)])
         for table in ("rows", "profiles", "chains"):
-            (file,) = part.path(table).glob("*.parquet")
+            (file,) = partition.path(table).glob("*.parquet")
             content = pq.ParquetFile(file).read()
             mark = json.dumps({"format": form, "dataset": "live"}).encode()
             pq.write_table(content.replace_schema_metadata({b"zerodte-flow": mark}), file)
-        said = f"exported in format {form}, this release reads 1"
+        message = f"exported in format {form}, this release reads 1"
         for reading in (read_records, read_chains, read_quote_times):
-            with pytest.raises(FlowError, match=said):
-                list(reading(part))
-        with pytest.raises(FlowError, match=said):
-            dataset_and_feed(part)
+            with pytest.raises(FlowError, match=message):
+                list(reading(partition))
+        with pytest.raises(FlowError, match=message):
+            dataset_and_feed(partition)
 
     def test_selection(self, database, tmp_path):
         """Only the days and symbols asked for; none is fine too."""
         code, out, _ = flow(database, "export", tmp_path / "none", *PERIOD)
         assert (code, out) == (0, f"0 slots of 0 sessions written to {tmp_path}/none, 0.0 MB\n")
-        write(tmp_path, [kept(0)])
-        write(tmp_path, [kept(0, symbol="IWM")])
+        write(tmp_path, [whole_record(0)])
+        write(tmp_path, [whole_record(0, symbol="IWM")])
         code, out, _ = flow(database, "import", tmp_path, "--symbols", "IWM")
         assert (code, out.splitlines()[0]) == (0, "IWM 2026-08-19: 1 stored, 0 there already")
         code, out, _ = flow(database, "import", tmp_path, "--from", "2026-08-20")
@@ -369,10 +369,10 @@ class TestRefusals:
         """No symbol leads a file out of the folder, and each is found again by its own name."""
         folder = tmp_path / "deep" / "down"
         for symbol in ("BRK/B", "A/../../../B", "..", "^SPX"):
-            write(folder, [kept(0, symbol=symbol)])
+            write(folder, [whole_record(0, symbol=symbol)])
         outside = [p for p in tmp_path.rglob("*.parquet") if folder not in p.parents]
         assert outside == []
-        assert [part.symbol for part in list_partitions(folder)] == [
+        assert [partition.symbol for partition in list_partitions(folder)] == [
             "..",
             "A/../../../B",
             "BRK/B",
@@ -380,7 +380,7 @@ class TestRefusals:
         ]
 
     @pytest.mark.parametrize(
-        ("spoil", "said"),
+        ("spoil", "message"),
         [
             (lambda file: file.write_bytes(b"PAR1"), "not a whole Parquet file"),
             (lambda file: file.write_bytes(b""), "not a whole Parquet file"),
@@ -395,27 +395,27 @@ class TestRefusals:
         ids=["four bytes", "empty", "truncated", "a bit", "foreign", "gone"],
     )
     @pytest.mark.parametrize("table", ["rows", "profiles", "chains"])
-    def test_spoilt_files(self, spoil, said, table, tmp_path):
+    def test_spoilt_files(self, spoil, message, table, tmp_path):
         """Whatever happened to a file, the error names it and what is wrong."""
-        part = write(tmp_path, [kept(i) for i in range(30)])
-        (file,) = part.path(table).iterdir()
+        partition = write(tmp_path, [whole_record(i) for i in range(30)])
+        (file,) = partition.path(table).iterdir()
         spoil(file)
-        with pytest.raises(FlowError, match=said) as raised:
-            list(read_records(part))
-        assert str(part.path(table)) in str(raised.value)
+        with pytest.raises(FlowError, match=message) as raised:
+            list(read_records(partition))
+        assert str(partition.path(table)) in str(raised.value)
 
     def test_tables_of_two_exports(self, tmp_path):
         """Files that do not belong together are not joined."""
-        part = write(tmp_path, [kept(i) for i in range(3)])
-        other = write(tmp_path / "other", [kept(i) for i in range(2)])
-        (part.path("chains") / "slots-1.parquet").write_bytes(
+        partition = write(tmp_path, [whole_record(i) for i in range(3)])
+        other = write(tmp_path / "other", [whole_record(i) for i in range(2)])
+        (partition.path("chains") / "slots-1.parquet").write_bytes(
             (other.path("chains") / "slots-1.parquet").read_bytes()
         )
         with pytest.raises(FlowError, match="its slots are not those of profiles and chains"):
-            list(read_records(part))
+            list(read_records(partition))
 
     @pytest.mark.parametrize(
-        ("words", "code", "said"),
+        ("words", "code", "message"),
         [
             (("import", "{}/nowhere"), 1, "no folder 'rows' in it, as flow-store export makes"),
             (("import", "{}/synthetic"), 1, "rows of the dataset synthetic, not live"),
@@ -424,28 +424,28 @@ class TestRefusals:
         ],
         ids=["no folder", "made up", "no date", "a file in the way"],
     )
-    def test_by_the_command(self, words, code, said, database, tmp_path):
+    def test_by_the_command(self, words, code, message, database, tmp_path):
         """One line, no trace, and the exit status says whose fault it is."""
-        write(tmp_path / "synthetic", [kept(0)], "synthetic")
+        write(tmp_path / "synthetic", [whole_record(0)], "synthetic")
         (tmp_path / "taken").touch()
 
         async def fill() -> None:
             async with Store.open(database, "live") as store:
-                await store.write([kept(0)])
+                await store.write([whole_record(0)])
 
         asyncio.run(fill())
-        found = flow(database, *(word.format(tmp_path) for word in words))
-        assert (found[0], found[1]) == (code, "")
-        assert said.format(tmp_path) in found[2]
-        assert found[2].count("\n") == 1
+        done = flow(database, *(word.format(tmp_path) for word in words))
+        assert (done[0], done[1]) == (code, "")
+        assert message.format(tmp_path) in done[2]
+        assert done[2].count("\n") == 1
 
     def test_two_feeds(self, database, tmp_path):
         """A session's rows come from one feed, unless it is asked for."""
-        write(tmp_path, [kept(1, source="other")])
+        write(tmp_path, [whole_record(1, source="other")])
 
         async def fill() -> None:
             async with Store.open(database, "live") as store:
-                await store.write([kept(0)])
+                await store.write([whole_record(0)])
 
         asyncio.run(fill())
         code, out, err = flow(database, "import", tmp_path)

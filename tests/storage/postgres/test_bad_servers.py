@@ -48,7 +48,7 @@ def guarded(own) -> str:
     return own.database_url.replace("postgres@", "guarded:{}@")
 
 
-async def said(url: str) -> str:
+async def refusal_of(url: str) -> str:
     """What opening and migrating say; the same, and no password."""
     words = []
     for work in (migrate(url, "live"), _open(url)):
@@ -69,7 +69,7 @@ async def _open(url: str) -> None:
 @pytest.mark.parametrize("password", ["wrong", ""])
 async def test_wrong_password(guarded, password):
     """A password that the server does not take, or none."""
-    words = await said(guarded.format(password))
+    words = await refusal_of(guarded.format(password))
     assert words.startswith("FLOW_DATABASE_URL: the server does not let this user in: ")
     assert ("password authentication failed" in words) == bool(password)
     await _not_waited_for(guarded.format(password))
@@ -83,7 +83,7 @@ async def test_right_password(guarded):
 
 async def test_no_such_role(own):
     """A user that the server does not have."""
-    words = await said(own.database_url.replace("postgres@", "nobody_here@"))
+    words = await refusal_of(own.database_url.replace("postgres@", "nobody_here@"))
     assert words.startswith("FLOW_DATABASE_URL: the server does not let this user in: ")
     assert 'role "nobody_here" does not exist' in words
     await _not_waited_for(own.database_url.replace("postgres@", "nobody_here@"))
@@ -91,7 +91,7 @@ async def test_no_such_role(own):
 
 async def test_no_such_database(own):
     """A database that the server does not have is no fault of the user's."""
-    words = await said(own.database_url.replace("/flow?", "/nothing_here?"))
+    words = await refusal_of(own.database_url.replace("/flow?", "/nothing_here?"))
     assert words.startswith("FLOW_DATABASE_URL: the database cannot be reached: ")
 
 
@@ -146,7 +146,7 @@ async def test_other_encoding(own, encoding):
     """A database that cannot hold every text is refused before anything is in it."""
     name = f"other_{encoding.lower()}"
     admin(own, f"create database {name} encoding '{encoding}' locale 'C' template template0")
-    words = await said(own.database_url.replace("/flow?", f"/{name}?"))
+    words = await refusal_of(own.database_url.replace("/flow?", f"/{name}?"))
     assert words.startswith(
         f"FLOW_DATABASE_URL: the database's encoding is {encoding}, not UTF8; make another:"
     )
@@ -159,8 +159,11 @@ async def test_client_of_another_encoding(own, monkeypatch):
     await migrate(own.database_url, "synthetic")
     async with Store.open(own.database_url, "synthetic") as store:
         await store._one("select 'é日' as word")
-        found = await store._one("select 'é日' as word, timestamptz '2026-01-01 00:00Z' as moment")
-        assert (found["word"], found["moment"].isoformat()) == ("é日", "2026-01-01T00:00:00+00:00")
+        answer = await store._one("select 'é日' as word, timestamptz '2026-01-01 00:00Z' as moment")
+        assert (answer["word"], answer["moment"].isoformat()) == (
+            "é日",
+            "2026-01-01T00:00:00+00:00",
+        )
 
 
 class TestWritable:

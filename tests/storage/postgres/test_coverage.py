@@ -15,9 +15,9 @@ HALF = date(2026, 11, 27)
 AFTER = datetime(2026, 8, 20, 1, tzinfo=UTC)
 
 
-def found(**changes: Any) -> dict[str, Any]:
+def line_of(**changes: Any) -> dict[str, Any]:
     """What the store says of a session that a daemon owned."""
-    given = {
+    columns = {
         "symbol": "SPX",
         "expiration": DAY,
         "rows": 780,
@@ -26,7 +26,7 @@ def found(**changes: Any) -> dict[str, Any]:
         "owned": True,
         "delay": 0,
     }
-    return given | changes
+    return columns | changes
 
 
 def judged(
@@ -34,8 +34,8 @@ def judged(
 ) -> list[Coverage]:
     """The judgement of a fortnight around these days."""
     days = [row["expiration"] for row in rows] or [DAY]
-    given = {"now": now, "symbols": symbols, "least": 0.9}
-    return assess_coverage(rows, first=min(days), last=max(days), **given)
+    options = {"now": now, "symbols": symbols, "least": 0.9}
+    return assess_coverage(rows, first=min(days), last=max(days), **options)
 
 
 @pytest.mark.parametrize(
@@ -58,32 +58,34 @@ def judged(
 )
 def test_what_is_nobodys_fault(rows, reasons, coverage, state):
     """Coverage is of what could be sampled."""
-    (line,) = judged(found(rows=rows, reasons=reasons))
+    (line,) = judged(line_of(rows=rows, reasons=reasons))
     assert (line.coverage, line.state) == (pytest.approx(coverage), state)
 
 
 def test_recorded_frames_are_partial():
     """A few frames, one of which made no row: nobody owned that session."""
-    (line,) = judged(found(rows=3, reasons={"no_iv": 1}, owned=False))
+    (line,) = judged(line_of(rows=3, reasons={"no_iv": 1}, owned=False))
     assert (line.state, line.rows, line.slots) == ("partial", 3, 780)
 
 
 def test_filled_in_whole():
     """A session that no daemon owned but a backfill has filled in is as good as any."""
-    lines = [judged(found(rows=n, owned=False)) for n in (780, 702, 701)]
+    lines = [judged(line_of(rows=n, owned=False)) for n in (780, 702, 701)]
     assert [line.state for (line,) in lines] == ["ok", "ok", "partial"]
 
 
 def test_half_days():
     """A session that closes at 13:00 has 420 slots."""
     now = datetime(2026, 11, 28, 1, tzinfo=UTC)
-    (line,) = judged(found(expiration=HALF, rows=420), now=now)
+    (line,) = judged(line_of(expiration=HALF, rows=420), now=now)
     assert (line.slots, line.coverage, line.state) == (420, 1.0, "ok")
 
 
 def test_a_symbol_without_an_expiry():
     """Nothing of the symbol expires that day, and nobody says that something must."""
-    (line,) = judged(found(symbol="NVDA", rows=0, reasons={"no_zero_dte": 780}), symbols=("NVDA",))
+    (line,) = judged(
+        line_of(symbol="NVDA", rows=0, reasons={"no_zero_dte": 780}), symbols=("NVDA",)
+    )
     assert (line.coverage, line.state) == (1.0, "ok")
 
 
@@ -103,14 +105,14 @@ def test_a_symbol_without_an_expiry():
 def test_today(now, delay, slots):
     """Only what is due by now counts."""
     moment = datetime.fromisoformat(f"2026-08-19T{now}+00:00")
-    (line,) = judged(found(rows=slots, delay=delay), now=moment)
+    (line,) = judged(line_of(rows=slots, delay=delay), now=moment)
     assert (line.slots, line.coverage, line.state) == (slots, 1.0, "ok")
 
 
 def test_silence():
     """A whole session without a trace after one that was sampled, and a symbol without any."""
     days = [date(2026, 8, 17), date(2026, 8, 19)]
-    lines = judged(*(found(expiration=day) for day in days), symbols=("SPX", "QQQ"))
+    lines = judged(*(line_of(expiration=day) for day in days), symbols=("SPX", "QQQ"))
     assert [(line.symbol, line.session, line.state) for line in lines] == [
         ("QQQ", None, "nothing"),
         ("SPX", days[0], "ok"),
@@ -119,18 +121,18 @@ def test_silence():
     ]
     assert [line.coverage for line in lines] == [0.0, 1.0, 0.0, 1.0]
     # Whoever asks for whatever there is asks for no symbol.
-    assert [line.state for line in judged(found(), symbols=None)] == ["ok"]
+    assert [line.state for line in judged(line_of(), symbols=None)] == ["ok"]
 
 
 def test_before_recordings_and_between_them_nothing_is_missed():
     """Days that nobody owned leave no hole; weekends are no sessions."""
     days = [date(2026, 8, 13), date(2026, 8, 19)]
-    rows = [found(expiration=day, rows=3, owned=False) for day in days]
+    rows = [line_of(expiration=day, rows=3, owned=False) for day in days]
     assert [line.state for line in judged(*rows)] == ["partial", "partial"]
 
 
 def test_any_dates():
     """The first and the last day that there is are a period like any other."""
-    given = {"now": AFTER, "symbols": ("SPX",), "least": 0.9}
-    (line,) = assess_coverage([found()], first=date.min, last=date.max, **given)
+    options = {"now": AFTER, "symbols": ("SPX",), "least": 0.9}
+    (line,) = assess_coverage([line_of()], first=date.min, last=date.max, **options)
     assert (line.session, line.state) == (DAY, "ok")

@@ -21,15 +21,15 @@ SYMBOLS = ("SPX", "SPY", "QQQ")
 @pytest.fixture
 async def lease(database):
     """Makes leases; they are closed at the end."""
-    made = []
+    leases = []
 
     def make(*symbols: str, most: int = 0, url: str = database, dataset: str = "live") -> Lease:
-        made.append(Lease(url, dataset, symbols or SYMBOLS, most))
-        return made[-1]
+        leases.append(Lease(url, dataset, symbols or SYMBOLS, most))
+        return leases[-1]
 
     yield make
-    for one in made:
-        await one.close()
+    for opened in leases:
+        await opened.close()
 
 
 async def until(condition, seconds: float = 15) -> None:
@@ -59,7 +59,7 @@ async def test_shared_out(lease):
     """Samplers with room for two each share four symbols; the third takes over what is left."""
     symbols = ("A", "B", "C", "D")
     first, second, third = (lease(*symbols, most=2) for _ in range(3))
-    turns = [await one.beat() for one in (first, second, third)]
+    turns = [await holder.beat() for holder in (first, second, third)]
     assert [turn.gained for turn in turns] == [("A", "B"), ("C", "D"), ()]
     await first.close()
     assert (await second.beat(), (await third.beat()).gained) == (LeaseChange(), ("A", "B"))
@@ -102,8 +102,8 @@ async def test_a_holder_that_was_succeeded(lease, servers, database):
         assert first.held == {"SPX", "QQQ"}
 
 
-async def _gained(one: Lease) -> bool:
-    return bool((await one.beat()).gained or one.held)
+async def _gained(holder: Lease) -> bool:
+    return bool((await holder.beat()).gained or holder.held)
 
 
 async def test_a_network_that_swallows(lease, database, monkeypatch):
@@ -123,8 +123,8 @@ async def test_a_network_that_swallows(lease, database, monkeypatch):
         assert (first.connected, first.held) == (True, set())
 
 
-async def _told(one: Lease) -> bool:
-    return bool((await one.beat()).lost)
+async def _told(holder: Lease) -> bool:
+    return bool((await holder.beat()).lost)
 
 
 PROGRAM = """
@@ -166,10 +166,10 @@ async def test_a_killed_holder(lease, database, monkeypatch, sign):
 
 async def test_a_database_that_is_away(lease):
     """Nothing is gained, nothing is raised; what is held on credit stays held."""
-    one = lease(url="postgresql://postgres@127.0.0.1:1/none")
-    assert one.credit(["SPY"]) == ["SPY", *(symbol for symbol in SYMBOLS if symbol != "SPY")]
-    assert await one.beat() == LeaseChange()
-    assert (one.connected, one.held) == (False, set(SYMBOLS))
+    alone = lease(url="postgresql://postgres@127.0.0.1:1/none")
+    assert alone.credit(["SPY"]) == ["SPY", *(symbol for symbol in SYMBOLS if symbol != "SPY")]
+    assert await alone.beat() == LeaseChange()
+    assert (alone.connected, alone.held) == (False, set(SYMBOLS))
     few = lease(url="postgresql://postgres@127.0.0.1:1/none", most=1)
     assert few.credit(["SPY"]) == ["SPY"]
     assert few.held == {"SPY"}

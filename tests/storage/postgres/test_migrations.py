@@ -64,9 +64,9 @@ def older(url: str, version: int) -> set[str]:
 
 
 def columns_of(connection: psycopg.Connection, table: str) -> set[str]:
-    found = connection.execute(f"select * from {table} limit 0").description
-    assert found
-    return {column.name for column in found}
+    columns = connection.execute(f"select * from {table} limit 0").description
+    assert columns
+    return {column.name for column in columns}
 
 
 def insert(connection: psycopg.Connection, table: str, values: dict[str, Any]) -> None:
@@ -98,9 +98,9 @@ async def test_data_survives(empty_database, version):
         assert await store.symbols() == {"SPX": at(1), "SPY": at(0)}
         assert await store.newest_slot() == at(1)
         assert [await store.known(s) for s in ("SPX", "IWM", "QQQ")] == [True, True, False]
-        found = await store.before("SPX", DAY, at(5))
-        assert (found.row.slot, found.evidence) == (at(1), b"chain")
-        assert found.profile["iv"].tolist() == [1.0, 2.0]
+        newest = await store.before("SPX", DAY, at(5))
+        assert (newest.row.slot, newest.evidence) == (at(1), b"chain")
+        assert newest.profile["iv"].tolist() == [1.0, 2.0]
         (written,) = (await store.write([record(slot=at(2)), record(slot=at(0))], [gap(3)])).changes
         assert (written.after, [r.slot for _, r in written.rows]) == (4, [at(2)])
         assert [g["slot"] for g in await store.gaps("SPX", DAY)] == [at(3)]

@@ -57,10 +57,12 @@ def test_other_arrays_are_refused(head):
 def test_many_arrays_are_read_as_each_is(lists):
     """Of one length or not, with nulls and empty ones between: each by itself, in order."""
     empty = struct.pack(">iiI", 0, 0, 701)
-    given = [None if one is None else sent(*one) if one else empty for one in lists]
-    found = read_arrays(given)
-    assert [one.tolist() for one in found] == [one or [] for one in lists]
-    assert all(one.flags.writeable and one.dtype == np.float64 for one in found)
+    sent_arrays = [
+        None if values is None else sent(*values) if values else empty for values in lists
+    ]
+    arrays = read_arrays(sent_arrays)
+    assert [values.tolist() for values in arrays] == [values or [] for values in lists]
+    assert all(values.flags.writeable and values.dtype == np.float64 for values in arrays)
 
 
 @pytest.mark.parametrize("head", [struct.pack(">iiI", 1, 1, 701), struct.pack(">iiI", 2, 0, 701)])
@@ -80,18 +82,18 @@ async def test_profiles(store: Store):
         ]
     )
     window = {"start": OPEN, "until": at(10), "width": MINUTE}
-    found = await store.profiles("SPX", DAY, **window, columns=("strike", "vex", "call_flow"))
-    assert [(p.bucket, p.slot, p.spot) for p in found] == [
+    profiles = await store.profiles("SPX", DAY, **window, columns=("strike", "vex", "call_flow"))
+    assert [(p.bucket, p.slot, p.spot) for p in profiles] == [
         (at(0), at(1), 7701.0),
         (at(2), at(2), 7702.0),
         (at(4), at(5), 7703.0),
     ]
-    assert [p.arrays["vex"][0] for p in found] == [1.0, 2.0, 3.0]
-    for one in found:
-        assert list(one.arrays) == ["strike", "vex", "call_flow"]
-        assert one.arrays["strike"].tolist() == PROFILE["strike"]
-        assert one.arrays["call_flow"].tolist() == PROFILE["call_flow"]
-        assert one.oi_confidence == 0.43
+    assert [p.arrays["vex"][0] for p in profiles] == [1.0, 2.0, 3.0]
+    for profile in profiles:
+        assert list(profile.arrays) == ["strike", "vex", "call_flow"]
+        assert profile.arrays["strike"].tolist() == PROFILE["strike"]
+        assert profile.arrays["call_flow"].tolist() == PROFILE["call_flow"]
+        assert profile.oi_confidence == 0.43
     cut = await store.profiles("SPX", DAY, start=at(2), until=at(5), width=MINUTE, columns=("vex",))
     assert [p.slot for p in cut] == [at(2)]
     assert await store.profiles("SPY", DAY, **window, columns=("vex",)) == []
@@ -103,8 +105,8 @@ async def test_rows_without_profiles(store: Store, database: str):
     with psycopg.connect(database) as connection:
         connection.execute("delete from live.profiles")
     window = {"start": OPEN, "until": at(10), "width": MINUTE}
-    [found] = await store.profiles("SPX", DAY, **window, columns=("strike",))
-    assert (found.slot, found.arrays["strike"].tolist()) == (at(3), [])
+    [profile] = await store.profiles("SPX", DAY, **window, columns=("strike",))
+    assert (profile.slot, profile.arrays["strike"].tolist()) == (at(3), [])
     moment = await store.moment("SPX", DAY)
     assert moment.row.slot == at(3)
     assert {len(moment.profile[name]) for name in PROFILE_ARRAYS} == {0}
@@ -116,8 +118,8 @@ async def test_what_increments_count_from(store: Store):
     assert await store.profile_before("SPX", DAY, at(9), columns=columns) is None
     await store.write([record(slot=at(2)), record(slot=at(5))])
     for before, slot in ((at(0), at(2)), (at(2), at(2)), (at(3), at(2)), (at(6), at(5))):
-        found = await store.profile_before("SPX", DAY, before, columns=columns)
-        assert found.slot == slot
+        profile = await store.profile_before("SPX", DAY, before, columns=columns)
+        assert profile.slot == slot
     row = await store.figures_before("SPX", DAY, at(5), columns=("slot", "spot"))
     assert row == {"slot": at(2), "spot": 7700.5}
     assert await store.figures_before("SPX", DAY, at(2), columns=("slot",)) is None
@@ -129,10 +131,10 @@ async def test_moment(store: Store):
     # Quotes are nine seconds older than their slots.
     written = [record(slot=at(i), spot=7700.0 + i) for i in range(3)]
     await store.write(written)
-    found = await store.moment("SPX", DAY)
-    assert found.row == written[2].row
+    newest = await store.moment("SPX", DAY)
+    assert newest.row == written[2].row
     for name in PROFILE_ARRAYS:
-        np.testing.assert_array_equal(found.profile[name], written[2].profile[name])
+        np.testing.assert_array_equal(newest.profile[name], written[2].profile[name])
     quoted = at(1) - timedelta(seconds=9)
     assert (await store.moment("SPX", DAY, quoted)).row == written[1].row
     assert (await store.moment("SPX", DAY, quoted - timedelta(seconds=1))).row == written[0].row

@@ -40,10 +40,10 @@ HALF = timedelta(seconds=30)
 SECRET = "s3cret"
 
 
-def query(url: str, text: str, *given: Any) -> list[tuple[Any, ...]]:
+def query(url: str, text: str, *values: Any) -> list[tuple[Any, ...]]:
     """Ask the database itself, past the store."""
     with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(text, given)
+        cursor = connection.execute(text, values)
         return cursor.fetchall() if cursor.description else []
 
 
@@ -64,10 +64,10 @@ def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
 
 async def read(store: Store, step: int = 0, symbol: str = "SPX") -> SlotRecord:
     """The record of a slot."""
-    found = await store.before(symbol, DAY, at(step + 1))
-    assert found is not None
-    assert at(step) == found.row.slot
-    return found
+    newest = await store.before(symbol, DAY, at(step + 1))
+    assert newest is not None
+    assert at(step) == newest.row.slot
+    return newest
 
 
 class TestAppend:
@@ -99,9 +99,9 @@ class TestAppend:
         )
         assert (await store.write([later], mode=WriteMode.KEEP)).changes == ()
         assert (await store.write([later])).changes == ()
-        kept = await read(store)
-        assert (kept.row.spot, kept.evidence) == (1.0, b"chain\x00\xff")
-        assert PROFILE["vex"] == kept.profile["vex"].tolist()
+        stored = await read(store)
+        assert (stored.row.spot, stored.evidence) == (1.0, b"chain\x00\xff")
+        assert PROFILE["vex"] == stored.profile["vex"].tolist()
 
     @pytest.mark.parametrize(("seconds", "wins"), [(-1, False), (0, False), (1, True)])
     async def test_newer(self, store, seconds, wins):
@@ -110,13 +110,13 @@ class TestAppend:
         moved = OPEN + timedelta(seconds=seconds)
         other = record(spot=2.0, quoted_at=moved, evidence=b"other")
         written = rows_of(await store.write([other], mode=WriteMode.NEWER))
-        kept = await read(store)
+        stored = await read(store)
         if wins:
             assert [w.revision > first.revision for w in written] == [True]
-            assert (kept.row.spot, kept.evidence) == (2.0, b"other")
+            assert (stored.row.spot, stored.evidence) == (2.0, b"other")
         else:
             assert written == []
-            assert (kept.row.spot, kept.evidence) == (1.0, b"chain\x00\xff")
+            assert (stored.row.spot, stored.evidence) == (1.0, b"chain\x00\xff")
 
     async def test_rewrite(self, store):
         """A rewrite wins, whatever was there: the row, its profile and its chain."""
@@ -126,10 +126,10 @@ class TestAppend:
         )
         (second,) = rows_of(await store.write([other], mode=WriteMode.REWRITE))
         assert second.revision > first.revision
-        kept = await read(store)
-        assert other.row == kept.row
-        assert kept.profile["vex"].tolist() == [7.0, 8.0]
-        assert kept.evidence == b"other"
+        stored = await read(store)
+        assert other.row == stored.row
+        assert stored.profile["vex"].tolist() == [7.0, 8.0]
+        assert stored.evidence == b"other"
 
     @pytest.mark.parametrize("mode", [WriteMode.KEEP, WriteMode.NEWER, WriteMode.REWRITE])
     async def test_unchanged_writes_nothing(self, store, database, mode):
@@ -189,16 +189,16 @@ class TestRead:
             evidence=bytes(range(256)) * 40,
         )
         await store.write([written])
-        found = await read(store)
-        assert written.row == found.row
+        stored = await read(store)
+        assert written.row == stored.row
         assert {n: type(getattr(written.row, n)) for n in COLUMNS} == {
-            n: type(getattr(found.row, n)) for n in COLUMNS
+            n: type(getattr(stored.row, n)) for n in COLUMNS
         }
-        assert list(written.profile) == list(found.profile)
+        assert list(written.profile) == list(stored.profile)
         for name, array in written.profile.items():
-            assert array.tobytes() == found.profile[name].tobytes(), name
-            assert np.float64 == found.profile[name].dtype
-        assert written.evidence == found.evidence
+            assert array.tobytes() == stored.profile[name].tobytes(), name
+            assert np.float64 == stored.profile[name].dtype
+        assert written.evidence == stored.evidence
 
     async def test_all_nulls(self, store):
         """What a row lacks comes back as lacking; empty collections as empty."""
@@ -224,20 +224,20 @@ class TestRead:
         }
         written = record(**lacking, profile={name: [] for name in PROFILE}, evidence=b"")
         await store.write([written])
-        found = await read(store)
-        assert written.row == found.row
+        stored = await read(store)
+        assert written.row == stored.row
         lacking |= {"settled": SettledFigures.from_json({}), "detail": DetailFigures.from_json({})}
-        assert lacking == {name: getattr(found.row, name) for name in lacking}
-        assert {name: [] for name in PROFILE} == {n: a.tolist() for n, a in found.profile.items()}
-        assert found.evidence == b""
+        assert lacking == {name: getattr(stored.row, name) for name in lacking}
+        assert {name: [] for name in PROFILE} == {n: a.tolist() for n, a in stored.profile.items()}
+        assert stored.evidence == b""
 
     async def test_times_to_the_microsecond(self, store):
         """Quote times keep their microseconds, and are UTC."""
         quoted = datetime(2026, 8, 19, 13, 29, 51, 123_457, tzinfo=UTC)
         await store.write([record(quoted_at=quoted)])
-        found = (await read(store)).row
-        assert quoted == found.quoted_at
-        assert {timedelta(0)} == {found.slot.utcoffset(), found.flow_since.utcoffset()}
+        row = (await read(store)).row
+        assert quoted == row.quoted_at
+        assert {timedelta(0)} == {row.slot.utcoffset(), row.flow_since.utcoffset()}
 
     async def test_before(self, store):
         """The newest earlier slot of that symbol's session, or none."""
@@ -253,9 +253,9 @@ class TestRead:
         assert await store.before("QQQ", DAY, at(9)) is None
         spots = []
         for step in (1, 5, 6, 100):
-            found = await store.before("SPX", DAY, at(step))
-            assert found is not None
-            spots.append(found.row.spot)
+            newest = await store.before("SPX", DAY, at(step))
+            assert newest is not None
+            spots.append(newest.row.spot)
         assert spots == [1.0, 1.0, 2.0, 2.0]
 
     async def test_nothing_stored(self, store):
@@ -321,11 +321,11 @@ class TestRead:
             await store.write([record(symbol=symbol, expiration=day, slot=at(step), evidence=name)])
         read = [r async for r in store.records("SPX", DAY)]
         assert [r.evidence for r in read] == [b"SPX 2026-08-19 0", b"SPX 2026-08-19 1"]
-        for found, step in zip(read, range(2), strict=True):
-            kept = record(slot=at(step))
-            assert found.row == kept.row
-            assert {n: a.tobytes() for n, a in found.profile.items()} == {
-                n: a.tobytes() for n, a in kept.profile.items()
+        for stored, step in zip(read, range(2), strict=True):
+            expected = record(slot=at(step))
+            assert stored.row == expected.row
+            assert {n: a.tobytes() for n, a in stored.profile.items()} == {
+                n: a.tobytes() for n, a in expected.profile.items()
             }
         bare = [r async for r in store.records("SPX", NEXT_DAY, profiles=False)]
         assert [(r.evidence, r.profile) for r in bare] == [(b"SPX 2026-08-20 2", {})]
@@ -359,11 +359,11 @@ class TestGaps:
         ((written, _),) = gaps_of(await store.write(gaps=[idle]))
         assert written == idle
         (change,) = await store.changes({"SPX": 0})
-        assert [one for _, one in change.gaps] == [idle]
+        assert [item for _, item in change.gaps] == [idle]
         assert [g["next_expiry"] for g in await store.gaps("SPX", DAY)] == [date(2026, 8, 21)]
         assert (await store.write(gaps=[idle])).changes == ()
         later = replace(idle, next_expiry=date(2026, 8, 24))
-        assert [one.row for one in gaps_of(await store.write(gaps=[later]))] == [later]
+        assert [item.row for item in gaps_of(await store.write(gaps=[later]))] == [later]
 
     async def test_marked(self, store):
         """A gap is news once; it keeps its revision until something about it changes."""
@@ -379,8 +379,8 @@ class TestGaps:
         assert (
             len(gaps_of(await store.write(gaps=[gap(1, detail="502"), gap(0, Reason.LATE)]))) == 1
         )
-        kept, changed = await store.gaps("SPX", DAY)
-        assert first[0] == kept
+        unchanged, changed = await store.gaps("SPX", DAY)
+        assert first[0] == unchanged
         assert changed["revision"] > first[1]["revision"]
         assert changed["revision"] == await store.cursor()
 
@@ -421,24 +421,24 @@ class TestWindow:
     async def revisions(self, store) -> dict[int, int]:
         """SPX at steps 0-3, 9-12, 29, 30 and 61, each row's pin_score its step; step 10 rewritten."""
         steps = [0, 1, 2, 3, 9, 10, 11, 12, 29, 30, 61]
-        made = rows_of(await store.write([record(slot=at(i), pin_score=i) for i in steps]))
-        found = {i: w.revision for i, w in zip(steps, made, strict=True)}
+        written = rows_of(await store.write([record(slot=at(i), pin_score=i) for i in steps]))
+        by_step = {i: w.revision for i, w in zip(steps, written, strict=True)}
         await store.write(
             [record(slot=at(5), symbol="SPY"), record(slot=at(4), expiration=NEXT_DAY)]
         )
         (again,) = rows_of(
             await store.write([record(slot=at(10), pin_score=10, spot=1.0)], mode=WriteMode.REWRITE)
         )
-        return found | {10: again.revision}
+        return by_step | {10: again.revision}
 
     async def ask(
         self, store: Store, width: timedelta, start: int = 0, until: int = 100
     ) -> list[tuple[datetime, int, int]]:
-        found = await store.window(
+        bars = await store.window(
             "SPX", DAY, start=at(start), until=at(until), width=width, columns=["pin_score"]
         )
-        assert all(list(row) == ["bucket", "pin_score", "revision"] for row in found)
-        return [(row["bucket"], row["pin_score"], row["revision"]) for row in found]
+        assert all(list(row) == ["bucket", "pin_score", "revision"] for row in bars)
+        return [(row["bucket"], row["pin_score"], row["revision"]) for row in bars]
 
     @pytest.mark.parametrize(
         ("width", "buckets"),
@@ -500,23 +500,23 @@ class TestWindow:
 
     async def test_half_open(self, store, revisions):
         """The start belongs to a window, its end does not; buckets align to the clock all the same."""
-        found = await self.ask(store, timedelta(minutes=5), start=2, until=10)
-        assert [(at(0), 9, revisions[9])] == found
-        found = await self.ask(store, timedelta(minutes=5), start=3, until=11)
-        assert [(at(0), 9, revisions[9]), (at(10), 10, revisions[10])] == found
+        bars = await self.ask(store, timedelta(minutes=5), start=2, until=10)
+        assert [(at(0), 9, revisions[9])] == bars
+        bars = await self.ask(store, timedelta(minutes=5), start=3, until=11)
+        assert [(at(0), 9, revisions[9]), (at(10), 10, revisions[10])] == bars
         assert await self.ask(store, timedelta(minutes=5), start=4, until=9) == []
         assert await self.ask(store, timedelta(minutes=5), start=9, until=9) == []
 
     async def test_columns(self, store, revisions):
         """The columns asked for, in the table's types; all of them at once too."""
-        found = await store.window(
+        bars = await store.window(
             "SPX", DAY, start=at(12), until=at(13), width=HALF, columns=COLUMNS
         )
         expected = {name: getattr(row(slot=at(12), pin_score=12), name) for name in COLUMNS}
         expected |= {"bucket": at(12), "revision": revisions[12]}
         expected["flags"] = list(expected["flags"])
         expected |= {name: expected[name].as_json() for name in ("settled", "detail")}
-        assert [expected] == found
+        assert [expected] == bars
 
 
 class TestChanges:
@@ -544,24 +544,26 @@ class TestChanges:
 
     async def test_read_again(self, store):
         """What was written is read from any cursor, a symbol's changes as one; a rewritten row last."""
-        made = (await store.write([record(slot=at(2)), record(slot=at(0))], [gap(3)])).changes
+        written = (await store.write([record(slot=at(2)), record(slot=at(0))], [gap(3)])).changes
         await store.write([record(symbol="SPY", slot=at(7))])
-        made += (await store.write([record(slot=at(4))])).changes
-        made += (await store.write([record(slot=at(0), spot=1.0)], mode=WriteMode.REWRITE)).changes
+        written += (await store.write([record(slot=at(4))])).changes
+        written += (
+            await store.write([record(slot=at(0), spot=1.0)], mode=WriteMode.REWRITE)
+        ).changes
         (change,) = await store.changes({"SPX": 0})
-        assert (change.after, change.revision) == (0, made[-1].revision)
+        assert (change.after, change.revision) == (0, written[-1].revision)
         assert [(r.slot, r.spot) for _, r in change.rows] == [
             (at(2), 7700.5),
             (at(4), 7700.5),
             (at(0), 1.0),
         ]
         assert [g for _, g in change.gaps] == [gap(3)]
-        (change,) = await store.changes({"SPX": made[0].revision})
-        assert change.rows == made[1].rows + made[2].rows
+        (change,) = await store.changes({"SPX": written[0].revision})
+        assert change.rows == written[1].rows + written[2].rows
         assert change.gaps == ()
-        assert await store.changes({"SPX": made[-1].revision, "QQQ": 0}) == []
+        assert await store.changes({"SPX": written[-1].revision, "QQQ": 0}) == []
         assert await store.changes({}) == []
-        both = await store.changes({"SPX": made[1].revision, "SPY": 0})
+        both = await store.changes({"SPX": written[1].revision, "SPY": 0})
         assert [(c.symbol, len(c.rows)) for c in both] == [("SPX", 1), ("SPY", 1)]
 
     async def test_in_parts(self, store):
@@ -571,12 +573,12 @@ class TestChanges:
         (whole,) = await store.changes({"SPX": 0})
         cursor, rows, gaps = 0, (), ()
         for _ in range(4):
-            (part,) = await store.changes({"SPX": cursor}, 1)
-            assert (part.after, len(part.rows)) == (cursor, 1)
-            cursor, rows, gaps = part.revision, rows + part.rows, gaps + part.gaps
-        (part,) = await store.changes({"SPX": cursor}, 1)
-        assert (part.rows, part.revision) == ((), whole.revision)
-        assert (rows, gaps + part.gaps) == (whole.rows, whole.gaps)
+            (change,) = await store.changes({"SPX": cursor}, 1)
+            assert (change.after, len(change.rows)) == (cursor, 1)
+            cursor, rows, gaps = change.revision, rows + change.rows, gaps + change.gaps
+        (change,) = await store.changes({"SPX": cursor}, 1)
+        assert (change.rows, change.revision) == ((), whole.revision)
+        assert (rows, gaps + change.gaps) == (whole.rows, whole.gaps)
 
     async def test_several_days(self, store):
         """Changes of several sessions come in the order in which they were stored."""
@@ -589,7 +591,7 @@ class TestChanges:
     async def test_visible_in_order(self, database):
         """Of eight writers at once, no reader ever sees a revision before a smaller one."""
         writers, each = 8, 12
-        seen: set[int] = set()
+        visible: set[int] = set()
         polls = 0
         async with Store.open(database, "live", size=writers) as store:
 
@@ -606,18 +608,20 @@ class TestChanges:
                 over = False
                 while not over:
                     over = all(task.done() for task in writing)
-                    found = {r for (r,) in await (await reader.execute(watched)).fetchall()}
-                    assert {r for r in found - seen if r < max(seen, default=0)} == set()
-                    assert seen <= found
-                    seen = found
+                    visible_now = {r for (r,) in await (await reader.execute(watched)).fetchall()}
+                    assert {
+                        r for r in visible_now - visible if r < max(visible, default=0)
+                    } == set()
+                    assert visible <= visible_now
+                    visible = visible_now
                     polls += 1
-        assert len(seen) == writers * each * 3
+        assert len(visible) == writers * each * 3
         assert polls > 10
 
     async def test_writers_of_one_slot(self, store):
         """Of writers that race for a slot one wins, and says so."""
         written = await asyncio.gather(*(store.write([record(spot=1.0 + i)]) for i in range(8)))
-        (winner,) = [w for made in written for w in rows_of(made)]
+        (winner,) = [w for result in written for w in rows_of(result)]
         assert (await read(store)).row.spot == winner.row.spot
 
 
@@ -638,7 +642,7 @@ class TestCoverage:
         await store.write(
             gaps=[gap(3), gap(4), gap(5, Reason.LATE), gap(0, symbol="QQQ", expiration=NEXT_DAY)]
         )
-        found = await store.coverage(DAY, NEXT_DAY)
+        lines = await store.coverage(DAY, NEXT_DAY)
         expected = [
             ("SPX", DAY, 2, 3, {"source_down": 2, "late": 1}, ["recorded", "test"]),
             ("SPY", DAY, 1, 0, None, ["test"]),
@@ -646,14 +650,14 @@ class TestCoverage:
             ("SPX", NEXT_DAY, 1, 0, None, ["test"]),
         ]
         names = ("symbol", "expiration", "rows", "gaps", "reasons", "sources")
-        assert expected == [tuple(r[n] for n in names) for r in found]
+        assert expected == [tuple(r[n] for n in names) for r in lines]
 
     async def test_period_and_symbols(self, store):
         """Only sessions of the period, both ends included, and symbols asked for."""
         await store.write([record(), record(symbol="SPY"), record(expiration=NEXT_DAY)])
 
-        async def ask(*given: Any) -> list[tuple[str, date]]:
-            return [(r["symbol"], r["expiration"]) for r in await store.coverage(*given)]
+        async def ask(*arguments: Any) -> list[tuple[str, date]]:
+            return [(r["symbol"], r["expiration"]) for r in await store.coverage(*arguments)]
 
         assert await ask(DAY, DAY) == [("SPX", DAY), ("SPY", DAY)]
         assert await ask(NEXT_DAY, NEXT_DAY, ["SPX", "SPY"]) == [("SPX", NEXT_DAY)]
@@ -685,9 +689,9 @@ async def test_other_time_zone(database):
     async with Store.open(database, "live") as store:
         written = record(slot=at(29))
         await store.write([written])
-        found = await read(store, 29)
-        assert written.row == found.row
-        assert found.row.slot.utcoffset() == timedelta(0)
+        stored = await read(store, 29)
+        assert written.row == stored.row
+        assert stored.row.slot.utcoffset() == timedelta(0)
         (bucket,) = await store.window(
             "SPX", DAY, start=OPEN, until=at(60), width=timedelta(hours=1), columns=["slot"]
         )
@@ -742,11 +746,11 @@ class TestMigrate:
             )
             for _ in range(4)
         ]
-        said = [process.communicate(timeout=60) for process in running]
-        assert [(p.returncode, err) for p, (_, err) in zip(running, said, strict=True)] == [
+        outputs = [process.communicate(timeout=60) for process in running]
+        assert [(p.returncode, err) for p, (_, err) in zip(running, outputs, strict=True)] == [
             (0, "")
         ] * 4
-        lines = "".join(out for out, _ in said).splitlines()
+        lines = "".join(out for out, _ in outputs).splitlines()
         assert lines.count("live: migration 1 applied") == 1
         assert lines.count("synthetic: migration 1 applied") == 1
 
@@ -819,8 +823,8 @@ def role(empty_database) -> Iterator[tuple[str, str]]:
 
 def with_options(url: str, options: str) -> str:
     parts = urlsplit(url)
-    asked = "&".join(p for p in (parts.query, f"options={quote(options)}") if p)
-    return urlunsplit(parts._replace(query=asked))
+    parameters = "&".join(p for p in (parts.query, f"options={quote(options)}") if p)
+    return urlunsplit(parts._replace(query=parameters))
 
 
 class TestRoles:
@@ -1007,7 +1011,7 @@ class TestUnavailable:
                 await asyncio.sleep(0.02)
             with pytest.raises(StoreUnavailable, match="cannot be reached"):
                 await writing
-        assert {table for table, kept in contents(database).items() if kept} == set()
+        assert {table for table, rows_there in contents(database).items() if rows_there} == set()
         assert len(rows_of(await store.write([record()]))) == 1
 
     async def test_given_up_soon(self, store, database, servers):
@@ -1029,9 +1033,9 @@ class TestUnavailable:
             return str(raised.value)
 
         async with asyncio.timeout(20):
-            said = await asyncio.gather(silent(), dropped())
-        assert [s[:20] for s in said] == ["FLOW_DATABASE_URL: t"] * 2
-        assert SECRET not in said[0]
+            refusals = await asyncio.gather(silent(), dropped())
+        assert [s[:20] for s in refusals] == ["FLOW_DATABASE_URL: t"] * 2
+        assert SECRET not in refusals[0]
 
 
 def test_sql_is_complete():

@@ -23,9 +23,9 @@ TABLES = ("rows", "profiles", "chains", "gaps")
 DAYS = [date(2026, 8, 17) + timedelta(days=i) for i in range(4)]
 
 
-def ask(url: str, text: str, *given: Any) -> list[tuple[Any, ...]]:
+def ask(url: str, text: str, *values: Any) -> list[tuple[Any, ...]]:
     with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(text, given or None)
+        cursor = connection.execute(text, values or None)
         return cursor.fetchall() if cursor.description else []
 
 
@@ -67,7 +67,7 @@ async def fill(url: str) -> list[int]:
             [record(**on(day, i, spot=7000.0 + i)) for day in DAYS for i in range(10)],
             [gap(11, **on(day, 11)) for day in DAYS],
         )
-        return [kept.revision for kept in rows_of(written)]
+        return [stored.revision for stored in rows_of(written)]
 
 
 def compress(url: str) -> int:
@@ -84,16 +84,16 @@ def test_says_what_it_did(empty_database):
     """Hypertables, and compression where the license level has it; the second time nothing."""
     done = asyncio.run(migrate(empty_database, "live", compress_after=9))
     level = license_level(empty_database)
-    made = [f"live: {t} is a TimescaleDB hypertable, a chunk a day" for t in TABLES]
+    expected = [f"live: {t} is a TimescaleDB hypertable, a chunk a day" for t in TABLES]
     packed = [f"live: {t} is compressed by column once it is 9 days old" for t in TABLES]
-    said = [sentence for sentence in done if "migration" not in sentence]
+    sentences = [sentence for sentence in done if "migration" not in sentence]
     if level is None:
-        assert said == []
+        assert sentences == []
     elif level == "apache":
-        assert said[:-1] == made
-        assert said[-1].endswith("at license level apache: no compression")
+        assert sentences[:-1] == expected
+        assert sentences[-1].endswith("at license level apache: no compression")
     else:
-        assert said == made + packed
+        assert sentences == expected + packed
         changed = asyncio.run(migrate(empty_database, "live", compress_after=40))
         assert changed == [sentence.replace("9 days", "40 days") for sentence in packed]
     again = asyncio.run(migrate(empty_database, "live", compress_after=40))
@@ -136,20 +136,20 @@ async def test_compressed_sessions(community):
         (change,) = await store.changes({"SPX": 0})
         assert [n for n, _ in change.rows] == revisions
         assert len(change.gaps) == 4
-        found = await store.before("SPX", DAYS[1], at(0) + timedelta(days=2))
-        assert (found.row.spot, found.evidence) == (7009.0, b"chain\x00\xff")
+        newest = await store.before("SPX", DAYS[1], at(0) + timedelta(days=2))
+        assert (newest.row.spot, newest.evidence) == (7009.0, b"chain\x00\xff")
         again = [record(**on(day, i, spot=7000.0 + i)) for day in DAYS for i in range(10)]
         assert (await store.write(again)).changes == ()
         assert (await store.write(again, mode=WriteMode.REWRITE)).changes == ()
         written = await store.write(
             [record(**on(DAYS[0], 3, spot=1.0)), record(**on(DAYS[0], 11))], mode=WriteMode.REWRITE
         )
-        assert [kept.row.spot for kept in rows_of(written)] == [1.0, 7700.5]
+        assert [stored.row.spot for stored in rows_of(written)] == [1.0, 7700.5]
         assert await store.gaps("SPX", DAYS[0]) == []
         marked = (
             await store.write(gaps=[gap(12, **on(DAYS[2], 12)), gap(1, **on(DAYS[2], 1))])
         ).changes
-        assert [kept.row.slot for kept in gaps_of(marked)] == [on(DAYS[2], 12)["slot"]]
+        assert [stored.row.slot for stored in gaps_of(marked)] == [on(DAYS[2], 12)["slot"]]
         assert len(await store.slots("SPX", DAYS[0])) == 11
 
 
@@ -163,11 +163,11 @@ async def test_compression_under_a_backfill(community):
         runs = 0
         connect = psycopg.AsyncConnection.connect(community, autocommit=True)
         async with await connect as other:
-            found = await other.execute(
+            answer = await other.execute(
                 "select job_id from timescaledb_information.jobs"
                 " where proc_name = 'policy_compression' and hypertable_schema = 'live'"
             )
-            policies = [job for (job,) in await found.fetchall()]
+            policies = [job for (job,) in await answer.fetchall()]
             assert len(policies) == 4
             while not over or not runs:
                 for job in policies:
@@ -205,9 +205,9 @@ async def test_queries_keep_to_their_days(timescale):
         for day in DAYS:
             await store.own(["SPX"], day)
 
-        async def looks(name: str, **given: Any) -> int:
-            found = await store._one(f"explain (analyze, format json) {query(name)}", **given)
-            return _looks(found["QUERY PLAN"][0]["Plan"])
+        async def looks(name: str, **parameters: Any) -> int:
+            plan = await store._one(f"explain (analyze, format json) {query(name)}", **parameters)
+            return _looks(plan["QUERY PLAN"][0]["Plan"])
 
         # Rows and gaps, a chunk each, and the days beside it.
         assert await looks("accounted", **session_bounds("SPX", DAYS[0])) == 4
@@ -231,7 +231,7 @@ class TestPrune:
         """Each table keeps its days, counted from the newest session; rows outlive the rest."""
         await fill(database)
         keep = {"rows": 2, "profiles": 1, "chains": 30, "gaps": 0}
-        done = {kept.table: kept for kept in await retention.prune(database, "live", keep)}
+        done = {pruned.table: pruned for pruned in await retention.prune(database, "live", keep)}
         assert {t: done[t].before for t in TABLES} == {
             "rows": DAYS[1],
             "profiles": DAYS[2],
@@ -242,9 +242,9 @@ class TestPrune:
             ask(database, f"select distinct expiration from live.{t} order by 1") for t in TABLES
         ]
         assert [[day for (day,) in days] for days in left] == [DAYS[1:], DAYS[2:], DAYS[1:], DAYS]
-        assert all(kept.size > 0 for kept in done.values())
+        assert all(pruned.size > 0 for pruned in done.values())
         again = await retention.prune(database, "live", keep)
-        assert [kept.dropped for kept in again] == [0, 0, 0, 0]
+        assert [pruned.dropped for pruned in again] == [0, 0, 0, 0]
 
     async def test_sessions_go_with_their_last(self, database):
         """A session is forgotten with its rows and gaps; a symbol's head never goes back."""
@@ -266,5 +266,5 @@ class TestPrune:
         await fill(database)
         await retention.prune(database, "live", dict.fromkeys(TABLES, 0))
         done = await retention.prune(database, "live", nothing, dry=True)
-        assert {kept.before for kept in done} == {DAYS[2]}
+        assert {pruned.before for pruned in done} == {DAYS[2]}
         assert ask(database, "select count(*) from live.rows") == [(40,)]

@@ -18,11 +18,11 @@ from storage.record.row import COLUMNS, Row, SlotRecord
 LATER = timedelta(seconds=1)
 
 
-def spoiled(one: SlotRecord, **changes: Any) -> SlotRecord:
+def spoiled(whole: SlotRecord, **changes: Any) -> SlotRecord:
     """A record whose row has what no row takes at birth."""
     for name, value in changes.items():
-        object.__setattr__(one.row, name, value)
-    return one
+        object.__setattr__(whole.row, name, value)
+    return whole
 
 
 class TestBatches:
@@ -45,23 +45,23 @@ class TestBatches:
             for i in range(3)
         ]
         written = rows_of(await store.write(batch))
-        assert [one.row for one in batch] == [kept.row for kept in written]
-        for i, one in enumerate(batch):
-            found = await store.before(f"S{i}", DAY, at(9))
-            assert one.row == found.row
-            assert {n: type(getattr(one.row, n)) for n in COLUMNS} == {
-                n: type(getattr(found.row, n)) for n in COLUMNS
+        assert [expected.row for expected in batch] == [stored.row for stored in written]
+        for i, expected in enumerate(batch):
+            newest = await store.before(f"S{i}", DAY, at(9))
+            assert expected.row == newest.row
+            assert {n: type(getattr(expected.row, n)) for n in COLUMNS} == {
+                n: type(getattr(newest.row, n)) for n in COLUMNS
             }
-            assert one.evidence == found.evidence
+            assert expected.evidence == newest.evidence
             for name in PROFILE:
-                assert one.profile[name].tobytes() == found.profile[name].tobytes()
+                assert expected.profile[name].tobytes() == newest.profile[name].tobytes()
 
     async def test_profiles_without_strikes(self, store):
         """An empty profile and an empty chain are stored as such."""
         nothing = {name: [] for name in PROFILE}
         await store.write([record(slot=at(i), profile=nothing, evidence=b"") for i in (0, 1)])
-        found = await store.before("SPX", DAY, at(9))
-        assert (found.evidence, found.profile["iv"].tolist()) == (b"", [])
+        newest = await store.before("SPX", DAY, at(9))
+        assert (newest.evidence, newest.profile["iv"].tolist()) == (b"", [])
 
     @pytest.mark.parametrize(
         ("mode", "spot"),
@@ -79,8 +79,8 @@ class TestBatches:
             record(spot=3.0, quoted_at=OPEN + LATER),
             record(spot=2.0, quoted_at=OPEN),
         ]
-        (kept,) = rows_of(await store.write(batch, mode=mode))
-        assert kept.row.spot == spot
+        (stored,) = rows_of(await store.write(batch, mode=mode))
+        assert stored.row.spot == spot
 
     async def test_an_unchanged_batch_writes_nothing(self, store, database):
         """The same tick again touches no table."""
@@ -108,7 +108,7 @@ class TestBatches:
         """Of a batch whose slots have rows already nothing but the keys is looked at."""
         batch = [record(symbol=f"S{i}") for i in range(4)]
         await store.write(batch[:3])
-        again = [SlotRecord(row=one.row, profile={}, evidence=b"") for one in batch[:3]]
+        again = [SlotRecord(row=whole.row, profile={}, evidence=b"") for whole in batch[:3]]
         written = await store.write([*again, batch[3]])
         assert ([k.row.symbol for k in rows_of(written)], written.refused) == (["S3"], ())
 
@@ -119,14 +119,14 @@ class TestFilledIn:
 
     async def spots(self, store: Store, size: int, *steps: tuple[str, float, int]) -> list[float]:
         """The slot's spot after each write of mode, spot, and seconds of its quotes."""
-        found = []
+        spots = []
         for mode, spot, seconds in steps:
             quoted = OPEN + timedelta(seconds=seconds)
             batch = [record(symbol=f"S{i}", spot=spot, quoted_at=quoted) for i in range(size)]
             await store.write(batch, mode=mode)
-            (one,) = {(await store.before(f"S{i}", DAY, at(1))).row.spot for i in range(size)}
-            found.append(one)
-        return found
+            (common,) = {(await store.before(f"S{i}", DAY, at(1))).row.spot for i in range(size)}
+            spots.append(common)
+        return spots
 
     async def test_live_beats_backfill(self, store, size):
         """A live row takes the place of one filled in, and is never filled over."""
@@ -202,7 +202,7 @@ class TestFeeds:
         await store.write(gaps=[gap(9)])
         batch = [record(source="b"), record(slot=at(1), source="a")]
         written = await store.write(batch)
-        assert [kept.row.source for kept in rows_of(written)] == ["b"]
+        assert [stored.row.source for stored in rows_of(written)] == ["b"]
         assert len(written.refused) == 1
 
     async def test_told_otherwise(self, store):
@@ -258,15 +258,15 @@ class TestPoison:
         batch = [*others[:1], bad, *others[1:]]
         with capture_logs() as lines:
             written = await store.write(batch, [gap(7)])
-        assert [k.row.slot for k in rows_of(written)] == [one.row.slot for one in others]
+        assert [k.row.slot for k in rows_of(written)] == [whole.row.slot for whole in others]
         assert [k.row.slot for k in gaps_of(written)] == [at(7)]
         assert [refused.item for refused in written.refused] == [bad]
         assert written.refused[0].reason
         assert [line["event"] for line in lines] == ["not written"]
-        assert await store.slots("SPX", DAY) == [one.row.slot for one in others]
+        assert await store.slots("SPX", DAY) == [whole.row.slot for whole in others]
         if others:
-            found = await store.before("SPX", DAY, at(9))
-            assert found.profile["iv"].tobytes() == others[-1].profile["iv"].tobytes()
+            newest = await store.before("SPX", DAY, at(9))
+            assert newest.profile["iv"].tobytes() == others[-1].profile["iv"].tobytes()
         assert (await store.heads())["SPX"] == written.changes[0].revision
 
     async def test_several(self, store):
@@ -297,8 +297,8 @@ class TestPoison:
     async def test_foreign_words(self, store):
         """What a vendor said is kept as far as a database takes it."""
         await store.write(gaps=[gap(1, detail="a\x00b\udce9c")])
-        ((said),) = [g["detail"] for g in await store.gaps("SPX", DAY)]
-        assert said == "a\ufffdb?c"
+        ((detail),) = [g["detail"] for g in await store.gaps("SPX", DAY)]
+        assert detail == "a\ufffdb?c"
 
 
 def test_rows_have_no_secret_columns():

@@ -164,10 +164,10 @@ def test_every_figure_says_its_meaning_and_unit(kind, keys):
     """Each field has a comment line above it, and each number's ends with its unit."""
     source = inspect.getsource(kind)
     for field in dataclasses.fields(kind):
-        found = re.search(rf"((?:^    #: .*\n)+)    {field.name}: ", source, re.MULTILINE)
-        assert found, field.name
+        comment = re.search(rf"((?:^    #: .*\n)+)    {field.name}: ", source, re.MULTILINE)
+        assert comment, field.name
         if not str(field.type).startswith(("str", "bool")):
-            assert re.search(r"\[[^\]]+\]\n\Z", found[1]), field.name
+            assert re.search(r"\[[^\]]+\]\n\Z", comment[1]), field.name
 
 
 def test_what_the_settled_book_shares_with_the_row():
@@ -181,7 +181,7 @@ def test_what_the_settled_book_shares_with_the_row():
 
 def test_rounded_when_made():
     """Floats have 12 digits, what is not finite is None, a negative zero is a zero."""
-    given = dict.fromkeys(DETAIL) | {
+    columns = dict.fromkeys(DETAIL) | {
         "crossings": [2 / 3, math.nan],
         "hedging": HedgeShares(**dict.fromkeys(SHARES, 1 / 3)),
         "vix": np.float64(1 / 3),
@@ -189,12 +189,12 @@ def test_rounded_when_made():
         "implied_1sd": -0.0,
         "execution_score": 7,
     }
-    made = DetailFigures(**given)
-    assert made.crossings == (0.666666666667, None)
-    assert made.hedging.spot_up_1pct == 0.333333333333
-    assert (made.vix, type(made.vix)) == (0.333333333333, float)
-    assert (made.skew_25d, str(made.implied_1sd), made.execution_score) == (None, "0.0", 7)
-    plain = made.as_json()
+    figures = DetailFigures(**columns)
+    assert figures.crossings == (0.666666666667, None)
+    assert figures.hedging.spot_up_1pct == 0.333333333333
+    assert (figures.vix, type(figures.vix)) == (0.333333333333, float)
+    assert (figures.skew_25d, str(figures.implied_1sd), figures.execution_score) == (None, "0.0", 7)
+    plain = figures.as_json()
     assert plain["crossings"] == [0.666666666667, None]
     assert plain["hedging"] == dict.fromkeys(SHARES, 0.333333333333)
 
@@ -217,9 +217,9 @@ def test_rounded_as_text_rounds():
 
 def test_as_stored_and_back():
     """What is stored is read back equal, of the same types."""
-    made = factories.row().detail
-    back = DetailFigures.from_json(orjson.loads(orjson.dumps(made)))
-    assert (back, repr(back)) == (made, repr(made))
+    figures = factories.row().detail
+    back = DetailFigures.from_json(orjson.loads(orjson.dumps(figures)))
+    assert (back, repr(back)) == (figures, repr(figures))
     assert isinstance(back.hedging, HedgeShares)
     assert back.crossings == (7650.5, 7810.25)
 

@@ -36,13 +36,13 @@ def little(array: np.ndarray[Any, Any]) -> bytes:
     return array.astype(array.dtype.newbyteorder("<")).tobytes()
 
 
-def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def same(first: dict[str, Any], other: dict[str, Any]) -> bool:
     """Equal names in order, types, shapes and bits."""
-    return list(one) == list(other) and all(
-        one[k].dtype == other[k].dtype.newbyteorder("=")
-        and one[k].shape == other[k].shape
-        and little(one[k]) == little(other[k])
-        for k in one
+    return list(first) == list(other) and all(
+        first[k].dtype == other[k].dtype.newbyteorder("=")
+        and first[k].shape == other[k].shape
+        and little(first[k]) == little(other[k])
+        for k in first
     )
 
 
@@ -51,10 +51,10 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def test_round_trip(columns, notes):
     """Names, order, types, shapes, every bit and the notes come back; the same gives the same."""
     packed = pack(columns, **notes)
-    found, told = unpack(packed)
+    unpacked, unpacked_notes = unpack(packed)
     native = {k: v.astype(v.dtype.newbyteorder("=")) for k, v in columns.items()}
-    assert same(native, found)
-    assert notes == told
+    assert same(native, unpacked)
+    assert notes == unpacked_notes
     assert packed == pack(columns, **notes)
 
 
@@ -62,15 +62,15 @@ def test_bits_of_nan():
     """A NaN keeps its payload, a zero its sign."""
     bits = [0x7FF8000000000000, 0xFFF8000000000001, 0x7FF0000000000001, 0x8000000000000000, 1]
     column = np.array(bits, np.uint64).view(np.float64)
-    found = unpack(pack({"x": column}))[0]["x"]
-    assert bits == found.view(np.uint64).tolist()
+    unpacked = unpack(pack({"x": column}))[0]["x"]
+    assert bits == unpacked.view(np.uint64).tolist()
 
 
 def test_a_strided_view():
     """A view that is not contiguous comes back as what it shows."""
     wide = np.arange(12.0).reshape(3, 4)
-    found = unpack(pack({"x": wide.T[::2]}))[0]["x"]
-    assert found.tolist() == [[0.0, 4.0, 8.0], [2.0, 6.0, 10.0]]
+    unpacked = unpack(pack({"x": wide.T[::2]}))[0]["x"]
+    assert unpacked.tolist() == [[0.0, 4.0, 8.0], [2.0, 6.0, 10.0]]
 
 
 def test_nothing():
@@ -110,15 +110,15 @@ def test_truncated(packed):
 def test_corrupt(packed):
     """A single flipped bit, wherever it is, is noticed or changes nothing."""
     whole = unpack(packed)
-    for at in range(len(packed)):
+    for place in range(len(packed)):
         for bit in range(8):
             flipped = bytearray(packed)
-            flipped[at] ^= 1 << bit
+            flipped[place] ^= 1 << bit
             try:
-                found, notes = unpack(bytes(flipped))
+                unpacked, notes = unpack(bytes(flipped))
             except ValueError:
                 continue
-            assert same(whole[0], found), (at, bit)
+            assert same(whole[0], unpacked), (place, bit)
             assert whole[1] == notes
 
 

