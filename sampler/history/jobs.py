@@ -112,17 +112,17 @@ async def plan_jobs(
 
 def _with_history(source: Source, symbols: Sequence[str], session: Session) -> list[str]:
     """The symbols that the source has past sessions of; with sources by symbol not all may."""
-    kept, last = [], None
+    with_history, last = [], None
     for symbol in symbols:
         try:
             source.history(symbol, session)
-            kept.append(symbol)
+            with_history.append(symbol)
         except NoHistory as error:
             last = error
             structlog.get_logger().warning("no history", symbol=symbol, why=str(error))
-    if not kept and last is not None:
+    if not with_history and last is not None:
         raise last
-    return kept
+    return with_history
 
 
 async def announce_jobs(planned_jobs: Sequence[SessionJob]) -> list[str]:

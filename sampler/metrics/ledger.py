@@ -206,10 +206,10 @@ def _rise_loop(
     for side in range(2):
         for k in range(added.shape[1]):
             volume = added[side, k]
-            kept = not later_at[side, k] < oldest
+            stays = not later_at[side, k] < oldest
             forgotten = rise_at[side, k] < oldest
             # The later rise takes the place of a largest one that is forgotten.
-            if forgotten and kept:
+            if forgotten and stays:
                 largest = later[side, k]
                 out[2 + side, k], out[4 + side, k] = later_sign[side, k], later_hedge[side, k]
                 out[6 + side, k], out[8 + side, k] = later_gamma[side, k], later_at[side, k]
@@ -225,7 +225,7 @@ def _rise_loop(
             second = math.nan
             for row in range(10, 20, 2):
                 out[row + side, k] = math.nan
-            if kept and not forgotten:
+            if stays and not forgotten:
                 second = later[side, k]
                 out[10 + side, k], out[12 + side, k] = second, later_sign[side, k]
                 out[14 + side, k], out[16 + side, k] = later_hedge[side, k], later_gamma[side, k]

@@ -184,9 +184,9 @@ class HttpClient:
                         status = response.status_code
                         self._forbidden.discard(symbol)
                         if self._pause_asked is not None:
-                            asked = self._pause_asked(response.headers, now)
-                            if asked > 0:
-                                self._pause(asked, status)
+                            asked_pause = self._pause_asked(response.headers, now)
+                            if asked_pause > 0:
+                                self._pause(asked_pause, status)
                         if status == 200 or status in accept:
                             body = await self._body(response, symbol)
                             self._served.add(symbol)
@@ -361,7 +361,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float:
     return max((until - (_http_date(headers.get("Date", "")) or now)).total_seconds(), 0.0)
 
 
-def base_of(scheme: str, given: str, own: str, *, keyed: bool = False) -> str:
+def base_of(scheme: str, address: str, own: str, *, keyed: bool = False) -> str:
     """The base address of a source's requests: the vendor's own, or another after the scheme.
 
     Parameters
@@ -382,9 +382,9 @@ def base_of(scheme: str, given: str, own: str, *, keyed: bool = False) -> str:
         If it is no http(s) URL, has a query or a fragment, or would send a key over a network
         unencrypted. The sentence of a keyed source does not show what was given: it may be a key.
     """
-    shown = f"{scheme}:" if keyed else f"{scheme}:{given}:"
+    shown = f"{scheme}:" if keyed else f"{scheme}:{address}:"
     try:
-        parsed = httpx.URL(given or own)
+        parsed = httpx.URL(address or own)
     except httpx.InvalidURL as error:
         raise UsageError(f"{shown} {type(error).__name__ if keyed else error}") from error
     parts = parsed.scheme in ("http", "https") and parsed.host and (parsed.port or 1) < 65_536
@@ -392,7 +392,7 @@ def base_of(scheme: str, given: str, own: str, *, keyed: bool = False) -> str:
         raise UsageError(f"{shown} expected http(s)://host/path, or nothing for the vendor's own")
     if keyed and parsed.scheme == "http" and not is_loopback(parsed.host):
         raise UsageError(f"{shown} http:// would show the key to the network; use https://")
-    return (given or own).rstrip("/")
+    return (address or own).rstrip("/")
 
 
 def seconds_option(options: Mapping[str, str], name: str, low: float, high: float) -> float:

@@ -188,11 +188,19 @@ class TradeTally:
         self.last[contract[newest]] = price[newest]
         self.last_at[contract[newest]] = prints.at[newest]
         places = (self._count + np.arange(n)) % KEPT_PRINTS
-        kept = np.empty(n, _KEPT)
-        kept["contract"], kept["price"], kept["size"] = contract, prints.price, prints.size
-        kept["signed"], kept["at"], kept["multi_leg"] = signed, prints.at, multi_leg
-        kept["sets_last"], kept["counts"] = sets_last, True
-        self._kept[places] = kept
+        remembered = np.empty(n, _KEPT)
+        remembered["contract"], remembered["price"], remembered["size"] = (
+            contract,
+            prints.price,
+            prints.size,
+        )
+        remembered["signed"], remembered["at"], remembered["multi_leg"] = (
+            signed,
+            prints.at,
+            multi_leg,
+        )
+        remembered["sets_last"], remembered["counts"] = sets_last, True
+        self._kept[places] = remembered
         self._count += n
 
     def _signed(self, prints: Prints) -> Floats:
@@ -205,22 +213,24 @@ class TradeTally:
         signed = np.round(trade_signs(prints.price, prints.size, mid, half, tick=tick), 9)
         if prints.side is None:
             return signed
-        said = np.isfinite(prints.side)
-        return np.where(said, np.clip(prints.side, -1.0, 1.0) * prints.size, signed)
+        has_side = np.isfinite(prints.side)
+        return np.where(has_side, np.clip(prints.side, -1.0, 1.0) * prints.size, signed)
 
     def _take_back(self, cancel: Prints) -> None:
         """Undo the print that a cancel names: one of its contract, price and size."""
         contract = int(cancel.contract[0])
-        kept = self._in_order()
-        of_contract = (kept["contract"] == contract) & kept["counts"]
+        remembered = self._in_order()
+        of_contract = (remembered["contract"] == contract) & remembered["counts"]
         fits = np.flatnonzero(
-            of_contract & (kept["price"] == cancel.price[0]) & (kept["size"] == cancel.size[0])
+            of_contract
+            & (remembered["price"] == cancel.price[0])
+            & (remembered["size"] == cancel.size[0])
         )
         if not len(fits):
             self.unmatched += 1
             return
         place = int(fits[0 if cancel.kind[0] == PrintKind.CANCEL_FIRST else -1])
-        wrong = kept[place]
+        wrong = remembered[place]
         of_contract[place] = False
         self.cancelled += 1
         self.volume[contract] -= wrong["size"]
@@ -228,7 +238,7 @@ class TradeTally:
         self.multi_leg_volume[contract] -= wrong["size"] if wrong["multi_leg"] else 0.0
         self._kept["counts"][(self._first() + place) % KEPT_PRINTS] = False
         if wrong["sets_last"] and wrong["at"] == self.last_at[contract]:
-            before = kept[of_contract & kept["sets_last"]]
+            before = remembered[of_contract & remembered["sets_last"]]
             newest = before[np.argsort(before["at"], kind="stable")[-1:]]
             self.last[contract] = newest["price"][0] if len(newest) else np.nan
             self.last_at[contract] = newest["at"][0] if len(newest) else np.nan

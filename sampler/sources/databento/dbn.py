@@ -210,14 +210,14 @@ def _runs(file: _Readable, path: Path) -> Iterator[tuple[int, NDArray[np.uint8]]
 
 def _alike(run: NDArray[np.uint8]) -> int:
     """How many records from the first one on have its length and kind."""
-    part = 64
+    width = 64
     while True:
-        same = (run[:part, :2] == run[0, :2]).all(axis=1)
+        same = (run[:width, :2] == run[0, :2]).all(axis=1)
         if not same.all():
             return int(np.argmin(same))
-        if part >= len(run):
+        if width >= len(run):
             return len(run)
-        part *= 8
+        width *= 8
 
 
 def _named(run: NDArray[np.uint8], kind: int, version: int, path: Path) -> NDArray[Any]:

@@ -289,10 +289,10 @@ class DatabentoSession:
         known = self._known_volume[:, None]
         volume = np.where(known, np.cumsum(self._traded.reshape(received.shape), axis=0), np.nan)
         # Without trades a quote's own last sale serves.
-        at = np.where(known, prints["last_at"], quotes["last_at"])
-        today = at >= new_york_time(session.day, 0).timestamp()
+        times = np.where(known, prints["last_at"], quotes["last_at"])
+        today = times >= new_york_time(session.day, 0).timestamp()
         last = np.where(today, np.where(known, prints["last"], quotes["last"]), np.nan)
-        last_at = np.where(today, at, np.nan)
+        last_at = np.where(today, times, np.nan)
         signed = self._signed()
         for i, slot in enumerate(session.slots):
             which = np.flatnonzero(contracts.defined_at <= self._slots[i])

@@ -152,15 +152,15 @@ def datashop_frames(
         if not session.open <= moment < session.close:
             continue
         which = np.flatnonzero(listed[i])
-        seen = spots[i][which]
-        seen = seen[~np.isnan(seen)]
+        minute_spots = spots[i][which]
+        minute_spots = minute_spots[~np.isnan(minute_spots)]
         yield Frame.of(
             symbol=symbol,
             source=NAME,
             delay_seconds=0,
             quoted_at=moment,
             fetched_at=moment,
-            spot=float(seen[0]) if len(seen) else math.nan,
+            spot=float(minute_spots[0]) if len(minute_spots) else math.nan,
             columns={
                 "expiry": np.full(len(which), session.day, "datetime64[D]"),
                 "root": roots[first][which],
@@ -233,8 +233,8 @@ def _spots(values: dict[str, Floats]) -> Floats:
 
 def _filled_forward(prices: Floats) -> Floats:
     """Each contract's newest price so far; NaN before its first. Rows are times."""
-    at = np.where(prices > 0, np.arange(len(prices))[:, None], -1)
-    newest = np.maximum.accumulate(at, axis=0)
+    last_priced = np.where(prices > 0, np.arange(len(prices))[:, None], -1)
+    newest = np.maximum.accumulate(last_priced, axis=0)
     filled = np.take_along_axis(prices, np.maximum(newest, 0), axis=0)
     return np.where(newest >= 0, filled, np.nan)
 

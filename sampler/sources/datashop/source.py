@@ -146,8 +146,8 @@ class DataShop:
 
 def _day(name: str) -> date | None:
     """The day in a file's name, e.g. of ``UnderlyingOptionsIntervals_60sec_2030-01-15.zip``."""
-    found = re.search(r"\d{4}-\d\d-\d\d", name)
+    match = re.search(r"\d{4}-\d\d-\d\d", name)
     try:
-        return date.fromisoformat(found[0]) if found else None
+        return date.fromisoformat(match[0]) if match else None
     except ValueError:
         return None

@@ -92,7 +92,7 @@ def parse_snapshot_page(body: bytes, *, symbol: str, base: str) -> SnapshotPage:
     results = [results] if isinstance(results, dict) else results or []
     if not isinstance(results, list):
         raise _bad(symbol, "results that are no list")
-    contracts = [one for one in results if isinstance(one, dict)]
+    contracts = [item for item in results if isinstance(item, dict)]
     if results and not contracts:
         raise _bad(symbol, "results that are no objects")
     return SnapshotPage(
@@ -144,14 +144,14 @@ def parse_massive_chain(
     quoted_at = _quotes_time(columns, symbol, now)
     _keep_todays(columns, contracts, quoted_at)
     adjusted = np.isfinite(columns["size"]) & (columns["size"] != SIZE)
-    days = np.array([_day(one.get("expiration_date")) for one in details], "datetime64[D]")
+    days = np.array([_day(detail.get("expiration_date")) for detail in details], "datetime64[D]")
     # A contract whose day cannot be read counts as the asked one's, and as unreadable.
     undated = np.isnat(days)
     whole = {
-        "root": np.array([_root(one.get("ticker")) for one in details]),
+        "root": np.array([_root(detail.get("ticker")) for detail in details]),
         "expiry": np.where(undated, np.datetime64(market_day(quoted_at)), days),
         "right": np.where(
-            undated, 0, [SIDES.get(_text(one.get("contract_type")), 0) for one in details]
+            undated, 0, [SIDES.get(_text(detail.get("contract_type")), 0) for detail in details]
         ),
         **columns,
     }
@@ -189,8 +189,10 @@ def parse_next_expiry(body: bytes, *, symbol: str) -> date | None:
         ``bad_answer``, with what is wrong.
     """
     results = _decoded(body, symbol).get("results")
-    listed = [one for one in results if isinstance(one, dict)] if isinstance(results, list) else []
-    days = [day for one in listed if (day := _day(one.get("expiration_date")))]
+    listed = (
+        [item for item in results if isinstance(item, dict)] if isinstance(results, list) else []
+    )
+    days = [day for item in listed if (day := _day(item.get("expiration_date")))]
     return min(days, default=None)
 
 
@@ -308,12 +310,12 @@ def _keep_todays(
     absent = np.array([not _object(contract, "day") for contract in contracts])
     untraded = (bar_known & ~today) | (absent & bar_known.any())
     volume = np.where(today, columns["volume"], np.nan)
-    at = columns["last_at"] / 1e9
-    at[~(at >= 86_400)] = np.nan
-    columns["volume"] = np.where(untraded | (at < evening), 0.0, volume)
-    other_day = (at < midnight) | (at >= end)
+    last_seconds = columns["last_at"] / 1e9
+    last_seconds[~(last_seconds >= 86_400)] = np.nan
+    columns["volume"] = np.where(untraded | (last_seconds < evening), 0.0, volume)
+    other_day = (last_seconds < midnight) | (last_seconds >= end)
     columns["last"] = np.where(other_day, np.nan, columns["last"])
-    columns["last_at"] = np.where(other_day, np.nan, at)
+    columns["last_at"] = np.where(other_day, np.nan, last_seconds)
 
 
 def _underlying(contracts: Sequence[Mapping[str, Any]]) -> tuple[float, datetime | None]:
@@ -323,10 +325,10 @@ def _underlying(contracts: Sequence[Mapping[str, Any]]) -> tuple[float, datetime
         asset = _object(contract, "underlying_asset")
         price = finite(asset.get("price"))
         price = price if price > 0 else finite(asset.get("value"))
-        at = finite(asset.get("last_updated"))
-        at = -1.0 if math.isnan(at) else at
-        if price > 0 and at > newest[0]:
-            newest = (at, price)
+        updated = finite(asset.get("last_updated"))
+        updated = -1.0 if math.isnan(updated) else updated
+        if price > 0 and updated > newest[0]:
+            newest = (updated, price)
     return newest[1], moment_of(newest[0] / 1e9)
 
 

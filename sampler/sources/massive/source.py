@@ -95,9 +95,9 @@ class Massive:
         UsageError
             Without a key, for an unknown option, one out of bounds, or a base that is no URL.
         """
-        given, options = url.split_options(rest, delay="0", pace="0.05", timeout="8", budget="12")
+        address, options = url.split_options(rest, delay="0", pace="0.05", timeout="8", budget="12")
         return cls(
-            base_of(NAME, given, BASE, keyed=True),
+            base_of(NAME, address, BASE, keyed=True),
             keys.need("FLOW_MASSIVE_KEY"),
             delay_seconds=url.whole_option(options, "delay", 0, 86_400),
             pace=seconds_option(options, "pace", 0.0, 10.0),

@@ -127,8 +127,8 @@ class SchwabLogin:
             self._warn(token, now)
             if token.access != refused and token.ends_at - LEEWAY > now.timestamp():
                 return token.access
-            until, of, words = self._failed
-            if time.monotonic() < until and of == token.refresh:
+            until, refused_token, words = self._failed
+            if time.monotonic() < until and refused_token == token.refresh:
                 raise _down(symbol, words)
             self._token = await self._renewed(token, symbol, now)
             return self._token.access

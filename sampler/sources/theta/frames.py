@@ -78,8 +78,8 @@ def join_live(
     begin = new_york_time(day, 0).timestamp()
     parts, newest, dropped = [], -np.inf, Counter[str]()
     for answer in answers:
-        part, quoted = _joined(answer, begin)
-        parts.append(part | {"root": np.full(len(part["strike"]), answer.root)})
+        joined, quoted = _joined(answer, begin)
+        parts.append(joined | {"root": np.full(len(joined["strike"]), answer.root)})
         newest = max(newest, quoted)
         dropped.update(answer.quotes.dropped)
     if newest == -np.inf:
@@ -87,7 +87,7 @@ def join_live(
             Reason.STALE, f"{symbol}: {NAME} has no quote of {day} for any contract that expires"
         )
     columns: dict[str, Any] = {
-        name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+        name: np.concatenate([joined[name] for joined in parts]) for name in parts[0]
     }
     price, price_at = spot
     of_today = begin <= price_at < begin + DAY_SECONDS and price > 0
@@ -220,7 +220,7 @@ class SessionHistory:
         self.key = np.unique(quotes.key)
         shape = (len(self.times), len(self.key))
         bid, ask, quoted_at = _quotes_of(quotes)
-        at, on_grid = self._on_grid(quoted_at, interval)
+        slot_index, on_grid = self._on_grid(quoted_at, interval)
         if len(quotes) and not on_grid.any():
             raise ChainRefused(
                 Reason.BAD_ANSWER,
@@ -228,11 +228,11 @@ class SessionHistory:
                 f" of {session.day}, every {interval} s",
             )
         #: The last time that has a quote: a session may still be on.
-        self.last_index = int(at[on_grid].max(initial=-1))
+        self.last_index = int(slot_index[on_grid].max(initial=-1))
         place = np.searchsorted(self.key, quotes.key[on_grid])
         self._bid, self._ask = np.full(shape, np.nan), np.full(shape, np.nan)
-        self._bid[at[on_grid], place] = bid[on_grid]
-        self._ask[at[on_grid], place] = ask[on_grid]
+        self._bid[slot_index[on_grid], place] = bid[on_grid]
+        self._ask[slot_index[on_grid], place] = ask[on_grid]
         self._volume, self._last = np.zeros(shape), np.full(shape, np.nan)
         if bars is not None:
             self._lay_out_bars(bars, interval)
@@ -257,14 +257,16 @@ class SessionHistory:
 
     def _lay_out_bars(self, bars: Answer, interval: int) -> None:
         """The day's volume and last price at each time, of the bars that had ended by then."""
-        at, on_grid = self._on_grid(bars["timestamp"], interval)
+        slot_index, on_grid = self._on_grid(bars["timestamp"], interval)
         known = on_grid & np.isin(bars.key, self.key) & (bars["volume"] > 0)
         # A bar's contracts have traded by the next time of the grid.
-        known &= at + 1 < len(self.times)
-        at, place = at[known] + 1, np.searchsorted(self.key, bars.key[known])
-        np.add.at(self._volume, (at, place), bars["volume"][known])
+        known &= slot_index + 1 < len(self.times)
+        slot_index, place = slot_index[known] + 1, np.searchsorted(self.key, bars.key[known])
+        np.add.at(self._volume, (slot_index, place), bars["volume"][known])
         np.cumsum(self._volume, axis=0, out=self._volume)
-        self._last[at, place] = np.where(bars["close"][known] > 0, bars["close"][known], np.nan)
+        self._last[slot_index, place] = np.where(
+            bars["close"][known] > 0, bars["close"][known], np.nan
+        )
         row = np.where(np.isnan(self._last), 0, np.arange(len(self.times))[:, None])
         np.maximum.accumulate(row, axis=0, out=row)
         self._last = np.take_along_axis(self._last, row, axis=0)
@@ -373,7 +375,7 @@ def join_past(roots: Sequence[SessionHistory], index: int, *, spot: float) -> Fr
         fetched_at=moment,
         spot=spot,
         underlying_at=moment if np.isfinite(spot) else None,
-        columns={name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+        columns={name: np.concatenate([columns[name] for columns in parts]) for name in parts[0]},
         # Counted in rows, which a contract has one of at each time.
         dropped={why: -(-rows // times) for why, rows in dropped.items()},
     )

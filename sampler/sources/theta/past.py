@@ -157,7 +157,7 @@ class PastSessions:
             if quotes is None or not len(quotes):
                 continue
             bars = await self._timed(symbol, root, session, "ohlc", BAR, contracts)
-            made = await asyncio.to_thread(
+            frames = await asyncio.to_thread(
                 SessionHistory,
                 quotes,
                 bars,
@@ -167,7 +167,7 @@ class PastSessions:
                 session=session,
                 interval=self._interval,
             )
-            roots.append(made)
+            roots.append(frames)
         return roots
 
     async def _timed(

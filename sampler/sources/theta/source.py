@@ -88,14 +88,14 @@ class Theta:
         UsageError
             For an unknown option, one out of bounds, or a base that is no http(s) URL.
         """
-        given, options = url.split_options(
+        address, options = url.split_options(
             rest, plan="value", pace="0", timeout="8", budget="12", patience="120"
         )
         plan = options["plan"]
         if plan not in PLANS:
             raise UsageError(f"source option plan={plan[:20]!r} is none of {', '.join(PLANS)}")
         terminal = Terminal(
-            base_of(NAME, given, BASE),
+            base_of(NAME, address, BASE),
             plan=plan,
             pace=seconds_option(options, "pace", 0.0, 10.0),
             timeout=seconds_option(options, "timeout", 0.05, 60.0),

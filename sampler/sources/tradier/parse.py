@@ -94,11 +94,11 @@ def parse_tradier_chain(
     _keep_todays_trades(columns, quoted_at)
     adjusted = np.isfinite(columns["size"]) & (columns["size"] != SIZE)
     whole = {
-        "root": np.array([_text(one.get("root_symbol")) for one in contracts]),
+        "root": np.array([_text(item.get("root_symbol")) for item in contracts]),
         "expiry": np.array(
-            [_day(one.get("expiration_date")) for one in contracts], "datetime64[D]"
+            [_day(item.get("expiration_date")) for item in contracts], "datetime64[D]"
         ),
-        "right": np.array([SIDES.get(_text(one.get("option_type")), 0) for one in contracts]),
+        "right": np.array([SIDES.get(_text(item.get("option_type")), 0) for item in contracts]),
         **columns,
     }
     # A contract whose day cannot be read counts as the asked one's, and as unreadable.
@@ -136,13 +136,13 @@ def parse_tradier_quotes(body: bytes, *, symbol: str) -> dict[str, UnderlyingQuo
     ChainRefused
         ``bad_answer``, with what is wrong.
     """
-    found = {}
+    quotes = {}
     for quote in _elements(body, "quotes", "quote", symbol):
         price = finite(quote.get("last"))
-        found[symbol_letters(_text(quote.get("symbol")))] = UnderlyingQuote(
+        quotes[symbol_letters(_text(quote.get("symbol")))] = UnderlyingQuote(
             price if price > 0 else math.nan, moment_of(finite(quote.get("trade_date")) / 1000)
         )
-    return found
+    return quotes
 
 
 def parse_expirations(body: bytes, *, symbol: str) -> list[date]:
@@ -163,7 +163,7 @@ def parse_expirations(body: bytes, *, symbol: str) -> list[date]:
     ChainRefused
         ``bad_answer``, with what is wrong.
     """
-    days = {_day(one) for one in _list(body, "expirations", "date", symbol)}
+    days = {_day(text) for text in _list(body, "expirations", "date", symbol)}
     return sorted(day for day in days if day is not None)
 
 
@@ -205,7 +205,7 @@ def _list(body: bytes, outer: str, inner: str, symbol: str) -> list[Any]:
 
 def _elements(body: bytes, outer: str, inner: str, symbol: str) -> list[dict[str, Any]]:
     elements = _list(body, outer, inner, symbol)
-    objects = [one for one in elements if isinstance(one, dict)]
+    objects = [item for item in elements if isinstance(item, dict)]
     if elements and not objects:
         raise _bad(symbol, f"{outer}.{inner} that are no objects")
     return objects
@@ -243,12 +243,12 @@ def _keep_todays_trades(columns: dict[str, Floats], quoted_at: datetime) -> None
     last trade: without a trade today nothing was traded today.
     """
     evening, midnight, end = day_bounds(quoted_at)
-    at = columns["last_at"] / 1000
-    at[~(at >= 86_400)] = np.nan
-    columns["volume"] = np.where(at < evening, 0.0, columns["volume"])
-    other_day = (at < midnight) | (at >= end)
+    last_seconds = columns["last_at"] / 1000
+    last_seconds[~(last_seconds >= 86_400)] = np.nan
+    columns["volume"] = np.where(last_seconds < evening, 0.0, columns["volume"])
+    other_day = (last_seconds < midnight) | (last_seconds >= end)
     columns["last"] = np.where(other_day, np.nan, columns["last"])
-    columns["last_at"] = np.where(other_day, np.nan, at)
+    columns["last_at"] = np.where(other_day, np.nan, last_seconds)
 
 
 def _text(value: Any) -> str:

@@ -127,8 +127,8 @@ class Tradier:
         UsageError
             Without a token, for an unknown option, one out of bounds, or a base that is no URL.
         """
-        given, options = url.split_options(rest, delay="", pace="0.1", timeout="8", budget="12")
-        base = base_of(NAME, SANDBOX if given == "sandbox" else given, PRODUCTION, keyed=True)
+        address, options = url.split_options(rest, delay="", pace="0.1", timeout="8", budget="12")
+        base = base_of(NAME, SANDBOX if address == "sandbox" else address, PRODUCTION, keyed=True)
         if not options["delay"]:
             options["delay"] = str(SANDBOX_DELAY if base == SANDBOX else 0)
         return cls(
@@ -287,7 +287,7 @@ class Tradier:
                 Reason.BAD_ANSWER,
                 f"{symbol}: tradier answered no contract for {day}, which it lists as an expiry",
             )
-        upcoming = next((one for one in days if one > day), None)
+        upcoming = next((expiry for expiry in days if expiry > day), None)
         then = f"; next expiry {upcoming}" if upcoming else ""
         return ChainRefused(
             Reason.NO_ZERO_DTE,

@@ -188,7 +188,7 @@ async def test_killed_in_the_middle_of_a_corruption(
         8: "measured", 12: "written", 13: "committing", 14: "fetched", 16: "published",
         18: "fetching", 19: "kept", 20: "measured", 30: "writing",
     }  # fmt: skip
-    process.given = {
+    process.settings = {
         "database": database,
         "dataset": "live",
         "spool": str(tmp_path / "spool"),
@@ -197,7 +197,7 @@ async def test_killed_in_the_middle_of_a_corruption(
     }
     vendor = Vendor(clean, corruptions)
     async with CboeServer() as server:
-        process.given["source"] = f"cboe:{server.url}?delay=900&pace=0&timeout=0.5&budget=0.6"
+        process.settings["source"] = f"cboe:{server.url}?delay=900&pace=0&timeout=0.5&budget=0.6"
         for index in range(LENGTH):
             server.frames[clean.symbol] = vendor.answer(index)
             now = clean.fetched(index)
