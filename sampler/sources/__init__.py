@@ -65,7 +65,7 @@ def open_source(url: str, keys: VendorKeys = NO_KEYS) -> Source:
     """
     urls = urls_by_symbol(url)
     if set(urls) != {OTHERS}:
-        return BySymbol(urls, lambda one: open_source(one, keys))
+        return BySymbol(urls, lambda own_url: open_source(own_url, keys))
     scheme, _, rest = refuse_key(urls[OTHERS]).partition(":")
     if scheme not in SOURCES:
         known = ", ".join(f"{name}:" for name in SOURCES)

@@ -141,13 +141,13 @@ def parse_symbols(text: str) -> tuple[str, ...]:
         If none is named, an entry is no symbol, or a group is not known.
     """
     symbols: dict[str, None] = {}
-    for part in filter(None, map(str.strip, text.split(","))):
-        if not part.startswith("@"):
-            symbols[parse_symbol(part)] = None
-        elif part.lower() in GROUPS:
-            symbols |= dict.fromkeys(GROUPS[part.lower()])
+    for item in filter(None, map(str.strip, text.split(","))):
+        if not item.startswith("@"):
+            symbols[parse_symbol(item)] = None
+        elif item.lower() in GROUPS:
+            symbols |= dict.fromkeys(GROUPS[item.lower()])
         else:
-            raise UsageError(f"{part[:40]!r} is no group; the known ones are {', '.join(GROUPS)}")
+            raise UsageError(f"{item[:40]!r} is no group; the known ones are {', '.join(GROUPS)}")
     if not symbols:
         raise UsageError("no symbol is named")
     return tuple(symbols)
