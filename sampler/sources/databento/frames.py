@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -28,6 +28,9 @@ NAME = "databento"
 SUFFIXES = ("", "W", "P")
 OPEN_INTEREST = 9
 RIGHTS = {b"C": 1, b"P": -1}
+
+#: A day of UTC. [ns]
+_DAY = 86_400 * 10**9
 
 Integers = NDArray[np.int64]
 
@@ -55,25 +58,26 @@ def todays_contracts(
     records : runs of definitions.
     symbol : the underlying.
     session : the session; a contract's day of expiry stands in its definition as midnight UTC.
+        Definitions of other days do not count: their identifiers mean other contracts.
 
     Returns
     -------
     OptionDefinitions
         Each contract once, as it was defined last.
     """
-    day = int(datetime(*session.day.timetuple()[:3], tzinfo=UTC).timestamp())
+    day = (session.day - date(1970, 1, 1)).days
     index = instrument_of(symbol).index
     name = re.sub(r"[^A-Z0-9]", "", symbol)
     roots = {f"{name}{suffix}" for suffix in (SUFFIXES if index else ("",))}
     contracts: dict[int, tuple[str, float, int]] = {}
     defined_at: dict[int, int] = {}
     for run in records:
-        for record in run[run["expiration"] // 1_000_000_000 // 86_400 == day // 86_400]:
+        for record in run[(run["expiration"] // _DAY == day) & (run["ts_recv"] // _DAY == day)]:
             right = RIGHTS.get(bytes(record["instrument_class"]), 0)
             root = record["raw_symbol"][:6].decode("ascii", "replace").strip()
             underlying = record["underlying"].decode("ascii", "replace").strip().lstrip("$")
             moment = int(record["ts_recv"])
-            if right == 0 or moment >= 2**63 or not (root in roots or underlying in (symbol, name)):
+            if right == 0 or not (root in roots or underlying in (symbol, name)):
                 continue
             key, price = int(record["instrument_id"]), int(record["strike_price"])
             strike = price / 1e9 if price != NO_PRICE else math.nan
@@ -159,8 +163,7 @@ class DatabentoSession:
         self._symbol, self._session, self._contracts = symbol, session, contracts
         self._slots = np.array([round(s.timestamp()) * 1_000_000_000 for s in session.slots])
         # Identifiers are of one day of UTC, in which the overnight session before falls too.
-        midnight = datetime(*session.day.timetuple()[:3], tzinfo=UTC)
-        self._first = round(midnight.timestamp()) * 1_000_000_000
+        self._first = (session.day - date(1970, 1, 1)).days * _DAY
         width = len(contracts.instrument_id)
         self._quotes = SlotTable(self._slots, width, "bid", "ask", "last", "last_at")
         self._prints = SlotTable(self._slots, width, "last", "last_at")

@@ -373,6 +373,32 @@ async def test_identifiers_are_of_one_day(tmp_path: Path) -> None:
     assert (frame.strike.tolist(), frame.bid.tolist()) == ([7800.0], [99.0])
 
 
+async def test_a_file_may_cover_many_days(tmp_path: Path) -> None:
+    """Identifier 1 is another contract on the day before, which expires on this day as well."""
+    before = date(2026, 8, 18)
+    end = nanoseconds(datetime(2026, 8, 20, tzinfo=UTC))
+    day = 86_400
+    for schema, records in (
+        (
+            "definition",
+            [
+                contract(1, "SPXW  260819C07600000", at=MORNING - day * 10**9),
+                contract(2),
+                contract(1, "SPXW  260820C07600000", date(2026, 8, 20)),
+            ],
+        ),
+        ("cbbo-1s", [quote(1, 99.0, 99.4, at=ns(-day)), quote(2, 10.0, 10.4, at=ns())]),
+        (
+            "trades",
+            [trade(2, 10.1, 50, at=ns(-day), sequence=1), trade(2, 10.2, 3, at=ns(-1), sequence=2)],
+        ),
+    ):
+        write_dbn(tmp_path / f"{schema}.dbn", dbn_file(schema, before, records, end=end))
+    (frame,) = await history(tmp_path)
+    assert (frame.strike.tolist(), frame.bid.tolist()) == ([7700.0], [10.0])
+    assert (frame.volume.tolist(), frame.last.tolist()) == ([3], [10.2])
+
+
 def test_records_of_many_kinds_in_one_file(tmp_path: Path) -> None:
     """Runs end where the length or the kind changes, and over the pieces that are read at once."""
     mixed = []
