@@ -40,7 +40,18 @@ from tests.vendors.schwab import (
     schwab_json,
     write_token_file,
 )
-from tests.vendors.server import FIREWALL, Fault, html, status
+from tests.vendors.server import (
+    FIREWALL,
+    Answer,
+    Fault,
+    cut,
+    empty,
+    html,
+    slow,
+    status,
+    unpacked,
+)
+from tests.vendors.session import play_session
 
 #: 10:14:30 New York.
 AT = datetime(2026, 8, 19, 14, 14, 30, tzinfo=UTC)
@@ -574,6 +585,85 @@ def test_plain_http_beyond_this_machine_is_refused(tokens: Path) -> None:
     """A token must not cross a network unencrypted."""
     with pytest.raises(UsageError, match="https"):
         Schwab.open("http://example.com/marketdata/v1", keys(tokens))
+
+
+# A session
+
+
+def _inject(fault: Fault) -> Any:
+    """Lay a fault over chains; renewals of the login are left alone."""
+    return lambda server: server.inject(fault, when=lambda request: request.path == "/chains")
+
+
+def _changed(**fields: Any) -> Any:
+    """A good answer in which some fields say something else."""
+
+    def change(answer: Answer) -> Answer:
+        body = json.dumps(json.loads(unpacked(answer)) | fields).encode()
+        return Answer(200, {"Content-Type": "application/json"}, body)
+
+    return _inject(change)
+
+
+def _freeze(server: Any) -> None:
+    server.frozen = True
+
+
+def _end_the_login(server: Any) -> None:
+    server.access, server.login_ended = "another", True
+
+
+#: Slot → what the vendor does, and the reason and words of the gap.
+TROUBLES: dict[int, tuple[Any, Reason, str]] = {
+    5: (_inject(status(503)), Reason.SOURCE_DOWN, "schwab answered 503"),
+    6: (_inject(status(401)), Reason.SOURCE_DOWN, "refuses the login"),
+    8: (_inject(status(502)), Reason.SOURCE_DOWN, "too big a body"),
+    10: (_inject(html(403)), Reason.SOURCE_DOWN, "schwab forbids this"),
+    11: (_inject(html()), Reason.BAD_ANSWER, "no JSON"),
+    15: (_inject(empty()), Reason.BAD_ANSWER, "schwab answered nothing"),
+    16: (_inject(cut()), Reason.SOURCE_DOWN, "SPX: schwab "),
+    20: (_inject(slow(1.2)), Reason.SOURCE_DOWN, "did not answer in time"),
+    25: (_changed(status="FAILED"), Reason.BAD_ANSWER, "status 'FAILED'"),
+    26: (_changed(isChainTruncated=True), Reason.BAD_ANSWER, "a truncated chain"),
+    **dict.fromkeys(range(101, 105), (_freeze, Reason.UNCHANGED, "nothing newer")),
+    **dict.fromkeys(range(105, 108), (_freeze, Reason.STALE, "quotes are")),
+    **dict.fromkeys(range(200, 205), (_end_the_login, Reason.SOURCE_DOWN, "log in again")),
+}
+
+
+async def test_a_session_with_faults_is_rows_and_gaps_with_reasons(
+    server: SchwabVendor, tokens: Path
+) -> None:
+    """A short session at 30 s: 420 slots, each a row on its own slot, or the vendor's reason.
+
+    The access token is renewed every 28 minutes; the login ends, and a person logs in again.
+    """
+    session = session_on(date(2026, 11, 27))
+
+    def log_in(server: Any) -> None:
+        at = session.slots[205].timestamp()
+        server.access, server.refresh, server.login_ended = "access-20", "refresh-20", False
+        new = {"access": "access-20", "refresh": "refresh-20"}
+        write_token_file(tokens, login_at=at, ends_at=at + 1800, **new)
+
+    opened = session.open.timestamp()
+    write_token_file(tokens, login_at=opened - 6.9 * 86_400, ends_at=opened + 1800)
+    feed = Schwab.open(f"{server.url}?pace=0", keys(tokens))
+    troubles = {slot: trouble for slot, (trouble, _, _) in TROUBLES.items()} | {205: log_in}
+    outcomes = await play_session(feed, server, "SPX", session, troubles)
+    await feed.close()
+    assert len(outcomes) == session.slot_count == 420
+    for number, (slot, outcome) in enumerate(zip(session.slots, outcomes, strict=True)):
+        _, reason, words = TROUBLES.get(number, (None, None, ""))
+        reason = Reason.NOT_OPEN if number == 0 else reason
+        assert outcome.reason is reason, (number, outcome.reason, outcome.detail)
+        assert words in outcome.detail
+        assert outcome.record is None or outcome.record.row.slot == slot
+    rows = [outcome.record.row for outcome in outcomes if outcome.record]
+    assert len(rows) == 420 - 1 - len(TROUBLES)
+    assert rows[-1].total_volume > rows[0].total_volume > 0
+    # 3.5 hours, the 401 of slot 6, and the login that had ended, which was asked once.
+    assert 7 <= server.renewals <= 10
 
 
 # One chain, every format
