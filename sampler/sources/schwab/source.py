@@ -29,8 +29,8 @@ from storage.record.row import Reason
 BASE = "https://api.schwabapi.com/marketdata/v1"
 #: Requests a minute that others count on; Schwab publishes no figure.
 ALLOWED = 120
-#: From this size on, reading an answer takes over 20 ms and goes to a thread. [bytes]
-THREAD_FROM = 512 << 10
+#: A larger answer is read in a thread, so that it holds up no other symbol. [bytes]
+THREAD_FROM = 2 << 20
 #: What Schwab's statuses mean that HTTP does not define so.
 STATUSES = {
     400: Status(Reason.SOURCE_DOWN, "refuses the request: it may not know the symbol"),
