@@ -69,8 +69,8 @@ class Session:
 
     #: The last volume of each contract.
     volume: dict[Key, float] = field(default_factory=dict)
-    #: Contracts that had open interest or volume.
-    alive: set[Key] = field(default_factory=set)
+    #: Contracts of any earlier frame.
+    listed: set[Key] = field(default_factory=set)
     missing: set[Key] = field(default_factory=set)
     quoted_at: float = 0.0
     #: Seconds between its frames; before the second one, the grid's.
@@ -87,7 +87,7 @@ class Session:
             if interval > 1.5 * statistics.median(self.intervals[-5:]):
                 facts["after_gap"] = 0
             self.intervals.append(interval)
-        if gone := self.alive - today.keys():
+        if gone := self.listed - today.keys():
             facts["contracts_missing"] = len(gone)
         first = sum(c.volume for key, c in today.items() if key not in self.volume)
         if self.volume and first:
@@ -100,7 +100,7 @@ class Session:
         for flag in spot_to_use(chain.sample, parity(today))[1]:
             facts[flag] = 0
         self.volume |= {key: c.volume for key, c in today.items()}
-        self.alive |= {key for key, c in today.items() if c.open_interest > 0 or c.volume > 0}
+        self.listed |= today.keys()
         self.missing, self.quoted_at = gone, chain.quoted_at.timestamp()
         return facts
 
