@@ -42,7 +42,6 @@ VENDOR_SETTINGS: dict[str, VendorSetting] = {
     ),
     "schwab_app_key": VendorSetting("key of your app at Schwab, for schwab:", "schwab"),
     "schwab_app_secret": VendorSetting("secret of your app at Schwab, for schwab:", "schwab"),
-    "orats_token": VendorSetting("API token of ORATS, for orats:", "orats"),
     "tastytrade_client_secret": VendorSetting(
         "client secret of your OAuth app at tastytrade, for dxlink:", "dxlink"
     ),

@@ -387,6 +387,18 @@ async def test_a_pause_is_kept_for_all_symbols(
     assert len(server.requests) == requests
 
 
+async def test_a_redirect_is_not_followed(feed: Feed, server: VendorServer, source: Source) -> None:
+    """What is asked for, and the key with it, goes to no other host than the vendor's."""
+    server.put(await market("SPX", MOMENT))
+    async with feed.server() as elsewhere:
+        elsewhere.put(await market("SPX", MOMENT))
+        for status in (301, 302, 307, 308):
+            server.heal()
+            server.inject(faults.status(status, {"Location": elsewhere.url}))
+            assert (await refusal(feed, source)).reason is DOWN
+        assert elsewhere.requests == []
+
+
 # Keys and the end
 
 

@@ -24,7 +24,6 @@ SECRETS = [
     "FLOW_MASSIVE_KEY",
     "FLOW_SCHWAB_APP_KEY",
     "FLOW_SCHWAB_APP_SECRET",
-    "FLOW_ORATS_TOKEN",
     "FLOW_TASTYTRADE_CLIENT_SECRET",
     "FLOW_TASTYTRADE_REFRESH_TOKEN",
 ]
@@ -80,16 +79,16 @@ def test_nowhere():
 
 def test_two_places_are_refused(tmp_path):
     """Each pair of places is refused, and both are named."""
-    (tmp_path / "flow_orats_token").write_text(CANARY)
-    in_text = {"FLOW_ORATS_TOKEN": CANARY}
-    in_file = {"FLOW_ORATS_TOKEN_FILE": str(tmp_path / "flow_orats_token")}
+    (tmp_path / "flow_massive_key").write_text(CANARY)
+    in_text = {"FLOW_MASSIVE_KEY": CANARY}
+    in_file = {"FLOW_MASSIVE_KEY_FILE": str(tmp_path / "flow_massive_key")}
     credential = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     pairs = [
-        (in_text | in_file, ("FLOW_ORATS_TOKEN", "FLOW_ORATS_TOKEN_FILE")),
-        (in_text | credential, ("FLOW_ORATS_TOKEN", "the systemd credential flow_orats_token")),
+        (in_text | in_file, ("FLOW_MASSIVE_KEY", "FLOW_MASSIVE_KEY_FILE")),
+        (in_text | credential, ("FLOW_MASSIVE_KEY", "the systemd credential flow_massive_key")),
         (
             in_file | credential,
-            ("FLOW_ORATS_TOKEN_FILE", "the systemd credential flow_orats_token"),
+            ("FLOW_MASSIVE_KEY_FILE", "the systemd credential flow_massive_key"),
         ),
     ]
     for environment, (first, second) in pairs:
@@ -151,7 +150,7 @@ def test_a_misspelt_key_setting():
         ("schwab:https://user:pass@api.schwabapi.com/x", "FLOW_SCHWAB_APP_KEY or FLOW_SCHWAB_APP"),
         ("databento:db-Abc123Abc123Abc123Abc123Abc12", "databento: needs none"),
         ("databento:?key=x", "databento: needs none"),
-        ("orats:1b4e28ba-2fa1-11d2-883f-0016d3cca427", "it belongs into FLOW_ORATS_TOKEN"),
+        ("massive:1b4e28ba-2fa1-11d2-883f-0016d3cca427", "it belongs into FLOW_MASSIVE_KEY"),
         ("dxlink:?refresh_token=eyJhbGciOi", "FLOW_TASTYTRADE_CLIENT_SECRET or FLOW_TASTYTRADE_RE"),
         (f"cboe:?apikey={CANARY}", "cboe: needs none"),
         ("theta:http://me:secret@127.0.0.1:25503/v3", "theta: needs none"),
