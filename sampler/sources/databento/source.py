@@ -193,7 +193,7 @@ class DatabentoFiles:
         first, last = (round(t.timestamp()) * 10**9 for t in (begin, begin + timedelta(days=1)))
         files = []
         for path in names:
-            if ".dbn" in path.suffixes and path.is_file():
+            if (path == self.path or ".dbn" in path.suffixes) and path.is_file():
                 header = read_dbn_header(path)
                 if header.start < last and header.end > first:
                     files.append((path, header))

@@ -399,6 +399,15 @@ async def test_a_file_may_cover_many_days(tmp_path: Path) -> None:
     assert (frame.volume.tolist(), frame.last.tolist()) == ([3], [10.2])
 
 
+async def test_a_file_that_is_named_is_read_whatever_its_ending(tmp_path: Path) -> None:
+    """All kinds of records in one file; in a folder only ``.dbn`` counts."""
+    records = [contract(), statistic(1, 50, at=MORNING), quote(1, 10.0, 10.4, at=ns())]
+    path = write_dbn(tmp_path / "session", dbn_file("cbbo-1s", DAY, records))
+    (frame,) = await history(path)
+    assert (frame.bid[0], frame.open_interest[0]) == (10.0, 50)
+    assert await history(tmp_path) == []
+
+
 def test_records_of_many_kinds_in_one_file(tmp_path: Path) -> None:
     """Runs end where the length or the kind changes, and over the pieces that are read at once."""
     mixed = []
