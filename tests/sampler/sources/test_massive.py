@@ -610,6 +610,11 @@ async def test_a_symbol_without_todays_expiry(server: MassiveVendor) -> None:
     assert (nothing.reason, str(nothing)) == (
         Reason.SOURCE_DOWN, "ZZZZ: massive has no options of it",
     )  # fmt: skip
+    server.put(whole)
+    server.inject(_body(b'{"status":"OK","results":[]}'), when=lambda r: "snapshot" in r.path)
+    listed = await refusal(feed)
+    assert listed.reason is Reason.BAD_ANSWER
+    assert "which it lists as an expiry" in str(listed)
     await feed.close()
 
 
@@ -622,6 +627,18 @@ async def test_a_429_is_tried_again_and_then_a_sentence(server: MassiveVendor) -
     server.heal()
     server.inject(status(429, {"Retry-After": "30"}))
     assert "asked for a pause (answer 429)" in str(await refusal(feed))
+    await feed.close()
+
+
+async def test_a_plan_without_snapshots_is_named(server: MassiveVendor) -> None:
+    """403 with NOT_AUTHORIZED is the plan's; another 403 forbids the request."""
+    server.put(await synthetic_frame())
+    feed = source(server)
+    server.inject(status(403, body=NOT_AUTHORIZED))
+    assert "snapshots of chains begin with the plan Options Starter" in str(await refusal(feed))
+    server.heal()
+    server.inject(status(403))
+    assert "forbids this request (answer 403)" in str(await refusal(feed))
     await feed.close()
 
 

@@ -140,6 +140,8 @@ def test_one_contract_is_an_object_and_none_is_null() -> None:
         (datetime(2026, 8, 19, 0, 0, tzinfo=UTC), 12, False, 12),  # it begins at 20:00
         (datetime(2026, 8, 18, 23, 59, 59, tzinfo=UTC), 12, False, 0),
         (NOW - timedelta(days=10), 0, False, 0),
+        (datetime(2026, 8, 20, 3, 59, 59, tzinfo=UTC), 12, True, 12),
+        (datetime(2026, 8, 20, 4, 0, tzinfo=UTC), 12, False, 12),
     ],
 )
 def test_trades_of_another_day(
@@ -275,6 +277,19 @@ def test_the_recorded_answer(shared: Path) -> None:
     first = (frame.strike[0], frame.right[0], frame.bid[0], frame.ask[0], frame.open_interest[0])
     assert first == (2800.0, 1, 4113.4, 4138.6, 4)
     assert np.isnan(frame.last[0])
+
+
+async def test_an_underlying_that_does_not_trade_is_not_believed() -> None:
+    """A price that is a minute older than the quotes gives way to parity, and the row says so."""
+    frame = only_today(await synthetic_frame())
+    chain = orjson.dumps(tradier_chain(frame, DAY))
+    for seconds, flagged in ((10, False), (120, True)):
+        traded = UnderlyingQuote(frame.spot * 1.0002, NOW - timedelta(seconds=seconds))
+        read_again = parse_tradier_chain(chain, symbol="SPX", now=NOW, delay_seconds=0, spot=traded)
+        assert read_again is not None
+        made = select_chain(read_again, session_on(DAY))
+        row = measure_slot(made, None, oi_confidence=0.43).row
+        assert ("spot_from_parity" in row.flags) is flagged
 
 
 # One chain, every format
