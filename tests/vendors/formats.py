@@ -12,11 +12,16 @@ from sampler.chain import Frame
 from sampler.sources.cboe_json import parse_chain
 from sampler.sources.massive.parse import parse_massive_chain, parse_snapshot_page
 from sampler.sources.schwab.parse import parse_schwab_chain
+from sampler.sources.theta.answers import read_answer
+from sampler.sources.theta.frames import BAR, INTEREST, PRICE, QUOTE, RootAnswers, join_live
+from sampler.sources.theta.past import roots_of
 from sampler.sources.tradier.parse import parse_tradier_chain, parse_tradier_quotes
 from storage.market.calendar import market_day
 from tests.vendors.massive import massive_contract, massive_page
 from tests.vendors.same_row import only_today
 from tests.vendors.schwab import schwab_answer
+from tests.vendors.server import Request
+from tests.vendors.theta import ThetaVendor
 from tests.vendors.tradier import tradier_chain, tradier_list, tradier_quote
 
 
@@ -56,6 +61,53 @@ def _read_massive(bodies: list[bytes], of: Frame) -> Frame | None:
     return parse_massive_chain(pages, symbol=of.symbol, now=of.fetched_at, delay_seconds=0)
 
 
+#: Path of a snapshot → what is read of it, in the order of a frame's answers.
+_SNAPSHOTS = {"quote": QUOTE, "ohlc": BAR, "open_interest": INTEREST}
+
+
+def _write_theta(frame: Frame) -> list[bytes]:
+    vendor = ThetaVendor()
+    vendor.put(frame)
+    day = market_day(frame.quoted_at).isoformat()
+    asked = [
+        (f"/option/snapshot/{path}", {"symbol": root, "expiration": day})
+        for root in roots_of(frame.symbol)
+        for path in _SNAPSHOTS
+    ]
+    asked.append(("/index/snapshot/price", {"symbol": frame.symbol}))
+    answers = [
+        vendor.respond(Request("GET", path, query | {"format": "csv"}, {}, b"", 0, 0.0))
+        for path, query in asked
+    ]
+    # 472 is an answer without data.
+    return [answer.body if answer.status == 200 else b"" for answer in answers]
+
+
+def _read_theta(bodies: list[bytes], of: Frame) -> Frame | None:
+    symbol, day = of.symbol, market_day(of.quoted_at)
+    roots = []
+    for number, root in enumerate(roots_of(symbol)):
+        quotes, bars, interest = (
+            read_answer(body, names, path=path, symbol=symbol, root=root, expiration=day)
+            if body
+            else None
+            for body, (path, names) in zip(
+                bodies[3 * number : 3 * number + 3], _SNAPSHOTS.items(), strict=True
+            )
+        )
+        if quotes is not None:
+            answers = RootAnswers(root=root, quotes=quotes, bars=bars, interest=interest)
+            roots.append(answers)
+    if not roots:
+        return None
+    spot = float("nan"), float("nan")
+    # The source asks for an index's price alone; a stock's stands in the same columns.
+    if bodies[-1]:
+        price = read_answer(bodies[-1], PRICE, path="price", symbol=symbol)
+        spot = float(price["price"][0]), float(price["timestamp"][0])
+    return join_live(roots, symbol=symbol, now=of.fetched_at, day=day, spot=spot)
+
+
 FORMATS: dict[str, Format] = {
     "cboe": Format(
         lambda frame: [orjson.dumps(from_frame(frame))],
@@ -69,4 +121,5 @@ FORMATS: dict[str, Format] = {
         lambda frame: [orjson.dumps(schwab_answer(frame))],
         lambda bodies, of: parse_schwab_chain(bodies[0], symbol=of.symbol, now=of.fetched_at),
     ),
+    "theta": Format(_write_theta, _read_theta),
 }

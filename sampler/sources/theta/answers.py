@@ -53,6 +53,21 @@ class Answer:
     def __getitem__(self, name: str) -> Floats:
         return self.columns[name]
 
+    def take(self, order: NDArray[np.intp]) -> Answer:
+        """The rows in another order.
+
+        Parameters
+        ----------
+        order : positions of rows. (n,)
+
+        Returns
+        -------
+        Answer
+            These rows.
+        """
+        columns = {name: column[order] for name, column in self.columns.items()}
+        return Answer(key=self.key[order], columns=columns, dropped=self.dropped)
+
 
 def read_answer(
     body: bytes,

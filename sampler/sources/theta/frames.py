@@ -22,7 +22,7 @@ from sampler.sources.theta.conditions import kinds_of
 from sampler.sources.trades import Prints, TradeTally
 from storage.market.calendar import Session, new_york_time
 from storage.market.instruments import instrument_of
-from storage.record.row import Reason
+from storage.record.row import Drop, Reason
 
 #: What is read of each answer.
 QUOTE = ("timestamp", "bid_size", "bid", "ask_size", "ask")
@@ -82,6 +82,8 @@ def join_live(
         parts.append(joined | {"root": np.full(len(joined["strike"]), answer.root)})
         newest = max(newest, quoted)
         dropped.update(answer.quotes.dropped)
+        if twins := len(answer.quotes) - len(np.unique(answer.quotes.key)):
+            dropped[str(Drop.DUPLICATE)] += twins
     if newest == -np.inf:
         raise ChainRefused(
             Reason.STALE, f"{symbol}: {NAME} has no quote of {day} for any contract that expires"
@@ -111,10 +113,14 @@ def _joined(answer: RootAnswers, begin: float) -> tuple[dict[str, Any], float]:
     bid, ask, quoted_at = _quotes_of(quotes)
     current = (quoted_at >= begin) & (quoted_at < begin + DAY_SECONDS) & ~np.isnan(ask)
     columns = {name: np.full(len(key), np.nan) for name in ("bid", "ask", "last", "last_at")}
-    place = np.searchsorted(key, quotes.key[current])
-    columns["bid"][place], columns["ask"][place] = bid[current], ask[current]
+    # Of a contract that stands twice the row with the most life counts, and it is assigned last.
+    life = np.lexsort((-ask, quoted_at, bid > 0, (ask > 0) & (ask >= bid)))
+    rows = life[current[life]]
+    place = np.searchsorted(key, quotes.key[rows])
+    columns["bid"][place], columns["ask"][place] = bid[rows], ask[rows]
     volume = np.full(len(key), 0.0 if answer.bars_complete else np.nan)
     if bars is not None:
+        bars = bars.take(np.argsort(np.nan_to_num(bars["volume"]), kind="stable"))
         # A bar of another day: the contract has not traded today.
         of_today = (bars["timestamp"] >= begin) & (bars["timestamp"] < begin + DAY_SECONDS)
         place = np.searchsorted(key, bars.key)
