@@ -24,7 +24,7 @@ import multiprocessing
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
@@ -514,7 +514,7 @@ def unobservable(clean: Clean, corruptions: list[Corruption], index: int) -> tup
     return contracts, dollars
 
 
-def silent_volume(clean: Clean, frames: list[Frame | None], index: int) -> float:
+def silent_volume(clean: Clean, frames: Sequence[Frame | None], index: int) -> float:
     """By how much volumes may be wrong at a slot without any report that betrays it. [contracts]
 
     A report that is too low but not below the earlier ones looks like little trading; one that is
@@ -530,7 +530,9 @@ def silent_volume(clean: Clean, frames: list[Frame | None], index: int) -> float
             continue
         reports = [(now, volumes.get(contract, np.nan)) for now, volumes in sent]
         count = sum(f is not None for f in frames[:index])
-        later = [v for _, v in reports[count + 1 :] if v == v]
+        # What is withdrawn ten minutes later at the earliest is no rise that was wrong.
+        risen = next((now for now, v in reports if v >= volume), 0.0)
+        later = [v for now, v in reports[count + 1 :] if v == v and now - risen <= 600.0]
         off = volume - right.get(contract, np.nan)
         low = off < 0 and volume >= _mark(reports[:count])
         high = off > 0 and volume <= min(later, default=np.inf)
@@ -574,12 +576,14 @@ def judge(seed: int, where: tuple[str, int], corruptions: list[Corruption]) -> O
     outcome = Outcome(seed, f"{where[0]} {where[1]}", corruptions)
     frames = corrupt(clean, corruptions)
     results = play(clean, frames)
+    # What makes no row is not seen by later ones.
+    seen = [f if isinstance(r, SlotRecord) else None for f, r in zip(frames, results, strict=True)]
     shorter = _before_listing(clean, corruptions, frames)
     first = min(c.first for c in corruptions)
     for index, got in enumerate(results[first:], first):
-        verdict, why = _verdict(clean, corruptions, index, got, frames)
+        verdict, why = _verdict(clean, corruptions, index, got, seen)
         if verdict == "lie" and shorter and index < len(shorter.records):
-            verdict, why = _verdict(shorter, corruptions, index, got, frames)
+            verdict, why = _verdict(shorter, corruptions, index, got, seen)
         # Late: the first good slot after it, and the slots that the kind states.
         late = all(index < c.first or index > c.last + RECOVERY.get(c.kind, 1) for c in corruptions)
         if late and verdict == "gap":
@@ -631,6 +635,7 @@ def _verdict(
     if not isinstance(got, SlotRecord):
         return "gap", ""
     # A frame that comes late belongs to its own slot.
+    arrived = index
     index = next((i for i, r in enumerate(clean.records) if r.row.slot == got.row.slot), index)
     if got is clean.records[index]:
         return "equal", ""
@@ -640,7 +645,7 @@ def _verdict(
         for name in ours
         if differs(ours[name], right.get(name))
         # Sums of corrections are exact to the cent.
-        and not (name.startswith("hedge_flow") and abs(ours[name] - right[name]) <= 0.02)
+        and not (name.startswith("hedge_flow") and abs(ours[name] - right[name]) <= 0.020001)
     ]
     if not other:
         return "equal", ""
@@ -661,10 +666,11 @@ def _verdict(
         contracts += traded
         dollars += traded * MULTIPLIER * before.spot * 1.02
     allowed = set(OF_FLOW) if contracts else set(FIGURE_GROUPS["flow"]) if dollars else set()
-    if any(c.covers(index) and c.kind in LOSES_QUOTES for c in corruptions):
+    if any(c.kind in LOSES_QUOTES and (c.covers(index) or c.covers(arrived)) for c in corruptions):
         allowed |= OF_QUOTES
-    if any(_has_replaced(c, clean, index) for c in corruptions):
-        # Another complete set has stood for ten minutes: it is the day's.
+    since_first = any(c.kind in OF_INTEREST and c.covers(since) for c in corruptions)
+    if since_first or any(_has_replaced(c, clean, index) for c in corruptions):
+        # Another complete set has stood for ten minutes, or was the first one: it is the day's.
         allowed |= {*FIGURE_GROUPS["open interest"], *OF_BOOKS}
     silent = silent_volume(clean, frames, index) if set(unnamed) & OF_VOLUME else 0.0
     # What is reported a slot too early is signed in that slot.
@@ -705,7 +711,7 @@ def _contradicted(frame: Frame, spot: float) -> bool:
         return False
     scatter = float(np.subtract(*np.percentile(levels, [75, 25]))) / 2
     away = abs(float(np.median(levels)) - spot)
-    return away > 1.1 * CLOCK_SKEW * spot and away > 3.5 * scatter
+    return away > 1.5 * CLOCK_SKEW * spot and away > 3.5 * scatter
 
 
 def _mids(frame: Frame, right: int) -> dict[float, float]:
@@ -715,10 +721,16 @@ def _mids(frame: Frame, right: int) -> dict[float, float]:
 
 
 def _first_sight(c: Corruption, clean: Clean, frames: list[Frame | None], index: int) -> bool:
-    """Whether options froze as they were in a frame that was never delivered."""
-    last = max(c.first - 1, 0)
-    hidden = c.kind == "options_frozen" and frames[last] is not clean.frames[last]
-    return hidden and c.covers(index) and all(f is None for f in frames[last + 1 : c.first])
+    """Whether options that froze look new: the last frame that was seen has other quotes."""
+    if c.kind != "options_frozen" or not c.covers(index):
+        return False
+    before = [f for f in frames[:index] if f is not None]
+    old = clean.frames[max(c.first - 1, 0)]
+    return not before or not (
+        len(before[-1].bid) == len(old.bid)
+        and np.array_equal(before[-1].bid, old.bid, equal_nan=True)
+        and np.array_equal(before[-1].ask, old.ask, equal_nan=True)
+    )
 
 
 def _has_replaced(c: Corruption, clean: Clean, index: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,8 @@ CLOCK_SKEW = 0.0001
 #: A spot that is the same to the cent stands still once parity has moved by so much; once three
 #: slots have passed the clocks' difference will do.
 MOVED_ON = 0.0003
+#: With a smaller part of the contracts that were listed before, a sample is no yardstick. [0-1]
+LEAST_LISTED = 0.9
 #: ATM volatility of the last minute is auction noise. [years]
 LAST_MINUTE = 60 / YEAR_SECONDS
 #: While options open, a baseline needs so many strikes quoted on both sides, and never the first
@@ -178,8 +181,12 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         flags.append(Flag.OPTIONS_UNCHANGED)
         amounts[Flag.OPTIONS_UNCHANGED] = {"seconds": (chain.slot - options.since).total_seconds()}
     now = RecentSample(round(seconds, 3), float(f"{spot:.8g}"), float(f"{atm:.6g}"))
+    # A sample of doubtful quotes is no yardstick for the next ones.
+    remembered = recent if wide or _is_thinned(chain, previous) else [*recent, now]
     doubts = (
-        [] if previous is None else _spikes_before(recent, now, previous, last_minute=last_minute)
+        []
+        if previous is None
+        else _spikes_before(recent, now, chain.session.open, last_minute=last_minute)
     )
     if not last_minute and fwd.estimates >= LEAST:
         jump = volatility_jump(recent, atm, seconds)
@@ -208,7 +215,7 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         amounts={str(flag): values for flag, values in amounts.items()},
         doubts=tuple(doubts),
         notes=standstill_notes(options, standing, chain.underlying_at)
-        | {"recent": [list(sample) for sample in [*recent, now][-REMEMBERED:]]},
+        | {"recent": [list(sample) for sample in remembered[-REMEMBERED:]]},
     )
 
 
@@ -237,6 +244,14 @@ def _recent(previous: SlotRecord | None) -> list[RecentSample]:
     return [RecentSample(*sample) for sample in previous.state[1].get("recent", ())]
 
 
+def _is_thinned(chain: Chain, previous: SlotRecord | None) -> bool:
+    """Whether over a tenth of the contracts that were listed before are missing."""
+    if previous is None or "listed_before" not in previous.state[0]:
+        return False
+    before = int(previous.state[0]["listed_before"].sum())
+    return int(chain.listed.sum()) < LEAST_LISTED * before
+
+
 def _is_spike(jump: Jump, source_spot: float, fwd: Forward, previous: SlotRecord | None) -> bool:
     """Whether a spot that jumped is contradicted by parity, and was not there a slot ago.
 
@@ -250,12 +265,13 @@ def _is_spike(jump: Jump, source_spot: float, fwd: Forward, previous: SlotRecord
 
 
 def _spikes_before(
-    recent: list[RecentSample], now: RecentSample, previous: SlotRecord, *, last_minute: bool
+    recent: list[RecentSample], now: RecentSample, opened: datetime, *, last_minute: bool
 ) -> list[Doubt]:
-    """What came back in this slot, so that the row before it is in doubt."""
+    """What came back in this slot, so that the rows since the last sample are in doubt."""
     spot, volatility = came_back(recent, now)
     return [
-        Doubt(previous.row.quoted_at, flag, jump.as_detail())
+        # Samples have their time to the millisecond.
+        Doubt(opened + timedelta(seconds=recent[-1].seconds - 0.001), flag, jump.as_detail())
         for flag, jump in (
             (Flag.SPOT_SPIKE, spot),
             (Flag.VOLATILITY_SPIKE, None if last_minute else volatility),

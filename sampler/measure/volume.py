@@ -8,8 +8,8 @@ account is published in the row, the other one is carried beside it, and the fee
 decide:
 
 - One recent rise is as large as the fall (the largest of the last ten minutes, or better the
-  largest after that): what fell is taken out of that rise, with the rise's own sign and dollars, at
-  once. The higher account is carried.
+  largest after that, or only both together): what fell is taken out of that rise, with the rise's
+  own sign and dollars, at once. The higher account is carried.
 - Nothing explains the lower figure: the mark is published unchanged. The lower account is carried,
   with whatever trades above the lower figure.
 - A report that reaches the higher account's volume restores the higher account, exactly. But where
@@ -230,7 +230,12 @@ def _count_disputed(
     if disputed.any():
         _continue_disputes(step, reported, readable, disputed, now)
         disputed = ~np.isnan(columns["other_volume"])
-    fallen = readable & (reported < columns["volume"]) & ~disputed
+    mark = columns["volume"]
+    # A lower account that is published may itself have risen wrongly, and a fall may shrink to what
+    # a rise explains: the dispute begins anew.
+    again = disputed & (mark - reported <= np.fmax(columns["rise"], columns["later_rise"]))
+    fallen = readable & (reported < mark) & (~disputed | again)
+    step.to_other &= ~fallen
     if fallen.any():
         _open_disputes(step, reported, fallen, now)
     counted = _count(columns, reported, step.to_other, now)
@@ -375,6 +380,7 @@ def _continue_disputes(
         step.wrong_since = float(columns["other_since"][unclear | undone].min())
     _close(step, unclear, "recovered")
     _close(step, traded_on & ~unclear, "")
+    _remember_restored(columns, undone)
     _publish_other(step, undone, "restored")
     left = disputed & ~back
     _publish_other(step, left & old & published_high, "busted")
@@ -390,13 +396,35 @@ def _continue_disputes(
     step.added[rising] = reported[rising] - other[rising]
 
 
+def _remember_restored(columns: dict[str, Floats], which: Bools) -> None:
+    """What is put back counts as a rise again, so that it can be withdrawn a second time."""
+    if not which.any():
+        return
+    gone = (columns["other_volume"] - columns["volume"])[which]
+    sign = (columns["other_signed"] - columns["signed"])[which] / gone
+    divisor = np.where(sign != 0, sign, 1.0)
+    for name, value in (
+        ("rise", gone),
+        ("rise_sign", sign),
+        ("rise_hedge", (columns["other_dollars"] - columns["dollars"])[which] / divisor),
+        (
+            "rise_gamma",
+            (columns["other_gamma_dollars"] - columns["gamma_dollars"])[which] / divisor,
+        ),
+        ("rise_at", columns["other_since"][which]),
+    ):
+        columns[name][which] = value
+
+
 def _open_disputes(step: VolumeStep, reported: Floats, fallen: Bools, now: float) -> None:
     """Withdraw the rise that explains a fall; where none does, carry the lower account along."""
     columns = step.ledger
     mark = columns["volume"]
     _take_later_rise(columns, fallen & (columns["later_rise"] >= mark - reported))
-    without = mark - np.nan_to_num(columns["rise"])
-    explained = fallen & (columns["rise"] > 0) & (reported >= without)
+    # A fall that is larger than either rise may be both of them.
+    fall, later = mark - reported, np.nan_to_num(columns["later_rise"])
+    later = np.where((fall > columns["rise"]) & (fall <= columns["rise"] + later), later, 0.0)
+    explained = fallen & (columns["rise"] > 0) & (fall <= columns["rise"] + later)
     for name in ACCOUNT:
         columns[f"other_{name}"][fallen] = columns[name][fallen]
     for name in ("other_classified", "other_variance"):
@@ -407,10 +435,31 @@ def _open_disputes(step: VolumeStep, reported: Floats, fallen: Bools, now: float
         rise_at = columns["rise_at"][explained].min()
         step.wrong_since = min(float(rise_at), step.wrong_since or math.inf)
     # The account of the fall, made where the other one stands; published where it is explained.
-    sign, rise, hedge = columns["rise_sign"], columns["rise"], columns["rise_hedge"]
-    taken = fallen & (rise > 0)
+    _take_out(columns, LATER_RISE, later, fallen & (later > 0))
     # Of the rise only what fell: the rest of it traded.
-    gone = np.minimum(mark - reported, rise)
+    rise = columns["rise"]
+    gone = np.minimum(fall - later, rise)
+    _take_out(columns, RISE, gone, fallen & (rise > 0))
+    unexplained = fallen & ~explained
+    if unexplained.any():
+        _scale_other(columns, unexplained, reported)
+    _publish_other(step, explained, "withdrawn", keep=True)
+    # What is left of a rise may still be too much.
+    left = explained & (gone < rise)
+    rest = (rise - gone)[left]
+    for name in ("rise_hedge", "rise_gamma"):
+        columns[name][left] *= rest / rise[left]
+    rise[left] = rest
+    # A rise that does not explain the fall may explain what is left of it later.
+    _clear(columns, RISE, explained & ~left)
+    _clear(columns, LATER_RISE, explained)
+
+
+def _take_out(columns: dict[str, Floats], names: Sequence[str], gone: Floats, which: Bools) -> None:
+    """Take a part of a rise out of the account that is carried, with its own sign and dollars."""
+    if not which.any():
+        return
+    rise, sign, hedge, gamma, _ = (columns[name] for name in names)
     withdrawn = gone / rise
     squares = withdrawn * (2.0 - withdrawn)
     for name, share in (
@@ -418,17 +467,12 @@ def _open_disputes(step: VolumeStep, reported: Floats, fallen: Bools, now: float
         ("counted", gone),
         ("signed", sign * gone),
         ("dollars", sign * withdrawn * hedge),
-        ("gamma_dollars", sign * withdrawn * columns["rise_gamma"]),
+        ("gamma_dollars", sign * withdrawn * gamma),
         ("volume_squares", squares * rise * rise),
+        ("classified", np.where(sign != 0, gone, 0.0)),
+        ("variance", squares * hedge * hedge),
     ):
-        columns[f"other_{name}"][taken] -= share[taken]
-    columns["other_classified"][taken] -= np.where(sign != 0, gone, 0.0)[taken]
-    columns["other_variance"][taken] -= (squares * hedge * hedge)[taken]
-    unexplained = fallen & ~explained
-    if unexplained.any():
-        _scale_other(columns, unexplained, reported)
-    _publish_other(step, explained, "withdrawn", keep=True)
-    _clear(columns, (*RISE, *LATER_RISE), fallen)
+        columns[f"other_{name}"][which] -= share[which]
 
 
 def _scale_other(columns: dict[str, Floats], which: Bools, reported: Floats) -> None:

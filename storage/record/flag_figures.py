@@ -157,7 +157,8 @@ FLAG_GROUPS: dict[Flag, tuple[str, ...]] = {
     Flag.SPOT_SPIKE: _PRICED,
     Flag.VOLATILITY_SPIKE: ("smile", "flow", *_BOOKS),
     Flag.OPTIONS_UNCHANGED: ("volume", *_PRICED),
-    Flag.WIDE_QUOTES: ("smile", "flow", *_BOOKS),
+    # Parity of wide quotes cannot check spot either.
+    Flag.WIDE_QUOTES: _PRICED,
     Flag.NO_OPEN_INTEREST: ("open interest", *_BOOKS),
     Flag.OI_CHANGED: ("open interest", *_BOOKS),
     Flag.OI_PARTIAL: ("open interest", *_BOOKS),

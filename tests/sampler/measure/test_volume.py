@@ -162,6 +162,43 @@ def test_what_comes_back_after_trading_went_on_leaves_the_rows_between_in_doubt(
     assert feed.account() == (150, 50, 500, 100, 50)
 
 
+def test_what_is_left_of_a_withdrawn_rise_may_be_withdrawn_too() -> None:
+    """A frame is 1,000 too high, the next ones still 50: both leave in their turn."""
+    feed = played(100, 1100)
+    assert feed.report(150).withdrawn.volume == -950
+    assert feed.report(160).withdrawn.contracts == 0
+    step = feed.report(110)
+    assert (step.withdrawn.contracts, step.withdrawn.volume) == (1, -50)
+    assert feed.account() == pytest.approx((110, 10, 100, 20, 10))
+
+
+def test_two_rises_are_withdrawn_at_once() -> None:
+    """1,000 too much bought, then 50 more sold: one fall takes both, each with its own sign."""
+    feed = played(100, 1100)
+    feed.report(1150, sign=-1.0)
+    step = feed.report(105)
+    assert (step.withdrawn.contracts, step.withdrawn.volume) == (1, -1045)
+    # Five of the thousand traded.
+    assert feed.account() == pytest.approx((105, 5, 50, 10, 5))
+
+
+def test_a_fall_that_shrinks_to_a_rise_is_a_rise_that_was_wrong() -> None:
+    """A frame too high, then none for a while: what comes back is below it, and that is the truth."""
+    feed = played(100, 110, 5000, 0, 0)
+    assert feed.account()[0] == 5000
+    step = feed.report(112)
+    assert (step.withdrawn.contracts, step.withdrawn.volume) == (1, -4888)
+    assert feed.account() == pytest.approx((112, 12, 120, 24, 12))
+
+
+def test_what_is_put_back_can_be_withdrawn_again() -> None:
+    """50 too many, gone for a frame, there again, and gone for good."""
+    feed = played(100, 150, 100, 150)
+    assert feed.account()[:2] == (150, 50)
+    assert feed.report(100).withdrawn.contracts == 1
+    assert feed.account() == (100, 0, 0, 0, 0)
+
+
 def test_a_lagging_server_is_undone() -> None:
     """An older frame in between: its fall is explained by a rise, and put back by the next frame."""
     feed = played(100, 110, 120)
