@@ -186,7 +186,9 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
     doubts = (
         []
         if previous is None
-        else _spikes_before(recent, now, chain.session.open, last_minute=last_minute)
+        else _spikes_before(
+            recent, now, _last_sampled(recent, previous, chain), last_minute=last_minute
+        )
     )
     if not last_minute and fwd.estimates >= LEAST:
         jump = volatility_jump(recent, atm, seconds)
@@ -264,14 +266,23 @@ def _is_spike(jump: Jump, source_spot: float, fwd: Forward, previous: SlotRecord
     return before is None or abs(source_spot - before) > abs(jump.size) / 2
 
 
+def _last_sampled(recent: list[RecentSample], previous: SlotRecord, chain: Chain) -> datetime:
+    """When the last sample that is remembered was quoted: the previous row, or one before it."""
+    if not recent:
+        return previous.row.quoted_at
+    # Samples have their time to the millisecond.
+    last = chain.session.open + timedelta(seconds=recent[-1].seconds - 0.001)
+    before = previous.row.quoted_at - last > timedelta(seconds=1)
+    return last if before else previous.row.quoted_at
+
+
 def _spikes_before(
-    recent: list[RecentSample], now: RecentSample, opened: datetime, *, last_minute: bool
+    recent: list[RecentSample], now: RecentSample, since: datetime, *, last_minute: bool
 ) -> list[Doubt]:
     """What came back in this slot, so that the rows since the last sample are in doubt."""
     spot, volatility = came_back(recent, now)
     return [
-        # Samples have their time to the millisecond.
-        Doubt(opened + timedelta(seconds=recent[-1].seconds - 0.001), flag, jump.as_detail())
+        Doubt(since, flag, jump.as_detail())
         for flag, jump in (
             (Flag.SPOT_SPIKE, spot),
             (Flag.VOLATILITY_SPIKE, None if last_minute else volatility),

@@ -6,6 +6,8 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -173,8 +175,7 @@ def _chains(records: Sequence[SlotRecord]) -> pa.Table:
         "notes": [orjson.dumps(notes).decode() for _, notes in states],
     }
     table = pa.table(head, schema=pa.schema(CHAIN_FIELDS))
-    names = list(dict.fromkeys(name for columns, _ in states for name in columns))
-    for name in names:
+    for name in _in_order([tuple(columns) for columns, _ in states]):
         arrays = [columns.get(name) for columns, _ in states]
         sides = {array.ndim for array in arrays if array is not None} != {1}
         for side, label in enumerate(SIDES if sides else ("",)):
@@ -183,6 +184,19 @@ def _chains(records: Sequence[SlotRecord]) -> pa.Table:
             ]
             table = table.append_column(f"{label}_{name}" if sides else name, _lists(values))
     return table
+
+
+def _in_order(slots: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return all names so that each slot's own come in its order: it is part of its bytes."""
+    order: TopologicalSorter[str] = TopologicalSorter()
+    for names in dict.fromkeys(slots):
+        for before, name in pairwise(names):
+            order.add(name, before)
+    try:
+        return list(order.static_order())
+    except CycleError:
+        # Two releases with other orders in one session.
+        return list(dict.fromkeys(name for names in slots for name in names))
 
 
 def _lists(arrays: Sequence[NDArray[Any] | None]) -> pa.ListArray:
