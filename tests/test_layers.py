@@ -213,6 +213,7 @@ HOMES: dict[str, set[str]] = {
     "scipy": {"sampler.sources"},
     "uvicorn": {"api.http"},
     "uvloop": {"api.__main__"},
+    "websockets": {"sampler.sources"},
     "zstandard": {"api.http", "sampler.sources", "storage.record"},
 }
 #: numpy and orjson are how values are held and sent, structlog is how a process speaks, starlette

@@ -12,6 +12,7 @@ from sampler.sources.by_symbol import BySymbol
 from sampler.sources.cboe import Cboe
 from sampler.sources.databento.source import DatabentoFiles
 from sampler.sources.datashop.source import DataShop
+from sampler.sources.dxlink.source import Dxlink
 from sampler.sources.exported import ExportedChains
 from sampler.sources.massive.source import Massive
 from sampler.sources.protocol import AnnouncedHistory, Source
@@ -36,6 +37,7 @@ SOURCES: dict[str, Callable[[str, VendorKeys], Source]] = {
     "massive": Massive.open,
     "theta": Theta.open,
     "schwab": Schwab.open,
+    "dxlink": Dxlink.open,
     "datashop": DataShop.open,
     "databento": DatabentoFiles.open,
 }

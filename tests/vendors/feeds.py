@@ -13,8 +13,9 @@ from pathlib import Path
 from sampler.sources import Source, open_source
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.record.row import Reason
-from tests.vendors import massive, schwab, tradier
+from tests.vendors import dxlink, massive, schwab, tradier
 from tests.vendors.cboe import CboeVendor
+from tests.vendors.dxlink import DxlinkVendor
 from tests.vendors.massive import MassiveVendor
 from tests.vendors.schwab import SchwabVendor
 from tests.vendors.server import VendorServer
@@ -97,6 +98,17 @@ FEEDS: dict[str, Feed] = {
             settings=_schwab_settings,
             needs=("FLOW_SCHWAB_TOKEN_FILE", "FLOW_SCHWAB_APP_KEY", "FLOW_SCHWAB_APP_SECRET"),
             secrets=(schwab.APP_KEY, schwab.APP_SECRET, "refresh-1", "access-1", "access-2"),
+        ),
+        Feed(
+            scheme="dxlink",
+            server=DxlinkVendor,
+            settings=lambda folder, moment: {
+                "FLOW_TASTYTRADE_CLIENT_SECRET": dxlink.SECRET,
+                "FLOW_TASTYTRADE_REFRESH_TOKEN": dxlink.REFRESH,
+            },
+            needs=("FLOW_TASTYTRADE_CLIENT_SECRET", "FLOW_TASTYTRADE_REFRESH_TOKEN"),
+            refused=("FLOW_TASTYTRADE_CLIENT_SECRET", "another"),
+            secrets=(dxlink.SECRET, dxlink.REFRESH, dxlink.ACCESS, dxlink.STREAM_TOKEN),
         ),
         Feed(
             scheme="theta",

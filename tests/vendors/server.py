@@ -159,6 +159,10 @@ class VendorServer:
         """The answer to a request, unpacked and without faults."""
         raise NotImplementedError
 
+    def stream(self, handler: BaseHTTPRequestHandler, request: Request) -> bool:
+        """Serve a stream in place of an answer, until it ends; False where it is none."""
+        return False
+
     # Frames
 
     def put(self, *frames: Frame) -> None:
@@ -314,6 +318,9 @@ class _Handler(BaseHTTPRequestHandler):
             time.monotonic(),
         )
         owner.requests.append(request)
+        if owner.stream(self, request):
+            self.close_connection = True
+            return
         answer = owner._answer(request)
         time.sleep(answer.delay)
         # A status that no standard names has no phrase.

@@ -25,7 +25,10 @@ FILES = {
     "databento": "databento",
 }
 #: Modules that are no source: what several sources share.
-SHARED = {"__init__", "by_symbol", "http", "json_fields", "polling", "protocol", "trades", "url"}
+SHARED = {
+    "__init__", "assembler", "by_symbol", "http", "json_fields", "polling", "protocol", "trades",
+    "url",
+}  # fmt: skip
 #: A second module of a source that is no folder.
 PARTS = {"cboe_json"}
 

@@ -1,0 +1,351 @@
+"""A chain assembled in memory from streamed events, and sampled as a frame when a slot is due.
+
+One table a symbol and day: an entry a contract in each column, and no history of events but for the
+newest prints, which cancels and corrections name. What is known of a contract's quote and volume
+ends with the connection that brought it: until the next one has sent them, they are unknown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampler.chain import MULTI_LEG_VOLUME, Floats, Frame
+from sampler.errors import ChainRefused
+from sampler.sources.json_fields import day_bounds, moment_of
+from sampler.sources.trades import KEPT_PRINTS, Indexes, PrintKind, Prints, TradeTally
+from storage.market.calendar import Session
+from storage.market.instruments import instrument_of
+from storage.record.row import Drop, Reason
+
+#: Sides of trades count from the open: prints that began later than this behind it are not all. [s]
+LATE_START = 30.0
+#: A quote whose own time is ahead of its arrival by more than this has no usable time. [s]
+AHEAD = 120.0
+#: No expiry of one underlying has more contracts.
+MOST_CONTRACTS = 8192
+#: Numbers by contract, NaN where unknown.
+NUMBERS = ("bid", "ask", "quote_at", "last", "last_at", "volume", "open_interest")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedContract:
+    """What a listing says of a contract."""
+
+    root: str
+    expiry: date
+    strike: float
+    #: +1 call, -1 put.
+    right: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StreamedPrints:
+    """Some reports of trades in the order of their arrival, as columns of one length n."""
+
+    contract: Indexes
+    #: What a cancel or a correction names its print by, within its contract; None: by nothing.
+    index: Sequence[int | None]
+    #: Unix time of the trade. [s]
+    at: Floats
+    price: Floats
+    size: Floats
+    bid: Floats
+    ask: Floats
+    #: +1 a buyer began it, -1 a seller, NaN unknown.
+    side: Floats
+    #: ``PrintKind`` of the trade itself: SIDED, MULTI_LEG, UNSIDED or IGNORED.
+    kind: NDArray[np.int8]
+    #: Whether the report takes back the print of its index.
+    undoes: NDArray[np.bool_]
+    #: Whether it reports a trade; a correction does both.
+    reports: NDArray[np.bool_]
+
+
+class ChainAssembler:
+    """The newest state of one symbol's contracts that expire on one day."""
+
+    def __init__(self, symbol: str, session: Session, *, source: str, delay_seconds: int) -> None:
+        """Begin without a contract.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        session : the day's session.
+        source : the source's name, as rows carry it.
+        delay_seconds : how far the source declares its events to lie behind. [s]
+        """
+        self.symbol, self.session = symbol, session
+        self._source, self._delay = source, delay_seconds
+        #: The stream's name of each contract, in the order of the columns.
+        self.names: list[str] = []
+        self.adjusted = 0
+        self._contracts: list[StreamedContract] = []
+        self._columns = {name: np.zeros(0) for name in NUMBERS}
+        #: Number of the connection that sent each contract's newest quote, and volume.
+        self._quoted_by = np.zeros(0, np.int64)
+        self._traded_by = np.zeros(0, np.int64)
+        self._connection = 0
+        #: When the stream of prints began, unix [s]; whether it was cut since the last frame.
+        self._prints_since = math.nan
+        self._was_cut = False
+        self._spot: tuple[float, datetime | None] = (math.nan, None)
+        self._spot_by = 0
+        self._bounds = day_bounds(session.open)
+        self._tally = TradeTally(
+            opens=session.open,
+            closes=session.close,
+            price_steps=instrument_of(symbol).price_steps,
+        )
+        #: Contract and index of each of the newest prints → its price and size, oldest first.
+        self._prints: dict[tuple[int, int | None], tuple[float, float]] = {}
+
+    @property
+    def tally(self) -> TradeTally:
+        """The running totals of the prints."""
+        return self._tally
+
+    def list_contracts(self, contracts: Mapping[str, StreamedContract], *, adjusted: int) -> int:
+        """Add contracts that are not in the table yet.
+
+        Parameters
+        ----------
+        contracts : by the stream's name.
+        adjusted : contracts that the listing has and that were left out. [count]
+
+        Returns
+        -------
+        int
+            The index of the first new contract; the number of contracts where none is new.
+
+        Raises
+        ------
+        ChainRefused
+            ``bad_answer`` for more than ``MOST_CONTRACTS``.
+        """
+        self.adjusted = adjusted
+        first, known = len(self.names), set(self.names)
+        new = {name: one for name, one in contracts.items() if name not in known}
+        if first + len(new) > MOST_CONTRACTS:
+            raise ChainRefused(
+                Reason.BAD_ANSWER,
+                f"{self.symbol}: {self._source} lists over {MOST_CONTRACTS:,} contracts of a day",
+            )
+        self.names += new
+        self._contracts += new.values()
+        unknown = np.full(len(new), np.nan)
+        self._columns = {name: np.append(old, unknown) for name, old in self._columns.items()}
+        never = np.zeros(len(new), np.int64)
+        self._quoted_by = np.append(self._quoted_by, never)
+        self._traded_by = np.append(self._traded_by, never)
+        return first
+
+    def begin_connection(self, at: float) -> None:
+        """Note that another connection begins: nothing that was sent before is current.
+
+        Open interest, which is of the morning, and the totals of the prints stay.
+
+        Parameters
+        ----------
+        at : unix time. [s]
+        """
+        self._connection += 1
+        if math.isnan(self._prints_since):
+            self._prints_since = at
+        else:
+            self._was_cut = True
+
+    @property
+    def quoted(self) -> int:
+        """How many contracts this connection has sent a quote of."""
+        return int((self._quoted_by == self._connection).sum())
+
+    def add_quotes(
+        self, contract: Indexes, *, bid: Floats, ask: Floats, at: Floats, arrived: float
+    ) -> None:
+        """Take some quotes, the last of each contract counts.
+
+        Parameters
+        ----------
+        contract : index of the contract of each. (n,)
+        bid, ask : prices, NaN where there is none. (n,) [$]
+        at : unix time of each quote; NaN or 0 where the stream does not say. (n,) [s]
+        arrived : unix time of their arrival, which stands for a time that is not said. [s]
+        """
+        said = (at >= self._bounds[0]) & (at <= arrived + AHEAD)
+        self._columns["bid"][contract] = bid
+        self._columns["ask"][contract] = ask
+        self._columns["quote_at"][contract] = np.where(said, at, arrived)
+        self._quoted_by[contract] = self._connection
+
+    def add_trades(self, contract: Indexes, *, price: Floats, at: Floats, volume: Floats) -> None:
+        """Take some states of the day's trading, the last of each contract counts.
+
+        Parameters
+        ----------
+        contract : index of the contract of each. (n,)
+        price : of the last trade. (n,) [$]
+        at : its unix time; 0 or NaN where the stream does not say. (n,) [s]
+        volume : the day's volume. (n,) [contracts]
+        """
+        evening, midnight, end = self._bounds
+        # A contract shows its last trade until the next one: of another day, it is no trade today.
+        dated = at >= 86_400
+        self._columns["volume"][contract] = np.where(dated & (at < evening), 0.0, volume)
+        other_day = dated & ((at < midnight) | (at >= end))
+        self._columns["last"][contract] = np.where(other_day, np.nan, price)
+        self._columns["last_at"][contract] = np.where(dated & ~other_day, at, np.nan)
+        self._traded_by[contract] = self._connection
+
+    def add_open_interest(self, contract: Indexes, value: Floats) -> None:
+        """Take some contracts' open interest.
+
+        Parameters
+        ----------
+        contract : index of the contract of each. (n,)
+        value : open interest; one that is unknown changes nothing. (n,) [contracts]
+        """
+        known = value >= 0
+        self._columns["open_interest"][contract[known]] = value[known]
+
+    def add_underlying(self, price: float, at: float) -> None:
+        """Take the underlying's price.
+
+        Parameters
+        ----------
+        price : the price. [$]
+        at : its unix time; 0 or NaN where the stream does not say. [s]
+        """
+        self._spot = (price if price > 0 else math.nan, moment_of(at))
+        self._spot_by = self._connection
+
+    def add_prints(self, prints: StreamedPrints) -> None:
+        """Count some reports of trades, cancels and corrections.
+
+        A report of a print that was reported before adds nothing. A cancel or correction of a print
+        that is not among the newest ``KEPT_PRINTS`` is none of ours: nothing is undone or added.
+
+        Parameters
+        ----------
+        prints : the reports.
+        """
+        rows: list[int] = []
+        kinds: list[int] = []
+        price, size = prints.price.tolist(), prints.size.tolist()
+        undoes, reports = prints.undoes.tolist(), prints.reports.tolist()
+        kind_of = prints.kind.tolist()
+        #: What each counted row is taken to say: a cancel names the price and size of its print.
+        prices: list[float] = []
+        sizes: list[float] = []
+        for i, key in enumerate(zip(prints.contract.tolist(), prints.index, strict=True)):
+            if undoes[i]:
+                before = self._prints.pop(key, None)
+                if before is None and (key[1] is not None or reports[i]):
+                    self._tally.unmatched += 1
+                    continue
+                undone = before or (price[i], size[i])
+                rows.append(i)
+                kinds.append(PrintKind.CANCEL)
+                prices.append(undone[0])
+                sizes.append(undone[1])
+            elif key in self._prints:
+                continue
+            if reports[i]:
+                if key[1] is not None:
+                    self._prints[key] = (price[i], size[i])
+                rows.append(i)
+                kinds.append(kind_of[i])
+                prices.append(price[i])
+                sizes.append(size[i])
+        while len(self._prints) > KEPT_PRINTS:
+            del self._prints[next(iter(self._prints))]
+        if not rows:
+            return
+        which = np.array(rows, np.intp)
+        self._tally.add(
+            Prints(
+                contract=prints.contract[which],
+                at=prints.at[which],
+                price=np.array(prices),
+                size=np.array(sizes),
+                bid=prints.bid[which],
+                ask=prints.ask[which],
+                kind=np.array(kinds, np.int8),
+                side=prints.side[which],
+            )
+        )
+
+    def frame(self, now: datetime) -> Frame:
+        """Sample the table.
+
+        Parameters
+        ----------
+        now : the time, UTC.
+
+        Returns
+        -------
+        Frame
+            Every listed contract. Quotes and volumes that this connection has not sent are NaN; a
+            contract that has a quote and never sent a trade has traded nothing.
+
+        Raises
+        ------
+        ChainRefused
+            ``source_down`` where this connection has sent no quote.
+        """
+        known = {name: column.copy() for name, column in self._columns.items()}
+        quoted = self._quoted_by == self._connection
+        traded = self._traded_by == self._connection
+        for name in ("bid", "ask", "quote_at"):
+            known[name][~quoted] = np.nan
+        for name in ("last", "last_at", "volume"):
+            known[name][~traded] = np.nan
+        known["volume"][quoted & (self._traded_by == 0)] = 0.0
+        at, bid, ask = known.pop("quote_at"), known["bid"], known["ask"]
+        two_sided = (bid > 0) & (ask >= bid)
+        times = at[two_sided] if two_sided.any() else at[quoted]
+        if not len(times):
+            raise ChainRefused(
+                Reason.SOURCE_DOWN,
+                f"{self.symbol}: {self._source} has sent no quote since it connected",
+            )
+        spot, spot_at = self._spot if self._spot_by == self._connection else (math.nan, None)
+        columns = {
+            "root": np.array([one.root for one in self._contracts]),
+            "expiry": np.array([one.expiry for one in self._contracts], "datetime64[D]"),
+            "strike": np.array([one.strike for one in self._contracts]),
+            "right": np.array([one.right for one in self._contracts]),
+            **known,
+            **self._sides(known["volume"]),
+        }
+        self._was_cut = False
+        return Frame.of(
+            symbol=self.symbol,
+            source=self._source,
+            delay_seconds=self._delay,
+            quoted_at=datetime.fromtimestamp(float(times.max()), UTC),
+            fetched_at=now,
+            spot=spot,
+            underlying_at=spot_at,
+            columns=columns,
+            dropped={str(Drop.ADJUSTED): self.adjusted} if self.adjusted else None,
+        )
+
+    def _sides(self, volume: Floats) -> dict[str, Floats]:
+        """What the prints say, where they have been read since the open."""
+        if not self._prints_since <= self.session.open.timestamp() + LATE_START:
+            return {}
+        n = len(self.names)
+        sides = {"signed_volume": self._tally.signed_volume}
+        # Prints of a cut are volume without a side; of how many were legs nothing is known.
+        if not self._was_cut:
+            sides[MULTI_LEG_VOLUME] = self._tally.multi_leg_volume
+        full = {
+            name: np.append(column, np.zeros(n - len(column))) for name, column in sides.items()
+        }
+        return {name: np.where(np.isnan(volume), np.nan, column) for name, column in full.items()}
