@@ -816,6 +816,7 @@ def main(arguments: list[str]) -> int:
                 line["lying cases"] += bool(outcome.lies)
             if outcome.lies:
                 lies.append(outcome)
+                print(describe(outcome), flush=True)
             if done % 500 == 0:
                 print(f"{done} cases, {len(lies)} with a lie", flush=True)
     columns = ("cases", "equal", "gap", "flagged", "within", "lie", "beyond", "lying cases")

@@ -398,6 +398,7 @@ def _continue_disputes(
 
 def _remember_restored(columns: dict[str, Floats], which: Bools) -> None:
     """What is put back counts as a rise again, so that it can be withdrawn a second time."""
+    which = which & (columns["other_volume"] > columns["volume"])
     if not which.any():
         return
     gone = (columns["other_volume"] - columns["volume"])[which]
@@ -460,7 +461,7 @@ def _take_out(columns: dict[str, Floats], names: Sequence[str], gone: Floats, wh
     if not which.any():
         return
     rise, sign, hedge, gamma, _ = (columns[name] for name in names)
-    withdrawn = gone / rise
+    withdrawn = gone / np.where(which, rise, 1.0)
     squares = withdrawn * (2.0 - withdrawn)
     for name, share in (
         ("volume", gone),
