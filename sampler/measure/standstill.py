@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sampler.chain import Chain
+from sampler.chain import REPORTED_VOLUME, Chain
 from sampler.errors import ChainRefused
 from storage.market.constants import BEFORE_OPEN, SLOT_WIDTH
 from storage.record.row import Reason, SlotRecord
@@ -83,8 +83,13 @@ def options_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | 
         _, here, there = np.intersect1d(
             chain.strike, columns["strike"], assume_unique=True, return_indices=True
         )
-    # Comparisons with NaN are false: what is not listed or not readable never counts.
-    if (chain.volume[:, here] > columns["volume"][:, there]).any():
+    # Comparisons with NaN are false: what is not listed or not readable never counts. Nor does a
+    # volume that was held: how much of what comes back is new, it does not tell.
+    mark = columns["volume"][:, there]
+    risen = chain.volume[:, here] > mark
+    if REPORTED_VOLUME in columns:
+        risen &= columns[REPORTED_VOLUME][:, there] == mark
+    if risen.any():
         return None
     printed, printed_before = chain.last_at[:, here], columns["last_at"][:, there]
     # The first print of a day says nothing beyond the volume that came with it.
