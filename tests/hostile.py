@@ -721,13 +721,14 @@ def _mids(frame: Frame, right: int) -> dict[float, float]:
 
 
 def _first_sight(c: Corruption, clean: Clean, frames: list[Frame | None], index: int) -> bool:
-    """Whether options that froze look new: the last frame that was seen has other quotes."""
+    """Whether options that froze look new: the last frame that was seen has others."""
     if c.kind != "options_frozen" or not c.covers(index):
         return False
     before = [f for f in frames[:index] if f is not None]
     old = clean.frames[max(c.first - 1, 0)]
     return not before or not (
         len(before[-1].bid) == len(old.bid)
+        and np.array_equal(before[-1].volume, old.volume, equal_nan=True)
         and np.array_equal(before[-1].bid, old.bid, equal_nan=True)
         and np.array_equal(before[-1].ask, old.ask, equal_nan=True)
     )

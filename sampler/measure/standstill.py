@@ -84,12 +84,11 @@ def options_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | 
             chain.strike, columns["strike"], assume_unique=True, return_indices=True
         )
     # Comparisons with NaN are false: what is not listed or not readable never counts. Nor does a
-    # volume that was held: how much of what comes back is new, it does not tell.
-    mark = columns["volume"][:, there]
-    risen = chain.volume[:, here] > mark
+    # volume that was sent before, though it may be above the one that counts.
+    highest = columns["volume"][:, there]
     if REPORTED_VOLUME in columns:
-        risen &= columns[REPORTED_VOLUME][:, there] == mark
-    if risen.any():
+        highest = np.fmax(highest, columns[REPORTED_VOLUME][:, there])
+    if (chain.volume[:, here] > highest).any():
         return None
     printed, printed_before = chain.last_at[:, here], columns["last_at"][:, there]
     # The first print of a day says nothing beyond the volume that came with it.

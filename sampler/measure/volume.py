@@ -232,8 +232,10 @@ def _count_disputed(
         disputed = ~np.isnan(columns["other_volume"])
     mark = columns["volume"]
     # A lower account that is published may itself have risen wrongly, and a fall may shrink to what
-    # a rise explains: the dispute begins anew.
+    # a rise explains: the dispute begins anew. A reset is decided for the whole chain alone.
     again = disputed & (mark - reported <= np.fmax(columns["rise"], columns["later_rise"]))
+    if step.reset_at is not None:
+        again[:] = False
     fallen = readable & (reported < mark) & (~disputed | again)
     step.to_other &= ~fallen
     if fallen.any():

@@ -128,13 +128,13 @@ def test_faults_of_single_contracts_hide_no_freeze() -> None:
     assert feed.refused(90, spot=7701.5, **frozen(**columns)) is Reason.STALE
 
 
-def test_a_volume_that_is_readable_again_hides_no_freeze() -> None:
-    """All volumes are unreadable for a frame; then they are back, higher, and nothing else is new."""
+def test_a_volume_that_is_sent_again_hides_no_freeze() -> None:
+    """Prints of yesterday hold all volumes at 50; the same 80 in two frames are no news in the second."""
     feed, n = Feed(), len(BASE.strike)
-    feed.send(0, **frozen(bid=(BASE.bid + 0.05).tolist()))
-    feed.send(30, spot=7700.5, **frozen(volume=[NAN] * n))
-    more = (BASE.volume + 3).tolist()
-    assert "options_unchanged" in feed.send(60, spot=7701.0, **frozen(volume=more)).row.flags
+    feed.send(0)
+    held = {"volume": [80.0] * n, "last_at": (BASE.last_at - 86_400.0).tolist()}
+    feed.send(30, spot=7700.5, **frozen(**held))
+    assert "options_unchanged" in feed.send(60, spot=7701.0, **frozen(**held)).row.flags
 
 
 def test_three_slots_are_ninety_seconds_whatever_the_cadence() -> None:
