@@ -494,6 +494,13 @@ def unobservable(clean: Clean, corruptions: list[Corruption], index: int) -> tup
         if c.kind in OF_INTEREST or c.first > index:
             continue
         begin, end = max(c.first - 1, 0), min(c.last + 1, index, len(clean.frames) - 1)
+        if c.kind in {"volume_lower", "volume_zero"}:
+            # A low report looks like the end of a rise of the last ten minutes; it is signed anew.
+            fell = clean.frames[min(c.first, end)].quoted_at
+            earlier = (
+                i for i, f in enumerate(clean.frames) if fell - f.quoted_at <= timedelta(minutes=10)
+            )
+            begin = max(min(begin, next(earlier) - 1), 0)
         # Frames that come after a hole, or quotes that were wrong, touch every contract.
         whole = not c.kind.startswith(("volume", "contracts", "newly", "prior", "last"))
         # A print's time decides its sign, and a dispute decides after ten minutes.
