@@ -54,6 +54,7 @@ bench: $(VENV)/.dev $(PEERS)/.done  ## run every benchmark but the page's, besid
 	$(BIN)/python -m tests.benchmarks.bench_tick
 	@echo
 	$(BIN)/python -m tests.benchmarks.bench_parse
+	$(BIN)/python -m tests.benchmarks.bench_stream
 	@echo
 	$(BIN)/python -m tests.benchmarks.bench_snapshot
 	@echo
