@@ -476,6 +476,8 @@ def _take_out(columns: dict[str, Floats], names: Sequence[str], gone: Floats, wh
         ("variance", squares * hedge * hedge),
     ):
         columns[f"other_{name}"][which] -= share[which]
+    # A sum of squares whose last part is taken out may be a rounding below 0.
+    np.maximum(squared := columns["other_volume_squares"], 0.0, out=squared)
 
 
 def _scale_other(columns: dict[str, Floats], which: Bools, reported: Floats) -> None:
