@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 
 from sampler.chain import select_chain
 from sampler.live.tick import STALE_AFTER
-from sampler.measure.market import CLOCK_SKEW, STALE_SPOT
+from sampler.measure.market import CLOCK_SKEW
 from sampler.measure.snapshot import measure_slot
 from sampler.sources.cboe import Cboe
 from sampler.sources.cboe_json import parse_chain
@@ -488,7 +488,7 @@ def _row_verdict(
     unnamed = [name for name in other if flagged_name(name) not in named]
     if not unnamed:
         return "flagged", ""
-    if why := _standing_price(clean, corruptions, index, record, new):
+    if why := _standing_price(clean, corruptions, index, record):
         return why, ""
     shown = f"{unnamed[:6]}, flags {list(record.row.flags)}"
     if beyond := [name for name in unnamed if flagged_name(name) not in OF_FLOW]:
@@ -505,19 +505,15 @@ def _standing_price(
     corruptions: Sequence[Corruption],
     index: int,
     record: SlotRecord,
-    new: Sequence[str],
 ) -> str | None:
     """What a price that stands makes of a row whose figures differ by it alone, or None.
 
-    While parity agrees with it to a basis point it is no fault. Below ten, parity is too near to
-    replace it, and ``clock_skew`` names spot and not what is measured with it.
+    While parity agrees with it to a basis point it is no fault.
     """
     if not any(c.covers(index) and c.kind in PRICES for c in corruptions):
         return None
     off = abs(record.row.spot / clean.records[record.row.slot].row.forward - 1)
-    if off <= CLOCK_SKEW:
-        return "within"
-    return "skew" if "clock_skew" in new and off <= STALE_SPOT else None
+    return "within" if off <= CLOCK_SKEW else None
 
 
 def _wrong_flow(
@@ -632,7 +628,7 @@ async def _many(database: str, seeds: Sequence[int], length: int) -> int:
             if verdict.lies:
                 lying += 1
                 print(f"seed {seed}", describe(clean, corruptions, verdict), flush=True)
-    columns = ("cases", "equal", "gap", "flagged", "within", "skew", "lie", "lying cases")
+    columns = ("cases", "equal", "gap", "flagged", "within", "lie", "lying cases")
     print("kind".ljust(20), *(name.rjust(12) for name in columns))
     for kind, counts in sorted(table.items()):
         print(kind.ljust(20), *(str(counts[name]).rjust(12) for name in columns))
