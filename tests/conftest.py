@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 
 from storage.embedded import attach as embedded
@@ -48,6 +49,13 @@ UNIT = (
 )
 #: Fixtures that start a server, or that skip where something is missing.
 NEEDS = {"data_dir", "servers", "shared"}
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """A command that a test runs in this process binds the log to that test's standard error."""
+    yield
+    structlog.reset_defaults()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -52,7 +52,7 @@ class StreamedPrints:
     #: What a cancel or a correction names its print by, within its contract; None: by nothing.
     index: Sequence[int | None]
     #: Unix time of the trade. [s]
-    at: Floats
+    moment: Floats
     price: Floats
     size: Floats
     bid: Floats
@@ -130,7 +130,7 @@ class ChainAssembler:
         """
         self.adjusted = adjusted
         first, known = len(self.names), set(self.names)
-        new = {name: one for name, one in contracts.items() if name not in known}
+        new = {name: contract for name, contract in contracts.items() if name not in known}
         if first + len(new) > MOST_CONTRACTS:
             raise ChainRefused(
                 Reason.BAD_ANSWER,
@@ -145,18 +145,18 @@ class ChainAssembler:
         self._traded_by = np.append(self._traded_by, never)
         return first
 
-    def begin_connection(self, at: float) -> None:
+    def begin_connection(self, moment: float) -> None:
         """Note that another connection begins: nothing that was sent before is current.
 
         Open interest, which is of the morning, and the totals of the prints stay.
 
         Parameters
         ----------
-        at : unix time. [s]
+        moment : unix time. [s]
         """
         self._connection += 1
         if math.isnan(self._prints_since):
-            self._prints_since = at
+            self._prints_since = moment
         else:
             self._was_cut = True
 
@@ -166,7 +166,7 @@ class ChainAssembler:
         return int((self._quoted_by == self._connection).sum())
 
     def add_quotes(
-        self, contract: Indexes, *, bid: Floats, ask: Floats, at: Floats, arrived: float
+        self, contract: Indexes, *, bid: Floats, ask: Floats, moment: Floats, arrived: float
     ) -> None:
         """Take some quotes, the last of each contract counts.
 
@@ -174,32 +174,34 @@ class ChainAssembler:
         ----------
         contract : index of the contract of each. (n,)
         bid, ask : prices, NaN where there is none. (n,) [$]
-        at : unix time of each quote; NaN or 0 where the stream does not say. (n,) [s]
+        moment : unix time of each quote; NaN or 0 where the stream does not say. (n,) [s]
         arrived : unix time of their arrival, which stands for a time that is not said. [s]
         """
-        said = (at >= self._bounds[0]) & (at <= arrived + AHEAD)
+        stated = (moment >= self._bounds[0]) & (moment <= arrived + AHEAD)
         self._columns["bid"][contract] = bid
         self._columns["ask"][contract] = ask
-        self._columns["quote_at"][contract] = np.where(said, at, arrived)
+        self._columns["quote_at"][contract] = np.where(stated, moment, arrived)
         self._quoted_by[contract] = self._connection
 
-    def add_trades(self, contract: Indexes, *, price: Floats, at: Floats, volume: Floats) -> None:
+    def add_trades(
+        self, contract: Indexes, *, price: Floats, moment: Floats, volume: Floats
+    ) -> None:
         """Take some states of the day's trading, the last of each contract counts.
 
         Parameters
         ----------
         contract : index of the contract of each. (n,)
         price : of the last trade. (n,) [$]
-        at : its unix time; 0 or NaN where the stream does not say. (n,) [s]
+        moment : its unix time; 0 or NaN where the stream does not say. (n,) [s]
         volume : the day's volume. (n,) [contracts]
         """
         evening, midnight, end = self._bounds
         # A contract shows its last trade until the next one: of another day, it is no trade today.
-        dated = at >= 86_400
-        self._columns["volume"][contract] = np.where(dated & (at < evening), 0.0, volume)
-        other_day = dated & ((at < midnight) | (at >= end))
+        dated = moment >= 86_400
+        self._columns["volume"][contract] = np.where(dated & (moment < evening), 0.0, volume)
+        other_day = dated & ((moment < midnight) | (moment >= end))
         self._columns["last"][contract] = np.where(other_day, np.nan, price)
-        self._columns["last_at"][contract] = np.where(dated & ~other_day, at, np.nan)
+        self._columns["last_at"][contract] = np.where(dated & ~other_day, moment, np.nan)
         self._traded_by[contract] = self._connection
 
     def add_open_interest(self, contract: Indexes, value: Floats) -> None:
@@ -213,15 +215,15 @@ class ChainAssembler:
         known = value >= 0
         self._columns["open_interest"][contract[known]] = value[known]
 
-    def add_underlying(self, price: float, at: float) -> None:
+    def add_underlying(self, price: float, moment: float) -> None:
         """Take the underlying's price.
 
         Parameters
         ----------
         price : the price. [$]
-        at : its unix time; 0 or NaN where the stream does not say. [s]
+        moment : its unix time; 0 or NaN where the stream does not say. [s]
         """
-        self._spot = (price if price > 0 else math.nan, moment_of(at))
+        self._spot = (price if price > 0 else math.nan, moment_of(moment))
         self._spot_by = self._connection
 
     def add_prints(self, prints: StreamedPrints) -> None:
@@ -270,7 +272,7 @@ class ChainAssembler:
         self._tally.add(
             Prints(
                 contract=prints.contract[which],
-                at=prints.at[which],
+                at=prints.moment[which],
                 price=np.array(prices),
                 size=np.array(sizes),
                 bid=prints.bid[which],
@@ -306,9 +308,9 @@ class ChainAssembler:
         for name in ("last", "last_at", "volume"):
             known[name][~traded] = np.nan
         known["volume"][quoted & (self._traded_by == 0)] = 0.0
-        at, bid, ask = known.pop("quote_at"), known["bid"], known["ask"]
+        quoted_at, bid, ask = known.pop("quote_at"), known["bid"], known["ask"]
         two_sided = (bid > 0) & (ask >= bid)
-        times = at[two_sided] if two_sided.any() else at[quoted]
+        times = quoted_at[two_sided] if two_sided.any() else quoted_at[quoted]
         if not len(times):
             raise ChainRefused(
                 Reason.SOURCE_DOWN,
@@ -316,10 +318,10 @@ class ChainAssembler:
             )
         spot, spot_at = self._spot if self._spot_by == self._connection else (math.nan, None)
         columns = {
-            "root": np.array([one.root for one in self._contracts]),
-            "expiry": np.array([one.expiry for one in self._contracts], "datetime64[D]"),
-            "strike": np.array([one.strike for one in self._contracts]),
-            "right": np.array([one.right for one in self._contracts]),
+            "root": np.array([contract.root for contract in self._contracts]),
+            "expiry": np.array([contract.expiry for contract in self._contracts], "datetime64[D]"),
+            "strike": np.array([contract.strike for contract in self._contracts]),
+            "right": np.array([contract.right for contract in self._contracts]),
             **known,
             **self._sides(known["volume"]),
         }

@@ -285,8 +285,8 @@ def streamed_prints(events: Mapping[str, list[Any]], contract: Indexes) -> Strea
     types = values("type")
     return StreamedPrints(
         contract=contract,
-        index=[one if type(one) is int and one else None for one in values("index")],
-        at=number["time"] / 1000,
+        index=[index if type(index) is int and index else None for index in values("index")],
+        moment=number["time"] / 1000,
         price=number["price"],
         size=number["size"],
         bid=number["bidPrice"],
@@ -298,8 +298,8 @@ def streamed_prints(events: Mapping[str, list[Any]], contract: Indexes) -> Strea
             ]
         ),
         kind=np.array(kinds, np.int8),
-        undoes=np.array([one in ("CANCEL", "CORRECTION") for one in types], np.bool_),
-        reports=np.array([one != "CANCEL" for one in types], np.bool_),
+        undoes=np.array([name in ("CANCEL", "CORRECTION") for name in types], np.bool_),
+        reports=np.array([name != "CANCEL" for name in types], np.bool_),
     )
 
 
@@ -346,7 +346,9 @@ def _visible(answer: Mapping[str, Any], name: str) -> str:
 
 
 def _objects(values: Any) -> list[dict[str, Any]]:
-    return [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []
+    return (
+        [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+    )
 
 
 def _text(value: Any) -> str:

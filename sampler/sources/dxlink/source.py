@@ -141,13 +141,13 @@ class Dxlink:
             Without a key or the WebSocket library, for an unknown option, one out of bounds, or a
             base that is no URL.
         """
-        given, options = url.split_options(rest, pace="0.2", timeout="4", budget="4")
+        base, options = url.split_options(rest, pace="0.2", timeout="4", budget="4")
         if find_spec("websockets") is None:
             raise UsageError(
                 "dxlink: needs a package that is not installed: pip install zerodte-flow[dxlink]"
             )
         return cls(
-            base_of(NAME, given, PRODUCTION, keyed=True),
+            base_of(NAME, base, PRODUCTION, keyed=True),
             keys.need("FLOW_TASTYTRADE_CLIENT_SECRET"),
             keys.need("FLOW_TASTYTRADE_REFRESH_TOKEN"),
             pace=seconds_option(options, "pace", 0.0, 10.0),
@@ -246,7 +246,7 @@ class Dxlink:
 
     async def close(self) -> None:
         """Let go of connections."""
-        tasks = [one.relisting for one in self._symbols.values()]
+        tasks = [streamed.relisting for streamed in self._symbols.values()]
         for task in (self._supervisor, *tasks):
             if task is not None:
                 task.cancel()
@@ -387,7 +387,7 @@ class Dxlink:
         )
         listed = await asyncio.to_thread(parse_listed_day, answer.body or b"", session.day)
         if not listed.contracts:
-            upcoming = next((one for one in listed.days if one > session.day), None)
+            upcoming = next((day for day in listed.days if day > session.day), None)
             if not listed.days:
                 raise down("has no options of it")
             raise ChainRefused(
@@ -450,7 +450,7 @@ class Dxlink:
             if kind == "Trade":
                 self._take_underlyings(names, events)
             places = np.array(
-                [self._places.get(one, -1) if isinstance(one, str) else -1 for one in names],
+                [self._places.get(name, -1) if isinstance(name, str) else -1 for name in names],
                 np.int64,
             )
             numbers = places >> 16
@@ -468,8 +468,8 @@ class Dxlink:
             streamed = self._underlyings.get(name) if isinstance(name, str) else None
             if streamed is not None:
                 price = numbers_of([events.get("price", [None] * len(names))[i]], 1)
-                at = numbers_of([events.get("time", [None] * len(names))[i]], 1)
-                streamed.table.add_underlying(float(price[0]), float(at[0]) / 1000)
+                moment = numbers_of([events.get("time", [None] * len(names))[i]], 1)
+                streamed.table.add_underlying(float(price[0]), float(moment[0]) / 1000)
 
 
 def _add(
@@ -482,13 +482,16 @@ def _add(
         return numbers_of(events.get(name), n)
 
     if kind == "Quote":
-        at = np.fmax(number("bidTime"), number("askTime")) / 1000
+        moment = np.fmax(number("bidTime"), number("askTime")) / 1000
         table.add_quotes(
-            contract, bid=number("bidPrice"), ask=number("askPrice"), at=at, arrived=arrived
+            contract, bid=number("bidPrice"), ask=number("askPrice"), moment=moment, arrived=arrived
         )
     elif kind == "Trade":
         table.add_trades(
-            contract, price=number("price"), at=number("time") / 1000, volume=number("dayVolume")
+            contract,
+            price=number("price"),
+            moment=number("time") / 1000,
+            volume=number("dayVolume"),
         )
     elif kind == "Summary":
         table.add_open_interest(contract, number("openInterest"))

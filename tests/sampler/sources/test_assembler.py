@@ -36,21 +36,21 @@ def table(connected: float = OPEN - 60) -> ChainAssembler:
 def quote(made: ChainAssembler, *contracts: int, bid=7.0, ask=7.2, at=AT, arrived=AT + 0.5) -> None:
     n = len(contracts)
     made.add_quotes(
-        np.array(contracts), bid=np.full(n, bid), ask=np.full(n, ask), at=np.full(n, at),
+        np.array(contracts), bid=np.full(n, bid), ask=np.full(n, ask), moment=np.full(n, at),
         arrived=arrived,
     )  # fmt: skip
 
 
 def trade(made: ChainAssembler, contract: int, *, price=7.1, at=AT - 5, volume=100.0) -> None:
     made.add_trades(
-        np.array([contract]), price=np.array([price]), at=np.array([at]),
+        np.array([contract]), price=np.array([price]), moment=np.array([at]),
         volume=np.array([volume]),
     )  # fmt: skip
 
 
 def print_(made: ChainAssembler, *reports: dict[str, Any]) -> None:
     plain = {
-        "contract": 0, "index": None, "at": AT - 10, "price": 7.2, "size": 10.0, "bid": 7.0,
+        "contract": 0, "index": None, "moment": AT - 10, "price": 7.2, "size": 10.0, "bid": 7.0,
         "ask": 7.2, "side": np.nan, "kind": PrintKind.SIDED, "undoes": False, "reports": True,
     }  # fmt: skip
     rows = [plain | report for report in reports]
@@ -64,7 +64,7 @@ def test_the_last_event_of_each_contract_counts() -> None:
     quote(made, 0, 1)
     made.add_quotes(
         np.array([0, 0]), bid=np.array([8.0, 9.0]), ask=np.array([8.2, 9.2]),
-        at=np.array([AT + 1, AT + 2]), arrived=AT + 3,
+        moment=np.array([AT + 1, AT + 2]), arrived=AT + 3,
     )  # fmt: skip
     trade(made, 0, volume=5120.0)
     made.add_open_interest(np.array([0, 1]), np.array([310.0, np.nan]))
