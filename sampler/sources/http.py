@@ -164,11 +164,11 @@ class HttpClient:
         began = time.monotonic()
         end = began + self.budget
         attempt = 0
+        reason, fault = Reason.SOURCE_DOWN, ""
         while True:
             wait = BACK_OFF * 2**attempt * random.uniform(0.5, 1.0)  # noqa: S311
             attempt += 1
             self._require_time(symbol, began, now)
-            reason = Reason.SOURCE_DOWN
             try:
                 async with asyncio.timeout(end - time.monotonic()):
                     started = await self._turn(symbol, began, now)
@@ -200,16 +200,19 @@ class HttpClient:
                         meant = self._statuses.get(status)
                         if not (meant.again if meant else status in PASSING):
                             raise self._refusal(symbol, status, await _start_of_body(response))
-                        fault = f"answered {status}"
+                        reason, fault = Reason.SOURCE_DOWN, f"answered {status}"
                         if meant is not None:
                             reason, fault = meant.reason, f"{meant.words} (answer {status})"
             except (TimeoutError, httpx.TimeoutException):
-                fault = "did not answer in time"
+                # Of an attempt that the budget's end cut short, the one before it says more.
+                if not fault or time.monotonic() < end:
+                    reason, fault = Reason.SOURCE_DOWN, "did not answer in time"
             except httpx.NetworkError as error:
+                reason = Reason.SOURCE_DOWN
                 fault = f"cannot be reached: {str(error) or type(error).__name__}"
             except httpx.TransportError as error:
                 # The words of the other errors may quote an address or a header.
-                fault = f"cannot be reached: {type(error).__name__}"
+                reason, fault = Reason.SOURCE_DOWN, f"cannot be reached: {type(error).__name__}"
             if self._pause_until < end:
                 if time.monotonic() + wait >= end:
                     raise self._down(

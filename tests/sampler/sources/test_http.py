@@ -346,6 +346,20 @@ async def test_a_vendors_own_statuses(
     assert min(len(plain.requests), 2) == requests
 
 
+async def test_the_end_of_the_budget_hides_no_reason(
+    plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second attempt hangs until the budget ends: the first one's answer says what is wrong."""
+    monkeypatch.setattr(http, "BACK_OFF", 0.1)
+    plain.inject(vendor.slow(3.0))
+    plain.inject(vendor.status(571), times=1)
+    web = HttpClient("vendor", plain.url, pace=0, timeout=5, budget=0.8, statuses=STATUSES)
+    with pytest.raises(ChainRefused, match=r"SPY: vendor is starting \(answer 571\)") as caught:
+        await body(web, "SPY")
+    await web.close()
+    assert caught.value.reason is Reason.BAD_ANSWER
+
+
 async def test_an_accepted_status_is_the_sources_to_read(plain: Plain) -> None:
     """An answer whose status the source knows comes back with its body."""
     plain.inject(vendor.status(472, body=b"No data"), times=1)
