@@ -5,10 +5,8 @@ It answers from threads of its own, so a test may block, and it can be slow, bro
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import math
-import socket
 import threading
 import time
 import zlib
@@ -16,13 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Self
 
 import orjson
 
 from sampler.chain import Frame
 from storage.market.calendar import from_new_york, to_new_york
+from tests.vendors.server import LoopbackServer
 
 INDEXES = {"SPX", "NDX", "RUT", "VIX", "XSP"}
 NUMBERS = [
@@ -147,7 +146,7 @@ class CboeServer:
         #: Sent with every frame, e.g. Cache-Control.
         self.headers: dict[str, str] = {}
         self.requests: list[Request] = []
-        self._server: _Server | None = None
+        self._server: LoopbackServer | None = None
         self._port = 0
 
     @property
@@ -157,7 +156,7 @@ class CboeServer:
 
     def start(self) -> None:
         """Listen, on the same port as before if there was one."""
-        self._server = _Server(("127.0.0.1", self._port), _Handler)
+        self._server = LoopbackServer(("127.0.0.1", self._port), _Handler)
         self._server.owner = self
         self._port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -195,35 +194,10 @@ class CboeServer:
         return Answer(200, headers, body)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    owner: CboeServer
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._open: set[socket.socket] = set()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def drop(self) -> None:
-        for connection in list(self._open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # a client that gave up is what many a test wants
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: _Server
+    server: LoopbackServer
 
     def do_GET(self) -> None:
         symbol = self.path.rpartition("/")[2].removesuffix(".json").removeprefix("_")

@@ -136,7 +136,7 @@ class Access(Protocol):
         Returns
         -------
         Admission
-            The caller, what is left of its quota, and the headers that say so.
+            The caller, its remaining requests of today, and the response headers that report them.
 
         Raises
         ------

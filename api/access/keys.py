@@ -273,7 +273,7 @@ class KeyedAccess:
         Returns
         -------
         Admission
-            The caller, what is left of its quota, and the headers that say so.
+            The caller, its remaining requests of today, and the response headers that report them.
 
         Raises
         ------

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 from urllib.parse import quote
 
 from sampler.chain import Frame
-from sampler.errors import ChainRefused, NoHistory
+from sampler.errors import ChainRefused
 from sampler.sources import url
 from sampler.sources.http import HttpClient, base_of
 from sampler.sources.json_fields import decode_json, number_columns
+from sampler.sources.live_only import LiveOnly
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
-from storage.market.calendar import Session
 from storage.record.row import Reason
 
 NUMBERS = {"strike": "k", "bid": "b", "ask": "a", "open_interest": "oi", "volume": "v"}
 
 
-class Acme:
+class Acme(LiveOnly):
     """What is asked for, and when. A vendor with a key takes it from ``keys``."""
 
     name, facts = "acme", "real-time quotes; no past sessions"
@@ -36,15 +35,6 @@ class Acme:
     async def live(self, symbol: str, now: datetime) -> Frame:
         answer = await self.http.get(f"/{quote(symbol, safe='')}", symbol=symbol, now=now)
         return parse_acme_chain(answer.body or b"", symbol, now)
-
-    def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
-        raise NoHistory(f"acme: keeps no history, so none of {symbol} on {session.day}")
-
-    def newest(self, symbol: str) -> datetime | None:
-        return None
-
-    async def close(self) -> None:
-        await self.http.close()
 
 
 def parse_acme_chain(body: bytes, symbol: str, now: datetime) -> Frame:

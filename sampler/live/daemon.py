@@ -209,7 +209,7 @@ class Daemon:
             "sampling",
             symbols=sorted(self._tracker.symbols),
             standby=sorted(set(self._symbols) - self._tracker.symbols),
-            next_tick=min(next_tick(self._clock.now(), self._delay(s)) for s in self._symbols),
+            next_tick=str(min(next_tick(self._clock.now(), self._delay(s)) for s in self._symbols)),
             clock=str(self._clock),
         )
         for symbol in due:
@@ -246,4 +246,4 @@ class Daemon:
         """Log the number of steps by outcome since the last such line."""
         outcomes, self._outcomes = self._outcomes, Counter()
         now = to_new_york(self._clock.now()).strftime("%Y-%m-%d %H:%M:%S")
-        log.info("simulated market", to_new_york=now, steps=dict(outcomes))
+        log.info("simulated market", new_york=now, steps=dict(outcomes))

@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from urllib.parse import quote
 
 from sampler.chain import Frame
-from sampler.errors import ChainRefused, NoHistory
+from sampler.errors import ChainRefused
 from sampler.sources import url
 from sampler.sources.cboe_json import NAME, parse_chain
 from sampler.sources.http import HttpClient, base_of, seconds_option
+from sampler.sources.live_only import LiveOnly
 from sampler.sources.polling import Polling
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
-from storage.market.calendar import Session
 from storage.market.instruments import instrument_of
 from storage.record.row import Reason
 
@@ -33,7 +33,7 @@ FRESH_LIMIT = 60.0
 EDGE = 1.0
 
 
-class Cboe:
+class Cboe(LiveOnly):
     """The delayed quotes of cdn.cboe.com, or of a server that speaks its format."""
 
     name = NAME
@@ -134,47 +134,6 @@ class Cboe:
             if name in answer.headers
         }
         return frame
-
-    def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
-        """Nothing: the feed shows the present only.
-
-        Parameters
-        ----------
-        symbol : the underlying.
-        session : the session.
-
-        Returns
-        -------
-        AsyncIterator
-            Never.
-
-        Raises
-        ------
-        NoHistory
-            Always.
-        """
-        raise NoHistory(
-            f"cboe: keeps no history, so none of {symbol} on {session.day}; "
-            "backfill from parquet:, recorded: or synthetic:"
-        )
-
-    def newest(self, symbol: str) -> datetime | None:
-        """Tell nothing: a live feed has no newest frame beforehand.
-
-        Parameters
-        ----------
-        symbol : the underlying.
-
-        Returns
-        -------
-        None
-            Always: what is newest is only known by asking the feed.
-        """
-        return None
-
-    async def close(self) -> None:
-        """Let go of connections."""
-        await self.http.close()
 
 
 def _path(symbol: str) -> str:

@@ -26,7 +26,6 @@ from sampler.chain import Frame
 from sampler.errors import ChainRefused
 from sampler.sources import url
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
-from storage.errors import UsageError
 from storage.market.calendar import Session, from_new_york, market_day, to_new_york
 from storage.record.row import Reason
 
@@ -88,11 +87,8 @@ class Recorded:
             If there is nothing at the path, or an option makes no sense.
         """
         name, options = url.split_options(rest, delay="0")
-        path = Path(name).expanduser()
-        if name == "example" and not path.exists():
-            path = EXAMPLE
-        if not name or not path.exists():
-            raise UsageError(f"recorded: no such file or folder: {name or '(empty)'}")
+        bundled = name == "example" and not Path(name).exists()
+        path = EXAMPLE if bundled else url.existing_path(name, "recorded")
         return cls(path, url.whole_option(options, "delay", 0, 86_400))
 
     def newest(self, symbol: str) -> datetime | None:

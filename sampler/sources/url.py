@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 from storage.errors import UsageError
@@ -57,3 +58,27 @@ def whole_option(options: dict[str, str], name: str, low: int, high: int) -> int
     if not text.isdecimal() or not low <= int(text) <= high:
         raise UsageError(f"source option {name}={text!r} is not a whole number {low}-{high}")
     return int(text)
+
+
+def existing_path(name: str, scheme: str) -> Path:
+    """A file or folder that is there.
+
+    Parameters
+    ----------
+    name : the path; ``~`` is the user's home.
+    scheme : the source's scheme, for the error.
+
+    Returns
+    -------
+    Path
+        The path.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing at it, or no path is named.
+    """
+    path = Path(name).expanduser()
+    if not name or not path.exists():
+        raise UsageError(f"{scheme}: no such file or folder: {name or '(empty)'}")
+    return path

@@ -132,7 +132,7 @@ def no_open_interest_at_first(made: Measured) -> None:
 
 
 def every_second_strike(made: Measured) -> None:
-    """Twenty of 41 strikes are missing at first: their first trades are unknown, the rest is not."""
+    """Strikes listed after the first frame: volume before their listing belongs to no slot."""
     first, second, _, last = rows(made)
     assert (first.strikes, second.strikes) == (21, 41)
     new = told(second, "volume_unknown")

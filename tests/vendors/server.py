@@ -152,7 +152,7 @@ class VendorServer:
         self.requests: list[Request] = []
         self._served: dict[str, Frame] = {}
         self._faults: list[_Injected] = []
-        self._server: _Server | None = None
+        self._server: LoopbackServer | None = None
         self._port = 0
 
     def respond(self, request: Request) -> Answer:
@@ -216,7 +216,7 @@ class VendorServer:
 
     def start(self) -> None:
         """Listen, on the same port as before if there was one."""
-        self._server = _Server(("127.0.0.1", self._port), _Handler)
+        self._server = LoopbackServer(("127.0.0.1", self._port), _Handler)
         self._server.owner = self
         self._port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -275,9 +275,12 @@ def _quoted_at(frame: Frame) -> datetime:
     return frame.quoted_at
 
 
-class _Server(ThreadingHTTPServer):
+class LoopbackServer(ThreadingHTTPServer):
+    """A server whose open connections can be counted and dropped."""
+
     daemon_threads = True
-    owner: VendorServer
+    #: What the handler answers from.
+    owner: Any
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -303,7 +306,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: _Server
+    server: LoopbackServer
 
     def do_GET(self) -> None:
         owner = self.server.owner

@@ -34,7 +34,6 @@ from sampler.sources.databento.dbn import (
 )
 from sampler.sources.databento.frames import NAME, DatabentoSession, todays_contracts
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
-from storage.errors import UsageError
 from storage.market.calendar import Session, last_session, session_on, to_new_york
 from storage.record.row import Reason
 
@@ -71,10 +70,7 @@ class DatabentoFiles:
             If there is nothing at the path.
         """
         name, _ = url.split_options(rest)
-        path = Path(name).expanduser()
-        if not name or not path.exists():
-            raise UsageError(f"databento: no such file or folder: {name or '(empty)'}")
-        return cls(path)
+        return cls(url.existing_path(name, NAME))
 
     def newest(self, symbol: str) -> datetime | None:
         """Tell nothing: files would have to be read to their ends.

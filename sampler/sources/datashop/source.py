@@ -17,7 +17,6 @@ from sampler.errors import ChainRefused
 from sampler.sources import url
 from sampler.sources.datashop.parse import NAME, datashop_frames, read_datashop_rows
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
-from storage.errors import UsageError
 from storage.market.calendar import Session, last_session, session_on, to_new_york
 from storage.record.row import Reason
 
@@ -54,10 +53,7 @@ class DataShop:
             If there is nothing at the path.
         """
         name, _ = url.split_options(rest)
-        path = Path(name).expanduser()
-        if not name or not path.exists():
-            raise UsageError(f"datashop: no such file or folder: {name or '(empty)'}")
-        return cls(path)
+        return cls(url.existing_path(name, NAME))
 
     def newest(self, symbol: str) -> datetime | None:
         """Return when the newest chain of a symbol was quoted.

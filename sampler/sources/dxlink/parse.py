@@ -1,4 +1,4 @@
-"""What dxLink and tastytrade's answers look like: tokens, listed contracts, events in COMPACT form.
+"""Parse what tastytrade and dxLink send: tokens, listed contracts, market events in COMPACT form.
 
 Pure: nothing here waits, and nothing is fetched.
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 
 from sampler.chain import Frame
-from sampler.errors import ChainRefused, NoHistory
+from sampler.errors import ChainRefused
 from sampler.sources import url
 from sampler.sources.assembler import ChainAssembler
 from sampler.sources.dxlink.connection import DxlinkConnection, down
@@ -36,6 +36,7 @@ from sampler.sources.dxlink.parse import (
     streamed_prints,
 )
 from sampler.sources.http import HttpClient, Status, base_of, is_loopback, seconds_option
+from sampler.sources.live_only import LiveOnly
 from storage.config.vendor_keys import VendorKeys
 from storage.errors import UsageError
 from storage.market.calendar import Session, closed_day_kind, market_day, session_on
@@ -82,7 +83,7 @@ class StreamedSymbol:
     relisting: asyncio.Task[None] | None = None
 
 
-class Dxlink:
+class Dxlink(LiveOnly):
     """tastytrade's dxLink stream, or a server that speaks its format."""
 
     name = NAME
@@ -207,43 +208,6 @@ class Dxlink:
         self._delivered = True
         return frame
 
-    def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
-        """Nothing: the stream has no past quotes of options.
-
-        Parameters
-        ----------
-        symbol : the underlying.
-        session : the session.
-
-        Returns
-        -------
-        AsyncIterator
-            Never.
-
-        Raises
-        ------
-        NoHistory
-            Always.
-        """
-        raise NoHistory(
-            f"dxlink: keeps no past quotes, so none of {symbol} on {session.day}; "
-            "backfill from theta:, parquet: or recorded:"
-        )
-
-    def newest(self, symbol: str) -> datetime | None:
-        """Tell nothing: a live feed has no newest frame beforehand.
-
-        Parameters
-        ----------
-        symbol : the underlying.
-
-        Returns
-        -------
-        None
-            Always: what is newest is only known by asking the feed.
-        """
-        return None
-
     async def close(self) -> None:
         """Let go of connections."""
         tasks = [streamed.relisting for streamed in self._symbols.values()]
@@ -253,7 +217,7 @@ class Dxlink:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
         self._supervisor = None
-        await self.http.close()
+        await super().close()
 
     # The connection
 

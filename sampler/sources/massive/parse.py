@@ -123,7 +123,7 @@ def parse_massive_chain(
     Returns
     -------
     Frame or None
-        Every contract of the expiry; None where no page has any.
+        All contracts of the expiry as a frame; None if no page lists a contract.
 
     Raises
     ------

@@ -6,14 +6,14 @@ A chain of today comes in pages of 250 contracts, one after the other. The key i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import date, datetime
 from urllib.parse import quote, urlencode
 
 from sampler.chain import Frame
-from sampler.errors import ChainRefused, NoHistory
+from sampler.errors import ChainRefused
 from sampler.sources import url
 from sampler.sources.http import HttpAnswer, HttpClient, Status, base_of, seconds_option
+from sampler.sources.live_only import LiveOnly
 from sampler.sources.massive.parse import (
     NAME,
     SnapshotPage,
@@ -25,7 +25,7 @@ from sampler.sources.massive.parse import (
 )
 from sampler.sources.polling import Polling
 from storage.config.vendor_keys import VendorKeys
-from storage.market.calendar import Session, closed_day_kind, market_day, session_on
+from storage.market.calendar import closed_day_kind, market_day, session_on
 from storage.record.row import Reason
 
 BASE = "https://api.massive.com"
@@ -44,7 +44,7 @@ STATUSES = {
 }
 
 
-class Massive:
+class Massive(LiveOnly):
     """Massive's option snapshots, or a server that speaks their format."""
 
     name = NAME
@@ -155,47 +155,6 @@ class Massive:
         if frame is None:
             raise await self._no_expiry(symbol, day, now)
         return frame
-
-    def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
-        """Nothing: past quotes are kept by contract, and are not read.
-
-        Parameters
-        ----------
-        symbol : the underlying.
-        session : the session.
-
-        Returns
-        -------
-        AsyncIterator
-            Never.
-
-        Raises
-        ------
-        NoHistory
-            Always.
-        """
-        raise NoHistory(
-            f"massive: has no past chains, so none of {symbol} on {session.day}; "
-            "backfill from theta:, parquet: or recorded:"
-        )
-
-    def newest(self, symbol: str) -> datetime | None:
-        """Tell nothing: a live feed has no newest frame beforehand.
-
-        Parameters
-        ----------
-        symbol : the underlying.
-
-        Returns
-        -------
-        None
-            Always: what is newest is only known by asking the feed.
-        """
-        return None
-
-    async def close(self) -> None:
-        """Let go of connections."""
-        await self.http.close()
 
     async def _get(self, path: str, symbol: str, now: datetime) -> HttpAnswer:
         """An answer; ``ChainRefused`` with the plan's name where the plan does not have it."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -15,14 +15,14 @@ from urllib.parse import urlencode
 import httpx
 
 from sampler.chain import Frame
-from sampler.errors import ChainRefused, NoHistory
 from sampler.sources import url
 from sampler.sources.http import HttpAnswer, HttpClient, Status, base_of, seconds_option
+from sampler.sources.live_only import LiveOnly
 from sampler.sources.polling import Polling
 from sampler.sources.schwab.login import SchwabLogin
 from sampler.sources.schwab.parse import NAME, parse_schwab_chain
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
-from storage.market.calendar import Session, market_day
+from storage.market.calendar import market_day
 from storage.market.instruments import instrument_of
 from storage.record.row import Reason
 
@@ -41,7 +41,7 @@ STATUSES = {
 }
 
 
-class Schwab:
+class Schwab(LiveOnly):
     """Charles Schwab's market data, or a server that speaks its format."""
 
     name = NAME
@@ -145,46 +145,9 @@ class Schwab:
             accept=accept,
         )
 
-    def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
-        """Nothing: Schwab shows the present only.
-
-        Parameters
-        ----------
-        symbol : the underlying.
-        session : the session.
-
-        Returns
-        -------
-        AsyncIterator
-            Never.
-
-        Raises
-        ------
-        NoHistory
-            Always.
-        """
-        raise NoHistory(
-            f"schwab: keeps no history, so none of {symbol} on {session.day}; "
-            "backfill from parquet: or from a source that keeps past chains"
-        )
-
-    def newest(self, symbol: str) -> datetime | None:
-        """Tell nothing: a live feed has no newest frame beforehand.
-
-        Parameters
-        ----------
-        symbol : the underlying.
-
-        Returns
-        -------
-        None
-            Always: what is newest is only known by asking the feed.
-        """
-        return None
-
     async def close(self) -> None:
         """Let go of connections."""
-        await self.http.close()
+        await super().close()
         await self.login.close()
 
 

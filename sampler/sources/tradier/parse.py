@@ -75,7 +75,7 @@ def parse_tradier_chain(
     Returns
     -------
     Frame or None
-        Every contract of the expiry; None where the answer lists none.
+        All contracts of the expiry as a frame; None if the answer lists no contract.
 
     Raises
     ------

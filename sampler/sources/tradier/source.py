@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from email.utils import format_datetime
 from urllib.parse import quote, urlencode
 
 from sampler.chain import Frame
-from sampler.errors import ChainRefused, NoHistory
+from sampler.errors import ChainRefused
 from sampler.sources import url
 from sampler.sources.http import HttpClient, Status, base_of, retry_after, seconds_option
 from sampler.sources.json_fields import finite, moment_of
+from sampler.sources.live_only import LiveOnly
 from sampler.sources.polling import Polling
 from sampler.sources.tradier.parse import (
     NAME,
@@ -30,7 +31,7 @@ from sampler.sources.tradier.parse import (
     symbol_letters,
 )
 from storage.config.vendor_keys import VendorKeys
-from storage.market.calendar import Session, closed_day_kind, market_day, session_on
+from storage.market.calendar import closed_day_kind, market_day, session_on
 from storage.record.row import Reason
 
 PRODUCTION = "https://api.tradier.com/v1"
@@ -73,7 +74,7 @@ class SpotBatch:
     task: asyncio.Task[dict[str, UnderlyingQuote]] | None = None
 
 
-class Tradier:
+class Tradier(LiveOnly):
     """Tradier's market data, or a server that speaks its format."""
 
     name = NAME
@@ -185,49 +186,12 @@ class Tradier:
             raise await self._no_expiry(symbol, day, now)
         return frame
 
-    def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
-        """Nothing: Tradier keeps no quotes of options.
-
-        Parameters
-        ----------
-        symbol : the underlying.
-        session : the session.
-
-        Returns
-        -------
-        AsyncIterator
-            Never.
-
-        Raises
-        ------
-        NoHistory
-            Always.
-        """
-        raise NoHistory(
-            f"tradier: keeps no past quotes, so none of {symbol} on {session.day}; "
-            "backfill from theta:, parquet: or recorded:"
-        )
-
-    def newest(self, symbol: str) -> datetime | None:
-        """Tell nothing: a live feed has no newest frame beforehand.
-
-        Parameters
-        ----------
-        symbol : the underlying.
-
-        Returns
-        -------
-        None
-            Always: what is newest is only known by asking the feed.
-        """
-        return None
-
     async def close(self) -> None:
         """Let go of connections."""
         batch, self._batch = self._batch, None
         if batch is not None and batch.task is not None:
             batch.task.cancel()
-        await self.http.close()
+        await super().close()
 
     async def _spot(self, symbol: str, now: datetime) -> UnderlyingQuote:
         """The underlying's price, from the request that this slot's symbols share.

@@ -126,7 +126,7 @@ def test_the_signs_of_what_stays_are_its_own() -> None:
 
 
 def test_a_fall_is_taken_out_of_the_later_rise_that_fits_it() -> None:
-    """60 bought, then 50 that were too much, sold: it is the 50 that leave, not part of the 60."""
+    """After rises of 60 and 50 contracts a fall of 47 is taken out of the 50, the later one."""
     feed = played(100, 160)
     feed.report(210, sign=-1.0)
     assert feed.account()[1] == 10
@@ -136,7 +136,7 @@ def test_a_fall_is_taken_out_of_the_later_rise_that_fits_it() -> None:
 
 
 def test_a_fall_that_only_the_largest_rise_explains_is_taken_out_of_that() -> None:
-    """A later rise of 50 cannot have been 55 too high; the one of 60 can."""
+    """A fall of 55 is taken out of the rise of 60, since the later rise of 50 is too small."""
     feed = played(100, 160)
     feed.report(210, sign=-1.0)
     feed.report(155)
@@ -153,7 +153,7 @@ def test_a_later_rise_outlives_the_largest_one() -> None:
 
 
 def test_what_comes_back_after_trading_went_on_leaves_the_rows_between_in_doubt() -> None:
-    """Of 44 that are new at once, 41 may have been held back since the fall: nobody can say."""
+    """A contract falls by 47, trades 6, then gains 44: nobody can say if 41 of these were held back."""
     feed = played(100, 147, 100, 106)
     fell_at = feed.now - 30.0
     step = feed.report(150)
@@ -163,7 +163,7 @@ def test_what_comes_back_after_trading_went_on_leaves_the_rows_between_in_doubt(
 
 
 def test_what_is_left_of_a_withdrawn_rise_may_be_withdrawn_too() -> None:
-    """A frame is 1,000 too high, the next ones still 50: both leave in their turn."""
+    """A volume is 1,000 too high, then 50 too high, then right: both surpluses are taken out."""
     feed = played(100, 1100)
     assert feed.report(150).withdrawn.volume == -950
     assert feed.report(160).withdrawn.contracts == 0
@@ -173,7 +173,7 @@ def test_what_is_left_of_a_withdrawn_rise_may_be_withdrawn_too() -> None:
 
 
 def test_two_rises_are_withdrawn_at_once() -> None:
-    """1,000 too much bought, then 50 more sold: one fall takes both, each with its own sign."""
+    """One fall takes back two wrong rises: 1,000 counted as bought, then 50 counted as sold."""
     feed = played(100, 1100)
     feed.report(1150, sign=-1.0)
     step = feed.report(105)
@@ -183,7 +183,7 @@ def test_two_rises_are_withdrawn_at_once() -> None:
 
 
 def test_a_fall_that_shrinks_to_a_rise_is_a_rise_that_was_wrong() -> None:
-    """A frame too high, then none for a while: what comes back is below it, and that is the truth."""
+    """A volume reads too high, then 0, then right: the surplus is taken out at its return."""
     feed = played(100, 110, 5000, 0, 0)
     assert feed.account()[0] == 5000
     step = feed.report(112)
@@ -192,7 +192,7 @@ def test_a_fall_that_shrinks_to_a_rise_is_a_rise_that_was_wrong() -> None:
 
 
 def test_what_is_put_back_can_be_withdrawn_again() -> None:
-    """50 too many, gone for a frame, there again, and gone for good."""
+    """A surplus of 50 that is withdrawn, comes back and falls again is taken out again."""
     feed = played(100, 150, 100, 150)
     assert feed.account()[:2] == (150, 50)
     assert feed.report(100).withdrawn.contracts == 1

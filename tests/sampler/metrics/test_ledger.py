@@ -32,7 +32,7 @@ def test_volumes_are_counted_above_their_marks() -> None:
 
 
 def test_the_two_largest_recent_rises_are_remembered() -> None:
-    """Each column is a contract: what it remembers, what trades, and what it remembers then."""
+    """A slot's trade replaces a remembered rise by its size and age; each line is one contract."""
     #           rise  at    later at    added  rise  at   later  at
     contracts = [
         (5, 60, 3, 70, 9, 9, 90, NAN, NAN),  # the largest so far: nothing came after it
@@ -79,7 +79,11 @@ def test_the_two_largest_recent_rises_are_remembered() -> None:
 
 
 def test_what_a_frame_brings() -> None:
-    """Calls: whole, without a volume now, never with one, gone. Puts: idle, held, gone, newly so."""
+    """Unreadable, never readable, missing and held contracts are counted apart.
+
+    Calls: readable; unreadable now; never readable; not listed any more. Puts: no trade yet;
+    reported below its mark; not listed any more; listed for the first time.
+    """
     listed = np.array([[True, True, True, False], [True, True, False, True]])
     before = np.array([[True, True, False, True], [False, True, True, False]])
     reported = pairs([8, NAN, NAN, NAN], [0, 3, NAN, 0])

@@ -437,5 +437,5 @@ async def test_closed_days_and_history(server: DxlinkVendor, feed: Dxlink) -> No
     assert refused.reason is Reason.MARKET_CLOSED
     assert server.requests == []
     assert feed.newest("SPX") is None
-    with pytest.raises(NoHistory, match="dxlink: keeps no past quotes"):
+    with pytest.raises(NoHistory, match="dxlink: keeps no history"):
         feed.history("SPX", session_on(DAY))

@@ -673,7 +673,7 @@ def test_there_is_no_history() -> None:
     """Past chains are not read."""
     feed = Massive.open("", KEYS)
     assert feed.newest("SPX") is None
-    with pytest.raises(NoHistory, match="massive: has no past chains"):
+    with pytest.raises(NoHistory, match="massive: keeps no history"):
         feed.history("SPX", session_on(DAY))  # type: ignore[arg-type]
 
 

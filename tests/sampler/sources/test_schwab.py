@@ -550,7 +550,7 @@ async def test_a_login_that_ends_is_warned_of(
     ],
 )  # fmt: skip
 def test_a_token_file_that_is_none(tmp_path: Path, content: bytes | None, words: str) -> None:
-    """Opening the source says which setting, which file and what is wrong; no token."""
+    """The error of an unusable token file names the setting, the file and the fault, never a token."""
     path = tmp_path / "token.json"
     if content is not None:
         path.write_bytes(content)
@@ -582,7 +582,7 @@ def test_no_secret_stands_in_a_repr(tokens: Path) -> None:
 
 
 def test_plain_http_beyond_this_machine_is_refused(tokens: Path) -> None:
-    """A token must not cross a network unencrypted."""
+    """Schwab's source refuses an unencrypted address that is not on this machine."""
     with pytest.raises(UsageError, match="https"):
         Schwab.open("http://example.com/marketdata/v1", keys(tokens))
 
@@ -596,7 +596,7 @@ def _inject(fault: Fault) -> Any:
 
 
 def _changed(**fields: Any) -> Any:
-    """A good answer in which some fields say something else."""
+    """A valid chain answer in which random fields are replaced by other values."""
 
     def change(answer: Answer) -> Answer:
         body = json.dumps(json.loads(unpacked(answer)) | fields).encode()

@@ -26,7 +26,7 @@ FILES = {
 }
 #: Modules that are no source: what several sources share.
 SHARED = {
-    "__init__", "assembler", "by_symbol", "http", "json_fields", "polling", "protocol", "trades",
+    "__init__", "assembler", "by_symbol", "http", "json_fields", "live_only", "polling", "protocol", "trades",
     "url",
 }  # fmt: skip
 #: A second module of a source that is no folder.

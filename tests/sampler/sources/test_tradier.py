@@ -650,7 +650,7 @@ def test_there_is_no_history() -> None:
     """Tradier keeps no quotes of options."""
     feed = Tradier.open("", KEYS)
     assert feed.newest("SPX") is None
-    with pytest.raises(NoHistory, match="tradier: keeps no past quotes"):
+    with pytest.raises(NoHistory, match="tradier: keeps no history"):
         feed.history("SPX", session_on(DAY))  # type: ignore[arg-type]
 
 
