@@ -116,7 +116,14 @@ class Lease:
         return LeaseChange(gained, regained, lost)
 
     async def close(self) -> None:
-        """Release all symbols."""
+        """Release all symbols, so that another sampler has them at its next beat."""
+        if self._connection is not None:
+            try:
+                with translate_errors(), time_limit(self._connection, _PATIENCE):
+                    await self._connection.execute(query("lease_release"))
+            except StoreError as error:
+                # The server releases the locks itself when it notices that the connection is gone.
+                log.warning("leases not released", symbols=len(self.held), error=str(error))
         await self._disconnect()
         self.held = set()
 

@@ -293,6 +293,10 @@ select symbol from unnest(%(symbols)s::text[]) symbol
 where pg_try_advisory_lock(hashtextextended('zerodte-flow samples ' || current_schema() || ' ' || symbol, 0))
 limit %(room)s
 
+-- lease_release --
+-- Release the symbols at once: the server ends a session only a moment after its client has left.
+select pg_advisory_unlock_all()
+
 -- own --
 -- Note that a daemon samples a session of some symbols.
 insert into watched (symbol, expiration) select symbol, %(expiration)s from unnest(%(symbols)s::text[]) symbol

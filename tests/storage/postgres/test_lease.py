@@ -47,12 +47,7 @@ async def test_one_works_the_other_waits(lease):
     assert await first.beat() == LeaseChange()
     assert (first.held, second.held) == (set(SYMBOLS), set())
     await first.close()
-
-    async def has_all() -> bool:
-        # The server ends the first one's session a moment after its client has left.
-        return (await second.beat()).gained == SYMBOLS
-
-    await until(has_all)
+    assert await second.beat() == LeaseChange(gained=SYMBOLS)
 
 
 async def test_shared_out(lease):
@@ -63,6 +58,18 @@ async def test_shared_out(lease):
     assert [turn.gained for turn in turns] == [("A", "B"), ("C", "D"), ()]
     await first.close()
     assert (await second.beat(), (await third.beat()).gained) == (LeaseChange(), ("A", "B"))
+
+
+async def test_a_lease_that_cannot_be_released(lease, database, monkeypatch):
+    """A holder that is cut off from the server closes all the same, within its patience."""
+    monkeypatch.setattr(module, "_PATIENCE", 0.3)
+    with Proxy(database) as proxy:
+        holder = lease(url=proxy.url)
+        await holder.beat()
+        proxy.stall()
+        async with asyncio.timeout(10):
+            await holder.close()
+        assert (holder.connected, holder.held) == (False, set())
 
 
 async def test_datasets_are_apart(lease):
