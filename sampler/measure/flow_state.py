@@ -155,9 +155,7 @@ def update_flow(
         "listed": listed,
         "listed_before": listed | past.listed_before(),
         **{name: past.widen(getattr(chain, name)) for name in QUOTES},
-        "signed_volume": (
-            _known(past, chain, step) if counts_trades else past.recall("signed_volume")
-        ),
+        "signed_volume": _known(past, chain, step),
         # Both sides of a strike share it.
         "sigma": np.array([past.widen(market.smile.filled)] * 2),
         **_stored(ledger, now),
@@ -381,10 +379,13 @@ def _slots_of_flow(elapsed: Floats, interval: timedelta) -> Floats | float:
 
 
 def _known(past: PreviousSlot, chain: Chain, step: VolumeStep) -> Floats:
-    """The source's signed volume, where its contract's volume was counted; else the last known."""
-    now = past.widen(chain.signed_volume)
+    """The source's signed volume, where its contract's volume was counted; else the last known.
+
+    A volume that was counted while its trades were not signed has no signed volume to go on from:
+    trades that come later would be taken for a part of that volume.
+    """
     counted = step.ledger["volume_read_at"] == chain.quoted_at.timestamp()
-    return np.where(np.isnan(now) | ~counted, past.recall("signed_volume"), now)
+    return np.where(counted, past.widen(chain.signed_volume), past.recall("signed_volume"))
 
 
 def _multi_leg_share(chain: Chain, past: PreviousSlot, step: VolumeStep) -> float | None:

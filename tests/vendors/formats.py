@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,14 +10,21 @@ import orjson
 from cboe_server import from_frame
 
 from sampler.chain import Frame
+from sampler.errors import ChainRefused
+from sampler.sources.assembler import ChainAssembler
 from sampler.sources.cboe_json import parse_chain
+from sampler.sources.dxlink.parse import parse_listed_day, read_message
+from sampler.sources.dxlink.source import Dxlink, StreamedSymbol
 from sampler.sources.massive.parse import parse_massive_chain, parse_snapshot_page
 from sampler.sources.schwab.parse import parse_schwab_chain
 from sampler.sources.theta.answers import read_answer
 from sampler.sources.theta.frames import BAR, INTEREST, PRICE, QUOTE, RootAnswers, join_live
 from sampler.sources.theta.past import roots_of
 from sampler.sources.tradier.parse import parse_tradier_chain, parse_tradier_quotes
-from storage.market.calendar import market_day
+from storage.config.vendor_keys import VendorKeys
+from storage.market.calendar import market_day, session_on
+from storage.record.row import Reason
+from tests.vendors.dxlink import FIELDS, REFRESH, SECRET, compact, events_of, nested_chain
 from tests.vendors.massive import massive_contract, massive_page
 from tests.vendors.same_row import only_today
 from tests.vendors.schwab import schwab_answer
@@ -108,6 +116,42 @@ def _read_theta(bodies: list[bytes], of: Frame) -> Frame | None:
     return join_live(roots, symbol=symbol, now=of.fetched_at, day=day, spot=spot)
 
 
+def _write_dxlink(frame: Frame) -> list[bytes]:
+    events = list(events_of(frame))
+    messages = [
+        {"type": "FEED_DATA", "channel": 1, "data": compact(events[begin : begin + 300])}
+        for begin in range(0, len(events), 300)
+    ]
+    return [orjson.dumps(nested_chain(frame)), *map(orjson.dumps, messages)]
+
+
+_DXLINK_KEYS = VendorKeys.read(
+    {"FLOW_TASTYTRADE_CLIENT_SECRET": SECRET, "FLOW_TASTYTRADE_REFRESH_TOKEN": REFRESH}
+)
+
+
+def _read_dxlink(bodies: list[bytes], of: Frame) -> Frame | None:
+    """Read a listing and a connection's messages, as a source does that has just connected."""
+    session = session_on(market_day(of.fetched_at))
+    if session is None:
+        raise ChainRefused(Reason.MARKET_CLOSED, f"{of.symbol}: no session")
+    listed = parse_listed_day(bodies[0], session.day)
+    if not listed.contracts:
+        return None
+    table = ChainAssembler(of.symbol, session, source="dxlink", delay_seconds=0)
+    table.list_contracts(listed.contracts, adjusted=listed.adjusted)
+    table.begin_connection(of.fetched_at.timestamp())
+    source = Dxlink.open("", _DXLINK_KEYS)
+    source._by_number[1] = source._underlyings[of.symbol] = symbol = StreamedSymbol(
+        table, 1, 0.0, True
+    )
+    source._place(symbol, 0)
+    source._now, source._now_at = of.fetched_at.timestamp(), time.monotonic()
+    for body in bodies[1:]:
+        source._take(read_message(body)["data"], FIELDS)
+    return table.frame(of.fetched_at)
+
+
 FORMATS: dict[str, Format] = {
     "cboe": Format(
         lambda frame: [orjson.dumps(from_frame(frame))],
@@ -122,4 +166,5 @@ FORMATS: dict[str, Format] = {
         lambda bodies, of: parse_schwab_chain(bodies[0], symbol=of.symbol, now=of.fetched_at),
     ),
     "theta": Format(_write_theta, _read_theta),
+    "dxlink": Format(_write_dxlink, _read_dxlink),
 }

@@ -368,6 +368,26 @@ def test_a_source_with_trades_signs_them_itself():
     assert after.row.hedge_flow_cumulative_all == pytest.approx(6 * 100 * delta * 7700, abs=0.01)
 
 
+@pytest.mark.parametrize("others", [NAN, 0.0])
+def test_volume_whose_trades_were_not_signed_takes_no_sign_of_later_ones(others):
+    """A stream was cut for a slot: that slot and the next are signed by the last print.
+
+    10 traded meanwhile and 10 more since; the count says 20 bought in both, which is no share of
+    the 10. ``others`` is what the source counts of all other contracts.
+    """
+    at = STRIKES.index(7700.0)
+    unknown, twenty, known = [others] * (2 * N), [0.0] * (2 * N), [0.0] * (2 * N)
+    unknown[at], twenty[at] = NAN, 20.0
+    nothing = first(signed_volume=known)
+    cut = later(nothing, volume=volumes(c7700=60), signed_volume=unknown)
+    after = later(cut, seconds=60, volume=volumes(c7700=70), signed_volume=twenty)
+    plain = later(later(first(), volume=volumes(c7700=60)), seconds=60, volume=volumes(c7700=70))
+    np.testing.assert_array_equal(after.state[0]["signed"], plain.state[0]["signed"])
+    twenty[at] = 24.0
+    third = later(after, seconds=90, volume=volumes(c7700=80), signed_volume=twenty)
+    assert third.state[0]["signed"].sum() - after.state[0]["signed"].sum() == pytest.approx(4.0)
+
+
 def test_the_standard_error_is_that_of_coin_tosses():
     """√Σ(ΔV·M·Δ·S)² over contracts and slots, worked from the row's own deltas."""
     at = [STRIKES.index(7700.0), STRIKES.index(7650.0)]

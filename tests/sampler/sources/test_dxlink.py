@@ -18,18 +18,17 @@ from sampler.errors import ChainRefused, NoHistory
 from sampler.sources.assembler import ChainAssembler
 from sampler.sources.dxlink import connection as connection_module
 from sampler.sources.dxlink.parse import (
-    compact_events,
     event_fields,
     parse_access,
     parse_listed_day,
     parse_quote_token,
     read_message,
 )
-from sampler.sources.dxlink.source import Dxlink, _add
+from sampler.sources.dxlink.source import Dxlink
 from sampler.sources.synthetic.source import Synthetic
 from storage.config.vendor_keys import VendorKeys
 from storage.errors import UsageError
-from storage.market.calendar import market_day, session_on
+from storage.market.calendar import session_on
 from storage.record.row import Reason
 from tests.vendors import server as faults
 from tests.vendors.dxlink import (
@@ -42,6 +41,7 @@ from tests.vendors.dxlink import (
     nested_chain,
     streamer_symbol,
 )
+from tests.vendors.formats import FORMATS
 from tests.vendors.fuzz import mutated_json
 from tests.vendors.same_row import (
     measured_rows,
@@ -89,23 +89,9 @@ async def refusal(feed: Dxlink, now: datetime = NOW, symbol: str = "SPX") -> Cha
 
 def through_dxlink(frame: Frame) -> Frame:
     """A frame as a listing and a stream's messages, read from their bytes, on a table of its own."""
-    session = session_on(market_day(frame.quoted_at))
-    listed = parse_listed_day(orjson.dumps(nested_chain(frame)), session.day)
-    table = ChainAssembler(frame.symbol, session, source="dxlink", delay_seconds=0)
-    table.list_contracts(listed.contracts, adjusted=listed.adjusted)
-    table.begin_connection(frame.quoted_at.timestamp())
-    index = {name: i for i, name in enumerate(table.names)}
-    events = list(events_of(frame))
-    for begin in range(0, len(events), 100):
-        body = orjson.dumps({"type": "FEED_DATA", "data": compact(events[begin:][:100])})
-        for kind, columns in compact_events(read_message(body)["data"], FIELDS):
-            for i, name in enumerate(columns["eventSymbol"]):
-                one = {field: values[i : i + 1] for field, values in columns.items()}
-                if name == frame.symbol:
-                    table.add_underlying(float(one["price"][0]), one["time"][0] / 1000)
-                else:
-                    _add(table, kind, one, np.array([index[name]]), frame.quoted_at.timestamp())
-    return table.frame(frame.fetched_at)
+    read = FORMATS["dxlink"].read(FORMATS["dxlink"].write(frame), frame)
+    assert read is not None
+    return read
 
 
 @pytest.mark.parametrize("name", ["volkit", "schwab", "lean"])
