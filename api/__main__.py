@@ -19,9 +19,11 @@ from api.access.keys import KeyedAccess, KeyRing
 from api.app import create_app, keep_current
 from api.http.listening import bound_socket, keys_required
 from api.http.server import Server
+from storage.config.file_limit import raise_file_limit
 from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
 from storage.config.source_url import is_simulated
+from storage.config.systemd import Systemd
 from storage.errors import FlowError
 from storage.market.calendar import market_day, session_on
 from storage.market.clock import Clock
@@ -110,6 +112,7 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     dataset = _dataset(settings)
+    files = raise_file_limit()
     keys_required(
         settings.host, settings.access
     )  # Refuse wrong settings before anything is opened.
@@ -134,18 +137,35 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
             gc.collect()
             gc.freeze()
             announcement = f"flow-api: listening on {url} ({dataset} data; {url}/docs)"
-            server = Server(app, lambda: print(announcement, flush=True))
+            systemd = Systemd(settings.notify_socket)
+
+            def started() -> None:
+                print(announcement, flush=True)
+                systemd.ready()
+                systemd.status(f"listening on {url}")
+
+            server = Server(app, started, files=files)
             updating = asyncio.create_task(keep_current(app))
+            supervising = asyncio.create_task(_report_alive(systemd))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             app.context.hub.close()
             server.should_exit = True
+            systemd.stopping()
             await serving
             updating.cancel()
-            await asyncio.wait({updating})
+            supervising.cancel()
+            await asyncio.wait({updating, supervising})
     return 0
+
+
+async def _report_alive(systemd: Systemd) -> None:
+    """Tell systemd every second that the event loop runs."""
+    while True:
+        systemd.alive()
+        await asyncio.sleep(1.0)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import socket
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,6 +42,88 @@ HEAD_BYTES = 65_536
 FETCH_SECONDS = 60.0
 #: Time limit for running requests when the server stops. [s]
 SHUTDOWN_SECONDS = 5
+_REASON_PHRASES = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    431: b"Headers Too Large",
+    503: b"Service Unavailable",
+}
+#: Open files that connections leave to the rest of the process: the store, the log, its sockets.
+_RESERVED_FILES = 128
+#: Time between two log lines about connections that were cut to make room. [s]
+_REPORT_SECONDS = 10.0
+
+
+class ConnectionLimit:
+    """Keeps the connections of a server below the number of files that the process may open.
+
+    Without it, connections that never send a request use up the files, and nobody else gets in.
+    At the limit, the connection that has waited longest without a complete request is cut.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Prepare.
+
+        Parameters
+        ----------
+        most : how many connections may be open.
+        """
+        self.most = most
+        #: Connections that have not sent a complete request yet, the oldest first.
+        self._idle: dict[LimitedProtocol, None] = {}
+        self._open: set[LimitedProtocol] = set()
+        self._cut = 0
+        self._reported = -math.inf
+
+    def opened(self, connection: LimitedProtocol) -> bool:
+        """Note a new connection, and make room for it.
+
+        Parameters
+        ----------
+        connection : the new connection.
+
+        Returns
+        -------
+        bool
+            False if there is no room, because every other connection has sent a request.
+        """
+        self._open.add(connection)
+        self._idle[connection] = None
+        if len(self._open) <= self.most:
+            return True
+        oldest = next(iter(self._idle))
+        self._cut += 1
+        self._report()
+        self.closed(oldest)
+        if oldest is connection:
+            return False
+        oldest.transport.abort()
+        return True
+
+    def used(self, connection: LimitedProtocol) -> None:
+        """Note that a connection has sent a complete request.
+
+        Parameters
+        ----------
+        connection : the connection.
+        """
+        self._idle.pop(connection, None)
+
+    def closed(self, connection: LimitedProtocol) -> None:
+        """Forget a connection.
+
+        Parameters
+        ----------
+        connection : the connection.
+        """
+        self._open.discard(connection)
+        self._idle.pop(connection, None)
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        if now - self._reported >= _REPORT_SECONDS:
+            log.warning("too many connections", limit=self.most, cut=self._cut)
+            self._reported, self._cut = now, 0
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -57,9 +142,11 @@ class LimitedProtocol(HttpToolsProtocol):
     #: Whether a request has begun and not ended.
     _begun = False
     _limit: asyncio.TimerHandle | None = None
+    #: Counts the connections of this server; ``Server`` makes one for itself.
+    connection_limit = ConnectionLimit(sys.maxsize)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the time limit of the first request.
+        """Start the time limit of the first request; refuse the connection if there are too many.
 
         Parameters
         ----------
@@ -67,6 +154,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """
         super().connection_made(transport)
         self._start_limit()
+        if not self.connection_limit.opened(self):
+            self._refuse(503, "too_many_connections", "the server has no room for a connection")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the time limit.
@@ -76,6 +165,7 @@ class LimitedProtocol(HttpToolsProtocol):
         exc : why the connection ended; None if it was closed.
         """
         self._cancel_limit()
+        self.connection_limit.closed(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -130,6 +220,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Cancel the time limit of a complete request."""
         self._cancel_limit()
+        self.connection_limit.used(self)
         self._heading, self._begun, self._size, self._ended = True, False, 0, True
         if self.cycle is not None:
             super().on_message_complete()
@@ -170,7 +261,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         body = orjson.dumps({"error": error, "message": message})
-        line = {400: b"Bad Request", 408: b"Request Timeout"}.get(status, b"Headers Too Large")
+        line = _REASON_PHRASES[status]
         self.transport.write(
             b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
             b"connection: close\r\n\r\n%s" % (status, line, len(body), body)
@@ -218,13 +309,19 @@ class Server(uvicorn.Server):
         The ASGI application.
     started
         Called once the server listens.
+    files
+        How many files this process may open; connections stay below it.
     """
 
-    def __init__(self, app: Any, started: Callable[[], None]) -> None:
+    def __init__(self, app: Any, started: Callable[[], None], *, files: int = 1024) -> None:
+        protocol = choose_protocol()
+        if isinstance(protocol, type):
+            limit = ConnectionLimit(max(files - _RESERVED_FILES, files // 2))
+            protocol = type(protocol.__name__, (protocol,), {"connection_limit": limit})
         super().__init__(
             uvicorn.Config(
                 app,
-                http=choose_protocol(),
+                http=protocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,

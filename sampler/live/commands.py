@@ -28,8 +28,10 @@ from sampler.opening import (
 from sampler.sources import Source
 from sampler.sources.by_symbol import BySymbol
 from storage.config import log
+from storage.config.file_limit import raise_file_limit
 from storage.config.running import note_running
 from storage.config.settings import REGISTRY, Settings, add_options
+from storage.config.systemd import Systemd
 from storage.errors import StoreUnavailable
 from storage.market.calendar import to_new_york
 from storage.market.constants import GRID_SECONDS
@@ -46,6 +48,7 @@ _DATABASE_TIMEOUT = 10.0
 
 
 async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
+    raise_file_limit()
     source = open_configured_source(settings)
     dataset = dataset_of(settings, source)
     structlog.get_logger().info(
@@ -119,6 +122,9 @@ async def _run_daemon(
             clock=settings.clock,
             delay=delay,
             on_outcome=sampler_metrics.count_step,
+            # A step may take its budget, and then the time that a database may take.
+            stuck_after=settings.tick_budget + _DATABASE_TIMEOUT + 5,
+            systemd=Systemd(settings.notify_socket),
         )
         await daemon.run()
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import time
 from collections import Counter
@@ -25,6 +26,7 @@ from sampler.live.outcome import Outcome
 from sampler.live.slots import SlotTracker
 from sampler.live.tick import Tick
 from sampler.live.writer import BatchWriter
+from storage.config.systemd import Systemd
 from storage.errors import SpoolError
 from storage.market.calendar import to_new_york
 from storage.market.clock import Clock
@@ -84,6 +86,8 @@ class Daemon:
         clock: Clock,
         delay: timedelta | Callable[[str], timedelta],
         on_outcome: Callable[[Outcome], None] = lambda _: None,
+        stuck_after: float = 60.0,
+        systemd: Systemd | None = None,
     ) -> None:
         """Prepare; nothing runs yet.
 
@@ -95,6 +99,9 @@ class Daemon:
         clock : the time of the market, real or simulated.
         delay : how far the source's quotes lie behind the clock; or by symbol.
         on_outcome : called after each step.
+        stuck_after : seconds after which a step that has not ended, or a due one that has not
+            begun, is a fault: systemd is then no longer told that the sampler is alive.
+        systemd : who is told; nobody if left out.
         """
         self._tracker = tracker
         self._tick = tick
@@ -104,6 +111,13 @@ class Daemon:
         self._clock = clock
         self._delay = delay if callable(delay) else lambda _: delay
         self._on_outcome = on_outcome
+        self._stuck_after = stuck_after
+        self._systemd = systemd or Systemd("")
+        #: When each running step began, by a monotonic clock. [s]
+        self._step_began: dict[asyncio.Task[Any], float] = {}
+        #: The newest slot that a step has ended for, and the outcome of the step.
+        self._newest = ""
+        self._stuck = False
         self._running: set[asyncio.Task[Any]] = set()
         self._takeovers: set[asyncio.Task[None]] = set()
         self._outcomes: Counter[str] = Counter()
@@ -128,6 +142,7 @@ class Daemon:
             background = [asyncio.create_task(self._beat_leases())]
             background += [asyncio.create_task(self._account_sessions())]
             await self._stop.wait()
+            self._systemd.stopping()
             self._scheduler.pause()
             log.info("stopping", steps_in_hand=len(self._running))
             for task in (*background, *self._takeovers):
@@ -160,10 +175,12 @@ class Daemon:
         if not self._lease.connected:
             # Without a database no lock can be had. The symbols in our spool were ours before.
             await self._start_sampling(self._lease.credit(self._writer.backlog.accounted))
+        self._systemd.ready()
         while True:
             try:
                 self._apply_leases(leases)
                 self._check_clock()
+                self._report_alive()
             except Exception:
                 log.exception("leases not tended")
             await asyncio.sleep(_BEAT_SECONDS)
@@ -215,6 +232,28 @@ class Daemon:
         for symbol in due:
             self._running.add(asyncio.create_task(self._step(symbol)))
 
+    def _report_alive(self) -> None:
+        """Tell systemd that the sampler is alive, unless a step is stuck or the grid stands."""
+        late = time.monotonic() - min(self._step_began.values(), default=math.inf)
+        what = "a step has not ended"
+        if late <= self._stuck_after and self._scheduler is not None:
+            due = min(job.next_run_time for job in self._scheduler.get_jobs())
+            late = (Clock().now() - due).total_seconds()
+            what = "a step that is due has not begun"
+        if late > self._stuck_after:
+            if not self._stuck:
+                log.critical("stuck", what=what, seconds=round(late))
+            self._stuck = True
+            return
+        self._stuck = False
+        self._systemd.alive()
+        standby = len(self._symbols) - len(self._tracker.symbols)
+        self._systemd.status(
+            f"sampling {len(self._tracker.symbols)} symbols"
+            + (f", {standby} on standby" if standby else "")
+            + (f"; newest {self._newest}" if self._newest else "")
+        )
+
     def _check_clock(self) -> None:
         """Compute the grid anew if the clock was put forward or back."""
         now, monotonic = self._clock.now(), time.monotonic()
@@ -234,13 +273,18 @@ class Daemon:
         task = asyncio.current_task()
         assert task is not None
         self._running.add(task)
+        self._step_began[task] = time.monotonic()
         try:
             outcome = await self._tracker.step(symbol, self._clock.now())
             if outcome is not None:
                 self._outcomes[outcome.label] += 1
                 self._on_outcome(outcome)
+                if outcome.record is not None:
+                    slot = to_new_york(outcome.record.row.slot)
+                    self._newest = f"{symbol} {slot:%Y-%m-%d %H:%M:%S} New York, {outcome.label}"
         finally:
             self._running.discard(task)
+            self._step_began.pop(task, None)
 
     async def _log_simulated_steps(self) -> None:
         """Log the number of steps by outcome since the last such line."""

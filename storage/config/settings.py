@@ -243,6 +243,8 @@ class Settings:
     log_level: str
     #: The vendors' keys. They have no options: a process list would show those.
     keys: VendorKeys = NO_KEYS
+    #: Where systemd listens to its services; empty if it did not start this process.
+    notify_socket: str = ""
 
     @classmethod
     def read(
@@ -252,7 +254,7 @@ class Settings:
 
         Parameters
         ----------
-        environment : the process's variables; only ``FLOW_*`` count.
+        environment : the process's variables; ``FLOW_*``, and those that systemd sets.
         options : values of command line options by name; None for one that is not given.
 
         Returns
@@ -284,7 +286,11 @@ class Settings:
             except UsageError as error:
                 detail = str(error).removeprefix(f"FLOW_{name.upper()}: ")
                 raise UsageError(f"{shown}: {detail}") from error
-        return cls(**values, keys=VendorKeys.read(environment))
+        return cls(
+            **values,
+            keys=VendorKeys.read(environment),
+            notify_socket=environment.get("NOTIFY_SOCKET", ""),
+        )
 
 
 def add_options(parser: argparse.ArgumentParser, *names: str) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +29,7 @@ from storage.postgres.store import Store
 from storage.redis.channel import RedisChannel
 from tests.api.conftest import EMPTY, SERIES
 from tests.api.rows import record, utc
+from tests.supervision import notify_socket
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Time all but stands still at 14:30 UTC on the Friday.
@@ -50,7 +51,14 @@ def free_port() -> int:
 class Served:
     """A serving process and its address."""
 
-    def __init__(self, database_url: str, redis_url: str, log: Path, **settings: str) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        redis_url: str,
+        log: Path,
+        files: int = 0,
+        **settings: str,
+    ) -> None:
         port = free_port()
         self.log = log
         self.url = f"http://{settings.get('FLOW_HOST', '127.0.0.1')}:{port}"
@@ -63,8 +71,9 @@ class Served:
             **settings,
         }
         with log.open("wb") as errors:
+            limit = ["prlimit", f"--nofile={files}:{files}"] if files else []
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "api", "serve"],
+                [*limit, sys.executable, "-m", "api", "serve"],
                 cwd=ROOT,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -384,3 +393,39 @@ def test_wrong_usage(run: Callable[..., tuple[int, str]], monkeypatch: pytest.Mo
 def test_dataset(environment: dict[str, str], dataset: str) -> None:
     """It serves the dataset that is named, or else the source's own."""
     assert _dataset(Settings.read(environment)) == dataset
+
+
+def test_what_systemd_hears(servers: Servers, own_database: str, tmp_path: Path) -> None:
+    """READY once it listens, WATCHDOG while its event loop runs, nothing while it is stopped."""
+    with notify_socket(tmp_path) as channel:
+        served = Served(
+            own_database, servers.redis_url, tmp_path / "log", NOTIFY_SOCKET=channel.path
+        )
+        try:
+            channel.wait_for("READY=1", 10)
+            channel.wait_for(f"STATUS=listening on {served.url}", 2)
+            channel.wait_for("WATCHDOG=1", 3)
+            served.process.send_signal(signal.SIGSTOP)
+            channel.drain()
+            assert channel.receive(2.5) == ""
+            served.process.send_signal(signal.SIGCONT)
+            channel.wait_for("WATCHDOG=1", 5)
+        finally:
+            served.process.send_signal(signal.SIGCONT)
+            assert served.stop() == 0
+        channel.wait_for("STOPPING=1", 1)
+
+
+def test_more_connections_than_files(servers: Servers, own_database: str, tmp_path: Path) -> None:
+    """With 256 files, 400 connections that send nothing do not shut out one that asks."""
+    log = tmp_path / "log"
+    with ExitStack() as stack:
+        limited = Served(own_database, servers.redis_url, log, files=256)
+        stack.callback(limited.stop)
+        address = urlsplit(limited.url)
+        for _ in range(400):
+            stack.enter_context(
+                closing(socket.create_connection((address.hostname, address.port), timeout=5))
+            )
+        assert requests.get(f"{limited.url}/health", timeout=5).status_code == 200
+    assert "too many connections" in log.read_text()
