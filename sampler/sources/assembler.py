@@ -8,23 +8,20 @@ ends with the connection that brought it: until the next one has sent them, they
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sampler.chain import MULTI_LEG_VOLUME, Floats, Frame
 from sampler.errors import ChainRefused
 from sampler.sources.json_fields import day_bounds, moment_of
-from sampler.sources.trades import KEPT_PRINTS, Indexes, PrintKind, Prints, TradeTally
+from sampler.sources.sides import StreamedPrints, StreamedSides
+from sampler.sources.trades import Indexes, TradeTally
 from storage.market.calendar import Session
-from storage.market.instruments import instrument_of
 from storage.record.row import Drop, Reason
 
-#: Sides of trades count from the open: prints that began later than this behind it are not all. [s]
-LATE_START = 30.0
 #: A quote whose own time is ahead of its arrival by more than this has no usable time. [s]
 AHEAD = 120.0
 #: No expiry of one underlying has more contracts.
@@ -42,29 +39,6 @@ class StreamedContract:
     strike: float
     #: +1 call, -1 put.
     right: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class StreamedPrints:
-    """Some reports of trades in the order of their arrival, as columns of one length n."""
-
-    contract: Indexes
-    #: What a cancel or a correction names its print by, within its contract; None: by nothing.
-    index: Sequence[int | None]
-    #: Unix time of the trade. [s]
-    moment: Floats
-    price: Floats
-    size: Floats
-    bid: Floats
-    ask: Floats
-    #: +1 a buyer began it, -1 a seller, NaN unknown.
-    side: Floats
-    #: ``PrintKind`` of the trade itself: SIDED, MULTI_LEG, UNSIDED or IGNORED.
-    kind: NDArray[np.int8]
-    #: Whether the report takes back the print of its index.
-    undoes: NDArray[np.bool_]
-    #: Whether it reports a trade; a correction does both.
-    reports: NDArray[np.bool_]
 
 
 class ChainAssembler:
@@ -91,24 +65,15 @@ class ChainAssembler:
         self._quoted_by = np.zeros(0, np.int64)
         self._traded_by = np.zeros(0, np.int64)
         self._connection = 0
-        #: When the stream of prints began, unix [s]; whether it was cut since the last frame.
-        self._prints_since = math.nan
-        self._was_cut = False
         self._spot: tuple[float, datetime | None] = (math.nan, None)
         self._spot_by = 0
         self._bounds = day_bounds(session.open)
-        self._tally = TradeTally(
-            opens=session.open,
-            closes=session.close,
-            price_steps=instrument_of(symbol).price_steps,
-        )
-        #: Contract and index of each of the newest prints → its price and size, oldest first.
-        self._prints: dict[tuple[int, int | None], tuple[float, float]] = {}
+        self._sides = StreamedSides(symbol, session)
 
     @property
     def tally(self) -> TradeTally:
         """The running totals of the prints."""
-        return self._tally
+        return self._sides.tally
 
     def list_contracts(self, contracts: Mapping[str, StreamedContract], *, adjusted: int) -> int:
         """Add contracts that are not in the table yet.
@@ -143,22 +108,25 @@ class ChainAssembler:
         never = np.zeros(len(new), np.int64)
         self._quoted_by = np.append(self._quoted_by, never)
         self._traded_by = np.append(self._traded_by, never)
+        self._sides.widen(len(self.names))
+        if self._connection:
+            # What had traded before it was listed has not come.
+            self._sides.begin(slice(first, None), math.inf)
         return first
 
     def begin_connection(self, moment: float) -> None:
         """Note that another connection begins: nothing that was sent before is current.
 
-        Open interest, which is of the morning, and the totals of the prints stay.
+        Open interest, which is of the morning, and the totals of the prints stay; the next frame
+        does not tell the sides, since nobody knows what traded meanwhile.
 
         Parameters
         ----------
         moment : unix time. [s]
         """
         self._connection += 1
-        if math.isnan(self._prints_since):
-            self._prints_since = moment
-        else:
-            self._was_cut = True
+        self._sides.cut()
+        self._sides.begin(slice(None), moment)
 
     @property
     def quoted(self) -> int:
@@ -227,60 +195,13 @@ class ChainAssembler:
         self._spot_by = self._connection
 
     def add_prints(self, prints: StreamedPrints) -> None:
-        """Count some reports of trades, cancels and corrections.
-
-        A report of a print that was reported before adds nothing. A cancel or correction of a print
-        that is not among the newest ``KEPT_PRINTS`` is none of ours: nothing is undone or added.
+        """Count some reports of trades, cancels and corrections; see ``StreamedSides.add``.
 
         Parameters
         ----------
         prints : the reports.
         """
-        rows: list[int] = []
-        kinds: list[int] = []
-        price, size = prints.price.tolist(), prints.size.tolist()
-        undoes, reports = prints.undoes.tolist(), prints.reports.tolist()
-        kind_of = prints.kind.tolist()
-        #: What each counted row is taken to say: a cancel names the price and size of its print.
-        prices: list[float] = []
-        sizes: list[float] = []
-        for i, key in enumerate(zip(prints.contract.tolist(), prints.index, strict=True)):
-            if undoes[i]:
-                before = self._prints.pop(key, None)
-                if before is None and (key[1] is not None or reports[i]):
-                    self._tally.unmatched += 1
-                    continue
-                undone = before or (price[i], size[i])
-                rows.append(i)
-                kinds.append(PrintKind.CANCEL)
-                prices.append(undone[0])
-                sizes.append(undone[1])
-            elif key in self._prints:
-                continue
-            if reports[i]:
-                if key[1] is not None:
-                    self._prints[key] = (price[i], size[i])
-                rows.append(i)
-                kinds.append(kind_of[i])
-                prices.append(price[i])
-                sizes.append(size[i])
-        while len(self._prints) > KEPT_PRINTS:
-            del self._prints[next(iter(self._prints))]
-        if not rows:
-            return
-        which = np.array(rows, np.intp)
-        self._tally.add(
-            Prints(
-                contract=prints.contract[which],
-                at=prints.moment[which],
-                price=np.array(prices),
-                size=np.array(sizes),
-                bid=prints.bid[which],
-                ask=prints.ask[which],
-                kind=np.array(kinds, np.int8),
-                side=prints.side[which],
-            )
-        )
+        self._sides.add(prints)
 
     def frame(self, now: datetime) -> Frame:
         """Sample the table.
@@ -316,6 +237,7 @@ class ChainAssembler:
                 Reason.SOURCE_DOWN,
                 f"{self.symbol}: {self._source} has sent no quote since it connected",
             )
+        signed, legs = self._sides.sample(known["volume"])
         spot, spot_at = self._spot if self._spot_by == self._connection else (math.nan, None)
         columns = {
             "root": np.array([contract.root for contract in self._contracts]),
@@ -323,9 +245,9 @@ class ChainAssembler:
             "strike": np.array([contract.strike for contract in self._contracts]),
             "right": np.array([contract.right for contract in self._contracts]),
             **known,
-            **self._sides(known["volume"]),
+            "signed_volume": signed,
+            MULTI_LEG_VOLUME: legs,
         }
-        self._was_cut = False
         return Frame.of(
             symbol=self.symbol,
             source=self._source,
@@ -337,17 +259,3 @@ class ChainAssembler:
             columns=columns,
             dropped={str(Drop.ADJUSTED): self.adjusted} if self.adjusted else None,
         )
-
-    def _sides(self, volume: Floats) -> dict[str, Floats]:
-        """What the prints say, where they have been read since the open."""
-        if not self._prints_since <= self.session.open.timestamp() + LATE_START:
-            return {}
-        n = len(self.names)
-        sides = {"signed_volume": self._tally.signed_volume}
-        # Prints of a cut are volume without a side; of how many were legs nothing is known.
-        if not self._was_cut:
-            sides[MULTI_LEG_VOLUME] = self._tally.multi_leg_volume
-        full = {
-            name: np.append(column, np.zeros(n - len(column))) for name, column in sides.items()
-        }
-        return {name: np.where(np.isnan(volume), np.nan, column) for name, column in full.items()}

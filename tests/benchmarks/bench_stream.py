@@ -114,7 +114,7 @@ async def main() -> None:
                 streamed.table.frame(at)
         return time.process_time() - since
 
-    while min(len(one.table._prints) for one in source._symbols.values()) < KEPT_PRINTS:
+    while min(len(one.table._sides._prints) for one in source._symbols.values()) < KEPT_PRINTS:
         read(["TimeAndSale"])
     print(f"{number:,} prints read first")
     for second in range(seconds):

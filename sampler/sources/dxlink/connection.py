@@ -1,14 +1,9 @@
-"""One WebSocket of dxLink: set up, authorised, read until it ends.
-
-Reading is in the order of arrival, and so is the answer to a ping: when that has come, everything
-that was sent before it has been read.
-"""
+"""One WebSocket of dxLink: set up, authorised, read until it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +17,7 @@ from sampler.sources.dxlink.parse import (
     read_message,
     refused_answer,
 )
+from sampler.sources.websocket import open_socket, sign_of_life
 from storage.record.row import Reason
 
 if TYPE_CHECKING:
@@ -33,16 +29,9 @@ KEEPALIVE = 30.0
 GRACE = 15.0
 #: Subscriptions that one message asks for.
 BATCH = 500
-#: No message is larger. [bytes]
-MESSAGE_LIMIT = 16 << 20
 #: How long the vendor may collect events before it sends them. [s]
 AGGREGATION = 0.1
 CHANNEL = 1
-#: The library's log of a debug level has every message, and so the token.
-_QUIET = logging.getLogger(f"{__name__}.messages")
-_QUIET.setLevel(logging.WARNING)
-_QUIET.propagate = False
-_QUIET.addHandler(logging.NullHandler())
 
 #: Takes the data of a FEED_DATA message, and the order of fields.
 OnEvents = Callable[[Any, Mapping[str, Sequence[str]]], None]
@@ -80,21 +69,11 @@ class DxlinkConnection:
         ChainRefused
             ``source_down`` or ``bad_answer``; the sentence has no symbol.
         """
-        from websockets.asyncio.client import connect
         from websockets.exceptions import WebSocketException
 
         try:
             async with asyncio.timeout(within):
-                socket = await connect(
-                    url,
-                    logger=_QUIET,
-                    max_size=MESSAGE_LIMIT,
-                    open_timeout=None,
-                    # The vendor has a message of its own for this; a slot sends its own ping.
-                    ping_interval=None,
-                    close_timeout=1.0,
-                    proxy=True if proxy else None,
-                )
+                socket = await open_socket(url, proxy=proxy)
                 connection = cls(socket, on_events, silence=2 * KEEPALIVE + GRACE)
                 try:
                     await connection._set_up(token)
@@ -136,17 +115,8 @@ class DxlinkConnection:
         bool
             Whether it came.
         """
-        from websockets.exceptions import ConnectionClosed
-
-        try:
-            async with asyncio.timeout(within):
-                await (await self._socket.ping())
-                # The library answers a ping by itself; messages before it may still wait for us.
-                await asyncio.sleep(0.01)
-        except (TimeoutError, ConnectionClosed):
-            return False
         # A socket that still answers is of no use once nobody reads it.
-        return not self._ended
+        return await sign_of_life(self._socket, within) and not self._ended
 
     async def read(self) -> ChainRefused:
         """Hand on events until the connection ends.

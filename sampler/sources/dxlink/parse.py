@@ -14,8 +14,9 @@ import numpy as np
 
 from sampler.chain import Floats
 from sampler.errors import ChainRefused
-from sampler.sources.assembler import StreamedContract, StreamedPrints
+from sampler.sources.assembler import StreamedContract
 from sampler.sources.json_fields import decode_json, finite
+from sampler.sources.sides import StreamedPrints
 from sampler.sources.trades import Indexes, PrintKind
 from storage.record.row import Reason
 

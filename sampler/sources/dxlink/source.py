@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -37,8 +36,8 @@ from sampler.sources.dxlink.parse import (
 )
 from sampler.sources.http import HttpClient, Status, base_of, is_loopback, seconds_option
 from sampler.sources.live_only import LiveOnly
+from sampler.sources.websocket import require_websockets
 from storage.config.vendor_keys import VendorKeys
-from storage.errors import UsageError
 from storage.market.calendar import Session, closed_day_kind, market_day, session_on
 from storage.record.row import Reason
 
@@ -143,10 +142,7 @@ class Dxlink(LiveOnly):
             base that is no URL.
         """
         base, options = url.split_options(rest, pace="0.2", timeout="4", budget="4")
-        if find_spec("websockets") is None:
-            raise UsageError(
-                "dxlink: needs a package that is not installed: pip install zerodte-flow[dxlink]"
-            )
+        require_websockets("dxlink:")
         return cls(
             base_of(NAME, base, PRODUCTION, keyed=True),
             keys.need("FLOW_TASTYTRADE_CLIENT_SECRET"),

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sampler.errors import ChainRefused
-from sampler.sources.assembler import ChainAssembler, StreamedContract, StreamedPrints
+from sampler.sources.assembler import ChainAssembler, StreamedContract
+from sampler.sources.sides import StreamedPrints
 from sampler.sources.trades import KEPT_PRINTS, PrintKind
 from storage.market.calendar import session_on
 from storage.record.row import Reason
@@ -170,29 +171,65 @@ def test_cancels_and_corrections() -> None:
     assert (made.tally.cancelled, made.tally.unmatched) == (2, 2)
 
 
-def test_sides_are_known_only_from_the_open() -> None:
-    """Connected 31 s after the open: some prints are missing, so no sides; 29 s: sides."""
-    for late, known in ((31, False), (29, True)):
+def test_a_stream_that_begins_late_tells_sides_from_its_second_frame_on() -> None:
+    """31 s after the open some prints are missing, and an earlier process may have counted them."""
+    for late, known in ((31, False), (30, True)):
         made = table(OPEN + late)
         quote(made, 0)
+        trade(made, 0)
         print_(made, {"index": 1})
-        frame = made.frame(NOW)
-        assert np.isfinite(frame.signed_volume[0]) == known
-        assert (frame.multi_leg_volume is not None) == known
+        first, second = made.frame(NOW), made.frame(NOW)
+        assert np.isfinite(first.signed_volume[0]) == known
+        assert np.isfinite(first.multi_leg_volume[0]) == known
+        assert second.signed_volume[0] == 10.0
 
 
-def test_the_slot_of_a_cut_does_not_tell_legs() -> None:
-    """What was missed may have been legs; sides go on, and the next slot tells them again."""
+def test_the_slot_of_a_cut_tells_no_sides() -> None:
+    """What was missed has a side that nobody knows; the frame after that goes on."""
     made = table()
     quote(made, 0)
     trade(made, 0)
     print_(made, {"index": 1})
+    assert made.frame(NOW).signed_volume[0] == 10.0
     made.begin_connection(AT)
     quote(made, 0)
     trade(made, 0)
     cut, after = made.frame(NOW), made.frame(NOW)
-    assert (cut.multi_leg_volume is None, after.multi_leg_volume is None) == (True, False)
-    assert cut.signed_volume[0] == after.signed_volume[0] == 10.0
+    assert np.isnan([cut.signed_volume[0], cut.multi_leg_volume[0]]).all()
+    assert (after.signed_volume[0], after.multi_leg_volume[0]) == (10.0, 0.0)
+
+
+def test_after_a_cut_sides_wait_for_a_frame_that_has_the_volume() -> None:
+    """A contract without a volume is measured from the frame before: the cut is still in between."""
+    made = table()
+    for contract in (0, 1):
+        quote(made, contract)
+        trade(made, contract)
+    made.frame(NOW)
+    made.begin_connection(AT)
+    quote(made, 0)
+    trade(made, 0)
+    made.frame(NOW)
+    quote(made, 1)
+    trade(made, 1)
+    frames = made.frame(NOW), made.frame(NOW)
+    assert [np.isfinite(frame.signed_volume[:2]).tolist() for frame in frames] == [
+        [True, False], [True, True],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("size", "known"), [(49.0, False), (50.0, True)])
+def test_a_contract_of_whose_new_volume_few_prints_came_has_no_sides(size, known) -> None:
+    """Volume rises by 100; with prints of 49 the stream is not the whole market, with 50 it may be."""
+    made = table()
+    quote(made, 0)
+    trade(made, 0, volume=100.0)
+    made.frame(NOW)
+    print_(made, {"index": 1, "size": size})
+    trade(made, 0, volume=200.0)
+    assert np.isfinite(made.frame(NOW).signed_volume[0]) == known
+    # The next frame begins anew.
+    assert made.frame(NOW).signed_volume[0] == size
 
 
 def test_new_strikes_join_and_old_ones_stay() -> None:
@@ -214,7 +251,7 @@ def test_memory_of_prints_is_bounded() -> None:
     quote(made, 0)
     reports = [{"index": i + 1, "size": 1.0} for i in range(KEPT_PRINTS + 10)]
     print_(made, *reports)
-    assert len(made._prints) == KEPT_PRINTS
+    assert len(made._sides._prints) == KEPT_PRINTS
     print_(made, {"index": 1, "undoes": True, "reports": False})
     print_(made, {"index": KEPT_PRINTS, "undoes": True, "reports": False})
     assert (made.tally.cancelled, made.tally.unmatched) == (1, 1)

@@ -400,7 +400,7 @@ def test_a_url_that_makes_no_sense_is_a_usage_error() -> None:
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the WebSocket library the sentence says what to install."""
     monkeypatch.setitem(sys.modules, "websockets", None)
-    monkeypatch.setattr("sampler.sources.dxlink.source.find_spec", lambda name: None)
+    monkeypatch.setattr("sampler.sources.websocket.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install zerodte-flow\[dxlink\]"):
         Dxlink.open("", KEYS)
 
