@@ -83,6 +83,11 @@ class Frame:
     #: From the request of the first page to that of the last, where an answer comes in pages that
     #: are not one instant; None: it comes in one piece. [s]
     pages_seconds: float | None = None
+    #: Days whose contracts the source knows of and does not have here.
+    missing_expirations: tuple[date, ...] = ()
+    #: How old the oldest answer for another expiration is, where each has an answer of its own;
+    #: None: all are of this answer, or there are none. [s]
+    other_expiries_age_seconds: float | None = None
 
     @classmethod
     def of(
@@ -125,7 +130,7 @@ class Frame:
             The frame; columns that are missing are NaN, and roots empty.
         """
         n = len(columns["strike"])
-        numbers = {
+        numbers: dict[str, Any] = {
             name: np.asarray(columns[name], np.float64) if name in columns else np.full(n, np.nan)
             for name in ("strike", *QUOTES)
         }

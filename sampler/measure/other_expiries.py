@@ -42,6 +42,8 @@ class OtherExpiries(NamedTuple):
     seven_dte_atm_iv: float | None
     #: Volatility a session: today's remaining over that expiry's.
     iv_ratio_0dte_7dte: float | None
+    #: Age of the oldest answer for another expiry, where each has an answer of its own. [s]
+    other_expiries_age_seconds: float | None = None
 
 
 NO_OTHER_EXPIRIES = OtherExpiries(None, None, None)
@@ -57,7 +59,8 @@ def measure_other_expiries(
     the most life counts (see ``weaker_twins``). Where an index feed drops roots, both may be real:
     then the open interest of all that are quoted or traded counts. Of two expiries equally far from
     seven days the earlier one counts. A frame that was stored without its other expiries carries
-    their figures instead.
+    their figures instead. Where a known expiry is missing in the frame there is no sum of all, and
+    no volatility of a week if the missing one may be the nearest.
 
     Parameters
     ----------
@@ -109,8 +112,11 @@ def measure_other_expiries(
                 # Days ascend: of two that are equally far from a week the earlier one stands.
                 candidate = (abs(away - WEEK), iv, left, day.item())
                 week = candidate if week is None or candidate[0] < week[0] else week
-    if week is None:
-        return OtherExpiries(total, None, None)
+    age = frame.other_expiries_age_seconds
+    whole_chain = None if frame.missing_expirations else total
+    nearest = [abs((day - session.day).days - WEEK) for day in frame.missing_expirations]
+    if week is None or min(nearest, default=math.inf) <= week[0]:
+        return OtherExpiries(whole_chain, None, None, age)
     _, iv, left, expiry = week
     whole = (expiry_moment(frame.symbol, session) - session.open).total_seconds() / YEAR_SECONDS
     rest = years / whole
@@ -118,7 +124,7 @@ def measure_other_expiries(
     ratio = None
     if rest > 0 and iv > 0:
         ratio = atm * math.sqrt(years / rest) / (iv * math.sqrt(left / sessions))
-    return OtherExpiries(total, iv, ratio)
+    return OtherExpiries(whole_chain, iv, ratio, age)
 
 
 def _both_real(frame: Frame, among: Bools, *, today: bool) -> Bools:

@@ -146,6 +146,9 @@ GLOSSARY: dict[str, Term] = {
     ),
     "seven_dte_atm_iv": Term("ATM IV of the expiry nearest 7 days away, 5 to 9", "decimal"),
     "iv_ratio_0dte_7dte": Term("√(σ²T/sessions left) today over the same of that expiry", "ratio"),
+    "other_expiries_age_seconds": Term(
+        "age of the oldest answer for another expiry; null where all come in one answer", "s"
+    ),
     "vix": Term("the VIX index; null where the source has none", "points"),
     "contracts_with_flow": Term("contracts with B ≠ 0", "count"),
     "total_abs_delta_contracts": Term("Σ |B·Δ|", "contracts"),

@@ -22,6 +22,8 @@ class Polling:
     shared: int = 0
     #: Requests a minute that the plan allows; None: it does not count them by the minute.
     plan: int | None = None
+    #: Requests for each symbol's later expirations in a slot, at most, of what is left over.
+    later: int = 0
     #: Time between the starts of two requests, and the time within which all must start. [s]
     pace: float
     budget: float
@@ -71,13 +73,18 @@ class Polling:
             f"{name}: {symbols} symbol{'s' * (symbols != 1)} take{'s' * (symbols == 1)} up to"
             f" {slot} request{'s' * (slot != 1)} a slot, {slot * SLOTS:.0f} a minute"
         )
+        beside = (
+            f". Of what is left over half goes to later expirations, up to {self.later} a symbol"
+            if self.later
+            else ""
+        )
         if math.isinf(self.room):
-            return words
+            return words + beside
         if self.plan is not None and self.plan / SLOTS <= self.room:
             why = f"the plan allows {self.plan} a minute"
         else:
             why = f"a pace of {self.pace:g} s starts {self.room:.0f} within {self.budget:g} s"
-        return f"{words}; {why}, so {self.most_symbols:.0f} symbols fit"
+        return f"{words}; {why}, so {self.most_symbols:.0f} symbols fit{beside}"
 
 
 @runtime_checkable

@@ -315,12 +315,15 @@ class DetailFigures(_BookFigures):
     #: Part of the volatilities within ±3 % of spot that lie near their neighbours' line. [0-100]
     greek_smoothness_score: int | None
     #: Settled gamma exposure of every expiry; positive: dealers dampen moves. None: the source
-    #: brings only today's. [$]
+    #: brings only today's, or lacks one that it lists. [$]
     total_chain_net_gex: float | None
     #: At-the-money volatility of the expiry nearest to seven days away, five to nine. [decimal]
     seven_dte_atm_iv: float | None
     #: Volatility of a session: what is left of today over that expiry's. [ratio]
     iv_ratio_0dte_7dte: float | None
+    #: How old the oldest answer for another expiry was, where each expiry has an answer of its own;
+    #: None: all came in one answer, or only today's did. [s]
+    other_expiries_age_seconds: float | None
     #: The VIX index; None where the source has none. [points]
     vix: float | None
     #: Contracts that customers bought more of than they sold, or less. [count]
@@ -346,4 +349,5 @@ OTHER_EXPIRIES: tuple[str, ...] = (
     "total_chain_net_gex",
     "seven_dte_atm_iv",
     "iv_ratio_0dte_7dte",
+    "other_expiries_age_seconds",
 )

@@ -31,6 +31,11 @@ def _no_settings(folder: Path, moment: datetime) -> dict[str, str]:
     return {}
 
 
+PATIENT = "pace=0&timeout=10&budget=10"
+#: The same without requests beside the slots, which come whenever they come.
+SLOTS_ALONE = f"{PATIENT}&expiries=0"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Feed:
     """A live source, its server, and what its vendor documents."""
@@ -38,7 +43,7 @@ class Feed:
     scheme: str
     server: type[VendorServer]
     #: Without waits of politeness, and time for a machine that is busy.
-    options: str = "pace=0&timeout=10&budget=10"
+    options: str = PATIENT
     #: How far its quotes lie behind. [s]
     delay: int = 0
     #: FLOW_* settings that its server accepts at a moment; files go to the folder.
@@ -78,6 +83,7 @@ FEEDS: dict[str, Feed] = {
         Feed(
             scheme="tradier",
             server=TradierVendor,
+            options=SLOTS_ALONE,
             settings=lambda folder, moment: {"FLOW_TRADIER_TOKEN": tradier.TOKEN},
             needs=("FLOW_TRADIER_TOKEN",),
             refused=("FLOW_TRADIER_TOKEN", "another"),
@@ -86,6 +92,7 @@ FEEDS: dict[str, Feed] = {
         Feed(
             scheme="massive",
             server=MassiveVendor,
+            options=SLOTS_ALONE,
             settings=lambda folder, moment: {"FLOW_MASSIVE_KEY": massive.KEY},
             needs=("FLOW_MASSIVE_KEY",),
             refused=("FLOW_MASSIVE_KEY", "another"),
@@ -95,6 +102,7 @@ FEEDS: dict[str, Feed] = {
         Feed(
             scheme="schwab",
             server=SchwabVendor,
+            options=SLOTS_ALONE,
             settings=_schwab_settings,
             needs=("FLOW_SCHWAB_TOKEN_FILE", "FLOW_SCHWAB_APP_KEY", "FLOW_SCHWAB_APP_SECRET"),
             secrets=(schwab.APP_KEY, schwab.APP_SECRET, "refresh-1", "access-1", "access-2"),
@@ -113,6 +121,7 @@ FEEDS: dict[str, Feed] = {
         Feed(
             scheme="theta",
             server=ThetaVendor,
+            options=SLOTS_ALONE,
             statuses=HTTP_STATUSES | dict.fromkeys((410, 470, 471, 473, 474, 476, 570, 571), DOWN),
         ),
     )

@@ -83,11 +83,11 @@ def schwab_json(
     }
 
 
-def schwab_answer(frame: Frame) -> dict[str, Any]:
-    """An answer that parses to the frame's contracts of its day, but for what it has no room for."""
+def schwab_answer(frame: Frame, day: str = "") -> dict[str, Any]:
+    """An answer that parses to the frame's contracts of a day (its own), but for what it has no room for."""
     at = round(frame.quoted_at.timestamp() * 1000)
     contracts = []
-    for i in np.flatnonzero(frame.expiry == np.datetime64(frame.quoted_at.date())):
+    for i in np.flatnonzero(frame.expiry == np.datetime64(day or str(frame.quoted_at.date()))):
         numbers = {field: getattr(frame, name)[i] for name, field in NUMBERS.items()}
         traded = frame.last_at[i]
         contract = schwab_contract(
@@ -127,19 +127,21 @@ class SchwabVendor(VendorServer):
             return self._renewal(request)
         if request.headers.get("authorization") != f"Bearer {self.access}":
             return _json(401, {"errors": [{"status": 401, "title": "Unauthorized"}]})
-        if request.path != "/chains":
+        if request.path not in ("/chains", "/expirationchain"):
             return _json(404, {})
         asked = request.query
-        if "fromDate" not in asked or asked["fromDate"] != asked.get("toDate"):
+        chain = request.path == "/chains"
+        if chain and ("fromDate" not in asked or asked["fromDate"] != asked.get("toDate")):
             fault = {"errorcode": "protocol.http.TooBigBody"}
             return _json(502, {"fault": {"faultstring": "Body buffer overflow", "detail": fault}})
         name = asked["symbol"]
         frame = self.newest(name.removeprefix("$"))
         if frame is None or name.startswith("$") != _is_index(frame):
             return _json(400, {"errors": [{"status": "400", "title": "Bad Request"}]})
-        if asked["fromDate"] != str(frame.quoted_at.date()):
-            return _json(200, schwab_json(name, float(frame.spot), []))
-        return _json(200, schwab_answer(frame))
+        if not chain:
+            days = [{"expirationDate": str(day), "standard": True} for day in frame.expirations]
+            return _json(200, {"status": "SUCCESS", "expirationList": days})
+        return _json(200, schwab_answer(frame, asked["fromDate"]))
 
     def _renewal(self, request: Request) -> Answer:
         self.renewals += 1

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from sampler.chain import Frame
-from storage.market.calendar import session_on, to_new_york
+from storage.market.calendar import market_day, session_on, to_new_york
 from storage.market.instruments import instrument_of
 from tests.vendors.server import Answer, Request, VendorServer
 
@@ -92,7 +92,7 @@ class ThetaVendor(VendorServer):
     def _option_snapshot_open_interest(self, symbol, root, query) -> Iterator[str]:
         yield f"timestamp,{CONTRACT},open_interest"
         for frame, i, contract in self._now(symbol, root, query):
-            yield f"{query['expiration']}T06:30:0{i % 10},{contract},{whole(frame.open_interest[i])}"
+            yield f"{market_day(frame.quoted_at)}T06:30:0{i % 10},{contract},{whole(frame.open_interest[i])}"
 
     def _index_snapshot_price(self, symbol, root, query) -> Iterator[str]:
         yield "timestamp,symbol,price"
@@ -102,8 +102,9 @@ class ThetaVendor(VendorServer):
 
     def _option_list_expirations(self, symbol, root, query) -> Iterator[str]:
         yield "symbol,expiration"
-        frames = self.frames.get(symbol, [])
-        days = {day for frame in frames[:1] for day in frame.expirations} | set(self.listed)
+        days = set(self.listed)
+        for frame in self.frames.get(symbol, [])[:1]:
+            days |= set(frame.expiry[of_root(frame, symbol, root)].tolist())
         yield from (f"{root},{day}" for day in sorted(days))
 
     def _now(self, symbol, root, query) -> Iterator[tuple[Frame, int, str]]:
@@ -176,14 +177,17 @@ class ThetaVendor(VendorServer):
 
 def contracts(frame: Frame, symbol: str, root: str, query) -> Iterator[tuple[int, str]]:
     """A frame's contracts of a root and an expiry: their place, and the columns that tell them."""
-    morning = instrument_of(symbol).am_roots
     day = date.fromisoformat(query["expiration"])
-    for i in range(len(frame.strike)):
-        own = str(frame.root[i])
-        here = own == root if root in morning else own not in morning
-        if here and frame.expiry[i].item() == day and wanted(frame.right[i], query):
+    for i in np.flatnonzero(of_root(frame, symbol, root)):
+        if frame.expiry[i].item() == day and wanted(frame.right[i], query):
             right = "CALL" if frame.right[i] > 0 else "PUT"
             yield i, f"{root},{day},{frame.strike[i]:.3f},{right}"
+
+
+def of_root(frame: Frame, symbol: str, root: str) -> np.ndarray:
+    """Which contracts are of a root; a root that settles on the close has all that settle then."""
+    morning = instrument_of(symbol).am_roots
+    return frame.root == root if root in morning else ~np.isin(frame.root, list(morning))
 
 
 def wanted(right: int, query) -> bool:

@@ -1,18 +1,19 @@
 """Massive's (Polygon.io's) snapshot of a whole chain, real-time or delayed by plan: ``massive:``.
 
-A chain of today comes in pages of 250 contracts, one after the other. The key is
-``FLOW_MASSIVE_KEY``.
+A chain of today comes in pages of 250 contracts, one after the other; those of later expirations
+are asked for beside the slots. The key is ``FLOW_MASSIVE_KEY``.
 """
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from urllib.parse import quote, urlencode
 
 from sampler.chain import Frame
 from sampler.errors import ChainRefused
 from sampler.sources import url
 from sampler.sources.http import HttpAnswer, HttpClient, Status, base_of, seconds_option
+from sampler.sources.later_expiries import DEFAULT, LaterExpiries, LaterExpiry, expiries_option
 from sampler.sources.live_only import LiveOnly
 from sampler.sources.massive.parse import (
     NAME,
@@ -35,6 +36,8 @@ PAGE_SIZE = 250
 USUAL_PAGES = 3
 #: No chain of one expiry has more pages. [count]
 PAGE_LIMIT = 40
+#: No underlying has more expirations. [count]
+EXPIRY_LIMIT = 100
 #: What Massive means by a status. What a 403 means stands in its body.
 STATUSES = {
     401: Status(Reason.SOURCE_DOWN, "refuses the key"),
@@ -60,6 +63,7 @@ class Massive(LiveOnly):
         pace: float,
         timeout: float,
         budget: float,
+        expiries: int,
     ) -> None:
         self.delay_seconds = delay_seconds
         self.http = HttpClient(
@@ -72,7 +76,16 @@ class Massive(LiveOnly):
             statuses=STATUSES,
         )
         self.remote = self.http.remote
-        self.polling = Polling(per_symbol=USUAL_PAGES, pace=pace, budget=budget)
+        self.polling = Polling(
+            per_symbol=USUAL_PAGES, pace=pace, budget=budget, later=USUAL_PAGES * expiries
+        )
+        self._later = LaterExpiries(
+            NAME,
+            per_symbol=expiries,
+            polling=self.polling,
+            list_expiries=self._listed,
+            fetch_expiry=self._expiry,
+        )
 
     @classmethod
     def open(cls, rest: str, keys: VendorKeys) -> Massive:
@@ -82,7 +95,8 @@ class Massive(LiveOnly):
         ----------
         rest : a base address, or nothing for Massive's own, and the options ``delay``, ``pace``,
             ``timeout`` and ``budget``, each in seconds. A delayed plan needs ``delay=900``: slots
-            are due that much later.
+            are due that much later. ``expiries`` is how many later expirations of a symbol are
+            asked for in a slot, at most.
         keys : has ``FLOW_MASSIVE_KEY``.
 
         Returns
@@ -95,7 +109,9 @@ class Massive(LiveOnly):
         UsageError
             Without a key, for an unknown option, one out of bounds, or a base that is no URL.
         """
-        address, options = url.split_options(rest, delay="0", pace="0.05", timeout="8", budget="12")
+        address, options = url.split_options(
+            rest, delay="0", pace="0.05", timeout="8", budget="12", expiries=str(DEFAULT)
+        )
         return cls(
             base_of(NAME, address, BASE, keyed=True),
             keys.need("FLOW_MASSIVE_KEY"),
@@ -103,6 +119,7 @@ class Massive(LiveOnly):
             pace=seconds_option(options, "pace", 0.0, 10.0),
             timeout=seconds_option(options, "timeout", 0.05, 60.0),
             budget=seconds_option(options, "budget", 0.05, 120.0),
+            expiries=expiries_option(options),
         )
 
     async def live(self, symbol: str, now: datetime) -> Frame:
@@ -116,7 +133,8 @@ class Massive(LiveOnly):
         Returns
         -------
         Frame
-            Every contract that expires today. Its delay is what the quotes say of themselves.
+            Every contract that expires today, and those of later days that have been fetched beside
+            the slots. Its delay is what the quotes say of themselves.
 
         Raises
         ------
@@ -131,6 +149,32 @@ class Massive(LiveOnly):
                 Reason.MARKET_CLOSED,
                 f"{symbol}: {day} has no session: it is a {closed_day_kind(day)}",
             )
+        frame = await self._snapshot(symbol, day, now)
+        if frame is None:
+            raise await self._no_expiry(symbol, day, now)
+        return self._later.complete(frame)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._later.close()
+        await super().close()
+
+    async def _expiry(self, symbol: str, expiry: LaterExpiry, now: datetime) -> Frame | None:
+        return await self._snapshot(symbol, expiry[0], now)
+
+    async def _listed(self, symbol: str, day: date, now: datetime) -> list[LaterExpiry]:
+        """The reference lists contracts, not days: each request names the next day."""
+        expiries: list[LaterExpiry] = []
+        while len(expiries) < EXPIRY_LIMIT:
+            upcoming = await self._next_expiry(symbol, day + timedelta(days=1), now)
+            if upcoming is None or upcoming <= day:
+                break
+            day = upcoming
+            expiries.append((day, ""))
+        return expiries
+
+    async def _snapshot(self, symbol: str, day: date, now: datetime) -> Frame | None:
+        """All pages of one expiration; None if it has no contract."""
         query = urlencode({"expiration_date": day.isoformat(), "limit": PAGE_SIZE})
         path: str | None = f"/v3/snapshot/options/{quote(massive_ticker(symbol), safe=':')}?{query}"
         pages: list[SnapshotPage] = []
@@ -145,16 +189,13 @@ class Massive(LiveOnly):
             pages.append(parse_snapshot_page(body, symbol=symbol, base=self.http.base))
             started.append(answer.started)
             path = pages[-1].next_path
-        frame = parse_massive_chain(
+        return parse_massive_chain(
             pages,
             symbol=symbol,
             now=now,
             delay_seconds=self.delay_seconds,
             pages_seconds=round(started[-1] - started[0], 3),
         )
-        if frame is None:
-            raise await self._no_expiry(symbol, day, now)
-        return frame
 
     async def _get(self, path: str, symbol: str, now: datetime) -> HttpAnswer:
         """An answer; ``ChainRefused`` with the plan's name where the plan does not have it."""
@@ -174,15 +215,7 @@ class Massive(LiveOnly):
 
     async def _no_expiry(self, symbol: str, day: date, now: datetime) -> ChainRefused:
         """Say why a snapshot is empty: nothing expires today, or nothing ever does."""
-        query = {
-            "underlying_ticker": symbol,
-            "expiration_date.gte": day.isoformat(),
-            "sort": "expiration_date",
-            "order": "asc",
-            "limit": 1,
-        }
-        answer = await self._get(f"/v3/reference/options/contracts?{urlencode(query)}", symbol, now)
-        upcoming = parse_next_expiry(answer.body or b"", symbol=symbol)
+        upcoming = await self._next_expiry(symbol, day, now)
         if upcoming is None:
             return ChainRefused(Reason.SOURCE_DOWN, f"{symbol}: massive has no options of it")
         if upcoming == day:
@@ -195,3 +228,15 @@ class Massive(LiveOnly):
             f"{symbol}: nothing expires on {day}; next expiry {upcoming}",
             next_expiry=upcoming,
         )
+
+    async def _next_expiry(self, symbol: str, first: date, now: datetime) -> date | None:
+        """The first expiration on a day or after it."""
+        query = {
+            "underlying_ticker": symbol,
+            "expiration_date.gte": first.isoformat(),
+            "sort": "expiration_date",
+            "order": "asc",
+            "limit": 1,
+        }
+        answer = await self._get(f"/v3/reference/options/contracts?{urlencode(query)}", symbol, now)
+        return parse_next_expiry(answer.body or b"", symbol=symbol)

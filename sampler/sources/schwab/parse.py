@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,36 @@ def parse_schwab_chain(body: bytes, *, symbol: str, now: datetime) -> Frame:
         columns=columns,
         dropped={str(Drop.ADJUSTED): sum(adjusted)} if any(adjusted) else {},
     )
+
+
+def parse_schwab_expirations(body: bytes, symbol: str) -> list[date]:
+    """Read the days of an answer of ``/expirationchain``.
+
+    Parameters
+    ----------
+    body : the answer, unpacked.
+    symbol : the underlying that was asked for, as we name it.
+
+    Returns
+    -------
+    list of date
+        The days on which anything expires, in order; what is no day is left out.
+
+    Raises
+    ------
+    ChainRefused
+        ``bad_answer``, with what is wrong.
+    """
+    try:
+        answer = decode_json(body)
+        listed = answer["expirationList"]
+        names = {item.get("expirationDate") for item in listed if isinstance(item, dict)}
+    except (ValueError, RecursionError, TypeError, KeyError):
+        raise ChainRefused(
+            Reason.BAD_ANSWER, f"{symbol}: schwab answered no list of expirations"
+        ) from None
+    days = {_day(name) for name in names if isinstance(name, str)}
+    return sorted(date.fromisoformat(str(day)) for day in days if not np.isnat(day))
 
 
 def _answer(body: bytes, bad: Callable[[str], ChainRefused]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlencode
@@ -17,10 +17,11 @@ import httpx
 from sampler.chain import Frame
 from sampler.sources import url
 from sampler.sources.http import HttpAnswer, HttpClient, Status, base_of, seconds_option
+from sampler.sources.later_expiries import DEFAULT, LaterExpiries, LaterExpiry, expiries_option
 from sampler.sources.live_only import LiveOnly
 from sampler.sources.polling import Polling
 from sampler.sources.schwab.login import SchwabLogin
-from sampler.sources.schwab.parse import NAME, parse_schwab_chain
+from sampler.sources.schwab.parse import NAME, parse_schwab_chain, parse_schwab_expirations
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.market.calendar import market_day
 from storage.market.instruments import instrument_of
@@ -49,10 +50,19 @@ class Schwab(LiveOnly):
     delay_seconds = 0
     synthetic = False
 
-    def __init__(self, login: SchwabLogin, http: HttpClient) -> None:
+    def __init__(self, login: SchwabLogin, http: HttpClient, *, expiries: int) -> None:
         self.login, self.http = login, http
         self.remote = http.remote
-        self.polling = Polling(per_symbol=1, plan=ALLOWED, pace=http.pace, budget=http.budget)
+        self.polling = Polling(
+            per_symbol=1, plan=ALLOWED, pace=http.pace, budget=http.budget, later=expiries
+        )
+        self._later = LaterExpiries(
+            NAME,
+            per_symbol=expiries,
+            polling=self.polling,
+            list_expiries=self._listed,
+            fetch_expiry=self._expiry,
+        )
 
     @classmethod
     def open(cls, rest: str, keys: VendorKeys = NO_KEYS) -> Self:
@@ -61,7 +71,8 @@ class Schwab(LiveOnly):
         Parameters
         ----------
         rest : A base address, or nothing for Schwab's own, and the options ``pace``, ``timeout``
-            and ``budget``, each in seconds. The login is renewed at the same host.
+            and ``budget``, each in seconds, and ``expiries``: how many later expirations of a
+            symbol are asked for in a slot, at most. The login is renewed at the same host.
         keys : the token file, and key and secret of the app.
 
         Returns
@@ -75,7 +86,9 @@ class Schwab(LiveOnly):
             For a setting that is missing, a token file that cannot be read, an unknown option, or
             a base that is no http(s) URL.
         """
-        base, options = url.split_options(rest, pace="0.5", timeout="8", budget="12")
+        base, options = url.split_options(
+            rest, pace="0.5", timeout="8", budget="12", expiries=str(DEFAULT)
+        )
         base = base_of(NAME, base, BASE, keyed=True)
 
         def client(base: str, statuses: Mapping[int, Status]) -> HttpClient:
@@ -95,7 +108,7 @@ class Schwab(LiveOnly):
             app_secret=keys.need("FLOW_SCHWAB_APP_SECRET"),
             http=client(origin, {}),
         )
-        return cls(login, client(base, STATUSES))
+        return cls(login, client(base, STATUSES), expiries=expiries_option(options))
 
     async def live(self, symbol: str, now: datetime) -> Frame:
         """Fetch the chain that expires today.
@@ -108,26 +121,39 @@ class Schwab(LiveOnly):
         Returns
         -------
         Frame
-            Every contract that expires on the day of ``now``.
+            Every contract that expires on the day of ``now``, and those of later days that have
+            been fetched beside the slots.
 
         Raises
         ------
         ChainRefused
             ``source_down``, ``bad_answer``, or ``no_zero_dte`` when nothing expires today.
         """
-        bearer = await self.login.bearer(symbol, now)
-        path = _path(symbol, now)
-        answer = await self._get(path, symbol, now, bearer, accept=frozenset({401}))
-        if answer.status == 401:
-            # It may have been withdrawn before its time; one renewal tells.
-            bearer = await self.login.bearer(symbol, now, refused=bearer)
-            answer = await self._get(path, symbol, now, bearer)
-        body = answer.body or b""
+        frame = await self._expiry(symbol, (market_day(now), ""), now)
+        return self._later.complete(frame)
+
+    async def _expiry(self, symbol: str, expiry: LaterExpiry, now: datetime) -> Frame:
+        body = await self._authorized(_path(symbol, expiry[0]), symbol, now)
 
         def read() -> Frame:
             return parse_schwab_chain(body, symbol=symbol, now=now)
 
         return await asyncio.to_thread(read) if len(body) > THREAD_FROM else read()
+
+    async def _listed(self, symbol: str, day: date, now: datetime) -> list[LaterExpiry]:
+        path = f"/expirationchain?{urlencode({'symbol': _name(symbol)})}"
+        body = await self._authorized(path, symbol, now)
+        return [(other, "") for other in parse_schwab_expirations(body, symbol) if other > day]
+
+    async def _authorized(self, path: str, symbol: str, now: datetime) -> bytes:
+        """An answer's body, with the login renewed if it was refused."""
+        bearer = await self.login.bearer(symbol, now)
+        answer = await self._get(path, symbol, now, bearer, accept=frozenset({401}))
+        if answer.status == 401:
+            # It may have been withdrawn before its time; one renewal tells.
+            bearer = await self.login.bearer(symbol, now, refused=bearer)
+            answer = await self._get(path, symbol, now, bearer)
+        return answer.body or b""
 
     async def _get(
         self,
@@ -147,19 +173,22 @@ class Schwab(LiveOnly):
 
     async def close(self) -> None:
         """Let go of connections."""
+        await self._later.close()
         await super().close()
         await self.login.close()
 
 
-def _path(symbol: str, now: datetime) -> str:
+def _name(symbol: str) -> str:
+    return f"${symbol}" if instrument_of(symbol).index else symbol
+
+
+def _path(symbol: str, day: date) -> str:
     """The request for one day's chain: a chain of all days is too big for Schwab's own gateway."""
-    name = f"${symbol}" if instrument_of(symbol).index else symbol
-    day = market_day(now).isoformat()
     query = {
-        "symbol": name,
+        "symbol": _name(symbol),
         "contractType": "ALL",
         "includeUnderlyingQuote": "true",
-        "fromDate": day,
-        "toDate": day,
+        "fromDate": day.isoformat(),
+        "toDate": day.isoformat(),
     }
     return f"/chains?{urlencode(query)}"

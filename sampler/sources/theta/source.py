@@ -3,12 +3,15 @@
 ``theta:?plan=standard`` also reads each trade of a past session with its quote, which tells the
 sides. ``theta:http://127.0.0.1:25503/v3`` names another terminal. A live chain is three answers of
 one moment: quotes, the day's bars, and once a day open interest; an index's price is a fourth.
+Later expirations are asked for beside the slots, one after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import date, datetime
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +19,7 @@ from sampler.chain import Frame
 from sampler.errors import ChainRefused
 from sampler.sources import url
 from sampler.sources.http import base_of, seconds_option
+from sampler.sources.later_expiries import DEFAULT, LaterExpiries, LaterExpiry, expiries_option
 from sampler.sources.theta.answers import NAME, Answer, read_answer, read_days
 from sampler.sources.theta.frames import (
     BAR,
@@ -42,7 +46,7 @@ from storage.record.row import Reason
 
 #: Plans that include each print with its quote, and so tell the sides of a past session.
 WITH_PRINTS = frozenset({"standard", "pro"})
-Ask = Callable[[str, Sequence[str]], Awaitable[Answer | None]]
+Ask = Callable[[str, Sequence[str]], Coroutine[Any, Any, Answer | None]]
 
 
 class Theta:
@@ -53,7 +57,7 @@ class Theta:
     synthetic = False
     delay_seconds = 0
 
-    def __init__(self, terminal: Terminal, *, prints: bool) -> None:
+    def __init__(self, terminal: Terminal, *, prints: bool, expiries: int = 0) -> None:
         self.remote = terminal.remote
         self._terminal = terminal
         self._past = PastSessions(terminal, prints=prints)
@@ -66,6 +70,15 @@ class Theta:
         self._priceless: set[tuple[str, date]] = set()
         #: Each symbol's newest frame: its quotes' time and its volume.
         self._delivered: dict[str, tuple[datetime, float]] = {}
+        self._later = LaterExpiries(
+            NAME,
+            per_symbol=expiries,
+            polling=None,
+            list_expiries=self._listed,
+            fetch_expiry=self._expiry,
+        )
+        #: By root and later expiration: a day, and the open interest that was reported on it.
+        self._later_interest: dict[LaterExpiry, tuple[date, Answer]] = {}
 
     @classmethod
     def open(cls, rest: str, keys: VendorKeys = NO_KEYS) -> Theta:
@@ -74,8 +87,9 @@ class Theta:
         Parameters
         ----------
         rest : a base address, or nothing for the terminal's own, and the options ``plan`` (value),
-            ``pace`` (0), ``timeout`` (8), ``budget`` (12) and ``patience`` (120), the last four in
-            seconds.
+            ``pace`` (0), ``timeout`` (8), ``budget`` (12) and ``patience`` (120), these four in
+            seconds, and ``expiries`` (4): how many later expirations of a symbol are asked for in a
+            slot, at most.
         keys : not needed: the terminal has logged in.
 
         Returns
@@ -89,7 +103,13 @@ class Theta:
             For an unknown option, one out of bounds, or a base that is no http(s) URL.
         """
         address, options = url.split_options(
-            rest, plan="value", pace="0", timeout="8", budget="12", patience="120"
+            rest,
+            plan="value",
+            pace="0",
+            timeout="8",
+            budget="12",
+            patience="120",
+            expiries=str(DEFAULT),
         )
         plan = options["plan"]
         if plan not in PLANS:
@@ -102,7 +122,7 @@ class Theta:
             budget=seconds_option(options, "budget", 0.05, 120.0),
             patience=seconds_option(options, "patience", 0.05, 3600.0),
         )
-        return cls(terminal, prints=plan in WITH_PRINTS)
+        return cls(terminal, prints=plan in WITH_PRINTS, expiries=expiries_option(options))
 
     async def live(self, symbol: str, now: datetime) -> Frame:
         """Today's expiring contracts, as the terminal has them now.
@@ -115,7 +135,8 @@ class Theta:
         Returns
         -------
         Frame
-            The contracts of today, of all roots.
+            The contracts of today, of all roots, and those of later days that have been fetched
+            beside the slots.
 
         Raises
         ------
@@ -145,7 +166,7 @@ class Theta:
                 Reason.UNCHANGED, f"{symbol}: {NAME} has no newer quote and no newer trade"
             )
         self._delivered[symbol] = state
-        return frame
+        return self._later.complete(frame)
 
     def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
         """All frames of a past session in order.
@@ -194,19 +215,12 @@ class Theta:
 
     async def close(self) -> None:
         """Let go of connections."""
+        await self._later.close()
         await self._terminal.close()
 
     async def _root(self, symbol: str, root: str, day: date, now: datetime) -> RootAnswers | None:
         """What the terminal has of a root's contracts of today; None where there are none."""
-
-        async def ask(what: str, names: Sequence[str]) -> Answer | None:
-            path = f"option/snapshot/{what}"
-            params = {"symbol": root, "expiration": day.isoformat()}
-            body = await self._terminal.ask(path, params, symbol=symbol, now=now)
-            if body is None:
-                return None
-            return read_answer(body, names, path=path, symbol=symbol, root=root, expiration=day)
-
+        ask = self._asks_of(symbol, root, day, now)
         if root in instrument_of(symbol).am_roots:
             # It has nothing today but on one day a month: then it is not asked again.
             quotes = await ask("quote", QUOTE)
@@ -228,6 +242,51 @@ class Theta:
         return RootAnswers(
             root=root, quotes=quotes, bars=bars, interest=interest, bars_complete=not lost
         )
+
+    def _asks_of(self, symbol: str, root: str, expiration: date, now: datetime) -> Ask:
+        """What asks for one of the snapshots of a root and an expiration."""
+
+        async def ask(what: str, names: Sequence[str]) -> Answer | None:
+            path = f"option/snapshot/{what}"
+            params = {"symbol": root, "expiration": expiration.isoformat()}
+            body = await self._terminal.ask(path, params, symbol=symbol, now=now)
+            if body is None:
+                return None
+            return read_answer(
+                body, names, path=path, symbol=symbol, root=root, expiration=expiration
+            )
+
+        return ask
+
+    async def _expiry(self, symbol: str, expiry: LaterExpiry, now: datetime) -> Frame | None:
+        """Quotes and open interest of a later expiration; its volume is not asked for."""
+        expiration, root = expiry
+        today = market_day(now)
+        ask = self._asks_of(symbol, root, expiration, now)
+        quotes = await ask("quote", QUOTE)
+        if quotes is None or not len(quotes):
+            return None
+        day, interest = self._later_interest.get(expiry, (None, None))
+        if day != today:
+            interest = await ask("open_interest", INTEREST)
+            if interest is not None and has_report_of(interest, today):
+                self._later_interest[expiry] = today, interest
+        answers = RootAnswers(
+            root=root, quotes=quotes, bars=None, interest=interest, bars_complete=False
+        )
+        nothing = np.nan, np.nan
+        frame = join_live([answers], symbol=symbol, now=now, day=today, spot=nothing)
+        days = np.full(len(frame.strike), expiration, "datetime64[D]")
+        return dataclasses.replace(frame, expiry=days)
+
+    async def _listed(self, symbol: str, day: date, now: datetime) -> list[LaterExpiry]:
+        path = "option/list/expirations"
+        expiries: list[LaterExpiry] = []
+        for root in roots_of(symbol):
+            body = await self._terminal.ask(path, {"symbol": root}, symbol=symbol, now=now)
+            days = read_days(body, path=path, symbol=symbol) if body else []
+            expiries += [(other, root) for other in days if other > day]
+        return expiries
 
     async def _interest_of(self, ask: Ask, root: str, day: date) -> Answer | None:
         """The day's open interest, asked for once it is known to be the day's."""
@@ -285,3 +344,5 @@ class Theta:
             known -= {entry for entry in known if entry[1] < day}
         for entry in [entry for entry in self._interest if entry[1] < day]:
             del self._interest[entry]
+        for expiry in [key for key, (then, _) in self._later_interest.items() if then < day]:
+            del self._later_interest[expiry]

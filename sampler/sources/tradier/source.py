@@ -1,6 +1,7 @@
 """Tradier's quotes, real-time with an account: ``tradier:``; 15 minutes late: ``tradier:sandbox``.
 
-One request a symbol and slot for its chain of today, and one a slot for the prices of all symbols.
+One request a symbol and slot for its chain of today, and one a slot for the prices of all symbols;
+later expirations beside the slots, with what the allowance leaves over.
 The token is ``FLOW_TRADIER_TOKEN``.
 """
 
@@ -20,6 +21,7 @@ from sampler.errors import ChainRefused
 from sampler.sources import url
 from sampler.sources.http import HttpClient, Status, base_of, retry_after, seconds_option
 from sampler.sources.json_fields import finite, moment_of
+from sampler.sources.later_expiries import DEFAULT, LaterExpiries, LaterExpiry, expiries_option
 from sampler.sources.live_only import LiveOnly
 from sampler.sources.polling import Polling
 from sampler.sources.tradier.parse import (
@@ -90,6 +92,7 @@ class Tradier(LiveOnly):
         pace: float,
         timeout: float,
         budget: float,
+        expiries: int,
     ) -> None:
         self.delay_seconds = delay_seconds
         self.http = HttpClient(
@@ -105,7 +108,16 @@ class Tradier(LiveOnly):
         )
         self.remote = self.http.remote
         allowed = SANDBOX_ALLOWED if base == SANDBOX else ALLOWED
-        self.polling = Polling(per_symbol=1, shared=1, plan=allowed, pace=pace, budget=budget)
+        self.polling = Polling(
+            per_symbol=1, shared=1, plan=allowed, pace=pace, budget=budget, later=expiries
+        )
+        self._later = LaterExpiries(
+            NAME,
+            per_symbol=expiries,
+            polling=self.polling,
+            list_expiries=self._listed,
+            fetch_expiry=self._expiry,
+        )
         self._batch: SpotBatch | None = None
 
     @classmethod
@@ -115,7 +127,8 @@ class Tradier(LiveOnly):
         Parameters
         ----------
         rest : nothing for the real-time service, ``sandbox``, or a base address; then the options
-            ``delay``, ``pace``, ``timeout`` and ``budget``, each in seconds.
+            ``delay``, ``pace``, ``timeout`` and ``budget``, each in seconds, and ``expiries``: how
+            many later expirations of a symbol are asked for in a slot, at most.
         keys : has ``FLOW_TRADIER_TOKEN``.
 
         Returns
@@ -128,7 +141,9 @@ class Tradier(LiveOnly):
         UsageError
             Without a token, for an unknown option, one out of bounds, or a base that is no URL.
         """
-        address, options = url.split_options(rest, delay="", pace="0.1", timeout="8", budget="12")
+        address, options = url.split_options(
+            rest, delay="", pace="0.1", timeout="8", budget="12", expiries=str(DEFAULT)
+        )
         base = base_of(NAME, SANDBOX if address == "sandbox" else address, PRODUCTION, keyed=True)
         if not options["delay"]:
             options["delay"] = str(SANDBOX_DELAY if base == SANDBOX else 0)
@@ -139,6 +154,7 @@ class Tradier(LiveOnly):
             pace=seconds_option(options, "pace", 0.0, 10.0),
             timeout=seconds_option(options, "timeout", 0.05, 60.0),
             budget=seconds_option(options, "budget", 0.05, 120.0),
+            expiries=expiries_option(options),
         )
 
     async def live(self, symbol: str, now: datetime) -> Frame:
@@ -152,8 +168,8 @@ class Tradier(LiveOnly):
         Returns
         -------
         Frame
-            Every contract that expires on the day of the quotes. Its spot is NaN where Tradier does
-            not give one.
+            Every contract that expires on the day of the quotes, and those of later days that have
+            been fetched beside the slots. Its spot is NaN where Tradier does not give one.
 
         Raises
         ------
@@ -169,29 +185,38 @@ class Tradier(LiveOnly):
             )
         spot = asyncio.create_task(self._spot(symbol, now))
         try:
-            query = {"symbol": symbol, "expiration": day.isoformat(), "greeks": "false"}
-            answer = await self.http.get(
-                f"/markets/options/chains?{urlencode(query)}", symbol=symbol, now=now
-            )
+            body = await self._chain(symbol, day, now)
             frame = parse_tradier_chain(
-                answer.body or b"",
-                symbol=symbol,
-                now=now,
-                delay_seconds=self.delay_seconds,
-                spot=await spot,
+                body, symbol=symbol, now=now, delay_seconds=self.delay_seconds, spot=await spot
             )
         finally:
             spot.cancel()
         if frame is None:
             raise await self._no_expiry(symbol, day, now)
-        return frame
+        return self._later.complete(frame)
 
     async def close(self) -> None:
         """Let go of connections."""
+        await self._later.close()
         batch, self._batch = self._batch, None
         if batch is not None and batch.task is not None:
             batch.task.cancel()
         await super().close()
+
+    async def _chain(self, symbol: str, day: date, now: datetime) -> bytes:
+        query = {"symbol": symbol, "expiration": day.isoformat(), "greeks": "false"}
+        path = f"/markets/options/chains?{urlencode(query)}"
+        return (await self.http.get(path, symbol=symbol, now=now)).body or b""
+
+    async def _expiry(self, symbol: str, expiry: LaterExpiry, now: datetime) -> Frame | None:
+        """The chain of a later expiration. What it does without is the underlying's price."""
+        body = await self._chain(symbol, expiry[0], now)
+        return parse_tradier_chain(
+            body, symbol=symbol, now=now, delay_seconds=self.delay_seconds, spot=NO_QUOTE
+        )
+
+    async def _listed(self, symbol: str, day: date, now: datetime) -> list[LaterExpiry]:
+        return [(other, "") for other in await self._expirations(symbol, now) if other > day]
 
     async def _spot(self, symbol: str, now: datetime) -> UnderlyingQuote:
         """The underlying's price, from the request that this slot's symbols share.
@@ -239,11 +264,7 @@ class Tradier(LiveOnly):
 
     async def _no_expiry(self, symbol: str, day: date, now: datetime) -> ChainRefused:
         """Say why an answer lists no contract: nothing expires today, or nothing ever does."""
-        query = {"symbol": symbol, "includeAllRoots": "true"}
-        answer = await self.http.get(
-            f"/markets/options/expirations?{urlencode(query)}", symbol=symbol, now=now
-        )
-        days = parse_expirations(answer.body or b"", symbol=symbol)
+        days = await self._expirations(symbol, now)
         if not days:
             return ChainRefused(Reason.SOURCE_DOWN, f"{symbol}: tradier has no options of it")
         if day in days:
@@ -258,6 +279,12 @@ class Tradier(LiveOnly):
             f"{symbol}: nothing expires on {day}{then}",
             next_expiry=upcoming,
         )
+
+    async def _expirations(self, symbol: str, now: datetime) -> list[date]:
+        query = {"symbol": symbol, "includeAllRoots": "true"}
+        path = f"/markets/options/expirations?{urlencode(query)}"
+        answer = await self.http.get(path, symbol=symbol, now=now)
+        return parse_expirations(answer.body or b"", symbol=symbol)
 
 
 def allowance_pause(headers: Mapping[str, str], now: datetime) -> float:

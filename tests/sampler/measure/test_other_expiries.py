@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -88,7 +89,13 @@ CLOSES = {
 YEAR_HOURS = 365 * 24
 
 
-def figures(sigmas: dict[date, float], *, adjusted: bool = False, atm: float = 0.2):
+def figures(
+    sigmas: dict[date, float],
+    *,
+    adjusted: bool = False,
+    atm: float = 0.2,
+    missing: tuple[date, ...] = (),
+):
     """Figures of SPX expiries, each at its own volatility, with 300 calls and 100 puts a strike.
 
     With ``adjusted``, contracts of an adjusted root expire in a week as well: ten times the open
@@ -115,7 +122,11 @@ def figures(sigmas: dict[date, float], *, adjusted: bool = False, atm: float = 0
         columns=columns,
     )
     return measure_other_expiries(
-        combined, session_on(TODAY), spot=6800.0, atm=atm, years=5.5 / YEAR_HOURS
+        replace(combined, missing_expirations=missing, other_expiries_age_seconds=90.0),
+        session_on(TODAY),
+        spot=6800.0,
+        atm=atm,
+        years=5.5 / YEAR_HOURS,
     )
 
 
@@ -142,7 +153,7 @@ def test_four_or_ten_days_are_not_a_week(day):
     """Such an expiry counts in the whole chain's GEX, but gives neither volatility nor ratio."""
     measured = figures({TODAY: 0.2, day: 0.16})
     assert measured.total_chain_net_gex is not None
-    assert measured[1:] == (None, None)
+    assert measured[1:3] == (None, None)
 
 
 def test_whole_chain_gex_by_the_textbook_without_adjusted_contracts():
@@ -160,3 +171,26 @@ def test_whole_chain_gex_by_the_textbook_without_adjusted_contracts():
         measured = figures(sigmas, adjusted=adjusted)
         assert measured.total_chain_net_gex == pytest.approx(expected, rel=1e-3)
         assert measured.seven_dte_atm_iv == pytest.approx(0.16, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("missing", "week"),
+    [
+        (date(2026, 11, 24), 0.16),
+        (date(2026, 11, 30), 0.16),
+        (date(2026, 11, 25), 0.16),
+        (date(2026, 11, 27), None),
+    ],
+    ids=str,
+)
+def test_a_sum_without_a_listed_expiry_is_no_sum(missing, week):
+    """Then nobody knows the whole chain's gamma; the week's volatility if a nearer day is missing."""
+    days = {date(2026, 11, 27): 0.16, date(2026, 11, 25): 0.18}
+    days.pop(missing, None)
+    measured = figures({TODAY: 0.2, **days}, missing=(missing,))
+    assert measured.total_chain_net_gex is None
+    if week is None:
+        assert measured.seven_dte_atm_iv is measured.iv_ratio_0dte_7dte is None
+    else:
+        assert measured.seven_dte_atm_iv == pytest.approx(week, abs=2e-5)
+    assert measured.other_expiries_age_seconds == 90.0

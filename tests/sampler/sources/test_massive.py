@@ -436,7 +436,7 @@ TROUBLES: dict[int, tuple[Any, Reason, str]] = {
 
 async def test_a_session_with_faults_is_rows_and_gaps_with_reasons(server: MassiveVendor) -> None:
     """A short session at 30 s: 420 slots, each a row on its own slot, or the vendor's reason."""
-    feed = source(server, "pace=0")
+    feed = source(server, "pace=0&expiries=0")
     server.page_size = 100
     session = session_on(date(2026, 11, 27))
     assert session is not None

@@ -648,7 +648,7 @@ async def test_a_session_with_faults_is_rows_and_gaps_with_reasons(
 
     opened = session.open.timestamp()
     write_token_file(tokens, login_at=opened - 6.9 * 86_400, ends_at=opened + 1800)
-    feed = Schwab.open(f"{server.url}?pace=0", keys(tokens))
+    feed = Schwab.open(f"{server.url}?pace=0&expiries=0", keys(tokens))
     troubles = {slot: trouble for slot, (trouble, _, _) in TROUBLES.items()} | {205: log_in}
     outcomes = await play_session(feed, server, "SPX", session, troubles)
     await feed.close()

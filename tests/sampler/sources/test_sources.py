@@ -26,8 +26,8 @@ FILES = {
 }
 #: Modules that are no source: what several sources share.
 SHARED = {
-    "__init__", "assembler", "by_symbol", "http", "json_fields", "live_only", "polling", "protocol", "trades",
-    "url",
+    "__init__", "assembler", "by_symbol", "http", "json_fields", "later_expiries", "live_only", "polling",
+    "protocol", "trades", "url",
 }  # fmt: skip
 #: A second module of a source that is no folder.
 PARTS = {"cboe_json"}

@@ -264,7 +264,7 @@ async def test_a_session_with_faults_is_rows_and_gaps_with_reasons():
     """A short session at 30 s: 420 slots, each a row on its own slot, or the terminal's reason."""
     session = session_on(date(2026, 11, 27))
     async with ThetaVendor() as server:
-        source = open_theta(server, "plan=pro&budget=2.2&timeout=2")
+        source = open_theta(server, "plan=pro&budget=2.2&timeout=2&expiries=0")
         outcomes = await play_session(
             source, server, "SPX", session, {slot: t[0] for slot, t in TROUBLES.items()}
         )

@@ -368,7 +368,7 @@ async def test_a_session_with_faults_is_rows_and_gaps_with_reasons(
 ) -> None:
     """A short session at 30 s: 420 slots, each a row on its own slot, or the vendor's reason."""
     monkeypatch.setattr("sampler.sources.tradier.source.GATHER", 0.0)
-    feed = source(server, "pace=0")
+    feed = source(server, "pace=0&expiries=0")
     session = session_on(date(2026, 11, 27))
     assert session is not None
     outcomes = await play_session(

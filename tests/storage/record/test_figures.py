@@ -83,6 +83,7 @@ DETAIL = [
     "total_chain_net_gex",
     "seven_dte_atm_iv",
     "iv_ratio_0dte_7dte",
+    "other_expiries_age_seconds",
     "vix",
     "contracts_with_flow",
     "total_abs_delta_contracts",
