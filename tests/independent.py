@@ -348,6 +348,66 @@ def wide_quotes(sample: Sample, level: float, remaining: float) -> bool:
     return False
 
 
+def contradicts(sample: Sample, level: float, atm: float) -> bool:
+    """Whether quotes contradict each other, by definitions.md's three conditions."""
+    second = level * atm / math.sqrt(365 * 86400)
+    quoted = {(c.strike, c.right): c for c in sample.contracts if c.ask > 0 and c.ask >= c.bid >= 0}
+    pairs = [
+        (k, quoted[k, CALL], quoted[k, PUT])
+        for k in sample.strikes
+        if (k, CALL) in quoted and (k, PUT) in quoted
+    ]
+    if len(pairs) < 3:
+        return False
+    lowest = max(k + c.bid - p.ask for k, c, p in pairs)
+    highest = min(k + c.ask - p.bid for k, c, p in pairs)
+    if lowest - highest > 2 * second + 0.02:
+        return True
+    common = sorted((lowest, level, highest))[1]
+    if lowest > highest:
+        common = (lowest + highest) / 2
+    # Calls, and puts as the calls that parity makes of them: no bid above any line of two asks.
+    points = []
+    for k in sample.strikes:
+        c = quoted.get((k, CALL if k >= common else PUT))
+        if c is not None:
+            more = common - k if c.right == PUT else 0.0
+            points.append((k, c.bid + more, c.ask + more))
+    xs = np.array([0.0, *(p[0] for p in points)])
+    asks = np.array([common, *(p[2] for p in points)])
+    for i, (k, bid, _) in enumerate(points, 1):
+        left, right = slice(0, i + 1), slice(i + 1, None)
+        most = float(asks[left].min())
+        if i + 1 < len(xs):
+            share = (k - xs[left, None]) / (xs[None, right] - xs[left, None])
+            lines = asks[left, None] + share * (asks[None, right] - asks[left, None])
+            most = min(most, float(lines.min()))
+        if bid - most > second / 2 + 0.02:
+            return True
+    smile = []
+    for k, c in zip(sample.strikes, out_of_the_money(sample, level), strict=True):
+        if two_sided(c):
+            ends = [volatility(price, level, k, sample.years) for price in (c.bid, c.ask)]
+            if not any(map(math.isnan, ends)):
+                smile.append((k, c, *ends))
+    for i in range(2, len(smile) - 2):
+        k, c = smile[i][:2]
+        beside = [smile[i + j] for j in (-2, -1, 1, 2)]
+        # The cubic's value here, as a sum of the four volatilities.
+        weights = np.linalg.solve(
+            np.array([[((b[0] - k) / (beside[3][0] - k)) ** n for b in beside] for n in range(4)]),
+            np.array([1.0, 0.0, 0.0, 0.0]),
+        )
+        low = sum(w * b[2 if w > 0 else 3] for w, b in zip(weights, beside, strict=True))
+        high = sum(w * b[3 if w > 0 else 2] for w, b in zip(weights, beside, strict=True))
+        beyond = c.bid - time_value(level, k, sample.years, max(high, 1e-9))
+        if low > 0:
+            beyond = max(beyond, time_value(level, k, sample.years, low) - c.ask)
+        if beyond > second / 2 + 0.02 + abs(common - level):
+            return True
+    return False
+
+
 def weighted_volatilities(
     strikes: Sequence[float], own: Sequence[float], uncertain: Sequence[float]
 ) -> list[float]:
@@ -436,6 +496,9 @@ def market_of(sample: Sample) -> Market:
         quoted = weighted_volatilities(sample.strikes, own, uncertain)
         sigma = filled(sample.strikes, quoted)
     spot, flags = spot_to_use(sample, parity)
+    atm = linear(parity[0], sample.strikes, sigma)
+    flags += ["wide_quotes"] if wide else []
+    flags += ["quotes_contradict"] if contradicts(sample, parity[0], atm) else []
     return Market(
         sample=sample,
         strikes=sample.strikes,
@@ -445,7 +508,7 @@ def market_of(sample: Sample) -> Market:
         quoted=quoted,
         uncertain=uncertain,
         sigma=sigma,
-        flags=[*flags, *(["wide_quotes"] if wide else [])],
+        flags=flags,
     )
 
 

@@ -29,12 +29,14 @@ from sampler.measure.standstill import (
     standstill_notes,
 )
 from sampler.metrics import black
+from sampler.metrics.contradiction import Contradiction, contradiction
 from sampler.metrics.flip import has_coverage
 from sampler.metrics.flow import Quote, quote
 from sampler.metrics.smile import LEAST, Forward, Smile, forward, smile
 from sampler.metrics.width import (
+    QuotedRange,
     count_wide_quotes,
-    volatility_uncertainty,
+    quoted_range,
     weighted_forward,
     weighted_smile,
 )
@@ -122,7 +124,7 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
             f"{chain.symbol}: no spot, and {fwd.estimates} strikes are too few for parity",
         )
     smiled = _smile_at(chain, quoted, fwd)
-    uncertainty = _uncertainty_at(chain, fwd)
+    ranged = _range_at(chain, fwd)
     atm = _at_forward(chain, smiled, fwd)
     wide = count_wide_quotes(
         chain.strike,
@@ -134,8 +136,8 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         weighted = weighted_forward(chain.strike, quoted, chain.bid, source_spot)
         fwd = weighted if weighted.level > 0 else fwd
         smiled = _smile_at(chain, quoted, fwd)
-        uncertainty = _uncertainty_at(chain, fwd)
-        smiled = weighted_smile(chain.strike, smiled, uncertainty)
+        ranged = _range_at(chain, fwd)
+        smiled = weighted_smile(chain.strike, smiled, ranged.uncertainty)
         atm = _at_forward(chain, smiled, fwd)
     stale = fwd.estimates >= LEAST and _disagree(source_spot, fwd, STALE_SPOT)
     options = options_standing(chain, previous)
@@ -174,7 +176,12 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
     if wide:
         flags.append(Flag.WIDE_QUOTES)
         amounts[Flag.WIDE_QUOTES] = {"quotes": wide}
+    contradicting = _contradiction_of(chain, ranged, fwd, atm)
+    if contradicting is not None:
+        flags.append(Flag.QUOTES_CONTRADICT)
+        amounts[Flag.QUOTES_CONTRADICT] = contradicting.as_detail()
     remaining = fwd.level * atm * math.sqrt(chain.years)
+    uncertainty = ranged.uncertainty
     known = np.isfinite(uncertainty)
     last_minute = chain.years < LAST_MINUTE
     if options is not None:
@@ -182,7 +189,8 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         amounts[Flag.OPTIONS_UNCHANGED] = {"seconds": (chain.slot - options.since).total_seconds()}
     now = RecentSample(round(seconds, 3), float(f"{spot:.8g}"), float(f"{atm:.6g}"))
     # A sample of doubtful quotes is no yardstick for the next ones.
-    remembered = recent if wide or _is_thinned(chain, previous) else [*recent, now]
+    doubtful = wide or contradicting is not None or _is_thinned(chain, previous)
+    remembered = recent if doubtful else [*recent, now]
     doubts = (
         []
         if previous is None
@@ -233,9 +241,25 @@ def _at_forward(chain: Chain, smiled: Smile, fwd: Forward) -> float:
     return float(np.interp(fwd.level, chain.strike, smiled.filled))
 
 
-def _uncertainty_at(chain: Chain, fwd: Forward) -> Floats:
-    return volatility_uncertainty(
-        chain.strike, chain.bid, chain.ask, forward=fwd.level, years=chain.years
+def _range_at(chain: Chain, fwd: Forward) -> QuotedRange:
+    return quoted_range(chain.strike, chain.bid, chain.ask, forward=fwd.level, years=chain.years)
+
+
+def _contradiction_of(
+    chain: Chain, ranged: QuotedRange, fwd: Forward, atm: float
+) -> Contradiction | None:
+    """What contradicts; nothing can where parity gives no forward."""
+    if fwd.estimates < LEAST:
+        return None
+    return contradiction(
+        chain.strike,
+        chain.bid,
+        chain.ask,
+        ranged.at_bid,
+        ranged.at_ask,
+        forward=fwd.level,
+        atm=atm,
+        years=chain.years,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from sampler.metrics import black
 from sampler.metrics.flow import Quote
 from sampler.metrics.smile import LEAST, LEAST_SIGMA, NEAREST, Forward, Smile
-from sampler.metrics.special import LEVEL, READ, READ_TABLE, WRITE, compiled, load_once
+from sampler.metrics.special import LEVEL, READ, READ_TABLE, WRITE_TABLE, compiled, load_once
 from storage.market.constants import SMOOTH_WITHIN
 
 Floats = NDArray[np.float64]
@@ -93,10 +94,22 @@ def _median_beside(values: Floats) -> Floats:
     return median
 
 
-def volatility_uncertainty(
+class QuotedRange(NamedTuple):
+    """Volatilities of the two prices of each strike's out-of-the-money quote.
+
+    NaN where the quote is not two-sided, and where a price has no volatility. (n,) [decimal]
+    """
+
+    at_bid: Floats
+    at_ask: Floats
+    #: Half the difference.
+    uncertainty: Floats
+
+
+def quoted_range(
     strike: Floats, bid: Floats, ask: Floats, *, forward: float, years: float
-) -> Floats:
-    """By strike, half the difference between the volatilities at the ask and at the bid.
+) -> QuotedRange:
+    """By strike, the volatilities at the bid and at the ask, and half their difference.
 
     Parameters
     ----------
@@ -107,39 +120,40 @@ def volatility_uncertainty(
 
     Returns
     -------
-    (n,) of the out-of-the-money quote; NaN where it is not two-sided, and where one of its two
-    prices has no volatility. [decimal]
+    QuotedRange
+        Each field (n,), of the out-of-the-money quotes. [decimal]
     """
-    uncertainty = np.empty(len(strike))
-    _loops()[0](forward, years, strike, *map(np.ascontiguousarray, (bid, ask)), uncertainty)
-    return uncertainty
+    at_bid, at_ask, uncertainty = out = np.empty((3, len(strike)))
+    _loops()[0](forward, years, strike, *map(np.ascontiguousarray, (bid, ask)), out)
+    return QuotedRange(at_bid, at_ask, uncertainty)
 
 
 @load_once
 def _loops() -> tuple[Callable[..., None]]:
-    return (compiled(_uncertainty_loop, LEVEL, LEVEL, READ, READ_TABLE, READ_TABLE, WRITE),)
+    return (compiled(_range_loop, LEVEL, LEVEL, READ, READ_TABLE, READ_TABLE, WRITE_TABLE),)
 
 
-def _uncertainty_loop(
+def _range_loop(
     forward: float, years: float, strike: Floats, bid: Floats, ask: Floats, out: Floats
 ) -> None:
-    """Fill ``out`` with the result of ``volatility_uncertainty``."""
+    """Fill the fields of ``QuotedRange``, a row each."""
     n, count = strike.size, 0
     price, quoted, call, sigma = np.empty(2 * n), np.empty(2 * n), np.empty(2 * n), np.empty(2 * n)
     for k in range(n):
         side = 0 if strike[k] >= forward else 1
         low, high = bid[side, k], ask[side, k]
-        out[k] = math.nan
+        out[:, k] = math.nan
         if low > 0.0 and high >= low:
-            out[k] = 0.0
+            out[2, k] = 0.0
             for edge in (low, high):
                 price[count], quoted[count], call[count] = edge, strike[k], 1.0 - side
                 count += 1
     black.implied_column(forward, years, price[:count], quoted[:count], call[:count], sigma[:count])
     row = 0
     for k in range(n):
-        if out[k] == 0.0:
-            out[k] = (sigma[row + 1] - sigma[row]) / 2.0
+        if out[2, k] == 0.0:
+            out[0, k], out[1, k] = sigma[row], sigma[row + 1]
+            out[2, k] = (sigma[row + 1] - sigma[row]) / 2.0
             row += 2
 
 

@@ -159,6 +159,7 @@ FLAG_GROUPS: dict[Flag, tuple[str, ...]] = {
     Flag.OPTIONS_UNCHANGED: ("volume", *_PRICED),
     # Parity of wide quotes cannot check spot either.
     Flag.WIDE_QUOTES: _PRICED,
+    Flag.QUOTES_CONTRADICT: _PRICED,
     Flag.NO_OPEN_INTEREST: ("open interest", *_BOOKS),
     Flag.OI_CHANGED: ("open interest", *_BOOKS),
     Flag.OI_PARTIAL: ("open interest", *_BOOKS),

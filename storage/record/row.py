@@ -69,6 +69,7 @@ class Flag(StrEnum):
     VOLATILITY_SPIKE = "volatility_spike"  #: the ATM volatility jumped for one slot only
     OPTIONS_UNCHANGED = "options_unchanged"  #: no option shows anything newer than an earlier slot
     WIDE_QUOTES = "wide_quotes"  #: quotes are wider than makes sense; they count by their width
+    QUOTES_CONTRADICT = "quotes_contradict"  #: no prices between bid and ask agree with all quotes
     NO_OPEN_INTEREST = "no_open_interest"  #: no open interest is known: there is no position
     OI_CHANGED = "oi_changed"  #: the source sent another set of open interest
     OI_PARTIAL = "oi_partial"  #: open interest is missing for some contracts

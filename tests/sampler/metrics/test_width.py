@@ -19,7 +19,7 @@ from sampler.metrics.pin import pin_probability, pin_probability_noise
 from sampler.metrics.smile import Smile
 from sampler.metrics.width import (
     count_wide_quotes,
-    volatility_uncertainty,
+    quoted_range,
     weighted_forward,
     weighted_smile,
 )
@@ -92,10 +92,10 @@ def test_uncertainty_is_half_the_difference_of_both_volatilities():
         ]
     )
     bid, ask = table
-    uncertainty = volatility_uncertainty(np.array(strikes), bid, ask, forward=100.0, years=years)
+    uncertainty = quoted_range(np.array(strikes), bid, ask, forward=100.0, years=years).uncertainty
     np.testing.assert_allclose(uncertainty, 0.015, rtol=1e-9)
     bid[1, 0], ask[0, 1] = 0.0, 2e3
-    uncertainty = volatility_uncertainty(np.array(strikes), bid, ask, forward=100.0, years=years)
+    uncertainty = quoted_range(np.array(strikes), bid, ask, forward=100.0, years=years).uncertainty
     assert np.isnan(uncertainty).tolist() == [True, True, False]
 
 
