@@ -30,7 +30,7 @@ from sampler.metrics.glossary import GLOSSARY
 from storage.__main__ import main as storage
 from storage.config.settings import REGISTRY
 from storage.config.vendor_keys import VENDOR_NAMES
-from storage.record.row import COLUMNS, PROFILE
+from storage.record.row import COLUMNS, PROFILE, Reason
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -149,6 +149,15 @@ def test_settings_exist(page):
     assert {name.lower() for name in named} <= set(REGISTRY) | VENDOR_NAMES
 
 
+def test_every_gap_reason_says_what_to_do():
+    """The operator's table of reasons has each reason once."""
+    page = (ROOT / "docs/operations.md").read_text()
+    section = re.search(r"## Why a slot is missing\n(.*?)\n## ", page, re.DOTALL)[1]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = re.findall(r"`(\w+)`", "".join(cells))
+    assert sorted(named) == sorted(Reason)
+
+
 @pytest.mark.parametrize("page", [*PAGES, EXAMPLE], ids=page_name)
 def test_no_paths_of_a_machine(page):
     """No page names a folder of its author's machine."""
@@ -182,8 +191,11 @@ def test_tour_has_every_module():
         for path in (ROOT / package).rglob("*.py")
         if path.stem != "__init__"
     ]
-    holding = {name for name in toured() if name.endswith("/__init__")}
-    assert sorted(toured()) == sorted({*modules, *holding})
+    tour = toured()
+    expected = {*modules, *(name for name in tour if name.endswith("/__init__"))}
+    assert expected - set(tour) == set(), "give each a line in docs/architecture.md"
+    assert set(tour) - expected == set(), "docs/architecture.md has lines of modules that are gone"
+    assert len(tour) == len(expected), "docs/architecture.md has two lines of one module"
 
 
 def test_tour_names_what_is_there():

@@ -43,9 +43,9 @@ def parse_acme_chain(body: bytes, symbol: str, now: datetime) -> Frame:
         answer = decode_json(body)
         contracts = answer["options"]
         columns = number_columns(contracts, NUMBERS) | {
-            "right": [{"C": 1, "P": -1}.get(one["cp"], 0) for one in contracts],
-            "expiry": [date.fromisoformat(one["day"]) for one in contracts],
-            "root": [one["root"] for one in contracts],
+            "right": [{"C": 1, "P": -1}.get(contract["cp"], 0) for contract in contracts],
+            "expiry": [date.fromisoformat(contract["day"]) for contract in contracts],
+            "root": [contract["root"] for contract in contracts],
         }
         quoted_at = datetime.fromtimestamp(answer["at"], UTC)
     except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError, OSError) as error:

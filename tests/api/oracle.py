@@ -40,6 +40,8 @@ FIGURES = [
     "flags",
 ]
 STEP = timedelta(seconds=30)
+#: The formulas' version, by hand: what an answer without a row says.
+DEFINITIONS = "3"
 
 
 async def answer(
@@ -105,7 +107,7 @@ async def answer(
         "newest": newest.get("quoted_at"),
         "flow_since": newest.get("flow_since"),
         "classified_share": newest.get("classified_share"),
-        "definitions": newest.get("definitions") or "3",
+        "definitions": newest.get("definitions") or DEFINITIONS,
         "oi_confidence": newest.get("oi_confidence"),
         "endpoint_version": "1",
         "data_as_of": data_as_of(parsed.symbol, newest.get("quoted_at"), node),

@@ -236,9 +236,11 @@ def test_example_holds_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     meanings = {name: setting.meaning for name, setting in (REGISTRY | VENDOR_SETTINGS).items()}
     defaults["data_dir"] = default_data_dir()
     settings = [entry for entry in example() if entry[0] != "BACKFILL_SOURCE"]
-    assert sorted((name, value) for name, value, _ in settings) == sorted(
-        (f"FLOW_{name.upper()}", default) for name, default in defaults.items()
-    )
+    shown = [(name, value) for name, value, _ in settings]
+    expected = {(f"FLOW_{name.upper()}", default) for name, default in defaults.items()}
+    assert expected - set(shown) == set(), "deploy/flow.env.example lacks these lines"
+    assert set(shown) - expected == set(), "deploy/flow.env.example has lines of no setting"
+    assert len(shown) == len(expected)
     for name, _, comment in settings:
         assert meanings[name[5:].lower()] in comment, f"{name}: its meaning differs"
 

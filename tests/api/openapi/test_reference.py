@@ -167,18 +167,18 @@ def test_documented_python(address: str, capsys: pytest.CaptureFixture[str]) -> 
 def test_each_endpoint_has_three_examples(path: str) -> None:
     """curl, Python and JavaScript."""
     plain = path.replace("{symbol}", "SPX")
-    ends = r'[?"]'
-    assert any(
-        re.search(re.escape(LOCAL + plain) + ends, fence) for fence in fences("sh", endless=True)
-    ), path
-    assert any(
-        re.search(re.escape(LOCAL + plain) + ends, fence) for fence in fences("js", endless=True)
-    ), path
+    called = re.escape(LOCAL + plain) + r'[?"]'
+    for language in ("sh", "js"):
+        assert any(re.search(called, fence) for fence in fences(language, endless=True)), (
+            f"docs/api.md has no example of {path} in a ```{language} fence, with SPX"
+        )
     # By the client's method, or by its address.
     name = path.removeprefix("/v1/").replace("/{symbol}", "").replace("/", "_").replace("-", "_")
     name = {"exposure_zero_dte": "zero_dte"}.get(name, name)
     python = "\n".join(fences("python", endless=True))
-    assert f"client.{name}(" in python or LOCAL + plain in python, path
+    assert f"client.{name}(" in python or LOCAL + plain in python, (
+        f"docs/api.md has no example of {path} in a ```python fence, with SPX"
+    )
 
 
 # A generator of requests from the description.

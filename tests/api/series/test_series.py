@@ -18,7 +18,7 @@ from storage.postgres.store import Store
 from storage.record.mode import WriteMode
 from storage.record.row import Reason, Row
 from tests.api.conftest import SERIES, Caller
-from tests.api.oracle import FIGURES
+from tests.api.oracle import DEFINITIONS, FIGURES
 from tests.api.rows import every, gap, record, utc
 
 BAR = {"t", *FIGURES, "sampled_at"}
@@ -492,7 +492,7 @@ async def test_reasons(
     assert body["source"] is None
     assert body["newest"] is None
     assert set(body["data_as_of"].values()) == {None, body["data_as_of"]["node"]}
-    assert body["definitions"] == "3"
+    assert body["definitions"] == DEFINITIONS
 
 
 async def test_unknown_symbol(store: Store, caller: Caller) -> None:

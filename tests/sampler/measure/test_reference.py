@@ -112,6 +112,13 @@ def agree(expected: Any, actual: Any, where: str) -> None:
 # Real chains that come with the tests
 
 
+def test_the_independent_program_has_every_figure():
+    """No figure of a row is left uncompared: the program computes each by its own code."""
+    answer, _ = both("volkit")
+    lacking = {*HEADLINE, *DETAIL} - set(answer.figures) | set(SETTLED) - set(answer.settled)
+    assert lacking == set(), "tests/independent.py does not compute these"
+
+
 @pytest.mark.parametrize("field", HEADLINE)
 @pytest.mark.parametrize("name", CHAINS)
 def test_headline(name, field):

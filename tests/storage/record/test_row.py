@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import factories
@@ -14,8 +15,20 @@ import psycopg
 import pytest
 
 from storage.record.packing import pack
-from storage.record.row import COLUMNS, FLOATS, MOMENTS, PROFILE, Row, SlotRecord, utc_text
+from storage.record.row import (
+    COLUMNS,
+    FLOATS,
+    MOMENTS,
+    PROFILE,
+    Drop,
+    Flag,
+    Reason,
+    Row,
+    SlotRecord,
+    utc_text,
+)
 
+ROOT = Path(__file__).resolve().parents[3]
 #: Figures that a row may lack.
 NULLABLE = {f.name for f in dataclasses.fields(Row) if str(f.type).endswith("| None")}
 FLOWS = {
@@ -24,6 +37,19 @@ FLOWS = {
     "hedge_flow_cumulative_all",
     "hedge_flow_se",
 }
+
+
+def test_every_reason_and_flag_is_used():
+    """Each member of the three enumerations is named in the packages outside its own module."""
+    code = "".join(
+        path.read_text()
+        for package in ("sampler", "storage", "api")
+        for path in (ROOT / package).rglob("*.py")
+        if path != ROOT / "storage/record/row.py"
+    )
+    members = [*Reason, *Flag, *Drop]
+    unused = [m for m in members if f"{type(m).__name__}.{m.name}" not in code]
+    assert unused == []
 
 
 @pytest.mark.parametrize(
