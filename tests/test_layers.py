@@ -199,6 +199,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 HOMES: dict[str, set[str]] = {
     "apscheduler": {"sampler.live"},
     "brotli": {"api.http"},
+    "databento": {"sampler.sources"},
+    "databento_dbn": {"sampler.sources"},
     "distributed": {"sampler.history"},
     "fastapi": {"api.app", "api.page", "api.routes"},
     "httpx": {"sampler.sources"},
@@ -210,6 +212,7 @@ HOMES: dict[str, set[str]] = {
     "pyarrow": {"storage.parquet", "sampler.sources", "api.series"},
     "pydantic": {"api.errors", "api.openapi"},
     "redis": {"storage.redis"},
+    "requests": {"sampler.sources"},
     "scipy": {"sampler.sources"},
     "uvicorn": {"api.http"},
     "uvloop": {"api.__main__"},

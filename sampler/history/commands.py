@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import aclosing
 from datetime import date, timedelta
 from typing import Any
 
@@ -66,8 +67,9 @@ async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
                 # A nightly job over a feed without history has nothing to do. That is no failure.
                 print(error)
                 return 0 if parsed.missing else 2
-            for line in await jobs.announce_jobs(planned):
-                print(line, flush=True)
+            async with aclosing(jobs.announce_jobs(planned, buy=parsed.yes)) as lines:
+                async for line in lines:
+                    print(line, flush=True)
             done = jobs.run_jobs(
                 planned, connections.store, connections.live, jobs=parsed.jobs, dask=parsed.dask
             )
@@ -234,6 +236,11 @@ def _add_backfill(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "--dry-run",
         action="store_true",
         help="with --recompute: show what would change, store nothing",
+    )
+    fill.add_argument(
+        "--yes",
+        action="store_true",
+        help="buy what the source sells, at the price that is shown and within the cap",
     )
     fill.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="number of processes (default: 1)"

@@ -19,10 +19,10 @@ from sampler.errors import ChainRefused, NoHistory
 from sampler.history import executors
 from sampler.history.backfill import BackfillOptions, BackfillResult, backfill_session
 from sampler.history.recompute import recompute_session
-from sampler.sources import AnnouncedHistory, Source, open_source
+from sampler.sources import AnnouncedHistory, PaidHistory, Source, open_source
 from storage.config import log
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
-from storage.errors import FlowError
+from storage.errors import FlowError, UsageError
 from storage.market.calendar import Session, session_on, sessions_between
 from storage.postgres.store import Store
 from storage.record.row import DEFINITIONS
@@ -125,21 +125,32 @@ def _with_history(source: Source, symbols: Sequence[str], session: Session) -> l
     return with_history
 
 
-async def announce_jobs(planned_jobs: Sequence[SessionJob]) -> list[str]:
-    """What the planned jobs will ask their source for, in a sentence a symbol.
+async def announce_jobs(
+    planned_jobs: Sequence[SessionJob], *, buy: bool = False
+) -> AsyncGenerator[str, None]:
+    """Say what the planned jobs will ask their source for, and buy what has to be bought.
 
     Parameters
     ----------
     planned_jobs : the jobs of a run.
+    buy : whether what costs money may be bought.
 
-    Returns
-    -------
-    list of str
-        Empty where asking costs nothing worth saying.
+    Yields
+    ------
+    str
+        A sentence a symbol, none where asking costs nothing worth saying; then one for each file
+        that is bought.
+
+    Raises
+    ------
+    UsageError
+        If something would have to be bought and may not, or costs more than the cap.
+    FlowError
+        If the source cannot say, or does not deliver.
     """
     options = planned_jobs[0].options if planned_jobs else None
     if options is None or not options.source:
-        return []
+        return
     days: dict[str, list[Session]] = {}
     for job in planned_jobs:
         session = session_on(job.day)
@@ -147,10 +158,18 @@ async def announce_jobs(planned_jobs: Sequence[SessionJob]) -> list[str]:
         days.setdefault(job.symbol, []).append(session)
     source = open_source(options.source, options.keys)
     try:
-        if not isinstance(source, AnnouncedHistory):
-            return []
-        lines = [await source.announce(symbol, sessions) for symbol, sessions in days.items()]
-        return [line for line in lines if line]
+        if isinstance(source, AnnouncedHistory):
+            for symbol, sessions in days.items():
+                if line := await source.announce(symbol, sessions):
+                    yield line
+        if not isinstance(source, PaidHistory):
+            return
+        unpaid = [symbol for symbol in days if not source.complete(symbol, days[symbol])]
+        if unpaid and not buy:
+            raise UsageError("nothing has been bought; with --yes these files are")
+        for symbol in unpaid:
+            async for line in source.buy(symbol, days[symbol]):
+                yield line
     finally:
         await source.close()
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 from sampler.sources.by_symbol import BySymbol
 from sampler.sources.cboe import Cboe
-from sampler.sources.databento.source import DatabentoFiles
+from sampler.sources.databento.purchase import DatabentoPurchases
 from sampler.sources.datashop.source import DataShop
 from sampler.sources.dxlink.source import Dxlink
 from sampler.sources.exported import ExportedChains
 from sampler.sources.massive.source import Massive
-from sampler.sources.protocol import AnnouncedHistory, Source
+from sampler.sources.protocol import AnnouncedHistory, PaidHistory, Source
 from sampler.sources.recorded import Recorded
 from sampler.sources.schwab.source import Schwab
 from sampler.sources.synthetic.source import Synthetic
@@ -25,7 +25,7 @@ from storage.config.source_url import OTHERS, urls_by_symbol
 from storage.config.vendor_keys import NO_KEYS, VendorKeys, refuse_key
 from storage.errors import UsageError
 
-__all__ = ["SOURCES", "AnnouncedHistory", "Source", "open_source"]
+__all__ = ["SOURCES", "AnnouncedHistory", "PaidHistory", "Source", "open_source"]
 
 #: URL scheme → what opens it, with the rest of the URL and the vendors' keys.
 SOURCES: dict[str, Callable[[str, VendorKeys], Source]] = {
@@ -39,7 +39,7 @@ SOURCES: dict[str, Callable[[str, VendorKeys], Source]] = {
     "schwab": Schwab.open,
     "dxlink": Dxlink.open,
     "datashop": DataShop.open,
-    "databento": DatabentoFiles.open,
+    "databento": DatabentoPurchases.open,
 }
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sampler.chain import Frame
 from sampler.errors import ChainRefused
-from sampler.sources.protocol import AnnouncedHistory, Source
+from sampler.sources.protocol import AnnouncedHistory, PaidHistory, Source
 from storage.config.source_url import OTHERS
 from storage.errors import UsageError
 from storage.market.calendar import Session
@@ -129,6 +129,40 @@ class BySymbol:
         return (
             await source.announce(symbol, sessions) if isinstance(source, AnnouncedHistory) else ""
         )
+
+    def complete(self, symbol: str, sessions: Sequence[Session]) -> bool:
+        """See ``PaidHistory.complete``.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        sessions : the sessions.
+
+        Returns
+        -------
+        bool
+            True too where the symbol's source sells nothing.
+        """
+        source = self.source_of(symbol)
+        return source.complete(symbol, sessions) if isinstance(source, PaidHistory) else True
+
+    async def buy(self, symbol: str, sessions: Sequence[Session]) -> AsyncIterator[str]:
+        """See ``PaidHistory.buy``.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        sessions : the sessions.
+
+        Yields
+        ------
+        str
+            A sentence for each file; none where the symbol's source sells nothing.
+        """
+        source = self.source_of(symbol)
+        if isinstance(source, PaidHistory):
+            async for line in source.buy(symbol, sessions):
+                yield line
 
     def newest(self, symbol: str) -> datetime | None:
         """See ``Source.newest``.

@@ -105,3 +105,45 @@ class AnnouncedHistory(Protocol):
             A sentence for the person who started it.
         """
         ...
+
+
+@runtime_checkable
+class PaidHistory(Protocol):
+    """A source whose past sessions are bought, and read from files afterwards."""
+
+    def complete(self, symbol: str, sessions: Sequence[Session]) -> bool:
+        """Tell whether all that some sessions need has been bought.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        sessions : the sessions.
+
+        Returns
+        -------
+        bool
+            False where something would have to be bought.
+        """
+        ...
+
+    def buy(self, symbol: str, sessions: Sequence[Session]) -> AsyncIterator[str]:
+        """Buy what is missing, within the cap of the settings.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        sessions : the sessions.
+
+        Yields
+        ------
+        str
+            A sentence for each file.
+
+        Raises
+        ------
+        UsageError
+            If it would cost more than the cap.
+        FlowError
+            If the vendor does not deliver.
+        """
+        ...

@@ -26,9 +26,9 @@ class VendorSetting:
     meaning: str
     #: The source that reads it, by its scheme.
     scheme: str
-    #: A ``secret`` may also stand in a file or a systemd credential; a ``path`` stands in the
-    #: environment alone.
-    kind: Literal["secret", "path"] = "secret"
+    #: A ``secret`` may also stand in a file or a systemd credential; a ``path`` or ``number``
+    #: stands in the environment alone.
+    kind: Literal["secret", "path", "number"] = "secret"
 
 
 #: Every setting of a vendor, by its name without the FLOW_ prefix, in lower case.
@@ -42,6 +42,14 @@ VENDOR_SETTINGS: dict[str, VendorSetting] = {
     ),
     "schwab_app_key": VendorSetting("key of your app at Schwab, for schwab:", "schwab"),
     "schwab_app_secret": VendorSetting("secret of your app at Schwab, for schwab:", "schwab"),
+    "databento_key": VendorSetting(
+        "API key of Databento, to buy past sessions with databento:", "databento"
+    ),
+    "databento_cap_usd": VendorSetting(
+        "the most dollars that one backfill from databento: spends; empty: 10",
+        "databento",
+        "number",
+    ),
     "tastytrade_client_secret": VendorSetting(
         "client secret of your OAuth app at tastytrade, for dxlink:", "dxlink"
     ),
@@ -192,7 +200,7 @@ class VendorKeys:
         """
         schemes = dict.fromkeys(setting.scheme for setting in VENDOR_SETTINGS.values())
         for name, setting in VENDOR_SETTINGS.items():
-            if self.place(f"FLOW_{name.upper()}") is None:
+            if setting.kind != "number" and self.place(f"FLOW_{name.upper()}") is None:
                 schemes.pop(setting.scheme, None)
         return list(schemes)
 
@@ -239,7 +247,7 @@ def refuse_key(source: str) -> str:
         return source
     known = [name for name, setting in VENDOR_SETTINGS.items() if setting.kind == "secret"]
     own = [name for name in known if VENDOR_SETTINGS[name].scheme == scheme]
-    if scheme in ("cboe", "theta", "databento", *_PATHS):
+    if scheme in ("cboe", "theta", *_PATHS):
         right = f"{scheme}: needs none"
     else:
         right = "it belongs into " + " or ".join(f"FLOW_{name.upper()}" for name in own or known)

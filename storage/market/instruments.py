@@ -69,6 +69,8 @@ INSTRUMENTS: dict[str, Instrument] = {
         *(Instrument(symbol=symbol, late_close=_QUARTER_HOUR) for symbol in _LATE_FUNDS),
     )
 }
+#: The root that settles on the close, where it is not the symbol's own name.
+CLOSING_ROOTS = {"SPX": "SPXW", "NDX": "NDXP", "RUT": "RUTW"}
 #: Every root whose contracts settle on the morning's opening prices.
 AM_ROOTS: frozenset[str] = frozenset().union(
     *(instrument.am_roots for instrument in INSTRUMENTS.values())

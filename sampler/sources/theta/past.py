@@ -30,12 +30,10 @@ from sampler.sources.theta.terminal import NotInPlan, Terminal, TooLarge, togeth
 from storage.errors import UsageError
 from storage.market.calendar import Session, to_new_york
 from storage.market.constants import GRID_SECONDS
-from storage.market.instruments import instrument_of
+from storage.market.instruments import CLOSING_ROOTS, instrument_of
 
 log = structlog.get_logger()
 
-#: The root that settles on the close, where it is not the symbol's own name.
-CLOSING_ROOTS = {"SPX": "SPXW", "NDX": "NDXP", "RUT": "RUTW"}
 #: From so many rows on, calls and puts are asked for apart. [rows]
 SPLIT_ROWS = 400_000
 #: Prints are asked for by so much of a session.

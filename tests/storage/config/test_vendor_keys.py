@@ -24,6 +24,7 @@ SECRETS = [
     "FLOW_MASSIVE_KEY",
     "FLOW_SCHWAB_APP_KEY",
     "FLOW_SCHWAB_APP_SECRET",
+    "FLOW_DATABENTO_KEY",
     "FLOW_TASTYTRADE_CLIENT_SECRET",
     "FLOW_TASTYTRADE_REFRESH_TOKEN",
 ]
@@ -42,6 +43,7 @@ def test_every_setting_is_listed():
     assert kinds == {
         **dict.fromkeys(SECRETS, "secret"),
         "FLOW_SCHWAB_TOKEN_FILE": "path",
+        "FLOW_DATABENTO_CAP_USD": "number",
     }, "SECRETS of this file lists every secret by hand"
     assert not set(REGISTRY) & VENDOR_NAMES
 
@@ -148,8 +150,8 @@ def test_a_misspelt_key_setting():
         ("massive:?apiKey=short", "it belongs into FLOW_MASSIVE_KEY"),
         (f"massive:https://api.massive.com?pace=1&apiKey={CANARY}", "FLOW_MASSIVE_KEY"),
         ("schwab:https://user:pass@api.schwabapi.com/x", "FLOW_SCHWAB_APP_KEY or FLOW_SCHWAB_APP"),
-        ("databento:db-Abc123Abc123Abc123Abc123Abc12", "databento: needs none"),
-        ("databento:?key=x", "databento: needs none"),
+        ("databento:db-Abc123Abc123Abc123Abc123Abc12", "it belongs into FLOW_DATABENTO_KEY"),
+        ("databento:?key=x", "it belongs into FLOW_DATABENTO_KEY"),
         ("massive:1b4e28ba-2fa1-11d2-883f-0016d3cca427", "it belongs into FLOW_MASSIVE_KEY"),
         ("dxlink:?refresh_token=eyJhbGciOi", "FLOW_TASTYTRADE_CLIENT_SECRET or FLOW_TASTYTRADE_RE"),
         (f"cboe:?apikey={CANARY}", "cboe: needs none"),
