@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 from sampler.live.outcome import Outcome
 from sampler.live.tick import DryRunStore, Tick
@@ -20,12 +21,14 @@ async def play_session(
     symbol: str,
     session: Session,
     troubles: Mapping[int, Callable[[VendorServer], None]],
+    *,
+    delay: timedelta = timedelta(),
 ) -> list[Outcome]:
     """Sample every slot of a simulated day at its own time; one outcome a slot.
 
     ``troubles`` says what happens to the server before a slot, by its number. A slot without
     an entry begins healed. A polling source has a second for an answer where there is trouble, and
-    time enough for a busy machine where there is none.
+    time enough for a busy machine where there is none. ``delay`` is how far its quotes lie behind.
     """
     async for frame in Synthetic(seed=7).history(symbol, session):
         server.put(frame)
@@ -39,5 +42,5 @@ async def play_session(
             http.budget, http.timeout = (1.0, 0.8) if number in troubles else (5.0, 5.0)
         if number in troubles:
             troubles[number](server)
-        outcomes.append(await tick.sample(symbol, now=slot, target=slot))
+        outcomes.append(await tick.sample(symbol, now=slot + delay, target=slot))
     return outcomes
