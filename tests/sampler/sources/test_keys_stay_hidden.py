@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import redis
+import zstandard
 
 from sampler.__main__ import main
 from sampler.sources.synthetic.source import Synthetic
@@ -26,6 +29,7 @@ from tests.vendors.server import VendorServer
 
 ROOT = Path(__file__).resolve().parents[3]
 MOMENT = datetime(2026, 8, 19, 14, 30, tzinfo=UTC)
+SLOT = timedelta(seconds=30)
 KEYED = sorted(name for name, feed in FEEDS.items() if feed.secrets)
 TROUBLES = [
     faults.status(401), faults.status(403), faults.status(500), faults.status(301),
@@ -119,43 +123,82 @@ def test_a_key_in_the_wrong_place_is_not_repeated(
         assert "FLOW_" in said.err
 
 
-def tables_of(database: str) -> str:
-    """Everything that the database holds, as text; packed columns are unpacked."""
-    found = []
+def readable(value: object) -> bytes:
+    """What somebody who looks at a stored value can read: its text, or its bytes unpacked."""
+    if not isinstance(value, bytes):
+        return str(value).encode()
+    if value.startswith(ZSTANDARD):
+        return zstandard.ZstdDecompressor().decompress(value, max_output_size=1 << 28)
+    return value
+
+
+def tables_of(database: str) -> dict[str, bytes]:
+    """Everything that the database holds, by table of any schema but the server's own."""
+    content = {}
     with psycopg.connect(database) as connection:
         names = connection.execute(
             "select table_schema, table_name from information_schema.tables"
             " where table_schema not in ('pg_catalog', 'information_schema')"
         ).fetchall()
         for schema, name in names:
-            rows = connection.execute(f'select t::text from "{schema}"."{name}" t').fetchall()
-            found += [f"{schema}.{name}", *(text for (text,) in rows)]
-    return "\n".join(found)
+            rows = connection.execute(f'select * from "{schema}"."{name}"').fetchall()
+            content[f"{schema}.{name}"] = b"\n".join(readable(v) for row in rows for v in row)
+    return content
+
+
+def keys_of(redis_url: str) -> dict[bytes, bytes]:
+    """Everything that Redis holds, by key."""
+    content = {}
+    with redis.Redis.from_url(redis_url) as client:
+        for key in client.scan_iter():
+            match client.type(key):
+                case b"string":
+                    content[key] = client.get(key)
+                case b"stream":
+                    entries = [entry.items() for _, entry in client.xrange(key)]
+                    content[key] = b"\n".join(k + b" " + v for pairs in entries for k, v in pairs)
+                case b"hash":
+                    content[key] = b"\n".join(k + b" " + v for k, v in client.hgetall(key).items())
+                case other:
+                    raise AssertionError(f"{key} is a {other}, which nobody looks into")
+    return content
+
+
+#: How a Zstandard frame begins.
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
+#: Symbol → the feed that it is sampled from, by one daemon.
+SHARED_OUT = {"SPX": "tradier", "SPY": "massive", "QQQ": "schwab", "IWM": "dxlink"}
 
 
 @pytest.mark.clocked
 async def test_the_daemon_shows_no_key(servers, database, tmp_path: Path) -> None:
-    """Rows and gaps in the database, the log, the metrics and the process list."""
-    feed = FEEDS["tradier"]
-    clock = Clock(MOMENT - timedelta(seconds=40), 10.0, datetime.now(UTC) + timedelta(seconds=10))
+    """Every table, all of Redis, the log, the metrics and the process list, with four feeds at once."""
+    assert sorted(SHARED_OUT.values()) == KEYED
+    clock = Clock(MOMENT - timedelta(seconds=40), 5.0, datetime.now(UTC) + timedelta(seconds=12))
     log = tmp_path / "log"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free_port = probe.getsockname()[1]
-    async with feed.server() as server:
-        server.put(await Synthetic(seed=7).live("SPX", MOMENT))
-        environment = (
-            os.environ
-            | settings(feed, server, tmp_path, files=False)
-            | {
-                "FLOW_DATABASE_URL": database,
-                "FLOW_REDIS_URL": servers.redis_url,
-                "FLOW_CLOCK": str(clock),
-                "FLOW_LOG": "json",
-                "FLOW_LOG_LEVEL": "debug",
-                "FLOW_METRICS_PORT": str(free_port),
-            }
-        )
+    async with contextlib.AsyncExitStack() as running:
+        vendors: dict[str, VendorServer] = {}
+        environment = os.environ | {
+            "FLOW_DATABASE_URL": database,
+            "FLOW_REDIS_URL": servers.redis_url,
+            "FLOW_CLOCK": str(clock),
+            "FLOW_LOG": "json",
+            "FLOW_LOG_LEVEL": "debug",
+            "FLOW_METRICS_PORT": str(free_port),
+        }
+        sources = []
+        for symbol, name in SHARED_OUT.items():
+            vendors[name] = server = await running.enter_async_context(FEEDS[name].server())
+            for step in range(12):
+                server.put(await Synthetic(seed=7).live(symbol, MOMENT + step * SLOT))
+            server.now = MOMENT
+            own = settings(FEEDS[name], server, tmp_path, files=False)
+            sources.append(f"{symbol}={own.pop('FLOW_SOURCE').replace('=0.5', '=8')}")
+            environment |= own
+        environment |= {"FLOW_SOURCE": ",".join(sources), "FLOW_SYMBOLS": ",".join(SHARED_OUT)}
         with log.open("w") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "sampler", "run"],
@@ -164,26 +207,43 @@ async def test_the_daemon_shows_no_key(servers, database, tmp_path: Path) -> Non
                 stdout=out,
                 stderr=out,
             )
+
+        async def until(event: str, symbols: set[str]) -> None:
+            for _ in range(900):
+                await asyncio.sleep(0.1)
+                for server in vendors.values():
+                    server.now = clock.now()
+                lines = [line for line in log.read_text().splitlines() if event in line]
+                if all(any(f'"{symbol}"' in line for line in lines) for symbol in symbols):
+                    return
+            raise AssertionError(log.read_text())
+
         try:
-            for _ in range(600):
-                await asyncio.sleep(0.1)
-                if '"outcome":"stored"' in log.read_text():
-                    break
-            server.inject(faults.status(401))
-            for _ in range(300):
-                await asyncio.sleep(0.1)
-                if "source_down" in log.read_text():
-                    break
+            await until('"outcome":"stored"', set(SHARED_OUT))
+            for server in vendors.values():
+                server.inject(faults.status(401))
+            # What streams goes on without a request.
+            await until("(answer 401)", set(SHARED_OUT) - {"IWM"})
+            await asyncio.sleep(2)
             with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics") as answer:
                 metrics = answer.read().decode()
             commands = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode()
         finally:
             process.terminate()
             process.wait(30)
-        assert_sent(feed, server)
-    stored = tables_of(database)
-    assert "tradier" in stored
-    assert "refuses the token" in stored
+        for name, server in vendors.items():
+            assert_sent(FEEDS[name], server)
+    tables, channel = tables_of(database), keys_of(servers.redis_url)
+    # What was looked through holds what it should: texts, and what was packed.
+    for name in SHARED_OUT.values():
+        assert f"{name}\n".encode() in tables["live.rows"], name
+        assert any(f'"source":"{name}"'.encode() in text for text in channel.values()), name
+    assert b"refuses the token" in tables["live.gaps"]
+    assert b'"quoted_at":"2026-08-19T' in tables["live.chains"]
     assert "source_down" in metrics
     assert "sampler" in commands
-    assert_hidden(feed, stored, log.read_text(), metrics, commands)
+    for name in SHARED_OUT.values():
+        for secret in FEEDS[name].secrets:
+            for place, text in [*tables.items(), *channel.items()]:
+                assert secret.encode() not in text, (secret, place)
+        assert_hidden(FEEDS[name], log.read_text(), metrics, commands)
