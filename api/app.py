@@ -25,6 +25,7 @@ from api.routes.series_fast_path import SeriesFastPath
 from api.series.params import QueryError
 from api.series.sessions import SessionCache
 from api.series.stream import StreamHub
+from storage import installed_version
 from storage.errors import StoreError
 from storage.market.clock import Clock
 from storage.postgres.store import Store
@@ -38,7 +39,7 @@ class Application(FastAPI):
         super().__init__(
             title="Zero-DTE Flow",
             description=page.DESCRIPTION,
-            version=page.installed_version(),
+            version=installed_version(),
             docs_url=None,
             redoc_url=None,
             # The published clients take a redirect for a failure.
@@ -99,7 +100,7 @@ def create_app(
         node=socket.gethostname(),
         access=access,
         origins=tuple(origins),
-        metrics=ApiMetrics(dataset, page.installed_version()),
+        metrics=ApiMetrics(dataset, installed_version()),
         sessions=sessions,
         hub=hub,
         bodies=CompressedBodies(),

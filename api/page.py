@@ -5,8 +5,6 @@ Both load every file from this server, so that they work without a network.
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
 from importlib.resources import files
 from importlib.util import find_spec
 from os import PathLike
@@ -69,14 +67,6 @@ _ICON = """\
  stroke-linecap="round" stroke-linejoin="round"/>
 </svg>
 """
-
-
-def installed_version() -> str:
-    """The version of the installed package; 0 where it is not installed."""
-    try:
-        return installed("zerodte-flow")
-    except PackageNotFoundError:
-        return "0"
 
 
 def add_page(app: FastAPI) -> None:

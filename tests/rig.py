@@ -61,6 +61,7 @@ class SamplerRig:
         batch_seconds: float = 0.2,
         budget: float = 5,
         may_write: Any = lambda: True,
+        counts: Any = None,
         fault: Fault = no_fault,
         delay: timedelta = timedelta(0),
     ) -> None:
@@ -71,6 +72,7 @@ class SamplerRig:
             Backlog(self.spool),
             batch_seconds=batch_seconds,
             may_write=may_write,
+            counts=counts,
             fault=fault,
         )
         self.tick = Tick(

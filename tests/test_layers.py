@@ -117,7 +117,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # api: documents and the series know no route; routes know everything below them.
     "api.market_hours": {"storage.market"},
-    "api.prometheus": {"api.market_hours", "storage.postgres", "storage.redis"},
+    "api.prometheus": {"api.market_hours", "storage.market", "storage.postgres", "storage.redis"},
     "api.http": set(),
     "api.series": {
         "api.access",

@@ -40,6 +40,11 @@ class Backlog:
         return self._spool.waiting + len(self._in_memory) + bool(self._lost_gaps)
 
     @property
+    def size(self) -> int:
+        """The size of the batches on disk. [bytes]"""
+        return self._spool.size
+
+    @property
     def accounted(self) -> dict[str, datetime]:
         """Each symbol's newest slot among the batches on disk, row or gap."""
         return self._spool.accounted
@@ -162,15 +167,29 @@ class Backlog:
 
     def _note_loss(self, batch: Batch, detail: str) -> None:
         """Remember the gaps that stand for a lost batch."""
-        rows = [record.row for record in batch.records]
-        self._lost_gaps += batch.gaps
-        self._lost_gaps += [
-            Gap(
-                symbol=row.symbol,
-                expiration=row.expiration,
-                slot=row.slot,
-                reason=Reason.NO_ROOM,
-                detail=detail,
-            )
-            for row in rows
-        ]
+        self._lost_gaps += [*batch.gaps, *gaps_of_lost(batch, detail)]
+
+
+def gaps_of_lost(batch: Batch, detail: str = "") -> list[Gap]:
+    """Return the gaps that stand for the records of a batch that nothing had room for.
+
+    Parameters
+    ----------
+    batch : the lost batch.
+    detail : the text of the gaps.
+
+    Returns
+    -------
+    list of Gap
+        One a record, with the reason ``no_room``.
+    """
+    return [
+        Gap(
+            symbol=record.row.symbol,
+            expiration=record.row.expiration,
+            slot=record.row.slot,
+            reason=Reason.NO_ROOM,
+            detail=detail,
+        )
+        for record in batch.records
+    ]

@@ -27,6 +27,7 @@ from sampler.opening import (
 )
 from sampler.sources import Source
 from sampler.sources.by_symbol import BySymbol
+from storage import installed_version
 from storage.config import log
 from storage.config.file_limit import raise_file_limit
 from storage.config.running import note_running
@@ -63,10 +64,13 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
         report("polling" if fits else "too many symbols", requests=sentence)
     if not settings.database_url:
         note_running(settings.data_dir, dataset=dataset, clock=settings.clock)
-    sampler_metrics = SamplerMetrics()
+    sampler_metrics = SamplerMetrics(settings.symbols, installed_version())
     try:
         async with (
-            sampler_metrics.serving(settings.metrics_port),
+            sampler_metrics.serving(
+                settings.metrics_port,
+                required=settings.metrics_port != int(REGISTRY["metrics_port"].default),
+            ),
             connect(
                 settings, dataset, later=True, patience=_DATABASE_TIMEOUT, write=True
             ) as connections,
@@ -106,7 +110,9 @@ async def _run_daemon(
             Backlog(spool),
             batch_seconds=batch_seconds,
             may_write=lambda: lease.connected,
+            counts=sampler_metrics,
         )
+        sampler_metrics.watch_writer(writer, folder)
         tick = _make_tick(settings, source, writer, NoChannel(), provisional=True)
 
         def delay(symbol: str) -> timedelta:
@@ -122,6 +128,7 @@ async def _run_daemon(
             clock=settings.clock,
             delay=delay,
             on_outcome=sampler_metrics.count_step,
+            on_leases=sampler_metrics.set_leases,
             # A step may take its budget, and then the time that a database may take.
             stuck_after=settings.tick_budget + _DATABASE_TIMEOUT + 5,
             systemd=Systemd(settings.notify_socket),

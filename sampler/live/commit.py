@@ -148,13 +148,24 @@ async def commit_batch(
             else Batch(gaps=[refusal.item])
         )
         await quarantine(refused, ValueRefused(refusal.reason))
-        replaced = await store.write(gaps=_replacement_gaps(refused, refusal.reason))
+        replaced = await store.write(gaps=replacement_gaps(refused, refusal.reason))
         changes += replaced.changes if replaced else ()
     return WriteResult(tuple(changes), written.refused)
 
 
-def _replacement_gaps(refused: Batch, detail: str) -> list[Gap]:
-    """Return the gaps that stand for a refused part of a batch, with ``detail`` as their text."""
+def replacement_gaps(refused: Batch, detail: str) -> list[Gap]:
+    """Return the gaps that stand for a refused part of a batch.
+
+    Parameters
+    ----------
+    refused : the records and gaps that the database refuses.
+    detail : the text of the gaps.
+
+    Returns
+    -------
+    list of Gap
+        The gaps with this text, and a gap ``failed`` a record.
+    """
     # The database refuses NUL, and the text may quote the refused value.
     detail = detail.replace("\0", "")
     gaps = [dataclasses.replace(gap, detail=detail) for gap in refused.gaps]

@@ -86,6 +86,7 @@ class Daemon:
         clock: Clock,
         delay: timedelta | Callable[[str], timedelta],
         on_outcome: Callable[[Outcome], None] = lambda _: None,
+        on_leases: Callable[[int], None] = lambda _: None,
         stuck_after: float = 60.0,
         systemd: Systemd | None = None,
     ) -> None:
@@ -99,6 +100,7 @@ class Daemon:
         clock : the time of the market, real or simulated.
         delay : how far the source's quotes lie behind the clock; or by symbol.
         on_outcome : called after each step.
+        on_leases : called once a second with the number of symbols that are sampled here.
         stuck_after : seconds after which a step that has not ended, or a due one that has not
             begun, is a fault: systemd is then no longer told that the sampler is alive.
         systemd : who is told; nobody if left out.
@@ -111,6 +113,7 @@ class Daemon:
         self._clock = clock
         self._delay = delay if callable(delay) else lambda _: delay
         self._on_outcome = on_outcome
+        self._on_leases = on_leases
         self._stuck_after = stuck_after
         self._systemd = systemd or Systemd("")
         #: When each running step began, by a monotonic clock. [s]
@@ -179,6 +182,7 @@ class Daemon:
         while True:
             try:
                 self._apply_leases(leases)
+                self._on_leases(len(self._tracker.symbols))
                 self._check_clock()
                 self._report_alive()
             except Exception:

@@ -20,6 +20,12 @@ log = structlog.get_logger()
 _CALM = (None, Reason.UNCHANGED, Reason.NOT_OPEN, Reason.NO_ZERO_DTE)
 
 
+#: What becomes of a step's record, in a word; see ``Outcome.label``.
+STORED_OUTCOMES = ("stored", "already_there", "spooled", "not_stored")
+#: The stages of a step, in order.
+STAGES = ("fetch", "select", "recall", "measure", "store", "publish")
+
+
 @dataclass(slots=True, kw_only=True)
 class Outcome:
     """What came of a step; the step fills it in stage by stage."""

@@ -197,6 +197,9 @@ class SlotTracker:
             session, slot = due
             newest = self._newest_slot.get(symbol)
             late = _late_gaps(symbol, session, newest, slot)
+            if late:
+                first, last = late[0].slot, late[-1].slot
+                log.warning("late", symbol=symbol, slots=len(late), first=first, last=last)
             # After the clock was put back, the due slot is a row or a gap already.
             target = slot if newest is None or newest < slot else None
             self._newest_slot[symbol] = slot if newest is None else max(slot, newest)
@@ -263,7 +266,8 @@ class SlotTracker:
             accounted = {slot for slot in session.slots if slot <= newest}
         missed = [slot for slot in session.slots if slot < until and slot not in accounted]
         if missed:
-            log.warning("missed", symbol=symbol, slots=len(missed), first=missed[0])
+            first, last = missed[0], missed[-1]
+            log.warning("missed", symbol=symbol, slots=len(missed), first=first, last=last)
             await self._tick.mark_gaps(symbol, session, missed, Reason.NOT_RUNNING)
 
 

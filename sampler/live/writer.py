@@ -8,15 +8,17 @@ database again only when the backlog is empty.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from typing import Protocol
 
 import structlog
 
-from sampler.live.backlog import Backlog
-from sampler.live.commit import RecordStore, commit_batch
+from sampler.live.backlog import Backlog, gaps_of_lost
+from sampler.live.commit import RecordStore, commit_batch, replacement_gaps
 from sampler.live.rebase import Rebaser
 from storage.errors import FlowError, LiveError, SpoolError, StoreError, StoreUnavailable
 from storage.fault import Fault, no_fault
@@ -30,6 +32,37 @@ log = structlog.get_logger()
 
 #: How long to wait between two attempts to drain the backlog. [s]
 _RETRY_SECONDS = 0.5
+
+
+class WriteCounts(Protocol):
+    """Counts what is lost, where it is written."""
+
+    def count_gaps(self, gaps: Iterable[Gap]) -> None:
+        """Count slots that became gaps, each once.
+
+        Parameters
+        ----------
+        gaps : gaps that were written or spooled.
+        """
+        ...
+
+    def count_spooled(self, records: int) -> None:
+        """Count rows that went to the spool.
+
+        Parameters
+        ----------
+        records : how many.
+        """
+        ...
+
+    def count_quarantined(self, items: int) -> None:
+        """Count rows and gaps that the database refused.
+
+        Parameters
+        ----------
+        items : how many.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +85,7 @@ class BatchWriter:
         *,
         batch_seconds: float,
         may_write: Callable[[], bool] = lambda: True,
+        counts: WriteCounts | None = None,
         fault: Fault = no_fault,
     ) -> None:
         """Write nothing yet; ``running`` starts to drain the backlog.
@@ -64,9 +98,11 @@ class BatchWriter:
         batch_seconds : how long a batch waits for the steps of other symbols. [s]
         may_write : asked before each write. While it says no, batches are spooled: another sampler
             may hold the symbols.
+        counts : counts gaps, spooled and refused records; nothing is counted if left out.
         fault : called at each named point of a commit; tests let it fail there.
         """
         self._store = store
+        self._counts = counts
         self._rebaser = Rebaser(store)
         self._live = live
         self.backlog = backlog
@@ -78,6 +114,8 @@ class BatchWriter:
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._database_away = False
+        #: When the oldest waiting batch came, by a monotonic clock. [s]
+        self._spooling_since = 0.0
         self._spooled = 0
         self._drain_wanted = asyncio.Event()
         self._drained = asyncio.Event()
@@ -104,6 +142,21 @@ class BatchWriter:
     def database_away(self) -> bool:
         """Whether batches are spooled at the moment."""
         return self._database_away
+
+    @property
+    def spooling_seconds(self) -> float:
+        """How long batches have waited for the database; 0 while none waits. [s]"""
+        return time.monotonic() - self._spooling_since if self._database_away else 0.0
+
+    @property
+    def spool_batches(self) -> int:
+        """How many batches wait."""
+        return self.backlog.waiting
+
+    @property
+    def spool_bytes(self) -> int:
+        """How large the waiting batches are on disk. [bytes]"""
+        return self.backlog.size
 
     def begin_step(self, symbol: str) -> None:
         """Note that a symbol's step has begun: batches of other symbols wait for its own.
@@ -256,8 +309,19 @@ class BatchWriter:
                 log.error("database away: spooling", error=str(error))
         self._begin_spooling()
         self._spooled += 1
-        await self.backlog.add(batch)
+        try:
+            await self.backlog.add(batch)
+        except SpoolError:
+            self._count_gaps([*batch.gaps, *gaps_of_lost(batch)])
+            raise
+        if self._counts is not None:
+            self._counts.count_spooled(len(batch.records))
+        self._count_gaps(batch.gaps)
         return None
+
+    def _count_gaps(self, gaps: Sequence[Gap]) -> None:
+        if self._counts is not None:
+            self._counts.count_gaps(gaps)
 
     async def _commit(self, batch: Batch, *, spooled: bool) -> WriteResult:
         """Rebase the batch's records, store them, and publish what changed."""
@@ -266,6 +330,13 @@ class BatchWriter:
             self._store, replace(batch, records=records), self.backlog.quarantine
         )
         self._rebaser.note_written(result.changes)
+        if not spooled:
+            self._count_gaps(batch.gaps)
+        if result.refused:
+            refused = [r.item for r in result.refused if isinstance(r.item, SlotRecord)]
+            self._count_gaps(replacement_gaps(Batch(records=refused), ""))
+            if self._counts is not None:
+                self._counts.count_quarantined(len(result.refused))
         self._fault("written")
         try:
             await self._live.publish(result.changes)
@@ -275,6 +346,8 @@ class BatchWriter:
         return result
 
     def _begin_spooling(self) -> None:
+        if not self._database_away:
+            self._spooling_since = time.monotonic()
         self._database_away = True
         self._drained.clear()
         self._drain_wanted.set()

@@ -7,9 +7,9 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
+from storage import installed_version
 from storage.config import log
 from storage.config.settings import Settings, options_of
 from storage.errors import FlowError, UsageError
@@ -23,9 +23,8 @@ def add_version(parser: argparse.ArgumentParser) -> None:
     ----------
     parser : the program's parser.
     """
-    try:
-        release = metadata.version("zerodte-flow")
-    except metadata.PackageNotFoundError:
+    release = installed_version()
+    if release == "0":
         release = "of a source tree that is not installed"
     parser.add_argument(
         "--version",

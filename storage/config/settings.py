@@ -167,7 +167,9 @@ REGISTRY: dict[str, Setting] = {
         _maybe_folder,
     ),
     "spool_mb": Setting("size that the spool may reach, in MB", "4096", _number(1, 1e6)),
-    "metrics_port": Setting("loopback port of the sampler's metrics; 0: none", "0", _port_or_none),
+    "metrics_port": Setting(
+        "loopback port of the sampler's metrics; 0: none", "9471", _port_or_none
+    ),
     "min_coverage": Setting(
         "part of a session's slots below which check fails", "0.9", _number(0, 1)
     ),

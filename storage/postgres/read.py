@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import orjson
 from psycopg.rows import DictRow, tuple_row
 
-from storage.market.calendar import session_on
+from storage.market.calendar import Session, session_on
 from storage.postgres.database import time_limit, translate_errors
+from storage.postgres.overdue import SampledSymbol
 from storage.postgres.pool import Pool, period_bounds, record_from_columns, session_bounds
 from storage.postgres.queries import query
 from storage.postgres.windows import WindowReader
@@ -294,6 +295,55 @@ class RecordReader(WindowReader, ChangeReader):
     async def symbols(self) -> dict[str, datetime]:
         """Return every symbol that has rows, with the slot of its newest row."""
         return {row["symbol"]: row["slot"] for row in await self._all(query("symbols"))}
+
+    async def sampled_symbols(self, previous: Session, session: Session) -> list[SampledSymbol]:
+        """Return the symbols that a daemon sampled in one of two sessions, and how far it came.
+
+        Parameters
+        ----------
+        previous, session : a session, and the one after it.
+
+        Returns
+        -------
+        list of SampledSymbol
+            One a symbol, with the newest row and gap of ``session``.
+
+        Raises
+        ------
+        StoreError
+            If the database is away.
+        """
+        rows = await self._all(
+            query("sampled"),
+            previous=previous.day,
+            day=session.day,
+            since=previous.open,
+            open=session.open,
+            close=session.close,
+        )
+        return [
+            SampledSymbol(
+                symbol=row["symbol"],
+                noted=row["noted"],
+                row=row["slot"],
+                delay=timedelta(seconds=row["delay_seconds"] or 0),
+                gap=row["gap_slot"],
+                reason=row["reason"] and Reason(row["reason"]),
+            )
+            for row in rows
+        ]
+
+    async def server_state(self) -> tuple[datetime, int]:
+        """Return the time of the server's clock, and the size of the database in bytes.
+
+        Raises
+        ------
+        StoreError
+            If the database is away.
+        """
+        row = await self._one(query("server_state"))
+        assert row is not None
+        return row["now"], row["bytes"]
 
     async def newest_slot(self) -> datetime | None:
         """Return the newest slot of the dataset that has a row; None without one."""

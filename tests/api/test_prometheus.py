@@ -6,15 +6,24 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api import page
+from storage import installed_version
 from storage.errors import StoreUnavailable
 from storage.postgres.store import Store
 from storage.record.row import Reason
 from tests.api.conftest import SERIES, Caller
 from tests.api.rows import gap, record, utc
 from tests.api.test_app import Asleep, Awake, Broken
+
+
+@pytest.fixture(autouse=True)
+def every_scrape_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each scrape reads the state of the data, as if a minute had passed."""
+    monkeypatch.setattr("api.prometheus._STATE_SECONDS", 0)
+    monkeypatch.setattr("api.prometheus._SLOW_SECONDS", 0)
+
 
 ROUTE = "/v1/flow/zero-dte/series/{symbol}"
 Samples = dict[tuple[str, tuple[str, ...]], float]
@@ -53,7 +62,7 @@ async def test_requests(caller: Caller) -> None:
     assert metrics["flow_api_request_seconds_bucket", ("+Inf", ROUTE)] == 3
     assert metrics["flow_api_request_seconds_sum", (ROUTE,)] > 0
     assert metrics["process_resident_memory_bytes", ()] > 0
-    assert ("flow_build_info", ("live", page.installed_version())) in metrics
+    assert ("flow_build_info", ("live", installed_version())) in metrics
 
 
 async def test_state_of_the_data(store: Store, open_app: Callable[..., Any]) -> None:
@@ -96,3 +105,55 @@ async def test_parts_that_are_away(
         metrics = await look(app)
     assert metrics["flow_part_up", ("database",)] == metrics["flow_part_up", ("live_channel",)] == 0
     assert not [name for name, _ in metrics if name in {"flow_row_age_seconds", "flow_cursor"}]
+
+
+async def test_rows_that_are_overdue(store: Store, open_app: Callable[..., Any]) -> None:
+    """A symbol that a daemon samples is overdue from the end of its newest row's slot on.
+
+    At 14:30:00 UTC, on a feed without delay, the row of 14:28:00 covers the time to 14:28:30: 90 s
+    have passed since. QQQ has no row, so it is overdue since the open at 13:30. IWM is sampled by
+    nobody, NFLX has no expiry today.
+    """
+    app = await open_app(store, live=Awake())
+    day = utc("14:30").date()
+    await store.own(["SPY", "QQQ", "NFLX"], day)
+    await store.write(
+        [record(utc("14:28")), record(utc("14:00"), symbol="IWM")],
+        [gap("14:29:30", Reason.NO_ZERO_DTE, symbol="NFLX")],
+    )
+    metrics = await look(app)
+    overdue = {labels[0]: n for (name, labels), n in metrics.items() if "overdue" in name}
+    assert overdue == {"SPY": 90.0, "QQQ": 3600.0}
+    app.clock.moment = utc("20:00:30")
+    assert (await look(app))["flow_row_overdue_seconds", ("SPY",)] == 0
+
+
+async def test_size_clock_and_coverage(store: Store, open_app: Callable[..., Any]) -> None:
+    """The database's size and clock; how much of the last ended session has rows: 2 of 780."""
+    app = await open_app(store, live=Awake())
+    await store.own(["SPY"], utc("14:30").date())
+    await store.write([record(utc("14:28")), record(utc("14:28:30"))])
+    app.clock.moment = utc("20:30")
+    metrics = await look(app)
+    assert metrics["flow_session_coverage_ratio", ("SPY",)] == pytest.approx(2 / 780, abs=1e-4)
+    assert metrics["flow_database_bytes", ()] > 1e6
+    assert abs(metrics["flow_clock_difference_seconds", ()]) < 1
+
+
+async def test_scrapes_share_one_reading(
+    store: Store, open_app: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many scrape at once, the database is asked once."""
+    monkeypatch.setattr("api.prometheus._STATE_SECONDS", 60)
+    calls = []
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            calls.append(name)
+            return getattr(store, name)
+
+    app = await open_app(Counting(), live=Awake())
+    calls.clear()
+    await asyncio.gather(*(look(app) for _ in range(8)))
+    assert calls.count("symbols") == 1
+    assert not [name for name, _ in await look(app) if name.endswith("_created")]

@@ -187,6 +187,31 @@ cross join lateral (
     order by slot desc limit 1) r
 order by newest.symbol
 
+-- sampled --
+-- Symbols that a daemon sampled on one of two days, with the newest row and gap of the second day.
+select w.symbol, w.noted, r.slot, coalesce(r.delay_seconds, earlier.delay_seconds) as delay_seconds,
+       g.slot as gap_slot, g.reason
+from (select symbol, max(expiration) as noted from watched
+      where expiration in (%(previous)s, %(day)s) group by symbol) w
+left join lateral (
+    select slot, delay_seconds from rows
+    where symbol = w.symbol and expiration = %(day)s and slot >= %(open)s and slot < %(close)s
+    order by slot desc limit 1) r on true
+left join lateral (
+    select delay_seconds from rows
+    where r.slot is null and symbol = w.symbol and expiration = %(previous)s
+      and slot >= %(since)s and slot < %(open)s
+    order by slot desc limit 1) earlier on true
+left join lateral (
+    select slot, reason from gaps
+    where symbol = w.symbol and expiration = %(day)s and slot >= %(open)s and slot < %(close)s
+    order by slot desc limit 1) g on true
+order by w.symbol
+
+-- server_state --
+-- The server's clock and the size of the database.
+select clock_timestamp() as now, pg_database_size(current_database()) as bytes
+
 -- newest_slot --
 -- The newest slot of the dataset that has a row.
 select max(r.slot) as slot

@@ -29,7 +29,7 @@ DEFAULTS = {
     "lease_max": 0,
     "spool_dir": None,
     "spool_mb": 4096.0,
-    "metrics_port": 0,
+    "metrics_port": 9471,
     "min_coverage": 0.9,
     "keep_rows": 0,
     "keep_profiles": 60,
