@@ -60,6 +60,29 @@ def whole_option(options: dict[str, str], name: str, low: int, high: int) -> int
     return int(text)
 
 
+def yes_option(options: dict[str, str], name: str) -> bool:
+    """An option that is ``yes`` or ``no``.
+
+    Parameters
+    ----------
+    options : values by name.
+    name : the option.
+
+    Returns
+    -------
+    bool
+        Whether it is ``yes``.
+
+    Raises
+    ------
+    UsageError
+        If it is neither.
+    """
+    if options[name] not in ("yes", "no"):
+        raise UsageError(f"source option {name}={options[name][:20]!r} is neither yes nor no")
+    return options[name] == "yes"
+
+
 def existing_path(name: str, scheme: str) -> Path:
     """A file or folder that is there.
 

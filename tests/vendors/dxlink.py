@@ -1,32 +1,26 @@
-"""tastytrade's REST answers and its dxLink stream on loopback; the WebSocket is written out by hand.
+"""tastytrade's REST answers and its dxLink stream on loopback.
 
 A connection is sent what has changed in the newest frame when it asks for a sign of life, and
-every 20 ms. Any injected fault also cuts the connections that are open.
+every 20 ms.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
-import select
 import socket
-import struct
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import orjson
 
 from sampler.chain import Frame
-from tests.vendors.server import Answer, Request, VendorServer
+from tests.vendors.server import Answer, Request
+from tests.vendors.websocket import Peer, StreamingVendor
 
 SECRET, REFRESH = "canary-secret-8Xq2", "canary-refresh-5Wm9"
 ACCESS, STREAM_TOKEN = "canary-access-1Tz7", "canary-stream-3Rk4"
 RIGHTS = {1: "C", -1: "P"}
-#: What RFC 6455 has a server add to the client's key.
-MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 #: The order that this vendor announces: not the one that it is asked for.
 FIELDS = {
     "Quote": ["eventSymbol", "askPrice", "bidPrice", "bidTime", "askTime"],
@@ -119,27 +113,20 @@ def _number(value: float) -> Any:
     return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-class DxlinkVendor(VendorServer):
+class DxlinkVendor(StreamingVendor):
     """Wants the secret and the refresh token, then the access token, then the stream's."""
 
     def __init__(self) -> None:
         super().__init__()
-        #: Whether the stream's token is refused, and whether nothing is sent any more.
-        self.refuses_stream = self.silent = False
-        #: Messages of every connection, in order.
-        self.messages: list[dict[str, Any]] = []
+        #: Whether the stream's token is refused.
+        self.refuses_stream = False
         #: TimeAndSale events: a connection gets those that are added while it is open.
         self.prints: list[tuple[str, dict[str, Any]]] = []
-        #: Texts that the next connection to look sends as they are.
-        self.raw: list[bytes] = []
         #: Names whose quotes are not sent.
         self.mute: set[str] = set()
         self.sizes: dict[str, int] = {}
         #: Whether quotes carry their time.
         self.timed = True
-        #: Connections that are to be cut, and that were opened.
-        self.cuts = 0
-        self.streams = 0
 
     def respond(self, request: Request) -> Answer:
         if request.path == "/oauth/token":
@@ -159,101 +146,21 @@ class DxlinkVendor(VendorServer):
             return Answer(404, body=b'{"error":{"code":"record_not_found"}}')
         return _json(nested_chain(frame, self.sizes))
 
-    def stream(self, handler: BaseHTTPRequestHandler, request: Request) -> bool:
-        if request.headers.get("upgrade", "").lower() != "websocket" or self._faults:
-            return False
-        key = request.headers["sec-websocket-key"].encode()
-        accept = base64.b64encode(hashlib.sha1(key + MAGIC).digest()).decode()
-        handler.send_response(101)
-        for name, text in (
-            ("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept),
-        ):  # fmt: skip
-            handler.send_header(name, text)
-        handler.end_headers()
-        self.streams += 1
-        _Stream(self, handler.connection).serve()
-        return True
 
-
-class _Stream:
+class _Stream(Peer):
     """One connection: its subscriptions, and what it was sent."""
 
     def __init__(self, vendor: DxlinkVendor, connection: socket.socket) -> None:
-        self.vendor, self.connection = vendor, connection
-        self.buffer = bytearray()
+        super().__init__(vendor, connection)
         self.wanted: set[tuple[str, str]] = set()
         self.sent: dict[tuple[str, str], dict[str, Any]] = {}
         self.frames: dict[str, tuple[Frame | None, int]] = {}
         self.printed = len(vendor.prints)
-        self.cuts = vendor.cuts
-
-    def serve(self) -> None:
-        try:
-            while self.vendor._server is not None and self.cuts == self.vendor.cuts:
-                while (message := self._frame()) is not None:
-                    if not self._answer(*message):
-                        return
-                readable, _, _ = select.select([self.connection], [], [], 0.02)
-                if readable:
-                    data = self.connection.recv(1 << 16)
-                    if not data:
-                        return
-                    self.buffer += data
-                elif not self.vendor._faults:
-                    self._push()
-        except OSError:
-            return
-
-    def _frame(self) -> tuple[int, bytes] | None:
-        """The next frame of a client: masked, with a length in one of three forms."""
-        data = self.buffer
-        if len(data) < 2:
-            return None
-        length, at = data[1] & 0x7F, 2
-        if length >= 126:
-            size = 2 if length == 126 else 8
-            if len(data) < at + size:
-                return None
-            length = int.from_bytes(data[at : at + size], "big")
-            at += size
-        if len(data) < at + 4 + length:
-            return None
-        mask = bytes(data[at : at + 4])
-        body = bytes(data[at + 4 : at + 4 + length])
-        kind = data[0] & 0x0F
-        del data[: at + 4 + length]
-        pad = mask * (length // 4 + 1)
-        return kind, bytes(a ^ b for a, b in zip(body, pad, strict=False))
-
-    def _write(self, kind: int, body: bytes) -> None:
-        n = len(body)
-        head = bytes([0x80 | kind])
-        if n < 126:
-            head += bytes([n])
-        elif n < 1 << 16:
-            head += b"\x7e" + struct.pack(">H", n)
-        else:
-            head += b"\x7f" + struct.pack(">Q", n)
-        self.connection.sendall(head + body)
 
     def _say(self, kind: str, channel: int = 0, **fields: Any) -> None:
-        self._write(1, orjson.dumps({"type": kind, "channel": channel, **fields}))
+        self.send({"type": kind, "channel": channel, **fields})
 
-    def _answer(self, kind: int, body: bytes) -> bool:
-        if kind == 8:
-            self._write(8, body)
-            return False
-        if self.vendor.silent:
-            return True
-        if kind == 9:
-            if self.vendor._faults:
-                return False
-            self._push()
-            self._write(10, body)
-        if kind != 1:
-            return True
-        message = orjson.loads(body)
-        self.vendor.messages.append(message)
+    def hear(self, message: dict[str, Any]) -> None:
         match message["type"]:
             case "SETUP":
                 self._say("SETUP", version="1.0-1.2", keepaliveTimeout=60)
@@ -262,7 +169,7 @@ class _Stream:
                 if message["token"] != STREAM_TOKEN or self.vendor.refuses_stream:
                     self._say("ERROR", error="UNAUTHORIZED", message=message["token"])
                     self._say("AUTH_STATE", state="UNAUTHORIZED")
-                    return True
+                    return
                 self._say("AUTH_STATE", state="AUTHORIZED", userId="u")
             case "CHANNEL_REQUEST":
                 self._say("CHANNEL_OPENED", message["channel"], service="FEED")
@@ -276,14 +183,9 @@ class _Stream:
                 self.frames.clear()
             case "KEEPALIVE":
                 self._say("KEEPALIVE")
-        return True
 
-    def _push(self) -> None:
+    def push(self) -> None:
         vendor = self.vendor
-        if vendor.silent:
-            return
-        while vendor.raw:
-            self._write(1, vendor.raw.pop(0))
         events = []
         for symbol in list(vendor.frames):
             frame = vendor.newest(symbol)
@@ -305,6 +207,9 @@ class _Stream:
         ]
         for begin in range(0, len(events), 300):
             self._say("FEED_DATA", 1, data=compact(events[begin:][:300]))
+
+
+DxlinkVendor.peer = _Stream
 
 
 def _json(answer: dict[str, Any]) -> Answer:

@@ -42,6 +42,10 @@ class Feed:
 
     scheme: str
     server: type[VendorServer]
+    #: What tells it from other feeds of its scheme.
+    variant: str = ""
+    #: Options that need its server's address.
+    addressed: Callable[[VendorServer], str] = lambda server: ""
     #: Without waits of politeness, and time for a machine that is busy.
     options: str = PATIENT
     #: How far its quotes lie behind. [s]
@@ -59,7 +63,8 @@ class Feed:
 
     def open(self, server: VendorServer, keys: VendorKeys = NO_KEYS, options: str = "") -> Source:
         """The source, on its server."""
-        return open_source(f"{self.scheme}:{server.url}?{options or self.options}", keys)
+        more = self.addressed(server)
+        return open_source(f"{self.scheme}:{server.url}?{options or self.options}{more}", keys)
 
     def keys(self, folder: Path, moment: datetime) -> VendorKeys:
         """Keys that the server accepts."""
@@ -77,7 +82,7 @@ def _schwab_settings(folder: Path, moment: datetime) -> dict[str, str]:
 
 
 FEEDS: dict[str, Feed] = {
-    feed.scheme: feed
+    f"{feed.scheme}{feed.variant}": feed
     for feed in (
         Feed(scheme="cboe", server=CboeVendor, delay=900),
         Feed(
@@ -88,6 +93,16 @@ FEEDS: dict[str, Feed] = {
             needs=("FLOW_TRADIER_TOKEN",),
             refused=("FLOW_TRADIER_TOKEN", "another"),
             secrets=(tradier.TOKEN,),
+        ),
+        Feed(
+            scheme="tradier",
+            variant=" with its stream",
+            server=TradierVendor,
+            addressed=lambda server: "&stream=yes",
+            settings=lambda folder, moment: {"FLOW_TRADIER_TOKEN": tradier.TOKEN},
+            needs=("FLOW_TRADIER_TOKEN",),
+            refused=("FLOW_TRADIER_TOKEN", "another"),
+            secrets=(tradier.TOKEN, tradier.SESSION),
         ),
         Feed(
             scheme="massive",
@@ -123,6 +138,15 @@ FEEDS: dict[str, Feed] = {
             server=ThetaVendor,
             options=SLOTS_ALONE,
             statuses=HTTP_STATUSES | dict.fromkeys((410, 470, 471, 473, 474, 476, 570, 571), DOWN),
+        ),
+        Feed(
+            scheme="theta",
+            variant=" with its stream",
+            server=ThetaVendor,
+            addressed=lambda server: (
+                f"&plan=pro&stream=ws{server.url.removeprefix('http').removesuffix('/v3')}/v1/events"
+            ),
+            statuses={471: DOWN, 503: DOWN},
         ),
     )
 }

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import socket
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from sampler.chain import Frame
 from storage.market.calendar import market_day, session_on, to_new_york
 from storage.market.instruments import instrument_of
-from tests.vendors.server import Answer, Request, VendorServer
+from tests.vendors.server import Answer, Request
+from tests.vendors.tape import LATEST, Print, Tape, root_of
+from tests.vendors.websocket import Peer, StreamingVendor
 
 CLOSING = {"SPXW": "SPX", "NDXP": "NDX", "RUTW": "RUT"}
 QUOTE = "bid_size,bid_exchange,bid,bid_condition,ask_size,ask_exchange,ask,ask_condition"
@@ -22,22 +26,8 @@ EXTENDED = "ext_condition1,ext_condition2,ext_condition3,ext_condition4"
 CONTRACT = "symbol,expiration,strike,right"
 
 
-@dataclass(frozen=True)
-class Print:
-    """One trade with the quote before it."""
-
-    strike: float
-    right: int
-    at: datetime
-    size: int
-    price: float
-    bid: float
-    ask: float
-    condition: int = 18
-
-
-class ThetaVendor(VendorServer):
-    """Answers from its frames; what it does not have is 472."""
+class ThetaVendor(StreamingVendor):
+    """Answers from its frames; what it does not have is 472. Streams what is on its tape."""
 
     base_path = "/v3"
 
@@ -52,6 +42,12 @@ class ThetaVendor(VendorServer):
         self.most_rows = 10**9
         #: What the list of expiries has beside the frames' own.
         self.listed: list[date] = []
+        #: What is streamed, whether the plan has streams, and how many it has room for.
+        self.tape = Tape()
+        self.streams_in_plan = True
+        self.most_streams = 10**9
+        #: Whether the terminal has its own connection.
+        self.connected = True
 
     def respond(self, request: Request) -> Answer:
         path, query = request.path.strip("/"), request.query
@@ -173,6 +169,75 @@ class ThetaVendor(VendorServer):
             if before:
                 yield moment, before[-1]
             moment += step
+
+
+class _Stream(Peer):
+    """One connection: a contract is streamed once its quotes and trades were asked for."""
+
+    def __init__(self, vendor: ThetaVendor, connection: socket.socket) -> None:
+        super().__init__(vendor, connection)
+        self.wanted: dict[tuple[str, int, int, str], set[str]] = {}
+        self.since = vendor.now or LATEST
+        self.told_at = 0.0
+
+    def hear(self, message: dict[str, Any]) -> None:
+        told = message["contract"]
+        key = (told["root"], told["expiration"], told["strike"], told["right"])
+        response = "SUBSCRIBED"
+        if not message["add"]:
+            self.wanted.pop(key, None)
+        elif not self.vendor.streams_in_plan:
+            response = "INVALID_PERMS"
+        elif key not in self.wanted and len(self.wanted) >= self.vendor.most_streams:
+            response = "MAX_STREAMS_REACHED"
+        else:
+            self.wanted.setdefault(key, set()).add(message["req_type"])
+        self.send({"header": self._header("REQ_RESPONSE", response=response, req_id=message["id"])})
+
+    def push(self) -> None:
+        if time.monotonic() - self.told_at > 0.2:
+            self.told_at = time.monotonic()
+            self.send({"header": self._header("STATUS")})
+        until = self.vendor.now or LATEST
+        for symbol, trade in self.vendor.tape.between(self.since, until):
+            day = int(f"{to_new_york(trade.at):%Y%m%d}")
+            key = (
+                root_of(symbol), day, round(trade.strike * 1000), "C" if trade.right > 0 else "P",
+            )  # fmt: skip
+            for kind, said in zip(("QUOTE", "TRADE"), theta_events(trade, day), strict=True):
+                if kind in self.wanted.get(key, ()):
+                    contract = dict(
+                        zip(("root", "expiration", "strike", "right"), key, strict=True)
+                    ) | {"security_type": "OPTION"}
+                    self.send(
+                        {"header": self._header(kind), "contract": contract, kind.lower(): said}
+                    )
+        self.since = max(self.since, until) if self.since != LATEST else until
+
+    def _header(self, kind: str, **more: Any) -> dict[str, Any]:
+        status = "CONNECTED" if self.vendor.connected else "DISCONNECTED"
+        return {"type": kind, "status": status, **more}
+
+
+ThetaVendor.peer = _Stream
+
+
+def theta_events(trade: Print, day: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The quote before a trade, and the trade, as the terminal streams them."""
+    at = to_new_york(trade.at)
+    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    ms = round((at - midnight).total_seconds() * 1000)
+    known = math.isfinite(trade.ask)
+    quote = {
+        "ms_of_day": ms - 300, "bid_size": 12 * known, "bid_exchange": 5,
+        "bid": trade.bid if known else 0.0, "bid_condition": 50, "ask_size": 9 * known,
+        "ask_exchange": 5, "ask": trade.ask if known else 0.0, "ask_condition": 50, "date": day,
+    }  # fmt: skip
+    sale = {
+        "ms_of_day": ms, "sequence": -7, "size": trade.size, "condition": trade.condition,
+        "price": trade.price, "exchange": 5, "date": day,
+    }  # fmt: skip
+    return quote, sale
 
 
 def contracts(frame: Frame, symbol: str, root: str, query) -> Iterator[tuple[int, str]]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import socket
 from datetime import UTC, date, datetime
 from typing import Any
 
 import orjson
 
 from sampler.chain import Frame
-from tests.vendors.server import Answer, Request, VendorServer
+from storage.market.calendar import to_new_york
+from tests.vendors.server import Answer, Request
+from tests.vendors.tape import LATEST, Print, Tape, root_of
+from tests.vendors.websocket import Peer, StreamingVendor
 
-TOKEN = "canary-7Hq2vK9pXw3Z"
+TOKEN, SESSION = "canary-7Hq2vK9pXw3Z", "canary-session-4Jd8"
 #: How a right is written; 0 is one that cannot be read.
 SIDES = {1: "call", -1: "put", 0: ""}
 XML = b'<?xml version="1.0" encoding="UTF-8"?><options><option/></options>'
@@ -87,7 +91,7 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000) if abs(seconds) < 1e12 else 0
 
 
-class TradierVendor(VendorServer):
+class TradierVendor(StreamingVendor):
     """Wants a bearer token and ``Accept: application/json``; counts requests in its headers.
 
     ``allowed`` is how many requests a minute has, from the first one on; None: no limit is told.
@@ -101,6 +105,12 @@ class TradierVendor(VendorServer):
         self.used = 0
         #: When the minute ends, unix time. [s]
         self.minute_ends = 0.0
+        #: What is streamed, and events that are streamed as they are, of whatever symbol.
+        self.tape = Tape()
+        self.events: list[dict[str, Any]] = []
+        #: Whether sessions are refused when they connect, and contracts that are not streamed.
+        self.refuses_session = False
+        self.mute: set[str] = set()
 
     def respond(self, request: Request) -> Answer:
         limit = self._limit()
@@ -114,6 +124,10 @@ class TradierVendor(VendorServer):
         return Answer(200, {"Content-Type": "application/json"} | limit, orjson.dumps(answer))
 
     def _document(self, request: Request) -> dict[str, Any]:
+        if request.path == "/markets/events/session":
+            assert request.method == "POST"
+            address = "https://stream.example/v1/markets/events"
+            return {"stream": {"url": address, "sessionid": SESSION}}
         if request.path == "/markets/quotes":
             names = request.query["symbols"].split(",")
             frames = [(name, self.newest(name)) for name in names]
@@ -145,3 +159,64 @@ class TradierVendor(VendorServer):
             "X-Ratelimit-Available": str(left),
             "X-Ratelimit-Expiry": str(round(self.minute_ends * 1000)),
         }
+
+
+class _Stream(Peer):
+    """One connection: the newest list of symbols counts."""
+
+    def __init__(self, vendor: TradierVendor, connection: socket.socket) -> None:
+        super().__init__(vendor, connection)
+        self.wanted: set[str] = set()
+        self.since = vendor.now or LATEST
+        self.numbered = 0
+        self.sent = len(vendor.events)
+
+    def hear(self, message: dict[str, Any]) -> None:
+        if message.get("sessionid") != SESSION or self.vendor.refuses_session:
+            self.send({"error": f"sessionid {message.get('sessionid')} is not valid"})
+            return
+        assert message["filter"] == ["timesale"]
+        assert message["linebreak"] is True
+        self.wanted = set(message["symbols"])
+
+    def push(self) -> None:
+        until = self.vendor.now or LATEST
+        lines = []
+        for symbol, trade in self.vendor.tape.between(self.since, until):
+            self.numbered += 1
+            event = timesale(symbol, trade, self.numbered)
+            if event["symbol"] in self.wanted - self.vendor.mute:
+                lines.append(orjson.dumps(event) + b"\n")
+        fresh, self.sent = self.vendor.events[self.sent :], len(self.vendor.events)
+        lines += [orjson.dumps(event) + b"\n" for event in fresh if event["symbol"] in self.wanted]
+        for begin in range(0, len(lines), 50):
+            self.write(1, b"".join(lines[begin : begin + 50]))
+        self.since = max(self.since, until) if self.since != LATEST else until
+
+
+TradierVendor.peer = _Stream
+
+
+def timesale(symbol: str, trade: Print, number: int) -> dict[str, Any]:
+    """One event of the stream: numbers of prices as text, as Tradier's own example has them."""
+    day = to_new_york(trade.at)
+    right = "C" if trade.right > 0 else "P"
+    return {
+        "type": "timesale",
+        "symbol": f"{root_of(symbol)}{day:%y%m%d}{right}{round(trade.strike * 1000):08d}",
+        "exch": "C",
+        "bid": _text(trade.bid),
+        "ask": _text(trade.ask),
+        "last": _text(trade.price),
+        "size": str(trade.size),
+        "date": str(round(trade.at.timestamp() * 1000)),
+        "seq": number,
+        "flag": "",
+        "cancel": False,
+        "correction": False,
+        "session": "normal",
+    }
+
+
+def _text(value: float) -> str | None:
+    return str(value) if math.isfinite(value) else None

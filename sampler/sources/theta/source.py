@@ -1,8 +1,9 @@
 """``theta:``: Theta Data's live chains and past sessions, through its terminal on this machine.
 
 ``theta:?plan=standard`` also reads each trade of a past session with its quote, which tells the
-sides. ``theta:http://127.0.0.1:25503/v3`` names another terminal. A live chain is three answers of
-one moment: quotes, the day's bars, and once a day open interest; an index's price is a fourth.
+sides; with ``&stream=yes`` the terminal's stream tells those of now.
+``theta:http://127.0.0.1:25503/v3`` names another terminal. A live chain is three answers of one
+moment: quotes, the day's bars, and once a day open interest; an index's price is a fourth.
 Later expirations are asked for beside the slots, one after the other.
 """
 
@@ -31,7 +32,9 @@ from sampler.sources.theta.frames import (
     join_live,
 )
 from sampler.sources.theta.past import PastSessions, roots_of
+from sampler.sources.theta.stream import ThetaStream, stream_url
 from sampler.sources.theta.terminal import BASE, PLANS, NotInPlan, Terminal, together
+from sampler.sources.websocket import require_websockets
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.errors import UsageError
 from storage.market.calendar import (
@@ -46,6 +49,8 @@ from storage.record.row import Reason
 
 #: Plans that include each print with its quote, and so tell the sides of a past session.
 WITH_PRINTS = frozenset({"standard", "pro"})
+#: How long a slot waits for the stream. [s]
+STREAM_TIMEOUT = 3.0
 Ask = Callable[[str, Sequence[str]], Coroutine[Any, Any, Answer | None]]
 
 
@@ -53,12 +58,24 @@ class Theta:
     """Theta Data's terminal, or a server that speaks its format."""
 
     name = NAME
-    facts = "real-time quotes; past sessions of 8 years at 30 s, or of 4 years at 1 minute"
+    facts = (
+        "real-time quotes, each trade's side with ?plan=standard&stream=yes; past sessions of 8"
+        " years at 30 s, or of 4 years at 1 minute"
+    )
     synthetic = False
     delay_seconds = 0
 
-    def __init__(self, terminal: Terminal, *, prints: bool, expiries: int = 0) -> None:
+    def __init__(
+        self,
+        terminal: Terminal,
+        *,
+        prints: bool,
+        expiries: int = 0,
+        stream: ThetaStream | None = None,
+    ) -> None:
         self.remote = terminal.remote
+        #: What signs each trade of now, where it is asked for.
+        self._stream = stream
         self._terminal = terminal
         self._past = PastSessions(terminal, prints=prints)
         #: By root and day: the open interest, which is asked for until it is there.
@@ -87,9 +104,10 @@ class Theta:
         Parameters
         ----------
         rest : a base address, or nothing for the terminal's own, and the options ``plan`` (value),
-            ``pace`` (0), ``timeout`` (8), ``budget`` (12) and ``patience`` (120), these four in
-            seconds, and ``expiries`` (4): how many later expirations of a symbol are asked for in a
-            slot, at most.
+            ``stream`` (no; yes, or the address of the terminal's WebSocket), ``pace`` (0),
+            ``timeout`` (8), ``budget`` (12) and ``patience`` (120), these four in seconds, and
+            ``expiries`` (4): how many later expirations of a symbol are asked for in a slot, at
+            most.
         keys : not needed: the terminal has logged in.
 
         Returns
@@ -100,11 +118,13 @@ class Theta:
         Raises
         ------
         UsageError
-            For an unknown option, one out of bounds, or a base that is no http(s) URL.
+            For an unknown option, one out of bounds, a base that is no http(s) URL, a stream with
+            a plan that has none, or without the WebSocket library.
         """
         address, options = url.split_options(
             rest,
             plan="value",
+            stream="no",
             pace="0",
             timeout="8",
             budget="12",
@@ -114,15 +134,33 @@ class Theta:
         plan = options["plan"]
         if plan not in PLANS:
             raise UsageError(f"source option plan={plan[:20]!r} is none of {', '.join(PLANS)}")
+        base = base_of(NAME, address, BASE)
+        try:
+            stream_at = stream_url(options["stream"], base)
+        except ValueError:
+            raise UsageError(
+                f"source option stream={options['stream'][:60]!r} is no address ws://host/path,"
+                " and neither yes nor no"
+            ) from None
+        if stream_at is not None:
+            require_websockets("theta:?stream=yes")
+            if plan not in WITH_PRINTS:
+                raise UsageError(f"theta: a stream needs plan=standard or pro, not plan={plan}")
         terminal = Terminal(
-            base_of(NAME, address, BASE),
+            base,
             plan=plan,
             pace=seconds_option(options, "pace", 0.0, 10.0),
             timeout=seconds_option(options, "timeout", 0.05, 60.0),
             budget=seconds_option(options, "budget", 0.05, 120.0),
             patience=seconds_option(options, "patience", 0.05, 3600.0),
         )
-        return cls(terminal, prints=plan in WITH_PRINTS, expiries=expiries_option(options))
+        stream = None if stream_at is None else ThetaStream(stream_at, timeout=STREAM_TIMEOUT)
+        return cls(
+            terminal,
+            prints=plan in WITH_PRINTS,
+            expiries=expiries_option(options),
+            stream=stream,
+        )
 
     async def live(self, symbol: str, now: datetime) -> Frame:
         """Today's expiring contracts, as the terminal has them now.
@@ -145,12 +183,15 @@ class Theta:
             ``no_zero_dte``.
         """
         day = market_day(now)
-        if session_on(day) is None:
+        session = session_on(day)
+        if session is None:
             raise ChainRefused(
                 Reason.MARKET_CLOSED,
                 f"{symbol}: {to_new_york(now):%Y-%m-%d %H:%M:%S} New York is a"
                 f" {closed_day_kind(day)}",
             )
+        if self._stream is not None:
+            self._stream.wake(now)
         self._forget_before(day)
         roots = [root for root in roots_of(symbol) if (root, day) not in self._empty]
         *answers, spot = await together(
@@ -166,6 +207,8 @@ class Theta:
                 Reason.UNCHANGED, f"{symbol}: {NAME} has no newer quote and no newer trade"
             )
         self._delivered[symbol] = state
+        if self._stream is not None:
+            frame = await self._stream.with_sides(frame, session)
         return self._later.complete(frame)
 
     def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
@@ -216,6 +259,8 @@ class Theta:
     async def close(self) -> None:
         """Let go of connections."""
         await self._later.close()
+        if self._stream is not None:
+            await self._stream.close()
         await self._terminal.close()
 
     async def _root(self, symbol: str, root: str, day: date, now: datetime) -> RootAnswers | None:

@@ -1,8 +1,8 @@
 """Tradier's quotes, real-time with an account: ``tradier:``; 15 minutes late: ``tradier:sandbox``.
 
 One request a symbol and slot for its chain of today, and one a slot for the prices of all symbols;
-later expirations beside the slots, with what the allowance leaves over.
-The token is ``FLOW_TRADIER_TOKEN``.
+later expirations beside the slots, with what the allowance leaves over. With ``?stream=yes`` the
+event stream tells each trade's side. The token is ``FLOW_TRADIER_TOKEN``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ from sampler.sources.tradier.parse import (
     parse_tradier_quotes,
     symbol_letters,
 )
+from sampler.sources.tradier.stream import TradierStream
+from sampler.sources.websocket import require_websockets
 from storage.config.vendor_keys import VendorKeys
+from storage.errors import UsageError
 from storage.market.calendar import closed_day_kind, market_day, session_on
 from storage.record.row import Reason
 
@@ -44,6 +47,8 @@ SANDBOX_DELAY = 900
 GATHER = 0.1
 #: A price is shared for so long, then it is asked for anew. [s]
 SHARED = 5.0
+#: How long a slot waits for the event stream. [s]
+STREAM_TIMEOUT = 3.0
 #: Requests a minute of a token.
 ALLOWED, SANDBOX_ALLOWED = 120, 60
 #: The allowance is by the minute: no pause for it is longer. [s]
@@ -80,7 +85,10 @@ class Tradier(LiveOnly):
     """Tradier's market data, or a server that speaks its format."""
 
     name = NAME
-    facts = "real-time quotes, 15 minutes late in the sandbox; no past sessions"
+    facts = (
+        "real-time quotes, 15 minutes late in the sandbox; each trade's side with ?stream=yes;"
+        " no past sessions"
+    )
     synthetic = False
 
     def __init__(
@@ -93,6 +101,7 @@ class Tradier(LiveOnly):
         timeout: float,
         budget: float,
         expiries: int,
+        streams: bool = False,
     ) -> None:
         self.delay_seconds = delay_seconds
         self.http = HttpClient(
@@ -119,6 +128,10 @@ class Tradier(LiveOnly):
             fetch_expiry=self._expiry,
         )
         self._batch: SpotBatch | None = None
+        #: What signs each trade, where it is asked for.
+        self._stream: TradierStream | None = None
+        if streams:
+            self._stream = TradierStream(self.http, production=PRODUCTION, timeout=STREAM_TIMEOUT)
 
     @classmethod
     def open(cls, rest: str, keys: VendorKeys) -> Tradier:
@@ -127,8 +140,9 @@ class Tradier(LiveOnly):
         Parameters
         ----------
         rest : nothing for the real-time service, ``sandbox``, or a base address; then the options
-            ``delay``, ``pace``, ``timeout`` and ``budget``, each in seconds, and ``expiries``: how
-            many later expirations of a symbol are asked for in a slot, at most.
+            ``delay``, ``pace``, ``timeout`` and ``budget``, each in seconds; ``expiries``: how many
+            later expirations of a symbol are asked for in a slot, at most; ``stream``: ``yes`` for
+            each trade's side by the event stream.
         keys : has ``FLOW_TRADIER_TOKEN``.
 
         Returns
@@ -139,18 +153,32 @@ class Tradier(LiveOnly):
         Raises
         ------
         UsageError
-            Without a token, for an unknown option, one out of bounds, or a base that is no URL.
+            Without a token or the WebSocket library, for an unknown option, one out of bounds, a
+            stream beside delayed chains, or a base that is no URL.
         """
         address, options = url.split_options(
-            rest, delay="", pace="0.1", timeout="8", budget="12", expiries=str(DEFAULT)
+            rest,
+            delay="",
+            pace="0.1",
+            timeout="8",
+            budget="12",
+            expiries=str(DEFAULT),
+            stream="no",
         )
         base = base_of(NAME, SANDBOX if address == "sandbox" else address, PRODUCTION, keyed=True)
         if not options["delay"]:
             options["delay"] = str(SANDBOX_DELAY if base == SANDBOX else 0)
+        delay = url.whole_option(options, "delay", 0, 86_400)
+        streams = url.yes_option(options, "stream")
+        if streams and delay:
+            raise UsageError("tradier: delayed chains have no event stream; leave out stream=yes")
+        if streams:
+            require_websockets("tradier:?stream=yes")
         return cls(
             base,
             keys.need("FLOW_TRADIER_TOKEN"),
-            delay_seconds=url.whole_option(options, "delay", 0, 86_400),
+            delay_seconds=delay,
+            streams=streams,
             pace=seconds_option(options, "pace", 0.0, 10.0),
             timeout=seconds_option(options, "timeout", 0.05, 60.0),
             budget=seconds_option(options, "budget", 0.05, 120.0),
@@ -178,11 +206,14 @@ class Tradier(LiveOnly):
             ``market_closed`` on a day without a session, when nothing is asked.
         """
         day = market_day(now - timedelta(seconds=self.delay_seconds))
-        if session_on(day) is None:
+        session = session_on(day)
+        if session is None:
             raise ChainRefused(
                 Reason.MARKET_CLOSED,
                 f"{symbol}: {day} has no session: it is a {closed_day_kind(day)}",
             )
+        if self._stream is not None:
+            self._stream.wake(now)
         spot = asyncio.create_task(self._spot(symbol, now))
         try:
             body = await self._chain(symbol, day, now)
@@ -193,6 +224,8 @@ class Tradier(LiveOnly):
             spot.cancel()
         if frame is None:
             raise await self._no_expiry(symbol, day, now)
+        if self._stream is not None:
+            frame = await self._stream.with_sides(frame, session)
         return self._later.complete(frame)
 
     async def close(self) -> None:
@@ -201,6 +234,8 @@ class Tradier(LiveOnly):
         batch, self._batch = self._batch, None
         if batch is not None and batch.task is not None:
             batch.task.cancel()
+        if self._stream is not None:
+            await self._stream.close()
         await super().close()
 
     async def _chain(self, symbol: str, day: date, now: datetime) -> bytes:

@@ -27,7 +27,7 @@ FILES = {
 #: Modules that are no source: what several sources share.
 SHARED = {
     "__init__", "assembler", "by_symbol", "http", "json_fields", "later_expiries", "live_only", "polling",
-    "protocol", "trades", "url",
+    "print_stream", "protocol", "sides", "trades", "url", "websocket",
 }  # fmt: skip
 #: A second module of a source that is no folder.
 PARTS = {"cboe_json"}
@@ -57,7 +57,7 @@ def test_nothing_else_is_there() -> None:
     }
     assert found == {FILES.get(scheme, scheme) for scheme in SOURCES} | SHARED | PARTS
     assert set(SECTIONS) == set(SOURCES)
-    assert set(FEEDS) == set(SOURCES) - set(FILES)
+    assert {feed.scheme for feed in FEEDS.values()} == set(SOURCES) - set(FILES)
 
 
 @pytest.mark.parametrize("name", VENDOR_SETTINGS)
