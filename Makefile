@@ -88,6 +88,7 @@ study-charts: $(VENV)/.dev  ## compare chart libraries for the page; downloads f
 
 study: $(VENV)/.dev  ## print the studies of the docs: signing, how sure the sign is, why levels differ between platforms
 	$(BIN)/python -m tests.benchmarks.study_signing
+	$(BIN)/python -m tests.benchmarks.study_trades
 	$(BIN)/python -m tests.benchmarks.study_confidence
 	$(BIN)/python -m tests.benchmarks.study_levels
 

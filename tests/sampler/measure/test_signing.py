@@ -21,6 +21,7 @@ from benchmarks.study_signing import (
     simulate,
 )
 from benchmarks.study_signing_gaps import Session, outcome
+from benchmarks.study_trades import make_tape, sources_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -350,3 +351,28 @@ def test_after_a_hole_the_shrunk_sign_errs_less_out_of_sample():
         assert errors.shrunk < 1.5 * errors.nothing < errors.whole, slots
     assert found[20].shrunk < 0.5 * found[20].whole
     assert found[20].whole > 2 * found[20].nothing
+
+
+def test_trades_tell_what_the_last_print_does_not():
+    """The same simulated prints as each kind of source shows them, against their true sides.
+
+    QQQ's prints are at the bid or ask of their own quote, so each trade tells its side without an
+    error; of a pair of legs the volume counts, and neither has a side.
+    """
+    plain, spread = (make_tape("QQQ", 501, legs=legs) for legs in (0.0, 0.3))
+    sources = sources_of(plain)
+    truth = sources["the truth"]["signed_volume"]
+    np.testing.assert_allclose(sources["each trade"]["signed_volume"], truth, atol=1e-6)
+    assert abs(truth[-1]).sum() > 0.05 * plain.size.sum()
+    assert "last_at" not in sources["last print alone"]
+    assert not plain.leg.any()
+    assert spread.size[spread.leg].sum() == pytest.approx(0.3 * spread.size.sum(), rel=0.1)
+    legs = sources_of(spread)
+    single = np.where(spread.leg, 0.0, spread.side * spread.size)
+    np.testing.assert_allclose(
+        legs["each trade"]["signed_volume"], spread.signed(single), atol=1e-6
+    )
+    both = legs["each trade, legs signed too"]["signed_volume"]
+    assert not np.allclose(both, legs["each trade"]["signed_volume"])
+    for shown in legs.values():
+        np.testing.assert_array_equal(shown["volume"], spread.signed(spread.size))
