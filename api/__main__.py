@@ -109,7 +109,7 @@ async def _access(
 
 async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     dataset = _dataset(settings)
     files = raise_file_limit()

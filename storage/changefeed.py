@@ -29,6 +29,19 @@ _RECONCILE = 5.0
 _SYMBOLS, _ROWS = 16, 400
 
 
+class ContactListener(Protocol):
+    """Is called after each comparison with the store."""
+
+    def __call__(self, *, answered: bool) -> None:
+        """Learn whether the store answered.
+
+        Parameters
+        ----------
+        answered : False if it is away.
+        """
+        ...
+
+
 class ChangeSource(Protocol):
     """Where a follower reads changes: a store."""
 
@@ -77,6 +90,7 @@ async def follow_changes(
     live: LiveChannel,
     heads: Mapping[str, int],
     symbols: Sequence[str] | None = None,
+    on_contact: ContactListener | None = None,
 ) -> AsyncGenerator[Change, None]:
     """Iterate over every later change, each once and in order of its symbol, until it is closed.
 
@@ -88,6 +102,7 @@ async def follow_changes(
     heads : the revision of each symbol that the caller has. A symbol that is missing here is
         followed from its first change.
     symbols : the symbols to follow; None for all, also those that appear later.
+    on_contact : called after each comparison with the store; nobody is called if left out.
 
     Yields
     ------
@@ -95,7 +110,7 @@ async def follow_changes(
         A change; a symbol's changes come in the order of their revisions, without holes.
     """
     followed = None if symbols is None else list(dict.fromkeys(symbols))
-    follower = _Follower(store, followed, dict(heads))
+    follower = _Follower(store, followed, dict(heads), on_contact)
     async with aclosing(_listen(live, followed)) as messages:
         async for batch in messages:
             for change in follower.accept(batch or []):
@@ -140,9 +155,14 @@ class _Follower:
     """The cursors of one follower, and the symbols of which the store has more."""
 
     def __init__(
-        self, store: ChangeSource, symbols: list[str] | None, cursors: dict[str, int]
+        self,
+        store: ChangeSource,
+        symbols: list[str] | None,
+        cursors: dict[str, int],
+        on_contact: ContactListener | None,
     ) -> None:
         self._store = store
+        self._on_contact = on_contact
         self._symbols = symbols
         self._cursors = cursors
         self._behind: list[str] = []
@@ -180,6 +200,7 @@ class _Follower:
             return
         self._behind = [symbol for symbol, head in heads.items() if head > self._cursor(symbol)]
         self._compared = time.monotonic()
+        self._report_contact(answered=True)
         if self._away:
             self._away = False
             log.info("store is back")
@@ -203,9 +224,14 @@ class _Follower:
     def _cursor(self, symbol: str) -> int:
         return self._cursors.get(symbol, 0)
 
+    def _report_contact(self, *, answered: bool) -> None:
+        if self._on_contact is not None:
+            self._on_contact(answered=answered)
+
     def _note_away(self, error: StoreError) -> None:
         # When the store is back, all symbols are compared again.
         self._compared, self._behind = None, []
+        self._report_contact(answered=False)
         if not self._away:
             self._away = True
             log.warning("store is away: what it has is read later", error=str(error))

@@ -109,7 +109,8 @@ def _window_key(context: AppContext, query: Query, now: datetime) -> tuple[Any, 
     It is known if the session is in memory and the window has a sample.
     """
     day = context.sessions.peek(query.symbol, query.day or market_day(now))
-    if day is None or not day.newest:
+    # While the store is away, what it has cannot be known.
+    if day is None or not day.newest or context.sessions.known_at is not None:
         return None
     selection = select_bars(
         day, query, AnswerContext(known=True, delay=day.delay, node=context.node), now

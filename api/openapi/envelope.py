@@ -100,6 +100,11 @@ class Windowed(Stamp):
         ]
         | None
     ) = Field(None, description="Why the window has no samples; only there when it has none.")
+    as_known_at: datetime | None = Field(
+        None,
+        description="Only there while the database is away: up to when it is known what is stored."
+        " Later slots are neither bars nor gaps.",
+    )
     session: Hours | None = Field(description="Null on a day without a session.")
     gap_intervals: list[Interval] = Field(description="Stretches without samples in the window.")
     cursor: int = Field(

@@ -154,7 +154,12 @@ async def _load_window(context: AppContext, query: Query) -> Selection:
     day = await context.sessions.get(query.symbol, query.day or market_day(now))
     known = bool(day.cursor) or await context.sessions.known(query.symbol)
     delay = await context.sessions.delay(day)
-    return select_bars(day, query, AnswerContext(known=known, delay=delay, node=context.node), now)
+    known_at = context.sessions.known_at
+    if known_at is not None and not day.newest:
+        # Without a sample in memory nobody can say why there is none.
+        await context.store.ping()
+    answer_context = AnswerContext(known=known, delay=delay, node=context.node, known_at=known_at)
+    return select_bars(day, query, answer_context, now)
 
 
 def _format(request: Request) -> str:

@@ -85,8 +85,9 @@ class SeriesFastPath:
             return False
         now = self._context.clock.now()
         date_asked = query.day or _today(int(now.timestamp()) // 60)
-        day = self._context.sessions.peek(query.symbol, date_asked)
-        if day is None and not self._context.sessions.head(query.symbol):
+        sessions = self._context.sessions
+        day = sessions.peek(query.symbol, date_asked)
+        if day is None and not sessions.head(query.symbol):
             return False
         if day is not None and not day.newest:
             return False
@@ -99,10 +100,10 @@ class SeriesFastPath:
         request.admission, request.route = admission, ROUTE
         try:
             if day is None:
-                day = await self._context.sessions.get(query.symbol, date_asked)
+                day = await sessions.get(query.symbol, date_asked)
                 if not day.newest:
                     return False
-            key = None if has_key else (path, query_string, tag, accepts)
+            key = None if has_key else (path, query_string, tag, accepts, sessions.known_at)
             answer = self._answers.get(key, day, now)
             if answer is None:
                 # Rows may arrive while the answer is compressed: such an answer is not kept.
@@ -124,7 +125,12 @@ class SeriesFastPath:
     async def _reply(
         self, day: SessionBars, query: Query, now: datetime, tag: bytes, accepts: bytes
     ) -> Reply:
-        answer_context = AnswerContext(known=True, delay=day.delay, node=self._context.node)
+        answer_context = AnswerContext(
+            known=True,
+            delay=day.delay,
+            node=self._context.node,
+            known_at=self._context.sessions.known_at,
+        )
         window = series.select_bars(day, query, answer_context, now)
         return await series_reply(
             window,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import NoReturn, Protocol
 
 import structlog
@@ -98,6 +98,17 @@ class SessionCache:
         self._arrived: dict[Key, list[Change]] = {}
         self._delays: dict[Key, timedelta | None] = {}
         self.listener: ChangeListener | None = None
+        #: When the store was last compared with, in market time, and whether it is away since.
+        self._contact = clock.now()
+        self._away = False
+
+    @property
+    def known_at(self) -> datetime | None:
+        """Up to when it is known what the store has; None while the store answers.
+
+        What is in memory is as it was then. Later slots may have samples that have not come here.
+        """
+        return self._contact if self._away else None
 
     async def run(self) -> NoReturn:
         """Read today's sessions, then follow whatever is stored. Cancel it to end it."""
@@ -234,18 +245,27 @@ class SessionCache:
 
     async def _follow(self) -> None:
         heads = await self._store.heads()
+        self._note_contact(answered=True)
         # From here on callers are answered from memory, or wait until the session is loaded.
         self._heads = dict(heads)
         self._day = market_day(self._clock.now())
         await self._fill()
         turning = asyncio.create_task(self._turn())
         try:
-            async for change in follow_changes(self._store, self._live, heads):
+            following = follow_changes(
+                self._store, self._live, heads, on_contact=self._note_contact
+            )
+            async for change in following:
                 await self._take(change)
                 # Many symbols land at once: requests are answered in between.
                 await asyncio.sleep(0)
         finally:
             turning.cancel()
+
+    def _note_contact(self, *, answered: bool) -> None:
+        self._away = not answered
+        if answered:
+            self._contact = self._clock.now()
 
     async def _fill(self) -> None:
         """Read today's session of every symbol, and yesterday's delay where it has no row."""

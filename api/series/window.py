@@ -18,6 +18,7 @@ from api.series.bars import JSON_OPTIONS, SessionBars
 from api.series.epoch import epoch_text
 from api.series.gaps import MissingSlots, gap_intervals, why_empty
 from api.series.params import Query, Window, resolve_window
+from storage.market.constants import GRID_SECONDS
 from storage.market.instruments import instrument_of
 from storage.record.row import DEFINITIONS
 
@@ -46,6 +47,8 @@ class AnswerContext:
     delay: timedelta | None
     #: Which server answers.
     node: str
+    #: Up to when it is known what the store has; None while the store answers. [UTC]
+    known_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +76,7 @@ class Selection:
     def key(self) -> tuple[Any, ...]:
         """What the rest of an answer depends on; for windows that have a sample."""
         window, day, query = self.window, self.day, self.query
-        bounds = (window.first_slot, window.until_slot, window.due_slot)
+        bounds = (window.first_slot, window.until_slot, window.due_slot, self.context.known_at)
         return (day.symbol, day.day, day.cursor, query.bar, query.since, bounds)
 
 
@@ -102,7 +105,11 @@ def select_bars(day: SessionBars, query: Query, context: AnswerContext, now: dat
         delay=delay,
         newest=None if newest is None else datetime.fromtimestamp(newest, UTC),
     )
-    missing, unexplained = day.missing_slots(window.due_slot)
+    due = window.due_slot
+    if context.known_at is not None:
+        # What came after the last contact with the store may be stored, though it is not here.
+        due = min(due, int((context.known_at - delay).timestamp()) - GRID_SECONDS)
+    missing, unexplained = day.missing_slots(due)
     shown = day.bars(query.seconds).lasts
     return Selection(
         day=day,
@@ -113,7 +120,7 @@ def select_bars(day: SessionBars, query: Query, context: AnswerContext, now: dat
         first=bisect_left(shown, window.first_slot),
         last=bisect_left(shown, window.until_slot),
         missing=missing,
-        tag=etag(day.cursor, unexplained),
+        tag=etag(day.cursor, unexplained, context.known_at),
     )
 
 
@@ -196,6 +203,8 @@ def _about(selection: Selection) -> dict[str, Any]:
         gap_reasons=day.gap_reasons(),
     )
     as_of = data_as_of(day.symbol, day.newest.get("quoted_at"), selection.context.node)
+    if selection.context.known_at is not None:
+        about["as_known_at"] = selection.context.known_at.replace(microsecond=0)
     return about | {"endpoint_version": ENDPOINT_VERSION, "data_as_of": as_of}
 
 
@@ -260,7 +269,7 @@ def surrounding_fields(
     }
 
 
-def etag(cursor: int, missing: int) -> str:
+def etag(cursor: int, missing: int, known_at: datetime | None = None) -> str:
     """Return the weak ETag of an answer: its cursor.
 
     Slots with neither row nor reason change an answer as time passes while its cursor stays the
@@ -270,13 +279,17 @@ def etag(cursor: int, missing: int) -> str:
     ----------
     cursor : the newest revision of the session.
     missing : slots that have passed with neither row nor reason.
+    known_at : up to when it is known what the store has; None while the store answers.
 
     Returns
     -------
     str
         Such as ``W/"123"``, or ``W/"123-4"`` with four of them.
     """
-    return f'W/"{cursor}"' if missing == 0 else f'W/"{cursor}-{missing}"'
+    tag = f"{cursor}" if missing == 0 else f"{cursor}-{missing}"
+    if known_at is not None:
+        tag += f"-k{int(known_at.timestamp())}"
+    return f'W/"{tag}"'
 
 
 def etag_matches(tag: str, if_none_match: str | None) -> bool:

@@ -134,11 +134,11 @@ class Daemon:
         self._stop.set()
 
     async def run(self) -> None:
-        """Sample until SIGTERM or SIGINT; the steps that are running then finish first."""
+        """Sample until SIGTERM, SIGINT or SIGHUP; the steps that are running finish first."""
         # APScheduler warns of skipped runs; our own log lines and gaps say the same.
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self.stop)
         async with self._writer.running():
             self._scheduler = self._schedule(loop)

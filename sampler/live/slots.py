@@ -19,7 +19,7 @@ from sampler.live.grid import due_slot
 from sampler.live.outcome import Outcome
 from sampler.live.tick import Tick
 from sampler.live.writer import BatchWriter
-from storage.errors import StoreError
+from storage.errors import StoreError, StoreUnavailable
 from storage.market.calendar import Session, market_day, session_on
 from storage.market.constants import SLOT_WIDTH
 from storage.record.row import Gap, Reason
@@ -140,8 +140,11 @@ class SlotTracker:
             passed, else none, and then the current slot is marked too.
         """
         step_at_once: list[str] = []
+        # A database that hangs is asked once, not for each symbol.
+        answers = True
         for delay, group in self._by_delay(symbols):
-            await self._mark_missed_sessions(group, market_day(now - delay))
+            if answers:
+                answers = await self._mark_missed_sessions(group, market_day(now - delay))
             due = due_slot(now, delay)
             if due is None:
                 self.symbols |= set(group)
@@ -150,7 +153,7 @@ class SlotTracker:
             step_now = now - delay - slot <= SLOT_WIDTH / 2
             first_slot = slot if step_now else slot + SLOT_WIDTH
             for symbol in group:
-                await self._mark_missed(symbol, session, first_slot)
+                answers = await self._mark_missed(symbol, session, first_slot, ask=answers)
                 self._newest_slot[symbol] = first_slot - SLOT_WIDTH
                 self.symbols.add(symbol)
             step_at_once += group if step_now else []
@@ -241,27 +244,40 @@ class SlotTracker:
             if ended_session := session_on(day):
                 await self._mark_missed(symbol, ended_session, ended_session.close)
 
-    async def _mark_missed_sessions(self, symbols: Sequence[str], today: date) -> None:
-        """Mark the open slots of earlier sessions that a sampler was responsible for."""
+    async def _mark_missed_sessions(self, symbols: Sequence[str], today: date) -> bool:
+        """Mark the open slots of earlier sessions that a sampler was responsible for.
+
+        Returns whether the store answered.
+        """
         yesterday = today - timedelta(days=1)
         try:
             open_sessions = await self._store.unaccounted(symbols, today - _LOOK_BACK, yesterday)
         except StoreError as error:
             log.warning("cannot look back", error=str(error))
-            return
+            return False
         for symbol, day in open_sessions:
             if session := session_on(day):
                 await self._mark_missed(symbol, session, session.close)
+        return True
 
-    async def _mark_missed(self, symbol: str, session: Session, until: datetime) -> None:
-        """Mark the slots of a session before ``until`` that are neither a row nor a gap."""
+    async def _mark_missed(
+        self, symbol: str, session: Session, until: datetime, *, ask: bool = True
+    ) -> bool:
+        """Mark the slots of a session before ``until`` that are neither a row nor a gap.
+
+        Returns whether the store answered; without ``ask`` it is taken not to.
+        """
+        answered = True
         try:
+            if not ask:
+                raise StoreUnavailable("the database is away")
             accounted = await self._store.accounted(symbol, session.day)
         except StoreError as error:
+            answered = False
             newest = self._writer.backlog.accounted.get(symbol)
             if newest is None or newest < session.open:
                 log.error("cannot tell what was missed", symbol=symbol, error=str(error))
-                return
+                return answered
             # Earlier slots were accounted for before the newest one was spooled.
             accounted = {slot for slot in session.slots if slot <= newest}
         missed = [slot for slot in session.slots if slot < until and slot not in accounted]
@@ -269,6 +285,7 @@ class SlotTracker:
             first, last = missed[0], missed[-1]
             log.warning("missed", symbol=symbol, slots=len(missed), first=first, last=last)
             await self._tick.mark_gaps(symbol, session, missed, Reason.NOT_RUNNING)
+        return answered
 
 
 def _late_gaps(symbol: str, session: Session, newest: datetime | None, slot: datetime) -> list[Gap]:

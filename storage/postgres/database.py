@@ -95,6 +95,28 @@ async def prepare_session(opened: Connection, dataset: str) -> None:
     set_json_loads(orjson.loads, opened)
 
 
+@asynccontextmanager
+async def leave_read_only(opened: Connection) -> AsyncIterator[None]:
+    """Give up a connection whose server has become read-only, as after a failover.
+
+    The next connection asks for the address anew, and may lead to the server that writes.
+
+    Parameters
+    ----------
+    opened : an open connection.
+
+    Yields
+    ------
+    None
+        Once; the error of the block is raised on.
+    """
+    try:
+        yield
+    except pg.ReadOnlySqlTransaction:
+        await opened.close()
+        raise
+
+
 @contextmanager
 def time_limit(opened: Connection, seconds: float) -> Iterator[None]:
     """Cut a connection off if the block takes longer; the driver then raises OperationalError.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from storage.errors import StoreError
+from storage.errors import StoreError, StoreUnavailable
 from storage.postgres.database import Connection, open_connection, time_limit, translate_errors
 from storage.postgres.queries import query
 
@@ -149,6 +149,11 @@ class Lease:
     async def _lock(self) -> list[str]:
         """Lock symbols that are free, those held on credit first; return them."""
         assert self._connection is not None
+        with translate_errors(), time_limit(self._connection, _PATIENCE):
+            # After a failover the old server may live on, read-only: its locks hold nobody off.
+            cursor = await self._connection.execute(query("read_only"))
+            if (state := await cursor.fetchone()) and state["closed"]:
+                raise StoreUnavailable("FLOW_DATABASE_URL: the database has become read-only")
         free = [s for s in self._symbols if s not in self._locked]
         wanted = sorted(free, key=lambda symbol: symbol not in self.held)
         room = self._most - len(self._locked)

@@ -21,6 +21,7 @@ from psycopg_pool import AsyncConnectionPool
 from storage.errors import AccessDenied, SchemaMissing, SchemaNewer, StoreUnavailable
 from storage.postgres.database import (
     Connection,
+    leave_read_only,
     open_connection,
     prepare_session,
     require_writable,
@@ -191,11 +192,17 @@ class Store(RecordReader):
         with translate_errors():
             async with self._pool.connection() as connection:
                 with time_limit(connection, self._patience):
-                    settled = await find_settled_slots(connection, valid, mode)
-                    async with connection.transaction():
-                        written = await write_batch(
-                            connection, valid, valid_gaps, mode=mode, mixed=mixed, settled=settled
-                        )
+                    async with leave_read_only(connection):
+                        settled = await find_settled_slots(connection, valid, mode)
+                        async with connection.transaction():
+                            written = await write_batch(
+                                connection,
+                                valid,
+                                valid_gaps,
+                                mode=mode,
+                                mixed=mixed,
+                                settled=settled,
+                            )
         result = WriteResult(written.changes, (*invalid, *written.refused))
         for refusal in result.refused:
             log.error("not written", symbol=refusal.symbol, slot=refusal.slot, why=refusal.reason)
@@ -216,4 +223,5 @@ class Store(RecordReader):
         with translate_errors():
             async with self._pool.connection() as connection:
                 with time_limit(connection, self._patience):
-                    await connection.execute(query("own"), parameters)
+                    async with leave_read_only(connection):
+                        await connection.execute(query("own"), parameters)

@@ -44,7 +44,7 @@ class Reason(StrEnum):
     NO_IV = "no_iv"  #: no quote gives an implied volatility
     OTHER_FEED = "other_feed"  #: the quotes are of another feed than the session's rows
     NOT_RUNNING = "not_running"  #: no sampler was running
-    NOT_SAMPLED = "not_sampled"  #: no sampler was responsible for this slot
+    NOT_SAMPLED = "not_sampled"  #: nothing is stored here, and nothing says why
     NO_STATE = "no_state"  #: the database was away, so the slot's predecessor was not known
     NO_ROOM = "no_room"  #: sampled, but neither the database nor the spool had room for it
     FAILED = "failed"  #: a defect of this program; the log has the trace

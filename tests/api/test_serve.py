@@ -243,7 +243,13 @@ async def test_database_goes_away_and_comes_back(
     before = requests.get(url, timeout=20).json()
     earlier = f"{url}?date=2026-06-03"
     with closed(servers, database):
-        assert requests.get(url, timeout=20).json()["bars"] == before["bars"]
+        until = time.monotonic() + 15
+        while "as_known_at" not in (sent := requests.get(url, timeout=20).json()):
+            assert time.monotonic() < until, sent
+            time.sleep(0.1)
+        assert sent["bars"] == before["bars"]
+        unknown = requests.get(f"{served.url}{SERIES}QQQ", timeout=20)
+        assert (unknown.status_code, unknown.headers["Retry-After"]) == (503, "5")
         sent = requests.get(earlier, timeout=20)
         assert (sent.status_code, sent.headers["Retry-After"]) == (503, "5")
         assert sent.json()["error"] == "store_unavailable"
@@ -253,7 +259,9 @@ async def test_database_goes_away_and_comes_back(
     until = time.monotonic() + 15
     while requests.get(earlier, timeout=20).status_code != 200:
         assert time.monotonic() < until
-    assert requests.get(url, timeout=20).json()["bars"] == before["bars"]
+    after = requests.get(url, timeout=20).json()
+    assert after["bars"] == before["bars"]
+    assert "as_known_at" not in after
 
 
 @pytest.mark.clocked

@@ -318,6 +318,10 @@ select symbol from unnest(%(symbols)s::text[]) symbol
 where pg_try_advisory_lock(hashtextextended('zerodte-flow samples ' || current_schema() || ' ' || symbol, 0))
 limit %(room)s
 
+-- read_only --
+-- Whether the server takes no writes: it is a standby, or was set to read-only.
+select current_setting('transaction_read_only')::bool or pg_is_in_recovery() as closed
+
 -- lease_release --
 -- Release the symbols at once: the server ends a session only a moment after its client has left.
 select pg_advisory_unlock_all()

@@ -342,3 +342,22 @@ async def _one(step: int):
 def test_slots_of_the_test(steps):
     """The test's own grid is the session's."""
     assert slot(steps) in SESSION.slots
+
+
+async def test_a_database_that_hangs_is_asked_once(store, tmp_path):
+    """However many symbols start, the store is asked what it has once, not once a symbol."""
+    calls = []
+
+    class Hanging(FailingStore):
+        def __getattr__(self, name):
+            calls.append(name)
+            return super().__getattr__(name)
+
+    away = Hanging(store)
+    away.away = True
+    symbols = [f"S{i}" for i in range(20)]
+    start = session_on(date(2026, 8, 19)).open + 10 * STEP
+    async with rig(Synthetic(seed=3), away, tmp_path) as parts:
+        await parts.tracker.add_symbols(symbols, start)
+    assert parts.tracker.symbols == set(symbols)
+    assert calls == ["unaccounted"]

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import psycopg
 import pytest
 from proxy import Proxy
 
+from storage.errors import StoreError
 from storage.postgres import lease as module
 from storage.postgres.lease import Lease, LeaseChange
+from storage.record.mode import WriteMode
+from tests.api.rows import record, utc
 
 SYMBOLS = ("SPX", "SPY", "QQQ")
 
@@ -58,6 +63,65 @@ async def test_shared_out(lease):
     assert [turn.gained for turn in turns] == [("A", "B"), ("C", "D"), ()]
     await first.close()
     assert (await second.beat(), (await third.beat()).gained) == (LeaseChange(), ("A", "B"))
+
+
+async def test_a_server_that_becomes_read_only(lease, database):
+    """After a failover the old server's locks hold nobody off: the symbols are held on credit."""
+    holder = lease()
+    assert await holder.beat() == LeaseChange(gained=SYMBOLS)
+    with read_only(database):
+        await until(lambda: _on_credit(holder))
+        assert holder.held == set(SYMBOLS)
+        assert await holder.beat() == LeaseChange()
+        assert not holder.connected
+    await until(lambda: _regained(holder))
+    assert holder.held == set(SYMBOLS)
+
+
+async def _on_credit(holder: Lease) -> bool:
+    await holder.beat()
+    return not holder.connected
+
+
+async def _regained(holder: Lease) -> bool:
+    return (await holder.beat()).regained == SYMBOLS
+
+
+@contextmanager
+def read_only(database: str):
+    """The server takes no writes, also from sessions that are open already."""
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute("set default_transaction_read_only = off")
+        admin.execute("alter system set default_transaction_read_only = on")
+        admin.execute("select pg_reload_conf()")
+        try:
+            yield
+        finally:
+            admin.execute("alter system reset default_transaction_read_only")
+            admin.execute("select pg_reload_conf()")
+
+
+async def test_a_store_whose_server_becomes_read_only(store, database):
+    """A refused write gives its connection up; the next one finds the server that writes."""
+    spots = itertools.count(600.0)
+
+    async def refused() -> bool:
+        # The setting reaches open sessions within a moment.
+        try:
+            await store.write([record(utc("14:00"), spot=next(spots))], mode=WriteMode.REPLACE)
+        except StoreError as error:
+            return "read-only" in str(error)
+        return False
+
+    async def written() -> bool:
+        return not await refused()
+
+    assert await written()
+    before = {connection.info.backend_pid for connection in store._pool._pool}
+    with read_only(database):
+        await until(refused)
+    await until(written)
+    assert before - {connection.info.backend_pid for connection in store._pool._pool}
 
 
 async def test_a_lease_that_cannot_be_released(lease, database, monkeypatch):
