@@ -96,6 +96,14 @@ class ThetaVendor(StreamingVendor):
         if frame is not None and math.isfinite(frame.spot):
             yield f"{wall(frame.underlying_at or frame.quoted_at)},{symbol},{number(frame.spot)}"
 
+    def _stock_snapshot_trade(self, symbol, root, query) -> Iterator[str]:
+        yield "timestamp,symbol,sequence,size,condition,price"
+        frame = self.newest(symbol)
+        known = frame is not None and math.isfinite(frame.spot)
+        if known and not instrument_of(symbol).index:
+            at = wall(frame.underlying_at or frame.quoted_at)
+            yield f"{at},{symbol},63539137,23,1,{number(frame.spot)}"
+
     def _option_list_expirations(self, symbol, root, query) -> Iterator[str]:
         yield "symbol,expiration"
         days = set(self.listed)

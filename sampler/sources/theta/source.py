@@ -3,7 +3,7 @@
 ``theta:?plan=standard`` also reads each trade of a past session with its quote, which tells the
 sides; with ``&stream=yes`` the terminal's stream tells those of now.
 ``theta:http://127.0.0.1:25503/v3`` names another terminal. A live chain is three answers of one
-moment: quotes, the day's bars, and once a day open interest; an index's price is a fourth.
+moment: quotes, the day's bars, and once a day open interest; the underlying's price is a fourth.
 Later expirations are asked for beside the slots, one after the other.
 """
 
@@ -51,6 +51,8 @@ from storage.record.row import Reason
 WITH_PRINTS = frozenset({"standard", "pro"})
 #: How long a slot waits for the stream. [s]
 STREAM_TIMEOUT = 3.0
+#: Where the price of an underlying is.
+PRICE_OF_INDEX, PRICE_OF_STOCK = "index/snapshot/price", "stock/snapshot/trade"
 Ask = Callable[[str, Sequence[str]], Coroutine[Any, Any, Answer | None]]
 
 
@@ -80,8 +82,8 @@ class Theta:
         self._past = PastSessions(terminal, prints=prints)
         #: By root and day: the open interest, which is asked for until it is there.
         self._interest: dict[tuple[str, date], Answer] = {}
-        #: By day: roots without a contract, roots that have traded, and indexes whose price the
-        #: account does not include.
+        #: By day: roots without a contract, roots that have traded, and underlyings whose price
+        #: the account does not include.
         self._empty: set[tuple[str, date]] = set()
         self._traded: set[tuple[str, date]] = set()
         self._priceless: set[tuple[str, date]] = set()
@@ -343,14 +345,16 @@ class Theta:
         return interest
 
     async def _spot(self, symbol: str, day: date, now: datetime) -> tuple[float, float]:
-        """An index's price [$] and its unix time [s]; NaN where there is none.
+        """The underlying's price [$] and its unix time [s]; NaN where there is none.
 
-        A price is not worth a slot: put-call parity gives one too, and the row says so.
+        Of a share or a fund it is its last trade, which a plan for stocks has in real time or not
+        at all; their quotes may be 15 minutes old without a word. A price is not worth a slot:
+        put-call parity gives one too, and the row says so.
         """
         unknown = np.nan, np.nan
-        if not instrument_of(symbol).index or (symbol, day) in self._priceless:
+        if (symbol, day) in self._priceless:
             return unknown
-        path = "index/snapshot/price"
+        path = PRICE_OF_INDEX if instrument_of(symbol).index else PRICE_OF_STOCK
         try:
             body = await self._terminal.ask(path, {"symbol": symbol}, symbol=symbol, now=now)
             answer = read_answer(body or b"", PRICE, path=path, symbol=symbol)

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from chains import TEN_FOURTEEN, frame
 
-from sampler.chain import QUOTES, Frame
+from sampler.chain import QUOTES, Frame, select_chain
 from sampler.errors import ChainRefused
+from sampler.measure.snapshot import measure_slot
 from sampler.sources import open_source
+from sampler.sources.synthetic.source import Synthetic
 from sampler.sources.theta import past
 from sampler.sources.theta.answers import contracts_of, read_answer, read_days
 from sampler.sources.theta.frames import BAR, INTEREST, PRICE, PRINT, QUOTE
@@ -360,6 +362,43 @@ async def test_roots_stay_apart():
         await source.live("SPX", FRIDAY + timedelta(seconds=31))
         asked = [r.query["symbol"] for r in server.asked("snapshot/quote")]
         assert sorted(asked) == ["SPX", "SPXW", "SPXW"]
+        await source.close()
+
+
+async def spy(seconds: float = 0.0, **more: object) -> Frame:
+    """SPY of the simulated market, with a price that traded three seconds before."""
+    at = TEN_FOURTEEN + timedelta(seconds=seconds)
+    made = await Synthetic(seed=7).live("SPY", at)
+    return dataclasses.replace(made, underlying_at=made.quoted_at - timedelta(seconds=3), **more)
+
+
+async def test_the_price_of_a_fund_is_its_last_trade():
+    """With a plan for stocks; SPX is asked for as an index, SPY as a stock."""
+    async with ThetaVendor() as server:
+        sent = await spy(spot=512.34)
+        server.put(sent, frame())
+        source = open_theta(server)
+        got = await source.live("SPY", NOW)
+        assert (got.spot, got.underlying_at) == (512.34, sent.underlying_at)
+        await source.live("SPX", NOW)
+        assert [r.query["symbol"] for r in server.asked("stock/snapshot/trade")] == ["SPY"]
+        assert [r.query["symbol"] for r in server.asked("index/snapshot/price")] == ["SPX"]
+        await source.close()
+
+
+@pytest.mark.parametrize("code", [470, 471])
+async def test_a_fund_without_a_plan_for_stocks(code):
+    """Its price is parity's, and on that day it is not asked for again."""
+    async with ThetaVendor() as server:
+        server.inject(status(code), when=lambda r: r.path.startswith("/stock"))
+        source = open_theta(server)
+        for seconds in (0, 60):
+            server.put(await spy(seconds))
+            got = await source.live("SPY", NOW + timedelta(seconds=seconds))
+            assert math.isnan(got.spot)
+        assert len(server.asked("stock/snapshot/trade")) == 1
+        chain = select_chain(got, session_on(TEN_FOURTEEN.date()))
+        assert "spot_from_parity" in measure_slot(chain, None, oi_confidence=0.43).row.flags
         await source.close()
 
 
