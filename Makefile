@@ -25,7 +25,7 @@ coverage: $(VENV)/.dev  ## run every test and show which lines none of them reac
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not clocked" \
 	  --cov=storage --cov=sampler --cov=api --cov-report=term-missing:skip-covered $(ARGS)
 
-mutants: $(VENV)/.dev  ## put small faults into the code for 15 minutes, and print those that no test notices; ARGS="--seed 2"
+mutants: $(VENV)/.dev  ## put 240 small faults into the code, and print those that no test notices; ARGS="--seed 2"
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 hostile: $(VENV)/.dev  ## corrupt clean sessions 10,000 times at random, and print what became of every slot; ARGS="--seed 7"

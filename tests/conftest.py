@@ -113,24 +113,32 @@ def other_database(url: str, name: str) -> str:
 @pytest.fixture(scope="session")
 def template(servers: Servers) -> Iterator[str]:
     """The name of a migrated database that is only ever copied."""
+    if name := os.environ.get("TEST_TEMPLATE"):
+        yield name
+        return
     name = f"flow_template_{os.getpid()}"
+    make_template(servers.database_url, name)
+    yield name
     with psycopg.connect(servers.database_url, autocommit=True) as admin:
+        drop = sql.SQL("drop database if exists {} with (force)")
+        admin.execute(drop.format(sql.Identifier(name)))
+
+
+def make_template(url: str, name: str) -> None:
+    """Make a migrated database that can be copied."""
+    with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(sql.SQL("drop database if exists {}").format(sql.Identifier(name)))
         admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     for dataset in ("live", "synthetic"):
-        asyncio.run(migrate(other_database(servers.database_url, name), dataset))
+        asyncio.run(migrate(other_database(url, name), dataset))
     # TimescaleDB's workers would keep the template busy, and a busy one cannot be copied.
-    with psycopg.connect(servers.database_url, autocommit=True) as admin:
+    with psycopg.connect(url, autocommit=True) as admin:
         closed = sql.SQL("alter database {} with allow_connections false")
         admin.execute(closed.format(sql.Identifier(name)))
         admin.execute(
             "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s",
             [name],
         )
-    yield name
-    with psycopg.connect(servers.database_url, autocommit=True) as admin:
-        drop = sql.SQL("drop database if exists {} with (force)")
-        admin.execute(drop.format(sql.Identifier(name)))
 
 
 @pytest.fixture

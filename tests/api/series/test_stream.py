@@ -6,7 +6,7 @@ import asyncio
 import random
 import socket
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -15,7 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.access.gate import AccessError, Admission, unauthorized
 from api.access.gate import Caller as Person
-from api.series.stream import QueuedReader
+from api.series.bars import SessionBars
+from api.series.stream import DirectReader, QueuedReader, StreamHub, StreamResponse
 from storage.postgres.store import Store
 from storage.record.mode import WriteMode
 from storage.record.row import Reason
@@ -208,6 +209,110 @@ async def test_a_cut_reader_takes_no_more() -> None:
     assert not reader.write(b"after")
     await asyncio.wait_for(reader.run(), 2)
     assert [message["body"] for message in sent] == [b"before", b""]
+
+
+async def test_a_queue_is_as_long_as_its_bytes(monkeypatch: Any) -> None:
+    """A reader is cut when more than the limit waits, not at the limit, nor for what went out."""
+    monkeypatch.setattr("api.series.stream.MAX_WAITING_BYTES", 10)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    reader = QueuedReader(send, None)  # type: ignore[arg-type]
+    running = asyncio.create_task(reader.run())
+    for _ in range(3):
+        assert reader.write(b"12345")
+        assert reader.write(b"67890")
+        await asyncio.sleep(0.01)
+    assert reader.write(b"12345")
+    assert reader.write(b"67890")
+    assert reader.write(b"1"), "ten bytes wait, and ten may"
+    assert not reader.write(b"2"), "eleven bytes wait"
+    assert reader.is_cut.is_set()
+    await asyncio.wait_for(running, 2)
+    assert b"".join(message["body"] for message in sent) == b"1234567890" * 4 + b"1"
+
+
+class Connection:
+    """A transport that stands still."""
+
+    def __init__(self) -> None:
+        self.closing, self.waiting, self.written = False, 0, b""
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def abort(self) -> None:
+        self.closing = True
+
+
+def test_a_connection_is_written_to_while_it_takes_it(monkeypatch: Any) -> None:
+    """Up to the limit it is written to; beyond it is cut, and then nothing more is written."""
+    monkeypatch.setattr("api.series.stream.MAX_WAITING_BYTES", 10)
+    connection: Any = Connection()
+    reader = DirectReader(connection, None, None)  # type: ignore[arg-type]
+    connection.waiting = 10
+    assert reader.write(b"events")
+    assert (connection.written, connection.closing) == (b"6\r\nevents\r\n", False)
+    connection.waiting = 11
+    assert not reader.write(b"more")
+    assert connection.closing
+    connection.waiting = 0
+    assert not reader.write(b"more")
+    assert connection.written == b"6\r\nevents\r\n"
+
+
+async def test_who_comes_as_the_server_stops_is_let_go() -> None:
+    """A reader that joins after the end is closed at once and counts for nothing."""
+
+    async def send(message: Any) -> None: ...
+
+    hub = StreamHub(None, None, None)  # type: ignore[arg-type]
+    hub.close()
+    reader = QueuedReader(send, None)  # type: ignore[arg-type]
+    hub.join("SPX", 60, reader)
+    await asyncio.wait_for(reader.run(), 2)
+    assert (hub.count(), hub.wants("SPX")) == (0, False)
+
+
+async def test_the_answer_of_a_cut_reader_ends() -> None:
+    """A cut ends the answer also while the client says nothing, and leaves no reader behind."""
+
+    class Sessions:
+        async def get(self, symbol: str, day: Any) -> SessionBars:
+            return SessionBars(symbol, day, None)
+
+        def head(self, symbol: str) -> int:
+            return 0
+
+    class Clock:
+        def now(self) -> datetime:
+            return utc("14:30")
+
+    async def send(message: Any) -> None: ...
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    hub = StreamHub(Sessions(), None, Clock())  # type: ignore[arg-type]
+    response = StreamResponse(hub, "SPX", 60, None, None)  # type: ignore[arg-type]
+    answer = asyncio.create_task(response({"type": "http"}, receive, send))
+    async with asyncio.timeout(2):
+        while not hub.count():
+            await asyncio.sleep(0.001)
+    hub.lost("SPY")
+    await asyncio.sleep(0.01)
+    assert (hub.count(), answer.done()) == (1, False)
+    hub.lost("SPX")
+    await asyncio.wait_for(answer, 2)
+    assert hub.count() == 0
 
 
 async def test_a_lot_missed(site: Site) -> None:

@@ -83,6 +83,14 @@ async def test_explain_as_a_person_and_as_a_program_reads_it(store, servers, dat
     data = json.loads(explain("explain", *options, "--json", **parts).stdout)
     assert data["recomputed"] == "equal"
     assert data["exposures"]["net_gex"] == record.row.net_gex
+    # The weights of the definitions' table; the score is what they make of the components.
+    weights = {"oi": 0.3, "proximity": 0.25, "time": 0.25, "gamma": 0.2}
+    shown = {name: data["pin"][name] for name in weights}
+    assert {name: weight for name, (weight, _) in shown.items()} == weights
+    score = sum(weight * component for weight, component in shown.values())
+    assert data["pin"]["score"] == pytest.approx(score, abs=0.51)
+    lines = [line for line in text.stdout.splitlines() if "(weight " in line]
+    assert [(line.split()[0], float(line.split()[-1][:-1])) for line in lines] == [*weights.items()]
     assert data["flow"]["all"] == record.row.hedge_flow_cumulative_all
     shown = data["flow"]["largest_of_this_interval"]
     assert shown
