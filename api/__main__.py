@@ -17,6 +17,7 @@ from api.access import commands as key_commands
 from api.access.gate import Access, OpenAccess
 from api.access.keys import KeyedAccess, KeyRing
 from api.app import create_app, keep_current
+from api.http.host import allowed_hosts
 from api.http.listening import bound_socket, keys_required
 from api.http.server import Server
 from storage.config.file_limit import raise_file_limit
@@ -51,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="answer requests until SIGTERM")
-    add_options(serve, "host", "port", "access", "quotas", "cors_origins")
+    add_options(serve, "host", "port", "access", "quotas", "cors_origins", "allowed_hosts")
     add_options(serve, "dataset", "source", "clock")
     add_options(serve, "database_url", "redis_url", "data_dir", "log", "log_level")
     serve.set_defaults(command=_serve)
@@ -129,7 +130,8 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
                 settings.clock,
                 dataset=dataset,
                 access=access,
-                origins=settings.cors_origins,
+                origins=_origins(settings),
+                hosts=_hosts(settings),
             )
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             url = f"http://{host}:{settings.port}"
@@ -159,6 +161,21 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
             supervising.cancel()
             await asyncio.wait({updating, supervising})
     return 0
+
+
+def _origins(settings: Settings) -> tuple[str, ...]:
+    """Origins whose pages may read the answers; on an open server none by default."""
+    if "auto" not in settings.cors_origins:
+        return settings.cors_origins
+    named = tuple(origin for origin in settings.cors_origins if origin != "auto")
+    return ("*",) if keys_required(settings.host, settings.access) else named
+
+
+def _hosts(settings: Settings) -> frozenset[str]:
+    """Names that a request may have in ``Host``: with keys any, else this machine's."""
+    if keys_required(settings.host, settings.access):
+        return frozenset({"*"})
+    return allowed_hosts(settings.allowed_hosts)
 
 
 async def _report_alive(systemd: Systemd) -> None:

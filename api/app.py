@@ -18,6 +18,8 @@ from api.access_log import AccessLog
 from api.context import AppContext
 from api.http import cors
 from api.http.compression import CompressedBodies
+from api.http.host import is_host_allowed
+from api.http.json import json_response
 from api.openapi import catalogue
 from api.prometheus import ApiMetrics
 from api.routes import account, documents, series, server
@@ -30,6 +32,15 @@ from storage.errors import StoreError
 from storage.market.clock import Clock
 from storage.postgres.store import Store
 from storage.redis.channel import LiveChannel
+
+#: The answer to a request whose ``Host`` is not this server's name.
+_MISDIRECTED = json_response(
+    {
+        "error": "misdirected_request",
+        "message": "This open server answers requests to localhost and to FLOW_ALLOWED_HOSTS only.",
+    },
+    421,
+)
 
 
 class Application(FastAPI):
@@ -49,9 +60,15 @@ class Application(FastAPI):
         self.fast_path = SeriesFastPath(context)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer on the fast path, or by the framework's route."""
-        if not await self.fast_path.answer(scope, receive, send):
+        """Answer on the fast path, or by the framework's route; refuse a foreign ``Host``."""
+        if scope["type"] == "http" and not self._is_for_us(scope):
+            await _MISDIRECTED(scope, receive, send)
+        elif not await self.fast_path.answer(scope, receive, send):
             await super().__call__(scope, receive, send)
+
+    def _is_for_us(self, scope: Scope) -> bool:
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        return is_host_allowed(host, self.context.hosts)
 
     def openapi(self) -> dict[str, Any]:
         """See FastAPI."""
@@ -66,6 +83,7 @@ def create_app(
     dataset: str,
     access: Access | None = None,
     origins: Sequence[str] = ("*",),
+    hosts: frozenset[str] = frozenset({"*"}),
 ) -> Application:
     """Make the application on an open store and live channel, which the caller closes.
 
@@ -83,6 +101,8 @@ def create_app(
         Who may ask; everybody if left out.
     origins
         Origins whose pages may read the answers; ``*`` is any.
+    hosts
+        Names that a request's ``Host`` may have, without a port; ``*`` is any.
 
     Returns
     -------
@@ -100,6 +120,7 @@ def create_app(
         node=socket.gethostname(),
         access=access,
         origins=tuple(origins),
+        hosts=hosts,
         metrics=ApiMetrics(dataset, installed_version()),
         sessions=sessions,
         hub=hub,

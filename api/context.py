@@ -34,6 +34,8 @@ class AppContext:
     access: Access
     #: Origins whose pages may read the answers; ``*`` is any.
     origins: tuple[str, ...]
+    #: Names that a request's ``Host`` may have; ``*`` is any.
+    hosts: frozenset[str]
     metrics: ApiMetrics
     sessions: SessionCache
     hub: StreamHub

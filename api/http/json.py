@@ -42,4 +42,6 @@ def json_response(
     Response
         The response.
     """
-    return Response(encode_json(body), status, headers, "application/json")
+    # A browser must not take an answer for a page or a script, whatever stands in it.
+    sent = {"X-Content-Type-Options": "nosniff", **(headers or {})}
+    return Response(encode_json(body), status, sent, "application/json")

@@ -202,6 +202,10 @@ class LimitedProtocol(HttpToolsProtocol):
                 431, "head_too_large", f"a request's head may have at most {HEAD_BYTES} bytes"
             )
             return
+        hosts = sum(name.lower() == b"host" for name, _ in self.headers)
+        if hosts != 1 and self.parser.get_http_version() == "1.1":
+            self._refuse(400, "invalid_request", "a request must have one Host header")
+            return
         # A HEAD's answer has no body, so its handler must not write to the connection.
         if self.parser.get_method() == b"GET":
             self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]

@@ -87,6 +87,7 @@ def series_headers(tag: str) -> Headers:
         (b"etag", tag.encode()),
         (b"cache-control", b"no-cache"),
         (b"vary", _VARY),
+        (b"x-content-type-options", b"nosniff"),
     ]
 
 

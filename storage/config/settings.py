@@ -24,6 +24,8 @@ from storage.market.instruments import parse_symbols
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?|\[[0-9a-f:]+\]")
+
 
 def _number(low: float, high: float) -> Callable[[str], float]:
     def read(text: str) -> float:
@@ -59,9 +61,17 @@ def _port(text: str) -> int:
 def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(item.strip().rstrip("/") for item in text.split(",") if item.strip())
     for origin in origins:
-        if origin != "*" and not _ORIGIN.fullmatch(origin):
+        if origin not in {"*", "auto"} and not _ORIGIN.fullmatch(origin):
             raise UsageError(f"{origin[:80]!r} is no origin, as in https://flow.example.org")
     return origins
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(item.strip().rstrip(".") for item in text.split(",") if item.strip())
+    for host in hosts:
+        if host != "*" and not _HOST.fullmatch(host):
+            raise UsageError(f"{host[:80]!r} is no host name, as in flow.example.org")
+    return hosts
 
 
 def _port_or_none(text: str) -> int:
@@ -188,7 +198,15 @@ REGISTRY: dict[str, Setting] = {
     "host": Setting("address that the API listens on", "127.0.0.1"),
     "port": Setting("port that the API listens on", "8000", _port),
     "cors_origins": Setting(
-        "origins whose pages may call the API, comma-separated; *: any, empty: none", "*", _origins
+        "origins whose pages may call the API, comma-separated; *: any, empty: none;"
+        " auto: any with keys, none on an open server",
+        "auto",
+        _origins,
+    ),
+    "allowed_hosts": Setting(
+        "names, beside localhost, that an open server may be called by, comma-separated; *: any",
+        "",
+        _hosts,
     ),
     "access": Setting(
         "who may call the API: open, keys, or auto (open on loopback, keys elsewhere)",
@@ -239,6 +257,7 @@ class Settings:
     host: str
     port: int
     cors_origins: tuple[str, ...]
+    allowed_hosts: tuple[str, ...]
     access: str
     quotas: Quotas
     log: str

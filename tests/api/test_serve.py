@@ -197,7 +197,7 @@ def test_paths_as_they_are_sent(served: Served) -> None:
         (f"{SERIES}SPY?date=%ff&apiKey=%00", b"400"),
     ):
         with socket.create_connection(address, timeout=10) as connection:
-            request = f"GET {path} HTTP/1.1\r\nHost: flow\r\nConnection: close\r\n\r\n"
+            request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
             connection.sendall(request.encode())
             assert connection.makefile("rb").readline().split()[1] == status, path[:80]
 
@@ -437,3 +437,35 @@ def test_more_connections_than_files(servers: Servers, own_database: str, tmp_pa
             )
         assert requests.get(f"{limited.url}/health", timeout=5).status_code == 200
     assert "too many connections" in log.read_text()
+
+
+def test_names_that_an_open_server_answers_to(
+    servers: Servers, own_database: str, tmp_path: Path
+) -> None:
+    """Loopback's names and those of the settings; a name that a foreign page has pointed here gets
+    421 on every path, and no page of another origin may read an answer."""
+    settings = {"FLOW_ALLOWED_HOSTS": "flow.example.org"}
+    served = Served(own_database, servers.redis_url, tmp_path / "log", **settings)
+    try:
+        port = urlsplit(served.url).port
+        for host, status in (
+            (f"127.0.0.1:{port}", 200),
+            (f"localhost:{port}", 200),
+            ("LOCALHOST.", 200),
+            (f"[::1]:{port}", 200),
+            ("flow.example.org", 200),
+            (f"evil.example:{port}", 421),
+            ("127.0.0.1.evil.example", 421),
+            ("flow.example.org.evil.example", 421),
+            ("", 421),
+        ):
+            for path in ("/health", f"{SERIES}SPY", "/", "/metrics"):
+                sent = requests.get(served.url + path, headers={"Host": host}, timeout=10)
+                assert sent.status_code == status, (host, path)
+        foreign = {"Origin": "https://evil.example"}
+        for path in ("/health", f"{SERIES}SPY"):
+            sent = requests.get(served.url + path, headers=foreign, timeout=10)
+            assert "Access-Control-Allow-Origin" not in sent.headers
+            assert sent.headers["X-Content-Type-Options"] == "nosniff"
+    finally:
+        assert served.stop() == 0

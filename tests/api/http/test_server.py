@@ -222,3 +222,20 @@ def test_another_inside_of_uvicorn() -> None:
     [line] = lines
     assert line["log_level"] == "warning"
     assert {"on_message_complete", "cycle", "transport"} <= set(line["missing"])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"",
+        b"Host: flow\r\nHost: flow\r\n",
+        b"Host: flow\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+    ],
+)
+async def test_a_head_that_a_proxy_may_read_otherwise(site: Site, headers: bytes) -> None:
+    """No Host, two of them, or two lengths of one body: 400, and the connection is closed."""
+    request = b"GET /health HTTP/1.1\r\n%s\r\n" % headers
+    answer = await say(site, request)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 400") == 1
+    assert b"connection: close" in answer.lower()

@@ -41,7 +41,8 @@ DEFAULTS = {
     "port": 8000,
     "access": "auto",
     "quotas": {"Free": 5, "Basic": 250, "Growth": 2500, "Alpha": None, "Enterprise": None},
-    "cors_origins": ("*",),
+    "cors_origins": ("auto",),
+    "allowed_hosts": (),
     "log": "auto",
     "log_level": "info",
 }
@@ -133,6 +134,7 @@ def test_environment():
             "FLOW_ACCESS": "keys",
             "FLOW_QUOTAS": "Free=20, Alpha=9000",
             "FLOW_CORS_ORIGINS": "https://flow.example.org/, http://localhost:3000",
+            "FLOW_ALLOWED_HOSTS": "flow.example.org",
             "FLOW_LOG": "json",
             "FLOW_LOG_LEVEL": "debug",
         }
@@ -166,6 +168,7 @@ def test_environment():
         access="keys",
         quotas={"Free": 20, "Basic": 250, "Growth": 2500, "Alpha": 9000, "Enterprise": None},
         cors_origins=("https://flow.example.org", "http://localhost:3000"),
+        allowed_hosts=("flow.example.org",),
         log="json",
         log_level="debug",
     )
@@ -357,3 +360,16 @@ def test_bad_origins(text):
 def test_origins(text, origins):
     """None, any, or some."""
     assert Settings.read({"FLOW_CORS_ORIGINS": text}).cors_origins == origins
+
+
+@pytest.mark.parametrize("text", ["a b", "http://flow", "flow:8000", "-", "flow/x"])
+def test_a_name_that_is_no_host(text):
+    """A URL, a port or a blank in FLOW_ALLOWED_HOSTS is refused with an example."""
+    message = refused({"FLOW_ALLOWED_HOSTS": f"flow.example.org,{text}"})
+    assert message == f"FLOW_ALLOWED_HOSTS: {text!r} is no host name, as in flow.example.org"
+
+
+def test_hosts_that_are_allowed():
+    """Names are listed with commas; a final dot is the same name."""
+    read = Settings.read({"FLOW_ALLOWED_HOSTS": "flow.example.org., [fd00::1] ,desk7"})
+    assert read.allowed_hosts == ("flow.example.org", "[fd00::1]", "desk7")
