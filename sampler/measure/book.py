@@ -19,7 +19,6 @@ from sampler.metrics.exposure import (
 )
 from sampler.metrics.flip import NO_COVERAGE, Flip, find_flips
 from sampler.metrics.levels import strike_levels
-from storage.record.figures import HedgeShares
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +58,7 @@ class DealerBook:
             "pin_lower": self.pinned[0],
             "pin_upper": self.pinned[1],
             "pin_probability_noise": self.pin_noise,
-            "hedging": HedgeShares(**hedging.shares),
+            "hedging": hedging.shares,
             "convexity_at_spot": hedging.convexity,
             "net_theta_dollars": hedging.net_theta_dollars,
             "theta_per_hour_remaining": hedging.theta_per_hour_remaining,

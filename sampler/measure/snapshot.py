@@ -21,6 +21,7 @@ from sampler.measure.market import MarketState, read_market, require_open
 from sampler.measure.open_interest import StandingOpenInterest, read_open_interest
 from sampler.measure.other_expiries import NO_OTHER_EXPIRIES, OtherExpiries
 from sampler.measure.previous import PreviousSlot
+from sampler.measure.rounded import rounded_row
 from sampler.metrics.confidence import sign_confidence
 from sampler.metrics.exposure import (
     DEALER_SIGN,
@@ -33,7 +34,6 @@ from sampler.metrics.exposure import (
 from sampler.metrics.liquidity import QuoteQuality, liquidity
 from sampler.metrics.smile import skew_25_delta
 from storage.market.constants import MULTIPLIER, YEAR_SECONDS
-from storage.record.figures import DetailFigures, SettledFigures
 from storage.record.row import DEFINITIONS, Row, SlotRecord
 
 Floats = NDArray[np.float64]
@@ -130,7 +130,7 @@ def _row(
         oi_confidence=oi_confidence,
         accuracy=traded.accuracy,
     )
-    return Row(
+    columns = dict(
         symbol=chain.symbol,
         expiration=chain.expiration,
         slot=chain.slot,
@@ -166,13 +166,16 @@ def _row(
         quotes_unused=unused,
         flags=tuple(str(flag) for flag in [*market.flags, *traded.flags, *interest.flags]),
         quote_age_seconds=(chain.fetched_at - chain.quoted_at).total_seconds(),
-        settled=SettledFigures(**settled.headline, **settled.extras()),
-        detail=DetailFigures(
+    )
+    return rounded_row(
+        columns,
+        settled={**settled.headline, **settled.extras()},
+        detail={
             **live.extras(),
             **_detail(chain, market, scene, traded, spread, expiries, quiet=quiet),
-            charm_curve=_charm_curve(chain, market, live),
-            flag_amounts=(market.amounts | traded.amounts | interest.amounts) or None,
-        ),
+            "charm_curve": _charm_curve(chain, market, live),
+            "flag_amounts": (market.amounts | traded.amounts | interest.amounts) or None,
+        },
     )
 
 

@@ -12,6 +12,7 @@ from sampler.metrics import (  # noqa: F401
     ledger,
     levels,
     liquidity,
+    rounding,
     smile,
     special,
     width,

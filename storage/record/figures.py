@@ -7,6 +7,7 @@ an error. ``docs/definitions.md`` has every formula.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import floor, frexp, isfinite, log10
@@ -101,6 +102,21 @@ class Figures:
     def as_json(self) -> dict[str, Any]:
         """The figures as plain values, in the order of the fields."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def float_names(kind: type[Figures]) -> tuple[str, ...]:
+    """Return the names of a kind's figures that are floats by themselves, in no list or group.
+
+    Parameters
+    ----------
+    kind : the figures' class.
+
+    Returns
+    -------
+    tuple of str
+        The names, in the order of the fields.
+    """
+    return tuple(f.name for f in dataclasses.fields(kind) if str(f.type).startswith("float"))  # type: ignore[arg-type]
 
 
 _Read = Callable[["Figures"], tuple[Any, ...]]

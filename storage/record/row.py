@@ -270,8 +270,8 @@ class Row:
             If ``settled`` or ``detail`` has a key that this release does not know.
         """
         row, change = object.__new__(cls), object.__setattr__
-        for name in COLUMNS:
-            change(row, name, columns[name])
+        for store, name in zip(_STORES, COLUMNS, strict=True):
+            store(row, columns[name])
         change(row, "flags", tuple(row.flags))
         change(row, "settled", SettledFigures.from_json(columns["settled"]))
         change(row, "detail", DetailFigures.from_json(columns["detail"]))
@@ -351,6 +351,8 @@ MOMENTS: tuple[str, ...] = tuple(
 
 _NOT_ADDED: dict[str, Any] = dict.fromkeys(ADDED_COLUMNS)
 _floats = operator.attrgetter(*FLOATS)
+#: What sets each field, past the dataclass's lock.
+_STORES = [getattr(Row, name).__set__ for name in COLUMNS]
 
 
 def _typed(values: Mapping[str, Any]) -> dict[str, Any]:

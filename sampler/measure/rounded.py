@@ -1,0 +1,73 @@
+"""A row made of figures that are rounded all at once: a row has two hundred of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from typing import Any
+
+from sampler.metrics.rounding import round_figures
+from storage.record.figures import DetailFigures, HedgeShares, SettledFigures, float_names, significant
+from storage.record.row import CENTS, FLOATS, Row
+
+_ROW = tuple(name for name in FLOATS if name not in CENTS)
+_SETTLED, _DETAIL = float_names(SettledFigures), float_names(DetailFigures)
+_HEDGES = float_names(HedgeShares)
+_of_row, _of_settled, _of_detail = itemgetter(*_ROW), itemgetter(*_SETTLED), itemgetter(*_DETAIL)
+_of_hedges = itemgetter(*_HEDGES)
+
+
+def rounded_row(columns: dict[str, Any], settled: dict[str, Any], detail: dict[str, Any]) -> Row:
+    """Make a row of its fields. Equal to the row that ``Row`` makes of them, in half of the time.
+
+    Parameters
+    ----------
+    columns : the row's fields but the two groups. Changed: its figures are rounded.
+    settled, detail : the figures of the two groups, ``hedging`` in each a dict by move. Changed
+        likewise.
+
+    Returns
+    -------
+    Row
+        The row, its figures rounded to 12 significant digits.
+
+    Raises
+    ------
+    ValueError
+        If a figure of the row itself is not finite.
+    """
+    of_row, curve = _of_row(columns), detail["charm_curve"]
+    rounded = _rounded(
+        (
+            *of_row,
+            *_of_settled(settled),
+            *_of_detail(detail),
+            *_of_hedges(settled["hedging"]),
+            *_of_hedges(detail["hedging"]),
+            *settled["crossings"],
+            *detail["crossings"],
+            *itertools.chain.from_iterable(curve or ()),
+        )
+    )
+    for group, names in ((columns, _ROW), (settled, _SETTLED), (detail, _DETAIL)):
+        group.update(zip(names, rounded, strict=False))
+    for name, figure in zip(_ROW, of_row, strict=True):
+        if figure is not None and columns[name] is None:
+            raise ValueError(f"{name} is {figure}")
+    for group in (settled, detail):
+        group["hedging"] = dict(zip(_HEDGES, rounded, strict=False))
+    for group in (settled, detail):
+        group["crossings"] = tuple(itertools.islice(rounded, len(group["crossings"])))
+    if curve is not None:
+        detail["charm_curve"] = tuple(zip(rounded, rounded, strict=True))
+    return Row.from_columns({**columns, "settled": settled, "detail": detail})
+
+
+def _rounded(figures: Sequence[float | None]) -> Iterator[float | None]:
+    """Each figure with 12 significant digits; None where there is none or it is not finite."""
+    numbers, left = round_figures(figures)
+    for i in left:
+        numbers[i] = significant(numbers[i])
+    # NaN is not itself.
+    return iter([number if number == number else None for number in numbers])  # noqa: PLR0124
