@@ -8,7 +8,13 @@ from operator import itemgetter
 from typing import Any
 
 from sampler.metrics.rounding import round_figures
-from storage.record.figures import DetailFigures, HedgeShares, SettledFigures, float_names, significant
+from storage.record.figures import (
+    DetailFigures,
+    HedgeShares,
+    SettledFigures,
+    float_names,
+    significant,
+)
 from storage.record.row import CENTS, FLOATS, Row
 
 _ROW = tuple(name for name in FLOATS if name not in CENTS)
