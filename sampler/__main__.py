@@ -8,7 +8,7 @@ import sys
 
 from sampler.history.commands import add_history_commands
 from sampler.live.commands import add_live_commands
-from sampler.opening import describe_polling, open_configured_source
+from sampler.opening import describe_expiries, describe_polling, open_configured_source
 from sampler.sources import SOURCES
 from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
@@ -61,6 +61,7 @@ async def _sources(settings: Settings, parsed: argparse.Namespace) -> int:
         print(f"FLOW_SOURCE={settings.source}: {source.name}, delay {source.delay_seconds} s")
         for sentence, _ in describe_polling(source, settings.symbols):
             print(sentence)
+        print(describe_expiries(settings.symbols, settings.clock.now()))
         await source.close()
     return 0
 

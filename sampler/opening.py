@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sampler import metrics
 from sampler.sources import SOURCES, Source, open_source
@@ -12,7 +12,15 @@ from sampler.sources.by_symbol import BySymbol
 from sampler.sources.polling import PolledSource
 from storage.config.settings import Settings
 from storage.errors import UsageError
-from storage.market.calendar import from_new_york, last_session, session_on, to_new_york
+from storage.market.calendar import (
+    from_new_york,
+    last_session,
+    market_day,
+    next_session,
+    session_on,
+    to_new_york,
+)
+from storage.market.zero_dte import listed_today
 from storage.opening import REAL, SYNTHETIC
 
 _TIME_OF_DAY = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?")
@@ -74,6 +82,22 @@ def describe_polling(source: Source, symbols: Sequence[str]) -> list[tuple[str, 
         for own, count in groups.values()
         if isinstance(own, PolledSource)
     ]
+
+
+def describe_expiries(symbols: Sequence[str], now: datetime) -> str:
+    """Say of which symbols something surely expires on the day's session, or on the next one.
+
+    Parameters
+    ----------
+    symbols : what is sampled.
+    now : the time, UTC.
+
+    Returns
+    -------
+    str
+        A sentence, with the symbols of which the feed alone can tell.
+    """
+    return listed_today(symbols, next_session(market_day(now) - timedelta(days=1)).day)
 
 
 def dataset_of(settings: Settings, source: Source) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from storage.errors import UsageError
+from storage.market.zero_dte import LISTINGS
 
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.^=_/-]{0,15}")
 #: Option prices move in coarser steps from here on. [$]
@@ -78,13 +79,14 @@ AM_ROOTS: frozenset[str] = frozenset().union(
 
 
 #: Names that stand for several symbols in FLOW_SYMBOLS: indexes and funds of which something
-#: expires on every session, and the seven shares that have expiries within the week.
+#: expires on every session, and the seven shares that have expiries within the week. All are these
+#: and what else has a listing in ``zero_dte``; on which days they have an expiry, the feed tells.
 GROUPS: dict[str, tuple[str, ...]] = {
     "@indices": ("SPX", "XSP", "NDX", "RUT"),
     "@funds": ("SPY", "QQQ", "IWM"),
     "@mag7": ("AAPL", "AMZN", "GOOGL", "META", "MSFT", "NVDA", "TSLA"),
 }
-GROUPS["@all"] = tuple(symbol for group in GROUPS.values() for symbol in group)
+GROUPS["@all"] = tuple(dict.fromkeys([s for group in GROUPS.values() for s in group] + [*LISTINGS]))
 
 
 def instrument_of(symbol: str) -> Instrument:

@@ -7,6 +7,7 @@ a day that is not in the table is unknown, and the feed is believed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
 
@@ -36,6 +37,25 @@ LISTINGS: dict[str, Listing] = {
     "IWM": Listing(DAILY, date(2026, 7, 16)),
     **{symbol: Listing(FRIDAYS, date(2026, 1, 26)) for symbol in LARGEST_NAMES},
 }
+
+
+def listed_today(symbols: Sequence[str], day: date) -> str:
+    """Say of which symbols something surely expires on a session, and of which the feed must tell.
+
+    Parameters
+    ----------
+    symbols : the underlyings.
+    day : a day with a session, New York.
+
+    Returns
+    -------
+    str
+        A sentence.
+    """
+    sure = [symbol for symbol in symbols if surely_expires(symbol, day)]
+    rest = [symbol for symbol in symbols if symbol not in sure]
+    words = f"on {day:%A}, {day}, something expires of {', '.join(sure) or 'no symbol for sure'}"
+    return words + (f"; the feed tells whether of {', '.join(rest)}" if rest else "")
 
 
 def surely_expires(symbol: str, day: date) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from sampler.sources import SOURCES
 from storage.config.vendor_keys import VENDOR_SETTINGS
+from storage.market.clock import Clock
 from tests.vendors.feeds import FEEDS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -69,15 +71,18 @@ def test_every_setting_of_a_vendor_is_described(name: str) -> None:
 
 
 def test_the_list_says_what_the_symbols_take() -> None:
-    """With a source named, the requests of the symbols stand below the list."""
+    """With a source named, the requests of the symbols, and what surely expires, stand below the list."""
+    url = "tradier:http://127.0.0.1:1/v1"  # a live vendor refuses another clock than the real one
+    clock = Clock(datetime(2026, 8, 19, 14, tzinfo=UTC), 1.0, datetime.now(UTC))
     done = subprocess.run(
-        [sys.executable, "-m", "sampler", "sources", "--source", "tradier:", "--symbols", "@all"],
-        cwd=ROOT, env={"FLOW_TRADIER_TOKEN": "x"}, capture_output=True, text=True, check=True,
+        [sys.executable, "-m", "sampler", "sources", "--source", url, "--symbols", "@all"],
+        cwd=ROOT, env={"FLOW_TRADIER_TOKEN": "x", "FLOW_CLOCK": str(clock)}, capture_output=True, text=True, check=True,
         timeout=120,
     )  # fmt: skip
-    line = done.stdout.splitlines()[-1]
-    assert line.startswith("tradier: 14 symbols take up to 15 requests a slot, 30 a minute")
-    assert line in PAGE
+    requests, listed = done.stdout.splitlines()[-2:]
+    assert requests.startswith("tradier: 16 symbols take up to 17 requests a slot, 34 a minute")
+    assert requests in PAGE
+    assert listed in PAGE
 
 
 def test_the_list_says_what_each_offers_and_which_keys_are_set(tmp_path: Path) -> None:

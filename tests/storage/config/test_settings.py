@@ -282,6 +282,8 @@ def test_passwords_are_not_repeated(name, value):
                 "MSFT",
                 "NVDA",
                 "TSLA",
+                "AVGO",
+                "IBIT",
             ),
         ),
     ],

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from storage.market.zero_dte import surely_expires
+from storage.market.zero_dte import listed_today, surely_expires
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,18 @@ from storage.market.zero_dte import surely_expires
 def test_days(symbol, day, known):
     """A symbol that is not in the table, or a day before it, is unknown."""
     assert surely_expires(symbol, day) is known
+
+
+def test_what_is_listed_on_a_day():
+    """A Wednesday: funds for sure, shares perhaps; on a Friday both, and of XSP nobody says so."""
+    symbols = ("SPX", "SPY", "NVDA", "XSP")
+    assert listed_today(symbols, date(2026, 8, 19)) == (
+        "on Wednesday, 2026-08-19, something expires of SPX, SPY; the feed tells whether of NVDA, XSP"
+    )
+    assert listed_today(symbols[:3], date(2026, 8, 21)) == (
+        "on Friday, 2026-08-21, something expires of SPX, SPY, NVDA"
+    )
+    assert "of no symbol for sure; the feed" in listed_today(("SMCI",), date(2026, 8, 21))
 
 
 def test_recorded_sessions_had_one(shared):
