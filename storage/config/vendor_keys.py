@@ -237,7 +237,9 @@ def refuse_key(source: str) -> str:
         vendor's URL that looks like a key. The sentence names the right setting, not the value.
     """
     scheme, colon, rest = source.partition(":")
-    if colon and scheme in _PATHS:
+    # A key has no slash; a path of massive: has one.
+    is_path = scheme == "massive" and "/" in rest and not rest.startswith(("http:", "https:", "?"))
+    if colon and (scheme in _PATHS or is_path):
         looks = _USER.search(rest)
     elif colon and scheme == "databento":
         looks = _NAMED_KEY.search(rest) or _USER.search(rest) or _DATABENTO_KEY.search(rest)

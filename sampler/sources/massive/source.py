@@ -1,7 +1,8 @@
 """Massive's (Polygon.io's) snapshot of a whole chain, real-time or delayed by plan: ``massive:``.
 
 A chain of today comes in pages of 250 contracts, one after the other; those of later expirations
-are asked for beside the slots. The key is ``FLOW_MASSIVE_KEY``.
+are asked for beside the slots. The key is ``FLOW_MASSIVE_KEY``. ``massive:PATH`` is a folder of its
+flat files of option trades and quotes: past sessions.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from sampler.sources import url
 from sampler.sources.http import HttpAnswer, HttpClient, Status, base_of, seconds_option
 from sampler.sources.later_expiries import DEFAULT, LaterExpiries, LaterExpiry, expiries_option
 from sampler.sources.live_only import LiveOnly
+from sampler.sources.massive.flat_files import MassiveFlatFiles
 from sampler.sources.massive.parse import (
     NAME,
     SnapshotPage,
@@ -25,6 +27,7 @@ from sampler.sources.massive.parse import (
     parse_snapshot_page,
 )
 from sampler.sources.polling import Polling
+from sampler.sources.protocol import Source
 from storage.config.vendor_keys import VendorKeys
 from storage.market.calendar import closed_day_kind, market_day, session_on
 from storage.record.row import Reason
@@ -51,7 +54,7 @@ class Massive(LiveOnly):
     """Massive's option snapshots, or a server that speaks their format."""
 
     name = NAME
-    facts = "quotes in real time or 15 minutes late, by plan; no past sessions"
+    facts = "quotes in real time or 15 minutes late, by plan; past sessions from flat files"
     synthetic = False
 
     def __init__(
@@ -88,27 +91,31 @@ class Massive(LiveOnly):
         )
 
     @classmethod
-    def open(cls, rest: str, keys: VendorKeys) -> Massive:
+    def open(cls, rest: str, keys: VendorKeys) -> Source:
         """Open what follows ``massive:``, e.g. ``http://127.0.0.1:8001?pace=0``.
 
         Parameters
         ----------
-        rest : a base address, or nothing for Massive's own, and the options ``delay``, ``pace``,
-            ``timeout`` and ``budget``, each in seconds. A delayed plan needs ``delay=900``: slots
-            are due that much later. ``expiries`` is how many later expirations of a symbol are
-            asked for in a slot, at most.
+        rest : a file or folder of flat files; its name has a slash. Or a base address, or nothing
+            for Massive's own, and the options ``delay``, ``pace``, ``timeout`` and ``budget``, each
+            in seconds. A delayed plan needs ``delay=900``: slots are due that much later.
+            ``expiries`` is how many later expirations of a symbol are asked for in a slot, at most.
         keys : has ``FLOW_MASSIVE_KEY``.
 
         Returns
         -------
-        Massive
+        Massive or MassiveFlatFiles
             The source. Nothing has been fetched yet.
 
         Raises
         ------
         UsageError
-            Without a key, for an unknown option, one out of bounds, or a base that is no URL.
+            If there is nothing at the path. For snapshots: without a key, for an unknown option,
+            one out of bounds, or a base that is no URL.
         """
+        if "/" in rest.partition("?")[0] and not rest.startswith(("http:", "https:")):
+            path, _ = url.split_options(rest)
+            return MassiveFlatFiles(url.existing_path(path, NAME))
         address, options = url.split_options(
             rest, delay="0", pace="0.05", timeout="8", budget="12", expiries=str(DEFAULT)
         )
