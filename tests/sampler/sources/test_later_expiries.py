@@ -14,12 +14,14 @@ import structlog
 
 from sampler.chain import Frame, select_chain
 from sampler.errors import ChainRefused
+from sampler.live.tick import DryRunStore, Tick
 from sampler.measure.other_expiries import OtherExpiries, measure_other_expiries
 from sampler.sources import Source, later_expiries
 from sampler.sources.later_expiries import LaterExpiries, LaterExpiry
 from sampler.sources.polling import Polling
 from storage.market.calendar import market_day, session_on
 from storage.record.row import Reason
+from storage.redis.channel import NoChannel
 from tests import real_chains
 from tests.vendors import server as faults
 from tests.vendors.feeds import FEEDS, PATIENT, SLOTS_ALONE
@@ -93,6 +95,30 @@ async def test_all_expirations_give_the_whole_chain_s_figures(name: str, tmp_pat
     ours, theirs = select_chain(came[-1], session), select_chain(whole, session)
     for column in ("strike", "bid", "ask", "open_interest"):
         np.testing.assert_array_equal(getattr(ours, column), getattr(theirs, column))
+
+
+async def test_rows_get_the_figures(tmp_path: Path) -> None:
+    """Through the sampler's own steps: null at first, then the week's, then all, with their age."""
+    chain, feed = whole_chain(), FEEDS["tradier"]
+    async with feed.server() as server:
+        source = feed.open(server, feed.keys(tmp_path, chain.quoted_at), PATIENT)
+        tick = Tick(source, DryRunStore(), NoChannel(), oi_confidence=0.43, budget=20, quiet=True)
+        details = []
+        for step in range(1, 12):
+            # Something trades in each slot.
+            shown = dataclasses.replace(
+                chain, quoted_at=chain.quoted_at + step * STEP, volume=chain.volume + step
+            )
+            server.put(shown)
+            outcome = await tick.sample("SPX", now=shown.quoted_at, target=None)
+            assert outcome.record is not None, outcome.detail
+            details.append(outcome.record.row.detail)
+            await source._later._run
+        await source.close()
+    known = [(d.seven_dte_atm_iv is not None, d.total_chain_net_gex is not None) for d in details]
+    assert known[:2] == [(False, False), (True, False)]
+    assert known[-1] == (True, True)
+    assert [d.other_expiries_age_seconds for d in details[:4]] == [None, 30.0, 60.0, 90.0]
 
 
 @pytest.mark.parametrize("name", NAMES)
