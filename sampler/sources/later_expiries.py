@@ -161,9 +161,9 @@ class LaterExpiries:
             if asyncio.get_running_loop().time() >= ends:
                 return
             needed = self._most_needed(symbols)
-            if needed is None:
+            # A vendor that refuses one is asked for nothing more before the next slot.
+            if needed is None or not await self._serve(*needed):
                 return
-            await self._serve(*needed)
 
     def _sampled(self) -> list[str]:
         """Symbols that are sampled now; the others are forgotten when their day is over."""
@@ -193,18 +193,19 @@ class LaterExpiries:
                     best = overdue, symbol, expiry
         return None if best is None else (best[1], best[2])
 
-    async def _serve(self, symbol: str, expiry: LaterExpiry | None) -> None:
+    async def _serve(self, symbol: str, expiry: LaterExpiry | None) -> bool:
+        """Fetch a listing or an expiration; tell whether the vendor answered."""
         state = self._states[symbol]
         now = state.sampled_at
         try:
             if expiry is None:
                 state.listed = sorted(set(await self._list(symbol, state.day, now)))
-                return
+                return True
             frame = await self._fetch(symbol, expiry, now)
         except ChainRefused as refusal:
             if expiry is not None and refusal.reason is Reason.NO_ZERO_DTE:
                 state.drop(expiry)
-                return
+                return True
             state.refused_at[expiry] = now
             if not state.reported:
                 state.reported = True
@@ -215,12 +216,13 @@ class LaterExpiries:
                     expiration=None if expiry is None else expiry[0].isoformat(),
                     error=str(refusal),
                 )
-            return
+            return False
         if frame is None:
             state.drop(expiry)
-            return
+            return True
         state.answers[expiry] = _only(frame, expiry[0])
         state.refused_at.pop(expiry, None)
+        return True
 
     def _report_fault(self, run: asyncio.Task[None]) -> None:
         """A fault of this code must not pass unseen, nor end the sampler."""

@@ -336,3 +336,13 @@ async def test_where_time_is_short_the_week_is_kept_up() -> None:
             for frame in frames.values():
                 assert TODAY + timedelta(days=7) in frame.expirations
     assert all(frame.missing_expirations for frame in frames.values())
+
+
+async def test_a_refusal_ends_the_requests_of_its_slot() -> None:
+    """Two of eight are refused: each costs its slot's requests, and the others come in later slots."""
+    vendor = Vendor(*range(1, 9), refuses=(7, 6), per_symbol=8)
+    asked = []
+    for _ in range(4):
+        await vendor.slot()
+        asked.append([away for _, away in vendor.asked])
+    assert asked == [[0, 7], [6], [8, 5, 4, 3, 2, 1], []]
