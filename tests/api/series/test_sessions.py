@@ -198,6 +198,9 @@ async def test_a_day_begins(
     await store.write(every("19:50", "19:59:30", delay_seconds=900))
     fed: Fed = await feed(store, "23:00")
     assert len((await fed.series())["bars"]) == 20
+    # In memory before the day begins: an earlier session and the coming one.
+    for day in ("2026-06-04", "2026-06-08"):
+        assert (await fed.series(date=day))["bars"] == []
     fed.clock.moment = utc("2026-06-08 13:40")
     await asyncio.sleep(0.2)
     fed.store.away = True

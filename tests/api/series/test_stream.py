@@ -269,6 +269,19 @@ def test_a_connection_is_written_to_while_it_takes_it(monkeypatch: Any) -> None:
     assert connection.written == b"6\r\nevents\r\n"
 
 
+async def test_what_is_stored_of_the_previous_session_is_an_event(site: Site) -> None:
+    """A late row of the previous session reaches readers; one of a session before it does not."""
+    events = await site.open()
+    await site.readers(1)
+    await site.fed.land(record(utc("2026-06-03 19:59")))
+    await events.none()
+    [change] = await site.fed.land(record(utc("2026-06-04 19:59")))
+    event = await events.next()
+    assert event is not None
+    assert event["id"] == str(change.revision)
+    assert orjson.loads(event["data"])["t"] == "2026-06-04T19:59:00Z"
+
+
 async def test_who_comes_as_the_server_stops_is_let_go() -> None:
     """A reader that joins after the end is closed at once and counts for nothing."""
 
