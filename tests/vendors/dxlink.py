@@ -15,7 +15,9 @@ from urllib.parse import parse_qsl, unquote
 import orjson
 
 from sampler.chain import Frame
+from storage.market.calendar import to_new_york
 from tests.vendors.server import Answer, Request
+from tests.vendors.tape import LATEST, Print, Tape, root_of
 from tests.vendors.websocket import Peer, StreamingVendor
 
 SECRET, REFRESH = "canary-secret-8Xq2", "canary-refresh-5Wm9"
@@ -95,6 +97,18 @@ def events_of(frame: Frame) -> Iterator[tuple[str, str, dict[str, Any]]]:
     )  # fmt: skip
 
 
+def time_and_sale(symbol: str, trade: Print, number: int) -> tuple[str, dict[str, Any]]:
+    """A trade as a TimeAndSale event: its contract's name, and its values. Nobody tells the side."""
+    day = to_new_york(trade.at)
+    values = {
+        "index": number, "time": round(trade.at.timestamp() * 1000), "price": trade.price,
+        "size": trade.size, "bidPrice": _number(trade.bid), "askPrice": _number(trade.ask),
+        "aggressorSide": "UNDEFINED", "spreadLeg": trade.condition == 130, "validTick": True,
+        "type": "NEW",
+    }  # fmt: skip
+    return f".{root_of(symbol)}{day:%y%m%d}{RIGHTS[trade.right]}{trade.strike:.10g}", values
+
+
 def compact(events: list[tuple[str, str, dict[str, Any]]]) -> list[Any]:
     """Events as the data of a FEED_DATA message: kinds, and flat lists of values."""
     flat: dict[str, list[Any]] = {}
@@ -122,11 +136,18 @@ class DxlinkVendor(StreamingVendor):
         self.refuses_stream = False
         #: TimeAndSale events: a connection gets those that are added while it is open.
         self.prints: list[tuple[str, dict[str, Any]]] = []
+        #: Trades by their time: a connection gets those that happen while it is open.
+        self.tape = Tape()
         #: Names whose quotes are not sent.
         self.mute: set[str] = set()
         self.sizes: dict[str, int] = {}
         #: Whether quotes carry their time.
         self.timed = True
+
+    def heal(self) -> None:
+        super().heal()
+        self.refuses_stream = False
+        self.mute = set()
 
     def respond(self, request: Request) -> Answer:
         if request.path == "/oauth/token":
@@ -156,6 +177,7 @@ class _Stream(Peer):
         self.sent: dict[tuple[str, str], dict[str, Any]] = {}
         self.frames: dict[str, tuple[Frame | None, int]] = {}
         self.printed = len(vendor.prints)
+        self.since = vendor.now or LATEST
 
     def _say(self, kind: str, channel: int = 0, **fields: Any) -> None:
         self.send({"type": kind, "channel": channel, **fields})
@@ -205,6 +227,12 @@ class _Stream(Peer):
             for name, values in fresh
             if ("TimeAndSale", name) in self.wanted
         ]
+        until = vendor.now or LATEST
+        for number, symbol, trade in vendor.tape.between(self.since, until):
+            name, values = time_and_sale(symbol, trade, number)
+            if ("TimeAndSale", name) in self.wanted:
+                events.append(("TimeAndSale", name, values))
+        self.since = max(self.since, until) if self.since != LATEST else until
         for begin in range(0, len(events), 300):
             self._say("FEED_DATA", 1, data=compact(events[begin:][:300]))
 

@@ -35,11 +35,14 @@ class Tape:
         self._prints += [(trade.at, symbol, trade) for trade in prints]
         self._prints.sort(key=lambda entry: entry[0])
 
-    def between(self, since: datetime, until: datetime) -> list[tuple[str, Print]]:
-        """The trades after one time and up to another."""
+    def between(self, since: datetime, until: datetime) -> list[tuple[int, str, Print]]:
+        """The trades after one time and up to another, each with its number on the tape."""
         first = bisect_right(self._prints, since, key=lambda entry: entry[0])
         end = bisect_right(self._prints, until, key=lambda entry: entry[0])
-        return [(symbol, trade) for _, symbol, trade in self._prints[first:end]]
+        return [
+            (number, symbol, trade)
+            for number, (_, symbol, trade) in enumerate(self._prints[first:end], first + 1)
+        ]
 
 
 def root_of(symbol: str) -> str:

@@ -49,6 +49,10 @@ class ThetaVendor(StreamingVendor):
         #: Whether the terminal has its own connection.
         self.connected = True
 
+    def heal(self) -> None:
+        super().heal()
+        self.connected = True
+
     def respond(self, request: Request) -> Answer:
         path, query = request.path.strip("/"), request.query
         if path in self.refused:
@@ -207,7 +211,7 @@ class _Stream(Peer):
             self.told_at = time.monotonic()
             self.send({"header": self._header("STATUS")})
         until = self.vendor.now or LATEST
-        for symbol, trade in self.vendor.tape.between(self.since, until):
+        for _, symbol, trade in self.vendor.tape.between(self.since, until):
             day = int(f"{to_new_york(trade.at):%Y%m%d}")
             key = (
                 root_of(symbol), day, round(trade.strike * 1000), "C" if trade.right > 0 else "P",

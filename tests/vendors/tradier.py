@@ -112,6 +112,10 @@ class TradierVendor(StreamingVendor):
         self.refuses_session = False
         self.mute: set[str] = set()
 
+    def heal(self) -> None:
+        super().heal()
+        self.refuses_session = False
+
     def respond(self, request: Request) -> Answer:
         limit = self._limit()
         if self.allowed is not None and self.used > self.allowed:
@@ -168,7 +172,6 @@ class _Stream(Peer):
         super().__init__(vendor, connection)
         self.wanted: set[str] = set()
         self.since = vendor.now or LATEST
-        self.numbered = 0
         self.sent = len(vendor.events)
 
     def hear(self, message: dict[str, Any]) -> None:
@@ -182,9 +185,8 @@ class _Stream(Peer):
     def push(self) -> None:
         until = self.vendor.now or LATEST
         lines = []
-        for symbol, trade in self.vendor.tape.between(self.since, until):
-            self.numbered += 1
-            event = timesale(symbol, trade, self.numbered)
+        for number, symbol, trade in self.vendor.tape.between(self.since, until):
+            event = timesale(symbol, trade, number)
             if event["symbol"] in self.wanted - self.vendor.mute:
                 lines.append(orjson.dumps(event) + b"\n")
         fresh, self.sent = self.vendor.events[self.sent :], len(self.vendor.events)

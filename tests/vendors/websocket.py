@@ -42,6 +42,10 @@ class StreamingVendor(VendorServer):
         #: Whether connections are refused.
         self.no_stream = False
 
+    def heal(self) -> None:
+        super().heal()
+        self.silent = self.no_stream = False
+
     def stream(self, handler: BaseHTTPRequestHandler, request: Request) -> bool:
         if request.headers.get("upgrade", "").lower() != "websocket" or self._faults:
             return False
