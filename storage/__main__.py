@@ -1,4 +1,4 @@
-"""The command line of the store: migrate, check, tail, prune, export, import."""
+"""The command line of the store: migrate, check, doctor, tail, prune, export, import."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ import orjson
 from storage.changefeed import follow_changes
 from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
+from storage.doctor.examine import examine
+from storage.doctor.finding import Finding, State, fail
 from storage.errors import StoreError, UsageError
 from storage.market.calendar import market_day
 from storage.opening import (
@@ -114,6 +116,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(take_in, "symbols", *_PARTS)
     take_in.set_defaults(command=_import)
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="check settings, servers, source, disk, keys; say what is wrong and what to do",
+    )
+    doctor.add_argument("--json", action="store_true", help="print one JSON array")
+    doctor.add_argument(
+        "--no-source", action="store_true", help="do not ask the source for a chain"
+    )
+    add_options(doctor, "symbols", "source", "clock", "min_coverage", "backup_dir", *_PARTS)
+    doctor.set_defaults(command=_doctor, explain=_explain_settings)
     return parser
 
 
@@ -229,6 +242,35 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
     else:
         print("\n".join(map(str, lines)))
     return int(any(line.state in FAILING_STATES for line in lines))
+
+
+async def _doctor(settings: Settings, parsed: argparse.Namespace) -> int:
+    findings = []
+    async with aclosing(examine(settings, os.environ, source=not parsed.no_source)) as examination:
+        async for finding in examination:
+            findings.append(finding)
+            if not parsed.json:
+                print(finding, flush=True)
+    return _conclude(findings, as_json=parsed.json)
+
+
+def _explain_settings(parsed: argparse.Namespace, error: UsageError) -> int:
+    finding = fail("settings", str(error), "correct it; deploy/flow.env.example has all settings")
+    if not parsed.json:
+        print(finding)
+    return _conclude([finding], as_json=parsed.json)
+
+
+def _conclude(findings: list[Finding], *, as_json: bool) -> int:
+    """Print what is left to print; 1 if a check has failed."""
+    if as_json:
+        plain = [finding.as_json() for finding in findings]
+        print(orjson.dumps(plain, option=orjson.OPT_INDENT_2).decode())
+    failed = sum(finding.state is State.FAIL for finding in findings)
+    warned = sum(finding.state is State.WARN for finding in findings)
+    if not as_json:
+        print(f"{len(findings)} checks: {failed} failed, {warned} warnings")
+    return int(failed > 0)
 
 
 async def _tail(settings: Settings, parsed: argparse.Namespace) -> int:

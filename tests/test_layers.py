@@ -41,9 +41,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.postgres",
         "storage.redis",
     },
+    "storage.doctor": {
+        "storage.config",
+        "storage.market",
+        "storage.opening",
+        "storage.postgres",
+        "storage.redis",
+    },
     "storage.__main__": {
         "storage.changefeed",
         "storage.config",
+        "storage.doctor",
         "storage.market",
         "storage.opening",
         "storage.parquet",

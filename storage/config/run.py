@@ -46,7 +46,8 @@ def run_command(
 
     Parameters
     ----------
-    parser : its default ``command`` takes the settings and the parsed command line.
+    parser : its default ``command`` takes the settings and the parsed command line; its default
+        ``explain``, if any, takes the parsed command line and an error of the settings.
     arguments : the command line; None for the process's own.
     environment : where the FLOW_* settings are read from.
     run : runs the command's coroutine.
@@ -59,7 +60,12 @@ def run_command(
     """
     parsed = parser.parse_args(arguments)
     try:
-        settings = Settings.read(environment, options_of(parsed))
+        try:
+            settings = Settings.read(environment, options_of(parsed))
+        except UsageError as error:
+            if "explain" in parsed:
+                return int(parsed.explain(parsed, error))
+            raise
         log.configure(settings.log, settings.log_level)
         return run(parsed.command(settings, parsed)) or 0
     except UsageError as error:

@@ -180,6 +180,11 @@ REGISTRY: dict[str, Setting] = {
     "metrics_port": Setting(
         "loopback port of the sampler's metrics; 0: none", "9471", _port_or_none
     ),
+    "backup_dir": Setting(
+        "folder of the database's dumps; doctor warns when the newest is a week old; empty: none",
+        "",
+        _maybe_folder,
+    ),
     "min_coverage": Setting(
         "part of a session's slots below which check fails", "0.9", _number(0, 1)
     ),
@@ -247,6 +252,7 @@ class Settings:
     spool_dir: Path | None
     spool_mb: float
     metrics_port: int
+    backup_dir: Path | None
     min_coverage: float
     keep_rows: int
     keep_profiles: int

@@ -16,6 +16,8 @@ from storage.postgres.database import Connection, open_connection
 from storage.postgres.migrate import check_version
 
 _QUERIES = sql.load("retention.sql")
+#: For so long what is to be deleted may wait for the next run.
+_GRACE = timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,60 @@ async def prune(
             before = min(deleted_before["rows"], deleted_before["gaps"])
             await opened.execute(_QUERIES["forget_sessions"], {"before": before})
     return reports
+
+
+async def count_session_days(url: str, dataset: str) -> int:
+    """Return how many days a dataset has sessions of.
+
+    Parameters
+    ----------
+    url, dataset : the database, and the schema in it.
+
+    Returns
+    -------
+    int
+        The number of days.
+
+    Raises
+    ------
+    StoreError
+        If the database is away.
+    """
+    async with open_connection(url, dataset) as opened:
+        row = await (await opened.execute(_QUERIES["session_days"])).fetchone()
+        return 0 if row is None else int(row["days"])
+
+
+async def overdue_tables(url: str, dataset: str, keep: Mapping[str, int]) -> list[str]:
+    """Return the tables that hold what should have been deleted some nights ago.
+
+    Parameters
+    ----------
+    url, dataset : the database, and the schema in it.
+    keep : days to keep by table, counted from the newest session; 0 keeps all.
+
+    Returns
+    -------
+    list of str
+        Names of tables.
+
+    Raises
+    ------
+    StoreError
+        If the database is away, or not one that this release can work with.
+    """
+    overdue = []
+    async with open_connection(url, dataset) as opened:
+        row = await (await opened.execute(_QUERIES["newest_session"])).fetchone()
+        newest = None if row is None else row["expiration"]
+        for table, days in retention_days(keep).items():
+            if newest is None or not days:
+                continue
+            before = datetime.combine(newest - timedelta(days=days) - _GRACE, time(0), tzinfo=UTC)
+            oldest = await opened.execute(_QUERIES[f"oldest_{table}"], {"before": before})
+            if await oldest.fetchone():
+                overdue.append(table)
+    return overdue
 
 
 async def _drop(opened: Connection, dataset: str, table: str, before: date) -> tuple[int, str]:

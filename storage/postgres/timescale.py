@@ -73,6 +73,23 @@ async def enable_timescale(
     return done
 
 
+async def installed(opened: Connection) -> tuple[str | None, str]:
+    """Return the extension's version and license level.
+
+    Parameters
+    ----------
+    opened : an open connection.
+
+    Returns
+    -------
+    tuple of str
+        The version, None where the extension is not installed; the level, such as ``timescale`` or
+        ``apache``, empty where that is not known.
+    """
+    row = await (await opened.execute(_QUERIES["level"])).fetchone()
+    return (None, "") if row is None else (row["version"], row["license"] or "")
+
+
 async def _compress(opened: Connection, dataset: str, name: str, days: int) -> list[str]:
     state = await _hypertable_state(opened, dataset, name)
     assert state is not None

@@ -49,6 +49,22 @@ class ChannelMessage:
     changes: tuple[Change, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelHealth:
+    """How the server of a channel is."""
+
+    version: str
+    #: Memory in use, and the most that it may use, 0 without a limit. [bytes]
+    used: int
+    limit: int
+    #: What it deletes when its memory is full, such as ``noeviction``.
+    policy: str
+    #: How many keys the dataset has there.
+    keys: int
+    #: Why it takes no writes; empty if it does.
+    refusal: str
+
+
 class LiveChannel(Protocol):
     """What a live channel does. Its failures raise ``LiveError``; nothing stored is affected."""
 
@@ -327,6 +343,36 @@ class RedisChannel:
             await self._client.ping()
         except (RedisError, OSError) as error:
             raise LiveError(f"FLOW_REDIS_URL: the live channel is away: {error}") from error
+
+    async def health(self) -> ChannelHealth:
+        """Return how the server is; a key is written and deleted to find out.
+
+        Raises
+        ------
+        LiveError
+            If the server does not answer.
+        """
+        probe = f"{self._prefix}:probe"
+        refusal = ""
+        try:
+            memory = await self._client.info("memory")
+            server = await self._client.info("server")
+            try:
+                await self._client.set(probe, b"1", px=5_000)
+                await self._client.delete(probe)
+            except ResponseError as error:
+                refusal = str(error)
+            keys = [name async for name in self._client.scan_iter(f"{self._prefix}:*", count=500)]
+        except (RedisError, OSError) as error:
+            raise LiveError(f"FLOW_REDIS_URL: {error}") from error
+        return ChannelHealth(
+            version=str(server.get("redis_version", "?")),
+            used=int(memory["used_memory"]),
+            limit=int(memory.get("maxmemory", 0)),
+            policy=str(memory.get("maxmemory_policy", "noeviction")),
+            keys=len(keys),
+            refusal=refusal,
+        )
 
 
 def _pairs(answer: Any) -> list[Any]:

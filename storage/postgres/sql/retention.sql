@@ -22,3 +22,18 @@ delete from sessions where expiration < %(before)s
 
 -- size --
 select pg_total_relation_size(%(table)s::regclass) as bytes
+
+-- oldest_rows --
+select 1 as found from rows where slot < %(before)s limit 1
+
+-- oldest_profiles --
+select 1 as found from profiles where slot < %(before)s limit 1
+
+-- oldest_chains --
+select 1 as found from chains where slot < %(before)s limit 1
+
+-- oldest_gaps --
+select 1 as found from gaps where slot < %(before)s limit 1
+
+-- session_days --
+select count(distinct expiration) as days from sessions

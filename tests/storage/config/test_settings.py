@@ -30,6 +30,7 @@ DEFAULTS = {
     "spool_dir": None,
     "spool_mb": 4096.0,
     "metrics_port": 9471,
+    "backup_dir": None,
     "min_coverage": 0.9,
     "keep_rows": 0,
     "keep_profiles": 60,
@@ -135,6 +136,7 @@ def test_environment():
             "FLOW_QUOTAS": "Free=20, Alpha=9000",
             "FLOW_CORS_ORIGINS": "https://flow.example.org/, http://localhost:3000",
             "FLOW_ALLOWED_HOSTS": "flow.example.org",
+            "FLOW_BACKUP_DIR": "/var/backups/flow",
             "FLOW_LOG": "json",
             "FLOW_LOG_LEVEL": "debug",
         }
@@ -169,6 +171,7 @@ def test_environment():
         quotas={"Free": 20, "Basic": 250, "Growth": 2500, "Alpha": 9000, "Enterprise": None},
         cors_origins=("https://flow.example.org", "http://localhost:3000"),
         allowed_hosts=("flow.example.org",),
+        backup_dir=Path("/var/backups/flow"),
         log="json",
         log_level="debug",
     )

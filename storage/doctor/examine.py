@@ -1,0 +1,92 @@
+"""Run every check, one after the other, and go on where one of them cannot be run."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from storage.config.settings import Settings
+from storage.doctor import channel, database, machine, product
+from storage.doctor.finding import Finding, State, fail, ok
+from storage.errors import FlowError
+from storage.market.clock import Clock
+from storage.opening import connect, product_clock, product_dataset, server_urls
+from storage.postgres import retention
+from storage.postgres.migrate import TABLES, migrate
+
+#: The folder of the package that keeps its compiled formulas beside it, if it may.
+_SAMPLER = Path(__file__).resolve().parents[2] / "sampler"
+
+
+async def examine(
+    settings: Settings, environment: Mapping[str, str], *, source: bool = True
+) -> AsyncGenerator[Finding, None]:
+    """Yield the findings of all checks, in the order in which a user would mend them.
+
+    Parameters
+    ----------
+    settings : the product's settings.
+    environment : the process's environment.
+    source : whether to ask the source for a chain.
+
+    Yields
+    ------
+    Finding
+        One a check.
+    """
+    yield machine.check_python()
+    yield ok("settings", "every FLOW_* name is a setting, and every value can be read")
+    yield machine.check_files()
+    yield machine.check_cache(environment, _SAMPLER)
+    yield machine.check_calendar(Clock().now())
+    dataset = product_dataset(settings)
+    growth: float | None = None
+    try:
+        async with server_urls(settings) as (database_url, redis_url):
+            if not settings.database_url:
+                await migrate(database_url, dataset)
+            findings = await database.check_database(database_url, dataset)
+            for finding in findings:
+                yield finding
+            yield await channel.check_channel(redis_url, dataset)
+            if not any(finding.state is State.FAIL for finding in findings):
+                growth = await _growth(database_url, dataset)
+                async for finding in _stored(settings, dataset, database_url):
+                    yield finding
+    except FlowError as error:
+        advice = "read the sentence; set FLOW_DATABASE_URL and FLOW_REDIS_URL to use other servers"
+        yield fail("servers", str(error), advice)
+    yield machine.check_disk(settings.spool_dir or settings.data_dir, growth)
+    for finding in machine.check_ports(settings):
+        yield finding
+    today = Clock().now().date()
+    embedded = not settings.database_url
+    yield machine.check_backups(settings.backup_dir, today, embedded=embedded)
+    if source:
+        yield await product.check_source(settings, environment)
+
+
+async def _stored(settings: Settings, dataset: str, url: str) -> AsyncGenerator[Finding, None]:
+    keep = {table: getattr(settings, f"keep_{table}") for table in TABLES}
+    async with connect(settings, dataset, live=False) as connections:
+        required = settings.access == "keys" or not _loopback(settings.host)
+        yield await product.check_keys(connections.store, Clock().now(), required=required)
+        now = product_clock(settings).now()
+        yield await product.check_coverage(connections.store, settings, now)
+    reports = await retention.prune(url, dataset, keep, dry=True)
+    yield product.check_retention(reports, await retention.overdue_tables(url, dataset, keep))
+
+
+async def _growth(url: str, dataset: str) -> float | None:
+    """Bytes that a session has added, over all sessions that are stored; None without one."""
+    reports = await retention.prune(url, dataset, dict.fromkeys(TABLES, 0), dry=True)
+    sessions = await retention.count_session_days(url, dataset)
+    return sum(report.size for report in reports) / sessions if sessions else None
+
+
+def _loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"

@@ -1,0 +1,270 @@
+"""``flow-store doctor`` as a process: a good set-up, and set-ups that are broken in one way each."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import redis
+
+from storage.doctor import machine
+from storage.doctor.finding import State
+from storage.doctor.product import check_retention
+from storage.embedded.attach import Servers
+from storage.postgres.retention import RetentionReport, overdue_tables
+from storage.postgres.store import Store
+from tests.api.rows import record, utc
+
+NOWHERE = "127.0.0.1:1"
+
+
+def examine(servers: Servers, database: str, *options: str, **settings: str):
+    """Exit status, and the findings by check: the worst of each."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOW_")}
+    environment |= {
+        "FLOW_DATABASE_URL": database,
+        "FLOW_REDIS_URL": servers.redis_url,
+        "FLOW_SOURCE": "synthetic:?seed=3",
+        "FLOW_SYMBOLS": "SPX",
+        "FLOW_DATASET": "live",
+        "FLOW_PORT": str(free_port()),
+        "FLOW_METRICS_PORT": "0",
+        **settings,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "storage", "doctor", "--json", "--no-source", *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.stdout, done.stderr
+    findings: dict[str, dict[str, str]] = {}
+    severity = ["ok", "warn", "fail"]
+    for finding in json.loads(done.stdout):
+        known = findings.get(finding["check"])
+        if known is None or severity.index(known["state"]) < severity.index(finding["state"]):
+            findings[finding["check"]] = finding
+    return done.returncode, findings
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def failed(findings: dict[str, dict[str, str]]) -> set[str]:
+    return {name for name, finding in findings.items() if finding["state"] == "fail"}
+
+
+def test_a_good_set_up(servers: Servers, database: str, tmp_path: Path) -> None:
+    """Nothing fails; what is not there yet (rows, backups) is a warning with advice."""
+    status, findings = examine(servers, database)
+    assert (status, failed(findings)) == (0, set())
+    assert {"database", "schema", "rights", "redis", "disk", "port", "files", "calendar", "cache",
+            "keys", "coverage", "retention", "backups", "settings"} <= set(findings)  # fmt: skip
+    warned = {name for name, finding in findings.items() if finding["state"] == "warn"}
+    assert warned <= {"coverage", "backups", "files"}
+    assert all(finding["advice"] for finding in findings.values() if finding["state"] != "ok")
+
+
+def test_the_lines_for_a_person(servers: Servers, database: str) -> None:
+    """A line a check, and what to do below it; no password of a URL is shown."""
+    secret = database.replace("postgres@", "postgres:hunter2@")
+    environment = os.environ | {"FLOW_DATABASE_URL": secret, "FLOW_REDIS_URL": servers.redis_url}
+    done = subprocess.run(
+        [sys.executable, "-m", "storage", "doctor", "--no-source"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("ok    database") for line in lines)
+    assert lines[-1].endswith("warnings")
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_a_source_that_answers(servers: Servers, database: str) -> None:
+    """The source is asked for one chain; a recording is read as of its own newest quotes."""
+    environment = os.environ | {
+        "FLOW_DATABASE_URL": database,
+        "FLOW_REDIS_URL": servers.redis_url,
+        "FLOW_SOURCE": "recorded:example",
+        "FLOW_SYMBOLS": "SPX",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "storage", "doctor"],
+        env=environment, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    (line,) = [line for line in done.stdout.splitlines() if "  source  " in line]
+    assert "SPX at" in line
+
+
+def broken(check: str, servers: Servers, database: str, *words: str, **settings: str) -> None:
+    """The check fails, alone of all, its sentence has the words, and the status is 1."""
+    status, findings = examine(servers, database, **settings)
+    assert status == 1
+    assert failed(findings) == {check}, findings
+    shown = f"{findings[check]['sentence']} {findings[check]['advice']}"
+    for word in words:
+        assert word in shown
+
+
+def test_a_setting_that_does_not_exist(servers: Servers, database: str) -> None:
+    """A misspelt name is told with the nearest one."""
+    broken("settings", servers, database, "FLOW_SYMBOLS", FLOW_SIMBOLS="SPX")
+
+
+def test_a_setting_that_cannot_be_read(servers: Servers, database: str) -> None:
+    """A bad value is told with its setting."""
+    broken("settings", servers, database, "FLOW_PORT", "99999", FLOW_PORT="99999")
+
+
+def test_no_database_there(servers: Servers) -> None:
+    """Nobody listens at the URL."""
+    url = f"postgresql://flow@{NOWHERE}/flow"
+    broken("database", servers, url, "cannot be reached", "start the server")
+
+
+def test_a_database_that_is_not_migrated(servers: Servers, empty_database: str) -> None:
+    """The schema is missing: the command that makes it is named."""
+    broken("schema", servers, empty_database, "flow-store migrate")
+
+
+def test_a_schema_of_a_newer_release(servers: Servers, database: str) -> None:
+    """A newer release has been here: nothing is touched."""
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute("insert into live.schema_version (version) values (9999)")
+    broken("schema", servers, database, "9999", "newer release")
+
+
+def test_a_database_that_takes_no_writes(servers: Servers, database: str) -> None:
+    """A read-only database is one that cannot store."""
+    name = urlsplit(database).path.removeprefix("/")
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute(f"alter database {name} set default_transaction_read_only = on")
+    broken("rights", servers, database, "read-only")
+
+
+def test_a_role_without_rights(servers: Servers, database: str) -> None:
+    """A role that may read, and not write, is told what it lacks."""
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute("drop role if exists doctor_reader")
+        admin.execute("create role doctor_reader login")
+        admin.execute("grant usage on schema live to doctor_reader")
+        admin.execute("grant select on all tables in schema live to doctor_reader")
+    try:
+        url = database.replace("postgres@", "doctor_reader@")
+        broken("rights", servers, url, "INSERT")
+    finally:
+        with psycopg.connect(database, autocommit=True) as admin:
+            admin.execute("drop owned by doctor_reader")
+            admin.execute("drop role doctor_reader")
+
+
+def test_no_redis_there(servers: Servers, database: str) -> None:
+    """Nobody listens at the channel's URL."""
+    broken("redis", servers, database, "start the server", FLOW_REDIS_URL=f"redis://{NOWHERE}/0")
+
+
+def test_a_redis_that_is_full(servers: Servers, database: str) -> None:
+    """At maxmemory a server answers PING, and takes no writes."""
+    with closing(redis.Redis.from_url(servers.redis_url)) as client:
+        before = client.config_get("maxmemory")["maxmemory"]
+        client.config_set("maxmemory", "1")
+        try:
+            broken("redis", servers, database, "takes no writes")
+        finally:
+            client.config_set("maxmemory", before)
+
+
+def test_a_port_of_another_program(servers: Servers, database: str) -> None:
+    """A program that is not ours has the API's port."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        broken("port", servers, database, port, "taken", FLOW_PORT=port)
+
+
+def test_keys_that_are_required_and_not_there(servers: Servers, database: str) -> None:
+    """An API beyond loopback without a key serves nobody."""
+    broken("keys", servers, database, "flow-api keys create", FLOW_HOST="0.0.0.0")
+
+
+def test_a_key_that_is_missing(servers: Servers, database: str) -> None:
+    """A vendor without its key: the setting is named."""
+    environment = os.environ | {
+        "FLOW_DATABASE_URL": database,
+        "FLOW_REDIS_URL": servers.redis_url,
+        "FLOW_SOURCE": "tradier:",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "storage", "doctor"],
+        env=environment, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("fail")]
+    assert "source" in line
+    assert "FLOW_TRADIER_TOKEN" in line
+
+
+def test_a_folder_of_backups(tmp_path: Path) -> None:
+    """A folder that is missing fails; one that is empty or a week old is a warning."""
+    today = datetime(2026, 8, 19, tzinfo=UTC).date()
+
+    def judge(folder: Path) -> State:
+        return machine.check_backups(folder, today, embedded=False).state
+
+    assert judge(tmp_path / "nowhere") is State.FAIL
+    assert judge(tmp_path) is State.WARN
+    dump = tmp_path / "flow.dump"
+    dump.write_bytes(b"x")
+    for days, state in ((1, State.OK), (7, State.OK), (8, State.WARN)):
+        made = datetime(2026, 8, 19, 12, tzinfo=UTC) - timedelta(days=days)
+        os.utime(dump, (made.timestamp(), made.timestamp()))
+        assert judge(tmp_path) is state
+
+
+def test_disks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under 500 MB fails; less than 60 sessions' room is a warning."""
+    for free, growth, state in (
+        (400e6, None, State.FAIL),
+        (50e9, None, State.OK),
+        (50e9, 100e6, State.OK),
+        (5e9, 100e6, State.WARN),
+    ):
+        usage = type("Usage", (), {"free": free})
+        monkeypatch.setattr(machine.shutil, "disk_usage", lambda _, usage=usage: usage)
+        assert machine.check_disk(tmp_path / "spool", growth).state is state
+
+
+async def test_rows_that_should_be_deleted(store: Store, database: str) -> None:
+    """A session 40 days before the newest one, where 30 are kept, waits for prune; 32 days may."""
+    newest = utc("14:00")
+    await store.write([record(newest), record(newest - timedelta(days=32))])
+    keep = {"rows": 30, "profiles": 0, "chains": 0, "gaps": 0}
+    assert await overdue_tables(database, "live", keep) == []
+    await store.write([record(newest - timedelta(days=40))])
+    assert await overdue_tables(database, "live", keep) == ["rows", "profiles", "chains"]
+    report = RetentionReport(table="rows", before=None, dropped=0, unit="rows", size=1_000_000)
+    assert check_retention([report], ["rows"]).state is State.WARN
+    assert check_retention([report], []).state is State.OK
+
+
+def test_few_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hard limit of 1,024 is a warning; 65,536 is enough, also if the soft one is lower."""
+    for limits, state in (((1024, 1024), State.WARN), ((1024, 65_536), State.OK)):
+        monkeypatch.setattr(machine.resource, "getrlimit", lambda _, limits=limits: limits)
+        assert machine.check_files().state is state
