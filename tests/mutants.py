@@ -63,6 +63,7 @@ TESTS = {
         "tests/storage/postgres",
         "tests/storage/test_changefeed.py",
         "tests/storage/test_commands.py",
+        "tests/api/test_prometheus.py",
     ],
     "api/series": ["tests/api/series", "tests/api/test_app.py"],
 }
