@@ -49,6 +49,17 @@ _MEASURE = [
     "tests/sampler/history/test_interest_and_expiry.py",
     "tests/sampler/history/test_explain.py",
 ]
+_POSTGRES = (
+    "binary",
+    "coverage",
+    "lease",
+    "migrations",
+    "overdue",
+    "profiles",
+    "store",
+    "timescale",
+)
+_POSTGRES += ("validate", "write")
 #: Folder → the tests that may notice a fault in it.
 TESTS = {
     "sampler/metrics": [
@@ -60,7 +71,8 @@ TESTS = {
     ],
     "sampler/measure": _MEASURE,
     "storage/postgres": [
-        "tests/storage/postgres",
+        # All but test_bad_servers.py, which waits for a minute and a half.
+        *(f"tests/storage/postgres/test_{name}.py" for name in _POSTGRES),
         "tests/storage/test_changefeed.py",
         "tests/storage/test_commands.py",
         "tests/api/test_prometheus.py",
