@@ -8,8 +8,8 @@ carried over, and later doubts revise earlier rows, as the sampler does. Each sl
 - ``gap``: the slot was refused, or no frame came;
 - ``flagged``: a flag that the clean row does not have names every figure that differs;
 - ``within``: what differs could not be known. Flow and the live book differ by no more than what
-  nobody could observe; quotes were lost; a volume was wrong without ever falling; open interest was
-  replaced for ten minutes, as a new file would;
+  nobody could observe; quotes were lost, or wrong by less than spreads leave open; a volume was
+  wrong without ever falling; open interest was replaced for ten minutes, as a new file would;
 - ``lie``: anything else.
 
 Run ``python -m tests.hostile`` for many cases, ``--seed N`` for one with what it did.
@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
 from itertools import islice
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -353,6 +354,31 @@ def _garbage(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Rand
     return change(f, **{name: _some(r, c, getattr(f, name), bad)})
 
 
+def _partly_frozen(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    """Some contracts stand; their volumes and prints too, or they go on, by the case."""
+    old = clean[max(c.first - 1, 0)]
+    names = QUOTES if c.seed % 2 else ("bid", "ask")
+    return change(f, **{n: _some(r, c, getattr(f, n), getattr(old, n)) for n in names})
+
+
+def _wrong(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
+    """Quotes that are neither crossed nor wide, and not those of their contract."""
+    case = random.Random(c.seed)
+    how = case.choice(("shift", "times ten", "of another", "earlier"))
+    if how == "shift":
+        by = case.choice((-1, 1)) * case.uniform(1.5, 8.0) * (f.ask - f.bid)
+        ask = np.maximum(f.ask + by, f.ask - f.bid)
+        bid = ask - (f.ask - f.bid)
+    elif how == "times ten":
+        bid, ask = f.bid * 10, f.ask * 10
+    elif how == "of another":
+        other = np.random.default_rng(c.seed).permutation(len(f.bid))
+        bid, ask = f.bid[other], f.ask[other]
+    else:
+        bid, ask = clean[max(i - 40, 0)].bid, clean[max(i - 40, 0)].ask
+    return change(f, bid=_some(r, c, f.bid, bid), ask=_some(r, c, f.ask, ask))
+
+
 #: Kind → what it does to a frame.
 KINDS: dict[str, Change] = {
     "volume_zero": _dip(0.0),
@@ -384,12 +410,16 @@ KINDS: dict[str, Change] = {
     "frames_missing": _missing,
     "frames_out_of_order": _out_of_order,
     "garbage": _garbage,
+    "partly_frozen": _partly_frozen,
+    "wrong_quotes": _wrong,
 }
 #: Kinds that last one frame by their definition, and those that begin with the session.
 ONCE = {"volume_high_once", "spot_spike", "volatility_spike"}
 FROM_START = {"newly_listed", "prior_session_volume"}
 #: Kinds whose frames lose quotes: of their smile only less is known.
 LOSES_QUOTES = {"crossed_quotes", "garbage"}
+#: Kinds whose quotes may be wrong by less than others contradict.
+OF_SOME_QUOTES = {"partly_frozen", "wrong_quotes"}
 #: Kinds that change nothing that a contract's flow is made of.
 OF_INTEREST = {"oi_zero", "oi_absent", "oi_alternating", "oi_replaced"}
 
@@ -432,6 +462,13 @@ def _draw(rng: random.Random, where: tuple[str, int], chosen: list[str]) -> list
         ):
             contracts[:] = False
             contracts[one] = True
+        if kind == "partly_frozen":
+            f = clean.frames[first]
+            above = f.strike > np.nanmedian(f.spot)
+            contracts = rng.choice((f.right > 0, f.right < 0, above, ~above, contracts))
+        if kind == "wrong_quotes" and contracts.sum() > 0.2 * count:
+            contracts[:] = False
+            contracts[rng.sample(range(count), min(3, count))] = True
         last = min(first + length - 1, frames - 1)
         drawn.append(Corruption(kind, first, last, contracts, rng.randrange(2**31)))
     return drawn
@@ -675,6 +712,10 @@ def _verdict(
     allowed = set(OF_FLOW) if contracts else set(FIGURE_GROUPS["flow"]) if dollars else set()
     if any(c.kind in LOSES_QUOTES and (c.covers(index) or c.covers(arrived)) for c in corruptions):
         allowed |= OF_QUOTES
+    if any(c.kind in OF_SOME_QUOTES and c.covers(arrived) for c in corruptions) and spreads_allow(
+        clean, frames[arrived], index, row.forward
+    ):
+        allowed |= OF_QUOTES
     since_first = any(c.kind in OF_INTEREST and c.covers(since) for c in corruptions)
     if since_first or any(_has_replaced(c, clean, index) for c in corruptions):
         # Another complete set has stood for ten minutes, or was the first one: it is the day's.
@@ -690,6 +731,12 @@ def _verdict(
     frozen = any(c.covers(index) and c.kind == "index_frozen" for c in corruptions)
     if frozen and not _contradicted(clean.frames[index], row.spot):
         # A price that stands while parity cannot tell it from the market's is no fault.
+        return "within", ""
+    stand = any(
+        c.kind == "partly_frozen" and c.covers(arrived) and c.contracts.all() for c in corruptions
+    )
+    if stand and (sent := frames[arrived]) is not None and not _contradicted(sent, row.spot):
+        # Nor is it if every quote stands.
         return "within", ""
     if any(_first_sight(c, clean, frames, index) for c in corruptions):
         # Options that stood before anybody saw them look like new ones.
@@ -707,6 +754,60 @@ def _verdict(
         else ""
     )
     return "lie", f"{len(left)} figures, {shown}{values}, flags {list(row.flags)}; {left[:8]}"
+
+
+def spreads_allow(clean: Clean, frame: Frame | None, index: int, level: float) -> bool:
+    """Whether wrong quotes, and a forward, are off by no more than spreads leave open.
+
+    Quotes of one frame are of moments that lie apart, by which parity of recorded frames fails: by
+    two moves of a second and 2 cents. If all calls stand while the underlying moves by x, the
+    forward is off by x/2, and the levels that two strikes give differ by x times the difference of
+    their deltas: that has to exceed both pairs' widths too, since a right price lies anywhere
+    between bid and ask. A forward may be off by x/2 and
+    by the width of the pair at the money, within which its median lies. A quote out of the money
+    may be off by as much, by its own width besides and by the widest of the four beside it, which
+    would have to contradict it; one in the money by twice as much, x, and by its pair's width.
+    """
+    if frame is None:
+        return False
+    row = clean.records[index].row
+    right, sent = _by_strike(clean.frames[index]), _by_strike(frame)
+    strikes = np.array(sorted(k for k in right if len(right[k]) == 2 and len(sent.get(k, ())) == 2))
+    # Bid and ask of the call, bid and ask of the put.
+    good, got = (
+        np.array([[*quotes[k][1], *quotes[k][-1]] for k in strikes.tolist()])
+        for quotes in (right, sent)
+    )
+    widths = np.maximum(good[:, 1::2] - good[:, ::2], got[:, 1::2] - got[:, ::2])
+    off = np.abs(good[:, ::2] + good[:, 1::2] - got[:, ::2] - got[:, 1::2]) / 2
+    usual = good[:, 1::2] - good[:, ::2]
+    sigma = row.remaining_1sd or row.forward * 0.01
+    second = sigma / np.sqrt(row.years_to_expiry * 365 * 86_400)
+    money = int(np.argmin(np.abs(strikes - row.forward)))
+    delta = np.array([NormalDist().cdf((row.forward - k) / sigma) for k in strikes.tolist()])
+    pair = usual.sum(axis=1)
+    needed = 2 * second + 0.02 + pair[:, None] + pair[None, :]
+    apart = np.abs(delta[:, None] - delta[None, :])
+    common = max(2 * second + 0.02, float(np.min(needed / np.maximum(2 * apart, 1e-9))))
+    common += pair[money]
+    outer = np.where(strikes >= row.forward, 0, 1)
+    n = np.arange(len(strikes))
+    beside = np.pad(usual[n, outer], 2, mode="edge")
+    beside = np.max([beside[i : i + len(n)] for i in (0, 1, 3, 4)], axis=0)
+    fits_outer = off[n, outer] <= common + widths[n, outer] + beside + 1e-9
+    fits_inner = off[n, 1 - outer] <= 2 * common + widths.sum(axis=1) + 1e-9
+    return bool(abs(level - row.forward) <= common and fits_outer.all() and fits_inner.all())
+
+
+def _by_strike(frame: Frame) -> dict[float, dict[int, tuple[float, float]]]:
+    """Bid and ask by strike and right."""
+    quotes: dict[float, dict[int, tuple[float, float]]] = {}
+    for k, right, bid, ask in zip(
+        frame.strike.tolist(), frame.right.tolist(), frame.bid.tolist(), frame.ask.tolist(),
+        strict=True,
+    ):  # fmt: skip
+        quotes.setdefault(k, {})[right] = (bid, ask)
+    return quotes
 
 
 def _contradicted(frame: Frame, spot: float) -> bool:

@@ -39,6 +39,18 @@ def test_a_lie_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hostile.judge(0, SPY, [_corruption("volume_zero", 5, 7)]).lies
 
 
+@pytest.mark.parametrize(("kind", "seed"), [("wrong_quotes", 11), ("partly_frozen", 270)])
+def test_quotes_beyond_spreads_lie_without_their_flag(
+    monkeypatch: pytest.MonkeyPatch, kind: str, seed: int
+) -> None:
+    """What spreads leave open does not cover these cases: it is the flag that does."""
+    where, corruptions = hostile.draw_kind(kind, seed)
+    outcome = hostile.judge(seed, where, corruptions)
+    assert not outcome.lies, describe(outcome)
+    monkeypatch.setattr(hostile, "FLAG_FIGURES", {})
+    assert hostile.judge(seed, where, corruptions).lies
+
+
 @pytest.mark.parametrize(
     ("kind", "flag"),
     [("volume_zero", "volume_held"), ("volume_null", "volume_held"), ("oi_zero", "oi_changed")],
