@@ -44,10 +44,10 @@ NEAR_DAYS, NEAR_SECONDS, FAR_SECONDS, RETRY_SECONDS = 9, 300.0, 1200.0, 300.0
 COUNTS_SECONDS = 1800.0
 #: A symbol that was not sampled for so long has no more requests. [s]
 IDLE_SECONDS = 120.0
-#: The expiration that figures name is the one nearest to seven days away, up to two days off: it
-#: comes first. [days]
-WEEK, AROUND_WEEK = 7, 2
-#: Every other expiration that is not known yet is needed as much as one this many periods old.
+#: The expiration that figures name is the one nearest to seven days away: it comes first. [days]
+WEEK = 7
+#: One that is not known yet is needed as much as one this many periods old. So those of the next
+#: days, which are known first, are kept up where there is no time for all.
 UNKNOWN_OVERDUE = 4.0
 
 
@@ -257,9 +257,7 @@ def _overdue(expiry: LaterExpiry | None, state: _SymbolState, now: datetime) -> 
     away = (expiry[0] - state.day).days
     answer = state.answers.get(expiry)
     if answer is None:
-        # Where time is short for all, those that may be next week's are asked for, and kept up.
-        first = abs(away - WEEK) <= AROUND_WEEK
-        return float("inf") if first else UNKNOWN_OVERDUE, -float(abs(away - WEEK))
+        return UNKNOWN_OVERDUE, -float(abs(away - WEEK))
     period = NEAR_SECONDS if away <= NEAR_DAYS else FAR_SECONDS
     return (now - answer.fetched_at).total_seconds() / period, 0.0
 

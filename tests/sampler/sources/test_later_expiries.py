@@ -185,13 +185,15 @@ class Vendor:
         self.away, self.refuses, self.now = away, refuses, NOW
         self.asked: list[tuple[str, int]] = []
         self.empty: set[int] = set()
+        #: The days whose later expirations were asked for.
+        self.days: list[date] = []
         self.later = LaterExpiries(
             "test", list_expiries=self.listed, fetch_expiry=self.fetch,
             **{"per_symbol": 2, "polling": None} | options,
         )  # fmt: skip
 
     async def listed(self, symbol: str, day: date, now: datetime) -> list[LaterExpiry]:
-        assert day == TODAY
+        self.days.append(day)
         self.asked.append((symbol, 0))
         return days(*self.away)
 
@@ -346,3 +348,15 @@ async def test_a_refusal_ends_the_requests_of_its_slot() -> None:
         await vendor.slot()
         asked.append([away for _, away in vendor.asked])
     assert asked == [[0, 7], [6], [8, 5, 4, 3, 2, 1], []]
+
+
+async def test_a_new_day_begins_without_any() -> None:
+    """What was known yesterday is listed and fetched anew."""
+    vendor = Vendor(7)
+    for _ in range(2):
+        await vendor.slot()
+    vendor.now += timedelta(days=1)
+    frame = vendor.later.complete(small("SPX", TODAY + timedelta(days=1), vendor.now))
+    assert frame.expirations == [TODAY + timedelta(days=1)]
+    await vendor.later._run
+    assert vendor.days == [TODAY, TODAY + timedelta(days=1)]
