@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import itertools
 import json
 import os
 import pickle
@@ -81,9 +82,10 @@ TESTS = {
 }
 #: Folders of compiled loops, of which no coverage sees the lines.
 COMPILED = {"sampler/metrics"}
-#: Tests that take longer are run after the others; those of compiled loops, of which all run, not
-#: at all beyond the second. [s]
-QUICK, SLOW = 0.5, 3.0
+#: Tests that take longer than this are run after the others. Of all that reach a fault no more are
+#: run than take so long without one. [s]
+QUICK, BUDGET = 0.5, 60.0
+_FEW = 5
 #: What tests need that is no part of the product: loaded once, before the fork.
 PRELOAD = (
     "coverage",
@@ -332,7 +334,8 @@ class Map:
         if "" in reached:
             # What an import runs concerns every test that runs something of the module.
             reached = set().union(*lines.values())
-        if self.compiled and not reached - {""}:
+        if self.compiled and len(reached - {""}) < _FEW:
+            # Compiled, or compiling: that is done in the first test alone.
             reached = set().union(
                 *(names for file in self.lines.values() for names in file.values())
             )
@@ -341,8 +344,6 @@ class Map:
         files = {file_of(name) for name in reached if name.endswith("|setup")}
         tests |= {name for name in self.seconds if file_of(name) in files}
         tests &= set(self.seconds)
-        if self.compiled:
-            tests = {name for name in tests if self.seconds[name] < SLOW}
         spent: Counter[str] = Counter()
         for name in tests:
             spent[file_of(name)] += self.seconds[name]
@@ -353,7 +354,9 @@ class Map:
             # Those of a file stay together: what they share is made once.
             return other, seconds > QUICK, spent[file], file, seconds
 
-        return sorted(tests, key=order)
+        ordered = sorted(tests, key=order)
+        passed = itertools.accumulate(self.seconds[name] for name in ordered)
+        return [name for name, until in zip(ordered, passed, strict=True) if until <= BUDGET]
 
 
 def file_of(test: str) -> str:

@@ -437,6 +437,15 @@ def test_the_overnight_sessions_volume_is_the_baseline() -> None:
     assert row.hedge_flow_se == pytest.approx(sigma, rel=1e-6)
 
 
+@pytest.mark.parametrize(("earlier", "alive"), [(0.0, True), (1.0, False)])
+def test_prints_count_from_eight_in_the_evening(earlier: float, alive: bool) -> None:
+    """A print after one of 20:00 is life; after one of a second before, it is the day's first."""
+    feed, now = Feed(), TEN_FOURTEEN.timestamp()
+    feed.send(0, **frozen(last_at=one(at(-4.0) - earlier, now)))
+    row = feed.send(30, **frozen(last_at=one(at(-3.0), now))).row
+    assert ("options_unchanged" not in row.flags) == alive
+
+
 def test_prints_after_the_close_belong_to_no_slot() -> None:
     """The last frame of the day: 400 of a contract's 450 printed with a trade after 16:00."""
     feed = Feed()
