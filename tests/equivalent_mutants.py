@@ -5,10 +5,17 @@ from __future__ import annotations
 #: (file, line of code, change) → why no test can notice it.
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
+        "sampler/measure/volume.py",
+        "columns[name][which] *= -1.0",
+        "columns[name][which] *= -1.0 → columns[name][which] /= -1.0",
+    ): "the same number",
+    (
         "sampler/measure/flow_state.py",
         "if elapsed.max() <= GRID_SECONDS * (between + 1):",
-        "elapsed.max() <= GRID_SECONDS * (between + 1)"
-        " → (elapsed.max() < GRID_SECONDS * (between + 1))",
+        (
+            "elapsed.max() <= GRID_SECONDS * (between + 1)"
+            " → (elapsed.max() < GRID_SECONDS * (between + 1))"
+        ),
     ): "where both are equal, the other way gives the same number for each contract",
     (
         "api/series/stream.py",

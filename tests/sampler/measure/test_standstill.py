@@ -446,6 +446,16 @@ def test_prints_count_from_eight_in_the_evening(earlier: float, alive: bool) -> 
     assert ("options_unchanged" not in row.flags) == alive
 
 
+@pytest.mark.parametrize(("earlier", "older"), [(0.0, True), (1.0, False)])
+def test_an_older_answer_is_one_of_today(earlier: float, older: bool) -> None:
+    """Quotes that differ beside an older print of 20:00 are an older answer; before it, news."""
+    feed, now = Feed(), TEN_FOURTEEN.timestamp()
+    bids = (BASE.bid + 0.05).tolist()
+    feed.send(0, **frozen(bid=bids, last_at=one(at(-3.0), now)))
+    row = feed.send(30, **frozen(last_at=one(at(-4.0) - earlier, now))).row
+    assert ("options_unchanged" in row.flags) == older
+
+
 def test_prints_after_the_close_belong_to_no_slot() -> None:
     """The last frame of the day: 400 of a contract's 450 printed with a trade after 16:00."""
     feed = Feed()
