@@ -8,6 +8,7 @@ more than the stream's trades. There the last print of the slot answers (``measu
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,7 +72,7 @@ class StreamedSides:
         )
         self._open, self._by_price = session.open.timestamp(), by_price
         #: Contract and index of each of the newest prints → its price and size, oldest first.
-        self._prints: dict[tuple[int, int | None], tuple[float, float]] = {}
+        self._prints: OrderedDict[tuple[int, int | None], tuple[float, float]] = OrderedDict()
         #: By contract: whether its trades come, whether they ever have, and whether some may have
         #: been missed since the newest frame that told its volume.
         self._streams = np.zeros(0, np.bool_)
@@ -153,7 +154,7 @@ class StreamedSides:
                 prices.append(price[i])
                 sizes.append(size[i])
         while len(self._prints) > KEPT_PRINTS:
-            del self._prints[next(iter(self._prints))]
+            self._prints.popitem(last=False)
         if not rows:
             return
         which = np.array(rows, np.intp)

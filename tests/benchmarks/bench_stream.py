@@ -4,7 +4,9 @@
 
 Messages of dxLink in COMPACT form are made second by second and read as fast as they can be: the
 processor time of a second's events tells whether one core holds the grid. Memory is that of the
-whole process, looked at after each ten seconds, once as many prints are kept as ever will be.
+whole process, looked at after each ten seconds, once as many prints are kept as ever will be. Then
+the same for the streams beside polled chains: Theta's, a message an event, nine quotes for a trade;
+and Tradier's, trades alone, fifty to a message.
 """
 
 from __future__ import annotations
@@ -23,8 +25,13 @@ from sampler.chain import Frame
 from sampler.sources.assembler import ChainAssembler
 from sampler.sources.dxlink.parse import parse_listed_day, read_message
 from sampler.sources.dxlink.source import Dxlink, StreamedSymbol
+from sampler.sources.print_stream import PrintStream, StreamedTable
+from sampler.sources.sides import StreamedSides
 from sampler.sources.synthetic.source import Synthetic
+from sampler.sources.theta.stream import ThetaStream
 from sampler.sources.trades import KEPT_PRINTS
+from sampler.sources.tradier.source import Tradier
+from sampler.sources.tradier.stream import TradierStream
 from storage.config.vendor_keys import VendorKeys
 from storage.market.calendar import session_on
 
@@ -87,6 +94,79 @@ def second_of_events(
     ]
 
 
+def theta_second(rng: np.random.Generator, names: list[str], count: int, ms: int) -> list[bytes]:
+    """A second's messages of Theta's terminal."""
+    messages = []
+    for i, place in enumerate(rng.integers(0, len(names), count).tolist()):
+        root, day, strike, right = names[place].split("|")
+        contract = {"security_type": "OPTION", "root": root, "expiration": int(day),
+                    "strike": int(strike), "right": right}  # fmt: skip
+        kind, body = "QUOTE", {"ms_of_day": ms, "bid": 7.0, "ask": 7.2, "date": int(day)}
+        if i % 10 == 0:
+            kind, body = "TRADE", {"ms_of_day": ms, "sequence": -i, "size": 2, "condition": 18,
+                                   "price": 7.2, "exchange": 5, "date": int(day)}  # fmt: skip
+        header = {"type": kind, "status": "CONNECTED"}
+        messages.append(orjson.dumps({"header": header, "contract": contract, kind.lower(): body}))
+    return messages
+
+
+def tradier_second(
+    rng: np.random.Generator, names: list[str], count: int, at: float, first: int
+) -> list[bytes]:
+    """A second's messages of Tradier's event stream."""
+    lines = [
+        orjson.dumps({
+            "type": "timesale", "symbol": names[place], "exch": "C", "bid": "7.0", "ask": "7.2",
+            "last": "7.2", "size": "2", "date": str(round(at * 1000)), "seq": first + i, "flag": "",
+            "cancel": False, "correction": False, "session": "normal",
+        })
+        for i, place in enumerate(rng.integers(0, len(names), count).tolist())
+    ]  # fmt: skip
+    return [b"\n".join(lines[i : i + 50]) for i in range(0, count, 50)]
+
+
+def beside(stream: PrintStream, frames: list[Frame], rate: int, seconds: int) -> None:
+    """Print what a stream's events take that come beside polled chains, and what is held."""
+    assert SESSION is not None
+    rng, took = np.random.default_rng(1), []
+    tables = []
+    for frame in frames:
+        table = StreamedTable(frame.symbol, SESSION, StreamedSides(frame.symbol, SESSION))
+        stream._tables[frame.symbol] = table
+        stream._list(table, frame)
+        table.sides.begin(slice(None), SESSION.open.timestamp())
+        tables.append(table)
+    names, start = list(stream.places), SESSION.open + timedelta(minutes=45)
+    warm = -(-len(frames) * KEPT_PRINTS * 2 // rate) if stream.name == "tradier" else 0
+    memory = []
+    for second in range(-warm, seconds):
+        at = start.timestamp() + max(second, 0)
+        stream._now, stream._now_at = at, time.monotonic()
+        if stream.name == "tradier":
+            first = (second + warm) * rate
+            messages = tradier_second(rng, names, rate, at, first)
+        else:
+            messages = theta_second(rng, names, rate, round((at - tables[0].midnight) * 1000))
+        since = time.process_time()
+        for message in messages:
+            stream.take(message)
+        if second % 30 == 29:
+            for table in tables:
+                table.count()
+                table.sides.sample(np.zeros(len(table.names)))
+        if second >= 0:
+            took.append(time.process_time() - since)
+        if second % 10 == 9:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            memory.append(f"{pages * os.sysconf('SC_PAGESIZE') / 1e6:.1f}")
+    traded = sum(table.sides.tally.volume.sum() for table in tables)
+    print(
+        f"{stream.name}: {rate:,} events/s, processor time of a second's: median"
+        f" {np.median(took):.3f} s, longest {max(took):.3f} s; MB every 10 s: {', '.join(memory)};"
+        f" {traded:,.0f} contracts counted"
+    )
+
+
 async def main() -> None:
     """Print what each ten seconds took, and what was held after them."""
     rate = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
@@ -127,6 +207,10 @@ async def main() -> None:
     traded = sum(one.table.tally.volume.sum() for one in source._symbols.values())
     print(f"{traded:,.0f} contracts counted of prints")
     await source.close()
+    token = VendorKeys.read({"FLOW_TRADIER_TOKEN": "x"})
+    http = Tradier.open("http://127.0.0.1:1/v1", token).http
+    beside(ThetaStream("ws://127.0.0.1:1", timeout=1.0), frames, rate, seconds)
+    beside(TradierStream(http, production="", timeout=1.0), frames, rate, seconds)
 
 
 if __name__ == "__main__":

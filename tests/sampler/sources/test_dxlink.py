@@ -15,6 +15,7 @@ import pytest
 
 from sampler.chain import Frame
 from sampler.errors import ChainRefused, NoHistory
+from sampler.sources import websocket
 from sampler.sources.assembler import ChainAssembler
 from sampler.sources.dxlink import connection as connection_module
 from sampler.sources.dxlink.parse import (
@@ -226,11 +227,14 @@ async def test_silence_between_slots_ends_a_connection(
 
 @pytest.mark.parametrize("raw", [b"\xff\x00", b"[]", b"{}", b'{"type":"FEED_DATA","data":7}',
     b'{"type":"FEED_DATA","data":["Quote",[1,2,3]]}', b'{"type":"ERROR","error":"TIMEOUT"}',
-    b'{"type":"CHANNEL_CLOSED","channel":1}'])  # fmt: skip
+    b'{"type":"CHANNEL_CLOSED","channel":1}', b'{"type":"X","y":"' + b"z" * (1 << 20) + b'"}'],
+    ids=["no text", "list", "no type", "no data", "no events", "error", "closed", "oversized"],
+)  # fmt: skip
 async def test_a_message_that_cannot_be_read_ends_the_connection(
-    server: DxlinkVendor, feed: Dxlink, raw: bytes
+    server: DxlinkVendor, feed: Dxlink, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it said is lost, so the next connection sends everything anew."""
+    monkeypatch.setattr(websocket, "MESSAGE_LIMIT", 1 << 20)
     server.put(await market())
     await feed.live("SPX", NOW)
     server.raw = [raw]

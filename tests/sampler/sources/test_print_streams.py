@@ -552,6 +552,45 @@ async def test_a_terminal_that_says_nothing_is_gone(
     assert server.streams > 1
 
 
+def test_what_a_trade_is_signed_against() -> None:
+    """The newest quote before it; a quote of 0 at 0 is none, and takes the side away."""
+    frame = asyncio.run(simulated(1))[0]
+    stream = ThetaStream("ws://127.0.0.1:1", timeout=1.0)
+    table = StreamedTable("SPX", SESSION, StreamedSides("SPX", SESSION))
+    stream._tables["SPX"] = table
+    stream._list(table, frame)
+    name = table.names[3]
+    stream._asked = {0: name, 1: name}
+    root, day, strike, right = name.split("|")
+    contract = {"root": root, "expiration": int(day), "strike": int(strike), "right": right}
+
+    def take(kind: str, **body: Any) -> None:
+        header = {"type": kind, "status": "CONNECTED"}
+        message = {"header": header, "contract": contract, kind.lower(): body}
+        stream.take(orjson.dumps(message))
+
+    def granted(number: int) -> None:
+        header = {"type": "REQ_RESPONSE", "response": "SUBSCRIBED", "req_id": number}
+        stream.take(orjson.dumps({"header": header}))
+
+    granted(0)
+    # Without its trades a contract does not stream, and neither without its quotes.
+    assert not table.sides._streams.any()
+    granted(1)
+    assert np.flatnonzero(table.sides._streams).tolist() == [3]
+    trade = {"ms_of_day": 36_000_000, "size": 10, "condition": 18, "price": 7.2, "date": 20260819}
+    take("QUOTE", bid=7.0, ask=7.2)
+    take("TRADE", **trade)
+    take("QUOTE", bid=7.2, ask=7.4)
+    take("TRADE", **trade | {"size": 4})
+    take("QUOTE", bid=0.0, ask=0.0)
+    take("TRADE", **trade | {"size": 100})
+    take("TRADE", **trade | {"date": 20260818})
+    table.count()
+    assert table.sides.tally.signed_volume[3] == 10 - 4
+    assert table.sides.tally.volume[3] == 114
+
+
 async def test_the_requests_are_thetas(theta: tuple[Any, ThetaVendor]) -> None:
     """Strikes in tenths of a cent, a number of its own for each request, quotes before trades."""
     source, server = theta
