@@ -15,6 +15,7 @@ from sampler.sources.datashop.source import DataShop
 from sampler.sources.dxlink.source import Dxlink
 from sampler.sources.exported import ExportedChains
 from sampler.sources.massive.source import Massive
+from sampler.sources.orats.source import Orats
 from sampler.sources.protocol import AnnouncedHistory, PaidHistory, Source
 from sampler.sources.recorded import Recorded
 from sampler.sources.schwab.source import Schwab
@@ -40,6 +41,7 @@ SOURCES: dict[str, Callable[[str, VendorKeys], Source]] = {
     "dxlink": Dxlink.open,
     "datashop": DataShop.open,
     "databento": DatabentoPurchases.open,
+    "orats": Orats.open,
 }
 
 

@@ -50,6 +50,7 @@ VENDOR_SETTINGS: dict[str, VendorSetting] = {
         "databento",
         "number",
     ),
+    "orats_token": VendorSetting("API token of ORATS, for orats:", "orats"),
     "tastytrade_client_secret": VendorSetting(
         "client secret of your OAuth app at tastytrade, for dxlink:", "dxlink"
     ),

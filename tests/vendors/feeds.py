@@ -13,10 +13,11 @@ from pathlib import Path
 from sampler.sources import Source, open_source
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.record.row import Reason
-from tests.vendors import dxlink, massive, schwab, tradier
+from tests.vendors import dxlink, massive, orats, schwab, tradier
 from tests.vendors.cboe import CboeVendor
 from tests.vendors.dxlink import DxlinkVendor
 from tests.vendors.massive import MassiveVendor
+from tests.vendors.orats import OratsVendor
 from tests.vendors.schwab import SchwabVendor
 from tests.vendors.server import VendorServer
 from tests.vendors.theta import ThetaVendor
@@ -132,6 +133,14 @@ FEEDS: dict[str, Feed] = {
             needs=("FLOW_TASTYTRADE_CLIENT_SECRET", "FLOW_TASTYTRADE_REFRESH_TOKEN"),
             refused=("FLOW_TASTYTRADE_CLIENT_SECRET", "another"),
             secrets=(dxlink.SECRET, dxlink.REFRESH, dxlink.ACCESS, dxlink.STREAM_TOKEN),
+        ),
+        Feed(
+            scheme="orats",
+            server=OratsVendor,
+            settings=lambda folder, moment: {"FLOW_ORATS_TOKEN": orats.TOKEN},
+            needs=("FLOW_ORATS_TOKEN",),
+            refused=("FLOW_ORATS_TOKEN", "another"),
+            secrets=(orats.TOKEN,),
         ),
         Feed(
             scheme="theta",

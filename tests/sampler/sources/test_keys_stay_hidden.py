@@ -73,7 +73,10 @@ def assert_hidden(feed: Feed, *texts: str) -> None:
 def assert_sent(feed: Feed, server: VendorServer) -> None:
     """The vendor got a key: the test is of nothing otherwise."""
     assert any(
-        s in value for s in feed.secrets for r in server.requests for value in r.headers.values()
+        s in value
+        for s in feed.secrets
+        for r in server.requests
+        for value in (*r.headers.values(), *r.query.values())
     )
 
 

@@ -1,0 +1,1 @@
+"""ORATS: chains of one minute, live and past."""
