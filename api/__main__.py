@@ -7,6 +7,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from api.app import create_app, keep_current
 from api.http.host import allowed_hosts
 from api.http.listening import bound_socket, keys_required
 from api.http.server import Server
+from api.watch import Watch, send_heartbeats
 from storage.config.file_limit import raise_file_limit
 from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
@@ -28,6 +30,8 @@ from storage.config.systemd import Systemd
 from storage.errors import FlowError
 from storage.market.calendar import market_day, session_on
 from storage.market.clock import Clock
+from storage.notify.notifier import Notifier
+from storage.notify.target import configured_targets
 from storage.opening import REAL, SYNTHETIC, Connections, connect, product_dataset
 from storage.redis.counters import Counters
 
@@ -120,9 +124,11 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
     with bound_socket(settings.host, settings.port) as listener:
         # Load the calendar, which takes a second, before the first request.
         await asyncio.to_thread(session_on, market_day(settings.clock.now()))
+        targets = configured_targets(settings)
         async with (
             connect(settings, dataset) as connections,
             _access(settings, connections, dataset) as access,
+            Notifier(targets).running() as notifier,
         ):
             app = create_app(
                 connections.store,
@@ -148,7 +154,15 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
 
             server = Server(app, started, files=files)
             updating = asyncio.create_task(keep_current(app))
-            supervising = asyncio.create_task(_report_alive(systemd))
+            background = [updating, asyncio.create_task(_report_alive(systemd))]
+            if targets:
+                node = socket.gethostname()
+                watch = Watch(
+                    connections.store, settings.clock, notifier, dataset=dataset, node=node
+                )
+                background.append(asyncio.create_task(watch.run()))
+            if settings.heartbeat_url:
+                background.append(asyncio.create_task(send_heartbeats(settings.heartbeat_url)))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -157,9 +171,9 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
             server.should_exit = True
             systemd.stopping()
             await serving
-            updating.cancel()
-            supervising.cancel()
-            await asyncio.wait({updating, supervising})
+            for task in background:
+                task.cancel()
+            await asyncio.wait(background)
     return 0
 
 

@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
@@ -22,6 +23,10 @@ from storage.doctor.examine import examine
 from storage.doctor.finding import Finding, State, fail
 from storage.errors import StoreError, UsageError
 from storage.market.calendar import market_day
+from storage.market.clock import Clock
+from storage.notify.notice import Notice
+from storage.notify.notifier import deliver
+from storage.notify.target import configured_targets
 from storage.opening import (
     REAL,
     SYNTHETIC,
@@ -36,6 +41,8 @@ from storage.postgres import retention
 from storage.postgres.coverage import FAILING_STATES, assess_coverage
 from storage.postgres.migrate import TABLES, migrate
 
+#: Pauses between the attempts of ``notify``, which ends after the last one. [s]
+_NOTIFY_PAUSES = (1.0, 3.0, 10.0)
 _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
 
 
@@ -127,6 +134,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(doctor, "symbols", "source", "clock", "min_coverage", "backup_dir", *_PARTS)
     doctor.set_defaults(command=_doctor, explain=_explain_settings)
+
+    notify = commands.add_parser("notify", help="send an event to FLOW_NOTIFY's targets, once")
+    notify.add_argument("--test", action="store_true", help="send a test")
+    notify.add_argument(
+        "--unit", metavar="U", help="say that a systemd unit has failed; systemd calls it so"
+    )
+    add_options(notify, "log", "log_level")
+    notify.set_defaults(command=_notify)
     return parser
 
 
@@ -271,6 +286,30 @@ def _conclude(findings: list[Finding], *, as_json: bool) -> int:
     if not as_json:
         print(f"{len(findings)} checks: {failed} failed, {warned} warnings")
     return int(failed > 0)
+
+
+async def _notify(settings: Settings, parsed: argparse.Namespace) -> int:
+    targets = configured_targets(settings)
+    if not targets:
+        if parsed.unit:
+            return 0
+        raise UsageError("FLOW_NOTIFY: no target is named")
+    if bool(parsed.test) == bool(parsed.unit):
+        raise UsageError("notify: give --test, or --unit with a name")
+    now, node = Clock().now(), socket.gethostname()
+    if parsed.test:
+        kind, sentence = "test", f"This is a test from {node}. Events of zerodte-flow come here."
+    elif os.environ.get("SERVICE_RESULT", "failed") == "success":
+        return 0
+    else:
+        kind = "unit_failed"
+        result = os.environ.get("SERVICE_RESULT", "failed")
+        sentence = f"{parsed.unit} on {node} has ended by itself ({result}); systemd restarts it."
+    event = Notice(kind=kind, began=now, sentence=sentence, node=node)
+    arrived = [await deliver(target, event, pauses=_NOTIFY_PAUSES) for target in targets]
+    for target, done in zip(targets, arrived, strict=True):
+        print(f"{target.name}: {'delivered' if done else 'NOT delivered'}")
+    return int(not all(arrived))
 
 
 async def _tail(settings: Settings, parsed: argparse.Namespace) -> int:

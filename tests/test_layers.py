@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage.spool": {"storage.record", "storage.fault", "storage.locks"},
     "storage.parquet": {"storage.record", "storage.postgres"},
     "storage.embedded": {"storage.locks"},
+    "storage.notify": {"storage.config"},
     "storage.changefeed": {"storage.record", "storage.redis"},
     "storage.opening": {
         "storage.config",
@@ -53,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.config",
         "storage.doctor",
         "storage.market",
+        "storage.notify",
         "storage.opening",
         "storage.parquet",
         "storage.postgres",
@@ -125,6 +127,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # api: documents and the series know no route; routes know everything below them.
     "api.market_hours": {"storage.market"},
+    "api.watch": {"storage.market", "storage.notify", "storage.postgres", "storage.record"},
     "api.prometheus": {"api.market_hours", "storage.market", "storage.postgres", "storage.redis"},
     "api.http": set(),
     "api.series": {
@@ -196,8 +199,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "api.access",
         "api.app",
         "api.http",
+        "api.watch",
         "storage.config",
         "storage.market",
+        "storage.notify",
         "storage.opening",
         "storage.redis",
     },
@@ -205,13 +210,14 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 #: Third-party package → its places. Those of ``ANYWHERE`` have no home.
 HOMES: dict[str, set[str]] = {
+    "apprise": {"storage.notify"},
     "apscheduler": {"sampler.live"},
     "brotli": {"api.http"},
     "databento": {"sampler.sources"},
     "databento_dbn": {"sampler.sources"},
     "distributed": {"sampler.history"},
     "fastapi": {"api.app", "api.page", "api.routes"},
-    "httpx": {"sampler.sources"},
+    "httpx": {"api.watch", "sampler.sources", "storage.notify"},
     "numba": {"sampler.metrics"},
     "pandas_market_calendars": {"storage.market"},
     "prometheus_client": {"api.prometheus", "api.routes", "sampler.live"},

@@ -74,6 +74,19 @@ def _hosts(text: str) -> tuple[str, ...]:
     return hosts
 
 
+def _notify(text: str) -> tuple[str, ...]:
+    urls = tuple(text.split())
+    if not all(re.match(r"[a-z][a-z0-9+.-]*://", url) for url in urls):
+        raise UsageError("a target has a scheme, as in https://... or ntfy://...")
+    return urls
+
+
+def _web_url(text: str) -> str:
+    if text and not text.startswith(("https://", "http://")):
+        raise UsageError("a heartbeat is called by https:// or http://")
+    return text
+
+
 def _port_or_none(text: str) -> int:
     return 0 if text == "0" else _port(text)
 
@@ -213,6 +226,21 @@ REGISTRY: dict[str, Setting] = {
         "",
         _hosts,
     ),
+    "notify": Setting(
+        "where events are sent, URLs with blanks between: https://... (JSON), slack://, discord://,"
+        " tgram://, ntfy://, mailto://; empty: nowhere",
+        "",
+        _notify,
+    ),
+    "notify_file": Setting("file with those URLs, one a line", "", _maybe_folder),
+    "notify_secret_file": Setting(
+        "file with the key that signs the JSON of https:// targets; empty: not signed",
+        "",
+        _maybe_folder,
+    ),
+    "heartbeat_url": Setting(
+        "URL that the API calls each minute, for a watcher outside; empty: none", "", _web_url
+    ),
     "access": Setting(
         "who may call the API: open, keys, or auto (open on loopback, keys elsewhere)",
         "auto",
@@ -264,6 +292,11 @@ class Settings:
     port: int
     cors_origins: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
+    #: Where events are sent. The URLs may hold passwords: they have no options.
+    notify: tuple[str, ...]
+    notify_file: Path | None
+    notify_secret_file: Path | None
+    heartbeat_url: str
     access: str
     quotas: Quotas
     log: str

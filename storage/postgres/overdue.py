@@ -36,6 +36,50 @@ class SampledSymbol:
     reason: Reason | None
 
 
+def symbols_of_today(sampled: Iterable[SampledSymbol], session: Session) -> list[SampledSymbol]:
+    """Return the symbols that a sampler should sample in a session.
+
+    Parameters
+    ----------
+    sampled : the symbols, with what is stored of ``session``.
+    session : the session of today.
+
+    Returns
+    -------
+    list of SampledSymbol
+        Without symbols that nobody samples any more, and symbols of which nothing is known to
+        expire today.
+    """
+    sampled = list(sampled)
+    # If a sampler is there, it has noted its symbols of today. If none is, those of the session
+    # before are taken to be wanted.
+    somebody_samples = any(state.noted == session.day for state in sampled)
+    return [
+        state
+        for state in sampled
+        if state.noted == session.day
+        or (not somebody_samples and surely_expires(state.symbol, session.day))
+        if state.row is not None or state.reason is not Reason.NO_ZERO_DTE
+    ]
+
+
+def is_due(state: SampledSymbol, session: Session, now: datetime) -> bool:
+    """Say whether a symbol's feed is within the session now.
+
+    Parameters
+    ----------
+    state : the symbol.
+    session : the session of today.
+    now : the market's time, UTC.
+
+    Returns
+    -------
+    bool
+        True from the open to the close, later by the feed's delay.
+    """
+    return session.open <= now - state.delay < session.close + SLOT_WIDTH
+
+
 def overdue_seconds(
     sampled: Iterable[SampledSymbol], session: Session, now: datetime
 ) -> dict[str, float]:
@@ -54,20 +98,10 @@ def overdue_seconds(
         newest quotes that the feed can have; 0 while nothing is due. Left out: symbols that
         nobody samples any more, and symbols of which nothing is known to expire today.
     """
-    sampled = list(sampled)
-    # If a sampler is there, it has noted its symbols of today. If none is, those of the session
-    # before are taken to be wanted.
-    somebody_samples = any(state.noted == session.day for state in sampled)
     overdue = {}
-    for state in sampled:
-        if state.noted != session.day and (
-            somebody_samples or not surely_expires(state.symbol, session.day)
-        ):
-            continue
-        if state.row is None and state.reason is Reason.NO_ZERO_DTE:
-            continue
+    for state in symbols_of_today(sampled, session):
         quoted = now - state.delay
-        if quoted >= session.close + SLOT_WIDTH or quoted < session.open:
+        if not is_due(state, session, now):
             overdue[state.symbol] = 0.0
             continue
         opening = state.reason is Reason.NOT_OPEN and quoted < session.open + _OPENING

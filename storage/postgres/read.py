@@ -333,6 +333,26 @@ class RecordReader(WindowReader, ChangeReader):
             for row in rows
         ]
 
+    async def unheld_symbols(self, symbols: Sequence[str]) -> list[str]:
+        """Return those of some symbols that no sampler holds.
+
+        Parameters
+        ----------
+        symbols : the symbols.
+
+        Returns
+        -------
+        list of str
+            The symbols whose lock nobody holds.
+
+        Raises
+        ------
+        StoreError
+            If the database is away.
+        """
+        rows = await self._all(query("unheld"), symbols=list(symbols))
+        return [row["symbol"] for row in rows]
+
     async def server_state(self) -> tuple[datetime, int]:
         """Return the time of the server's clock, and the size of the database in bytes.
 

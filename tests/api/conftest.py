@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EMPTY = "; ".join(
     f"delete from {dataset}.{table}"
     for dataset in ("live", "synthetic")
-    for table in ("rows", "profiles", "chains", "gaps", "heads", "sessions", "keys")
+    for table in ("rows", "profiles", "chains", "gaps", "heads", "sessions", "keys", "watched")
 )
 
 

@@ -124,6 +124,7 @@ def test_compiled_loops_stay_possible() -> None:
     """What compiles formulas may run what it wrote, and keep it; the API needs neither."""
     denied = {unit.stem: entries(unit, "MemoryDenyWriteExecute") for unit in SERVICES}
     assert denied.pop("zerodte-flow-api") == ["true"]
+    assert denied.pop("zerodte-flow-notify@") == ["true"]
     assert not any(denied.values())
     for unit in SERVICES:
         if unit.stem in denied:
@@ -140,6 +141,20 @@ def test_wrong_usage_is_not_tried_again(name: str) -> None:
     assert entries(unit, "Restart") == ["on-failure"]
     assert entries(unit, "RestartPreventExitStatus") == ["2"]
     assert int(*entries(unit, "TimeoutStopSec")) >= 30
+
+
+@pytest.mark.parametrize("name", ["sampler", "api", "backfill"])
+def test_somebody_hears_of_a_failure(name: str, tmp_path: Path) -> None:
+    """A service that systemd gives up, or that ends by itself, is told by a unit of its own."""
+    unit = DEPLOY / "systemd" / f"zerodte-flow-{name}.service"
+    assert entries(unit, "OnFailure") == [f"zerodte-flow-notify@{unit.name}"]
+    for line in entries(unit, "ExecStopPost"):
+        assert ran(line, tmp_path) == (0, ["flow-store", "notify", "--unit", unit.name])
+    if name != "backfill":
+        assert entries(unit, "Type") == ["notify"]
+        assert 10 <= int(*entries(unit, "WatchdogSec")) <= 30
+        assert int(*entries(unit, "LimitNOFILE")) >= 65_536
+        assert len(entries(unit, "ExecStopPost")) == 1
 
 
 @each_service
@@ -159,6 +174,8 @@ def test_one_unit_migrates(tmp_path: Path) -> None:
     (line,) = before.pop("zerodte-flow-sampler")
     assert ran(line, tmp_path) == (0, ["flow-store", "migrate"])
     assert not any(before.values())
+    # The one that tells of failures needs no database.
+    del before["zerodte-flow-notify@"]
     for unit in SERVICES:
         if unit.stem in before:
             assert "zerodte-flow-sampler.service" in " ".join(entries(unit, "After")).split()

@@ -322,6 +322,18 @@ limit %(room)s
 -- Whether the server takes no writes: it is a standby, or was set to read-only.
 select current_setting('transaction_read_only')::bool or pg_is_in_recovery() as closed
 
+-- unheld --
+-- Symbols whose advisory lock nobody holds: no sampler samples them.
+select symbol from unnest(%(symbols)s::text[]) symbol
+cross join lateral (
+    select hashtextextended('zerodte-flow samples ' || current_schema() || ' ' || symbol, 0) as key) lock
+where not exists (
+    select 1 from pg_locks l
+    where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+      and l.database = (select oid from pg_database where datname = current_database())
+      and l.classid::bigint = ((lock.key >> 32) & 4294967295)
+      and l.objid::bigint = (lock.key & 4294967295))
+
 -- lease_release --
 -- Release the symbols at once: the server ends a session only a moment after its client has left.
 select pg_advisory_unlock_all()

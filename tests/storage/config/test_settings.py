@@ -44,6 +44,10 @@ DEFAULTS = {
     "quotas": {"Free": 5, "Basic": 250, "Growth": 2500, "Alpha": None, "Enterprise": None},
     "cors_origins": ("auto",),
     "allowed_hosts": (),
+    "notify": (),
+    "notify_file": None,
+    "notify_secret_file": None,
+    "heartbeat_url": "",
     "log": "auto",
     "log_level": "info",
 }
@@ -137,6 +141,10 @@ def test_environment():
             "FLOW_CORS_ORIGINS": "https://flow.example.org/, http://localhost:3000",
             "FLOW_ALLOWED_HOSTS": "flow.example.org",
             "FLOW_BACKUP_DIR": "/var/backups/flow",
+            "FLOW_NOTIFY": "https://hooks.example/a ntfy://topic",
+            "FLOW_NOTIFY_FILE": "/etc/flow/notify",
+            "FLOW_NOTIFY_SECRET_FILE": "/etc/flow/secret",
+            "FLOW_HEARTBEAT_URL": "https://watch.example/b",
             "FLOW_LOG": "json",
             "FLOW_LOG_LEVEL": "debug",
         }
@@ -172,6 +180,10 @@ def test_environment():
         cors_origins=("https://flow.example.org", "http://localhost:3000"),
         allowed_hosts=("flow.example.org",),
         backup_dir=Path("/var/backups/flow"),
+        notify=("https://hooks.example/a", "ntfy://topic"),
+        notify_file=Path("/etc/flow/notify"),
+        notify_secret_file=Path("/etc/flow/secret"),
+        heartbeat_url="https://watch.example/b",
         log="json",
         log_level="debug",
     )

@@ -1,0 +1,152 @@
+"""Look every few seconds whether the product is well, and tell somebody when it is not.
+
+The API does this because it outlives the sampler. What it cannot tell is its own death; for that
+``FLOW_HEARTBEAT_URL`` is called each minute, and a watcher outside notices when the calls stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import NoReturn
+
+import httpx
+import structlog
+
+from storage.errors import StoreError
+from storage.market.calendar import market_day, session_on, sessions_between
+from storage.market.clock import Clock
+from storage.notify.conditions import Conditions, Trouble
+from storage.notify.notifier import Notifier
+from storage.postgres.overdue import is_due, overdue_seconds, symbols_of_today
+from storage.postgres.store import Store
+from storage.record.row import Reason
+
+log = structlog.get_logger()
+
+#: Time between two looks. [s]
+LOOK_SECONDS = 5.0
+#: How long the database may take for a look. [s]
+_PATIENCE = 4.0
+#: A symbol without a row for so long beyond its feed's delay counts as without rows. [market s]
+_OVERDUE = 60.0
+#: How long each kind of problem must last before it is told. [s]
+HOLD = {"no_sampler": 15.0, "no_rows": 20.0, "database_away": 50.0}
+#: Time between two calls of the heartbeat's URL. [s]
+_HEARTBEAT_SECONDS = 60.0
+_RECENT = timedelta(days=10)
+
+
+class Watch:
+    """Looks at one dataset, and hands events to a notifier."""
+
+    def __init__(
+        self, store: Store, clock: Clock, notifier: Notifier, *, dataset: str, node: str
+    ) -> None:
+        """Prepare; nothing is looked at before ``run``.
+
+        Parameters
+        ----------
+        store, clock : the dataset, and the time of its market.
+        notifier : delivers the events.
+        dataset, node : which dataset, and which machine looks; every event says so.
+        """
+        self._store = store
+        self._clock = clock
+        self._notifier = notifier
+        self._dataset, self._node = dataset, node
+        self._conditions = Conditions(self._word)
+        #: The reason of each symbol's newest gap, for the sentence.
+        self._reasons: dict[str, Reason | None] = {}
+
+    async def run(self) -> NoReturn:
+        """Look until cancelled."""
+        while True:
+            try:
+                await self.look(time.monotonic())
+            except Exception:
+                log.exception("not looked")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self, monotonic: float) -> None:
+        """Look once, and hand over what is to be told.
+
+        Parameters
+        ----------
+        monotonic : the time of a monotonic clock. [s]
+        """
+        now = self._clock.now()
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                problems = await self._problems()
+        except (StoreError, TimeoutError):
+            problems = [Trouble("database_away", "", HOLD["database_away"])]
+        for event in self._conditions.look(problems, monotonic=monotonic, now=now):
+            self._notifier.send(replace(event, dataset=self._dataset, node=self._node))
+
+    async def _problems(self) -> list[Trouble]:
+        now = self._clock.now()
+        session = session_on(market_day(now))
+        if session is None:
+            await self._store.ping()
+            return []
+        before = sessions_between(session.day - _RECENT, session.day - timedelta(days=1))[-1]
+        sampled = await self._store.sampled_symbols(before, session)
+        today = symbols_of_today(sampled, session)
+        self._reasons = {state.symbol: state.reason for state in today}
+        due = [state.symbol for state in today if is_due(state, session, now)]
+        unheld = await self._store.unheld_symbols(due) if due else []
+        overdue = overdue_seconds(sampled, session, now)
+        problems = [Trouble("no_sampler", symbol, HOLD["no_sampler"]) for symbol in unheld]
+        problems += [
+            Trouble("no_rows", symbol, HOLD["no_rows"])
+            for symbol in due
+            if overdue.get(symbol, 0.0) > _OVERDUE and symbol not in unheld
+        ]
+        return problems
+
+    def _word(self, kind: str, symbols: Sequence[str]) -> str:
+        names = ", ".join(symbols[:8]) + (f" and {len(symbols) - 8} more" * (len(symbols) > 8))
+        if kind == "no_sampler":
+            return f"No sampler samples {names}: each slot from now on is lost until one does."
+        if kind == "no_rows":
+            reasons = {str(r) for s in symbols if (r := self._reasons.get(s)) is not None}
+            newest = f" The newest gaps say {', '.join(sorted(reasons))}." if reasons else ""
+            return (
+                f"{names}: no row has come for more than a minute beyond the feed's delay.{newest}"
+            )
+        return (
+            "The database cannot be reached. Samplers keep their rows in the spool, and the API"
+            " answers only what it has in memory."
+        )
+
+
+async def send_heartbeats(url: str) -> NoReturn:
+    """Call a URL each minute, for a watcher outside, until cancelled.
+
+    Parameters
+    ----------
+    url : the watcher's address; it may hold a token, so it is never logged.
+
+    Returns
+    -------
+    NoReturn
+        It runs until it is cancelled.
+    """
+    failed_at = -math.inf
+    async with httpx.AsyncClient(timeout=10.0) as client:
+        while True:
+            try:
+                answer = await client.get(url)
+                failure = "" if answer.is_success else f"status {answer.status_code}"
+            except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+                failure = type(error).__name__
+            # Once an hour is enough for a log.
+            if failure and time.monotonic() - failed_at > 3600:
+                failed_at = time.monotonic()
+                log.warning("heartbeat not taken", why=failure)
+            await asyncio.sleep(_HEARTBEAT_SECONDS)

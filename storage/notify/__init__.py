@@ -1,0 +1,1 @@
+"""Tell somebody that the product is unwell: events, and where they are sent."""

@@ -1,0 +1,192 @@
+"""From the fault to the message: a dead, a stopped and a hung sampler, a dead feed, no database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from api.watch import Watch, send_heartbeats
+from storage.embedded.attach import Servers
+from storage.errors import StoreUnavailable
+from storage.market.clock import Clock
+from storage.notify.notice import Notice
+from storage.postgres.lease import Lease
+from storage.postgres.store import Store
+from storage.record.row import Reason
+from tests.api.rows import gap, record, utc
+from tests.api.site import Still
+from tests.api.test_serve import Served
+from tests.web_hook import web_hook
+
+
+class Mailbox:
+    """A notifier that keeps what it is handed."""
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+
+    def send(self, notice: Notice) -> None:
+        self.notices.append(notice)
+
+
+async def looks(watch: Watch, clock: Still, seconds: int, *, start: int = 0) -> None:
+    """Look each five seconds of market time and of the monotonic clock."""
+    for second in range(start, start + seconds, 5):
+        await watch.look(float(second))
+        clock.moment += timedelta(seconds=5)
+
+
+@pytest.fixture
+async def watched(store: Store, database: str):
+    """SPX and SPY are sampled and held; the newest row is that of 14:29:30; it is 14:30:00."""
+    clock, mailbox = Still(utc("14:30")), Mailbox()
+    lease = Lease(database, "live", ["SPX", "SPY"])
+    await lease.beat()
+    await store.own(["SPX", "SPY"], utc("14:30").date())
+    rows = [record(utc("14:29:30"), symbol=symbol) for symbol in ("SPX", "SPY")]
+    await store.write(rows)
+    watch = Watch(store, clock, mailbox, dataset="live", node="desk")  # type: ignore[arg-type]
+    yield watch, clock, mailbox, lease
+    await lease.close()
+
+
+async def test_nothing_is_wrong(watched: Any) -> None:
+    """Rows that are as new as their feed allows make no message."""
+    watch, clock, mailbox, _ = watched
+    await looks(watch, clock, 60)
+    assert mailbox.notices == []
+
+
+async def test_nobody_samples(watched: Any) -> None:
+    """A sampler whose locks are gone is told within 20 s, once, for all its symbols; and its return."""
+    watch, clock, mailbox, lease = watched
+    await looks(watch, clock, 10)
+    await lease.close()
+    await looks(watch, clock, 25, start=10)
+    (notice,) = mailbox.notices
+    assert (notice.kind, notice.symbols, notice.ended) == ("no_sampler", ("SPX", "SPY"), None)
+    assert "SPX, SPY" in notice.sentence
+    await lease.beat()
+    await looks(watch, clock, 30, start=35)
+    assert [n.kind for n in mailbox.notices if n.ended] == ["no_sampler"]
+
+
+async def test_no_rows_come(watched: Any, store: Store) -> None:
+    """A held symbol without a row for a minute beyond its feed's delay is told within 90 s, with the
+    newest gap's reason; one whose rows go on is not."""
+    watch, clock, mailbox, _ = watched
+    for second in range(0, 120, 30):
+        slot = clock.moment
+        await store.write(
+            [record(slot, symbol="SPY")], [gap(slot.isoformat()[11:19], Reason.SOURCE_DOWN, "SPX")]
+        )
+        await looks(watch, clock, 30, start=second)
+        if second == 30:
+            assert mailbox.notices == []
+    (notice,) = mailbox.notices
+    assert (notice.kind, notice.symbols) == ("no_rows", ("SPX",))
+    assert "source_down" in notice.sentence
+
+
+async def test_the_database_is_away(watched: Any) -> None:
+    """A database that has been away for 50 s is told, and that it is back."""
+    watch, clock, mailbox, _ = watched
+    there = watch._store
+
+    class Away:
+        def __getattr__(self, name: str) -> Any:
+            async def fail(*_: Any, **__: Any) -> None:
+                raise StoreUnavailable("gone")
+
+            return fail
+
+    watch._store = Away()
+    await looks(watch, clock, 50)
+    assert mailbox.notices == []
+    await looks(watch, clock, 10, start=50)
+    assert [notice.kind for notice in mailbox.notices] == ["database_away"]
+    watch._store = there
+    await looks(watch, clock, 25, start=60)
+    assert mailbox.notices[1].ended is not None
+
+
+async def test_out_of_hours(watched: Any) -> None:
+    """After the close, without an expiry and without a sampler nothing is missed."""
+    watch, clock, mailbox, lease = watched
+    await lease.close()
+    clock.moment = utc("20:01")
+    await looks(watch, clock, 120)
+    clock.moment = datetime(2026, 6, 6, 15, tzinfo=UTC)
+    await looks(watch, clock, 120, start=120)
+    assert mailbox.notices == []
+
+
+@pytest.mark.clocked
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_from_the_fault_to_the_message(
+    servers: Servers, database: str, tmp_path: Path, fault: signal.Signals
+) -> None:
+    """A sampler that is killed or stopped in the session: a web hook hears of it within 60 s."""
+    clock = Clock(datetime(2026, 6, 5, 14, 30, tzinfo=UTC), 10.0, datetime.now(UTC))
+    settings = {
+        "FLOW_CLOCK": str(clock),
+        "FLOW_SOURCE": "synthetic:?seed=3",
+        "FLOW_SYMBOLS": "SPX",
+        "FLOW_DATASET": "synthetic",
+        "FLOW_METRICS_PORT": "0",
+    }
+    environment = os.environ | settings
+    environment |= {"FLOW_DATABASE_URL": database, "FLOW_REDIS_URL": servers.redis_url}
+    with web_hook() as hook, (tmp_path / "sampler").open("wb") as log:
+        sampler = subprocess.Popen(
+            [sys.executable, "-m", "sampler", "run"], env=environment, stderr=log
+        )
+        served = Served(
+            database, servers.redis_url, tmp_path / "api", **settings, FLOW_NOTIFY=hook.url
+        )
+        try:
+            _wait_for_rows(served.url)
+            began = time.monotonic()
+            sampler.send_signal(fault)
+            while not hook.requests:
+                assert time.monotonic() - began < 60
+                time.sleep(0.2)
+            notice = json.loads(hook.requests[0][1])
+            assert (notice["kind"], notice["symbols"]) == ("no_sampler", ["SPX"])
+        finally:
+            sampler.kill()
+            sampler.wait()
+            assert served.stop() == 0
+
+
+def _wait_for_rows(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        body = requests.get(f"{url}/v1/flow/zero-dte/series/SPX?bar=30s", timeout=10).json()
+        # A second row: the sampler has noted by then that the session is its own.
+        if len(body.get("bars", [])) > 1:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+async def test_a_heartbeat() -> None:
+    """The address is called at once, and then each minute."""
+    with web_hook(500) as hook:
+        calling = asyncio.create_task(send_heartbeats(hook.url))
+        async with asyncio.timeout(5):
+            while not hook.requests:
+                await asyncio.sleep(0.01)
+        calling.cancel()
+    assert len(hook.requests) == 1

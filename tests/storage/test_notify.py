@@ -1,0 +1,199 @@
+"""Events on their way: signed, delivered once, tried again, told once and told when over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from storage.config.settings import Settings
+from storage.errors import UsageError
+from storage.notify.conditions import Conditions, Trouble
+from storage.notify.notice import Notice
+from storage.notify.notifier import Notifier, deliver
+from storage.notify.target import Service, WebHook, configured_targets
+from tests.web_hook import web_hook
+
+BEGAN = datetime(2026, 6, 5, 14, 0, tzinfo=UTC)
+EVENT = Notice(kind="no_rows", symbols=("SPX",), began=BEGAN, sentence="SPX: no row.", node="desk")
+
+
+async def test_a_web_hook_gets_signed_json():
+    """The body is the event as JSON; openssl finds the same HMAC of it."""
+    with web_hook() as hook:
+        assert await WebHook(hook.url, "s3cret").deliver(EVENT) == ""
+    (headers, body) = hook.requests[0]
+    assert json.loads(body) == {
+        "id": EVENT.id, "kind": "no_rows", "state": "began", "symbols": ["SPX"],
+        "began": "2026-06-05T14:00:00+00:00", "ended": None, "message": "SPX: no row.",
+        "dataset": "", "node": "desk",
+    }  # fmt: skip
+    command = ["openssl", "dgst", "-sha256", "-hmac", "s3cret", "-hex"]
+    shown = subprocess.run(command, input=body, capture_output=True, check=True).stdout.decode()
+    assert headers["X-Flow-Signature"] == f"sha256={shown.split()[-1]}"
+
+
+async def test_tried_again_until_a_2xx():
+    """Errors and redirects are no delivery; each attempt has the same id, and none follows a 2xx."""
+    with web_hook(503, 302, 400, 204) as hook:
+        assert await deliver(WebHook(hook.url, ""), EVENT, pauses=(0.01,), most=10)
+        await asyncio.sleep(0.1)
+    ids = [json.loads(body)["id"] for _, body in hook.requests]
+    assert ids == [EVENT.id] * 4
+
+
+async def test_given_up_and_said():
+    """A target that never takes it is given up after the last attempt, with a line in the log."""
+    with capture_logs() as lines:
+        nowhere = WebHook("http://user:hunter2@127.0.0.1:1/token-abc", "")
+        assert not await deliver(nowhere, EVENT, pauses=(0.01, 0.01))
+    assert lines[-1]["event"] == "event given up"
+    assert "hunter2" not in str(lines)
+    assert "token-abc" not in str(lines)
+
+
+async def test_in_order_to_each_target():
+    """Events reach a target in their order, though the first attempt fails; others do not wait."""
+    events = [Notice(kind="test", began=BEGAN, sentence=f"{i}") for i in range(3)]
+    with web_hook(500) as slow, web_hook() as quick:
+        targets = [WebHook(slow.url, ""), WebHook(quick.url, "")]
+        async with Notifier(targets, pauses=(0.05,)).running() as notifier:
+            for event in events:
+                notifier.send(event)
+            async with asyncio.timeout(5):
+                while len(slow.requests) < 4 or len(quick.requests) < 3:
+                    await asyncio.sleep(0.01)
+    assert [json.loads(body)["message"] for _, body in slow.requests] == ["0", "0", "1", "2"]
+    assert [json.loads(body)["message"] for _, body in quick.requests] == ["0", "1", "2"]
+
+
+async def test_a_service_of_apprise():
+    """Every scheme but http is apprise's; its own JSON target on loopback shows what it is sent."""
+    with web_hook() as hook:
+        service = Service(hook.url.replace("http://", "json://"))
+        assert await service.deliver(EVENT) == ""
+    body = json.loads(hook.requests[0][1])
+    assert (body["title"], body["message"]) == ("zerodte-flow: no rows", "SPX: no row.")
+
+
+@pytest.mark.parametrize("url", ["nonsense://x", "slack://"])
+def test_an_address_that_cannot_be_used(url):
+    """The refusal names the setting and the scheme, and nothing that may be a secret."""
+    with pytest.raises(UsageError, match=f"FLOW_NOTIFY: .*{url.split(':')[0]}"):
+        Service(url)
+
+
+def test_targets_from_files(tmp_path):
+    """URLs may stand in a file, one a line; a file that is not there is refused by its setting."""
+    urls = tmp_path / "urls"
+    urls.write_text("https://one.example/a\nhttps://two.example/b\n")
+    settings = Settings.read({"FLOW_NOTIFY_FILE": str(urls)})
+    names = [target.name for target in configured_targets(settings)]
+    assert names == ["https://one.example", "https://two.example"]
+    with pytest.raises(UsageError, match="FLOW_NOTIFY_SECRET_FILE"):
+        configured_targets(Settings.read({"FLOW_NOTIFY_SECRET_FILE": str(tmp_path / "none")}))
+    with pytest.raises(UsageError, match="FLOW_NOTIFY"):
+        Settings.read({"FLOW_NOTIFY": "hooks.example/secret"})
+
+
+def word(kind, symbols):
+    return f"{kind} {' '.join(symbols)}"
+
+
+def looks(conditions: Conditions, times, problems):
+    """What is told at each of some times. [s]"""
+    told = []
+    for second in times:
+        now = BEGAN + timedelta(seconds=second)
+        events = conditions.look(problems(second), monotonic=float(second), now=now)
+        told += [(second, event) for event in events]
+    return told
+
+
+def test_a_problem_that_lasts_is_told_once_and_when_it_is_over():
+    """Held for 20 s it is told, symbols together; 15 s after the last one is well, that it is over."""
+
+    def problems(second):
+        wrong = [Trouble("no_rows", "SPX", 20)] if second < 200 else []
+        return wrong + ([Trouble("no_rows", "SPY", 20)] if second < 230 else [])
+
+    told = looks(Conditions(word), range(0, 400, 5), problems)
+    assert [(second, event.ended is not None) for second, event in told] == [
+        (20, False),
+        (240, True),
+    ]
+    first, over = (event for _, event in told)
+    assert first.symbols == over.symbols == ("SPX", "SPY")
+    assert first.id == over.id
+    assert first.began == BEGAN
+    assert over.sentence == "Over: no_rows SPX SPY"
+
+
+def test_a_problem_that_passes_is_not_told():
+    """What is gone before its time never was."""
+
+    def problems(second):
+        return [Trouble("no_rows", "SPX", 20)] if second % 25 < 20 else []
+
+    assert looks(Conditions(word), range(0, 300, 5), problems) == []
+
+
+def test_a_problem_that_comes_and_goes_has_a_quiet_time():
+    """Wrong for a minute every two minutes: told again only after a quarter of an hour."""
+
+    def problems(second):
+        return [Trouble("no_rows", "SPX", 0)] if second % 120 < 60 else []
+
+    told = looks(Conditions(word, quiet=900), range(0, 1800, 5), problems)
+    assert [second for second, event in told if event.ended is None] == [0, 960]
+
+
+def test_the_command(tmp_path):
+    """``flow-store notify --test`` says of each target whether it has taken the test."""
+    with web_hook() as hook:
+        environment = os.environ | {"FLOW_NOTIFY": hook.url}
+        command = [sys.executable, "-m", "storage", "notify"]
+        done = subprocess.run(
+            [*command, "--test"], env=environment, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (0, "http://127.0.0.1: delivered\n")
+        assert json.loads(hook.requests[0][1])["kind"] == "test"
+        stopped = environment | {"SERVICE_RESULT": "success"}
+        assert (
+            subprocess.run(
+                [*command, "--unit", "a.service"],
+                env=stopped,
+                capture_output=True,
+                text=True,
+                check=False,
+            ).returncode
+            == 0
+        )
+        assert len(hook.requests) == 1
+        killed = environment | {"SERVICE_RESULT": "watchdog"}
+        assert (
+            subprocess.run(
+                [*command, "--unit", "a.service"],
+                env=killed,
+                capture_output=True,
+                text=True,
+                check=False,
+            ).returncode
+            == 0
+        )
+        event = json.loads(hook.requests[1][1])
+        assert (event["kind"], "watchdog" in event["message"]) == ("unit_failed", True)
+        done = subprocess.run(
+            [*command, "--test"],
+            env=os.environ | {"FLOW_NOTIFY": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, "FLOW_NOTIFY" in done.stderr) == (2, True)
