@@ -86,6 +86,22 @@ def test_hedge_flow_is_signed_by_who_dealers_must_follow(contract, side, sign):
     assert row.flags == ()
 
 
+def test_the_classified_share_is_of_the_session():
+    """10 bought, 30 at the mid, 10 sold: 20 of 50 have a side; without the last 10, 10 of 40."""
+    record, at = first(), STRIKES.index(7700.0)
+    shares = []
+    for step, (volume, side) in enumerate([(60, "ask"), (90, "mid"), (100, "bid"), (90, "bid")], 1):
+        quotes = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=30 * step))
+        price = (
+            (quotes.bid[at] + quotes.ask[at]) / 2 if side == "mid" else getattr(quotes, side)[at]
+        )
+        prints = lasts({"c7700": price}, quotes)
+        record = later(record, seconds=30 * step, volume=volumes(c7700=volume), last=prints)
+        shares.append(record.row.classified_share)
+    assert shares == [1.0, 0.25, 0.4, 0.25]
+    assert record.row.flags == ("volume_corrected",)
+
+
 def test_all_is_calls_and_puts_to_the_cent():
     """The sum of both sides is exact, slot after slot."""
     rng = np.random.default_rng(1)
