@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sampler import metrics
 from sampler.sources import SOURCES, Source, open_source
-from sampler.sources.by_symbol import BySymbol
+from sampler.sources.by_symbol import BySymbol, source_for
 from sampler.sources.polling import PolledSource
 from storage.config.settings import Settings
 from storage.errors import UsageError
@@ -75,7 +75,7 @@ def describe_polling(source: Source, symbols: Sequence[str]) -> list[tuple[str, 
     """
     groups: dict[int, tuple[Source, int]] = {}
     for symbol in symbols:
-        own = source.source_of(symbol) if isinstance(source, BySymbol) else source
+        own = source_for(source, symbol)
         groups[id(own)] = own, groups.get(id(own), (own, 0))[1] + 1
     return [
         (own.polling.sentence(own.name, count), count <= own.polling.most_symbols)

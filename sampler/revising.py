@@ -12,12 +12,14 @@ from storage.record.row import SlotRecord
 class EarlierRecords(Protocol):
     """Where a session's earlier records are read."""
 
-    async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
+    async def before(
+        self, symbol: str, expiration: date, slot: datetime, feed: str
+    ) -> SlotRecord | None:
         """Return the newest record of a session before ``slot``.
 
         Parameters
         ----------
-        symbol, expiration : the session.
+        symbol, expiration, feed : the session.
         slot : the moment, UTC; its own record does not count.
 
         Returns
@@ -62,10 +64,10 @@ async def revised_by(store: EarlierRecords, record: SlotRecord) -> list[SlotReco
     if not doubts:
         return []
     row, since, revised = record.row, first_doubted(doubts), []
-    earlier = await store.before(row.symbol, row.expiration, row.slot)
+    earlier = await store.before(row.symbol, row.expiration, row.slot, row.source)
     while earlier is not None and earlier.row.quoted_at >= since:
         again = revise(earlier, doubts, row.quoted_at)
         if again is not earlier:
             revised.append(again)
-        earlier = await store.before(row.symbol, row.expiration, earlier.row.slot)
+        earlier = await store.before(row.symbol, row.expiration, earlier.row.slot, row.source)
     return revised

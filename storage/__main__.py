@@ -116,11 +116,6 @@ def _parser() -> argparse.ArgumentParser:
     take_in.add_argument("--from", dest="first", metavar="D", help="first day, ISO (default: all)")
     take_in.add_argument("--to", dest="last", metavar="D", help="last day, ISO (default: all)")
     take_in.add_argument("--all-symbols", action="store_true", help="not only FLOW_SYMBOLS")
-    take_in.add_argument(
-        "--mix-feeds",
-        action="store_true",
-        help="import also into sessions whose rows are of another feed",
-    )
     add_options(take_in, "symbols", *_PARTS)
     take_in.set_defaults(command=_import)
 
@@ -357,7 +352,7 @@ async def _export(settings: Settings, parsed: argparse.Namespace) -> int:
 async def _import(settings: Settings, parsed: argparse.Namespace) -> int:
     first, last = _period(parsed, date.min, date.max)
     dataset = product_dataset(settings)
-    stored = there = gaps = refused = 0
+    stored = there = gaps = 0
     async with connect(settings, dataset, live=False) as connections:
         taken = archive.import_sessions(
             connections.store,
@@ -366,14 +361,18 @@ async def _import(settings: Settings, parsed: argparse.Namespace) -> int:
             first=first,
             last=last,
             symbols=None if parsed.all_symbols else settings.symbols,
-            mix_feeds=parsed.mix_feeds,
         )
         async for imported in taken:
-            name = f"{imported.partition.symbol} {imported.partition.day}"
-            if imported.refused:
-                refused += 1
-                print(f"flow-store: {name}: {imported.refused}", file=sys.stderr)
-                continue
+            name = " ".join(
+                filter(
+                    None,
+                    (
+                        imported.partition.symbol,
+                        str(imported.partition.day),
+                        imported.partition.feed,
+                    ),
+                )
+            )
             marked = f", {imported.gaps} gaps" if imported.gaps else ""
             counts = f"{imported.stored} stored, {imported.there_already} there already{marked}"
             print(f"{name}: {counts}", flush=True)
@@ -381,7 +380,7 @@ async def _import(settings: Settings, parsed: argparse.Namespace) -> int:
             gaps += imported.gaps
     verdict = "" if stored or gaps else "; nothing changed"
     print(f"{stored} slots stored, {there} there already{verdict}")
-    return int(refused > 0)
+    return 0
 
 
 if __name__ == "__main__":

@@ -148,7 +148,9 @@ async def _lease(daemon, lease, writer, symbols, *, first: bool = False) -> None
     """A beat of the leases, as the daemon does it; what it takes over is taken over at once."""
     turn = await lease.beat()
     if first and not lease.connected:
-        await daemon._start_sampling(lease.credit(writer.backlog.accounted))
+        await daemon._start_sampling(
+            lease.credit({symbol for symbol, _ in writer.backlog.accounted})
+        )
     daemon._apply_leases(turn)
     # Bounded: a database that has gone again is taken over from later.
     for task in list(daemon._takeovers):

@@ -138,6 +138,8 @@ class SessionBars:
         #: None where the market is closed all day.
         self.session = session
         self.cursor = 0
+        #: The feed whose rows and gaps these are; None while nothing is stored.
+        self.feed: str | None = None
         #: ``PROVENANCE`` of the newest row; empty without one.
         self.newest: dict[str, Any] = {}
         self._slots: list[int] = []
@@ -164,6 +166,7 @@ class SessionBars:
         rows: Sequence[Sequence[Any]],
         newest: Mapping[str, Any] | None,
         gaps: Iterable[Mapping[str, Any]],
+        feed: str | None = None,
     ) -> None:
         """Add the rows and gaps that the store has.
 
@@ -172,7 +175,9 @@ class SessionBars:
         rows : ascending by slot; each is revision, slot [s since 1970], and ``FIGURES``.
         newest : ``PROVENANCE`` of the last row; None without a row.
         gaps : ``slot``, ``revision`` and ``reason`` of each gap.
+        feed : whose rows and gaps they are; None where nothing is stored.
         """
+        self.feed = feed
         revisions, slots, *columns = zip(*rows, strict=True) if rows else ((), ())
         self._slots += slots
         self._revisions += revisions
@@ -189,7 +194,7 @@ class SessionBars:
 
         Parameters
         ----------
-        rows : revision and row; rows of other sessions must not be among them.
+        rows : revision and row; rows of other sessions and feeds must not be among them.
         gaps : revision and gap.
         """
         cursor = self.cursor

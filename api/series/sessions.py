@@ -25,7 +25,7 @@ from storage.market.calendar import (
 )
 from storage.market.clock import Clock
 from storage.postgres.store import Store
-from storage.record.row import Change
+from storage.record.row import Change, Gap, Row
 from storage.redis.channel import LiveChannel
 
 log = structlog.get_logger()
@@ -310,6 +310,8 @@ class SessionCache:
             session = self.peek(symbol, day)
             if session is not None:
                 _apply(session, change)
+                if _is_of_another_feed(session, change):
+                    session = await self._reconsider(session)
                 days.append(session)
             elif day >= self._day or self._wanted(symbol, day):
                 try:
@@ -321,6 +323,26 @@ class SessionCache:
         self._heads[symbol] = change.revision
         if self.listener and days:
             self.listener.changed(symbol, days, change.after)
+
+    async def _reconsider(self, day: SessionBars) -> SessionBars:
+        """Return the session of the feed that is shown now; another one replaces it in memory."""
+        try:
+            feeds = await self._store.feeds(day.symbol, day.day)
+            if feeds.get(day.feed or "", not feeds):
+                return day
+            again = await self._read(day.symbol, day.day)
+        except StoreError as error:
+            log.warning("a session cannot be read yet", symbol=day.symbol, error=str(error))
+            return day
+        log.info("another feed is shown", symbol=day.symbol, day=str(day.day), feed=again.feed)
+        if day.day == self._day:
+            self._today[day.symbol] = again
+        else:
+            self._earlier[day.symbol, day.day] = again
+        if self.listener:
+            # A reader's bars are of the other feed: the reader comes back for the new one's.
+            self.listener.lost(day.symbol)
+        return again
 
     def _wanted(self, symbol: str, day: date) -> bool:
         return bool(
@@ -377,7 +399,19 @@ def previous_session_day(day: date) -> date:
 def _apply(day: SessionBars, change: Change) -> None:
     rows = [(revision, row) for revision, row in change.rows if row.expiration == day.day]
     gaps = [(revision, gap) for revision, gap in change.gaps if gap.expiration == day.day]
-    day.apply_changes(rows, gaps)
+    if day.feed is None:
+        # Nothing was stored before: the session is that of the first feed that has a row, or a gap.
+        items: list[Row | Gap] = [row for _, row in rows] + [gap for _, gap in gaps]
+        day.feed = items[0].source if items else None
+    day.apply_changes(
+        [(revision, row) for revision, row in rows if row.source == day.feed],
+        [(revision, gap) for revision, gap in gaps if gap.source == day.feed],
+    )
+
+
+def _is_of_another_feed(day: SessionBars, change: Change) -> bool:
+    items: list[Row | Gap] = [row for _, row in change.rows] + [gap for _, gap in change.gaps]
+    return any(i.expiration == day.day and i.source != day.feed for i in items)
 
 
 async def session_on_day(day: date) -> Session | None:

@@ -24,6 +24,7 @@ from sampler.measure.revision import doubts_of
 from sampler.measure.snapshot import measure_slot
 from sampler.revising import revised_by
 from sampler.sources import Source
+from sampler.sources.by_symbol import source_for
 from storage.errors import LiveError
 from storage.market.calendar import Session
 from storage.market.zero_dte import surely_expires
@@ -44,6 +45,8 @@ class BackfillResult:
 
     symbol: str
     day: date
+    #: The feed whose session it is.
+    feed: str = ""
     #: Rows that were stored.
     written: int = 0
     #: Frames whose slot kept the row that it had.
@@ -76,11 +79,9 @@ class BackfillResult:
 class HistoryWriter:
     """Writes records and gaps in batches, and publishes what changed."""
 
-    def __init__(self, store: Store, live: LiveChannel, *, mix_feeds: bool = False) -> None:
-        """``mix_feeds`` allows rows of several feeds in one session."""
+    def __init__(self, store: Store, live: LiveChannel) -> None:
         self._store = store
         self._live: LiveChannel = live
-        self._mix_feeds = mix_feeds
         self._records: list[SlotRecord] = []
         self._gaps: list[Gap] = []
         self._mode = WriteMode.FILL
@@ -128,8 +129,7 @@ class HistoryWriter:
             return
         await self.flush()
         if revised := await revised_by(self._store, record):
-            mode = WriteMode.REWRITE
-            result = await self._store.write(revised, mode=mode, mixed=self._mix_feeds)
+            result = await self._store.write(revised, mode=WriteMode.REWRITE)
             await self._publish(result.changes)
 
     def add_gap(self, gap: Gap) -> None:
@@ -153,7 +153,7 @@ class HistoryWriter:
         self._records, self._gaps = [], []
         if not records and not gaps:
             return
-        result = await self._store.write(records, gaps, mode=self._mode, mixed=self._mix_feeds)
+        result = await self._store.write(records, gaps, mode=self._mode)
         changes = result.changes
         self.written += sum(len(change.rows) for change in changes)
         await self._publish(changes)
@@ -173,16 +173,15 @@ class BackfillSession:
     def __init__(self) -> None:
         self._order: list[datetime] = []
         self._records: dict[datetime, SlotRecord] = {}
-        self._feeds: set[str] = set()
 
     @classmethod
-    async def load(cls, store: Store, symbol: str, session: Session) -> BackfillSession:
+    async def load(cls, store: Store, symbol: str, session: Session, feed: str) -> BackfillSession:
         """Load the stored records of a session.
 
         Parameters
         ----------
         store : where they are stored.
-        symbol, session : the session.
+        symbol, session, feed : the session.
 
         Returns
         -------
@@ -195,7 +194,8 @@ class BackfillSession:
             If the store is away.
         """
         session_so_far = cls()
-        async with aclosing(store.records(symbol, session.day, profiles=False)) as records:
+        records_of_feed = store.of_feed(feed).records(symbol, session.day, profiles=False)
+        async with aclosing(records_of_feed) as records:
             async for record in records:
                 session_so_far.add(record)
         return session_so_far
@@ -213,7 +213,6 @@ class BackfillSession:
         # The profile is left out: the next record needs only the row and the flow's state.
         record = SlotRecord(row=record.row, profile={}, state=record.state)
         self._records[slot] = record
-        self._feeds.add(record.row.source)
 
     @property
     def has_records(self) -> bool:
@@ -249,25 +248,6 @@ class BackfillSession:
         index = bisect.bisect_left(self._order, slot)
         return self._records[self._order[index - 1]] if index else None
 
-    def require_feed(self, frame: Frame) -> None:
-        """Refuse quotes of another feed than the session's rows.
-
-        Parameters
-        ----------
-        frame : what the source delivered.
-
-        Raises
-        ------
-        ChainRefused
-            With reason ``other_feed``.
-        """
-        if self._feeds and frame.source not in self._feeds:
-            raise ChainRefused(
-                Reason.OTHER_FEED,
-                f"{frame.symbol}: these quotes come from {frame.source}, the session's rows from"
-                f" {', '.join(sorted(self._feeds))}; --mix-feeds accepts them",
-            )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillOptions:
@@ -279,8 +259,6 @@ class BackfillOptions:
     missing: bool = False
     #: Replace stored rows by the source's.
     rewrite: bool = False
-    #: Accept quotes of another feed than the session's rows.
-    mix_feeds: bool = False
 
 
 async def backfill_session(
@@ -313,46 +291,73 @@ async def backfill_session(
     StoreError
         If the store goes away. What was written stays, and a second run continues there.
     """
-    result = BackfillResult(symbol=symbol, day=session.day)
-    writer = HistoryWriter(store, live, mix_feeds=options.mix_feeds)
-    session_so_far = await BackfillSession.load(store, symbol, session)
+    result = BackfillResult(symbol=symbol, day=session.day, feed=source_for(source, symbol).name)
+    writer = HistoryWriter(store, live)
+    session_so_far: BackfillSession | None = None
+    early: list[ChainRefused] = []
     first_slot: datetime | None = None
     added = 0
+
+    def refuse(error: ChainRefused, slot: datetime | None, so_far: BackfillSession) -> None:
+        refusal = _reconsidered(error, symbol, session, so_far)
+        result.count_refusal(refusal)
+        if slot is None and error.quoted_at is not None:
+            slot = session.slot_of(error.quoted_at)
+        # The filled feed may still fill the slot, so quotes of another make no gap of it.
+        other_feed = refusal.reason is Reason.OTHER_FEED
+        if slot is not None and so_far.record_at(slot) is None and not other_feed:
+            writer.add_gap(_gap(refusal, symbol, session, slot, result.feed))
+
     async for frame in source.history(symbol, session):
+        if session_so_far is None:
+            if isinstance(frame, ChainRefused):
+                # Exported chains carry their feed's own name: the first one tells it.
+                early.append(frame)
+                continue
+            result.feed = frame.source
+            session_so_far = await BackfillSession.load(store, symbol, session, result.feed)
+            for refused in early:
+                refuse(refused, None, session_so_far)
         slot = None
         try:
             if isinstance(frame, ChainRefused):
                 raise frame
+            _require_feed(frame, result.feed)
             slot = slot_of_frame(frame, session)
             mode = _write_mode(frame, session_so_far.record_at(slot), session, options)
             if mode is None:
                 result.already_there += 1
                 continue
-            if not options.mix_feeds:
-                session_so_far.require_feed(frame)
             record = _measure(
                 frame, session_so_far.record_before(slot), session, options.oi_confidence
             )
         except ChainRefused as error:
-            refusal = _reconsidered(error, symbol, session, session_so_far)
-            result.count_refusal(refusal)
-            if slot is None and error.quoted_at is not None:
-                slot = session.slot_of(error.quoted_at)
-            # The session's own feed may still fill the slot, so other quotes make no gap of it.
-            other_feed = refusal.reason is Reason.OTHER_FEED
-            if slot is not None and session_so_far.record_at(slot) is None and not other_feed:
-                writer.add_gap(_gap(refusal, symbol, session, slot))
+            refuse(error, slot, session_so_far)
             continue
         session_so_far.add(record)
         first_slot = first_slot or slot
         await writer.revise_earlier(record)
         added += 1
         await writer.add(record, mode)
+    if session_so_far is None and early:
+        session_so_far = await BackfillSession.load(store, symbol, session, result.feed)
+        for refused in early:
+            refuse(refused, None, session_so_far)
     await writer.flush()
     result.written = writer.written
     # A record that was not written was equal to the stored one, or came after another writer's.
     result.already_there += added - writer.written
     return result, first_slot
+
+
+def _require_feed(frame: Frame, feed: str) -> None:
+    """Refuse a frame of another feed than the first one's: a session has one feed."""
+    if frame.source != feed:
+        raise ChainRefused(
+            Reason.OTHER_FEED,
+            f"{frame.symbol}: these quotes come from {frame.source}, the session that is filled is"
+            f" {feed}'s",
+        )
 
 
 def _reconsidered(
@@ -398,7 +403,7 @@ def _measure(
     )
 
 
-def _gap(refusal: ChainRefused, symbol: str, session: Session, slot: datetime) -> Gap:
+def _gap(refusal: ChainRefused, symbol: str, session: Session, slot: datetime, feed: str) -> Gap:
     return Gap(
         symbol=symbol,
         expiration=session.day,
@@ -406,4 +411,5 @@ def _gap(refusal: ChainRefused, symbol: str, session: Session, slot: datetime) -
         reason=refusal.reason,
         detail=str(refusal),
         next_expiry=refusal.next_expiry,
+        source=feed,
     )

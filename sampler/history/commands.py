@@ -51,7 +51,6 @@ async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
                 oi_confidence=settings.oi_confidence,
                 missing=parsed.missing,
                 rewrite=parsed.rewrite,
-                mix_feeds=parsed.mix_feeds,
             ),
             # A recomputation keeps each row's own κ, unless the command line gives another.
             oi_confidence=None if parsed.oi_confidence is None else settings.oi_confidence,
@@ -80,10 +79,8 @@ async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
 
 def _refuse_contradictions(settings: Settings, parsed: argparse.Namespace) -> None:
     """Refuse options that contradict each other."""
-    if parsed.recompute and (parsed.rewrite or parsed.mix_feeds):
-        raise UsageError(
-            "--rewrite, --mix-feeds: --recompute reads no source, so neither goes with it"
-        )
+    if parsed.recompute and parsed.rewrite:
+        raise UsageError("--rewrite: --recompute reads no source, so it does not go with it")
     if parsed.dry_run and not parsed.recompute:
         raise UsageError("--dry-run: shows what --recompute would change, and only goes with it")
     if not 1 <= parsed.jobs <= 256:
@@ -115,7 +112,8 @@ async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
         raise UsageError(f"--at: {parsed.at} lies outside the session")
     metrics.load_compiled()
     async with connect(settings, product_dataset(settings), live=False) as connections:
-        record = await connections.store.before(symbol, session.day, slot + timedelta(seconds=1))
+        store = connections.store.of_feed(parsed.feed)
+        record = await store.before(symbol, session.day, slot + timedelta(seconds=1))
         if record is None or record.row.slot != slot:
             last = record and to_new_york(record.row.slot).strftime("%H:%M:%S")
             earlier = f"the last row before it is of {last}" if last else "none before it either"
@@ -125,7 +123,7 @@ async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
         previous = None
         if record.row.differenced_from is not None:
             after = record.row.differenced_from + timedelta(seconds=1)
-            previous = await connections.store.before(symbol, session.day, after)
+            previous = await store.before(symbol, session.day, after, record.row.source)
     explanation = explain.explain_record(record, previous, session)
     if parsed.json:
         print(orjson.dumps(explanation, option=orjson.OPT_INDENT_2).decode())
@@ -157,7 +155,7 @@ async def _calibrate(settings: Settings, parsed: argparse.Namespace) -> int:
     async with connect(settings, product_dataset(settings), live=False) as connections:
         for line in await connections.store.coverage(first, last, settings.symbols):
             session = session_on(line["expiration"])
-            if session is None:
+            if session is None or not line["shown"]:
                 continue
             rows = await _rows(connections.store, line["symbol"], session, ("slot",))
             cadence = calibrate.cadence_of([row["slot"] for row in rows])
@@ -228,11 +226,6 @@ def _add_backfill(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         help="replace stored rows by the source's, and measure the rows after a filled slot again",
     )
     fill.add_argument(
-        "--mix-feeds",
-        action="store_true",
-        help="also fill sessions whose rows come from another feed",
-    )
-    fill.add_argument(
         "--dry-run",
         action="store_true",
         help="with --recompute: show what would change, store nothing",
@@ -263,6 +256,9 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         required=True,
         metavar="T",
         help="the row's time: 10:30 of today's session, or ISO; New York unless an offset is given",
+    )
+    why.add_argument(
+        "--feed", metavar="NAME", help="the row's feed (default: the one that answers show)"
     )
     why.add_argument("--json", action="store_true", help="print the result as JSON")
     add_options(why, *DATABASE_SETTINGS)

@@ -20,6 +20,7 @@ from sampler.history import executors
 from sampler.history.backfill import BackfillOptions, BackfillResult, backfill_session
 from sampler.history.recompute import recompute_session
 from sampler.sources import AnnouncedHistory, PaidHistory, Source, open_source
+from sampler.sources.by_symbol import source_for
 from storage.config import log
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.errors import FlowError, UsageError
@@ -58,6 +59,8 @@ class SessionJob:
     options: JobOptions
     symbol: str
     day: date
+    #: The feed whose chains are measured again; empty where a source fills the session.
+    feed: str = ""
     #: How many slots there are to do, as an estimate for the progress line.
     slots: int
 
@@ -84,25 +87,30 @@ async def plan_jobs(
     UsageError
         If the source keeps no history.
     """
+    feeds: dict[str, str] = {}
     if options.source and (sessions := sessions_between(first, last)):
         # A source without history refuses here, before any process is started.
         source = open_source(options.source, options.keys)
         symbols = _with_history(source, symbols, sessions[0])
+        feeds = {symbol: source_for(source, symbol).name for symbol in symbols}
         await source.close()
     stored_rows = {
-        (line["symbol"], line["expiration"]): line["rows"]
+        (line["symbol"], line["expiration"], line["source"]): line["rows"]
         for line in await store.coverage(first, last, symbols)
     }
     planned = []
     for symbol in symbols:
         if not options.source:
-            days = sorted((day, n) for (s, day), n in stored_rows.items() if s == symbol and n)
-            planned += [SessionJob(options=options, symbol=symbol, day=d, slots=n) for d, n in days]
+            days = sorted((d, f, n) for (s, d, f), n in stored_rows.items() if s == symbol and n)
+            planned += [
+                SessionJob(options=options, symbol=symbol, day=day, feed=feed, slots=n)
+                for day, feed, n in days
+            ]
             continue
         for session in sessions_between(first, last):
             slots = session.slot_count
             if options.backfill.missing:
-                slots -= stored_rows.get((symbol, session.day), 0)
+                slots -= stored_rows.get((symbol, session.day, feeds[symbol]), 0)
             if slots > 0:
                 planned.append(
                     SessionJob(options=options, symbol=symbol, day=session.day, slots=slots)
@@ -203,6 +211,7 @@ async def run_job(
             live,
             symbol=job.symbol,
             session=session,
+            feed=job.feed,
             oi_confidence=options.oi_confidence,
             dry_run=options.dry_run,
         )
@@ -211,7 +220,7 @@ async def run_job(
     )
     if options.backfill.rewrite and since is not None:
         recomputed = await recompute_session(
-            store, live, symbol=job.symbol, session=session, since=since
+            store, live, symbol=job.symbol, session=session, feed=result.feed, since=since
         )
         result.rewritten += recomputed.rewritten
         result.diff.add(recomputed.diff)

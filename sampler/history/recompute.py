@@ -12,7 +12,7 @@ from storage.errors import FlowError
 from storage.market.calendar import Session
 from storage.postgres.store import Store
 from storage.record.mode import WriteMode
-from storage.record.row import SlotRecord, utc_text
+from storage.record.row import Reason, SlotRecord, utc_text
 from storage.redis.channel import LiveChannel
 
 
@@ -22,6 +22,7 @@ async def recompute_session(
     *,
     symbol: str,
     session: Session,
+    feed: str,
     oi_confidence: float | None = None,
     dry_run: bool = False,
     since: datetime | None = None,
@@ -31,7 +32,7 @@ async def recompute_session(
     Parameters
     ----------
     store, live : where records are read and written, and where changes are published.
-    symbol, session : which records.
+    symbol, session, feed : which records.
     oi_confidence : κ to use; None for each row's own. [0-1]
     dry_run : store nothing, and count what would change field by field.
     since : None to difference each record against the slot that its row names. With a slot, only
@@ -50,17 +51,19 @@ async def recompute_session(
     StoreError
         If the store goes away. What was written stays, and a second run continues there.
     """
-    result = BackfillResult(symbol=symbol, day=session.day)
-    # A row keeps its feed, so a session that mixes feeds may be rewritten as it is.
-    writer = HistoryWriter(store, live, mix_feeds=True)
+    result = BackfillResult(symbol=symbol, day=session.day, feed=feed)
+    writer = HistoryWriter(store, live)
+    mixed = len(await store.feeds(symbol, session.day)) > 1
     session_so_far = BackfillSession()
-    async with aclosing(store.records(symbol, session.day)) as records:
+    async with aclosing(store.of_feed(feed).records(symbol, session.day)) as records:
         async for record in records:
             if since is not None and record.row.slot <= since:
                 session_so_far.add(record)
                 continue
             try:
-                previous = _predecessor(record, session_so_far, newest=since is not None)
+                previous = _predecessor(
+                    record, session_so_far, newest=since is not None, mixed=mixed
+                )
                 remeasured = _remeasure(record, previous, session, oi_confidence)
             except ChainRefused as refusal:
                 # The row was valid when it was stored, and stays.
@@ -93,7 +96,7 @@ def _remeasure(
 
 
 def _predecessor(
-    record: SlotRecord, session_so_far: BackfillSession, *, newest: bool
+    record: SlotRecord, session_so_far: BackfillSession, *, newest: bool, mixed: bool
 ) -> SlotRecord | None:
     """Return the newest record before a slot, or the one that its row names as predecessor."""
     row = record.row
@@ -102,6 +105,12 @@ def _predecessor(
     if row.differenced_from is None:
         return None
     predecessor = session_so_far.record_at(row.differenced_from)
+    if predecessor is None and mixed:
+        raise ChainRefused(
+            Reason.OTHER_FEED,
+            f"{row.symbol} {utc_text(row.slot)}: an earlier release differenced it against a row of"
+            " another feed; it stays as it is",
+        )
     if predecessor is None:
         raise FlowError(
             f"{row.symbol} {utc_text(row.slot)}: the slot that it was differenced against,"

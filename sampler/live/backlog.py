@@ -45,8 +45,8 @@ class Backlog:
         return self._spool.size
 
     @property
-    def accounted(self) -> dict[str, datetime]:
-        """Each symbol's newest slot among the batches on disk, row or gap."""
+    def accounted(self) -> dict[tuple[str, str], datetime]:
+        """The newest slot of each symbol and feed among the batches on disk, row or gap."""
         return self._spool.accounted
 
     async def adopt(self) -> int:
@@ -54,12 +54,14 @@ class Backlog:
         async with self._lock:
             return await asyncio.to_thread(self._spool.adopt)
 
-    def newest_record(self, symbol: str, expiration: date, before: datetime) -> SlotRecord | None:
+    def newest_record(
+        self, symbol: str, expiration: date, before: datetime, feed: str
+    ) -> SlotRecord | None:
         """Return the newest waiting record of a session that is earlier than ``before``.
 
         Parameters
         ----------
-        symbol, expiration : the session.
+        symbol, expiration, feed : the session.
         before : a slot, UTC; its own record does not count.
 
         Returns
@@ -67,9 +69,15 @@ class Backlog:
         SlotRecord or None
             The record; None if none of the session waits.
         """
-        records = [r for batch in self._in_memory for r in batch.records if r.row.symbol == symbol]
+        key = symbol, feed
+        records = [
+            r
+            for batch in self._in_memory
+            for r in batch.records
+            if (r.row.symbol, r.row.source) == key
+        ]
         earlier = [r for r in records if r.row.expiration == expiration and r.row.slot < before]
-        spooled = self._spool.newest(symbol, expiration, before)
+        spooled = self._spool.newest(symbol, expiration, before, feed)
         if spooled is not None:
             earlier.append(spooled)
         return max(earlier, key=lambda r: r.row.slot, default=None)
@@ -190,6 +198,7 @@ def gaps_of_lost(batch: Batch, detail: str = "") -> list[Gap]:
             slot=record.row.slot,
             reason=Reason.NO_ROOM,
             detail=detail,
+            source=record.row.source,
         )
         for record in batch.records
     ]

@@ -26,7 +26,7 @@ from sampler.opening import (
     parse_moment,
 )
 from sampler.sources import Source
-from sampler.sources.by_symbol import BySymbol
+from sampler.sources.by_symbol import source_for
 from storage import installed_version
 from storage.config import log
 from storage.config.file_limit import raise_file_limit
@@ -116,8 +116,7 @@ async def _run_daemon(
         tick = _make_tick(settings, source, writer, NoChannel(), provisional=True)
 
         def delay(symbol: str) -> timedelta:
-            own = source.source_of(symbol) if isinstance(source, BySymbol) else source
-            return timedelta(seconds=own.delay_seconds)
+            return timedelta(seconds=source_for(source, symbol).delay_seconds)
 
         daemon = Daemon(
             SlotTracker(tick, connections.store, writer, delay=delay),

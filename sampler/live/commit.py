@@ -53,12 +53,14 @@ class RecordStore(Protocol):
         """
         ...
 
-    async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
+    async def before(
+        self, symbol: str, expiration: date, slot: datetime, feed: str
+    ) -> SlotRecord | None:
         """Return the newest record of a session before ``slot``, as ``Store.before`` does.
 
         Parameters
         ----------
-        symbol, expiration : the session.
+        symbol, expiration, feed : the session.
         slot : the moment, UTC; its own record does not count.
 
         Returns
@@ -178,6 +180,7 @@ def replacement_gaps(refused: Batch, detail: str) -> list[Gap]:
                 slot=row.slot,
                 reason=Reason.FAILED,
                 detail=detail,
+                source=row.source,
             )
         )
     return gaps

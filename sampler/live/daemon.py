@@ -177,7 +177,9 @@ class Daemon:
         leases = await self._lease.beat()
         if not self._lease.connected:
             # Without a database no lock can be had. The symbols in our spool were ours before.
-            await self._start_sampling(self._lease.credit(self._writer.backlog.accounted))
+            await self._start_sampling(
+                self._lease.credit({symbol for symbol, _ in self._writer.backlog.accounted})
+            )
         self._systemd.ready()
         while True:
             try:

@@ -27,10 +27,11 @@ class Rebaser:
 
     def __init__(self, store: RecordStore) -> None:
         self._store = store
-        #: Session and baseline (``flow_since``) of each symbol's newest stored row.
-        self._baselines: dict[str, tuple[date, datetime]] = {}
-        #: Each symbol's newest rebased record: the predecessor of the next one, once it is stored.
-        self._rebased: dict[str, SlotRecord] = {}
+        #: Session and baseline (``flow_since``) of the newest stored row of each symbol and feed.
+        self._baselines: dict[tuple[str, str], tuple[date, datetime]] = {}
+        #: The newest rebased record of each symbol and feed: the predecessor of the next one, once
+        #: it is stored.
+        self._rebased: dict[tuple[str, str], SlotRecord] = {}
 
     async def rebase(self, records: Sequence[SlotRecord], *, spooled: bool) -> list[SlotRecord]:
         """Measure again the records that were taken without knowing their stored predecessor.
@@ -63,28 +64,29 @@ class Rebaser:
         """
         for change in changes:
             for _, row in change.rows:
-                self._baselines[change.symbol] = (row.expiration, row.flow_since)
+                self._baselines[row.symbol, row.source] = (row.expiration, row.flow_since)
 
     async def _rebase_record(self, record: SlotRecord, *, spooled: bool) -> SlotRecord:
         row = record.row
-        session, baseline = self._baselines.get(row.symbol, (None, None))
+        feed = row.symbol, row.source
+        session, baseline = self._baselines.get(feed, (None, None))
         if session == row.expiration:
             if row.flow_since == baseline:
                 return record
         elif not spooled and Flag.BASELINE not in row.flags:
             return record
-        predecessor = self._rebased.get(row.symbol)
+        predecessor = self._rebased.get(feed)
         if (
             predecessor is None
             or predecessor.row.expiration != row.expiration
             or predecessor.row.slot >= row.slot
         ):
-            predecessor = await self._store.before(row.symbol, row.expiration, row.slot)
+            predecessor = await self._store.before(row.symbol, row.expiration, row.slot, row.source)
         if predecessor is None or predecessor.row.flow_since == row.flow_since:
-            self._baselines[row.symbol] = (row.expiration, row.flow_since)
+            self._baselines[feed] = (row.expiration, row.flow_since)
             return record
         rebased = _measure_again(record, predecessor)
-        self._rebased[row.symbol] = rebased
+        self._rebased[feed] = rebased
         return rebased
 
 

@@ -9,7 +9,7 @@ a backfill is nobody's responsibility and gets no such gaps.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
@@ -33,12 +33,12 @@ _LOOK_BACK = timedelta(days=14)
 class SlotAccounts(Protocol):
     """The part of the store that knows which slots are a row or a gap."""
 
-    async def accounted(self, symbol: str, expiration: date) -> set[datetime]:
+    async def accounted(self, symbol: str, expiration: date, feed: str) -> set[datetime]:
         """Return the slots of a session that are a row or a gap.
 
         Parameters
         ----------
-        symbol, expiration : the session.
+        symbol, expiration, feed : the session.
 
         Returns
         -------
@@ -54,7 +54,7 @@ class SlotAccounts(Protocol):
 
     async def unaccounted(
         self, symbols: Sequence[str], first: date, last: date
-    ) -> list[tuple[str, date]]:
+    ) -> list[tuple[str, str, date]]:
         """Return the noted sessions from ``first`` to ``last`` that have slots left open.
 
         Parameters
@@ -64,8 +64,8 @@ class SlotAccounts(Protocol):
 
         Returns
         -------
-        list of (str, date)
-            Symbol and day of each session.
+        list of (str, str, date)
+            Symbol, feed and day of each session.
 
         Raises
         ------
@@ -74,13 +74,16 @@ class SlotAccounts(Protocol):
         """
         ...
 
-    async def own(self, symbols: Sequence[str], expiration: date) -> None:
+    async def own(
+        self, feeds: Mapping[str, str], expiration: date, *, fallback: bool = False
+    ) -> None:
         """Note that a sampler is responsible for a session of these symbols.
 
         Parameters
         ----------
-        symbols : whose session.
+        feeds : the feed that each symbol is sampled from.
         expiration : the session's day.
+        fallback : whether these feeds stand in for others.
 
         Raises
         ------
@@ -199,7 +202,7 @@ class SlotTracker:
         try:
             session, slot = due
             newest = self._newest_slot.get(symbol)
-            late = _late_gaps(symbol, session, newest, slot)
+            late = _late_gaps(symbol, self._tick.feed(symbol), session, newest, slot)
             if late:
                 first, last = late[0].slot, late[-1].slot
                 log.warning("late", symbol=symbol, slots=len(late), first=first, last=last)
@@ -234,7 +237,8 @@ class SlotTracker:
             for session, quoted, symbols in today:
                 to_note = [s for s in symbols if (s, session.day) not in self._noted]
                 if to_note and quoted >= session.open:
-                    await self._store.own(sorted(to_note), session.day)
+                    feeds = {symbol: self._tick.feed(symbol) for symbol in sorted(to_note)}
+                    await self._store.own(feeds, session.day)
                     self._noted |= {(symbol, session.day) for symbol in to_note}
         except StoreError as error:
             log.warning("sessions not noted yet", error=str(error))
@@ -255,26 +259,34 @@ class SlotTracker:
         except StoreError as error:
             log.warning("cannot look back", error=str(error))
             return False
-        for symbol, day in open_sessions:
+        for symbol, feed, day in open_sessions:
             if session := session_on(day):
-                await self._mark_missed(symbol, session, session.close)
+                await self._mark_missed(symbol, session, session.close, feed)
         return True
 
     async def _mark_missed(
-        self, symbol: str, session: Session, until: datetime, *, ask: bool = True
+        self,
+        symbol: str,
+        session: Session,
+        until: datetime,
+        feed: str | None = None,
+        *,
+        ask: bool = True,
     ) -> bool:
         """Mark the slots of a session before ``until`` that are neither a row nor a gap.
 
-        Returns whether the store answered; without ``ask`` it is taken not to.
+        ``feed`` is None for the one that the symbol is sampled from. Returns whether the store
+        answered; without ``ask`` it is taken not to.
         """
         answered = True
+        feed = self._tick.feed(symbol) if feed is None else feed
         try:
             if not ask:
                 raise StoreUnavailable("the database is away")
-            accounted = await self._store.accounted(symbol, session.day)
+            accounted = await self._store.accounted(symbol, session.day, feed)
         except StoreError as error:
             answered = False
-            newest = self._writer.backlog.accounted.get(symbol)
+            newest = self._writer.backlog.accounted.get((symbol, feed))
             if newest is None or newest < session.open:
                 log.error("cannot tell what was missed", symbol=symbol, error=str(error))
                 return answered
@@ -284,11 +296,13 @@ class SlotTracker:
         if missed:
             first, last = missed[0], missed[-1]
             log.warning("missed", symbol=symbol, slots=len(missed), first=first, last=last)
-            await self._tick.mark_gaps(symbol, session, missed, Reason.NOT_RUNNING)
+            await self._tick.mark_gaps(symbol, session, missed, Reason.NOT_RUNNING, feed)
         return answered
 
 
-def _late_gaps(symbol: str, session: Session, newest: datetime | None, slot: datetime) -> list[Gap]:
+def _late_gaps(
+    symbol: str, feed: str, session: Session, newest: datetime | None, slot: datetime
+) -> list[Gap]:
     """Return gaps for the slots between the last step's slot and this one's.
 
     They passed while the last step was still running.
@@ -302,6 +316,7 @@ def _late_gaps(symbol: str, session: Session, newest: datetime | None, slot: dat
             expiration=session.day,
             slot=newest + (i + 1) * SLOT_WIDTH,
             reason=Reason.LATE,
+            source=feed,
         )
         for i in range(count)
     ]

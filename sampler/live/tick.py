@@ -20,6 +20,7 @@ from sampler.live.outcome import Outcome, StageTimer, log_outcome
 from sampler.measure.other_expiries import measure_other_expiries
 from sampler.measure.snapshot import measure_slot
 from sampler.sources import Source
+from sampler.sources.by_symbol import source_for
 from storage.errors import FlowError, LiveError, StoreError
 from storage.fault import Fault, no_fault
 from storage.market.calendar import Session, market_day, session_on
@@ -69,12 +70,14 @@ class DryRunStore:
             )
         )
 
-    async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
+    async def before(
+        self, symbol: str, expiration: date, slot: datetime, feed: str
+    ) -> SlotRecord | None:
         """Return None: there is no earlier record.
 
         Parameters
         ----------
-        symbol, expiration, slot : ignored.
+        symbol, expiration, slot, feed : ignored.
 
         Returns
         -------
@@ -178,7 +181,8 @@ class Tick:
             log.exception("tick failed", symbol=symbol)
             outcome.reason, outcome.detail = Reason.FAILED, f"{type(error).__name__}: {error}"
         try:
-            await self._store_outcome(outcome, mode, [*late, *_gap_of_target(outcome, target)])
+            gap = _gap_of_target(outcome, target, self.feed(symbol))
+            await self._store_outcome(outcome, mode, [*late, *gap])
         except FlowError as error:
             outcome.detail = str(error)
         except Exception as error:
@@ -207,8 +211,27 @@ class Tick:
         """
         await self._store_outcome(outcome, await self._measure(frame, outcome, mode), [])
 
+    def feed(self, symbol: str) -> str:
+        """Return the name of the feed that a symbol is sampled from.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+
+        Returns
+        -------
+        str
+            The name of its source.
+        """
+        return source_for(self._source, symbol).name
+
     async def mark_gaps(
-        self, symbol: str, session: Session, slots: Sequence[datetime], reason: Reason
+        self,
+        symbol: str,
+        session: Session,
+        slots: Sequence[datetime],
+        reason: Reason,
+        feed: str | None = None,
     ) -> None:
         """Store gaps for slots without a step. Never raises for what the store does.
 
@@ -217,9 +240,12 @@ class Tick:
         symbol, session : whose slots.
         slots : the slots, UTC.
         reason : why none of them has a row.
+        feed : the feed that has no row; None for the one that the symbol is sampled from.
         """
+        source = self.feed(symbol) if feed is None else feed
         gaps = [
-            Gap(symbol=symbol, expiration=session.day, slot=slot, reason=reason) for slot in slots
+            Gap(symbol=symbol, expiration=session.day, slot=slot, reason=reason, source=source)
+            for slot in slots
         ]
         try:
             result = await self._store.write(gaps=gaps)
@@ -318,7 +344,8 @@ class Tick:
         outcome.spooled = result is None
         if record is not None:
             rows = [row for change in changes for _, row in change.rows]
-            outcome.stored = any(row.slot == record.row.slot for row in rows)
+            key = record.row.slot, record.row.source
+            outcome.stored = any((row.slot, row.source) == key for row in rows)
             self._remember(record)
             if result is not None and not any(row is record.row for row in rows):
                 # Another sampler's row was there first, or the database refused this one, or it was
@@ -332,7 +359,9 @@ class Tick:
         """Return the record to difference a chain against, and the one its slot has already."""
         newest = self._newest(chain)
         if newest is None:
-            newest = await self._store.before(chain.symbol, chain.expiration, chain.session.close)
+            newest = await self._store.before(
+                chain.symbol, chain.expiration, chain.session.close, chain.source
+            )
             if newest is None:
                 return None, None
             self._recent[chain.symbol] = [newest]
@@ -341,7 +370,8 @@ class Tick:
         first = self._recent[chain.symbol][0].row
         if first.expiration == chain.expiration and first.slot < chain.slot:
             return self._recent[chain.symbol][0], newest
-        return await self._store.before(chain.symbol, chain.expiration, chain.slot), newest
+        earlier = await self._store.before(chain.symbol, chain.expiration, chain.slot, chain.source)
+        return earlier, newest
 
     async def _note_no_expiry(
         self, outcome: Outcome, refused: ChainRefused, now: datetime, target: datetime | None
@@ -359,7 +389,9 @@ class Tick:
         )
         if session is not None and not sampled:
             try:
-                record = await self._store.before(symbol, session.day, session.close)
+                record = await self._store.before(
+                    symbol, session.day, session.close, self.feed(symbol)
+                )
             except StoreError:
                 return
             sampled = record is not None
@@ -405,7 +437,7 @@ class Tick:
             log.warning("not published", error=str(error))
 
 
-def _gap_of_target(outcome: Outcome, target: datetime | None) -> list[Gap]:
+def _gap_of_target(outcome: Outcome, target: datetime | None, feed: str) -> list[Gap]:
     """Return the gap of the due slot; an empty list if its row came or no slot was due."""
     if target is None or (outcome.record is not None and outcome.record.row.slot == target):
         return []
@@ -418,6 +450,7 @@ def _gap_of_target(outcome: Outcome, target: datetime | None) -> list[Gap]:
             reason=outcome.reason or Reason.LATE,
             detail=outcome.detail,
             next_expiry=outcome.next_expiry,
+            source=feed,
         )
     ]
 
@@ -426,7 +459,8 @@ def _note_refusal(outcome: Outcome, result: WriteResult) -> None:
     """Set the outcome's reason if the store refused its record."""
     assert outcome.record is not None
     for refusal in result.refused:
-        if refusal.slot == outcome.record.row.slot:
+        row = refusal.item.row if isinstance(refusal.item, SlotRecord) else refusal.item
+        if (row.slot, row.source) == (outcome.record.row.slot, outcome.record.row.source):
             outcome.reason, outcome.detail = Reason.FAILED, refusal.reason
 
 

@@ -211,12 +211,14 @@ class BatchWriter:
         self._schedule_flush()
         return await item.answer
 
-    async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
+    async def before(
+        self, symbol: str, expiration: date, slot: datetime, feed: str
+    ) -> SlotRecord | None:
         """Return the newest record of a session before ``slot``, stored or spooled.
 
         Parameters
         ----------
-        symbol, expiration : the session.
+        symbol, expiration, feed : the session.
         slot : the moment, UTC; its own record does not count.
 
         Returns
@@ -229,11 +231,11 @@ class BatchWriter:
         StoreError
             If the database is away and no such record is spooled.
         """
-        spooled = self.backlog.newest_record(symbol, expiration, slot)
+        spooled = self.backlog.newest_record(symbol, expiration, slot, feed)
         try:
             if not self._may_write():
                 raise StoreUnavailable("the database is away")
-            stored = await self._store.before(symbol, expiration, slot)
+            stored = await self._store.before(symbol, expiration, slot, feed)
         except StoreError:
             if spooled is None:
                 raise

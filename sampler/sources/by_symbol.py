@@ -13,6 +13,27 @@ from storage.errors import UsageError
 from storage.market.calendar import Session
 
 
+def source_for(source: Source, symbol: str) -> Source:
+    """Return the source that a symbol's chains come from.
+
+    Parameters
+    ----------
+    source : the configured source.
+    symbol : the underlying.
+
+    Returns
+    -------
+    Source
+        The symbol's own where sources are named by symbol, else the source itself.
+
+    Raises
+    ------
+    UsageError
+        If the symbol has none.
+    """
+    return source.source_of(symbol) if isinstance(source, BySymbol) else source
+
+
 class BySymbol:
     """Asks each symbol's own source. Symbols with the same URL share one, and its connections."""
 

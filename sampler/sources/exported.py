@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,7 +48,7 @@ class ExportedChains:
 
         Parameters
         ----------
-        rest : the folder of exports.
+        rest : the folder of exports, and ``?feed=`` where a session was exported of several.
         keys : not needed.
 
         Returns
@@ -58,14 +59,17 @@ class ExportedChains:
         Raises
         ------
         UsageError
-            If there is no such folder, or nothing in it is an export.
+            If there is no such folder, nothing in it is an export, or a session is of two feeds.
         """
-        path, _ = url.split_options(rest)
+        path, options = url.split_options(rest, feed="")
         folder = Path(path).expanduser()
         if not path or not folder.is_dir():
             raise UsageError(f"parquet: no such folder: {path or '(empty)'}")
         try:
             parts = parquet.list_partitions(folder)
+            if wanted := options["feed"]:
+                parts = [p for p in parts if (p.feed or parquet.dataset_and_feed(p)[1]) == wanted]
+            _require_one_feed(parts)
             dataset, feed = parquet.dataset_and_feed(parts[0]) if parts else ("live", "parquet")
         except FlowError as error:
             raise UsageError(f"parquet: {error}") from error
@@ -132,17 +136,26 @@ class ExportedChains:
         Frame or ChainRefused
             A chain, or ``bad_answer``.
         """
-        partition = ParquetPartition(self._folder, session.day, symbol)
-        if partition not in self._parts:
-            return
-        try:
-            for frame in _frames(partition):
-                yield frame
-        except ChainRefused as refusal:
-            yield refusal
+        for partition in self._parts:
+            if (partition.day, partition.symbol) != (session.day, symbol):
+                continue
+            try:
+                for frame in _frames(partition):
+                    yield frame
+            except ChainRefused as refusal:
+                yield refusal
 
     async def close(self) -> None:
         """Nothing is held open."""
+
+
+def _require_one_feed(parts: list[ParquetPartition]) -> None:
+    for one, other in pairwise(parts):
+        if (one.day, one.symbol) == (other.day, other.symbol):
+            feeds = " and ".join(p.feed or parquet.dataset_and_feed(p)[1] for p in (one, other))
+            raise UsageError(
+                f"parquet: {one.symbol} {one.day} was exported of {feeds}: choose one with ?feed="
+            )
 
 
 def _frames(partition: ParquetPartition) -> Iterator[Frame | ChainRefused]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from storage.errors import FlowError
 from storage.parquet import read as parquet
 from storage.parquet.write import ParquetWriter
+from storage.postgres.read import RecordReader
 from storage.postgres.store import Store
 from storage.record.mode import WriteMode
 from storage.record.row import Gap, Reason, SlotRecord
@@ -38,8 +39,6 @@ class ImportedSession:
     there_already: int = 0
     #: Slots that the store did not know to have no row.
     gaps: int = 0
-    #: Why nothing of the session was imported, in a sentence; empty if it was.
-    refused: str = ""
 
 
 async def export_sessions(
@@ -69,9 +68,12 @@ async def export_sessions(
     for line in await store.coverage(first, last, symbols):
         if not line["rows"]:
             continue
-        partition = parquet.ParquetPartition(folder, line["expiration"], line["symbol"])
+        partition = parquet.ParquetPartition(
+            folder, line["expiration"], line["symbol"], line["source"]
+        )
+        feed = store.of_feed(partition.feed)
         with ParquetWriter(partition, dataset) as writer:
-            async with aclosing(store.records(partition.symbol, partition.day)) as records:
+            async with aclosing(feed.records(partition.symbol, partition.day)) as records:
                 some: list[SlotRecord] = []
                 async for record in records:
                     some.append(record)
@@ -80,7 +82,7 @@ async def export_sessions(
                         done.slots, some = done.slots + len(some), []
                 writer.write(some)
                 done.slots += len(some)
-            writer.write_gaps(await _gaps(store, partition))
+            writer.write_gaps(await _gaps(feed, partition))
         done.sessions += 1
         done.sizes.update(writer.sizes)
     return done
@@ -94,9 +96,8 @@ async def import_sessions(
     first: date,
     last: date,
     symbols: Sequence[str] | None,
-    mix_feeds: bool = False,
 ) -> AsyncIterator[ImportedSession]:
-    """Store the exported sessions of a period. A slot that has a row keeps it.
+    """Store the exported sessions of a period. A slot that has a row of the same feed keeps it.
 
     Parameters
     ----------
@@ -105,7 +106,6 @@ async def import_sessions(
     folder : what ``export_sessions`` wrote.
     first, last : the first and the last day.
     symbols : whose sessions; None for all.
-    mix_feeds : accept rows of another feed than the stored ones of a session.
 
     Yields
     ------
@@ -123,24 +123,15 @@ async def import_sessions(
             symbols is not None and partition.symbol not in symbols
         ):
             continue
-        own, feed = parquet.dataset_and_feed(partition)
+        own, _ = parquet.dataset_and_feed(partition)
         if own != dataset:
             raise FlowError(
                 f"{partition.path('rows')}: rows of the dataset {own}, not {dataset}; they are"
                 f" never mixed: --dataset {own}"
             )
-        known = await store.coverage(partition.day, partition.day, [partition.symbol])
-        others = {source for line in known for source in line["sources"] or []} - {feed}
-        if others and not mix_feeds:
-            yield ImportedSession(
-                partition=partition,
-                refused=f"its rows come from {', '.join(sorted(others))}, these from {feed}:"
-                " two feeds are not mixed in a session unless --mix-feeds is given",
-            )
-            continue
         stored = total = 0
         for records in parquet.read_records(partition):
-            result = await store.write(records, mode=WriteMode.FILL, mixed=mix_feeds)
+            result = await store.write(records, mode=WriteMode.FILL)
             stored += sum(len(change.rows) for change in result.changes)
             total += len(records)
         marked = await store.write(gaps=parquet.read_gaps(partition))
@@ -150,7 +141,7 @@ async def import_sessions(
         )
 
 
-async def _gaps(store: Store, partition: parquet.ParquetPartition) -> list[Gap]:
+async def _gaps(store: RecordReader, partition: parquet.ParquetPartition) -> list[Gap]:
     return [
         Gap(
             symbol=partition.symbol,
@@ -159,6 +150,7 @@ async def _gaps(store: Store, partition: parquet.ParquetPartition) -> list[Gap]:
             reason=Reason(row["reason"]),
             detail=row["detail"],
             next_expiry=row["next_expiry"],
+            source=partition.feed,
         )
         for row in await store.gaps(partition.symbol, partition.day)
     ]

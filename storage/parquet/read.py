@@ -1,7 +1,8 @@
 """Exported Parquet files: their layout, and reading them; ``storage.parquet.write`` writes them.
 
 ``FOLDER/rows``, ``profiles`` and ``chains`` each hold a row a slot, partitioned hive-style by
-``date=`` (the session, which is the expiry) and ``symbol=``. ``gaps`` holds slots without a row.
+``date=`` (the session, which is the expiry), ``symbol=`` and ``feed=``; earlier releases wrote no
+folder of the feed. ``gaps`` holds slots without a row.
 Profiles and chains have a list per column, aligned with the list ``strike``; a chain has a list for
 calls and one for puts, such as ``call_bid`` and ``put_bid``. ``storage.record.row`` says what each
 list means. Beside its quotes a chain has the state that the next slot is measured against.
@@ -103,11 +104,13 @@ CHAIN_FIELDS = [
 
 @dataclass(frozen=True, slots=True, order=True)
 class ParquetPartition:
-    """One session of one symbol in a folder of exports."""
+    """One session of one symbol and feed in a folder of exports."""
 
     folder: Path
     day: date
     symbol: str
+    #: Empty where an earlier release wrote the files: their rows name it.
+    feed: str = ""
 
     def path(self, table: str) -> Path:
         """Return the folder of one of the partition's tables.
@@ -121,7 +124,8 @@ class ParquetPartition:
         Path
             The folder.
         """
-        return self.folder / table / f"date={self.day}" / f"symbol={quote(self.symbol, safe='')}"
+        path = self.folder / table / f"date={self.day}" / f"symbol={quote(self.symbol, safe='')}"
+        return path / f"feed={quote(self.feed, safe='')}" if self.feed else path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +139,7 @@ class StoredChain:
 
 
 def list_partitions(folder: Path, table: str = "chains") -> list[ParquetPartition]:
-    """List the sessions in a folder of exports, by day and symbol.
+    """List the sessions in a folder of exports, by day, symbol and feed.
 
     Parameters
     ----------
@@ -160,7 +164,11 @@ def list_partitions(folder: Path, table: str = "chains") -> list[ParquetPartitio
             day = date.fromisoformat(path.parent.name.removeprefix("date="))
         except ValueError:
             raise FlowError(f"{path.parent}: its name is no date") from None
-        partitions.append(ParquetPartition(folder, day, unquote(path.name.removeprefix("symbol="))))
+        symbol = unquote(path.name.removeprefix("symbol="))
+        feeds = [unquote(p.name.removeprefix("feed=")) for p in path.glob("feed=*")]
+        # An earlier release wrote the files right here.
+        feeds += [""] * (not feeds or any(path.glob("*.parquet")))
+        partitions += [ParquetPartition(folder, day, symbol, feed) for feed in feeds]
     return sorted(partitions)
 
 
@@ -220,6 +228,7 @@ def read_gaps(partition: ParquetPartition) -> list[Gap]:
     """
     # An earlier release did not export gaps.
     batches = _read(partition, GAPS) if partition.path(GAPS).is_dir() else ()
+    feed = partition.feed or dataset_and_feed(partition)[1]
     try:
         return [
             Gap(
@@ -230,6 +239,7 @@ def read_gaps(partition: ParquetPartition) -> list[Gap]:
                 detail=values["detail"],
                 # An earlier release did not write it.
                 next_expiry=values.get("next_expiry"),
+                source=feed,
             )
             for batch in batches
             for values in batch.to_pylist()

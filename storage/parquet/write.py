@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections import Counter
@@ -32,13 +33,14 @@ from storage.parquet.read import (
     TABLES,
     UTC_TIMESTAMP,
     ParquetPartition,
+    dataset_and_feed,
 )
 from storage.record.figures import OTHER_EXPIRIES
 from storage.record.row import JSON_COLUMNS, PROFILE_ARRAYS, Gap, SlotRecord
 
 
 class ParquetWriter:
-    """Writes one session of a symbol.
+    """Writes one session of a symbol and feed.
 
     Readers see the files once the writer is closed, all of them at once.
 
@@ -105,6 +107,16 @@ class ParquetWriter:
             if table in self._open:
                 self.sizes[table] = sum(file.stat().st_size for file in fresh.iterdir())
                 fresh.rename(final)
+        if failed is None:
+            self._replace_earlier_release()
+
+    def _replace_earlier_release(self) -> None:
+        """Delete the same session's files of an earlier release, whose folder names no feed."""
+        earlier = dataclasses.replace(self.partition, feed="")
+        files = [file for t in (*TABLES, GAPS) for file in earlier.path(t).glob("*.parquet")]
+        if self.partition.feed and files and dataset_and_feed(earlier)[1] == self.partition.feed:
+            for file in files:
+                file.unlink()
 
     def _write(self, table: str, content: pa.Table) -> None:
         try:

@@ -23,33 +23,35 @@ COPY_TRAILER = struct.pack(">h", -1)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _DAY = date(2000, 1, 1).toordinal()
 _FLOAT8 = 701
-#: Symbol, expiration, slot.
-_KEY_FIELDS = 3
+#: Symbol, expiration, source, slot.
+_KEY_FIELDS = 4
 _ARRAY_HEAD = struct.Struct(">iiI")
 _ARRAY_BOUNDS = 8
 _ARRAY_ELEMENT = np.dtype([("length", ">i4"), ("value", ">f8")])
 
 
-def key_fields(symbol: str, expiration: date, slot: datetime, fields: int) -> bytes:
+def key_fields(symbol: str, expiration: date, source: str, slot: datetime, fields: int) -> bytes:
     """Return the beginning of a COPY row: its key, with ``fields`` more fields to follow.
 
     Parameters
     ----------
-    symbol, expiration, slot : the row's key; ``slot`` with a zone.
+    symbol, expiration, source, slot : the row's key; ``slot`` with a zone.
     fields : how many fields follow the key.
 
     Returns
     -------
     bytes
-        Field count, symbol, date and timestamp, each behind its length.
+        Field count, symbol, date, feed and timestamp, each behind its length.
     """
-    name = symbol.encode()
+    name, feed = symbol.encode(), source.encode()
     since = slot - _EPOCH
     microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     return (
         struct.pack(">hi", _KEY_FIELDS + fields, len(name))
         + name
-        + struct.pack(">iiiq", 4, expiration.toordinal() - _DAY, 8, microseconds)
+        + struct.pack(">iii", 4, expiration.toordinal() - _DAY, len(feed))
+        + feed
+        + struct.pack(">iq", 8, microseconds)
     )
 
 

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from storage.postgres import binary
 from storage.postgres.database import Connection
 from storage.postgres.queries import query
-from storage.postgres.validate import InvalidRecord, SlotKey, slot_key
+from storage.postgres.validate import InvalidRecord, SlotKey, returned_key, slot_key
 from storage.record.mode import WriteMode
 from storage.record.row import COLUMNS, JSON_COLUMNS, PROFILE_ARRAYS, Gap, Row, SlotRecord
 
@@ -30,9 +30,9 @@ _NAMES = ", ".join(COLUMNS)
 _COPY_ROWS = f"copy incoming ({_NAMES}, ordinal) from stdin (format binary)"
 _ARRAY_NAMES = ", ".join(PROFILE_ARRAYS)
 _COPY_PROFILES = (
-    f"copy profiles (symbol, expiration, slot, {_ARRAY_NAMES}) from stdin (format binary)"
+    f"copy profiles (symbol, expiration, source, slot, {_ARRAY_NAMES}) from stdin (format binary)"
 )
-_COPY_CHAINS = "copy chains (symbol, expiration, slot, evidence) from stdin (format binary)"
+_COPY_CHAINS = "copy chains (symbol, expiration, source, slot, evidence) from stdin (format binary)"
 
 
 async def upsert_rows(
@@ -49,7 +49,7 @@ async def upsert_rows(
     Returns
     -------
     dict
-        Revision by symbol, expiration and slot.
+        Revision by symbol, expiration, feed and slot.
     """
     how = rule_parameters(mode) | {"backfilled": mode.backfills}
     if len(records) == 1:
@@ -69,7 +69,7 @@ async def upsert_rows(
                 await copy.write_row(_values(item.row, ordinal))
         cursor = await connection.execute(_UPSERT_ROWS, how)
     returned = await cursor.fetchall()
-    return {(r["symbol"], r["expiration"], r["slot"]): r["revision"] for r in returned}
+    return {returned_key(r): r["revision"] for r in returned}
 
 
 def _values(row: Row, ordinal: int) -> list[Any]:
@@ -154,13 +154,15 @@ def key_columns(rows_or_gaps: Iterable[Row | Gap]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``symbols``, ``expirations`` and ``slots`` of one length, ``first`` and ``last``.
+        ``symbols``, ``expirations``, ``sources`` and ``slots`` of one length, ``first`` and
+        ``last``.
     """
     returned = list(rows_or_gaps)
     slots = [item.slot for item in returned]
     return {
         "symbols": [item.symbol for item in returned],
         "expirations": [item.expiration for item in returned],
+        "sources": [item.source for item in returned],
         "slots": slots,
         "first": min(slots),
         "last": max(slots),

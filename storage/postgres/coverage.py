@@ -12,7 +12,7 @@ from storage.market.zero_dte import surely_expires
 from storage.record.row import Reason
 
 #: Reasons of gaps at which there was nothing to sample; they do not lower the coverage.
-EXCUSED_REASONS = frozenset({Reason.UNCHANGED, Reason.NOT_OPEN, Reason.NO_ZERO_DTE})
+EXCUSED_REASONS = frozenset({Reason.UNCHANGED, Reason.NOT_OPEN, Reason.NO_ZERO_DTE, Reason.STANDBY})
 #: How long after its time a slot may get its row, beyond the feed's delay.
 _GRACE = timedelta(seconds=30)
 #: A span that always has a session.
@@ -23,7 +23,7 @@ FAILING_STATES = ("thin", "missing", "nothing")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """How much of one symbol's session is stored."""
+    """How much of one symbol's session is stored of one feed."""
 
     symbol: str
     #: None where the symbol has nothing in the whole period.
@@ -39,7 +39,7 @@ class Coverage:
     #: ``partial``: below it, in another session. ``missing``: neither row nor gap, after the first
     #: session that a daemon sampled. ``nothing``: the symbol has nothing in the whole period.
     state: str
-    sources: tuple[str, ...] = ()
+    feed: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the values as JSON has them."""
@@ -53,7 +53,7 @@ class Coverage:
             "unaccounted": max(self.slots - known, 0),
             "coverage": round(self.coverage, 4),
             "state": self.state,
-            "sources": list(self.sources),
+            "feed": self.feed,
         }
 
     def __str__(self) -> str:
@@ -61,7 +61,8 @@ class Coverage:
             return f"{self.symbol:6} nothing stored"
         gaps = "".join(f", {n} {why}" for why, n in sorted(self.gaps.items()))
         return (
-            f"{self.symbol:6} {self.session}  {self.rows} of {self.slots} slots"
+            f"{self.symbol:6} {self.session}  {self.feed}{' ' * bool(self.feed)}"
+            f"{self.rows} of {self.slots} slots"
             f" ({self.coverage:.1%}, {self.state}){gaps}"
         )
 
@@ -79,8 +80,9 @@ def assess_coverage(
 
     Parameters
     ----------
-    counts : one mapping a symbol and session: symbol, expiration, rows, gaps, reasons, sources,
-        owned (whether a daemon sampled it), delay (of its feed, in seconds; None without rows).
+    counts : one mapping a symbol, session and feed: symbol, expiration, source, rows, gaps,
+        reasons, owned (whether a daemon sampled it), delay (of its feed, in seconds; None without
+        rows).
     first, last : the period.
     now : sessions and slots are due up to this moment.
     symbols : symbols that should have something; None to judge only what is stored.
@@ -89,19 +91,22 @@ def assess_coverage(
     Returns
     -------
     list of Coverage
-        In order of session and symbol.
+        In order of session, symbol and feed.
     """
     judged = []
     owned: dict[str, date] = {}
     delays: dict[str, timedelta] = {}
+    by_feed: dict[tuple[str, str], timedelta] = {}
     for row in counts:
         session = session_on(row["expiration"])
         if session is None:
             continue
         symbol = row["symbol"]
         if row["delay"] is not None:
-            delays[symbol] = timedelta(seconds=row["delay"])
-        due = _due(session, now, delays.get(symbol))
+            delay = timedelta(seconds=row["delay"])
+            delays[symbol] = max(delay, delays.get(symbol, delay))
+            by_feed[symbol, row["source"]] = delay
+        due = _due(session, now, by_feed.get((symbol, row["source"]), delays.get(symbol)))
         if row["owned"]:
             owned.setdefault(symbol, session.day)
         judged.append(_judge(row, session, due, least=least))
@@ -110,7 +115,7 @@ def assess_coverage(
         since = max(first, min(owned.values(), default=last - _RECENT))
         sessions = sessions_between(since, min(last, market_day(now)))
         judged += _silent(judged, owned, delays, sessions, now, symbols)
-    return sorted(judged, key=lambda item: (item.session or first, item.symbol))
+    return sorted(judged, key=lambda item: (item.session or first, item.symbol, item.feed))
 
 
 def _judge(row: Mapping[str, Any], session: Session, due: int, *, least: float) -> Coverage:
@@ -132,7 +137,7 @@ def _judge(row: Mapping[str, Any], session: Session, due: int, *, least: float) 
         gaps=gaps,
         coverage=share,
         state="ok" if share >= least or possible <= 0 else short,
-        sources=tuple(row["sources"] or ()),
+        feed=row["source"],
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from psycopg.rows import DictRow
@@ -35,6 +36,24 @@ class Pool:
         self._pool = pool
         self._patience = patience
         self._check = check
+        #: The feed that sessions are read of; None for the one that is shown of each.
+        self.feed: str | None = None
+
+    def of_feed(self, feed: str | None) -> Self:
+        """Return the same store, whose reads are of one feed.
+
+        Parameters
+        ----------
+        feed : the feed; None for the one that is shown of each session.
+
+        Returns
+        -------
+        Pool
+            A view with the same connections.
+        """
+        view = copy.copy(self)
+        view.feed = feed
+        return view
 
     async def ping(self) -> None:
         """Ask the database for a sign of life.
@@ -63,7 +82,9 @@ class Pool:
         with translate_errors():
             async with self._pool.connection() as connection:
                 with time_limit(connection, self._patience):
-                    cursor = await connection.execute(text, parameters, binary=binary)
+                    cursor = await connection.execute(
+                        text, {"feed": self.feed} | parameters, binary=binary
+                    )
                     return await cursor.fetchall()
 
     async def _one(self, text: str, *, binary: bool = False, **parameters: Any) -> DictRow | None:

@@ -8,7 +8,8 @@ from storage.postgres import sql
 from storage.record.row import PROFILE_ARRAYS
 
 _QUERIES = sql.load("queries.sql")
-_KEY = ("symbol", "expiration", "slot")
+_KEY = ("symbol", "expiration", "source", "slot")
+_SHOWN = _QUERIES["shown"]
 
 
 def _names(*columns: str) -> str:
@@ -36,6 +37,7 @@ def query(
     if "{" in text:
         changing = [c for c in columns if c not in _KEY]
         text = text.format(
+            feed=_SHOWN,
             columns=_names(*columns),
             values=_names(*(f"%({c})s" for c in columns)),
             assignments=_names(*(f"{c} = excluded.{c}" for c in changing)),

@@ -95,13 +95,16 @@ class ChangeReader(Pool):
 class RecordReader(WindowReader, ChangeReader):
     """All that is read of a dataset. ``Store`` adds the writes."""
 
-    async def before(self, symbol: str, expiration: date, slot: datetime) -> SlotRecord | None:
+    async def before(
+        self, symbol: str, expiration: date, slot: datetime, feed: str | None = None
+    ) -> SlotRecord | None:
         """Return the newest slot record of a session before ``slot``; None without one.
 
         Parameters
         ----------
         symbol, expiration : the session.
         slot : the moment, UTC; its own record does not count.
+        feed : whose record; None for the feed that this store reads.
 
         Returns
         -------
@@ -109,7 +112,7 @@ class RecordReader(WindowReader, ChangeReader):
             The record, with its profile and evidence.
         """
         parameters = session_bounds(symbol, expiration)
-        row = await self._one(query("record"), **parameters, before=slot)
+        row = await self._one(query("record"), **parameters, before=slot, feed=feed or self.feed)
         return None if row is None else record_from_columns(row)
 
     async def slots(self, symbol: str, expiration: date) -> list[datetime]:
@@ -141,24 +144,24 @@ class RecordReader(WindowReader, ChangeReader):
         """
         return await self._all(query("gaps"), **session_bounds(symbol, expiration))
 
-    async def accounted(self, symbol: str, expiration: date) -> set[datetime]:
+    async def accounted(self, symbol: str, expiration: date, feed: str) -> set[datetime]:
         """Return the slots of a session that are a row or a gap.
 
         Parameters
         ----------
-        symbol, expiration : the session.
+        symbol, expiration, feed : the session.
 
         Returns
         -------
         set of datetime
             Slots, UTC.
         """
-        rows = await self._all(query("accounted"), **session_bounds(symbol, expiration))
+        rows = await self._all(query("accounted"), **session_bounds(symbol, expiration), feed=feed)
         return {row["slot"] for row in rows}
 
     async def unaccounted(
         self, symbols: Sequence[str], first: date, last: date
-    ) -> list[tuple[str, date]]:
+    ) -> list[tuple[str, str, date]]:
         """Return the sessions of a period that a daemon sampled and left slots unaccounted.
 
         Such a slot is neither a row nor a gap.
@@ -171,15 +174,30 @@ class RecordReader(WindowReader, ChangeReader):
         Returns
         -------
         list of tuple
-            Symbol and day of each such session.
+            Symbol, feed and day of each such session.
         """
         rows = await self._all(query("watched"), symbols=list(symbols), first=first, last=last)
         incomplete = []
         for row in rows:
             session = session_on(row["expiration"])
             if session is not None and row["accounted"] < session.slot_count:
-                incomplete.append((row["symbol"], session.day))
+                incomplete.append((row["symbol"], row["source"], session.day))
         return incomplete
+
+    async def feeds(self, symbol: str, expiration: date) -> dict[str, bool]:
+        """Return the feeds that have rows of a session, each with whether answers show it.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+
+        Returns
+        -------
+        dict
+            Whether it is shown, by feed.
+        """
+        rows = await self._all(query("feeds"), symbol=symbol, expiration=expiration)
+        return {row["source"]: row["shown"] for row in rows}
 
     async def newest_day(self, symbol: str, until: date) -> date | None:
         """Return the newest day up to ``until`` on which the symbol has a row; None without one.
@@ -216,7 +234,8 @@ class RecordReader(WindowReader, ChangeReader):
         """Return what each stored day of a symbol has, in order.
 
         ``expiration``, ``rows`` and ``gaps`` (counts), ``reasons`` (gaps by reason), ``first`` and
-        ``last`` (slots with a row) and the ``source`` of the last.
+        ``last`` (slots with a row), ``source`` (the feed of these rows) and ``feeds`` (all that
+        have rows).
 
         Parameters
         ----------
@@ -231,8 +250,8 @@ class RecordReader(WindowReader, ChangeReader):
 
     async def session(
         self, symbol: str, expiration: date, columns: Sequence[str], facts: Sequence[str]
-    ) -> tuple[list[tuple[Any, ...]], dict[str, Any] | None, list[dict[str, Any]]]:
-        """Read a session's rows, some columns of the newest row, and its gaps, in one statement.
+    ) -> tuple[list[tuple[Any, ...]], dict[str, Any] | None, list[dict[str, Any]], str | None]:
+        """Read a session's rows, columns of the newest row, its gaps and feed, in one statement.
 
         A row is a tuple of its revision, its slot in seconds since 1970, and ``columns``; a gap has
         ``slot``, ``reason`` and ``revision``.
@@ -247,7 +266,7 @@ class RecordReader(WindowReader, ChangeReader):
         -------
         tuple
             The rows, ascending by slot; ``facts`` of the newest row by name, None without a
-            row; and the gaps.
+            row; the gaps; and the feed, None where nothing is stored.
         """
         nothing = ", ".join("null" for _ in columns)
         text = query("session", columns, facts=", ".join(facts), nothing=nothing)
@@ -256,7 +275,9 @@ class RecordReader(WindowReader, ChangeReader):
             async with self._pool.connection() as connection:
                 with time_limit(connection, self._patience):
                     async with connection.cursor(row_factory=tuple_row, binary=True) as cursor:
-                        await cursor.execute(text, session_bounds(symbol, expiration))
+                        await cursor.execute(
+                            text, {"feed": self.feed} | session_bounds(symbol, expiration)
+                        )
                         rows = await cursor.fetchall()
         # PostgreSQL returns them in order already, but the SQL standard does not promise it.
         rows.sort(key=operator.itemgetter(1))
@@ -373,7 +394,7 @@ class RecordReader(WindowReader, ChangeReader):
     async def coverage(
         self, first: date, last: date, symbols: Sequence[str] | None = None
     ) -> list[DictRow]:
-        """Return the counts of rows and gaps of each symbol and session of a period.
+        """Return the counts of rows and gaps of each symbol, session and feed of a period.
 
         Parameters
         ----------
@@ -383,7 +404,7 @@ class RecordReader(WindowReader, ChangeReader):
         Returns
         -------
         list of dict
-            One a symbol and session.
+            One a symbol, session and feed; ``shown`` marks the feed that answers show.
         """
         selection = None if symbols is None else list(symbols)
         return await self._all(query("coverage"), symbols=selection, **period_bounds(first, last))
@@ -413,14 +434,14 @@ class RecordReader(WindowReader, ChangeReader):
                 connection.transaction(),
                 connection.cursor("records", binary=True) as cursor,
             ):
-                await cursor.execute(text, session_bounds(symbol, expiration))
+                await cursor.execute(text, {"feed": self.feed} | session_bounds(symbol, expiration))
                 async for row in cursor:
                     yield record_from_columns(row)
 
 
 def _split_session(
     rows: list[tuple[Any, ...]],
-) -> tuple[list[tuple[Any, ...]], dict[str, Any] | None, list[dict[str, Any]]]:
+) -> tuple[list[tuple[Any, ...]], dict[str, Any] | None, list[dict[str, Any]], str | None]:
     """Split the result of ``session``: its last row is a JSON document with the rest."""
     document = orjson.loads(rows.pop()[-1])
     newest = document["newest"]
@@ -431,4 +452,4 @@ def _split_session(
         {"revision": revision, "slot": datetime.fromisoformat(slot), "reason": reason}
         for revision, slot, reason in document["gaps"]
     ]
-    return [row[:-1] for row in rows], newest, gaps
+    return [row[:-1] for row in rows], newest, gaps, document["feed"]

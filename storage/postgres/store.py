@@ -7,7 +7,7 @@ next revision, so revisions become visible in order.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import date
 from typing import Self
@@ -155,21 +155,19 @@ class Store(RecordReader):
         gaps: Sequence[Gap] = (),
         *,
         mode: WriteMode = WriteMode.KEEP,
-        mixed: bool = False,
     ) -> WriteResult:
         """Write slot records and gaps in one transaction.
 
-        A slot with a row is never a gap: a record closes its slot's gap, and a gap of a slot that
-        has a row is not written. What equals the stored row or gap is not written. A record that
-        cannot be stored is left out and logged; the others are written.
+        A feed's rows and gaps of a day are a session of their own. A slot with a row is never a
+        gap: a record closes its slot's gap, and a gap of a slot that has a row is not written.
+        What equals the stored row or gap is not written. A record that cannot be stored is left out
+        and logged; the others are written.
 
         Parameters
         ----------
         records : the records to write.
         gaps : slots without a row, each with its reason.
-        mode : what happens to a slot that has a row already.
-        mixed : whether a session may have rows of several sources. Otherwise a record of another
-            source than its session's is refused.
+        mode : what happens to a slot that has a row already of the same feed.
 
         Returns
         -------
@@ -196,29 +194,32 @@ class Store(RecordReader):
                         settled = await find_settled_slots(connection, valid, mode)
                         async with connection.transaction():
                             written = await write_batch(
-                                connection,
-                                valid,
-                                valid_gaps,
-                                mode=mode,
-                                mixed=mixed,
-                                settled=settled,
+                                connection, valid, valid_gaps, mode=mode, settled=settled
                             )
         result = WriteResult(written.changes, (*invalid, *written.refused))
         for refusal in result.refused:
             log.error("not written", symbol=refusal.symbol, slot=refusal.slot, why=refusal.reason)
         return result
 
-    async def own(self, symbols: Sequence[str], expiration: date) -> None:
+    async def own(
+        self, feeds: Mapping[str, str], expiration: date, *, fallback: bool = False
+    ) -> None:
         """Note that a daemon samples a session of some symbols.
 
         Each slot of such a session must become a row or a gap; ``flow-store check`` judges it so.
 
         Parameters
         ----------
-        symbols : the symbols.
+        feeds : the feed that each symbol is sampled from.
         expiration : the session's day.
+        fallback : whether these feeds stand in for the ones that answers show first.
         """
-        parameters = {"symbols": list(symbols), "expiration": expiration}
+        parameters = {
+            "symbols": list(feeds),
+            "sources": list(feeds.values()),
+            "expiration": expiration,
+            "fallback": fallback,
+        }
         await self.ready()
         with translate_errors():
             async with self._pool.connection() as connection:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from typing import Any
 
 from psycopg import errors as pg
 
@@ -19,11 +20,11 @@ _WHOLE = tuple(f.name for f in dataclasses.fields(Row) if f.type == "int")
 _LONG = frozenset(n for n in _WHOLE if n.endswith(("_oi", "_volume")))
 _INTEGERS = operator.attrgetter(*_WHOLE)
 
-SlotKey = tuple[str, date, datetime]
+SlotKey = tuple[str, date, str, datetime]
 
 
 def slot_key(item: Row | Gap) -> SlotKey:
-    """Return the primary key of a slot: symbol, expiration, slot.
+    """Return the primary key of a slot: symbol, expiration, feed, slot.
 
     Parameters
     ----------
@@ -32,9 +33,24 @@ def slot_key(item: Row | Gap) -> SlotKey:
     Returns
     -------
     tuple
-        Symbol, expiration and slot.
+        Symbol, expiration, feed and slot.
     """
-    return item.symbol, item.expiration, item.slot
+    return item.symbol, item.expiration, item.source, item.slot
+
+
+def returned_key(row: Mapping[str, Any]) -> SlotKey:
+    """Return the primary key of a row that a query returned.
+
+    Parameters
+    ----------
+    row : the columns by name.
+
+    Returns
+    -------
+    tuple
+        Symbol, expiration, feed and slot.
+    """
+    return row["symbol"], row["expiration"], row["source"], row["slot"]
 
 
 class InvalidRecord(ValueError):
@@ -97,10 +113,10 @@ def validate_batch(
     for item in items:
         try:
             if isinstance(item, Gap):
-                _require_symbol(item)
+                _require_key(item)
                 marks[slot_key(item)] = item
                 continue
-            _require_symbol(item.row)
+            _require_key(item.row)
             _require_numbers(item.row)
         except (InvalidRecord, TypeError, AttributeError) as error:
             refused.append(Refusal(item, str(error)))
@@ -115,10 +131,12 @@ def validate_batch(
     return list(chosen.values()), list(marks.values()), refused
 
 
-def _require_symbol(item: Row | Gap) -> None:
-    # No database stores NUL, nor half of a surrogate pair, which UTF-8 cannot encode.
-    if "\x00" in item.symbol or any("\ud800" <= letter <= "\udfff" for letter in item.symbol):
-        raise InvalidRecord(f"symbol is {item.symbol!r}")
+def _require_key(item: Row | Gap) -> None:
+    for name in ("symbol", "source"):
+        text = getattr(item, name)
+        # No database stores NUL, nor half of a surrogate pair, which UTF-8 cannot encode.
+        if "\x00" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InvalidRecord(f"{name} is {text!r}")
 
 
 def _require_numbers(row: Row) -> None:

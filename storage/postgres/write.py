@@ -7,6 +7,7 @@ written.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -25,6 +26,7 @@ from storage.postgres.validate import (
     VALUE_ERRORS,
     SlotKey,
     refusal_reason,
+    returned_key,
     slot_key,
 )
 from storage.record.mode import Replaces, WriteMode
@@ -74,7 +76,7 @@ async def find_settled_slots(
     except VALUE_ERRORS:
         # The write will find the record that has the value.
         return frozenset()
-    return frozenset((r["symbol"], r["expiration"], r["slot"]) for r in rows)
+    return frozenset(map(returned_key, rows))
 
 
 async def write_batch(
@@ -83,7 +85,6 @@ async def write_batch(
     gaps: Sequence[Gap],
     *,
     mode: WriteMode,
-    mixed: bool,
     settled: Container[SlotKey],
 ) -> WriteResult:
     """Write a batch in the connection's open transaction, under the dataset's write lock.
@@ -92,7 +93,7 @@ async def write_batch(
     ----------
     connection : with an open transaction.
     records, gaps : valid, at most one of each a slot.
-    mode, mixed : as for ``Store.write``.
+    mode : as for ``Store.write``.
     settled : slots whose row stays, from ``find_settled_slots``; their records are not sent.
 
     Returns
@@ -108,39 +109,35 @@ async def write_batch(
     }
     standing = await (await connection.execute(query("standing"), keys)).fetchall()
     heads = {row["symbol"]: row["revision"] for row in standing if row["expiration"] is None}
+    feeds: dict[tuple[str, date], set[str]] = {}
+    shown: dict[tuple[str, date], str] = {}
+    for row in standing:
+        if row["expiration"] is not None:
+            key = row["symbol"], row["expiration"]
+            feeds.setdefault(key, set()).add(row["source"])
+            if row["shown"]:
+                shown[key] = row["source"]
+    for item in records:
+        shown.setdefault((item.row.symbol, item.row.expiration), item.row.source)
     progress = _Progress()
-    if not mixed:
-        feeds = {(r["symbol"], r["expiration"]): r["source"] for r in standing if r["source"]}
-        records = _of_one_feed(records, feeds, progress)
     sent = [item for item in records if slot_key(item.row) not in settled]
     await _put(connection, sent, mode, progress)
-    await _mark(connection, gaps, progress)
+    await _mark(connection, _with_feed(gaps, shown), progress)
     changed = _changes(heads, progress)
     if changed:
-        await _advance(connection, changed)
+        await _advance(connection, changed, feeds)
     return WriteResult(tuple(changed), tuple(progress.refused))
 
 
-def _of_one_feed(
-    records: Sequence[SlotRecord], feeds: dict[tuple[str, date], str], progress: _Progress
-) -> list[SlotRecord]:
-    """Return the records of their session's source, and refuse the others.
-
-    ``feeds`` has the source of each session; the first record of a new session decides its source.
-    """
-    accepted = []
-    for item in records:
-        row = item.row
-        feed = feeds.setdefault((row.symbol, row.expiration), row.source)
-        if feed == row.source:
-            accepted.append(item)
-            continue
-        why = (
-            f"{row.symbol} {row.expiration}: the session is sampled from {feed};"
-            f" rows of {row.source} are not mixed in"
-        )
-        progress.refused.append(Refusal(item, why))
-    return accepted
+def _with_feed(gaps: Sequence[Gap], shown: dict[tuple[str, date], str]) -> list[Gap]:
+    """Give gaps of an earlier release, which name no feed, that of their session."""
+    named = [
+        gap
+        if gap.source
+        else dataclasses.replace(gap, source=shown.get((gap.symbol, gap.expiration), ""))
+        for gap in gaps
+    ]
+    return list({slot_key(gap): gap for gap in named}.values())
 
 
 async def _put(
@@ -187,9 +184,7 @@ async def _mark(connection: Connection, gaps: Sequence[Gap], progress: _Progress
         await _mark(connection, gaps[half:], progress)
         return
     by_key = {slot_key(gap): gap for gap in gaps}
-    progress.gaps += [
-        (r["revision"], by_key[r["symbol"], r["expiration"], r["slot"]]) for r in marked
-    ]
+    progress.gaps += [(r["revision"], by_key[returned_key(r)]) for r in marked]
 
 
 def _changes(heads: dict[str, int], progress: _Progress) -> list[Change]:
@@ -213,17 +208,22 @@ def _changes(heads: dict[str, int], progress: _Progress) -> list[Change]:
     ]
 
 
-async def _advance(connection: Connection, changes: Sequence[Change]) -> None:
-    """Bring the extent, source and newest revision of sessions, and the heads, up to date."""
-    sessions: dict[tuple[str, date], dict[str, Any]] = {}
+async def _advance(
+    connection: Connection, changes: Sequence[Change], feeds: dict[tuple[str, date], set[str]]
+) -> None:
+    """Bring the extent and newest revision of sessions, and the heads, up to date.
+
+    ``feeds`` has the feeds that each session had before.
+    """
+    sessions: dict[tuple[str, date, str], dict[str, Any]] = {}
     for change in changes:
         changed: list[tuple[int, Row | Gap]] = [*change.rows, *change.gaps]
         for revision, item in changed:
             extent = sessions.setdefault(
-                (item.symbol, item.expiration),
-                {"source": None, "first": item.slot, "last": item.slot, "revision": 0},
+                (item.symbol, item.expiration, item.source),
+                {"first": item.slot, "last": item.slot, "revision": 0, "has_rows": False},
             )
-            extent["source"] = extent["source"] or getattr(item, "source", None)
+            extent["has_rows"] |= isinstance(item, Row)
             extent["first"], extent["last"] = (
                 min(extent["first"], item.slot),
                 max(extent["last"], item.slot),
@@ -232,15 +232,25 @@ async def _advance(connection: Connection, changes: Sequence[Change]) -> None:
     await connection.execute(
         query("advance_sessions"),
         {
-            "symbols": [symbol for symbol, _ in sessions],
-            "expirations": [expiration for _, expiration in sessions],
-            "sources": [extent["source"] for extent in sessions.values()],
+            "symbols": [symbol for symbol, _, _ in sessions],
+            "expirations": [expiration for _, expiration, _ in sessions],
+            "sources": [source for _, _, source in sessions],
             "firsts": [extent["first"] for extent in sessions.values()],
             "lasts": [extent["last"] for extent in sessions.values()],
             "revisions": [extent["revision"] for extent in sessions.values()],
+            "have_rows": [extent["has_rows"] for extent in sessions.values()],
         },
     )
+    for symbol, expiration, source in sessions:
+        feeds.setdefault((symbol, expiration), set()).add(source)
+    several = [key for key, names in feeds.items() if len(names) > 1]
+    if several:
+        await connection.execute(query("choose_shown"), _session_keys(several))
     await connection.execute(
         query("advance_heads"),
         {"symbols": [c.symbol for c in changes], "revisions": [c.revision for c in changes]},
     )
+
+
+def _session_keys(keys: Sequence[tuple[str, date]]) -> dict[str, Any]:
+    return {"symbols": [key[0] for key in keys], "expirations": [key[1] for key in keys]}

@@ -42,7 +42,8 @@ class Reason(StrEnum):
     NO_ZERO_DTE = "no_zero_dte"  #: nothing of this symbol expires today
     NO_SPOT = "no_spot"  #: neither the source nor put-call parity gives a price of the underlying
     NO_IV = "no_iv"  #: no quote gives an implied volatility
-    OTHER_FEED = "other_feed"  #: the quotes are of another feed than the session's rows
+    OTHER_FEED = "other_feed"  #: of earlier releases: quotes of another feed than the session's
+    STANDBY = "standby"  #: the feed is a fallback, and the first feed gave rows
     NOT_RUNNING = "not_running"  #: no sampler was running
     NOT_SAMPLED = "not_sampled"  #: nothing is stored here, and nothing says why
     NO_STATE = "no_state"  #: the database was away, so the slot's predecessor was not known
@@ -106,7 +107,7 @@ class Row:
     quoted_at: datetime
     #: When the quotes were fetched.
     fetched_at: datetime
-    #: Which source: cboe, recorded, synthetic ...
+    #: Which feed: cboe, recorded, synthetic ...; each has sessions of its own.
     source: str
     #: By how much the source declares its quotes to be delayed. [s]
     delay_seconds: int
@@ -487,6 +488,9 @@ class Gap:
     #: Where nothing expires on the day (``no_zero_dte``): the next day on which something of the
     #: symbol does, New York. None: the source lists none, or an older release wrote the gap.
     next_expiry: date | None = None
+    #: The feed that gave no row. Empty where an older release wrote the gap: the store takes the
+    #: feed that it shows of the session.
+    source: str = ""
 
     def __post_init__(self) -> None:
         # The words may come from a vendor: characters that no database stores are replaced.
@@ -509,8 +513,8 @@ class Gap:
         Raises
         ------
         KeyError, TypeError, ValueError
-            If a field is missing, or not what it should be. ``next_expiry`` may be missing: older
-            releases did not write it.
+            If a field is missing, or not what it should be. ``next_expiry`` and ``source`` may be
+            missing: older releases did not write them.
         """
         upcoming = values.get("next_expiry")
         return cls(
@@ -520,16 +524,17 @@ class Gap:
             reason=Reason(values["reason"]),
             detail=values["detail"],
             next_expiry=None if upcoming is None else date.fromisoformat(upcoming),
+            source=values.get("source", ""),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What one transaction changed of one symbol. Consecutive changes may be merged into one.
+    """What one transaction changed of one symbol, of all its feeds.
 
-    A reader whose cursor is ``after`` sets it to ``revision`` once it has applied the change. A
-    row removes the gap of its slot. A row or gap that changed comes again, whole, under its new
-    revision.
+    Consecutive changes may be merged into one. A reader whose cursor is ``after`` sets it to
+    ``revision`` once it has applied the change. A row removes the gap of its slot. A row or gap
+    that changed comes again, whole, under its new revision.
     """
 
     symbol: str

@@ -41,8 +41,13 @@ class Batch:
     @property
     def slots(self) -> list[tuple[str, datetime]]:
         """Symbol and slot of every record and gap."""
-        rows = [(record.row.symbol, record.row.slot) for record in self.records]
-        return rows + [(gap.symbol, gap.slot) for gap in self.gaps]
+        return [(symbol, slot) for symbol, _, slot in self.feed_slots]
+
+    @property
+    def feed_slots(self) -> list[tuple[str, str, datetime]]:
+        """Symbol, feed and slot of every record and gap."""
+        items: list[Row | Gap] = [*(record.row for record in self.records), *self.gaps]
+        return [(item.symbol, item.source, item.slot) for item in items]
 
     @property
     def size(self) -> int:
@@ -52,7 +57,7 @@ class Batch:
 
 
 def _gap_values(gap: Gap) -> dict[str, Any]:
-    return {name: getattr(gap, name) for name in (*_GAP, "next_expiry")}
+    return {name: getattr(gap, name) for name in (*_GAP, "next_expiry", "source")}
 
 
 def encode_batch(batch: Batch) -> bytes:

@@ -47,10 +47,11 @@ class Spool:
         self._limit = limit
         self._fault = fault
         self._segments: list[Segment] = []
-        #: The two newest waiting records of each symbol, the older first.
-        self._newest: dict[str, list[SlotRecord]] = {}
-        #: The newest slot of each symbol that waits here, as a record or a gap.
-        self.accounted: dict[str, datetime] = {}
+        #: The two newest waiting records of each symbol and feed, the older first.
+        self._newest: dict[tuple[str, str], list[SlotRecord]] = {}
+        #: The newest slot of each symbol and feed that waits here, as a record or a gap. The feed
+        #: of a gap that an earlier release left is empty.
+        self.accounted: dict[tuple[str, str], datetime] = {}
 
     @classmethod
     def open(cls, folder: Path, limit: int, fault: Fault = no_fault) -> Spool:
@@ -99,12 +100,14 @@ class Spool:
         """The size of all segments. [bytes]"""
         return sum(segment.end for segment in self._segments)
 
-    def newest(self, symbol: str, expiration: date, before: datetime) -> SlotRecord | None:
+    def newest(
+        self, symbol: str, expiration: date, before: datetime, feed: str
+    ) -> SlotRecord | None:
         """Return the newest waiting record of a session before a moment; None without one.
 
         Parameters
         ----------
-        symbol, expiration : the session.
+        symbol, expiration, feed : the session.
         before : a slot, UTC; its own record does not count.
 
         Returns
@@ -112,7 +115,7 @@ class Spool:
         SlotRecord or None
             The record.
         """
-        known = self._newest.get(symbol, [])
+        known = self._newest.get((symbol, feed), [])
         earlier = [r for r in known if r.row.expiration == expiration and r.row.slot < before]
         return earlier[-1] if earlier else None
 
@@ -260,13 +263,15 @@ class Spool:
         self._segments = []
 
     def _note(self, batch: Batch) -> None:
-        for symbol, slot in batch.slots:
-            self.accounted[symbol] = max(slot, self.accounted.get(symbol, slot))
+        for symbol, feed, slot in batch.feed_slots:
+            key = symbol, feed
+            self.accounted[key] = max(slot, self.accounted.get(key, slot))
         for record in batch.records:
-            waiting = self._newest.get(record.row.symbol, [])
+            key = record.row.symbol, record.row.source
+            waiting = self._newest.get(key, [])
             others = [r for r in waiting if r.row.slot != record.row.slot]
             ordered = sorted([*others, record], key=lambda r: r.row.slot)
-            self._newest[record.row.symbol] = ordered[-2:]
+            self._newest[key] = ordered[-2:]
 
     def _prune(self) -> None:
         """Delete segments in which nothing waits."""

@@ -129,8 +129,8 @@ def fill(
 
     async def write() -> list[Kept]:
         async with Store.open(url, dataset) as store:
-            await store.own(owned, DAY)
-            return rows_of(await store.write(records, gaps, mixed=True))
+            await store.own(dict.fromkeys(owned, "test"), DAY)
+            return rows_of(await store.write(records, gaps))
 
     return asyncio.run(write())
 
@@ -318,9 +318,9 @@ class TestCheck:
             [gap(4), gap(5), gap(6, Reason.LATE), gap(9, symbol="SPY")],
             owned=["SPX", "SPY"],
         )
-        partial = "QQQ    2026-08-19  2 of 10 slots (20.0%, partial)\n"
-        thin = "SPX    2026-08-19  4 of 10 slots (40.0%, thin), 1 late, 2 source_down\n"
-        ok = "SPY    2026-08-19  9 of 10 slots (90.0%, ok), 1 source_down\n"
+        partial = "QQQ    2026-08-19  test 2 of 10 slots (20.0%, partial)\n"
+        thin = "SPX    2026-08-19  test 4 of 10 slots (40.0%, thin), 1 late, 2 source_down\n"
+        ok = "SPY    2026-08-19  test 9 of 10 slots (90.0%, ok), 1 source_down\n"
         assert (1, partial + thin + ok, "") == run("check", *TEN_DUE)
         assert (0, partial + ok, "") == run("check", *TEN_DUE, "--symbols", "spy,qqq")
         well = (0, thin.replace("thin", "ok"), "")
@@ -346,14 +346,14 @@ class TestCheck:
             "unaccounted": 5,
             "coverage": 0.2,
             "state": "thin",
-            "sources": ["test"],
+            "feed": "test",
         }
         assert [expected] == json.loads(out)
 
     def test_all_of_a_day(self, run, database):
         """After the close, all slots are due; a session without a hole is ok, none at all after it is missing."""
         fill(database, [record(slot=at(i)) for i in range(780)], owned=["SPX"])
-        message = "SPX    2026-08-19  780 of 780 slots (100.0%, ok)\n"
+        message = "SPX    2026-08-19  test 780 of 780 slots (100.0%, ok)\n"
         later = ["--clock", "simulated:2026-08-20T13:30Z@0.001", "--symbols", "SPX"]
         assert (0, message, "") == run("check", *later)
         lost = "SPX    2026-08-20  0 of 780 slots (0.0%, missing)\n"
@@ -376,7 +376,7 @@ class TestCheck:
     def test_before_the_open(self, run, database):
         """Where nothing is due yet, nothing is thin."""
         fill(database, [], [gap(0)])
-        message = "SPX    2026-08-19  0 of 0 slots (100.0%, ok), 1 source_down\n"
+        message = "SPX    2026-08-19  test 0 of 0 slots (100.0%, ok), 1 source_down\n"
         now = ["--clock", "simulated:2026-08-19T13:00Z@0.001", "--symbols", "SPX"]
         assert (0, message, "") == run("check", *now)
 

@@ -3,11 +3,11 @@
 select pg_advisory_xact_lock(hashtextextended('zerodte-flow writes ' || current_schema(), 0))
 
 -- standing --
--- The heads of symbols before a write, and the sources of their sessions.
-select symbol, revision, null::date as expiration, null as source
+-- The heads of symbols before a write, and the feeds of their sessions.
+select symbol, revision, null::date as expiration, null as source, null as shown
 from heads where symbol = any(%(symbols)s)
 union all
-select symbol, null, expiration, source from sessions
+select symbol, null, expiration, source, shown from sessions
 where (symbol, expiration) in (select * from unnest(%(symbols)s::text[], %(expirations)s::date[]))
 
 -- replaces --
@@ -19,10 +19,11 @@ case case when rows.backfilled then %(over_backfilled)s::text else %(over_sample
 -- settled --
 -- Which slots of a batch have a row that no record of the batch replaces: their records need not be
 -- sent.
-select symbol, expiration, slot
-from unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[],
-            %(quoted)s::timestamptz[]) as k (symbol, expiration, slot, quoted_at)
-join rows using (symbol, expiration, slot)
+select symbol, expiration, source, slot
+from unnest(%(symbols)s::text[], %(expirations)s::date[], %(sources)s::text[],
+            %(slots)s::timestamptz[], %(quoted)s::timestamptz[])
+    as k (symbol, expiration, source, slot, quoted_at)
+join rows using (symbol, expiration, source, slot)
 where slot between %(first)s and %(last)s
   and not ({replaces})
 
@@ -53,61 +54,90 @@ insert into rows ({columns}, backfilled) values ({values}, %(backfilled)s)
 -- conflict --
 -- What happens to a slot that has a row. A record that changes nothing writes nothing and returns
 -- nothing, unless the mode writes equal records too.
-on conflict (symbol, expiration, slot) do update
+on conflict (symbol, expiration, source, slot) do update
 set {assignments}, revision = nextval('revision'),
     backfilled = case when %(keeps_origin)s then rows.backfilled else excluded.backfilled end
 where ({replaces}) and (%(writes_equal)s or ({stored}) is distinct from ({offered}))
-returning symbol, expiration, slot, revision
+returning symbol, expiration, source, slot, revision
 
 -- close_gaps --
 -- Remove the gaps of slots that have a row.
-delete from gaps using unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[])
-    as k (symbol, expiration, slot)
-where (gaps.symbol, gaps.expiration, gaps.slot) = (k.symbol, k.expiration, k.slot)
+delete from gaps using unnest(%(symbols)s::text[], %(expirations)s::date[], %(sources)s::text[],
+                        %(slots)s::timestamptz[]) as k (symbol, expiration, source, slot)
+where (gaps.symbol, gaps.expiration, gaps.source, gaps.slot) = (k.symbol, k.expiration, k.source, k.slot)
   and gaps.slot between %(first)s and %(last)s
 
 -- drop_profiles --
 -- Remove the profiles of slots whose row has changed.
-delete from profiles using unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[])
-    as k (symbol, expiration, slot)
-where (profiles.symbol, profiles.expiration, profiles.slot) = (k.symbol, k.expiration, k.slot)
+delete from profiles using unnest(%(symbols)s::text[], %(expirations)s::date[], %(sources)s::text[],
+                        %(slots)s::timestamptz[]) as k (symbol, expiration, source, slot)
+where (profiles.symbol, profiles.expiration, profiles.source, profiles.slot) = (k.symbol, k.expiration, k.source, k.slot)
   and profiles.slot between %(first)s and %(last)s
 
 -- drop_chains --
 -- Remove the chains of slots whose row has changed.
-delete from chains using unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[])
-    as k (symbol, expiration, slot)
-where (chains.symbol, chains.expiration, chains.slot) = (k.symbol, k.expiration, k.slot)
+delete from chains using unnest(%(symbols)s::text[], %(expirations)s::date[], %(sources)s::text[],
+                        %(slots)s::timestamptz[]) as k (symbol, expiration, source, slot)
+where (chains.symbol, chains.expiration, chains.source, chains.slot) = (k.symbol, k.expiration, k.source, k.slot)
   and chains.slot between %(first)s and %(last)s
 
 -- mark_gaps --
 -- Write the gaps of slots without a row. A stored gap that is equal keeps its revision. A stored gap
 -- keeps its reason if the new one only says that no sampler ran.
-insert into gaps (symbol, expiration, slot, reason, detail, next_expiry)
-select k.* from unnest(%(symbols)s::text[], %(expirations)s::date[], %(slots)s::timestamptz[],
-                       %(reasons)s::text[], %(details)s::text[], %(next_expiries)s::date[])
-    as k (symbol, expiration, slot, reason, detail, next_expiry)
+insert into gaps (symbol, expiration, source, slot, reason, detail, next_expiry)
+select k.* from unnest(%(symbols)s::text[], %(expirations)s::date[], %(sources)s::text[],
+                       %(slots)s::timestamptz[], %(reasons)s::text[], %(details)s::text[],
+                       %(next_expiries)s::date[])
+    as k (symbol, expiration, source, slot, reason, detail, next_expiry)
 where not exists (
-    select from rows where (rows.symbol, rows.expiration, rows.slot) = (k.symbol, k.expiration, k.slot)
+    select from rows
+    where (rows.symbol, rows.expiration, rows.source, rows.slot) = (k.symbol, k.expiration, k.source, k.slot)
       and rows.slot between %(first)s and %(last)s)
-on conflict (symbol, expiration, slot) do update
+on conflict (symbol, expiration, source, slot) do update
 set reason = excluded.reason, detail = excluded.detail, next_expiry = excluded.next_expiry,
     revision = nextval('revision')
 where (gaps.reason, gaps.detail, gaps.next_expiry)
       is distinct from (excluded.reason, excluded.detail, excluded.next_expiry)
   and excluded.reason not in ('not_running', 'not_sampled')
-returning symbol, expiration, slot, revision
+returning symbol, expiration, source, slot, revision
 
 -- advance_sessions --
--- Update each session's newest revision and extent. Its source is that of its first row.
-insert into sessions (symbol, expiration, source, first_slot, last_slot, revision)
-select * from unnest(%(symbols)s::text[], %(expirations)s::date[], %(sources)s::text[],
-                     %(firsts)s::timestamptz[], %(lasts)s::timestamptz[], %(revisions)s::bigint[])
-on conflict (symbol, expiration) do update
-set source = coalesce(sessions.source, excluded.source),
+-- Update each session's newest revision and extent. The first feed of a session is shown.
+insert into sessions (symbol, expiration, source, first_slot, last_slot, revision, has_rows, shown)
+select k.*, not exists (select from sessions s where (s.symbol, s.expiration) = (k.symbol, k.expiration))
+from unnest(%(symbols)s::text[], %(expirations)s::date[], %(sources)s::text[],
+            %(firsts)s::timestamptz[], %(lasts)s::timestamptz[], %(revisions)s::bigint[],
+            %(have_rows)s::boolean[]) as k (symbol, expiration, source, first, last, revision, has_rows)
+on conflict (symbol, expiration, source) do update
+set has_rows = sessions.has_rows or excluded.has_rows,
     first_slot = least(sessions.first_slot, excluded.first_slot),
     last_slot = greatest(sessions.last_slot, excluded.last_slot),
     revision = greatest(sessions.revision, excluded.revision)
+
+-- choose_shown --
+-- Choose which feed is shown of sessions that have several: one with rows before one without; the
+-- feed that a sampler was configured with before its fallback and before filled ones; then the one
+-- with most rows.
+update sessions set shown = sessions.source = chosen.source
+from (select distinct on (s.symbol, s.expiration) s.symbol, s.expiration, s.source
+      from sessions s left join watched w using (symbol, expiration, source)
+      where (s.symbol, s.expiration) in (select * from unnest(%(symbols)s::text[], %(expirations)s::date[]))
+      order by s.symbol, s.expiration, s.has_rows desc, coalesce(w.fallback, true),
+               (select count(*) from rows r
+                where (r.symbol, r.expiration, r.source) = (s.symbol, s.expiration, s.source)
+                  and r.slot between s.first_slot and s.last_slot) desc, s.source) chosen
+where (sessions.symbol, sessions.expiration) = (chosen.symbol, chosen.expiration)
+  and sessions.shown <> (sessions.source = chosen.source)
+
+-- shown --
+-- The feed that answers show of a session: the one that was asked for, or else the shown one.
+coalesce(%(feed)s::text, (select source from sessions where symbol = %(symbol)s
+                          and expiration = %(expiration)s and shown))
+
+-- feeds --
+-- The feeds that have rows of a session, and which of them is shown.
+select source, shown from sessions
+where symbol = %(symbol)s and expiration = %(expiration)s and has_rows order by source
 
 -- advance_heads --
 -- Update each symbol's newest revision.
@@ -118,39 +148,40 @@ on conflict (symbol) do update set revision = excluded.revision
 -- The newest slot record of a session before a moment.
 select r.*, {sent}, c.evidence
 from (select * from rows
-      where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s
+      where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed} and slot < %(before)s
         and slot >= %(first)s and slot < %(last)s
       order by slot desc limit 1) r
-join profiles p on p.symbol = r.symbol and p.expiration = r.expiration and p.slot = r.slot
+join profiles p on p.symbol = r.symbol and p.expiration = r.expiration and p.source = r.source and p.slot = r.slot
     and p.slot >= %(first)s and p.slot < %(last)s
-join chains c on c.symbol = r.symbol and c.expiration = r.expiration and c.slot = r.slot
+join chains c on c.symbol = r.symbol and c.expiration = r.expiration and c.source = r.source and c.slot = r.slot
     and c.slot >= %(first)s and c.slot < %(last)s
 
 -- slots --
 -- The slots of a session that have a row.
-select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s
+select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
   and slot >= %(first)s and slot < %(last)s order by slot
 
 -- gaps --
 -- The gaps of a session.
 select slot, reason, detail, next_expiry, revision from gaps
-where symbol = %(symbol)s and expiration = %(expiration)s
+where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
   and slot >= %(first)s and slot < %(last)s order by slot
 
 -- session --
 -- Every row of a session, then one more with columns of the newest row and with the gaps, as JSON. It
 -- is one statement, so that all is of one state of the database.
 (select revision, extract(epoch from slot)::bigint, {columns}, null::text from rows
- where symbol = %(symbol)s and expiration = %(expiration)s
+ where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
    and slot >= %(first)s and slot < %(last)s order by slot)
 union all
 select null, 9223372036854775807, {nothing}, json_build_object(
     'newest', (select row_to_json(newest) from (
         select {facts} from rows
-        where symbol = %(symbol)s and expiration = %(expiration)s
+        where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
           and slot >= %(first)s and slot < %(last)s order by slot desc limit 1) newest),
+    'feed', {feed},
     'gaps', (select coalesce(json_agg(json_build_array(revision, slot, reason) order by slot), '[]')
-             from gaps where symbol = %(symbol)s and expiration = %(expiration)s
+             from gaps where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
                and slot >= %(first)s and slot < %(last)s))::text
 
 -- window --
@@ -158,16 +189,16 @@ select null, 9223372036854775807, {nothing}, json_build_object(
 select distinct on (bucket) date_bin(%(width)s, slot, timestamptz '2000-01-03 00:00Z') as bucket,
        {columns}, max(revision) over (partition by date_bin(%(width)s, slot, timestamptz '2000-01-03 00:00Z')) as revision
 from rows
-where symbol = %(symbol)s and expiration = %(expiration)s
+where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
   and slot >= %(start)s and slot < %(until)s
 order by bucket, slot desc
 
 -- newest --
 -- The newest row of a session, and the session's newest revision.
 select {columns}, (select revision from sessions
-                   where symbol = %(symbol)s and expiration = %(expiration)s) as cursor
+                   where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}) as cursor
 from (select 1) one left join lateral (
-    select * from rows where symbol = %(symbol)s and expiration = %(expiration)s
+    select * from rows where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
       and slot >= %(first)s and slot < %(last)s
     order by slot desc limit 1) r on true
 
@@ -178,11 +209,12 @@ select exists (select from heads where symbol = %(symbol)s)
 -- symbols --
 -- Every symbol that has rows, and its newest slot.
 select newest.symbol, r.slot
-from (select distinct on (symbol) symbol, expiration, first_slot, last_slot from sessions
-      where source is not null order by symbol, expiration desc) newest
+from (select distinct on (symbol) symbol, expiration, source, first_slot, last_slot from sessions
+      where has_rows and shown order by symbol, expiration desc) newest
 cross join lateral (
     select slot from rows
     where rows.symbol = newest.symbol and rows.expiration = newest.expiration
+      and rows.source = newest.source
       and rows.slot between newest.first_slot and newest.last_slot
     order by slot desc limit 1) r
 order by newest.symbol
@@ -215,34 +247,36 @@ select clock_timestamp() as now, pg_database_size(current_database()) as bytes
 -- newest_slot --
 -- The newest slot of the dataset that has a row.
 select max(r.slot) as slot
-from (select symbol, expiration, first_slot, last_slot from sessions
-      where expiration = (select max(expiration) from sessions where source is not null)) newest
+from (select symbol, expiration, source, first_slot, last_slot from sessions
+      where expiration = (select max(expiration) from sessions where has_rows)) newest
 cross join lateral (
     select max(slot) as slot from rows
     where rows.symbol = newest.symbol and rows.expiration = newest.expiration
+      and rows.source = newest.source
       and rows.slot between newest.first_slot and newest.last_slot) r
 
 -- coverage --
--- Counts of rows and gaps of each symbol and session, and whether a daemon sampled it.
-select symbol, expiration, coalesce(r.n, 0) as rows, coalesce(g.n, 0) as gaps, g.reasons, r.sources,
-       w.since is not null as owned, r.delay
-from (select symbol, expiration, count(*) as n, array_agg(distinct source) as sources,
-             max(delay_seconds) as delay
+-- Counts of rows and gaps of each symbol, session and feed, whether a daemon sampled it, and whether
+-- answers show it.
+select symbol, expiration, source, coalesce(r.n, 0) as rows, coalesce(g.n, 0) as gaps, g.reasons,
+       w.since is not null as owned, r.delay, coalesce(s.shown, false) as shown
+from (select symbol, expiration, source, count(*) as n, max(delay_seconds) as delay
       from rows where expiration between %(first)s and %(last)s
         and (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
         and slot >= %(since)s and slot < %(until)s
-      group by 1, 2) r
+      group by 1, 2, 3) r
 full join (
-    select symbol, expiration, sum(n)::bigint as n, jsonb_object_agg(reason, n) as reasons
-    from (select symbol, expiration, reason, count(*) as n
+    select symbol, expiration, source, sum(n)::bigint as n, jsonb_object_agg(reason, n) as reasons
+    from (select symbol, expiration, source, reason, count(*) as n
           from gaps where expiration between %(first)s and %(last)s
             and (%(symbols)s::text[] is null or symbol = any(%(symbols)s))
             and slot >= %(since)s and slot < %(until)s
-          group by 1, 2, 3) by_reason
-    group by 1, 2) g
-using (symbol, expiration)
-left join watched w using (symbol, expiration)
-order by expiration, symbol
+          group by 1, 2, 3, 4) by_reason
+    group by 1, 2, 3) g
+using (symbol, expiration, source)
+left join watched w using (symbol, expiration, source)
+left join sessions s using (symbol, expiration, source)
+order by expiration, symbol, source
 
 -- cursor --
 -- The newest revision of the dataset.
@@ -278,7 +312,7 @@ order by symbol, revision
 select g.* from unnest(%(symbols)s::text[], %(after)s::bigint[], %(heads)s::bigint[])
     as f (symbol, after, head)
 cross join lateral (
-    select revision, symbol, expiration, slot, reason, detail, next_expiry from gaps
+    select revision, symbol, expiration, source, slot, reason, detail, next_expiry from gaps
     where gaps.symbol = f.symbol and revision > f.after and revision <= f.head
       and slot >= %(first)s and slot <= %(last)s) g
 order by symbol, revision
@@ -288,8 +322,8 @@ order by symbol, revision
 -- the sort would go through a file.
 select {columns}, {sent_later}, evidence
 from (select r.*, {named}, c.evidence
-      from rows r join profiles p using (symbol, expiration, slot) join chains c using (symbol, expiration, slot)
-      where symbol = %(symbol)s and expiration = %(expiration)s
+      from rows r join profiles p using (symbol, expiration, source, slot) join chains c using (symbol, expiration, source, slot)
+      where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
         and r.slot >= %(first)s and r.slot < %(last)s
         and p.slot >= %(first)s and p.slot < %(last)s
         and c.slot >= %(first)s and c.slot < %(last)s
@@ -298,8 +332,8 @@ order by slot
 
 -- states --
 -- The slot records of a session without their profiles.
-select r.*, c.evidence from rows r join chains c using (symbol, expiration, slot)
-where symbol = %(symbol)s and expiration = %(expiration)s
+select r.*, c.evidence from rows r join chains c using (symbol, expiration, source, slot)
+where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
   and r.slot >= %(first)s and r.slot < %(last)s
   and c.slot >= %(first)s and c.slot < %(last)s
 order by slot
@@ -339,27 +373,31 @@ where not exists (
 select pg_advisory_unlock_all()
 
 -- own --
--- Note that a daemon samples a session of some symbols.
-insert into watched (symbol, expiration) select symbol, %(expiration)s from unnest(%(symbols)s::text[]) symbol
+-- Note that a daemon samples a session of some symbols, each from a feed.
+insert into watched (symbol, expiration, source, fallback)
+select k.symbol, %(expiration)s, k.source, %(fallback)s
+from unnest(%(symbols)s::text[], %(sources)s::text[]) as k (symbol, source)
 on conflict do nothing
 
 -- accounted --
 -- The slots of a session that are a row or a gap.
-select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s
+select slot from rows where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
   and slot >= %(first)s and slot < %(last)s
-union select slot from gaps where symbol = %(symbol)s and expiration = %(expiration)s
+union select slot from gaps where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
   and slot >= %(first)s and slot < %(last)s
 
 -- watched --
 -- Sessions that a daemon sampled, and how many of their slots are a row or a gap.
-select w.symbol, w.expiration,
-       (select count(*) from rows r where r.symbol = w.symbol and r.expiration = w.expiration
+select w.symbol, w.expiration, w.source,
+       (select count(*) from rows r
+        where (r.symbol, r.expiration, r.source) = (w.symbol, w.expiration, w.source)
           and r.slot between s.first_slot and s.last_slot)
-     + (select count(*) from gaps g where g.symbol = w.symbol and g.expiration = w.expiration
+     + (select count(*) from gaps g
+        where (g.symbol, g.expiration, g.source) = (w.symbol, w.expiration, w.source)
           and g.slot between s.first_slot and s.last_slot) as accounted
-from watched w left join sessions s on s.symbol = w.symbol and s.expiration = w.expiration
+from watched w left join sessions s using (symbol, expiration, source)
 where w.symbol = any(%(symbols)s) and w.expiration between %(first)s and %(last)s
-order by w.expiration, w.symbol
+order by w.expiration, w.symbol, w.source
 
 -- profiles --
 -- The last row of each bucket, with arrays of its profile. The rows are picked by key alone, so that
@@ -369,11 +407,11 @@ from (select distinct on (bucket)
              date_bin(%(width)s, slot, timestamptz '2000-01-03 00:00Z') as bucket,
              slot, spot, oi_confidence
       from rows
-      where symbol = %(symbol)s and expiration = %(expiration)s
+      where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
         and slot >= %(start)s and slot < %(until)s
       order by bucket, slot desc) b
 left join profiles p
-  on p.symbol = %(symbol)s and p.expiration = %(expiration)s and p.slot = b.slot
+  on p.symbol = %(symbol)s and p.expiration = %(expiration)s and p.source = {feed} and p.slot = b.slot
   and p.slot >= %(start)s and p.slot < %(until)s
 order by b.bucket
 
@@ -381,20 +419,20 @@ order by b.bucket
 -- The newest row before a moment, or else the session's first row, with arrays of its profile.
 select r.slot as bucket, r.slot, r.spot, r.oi_confidence, {sent}
 from rows r
-left join profiles p on p.symbol = r.symbol and p.expiration = r.expiration and p.slot = r.slot
+left join profiles p on p.symbol = r.symbol and p.expiration = r.expiration and p.source = r.source and p.slot = r.slot
   and p.slot >= %(first)s and p.slot < %(last)s
-where r.symbol = %(symbol)s and r.expiration = %(expiration)s
+where r.symbol = %(symbol)s and r.expiration = %(expiration)s and r.source = {feed}
   and r.slot >= %(first)s and r.slot < %(last)s and r.slot = coalesce(
     (select max(slot) from rows
-     where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s
+     where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed} and slot < %(before)s
        and slot >= %(first)s and slot < %(last)s),
-    (select min(slot) from rows where symbol = %(symbol)s and expiration = %(expiration)s
+    (select min(slot) from rows where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
        and slot >= %(first)s and slot < %(last)s))
 
 -- figures_before --
 -- The newest row before a moment.
 select {columns} from rows
-where symbol = %(symbol)s and expiration = %(expiration)s and slot < %(before)s
+where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed} and slot < %(before)s
   and slot >= %(first)s and slot < %(last)s
 order by slot desc limit 1
 
@@ -402,50 +440,52 @@ order by slot desc limit 1
 -- The newest row of a session that was quoted by a moment, with its profile.
 select r.*, {sent}
 from (select * from rows
-      where symbol = %(symbol)s and expiration = %(expiration)s
+      where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
         and slot >= %(first)s and slot < %(last)s
         and (%(until)s::timestamptz is null or quoted_at <= %(until)s)
       order by slot desc limit 1) r
-left join profiles p on p.symbol = r.symbol and p.expiration = r.expiration and p.slot = r.slot
+left join profiles p on p.symbol = r.symbol and p.expiration = r.expiration and p.source = r.source and p.slot = r.slot
   and p.slot >= %(first)s and p.slot < %(last)s
 
 -- newest_day --
 -- The newest day up to another that has a row of a symbol.
 select max(expiration) from sessions
-where symbol = %(symbol)s and expiration <= %(until)s and source is not null
+where symbol = %(symbol)s and expiration <= %(until)s and has_rows
+  and (%(feed)s::text is null or source = %(feed)s)
 
 -- board --
 -- Each symbol's newest row up to a day, found by way of its session.
 select r.*
-from (select distinct on (symbol) symbol, expiration, first_slot, last_slot from sessions
-      where source is not null and expiration <= %(until)s order by symbol, expiration desc) newest
+from (select distinct on (symbol) symbol, expiration, source, first_slot, last_slot from sessions
+      where has_rows and shown and expiration <= %(until)s order by symbol, expiration desc) newest
 cross join lateral (
     select {columns} from rows
     where rows.symbol = newest.symbol and rows.expiration = newest.expiration
+      and rows.source = newest.source
       and rows.slot between newest.first_slot and newest.last_slot
     order by slot desc limit 1) r
 order by newest.symbol
 
 -- sessions --
--- Each stored day of a symbol: counts and the median time from row to row, which only need the key,
--- and the newest row's source. Each day is looked up within its own extent.
+-- Each stored day of a symbol: counts and the median time from row to row, which only need the key.
+-- It is the shown feed's, or the one's that is asked for; each day is looked up within its extent.
 select s.expiration, r.n as rows, r.first, r.last, r.step, coalesce(g.n, 0) as gaps, g.reasons,
-       l.source
+       case when r.n > 0 then s.source end as source,
+       (select array_agg(o.source order by o.source) from sessions o
+        where o.symbol = s.symbol and o.expiration = s.expiration and o.has_rows) as feeds
 from sessions s
 cross join lateral (
     select count(*) as n, min(slot) as first, max(slot) as last,
            percentile_disc(0.5) within group (order by step) as step
     from (select slot, slot - lag(slot) over (order by slot) as step from rows
-          where rows.symbol = s.symbol and rows.expiration = s.expiration
+          where rows.symbol = s.symbol and rows.expiration = s.expiration and rows.source = s.source
             and rows.slot between s.first_slot and s.last_slot) of_day) r
 cross join lateral (
     select sum(n)::bigint as n, jsonb_object_agg(reason, n) as reasons
     from (select reason, count(*) as n from gaps
-          where gaps.symbol = s.symbol and gaps.expiration = s.expiration
+          where gaps.symbol = s.symbol and gaps.expiration = s.expiration and gaps.source = s.source
             and gaps.slot between s.first_slot and s.last_slot
           group by reason) by_reason) g
-left join lateral (
-    select source from rows
-    where rows.symbol = s.symbol and rows.expiration = s.expiration and rows.slot = r.last) l on true
 where s.symbol = %(symbol)s and (r.n > 0 or g.n > 0)
+  and case when %(feed)s::text is null then s.shown else s.source = %(feed)s end
 order by s.expiration

@@ -2,7 +2,7 @@
 select max(expiration) as expiration from sessions
 
 -- sessions_before --
-select symbol, expiration from sessions where expiration < %(before)s order by expiration, symbol
+select distinct symbol, expiration from sessions where expiration < %(before)s order by expiration, symbol
 
 -- forget_rows --
 delete from rows where symbol = %(symbol)s and expiration = %(expiration)s

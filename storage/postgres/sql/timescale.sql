@@ -38,7 +38,7 @@ drop index if exists {index}
 
 -- columnstore --
 -- Let a table be compressed by column.
-alter table {table} set (timescaledb.enable_columnstore = true, timescaledb.segmentby = 'symbol',
+alter table {table} set (timescaledb.enable_columnstore = true, timescaledb.segmentby = 'symbol, source',
                          timescaledb.orderby = 'expiration, slot')
 
 -- forget_policy --

@@ -24,8 +24,9 @@ from sampler.chain import select_chain
 from sampler.history.backfill import BackfillOptions, backfill_session
 from sampler.measure.snapshot import measure_slot
 from sampler.sources import open_source
-from storage.errors import FlowError
+from storage.errors import FlowError, UsageError
 from storage.market.calendar import session_on
+from storage.parquet import read as parquet
 from storage.parquet.read import (
     ParquetPartition,
     dataset_and_feed,
@@ -440,7 +441,7 @@ class TestRefusals:
         assert done[2].count("\n") == 1
 
     def test_two_feeds(self, database, tmp_path):
-        """A session's rows come from one feed, unless it is asked for."""
+        """Each feed's session is imported and exported by itself."""
         write(tmp_path, [whole_record(1, source="other")])
 
         async def fill() -> None:
@@ -449,11 +450,40 @@ class TestRefusals:
 
         asyncio.run(fill())
         code, out, err = flow(database, "import", tmp_path)
-        assert (code, out) == (1, "0 slots stored, 0 there already; nothing changed\n")
-        assert "SPX 2026-08-19: its rows come from test, these from other: two feeds" in err
-        code, out, err = flow(database, "import", tmp_path, "--mix-feeds")
         assert (code, err) == (0, "")
         assert out.startswith("SPX 2026-08-19: 1 stored")
+        both = tmp_path / "both"
+        code, out, err = flow(
+            database, "export", both, "--from", "2026-08-19", "--to", "2026-08-19"
+        )
+        assert (code, err) == (0, "")
+        feeds = {p.feed: p for p in parquet.list_partitions(both)}
+        assert {
+            name: [r.row.slot for some in parquet.read_records(p) for r in some]
+            for name, p in feeds.items()
+        } == {"test": [at(0)], "other": [at(1)]}
+        with pytest.raises(
+            UsageError, match=r"exported of other and test: choose one with \?feed="
+        ):
+            open_source(f"parquet:{both}")
+        assert open_source(f"parquet:{both}?feed=other").name == "other"
+
+    def test_files_of_an_earlier_release(self, database, tmp_path):
+        """They have no folder of the feed: they are read, and replaced by an export of it."""
+        old = parquet.ParquetPartition(tmp_path, DAY, "SPX")
+        with ParquetWriter(old, "live") as writer:
+            writer.write([whole_record(0)])
+            writer.write_gaps([gap(1)])
+        assert parquet.list_partitions(tmp_path) == [old]
+        assert [g.source for g in parquet.read_gaps(old)] == ["test"]
+        assert flow(database, "import", tmp_path)[0] == 0
+        assert (
+            flow(database, "export", tmp_path, "--from", "2026-08-19", "--to", "2026-08-19")[0] == 0
+        )
+        (fresh,) = parquet.list_partitions(tmp_path)
+        assert fresh.feed == "test"
+        assert [r.row.slot for some in parquet.read_records(fresh) for r in some] == [at(0)]
+        assert [(g.slot, g.source) for g in parquet.read_gaps(fresh)] == [(at(1), "test")]
 
 
 def _flipped(file: Path) -> bytes:

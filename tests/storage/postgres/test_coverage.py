@@ -22,7 +22,7 @@ def line_of(**changes: Any) -> dict[str, Any]:
         "expiration": DAY,
         "rows": 780,
         "reasons": {},
-        "sources": ["cboe"],
+        "source": "cboe",
         "owned": True,
         "delay": 0,
     }

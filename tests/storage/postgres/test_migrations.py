@@ -17,6 +17,8 @@ from storage.postgres.store import Store
 from storage.record.row import COLUMNS
 
 NUMBERS = [number for number, _ in sql.migrations()]
+#: The migration since which the feed is a part of every key.
+FEEDS = 10
 
 
 def older(url: str, version: int) -> set[str]:
@@ -37,6 +39,7 @@ def older(url: str, version: int) -> set[str]:
                 connection.execute("insert into schema_version (version) values (%s)", [number])
         known = columns_of(connection, "rows")
         arrays = columns_of(connection, "profiles") - columns_of(connection, "gaps")
+        of_test, of_none = ({"source": s} if version >= FEEDS else {} for s in ("test", ""))
         for step, symbol in ((0, "SPX"), (1, "SPX"), (0, "SPY")):
             values: dict[str, Any] = {
                 name: getattr(row(slot=at(step), symbol=symbol), name) for name in COLUMNS
@@ -47,19 +50,25 @@ def older(url: str, version: int) -> set[str]:
                 values[name] = Jsonb(values[name])
             insert(connection, "rows", {n: v for n, v in values.items() if n in known})
             key = {name: values[name] for name in ("symbol", "expiration", "slot")}
+            if version >= FEEDS:
+                key["source"] = values["source"]
             insert(connection, "profiles", key | {name: [1.0, 2.0] for name in arrays})
             insert(connection, "chains", key | {"evidence": b"chain"})
         marked = {"symbol": "SPX", "expiration": DAY, "slot": at(2), "reason": "late"}
-        insert(connection, "gaps", marked)
-        insert(connection, "gaps", marked | {"symbol": "IWM"})
+        insert(connection, "gaps", marked | of_test)
+        insert(connection, "gaps", marked | {"symbol": "IWM"} | of_none)
         if version > 1:
             connection.execute("insert into heads values ('SPX', 4), ('SPY', 3), ('IWM', 5)")
-            connection.execute(
-                "insert into sessions select symbol, %s, source, %s, %s, revision from"
-                " (values ('SPX', 'test', 4), ('SPY', 'test', 3), ('IWM', null, 5))"
-                " as known (symbol, source, revision)",
-                [DAY, at(0), at(2)],
-            )
+            for symbol, source, revision in (
+                ("SPX", "test", 4),
+                ("SPY", "test", 3),
+                ("IWM", None, 5),
+            ):
+                session = {"symbol": symbol, "expiration": DAY, "source": source}
+                session |= {"first_slot": at(0), "last_slot": at(2), "revision": revision}
+                if version >= FEEDS:
+                    session |= {"source": source or "", "has_rows": bool(source), "shown": True}
+                insert(connection, "sessions", session)
     return known
 
 
@@ -105,10 +114,37 @@ async def test_data_survives(empty_database, version):
         assert (written.after, [r.slot for _, r in written.rows]) == (4, [at(2)])
         assert [g["slot"] for g in await store.gaps("SPX", DAY)] == [at(3)]
         assert [g["next_expiry"] for g in await store.gaps("IWM", DAY)] == [None]
-        refused = await store.write([record(slot=at(4), source="other")])
-        assert len(refused.refused) == 1
+        assert await store.feeds("SPX", DAY) == {"test": True}
     again = await migrate(empty_database, "live")
     assert again == [f"live: schema version {VERSION}, nothing to do"]
+
+
+async def test_feeds_that_were_mixed(empty_database):
+    """Rows of a session go to their own feed's, with profile and chain; gaps to the first feed's."""
+    older(empty_database, FEEDS - 1)
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute("set search_path to live")
+        connection.execute("update rows set source = 'other' where slot = %s", [at(1)])
+        connection.execute("insert into watched (symbol, expiration) values ('SPX', %s)", [DAY])
+    await migrate(empty_database, "live")
+    with psycopg.connect(empty_database) as connection:
+        for table in ("rows", "profiles", "chains"):
+            keys = connection.execute(
+                f"select symbol, source, slot from live.{table} order by 1, 2"
+            ).fetchall()
+            assert keys == [
+                ("SPX", "other", at(1)),
+                ("SPX", "test", at(0)),
+                ("SPY", "test", at(0)),
+            ]
+        gaps = connection.execute("select symbol, source from live.gaps order by 1").fetchall()
+        assert gaps == [("IWM", ""), ("SPX", "test")]
+        watched = connection.execute("select symbol, source, fallback from live.watched")
+        assert watched.fetchall() == [("SPX", "test", False)]
+    async with Store.open(empty_database, "live") as store:
+        assert await store.feeds("SPX", DAY) == {"other": False, "test": True}
+        assert await store.slots("SPX", DAY) == [at(0)]
+        assert await store.of_feed("other").slots("SPX", DAY) == [at(1)]
 
 
 async def test_one_is_missing(empty_database):

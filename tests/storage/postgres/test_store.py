@@ -629,7 +629,7 @@ class TestCoverage:
     """Rows and gaps, counted."""
 
     async def test_counts(self, store):
-        """Per symbol and session: rows, gaps by reason, sources; in order of day and symbol."""
+        """Per symbol, session and feed: rows, gaps by reason; in order of day, symbol and feed."""
         await store.write(
             [
                 record(symbol="SPY"),
@@ -637,19 +637,19 @@ class TestCoverage:
                 record(slot=at(1), source="recorded"),
                 record(slot=at(2), expiration=NEXT_DAY),
             ],
-            mixed=True,
         )
         await store.write(
             gaps=[gap(3), gap(4), gap(5, Reason.LATE), gap(0, symbol="QQQ", expiration=NEXT_DAY)]
         )
         lines = await store.coverage(DAY, NEXT_DAY)
         expected = [
-            ("SPX", DAY, 2, 3, {"source_down": 2, "late": 1}, ["recorded", "test"]),
-            ("SPY", DAY, 1, 0, None, ["test"]),
-            ("QQQ", NEXT_DAY, 0, 1, {"source_down": 1}, None),
-            ("SPX", NEXT_DAY, 1, 0, None, ["test"]),
+            ("SPX", DAY, 1, 0, None, "recorded", False),
+            ("SPX", DAY, 1, 3, {"source_down": 2, "late": 1}, "test", True),
+            ("SPY", DAY, 1, 0, None, "test", True),
+            ("QQQ", NEXT_DAY, 0, 1, {"source_down": 1}, "", True),
+            ("SPX", NEXT_DAY, 1, 0, None, "test", True),
         ]
-        names = ("symbol", "expiration", "rows", "gaps", "reasons", "sources")
+        names = ("symbol", "expiration", "rows", "gaps", "reasons", "source", "shown")
         assert expected == [tuple(r[n] for n in names) for r in lines]
 
     async def test_period_and_symbols(self, store):

@@ -203,7 +203,7 @@ async def test_queries_keep_to_their_days(timescale):
     every = {"symbols": ["SPX"], "first": DAYS[0], "last": DAYS[-1]}
     async with Store.open(timescale, "live") as store:
         for day in DAYS:
-            await store.own(["SPX"], day)
+            await store.own({"SPX": "test"}, day)
 
         async def looks(name: str, **parameters: Any) -> int:
             plan = await store._one(f"explain (analyze, format json) {query(name)}", **parameters)

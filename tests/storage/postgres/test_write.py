@@ -171,46 +171,53 @@ class TestFilledIn:
 
 
 class TestFeeds:
-    """Two sources are never mixed in one session's series."""
+    """A feed's rows of a day are a session of their own."""
 
-    @pytest.mark.parametrize(
-        "mode", [WriteMode.KEEP, WriteMode.NEWER, WriteMode.FILL, WriteMode.REWRITE]
-    )
-    async def test_refused(self, store, mode):
-        """A row of another source is refused with both names, the rest of the batch is not."""
-        await store.write([record(source="cboe")])
-        with capture_logs() as lines:
-            written = await store.write(
-                [
-                    record(slot=at(1), source="recorded"),
-                    record(slot=at(2), source="cboe"),
-                    record(symbol="SPY", source="recorded"),
-                ],
-                mode=mode,
-            )
-        assert [(k.row.symbol, k.row.slot) for k in rows_of(written)] == [
-            ("SPX", at(2)),
-            ("SPY", at(0)),
-        ]
-        ((refused,),) = (written.refused,)
-        why = "SPX 2026-08-19: the session is sampled from cboe; rows of recorded are not mixed in"
-        assert (refused.item.row.slot, refused.reason) == (at(1), why)
-        assert [(line["event"], line["why"]) for line in lines] == [("not written", why)]
+    @pytest.mark.parametrize("mode", list(WriteMode))
+    async def test_apart(self, store, mode):
+        """A row of another feed replaces nothing, whatever the mode; each feed has its own slots."""
+        await store.write([record(source="cboe", spot=1.0)], [gap(1, source="cboe")])
+        written = await store.write([record(source="theta", spot=2.0)], mode=mode)
+        assert [(r.row.source, r.row.spot) for r in rows_of(written)] == [("theta", 2.0)]
+        for feed, spot, gaps in (("cboe", 1.0, [at(1)]), ("theta", 2.0, [])):
+            one = store.of_feed(feed)
+            found = await one.before("SPX", DAY, at(9))
+            assert (found.row.source, found.row.spot) == (feed, spot)
+            assert found.evidence == record(source=feed).evidence
+            assert [g["slot"] for g in await one.gaps("SPX", DAY)] == gaps
+            assert await store.accounted("SPX", DAY, feed) == {at(0), *gaps}
+            assert [row[1] for row in (await one.session("SPX", DAY, ("spot",), ("source",)))[0]]
+        assert await store.feeds("SPX", DAY) == {"cboe": True, "theta": False}
 
-    async def test_within_a_batch(self, store):
-        """The first row of a session names its feed, gaps do not."""
-        await store.write(gaps=[gap(9)])
-        batch = [record(source="b"), record(slot=at(1), source="a")]
-        written = await store.write(batch)
-        assert [stored.row.source for stored in rows_of(written)] == ["b"]
-        assert len(written.refused) == 1
+    async def test_a_row_closes_its_own_feeds_gap(self, store):
+        """The gap of another feed stays."""
+        await store.write(gaps=[gap(0, source="cboe"), gap(0, source="theta")])
+        await store.write([record(source="theta")])
+        assert len(await store.of_feed("cboe").gaps("SPX", DAY)) == 1
+        assert len(await store.of_feed("theta").gaps("SPX", DAY)) == 0
 
-    async def test_told_otherwise(self, store):
-        """Whoever says so may mix them."""
-        await store.write([record(source="cboe")])
-        written = await store.write([record(slot=at(1), source="recorded")], mixed=True)
-        assert len(rows_of(written)) == 1
-        assert written.refused == ()
+    async def test_a_gap_without_a_feed(self, store):
+        """An earlier release's gap goes to the session's feed; it is not known without one."""
+        await store.write([record(source="theta")])
+        await store.write(gaps=[gap(3), gap(3, symbol="QQQ")])
+        assert [g["slot"] for g in await store.of_feed("theta").gaps("SPX", DAY)] == [at(3)]
+        lines = await store.coverage(DAY, DAY, ["QQQ"])
+        assert [line["source"] for line in lines] == [""]
+
+    async def test_which_is_shown(self, store):
+        """The configured feed before its fallback; without one, the feed with most rows."""
+        await store.write([record(source="b")])
+        assert await store.feeds("SPX", DAY) == {"b": True}
+        await store.write([record(source="a"), record(source="a", slot=at(1))])
+        assert await store.feeds("SPX", DAY) == {"a": True, "b": False}
+        await store.own({"SPX": "c"}, DAY)
+        await store.own({"SPX": "a"}, DAY, fallback=True)
+        await store.write(gaps=[gap(0, source="c")])
+        assert await store.feeds("SPX", DAY) == {"a": True, "b": False}
+        await store.write([record(source="c", slot=at(2))])
+        assert await store.feeds("SPX", DAY) == {"a": False, "b": False, "c": True}
+        assert await store.slots("SPX", DAY) == [at(2)]
+        assert await store.symbols() == {"SPX": at(2)}
 
 
 NUL = "a\x00b"

@@ -201,7 +201,7 @@ def test_table_fits_the_row(database):
 def test_table_fits_the_profile(database):
     """Strikes and every per-strike array are columns of their own, never null."""
     table = columns_of(database, "profiles")
-    keys = ["symbol", "expiration", "slot"]
+    keys = ["symbol", "expiration", "source", "slot"]
     assert {*keys, "strike", *PROFILE} == set(table)
     assert {("_float8", False)} == {table[name] for name in ("strike", *PROFILE)}
 

@@ -131,13 +131,14 @@ class TestOrder:
             spool.append(batch(i))
         spool.close()
         spool = opened(folder)
-        newest = spool.newest("SPX", DAY, at(9))
+        newest = spool.newest("SPX", DAY, at(9), "test")
         assert newest is not None
         assert newest.row.slot == at(3)
         assert same(newest, batch(3).records[0])
-        assert spool.newest("SPX", DAY, at(3)).row.slot == at(2)
-        assert spool.newest("SPY", DAY, at(9)) is None
-        assert spool.accounted == {"SPX": at(3), "QQQ": at(3)}
+        assert spool.newest("SPX", DAY, at(3), "test").row.slot == at(2)
+        assert spool.newest("SPY", DAY, at(9), "test") is None
+        assert spool.newest("SPX", DAY, at(9), "other") is None
+        assert spool.accounted == {("SPX", "test"): at(3), ("QQQ", ""): at(3)}
         emptied(spool)
         assert spool.newest("SPX", DAY, at(9)) is None
 
