@@ -11,10 +11,42 @@ from api.documents.sample import Sample
 from api.documents.session_state import SessionState
 from api.series.epoch import epoch_seconds
 from api.series.gaps import why_empty
+from api.series.params import QueryError
 from api.series.sessions import session_on_day
 from storage.market.calendar import Session, last_session, market_day
 from storage.postgres.store import Store
 from storage.record.row import Reason
+
+
+async def store_of_feed(store: Store, symbol: str, feed: str | None) -> Store:
+    """Return the store as it reads the feed that a query names.
+
+    Parameters
+    ----------
+    store : where rows are stored.
+    symbol : the symbol.
+    feed : the feed; None for the one that is shown of each session.
+
+    Returns
+    -------
+    Store
+        The same store, with its reads of that feed.
+
+    Raises
+    ------
+    QueryError
+        ``invalid_feed`` if the symbol has rows of other feeds alone.
+    StoreError
+        If the store is away.
+    """
+    if feed is not None:
+        feeds = await store.feeds_of(symbol)
+        if feeds and feed not in feeds:
+            raise QueryError(
+                "invalid_feed",
+                f"{symbol} has no rows of the feed {feed}; it has {', '.join(feeds)}",
+            )
+    return store.of_feed(feed)
 
 
 async def lookup_session(store: Store, symbol: str, day: date, *, today: date) -> SessionState:

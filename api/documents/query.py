@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from api.series.params import Query, QueryError, read_day, read_query
+from api.series.params import Query, QueryError, read_day, read_feed, read_query
 from storage.market.calendar import from_new_york, market_day
 
 SIDES = ("all", "calls", "puts")
@@ -138,6 +138,8 @@ class MomentQuery:
     expiry: date | None
     #: Nothing that was quoted later.
     moment: datetime | None
+    #: Whose rows; None for the feed that is shown of the session.
+    feed: str | None = None
 
     @property
     def session_day(self) -> date | None:
@@ -148,7 +150,7 @@ class MomentQuery:
 
 
 def read_moment(query: Mapping[str, str]) -> MomentQuery:
-    """Read the moment that a query asks for: ``date``, ``expiry`` and ``at``.
+    """Read the moment that a query asks for: ``date``, ``expiry`` and ``at``; and its ``feed``.
 
     ``at`` is a moment in ISO 8601 with an offset; without one it is a New York wall time.
 
@@ -159,13 +161,13 @@ def read_moment(query: Mapping[str, str]) -> MomentQuery:
     Returns
     -------
     MomentQuery
-        Each of the three; None for one that is left out.
+        Each of the four; None for one that is left out.
 
     Raises
     ------
     QueryError
-        ``invalid_date``, ``invalid_expiry`` or ``invalid_at``, the last also for a moment of
-        another day than the one asked for.
+        ``invalid_date``, ``invalid_expiry``, ``invalid_feed`` or ``invalid_at``, the last also for
+        a moment of another day than the one asked for.
     """
     day = read_day(query["date"]) if "date" in query else None
     expiry = read_day(query["expiry"], "expiry") if query.get("expiry") else None
@@ -173,7 +175,7 @@ def read_moment(query: Mapping[str, str]) -> MomentQuery:
     wanted = day or expiry
     if moment is not None and wanted is not None and market_day(moment) != wanted:
         raise QueryError("invalid_at", f"at is not a moment of {wanted} in New York")
-    return MomentQuery(day=day, expiry=expiry, moment=moment)
+    return MomentQuery(day=day, expiry=expiry, moment=moment, feed=read_feed(query))
 
 
 def _moment(text: str) -> datetime:

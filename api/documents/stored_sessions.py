@@ -60,6 +60,7 @@ def stored_sessions(
                 "first": row["first"],
                 "last": row["last"],
                 "source": row["source"],
+                "feeds": row["feeds"] or [],
             }
         )
     return days

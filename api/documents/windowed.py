@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.context import AppContext, app_context
-from api.documents.lookup import lookup_session
+from api.documents.lookup import lookup_session, store_of_feed
 from api.documents.session_state import SessionState
 from api.documents.stamp import stamp
 from api.http.compression import Body
@@ -106,8 +106,11 @@ async def answer_window(
 def _window_key(context: AppContext, query: Query, now: datetime) -> tuple[Any, ...] | None:
     """Return what an answer depends on: symbol, day, cursor, ...; None if it cannot be known.
 
-    It is known if the session is in memory and the window has a sample.
+    It is known if the session is in memory and the window has a sample. Only the sessions of the
+    feed that is shown are in memory.
     """
+    if query.feed is not None:
+        return None
     day = context.sessions.peek(query.symbol, query.day or market_day(now))
     # While the store is away, what it has cannot be known.
     if day is None or not day.newest or context.sessions.known_at is not None:
@@ -120,7 +123,8 @@ def _window_key(context: AppContext, query: Query, now: datetime) -> tuple[Any, 
 
 async def _read_window(context: AppContext, query: Query, now: datetime) -> StoredWindow:
     today = market_day(now)
-    state = await lookup_session(context.store, query.symbol, query.day or today, today=today)
+    store = await store_of_feed(context.store, query.symbol, query.feed)
+    state = await lookup_session(store, query.symbol, query.day or today, today=today)
     window = resolve_window(
         query,
         day=state.day,

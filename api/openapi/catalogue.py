@@ -118,6 +118,13 @@ _SINCE_EACH = _parameter(
     "The `cursor` of an earlier answer: one number for all, or one for each symbol.",
     type="string",
 )
+_FEED = _parameter(
+    "feed",
+    "Whose samples: the name of a feed. Left out, it is the feed that is shown of the session; the"
+    " answer names it as `source`.",
+    type="string",
+    examples=["cboe"],
+)
 _FORMAT = _parameter(
     "format",
     "How to send it; an `Accept` header does too. All but `json` are flat tables, a row a bar.",
@@ -140,9 +147,10 @@ _SERIES_WINDOW = (
     _bar("30s"),
     _minutes(minimum=1, maximum=390),
     _date("An earlier session, a day in New York."),
+    _FEED,
 )
-_WINDOW = (_minutes(), _STORED_DATE, _IF_NONE_MATCH)
-_MOMENT = (_EXPIRY, _STORED_DATE, _AT)
+_WINDOW = (_minutes(), _STORED_DATE, _FEED, _IF_NONE_MATCH)
+_MOMENT = (_EXPIRY, _STORED_DATE, _AT, _FEED)
 
 
 # Answers
@@ -406,6 +414,7 @@ DOCUMENTS = {
         windows.Sessions,
         "Stored sessions",
         "Stored sessions of a symbol, and how many of each session's slots are stored.",
+        _FEED,
         plan=None,
     ),
     "levels": _sibling(

@@ -184,7 +184,8 @@ class StoredSession(Hours):
     )
     first: datetime | None = Field(description="First slot with a sample.")
     last: datetime | None = Field(description="Last slot with a sample.")
-    source: str | None = Field(description="Source of the last sample.")
+    source: str | None = Field(description="The feed whose samples are counted here.")
+    feeds: list[str] = Field(description="All feeds that have samples of the day; see `feed`.")
 
 
 class Sessions(Stamp):

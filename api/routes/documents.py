@@ -14,7 +14,13 @@ from api.access.gate import Caller
 from api.context import app_context
 from api.documents import degraded, heatmap, hedge_flow, leaderboard, strike_flow
 from api.documents import query as parameters
-from api.documents.lookup import NoChain, NoData, lookup_nearest_sample, lookup_sample
+from api.documents.lookup import (
+    NoChain,
+    NoData,
+    lookup_nearest_sample,
+    lookup_sample,
+    store_of_feed,
+)
 from api.documents.sample import Sample
 from api.documents.siblings import SIBLINGS
 from api.documents.snapshot import exposure, snapshot
@@ -26,7 +32,7 @@ from api.http.json import json_response
 from api.openapi.catalogue import DOCUMENTS
 from api.routes.admission import require
 from api.series import reply
-from api.series.params import QueryError, read_day, symbol_segment
+from api.series.params import QueryError, read_day, read_feed, symbol_segment
 from api.series.sessions import session_on_day
 from storage.errors import UsageError
 from storage.market.calendar import market_day, sessions_between
@@ -133,7 +139,7 @@ async def _chain_document(
         Makes the body that is sent instead where the moment has no chain.
     """
     name, when = _symbol(request, symbol), parameters.read_moment(request.query_params)
-    store = app_context(request).store
+    store = await store_of_feed(app_context(request).store, name, when.feed)
     try:
         sample = await lookup_sample(store, name, when, app_context(request).clock.now())
     except NoData:
@@ -160,7 +166,7 @@ async def _reason_with_price(store: Store, symbol: str, reason: NoChain) -> dict
 def _sibling(document: Callable[[Sample], dict[str, Any]]) -> Callable[..., Awaitable[Response]]:
     async def get(request: Request, symbol: Symbol, caller: Growth) -> Response:
         name, when = _symbol(request, symbol), parameters.read_moment(request.query_params)
-        store = app_context(request).store
+        store = await store_of_feed(app_context(request).store, name, when.feed)
         try:
             sample = await lookup_nearest_sample(
                 store, name, when, app_context(request).clock.now()
@@ -195,7 +201,7 @@ async def get_hedge_flow(request: Request, symbol: Symbol, caller: Growth) -> Re
     """
     side = parameters.read_choice(request.query_params, "side", parameters.SIDES)
     query = parameters.read_window_query(symbol_segment(request, symbol), request.query_params)
-    store = app_context(request).store
+    store = app_context(request).store.of_feed(query.feed)
 
     async def make(window: StoredWindow) -> dict[str, Any]:
         bars: list[dict[str, Any]] = []
@@ -234,7 +240,7 @@ async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Respon
     query = parameters.read_window_query(
         symbol_segment(request, symbol), request.query_params, bar="1m"
     )
-    store = app_context(request).store
+    store = app_context(request).store.of_feed(query.feed)
 
     async def make(window: StoredWindow) -> dict[str, Any]:
         profiles, before = await _profiles(
@@ -271,7 +277,7 @@ async def get_strike_flow(request: Request, symbol: Symbol, caller: Alpha) -> Re
     query = parameters.read_window_query(
         symbol_segment(request, symbol), request.query_params, bar="1m"
     )
-    store = app_context(request).store
+    store = app_context(request).store.of_feed(query.feed)
 
     async def make(window: StoredWindow) -> dict[str, Any]:
         profiles, before = await _profiles(store, window, strike_flow.COLUMNS, increments=True)
@@ -387,8 +393,8 @@ async def get_sessions(request: Request, symbol: Symbol, caller: Free) -> Respon
     QueryError
         If the symbol is not valid.
     """
-    name = _symbol(request, symbol)
-    store = app_context(request).store
+    name, feed = _symbol(request, symbol), read_feed(request.query_params)
+    store = await store_of_feed(app_context(request).store, name, feed)
     rows = await store.sessions(name)
     if not rows:
         return _not_found_response(name)

@@ -10,11 +10,19 @@ from starlette.responses import Response
 
 from api.access.gate import Caller
 from api.context import AppContext, app_context, request_context
+from api.documents.lookup import store_of_feed
 from api.openapi.catalogue import SERIES
 from api.routes.admission import require
 from api.routes.series_fast_path import PLAN
 from api.series import formats
-from api.series.params import Query, read_cursor, read_queries, read_query, symbol_segment
+from api.series.params import (
+    Query,
+    QueryError,
+    read_cursor,
+    read_queries,
+    read_query,
+    symbol_segment,
+)
 from api.series.reply import as_response, multi_series_reply, series_reply, table_reply
 from api.series.stream import StreamResponse
 from api.series.window import AnswerContext, Selection, select_bars
@@ -134,6 +142,8 @@ async def get_stream(
         If the store is away.
     """
     query = read_query(symbol_segment(request, symbol, "/stream"), request.query_params)
+    if query.feed is not None:
+        raise QueryError("invalid_feed", "the stream has the feed that is shown; leave feed out")
     last_id = request.headers.get("Last-Event-ID")
     since = query.since if last_id is None or not last_id.strip() else read_cursor(last_id)
     stream = StreamResponse(
@@ -152,6 +162,9 @@ async def _load_window(context: AppContext, query: Query) -> Selection:
     """The window of a session that a query asks for, from memory or from the store."""
     now = context.clock.now()
     day = await context.sessions.get(query.symbol, query.day or market_day(now))
+    if query.feed is not None and query.feed != day.feed:
+        await store_of_feed(context.store, query.symbol, query.feed)
+        day = await context.sessions.read(query.symbol, day.day, query.feed)
     known = bool(day.cursor) or await context.sessions.known(query.symbol)
     delay = await context.sessions.delay(day)
     known_at = context.sessions.known_at

@@ -219,7 +219,13 @@ def _today(minute: int) -> date:
 def _parse(path: bytes, query: bytes) -> Query | None:
     """The query of a path and query string; None if the framework's route must answer it."""
     segment = path[len(PREFIX) :]
-    if not segment or b"/" in segment or b"format" in query or len(query) > 500:
+    if (
+        not segment
+        or b"/" in segment
+        or b"format" in query
+        or b"feed=" in query
+        or len(query) > 500
+    ):
         return None
     try:
         symbol = unquote(segment.decode("ascii"), errors="strict")

@@ -34,6 +34,7 @@ FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)
 #: Written as sets of ASCII digits: Python's own readers know many more.
 _NUMBER = re.compile(r"([+-]?)0*([0-9]+)")
 _CURSOR = re.compile(r"0*([0-9]+)")
+_FEED = re.compile(r"[a-z0-9_.-]{1,40}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 #: Longer numbers than this are beyond every bound; they are never converted.
 _DIGITS = 18
@@ -61,6 +62,8 @@ class Query:
     day: date | None
     #: Only what was stored after this cursor; None is everything.
     since: int | None
+    #: Whose rows; None for the feed that is shown of the session.
+    feed: str | None = None
 
     @property
     def width(self) -> timedelta:
@@ -118,8 +121,8 @@ def read_query(symbol: str, query: Mapping[str, str]) -> Query:
     Raises
     ------
     QueryError
-        ``invalid_symbol``, ``invalid_bar``, ``invalid_minutes``, ``invalid_date`` or
-        ``invalid_since``.
+        ``invalid_symbol``, ``invalid_bar``, ``invalid_minutes``, ``invalid_date``,
+        ``invalid_since`` or ``invalid_feed``.
     """
     try:
         name = parse_symbol(symbol)
@@ -133,7 +136,31 @@ def read_query(symbol: str, query: Mapping[str, str]) -> Query:
     if "minutes" in query:
         minutes = _minutes(query["minutes"])
     since = read_cursor(query["since"]) if "since" in query else None
-    return Query(symbol=name, bar=bar, minutes=minutes, day=day, since=since)
+    feed = read_feed(query)
+    return Query(symbol=name, bar=bar, minutes=minutes, day=day, since=since, feed=feed)
+
+
+def read_feed(query: Mapping[str, str]) -> str | None:
+    """Read whose rows a query asks for.
+
+    Parameters
+    ----------
+    query : the parameters of the query string.
+
+    Returns
+    -------
+    str or None
+        The feed; None for the one that is shown.
+
+    Raises
+    ------
+    QueryError
+        ``invalid_feed``.
+    """
+    feed = query.get("feed")
+    if feed is not None and not _FEED.fullmatch(feed):
+        raise QueryError("invalid_feed", "feed must be the name of a feed, as in cboe")
+    return feed
 
 
 def read_queries(query: Mapping[str, str]) -> list[Query]:

@@ -179,6 +179,28 @@ class SessionCache:
         # A caller who disconnects must not cancel the load for the others who wait.
         return await asyncio.shield(task)
 
+    async def read(self, symbol: str, day: date, feed: str) -> SessionBars:
+        """Read the session of one feed from the store; only shown feeds are kept in memory.
+
+        Parameters
+        ----------
+        symbol, day, feed : the session.
+
+        Returns
+        -------
+        SessionBars
+            The session; empty where nothing is stored.
+
+        Raises
+        ------
+        StoreError
+            If the database is away.
+        """
+        session = await _blank(symbol, day)
+        store = self._store.of_feed(feed)
+        session.fill(*await store.session(symbol, day, FIGURES, PROVENANCE))
+        return session
+
     async def known(self, symbol: str) -> bool:
         """Say whether a symbol was ever sampled, or tried.
 

@@ -291,7 +291,7 @@ async def backfill_session(
     StoreError
         If the store goes away. What was written stays, and a second run continues there.
     """
-    result = BackfillResult(symbol=symbol, day=session.day, feed=source_for(source, symbol).name)
+    result = BackfillResult(symbol=symbol, day=session.day)
     writer = HistoryWriter(store, live)
     session_so_far: BackfillSession | None = None
     early: list[ChainRefused] = []
@@ -340,6 +340,7 @@ async def backfill_session(
         added += 1
         await writer.add(record, mode)
     if session_so_far is None and early:
+        result.feed = source_for(source, symbol).name
         session_so_far = await BackfillSession.load(store, symbol, session, result.feed)
         for refused in early:
             refuse(refused, None, session_so_far)

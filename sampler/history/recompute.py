@@ -22,7 +22,7 @@ async def recompute_session(
     *,
     symbol: str,
     session: Session,
-    feed: str,
+    feed: str | None = None,
     oi_confidence: float | None = None,
     dry_run: bool = False,
     since: datetime | None = None,
@@ -32,7 +32,8 @@ async def recompute_session(
     Parameters
     ----------
     store, live : where records are read and written, and where changes are published.
-    symbol, session, feed : which records.
+    symbol, session : which records.
+    feed : whose; None for the feed that answers show of the session.
     oi_confidence : κ to use; None for each row's own. [0-1]
     dry_run : store nothing, and count what would change field by field.
     since : None to difference each record against the slot that its row names. With a slot, only
@@ -51,7 +52,7 @@ async def recompute_session(
     StoreError
         If the store goes away. What was written stays, and a second run continues there.
     """
-    result = BackfillResult(symbol=symbol, day=session.day, feed=feed)
+    result = BackfillResult(symbol=symbol, day=session.day, feed=feed or "")
     writer = HistoryWriter(store, live)
     mixed = len(await store.feeds(symbol, session.day)) > 1
     session_so_far = BackfillSession()

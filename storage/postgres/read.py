@@ -199,6 +199,20 @@ class RecordReader(WindowReader, ChangeReader):
         rows = await self._all(query("feeds"), symbol=symbol, expiration=expiration)
         return {row["source"]: row["shown"] for row in rows}
 
+    async def feeds_of(self, symbol: str) -> list[str]:
+        """Return the feeds that have rows of a symbol, in any session.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+
+        Returns
+        -------
+        list of str
+            Their names, in order.
+        """
+        return [row["source"] for row in await self._all(query("feeds_of"), symbol=symbol)]
+
     async def newest_day(self, symbol: str, until: date) -> date | None:
         """Return the newest day up to ``until`` on which the symbol has a row; None without one.
 

@@ -139,6 +139,10 @@ coalesce(%(feed)s::text, (select source from sessions where symbol = %(symbol)s
 select source, shown from sessions
 where symbol = %(symbol)s and expiration = %(expiration)s and has_rows order by source
 
+-- feeds_of --
+-- The feeds that have rows of a symbol.
+select distinct source from sessions where symbol = %(symbol)s and has_rows order by source
+
 -- advance_heads --
 -- Update each symbol's newest revision.
 insert into heads (symbol, revision) select * from unnest(%(symbols)s::text[], %(revisions)s::bigint[])

@@ -270,14 +270,17 @@ class TestMissing:
         assert ten.row.total_volume > 0
 
     async def test_two_feeds_are_never_mixed(self, store):
-        """Frames of another feed are refused, and leave no gap; told so, they are taken."""
+        """Another feed's history fills a session of its own; the sampled one stays as it is."""
         await sampled(store, Short(without={7}))
+        before = await store.before("SPX", DAY, at(9))
         done, first = await filled(store, Short(source="other"), missing=True)
-        assert (done.written, dict(done.refused), first) == (0, {"other_feed": 2}, None)
-        assert "these quotes come from other, the session's rows from synthetic" in done.details[0]
-        mixed, first = await filled(store, Short(source="other"), missing=True, mix_feeds=True)
-        assert (mixed.written, first) == (1, at(7))
-        assert (await store.before("SPX", DAY, at(8))).row.source == "other"
+        assert (done.feed, dict(done.refused), first) == ("other", {"not_open": 1}, at(1))
+        assert done.written > 1
+        assert at(7) not in await store.of_feed("synthetic").slots("SPX", DAY)
+        other = await store.of_feed("other").before("SPX", DAY, at(8))
+        assert (other.row.slot, other.row.source) == (at(7), "other")
+        assert other.row.differenced_from == at(6)
+        assert (await store.of_feed("synthetic").before("SPX", DAY, at(9))).row == before.row
 
     async def test_frames_that_make_no_row_become_gaps(self, store, database):
         """With the reason; one that cannot be read has a gap too where its time is known."""
@@ -558,7 +561,7 @@ class TestJobs:
                 ("--recompute", "--rewrite"),
                 {},
                 2,
-                "--rewrite, --mix-feeds: --recompute reads no source",
+                "--rewrite: --recompute reads no source",
             ),
             (("--source", "parquet:/nowhere"), {}, 2, "parquet: no such folder: /nowhere"),
             (("--source", "parquet:/tmp"), {}, 2, "no folder 'chains' in it"),

@@ -141,7 +141,7 @@ async def test_the_check_counts_what_a_bad_feed_lost(database, store, tmp_path) 
         Corruption("cut", 20, 21, 3),
         Corruption("blocked", 30, 32, 4),
     ]
-    await store.own(["NVDA"], clean.session.day)
+    await store.own({"NVDA": "cboe"}, clean.session.day)
     await play(store, tmp_path, clean, corruptions)
     found = await stored(store, clean)
     assert not judge(clean, corruptions, found).lies
