@@ -78,6 +78,7 @@ def every(first: str, last: str, step: int = 30, **changes: Any) -> list[SlotRec
     return [record(utc(first) + timedelta(seconds=step * i), **changes) for i in range(count + 1)]
 
 
-def gap(slot: str, reason: Reason, symbol: str = "SPY") -> Gap:
+def gap(slot: str, reason: Reason, symbol: str = "SPY", source: str = "") -> Gap:
     """A gap of the slot's own day."""
-    return Gap(symbol=symbol, expiration=utc(slot).date(), slot=utc(slot), reason=reason)
+    day = utc(slot).date()
+    return Gap(symbol=symbol, expiration=day, slot=utc(slot), reason=reason, source=source)

@@ -70,6 +70,11 @@ class Away:
         self._store = store
         self.away = False
 
+    def of_feed(self, name: str | None) -> Away:
+        view = Away(self._store.of_feed(name))
+        view.away = self.away
+        return view
+
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
 

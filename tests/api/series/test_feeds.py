@@ -1,0 +1,85 @@
+"""Two feeds of one day: an answer has one of them, and another where it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from storage.postgres.store import Store
+from storage.record.row import Reason
+from tests.api.conftest import Caller, Fed
+from tests.api.rows import FRIDAY, gap, record, utc
+
+#: Spot at 13:30, 13:30:30 ... of each feed; theta has no sample at 13:31.
+CBOE, THETA = [600.0, 601.0, 602.0], [700.0, 701.0]
+
+
+async def _fill(store: Store) -> None:
+    slots = [utc("13:30"), utc("13:30:30"), utc("13:31")]
+    await store.own({"SPY": "theta"}, FRIDAY)
+    await store.own({"SPY": "cboe"}, FRIDAY, fallback=True)
+    await store.write(
+        [record(s, spot=p) for s, p in zip(slots, CBOE, strict=True)]
+        + [record(s, spot=p, source="theta") for s, p in zip(slots, THETA, strict=False)],
+        [gap("13:31", Reason.SOURCE_DOWN, source="theta")],
+    )
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+async def test_an_answer_has_one_feed(
+    store: Store, feed: Callable[..., Any], open_app: Callable[..., Any], in_memory: bool
+) -> None:
+    """The configured one without a word, the fallback by its name; never rows of both."""
+    await _fill(store)
+    caller: Caller = await (feed if in_memory else open_app)(store, "13:40")
+    seen = []
+    for asked in ({}, {"feed": "theta"}, {"feed": "cboe"}):
+        answer = await caller.series(**asked)
+        seen.append((answer["source"], [bar["spot"] for bar in answer["bars"]]))
+        reasons = {i["from"]: i["reason"] for i in answer["gap_intervals"]}
+        assert ("2026-06-05T13:31:00Z" in reasons) is (answer["source"] == "theta")
+    assert seen == [("theta", THETA), ("theta", THETA), ("cboe", CBOE)]
+    cursors = {name: (await caller.series(feed=name))["cursor"] for name in ("theta", "cboe")}
+    assert len(set(cursors.values())) == 2
+    listed = (await caller.get("/v1/flow/zero-dte/sessions/SPY")).json()["sessions"]
+    assert [(d["source"], d["rows"], d["feeds"]) for d in listed] == [
+        ("theta", 2, ["cboe", "theta"])
+    ]
+    listed = (await caller.get("/v1/flow/zero-dte/sessions/SPY?feed=cboe")).json()["sessions"]
+    assert [(d["source"], d["rows"]) for d in listed] == [("cboe", 3)]
+    for name, spot in (("cboe", 602.0), ("theta", 701.0)):
+        shown = (await caller.get(f"/v1/flow/zero-dte/snapshot/SPY?feed={name}")).json()
+        assert (shown["underlying_price"], shown["source"]) == (spot, name)
+
+
+async def test_a_feed_that_is_not_there(store: Store, open_app: Callable[..., Any]) -> None:
+    """It is refused with the names of those that are."""
+    await _fill(store)
+    caller: Caller = await open_app(store, "13:40")
+    for path in ("series/SPY", "snapshot/SPY", "hedge-flow/SPY", "sessions/SPY"):
+        sent = await caller.get(f"/v1/flow/zero-dte/{path}?feed=tradier")
+        assert sent.status_code == 400, path
+        assert sent.json() == {
+            "error": "invalid_feed",
+            "message": "SPY has no rows of the feed tradier; it has cboe, theta",
+        }
+        assert (await caller.get(f"/v1/flow/zero-dte/{path}?feed=No!")).status_code == 400
+
+
+async def test_another_feed_is_shown(store: Store, feed: Callable[..., Any]) -> None:
+    """Sessions in memory follow: the first row of the configured feed takes the fallback's place."""
+    await store.own({"SPY": "theta"}, FRIDAY)
+    await store.own({"SPY": "cboe"}, FRIDAY, fallback=True)
+    fed: Fed = await feed(store, "13:40")
+    await fed.land(record(utc("13:30"), spot=600.0))
+    assert (await fed.series())["source"] == "cboe"
+    await fed.land(gaps=[gap("13:30", Reason.SOURCE_DOWN, source="theta")])
+    assert (await fed.series())["source"] == "cboe"
+    await fed.land(record(utc("13:30:30"), spot=700.0, source="theta"))
+    answer = await fed.series()
+    assert (answer["source"], [bar["spot"] for bar in answer["bars"]]) == ("theta", [700.0])
+    await fed.land(record(utc("13:31"), spot=601.0))
+    again = await fed.series()
+    assert (again["bars"], again["cursor"]) == (answer["bars"], answer["cursor"])
