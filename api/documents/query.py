@@ -27,7 +27,7 @@ _MOMENT = re.compile(
 
 
 def read_window_query(symbol: str, query: Mapping[str, str], *, bar: str = "30s") -> Query:
-    """Read ``bar``, ``minutes`` and ``date`` of a window; every other parameter is ignored.
+    """Read ``bar``, ``minutes``, ``date`` and ``feed`` of a window; all others are ignored.
 
     Parameters
     ----------
@@ -43,9 +43,10 @@ def read_window_query(symbol: str, query: Mapping[str, str], *, bar: str = "30s"
     Raises
     ------
     QueryError
-        ``invalid_symbol``, ``invalid_bar``, ``invalid_minutes`` or ``invalid_date``.
+        ``invalid_symbol``, ``invalid_bar``, ``invalid_minutes``, ``invalid_date`` or
+        ``invalid_feed``.
     """
-    window = {name: query[name] for name in ("bar", "minutes", "date") if name in query}
+    window = {name: query[name] for name in ("bar", "minutes", "date", "feed") if name in query}
     return read_query(symbol, {"bar": bar} | window)
 
 
