@@ -268,7 +268,7 @@ async def compressed(url: str) -> None:
     session = year.LAST
     async with Store.open(url, "live") as store:
         for symbol in SEVERAL:
-            await store.write(await year.session_of(symbol, session), mixed=True)
+            await store.write(await year.session_of(symbol, session))
     bare = ("settled", "detail")
     chosen = ", ".join(f"'{{}}'::jsonb as {c}" if c in bare else c for c in COLUMNS)
     with psycopg.connect(url, autocommit=True) as connection:
