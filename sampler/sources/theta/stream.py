@@ -6,7 +6,6 @@ is signed against the quote that came before it. Theta's plan Options Standard i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -167,11 +166,9 @@ class ThetaStream(PrintStream):
         if place is None or not isinstance(quote, dict):
             return
         table, contract = place
-        bid, ask = finite(quote.get("bid")), finite(quote.get("ask"))
-        if not ask > 0:
-            # 0 at 0 is how the absence of a quote is sent.
-            bid = ask = math.nan
-        table.bid[contract], table.ask[contract] = bid, ask
+        # 0 at 0 is how the absence of a quote is sent: no trade has a side against that.
+        table.bid[contract] = finite(quote.get("bid"))
+        table.ask[contract] = finite(quote.get("ask"))
 
     def _trade(self, event: dict[str, Any]) -> None:
         place, trade = self._place(event), event.get("trade")

@@ -21,6 +21,8 @@ from tests.vendors.formats import FORMATS
 
 #: Cases of each kind and format.
 CASES = 1
+#: A stream has one state a name: a second, dead listing of a contract is its newest state there.
+UNKNOWN_TO = {("dxlink", "dead_twins_last")}
 
 
 def through(name: str, frame: Frame) -> Frame | None:
@@ -70,8 +72,10 @@ def judge_through(name: str, kind: str, seed: int, monkeypatch: pytest.MonkeyPat
     assert not outcome.lies, describe(outcome)
 
 
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("kind", sorted(hostile.KINDS))
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    sorted({(name, kind) for name in FORMATS for kind in hostile.KINDS} - UNKNOWN_TO),
+)
 def test_equal_a_gap_or_flagged(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each slot of a corrupted session is equal to the clean one, a gap, or says what is in doubt."""
     for seed in range(CASES):
