@@ -6,6 +6,7 @@ The vendor's own client asks a server on loopback.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import os
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+import zstandard
 
 from sampler.chain import Frame
 from sampler.errors import ChainRefused
@@ -234,10 +236,23 @@ async def test_a_purchase_that_ends_early_goes_on_where_it_was(
     assert not (folder / "trades.part").exists()
 
 
+def within_a_record(answer: faults.Answer) -> faults.Answer:
+    """A file that is packed whole and ends within a record: the client takes it."""
+    content = zstandard.ZstdDecompressor().decompressobj().decompress(answer.body)
+    return dataclasses.replace(answer, body=zstandard.compress(content[:-5]))
+
+
 @pytest.mark.parametrize(
     "fault",
-    [faults.cut(0.5), faults.truncated(0.6), faults.garbage(), faults.empty(), faults.html()],
-    ids=["cut", "truncated", "garbage", "empty", "html"],
+    [
+        faults.cut(0.5),
+        faults.truncated(0.6),
+        faults.garbage(),
+        faults.empty(),
+        faults.html(),
+        within_a_record,
+    ],
+    ids=["cut", "truncated", "garbage", "empty", "html", "record"],
 )
 async def test_a_file_that_broke_off_is_no_file(
     server: DatabentoService, tmp_path: Path, fault: Any

@@ -114,8 +114,12 @@ async def test_every_field_lands_in_its_column(tmp_path: Path, ending: str) -> N
     assert np.isnan(fourth.ask[call])
 
 
-async def test_a_print_is_signed_by_the_quote_before_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("piece", [64, 16 << 20])
+async def test_a_print_is_signed_by_the_quote_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
     """Not by one of the same nanosecond or later, whatever file order and piece they are in."""
+    monkeypatch.setattr(flat_rows, "PIECE", piece)
     at = ns("10:14:40")
     trades = [trade_line(CALL, 10.4, 1, at), trade_line(PUT, 5.0, 1, at)]
     quotes = [
