@@ -125,7 +125,7 @@ async def test_a_print_is_signed_by_the_quote_before_it(
     quotes = [
         quote_line(CALL, 10.0, 10.4, at - 1),
         quote_line(CALL, 10.4, 10.8, at),
-        quote_line(CALL, 9.0, 9.2, at - 2),
+        quote_line(CALL, 10.4, 10.8, at - 2),
         quote_line(PUT, 5.0, 5.4, at + 1),
         quote_line(CALL, 10.0, 10.4, ns("10:14:59")),
     ]
