@@ -11,6 +11,7 @@ from sampler.sources import SOURCES, Source, open_source
 from sampler.sources.by_symbol import BySymbol, source_for
 from sampler.sources.polling import PolledSource
 from storage.config.settings import Settings
+from storage.config.source_url import OTHERS, urls_by_symbol
 from storage.errors import UsageError
 from storage.market.calendar import (
     from_new_york,
@@ -58,6 +59,42 @@ def open_configured_source(settings: Settings) -> Source:
         raise UsageError("FLOW_CLOCK: a live vendor needs the real clock, not a simulated one")
     metrics.load_compiled()
     return source
+
+
+def open_fallback(settings: Settings, source: Source) -> tuple[Source, list[str]] | None:
+    """Open the second source that the settings name.
+
+    Parameters
+    ----------
+    settings : the command's settings.
+    source : the first source.
+
+    Returns
+    -------
+    tuple of Source and list of str, or None
+        The source, which the caller closes, and the symbols that have it; None without one.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be opened, is of another dataset, or is the first source of a symbol.
+    """
+    if not settings.fallback:
+        return None
+    if settings.fallback_after < 1:
+        raise UsageError("FLOW_FALLBACK_AFTER: 1 slot or more")
+    second = open_source(settings.fallback, settings.keys)
+    urls = urls_by_symbol(settings.fallback)
+    symbols = [s for s in settings.symbols if s in urls or OTHERS in urls]
+    if second.synthetic != source.synthetic:
+        raise UsageError("FLOW_FALLBACK: simulated and real quotes cannot stand in for each other")
+    if settings.clock.simulated and second.remote:
+        raise UsageError("FLOW_CLOCK: a live vendor needs the real clock, not a simulated one")
+    for symbol in symbols:
+        name = source_for(second, symbol).name
+        if name == source_for(source, symbol).name:
+            raise UsageError(f"FLOW_FALLBACK: {symbol} comes from {name} already")
+    return second, symbols
 
 
 def describe_polling(source: Source, symbols: Sequence[str]) -> list[tuple[str, bool]]:

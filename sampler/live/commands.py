@@ -12,6 +12,7 @@ import structlog
 from sampler.live.backlog import Backlog
 from sampler.live.commit import RecordStore
 from sampler.live.daemon import Daemon
+from sampler.live.fallback import Fallback
 from sampler.live.outcome import Outcome
 from sampler.live.prometheus import SamplerMetrics
 from sampler.live.slots import SlotTracker
@@ -23,6 +24,7 @@ from sampler.opening import (
     dataset_of,
     describe_polling,
     open_configured_source,
+    open_fallback,
     parse_moment,
 )
 from sampler.sources import Source
@@ -52,6 +54,7 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     raise_file_limit()
     source = open_configured_source(settings)
     dataset = dataset_of(settings, source)
+    second = open_fallback(settings, source)
     structlog.get_logger().info(
         "sampler starts",
         source=settings.source,
@@ -75,15 +78,18 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
                 settings, dataset, later=True, patience=_DATABASE_TIMEOUT, write=True
             ) as connections,
         ):
-            await _run_daemon(settings, source, dataset, connections, sampler_metrics)
+            await _run_daemon(settings, source, second, dataset, connections, sampler_metrics)
     finally:
         await source.close()
+        if second is not None:
+            await second[0].close()
     return 0
 
 
 async def _run_daemon(
     settings: Settings,
     source: Source,
+    second: tuple[Source, list[str]] | None,
     dataset: str,
     connections: Connections,
     sampler_metrics: SamplerMetrics,
@@ -131,10 +137,29 @@ async def _run_daemon(
             # A step may take its budget, and then the time that a database may take.
             stuck_after=settings.tick_budget + _DATABASE_TIMEOUT + 5,
             systemd=Systemd(settings.notify_socket),
+            fallback=_make_fallback(settings, second, connections, writer),
         )
         await daemon.run()
     finally:
         spool.close()
+
+
+def _make_fallback(
+    settings: Settings,
+    second: tuple[Source, list[str]] | None,
+    connections: Connections,
+    writer: BatchWriter,
+) -> Fallback | None:
+    if second is None:
+        return None
+    source, symbols = second
+
+    def delay(symbol: str) -> timedelta:
+        return timedelta(seconds=source_for(source, symbol).delay_seconds)
+
+    tick = _make_tick(settings, source, writer, NoChannel(), provisional=True)
+    tracker = SlotTracker(tick, connections.store, writer, delay=delay, fallback=True)
+    return Fallback(tracker, symbols=symbols, delay=delay, after=settings.fallback_after)
 
 
 def _make_tick(
@@ -232,6 +257,8 @@ def add_live_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     add_options(
         run,
         *SOURCE_SETTINGS,
+        "fallback",
+        "fallback_after",
         "clock",
         "tick_budget",
         "metrics_port",

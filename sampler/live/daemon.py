@@ -21,6 +21,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
+from sampler.live.fallback import Fallback
 from sampler.live.grid import CLOCK_TOLERANCE, next_tick
 from sampler.live.outcome import Outcome
 from sampler.live.slots import SlotTracker
@@ -89,6 +90,7 @@ class Daemon:
         on_leases: Callable[[int], None] = lambda _: None,
         stuck_after: float = 60.0,
         systemd: Systemd | None = None,
+        fallback: Fallback | None = None,
     ) -> None:
         """Prepare; nothing runs yet.
 
@@ -104,7 +106,9 @@ class Daemon:
         stuck_after : seconds after which a step that has not ended, or a due one that has not
             begun, is a fault: systemd is then no longer told that the sampler is alive.
         systemd : who is told; nobody if left out.
+        fallback : samples a second feed while the first one fails.
         """
+        self._fallback = fallback
         self._tracker = tracker
         self._tick = tick
         self._writer = writer
@@ -168,6 +172,18 @@ class Daemon:
                 coalesce=True,
                 misfire_grace_time=None,
             )
+        fallback = self._fallback
+        for symbol in fallback.symbols if fallback else ():
+            assert fallback is not None
+            scheduler.add_job(
+                self._fallback_step,
+                GridTrigger(self._clock, fallback.delay(symbol)),
+                args=[symbol],
+                id=f"{symbol} fallback",
+                max_instances=1,
+                coalesce=True,
+                misfire_grace_time=None,
+            )
         if self._clock.simulated:
             scheduler.add_job(self._log_simulated_steps, "interval", seconds=_SIMULATED_LOG_SECONDS)
         scheduler.start()
@@ -197,6 +213,8 @@ class Daemon:
             await asyncio.sleep(_BEAT_SECONDS)
             try:
                 await self._tracker.account_sessions(self._clock.now())
+                if self._fallback is not None:
+                    await self._fallback.tracker.account_sessions(self._clock.now())
             except Exception:
                 log.exception("sessions not accounted for")
 
@@ -274,6 +292,11 @@ class Daemon:
         for symbol in self._symbols:
             trigger = GridTrigger(self._clock, self._delay(symbol))
             self._scheduler.reschedule_job(symbol, trigger=trigger)
+        fallback = self._fallback
+        for symbol in fallback.symbols if fallback else ():
+            assert fallback is not None
+            trigger = GridTrigger(self._clock, fallback.delay(symbol))
+            self._scheduler.reschedule_job(f"{symbol} fallback", trigger=trigger)
 
     async def _step(self, symbol: str) -> None:
         task = asyncio.current_task()
@@ -285,9 +308,23 @@ class Daemon:
             if outcome is not None:
                 self._outcomes[outcome.label] += 1
                 self._on_outcome(outcome)
+                if self._fallback is not None:
+                    self._fallback.note(outcome)
                 if outcome.record is not None:
                     slot = to_new_york(outcome.record.row.slot)
                     self._newest = f"{symbol} {slot:%Y-%m-%d %H:%M:%S} New York, {outcome.label}"
+        finally:
+            self._running.discard(task)
+            self._step_began.pop(task, None)
+
+    async def _fallback_step(self, symbol: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        assert self._fallback is not None
+        self._running.add(task)
+        self._step_began[task] = time.monotonic()
+        try:
+            await self._fallback.step(symbol, self._clock.now(), self._tracker.symbols)
         finally:
             self._running.discard(task)
             self._step_began.pop(task, None)

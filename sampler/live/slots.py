@@ -106,6 +106,7 @@ class SlotTracker:
         writer: BatchWriter,
         *,
         delay: timedelta | Callable[[str], timedelta],
+        fallback: bool = False,
     ) -> None:
         """Track nothing yet.
 
@@ -113,7 +114,10 @@ class SlotTracker:
         ----------
         tick, store, writer : take the steps, know the slots, and write.
         delay : how far the source's quotes lie behind the clock; or by symbol.
+        fallback : whether the feed stands in for another, whose tracker looks back at earlier
+            sessions.
         """
+        self._fallback = fallback
         self._tick = tick
         self._store = store
         self._writer = writer
@@ -128,13 +132,47 @@ class SlotTracker:
         #: Symbols and days of ended sessions that are not searched for open slots yet.
         self._ended: set[tuple[str, date]] = set()
 
-    async def add_symbols(self, symbols: Iterable[str], now: datetime) -> list[str]:
+    def feed(self, symbol: str) -> str:
+        """Return the name of the feed that a symbol is sampled from.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+
+        Returns
+        -------
+        str
+            The feed.
+        """
+        return self._tick.feed(symbol)
+
+    async def has_begun(self, symbol: str, session: Session) -> bool:
+        """Return whether any slot of a session is a row or a gap of this feed.
+
+        Parameters
+        ----------
+        symbol, session : the session.
+
+        Returns
+        -------
+        bool
+            False if nothing is stored, or the store is away.
+        """
+        try:
+            return bool(await self._store.accounted(symbol, session.day, self.feed(symbol)))
+        except StoreError:
+            return False
+
+    async def add_symbols(
+        self, symbols: Iterable[str], now: datetime, *, missed: Reason = Reason.NOT_RUNNING
+    ) -> list[str]:
         """Start to track symbols, and mark the slots that nobody sampled before.
 
         Parameters
         ----------
         symbols : the symbols to add.
         now : the time of the clock.
+        missed : why today's slots before now have no row.
 
         Returns
         -------
@@ -146,7 +184,7 @@ class SlotTracker:
         # A database that hangs is asked once, not for each symbol.
         answers = True
         for delay, group in self._by_delay(symbols):
-            if answers:
+            if answers and not self._fallback:
                 answers = await self._mark_missed_sessions(group, market_day(now - delay))
             due = due_slot(now, delay)
             if due is None:
@@ -156,7 +194,9 @@ class SlotTracker:
             step_now = now - delay - slot <= SLOT_WIDTH / 2
             first_slot = slot if step_now else slot + SLOT_WIDTH
             for symbol in group:
-                answers = await self._mark_missed(symbol, session, first_slot, ask=answers)
+                answers = await self._mark_missed(
+                    symbol, session, first_slot, ask=answers, reason=missed
+                )
                 self._newest_slot[symbol] = first_slot - SLOT_WIDTH
                 self.symbols.add(symbol)
             step_at_once += group if step_now else []
@@ -180,19 +220,20 @@ class SlotTracker:
         self._tick.forget(symbol)
         self._newest_slot.pop(symbol, None)
 
-    async def step(self, symbol: str, now: datetime) -> Outcome | None:
+    async def step(self, symbol: str, now: datetime, *, standby: bool = False) -> Outcome | None:
         """Sample a symbol for the slot that is due.
 
         Parameters
         ----------
         symbol : the symbol.
         now : the time of the clock, UTC.
+        standby : mark the slot ``standby`` instead of sampling it.
 
         Returns
         -------
         Outcome or None
-            What came of the step. None if no slot is due, the symbol is not tracked, or its last
-            step still runs.
+            What came of the step. None if no slot is due, the symbol is not tracked, its last step
+            still runs, or nothing is sampled.
         """
         due = due_slot(now, self._delay(symbol))
         if due is None or symbol not in self.symbols or symbol in self._stepping:
@@ -209,7 +250,12 @@ class SlotTracker:
             # After the clock was put back, the due slot is a row or a gap already.
             target = slot if newest is None or newest < slot else None
             self._newest_slot[symbol] = slot if newest is None else max(slot, newest)
-            outcome = await self._tick.sample(symbol, now=now, target=target, late=late)
+            outcome = None
+            if standby:
+                slots = [*(gap.slot for gap in late), *([] if target is None else [target])]
+                await self._tick.mark_gaps(symbol, session, slots, Reason.STANDBY)
+            else:
+                outcome = await self._tick.sample(symbol, now=now, target=target, late=late)
             if now - self._delay(symbol) >= session.close:
                 self._ended.add((symbol, session.day))
             return outcome
@@ -231,14 +277,14 @@ class SlotTracker:
             for delay, symbols in self._by_delay(self.symbols)
             if (session := session_on(market_day(now - delay))) is not None
         ]
-        if self._writer.database_away or not today:
+        if self._writer.database_away or not (today or self._ended):
             return
         try:
             for session, quoted, symbols in today:
                 to_note = [s for s in symbols if (s, session.day) not in self._noted]
                 if to_note and quoted >= session.open:
                     feeds = {symbol: self._tick.feed(symbol) for symbol in sorted(to_note)}
-                    await self._store.own(feeds, session.day)
+                    await self._store.own(feeds, session.day, fallback=self._fallback)
                     self._noted |= {(symbol, session.day) for symbol in to_note}
         except StoreError as error:
             log.warning("sessions not noted yet", error=str(error))
@@ -272,6 +318,7 @@ class SlotTracker:
         feed: str | None = None,
         *,
         ask: bool = True,
+        reason: Reason = Reason.NOT_RUNNING,
     ) -> bool:
         """Mark the slots of a session before ``until`` that are neither a row nor a gap.
 
@@ -296,7 +343,7 @@ class SlotTracker:
         if missed:
             first, last = missed[0], missed[-1]
             log.warning("missed", symbol=symbol, slots=len(missed), first=first, last=last)
-            await self._tick.mark_gaps(symbol, session, missed, Reason.NOT_RUNNING, feed)
+            await self._tick.mark_gaps(symbol, session, missed, reason, feed)
         return answered
 
 

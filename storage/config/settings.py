@@ -157,6 +157,17 @@ REGISTRY: dict[str, Setting] = {
     ),
     "data_dir": Setting("folder of the embedded servers", default_data_dir(), _folder),
     "source": Setting("where chains come from; see flow-sampler sources", "", parse_source),
+    "fallback": Setting(
+        "a second source, sampled while the first one gives no rows; empty: none",
+        "",
+        parse_source,
+    ),
+    "fallback_after": Setting(
+        "slots in a row without a row after which the fallback begins, and with one after which it"
+        " ends",
+        "4",
+        _count,
+    ),
     "symbols": Setting(
         "underlyings to sample, comma-separated; or @indices, @funds, @mag7, @all",
         "SPX,SPY,QQQ",
@@ -270,6 +281,8 @@ class Settings:
     redis_url: str
     data_dir: Path
     source: str
+    fallback: str
+    fallback_after: int
     symbols: tuple[str, ...]
     dataset: str
     clock: Clock

@@ -20,6 +20,8 @@ DEFAULTS = {
     "database_url": "",
     "redis_url": "",
     "source": "",
+    "fallback": "",
+    "fallback_after": 4,
     "symbols": ("SPX", "SPY", "QQQ"),
     "dataset": "",
     "clock": Clock(),
