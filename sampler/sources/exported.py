@@ -150,9 +150,9 @@ class ExportedChains:
 
 
 def _require_one_feed(parts: list[ParquetPartition]) -> None:
-    for one, other in pairwise(parts):
-        if (one.day, one.symbol) == (other.day, other.symbol):
-            feeds = " and ".join(p.feed or parquet.dataset_and_feed(p)[1] for p in (one, other))
+    for first, other in pairwise(parts):
+        if (first.day, first.symbol) == (other.day, other.symbol):
+            feeds = " and ".join(p.feed or parquet.dataset_and_feed(p)[1] for p in (first, other))
             raise UsageError(
                 f"parquet: {one.symbol} {one.day} was exported of {feeds}: choose one with ?feed="
             )

@@ -80,8 +80,8 @@ class StreamedTable:
     ask: list[float] = field(default_factory=list)
     waiting: list[Report] = field(default_factory=list)
     #: How many contracts this connection was asked for, and whether that was after the open.
-    asked: int = 0
-    asked_after_open: bool = False
+    subscribed: int = 0
+    subscribed_after_open: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: Unix times of the New York day. [s]
     midnight: float = field(init=False)
@@ -179,18 +179,51 @@ class PrintStream(ABC):
     async def subscribe(
         self, socket: ClientConnection, table: StreamedTable, fresh: Sequence[str]
     ) -> None:
-        """Ask for the trades of contracts that this connection does not have yet."""
+        """Ask for the trades of contracts that this connection does not have yet.
+
+        Parameters
+        ----------
+        socket : the open connection.
+        table : the symbol whose contracts they are.
+        fresh : the stream's names of the contracts.
+        """
 
     async def unsubscribe(self, socket: ClientConnection, table: StreamedTable) -> None:  # noqa: B027
-        """End what a table of another day was subscribed to."""
+        """End what a table of another day was subscribed to.
+
+        Parameters
+        ----------
+        socket : the open connection.
+        table : the table of the other day.
+        """
 
     @abstractmethod
     def take(self, message: str | bytes) -> None:
-        """Take a message: add its reports to their tables. ``ChainRefused`` ends the connection."""
+        """Add the reports of a message to their tables.
+
+        Parameters
+        ----------
+        message : as it came.
+
+        Raises
+        ------
+        ChainRefused
+            If it cannot be read, or ends the connection.
+        """
 
     @abstractmethod
     def names_of(self, frame: Frame) -> list[str]:
-        """Give the stream's name of each contract of a frame, in its order."""
+        """Give the stream's name of each contract of a frame.
+
+        Parameters
+        ----------
+        frame : a polled chain.
+
+        Returns
+        -------
+        list of str
+            The names, in the frame's order.
+        """
 
     # What its source uses
 
@@ -258,11 +291,31 @@ class PrintStream(ABC):
         return datetime.fromtimestamp(self.clock(), UTC)
 
     def down(self, words: str) -> ChainRefused:
-        """Why there is no stream, without a symbol."""
+        """Say why there is no stream, without a symbol.
+
+        Parameters
+        ----------
+        words : what follows the stream's name.
+
+        Returns
+        -------
+        ChainRefused
+            With the reason ``source_down``.
+        """
         return ChainRefused(Reason.SOURCE_DOWN, f"{self.name}'s stream {words}")
 
     def bad(self, what: str) -> ChainRefused:
-        """What came that cannot be read, without a symbol."""
+        """Say what came that cannot be read, without a symbol.
+
+        Parameters
+        ----------
+        what : what the stream has sent.
+
+        Returns
+        -------
+        ChainRefused
+            With the reason ``bad_answer``.
+        """
         return ChainRefused(Reason.BAD_ANSWER, f"{self.name}'s stream sent {what}")
 
     # Tables
@@ -274,7 +327,7 @@ class PrintStream(ABC):
         if table is not None:
             for name in table.names:
                 self.places.pop(name, None)
-            if self._socket is not None and table.asked:
+            if self._socket is not None and table.subscribed:
                 with contextlib.suppress(Exception):
                     await self.unsubscribe(self._socket, table)
         sides = StreamedSides(symbol, session, by_price=self.by_price)
@@ -339,11 +392,11 @@ class PrintStream(ABC):
 
     async def _subscribe(self, socket: ClientConnection, table: StreamedTable) -> None:
         after_open = self.clock() >= table.session.open.timestamp()
-        if self.asks_after_open and after_open and not table.asked_after_open:
-            table.asked = 0
-        fresh = table.names[table.asked :]
+        if self.asks_after_open and after_open and not table.subscribed_after_open:
+            table.subscribed = 0
+        fresh = table.names[table.subscribed :]
         if fresh:
-            table.asked, table.asked_after_open = len(table.names), after_open
+            table.subscribed, table.subscribed_after_open = len(table.names), after_open
             await self.subscribe(socket, table, fresh)
 
     def _lose(self, socket: ClientConnection, why: ChainRefused) -> None:
@@ -355,7 +408,7 @@ class PrintStream(ABC):
         for table in self._tables.values():
             table.count()
             table.sides.cut()
-            table.asked = 0
+            table.subscribed = 0
             table.bid, table.ask = ([math.nan] * len(table.names) for _ in range(2))
         self._notify()
 

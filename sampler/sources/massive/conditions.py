@@ -48,8 +48,8 @@ def massive_kinds(conditions: Sequence[str], corrections: Sequence[str]) -> NDAr
 
 
 def _kind(conditions: str, correction: str) -> PrintKind:
-    parts = [part.strip() for part in conditions.split(",") if part.strip()]
-    codes = {int(part) if part.isdecimal() and len(part) < 6 else -1 for part in parts}
+    texts = [text.strip() for text in conditions.split(",") if text.strip()]
+    codes = {int(text) if text.isdecimal() and len(text) < 6 else -1 for text in texts}
     for kind, members in _ORDER:
         if codes & members:
             return kind

@@ -88,11 +88,11 @@ class FlatSession:
     def trades_are_complete(self) -> None:
         """Say that all trades of the day have been added, be there any or none."""
         self._has_trades = True
-        contract, at, price, size, kind = [], [], [], [], []
+        contract, moments_of_files, price, size, kind = [], [], [], [], []
         for rows in self._trades:
             which, place, moments = self._of_session(rows)
             contract.append(place)
-            at.append(moments)
+            moments_of_files.append(moments)
             price.append(rows.numbers["price"][which])
             size.append(rows.numbers["size"][which])
             conditions, corrections = rows.texts["conditions"], rows.texts.get("correction")
@@ -100,7 +100,7 @@ class FlatSession:
             kind.append(kinds[which])
         self._trades = []
         none = [np.zeros(0)]
-        moment = np.concatenate(at or none).astype(np.int64)
+        moment = np.concatenate(moments_of_files or none).astype(np.int64)
         contracts = np.concatenate(contract or none).astype(np.int64)
         sizes = np.concatenate(size or none)
         if np.isnan(sizes).any():
@@ -129,15 +129,15 @@ class FlatSession:
         ----------
         rows : quotes of the session's contracts, in any order.
         """
-        which, contract, at = self._of_session(rows)
-        if not len(at):
+        which, contract, moments = self._of_session(rows)
+        if not len(moments):
             return
         self.has_quotes = True
         bid, ask = rows.numbers["bid_price"][which], rows.numbers["ask_price"][which]
         ask = np.where(ask > 0, ask, np.nan)
         bid = np.where((bid > 0) | ((bid == 0) & (ask > 0)), bid, np.nan)
-        self._quotes.add(contract, at, bid=bid, ask=ask)
-        self._quote_prints(contract, at, bid, ask)
+        self._quotes.add(contract, moments, bid=bid, ask=ask)
+        self._quote_prints(contract, moments, bid, ask)
 
     def frames(self) -> Iterator[Frame]:
         """Make the frame of each slot that has quotes of its own, in order.
@@ -203,11 +203,11 @@ class FlatSession:
         """Which lines are of the session, with contract and time [ns] of each."""
         places = np.array([self._place(ticker) for ticker in rows.tickers] or [-1], np.int64)
         contract = places[rows.ticker]
-        ours = (contract >= 0) & (rows.at >= self._begin) & (rows.at <= self._slots[-1])
+        ours = (contract >= 0) & (rows.moment >= self._begin) & (rows.moment <= self._slots[-1])
         which = np.flatnonzero(ours)
-        contract, at = contract[which], rows.at[which]
-        np.minimum.at(self._first, contract, at)
-        return which, contract, at
+        contract, moments = contract[which], rows.moment[which]
+        np.minimum.at(self._first, contract, moments)
+        return which, contract, moments
 
     def _place(self, ticker: str) -> int:
         """The index of a ticker's contract; -1 for none."""
@@ -225,11 +225,11 @@ class FlatSession:
             self._known[ticker] = place
         return self._known[ticker]
 
-    def _quote_prints(self, contract: Integers, at: Integers, bid: Floats, ask: Floats) -> None:
+    def _quote_prints(self, contract: Integers, moments: Integers, bid: Floats, ask: Floats) -> None:
         """Give each print the newest quote before it, if that is newer than the one it has."""
         if self._prints is None or not len(self._keys):
             return
-        keys = contract << _TIME_BITS | at - self._begin
+        keys = contract << _TIME_BITS | moments - self._begin
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         low = int(np.searchsorted(self._keys, keys[0], side="right"))
@@ -241,9 +241,9 @@ class FlatSession:
         some[some] = keys[place[some]] >> _TIME_BITS == wanted[some] >> _TIME_BITS
         quote = order[place[some]]
         mine = low + np.flatnonzero(some)
-        newer = at[quote] >= self._quoted[mine]
+        newer = moments[quote] >= self._quoted[mine]
         mine, quote = mine[newer], quote[newer]
-        self._quoted[mine] = at[quote]
+        self._quoted[mine] = moments[quote]
         self._prints.bid[mine], self._prints.ask[mine] = bid[quote], ask[quote]
 
     def _in_order(self) -> tuple[Prints | None, int, Sequence[int]]:

@@ -43,7 +43,7 @@ class FlatRows:
     tickers: list[str]
     ticker: Integers
     #: Unix time. [ns]
-    at: Integers
+    moment: Integers
     #: The numbers by column, NaN where there is none.
     numbers: dict[str, Floats]
     #: The texts by column.
