@@ -225,7 +225,9 @@ class FlatSession:
             self._known[ticker] = place
         return self._known[ticker]
 
-    def _quote_prints(self, contract: Integers, moments: Integers, bid: Floats, ask: Floats) -> None:
+    def _quote_prints(
+        self, contract: Integers, moments: Integers, bid: Floats, ask: Floats
+    ) -> None:
         """Give each print the newest quote before it, if that is newer than the one it has."""
         if self._prints is None or not len(self._keys):
             return

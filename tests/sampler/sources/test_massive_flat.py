@@ -302,7 +302,9 @@ def test_lines_are_whole_whatever_is_read_at_once(
         path.write_bytes(packed)
         for prefixes in (["O:SPXW260819"], ["O:SPXW260819", "O:SPX260819"]):
             rows = list(flat_rows.read_flat_rows(path, prefixes, flat_rows.QUOTES))
-            ours = [(r.tickers[t], a) for r in rows for t, a in zip(r.ticker, r.moment, strict=True)]
+            ours = [
+                (r.tickers[t], a) for r in rows for t, a in zip(r.ticker, r.moment, strict=True)
+            ]
             assert ours == [
                 (ticker, ns("10:00:00") + i)
                 for i, ticker in enumerate(chosen)
