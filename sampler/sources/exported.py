@@ -154,7 +154,8 @@ def _require_one_feed(parts: list[ParquetPartition]) -> None:
         if (first.day, first.symbol) == (other.day, other.symbol):
             feeds = " and ".join(p.feed or parquet.dataset_and_feed(p)[1] for p in (first, other))
             raise UsageError(
-                f"parquet: {first.symbol} {first.day} was exported of {feeds}: choose one with ?feed="
+                f"parquet: {first.symbol} {first.day} was exported of {feeds}:"
+                " choose one with ?feed="
             )
 
 
