@@ -224,7 +224,7 @@ class TestRoundTrip:
         (file,) = partition.path("gaps").glob("*.parquet")
         table = pq.read_table(file, partitioning=None)
         pq.write_table(table.drop_columns(["next_expiry"]), file)
-        assert read_gaps(partition) == [gap(1, Reason.NO_ZERO_DTE, "words")]
+        assert read_gaps(partition) == [gap(1, Reason.NO_ZERO_DTE, "words", source="test")]
 
     def test_to_the_bit(self, tmp_path):
         """Zeros' signs, NaNs, numbers at both ends, absent fields: nothing is rounded or lost."""
