@@ -376,7 +376,7 @@ class TestCheck:
     def test_before_the_open(self, run, database):
         """Where nothing is due yet, nothing is thin."""
         fill(database, [], [gap(0)])
-        message = "SPX    2026-08-19  test 0 of 0 slots (100.0%, ok), 1 source_down\n"
+        message = "SPX    2026-08-19  0 of 0 slots (100.0%, ok), 1 source_down\n"
         now = ["--clock", "simulated:2026-08-19T13:00Z@0.001", "--symbols", "SPX"]
         assert (0, message, "") == run("check", *now)
 
