@@ -463,7 +463,7 @@ async def _straight(symbols: list[str], slots: int) -> tuple[dict, dict]:
                 records[record.row.symbol, record.row.slot] = record
             return WriteResult()
 
-        async def before(self, symbol, expiration, slot):
+        async def before(self, symbol, expiration, slot, feed):
             return newest
 
     for symbol in symbols:

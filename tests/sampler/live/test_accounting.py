@@ -39,7 +39,10 @@ class ScriptedTick:
         assert {gap.reason for gap in late} <= {Reason.LATE}
         return Outcome(symbol=symbol)
 
-    async def mark_gaps(self, symbol, session, slots, reason):
+    def feed(self, symbol):
+        return "test"
+
+    async def mark_gaps(self, symbol, session, slots, reason, feed):
         assert reason is Reason.NOT_RUNNING
         self.missed += slots
 
@@ -54,14 +57,14 @@ class EmptyStore:
         self.periods: list = []
         self.noted: list = []
 
-    async def accounted(self, symbol, expiration):
+    async def accounted(self, symbol, expiration, feed):
         return set()
 
     async def unaccounted(self, symbols, first, last):
         self.periods.append((first, last))
         return []
 
-    async def own(self, symbols, expiration):
+    async def own(self, symbols, expiration, *, fallback=False):
         self.noted.append((tuple(symbols), expiration))
 
 

@@ -42,7 +42,7 @@ class ScriptedStore:
         refused, self.refused = self.refused, []
         return WriteResult((), tuple(refused))
 
-    async def before(self, symbol, expiration, slot):
+    async def before(self, symbol, expiration, slot, feed):
         if self.away:
             raise StoreUnavailable("away")
         earlier = [r for r in self.stored if r.row.slot < slot and r.row.expiration == expiration]

@@ -293,7 +293,7 @@ class NoAnswers(DryRunStore):
     async def write(self, records=(), gaps=(), *, mode=WriteMode.KEEP):
         return None
 
-    async def before(self, symbol, expiration, slot):
+    async def before(self, symbol, expiration, slot, feed):
         raise StoreUnavailable("away")
 
 

@@ -105,13 +105,13 @@ class Accounts:
     def __init__(self) -> None:
         self.owned: list[tuple[list[str], str]] = []
 
-    async def accounted(self, symbol, expiration):
+    async def accounted(self, symbol, expiration, feed):
         return set()
 
     async def unaccounted(self, symbols, first, last):
         return []
 
-    async def own(self, symbols, expiration):
+    async def own(self, symbols, expiration, *, fallback=False):
         self.owned.append((list(symbols), expiration.isoformat()))
 
 
@@ -132,7 +132,10 @@ class Steps:
     async def sample(self, symbol, *, now, target, late):
         self.targets[symbol] = target
 
-    async def mark_gaps(self, symbol, session, slots, reason):
+    def feed(self, symbol):
+        return "test"
+
+    async def mark_gaps(self, symbol, session, slots, reason, feed):
         self.marked[symbol] = slots
 
 
