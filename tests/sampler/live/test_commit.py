@@ -110,7 +110,7 @@ class TestWriter:
         await writer.write([record(slot=at(spooled))])
         store.away = False
         store.stored = (record(slot=at(stored)),)
-        newest = await writer.before("SPX", DAY, at(9))
+        newest = await writer.before("SPX", DAY, at(9), "test")
         assert newest.row.slot == at(5)
 
 
