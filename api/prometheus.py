@@ -101,7 +101,7 @@ class ApiMetrics:
         )
         self._coverage = self._gauge(
             "flow_session_coverage_ratio",
-            "Rows of a symbol's last ended session, as a share of the slots that could have one.",
+            "Rows of a symbol's last ended session, as a share of the slots; of its best feed.",
             "symbol",
         )
         self._bytes = self._gauge("flow_database_bytes", "Size of the database.")
@@ -213,7 +213,11 @@ class ApiMetrics:
             counts, first=ended.day, last=ended.day, now=now, symbols=None, least=0
         )
         owned = {row["symbol"] for row in counts if row["owned"]}
-        _replace(self._coverage, {r.symbol: r.coverage for r in lines if r.symbol in owned})
+        best: dict[str, float] = {}
+        for line in lines:
+            if line.symbol in owned:
+                best[line.symbol] = max(line.coverage, best.get(line.symbol, 0.0))
+        _replace(self._coverage, best)
 
 
 def _replace(gauge: Gauge, values: Mapping[str, float]) -> None:

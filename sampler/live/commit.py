@@ -180,7 +180,8 @@ def replacement_gaps(refused: Batch, detail: str) -> list[Gap]:
                 slot=row.slot,
                 reason=Reason.FAILED,
                 detail=detail,
-                source=row.source,
+                # The feed itself may be what the database refuses.
+                source="" if "\0" in row.source else row.source,
             )
         )
     return gaps

@@ -101,6 +101,7 @@ async def test_reference_tells_of_the_series(stranger: Caller) -> None:
         "bar",
         "minutes",
         "date",
+        "feed",
         "since",
         "If-None-Match",
         "format",

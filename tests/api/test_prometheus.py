@@ -131,7 +131,7 @@ async def test_rows_that_are_overdue(store: Store, open_app: Callable[..., Any])
 async def test_size_clock_and_coverage(store: Store, open_app: Callable[..., Any]) -> None:
     """The database's size and clock; how much of the last ended session has rows: 2 of 780."""
     app = await open_app(store, live=Awake())
-    await store.own({"SPY": "test"}, utc("14:30").date())
+    await store.own({"SPY": "cboe"}, utc("14:30").date())
     await store.write([record(utc("14:28")), record(utc("14:28:30"))])
     app.clock.moment = utc("20:30")
     metrics = await look(app)

@@ -53,7 +53,7 @@ async def watched(store: Store, database: str):
     clock, mailbox = Still(utc("14:30")), Mailbox()
     lease = Lease(database, "live", ["SPX", "SPY"])
     await lease.beat()
-    await store.own(["SPX", "SPY"], utc("14:30").date())
+    await store.own({"SPX": "cboe", "SPY": "cboe"}, utc("14:30").date())
     rows = [record(utc("14:29:30"), symbol=symbol) for symbol in ("SPX", "SPY")]
     await store.write(rows)
     watch = Watch(store, clock, mailbox, dataset="live", node="desk")  # type: ignore[arg-type]

@@ -200,7 +200,7 @@ class TestRoundTrip:
         code, out, err = flow(empty_database, "import", tmp_path)
         assert (code, err) == (0, "")
         assert out == (
-            "SPX 2026-08-19: 1 stored, 0 there already, 1 gaps\n1 slots stored, 0 there already\n"
+            "SPX 2026-08-19 test: 1 stored, 0 there already, 1 gaps\n1 slots stored, 0 there already\n"
         )
         with psycopg.connect(empty_database) as connection:
             stored = connection.execute(

@@ -184,6 +184,7 @@ async def test_sessions(store: Store):
             "gaps": 3,
             "reasons": {"no_zero_dte": 3},
             "source": None,
+            "feeds": None,
         },
         {
             "expiration": DAY,
@@ -194,6 +195,7 @@ async def test_sessions(store: Store):
             "gaps": 1,
             "reasons": {"stale": 1},
             "source": "test",
+            "feeds": ["test"],
         },
     ]
     assert await store.sessions("XYZ") == []

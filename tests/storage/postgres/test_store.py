@@ -170,7 +170,8 @@ class TestAppend:
 
     async def test_closed_gap(self, store):
         """A row takes the gap of its slot away, and no other."""
-        await store.write(gaps=[gap(0), gap(1), gap(0, symbol="SPY"), gap(0, expiration=NEXT_DAY)])
+        gaps = [gap(0), gap(1), gap(0, symbol="SPY"), gap(0, expiration=NEXT_DAY)]
+        await store.write(gaps=[replace(missed, source="test") for missed in gaps])
         before = await store.cursor()
         (written,) = rows_of(await store.write([record()]))
         assert written.revision > before
@@ -334,19 +335,23 @@ class TestRead:
         """A session in one statement: columns of each row, facts of the newest, and the gaps."""
         await store.write([record(slot=at(i), spot=100.0 + i) for i in (0, 1, 3)], [gap(2)])
         await store.write([record(symbol="SPY", slot=at(4), spot=7.0)])
-        rows, newest, gaps = await store.session("SPX", DAY, ["spot", "flags"], ["spot", "slot"])
+        rows, newest, gaps, feed = await store.session(
+            "SPX", DAY, ["spot", "flags"], ["spot", "slot"]
+        )
         assert [row[1:] for row in rows] == [
             (int(at(i).timestamp()), 100.0 + i, list(record().row.flags)) for i in (0, 1, 3)
         ]
         revisions = [row[0] for row in rows]
         assert revisions == sorted(revisions)
         assert newest == {"spot": 103.0, "slot": at(3)}
+        assert feed == "test"
         assert [(g["slot"], g["reason"]) for g in gaps] == [(at(2), "source_down")]
         assert gaps[0]["revision"] > revisions[-1]
         assert await store.session("SPX", DAY - timedelta(days=1), ["spot"], ["slot"]) == (
             [],
             None,
             [],
+            None,
         )
 
 
@@ -531,7 +536,7 @@ class TestChanges:
         first = written.changes
         assert [(c.symbol, c.after) for c in first] == [("SPX", 0), ("SPY", 0)]
         assert [row.slot for _, row in first[0].rows] == [at(0), at(1)]
-        assert [g for _, g in first[0].gaps] == [gap(2)]
+        assert [g for _, g in first[0].gaps] == [gap(2, source="test")]
         revisions = [n for n, _ in (*first[0].rows, *first[0].gaps, *first[1].rows)]
         assert len(set(revisions)) == 4
         assert max(n for n, _ in (*first[0].rows, *first[0].gaps)) == first[0].revision
@@ -557,7 +562,7 @@ class TestChanges:
             (at(4), 7700.5),
             (at(0), 1.0),
         ]
-        assert [g for _, g in change.gaps] == [gap(3)]
+        assert [g for _, g in change.gaps] == [gap(3, source="test")]
         (change,) = await store.changes({"SPX": written[0].revision})
         assert change.rows == written[1].rows + written[2].rows
         assert change.gaps == ()
@@ -639,12 +644,17 @@ class TestCoverage:
             ],
         )
         await store.write(
-            gaps=[gap(3), gap(4), gap(5, Reason.LATE), gap(0, symbol="QQQ", expiration=NEXT_DAY)]
+            gaps=[
+                gap(3, source="test"),
+                gap(4, source="test"),
+                gap(5, Reason.LATE, source="test"),
+                gap(0, symbol="QQQ", expiration=NEXT_DAY),
+            ]
         )
         lines = await store.coverage(DAY, NEXT_DAY)
         expected = [
-            ("SPX", DAY, 1, 0, None, "recorded", False),
-            ("SPX", DAY, 1, 3, {"source_down": 2, "late": 1}, "test", True),
+            ("SPX", DAY, 1, 0, None, "recorded", True),
+            ("SPX", DAY, 1, 3, {"source_down": 2, "late": 1}, "test", False),
             ("SPY", DAY, 1, 0, None, "test", True),
             ("QQQ", NEXT_DAY, 0, 1, {"source_down": 1}, "", True),
             ("SPX", NEXT_DAY, 1, 0, None, "test", True),
@@ -731,7 +741,7 @@ class TestMigrate:
         done = await asyncio.gather(*(migrate(empty_database, "live") for _ in range(4)))
         nothing = [f"live: schema version {VERSION}, nothing to do"]
         assert [nothing] * 3 == [d for d in done if d == nothing]
-        assert [s for d in done for s in d if "migration 1" in s] == ["live: migration 1 applied"]
+        assert [s for d in done for s in d if "migration 1 " in s] == ["live: migration 1 applied"]
 
     def test_processes_at_once(self, empty_database, servers):
         """Four processes at once all succeed; each migration was applied once."""

@@ -140,7 +140,7 @@ class TestOrder:
         assert spool.newest("SPX", DAY, at(9), "other") is None
         assert spool.accounted == {("SPX", "test"): at(3), ("QQQ", ""): at(3)}
         emptied(spool)
-        assert spool.newest("SPX", DAY, at(9)) is None
+        assert spool.newest("SPX", DAY, at(9), "test") is None
 
 
 class TestOwners:
