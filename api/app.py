@@ -22,6 +22,7 @@ from api.http.host import is_host_allowed
 from api.http.json import json_response
 from api.openapi import catalogue
 from api.prometheus import ApiMetrics
+from api.readiness import Readiness
 from api.routes import account, documents, series, server
 from api.routes.series_fast_path import SeriesFastPath
 from api.series.params import QueryError
@@ -122,6 +123,7 @@ def create_app(
         origins=tuple(origins),
         hosts=hosts,
         metrics=ApiMetrics(dataset, installed_version()),
+        readiness=Readiness(store, live, clock),
         sessions=sessions,
         hub=hub,
         bodies=CompressedBodies(),

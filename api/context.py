@@ -10,6 +10,7 @@ from starlette.types import Scope
 from api.access.gate import Access, Admission, Caller
 from api.http.compression import CompressedBodies
 from api.prometheus import ApiMetrics
+from api.readiness import Readiness
 from api.series.sessions import SessionCache
 from api.series.stream import StreamHub
 from storage.market.clock import Clock
@@ -37,6 +38,7 @@ class AppContext:
     #: Names that a request's ``Host`` may have; ``*`` is any.
     hosts: frozenset[str]
     metrics: ApiMetrics
+    readiness: Readiness
     sessions: SessionCache
     hub: StreamHub
     #: Bodies of the series, and of the windowed documents.

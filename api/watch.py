@@ -22,7 +22,7 @@ from storage.market.calendar import market_day, session_on, sessions_between
 from storage.market.clock import Clock
 from storage.notify.conditions import Conditions, Trouble
 from storage.notify.notifier import Notifier
-from storage.postgres.overdue import is_due, overdue_seconds, symbols_of_today
+from storage.postgres.overdue import OVERDUE_SECONDS, is_due, overdue_seconds, symbols_of_today
 from storage.postgres.store import Store
 from storage.record.row import Reason
 
@@ -32,8 +32,6 @@ log = structlog.get_logger()
 LOOK_SECONDS = 5.0
 #: How long the database may take for a look. [s]
 _PATIENCE = 4.0
-#: A symbol without a row for so long beyond its feed's delay counts as without rows. [market s]
-_OVERDUE = 60.0
 #: How long each kind of problem must last before it is told. [s]
 HOLD = {"no_sampler": 15.0, "no_rows": 20.0, "database_away": 50.0}
 #: Time between two calls of the heartbeat's URL. [s]
@@ -105,7 +103,7 @@ class Watch:
         problems += [
             Trouble("no_rows", symbol, HOLD["no_rows"])
             for symbol in due
-            if overdue.get(symbol, 0.0) > _OVERDUE and symbol not in unheld
+            if overdue.get(symbol, 0.0) > OVERDUE_SECONDS and symbol not in unheld
         ]
         return problems
 

@@ -129,6 +129,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api.market_hours": {"storage.market"},
     "api.watch": {"storage.market", "storage.notify", "storage.postgres", "storage.record"},
     "api.prometheus": {"api.market_hours", "storage.market", "storage.postgres", "storage.redis"},
+    "api.readiness": {"storage.market", "storage.postgres", "storage.redis"},
     "api.http": set(),
     "api.series": {
         "api.access",
@@ -149,6 +150,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "api.access",
         "api.http",
         "api.prometheus",
+        "api.readiness",
         "api.series",
         "storage.market",
         "storage.postgres",
@@ -178,7 +180,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.config",
         "storage.market",
         "storage.postgres",
-        "storage.redis",
     },
     "api.app": {
         "api.access",
@@ -189,6 +190,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "api.openapi",
         "api.page",
         "api.prometheus",
+        "api.readiness",
         "api.routes",
         "api.series",
         "storage.market",

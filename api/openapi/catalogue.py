@@ -507,13 +507,14 @@ SERVER = {
     "ready": _route(
         "/ready",
         "Ready",
-        """Whether requests can be answered.
+        """Whether requests can be answered, and with rows of now. Looked at once a second at most.
 
         Without the live channel they can, but new data reach the server later: it polls the
-        database.""",
+        database. Where some of the symbols that are due get no rows, the status is `Degraded`;
+        where none of them does, it is `Stale`, with 503.""",
         {
             200: _answer(status.Ready, "Requests can be answered."),
-            503: _answer(status.Ready, "The database is away."),
+            503: _answer(status.Ready, "The database is away, or no symbol that is due gets rows."),
         },
         tag="Server",
     ),

@@ -57,8 +57,15 @@ class Health(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether the database and the live channel can be reached."""
+    """Whether the database and the live channel can be reached, and whether rows come."""
 
-    status: Literal["Ready", "Degraded", "Unavailable"]
+    status: Literal["Ready", "Degraded", "Stale", "Unavailable"]
     database: Literal["ok", "away"]
     live_channel: Literal["ok", "away"]
+    samples: Literal["ok", "late", "none due", "unknown"] = Field(
+        description="Whether symbols that are sampled and due have rows; out of hours none is due."
+    )
+    reason: str | None = Field(description="Why the status is not `Ready`.")
+    late: dict[str, float] = Field(
+        description="Seconds of market time without a due row, by symbol; those above 60 s."
+    )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-import structlog
 from fastapi import Depends, FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
@@ -18,14 +16,6 @@ from api.http.json import json_response
 from api.market_hours import market_status
 from api.openapi.catalogue import SERVER
 from api.routes.admission import require
-from storage.errors import LiveError, StoreError
-from storage.postgres.store import Store
-from storage.redis.channel import LiveChannel
-
-log = structlog.get_logger()
-
-#: Seconds that the database or the live channel may take to answer a ping.
-_PING_SECONDS = 2.0
 
 
 def add_server_routes(app: FastAPI) -> None:
@@ -115,7 +105,7 @@ async def get_metrics(request: Request) -> Response:
 
 
 async def get_ready(request: Request) -> Response:
-    """Answer with whether requests can be answered.
+    """Answer with whether requests can be answered, and with rows of now.
 
     Without the live channel they can, but new data reach the server later: it polls the database.
 
@@ -126,20 +116,8 @@ async def get_ready(request: Request) -> Response:
     Returns
     -------
     Response
-        Status 200; 503 while the database is away.
+        Status 200; 503 while the database is away, or no symbol that is due gets rows.
     """
-    context = app_context(request)
-    database, live = await asyncio.gather(_ping(context.store), _ping(context.live))
-    status = "Unavailable" if database == "away" else "Ready" if live == "ok" else "Degraded"
-    body = {"status": status, "database": database, "live_channel": live}
-    return json_response(body, 503 if database == "away" else 200)
-
-
-async def _ping(dependency: Store | LiveChannel) -> str:
-    try:
-        async with asyncio.timeout(_PING_SECONDS):
-            await dependency.ping()
-    except (StoreError, LiveError, TimeoutError) as error:
-        log.warning("part is away", part=type(dependency).__name__, error=str(error))
-        return "away"
-    return "ok"
+    state = await app_context(request).readiness.look()
+    refused = state["status"] in ("Unavailable", "Stale")
+    return json_response(state, 503 if refused else 200)

@@ -18,6 +18,8 @@ from storage.record.row import Reason
 
 #: Options of some names begin to trade minutes after the open. For so long that is no fault.
 _OPENING = timedelta(minutes=15)
+#: A symbol without a row for so long beyond its feed's delay counts as without rows. [market s]
+OVERDUE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

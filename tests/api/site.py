@@ -26,6 +26,7 @@ class Still:
     """A clock that a test sets."""
 
     moment: datetime
+    speed: float = 1.0
 
     def now(self) -> datetime:
         return self.moment

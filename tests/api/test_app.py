@@ -38,12 +38,19 @@ class Awake:
     async def ping(self) -> None:
         pass
 
+    async def sampled_symbols(self, previous: Any, session: Any) -> list[Any]:
+        return []
+
 
 class Asleep:
     """A part that never answers."""
 
     async def ping(self) -> None:
         await asyncio.sleep(60)
+
+    async def sampled_symbols(self, previous: Any, session: Any) -> list[Any]:
+        await asyncio.sleep(60)
+        return []
 
 
 class Table:
@@ -159,7 +166,7 @@ async def test_health_and_ready(
     open_app: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Alive is one thing, ready another; without the live channel it is ready but degraded."""
-    monkeypatch.setattr("api.routes.server._PING_SECONDS", 0.1)
+    monkeypatch.setattr("api.readiness._PATIENCE", 0.1)
     away = Broken(StoreUnavailable("gone"))
     cases = [
         (Awake(), Awake(), 200, ("Ready", "ok", "ok")),
