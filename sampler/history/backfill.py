@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import structlog
 
@@ -27,6 +27,7 @@ from sampler.sources import Source
 from sampler.sources.by_symbol import source_for
 from storage.errors import LiveError
 from storage.market.calendar import Session
+from storage.market.clock import Clock
 from storage.market.zero_dte import surely_expires
 from storage.postgres.store import Store
 from storage.record.mode import WriteMode
@@ -37,6 +38,8 @@ log = structlog.get_logger()
 
 #: How many records one transaction writes. An interruption loses less than this.
 BATCH_RECORDS = 130
+#: After so long, every feed has delivered a session's last slot.
+_FEEDS_END = timedelta(minutes=20)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -346,9 +349,32 @@ async def backfill_session(
             refuse(refused, None, session_so_far)
     await writer.flush()
     result.written = writer.written
+    await _mark_open_slots(store, writer, symbol, session)
     # A record that was not written was equal to the stored one, or came after another writer's.
     result.already_there += added - writer.written
     return result, first_slot
+
+
+async def _mark_open_slots(
+    store: Store, writer: HistoryWriter, symbol: str, session: Session
+) -> None:
+    """Mark the slots of an ended session that a sampler was to take, and no backfill has filled."""
+    if Clock().now() < session.close + _FEEDS_END:
+        return
+    for _, feed, day in await store.unaccounted([symbol], session.day, session.day):
+        accounted = await store.accounted(symbol, day, feed)
+        for slot in session.slots:
+            if slot not in accounted:
+                writer.add_gap(
+                    Gap(
+                        symbol=symbol,
+                        expiration=day,
+                        slot=slot,
+                        reason=Reason.NOT_RUNNING,
+                        source=feed,
+                    )
+                )
+    await writer.flush()
 
 
 def _require_feed(frame: Frame, feed: str) -> None:

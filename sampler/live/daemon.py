@@ -237,6 +237,7 @@ class Daemon:
             await self._writer.adopt()
         except SpoolError as error:
             log.error("a spool is left alone", error=str(error))
+        self._tracker.note_spooled(symbols)
         await self._writer.drained()
         for symbol in symbols:
             self._tick.forget(symbol)

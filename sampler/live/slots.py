@@ -9,7 +9,7 @@ a backfill is nobody's responsibility and gets no such gaps.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
@@ -129,8 +129,12 @@ class SlotTracker:
         self._newest_slot: dict[str, datetime] = {}
         #: Symbols and days that are noted in the store as this sampler's responsibility.
         self._noted: set[tuple[str, date]] = set()
+        #: Symbols and days with a step, or with a slot in the spool, that have not ended yet.
+        self._current: set[tuple[str, date]] = set()
         #: Symbols and days of ended sessions that are not searched for open slots yet.
         self._ended: set[tuple[str, date]] = set()
+        #: Symbols whose earlier sessions could not be searched yet.
+        self._unsearched: set[str] = set()
 
     def feed(self, symbol: str) -> str:
         """Return the name of the feed that a symbol is sampled from.
@@ -184,8 +188,11 @@ class SlotTracker:
         # A database that hangs is asked once, not for each symbol.
         answers = True
         for delay, group in self._by_delay(symbols):
-            if answers and not self._fallback:
-                answers = await self._mark_missed_sessions(group, market_day(now - delay))
+            if not self._fallback:
+                today = market_day(now - delay)
+                answers = answers and await self._mark_missed_sessions(group, today)
+                if not answers:
+                    self._unsearched |= set(group)
             due = due_slot(now, delay)
             if due is None:
                 self.symbols |= set(group)
@@ -202,6 +209,19 @@ class SlotTracker:
             step_at_once += group if step_now else []
         return step_at_once
 
+    def note_spooled(self, symbols: Container[str]) -> None:
+        """Take sessions with slots in the spool for ours: a sampler had begun them.
+
+        The database may know nothing of them. Call it before the spool is emptied.
+
+        Parameters
+        ----------
+        symbols : the symbols that this sampler is about to track.
+        """
+        for (symbol, feed), slot in self._writer.backlog.accounted.items():
+            if symbol in symbols and feed == self.feed(symbol):
+                self._current.add((symbol, market_day(slot)))
+
     def _by_delay(self, symbols: Iterable[str]) -> list[tuple[timedelta, list[str]]]:
         """Symbols whose sources lie equally far behind, together."""
         groups: defaultdict[timedelta, list[str]] = defaultdict(list)
@@ -217,6 +237,8 @@ class SlotTracker:
         symbol : the symbol.
         """
         self.symbols.discard(symbol)
+        self._unsearched.discard(symbol)
+        self._current = {(other, day) for other, day in self._current if other != symbol}
         self._tick.forget(symbol)
         self._newest_slot.pop(symbol, None)
 
@@ -242,6 +264,7 @@ class SlotTracker:
         self._writer.begin_step(symbol)
         try:
             session, slot = due
+            self._current.add((symbol, session.day))
             newest = self._newest_slot.get(symbol)
             late = _late_gaps(symbol, self._tick.feed(symbol), session, newest, slot)
             if late:
@@ -277,7 +300,16 @@ class SlotTracker:
             for delay, symbols in self._by_delay(self.symbols)
             if (session := session_on(market_day(now - delay))) is not None
         ]
-        if self._writer.database_away or not (today or self._ended):
+        # A session ends even if no step was taken at its close: the last one may still have run.
+        self._ended |= {
+            (symbol, day)
+            for symbol, day in self._current
+            if symbol in self.symbols and symbol not in self._stepping
+            if (ours := session_on(day)) is None
+            or now - self._delay(symbol) >= ours.close + SLOT_WIDTH
+        }
+        self._current -= self._ended
+        if self._writer.database_away or not (today or self._ended or self._unsearched):
             return
         try:
             for session, quoted, symbols in today:
@@ -286,13 +318,21 @@ class SlotTracker:
                     feeds = {symbol: self._tick.feed(symbol) for symbol in sorted(to_note)}
                     await self._store.own(feeds, session.day, fallback=self._fallback)
                     self._noted |= {(symbol, session.day) for symbol in to_note}
+            for symbol, day in sorted(self._ended - self._noted):
+                await self._store.own({symbol: self.feed(symbol)}, day, fallback=self._fallback)
+                self._noted.add((symbol, day))
         except StoreError as error:
             log.warning("sessions not noted yet", error=str(error))
             return
         ended, self._ended = self._ended, set()
         for symbol, day in sorted(ended):
-            if ended_session := session_on(day):
-                await self._mark_missed(symbol, ended_session, ended_session.close)
+            if (ended_session := session_on(day)) and not await self._mark_missed(
+                symbol, ended_session, ended_session.close
+            ):
+                self._ended.add((symbol, day))
+        for delay, group in self._by_delay(self._unsearched & self.symbols):
+            if await self._mark_missed_sessions(group, market_day(now - delay)):
+                self._unsearched -= set(group)
 
     async def _mark_missed_sessions(self, symbols: Sequence[str], today: date) -> bool:
         """Mark the open slots of earlier sessions that a sampler was responsible for.

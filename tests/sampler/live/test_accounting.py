@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,6 +73,7 @@ class IdleWriter:
     """A writer whose database is there."""
 
     database_away = False
+    backlog = SimpleNamespace(accounted={})
 
     def begin_step(self, symbol):
         pass
