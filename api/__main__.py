@@ -21,7 +21,7 @@ from api.app import create_app, keep_current
 from api.http.host import allowed_hosts
 from api.http.listening import bound_socket, keys_required
 from api.http.server import Server
-from api.watch import Watch, send_heartbeats
+from api.watch import WATCH, Watch, send_heartbeats
 from storage.config.file_limit import raise_file_limit
 from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
@@ -30,9 +30,10 @@ from storage.config.systemd import Systemd
 from storage.errors import FlowError
 from storage.market.calendar import market_day, session_on
 from storage.market.clock import Clock
-from storage.notify.notifier import Notifier
+from storage.notify.messenger import Messenger
 from storage.notify.target import configured_targets
 from storage.opening import REAL, SYNTHETIC, Connections, connect, product_dataset
+from storage.postgres.lease import Lease
 from storage.redis.counters import Counters
 
 
@@ -128,7 +129,7 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
         async with (
             connect(settings, dataset) as connections,
             _access(settings, connections, dataset) as access,
-            Notifier(targets).running() as notifier,
+            Messenger(connections.store.alerts, targets, dataset=dataset).running() as messenger,
         ):
             app = create_app(
                 connections.store,
@@ -155,12 +156,15 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
             server = Server(app, started, files=files)
             updating = asyncio.create_task(keep_current(app))
             background = [updating, asyncio.create_task(_report_alive(systemd))]
-            if targets:
-                node = socket.gethostname()
-                watch = Watch(
-                    connections.store, settings.clock, notifier, dataset=dataset, node=node
-                )
-                background.append(asyncio.create_task(watch.run()))
+            watch = Watch(
+                connections.store,
+                settings.clock,
+                messenger,
+                dataset=dataset,
+                node=socket.gethostname(),
+                lease=Lease(connections.database_url, dataset, [WATCH]),
+            )
+            background.append(asyncio.create_task(watch.run()))
             if settings.heartbeat_url:
                 background.append(asyncio.create_task(send_heartbeats(settings.heartbeat_url)))
             serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -23,7 +23,7 @@ from api.http.json import json_response
 from api.openapi import catalogue
 from api.prometheus import ApiMetrics
 from api.readiness import Readiness
-from api.routes import account, documents, series, server
+from api.routes import account, alerts, documents, series, server
 from api.routes.series_fast_path import SeriesFastPath
 from api.series.params import QueryError
 from api.series.sessions import SessionCache
@@ -148,6 +148,7 @@ def create_app(
     server.add_server_routes(app)
     account.add_account_route(app)
     documents.add_document_routes(app)
+    alerts.add_alert_routes(app)
     page.add_page(app)
     return app
 

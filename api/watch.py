@@ -10,6 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from typing import NoReturn
@@ -21,7 +22,9 @@ from storage.errors import StoreError
 from storage.market.calendar import market_day, session_on, sessions_between
 from storage.market.clock import Clock
 from storage.notify.conditions import Conditions, Trouble
-from storage.notify.notifier import Notifier
+from storage.notify.messenger import Messenger, message_of
+from storage.notify.notice import Notice
+from storage.postgres.lease import Lease
 from storage.postgres.overdue import OVERDUE_SECONDS, is_due, overdue_seconds, symbols_of_today
 from storage.postgres.store import Store
 from storage.record.row import Reason
@@ -30,6 +33,8 @@ log = structlog.get_logger()
 
 #: Time between two looks. [s]
 LOOK_SECONDS = 5.0
+#: Time between two signs of life of the process that has the watch. [s]
+_BEAT_SECONDS = 2.0
 #: How long the database may take for a look. [s]
 _PATIENCE = 4.0
 #: How long each kind of problem must last before it is told. [s]
@@ -37,38 +42,75 @@ HOLD = {"no_sampler": 15.0, "no_rows": 20.0, "database_away": 50.0}
 #: Time between two calls of the heartbeat's URL. [s]
 _HEARTBEAT_SECONDS = 60.0
 _RECENT = timedelta(days=10)
+#: For so long an event is not told again.
+QUIET = timedelta(minutes=15)
+#: What the lease of the watch locks; no symbol has lower-case letters.
+WATCH = "watch"
 
 
 class Watch:
     """Looks at one dataset, and hands events to a notifier."""
 
     def __init__(
-        self, store: Store, clock: Clock, notifier: Notifier, *, dataset: str, node: str
+        self,
+        store: Store,
+        clock: Clock,
+        messenger: Messenger,
+        *,
+        dataset: str,
+        node: str,
+        lease: Lease | None = None,
     ) -> None:
         """Prepare; nothing is looked at before ``run``.
 
         Parameters
         ----------
         store, clock : the dataset, and the time of its market.
-        notifier : delivers the events.
+        messenger : writes the events to the log, and delivers them.
         dataset, node : which dataset, and which machine looks; every event says so.
+        lease : gives the watch to one of several processes; None: there is no other.
         """
         self._store = store
         self._clock = clock
-        self._notifier = notifier
+        self._messenger = messenger
         self._dataset, self._node = dataset, node
-        self._conditions = Conditions(self._word)
+        self._lease = lease
+        self._conditions = Conditions(self._word, quiet=QUIET.total_seconds())
+        #: A database that is away is judged apart: every process that looks remembers it itself.
+        self._away = Conditions(self._word, quiet=QUIET.total_seconds())
+        #: Whether the conditions are those that the log has: not before the first look.
+        self._current = False
         #: The reason of each symbol's newest gap, for the sentence.
         self._reasons: dict[str, Reason | None] = {}
 
     async def run(self) -> NoReturn:
-        """Look until cancelled."""
+        """Look until cancelled, while this process has the watch."""
+        async with AsyncExitStack() as stack:
+            if self._lease is not None:
+                # Without a database nobody can tell who has the watch: each process takes it.
+                self._lease.credit(())
+                await self._lease.beat()
+                stack.push_async_callback(self._lease.close)
+                beating = asyncio.create_task(self._beat(self._lease))
+                stack.callback(beating.cancel)
+            while True:
+                try:
+                    if self._lease is None or self._lease.held:
+                        await self.look(time.monotonic())
+                    else:
+                        self._current = False
+                except Exception:
+                    log.exception("not looked")
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _beat(self, lease: Lease) -> NoReturn:
+        """Show the database that this process lives, so that it keeps the watch."""
         while True:
+            await asyncio.sleep(_BEAT_SECONDS)
             try:
-                await self.look(time.monotonic())
+                await lease.beat()
             except Exception:
-                log.exception("not looked")
-            await asyncio.sleep(LOOK_SECONDS)
+                log.exception("the watch is not held")
 
     async def look(self, monotonic: float) -> None:
         """Look once, and hand over what is to be told.
@@ -78,13 +120,32 @@ class Watch:
         monotonic : the time of a monotonic clock. [s]
         """
         now = self._clock.now()
+        away: list[Trouble] = []
+        events: list[Notice] = []
         try:
             async with asyncio.timeout(_PATIENCE):
+                await self._take_over(monotonic)
                 problems = await self._problems()
+                await self._messenger.flush()
+            events = self._conditions.look(problems, monotonic=monotonic, now=now)
         except (StoreError, TimeoutError):
-            problems = [Trouble("database_away", "", HOLD["database_away"])]
-        for event in self._conditions.look(problems, monotonic=monotonic, now=now):
-            self._notifier.send(replace(event, dataset=self._dataset, node=self._node))
+            away = [Trouble("database_away", "", HOLD["database_away"])]
+        events += self._away.look(away, monotonic=monotonic, now=now)
+        for event in events:
+            await self._messenger.tell(replace(event, dataset=self._dataset, node=self._node))
+
+    async def _take_over(self, monotonic: float) -> None:
+        """Begin with what the log says: another process may have watched until now."""
+        if self._current:
+            return
+        conditions = Conditions(self._word, quiet=QUIET.total_seconds())
+        for columns in await self._store.alerts.lasting(QUIET):
+            if columns["kind"] in HOLD:
+                event = message_of(columns, self._dataset)
+                if columns["closed_at"] is not None:
+                    event = replace(event, ended=columns["ended_at"])
+                conditions.adopt(event, age=columns["age"], monotonic=monotonic)
+        self._conditions, self._current = conditions, True
 
     async def _problems(self) -> list[Trouble]:
         now = self._clock.now()

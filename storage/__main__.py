@@ -39,7 +39,7 @@ from storage.opening import (
 from storage.parquet import archive
 from storage.postgres import retention
 from storage.postgres.coverage import FAILING_STATES, assess_coverage
-from storage.postgres.migrate import TABLES, migrate
+from storage.postgres.migrate import KEPT_TABLES, migrate
 
 #: Pauses between the attempts of ``notify``, which ends after the last one. [s]
 _NOTIFY_PAUSES = (1.0, 3.0, 10.0)
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument("--dry-run", action="store_true", help="delete nothing, print sizes only")
     prune.add_argument("--every", type=_seconds, metavar="S", help="again every S seconds")
     prune.add_argument("--json", action="store_true", help="print one JSON array")
-    add_options(prune, *(f"keep_{table}" for table in TABLES), "disk_cap", *_PARTS)
+    add_options(prune, *(f"keep_{table}" for table in KEPT_TABLES), "disk_cap", *_PARTS)
     prune.set_defaults(command=_prune)
 
     export = commands.add_parser(
@@ -205,7 +205,7 @@ async def _prune(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 async def _prune_once(settings: Settings, parsed: argparse.Namespace) -> None:
-    keep = {table: getattr(settings, f"keep_{table}") for table in TABLES}
+    keep = {table: getattr(settings, f"keep_{table}") for table in KEPT_TABLES}
     lines = []
     async with server_urls(settings, live=False) as (database_url, _):
         for dataset in [settings.dataset] if settings.dataset else [REAL, SYNTHETIC]:

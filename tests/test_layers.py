@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage.spool": {"storage.record", "storage.fault", "storage.locks"},
     "storage.parquet": {"storage.record", "storage.postgres"},
     "storage.embedded": {"storage.locks"},
-    "storage.notify": {"storage.config"},
+    "storage.notify": {"storage.config", "storage.market", "storage.postgres"},
     "storage.changefeed": {"storage.record", "storage.redis"},
     "storage.opening": {
         "storage.config",
@@ -161,6 +161,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "api.http",
         "api.series",
         "storage.market",
+        "storage.notify",
         "storage.postgres",
         "storage.record",
     },
@@ -206,6 +207,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.market",
         "storage.notify",
         "storage.opening",
+        "storage.postgres",
         "storage.redis",
     },
 }

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from api import errors
+from api.documents.alerts import ALERT_KINDS, DEFAULT_LIMIT
 from api.documents.query import LEADERBOARD_METRICS, METRICS, MODES, SIDES
-from api.openapi import chain, siblings, status, windows
+from api.openapi import alerts, chain, siblings, status, windows
 
 _ZERO, _FLOW = "/v1/flow/zero-dte/", "/v1/flow/"
 _SERIES = f"{_ZERO}series"
@@ -533,6 +534,42 @@ SERVER = {
 }
 
 
+# The alerts
+
+_ALERT_QUERY = (
+    _parameter("symbol", "Only alerts about this symbol.", type="string", examples=["SPX"]),
+    _date("Only alerts of this session, a day in New York."),
+    _parameter("kind", "Only this kind or category.", type="string", enum=list(ALERT_KINDS)),
+    _parameter(
+        "limit", "How many; clamped to 1-500.", type="integer", default=DEFAULT_LIMIT, minimum=0
+    ),
+    _parameter(
+        "cursor",
+        "The `cursor` of an earlier answer: the next page.",
+        type="integer",
+        minimum=0,
+    ),
+)
+
+#: The routes of the alerts, by name.
+ALERTS = {
+    "alerts": _route(
+        "/v1/alerts",
+        "Log of alerts",
+        """What has happened: faults of the product, and events of the market by rules.
+
+        The newest alert comes first. Every event is there once, whoever was told of it.""",
+        _data_answers(
+            "/v1/alerts",
+            _answer(alerts.Alerts, "A page of the log.", "alerts"),
+            _ALERT_QUERY,
+        ),
+        *_ALERT_QUERY,
+        tag="Alerts",
+    ),
+}
+
+
 def with_examples(document: dict[str, Any]) -> dict[str, Any]:
     """Put the examples of all answers into an OpenAPI document, with their nulls.
 
@@ -548,7 +585,8 @@ def with_examples(document: dict[str, Any]) -> dict[str, Any]:
         The same document.
     """
     with_example = DOCUMENTS | {name: SERIES[name] for name in ("series", "many")}
-    for name, route in (with_example | {"account": SERVER["account"]}).items():
+    with_example |= {"account": SERVER["account"], "alerts": ALERTS["alerts"]}
+    for name, route in with_example.items():
         answers = document["paths"][route.path.replace(":path", "")]["get"]["responses"]
         answers["200"]["content"]["application/json"]["example"] = example(name)
     return document

@@ -216,6 +216,7 @@ REGISTRY: dict[str, Setting] = {
     "keep_profiles": Setting("days that figures by strike are kept; 0: for ever", "60", _days),
     "keep_chains": Setting("days that chains are kept; 0: for ever", "730", _days),
     "keep_gaps": Setting("days that gaps are kept; 0: for ever", "0", _days),
+    "keep_alerts": Setting("days that the log of alerts is kept; 0: for ever", "730", _days),
     "compress_after": Setting(
         "days after which TimescaleDB compresses; longer than backfills reach back; 0: never",
         "30",
@@ -299,6 +300,7 @@ class Settings:
     keep_profiles: int
     keep_chains: int
     keep_gaps: int
+    keep_alerts: int
     compress_after: int
     disk_cap: float
     host: str

@@ -14,7 +14,7 @@ from storage.errors import FlowError
 from storage.market.clock import Clock
 from storage.opening import connect, product_clock, product_dataset, server_urls
 from storage.postgres import retention
-from storage.postgres.migrate import TABLES, migrate
+from storage.postgres.migrate import KEPT_TABLES, migrate
 
 #: The folder of the package that keeps its compiled formulas beside it, if it may.
 _SAMPLER = Path(__file__).resolve().parents[2] / "sampler"
@@ -69,7 +69,7 @@ async def examine(
 
 
 async def _stored(settings: Settings, dataset: str, url: str) -> AsyncGenerator[Finding, None]:
-    keep = {table: getattr(settings, f"keep_{table}") for table in TABLES}
+    keep = {table: getattr(settings, f"keep_{table}") for table in KEPT_TABLES}
     async with connect(settings, dataset, live=False) as connections:
         required = settings.access == "keys" or not _loopback(settings.host)
         yield await product.check_keys(connections.store, Clock().now(), required=required)
@@ -81,7 +81,7 @@ async def _stored(settings: Settings, dataset: str, url: str) -> AsyncGenerator[
 
 async def _growth(url: str, dataset: str) -> float | None:
     """Bytes that a session has added, over all sessions that are stored; None without one."""
-    reports = await retention.prune(url, dataset, dict.fromkeys(TABLES, 0), dry=True)
+    reports = await retention.prune(url, dataset, dict.fromkeys(KEPT_TABLES, 0), dry=True)
     sessions = await retention.count_session_days(url, dataset)
     return sum(report.size for report in reports) / sessions if sessions else None
 

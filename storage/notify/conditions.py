@@ -57,6 +57,21 @@ class Conditions:
         #: When each condition was last told. [s]
         self._told_at: dict[tuple[str, str], float] = {}
 
+    def adopt(self, event: Notice, *, age: float, monotonic: float) -> None:
+        """Take over an event that another watcher has told: it is not told again while it lasts.
+
+        Parameters
+        ----------
+        event : the event; one that is over only begins the quiet time.
+        age : how long ago it was told. [s]
+        monotonic : the time of a monotonic clock. [s]
+        """
+        for symbol in event.symbols or ("",):
+            key = (event.kind, symbol)
+            self._told_at[key] = max(monotonic - age, self._told_at.get(key, monotonic - age))
+            if event.ended is None:
+                self._conditions[key] = _Condition(monotonic, monotonic, event.began, event)
+
     def look(self, problems: Sequence[Trouble], *, monotonic: float, now: datetime) -> list[Notice]:
         """Take in what is wrong now, and return what is to be told.
 

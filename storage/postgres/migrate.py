@@ -18,8 +18,10 @@ RETIRED = frozenset({4, 6})
 MIGRATIONS = frozenset(number for number, _ in sql.migrations())
 #: The schema that this release reads and writes.
 VERSION = max(MIGRATIONS)
-#: Tables that grow with time.
+#: Tables that grow with each slot; TimescaleDB keeps them in chunks.
 TABLES = ("rows", "profiles", "chains", "gaps")
+#: Tables that retention deletes from.
+KEPT_TABLES = (*TABLES, "alerts")
 
 
 async def applied_migrations(opened: Connection, dataset: str) -> set[int]:

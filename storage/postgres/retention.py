@@ -151,6 +151,9 @@ async def overdue_tables(url: str, dataset: str, keep: Mapping[str, int]) -> lis
 
 
 async def _drop(opened: Connection, dataset: str, table: str, before: date) -> tuple[int, str]:
+    if table == "alerts":
+        deleted = await opened.execute(_QUERIES["forget_alerts"], {"before": before})
+        return deleted.rowcount, "rows"
     moment = datetime.combine(before, time(0), tzinfo=UTC)
     days = await timescale.drop_chunks(opened, dataset, table, moment)
     if days is not None:

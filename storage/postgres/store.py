@@ -19,6 +19,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from storage.errors import AccessDenied, SchemaMissing, SchemaNewer, StoreUnavailable
+from storage.postgres.alerts import AlertTable
 from storage.postgres.database import (
     Connection,
     leave_read_only,
@@ -148,6 +149,11 @@ class Store(RecordReader):
     def keys(self) -> KeyTable:
         """The table of the API's keys."""
         return KeyTable(self._all)
+
+    @property
+    def alerts(self) -> AlertTable:
+        """The log of alerts."""
+        return AlertTable(self._all)
 
     async def write(
         self,

@@ -38,7 +38,17 @@ ROOT = Path(__file__).resolve().parents[2]
 EMPTY = "; ".join(
     f"delete from {dataset}.{table}"
     for dataset in ("live", "synthetic")
-    for table in ("rows", "profiles", "chains", "gaps", "heads", "sessions", "keys", "watched")
+    for table in (
+        "rows",
+        "profiles",
+        "chains",
+        "gaps",
+        "heads",
+        "sessions",
+        "keys",
+        "watched",
+        "alerts",
+    )
 )
 
 

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 import requests
 
-from api.watch import Watch, send_heartbeats
+from api.watch import WATCH, Watch, send_heartbeats
 from storage.embedded.attach import Servers
 from storage.errors import StoreUnavailable
 from storage.market.clock import Clock
+from storage.notify.messenger import Messenger
 from storage.notify.notice import Notice
 from storage.postgres.lease import Lease
 from storage.postgres.store import Store
@@ -31,13 +32,17 @@ from tests.web_hook import web_hook
 
 
 class Mailbox:
-    """A notifier that keeps what it is handed."""
+    """A messenger that keeps what it is handed."""
 
     def __init__(self) -> None:
         self.notices: list[Notice] = []
 
-    def send(self, notice: Notice) -> None:
+    async def tell(self, notice: Notice, *, sent: bool = True) -> bool:
         self.notices.append(notice)
+        return True
+
+    async def flush(self) -> None:
+        pass
 
 
 async def looks(watch: Watch, clock: Still, seconds: int, *, start: int = 0) -> None:
@@ -106,6 +111,9 @@ async def test_the_database_is_away(watched: Any) -> None:
 
     class Away:
         def __getattr__(self, name: str) -> Any:
+            if name == "alerts":
+                return self
+
             async def fail(*_: Any, **__: Any) -> None:
                 raise StoreUnavailable("gone")
 
@@ -119,6 +127,45 @@ async def test_the_database_is_away(watched: Any) -> None:
     watch._store = there
     await looks(watch, clock, 25, start=60)
     assert mailbox.notices[1].ended is not None
+
+
+async def test_another_process_takes_the_watch(watched: Any, store: Store) -> None:
+    """It goes on from the log: what lasts is not told again, its end is, and the quiet time holds."""
+    first, clock, _, lease = watched
+    messenger = Messenger(store.alerts, [])
+    first._messenger = messenger
+    await lease.close()
+    await looks(first, clock, 25)
+    assert [a["kind"] for a in await store.alerts.page(limit=9)] == ["no_sampler"]
+    second = Watch(store, clock, messenger, dataset="live", node="other")
+    await looks(second, clock, 60, start=1000)
+    [alert] = await store.alerts.page(limit=9)
+    assert (alert["closed_at"], alert["node"]) == (None, "desk")
+    await lease.beat()
+    await store.write([record(clock.moment, symbol=symbol) for symbol in ("SPX", "SPY")])
+    third = Watch(store, clock, messenger, dataset="live", node="other")
+    await looks(third, clock, 30, start=50)
+    [alert] = await store.alerts.page(limit=9)
+    assert alert["closed_at"] is not None
+    await lease.close()
+    fourth = Watch(store, clock, messenger, dataset="live", node="other")
+    await looks(fourth, clock, 60)
+    assert len(await store.alerts.page(limit=9)) == 1
+
+
+async def test_the_lease_of_the_watch(store: Store, database: str) -> None:
+    """Of two processes one looks; when it ends, the other one does; without a database both do."""
+    leases = [Lease(database, "live", [WATCH]) for _ in range(2)]
+    for lease in leases:
+        lease.credit(())
+        assert lease.held
+    for lease in leases:
+        await lease.beat()
+    assert [bool(lease.held) for lease in leases] == [True, False]
+    await leases[0].close()
+    await leases[1].beat()
+    assert leases[1].held
+    await leases[1].close()
 
 
 async def test_out_of_hours(watched: Any) -> None:

@@ -30,9 +30,9 @@ async def test_a_web_hook_gets_signed_json():
         assert await WebHook(hook.url, "s3cret").deliver(EVENT) == ""
     (headers, body) = hook.requests[0]
     assert json.loads(body) == {
-        "id": EVENT.id, "kind": "no_rows", "state": "began", "symbols": ["SPX"],
-        "began": "2026-06-05T14:00:00+00:00", "ended": None, "message": "SPX: no row.",
-        "dataset": "", "node": "desk",
+        "id": EVENT.id, "category": "operational", "kind": "no_rows", "state": "began",
+        "symbols": ["SPX"], "began": "2026-06-05T14:00:00+00:00", "ended": None, "session": None,
+        "slot": None, "message": "SPX: no row.", "figures": {}, "dataset": "", "node": "desk",
     }  # fmt: skip
     command = ["openssl", "dgst", "-sha256", "-hmac", "s3cret", "-hex"]
     shown = subprocess.run(command, input=body, capture_output=True, check=True).stdout.decode()

@@ -16,6 +16,10 @@ delete from chains where symbol = %(symbol)s and expiration = %(expiration)s
 -- forget_gaps --
 delete from gaps where symbol = %(symbol)s and expiration = %(expiration)s
 
+-- forget_alerts --
+-- Their deliveries go with them.
+delete from alerts where session < %(before)s
+
 -- forget_sessions --
 -- A head stays: revisions never go back.
 delete from sessions where expiration < %(before)s
@@ -34,6 +38,9 @@ select 1 as found from chains where slot < %(before)s limit 1
 
 -- oldest_gaps --
 select 1 as found from gaps where slot < %(before)s limit 1
+
+-- oldest_alerts --
+select 1 as found from alerts where session < %(before)s limit 1
 
 -- session_days --
 select count(distinct expiration) as days from sessions
