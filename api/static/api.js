@@ -2,7 +2,9 @@
 
 const KEY = "flow.key";
 const PATIENCE_MS = 20000;
-const ROOT = "/v1/flow/zero-dte";
+// The server's root, whatever path prefix a proxy serves it under: this file is in ``static/`` of it.
+const BASE = new URL("..", import.meta.url).pathname;
+const ROOT = `${BASE}v1/flow/zero-dte`;
 
 // A server on loopback needs no key. Any other gets the key that was entered on this page.
 export const key = {
@@ -26,21 +28,22 @@ const of = (what) => (symbol, parameters = {}) =>
   query(`${ROOT}/${what}/${encodeURIComponent(symbol)}`, parameters);
 
 export const paths = {
-  symbols: () => "/v1/symbols",
-  market: () => "/v1/market",
+  symbols: () => `${BASE}v1/symbols`,
+  market: () => `${BASE}v1/market`,
   series: of("series"),
   heatmap: of("heatmap"),
   sessions: of("sessions"),
-  stream: (symbol, parameters) =>
-    query(`${ROOT}/series/${encodeURIComponent(symbol)}/stream`, { ...parameters, apiKey: key.get() }),
+  stream: (symbol, parameters) => query(`${ROOT}/series/${encodeURIComponent(symbol)}/stream`, parameters),
 };
+
+// The key goes with each request in a header, and never into an address: proxies log addresses.
+export const headers = () => (key.get() ? { "X-Api-Key": key.get() } : {});
 
 // Returns the body of an answer; throws Refused for any status but success.
 export async function ask(path, signal) {
-  const headers = key.get() ? { "X-Api-Key": key.get() } : {};
   const limit = AbortSignal.timeout(PATIENCE_MS);
   const either = signal ? AbortSignal.any([signal, limit]) : limit;
-  const sent = await fetch(path, { headers, cache: "no-store", signal: either });
+  const sent = await fetch(path, { headers: headers(), cache: "no-store", signal: either });
   const body = await sent.json().catch(() => ({}));
   if (!sent.ok) throw new Refused(sent.status, body);
   return body;
@@ -48,7 +51,7 @@ export async function ask(path, signal) {
 
 // Returns an answer as a file; throws Refused for any status but success.
 export async function askFile(path) {
-  const sent = await fetch(path, { headers: key.get() ? { "X-Api-Key": key.get() } : {} });
+  const sent = await fetch(path, { headers: headers() });
   if (!sent.ok) throw new Refused(sent.status, await sent.json().catch(() => ({})));
   return sent.blob();
 }

@@ -35,7 +35,7 @@ export class Export {
     const { session, bar, view, simulated } = this.now();
     for (const format of ["csv", "parquet", "json"]) {
       const link = byId(`export-${format}`);
-      link.href = session ? paths.series(session.symbol, { bar: session.bar, date: session.day, format }) : "/v1/symbols";
+      link.href = session ? paths.series(session.symbol, { bar: session.bar, date: session.day, format }) : paths.symbols();
       link.download = `${this.#name}-${view.bar}.${format}`;
     }
     byId("export-link").value = `${location.origin}${location.pathname}${view.address}`;

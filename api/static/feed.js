@@ -1,39 +1,56 @@
 // Keeps a session up to date: by the stream, and by a slow poll for what the stream does not send.
 
 import { ask, paths } from "./api.js";
+import { Stream } from "./stream.js";
 
-const POLL_MS = 30000;
-const POLL_ALONE_MS = 3000;
+// A key may have 2,500 requests a day. While the stream is open, a poll brings only what the stream
+// does not send; out of hours hardly anything changes.
+const POLL_MS = 120000;
+const CLOSED_POLL_MS = 900000;
+// Without the stream, polls grow rarer from the first pause to the last one.
+const ALONE_MS = 3000;
+const ALONE_MOST_MS = 30000;
+const ALONE_CLOSED_MS = 300000;
+const WAIT_MS = 1000;
+const WAIT_MOST_MS = 120000;
+// A stream that lasted for so long was a good one: the next one is opened soon after it.
+const GOOD_MS = 30000;
 // How many polls in a row may bring newer bars than the open stream before the stream counts as dead.
 const OVERTAKEN = 2;
 
 export class Feed {
-  #source = null;
+  #stream = null;
+  #opened = 0;
   #timer = 0;
   #overtaken = 0;
   #lastPoll = 0;
   #polling = false;
+  #alone = ALONE_MS;
   #session = null;
   #again = 0;
-  #waits = 1000;
+  #waits = WAIT_MS;
 
   // ``hear`` is called with the state of the connection, ``changed`` when the session has changed.
-  constructor({ hear, changed, failed }) {
+  // ``isOpen`` says whether rows may come: the market is open, or has just closed.
+  constructor({ hear, changed, failed, isOpen }) {
     this.hear = hear;
     this.changed = changed;
     this.failed = failed;
+    this.isOpen = isOpen;
   }
 
   follow(session) {
     this.stop();
     this.#session = session;
+    this.#lastPoll = performance.now();
+    [this.#alone, this.#waits] = [ALONE_MS, WAIT_MS];
     this.#connect();
     this.#timer = setInterval(() => this.#look(), 1000);
   }
 
   stop() {
-    this.#source?.close();
-    this.#source = null;
+    this.#stream?.close();
+    this.#stream = null;
     clearInterval(this.#timer);
     clearTimeout(this.#again);
     this.#session = null;
@@ -42,54 +59,63 @@ export class Feed {
 
   #connect() {
     const session = this.#session;
-    // A browser that reconnects by itself sends Last-Event-ID, which is newer than this cursor.
-    const source = new EventSource(paths.stream(session.symbol, { bar: session.bar, since: session.cursor }));
-    this.#source = source;
     this.#overtaken = 0;
     this.hear("connecting");
-    source.onopen = () => {
-      this.#waits = 1000;
-      this.hear("live");
-    };
-    const tell = (take) => (event) => {
-      this.#overtaken = 0;
-      this.hear("live");
-      if (session !== this.#session) return;
-      const cursor = Number(event.lastEventId);
-      if (cursor > session.cursor) session.cursor = cursor;
-      if (event.data && take(JSON.parse(event.data))) this.changed(session);
-    };
-    const bar = tell((body) => "t" in body && session.merge(body));
-    const gap = tell((body) => {
-      for (const one of body.gap_intervals ?? [body]) if (one.from) session.addGap(one);
-      return true;
+    const stream = new Stream(paths.stream(session.symbol, { bar: session.bar }), {
+      since: session.cursor,
+      opened: () => {
+        if (stream !== this.#stream) return;
+        this.#opened = performance.now();
+        this.hear("live");
+      },
+      take: (event) => stream === this.#stream && this.#take(session, event),
+      lost: (refused) => {
+        if (stream !== this.#stream) return;
+        this.hear("reconnecting");
+        if (refused && refused.status !== 503) this.failed(refused);
+        this.#reconnect();
+      },
     });
-    source.addEventListener("message", bar);
-    source.addEventListener("bar", bar);
-    source.addEventListener("gap", gap);
-    source.onerror = () => {
-      if (source !== this.#source) return;
-      // The browser gives up on an answer that is no stream; a server that restarts gives one.
-      this.hear("reconnecting");
-      if (source.readyState === EventSource.CLOSED) this.#reconnect();
-    };
+    this.#stream = stream;
+  }
+
+  #take(session, event) {
+    this.#overtaken = 0;
+    this.hear("live");
+    const cursor = Number(event.id);
+    if (cursor > session.cursor) session.cursor = cursor;
+    const body = JSON.parse(event.data);
+    let changed = false;
+    if (event.name === "gap") {
+      session.addGap(body);
+      changed = true;
+    } else if ("t" in body) {
+      changed = session.merge(body);
+    }
+    if (changed) this.changed(session);
   }
 
   #reconnect() {
-    this.#source?.close();
-    this.#source = null;
+    if (this.#opened && performance.now() - this.#opened > GOOD_MS) this.#waits = WAIT_MS;
+    this.#opened = 0;
+    this.#stream?.close();
+    this.#stream = null;
     clearTimeout(this.#again);
     this.#again = setTimeout(() => this.#session && this.#connect(), this.#waits);
-    this.#waits = Math.min(this.#waits * 2, 15000);
+    this.#waits = Math.min(this.#waits * 2, WAIT_MOST_MS);
   }
 
-  get #open() {
-    return this.#source?.readyState === EventSource.OPEN;
+  get #pause() {
+    if (this.#stream?.open) return this.isOpen() ? POLL_MS : CLOSED_POLL_MS;
+    return this.isOpen() || this.#alone < ALONE_MOST_MS ? this.#alone : ALONE_CLOSED_MS;
   }
 
   #look() {
-    const every = this.#open ? POLL_MS : POLL_ALONE_MS;
-    if (!this.#polling && performance.now() - this.#lastPoll > every) this.poll();
+    if (this.#stream?.silent) {
+      this.hear("reconnecting");
+      this.#reconnect();
+    }
+    if (!this.#polling && performance.now() - this.#lastPoll > this.#pause) this.poll();
   }
 
   async poll() {
@@ -97,6 +123,7 @@ export class Feed {
     if (!session) return;
     this.#polling = true;
     this.#lastPoll = performance.now();
+    this.#alone = this.#stream?.open ? ALONE_MS : Math.min(this.#alone * 1.5, ALONE_MOST_MS);
     try {
       const path = paths.series(session.symbol, { bar: session.bar, date: session.day, since: session.cursor });
       const body = await ask(path);
@@ -104,7 +131,7 @@ export class Feed {
       const before = session.newest?.at ?? 0;
       session.update(body);
       this.changed(session);
-      if (this.#open && (session.newest?.at ?? 0) > before && ++this.#overtaken >= OVERTAKEN) {
+      if (this.#stream?.open && (session.newest?.at ?? 0) > before && ++this.#overtaken >= OVERTAKEN) {
         this.hear("reconnecting");
         this.#reconnect();
       }

@@ -11,19 +11,28 @@ import { Replay } from "./replay.js";
 import { Screen } from "./screen.js";
 import { Session } from "./session.js";
 import { REASONS, server, simulated, state, view } from "./state.js";
+import { Stream } from "./stream.js";
 import { Strikes } from "./strikes.js";
 import { showGaps, showTable } from "./tables.js";
 import { Export } from "./export.js";
 import { showTiles } from "./tiles.js";
+import { isoDay, moment } from "./time.js";
 
 const TICK_MS = 1000;
 const HIDDEN_MS = 250;
 // Requests are rare, because a key may have a daily quota; a simulated day lasts only minutes.
-const MARKET_MS = 20000;
+const MARKET_MS = 300000;
 const SIMULATED_MARKET_MS = 5000;
-const SYMBOLS_MS = 300000;
-// Shorter while nothing is sampled yet: a user is waiting for the first sample.
+const SYMBOLS_MS = 900000;
+// A delayed feed's rows come for so long after the close.
+const AFTER_CLOSE_MS = 1500000;
+const BEFORE_OPEN_MS = 60000;
+// After so long out of sight, the server's clock is read anew.
+const AWAY_MS = 60000;
+// Shorter while nothing is sampled yet: a user is waiting for the first sample, but not all day.
 const NO_SYMBOLS_MS = 2000;
+const WAITING_MS = 600000;
+const NO_SYMBOLS_LATER_MS = 60000;
 // Two sessions have one cadence if neither was sampled so many times less often.
 const SAME_CADENCE = 1.5;
 
@@ -35,6 +44,8 @@ const feed = new Feed({
   hear: (link) => { state.link = link; showLink(link, replay.on); },
   changed: () => { state.trouble = ""; later(); },
   failed: trouble,
+  isOpen: () => state.market !== null && server.now() < Date.parse(state.market.session.close) + AFTER_CLOSE_MS
+    && server.now() > Date.parse(state.market.session.open) - BEFORE_OPEN_MS,
 });
 const screen = new Screen({
   span,
@@ -74,9 +85,14 @@ function later() {
   if (document.hidden) setTimeout(go, HIDDEN_MS);
 }
 
+let hiddenAt = Date.now();
+
 // A frame requested before the page was hidden or shown may never arrive.
 document.addEventListener("visibilitychange", () => {
   due = false;
+  // The machine may have slept, and the page's clock with it.
+  if (document.hidden) hiddenAt = Date.now();
+  else if (Date.now() - hiddenAt > AWAY_MS) asked.market = -Infinity;
   later();
 });
 
@@ -123,6 +139,7 @@ let sessions = null;
 async function load() {
   const mine = ++loading;
   feed.stop();
+  first?.close();
   if (!view.symbol) {
     state.note = "Nothing has been sampled yet. Start a sampler; this page then updates by itself.";
     later();
@@ -166,7 +183,24 @@ function accept(body, note, early) {
   if (stood) replay.seek(stood);
   [state.note, state.trouble] = [note, ""];
   if (live()) feed.follow(state.session);
+  else if (!view.day) awaitFirst();
   later();
+}
+
+// The stream that waits for today's first sample while an earlier session is shown.
+let first = null;
+
+function awaitFirst() {
+  const mine = new Stream(paths.stream(view.symbol, { bar: view.bar }), {
+    opened: () => {},
+    take: ({ data }) => {
+      const { t } = JSON.parse(data);
+      if (mine === first && t && isoDay(moment(t)) === state.market?.session.date) load();
+    },
+    // The next look at the market loads the session anew.
+    lost: () => {},
+  });
+  first = mine;
 }
 
 // Returns why two sessions do not compare: one was sampled less often, so its flow says less.
@@ -218,6 +252,13 @@ async function askSessions() {
   showSessions(body.sessions, view, state.market?.session.date);
 }
 
+// Whether the market has opened or closed since it was asked for.
+function turned() {
+  const { market } = state;
+  if (!market || performance.now() - asked.market < 2 * TICK_MS) return false;
+  return server.now() >= Date.parse(market.state === "open" ? market.next_close : market.next_open);
+}
+
 let asked = { market: -Infinity, symbols: -Infinity };
 let busy = false;
 
@@ -229,12 +270,13 @@ async function tick() {
   const now = performance.now();
   try {
     let anew = false;
-    if (now - asked.symbols > (state.symbols.length ? SYMBOLS_MS : NO_SYMBOLS_MS)) {
+    const without = now < WAITING_MS ? NO_SYMBOLS_MS : NO_SYMBOLS_LATER_MS;
+    if (now - asked.symbols > (state.symbols.length ? SYMBOLS_MS : without)) {
       asked.symbols = now;
       anew = await askSymbols();
       if (state.market) await askSessions();
     }
-    if (now - asked.market > (server.speed > 1.5 ? SIMULATED_MARKET_MS : MARKET_MS)) {
+    if (now - asked.market > (server.speed > 1.5 ? SIMULATED_MARKET_MS : MARKET_MS) || turned()) {
       asked.market = now;
       anew = (await askMarket()) && !view.day || anew;
       // Today's first sample may have been stored since.
