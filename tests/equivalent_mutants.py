@@ -27,4 +27,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "highest, value = height, math.copysign(1e-300, weight[k])",
         "1e-300 → (1.0)",
     ): "only the sign counts: halving closes in on the crossing, whatever the secant does",
+    (
+        "storage/postgres/startup.py",
+        "if not 4 <= length <= _LONGEST:",
+        "4 → (5)",
+    ): "no message of a beginning connection is empty: the shortest, Z, has a byte",
 }

@@ -350,6 +350,14 @@ def wide_quotes(sample: Sample, level: float, remaining: float) -> bool:
 
 def contradicts(sample: Sample, level: float, atm: float) -> bool:
     """Whether quotes contradict each other, by definitions.md's three conditions."""
+    return bool(contradictions(sample, level, atm))
+
+
+def contradictions(sample: Sample, level: float, atm: float) -> dict[float, float]:
+    """By strike, the most by which its quotes miss what the others allow, in dollars.
+
+    Only strikes that miss it by more than moments that lie apart explain.
+    """
     second = level * atm / math.sqrt(365 * 86400)
     quoted = {(c.strike, c.right): c for c in sample.contracts if c.ask > 0 and c.ask >= c.bid >= 0}
     pairs = [
@@ -358,13 +366,18 @@ def contradicts(sample: Sample, level: float, atm: float) -> bool:
         if (k, CALL) in quoted and (k, PUT) in quoted
     ]
     if len(pairs) < 3:
-        return False
+        return {}
+    misses: list[tuple[float, float]] = []
     lowest = max(k + c.bid - p.ask for k, c, p in pairs)
     highest = min(k + c.ask - p.bid for k, c, p in pairs)
-    if lowest - highest > 2 * second + 0.02:
-        return True
     common = sorted((lowest, level, highest))[1]
-    if lowest > highest:
+    if lowest - highest > 2 * second + 0.02:
+        # No level is in all ranges: those count that lie further from F than half of that.
+        common = level
+        ranges = [(k, k + c.bid - p.ask, k + c.ask - p.bid) for k, c, p in pairs]
+        far = [(k, max(low - level, level - high)) for k, low, high in ranges]
+        misses += [(k, miss) for k, miss in far if miss > second + 0.01]
+    elif lowest > highest:
         common = (lowest + highest) / 2
     # Calls, and puts as the calls that parity makes of them: no bid above any line of two asks.
     points = []
@@ -383,7 +396,7 @@ def contradicts(sample: Sample, level: float, atm: float) -> bool:
             lines = asks[left, None] + share * (asks[None, right] - asks[left, None])
             most = min(most, float(lines.min()))
         if bid - most > second / 2 + 0.02:
-            return True
+            misses.append((k, bid - most))
     smile = []
     for k, c in zip(sample.strikes, out_of_the_money(sample, level), strict=True):
         if two_sided(c):
@@ -404,8 +417,8 @@ def contradicts(sample: Sample, level: float, atm: float) -> bool:
         if low > 0:
             beyond = max(beyond, time_value(level, k, sample.years, low) - c.ask)
         if beyond > second / 2 + 0.02 + abs(common - level):
-            return True
-    return False
+            misses.append((k, beyond))
+    return {k: max(miss for other, miss in misses if other == k) for k, _ in misses}
 
 
 def weighted_volatilities(

@@ -226,6 +226,31 @@ async def test_new_symbol(store: Store, feed: Callable[..., Any]) -> None:
     assert len((await fed.series("IWM"))["bars"]) == 1
 
 
+async def test_new_symbol_while_its_session_loads(
+    store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A symbol's first change is followed once its session is in memory, and not before.
+
+    A stream that began in between would send that change a second time.
+    """
+    fed: Fed = await feed(store)
+    reading, go_on = asyncio.Event(), asyncio.Event()
+    session = store.session
+
+    async def slowly(*arguments: Any) -> Any:
+        reading.set()
+        await go_on.wait()
+        return await session(*arguments)
+
+    monkeypatch.setattr(store, "session", slowly)
+    landing = asyncio.create_task(fed.land(record(utc("14:29"), symbol="IWM")))
+    await asyncio.wait_for(reading.wait(), 10)
+    assert fed.sessions.head("IWM") == 0
+    go_on.set()
+    [change] = await landing
+    assert fed.sessions.head("IWM") == change.revision
+
+
 async def test_channel_is_away(
     store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from sampler.metrics.width import quoted_range
 from storage.market.calendar import market_day, session_on
 from storage.record.flag_figures import figures_in_doubt
 from tests import real_chains
-from tests.independent import time_value
+from tests.independent import CALL, PUT, YEAR, Contract, Sample, contradictions, time_value
 
 DAY = 1 / 365
 STRIKE = np.arange(90.0, 111.0)
@@ -117,6 +117,50 @@ def test_dear_wing_beside_quotes_without_a_bid():
     assert contradicting is not None
     assert (contradicting.strikes, contradicting.worst_strike) == (1, 109.0)
     assert contradicting.worst_dollars == pytest.approx(0.13, abs=1e-3)
+
+
+def independently(bid: np.ndarray, ask: np.ndarray, forward: float) -> dict[float, float]:
+    """What the slow program finds, by strike, in dollars."""
+    contracts = [
+        Contract(strike, right, bid[row, k], ask[row, k])
+        for row, right in enumerate((CALL, PUT))
+        for k, strike in enumerate(STRIKE)
+    ]
+    sample = Sample(
+        contracts=contracts,
+        spot=forward,
+        quoted_at=0.0,
+        seconds_left=DAY * YEAR,
+        seconds_gone=0.0,
+        session_seconds=0.0,
+    )
+    return contradictions(sample, forward, 0.36)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_independent_program_agrees(seed: int):
+    """Books with some wrong quotes: as many strikes, the same one is worst, by the same dollars."""
+    dice = np.random.default_rng(seed)
+    bid, ask = book(half=dice.choice([0.01, 0.03, 0.10]))
+    # Strikes that are not listed, or not quoted on one side: distances are not all one dollar.
+    bid[:, dice.random(21) < 0.15] = math.nan
+    unquoted = dice.random((2, 21)) < 0.15
+    bid[unquoted], ask[unquoted] = dice.choice([0.0, math.nan]), dice.choice([0.0, math.nan])
+    for _ in range(dice.integers(1, 4)):
+        right, column = dice.integers(2), dice.integers(21)
+        off = dice.choice([-0.5, -0.2, -0.1, 0.05, 0.1, 0.2, 0.5, 1.0])
+        bid[right, column] = max(bid[right, column] + off, 0.0)
+        ask[right, column] = max(ask[right, column] + off, 0.01)
+    forward = 100.0 + dice.choice([-0.05, 0.0, 0.05])
+    expected = independently(bid, ask, forward)
+    contradicting = look(bid, ask, forward)
+    if not expected:
+        assert contradicting is None
+        return
+    assert contradicting is not None
+    assert contradicting.strikes == len(expected)
+    assert contradicting.worst_dollars == pytest.approx(max(expected.values()), abs=1e-7)
+    assert expected[contradicting.worst_strike] == pytest.approx(max(expected.values()), abs=1e-7)
 
 
 def test_a_real_row_says_so():

@@ -140,3 +140,41 @@ def test_cache_is_used_and_follows_what_is_elsewhere(run):
     assert run(NUMBA_CACHE_DIR=str(cache)) == "[5.0, 6.0, 7.0]"
     (run.folder / "numbers_of.py").write_text("FACTOR = 10.0")
     assert run(NUMBA_CACHE_DIR=str(cache)) == "[50.0, 60.0, 70.0]"
+
+
+def weighed(level, column, other, table):
+    """A loop as ``tabulate`` takes one: each column has the table's length, or one element."""
+    assert isinstance(level, float)
+    for argument in (column, other):
+        assert argument.dtype == float
+        assert argument.shape in {(1,), (table.shape[1],)}
+    for i in range(table.shape[1]):
+        table[0, i] = level * special.element.py_func(column, i)
+        table[1, i] = special.element.py_func(other, i)
+
+
+@pytest.mark.parametrize("level", [2.0, 2, np.float64(2.0), np.array(2.0)])
+def test_table_of_one_level(level):
+    """Columns of one length, a column of length 1 beside others, and shapes that broadcast."""
+    column = np.array([1.0, 3.0, 4.0])
+    for other in (np.array([7.0, 8.0, 9.0]), np.array([7.0]), 7.0):
+        table = special.tabulate(weighed, 2, (level,), (column, other))
+        assert table.tolist() == [[2.0, 6.0, 8.0], np.broadcast_to(other, 3).tolist()]
+    table = special.tabulate(weighed, 2, (level,), (column[:, None], np.array([7, 8])))
+    assert table[0].tolist() == [[2.0, 2.0], [6.0, 6.0], [8.0, 8.0]]
+    assert table[1].tolist() == [[7.0, 8.0]] * 3
+    assert special.tabulate(weighed, 2, (level,), (5.0, 7.0)).tolist() == [10.0, 7.0]
+
+
+def test_table_of_many_levels():
+    """Each element has its own level, and is computed by itself."""
+    levels = np.array([[1.0], [10.0]])
+    table = special.tabulate(weighed, 2, (levels,), (np.array([1.0, 2.0, 3.0]), 4.0))
+    assert table.shape == (2, 2, 3)
+    assert table[0].tolist() == [[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]]
+    assert table[1].tolist() == [[4.0] * 3] * 2
+
+
+def test_table_of_shapes_that_do_not_fit():
+    with pytest.raises(ValueError, match="broadcast"):
+        special.tabulate(weighed, 2, (1.0,), (np.zeros(3), np.zeros(2)))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -113,9 +113,23 @@ TRANSLATED = [
 ]
 
 
-@pytest.mark.parametrize("proof", [False, True], ids=["at once", "after it is let in"])
+def message(kind: bytes, body: bytes) -> bytes:
+    """A message of PostgreSQL: its kind, its length with the length itself, and its body."""
+    return kind + (4 + len(body)).to_bytes(4, "big") + body
+
+
+#: What a server sends before it ends a connection.
+LET_IN = message(b"R", bytes(4))
+BEFORE = {
+    "at once": b"",
+    "after it is let in": LET_IN,
+    "after a parameter": LET_IN + message(b"S", b"server_version\x0018.0\0"),
+}
+
+
+@pytest.mark.parametrize("before", BEFORE)
 @pytest.mark.parametrize(("sqlstate", "sentence", "refused"), TRANSLATED)
-async def test_other_languages(sqlstate, sentence, refused, proof):
+async def test_other_languages(sqlstate, sentence, refused, before):
     """Errors of a beginning connection are told apart by SQLSTATE, whatever the sentence says."""
     fields = f"S致命的\0VFATAL\0C{sqlstate}\0M{sentence}\0\0".encode()
 
@@ -125,9 +139,7 @@ async def test_other_languages(sqlstate, sentence, refused, proof):
             if request.startswith((80_877_103).to_bytes(4, "big")):
                 writer.write(b"N")
                 continue
-            if proof:
-                writer.write(b"R" + (8).to_bytes(4, "big") + bytes(4))
-            writer.write(b"E" + (4 + len(fields)).to_bytes(4, "big") + fields)
+            writer.write(BEFORE[before] + message(b"E", fields))
             break
         await writer.drain()
         writer.close()
@@ -139,6 +151,29 @@ async def test_other_languages(sqlstate, sentence, refused, proof):
             await _open(url)
     assert isinstance(raised.value, AccessDenied) == refused
     assert sentence.split(" ")[0] in str(raised.value)
+
+
+async def test_the_second_time_it_is_let_in():
+    """A server that turns the first connection away, and lets the next one in, is only unsteady."""
+    answers = iter(
+        (
+            message(b"E", b"SFATAL\0C28000\0Mno entry\0\0"),
+            LET_IN + message(b"K", bytes(8)) + message(b"Z", b"I"),
+        )
+    )
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(StopIteration, asyncio.IncompleteReadError):
+            writer.write(next(answers))
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"postgresql://u@127.0.0.1:{port}/flow?gssencmode=disable&sslmode=disable"
+        with pytest.raises(StoreUnavailable) as raised:
+            await _open(url)
+    assert not isinstance(raised.value, AccessDenied)
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import struct
+from datetime import date, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
 
-from storage.postgres.binary import copy_stream, read_array, read_arrays
+from storage.postgres.binary import (
+    array_fields,
+    bytea_field,
+    copy_stream,
+    key_fields,
+    read_array,
+    read_arrays,
+)
 
 #: The object id of float8 in every PostgreSQL.
 FLOAT8 = 701
@@ -59,6 +67,28 @@ def test_what_no_array_of_ours_has_is_an_error(bad, others):
         read_arrays([bad] * (1 + others))
     with pytest.raises(ValueError, match="nulls, or with more than one dimension"):
         read_arrays([sent(3.0, 4.0), bad])
+
+
+@pytest.mark.parametrize("arrays", [[[1.5, -2.25], [3.0, 1e300]], [[0.1]], [[], []]], ids=str)
+def test_arrays_are_written(arrays):
+    """Each array as a field: how many bytes follow, then what PostgreSQL itself would send."""
+    expected = [sent(*array) if array else EMPTY for array in arrays]
+    assert array_fields([np.array(array, float) for array in arrays]) == b"".join(
+        struct.pack(">i", len(field)) + field for field in expected
+    )
+
+
+def test_a_key_is_written():
+    """A row's first bytes, by hand: days and microseconds count from 2000-01-01.
+
+    2000-03-01 is 31 + 29 days on; 09:30 in New York is 14:30 UTC, 52,200 s into that day.
+    """
+    slot = datetime(2000, 3, 1, 9, 30, 0, 7, tzinfo=timezone(timedelta(hours=-5)))
+    expected = struct.pack(">hi", 4 + 2, 4) + "SPÜ".encode()
+    expected += struct.pack(">iii", 4, 60, 3) + b"csv"
+    expected += struct.pack(">iq", 8, (60 * 86_400 + 52_200) * 1_000_000 + 7)
+    assert key_fields("SPÜ", date(2000, 3, 1), "csv", slot, 2) == expected
+    assert bytea_field(b"\x00\xff") == b"\0\0\0\x02\x00\xff"
 
 
 def test_a_copy_stream_comes_in_blocks():

@@ -8,10 +8,11 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import numpy as np
@@ -19,6 +20,7 @@ import psycopg
 import pytest
 from factories import DAY, OPEN, PROFILE, at, gap, gaps_of, record, row, rows_of
 from psycopg import sql as compose
+from proxy import Proxy
 
 from storage.errors import (
     SchemaMissing,
@@ -743,6 +745,25 @@ class TestMigrate:
         assert [nothing] * 3 == [d for d in done if d == nothing]
         assert [s for d in done for s in d if "migration 1 " in s] == ["live: migration 1 applied"]
 
+    async def test_who_waited_sets_the_path_anew(self, empty_database, monkeypatch):
+        """Who has waited for the lock sets its search path before it looks at anything.
+
+        PostgreSQL can miss that a schema was made while it looked names up: of 900 starts at once
+        one went on with the path of before, and made its table in ``public``.
+        """
+        statements: list[str] = []
+        execute = psycopg.AsyncConnection.execute
+
+        async def recorded(self: Any, text: Any, *parameters: Any, **options: Any) -> Any:
+            statements.append(text if isinstance(text, str) else text.as_string(self))
+            return await execute(self, text, *parameters, **options)
+
+        monkeypatch.setattr(psycopg.AsyncConnection, "execute", recorded)
+        await migrate(empty_database, "live")
+        locked = [i for i, text in enumerate(statements) if "pg_advisory_lock" in text]
+        assert len(locked) == 1
+        assert statements[locked[0] + 1] == 'set search_path to "live", public'
+
     def test_processes_at_once(self, empty_database, servers):
         """Four processes at once all succeed; each migration was applied once."""
         environment = os.environ | {
@@ -1010,6 +1031,30 @@ class TestUnavailable:
             query(database, KILL)
             assert await store.slots("SPX", DAY) == [at(0), at(1)]
 
+    async def test_network_goes_silent(self, database):
+        """Of connections that no longer answer, each is given up in seconds, not one by one."""
+        with Proxy(database) as proxy:
+            async with Store.open(proxy.url, "live", size=4) as store:
+                with psycopg.connect(database) as other:
+                    other.execute("lock table live.rows in access exclusive mode")
+                    calls = [asyncio.create_task(store.slots("SPX", DAY)) for _ in range(4)]
+                    while query(database, f"select count(*) {WAITING}", "%") != [(4,)]:
+                        await asyncio.sleep(0.02)
+                assert await asyncio.gather(*calls) == [[]] * 4
+                proxy.stall()
+                # Three seconds for the first of them, three for all others together.
+                call = asyncio.create_task(store.slots("SPX", DAY))
+                ended, _ = await asyncio.wait({call}, timeout=40)
+                proxy.mend()
+                with pytest.raises(StoreUnavailable):
+                    await call
+                assert ended == {call}
+                async with asyncio.timeout(60):
+                    while True:
+                        with suppress(StoreUnavailable):
+                            assert await store.slots("SPX", DAY) == []
+                            break
+
     async def test_killed_while_writing(self, store, database):
         """A connection that ends within a call costs that call, nothing of which was written."""
         with psycopg.connect(database) as other:
@@ -1062,3 +1107,72 @@ async def test_a_slot_before_the_first_one_is_read(store):
     await store.write([record(slot=at(2))])
     (line,) = await store.sessions("SPX")
     assert (line["rows"], line["first"], line["last"]) == (3, at(2), at(7))
+
+
+class TestLater:
+    """A store that is opened before the database is ready."""
+
+    #: Every call of the store that reads or writes.
+    CALLS: ClassVar[dict[str, Callable[[Store], Awaitable[object]]]] = {
+        "cursor": lambda store: store.cursor(),
+        "changes": lambda store: store.changes({"SPX": 0}),
+        "ping": lambda store: store.ping(),
+        "session": lambda store: store.session("SPX", DAY, ("spot",), ("source",)),
+        "slots": lambda store: store.slots("SPX", DAY),
+        "keys": lambda store: store.keys.all(),
+        "write": lambda store: store.write([record()]),
+        "own": lambda store: store.own({"SPX": "test"}, DAY),
+    }
+
+    @pytest.mark.parametrize("call", CALLS)
+    async def test_each_call_checks_first(self, database, call):
+        """No call touches a schema of a newer release, whichever comes first; each works after."""
+        query(database, "insert into live.schema_version (version) values (99)")
+        async with Store.open(database, "live", later=True) as store:
+            for _ in range(2):
+                with pytest.raises(SchemaNewer):
+                    await self.CALLS[call](store)
+            assert not any(contents(database).values())
+            query(database, "delete from live.schema_version where version = 99")
+            await self.CALLS[call](store)
+
+    async def test_checked_once(self, database):
+        """What has passed the check is not checked again."""
+        async with Store.open(database, "live", later=True) as store:
+            await store.ping()
+            query(database, "insert into live.schema_version (version) values (99)")
+            assert await store.slots("SPX", DAY) == []
+
+
+async def test_one_connection_at_rest(database):
+    """A store that was only opened holds one connection, not as many as it may have."""
+    url = with_options(database, "-c application_name=at_rest")
+    count = "select count(*) from pg_stat_activity where application_name = 'at_rest'"
+    async with Store.open(url, "live") as store:
+        await store._pool.wait(30)
+        assert query(database, count) == [(1,)]
+
+
+class TestUnaccounted:
+    """Sessions that a daemon sampled, and whose slots are not all a row or a gap."""
+
+    async def test_slots_are_counted(self, store):
+        """A whole day has 780 slots; with 779 of them it is not whole."""
+        await store.own({"SPX": "test", "SPY": "test"}, DAY)
+        expected = [("SPX", "test", DAY), ("SPY", "test", DAY)]
+        assert await store.unaccounted(["SPX", "SPY"], DAY, DAY) == expected
+        await store.write([record(slot=at(0))], [gap(i) for i in range(1, 779)])
+        assert await store.unaccounted(["SPX", "SPY"], DAY, DAY) == expected
+        await store.write([], [gap(779)])
+        assert await store.unaccounted(["SPX", "SPY"], DAY, DAY) == expected[1:]
+        assert await store.unaccounted(["SPX"], DAY, DAY) == []
+
+    async def test_days_and_owners(self, store):
+        """Only days of the period with a session, and only what a daemon has noted."""
+        saturday = date(2026, 8, 22)
+        for day in (DAY, NEXT_DAY, saturday):
+            await store.own({"SPX": "test"}, day)
+        await store.write([record(symbol="QQQ")])
+        both = [("SPX", "test", DAY), ("SPX", "test", NEXT_DAY)]
+        assert await store.unaccounted(["SPX", "QQQ"], DAY, saturday) == both
+        assert await store.unaccounted(["SPX"], NEXT_DAY, NEXT_DAY) == both[1:]
