@@ -85,8 +85,10 @@ MAKING = [
 def packing(name: str, days: int) -> list[str]:
     return [
         f"call remove_columnstore_policy('live.{name}', if_exists => true)",
-        f"call add_columnstore_policy('live.{name}', after => interval '{days} days',"
-        " if_not_exists => true)",
+        (
+            f"call add_columnstore_policy('live.{name}', after => interval '{days} days',"
+            " if_not_exists => true)"
+        ),
     ]
 
 
