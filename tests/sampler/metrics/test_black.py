@@ -290,6 +290,8 @@ def test_greek_is_the_difference_of_exact_prices(name):
     ("price", "forward", "strike", "years", "call"),
     [
         (0.0, 100, 110, 0.1, True),
+        (0.0, 100, 100, 0.1, True),
+        (0.0, 100, 100, 0.1, False),
         (-1.0, 100, 110, 0.1, True),
         (10.0, 110, 100, 0.1, True),
         (9.99, 110, 100, 0.1, True),
@@ -339,6 +341,16 @@ def test_at_expiry_only_intrinsic_is_left(years, sigma):
     assert g.call_delta.tolist() == [1.0, 0.5, 0.0]
     assert g.put_delta.tolist() == [0.0, -0.5, -1.0]
     assert all(getattr(g, name).tolist() == [0.0, 0.0, 0.0] for name in GREEKS[2:])
+
+
+@pytest.mark.parametrize(("years", "sigma"), [(0.0, 0.2), (0.1, 0.0)])
+@pytest.mark.parametrize("unit", [1.0, 0.01, 1e-9])
+def test_intrinsic_deltas_of_prices_below_a_dollar(years, sigma, unit):
+    """Deltas have no unit: whether a price is 100 $ or 100 billionths, they are 1, ½ and 0."""
+    strike = unit * np.array([90.0, 100.0, 110.0])
+    g = black.greeks(100.0 * unit, 100.0 * unit, strike, years, sigma)
+    assert g.call_delta.tolist() == [1.0, 0.5, 0.0]
+    assert g.put_delta.tolist() == [0.0, -0.5, -1.0]
 
 
 def test_without_volatility_only_intrinsic_is_left():

@@ -65,6 +65,9 @@ def test_wide_beside_its_neighbours():
     assert not wide(0.05, 0.05, 0.39, 0.05, 0.05)
     assert wide(0.05, 0.05, 0.41, 0.05, 0.05)
     assert wide(0.41, 0.05, 0.05, 0.05, 0.05)
+    # Eight times is not more than eight times; all of these are exact in binary.
+    assert not wide(0.0625, 0.0625, 0.5, 0.0625, 0.0625)
+    assert wide(0.0625, 0.0625, 0.5625, 0.0625, 0.0625)
     # Missing quotes are no neighbours; one neighbour is not enough to say what is usual.
     assert wide(NAN, 0.05, 0.41, NAN, 0.05)
     assert not wide(NAN, 0.05, 0.41, NAN, NAN)
@@ -73,13 +76,15 @@ def test_wide_beside_its_neighbours():
     assert wide(0.0, 0.0, 0.26, 0.0, 0.0)
     # Beside its neighbours only within 6 σ: 10 $ from the forward are 2.5 σ of 4 $, 26 $ are 6.5.
     assert wide(0.3, 0.03, 0.03, 0.03, 0.03, remaining=4.0)
-    far = count_wide_quotes(
-        np.array([74.0, 80.0, 90.0, 100.0]),
-        np.array([[9.0, 9.0, 9.0, 0.03], [0.3, 0.03, 0.03, 9.0]]),
-        forward=100.0,
-        remaining=4.0,
-    )
-    assert not far
+    # 24 $ are 6 σ, which is within.
+    for lowest, count in ((74.0, 0), (75.99, 0), (76.0, 1)):
+        far = count_wide_quotes(
+            np.array([lowest, 80.0, 90.0, 100.0]),
+            np.array([[9.0, 9.0, 9.0, 0.03], [0.3, 0.03, 0.03, 9.0]]),
+            forward=100.0,
+            remaining=4.0,
+        )
+        assert far == count
 
 
 def test_uncertainty_is_half_the_difference_of_both_volatilities():

@@ -19,8 +19,8 @@ import numpy as np
 import psycopg
 import pytest
 from factories import DAY, OPEN, PROFILE, at, gap, gaps_of, record, row, rows_of
-from psycopg import sql as compose
 from proxy import Proxy
+from psycopg import sql as compose
 
 from storage.errors import (
     SchemaMissing,
