@@ -15,8 +15,13 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 test: $(VENV)/.dev  ## run every test: four at a time, then those that depend on real time; ARGS= goes to pytest
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not clocked" $(ARGS) || { test $$? = 5 && test -n "$(ARGS)"; }
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m clocked $(ARGS) || { test $$? = 5 && test -n "$(ARGS)"; }
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not clocked" $(ARGS) || { $(call again,not clocked); }
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m clocked $(ARGS) || { $(call again,clocked); }
+
+# What failed beside other tests runs once more, alone, and that run counts. Where ARGS selects no test, none fails.
+again = code=$$?; if test $$code = 1; then echo "once more, alone: what failed beside other tests"; \
+	  $(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m "$(1)" $(ARGS); \
+	  else test $$code = 5 && test -n "$(ARGS)"; fi
 
 unit: $(VENV)/.dev  ## run the tests that need neither a server nor compilation: half a minute
 	$(BIN)/python -m pytest -m unit $(ARGS)

@@ -50,7 +50,7 @@ from tests.vendors.same_row import (
     whole_seconds,
 )
 from tests.vendors.server import VendorServer, cut, empty, html, slow, status
-from tests.vendors.session import play_session
+from tests.vendors.session import PATIENCE_IN_TROUBLE, play_session
 
 DAY = date(2026, 8, 19)
 NOW = datetime(2026, 8, 19, 14, 30, 0, tzinfo=UTC)
@@ -421,7 +421,11 @@ TROUBLES: dict[int, tuple[Any, Reason, str]] = {
     15: (_inject(status(499)), Reason.SOURCE_DOWN, "massive answered 499"),
     16: (_inject(empty()), Reason.BAD_ANSWER, "massive answered nothing"),
     20: (_inject(cut(), "cursor"), Reason.SOURCE_DOWN, "SPX: massive "),
-    21: (_inject(slow(1.2), "cursor"), Reason.SOURCE_DOWN, "did not answer in time"),
+    21: (
+        _inject(slow(PATIENCE_IN_TROUBLE + 1.0), "cursor"),
+        Reason.SOURCE_DOWN,
+        "did not answer in time",
+    ),
     22: (_inject(status(500), "cursor"), Reason.SOURCE_DOWN, "massive answered 500"),
     25: (
         _inject(_body(b'{"status":"OK","results":[]}'), "snapshot"),

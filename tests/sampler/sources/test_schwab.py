@@ -51,7 +51,7 @@ from tests.vendors.server import (
     status,
     unpacked,
 )
-from tests.vendors.session import play_session
+from tests.vendors.session import PATIENCE_IN_TROUBLE, play_session
 
 #: 10:14:30 New York.
 AT = datetime(2026, 8, 19, 14, 14, 30, tzinfo=UTC)
@@ -622,7 +622,7 @@ TROUBLES: dict[int, tuple[Any, Reason, str]] = {
     11: (_inject(html()), Reason.BAD_ANSWER, "no JSON"),
     15: (_inject(empty()), Reason.BAD_ANSWER, "schwab answered nothing"),
     16: (_inject(cut()), Reason.SOURCE_DOWN, "SPX: schwab "),
-    20: (_inject(slow(1.2)), Reason.SOURCE_DOWN, "did not answer in time"),
+    20: (_inject(slow(PATIENCE_IN_TROUBLE + 1.0)), Reason.SOURCE_DOWN, "did not answer in time"),
     25: (_changed(status="FAILED"), Reason.BAD_ANSWER, "status 'FAILED'"),
     26: (_changed(isChainTruncated=True), Reason.BAD_ANSWER, "a truncated chain"),
     **dict.fromkeys(range(101, 105), (_freeze, Reason.UNCHANGED, "nothing newer")),

@@ -43,7 +43,7 @@ from tests.vendors.same_row import (
     whole_seconds,
 )
 from tests.vendors.server import VendorServer, cut, empty, html, slow, status
-from tests.vendors.session import play_session
+from tests.vendors.session import PATIENCE_IN_TROUBLE, play_session
 from tests.vendors.tradier import (
     TOKEN,
     TradierVendor,
@@ -353,7 +353,11 @@ TROUBLES: dict[int, tuple[Any, Reason | None, str]] = {
     15: (_inject(_body(b"<options/>")), Reason.BAD_ANSWER, "tradier answered XML"),
     16: (_inject(empty()), Reason.BAD_ANSWER, "tradier answered nothing"),
     20: (_inject(cut(), "chains"), Reason.SOURCE_DOWN, "SPX: tradier "),
-    21: (_inject(slow(1.2), "chains"), Reason.SOURCE_DOWN, "did not answer in time"),
+    21: (
+        _inject(slow(PATIENCE_IN_TROUBLE + 1.0), "chains"),
+        Reason.SOURCE_DOWN,
+        "did not answer in time",
+    ),
     25: (_inject(_body(b'{"options":null}'), "chains"), Reason.BAD_ANSWER, "lists as an expiry"),
     30: (_inject(status(500), "quotes"), None, "spot_from_parity"),
     31: (_inject(empty(), "quotes"), None, "spot_from_parity"),
