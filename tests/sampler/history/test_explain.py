@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from chains import TEN_FOURTEEN
 
+from sampler.chain import select_chain
+from sampler.history.explain import explain_record
 from sampler.live.outcome import Outcome
 from sampler.live.tick import Tick
 from sampler.measure.remeasure import changed_fields, remeasure
+from sampler.measure.snapshot import measure_slot
 from sampler.sources import open_source
-from storage.market.calendar import session_on
+from storage.market.calendar import market_day, session_on
 from storage.postgres.store import Store
 from storage.redis.channel import NoChannel
+from tests import real_chains
 
 DAY = TEN_FOURTEEN.date()
 SESSION = session_on(DAY)
@@ -95,6 +101,30 @@ async def test_explain_as_a_person_and_as_a_program_reads_it(store, servers, dat
     shown = data["flow"]["largest_of_this_interval"]
     assert shown
     assert all(-1 <= contract["sign"] <= 1 for contract in shown)
+
+
+def test_weights_of_the_forward():
+    """With wide quotes each estimate weighs 1/w², w both quotes' widths; else none has a weight."""
+    frame = real_chains.volkit().frame
+    session = session_on(market_day(frame.quoted_at))
+    clean = measure_slot(select_chain(frame, session), None, oi_confidence=0.43)
+    estimates = explain_record(clean, None, session)["forward"]["estimates"]
+    assert len(estimates) == 12
+    assert not any("weight" in estimate for estimate in estimates)
+    today = frame.expiry == np.datetime64(session.day)
+    widened = today & (frame.strike == estimates[6]["strike"])
+    ask = np.where(widened, frame.ask + 4.0, frame.ask)
+    bid = np.where(widened, np.maximum(frame.bid - 4.0, 0.05), frame.bid)
+    wide = dataclasses.replace(frame, bid=bid, ask=ask)
+    record = measure_slot(select_chain(wide, session), None, oi_confidence=0.43)
+    assert "wide_quotes" in record.row.flags
+    estimates = explain_record(record, None, session)["forward"]["estimates"]
+    assert len(estimates) == 12
+    for estimate in estimates:
+        both = today & (frame.strike == estimate["strike"])
+        width = (ask - bid)[both].sum()
+        assert both.sum() == 2
+        assert estimate["weight"] == pytest.approx(1 / width**2, abs=1e-6)
 
 
 @pytest.mark.parametrize(
