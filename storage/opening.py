@@ -166,7 +166,7 @@ async def connect(
         channel: LiveChannel = NoChannel()
         if live:
             opened = await stack.enter_async_context(
-                RedisChannel.open(redis_url, f"flow:{dataset}")
+                RedisChannel.open(redis_url, f"flow:{dataset}", store.identity)
             )
             await opened.require_usable()
             channel = opened

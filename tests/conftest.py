@@ -153,6 +153,12 @@ def database(servers: Servers, template: str) -> Iterator[str]:
     yield from _fresh(servers, template)
 
 
+@pytest.fixture
+def second_database(servers: Servers, template: str) -> Iterator[str]:
+    """URL of one more fresh, migrated database on the same server."""
+    yield from _fresh(servers, template)
+
+
 def _fresh(servers: Servers, template: str) -> Iterator[str]:
     name = f"flow_test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(servers.database_url, autocommit=True) as admin:

@@ -89,7 +89,7 @@ async def _sampler(order: dict[str, Any], answer: Any) -> None:
         live: Any = NoChannel()
         if order.get("redis"):
             live = await stack.enter_async_context(
-                RedisChannel.open(order["redis"], f"flow:{dataset}")
+                RedisChannel.open(order["redis"], f"flow:{dataset}", store.identity)
             )
         spool = Spool.open(Path(order["spool"]), order.get("limit", 10**9), faults)
         stack.callback(spool.close)

@@ -324,7 +324,9 @@ def run_in_worker(job: SessionJob) -> BackfillResult:
             store = await stack.enter_async_context(opened)
             live: LiveChannel = NoChannel()
             if options.redis_url:
-                channel = RedisChannel.open(options.redis_url, f"flow:{options.dataset}")
+                channel = RedisChannel.open(
+                    options.redis_url, f"flow:{options.dataset}", store.identity
+                )
                 live = await stack.enter_async_context(channel)
             source = await stack.enter_async_context(_opened_source(options))
             return await run_job(job, source, store, live)

@@ -10,30 +10,37 @@ from storage.redis.channel import ChannelHealth, RedisChannel
 _NEARLY_FULL = 0.9
 
 
-async def check_channel(url: str, dataset: str) -> Finding:
+async def check_channel(url: str, dataset: str, identity: str) -> Finding:
     """Check the Redis or Valkey server of the live channel.
 
     Parameters
     ----------
     url : its URL.
     dataset : the dataset whose channel it is.
+    identity : that of its database; empty while it cannot be read.
 
     Returns
     -------
     Finding
         What the server has shown.
     """
+
+    async def identify() -> str:
+        return identity
+
     try:
-        async with RedisChannel.open(url, f"flow:{dataset}") as channel:
+        async with RedisChannel.open(
+            url, f"flow:{dataset}", identify if identity else None
+        ) as channel:
             health = await channel.health()
             if not health.refusal:
                 await channel.require_usable()
     except LiveError as error:
         return fail("redis", str(error), "start the server, or correct FLOW_REDIS_URL")
-    return _judge_channel(health, dataset)
+    return _judge_channel(health, dataset, identity)
 
 
-def _judge_channel(health: ChannelHealth, dataset: str) -> Finding:
+def _judge_channel(health: ChannelHealth, dataset: str, identity: str) -> Finding:
     if health.refusal:
         advice = "raise maxmemory, or free memory; bars arrive a second late until then"
         return fail("redis", f"it is alive, and takes no writes: {health.refusal}", advice)
@@ -48,4 +55,8 @@ def _judge_channel(health: ChannelHealth, dataset: str) -> Finding:
             "set maxmemory-policy to noeviction or volatile-ttl",
         )
     keys = f"{health.keys} keys of the dataset {dataset}"
+    if identity:
+        keys += f" in the channel flow:{dataset}:{identity} of this database"
+        if health.others:
+            keys += f"; {health.others} other databases have channels there"
     return ok("redis", f"version {health.version}, writable, {keys}")

@@ -13,6 +13,7 @@ from storage.postgres.database import (
     describe_database,
     fetch_one,
     open_connection,
+    read_identity,
     require_writable,
 )
 from storage.postgres.migrate import VERSION, check_version
@@ -46,6 +47,25 @@ async def check_database(url: str, dataset: str) -> list[Finding]:
         return [fail("database", str(error), advice)]
     except StoreError as error:
         return [fail("database", str(error), "use another database, or mend this one")]
+
+
+async def identify(url: str, dataset: str) -> str:
+    """Return the identity of a database, as its live channel has it.
+
+    Parameters
+    ----------
+    url, dataset : the database, and the schema in it.
+
+    Returns
+    -------
+    str
+        The identity; empty if the database cannot be reached.
+    """
+    try:
+        async with open_connection(url, dataset) as opened:
+            return await read_identity(opened)
+    except StoreError:
+        return ""
 
 
 async def _look(opened: Connection, url: str, dataset: str) -> list[Finding]:

@@ -50,7 +50,8 @@ async def examine(
             findings = await database.check_database(database_url, dataset)
             for finding in findings:
                 yield finding
-            yield await channel.check_channel(redis_url, dataset)
+            identity = await database.identify(database_url, dataset)
+            yield await channel.check_channel(redis_url, dataset, identity)
             if not any(finding.state is State.FAIL for finding in findings):
                 growth = await _growth(database_url, dataset)
                 async for finding in _stored(settings, dataset, database_url):

@@ -6,6 +6,7 @@ A dataset is a schema; a connection's search path says which one queries use.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -231,6 +232,37 @@ async def require_writable(opened: Connection) -> None:
             " INSERT, UPDATE and DELETE on the tables, USAGE on the sequence revision, TEMPORARY"
             " on the database; easiest is the role that has run flow-store migrate"
         )
+
+
+async def read_identity(opened: Connection) -> str:
+    """Return what tells a database from every other one, on whatever server.
+
+    It stays the same over restarts and failovers. A copy, a restored dump and a server after
+    pg_upgrade have another one.
+
+    Parameters
+    ----------
+    opened : an open connection.
+
+    Returns
+    -------
+    str
+        Twelve hexadecimal digits.
+    """
+    try:
+        row = await fetch_one(
+            opened,
+            "select s.system_identifier || '/' || d.oid as identity"
+            " from pg_control_system() s, pg_database d where d.datname = current_database()",
+        )
+    except pg.InsufficientPrivilege:
+        # Some services keep the server's own identifier to themselves.
+        row = await fetch_one(
+            opened,
+            "select d.datname || '/' || d.oid as identity"
+            " from pg_database d where d.datname = current_database()",
+        )
+    return hashlib.sha256(row["identity"].encode()).hexdigest()[:12]
 
 
 def describe_database(url: str) -> str:

@@ -25,6 +25,7 @@ from storage.postgres.database import (
     leave_read_only,
     open_connection,
     prepare_session,
+    read_identity,
     require_writable,
     time_limit,
     translate_errors,
@@ -144,6 +145,20 @@ class Store(RecordReader):
             yield cls(pool, patience, check if later else None)
         finally:
             await pool.close(timeout=5)
+
+    async def identity(self) -> str:
+        """Return what tells this database from every other one; see ``read_identity``.
+
+        Raises
+        ------
+        StoreError
+            If the database is away.
+        """
+        await self.ready()
+        with translate_errors():
+            async with self._pool.connection() as connection:
+                with time_limit(connection, self._patience):
+                    return await read_identity(connection)
 
     @property
     def keys(self) -> KeyTable:

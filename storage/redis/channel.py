@@ -8,7 +8,7 @@ never a sample.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from storage.errors import LiveError
+from storage.errors import LiveError, StoreError
 from storage.record.row import Change
 from storage.record.wire import decode_change, encode_change
 
@@ -59,8 +59,9 @@ class ChannelHealth:
     limit: int
     #: What it deletes when its memory is full, such as ``noeviction``.
     policy: str
-    #: How many keys the dataset has there.
+    #: How many keys the channel has there, and how many channels of other databases there are.
     keys: int
+    others: int
     #: Why it takes no writes; empty if it does.
     refusal: str
 
@@ -145,23 +146,30 @@ class NoChannel:
 
 
 class RedisChannel:
-    """The live channel on Redis or Valkey, under the dataset's prefix."""
+    """The live channel on Redis or Valkey, under the prefix of the dataset and its database."""
 
-    def __init__(self, client: Any, prefix: str) -> None:
+    def __init__(
+        self, client: Any, prefix: str, identify: Callable[[], Awaitable[str]] | None = None
+    ) -> None:
         self._client = client
-        self._prefix = prefix
-        #: The stream that names the symbols that have changed.
-        self._index = f"{prefix}:changes"
+        self._dataset_prefix = self._prefix = prefix
+        #: Asks for the database's identity; None once it is in the prefix, or where there is none.
+        self._identify = identify
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, prefix: str) -> AsyncGenerator[RedisChannel, None]:
+    async def open(
+        cls, url: str, prefix: str, identify: Callable[[], Awaitable[str]] | None = None
+    ) -> AsyncGenerator[RedisChannel, None]:
         """Open a channel by URL. No connection is made yet, so the server may be away.
 
         Parameters
         ----------
         url : of the server.
         prefix : what its keys begin with, such as ``flow:live``.
+        identify : returns the identity of the database, which follows the prefix: the channels of
+            two databases on one server do not mix. It is asked once, when the channel is first
+            used; nothing follows if left out.
 
         Yields
         ------
@@ -188,12 +196,27 @@ class RedisChannel:
             # The library's message may repeat the password.
             raise LiveError("FLOW_REDIS_URL: not a URL that Redis can read") from None
         try:
-            yield cls(client, prefix)
+            yield cls(client, prefix, identify)
         finally:
             await client.aclose()
 
+    @property
+    def _index(self) -> str:
+        """The stream that names the symbols that have changed."""
+        return f"{self._prefix}:changes"
+
     def _stream(self, symbol: str) -> str:
         return f"{self._prefix}:changes:{symbol}"
+
+    async def _find_prefix(self) -> None:
+        """Learn whose channel this is, before anything is read or written."""
+        if self._identify is not None:
+            try:
+                identity = await self._identify()
+            except StoreError as error:
+                raise LiveError(f"whose channel this is cannot be read yet: {error}") from error
+            self._prefix = f"{self._dataset_prefix}:{identity}"
+            self._identify = None
 
     async def publish(self, changes: Sequence[Change]) -> None:
         """Send changes to all listeners in one transaction.
@@ -215,6 +238,7 @@ class RedisChannel:
                 asyncio.timeout(_PATIENCE),
                 self._client.pipeline(transaction=True) as pipe,
             ):
+                await self._find_prefix()
                 for change in changes:
                     if len(change.rows) + len(change.gaps) <= _MAX_ITEMS:
                         stream = self._stream(change.symbol)
@@ -247,6 +271,7 @@ class RedisChannel:
             If the server is away.
         """
         selection = None if symbols is None else set(symbols)
+        await self._find_prefix()
         try:
             # Not "$": each call would start at the newest entry and lose those since the last call.
             newest = await self._client.xrevrange(self._index, count=1)
@@ -307,7 +332,7 @@ class RedisChannel:
         """
         try:
             async with asyncio.timeout(2 * _PATIENCE):
-                await self._client.xlen(self._index)
+                await self._client.xlen(f"{self._dataset_prefix}:changes")
         except (RedisError, OSError, TimeoutError) as error:
             # The library reports an error during the handshake as a lost connection, with a cause.
             cause = error.__cause__ or error
@@ -352,6 +377,7 @@ class RedisChannel:
         LiveError
             If the server does not answer.
         """
+        await self._find_prefix()
         probe = f"{self._prefix}:probe"
         refusal = ""
         try:
@@ -362,7 +388,8 @@ class RedisChannel:
                 await self._client.delete(probe)
             except ResponseError as error:
                 refusal = str(error)
-            keys = [name async for name in self._client.scan_iter(f"{self._prefix}:*", count=500)]
+            pattern = f"{self._dataset_prefix}:*"
+            names = [name.decode() async for name in self._client.scan_iter(pattern, count=500)]
         except (RedisError, OSError) as error:
             raise LiveError(f"FLOW_REDIS_URL: {error}") from error
         return ChannelHealth(
@@ -370,7 +397,11 @@ class RedisChannel:
             used=int(memory["used_memory"]),
             limit=int(memory.get("maxmemory", 0)),
             policy=str(memory.get("maxmemory_policy", "noeviction")),
-            keys=len(keys),
+            keys=sum(name.startswith(f"{self._prefix}:") for name in names),
+            others=len(
+                {name.removesuffix(":changes") for name in names if name.endswith(":changes")}
+                - {self._prefix}
+            ),
             refusal=refusal,
         )
 

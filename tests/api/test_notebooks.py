@@ -96,7 +96,7 @@ async def test_following(served: Served, servers: Servers, own_database: str) ->
     assert reading.stdout is not None
     async with (
         Store.open(own_database, "live", size=1) as store,
-        RedisChannel.open(servers.redis_url, "flow:live") as live,
+        RedisChannel.open(servers.redis_url, "flow:live", store.identity) as live,
     ):
         line = asyncio.create_task(asyncio.to_thread(reading.stdout.readline))
         landed = {}

@@ -123,7 +123,7 @@ async def fill(served: Served, database: str, redis_url: str) -> None:
     records = [record(utc("13:30")), record(utc("13:31")), record(utc("13:31:30"))]
     async with (
         Store.open(database, "live", size=1) as store,
-        RedisChannel.open(redis_url, "flow:live") as live,
+        RedisChannel.open(redis_url, "flow:live", store.identity) as live,
     ):
         [change] = (await store.write(records)).changes
         await live.publish([change])
@@ -179,7 +179,14 @@ def test_announcement(served: Served) -> None:
         f"flow-api: listening on {served.url} (live data; {served.url}/docs)\n"
     )
     sent = requests.get(f"{served.url}/ready", timeout=10)
-    assert sent.json() == {"status": "Ready", "database": "ok", "live_channel": "ok"}
+    assert sent.json() == {
+        "status": "Ready",
+        "database": "ok",
+        "live_channel": "ok",
+        "samples": "none due",
+        "reason": None,
+        "late": {},
+    }
 
 
 def test_paths_as_they_are_sent(served: Served) -> None:

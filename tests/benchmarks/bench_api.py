@@ -313,7 +313,7 @@ async def main() -> None:
             await migrate(servers.database_url, "live")
             async with (
                 Store.open(servers.database_url, "live") as store,
-                RedisChannel.open(servers.redis_url, "flow:live") as live,
+                RedisChannel.open(servers.redis_url, "flow:live", store.identity) as live,
             ):
                 first = await sample()
                 await fill(store, first)

@@ -137,7 +137,7 @@ async def main() -> None:
         await migrate(servers.database_url, "live")
         async with (
             Store.open(servers.database_url, "live", size=2) as store,
-            RedisChannel.open(servers.redis_url, "flow:live") as channel,
+            RedisChannel.open(servers.redis_url, "flow:live", store.identity) as channel,
             async_playwright() as play,
         ):
             site = Site(servers.database_url, servers.redis_url, store, channel)

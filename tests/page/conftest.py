@@ -216,7 +216,7 @@ async def site(servers: Servers, site_database: str) -> AsyncIterator[Site]:
     """A site that a test starts."""
     async with (
         Store.open(site_database, "live", size=2) as store,
-        RedisChannel.open(servers.redis_url, "flow:live") as channel,
+        RedisChannel.open(servers.redis_url, "flow:live", store.identity) as channel,
     ):
         started = Site(site_database, servers.redis_url, store, channel)
         yield started

@@ -46,7 +46,7 @@ async def main() -> None:
                 admin.execute(f"delete from synthetic.{table} where slot > %s", [NOW])  # type: ignore[arg-type]
         async with (
             Store.open(servers.database_url, "synthetic", size=1) as store,
-            RedisChannel.open(servers.redis_url, "flow:synthetic") as channel,
+            RedisChannel.open(servers.redis_url, "flow:synthetic", store.identity) as channel,
             async_playwright() as play,
         ):
             site = Site(servers.database_url, servers.redis_url, store, channel)

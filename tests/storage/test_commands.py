@@ -422,7 +422,7 @@ class TestTail:
         async def go() -> list[Kept]:
             async with (
                 Store.open(database, "live") as store,
-                RedisChannel.open(redis_url, "flow:live") as channel,
+                RedisChannel.open(redis_url, "flow:live", store.identity) as channel,
             ):
                 written = (await store.write(records)).changes
                 await channel.publish(written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -22,6 +23,7 @@ from storage.doctor.product import check_retention
 from storage.embedded.attach import Servers
 from storage.postgres.retention import RetentionReport, overdue_tables
 from storage.postgres.store import Store
+from storage.redis.channel import RedisChannel
 from tests.api.rows import record, utc
 
 NOWHERE = "127.0.0.1:1"
@@ -178,6 +180,21 @@ def test_a_role_without_rights(servers: Servers, database: str) -> None:
 def test_no_redis_there(servers: Servers, database: str) -> None:
     """Nobody listens at the channel's URL."""
     broken("redis", servers, database, "start the server", FLOW_REDIS_URL=f"redis://{NOWHERE}/0")
+
+
+async def test_whose_channel_it_is(servers: Servers, database: str, second_database: str) -> None:
+    """The line names the channel of this database, and says that others are there."""
+    for url in (database, second_database):
+        async with (
+            Store.open(url, "live", size=1) as store,
+            RedisChannel.open(servers.redis_url, "flow:live", store.identity) as channel,
+        ):
+            await channel.publish((await store.write([record(utc("14:00"))])).changes)
+            identity = await store.identity()
+    _, findings = await asyncio.to_thread(examine, servers, second_database)
+    sentence = findings["redis"]["sentence"]
+    assert f"2 keys of the dataset live in the channel flow:live:{identity} of this" in sentence
+    assert "other databases have channels there" in sentence
 
 
 def test_a_redis_that_is_full(servers: Servers, database: str) -> None:
