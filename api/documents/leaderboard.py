@@ -63,6 +63,7 @@ def ranked_entries(rows: Sequence[Figures], metric: str, n: int) -> list[dict[st
             "value": value,
             "expiration": row["expiration"],
             "slot": row["slot"],
+            "feed": row["source"],
         }
         for rank, (value, row) in enumerate(ranked, 1)
     ]

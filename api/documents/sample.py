@@ -96,6 +96,7 @@ class Sample:
             **({"flag_figures": doubts} if doubts else {}),
             "slot": row.slot,
             "newest": row.quoted_at,
+            "feed": row.source,
             "source": row.source,
             "delay_seconds": row.delay_seconds,
             "flow_since": row.flow_since,

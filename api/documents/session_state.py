@@ -21,7 +21,7 @@ class SessionState:
     day: date
     #: None where the market is closed all day.
     session: Session | None
-    #: The newest row, nulls where there is none, and the session's ``cursor``.
+    #: The newest row, nulls where there is none, and the session's ``cursor`` and ``feed``.
     newest: Mapping[str, Any]
     #: The feed's declared delay; None for a symbol that nobody has sampled lately.
     delay: timedelta | None
@@ -89,4 +89,5 @@ class SessionState:
             now=now,
             delay=self.delay,
             gap_reasons=list(self.gaps.values()),
+            feed=self.newest.get("feed"),
         )

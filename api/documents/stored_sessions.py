@@ -59,8 +59,10 @@ def stored_sessions(
                 ),
                 "first": row["first"],
                 "last": row["last"],
+                "feed": row["feed"] or None,
                 "source": row["source"],
                 "feeds": row["feeds"] or [],
+                "first_feed": row["first_feed"],
             }
         )
     return days

@@ -122,7 +122,7 @@ _SINCE_EACH = _parameter(
 _FEED = _parameter(
     "feed",
     "Whose samples: the name of a feed. Left out, it is the feed that is shown of the session; the"
-    " answer names it as `source`.",
+    " answer names it as `feed`.",
     type="string",
     examples=["cboe"],
 )

@@ -53,7 +53,8 @@ class Origin(Stamp):
 
     slot: datetime = Field(description="The sample's place on the 30 s grid.")
     newest: datetime = Field(description="When its quotes were made.")
-    source: str = Field(examples=["cboe"])
+    feed: str = Field(description="The feed that the sample is of.", examples=["cboe"])
+    source: str = Field(description="The same name as `feed`.", examples=["cboe"])
     delay_seconds: int = Field(description="How far the feed says it lies behind. [s]")
     flow_since: datetime = Field(description="The slot that flow counts from.")
     classified_share: float | None = Field(
@@ -110,7 +111,14 @@ class Windowed(Stamp):
     cursor: int = Field(
         description="Revision of the session's newest change; send it back as `since`."
     )
-    source: str | None = Field(examples=["cboe"])
+    feed: str | None = Field(
+        description="The feed whose samples and gaps these are; null where nothing is stored.",
+        examples=["cboe"],
+    )
+    source: str | None = Field(
+        description="The same name as `feed`; null where the session has no sample.",
+        examples=["cboe"],
+    )
     delay_seconds: int | None = Field(description="How far the feed says it lies behind. [s]")
     newest: datetime | None = Field(description="Quote time of the session's newest sample.")
     flow_since: datetime | None = Field(description="The slot that hedge flow counts from.")

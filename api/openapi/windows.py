@@ -156,6 +156,7 @@ class Entry(BaseModel):
     value: float
     expiration: date
     slot: datetime
+    feed: str = Field(description="The feed that the sample is of.")
 
 
 class Leaderboard(Stamp):
@@ -184,8 +185,15 @@ class StoredSession(Hours):
     )
     first: datetime | None = Field(description="First slot with a sample.")
     last: datetime | None = Field(description="Last slot with a sample.")
-    source: str | None = Field(description="The feed whose samples are counted here.")
-    feeds: list[str] = Field(description="All feeds that have samples of the day; see `feed`.")
+    feed: str | None = Field(description="The feed whose samples and gaps are counted here.")
+    source: str | None = Field(
+        description="The same name as `feed`; null where the session has no sample."
+    )
+    feeds: list[str] = Field(description="All feeds that have samples of the day.")
+    first_feed: str | None = Field(
+        description="The feed that a sampler was configured with; null where none ran. `feed` is"
+        " another one where the first feed has no sample, or where the query names another."
+    )
 
 
 class Sessions(Stamp):

@@ -201,6 +201,7 @@ def _about(selection: Selection) -> dict[str, Any]:
         now=selection.now,
         delay=selection.context.delay,
         gap_reasons=day.gap_reasons(),
+        feed=day.feed,
     )
     as_of = data_as_of(day.symbol, day.newest.get("quoted_at"), selection.context.node)
     if selection.context.known_at is not None:
@@ -219,6 +220,7 @@ def surrounding_fields(
     now: datetime,
     delay: timedelta | None,
     gap_reasons: Sequence[str],
+    feed: str | None,
 ) -> dict[str, Any]:
     """Return the fields beside the bars of any window: gaps, cursor, and where figures come from.
 
@@ -238,6 +240,8 @@ def surrounding_fields(
         lately.
     gap_reasons
         Reasons of the session's stored gaps, in order of their slots.
+    feed
+        The feed whose rows and gaps these are; None or empty where it is not known.
 
     Returns
     -------
@@ -259,6 +263,7 @@ def surrounding_fields(
         "session": session and {"open": session.open, "close": session.close},
         "gap_intervals": gap_intervals(missing, window) if known else [],
         "cursor": cursor,
+        "feed": feed or None,
         "source": newest.get("source"),
         "delay_seconds": None if delay is None else int(delay.total_seconds()),
         "newest": newest.get("quoted_at"),

@@ -28,14 +28,17 @@ export class Feed {
   #alone = ALONE_MS;
   #session = null;
   #again = 0;
+  #cut = false;
   #waits = WAIT_MS;
 
   // ``hear`` is called with the state of the connection, ``changed`` when the session has changed.
+  // ``replaced`` when the server shows another vendor's feed of it: the bars here are not that one's.
   // ``isOpen`` says whether rows may come: the market is open, or has just closed.
-  constructor({ hear, changed, failed, isOpen }) {
+  constructor({ hear, changed, failed, replaced, isOpen }) {
     this.hear = hear;
     this.changed = changed;
     this.failed = failed;
+    this.replaced = replaced;
     this.isOpen = isOpen;
   }
 
@@ -43,6 +46,7 @@ export class Feed {
     this.stop();
     this.#session = session;
     this.#lastPoll = performance.now();
+    this.#cut = false;
     [this.#alone, this.#waits] = [ALONE_MS, WAIT_MS];
     this.#connect();
     this.#timer = setInterval(() => this.#look(), 1000);
@@ -67,6 +71,9 @@ export class Feed {
         if (stream !== this.#stream) return;
         this.#opened = performance.now();
         this.hear("live");
+        // The server ends a stream when it shows another feed: its name is asked for.
+        if (this.#cut && !this.#polling) this.poll();
+        this.#cut = false;
       },
       take: (event) => stream === this.#stream && this.#take(session, event),
       lost: (refused) => {
@@ -96,6 +103,7 @@ export class Feed {
   }
 
   #reconnect() {
+    this.#cut ||= this.#opened > 0;
     if (this.#opened && performance.now() - this.#opened > GOOD_MS) this.#waits = WAIT_MS;
     this.#opened = 0;
     this.#stream?.close();
@@ -128,6 +136,11 @@ export class Feed {
       const path = paths.series(session.symbol, { bar: session.bar, date: session.day, since: session.cursor });
       const body = await ask(path);
       if (session !== this.#session) return;
+      const { feed } = session.about;
+      if (feed && body.feed && body.feed !== feed) {
+        this.replaced();
+        return;
+      }
       const before = session.newest?.at ?? 0;
       session.update(body);
       this.changed(session);

@@ -41,10 +41,20 @@ function showAge(market, now, session) {
   document.body.classList.toggle("stale", late);
 }
 
-export function showAbout(session) {
+// Returns the feed's name; which feed it stands in for, or which other ones are stored of the day.
+function feedWords(feed, stored) {
+  if (stored?.first_feed && stored.first_feed !== feed) return `Feed ${feed} in place of ${stored.first_feed}`;
+  const others = (stored?.feeds ?? []).filter((name) => name !== feed);
+  return `Feed ${feed}${others.length ? ` (also stored: ${others.join(", ")})` : ""}`;
+}
+
+export function showAbout(session, sessions) {
   const about = session?.about;
   const parts = [];
-  if (about?.source) parts.push(`Source ${about.source}${about.delay_seconds ? `, ${span(about.delay_seconds)} behind` : ""}`);
+  if (about?.feed) {
+    const stored = sessions.find((one) => one.date === session.day);
+    parts.push(`${feedWords(about.feed, stored)}${about.delay_seconds ? `, ${span(about.delay_seconds)} behind` : ""}`);
+  }
   if (about?.classified_share !== null && about?.classified_share !== undefined) {
     parts.push(`${percent(about.classified_share * 100)} of volume with known side`);
   }

@@ -44,6 +44,7 @@ const feed = new Feed({
   hear: (link) => { state.link = link; showLink(link, replay.on); },
   changed: () => { state.trouble = ""; later(); },
   failed: trouble,
+  replaced: () => { sessions = askSessions().catch(trouble); load(); },
   isOpen: () => state.market !== null && server.now() < Date.parse(state.market.session.close) + AFTER_CLOSE_MS
     && server.now() > Date.parse(state.market.session.open) - BEFORE_OPEN_MS,
 });

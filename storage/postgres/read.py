@@ -248,8 +248,9 @@ class RecordReader(WindowReader, ChangeReader):
         """Return what each stored day of a symbol has, in order.
 
         ``expiration``, ``rows`` and ``gaps`` (counts), ``reasons`` (gaps by reason), ``first`` and
-        ``last`` (slots with a row), ``source`` (the feed of these rows) and ``feeds`` (all that
-        have rows).
+        ``last`` (slots with a row), ``feed`` (whose rows and gaps these are), ``source`` (the same,
+        None without a row), ``feeds`` (all that have rows) and ``first_feed`` (the one that a
+        sampler was configured with, None where none ran).
 
         Parameters
         ----------
@@ -298,7 +299,7 @@ class RecordReader(WindowReader, ChangeReader):
         return _split_session(rows)
 
     async def newest(self, symbol: str, expiration: date) -> DictRow:
-        """Return a session's newest row (nulls without one) and ``cursor``, its newest revision.
+        """Return a session's newest row (nulls without one), its newest revision and its feed.
 
         Parameters
         ----------
@@ -307,7 +308,8 @@ class RecordReader(WindowReader, ChangeReader):
         Returns
         -------
         dict
-            The columns by name, and ``cursor``.
+            The columns by name, ``cursor`` (the revision) and ``feed``; these two are None where
+            nothing is stored.
         """
         row = await self._one(query("newest", COLUMNS), **session_bounds(symbol, expiration))
         return row or {}

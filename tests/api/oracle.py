@@ -102,6 +102,7 @@ async def answer(
         "session": session and {"open": session.open, "close": session.close},
         "gap_intervals": gaps,
         "cursor": cursor,
+        "feed": newest.get("feed"),
         "source": newest.get("source"),
         "delay_seconds": delay,
         "newest": newest.get("quoted_at"),

@@ -103,7 +103,7 @@ async def test_simulated_clock(fresh: Site, tab: Tab) -> None:
         await tab.shows("#link", "Live")
         first = await tab.text("#stands")
         await tab.until(f"document.getElementById('stands').textContent > '{first}'")
-        assert "Source synthetic" in await tab.text("#source")
+        assert "Feed synthetic" in await tab.text("#source")
         tab.away = True
     finally:
         for process in running:
@@ -111,6 +111,42 @@ async def test_simulated_clock(fresh: Site, tab: Tab) -> None:
                 process.send_signal(signal.SIGTERM)
         for process in running:
             await asyncio.wait_for(process.communicate(), 20)
+
+
+def of_feed(feed: str, until: int, base: float) -> list[Any]:
+    """A session's records up to a slot, as rows of a feed."""
+    records = market.day(TUESDAY, until=until, base=base)
+    for record in records:
+        record.row = dataclasses.replace(record.row, source=feed)
+    return records
+
+
+async def test_another_feed_is_shown(fresh: Site, tab: Tab) -> None:
+    """The page names the feed and what it stands in for, and never mixes bars of two feeds."""
+    await fresh.store.own({"SPX": "theta"}, TUESDAY)
+    await fresh.store.own({"SPX": "cboe"}, TUESDAY, fallback=True)
+    first, second = of_feed("theta", 64, 7000.0), of_feed("cboe", 64, 6000.0)
+    await fresh.put(second[:60])
+    await fresh.start(slot_time(TUESDAY, 63))
+    await tab.open("bar=30s")
+    await tab.shows("#source", "Feed cboe in place of theta")
+    await tab.shows("#link", "Live")
+    await settled(tab, second[59].row.as_json())
+    # A stream that the server ends is an error to the browser.
+    tab.away = True
+    # The first feed is back: its session is shown, of which the second one's rows are no part.
+    await fresh.put(first[60:62])
+    await tab.shows("#source", "Feed theta (also stored: cboe)")
+    await settled(tab, first[61].row.as_json())
+    await tab.page.locator("#bars summary").click()
+    await tab.shows("#rows td", re.compile(r"\d"))
+    shown = await tab.page.locator("#rows td:first-child").all_inner_texts()
+    assert shown == ["10:00:30", "10:00:00"]
+    # The second feed's next row changes nothing; the first one's comes by the stream.
+    await fresh.put([second[62]])
+    await fresh.put([first[62]])
+    await tab.shows("#rows td", "10:01:00")
+    await settled(tab, first[62].row.as_json())
 
 
 class Line:

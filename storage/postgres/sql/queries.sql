@@ -198,9 +198,10 @@ where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
 order by bucket, slot desc
 
 -- newest --
--- The newest row of a session, and the session's newest revision.
+-- The newest row of a session, the session's newest revision, and its feed.
 select {columns}, (select revision from sessions
-                   where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}) as cursor
+                   where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}) as cursor,
+       {feed} as feed
 from (select 1) one left join lateral (
     select * from rows where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
       and slot >= %(first)s and slot < %(last)s
@@ -474,7 +475,10 @@ order by newest.symbol
 -- Each stored day of a symbol: counts and the median time from row to row, which only need the key.
 -- It is the shown feed's, or the one's that is asked for; each day is looked up within its extent.
 select s.expiration, r.n as rows, r.first, r.last, r.step, coalesce(g.n, 0) as gaps, g.reasons,
-       case when r.n > 0 then s.source end as source,
+       s.source as feed, case when r.n > 0 then s.source end as source,
+       (select w.source from watched w
+        where w.symbol = s.symbol and w.expiration = s.expiration and not w.fallback and w.source <> ''
+        order by w.source <> s.source, w.source limit 1) as first_feed,
        (select array_agg(o.source order by o.source) from sessions o
         where o.symbol = s.symbol and o.expiration = s.expiration and o.has_rows) as feeds
 from sessions s

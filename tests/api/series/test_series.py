@@ -75,6 +75,7 @@ async def test_whole_answer(store: Store, caller: Caller) -> None:
         "session": {"open": "2026-06-05T13:30:00Z", "close": "2026-06-05T20:00:00Z"},
         "gap_intervals": [],
         "cursor": stored[0].revision,
+        "feed": "cboe",
         "source": "cboe",
         "delay_seconds": 0,
         "newest": "2026-06-05T14:29:02Z",
