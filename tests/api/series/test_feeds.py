@@ -77,7 +77,12 @@ async def test_the_feed_of_a_session_without_samples(
         answer = (await caller.get(f"/v1/flow/zero-dte/{path}?date=2026-06-04")).json()
         assert (answer["feed"], answer["source"]) == (None, None), path
     (day,) = (await caller.get("/v1/flow/zero-dte/sessions/SPY")).json()["sessions"]
-    assert [day[k] for k in ("feed", "source", "feeds", "first_feed")] == ["theta", None, [], "theta"]
+    assert [day[k] for k in ("feed", "source", "feeds", "first_feed")] == [
+        "theta",
+        None,
+        [],
+        "theta",
+    ]
 
 
 async def test_the_first_feed_of_a_day(store: Store, open_app: Callable[..., Any]) -> None:
