@@ -113,7 +113,7 @@ function show() {
   });
   showChosen(view);
   showReplay(replay, session);
-  showAbout(session);
+  showAbout(session, state.sessions);
   showLink(state.link, replay.on);
   showSimulated(simulated());
   if (state.market) showMarket(state.market, server, session);

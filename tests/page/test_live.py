@@ -132,7 +132,6 @@ async def test_another_feed_is_shown(fresh: Site, tab: Tab) -> None:
     await tab.shows("#source", "Feed cboe in place of theta")
     await tab.shows("#link", "Live")
     await settled(tab, second[59].row.as_json())
-    # A stream that the server ends is an error to the browser.
     tab.away = True
     # The first feed is back: its session is shown, of which the second one's rows are no part.
     await fresh.put(first[60:62])
