@@ -21,6 +21,7 @@ from api.app import create_app, keep_current
 from api.http.host import allowed_hosts
 from api.http.listening import bound_socket, keys_required
 from api.http.server import Server
+from api.market_watch import MarketWatch
 from api.watch import WATCH, Watch, send_heartbeats
 from storage.config.file_limit import raise_file_limit
 from storage.config.run import add_version, run_command
@@ -31,6 +32,7 @@ from storage.errors import FlowError
 from storage.market.calendar import market_day, session_on
 from storage.market.clock import Clock
 from storage.notify.messenger import Messenger
+from storage.notify.rules_file import RulesFile
 from storage.notify.target import configured_targets
 from storage.opening import REAL, SYNTHETIC, Connections, connect, product_dataset
 from storage.postgres.lease import Lease
@@ -58,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="answer requests until SIGTERM")
     add_options(serve, "host", "port", "access", "quotas", "cors_origins", "allowed_hosts")
-    add_options(serve, "dataset", "source", "clock")
+    add_options(serve, "dataset", "source", "clock", "alert_rules")
     add_options(serve, "database_url", "redis_url", "data_dir", "log", "log_level")
     serve.set_defaults(command=_serve)
     keys = commands.add_parser("keys", help="make, list, revoke and rotate keys")
@@ -126,6 +128,7 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
         # Load the calendar, which takes a second, before the first request.
         await asyncio.to_thread(session_on, market_day(settings.clock.now()))
         targets = configured_targets(settings)
+        rules = RulesFile(settings.alert_rules)
         async with (
             connect(settings, dataset) as connections,
             _access(settings, connections, dataset) as access,
@@ -156,12 +159,17 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
             server = Server(app, started, files=files)
             updating = asyncio.create_task(keep_current(app))
             background = [updating, asyncio.create_task(_report_alive(systemd))]
+            node = socket.gethostname()
+            market = MarketWatch(
+                connections.store, settings.clock, messenger, rules, dataset=dataset, node=node
+            )
             watch = Watch(
                 connections.store,
                 settings.clock,
                 messenger,
                 dataset=dataset,
-                node=socket.gethostname(),
+                node=node,
+                market=market,
                 lease=Lease(connections.database_url, dataset, [WATCH]),
             )
             background.append(asyncio.create_task(watch.run()))

@@ -18,6 +18,7 @@ from typing import NoReturn
 import httpx
 import structlog
 
+from api.market_watch import MarketWatch
 from storage.errors import StoreError
 from storage.market.calendar import market_day, session_on, sessions_between
 from storage.market.clock import Clock
@@ -38,7 +39,7 @@ _BEAT_SECONDS = 2.0
 #: How long the database may take for a look. [s]
 _PATIENCE = 4.0
 #: How long each kind of problem must last before it is told. [s]
-HOLD = {"no_sampler": 15.0, "no_rows": 20.0, "database_away": 50.0}
+HOLD = {"no_sampler": 15.0, "no_rows": 20.0, "database_away": 50.0, "rules_broken": 10.0}
 #: Time between two calls of the heartbeat's URL. [s]
 _HEARTBEAT_SECONDS = 60.0
 _RECENT = timedelta(days=10)
@@ -60,6 +61,7 @@ class Watch:
         dataset: str,
         node: str,
         lease: Lease | None = None,
+        market: MarketWatch | None = None,
     ) -> None:
         """Prepare; nothing is looked at before ``run``.
 
@@ -69,12 +71,14 @@ class Watch:
         messenger : writes the events to the log, and delivers them.
         dataset, node : which dataset, and which machine looks; every event says so.
         lease : gives the watch to one of several processes; None: there is no other.
+        market : follows the market by the rules of a file; None: nobody does.
         """
         self._store = store
         self._clock = clock
         self._messenger = messenger
         self._dataset, self._node = dataset, node
         self._lease = lease
+        self._market = market
         self._conditions = Conditions(self._word, quiet=QUIET.total_seconds())
         #: A database that is away is judged apart: every process that looks remembers it itself.
         self._away = Conditions(self._word, quiet=QUIET.total_seconds())
@@ -93,6 +97,8 @@ class Watch:
                 stack.push_async_callback(self._lease.close)
                 beating = asyncio.create_task(self._beat(self._lease))
                 stack.callback(beating.cancel)
+            following = asyncio.create_task(self._follow_market())
+            stack.callback(following.cancel)
             while True:
                 try:
                     if self._lease is None or self._lease.held:
@@ -102,6 +108,24 @@ class Watch:
                 except Exception:
                     log.exception("not looked")
                 await asyncio.sleep(LOOK_SECONDS)
+
+    async def _follow_market(self) -> NoReturn:
+        """Follow the market, apart: the first reading of a session takes a while."""
+        away = False
+        while True:
+            try:
+                if self._market is not None and (self._lease is None or self._lease.held):
+                    await self._market.look()
+                elif self._market is not None:
+                    self._market.forget()
+                away = False
+            except StoreError as error:
+                if not away:
+                    log.warning("the market is not followed", why=str(error))
+                away = True
+            except Exception:
+                log.exception("the market is not followed")
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _beat(self, lease: Lease) -> NoReturn:
         """Show the database that this process lives, so that it keeps the watch."""
@@ -150,9 +174,12 @@ class Watch:
     async def _problems(self) -> list[Trouble]:
         now = self._clock.now()
         session = session_on(market_day(now))
+        problems = []
+        if self._market is not None and self._market.problem:
+            problems.append(Trouble("rules_broken", "", HOLD["rules_broken"]))
         if session is None:
             await self._store.ping()
-            return []
+            return problems
         before = sessions_between(session.day - _RECENT, session.day - timedelta(days=1))[-1]
         sampled = await self._store.sampled_symbols(before, session)
         today = symbols_of_today(sampled, session)
@@ -160,7 +187,7 @@ class Watch:
         due = [state.symbol for state in today if is_due(state, session, now)]
         unheld = await self._store.unheld_symbols(due) if due else []
         overdue = overdue_seconds(sampled, session, now)
-        problems = [Trouble("no_sampler", symbol, HOLD["no_sampler"]) for symbol in unheld]
+        problems += [Trouble("no_sampler", symbol, HOLD["no_sampler"]) for symbol in unheld]
         problems += [
             Trouble("no_rows", symbol, HOLD["no_rows"])
             for symbol in due
@@ -178,6 +205,9 @@ class Watch:
             return (
                 f"{names}: no row has come for more than a minute beyond the feed's delay.{newest}"
             )
+        if kind == "rules_broken":
+            problem = self._market.problem if self._market is not None else ""
+            return f"The rules of alerts cannot be read, those of before stay in force. {problem}"
         return (
             "The database cannot be reached. Samplers keep their rows in the spool, and the API"
             " answers only what it has in memory."

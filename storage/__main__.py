@@ -22,10 +22,13 @@ from storage.config.settings import Settings, add_options
 from storage.doctor.examine import examine
 from storage.doctor.finding import Finding, State, fail
 from storage.errors import StoreError, UsageError
-from storage.market.calendar import market_day
+from storage.market.calendar import market_day, session_on, to_new_york
 from storage.market.clock import Clock
+from storage.market.instruments import parse_symbol
 from storage.notify.notice import Notice
 from storage.notify.notifier import deliver
+from storage.notify.rules_file import RulesFile
+from storage.notify.session_events import SessionEvents
 from storage.notify.target import configured_targets
 from storage.opening import (
     REAL,
@@ -130,12 +133,26 @@ def _parser() -> argparse.ArgumentParser:
     add_options(doctor, "symbols", "source", "clock", "min_coverage", "backup_dir", *_PARTS)
     doctor.set_defaults(command=_doctor, explain=_explain_settings)
 
-    notify = commands.add_parser("notify", help="send an event to FLOW_NOTIFY's targets, once")
+    notify = commands.add_parser(
+        "notify",
+        help="send an event to FLOW_NOTIFY's targets, once; or print what rules make of a session",
+    )
     notify.add_argument("--test", action="store_true", help="send a test")
     notify.add_argument(
         "--unit", metavar="U", help="say that a systemd unit has failed; systemd calls it so"
     )
-    add_options(notify, "log", "log_level")
+    notify.add_argument(
+        "--session", metavar="D", help="print the market events of a stored session; send nothing"
+    )
+    notify.add_argument("--symbol", metavar="S", help="with --session: the symbol (default: all)")
+    notify.add_argument(
+        "--rules", metavar="FILE", help="with --session: the rules (default: FLOW_ALERT_RULES)"
+    )
+    notify.add_argument("--feed", metavar="NAME", help="with --session: the feed (default: shown)")
+    notify.add_argument(
+        "--json", action="store_true", help="with --session: a line of JSON an event"
+    )
+    add_options(notify, "source", "alert_rules", *_PARTS)
     notify.set_defaults(command=_notify)
     return parser
 
@@ -284,6 +301,8 @@ def _conclude(findings: list[Finding], *, as_json: bool) -> int:
 
 
 async def _notify(settings: Settings, parsed: argparse.Namespace) -> int:
+    if parsed.session or parsed.rules:
+        return await _replay(settings, parsed)
     targets = configured_targets(settings)
     if not targets:
         if parsed.unit:
@@ -305,6 +324,53 @@ async def _notify(settings: Settings, parsed: argparse.Namespace) -> int:
     for target, done in zip(targets, arrived, strict=True):
         print(f"{target.name}: {'delivered' if done else 'NOT delivered'}")
     return int(not all(arrived))
+
+
+async def _replay(settings: Settings, parsed: argparse.Namespace) -> int:
+    """Print the market events of a stored session, as the rules find them."""
+    rules = RulesFile(Path(parsed.rules) if parsed.rules else settings.alert_rules)
+    await rules.refresh()
+    if rules.problem:
+        raise UsageError(rules.problem.replace("FLOW_ALERT_RULES", "--rules"))
+    if not parsed.session:
+        print(f"{len(rules.rules)} rules: {', '.join(rule.name for rule in rules.rules)}")
+        return 0
+    day = _day(parsed.session, date.min)
+    session = session_on(day)
+    if session is None:
+        raise UsageError(f"--session: {day} has no session")
+    symbol = parse_symbol(parsed.symbol) if parsed.symbol else None
+    dataset = product_dataset(settings)
+    count = followed = 0
+    async with connect(settings, dataset, live=False) as connections:
+        store = connections.store
+        feeds = {head["symbol"]: head["source"] for head in await store.session_heads(day)}
+        if parsed.feed:
+            wanted = [symbol] if symbol else list(feeds)
+            feeds = {
+                name: parsed.feed for name in wanted if parsed.feed in await store.feeds(name, day)
+            }
+        for name, feed in feeds.items():
+            if symbol not in (None, name):
+                continue
+            events = SessionEvents(store, rules.rules, name, session, feed, dataset=dataset)
+            followed += 1
+            for event in [*await events.read(), *events.wait(session.close)]:
+                count += 1
+                if parsed.json:
+                    print(orjson.dumps(event.as_json()).decode())
+                else:
+                    print(f"{to_new_york(event.began):%H:%M:%S} {event.kind:10} {event.sentence}")
+    if not followed:
+        elsewhere = await _elsewhere(settings, dataset)
+        print(
+            f"nothing stored of {symbol or 'any symbol'} on {day} in the dataset {dataset}"
+            f"{elsewhere}"
+        )
+        return 1
+    if not parsed.json:
+        print(f"{count} events of {followed} symbols on {day}; nothing was sent")
+    return 0
 
 
 async def _tail(settings: Settings, parsed: argparse.Namespace) -> int:

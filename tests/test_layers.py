@@ -33,7 +33,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage.spool": {"storage.record", "storage.fault", "storage.locks"},
     "storage.parquet": {"storage.record", "storage.postgres"},
     "storage.embedded": {"storage.locks"},
-    "storage.notify": {"storage.config", "storage.market", "storage.postgres"},
+    "storage.notify": {
+        "storage.config",
+        "storage.locks",
+        "storage.market",
+        "storage.postgres",
+        "storage.record",
+    },
     "storage.changefeed": {"storage.record", "storage.redis"},
     "storage.opening": {
         "storage.config",
@@ -127,7 +133,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # api: documents and the series know no route; routes know everything below them.
     "api.market_hours": {"storage.market"},
-    "api.watch": {"storage.market", "storage.notify", "storage.postgres", "storage.record"},
+    "api.market_watch": {"storage.market", "storage.notify", "storage.postgres"},
+    "api.watch": {
+        "api.market_watch",
+        "storage.market",
+        "storage.notify",
+        "storage.postgres",
+        "storage.record",
+    },
     "api.prometheus": {"api.market_hours", "storage.market", "storage.postgres", "storage.redis"},
     "api.readiness": {"storage.market", "storage.postgres", "storage.redis"},
     "api.http": set(),
@@ -202,6 +215,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "api.access",
         "api.app",
         "api.http",
+        "api.market_watch",
         "api.watch",
         "storage.config",
         "storage.market",

@@ -250,6 +250,11 @@ REGISTRY: dict[str, Setting] = {
         "",
         _maybe_folder,
     ),
+    "alert_rules": Setting(
+        "JSON file with the rules of market events; empty: the built-in rules",
+        "",
+        _maybe_folder,
+    ),
     "heartbeat_url": Setting(
         "URL that the API calls each minute, for a watcher outside; empty: none", "", _web_url
     ),
@@ -311,6 +316,7 @@ class Settings:
     notify: tuple[str, ...]
     notify_file: Path | None
     notify_secret_file: Path | None
+    alert_rules: Path | None
     heartbeat_url: str
     access: str
     quotas: Quotas

@@ -15,6 +15,14 @@ KINDS = {
     "no_sampler": OPERATIONAL,
     "no_rows": OPERATIONAL,
     "database_away": OPERATIONAL,
+    "rules_broken": OPERATIONAL,
+    "regime": MARKET,
+    "flip_cross": MARKET,
+    "wall": MARKET,
+    "magnet": MARKET,
+    "pin_score": MARKET,
+    "hedge_flow": MARKET,
+    "gap": MARKET,
 }
 
 

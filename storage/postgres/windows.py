@@ -127,6 +127,82 @@ class WindowReader(Pool):
         )
         return None if selected is None else _profiled(selected, columns)
 
+    async def session_heads(self, expiration: date) -> list[DictRow]:
+        """Return how far each symbol's session on a day is: ``symbol``, ``source``, ``revision``.
+
+        Parameters
+        ----------
+        expiration : the day.
+
+        Returns
+        -------
+        list of dict
+            One a symbol that has rows, of the feed that is shown.
+        """
+        return await self._all(query("session_heads"), expiration=expiration)
+
+    async def samples(
+        self,
+        symbol: str,
+        expiration: date,
+        source: str,
+        *,
+        after: datetime | None = None,
+        columns: Sequence[str],
+        arrays: Sequence[str],
+    ) -> list[tuple[datetime, DictRow, dict[str, NDArray[np.float64]]]]:
+        """Return rows of a session after a slot, in order, with arrays of their profiles.
+
+        Parameters
+        ----------
+        symbol, expiration, source : the session.
+        after : the slot; None for all rows.
+        columns : the row's columns to read.
+        arrays : names of ``PROFILE_ARRAYS``.
+
+        Returns
+        -------
+        list of tuple
+            Slot, columns by name, and arrays by name, which are empty where no profile is stored.
+        """
+        bounds = session_bounds(symbol, expiration)
+        rows = await self._all(
+            query("samples", columns, arrays=arrays),
+            binary=True,
+            **bounds | {"source": source, "after": after or bounds["first"]},
+        )
+        return [
+            (row["slot"], row, {name: read_array(row[f"p_{name}"]) for name in arrays})
+            for row in rows
+        ]
+
+    async def flow_history(
+        self, symbol: str, source: str, before: date, *, count: int, definitions: str
+    ) -> list[tuple[date, datetime, float | None, Sequence[str]]]:
+        """Return the hedge flow of a symbol's newest sessions before a day.
+
+        Parameters
+        ----------
+        symbol, source : the symbol and the feed.
+        before : the day.
+        count : how many sessions.
+        definitions : only rows that were computed by this version of the formulas.
+
+        Returns
+        -------
+        list of tuple
+            Day, slot, hedge flow since the open [$] and flags of each row, in no order.
+        """
+        rows = await self._all(
+            query("flow_history"),
+            symbol=symbol,
+            source=source,
+            before=before,
+            count=count,
+            definitions=definitions,
+        )
+        return [tuple(row.values()) for row in rows]
+
     async def figures_before(
         self, symbol: str, expiration: date, before: datetime, *, columns: Sequence[str]
     ) -> DictRow | None:

@@ -497,3 +497,26 @@ cross join lateral (
 where s.symbol = %(symbol)s and (r.n > 0 or g.n > 0)
   and case when %(feed)s::text is null then s.shown else s.source = %(feed)s end
 order by s.expiration
+
+-- session_heads --
+-- The shown feed of each symbol's session on a day, and the newest revision of that session.
+select symbol, source, revision from sessions
+where expiration = %(expiration)s and has_rows and shown order by symbol
+
+-- samples --
+-- Rows of a session after a slot, in order, with arrays of their profiles.
+select {columns}, r.slot, {sent}
+from rows r left join profiles p using (symbol, expiration, source, slot)
+where r.symbol = %(symbol)s and r.expiration = %(expiration)s and r.source = %(source)s
+  and r.slot > %(after)s and r.slot < %(last)s
+order by r.slot
+
+-- flow_history --
+-- Hedge flow of the newest sessions of a symbol and feed before a day, by the same definitions.
+select r.expiration, r.slot, r.hedge_flow_cumulative_all, r.flags
+from (select expiration, first_slot, last_slot from sessions
+      where symbol = %(symbol)s and source = %(source)s and has_rows and expiration < %(before)s
+      order by expiration desc limit %(count)s) s
+join rows r on r.symbol = %(symbol)s and r.expiration = s.expiration and r.source = %(source)s
+    and r.slot between s.first_slot and s.last_slot
+where r.definitions = %(definitions)s
