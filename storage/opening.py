@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from storage.config.passwords import url_with_password
 from storage.config.running import RunningProduct, read_running
 from storage.config.settings import Settings
 from storage.config.source_url import is_simulated
@@ -99,17 +100,26 @@ async def server_urls(settings: Settings, *, live: bool = True) -> AsyncIterator
     ------
     EmbeddedError
         If a URL is missing and the embedded servers cannot be had.
+    UsageError
+        If a password stands in two places, or cannot be read.
     """
-    if settings.database_url and (settings.redis_url or not live):
-        yield settings.database_url, settings.redis_url
+    credentials = settings.credentials_dir
+    database_url = url_with_password(
+        settings.database_url, "database", settings.database_password_file, credentials
+    )
+    redis_url = url_with_password(
+        settings.redis_url, "redis", settings.redis_password_file, credentials
+    )
+    if database_url and (redis_url or not live):
+        yield database_url, redis_url
         return
     # Starting servers waits for processes: not on the event loop.
     attached = embedded.attach(settings.data_dir)
     servers = await asyncio.to_thread(attached.__enter__)
     try:
         yield (
-            settings.database_url or servers.database_url,
-            settings.redis_url or servers.redis_url,
+            database_url or servers.database_url,
+            redis_url or servers.redis_url,
         )
     finally:
         attached.__exit__(None, None, None)

@@ -150,10 +150,20 @@ REGISTRY: dict[str, Setting] = {
         "",
         _url("postgresql", "postgres"),
     ),
+    "database_password_file": Setting(
+        "file with the password of FLOW_DATABASE_URL, which then has none; empty: none",
+        "",
+        _maybe_folder,
+    ),
     "redis_url": Setting(
         "URL of Redis or Valkey, the live channel; empty: the embedded one",
         "",
         _url("redis", "rediss", "unix"),
+    ),
+    "redis_password_file": Setting(
+        "file with the password of FLOW_REDIS_URL, which then has none; empty: none",
+        "",
+        _maybe_folder,
     ),
     "data_dir": Setting("folder of the embedded servers", default_data_dir(), _folder),
     "source": Setting("where chains come from; see flow-sampler sources", "", parse_source),
@@ -284,7 +294,9 @@ class Settings:
     """The settings of one command, checked. ``REGISTRY`` has the meaning of each field."""
 
     database_url: str
+    database_password_file: Path | None
     redis_url: str
+    redis_password_file: Path | None
     data_dir: Path
     source: str
     fallback: str
@@ -326,6 +338,8 @@ class Settings:
     keys: VendorKeys = NO_KEYS
     #: Where systemd listens to its services; empty if it did not start this process.
     notify_socket: str = ""
+    #: Folder of the unit's systemd credentials; None without.
+    credentials_dir: Path | None = None
 
     @classmethod
     def read(
@@ -371,6 +385,7 @@ class Settings:
             **values,
             keys=VendorKeys.read(environment),
             notify_socket=environment.get("NOTIFY_SOCKET", ""),
+            credentials_dir=_maybe_folder(environment.get("CREDENTIALS_DIRECTORY", "")),
         )
 
 

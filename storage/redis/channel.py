@@ -354,9 +354,11 @@ class RedisChannel:
         try:
             async with asyncio.timeout(_PATIENCE):
                 reader, writer = await asyncio.open_connection(place["host"], place["port"])
-                writer.write(b"PING\r\n")
-                foreign_word = await reader.read(40)
-                writer.close()
+                try:
+                    writer.write(b"PING\r\n")
+                    foreign_word = await reader.read(40)
+                finally:
+                    writer.close()
         except (OSError, TimeoutError):
             return ""
         speaks_redis = foreign_word.startswith((b"+", b"-"))

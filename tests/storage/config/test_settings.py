@@ -18,7 +18,9 @@ from storage.market.instruments import parse_symbol
 #: Every FLOW_* name, its field's default.
 DEFAULTS = {
     "database_url": "",
+    "database_password_file": None,
     "redis_url": "",
+    "redis_password_file": None,
     "source": "",
     "fallback": "",
     "fallback_after": 4,
@@ -119,6 +121,8 @@ def test_environment():
         {
             "FLOW_DATABASE_URL": "postgresql://u:p@db/flow",
             "FLOW_REDIS_URL": "redis://r:6379/0",
+            "FLOW_DATABASE_PASSWORD_FILE": "/etc/flow/database",
+            "FLOW_REDIS_PASSWORD_FILE": "/etc/flow/redis",
             "FLOW_DATA_DIR": "/srv/flow",
             "FLOW_SOURCE": "theta:",
             "FLOW_FALLBACK": "SPX=tradier:,*=cboe:",
@@ -160,6 +164,8 @@ def test_environment():
     expected = Settings(
         database_url="postgresql://u:p@db/flow",
         redis_url="redis://r:6379/0",
+        database_password_file=Path("/etc/flow/database"),
+        redis_password_file=Path("/etc/flow/redis"),
         data_dir=Path("/srv/flow"),
         source="theta:",
         fallback="SPX=tradier:,*=cboe:",

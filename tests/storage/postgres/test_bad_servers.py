@@ -315,3 +315,54 @@ async def test_a_sampler_does_not_start(own, setting, value, words):
     assert process.returncode == 1
     assert words in err.decode()
     assert "Traceback" not in err.decode()
+
+
+async def test_passwords_in_files_and_credentials(own, guarded, tmp_path):
+    """Every command finds them, a wrong one is told as such, and no output or argument has one."""
+    url = guarded.replace(":{}", "")
+    admin(own, "alter role guarded superuser")
+    (tmp_path / "flow_database_password").write_text(SECRET + "\n")
+    (tmp_path / "redis").write_text(SECRET)
+    (tmp_path / "wrong").write_text("canary-wrong")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOW_")} | {
+        "FLOW_DATABASE_URL": url,
+        "FLOW_REDIS_URL": own.redis_url,
+        "FLOW_REDIS_PASSWORD_FILE": str(tmp_path / "redis"),
+        "FLOW_LOG_LEVEL": "debug",
+        "FLOW_DATASET": "synthetic",
+    }
+    beside = environment | {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    wrong = environment | {"FLOW_DATABASE_PASSWORD_FILE": str(tmp_path / "wrong")}
+    outputs = []
+
+    async def run(*command: str, env: dict[str, str]) -> int:
+        done = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-m", *command],
+            env=env, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        outputs.append(done.stdout + done.stderr)
+        return done.returncode
+
+    async with RedisChannel.open(own.redis_url, "flow:bad") as channel:
+        await channel._client.config_set("requirepass", SECRET)
+        try:
+            assert await run("storage", "migrate", env=beside) == 0, outputs[-1]
+            doctor = ("storage", "doctor", "--no-source")
+            await run(*doctor, env=beside)
+            lines = outputs[-1].splitlines()
+            for check in ("database", "redis"):
+                assert any(line.startswith("ok") and f" {check} " in line for line in lines), lines
+            assert await run("storage", "check", env=wrong) == 1
+            assert "password authentication failed" in outputs[-1]
+            none = environment | {"FLOW_REDIS_PASSWORD_FILE": ""}
+            assert await run("storage", "tail", env=none | {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+            assert "the server wants another user or password" in outputs[-1]
+        finally:
+            fresh = quote(SECRET, "")
+            async with RedisChannel.open(
+                own.redis_url.replace("//", f"//:{fresh}@"), "flow:bad"
+            ) as mender:
+                await mender._client.config_set("requirepass", "")
+    for text in outputs:
+        for secret in (SECRET, quote(SECRET, ""), "canary-wrong"):
+            assert secret not in text
