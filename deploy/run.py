@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import honcho.manager
 from honcho.printer import Printer
 
+from api.http.listening import bound_socket
 from sampler.errors import ChainRefused
 from sampler.sources import SOURCES, open_source
 from storage.config.running import note_running, note_stopped
@@ -52,6 +55,47 @@ def main() -> int:
 
 def _run() -> int:
     settings = Settings.read(os.environ)
+    _require_free_port(settings)
+    try:
+        return _run_all(settings)
+    except UsageError:
+        raise
+    except FlowError as error:
+        print(f"make run: {error}", file=sys.stderr)
+        _examine(dict(os.environ))
+        return 1
+
+
+def _require_free_port(settings: Settings) -> None:
+    """Refuse a port that is taken, before anything is started."""
+    try:
+        with bound_socket(settings.host, settings.port):
+            return
+    except UsageError:
+        raise
+    except FlowError as error:
+        with closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", 0))
+            free = probe.getsockname()[1]
+        sentence = str(error).partition(";")[0]
+        raise UsageError(
+            f"{sentence}; nothing was started. Stop that program, or choose another port:"
+            f" FLOW_PORT={free} make run"
+        ) from error
+
+
+def _examine(environment: dict[str, str]) -> None:
+    """Print what the doctor finds wrong."""
+    _print("what flow-store doctor finds wrong:")
+    command = [sys.executable, "-m", "storage", "doctor", "--after-failure", "--no-source"]
+    folder = Path(__file__).resolve().parents[1]
+    try:
+        subprocess.run(command, env=environment, cwd=folder, check=False, timeout=120)
+    except subprocess.TimeoutExpired:
+        _print("the doctor has not finished in two minutes")
+
+
+def _run_all(settings: Settings) -> int:
     with ExitStack() as stack:
         if not (settings.database_url and settings.redis_url):
             _print(f"starting PostgreSQL and Valkey, data in {settings.data_dir}")
@@ -82,10 +126,13 @@ def _run() -> int:
                 name, f"exec {sys.executable} {command}", env=environment, cwd=folder
             )
         manager.loop()
+        stopped = manager.returncode in (0, 130, 143)
+        if not stopped:
+            # While the servers still run, so that they are examined too.
+            _examine(environment)
         if embedded_database:
             note_stopped(settings.data_dir)
         _print("stopping the database and the live channel")
-    stopped = manager.returncode in (0, 130, 143)
     _print("stopped" if stopped else "a process has failed; see above")
     return 0 if stopped else 1
 

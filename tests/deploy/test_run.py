@@ -145,3 +145,42 @@ def test_a_wrong_setting_ends_it_with_a_sentence(folder, tmp_path, settings, sen
         run.process.kill()
     assert sentence in run.log.read_text()
     assert "Traceback" not in run.log.read_text()
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_starts(tmp_path):
+    """The sentence names the port, and the command that it advises takes another one."""
+    folder = tmp_path / "data"
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        run = Run(folder, tmp_path / "log", FLOW_PORT=str(port), FLOW_SOURCE="synthetic:?seed=7")
+        try:
+            assert run.process.wait(60) == 2
+        finally:
+            run.process.kill()
+    log = run.log.read_text()
+    assert f"port {port} of 127.0.0.1 is taken by another program" in log
+    advised = re.search(r"FLOW_PORT=(\d+) make run", log)
+    assert advised
+    assert int(advised[1]) != port
+    assert "starting PostgreSQL" not in log
+    assert not folder.exists()
+
+
+def test_the_doctor_is_asked_when_a_part_fails(folder, tmp_path):
+    """An API that would be open to the network ends the run; the doctor's findings follow."""
+    busy = socket.socket()
+    busy.bind(("127.0.0.1", 0))
+    busy.listen()
+    settings = {"FLOW_HOST": "0.0.0.0", "FLOW_METRICS_PORT": str(busy.getsockname()[1])}
+    run = Run(folder, tmp_path / "log", FLOW_SOURCE="synthetic:?seed=7", **settings)
+    try:
+        assert run.process.wait(120) == 1
+    finally:
+        run.process.kill()
+        busy.close()
+    log = run.log.read_text()
+    _, _, examined = log.partition("what flow-store doctor finds wrong:")
+    assert re.search(r"^fail  port .*FLOW_METRICS_PORT .* is taken", examined, re.MULTILINE)
+    assert not re.search(r"^(ok|warn) ", examined, re.MULTILINE)

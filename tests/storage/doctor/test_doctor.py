@@ -226,6 +226,8 @@ def test_a_key_that_is_missing(servers: Servers, database: str) -> None:
         "FLOW_DATABASE_URL": database,
         "FLOW_REDIS_URL": servers.redis_url,
         "FLOW_SOURCE": "tradier:",
+        "FLOW_PORT": str(free_port()),
+        "FLOW_METRICS_PORT": "0",
     }
     done = subprocess.run(
         [sys.executable, "-m", "storage", "doctor"],
@@ -285,3 +287,34 @@ def test_few_files(monkeypatch: pytest.MonkeyPatch) -> None:
     for limits, state in (((1024, 1024), State.WARN), ((1024, 65_536), State.OK)):
         monkeypatch.setattr(machine.resource, "getrlimit", lambda _, limits=limits: limits)
         assert machine.check_files().state is state
+
+
+def test_after_a_failure_only_what_is_wrong(servers: Servers, tmp_path: Path) -> None:
+    """A unit's doctor prints failures alone, leaves out what it is to skip, and nothing on a stop."""
+    url = f"postgresql://flow@{NOWHERE}/flow"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOW_")}
+    environment |= {
+        "FLOW_DATABASE_URL": url,
+        "FLOW_REDIS_URL": servers.redis_url,
+        "FLOW_BACKUP_DIR": str(tmp_path / "nowhere"),
+        "FLOW_METRICS_PORT": "0",
+        "FLOW_PORT": str(free_port()),
+    }
+
+    def after(result: str, *options: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "storage", "doctor", "--after-failure", "--no-source"]
+        done = subprocess.run(
+            [*command, *options], env=environment | {"SERVICE_RESULT": result},
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    status, output = after("exit-code")
+    names = [line.split()[1] for line in output.splitlines() if line.startswith("fail ")]
+    assert (status, names) == (1, ["database", "backups"])
+    assert "ok  " not in output
+    assert "backups" not in after("exit-code", "--skip", "backups")[1]
+    assert after("success") == (0, "")
+    environment["FLOW_SIMBOLS"] = "SPX"
+    assert after("success") == (0, "")
+    assert "FLOW_SYMBOLS" in after("exit-code")[1]
