@@ -32,4 +32,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "if not 4 <= length <= _LONGEST:",
         "4 → (5)",
     ): "no message of a beginning connection is empty: the shortest, Z, has a byte",
+    (
+        "sampler/measure/spikes.py",
+        "if interval <= 0:",
+        "interval <= 0 → (interval < 0)",
+    ): "no time apart, σ is 0, and against that nothing is a jump",
 }

@@ -20,11 +20,16 @@ STRIKES = [6600.0 + 10 * i for i in range(41)]
 SIGMA = 0.16
 
 
-def frame(symbol: str, expires: dict[date, datetime], sigma: float = SIGMA) -> Frame:
+def frame(
+    symbol: str,
+    expires: dict[date, datetime],
+    sigma: float = SIGMA,
+    quoted_at: datetime = QUOTED,
+) -> Frame:
     """A flat smile at every expiry, each priced by the textbook to the moment that is given."""
     columns: dict[str, list[object]] = {name: [] for name in ("expiry", "strike", "right", "mid")}
     for day, moment in expires.items():
-        years = (moment - QUOTED).total_seconds() / (365 * 24 * 3600)
+        years = (moment - quoted_at).total_seconds() / (365 * 24 * 3600)
         for right in (1, -1):
             for strike in STRIKES:
                 columns["expiry"].append(np.datetime64(day))
@@ -36,8 +41,8 @@ def frame(symbol: str, expires: dict[date, datetime], sigma: float = SIGMA) -> F
         symbol=symbol,
         source="test",
         delay_seconds=0,
-        quoted_at=QUOTED,
-        fetched_at=QUOTED + timedelta(seconds=1),
+        quoted_at=quoted_at,
+        fetched_at=quoted_at + timedelta(seconds=1),
         spot=6800.0,
         columns=columns
         | {
@@ -146,6 +151,60 @@ def test_the_expiry_nearest_to_seven_days_is_taken():
     for five, seven in ((0.14, 0.18), (0.18, 0.14)):
         measured = figures({TODAY: 0.2, date(2026, 11, 25): five, date(2026, 11, 27): seven})
         assert measured.seven_dte_atm_iv == pytest.approx(seven, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("listed", "missing", "taken"),
+    [
+        ((6, 8), (), 6),
+        ((5, 8), (), 8),
+        ((5, 6), (), 6),
+        ((5, 6, 8, 9), (), 6),
+        ((6, 7, 8), (), 7),
+        ((5,), (), 5),
+        ((9,), (), 9),
+        ((5, 9), (), 5),
+        # A day that is as near as the one that is there would be it, or could be.
+        ((8,), (6,), None),
+        ((6,), (8,), None),
+        ((6,), (5, 9), 6),
+        ((9,), (8,), None),
+    ],
+)
+@pytest.mark.parametrize("rising", [False, True])
+def test_which_day_is_the_week(listed, missing, taken, rising):
+    """By days from the Wednesday of 11 November 2026, before a week of five sessions.
+
+    Each has a volatility of its own, higher or lower the later it is.
+    """
+    quoted_at = datetime(2026, 11, 11, 15, 30, tzinfo=UTC)
+    sigmas = {days: 0.1 + 0.01 * (days if rising else 10 - days) for days in (0, *listed)}
+    frames = [
+        frame("SPX", {close.date(): close}, sigma, quoted_at)
+        for days, sigma in sigmas.items()
+        for close in [datetime(2026, 11, 11 + days, 21, tzinfo=UTC)]
+    ]
+    names = ("expiry", "strike", "right", "bid", "ask", "volume", "open_interest")
+    combined = Frame.of(
+        symbol="SPX",
+        source="test",
+        delay_seconds=0,
+        quoted_at=quoted_at,
+        fetched_at=quoted_at,
+        spot=6800.0,
+        columns={name: np.concatenate([getattr(part, name) for part in frames]) for name in names},
+    )
+    measured = measure_other_expiries(
+        replace(combined, missing_expirations=tuple(date(2026, 11, 11 + n) for n in missing)),
+        session_on(quoted_at.date()),
+        spot=6800.0,
+        atm=0.2,
+        years=5.5 / YEAR_HOURS,
+    )
+    if taken is None:
+        assert measured.seven_dte_atm_iv is None
+    else:
+        assert measured.seven_dte_atm_iv == pytest.approx(sigmas[taken], abs=2e-5)
 
 
 @pytest.mark.parametrize("day", [date(2026, 11, 24), date(2026, 11, 30)], ids=str)

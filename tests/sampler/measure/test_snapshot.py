@@ -23,6 +23,7 @@ from sampler.measure.other_expiries import measure_other_expiries
 from sampler.measure.snapshot import measure_slot
 from storage.market.calendar import market_day, session_on
 from storage.record.row import Reason, SlotRecord
+from tests import independent
 from tests.real_chains import DATA, volkit
 
 NAN = float("nan")
@@ -448,3 +449,32 @@ def test_nothing_is_compiled_in_a_slot():
 def test_a_flip_is_out_of_reach_beyond_four_deviations():
     """The limit is stated in the definitions: 4 standard deviations of what is left, not more."""
     assert FLIP_REACH == 4.0
+
+
+def test_wide_quotes_of_a_price_below_a_dollar():
+    """Quotes count by their width whatever the price: the forward is the independent program's."""
+    strikes = [0.5 + 0.05 * i for i in range(17)]
+    n = len(strikes)
+    plain = {"symbol": "SPY", "spot": 0.9, "sigma": 1.2, "strikes": strikes, "half_spread": 0.005}
+    ask = frame(**plain).ask.copy()
+    # Calls from 1.10 $ on are asked at 0.60 $ more, which moves their mids.
+    ask[12:n] += 0.6
+    made = frame(**plain, ask=ask.tolist())
+    session = session_on(market_day(made.quoted_at))
+    row = measure_slot(select_chain(made, session), None, oi_confidence=0.43).row
+    assert "wide_quotes" in row.flags
+    contracts = [
+        independent.Contract(*quote)
+        for quote in zip(made.strike, made.right, made.bid, made.ask, strict=True)
+    ]
+    sample = independent.Sample(
+        contracts=contracts,
+        spot=0.9,
+        quoted_at=0.0,
+        seconds_left=0.0,
+        seconds_gone=0.0,
+        session_seconds=0.0,
+    )
+    by_width, plainly = independent.weighted_forward(sample)[0], independent.forward(sample)[0]
+    assert abs(by_width - plainly) > 1e-3
+    assert row.forward == pytest.approx(by_width, rel=1e-9)

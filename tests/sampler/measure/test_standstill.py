@@ -159,6 +159,46 @@ def test_values_that_cannot_be_read_are_no_change() -> None:
     assert feed.refused(90, spot=7701.5, **frozen()) is Reason.STALE
 
 
+@pytest.mark.parametrize("locked_at", [0, 30])
+def test_a_locked_quote_is_a_quote(locked_at: int) -> None:
+    """Bid and ask of one contract are the same in one of two frames: its bid has changed."""
+    feed = Feed()
+    locked = BASE.bid.copy()
+    locked[5] = BASE.ask[5]
+    frames = {0: frozen(), 30: frozen()} | {locked_at: frozen(bid=locked.tolist())}
+    feed.send(0, **frames[0])
+    row = feed.send(30, spot=7700.5, **frames[30]).row
+    assert "options_unchanged" not in row.flags
+
+
+@pytest.mark.parametrize(("missing", "yardstick"), [(0, True), (4, True), (5, False)])
+def test_a_frame_with_gaps_is_no_yardstick(missing: int, yardstick: bool) -> None:
+    """A tenth of 40 contracts may be missing; a frame of fewer is not remembered for jumps."""
+    feed = Feed()
+    strikes = [7600.0 + 10 * i for i in range(20)]
+    whole = frame(strikes=strikes)
+    remembered = feed.send(0, strikes=strikes).state[1]["recent"]
+    assert len(remembered) == 1
+    columns = {
+        name: getattr(whole, name)[missing:].tolist()
+        for name in ("strike", "right", "root", "expiry", "open_interest", *OPTIONS)
+    }
+    columns["last"] = (whole.last[missing:] + 0.05).tolist()
+    later = feed.send(30, spot=7700.5, **columns).state[1]["recent"]
+    assert len(later) - len(remembered) == yardstick
+
+
+def test_a_record_that_did_not_remember_what_was_listed() -> None:
+    """Records of an earlier release lack that column: their next frame is not held against it."""
+    feed = Feed()
+    first = feed.send(0)
+    columns = {name: c for name, c in first.state[0].items() if name != "listed_before"}
+    feed.record = SlotRecord(
+        row=first.row, profile=first.profile, state=(columns, first.state[1])
+    )
+    assert len(feed.send(30, spot=7700.5).state[1]["recent"]) == 2
+
+
 def test_nothing_that_moves_is_no_row() -> None:
     """Neither an option nor the underlying's own time has moved: the feed says nothing new."""
     feed = Feed()
