@@ -37,4 +37,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "if interval <= 0:",
         "interval <= 0 → (interval < 0)",
     ): "no time apart, σ is 0, and against that nothing is a jump",
+    (
+        "api/series/bars.py",
+        "if indices and indices[0] == first and bars.starts[first] < start:",
+        "bars.starts[first] < start → (bars.starts[first] <= start)",
+    ): "of a bucket that begins with the window all samples count, and one of them is newer",
 }

@@ -251,6 +251,28 @@ async def test_new_symbol_while_its_session_loads(
     assert fed.sessions.head("IWM") == change.revision
 
 
+async def test_sessions_that_load_are_of_a_store_that_answers(
+    store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the first sessions are read nothing says that the store is away: it has answered."""
+    await store.write(every("14:00", "14:05"))
+    reading, go_on = asyncio.Event(), asyncio.Event()
+    session = store.session
+
+    async def slowly(*arguments: Any) -> Any:
+        reading.set()
+        await go_on.wait()
+        return await session(*arguments)
+
+    monkeypatch.setattr(store, "session", slowly)
+    fed: Fed = await feed(store)
+    await asyncio.wait_for(reading.wait(), 10)
+    assert fed.sessions.known_at is None
+    go_on.set()
+    body = await fed.series()
+    assert (len(body["bars"]), "as_known_at" in body) == (11, False)
+
+
 async def test_channel_is_away(
     store: Store, feed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,9 +193,7 @@ def test_a_record_that_did_not_remember_what_was_listed() -> None:
     feed = Feed()
     first = feed.send(0)
     columns = {name: c for name, c in first.state[0].items() if name != "listed_before"}
-    feed.record = SlotRecord(
-        row=first.row, profile=first.profile, state=(columns, first.state[1])
-    )
+    feed.record = SlotRecord(row=first.row, profile=first.profile, state=(columns, first.state[1]))
     assert len(feed.send(30, spot=7700.5).state[1]["recent"]) == 2
 
 
