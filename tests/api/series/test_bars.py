@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -145,7 +146,7 @@ def check(session: SessionBars, slow: Slow, dice: random.Random) -> None:
         slots = [(run.reason, slot) for run in missing for slot in range(run.first, run.until, 30)]
         assert slots == slow.missing(due)
         assert unexplained == sum(1 for reason, _ in slots if reason == "not_sampled")
-        for run, after in zip(missing, missing[1:], strict=False):
+        for run, after in itertools.pairwise(missing):
             assert run.until < after.first or run.reason != after.reason
 
 
