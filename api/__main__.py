@@ -142,6 +142,7 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
                 access=access,
                 origins=_origins(settings),
                 hosts=_hosts(settings),
+                rules=rules,
             )
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             url = f"http://{host}:{settings.port}"

@@ -31,6 +31,7 @@ from api.series.stream import StreamHub
 from storage import installed_version
 from storage.errors import StoreError
 from storage.market.clock import Clock
+from storage.notify.rules_file import RulesFile
 from storage.postgres.store import Store
 from storage.redis.channel import LiveChannel
 
@@ -85,6 +86,7 @@ def create_app(
     access: Access | None = None,
     origins: Sequence[str] = ("*",),
     hosts: frozenset[str] = frozenset({"*"}),
+    rules: RulesFile | None = None,
 ) -> Application:
     """Make the application on an open store and live channel, which the caller closes.
 
@@ -104,6 +106,8 @@ def create_app(
         Origins whose pages may read the answers; ``*`` is any.
     hosts
         Names that a request's ``Host`` may have, without a port; ``*`` is any.
+    rules
+        The rules of market events; the built-in ones if left out.
 
     Returns
     -------
@@ -128,6 +132,7 @@ def create_app(
         hub=hub,
         bodies=CompressedBodies(),
         documents=CompressedBodies(),
+        rules=rules or RulesFile(None),
     )
     context.metrics.readers.set_function(hub.count)
     app = Application(context)

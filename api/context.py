@@ -14,6 +14,7 @@ from api.readiness import Readiness
 from api.series.sessions import SessionCache
 from api.series.stream import StreamHub
 from storage.market.clock import Clock
+from storage.notify.rules_file import RulesFile
 from storage.postgres.store import Store
 from storage.redis.channel import LiveChannel
 
@@ -44,6 +45,8 @@ class AppContext:
     #: Bodies of the series, and of the windowed documents.
     bodies: CompressedBodies
     documents: CompressedBodies
+    #: The rules of market events.
+    rules: RulesFile
 
 
 @dataclass(slots=True)

@@ -89,7 +89,19 @@ def documented_response(
     return {"model": model, "description": description or model.__doc__, "content": content}
 
 
-def _problem(description: str, error: str, message: str) -> dict[str, Any]:
+def problem(description: str, error: str, message: str) -> dict[str, Any]:
+    """Describe a refusal for the reference.
+
+    Parameters
+    ----------
+    description : when it is given.
+    error, message : an example of the two.
+
+    Returns
+    -------
+    dict
+        FastAPI's entry of a response.
+    """
     return documented_response(Problem, {"error": error, "message": message}, description)
 
 
@@ -112,7 +124,7 @@ EXCEEDED = documented_response(
 )
 #: Refusals that every route of a server with keys may answer with.
 DENIED: dict[int | str, dict[str, Any]] = {401: UNAUTHORIZED, 429: EXCEEDED}
-UNAVAILABLE = _problem(
+UNAVAILABLE = problem(
     "The database cannot be reached; `Retry-After` says when to ask again.",
     "store_unavailable",
     "The store cannot be reached just now; ask again in 5 seconds.",

@@ -166,6 +166,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "api.readiness",
         "api.series",
         "storage.market",
+        "storage.notify",
         "storage.postgres",
         "storage.redis",
     },
@@ -193,6 +194,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "api.series",
         "storage.config",
         "storage.market",
+        "storage.notify",
         "storage.postgres",
     },
     "api.app": {
@@ -208,6 +210,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "api.routes",
         "api.series",
         "storage.market",
+        "storage.notify",
         "storage.postgres",
         "storage.redis",
     },

@@ -1,4 +1,4 @@
-"""The commands below ``flow-api keys``: create, list, revoke and rotate.
+"""The commands below ``flow-api keys``: create, list, revoke, rotate and rights.
 
 A new key is printed once, alone on standard output; everything else goes to standard error.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from api.access.keys import key_digest, key_with_new_secret, make_key
-from storage.config.plans import PLANS, parse_plan
+from storage.config.plans import PLANS, RIGHTS, parse_plan
 from storage.config.settings import add_options
 from storage.errors import FlowError, UsageError
 from storage.postgres.keys import ApiKey, KeyTable
@@ -53,9 +53,20 @@ def add_key_commands(parser: argparse.ArgumentParser, command: Callable[..., Any
     rotate = commands.add_parser(
         "rotate", help="give a key a new secret; servers refuse the old one within seconds"
     )
-    for subparser in (revoke, rotate):
+    rights = commands.add_parser(
+        "rights", help="set what a key may do beside its plan; servers follow within seconds"
+    )
+    for subparser in (create, rights):
+        subparser.add_argument(
+            "--right",
+            action="append",
+            default=[],
+            metavar="R",
+            help="what it may do beside its plan: alerts (change the rules of alerts)",
+        )
+    for subparser in (revoke, rotate, rights):
         subparser.add_argument("which", metavar="KEY", help="the key's name, or its id from list")
-    for subparser in (create, listing, revoke, rotate):
+    for subparser in (create, listing, revoke, rotate, rights):
         add_options(subparser, *_SETTINGS)
         subparser.set_defaults(command=command)
 
@@ -84,7 +95,13 @@ async def run_key_command(keys: KeyTable, parsed: argparse.Namespace, now: datet
     FlowError
         If the name is taken, or no key in force has the name or id.
     """
-    commands = {"create": _create, "list": _list, "revoke": _revoke, "rotate": _rotate}
+    commands = {
+        "create": _create,
+        "list": _list,
+        "revoke": _revoke,
+        "rotate": _rotate,
+        "rights": _rights,
+    }
     await commands[parsed.what](keys, parsed, now)
     return 0
 
@@ -96,7 +113,13 @@ async def _create(keys: KeyTable, parsed: argparse.Namespace, now: datetime) -> 
     expires = None if parsed.days is None else now + timedelta(days=_days(parsed.days))
     key_id, key = make_key()
     inserted = await keys.insert(
-        key_id, key_digest(key), name=name, email=parsed.email, plan=plan, expires_at=expires
+        key_id,
+        key_digest(key),
+        name=name,
+        email=parsed.email,
+        plan=plan,
+        expires_at=expires,
+        rights=_read_rights(parsed.right),
     )
     if inserted is None:
         raise FlowError(
@@ -165,7 +188,7 @@ def _key_document(key: ApiKey, now: datetime) -> dict[str, Any]:
     moments = ("created_at", "issued_at", "expires_at", "last_used_at", "revoked_at")
     identity = {"id": key.id, "name": key.name, "email": key.email, "plan": key.plan}
     times = {name: (moment := getattr(key, name)) and utc_text(moment) for name in moments}
-    return {**identity, **times, "state": _state(key, now)}
+    return {**identity, **times, "rights": list(key.rights), "state": _state(key, now)}
 
 
 def _state(key: ApiKey, now: datetime) -> str:
@@ -174,6 +197,21 @@ def _state(key: ApiKey, now: datetime) -> str:
     if not key.valid(now):
         return "expired"
     return f"until {key.expires_at:%Y-%m-%d}" if key.expires_at else "in force"
+
+
+async def _rights(keys: KeyTable, parsed: argparse.Namespace, now: datetime) -> None:
+    rights = _read_rights(parsed.right)
+    key = await keys.set_rights(parsed.which, rights)
+    if key is None:
+        raise _unknown_key(parsed.which)
+    shown = ", ".join(key.rights) or "no rights beside its plan"
+    print(f"flow-api: key {key.name!r} has {shown}", file=sys.stderr)
+
+
+def _read_rights(names: list[str]) -> tuple[str, ...]:
+    if unknown := sorted(set(names) - set(RIGHTS)):
+        raise UsageError(f"--right: {unknown[0][:40]!r} is no right: {', '.join(RIGHTS)}")
+    return tuple(dict.fromkeys(names))
 
 
 def _unknown_key(which: str) -> FlowError:

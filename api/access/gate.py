@@ -28,6 +28,8 @@ class Caller:
     email: str = ""
     #: When the key's present secret was made. UTC. None on an open server.
     issued_at: datetime | None = None
+    #: What the key may do beside what its plan includes; see ``RIGHTS``.
+    rights: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.plan not in PLANS:
@@ -46,6 +48,20 @@ class Caller:
             True if it is.
         """
         return PLANS.index(self.plan) >= PLANS.index(plan)
+
+    def has_right(self, right: str) -> bool:
+        """Say whether the caller has a right; on an open server everybody has all of them.
+
+        Parameters
+        ----------
+        right : one of ``RIGHTS``.
+
+        Returns
+        -------
+        bool
+            True if it has.
+        """
+        return not self.id or right in self.rights
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,7 @@ class KeyRing:
             if key.plan not in PLANS:
                 log.warning("key has a plan that this release does not know", key=key.id)
             elif key.revoked_at is None:
-                caller = Caller(key.plan, key.id, key.email, key.issued_at)
+                caller = Caller(key.plan, key.id, key.email, key.issued_at, key.rights)
                 in_force[key.id] = _KeyInForce(key, caller)
         self._keys = in_force
 

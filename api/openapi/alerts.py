@@ -52,3 +52,15 @@ class Alerts(Stamp):
     count: int
     cursor: int | None = Field(description="Send it back for the next page; null on the last.")
     alerts: list[Alert]
+
+
+class Rules(Stamp):
+    """The rules of market events that are in force."""
+
+    source: Literal["file", "built-in"]
+    problem: str | None = Field(
+        description="Why the file cannot be used; the rules of before are in force. Null if it can."
+    )
+    rules: list[dict[str, Any]] = Field(
+        description="Each rule with every number; the documentation explains them."
+    )

@@ -567,6 +567,80 @@ ALERTS = {
         *_ALERT_QUERY,
         tag="Alerts",
     ),
+    "alert_rules": _route(
+        "/v1/alerts/rules",
+        "Rules of market events",
+        """The rules that are in force, with every number. The `ETag` names the file's content.""",
+        {
+            200: _answer(alerts.Rules, "The rules.", "alert_rules"),
+            **errors.DENIED,
+            403: _restricted("Growth"),
+            "default": errors.UNFORESEEN,
+        },
+        tag="Alerts",
+        operation_id="alert_rules",
+    ),
+    "put_alert_rules": Route(
+        "/v1/alerts/rules",
+        {
+            "summary": "Change the rules",
+            "description": "Replaces the file of rules as a whole: an object with a list `rules`."
+            " A page of another origin may not; a key needs the right `alerts`.",
+            "tags": ["Alerts"],
+            "operation_id": "put_alert_rules",
+            "openapi_extra": {
+                "parameters": [
+                    _header(
+                        "If-Match",
+                        "The `ETag` of the rules that are to be replaced: 412 if others are there.",
+                        type="string",
+                    )
+                ],
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/json": {
+                            "schema": {
+                                "type": "object",
+                                "required": ["rules"],
+                                "properties": {
+                                    "rules": {"type": "array", "items": {"type": "object"}}
+                                },
+                            },
+                            "example": {"rules": [{"kind": "regime"}]},
+                        }
+                    },
+                },
+            },
+            "responses": {
+                200: _answer(alerts.Rules, "The new rules."),
+                400: errors.problem("The body is no file of rules.", "invalid_rules", "not JSON"),
+                **errors.DENIED,
+                403: errors.problem(
+                    "The plan is too low, the key lacks the right, or the page is foreign.",
+                    "right_missing",
+                    "This key may not change the rules of alerts.",
+                ),
+                409: errors.problem(
+                    "The server has no file of rules, or cannot write it.",
+                    "rules_not_writable",
+                    "FLOW_ALERT_RULES names no file, so the built-in rules cannot change",
+                ),
+                412: errors.problem(
+                    "Other rules are there than those of `If-Match`.",
+                    "rules_changed",
+                    "The rules have changed meanwhile: read them again.",
+                ),
+                413: errors.problem("The body is too long.", "too_large", "more than 256 KB"),
+                415: errors.problem(
+                    "The body is not declared as JSON.",
+                    "not_json",
+                    "Send Content-Type: application/json.",
+                ),
+                "default": errors.UNFORESEEN,
+            },
+        },
+    ),
 }
 
 
@@ -586,6 +660,7 @@ def with_examples(document: dict[str, Any]) -> dict[str, Any]:
     """
     with_example = DOCUMENTS | {name: SERIES[name] for name in ("series", "many")}
     with_example |= {"account": SERVER["account"], "alerts": ALERTS["alerts"]}
+    with_example["alert_rules"] = ALERTS["alert_rules"]
     for name, route in with_example.items():
         answers = document["paths"][route.path.replace(":path", "")]["get"]["responses"]
         answers["200"]["content"]["application/json"]["example"] = example(name)

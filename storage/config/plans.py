@@ -10,6 +10,8 @@ from storage.errors import UsageError
 #: From the least to the most; each includes what the plans before it may do.
 PLANS = ("Free", "Basic", "Growth", "Alpha", "Enterprise")
 UNLIMITED = "unlimited"
+#: What a key may be allowed beside what its plan includes.
+RIGHTS = ("alerts",)
 #: The default of ``FLOW_QUOTAS``. A setting that names some plans leaves the others as here.
 DEFAULT_QUOTAS = "Free=5,Basic=250,Growth=2500,Alpha=unlimited,Enterprise=unlimited"
 _NUMBER = re.compile(r"[0-9]{1,12}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -33,6 +33,8 @@ class ApiKey:
     #: To half a minute; None for a key that was never used.
     last_used_at: datetime | None
     revoked_at: datetime | None
+    #: What it may do beside what its plan includes.
+    rights: tuple[str, ...] = ()
 
     def valid(self, now: datetime) -> bool:
         """Return whether the key gives access: it is neither revoked nor expired.
@@ -64,6 +66,7 @@ class KeyTable:
         email: str,
         plan: str,
         expires_at: datetime | None,
+        rights: Sequence[str] = (),
     ) -> ApiKey | None:
         """Add a key; return None if a key that is not revoked has that name already.
 
@@ -74,6 +77,7 @@ class KeyTable:
         name, email : whose key it is.
         plan : the plan's name.
         expires_at : when it ends, UTC; None for never.
+        rights : what it may do beside what its plan includes.
 
         Returns
         -------
@@ -81,7 +85,8 @@ class KeyTable:
             The key as it is stored.
         """
         text = _QUERIES["insert"]
-        fields = {"name": name, "email": email, "plan": plan, "expires_at": expires_at}
+        fields: dict[str, Any] = {"name": name, "email": email, "plan": plan}
+        fields |= {"expires_at": expires_at, "rights": list(rights)}
         return _first(await self._run_query(text, id=key_id, digest=digest, **fields))
 
     async def all(self) -> list[ApiKey]:
@@ -117,6 +122,22 @@ class KeyTable:
         """
         return _first(await self._run_query(_QUERIES["rotate"], id=key_id, digest=digest))
 
+    async def set_rights(self, id_or_name: str, rights: Sequence[str]) -> ApiKey | None:
+        """Set what a key may do beside its plan; return None if there is no such key in force.
+
+        Parameters
+        ----------
+        id_or_name : the public part of the key, or its name.
+        rights : all of its rights from now on.
+
+        Returns
+        -------
+        ApiKey or None
+            The key as it is stored.
+        """
+        text = _QUERIES["set_rights"]
+        return _first(await self._run_query(text, which=id_or_name, rights=list(rights)))
+
     async def touch(self, used: Mapping[str, datetime]) -> None:
         """Note when keys were last used.
 
@@ -128,7 +149,8 @@ class KeyTable:
 
 
 def _key(row: Mapping[str, Any]) -> ApiKey:
-    return ApiKey(**{field.name: row[field.name] for field in fields(ApiKey)})
+    columns = {field.name: row[field.name] for field in fields(ApiKey)}
+    return ApiKey(**columns | {"rights": tuple(columns["rights"])})
 
 
 def _first(rows: list[dict[str, Any]]) -> ApiKey | None:

@@ -83,10 +83,19 @@ async def open_app() -> AsyncIterator[Callable[..., Any]]:
             live: Any = None,
             access: Access | None = None,
             origins: Sequence[str] = ("*",),
+            rules: Any = None,
         ) -> Caller:
             clock: Any = Still(utc(now))
             channel = live or NoChannel()
-            app = create_app(store, channel, clock, dataset="live", access=access, origins=origins)
+            app = create_app(
+                store,
+                channel,
+                clock,
+                dataset="live",
+                access=access,
+                origins=origins,
+                rules=rules,
+            )
             transport = httpx.ASGITransport(app=app)
             caller = await stack.enter_async_context(
                 Caller(transport=transport, base_url="http://flow")

@@ -1,7 +1,7 @@
 -- insert --
 -- Add a key. No row comes back if the name is taken.
-insert into keys (id, digest, name, email, plan, expires_at)
-values (%(id)s, %(digest)s, %(name)s, %(email)s, %(plan)s, %(expires_at)s)
+insert into keys (id, digest, name, email, plan, expires_at, rights)
+values (%(id)s, %(digest)s, %(name)s, %(email)s, %(plan)s, %(expires_at)s, %(rights)s)
 on conflict (name) where revoked_at is null do nothing
 returning *
 
@@ -19,6 +19,12 @@ returning *
 -- Replace a key's secret. Name, plan and count stay.
 update keys set digest = %(digest)s, issued_at = now()
 where id = %(id)s and revoked_at is null
+returning *
+
+-- set_rights --
+-- Set what the key with this id or name may do beside its plan.
+update keys set rights = %(rights)s
+where (id = %(which)s or name = %(which)s) and revoked_at is null
 returning *
 
 -- touch --

@@ -66,7 +66,7 @@ def test_life_of_a_key(run: Run, database: str) -> None:
     [line] = json.loads(run("list", "--json")[1])
     assert set(line) == {
         "id", "name", "email", "plan", "created_at", "issued_at", "expires_at", "last_used_at",
-        "revoked_at", "state",
+        "revoked_at", "rights", "state",
     }  # fmt: skip
     assert (line["email"], line["last_used_at"], line["state"]) == (
         "a@example.com",
@@ -177,3 +177,18 @@ def test_database_is_away(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, stderr = run("list")
     assert (code, out, stderr.count("\n")) == (1, "", 1)
     assert "hunter2" not in stderr
+
+
+def test_rights(run: Run, database: str) -> None:
+    """A right is given with the key or later, and taken away; another word is refused."""
+    assert run("create", "--name", "a", "--plan", "Growth", "--right", "alerts")[0] == 0
+    assert run("create", "--name", "b", "--plan", "Growth")[0] == 0
+    assert [key.rights for key in stored(database)] == [("alerts",), ()]
+    assert run("rights", "a")[2] == "flow-api: key 'a' has no rights beside its plan\n"
+    assert run("rights", "b", "--right", "alerts")[2] == "flow-api: key 'b' has alerts\n"
+    assert [key.rights for key in stored(database)] == [(), ("alerts",)]
+    assert run("rotate", "b")[0] == 0
+    assert [line["rights"] for line in json.loads(run("list", "--json")[1])] == [[], ["alerts"]]
+    code, _, stderr = run("rights", "b", "--right", "all")
+    assert (code, "'all' is no right: alerts" in stderr) == (2, True)
+    assert run("rights", "nobody")[0] == 1
