@@ -20,7 +20,8 @@ class Feed:
     def __init__(self, contracts: int = 1) -> None:
         self.ledger = empty_ledger((2, contracts))
         self.reset_at: float | None = None
-        self.now = 0.0
+        # A day of 2026: what a moment is added to or taken from shows.
+        self.now = 1_787_149_800.0
 
     def report(
         self, *volumes: float, opening: bool = False, sign: float = 1.0, seconds: float = 30.0
@@ -265,6 +266,58 @@ def test_a_reset_passes_yesterdays_figures_one_by_one() -> None:
     feed.report(*[0.0] * 10, opening=True)
     feed.report(8.0, *[5.0] * 9, opening=True)
     assert feed.account(0) == (8, 8, 80, 16, 8)
+
+
+def test_for_ten_minutes_a_reset_is_decided_for_the_whole_chain_alone() -> None:
+    """One contract that reaches its figure of before has traded; nine of ten say it was no reset."""
+    feed = Feed(10)
+    feed.report(*[1000.0] * 10, opening=True)
+    assert feed.report(*[0.0] * 10, opening=True).reset
+    feed.report(*[5.0] * 10, opening=True)
+    step = feed.report(1001.0, *[6.0] * 9)
+    assert (step.restored.contracts, step.recovered.contracts) == (0, 0)
+    assert feed.account(0) == (1001, 1001, 10_010, 2002, 1001)
+    assert feed.account(1) == (6, 6, 60, 12, 6)
+    # Eight of ten are too few, nine are enough; what they traded before is theirs again.
+    step = feed.report(*[1002.0] * 8, 7.0, 7.0)
+    assert step.restored.contracts == 0
+    feed = Feed(10)
+    feed.report(*[1000.0] * 10, opening=True)
+    feed.report(*[0.0] * 10, opening=True)
+    step = feed.report(*[1002.0] * 9, 7.0)
+    assert step.restored.contracts == 9
+    assert feed.account(0) == (1002, 2, 20, 4, 2)
+
+
+def test_ten_minutes_after_a_reset_the_figures_of_before_are_forgotten() -> None:
+    """Then contracts that jump to their figures of before have traded, however many they are."""
+    feed = Feed(10)
+    feed.report(*[1000.0] * 10, opening=True)
+    feed.report(*[0.0] * 10, opening=True)
+    feed.report(*[5.0] * 10, seconds=570)
+    assert feed.reset_at is not None
+    feed.report(*[6.0] * 10)
+    assert feed.reset_at is None
+    step = feed.report(*[1002.0] * 10)
+    assert step.restored.contracts == 0
+    assert feed.account(0) == (1002, 1002, 10_020, 2004, 1002)
+
+
+@pytest.mark.parametrize(("high", "reset"), [(8, False), (9, True)])
+def test_contracts_that_traded_once_are_of_the_chain(high: int, reset: bool) -> None:
+    """Of ten contracts some fall from 100 to 0, and the others stay at 1: nine of ten must fall."""
+    feed = Feed(10)
+    feed.report(*[100.0] * high, *[1.0] * (10 - high), opening=True)
+    step = feed.report(*[0.0] * high, *[1.0] * (10 - high), opening=True)
+    assert step.reset == reset
+
+
+@pytest.mark.parametrize(("left", "reset"), [(49.0, True), (50.0, False), (51.0, False)])
+def test_a_reset_leaves_less_than_half(left: float, reset: bool) -> None:
+    """Ten contracts of 100 fall to 49 each: a new count; to 50: the same one, held."""
+    feed = Feed(10)
+    feed.report(*[100.0] * 10, opening=True)
+    assert feed.report(*[left] * 10, opening=True).reset == reset
 
 
 @pytest.mark.parametrize("kept", [2, 10])
