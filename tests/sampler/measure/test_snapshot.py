@@ -478,3 +478,22 @@ def test_wide_quotes_of_a_price_below_a_dollar():
     by_width, plainly = independent.weighted_forward(sample)[0], independent.forward(sample)[0]
     assert abs(by_width - plainly) > 1e-3
     assert row.forward == pytest.approx(by_width, rel=1e-9)
+
+
+def test_the_classified_share_is_of_the_whole_day():
+    """Three slots: 10 at the ask, 30 at the mid, 20 at the bid: 30 of 60 have a side."""
+    record, volume = None, 50.0
+    shares = []
+    for step, (traded, side) in enumerate(((0, 0), (10, 1), (30, 0), (20, -1))):
+        quoted_at = TEN_FOURTEEN + timedelta(seconds=30 * step)
+        plain = frame(quoted_at=quoted_at, spot=7700.0 + 0.1 * step)
+        volume += traded
+        volumes, last = [50.0] * len(plain.strike), plain.last.copy()
+        volumes[10], last[10] = volume, (plain.bid[10] + plain.ask[10]) / 2 + 0.05 * side
+        made = frame(
+            quoted_at=quoted_at, spot=7700.0 + 0.1 * step, volume=volumes, last=last.tolist()
+        )
+        session = session_on(market_day(quoted_at))
+        record = measure_slot(select_chain(made, session), record, oi_confidence=0.43)
+        shares.append(record.row.classified_share)
+    assert shares[1:] == pytest.approx([1.0, 10 / 40, 30 / 60])

@@ -86,6 +86,9 @@ def test_one_frame_too_high_is_taken_out() -> None:
     assert (step.withdrawn.contracts, step.withdrawn.volume) == (1, -4890)
     assert step.withdrawn.dollars == pytest.approx(-48_900)
     assert step.corrected_dollars == pytest.approx((-48_900, 0))
+    # Of the rise of 4,895 five are left: so many fewer are classified, and their square's variance.
+    assert step.corrected_classified == step.corrected_counted == -4890
+    assert step.corrected_variance == pytest.approx(-(4895**2 - 5**2) * HEDGE**2)
     assert feed.account() == pytest.approx((110, 10, 100, 20, 10))
     # Two times five contracts traded: the square of the rise that fell back is out as well.
     assert feed.ledger["volume_squares"][0, 0] == pytest.approx(5**2 + 5**2)
