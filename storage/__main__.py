@@ -35,6 +35,7 @@ from storage.opening import (
     SYNTHETIC,
     Connections,
     connect,
+    postgres_programs,
     product_clock,
     product_dataset,
     server_urls,
@@ -42,6 +43,7 @@ from storage.opening import (
 from storage.parquet import archive
 from storage.postgres import retention
 from storage.postgres.coverage import FAILING_STATES, assess_coverage
+from storage.postgres.dump import restore_dump, write_dump
 from storage.postgres.migrate import KEPT_TABLES, migrate
 
 #: Pauses between the attempts of ``notify``, which ends after the last one. [s]
@@ -67,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flow-store",
-        description="Look after the stored flow series: schema, coverage, size, export and import.",
+        description="Look after the stored flow series: schema, coverage, size, dumps, export.",
     )
     add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -121,6 +123,20 @@ def _parser() -> argparse.ArgumentParser:
     take_in.add_argument("--all-symbols", action="store_true", help="not only FLOW_SYMBOLS")
     add_options(take_in, "symbols", *_PARTS)
     take_in.set_defaults(command=_import)
+
+    backup = commands.add_parser(
+        "backup", help="dump the whole database to a file; while the product runs, if need be"
+    )
+    backup.add_argument(
+        "folder", type=Path, nargs="?", help="folder of dumps (default: FLOW_BACKUP_DIR)"
+    )
+    add_options(backup, *_PARTS)
+    backup.set_defaults(command=_backup)
+
+    restore = commands.add_parser("restore", help="restore a dump into an empty database")
+    restore.add_argument("file", type=Path, help="what backup wrote")
+    add_options(restore, *_PARTS)
+    restore.set_defaults(command=_restore)
 
     doctor = commands.add_parser(
         "doctor",
@@ -277,6 +293,29 @@ async def _check(settings: Settings, parsed: argparse.Namespace) -> int:
     else:
         print("\n".join(map(str, lines)))
     return int(any(line.state in FAILING_STATES for line in lines))
+
+
+async def _backup(settings: Settings, parsed: argparse.Namespace) -> int:
+    folder = parsed.folder or settings.backup_dir
+    if folder is None:
+        raise UsageError("backup: name a folder, or set FLOW_BACKUP_DIR")
+    async with server_urls(settings, live=False) as (url, _):
+        programs = postgres_programs(settings)
+        file = await write_dump(url, folder, Clock().now(), programs, os.environ)
+    print(f"{file}, {file.stat().st_size / 1e6:,.1f} MB")
+    return 0
+
+
+async def _restore(settings: Settings, parsed: argparse.Namespace) -> int:
+    async with server_urls(settings, live=False) as (url, _):
+        await restore_dump(url, parsed.file, postgres_programs(settings), os.environ)
+        for dataset in [REAL, SYNTHETIC]:
+            # A dump of an earlier release gets today's tables.
+            for sentence in await migrate(url, dataset, compress_after=settings.compress_after):
+                print(sentence)
+            days = await retention.count_session_days(url, dataset)
+            print(f"{dataset}: {days} days with sessions restored")
+    return 0
 
 
 async def _doctor(settings: Settings, parsed: argparse.Namespace) -> int:

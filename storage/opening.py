@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from storage.config.passwords import url_with_password
 from storage.config.running import RunningProduct, read_running
 from storage.config.settings import Settings
 from storage.config.source_url import is_simulated
 from storage.embedded import attach as embedded
+from storage.embedded.programs import client_programs
 from storage.market.clock import Clock
 from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
@@ -123,6 +126,25 @@ async def server_urls(settings: Settings, *, live: bool = True) -> AsyncIterator
         )
     finally:
         attached.__exit__(None, None, None)
+
+
+def postgres_programs(settings: Settings) -> Path | None:
+    """Return the folder of PostgreSQL's client programs; None if they are on the PATH, if anywhere.
+
+    The embedded server needs those of its own release. Another server's are the machine's.
+
+    Parameters
+    ----------
+    settings : the command's settings.
+
+    Returns
+    -------
+    Path or None
+        The folder.
+    """
+    if settings.database_url and shutil.which("pg_dump"):
+        return None
+    return client_programs()
 
 
 @asynccontextmanager

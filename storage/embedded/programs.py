@@ -250,6 +250,15 @@ def ensure_socket_folder(data_dir: Path, account: ServerUser) -> Path:
     return ensure_private_folder(folder, account)
 
 
+def client_programs() -> Path | None:
+    """Return the folder of the wheel's ``pg_dump`` and ``pg_restore``; None if it is not there."""
+    # It is located and not imported: importing takes 0.2 s and prints a warning.
+    spec = importlib.util.find_spec(Path(PG).parts[0])
+    locations = list(spec.submodule_search_locations or []) if spec else []
+    folder = Path(locations[0]).resolve().parent / PG / "bin" if locations else None
+    return folder if folder is not None and (folder / "pg_dump").is_file() else None
+
+
 def locate_programs(wheel: Wheel, data_dir: Path, account: ServerUser) -> Path:
     """Return the folder with a wheel's programs: as installed, or a copy that the user can read.
 
