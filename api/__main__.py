@@ -9,8 +9,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import uvloop
 
@@ -22,6 +23,7 @@ from api.http.host import allowed_hosts
 from api.http.listening import bound_socket, keys_required
 from api.http.server import Server
 from api.market_watch import MarketWatch
+from api.upkeep import Upkeep
 from api.watch import WATCH, Watch, send_heartbeats
 from storage.config.file_limit import raise_file_limit
 from storage.config.run import add_version, run_command
@@ -171,6 +173,7 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
                 dataset=dataset,
                 node=node,
                 market=market,
+                upkeep=_upkeep(settings, connections),
                 lease=Lease(connections.database_url, dataset, [WATCH]),
             )
             background.append(asyncio.create_task(watch.run()))
@@ -188,6 +191,30 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
                 task.cancel()
             await asyncio.wait(background)
     return 0
+
+
+def _upkeep(settings: Settings, connections: Connections) -> Upkeep:
+    folders = [settings.data_dir, settings.spool_dir or settings.data_dir / "spool"]
+    login = None
+    # It is the sampler's file: the API goes without where it may not read it.
+    with suppress(FlowError):
+        login = settings.keys.get("FLOW_SCHWAB_TOKEN_FILE")
+    return Upkeep(
+        connections.store,
+        folders=_one_a_disk(folders),
+        least_coverage=settings.min_coverage,
+        keys=keys_required(settings.host, settings.access),
+        login=Path(login) if login else None,
+    )
+
+
+def _one_a_disk(folders: Sequence[Path]) -> list[Path]:
+    """The first folder of each disk; those that do not exist are left out."""
+    disks: dict[int, Path] = {}
+    for folder in folders:
+        with suppress(OSError):
+            disks.setdefault(folder.stat().st_dev, folder)
+    return list(disks.values())
 
 
 def _origins(settings: Settings) -> tuple[str, ...]:

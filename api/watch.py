@@ -19,6 +19,7 @@ import httpx
 import structlog
 
 from api.market_watch import MarketWatch
+from api.upkeep import UPKEEP_HOLD, Upkeep
 from storage.errors import StoreError
 from storage.market.calendar import market_day, session_on, sessions_between
 from storage.market.clock import Clock
@@ -62,6 +63,7 @@ class Watch:
         node: str,
         lease: Lease | None = None,
         market: MarketWatch | None = None,
+        upkeep: Upkeep | None = None,
     ) -> None:
         """Prepare; nothing is looked at before ``run``.
 
@@ -72,6 +74,7 @@ class Watch:
         dataset, node : which dataset, and which machine looks; every event says so.
         lease : gives the watch to one of several processes; None: there is no other.
         market : follows the market by the rules of a file; None: nobody does.
+        upkeep : looks at feeds, takeovers, coverage, disks and keys; None: nobody does.
         """
         self._store = store
         self._clock = clock
@@ -79,6 +82,7 @@ class Watch:
         self._dataset, self._node = dataset, node
         self._lease = lease
         self._market = market
+        self._upkeep = upkeep
         self._conditions = Conditions(self._word, quiet=QUIET.total_seconds())
         #: A database that is away is judged apart: every process that looks remembers it itself.
         self._away = Conditions(self._word, quiet=QUIET.total_seconds())
@@ -149,10 +153,11 @@ class Watch:
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self._take_over(monotonic)
-                problems = await self._problems()
                 await self._messenger.flush()
-            events = self._conditions.look(problems, monotonic=monotonic, now=now)
+                problems, events = await self._problems(monotonic)
+            events += self._conditions.look(problems, monotonic=monotonic, now=now)
         except (StoreError, TimeoutError):
+            events = []
             away = [Trouble("database_away", "", HOLD["database_away"])]
         events += self._away.look(away, monotonic=monotonic, now=now)
         for event in events:
@@ -164,22 +169,28 @@ class Watch:
             return
         conditions = Conditions(self._word, quiet=QUIET.total_seconds())
         for columns in await self._store.alerts.lasting(QUIET):
-            if columns["kind"] in HOLD:
+            if columns["kind"] in HOLD | UPKEEP_HOLD:
                 event = message_of(columns, self._dataset)
                 if columns["closed_at"] is not None:
                     event = replace(event, ended=columns["ended_at"])
                 conditions.adopt(event, age=columns["age"], monotonic=monotonic)
         self._conditions, self._current = conditions, True
 
-    async def _problems(self) -> list[Trouble]:
+    async def _problems(self, monotonic: float) -> tuple[list[Trouble], list[Notice]]:
         now = self._clock.now()
         session = session_on(market_day(now))
         problems = []
         if self._market is not None and self._market.problem:
             problems.append(Trouble("rules_broken", "", HOLD["rules_broken"]))
+        events: list[Notice] = []
         if session is None:
             await self._store.ping()
-            return problems
+            if self._upkeep is not None:
+                more, events = await self._upkeep.look(
+                    None, [], timedelta(0), now=now, monotonic=monotonic
+                )
+                problems += more
+            return problems, events
         before = sessions_between(session.day - _RECENT, session.day - timedelta(days=1))[-1]
         sampled = await self._store.sampled_symbols(before, session)
         today = symbols_of_today(sampled, session)
@@ -193,7 +204,14 @@ class Watch:
             for symbol in due
             if overdue.get(symbol, 0.0) > OVERDUE_SECONDS and symbol not in unheld
         ]
-        return problems
+        if self._upkeep is not None:
+            delay = max((state.delay for state in today), default=timedelta(0))
+            fresh = [symbol for symbol in due if overdue.get(symbol, 0.0) <= OVERDUE_SECONDS]
+            more, events = await self._upkeep.look(
+                session, fresh, delay, now=now, monotonic=monotonic
+            )
+            problems += more
+        return problems, events
 
     def _word(self, kind: str, symbols: Sequence[str]) -> str:
         names = ", ".join(symbols[:8]) + (f" and {len(symbols) - 8} more" * (len(symbols) > 8))
@@ -205,6 +223,8 @@ class Watch:
             return (
                 f"{names}: no row has come for more than a minute beyond the feed's delay.{newest}"
             )
+        if kind in UPKEEP_HOLD and self._upkeep is not None:
+            return self._upkeep.word(kind, names, symbols)
         if kind == "rules_broken":
             problem = self._market.problem if self._market is not None else ""
             return f"The rules of alerts cannot be read, those of before stay in force. {problem}"

@@ -134,8 +134,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     # api: documents and the series know no route; routes know everything below them.
     "api.market_hours": {"storage.market"},
     "api.market_watch": {"storage.market", "storage.notify", "storage.postgres"},
+    "api.upkeep": {"storage.market", "storage.notify", "storage.postgres"},
     "api.watch": {
         "api.market_watch",
+        "api.upkeep",
         "storage.market",
         "storage.notify",
         "storage.postgres",
@@ -219,6 +221,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "api.app",
         "api.http",
         "api.market_watch",
+        "api.upkeep",
         "api.watch",
         "storage.config",
         "storage.market",

@@ -8,6 +8,8 @@ server sessions and break this: the URL must lead to the server itself.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Container, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -52,7 +54,9 @@ class Lease:
     that can still reach the database takes them over.
     """
 
-    def __init__(self, url: str, dataset: str, symbols: Sequence[str], most: int = 0) -> None:
+    def __init__(
+        self, url: str, dataset: str, symbols: Sequence[str], most: int = 0, owner: str = ""
+    ) -> None:
         """Prepare a lease; nothing is held yet.
 
         Parameters
@@ -60,7 +64,9 @@ class Lease:
         url, dataset : the database, and the dataset that is sampled.
         symbols : the symbols to hold, in order of preference.
         most : how many symbols this process may hold; 0 for all.
+        owner : who holds them, as messages name it; empty: this machine and process.
         """
+        self._owner = owner or f"{socket.gethostname()[:40]} (process {os.getpid()})"
         self._url, self._dataset = url, dataset
         self._symbols = tuple(symbols)
         self._most = most or len(self._symbols)
@@ -135,7 +141,9 @@ class Lease:
             )
             with translate_errors(), time_limit(opened, _PATIENCE):
                 silence = f"{_SILENCE * 1e3:.0f}ms"
-                await opened.execute(query("lease_session"), {"silence": silence})
+                await opened.execute(
+                    query("lease_session"), {"silence": silence, "owner": self._owner}
+                )
         except StoreError:
             await stack.aclose()
             raise

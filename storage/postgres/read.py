@@ -390,6 +390,26 @@ class RecordReader(WindowReader, ChangeReader):
         rows = await self._all(query("unheld"), symbols=list(symbols))
         return [row["symbol"] for row in rows]
 
+    async def holders(self, symbols: Sequence[str]) -> dict[str, str]:
+        """Return who holds each of some symbols, as leases name their machine and process.
+
+        Parameters
+        ----------
+        symbols : the symbols.
+
+        Returns
+        -------
+        dict
+            Holder by symbol; without symbols that nobody holds.
+
+        Raises
+        ------
+        StoreError
+            If the database is away.
+        """
+        rows = await self._all(query("holders"), symbols=list(symbols))
+        return {row["symbol"]: row["holder"] for row in rows}
+
     async def server_state(self) -> tuple[datetime, int]:
         """Return the time of the server's clock, and the size of the database in bytes.
 

@@ -348,7 +348,7 @@ order by slot
 select set_config(name, value, false)
 from (values ('idle_session_timeout', %(silence)s), ('tcp_keepalives_idle', '4'),
              ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),
-             ('tcp_user_timeout', '10s')) wanted (name, value)
+             ('tcp_user_timeout', '10s'), ('application_name', %(owner)s)) wanted (name, value)
 join pg_settings using (name)
 
 -- lease --
@@ -372,6 +372,19 @@ where not exists (
       and l.database = (select oid from pg_database where datname = current_database())
       and l.classid::bigint = ((lock.key >> 32) & 4294967295)
       and l.objid::bigint = (lock.key & 4294967295))
+
+-- holders --
+-- Who holds the advisory lock of each symbol, as its lease names itself.
+select symbol, a.application_name as holder from unnest(%(symbols)s::text[]) symbol
+cross join lateral (
+    select hashtextextended('zerodte-flow samples ' || current_schema() || ' ' || symbol, 0) as key) lock
+join pg_locks l
+  on l.locktype = 'advisory' and l.granted and l.objsubid = 1
+  and l.database = (select oid from pg_database where datname = current_database())
+  and l.classid::bigint = ((lock.key >> 32) & 4294967295)
+  and l.objid::bigint = (lock.key & 4294967295)
+join pg_stat_activity a using (pid)
+where a.application_name <> ''
 
 -- lease_release --
 -- Release the symbols at once: the server ends a session only a moment after its client has left.
