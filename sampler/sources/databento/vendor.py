@@ -202,7 +202,14 @@ def _ask(call: Callable[[], Answer]) -> Answer:
         raise FlowError(f"{NAME} {why}") from None
     except OSError as error:
         raise FlowError(f"{NAME}: a file cannot be written: {error.strerror or error}") from None
-    except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         raise FlowError(
             f"{NAME} answered what its client cannot read: {type(error).__name__}"
         ) from None

@@ -8,9 +8,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
+import json
 import os
+import random
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -33,10 +37,13 @@ from storage.config.vendor_keys import VendorKeys
 from storage.errors import FlowError, UsageError
 from storage.market.calendar import session_on
 from storage.record.row import Reason
+from tests.sampler.sources.test_databento import DAY as SMALL_DAY
+from tests.sampler.sources.test_databento import FILES as SMALL
 from tests.sampler.sources.test_databento import simulated
 from tests.vendors import server as faults
 from tests.vendors.databento import TCBBO, definition, nanoseconds, quote, write_session
 from tests.vendors.databento_service import KEY, DatabentoService
+from tests.vendors.fuzz import ODD
 from tests.vendors.same_row import measured_rows, through_cboe
 
 pytest.importorskip("databento", reason="the extra zerodte-flow[databento] is not installed")
@@ -297,6 +304,84 @@ async def test_a_price_that_is_none(
             await ask
         assert "canary" not in str(caught.value)
     assert server.sold == []
+
+
+# Answers with something wrong
+
+
+def changed(rng: random.Random, share: float, outcomes: Counter[str]) -> faults.Fault:
+    """A share of the answers with bytes changed, packed or not; other statuses, odd numbers, cuts."""
+
+    def change(answer: faults.Answer) -> faults.Answer:
+        if rng.random() >= share:
+            return answer
+        outcomes["changed"] += 1
+        kind = rng.randrange(8)
+        if kind == 0:
+            codes = (200, 204, 206, 301, 400, 401, 402, 404, 422, 429, 500, 503)
+            return faults.status(rng.choice(codes), {}, changed_bytes(answer.body, rng))(answer)
+        if kind == 1:
+            return dataclasses.replace(answer, cut=rng.random())
+        if answer.headers.get("Content-Type") == "application/json":
+            odd = json.dumps(rng.choice([*ODD, -0.0, 1e-9, 0.5])).encode()
+            return dataclasses.replace(
+                answer, body=odd if kind < 6 else changed_bytes(answer.body, rng)
+            )
+        if kind < 4:
+            return dataclasses.replace(answer, body=changed_bytes(answer.body, rng))
+        content = zstandard.ZstdDecompressor().decompressobj().decompress(answer.body)
+        return dataclasses.replace(answer, body=zstandard.compress(changed_bytes(content, rng)))
+
+    return change
+
+
+def changed_bytes(body: bytes, rng: random.Random) -> bytes:
+    """A body with some bytes replaced, put in or left out, or without its end."""
+    content = bytearray(body)
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        place = rng.randrange(len(content) + 1)
+        odd = rng.choice([b"\0" * 8, b"\xff" * 8, b"\xff" * 7 + b"\x7f", b"", rng.randbytes(3)])
+        content[place : place + rng.choice([0, 1, 2, 4, 8])] = odd
+    return bytes(content[: rng.randrange(len(content) + 1)] if rng.random() < 0.1 else content)
+
+
+async def changed_purchases(cases: int, seed: int, folder: Path) -> Counter[str]:
+    """Announce, buy and read a small session from answers changed at random; count what came."""
+    rng, outcomes, sentences = random.Random(seed), Counter[str](), list[str]()
+    session = session_on(SMALL_DAY)
+    async with DatabentoService() as server:
+        server.records = {schema: list(records) for schema, records in SMALL.items()}
+        for case in range(cases):
+            server.heal()
+            server.requests.clear()
+            server.inject(changed(rng, rng.choice([0.02, 0.1, 0.3]), outcomes))
+            source = open_purchases(server, folder / str(case), FLOW_DATABENTO_CAP_USD="5")
+            # A second command goes on where the first one broke off, and begins with good answers.
+            for attempt in ("first", "second"):
+                try:
+                    assert str(folder) in await source.announce("SPX", [session])
+                    async for line in source.buy("SPX", [session]):
+                        assert "bought" in line
+                    outcomes[f"{attempt} bought"] += 1
+                except FlowError as refusal:
+                    sentences.append(str(refusal))
+                    outcomes[f"{attempt} {type(refusal).__name__}"] += 1
+                for item in [item async for item in source.history("SPX", session)]:
+                    outcomes["frames" if isinstance(item, Frame) else "refusals"] += 1
+                outcomes["answers"] += len(server.requests)
+                server.requests.clear()
+                server.heal()
+                source = open_purchases(server, folder / str(case), FLOW_DATABENTO_CAP_USD="5")
+            shutil.rmtree(folder / str(case), ignore_errors=True)
+    assert not any(KEY in sentence for sentence in sentences)
+    return outcomes
+
+
+async def test_answers_at_random(tmp_path: Path) -> None:
+    """Whatever Databento answers: files are bought, or a sentence says why not."""
+    outcomes = await changed_purchases(30, 1, tmp_path)
+    assert outcomes["first bought"] > 2
+    assert outcomes["first FlowError"] > 5
 
 
 async def test_a_day_without_an_expiry_costs_its_definitions_alone(
