@@ -182,6 +182,7 @@ def _ask(call: Callable[[], Answer]) -> Answer:
     Those may repeat the key, or an address.
     """
     import requests
+    import zstandard
     from databento.common.error import BentoError, BentoHttpError
     from databento_dbn import DBNError
 
@@ -192,7 +193,7 @@ def _ask(call: Callable[[], Answer]) -> Answer:
         words = MEANINGS.get(status, "failed" if status >= 500 else "refused")
         case = _case(error.json_body)
         raise FlowError(f"{NAME} {words} (answer {status}{case})") from None
-    except (BentoError, DBNError):
+    except (BentoError, DBNError, zstandard.ZstdError):
         raise FlowError(f"{NAME} sent a file that broke off or is none of DBN") from None
     except requests.JSONDecodeError:
         raise FlowError(f"{NAME} answered what is no JSON") from None
