@@ -106,7 +106,7 @@ def content(url: str, feed: str, tables: Iterable[str] = TABLES) -> dict[str, li
         for table in tables:
             lines = connection.execute(
                 f"select to_jsonb(t) - '{{revision,shown,fetched_at,quote_age_seconds,backfilled}}'::text[]"
-                f" from {table} t where source = %s order by t.*::text collate \"C\"",
+                f' from {table} t where source = %s order by t.*::text collate "C"',
                 [feed],
             ).fetchall()
             found[table] = sorted(map(str, lines))
