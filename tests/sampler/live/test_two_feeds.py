@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 from collections.abc import Iterable
 from datetime import date, timedelta
 from pathlib import Path
@@ -68,7 +69,7 @@ async def sampled(url: str, folder: Path, names: Iterable[str]) -> None:
             for slot in BEFORE.slots[1:4]:
                 assert (await tick.sample("SPX", now=slot, target=slot)).stored, name
     begins = [0, *sorted(RESTARTS), len(SLOTS)]
-    for begin, end in zip(begins, begins[1:], strict=False):
+    for begin, end in itertools.pairwise(begins):
         async with open_store(url) as opened:
             store = FailingStore(opened)
             store.away = begin in AWAY
