@@ -16,6 +16,7 @@ from sampler.sources.cboe_json import parse_chain
 from sampler.sources.dxlink.parse import parse_listed_day, read_message
 from sampler.sources.dxlink.source import Dxlink, StreamedSymbol
 from sampler.sources.massive.parse import parse_massive_chain, parse_snapshot_page
+from sampler.sources.orats.parse import parse_orats_chain
 from sampler.sources.schwab.parse import parse_schwab_chain
 from sampler.sources.theta.answers import read_answer
 from sampler.sources.theta.frames import BAR, INTEREST, PRICE, QUOTE, RootAnswers, join_live
@@ -26,6 +27,7 @@ from storage.market.calendar import market_day, session_on
 from storage.record.row import Reason
 from tests.vendors.dxlink import FIELDS, REFRESH, SECRET, compact, events_of, nested_chain
 from tests.vendors.massive import massive_contract, massive_page
+from tests.vendors.orats import orats_csv
 from tests.vendors.same_row import only_today
 from tests.vendors.schwab import schwab_answer
 from tests.vendors.server import Request
@@ -167,4 +169,11 @@ FORMATS: dict[str, Format] = {
     ),
     "theta": Format(_write_theta, _read_theta),
     "dxlink": Format(_write_dxlink, _read_dxlink),
+    # A past minute's answer: the newest one has no price of the underlying.
+    "orats": Format(
+        lambda frame: [orats_csv(only_today(frame))],
+        lambda bodies, of: parse_orats_chain(
+            bodies[0], symbol=of.symbol, now=of.fetched_at, with_spot=True
+        ),
+    ),
 }

@@ -48,7 +48,8 @@ def parse_orats_chain(body: bytes, *, symbol: str, now: datetime, with_spot: boo
     Returns
     -------
     Frame
-        All contracts of all expiries. Its time is that of the newest quote of today's.
+        All contracts of all expiries; a side of a strike of which nothing is known beside the
+        other is not listed. Its time is that of the newest quote of today's.
 
     Raises
     ------
@@ -78,6 +79,10 @@ def parse_orats_chain(body: bytes, *, symbol: str, now: datetime, with_spot: boo
     columns: dict[str, Floats] = {}
     for name, end in SIDES.items():
         columns[name] = np.concatenate([numbers[side + end][keep] for side in ("call", "put")])
+    # A line is of both sides: of one that is not listed it can have nothing.
+    known_side = np.isfinite(np.stack(list(columns.values()))).any(axis=0)
+    other_side = np.roll(known_side, len(keep))
+    listed = known_side | ~other_side
     nothing = ~((columns["bid"] > 0) | (columns["ask"] > 0))
     columns["bid"][nothing] = columns["ask"][nothing] = np.nan
     iv = columns["source_iv"]
@@ -89,12 +94,15 @@ def parse_orats_chain(body: bytes, *, symbol: str, now: datetime, with_spot: boo
         fetched_at=now,
         spot=float(spots[0]) if with_spot and len(spots) else math.nan,
         columns={
-            **columns,
-            "source_iv": np.where(iv > 0, iv, np.nan),
-            "expiry": np.tile(expiry[keep], 2),
-            "root": np.array(roots * 2, np.str_),
-            "strike": np.tile(numbers["strike"][keep], 2),
-            "right": np.repeat([1, -1], len(keep)),
+            name: values[listed]
+            for name, values in {
+                **columns,
+                "source_iv": np.where(iv > 0, iv, np.nan),
+                "expiry": np.tile(expiry[keep], 2),
+                "root": np.array(roots * 2, np.str_),
+                "strike": np.tile(numbers["strike"][keep], 2),
+                "right": np.repeat([1, -1], len(keep)),
+            }.items()
         },
     )
 

@@ -87,6 +87,18 @@ def test_what_is_unknown_is_unknown() -> None:
     assert np.isnan(frame.open_interest[1])
 
 
+def test_a_side_that_is_not_listed() -> None:
+    """Of a line in which all cells of one side are empty the other side alone is a contract."""
+    ends = ("BidPrice", "AskPrice", "Volume", "OpenInterest", "MidIv")
+    calls, puts = ({side + end: "" for end in ends} for side in ("call", "put"))
+    frame = parse(answer({}, calls | {"strike": "413"}, puts | {"strike": "414"}))
+    assert list(zip(frame.strike.tolist(), frame.right.tolist(), strict=True)) == [
+        (412.5, 1), (414.0, 1), (412.5, -1), (413.0, -1),
+    ]  # fmt: skip
+    # A line without anything is of two contracts that cannot be read.
+    assert parse(answer({}, calls | puts)).right.tolist() == [1, 1, -1, -1]
+
+
 def test_morning_contracts_of_an_index_have_their_root() -> None:
     rows = [{"ticker": "SPX", "expiryTod": tod} for tod in ("pm", "am", "")]
     assert parse(answer(*rows), "SPX").root.tolist() == ["SPXW", "SPX", "SPXW"] * 2
