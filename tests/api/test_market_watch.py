@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from api.market_watch import MarketWatch
 from api.watch import Watch
+from storage.embedded.attach import Servers
 from storage.errors import StoreUnavailable
 from storage.notify.messenger import Messenger
 from storage.notify.rules_file import RulesFile
@@ -22,6 +24,7 @@ from storage.notify.target import WebHook
 from storage.postgres.store import Store
 from tests.api.rows import FRIDAY, record, utc
 from tests.api.site import Still
+from tests.api.test_serve import Served
 from tests.storage.test_messenger import bodies, settled
 from tests.web_hook import web_hook
 
@@ -212,6 +215,53 @@ async def test_every_symbol_by_its_rules(store: Store, clock: Still, tmp_path: P
     clock.moment += timedelta(days=1)
     await watch.look()
     assert len(await store.alerts.page(limit=9)) == 2
+
+
+@pytest.mark.clocked
+async def test_processes_that_come_and_go(
+    store: Store, servers: Servers, database: str, clock: Still, tmp_path: Path
+) -> None:
+    """Two API processes and one that takes a killed one's place: a target hears of each event once."""
+    write_rules(tmp_path / "rules.json", REGIME | {"quiet_seconds": 60})
+    start = f"simulated:2026-06-05T14:30:00Z@1@{datetime.now(UTC).isoformat()}"
+    with web_hook(500) as hook:
+
+        def serve(name: str) -> Served:
+            return Served(
+                database,
+                servers.redis_url,
+                tmp_path / name,
+                FLOW_CLOCK=start,
+                FLOW_NOTIFY=hook.url,
+                FLOW_ALERT_RULES=f"{tmp_path / 'rules.json'}",
+            )
+
+        async def requests(count: int) -> None:
+            async with asyncio.timeout(90):
+                while len(hook.requests) < count:
+                    await asyncio.sleep(0.1)
+
+        first, second = [await asyncio.to_thread(serve, name) for name in ("a", "b")]
+        try:
+            await sample(store, clock, *[BULL] * 4, *[BEAR] * 3)
+            await requests(2)
+            first.stop(signal.SIGKILL)
+            third = await asyncio.to_thread(serve, "c")
+            await sample(store, clock, *[BULL] * 3)
+            await requests(3)
+            assert second.stop() == 0
+            await sample(store, clock, *[BEAR] * 3)
+            await requests(4)
+            await asyncio.sleep(3)
+            assert third.stop() == 0
+        finally:
+            for served in (first, second):
+                served.process.kill()
+    slots = [body["slot"][11:19] for body in bodies(hook)]
+    assert slots == ["14:32:30", "14:32:30", "14:34:00", "14:35:30"]
+    assert len({body["id"] for body in bodies(hook)}) == 3
+    alerts = await store.alerts.page(limit=9)
+    assert [[d["attempts"] for d in a["deliveries"]] for a in alerts] == [[1], [1], [2]]
 
 
 def test_the_command(store_url: str, tmp_path: Path) -> None:
