@@ -27,7 +27,13 @@ from storage.config.settings import Settings
 from storage.config.source_url import is_simulated
 from storage.embedded import attach as embedded
 from storage.errors import FlowError, UsageError
-from storage.market.calendar import last_session, market_day, session_on, to_new_york
+from storage.market.calendar import (
+    last_session,
+    market_day,
+    session_on,
+    to_new_york,
+    use_overrides,
+)
 from storage.market.clock import Clock, parse_clock
 from storage.market.constants import GRID_SECONDS
 from storage.opening import REAL, SYNTHETIC, connect
@@ -55,6 +61,7 @@ def main() -> int:
 
 def _run() -> int:
     settings = Settings.read(os.environ)
+    use_overrides(settings.calendar_overrides)
     _require_free_port(settings)
     try:
         return _run_all(settings)

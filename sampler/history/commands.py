@@ -55,6 +55,7 @@ async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
             # A recomputation keeps each row's own κ, unless the command line gives another.
             oi_confidence=None if parsed.oi_confidence is None else settings.oi_confidence,
             dry_run=parsed.dry_run,
+            calendar=settings.calendar_overrides,
             log=(settings.log, settings.log_level),
         )
         async with connect(settings, dataset, live=publish, write=publish) as connections:

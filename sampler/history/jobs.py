@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import structlog
@@ -24,7 +24,13 @@ from sampler.sources.by_symbol import source_for
 from storage.config import log
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.errors import FlowError, UsageError
-from storage.market.calendar import Session, session_on, sessions_between
+from storage.market.calendar import (
+    CalendarOverrides,
+    Session,
+    session_on,
+    sessions_between,
+    use_overrides,
+)
 from storage.postgres.store import Store
 from storage.record.row import DEFINITIONS
 from storage.redis.channel import LiveChannel, NoChannel, RedisChannel
@@ -46,6 +52,8 @@ class JobOptions:
     #: κ of a recomputation; None for each row's own. [0-1]
     oi_confidence: float | None = None
     dry_run: bool = False
+    #: Days that differ from the market calendar; a worker has no settings of its own.
+    calendar: CalendarOverrides = field(default_factory=dict)
     #: Format and level of the workers' logs.
     log: tuple[str, str] = ("auto", "info")
     #: Definitions of the release that planned the run; a worker of another one refuses its jobs.
@@ -101,7 +109,12 @@ async def plan_jobs(
     planned = []
     for symbol in symbols:
         if not options.source:
-            days = sorted((d, f, n) for (s, d, f), n in stored_rows.items() if s == symbol and n)
+            # A day that a setting closes may have rows of before; nothing there is measured.
+            days = sorted(
+                (d, f, n)
+                for (s, d, f), n in stored_rows.items()
+                if s == symbol and n and session_on(d)
+            )
             planned += [
                 SessionJob(options=options, symbol=symbol, day=day, feed=feed, slots=n)
                 for day, feed, n in days
@@ -312,6 +325,7 @@ def run_in_worker(job: SessionJob) -> BackfillResult:
     """
     options = job.options
     log.configure(*options.log)
+    use_overrides(options.calendar)
     if options.definitions != DEFINITIONS:
         raise FlowError(
             f"this worker has definitions {DEFINITIONS}, the run needs {options.definitions}:"

@@ -13,6 +13,7 @@ from storage import installed_version
 from storage.config import log
 from storage.config.settings import Settings, options_of
 from storage.errors import FlowError, UsageError
+from storage.market.calendar import use_overrides
 from storage.record.row import DEFINITIONS
 
 
@@ -62,6 +63,7 @@ def run_command(
     try:
         try:
             settings = Settings.read(environment, options_of(parsed))
+            use_overrides(settings.calendar_overrides)
         except UsageError as error:
             if "explain" in parsed:
                 return int(parsed.explain(parsed, error))

@@ -19,6 +19,7 @@ from storage.config.plans import DEFAULT_QUOTAS, Quotas, parse_quotas
 from storage.config.source_url import parse_source
 from storage.config.vendor_keys import NO_KEYS, VENDOR_NAMES, VendorKeys
 from storage.errors import UsageError
+from storage.market.calendar import CalendarOverrides, parse_overrides
 from storage.market.clock import Clock, parse_clock
 from storage.market.instruments import parse_symbols
 
@@ -189,6 +190,12 @@ REGISTRY: dict[str, Setting] = {
         _word("", "live", "synthetic"),
     ),
     "clock": Setting("real, or simulated:<start>@<speed>@<wall anchor>", "real", parse_clock),
+    "calendar_overrides": Setting(
+        "days that differ from the market calendar: 2027-02-11=closed, or =13:00 for an early"
+        " close, comma-separated",
+        "",
+        parse_overrides,
+    ),
     "oi_confidence": Setting(
         "κ: the part of signed volume that counts as opened positions", "0.43", _number(0, 1)
     ),
@@ -304,6 +311,7 @@ class Settings:
     symbols: tuple[str, ...]
     dataset: str
     clock: Clock
+    calendar_overrides: CalendarOverrides
     oi_confidence: float
     tick_budget: float
     batch_seconds: float

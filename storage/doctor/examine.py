@@ -40,7 +40,7 @@ async def examine(
     yield ok("settings", "every FLOW_* name is a setting, and every value can be read")
     yield machine.check_files()
     yield machine.check_cache(environment, _SAMPLER)
-    yield machine.check_calendar(Clock().now())
+    yield machine.check_calendar(Clock().now(), len(settings.calendar_overrides))
     dataset = product_dataset(settings)
     growth: float | None = None
     try:

@@ -127,12 +127,13 @@ def check_cache(environment: Mapping[str, str], package: Path) -> Finding:
     return warn("cache", "compiled formulas cannot be kept: each start compiles them", advice)
 
 
-def check_calendar(now: datetime) -> Finding:
+def check_calendar(now: datetime, overrides: int = 0) -> Finding:
     """Check that the calendar knows the sessions ahead, and how old it is.
 
     Parameters
     ----------
     now : the present, UTC.
+    overrides : how many days FLOW_CALENDAR_OVERRIDES names.
 
     Returns
     -------
@@ -147,6 +148,8 @@ def check_calendar(now: datetime) -> Finding:
     if not 245 <= len(ahead) <= 256:
         advice = "update the package: pip install --upgrade pandas-market-calendars"
         return fail("calendar", f"{shown}; {len(ahead)} sessions in the year ahead", advice)
+    if overrides:
+        shown += f", {overrides} days of FLOW_CALENDAR_OVERRIDES"
     return ok("calendar", f"{shown}, {len(ahead)} sessions in the year ahead")
 
 

@@ -7,15 +7,23 @@ miss early closes (24 December), and the two exchanges share their holidays and 
 from __future__ import annotations
 
 import bisect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo
 
+from storage.errors import UsageError
 from storage.market.constants import GRID_SECONDS, SLOT_WIDTH
 from storage.market.instruments import instrument_of
 
 NEW_YORK = ZoneInfo("America/New_York")
+
+#: Days that differ from the package's calendar: the close in New York, or None for no session.
+CalendarOverrides = dict[date, time | None]
+
+_OPEN, _CLOSE = time(9, 30), time(16)
+#: Those of this process.
+_overrides: CalendarOverrides = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,13 +139,93 @@ def market_day(moment: datetime) -> date:
     return to_new_york(moment).date()
 
 
+def parse_overrides(text: str) -> CalendarOverrides:
+    """Read days that differ from the calendar, from ``FLOW_CALENDAR_OVERRIDES``.
+
+    Parameters
+    ----------
+    text : ``day=closed`` or ``day=HH:MM``, the close in New York; comma-separated.
+
+    Returns
+    -------
+    dict of date to time or None
+        The close in New York by day; None for a day without a session.
+
+    Raises
+    ------
+    UsageError
+        If the text has another form, a day stands there twice, a close is not a minute after 09:30
+        and up to 16:00, or a weekend is given a close.
+    """
+    overrides: CalendarOverrides = {}
+    for item in filter(None, (word.strip() for word in text.split(","))):
+        shown, _, value = item.partition("=")
+        try:
+            day = date.fromisoformat(shown.strip())
+            close = None if value.strip() == "closed" else time.fromisoformat(value.strip())
+        except ValueError:
+            raise UsageError(
+                f"{item[:80]!r} is not of the form 2027-02-11=closed or 2027-02-11=13:00"
+            ) from None
+        if day in overrides:
+            raise UsageError(f"{day} stands there twice")
+        if close is not None:
+            if not _OPEN < close.replace(tzinfo=None) <= _CLOSE or close != time(
+                close.hour, close.minute
+            ):
+                raise UsageError(
+                    f"{item[:80]!r}: a close is a minute after 09:30 and up to 16:00, New York"
+                )
+            if day.weekday() >= 5:
+                raise UsageError(f"{day} is a weekend: it has no session that could close early")
+        overrides[day] = close
+    return overrides
+
+
+def use_overrides(overrides: CalendarOverrides) -> None:
+    """Let days of this process's calendar differ from the package's, from now on.
+
+    The calendar is a fact about the world that every part of a process shares. Therefore it is
+    changed in place, once, before anything reads it.
+
+    Parameters
+    ----------
+    overrides : the close in New York by day; None for a day without a session. Empty: the
+        package's calendar as it is.
+
+    Raises
+    ------
+    UsageError
+        If a day has no session that could close early.
+    """
+    _overrides.clear()
+    _overrides.update(overrides)
+    _year.cache_clear()
+    for day, close in overrides.items():
+        if close is not None and session_on(day) is None:
+            raise UsageError(
+                f"FLOW_CALENDAR_OVERRIDES: {day} is a market holiday: it has no session that could"
+                " close early"
+            )
+
+
+def _overridden(session: Session) -> Session | None:
+    """The session as the overrides have it; None if it is not held."""
+    if session.day not in _overrides:
+        return session
+    close = _overrides[session.day]
+    if close is None:
+        return None
+    return replace(session, close=from_new_york(datetime.combine(session.day, close)))
+
+
 @cache
 def _year(year: int) -> tuple[Session, ...]:
     # Half a second to import: only the commands that need a calendar pay it.
     import pandas_market_calendars as calendars
 
     schedule = calendars.get_calendar("NYSE").schedule(f"{year}-01-01", f"{year}-12-31")
-    return tuple(
+    published = (
         Session(
             day=row.Index.date(),
             open=row.market_open.to_pydatetime().astimezone(UTC),
@@ -145,6 +233,7 @@ def _year(year: int) -> tuple[Session, ...]:
         )
         for row in schedule.itertuples()
     )
+    return tuple(s for session in published if (s := _overridden(session)) is not None)
 
 
 def session_on(day: date) -> Session | None:

@@ -290,6 +290,17 @@ class TestCheck:
         assert run("check", *TEN_DUE, *weekend, "--json") == (0, "[]\n", "")
         assert run("check", *TEN_DUE, "--all-symbols", "--json") == (0, "[]\n", "")
 
+    def test_a_day_that_a_setting_closes(self, door):
+        """The command reads the setting before the calendar; a day that cannot close early is refused."""
+        day = (*TEN_DUE, "--from", "2026-08-19", "--to", "2026-08-19", "--json")
+        assert door.run("check", *day, FLOW_CALENDAR_OVERRIDES="2026-08-19=closed")[:2] == (
+            0,
+            "[]\n",
+        )
+        assert door.run("check", *day)[0] == 1
+        code, _, err = door.run("check", FLOW_CALENDAR_OVERRIDES="2026-11-26=13:00")
+        assert (code, "2026-11-26 is a market holiday" in err) == (2, True)
+
     def test_rows_are_elsewhere(self, run, database):
         """Somebody who looks at the wrong dataset is told where rows are."""
         fill(database, [record()], dataset="synthetic")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ DEFAULTS = {
     "symbols": ("SPX", "SPY", "QQQ"),
     "dataset": "",
     "clock": Clock(),
+    "calendar_overrides": {},
     "oi_confidence": 0.43,
     "tick_budget": 20.0,
     "batch_seconds": 1.0,
@@ -130,6 +131,7 @@ def test_environment():
             "FLOW_SYMBOLS": "SPY",
             "FLOW_DATASET": "synthetic",
             "FLOW_CLOCK": "simulated:2026-08-19T13:30Z@60@2026-01-01T00:00Z",
+            "FLOW_CALENDAR_OVERRIDES": "2027-02-11=13:00, 2027-02-12=closed",
             "FLOW_OI_CONFIDENCE": "0.5",
             "FLOW_TICK_BUDGET": "12.5",
             "FLOW_BATCH_SECONDS": "0.5",
@@ -175,6 +177,7 @@ def test_environment():
         clock=Clock(
             datetime(2026, 8, 19, 13, 30, tzinfo=UTC), 60.0, datetime(2026, 1, 1, tzinfo=UTC)
         ),
+        calendar_overrides={date(2027, 2, 11): time(13), date(2027, 2, 12): None},
         oi_confidence=0.5,
         tick_budget=12.5,
         batch_seconds=0.5,
@@ -233,6 +236,16 @@ BAD = [
     ("symbols", "SPX,@mag8", "'@mag8' is no group; the known ones are @indices, @funds, @mag7"),
     ("dataset", "real", "'real' is none of: , live, synthetic"),
     ("clock", "fake", "'fake': unknown form; expected real, or simulated:"),
+    ("calendar_overrides", "tomorrow", "'tomorrow' is not of the form 2027-02-11=closed or"),
+    ("calendar_overrides", "2027-02-30=closed", "'2027-02-30=closed' is not of the form"),
+    ("calendar_overrides", "2027-02-11=shut", "'2027-02-11=shut' is not of the form"),
+    ("calendar_overrides", "2027-02-11=9:30", "'2027-02-11=9:30' is not of the form"),
+    ("calendar_overrides", "2027-02-11=09:30", "a close is a minute after 09:30 and up to 16:00"),
+    ("calendar_overrides", "2027-02-11=16:01", "a close is a minute after 09:30 and up to 16:00"),
+    ("calendar_overrides", "2027-02-11=13:00:10", "a close is a minute after 09:30"),
+    ("calendar_overrides", "2027-02-11=13:00+01:00", "a close is a minute after 09:30"),
+    ("calendar_overrides", "2027-02-11=closed,2027-02-11=13:00", "2027-02-11 stands there twice"),
+    ("calendar_overrides", "2027-02-13=13:00", "2027-02-13 is a weekend"),
     ("oi_confidence", "half", "'half' is not a number"),
     ("oi_confidence", "1.01", "1.01 is not between 0 and 1"),
     ("oi_confidence", "-0.1", "-0.1 is not between 0 and 1"),
