@@ -203,6 +203,22 @@ def test_what_is_put_back_can_be_withdrawn_again() -> None:
     assert feed.account() == (100, 0, 0, 0, 0)
 
 
+@pytest.mark.parametrize("sign", [1.0, -0.5])
+def test_what_is_put_back_leaves_with_its_own_sign_and_dollars(sign: float) -> None:
+    """Ten are bought, ten more have a sign; those go, come back, and go again: the first ten stay."""
+    feed = played(100, 110)
+    feed.report(120, sign=sign)
+    whole = (120, 10 + 10 * sign, 100 + 100 * sign, 20 + 20 * sign, 20)
+    assert feed.account() == pytest.approx(whole)
+    for _ in range(2):
+        assert feed.report(110).withdrawn.contracts == 1
+        assert feed.account() == pytest.approx((110, 10, 100, 20, 10))
+        assert feed.ledger["volume_squares"][0, 0] == pytest.approx(100)
+        assert feed.report(120).restored.contracts == 1
+        assert feed.account() == pytest.approx(whole)
+        assert feed.ledger["volume_squares"][0, 0] == pytest.approx(200)
+
+
 def test_a_lagging_server_is_undone() -> None:
     """An older frame in between: its fall is explained by a rise, and put back by the next frame."""
     feed = played(100, 110, 120)
@@ -230,6 +246,35 @@ def test_a_fall_that_lasts_is_a_bust() -> None:
     # 200 had been bought, of 200 counted; a quarter of it was busted, and 20 traded since.
     assert (mark, signed, counted) == pytest.approx((1170, 170, 170))
     assert steps[-1].busted.volume == pytest.approx(1169 - 1200)
+
+
+def test_a_bust_says_what_it_changes() -> None:
+    """Ten bought are gone; 40 bought and 15 without a side below the fall come in their place."""
+    feed = played(5000, 5010)
+    assert feed.report(100).held.contracts == 1
+    feed.report(140, seconds=200)
+    feed.report(155, seconds=200, sign=0.0)
+    assert feed.account() == (5010, 10, 100, 20, 10)
+    step = feed.report(155, seconds=200)
+    assert (step.busted.contracts, step.busted.volume) == (1, 155 - 5010)
+    assert step.busted.dollars == pytest.approx(400 - 100)
+    assert step.corrected_counted == pytest.approx(55 - 10)
+    assert step.corrected_classified == pytest.approx(40 - 10)
+    assert step.corrected_variance == pytest.approx((40**2 + 15**2 - 10**2) * HEDGE**2)
+    assert feed.account() == pytest.approx((155, 40, 400, 80, 55))
+    assert feed.ledger["volume_squares"][0, 0] == pytest.approx(40**2 + 15**2)
+
+
+def test_what_trades_on_the_published_account_counts_there_alone() -> None:
+    """A rise that was withdrawn comes back with what traded meanwhile: the difference shrinks."""
+    feed = played(100, 110, 400)
+    assert feed.report(120).withdrawn.contracts == 1
+    feed.report(125)
+    # 275 come back at once after trade went on: the lower account was right, as far as it goes.
+    step = feed.report(401)
+    assert (step.recovered.contracts, step.restored.contracts) == (1, 0)
+    assert step.corrected_classified == step.corrected_variance == step.corrected_counted == 0
+    assert feed.account() == pytest.approx((401, 301, 3010, 602, 301))
 
 
 def test_a_rise_is_believed_after_ten_minutes() -> None:
