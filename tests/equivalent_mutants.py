@@ -42,4 +42,24 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "if indices and indices[0] == first and bars.starts[first] < start:",
         "bars.starts[first] < start → (bars.starts[first] <= start)",
     ): "of a bucket that begins with the window all samples count, and one of them is newer",
+    (
+        "sampler/measure/volume.py",
+        "if OTHER[0] in columns and np.isnan(columns[OTHER[0]]).all():",
+        "0 → (1)",
+    ): "the carried account's columns are there together, and known for the same contracts",
+    (
+        "sampler/measure/volume.py",
+        "lower = carried & (reported < other)",
+        "reported < other → (reported <= other)",
+    ): "brought down to what it is already, an account stays as it is",
+    (
+        "sampler/measure/other_expiries.py",
+        "bid, ask = np.full((2, len(strike)), np.nan), np.full((2, len(strike)), np.nan)",
+        "2 → (3)",
+    ): "a third row is read by nobody",
+    (
+        "sampler/measure/flow_state.py",
+        'listed_before = past.recall("listed", 0.0).astype(np.bool_, copy=False)',
+        "0.0 → (1.0)",
+    ): "no time has passed since a contract was first read, and such a one is not read again",
 }

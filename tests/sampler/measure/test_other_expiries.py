@@ -169,6 +169,8 @@ def test_the_expiry_nearest_to_seven_days_is_taken():
         ((6,), (8,), None),
         ((6,), (5, 9), 6),
         ((9,), (8,), None),
+        ((6,), (7, 9), None),
+        ((7,), (6, 12), 7),
     ],
 )
 @pytest.mark.parametrize("rising", [False, True])

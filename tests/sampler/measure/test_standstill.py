@@ -329,12 +329,13 @@ def test_a_volatility_that_jumps_for_one_slot_is_in_doubt() -> None:
     assert (doubt.flag, doubt.since) == ("volatility_spike", spike.row.quoted_at)
 
 
-def test_a_volatility_that_jumps_and_stays_is_news() -> None:
-    """No flag and no doubt."""
+@pytest.mark.parametrize("spot", [7700.0, 7704.0, 7696.0])
+def test_a_volatility_that_jumps_and_stays_is_news(spot: float) -> None:
+    """No flag and no doubt, on a strike and between two."""
     feed = Feed()
     at = quiet(feed)
     for seconds in (0, 30, 60):
-        record = feed.send(at + seconds, spot=7700.0, sigma=0.22 + seconds * 1e-5)
+        record = feed.send(at + seconds, spot=spot, sigma=0.22 + seconds * 1e-5)
         assert record.row.flags == ()
         assert doubts_of(record) == []
 

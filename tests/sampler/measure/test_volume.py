@@ -351,6 +351,18 @@ def test_ten_minutes_after_a_reset_the_figures_of_before_are_forgotten() -> None
     assert feed.account(0) == (1002, 1002, 10_020, 2004, 1002)
 
 
+def test_a_reset_that_was_none_for_a_contract_that_reached_its_figure() -> None:
+    """One has traded as much as it had before when all of the others come back."""
+    feed = Feed(10)
+    feed.report(7.0, *[1000.0] * 9, opening=True)
+    feed.report(*[0.0] * 10, opening=True)
+    feed.report(7.0, *[5.0] * 9, opening=True)
+    step = feed.report(9.0, *[1002.0] * 9, opening=True)
+    assert step.restored.contracts == 10
+    assert feed.account(0) == (9, 2, 20, 4, 2)
+    assert feed.account(1) == (1002, 2, 20, 4, 2)
+
+
 @pytest.mark.parametrize(("high", "reset"), [(8, False), (9, True)])
 def test_contracts_that_traded_once_are_of_the_chain(high: int, reset: bool) -> None:
     """Of ten contracts some fall from 100 to 0, and the others stay at 1: nine of ten must fall."""
