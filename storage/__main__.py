@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import dataclasses
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -98,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
         "prune", help="delete what is older than FLOW_KEEP_* days; print sizes"
     )
     prune.add_argument("--dry-run", action="store_true", help="delete nothing, print sizes only")
+    prune.add_argument(
+        "--forecast",
+        action="store_true",
+        help="delete nothing; print what a session adds, and the sizes in a year",
+    )
     prune.add_argument("--every", type=_seconds, metavar="S", help="again every S seconds")
     prune.add_argument("--json", action="store_true", help="print one JSON array")
     add_options(prune, *(f"keep_{table}" for table in KEPT_TABLES), "disk_cap", *_PARTS)
@@ -227,6 +234,8 @@ async def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 async def _prune(settings: Settings, parsed: argparse.Namespace) -> int:
+    if parsed.forecast:
+        return await _forecast(settings, parsed)
     stop = asyncio.Event()
     if parsed.every is not None:
         # After SIGTERM it ends with status 0, as the other services do.
@@ -243,6 +252,50 @@ async def _prune(settings: Settings, parsed: argparse.Namespace) -> int:
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), parsed.every)
     return 0
+
+
+async def _forecast(settings: Settings, parsed: argparse.Namespace) -> int:
+    """Print each table today and in a year; 1 if the embedded database's disk is too small."""
+    keep = {table: getattr(settings, f"keep_{table}") for table in KEPT_TABLES}
+    lines: list[dict[str, Any]] = []
+    async with server_urls(settings, live=False) as (database_url, _):
+        for dataset in [settings.dataset] if settings.dataset else [REAL, SYNTHETIC]:
+            if not settings.database_url:
+                await migrate(database_url, dataset)
+            tables = await retention.forecast(database_url, dataset, keep)
+            lines += [{"dataset": dataset} | dataclasses.asdict(table) for table in tables]
+    if parsed.json:
+        print(orjson.dumps(lines, option=orjson.OPT_INDENT_2).decode())
+    else:
+        print(f"{'':18}{'today':>14}{'sessions':>10}{'a session':>13}{'in a year':>14}")
+    for line in [] if parsed.json else lines:
+        growth = "" if line["growth"] is None else f"{line['growth'] / 1e6:,.2f} MB"
+        ahead = "" if line["ahead"] is None else f"{line['ahead'] / 1e6:,.1f} MB"
+        today = f"{line['size'] / 1e6:,.1f} MB"
+        print(
+            f"{line['dataset']:9} {line['table']:8}{today:>14}{line['sessions']:>10}"
+            f"{growth:>13}{ahead:>14}"
+        )
+    today = sum(line["size"] for line in lines)
+    ahead = sum(line["ahead"] or line["size"] for line in lines)
+    if not parsed.json:
+        print(f"{'together':18}{today / 1e6:>11,.1f} MB{'':23}{ahead / 1e6:>11,.1f} MB")
+    if settings.disk_cap and ahead > settings.disk_cap * 1e9:
+        print(
+            f"flow-store: WARNING: in a year {ahead / 1e9:,.1f} GB are stored, more than"
+            f" FLOW_DISK_CAP ({settings.disk_cap:g} GB): keep less, or raise it",
+            file=sys.stderr,
+        )
+    if settings.database_url:
+        return 0
+    free = shutil.disk_usage(settings.data_dir).free
+    if ahead - today > free:
+        print(
+            f"flow-store: {settings.data_dir} has {free / 1e9:,.1f} GB free, and a year adds"
+            f" {(ahead - today) / 1e9:,.1f} GB",
+            file=sys.stderr,
+        )
+    return int(ahead - today > free)
 
 
 async def _prune_once(settings: Settings, parsed: argparse.Namespace) -> None:

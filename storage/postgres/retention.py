@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
+from storage.market.calendar import sessions_between
 from storage.postgres import sql, timescale
-from storage.postgres.database import Connection, open_connection
+from storage.postgres.database import Connection, fetch_one, open_connection
 from storage.postgres.migrate import check_version
 
 _QUERIES = sql.load("retention.sql")
@@ -33,6 +34,88 @@ class RetentionReport:
     unit: str
     #: The table with its indexes. [bytes]
     size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableForecast:
+    """How large a table is, and how large it will be in a year."""
+
+    table: str
+    #: The table with its indexes today. [bytes]
+    size: int
+    #: Days with sessions that the table has.
+    sessions: int
+    #: What a day's sessions add; None while there is none. [bytes]
+    growth: float | None
+    #: The table in a year, if as many symbols are sampled; None while no day is stored. [bytes]
+    ahead: float | None
+
+
+def forecast_table(
+    report: RetentionReport, sessions: int, keep_days: int, newest: date
+) -> TableForecast:
+    """Forecast a table's size in a year from the sessions that it has.
+
+    Parameters
+    ----------
+    report : the table's size today.
+    sessions : days with sessions that the table has.
+    keep_days : days that it is kept; 0 for ever.
+    newest : the newest session.
+
+    Returns
+    -------
+    TableForecast
+        The table's size in a year. PostgreSQL reuses the space of deleted rows and does not give it
+        back, so a table never becomes smaller here.
+    """
+    if not sessions:
+        return TableForecast(
+            table=report.table, size=report.size, sessions=0, growth=None, ahead=None
+        )
+    end = newest + timedelta(days=365)
+    there = sessions + len(sessions_between(newest + timedelta(days=1), end))
+    if keep_days:
+        there = min(there, len(sessions_between(end - timedelta(days=keep_days), end)))
+    growth = report.size / sessions
+    return TableForecast(
+        table=report.table,
+        size=report.size,
+        sessions=sessions,
+        growth=growth,
+        ahead=max(growth * there, report.size),
+    )
+
+
+async def forecast(url: str, dataset: str, keep: Mapping[str, int]) -> list[TableForecast]:
+    """Forecast the size of each table of a dataset in a year.
+
+    Parameters
+    ----------
+    url, dataset : the database, and the schema in it.
+    keep : days to keep by table, counted from the newest session; 0 keeps all.
+
+    Returns
+    -------
+    list of TableForecast
+        One a table.
+
+    Raises
+    ------
+    StoreUnavailable, SchemaMissing, SchemaNewer, StoreError
+        If the database is away, or not one that this release can work with.
+    """
+    reports = await prune(url, dataset, keep, dry=True)
+    days = retention_days(keep)
+    forecasts = []
+    async with open_connection(url, dataset) as opened:
+        newest = (await fetch_one(opened, _QUERIES["newest_session"]))["expiration"]
+        for report in reports:
+            stored = (await fetch_one(opened, _QUERIES[f"days_of_{report.table}"]))["days"]
+            forecasts.append(
+                forecast_table(report, stored if newest else 0, days[report.table], newest)
+            )
+    return forecasts
 
 
 def retention_days(keep: Mapping[str, int]) -> dict[str, int]:

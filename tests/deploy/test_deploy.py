@@ -85,9 +85,10 @@ def test_systemd_finds_nothing_wrong(unit: Path, tmp_path: Path) -> None:
 
 
 @has_systemd
-def test_systemd_reads_the_timer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["backfill", "prune"])
+def test_systemd_reads_the_timer(name: str) -> None:
     """The timer's calendar is understood, New York time included."""
-    (calendar,) = entries(DEPLOY / "systemd" / "zerodte-flow-backfill.timer", "OnCalendar")
+    (calendar,) = entries(DEPLOY / "systemd" / f"zerodte-flow-{name}.timer", "OnCalendar")
     assert calendar.endswith(" America/New_York")
     done = subprocess.run(
         ["systemd-analyze", "calendar", calendar], capture_output=True, text=True, check=False
@@ -125,6 +126,7 @@ def test_compiled_loops_stay_possible() -> None:
     denied = {unit.stem: entries(unit, "MemoryDenyWriteExecute") for unit in SERVICES}
     assert denied.pop("zerodte-flow-api") == ["true"]
     assert denied.pop("zerodte-flow-notify@") == ["true"]
+    assert denied.pop("zerodte-flow-prune") == ["true"]
     assert not any(denied.values())
     for unit in SERVICES:
         if unit.stem in denied:
@@ -141,6 +143,23 @@ def test_wrong_usage_is_not_tried_again(name: str) -> None:
     assert entries(unit, "Restart") == ["on-failure"]
     assert entries(unit, "RestartPreventExitStatus") == ["2"]
     assert int(*entries(unit, "TimeoutStopSec")) >= 30
+
+
+def test_each_timer_starts_its_service(tmp_path: Path) -> None:
+    """Prune and backfill are services of their own, each started by the timer of its name."""
+    timers = {unit.stem for unit in UNITS if unit.suffix == ".timer"}
+    assert timers == {"zerodte-flow-backfill", "zerodte-flow-prune"}
+    (line,) = entries(DEPLOY / "systemd" / "zerodte-flow-prune.service", "ExecStart")
+    assert ran(line, tmp_path) == (0, ["flow-store", "prune"])
+    assert (
+        "flow-store prune" not in (DEPLOY / "systemd" / "zerodte-flow-backfill.service").read_text()
+    )
+
+
+def test_a_failed_prune_is_told() -> None:
+    """What deletes old rows tells somebody when it fails: the disk fills from then on."""
+    unit = DEPLOY / "systemd" / "zerodte-flow-prune.service"
+    assert entries(unit, "OnFailure") == [f"zerodte-flow-notify@{unit.name}"]
 
 
 @pytest.mark.parametrize("name", ["sampler", "api", "backfill"])

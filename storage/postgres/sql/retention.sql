@@ -44,3 +44,22 @@ select 1 as found from alerts where session < %(before)s limit 1
 
 -- session_days --
 select count(distinct expiration) as days from sessions
+
+-- days_of_rows --
+select count(distinct expiration) as days from sessions s
+where exists (select 1 from rows t where t.symbol = s.symbol and t.expiration = s.expiration)
+
+-- days_of_profiles --
+select count(distinct expiration) as days from sessions s
+where exists (select 1 from profiles t where t.symbol = s.symbol and t.expiration = s.expiration)
+
+-- days_of_chains --
+select count(distinct expiration) as days from sessions s
+where exists (select 1 from chains t where t.symbol = s.symbol and t.expiration = s.expiration)
+
+-- days_of_gaps --
+select count(distinct expiration) as days from sessions s
+where exists (select 1 from gaps t where t.symbol = s.symbol and t.expiration = s.expiration)
+
+-- days_of_alerts --
+select count(distinct session) as days from alerts
