@@ -21,15 +21,15 @@ from sampler.sources.synthetic.day import SyntheticDay
 COARSE = 20
 
 
-def frame_with_sides(symbol: str, day: SyntheticDay, slot: int, at: datetime) -> Frame:
+def frame_with_sides(symbol: str, day: SyntheticDay, slot: int, moment: datetime) -> Frame:
     """What a source shows that has counted each trade's side."""
     sides = {"signed_volume": day.signed_volume(slot)}
     return Frame.of(
         symbol=symbol,
         source="synthetic",
         delay_seconds=0,
-        quoted_at=at,
-        fetched_at=at,
+        quoted_at=moment,
+        fetched_at=moment,
         spot=day.spot(slot),
         columns=day.columns(slot) | sides,
     )
@@ -91,10 +91,10 @@ def test_tenths_on_paper() -> None:
 
 def test_the_coin_on_recorded_frames(shared) -> None:
     """An extra: one toss for the day is the most, one each slot of even volume the least."""
-    found = list(coin_spreads())
+    spreads = list(coin_spreads())
     # Counted by their names: frames of SPX before the close.
-    assert len(found) == 41
-    for frame in found:
+    assert len(spreads) == 41
+    for frame in spreads:
         assert frame.tossed_evenly < frame.tossed <= frame.tossed_once * (1 + 1e-12)
-    first = next(frame for frame in found if frame.frame == "08-03 10:15")
+    first = next(frame for frame in spreads if frame.frame == "08-03 10:15")
     assert round(first.tossed_evenly / first.settled, 2) == 0.07

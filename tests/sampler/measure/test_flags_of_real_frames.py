@@ -48,9 +48,9 @@ def sessions_of(shared: Path, symbol: str, folder: Path) -> dict[date, list[Real
 
 def measured(chains: list[RealChain]) -> list[tuple[RealChain, SlotRecord]]:
     """The rows of a session with what later ones say of them; frames without a row are left out."""
-    made: list[tuple[RealChain, SlotRecord]] = []
+    records: list[tuple[RealChain, SlotRecord]] = []
     for chain in chains:
-        before = made[-1][1] if made else None
+        before = records[-1][1] if records else None
         try:
             ours = select_chain(chain.frame, session_on(chain.quoted_at.date()))
             record = measure_slot(ours, before, oi_confidence=0.43)
@@ -58,9 +58,9 @@ def measured(chains: list[RealChain]) -> list[tuple[RealChain, SlotRecord]]:
             continue
         if doubts := doubts_of(record):
             when = record.row.quoted_at
-            made = [(c, revise(r, doubts, when)) for c, r in made]
-        made.append((chain, record))
-    return made
+            records = [(c, revise(r, doubts, when)) for c, r in records]
+        records.append((chain, record))
+    return records
 
 
 @dataclass
@@ -122,13 +122,13 @@ def parity(today: dict[Key, Contract]) -> tuple[float, float, int]:
 
 def amounts(record: SlotRecord) -> dict[str, float]:
     """The flags of a row, and the contracts or the volume that each one means."""
-    told = record.row.detail.flag_amounts or {}
-    found: dict[str, float] = {}
+    stored = record.row.detail.flag_amounts or {}
+    sizes: dict[str, float] = {}
     for flag in record.row.flags:
         name = "volume" if flag.startswith("volume") else "contracts"
         # A spot that jumps and that parity contradicts is a stale one, and says which kind.
-        found["stale_spot" if flag == "spot_spike" else flag] = told.get(flag, {}).get(name, 0)
-    return found
+        sizes["stale_spot" if flag == "spot_spike" else flag] = stored.get(flag, {}).get(name, 0)
+    return sizes
 
 
 @pytest.mark.parametrize("symbol", ROWS)

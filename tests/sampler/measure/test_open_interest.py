@@ -33,14 +33,14 @@ def walk(*sets: list[float], start: datetime = TEN_FOURTEEN, step: int = 30, **c
     """Records of samples that are sent these sets, one after another."""
     records: list[SlotRecord] = []
     for i, sent in enumerate(sets):
-        made = frame(
+        sent_frame = frame(
             strikes=STRIKES,
             quoted_at=start + timedelta(seconds=step * i),
             open_interest=sent,
             volume=[50.0 + 10 * i] * N,
             **columns,
         )
-        chain = select_chain(made, SESSION)
+        chain = select_chain(sent_frame, SESSION)
         records.append(measure_slot(chain, records[-1] if records else None, oi_confidence=0.43))
     return records
 
@@ -122,13 +122,13 @@ def test_a_record_of_an_earlier_release_stands():
     columns, notes = old.state
     notes = {name: value for name, value in notes.items() if not name.startswith("oi_")}
     old = SlotRecord(row=old.row, profile=old.profile, state=(columns, notes))
-    made = frame(
+    sent_frame = frame(
         strikes=STRIKES,
         quoted_at=TEN_FOURTEEN + timedelta(seconds=30),
         open_interest=YESTERDAY,
         volume=[60.0] * N,
     )
-    record = measure_slot(select_chain(made, SESSION), old, oi_confidence=0.43)
+    record = measure_slot(select_chain(sent_frame, SESSION), old, oi_confidence=0.43)
     assert used(record) == TODAY
     assert flags(record) == {"oi_changed"}
 
@@ -138,8 +138,8 @@ def test_a_set_is_complete_at_ninety_nine_in_a_hundred(unreadable, stands):
     """Of 200 contracts two may be unreadable: 99 %. A third makes the set a part."""
     strikes = [7000.0 + 14 * i for i in range(100)]
     sent = [NAN] * unreadable + [10.0] * (200 - unreadable)
-    made = frame(strikes=strikes, open_interest=sent)
-    record = measure_slot(select_chain(made, SESSION), None, oi_confidence=0.43)
+    sent_frame = frame(strikes=strikes, open_interest=sent)
+    record = measure_slot(select_chain(sent_frame, SESSION), None, oi_confidence=0.43)
     assert bool(record.state[1]["oi_stands"]) is stands
 
 
@@ -147,15 +147,15 @@ def test_a_part_never_replaces_a_whole():
     """Missing, unreadable and zero figures: the standing set fills them, and the row says so."""
     partial = [NAN, NAN, *TODAY[2:]]
     empty = [0.0] * N
-    whole, part, none, back = walk(TODAY, partial, empty, TODAY)
-    assert [used(r) for r in (whole, part, none, back)] == [TODAY] * 4
-    assert [flags(r) for r in (whole, part, none, back)] == [
+    whole, incomplete, none, back = walk(TODAY, partial, empty, TODAY)
+    assert [used(r) for r in (whole, incomplete, none, back)] == [TODAY] * 4
+    assert [flags(r) for r in (whole, incomplete, none, back)] == [
         set(),
         {"oi_partial"},
         {"oi_partial"},
         {"oi_recovered"},
     ]
-    assert amounts(part, "oi_partial") == {"contracts": 2, "open_interest": 30.0}
+    assert amounts(incomplete, "oi_partial") == {"contracts": 2, "open_interest": 30.0}
     assert amounts(none, "oi_partial") == {"contracts": 10, "open_interest": sum(TODAY)}
 
 
@@ -186,9 +186,9 @@ def test_without_any_there_is_no_position(nothing):
 
 def test_before_there_is_a_whole_the_part_counts():
     """What is readable counts, flagged; the first complete set takes its place at once."""
-    part, whole = walk([NAN, *TODAY[1:]], TODAY)
-    assert used(part) == [0.0, *TODAY[1:]]
-    assert flags(part) == {"oi_partial"}
+    incomplete, whole = walk([NAN, *TODAY[1:]], TODAY)
+    assert used(incomplete) == [0.0, *TODAY[1:]]
+    assert flags(incomplete) == {"oi_partial"}
     assert (used(whole), flags(whole)) == (TODAY, {"oi_recovered"})
 
 
@@ -198,12 +198,12 @@ def test_one_unreadable_contract_of_many_is_said():
     sent = [10.0 + i for i in range(202)]
     records: list[SlotRecord] = []
     for i, first in enumerate((NAN, NAN, sent[0])):
-        made = frame(
+        sent_frame = frame(
             strikes=strikes,
             quoted_at=TEN_FOURTEEN + timedelta(seconds=30 * i),
             open_interest=[first, *sent[1:]],
         )
-        chain = select_chain(made, SESSION)
+        chain = select_chain(sent_frame, SESSION)
         records.append(measure_slot(chain, records[-1] if records else None, oi_confidence=0.43))
     assert [flags(r) for r in records] == [{"oi_partial"}, {"oi_partial"}, {"oi_recovered"}]
     assert amounts(records[0], "oi_partial") == {"contracts": 1}
@@ -217,12 +217,12 @@ def test_a_taken_over_set_keeps_what_it_lacks():
     new = [NAN, *(value + 5 for value in old[1:])]
     record = None
     for i in range(24):
-        made = frame(
+        sent_frame = frame(
             strikes=strikes,
             quoted_at=EARLY + timedelta(seconds=30 * i),
             open_interest=new if i else old,
         )
-        record = measure_slot(select_chain(made, SESSION), record, oi_confidence=0.43)
+        record = measure_slot(select_chain(sent_frame, SESSION), record, oi_confidence=0.43)
         adopted = i >= 21
         expected = old[0] + sum(new[1:]) if adopted else sum(old)
         assert record.row.total_oi == expected, i
@@ -290,8 +290,8 @@ def test_random_walks_beside_a_slow_program(seed):
     previous = None
     for i, sent in enumerate(sets):
         moment = start + timedelta(seconds=30 * i + sum(holes[: i + 1]))
-        made = frame(strikes=STRIKES, quoted_at=moment, open_interest=sent)
-        record = measure_slot(select_chain(made, SESSION), previous, oi_confidence=0.43)
+        sent_frame = frame(strikes=STRIKES, quoted_at=moment, open_interest=sent)
+        record = measure_slot(select_chain(sent_frame, SESSION), previous, oi_confidence=0.43)
         # New York is four hours behind in August.
         minutes = (moment.hour - 4) * 60 + moment.minute
         expected = rule.add(
@@ -311,8 +311,8 @@ def test_random_walks_beside_a_slow_program(seed):
 def session_of(folder: Path, pattern: str) -> list[SlotRecord]:
     records: list[SlotRecord] = []
     for path in sorted(folder.glob(pattern)):
-        made = read_chain(path)
-        chain = select_chain(made, session_on(market_day(made.quoted_at)))
+        sent_frame = read_chain(path)
+        chain = select_chain(sent_frame, session_on(market_day(sent_frame.quoted_at)))
         records.append(measure_slot(chain, records[-1] if records else None, oi_confidence=0.43))
     return records
 

@@ -70,8 +70,8 @@ def test_volatility_counts_to_the_expiry_s_own_close(symbol, day, expires):
     session = session_on(date(2026, 11, 20))
     today = datetime(2026, 11, 20, 21, 0, tzinfo=UTC)
     years = (today - QUOTED).total_seconds() / (365 * 24 * 3600)
-    made = frame(symbol, {date(2026, 11, 20): today, day: expires})
-    figures = measure_other_expiries(made, session, spot=6800.0, atm=SIGMA, years=years)
+    whole = frame(symbol, {date(2026, 11, 20): today, day: expires})
+    figures = measure_other_expiries(whole, session, spot=6800.0, atm=SIGMA, years=years)
     assert figures.seven_dte_atm_iv == pytest.approx(SIGMA, abs=2e-6)
     # An hour off, and the volatility is another one.
     wrong = frame(symbol, {date(2026, 11, 20): today, day: expires + timedelta(hours=3)})
@@ -111,10 +111,12 @@ def figures(
         week = date(2026, 11, 27)
         frames.append((frame("SPX", {week: CLOSES[week]}, 2 * sigmas[week]), "SPXW1"))
     columns = {
-        name: np.concatenate([getattr(part, name) for part, _ in frames])
+        name: np.concatenate([getattr(expiring, name) for expiring, _ in frames])
         for name in ("expiry", "strike", "right", "bid", "ask", "volume")
     }
-    columns["root"] = np.concatenate([np.full(len(part.strike), root) for part, root in frames])
+    columns["root"] = np.concatenate(
+        [np.full(len(expiring.strike), root) for expiring, root in frames]
+    )
     columns["open_interest"] = np.where(columns["right"] > 0, 300.0, 100.0)
     columns["open_interest"][columns["root"] == "SPXW1"] *= 10
     combined = Frame.of(
@@ -194,7 +196,9 @@ def test_which_day_is_the_week(listed, missing, taken, rising):
         quoted_at=quoted_at,
         fetched_at=quoted_at,
         spot=6800.0,
-        columns={name: np.concatenate([getattr(part, name) for part in frames]) for name in names},
+        columns={
+            name: np.concatenate([getattr(piece, name) for piece in frames]) for name in names
+        },
     )
     measured = measure_other_expiries(
         replace(combined, missing_expirations=tuple(date(2026, 11, 11 + n) for n in missing)),

@@ -23,13 +23,13 @@ SECONDS = st.sampled_from([0, 3600, 10_000, 20_000])
 
 def pair(oi, traded, prices, seconds=0, confidence=0.43):
     """A baseline and a slot later in which ``traded`` contracts changed hands at shifted prices."""
-    at = TEN_FOURTEEN + timedelta(seconds=seconds)
-    before = measure_slot(chain(quoted_at=at, open_interest=oi), None, oi_confidence=confidence)
-    quotes = chain(quoted_at=at + timedelta(seconds=30))
+    later = TEN_FOURTEEN + timedelta(seconds=seconds)
+    before = measure_slot(chain(quoted_at=later, open_interest=oi), None, oi_confidence=confidence)
+    quotes = chain(quoted_at=later + timedelta(seconds=30))
     last = (np.nan_to_num(quotes.last).reshape(-1) + np.resize(prices, N)).tolist()
     after = measure_slot(
         chain(
-            quoted_at=at + timedelta(seconds=30),
+            quoted_at=later + timedelta(seconds=30),
             open_interest=oi,
             volume=[50.0 + n for n in traded],
             last=last,
@@ -111,10 +111,14 @@ def test_regime_is_the_sign_of_gamma_at_spot(oi, traded, shifts, seconds):
     expected = {1: "positive_gamma", -1: "negative_gamma", 0: "unknown"}
     assert row.regime == expected[int(np.sign(row.net_gex))]
     # By the textbook's bells, from what is stored: G(S) of the live book.
-    of, kappa = after.profile, row.oi_confidence
-    net = of["call_oi"] - of["put_oi"] - kappa * (of["call_signed"] + of["put_signed"])
-    total = of["iv"] * math.sqrt(row.years_to_expiry)
-    d1 = np.log(row.forward / of["strike"]) / total + total / 2
+    profile, kappa = after.profile, row.oi_confidence
+    net = (
+        profile["call_oi"]
+        - profile["put_oi"]
+        - kappa * (profile["call_signed"] + profile["put_signed"])
+    )
+    total = profile["iv"] * math.sqrt(row.years_to_expiry)
+    d1 = np.log(row.forward / profile["strike"]) / total + total / 2
     bells = net * np.exp(-d1 * d1 / 2) / total
     gamma = math.fsum(bells) * 100 * row.spot * 0.01 / math.sqrt(2 * math.pi)
     assert row.net_gex == pytest.approx(gamma, rel=1e-9, abs=1e-9 * row.gross_gex + 1e-9)
@@ -140,11 +144,11 @@ def test_exposures_scale_with_the_book(oi, traded, shifts, factor):
     small = pair(oi, traded, shifts)[1].row
     large = pair([factor * n for n in oi], [factor * n for n in traded], shifts)[1].row
     for name in ("settled",):
-        one, many = getattr(small, name).as_json(), getattr(large, name).as_json()
+        single, many = getattr(small, name).as_json(), getattr(large, name).as_json()
         for figure in ("net_gex", "net_dex", "net_vex", "net_chex", "dealer_delta"):
-            assert many[figure] == pytest.approx(factor * one[figure], rel=1e-9, abs=1)
+            assert many[figure] == pytest.approx(factor * single[figure], rel=1e-9, abs=1)
         for level in ("call_wall", "put_wall", "magnet", "max_pain", "pin_score"):
-            assert many[level] == one[level]
+            assert many[level] == single[level]
 
 
 @books
@@ -163,7 +167,7 @@ def test_splitting_an_interval_conserves_volume(oi, traded, parts, shifts):
     """A sample in between changes who is thought to have traded, never how much, by contract."""
     first, whole = pair(oi, traded, shifts)
     share = np.resize(parts, N)
-    middle = [50.0 + math.floor(n * part) for n, part in zip(traded, share, strict=True)]
+    middle = [50.0 + math.floor(n * fraction) for n, fraction in zip(traded, share, strict=True)]
     between = measure_slot(
         chain(quoted_at=TEN_FOURTEEN + timedelta(seconds=15), open_interest=oi, volume=middle),
         first,
@@ -188,9 +192,11 @@ def some(**changes):
     """A row, or the reason why there is none; anything else fails the test."""
     baseline = measure_slot(chain(), None, oi_confidence=0.43)
     for past in (None, baseline):
-        at = TEN_FOURTEEN + timedelta(seconds=3000)
+        later = TEN_FOURTEEN + timedelta(seconds=3000)
         try:
-            record = measure_slot(chain(**({"quoted_at": at} | changes)), past, oi_confidence=0.43)
+            record = measure_slot(
+                chain(**({"quoted_at": later} | changes)), past, oi_confidence=0.43
+            )
         except ChainRefused:
             continue
         body = orjson.dumps(record.row.as_json())

@@ -256,7 +256,7 @@ def test_hedge_flow_of_real_minutes(day):
 def moved(chain: RealChain, number: int, dice: random.Random) -> RealChain:
     """A made-up next sample of a real chain: quotes drift and fail, prints come and are missing."""
     seconds = dice.choice([30, 30, 30, 60, 90, 91, 150])
-    at = chain.quoted_at + real_chains.timedelta(seconds=seconds)
+    moment = chain.quoted_at + real_chains.timedelta(seconds=seconds)
     drift = dice.gauss(0, 1.5)
     contracts = []
     for c in chain.contracts:
@@ -281,13 +281,13 @@ def moved(chain: RealChain, number: int, dice: random.Random) -> RealChain:
             math.nan if dice.random() < 0.2 else round((c.bid + c.ask) / 2 + dice.gauss(0, 0.3), 2)
         )
         last_at = (
-            math.nan if dice.random() < 0.4 else at.timestamp() - dice.uniform(-5, seconds + 5)
+            math.nan if dice.random() < 0.4 else moment.timestamp() - dice.uniform(-5, seconds + 5)
         )
         contracts.append(c._replace(bid=bid, ask=ask, volume=volume, last=last, last_at=last_at))
     return dataclasses.replace(
         chain,
         name=f"{chain.name} +{number}",
-        quoted_at=at,
+        quoted_at=moment,
         spot=round(chain.spot + drift, 2),
         contracts=contracts,
     )
@@ -323,8 +323,10 @@ def test_multi_leg_share_of_made_up_samples(seed):
     for step in range(8):
         missing = dice.choice([None, None, whole.contracts[dice.randrange(20)].strike])
         listed = [c for c in contracts if c.strike != missing]
-        at = whole.quoted_at + step * real_chains.timedelta(seconds=30)
-        chains.append(dataclasses.replace(whole, name=f"{step}", quoted_at=at, contracts=listed))
+        moment = whole.quoted_at + step * real_chains.timedelta(seconds=30)
+        chains.append(
+            dataclasses.replace(whole, name=f"{step}", quoted_at=moment, contracts=listed)
+        )
         contracts = [
             c._replace(
                 volume=c.volume + dice.choice([0, 1, 20]),
@@ -364,21 +366,21 @@ def test_a_source_without_legs_has_no_share():
     assert chain_of_record(record, session_on(whole.quoted_at.date())).multi_leg_volume is None
 
 
-def widened(chain: RealChain, part: float, seed: int) -> RealChain:
+def widened(chain: RealChain, share: float, seed: int) -> RealChain:
     """A real chain as at a reopening: bids 0.3 times, asks twice and 3 $ more, of a part of them."""
     dice = random.Random(seed)
     contracts = [
-        c._replace(bid=0.3 * c.bid, ask=2 * c.ask + 3) if dice.random() < part else c
+        c._replace(bid=0.3 * c.bid, ask=2 * c.ask + 3) if dice.random() < share else c
         for c in chain.contracts
     ]
-    return dataclasses.replace(chain, name=f"{chain.name} wide {part}", contracts=contracts)
+    return dataclasses.replace(chain, name=f"{chain.name} wide {share}", contracts=contracts)
 
 
-@pytest.mark.parametrize("part", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("share", [0.05, 0.3, 1.0])
 @pytest.mark.parametrize("name", CHAINS)
-def test_wide_quotes(name, part):
+def test_wide_quotes(name, share):
     """Where quotes are too wide parity and smile weigh them, as the independent program does."""
-    chain = widened(CHAINS[name](), part, seed=5)
+    chain = widened(CHAINS[name](), share, seed=5)
     answer, record = independent.answer(chain.sample), measured(chain)
     assert "wide_quotes" in record.row.flags
     assert [*answer.market.flags, "baseline"] == list(record.row.flags)
@@ -402,8 +404,10 @@ def test_hedge_flow_goes_on_after_a_strike_was_not_listed():
             for i, c in enumerate(whole.contracts)
             if c.strike != missing
         ]
-        at = whole.quoted_at + step * real_chains.timedelta(seconds=30)
-        chains.append(dataclasses.replace(whole, name=f"{step}", quoted_at=at, contracts=contracts))
+        moment = whole.quoted_at + step * real_chains.timedelta(seconds=30)
+        chains.append(
+            dataclasses.replace(whole, name=f"{step}", quoted_at=moment, contracts=contracts)
+        )
     go_on(chains)
 
 
@@ -425,8 +429,8 @@ def record_of(path: Path):
 def witnessed(shared: Path) -> list[tuple[dict, Row]]:
     """Each frame of the slow program with our row of it."""
     lines = (shared / "reference/snapshots.jsonl").read_text().splitlines()
-    found = [json.loads(line) for line in lines]
-    return [(w, row_of(shared / "chains" / w["file"][:3] / w["file"])) for w in found]
+    snapshots = [json.loads(line) for line in lines]
+    return [(w, row_of(shared / "chains" / w["file"][:3] / w["file"])) for w in snapshots]
 
 
 def test_there_are_twenty_frames(witnessed):
@@ -477,11 +481,11 @@ def test_flips_agree(witnessed):
     np.testing.assert_allclose(ours, theirs, rtol=1e-8)
 
 
-@pytest.mark.parametrize("part", ["oi", "proximity", "time", "gamma"])
-def test_parts_of_the_pin_score_agree(witnessed, part):
+@pytest.mark.parametrize("component", ["oi", "proximity", "time", "gamma"])
+def test_parts_of_the_pin_score_agree(witnessed, component):
     """Each part of the score is the slow program's."""
-    theirs = [w["pin_parts"][part] for w, _ in witnessed]
-    ours = [getattr(row, f"pin_{part}") for _, row in witnessed]
+    theirs = [w["pin_parts"][component] for w, _ in witnessed]
+    ours = [getattr(row, f"pin_{component}") for _, row in witnessed]
     np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
@@ -499,10 +503,10 @@ def test_published_sums_of_the_same_frame(shared):
 def test_published_profile_of_the_same_frame(shared):
     """Per strike, open interest and volume equal the archive's; its peak strike is our magnet."""
     record = record_of(shared / "chains/SPX/SPX_2026-08-19T101421.json")
-    at = {strike: i for i, strike in enumerate(record.profile["strike"])}
+    index = {strike: i for i, strike in enumerate(record.profile["strike"])}
     with (shared / "spx-gex-archive/profile/2026-08-19_1030.csv").open() as file:
         head = file.readline()
-        rows = [r for r in csv.DictReader(file) if float(r["strike"]) in at]
+        rows = [r for r in csv.DictReader(file) if float(r["strike"]) in index]
     assert len(rows) == 61
     for theirs, ours in (
         ("coi", "call_oi"),
@@ -511,7 +515,7 @@ def test_published_profile_of_the_same_frame(shared):
         ("pvol", "put_volume"),
     ):
         expected = [float(r[theirs]) for r in rows]
-        actual = [record.profile[ours][at[float(r["strike"])]] for r in rows]
+        actual = [record.profile[ours][index[float(r["strike"])]] for r in rows]
         assert expected == actual
     assert f"peak={record.row.magnet:.1f} " in head
 

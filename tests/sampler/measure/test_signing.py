@@ -120,13 +120,13 @@ def test_what_each_trade_signs_does_not_depend_on_when_one_looks(trades, every):
 
 
 @given(prices, sizes, prices, st.floats(0, 100), st.floats(0, 30) | st.just(NAN))
-def test_both_agree_on_a_trade_of_a_quote_that_stands_still(price, size, mid, half, at):
+def test_both_agree_on_a_trade_of_a_quote_that_stands_still(price, size, mid, half, clock):
     """Without a move it does not matter when a single trade printed."""
     quote = Quote(np.array([mid]), np.array([half]))
-    alone = Sample(*map(np.array, ([size], [price], [at])), quote, quote, np.array([TICK]))
-    one = signed(price, size=size, mid=mid, half=half)
-    assert alone.signs(at) * size == pytest.approx(one, rel=1e-9, abs=1e-9)
-    assert alone.counted(np.array([one])) == pytest.approx(one / size, rel=1e-12, abs=1e-12)
+    alone = Sample(*map(np.array, ([size], [price], [clock])), quote, quote, np.array([TICK]))
+    sign = signed(price, size=size, mid=mid, half=half)
+    assert alone.signs(clock) * size == pytest.approx(sign, rel=1e-9, abs=1e-9)
+    assert alone.counted(np.array([sign])) == pytest.approx(sign / size, rel=1e-12, abs=1e-12)
 
 
 # A source that delivers trades, and what stands in for it.
@@ -164,25 +164,25 @@ any_float = st.floats(-1e9, 1e9) | st.just(NAN)
 )
 def test_signs_stay_within_one(before, now, added, last, mid, half):
     """Whatever a source delivers: −1 to 1, never NaN, and 0 without volume."""
-    one = np.array
-    quote = Quote(one([mid]), one([half]))
+    array = np.array
+    quote = Quote(array([mid]), array([half]))
     signer = EachTrade(
-        one([before]),
-        one([now]),
+        array([before]),
+        array([now]),
         LastPrint(
-            last=one([last]),
-            last_at=one([NAN]),
+            last=array([last]),
+            last_at=array([NAN]),
             before=quote,
             now=quote,
             before_at=0.0,
             now_at=30.0,
-            tick=one([TICK]),
-            modelled=one([NAN]),
+            tick=array([TICK]),
+            modelled=array([NAN]),
         ),
     )
-    found = signer.signs(one([added]))[0]
-    assert -1 <= found <= 1
-    assert added > 0 or found == 0
+    sign = signer.signs(array([added]))[0]
+    assert -1 <= sign <= 1
+    assert added > 0 or sign == 0
 
 
 # Simulated prints: the mid walks three half-spreads in 30 s, blind to what trades.
@@ -196,20 +196,20 @@ def simulated(request):
 
 def test_the_side_of_a_print_is_told():
     """One print, its time known: at least 80 % of the volume is on the side that s names."""
-    one = simulate(1)
-    assert equal_sign(TIMED(one.sample), one.net, one.sample.added) >= 0.8
+    run = simulate(1)
+    assert equal_sign(TIMED(run.sample), run.net, run.sample.added) >= 0.8
     # Without its time a print may have stood anywhere on the way: 75 %, still more than ...
-    untimed = equal_sign(UNTIMED(one.sample), one.net, one.sample.added)
+    untimed = equal_sign(UNTIMED(run.sample), run.net, run.sample.added)
     assert 0.73 < untimed < 0.77
     # ... by either quote alone: 72 %.
     for naive in (OLD, NEW):
-        assert equal_sign(naive(one.sample), one.net, one.sample.added) < untimed - 0.02
+        assert equal_sign(naive(run.sample), run.net, run.sample.added) < untimed - 0.02
 
 
 def test_the_side_is_told_without_a_time_where_the_mid_moves_two_half_spreads():
     """The 80 % hold for prints of unknown time in a slower market."""
-    one = simulate(1, speed=2.0)
-    assert equal_sign(UNTIMED(one.sample), one.net, one.sample.added) >= 0.8
+    run = simulate(1, speed=2.0)
+    assert equal_sign(UNTIMED(run.sample), run.net, run.sample.added) >= 0.8
 
 
 @pytest.mark.parametrize(("prints", "least"), [(1, 0.8), (2, 0.8), (4, 0.8), (8, 0.85)])
@@ -230,8 +230,8 @@ def test_the_last_print_speaks_for_the_others_as_far_as_they_lean_alike():
     """The other prints are not seen: of eight, 55 % by fair coins, 67 % of leaning sides."""
     for leaning, expected in ((0.0, 0.55), (0.35, 0.67)):
         run = simulate(8, leaning=leaning)
-        found = named_side(TIMED(run.sample), run.net, run.sample.added)
-        assert found == pytest.approx(expected, abs=0.02)
+        share = named_side(TIMED(run.sample), run.net, run.sample.added)
+        assert share == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize("rule", [TIMED, UNTIMED], ids=["timed", "untimed"])
@@ -253,17 +253,19 @@ def test_each_trade_against_its_own_quote_is_the_truth(simulated):
     """Whatever the mid does: prints at the bid and ask are told without an error."""
     half = np.full_like(simulated.mid, 0.10)
     each = trade_signs(simulated.price, simulated.size, simulated.mid, half, tick=0.10)
-    told = simulated.sample.counted(each.sum(axis=1))
-    assert told * simulated.sample.added == pytest.approx(simulated.net, abs=1e-9)
+    counted = simulated.sample.counted(each.sum(axis=1))
+    assert counted * simulated.sample.added == pytest.approx(simulated.net, abs=1e-9)
 
 
 def bars(run) -> Minutes:
     """Simulated intervals as a minute bar shows them."""
     half = run.sample.before.half
 
-    def row(of) -> np.ndarray:
+    def row(values) -> np.ndarray:
         """Open, high, low and close."""
-        return np.stack([of[:, 0], of.max(axis=1), of.min(axis=1), of[:, -1]], axis=1)
+        return np.stack(
+            [values[:, 0], values.max(axis=1), values.min(axis=1), values[:, -1]], axis=1
+        )
 
     mid = row(np.column_stack([run.sample.before.mid, run.mid, run.sample.now.mid]))
     number = np.arange(len(half))
@@ -343,14 +345,14 @@ def test_a_sample_of_five_minutes_agrees_with_its_minutes(quoted):
 def test_after_a_hole_the_shrunk_sign_errs_less_out_of_sample():
     """A simulated session of known sides and a seed of its own: holes of 1, 2.5 and 10 minutes."""
     session = Session("QQQ", 911)
-    found = {slots: outcome([session], slots) for slots in (2, 5, 20)}
-    for slots, errors in found.items():
+    outcomes = {slots: outcome([session], slots) for slots in (2, 5, 20)}
+    for slots, errors in outcomes.items():
         assert errors.intervals == 774 // slots
         assert errors.shrunk < 0.85 * errors.whole, slots
         # Never much worse than knowing nothing; the whole sign is.
         assert errors.shrunk < 1.5 * errors.nothing < errors.whole, slots
-    assert found[20].shrunk < 0.5 * found[20].whole
-    assert found[20].whole > 2 * found[20].nothing
+    assert outcomes[20].shrunk < 0.5 * outcomes[20].whole
+    assert outcomes[20].whole > 2 * outcomes[20].nothing
 
 
 def test_trades_tell_what_the_last_print_does_not():

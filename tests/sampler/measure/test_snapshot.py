@@ -36,25 +36,25 @@ def first(**changes) -> SlotRecord:
 
 
 def later(previous: SlotRecord, *, seconds: int = 30, **changes) -> SlotRecord:
-    at = TEN_FOURTEEN + timedelta(seconds=seconds)
-    return measure_slot(chain(quoted_at=at, **changes), previous, oi_confidence=0.43)
+    moment = TEN_FOURTEEN + timedelta(seconds=seconds)
+    return measure_slot(chain(quoted_at=moment, **changes), previous, oi_confidence=0.43)
 
 
-def volumes(**at: float) -> list[float]:
+def volumes(**changed: float) -> list[float]:
     """50 everywhere, but for c<strike> and p<strike>."""
-    made = [50.0] * (2 * N)
-    for name, value in at.items():
+    column = [50.0] * (2 * N)
+    for name, value in changed.items():
         side = 0 if name[0] == "c" else N
-        made[side + STRIKES.index(float(name[1:]))] = value
-    return made
+        column[side + STRIKES.index(float(name[1:]))] = value
+    return column
 
 
-def lasts(at: dict[str, float], template: Frame) -> list[float]:
-    made = template.last.tolist()
-    for name, value in at.items():
+def lasts(changed: dict[str, float], template: Frame) -> list[float]:
+    column = template.last.tolist()
+    for name, value in changed.items():
         side = 0 if name[0] == "c" else N
-        made[side + STRIKES.index(float(name[1:]))] = value
-    return made
+        column[side + STRIKES.index(float(name[1:]))] = value
+    return column
 
 
 def test_the_first_sample_is_the_baseline():
@@ -77,8 +77,8 @@ def test_hedge_flow_is_signed_by_who_dealers_must_follow(contract, side, sign):
     """Bought calls and sold puts make dealers buy; the amount is ΔV·100·|Δ|·S."""
     before = first()
     quotes = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=30))
-    at = STRIKES.index(7700.0) + (N if contract[0] == "p" else 0)
-    price = getattr(quotes, side)[at]
+    index = STRIKES.index(7700.0) + (N if contract[0] == "p" else 0)
+    price = getattr(quotes, side)[index]
     row = later(before, volume=volumes(**{contract: 60}), last=lasts({contract: price}, quotes)).row
     # At the money half the shares: 10 contracts, 100 shares each, delta a little off a half.
     assert row.hedge_flow_cumulative_all == pytest.approx(sign * 10 * 100 * 0.5 * 7700, rel=0.02)
@@ -89,12 +89,14 @@ def test_hedge_flow_is_signed_by_who_dealers_must_follow(contract, side, sign):
 
 def test_the_classified_share_is_of_the_session():
     """10 bought, 30 at the mid, 10 sold: 20 of 50 have a side; without the last 10, 10 of 40."""
-    record, at = first(), STRIKES.index(7700.0)
+    record, index = first(), STRIKES.index(7700.0)
     shares = []
     for step, (volume, side) in enumerate([(60, "ask"), (90, "mid"), (100, "bid"), (90, "bid")], 1):
         quotes = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=30 * step))
         price = (
-            (quotes.bid[at] + quotes.ask[at]) / 2 if side == "mid" else getattr(quotes, side)[at]
+            (quotes.bid[index] + quotes.ask[index]) / 2
+            if side == "mid"
+            else getattr(quotes, side)[index]
         )
         prints = lasts({"c7700": price}, quotes)
         record = later(record, seconds=30 * step, volume=volumes(c7700=volume), last=prints)
@@ -162,25 +164,28 @@ def test_what_is_not_listed_has_no_position():
     """A call that one frame lacks counts nowhere in it; what was bought of it is not forgotten."""
     ask = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=30)).ask[STRIKES.index(7700.0)]
     bought = later(first(), volume=volumes(c7700=150), last=lasts({"c7700": ask}, frame()))
-    at = STRIKES.index(7700.0)
+    index = STRIKES.index(7700.0)
     right = [1] * N + [-1] * N
-    right[at] = 0
+    right[index] = 0
     thin = later(bought, seconds=60, right=right, volume=volumes(c7700=150))
-    assert bought.profile["call_gex"][at] < bought.profile["settled_call_gex"][at]
-    assert (thin.profile["call_gex"][at], thin.profile["call_dex"][at]) == (0.0, 0.0)
-    assert thin.profile["call_signed"][at] == bought.profile["call_signed"][at]
+    assert bought.profile["call_gex"][index] < bought.profile["settled_call_gex"][index]
+    assert (thin.profile["call_gex"][index], thin.profile["call_dex"][index]) == (0.0, 0.0)
+    assert thin.profile["call_signed"][index] == bought.profile["call_signed"][index]
     back = later(thin, seconds=90, volume=volumes(c7700=150))
-    assert back.profile["call_gex"][at] < back.profile["settled_call_gex"][at]
+    assert back.profile["call_gex"][index] < back.profile["settled_call_gex"][index]
 
 
 def test_an_unreadable_volume_makes_no_flow_and_no_reset():
     """NaN means unchanged: neither a rebase now nor a day's volume at once later."""
     whole = later(first(), volume=volumes(c7700=60))
     blind = later(whole, seconds=60, volume=volumes(c7700=NAN))
-    seen = later(blind, seconds=90, volume=volumes(c7700=60))
+    readable = later(blind, seconds=90, volume=volumes(c7700=60))
     flow = whole.row.hedge_flow_cumulative_all
-    assert [blind.row.hedge_flow_cumulative_all, seen.row.hedge_flow_cumulative_all] == [flow, flow]
-    assert "volume_rebased" not in (*blind.row.flags, *seen.row.flags)
+    assert [blind.row.hedge_flow_cumulative_all, readable.row.hedge_flow_cumulative_all] == [
+        flow,
+        flow,
+    ]
+    assert "volume_rebased" not in (*blind.row.flags, *readable.row.flags)
 
 
 def test_live_positions_move_with_what_customers_bought():
@@ -223,7 +228,7 @@ def test_tesla_of_a_third_format_with_a_stale_price():
     from datetime import datetime
 
     quotes = answer["quotes"]
-    made = Frame.of(
+    whole = Frame.of(
         symbol="TSLA",
         source="options-desk",
         delay_seconds=0,
@@ -242,7 +247,7 @@ def test_tesla_of_a_third_format_with_a_stale_price():
         },
     )
     row = measure_slot(
-        select_chain(made, session_on(market_day(made.quoted_at))), None, oi_confidence=0.43
+        select_chain(whole, session_on(market_day(whole.quoted_at))), None, oi_confidence=0.43
     ).row
     assert "stale_spot" in row.flags
     assert abs(row.forward / row.source_spot - 1) > 0.001
@@ -313,9 +318,9 @@ def test_no_open_interest_anywhere():
 
 def test_the_last_second_is_finite():
     """A second before the close every figure is finite; ATM IV is null, as auction noise."""
-    at = TEN_FOURTEEN.replace(hour=19, minute=59, second=59)
+    moment = TEN_FOURTEEN.replace(hour=19, minute=59, second=59)
     strikes = [7699.0 + 0.1 * i for i in range(21)]
-    row = first(quoted_at=at, strikes=strikes, half_spread=0.0).row
+    row = first(quoted_at=moment, strikes=strikes, half_spread=0.0).row
     assert row.atm_iv is None
     assert row.remaining_1sd is None
     assert np.isfinite(row.net_gex)
@@ -354,18 +359,18 @@ def test_whatever_a_source_delivers(data):
         )
     ):
         column = np.asarray(getattr(frame(), name), np.float64).tolist()
-        for at in data.draw(st.lists(st.integers(0, n - 1), max_size=n)):
-            column[at] = data.draw(numbers)
+        for index in data.draw(st.lists(st.integers(0, n - 1), max_size=n)):
+            column[index] = data.draw(numbers)
         spoiled[name] = column
     spot = data.draw(st.one_of(st.just(7700.0), numbers))
-    made = frame(forward=7700.0, spot=7700.0, **spoiled)
-    made = dataclasses.replace(made, spot=spot)
+    spoiled_frame = frame(forward=7700.0, spot=7700.0, **spoiled)
+    spoiled_frame = dataclasses.replace(spoiled_frame, spot=spot)
     previous = first()
-    at = dataclasses.replace(made, quoted_at=TEN_FOURTEEN + timedelta(seconds=30))
+    later_frame = dataclasses.replace(spoiled_frame, quoted_at=TEN_FOURTEEN + timedelta(seconds=30))
     for past in (None, previous):
         try:
             record = measure_slot(
-                select_chain(at, session_on(TEN_FOURTEEN.date())), past, oi_confidence=0.43
+                select_chain(later_frame, session_on(TEN_FOURTEEN.date())), past, oi_confidence=0.43
             )
         except ChainRefused:
             continue
@@ -392,29 +397,29 @@ def test_volume_whose_trades_were_not_signed_takes_no_sign_of_later_ones(others)
     10 traded meanwhile and 10 more since; the count says 20 bought in both, which is no share of
     the 10. ``others`` is what the source counts of all other contracts.
     """
-    at = STRIKES.index(7700.0)
+    index = STRIKES.index(7700.0)
     unknown, twenty, known = [others] * (2 * N), [0.0] * (2 * N), [0.0] * (2 * N)
-    unknown[at], twenty[at] = NAN, 20.0
+    unknown[index], twenty[index] = NAN, 20.0
     nothing = first(signed_volume=known)
     cut = later(nothing, volume=volumes(c7700=60), signed_volume=unknown)
     after = later(cut, seconds=60, volume=volumes(c7700=70), signed_volume=twenty)
     plain = later(later(first(), volume=volumes(c7700=60)), seconds=60, volume=volumes(c7700=70))
     np.testing.assert_array_equal(after.state[0]["signed"], plain.state[0]["signed"])
-    twenty[at] = 24.0
+    twenty[index] = 24.0
     third = later(after, seconds=90, volume=volumes(c7700=80), signed_volume=twenty)
     assert third.state[0]["signed"].sum() - after.state[0]["signed"].sum() == pytest.approx(4.0)
 
 
 def test_the_standard_error_is_that_of_coin_tosses():
     """√Σ(ΔV·M·Δ·S)² over contracts and slots, worked from the row's own deltas."""
-    at = [STRIKES.index(7700.0), STRIKES.index(7650.0)]
-    one = later(first(), volume=volumes(c7700=60))
-    two = later(one, seconds=60, volume=volumes(c7700=60, p7650=80))
-    first_size = 10 * 100 * one.profile["call_delta"][at[0]] * 7700
-    second_size = 30 * 100 * (two.profile["call_delta"][at[1]] - 1) * 7700
-    assert one.row.hedge_flow_se == pytest.approx(abs(first_size), abs=0.01)
+    indices = [STRIKES.index(7700.0), STRIKES.index(7650.0)]
+    second = later(first(), volume=volumes(c7700=60))
+    third = later(second, seconds=60, volume=volumes(c7700=60, p7650=80))
+    first_size = 10 * 100 * second.profile["call_delta"][indices[0]] * 7700
+    second_size = 30 * 100 * (third.profile["call_delta"][indices[1]] - 1) * 7700
+    assert second.row.hedge_flow_se == pytest.approx(abs(first_size), abs=0.01)
     expected = (first_size**2 + second_size**2) ** 0.5
-    assert two.row.hedge_flow_se == pytest.approx(expected, abs=0.01)
+    assert third.row.hedge_flow_se == pytest.approx(expected, abs=0.01)
 
 
 def test_nothing_is_compiled_in_a_slot():
@@ -431,14 +436,16 @@ def test_nothing_is_compiled_in_a_slot():
     )
     with event.install_recorder("numba:compile") as compiled:
         record = None
-        for one in (read, newer):
-            made = select_chain(one, session)
+        for sent in (read, newer):
+            selected = select_chain(sent, session)
             record = measure_slot(
-                made,
+                selected,
                 record,
                 oi_confidence=0.43,
-                other_expiries=lambda market, of=one, to=made: measure_other_expiries(
-                    of, session, spot=market.spot, atm=market.atm, years=to.years
+                other_expiries=lambda market, all_expiries=sent, to=selected: (
+                    measure_other_expiries(
+                        all_expiries, session, spot=market.spot, atm=market.atm, years=to.years
+                    )
                 ),
             )
     assert record.row.detail.seven_dte_atm_iv is not None
@@ -459,13 +466,13 @@ def test_wide_quotes_of_a_price_below_a_dollar():
     ask = frame(**plain).ask.copy()
     # Calls from 1.10 $ on are asked at 0.60 $ more, which moves their mids.
     ask[12:n] += 0.6
-    made = frame(**plain, ask=ask.tolist())
-    session = session_on(market_day(made.quoted_at))
-    row = measure_slot(select_chain(made, session), None, oi_confidence=0.43).row
+    sent = frame(**plain, ask=ask.tolist())
+    session = session_on(market_day(sent.quoted_at))
+    row = measure_slot(select_chain(sent, session), None, oi_confidence=0.43).row
     assert "wide_quotes" in row.flags
     contracts = [
         independent.Contract(*quote)
-        for quote in zip(made.strike, made.right, made.bid, made.ask, strict=True)
+        for quote in zip(sent.strike, sent.right, sent.bid, sent.ask, strict=True)
     ]
     sample = independent.Sample(
         contracts=contracts,
@@ -490,10 +497,10 @@ def test_the_classified_share_is_of_the_whole_day():
         volume += traded
         volumes, last = [50.0] * len(plain.strike), plain.last.copy()
         volumes[10], last[10] = volume, (plain.bid[10] + plain.ask[10]) / 2 + 0.05 * side
-        made = frame(
+        sent = frame(
             quoted_at=quoted_at, spot=7700.0 + 0.1 * step, volume=volumes, last=last.tolist()
         )
         session = session_on(market_day(quoted_at))
-        record = measure_slot(select_chain(made, session), record, oi_confidence=0.43)
+        record = measure_slot(select_chain(sent, session), record, oi_confidence=0.43)
         shares.append(record.row.classified_share)
     assert shares[1:] == pytest.approx([1.0, 10 / 40, 30 / 60])

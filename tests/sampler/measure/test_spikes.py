@@ -70,15 +70,15 @@ def test_what_has_no_interval_is_no_jump():
 def test_volatility_against_its_recent_moves():
     """Moves are of the logarithm; at least 1 % in 30 s is σ."""
     recent = volatile([math.exp(0.02), math.exp(-0.02)] * 2)
-    for moved, seen in ((8 * SCALE * 0.02 + 1e-6, True), (8 * SCALE * 0.02 - 1e-6, False)):
+    for moved, is_jump in ((8 * SCALE * 0.02 + 1e-6, True), (8 * SCALE * 0.02 - 1e-6, False)):
         jump = volatility_jump(recent, 0.2 * math.exp(-moved), 150.0)
-        assert (jump is not None) == seen
+        assert (jump is not None) == is_jump
     assert volatility_jump(recent, 0.2 * math.exp(0.5), 150.0).size == pytest.approx(0.5)
     quiet = volatile([1.0] * 4)
-    for moved, seen in ((0.080001, True), (0.079999, False)):
-        assert (volatility_jump(quiet, 0.2 * math.exp(moved), 150.0) is not None) == seen
+    for moved, is_jump in ((0.080001, True), (0.079999, False)):
+        assert (volatility_jump(quiet, 0.2 * math.exp(moved), 150.0) is not None) == is_jump
         # Twice that in 120 s.
-        assert (volatility_jump(quiet, 0.2 * math.exp(2 * moved), 240.0) is not None) == seen
+        assert (volatility_jump(quiet, 0.2 * math.exp(2 * moved), 240.0) is not None) == is_jump
 
 
 def test_volatility_that_is_not_known():
@@ -93,12 +93,12 @@ def test_volatility_that_is_not_known():
 
 
 @pytest.mark.parametrize(
-    ("left", "seconds", "seen"),
+    ("left", "seconds", "is_spike"),
     # A quarter of the jump may be left, and three intervals may pass.
     [(0.0, 30, True), (0.2499, 30, True), (-0.2499, 30, True), (0.2501, 30, False), (0.0, 90, True),
      (0.0, 90.5, False), (1.0, 30, False)],
 )  # fmt: skip
-def test_a_spike_that_comes_back(left, seconds, seen):
+def test_a_spike_that_comes_back(left, seconds, is_spike):
     """Spot and volatility jump and come back: the jumps are those of the sample before."""
     recent = [
         RecentSample(30.0 * i, 100.0 + (i % 2), 0.2 * math.exp(0.001 * (i % 2))) for i in range(5)
@@ -106,14 +106,14 @@ def test_a_spike_that_comes_back(left, seconds, seen):
     recent.append(RecentSample(150.0, 164.0, 0.2 * math.exp(0.64)))
     now = RecentSample(150.0 + seconds, 100.0 + 64 * left, 0.2 * math.exp(0.64 * left))
     spot, volatility = came_back(recent, now)
-    assert (spot is not None, volatility is not None) == (seen, seen)
-    if seen:
+    assert (spot is not None, volatility is not None) == (is_spike, is_spike)
+    if is_spike:
         assert (spot.size, volatility.size) == pytest.approx((64.0, 0.64))
     # Each by itself.
     spot, volatility = came_back(recent, now._replace(atm=recent[-1].atm))
-    assert (spot is not None, volatility is not None) == (seen, False)
+    assert (spot is not None, volatility is not None) == (is_spike, False)
     spot, volatility = came_back(recent, now._replace(spot=recent[-1].spot))
-    assert (spot is not None, volatility is not None) == (False, seen)
+    assert (spot is not None, volatility is not None) == (False, is_spike)
 
 
 def test_what_has_no_volatility_now_has_not_come_back():

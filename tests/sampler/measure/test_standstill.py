@@ -47,10 +47,12 @@ class Feed:
 
     @staticmethod
     def chain(seconds: float, underlying: float | None, columns) -> Chain:
-        made = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=seconds), **columns)
+        sent_frame = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=seconds), **columns)
         if underlying is not None:
-            object.__setattr__(made, "underlying_at", TEN_FOURTEEN + timedelta(seconds=underlying))
-        return select_chain(made, session_on(market_day(made.quoted_at)))
+            object.__setattr__(
+                sent_frame, "underlying_at", TEN_FOURTEEN + timedelta(seconds=underlying)
+            )
+        return select_chain(sent_frame, session_on(market_day(sent_frame.quoted_at)))
 
     def refused(self, seconds: float, **columns) -> Reason:
         with pytest.raises(ChainRefused) as refusal:
@@ -271,12 +273,12 @@ def test_a_spot_that_jumps_against_parity_is_a_spike() -> None:
     """11 points in 30 s are over eight of its deviations, and less than a tenth of a percent wide
     of what is called stale; parity is used."""
     feed = Feed()
-    at = quiet(feed)
-    row = feed.send(at, spot=7712.0, forward=7700.5, sigma=0.15).row
+    start = quiet(feed)
+    row = feed.send(start, spot=7712.0, forward=7700.5, sigma=0.15).row
     assert row.flags == ("spot_spike",)
     assert row.spot == pytest.approx(7700.5, abs=0.01)
     assert row.detail.flag_amounts["spot_spike"]["jump"] == pytest.approx(12.0)
-    row = feed.send(at + 30, spot=7701.0, sigma=0.151).row
+    row = feed.send(start + 30, spot=7701.0, sigma=0.151).row
     assert row.flags == ()
     assert doubts_of(feed.record) == []
 
@@ -284,19 +286,19 @@ def test_a_spot_that_jumps_against_parity_is_a_spike() -> None:
 def test_a_spot_that_stays_where_parity_is_not_is_stale() -> None:
     """Only the first slot is a spike."""
     feed = Feed()
-    at = quiet(feed)
-    feed.send(at, spot=7730.0, forward=7700.5, sigma=0.15)
+    start = quiet(feed)
+    feed.send(start, spot=7730.0, forward=7700.5, sigma=0.15)
     assert feed.record.row.flags == ("spot_spike",)
-    feed.send(at + 30, spot=7730.1, forward=7701.0, sigma=0.151)
+    feed.send(start + 30, spot=7730.1, forward=7701.0, sigma=0.151)
     assert feed.record.row.flags == ("stale_spot",)
 
 
 def test_a_spot_that_jumps_with_its_options_is_the_market() -> None:
     """40 points up, and it stays: no flag, no doubt."""
     feed = Feed()
-    at = quiet(feed)
+    start = quiet(feed)
     for seconds in (0, 30, 60):
-        record = feed.send(at + seconds, spot=7740.0 + seconds / 30, sigma=0.15)
+        record = feed.send(start + seconds, spot=7740.0 + seconds / 30, sigma=0.15)
         assert record.row.flags == ()
         assert doubts_of(record) == []
 
@@ -304,10 +306,10 @@ def test_a_spot_that_jumps_with_its_options_is_the_market() -> None:
 def test_a_spike_that_comes_back_puts_the_row_before_in_doubt() -> None:
     """Spot and options jump together and come back: the earlier row gets the flag."""
     feed = Feed()
-    at = quiet(feed)
-    spike = feed.send(at, spot=7740.0, sigma=0.15)
+    start = quiet(feed)
+    spike = feed.send(start, spot=7740.0, sigma=0.15)
     assert spike.row.flags == ()
-    after = feed.send(at + 30, spot=7701.0, sigma=0.151)
+    after = feed.send(start + 30, spot=7701.0, sigma=0.151)
     assert after.row.flags == ()
     (doubt,) = doubts_of(after)
     assert (doubt.flag, doubt.since) == ("spot_spike", spike.row.quoted_at)
@@ -322,10 +324,10 @@ def test_a_spike_that_comes_back_puts_the_row_before_in_doubt() -> None:
 def test_a_volatility_that_jumps_for_one_slot_is_in_doubt() -> None:
     """0.15, then 0.22 for one slot."""
     feed = Feed()
-    at = quiet(feed)
-    spike = feed.send(at, spot=7700.0, sigma=0.22)
+    start = quiet(feed)
+    spike = feed.send(start, spot=7700.0, sigma=0.22)
     assert spike.row.flags == ()
-    (doubt,) = doubts_of(feed.send(at + 30, spot=7701.0, sigma=0.151))
+    (doubt,) = doubts_of(feed.send(start + 30, spot=7701.0, sigma=0.151))
     assert (doubt.flag, doubt.since) == ("volatility_spike", spike.row.quoted_at)
 
 
@@ -333,9 +335,9 @@ def test_a_volatility_that_jumps_for_one_slot_is_in_doubt() -> None:
 def test_a_volatility_that_jumps_and_stays_is_news(spot: float) -> None:
     """No flag and no doubt, on a strike and between two."""
     feed = Feed()
-    at = quiet(feed)
+    start = quiet(feed)
     for seconds in (0, 30, 60):
-        record = feed.send(at + seconds, spot=spot, sigma=0.22 + seconds * 1e-5)
+        record = feed.send(start + seconds, spot=spot, sigma=0.22 + seconds * 1e-5)
         assert record.row.flags == ()
         assert doubts_of(record) == []
 
@@ -343,25 +345,25 @@ def test_a_volatility_that_jumps_and_stays_is_news(spot: float) -> None:
 def test_a_volatility_that_one_side_alone_shows_is_flagged_at_once() -> None:
     """At the money the put is quoted at three times its price; calls know nothing of it."""
     feed = Feed()
-    at = quiet(feed)
-    good = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=at), spot=7700.2, sigma=0.15)
+    start = quiet(feed)
+    good = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=start), spot=7700.2, sigma=0.15)
     columns = {}
     wrong = (good.right < 0) & (np.abs(good.strike - 7700.0) < 15)
     for name in ("bid", "ask"):
         values = getattr(good, name).copy()
         values[wrong] *= 3
         columns[name] = values.tolist()
-    row = feed.send(at, spot=7700.2, **columns).row
+    row = feed.send(start, spot=7700.2, **columns).row
     assert "volatility_spike" in row.flags
 
 
 def test_a_row_that_is_measured_again_keeps_later_flags() -> None:
     """Its own chain does not show what a later slot found."""
     feed = Feed()
-    at = quiet(feed)
+    start = quiet(feed)
     before = feed.record
-    spike = feed.send(at, spot=7740.0, sigma=0.15)
-    after = feed.send(at + 30, spot=7701.0, sigma=0.151)
+    spike = feed.send(start, spot=7740.0, sigma=0.15)
+    after = feed.send(start + 30, spot=7701.0, sigma=0.151)
     stored = revise(spike, doubts_of(after), after.row.quoted_at)
     again = remeasure(stored, before, session_on(stored.row.expiration))
     assert again.row == stored.row
@@ -374,9 +376,9 @@ def test_rows_between_a_wrong_rise_and_its_withdrawal_are_in_doubt() -> None:
     feed, n = Feed(), len(BASE.strike)
 
     def volume(more: float) -> list[float]:
-        made = [50.0] * n
-        made[10] += more
-        return made
+        column = [50.0] * n
+        column[10] += more
+        return column
 
     records = [
         feed.send(30 * i, spot=7700.0 + i, volume=volume(more))
@@ -418,36 +420,36 @@ async def played(folder: Path, symbol: str) -> list[SlotRecord | ChainRefused]:
     """What each recorded frame of a symbol makes, in order."""
     source = Recorded(folder)
     session = session_on(market_day(source.newest(symbol)))
-    made: list[SlotRecord | ChainRefused] = []
+    answers: list[SlotRecord | ChainRefused] = []
     record = None
     async for answer in source.history(symbol, session):
         try:
             record = measure_slot(select_chain(answer, session), record, oi_confidence=0.43)
-            made.append(record)
+            answers.append(record)
         except ChainRefused as refusal:
-            made.append(refusal)
-    return made
+            answers.append(refusal)
+    return answers
 
 
 async def test_options_frozen_for_fifteen_minutes(shared) -> None:
     """The stock falls by 1.2 %: no row has a spot of the frozen options."""
-    found = await played(shared / "faults" / "OPRF", "OPRF")
-    rows = [one.row for one in found if isinstance(one, SlotRecord)]
+    answers = await played(shared / "faults" / "OPRF", "OPRF")
+    rows = [answer.row for answer in answers if isinstance(answer, SlotRecord)]
     assert [row.spot for row in rows] == [600.0, 599.76, 599.52]
     assert [("options_unchanged" in row.flags) for row in rows] == [False, True, True]
-    reasons = [one.reason for one in found if isinstance(one, ChainRefused)]
+    reasons = [answer.reason for answer in answers if isinstance(answer, ChainRefused)]
     assert reasons == [Reason.STALE] * 28
 
 
 NEW_YORK_MIDNIGHT = TEN_FOURTEEN.replace(hour=4, minute=0, second=0)
 
 
-def at(hours: float) -> float:
+def unix_time(hours: float) -> float:
     """Unix time of so many hours after midnight in New York, of the base's day."""
     return (NEW_YORK_MIDNIGHT + timedelta(hours=hours)).timestamp()
 
 
-def one(value: float, other: float) -> list[float]:
+def with_first(value: float, other: float) -> list[float]:
     """``value`` for the first call, ``other`` for all the rest."""
     return [value] + [other] * (len(BASE.strike) - 1)
 
@@ -455,9 +457,11 @@ def one(value: float, other: float) -> list[float]:
 def test_yesterdays_volume_is_not_todays() -> None:
     """A vendor shows 900 of yesterday until the contract trades; then the day's count begins at 0."""
     feed, now = Feed(), TEN_FOURTEEN.timestamp()
-    row = feed.send(0, volume=one(900, 50), last_at=one(at(-8.0), now)).row
+    row = feed.send(0, volume=with_first(900, 50), last_at=with_first(unix_time(-8.0), now)).row
     assert row.call_volume == 50 * 20
-    row = feed.send(30, spot=7701.0, volume=one(7, 50), last_at=one(now + 20, now)).row
+    row = feed.send(
+        30, spot=7701.0, volume=with_first(7, 50), last_at=with_first(now + 20, now)
+    ).row
     assert row.call_volume == 50 * 20 + 7
     assert row.flags == ()
     # Seven contracts of a call that is 100 points in the money, 100 shares each.
@@ -468,9 +472,11 @@ def test_yesterdays_volume_is_not_todays() -> None:
 def test_the_overnight_sessions_volume_is_the_baseline() -> None:
     """What traded at 03:00 is in today's count, and belongs to no slot."""
     feed, now = Feed(), TEN_FOURTEEN.timestamp()
-    row = feed.send(0, volume=one(900, 50), last_at=one(at(3.0), now)).row
+    row = feed.send(0, volume=with_first(900, 50), last_at=with_first(unix_time(3.0), now)).row
     assert row.call_volume == 900 + 50 * 20
-    row = feed.send(30, spot=7701.0, volume=one(903, 50), last_at=one(now + 20, now)).row
+    row = feed.send(
+        30, spot=7701.0, volume=with_first(903, 50), last_at=with_first(now + 20, now)
+    ).row
     assert row.call_volume == 903 + 50 * 20
     sigma = feed.record.profile["call_delta"][0] * 3 * 100 * 7701.0
     assert row.hedge_flow_se == pytest.approx(sigma, rel=1e-6)
@@ -480,8 +486,8 @@ def test_the_overnight_sessions_volume_is_the_baseline() -> None:
 def test_prints_count_from_eight_in_the_evening(earlier: float, alive: bool) -> None:
     """A print after one of 20:00 is life; after one of a second before, it is the day's first."""
     feed, now = Feed(), TEN_FOURTEEN.timestamp()
-    feed.send(0, **frozen(last_at=one(at(-4.0) - earlier, now)))
-    row = feed.send(30, **frozen(last_at=one(at(-3.0), now))).row
+    feed.send(0, **frozen(last_at=with_first(unix_time(-4.0) - earlier, now)))
+    row = feed.send(30, **frozen(last_at=with_first(unix_time(-3.0), now))).row
     assert ("options_unchanged" not in row.flags) == alive
 
 
@@ -490,17 +496,22 @@ def test_an_older_answer_is_one_of_today(earlier: float, older: bool) -> None:
     """Quotes that differ beside an older print of 20:00 are an older answer; before it, news."""
     feed, now = Feed(), TEN_FOURTEEN.timestamp()
     bids = (BASE.bid + 0.05).tolist()
-    feed.send(0, **frozen(bid=bids, last_at=one(at(-3.0), now)))
-    row = feed.send(30, **frozen(last_at=one(at(-4.0) - earlier, now))).row
+    feed.send(0, **frozen(bid=bids, last_at=with_first(unix_time(-3.0), now)))
+    row = feed.send(30, **frozen(last_at=with_first(unix_time(-4.0) - earlier, now))).row
     assert ("options_unchanged" in row.flags) == older
 
 
 def test_prints_after_the_close_belong_to_no_slot() -> None:
     """The last frame of the day: 400 of a contract's 450 printed with a trade after 16:00."""
     feed = Feed()
-    last = (at(15.99) - TEN_FOURTEEN.timestamp()) // 1
+    last = (unix_time(15.99) - TEN_FOURTEEN.timestamp()) // 1
     feed.send(last - 30)
-    row = feed.send(last, spot=7700.5, volume=one(450, 50), last_at=one(at(16.1), at(15.98))).row
+    row = feed.send(
+        last,
+        spot=7700.5,
+        volume=with_first(450, 50),
+        last_at=with_first(unix_time(16.1), unix_time(15.98)),
+    ).row
     assert row.total_volume == 50 * len(BASE.strike)
     assert row.hedge_flow_se == 0
 
@@ -509,7 +520,12 @@ def test_an_odd_time_of_a_print_at_midday_changes_nothing() -> None:
     """No contract has traded after the close at 10:15: its volume counts."""
     feed = Feed()
     feed.send(0)
-    row = feed.send(30, spot=7700.5, volume=one(60, 50), last_at=one(at(16.1), at(10.2))).row
+    row = feed.send(
+        30,
+        spot=7700.5,
+        volume=with_first(60, 50),
+        last_at=with_first(unix_time(16.1), unix_time(10.2)),
+    ).row
     assert row.total_volume == 50 * len(BASE.strike) + 10
 
 
@@ -517,11 +533,11 @@ def test_one_side_that_is_not_listed_counts_nowhere() -> None:
     """A strike whose call is missing for a frame: its put counts, the call waits."""
     feed, n = Feed(), len(BASE.strike)
     feed.send(0)
-    before = feed.send(30, spot=7700.5, volume=one(60, 50))
+    before = feed.send(30, spot=7700.5, volume=with_first(60, 50))
     keep = np.arange(n) != 0
-    made = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=60), spot=7701.0)
+    sent_frame = frame(quoted_at=TEN_FOURTEEN + timedelta(seconds=60), spot=7701.0)
     columns = {
-        name: getattr(made, name)[keep].tolist()
+        name: getattr(sent_frame, name)[keep].tolist()
         for name in ("strike", "right", "root", "expiry", *OPTIONS, "open_interest")
     }
     row = feed.send(60, spot=7701.0, **columns).row
@@ -532,7 +548,7 @@ def test_one_side_that_is_not_listed_counts_nowhere() -> None:
     assert profile["call_signed"][0] == before.profile["call_signed"][0]
     assert (profile["put_volume"][0], profile["call_oi"][0]) == (50, 0)
     assert row.hedge_flow_cumulative_all == before.row.hedge_flow_cumulative_all
-    after = feed.send(90, spot=7701.5, volume=one(60, 50))
+    after = feed.send(90, spot=7701.5, volume=with_first(60, 50))
     assert after.row.total_volume == 50 * n + 10
     assert after.profile["call_signed"][0] == before.profile["call_signed"][0]
 
@@ -541,7 +557,7 @@ def test_a_whole_chain_that_reads_nothing_once_says_what_was_held_back() -> None
     """A late server: every volume is 0 in one frame at midday, and back in the next."""
     feed, n = Feed(), len(BASE.strike)
     feed.send(0)
-    clean = feed.send(30, spot=7700.5, volume=one(60, 50)).row
+    clean = feed.send(30, spot=7700.5, volume=with_first(60, 50)).row
     dip = feed.send(60, spot=7701.0, volume=[0.0] * n).row
     assert dip.flags == ("volume_held",)
     assert dip.detail.flag_amounts["volume_held"] == {
@@ -549,7 +565,7 @@ def test_a_whole_chain_that_reads_nothing_once_says_what_was_held_back() -> None
     }  # fmt: skip
     assert dip.hedge_flow_cumulative_all == clean.hedge_flow_cumulative_all
     assert dip.total_volume == clean.total_volume
-    back = feed.send(90, spot=7701.5, volume=one(65, 50)).row
+    back = feed.send(90, spot=7701.5, volume=with_first(65, 50)).row
     assert back.flags == ("volume_recovered",)
     assert back.detail.flag_amounts["volume_recovered"]["contracts"] == n
     assert back.detail.flag_amounts["volume_recovered"]["volume"] == 50 * n + 10
@@ -588,7 +604,7 @@ def test_half_of_the_chain_must_be_comparable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("atm", "jump", "seen"),
+    ("atm", "jump", "is_jump"),
     [
         # Moves of 1 in 30 s are a deviation of 1.4826, eight of which are 11.86.
         (0.0001, 11.8, False),
@@ -598,18 +614,18 @@ def test_half_of_the_chain_must_be_comparable() -> None:
         (0.30, 18.1, True),
     ],
 )
-def test_sigma_of_spot_is_the_larger_of_two(atm: float, jump: float, seen: bool) -> None:
+def test_sigma_of_spot_is_the_larger_of_two(atm: float, jump: float, is_jump: bool) -> None:
     """What the last moves say, and what the volatility says."""
     recent = [RecentSample(30.0 * i, 7700.0 + i % 2, atm) for i in range(7)]
-    assert (spot_jump(recent, 7700.0 + jump, 210.0) is not None) == seen
+    assert (spot_jump(recent, 7700.0 + jump, 210.0) is not None) == is_jump
 
 
 def test_a_return_after_a_gap_says_nothing_of_the_row_before_it() -> None:
     """Ten minutes later any price may be back where it was."""
     feed = Feed()
-    at = quiet(feed)
-    feed.send(at, spot=7740.0, sigma=0.15)
-    assert doubts_of(feed.send(at + 600, spot=7701.0, sigma=0.151)) == []
+    start = quiet(feed)
+    feed.send(start, spot=7740.0, sigma=0.15)
+    assert doubts_of(feed.send(start + 600, spot=7701.0, sigma=0.151)) == []
 
 
 def test_real_minutes_are_not_flagged_for_nothing() -> None:
@@ -622,8 +638,8 @@ def test_real_minutes_are_not_flagged_for_nothing() -> None:
             chain = select_chain(recorded.frame, session)
             record = measure_slot(chain, record, oi_confidence=0.43)
             flags.update(record.row.flags)
-            said = [(doubt.flag, doubt.since.isoformat()) for doubt in doubts_of(record)]
-            doubts += said
+            moments = [(doubt.flag, doubt.since.isoformat()) for doubt in doubts_of(record)]
+            doubts += moments
             slots += 1
     assert slots == 1122
     ours = ("options_unchanged", "spot_from_parity", "spot_spike", "volatility_spike", "stale_spot")
