@@ -22,6 +22,7 @@ from sampler.measure.revision import Doubt
 from sampler.measure.signing import EachTrade, LastPrint
 from sampler.measure.volume import (
     COLUMNS,
+    EARLIER_RISE,
     LATER_RISE,
     MOMENTS,
     OTHER,
@@ -239,11 +240,11 @@ def _stored(ledger: dict[str, Floats], now: float) -> dict[str, Floats]:
     """The ledger's columns as the evidence has them: moments as ages, which compress well. [s]
 
     The account that is not published is left out where no contract has one: on nearly all slots.
-    So is a later rise.
+    So is a later or an earlier rise.
     """
     unknown = {
         name
-        for group in (OTHER, LATER_RISE)
+        for group in (OTHER, LATER_RISE, EARLIER_RISE)
         if group[0] not in ledger or np.isnan(ledger[group[0]]).all()
         for name in group
     }

@@ -7,9 +7,10 @@ accounts of the contract: one says that the mark was right, the other that the l
 account is published in the row, the other one is carried beside it, and the feed's next reports
 decide:
 
-- One recent rise is as large as the fall (the largest of the last ten minutes, or better the
-  largest after that, or only both together): what fell is taken out of that rise, with the rise's
-  own sign and dollars, at once. The higher account is carried.
+- Recent rises are as large as the fall: what fell is taken out of them, with their own sign and
+  dollars, at once. Three rises of the last ten minutes are remembered: the largest, the largest
+  before it and the largest after it. Taken back is the smallest one that is large enough, else the
+  largest with one of the others or both. The higher account is carried.
 - Nothing explains the lower figure: the mark is published unchanged. The lower account is carried,
   with whatever trades above the lower figure.
 - A report that reaches the higher account's volume restores the higher account, exactly. But where
@@ -70,12 +71,18 @@ OTHER: tuple[str, ...] = (
     "other_classified",  # its classified volume less the published account's [contracts]
     "other_variance",  # its Σ (ΔV·M·Δ·S)² less the published account's [$²]
     "other_since",  # unix time at which the dispute began [s]
-    "other_gap",  # by how much the two volumes differed then; NaN: unknown [contracts]
+    "other_gap",  # by how much the two volumes differed then; NaN: the chain began anew [contracts]
 )
+#: The largest rise before that one, which is no larger: both may have been wrong. NaN: none.
+EARLIER_RISE: tuple[str, ...] = tuple(f"earlier_{name}" for name in RISE)
+#: The rises that are remembered, in the order in which ``remember_rises`` has them.
+RISES: tuple[str, ...] = (*RISE, *LATER_RISE, *EARLIER_RISE)
 #: All columns of the ledger, as the evidence stores them.
-COLUMNS: tuple[str, ...] = (*ACCOUNT, *RISE, *LATER_RISE, *OTHER, "volume_read_at")
+COLUMNS: tuple[str, ...] = (*ACCOUNT, *RISES, *OTHER, "volume_read_at")
 #: Columns that are moments: unix time here, ages in the stored evidence. [s]
-MOMENTS = frozenset({"rise_at", "later_rise_at", "other_since", "volume_read_at"})
+MOMENTS = frozenset(
+    {"rise_at", "later_rise_at", "earlier_rise_at", "other_since", "volume_read_at"}
+)
 #: Sums of a contract that begins at 0; every other column begins as unknown.
 FLOW_SUMS = frozenset({"signed", "dollars", "gamma_dollars", "counted", "volume_squares"})
 
@@ -232,10 +239,10 @@ def _count_disputed(
         disputed = ~np.isnan(columns["other_volume"])
     mark = columns["volume"]
     # A lower account that is published may itself have risen wrongly, and a fall may shrink to what
-    # a rise explains: the dispute begins anew. A reset is decided for the whole chain alone.
-    again = disputed & (mark - reported <= np.fmax(columns["rise"], columns["later_rise"]))
-    if step.reset_at is not None:
-        again[:] = False
+    # rises explain: the dispute begins anew. A reset is decided for the whole chain alone.
+    rises = sum(np.nan_to_num(columns[names[0]]) for names in (RISE, LATER_RISE, EARLIER_RISE))
+    again = disputed & (mark - reported <= rises)
+    again &= ~_began_anew(step)
     fallen = readable & (reported < mark) & (~disputed | again)
     step.to_other &= ~fallen
     if fallen.any():
@@ -267,13 +274,13 @@ def add_flow(step: VolumeStep, sign: Floats, hedge: Floats, gamma: Floats, *, no
         sign,
         hedge,
         gamma,
-        rises=[columns[name] for name in (*RISE, *LATER_RISE)],
+        rises=[columns[name] for name in RISES],
         counted=columns["counted"],
         volume_squares=columns["volume_squares"],
         now=now,
         oldest=now - DISPUTE_SECONDS,
     )
-    names = (*RISE, *LATER_RISE, "counted", "volume_squares")
+    names = (*RISES, "counted", "volume_squares")
     columns.update(zip(names, remembered, strict=True))
     if OTHER[0] not in columns:
         return
@@ -298,8 +305,17 @@ def add_flow(step: VolumeStep, sign: Floats, hedge: Floats, gamma: Floats, *, no
         columns[name][other] += value[other]
 
 
+def _began_anew(step: VolumeStep) -> Bools:
+    """Contracts whose dispute is that of the whole chain, which began anew. (2, n)"""
+    columns = step.ledger
+    if step.reset_at is None:
+        return np.zeros(columns["volume"].shape, np.bool_)
+    return ~np.isnan(columns["other_volume"]) & np.isnan(columns["other_gap"])
+
+
 def _forget_rises(columns: dict[str, Floats], earliest: float) -> None:
     """Forget rises of before a time; a later one takes the place of one that is forgotten."""
+    _clear(columns, EARLIER_RISE, columns["earlier_rise_at"] < earliest)
     expired = columns["rise_at"] < earliest
     if expired.any():
         _clear(columns, LATER_RISE, columns["later_rise_at"] < earliest)
@@ -308,9 +324,16 @@ def _forget_rises(columns: dict[str, Floats], earliest: float) -> None:
 
 def _take_later_rise(columns: dict[str, Floats], which: Bools) -> None:
     """Put the later rise in the place of the largest one."""
-    for name in RISE:
-        columns[name][which] = columns[f"later_{name}"][which]
-    _clear(columns, LATER_RISE, which)
+    _move(columns, LATER_RISE, RISE, which)
+
+
+def _move(
+    columns: dict[str, Floats], names: Sequence[str], places: Sequence[str], which: Bools
+) -> None:
+    """Put one remembered rise in the place of another one."""
+    for name, place in zip(names, places, strict=True):
+        columns[place][which] = columns[name][which]
+    _clear(columns, names, which)
 
 
 def _clear(columns: dict[str, Floats], names: Sequence[str], which: Bools) -> None:
@@ -339,18 +362,20 @@ def _is_reset(columns: Mapping[str, Floats], reported: Floats, readable: Bools) 
 def _reset(step: VolumeStep, reported: Floats, readable: Bools, now: float) -> None:
     """Go on from the new figures, and carry the account of before until it is decided."""
     columns = step.ledger
-    fallen = readable & (reported < columns["volume"])
-    undisputed = fallen & np.isnan(columns["other_volume"])
+    mark, other = columns["volume"], columns["other_volume"]
+    fallen = readable & (reported < mark)
+    # The account that was published is carried. A rise that had been withdrawn before is given up,
+    # unless it is what stood before another beginning.
+    carried = fallen & (np.isnan(other) | ((other > mark) & ~_began_anew(step)))
     for name in ACCOUNT:
-        columns[f"other_{name}"][undisputed] = columns[name][undisputed]
+        columns[f"other_{name}"][carried] = columns[name][carried]
     for name in ("other_classified", "other_variance"):
-        columns[name][undisputed] = 0.0
-    columns["other_since"][undisputed] = now
+        columns[name][carried] = 0.0
+    columns["other_since"][carried] = now
     # A contract that was in dispute: its lower account is overtaken.
-    lower = fallen & ~undisputed & (columns["other_volume"] < columns["volume"])
-    _swap(columns, lower)
+    _swap(columns, fallen & ~carried & (other < mark))
     columns["volume"][fallen] = reported[fallen]
-    _clear(columns, (*RISE, *LATER_RISE), fallen)
+    _clear(columns, (*RISES, "other_gap"), fallen)
     step.reset, step.reset_at = True, now
 
 
@@ -362,14 +387,18 @@ def _continue_disputes(
     old = disputed & (now - columns["other_since"] >= DISPUTE_SECONDS)
     highest = np.maximum(mark, other)
     back = disputed & readable & (reported >= highest)
+    anew = _began_anew(step)
     if step.reset_at is not None:
-        comparable = disputed & readable
-        if back.sum() < WHOLE_CHAIN * comparable.sum():
-            # Today's count may pass yesterday's by itself, contract by contract.
-            back[:] = False
-        if now - step.reset_at >= DISPUTE_SECONDS or back.any():
+        # Today's count may pass that of before by itself, contract by contract: then it goes on.
+        # Only where nearly all of the chain comes back in one slot was the fall wrong.
+        comparable = anew & readable
+        back_at_once = comparable & (reported >= other)
+        whole = (back_at_once & (mark < other)).sum() >= max(WHOLE_CHAIN * comparable.sum(), 1)
+        back = np.where(anew, back_at_once & whole, back)
+        if now - step.reset_at >= DISPUTE_SECONDS or whole:
             step.reset_at = None
-    published_high = mark > other
+    # What has begun anew is never the higher account, whatever it has reached.
+    published_high = (mark > other) & ~anew
     _close(step, back & published_high, "recovered")
     # What comes back at once was a wrong fall. Once the lower account has traded on, it was right;
     # but if most of the fall then comes back in one slot, the rows since the fall are in doubt.
@@ -403,6 +432,7 @@ def _remember_restored(columns: dict[str, Floats], which: Bools) -> None:
     which = which & (columns["other_volume"] > columns["volume"])
     if not which.any():
         return
+    _move(columns, RISE, EARLIER_RISE, which & (columns["rise"] > 0))
     gone = (columns["other_volume"] - columns["volume"])[which]
     sign = (columns["other_signed"] - columns["signed"])[which] / gone
     divisor = np.where(sign != 0, sign, 1.0)
@@ -420,42 +450,112 @@ def _remember_restored(columns: dict[str, Floats], which: Bools) -> None:
 
 
 def _open_disputes(step: VolumeStep, reported: Floats, fallen: Bools, now: float) -> None:
-    """Withdraw the rise that explains a fall; where none does, carry the lower account along."""
+    """Withdraw the rises that explain a fall; where none do, carry the lower account along."""
     columns = step.ledger
-    mark = columns["volume"]
-    _take_later_rise(columns, fallen & (columns["later_rise"] >= mark - reported))
-    # A fall that is larger than either rise may be both of them.
-    fall, later = mark - reported, np.nan_to_num(columns["later_rise"])
-    later = np.where((fall > columns["rise"]) & (fall <= columns["rise"] + later), later, 0.0)
-    explained = fallen & (columns["rise"] > 0) & (fall <= columns["rise"] + later)
+    fall = np.where(fallen, columns["volume"] - reported, 0.0)
+    taken, since = _explain(columns, fall, now)
+    explained = fallen & (since <= now)
     for name in ACCOUNT:
         columns[f"other_{name}"][fallen] = columns[name][fallen]
     for name in ("other_classified", "other_variance"):
         columns[name][fallen] = 0.0
     columns["other_since"][fallen] = now
-    columns["other_gap"][fallen] = (mark - reported)[fallen]
+    columns["other_gap"][fallen] = fall[fallen]
     if explained.any():
-        rise_at = columns["rise_at"][explained].min()
-        step.wrong_since = min(float(rise_at), step.wrong_since or math.inf)
+        step.wrong_since = min(float(since[explained].min()), step.wrong_since or math.inf)
     # The account of the fall, made where the other one stands; published where it is explained.
-    _take_out(columns, LATER_RISE, later, fallen & (later > 0))
-    # Of the rise only what fell: the rest of it traded.
-    rise = columns["rise"]
-    gone = np.minimum(fall - later, rise)
-    _take_out(columns, RISE, gone, fallen & (rise > 0))
+    for names, gone in taken:
+        _take_out(columns, names, gone, fallen & (gone > 0))
     unexplained = fallen & ~explained
     if unexplained.any():
         _scale_other(columns, unexplained, reported)
     _publish_other(step, explained, "withdrawn", keep=True)
-    # What is left of a rise may still be too much.
-    left = explained & (gone < rise)
-    rest = (rise - gone)[left]
-    for name in ("rise_hedge", "rise_gamma"):
-        columns[name][left] *= rest / rise[left]
-    rise[left] = rest
-    # A rise that does not explain the fall may explain what is left of it later.
-    _clear(columns, RISE, explained & ~left)
-    _clear(columns, LATER_RISE, explained)
+    # What is left of a rise, and what explains no part of this fall, may explain a later one.
+    for names, gone in taken:
+        _shrink(columns, names, gone, explained & (gone > 0))
+    smaller = explained & (columns["rise"] < columns["later_rise"])
+    _move(columns, RISE, EARLIER_RISE, smaller & ~(columns["earlier_rise"] > columns["rise"]))
+    _clear(columns, RISE, smaller)
+    for names in (LATER_RISE, EARLIER_RISE):
+        _move(columns, names, RISE, explained & np.isnan(columns["rise"]))
+
+
+def _explain(
+    columns: Mapping[str, Floats], fall: Floats, now: float
+) -> tuple[list[tuple[Sequence[str], Floats]], Floats]:
+    """Tell which remembered rises a fall takes back, and since when rows are in doubt.
+
+    Parameters
+    ----------
+    columns : the ledger.
+    fall : by how much a report is below the mark; 0 where it is not. (2, n) [contracts]
+    now : the quotes' unix time. [s]
+
+    Returns
+    -------
+    list
+        The columns of each kind of rise, and how much of it is taken back. (2, n) [contracts]
+    ndarray
+        The earliest time of a rise that may have been the wrong one; infinite where no remembered
+        rises are as large as the fall. (2, n) [unix s]
+    """
+    kinds = (LATER_RISE, RISE, EARLIER_RISE)
+    later, rise, earlier = sizes = [np.nan_to_num(columns[names[0]]) for names in kinds]
+    times = [
+        np.where(size > 0, columns[names[4]], math.inf)
+        for size, names in zip(sizes, kinds, strict=True)
+    ]
+    # One rise that is large enough: the smallest of them, and of equals the later one.
+    fits = [np.where(size >= fall, size, math.inf) for size in sizes]
+    smallest = np.minimum(np.minimum(fits[0], fits[1]), fits[2])
+    alone = np.isfinite(smallest) & (fall > 0)
+    since = np.full(fall.shape, math.inf)
+    taken = [np.zeros(fall.shape) for _ in kinds]
+    free = alone.copy()
+    for gone, fit, risen_at in zip(taken, fits, times, strict=True):
+        chosen = free & (fit == smallest)
+        gone[chosen] = fall[chosen]
+        free &= ~chosen
+        # Each one that is large enough may have been the wrong one.
+        doubted = alone & np.isfinite(fit)
+        since[doubted] = np.minimum(since, risen_at)[doubted]
+    # No single one: the largest with another one, or all three, or nothing that is remembered.
+    rest = (fall > 0) & ~alone
+    for gone, share in zip(
+        taken,
+        (
+            np.where((fall <= rise + later) | (fall > rise + earlier), later, 0.0),
+            rise,
+            np.where(fall > rise + later, earlier, 0.0),
+        ),
+        strict=True,
+    ):
+        gone[rest] = share[rest]
+    enough = rest & (taken[0] + taken[1] + taken[2] >= fall)
+    for gone, risen_at in zip(taken, times, strict=True):
+        doubted = enough & (gone > 0)
+        since[doubted] = np.minimum(since, risen_at)[doubted]
+    # Of the smallest rise only what the others leave of the fall.
+    last = np.where(taken[2] > 0, 2, np.where(taken[0] > 0, 1, 0))
+    too_much = np.where(enough, taken[0] + taken[1] + taken[2] - fall, 0.0)
+    taken[2] -= np.where(last == 2, too_much, 0.0)
+    taken[1] -= np.where(last == 1, too_much, 0.0)
+    # Part of an earlier rise: it may as well have been one that nobody remembers.
+    since[enough & (last == 2) & (too_much > 0)] = now - DISPUTE_SECONDS
+    taken[0][rest & ~enough] = 0.0
+    taken[2][rest & ~enough] = 0.0
+    return list(zip(kinds, taken, strict=True)), since
+
+
+def _shrink(columns: dict[str, Floats], names: Sequence[str], gone: Floats, which: Bools) -> None:
+    """Remember what is left of a rise of which a part has been withdrawn; nothing if all was."""
+    size, _, hedge, gamma, _ = (columns[name] for name in names)
+    left = size - gone
+    smaller = which & (left > 0)
+    for money in (hedge, gamma):
+        money[smaller] *= left[smaller] / size[smaller]
+    size[smaller] = left[smaller]
+    _clear(columns, names, which & ~(left > 0))
 
 
 def _take_out(columns: dict[str, Floats], names: Sequence[str], gone: Floats, which: Bools) -> None:

@@ -82,7 +82,7 @@ def remember_rises(
     now: float,
     oldest: float,
 ) -> list[Floats]:
-    """Keep the two largest recent rises of each contract, and add up what it has traded.
+    """Keep the largest recent rises of each contract, and add up what it has traded.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def remember_rises(
     sign : its s. (2, n) [-1, 1]
     hedge, gamma : what it makes dealers hedge if all of it was bought. (2, n) [$, $ per 1 %]
     rises : five columns of the largest rise so far, the last of them its time, then five of the
-        largest one after it. (2, n) each
+        largest one after it, then five of the largest one before it. (2, n) each
     counted, volume_squares : Σ ΔV and Σ ΔV². (2, n) [contracts, contracts²]
     now : the quotes' time. [unix s]
     oldest : rises of before are forgotten. [unix s]
@@ -98,13 +98,13 @@ def remember_rises(
     Returns
     -------
     list
-        The ten columns of ``rises``, ``counted`` and ``volume_squares`` after the slot. New arrays,
+        The columns of ``rises``, ``counted`` and ``volume_squares`` after the slot. New arrays,
         (2, n) each.
     """
-    out = np.empty((24, added.shape[1]))
+    out = np.empty((34, added.shape[1]))
     columns = (added, sign, hedge, gamma, *rises, counted, volume_squares)
     _loops()[1](now, oldest, *map(np.ascontiguousarray, columns), out)
-    return [out[i : i + 2] for i in range(0, 24, 2)]
+    return [out[i : i + 2] for i in range(0, 34, 2)]
 
 
 class ContractsRead(NamedTuple):
@@ -148,7 +148,7 @@ def read_contracts(listed: Bools, before: Bools, reported: Floats, mark: Floats)
 def _loops() -> tuple[Callable[..., None], ...]:
     return (
         compiled(_count_loop, LEVEL, *[READ_TABLE] * 3, READ_FLAGS, WRITE_TABLE, WRITE),
-        compiled(_rise_loop, *[LEVEL] * 2, *[READ_TABLE] * 16, WRITE_TABLE),
+        compiled(_rise_loop, *[LEVEL] * 2, *[READ_TABLE] * 21, WRITE_TABLE),
         compiled(_contracts_loop, *[READ_FLAGS] * 2, *[READ_TABLE] * 2, WRITE_TABLE, WRITE),
     )
 
@@ -198,11 +198,16 @@ def _rise_loop(
     later_hedge: Floats,
     later_gamma: Floats,
     later_at: Floats,
+    earlier: Floats,
+    earlier_sign: Floats,
+    earlier_hedge: Floats,
+    earlier_gamma: Floats,
+    earlier_at: Floats,
     counted: Floats,
     squares: Floats,
     out: Floats,
 ) -> None:
-    """Fill the twelve columns that ``remember_rises`` returns, two rows each."""
+    """Fill the columns that ``remember_rises`` returns, two rows each."""
     for side in range(2):
         for k in range(added.shape[1]):
             volume = added[side, k]
@@ -230,7 +235,22 @@ def _rise_loop(
                 out[10 + side, k], out[12 + side, k] = second, later_sign[side, k]
                 out[14 + side, k], out[16 + side, k] = later_hedge[side, k], later_gamma[side, k]
                 out[18 + side, k] = later_at[side, k]
+            before = math.nan
+            for row in range(20, 30, 2):
+                out[row + side, k] = math.nan
+            if not earlier_at[side, k] < oldest:
+                before = earlier[side, k]
+                out[20 + side, k], out[22 + side, k] = before, earlier_sign[side, k]
+                out[24 + side, k], out[26 + side, k] = (
+                    earlier_hedge[side, k],
+                    earlier_gamma[side, k],
+                )
+                out[28 + side, k] = earlier_at[side, k]
             if volume > 0.0 and not volume < largest:
+                # The largest one until now is before the new one.
+                if not largest < before and not math.isnan(largest):
+                    for row in range(0, 10, 2):
+                        out[20 + row + side, k] = out[row + side, k]
                 out[side, k], out[2 + side, k] = volume, sign[side, k]
                 out[4 + side, k], out[6 + side, k] = hedge[side, k], gamma[side, k]
                 out[8 + side, k] = now
@@ -240,8 +260,8 @@ def _rise_loop(
                 out[10 + side, k], out[12 + side, k] = volume, sign[side, k]
                 out[14 + side, k], out[16 + side, k] = hedge[side, k], gamma[side, k]
                 out[18 + side, k] = now
-            out[20 + side, k] = counted[side, k] + volume
-            out[22 + side, k] = squares[side, k] + volume * volume
+            out[30 + side, k] = counted[side, k] + volume
+            out[32 + side, k] = squares[side, k] + volume * volume
 
 
 def _contracts_loop(

@@ -186,6 +186,66 @@ def test_two_rises_are_withdrawn_at_once() -> None:
     assert feed.account() == pytest.approx((105, 5, 50, 10, 5))
 
 
+def test_two_rises_that_grow_are_withdrawn_at_once() -> None:
+    """1,000 too high for three frames, then 99,000 more: both are taken out again.
+
+    Frames at 30, 60, ... seconds. The first wrong rise came at 90; rows are in doubt from there on.
+    """
+    feed = played(100, 132)
+    feed.report(1132)
+    feed.report(1132)
+    feed.report(100_132)
+    step = feed.report(132)
+    assert (step.withdrawn.contracts, step.withdrawn.volume) == (1, -100_000)
+    assert step.wrong_since == 90.0
+    assert feed.account() == (132, 32, 320, 64, 32)
+    feed.report(140)
+    assert feed.account() == (140, 40, 400, 80, 40)
+
+
+def test_a_rise_before_a_larger_one_that_was_withdrawn_is_withdrawn_too() -> None:
+    """1,000 too high from 90 s on; 99,000 more in one frame, back, and then the 1,000."""
+    feed = played(100, 132)
+    feed.report(1132)
+    feed.report(100_132)
+    step = feed.report(1137)
+    assert (step.withdrawn.volume, step.wrong_since) == (-98_995, 120.0)
+    feed.report(1137)
+    step = feed.report(140)
+    assert step.wrong_since == 90.0
+    assert (step.withdrawn.volume, step.held.contracts) == (-997, 0)
+    assert feed.account() == (140, 40, 400, 80, 40)
+
+
+def test_the_smallest_rise_that_is_large_enough_is_withdrawn() -> None:
+    """Sold 50 at 90 s, bought 200 at 120 s, sold 60 at 150 s: a fall of 55 was one of the 60 sold.
+
+    One of 48 was one of the 50, and both falls leave the rows since the earliest of all three in
+    doubt that are as large as the fall.
+    """
+    for fall, signed, since in ((55, 32 - 50 + 200 - 5, 120.0), (48, 32 - 2 + 200 - 60, 90.0)):
+        feed = played(100, 132)
+        feed.report(182, sign=-1.0)
+        feed.report(382)
+        feed.report(442, sign=-1.0)
+        step = feed.report(442 - fall)
+        assert step.wrong_since == since
+        assert feed.account()[1] == signed
+        assert feed.account()[0] == 442 - fall
+
+
+def test_a_part_of_an_earlier_rise_leaves_ten_minutes_in_doubt() -> None:
+    """Rises of 1,000, 2,000 and 99,000, and a fall of 100,000: the 1,000 are not remembered."""
+    feed = played(*[100] * 30, 132)
+    feed.report(1132)
+    feed.report(3132)
+    feed.report(102_132)
+    step = feed.report(2132)
+    assert feed.account()[:2] == (2132, 2032)
+    # The rise of 1,000 came 90 s before the fall.
+    assert step.wrong_since == feed.now - 600.0
+
+
 def test_a_fall_that_shrinks_to_a_rise_is_a_rise_that_was_wrong() -> None:
     """A volume reads too high, then 0, then right: the surplus is taken out at its return."""
     feed = played(100, 110, 5000, 0, 0)
@@ -378,6 +438,75 @@ def test_a_reset_leaves_less_than_half(left: float, reset: bool) -> None:
     feed = Feed(10)
     feed.report(*[100.0] * 10, opening=True)
     assert feed.report(*[left] * 10, opening=True).reset == reset
+
+
+def test_after_a_reset_a_contract_counts_in_every_slot_for_good() -> None:
+    """The first contract passes its figure of before, 3, and trades on: 24 of 24 bought count.
+
+    Frames at 30, 60, ... seconds; the reset at 60. Ten minutes later it is decided.
+    """
+    feed = Feed(10)
+    feed.report(3.0, *[1000.0] * 9, opening=True)
+    assert feed.report(*[0.0] * 10, opening=True).reset
+    for volume in (2.0, 5.0, 8.0):
+        step = feed.report(volume, *[1.0] * 9, opening=True)
+        assert feed.account(0) == (volume, volume, 10 * volume, 2 * volume, volume)
+        assert not step.to_other.any()
+        assert step.held.contracts == 0
+    for slot in range(30):
+        step = feed.report(9.0 + slot // 2, *[1.0] * 9, opening=slot < 20)
+        assert (step.busted.contracts, step.held.contracts, step.withdrawn.contracts) == (0, 0, 0)
+    assert feed.reset_at is None
+    assert feed.account(0) == (23, 23, 230, 46, 23)
+    assert feed.account(5) == (1, 1, 10, 2, 1)
+
+
+def test_a_reset_that_was_none_restores_what_had_passed_its_old_figure() -> None:
+    """Ten contracts read 0, the first one passes its figure of before, then all come back.
+
+    It had counted 3 and traded 7 more until the chain is back at 10: 7 in all since the baseline.
+    """
+    feed = Feed(20)
+    feed.report(3.0, *[1000.0] * 19, opening=True)
+    assert feed.report(*[0.0] * 20, opening=True).reset
+    feed.report(8.0, *[5.0] * 19, opening=True)
+    step = feed.report(10.0, *[1020.0] * 19, opening=True)
+    assert step.restored.contracts == 20
+    assert feed.account(0) == (10, 7, 70, 14, 7)
+    assert feed.account(7) == pytest.approx((1020, 20, 200, 40, 20))
+
+
+def test_a_reset_that_was_none_restores_what_had_been_published() -> None:
+    """One contract was 9,000 too high and put right again before all ten read 0 once."""
+    feed = Feed(10)
+    feed.report(*[1000.0] * 10, opening=True)
+    feed.report(10_000.0, *[1000.0] * 9, opening=True)
+    assert feed.report(*[1010.0] * 10, opening=True).withdrawn.contracts == 1
+    assert feed.report(*[0.0] * 10, opening=True).reset
+    assert feed.report(*[1015.0] * 10, opening=True).restored.contracts == 10
+    for contract in (0, 9):
+        assert feed.account(contract) == pytest.approx((1015, 15, 150, 30, 15))
+
+
+def test_a_second_reset_does_not_forget_the_first() -> None:
+    """Volumes read 0, then 10, then 0 again, and come back whole: what traded counts once."""
+    feed = Feed(10)
+    feed.report(*[1000.0] * 10, opening=True)
+    for low in (0.0, 10.0, 0.0):
+        feed.report(*[low] * 10, opening=True)
+    feed.report(*[1020.0] * 10, opening=True)
+    assert feed.account(4) == pytest.approx((1020, 20, 200, 40, 20))
+
+
+def test_a_dispute_beside_a_reset_is_decided_by_itself() -> None:
+    """After a reset one contract falls for one frame: it is held, and comes back alone."""
+    feed = Feed(11)
+    feed.report(*[1000.0] * 10, NAN, opening=True)
+    assert feed.report(*[0.0] * 10, NAN, opening=True).reset
+    feed.report(*[1.0] * 10, 50.0, opening=True)
+    assert feed.report(*[2.0] * 10, 40.0, opening=True).held.contracts == 1
+    step = feed.report(*[3.0] * 10, 50.0, opening=True)
+    assert (step.recovered.contracts, step.held.contracts) == (1, 0)
 
 
 @pytest.mark.parametrize("kept", [2, 10])

@@ -31,42 +31,53 @@ def test_volumes_are_counted_above_their_marks() -> None:
     assert_array_equal(mark, pairs([10, 10, 10, 10], [NAN, NAN, 10, 10]))
 
 
-def test_the_two_largest_recent_rises_are_remembered() -> None:
+def test_three_recent_rises_are_remembered() -> None:
     """A slot's trade replaces a remembered rise by its size and age; each line is one contract."""
-    #           rise  at    later at    added  rise  at   later  at
+    none = (NAN, NAN)
     contracts = [
-        (5, 60, 3, 70, 9, 9, 90, NAN, NAN),  # the largest so far: nothing came after it
-        (5, 60, 3, 70, 5, 5, 90, NAN, NAN),  # as large
-        (5, 60, 3, 70, 4, 5, 60, 4, 90),  # the largest after it
-        (5, 60, 3, 70, 2, 5, 60, 3, 70),  # too small
-        (5, 60, NAN, NAN, 1, 5, 60, 1, 90),  # the first after it
-        (5, 60, 3, 70, 0, 5, 60, 3, 70),  # nothing traded
-        (5, 10, 3, 70, 0, 3, 70, NAN, NAN),  # too old: the later one takes its place
-        (5, 10, 3, 70, 2, 3, 70, 2, 90),  # and what trades then comes after that
-        (5, 10, 3, 70, 4, 4, 90, NAN, NAN),
-        (5, 10, 3, 15, 0, NAN, NAN, NAN, NAN),  # both too old
-        (5, 10, 3, 15, 1, 1, 90, NAN, NAN),
-        (5, 20, NAN, NAN, 4, 5, 20, 4, 90),  # just young enough
-        (NAN, NAN, NAN, NAN, 1, 1, 90, NAN, NAN),  # nothing remembered
+        # rise at, later at, earlier at, added; the same after it
+        # The largest so far: nothing came after it, and the largest until now before it.
+        ((5, 60), (3, 70), none, 9, (9, 90), none, (5, 60)),
+        ((5, 60), (3, 70), (4, 50), 5, (5, 90), none, (5, 60)),  # as large
+        ((5, 60), (3, 70), (4, 50), 4, (5, 60), (4, 90), (4, 50)),  # the largest after it
+        ((5, 60), (3, 70), (4, 50), 2, (5, 60), (3, 70), (4, 50)),  # too small
+        ((5, 60), none, none, 1, (5, 60), (1, 90), none),  # the first after it
+        ((5, 60), (3, 70), none, 0, (5, 60), (3, 70), none),  # nothing traded
+        # What was left of the largest one is smaller than the one before it.
+        ((2, 60), none, (4, 50), 3, (3, 90), none, (4, 50)),
+        ((5, 10), (3, 70), none, 0, (3, 70), none, none),  # too old: the later takes its place
+        ((5, 10), (3, 70), (4, 9), 2, (3, 70), (2, 90), none),  # what trades then comes after it
+        ((5, 10), (3, 70), none, 4, (4, 90), none, (3, 70)),
+        ((5, 10), (3, 15), (4, 9), 0, none, none, none),  # all too old
+        ((5, 10), (3, 15), none, 1, (1, 90), none, none),
+        ((5, 21), none, (4, 20), 4, (5, 21), (4, 90), (4, 20)),  # just young enough
+        ((5, 21), none, (4, 19), 4, (5, 21), (4, 90), none),  # just too old
+        (none, none, none, 1, (1, 90), none, none),  # nothing remembered
     ]
-    rise, at, later, later_at, added, *expected = (
-        np.array([column, column], np.float64) for column in zip(*contracts, strict=True)
-    )
+
+    def column(which: int, part: int) -> np.ndarray:
+        values = [float(contract[which][part]) for contract in contracts]  # type: ignore[index]
+        return np.array([values, values])
+
+    sizes, moments = [column(k, 0) for k in (0, 1, 2)], [column(k, 1) for k in (0, 1, 2)]
+    added = np.array([[float(contract[3]) for contract in contracts]] * 2)  # type: ignore[arg-type]
     after = remember_rises(
         added,
         np.full_like(added, -1.0),
         added * 10.0,
         added * 2.0,
         rises=[
-            *(rise, np.sign(rise), rise * 10.0, rise * 2.0, at),
-            *(later, np.sign(later), later * 10.0, later * 2.0, later_at),
+            table
+            for size, at in zip(sizes, moments, strict=True)
+            for table in (size, np.sign(size), size * 10.0, size * 2.0, at)
         ],
         counted=np.full_like(added, 100.0),
         volume_squares=np.full_like(added, 1000.0),
         now=90.0,
         oldest=20.0,
     )
-    for first, (size, moment) in ((0, expected[:2]), (5, expected[2:])):
+    for first, which in ((0, 4), (5, 5), (10, 6)):
+        size, moment = column(which, 0), column(which, 1)
         assert_array_equal(after[first], size)
         # What was remembered was bought, what trades now is sold.
         sides = np.where(np.isnan(size), NAN, np.where(moment == 90.0, -1.0, 1.0))
@@ -74,8 +85,8 @@ def test_the_two_largest_recent_rises_are_remembered() -> None:
         assert_array_equal(after[first + 2], size * 10.0)
         assert_array_equal(after[first + 3], size * 2.0)
         assert_array_equal(after[first + 4], moment)
-    assert_array_equal(after[10], 100.0 + added)
-    assert_array_equal(after[11], 1000.0 + added**2)
+    assert_array_equal(after[15], 100.0 + added)
+    assert_array_equal(after[16], 1000.0 + added**2)
 
 
 def test_what_a_frame_brings() -> None:
