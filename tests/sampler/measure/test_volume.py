@@ -11,6 +11,8 @@ from sampler.measure.volume import VolumeStep, add_flow, empty_ledger, read_volu
 
 #: $ of hedge and of gamma that one bought contract makes.
 HEDGE, GAMMA = 10.0, 2.0
+#: Unix time before the first frame, which comes 30 s later. [s]
+START = 1_787_149_800.0
 NAN = math.nan
 
 
@@ -21,7 +23,7 @@ class Feed:
         self.ledger = empty_ledger((2, contracts))
         self.reset_at: float | None = None
         # A day of 2026: what a moment is added to or taken from shows.
-        self.now = 1_787_149_800.0
+        self.now = START
 
     def report(
         self, *volumes: float, opening: bool = False, sign: float = 1.0, seconds: float = 30.0
@@ -197,7 +199,7 @@ def test_two_rises_that_grow_are_withdrawn_at_once() -> None:
     feed.report(100_132)
     step = feed.report(132)
     assert (step.withdrawn.contracts, step.withdrawn.volume) == (1, -100_000)
-    assert step.wrong_since == 90.0
+    assert step.wrong_since == START + 90.0
     assert feed.account() == (132, 32, 320, 64, 32)
     feed.report(140)
     assert feed.account() == (140, 40, 400, 80, 40)
@@ -209,10 +211,10 @@ def test_a_rise_before_a_larger_one_that_was_withdrawn_is_withdrawn_too() -> Non
     feed.report(1132)
     feed.report(100_132)
     step = feed.report(1137)
-    assert (step.withdrawn.volume, step.wrong_since) == (-98_995, 120.0)
+    assert (step.withdrawn.volume, step.wrong_since) == (-98_995, START + 120.0)
     feed.report(1137)
     step = feed.report(140)
-    assert step.wrong_since == 90.0
+    assert step.wrong_since == START + 90.0
     assert (step.withdrawn.volume, step.held.contracts) == (-997, 0)
     assert feed.account() == (140, 40, 400, 80, 40)
 
@@ -229,7 +231,7 @@ def test_the_smallest_rise_that_is_large_enough_is_withdrawn() -> None:
         feed.report(382)
         feed.report(442, sign=-1.0)
         step = feed.report(442 - fall)
-        assert step.wrong_since == since
+        assert step.wrong_since == START + since
         assert feed.account()[1] == signed
         assert feed.account()[0] == 442 - fall
 
