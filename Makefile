@@ -5,11 +5,17 @@ BIN := $(VENV)/bin
 # What the benchmarks are compared with. Nothing else needs it.
 PEERS := $(VENV)/peers
 
-.PHONY: run help test unit coverage mutants test-timescale hostile hostile-vendor check fix docs bench bench-api bench-page bench-store bench-year study \
+.PHONY: run install uninstall help test unit coverage mutants test-timescale hostile hostile-vendor check fix docs bench bench-api bench-page bench-store bench-year study \
   study-charts screenshots soak clean
 
 run: $(VENV)/.run  ## run the whole product on embedded servers: http://127.0.0.1:8000
 	@exec $(BIN)/python deploy/run.py
+
+install:  ## install the services on this machine, as root; ARGS=--dry-run shows what it would do
+	@deploy/install.sh install $(ARGS)
+
+uninstall:  ## remove them again; settings and data stay, but for ARGS=--purge
+	@deploy/install.sh uninstall $(ARGS)
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
