@@ -71,6 +71,11 @@ class MarketWatch:
         """Why the file of rules cannot be used; empty if it can."""
         return self._rules.problem
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether any rule is in force."""
+        return bool(self._rules.rules)
+
     def forget(self) -> None:
         """Begin anew at the next look: another process has watched meanwhile."""
         self._followed = {}

@@ -225,9 +225,14 @@ class Watch:
             )
         if kind in UPKEEP_HOLD and self._upkeep is not None:
             return self._upkeep.word(kind, names, symbols)
-        if kind == "rules_broken":
-            problem = self._market.problem if self._market is not None else ""
-            return f"The rules of alerts cannot be read, those of before stay in force. {problem}"
+        if kind == "rules_broken" and self._market is not None:
+            meanwhile = (
+                "those of before stay in force"
+                if self._market.has_rules
+                else "so no event of the market is told"
+            )
+            problem = self._market.problem
+            return f"The rules of alerts cannot be read, {meanwhile}. {problem}"
         return (
             "The database cannot be reached. Samplers keep their rows in the spool, and the API"
             " answers only what it has in memory."

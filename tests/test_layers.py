@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage.doctor": {
         "storage.config",
         "storage.market",
+        "storage.notify",
         "storage.opening",
         "storage.postgres",
         "storage.redis",

@@ -39,7 +39,10 @@ class Alert(BaseModel):
     created_at: datetime = Field(description="When it was written, by the database's clock.")
     closed_at: datetime | None = Field(description="When its end was written.")
     node: str = Field(description="The machine that has noticed it.")
-    sent: bool = Field(description="False if it was noticed too late to be sent.")
+    sent: bool = Field(
+        description="False if no process sends it from the log: it was noticed too late, or went"
+        " out while the database was away."
+    )
     deliveries: list[Delivery] | None = Field(
         description="Whom it was sent to; null for callers who may not know."
     )

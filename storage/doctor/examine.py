@@ -41,6 +41,7 @@ async def examine(
     yield machine.check_files()
     yield machine.check_cache(environment, _SAMPLER)
     yield machine.check_calendar(Clock().now(), len(settings.calendar_overrides))
+    yield await product.check_rules(settings.alert_rules)
     dataset = product_dataset(settings)
     growth: float | None = None
     try:

@@ -6,12 +6,14 @@ import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import orjson
 
 from storage.config.settings import Settings
 from storage.doctor.finding import Finding, fail, ok, warn
 from storage.market.calendar import market_day
+from storage.notify.rules_file import RulesFile
 from storage.postgres.coverage import FAILING_STATES, assess_coverage
 from storage.postgres.retention import RetentionReport
 from storage.postgres.store import Store
@@ -136,6 +138,27 @@ async def check_coverage(store: Store, settings: Settings, now: datetime) -> Fin
         advice = "flow-store check names the reasons; backfill --missing if your feed has history"
         return warn("coverage", shown, advice)
     return ok("coverage", f"{len(lines)} sessions since {first}, each complete enough")
+
+
+async def check_rules(path: Path | None) -> Finding:
+    """Check the file with the rules of market events.
+
+    Parameters
+    ----------
+    path : ``FLOW_ALERT_RULES``; None for the built-in rules.
+
+    Returns
+    -------
+    Finding
+        What was seen.
+    """
+    file = RulesFile(path)
+    await file.refresh()
+    if file.problem:
+        advice = "correct it; docs/alerts.md has the kinds and their numbers"
+        return fail("rules", file.problem.removeprefix("FLOW_ALERT_RULES: "), advice)
+    where = "built in" if path is None else f"in {path}"
+    return ok("rules", f"{len(file.rules)} rules of market events are {where}")
 
 
 def check_retention(reports: Sequence[RetentionReport], overdue: Sequence[str]) -> Finding:

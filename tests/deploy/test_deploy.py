@@ -107,7 +107,7 @@ def test_services_are_confined(unit: Path) -> None:
         "EnvironmentFile": "/etc/zerodte-flow/flow.env",
     }.items():
         assert entries(unit, key) == [value]
-    assert set(entries(unit, "StateDirectory")) <= {"zerodte-flow"}
+    assert set(entries(unit, "StateDirectory")) <= {"zerodte-flow", "zerodte-flow-api"}
     assert entries(unit, "ReadWritePaths") == []
 
 

@@ -75,7 +75,7 @@ def test_a_good_set_up(servers: Servers, database: str, tmp_path: Path) -> None:
     status, findings = examine(servers, database)
     assert (status, failed(findings)) == (0, set())
     assert {"database", "schema", "rights", "redis", "disk", "port", "files", "calendar", "cache",
-            "keys", "coverage", "retention", "backups", "settings"} <= set(findings)  # fmt: skip
+            "keys", "coverage", "retention", "backups", "settings", "rules"} <= set(findings)  # fmt: skip
     warned = {name for name, finding in findings.items() if finding["state"] == "warn"}
     assert warned <= {"coverage", "backups", "files"}
     assert all(finding["advice"] for finding in findings.values() if finding["state"] != "ok")
@@ -175,6 +175,13 @@ def test_a_role_without_rights(servers: Servers, database: str) -> None:
         with psycopg.connect(database, autocommit=True) as admin:
             admin.execute("drop owned by doctor_reader")
             admin.execute("drop role doctor_reader")
+
+
+def test_rules_that_cannot_be_read(servers: Servers, database: str, tmp_path: Path) -> None:
+    """A file of rules is read as the API reads it: what is wrong in it is said."""
+    path = tmp_path / "rules.json"
+    path.write_text('{"rules": [{"kind": "gap", "secs": 9}]}')
+    broken("rules", servers, database, "docs/alerts.md", FLOW_ALERT_RULES=str(path))
 
 
 def test_no_redis_there(servers: Servers, database: str) -> None:
