@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="answer requests until SIGTERM")
     add_options(serve, "host", "port", "access", "quotas", "cors_origins", "allowed_hosts")
+    add_options(serve, "root_path", "trusted_proxies")
     add_options(serve, "dataset", "source", "clock", "alert_rules")
     add_options(serve, "database_url", "redis_url", "data_dir", "log", "log_level")
     serve.set_defaults(command=_serve)
@@ -145,6 +146,7 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
                 origins=_origins(settings),
                 hosts=_hosts(settings),
                 rules=rules,
+                root_path=settings.root_path,
             )
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             url = f"http://{host}:{settings.port}"
@@ -159,7 +161,7 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
                 systemd.ready()
                 systemd.status(f"listening on {url}")
 
-            server = Server(app, started, files=files)
+            server = Server(app, started, files=files, trusted_proxies=settings.trusted_proxies)
             updating = asyncio.create_task(keep_current(app))
             background = [updating, asyncio.create_task(_report_alive(systemd))]
             node = socket.gethostname()

@@ -89,6 +89,7 @@ def log_request(scope: Scope, metrics: ApiMetrics, started: float, status: int, 
     log.info(
         "request",
         method=scope["method"],
+        client=client[0] if (client := scope.get("client")) else None,
         path=scope["path"][:_PATH_LENGTH],
         status=status,
         ms=round(seconds * 1e3, 1),

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api import errors, page
@@ -48,7 +49,7 @@ _MISDIRECTED = json_response(
 class Application(FastAPI):
     """FastAPI with the series' fast path in front of it, and OpenAPI examples with their nulls."""
 
-    def __init__(self, context: AppContext) -> None:
+    def __init__(self, context: AppContext, root_path: str = "") -> None:
         super().__init__(
             title="Zero-DTE Flow",
             description=page.DESCRIPTION,
@@ -57,16 +58,34 @@ class Application(FastAPI):
             redoc_url=None,
             # The published clients take a redirect for a failure.
             redirect_slashes=False,
+            servers=[{"url": root_path}] if root_path else None,
         )
+        self._prefix = root_path
         self.context = context
         self.fast_path = SeriesFastPath(context)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer on the fast path, or by the framework's route; refuse a foreign ``Host``."""
+        if scope["type"] == "http" and self._prefix:
+            if scope["path"] == self._prefix:
+                # Relative links of the page need the slash.
+                moved = Response(status_code=307, headers={"Location": f"{self._prefix}/"})
+                await moved(scope, receive, send)
+                return
+            scope = self._without_prefix(scope)
         if scope["type"] == "http" and not self._is_for_us(scope):
             await _MISDIRECTED(scope, receive, send)
         elif not await self.fast_path.answer(scope, receive, send):
             await super().__call__(scope, receive, send)
+
+    def _without_prefix(self, scope: Scope) -> Scope:
+        """Return a request as if it came to the root; not every proxy cuts the prefix off."""
+        path, raw = scope["path"], scope.get("raw_path") or b""
+        prefix = f"{self._prefix}/"
+        if not path.startswith(prefix) or not raw.startswith(prefix.encode()):
+            return scope
+        cut = len(self._prefix)
+        return {**scope, "path": path[cut:], "raw_path": raw[cut:]}
 
     def _is_for_us(self, scope: Scope) -> bool:
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
@@ -87,6 +106,7 @@ def create_app(
     origins: Sequence[str] = ("*",),
     hosts: frozenset[str] = frozenset({"*"}),
     rules: RulesFile | None = None,
+    root_path: str = "",
 ) -> Application:
     """Make the application on an open store and live channel, which the caller closes.
 
@@ -108,6 +128,9 @@ def create_app(
         Names that a request's ``Host`` may have, without a port; ``*`` is any.
     rules
         The rules of market events; the built-in ones if left out.
+    root_path
+        Path under which a proxy serves the application, such as ``/flow``; empty for the root.
+        Requests may come with it or without.
 
     Returns
     -------
@@ -135,7 +158,7 @@ def create_app(
         rules=rules or RulesFile(None),
     )
     context.metrics.readers.set_function(hub.count)
-    app = Application(context)
+    app = Application(context, root_path)
     app.add_exception_handler(QueryError, errors.query_error_response)
     app.add_exception_handler(AccessError, errors.access_error_response)
     app.add_exception_handler(StoreError, errors.store_error_response)

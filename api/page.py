@@ -43,16 +43,16 @@ _REFERENCE = """\
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>Zero-DTE Flow: reference</title>
-<link rel="icon" href="/static/icon.svg">
-<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+<link rel="icon" href="static/icon.svg">
+<link rel="stylesheet" href="docs/assets/swagger-ui.css">
 <div id="reference"></div>
-<script src="/docs/assets/swagger-ui-bundle.js"></script>
-<script src="/docs/start.js"></script>
+<script src="docs/assets/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
 </html>
 """
 _START = """\
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "openapi.json",
   dom_id: "#reference",
   deepLinking: true,
   docExpansion: "list",

@@ -14,7 +14,7 @@ import math
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -315,9 +315,18 @@ class Server(uvicorn.Server):
         Called once the server listens.
     files
         How many files this process may open; connections stay below it.
+    trusted_proxies
+        Addresses and networks whose ``X-Forwarded-For`` is believed.
     """
 
-    def __init__(self, app: Any, started: Callable[[], None], *, files: int = 1024) -> None:
+    def __init__(
+        self,
+        app: Any,
+        started: Callable[[], None],
+        *,
+        files: int = 1024,
+        trusted_proxies: Sequence[str] = (),
+    ) -> None:
         protocol = choose_protocol()
         if isinstance(protocol, type):
             limit = ConnectionLimit(max(files - _RESERVED_FILES, files // 2))
@@ -331,8 +340,9 @@ class Server(uvicorn.Server):
                 server_header=False,
                 lifespan="off",
                 ws="none",
-                # No route reads the client's address, so a proxy's headers are not needed.
-                proxy_headers=False,
+                # The log has the client's address; nothing else depends on it.
+                proxy_headers=bool(trusted_proxies),
+                forwarded_allow_ips=list(trusted_proxies),
                 backlog=4096,
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             )

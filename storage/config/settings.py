@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -73,6 +74,25 @@ def _hosts(text: str) -> tuple[str, ...]:
         if host != "*" and not _HOST.fullmatch(host):
             raise UsageError(f"{host[:80]!r} is no host name, as in flow.example.org")
     return hosts
+
+
+def _root_path(text: str) -> str:
+    path = text.rstrip("/")
+    if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+){1,8}", path):
+        raise UsageError(f"{text[:80]!r} is no path, as in /flow")
+    return path
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    networks = tuple(item.strip() for item in text.split(",") if item.strip())
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise UsageError(
+                f"{network[:80]!r} is no address or network, as in 10.0.0.0/8"
+            ) from None
+    return networks
 
 
 def _notify(text: str) -> tuple[str, ...]:
@@ -255,6 +275,17 @@ REGISTRY: dict[str, Setting] = {
         "",
         _hosts,
     ),
+    "root_path": Setting(
+        "path under which a proxy serves the API, such as /flow; empty: the root",
+        "",
+        _root_path,
+    ),
+    "trusted_proxies": Setting(
+        "addresses and networks of proxies whose X-Forwarded-For is believed, comma-separated;"
+        " empty: none",
+        "",
+        _networks,
+    ),
     "notify": Setting(
         "where events are sent, URLs with blanks between: https://... (JSON), slack://, discord://,"
         " tgram://, ntfy://, mailto://; empty: nowhere",
@@ -332,6 +363,8 @@ class Settings:
     port: int
     cors_origins: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
+    root_path: str
+    trusted_proxies: tuple[str, ...]
     #: Where events are sent. The URLs may hold passwords: they have no options.
     notify: tuple[str, ...]
     notify_file: Path | None

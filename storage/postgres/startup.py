@@ -72,6 +72,9 @@ async def _startup_sqlstate(failed: PGconn) -> str:
                 return ""
     finally:
         writer.close()
+        # The transport must be gone before the loop may end.
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 async def _open_socket(failed: PGconn, *, encrypt: bool) -> tuple[StreamReader, StreamWriter]:

@@ -156,6 +156,7 @@ async def test_log_line(stranger: Caller) -> None:
         "event": "request",
         "log_level": "info",
         "method": "GET",
+        "client": "127.0.0.1",
         "path": f"{SERIES}S Y",
         "status": 400,
         "bytes": len(sent.content),

@@ -154,7 +154,7 @@ async def test_no_forged_line(site: Site) -> None:
         for path in (f"{SERIES}{evil}", f"/{evil}", f"{SERIES}SPY?since={evil}"):
             await status(site, close(path, b"X-Api-Key: a\tb\r\nUser-Agent: \xff\xfe\r\n"))
     assert [line["event"] for line in lines] == ["request"] * 3
-    allowed = {"event", "log_level", "method", "path", "status", "ms", "bytes"}
+    allowed = {"event", "log_level", "method", "client", "path", "status", "ms", "bytes"}
     assert all(set(line) <= allowed for line in lines)
     for line in lines:
         assert "\n" not in json.dumps(line)
