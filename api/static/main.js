@@ -2,6 +2,7 @@
 
 import { Refused, ask, paths, why } from "./api.js";
 import { Bell } from "./bell.js";
+import { cadencesDiffer, loadOther } from "./compare.js";
 import { showChosen, showReplay, tie } from "./controls.js";
 import { byId, write } from "./dom.js";
 import { Feed } from "./feed.js";
@@ -33,8 +34,6 @@ const AWAY_MS = 60000;
 const NO_SYMBOLS_MS = 2000;
 const WAITING_MS = 600000;
 const NO_SYMBOLS_LATER_MS = 60000;
-// Two sessions have one cadence if neither was sampled so many times less often.
-const SAME_CADENCE = 1.5;
 
 const replay = new Replay(() => {
   view.set({ at: replay.on && !replay.playing ? `${Math.round(replay.at / 1000)}` : "" }, { quiet: true });
@@ -124,6 +123,7 @@ function show() {
   document.title = bar ? `${session.symbol} ${price(bar.spot)} · ${money(bar.net_gex)}` : "Zero-DTE Flow";
 }
 
+const compare = () => loadOther(later, trouble);
 const live = () => state.session !== null && state.session.day === state.market?.session.date;
 
 function trouble(error) {
@@ -202,29 +202,6 @@ function awaitFirst() {
     lost: () => {},
   });
   first = mine;
-}
-
-// Returns why two sessions do not compare: one was sampled less often, so its flow says less.
-function cadencesDiffer(stored, day, other) {
-  const [here, there] = [day, other].map((date) => stored.find((one) => one.date === date)?.cadence_seconds);
-  if (!here || !there || Math.max(here, there) <= SAME_CADENCE * Math.min(here, there)) return "";
-  return `${day} was sampled every ${here} s, ${other} every ${there} s: only sessions of one cadence compare.`;
-}
-
-async function compare() {
-  state.other = null;
-  later();
-  if (!view.compare || !view.symbol) return;
-  const wanted = `${view.symbol} ${view.compare} ${view.bar}`;
-  try {
-    const body = await ask(paths.series(view.symbol, { bar: view.bar, date: view.compare }));
-    if (wanted !== `${view.symbol} ${view.compare} ${view.bar}`) return;
-    if (body.bars.length) state.other = new Session(body, view.bar);
-    else state.note = `${body.symbol}, ${view.compare}: ${REASONS[body.reason] ?? "no samples."}`;
-  } catch (error) {
-    trouble(error);
-  }
-  later();
 }
 
 async function askMarket() {
