@@ -1,4 +1,4 @@
-"""The command line of the store: migrate, check, doctor, tail, prune, export, import."""
+"""The command line of the store: migrate, grants, check, doctor, tail, prune, export, import."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import dataclasses
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from typing import Any
 import orjson
 
 from storage.changefeed import follow_changes
+from storage.config.passwords import read_password
 from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
 from storage.doctor.examine import examine
@@ -46,6 +48,7 @@ from storage.parquet import archive
 from storage.postgres import retention
 from storage.postgres.coverage import FAILING_STATES, assess_coverage
 from storage.postgres.dump import restore_dump, write_dump
+from storage.postgres.grants import ROLES, apply_grants, grant_statements
 from storage.postgres.migrate import KEPT_TABLES, migrate
 
 #: Pauses between the attempts of ``notify``, which ends after the last one. [s]
@@ -145,6 +148,24 @@ def _parser() -> argparse.ArgumentParser:
     add_options(restore, *_PARTS)
     restore.set_defaults(command=_restore)
 
+    grants = commands.add_parser(
+        "grants", help="print the SQL of roles that may do what sampler, API and analysts do"
+    )
+    grants.add_argument(
+        "--prefix", default="flow_", help="what the roles' names begin with (default: flow_)"
+    )
+    grants.add_argument(
+        "--apply", action="store_true", help="run it too, as the role of FLOW_DATABASE_URL"
+    )
+    grants.add_argument(
+        "--passwords",
+        type=Path,
+        metavar="FOLDER",
+        help="with --apply: files sampler, api, analyst with the passwords to set; each may lack",
+    )
+    add_options(grants, *_PARTS)
+    grants.set_defaults(command=_grants)
+
     doctor = commands.add_parser(
         "doctor",
         help="check settings, servers, source, disk, keys; say what is wrong and what to do",
@@ -221,6 +242,25 @@ async def _elsewhere(settings: Settings, dataset: str) -> str:
     if newest is None:
         return ""
     return f"; the dataset {other} has rows up to {market_day(newest)}: --dataset {other}"
+
+
+async def _grants(settings: Settings, parsed: argparse.Namespace) -> int:
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", parsed.prefix):
+        raise UsageError("--prefix: small letters, digits and _, beginning with a letter or _")
+    if parsed.passwords is not None and not parsed.apply:
+        raise UsageError("--passwords needs --apply: the SQL is printed without passwords")
+    datasets = [settings.dataset] if settings.dataset else [REAL, SYNTHETIC]
+    if parsed.apply:
+        passwords = {
+            name: read_password(str(file), file)
+            for name in ROLES
+            if parsed.passwords is not None and (file := parsed.passwords / name).is_file()
+        }
+        async with server_urls(settings, live=False) as (database_url, _):
+            await apply_grants(database_url, datasets, parsed.prefix, passwords)
+    for statement in grant_statements(datasets, parsed.prefix):
+        print(statement if statement.startswith("--") else f"{statement};")
+    return 0
 
 
 async def _migrate(settings: Settings, parsed: argparse.Namespace) -> int:

@@ -107,6 +107,8 @@ class KeyRing:
         self._now = now
         self._keys: dict[str, _KeyInForce] = {}
         self._used: dict[str, datetime] = {}
+        #: Why the use of keys could not be noted the last time; empty if it could.
+        self._use_failure = ""
 
     def __len__(self) -> int:
         """How many keys are in force."""
@@ -214,9 +216,6 @@ class KeyRing:
             try:
                 async with asyncio.timeout(_TIMEOUT):
                     await self.refresh()
-                    if clock() >= due:
-                        due = clock() + use_interval
-                        await self._store_use()
             except Exception as error:  # No error may end the task.
                 if not away:
                     reason = str(error) or type(error).__name__
@@ -226,6 +225,22 @@ class KeyRing:
                 if away:
                     log.info("keys are current again")
                 away = False
+                if clock() >= due:
+                    due = clock() + use_interval
+                    await self._try_to_store_use()
+
+    async def _try_to_store_use(self) -> None:
+        """Write when keys were last used. A role that may only read keys admits callers as well."""
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                await self._store_use()
+        except (StoreError, TimeoutError) as error:
+            reason = str(error) or type(error).__name__
+            if reason != self._use_failure:
+                log.warning("last use of keys is not noted", error=reason)
+            self._use_failure = reason
+        else:
+            self._use_failure = ""
 
     async def _store_use(self) -> None:
         used, self._used = self._used, {}

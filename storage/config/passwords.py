@@ -54,11 +54,28 @@ def url_with_password(url: str, service: str, file: Path | None, credentials: Pa
     user, colon, _ = login.partition(":")
     if colon or "password" in parse_qs(rest[end:].partition("?")[2]):
         raise UsageError(f"{shown} and the password in {own} are both set; only one may be")
-    password = quote(_content(shown, path), safe="")
+    password = quote(read_password(shown, path), safe="")
     return f"{scheme}://{user}:{password}@{host}{rest[end:]}"
 
 
-def _content(shown: str, path: Path) -> str:
+def read_password(shown: str, path: Path) -> str:
+    """Read the password that a file holds, without the line end.
+
+    Parameters
+    ----------
+    shown : where the file was named, for errors.
+    path : the file.
+
+    Returns
+    -------
+    str
+        One line of text.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read or holds something else. The sentence does not show it.
+    """
     try:
         with path.open("rb") as opened:
             content = opened.read(_LIMIT + 1)

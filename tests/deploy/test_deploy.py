@@ -341,16 +341,27 @@ def test_compose_has_no_password() -> None:
     used = re.findall(r"\$\{(\w*PASSWORD)([^}]*)\}", text)
     assert {name for name, _ in used} == {"POSTGRES_PASSWORD", "REDIS_PASSWORD"}
     assert [name for name, rest in used if not rest.startswith(":?")] == []
+    secrets = yaml.safe_load(text)["secrets"]
+    assert secrets == {
+        "sampler": {"environment": "SAMPLER_PASSWORD"},
+        "api": {"environment": "API_PASSWORD"},
+    }
 
 
 def test_compose_commands_are_accepted(services: dict[str, Any]) -> None:
     """Our containers run commands that exist, after one migration and with both servers given."""
     ours = {name: service for name, service in services.items() if "build" in service}
-    assert set(ours) == {"migrate", "sampler", "api"}
+    assert set(ours) == {"migrate", "grants", "sampler", "api"}
     for name, service in ours.items():
         assert {"FLOW_DATABASE_URL", "FLOW_REDIS_URL"} <= set(service["environment"])
-        if name != "migrate":
-            assert service["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+        before = {"migrate": "db", "grants": "migrate"}.get(name, "grants")
+        condition = "service_healthy" if before == "db" else "service_completed_successfully"
+        assert service["depends_on"][before]["condition"] == condition
+        # Only what runs as the owner has the owner's password; the others log in as their role.
+        owner = name in ("migrate", "grants")
+        assert ("PGPASSWORD" in service["environment"]) == owner
+        user = "flow@" if owner else f"flow_{name}@"
+        assert f"//{user}" in service["environment"]["FLOW_DATABASE_URL"]
         accepted(*service["command"])
 
 
@@ -366,7 +377,9 @@ def test_compose_is_accepted(tmp_path: Path) -> None:
     for name in ("compose.yaml", "Dockerfile"):
         shutil.copy(DEPLOY / name, tmp_path)
     shutil.copy(DEPLOY / "flow.env.example", tmp_path / "flow.env")
-    environment = os.environ | {"POSTGRES_PASSWORD": "a", "REDIS_PASSWORD": "b"}
+    environment = os.environ | {
+        f"{name}_PASSWORD": name for name in ("POSTGRES", "SAMPLER", "API", "REDIS")
+    }
     command = ["docker", "compose", "--file", str(tmp_path / "compose.yaml"), "config", "--quiet"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
