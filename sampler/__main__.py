@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 
 from sampler.history.commands import add_history_commands
 from sampler.live.commands import add_live_commands
-from sampler.opening import describe_expiries, describe_polling, open_configured_source
+from sampler.opening import (
+    compile_formulas,
+    describe_expiries,
+    describe_polling,
+    open_configured_source,
+)
 from sampler.sources import SOURCES
 from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
@@ -40,10 +46,26 @@ def _parser() -> argparse.ArgumentParser:
     add_live_commands(commands)
     add_history_commands(commands)
 
+    warm = commands.add_parser(
+        "warm", help="compile the formulas ahead of the first start, for images and installations"
+    )
+    add_options(warm, "log", "log_level")
+    warm.set_defaults(command=_warm)
+
     sources = commands.add_parser("sources", help="list the sources there are")
     add_options(sources, "symbols", "source", "log", "log_level")
     sources.set_defaults(command=_sources)
     return parser
+
+
+async def _warm(settings: Settings, parsed: argparse.Namespace) -> int:
+    begun = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        print(f"formulas: {done} of {total} parts, {time.monotonic() - begun:.0f} s", flush=True)
+
+    print(f"kept in {compile_formulas(report)}")
+    return 0
 
 
 async def _sources(settings: Settings, parsed: argparse.Namespace) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 # Importing a module registers its loops with ``special``.
 from sampler.metrics import (  # noqa: F401
     black,
@@ -19,6 +21,11 @@ from sampler.metrics import (  # noqa: F401
 )
 
 
-def load_compiled() -> None:
-    """Load or compile all machine code ahead of the first slot, which would wait for it."""
-    special.load_all_loops()
+def load_compiled(report: Callable[[int, int], None] | None = None) -> None:
+    """Load or compile all machine code ahead of the first slot, which would wait for it.
+
+    Parameters
+    ----------
+    report : called as the work goes on, with the parts that are done and all parts.
+    """
+    special.load_all_loops(report)

@@ -37,6 +37,8 @@ _FLOAT = np.dtype(np.float64)
 _FLOATS = {float, np.float64}
 #: The functions that compile a module's loops, in the order of import.
 _LOADERS: list[Callable[[], Any]] = []
+#: The loops that are loaded.
+_COMPILED: list[Any] = []
 _SHAPE = operator.attrgetter("shape")
 _ROOT_2PI = math.sqrt(2.0 * math.pi)
 
@@ -115,9 +117,11 @@ def compiled(function: Loop, *types: Any) -> Loop:
     try:
         # numba looks for changes in the function's own file only; the name carries the rest.
         function.__qualname__ = f"{function.__name__}-{_sources_hash(function)}"
-        return cast("Loop", jit(cache=True)(function))
+        loop = jit(cache=True)(function)
     except Exception:  # OSError, RuntimeError, UnpicklingError, EOFError: whatever a file can do
-        return cast("Loop", jit()(function))
+        loop = jit()(function)
+    _COMPILED.append(loop)
+    return cast("Loop", loop)
 
 
 def load_once(load: Function) -> Function:
@@ -137,10 +141,25 @@ def load_once(load: Function) -> Function:
     return cast("Function", once)
 
 
-def load_all_loops() -> None:
-    """Load or compile the loops of every module that was imported."""
-    for load in _LOADERS:
+def load_all_loops(report: Callable[[int, int], None] | None = None) -> None:
+    """Load or compile the loops of every module that was imported.
+
+    Parameters
+    ----------
+    report : called before each loader and at the end, with the loaders that are done and all.
+    """
+    for done, load in enumerate(_LOADERS):
+        if report is not None:
+            report(done, len(_LOADERS))
         load()
+    if report is not None:
+        report(len(_LOADERS), len(_LOADERS))
+
+
+def cache_folder() -> str | None:
+    """Return the folder where the loaded loops are kept; None if one of them is not kept."""
+    folders = [loop.stats.cache_path for loop in _COMPILED]
+    return str(folders[0]) if folders and all(folders) else None
 
 
 def _sources_hash(function: Loop) -> str:
