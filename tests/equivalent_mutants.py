@@ -62,4 +62,34 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         'listed_before = past.recall("listed", 0.0).astype(np.bool_, copy=False)',
         "0.0 → (1.0)",
     ): "no time has passed since a contract was first read, and such a one is not read again",
+    (
+        "sampler/measure/volume.py",
+        "unknown: int = 0",
+        "0 → (1)",
+    ): "each step is given the number that was counted",
+    (
+        "sampler/measure/volume.py",
+        "return np.where(self.to_other, 0.0, self.added) if OTHER[0] in self.ledger else self.added",
+        "0 → (1)",
+    ): "the carried account's columns are there together",
+    (
+        "sampler/measure/volume.py",
+        "if counted.fallen or OTHER[0] in columns:",
+        "0 → (1)",
+    ): "the carried account's columns are there together",
+    (
+        "sampler/measure/volume.py",
+        "if OTHER[0] not in columns:",
+        "0 → (1)",
+    ): "the carried account's columns are there together",
+    (
+        "sampler/measure/volume.py",
+        'disputed = ~np.isnan(columns["other_volume"]) & (step.added > 0)',
+        "~np.isnan(columns[\"other_volume\"]) & (step.added > 0) → (~np.isnan(columns['other_volume']) | (step.added > 0))",
+    ): "where there is no dispute the sums are unknown, and stay so; where nothing traded 0 is added",
+    (
+        "sampler/measure/volume.py",
+        'disputed = ~np.isnan(columns["other_volume"]) & (step.added > 0)',
+        "step.added > 0 → (step.added >= 0)",
+    ): "where nothing traded 0 is added",
 }

@@ -133,6 +133,22 @@ def test_a_record_of_an_earlier_release_stands():
     assert flags(record) == {"oi_changed"}
 
 
+def test_one_contract_is_some():
+    """A single open contract in all of the chain is a set like any other; it stands."""
+    single = [1.0, *[0.0] * (N - 1)]
+    first, other = walk(single, TODAY)
+    assert (flags(first), used(first)) == (set(), single)
+    assert (flags(other), used(other)) == ({"oi_changed"}, single)
+    columns, notes = first.state
+    notes = {name: value for name, value in notes.items() if not name.startswith("oi_")}
+    old = SlotRecord(row=first.row, profile=first.profile, state=(columns, notes))
+    made = frame(
+        strikes=STRIKES, quoted_at=TEN_FOURTEEN + timedelta(seconds=30), open_interest=TODAY
+    )
+    record = measure_slot(select_chain(made, SESSION), old, oi_confidence=0.43)
+    assert (flags(record), used(record)) == ({"oi_changed"}, single)
+
+
 @pytest.mark.parametrize(("unreadable", "stands"), [(0, True), (2, True), (3, False)])
 def test_a_set_is_complete_at_ninety_nine_in_a_hundred(unreadable, stands):
     """Of 200 contracts two may be unreadable: 99 %. A third makes the set a part."""

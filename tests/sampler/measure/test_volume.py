@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from sampler.measure.volume import VolumeStep, add_flow, empty_ledger, read_volumes
+from sampler.measure.volume import Movement, VolumeStep, add_flow, empty_ledger, read_volumes
 
 #: $ of hedge and of gamma that one bought contract makes.
 HEDGE, GAMMA = 10.0, 2.0
@@ -369,6 +369,20 @@ def test_a_reset_that_was_none() -> None:
     assert feed.account(3) == pytest.approx((1030, 30, 300, 60, 30))
 
 
+def test_what_traded_in_a_reset_that_was_none_is_taken_back() -> None:
+    """Five of each contract were bought on the new count; the old count knows nothing of them."""
+    feed = Feed(10)
+    feed.report(*[1000.0] * 10, opening=True)
+    feed.report(*[0.0] * 10, opening=True)
+    feed.report(*[5.0] * 10, opening=True)
+    step = feed.report(*[1030.0] * 10, opening=True)
+    assert step.restored.contracts == 10
+    assert step.corrected_classified == step.corrected_counted == -50
+    assert step.corrected_variance == pytest.approx(-10 * 5**2 * HEDGE**2)
+    assert step.corrected_dollars == pytest.approx((-500, 0))
+    assert feed.account(3) == pytest.approx((1030, 30, 300, 60, 30))
+
+
 def test_a_reset_passes_yesterdays_figures_one_by_one() -> None:
     """After a true reset a contract may pass its figure of before: that is trade, and counts."""
     feed = Feed(10)
@@ -411,6 +425,67 @@ def test_ten_minutes_after_a_reset_the_figures_of_before_are_forgotten() -> None
     step = feed.report(*[1002.0] * 10)
     assert step.restored.contracts == 0
     assert feed.account(0) == (1002, 1002, 10_020, 2004, 1002)
+
+
+@pytest.mark.parametrize(("seconds", "withdrawn"), [(600.0, True), (600.5, False)])
+def test_a_rise_can_be_withdrawn_for_ten_minutes(seconds: float, withdrawn: bool) -> None:
+    """No sample came in between; what is older than ten minutes has traded, and the fall is held."""
+    feed = played(100, 400)
+    step = feed.report(150, seconds=seconds)
+    assert (step.withdrawn.contracts, step.held.contracts) == (withdrawn, not withdrawn)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kind"),
+    [(570.0, "later"), (570.5, "later"), (600.0, "later"), (600.5, "none")],
+)
+def test_the_later_rise_outlives_the_larger_one_and_is_forgotten_too(
+    seconds: float, kind: str
+) -> None:
+    """300 are bought, half a minute later 50 are sold; then 40 are taken back.
+
+    The fall fits the later rise better while it is known, also after the larger one is forgotten.
+    """
+    feed = played(100, 400)
+    feed.report(450, sign=-1.0)
+    assert feed.account()[:2] == (450, 250)
+    step = feed.report(410, seconds=seconds)
+    assert step.withdrawn.contracts == (kind == "later")
+    # What was sold and is taken out makes the signed volume larger.
+    assert feed.account()[:2] == ((410, 290) if kind == "later" else (450, 250))
+
+
+def test_a_fall_within_a_reset_is_held() -> None:
+    """While a reset may still be undone, a fall opens no dispute of its own."""
+    feed = Feed(10)
+    feed.report(*[1000.0] * 10, opening=True)
+    feed.report(*[0.0] * 10, opening=True)
+    feed.report(*[5.0] * 10, opening=True)
+    step = feed.report(3.0, *[6.0] * 9)
+    assert step.withdrawn.contracts == 0
+    assert (step.held.contracts, step.held.volume, step.held.dollars) == (1, 2, 0)
+    assert feed.account(0) == (5, 5, 50, 10, 5)
+    # The figures of before still stand behind all ten.
+    assert feed.ledger["other_volume"][0].tolist() == [1000.0] * 10
+
+
+def test_one_contract_s_dispute_is_its_own() -> None:
+    """Of two contracts one falls and the other stays where it was: that one has no other account."""
+    feed = Feed(2)
+    feed.report(100, 200)
+    step = feed.report(50, 200)
+    assert step.held.contracts == 1
+    assert np.isnan(feed.ledger["other_volume"][0]).tolist() == [False, True]
+    step = feed.report(60, 210)
+    assert feed.account(1) == (210, 10, 100, 20, 10)
+
+
+def test_what_a_correction_says() -> None:
+    """To the cent, and nothing is not said to be minus nothing."""
+    detail = Movement(2, 30.0, -12.345678).as_detail()
+    assert detail == {"contracts": 2, "volume": 30.0, "dollars": -12.35}
+    assert str(Movement(1, 5.0, -0.001).as_detail()["dollars"]) == "0.0"
+    assert Movement().as_detail() == {"contracts": 0, "volume": 0.0, "dollars": 0.0}
 
 
 def test_a_reset_that_was_none_for_a_contract_that_reached_its_figure() -> None:
