@@ -23,18 +23,26 @@ class Listing(NamedTuple):
 DAILY = frozenset(range(5))
 #: The weekly expiry. A week whose Friday is closed has its expiry on another day.
 FRIDAYS = frozenset({4})
+BUT_FRIDAYS = frozenset(range(4))
 #: The nine names to which the exchanges added Mondays and Wednesdays on 2026-01-26. Those two days
 #: are left out around earnings, and the list is reviewed each quarter; so only Fridays are sure.
 LARGEST_NAMES = ("AAPL", "AMZN", "AVGO", "GOOGL", "IBIT", "META", "MSFT", "NVDA", "TSLA")
 #: Symbol → its listing. SPX: Cboe added Tuesdays on 2022-04-18 and Thursdays on 2022-05-11. SPY and
 #: QQQ: Tuesdays and Thursdays since mid-November 2022; the table begins with the month after. NDX
-#: and IWM: every session of the chains that we recorded, which begin on 2026-07-16.
+#: and IWM: every session of the chains that we recorded, which begin on 2026-07-16. XSP: Cboe's news
+#: of its night session (from 2022-12-11 on) says that Tuesdays and Thursdays were listed by then, so
+#: that something expires on every business day; the table begins with the month after. RUT: Cboe's
+#: news of 2023-12-21 lists Tuesdays and Thursdays from 2024-01-08 on, for an expiry on every trading
+#: day; the table begins with the month after. Fridays are left out: on third ones the standard
+#: contract settles in the morning, and since when another one settles on the close is not known.
 LISTINGS: dict[str, Listing] = {
     "SPX": Listing(DAILY, date(2022, 5, 12)),
     "SPY": Listing(DAILY, date(2022, 12, 1)),
     "QQQ": Listing(DAILY, date(2022, 12, 1)),
     "NDX": Listing(DAILY, date(2026, 7, 16)),
     "IWM": Listing(DAILY, date(2026, 7, 16)),
+    "XSP": Listing(DAILY, date(2023, 1, 1)),
+    "RUT": Listing(BUT_FRIDAYS, date(2024, 2, 1)),
     **{symbol: Listing(FRIDAYS, date(2026, 1, 26)) for symbol in LARGEST_NAMES},
 }
 

@@ -25,6 +25,15 @@ from storage.market.zero_dte import listed_today, surely_expires
         ("NVDA", date(2026, 8, 21), True),
         ("NVDA", date(2026, 8, 19), False),
         ("TSLA", date(2026, 1, 23), False),
+        # XSP's days were all listed by 2022-12-11; RUT's Tuesdays and Thursdays since 2024-01-08,
+        # and of its third Fridays it is not sure which contract is listed.
+        ("XSP", date(2022, 12, 6), False),
+        ("XSP", date(2023, 1, 3), True),
+        ("XSP", date(2026, 8, 20), True),
+        ("RUT", date(2024, 1, 4), False),
+        ("RUT", date(2024, 2, 1), True),
+        ("RUT", date(2026, 8, 18), True),
+        ("RUT", date(2026, 8, 21), False),
         # Nobody says so of these: the feed is believed.
         ("SMCI", date(2026, 8, 21), False),
         ("VIX", date(2026, 8, 19), False),
@@ -36,10 +45,10 @@ def test_days(symbol, day, known):
 
 
 def test_what_is_listed_on_a_day():
-    """A Wednesday: funds for sure, shares perhaps; on a Friday both, and of XSP nobody says so."""
-    symbols = ("SPX", "SPY", "NVDA", "XSP")
+    """A Wednesday: funds for sure, shares perhaps; on a Friday both, and of SMCI nobody says so."""
+    symbols = ("SPX", "SPY", "NVDA", "SMCI")
     assert listed_today(symbols, date(2026, 8, 19)) == (
-        "on Wednesday, 2026-08-19, something expires of SPX, SPY; the feed tells whether of NVDA, XSP"
+        "on Wednesday, 2026-08-19, something expires of SPX, SPY; the feed tells whether of NVDA, SMCI"
     )
     assert listed_today(symbols[:3], date(2026, 8, 21)) == (
         "on Friday, 2026-08-21, something expires of SPX, SPY, NVDA"
