@@ -27,14 +27,15 @@ BUT_FRIDAYS = frozenset(range(4))
 #: The nine names to which the exchanges added Mondays and Wednesdays on 2026-01-26. Those two days
 #: are left out around earnings, and the list is reviewed each quarter; so only Fridays are sure.
 LARGEST_NAMES = ("AAPL", "AMZN", "AVGO", "GOOGL", "IBIT", "META", "MSFT", "NVDA", "TSLA")
-#: Symbol → its listing. SPX: Cboe added Tuesdays on 2022-04-18 and Thursdays on 2022-05-11. SPY and
-#: QQQ: Tuesdays and Thursdays since mid-November 2022; the table begins with the month after. NDX
-#: and IWM: every session of the chains that we recorded, which begin on 2026-07-16. XSP: Cboe's news
-#: of its night session (from 2022-12-11 on) says that Tuesdays and Thursdays were listed by then, so
-#: that something expires on every business day; the table begins with the month after. RUT: Cboe's
-#: news of 2023-12-21 lists Tuesdays and Thursdays from 2024-01-08 on, for an expiry on every trading
-#: day; the table begins with the month after. Fridays are left out: on third ones the standard
-#: contract settles in the morning, and since when another one settles on the close is not known.
+#: Symbol → its listing. SPX: Cboe added Tuesdays on 2022-04-18 and Thursdays on 2022-05-11. SPY
+#: and QQQ: Tuesdays and Thursdays since mid-November 2022; the table begins with the month after.
+#: NDX and IWM: every session of the chains that we recorded, which begin on 2026-07-16. XSP:
+#: Cboe's news of its night session (from 2022-12-11 on) says that Tuesdays and Thursdays were
+#: listed by then, so that something expires on every business day; the table begins with the month
+#: after. RUT: Cboe's news of 2023-12-21 lists Tuesdays and Thursdays from 2024-01-08 on, for an
+#: expiry on every trading day; the table begins with the month after. Fridays are left out: on
+#: third ones the standard contract settles in the morning, and since when another one settles on
+#: the close is not known.
 LISTINGS: dict[str, Listing] = {
     "SPX": Listing(DAILY, date(2022, 5, 12)),
     "SPY": Listing(DAILY, date(2022, 12, 1)),
