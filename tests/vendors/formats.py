@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import orjson
 from cboe_server import from_frame
 
-from sampler.chain import Frame
+from sampler.chain import QUOTES, Frame
 from sampler.errors import ChainRefused
 from sampler.sources.assembler import ChainAssembler
 from sampler.sources.cboe_json import parse_chain
@@ -127,6 +128,29 @@ def _write_dxlink(frame: Frame) -> list[bytes]:
     return [orjson.dumps(nested_chain(frame)), *map(orjson.dumps, messages)]
 
 
+def _read_orats(bodies: list[bytes], of: Frame) -> Frame | None:
+    """Read a past minute's answer: the newest one has no price of the underlying."""
+    frame = parse_orats_chain(bodies[0], symbol=of.symbol, now=of.fetched_at, with_spot=True)
+    # A line is of a call and a put. The tests compare contracts by their place in the frame.
+    places: dict[tuple[float, int, str], list[int]] = {}
+    for i in range(len(frame.strike)):
+        key = (float(frame.strike[i]), int(frame.right[i]), str(frame.root[i]))
+        places.setdefault(key, []).append(i)
+    wanted = only_today(of)
+    order = [
+        found.pop(0)
+        for i in range(len(wanted.strike))
+        if (
+            found := places.get(
+                (float(wanted.strike[i]), int(wanted.right[i]), str(wanted.root[i]))
+            )
+        )
+    ]
+    order += [i for left in places.values() for i in left]
+    names = ("expiry", "root", "strike", "right", *QUOTES)
+    return dataclasses.replace(frame, **{name: getattr(frame, name)[order] for name in names})
+
+
 _DXLINK_KEYS = VendorKeys.read(
     {"FLOW_TASTYTRADE_CLIENT_SECRET": SECRET, "FLOW_TASTYTRADE_REFRESH_TOKEN": REFRESH}
 )
@@ -169,11 +193,5 @@ FORMATS: dict[str, Format] = {
     ),
     "theta": Format(_write_theta, _read_theta),
     "dxlink": Format(_write_dxlink, _read_dxlink),
-    # A past minute's answer: the newest one has no price of the underlying.
-    "orats": Format(
-        lambda frame: [orats_csv(only_today(frame))],
-        lambda bodies, of: parse_orats_chain(
-            bodies[0], symbol=of.symbol, now=of.fetched_at, with_spot=True
-        ),
-    ),
+    "orats": Format(lambda frame: [orats_csv(only_today(frame))], _read_orats),
 }

@@ -22,14 +22,21 @@ HEADER = (
 
 
 def orats_csv(frame: Frame) -> bytes:
-    """A frame as an answer. A strike of which one side is missing has empty cells for it."""
-    strikes: dict[tuple[object, str, float], dict[int, int]] = {}
+    """A frame as an answer. A strike of which one side is missing has empty cells for it.
+
+    A contract that stands twice is in another line of its strike.
+    """
+    strikes: dict[tuple[object, str, float], list[dict[int, int]]] = {}
     for i in range(len(frame.strike)):
         key = (frame.expiry[i].item(), str(frame.root[i]), float(frame.strike[i]))
-        strikes.setdefault(key, {})[int(frame.right[i])] = i
+        right, lines_of_strike = int(frame.right[i]), strikes.setdefault(key, [{}])
+        if right in lines_of_strike[-1]:
+            lines_of_strike.append({})
+        lines_of_strike[-1][right] = i
     moment = frame.quoted_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
     lines = [HEADER]
-    for (expiry, root, strike), sides in strikes.items():
+    every = [(key, sides) for key, lines_of_strike in strikes.items() for sides in lines_of_strike]
+    for (expiry, root, strike), sides in every:
         cells = dict.fromkeys(HEADER.split(","), "0")
         cells |= {"ticker": frame.symbol, "expirDate": str(expiry), "strike": _text(strike)}
         cells |= {"tradeDate": moment[:10], "stockPrice": _text(frame.spot), "quoteDate": moment}

@@ -22,7 +22,8 @@ from tests.vendors.formats import FORMATS
 #: Cases of each kind and format.
 CASES = 1
 #: A stream has one state a name: a second, dead listing of a contract is its newest state there.
-UNKNOWN_TO = {("dxlink", "dead_twins_last")}
+#: ORATS sends no time of a trade, so nothing tells the volume of the session before from today's.
+UNKNOWN_TO = {("dxlink", "dead_twins_last"), ("orats", "prior_session_volume")}
 
 
 def through(name: str, frame: Frame) -> Frame | None:

@@ -23,6 +23,7 @@ from sampler.__main__ import main
 from sampler.sources.synthetic.source import Synthetic
 from storage.config.vendor_keys import VENDOR_SETTINGS
 from storage.market.clock import Clock
+from tests.proxy import Proxy
 from tests.vendors import server as faults
 from tests.vendors.feeds import FEEDS, Feed
 from tests.vendors.server import VendorServer
@@ -167,6 +168,17 @@ def keys_of(redis_url: str) -> dict[bytes, bytes]:
     return content
 
 
+def file_of(path: Path) -> bytes:
+    """What a file holds, and after it whatever is packed within."""
+    content = path.read_bytes()
+    packed, at = [], content.find(ZSTANDARD)
+    while at >= 0:
+        with contextlib.suppress(zstandard.ZstdError):
+            packed.append(zstandard.ZstdDecompressor().decompressobj().decompress(content[at:]))
+        at = content.find(ZSTANDARD, at + 1)
+    return b"\n".join([content, *packed])
+
+
 #: How a Zstandard frame begins.
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
 #: Symbol → the feed that it is sampled from, by one daemon.
@@ -175,18 +187,24 @@ SHARED_OUT = {"SPX": "tradier", "SPY": "massive", "QQQ": "schwab", "IWM": "dxlin
 
 @pytest.mark.clocked
 async def test_the_daemon_shows_no_key(servers, database, tmp_path: Path) -> None:
-    """Every table, all of Redis, the log, the metrics and the process list, with five feeds at once."""
+    """Every table, all of Redis, the log, the metrics and the process list, with five feeds at once.
+
+    The files, too: the spool of rows and gaps while the database is away, and what it has refused.
+    """
     # One daemon has one feed a vendor: Tradier's stream has its key in common with its chains.
     assert sorted({*SHARED_OUT.values(), "tradier with its stream"}) == KEYED
     clock = Clock(MOMENT - timedelta(seconds=40), 5.0, datetime.now(UTC) + timedelta(seconds=12))
-    log = tmp_path / "log"
+    log, spool = tmp_path / "log", tmp_path / "spool"
+    files: dict[str, bytes] = {}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free_port = probe.getsockname()[1]
     async with contextlib.AsyncExitStack() as running:
         vendors: dict[str, VendorServer] = {}
+        proxy = running.enter_context(Proxy(database))
         environment = os.environ | {
-            "FLOW_DATABASE_URL": database,
+            "FLOW_DATABASE_URL": proxy.url,
+            "FLOW_SPOOL_DIR": str(spool),
             "FLOW_REDIS_URL": servers.redis_url,
             "FLOW_CLOCK": str(clock),
             "FLOW_LOG": "json",
@@ -196,7 +214,7 @@ async def test_the_daemon_shows_no_key(servers, database, tmp_path: Path) -> Non
         sources = []
         for symbol, name in SHARED_OUT.items():
             vendors[name] = server = await running.enter_async_context(FEEDS[name].server())
-            for step in range(12):
+            for step in range(60):
                 server.put(await Synthetic(seed=7).live(symbol, MOMENT + step * SLOT))
             server.now = MOMENT
             own = settings(FEEDS[name], server, tmp_path, files=False)
@@ -213,22 +231,39 @@ async def test_the_daemon_shows_no_key(servers, database, tmp_path: Path) -> Non
             )
 
         async def until(event: str, symbols: set[str]) -> None:
+            begun = len(log.read_text().splitlines())
             for _ in range(900):
                 await asyncio.sleep(0.1)
                 for server in vendors.values():
                     server.now = clock.now()
-                lines = [line for line in log.read_text().splitlines() if event in line]
-                if all(any(f'"{symbol}"' in line for line in lines) for symbol in symbols):
+                lines = [line for line in log.read_text().splitlines()[begun:] if event in line]
+                if all(any(f'"{symbol}' in line for line in lines) for symbol in symbols):
                     return
             raise AssertionError(log.read_text())
 
         try:
             await until('"outcome":"stored"', set(SHARED_OUT))
+            with psycopg.connect(database, autocommit=True) as connection:
+                table = "alter table live.rows"
+                no_row = f"{table} add constraint no_row check (backfilled) not valid"
+                connection.execute(no_row)
+                await until("the database refuses", set(SHARED_OUT))
+                (refused,) = spool.rglob("refused-*")
+                files[refused.name] = file_of(refused)
+                connection.execute(f"{table} drop constraint no_row")
+            proxy.refuse()
+            await until('"outcome":"spooled"', set(SHARED_OUT))
             for server in vendors.values():
                 server.inject(faults.status(401))
             # What streams goes on without a request.
             await until("(answer 401)", set(SHARED_OUT) - {"IWM"})
-            await asyncio.sleep(2)
+            for path in spool.rglob("*.spool"):
+                files[path.name] = file_of(path)
+            proxy.mend()
+            for _ in range(100):
+                if "spool emptied" in log.read_text():
+                    break
+                await asyncio.sleep(0.3)
             with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics") as answer:
                 metrics = answer.read().decode()
             commands = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode()
@@ -244,10 +279,16 @@ async def test_the_daemon_shows_no_key(servers, database, tmp_path: Path) -> Non
         assert any(f'"source":"{name}"'.encode() in text for text in channel.values()), name
     assert b"refuses the token" in tables["live.gaps"]
     assert b'"quoted_at":"2026-08-19T' in tables["live.chains"]
+    assert [name.rpartition(".")[2] for name in sorted(files)] == ["spool", "batches"]
+    for name in SHARED_OUT.values():
+        assert all(f'"source":"{name}"'.encode() in text for text in files.values()), name
+    for text in files.values():
+        assert b'"quoted_at":"2026-08-19T' in text
+    assert any(b"refuses the token" in text for text in files.values())
     assert "source_down" in metrics
     assert "sampler" in commands
     for name in SHARED_OUT.values():
         for secret in FEEDS[name].secrets:
-            for place, text in [*tables.items(), *channel.items()]:
+            for place, text in [*tables.items(), *channel.items(), *files.items()]:
                 assert secret.encode() not in text, (secret, place)
         assert_hidden(FEEDS[name], log.read_text(), metrics, commands)
