@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import httpx
 import structlog
 
 from api.market_watch import MarketWatch
 from api.upkeep import UPKEEP_HOLD, Upkeep
-from storage.errors import StoreError
+from storage.errors import StoreError, StoreUnavailable
 from storage.market.calendar import market_day, session_on, sessions_between
 from storage.market.clock import Clock
 from storage.notify.conditions import Conditions, Trouble
@@ -168,7 +168,14 @@ class Watch:
         if self._current:
             return
         conditions = Conditions(self._word, quiet=QUIET.total_seconds())
-        for columns in await self._store.alerts.lasting(QUIET):
+        rows: Sequence[Mapping[str, Any]] = []
+        try:
+            rows = await self._store.alerts.lasting(QUIET)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            log.error("the log of alerts cannot be read", why=str(error))
+        for columns in rows:
             if columns["kind"] in HOLD | UPKEEP_HOLD:
                 event = message_of(columns, self._dataset)
                 if columns["closed_at"] is not None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from storage.errors import StoreError
+from storage.errors import StoreError, StoreUnavailable
 from storage.market.calendar import market_day
 from storage.notify.notice import Notice
 from storage.notify.notifier import MOST_ATTEMPTS, PAUSES, Notifier
@@ -132,16 +132,29 @@ class Messenger:
     async def flush(self) -> None:
         """Write what could not be written while the database was away.
 
+        What a database that answers refuses, such as for want of rights, is dropped.
+
         Raises
         ------
-        StoreError
+        StoreUnavailable
             If it is still away.
         """
         while self._unwritten:
-            await self._write(self._unwritten[0], sent=False)
+            event = self._unwritten[0]
+            try:
+                await self._write(event, sent=False)
+            except StoreUnavailable:
+                raise
+            except StoreError as error:
+                log.error("event not written", id=event.id, kind=event.kind, why=str(error))
             del self._unwritten[0]
         while self._had:
-            await self._table.note_delivery(*self._had[0])
+            try:
+                await self._table.note_delivery(*self._had[0])
+            except StoreUnavailable:
+                raise
+            except StoreError as error:
+                log.error("delivery not written", id=self._had[0][0], why=str(error))
             del self._had[0]
 
     async def _write(self, event: Notice, *, sent: bool) -> bool:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import requests
 
@@ -22,6 +23,7 @@ from storage.errors import StoreUnavailable
 from storage.market.clock import Clock
 from storage.notify.messenger import Messenger
 from storage.notify.notice import Notice
+from storage.notify.target import WebHook
 from storage.postgres.lease import Lease
 from storage.postgres.store import Store
 from storage.record.row import Reason
@@ -127,6 +129,37 @@ async def test_the_database_is_away(watched: Any) -> None:
     watch._store = there
     await looks(watch, clock, 25, start=60)
     assert mailbox.notices[1].ended is not None
+
+
+async def test_a_role_that_may_not_write(watched: Any, database: str) -> None:
+    """Events are sent from memory, once each; that the log is closed is no database that is away."""
+    _, clock, _, lease = watched
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute("drop role if exists watch_reader")
+        admin.execute("create role watch_reader login")
+        admin.execute("grant usage on schema live to watch_reader")
+        admin.execute("grant select on all tables in schema live to watch_reader")
+        admin.execute("revoke select on live.alerts from watch_reader")
+    try:
+        url = database.replace("postgres@", "watch_reader@")
+        with web_hook() as hook:
+            async with (
+                Store.open(url, "live", size=2) as store,
+                Messenger(store.alerts, [WebHook(hook.url, "")]).running() as messenger,
+            ):
+                watch = Watch(store, clock, messenger, dataset="live", node="desk")
+                await lease.close()
+                await looks(watch, clock, 70)
+                async with asyncio.timeout(10):
+                    while not hook.requests:
+                        await asyncio.sleep(0.02)
+                await looks(watch, clock, 5, start=70)
+                await asyncio.sleep(0.2)
+        assert [json.loads(body)["kind"] for _, body in hook.requests] == ["no_sampler"]
+    finally:
+        with psycopg.connect(database, autocommit=True) as admin:
+            admin.execute("drop owned by watch_reader")
+            admin.execute("drop role watch_reader")
 
 
 async def test_another_process_takes_the_watch(watched: Any, store: Store) -> None:
