@@ -11,7 +11,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from datetime import date, timedelta
 from pathlib import Path
@@ -25,10 +25,11 @@ from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
 from storage.doctor.examine import examine
 from storage.doctor.finding import Finding, State, fail
-from storage.errors import StoreError, UsageError
+from storage.errors import FlowError, StoreError, UsageError
 from storage.market.calendar import market_day, session_on, to_new_york
 from storage.market.clock import Clock
 from storage.market.instruments import parse_symbol
+from storage.notify.messenger import Messenger, shown_names
 from storage.notify.notice import Notice
 from storage.notify.notifier import deliver
 from storage.notify.rules_file import RulesFile
@@ -470,11 +471,26 @@ async def _notify(settings: Settings, parsed: argparse.Namespace) -> int:
         kind = "unit_failed"
         result = os.environ.get("SERVICE_RESULT", "failed")
         sentence = f"{parsed.unit} on {node} has ended by itself ({result}); systemd restarts it."
-    event = Notice(kind=kind, began=now, sentence=sentence, node=node)
-    arrived = [await deliver(target, event, pauses=_NOTIFY_PAUSES) for target in targets]
-    for target, done in zip(targets, arrived, strict=True):
+    event = Notice(kind=kind, began=now, sentence=sentence, node=node, lasting=False)
+    attempts = [await deliver(target, event, pauses=_NOTIFY_PAUSES) for target in targets]
+    for target, done in zip(targets, attempts, strict=True):
         print(f"{target.name}: {'delivered' if done else 'NOT delivered'}")
-    return int(not all(arrived))
+    if parsed.unit and settings.database_url:
+        await _log_event(settings, event, dict(zip(shown_names(targets), attempts, strict=True)))
+    return int(not all(attempts))
+
+
+async def _log_event(settings: Settings, event: Notice, attempts: Mapping[str, int]) -> None:
+    """Write an event that was sent to the log of alerts, if the database is there."""
+    try:
+        async with connect(settings, product_dataset(settings), live=False) as connections:
+            table = connections.store.alerts
+            await Messenger(table, []).tell(event, sent=False)
+            for target, count in attempts.items():
+                if count:
+                    await table.note_delivery(event.id, "began", target, count)
+    except FlowError as error:
+        print(f"flow-store: not in the log of alerts: {error}", file=sys.stderr)
 
 
 async def _replay(settings: Settings, parsed: argparse.Namespace) -> int:

@@ -40,8 +40,8 @@ class Alert(BaseModel):
     closed_at: datetime | None = Field(description="When its end was written.")
     node: str = Field(description="The machine that has noticed it.")
     sent: bool = Field(
-        description="False if no process sends it from the log: it was noticed too late, or went"
-        " out while the database was away."
+        description="False if no process sends it from the log: it was noticed too late, or"
+        " was sent by another way, as while the database was away."
     )
     deliveries: list[Delivery] | None = Field(
         description="Whom it was sent to; null for callers who may not know."

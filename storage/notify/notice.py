@@ -15,6 +15,7 @@ KINDS = {
     "no_sampler": OPERATIONAL,
     "no_rows": OPERATIONAL,
     "database_away": OPERATIONAL,
+    "unit_failed": OPERATIONAL,
     "rules_broken": OPERATIONAL,
     "feed_late": OPERATIONAL,
     "takeover": OPERATIONAL,

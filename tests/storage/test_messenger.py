@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime, timedelta
@@ -221,6 +224,26 @@ async def test_pruned(store: Store, database: str) -> None:
     with psycopg.connect(database) as admin:
         [count] = admin.execute("select count(*) from live.deliveries").fetchone() or ()
     assert count == 2
+
+
+async def test_a_unit_that_failed(store: Store, database: str) -> None:
+    """What systemd's notifier has sent is in the log with its delivery, and no process sends it again."""
+    with web_hook() as hook:
+        environment = os.environ | {
+            "FLOW_DATABASE_URL": database,
+            "FLOW_DATASET": "live",
+            "FLOW_NOTIFY": hook.url,
+            "SERVICE_RESULT": "watchdog",
+        }
+        command = [sys.executable, "-m", "storage", "notify", "--unit", "a.service"]
+        await asyncio.to_thread(subprocess.run, command, env=environment, check=True)
+        async with Messenger(store.alerts, [WebHook(hook.url, "")]).running():
+            await asyncio.sleep(0.5)
+    [alert] = await store.alerts.page(limit=9)
+    assert (alert["kind"], alert["lasting"], alert["sent"]) == ("unit_failed", False, False)
+    assert "a.service" in alert["sentence"]
+    assert [(d["target"], d["attempts"]) for d in alert["deliveries"]] == [("http://127.0.0.1", 1)]
+    assert len(hook.requests) == 1
 
 
 def test_names_of_targets() -> None:
