@@ -9,18 +9,20 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+import structlog
 import uvloop
 
 from api.access import commands as key_commands
 from api.access.gate import Access, OpenAccess
 from api.access.keys import KeyedAccess, KeyRing
-from api.app import create_app, keep_current
+from api.app import Application, OperationsOnly, create_app, keep_current
 from api.http.host import allowed_hosts
 from api.http.listening import bound_socket, keys_required
+from api.http.local_users import other_users
 from api.http.server import Server
 from api.market_watch import MarketWatch
 from api.upkeep import Upkeep
@@ -62,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="answer requests until SIGTERM")
     add_options(serve, "host", "port", "access", "quotas", "cors_origins", "allowed_hosts")
-    add_options(serve, "root_path", "trusted_proxies")
+    add_options(serve, "root_path", "trusted_proxies", "api_metrics_port")
     add_options(serve, "dataset", "source", "clock", "alert_rules")
     add_options(serve, "database_url", "redis_url", "data_dir", "log", "log_level")
     serve.set_defaults(command=_serve)
@@ -127,7 +129,10 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
     keys_required(
         settings.host, settings.access
     )  # Refuse wrong settings before anything is opened.
-    with bound_socket(settings.host, settings.port) as listener:
+    with (
+        bound_socket(settings.host, settings.port) as listener,
+        _metrics_socket(settings) as metrics_listener,
+    ):
         # Load the calendar, which takes a second, before the first request.
         await asyncio.to_thread(session_on, market_day(settings.clock.now()))
         targets = configured_targets(settings)
@@ -147,6 +152,7 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
                 hosts=_hosts(settings),
                 rules=rules,
                 root_path=settings.root_path,
+                metrics_apart=metrics_listener is not None,
             )
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             url = f"http://{host}:{settings.port}"
@@ -158,6 +164,7 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
 
             def started() -> None:
                 print(announcement, flush=True)
+                _warn_of_other_users(settings)
                 systemd.ready()
                 systemd.status(f"listening on {url}")
 
@@ -181,6 +188,8 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
             background.append(asyncio.create_task(watch.run()))
             if settings.heartbeat_url:
                 background.append(asyncio.create_task(send_heartbeats(settings.heartbeat_url)))
+            if metrics_listener is not None:
+                background.append(asyncio.create_task(_serve_metrics(app, metrics_listener)))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -193,6 +202,39 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
                 task.cancel()
             await asyncio.wait(background)
     return 0
+
+
+@contextmanager
+def _metrics_socket(settings: Settings) -> Iterator[socket.socket | None]:
+    """The socket of the metrics on loopback; None where the API's own port has them."""
+    if not settings.api_metrics_port:
+        yield None
+        return
+    with bound_socket(
+        "127.0.0.1", settings.api_metrics_port, setting="FLOW_API_METRICS_PORT"
+    ) as listener:
+        yield listener
+
+
+async def _serve_metrics(app: Application, listener: socket.socket) -> None:
+    server = Server(OperationsOnly(app), lambda: None)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        server.should_exit = True
+
+
+def _warn_of_other_users(settings: Settings) -> None:
+    """Say once that an open server's answers can be read by everybody on this machine."""
+    if keys_required(settings.host, settings.access):
+        return
+    if users := other_users():
+        structlog.get_logger().warning(
+            "open to every user of this machine",
+            others=len(users),
+            first=users[:3],
+            advice="set FLOW_ACCESS=keys if they must not read the answers",
+        )
 
 
 def _upkeep(settings: Settings, connections: Connections) -> Upkeep:

@@ -46,10 +46,25 @@ _MISDIRECTED = json_response(
 )
 
 
+_METRICS = "/metrics"
+#: What a listener of the metrics alone answers.
+_OPERATIONS = frozenset({_METRICS, "/health", "/ready"})
+#: Where a request says in its scope that it came by that listener.
+_APART = "flow.operations"
+_NO_METRICS = json_response(
+    {"error": "not_found", "message": "The metrics are on FLOW_API_METRICS_PORT of loopback."}, 404
+)
+_OPERATIONS_ONLY = json_response(
+    {"error": "not_found", "message": "This port has /metrics, /health and /ready alone."}, 404
+)
+
+
 class Application(FastAPI):
     """FastAPI with the series' fast path in front of it, and OpenAPI examples with their nulls."""
 
-    def __init__(self, context: AppContext, root_path: str = "") -> None:
+    def __init__(
+        self, context: AppContext, root_path: str = "", *, metrics_apart: bool = False
+    ) -> None:
         super().__init__(
             title="Zero-DTE Flow",
             description=page.DESCRIPTION,
@@ -61,6 +76,7 @@ class Application(FastAPI):
             servers=[{"url": root_path}] if root_path else None,
         )
         self._prefix = root_path
+        self._metrics_apart = metrics_apart
         self.context = context
         self.fast_path = SeriesFastPath(context)
 
@@ -75,6 +91,8 @@ class Application(FastAPI):
             scope = self._without_prefix(scope)
         if scope["type"] == "http" and not self._is_for_us(scope):
             await _MISDIRECTED(scope, receive, send)
+        elif self._metrics_apart and scope.get("path") == _METRICS and _APART not in scope:
+            await _NO_METRICS(scope, receive, send)
         elif not await self.fast_path.answer(scope, receive, send):
             await super().__call__(scope, receive, send)
 
@@ -96,6 +114,20 @@ class Application(FastAPI):
         return catalogue.with_examples(super().openapi())
 
 
+class OperationsOnly:
+    """The same application on a listener of its own, which answers metrics and health alone."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what this listener answers; refuse the rest."""
+        if scope["type"] == "http" and scope["path"] not in _OPERATIONS:
+            await _OPERATIONS_ONLY(scope, receive, send)
+        else:
+            await self._app({**scope, _APART: True}, receive, send)
+
+
 def create_app(
     store: Store,
     live: LiveChannel,
@@ -107,6 +139,7 @@ def create_app(
     hosts: frozenset[str] = frozenset({"*"}),
     rules: RulesFile | None = None,
     root_path: str = "",
+    metrics_apart: bool = False,
 ) -> Application:
     """Make the application on an open store and live channel, which the caller closes.
 
@@ -131,6 +164,8 @@ def create_app(
     root_path
         Path under which a proxy serves the application, such as ``/flow``; empty for the root.
         Requests may come with it or without.
+    metrics_apart
+        Whether ``/metrics`` is answered by ``OperationsOnly`` alone.
 
     Returns
     -------
@@ -158,7 +193,7 @@ def create_app(
         rules=rules or RulesFile(None),
     )
     context.metrics.readers.set_function(hub.count)
-    app = Application(context, root_path)
+    app = Application(context, root_path, metrics_apart=metrics_apart)
     app.add_exception_handler(QueryError, errors.query_error_response)
     app.add_exception_handler(AccessError, errors.access_error_response)
     app.add_exception_handler(StoreError, errors.store_error_response)

@@ -53,7 +53,7 @@ def keys_required(host: str, access: str) -> bool:
 
 
 @contextmanager
-def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
+def bound_socket(host: str, port: int, *, setting: str = "FLOW_PORT") -> Iterator[socket.socket]:
     """Bind a socket to an address. Nobody can connect until the server listens on it.
 
     Parameters
@@ -62,6 +62,8 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
         An IP address of this machine, or ``localhost``.
     port
         The TCP port.
+    setting
+        The setting that has the port, for errors.
 
     Yields
     ------
@@ -84,9 +86,10 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind((str(address), port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
+                option = f"--{setting.removeprefix('FLOW_').lower().replace('_', '-')}"
                 raise FlowError(
-                    f"FLOW_PORT: port {port} of {host} is taken by another program;"
-                    " stop that program, or choose another port with --port"
+                    f"{setting}: port {port} of {host} is taken by another program;"
+                    f" stop that program, or choose another port with {option}"
                 ) from error
             raise FlowError(f"cannot listen on port {port} of {host}: {error.strerror}") from error
         yield listener

@@ -241,6 +241,11 @@ REGISTRY: dict[str, Setting] = {
     "metrics_port": Setting(
         "loopback port of the sampler's metrics; 0: none", "9471", _port_or_none
     ),
+    "api_metrics_port": Setting(
+        "loopback port on which the API serves /metrics alone; 0: on its own port",
+        "0",
+        _port_or_none,
+    ),
     "backup_dir": Setting(
         "folder of the database's dumps; doctor warns when the newest is a week old; empty: none",
         "",
@@ -350,6 +355,7 @@ class Settings:
     spool_dir: Path | None
     spool_mb: float
     metrics_port: int
+    api_metrics_port: int
     backup_dir: Path | None
     min_coverage: float
     keep_rows: int

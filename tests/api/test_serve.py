@@ -20,9 +20,11 @@ import psycopg
 import pytest
 import requests
 import structlog
+from structlog.testing import capture_logs
 
-from api.__main__ import _dataset, main
+from api.__main__ import _dataset, _warn_of_other_users, main
 from api.http.listening import bound_socket, keys_required
+from api.http.local_users import other_users
 from storage.config.settings import Settings
 from storage.embedded.attach import Servers
 from storage.postgres.store import Store
@@ -474,5 +476,64 @@ def test_names_that_an_open_server_answers_to(
             sent = requests.get(served.url + path, headers=foreign, timeout=10)
             assert "Access-Control-Allow-Origin" not in sent.headers
             assert sent.headers["X-Content-Type-Options"] == "nosniff"
+    finally:
+        assert served.stop() == 0
+
+
+def test_other_users_of_the_machine(
+    servers: Servers, own_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An open server says once that others can read it; with keys, or nobody else, it does not."""
+    accounts = tmp_path / "passwd"
+    accounts.write_text(
+        "root:x:0:0::/root:/bin/bash\nwww:x:1200:33::/:/usr/sbin/nologin\nnobody:x:65534:65534::/:"
+        f"/bin/sh\nme:x:{os.getuid()}:1::/:/bin/sh\nbob:x:1001:1::/home/bob:/bin/bash\n"
+        "alice:x:1002:1::/home/alice:/bin/zsh\nbroken\n"
+    )
+    assert other_users(accounts) == ["alice", "bob"]
+    assert other_users(tmp_path / "none") == []
+    monkeypatch.setattr("api.__main__.other_users", lambda: ["alice", "bob"])
+    environment = {"FLOW_ACCESS": "open"}
+    with capture_logs() as lines:
+        _warn_of_other_users(Settings.read(environment))
+        _warn_of_other_users(Settings.read({"FLOW_ACCESS": "keys"}))
+        monkeypatch.setattr("api.__main__.other_users", list)
+        _warn_of_other_users(Settings.read(environment))
+    assert [(line["event"], line["others"]) for line in lines] == [
+        ("open to every user of this machine", 2)
+    ]
+
+
+def test_metrics_on_a_port_of_their_own(
+    servers: Servers, own_database: str, tmp_path: Path
+) -> None:
+    """There they are, with health and readiness and nothing else; the API's port has none."""
+    port = free_port()
+    served = Served(
+        own_database, servers.redis_url, tmp_path / "log", FLOW_API_METRICS_PORT=str(port)
+    )
+    try:
+        apart = f"http://127.0.0.1:{port}"
+        wanted = {
+            f"{apart}/metrics": 200,
+            f"{apart}/health": 200,
+            f"{apart}/ready": 200,
+            f"{apart}{SERIES}SPY": 404,
+            f"{apart}/": 404,
+            f"{served.url}/metrics": 404,
+            f"{served.url}/health": 200,
+        }
+        until = time.monotonic() + 15
+        while True:
+            try:
+                sent = {url: requests.get(url, timeout=10).status_code for url in wanted}
+                break
+            except requests.ConnectionError:
+                assert time.monotonic() < until
+                time.sleep(0.1)
+        assert sent == wanted
+        assert "flow_api_requests_total" in requests.get(f"{apart}/metrics", timeout=10).text
+        evil = requests.get(f"{apart}/metrics", headers={"Host": "evil.example"}, timeout=10)
+        assert evil.status_code == 421
     finally:
         assert served.stop() == 0
