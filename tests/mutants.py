@@ -63,7 +63,7 @@ _POSTGRES = (
     "timescale",
     "timescale_statements",
 )
-_POSTGRES += ("validate", "write")
+_POSTGRES += ("validate", "windows", "write")
 #: Folder → the tests that may notice a fault in it.
 TESTS = {
     "sampler/metrics": [

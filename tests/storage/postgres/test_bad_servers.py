@@ -176,6 +176,28 @@ async def test_the_second_time_it_is_let_in():
     assert not isinstance(raised.value, AccessDenied)
 
 
+@pytest.mark.parametrize(("length", "refused"), [(65_536, True), (65_537, False)])
+async def test_a_message_that_is_too_long_is_of_no_database(length, refused):
+    """Before the error comes a notice, its length with it; above 65,536 bytes nothing is read on."""
+    error = message(b"E", b"SFATAL\0C28000\0Mno entry\0\0")
+    notice = message(b"N", b"SNOTICE\0M" + b"x" * (length - 4 - 11) + b"\0\0")
+    assert int.from_bytes(notice[1:5], "big") == length == len(notice) - 1
+    answers = iter((error, LET_IN + notice + error))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(StopIteration, ConnectionError):
+            writer.write(next(answers))
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"postgresql://u@127.0.0.1:{port}/flow?gssencmode=disable&sslmode=disable"
+        with pytest.raises(StoreUnavailable) as raised:
+            await _open(url)
+    assert isinstance(raised.value, AccessDenied) == refused
+
+
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
 async def test_other_encoding(own, encoding):
     """A database that cannot hold every text is refused before anything is in it."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from storage.market.calendar import session_on
-from storage.postgres.overdue import SampledSymbol, overdue_seconds
+from storage.postgres.overdue import SampledSymbol, is_due, overdue_seconds
 from storage.record.row import Reason
 
 DAY = date(2026, 6, 5)
@@ -78,3 +78,22 @@ def test_a_symbol_of_which_nothing_expires():
     state = {"gap": utc("13:30"), "reason": Reason.NO_ZERO_DTE}
     assert overdue("14:00", **state) == {}
     assert overdue("14:00", row=utc("13:45"), **state) == {"SPX": 870.0}
+
+
+@pytest.mark.parametrize(
+    ("now", "minutes", "due"),
+    [
+        ("13:29:59", 0, False),
+        ("13:30:00", 0, True),
+        # The last slot's quotes come within half a minute of the close.
+        ("20:00:29", 0, True),
+        ("20:00:30", 0, False),
+        ("13:44:59", 15, False),
+        ("13:45:00", 15, True),
+        ("20:15:29", 15, True),
+        ("20:15:30", 15, False),
+    ],
+)
+def test_a_feed_is_within_the_session(now, minutes, due):
+    """From the open to the close, later by the feed's delay."""
+    assert is_due(sampled(delay=timedelta(minutes=minutes)), SESSION, utc(now)) == due
