@@ -45,6 +45,10 @@ COLUMNS = (
 )
 #: Arrays by strike that the rules need.
 ARRAYS = ("strike", "call_gex", "put_gex")
+#: Flags that say not to rely on hedge flow: stored samples with one of them are not compared with.
+DOUBTFUL_FLOW = tuple(
+    flag for flag, names in FLAG_FIGURES.items() if "hedge_flow_cumulative_all" in names
+)
 _NAMES = {"call_wall": "call wall", "put_wall": "put wall", "magnet": "magnet"}
 
 
@@ -434,14 +438,14 @@ _FOLLOWERS: dict[str, type[_RuleFollower]] = {
 
 
 def flow_history(
-    rows: Sequence[tuple[date, datetime, float | None, Sequence[str]]],
+    stored: Mapping[date, tuple[NDArray[np.float64], NDArray[np.float64]]],
     sessions: Mapping[date, Session],
 ) -> FlowHistory:
     """Put the hedge flow of stored sessions on the grid of a session.
 
     Parameters
     ----------
-    rows : day, slot, hedge flow since the open [$] and flags of each stored sample.
+    stored : slots [s since 1970] and flow since the open [$] of each day's samples.
     sessions : the session of each day; days without one are left out.
 
     Returns
@@ -449,18 +453,14 @@ def flow_history(
     FlowHistory
         One line a day.
     """
-    lines = {day: number for number, day in enumerate(sorted(sessions))}
-    width = max((session.slot_count for session in sessions.values()), default=0)
-    flow = np.full((len(lines), width), np.nan)
-    name = "hedge_flow_cumulative_all"
-    for day, slot, value, flags in rows:
-        if day not in lines or value is None:
-            continue
-        if any(name in FLAG_FIGURES.get(flag, ()) for flag in flags):
-            continue
-        number = int((slot - sessions[day].open).total_seconds()) // GRID_SECONDS
-        if 0 <= number < width:
-            flow[lines[day], number] = value
+    days = sorted(set(stored) & set(sessions))
+    width = max((sessions[day].slot_count for day in days), default=0)
+    flow = np.full((len(days), width), np.nan)
+    for line, day in enumerate(days):
+        slots, values = stored[day]
+        numbers = (slots - sessions[day].open.timestamp()).astype(np.int64) // GRID_SECONDS
+        inside = (numbers >= 0) & (numbers < width)
+        flow[line, numbers[inside]] = values[inside]
     return FlowHistory(flow)
 
 

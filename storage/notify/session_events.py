@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from storage.market.calendar import Session, session_on
-from storage.notify.market import ARRAYS, COLUMNS, MarketEvents, MarketSample, flow_history
+from storage.notify.market import (
+    ARRAYS,
+    COLUMNS,
+    DOUBTFUL_FLOW,
+    MarketEvents,
+    MarketSample,
+    flow_history,
+)
 from storage.notify.notice import Notice
 from storage.notify.rules import Rule
 from storage.postgres.store import Store
@@ -94,16 +101,16 @@ class SessionEvents:
         history = None
         counts = [int(r.numbers["sessions"]) for r in self._rules if r.kind == "hedge_flow"]
         if counts:
-            rows = await self._store.flow_history(
+            stored = await self._store.flow_history(
                 self._symbol,
                 self.source,
                 self._session.day,
                 count=max(counts),
                 definitions=definitions,
+                without=DOUBTFUL_FLOW,
             )
-            days = {row[0] for row in rows}
-            sessions = {day: session for day in days if (session := session_on(day)) is not None}
-            history = await asyncio.to_thread(flow_history, rows, sessions)
+            sessions = {day: session for day in stored if (session := session_on(day)) is not None}
+            history = flow_history(stored, sessions)
         return MarketEvents(
             self._rules, self._symbol, self._session, dataset=self._dataset, history=history
         )

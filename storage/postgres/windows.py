@@ -177,8 +177,15 @@ class WindowReader(Pool):
         ]
 
     async def flow_history(
-        self, symbol: str, source: str, before: date, *, count: int, definitions: str
-    ) -> list[tuple[date, datetime, float | None, Sequence[str]]]:
+        self,
+        symbol: str,
+        source: str,
+        before: date,
+        *,
+        count: int,
+        definitions: str,
+        without: Sequence[str],
+    ) -> dict[date, tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Return the hedge flow of a symbol's newest sessions before a day.
 
         Parameters
@@ -187,21 +194,26 @@ class WindowReader(Pool):
         before : the day.
         count : how many sessions.
         definitions : only rows that were computed by this version of the formulas.
+        without : only rows without any of these flags.
 
         Returns
         -------
-        list of tuple
-            Day, slot, hedge flow since the open [$] and flags of each row, in no order.
+        dict
+            By day: the slots [s since 1970], ascending, and the flow since the open [$].
         """
         rows = await self._all(
             query("flow_history"),
+            binary=True,
             symbol=symbol,
             source=source,
             before=before,
             count=count,
             definitions=definitions,
+            without=list(without),
         )
-        return [tuple(row.values()) for row in rows]
+        return {
+            row["expiration"]: (read_array(row["slots"]), read_array(row["flow"])) for row in rows
+        }
 
     async def figures_before(
         self, symbol: str, expiration: date, before: datetime, *, columns: Sequence[str]

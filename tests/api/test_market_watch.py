@@ -217,6 +217,33 @@ async def test_every_symbol_by_its_rules(store: Store, clock: Still, tmp_path: P
     assert len(await store.alerts.page(limit=9)) == 2
 
 
+async def test_flow_against_stored_sessions(store: Store, clock: Still, tmp_path: Path) -> None:
+    """Five earlier sessions with 1 to 5 M$ at 14:30: their median is 3 M$. What is flagged, of another
+    feed, of other definitions or of a later day is not among them."""
+    days = ["2026-05-28", "2026-05-29", "2026-06-01", "2026-06-02", "2026-06-03"]
+    for number, day in enumerate(days):
+        flow = {"hedge_flow_cumulative_all": (number + 1) * 1e6}
+        await store.write([record(utc(f"{day} 14:30"), **flow)])
+        await store.write([record(utc(f"{day} 14:31"), hedge_flow_cumulative_all=9e9)])
+    huge = {"hedge_flow_cumulative_all": 9e9}
+    await store.write([record(utc("2026-06-04 14:30"), flags=("after_gap",), **huge)])
+    await store.write([record(utc("2026-05-27 14:30"), source="other", **huge)])
+    await store.write([record(utc("2026-05-26 14:30"), definitions="0", **huge)])
+    await store.write([record(utc("2026-06-08 14:30"), **huge)])
+    rule = {
+        "kind": "hedge_flow", "percentile": 50, "ready_percentile": 0, "sessions": 8, "min_sessions": 5,
+        "hold_seconds": 0, "after_open_seconds": 0,
+    }  # fmt: skip
+    rules = write_rules(tmp_path / "rules.json", rule)
+    await sample(store, clock, {"hedge_flow_cumulative_all": -3.1e6})
+    await make(store, clock, rules).look()
+    [alert] = await store.alerts.page(limit=9)
+    assert alert["figures"] == {
+        "rule": "hedge_flow", "hedge_flow_cumulative_all": -3.1e6, "threshold": 3e6, "sessions": 5,
+    }  # fmt: skip
+    assert "dealers have sold $3.1m since the open" in alert["sentence"]
+
+
 @pytest.mark.clocked
 async def test_processes_that_come_and_go(
     store: Store, servers: Servers, database: str, clock: Still, tmp_path: Path

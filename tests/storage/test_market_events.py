@@ -227,21 +227,24 @@ def test_too_few_sessions() -> None:
 
 
 def test_flow_history() -> None:
-    """Flow goes to its time of day, also of a short day; doubtful samples and foreign days are left out."""
+    """Flow goes to its time of day, also of a short day; what lies outside a session is left out."""
     short = session_on(date(2026, 11, 27))
     assert short is not None
-    days = {DAY: SESSION, short.day: short}
-    rows = [
-        (DAY, OPEN, 1.0, []),
-        (DAY, OPEN + timedelta(minutes=10), 2.0, ["baseline"]),
-        (DAY, OPEN + timedelta(minutes=20), 3.0, ["after_gap"]),
-        (DAY, OPEN - timedelta(minutes=1), 9.0, []),
-        (short.day, short.open + timedelta(minutes=10), -4.0, []),
-        (date(2026, 6, 8), OPEN, 7.0, []),
-    ]
-    stored = flow_history(rows, days)  # type: ignore[arg-type]
-    assert [stored.at_slot(n).tolist() for n in (0, 1, 20, 40, 779, 780, -1)] == [
-        [1.0], [], [2.0, 4.0], [], [], [], [],
+
+    def stored(day_open: datetime, *points: tuple[float, float]) -> Any:
+        slots = [(day_open + timedelta(minutes=minute)).timestamp() for minute, _ in points]
+        return np.array(slots), np.array([value for _, value in points])
+
+    history = flow_history(
+        {
+            DAY: stored(OPEN, (-1, 9.0), (0, 1.0), (10, 2.0), (389.5, 5.0), (390, 9.0)),
+            short.day: stored(short.open, (10, -4.0)),
+            date(2026, 6, 8): stored(OPEN, (0, 7.0)),
+        },
+        {DAY: SESSION, short.day: short},
+    )
+    assert [sorted(history.at_slot(n).tolist()) for n in (0, 1, 20, 40, 779, 780, -1)] == [
+        [1.0], [], [2.0, 4.0], [], [5.0], [], [],
     ]  # fmt: skip
 
 

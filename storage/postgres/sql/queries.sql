@@ -525,11 +525,15 @@ where r.symbol = %(symbol)s and r.expiration = %(expiration)s and r.source = %(s
 order by r.slot
 
 -- flow_history --
--- Hedge flow of the newest sessions of a symbol and feed before a day, by the same definitions.
-select r.expiration, r.slot, r.hedge_flow_cumulative_all, r.flags
+-- Hedge flow of the newest sessions of a symbol and feed before a day, by the same definitions, an
+-- array a session.
+select r.expiration,
+       array_send(array_agg(extract(epoch from r.slot)::float8 order by r.slot)) as slots,
+       array_send(array_agg(r.hedge_flow_cumulative_all::float8 order by r.slot)) as flow
 from (select expiration, first_slot, last_slot from sessions
       where symbol = %(symbol)s and source = %(source)s and has_rows and expiration < %(before)s
       order by expiration desc limit %(count)s) s
 join rows r on r.symbol = %(symbol)s and r.expiration = s.expiration and r.source = %(source)s
     and r.slot between s.first_slot and s.last_slot
-where r.definitions = %(definitions)s
+where r.definitions = %(definitions)s and not r.flags && %(without)s::text[]
+group by r.expiration
