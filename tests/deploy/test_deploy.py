@@ -351,18 +351,37 @@ def test_compose_has_no_password() -> None:
 def test_compose_commands_are_accepted(services: dict[str, Any]) -> None:
     """Our containers run commands that exist, after one migration and with both servers given."""
     ours = {name: service for name, service in services.items() if "build" in service}
-    assert set(ours) == {"migrate", "grants", "sampler", "api"}
+    assert set(ours) == {"migrate", "grants", "prune", "sampler", "standby", "api"}
     for name, service in ours.items():
         assert {"FLOW_DATABASE_URL", "FLOW_REDIS_URL"} <= set(service["environment"])
-        before = {"migrate": "db", "grants": "migrate"}.get(name, "grants")
+        before = {"migrate": "db", "grants": "migrate", "prune": "migrate"}.get(name, "grants")
         condition = "service_healthy" if before == "db" else "service_completed_successfully"
         assert service["depends_on"][before]["condition"] == condition
         # Only what runs as the owner has the owner's password; the others log in as their role.
-        owner = name in ("migrate", "grants")
+        owner = name in ("migrate", "grants", "prune")
         assert ("PGPASSWORD" in service["environment"]) == owner
-        user = "flow@" if owner else f"flow_{name}@"
+        user = "flow@" if owner else f"flow_{'sampler' if name == 'standby' else name}@"
         assert f"//{user}" in service["environment"]["FLOW_DATABASE_URL"]
         accepted(*service["command"])
+
+
+def test_containers_are_confined(services: dict[str, Any]) -> None:
+    """Each has bounds for memory and log; ours write to volumes alone, and what serves is watched."""
+    for name, service in services.items():
+        assert service["mem_limit"], name
+        assert set(service["logging"]["options"]) == {"max-size", "max-file"}, name
+        if "build" in service:
+            assert service["read_only"] is True
+            assert service["cap_drop"] == ["ALL"]
+        if name not in {"migrate", "grants", "prune"}:
+            assert service["healthcheck"]["test"], name
+    # A standby has a spool of its own, and begins only when it is asked for.
+    assert services["standby"]["profiles"] == ["standby"]
+    spools = {
+        name: [v for v in services[name]["volumes"] if v.endswith("/spool")]
+        for name in ("sampler", "standby")
+    }
+    assert spools["sampler"] != spools["standby"]
 
 
 def test_compose_is_accepted(tmp_path: Path) -> None:
