@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -105,10 +105,7 @@ class Watch:
             stack.callback(following.cancel)
             while True:
                 try:
-                    if self._lease is None or self._lease.held:
-                        await self.look(time.monotonic())
-                    else:
-                        self._current = False
+                    await self.turn(time.monotonic())
                 except Exception:
                     log.exception("not looked")
                 await asyncio.sleep(LOOK_SECONDS)
@@ -139,6 +136,23 @@ class Watch:
                 await lease.beat()
             except Exception:
                 log.exception("the watch is not held")
+
+    async def turn(self, monotonic: float) -> None:
+        """Look, if this process has the watch; else finish what it has begun to tell.
+
+        Parameters
+        ----------
+        monotonic : the time of a monotonic clock. [s]
+        """
+        if self._lease is None or self._lease.held:
+            await self.look(monotonic)
+            return
+        self._current = False
+        # The database is back, and another process was quicker: it does not know that it was away.
+        for event in self._away.look([], monotonic=monotonic, now=self._clock.now()):
+            await self._messenger.tell(replace(event, dataset=self._dataset, node=self._node))
+        with suppress(StoreError):
+            await self._messenger.flush()
 
     async def look(self, monotonic: float) -> None:
         """Look once, and hand over what is to be told.

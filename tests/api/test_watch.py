@@ -11,6 +11,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -184,6 +185,31 @@ async def test_another_process_takes_the_watch(watched: Any, store: Store) -> No
     fourth = Watch(store, clock, messenger, dataset="live", node="other")
     await looks(fourth, clock, 60)
     assert len(await store.alerts.page(limit=9)) == 1
+
+
+async def test_another_process_is_quicker_after_an_outage(watched: Any) -> None:
+    """Who has told that the database is away tells that it is back, though another one has the watch."""
+    watch, clock, mailbox, _ = watched
+    watch._lease = SimpleNamespace(held={WATCH})
+    there, flushed = watch._store, []
+
+    async def flush() -> None:
+        flushed.append(clock.moment)
+
+    class Away:
+        def __getattr__(self, name: str) -> Any:
+            raise StoreUnavailable("gone")
+
+    watch._store = Away()
+    for second in range(0, 60, 5):
+        await watch.turn(float(second))
+    assert [notice.kind for notice in mailbox.notices] == ["database_away"]
+    watch._store, mailbox.flush = there, flush
+    watch._lease.held = set()
+    for second in range(60, 90, 5):
+        await watch.turn(float(second))
+    assert [notice.ended is None for notice in mailbox.notices] == [True, False]
+    assert len(flushed) == 6
 
 
 async def test_the_lease_of_the_watch(store: Store, database: str) -> None:
