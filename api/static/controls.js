@@ -26,6 +26,7 @@ export function tie({ view, replay, screen, exporting, sessions, again }) {
   press("leave", () => replay.leave());
   press("open-export", () => exporting.open());
   press("open-help", () => byId("help").showModal());
+  press("open-key", () => byId("key-dialog").showModal());
   press("theme", theme);
   for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
   byId("key-form").addEventListener("submit", () => {

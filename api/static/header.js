@@ -20,8 +20,10 @@ function pill(id, text, kind = "") {
 
 export function showMarket(market, server, followed) {
   const now = server.now();
+  const stored = market.state === "open" && followed && followed.day !== market.session.date;
   const [next, word] = market.state === "open" ? [market.next_close, "closes"] : [market.next_open, "opens"];
-  pill("market", `${STATES[market.state]}, ${word} in ${countdown((moment(next) - now) / 1000)}`, market.state === "open" ? "good" : "");
+  const today = `${STATES[market.state]}, ${word} in ${countdown((moment(next) - now) / 1000)}`;
+  pill("market", stored ? `Stored session of ${dayName(followed.day)}` : today, market.state === "open" && !stored ? "good" : "");
   write(byId("clock"), `${dayOf(now)}, ${clock(now)} New York`);
   byId("clock").title = `${new Date(now).toISOString().slice(0, 19).replace("T", " ")} UTC, the server's time${server.speed > 1.5 ? `, running ${Math.round(server.speed)} times as fast` : ""}`;
   showAge(market, now, followed);

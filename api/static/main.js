@@ -2,6 +2,7 @@
 
 import { Refused, ask, paths, why } from "./api.js";
 import { Bell } from "./bell.js";
+import { Choice } from "./choice.js";
 import { cadencesDiffer, loadOther } from "./compare.js";
 import { showChosen, showReplay, tie } from "./controls.js";
 import { byId, write } from "./dom.js";
@@ -11,7 +12,7 @@ import { showAbout, showLink, showMarket, showNotice, showSessions, showSimulate
 import { Replay } from "./replay.js";
 import { Screen } from "./screen.js";
 import { Session } from "./session.js";
-import { REASONS, server, simulated, state, view } from "./state.js";
+import { REASONS, server, simulated, spanOf, state, view } from "./state.js";
 import { Stream } from "./stream.js";
 import { Strikes } from "./strikes.js";
 import { showGaps, showTable } from "./tables.js";
@@ -48,27 +49,14 @@ const feed = new Feed({
     && server.now() > Date.parse(state.market.session.open) - BEFORE_OPEN_MS,
 });
 const screen = new Screen({
-  span,
+  span: () => spanOf(replay.at),
   zoom: (from, to) => view.set({ from: `${Math.round(from)}`, to: `${Math.round(to)}` }),
   reset: () => view.set({ from: "", to: "" }),
 });
 const bell = new Bell(later);
+const choice = new Choice(view, load);
 const shownBars = () => state.session?.upTo(replay.at) ?? [];
 const exporting = new Export(() => ({ session: state.session, bar: shownBars().at(-1), view, screen, simulated: simulated() }));
-
-// Returns the range of the time axis of all panels. [unix seconds]
-function span() {
-  if (view.from && view.to) return [Number(view.from), Number(view.to)];
-  const { session, market } = state;
-  const hours = session?.hours ?? (market && { open: Date.parse(market.session.open), close: Date.parse(market.session.close) });
-  if (!hours) return [0, 1];
-  if (!view.window) return [hours.open / 1000, hours.close / 1000];
-  const wide = Number(view.window) * 60000;
-  const newest = replay.at ?? session?.newest?.at ?? hours.close;
-  // Leaves room to the right of the newest bar for the cone of the expected move.
-  const end = Math.min(Math.max(newest + wide * 0.12, hours.open + wide), hours.close);
-  return [(end - wide) / 1000, end / 1000];
-}
 
 let due = false;
 
@@ -116,7 +104,8 @@ function show() {
   showLink(state.link, replay.on);
   showSimulated(simulated());
   if (state.market) showMarket(state.market, server, session);
-  showNotice([state.note, unlike, state.trouble].filter(Boolean).join(" "));
+  document.body.classList.toggle("pending", choice.pending);
+  showNotice([choice.notice(session), state.note, unlike, state.trouble].filter(Boolean).join(" "));
   if (session) bell.judge(session, bars, live() && !replay.on);
   showTable(bars);
   showGaps(session, until);
@@ -126,8 +115,12 @@ function show() {
 const compare = () => loadOther(later, trouble);
 const live = () => state.session !== null && state.session.day === state.market?.session.date;
 
-function trouble(error) {
+function askForKey(error) {
   if (error instanceof Refused && error.status === 401 && !byId("key-dialog").open) byId("key-dialog").showModal();
+}
+
+function trouble(error) {
+  askForKey(error);
   state.trouble = error instanceof Refused ? why(error) : `${why(error)} Showing the last answer; retrying.`;
   later();
 }
@@ -139,6 +132,8 @@ let sessions = null;
 // Loads the chosen session; if today has no samples yet, the newest stored session instead.
 async function load() {
   const mine = ++loading;
+  const wanted = choice.begin();
+  [state.note, state.trouble] = ["", ""];
   feed.stop();
   first?.close();
   if (!view.symbol) {
@@ -167,9 +162,13 @@ async function load() {
       }
     }
     if (mine !== loading) return;
+    choice.done(wanted);
     accept(body, note, early);
   } catch (error) {
-    if (mine === loading) trouble(error);
+    if (mine !== loading) return;
+    askForKey(error);
+    choice.failed(error);
+    later();
   }
 }
 

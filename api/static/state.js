@@ -19,3 +19,17 @@ export const server = new ServerClock();
 export const state = { market: null, symbols: [], sessions: [], session: null, other: null, strikes: null, link: "off", dataset: "", trouble: "", note: "" };
 
 export const simulated = () => state.dataset === "synthetic" || state.session?.about.source === "synthetic";
+
+// Returns the range of the time axis of all panels; ``replayAt`` is null without a replay. [unix seconds]
+export function spanOf(replayAt) {
+  if (view.from && view.to) return [Number(view.from), Number(view.to)];
+  const { session, market } = state;
+  const hours = session?.hours ?? (market && { open: Date.parse(market.session.open), close: Date.parse(market.session.close) });
+  if (!hours) return [0, 1];
+  if (!view.window) return [hours.open / 1000, hours.close / 1000];
+  const wide = Number(view.window) * 60000;
+  const newest = replayAt ?? session?.newest?.at ?? hours.close;
+  // Leaves room to the right of the newest bar for the cone of the expected move.
+  const end = Math.min(Math.max(newest + wide * 0.12, hours.open + wide), hours.close);
+  return [(end - wide) / 1000, end / 1000];
+}
