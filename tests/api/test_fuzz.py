@@ -24,6 +24,8 @@ PREFIXES = [path.partition("{")[0] for path, _ in DOCUMENTS.values()]
 PREFIXES += [
     "/v1/flow/zero-dte/series/",
     "/v1/symbols",
+    "/v1/alerts",
+    "/v1/alerts/rules",
     "/v1/market",
     "/",
     "/docs",
@@ -57,7 +59,21 @@ WORDS += [
     "ß",
     "\ud7ff",
 ]
-NAMES = ["bar", "minutes", "date", "since", "side", "metric", "mode", "n", "at", "expiry"]
+NAMES = [
+    "limit",
+    "kind",
+    "cursor",
+    "bar",
+    "minutes",
+    "date",
+    "since",
+    "side",
+    "metric",
+    "mode",
+    "n",
+    "at",
+    "expiry",
+]
 NAMES += ["strike_range", "symbols", "format", "apiKey", "bar[]", "", "Bar", "\x00", "💥"]
 SYMBOLS = ["SPX", "spx", " SPX ", "BRK/B", "ES=F", "^VIX", "..", ".", "A" * 17, "S P X", "XYZ"]
 HEADERS = ["x-api-key", "if-none-match", "accept", "origin", "range", "accept-encoding", "cookie"]
@@ -143,7 +159,8 @@ async def test_nothing_breaks(sessions_database: str, open_app: Callable[..., An
                 status, text, headers = await ask(app, request)
                 where = (number, request["method"], request["raw_path"], request["query_string"])
                 assert status < 500, (where, text)
-                assert status in {200, 304, 400, 404, 405}, (where, status)
+                refused = {403, 409, 412, 415} if request["method"] == "PUT" else set()
+                assert status in {200, 304, 400, 404, 405} | refused, (where, status)
                 counted[status] += 1
                 if headers.get(b"content-type", b"").startswith(b"application/json") and text:
                     body = json.loads(text, parse_constant=where.__getitem__)
