@@ -4,8 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # What the benchmarks are compared with. Nothing else needs it.
 PEERS := $(VENV)/peers
+# The package as users get it, and beside it the tools that look at it.
+RUNTIME := $(VENV)/runtime
+TOOLS := $(VENV)/tools
 
-.PHONY: run install uninstall help test unit coverage mutants test-timescale hostile hostile-vendor check fix docs bench bench-api bench-page bench-store bench-year study \
+.PHONY: run install uninstall release audit help test unit coverage mutants test-timescale hostile hostile-vendor check fix docs bench bench-api bench-page bench-store bench-year study \
   study-charts screenshots soak clean
 
 run: $(VENV)/.run  ## run the whole product on embedded servers: http://127.0.0.1:8000
@@ -16,6 +19,12 @@ install:  ## install the services on this machine, as root; ARGS=--dry-run shows
 
 uninstall:  ## remove them again; settings and data stay, but for ARGS=--purge
 	@deploy/install.sh uninstall $(ARGS)
+
+release: $(VENV)/.dev $(TOOLS)/.done  ## build wheel, sdist, SBOM and checksums into dist/, and tag; ARGS=--no-tag
+	@PYTHON=$(abspath $(BIN)/python) CYCLONEDX=$(abspath $(TOOLS)/bin/cyclonedx-py) RUNTIME=$(abspath $(RUNTIME)) .ci/release $(ARGS)
+
+audit: $(TOOLS)/.done  ## look for known vulnerabilities in what the package needs
+	$(TOOLS)/bin/pip-audit --path $$($(RUNTIME)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -126,6 +135,14 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "compiling the formulas (once)"
 	@$(BIN)/flow-sampler warm
 	@touch $@ $(VENV)/.run
+
+$(TOOLS)/.done: pyproject.toml | $(VENV)/bin/python
+	@echo "installing the package as users get it, and the tools of a release"
+	@$(PYTHON) -m venv $(RUNTIME)
+	@$(RUNTIME)/bin/pip install --quiet --disable-pip-version-check .
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=5,<8' 'pip-audit>=2.7,<3'
+	@touch $@
 
 # A peer that cannot be installed here is left out, and the benchmark says so.
 $(PEERS)/.done: | $(VENV)/bin/python

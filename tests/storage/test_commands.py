@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psycopg
 import pytest
 from factories import DAY, Kept, at, record, rows_of
 
@@ -289,6 +290,13 @@ class TestCheck:
         weekend = ("--from", "2026-08-15", "--to", "2026-08-16")
         assert run("check", *TEN_DUE, *weekend, "--json") == (0, "[]\n", "")
         assert run("check", *TEN_DUE, "--all-symbols", "--json") == (0, "[]\n", "")
+
+    def test_a_newer_schema_is_tried_again(self, door, database):
+        """It is status 1, after which the units start again, and the sentence says what to do."""
+        with psycopg.connect(database) as opened:
+            opened.execute("insert into live.schema_version (version) values (9999)")
+        code, _, err = door.run("check")
+        assert (code, "newer" in err) == (1, True), err
 
     def test_a_day_that_a_setting_closes(self, door):
         """The command reads the setting before the calendar; a day that cannot close early is refused."""

@@ -1,0 +1,116 @@
+"""``make release``: what it builds, what it refuses, and that the version stands in one place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+#: Stands for cyclonedx-py: writes what it was called with.
+FAKE_SBOM = """#!/bin/sh
+printf '{"bomFormat": "CycloneDX", "environment": "%s"}' "$6" > "$5"
+"""
+
+
+def git(folder: Path, *words: str) -> str:
+    return subprocess.run(
+        ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", *words],
+        cwd=folder, capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A repository of its own, with the files of this one, whose changelog is ready for release."""
+    folder = tmp_path / "project"
+    names = git(ROOT, "ls-files", "--", "sampler", "storage", "api", ".ci", "*.md", "LICENSE",
+                "pyproject.toml", ".gitignore").splitlines()  # fmt: skip
+    for name in names:
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+            (folder / name).chmod((ROOT / name).stat().st_mode)
+    log = folder / "CHANGELOG.md"
+    log.write_text(log.read_text().replace("## Unreleased", f"## {VERSION} (2026-12-01)"))
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "all")
+    return folder
+
+
+def release(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    sbom = folder.parent / "cyclonedx-py"
+    sbom.write_text(FAKE_SBOM)
+    sbom.chmod(0o755)
+    identity = {f"GIT_{who}_{what}": "a@example.org" for who in ("AUTHOR", "COMMITTER")
+                for what in ("NAME", "EMAIL")}  # fmt: skip
+    return subprocess.run(
+        ["bash", str(folder / ".ci" / "release"), *words],
+        env=os.environ | identity | {
+            "PYTHON": sys.executable, "CYCLONEDX": str(sbom), "RUNTIME": "/runtime"
+        },
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_what_a_release_is(project: Path) -> None:
+    """Wheel, sdist, SBOM and their checksums, the tag; the same commit gives the same bytes."""
+    done = release(project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    dist = project / "dist"
+    names = {f"zerodte_flow-{VERSION}-py3-none-any.whl", f"zerodte_flow-{VERSION}.tar.gz",
+             f"zerodte-flow-{VERSION}.cdx.json"}  # fmt: skip
+    sums = dict(reversed(line.split()) for line in (dist / "SHA256SUMS").read_text().splitlines())
+    assert set(sums) == names
+    assert sums == {n: hashlib.sha256((dist / n).read_bytes()).hexdigest() for n in names}
+    sbom = json.loads((dist / f"zerodte-flow-{VERSION}.cdx.json").read_text())
+    assert sbom["environment"] == "/runtime"
+    assert git(project, "tag") == f"v{VERSION}"
+    # CI builds the tagged commit again, and tags nothing.
+    assert release(project).returncode == 1
+    assert release(project, "--no-tag").returncode == 0
+    again = dict(reversed(line.split()) for line in (dist / "SHA256SUMS").read_text().splitlines())
+    assert again == sums
+
+
+def test_what_is_refused(project: Path) -> None:
+    """A changed tree, and a changelog that does not name the version."""
+    log = project / "CHANGELOG.md"
+    log.write_text(log.read_text().replace(f"## {VERSION} (2026-12-01)", "## Unreleased"))
+    assert "the tree has changes" in release(project).stderr
+    git(project, "commit", "--quiet", "--all", "--message", "log")
+    assert f"no heading '## {VERSION} (YYYY-MM-DD)'" in release(project).stderr
+    assert not (project / "dist").exists()
+    assert git(project, "tag") == ""
+
+
+def test_the_version_stands_in_one_place() -> None:
+    """pyproject.toml has it; the programs read the installed package, the example's image follows."""
+    for path in [
+        *ROOT.glob("api/**/*.py"),
+        *ROOT.glob("storage/**/*.py"),
+        *ROOT.glob("sampler/**/*.py"),
+    ]:
+        assert f'"{VERSION}"' not in path.read_text(), path
+    images = re.findall(r"zerodte-flow:([0-9.]+)", (ROOT / "deploy/kubernetes.yaml").read_text())
+    assert set(images) == {VERSION}
+
+
+def test_the_workflow_builds_what_make_release_builds() -> None:
+    """A tag runs the audit and the same target, and publishes its files."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())
+    # YAML reads the key `on` as true.
+    assert workflow[True] == {"push": {"tags": ["v*"]}}
+    commands = "\n".join(s.get("run", "") for s in workflow["jobs"]["release"]["steps"])
+    for command in ("make audit", "make release", "dist/*"):
+        assert command in commands
