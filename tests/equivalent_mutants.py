@@ -92,9 +92,4 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         'disputed = ~np.isnan(columns["other_volume"]) & (step.added > 0)',
         "step.added > 0 → (step.added >= 0)",
     ): "where nothing traded 0 is added",
-    (
-        "storage/postgres/write.py",
-        "several = [key for key, names in feeds.items() if len(names) > 1]",
-        "len(names) > 1 → (len(names) >= 1)",
-    ): "of one feed there is nothing to choose: the statement changes no row",
 }
