@@ -7,6 +7,7 @@ import random
 import socket
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.access.gate import AccessError, Admission, unauthorized
 from api.access.gate import Caller as Person
+from api.series import stream
 from api.series.bars import SessionBars
 from api.series.stream import DirectReader, QueuedReader, StreamHub, StreamResponse
 from storage.postgres.store import Store
@@ -443,3 +445,10 @@ async def test_stopping_lets_readers_go(site: Site) -> None:
     await site.readers(1)
     site.hub.close()
     assert await events.next() is None
+
+
+def test_readers_are_promised_a_line_every_fifteen_seconds() -> None:
+    """The page on the stream and the API's description say so, and readers time out by it."""
+    assert stream.HEARTBEAT_SECONDS == 15.0
+    text = (Path(__file__).parents[3] / "docs" / "stream.md").read_text()
+    assert "A line with only a colon every 15 seconds" in text
