@@ -131,8 +131,7 @@ let sessions = null;
 
 // Loads the chosen session; if today has no samples yet, the newest stored session instead.
 async function load() {
-  const mine = ++loading;
-  const wanted = choice.begin();
+  const [mine, wanted] = [++loading, choice.begin()];
   [state.note, state.trouble] = ["", ""];
   feed.stop();
   first?.close();
@@ -195,7 +194,10 @@ function awaitFirst() {
     opened: () => {},
     take: ({ data }) => {
       const { t } = JSON.parse(data);
-      if (mine === first && t && isoDay(moment(t)) === state.market?.session.date) load();
+      if (mine !== first || !t || isoDay(moment(t)) !== state.market?.session.date) return;
+      mine.close();
+      first = null;
+      load();
     },
     // The next look at the market loads the session anew.
     lost: () => {},
@@ -236,8 +238,7 @@ function turned() {
   return server.now() >= Date.parse(market.state === "open" ? market.next_close : market.next_open);
 }
 
-let asked = { market: -Infinity, symbols: -Infinity };
-let busy = false;
+let asked = { market: -Infinity, symbols: -Infinity }, busy = false;
 
 // Runs once a second; requests only what is due.
 async function tick() {

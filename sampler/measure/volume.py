@@ -375,7 +375,7 @@ def _reset(step: VolumeStep, reported: Floats, readable: Bools, now: float) -> N
     # A contract that was in dispute: its lower account is overtaken.
     _swap(columns, fallen & ~carried & (other < mark))
     columns["volume"][fallen] = reported[fallen]
-    _clear(columns, (*RISES, "other_gap"), fallen)
+    _clear(columns, ("other_gap",), fallen)
     step.reset, step.reset_at = True, now
 
 
@@ -394,7 +394,8 @@ def _continue_disputes(
         comparable = anew & readable
         back_at_once = comparable & (reported >= other)
         whole = (back_at_once & (mark < other)).sum() >= max(WHOLE_CHAIN * comparable.sum(), 1)
-        back = np.where(anew, back_at_once & whole, back)
+        # Then the rest of it falls from its figures of before, like any report that is too low.
+        back = np.where(anew, comparable & whole, back)
         if now - step.reset_at >= DISPUTE_SECONDS or whole:
             step.reset_at = None
     # What has begun anew is never the higher account, whatever it has reached.
@@ -411,7 +412,7 @@ def _continue_disputes(
         step.wrong_since = float(columns["other_since"][unclear | undone].min())
     _close(step, unclear, "recovered")
     _close(step, traded_on & ~unclear, "")
-    _remember_restored(columns, undone)
+    _remember_restored(columns, undone & (reported >= highest))
     _publish_other(step, undone, "restored")
     left = disputed & ~back
     _publish_other(step, left & old & published_high, "busted")

@@ -409,7 +409,8 @@ def test_for_ten_minutes_a_reset_is_decided_for_the_whole_chain_alone() -> None:
     feed.report(*[1000.0] * 10, opening=True)
     feed.report(*[0.0] * 10, opening=True)
     step = feed.report(*[1002.0] * 9, 7.0)
-    assert step.restored.contracts == 9
+    # The tenth was wrong to fall, too: it is held at what it had.
+    assert (step.restored.contracts, step.held.contracts, step.held.volume) == (10, 1, 993)
     assert feed.account(0) == (1002, 2, 20, 4, 2)
 
 
@@ -551,6 +552,18 @@ def test_a_reset_that_was_none_restores_what_had_passed_its_old_figure() -> None
     assert step.restored.contracts == 20
     assert feed.account(0) == (10, 7, 70, 14, 7)
     assert feed.account(7) == pytest.approx((1020, 20, 200, 40, 20))
+
+
+def test_a_rise_before_a_reset_that_was_none_is_withdrawn() -> None:
+    """At 60 s one contract of ten is 1,000 too high; then all read 0, and all come back right."""
+    feed = Feed(10)
+    feed.report(*[1000.0] * 10, opening=True)
+    feed.report(2000.0, *[1000.0] * 9, opening=True)
+    assert feed.report(*[0.0] * 10, opening=True).reset
+    step = feed.report(*[1010.0] * 10, opening=True)
+    assert step.wrong_since == START + 60.0
+    for contract in (0, 9):
+        assert feed.account(contract) == pytest.approx((1010, 10, 100, 20, 10))
 
 
 def test_a_reset_that_was_none_restores_what_had_been_published() -> None:
