@@ -8,7 +8,7 @@ PEERS := $(VENV)/peers
 RUNTIME := $(VENV)/runtime
 TOOLS := $(VENV)/tools
 
-.PHONY: run install uninstall release audit help test unit coverage mutants test-timescale hostile hostile-vendor check fix docs bench bench-api bench-page bench-store bench-year study \
+.PHONY: run install uninstall release audit site help test unit coverage mutants test-timescale hostile hostile-vendor check fix docs bench bench-api bench-page bench-store bench-year study \
   study-charts screenshots soak clean
 
 run: $(VENV)/.run  ## run the whole product on embedded servers: http://127.0.0.1:8000
@@ -25,6 +25,10 @@ release: $(VENV)/.dev $(TOOLS)/.done  ## build wheel, sdist, SBOM and checksums 
 
 audit: $(TOOLS)/.done  ## look for known vulnerabilities in what the package needs
 	$(TOOLS)/bin/pip-audit --path $$($(RUNTIME)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
+site: $(VENV)/site/.done  ## build the documentation and the Python reference as web pages: build/site/html/index.html
+	@.ci/site
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/site/bin/mkdocs build --quiet --strict
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -142,6 +146,12 @@ $(TOOLS)/.done: pyproject.toml | $(VENV)/bin/python
 	@$(RUNTIME)/bin/pip install --quiet --disable-pip-version-check .
 	@$(PYTHON) -m venv $(TOOLS)
 	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=5,<8' 'pip-audit>=2.7,<3'
+	@touch $@
+
+$(VENV)/site/.done: | $(VENV)/bin/python
+	@echo "installing what builds the pages (once)"
+	@$(PYTHON) -m venv $(VENV)/site
+	@$(VENV)/site/bin/pip install --quiet --disable-pip-version-check 'mkdocs-material>=9.5,<10' 'mkdocstrings[python]>=0.27,<2'
 	@touch $@
 
 # A peer that cannot be installed here is left out, and the benchmark says so.

@@ -370,7 +370,7 @@ def base_of(scheme: str, address: str, own: str, *, keyed: bool = False) -> str:
     Parameters
     ----------
     scheme : the source's scheme, such as ``cboe``; sentences begin with it.
-    given : what stands between the scheme and the options; empty for the vendor's own address.
+    address : what stands between the scheme and the options; empty for the vendor's own address.
     own : the vendor's own base, such as ``https://host/path``.
     keyed : whether requests carry a key, which plain http may only carry on this machine.
 

@@ -253,7 +253,7 @@ def read_chains(partition: ParquetPartition) -> Iterator[StoredChain | FlowError
 
     Parameters
     ----------
-    part : the session of one symbol.
+    partition : the session of one symbol.
 
     Yields
     ------
