@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from api.series.gaps import missing_slots
+from api.series.gaps import MissingSlots, missing_slots
 from api.series.params import Window
-from api.series.window import etag, surrounding_fields
+from api.series.window import count_spooled, etag, surrounding_fields
 from storage.market.calendar import Session
 
 
@@ -29,6 +29,8 @@ class SessionState:
     gaps: Mapping[int, str]
     #: Slots that have a row.
     sampled: frozenset[int]
+    #: The first and the last slot that wait in a sampler's spool; None if none waits.
+    waiting: tuple[int, int] | None = None
 
     @property
     def cursor(self) -> int:
@@ -61,8 +63,11 @@ class SessionState:
         str
             The tag.
         """
-        _, unexplained = missing_slots(self.session, self.sampled, self.gaps, window.due_slot)
-        return etag(self.cursor, unexplained)
+        missing, unexplained = self._missing(window)
+        return etag(self.cursor, unexplained, spooled=count_spooled(missing))
+
+    def _missing(self, window: Window) -> tuple[list[MissingSlots], int]:
+        return missing_slots(self.session, self.sampled, self.gaps, window.due_slot, self.waiting)
 
     def surrounding_fields(self, window: Window, *, known: bool, now: datetime) -> dict[str, Any]:
         """Return the fields of an answer that follow its bars.
@@ -78,7 +83,7 @@ class SessionState:
         dict
             The fields by name.
         """
-        missing, _ = missing_slots(self.session, self.sampled, self.gaps, window.due_slot)
+        missing, _ = self._missing(window)
         return surrounding_fields(
             window,
             missing,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -125,6 +125,7 @@ async def _read_window(context: AppContext, query: Query, now: datetime) -> Stor
     today = market_day(now)
     store = await store_of_feed(context.store, query.symbol, query.feed)
     state = await lookup_session(store, query.symbol, query.day or today, today=today)
+    state = replace(state, waiting=context.sessions.waiting(query.symbol, state.day))
     window = resolve_window(
         query,
         day=state.day,

@@ -38,7 +38,7 @@ class Interval(BaseModel):
 
     from_: datetime = Field(alias="from", description="First missing slot.")
     to: datetime = Field(description="First slot that is not missing.")
-    reason: str = Field(examples=["source_down", "stale", "not_running", "not_sampled"])
+    reason: str = Field(examples=["source_down", "stale", "not_running", "not_sampled", "spooled"])
 
 
 class Hours(BaseModel):
@@ -96,6 +96,7 @@ class Windowed(Stamp):
             "holiday",
             "closed",
             "not_sampled",
+            "spooled",
             "stale",
             "unknown_symbol",
         ]

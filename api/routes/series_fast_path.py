@@ -103,7 +103,8 @@ class SeriesFastPath:
                 day = await sessions.get(query.symbol, date_asked)
                 if not day.newest:
                     return False
-            key = None if has_key else (path, query_string, tag, accepts, sessions.known_at)
+            known = (sessions.known_at, None if day is None else day.waiting)
+            key = None if has_key else (path, query_string, tag, accepts, known)
             answer = self._answers.get(key, day, now)
             if answer is None:
                 # Rows may arrive while the answer is compressed: such an answer is not kept.

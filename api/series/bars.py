@@ -148,7 +148,9 @@ class SessionBars:
         self._figures: list[bytes] = []
         self._gaps: dict[int, tuple[int, str]] = {}
         self._bars: dict[int, Bars] = {}
-        self._missing: tuple[tuple[int, int], list[MissingSlots], int] | None = None
+        #: The first and the last slot that wait in a sampler's spool; None if none waits.
+        self.waiting: tuple[int, int] | None = None
+        self._missing: tuple[tuple[Any, ...], list[MissingSlots], int] | None = None
 
     @property
     def newest_slot(self) -> int | None:
@@ -296,10 +298,10 @@ class SessionBars:
         tuple
             The missing slots in order, and how many of them were added as ``not_sampled``.
         """
-        key = (self.cursor, due)
+        key = (self.cursor, due, self.waiting)
         if self._missing is None or self._missing[0] != key:
             reasons = {slot: reason for slot, (_, reason) in self._gaps.items()}
-            counted = missing_slots(self.session, set(self._slots), reasons, due)
+            counted = missing_slots(self.session, set(self._slots), reasons, due, self.waiting)
             self._missing = (key, *counted)
         return self._missing[1], self._missing[2]
 

@@ -16,6 +16,9 @@ from storage.market.calendar import Session
 from storage.market.constants import GRID_SECONDS
 from storage.record.row import Reason
 
+#: Why a slot that waits in a sampler's spool has no row yet; no gap is stored for it.
+SPOOLED = "spooled"
+
 
 class MissingSlots(NamedTuple):
     """Consecutive slots without a sample, for one reason; ``until`` is exclusive."""
@@ -26,7 +29,11 @@ class MissingSlots(NamedTuple):
 
 
 def missing_slots(
-    session: Session | None, sampled: Container[int], reasons: Mapping[int, str], due: int
+    session: Session | None,
+    sampled: Container[int],
+    reasons: Mapping[int, str],
+    due: int,
+    waiting: tuple[int, int] | None = None,
 ) -> tuple[list[MissingSlots], int]:
     """Find the slots of a session that have no sample.
 
@@ -42,11 +49,15 @@ def missing_slots(
     due
         Slots up to this one have passed. One of them with neither sample nor reason is
         ``not_sampled``, for example after the sampler died.
+    waiting
+        The first and the last slot that wait in a sampler's spool: one of them with neither sample
+        nor reason is ``spooled``. None if none waits.
 
     Returns
     -------
     missing, unexplained
-        The missing slots in order, and how many of them were added as ``not_sampled``.
+        The missing slots in order, and how many of them were added as ``not_sampled`` or
+        ``spooled``.
     """
     missing: list[MissingSlots] = []
     unexplained = 0
@@ -60,7 +71,8 @@ def missing_slots(
             if slot > due:
                 continue
             unexplained += 1
-            reason = str(Reason.NOT_SAMPLED)
+            is_waiting = waiting is not None and waiting[0] <= slot <= waiting[1]
+            reason = SPOOLED if is_waiting else str(Reason.NOT_SAMPLED)
         first = slot
         if missing and missing[-1].until == slot and missing[-1].reason == reason:
             first = missing.pop().first
@@ -100,6 +112,7 @@ def why_empty(
     now: datetime,
     delay: timedelta,
     gap_reasons: Sequence[str],
+    spooled: bool = False,
 ) -> str:
     """Return the reason why a window has no bars.
 
@@ -113,11 +126,13 @@ def why_empty(
         The server's time, and the declared delay of the feed.
     gap_reasons
         Reasons of the session's stored gaps, in order of their slots.
+    spooled
+        Whether slots of the window wait in a sampler's spool.
 
     Returns
     -------
     str
-        A gap's reason, or ``unknown_symbol``, ``closed`` or ``holiday``.
+        A gap's reason, ``spooled``, or ``unknown_symbol``, ``closed`` or ``holiday``.
     """
     if not known:
         return "unknown_symbol"
@@ -125,6 +140,8 @@ def why_empty(
         return "closed" if day.weekday() >= 5 else "holiday"
     if now - delay < session.open:
         return str(Reason.BEFORE_OPEN)
+    if spooled:
+        return SPOOLED
     if gap_reasons and set(gap_reasons) == {Reason.NO_ZERO_DTE}:
         return str(Reason.NO_ZERO_DTE)
     if gap_reasons and gap_reasons[-1] == Reason.STALE:

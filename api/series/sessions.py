@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import NoReturn, Protocol
 
 import structlog
 
 from api.series.bars import FIGURES, PROVENANCE, SessionBars
+from api.series.epoch import epoch_seconds
 from storage.changefeed import follow_changes
-from storage.errors import StoreError
+from storage.errors import LiveError, StoreError
 from storage.market.calendar import (
     Session,
     last_session,
@@ -100,6 +102,8 @@ class SessionCache:
         self.listener: ChangeListener | None = None
         #: When the store was last compared with, in market time, and whether it is away since.
         self._contact = clock.now()
+        #: What waits in the spools of samplers: first and last slot by symbol.
+        self._waiting: dict[str, tuple[datetime, datetime]] = {}
         self._away = False
 
     @property
@@ -109,6 +113,37 @@ class SessionCache:
         What is in memory is as it was then. Later slots may have samples that have not come here.
         """
         return self._contact if self._away else None
+
+    def waiting(self, symbol: str, day: date) -> tuple[int, int] | None:
+        """Return the slots of a session that wait in a sampler's spool.
+
+        Parameters
+        ----------
+        symbol, day : the session.
+
+        Returns
+        -------
+        tuple of int or None
+            The first and the last one; None if none waits. [s since 1970]
+        """
+        slots = self._waiting.get(symbol)
+        if slots is None or not market_day(slots[0]) <= day <= market_day(slots[1]):
+            return None
+        return epoch_seconds(slots[0]), epoch_seconds(slots[1])
+
+    async def _watch_spools(self) -> NoReturn:
+        """Learn every second what waits in the spools of samplers, as far as the channel tells."""
+        while True:
+            # While the channel is away, what it said last stands: the rows have not come since.
+            with suppress(LiveError, TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    self._waiting = await self._live.waiting()
+            for (symbol, day), session in [
+                *(((s.symbol, s.day), s) for s in self._today.values()),
+                *self._earlier.items(),
+            ]:
+                session.waiting = self.waiting(symbol, day)
+            await asyncio.sleep(_LOOK)
 
     async def run(self) -> NoReturn:
         """Read today's sessions, then follow whatever is stored. Cancel it to end it."""
@@ -273,6 +308,7 @@ class SessionCache:
         self._day = market_day(self._clock.now())
         await self._fill()
         turning = asyncio.create_task(self._turn())
+        watching = asyncio.create_task(self._watch_spools())
         try:
             following = follow_changes(
                 self._store, self._live, heads, on_contact=self._note_contact
@@ -283,6 +319,7 @@ class SessionCache:
                 await asyncio.sleep(0)
         finally:
             turning.cancel()
+            watching.cancel()
 
     def _note_contact(self, *, answered: bool) -> None:
         self._away = not answered
@@ -380,6 +417,7 @@ class SessionCache:
             del self._arrived[key]
         for change in arrived:
             _apply(day, change)
+        day.waiting = self.waiting(day.symbol, day.day)
         if day.day == self._day:
             self._today[day.symbol] = day
         else:

@@ -16,7 +16,7 @@ import orjson
 
 from api.series.bars import JSON_OPTIONS, SessionBars
 from api.series.epoch import epoch_text
-from api.series.gaps import MissingSlots, gap_intervals, why_empty
+from api.series.gaps import SPOOLED, MissingSlots, gap_intervals, why_empty
 from api.series.params import Query, Window, resolve_window
 from storage.market.constants import GRID_SECONDS
 from storage.market.instruments import instrument_of
@@ -76,8 +76,9 @@ class Selection:
     def key(self) -> tuple[Any, ...]:
         """What the rest of an answer depends on; for windows that have a sample."""
         window, day, query = self.window, self.day, self.query
-        bounds = (window.first_slot, window.until_slot, window.due_slot, self.context.known_at)
-        return (day.symbol, day.day, day.cursor, query.bar, query.since, bounds)
+        bounds = (window.first_slot, window.until_slot, window.due_slot)
+        known = (self.context.known_at, day.waiting)
+        return (day.symbol, day.day, day.cursor, query.bar, query.since, bounds, known)
 
 
 def select_bars(day: SessionBars, query: Query, context: AnswerContext, now: datetime) -> Selection:
@@ -120,7 +121,7 @@ def select_bars(day: SessionBars, query: Query, context: AnswerContext, now: dat
         first=bisect_left(shown, window.first_slot),
         last=bisect_left(shown, window.until_slot),
         missing=missing,
-        tag=etag(day.cursor, unexplained, context.known_at),
+        tag=etag(day.cursor, unexplained, context.known_at, spooled=count_spooled(missing)),
     )
 
 
@@ -258,6 +259,12 @@ def surrounding_fields(
             now=now,
             delay=delay or timedelta(),
             gap_reasons=gap_reasons,
+            spooled=any(
+                slots.reason == SPOOLED
+                and slots.first < window.until_slot
+                and slots.until > window.first_slot
+                for slots in missing
+            ),
         )
     return fields | {
         "session": session and {"open": session.open, "close": session.close},
@@ -274,7 +281,22 @@ def surrounding_fields(
     }
 
 
-def etag(cursor: int, missing: int, known_at: datetime | None = None) -> str:
+def count_spooled(missing: Sequence[MissingSlots]) -> int:
+    """Return how many missing slots wait in a sampler's spool.
+
+    Parameters
+    ----------
+    missing : missing slots of a session.
+
+    Returns
+    -------
+    int
+        Their number.
+    """
+    return sum((s.until - s.first) // GRID_SECONDS for s in missing if s.reason == SPOOLED)
+
+
+def etag(cursor: int, missing: int, known_at: datetime | None = None, *, spooled: int = 0) -> str:
     """Return the weak ETag of an answer: its cursor.
 
     Slots with neither row nor reason change an answer as time passes while its cursor stays the
@@ -285,6 +307,7 @@ def etag(cursor: int, missing: int, known_at: datetime | None = None) -> str:
     cursor : the newest revision of the session.
     missing : slots that have passed with neither row nor reason.
     known_at : up to when it is known what the store has; None while the store answers.
+    spooled : how many of the missing slots wait in a sampler's spool.
 
     Returns
     -------
@@ -292,6 +315,8 @@ def etag(cursor: int, missing: int, known_at: datetime | None = None) -> str:
         Such as ``W/"123"``, or ``W/"123-4"`` with four of them.
     """
     tag = f"{cursor}" if missing == 0 else f"{cursor}-{missing}"
+    if spooled:
+        tag += f"-s{spooled}"
     if known_at is not None:
         tag += f"-k{int(known_at.timestamp())}"
     return f'W/"{tag}"'

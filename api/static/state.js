@@ -10,6 +10,7 @@ export const REASONS = {
   holiday: "the market was closed for a holiday.",
   closed: "the market was closed, or no sample of the session was stored.",
   not_sampled: "no sampler has stored a sample of this session yet.",
+  spooled: "the samples wait at the sampler until the database takes them.",
   stale: "the feed repeats old quotes; samples are stored again once the quotes change.",
   unknown_symbol: "this symbol was never sampled.",
 };

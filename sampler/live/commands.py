@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 from datetime import datetime, timedelta
 
@@ -117,6 +118,7 @@ async def _run_daemon(
             batch_seconds=batch_seconds,
             may_write=lambda: lease.connected,
             counts=sampler_metrics,
+            owner=f"{socket.gethostname()}:{(folder / dataset).resolve()}",
         )
         sampler_metrics.watch_writer(writer, folder)
         tick = _make_tick(settings, source, writer, NoChannel(), provisional=True)

@@ -86,6 +86,7 @@ class BatchWriter:
         batch_seconds: float,
         may_write: Callable[[], bool] = lambda: True,
         counts: WriteCounts | None = None,
+        owner: str = "",
         fault: Fault = no_fault,
     ) -> None:
         """Write nothing yet; ``running`` starts to drain the backlog.
@@ -99,6 +100,7 @@ class BatchWriter:
         may_write : asked before each write. While it says no, batches are spooled: another sampler
             may hold the symbols.
         counts : counts gaps, spooled and refused records; nothing is counted if left out.
+        owner : names this sampler's spool on the live channel.
         fault : called at each named point of a commit; tests let it fail there.
         """
         self._store = store
@@ -117,6 +119,9 @@ class BatchWriter:
         #: When the oldest waiting batch came, by a monotonic clock. [s]
         self._spooling_since = 0.0
         self._spooled = 0
+        #: The first and the last slot that this process has spooled, by symbol.
+        self._waiting: dict[str, tuple[datetime, datetime]] = {}
+        self._owner = owner
         self._drain_wanted = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
@@ -126,6 +131,9 @@ class BatchWriter:
         """Drain the backlog in the background; write what is left of it to disk at the end."""
         if self.backlog.waiting:
             self._begin_spooling()
+        else:
+            # An earlier process may have announced a spool that is gone.
+            await self._announce_waiting()
         draining = asyncio.create_task(self._drain_until_cancelled())
         try:
             yield self
@@ -316,10 +324,21 @@ class BatchWriter:
         except SpoolError:
             self._count_gaps([*batch.gaps, *gaps_of_lost(batch)])
             raise
+        for symbol, slot in batch.slots:
+            first, last = self._waiting.get(symbol, (slot, slot))
+            self._waiting[symbol] = min(first, slot), max(last, slot)
+        await self._announce_waiting()
         if self._counts is not None:
             self._counts.count_spooled(len(batch.records))
         self._count_gaps(batch.gaps)
         return None
+
+    async def _announce_waiting(self) -> None:
+        """Tell readers that these slots are no gaps: their rows are to come."""
+        try:
+            await self._live.announce_waiting(self._owner, self._waiting)
+        except LiveError as error:
+            log.debug("spool not announced", error=str(error))
 
     def _count_gaps(self, gaps: Sequence[Gap]) -> None:
         if self._counts is not None:
@@ -378,6 +397,10 @@ class BatchWriter:
             self._fault("landed")
 
         committed = await self.backlog.drain(commit)
+        if not self.backlog.waiting:
+            self._waiting = {}
+            await self._announce_waiting()
+        # A batch may have been spooled meanwhile.
         if self.backlog.waiting:
             return
         self._database_away = False

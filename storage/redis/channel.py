@@ -8,9 +8,10 @@ never a sample.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 import orjson
@@ -105,6 +106,33 @@ class LiveChannel(Protocol):
         """
         ...
 
+    async def announce_waiting(
+        self, owner: str, slots: Mapping[str, tuple[datetime, datetime]]
+    ) -> None:
+        """Say which slots wait in a sampler's spool, until it says otherwise.
+
+        Parameters
+        ----------
+        owner : whose spool it is.
+        slots : the first and the last waiting slot by symbol; empty if none waits.
+
+        Raises
+        ------
+        LiveError
+            If the channel is away.
+        """
+        ...
+
+    async def waiting(self) -> dict[str, tuple[datetime, datetime]]:
+        """Return the first and the last slot by symbol that wait in the spools of all samplers.
+
+        Raises
+        ------
+        LiveError
+            If the channel is away.
+        """
+        ...
+
     async def ping(self) -> None:
         """Raise ``LiveError`` if the channel does not answer."""
         ...
@@ -139,6 +167,20 @@ class NoChannel:
             Always.
         """
         raise LiveError("there is no live channel")
+
+    async def announce_waiting(
+        self, owner: str, slots: Mapping[str, tuple[datetime, datetime]]
+    ) -> None:
+        """Do nothing: nobody listens.
+
+        Parameters
+        ----------
+        owner, slots : ignored.
+        """
+
+    async def waiting(self) -> dict[str, tuple[datetime, datetime]]:
+        """Return an empty dictionary: nobody announces anything."""
+        return {}
 
     async def ping(self) -> None:
         """Raise ``LiveError``: there is no channel."""
@@ -321,6 +363,55 @@ class RedisChannel:
             ChannelMessage(symbol=symbol, revision=revision, changes=changes.get(symbol, ()))
             for symbol, revision in revisions.items()
         ]
+
+    async def announce_waiting(
+        self, owner: str, slots: Mapping[str, tuple[datetime, datetime]]
+    ) -> None:
+        """Say which slots wait in a sampler's spool, as ``LiveChannel.announce_waiting`` promises.
+
+        Parameters
+        ----------
+        owner : whose spool it is.
+        slots : the first and the last waiting slot by symbol; empty if none waits.
+
+        Raises
+        ------
+        LiveError
+            If the server is away or too slow.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._find_prefix()
+                name = f"{self._prefix}:spooled"
+                if slots:
+                    await self._client.hset(name, owner, orjson.dumps(slots))
+                    await self._client.expire(name, _EXPIRES)
+                else:
+                    await self._client.hdel(name, owner)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise LiveError(f"FLOW_REDIS_URL: cannot announce: {error}") from error
+
+    async def waiting(self) -> dict[str, tuple[datetime, datetime]]:
+        """Return the waiting slots by symbol, as ``LiveChannel.waiting`` promises.
+
+        Raises
+        ------
+        LiveError
+            If the server is away or too slow.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._find_prefix()
+                spools = await self._client.hvals(f"{self._prefix}:spooled")
+        except (RedisError, OSError, TimeoutError) as error:
+            raise LiveError(f"FLOW_REDIS_URL: the live channel is away: {error}") from error
+        slots: dict[str, tuple[datetime, datetime]] = {}
+        for spool in spools:
+            for symbol, (first, last) in orjson.loads(spool).items():
+                span = datetime.fromisoformat(first), datetime.fromisoformat(last)
+                known = slots.get(symbol, span)
+                slots[symbol] = min(known[0], span[0]), max(known[1], span[1])
+        return slots
 
     async def require_usable(self) -> None:
         """Refuse a server that waiting will not make usable; one that is away may come back.
