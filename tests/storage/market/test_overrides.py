@@ -8,8 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from api.market_hours import market_status
+from sampler.history.backfill import BackfillOptions
+from sampler.history.jobs import JobOptions, SessionJob, run_in_worker
 from sampler.live.grid import due_slot, next_tick
-from storage.errors import UsageError
+from storage.errors import FlowError, UsageError
 from storage.market.calendar import (
     last_session,
     next_session,
@@ -142,3 +144,17 @@ def test_everybody_follows_a_closed_day() -> None:
     assert assess_coverage([], now=noon, symbols=("SPX",), least=0.9, **day) == []
     use_overrides({})
     assert assess_coverage([], now=noon, symbols=("SPX",), least=0.9, **day) != []
+
+
+def test_a_worker_of_a_backfill_follows_the_run() -> None:
+    """A worker has no settings of its own: the days come with its job, before anything is read."""
+    overrides = parse_overrides("2026-08-19=closed")
+    options = JobOptions(
+        database_url="", redis_url="", dataset="live", source="", definitions="of another release",
+        backfill=BackfillOptions(oi_confidence=0.43), calendar=overrides,
+    )  # fmt: skip
+    job = SessionJob(options=options, symbol="SPX", day=date(2026, 8, 18), slots=780)
+    # It refuses the job of another release, and has taken the calendar over by then.
+    with pytest.raises(FlowError, match="of another release"):
+        run_in_worker(job)
+    assert session_on(date(2026, 8, 19)) is None
