@@ -43,6 +43,8 @@ WHOLE_CHAIN = 0.9
 #: Where a lower account has traded on and this much of the fall still comes back in one slot, no
 #: one can say whether it traded or was held back. [0-1]
 RETURNED = 0.5
+#: The part of the chain that must come back to its figures of before a reset in one slot. [0-1]
+AT_ONCE = 0.5
 #: A reset leaves less than this part of the chain's volume. [0-1]
 RESET_LEFT = 0.5
 
@@ -393,7 +395,10 @@ def _continue_disputes(
         # Only where nearly all of the chain comes back in one slot was the fall wrong.
         comparable = anew & readable
         back_at_once = comparable & (reported >= other)
-        whole = (back_at_once & (mark < other)).sum() >= max(WHOLE_CHAIN * comparable.sum(), 1)
+        newly = (back_at_once & (mark < other)).sum()
+        whole = back_at_once.sum() >= WHOLE_CHAIN * comparable.sum() and newly >= max(
+            AT_ONCE * comparable.sum(), 1
+        )
         # Then the rest of it falls from its figures of before, like any report that is too low.
         back = np.where(anew, comparable & whole, back)
         if now - step.reset_at >= DISPUTE_SECONDS or whole:

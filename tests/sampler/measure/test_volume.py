@@ -566,6 +566,19 @@ def test_a_rise_before_a_reset_that_was_none_is_withdrawn() -> None:
         assert feed.account(contract) == pytest.approx((1010, 10, 100, 20, 10))
 
 
+def test_volumes_that_are_too_low_for_some_slots_are_no_reset() -> None:
+    """Ten contracts read a part of their volumes that changes; three pass their figures meanwhile."""
+    feed = Feed(10)
+    feed.report(*[1000.0] * 10, opening=True)
+    assert feed.report(*[400.0] * 10, opening=True).reset
+    feed.report(*[1001.0] * 3, *[800.0] * 7, opening=True)
+    step = feed.report(*[1600.0] * 10, opening=True)
+    assert step.restored.contracts == 10
+    assert step.wrong_since == START + 60.0
+    for contract in (0, 9):
+        assert feed.account(contract) == pytest.approx((1600, 600, 6000, 1200, 600))
+
+
 def test_a_reset_that_was_none_restores_what_had_been_published() -> None:
     """One contract was 9,000 too high and put right again before all ten read 0 once."""
     feed = Feed(10)
