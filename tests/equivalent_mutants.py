@@ -92,4 +92,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         'disputed = ~np.isnan(columns["other_volume"]) & (step.added > 0)',
         "step.added > 0 → (step.added >= 0)",
     ): "where nothing traded 0 is added",
+    (
+        "storage/postgres/binary.py",
+        "if size < 1 or any(",
+        "1 → (2)",
+    ): "arrays of one element are decoded one by one, to the same values",
 }

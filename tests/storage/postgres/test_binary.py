@@ -101,4 +101,6 @@ def test_a_copy_stream_comes_in_blocks():
         rows[0] + rows[0],
         tail,
     ]
+    # A block begins with nothing in it: of rows of ten bytes it takes three to make 21.
+    assert list(copy_stream(rows, 21))[1] == b"".join(rows[:3])
     assert list(copy_stream(rows)) == [head + b"".join(rows) + tail]
