@@ -130,7 +130,7 @@ class Request:
     path: str
     headers: Mapping[str, str]
     port: int
-    at: float
+    arrived: float
 
 
 class CboeServer:

@@ -209,9 +209,9 @@ def _some(rng: random.Random, c: Corruption, values: NDArray[Any], new: Any) -> 
 Change = Callable[[Frame, list[Frame], int, Corruption, random.Random], Frame | None]
 
 
-def _dip(part: float | None) -> Change:
+def _dip(portion: float | None) -> Change:
     def apply(f: Frame, clean: list[Frame], i: int, c: Corruption, r: random.Random) -> Frame:
-        share = r.random() * 0.99 if part is None else part
+        share = r.random() * 0.99 if portion is None else portion
         return change(f, volume=_some(r, c, f.volume, np.floor(f.volume * share)))
 
     return apply
@@ -451,17 +451,17 @@ def _draw(rng: random.Random, where: tuple[str, int], chosen: list[str]) -> list
             # What lasts ten minutes is a correction, and one that is never withdrawn no fault.
             most = 9 if where[0].startswith("lean") else 18
             length = min(length, most, frames - 3 - first)
-        one = rng.randrange(count)
-        part = rng.choice((0.0, 0.1, 0.5, 1.1))
+        sure = rng.randrange(count)
+        portion = rng.choice((0.0, 0.1, 0.5, 1.1))
         if kind == "newly_listed":
-            part = min(part, 0.1)
-        contracts = np.array([rng.random() < part for _ in range(count)])
-        contracts[one] = True
+            portion = min(portion, 0.1)
+        contracts = np.array([rng.random() < portion for _ in range(count)])
+        contracts[sure] = True
         if kind in {"contracts_absent", "contracts_flicker", "newly_listed"} and (
             contracts.all() or where[0].startswith("lean")
         ):
             contracts[:] = False
-            contracts[one] = True
+            contracts[sure] = True
         if kind == "partly_frozen":
             f = clean.frames[first]
             above = f.strike > np.nanmedian(f.spot)
@@ -478,14 +478,14 @@ def corrupt(clean: Clean, corruptions: list[Corruption]) -> list[Frame | None]:
     """The corrupted session, a frame a slot, None where none comes."""
     frames: list[Frame | None] = []
     for index, good in enumerate(clean.frames):
-        made: Frame | None = good
+        corrupted: Frame | None = good
         for c in corruptions:
-            if made is not None and c.covers(index):
-                if len(made.strike) != len(c.contracts):
+            if corrupted is not None and c.covers(index):
+                if len(corrupted.strike) != len(c.contracts):
                     continue  # an earlier kind has taken contracts, or added some
                 rng = random.Random(c.seed * 1009 + index)
-                made = KINDS[c.kind](made, clean.frames, index, c, rng)
-        frames.append(made)
+                corrupted = KINDS[c.kind](corrupted, clean.frames, index, c, rng)
+        frames.append(corrupted)
     return frames
 
 
@@ -621,13 +621,15 @@ def judge(seed: int, where: tuple[str, int], corruptions: list[Corruption]) -> O
     frames = corrupt(clean, corruptions)
     results = play(clean, frames)
     # What makes no row is not seen by later ones.
-    seen = [f if isinstance(r, SlotRecord) else None for f, r in zip(frames, results, strict=True)]
+    measured = [
+        f if isinstance(r, SlotRecord) else None for f, r in zip(frames, results, strict=True)
+    ]
     shorter = _before_listing(clean, corruptions, frames)
     first = min(c.first for c in corruptions)
     for index, got in enumerate(results[first:], first):
-        verdict, why = _verdict(clean, corruptions, index, got, seen)
+        verdict, why = _verdict(clean, corruptions, index, got, measured)
         if verdict == "lie" and shorter and index < len(shorter.records):
-            verdict, why = _verdict(shorter, corruptions, index, got, seen)
+            verdict, why = _verdict(shorter, corruptions, index, got, measured)
         # Late: the first good slot after it, and the slots that the kind states.
         late = all(index < c.first or index > c.last + RECOVERY.get(c.kind, 1) for c in corruptions)
         if late and verdict == "gap":
@@ -651,8 +653,8 @@ def _before_listing(
     if not listed:
         return None
     whole = len(listed[0].contracts)
-    seen = (i for i, f in enumerate(sent) if f is not None and len(f.strike) == whole)
-    frames = [pick(f, ~listed[0].contracts) for f in clean.frames[: next(seen, len(sent))]]
+    longer = (i for i, f in enumerate(sent) if f is not None and len(f.strike) == whole)
+    frames = [pick(f, ~listed[0].contracts) for f in clean.frames[: next(longer, len(sent))]]
     records: list[SlotRecord] = []
     refused = 0
     for frame in frames:
@@ -873,18 +875,18 @@ def shrink(outcome: Outcome) -> Outcome:
 
 def _smaller(corruptions: list[Corruption]) -> Iterator[list[Corruption]]:
     if len(corruptions) > 1:
-        for at in range(len(corruptions)):
-            yield [c for i, c in enumerate(corruptions) if i != at]
-    for at, c in enumerate(corruptions):
-        rest = corruptions[:at], corruptions[at + 1 :]
+        for index in range(len(corruptions)):
+            yield [c for i, c in enumerate(corruptions) if i != index]
+    for index, c in enumerate(corruptions):
+        rest = corruptions[:index], corruptions[index + 1 :]
         if c.last > c.first:
             half = c.first + (c.last - c.first) // 2
             yield [*rest[0], dataclasses.replace(c, last=half), *rest[1]]
         rows = np.flatnonzero(c.contracts)
         if len(rows) > 1:
-            for part in np.array_split(rows, 2):
+            for half_rows in np.array_split(rows, 2):
                 mask = np.zeros_like(c.contracts)
-                mask[part] = True
+                mask[half_rows] = True
                 yield [*rest[0], dataclasses.replace(c, contracts=mask), *rest[1]]
 
 

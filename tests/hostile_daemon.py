@@ -238,10 +238,10 @@ def _interest(change: Callable[[float], float | None], *, every: int = 1) -> Any
 def _volume(change: Callable[[float], float | None]) -> Any:
     def send(vendor: Vendor, c: Corruption, i: int, answer: Json) -> Json:
         rng = c.chosen
-        part = rng.choice((0.05, 0.3, 1.1))
+        portion = rng.choice((0.05, 0.3, 1.1))
         # Contracts that trade while it lasts: of the others there is nothing to see.
         names = sorted(_trading(vendor.clean, c))
-        hit = {name for name in names if rng.random() < part} | {rng.choice(names)}
+        hit = {name for name in names if rng.random() < portion} | {rng.choice(names)}
         return _options(
             answer, lambda o: _changed(o, "volume", change) if o["option"] in hit else o
         )
@@ -270,10 +270,10 @@ def _no_price(vendor: Vendor, c: Corruption, i: int, answer: Json) -> Json:
 
 
 def _status(code: int, body: bytes = b"", **headers: str) -> Any:
-    given = {name.replace("_", "-"): text for name, text in headers.items()}
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
 
     def send(vendor: Vendor, c: Corruption, i: int, answer: Json) -> Answer:
-        return Answer(code, given, body)
+        return Answer(code, named, body)
 
     return send
 
@@ -358,10 +358,10 @@ class Vendor:
         answer = self.clean.answers[index]
         for c in self.corruptions:
             if c.covers(index):
-                made = KINDS[c.kind].send(self, c, index, answer)
-                if isinstance(made, Answer):
-                    return made
-                answer = made
+                corrupted = KINDS[c.kind].send(self, c, index, answer)
+                if isinstance(corrupted, Answer):
+                    return corrupted
+                answer = corrupted
         return answer
 
     def sent(self, index: int) -> Json:
@@ -395,14 +395,14 @@ async def play(store: Store, folder: Path, clean: Clean, corruptions: Sequence[C
     async with CboeServer() as server:
         vendor = Vendor(clean, corruptions)
         source = Cboe.open(f"{server.url}?delay=900&pace=0&timeout=0.5&budget=0.6")
-        async with rig(source, store, folder, delay=DELAY, batch_seconds=0.05) as made:
+        async with rig(source, store, folder, delay=DELAY, batch_seconds=0.05) as rigged:
             for index in range(len(clean.slots)):
                 server.frames[clean.symbol] = vendor.answer(index)
-                await made.step([clean.symbol], clean.fetched(index))
+                await rigged.step([clean.symbol], clean.fetched(index))
                 pausing = [c for c in corruptions if c.kind in PAUSES and c.last == index]
                 if pausing:
                     await asyncio.sleep(1.1)
-            await made.writer.drained()
+            await rigged.writer.drained()
         await source.close()
 
 
@@ -418,12 +418,12 @@ class Verdict:
     lies: list[str] = field(default_factory=list)
 
 
-def judge(clean: Clean, corruptions: Sequence[Corruption], found: Stored) -> Verdict:
+def judge(clean: Clean, corruptions: Sequence[Corruption], in_store: Stored) -> Verdict:
     """Hold each slot of a session against its clean row."""
     verdict = Verdict()
     before: SlotRecord | None = None
     for index, slot in enumerate(clean.slots):
-        record, gap = found.records.get(slot), found.gaps.get(slot)
+        record, gap = in_store.records.get(slot), in_store.gaps.get(slot)
         if (record is None) == (gap is None):
             verdict.lies.append(f"slot {index}: {'neither' if record is None else 'both'}")
             continue
@@ -531,9 +531,9 @@ def _wrong_flow(
         off = np.abs(record.profile[f"{side}_signed"] - right.profile[f"{side}_signed"])
         most = unseen(clean, corruptions, index, side)
         if (off > most + 1e-6).any():
-            at = int(np.argmax(off - most))
-            strike = record.profile["strike"][at]
-            return f"{side} {strike:g}: signed volume off by {off[at]:.1f}, at most {most[at]:.1f}"
+            worst = int(np.argmax(off - most))
+            strike = record.profile["strike"][worst]
+            return f"{side} {strike:g}: signed volume off by {off[worst]:.1f}, at most {most[worst]:.1f}"
     quiet = all(
         index <= c.first - 1 or index > c.last + KINDS[c.kind].recovery + clean.cadence
         for c in corruptions

@@ -166,7 +166,8 @@ def weighted_forward(sample: Sample) -> tuple[float, float, int]:
         for i, weight in enumerate(weights)
     ]
     low, middle, high = (
-        linear(part, middles, [estimate for estimate, _ in nearest]) for part in (0.25, 0.5, 0.75)
+        linear(quarter, middles, [estimate for estimate, _ in nearest])
+        for quarter in (0.25, 0.5, 0.75)
     )
     return middle, (high - low) / 2, len(nearest)
 
@@ -285,13 +286,13 @@ def own_volatilities(sample: Sample, level: float) -> list[float]:
 
     The put below F, the call from F on. A volatility below 1e-6 is none.
     """
-    found = []
+    volatilities = []
     for strike, contract in zip(sample.strikes, out_of_the_money(sample, level), strict=True):
         sigma = NAN
         if two_sided(contract):
             sigma = volatility(mid(contract), level, strike, sample.years)
-        found.append(sigma if sigma >= 1e-6 else NAN)
-    return found
+        volatilities.append(sigma if sigma >= 1e-6 else NAN)
+    return volatilities
 
 
 def linear(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
@@ -316,14 +317,14 @@ def uncertainties(sample: Sample, level: float) -> list[float]:
     """By strike, half the difference between the volatilities at the ask and at the bid, out of the
     money; NaN where that quote is not two-sided or a price has none.
     """
-    found = []
+    errors = []
     for strike, c in zip(sample.strikes, out_of_the_money(sample, level), strict=True):
         half = NAN
         if two_sided(c):
             high, low = (volatility(price, level, strike, sample.years) for price in (c.ask, c.bid))
             half = (high - low) / 2
-        found.append(half)
-    return found
+        errors.append(half)
+    return errors
 
 
 def wide_quotes(sample: Sample, level: float, remaining: float) -> bool:
@@ -721,7 +722,7 @@ def crossings(position: Position, market: Market) -> list[float]:
     edges = [0, *turns, len(signed)]
     peaks = [max(abs(g) for _, g in signed[a:b]) for a, b in itertools.pairwise(edges)]
     enough = 0.01 * max(peaks)
-    found = []
+    levels = []
     for i, turn in enumerate(turns):
         if peaks[i] > enough and peaks[i + 1] > enough:
             low, high = signed[turn - 1][0], signed[turn][0]
@@ -731,20 +732,20 @@ def crossings(position: Position, market: Market) -> list[float]:
                     high = middle
                 else:
                     low = middle
-            found.append(high)
-    return found
+            levels.append(high)
+    return levels
 
 
-def near_strikes(market: Market, part: float) -> list[float]:
+def near_strikes(market: Market, fraction: float) -> list[float]:
     """Strikes within a part of spot."""
-    return [k for k in market.strikes if abs(k - market.spot) <= part * market.spot]
+    return [k for k in market.strikes if abs(k - market.spot) <= fraction * market.spot]
 
 
-def wider_strikes(market: Market, part: float) -> list[float]:
+def wider_strikes(market: Market, fraction: float) -> list[float]:
     """Strikes within a part of spot, and the five listed next to it on each side."""
     below = sorted(k for k in market.strikes if k < market.spot)[-5:]
     above = sorted(k for k in market.strikes if k > market.spot)[:5]
-    near = {k for k in market.strikes if abs(k - market.spot) <= part * market.spot}
+    near = {k for k in market.strikes if abs(k - market.spot) <= fraction * market.spot}
     first, last = min(near | set(below)), max(near | set(above))
     return [k for k in market.strikes if first <= k <= last]
 
@@ -772,10 +773,10 @@ def flip(position: Position, market: Market) -> tuple[float | None, str, list[fl
     """The crossing nearest S, its status, and all of them."""
     if not covered(market):
         return None, "insufficient_local_coverage", []
-    found = crossings(position, market)
-    if not found:
+    levels = crossings(position, market)
+    if not levels:
         return None, "no_boundary", []
-    return min(found, key=lambda x: abs(x - market.spot)), "available", found
+    return min(levels, key=lambda x: abs(x - market.spot)), "available", levels
 
 
 def strongest(market: Market, sizes: Iterable[float]) -> float | None:
@@ -890,9 +891,9 @@ def pin_probability_pct(
     """P(S_T > pin_lower) − P(S_T > pin_upper), by the smile; lognormal where that is none."""
     if magnet is None:
         return None
-    at = market.of_contract(magnet)
-    chance = chance_above(market, at - 1, lognormal=lognormal) - chance_above(
-        market, at + 1, lognormal=lognormal
+    index = market.of_contract(magnet)
+    chance = chance_above(market, index - 1, lognormal=lognormal) - chance_above(
+        market, index + 1, lognormal=lognormal
     )
     if not 0 <= chance <= 1 and not lognormal:
         return pin_probability_pct(market, magnet, lognormal=True)
@@ -907,20 +908,20 @@ def pin_probability_noise(market: Market, magnet: float | None) -> float | None:
     """
     if magnet is None:
         return None
-    at = market.of_contract(magnet)
+    index = market.of_contract(magnet)
 
     def moved(i: int, by: float) -> float:
         quoted = [s + by * (i == j) for j, s in enumerate(market.quoted)]
         other = replace(market, quoted=quoted)
-        return chance_above(other, at - 1, lognormal=False) - chance_above(
-            other, at + 1, lognormal=False
+        return chance_above(other, index - 1, lognormal=False) - chance_above(
+            other, index + 1, lognormal=False
         )
 
     def flat(by: float) -> float:
         other = replace(market, sigma=[market.atm + by] * len(market.strikes))
         return pin_probability_pct(other, magnet, lognormal=True) / 100
 
-    if math.isnan(moved(at, 0.0)):
+    if math.isnan(moved(index, 0.0)):
         known = [
             (k, u)
             for k, u in zip(market.strikes, market.uncertain, strict=True)
@@ -933,7 +934,7 @@ def pin_probability_noise(market: Market, magnet: float | None) -> float | None:
         )
         return 100 * noise
     variance = 0.0
-    for i in range(max(at - 2, 0), min(at + 3, len(market.strikes))):
+    for i in range(max(index - 2, 0), min(index + 3, len(market.strikes))):
         slope = derivative(lambda by, i=i: moved(i, by), market.quoted[i])
         if slope:
             variance += (slope * market.uncertain[i]) ** 2
@@ -1046,15 +1047,15 @@ def skew_25d(market: Market) -> float | None:
 
 def quotes_unused(sample: Sample) -> dict[str, int]:
     """Quotes that are unreadable, crossed or one-sided."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for c in sample.contracts:
         if not (c.bid >= 0 and c.ask >= 0):
-            found["unreadable"] += 1
+            counts["unreadable"] += 1
         elif c.bid > c.ask:
-            found["crossed"] += 1
+            counts["crossed"] += 1
         elif c.bid == 0 or c.ask == 0:
-            found["one_sided"] += 1
-    return dict(found)
+            counts["one_sided"] += 1
+    return dict(counts)
 
 
 # Flow
@@ -1165,12 +1166,12 @@ class Flow:
                 self.slot_multi_leg += min(max(legs, 0.0), added)
                 self.slot_told += added
             sign = self._sign(market, c, added, since)
-            at = market.of_contract(c.strike)
-            delta = call_delta(market.level, c.strike, market.years, market.sigma[at])
+            index = market.of_contract(c.strike)
+            delta = call_delta(market.level, c.strike, market.years, market.sigma[index])
             if c.right == PUT:
-                delta = -normal(-d1(market.level, c.strike, market.years, market.sigma[at]))
+                delta = -normal(-d1(market.level, c.strike, market.years, market.sigma[index]))
             bought, worth = sign * added, delta * SHARES * market.spot
-            curve = gamma(market.level, c.strike, market.years, market.sigma[at], market.spot)
+            curve = gamma(market.level, c.strike, market.years, market.sigma[index], market.spot)
             for total, more in (
                 (self.bought, bought),
                 (self.dollars, bought * worth),
@@ -1271,7 +1272,7 @@ class StandingInterest:
         self.flags: set[str] = set()
 
     def add(
-        self, sent: dict[int, float], *, listed: set[int], at: float, minutes: float
+        self, sent: dict[int, float], *, listed: set[int], index: float, minutes: float
     ) -> dict[int, float]:
         """The set that counts, of one more that is sent; ``minutes`` since midnight in New York."""
         complete = len(sent) >= 0.99 * len(listed) and sum(sent.values()) > 0
@@ -1290,10 +1291,10 @@ class StandingInterest:
                 self.others = []
             elif any(self.standing.get(key, value) != value for key, value in sent.items()):
                 self.flags.add("oi_changed")
-                if self.others and (self.others[-1][1] != sent or at - self.others[-1][0] > 330):
+                if self.others and (self.others[-1][1] != sent or index - self.others[-1][0] > 330):
                     self.others = []
-                self.others.append((at, dict(sent)))
-                stood = at - self.others[0][0]
+                self.others.append((index, dict(sent)))
+                stood = index - self.others[0][0]
                 held = [key for key, value in self.standing.items() if value > 0]
                 emptied = sum(sent.get(key) == 0 for key in held) > 0.1 * len(held)
                 if stood >= 600 and minutes < 10.5 * 60 and not self.replaced and not emptied:
@@ -1342,7 +1343,7 @@ def book_figures(position: Position, held: Position, market: Market) -> dict[str
     level, status, all_levels = flip(position, market)
     magnet = strongest(market, map(abs, by_strike))
     parts = pin_parts(held, market, magnet, by_strike)
-    at = None if magnet is None else market.of_contract(magnet)
+    index = None if magnet is None else market.of_contract(magnet)
     net_gex = math.fsum(by_strike)
     away = None
     if level is not None and market.sample.seconds_left >= 60:
@@ -1370,16 +1371,18 @@ def book_figures(position: Position, held: Position, market: Market) -> dict[str
         "call_wall": strongest(market, calls),
         "put_wall": strongest(market, map(abs, puts)),
         "magnet": magnet,
-        "magnet_gex": None if at is None else by_strike[at],
+        "magnet_gex": None if index is None else by_strike[index],
         "max_pain": max_pain(held, market),
         "pin_score": pin_score(parts),
         **parts,
         "pin_probability_pct": pin_probability_pct(market, magnet),
         "pin_probability_noise": pin_probability_noise(market, magnet),
         "crossings": all_levels,
-        "pin_lower": market.strikes[at - 1] if at else None,
+        "pin_lower": market.strikes[index - 1] if index else None,
         "pin_upper": (
-            market.strikes[at + 1] if at is not None and at + 1 < len(market.strikes) else None
+            market.strikes[index + 1]
+            if index is not None and index + 1 < len(market.strikes)
+            else None
         ),
         "hedging": hedging(position, market),
         "convexity_at_spot": convexity_at_spot(position, market),
@@ -1495,8 +1498,8 @@ def profile(
     strikes, sample = market.strikes, market.sample
 
     def column(name: str, right: int, missing: float) -> list[float]:
-        found = [sample.contract(k, right) for k in strikes]
-        return [missing if c is None else getattr(c, name) for c in found]
+        contracts = [sample.contract(k, right) for k in strikes]
+        return [missing if c is None else getattr(c, name) for c in contracts]
 
     def flowed(total: Position, right: int) -> list[float]:
         return [total.get((k, right), 0.0) for k in strikes]

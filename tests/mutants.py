@@ -503,10 +503,14 @@ def _report(tree: Path, folder: str, options: argparse.Namespace) -> None:
     begin = time.monotonic()
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    kept = options.maps and options.maps / f"{folder.replace('/', '-')}.pickle"
-    reach = pickle.loads(kept.read_bytes()) if kept and kept.exists() else map_of(tree, folder)
-    if kept:
-        kept.write_bytes(pickle.dumps(reach))
+    stored_map = options.maps and options.maps / f"{folder.replace('/', '-')}.pickle"
+    reach = (
+        pickle.loads(stored_map.read_bytes())
+        if stored_map and stored_map.exists()
+        else map_of(tree, folder)
+    )
+    if stored_map:
+        stored_map.write_bytes(pickle.dumps(reach))
     # Only the bytecode of the original is kept.
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"

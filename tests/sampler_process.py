@@ -42,11 +42,11 @@ class FaultPlan:
 
     def __init__(self) -> None:
         self.plan: dict[str, Any] = {}
-        self.seen: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
 
     def __call__(self, point: str) -> None:
-        self.seen[point] = self.seen.get(point, 0) + 1
-        if self.plan.get("kill") == [point, self.seen[point]]:
+        self.counts[point] = self.counts.get(point, 0) + 1
+        if self.plan.get("kill") == [point, self.counts[point]]:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.plan.get("full") and point == "half spooled":
             raise OSError(28, os.strerror(28))
@@ -122,7 +122,7 @@ async def _sampler(order: dict[str, Any], answer: Any) -> None:
         answer({"started": True, "symbols": sorted(tracker.symbols)})
         while (order := await asyncio.to_thread(_hear)) is not None:
             clock.moment = datetime.fromisoformat(order["now"])
-            faults.plan, faults.seen = order, {}
+            faults.plan, faults.counts = order, {}
             faults("beginning")
             if not url:
                 source.trouble = order.get("trouble", {})

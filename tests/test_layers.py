@@ -292,16 +292,16 @@ def tree(path: Path) -> ast.Module:
 @cache
 def imports(path: Path) -> frozenset[str]:
     """The modules that a file imports: ``from storage import sql`` is ``storage.sql``."""
-    found = set()
+    modules = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
-                found.add(whole if whole in MODULES else node.module)
-    return frozenset(found)
+                modules.add(whole if whole in MODULES else node.module)
+    return frozenset(modules)
 
 
 def places(path: Path) -> set[str]:

@@ -71,13 +71,13 @@ async def test_read_and_replaced(app: Caller, file: Path) -> None:
 
 async def test_conflict(app: Caller, file: Path) -> None:
     """Whoever has seen other rules is refused; so is one whose file another program has changed."""
-    seen = (await app.get(PATH)).headers["ETag"]
-    assert (await put(app, PIN, If_Match=seen)).status_code == 200
-    refused = await put(app, {"rules": []}, If_Match=seen)
+    tag = (await app.get(PATH)).headers["ETag"]
+    assert (await put(app, PIN, If_Match=tag)).status_code == 200
+    refused = await put(app, {"rules": []}, If_Match=tag)
     assert (refused.status_code, refused.json()["error"]) == (412, "rules_changed")
-    seen = (await app.get(PATH)).headers["ETag"]
+    tag = (await app.get(PATH)).headers["ETag"]
     file.write_text('{"rules": [{"kind": "gap"}]}')
-    assert (await put(app, PIN, If_Match=seen)).status_code == 412
+    assert (await put(app, PIN, If_Match=tag)).status_code == 412
     assert (await app.get(PATH)).json()["rules"][0]["kind"] == "gap"
     assert (await put(app, PIN, If_Match="*")).status_code == 200
 
@@ -138,11 +138,11 @@ async def test_own_origin(app: Caller, headers: dict[str, str], status: int) -> 
 async def test_no_page_may_ask(open_app: Callable[..., Any], file: Path) -> None:
     """A browser that asks for leave first is told that PUT is not for pages of other origins."""
     app = await open_app(None, rules=RulesFile(file), access=OpenAccess(), origins=("*",))
-    asked = await app.options(
+    preflight = await app.options(
         PATH, headers={"Origin": "https://a.example", "Access-Control-Request-Method": "PUT"}
     )
-    assert asked.status_code == 400
-    assert "PUT" not in asked.headers["Access-Control-Allow-Methods"]
+    assert preflight.status_code == 400
+    assert "PUT" not in preflight.headers["Access-Control-Allow-Methods"]
 
 
 async def test_not_json_and_too_long(app: Caller) -> None:

@@ -142,10 +142,10 @@ def test_the_clients_address(proxied: tuple[str, Served, Path]) -> None:
         )
         assert direct.recv(100).startswith(b"HTTP/1.1 200")
     ends = time.monotonic() + 10
-    while len(found := [x["client"] for x in lines(served) if x.get("path") == "/health"]) < 2:
+    while len(clients := [x["client"] for x in lines(served) if x.get("path") == "/health"]) < 2:
         assert time.monotonic() < ends
         time.sleep(0.05)
-    assert found == ["127.0.0.7", "127.0.0.8"]
+    assert clients == ["127.0.0.7", "127.0.0.8"]
 
 
 async def test_with_and_without_the_prefix(store: Store) -> None:

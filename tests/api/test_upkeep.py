@@ -64,8 +64,8 @@ async def test_a_late_feed_is_told_and_over(store: Store, database: str) -> None
         for step in range(6):
             await watch.look(number * 30.0 + step * 5)
             clock.moment += timedelta(seconds=5)
-        told = [(a["kind"], a["ended_at"] is not None) for a in await store.alerts.page(limit=9)]
-        assert told == ([] if number < 4 else [("feed_late", number > 5)]), number
+        alerts = [(a["kind"], a["ended_at"] is not None) for a in await store.alerts.page(limit=9)]
+        assert alerts == ([] if number < 4 else [("feed_late", number > 5)]), number
     await lease.close()
 
 
@@ -164,7 +164,7 @@ async def test_keys_that_end(store: Store) -> None:
     moment = Still(present)
     messenger = Messenger(store.alerts, [])
 
-    async def told(hours: float) -> list[str]:
+    async def logged_after(hours: float) -> list[str]:
         """What is in the log after a look at that time, by new processes each time."""
         moment.moment = present + timedelta(hours=hours)
         upkeep = Upkeep(store, keys=True, machine_time=moment.now)
@@ -174,12 +174,12 @@ async def test_keys_that_end(store: Store) -> None:
         return [a["sentence"].split("'")[1] + f" {a['figures']['days']}"
                 for a in reversed(await store.alerts.page(limit=99))]  # fmt: skip
 
-    assert await told(0) == ["soon 7"]
-    assert await told(1) == ["soon 7"]
-    assert await told(25) == ["soon 7", "later 7"]
-    assert await told(5.5 * 24) == ["soon 7", "later 7", "soon 1"]
-    assert await told(6.6 * 24) == ["soon 7", "later 7", "soon 1"]
-    assert await told(7.5 * 24) == ["soon 7", "later 7", "soon 1", "later 1"]
+    assert await logged_after(0) == ["soon 7"]
+    assert await logged_after(1) == ["soon 7"]
+    assert await logged_after(25) == ["soon 7", "later 7"]
+    assert await logged_after(5.5 * 24) == ["soon 7", "later 7", "soon 1"]
+    assert await logged_after(6.6 * 24) == ["soon 7", "later 7", "soon 1"]
+    assert await logged_after(7.5 * 24) == ["soon 7", "later 7", "soon 1", "later 1"]
     _, notices = await look(Upkeep(store, keys=False, machine_time=lambda: present), utc("14:30"))
     assert notices == []
 
@@ -192,20 +192,20 @@ async def test_a_login_that_ends(store: Store, tmp_path: Path) -> None:
         json.dumps({"creation_timestamp": began.timestamp(), "token": {"refresh_token": "hunter2"}})
     )
 
-    async def told(hours: float) -> list[Any]:
+    async def notices_after(hours: float) -> list[Any]:
         present = began + timedelta(hours=hours)
         upkeep = Upkeep(store, login=file, machine_time=lambda: present)
         return (await look(upkeep, utc("14:30")))[1]
 
-    assert await told(143) == []
-    [notice] = await told(145)
-    [same] = await told(160)
+    assert await notices_after(143) == []
+    [notice] = await notices_after(145)
+    [same] = await notices_after(160)
     assert notice.id == same.id
     assert "The login at Schwab ends in 23 hours, at 2026-06-08 08:00 New York" in notice.sentence
     assert "hunter2" not in str(notice)
-    assert await told(169) == []
+    assert await notices_after(169) == []
     for text in ("", "[]", "{}", '{"creation_timestamp": "x"}', '{"creation_timestamp": 1e300}'):
         file.write_text(text)
-        assert await told(145) == []
+        assert await notices_after(145) == []
     file.unlink()
-    assert await told(145) == []
+    assert await notices_after(145) == []

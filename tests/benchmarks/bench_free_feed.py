@@ -88,7 +88,7 @@ async def slot_of(server: LineServer, symbols: list[str], pace: float, budget: f
     ends: list[float] = []
     began, worked = time.monotonic(), time.process_time()
 
-    async def one(symbol: str) -> Frame | ChainRefused:
+    async def fetch(symbol: str) -> Frame | ChainRefused:
         try:
             return await source.live(symbol, NOW)
         except ChainRefused as refusal:
@@ -96,7 +96,7 @@ async def slot_of(server: LineServer, symbols: list[str], pace: float, budget: f
         finally:
             ends.append(time.monotonic() - began)
 
-    came = await asyncio.gather(*(one(symbol) for symbol in symbols))
+    came = await asyncio.gather(*(fetch(symbol) for symbol in symbols))
     worked = time.process_time() - worked
     await source.close()
     good = [frame for frame in came if isinstance(frame, Frame)]

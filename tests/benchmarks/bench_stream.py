@@ -65,7 +65,7 @@ def second_of_events(
     rng: np.random.Generator,
     names: list[str],
     count: int,
-    at: float,
+    moment: float,
     number: int,
     *,
     kinds: list[str],
@@ -73,7 +73,7 @@ def second_of_events(
     """A second's messages, of some kinds of events."""
     drawn = rng.choice(kinds, count)
     which = rng.integers(0, len(names), count)
-    ms = round(at * 1000)
+    ms = round(moment * 1000)
     events = []
     for i, (kind, place) in enumerate(zip(drawn.tolist(), which.tolist(), strict=True)):
         values = {
@@ -111,13 +111,13 @@ def theta_second(rng: np.random.Generator, names: list[str], count: int, ms: int
 
 
 def tradier_second(
-    rng: np.random.Generator, names: list[str], count: int, at: float, first: int
+    rng: np.random.Generator, names: list[str], count: int, moment: float, first: int
 ) -> list[bytes]:
     """A second's messages of Tradier's event stream."""
     lines = [
         orjson.dumps({
             "type": "timesale", "symbol": names[place], "exch": "C", "bid": "7.0", "ask": "7.2",
-            "last": "7.2", "size": "2", "date": str(round(at * 1000)), "seq": first + i, "flag": "",
+            "last": "7.2", "size": "2", "date": str(round(moment * 1000)), "seq": first + i, "flag": "",
             "cancel": False, "correction": False, "session": "normal",
         })
         for i, place in enumerate(rng.integers(0, len(names), count).tolist())
@@ -140,13 +140,13 @@ def beside(stream: PrintStream, frames: list[Frame], rate: int, seconds: int) ->
     warm = -(-len(frames) * KEPT_PRINTS * 2 // rate) if stream.name == "tradier" else 0
     memory = []
     for second in range(-warm, seconds):
-        at = start.timestamp() + max(second, 0)
-        stream._now, stream._now_at = at, time.monotonic()
+        moment = start.timestamp() + max(second, 0)
+        stream._now, stream._now_at = moment, time.monotonic()
         if stream.name == "tradier":
             first = (second + warm) * rate
-            messages = tradier_second(rng, names, rate, at, first)
+            messages = tradier_second(rng, names, rate, moment, first)
         else:
-            messages = theta_second(rng, names, rate, round((at - tables[0].midnight) * 1000))
+            messages = theta_second(rng, names, rate, round((moment - tables[0].midnight) * 1000))
         since = time.process_time()
         for message in messages:
             stream.take(message)
@@ -182,19 +182,22 @@ async def main() -> None:
 
     def read(kinds: list[str]) -> float:
         nonlocal number
-        at = start + timedelta(seconds=second)
-        source._now, source._now_at = at.timestamp(), time.monotonic()
-        messages = second_of_events(rng, names, rate, at.timestamp(), number, kinds=kinds)
+        moment = start + timedelta(seconds=second)
+        source._now, source._now_at = moment.timestamp(), time.monotonic()
+        messages = second_of_events(rng, names, rate, moment.timestamp(), number, kinds=kinds)
         number += rate
         since = time.process_time()
         for message in messages:
             source._take(read_message(message)["data"], FIELDS)
         if second % 30 == 29:
             for streamed in source._symbols.values():
-                streamed.table.frame(at)
+                streamed.table.frame(moment)
         return time.process_time() - since
 
-    while min(len(one.table._sides._prints) for one in source._symbols.values()) < KEPT_PRINTS:
+    while (
+        min(len(chain_stream.table._sides._prints) for chain_stream in source._symbols.values())
+        < KEPT_PRINTS
+    ):
         read(["TimeAndSale"])
     print(f"{number:,} prints read first")
     for second in range(seconds):
@@ -204,7 +207,7 @@ async def main() -> None:
             print(f"after {second + 1} s: {pages * os.sysconf('SC_PAGESIZE') / 1e6:.1f} MB")
     median, longest = np.median(took), max(took)
     print(f"processor time of a second's events: median {median:.3f} s, longest {longest:.3f} s")
-    traded = sum(one.table.tally.volume.sum() for one in source._symbols.values())
+    traded = sum(chain_stream.table.tally.volume.sum() for chain_stream in source._symbols.values())
     print(f"{traded:,.0f} contracts counted of prints")
     await source.close()
     token = VendorKeys.read({"FLOW_TRADIER_TOKEN": "x"})

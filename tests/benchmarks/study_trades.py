@@ -314,7 +314,7 @@ def lean_minutes() -> Iterator[tuple[str, list[SlotRecord], list[SlotRecord]]]:
             frame = chain.frame
             minute = chain.quoted_at.hour * 60 + chain.quoted_at.minute - 1
             sums = [
-                sum(values for at, values in signed[k, int(r)].items() if at <= minute)
+                sum(values for moment, values in signed[k, int(r)].items() if moment <= minute)
                 for k, r in zip(frame.strike, frame.right, strict=True)
             ]
             for records, shown in (
@@ -332,18 +332,18 @@ def _by_four_prints(
     quotes: Mapping[int, list[float]], trades: Mapping[int, list[float]]
 ) -> dict[int, float]:
     """Signed volume of each traded minute of a contract."""
-    at = [minute for minute in trades if minute in quotes]
-    bars = np.array([quotes[minute] + trades[minute] for minute in at])
+    traded = [minute for minute in trades if minute in quotes]
+    bars = np.array([quotes[minute] + trades[minute] for minute in traded])
     minutes = Minutes(
-        contract=np.zeros(len(at), np.int64),
-        minute=np.array(at),
+        contract=np.zeros(len(traded), np.int64),
+        minute=np.array(traded),
         trade=bars[:, 10:14] / 1e4,
         bid=bars[:, 0:4] / 1e4,
         ask=bars[:, 5:9] / 1e4,
         volume=bars[:, 14],
     )
     signed = np.nan_to_num(four_prints(minutes).sum(axis=1))
-    return dict(zip(at, signed.tolist(), strict=True))
+    return dict(zip(traded, signed.tolist(), strict=True))
 
 
 def recorded_trades() -> str:

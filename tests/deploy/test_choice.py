@@ -67,9 +67,9 @@ def choose(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable:
             return feed
 
         monkeypatch.setattr(run, "open_source", open_feed)
-        found = await run._choose_source(Settings.read(environment), now)
+        source = await run._choose_source(Settings.read(environment), now)
         assert all(feed.closed for feed in opened)
-        return found
+        return source
 
     return chosen
 

@@ -127,21 +127,21 @@ async def test_no_key_in_an_address(fresh: Site, tab: Tab) -> None:
     """Each request has the key in a header, the stream too; no address has it, nor anything like it."""
     await fresh.put(market.day(TUESDAY, until=60))
     await fresh.start(slot_time(TUESDAY, 60))
-    asked: list[tuple[str, str | None]] = []
+    requests: list[tuple[str, str | None]] = []
 
     def note(request: Any) -> None:
-        asked.append((request.url, request.headers.get("x-api-key")))
+        requests.append((request.url, request.headers.get("x-api-key")))
 
     tab.page.on("request", note)
     await tab.page.add_init_script(f"localStorage.setItem('flow.key', '{KEY}')")
     await tab.open("bar=30s")
     await tab.shows("#link", "Live")
-    kinds = Counter("/stream?" in url for url, _ in asked if "/v1/" in url)
+    kinds = Counter("/stream?" in url for url, _ in requests if "/v1/" in url)
     assert kinds[True] == 1
     assert kinds[False] >= 4
-    assert {key for url, key in asked if "/v1/" in url} == {KEY}
-    assert [url for url, _ in asked if KEY in url or "key" in url.split("?", 1)[-1].lower()] == [
-        url for url, _ in asked if url.endswith("/static/keys.js")
+    assert {key for url, key in requests if "/v1/" in url} == {KEY}
+    assert [url for url, _ in requests if KEY in url or "key" in url.split("?", 1)[-1].lower()] == [
+        url for url, _ in requests if url.endswith("/static/keys.js")
     ]
 
 

@@ -40,23 +40,23 @@ Measured = list[Row | ChainRefused]
 def played(path: Path, symbol: str) -> Measured:
     """What each file of a symbol makes, in order; of one file, or of a folder's."""
     files = [path] if path.is_file() else sorted(path.glob(f"{symbol}_*.json"))
-    made: Measured = []
+    outcomes: Measured = []
     record: SlotRecord | None = None
     for file in files:
         try:
             frame = read_chain(file)
             session = session_on(market_day(frame.quoted_at))
             record = measure_slot(select_chain(frame, session), record, oi_confidence=0.43)
-            made.append(record.row)
+            outcomes.append(record.row)
         except ChainRefused as refused:
-            made.append(refused)
-    return made
+            outcomes.append(refused)
+    return outcomes
 
 
-def rows(made: Measured) -> list[Row]:
+def rows(outcomes: Measured) -> list[Row]:
     """The rows, of a feed none of whose frames is refused."""
-    assert not [one for one in made if isinstance(one, ChainRefused)]
-    return [one for one in made if isinstance(one, Row)]
+    assert not [outcome for outcome in outcomes if isinstance(outcome, ChainRefused)]
+    return [outcome for outcome in outcomes if isinstance(outcome, Row)]
 
 
 def flow(row: Row) -> tuple[float, float]:
@@ -69,45 +69,45 @@ def near(calls: float, puts: float) -> object:
     return pytest.approx((calls, puts), abs=0.1)
 
 
-def told(row: Row, flag: str) -> dict[str, float]:
+def amounts_of(row: Row, flag: str) -> dict[str, float]:
     """What a flag means in numbers."""
     assert flag in row.flags, row.flags
     return (row.detail.flag_amounts or {})[flag]
 
 
-def dip(made: Measured) -> None:
+def dip(outcomes: Measured) -> None:
     """One call's volume is 5000, 5010, 0, 5020: twenty contracts at the ask, as in its control."""
-    _, _, dipped, last = rows(made)
-    assert told(dipped, "volume_held") == {"contracts": 1, "volume": 5010, "dollars": 0}
+    _, _, dipped, last = rows(outcomes)
+    assert amounts_of(dipped, "volume_held") == {"contracts": 1, "volume": 5010, "dollars": 0}
     assert flow(dipped) == near(300_400, 0)
-    assert told(last, "volume_recovered") == {"contracts": 1, "volume": 5010, "dollars": 0}
+    assert amounts_of(last, "volume_recovered") == {"contracts": 1, "volume": 5010, "dollars": 0}
     assert flow(last) == near(600_800, 0)
     assert last.total_volume == rows(played(FOLDER / "min_dip", "MCTL"))[-1].total_volume
 
 
-def dip_control(made: Measured) -> None:
+def dip_control(outcomes: Measured) -> None:
     """The same trades without a dip."""
     # Nothing at all changes from the second frame to the third.
-    flags = [row.flags for row in rows(made)]
+    flags = [row.flags for row in rows(outcomes)]
     assert flags == [("baseline",), (), ("options_unchanged",), ()]
-    assert flow(rows(made)[-1]) == near(600_800, 0)
+    assert flow(rows(outcomes)[-1]) == near(600_800, 0)
 
 
-def null_volume(made: Measured) -> None:
+def null_volume(outcomes: Measured) -> None:
     """One strike's volume is null in the first frame: of its first ten contracts nothing is known."""
-    first, second, third, last = rows(made)
-    assert told(first, "volume_unknown") == {"contracts": 2, "volume": 0}
-    assert told(second, "volume_unknown") == {"contracts": 2, "volume": 2 * 30_010}
+    first, second, third, last = rows(outcomes)
+    assert amounts_of(first, "volume_unknown") == {"contracts": 2, "volume": 0}
+    assert amounts_of(second, "volume_unknown") == {"contracts": 2, "volume": 2 * 30_010}
     assert flow(second) == near(CALLS - CALL_ATM, PUTS - PUT_ATM)
     assert (third.flags, last.flags) == ((), ())
     assert flow(last) == near(3 * CALLS - CALL_ATM, 3 * PUTS - PUT_ATM)
     assert last.detail.volume_unattributed == 60_020
 
 
-def no_open_interest(made: Measured) -> None:
+def no_open_interest(outcomes: Measured) -> None:
     """Open interest 0 in every frame: the flow goes on, and no figure of a position is made up."""
-    for number, row in enumerate(rows(made)):
-        assert told(row, "no_open_interest") == {"contracts": 82}
+    for number, row in enumerate(rows(outcomes)):
+        assert amounts_of(row, "no_open_interest") == {"contracts": 82}
         assert_no_position(row)
         assert flow(row) == near(number * CALLS, number * PUTS)
 
@@ -120,22 +120,22 @@ def assert_no_position(row: Row) -> None:
     assert row.pin_probability_pct is None
 
 
-def no_open_interest_at_first(made: Measured) -> None:
+def no_open_interest_at_first(outcomes: Measured) -> None:
     """Open interest 0 in two frames; then 1,000 a contract, and 1,500 of one."""
-    made_rows = rows(made)
+    made_rows = rows(outcomes)
     for row in made_rows[:2]:
-        assert told(row, "no_open_interest") == {"contracts": 82}
+        assert amounts_of(row, "no_open_interest") == {"contracts": 82}
         assert_no_position(row)
     assert [row.total_oi for row in made_rows] == [0, 0, 82_500, 82_500]
     assert "oi_recovered" in made_rows[2].flags
     assert not {"no_open_interest", "oi_partial", "oi_recovered"} & set(made_rows[3].flags)
 
 
-def every_second_strike(made: Measured) -> None:
+def every_second_strike(outcomes: Measured) -> None:
     """Strikes listed after the first frame: volume before their listing belongs to no slot."""
-    first, second, _, last = rows(made)
+    first, second, _, last = rows(outcomes)
     assert (first.strikes, second.strikes) == (21, 41)
-    new = told(second, "volume_unknown")
+    new = amounts_of(second, "volume_unknown")
     assert new["contracts"] == 2 * 20
     control = rows(played(FOLDER / "PCTL", "PCTL"))
     # From the second frame on both see the same trades.
@@ -146,24 +146,24 @@ def every_second_strike(made: Measured) -> None:
     assert last.flags == ()
 
 
-def every_strike(made: Measured) -> None:
+def every_strike(outcomes: Measured) -> None:
     """The control: one contract in ten of the larger market."""
-    assert flow(rows(made)[1]) == near(1_230_228.05, -1_229_771.95)
-    assert [row.flags for row in rows(made)] == [("baseline",), (), (), ()]
+    assert flow(rows(outcomes)[1]) == near(1_230_228.05, -1_229_771.95)
+    assert [row.flags for row in rows(outcomes)] == [("baseline",), (), (), ()]
 
 
-def frozen_options(made: Measured) -> None:
+def frozen_options(outcomes: Measured) -> None:
     """Options stand for fifteen minutes while the stock falls to 592.80: never its old price again."""
-    assert [row.spot for row in made if isinstance(row, Row)] == [600.0, 599.76, 599.52]
-    standing = [row for row in made[1:3] if isinstance(row, Row)]
+    assert [row.spot for row in outcomes if isinstance(row, Row)] == [600.0, 599.76, 599.52]
+    standing = [row for row in outcomes[1:3] if isinstance(row, Row)]
     assert ["options_unchanged" in row.flags for row in standing] == [True, True]
-    stale = [one.reason for one in made[3:] if isinstance(one, ChainRefused)]
+    stale = [outcome.reason for outcome in outcomes[3:] if isinstance(outcome, ChainRefused)]
     assert stale == [Reason.STALE] * 28
 
 
-def alternating_open_interest(made: Measured) -> None:
+def alternating_open_interest(outcomes: Measured) -> None:
     """Two days' sets in turn: the first one stands, and each row that was sent the other says so."""
-    made_rows = rows(made)
+    made_rows = rows(outcomes)
     assert ["oi_changed" in row.flags for row in made_rows] == [False, True] * 3
     assert {row.total_oi for row in made_rows} == {made_rows[0].total_oi}
     settled = [row.settled.net_gex for row in made_rows]
@@ -171,16 +171,16 @@ def alternating_open_interest(made: Measured) -> None:
     assert max(settled) - min(settled) < 0.01 * abs(settled[0])
 
 
-def milliseconds(made: Measured) -> None:
+def milliseconds(outcomes: Measured) -> None:
     """An expiry in milliseconds: no chain at all."""
-    [refused] = made
+    [refused] = outcomes
     assert isinstance(refused, ChainRefused)
     assert refused.reason is Reason.BAD_ANSWER
 
 
-def one_in_milliseconds(made: Measured) -> None:
+def one_in_milliseconds(outcomes: Measured) -> None:
     """The second of four frames: refused, and the next one says that it comes after a gap."""
-    first, refused, third, last = made
+    first, refused, third, last = outcomes
     assert isinstance(refused, ChainRefused)
     assert refused.reason is Reason.BAD_ANSWER
     flags = [row.flags for row in (first, third, last) if isinstance(row, Row)]
@@ -190,41 +190,41 @@ def one_in_milliseconds(made: Measured) -> None:
     assert volume == [41_000, 42_640, 43_460]
 
 
-def offset(made: Measured) -> None:
+def offset(outcomes: Measured) -> None:
     """13:00 in Chicago, or 18:00 UTC, is 14:00 in New York: the worked example's volatility."""
-    [row] = rows(made)
+    [row] = rows(outcomes)
     assert f"{to_new_york(row.quoted_at):%H:%M:%S}" == "14:00:00"
     assert row.quote_age_seconds == 2
     assert row.atm_iv == pytest.approx(0.1410, abs=5e-5)
     assert (row.net_gex, row.pin_score) == (pytest.approx(447_140_386, abs=1), 74)
 
 
-def live_twin(made: Measured) -> None:
+def live_twin(outcomes: Measured) -> None:
     """A dead twin of each of 22 contracts comes first: the worked example's row."""
-    [row] = rows(made)
+    [row] = rows(outcomes)
     assert row.dropped == {"duplicate": 22}
     assert row.net_gex == pytest.approx(447_140_386, abs=1)
 
 
-def reopening(made: Measured) -> None:
+def reopening(outcomes: Measured) -> None:
     """Bids 0.3 times, asks 2 times + 3 $: said, and of a lower quality than the worked example."""
-    [row] = rows(made)
+    [row] = rows(outcomes)
     assert "wide_quotes" in row.flags
     clean = rows(played(FOLDER / "fetched_naive.json", "SPX"))[0]
     assert row.detail.data_quality_score < 0.1 * clean.detail.data_quality_score
     assert abs(row.atm_iv - 0.1410) < row.detail.atm_iv_uncertainty
 
 
-def fifth_of_volatility(made: Measured) -> None:
+def fifth_of_volatility(outcomes: Measured) -> None:
     """Quotes in cents of options that were priced at σ = 0.20, by the time that is left to trade."""
-    [row] = rows(made)
+    [row] = rows(outcomes)
     assert row.atm_iv == pytest.approx(0.20, abs=6e-4)
     assert row.flags == ("baseline",)
 
 
-def decimal_strikes(made: Measured) -> None:
+def decimal_strikes(outcomes: Measured) -> None:
     """Strikes in thousandths: 25 of them in every frame, and none is taken for a new one."""
-    made_rows = rows(made)
+    made_rows = rows(outcomes)
     assert [row.strikes for row in made_rows] == [25] * 3
     assert [row.total_volume for row in made_rows] == [25_000, 25_500, 26_000]
     assert [row.flags for row in made_rows] == [("baseline",), (), ()]
@@ -247,12 +247,12 @@ def deviation(sigma: float, *, hours: float) -> float:
     return sigma * math.sqrt(hours / 24 / 365)
 
 
-def new_strike(made: Measured) -> None:
+def new_strike(outcomes: Measured) -> None:
     """600.5 is listed in the third frame, with 100 traded: these belong to no slot, the next 100 do."""
-    made_rows = rows(made)
+    made_rows = rows(outcomes)
     assert [row.strikes for row in made_rows] == [41, 41, 42, 42, 42]
     listed = made_rows[2]
-    assert told(listed, "volume_unknown") == {"contracts": 2, "volume": 200}
+    assert amounts_of(listed, "volume_unknown") == {"contracts": 2, "volume": 200}
     assert listed.total_oi == 82_000 + 2_000
     assert flow(listed) == near(2 * CALLS, 2 * PUTS)
     fourth = [a - b for a, b in zip(flow(made_rows[3]), flow(listed), strict=True)]
@@ -263,18 +263,18 @@ def new_strike(made: Measured) -> None:
     assert [row.flags for row in made_rows[3:]] == [(), ()]
 
 
-def strike_away(made: Measured) -> None:
+def strike_away(outcomes: Measured) -> None:
     """The strike at the money is missing in three frames, and comes back with what it traded."""
-    made_rows = rows(made)
+    made_rows = rows(outcomes)
     assert [row.strikes for row in made_rows] == [41, 41, 40, 40, 40, 41, 41]
     for number, row in enumerate(made_rows[2:5], 2):
-        assert told(row, "contracts_missing") == {"contracts": 2}
+        assert amounts_of(row, "contracts_missing") == {"contracts": 2}
         assert row.total_volume == 80 * (30_000 + 10 * number)
         # Its first ten contracts stay where they were counted.
         calls = number * (CALLS - CALL_ATM) + CALL_ATM
         assert flow(row) == near(calls, number * (PUTS - PUT_ATM) + PUT_ATM)
     back, last = made_rows[5:]
-    assert told(back, "volume_recovered") == {"contracts": 2, "volume": 80, "dollars": 0}
+    assert amounts_of(back, "volume_recovered") == {"contracts": 2, "volume": 80, "dollars": 0}
     assert "contracts_missing" not in back.flags
     assert back.total_volume == 82 * 30_050
     # Forty contracts by one print of three unread slots: 40/√3. The quote of 599 has moved a tick,
@@ -285,9 +285,9 @@ def strike_away(made: Measured) -> None:
     assert last.flags == ()
 
 
-def after_all(made: Measured) -> None:
+def after_all(outcomes: Measured) -> None:
     """A frame by itself, made at σ = 0.14 with 500 traded and 1,000 open in each of 82 contracts."""
-    [row] = rows(made)
+    [row] = rows(outcomes)
     assert row.atm_iv == pytest.approx(0.14, abs=2e-4)
     assert (row.total_volume, row.total_oi, row.flags) == (41_000, 82_000, ("baseline",))
 

@@ -86,7 +86,7 @@ def test_an_unreadable_volume_that_is_back_says_how_much_was_held_back() -> None
     """Volumes read null for a slot: held in that row, recovered in the next, nothing after it."""
     clean = clean_session(*SPY)
     rows = play(clean, corrupt(clean, [_corruption("volume_null", 5, 5)]))
-    before, during, back, after = (rows[at].row for at in (4, 5, 6, 7))  # type: ignore[union-attr]
+    before, during, back, after = (rows[index].row for index in (4, 5, 6, 7))  # type: ignore[union-attr]
     assert before.flags == after.flags == ()
     assert during.flags == ("volume_held",)
     assert back.flags == ("volume_recovered",)

@@ -19,7 +19,7 @@ def warm(cache: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def kept(cache: Path) -> dict[str, int]:
+def sizes_of(cache: Path) -> dict[str, int]:
     return {p.name: p.stat().st_mtime_ns for p in cache.rglob("*.nbc")}
 
 
@@ -33,10 +33,10 @@ def test_what_is_compiled_is_kept(tmp_path: Path) -> None:
     assert counts == [str(i) for i in range(len(counts))]
     assert f"of {len(counts) - 1} parts" in parts[-1]
     assert place.startswith(f"kept in {tmp_path}")
-    written = kept(tmp_path)
+    written = sizes_of(tmp_path)
     assert len(written) >= len(counts) - 1
     assert warm(tmp_path).returncode == 0
-    assert kept(tmp_path) == written
+    assert sizes_of(tmp_path) == written
 
 
 def test_code_that_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:

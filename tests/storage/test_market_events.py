@@ -43,19 +43,19 @@ def follow(
         nought |= {"hold_seconds": 0, "after_open_seconds": 0, "before_close_seconds": 0}
     rules = parse_rules(json.dumps({"rules": [nought | rule]}))
     events = MarketEvents(rules, "SPX", SESSION, **named)
-    found = []
+    events_of_rule = []
     for number, changes in samples:
         arrays = {
             name: np.array(changes.get(name, [])) for name in ("strike", "call_gex", "put_gex")
         }
         for event in events.take(MarketSample(slot(number), PLAIN | changes, arrays)):
             count = (event.began - OPEN) / timedelta(seconds=30)
-            found.append((int(count), dict(event.figures)))
-    return found
+            events_of_rule.append((int(count), dict(event.figures)))
+    return events_of_rule
 
 
-def at(found: Sequence[tuple[int, dict[str, Any]]]) -> list[int]:
-    return [number for number, _ in found]
+def numbers_of(events_of_rule: Sequence[tuple[int, dict[str, Any]]]) -> list[int]:
+    return [number for number, _ in events_of_rule]
 
 
 POSITIVE = {"regime": "positive_gamma", "net_gex": 5e9}
@@ -68,11 +68,11 @@ def test_regime() -> None:
     sample; the first regime of the day is none, one that goes back in time is none."""
     rule = {"kind": "regime", "hold_seconds": 60}
     plan = [POSITIVE] * 3 + [NEGATIVE] * 2 + [POSITIVE] * 3 + [NEGATIVE] * 4
-    found = follow(rule, list(enumerate(plan)))
-    assert at(found) == [10]
-    assert (found[0][1]["from"], found[0][1]["to"]) == ("positive_gamma", "negative_gamma")
+    events = follow(rule, list(enumerate(plan)))
+    assert numbers_of(events) == [10]
+    assert (events[0][1]["from"], events[0][1]["to"]) == ("positive_gamma", "negative_gamma")
     plan = [POSITIVE] * 3 + [NEGATIVE] * 2 + [WEAK] + [NEGATIVE] * 2 + [WEAK] + [NEGATIVE] * 3
-    assert at(follow(rule, list(enumerate(plan)))) == [11]
+    assert numbers_of(follow(rule, list(enumerate(plan)))) == [11]
     plan = [POSITIVE] * 3 + [WEAK] * 20
     assert follow(rule, list(enumerate(plan))) == []
     unknown = NEGATIVE | {"regime": "unknown"}
@@ -85,12 +85,12 @@ def test_doubtful_samples_do_not_count() -> None:
     doubtful = NEGATIVE | {"flags": ["stale_spot"]}
     assert follow(rule, list(enumerate([POSITIVE] * 3 + [doubtful] * 20))) == []
     harmless = NEGATIVE | {"flags": ["baseline", "revised", "unheard_of"]}
-    assert at(follow(rule, list(enumerate([POSITIVE] * 3 + [harmless] * 20)))) == [5]
+    assert numbers_of(follow(rule, list(enumerate([POSITIVE] * 3 + [harmless] * 20)))) == [5]
     # Doubtful ones between the first and the third that count: still 60 s in one state.
     plan = [POSITIVE] * 3 + [NEGATIVE, POSITIVE | {"flags": ["oi_partial"]}, NEGATIVE]
-    assert at(follow(rule, list(enumerate(plan)))) == [5]
+    assert numbers_of(follow(rule, list(enumerate(plan)))) == [5]
     # A flag that is about flow alone says nothing about the pin score's quotes.
-    assert at(follow({"kind": "pin_score", "above": 50, "band": 5},
+    assert numbers_of(follow({"kind": "pin_score", "above": 50, "band": 5},
                      [(0, {}), (1, {"pin_score": 60, "flags": ["oi_recovered"]})])) == [1]  # fmt: skip
 
 
@@ -98,9 +98,9 @@ def test_a_hole_breaks_the_hold() -> None:
     """What stood before two minutes without a sample and stands after them has not stood meanwhile."""
     rule = {"kind": "regime", "hold_seconds": 120}
     first = [(n, POSITIVE) for n in range(5)]
-    assert at(follow(rule, [*first, (5, NEGATIVE), (9, NEGATIVE)])) == [9]
-    assert at(follow(rule, [*first, (5, NEGATIVE), (10, NEGATIVE), (13, NEGATIVE)])) == []
-    assert at(follow(rule, [*first, (5, NEGATIVE), (10, NEGATIVE), (14, NEGATIVE)])) == [14]
+    assert numbers_of(follow(rule, [*first, (5, NEGATIVE), (9, NEGATIVE)])) == [9]
+    assert numbers_of(follow(rule, [*first, (5, NEGATIVE), (10, NEGATIVE), (13, NEGATIVE)])) == []
+    assert numbers_of(follow(rule, [*first, (5, NEGATIVE), (10, NEGATIVE), (14, NEGATIVE)])) == [14]
 
 
 def test_flip_cross() -> None:
@@ -111,8 +111,8 @@ def test_flip_cross() -> None:
         return list(enumerate({"spot": v, "gamma_flip": 7500.0} | more for v in values))
 
     # The margin is 5 $: 7506 above, 7495.5 neither, 7494 below, 7504 neither, 7505 above.
-    found = follow(rule, spots(7506, 7495.5, 7494, 7504, 7494, 7505))
-    assert [(n, f["side"]) for n, f in found] == [(2, "below"), (5, "above")]
+    events = follow(rule, spots(7506, 7495.5, 7494, 7504, 7494, 7505))
+    assert [(n, f["side"]) for n, f in events] == [(2, "below"), (5, "above")]
     assert follow(rule, spots(7506, 7495, 7504, remaining_1sd=0.0)) == []
     assert follow(rule, spots(7506, 7494, remaining_1sd=None)) == []
     assert follow(rule, [(0, {"spot": 7506.0, "gamma_flip": 7500.0}), (1, {"gamma_flip": None}),
@@ -128,8 +128,8 @@ def test_another_flip_is_no_cross() -> None:
         {"spot": 7506.0, "gamma_flip": 7559.0},
         {"spot": 7570.0, "gamma_flip": 7558.0},
     ]
-    found = follow(rule, list(enumerate(plan)))
-    assert [(n, f["side"]) for n, f in found] == [(3, "above")]
+    events = follow(rule, list(enumerate(plan)))
+    assert [(n, f["side"]) for n, f in events] == [(3, "above")]
 
 
 STRIKES = [7525.0, 7550.0, 7575.0]
@@ -145,16 +145,18 @@ def test_wall() -> None:
     old, narrow, wide = walls(7550, 1, 10, 2), walls(7575, 1, 10, 11.9), walls(7575, 1, 10, 12)
     first = [old] * 3
     assert follow(rule, list(enumerate(first + [narrow] * 30))) == []
-    found = follow(rule, list(enumerate([*first, wide, wide, narrow, wide, wide, wide, wide])))
-    assert at(found) == [8]
-    assert (found[0][1]["from"], found[0][1]["to"]) == (7550, 7575)
-    assert found[0][1]["lead"] == pytest.approx(0.2)
+    events = follow(rule, list(enumerate([*first, wide, wide, narrow, wide, wide, wide, wide])))
+    assert numbers_of(events) == [8]
+    assert (events[0][1]["from"], events[0][1]["to"]) == (7550, 7575)
+    assert events[0][1]["lead"] == pytest.approx(0.2)
     # It flickers from sample to sample: the page's own rule made an event of two in a row.
     flicker = [old, old, old, wide, wide, old, old, wide, wide, old, old, wide, wide]
     assert follow(rule, list(enumerate(flicker))) == []
     # Another one takes the place before the time has passed.
     third = walls(7525, 15, 10, 12)
-    assert at(follow(rule, list(enumerate([*first, wide, wide, third, third, third])))) == [7]
+    assert numbers_of(follow(rule, list(enumerate([*first, wide, wide, third, third, third])))) == [
+        7
+    ]
 
 
 def test_wall_without_strikes() -> None:
@@ -177,20 +179,20 @@ def test_put_wall_and_magnet() -> None:
     old = sample("put_wall", 7550.0, [9.0, 0.0, 0.0], [-1.0, -10.0, -2.0])
     new = sample("put_wall", 7525.0, [99.0, 0.0, 0.0], [-15.0, -10.0, -2.0])
     rule = {"kind": "wall", "levels": ["put_wall"], "lead_share": 0.5}
-    assert at(follow(rule, [(0, old), (1, new)])) == [1]
-    assert at(follow(rule | {"lead_share": 0.51}, [(0, old), (1, new)])) == []
+    assert numbers_of(follow(rule, [(0, old), (1, new)])) == [1]
+    assert numbers_of(follow(rule | {"lead_share": 0.51}, [(0, old), (1, new)])) == []
     old = sample("magnet", 7550.0, [0.0, 10.0, 0.0], [0.0, 0.0, 0.0])
     # Net -16 against net 10: it leads by 0.6, though its calls and puts are larger each.
     new = sample("magnet", 7525.0, [20.0, 10.0, 0.0], [-36.0, 0.0, 0.0])
-    assert at(follow({"kind": "magnet", "lead_share": 0.6}, [(0, old), (1, new)])) == [1]
-    assert at(follow({"kind": "magnet", "lead_share": 0.61}, [(0, old), (1, new)])) == []
+    assert numbers_of(follow({"kind": "magnet", "lead_share": 0.6}, [(0, old), (1, new)])) == [1]
+    assert numbers_of(follow({"kind": "magnet", "lead_share": 0.61}, [(0, old), (1, new)])) == []
 
 
 def test_pin_score() -> None:
     """A score of 75 is an event, and the next one only after it has been at 60 or below."""
     scores = [50, 74, 75, 80, 74, 61, 75, 60, 74, 75]
     rule = {"kind": "pin_score", "above": 75, "band": 15}
-    assert at(follow(rule, [(n, {"pin_score": s}) for n, s in enumerate(scores)])) == [2, 9]
+    assert numbers_of(follow(rule, [(n, {"pin_score": s}) for n, s in enumerate(scores)])) == [2, 9]
     # A score that is above from the first sample on has not risen.
     assert follow(rule, [(n, {"pin_score": 90}) for n in range(9)]) == []
 
@@ -208,14 +210,14 @@ def history(count: int) -> FlowHistory:
 def test_hedge_flow() -> None:
     """Of 11 sessions with 1 to 11 M$ in size the 90th percentile is 10 M$ and the 50th 6 M$."""
     rule = {"kind": "hedge_flow", "percentile": 90, "ready_percentile": 50}
-    found = follow(
+    events = follow(
         rule, flows(5e6, 10e6, -10.1e6, 12e6, 6.5e6, 11e6, 6e6, 11e6), history=history(11)
     )
-    assert [(n, f["hedge_flow_cumulative_all"], f["sessions"]) for n, f in found] == [
+    assert [(n, f["hedge_flow_cumulative_all"], f["sessions"]) for n, f in events] == [
         (2, -10.1e6, 11),
         (7, 11e6, 11),
     ]
-    assert found[0][1]["threshold"] == 10e6
+    assert events[0][1]["threshold"] == 10e6
 
 
 def test_too_few_sessions() -> None:
@@ -223,7 +225,7 @@ def test_too_few_sessions() -> None:
     rule = {"kind": "hedge_flow"}
     assert follow(rule, flows(1e12, 1e12, 1e12), history=history(9)) == []
     assert follow(rule, flows(1e12, 1e12, 1e12)) == []
-    assert at(follow(rule, flows(1e12, 1e12, 1e12), history=history(10))) == [0]
+    assert numbers_of(follow(rule, flows(1e12, 1e12, 1e12), history=history(10))) == [0]
 
 
 def test_flow_history() -> None:
@@ -274,22 +276,22 @@ def test_gap() -> None:
 def test_quiet_time() -> None:
     """After an event the same rule, symbol and level is quiet for its time; other levels are not."""
     flips = [(n, POSITIVE if n % 2 else NEGATIVE) for n in range(12)]
-    assert at(follow({"kind": "regime"}, flips)) == list(range(1, 12))
-    assert at(follow({"kind": "regime", "quiet_seconds": 90}, flips)) == [1, 4, 7, 10]
+    assert numbers_of(follow({"kind": "regime"}, flips)) == list(range(1, 12))
+    assert numbers_of(follow({"kind": "regime", "quiet_seconds": 90}, flips)) == [1, 4, 7, 10]
     both = [
         (0, {"call_wall": 7550.0, "put_wall": 7450.0, "strike": [1.0], "call_gex": [0], "put_gex": [0]}),
         (1, {"call_wall": 7575.0, "put_wall": 7425.0, "strike": [1.0], "call_gex": [0], "put_gex": [0]}),
     ]  # fmt: skip
-    assert at(follow({"kind": "wall", "quiet_seconds": 600}, both)) == [1, 1]
+    assert numbers_of(follow({"kind": "wall", "quiet_seconds": 600}, both)) == [1, 1]
 
 
 def test_open_and_close() -> None:
     """Samples soon after the open do not count; in the last minutes nothing is told."""
     rule = {"kind": "pin_score", "above": 75, "band": 15, "after_open_seconds": 60}
     assert follow(rule, [(0, {}), (1, {}), (2, {"pin_score": 80})]) == []
-    assert at(follow(rule, [(0, {}), (2, {}), (3, {"pin_score": 80})])) == [3]
+    assert numbers_of(follow(rule, [(0, {}), (2, {}), (3, {"pin_score": 80})])) == [3]
     late = {"kind": "pin_score", "before_close_seconds": 600}
-    assert at(follow(late, [(700, {}), (760, {"pin_score": 80})])) == [760]
+    assert numbers_of(follow(late, [(700, {}), (760, {"pin_score": 80})])) == [760]
     assert follow(late, [(700, {}), (761, {"pin_score": 80})]) == []
 
 

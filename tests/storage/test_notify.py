@@ -108,12 +108,12 @@ def word(kind, symbols):
 
 def looks(conditions: Conditions, times, problems):
     """What is told at each of some times. [s]"""
-    told = []
+    announced = []
     for second in times:
         now = BEGAN + timedelta(seconds=second)
         events = conditions.look(problems(second), monotonic=float(second), now=now)
-        told += [(second, event) for event in events]
-    return told
+        announced += [(second, event) for event in events]
+    return announced
 
 
 def test_a_problem_that_lasts_is_told_once_and_when_it_is_over():
@@ -123,12 +123,12 @@ def test_a_problem_that_lasts_is_told_once_and_when_it_is_over():
         wrong = [Trouble("no_rows", "SPX", 20)] if second < 200 else []
         return wrong + ([Trouble("no_rows", "SPY", 20)] if second < 230 else [])
 
-    told = looks(Conditions(word), range(0, 400, 5), problems)
-    assert [(second, event.ended is not None) for second, event in told] == [
+    announced = looks(Conditions(word), range(0, 400, 5), problems)
+    assert [(second, event.ended is not None) for second, event in announced] == [
         (20, False),
         (240, True),
     ]
-    first, over = (event for _, event in told)
+    first, over = (event for _, event in announced)
     assert first.symbols == over.symbols == ("SPX", "SPY")
     assert first.id == over.id
     assert first.began == BEGAN
@@ -150,8 +150,8 @@ def test_a_problem_that_comes_and_goes_has_a_quiet_time():
     def problems(second):
         return [Trouble("no_rows", "SPX", 0)] if second % 120 < 60 else []
 
-    told = looks(Conditions(word, quiet=900), range(0, 1800, 5), problems)
-    assert [second for second, event in told if event.ended is None] == [0, 960]
+    announced = looks(Conditions(word, quiet=900), range(0, 1800, 5), problems)
+    assert [second for second, event in announced if event.ended is None] == [0, 960]
 
 
 def test_the_command(tmp_path):

@@ -119,14 +119,14 @@ async def test_replaced(tmp_path: Path) -> None:
     path.chmod(0o600)
     file = RulesFile(path)
     await file.refresh()
-    seen = file.tag
+    tag = file.tag
     with pytest.raises(UsageError, match="kind is missing"):
-        await file.replace(b'{"rules": [{}]}', seen)
-    await file.replace(b'{"rules": [{"kind": "gap"}]}', seen)
+        await file.replace(b'{"rules": [{}]}', tag)
+    await file.replace(b'{"rules": [{"kind": "gap"}]}', tag)
     assert [rule.kind for rule in file.rules] == ["gap"]
-    assert file.tag != seen
+    assert file.tag != tag
     with pytest.raises(RulesConflict):
-        await file.replace(b'{"rules": [{"kind": "regime"}]}', seen)
+        await file.replace(b'{"rules": [{"kind": "regime"}]}', tag)
     await file.replace(b'{"rules": [{"kind": "regime"}]}', None)
     assert json.loads(path.read_text())["rules"] == [{"kind": "regime"}]
     assert path.stat().st_mode & 0o777 == 0o600

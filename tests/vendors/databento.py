@@ -36,8 +36,8 @@ def price_units(price: float) -> int:
     return round(price * 1_000_000_000) if math.isfinite(price) else NO_PRICE
 
 
-def head(words: int, kind: int, publisher: int, contract: int, at: int) -> bytes:
-    return struct.pack("<BBHIQ", words, kind, publisher, contract, at)
+def head(words: int, kind: int, publisher: int, contract: int, moment: int) -> bytes:
+    return struct.pack("<BBHIQ", words, kind, publisher, contract, moment)
 
 
 def definition(
@@ -46,7 +46,7 @@ def definition(
     expiry: date,
     strike: float,
     *,
-    at: int,
+    moment: int,
     underlying: str = "SPX",
     kind: str | None = None,
     version: int = 3,
@@ -54,7 +54,7 @@ def definition(
     """One contract. Its day of expiry is midnight UTC, whenever it stops trading."""
     size = {1: 360, 2: 400, 3: 520}[version]
     record = bytearray(size)
-    record[:24] = head(size // 4, 19, CONSOLIDATED, contract, at) + struct.pack("<Q", at)
+    record[:24] = head(size // 4, 19, CONSOLIDATED, contract, moment) + struct.pack("<Q", moment)
     midnight = nanoseconds(datetime.combine(expiry, time(), UTC))
     struct.pack_into("<Q", record, 40, midnight)
     places = {1: (328, 200, 300, 325), 2: (112, 200, 349, 374), 3: (104, 238, 391, 487)}
@@ -70,26 +70,28 @@ def statistic(
     contract: int,
     quantity: int,
     *,
-    at: int,
+    moment: int,
     stat_type: int = 9,
     publisher: int = 37,
     version: int = 3,
 ) -> bytes:
     """Open interest, as each exchange repeats it."""
-    common = (at, NO_TIME, NO_PRICE)
+    common = (moment, NO_TIME, NO_PRICE)
     if version == 3:
         tail = struct.pack("<QQqqIiHHBB18x", *common, quantity, 7, 0, stat_type, 1, 1, 0)
-        return head(20, 24, publisher, contract, at) + tail
+        return head(20, 24, publisher, contract, moment) + tail
     tail = struct.pack("<QQqiIiHHBB6x", *common, quantity, 7, 0, stat_type, 1, 1, 0)
-    return head(16, 24, publisher, contract, at) + tail
+    return head(16, 24, publisher, contract, moment) + tail
 
 
 def trade(
-    contract: int, price: float, size: int, *, at: int, sequence: int, event: int | None = None
+    contract: int, price: float, size: int, *, moment: int, sequence: int, event: int | None = None
 ) -> bytes:
     """One print. OPRA says no side."""
-    tail = struct.pack("<qIccBBQiI", price_units(price), size, b"T", b"N", 194, 0, at, 0, sequence)
-    return head(12, 0, 23, contract, at if event is None else event) + tail
+    tail = struct.pack(
+        "<qIccBBQiI", price_units(price), size, b"T", b"N", 194, 0, moment, 0, sequence
+    )
+    return head(12, 0, 23, contract, moment if event is None else event) + tail
 
 
 def quote(
@@ -97,14 +99,14 @@ def quote(
     bid: float,
     ask: float,
     *,
-    at: int,
+    moment: int,
     kind: int = CBBO_1S,
     last: float = math.nan,
     last_at: int = NO_TIME,
     size: int = 0,
 ) -> bytes:
     """A consolidated quote with the last sale before it."""
-    tail = struct.pack("<qIBcBBQ8x", price_units(last), size, 0, b"N", 194, 0, at)
+    tail = struct.pack("<qIBcBBQ8x", price_units(last), size, 0, b"N", 194, 0, moment)
     tail += struct.pack("<qqIIHHHH", price_units(bid), price_units(ask), 5, 5, 29, 0, 29, 0)
     return head(20, kind, CONSOLIDATED, contract, last_at) + tail
 
@@ -143,7 +145,7 @@ def write_session(folder: Path, frames: list[Frame], *, version: int = 3) -> Non
     volume: dict[int, float] = {}
     definitions, statistics, quotes, trades = [], [], [], []
     for frame in frames:
-        at = nanoseconds(frame.quoted_at)
+        moment = nanoseconds(frame.quoted_at)
         for i in range(len(frame.strike)):
             root = str(frame.root[i]) or frame.symbol
             key = (root, float(frame.strike[i]), int(frame.right[i]))
@@ -153,7 +155,7 @@ def write_session(folder: Path, frames: list[Frame], *, version: int = 3) -> Non
                 letter = "C" if key[2] > 0 else "P"
                 symbol = f"{root:6}{expiry:%y%m%d}{letter}{round(key[1] * 1000):08d}"
                 definitions.append(
-                    definition(contract, symbol, expiry, key[1], at=morning, version=version)
+                    definition(contract, symbol, expiry, key[1], moment=morning, version=version)
                 )
                 if math.isfinite(frame.open_interest[i]):
                     for publisher in (37, 31, 23):
@@ -161,7 +163,7 @@ def write_session(folder: Path, frames: list[Frame], *, version: int = 3) -> Non
                             statistic(
                                 contract,
                                 int(frame.open_interest[i]),
-                                at=morning,
+                                moment=morning,
                                 publisher=publisher,
                                 version=version,
                             )
@@ -169,18 +171,18 @@ def write_session(folder: Path, frames: list[Frame], *, version: int = 3) -> Non
             contract = contracts[key]
             bid = frame.bid[i] if frame.bid[i] > 0 else math.nan
             ask = frame.ask[i] if frame.ask[i] > 0 else math.nan
-            quotes.append(quote(contract, bid, ask, at=at))
+            quotes.append(quote(contract, bid, ask, moment=moment))
             traded = frame.volume[i] - volume.get(contract, 0.0)
             volume[contract] = frame.volume[i]
             if traded > 0:
                 event = frame.last_at[i]
-                last_at = round(event * 1000) * 10**6 if np.isfinite(event) else at - 10**9
+                last_at = round(event * 1000) * 10**6 if np.isfinite(event) else moment - 10**9
                 trades.append(
                     trade(
                         contract,
                         float(frame.last[i]),
                         int(traded),
-                        at=at - 10**9,
+                        moment=moment - 10**9,
                         event=last_at,
                         sequence=len(trades),
                     )

@@ -43,11 +43,11 @@ class DatabentoService(VendorServer):
         """Take the records of files, such as ``x.trades.dbn.zst``."""
         for path in sorted(folder.glob("*.dbn.zst")):
             content = zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes())
-            at = 8 + struct.unpack_from("<I", content, 4)[0]
+            offset = 8 + struct.unpack_from("<I", content, 4)[0]
             records = self.records.setdefault(path.name.split(".")[-3], [])
-            while at < len(content):
-                records.append(content[at : at + 4 * content[at]])
-                at += 4 * content[at]
+            while offset < len(content):
+                records.append(content[offset : offset + 4 * content[offset]])
+                offset += 4 * content[offset]
 
     def respond(self, request: Request) -> Answer:
         key = base64.b64encode(f"{KEY}:".encode()).decode()
@@ -77,11 +77,11 @@ class DatabentoService(VendorServer):
     def _chosen(self, form: dict[str, str]) -> list[bytes] | None:
         """The records that a request is of; None for a symbol that is not there."""
         start, end = (nanoseconds(datetime.fromisoformat(form[n])) for n in ("start", "end"))
-        at = RECEIVED.get(form["schema"], 32)
+        offset = RECEIVED.get(form["schema"], 32)
         some = [
             record
             for record in self.records.get(form["schema"], [])
-            if start <= struct.unpack_from("<Q", record, at)[0] < end
+            if start <= struct.unpack_from("<Q", record, offset)[0] < end
         ]
         if form["stype_in"] == "parent":
             return some if form["symbols"] == self.parent else None

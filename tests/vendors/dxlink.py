@@ -81,19 +81,19 @@ def events_of(frame: Frame) -> Iterator[tuple[str, str, dict[str, Any]]]:
         yield (
             "Quote", name, {"bidPrice": bid, "askPrice": ask, "bidTime": ms, "askTime": ms},
         )  # fmt: skip
-        at = frame.last_at[i]
+        moment = frame.last_at[i]
         yield (
             "Trade", name,
             {
                 "price": _number(frame.last[i]), "dayVolume": _number(frame.volume[i]),
-                "time": round(at * 1000) if abs(at) < 1e12 else 0,
+                "time": round(moment * 1000) if abs(moment) < 1e12 else 0,
             },
         )  # fmt: skip
         yield "Summary", name, {"openInterest": _number(frame.open_interest[i])}
-    at = frame.underlying_at or frame.quoted_at
+    moment = frame.underlying_at or frame.quoted_at
     yield (
         "Trade", frame.symbol,
-        {"price": _number(frame.spot), "dayVolume": 0, "time": round(at.timestamp() * 1000)},
+        {"price": _number(frame.spot), "dayVolume": 0, "time": round(moment.timestamp() * 1000)},
     )  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def compact(events: list[tuple[str, str, dict[str, Any]]]) -> list[Any]:
         flat.setdefault(kind, []).extend(
             (values | {"eventSymbol": name}).get(field) for field in FIELDS[kind]
         )
-    return [part for pair in flat.items() for part in pair]
+    return [item for pair in flat.items() for item in pair]
 
 
 def _number(value: float) -> Any:

@@ -73,8 +73,10 @@ class Feed:
 
 
 def _schwab_settings(folder: Path, moment: datetime) -> dict[str, str]:
-    at = moment.timestamp()
-    path = schwab.write_token_file(folder / "token.json", login_at=at - 86_400, ends_at=at + 1500)
+    issued = moment.timestamp()
+    path = schwab.write_token_file(
+        folder / "token.json", login_at=issued - 86_400, ends_at=issued + 1500
+    )
     return {
         "FLOW_SCHWAB_TOKEN_FILE": str(path),
         "FLOW_SCHWAB_APP_KEY": schwab.APP_KEY,

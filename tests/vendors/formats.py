@@ -52,10 +52,10 @@ def _write_tradier(frame: Frame) -> list[bytes]:
     return [orjson.dumps(chain), orjson.dumps(quotes)]
 
 
-def _read_tradier(bodies: list[bytes], of: Frame) -> Frame | None:
-    spot = parse_tradier_quotes(bodies[1], symbol=of.symbol)[of.symbol]
+def _read_tradier(bodies: list[bytes], sent: Frame) -> Frame | None:
+    spot = parse_tradier_quotes(bodies[1], symbol=sent.symbol)[sent.symbol]
     return parse_tradier_chain(
-        bodies[0], symbol=of.symbol, now=of.fetched_at, delay_seconds=0, spot=spot
+        bodies[0], symbol=sent.symbol, now=sent.fetched_at, delay_seconds=0, spot=spot
     )
 
 
@@ -66,10 +66,10 @@ def _write_massive(frame: Frame) -> list[bytes]:
     return [orjson.dumps(massive_page(contracts[start : start + 250])) for start in starts]
 
 
-def _read_massive(bodies: list[bytes], of: Frame) -> Frame | None:
+def _read_massive(bodies: list[bytes], sent: Frame) -> Frame | None:
     base = "https://api.massive.com"
-    pages = [parse_snapshot_page(body, symbol=of.symbol, base=base) for body in bodies]
-    return parse_massive_chain(pages, symbol=of.symbol, now=of.fetched_at, delay_seconds=0)
+    pages = [parse_snapshot_page(body, symbol=sent.symbol, base=base) for body in bodies]
+    return parse_massive_chain(pages, symbol=sent.symbol, now=sent.fetched_at, delay_seconds=0)
 
 
 #: Path of a snapshot → what is read of it, in the order of a frame's answers.
@@ -80,22 +80,22 @@ def _write_theta(frame: Frame) -> list[bytes]:
     vendor = ThetaVendor()
     vendor.put(frame)
     day = market_day(frame.quoted_at).isoformat()
-    asked = [
+    queries = [
         (f"/option/snapshot/{path}", {"symbol": root, "expiration": day})
         for root in roots_of(frame.symbol)
         for path in _SNAPSHOTS
     ]
-    asked.append(("/index/snapshot/price", {"symbol": frame.symbol}))
+    queries.append(("/index/snapshot/price", {"symbol": frame.symbol}))
     answers = [
         vendor.respond(Request("GET", path, query | {"format": "csv"}, {}, b"", 0, 0.0))
-        for path, query in asked
+        for path, query in queries
     ]
     # 472 is an answer without data.
     return [answer.body if answer.status == 200 else b"" for answer in answers]
 
 
-def _read_theta(bodies: list[bytes], of: Frame) -> Frame | None:
-    symbol, day = of.symbol, market_day(of.quoted_at)
+def _read_theta(bodies: list[bytes], sent: Frame) -> Frame | None:
+    symbol, day = sent.symbol, market_day(sent.quoted_at)
     roots = []
     for number, root in enumerate(roots_of(symbol)):
         quotes, bars, interest = (
@@ -116,7 +116,7 @@ def _read_theta(bodies: list[bytes], of: Frame) -> Frame | None:
     if bodies[-1]:
         price = read_answer(bodies[-1], PRICE, path="price", symbol=symbol)
         spot = float(price["price"][0]), float(price["timestamp"][0])
-    return join_live(roots, symbol=symbol, now=of.fetched_at, day=day, spot=spot)
+    return join_live(roots, symbol=symbol, now=sent.fetched_at, day=day, spot=spot)
 
 
 def _write_dxlink(frame: Frame) -> list[bytes]:
@@ -128,20 +128,20 @@ def _write_dxlink(frame: Frame) -> list[bytes]:
     return [orjson.dumps(nested_chain(frame)), *map(orjson.dumps, messages)]
 
 
-def _read_orats(bodies: list[bytes], of: Frame) -> Frame | None:
+def _read_orats(bodies: list[bytes], sent: Frame) -> Frame | None:
     """Read a past minute's answer: the newest one has no price of the underlying."""
-    frame = parse_orats_chain(bodies[0], symbol=of.symbol, now=of.fetched_at, with_spot=True)
+    frame = parse_orats_chain(bodies[0], symbol=sent.symbol, now=sent.fetched_at, with_spot=True)
     # A line is of a call and a put. The tests compare contracts by their place in the frame.
     places: dict[tuple[float, int, str], list[int]] = {}
     for i in range(len(frame.strike)):
         key = (float(frame.strike[i]), int(frame.right[i]), str(frame.root[i]))
         places.setdefault(key, []).append(i)
-    wanted = only_today(of)
+    wanted = only_today(sent)
     order = [
-        found.pop(0)
+        places_left.pop(0)
         for i in range(len(wanted.strike))
         if (
-            found := places.get(
+            places_left := places.get(
                 (float(wanted.strike[i]), int(wanted.right[i]), str(wanted.root[i]))
             )
         )
@@ -156,40 +156,40 @@ _DXLINK_KEYS = VendorKeys.read(
 )
 
 
-def _read_dxlink(bodies: list[bytes], of: Frame) -> Frame | None:
+def _read_dxlink(bodies: list[bytes], sent: Frame) -> Frame | None:
     """Read a listing and a connection's messages, as a source does that has just connected."""
-    session = session_on(market_day(of.fetched_at))
+    session = session_on(market_day(sent.fetched_at))
     if session is None:
-        raise ChainRefused(Reason.MARKET_CLOSED, f"{of.symbol}: no session")
+        raise ChainRefused(Reason.MARKET_CLOSED, f"{sent.symbol}: no session")
     listed = parse_listed_day(bodies[0], session.day)
     if not listed.contracts:
         return None
-    table = ChainAssembler(of.symbol, session, source="dxlink", delay_seconds=0)
+    table = ChainAssembler(sent.symbol, session, source="dxlink", delay_seconds=0)
     table.list_contracts(listed.contracts, adjusted=listed.adjusted)
-    table.begin_connection(of.fetched_at.timestamp())
+    table.begin_connection(sent.fetched_at.timestamp())
     source = Dxlink.open("", _DXLINK_KEYS)
-    source._by_number[1] = source._underlyings[of.symbol] = symbol = StreamedSymbol(
+    source._by_number[1] = source._underlyings[sent.symbol] = symbol = StreamedSymbol(
         table, 1, 0.0, True
     )
     source._place(symbol, 0)
-    source._now, source._now_at = of.fetched_at.timestamp(), time.monotonic()
+    source._now, source._now_at = sent.fetched_at.timestamp(), time.monotonic()
     for body in bodies[1:]:
         source._take(read_message(body)["data"], FIELDS)
-    return table.frame(of.fetched_at)
+    return table.frame(sent.fetched_at)
 
 
 FORMATS: dict[str, Format] = {
     "cboe": Format(
         lambda frame: [orjson.dumps(from_frame(frame))],
-        lambda bodies, of: parse_chain(
-            bodies[0], symbol=of.symbol, now=of.fetched_at, delay_seconds=0
+        lambda bodies, sent: parse_chain(
+            bodies[0], symbol=sent.symbol, now=sent.fetched_at, delay_seconds=0
         ),
     ),
     "tradier": Format(_write_tradier, _read_tradier),
     "massive": Format(_write_massive, _read_massive),
     "schwab": Format(
         lambda frame: [orjson.dumps(schwab_answer(frame))],
-        lambda bodies, of: parse_schwab_chain(bodies[0], symbol=of.symbol, now=of.fetched_at),
+        lambda bodies, sent: parse_schwab_chain(bodies[0], symbol=sent.symbol, now=sent.fetched_at),
     ),
     "theta": Format(_write_theta, _read_theta),
     "dxlink": Format(_write_dxlink, _read_dxlink),

@@ -15,15 +15,15 @@ ODD: tuple[Any, ...] = (
 
 def mutated_json(body: bytes, rng: random.Random) -> bytes:
     """A body with a piece missing, added or doubled, or, more often, with some odd values."""
-    kind, at = rng.randrange(8), rng.randrange(len(body))
+    kind, index = rng.randrange(8), rng.randrange(len(body))
     if kind == 0:
-        return body[:at]
+        return body[:index]
     if kind == 1:
-        return body[:at] + rng.randbytes(rng.randrange(1, 9)) + body[at:]
+        return body[:index] + rng.randbytes(rng.randrange(1, 9)) + body[index:]
     if kind == 2:
-        return body[:at] + body[at + rng.randrange(1, 200) :]
+        return body[:index] + body[index + rng.randrange(1, 200) :]
     if kind == 3:
-        return body[: at + rng.randrange(1, 300)] + body[at:]
+        return body[: index + rng.randrange(1, 300)] + body[index:]
     answer = json.loads(body)
     for _ in range(rng.randrange(1, 6)):
         _replace_a_value(answer, rng)

@@ -60,10 +60,10 @@ def massive_contract(frame: Frame, i: int, *, delayed: bool = False) -> dict[str
         }
     if math.isfinite(frame.spot):
         name = "value" if frame.symbol in INDEXES else "price"
-        at = (frame.underlying_at or frame.quoted_at).timestamp()
+        moment = (frame.underlying_at or frame.quoted_at).timestamp()
         contract["underlying_asset"] |= {
             name: float(frame.spot),
-            "last_updated": nanoseconds(at),
+            "last_updated": nanoseconds(moment),
         }
     return contract
 

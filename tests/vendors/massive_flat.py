@@ -18,19 +18,24 @@ QUOTES = (
 
 
 def trade_line(
-    ticker: str, price: float, size: float, at: int, condition: str = "209", correction: str = "0"
+    ticker: str,
+    price: float,
+    size: float,
+    nanoseconds: int,
+    condition: str = "209",
+    correction: str = "0",
 ) -> str:
-    """One print; ``at`` is unix time. [ns]"""
-    return f"{ticker},{condition},{correction},302,{_number(price)},{at},{size:g}"
+    """One print; ``nanoseconds`` is unix time. [ns]"""
+    return f"{ticker},{condition},{correction},302,{_number(price)},{nanoseconds},{size:g}"
 
 
-def quote_line(ticker: str, bid: float, ask: float, at: int) -> str:
+def quote_line(ticker: str, bid: float, ask: float, nanoseconds: int) -> str:
     """One quote; a side that there is not has exchange, price and size 0."""
     sides = []
     for price in (ask, bid):
         there = math.isfinite(price) and price > 0
         sides.append(f"302,{price!r},5" if there else "0,0,0")
-    return f"{ticker},{','.join(sides)},{at % 10**9},{at}"
+    return f"{ticker},{','.join(sides)},{nanoseconds % 10**9},{nanoseconds}"
 
 
 def ticker_of(frame: Frame, i: int) -> str:
@@ -46,10 +51,10 @@ def flat_lines(frames: Iterable[Frame]) -> tuple[list[str], list[str]]:
     trades, quotes = [], []
     volume: dict[str, float] = {}
     for frame in frames:
-        at = round(frame.quoted_at.timestamp() * 1e6) * 1000
+        quoted_at = round(frame.quoted_at.timestamp() * 1e6) * 1000
         for i in range(len(frame.strike)):
             ticker = ticker_of(frame, i)
-            quotes.append(quote_line(ticker, float(frame.bid[i]), float(frame.ask[i]), at))
+            quotes.append(quote_line(ticker, float(frame.bid[i]), float(frame.ask[i]), quoted_at))
             grew = frame.volume[i] - volume.get(ticker, 0.0)
             if grew > 0:
                 volume[ticker] = float(frame.volume[i])

@@ -25,7 +25,7 @@ NUMBERS = {
 
 
 def schwab_contract(
-    root: str, day: str, right: int, strike: float, *, at: int, **fields: Any
+    root: str, day: str, right: int, strike: float, *, quoted_at: int, **fields: Any
 ) -> dict[str, Any]:
     """One contract as Schwab writes it, quoted at an epoch millisecond."""
     year, month, number = day.split("-")
@@ -42,7 +42,7 @@ def schwab_contract(
         "totalVolume": 0,
         "openInterest": 0,
         "tradeTimeInLong": 0,
-        "quoteTimeInLong": at,
+        "quoteTimeInLong": quoted_at,
         "volatility": -999.0,
         "delta": -999.0,
         "strikePrice": strike,
@@ -85,7 +85,7 @@ def schwab_json(
 
 def schwab_answer(frame: Frame, day: str = "") -> dict[str, Any]:
     """An answer that parses to the frame's contracts of a day (its own), but for what it has no room for."""
-    at = round(frame.quoted_at.timestamp() * 1000)
+    quoted_at = round(frame.quoted_at.timestamp() * 1000)
     contracts = []
     for i in np.flatnonzero(frame.expiry == np.datetime64(day or str(frame.quoted_at.date()))):
         numbers = {field: getattr(frame, name)[i] for name, field in NUMBERS.items()}
@@ -95,7 +95,7 @@ def schwab_answer(frame: Frame, day: str = "") -> dict[str, Any]:
             str(frame.expiry[i]),
             int(frame.right[i]),
             float(frame.strike[i]),
-            at=at,
+            quoted_at=quoted_at,
             tradeTimeInLong=round(traded * 1000) if math.isfinite(traded) else 0,
             **{field: float(n) if math.isfinite(n) else -999.0 for field, n in numbers.items()},
         )
@@ -129,19 +129,19 @@ class SchwabVendor(VendorServer):
             return _json(401, {"errors": [{"status": 401, "title": "Unauthorized"}]})
         if request.path not in ("/chains", "/expirationchain"):
             return _json(404, {})
-        asked = request.query
+        query = request.query
         chain = request.path == "/chains"
-        if chain and ("fromDate" not in asked or asked["fromDate"] != asked.get("toDate")):
+        if chain and ("fromDate" not in query or query["fromDate"] != query.get("toDate")):
             fault = {"errorcode": "protocol.http.TooBigBody"}
             return _json(502, {"fault": {"faultstring": "Body buffer overflow", "detail": fault}})
-        name = asked["symbol"]
+        name = query["symbol"]
         frame = self.newest(name.removeprefix("$"))
         if frame is None or name.startswith("$") != _is_index(frame):
             return _json(400, {"errors": [{"status": "400", "title": "Bad Request"}]})
         if not chain:
             days = [{"expirationDate": str(day), "standard": True} for day in frame.expirations]
             return _json(200, {"status": "SUCCESS", "expirationList": days})
-        return _json(200, schwab_answer(frame, asked["fromDate"]))
+        return _json(200, schwab_answer(frame, query["fromDate"]))
 
     def _renewal(self, request: Request) -> Answer:
         self.renewals += 1

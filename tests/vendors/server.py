@@ -51,7 +51,7 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     port: int
-    at: float
+    arrived: float
 
 
 #: From the answer that would be sent to the one that is.
@@ -73,9 +73,9 @@ def slow(seconds: float) -> Fault:
     return lambda answer: replace(answer, delay=answer.delay + seconds)
 
 
-def cut(part: float = 0.5) -> Fault:
+def cut(fraction: float = 0.5) -> Fault:
     """The headers announce the whole body; a part of it comes, then the connection ends."""
-    return lambda answer: replace(answer, cut=part)
+    return lambda answer: replace(answer, cut=fraction)
 
 
 def html(code: int = 200) -> Fault:
@@ -93,12 +93,12 @@ def garbage(size: int = 2000, seed: int = 0) -> Fault:
     return lambda answer: Answer(200, {}, random.Random(seed).randbytes(size))
 
 
-def truncated(part: float = 0.5) -> Fault:
+def truncated(fraction: float = 0.5) -> Fault:
     """A body that ends early with a length that agrees: only its format can tell."""
 
     def shorten(answer: Answer) -> Answer:
         body = unpacked(answer)
-        return replace(answer, headers=_plain(answer), body=body[: int(len(body) * part)])
+        return replace(answer, headers=_plain(answer), body=body[: int(len(body) * fraction)])
 
     return shorten
 

@@ -86,8 +86,8 @@ class ThetaVendor(StreamingVendor):
             if frame.volume[i] != 0:
                 last = number(frame.last[i])
                 known = math.isfinite(frame.last_at[i])
-                at = datetime.fromtimestamp(frame.last_at[i], UTC) if known else frame.quoted_at
-                yield f"{wall(at)},{contract},{last},{last},{last},{last},{whole(frame.volume[i])},1"
+                moment = datetime.fromtimestamp(frame.last_at[i], UTC) if known else frame.quoted_at
+                yield f"{wall(moment)},{contract},{last},{last},{last},{last},{whole(frame.volume[i])},1"
 
     def _option_snapshot_open_interest(self, symbol, root, query) -> Iterator[str]:
         yield f"timestamp,{CONTRACT},open_interest"
@@ -105,8 +105,8 @@ class ThetaVendor(StreamingVendor):
         frame = self.newest(symbol)
         known = frame is not None and math.isfinite(frame.spot)
         if known and not instrument_of(symbol).index:
-            at = wall(frame.underlying_at or frame.quoted_at)
-            yield f"{at},{symbol},63539137,23,1,{number(frame.spot)}"
+            moment = wall(frame.underlying_at or frame.quoted_at)
+            yield f"{moment},{symbol},63539137,23,1,{number(frame.spot)}"
 
     def _option_list_expirations(self, symbol, root, query) -> Iterator[str]:
         yield "symbol,expiration"
@@ -193,8 +193,8 @@ class _Stream(Peer):
         self.told_at = 0.0
 
     def hear(self, message: dict[str, Any]) -> None:
-        told = message["contract"]
-        key = (told["root"], told["expiration"], told["strike"], told["right"])
+        contract = message["contract"]
+        key = (contract["root"], contract["expiration"], contract["strike"], contract["right"])
         response = "SUBSCRIBED"
         if not message["add"]:
             self.wanted.pop(key, None)
@@ -216,13 +216,13 @@ class _Stream(Peer):
             key = (
                 root_of(symbol), day, round(trade.strike * 1000), "C" if trade.right > 0 else "P",
             )  # fmt: skip
-            for kind, said in zip(("QUOTE", "TRADE"), theta_events(trade, day), strict=True):
+            for kind, event in zip(("QUOTE", "TRADE"), theta_events(trade, day), strict=True):
                 if kind in self.wanted.get(key, ()):
                     contract = dict(
                         zip(("root", "expiration", "strike", "right"), key, strict=True)
                     ) | {"security_type": "OPTION"}
                     self.send(
-                        {"header": self._header(kind), "contract": contract, kind.lower(): said}
+                        {"header": self._header(kind), "contract": contract, kind.lower(): event}
                     )
         self.since = max(self.since, until) if self.since != LATEST else until
 
@@ -236,9 +236,9 @@ ThetaVendor.peer = _Stream
 
 def theta_events(trade: Print, day: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The quote before a trade, and the trade, as the terminal streams them."""
-    at = to_new_york(trade.at)
-    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
-    ms = round((at - midnight).total_seconds() * 1000)
+    moment = to_new_york(trade.at)
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    ms = round((moment - midnight).total_seconds() * 1000)
     known = math.isfinite(trade.ask)
     quote = {
         "ms_of_day": ms - 300, "bid_size": 12 * known, "bid_exchange": 5,
@@ -323,17 +323,17 @@ def prints_of(frames: list[Frame]) -> tuple[list[Print], list[Frame]]:
                 if not size:
                     continue
                 leg = bool(i % 5 == 0)
-                at = before.quoted_at + timedelta(seconds=5 + 10 * place)
+                moment = before.quoted_at + timedelta(seconds=5 + 10 * place)
                 shown = (bid + ask) / 2 if leg and known else price if known else 0.05
                 quoted = (bid, ask) if known else (float("nan"), float("nan"))
                 condition = 130 if leg else 18
                 right = int(before.right[i])
                 prints.append(
-                    Print(float(before.strike[i]), right, at, size, shown, *quoted, condition)
+                    Print(float(before.strike[i]), right, moment, size, shown, *quoted, condition)
                 )
                 legs[i] += size * leg
                 signed[i] += size * side * (known and not leg)
-                last[i], last_at[i] = shown, at.timestamp()
+                last[i], last_at[i] = shown, moment.timestamp()
         expected.append(
             dataclasses.replace(
                 after,

@@ -117,19 +117,19 @@ class Peer:
         data = self.buffer
         if len(data) < 2:
             return None
-        length, at = data[1] & 0x7F, 2
+        length, offset = data[1] & 0x7F, 2
         if length >= 126:
             size = 2 if length == 126 else 8
-            if len(data) < at + size:
+            if len(data) < offset + size:
                 return None
-            length = int.from_bytes(data[at : at + size], "big")
-            at += size
-        if len(data) < at + 4 + length:
+            length = int.from_bytes(data[offset : offset + size], "big")
+            offset += size
+        if len(data) < offset + 4 + length:
             return None
-        mask = bytes(data[at : at + 4])
-        body = bytes(data[at + 4 : at + 4 + length])
+        mask = bytes(data[offset : offset + 4])
+        body = bytes(data[offset + 4 : offset + 4 + length])
         kind = data[0] & 0x0F
-        del data[: at + 4 + length]
+        del data[: offset + 4 + length]
         pad = mask * (length // 4 + 1)
         return kind, bytes(a ^ b for a, b in zip(body, pad, strict=False))
 

@@ -85,7 +85,7 @@ class Slow:
 
 def filled(slow: Slow) -> SessionBars:
     """A session as it is read from the store."""
-    made = SessionBars("SPY", FRIDAY, SESSION)
+    bars = SessionBars("SPY", FRIDAY, SESSION)
     rows = [
         (n, slot, *(getattr(row, name) for name in FIGURES))
         for slot, (n, row) in sorted(slow.rows.items())
@@ -96,8 +96,8 @@ def filled(slow: Slow) -> SessionBars:
         for slot, (n, reason) in slow.gaps.items()
     ]
     facts = {name: getattr(newest, name) for name in PROVENANCE} if newest else None
-    made.fill(rows, facts, gaps, "cboe" if rows or gaps else None)
-    return made
+    bars.fill(rows, facts, gaps, "cboe" if rows or gaps else None)
+    return bars
 
 
 def some(dice: random.Random, revision: int) -> tuple[int, Row | Gap]:
@@ -139,8 +139,8 @@ def check(session: SessionBars, slow: Slow, dice: random.Random) -> None:
             for _ in range(4):
                 first = seconds(OPEN) + 30 * dice.randint(-2, 42)
                 until = first + 30 * dice.choice([1, 2, 7, 800])
-                found = session.changed(width, since, first, until)
-                assert found == slow.changed(width, since, first, until)
+                changed = session.changed(width, since, first, until)
+                assert changed == slow.changed(width, since, first, until)
     for due in (seconds(OPEN) - 1, seconds(OPEN) + 30 * dice.randint(0, 45), seconds(CLOSE)):
         missing, unexplained = session.missing_slots(due)
         slots = [(run.reason, slot) for run in missing for slot in range(run.first, run.until, 30)]

@@ -34,14 +34,14 @@ async def test_an_answer_has_one_feed(
     """The configured one without a word, the fallback by its name; never rows of both."""
     await _fill(store)
     caller: Caller = await (feed if in_memory else open_app)(store, "13:40")
-    seen = []
-    for asked in ({}, {"feed": "theta"}, {"feed": "cboe"}):
-        answer = await caller.series(**asked)
+    answers = []
+    for query in ({}, {"feed": "theta"}, {"feed": "cboe"}):
+        answer = await caller.series(**query)
         assert answer["feed"] == answer["source"]
-        seen.append((answer["feed"], [bar["spot"] for bar in answer["bars"]]))
+        answers.append((answer["feed"], [bar["spot"] for bar in answer["bars"]]))
         reasons = {i["from"]: i["reason"] for i in answer["gap_intervals"]}
         assert ("2026-06-05T13:31:00Z" in reasons) is (answer["source"] == "theta")
-    assert seen == [("theta", THETA), ("theta", THETA), ("cboe", CBOE)]
+    assert answers == [("theta", THETA), ("theta", THETA), ("cboe", CBOE)]
     cursors = {name: (await caller.series(feed=name))["cursor"] for name in ("theta", "cboe")}
     assert len(set(cursors.values())) == 2
     listed = (await caller.get("/v1/flow/zero-dte/sessions/SPY")).json()["sessions"]
@@ -57,8 +57,8 @@ async def test_an_answer_has_one_feed(
             window = (await caller.get(f"/v1/flow/zero-dte/{path}?bar=30s&feed={name}")).json()
             assert (window["feed"], len(window["bars"])) == (name, {"cboe": 3, "theta": 2}[name])
         for path in ("levels", "gex", "live"):
-            part = (await caller.get(f"/v1/flow/{path}/SPY?feed={name}")).json()
-            assert (part["underlying_price"], part["feed"]) == (spot, name), path
+            document = (await caller.get(f"/v1/flow/{path}/SPY?feed={name}")).json()
+            assert (document["underlying_price"], document["feed"]) == (spot, name), path
     (entry,) = (await caller.get("/v1/flow/zero-dte/leaderboard")).json()["entries"]
     assert (entry["symbol"], entry["feed"]) == ("SPY", "theta")
 

@@ -38,8 +38,10 @@ def selection(day: SessionBars, now: str = "14:30", minutes: int = 60, **context
     return select_bars(day, query, AnswerContext(**known), utc(now))
 
 
-async def reply(chosen: Selection, bodies: CompressedBodies, **asked) -> Reply:
-    return await series_reply(chosen, bodies, **({"if_none_match": None, "accepts": ""} | asked))
+async def reply(chosen: Selection, bodies: CompressedBodies, **conditions) -> Reply:
+    return await series_reply(
+        chosen, bodies, **({"if_none_match": None, "accepts": ""} | conditions)
+    )
 
 
 @pytest.mark.parametrize("coding", UNPACK)
@@ -77,12 +79,12 @@ async def test_a_body_with_bars_is_kept() -> None:
     bodies, day = CompressedBodies(), session()
     chosen = selection(day, "14:30:10")
     await reply(chosen, bodies)
-    kept = bodies.get(chosen.key)
-    assert kept is not None
+    cached = bodies.get(chosen.key)
+    assert cached is not None
     # Ten seconds later the window has the same slots.
     later = selection(day, "14:30:20")
     await reply(later, bodies)
-    assert bodies.get(later.key) is kept
+    assert bodies.get(later.key) is cached
     nothing = selection(SessionBars("SPY", FRIDAY, session_on(FRIDAY)))
     await reply(nothing, bodies)
     assert bodies.get(nothing.key) is None
@@ -103,9 +105,9 @@ async def test_several_symbols_are_each_what_they_are_alone() -> None:
     several = [selection(session()), selection(session("13:30", "13:59"), minutes=390)]
     alone = [orjson.loads(b"".join((await reply(c, CompressedBodies())).parts)) for c in several]
 
-    async def together(**asked) -> Reply:
-        asked = {"if_none_match": None, "accepts": ""} | asked
-        return await multi_series_reply(several, CompressedBodies(), **asked)
+    async def together(**conditions) -> Reply:
+        conditions = {"if_none_match": None, "accepts": ""} | conditions
+        return await multi_series_reply(several, CompressedBodies(), **conditions)
 
     whole = await together()
     body = orjson.loads(b"".join(whole.parts))

@@ -30,11 +30,11 @@ class Feed:
     synthetic, remote, delay_seconds = True, False, 0
 
     def __init__(self, name: str, seed: int, down: Any = ()) -> None:
-        self.name, self.down, self.asked = name, down, 0
+        self.name, self.down, self.calls = name, down, 0
         self._market = Synthetic(seed=seed)
 
     async def live(self, symbol, now):
-        self.asked += 1
+        self.calls += 1
         if (now - SESSION.open) // STEP in self.down:
             raise ChainRefused(Reason.SOURCE_DOWN, f"{symbol}: the vendor does not answer")
         frame = await self._market.live(symbol, now - timedelta(seconds=self.delay_seconds))
@@ -68,16 +68,16 @@ async def sampled(url: str, folder: Any, second: Feed | None, lag: timedelta) ->
             if fallback is not None:
                 await fallback.step("SPX", now, rigged.tracker.symbols)
                 await fallback.tracker.account_sessions(now)
-        found: dict[str, Any] = {}
+        stored: dict[str, Any] = {}
         for name in ("first", "second"):
             feed = store.of_feed(name)
             records = [record async for record in feed.records("SPX", SESSION.day)]
-            found[name] = (
+            stored[name] = (
                 {r.row.slot: (r.row.as_json(), r.evidence) for r in records},
                 {g["slot"]: g["reason"] for g in await feed.gaps("SPX", SESSION.day)},
             )
-        found["feeds"] = await store.feeds("SPX", SESSION.day)
-    return found
+        stored["feeds"] = await store.feeds("SPX", SESSION.day)
+    return stored
 
 
 def without_passing(rows: dict[Any, Any]) -> dict[Any, Any]:
@@ -100,7 +100,7 @@ async def test_each_feeds_session_is_whole(database, tmp_path):
     rows, gaps = both["second"]
     assert list(rows) == [SLOTS[i] for i in sampled_slots]
     assert gaps == {s: "standby" for i, s in enumerate(SLOTS) if i not in sampled_slots}
-    assert second.asked == len(sampled_slots)
+    assert second.calls == len(sampled_slots)
     # Its flow counts from its own first slot, never from a row of the first feed.
     assert {row["flow_since"] for row, _ in rows.values()} == {
         rows[SLOTS[sampled_slots[0]]][0]["slot"]
@@ -130,4 +130,4 @@ async def test_what_is_no_fault_of_the_feed(database, tmp_path):
         for reason in set(Reason) - {"source_down", "bad_answer", "stale", "no_spot", "no_iv"}:
             fallback.note(dataclasses.replace(outcome, record=None, reason=reason))
             assert await fallback.step("SPX", SLOTS[10], ["SPX"]) is None
-    assert second.asked == 0
+    assert second.calls == 0

@@ -37,18 +37,18 @@ SLOTS, SPEED = 120, 10.0
 
 def stored(database: str) -> dict[str, dict[str, dict[datetime, Any]]]:
     """By feed: rows as spot and where flow counts from; gaps as reasons; by slot."""
-    found: dict[str, Any] = {name: {"rows": {}, "gaps": {}} for name in SEEDS}
+    by_feed: dict[str, Any] = {name: {"rows": {}, "gaps": {}} for name in SEEDS}
     with psycopg.connect(database) as connection:
         connection.execute("set timezone to 'UTC'")
         rows = (
             "select source, slot, spot, flow_since, differenced_from from live.rows order by slot"
         )
         for name, slot, *values in connection.execute(rows):
-            found[name]["rows"][slot] = tuple(values)
+            by_feed[name]["rows"][slot] = tuple(values)
         gaps = "select source, slot, reason from live.gaps order by slot"
         for name, slot, reason in connection.execute(gaps):
-            found[name]["gaps"][slot] = reason
-    return found
+            by_feed[name]["gaps"][slot] = reason
+    return by_feed
 
 
 def run(log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -131,19 +131,19 @@ async def test_the_first_feed_fails_and_returns(servers, database, tmp_path) -> 
     assert sum(down[-1] < slot < taken[-1] for slot in first["rows"]) <= AFTER + 1
     assert set(second["gaps"].values()) <= {"standby", "late", "unchanged"}
     # Every slot of both sessions up to their ends is there, once.
-    for kept in (first, second):
-        slots = sorted({**kept["rows"], **kept["gaps"]})
-        assert len(slots) == len(kept["rows"]) + len(kept["gaps"])
+    for its_slots in (first, second):
+        slots = sorted({**its_slots["rows"], **its_slots["gaps"]})
+        assert len(slots) == len(its_slots["rows"]) + len(its_slots["gaps"])
         assert slots == [SESSION.open + k * STEP for k in range(len(slots))]
     # A row is its own vendor's, and so is what it goes on from: no flow leads from one to the other.
-    for (name, kept), other in zip(have.items(), (SECOND, FIRST), strict=True):
-        begun = min(kept["rows"])
-        for slot, (spot, since, before) in kept["rows"].items():
+    for (name, its_slots), other in zip(have.items(), (SECOND, FIRST), strict=True):
+        begun = min(its_slots["rows"])
+        for slot, (spot, since, before) in its_slots["rows"].items():
             # By parity, where the vendor's price stood still; the two markets are far apart.
             assert abs(spot - spots[name][slot]) < 5, (name, slot)
             assert abs(spot - spots[other][slot]) > 50, (name, slot)
             assert since == begun, (name, slot)
-            assert before is None if slot == begun else before in kept["rows"], (name, slot)
+            assert before is None if slot == begun else before in its_slots["rows"], (name, slot)
     words = log.read_text()
     assert words.count('"event":"fallback begins"') == words.count('"event":"fallback ends"') == 1
     async with Store.open(database, "live") as store:

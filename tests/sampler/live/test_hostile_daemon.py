@@ -49,12 +49,12 @@ async def played(
 ) -> tuple[Verdict, set[str]]:
     """The verdict of a case, and the flags that the clean rows do not have."""
     await play(store, folder, clean, corruptions)
-    found = await stored(store, clean)
-    verdict = judge(clean, corruptions, found)
+    in_store = await stored(store, clean)
+    verdict = judge(clean, corruptions, in_store)
     assert not verdict.lies, describe(clean, corruptions, verdict)
     flags = {
         flag
-        for slot, record in found.records.items()
+        for slot, record in in_store.records.items()
         for flag in set(record.row.flags) - set(clean.records[slot].row.flags)
     }
     return verdict, flags
@@ -95,12 +95,12 @@ async def test_a_lie_is_noticed(store, tmp_path, monkeypatch) -> None:
     clean = clean_session("NVDA", 30, LENGTH)
     corruptions = [Corruption("contracts_away", 10, 14, 3)]
     await play(store, tmp_path, clean, corruptions)
-    found = await stored(store, clean)
-    assert not judge(clean, corruptions, found).lies
+    in_store = await stored(store, clean)
+    assert not judge(clean, corruptions, in_store).lies
     # Nobody may have lost sight of what traded then.
-    assert judge(clean, [replace(corruptions[0], first=20, last=20)], found).lies
+    assert judge(clean, [replace(corruptions[0], first=20, last=20)], in_store).lies
     monkeypatch.setattr(hostile_daemon, "FLAG_FIGURES", {})
-    assert judge(clean, corruptions, found).lies
+    assert judge(clean, corruptions, in_store).lies
 
 
 @pytest.mark.parametrize("kind", ["without_today", "today_unreadable", "no_options"])
@@ -117,10 +117,12 @@ async def test_open_interest_of_two_days_in_turn_for_25_minutes(store, tmp_path)
     clean = clean_session("SPX", 30, 60)
     corruptions = [Corruption("interest_alternates", 5, 54, 1)]
     await play(store, tmp_path, clean, corruptions)
-    found = await stored(store, clean)
-    assert judge(clean, corruptions, found).counts == Counter({"equal": 60})
-    said = [i for i, s in enumerate(clean.slots) if "oi_changed" in found.records[s].row.flags]
-    assert said == list(range(5, 55, 2))
+    in_store = await stored(store, clean)
+    assert judge(clean, corruptions, in_store).counts == Counter({"equal": 60})
+    changed = [
+        i for i, s in enumerate(clean.slots) if "oi_changed" in in_store.records[s].row.flags
+    ]
+    assert changed == list(range(5, 55, 2))
 
 
 async def test_options_that_stand_for_ten_minutes(store, tmp_path) -> None:
@@ -143,8 +145,8 @@ async def test_the_check_counts_what_a_bad_feed_lost(database, store, tmp_path) 
     ]
     await store.own({"NVDA": "cboe"}, clean.session.day)
     await play(store, tmp_path, clean, corruptions)
-    found = await stored(store, clean)
-    assert not judge(clean, corruptions, found).lies
+    in_store = await stored(store, clean)
+    assert not judge(clean, corruptions, in_store).lies
     # Half a minute after the last slot's quotes could be had: all 44 are due.
     now = clean.fetched(LENGTH - 1) + STEP
     done = subprocess.run(
@@ -165,9 +167,9 @@ async def test_the_check_counts_what_a_bad_feed_lost(database, store, tmp_path) 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory) -> Iterator[SamplerProcess]:
     """A process that samplers are forked from; starting one takes seconds."""
-    made = SamplerProcess(tmp_path_factory.mktemp("sampler") / "log")
-    yield made
-    made.close()
+    sampler = SamplerProcess(tmp_path_factory.mktemp("sampler") / "log")
+    yield sampler
+    sampler.close()
 
 
 @pytest.mark.clocked
@@ -203,8 +205,8 @@ async def test_killed_in_the_middle_of_a_corruption(
             now = clean.fetched(index)
             if not process.lives:
                 process.start(now)
-            told = {"kill": (kills[index], 1)} if index in kills else {}
-            if "dead" in process.tick(now, **told):
+            orders = {"kill": (kills[index], 1)} if index in kills else {}
+            if "dead" in process.tick(now, **orders):
                 # Back within the slot: the step that is due is taken at the start.
                 process.start(now)
         process.tick(clean.fetched(LENGTH - 1), settle=20)
@@ -267,14 +269,14 @@ async def test_the_command_itself(servers, database, store, tmp_path, monkeypatc
         finally:
             process.kill()
             feeding.cancel()
-    found = await stored(store, clean)
-    verdict = judge(clean, corruptions, found)
-    said = (tmp_path / "log").read_text()[-3000:]
-    assert not verdict.lies, describe(clean, corruptions, verdict) + said
-    assert (verdict.gaps["bad_answer"], verdict.gaps["source_down"]) == (2, 1), said
-    assert len(found.records) == 22 - 3 - verdict.gaps["not_running"] - verdict.gaps["late"]
-    held = [i for i, s in enumerate(clean.slots) if s in found.records
-            and "volume_held" in found.records[s].row.flags]  # fmt: skip
+    in_store = await stored(store, clean)
+    verdict = judge(clean, corruptions, in_store)
+    log_text = (tmp_path / "log").read_text()[-3000:]
+    assert not verdict.lies, describe(clean, corruptions, verdict) + log_text
+    assert (verdict.gaps["bad_answer"], verdict.gaps["source_down"]) == (2, 1), log_text
+    assert len(in_store.records) == 22 - 3 - verdict.gaps["not_running"] - verdict.gaps["late"]
+    held = [i for i, s in enumerate(clean.slots) if s in in_store.records
+            and "volume_held" in in_store.records[s].row.flags]  # fmt: skip
     assert held[:2] == [7, 8]
 
 

@@ -100,7 +100,7 @@ async def sampled(url: str, folder: Path, names: Iterable[str]) -> None:
 
 def content(url: str, feed: str, tables: Iterable[str] = TABLES) -> dict[str, list[Any]]:
     """All that is stored of a feed, as text, but for revisions and for when rows were fetched."""
-    found = {}
+    by_table = {}
     with psycopg.connect(url) as connection:
         connection.execute(f"set search_path to {DATASET}")
         connection.execute("set timezone to 'UTC'")
@@ -110,8 +110,8 @@ def content(url: str, feed: str, tables: Iterable[str] = TABLES) -> dict[str, li
                 f' from {table} t where source = %s order by t.*::text collate "C"',
                 [feed],
             ).fetchall()
-            found[table] = sorted(map(str, lines))
-    return found
+            by_table[table] = sorted(map(str, lines))
+    return by_table
 
 
 def counts(url: str, feed: str) -> dict[str, int]:
@@ -195,7 +195,7 @@ async def test_nothing_is_mixed(database, empty_database, tmp_path):
     before = {name: content(database, name) for name in FEEDS}
     await retention.prune(database, DATASET, keep)
     for name in FEEDS:
-        kept = content(database, name)
+        stored = content(database, name)
         assert counts(database, name) == {
             "rows": len(SLOTS) - 1,
             "profiles": len(SLOTS) - 1,
@@ -203,5 +203,5 @@ async def test_nothing_is_mixed(database, empty_database, tmp_path):
             "gaps": 2,
             "sessions": 1,
         }
-        for table, lines in kept.items():
+        for table, lines in stored.items():
             assert set(lines) < set(before[name][table]) or table == "gaps", table

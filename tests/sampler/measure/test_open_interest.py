@@ -142,10 +142,10 @@ def test_one_contract_is_some():
     columns, notes = first.state
     notes = {name: value for name, value in notes.items() if not name.startswith("oi_")}
     old = SlotRecord(row=first.row, profile=first.profile, state=(columns, notes))
-    made = frame(
+    sent = frame(
         strikes=STRIKES, quoted_at=TEN_FOURTEEN + timedelta(seconds=30), open_interest=TODAY
     )
-    record = measure_slot(select_chain(made, SESSION), old, oi_confidence=0.43)
+    record = measure_slot(select_chain(sent, SESSION), old, oi_confidence=0.43)
     assert (flags(record), used(record)) == ({"oi_changed"}, single)
 
 

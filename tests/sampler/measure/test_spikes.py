@@ -127,9 +127,9 @@ def test_what_has_no_volatility_now_has_not_come_back():
     assert came_back(recent, RecentSample(180.0, 116.0, 0.0))[0] is not None
     # The same of the volatility, whose jumps are differences of logarithms: 16 times, then twice.
     jumped = [*recent[:5], RecentSample(150.0, 100.0, 3.2)]
-    for twice, seen in ((0.4, True), (0.4000001, False)):
+    for twice, is_spike in ((0.4, True), (0.4000001, False)):
         now = RecentSample(180.0, 100.0, twice)
-        assert (came_back(jumped, now)[1] is not None) == seen
+        assert (came_back(jumped, now)[1] is not None) == is_spike
     # Of two samples, spot's volatility is enough.
     two = [RecentSample(120.0, 100.0, 0.2), RecentSample(150.0, 164.0, 0.2)]
     assert came_back(two, RecentSample(180.0, 100.0, 0.2))[0] is not None

@@ -612,15 +612,15 @@ def test_a_dispute_beside_a_reset_is_decided_by_itself() -> None:
     assert (step.recovered.contracts, step.held.contracts) == (1, 0)
 
 
-@pytest.mark.parametrize("kept", [2, 10])
-def test_no_reset(kept: int) -> None:
+@pytest.mark.parametrize("unchanged", [2, 10])
+def test_no_reset(unchanged: int) -> None:
     """Two contracts of ten that stay, or a moment after the opening window: volumes are held."""
     feed = Feed(10)
     feed.report(*[1000.0] * 10, opening=True)
-    figures = [1000.0] * 2 + [0.0] * 8 if kept == 2 else [0.0] * 10
-    step = feed.report(*figures, opening=kept == 2)
+    figures = [1000.0] * 2 + [0.0] * 8 if unchanged == 2 else [0.0] * 10
+    step = feed.report(*figures, opening=unchanged == 2)
     assert not step.reset
-    assert step.held.contracts == (8 if kept == 2 else 10)
+    assert step.held.contracts == (8 if unchanged == 2 else 10)
 
 
 def test_unreadable_for_a_while() -> None:

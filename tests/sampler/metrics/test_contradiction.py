@@ -95,10 +95,13 @@ def test_ranges_of_the_forward_on_paper():
     """
     for level, miss in ((100.08, 0.03), (100.09, 0.04)):
         bid, ask = np.full((2, 21), math.nan), np.full((2, 21), math.nan)
-        for at, low, put in ((5, 99.95, 0.50), (10, 99.95, 2.0), (15, level, 6.0)):
+        for place, low, put in ((5, 99.95, 0.50), (10, 99.95, 2.0), (15, level, 6.0)):
             # A put quoted 0.05 $ wide leaves this for the call.
-            bid[1, at], ask[1, at] = put, put + 0.05
-            bid[0, at], ask[0, at] = low - STRIKE[at] + put + 0.05, low - STRIKE[at] + put + 0.10
+            bid[1, place], ask[1, place] = put, put + 0.05
+            bid[0, place], ask[0, place] = (
+                low - STRIKE[place] + put + 0.05,
+                low - STRIKE[place] + put + 0.10,
+            )
         contradicting = look(bid, ask)
         assert (contradicting is None) == (miss < 0.0328)
     assert contradicting is not None

@@ -55,8 +55,8 @@ def test_three_recent_rises_are_remembered() -> None:
         (none, none, none, 1, (1, 90), none, none),  # nothing remembered
     ]
 
-    def column(which: int, part: int) -> np.ndarray:
-        values = [float(contract[which][part]) for contract in contracts]  # type: ignore[index]
+    def column(which: int, column_number: int) -> np.ndarray:
+        values = [float(contract[which][column_number]) for contract in contracts]  # type: ignore[index]
         return np.array([values, values])
 
     sizes, moments = [column(k, 0) for k in (0, 1, 2)], [column(k, 1) for k in (0, 1, 2)]
@@ -68,8 +68,8 @@ def test_three_recent_rises_are_remembered() -> None:
         added * 2.0,
         rises=[
             table
-            for size, at in zip(sizes, moments, strict=True)
-            for table in (size, np.sign(size), size * 10.0, size * 2.0, at)
+            for size, risen in zip(sizes, moments, strict=True)
+            for table in (size, np.sign(size), size * 10.0, size * 2.0, risen)
         ],
         counted=np.full_like(added, 100.0),
         volume_squares=np.full_like(added, 1000.0),

@@ -133,9 +133,9 @@ async def test_missing_numbers_are_unknown(
     came = await get(feed, source)
     key = {(k, r): i for i, (k, r) in enumerate(zip(came.strike, came.right, strict=True))}
     for i in range(4):
-        at = key[frame.strike[i], frame.right[i]]
+        index = key[frame.strike[i], frame.right[i]]
         for name in columns:
-            value = getattr(came, name)[at]
+            value = getattr(came, name)[index]
             assert np.isnan(value) or (name in ("bid", "ask") and value == 0), name
 
 

@@ -55,7 +55,7 @@ def ns(seconds: float = 0.0) -> int:
 
 def contract(number: int = 1, raw: str = CALL, expiry: date = DAY, **fields: Any) -> bytes:
     return definition(
-        number, raw, expiry, int(raw[13:]) / 1000, at=fields.pop("at", MORNING), **fields
+        number, raw, expiry, int(raw[13:]) / 1000, moment=fields.pop("at", MORNING), **fields
     )
 
 
@@ -63,8 +63,8 @@ def fill(folder: Path, **schemas: list[bytes]) -> Path:
     """Files of a day: a definition, open interest, and what is given, by schema."""
     files = {
         "definition": [contract()],
-        "statistics": [statistic(1, 50, at=MORNING)],
-        "cbbo-1s": [quote(1, 10.0, 10.4, at=ns())],
+        "statistics": [statistic(1, 50, moment=MORNING)],
+        "cbbo-1s": [quote(1, 10.0, 10.4, moment=ns())],
         "trades": [],
     }
     for schema, records in (files | {k.replace("_", "-"): r for k, r in schemas.items()}).items():
@@ -95,13 +95,16 @@ def test_recorded_files_are_read() -> None:
         assert got == kind
         return run
 
-    (one,) = records("definition", 19)
-    assert (one["instrument_id"], one["raw_symbol"]) == (16783963, b"AAPL  250221C00250000")
-    assert (one["strike_price"], one["instrument_class"], one["underlying"]) == (
+    (definition,) = records("definition", 19)
+    assert (definition["instrument_id"], definition["raw_symbol"]) == (
+        16783963,
+        b"AAPL  250221C00250000",
+    )
+    assert (definition["strike_price"], definition["instrument_class"], definition["underlying"]) == (
         250_000_000_000, b"C", b"AAPL",
     )  # fmt: skip
-    assert one["expiration"] == nanoseconds(datetime(2025, 2, 21, tzinfo=UTC))
-    assert one["ts_recv"] == 1740051008943854625
+    assert definition["expiration"] == nanoseconds(datetime(2025, 2, 21, tzinfo=UTC))
+    assert definition["ts_recv"] == 1740051008943854625
     interest = records("statistics", 24)
     assert [(r["stat_type"], r["quantity"]) for r in interest] == [(9, 57924)] * 4
     prints = records("trades", 0)
@@ -137,9 +140,9 @@ async def test_every_field_lands_in_its_column(tmp_path: Path, version: int, end
     put = "SPXW  260819P07702500"
     for schema, records in (
         ("definition", [contract(9, put, version=version)]),
-        ("statistics", [statistic(9, 345, at=MORNING, version=version)]),
-        ("trades", [trade(9, 1.2, 67, at=ns(-20), event=ns(-20.5), sequence=1)]),
-        ("cbbo-1s", [quote(9, 1.1, 1.3, at=ns(-1))]),
+        ("statistics", [statistic(9, 345, moment=MORNING, version=version)]),
+        ("trades", [trade(9, 1.2, 67, moment=ns(-20), event=ns(-20.5), sequence=1)]),
+        ("cbbo-1s", [quote(9, 1.1, 1.3, moment=ns(-1))]),
     ):
         content = dbn_file(schema, DAY, records, version=version)
         write_dbn(tmp_path / f"{schema}.{ending}", content)
@@ -160,17 +163,17 @@ async def test_a_slot_has_what_was_received_by_its_time(tmp_path: Path) -> None:
     fill(
         tmp_path,
         cbbo_1s=[
-            quote(1, 9.0, 9.4, at=ns(-1)),
-            quote(1, 10.0, 10.4, at=ns()),
-            quote(1, 11.0, 11.4, at=ns(1)),
-            quote(2, 5.0, 5.2, at=ns(29)),
+            quote(1, 9.0, 9.4, moment=ns(-1)),
+            quote(1, 10.0, 10.4, moment=ns()),
+            quote(1, 11.0, 11.4, moment=ns(1)),
+            quote(2, 5.0, 5.2, moment=ns(29)),
         ],
         definition=[contract(), contract(2, "SPXW  260819P07700000")],
         trades=[
-            trade(1, 10.1, 3, at=ns(-3600), sequence=1),
-            trade(1, 10.2, 4, at=ns(), sequence=2),
-            trade(1, 10.9, 5, at=ns(30), sequence=3),
-            trade(1, 11.9, 6, at=ns(31), sequence=4),
+            trade(1, 10.1, 3, moment=ns(-3600), sequence=1),
+            trade(1, 10.2, 4, moment=ns(), sequence=2),
+            trade(1, 10.9, 5, moment=ns(30), sequence=3),
+            trade(1, 11.9, 6, moment=ns(31), sequence=4),
         ],
     )
     first, second = await history(tmp_path)
@@ -183,7 +186,7 @@ async def test_a_slot_has_what_was_received_by_its_time(tmp_path: Path) -> None:
 
 async def test_a_slot_without_a_quote_of_its_own_has_no_frame(tmp_path: Path) -> None:
     """Quotes by the minute make every second slot."""
-    minutes = [quote(1, 10 + i, 10.5 + i, at=ns(60 * i), kind=CBBO_1M) for i in range(3)]
+    minutes = [quote(1, 10 + i, 10.5 + i, moment=ns(60 * i), kind=CBBO_1M) for i in range(3)]
     fill(tmp_path, cbbo_1s=[], cbbo_1m=minutes)
     (tmp_path / "x.cbbo-1s.dbn.zst").unlink(missing_ok=True)
     got = await history(tmp_path)
@@ -192,7 +195,7 @@ async def test_a_slot_without_a_quote_of_its_own_has_no_frame(tmp_path: Path) ->
 
 async def test_quotes_beside_trades_serve_as_quotes(tmp_path: Path) -> None:
     """A file of the schema ``tcbbo``."""
-    beside = [quote(1, 10.0, 10.4, at=ns(-2), kind=TCBBO, last=10.4, last_at=ns(-2))]
+    beside = [quote(1, 10.0, 10.4, moment=ns(-2), kind=TCBBO, last=10.4, last_at=ns(-2))]
     fill(tmp_path, cbbo_1s=[], tcbbo=beside)
     (frame,) = await history(tmp_path)
     assert (frame.bid[0], frame.ask[0], frame.volume[0]) == (10.0, 10.4, 0)
@@ -202,8 +205,10 @@ async def test_sides_come_from_the_quote_before_each_trade(tmp_path: Path) -> No
     """By hand, quoted 10.00 by 10.40: at the ask +3 and +3, alike in all; at the bid −2; between 0."""
 
     def printed(price: float, size: int, seconds: float) -> bytes:
-        at = ns(seconds)
-        return quote(1, 10.0, 10.4, at=at, kind=TCBBO, last=price, last_at=at, size=size)
+        moment = ns(seconds)
+        return quote(
+            1, 10.0, 10.4, moment=moment, kind=TCBBO, last=price, last_at=moment, size=size
+        )
 
     beside = [
         printed(10.4, 9, -4 * 3600),  # before the open: no side
@@ -213,7 +218,7 @@ async def test_sides_come_from_the_quote_before_each_trade(tmp_path: Path) -> No
         printed(10.2, 7, 10),
         printed(10.0, 1, 20),
     ]
-    fill(tmp_path, tcbbo=beside, cbbo_1s=[quote(1, 10.0, 10.4, at=ns(s)) for s in (0, 30)])
+    fill(tmp_path, tcbbo=beside, cbbo_1s=[quote(1, 10.0, 10.4, moment=ns(s)) for s in (0, 30)])
     assert [frame.signed_volume[0] for frame in await history(tmp_path)] == [6, 4, 3]
     # A second file of the same time: a print in both cannot be told from two alike.
     write_dbn(tmp_path / "again.dbn", dbn_file("tcbbo", DAY, beside))
@@ -222,7 +227,7 @@ async def test_sides_come_from_the_quote_before_each_trade(tmp_path: Path) -> No
 
 async def test_sides_are_known_as_far_as_their_files_reach(tmp_path: Path) -> None:
     """Behind the end of the last file they are unknown, and without one from the start."""
-    fill(tmp_path, tcbbo=[], cbbo_1s=[quote(1, 10.0, 10.4, at=ns(s)) for s in (0, 30)])
+    fill(tmp_path, tcbbo=[], cbbo_1s=[quote(1, 10.0, 10.4, moment=ns(s)) for s in (0, 30)])
     assert np.isnan([frame.signed_volume[0] for frame in await history(tmp_path)]).all()
     write_dbn(tmp_path / "x.dbn", dbn_file("tcbbo", DAY, [], end=ns(15)))
     first, second = await history(tmp_path)
@@ -231,8 +236,8 @@ async def test_sides_are_known_as_far_as_their_files_reach(tmp_path: Path) -> No
 
 async def test_the_newest_quote_stands_whatever_file_it_is_in(tmp_path: Path) -> None:
     """Files are read in the order of their names, which is not that of their times."""
-    older = [quote(1, 8.0, 8.4, at=ns(-5), kind=TCBBO)]
-    fill(tmp_path, cbbo_1s=[quote(1, 10.0, 10.4, at=ns(-1))], tcbbo=older)
+    older = [quote(1, 8.0, 8.4, moment=ns(-5), kind=TCBBO)]
+    fill(tmp_path, cbbo_1s=[quote(1, 10.0, 10.4, moment=ns(-1))], tcbbo=older)
     (frame,) = await history(tmp_path)
     assert (frame.bid[0], frame.quoted_at) == (10.0, AT - timedelta(seconds=1))
 
@@ -244,20 +249,20 @@ async def test_what_is_undefined_is_unknown(tmp_path: Path) -> None:
         tmp_path,
         definition=[contract(i, raw) for i, raw in enumerate(puts)],
         statistics=[
-            statistic(0, 2**31 - 1, at=MORNING),
-            statistic(1, 2**63 - 1, at=MORNING),
-            statistic(2, 8, at=MORNING, stat_type=6),
+            statistic(0, 2**31 - 1, moment=MORNING),
+            statistic(1, 2**63 - 1, moment=MORNING),
+            statistic(2, 8, moment=MORNING, stat_type=6),
         ],
         cbbo_1s=[
-            quote(0, math.nan, math.nan, at=ns()),
-            quote(1, math.nan, 0.05, at=ns()),
-            quote(2, 1.0, math.nan, at=ns()),
-            quote(3, 1.0, 1.2, at=ns()),
+            quote(0, math.nan, math.nan, moment=ns()),
+            quote(1, math.nan, 0.05, moment=ns()),
+            quote(2, 1.0, math.nan, moment=ns()),
+            quote(3, 1.0, 1.2, moment=ns()),
         ],
         trades=[
-            trade(3, 1.1, 2, at=ns(-60), sequence=1),
-            trade(3, 1.1, 2**31 - 1, at=ns(-50), sequence=2),
-            trade(2, math.nan, 5, at=ns(-40), sequence=3),
+            trade(3, 1.1, 2, moment=ns(-60), sequence=1),
+            trade(3, 1.1, 2**31 - 1, moment=ns(-50), sequence=2),
+            trade(2, math.nan, 5, moment=ns(-40), sequence=3),
         ],
     )
     (frame,) = await history(tmp_path)
@@ -273,7 +278,7 @@ async def test_a_withdrawn_quote_is_gone(tmp_path: Path) -> None:
     """No price on either side ends the quote before it."""
     fill(
         tmp_path,
-        cbbo_1s=[quote(1, 10.0, 10.4, at=ns(-30)), quote(1, math.nan, math.nan, at=ns())],
+        cbbo_1s=[quote(1, 10.0, 10.4, moment=ns(-30)), quote(1, math.nan, math.nan, moment=ns())],
     )
     first, second = await history(tmp_path)
     assert (first.bid[0], math.isnan(second.bid[0])) == (10.0, True)
@@ -281,12 +286,12 @@ async def test_a_withdrawn_quote_is_gone(tmp_path: Path) -> None:
 
 async def test_open_interest_counts_once(tmp_path: Path) -> None:
     """Every exchange repeats it; a later set replaces it from its own time on."""
-    repeated = [statistic(1, 50, at=MORNING, publisher=p) for p in (37, 31, 23)]
-    later = [statistic(1, 60, at=ns(15), publisher=p) for p in (37, 31)]
+    repeated = [statistic(1, 50, moment=MORNING, publisher=p) for p in (37, 31, 23)]
+    later = [statistic(1, 60, moment=ns(15), publisher=p) for p in (37, 31)]
     fill(
         tmp_path,
         statistics=repeated + later,
-        cbbo_1s=[quote(1, 10.0, 10.4, at=ns(s)) for s in (0, 30)],
+        cbbo_1s=[quote(1, 10.0, 10.4, moment=ns(s)) for s in (0, 30)],
     )
     assert [frame.open_interest[0] for frame in await history(tmp_path)] == [50, 60]
 
@@ -303,7 +308,7 @@ async def test_roots_of_one_index_stay_apart(tmp_path: Path) -> None:
     fill(
         tmp_path,
         definition=raws,
-        cbbo_1s=[quote(i, 10.0, 10.4, at=ns()) for i in range(1, 6)],
+        cbbo_1s=[quote(i, 10.0, 10.4, moment=ns()) for i in range(1, 6)],
     )
     (frame,) = await history(tmp_path)
     assert frame.root.tolist() == ["SPXW", "SPX"]
@@ -317,7 +322,7 @@ async def test_a_contract_is_listed_from_its_definition_on(tmp_path: Path) -> No
     fill(
         tmp_path,
         definition=[contract(), contract(2, "SPXW  260819P07700000", at=ns(10))],
-        cbbo_1s=[quote(1, 10.0, 10.4, at=ns(s)) for s in (0, 30)],
+        cbbo_1s=[quote(1, 10.0, 10.4, moment=ns(s)) for s in (0, 30)],
     )
     assert [len(frame.strike) for frame in await history(tmp_path)] == [1, 2]
 
@@ -325,7 +330,7 @@ async def test_a_contract_is_listed_from_its_definition_on(tmp_path: Path) -> No
 async def test_trades_of_the_evening_before_count_and_are_no_last_price(tmp_path: Path) -> None:
     """The overnight session of index options belongs to the day of UTC in which it begins."""
     evening = nanoseconds(datetime(2026, 8, 19, 1, 0, tzinfo=UTC))
-    fill(tmp_path, trades=[trade(1, 12.0, 9, at=evening, sequence=1)])
+    fill(tmp_path, trades=[trade(1, 12.0, 9, moment=evening, sequence=1)])
     (frame,) = await history(tmp_path)
     assert frame.volume[0] == 9
     assert np.isnan([frame.last[0], frame.last_at[0]]).all()
@@ -333,10 +338,10 @@ async def test_trades_of_the_evening_before_count_and_are_no_last_price(tmp_path
 
 async def test_volume_is_known_as_far_as_the_files_of_trades_reach(tmp_path: Path) -> None:
     """Without them, and behind the end of the last one, it is unknown; the last sale remains."""
-    quotes = [quote(1, 10, 10.4, at=ns(s), last=10.1, last_at=ns(s - 5)) for s in (0, 30, 60)]
+    quotes = [quote(1, 10, 10.4, moment=ns(s), last=10.1, last_at=ns(s - 5)) for s in (0, 30, 60)]
     fill(tmp_path, cbbo_1s=quotes)
     path = tmp_path / "x.trades.dbn.zst"
-    prints = [trade(1, 10.3, 3, at=ns(-1), sequence=1)]
+    prints = [trade(1, 10.3, 3, moment=ns(-1), sequence=1)]
     write_dbn(path, dbn_file("trades", DAY, prints, end=ns(45)))
     got = await history(tmp_path)
     assert [frame.volume[0] for frame in got[:2]] == [3, 3]
@@ -350,7 +355,7 @@ async def test_volume_is_known_as_far_as_the_files_of_trades_reach(tmp_path: Pat
 
 async def test_the_same_trades_in_two_files_count_once(tmp_path: Path) -> None:
     """Two prints that differ in their number alone are two prints."""
-    prints = [trade(1, 10.2, 4, at=ns(-9), sequence=s) for s in (5, 6)]
+    prints = [trade(1, 10.2, 4, moment=ns(-9), sequence=s) for s in (5, 6)]
     fill(tmp_path, trades=prints)
     assert [frame.volume[0] for frame in await history(tmp_path)] == [8]
     write_dbn(tmp_path / "again.dbn", dbn_file("trades", DAY, prints))
@@ -364,7 +369,7 @@ async def test_identifiers_are_of_one_day(tmp_path: Path) -> None:
     raw = "SPXW  260820C07800000"
     for schema, record in (
         ("definition", contract(1, raw, other, at=nanoseconds(AT + timedelta(hours=21)))),
-        ("cbbo-1s", quote(1, 99.0, 99.4, at=nanoseconds(AT + timedelta(days=1)))),
+        ("cbbo-1s", quote(1, 99.0, 99.4, moment=nanoseconds(AT + timedelta(days=1)))),
     ):
         write_dbn(tmp_path / f"y.{schema}.dbn", dbn_file(schema, other, [record]))
     (frame,) = await history(tmp_path)
@@ -387,10 +392,13 @@ async def test_a_file_may_cover_many_days(tmp_path: Path) -> None:
                 contract(1, "SPXW  260820C07600000", date(2026, 8, 20)),
             ],
         ),
-        ("cbbo-1s", [quote(1, 99.0, 99.4, at=ns(-day)), quote(2, 10.0, 10.4, at=ns())]),
+        ("cbbo-1s", [quote(1, 99.0, 99.4, moment=ns(-day)), quote(2, 10.0, 10.4, moment=ns())]),
         (
             "trades",
-            [trade(2, 10.1, 50, at=ns(-day), sequence=1), trade(2, 10.2, 3, at=ns(-1), sequence=2)],
+            [
+                trade(2, 10.1, 50, moment=ns(-day), sequence=1),
+                trade(2, 10.2, 3, moment=ns(-1), sequence=2),
+            ],
         ),
     ):
         write_dbn(tmp_path / f"{schema}.dbn", dbn_file(schema, before, records, end=end))
@@ -401,7 +409,7 @@ async def test_a_file_may_cover_many_days(tmp_path: Path) -> None:
 
 async def test_a_file_that_is_named_is_read_whatever_its_ending(tmp_path: Path) -> None:
     """All kinds of records in one file; in a folder only ``.dbn`` counts."""
-    records = [contract(), statistic(1, 50, at=MORNING), quote(1, 10.0, 10.4, at=ns())]
+    records = [contract(), statistic(1, 50, moment=MORNING), quote(1, 10.0, 10.4, moment=ns())]
     path = write_dbn(tmp_path / "session", dbn_file("cbbo-1s", DAY, records))
     (frame,) = await history(path)
     assert (frame.bid[0], frame.open_interest[0]) == (10.0, 50)
@@ -412,8 +420,8 @@ def test_records_of_many_kinds_in_one_file(tmp_path: Path) -> None:
     """Runs end where the length or the kind changes, and over the pieces that are read at once."""
     mixed = []
     for i in range(2000):
-        mixed += [trade(1, 1.0, 1, at=i, sequence=i)] * (i % 130 + 1)
-        mixed += [quote(1, 1.0, 1.1, at=i), statistic(1, i, at=i)]
+        mixed += [trade(1, 1.0, 1, moment=i, sequence=i)] * (i % 130 + 1)
+        mixed += [quote(1, 1.0, 1.1, moment=i), statistic(1, i, moment=i)]
     path = write_dbn(tmp_path / "x.dbn.zst", dbn_file("trades", DAY, mixed))
     counts = {0: 0, 24: 0, 192: 0}
     for kind, run in read_dbn(path, frozenset(counts)):
@@ -427,7 +435,7 @@ def test_records_are_whole_whatever_is_read_at_once(
 ) -> None:
     """A record that begins in one piece and ends in the next."""
     monkeypatch.setattr(dbn, "_PIECE", piece)
-    prints = [trade(1, 1.0, i, at=i, sequence=i) for i in range(100)]
+    prints = [trade(1, 1.0, i, moment=i, sequence=i) for i in range(100)]
     path = write_dbn(tmp_path / "x.dbn", dbn_file("trades", DAY, prints))
     got = np.concatenate([run for _, run in read_dbn(path, frozenset({0}))])
     assert got["size"].tolist() == list(range(100))
@@ -446,7 +454,10 @@ def test_records_are_whole_whatever_is_read_at_once(
         (b"DBN\x03" + b"\xff" * 8, "bytes of metadata"),
         (b"\x28\xb5\x2f\xfd damaged", "cannot be read"),
         (dbn_file("trades", DAY, [b"\x01\x00"]), "a record of 4 bytes"),
-        (dbn_file("trades", DAY, [trade(1, 1, 1, at=1, sequence=1)[:-1]]), "ends within a record"),
+        (
+            dbn_file("trades", DAY, [trade(1, 1, 1, moment=1, sequence=1)[:-1]]),
+            "ends within a record",
+        ),
         (dbn_file("trades", DAY, [b"\x04\x00" + bytes(14)]), "too few for them"),
     ],
 )
@@ -478,7 +489,7 @@ async def test_a_symbol_that_is_not_in_the_files(tmp_path: Path) -> None:
 
 async def test_the_newest_chain_by_a_time(tmp_path: Path) -> None:
     """``once --at``."""
-    fill(tmp_path, cbbo_1s=[quote(1, 10.0 + s, 10.5 + s, at=ns(s)) for s in (0, 30)])
+    fill(tmp_path, cbbo_1s=[quote(1, 10.0 + s, 10.5 + s, moment=ns(s)) for s in (0, 30)])
     source = DatabentoFiles.open(str(tmp_path))
     assert source.newest("SPX") is None
     assert (await source.live("SPX", AT + timedelta(seconds=29))).bid[0] == 10.0
@@ -566,10 +577,10 @@ async def test_a_backfill_twice_writes_the_same_bytes(
 
 FILES = {
     "definition": [contract(i, f"SPXW  260819{s}0{7700 + 5 * k}000") for i, (s, k) in enumerate((s, k) for s in "CP" for k in range(3))],
-    "statistics": [statistic(i, 10 + i, at=MORNING) for i in range(6)],
-    "cbbo-1s": [quote(i, 10.0, 10.4, at=ns(30 * k)) for k in range(3) for i in range(6)],
-    "trades": [trade(i, 10.2, 3, at=ns(30 * k - 5), sequence=6 * k + i) for k in range(3) for i in range(6)],
-    "tcbbo": [quote(i, 10.0, 10.4, at=ns(30 * k - 5), kind=TCBBO, last=10.4, size=3) for k in range(3) for i in range(6)],
+    "statistics": [statistic(i, 10 + i, moment=MORNING) for i in range(6)],
+    "cbbo-1s": [quote(i, 10.0, 10.4, moment=ns(30 * k)) for k in range(3) for i in range(6)],
+    "trades": [trade(i, 10.2, 3, moment=ns(30 * k - 5), sequence=6 * k + i) for k in range(3) for i in range(6)],
+    "tcbbo": [quote(i, 10.0, 10.4, moment=ns(30 * k - 5), kind=TCBBO, last=10.4, size=3) for k in range(3) for i in range(6)],
 }  # fmt: skip
 
 

@@ -77,9 +77,9 @@ async def server(tmp_path: Path, chains: list[Frame]) -> AsyncIterator[Databento
     async with DatabentoService() as server:
         server.load(tmp_path / "vendor")
         server.records["definition"].append(
-            definition(5, "SPXW  261130C07000000", date(2026, 11, 30), 7000.0, at=morning)
+            definition(5, "SPXW  261130C07000000", date(2026, 11, 30), 7000.0, moment=morning)
         )
-        server.records["cbbo-1s"].append(quote(5, 1.0, 2.0, at=morning + 4 * 3600 * 10**9))
+        server.records["cbbo-1s"].append(quote(5, 1.0, 2.0, moment=morning + 4 * 3600 * 10**9))
         server.records["tcbbo"] = []
         yield server
 
@@ -182,9 +182,9 @@ async def test_sides_are_bought_with_the_quotes_beside_trades(
     server: DatabentoService, tmp_path: Path, chains: list[Frame]
 ) -> None:
     """A print at the ask counts whole as bought."""
-    at = nanoseconds(chains[2].quoted_at) - 10**9
+    moment = nanoseconds(chains[2].quoted_at) - 10**9
     server.records["tcbbo"].append(
-        quote(16_000_000, 1.0, 2.0, at=at, kind=TCBBO, last=2.0, last_at=at, size=4)
+        quote(16_000_000, 1.0, 2.0, moment=moment, kind=TCBBO, last=2.0, last_at=moment, size=4)
     )
     source = open_purchases(server, tmp_path / "kept")
     await buy(source)

@@ -49,7 +49,7 @@ async def frames(path: Path, symbol: str = "SPX") -> list[Any]:
     return [frame async for frame in DataShop.open(str(path)).history(symbol, SESSION)]
 
 
-async def of(tmp_path: Path, *lines: dict, name: str = f"{NAME}.csv") -> list[Any]:
+async def outcomes_of(tmp_path: Path, *lines: dict, name: str = f"{NAME}.csv") -> list[Any]:
     return await frames(write_datashop(tmp_path / name, datashop_csv(lines)))
 
 
@@ -63,7 +63,7 @@ async def refusal(path: Path) -> str:
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".zip"])
 async def test_every_field_lands_in_its_column(tmp_path: Path, ending: str) -> None:
     """Plain and packed; New York's time, the middle of the underlying's quote as spot."""
-    (frame,) = await of(
+    (frame,) = await outcomes_of(
         tmp_path,
         line(
             side="P",
@@ -92,7 +92,7 @@ async def test_volume_adds_up_and_a_last_price_stays(tmp_path: Path) -> None:
         line("10:17:00", trade_volume=4, close=10.6),
         line("10:15:00", trade_volume=3, close=10.2),
     ]
-    got = await of(tmp_path, *lines)
+    got = await outcomes_of(tmp_path, *lines)
     assert [frame.quoted_at.minute for frame in got] == [15, 16, 17]
     assert [frame.volume[0] for frame in got] == [3, 3, 7]
     assert [frame.last[0] for frame in got] == [10.2, 10.2, 10.6]
@@ -100,7 +100,7 @@ async def test_volume_adds_up_and_a_last_price_stays(tmp_path: Path) -> None:
 
 async def test_a_contract_without_a_line_is_not_listed_and_keeps_its_volume(tmp_path: Path) -> None:
     """A strike that is listed later, and one that is missing from an interval."""
-    got = await of(
+    got = await outcomes_of(
         tmp_path,
         line("10:15:00"),
         line("10:16:00", 7800),
@@ -114,7 +114,7 @@ async def test_a_contract_without_a_line_is_not_listed_and_keeps_its_volume(tmp_
 async def test_trades_before_the_open_count_and_make_no_frame(tmp_path: Path) -> None:
     """Nor do quotes at the close or after it."""
     clocks = ["09:15:00", "09:30:00", "15:59:00", "16:00:00", "16:15:00"]
-    got = await of(tmp_path, *(line(clock) for clock in clocks))
+    got = await outcomes_of(tmp_path, *(line(clock) for clock in clocks))
     assert [frame.quoted_at.strftime("%H:%M") for frame in got] == ["13:30", "19:59"]
     assert [frame.volume[0] for frame in got] == [6, 9]
 
@@ -149,7 +149,7 @@ async def test_what_is_unknown_is_unknown(tmp_path: Path) -> None:
 
 async def test_the_last_price_of_the_underlying_serves_without_its_quote(tmp_path: Path) -> None:
     """A file with calculations has it for indices."""
-    (frame,) = await of(tmp_path, line(active_underlying_price=7711.5))
+    (frame,) = await outcomes_of(tmp_path, line(active_underlying_price=7711.5))
     assert frame.spot == 7711.5
 
 
@@ -164,7 +164,7 @@ async def test_only_todays_contracts_of_the_symbol_are_read(tmp_path: Path) -> N
         line(strike=7710, quote_datetime=yesterday),
         line(strike=700, **spy),
     ]
-    (frame,) = await of(tmp_path, *lines)
+    (frame,) = await outcomes_of(tmp_path, *lines)
     assert sorted(frame.root.tolist()) == ["SPX", "SPXW"]
     assert select_chain(frame, SESSION).dropped == {"am_settled": 1}
     (fund,) = await frames(tmp_path, "SPY")
@@ -180,7 +180,7 @@ async def test_a_file_without_a_day_in_its_name_is_looked_into(tmp_path: Path) -
 
 async def test_the_newest_chain_is_known_beforehand(tmp_path: Path) -> None:
     """``once`` shows the newest; ``--at`` an earlier one."""
-    await of(tmp_path, line("10:15:00"), line("10:16:00", trade_volume=5))
+    await outcomes_of(tmp_path, line("10:15:00"), line("10:16:00", trade_volume=5))
     source = DataShop.open(str(tmp_path))
     newest = source.newest("SPX")
     assert newest == datetime(2026, 8, 19, 14, 16, tzinfo=UTC)
@@ -232,7 +232,7 @@ async def test_a_bad_file_costs_no_other(tmp_path: Path) -> None:
 
 async def test_a_time_that_is_none_is_a_refusal_among_frames(tmp_path: Path) -> None:
     """The other lines make their frames."""
-    refused, frame = await of(tmp_path, line("soon"), line())
+    refused, frame = await outcomes_of(tmp_path, line("soon"), line())
     assert "no time: '2026-08-19 soon'" in str(refused)
     assert len(frame.strike) == 1
 

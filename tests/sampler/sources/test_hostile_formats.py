@@ -62,8 +62,8 @@ def judge_through(name: str, kind: str, seed: int, monkeypatch: pytest.MonkeyPat
 
     def corrupt_through(clean: Clean, corruptions: list[hostile.Corruption]) -> list[Frame | None]:
         return [
-            made if made is None or made is good else through(name, made)
-            for made, good in zip(_corrupt(clean, corruptions), clean.frames, strict=True)
+            corrupted if corrupted is None or corrupted is good else through(name, corrupted)
+            for corrupted, good in zip(_corrupt(clean, corruptions), clean.frames, strict=True)
         ]
 
     monkeypatch.setattr(hostile, "clean_session", lambda *where: clean_through(name, *where))

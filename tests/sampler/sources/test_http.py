@@ -150,7 +150,7 @@ async def test_a_short_pause_is_waited_for_by_all(server: CboeServer) -> None:
     await web.close()
     assert [b"SPY" in bodies[0], b"QQQ" in bodies[1], b"IWM" in bodies[2]] == [True] * 3
     assert len(server.requests) == 4
-    assert min(r.at for r in server.requests[1:]) - server.requests[0].at >= 1.0
+    assert min(r.arrived for r in server.requests[1:]) - server.requests[0].arrived >= 1.0
 
 
 async def test_a_pause_reaches_those_who_wait_for_their_turn(server: CboeServer) -> None:
@@ -403,7 +403,7 @@ async def test_no_more_connections_than_the_plan_allows(plain: Plain) -> None:
     web = HttpClient("vendor", plain.url, pace=0, timeout=2, budget=3, connections=1)
     await asyncio.gather(*(body(web, symbol) for symbol in ("SPY", "QQQ", "IWM")))
     await web.close()
-    starts = [request.at for request in plain.requests]
+    starts = [request.arrived for request in plain.requests]
     assert min(b - a for a, b in pairwise(starts)) >= 0.2
     assert len({request.port for request in plain.requests}) == 1
 

@@ -55,14 +55,14 @@ def server(feed: Feed) -> Iterator[VendorServer]:
 
 def settings(feed: Feed, server: VendorServer, folder: Path, *, files: bool) -> dict[str, str]:
     """The feed's environment: its keys as they are, or each in a file of its own."""
-    found = feed.settings(folder, MOMENT)
+    environment = feed.settings(folder, MOMENT)
     if files:
-        for name in list(found):
+        for name in list(environment):
             if VENDOR_SETTINGS[name[5:].lower()].kind == "secret":
-                (folder / name).write_text(found.pop(name) + "\n")
-                found[f"{name}_FILE"] = str(folder / name)
+                (folder / name).write_text(environment.pop(name) + "\n")
+                environment[f"{name}_FILE"] = str(folder / name)
     source = f"{feed.scheme}:{server.url}?{feed.options.replace('=10', '=0.5')}"
-    return found | {"FLOW_SOURCE": source, "FLOW_SYMBOLS": "SPX"}
+    return environment | {"FLOW_SOURCE": source, "FLOW_SYMBOLS": "SPX"}
 
 
 def assert_hidden(feed: Feed, *texts: str) -> None:
@@ -99,13 +99,13 @@ def test_no_command_shows_a_key(
         server.heal()
         server.inject(trouble)
         assert main(once) == 1
-        said = capsys.readouterr()
-        assert "message" in said.out
-        assert_hidden(feed, said.out, said.err)
+        output = capsys.readouterr()
+        assert "message" in output.out
+        assert_hidden(feed, output.out, output.err)
     assert main(["sources"]) == 0
-    said = capsys.readouterr()
-    assert f"{feed.scheme}:" in said.out
-    assert_hidden(feed, said.out, said.err)
+    output = capsys.readouterr()
+    assert f"{feed.scheme}:" in output.out
+    assert_hidden(feed, output.out, output.err)
 
 
 def test_a_key_in_the_wrong_place_is_not_repeated(
@@ -122,9 +122,9 @@ def test_a_key_in_the_wrong_place_is_not_repeated(
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
             assert main(["sources"]) == 2
-        said = capsys.readouterr()
-        assert_hidden(feed, said.out, said.err)
-        assert "FLOW_" in said.err
+        output = capsys.readouterr()
+        assert_hidden(feed, output.out, output.err)
+        assert "FLOW_" in output.err
 
 
 def readable(value: object) -> bytes:
@@ -171,11 +171,11 @@ def keys_of(redis_url: str) -> dict[bytes, bytes]:
 def file_of(path: Path) -> bytes:
     """What a file holds, and after it whatever is packed within."""
     content = path.read_bytes()
-    packed, at = [], content.find(ZSTANDARD)
-    while at >= 0:
+    packed, offset = [], content.find(ZSTANDARD)
+    while offset >= 0:
         with contextlib.suppress(zstandard.ZstdError):
-            packed.append(zstandard.ZstdDecompressor().decompressobj().decompress(content[at:]))
-        at = content.find(ZSTANDARD, at + 1)
+            packed.append(zstandard.ZstdDecompressor().decompressobj().decompress(content[offset:]))
+        offset = content.find(ZSTANDARD, offset + 1)
     return b"\n".join([content, *packed])
 
 

@@ -183,7 +183,7 @@ class Vendor:
 
     def __init__(self, *away: int, refuses: tuple[int, ...] = (), **options: object) -> None:
         self.away, self.refuses, self.now = away, refuses, NOW
-        self.asked: list[tuple[str, int]] = []
+        self.queries: list[tuple[str, int]] = []
         self.empty: set[int] = set()
         #: The days whose later expirations were asked for.
         self.days: list[date] = []
@@ -194,19 +194,19 @@ class Vendor:
 
     async def listed(self, symbol: str, day: date, now: datetime) -> list[LaterExpiry]:
         self.days.append(day)
-        self.asked.append((symbol, 0))
+        self.queries.append((symbol, 0))
         return days(*self.away)
 
     async def fetch(self, symbol: str, expiry: LaterExpiry, now: datetime) -> Frame | None:
         away = (expiry[0] - TODAY).days
-        self.asked.append((symbol, away))
+        self.queries.append((symbol, away))
         if away in self.refuses:
             raise ChainRefused(Reason.SOURCE_DOWN, f"{symbol}: test is down")
         return None if away in self.empty else small(symbol, expiry[0], now)
 
     async def slot(self, *symbols: str, seconds: float = 30.0) -> dict[str, Frame]:
         """One slot of some symbols, and the requests after it."""
-        self.asked.clear()
+        self.queries.clear()
         self.now += timedelta(seconds=seconds)
         frames = {s: self.later.complete(small(s, TODAY, self.now)) for s in symbols or ("SPX",)}
         await self.later._run
@@ -218,17 +218,17 @@ async def test_the_week_comes_first_and_near_ones_come_again_sooner() -> None:
     vendor = Vendor(1, 5, 7, 30, 200)
     assert vendor.later.complete(small("SPX", TODAY, NOW)).missing_expirations == ()
     await vendor.later._run
-    assert vendor.asked == [("SPX", 0), ("SPX", 7)]
+    assert vendor.queries == [("SPX", 0), ("SPX", 7)]
     order = []
     for _ in range(2):
         await vendor.slot()
-        order += [away for _, away in vendor.asked]
+        order += [away for _, away in vendor.queries]
     assert order == [5, 1, 30, 200]
     # 7 came at 0 s, 5 and 1 at 30 s, 30 and 200 at 60 s.
     second = {}
     for slot in range(3, 60):
         await vendor.slot()
-        for _, away in vendor.asked:
+        for _, away in vendor.queries:
             second.setdefault(away, 30 * slot)
     assert second == {7: 300, 5: 330, 1: 330, 30: 1260, 200: 1260}
 
@@ -238,12 +238,12 @@ async def test_an_answer_counts_for_half_an_hour() -> None:
     vendor = Vendor(7)
     await vendor.slot()
     vendor.refuses = (7,)
-    asked, missing = [], []
+    requested, missing = [], []
     for slot in range(1, 80):
         frame = (await vendor.slot())["SPX"]
-        asked += [30 * slot] if vendor.asked else []
+        requested += [30 * slot] if vendor.queries else []
         missing += [30 * slot] if frame.missing_expirations else []
-    assert asked[:3] == [300, 600, 900]
+    assert requested[:3] == [300, 600, 900]
     # It was fetched in the first slot.
     assert missing[0] == 1830
     assert frame.expirations == [TODAY]
@@ -278,19 +278,19 @@ async def test_they_take_half_of_what_is_left_over(polling, symbols: int, most: 
     vendor = Vendor(*range(1, 9), polling=polling)
     for _ in range(3):
         await vendor.slot(*(f"S{n}" for n in range(symbols)))
-        assert len(vendor.asked) == most
+        assert len(vendor.queries) == most
 
 
 async def test_a_symbol_that_is_not_sampled_any_more_is_not_asked_for() -> None:
     """Two minutes after its last slot its requests end."""
     vendor = Vendor(*range(1, 60))
     await vendor.slot("SPX", "SPY")
-    asked: list[set[str]] = []
+    requested: list[set[str]] = []
     for _ in range(6):
         await vendor.slot("SPX")
-        asked.append({symbol for symbol, _ in vendor.asked})
-    assert asked[3] == {"SPX", "SPY"}
-    assert asked[4:] == [{"SPX"}, {"SPX"}]
+        requested.append({symbol for symbol, _ in vendor.queries})
+    assert requested[3] == {"SPX", "SPY"}
+    assert requested[4:] == [{"SPX"}, {"SPX"}]
 
 
 async def test_contracts_of_another_day_do_not_join() -> None:
@@ -333,7 +333,7 @@ async def test_where_time_is_short_the_week_is_kept_up() -> None:
     symbols = [f"S{n}" for n in range(40)]
     for slot in range(240):
         frames = await vendor.slot(*symbols)
-        assert len(vendor.asked) <= 9
+        assert len(vendor.queries) <= 9
         if slot >= 40:
             for frame in frames.values():
                 assert TODAY + timedelta(days=7) in frame.expirations
@@ -343,11 +343,11 @@ async def test_where_time_is_short_the_week_is_kept_up() -> None:
 async def test_a_refusal_ends_the_requests_of_its_slot() -> None:
     """Two of eight are refused: each costs its slot's requests, and the others come in later slots."""
     vendor = Vendor(*range(1, 9), refuses=(7, 6), per_symbol=8)
-    asked = []
+    requested = []
     for _ in range(4):
         await vendor.slot()
-        asked.append([away for _, away in vendor.asked])
-    assert asked == [[0, 7], [6], [8, 5, 4, 3, 2, 1], []]
+        requested.append([away for _, away in vendor.queries])
+    assert requested == [[0, 7], [6], [8, 5, 4, 3, 2, 1], []]
 
 
 async def test_a_new_day_begins_without_any() -> None:

@@ -108,7 +108,7 @@ def read(*contracts: Any, delay: int = 0) -> Frame:
     return frame
 
 
-def one(**changed: Any) -> Frame:
+def first_changed(**changed: Any) -> Frame:
     return read(contract(**changed), contract(7710.0))
 
 
@@ -138,7 +138,7 @@ async def refusal(feed: Massive, symbol: str = "SPX", now: datetime = NOW) -> Ch
 
 def test_every_field_lands_in_its_column() -> None:
     """Each column holds the field of the same meaning; nanoseconds become seconds."""
-    frame = one(strike=7702.5, right="put")
+    frame = first_changed(strike=7702.5, right="put")
     assert (frame.symbol, frame.source, frame.delay_seconds) == ("SPX", "massive", 0)
     assert frame.quoted_at == NOW - timedelta(seconds=1)
     assert frame.fetched_at == NOW
@@ -153,7 +153,7 @@ def test_every_field_lands_in_its_column() -> None:
 
 def test_absent_objects_are_unknown_and_harm_no_other_contract() -> None:
     """What a contract lacks is NaN; one that never traded has volume 0."""
-    frame = one(last_quote=None, last_trade=None, day=None, open_interest=None)
+    frame = first_changed(last_quote=None, last_trade=None, day=None, open_interest=None)
     assert np.isnan([frame.bid[0], frame.ask[0], frame.last[0], frame.last_at[0]]).all()
     assert np.isnan(frame.open_interest[0])
     assert frame.volume.tolist() == [0.0, 5120.0]
@@ -176,7 +176,7 @@ def test_absent_objects_are_unknown_and_harm_no_other_contract() -> None:
 )
 def test_a_bar_of_another_session_is_no_volume_today(bar: dict[str, Any], volume: float) -> None:
     """The bar's New York day decides; a bar without a time is of an unknown day."""
-    assert one(day=bar).volume.tolist() == pytest.approx([volume, 5120.0], nan_ok=True)
+    assert first_changed(day=bar).volume.tolist() == pytest.approx([volume, 5120.0], nan_ok=True)
 
 
 def test_without_any_bar_no_volume_is_known() -> None:
@@ -188,25 +188,25 @@ def test_without_any_bar_no_volume_is_known() -> None:
 def test_a_contract_that_has_not_traded_since_yesterday_has_no_volume() -> None:
     """A last trade before 20:00 of the evening before speaks against a bar of today."""
     evening = midnight_ns(DAY) - 4 * 3600 * 10**9
-    assert one(last_trade={"sip_timestamp": evening - 1000}).volume[0] == 0
-    assert one(last_trade={"sip_timestamp": evening}).volume[0] == 5120
+    assert first_changed(last_trade={"sip_timestamp": evening - 1000}).volume[0] == 0
+    assert first_changed(last_trade={"sip_timestamp": evening}).volume[0] == 5120
 
 
 @pytest.mark.parametrize(
-    ("at", "known"), [(NS, True), (midnight_ns(DAY), True), (midnight_ns(DAY) - 1000, False)]
+    ("traded_at", "known"), [(NS, True), (midnight_ns(DAY), True), (midnight_ns(DAY) - 1000, False)]
 )
-def test_a_last_trade_of_another_day_is_none(at: int, known: bool) -> None:
+def test_a_last_trade_of_another_day_is_none(traded_at: int, known: bool) -> None:
     """Price and time of a trade of another New York day are both unknown."""
-    frame = one(last_trade={"sip_timestamp": at})
+    frame = first_changed(last_trade={"sip_timestamp": traded_at})
     assert np.isfinite(frame.last[0]) == np.isfinite(frame.last_at[0]) == known
 
 
 def test_the_newest_price_of_the_underlying_counts() -> None:
     """Pages are not one instant; ``price`` and ``value`` are the same thing."""
     newer = {"value": 7711.0, "last_updated": NS - 10**9}
-    assert one(underlying_asset=newer).spot == 7711.0
+    assert first_changed(underlying_asset=newer).spot == 7711.0
     share = {"value": "absent", "price": 95.5, "last_updated": NS}
-    assert one(underlying_asset=share).spot == 95.5
+    assert first_changed(underlying_asset=share).spot == 95.5
     none = {"value": "absent", "last_updated": "absent"}
     frame = read(contract(underlying_asset=none), contract(7710.0, underlying_asset=None))
     assert math.isnan(frame.spot)
@@ -215,7 +215,7 @@ def test_the_newest_price_of_the_underlying_counts() -> None:
 
 def test_the_delay_is_what_the_quotes_say() -> None:
     """DELAYED is 15 minutes; where nothing is said the declared delay counts."""
-    assert one(last_quote={"timeframe": "DELAYED"}).delay_seconds == 900
+    assert first_changed(last_quote={"timeframe": "DELAYED"}).delay_seconds == 900
     assert read(contract(), delay=900).delay_seconds == 0
     silent = {"timeframe": "absent"}
     assert read(contract(last_quote=silent), delay=900).delay_seconds == 900
@@ -385,12 +385,14 @@ def _through_massive(frame: Frame) -> Frame:
     """In two pages."""
     contracts = [massive_contract(frame, i) for i in range(len(frame.strike))]
     pages = [
-        parse_snapshot_page(orjson.dumps(massive_page(part)), symbol=frame.symbol, base=BASE)
-        for part in (contracts[:100], contracts[100:])
+        parse_snapshot_page(orjson.dumps(massive_page(page)), symbol=frame.symbol, base=BASE)
+        for page in (contracts[:100], contracts[100:])
     ]
-    made = parse_massive_chain(pages, symbol=frame.symbol, now=frame.fetched_at, delay_seconds=0)
-    assert made is not None
-    return made
+    read_again = parse_massive_chain(
+        pages, symbol=frame.symbol, now=frame.fetched_at, delay_seconds=0
+    )
+    assert read_again is not None
+    return read_again
 
 
 # A session, and answers at random

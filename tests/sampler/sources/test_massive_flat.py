@@ -95,8 +95,8 @@ async def test_every_field_lands_in_its_column(tmp_path: Path, ending: str) -> N
     assert first.quoted_at == datetime(2026, 8, 19, 14, 14, 30, tzinfo=UTC)
     assert first.strike.tolist() == [6400.0]  # the put is quoted a second later
     assert second.quoted_at == datetime(2026, 8, 19, 14, 14, 59, 750_000, tzinfo=UTC)
-    at = by_ticker(second)
-    call, put = at[CALL], at[PUT]
+    index = by_ticker(second)
+    call, put = index[CALL], index[PUT]
     assert set(second.root.tolist()) == {"SPXW"}
     assert (second.bid[call], second.ask[call]) == (10.5, 10.9)
     assert (second.volume[call], second.volume[put]) == (5.0, 4.0)
@@ -120,13 +120,13 @@ async def test_a_print_is_signed_by_the_quote_before_it(
 ) -> None:
     """Not by one of the same nanosecond or later, whatever file order and piece they are in."""
     monkeypatch.setattr(flat_rows, "PIECE", piece)
-    at = ns("10:14:40")
-    trades = [trade_line(CALL, 10.4, 1, at), trade_line(PUT, 5.0, 1, at)]
+    moment = ns("10:14:40")
+    trades = [trade_line(CALL, 10.4, 1, moment), trade_line(PUT, 5.0, 1, moment)]
     quotes = [
-        quote_line(CALL, 10.0, 10.4, at - 1),
-        quote_line(CALL, 10.4, 10.8, at),
-        quote_line(CALL, 10.4, 10.8, at - 2),
-        quote_line(PUT, 5.0, 5.4, at + 1),
+        quote_line(CALL, 10.0, 10.4, moment - 1),
+        quote_line(CALL, 10.4, 10.8, moment),
+        quote_line(CALL, 10.4, 10.8, moment - 2),
+        quote_line(PUT, 5.0, 5.4, moment + 1),
         quote_line(CALL, 10.0, 10.4, ns("10:14:59")),
     ]
     for shuffled in (quotes, quotes[::-1], [quotes[i] for i in (4, 1, 3, 0, 2)]):
@@ -173,13 +173,15 @@ async def test_only_the_symbols_contracts_of_the_day_are_read(tmp_path: Path) ->
     """Other roots, days, adjusted contracts, and a third Friday's morning contracts by their root."""
     others = ["O:SPXW260820C06400000", "O:SPXL260819C06400000", "O:SPY260819C00640000",
               "O:SPXW1260819C06400000", "O:SPXW260819X06400000", "O:SPXW260819C0640000"]  # fmt: skip
-    at = ns("10:14:59")
+    moment = ns("10:14:59")
     quotes = [
-        quote_line(ticker, 1.0, 2.0, at) for ticker in (*others, CALL, "O:SPX260819P06400000")
+        quote_line(ticker, 1.0, 2.0, moment) for ticker in (*others, CALL, "O:SPX260819P06400000")
     ]
     quotes.append(quote_line(PUT, 1.0, 2.0, ns("10:14:59") + 86_400 * 10**9))
     quotes.append(quote_line(PUT, 1.0, 2.0, ns("10:14:59") - 86_400 * 10**9))
-    (frame,) = await history(files(tmp_path, [trade_line(t, 1.0, 9, at) for t in others], quotes))
+    (frame,) = await history(
+        files(tmp_path, [trade_line(t, 1.0, 9, moment) for t in others], quotes)
+    )
     assert sorted(by_ticker(frame)) == ["O:SPX260819P06400000", CALL]
     assert frame.volume.tolist() == [0.0, 0.0]
     chain = select_chain(
@@ -419,8 +421,8 @@ def mutated(folder: Path, seed: int, texts: dict[str, bytes]) -> None:
 def texts_of() -> dict[str, bytes]:
     tickers = [f"O:SPXW260819{s}0{6400 + 5 * k}000" for s in "CP" for k in range(3)]
     times = [ns("10:14:30") + 30 * k * 10**9 for k in range(3)]
-    trades = [trade_line(t, 10.2, 3, at - 10**9, c) for t in tickers for at, c in zip(times, ("209", "232", "201"), strict=True)]  # fmt: skip
-    quotes = [quote_line(t, 10.0, 10.4, at) for t in tickers for at in times]
+    trades = [trade_line(t, 10.2, 3, moment - 10**9, c) for t in tickers for moment, c in zip(times, ("209", "232", "201"), strict=True)]  # fmt: skip
+    quotes = [quote_line(t, 10.0, 10.4, moment) for t in tickers for moment in times]
     return {
         "trades": "\n".join([TRADES, *trades]).encode(),
         "quotes": "\n".join([QUOTES, *quotes]).encode(),

@@ -158,21 +158,21 @@ async def test_history_is_asked_for_minute_by_minute() -> None:
         text = await source.announce("SPX", [SESSION])
         assert text.startswith("SPX: orats will be asked 210 requests for 1 sessions")
         assert server.requests == []
-        got = [one async for one in source.history("SPX", SESSION)]
+        got = [outcome async for outcome in source.history("SPX", SESSION)]
         await source.close()
-    frames = [one for one in got if isinstance(one, Frame)]
+    frames = [outcome for outcome in got if isinstance(outcome, Frame)]
     assert [f.quoted_at for f in frames] == [f.quoted_at for f in chains]
     first = got[0]
     assert isinstance(first, ChainRefused)
     assert first.quoted_at == SESSION.open + timedelta(minutes=1)
     assert "(the chain of 09:31)" in str(first)
     assert TOKEN not in str(first)
-    asked = [request.query["tradeDate"] for request in server.requests]
-    assert min(asked) == "202611270931"
+    requested = [request.query["tradeDate"] for request in server.requests]
+    assert min(requested) == "202611270931"
     # Eight refusals in a row after the last chain are the end.
-    refusals = [one for one in got[-8:] if isinstance(one, ChainRefused)]
+    refusals = [outcome for outcome in got[-8:] if isinstance(outcome, ChainRefused)]
     assert len(refusals) == 8
-    assert len(asked) < 210
+    assert len(requested) < 210
 
 
 async def test_live_and_past_are_the_same_chain_but_for_spot() -> None:
@@ -182,7 +182,11 @@ async def test_live_and_past_are_the_same_chain_but_for_spot() -> None:
         server.put(chain)
         source = open_source(f"orats:{server.url}?pace=0", KEYS)
         now = await source.live("SPX", chain.quoted_at + timedelta(seconds=20))
-        past = [one async for one in source.history("SPX", SESSION) if isinstance(one, Frame)]
+        past = [
+            outcome
+            async for outcome in source.history("SPX", SESSION)
+            if isinstance(outcome, Frame)
+        ]
         await source.close()
     (then,) = past
     for name in ("strike", "right", "bid", "ask", "volume", "open_interest", "root", "expiry"):
@@ -236,11 +240,13 @@ async def test_faults_cost_their_minute_alone() -> None:
         server.put(*chains)
         server.inject(faults.truncated(0.5), when=lambda r: r.query["tradeDate"].endswith("0940"))
         source = open_source(f"orats:{server.url}?pace=0", KEYS)
-        got = [one async for one in source.history("SPX", SESSION)]
+        got = [outcome async for outcome in source.history("SPX", SESSION)]
         await source.close()
-    bad = [one for one in got if isinstance(one, ChainRefused) and "09:40" in str(one)]
+    bad = [
+        outcome for outcome in got if isinstance(outcome, ChainRefused) and "09:40" in str(outcome)
+    ]
     assert [refusal.reason for refusal in bad] == [Reason.BAD_ANSWER]
-    assert sum(isinstance(one, Frame) for one in got) == len(chains) - 1
+    assert sum(isinstance(outcome, Frame) for outcome in got) == len(chains) - 1
 
 
 def mutated(body: bytes, seed: int) -> None:

@@ -91,16 +91,16 @@ async def test_the_example_samples_a_session(acme: ModuleType, server: AcmeVendo
     """Rows from parity, as the format has no price; faults are gaps with a sentence."""
     source = open_source(f"acme:{server.url}")
     tick = Tick(source, DryRunStore(), NoChannel(), oi_confidence=0.43, budget=5, quiet=True)
-    kept = {}
+    samples = {}
     for number in range(6):
         slot = MOMENT + number * timedelta(seconds=30)
         server.put(frame := await Synthetic(seed=7).live("SPX", slot))
         server.heal()
         if number in (2, 4):
             server.inject({2: faults.html(), 4: faults.status(404)}[number])
-        kept[number] = (frame, await tick.sample("SPX", now=slot, target=slot))
+        samples[number] = (frame, await tick.sample("SPX", now=slot, target=slot))
     await source.close()
-    reasons = {number: outcome.reason for number, (_, outcome) in kept.items()}
+    reasons = {number: outcome.reason for number, (_, outcome) in samples.items()}
     assert reasons == {
         0: None,
         1: None,
@@ -109,9 +109,9 @@ async def test_the_example_samples_a_session(acme: ModuleType, server: AcmeVendo
         4: Reason.SOURCE_DOWN,
         5: None,
     }
-    assert "acme answered what is no chain" in kept[2][1].detail
-    assert "acme has no such symbol" in kept[4][1].detail
-    frame, outcome = kept[5]
+    assert "acme answered what is no chain" in samples[2][1].detail
+    assert "acme has no such symbol" in samples[4][1].detail
+    frame, outcome = samples[5]
     row = outcome.record.row
     chain = select_chain(frame, session_on(MOMENT.date()))
     assert (row.source, row.slot) == ("acme", MOMENT + timedelta(seconds=150))

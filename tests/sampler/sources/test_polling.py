@@ -55,12 +55,12 @@ def test_each_vendor_has_its_sentence() -> None:
     """With sources by symbol each vendor counts its own symbols; files take nothing."""
     symbols = [f"S{i}" for i in range(70)]
     source = open_source("SPX=tradier:sandbox,QQQ=massive:,IWM=recorded:example,*=cboe:", KEYS)
-    found = describe_polling(source, ["SPX", "QQQ", "IWM", *symbols])
-    assert [(words.partition(":")[0], fits) for words, fits in found] == [
+    sentences = describe_polling(source, ["SPX", "QQQ", "IWM", *symbols])
+    assert [(words.partition(":")[0], fits) for words, fits in sentences] == [
         ("tradier", True),
         ("massive", True),
         ("cboe", False),
     ]
-    assert "the plan allows 60 a minute, so 29 symbols fit" in found[0][0]
-    assert "70 symbols take up to 70 requests a slot, 140 a minute" in found[2][0]
+    assert "the plan allows 60 a minute, so 29 symbols fit" in sentences[0][0]
+    assert "70 symbols take up to 70 requests a slot, 140 a minute" in sentences[2][0]
     assert describe_polling(open_source("recorded:example"), symbols) == []

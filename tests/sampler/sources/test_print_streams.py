@@ -111,7 +111,7 @@ async def play(server: StreamingVendor, frames: list[Frame]) -> tuple[list[Print
     return prints, expected
 
 
-async def at(source: Source, server: StreamingVendor, frame: Frame) -> Frame:
+async def frame_after(source: Source, server: StreamingVendor, frame: Frame) -> Frame:
     server.now = frame.quoted_at
     return await source.live("SPX", frame.quoted_at)
 
@@ -142,9 +142,9 @@ async def test_each_trade_is_signed_against_its_own_quote(
     """Sampled from the open on: signed volume, and legs where they are told, as they were traded."""
     frames = await simulated(12)
     _, expected = await play(server, frames)
-    came = [await at(source, server, frames[0])]
+    came = [await frame_after(source, server, frames[0])]
     await subscribed(source)
-    came += [await at(source, server, frame) for frame in frames[1:]]
+    came += [await frame_after(source, server, frame) for frame in frames[1:]]
     total = 0.0
     for ours, theirs in zip(came[1:], expected[1:], strict=True):
         np.testing.assert_allclose(signed_in(ours, theirs), theirs.signed_volume, rtol=0, atol=1e-6)
@@ -165,9 +165,9 @@ async def test_the_chain_is_the_polled_one(
     """But for the sides, a frame is what it is without a stream."""
     frame = (await simulated(3))[-1]
     await play(server, [frame, frame])
-    ours = await at(source, server, frame)
+    ours = await frame_after(source, server, frame)
     plain = open_source(kind.url(server).replace("stream=", "stream=no&x=").split("&x=")[0], KEYS)
-    theirs = await at(plain, server, frame)
+    theirs = await frame_after(plain, server, frame)
     await plain.close()
     for name in ("strike", "right", "bid", "ask", "last", "last_at", "volume", "open_interest"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
@@ -180,15 +180,15 @@ async def test_after_a_cut_one_frame_tells_no_sides_and_the_next_ones_go_on(
     """What traded while nobody listened is in no count; later changes are those of the prints."""
     frames = await simulated(9)
     _, expected = await play(server, frames)
-    await at(source, server, frames[0])
+    await frame_after(source, server, frames[0])
     await subscribed(source)
     for frame in frames[1:4]:
-        await at(source, server, frame)
+        await frame_after(source, server, frame)
     server.cuts += 1
     await asyncio.sleep(0.2)
-    cut = await at(source, server, frames[4])
+    cut = await frame_after(source, server, frames[4])
     await subscribed(source)
-    after = [await at(source, server, frame) for frame in frames[5:]]
+    after = [await frame_after(source, server, frame) for frame in frames[5:]]
     assert np.isnan(cut.signed_volume).all()
     assert np.isfinite(cut.bid).any()
     for i in range(1, len(after)):
@@ -206,7 +206,7 @@ async def test_a_stream_that_is_down_costs_no_slot_and_is_said_once(
     await play(server, frames)
     server.no_stream = True
     for frame in frames[:3]:
-        came = await at(source, server, frame)
+        came = await frame_after(source, server, frame)
         assert np.isnan(came.signed_volume).all()
         assert np.isfinite(came.bid).any()
         await asyncio.sleep(0.3)
@@ -218,10 +218,10 @@ async def test_a_stream_that_is_down_costs_no_slot_and_is_said_once(
         if server.streams:
             break
         await asyncio.sleep(0.05)
-    await at(source, server, frames[3])
+    await frame_after(source, server, frames[3])
     await subscribed(source)
     for frame in frames[4:6]:
-        came = await at(source, server, frame)
+        came = await frame_after(source, server, frame)
     assert np.isfinite(came.signed_volume).all()
     assert sum(entry["event"] == "stream is back" for entry in logged) == 1
 
@@ -243,18 +243,18 @@ async def test_a_message_that_cannot_be_read_ends_the_connection(
     monkeypatch.setattr(websocket, "MESSAGE_LIMIT", 1 << 16)
     frames = await simulated(6)
     await play(server, frames)
-    await at(source, server, frames[0])
+    await frame_after(source, server, frames[0])
     await subscribed(source)
-    assert np.isfinite((await at(source, server, frames[1])).signed_volume).all()
+    assert np.isfinite((await frame_after(source, server, frames[1])).signed_volume).all()
     server.raw = [raw]
     for _ in range(100):
         await asyncio.sleep(0.02)
         if server.streams == 2:
             break
-    assert np.isnan((await at(source, server, frames[2])).signed_volume).all()
+    assert np.isnan((await frame_after(source, server, frames[2])).signed_volume).all()
     await subscribed(source)
-    await at(source, server, frames[3])
-    assert np.isfinite((await at(source, server, frames[4])).signed_volume).all()
+    await frame_after(source, server, frames[3])
+    assert np.isfinite((await frame_after(source, server, frames[4])).signed_volume).all()
     assert server.streams == 2
 
 
@@ -267,21 +267,21 @@ async def test_a_ping_without_an_answer_costs_the_sides_and_a_second(
     source = open_source(kind.url(server), KEYS)
     frames = await simulated(6)
     await play(server, frames)
-    await at(source, server, frames[0])
+    await frame_after(source, server, frames[0])
     await subscribed(source)
     server.silent = True
     began = asyncio.get_running_loop().time()
-    assert np.isnan((await at(source, server, frames[1])).signed_volume).all()
+    assert np.isnan((await frame_after(source, server, frames[1])).signed_volume).all()
     assert asyncio.get_running_loop().time() - began < 3.0
     server.silent = False
     for _ in range(200):
         await asyncio.sleep(0.02)
         if server.streams >= 2 and stream_of(source)._socket is not None:
             break
-    await at(source, server, frames[2])
+    await frame_after(source, server, frames[2])
     await subscribed(source)
-    await at(source, server, frames[3])
-    assert np.isfinite((await at(source, server, frames[4])).signed_volume).all()
+    await frame_after(source, server, frames[3])
+    assert np.isfinite((await frame_after(source, server, frames[4])).signed_volume).all()
     await source.close()
 
 
@@ -300,12 +300,12 @@ async def test_strikes_that_are_listed_later_are_subscribed_to(
     prints, _ = prints_of(frames)
     server.put(*fewer, *frames[2:])
     server.tape.put("SPX", prints)
-    await at(source, server, fewer[0])
+    await frame_after(source, server, fewer[0])
     await subscribed(source)
-    assert len((await at(source, server, fewer[1])).strike) == half.sum()
-    first = await at(source, server, frames[2])
+    assert len((await frame_after(source, server, fewer[1])).strike) == half.sum()
+    first = await frame_after(source, server, frames[2])
     await subscribed(source)
-    second, third = [await at(source, server, frame) for frame in frames[3:5]]
+    second, third = [await frame_after(source, server, frame) for frame in frames[3:5]]
     assert np.isnan(signed_in(first, frames[0])[~half]).all()
     assert np.isfinite(signed_in(first, frames[0])[half]).all()
     assert np.isfinite(third.signed_volume).all()
@@ -318,9 +318,9 @@ async def test_another_day_begins_anew(server: StreamingVendor, source: Source) 
     server.put(*frames)
     later = await Synthetic(seed=7).live("SPX", frames[1].quoted_at + timedelta(days=1))
     server.put(later)
-    await at(source, server, frames[1])
+    await frame_after(source, server, frames[1])
     await subscribed(source)
-    came = await at(source, server, later)
+    came = await frame_after(source, server, later)
     await subscribed(source)
     stream = stream_of(source)
     assert stream._tables["SPX"].session.day == date(2026, 8, 20)
@@ -382,7 +382,7 @@ async def test_cancels_and_corrections(tradier: tuple[Tradier, TradierVendor]) -
     frames = await simulated(2)
     still = [dataclasses.replace(frames[i], volume=frames[0].volume) for i in range(2)]
     server.put(*still)
-    await at(source, server, still[0])
+    await frame_after(source, server, still[0])
     server.events += [
         *(sale(frames[0], 3, 1.0, n) for n in (1, 2, 3)),
         sale(frames[0], 3, 2.0, 4, size="4", last="7.0"),
@@ -399,7 +399,7 @@ async def test_cancels_and_corrections(tradier: tuple[Tradier, TradierVendor]) -
         sale(frames[0], 3, 1.0, 1),
         sale(frames[0], 3, 1.0, 8) | {"symbol": "SPXW260819C09999000"},
     ]
-    came = await at(source, server, still[1])
+    came = await frame_after(source, server, still[1])
     assert came.signed_volume[3] == 10 - 5
     tally = stream_of(source)._tables["SPX"].sides.tally
     assert tally.volume[3] == 10 + 5 + 10
@@ -417,9 +417,9 @@ async def test_a_contract_that_does_not_stream_has_no_sides(
     busy = int(np.argmax(np.minimum.reduce(rises)))
     names = stream_of(source).names_of(frames[0])
     server.mute = {names[busy]}
-    await at(source, server, frames[0])
+    await frame_after(source, server, frames[0])
     for frame, theirs in zip(frames[1:], expected[1:], strict=True):
-        came = await at(source, server, frame)
+        came = await frame_after(source, server, frame)
         known = np.isfinite(came.signed_volume)
         assert not known[busy]
         assert known.sum() == len(known) - 1
@@ -434,7 +434,7 @@ async def test_the_session_and_the_list_are_tradiers(
     frame = (await simulated(1))[0]
     early = dataclasses.replace(frame, quoted_at=SESSION.open - timedelta(minutes=1))
     server.put(early, frame)
-    await at(source, server, early)
+    await frame_after(source, server, early)
     assert [request.method for request in server.asked("/session")] == ["POST"]
     assert len(server.messages) == 1
     sent = server.messages[0]
@@ -443,8 +443,8 @@ async def test_the_session_and_the_list_are_tradiers(
         "filter": ["timesale"], "linebreak": True, "validOnly": True,
     }  # fmt: skip
     assert sent["symbols"][0].startswith("SPXW260819")
-    await at(source, server, frame)
-    await at(source, server, frame)
+    await frame_after(source, server, frame)
+    await frame_after(source, server, frame)
     assert server.messages == [sent, sent]
 
 
@@ -457,7 +457,7 @@ async def test_a_session_that_is_refused(
     server.put(*frames)
     server.refuses_session = True
     for frame in frames:
-        assert np.isnan((await at(source, server, frame)).signed_volume).all()
+        assert np.isnan((await frame_after(source, server, frame)).signed_volume).all()
         await asyncio.sleep(0.2)
     downs = [entry for entry in logged if entry["event"] == "stream is down"]
     assert (
@@ -475,7 +475,7 @@ async def test_a_token_that_is_refused(logged: list[Any]) -> None:
         frame = (await simulated(1))[0]
         server.put(frame)
         with pytest.raises(ChainRefused, match="refuses the token"):
-            await at(source, server, frame)
+            await frame_after(source, server, frame)
         await asyncio.sleep(2.0)
         assert len(list(server.asked("/session"))) <= 3
         await source.close()
@@ -501,7 +501,7 @@ async def test_a_plan_without_streams_is_said_and_not_tried_again(
     server.put(*frames)
     server.streams_in_plan = False
     for frame in frames:
-        assert np.isnan((await at(source, server, frame)).signed_volume).all()
+        assert np.isnan((await frame_after(source, server, frame)).signed_volume).all()
         await asyncio.sleep(0.1)
     assert server.streams == 1
     downs = [entry["detail"] for entry in logged if entry["event"] == "stream is down"]
@@ -518,7 +518,7 @@ async def test_contracts_beyond_the_plans_streams_have_no_sides(
     await play(server, frames)
     server.most_streams = 100
     for frame in frames:
-        came = await at(source, server, frame)
+        came = await frame_after(source, server, frame)
         await asyncio.sleep(0.3)
     assert np.isfinite(came.signed_volume).sum() == 100
 
@@ -530,11 +530,11 @@ async def test_a_terminal_that_loses_its_connection(
     source, server = theta
     frames = await simulated(4)
     await play(server, frames)
-    await at(source, server, frames[0])
+    await frame_after(source, server, frames[0])
     await subscribed(source)
     server.connected = False
     await asyncio.sleep(0.5)
-    assert np.isnan((await at(source, server, frames[1])).signed_volume).all()
+    assert np.isnan((await frame_after(source, server, frames[1])).signed_volume).all()
     assert "has lost its connection to Theta Data" in str(logged)
 
 
@@ -546,7 +546,7 @@ async def test_a_terminal_that_says_nothing_is_gone(
     monkeypatch.setattr(ThetaStream, "silence", 0.5)
     frames = await simulated(1)
     server.put(*frames)
-    await at(source, server, frames[0])
+    await frame_after(source, server, frames[0])
     server.silent = True
     await asyncio.sleep(1.5)
     assert server.streams > 1
@@ -596,13 +596,13 @@ async def test_the_requests_are_thetas(theta: tuple[Any, ThetaVendor]) -> None:
     source, server = theta
     frame = (await simulated(1))[0]
     server.put(frame)
-    await at(source, server, frame)
+    await frame_after(source, server, frame)
     await subscribed(source)
     assert [message["id"] for message in server.messages] == list(range(2 * len(frame.strike)))
-    asked = {
+    requested = {
         (m["req_type"], m["contract"]["strike"], m["contract"]["right"]) for m in server.messages
     }
-    assert asked == {
+    assert requested == {
         (kind, round(k * 1000), "C" if r > 0 else "P")
         for kind in ("QUOTE", "TRADE")
         for k, r in zip(frame.strike.tolist(), frame.right.tolist(), strict=True)
@@ -646,17 +646,17 @@ def fuzz(cases: int, seed: int) -> dict[str, dict[str, int]]:
     for number in range(cases):
         for name, some in bodies.items():
             if number % 200 == 0:
-                made = (
+                fresh = (
                     TradierStream(_http(), production="", timeout=1.0)
                     if name == "tradier"
                     else ThetaStream("ws://127.0.0.1:1", timeout=1.0)
                 )
-                made._now = frame.quoted_at.timestamp()
+                fresh._now = frame.quoted_at.timestamp()
                 table = StreamedTable("SPX", SESSION, StreamedSides("SPX", SESSION))
-                made._tables["SPX"] = table
-                made._list(table, frame)
+                fresh._tables["SPX"] = table
+                fresh._list(table, frame)
                 table.sides.begin(slice(None), SESSION.open.timestamp())
-                streams[name] = made
+                streams[name] = fresh
             stream = streams[name]
             body = rng.choice(some)
             # Lines are mutated one by one: what is wrong in one is wrong in the message.

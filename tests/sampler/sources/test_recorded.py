@@ -182,10 +182,10 @@ async def test_a_file_without_a_name_that_cannot_be_read_is_a_bad_answer(tmp_pat
     (tmp_path / "other.json").write_bytes(b"{}")
     session = session_on(QUOTED.date())
     assert session is not None
-    frames = [one async for one in Recorded(tmp_path).history("SPX", session)]
-    assert [isinstance(one, ChainRefused) for one in frames] == [False, True]
+    frames = [outcome async for outcome in Recorded(tmp_path).history("SPX", session)]
+    assert [isinstance(outcome, ChainRefused) for outcome in frames] == [False, True]
     for source in (Recorded(tmp_path), Recorded(bad)):
-        refused = [one async for one in source.history("SPX", session)][-1]
+        refused = [outcome async for outcome in source.history("SPX", session)][-1]
         assert isinstance(refused, ChainRefused)
         assert (refused.reason, refused.quoted_at) == (
             Reason.BAD_ANSWER,

@@ -63,12 +63,12 @@ RECORDED = DATA / "schwab/chains_SPX_0dte_2024-10-15.json.xz"
 
 def contract(strike: float = 7700, right: int = 1, root: str = "SPXW", **fields: Any) -> dict:
     quote = {"bid": 10.0, "ask": 10.4, "openInterest": 5, "totalVolume": 7}
-    return schwab_contract(root, DAY.isoformat(), right, strike, at=MS, **quote | fields)
+    return schwab_contract(root, DAY.isoformat(), right, strike, quoted_at=MS, **quote | fields)
 
 
 def answer(*contracts: Any, spot: float | None = 7710.15, **fields: Any) -> dict[str, Any]:
-    made = list(contracts) or [contract(), contract(right=-1)]
-    return schwab_json("$SPX", spot, made, **fields)
+    listed = list(contracts) or [contract(), contract(right=-1)]
+    return schwab_json("$SPX", spot, listed, **fields)
 
 
 def read(document: Any, symbol: str = "SPX", now: datetime = NOW) -> Frame:
@@ -641,10 +641,10 @@ async def test_a_session_with_faults_is_rows_and_gaps_with_reasons(
     session = session_on(date(2026, 11, 27))
 
     def log_in(server: Any) -> None:
-        at = session.slots[205].timestamp()
+        moment = session.slots[205].timestamp()
         server.access, server.refresh, server.login_ended = "access-20", "refresh-20", False
         new = {"access": "access-20", "refresh": "refresh-20"}
-        write_token_file(tokens, login_at=at, ends_at=at + 1800, **new)
+        write_token_file(tokens, login_at=moment, ends_at=moment + 1800, **new)
 
     opened = session.open.timestamp()
     write_token_file(tokens, login_at=opened - 6.9 * 86_400, ends_at=opened + 1800)

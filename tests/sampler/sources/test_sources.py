@@ -52,12 +52,12 @@ def test_a_source_is_whole(scheme: str) -> None:
 
 def test_nothing_else_is_there() -> None:
     """Each module of the folder, each section, each server and each key belongs to a source."""
-    found = {
+    modules = {
         path.stem
         for path in (ROOT / "sampler/sources").iterdir()
         if path.suffix == ".py" or (path / "__init__.py").is_file()
     }
-    assert found == {FILES.get(scheme, scheme) for scheme in SOURCES} | SHARED | PARTS
+    assert modules == {FILES.get(scheme, scheme) for scheme in SOURCES} | SHARED | PARTS
     assert set(SECTIONS) == set(SOURCES)
     assert {feed.scheme for feed in FEEDS.values()} == set(SOURCES) - set(FILES)
 

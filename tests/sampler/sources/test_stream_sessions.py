@@ -54,8 +54,8 @@ def say(raw: bytes) -> Callable[[Any], None]:
 
 def both(*troubles: Callable[[Any], None]) -> Callable[[Any], None]:
     def trouble(server: Any) -> None:
-        for one in troubles:
-            one(server)
+        for each in troubles:
+            each(server)
 
     return trouble
 
@@ -93,8 +93,8 @@ def assert_each_slot(
         else:
             assert outcome.record.row.slot == slot
             rows.append(number)
-    made = [outcomes[number].record.row for number in rows]
-    assert made[-1].total_volume > made[0].total_volume > 0
+    measured = [outcomes[number].record.row for number in rows]
+    assert measured[-1].total_volume > measured[0].total_volume > 0
     return rows
 
 

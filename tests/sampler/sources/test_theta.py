@@ -116,7 +116,7 @@ ROW = b"2026-08-19T10:14:30,SPXW,2026-08-19,7700.000,CALL,1.00,1.20\n"
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "sentence"),
     [
         (b"", "with nothing"),
         (b" \n", "with nothing"),
@@ -128,13 +128,13 @@ ROW = b"2026-08-19T10:14:30,SPXW,2026-08-19,7700.000,CALL,1.00,1.20\n"
         (HEAD + ROW.replace(b"08-19,", b"08-20,"), "for an expiry of '2026-08-20'"),
     ],
 )
-def test_what_is_no_answer(body, said):
+def test_what_is_no_answer(body, sentence):
     """A sentence that names what was asked for and what came."""
     with pytest.raises(ChainRefused, match="SPX: theta answered option/x") as error:
         read_answer(
             body, ("bid", "ask"), path="option/x", symbol="SPX", root="SPXW", expiration=DAY
         )
-    assert said in str(error.value)
+    assert sentence in str(error.value)
     assert error.value.reason is Reason.BAD_ANSWER
 
 
@@ -360,16 +360,16 @@ async def test_roots_stay_apart():
         await source.live("SPX", FRIDAY + timedelta(seconds=1))
         server.put(frame(quoted_at=FRIDAY + timedelta(seconds=30), strikes=[7600.0, 7700.0]))
         await source.live("SPX", FRIDAY + timedelta(seconds=31))
-        asked = [r.query["symbol"] for r in server.asked("snapshot/quote")]
-        assert sorted(asked) == ["SPX", "SPXW", "SPXW"]
+        roots = [r.query["symbol"] for r in server.asked("snapshot/quote")]
+        assert sorted(roots) == ["SPX", "SPXW", "SPXW"]
         await source.close()
 
 
 async def spy(seconds: float = 0.0, **more: object) -> Frame:
     """SPY of the simulated market, with a price that traded three seconds before."""
-    at = TEN_FOURTEEN + timedelta(seconds=seconds)
-    made = await Synthetic(seed=7).live("SPY", at)
-    return dataclasses.replace(made, underlying_at=made.quoted_at - timedelta(seconds=3), **more)
+    moment = TEN_FOURTEEN + timedelta(seconds=seconds)
+    plain = await Synthetic(seed=7).live("SPY", moment)
+    return dataclasses.replace(plain, underlying_at=plain.quoted_at - timedelta(seconds=3), **more)
 
 
 async def test_the_price_of_a_fund_is_its_last_trade():
@@ -470,7 +470,7 @@ async def test_a_closed_day_is_not_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "sentence"),
     [
         (470, "plan is without option/snapshot/quote (answer 470); it needs Options Value"),
         (471, "plan is without option/snapshot/quote (answer 471); it needs Options Value"),
@@ -485,7 +485,7 @@ async def test_a_closed_day_is_not_asked_for():
         (500, "answered 500"),
     ],
 )
-async def test_every_status_has_its_sentence(code, said):
+async def test_every_status_has_its_sentence(code, sentence):
     """A gap with the vendor's reason, which names the plan or the setting."""
     async with ThetaVendor() as server:
         server.put(frame())
@@ -494,12 +494,12 @@ async def test_every_status_has_its_sentence(code, said):
         )
         with pytest.raises(ChainRefused) as error:
             await live(server, budget=1.5)
-        assert said in str(error.value)
+        assert sentence in str(error.value)
         assert str(error.value).startswith("SPX: theta ")
         assert error.value.reason is Reason.SOURCE_DOWN
-        asked = [r for r in server.asked("snapshot/quote") if r.query["symbol"] == "SPXW"]
+        requests = [r for r in server.asked("snapshot/quote") if r.query["symbol"] == "SPXW"]
         # An error that stays is not asked about again.
-        assert len(asked) <= 1 or code in (429, 474, 571, 500)
+        assert len(requests) <= 1 or code in (429, 474, 571, 500)
 
 
 @pytest.mark.parametrize("code", [429, 474, 571])
@@ -548,7 +548,7 @@ async def test_as_many_requests_at_once_as_the_plan_allows(plan, most):
 
 
 @pytest.mark.parametrize(
-    ("rest", "said"),
+    ("rest", "sentence"),
     [
         ("?plan=gold", "is none of free, value, standard, pro"),
         ("?delay=1", "unknown source option 'delay'"),
@@ -556,9 +556,9 @@ async def test_as_many_requests_at_once_as_the_plan_allows(plan, most):
         ("?timeout=0", "timeout="),
     ],
 )
-def test_wrong_options(rest, said):
+def test_wrong_options(rest, sentence):
     """A sentence each."""
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=sentence):
         open_source(f"theta:{rest}")
 
 
@@ -578,10 +578,10 @@ def minutes(n: int, **changes: object) -> list[Frame]:
     """Frames every 30 s from the open, whose volumes and quotes go on."""
     frames = []
     for i in range(n):
-        at = FIRST + timedelta(seconds=30 * i)
+        moment = FIRST + timedelta(seconds=30 * i)
         frames.append(
             frame(
-                quoted_at=at,
+                quoted_at=moment,
                 spot=7700.0 + i,
                 strikes=[7690.0, 7700.0, 7710.0],
                 volume=[10.0 * i + j for j in range(6)] if i else [0.0] * 6,
@@ -594,7 +594,7 @@ def minutes(n: int, **changes: object) -> list[Frame]:
 async def past_frames(server: ThetaVendor, symbol: str = "SPX", **options: object) -> list:
     source = open_theta(server, **options)
     try:
-        return [one async for one in source.history(symbol, SESSION)]
+        return [outcome async for outcome in source.history(symbol, SESSION)]
     finally:
         await source.close()
 
@@ -606,16 +606,18 @@ async def test_a_past_session():
         server.put(*sent)
         # Nobody quotes after that.
         got = (await past_frames(server))[:8]
-    assert [one.quoted_at for one in got] == [one.quoted_at for one in sent]
-    for one, expected in zip(got, sent, strict=True):
+    assert [past_frame.quoted_at for past_frame in got] == [
+        past_frame.quoted_at for past_frame in sent
+    ]
+    for past_frame, expected in zip(got, sent, strict=True):
         order = np.lexsort((-expected.right, expected.strike))
         for name in ("strike", "right", "bid", "ask", "open_interest", "volume"):
             column = getattr(expected, name)[order].tolist()
-            assert getattr(one, name).tolist() == column, name
-        assert one.fetched_at == one.quoted_at
+            assert getattr(past_frame, name).tolist() == column, name
+        assert past_frame.fetched_at == past_frame.quoted_at
     # The index's first price of a day is 0.0: it had none yet.
     assert math.isnan(got[0].spot)
-    assert [one.spot for one in got[1:]] == [7700.0 + i for i in range(1, 8)]
+    assert [past_frame.spot for past_frame in got[1:]] == [7700.0 + i for i in range(1, 8)]
     # A last price is known once something has traded; when in the bar it traded, nobody knows.
     assert np.isnan(got[0].last).all()
     assert np.isfinite(got[1].last).all()
@@ -641,7 +643,9 @@ async def test_a_session_that_is_still_on_ends_with_its_last_quote():
             ),
         )
         got = await past_frames(server)
-    assert [one.quoted_at for one in got] == [FIRST + timedelta(seconds=30 * i) for i in range(3)]
+    assert [past_frame.quoted_at for past_frame in got] == [
+        FIRST + timedelta(seconds=30 * i) for i in range(3)
+    ]
 
 
 async def test_a_plan_without_30_seconds_gets_minutes(capsys):
@@ -651,11 +655,14 @@ async def test_a_plan_without_30_seconds_gets_minutes(capsys):
         server.minutes_only = True
         source = open_theta(server)
         for _ in range(2):
-            got = [one async for one in source.history("SPX", SESSION)][:4]
-            assert [one.quoted_at for one in got] == [
+            got = [past_frame async for past_frame in source.history("SPX", SESSION)][:4]
+            assert [past_frame.quoted_at for past_frame in got] == [
                 FIRST + timedelta(minutes=i) for i in range(4)
             ]
-            assert [one.volume.sum() for one in got] == [0.0, *(120 * i + 15 for i in (1, 2, 3))]
+            assert [past_frame.volume.sum() for past_frame in got] == [
+                0.0,
+                *(120 * i + 15 for i in (1, 2, 3)),
+            ]
         intervals = [r.query["interval"] for r in server.asked("history/quote")]
         assert intervals == ["30s", "1m", "1m"]
         await source.close()
@@ -673,9 +680,9 @@ async def test_a_request_that_is_too_large_is_split_by_right():
         assert rights[0] is None
         assert sorted(rights[1:]) == ["call", "put"]
         assert len(parts) == len(whole)
-        for one, other in zip(parts, whole, strict=True):
-            assert one.bid.tobytes() == other.bid.tobytes()
-            assert one.volume.tobytes() == other.volume.tobytes()
+        for joined, other in zip(parts, whole, strict=True):
+            assert joined.bid.tobytes() == other.bid.tobytes()
+            assert joined.volume.tobytes() == other.volume.tobytes()
         server.most_rows = 100
         [refusal] = await past_frames(server)
         assert "too large to send (answer 570)" in str(refusal)
@@ -692,8 +699,8 @@ async def test_many_contracts_are_asked_for_apart_at_once(monkeypatch):
 
 def traded(after: float, size: int, price: float, condition: int = 18, right: int = 1) -> Print:
     """A print of the 7700 contract so many seconds after the open, quoted 1.00 at 1.20."""
-    at = FIRST + timedelta(seconds=after)
-    return Print(7700.0, right, at, size, price, 1.0, 1.2, condition)
+    moment = FIRST + timedelta(seconds=after)
+    return Print(7700.0, right, moment, size, price, 1.0, 1.2, condition)
 
 
 async def test_prints_tell_the_sides():
@@ -716,11 +723,11 @@ async def test_prints_tell_the_sides():
         assert len(server.asked("trade_quote")) == 13
     call = np.flatnonzero((got[0].strike == 7700) & (got[0].right > 0))[0]
     put = np.flatnonzero((got[0].strike == 7700) & (got[0].right < 0))[0]
-    signed = [one.signed_volume[call] for one in got]
+    signed = [past_frame.signed_volume[call] for past_frame in got]
     # By hand: 5 − 3 before 09:30:30; 7 on it count to 09:31:00; a leg has none, 2 are cancelled.
     assert np.round(signed[:5], 9).tolist() == [0, 2, 9, 9, 9]
     assert (round(signed[60], 9), round(signed[61], 9), round(signed[-1], 9)) == (9, 20, 20)
-    assert [round(one.signed_volume[put], 9) for one in got[3:5]] == [0, 2]
+    assert [round(past_frame.signed_volume[put], 9) for past_frame in got[3:5]] == [0, 2]
     assert (got[2].last[call], got[2].last_at[call]) == (1.2, FIRST.timestamp() + 40)
     # Without a print of its own a contract has the bars' last price.
     assert np.isfinite(got[2].last).all()
@@ -795,8 +802,8 @@ def mutated(body: bytes, dice: random.Random) -> bytes:
     lines = body.split(b"\n")
     kind = dice.randrange(6)
     if kind == 0:
-        at = dice.randrange(len(body))
-        return body[:at] + bytes([dice.randrange(256)]) + body[at + dice.randrange(3) :]
+        index = dice.randrange(len(body))
+        return body[:index] + bytes([dice.randrange(256)]) + body[index + dice.randrange(3) :]
     if kind == 1:
         return body[: dice.randrange(len(body))]
     if kind == 2:
@@ -864,17 +871,17 @@ async def fuzz(cases: int, seed: int) -> dict[str, int]:
                 got = [refusal]
         else:
             got = []
-            async for one in fresh.history("SPX", SESSION):
-                got.append(one)
+            async for outcome in fresh.history("SPX", SESSION):
+                got.append(outcome)
                 if len(got) == 4:
                     break
-        for one in got:
-            if isinstance(one, ChainRefused):
-                assert len(str(one)) < 300
+        for outcome in got:
+            if isinstance(outcome, ChainRefused):
+                assert len(str(outcome)) < 300
                 counts["refused"] += 1
             else:
-                assert isinstance(one, Frame)
-                assert (one.strike > 0).all()
+                assert isinstance(outcome, Frame)
+                assert (outcome.strike > 0).all()
                 counts["frame"] += 1
     return counts
 

@@ -160,11 +160,11 @@ async def test_a_backfill_stores_what_live_sampling_stored(database, servers, tm
         source = open_theta(server)
         async with (
             Store.open(database, "synthetic", size=4) as store,
-            rig(Untimed(source), store, tmp_path) as made,
+            rig(Untimed(source), store, tmp_path) as rigged,
         ):
             for frame in frames:
                 server.now = frame.quoted_at
-                await made.step(["SPX"], frame.quoted_at)
+                await rigged.step(["SPX"], frame.quoted_at)
         await source.close()
 
         def backfill() -> str:
@@ -183,9 +183,11 @@ async def test_a_backfill_stores_what_live_sampling_stored(database, servers, tm
             assert done.returncode == 0, done.stderr
             return done.stdout
 
-        said = backfill()
-        assert said.startswith("SPX: theta will be asked 5 requests for 1 sessions, about 781,280")
-        assert "39 rows written, 0 there already, 1 frames refused" in said
+        output = backfill()
+        assert output.startswith(
+            "SPX: theta will be asked 5 requests for 1 sessions, about 781,280"
+        )
+        assert "39 rows written, 0 there already, 1 frames refused" in output
         past, live = rows(database, "live"), rows(database, "synthetic")
         assert len(past) == SLOTS - 1
         assert past.keys() == live.keys()
@@ -209,7 +211,7 @@ async def test_a_backfill_stores_what_live_sampling_stored(database, servers, tm
 # A session with faults.
 
 
-def at(fault: object, path: str = "") -> Callable[[VendorServer], None]:
+def fault_on(fault: object, path: str = "") -> Callable[[VendorServer], None]:
     """A fault over all answers, or those of a path."""
 
     def trouble(server: VendorServer) -> None:
@@ -237,22 +239,26 @@ DOWN, BAD = Reason.SOURCE_DOWN, Reason.BAD_ANSWER
 #: Slot → what the terminal does, and the reason and words of the gap; no reason: a row, with a
 #: flag, or as any other.
 TROUBLES: dict[int, tuple[Callable[[VendorServer], None], Reason | None, str]] = {
-    5: (at(status(571)), DOWN, "theta is still starting (answer 571)"),
-    6: (at(status(474), "quote"), DOWN, "has lost its connection to Theta Data"),
-    7: (at(status(471), "ohlc"), DOWN, "the plan is without option/snapshot/ohlc (answer 471)"),
-    8: (at(status(429)), DOWN, "answer 429"),
-    10: (at(html()), BAD, "theta answered option/snapshot"),
-    11: (at(empty(), "quote"), BAD, "with nothing"),
-    12: (at(garbage(), "ohlc"), BAD, "theta answered option/snapshot/ohlc"),
-    13: (at(cut(), "quote"), DOWN, "theta cannot be reached"),
-    14: (at(slow(3), "quote"), DOWN, "did not answer in time"),
-    15: (at(halve, "quote"), BAD, "no CSV"),
-    16: (at(body(b"timestamp,symbol\n"), "quote"), BAD, "without the column"),
-    17: (at(status(472), "quote"), DOWN, "quotes none of them"),
-    20: (at(status(471), "price"), None, "spot_from_parity"),
+    5: (fault_on(status(571)), DOWN, "theta is still starting (answer 571)"),
+    6: (fault_on(status(474), "quote"), DOWN, "has lost its connection to Theta Data"),
+    7: (
+        fault_on(status(471), "ohlc"),
+        DOWN,
+        "the plan is without option/snapshot/ohlc (answer 471)",
+    ),
+    8: (fault_on(status(429)), DOWN, "answer 429"),
+    10: (fault_on(html()), BAD, "theta answered option/snapshot"),
+    11: (fault_on(empty(), "quote"), BAD, "with nothing"),
+    12: (fault_on(garbage(), "ohlc"), BAD, "theta answered option/snapshot/ohlc"),
+    13: (fault_on(cut(), "quote"), DOWN, "theta cannot be reached"),
+    14: (fault_on(slow(3), "quote"), DOWN, "did not answer in time"),
+    15: (fault_on(halve, "quote"), BAD, "no CSV"),
+    16: (fault_on(body(b"timestamp,symbol\n"), "quote"), BAD, "without the column"),
+    17: (fault_on(status(472), "quote"), DOWN, "quotes none of them"),
+    20: (fault_on(status(471), "price"), None, "spot_from_parity"),
     # From then on the price is not asked for on this day.
     **dict.fromkeys(range(21, 420), (lambda server: None, None, "spot_from_parity")),
-    30: (at(status(472), "ohlc"), None, "volume_held"),
+    30: (fault_on(status(472), "ohlc"), None, "volume_held"),
     31: (lambda server: None, None, "volume_recovered"),
     35: (freeze, Reason.UNCHANGED, "no newer quote"),
     **dict.fromkeys(range(101, 105), (freeze, Reason.UNCHANGED, "no newer quote")),
@@ -282,10 +288,10 @@ async def test_a_session_with_faults_is_rows_and_gaps_with_reasons():
         assert row.slot == slot
         assert not words or words in row.flags, (number, row.flags)
         assert number >= 20 or "spot_from_parity" not in row.flags
-    made = [outcome.record.row for outcome in outcomes if outcome.record]
+    measured = [outcome.record.row for outcome in outcomes if outcome.record]
     gaps = sum(reason is not None for _, reason, _ in TROUBLES.values())
-    assert len(made) == 420 - 1 - gaps
-    assert made[-1].total_volume > made[0].total_volume > 0
+    assert len(measured) == 420 - 1 - gaps
+    assert measured[-1].total_volume > measured[0].total_volume > 0
 
 
 async def test_a_past_session_with_faults_ends_with_a_reason():
@@ -302,9 +308,9 @@ async def test_a_past_session_with_faults_ends_with_a_reason():
                 server.heal()
                 server.inject(fault, when=lambda request, path=path: request.path.endswith(path))
                 source = open_theta(server, "plan=pro&patience=0.25")
-                got = [one async for one in source.history("SPX", SESSION)]
+                got = [outcome async for outcome in source.history("SPX", SESSION)]
                 await source.close()
-                refused = [one for one in got if isinstance(one, ChainRefused)]
+                refused = [outcome for outcome in got if isinstance(outcome, ChainRefused)]
                 assert len(refused) == 1, (path, got)
                 assert str(refused[0]).startswith("SPX: theta "), refused
                 assert refused[0].reason in (DOWN, BAD)

@@ -44,9 +44,9 @@ def prints(*rows: tuple[object, ...], side: list[float] | None = None) -> Prints
     )
 
 
-def totals(made: TradeTally, contract: int = 0) -> tuple[float, float, float]:
+def totals(totalled: TradeTally, contract: int = 0) -> tuple[float, float, float]:
     """Volume, signed volume and multi-leg volume of a contract."""
-    columns = (made.volume, made.signed_volume, made.multi_leg_volume)
+    columns = (totalled.volume, totalled.signed_volume, totalled.multi_leg_volume)
     return tuple(round(float(column[contract]), 9) for column in columns)
 
 
@@ -63,8 +63,8 @@ def test_the_recorded_prints(shared):
     column |= {name: np.array([float(r[name]) for r in rows]) for name in ("bid", "ask")}
     condition = np.array([int(r["condition"]) for r in rows])
     kind = kinds_of(condition)
-    made = tally()
-    made.add(
+    totalled = tally()
+    totalled.add(
         Prints(
             contract=np.zeros(len(rows), np.intp),
             at=NOON + np.arange(len(rows), dtype=float),
@@ -86,10 +86,10 @@ def test_the_recorded_prints(shared):
     # By the vendor's answer, counted once by hand.
     assert (len(legs), sum(legs), len(singles), sum(singles), on_quote) == (77, 627, 21, 55, 2)
     assert round(signed, 1) == -16.2
-    assert made.volume[0] == 682
-    assert made.multi_leg_volume[0] == 627
-    assert made.signed_volume[0] == pytest.approx(signed, abs=1e-9)
-    assert made.last[0] == float(rows[-1]["price"])
+    assert totalled.volume[0] == 682
+    assert totalled.multi_leg_volume[0] == 627
+    assert totalled.signed_volume[0] == pytest.approx(signed, abs=1e-9)
+    assert totalled.last[0] == float(rows[-1]["price"])
 
 
 @pytest.mark.parametrize(
@@ -132,87 +132,87 @@ def test_the_recorded_prints(shared):
 @pytest.mark.parametrize("together", [True, False])
 def test_what_prints_add_up_to(rows, expected, together):
     """By the rule, whether they come at once or one by one."""
-    made = tally(1)
+    totalled = tally(1)
     for batch in [rows] if together else [[row] for row in rows]:
-        made.add(prints(*batch))
-    assert totals(made) == expected
+        totalled.add(prints(*batch))
+    assert totals(totalled) == expected
 
 
 def test_a_feeds_own_word_on_the_side_comes_first():
     """A buyer's print below the mid is bought; where the feed is silent the quote decides."""
-    made = tally()
-    made.add(prints((SIDED, 3, 1.9), (SIDED, 4, 1.9), (MULTI, 5, 2.0), side=[1.0, NAN, 1.0]))
-    assert totals(made) == (12, 3 - 4, 5)
+    totalled = tally()
+    totalled.add(prints((SIDED, 3, 1.9), (SIDED, 4, 1.9), (MULTI, 5, 2.0), side=[1.0, NAN, 1.0]))
+    assert totals(totalled) == (12, 3 - 4, 5)
 
 
 def test_no_quote_no_side():
     """A print before the contract's first quote adds volume alone."""
-    one = prints((SIDED, 3, 2.1))
+    unquoted = prints((SIDED, 3, 2.1))
     for bid, ask in ((NAN, NAN), (0.0, 0.0), (2.2, 2.1), (NAN, 2.1)):
-        made = tally()
-        made.add(
+        totalled = tally()
+        totalled.add(
             Prints(
-                contract=one.contract,
-                at=one.at,
-                price=one.price,
-                size=one.size,
+                contract=unquoted.contract,
+                at=unquoted.at,
+                price=unquoted.price,
+                size=unquoted.size,
                 bid=np.array([bid]),
                 ask=np.array([ask]),
-                kind=one.kind,
+                kind=unquoted.kind,
             )
         )
-        assert totals(made) == (3, 0, 0)
+        assert totals(totalled) == (3, 0, 0)
 
 
 def test_the_last_trade():
     """The newest by its time; late reports and cancelled prints are none."""
-    made = tally()
-    made.add(prints((SIDED, 1, 2.0, 10), (SIDED, 1, 2.05, 30), (SIDED, 1, 1.95, 20)))
-    assert (made.last[0], made.last_at[0]) == (2.05, NOON + 30)
-    made.add(prints((UNSIDED, 1, 7.0, 40)))
-    assert (made.last[0], made.last_at[0]) == (2.05, NOON + 30)
-    made.add(prints((CANCEL, 1, 2.05, 50)))
-    assert (made.last[0], made.last_at[0]) == (1.95, NOON + 20)
-    made.add(prints((CANCEL, 1, 1.95), (CANCEL, 1, 2.0)))
-    assert np.isnan([made.last[0], made.last_at[0]]).all()
-    assert (made.cancelled, made.unmatched) == (3, 0)
+    totalled = tally()
+    totalled.add(prints((SIDED, 1, 2.0, 10), (SIDED, 1, 2.05, 30), (SIDED, 1, 1.95, 20)))
+    assert (totalled.last[0], totalled.last_at[0]) == (2.05, NOON + 30)
+    totalled.add(prints((UNSIDED, 1, 7.0, 40)))
+    assert (totalled.last[0], totalled.last_at[0]) == (2.05, NOON + 30)
+    totalled.add(prints((CANCEL, 1, 2.05, 50)))
+    assert (totalled.last[0], totalled.last_at[0]) == (1.95, NOON + 20)
+    totalled.add(prints((CANCEL, 1, 1.95), (CANCEL, 1, 2.0)))
+    assert np.isnan([totalled.last[0], totalled.last_at[0]]).all()
+    assert (totalled.cancelled, totalled.unmatched) == (3, 0)
 
 
 def test_only_so_many_prints_can_be_cancelled(monkeypatch):
     """Memory is bounded: an older print than that stays, and the cancel is counted as unmatched."""
     monkeypatch.setattr(trades, "KEPT_PRINTS", 4)
-    made = tally()
+    totalled = tally()
     sizes = range(1, 8)
-    made.add(prints(*[(SIDED, size, 2.1) for size in sizes]))
-    assert totals(made) == (28, 28, 0)
-    made.add(prints((CANCEL, 3, 2.1), (CANCEL, 4, 2.1), (CANCEL, 7, 2.1)))
-    assert totals(made) == (17, 17, 0)
-    assert (made.cancelled, made.unmatched) == (2, 1)
+    totalled.add(prints(*[(SIDED, size, 2.1) for size in sizes]))
+    assert totals(totalled) == (28, 28, 0)
+    totalled.add(prints((CANCEL, 3, 2.1), (CANCEL, 4, 2.1), (CANCEL, 7, 2.1)))
+    assert totals(totalled) == (17, 17, 0)
+    assert (totalled.cancelled, totalled.unmatched) == (2, 1)
 
 
 def slow(rows: list[tuple[object, ...]]) -> dict[int, tuple[float, float, float]]:
     """The same totals, print by print from lists."""
-    kept: list[dict[str, float]] = []
+    standing: list[dict[str, float]] = []
     for kind, size, price, after, contract in rows:
-        at = NOON + after
-        if at >= CLOSES.timestamp() or kind == IGNORED:
+        moment = NOON + after
+        if moment >= CLOSES.timestamp() or kind == IGNORED:
             continue
         if kind in (CANCEL, FIRST):
-            fits = [p for p in kept if (p["c"], p["p"], p["z"]) == (contract, price, size)]
+            fits = [p for p in standing if (p["c"], p["p"], p["z"]) == (contract, price, size)]
             if fits:
                 wrong = fits[0 if kind == FIRST else -1]
-                kept = [p for p in kept if p is not wrong]
+                standing = [p for p in standing if p is not wrong]
             continue
         signed = 0.0
-        if kind == SIDED and at >= OPENS.timestamp():
+        if kind == SIDED and moment >= OPENS.timestamp():
             signed = max(-1.0, min(1.0, (price - 2.0) / 0.1)) * size
         leg = size if kind == MULTI else 0.0
-        kept.append({"c": contract, "p": price, "z": size, "s": signed, "m": leg})
-    found = {}
+        standing.append({"c": contract, "p": price, "z": size, "s": signed, "m": leg})
+    by_contract = {}
     for contract in range(3):
-        of = [p for p in kept if p["c"] == contract]
-        found[contract] = tuple(round(sum(p[k] for p in of), 9) for k in "zsm")
-    return found
+        its_prints = [p for p in standing if p["c"] == contract]
+        by_contract[contract] = tuple(round(sum(p[k] for p in its_prints), 9) for k in "zsm")
+    return by_contract
 
 
 PRINT = st.tuples(
@@ -227,12 +227,12 @@ PRINT = st.tuples(
 @given(st.lists(PRINT, min_size=1, max_size=40), st.integers(1, 7))
 def test_batches_of_any_size_add_up_to_the_slow_count(rows, step):
     """Any prints in any batches: the totals of a count over lists."""
-    made = tally(3)
+    totalled = tally(3)
     for begin in range(0, len(rows), step):
-        made.add(prints(*rows[begin : begin + step]))
+        totalled.add(prints(*rows[begin : begin + step]))
     # In a sum of thousandths the order may show in the last digit.
     for contract, expected in slow(rows).items():
-        assert totals(made, contract) == pytest.approx(expected, abs=1e-8)
+        assert totals(totalled, contract) == pytest.approx(expected, abs=1e-8)
 
 
 # Theta's codes.

@@ -75,7 +75,7 @@ def read(*contracts: Any, body: bytes | None = None, symbol: str = "SPX") -> Fra
     )
 
 
-def one(**fields: Any) -> Frame:
+def first_changed(**fields: Any) -> Frame:
     frame = read(contract(**fields), contract(7710.0))
     assert frame is not None
     return frame
@@ -107,7 +107,7 @@ async def refusal(feed: Tradier, symbol: str = "SPX", now: datetime = NOW) -> Ch
 
 def test_every_field_lands_in_its_column() -> None:
     """Each column holds the field of the same meaning; the quotes' time is their newest."""
-    frame = one(strike=7702.5, right="put", greeks={"mid_iv": 10.0})
+    frame = first_changed(strike=7702.5, right="put", greeks={"mid_iv": 10.0})
     assert (frame.symbol, frame.source, frame.delay_seconds) == ("SPX", "tradier", 0)
     assert frame.quoted_at == NOW - timedelta(seconds=1)
     assert frame.fetched_at == frame.underlying_at == NOW
@@ -148,7 +148,7 @@ def test_trades_of_another_day(
     traded: datetime, volume: int, last_known: bool, counted: int
 ) -> None:
     """A last trade of another New York day is none, and nothing was traded since."""
-    frame = one(trade_date=round(traded.timestamp() * 1000), volume=volume)
+    frame = first_changed(trade_date=round(traded.timestamp() * 1000), volume=volume)
     assert np.isfinite(frame.last[0]) == np.isfinite(frame.last_at[0]) == last_known
     assert frame.volume[0] == counted
 
@@ -156,14 +156,14 @@ def test_trades_of_another_day(
 def test_a_trade_without_a_time_has_none() -> None:
     """A time of 0 or none at all is unknown, and no other day's."""
     for time in (0, None, "soon"):
-        frame = one(trade_date=time)
+        frame = first_changed(trade_date=time)
         assert (frame.last[0], frame.volume[0]) == (7.2, 5120)
         assert np.isnan(frame.last_at[0])
 
 
 def test_what_is_no_number_is_unknown() -> None:
     """Null, absent and worded numbers are NaN, and harm no other contract."""
-    frame = one(bid=None, ask="x", volume=None, open_interest=[], last=None)
+    frame = first_changed(bid=None, ask="x", volume=None, open_interest=[], last=None)
     assert np.isnan([frame.bid[0], frame.ask[0], frame.volume[0], frame.open_interest[0]]).all()
     assert frame.bid[1] == 7.1
     lean = read({k: v for k, v in contract().items() if k not in ("volume", "contract_size")})
@@ -173,7 +173,7 @@ def test_what_is_no_number_is_unknown() -> None:
 
 def test_adjusted_contracts_are_left_out_and_counted() -> None:
     """A contract of any other size than 100 shares is none of the chain's."""
-    frame = one(contract_size=150)
+    frame = first_changed(contract_size=150)
     assert frame.dropped == {"adjusted": 1}
     assert frame.strike.tolist() == [7710.0]
 
@@ -199,7 +199,7 @@ def test_the_quotes_time_is_that_of_two_sided_quotes_and_not_of_the_future() -> 
     )
     assert frame is not None
     assert frame.quoted_at == NOW - timedelta(seconds=8)
-    ahead = one(bid_date=MS + 3_600_000)
+    ahead = first_changed(bid_date=MS + 3_600_000)
     both = read(contract(bid_date=MS + 3_600_000), contract(ask_date=MS + 3_600_000))
     assert ahead.quoted_at == NOW - timedelta(seconds=1)
     assert both is not None
@@ -287,8 +287,8 @@ async def test_an_underlying_that_does_not_trade_is_not_believed() -> None:
         traded = UnderlyingQuote(frame.spot * 1.0002, NOW - timedelta(seconds=seconds))
         read_again = parse_tradier_chain(chain, symbol="SPX", now=NOW, delay_seconds=0, spot=traded)
         assert read_again is not None
-        made = select_chain(read_again, session_on(DAY))
-        row = measure_slot(made, None, oi_confidence=0.43).row
+        listed = select_chain(read_again, session_on(DAY))
+        row = measure_slot(listed, None, oi_confidence=0.43).row
         assert ("spot_from_parity" in row.flags) is flagged
 
 
@@ -315,15 +315,15 @@ async def test_a_simulated_session_makes_the_same_rows_as_through_cboe() -> None
 def _through_tradier(frame: Frame) -> Frame:
     body = orjson.dumps(tradier_chain(frame, market_day(frame.quoted_at)))
     quotes = orjson.dumps(tradier_list("quotes", "quote", [tradier_quote(frame)]))
-    made = parse_tradier_chain(
+    listed = parse_tradier_chain(
         body,
         symbol=frame.symbol,
         now=frame.fetched_at,
         delay_seconds=0,
         spot=parse_tradier_quotes(quotes, symbol=frame.symbol)[frame.symbol],
     )
-    assert made is not None
-    return made
+    assert listed is not None
+    return listed
 
 
 # A session, and answers at random

@@ -102,7 +102,7 @@ async def test_every_slot_is_a_row_or_a_gap_with_the_vendor_s_reason(
             delay=timedelta(seconds=feed.delay),
         )
         await source.close()
-    made = Counter[str]()
+    counts = Counter[str]()
     for number, (slot, outcome) in enumerate(zip(session.slots, outcomes, strict=True)):
         kind = kinds.get(number)
         what = number, kind, outcome.reason, outcome.detail
@@ -112,7 +112,7 @@ async def test_every_slot_is_a_row_or_a_gap_with_the_vendor_s_reason(
             assert outcome.record is not None, what
             assert outcome.record.row.slot == slot, what
             assert outcome.record.row.source == name, what
-            made["row"] += 1
+            counts["row"] += 1
         elif kind == "frozen":
             assert outcome.reason is Reason.UNCHANGED, what
         else:
@@ -121,7 +121,7 @@ async def test_every_slot_is_a_row_or_a_gap_with_the_vendor_s_reason(
             assert outcome.reason is reason, what
             assert outcome.detail.startswith(f"SPX: {source.name} "), what
             assert any(word in outcome.detail for word in words), what
-    assert made["row"] == SLOTS - 1 - len(kinds)
+    assert counts["row"] == SLOTS - 1 - len(kinds)
     last = next(outcome.record.row for outcome in reversed(outcomes) if outcome.record)
     assert last.total_volume > 0
     assert last.hedge_flow_cumulative_all != 0

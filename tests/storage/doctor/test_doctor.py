@@ -258,8 +258,8 @@ def test_a_folder_of_backups(tmp_path: Path) -> None:
     dump = tmp_path / "flow.dump"
     dump.write_bytes(b"x")
     for days, state in ((1, State.OK), (7, State.OK), (8, State.WARN)):
-        made = datetime(2026, 8, 19, 12, tzinfo=UTC) - timedelta(days=days)
-        os.utime(dump, (made.timestamp(), made.timestamp()))
+        dumped_at = datetime(2026, 8, 19, 12, tzinfo=UTC) - timedelta(days=days)
+        os.utime(dump, (dumped_at.timestamp(), dumped_at.timestamp()))
         assert judge(tmp_path) is state
 
 

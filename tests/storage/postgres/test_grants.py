@@ -178,13 +178,13 @@ def test_both_programs_at_work(
             process.send_signal(signal.SIGTERM)
         codes = [process.wait(40) for process in running]
     assert codes == [0, 0]
-    told = [
+    outputs = [
         json.loads(line)
         for log in logs.values()
         for line in log.read_text().splitlines()
         if line.startswith("{")
     ]
-    loud = [line for line in told if line["level"] in ("warning", "error", "critical")]
+    loud = [line for line in outputs if line["level"] in ("warning", "error", "critical")]
     assert [line["event"] for line in loud if line["event"] not in ("missed", "late")] == []
 
 

@@ -19,8 +19,8 @@ def refusals(*items: Any) -> list[str]:
     """Why each of some records and gaps is refused."""
     records = [item for item in items if isinstance(item, SlotRecord)]
     gaps = [item for item in items if not isinstance(item, SlotRecord)]
-    kept, marks, refused = validate_batch(records, gaps, WriteMode.KEEP)
-    assert len(kept) + len(marks) + len(refused) == len(items)
+    records_left, marks, refused = validate_batch(records, gaps, WriteMode.KEEP)
+    assert len(records_left) + len(marks) + len(refused) == len(items)
     return [refusal.reason for refusal in refused]
 
 

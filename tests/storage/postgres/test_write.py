@@ -180,13 +180,15 @@ class TestFeeds:
         written = await store.write([record(source="theta", spot=2.0)], mode=mode)
         assert [(r.row.source, r.row.spot) for r in rows_of(written)] == [("theta", 2.0)]
         for feed, spot, gaps in (("cboe", 1.0, [at(1)]), ("theta", 2.0, [])):
-            one = store.of_feed(feed)
-            found = await one.before("SPX", DAY, at(9))
-            assert (found.row.source, found.row.spot) == (feed, spot)
-            assert found.evidence == record(source=feed).evidence
-            assert [g["slot"] for g in await one.gaps("SPX", DAY)] == gaps
+            its_store = store.of_feed(feed)
+            previous = await its_store.before("SPX", DAY, at(9))
+            assert (previous.row.source, previous.row.spot) == (feed, spot)
+            assert previous.evidence == record(source=feed).evidence
+            assert [g["slot"] for g in await its_store.gaps("SPX", DAY)] == gaps
             assert await store.accounted("SPX", DAY, feed) == {at(0), *gaps}
-            assert [row[1] for row in (await one.session("SPX", DAY, ("spot",), ("source",)))[0]]
+            assert [
+                row[1] for row in (await its_store.session("SPX", DAY, ("spot",), ("source",)))[0]
+            ]
         assert await store.feeds("SPX", DAY) == {"cboe": True, "theta": False}
 
     async def test_a_row_closes_its_own_feeds_gap(self, store):

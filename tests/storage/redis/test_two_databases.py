@@ -25,12 +25,12 @@ __all__ = ["redis_server"]
 def url(request: pytest.FixtureRequest) -> str:
     """URL of an empty server."""
     if request.param == "valkey":
-        found = request.getfixturevalue("servers").redis_url
+        server = request.getfixturevalue("servers").redis_url
     else:
-        found = request.getfixturevalue("redis_server")
-    with closing(redis.Redis.from_url(found)) as client:
+        server = request.getfixturevalue("redis_server")
+    with closing(redis.Redis.from_url(server)) as client:
         client.flushall()
-    return found
+    return server
 
 
 @asynccontextmanager
@@ -78,8 +78,8 @@ async def test_neither_hears_the_other(url: str, database: str, second_database:
 
 async def test_an_identity_is_the_databases(database: str, second_database: str) -> None:
     """Each process reads the same one, with any role; a copy has another."""
-    async with Store.open(database, "live") as one, Store.open(database, "synthetic") as same:
-        identity = await one.identity()
+    async with Store.open(database, "live") as live, Store.open(database, "synthetic") as same:
+        identity = await live.identity()
         assert await same.identity() == identity
         assert len(identity) == 12
     async with Store.open(second_database, "live") as other:
