@@ -150,7 +150,7 @@ async def query_error_response(_: Request, error: Exception) -> Response:
     Returns
     -------
     Response
-        Its word and its sentence as JSON.
+        The error's code and its sentence as JSON.
     """
     assert isinstance(error, QueryError)
     return json_response({"error": error.error, "message": error.message}, 400)

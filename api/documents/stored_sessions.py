@@ -17,9 +17,9 @@ def stored_sessions(
 ) -> list[dict[str, Any]]:
     """Return each stored day of a symbol and how much of it is there, oldest first.
 
-    ``slots`` are those of the session that have passed; each is a row or a gap. Gaps that nobody
-    marked count as ``not_sampled``. ``cadence_seconds`` is the median time from sample to sample:
-    flow and the live book compare only between sessions of one cadence.
+    ``slots`` counts the slots of the session that have begun; each is a row or a gap. A slot with
+    neither stored counts as a gap ``not_sampled``. ``cadence_seconds`` is the median time from
+    sample to sample: flow and the live book of two sessions can be compared only if it is equal.
 
     Parameters
     ----------

@@ -91,9 +91,9 @@ async def answer_window(
         if stored.filled and etag_matches(tag, offered):
             return as_response(Reply(304, series_headers(tag), []))
         document = await _complete(context, stored, await make(stored))
-        # In a thread, so that other requests do not wait for a hundred thousand numbers.
+        # In a thread: encoding a hundred thousand numbers would hold up other requests.
         encoded = await asyncio.to_thread(_encode, document, tag)
-        # The store may have moved on since the key was made: such an answer is not kept.
+        # A session that changed since the key was made has another cursor: not kept.
         if key is not None and stored.state.cursor == key[2]:
             context.documents.put((*variant, *key), encoded)
     elif etag_matches(encoded.tag, offered):
@@ -112,7 +112,7 @@ def _window_key(context: AppContext, query: Query, now: datetime) -> tuple[Any, 
     if query.feed is not None:
         return None
     day = context.sessions.peek(query.symbol, query.day or market_day(now))
-    # While the store is away, what it has cannot be known.
+    # While the store cannot be reached, its newest revision is not known.
     if day is None or not day.newest or context.sessions.known_at is not None:
         return None
     selection = select_bars(

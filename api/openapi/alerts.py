@@ -11,7 +11,7 @@ from api.openapi.envelope import Stamp
 
 
 class Delivery(BaseModel):
-    """What came of telling one target."""
+    """How far sending one message of an event to one target has got."""
 
     target: str = Field(description="Scheme and host of the target; never its URL.")
     state: Literal["began", "ended"] = Field(description="Which of the event's messages.")

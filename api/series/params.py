@@ -29,7 +29,7 @@ DEFAULT_BAR = "30s"
 DEFAULT_MINUTES = 60
 #: Symbols in one call.
 MAX_SYMBOLS = 50
-#: No options expired daily before, and nobody has a calendar of the time after.
+#: Before the first day no options expired daily; after the last one there is no calendar.
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)
 #: Written as sets of ASCII digits: Python's own readers know many more.
 _NUMBER = re.compile(r"([+-]?)0*([0-9]+)")

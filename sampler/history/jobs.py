@@ -109,7 +109,7 @@ async def plan_jobs(
     planned = []
     for symbol in symbols:
         if not options.source:
-            # A day that a setting closes may have rows of before; nothing there is measured.
+            # Rows of a day that FLOW_CALENDAR_OVERRIDES has closed since are not measured again.
             days = sorted(
                 (d, f, n)
                 for (s, d, f), n in stored_rows.items()

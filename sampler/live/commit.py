@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import date, datetime
 from typing import Protocol
 
 import structlog
 
-from sampler.revising import revised_by
+from sampler.revising import EarlierRecords, revised_by
 from storage.errors import StoreError, ValueRefused
 from storage.record.mode import WriteMode
 from storage.record.result import WriteResult
@@ -24,7 +23,7 @@ from storage.record.wire import Batch
 log = structlog.get_logger()
 
 
-class RecordStore(Protocol):
+class RecordStore(EarlierRecords, Protocol):
     """Where a step reads its predecessor and writes its record: a store, or a batching writer."""
 
     async def write(
@@ -50,28 +49,6 @@ class RecordStore(Protocol):
         ------
         StoreError
             If the database is away or full.
-        """
-        ...
-
-    async def before(
-        self, symbol: str, expiration: date, slot: datetime, feed: str
-    ) -> SlotRecord | None:
-        """Return the newest record of a session before ``slot``, as ``Store.before`` does.
-
-        Parameters
-        ----------
-        symbol, expiration, feed : the session.
-        slot : the moment, UTC; its own record does not count.
-
-        Returns
-        -------
-        SlotRecord or None
-            The record; None without one.
-
-        Raises
-        ------
-        StoreError
-            If the database is away.
         """
         ...
 

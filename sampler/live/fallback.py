@@ -71,7 +71,7 @@ class Fallback:
         return tuple(self._standing)
 
     def note(self, outcome: Outcome) -> None:
-        """Learn what came of a step of a symbol's first feed.
+        """Learn the outcome of a step of a symbol's first feed.
 
         A slot without a row that is not the feed's fault counts neither for it nor against it.
 
@@ -105,7 +105,7 @@ class Fallback:
         Returns
         -------
         Outcome or None
-            What came of the step; None if nothing was sampled.
+            The outcome of the step; None if nothing was sampled.
         """
         due, standing = due_slot(now, self.delay(symbol)), self._standing[symbol]
         if symbol not in held:

@@ -28,7 +28,7 @@ STAGES = ("fetch", "select", "recall", "measure", "store", "publish")
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What came of a step; the step fills it in stage by stage."""
+    """The outcome of a step; the step fills it in stage by stage."""
 
     symbol: str
     record: SlotRecord | None = None
@@ -75,7 +75,7 @@ def log_outcome(outcome: Outcome, now: datetime, target: datetime | None, *, qui
 
     Parameters
     ----------
-    outcome : what came of the step.
+    outcome : the outcome of the step.
     now : the time of the clock when the step began.
     target : the slot that was due, if any.
     quiet : whether steps without trouble are logged at level debug instead of info.

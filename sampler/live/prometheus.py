@@ -162,7 +162,7 @@ class SamplerMetrics:
 
         Parameters
         ----------
-        outcome : what came of the step.
+        outcome : the outcome of the step.
         """
         self._steps.labels(outcome.symbol, outcome.label).inc()
         for stage, milliseconds in outcome.stage_ms.items():

@@ -3,7 +3,7 @@
 A slot that passed while a step was still running is a gap ``late``. A slot that no step was taken
 for is a gap ``not_running``. The database notes which sessions a sampler was responsible for, so
 that a successor marks the slots that its predecessor left open. A session that only holds rows of
-a backfill is nobody's responsibility and gets no such gaps.
+a backfill was no sampler's responsibility and gets no such gaps.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class SlotTracker:
     async def add_symbols(
         self, symbols: Iterable[str], now: datetime, *, missed: Reason = Reason.NOT_RUNNING
     ) -> list[str]:
-        """Start to track symbols, and mark the slots that nobody sampled before.
+        """Start to track symbols, and mark the earlier slots that no sampler sampled.
 
         Parameters
         ----------
@@ -254,8 +254,8 @@ class SlotTracker:
         Returns
         -------
         Outcome or None
-            What came of the step. None if no slot is due, the symbol is not tracked, its last step
-            still runs, or nothing is sampled.
+            The outcome of the step. None if no slot is due, the symbol is not tracked, its last
+            step still runs, or nothing is sampled.
         """
         due = due_slot(now, self._delay(symbol))
         if due is None or symbol not in self.symbols or symbol in self._stepping:

@@ -159,7 +159,7 @@ def _measure(
         "magnet": magnet,
         "magnet_gex": magnet_gex,
         "max_pain": _strike(strike, levels.max_pain),
-        # The time that has passed pins nothing where nobody holds an option.
+        # Without open interest the score is 0, whatever part of the session has passed.
         "pin_score": score.score if known else 0,
         "pin_oi": score.oi,
         "pin_proximity": score.proximity,

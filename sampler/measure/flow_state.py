@@ -61,7 +61,7 @@ class FlowState:
     gamma_dollars: Floats
     #: Σ ΔV² of each contract, of the slots that count. (2, n) [contracts²]
     volume_squares: Floats
-    #: The measured accuracy of the way in which sides are told; None: nobody has measured it. [0-1]
+    #: The measured accuracy of the way in which sides are told; None: not measured. [0-1]
     accuracy: float | None
     #: Volume before its contract's first readable figure, since the baseline. [contracts]
     unattributed: float
@@ -294,7 +294,7 @@ def _volume_flags(
     if step.reset:
         amounts[Flag.VOLUME_REBASED] = {}
     if step.held.contracts or covered.unread:
-        # How much has traded of what cannot be read, nobody knows.
+        # How much has traded of contracts with an unreadable volume is not known.
         held = Movement(step.held.contracts + covered.unread, step.held.volume)
         amounts[Flag.VOLUME_HELD] = held.as_detail()
     if step.recovered.contracts:
@@ -315,7 +315,7 @@ def _doubts(step: VolumeStep) -> list[Doubt]:
     if step.wrong_since is None:
         return []
     corrected = _corrections(step)
-    # A fall that may have been wrong corrects nothing: what came back is counted in this row.
+    # A fall that may have been wrong corrects nothing: restored volume counts in this row.
     moved = (corrected if corrected.contracts else step.recovered).as_detail()
     since = datetime.fromtimestamp(step.wrong_since, UTC)
     return [Doubt(since, Flag.VOLUME_CORRECTED, moved)]
@@ -390,7 +390,7 @@ def _known(past: PreviousSlot, chain: Chain, step: VolumeStep) -> Floats:
 
 
 def _multi_leg_share(chain: Chain, past: PreviousSlot, step: VolumeStep) -> float | None:
-    """The part of this slot's volume that traded as legs of spreads; None where nobody tells.
+    """The part of this slot's volume that traded as legs of spreads; None if unknown.
 
     Of the contracts whose multi-leg volume is known at both ends of the slot. No contract has more
     of it than it traded, and none takes any back: a feed corrects it as it corrects volumes.

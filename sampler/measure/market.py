@@ -303,7 +303,7 @@ def _last_sampled(recent: list[RecentSample], previous: SlotRecord, chain: Chain
 def _spikes_before(
     recent: list[RecentSample], now: RecentSample, since: datetime, *, last_minute: bool
 ) -> list[Doubt]:
-    """What came back in this slot, so that the rows since the last sample are in doubt."""
+    """Return doubts about the rows since the last sample: jumps that this slot has undone."""
     spot, volatility = came_back(recent, now)
     return [
         Doubt(since, flag, jump.as_detail())

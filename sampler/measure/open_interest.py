@@ -131,7 +131,7 @@ def read_open_interest(chain: Chain, past: PreviousSlot) -> StandingOpenInterest
         elif not complete:
             missing = chain.listed & np.isnan(sent)
             amounts[Flag.OI_PARTIAL] = {"contracts": int(missing.sum())}
-    # A contract that nobody knows counts as none, which may be wrong: the row says so.
+    # A contract without any known figure counts as 0, which may be wrong: the row says so.
     unknown = int((chain.listed & np.isnan(past.narrow(standing))).sum())
     if unknown and not amounts.keys() & {Flag.OI_PARTIAL, Flag.NO_OPEN_INTEREST}:
         amounts[Flag.OI_PARTIAL] = {"contracts": unknown}

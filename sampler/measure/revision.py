@@ -19,7 +19,7 @@ from storage.record.row import Flag, Row, SlotRecord
 class Doubt:
     """A flag that earlier rows should have carried."""
 
-    #: Rows quoted from here on, and before the record that says so, are in doubt.
+    #: Rows quoted at this time or later, and before the record that has the doubt, are in doubt.
     since: datetime
     flag: Flag
     #: What the flag means, as in the row's ``flag_amounts``.
@@ -53,14 +53,14 @@ def doubts_of(record: SlotRecord) -> list[Doubt]:
     ]
 
 
-def revise(record: SlotRecord, doubts: Iterable[Doubt], said_at: datetime) -> SlotRecord:
-    """Return a record with the flags of the doubts that concern it; the record itself if none do.
+def revise(record: SlotRecord, doubts: Iterable[Doubt], known_at: datetime) -> SlotRecord:
+    """Return a record with the flags of the doubts that concern it; unchanged if none do.
 
     Parameters
     ----------
     record : an earlier record of the session.
-    doubts : what a later record says.
-    said_at : when that record's quotes were made.
+    doubts : the doubts in a later record's evidence.
+    known_at : when the quotes of that later record were made, UTC.
 
     Returns
     -------
@@ -69,11 +69,11 @@ def revise(record: SlotRecord, doubts: Iterable[Doubt], said_at: datetime) -> Sl
     """
     row = record.row
     new_doubts = [
-        d for d in doubts if d.since <= row.quoted_at < said_at and not _carries(row, d.flag)
+        d for d in doubts if d.since <= row.quoted_at < known_at and not _carries(row, d.flag)
     ]
     if not new_doubts:
         return record
-    later = round((said_at - row.quoted_at).total_seconds(), 3)
+    later = round((known_at - row.quoted_at).total_seconds(), 3)
     return _with_flags(record, {d.flag: (dict(d.amounts), later) for d in new_doubts})
 
 

@@ -316,7 +316,7 @@ def _began_anew(step: VolumeStep) -> Bools:
 
 
 def _forget_rises(columns: dict[str, Floats], earliest: float) -> None:
-    """Forget rises of before a time; a later one takes the place of one that is forgotten."""
+    """Forget rises older than a time; a later rise takes the place of a forgotten one."""
     _clear(columns, EARLIER_RISE, columns["earlier_rise_at"] < earliest)
     expired = columns["rise_at"] < earliest
     if expired.any():
@@ -362,7 +362,7 @@ def _is_reset(columns: Mapping[str, Floats], reported: Floats, readable: Bools) 
 
 
 def _reset(step: VolumeStep, reported: Floats, readable: Bools, now: float) -> None:
-    """Go on from the new figures, and carry the account of before until it is decided."""
+    """Count from the new figures, and keep the account before the reset until it is decided."""
     columns = step.ledger
     mark, other = columns["volume"], columns["other_volume"]
     fallen = readable & (reported < mark)
@@ -391,8 +391,8 @@ def _continue_disputes(
     back = disputed & readable & (reported >= highest)
     anew = _began_anew(step)
     if step.reset_at is not None:
-        # Today's count may pass that of before by itself, contract by contract: then it goes on.
-        # Only where nearly all of the chain comes back in one slot was the fall wrong.
+        # A contract's new count may pass its count before the reset by trading: it goes on then.
+        # The fall was wrong only if nearly all of the chain comes back in one slot.
         comparable = anew & readable
         back_at_once = comparable & (reported >= other)
         newly = (back_at_once & (mark < other)).sum()
@@ -546,7 +546,7 @@ def _explain(
     too_much = np.where(enough, taken[0] + taken[1] + taken[2] - fall, 0.0)
     taken[2] -= np.where(last == 2, too_much, 0.0)
     taken[1] -= np.where(last == 1, too_much, 0.0)
-    # Part of an earlier rise: it may as well have been one that nobody remembers.
+    # Only a part of an earlier rise is taken out: the wrong rise may be a forgotten one.
     since[enough & (last == 2) & (too_much > 0)] = now - DISPUTE_SECONDS
     taken[0][rest & ~enough] = 0.0
     taken[2][rest & ~enough] = 0.0

@@ -129,8 +129,8 @@ def implied_volatility(
     Notes
     -----
     The price of σ agrees with the given double to 1e-12 relative, and σ with the exact answer for
-    that double to 1e-14. What a price *knows* is another matter: a relative error ε in it is one
-    of ε·price/(σ·vega) in σ. That is at most about ε for out-of-the-money prices up to a quarter
+    that double to 1e-14. A relative error ε of the price itself is a relative error
+    ε·price/(σ·vega) of σ. That is at most about ε for out-of-the-money prices up to a quarter
     of their bound, but grows without limit towards the bound and deep in the money: there, take
     the other side's price.
     """

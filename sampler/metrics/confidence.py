@@ -24,7 +24,7 @@ class SignConfidence(NamedTuple):
 
     #: Standard deviation if each side were a coin toss. [$ per 1 %]
     coin: float
-    #: The same at the measured accuracy of the sides; None: nobody has measured it. [$ per 1 %]
+    #: The same at the measured accuracy of the sides; None: not measured. [$ per 1 %]
     measured: float | None
     #: Probability that the sign is right; None where the exposure is 0. [0-1]
     confidence: float | None
@@ -51,7 +51,7 @@ def sign_confidence(
     gamma : of each strike. (n,) [delta per $]
     spot : price of the underlying. [$]
     oi_confidence : κ, the part of signed volume taken to have opened positions. [0-1]
-    accuracy : part of the volume whose side is told rightly; None: nobody has measured it. [0-1]
+    accuracy : part of the volume whose side is told rightly; None: not measured. [0-1]
 
     Returns
     -------

@@ -1,11 +1,11 @@
 """Quotes of one expiry that contradict each other: no prices between bid and ask agree with all.
 
-Three things hold whatever the market thinks. By put-call parity each strike's call and put leave a
+Three conditions are checked. By put-call parity each strike's call and put leave a
 range for the forward, and all ranges have a level in common. A call's price falls with the strike,
-and is convex in it. The third is no law but a fact of recorded books: a strike's volatility lies
-where the four beside it say, as far as their own bids and asks leave it open. Each is judged by
-bids and asks, so that a wide quote contradicts nothing, and beyond what quotes of slightly
-different moments do to each other.
+and is convex in it. The third is no law of arbitrage, but holds in recorded books: a
+strike's volatility lies within the range that the bids and asks of the four strikes beside it
+leave. Conditions are judged by bids and asks, so that a wide quote contradicts nothing, and with
+a tolerance for quotes of slightly different moments.
 """
 
 from __future__ import annotations

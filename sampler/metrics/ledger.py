@@ -93,7 +93,7 @@ def remember_rises(
         largest one after it, then five of the largest one before it. (2, n) each
     counted, volume_squares : Σ ΔV and Σ ΔV². (2, n) [contracts, contracts²]
     now : the quotes' time. [unix s]
-    oldest : rises of before are forgotten. [unix s]
+    oldest : rises before this time are forgotten. [unix s]
 
     Returns
     -------

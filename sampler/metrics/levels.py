@@ -1,4 +1,4 @@
-"""Strikes that a book of options makes: walls, magnet, max pain, and how it is gathered."""
+"""Levels of a book of options: its walls, magnet and max pain, and how concentrated it is."""
 
 from __future__ import annotations
 
@@ -137,13 +137,13 @@ def max_pain(strike: Floats, calls: Floats, puts: Floats, spot: float) -> int:
     if not all_held > 0.0:
         return -1
     for k in range(1, n):
-        # A step up is earned by every call below it ...
+        # Settling one strike higher pays every call with a lower strike the step between them.
         held += calls[k - 1]
         worth += held * (strike[k] - strike[k - 1])
         paid[k] += worth
     held, worth = 0.0, 0.0
     for k in range(n - 2, -1, -1):
-        # ... and a step down by every put above.
+        # Settling one strike lower pays every put with a higher strike the step between them.
         held += puts[k + 1]
         worth += held * (strike[k + 1] - strike[k])
         paid[k] += worth
@@ -157,7 +157,7 @@ def max_pain(strike: Floats, calls: Floats, puts: Floats, spot: float) -> int:
 
 @scalar
 def excess(calls: Floats, puts: Floats, low: float, high: float) -> float:
-    """How much more of the open interest near spot the top three strikes hold than even ones would.
+    """How much more open interest near spot the top three strikes hold than an even spread gives.
 
     Parameters
     ----------

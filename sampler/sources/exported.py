@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from sampler.chain import MULTI_LEG_VOLUME, QUOTES, Frame
-from sampler.errors import ChainRefused
+from sampler.errors import ChainRefused, no_chain_quoted_by
 from sampler.sources import url
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.errors import FlowError, UsageError
@@ -117,11 +117,7 @@ class ExportedChains:
                     newest = frame
             if newest is not None:
                 return newest
-        wall_time = to_new_york(now).strftime("%Y-%m-%d %H:%M:%S")
-        raise ChainRefused(
-            Reason.SOURCE_DOWN,
-            f"{symbol}: no chain quoted by {wall_time} New York in {self._folder.name}",
-        )
+        raise no_chain_quoted_by(now, symbol, self._folder.name)
 
     async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
         """Yield the chains of a session in order, and a refusal in place of an unreadable one.

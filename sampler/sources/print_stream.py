@@ -305,7 +305,7 @@ class PrintStream(ABC):
         return ChainRefused(Reason.SOURCE_DOWN, f"{self.name}'s stream {words}")
 
     def bad(self, what: str) -> ChainRefused:
-        """Say what came that cannot be read, without a symbol.
+        """Make the refusal of an unreadable message; its sentence names no symbol.
 
         Parameters
         ----------
@@ -432,7 +432,7 @@ class PrintStream(ABC):
             except TimeoutError:
                 self._why = self.down("did not open in time")
             except Exception as error:
-                # Its words may quote an address or a header.
+                # The text of the error may quote an address or a header.
                 self._why = self.down(f"cannot be reached: {type(error).__name__}")
             else:
                 self._socket, self._attempting, self._given_up = socket, False, asyncio.Event()

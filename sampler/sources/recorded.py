@@ -23,10 +23,10 @@ import orjson
 from numpy.typing import NDArray
 
 from sampler.chain import Frame
-from sampler.errors import ChainRefused
+from sampler.errors import ChainRefused, no_chain_quoted_by
 from sampler.sources import url
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
-from storage.market.calendar import Session, from_new_york, market_day, to_new_york
+from storage.market.calendar import Session, from_new_york, market_day
 from storage.record.row import Reason
 
 #: The chain that ``recorded:example`` reads. It comes with the package; we made it up.
@@ -126,11 +126,7 @@ class Recorded:
         """
         known = [entry for entry in self._entries(symbol) if entry.quoted_at <= now]
         if not known:
-            wall_time = to_new_york(now).strftime("%Y-%m-%d %H:%M:%S")
-            raise ChainRefused(
-                Reason.SOURCE_DOWN,
-                f"{symbol}: no chain quoted by {wall_time} New York in {self.path.name}",
-            )
+            raise no_chain_quoted_by(now, symbol, self.path.name)
         return self._read(known[-1])
 
     async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:

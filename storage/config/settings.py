@@ -194,8 +194,8 @@ REGISTRY: dict[str, Setting] = {
         parse_source,
     ),
     "fallback_after": Setting(
-        "slots in a row without a row after which the fallback begins, and with one after which it"
-        " ends",
+        "consecutive slots of the first source without a row after which the fallback begins; as"
+        " many with a row end it",
         "4",
         _count,
     ),
@@ -228,7 +228,7 @@ REGISTRY: dict[str, Setting] = {
         _number(0, 10),
     ),
     "lease_max": Setting(
-        "most symbols that one of several samplers takes; 0: all that are free",
+        "most symbols that one of several samplers takes; 0: all that no other one has",
         "0",
         _count,
     ),
@@ -325,7 +325,7 @@ REGISTRY: dict[str, Setting] = {
         "format of the log: auto, json or console", "auto", _word("auto", "json", "console")
     ),
     "log_level": Setting(
-        "least level that is logged: debug, info, warning or error",
+        "lowest level that is logged: debug, info, warning or error",
         "info",
         _word("debug", "info", "warning", "error"),
     ),

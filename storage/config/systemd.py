@@ -12,7 +12,7 @@ from contextlib import suppress
 
 
 class Systemd:
-    """systemd, where it started this process; nobody otherwise."""
+    """Sends notices to systemd; does nothing where systemd did not start this process."""
 
     def __init__(self, name: str) -> None:
         """Note where to send messages; nothing is sent yet.

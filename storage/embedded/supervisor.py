@@ -60,7 +60,7 @@ class _Server:
     environment: Callable[[], dict[str, str]] = dict
     process: subprocess.Popen[bytes] | None = None
     log_begins: int = 0
-    #: Whether an earlier server has left its pid file: its processes may be there a little longer.
+    #: Whether an earlier server left its pid file: some of its processes may still be ending.
     crashed_before: bool = False
 
     @property

@@ -25,7 +25,7 @@ class RulesConflict(Exception):
 class RulesFile:
     """The rules of a file, or the built-in ones where no file is named.
 
-    A file that cannot be read leaves the rules of before in force; ``problem`` says what is wrong.
+    A file that cannot be read leaves the previous rules in force; ``problem`` says what is wrong.
     """
 
     def __init__(self, path: Path | None) -> None:

@@ -59,7 +59,7 @@ class AlertTable:
         Returns
         -------
         bool
-            True if it was written: nobody has written it before.
+            True if it was written; False if the log had it already.
         """
         return bool(
             await self._run_query(
@@ -92,7 +92,7 @@ class AlertTable:
         Returns
         -------
         bool
-            True if nobody has noted it before.
+            True if its end was not in the log before.
         """
         return bool(await self._run_query(_QUERIES["close"], id=alert_id, ended=ended))
 
@@ -127,7 +127,7 @@ class AlertTable:
     async def next_message(
         self, target: str, *, since: datetime, patience: timedelta, most: timedelta
     ) -> DictRow | None:
-        """Take the oldest message that a target has not had; nobody else gets it meanwhile.
+        """Take the oldest message that a target has not had, and reserve it for the caller.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ class AlertTable:
         pause: timedelta,
         most_attempts: int,
     ) -> bool:
-        """Note what came of an attempt.
+        """Note the outcome of an attempt to deliver a message.
 
         Parameters
         ----------

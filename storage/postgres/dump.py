@@ -84,7 +84,7 @@ async def restore_dump(
     StoreUnavailable
         If the database is away.
     StoreError
-        If it has a dataset, or TimescaleDB, or if the program is missing or fails, with its words.
+        If it has a dataset, or TimescaleDB, or if the program is missing or fails: with its output.
     """
     if not await asyncio.to_thread(file.is_file):
         raise StoreError(f"{file} is no file")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.chain import Frame
-from sampler.errors import ChainRefused
+from sampler.errors import ChainRefused, no_chain_quoted_by
 from sampler.sources import url
 from sampler.sources.databento.dbn import (
     DEFINITION,
@@ -34,7 +34,7 @@ from sampler.sources.databento.dbn import (
 )
 from sampler.sources.databento.frames import NAME, DatabentoSession, todays_contracts
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
-from storage.market.calendar import Session, last_session, session_on, to_new_york
+from storage.market.calendar import Session, last_session, session_on
 from storage.record.row import Reason
 
 
@@ -110,11 +110,7 @@ class DatabentoFiles:
         known = [frame for frame in frames if frame.quoted_at <= now]
         if known:
             return known[-1]
-        wall_time = to_new_york(now).strftime("%Y-%m-%d %H:%M:%S")
-        raise ChainRefused(
-            Reason.SOURCE_DOWN,
-            f"{symbol}: no chain quoted by {wall_time} New York in {self.path.name}",
-        )
+        raise no_chain_quoted_by(now, symbol, self.path.name)
 
     async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
         """Yield the chains of a session in order, or one refusal.

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Self
 
 from sampler.chain import Frame
-from sampler.errors import ChainRefused
+from sampler.errors import ChainRefused, no_chain_quoted_by
 from sampler.sources import url
 from sampler.sources.datashop.parse import NAME, datashop_frames, read_datashop_rows
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
-from storage.market.calendar import Session, last_session, session_on, to_new_york
-from storage.record.row import Reason
+from storage.market.calendar import Session, last_session, session_on
 
 
 class DataShop:
@@ -96,11 +95,7 @@ class DataShop:
         known = [f for f in frames if isinstance(f, Frame) and f.quoted_at <= now]
         if known:
             return known[-1]
-        wall_time = to_new_york(now).strftime("%Y-%m-%d %H:%M:%S")
-        raise ChainRefused(
-            Reason.SOURCE_DOWN,
-            f"{symbol}: no chain quoted by {wall_time} New York in {self.path.name}",
-        )
+        raise no_chain_quoted_by(now, symbol, self.path.name)
 
     async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
         """Yield the chains of a session in order, and a refusal for each file that is unreadable.

@@ -305,11 +305,11 @@ def streamed_prints(events: Mapping[str, list[Any]], contract: Indexes) -> Strea
 
 
 def refused_answer(what: str) -> ChainRefused:
-    """A refusal of what came, without the symbol that its sentence begins with.
+    """Make the refusal of an unreadable answer; its sentence lacks the symbol, which comes first.
 
     Parameters
     ----------
-    what : what came.
+    what : what was received.
 
     Returns
     -------

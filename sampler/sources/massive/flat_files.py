@@ -12,11 +12,11 @@ from datetime import datetime
 from pathlib import Path
 
 from sampler.chain import Frame
-from sampler.errors import ChainRefused
+from sampler.errors import ChainRefused, no_chain_quoted_by
 from sampler.sources.massive.flat_frames import FlatSession, day_of_file, prefixes_of
 from sampler.sources.massive.flat_rows import QUOTES, TRADES, columns_of, is_of, read_flat_rows
 from sampler.sources.massive.parse import NAME
-from storage.market.calendar import Session, last_session, session_on, to_new_york
+from storage.market.calendar import Session, last_session, session_on
 from storage.record.row import Reason
 
 
@@ -76,11 +76,7 @@ class MassiveFlatFiles:
         known = [frame for frame in frames if frame.quoted_at <= now]
         if known:
             return known[-1]
-        wall_time = to_new_york(now).strftime("%Y-%m-%d %H:%M:%S")
-        raise ChainRefused(
-            Reason.SOURCE_DOWN,
-            f"{symbol}: no chain quoted by {wall_time} New York in {self.path.name}",
-        )
+        raise no_chain_quoted_by(now, symbol, self.path.name)
 
     async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
         """Yield the chains of a session in order, or one refusal.

@@ -46,7 +46,7 @@ KNOWN = {
 
 
 def traits(symbol: str) -> Traits:
-    """A symbol's traits; those of symbols that are not ``KNOWN`` come of their name alone.
+    """A symbol's traits: from ``KNOWN``, or derived from the symbol's name.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def random_stream(*key: object) -> np.random.Generator:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SyntheticDay:
-    """One symbol's session, whole; read by slot, 0 at the open."""
+    """One symbol's simulated session, read by the number of a slot, 0 at the open."""
 
     session: Session
     tape: Tape
@@ -156,7 +156,7 @@ class SyntheticDay:
         return float(np.sqrt(self.tape.variance[slot * GRID_SECONDS]))
 
     def signed_volume(self, slot: int) -> Ints:
-        """Customers' buys less sells since the open, by contract as in ``columns``: the truth.
+        """Contracts that customers bought less sold since the open, as simulated, not estimated.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class SyntheticDay:
 
 
 def build_day(symbol: str, session: Session, seed: int) -> SyntheticDay:
-    """The day of a symbol: tens of milliseconds, a few megabytes.
+    """Simulate the day of a symbol. This takes tens of milliseconds and a few megabytes.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def build_day(symbol: str, session: Session, seed: int) -> SyntheticDay:
 
 
 def simulate_prices(symbol: str, session: Session, seed: int) -> tuple[Tape, Floats]:
-    """A day's prices, and each second's part of the activity: a few milliseconds.
+    """Simulate a day's prices, and each second's part of the activity, in a few milliseconds.
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def simulate_prices(symbol: str, session: Session, seed: int) -> tuple[Tape, Flo
 def _climate(
     about: Traits, session: Session, seed: int, own: np.random.Generator
 ) -> tuple[float, float]:
-    """Spot at the open and the open's ATM volatility: waves of the day's number, and some noise."""
+    """Spot and ATM volatility at the open: sine waves over the days, and some noise."""
     slow, quick, stormy = random_stream(seed).uniform(0, 2 * np.pi, 3)
     day = session.day.toordinal()
     common = random_stream(seed, "climate", session.day).standard_normal(2)
@@ -275,7 +275,7 @@ def _walk(
 
 
 def _shocks(rng: np.random.Generator, length: int) -> Floats:
-    """Independent, of mean 0 and variance 1; a few a day are jumps."""
+    """Independent shocks, one a second, of mean 0 and variance 1; a few a day are jumps."""
     shocks: Floats = np.sqrt(1 - JUMP_SHARE) * rng.standard_normal(length)
     size = np.sqrt(JUMP_SHARE * length / JUMPS)
     seconds = np.flatnonzero(rng.random(length) < JUMPS / length)
@@ -284,6 +284,6 @@ def _shocks(rng: np.random.Generator, length: int) -> Floats:
 
 
 def _blend(share: float, first: Floats, second: Floats) -> Floats:
-    """Unit variance from two of unit variance, correlated with the first by ``share``."""
+    """Mix two series of unit variance into one, correlated with the first by ``share``."""
     blend: Floats = share * first + np.sqrt(1 - share**2) * second
     return blend

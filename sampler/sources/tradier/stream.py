@@ -143,7 +143,7 @@ class TradierStream(PrintStream):
             if not isinstance(event, dict):
                 raise self.bad("a line that is no object")
             if "error" in event:
-                # Its words may repeat the session.
+                # The text of the error may repeat the session's id, which is a secret.
                 session = "session" in str(event["error"])[:200].lower()
                 raise self.down(
                     "refuses its session: it has ended, or another program has opened one"
