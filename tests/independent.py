@@ -1272,7 +1272,7 @@ class StandingInterest:
         self.flags: set[str] = set()
 
     def add(
-        self, sent: dict[int, float], *, listed: set[int], index: float, minutes: float
+        self, sent: dict[int, float], *, listed: set[int], moment: float, minutes: float
     ) -> dict[int, float]:
         """The set that counts, of one more that is sent; ``minutes`` since midnight in New York."""
         complete = len(sent) >= 0.99 * len(listed) and sum(sent.values()) > 0
@@ -1291,10 +1291,12 @@ class StandingInterest:
                 self.others = []
             elif any(self.standing.get(key, value) != value for key, value in sent.items()):
                 self.flags.add("oi_changed")
-                if self.others and (self.others[-1][1] != sent or index - self.others[-1][0] > 330):
+                if self.others and (
+                    self.others[-1][1] != sent or moment - self.others[-1][0] > 330
+                ):
                     self.others = []
-                self.others.append((index, dict(sent)))
-                stood = index - self.others[0][0]
+                self.others.append((moment, dict(sent)))
+                stood = moment - self.others[0][0]
                 held = [key for key, value in self.standing.items() if value > 0]
                 emptied = sum(sent.get(key) == 0 for key in held) > 0.1 * len(held)
                 if stood >= 600 and minutes < 10.5 * 60 and not self.replaced and not emptied:

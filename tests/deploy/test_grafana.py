@@ -35,8 +35,8 @@ def test_each_panel_has_its_source_and_place() -> None:
         places = [(p["gridPos"]["x"], p["gridPos"]["y"]) for p in board["panels"]]
         assert len(set(places)) == len(places) == len({p["title"] for p in board["panels"]})
         for panel in board["panels"]:
-            for part in [panel, *panel["targets"]]:
-                assert (part["datasource"]["type"], part["datasource"]["uid"]) in known
+            for piece in [panel, *panel["targets"]]:
+                assert (piece["datasource"]["type"], piece["datasource"]["uid"]) in known
 
 
 def test_no_password_is_in_the_files() -> None:

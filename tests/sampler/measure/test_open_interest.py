@@ -313,7 +313,7 @@ def test_random_walks_beside_a_slow_program(seed):
         expected = rule.add(
             {k: v for k, v in enumerate(sent) if not math.isnan(v)},
             listed=set(range(N)),
-            at=moment.timestamp(),
+            moment=moment.timestamp(),
             minutes=minutes,
         )
         assert used(record) == [expected.get(k, 0.0) for k in range(N)], (i, moment)

@@ -49,12 +49,12 @@ async def test_flow_history(store):
     flow = {"hedge_flow_cumulative_all": 5.0, "flags": ("after_gap",)}
     await store.write([record(slot=at(i), definitions="3", **flow) for i in range(2)])
     await store.write([later(0, definitions="3"), later(1, definitions="2")])
-    asked = {"count": 1, "definitions": "3"}
-    history = await store.flow_history("SPX", "test", NEXT_DAY, **asked)
+    columns_read = {"count": 1, "definitions": "3"}
+    history = await store.flow_history("SPX", "test", NEXT_DAY, **columns_read)
     assert sorted(history) == [(DAY, at(i), 5.0, ["after_gap"]) for i in range(2)]
-    after = await store.flow_history("SPX", "test", date(2026, 8, 21), **asked)
+    after = await store.flow_history("SPX", "test", date(2026, 8, 21), **columns_read)
     assert [(day, slot) for day, slot, _, _ in after] == [(NEXT_DAY, at(0) + timedelta(days=1))]
-    assert await store.flow_history("SPX", "other", NEXT_DAY, **asked) == []
+    assert await store.flow_history("SPX", "other", NEXT_DAY, **columns_read) == []
 
 
 async def test_before_a_moment(store):
