@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.postgres",
     },
     # sampler: formulas know numbers only; a source knows what a chain is, never where rows go.
-    "sampler.errors": {"storage.record"},
+    "sampler.errors": {"storage.market", "storage.record"},
     "sampler.metrics": {"storage.market"},
     "sampler.chain": {"sampler.errors", "storage.market", "storage.record"},
     "sampler.sources": {
