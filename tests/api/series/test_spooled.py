@@ -24,7 +24,7 @@ SESSION = session_on(date(2026, 8, 19))
 STEP, SECOND = timedelta(seconds=30), timedelta(seconds=1)
 
 
-def at(number: int) -> Any:
+def slot_at(number: int) -> Any:
     assert SESSION is not None
     return SESSION.open + (20 + number) * STEP
 
@@ -50,7 +50,7 @@ async def test_a_sampler_that_cannot_reach_the_database(
     store: Store, servers: Servers, tmp_path: Path
 ) -> None:
     """The API can: it says ``spooled``, not ``not_sampled``, until the rows are there."""
-    clock = Still(at(0))
+    clock = Still(slot_at(0))
     broken = FailingStore(store)
 
     async def reasons(app: Caller, wanted: set[str]) -> str:
@@ -58,7 +58,7 @@ async def test_a_sampler_that_cannot_reach_the_database(
         async with asyncio.timeout(30):
             while True:
                 sent = await app.get(f"{SERIES}SPX?minutes=390&date=2026-08-19&bar=30s")
-                begin = at(0).isoformat().replace("+00:00", "Z")
+                begin = slot_at(0).isoformat().replace("+00:00", "Z")
                 if {
                     gap["reason"] for gap in sent.json()["gap_intervals"] if gap["to"] > begin
                 } == wanted:
@@ -75,23 +75,23 @@ async def test_a_sampler_that_cannot_reach_the_database(
             async with Caller(
                 transport=httpx.ASGITransport(app=app), base_url="http://flow"
             ) as caller:
-                await rigged.step(["SPX"], at(0) + SECOND)
-                clock.moment = at(1)
+                await rigged.step(["SPX"], slot_at(0) + SECOND)
+                clock.moment = slot_at(1)
                 await reasons(caller, set())
                 broken.away = True
                 for number in (1, 2):
-                    await rigged.step(["SPX"], at(number) + SECOND)
-                clock.moment = at(3)
+                    await rigged.step(["SPX"], slot_at(number) + SECOND)
+                clock.moment = slot_at(3)
                 tag = await reasons(caller, {SPOOLED})
                 # The slot after them was never sampled: that is known to nobody else.
-                clock.moment = at(4)
+                clock.moment = slot_at(4)
                 other = await reasons(caller, {SPOOLED, "not_sampled"})
                 assert tag != other
                 heatmap = await caller.get(
                     "/v1/flow/zero-dte/heatmap/SPX?minutes=390&date=2026-08-19&bar=30s"
                 )
-                found = {gap["reason"] for gap in heatmap.json()["gap_intervals"]}
-                assert {SPOOLED, "not_sampled"} <= found
+                shown = {gap["reason"] for gap in heatmap.json()["gap_intervals"]}
+                assert {SPOOLED, "not_sampled"} <= shown
                 broken.away = False
                 await rigged.writer.drained()
                 await reasons(caller, {"not_sampled"})
@@ -105,10 +105,15 @@ async def test_announcements(servers: Servers, store: Store) -> None:
     """Two spools are one answer, by symbol; each takes its own back."""
     async with RedisChannel.open(servers.redis_url, "flow:live", store.identity) as live:
         await live.announce_waiting("", {})
-        await live.announce_waiting("a", {"SPX": (at(1), at(2)), "SPY": (at(0), at(0))})
-        await live.announce_waiting("b", {"SPX": (at(2), at(5))})
-        assert await live.waiting() == {"SPX": (at(1), at(5)), "SPY": (at(0), at(0))}
+        await live.announce_waiting(
+            "a", {"SPX": (slot_at(1), slot_at(2)), "SPY": (slot_at(0), slot_at(0))}
+        )
+        await live.announce_waiting("b", {"SPX": (slot_at(2), slot_at(5))})
+        assert await live.waiting() == {
+            "SPX": (slot_at(1), slot_at(5)),
+            "SPY": (slot_at(0), slot_at(0)),
+        }
         await live.announce_waiting("a", {})
-        assert await live.waiting() == {"SPX": (at(2), at(5))}
+        assert await live.waiting() == {"SPX": (slot_at(2), slot_at(5))}
         await live.announce_waiting("b", {})
         assert await live.waiting() == {}
