@@ -102,7 +102,8 @@ async def answer(
         "session": session and {"open": session.open, "close": session.close},
         "gap_intervals": gaps,
         "cursor": cursor,
-        "feed": newest.get("feed"),
+        # Gaps of before feeds had names have none.
+        "feed": newest.get("feed") or None,
         "source": newest.get("source"),
         "delay_seconds": delay,
         "newest": newest.get("quoted_at"),
