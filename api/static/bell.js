@@ -83,9 +83,10 @@ export class Bell {
     if (live && bars.length) {
       const name = `${session.symbol} ${session.day}`;
       const since = this.#judged.get(name);
+      // First, so that an alert is announced once even where announcing it fails.
+      this.#judged.set(name, Math.max(since ?? 0, bars.at(-1).at));
       // Alerts that happened before the session was opened on this page are not announced.
       if (since !== undefined) this.#announce(session, found.filter(({ at }) => at > since));
-      this.#judged.set(name, Math.max(since ?? 0, bars.at(-1).at));
     }
     this.#list(session, found);
   }
@@ -94,12 +95,24 @@ export class Bell {
     if (news.length === 0) return;
     for (const { at, kind, text } of news) this.#log.push({ symbol: session.symbol, day: session.day, at, kind, text });
     this.#log = this.#log.slice(-KEPT);
-    localStorage.setItem(LOG, JSON.stringify(this.#log));
     byId("said").textContent = news.at(-1).text;
-    if (this.#settings.sound) this.#ring();
+    const failed = [];
+    const attempt = (what, act) => {
+      try {
+        act();
+      } catch {
+        failed.push(what);
+      }
+    };
+    attempt("stores no alerts", () => localStorage.setItem(LOG, JSON.stringify(this.#log)));
+    if (this.#settings.sound) attempt("plays no sound", () => this.#ring());
     if (this.#settings.notify && globalThis.Notification?.permission === "granted") {
-      for (const { kind, text } of news.slice(-3)) new Notification(`${session.symbol} 0DTE`, { body: text, tag: `${session.symbol} ${kind}` });
+      // Browsers of phones allow the permission and refuse the notification.
+      attempt("shows no notifications of pages", () => {
+        for (const { kind, text } of news.slice(-3)) new Notification(`${session.symbol} 0DTE`, { body: text, tag: `${session.symbol} ${kind}` });
+      });
     }
+    byId("alerts-note").textContent = failed.length ? `This browser ${failed.join(", and ")}.` : "";
   }
 
   #list(session, found) {
