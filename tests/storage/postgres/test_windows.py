@@ -45,16 +45,26 @@ async def test_samples(store):
 
 
 async def test_flow_history(store):
-    """Rows of the newest sessions before a day, by the same definitions."""
-    flow = {"hedge_flow_cumulative_all": 5.0, "flags": ("after_gap",)}
+    """Slots and flow of the newest sessions before a day: one feed's rows, by one definition.
+
+    Without the rows whose flags say that the flow is not to be relied on.
+    """
+    flow = {"hedge_flow_cumulative_all": 5.0}
     await store.write([record(slot=at(i), definitions="3", **flow) for i in range(2)])
+    await store.write([record(slot=at(2), definitions="3", flags=("after_gap",), **flow)])
     await store.write([later(0, definitions="3"), later(1, definitions="2")])
-    columns_read = {"count": 1, "definitions": "3"}
-    history = await store.flow_history("SPX", "test", NEXT_DAY, **columns_read)
-    assert sorted(history) == [(DAY, at(i), 5.0, ["after_gap"]) for i in range(2)]
-    after = await store.flow_history("SPX", "test", date(2026, 8, 21), **columns_read)
-    assert [(day, slot) for day, slot, _, _ in after] == [(NEXT_DAY, at(0) + timedelta(days=1))]
-    assert await store.flow_history("SPX", "other", NEXT_DAY, **columns_read) == []
+    bounds = {"count": 1, "definitions": "3", "without": ["after_gap"]}
+    history = await store.flow_history("SPX", "test", NEXT_DAY, **bounds)
+    assert {day: (slots.tolist(), flows.tolist()) for day, (slots, flows) in history.items()} == {
+        DAY: ([at(i).timestamp() for i in range(2)], [5.0, 5.0])
+    }
+    after = await store.flow_history("SPX", "test", date(2026, 8, 21), **bounds)
+    assert {day: slots.tolist() for day, (slots, _) in after.items()} == {
+        NEXT_DAY: [(at(0) + timedelta(days=1)).timestamp()]
+    }
+    all_flags = await store.flow_history("SPX", "test", NEXT_DAY, **bounds | {"without": []})
+    assert len(all_flags[DAY][0]) == 3
+    assert await store.flow_history("SPX", "other", NEXT_DAY, **bounds) == {}
 
 
 async def test_before_a_moment(store):
