@@ -49,10 +49,10 @@ async def test_flow_history(store):
 
     Without the rows whose flags say that the flow is not to be relied on.
     """
-    flow = {"hedge_flow_cumulative_all": 5.0}
+    flow = {"hedge_flow_cumulative_all": 5.0, "flags": ()}
     await store.write([record(slot=at(i), definitions="3", **flow) for i in range(2)])
-    await store.write([record(slot=at(2), definitions="3", flags=("after_gap",), **flow)])
-    await store.write([later(0, definitions="3"), later(1, definitions="2")])
+    await store.write([record(slot=at(2), definitions="3", **flow | {"flags": ("after_gap",)})])
+    await store.write([later(0, definitions="3", flags=()), later(1, definitions="2", flags=())])
     bounds = {"count": 1, "definitions": "3", "without": ["after_gap"]}
     history = await store.flow_history("SPX", "test", NEXT_DAY, **bounds)
     assert {day: (slots.tolist(), flows.tolist()) for day, (slots, flows) in history.items()} == {
