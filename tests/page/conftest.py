@@ -34,7 +34,9 @@ from tests.page.browser import launch
 ROOT = Path(__file__).resolve().parents[2]
 SERIES = "/v1/flow/zero-dte/series/"
 #: What a browser itself says of a server that is away; the page cannot keep it from that.
-AWAY = re.compile(r"net::ERR_(CONNECTION|EMPTY|INCOMPLETE|SOCKET|NETWORK)|status of 40[13] ")
+AWAY = re.compile(
+    r"net::ERR_(CONNECTION|EMPTY|INCOMPLETE|SOCKET|NETWORK|TOO_MANY)|status of 40[13] "
+)
 #: A desktop of the smallest kind that the page is laid out for.
 DESKTOP = {"width": 1280, "height": 720}
 

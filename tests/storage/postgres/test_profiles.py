@@ -183,7 +183,9 @@ async def test_sessions(store: Store):
             "step": None,
             "gaps": 3,
             "reasons": {"no_zero_dte": 3},
+            "feed": "",
             "source": None,
+            "first_feed": None,
             "feeds": None,
         },
         {
@@ -194,7 +196,9 @@ async def test_sessions(store: Store):
             "step": timedelta(seconds=60),
             "gaps": 1,
             "reasons": {"stale": 1},
+            "feed": "test",
             "source": "test",
+            "first_feed": None,
             "feeds": ["test"],
         },
     ]
