@@ -32,7 +32,7 @@ FIRST, SECOND, AFTER = "tradier", "schwab", 3
 #: The two vendors' markets differ: no spot of one is a spot of the other.
 SEEDS = {FIRST: 3, SECOND: 11}
 #: How many slots the vendors have chains for, and how much faster than the market's the clock goes.
-SLOTS, SPEED = 120, 10.0
+SLOTS, SPEED, EARLIER = 120, 10.0, 10
 
 
 def stored(database: str) -> dict[str, dict[str, dict[datetime, Any]]]:
@@ -71,11 +71,12 @@ async def test_the_first_feed_fails_and_returns(servers, database, tmp_path) -> 
             feed = FEEDS[name]
             vendors[name] = server = await running.enter_async_context(feed.server())
             market = Synthetic(seed=seed)
-            for k in range(SLOTS):
+            # A sampler that starts quickly begins before the moment.
+            for k in range(-EARLIER, SLOTS):
                 frame = await market.live("SPX", MOMENT + k * STEP)
                 spots[name][MOMENT + k * STEP] = frame.spot
                 server.put(dataclasses.replace(frame, source=name))
-            server.now = MOMENT
+            server.now = MOMENT - EARLIER * STEP
             environment |= feed.settings(tmp_path, MOMENT)
             urls[name] = f"{feed.scheme}:{server.url}?{feed.options}"
         clock = Clock(MOMENT, SPEED, datetime.now(UTC) + timedelta(seconds=10))
