@@ -46,7 +46,7 @@ from sampler.sources.synthetic.source import Synthetic
 from storage.market.calendar import Session, market_day, session_on
 from storage.market.constants import MULTIPLIER
 from storage.record.flag_figures import FIGURE_GROUPS, FLAG_FIGURES
-from storage.record.row import Row, SlotRecord
+from storage.record.row import SlotRecord
 from tests.real_chains import LEAN_DAYS, lean_minutes
 
 KAPPA = 0.43
@@ -717,7 +717,8 @@ def _verdict(
     if any(c.kind in LOSES_QUOTES and (c.covers(index) or c.covers(arrived)) for c in corruptions):
         allowed |= OF_QUOTES
     if any(c.kind in OF_SOME_QUOTES and c.covers(arrived) for c in corruptions) and (
-        spreads_allow(clean, frames[arrived], index, row) or free_of_arbitrage(frames[arrived])
+        spreads_allow(clean, frames[arrived], index, row.forward)
+        or free_of_arbitrage(frames[arrived])
     ):
         allowed |= OF_QUOTES
     since_first = any(c.kind in OF_INTEREST and c.covers(since) for c in corruptions)
@@ -760,12 +761,11 @@ def _verdict(
     return "lie", f"{len(left)} figures, {shown}{values}, flags {list(row.flags)}; {left[:8]}"
 
 
-def spreads_allow(clean: Clean, frame: Frame | None, index: int, ours: Row) -> bool:
-    """Whether wrong quotes, and the forward of a row, are off by no more than spreads leave open.
+def spreads_allow(clean: Clean, frame: Frame | None, index: int, level: float) -> bool:
+    """Whether wrong quotes, and a forward, are off by no more than spreads leave open.
 
     Quotes of one frame are of moments that lie apart, by which parity of recorded frames fails: by
-    two moves of a second and 2 cents. How large such a move is, only the row's own volatility can
-    tell, which old quotes may have raised. If all calls stand while the underlying moves by x, the
+    two moves of a second and 2 cents. If all calls stand while the underlying moves by x, the
     forward is off by x/2, and the levels that two strikes give differ by x times the difference of
     their deltas: that has to exceed both pairs' widths too, since a right price lies anywhere
     between bid and ask. A forward may be off by x/2 and
@@ -786,7 +786,7 @@ def spreads_allow(clean: Clean, frame: Frame | None, index: int, ours: Row) -> b
     widths = np.maximum(good[:, 1::2] - good[:, ::2], got[:, 1::2] - got[:, ::2])
     off = np.abs(good[:, ::2] + good[:, 1::2] - got[:, ::2] - got[:, 1::2]) / 2
     usual = good[:, 1::2] - good[:, ::2]
-    sigma = max(row.remaining_1sd or 0.0, ours.remaining_1sd or 0.0) or row.forward * 0.01
+    sigma = row.remaining_1sd or row.forward * 0.01
     second = sigma / np.sqrt(row.years_to_expiry * 365 * 86_400)
     money = int(np.argmin(np.abs(strikes - row.forward)))
     delta = np.array([NormalDist().cdf((row.forward - k) / sigma) for k in strikes.tolist()])
@@ -801,7 +801,7 @@ def spreads_allow(clean: Clean, frame: Frame | None, index: int, ours: Row) -> b
     beside = np.max([beside[i : i + len(n)] for i in (0, 1, 3, 4)], axis=0)
     fits_outer = off[n, outer] <= common + widths[n, outer] + beside + 1e-9
     fits_inner = off[n, 1 - outer] <= 2 * common + widths.sum(axis=1) + 1e-9
-    return bool(abs(ours.forward - row.forward) <= common and fits_outer.all() and fits_inner.all())
+    return bool(abs(level - row.forward) <= common and fits_outer.all() and fits_inner.all())
 
 
 def free_of_arbitrage(frame: Frame | None) -> bool:
