@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
-import itertools
 import multiprocessing
 import random
 import sys
@@ -35,7 +34,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 
 from sampler.chain import Frame, select_chain
 from sampler.errors import ChainRefused
@@ -716,9 +714,8 @@ def _verdict(
     allowed = set(OF_FLOW) if contracts else set(FIGURE_GROUPS["flow"]) if dollars else set()
     if any(c.kind in LOSES_QUOTES and (c.covers(index) or c.covers(arrived)) for c in corruptions):
         allowed |= OF_QUOTES
-    if any(c.kind in OF_SOME_QUOTES and c.covers(arrived) for c in corruptions) and (
-        spreads_allow(clean, frames[arrived], index, row.forward)
-        or free_of_arbitrage(frames[arrived])
+    if any(c.kind in OF_SOME_QUOTES and c.covers(arrived) for c in corruptions) and spreads_allow(
+        clean, frames[arrived], index, row.forward
     ):
         allowed |= OF_QUOTES
     since_first = any(c.kind in OF_INTEREST and c.covers(since) for c in corruptions)
@@ -802,49 +799,6 @@ def spreads_allow(clean: Clean, frame: Frame | None, index: int, level: float) -
     fits_outer = off[n, outer] <= common + widths[n, outer] + beside + 1e-9
     fits_inner = off[n, 1 - outer] <= 2 * common + widths.sum(axis=1) + 1e-9
     return bool(abs(level - row.forward) <= common and fits_outer.all() and fits_inner.all())
-
-
-def free_of_arbitrage(frame: Frame | None) -> bool:
-    """Whether one market may have made all quotes: nobody gains by trading at bids and asks.
-
-    A linear program looks for a forward and for prices of calls within their bids and asks, falling
-    with the strike by 0 to 1 and convex, of which parity makes prices of puts within theirs. Where
-    there are such prices, nothing in the frame contradicts its quotes, however old some of them are.
-    """
-    if frame is None:
-        return False
-    quotes = {k: q for k, q in _by_strike(frame).items() if len(q) == 2}
-    strikes = np.array(sorted(quotes))
-    n = len(strikes)
-    if n < 3:
-        return False
-    call, put = (np.array([quotes[k][right] for k in strikes.tolist()]) for right in (1, -1))
-    level = float(np.nanmedian(frame.spot))
-    rows, limits = [], []
-
-    def at_most(coefficients: dict[int, float], limit: float) -> None:
-        row = np.zeros(n + 1)
-        for column, value in coefficients.items():
-            row[column] = value
-        rows.append(row)
-        limits.append(limit)
-
-    # The last variable is the forward less spot.
-    for k, strike in enumerate(strikes.tolist()):
-        at_most({k: 1.0}, call[k, 1])
-        at_most({k: -1.0}, -call[k, 0])
-        at_most({k: 1.0, n: -1.0}, put[k, 1] + level - strike)
-        at_most({k: -1.0, n: 1.0}, -put[k, 0] - level + strike)
-    steps = np.diff(strikes).tolist()
-    for k, step in enumerate(steps):
-        at_most({k: -1.0, k + 1: 1.0}, 0.0)
-        at_most({k: 1.0, k + 1: -1.0}, step)
-    for k, (before, after) in enumerate(itertools.pairwise(steps)):
-        at_most({k: -1 / before, k + 1: 1 / before + 1 / after, k + 2: -1 / after}, 0.0)
-    bounds = [(0.0, None)] * n + [(None, None)]
-    table = np.array(rows)
-    solved = linprog(np.zeros(n + 1), A_ub=table, b_ub=np.array(limits) + 1e-9, bounds=bounds)
-    return bool(solved.status == 0)
 
 
 def _by_strike(frame: Frame) -> dict[float, dict[int, tuple[float, float]]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-#: User ids below this one belong to services; from the other one on to nobody and to containers.
+#: People have user ids from the first number up to, and without, the second one: lower ids belong
+#: to services, higher ones to the account ``nobody`` and to containers.
 _PEOPLE = range(1000, 60_000)
 _NO_SHELLS = ("nologin", "false", "sync")
 

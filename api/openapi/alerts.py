@@ -22,7 +22,7 @@ class Delivery(BaseModel):
 
 
 class Alert(BaseModel):
-    """Something that happened."""
+    """One event of the log of alerts."""
 
     id: str = Field(description="The same in every message about it.")
     category: Literal["operational", "market"]
