@@ -78,6 +78,10 @@ class Series(Windowed):
     """A symbol's window of bars, and what the bars rest on."""
 
     bars: list[Bar] = Field(description="Ascending by `t`.")
+    opening: Bar | None = Field(
+        description="The session's first 30 s sample, the same for every bar size and window:"
+        " changes since the open are measured from it. Null while the session has no sample."
+    )
 
 
 class Many(BaseModel):

@@ -286,6 +286,18 @@ class SessionBars:
                 events.append(Event(revision, orjson.dumps(body), gap=True))
         return sorted(events)
 
+    def opening_sample(self) -> bytes | None:
+        """Return the session's first sample as a 30 s bar.
+
+        It is the same for every bar size and window: what a change since the open is measured from.
+
+        Returns
+        -------
+        bytes or None
+            One JSON object; None while the session has no sample.
+        """
+        return _body(self._slots[0], self._figures[0]) if self._slots else None
+
     def missing_slots(self, due: int) -> tuple[list[MissingSlots], int]:
         """Return the session's slots without a sample; computed once a slot.
 

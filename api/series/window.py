@@ -205,6 +205,8 @@ def _about(selection: Selection) -> dict[str, Any]:
         feed=day.feed,
     )
     as_of = data_as_of(day.symbol, day.newest.get("quoted_at"), selection.context.node)
+    opening = day.opening_sample()
+    about["opening"] = None if opening is None else orjson.Fragment(opening)
     if selection.context.known_at is not None:
         about["as_known_at"] = selection.context.known_at.replace(microsecond=0)
     return about | {"endpoint_version": ENDPOINT_VERSION, "data_as_of": as_of}

@@ -100,6 +100,8 @@ export class Feed {
       changed = session.merge(body);
     }
     if (changed) this.changed(session);
+    // The stream does not name the session's first sample.
+    if (changed && !session.opening && !this.#polling) this.poll();
   }
 
   #reconnect() {

@@ -92,7 +92,7 @@ function show() {
   const unlike = session && other ? cadencesDiffer(state.sessions, session.day, other.day) : "";
   strikes?.want("gex", "raw");
   strikes?.want(view.metric, view.mode);
-  showTiles(bars);
+  showTiles(bars, session?.openingAt(until) ?? null);
   screen.show({
     session, bars, until, other: unlike ? null : other,
     grid: strikes?.get(view.metric, view.mode) ?? null, gex: strikes?.get("gex", "raw") ?? null,

@@ -86,11 +86,11 @@ export class Screen {
     const spikes = (data.bars ?? []).map((bar) => Boolean(bar?.flags?.some((flag) => SPIKES.includes(flag))));
     for (const { panel, lines } of this.#charts.values()) {
       const values = lines.map((line, k) => {
-        if (k === panel.lines.length) return this.#then(data, others, line, bars, other);
+        if (k === panel.lines.length) return this.#then(data, others, line, session, other);
         return data[line.field] ?? [];
       });
       const chart = this.#charts.get(panel.id);
-      chart.opened = bars[0]?.spot;
+      chart.opened = session?.openingAt(now.until)?.spot;
       chart.values = values;
       chart.spikes = spikes;
       chart.show(data.x, values);
@@ -106,9 +106,9 @@ export class Screen {
   }
 
   // The session that is compared with; its spot is scaled so that both opens coincide.
-  #then(data, others, line, bars, other) {
+  #then(data, others, line, session, other) {
     if (!other) return data.x.map(() => undefined);
-    const scale = line.field === "spot" && bars[0] && other.first ? bars[0].spot / other.first.spot : 1;
+    const scale = line.field === "spot" && session?.opening && other.opening ? session.opening.spot / other.opening.spot : 1;
     return otherColumn(data, others, (bar) => (bar[line.field] === null ? null : bar[line.field] * scale));
   }
 

@@ -24,6 +24,8 @@ export class Session {
     for (const bar of body.bars) this.merge(bar);
     this.gaps = body.gap_intervals.map((gap) => ({ from: moment(gap.from), to: moment(gap.to), reason: gap.reason }));
     this.cursor = body.cursor;
+    // The session's first 30 s sample, whatever the bar size: changes since the open count from it.
+    this.opening = body.opening && { ...body.opening, at: moment(body.opening.sampled_at) };
     this.reason = body.reason ?? "";
     this.about = body;
   }
@@ -74,8 +76,9 @@ export class Session {
     return this.bars.at(-1) ?? null;
   }
 
-  get first() {
-    return this.bars[0] ?? null;
+  // The first sample, if it was known at a moment of replay.
+  openingAt(until) {
+    return this.opening && (until === null || this.opening.at <= until) ? this.opening : null;
   }
 
   // The bars that were known at a moment of replay, all of them without one.

@@ -102,17 +102,17 @@ function sparkOf(bars, field) {
   return path;
 }
 
-export function showTiles(bars) {
+// ``opened`` is the session's first sample: the first bar of a large size is a later one.
+export function showTiles(bars, opened) {
   if (made.size === 0) build();
   const bar = bars.at(-1) ?? null;
-  const opened = bars[0] ?? null;
   for (const tile of TILES) {
     const { box, value, note, change, spark } = made.get(tile.field);
     const now = bar?.[tile.field] ?? null;
     const then = opened?.[tile.field] ?? null;
     write(value, bar === null ? NONE : tile.write(now));
     write(note, bar === null ? "" : tile.note(bar, opened));
-    write(change, bar === opened || now === null || then === null ? "" : now === then ? "unchanged" : tile.change(now, then));
+    write(change, bar?.at === opened?.at || now === null || then === null ? "" : now === then ? "unchanged" : tile.change(now, then));
     box.classList.toggle("up", Boolean(tile.signed) && now > 0);
     box.classList.toggle("down", Boolean(tile.signed) && now !== null && now < 0);
     spark.setAttribute("d", sparkOf(bars, tile.field));

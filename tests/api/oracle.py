@@ -74,6 +74,18 @@ async def answer(
     slots = session.slots if session else []
     lost = sum(s <= span.due and s not in there and s not in reasons for s in slots)
     cursor = newest.get("cursor") or 0
+    opening = None
+    if there:
+        first, width = min(there), timedelta(seconds=30)
+        [row] = await store.window(
+            parsed.symbol,
+            day,
+            start=first,
+            until=first + width,
+            width=width,
+            columns=("slot", *FIGURES),
+        )
+        opening = {"t": first, **{n: row[n] for n in FIGURES}, "sampled_at": first}
     body: dict[str, Any] = {
         "symbol": parsed.symbol,
         "expiration": day,
@@ -111,6 +123,7 @@ async def answer(
         "classified_share": newest.get("classified_share"),
         "definitions": newest.get("definitions") or DEFINITIONS,
         "oi_confidence": newest.get("oi_confidence"),
+        "opening": opening,
         "endpoint_version": "1",
         "data_as_of": data_as_of(parsed.symbol, newest.get("quoted_at"), node),
     }

@@ -108,9 +108,33 @@ async def test_full_day(serve: Callable[..., Any], tab: Tab) -> None:
     assert re.fullmatch("Closed, opens in (17:00:0|16:59:5).", await tab.text("#market"))
     assert await tab.chosen("day") == "Newest"
     assert await tab.page.locator("#notice").is_hidden()
-    opened = (await tab.site.bars(date=TUESDAY))[0]
-    moved = bar["spot"] - opened["spot"]
-    assert await tab.text(".tile[data-field=spot] .change") == f"{moved:+,.2f}".replace("-", "−")
+
+
+@pytest.mark.parametrize("size", ["30s", "15m"])
+async def test_changes_since_the_open(serve: Callable[..., Any], tab: Tab, size: str) -> None:
+    """They count from the first 30 s sample, whatever the bar size; in a replay too."""
+    await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
+    await tab.open(f"bar={size}")
+    await tab.shows(".tile b", re.compile(r"\d"))
+    samples = await tab.site.bars(bar="30s", date=TUESDAY)
+
+    async def check(first: dict[str, Any], last: dict[str, Any]) -> None:
+        for field, write in (("spot", _signed), ("net_gex", money), ("gamma_flip", _signed)):
+            text = await tab.text(f".tile[data-field={field}] .change")
+            assert text == write(last[field] - first[field]), field
+        share = (last["spot"] / first["spot"] - 1) * 100
+        assert await tab.text(".tile[data-field=spot] .note") == f"{_signed(share)} %"
+
+    await check(samples[0], samples[-1])
+    # The bar of 15 minutes that ends at 11:59:30 is complete.
+    at = 299
+    await tab.page.locator("#scrub").fill(str(int(slot_time(TUESDAY, at).timestamp())))
+    await tab.shows("#stands", "11:59:30")
+    await check(samples[0], samples[at])
+
+
+def _signed(value: float) -> str:
+    return f"{value:+,.2f}".replace("-", "−")
 
 
 async def test_crosshair_tells_the_apis_numbers(serve: Callable[..., Any], tab: Tab) -> None:
@@ -228,9 +252,9 @@ async def test_two_sessions_compared(serve: Callable[..., Any], tab: Tab) -> Non
     tuesday = await tab.site.bars(bar="5m", date=TUESDAY)
     then = next(b for b in tuesday if b["sampled_at"].endswith(utc))
     assert f"{then['pin_score']}" == await tab.text("#legend-pin .row:last-child dd")
-    friday = await tab.site.bars(bar="5m", date=FRIDAY)
+    opened = [(await tab.site.bars(bar="30s", date=day))[0] for day in (FRIDAY, TUESDAY)]
     scaled = next(b for b in tuesday if b["sampled_at"].endswith(utc))["spot"]
-    scaled *= friday[0]["spot"] / tuesday[0]["spot"]
+    scaled *= opened[0]["spot"] / opened[1]["spot"]
     assert f"{scaled:,.2f}" == await tab.text("#legend-price .row:last-child dd")
 
 

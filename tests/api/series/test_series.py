@@ -42,6 +42,8 @@ async def test_whole_answer(store: Store, caller: Caller) -> None:
     body = await caller.series(minutes=1)
     node = body["data_as_of"].pop("node")
     assert isinstance(node, str)
+    # The session's only sample is its first one.
+    assert body.pop("opening") == body["bars"][0]
     assert body == {
         "symbol": "SPY",
         "expiration": "2026-06-05",
@@ -168,6 +170,21 @@ async def test_first_bucket(store: Store, caller: Caller, bar: str) -> None:
     assert body["bar_size"] == bar
     assert shown(body)[0][0] == "13:30:00"
     assert shown(body)[-1][1:] == ("13:30:30", 600.5)
+
+
+async def test_opening(store: Store, caller: Caller) -> None:
+    """The first 30 s sample stands beside the bars of every size and window, also if it comes late."""
+    assert (await caller.series())["opening"] is None
+    await store.write(every("14:00:30", "14:29:30"))
+    for query in ({"bar": "30s"}, {"bar": "15m"}, {"bar": "5m", "minutes": 1}):
+        opening = (await caller.series(**query))["opening"]
+        assert set(opening) == BAR
+        assert [opening[name] for name in ("t", "sampled_at", "spot")] == [
+            "2026-06-05T14:00:30Z", "2026-06-05T14:00:30Z", 630.5
+        ]  # fmt: skip
+    await store.write([record(utc("14:00"))])
+    opening = (await caller.series(bar="15m"))["opening"]
+    assert [opening["t"], opening["spot"]] == ["2026-06-05T14:00:00Z", 630.0]
 
 
 async def test_window_is_half_open(store: Store, caller: Caller) -> None:
