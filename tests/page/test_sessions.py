@@ -127,10 +127,10 @@ async def test_changes_since_the_open(serve: Callable[..., Any], tab: Tab, size:
 
     await check(samples[0], samples[-1])
     # The bar of 15 minutes that ends at 11:59:30 is complete.
-    at = 299
-    await tab.page.locator("#scrub").fill(str(int(slot_time(TUESDAY, at).timestamp())))
+    moment = int(slot_time(TUESDAY, 299).timestamp())
+    await tab.page.locator("#scrub").fill(str(moment))
     await tab.shows("#stands", "11:59:30")
-    await check(samples[0], samples[at])
+    await check(samples[0], samples[299])
 
 
 def _signed(value: float) -> str:
