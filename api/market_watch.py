@@ -1,8 +1,9 @@
-"""Follow every symbol's session in the store, and tell the market events of the rules.
+"""Judge each stored sample by the alert rules, and send the market events that it causes.
 
-The process that has the watch does this, for every symbol that is sampled, whatever page is open.
-After a start it reads the session from its beginning: the same samples give the same events with
-the same names, and the log has each name once.
+Of several API processes one does this, the one that holds the watch's lock. It follows every
+sampled symbol; nobody needs to have the page open. After a restart it reads the session from its
+beginning. The same samples give the same events with the same names, and the alert log keeps one
+entry a name, so that nothing is sent twice.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Caller:
         return PLANS.index(self.plan) >= PLANS.index(plan)
 
     def has_right(self, right: str) -> bool:
-        """Say whether the caller has a right; on an open server everybody has all of them.
+        """Say whether the caller has a right. Without keys on the server everybody has every right.
 
         Parameters
         ----------

@@ -13,7 +13,7 @@ from storage.errors import UsageError
 from storage.market.instruments import parse_symbol
 from storage.notify.notice import KINDS, MARKET, OPERATIONAL
 
-#: How many alerts a page has, and how many it may have.
+#: The number of alerts in one answer: where the caller names no ``limit``, and at the most.
 DEFAULT_LIMIT, MOST_LIMIT = 100, 500
 #: What ``kind`` may be: a kind, or a category.
 ALERT_KINDS = (OPERATIONAL, MARKET, *KINDS)
@@ -33,7 +33,7 @@ class AlertQuery:
 
 
 def read_alert_query(query: Mapping[str, str]) -> AlertQuery:
-    """Read ``symbol``, ``date``, ``kind``, ``limit`` and ``cursor``.
+    """Read from a query string which alerts the caller wants.
 
     Parameters
     ----------

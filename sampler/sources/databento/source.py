@@ -8,8 +8,6 @@ of the underlying: spot comes from put-call parity.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.chain import Frame
-from sampler.errors import ChainRefused, no_chain_quoted_by
+from sampler.errors import ChainRefused
 from sampler.sources import url
 from sampler.sources.databento.dbn import (
     DEFINITION,
@@ -33,22 +31,16 @@ from sampler.sources.databento.dbn import (
     read_dbn_header,
 )
 from sampler.sources.databento.frames import NAME, DatabentoSession, todays_contracts
+from sampler.sources.day_files import DayFiles
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
-from storage.market.calendar import Session, last_session, session_on
+from storage.market.calendar import Session
 from storage.record.row import Reason
 
 
-class DatabentoFiles:
-    """A folder of DBN files. It has past sessions only, and declares no delay."""
+class DatabentoFiles(DayFiles):
+    """A folder of DBN files."""
 
     name = NAME
-    facts = "no quotes of now; past sessions: those of the files"
-    delay_seconds = 0
-    synthetic = False
-    remote = False
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
     @classmethod
     def open(cls, rest: str, keys: VendorKeys = NO_KEYS) -> Self:
@@ -72,72 +64,28 @@ class DatabentoFiles:
         name, _ = url.split_options(rest)
         return cls(url.existing_path(name, NAME))
 
-    def newest(self, symbol: str) -> datetime | None:
-        """Tell nothing: files would have to be read to their ends.
+    def chains_of(self, symbol: str, session: Session) -> list[Frame]:
+        """Read the chains of a session.
 
-        Parameters
-        ----------
-        symbol : the underlying.
-
-        Returns
-        -------
-        None
-            Always.
-        """
-        return None
-
-    async def live(self, symbol: str, now: datetime) -> Frame:
-        """Return the newest chain that was quoted by a time, of that time's session.
-
-        Parameters
-        ----------
-        symbol : the underlying.
-        now : the time, UTC.
-
-        Returns
-        -------
-        Frame
-            The chain.
-
-        Raises
-        ------
-        ChainRefused
-            ``bad_answer`` for a file that cannot be read, ``source_down`` without such a chain.
-        """
-        session = session_on(last_session(now).day)
-        assert session is not None
-        frames = await asyncio.to_thread(self._frames, symbol, session)
-        known = [frame for frame in frames if frame.quoted_at <= now]
-        if known:
-            return known[-1]
-        raise no_chain_quoted_by(now, symbol, self.path.name)
-
-    async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
-        """Yield the chains of a session in order, or one refusal.
+        A session with a part of its trades would be wrong without a sign of it. So one file that
+        cannot be read refuses them all.
 
         Parameters
         ----------
         symbol : the underlying.
         session : the session.
 
-        Yields
+        Returns
+        -------
+        list of Frame
+            A chain a slot; empty without a file of the day.
+
+        Raises
         ------
-        Frame or ChainRefused
-            A chain a slot; or ``bad_answer`` alone, where a file of the day cannot be read: a
-            session with a part of its trades would be wrong without a sign of it.
+        ChainRefused
+            ``bad_answer`` for a file that cannot be read or no quotes, ``no_zero_dte`` where no
+            contract expires on the day.
         """
-        try:
-            frames = await asyncio.to_thread(self._frames, symbol, session)
-        except ChainRefused as refusal:
-            yield refusal
-            return
-        for frame in frames:
-            yield frame
-
-    async def close(self) -> None:
-        """Nothing is held open."""
-
-    def _frames(self, symbol: str, session: Session) -> list[Frame]:
         files = self._files(session.day)
         definitions: list[NDArray[Any]] = []
         for path, _ in files:

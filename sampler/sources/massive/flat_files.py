@@ -6,103 +6,42 @@ each a day, with the day in its name. There is no price of the underlying and no
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from datetime import datetime
 from pathlib import Path
 
 from sampler.chain import Frame
-from sampler.errors import ChainRefused, no_chain_quoted_by
+from sampler.errors import ChainRefused
+from sampler.sources.day_files import DayFiles
 from sampler.sources.massive.flat_frames import FlatSession, day_of_file, prefixes_of
 from sampler.sources.massive.flat_rows import QUOTES, TRADES, columns_of, is_of, read_flat_rows
 from sampler.sources.massive.parse import NAME
-from storage.market.calendar import Session, last_session, session_on
+from storage.market.calendar import Session
 from storage.record.row import Reason
 
 
-class MassiveFlatFiles:
-    """A folder of flat files. It has past sessions only, and declares no delay."""
+class MassiveFlatFiles(DayFiles):
+    """A folder of flat files."""
 
     name = NAME
-    facts = "no quotes of now; past sessions: those of the files"
-    delay_seconds = 0
-    synthetic = False
-    remote = False
 
-    def __init__(self, path: Path) -> None:
-        """Begin without opening a file.
-
-        Parameters
-        ----------
-        path : a file, or a folder that is searched with all that it contains.
-        """
-        self.path = path
-
-    def newest(self, symbol: str) -> datetime | None:
-        """Tell nothing: files would have to be read to their ends.
-
-        Parameters
-        ----------
-        symbol : the underlying.
-
-        Returns
-        -------
-        None
-            Always.
-        """
-        return None
-
-    async def live(self, symbol: str, now: datetime) -> Frame:
-        """Return the newest chain that was quoted by a time, of that time's session.
-
-        Parameters
-        ----------
-        symbol : the underlying.
-        now : the time, UTC.
-
-        Returns
-        -------
-        Frame
-            The chain.
-
-        Raises
-        ------
-        ChainRefused
-            ``bad_answer`` for a file that cannot be read, ``source_down`` without such a chain.
-        """
-        session = session_on(last_session(now).day)
-        assert session is not None
-        frames = await asyncio.to_thread(self._frames, symbol, session)
-        known = [frame for frame in frames if frame.quoted_at <= now]
-        if known:
-            return known[-1]
-        raise no_chain_quoted_by(now, symbol, self.path.name)
-
-    async def history(self, symbol: str, session: Session) -> AsyncIterator[Frame | ChainRefused]:
-        """Yield the chains of a session in order, or one refusal.
+    def chains_of(self, symbol: str, session: Session) -> list[Frame]:
+        """Read the chains of a session.
 
         Parameters
         ----------
         symbol : the underlying.
         session : the session.
 
-        Yields
+        Returns
+        -------
+        list of Frame
+            A chain a slot; empty without a file of the day.
+
+        Raises
         ------
-        Frame or ChainRefused
-            A chain a slot; or ``bad_answer`` or ``no_zero_dte`` alone.
+        ChainRefused
+            ``bad_answer`` for a file that cannot be read, two files of trades, or no quotes;
+            ``no_zero_dte`` where no contract expires on the day.
         """
-        try:
-            frames = await asyncio.to_thread(self._frames, symbol, session)
-        except ChainRefused as refusal:
-            yield refusal
-            return
-        for frame in frames:
-            yield frame
-
-    async def close(self) -> None:
-        """Nothing is held open."""
-
-    def _frames(self, symbol: str, session: Session) -> list[Frame]:
         files = [(path, columns_of(path)) for path in self._files(session)]
         if not files:
             return []

@@ -604,7 +604,7 @@ def mutated_session(folder: Path, rng: random.Random) -> None:
             content = content[: rng.randrange(len(content))]
         (folder / f"{schema}.dbn").write_bytes(content)
     with contextlib.suppress(ChainRefused):
-        for frame in DatabentoFiles(folder)._frames("SPX", SESSION):
+        for frame in DatabentoFiles(folder).chains_of("SPX", SESSION):
             with contextlib.suppress(ChainRefused):
                 select_chain(frame, SESSION)
 

@@ -310,7 +310,7 @@ async def test_a_price_that_is_none(
 
 
 def changed(rng: random.Random, share: float, outcomes: Counter[str]) -> faults.Fault:
-    """A share of the answers with bytes changed, packed or not; other statuses, odd numbers, cuts."""
+    """A fault that spoils this share of the answers: changed bytes, other statuses, odd numbers, cuts."""
 
     def change(answer: faults.Answer) -> faults.Answer:
         if rng.random() >= share:
@@ -385,7 +385,7 @@ async def test_answers_at_random(tmp_path: Path) -> None:
     outcomes = await changed_purchases(30, 1, tmp_path)
     assert outcomes["first buy"] > 2
     assert outcomes["first buy: FlowError"] > 5
-    # Good answers in between: what broke off is bought, and is read.
+    # The answers between the spoilt ones are good: a purchase that broke off is completed by them.
     assert outcomes["second buy"] > 20
     assert outcomes["frames"] > 60
 

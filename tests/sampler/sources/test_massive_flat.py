@@ -413,7 +413,7 @@ def mutated(folder: Path, seed: int, texts: dict[str, bytes]) -> None:
             Path(f"{path}{ending}").unlink(missing_ok=True)
         Path(f"{path}{'.gz' if packed else ''}").write_bytes(content)
     with contextlib.suppress(ChainRefused):
-        for frame in MassiveFlatFiles(folder)._frames("SPX", SESSION):
+        for frame in MassiveFlatFiles(folder).chains_of("SPX", SESSION):
             with contextlib.suppress(ChainRefused):
                 select_chain(frame, SESSION)
 

@@ -28,7 +28,7 @@ FILES = {
 }
 #: Modules that are no source: what several sources share.
 SHARED = {
-    "__init__", "assembler", "by_symbol", "http", "json_fields", "later_expiries", "live_only", "polling",
+    "__init__", "assembler", "by_symbol", "http", "day_files", "json_fields", "later_expiries", "live_only", "polling",
     "print_stream", "protocol", "sides", "slot_table", "trades", "url", "websocket",
 }  # fmt: skip
 #: A second module of a source that is no folder.

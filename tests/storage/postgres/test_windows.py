@@ -13,7 +13,7 @@ ARRAYS = ("strike", "vex")
 
 
 def later(step: int, **changes):
-    """A record of the next day."""
+    """Make a record of the session after ``DAY``, ``step`` slots in."""
     return record(slot=at(step) + timedelta(days=1), expiration=NEXT_DAY, **changes)
 
 
