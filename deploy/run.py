@@ -119,7 +119,13 @@ def _run_all(settings: Settings) -> int:
         embedded_database = not settings.database_url
         if embedded_database:
             clock = parse_clock(chosen.get("FLOW_CLOCK", "real"))
-            note_running(settings.data_dir, dataset=chosen["FLOW_DATASET"], clock=clock)
+            note_running(
+                settings.data_dir,
+                dataset=chosen["FLOW_DATASET"],
+                clock=clock,
+                port=settings.port,
+                metrics_port=settings.metrics_port,
+            )
         environment = dict(os.environ) | chosen | {"PYTHONUNBUFFERED": "1"}
         folder = str(Path(__file__).resolve().parents[1])
         commands = {

@@ -43,7 +43,7 @@ def product_dataset(settings: Settings) -> str:
         return settings.dataset
     if settings.source not in ("", "auto"):
         return SYNTHETIC if is_simulated(settings.source) else REAL
-    product = _product(settings)
+    product = running_product(settings)
     return REAL if product is None else product.dataset
 
 
@@ -62,14 +62,25 @@ def product_clock(settings: Settings) -> Clock:
     Clock
         The clock, real or simulated.
     """
-    product = _product(settings)
+    product = running_product(settings)
     if settings.clock.simulated or product is None:
         return settings.clock
     return product.clock if product.dataset == product_dataset(settings) else settings.clock
 
 
-def _product(settings: Settings) -> RunningProduct | None:
-    # A database by URL has its own product, of which this machine knows nothing.
+def running_product(settings: Settings) -> RunningProduct | None:
+    """Return what runs on the embedded servers, or ran there last.
+
+    Parameters
+    ----------
+    settings : the command's settings.
+
+    Returns
+    -------
+    RunningProduct or None
+        None if that is not known: a database by URL has its own product, of which this machine
+        knows nothing.
+    """
     return None if settings.database_url else read_running(settings.data_dir)
 
 

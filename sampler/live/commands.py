@@ -67,7 +67,13 @@ async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
         report = structlog.get_logger().info if fits else structlog.get_logger().warning
         report("polling" if fits else "too many symbols", requests=sentence)
     if not settings.database_url:
-        note_running(settings.data_dir, dataset=dataset, clock=settings.clock)
+        note_running(
+            settings.data_dir,
+            dataset=dataset,
+            clock=settings.clock,
+            port=settings.port,
+            metrics_port=settings.metrics_port,
+        )
     sampler_metrics = SamplerMetrics(settings.symbols, installed_version())
     try:
         async with (

@@ -1,7 +1,7 @@
-"""What runs on this machine's embedded servers: dataset and clock, in a file of the data folder.
+"""What runs on this machine's embedded servers: dataset, clock and ports, in the data folder.
 
 ``make run`` and ``flow-sampler run`` write it. A command in a second terminal reads it, so that it
-looks at the rows that the product writes, at the product's time.
+looks at the rows that the product writes, at the product's time, and asks it at its ports.
 """
 
 from __future__ import annotations
@@ -27,9 +27,14 @@ class RunningProduct:
 
     dataset: str
     clock: Clock
+    #: Ports of the API and of the sampler's metrics; 0 if that is not known, or there is none.
+    port: int = 0
+    metrics_port: int = 0
 
 
-def note_running(data_dir: Path, *, dataset: str, clock: Clock) -> None:
+def note_running(
+    data_dir: Path, *, dataset: str, clock: Clock, port: int = 0, metrics_port: int = 0
+) -> None:
     """Note what runs. Nothing happens where the folder cannot be written: it is a convenience.
 
     Parameters
@@ -37,11 +42,18 @@ def note_running(data_dir: Path, *, dataset: str, clock: Clock) -> None:
     data_dir : the data folder.
     dataset : ``live`` or ``synthetic``.
     clock : the clock that it runs by.
+    port, metrics_port : ports of the API and of the sampler's metrics; 0: not known, or none.
     """
+    noted = {
+        "dataset": dataset,
+        "clock": str(clock),
+        "port": port,
+        "metrics_port": metrics_port,
+    }
     path = data_dir / _FILE
     with suppress(OSError):
         draft = path.with_name(f".{_FILE}.{os.getpid()}")
-        draft.write_bytes(orjson.dumps({"dataset": dataset, "clock": str(clock)}))
+        draft.write_bytes(orjson.dumps(noted))
         draft.replace(path)
 
 
@@ -70,10 +82,15 @@ def read_running(data_dir: Path) -> RunningProduct | None:
     Returns
     -------
     RunningProduct or None
-        Dataset and clock; None without a readable note.
+        Dataset, clock and ports; None without a readable note.
     """
     try:
         noted = orjson.loads((data_dir / _FILE).read_bytes())
-        return RunningProduct(dataset=str(noted["dataset"]), clock=parse_clock(noted["clock"]))
+        return RunningProduct(
+            dataset=str(noted["dataset"]),
+            clock=parse_clock(noted["clock"]),
+            port=int(noted.get("port", 0)),
+            metrics_port=int(noted.get("metrics_port", 0)),
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError):
         return None

@@ -8,11 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from storage.config.settings import Settings
-from storage.doctor import channel, database, machine, product
+from storage.doctor import channel, database, machine, ports, product
 from storage.doctor.finding import Finding, State, fail, ok
 from storage.errors import FlowError
 from storage.market.clock import Clock
-from storage.opening import connect, product_clock, product_dataset, server_urls
+from storage.opening import (
+    connect,
+    product_clock,
+    product_dataset,
+    running_product,
+    server_urls,
+)
 from storage.postgres import retention
 from storage.postgres.migrate import KEPT_TABLES, migrate
 
@@ -61,7 +67,7 @@ async def examine(
         advice = "read the sentence; set FLOW_DATABASE_URL and FLOW_REDIS_URL to use other servers"
         yield fail("servers", str(error), advice)
     yield machine.check_disk(settings.spool_dir or settings.data_dir, growth)
-    for finding in machine.check_ports(settings):
+    for finding in ports.check_ports(settings, running_product(settings)):
         yield finding
     today = Clock().now().date()
     embedded = not settings.database_url

@@ -1,20 +1,16 @@
-"""Check the machine: disk, ports, file limits, the cache of compiled formulas, the calendar."""
+"""Check the machine: disk, file limits, the cache of compiled formulas, the calendar, backups."""
 
 from __future__ import annotations
 
 import os
 import resource
 import shutil
-import socket
 import sys
-import urllib.request
 from collections.abc import Mapping
-from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
-from storage.config.settings import Settings
 from storage.doctor.finding import Finding, fail, ok, warn
 from storage.market.calendar import next_session, sessions_between
 
@@ -52,40 +48,6 @@ def check_disk(folder: Path, bytes_a_session: float | None) -> Finding:
         if sessions < _SESSIONS_AHEAD:
             return warn("disk", room, "keep less (FLOW_KEEP_PROFILES, FLOW_KEEP_CHAINS)")
     return ok("disk", room)
-
-
-def check_ports(settings: Settings) -> list[Finding]:
-    """Check whether the ports of the API and of the sampler's metrics are ours or free.
-
-    Parameters
-    ----------
-    settings : host and ports.
-
-    Returns
-    -------
-    list of Finding
-        One a port.
-    """
-    ports = [("FLOW_PORT", settings.port, "/health", b'{"status":"Healthy"}')]
-    if settings.metrics_port:
-        ports.append(("FLOW_METRICS_PORT", settings.metrics_port, "/metrics", b"flow_sampler_"))
-    return [_port(*described) for described in ports]
-
-
-def _port(setting: str, port: int, path: str, sign: bytes) -> Finding:
-    with closing(socket.socket()) as probe:
-        probe.settimeout(2)
-        if probe.connect_ex(("127.0.0.1", port)) != 0:
-            return ok("port", f"{setting} {port} is free: nothing runs there")
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=3) as answer:
-            ours = sign in answer.read(65_536)
-    except OSError:
-        ours = False
-    if ours:
-        return ok("port", f"{setting} {port} is served by this product")
-    advice = f"stop that program, or choose another {setting}"
-    return fail("port", f"{setting} {port} is taken by another program", advice)
 
 
 def check_files() -> Finding:

@@ -72,13 +72,13 @@ class Run:
         return self.log.read_text()
 
 
-def check(folder: Path) -> str:
-    """``flow-store check`` as it is typed in a second terminal."""
+def second_terminal(folder: Path, *command: str) -> str:
+    """What ``flow-store`` prints where nothing is set but the folder."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("FLOW_")
     }
     done = subprocess.run(
-        [sys.executable, "-m", "storage", "check"],
+        [sys.executable, "-m", "storage", *command],
         env=environment | {"FLOW_DATA_DIR": str(folder), "FLOW_SYMBOLS": "SPY"},
         cwd=ROOT,
         capture_output=True,
@@ -99,7 +99,8 @@ def test_a_first_visit_and_a_second_one(folder, tmp_path):
         page = requests.get(f"http://127.0.0.1:{first.port}/", timeout=5)
         assert page.status_code == 200
         # A second terminal, with nothing set but the folder, finds the product and its time.
-        reports = [check(folder)]
+        reports = [second_terminal(folder, "check")]
+        examined = second_terminal(folder, "doctor", "--no-source")
         output = first.stop()
     finally:
         first.process.kill()
@@ -108,7 +109,8 @@ def test_a_first_visit_and_a_second_one(folder, tmp_path):
     assert f"http://127.0.0.1:{first.port}/" in output
     assert output.rstrip().endswith("stopped")
     assert not (folder / "pgdata" / "postmaster.pid").exists()
-    reports.append(check(folder))
+    assert re.search(rf"^ok    port .*FLOW_PORT {first.port} is served by", examined, re.MULTILINE)
+    reports.append(second_terminal(folder, "check"))
     for out in reports:
         match = re.search(r"([0-9]+) of ([0-9]+) slots", out)
         assert match, out

@@ -27,9 +27,10 @@ def settings(folder, **variables: str) -> Settings:
 
 def test_as_noted(tmp_path, clock):
     """What was noted is read back, the clock to the microsecond."""
-    note_running(tmp_path, dataset="synthetic", clock=clock)
+    note_running(tmp_path, dataset="synthetic", clock=clock, port=8100, metrics_port=9472)
     product = read_running(tmp_path)
     assert (product.dataset, product.clock) == ("synthetic", clock)
+    assert (product.port, product.metrics_port) == (8100, 9472)
     assert [path.name for path in tmp_path.iterdir()] == ["running.json"]
 
 
@@ -41,6 +42,13 @@ def test_not_a_note(tmp_path, text):
     (tmp_path / "running.json").write_text(text)
     assert read_running(tmp_path) is None
     assert read_running(tmp_path / "elsewhere") is None
+
+
+def test_the_note_of_an_earlier_release(tmp_path):
+    """A note without ports is read: the ports are not known."""
+    (tmp_path / "running.json").write_text('{"dataset": "live", "clock": "real"}')
+    product = read_running(tmp_path)
+    assert (product.dataset, product.port, product.metrics_port) == ("live", 0, 0)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, clock):
