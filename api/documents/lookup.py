@@ -18,13 +18,13 @@ from storage.postgres.store import Store
 from storage.record.row import Reason
 
 
-async def store_of_feed(store: Store, symbol: str, feed: str | None) -> Store:
+async def store_of_feed(store: Store, symbol: str | None, feed: str | None) -> Store:
     """Return the store as it reads the feed that a query names.
 
     Parameters
     ----------
     store : where rows are stored.
-    symbol : the symbol.
+    symbol : the symbol; None for an answer about all of them.
     feed : the feed; None for the one that is shown of each session.
 
     Returns
@@ -35,7 +35,7 @@ async def store_of_feed(store: Store, symbol: str, feed: str | None) -> Store:
     Raises
     ------
     QueryError
-        ``invalid_feed`` if the symbol has rows of other feeds alone.
+        ``invalid_feed`` if the symbol, or every symbol, has rows of other feeds alone.
     StoreError
         If the store is away.
     """
@@ -44,7 +44,9 @@ async def store_of_feed(store: Store, symbol: str, feed: str | None) -> Store:
         if feeds and feed not in feeds:
             raise QueryError(
                 "invalid_feed",
-                f"{symbol} has no rows of the feed {feed}; it has {', '.join(feeds)}",
+                f"{symbol} has no rows of the feed {feed}; it has {', '.join(feeds)}"
+                if symbol
+                else f"no symbol has rows of the feed {feed}; there are {', '.join(feeds)}",
             )
     return store.of_feed(feed)
 

@@ -126,6 +126,20 @@ _FEED = _parameter(
     type="string",
     examples=["cboe"],
 )
+_FEED_OF_ALL = _parameter(
+    "feed",
+    "Whose samples: the name of a feed. Left out, it is the feed that is shown of each session;"
+    " each entry names its own as `feed`.",
+    type="string",
+    examples=["cboe"],
+)
+_FEED_OF_STREAM = _parameter(
+    "feed",
+    "Whose bars: the name of a feed. Left out, they are of the feed that is shown, and the stream"
+    " ends when another one is shown.",
+    type="string",
+    examples=["cboe"],
+)
 _FORMAT = _parameter(
     "format",
     "How to send it; an `Accept` header does too. All but `json` are flat tables, a row a bar.",
@@ -305,6 +319,7 @@ SERIES = {
             "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENTS}},
         },
         _bar("30s"),
+        _FEED_OF_STREAM,
         _SINCE,
         _LAST_EVENT_ID,
     ),
@@ -402,10 +417,14 @@ DOCUMENTS = {
         f"{_ZERO}leaderboard",
         windows.Leaderboard,
         "Leaderboard",
-        "Symbols ranked by one figure of their newest sample, in the newest session or on `date`.",
+        """Symbols ranked by one figure of their newest sample, in the newest session or on `date`.
+
+        Each symbol's sample is of the feed that is shown of its session, or of `feed`; a symbol
+        without samples of it is left out.""",
         _word("metric", "What is ranked.", LEADERBOARD_METRICS),
         _N,
         _STORED_DATE,
+        _FEED_OF_ALL,
         plan="Alpha",
         absent=False,
     ),

@@ -355,7 +355,7 @@ async def get_leaderboard(request: Request, caller: Alpha) -> Response:
         parameters.read_board_size(query),
     )
     day = read_day(query["date"]) if "date" in query else None
-    store = app_context(request).store
+    store = await store_of_feed(app_context(request).store, None, read_feed(query))
     now = app_context(request).clock.now()
     rows = await store.board(day or market_day(now), columns=leaderboard.COLUMNS)
     expiration = day or max((row["expiration"] for row in rows), default=None)

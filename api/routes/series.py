@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import date
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Path, Request
@@ -17,7 +18,6 @@ from api.routes.series_fast_path import PLAN
 from api.series import formats
 from api.series.params import (
     Query,
-    QueryError,
     read_cursor,
     read_queries,
     read_query,
@@ -142,13 +142,14 @@ async def get_stream(
         If the store is away.
     """
     query = read_query(symbol_segment(request, symbol, "/stream"), request.query_params)
-    if query.feed is not None:
-        raise QueryError("invalid_feed", "the stream has the feed that is shown; leave feed out")
+    context = app_context(request)
+    await _check_feed(context, query, market_day(context.clock.now()))
     last_id = request.headers.get("Last-Event-ID")
     since = query.since if last_id is None or not last_id.strip() else read_cursor(last_id)
     stream = StreamResponse(
-        app_context(request).hub,
+        context.hub,
         query.symbol,
+        query.feed,
         query.seconds,
         since,
         caller,
@@ -161,10 +162,9 @@ async def get_stream(
 async def _load_window(context: AppContext, query: Query) -> Selection:
     """The window of a session that a query asks for, from memory or from the store."""
     now = context.clock.now()
-    day = await context.sessions.get(query.symbol, query.day or market_day(now))
-    if query.feed is not None and query.feed != day.feed:
-        await store_of_feed(context.store, query.symbol, query.feed)
-        day = await context.sessions.read(query.symbol, day.day, query.feed)
+    session_day = query.day or market_day(now)
+    await _check_feed(context, query, session_day)
+    day = await context.sessions.get(query.symbol, session_day, query.feed)
     known = bool(day.cursor) or await context.sessions.known(query.symbol)
     delay = await context.sessions.delay(day)
     known_at = context.sessions.known_at
@@ -173,6 +173,17 @@ async def _load_window(context: AppContext, query: Query) -> Selection:
         await context.store.ping()
     answer_context = AnswerContext(known=known, delay=delay, node=context.node, known_at=known_at)
     return select_bars(day, query, answer_context, now)
+
+
+async def _check_feed(context: AppContext, query: Query, day: date) -> None:
+    """Refuse a feed that the symbol never had; the store is not asked about one in memory."""
+    if query.feed is None:
+        return
+    for feed in (query.feed, None):
+        session = context.sessions.peek(query.symbol, day, feed)
+        if session is not None and session.newest and session.feed == query.feed:
+            return
+    await store_of_feed(context.store, query.symbol, query.feed)
 
 
 def _format(request: Request) -> str:

@@ -1,6 +1,7 @@
-"""Sessions in memory: today's session of every symbol, kept up to date, and recent earlier ones.
+"""Sessions in memory: today's session of every symbol, kept up to date, and recent other ones.
 
-A session that is not in memory is read from the store.
+These are earlier sessions, and sessions of feeds that a caller named. A session that is not in
+memory is read from the store.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ log = structlog.get_logger()
 
 #: How many earlier sessions are kept; each takes about a megabyte.
 MAX_EARLIER_SESSIONS = 64
+#: How many sessions of feeds that a caller named are kept. One beyond them that has a reader of the
+#: stream is read again when it changes.
+MAX_NAMED_SESSIONS = 64
 #: How many sessions are read at once when the server starts, or a day begins.
 _AT_ONCE = 4
 #: Time between two checks whether a day has begun, and whether the store is back. [s]
@@ -42,44 +46,54 @@ _LOOK = 1.0
 #: Years whose calendar is loaded.
 _LOADED_YEARS: set[int] = set()
 
-Key = tuple[str, date]
+#: A session in memory: symbol, day, and the feed that a caller named; None for the shown one.
+Key = tuple[str, date, str | None]
 
 
 class ChangeListener(Protocol):
     """Receives each change before the next one is applied. Its methods must not wait."""
 
-    def wants(self, symbol: str) -> bool:
+    def wants(self, symbol: str, feed: str | None) -> bool:
         """Say whether a symbol's sessions must be brought into memory when they change.
 
         Parameters
         ----------
         symbol : the symbol.
+        feed : the feed by its name; None for the one that is shown.
 
         Returns
         -------
         bool
-            True if somebody listens to it.
+            True if somebody listens to them.
         """
         ...
 
-    def changed(self, symbol: str, days: Sequence[SessionBars], after: int) -> None:
+    def changed(
+        self, symbol: str, feed: str | None, days: Sequence[SessionBars], after: int
+    ) -> None:
         """Receive sessions that have changed.
 
         Parameters
         ----------
         symbol : the symbol.
-        days : its sessions that have changed.
+        feed : whose sessions they are; None for the shown ones.
+        days : the sessions that have changed.
         after : the symbol's newest revision before the change.
         """
         ...
 
-    def lost(self, symbol: str | None) -> None:
-        """Learn that changes could not be passed on.
+    def lost(self, symbol: str, feed: str | None) -> None:
+        """Learn that changes of a symbol could not be passed on.
 
         Parameters
         ----------
-        symbol : the symbol; None for all symbols.
+        symbol : the symbol.
+        feed : whose changes they are; None for the shown feed's.
         """
+        ...
+
+    def lost_all(self) -> None:
+        """Learn that changes of any symbol may be missing."""
         ...
 
 
@@ -91,14 +105,15 @@ class SessionCache:
         self._live = live
         self._clock = clock
         self._today: dict[str, SessionBars] = {}
-        self._earlier: OrderedDict[Key, SessionBars] = OrderedDict()
+        self._earlier: OrderedDict[tuple[str, date], SessionBars] = OrderedDict()
+        self._named: OrderedDict[Key, SessionBars] = OrderedDict()
         self._day = market_day(clock.now())
         #: How far each symbol has been followed; None while nothing is.
         self._heads: dict[str, int] | None = None
         self._loading: dict[Key, asyncio.Task[SessionBars]] = {}
         #: What arrives for a session while it is being read.
         self._arrived: dict[Key, list[Change]] = {}
-        self._delays: dict[Key, timedelta | None] = {}
+        self._delays: dict[tuple[str, date], timedelta | None] = {}
         self.listener: ChangeListener | None = None
         #: When the store was last compared with, in market time, and whether it is away since.
         self._contact = clock.now()
@@ -138,11 +153,9 @@ class SessionCache:
             with suppress(LiveError, TimeoutError):
                 async with asyncio.timeout(_LOOK):
                     self._waiting = await self._live.waiting()
-            for (symbol, day), session in [
-                *(((s.symbol, s.day), s) for s in self._today.values()),
-                *self._earlier.items(),
-            ]:
-                session.waiting = self.waiting(symbol, day)
+            for sessions in (self._today, self._earlier, self._named):
+                for session in sessions.values():
+                    session.waiting = self.waiting(session.symbol, session.day)
             await asyncio.sleep(_LOOK)
 
     async def run(self) -> NoReturn:
@@ -157,16 +170,18 @@ class SessionCache:
             self._heads = None
             self._today.clear()
             self._earlier.clear()
+            self._named.clear()
             if self.listener:
-                self.listener.lost(None)
+                self.listener.lost_all()
             await asyncio.sleep(_LOOK)
 
-    def peek(self, symbol: str, day: date) -> SessionBars | None:
+    def peek(self, symbol: str, day: date, feed: str | None = None) -> SessionBars | None:
         """Return a session if it is in memory.
 
         Parameters
         ----------
         symbol, day : the session.
+        feed : the feed by its name; None for the one that is shown.
 
         Returns
         -------
@@ -175,6 +190,11 @@ class SessionCache:
         """
         if self._heads is None:
             return None
+        if feed is not None:
+            named = self._named.get((symbol, day, feed))
+            if named is not None:
+                self._named.move_to_end((symbol, day, feed))
+            return named
         if day == self._day:
             return self._today.get(symbol)
         session = self._earlier.get((symbol, day))
@@ -182,12 +202,13 @@ class SessionCache:
             self._earlier.move_to_end((symbol, day))
         return session
 
-    async def get(self, symbol: str, day: date) -> SessionBars:
+    async def get(self, symbol: str, day: date, feed: str | None = None) -> SessionBars:
         """Return a session from memory, else from the store.
 
         Parameters
         ----------
         symbol, day : the session.
+        feed : the feed by its name; None for the one that is shown.
 
         Returns
         -------
@@ -199,42 +220,20 @@ class SessionCache:
         StoreError
             If the session is not in memory and the database is away.
         """
-        session = self.peek(symbol, day)
+        session = self.peek(symbol, day, feed)
         if session is not None:
             return session
+        key = (symbol, day, feed)
         if self._heads is None:
-            return await self._read(symbol, day)
+            return await self._read(key)
         if symbol not in self._heads:
-            return await _blank(symbol, day)
-        key = (symbol, day)
+            return await _blank(key)
         task = self._loading.get(key)
         if task is None:
             task = self._loading[key] = asyncio.create_task(self._load(key))
             task.add_done_callback(lambda done: self._loaded(key, done))
         # A caller who disconnects must not cancel the load for the others who wait.
         return await asyncio.shield(task)
-
-    async def read(self, symbol: str, day: date, feed: str) -> SessionBars:
-        """Read the session of one feed from the store; only shown feeds are kept in memory.
-
-        Parameters
-        ----------
-        symbol, day, feed : the session.
-
-        Returns
-        -------
-        SessionBars
-            The session; empty where nothing is stored.
-
-        Raises
-        ------
-        StoreError
-            If the database is away.
-        """
-        session = await _blank(symbol, day)
-        store = self._store.of_feed(feed)
-        session.fill(*await store.session(symbol, day, FIGURES, PROVENANCE))
-        return session
 
     async def known(self, symbol: str) -> bool:
         """Say whether a symbol was ever sampled, or tried.
@@ -360,28 +359,41 @@ class SessionCache:
         assert self._heads is not None
         symbol = change.symbol
         self._heads.setdefault(symbol, 0)
-        days = []
-        changed = {row.expiration for _, row in change.rows}
-        for day in sorted(changed | {gap.expiration for _, gap in change.gaps}):
-            self._delays.pop((symbol, day), None)
-            if (symbol, day) in self._arrived:
-                self._arrived[symbol, day].append(change)
-            session = self.peek(symbol, day)
-            if session is not None:
-                _apply(session, change)
-                if _is_of_another_feed(session, change):
-                    session = await self._reconsider(session)
-                days.append(session)
-            elif day >= self._day or self._wanted(symbol, day):
-                try:
-                    days.append(await self.get(symbol, day))
-                except StoreError as error:
-                    log.warning("a session cannot be read yet", symbol=symbol, error=str(error))
-                    if self.listener:
-                        self.listener.lost(symbol)
+        feeds = {row.source for _, row in change.rows} | {gap.source for _, gap in change.gaps}
+        changed: list[tuple[str | None, list[SessionBars]]] = []
+        for feed in (None, *feeds):
+            days = [
+                await self._changed(change, (symbol, day, feed))
+                for day in sorted(_days(change, feed))
+            ]
+            changed.append((feed, [day for day in days if day is not None]))
         self._heads[symbol] = change.revision
-        if self.listener and days:
-            self.listener.changed(symbol, days, change.after)
+        for feed, sessions in changed:
+            if self.listener and sessions:
+                self.listener.changed(symbol, feed, sessions, change.after)
+
+    async def _changed(self, change: Change, key: Key) -> SessionBars | None:
+        """Return a session with a change of it; None if it is not in memory and nobody wants it."""
+        symbol, day, feed = key
+        if feed is None:
+            self._delays.pop((symbol, day), None)
+        if key in self._arrived:
+            self._arrived[key].append(change)
+        session = self.peek(*key)
+        if session is not None:
+            _apply(session, change)
+            if feed is None and _is_of_another_feed(session, change):
+                session = await self._reconsider(session)
+            return session
+        if not self._wanted(key):
+            return None
+        try:
+            return await self.get(*key)
+        except StoreError as error:
+            log.warning("a session cannot be read yet", symbol=symbol, error=str(error))
+            if self.listener:
+                self.listener.lost(symbol, feed)
+            return None
 
     async def _reconsider(self, day: SessionBars) -> SessionBars:
         """Return the session of the feed that is shown now; another one replaces it in memory."""
@@ -389,7 +401,7 @@ class SessionCache:
             feeds = await self._store.feeds(day.symbol, day.day)
             if feeds.get(day.feed or "", not feeds):
                 return day
-            again = await self._read(day.symbol, day.day)
+            again = await self._read((day.symbol, day.day, None))
         except StoreError as error:
             log.warning("a session cannot be read yet", symbol=day.symbol, error=str(error))
             return day
@@ -400,29 +412,36 @@ class SessionCache:
             self._earlier[day.symbol, day.day] = again
         if self.listener:
             # A reader's bars are of the other feed: the reader comes back for the new one's.
-            self.listener.lost(day.symbol)
+            self.listener.lost(day.symbol, None)
         return again
 
-    def _wanted(self, symbol: str, day: date) -> bool:
+    def _wanted(self, key: Key) -> bool:
+        symbol, day, feed = key
+        if feed is None and day >= self._day:
+            return True
         return bool(
-            self.listener and self.listener.wants(symbol) and day >= previous_session_day(self._day)
+            self.listener
+            and self.listener.wants(symbol, feed)
+            and day >= previous_session_day(self._day)
         )
 
     async def _load(self, key: Key) -> SessionBars:
         arrived: list[Change] = []
         self._arrived[key] = arrived
         try:
-            day = await self._read(*key)
+            day = await self._read(key)
         finally:
             del self._arrived[key]
         for change in arrived:
             _apply(day, change)
         day.waiting = self.waiting(day.symbol, day.day)
-        if day.day == self._day:
+        if key[2] is not None:
+            self._named[key] = day
+        elif day.day == self._day:
             self._today[day.symbol] = day
         else:
-            self._earlier[key] = day
-            self._shrink()
+            self._earlier[day.symbol, day.day] = day
+        self._shrink()
         return day
 
     def _loaded(self, key: Key, done: asyncio.Task[SessionBars]) -> None:
@@ -431,14 +450,18 @@ class SessionCache:
             # Retrieve the error, even if no caller waits any more.
             done.exception()
 
-    async def _read(self, symbol: str, day: date) -> SessionBars:
-        session = await _blank(symbol, day)
-        session.fill(*await self._store.session(symbol, day, FIGURES, PROVENANCE))
+    async def _read(self, key: Key) -> SessionBars:
+        symbol, day, feed = key
+        session = await _blank(key)
+        store = self._store.of_feed(feed)
+        session.fill(*await store.session(symbol, day, FIGURES, PROVENANCE))
         return session
 
     def _shrink(self) -> None:
         while len(self._earlier) > MAX_EARLIER_SESSIONS:
             self._earlier.popitem(last=False)
+        while len(self._named) > MAX_NAMED_SESSIONS:
+            self._named.popitem(last=False)
 
 
 def previous_session_day(day: date) -> date:
@@ -469,6 +492,12 @@ def _apply(day: SessionBars, change: Change) -> None:
     )
 
 
+def _days(change: Change, feed: str | None) -> set[date]:
+    """The sessions of which a change has rows or gaps: of a feed, or of any where it is None."""
+    items: list[Row | Gap] = [row for _, row in change.rows] + [gap for _, gap in change.gaps]
+    return {item.expiration for item in items if feed in (None, item.source)}
+
+
 def _is_of_another_feed(day: SessionBars, change: Change) -> bool:
     items: list[Row | Gap] = [row for _, row in change.rows] + [gap for _, gap in change.gaps]
     return any(i.expiration == day.day and i.source != day.feed for i in items)
@@ -495,5 +524,8 @@ async def session_on_day(day: date) -> Session | None:
     return session_on(day)
 
 
-async def _blank(symbol: str, day: date) -> SessionBars:
-    return SessionBars(symbol, day, await session_on_day(day))
+async def _blank(key: Key) -> SessionBars:
+    symbol, day, feed = key
+    session = SessionBars(symbol, day, await session_on_day(day))
+    session.feed = feed
+    return session

@@ -206,23 +206,24 @@ Group = set[StreamReader]
 
 
 class StreamHub:
-    """All readers, by symbol and bar size; told of changes by ``SessionCache``."""
+    """All readers, by symbol, feed and bar size; told of changes by ``SessionCache``."""
 
     def __init__(self, sessions: SessionCache, access: Access, clock: Clock) -> None:
         self.sessions = sessions
         self._access = access
         self._clock = clock
-        self._groups: dict[str, dict[int, Group]] = {}
+        #: A reader who named no feed is among those of None, the feed that is shown.
+        self._groups: dict[tuple[str, str | None], dict[int, Group]] = {}
         self._closed = False
 
     async def run(self) -> NoReturn:
         """Send every reader a comment line each ``HEARTBEAT_SECONDS``. Cancel it to end it."""
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            for symbol, width, group in self._all():
+            for key, width, group in self._all():
                 for reader in [r for r in group if not self._access.knows(r.caller)]:
                     reader.cut()
-                self._write(symbol, width, group, _ALIVE)
+                self._write(key, width, group, _ALIVE)
 
     def close(self) -> None:
         """End every reader's answer: the server stops."""
@@ -235,47 +236,58 @@ class StreamHub:
         """Return how many readers there are."""
         return sum(len(group) for _, _, group in self._all())
 
-    def wants(self, symbol: str) -> bool:
-        """Say whether a symbol has readers.
+    def wants(self, symbol: str, feed: str | None) -> bool:
+        """Say whether a symbol's feed has readers.
 
         Parameters
         ----------
         symbol : the symbol.
+        feed : the feed that the readers named; None for the one that is shown.
 
         Returns
         -------
         bool
             True if it has.
         """
-        return symbol in self._groups
+        return (symbol, feed) in self._groups
 
-    def changed(self, symbol: str, days: Sequence[SessionBars], after: int) -> None:
-        """Write what has changed to the symbol's readers, encoded once for each bar size.
+    def changed(
+        self, symbol: str, feed: str | None, days: Sequence[SessionBars], after: int
+    ) -> None:
+        """Write what has changed to its readers, encoded once for each bar size.
 
         Parameters
         ----------
         symbol : the symbol.
-        days : its sessions that have changed.
+        feed : whose sessions they are; None for the shown ones.
+        days : the sessions that have changed.
         after : the symbol's newest revision before the change.
         """
-        for width, group in list(self._groups.get(symbol, {}).items()):
+        key = (symbol, feed)
+        for width, group in list(self._groups.get(key, {}).items()):
             events = sorted(event for day in days for event in day.events(width, after))
             if events:
-                self._write(symbol, width, group, encode_events(events))
+                self._write(key, width, group, encode_events(events))
 
-    def lost(self, symbol: str | None) -> None:
+    def lost(self, symbol: str, feed: str | None) -> None:
         """Cut off the readers who have missed changes; they come back and get what they missed.
 
         Parameters
         ----------
-        symbol : the symbol; None for all symbols.
+        symbol : the symbol.
+        feed : the feed that they named; None for the readers of the shown one.
         """
-        for name, _, group in self._all():
-            if symbol is None or symbol == name:
-                for reader in group:
-                    reader.cut()
+        for group in self._groups.get((symbol, feed), {}).values():
+            for reader in group:
+                reader.cut()
 
-    async def days(self, symbol: str, since: int | None) -> list[SessionBars]:
+    def lost_all(self) -> None:
+        """Cut off every reader."""
+        for _, _, group in self._all():
+            for reader in group:
+                reader.cut()
+
+    async def days(self, symbol: str, feed: str | None, since: int | None) -> list[SessionBars]:
         """Return the sessions that a reader follows, once following has reached what they have.
 
         The reader's next event is then the next change. Nothing may be awaited before it joins.
@@ -283,6 +295,7 @@ class StreamHub:
         Parameters
         ----------
         symbol : the symbol.
+        feed : the feed that the reader named; None for the one that is shown.
         since : the reader's cursor; None for a reader who only wants what comes.
 
         Returns
@@ -299,9 +312,10 @@ class StreamHub:
             async with asyncio.timeout(_BEHIND):
                 while True:
                     today = market_day(self._clock.now())
-                    days = [await self.sessions.get(symbol, today)]
+                    days = [await self.sessions.get(symbol, today, feed)]
                     if since is not None:
-                        days.insert(0, await self.sessions.get(symbol, previous_session_day(today)))
+                        previous = previous_session_day(today)
+                        days.insert(0, await self.sessions.get(symbol, previous, feed))
                     head = self.sessions.head(symbol)
                     if head is not None and all(day.cursor <= head for day in days):
                         return days
@@ -309,47 +323,50 @@ class StreamHub:
         except TimeoutError:
             raise StoreUnavailable("what is stored cannot be followed just now") from None
 
-    def join(self, symbol: str, width: int, reader: StreamReader) -> None:
+    def join(self, symbol: str, feed: str | None, width: int, reader: StreamReader) -> None:
         """Send a reader the events that come from now on.
 
         Parameters
         ----------
         symbol : the symbol.
+        feed : the feed that the reader named; None for the one that is shown.
         width : the bar size. [s]
         reader : the reader.
         """
         if self._closed:
             reader.close()
             return
-        self._groups.setdefault(symbol, {}).setdefault(width, set()).add(reader)
+        self._groups.setdefault((symbol, feed), {}).setdefault(width, set()).add(reader)
 
-    def leave(self, symbol: str, width: int, reader: StreamReader) -> None:
+    def leave(self, symbol: str, feed: str | None, width: int, reader: StreamReader) -> None:
         """Send a reader no more events: it is gone.
 
         Parameters
         ----------
         symbol : the symbol.
+        feed : the feed that the reader named; None for the one that is shown.
         width : the bar size. [s]
         reader : the reader.
         """
-        groups = self._groups.get(symbol, {})
+        key = (symbol, feed)
+        groups = self._groups.get(key, {})
         group = groups.get(width, set())
         group.discard(reader)
         if not group:
             groups.pop(width, None)
         if not groups:
-            self._groups.pop(symbol, None)
+            self._groups.pop(key, None)
 
-    def _all(self) -> list[tuple[str, int, Group]]:
+    def _all(self) -> list[tuple[tuple[str, str | None], int, Group]]:
         return [
-            (symbol, width, group)
-            for symbol, groups in self._groups.items()
+            (key, width, group)
+            for key, groups in self._groups.items()
             for width, group in groups.items()
         ]
 
-    def _write(self, symbol: str, width: int, group: Group, events: bytes) -> None:
+    def _write(self, key: tuple[str, str | None], width: int, group: Group, events: bytes) -> None:
         for gone in [reader for reader in group if not reader.write(events)]:
-            self.leave(symbol, width, gone)
+            self.leave(*key, width, gone)
 
 
 class StreamResponse(Response):
@@ -359,6 +376,7 @@ class StreamResponse(Response):
         self,
         hub: StreamHub,
         symbol: str,
+        feed: str | None,
         width: int,
         since: int | None,
         caller: Caller,
@@ -369,6 +387,7 @@ class StreamResponse(Response):
         self._wants_body = wants_body
         self._hub = hub
         self._symbol = symbol
+        self._feed = feed
         self._width = width
         self._since = since
         self._caller = caller
@@ -381,7 +400,7 @@ class StreamResponse(Response):
         ------
         StoreError
         """
-        await self._hub.days(self._symbol, self._since)
+        await self._hub.days(self._symbol, self._feed, self._since)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send what was missed, then whatever lands, until the reader goes."""
@@ -414,14 +433,14 @@ class StreamResponse(Response):
         except (TimeoutError, StoreUnavailable):
             reader.cut()
         finally:
-            self._hub.leave(self._symbol, self._width, reader)
+            self._hub.leave(self._symbol, self._feed, self._width, reader)
 
     async def _catch_up(self, reader: StreamReader, limit: asyncio.Timeout) -> None:
         """Send what changed after the reader's cursor in pieces, and join without a hole."""
         since = self._since
         body = _RETRY
         while True:
-            days = await self._hub.days(self._symbol, since)
+            days = await self._hub.days(self._symbol, self._feed, since)
             events = sorted(
                 event
                 for day in days
@@ -430,7 +449,7 @@ class StreamResponse(Response):
             piece = _first(events)
             if len(piece) == len(events):
                 reader.write(body + encode_events(piece))
-                self._hub.join(self._symbol, self._width, reader)
+                self._hub.join(self._symbol, self._feed, self._width, reader)
                 return
             limit.reschedule(asyncio.get_running_loop().time() + _PATIENCE)
             await reader.send(body + encode_events(piece))

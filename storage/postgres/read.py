@@ -199,12 +199,12 @@ class RecordReader(WindowReader, ChangeReader):
         rows = await self._all(query("feeds"), symbol=symbol, expiration=expiration)
         return {row["source"]: row["shown"] for row in rows}
 
-    async def feeds_of(self, symbol: str) -> list[str]:
+    async def feeds_of(self, symbol: str | None) -> list[str]:
         """Return the feeds that have rows of a symbol, in any session.
 
         Parameters
         ----------
-        symbol : the underlying.
+        symbol : the underlying; None for the feeds of all.
 
         Returns
         -------

@@ -140,8 +140,9 @@ select source, shown from sessions
 where symbol = %(symbol)s and expiration = %(expiration)s and has_rows order by source
 
 -- feeds_of --
--- The feeds that have rows of a symbol.
-select distinct source from sessions where symbol = %(symbol)s and has_rows order by source
+-- The feeds that have rows of a symbol, or of any.
+select distinct source from sessions
+where (%(symbol)s::text is null or symbol = %(symbol)s) and has_rows order by source
 
 -- advance_heads --
 -- Update each symbol's newest revision.
@@ -472,10 +473,13 @@ where symbol = %(symbol)s and expiration <= %(until)s and has_rows
   and (%(feed)s::text is null or source = %(feed)s)
 
 -- board --
--- Each symbol's newest row up to a day, found by way of its session.
+-- Each symbol's newest row up to a day, found by way of its session: the shown feed's, or the one's
+-- that is asked for.
 select r.*
 from (select distinct on (symbol) symbol, expiration, source, first_slot, last_slot from sessions
-      where has_rows and shown and expiration <= %(until)s order by symbol, expiration desc) newest
+      where has_rows and expiration <= %(until)s
+        and case when %(feed)s::text is null then shown else source = %(feed)s end
+      order by symbol, expiration desc) newest
 cross join lateral (
     select {columns} from rows
     where rows.symbol = newest.symbol and rows.expiration = newest.expiration

@@ -30,7 +30,7 @@ THURSDAY = date(2026, 6, 4)
 BARS = ("30s", "1m", "5m", "15m")
 
 
-def some_record(dice: random.Random, symbol: str, slot: Any) -> Any:
+def some_record(dice: random.Random, symbol: str, slot: Any, **changes: Any) -> Any:
     """Figures at random, nulls and awkward numbers among them."""
     number = dice.choice([0.1 + 0.2, 1e22, -7.25e9, 1 / 3, 12345678.12, 5e-324])
     return record(
@@ -48,6 +48,7 @@ def some_record(dice: random.Random, symbol: str, slot: Any) -> Any:
         delay_seconds=dice.choice([0, 0, 900]),
         quoted_at=slot + timedelta(seconds=dice.randint(0, 14), microseconds=dice.randint(0, 9)),
         classified_share=dice.choice([None, 0.93]),
+        **changes,
     )
 
 

@@ -292,16 +292,16 @@ async def test_who_comes_as_the_server_stops_is_let_go() -> None:
     hub = StreamHub(None, None, None)  # type: ignore[arg-type]
     hub.close()
     reader = QueuedReader(send, None)  # type: ignore[arg-type]
-    hub.join("SPX", 60, reader)
+    hub.join("SPX", None, 60, reader)
     await asyncio.wait_for(reader.run(), 2)
-    assert (hub.count(), hub.wants("SPX")) == (0, False)
+    assert (hub.count(), hub.wants("SPX", None)) == (0, False)
 
 
 async def test_the_answer_of_a_cut_reader_ends() -> None:
     """A cut ends the answer also while the client says nothing, and leaves no reader behind."""
 
     class Sessions:
-        async def get(self, symbol: str, day: Any) -> SessionBars:
+        async def get(self, symbol: str, day: Any, feed: str | None) -> SessionBars:
             return SessionBars(symbol, day, None)
 
         def head(self, symbol: str) -> int:
@@ -317,15 +317,16 @@ async def test_the_answer_of_a_cut_reader_ends() -> None:
         await asyncio.Event().wait()
 
     hub = StreamHub(Sessions(), None, Clock())  # type: ignore[arg-type]
-    response = StreamResponse(hub, "SPX", 60, None, None)  # type: ignore[arg-type]
+    response = StreamResponse(hub, "SPX", None, 60, None, None)  # type: ignore[arg-type]
     answer = asyncio.create_task(response({"type": "http"}, receive, send))
     async with asyncio.timeout(2):
         while not hub.count():
             await asyncio.sleep(0.001)
-    hub.lost("SPY")
+    hub.lost("SPY", None)
+    hub.lost("SPX", "cboe")
     await asyncio.sleep(0.01)
     assert (hub.count(), answer.done()) == (1, False)
-    hub.lost("SPX")
+    hub.lost("SPX", None)
     await asyncio.wait_for(answer, 2)
     assert hub.count() == 0
 
@@ -435,8 +436,8 @@ async def test_channel_is_away(
     monkeypatch.setattr(hub, "changed", lambda *arguments: calls.append(arguments))
     [change] = (await store.write([record(utc("14:29:30"))])).changes
     await fed.reached({"SPY": change.revision})
-    [(symbol, [day], _)] = calls
-    assert (symbol, day.cursor) == ("SPY", change.revision)
+    [(symbol, name, [day], _)] = calls
+    assert (symbol, name, day.cursor) == ("SPY", None, change.revision)
 
 
 async def test_stopping_lets_readers_go(site: Site) -> None:
