@@ -97,7 +97,7 @@ def measure_books(
             years=chain.years,
             sigma=market.smile.filled,
         )
-    pins: dict[int, tuple[float, float | None]] = {}
+    pins: dict[int, pin.PinProbability] = {}
     return [
         _measure(chain, market, scene, position, open_interest, flip, pins)
         for (position, open_interest), flip in zip(holdings, flips, strict=True)
@@ -111,7 +111,7 @@ def _measure(
     position: Floats,
     open_interest: Floats,
     flip: Flip,
-    pins: dict[int, tuple[float, float | None]],
+    pins: dict[int, pin.PinProbability],
 ) -> DealerBook:
     """Exposures, levels and pin of one dealer position.
 
@@ -175,24 +175,18 @@ def _measure(
             _strike(strike, magnet_index + 1 if magnet_index + 1 < len(strike) else None),
         )
         if magnet_index not in pins:
-            pins[magnet_index] = _pin_probability(chain, market, magnet_index)
+            pins[magnet_index] = pin.pin_probability(
+                magnet_index,
+                strike=strike,
+                own=market.quoted_sigma,
+                uncertainty=market.uncertainty,
+                atm=market.atm,
+                atm_uncertainty=market.atm_uncertainty,
+                forward=market.forward.level,
+                years=chain.years,
+            )
         headline["pin_probability_pct"], noise = pins[magnet_index]
     return DealerBook(position, book, flip, headline, around, noise)
-
-
-def _pin_probability(chain: Chain, market: MarketState, magnet: int) -> tuple[float, float | None]:
-    """Probability of settling between a magnet's neighbours, and how uncertain quotes leave it."""
-    smile: dict[str, Any] = {
-        "strike": chain.strike,
-        "own": market.quoted_sigma,
-        "atm": market.atm,
-        "forward": market.forward.level,
-        "years": chain.years,
-    }
-    noise = pin.pin_probability_noise(
-        magnet, uncertainty=market.uncertainty, atm_uncertainty=market.atm_uncertainty, **smile
-    )
-    return pin.pin_probability(magnet, **smile), noise
 
 
 def _strike(strike: Floats, index: int | None) -> float | None:

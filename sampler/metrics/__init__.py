@@ -7,6 +7,7 @@ from collections.abc import Callable
 # Importing a module registers its loops with ``special``.
 from sampler.metrics import (  # noqa: F401
     black,
+    contradiction,
     crossings,
     exposure,
     flow,
@@ -14,6 +15,7 @@ from sampler.metrics import (  # noqa: F401
     ledger,
     levels,
     liquidity,
+    pin,
     rounding,
     smile,
     special,

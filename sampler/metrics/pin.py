@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sampler.metrics.levels import StrikeLevels
+from sampler.metrics.special import LEVEL, READ, WRITE, compiled, load_once, scalar
 from storage.market.constants import PIN_WEIGHTS
 
 Floats = NDArray[np.float64]
@@ -68,52 +69,17 @@ def pin_score(
     return PinScore(math.floor(total + 0.5), *parts)
 
 
+class PinProbability(NamedTuple):
+    """Probability of settling between the magnet's neighbours, and its noise."""
+
+    #: [%]
+    percent: float
+    #: How uncertain the widths of quotes leave it: √Σ(∂P/∂σ·u)² over the volatilities that enter
+    #: it; None where one of their uncertainties is not known. [points of %]
+    noise: float | None
+
+
 def pin_probability(
-    magnet: int, *, strike: Floats, own: Floats, atm: float, forward: float, years: float
-) -> float:
-    """Implied probability, in %, of settling between the magnet's neighbouring strikes.
-
-    P(S > K) = N(d₂) − F·n(d₁)·√T·σ′(K), with the smile's slope by three points; lognormal with
-    ``atm`` where a strike that it needs has no volatility of its own, or where the result is no
-    probability.
-
-    Parameters
-    ----------
-    magnet : index into ``strike``.
-    strike : ascending. (n,) [$]
-    own : the strikes' own volatilities, NaN without one. (n,) [decimal]
-    atm : volatility at the money. [decimal]
-    forward : of the chain. [$]
-    years : time to expiry, above 0. [years]
-
-    Returns
-    -------
-    float
-        The probability. [%]
-    """
-    first = max(magnet - REACH, 0)
-    strikes, sigmas = (column[first : magnet + REACH + 1].tolist() for column in (strike, own))
-    below, above = magnet - first - 1, magnet - first + 1
-
-    def over(index: int, *, flat: bool) -> float:
-        if not 0 <= index < len(strikes):
-            return 1.0 if index < 0 else 0.0
-        total = (atm if flat else sigmas[index]) * math.sqrt(years)
-        d1 = math.log(forward / strikes[index]) / total + total / 2
-        # N(d₂); erfc keeps its digits far out.
-        digital = math.erfc((total - d1) / math.sqrt(2)) / 2
-        if flat:
-            return digital
-        density = math.exp(-d1 * d1 / 2) / math.sqrt(2 * math.pi)
-        return digital - forward * density * math.sqrt(years) * _slope(strikes, sigmas, index)
-
-    smiled = over(below, flat=False) - over(above, flat=False)
-    if 0 <= smiled <= 1:
-        return 100 * smiled
-    return 100 * (over(below, flat=True) - over(above, flat=True))
-
-
-def pin_probability_noise(
     magnet: int,
     *,
     strike: Floats,
@@ -123,30 +89,68 @@ def pin_probability_noise(
     atm_uncertainty: float,
     forward: float,
     years: float,
-) -> float | None:
-    """How uncertain the widths of its quotes leave ``pin_probability``, in points of %.
+) -> PinProbability:
+    """Implied probability of settling between the magnet's neighbouring strikes, and its noise.
+
+    P(S > K) = N(d₂) − F·n(d₁)·√T·σ′(K), with the smile's slope by three points; lognormal with
+    ``atm`` where a strike that it needs has no volatility of its own, or where the result is no
+    probability. Compiled, the two take 3 µs; in plain Python they took 17 µs.
 
     Parameters
     ----------
-    magnet, strike, own, atm, forward, years : as for ``pin_probability``.
-    uncertainty : (n,) of each volatility that ``own`` has. [decimal]
+    magnet : index into ``strike``.
+    strike : ascending. (n,) [$]
+    own : the strikes' own volatilities, NaN without one. (n,) [decimal]
+    uncertainty : of each volatility that ``own`` has, NaN where it is not known. (n,) [decimal]
+    atm : volatility at the money. [decimal]
     atm_uncertainty : of ``atm``. [decimal]
+    forward : of the chain. [$]
+    years : time to expiry, above 0. [years]
 
     Returns
     -------
-    float or None
-        √Σ(∂P/∂σ·u)² over the volatilities that enter it, as if each erred by itself. The same
-        where the smile's result is no probability, and is not used: it says why. |∂P/∂σ|·u of
-        the lognormal one where a strike has no volatility of its own. None where an uncertainty
-        that enters is not known (NaN).
+    PinProbability
+        Its noise is as if each volatility erred by itself. It is that of the smile's result where
+        that is no probability, and is not used: it says why. It is |∂P/∂σ|·u of the lognormal one
+        where a strike has no volatility of its own.
     """
-    first = max(magnet - REACH, 0)
-    near = slice(first, magnet + REACH + 1)
-    strikes, sigmas = strike[near].tolist(), own[near].tolist()
-    slopes = [0.0] * len(strikes)
-    smiled = flat_slope = 0.0
-    for index, sign in ((magnet - first - 1, 1.0), (magnet - first + 1, -1.0)):
-        if not 0 <= index < len(strikes):
+    out = np.empty(2)
+    _loops()[0](magnet, atm, atm_uncertainty, forward, years, strike, own, uncertainty, out)
+    percent, noise = out.tolist()
+    return PinProbability(percent, noise if math.isfinite(noise) else None)
+
+
+@load_once
+def _loops() -> tuple[Callable[..., None]]:
+    return (compiled(_pin_loop, *[LEVEL] * 5, *[READ] * 3, WRITE),)
+
+
+def _pin_loop(
+    magnet: float,
+    atm: float,
+    atm_uncertainty: float,
+    forward: float,
+    years: float,
+    strike: Floats,
+    own: Floats,
+    uncertainty: Floats,
+    out: Floats,
+) -> None:
+    """Fill the fields of ``PinProbability``; NaN is a noise that is not known."""
+    first = max(int(magnet) - REACH, 0)
+    end = int(magnet) + REACH + 1
+    strikes, sigmas, widths = strike[first:end], own[first:end], uncertainty[first:end]
+    below, above = int(magnet) - first - 1, int(magnet) - first + 1
+    smiled = _over(below, False, strikes, sigmas, atm, forward, years)
+    smiled -= _over(above, False, strikes, sigmas, atm, forward, years)
+    if not 0.0 <= smiled <= 1.0:
+        smiled = _over(below, True, strikes, sigmas, atm, forward, years)
+        smiled -= _over(above, True, strikes, sigmas, atm, forward, years)
+    out[0] = 100.0 * smiled
+    slopes = np.zeros(strikes.size)
+    bends = flat_slope = 0.0
+    for index, sign in ((below, 1.0), (above, -1.0)):
+        if not 0 <= index < strikes.size:
             continue
         sigma = sigmas[index]
         flat_slope += sign * _digital_slope(strikes[index], atm, forward, years)
@@ -154,54 +158,77 @@ def pin_probability_noise(
         bend = _slope(strikes, sigmas, index)
         # −F·n(d₁)·√T·σ′: it moves with σ′, and by n(d₁) with the strike's own σ.
         total = sigma * math.sqrt(years)
-        d1 = math.log(forward / strikes[index]) / total + total / 2
-        scale = forward * math.exp(-d1 * d1 / 2) / math.sqrt(2 * math.pi) * math.sqrt(years)
-        smiled += scale * bend
+        d1 = math.log(forward / strikes[index]) / total + total / 2.0
+        scale = forward * math.exp(-d1 * d1 / 2.0) / math.sqrt(2.0 * math.pi) * math.sqrt(years)
+        bends += scale * bend
         slopes[index] += sign * (slope - scale * bend * d1 * (d1 - total) / sigma)
-        for i, weight in _slope_weights(strikes, index):
-            slopes[i] -= sign * scale * weight
-    if math.isfinite(smiled):
-        variance = 0.0
-        for slope, width in zip(slopes, uncertainty[near].tolist(), strict=True):
-            if slope != 0.0:
-                variance += (slope * width) * (slope * width)
-        noise = math.sqrt(variance)
-    else:
-        noise = abs(flat_slope) * atm_uncertainty
-    return 100 * noise if math.isfinite(noise) else None
+        _take_slope_weights(strikes, index, sign * scale, slopes)
+    variance = 0.0
+    for i in range(slopes.size):
+        if slopes[i] != 0.0:
+            variance += (slopes[i] * widths[i]) * (slopes[i] * widths[i])
+    noise = math.sqrt(variance) if math.isfinite(bends) else abs(flat_slope) * atm_uncertainty
+    out[1] = 100.0 * noise
 
 
+@scalar
+def _over(
+    index: int,
+    flat: bool,  # noqa: FBT001
+    strikes: Floats,
+    sigmas: Floats,
+    atm: float,
+    forward: float,
+    years: float,
+) -> float:
+    """Probability of settling above a strike; certain below the lowest one, 0 above the highest."""
+    if not 0 <= index < strikes.size:
+        return 1.0 if index < 0 else 0.0
+    total = (atm if flat else sigmas[index]) * math.sqrt(years)
+    d1 = math.log(forward / strikes[index]) / total + total / 2.0
+    # N(d₂); erfc keeps its digits far out.
+    digital = math.erfc((total - d1) / math.sqrt(2.0)) / 2.0
+    if flat:
+        return digital
+    density = math.exp(-d1 * d1 / 2.0) / math.sqrt(2.0 * math.pi)
+    return digital - forward * density * math.sqrt(years) * _slope(strikes, sigmas, index)
+
+
+@scalar
 def _digital_slope(strike: float, sigma: float, forward: float, years: float) -> float:
     """How N(d₂) moves with σ: −n(d₂)·d₁/σ."""
     total = sigma * math.sqrt(years)
-    d1 = math.log(forward / strike) / total + total / 2
-    return -math.exp(-((d1 - total) ** 2) / 2) / math.sqrt(2 * math.pi) * d1 / sigma
+    d1 = math.log(forward / strike) / total + total / 2.0
+    return -math.exp(-((d1 - total) ** 2) / 2.0) / math.sqrt(2.0 * math.pi) * d1 / sigma
 
 
-def _slope_weights(strike: Sequence[float], index: int) -> list[tuple[int, float]]:
-    """What each volatility counts in ``_slope``. [1/$]"""
-    low, high = max(index - 1, 0), min(index + 1, len(strike) - 1)
+@scalar
+def _take_slope_weights(strike: Floats, index: int, factor: float, slopes: Floats) -> None:
+    """Subtract from ``slopes`` what each volatility counts in ``_slope``, times a factor. [1/$]"""
+    low, high = max(index - 1, 0), min(index + 1, strike.size - 1)
     if low == high:
-        return []
+        return
     step = strike[high] - strike[low]
     if index in (low, high):
-        return [(low, -1 / step), (high, 1 / step)]
+        slopes[low] -= factor * (-1.0 / step)
+        slopes[high] -= factor * (1.0 / step)
+        return
     before, after = strike[index] - strike[low], strike[high] - strike[index]
-    return [
-        (low, -after / (before * step)),
-        (index, (after - before) / (before * after)),
-        (high, before / (after * step)),
-    ]
+    slopes[low] -= factor * (-after / (before * step))
+    slopes[index] -= factor * ((after - before) / (before * after))
+    slopes[high] -= factor * (before / (after * step))
 
 
-def _slope(strike: Sequence[float], own: Sequence[float], index: int) -> float:
+@scalar
+def _slope(strike: Floats, own: Floats, index: int) -> float:
     """σ′(K) by three points over uneven steps, by two at the ends; NaN where one is missing."""
-    low, high = max(index - 1, 0), min(index + 1, len(strike) - 1)
+    low, high = max(index - 1, 0), min(index + 1, strike.size - 1)
     k0, k1, k2 = strike[low], strike[index], strike[high]
     s0, s1, s2 = own[low], own[index], own[high]
     if low == high:
         return 0.0
-    if index in (low, high):
-        return (s2 - s0) / (k2 - k0)
-    left, right = (s1 - s0) / (k1 - k0), (s2 - s1) / (k2 - k1)
-    return (left * (k2 - k1) + right * (k1 - k0)) / (k2 - k0)
+    slope: float = (s2 - s0) / (k2 - k0)
+    if index not in (low, high):
+        left, right = (s1 - s0) / (k1 - k0), (s2 - s1) / (k2 - k1)
+        slope = (left * (k2 - k1) + right * (k1 - k0)) / (k2 - k0)
+    return slope

@@ -205,7 +205,16 @@ def test_one_sd_away_from_the_magnet():
 
 
 def probability(own, magnet=10):
-    return pin_probability(magnet, strike=STRIKE, own=own, atm=0.4, forward=100.0, years=4 * HOURS)
+    return pin_probability(
+        magnet,
+        strike=STRIKE,
+        own=own,
+        uncertainty=np.zeros(21),
+        atm=0.4,
+        atm_uncertainty=0.0,
+        forward=100.0,
+        years=4 * HOURS,
+    ).percent
 
 
 def test_a_flat_smile_gives_the_lognormal_probability():

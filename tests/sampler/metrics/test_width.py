@@ -15,7 +15,7 @@ from sampler.errors import ChainRefused
 from sampler.measure.market import read_market
 from sampler.measure.snapshot import measure_slot
 from sampler.metrics.flow import Quote
-from sampler.metrics.pin import pin_probability, pin_probability_noise
+from sampler.metrics.pin import pin_probability
 from sampler.metrics.smile import Smile
 from sampler.metrics.width import (
     count_wide_quotes,
@@ -259,13 +259,12 @@ def test_pin_noise_is_the_scatter_of_the_probability():
     own = np.array([0.152, 0.151, 0.150, 0.1495, 0.1492, 0.149])
     uncertainty = np.array([2e-4, 3e-4, 1e-4, 2e-4, 4e-4, 1e-4])
     common = {"strike": strike, "atm": 0.15, "forward": 7703.0, "years": 1e-3}
+    common |= {"uncertainty": uncertainty, "atm_uncertainty": 1e-3}
     dice = np.random.default_rng(8)
     for magnet in (0, 1, 2, 3, 5):
-        noise = pin_probability_noise(
-            magnet, own=own, uncertainty=uncertainty, atm_uncertainty=1e-3, **common
-        )
+        noise = pin_probability(magnet, own=own, **common).noise
         drawn = [
-            pin_probability(magnet, own=own + uncertainty * dice.normal(size=6), **common)
+            pin_probability(magnet, own=own + uncertainty * dice.normal(size=6), **common).percent
             for _ in range(4000)
         ]
         assert noise == pytest.approx(np.std(drawn), rel=0.05), magnet
@@ -285,11 +284,13 @@ def test_pin_noise_without_a_volatility():
         ]
         return above[0] - above[1]
 
-    noise = pin_probability_noise(1, uncertainty=np.full(3, NAN), atm_uncertainty=0.002, **common)
+    noise = pin_probability(1, uncertainty=np.full(3, NAN), atm_uncertainty=0.002, **common).noise
     assert noise == pytest.approx(50 * abs(chance(0.152) - chance(0.148)), rel=1e-3)
     for unknown in (NAN, math.inf):
-        assert pin_probability_noise(1, uncertainty=own, atm_uncertainty=unknown, **common) is None
+        blurred = pin_probability(1, uncertainty=own, atm_uncertainty=unknown, **common)
+        assert blurred.noise is None
     own = np.array([0.15, 0.15, 0.15])
     common["own"] = own
     uncertainty = np.array([0.01, NAN, 0.01])
-    assert pin_probability_noise(1, uncertainty=uncertainty, atm_uncertainty=0.01, **common) is None
+    blurred = pin_probability(1, uncertainty=uncertainty, atm_uncertainty=0.01, **common)
+    assert blurred.noise is None
