@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from api.series.epoch import epoch_seconds
 from api.series.gaps import MissingSlots, missing_slots
 from api.series.params import Window
 from api.series.window import count_spooled, etag, surrounding_fields
 from storage.market.calendar import Session
+from storage.market.constants import GRID_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +65,26 @@ class SessionState:
         str
             The tag.
         """
-        missing, unexplained = self._missing(window)
+        missing, unexplained = self._missing(window.due_slot)
         return etag(self.cursor, unexplained, spooled=count_spooled(missing))
 
-    def _missing(self, window: Window) -> tuple[list[MissingSlots], int]:
-        return missing_slots(self.session, self.sampled, self.gaps, window.due_slot, self.waiting)
+    def count_spooled(self, until: datetime) -> int:
+        """Count the slots that have passed, are not stored, and wait in a sampler's spool.
+
+        Parameters
+        ----------
+        until : the feed's time: slots whose 30 seconds ended by then have passed.
+
+        Returns
+        -------
+        int
+            How many they are.
+        """
+        missing, _ = self._missing(epoch_seconds(until) - GRID_SECONDS)
+        return count_spooled(missing)
+
+    def _missing(self, due: int) -> tuple[list[MissingSlots], int]:
+        return missing_slots(self.session, self.sampled, self.gaps, due, self.waiting)
 
     def surrounding_fields(self, window: Window, *, known: bool, now: datetime) -> dict[str, Any]:
         """Return the fields of an answer that follow its bars.
@@ -83,7 +100,7 @@ class SessionState:
         dict
             The fields by name.
         """
-        missing, _ = self._missing(window)
+        missing, _ = self._missing(window.due_slot)
         return surrounding_fields(
             window,
             missing,

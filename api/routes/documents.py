@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Request
@@ -19,6 +20,7 @@ from api.documents.lookup import (
     NoData,
     lookup_nearest_sample,
     lookup_sample,
+    lookup_session,
     store_of_feed,
 )
 from api.documents.sample import Sample
@@ -400,10 +402,34 @@ async def get_sessions(request: Request, symbol: Symbol, caller: Free) -> Respon
         return _not_found_response(name)
     now = app_context(request).clock.now()
     calendar = sessions_between(rows[0]["expiration"], rows[-1]["expiration"])
-    sessions = stored_sessions(rows, {session.day: session for session in calendar}, now)
     newest = await store.newest(name, rows[-1]["expiration"])
+    declared = newest.get("delay_seconds")
+    if declared is None and len(rows) > 1:
+        # A session without a row yet has the delay of the one before.
+        declared = (await store.newest(name, rows[-2]["expiration"])).get("delay_seconds")
+    delay = timedelta(seconds=declared or 0)
+    sessions = stored_sessions(
+        rows,
+        {session.day: session for session in calendar},
+        now,
+        delay=delay,
+        spooled=await _spooled_slots(request, store, name, now - delay),
+    )
     body = {"symbol": name, "count": len(sessions), "as_of": now, "sessions": sessions}
     return await _document_response(request, body, name, newest.get("quoted_at"))
+
+
+async def _spooled_slots(
+    request: Request, store: Store, symbol: str, until: datetime
+) -> dict[date, int]:
+    """How many slots of each day have passed, are not stored, and wait in a sampler's spool."""
+    sessions = app_context(request).sessions
+    counts = {}
+    for day in sessions.waiting_days(symbol):
+        state = await lookup_session(store, symbol, day, today=day)
+        state = replace(state, waiting=sessions.waiting(symbol, day))
+        counts[day] = state.count_spooled(until)
+    return counts
 
 
 async def _document_response(

@@ -146,6 +146,24 @@ class SessionCache:
             return None
         return epoch_seconds(slots[0]), epoch_seconds(slots[1])
 
+    def waiting_days(self, symbol: str) -> list[date]:
+        """Return the days whose slots may wait in a sampler's spool.
+
+        Parameters
+        ----------
+        symbol : the symbol.
+
+        Returns
+        -------
+        list of date
+            New York's days from the first waiting slot's to the last one's; empty if none waits.
+        """
+        slots = self._waiting.get(symbol)
+        if slots is None:
+            return []
+        first, last = map(market_day, slots)
+        return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
     async def _watch_spools(self) -> NoReturn:
         """Learn every second what waits in the spools of samplers, as far as the channel tells."""
         while True:

@@ -168,7 +168,6 @@ async def test_sessions(recorded: Caller, flowing: Caller) -> None:
     [day] = (await ask(flowing, f"{ZERO}sessions/SPX"))["sessions"]
     assert (day["date"], day["rows"], day["slots"]) == (FLOWING, 419, 420)
     assert day["reasons"] == {"not_open": 1}
-    # 14:30:00 to 15:00:00: as many slots as have begun.
     flowing.clock.moment = datetime(2026, 11, 27, 15, 0, 5, tzinfo=UTC)
     body = await ask(flowing, f"{ZERO}sessions/SPX")
     assert body["sessions"][0]["slots"] == 420, "a row that is there has had its time"

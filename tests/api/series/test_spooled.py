@@ -92,13 +92,24 @@ async def test_a_sampler_that_cannot_reach_the_database(
                 )
                 shown = {gap["reason"] for gap in heatmap.json()["gap_intervals"]}
                 assert {SPOOLED, "not_sampled"} <= shown
+                # Of 24 slots 20 were over at the first step; 1 and 2 wait, nobody sampled 3.
+                lost = {"late": 20, "not_sampled": 1}
+                assert await day_of_sessions(caller) == (24, 1, lost | {SPOOLED: 2})
                 broken.away = False
                 await rigged.writer.drained()
                 await reasons(caller, {"not_sampled"})
+                assert await day_of_sessions(caller) == (24, 3, lost)
                 assert await live.waiting() == {}
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
+
+
+async def day_of_sessions(app: Caller) -> tuple[int, int, dict[str, int]]:
+    """Slots that have passed, rows, and the reasons of the others, of the one stored day."""
+    sent = await app.get("/v1/flow/zero-dte/sessions/SPX")
+    (day,) = sent.json()["sessions"]
+    return day["slots"], day["rows"], day["reasons"]
 
 
 async def test_announcements(servers: Servers, store: Store) -> None:
