@@ -25,8 +25,11 @@ from sampler.measure.standstill import (
     options_standing,
     own_time_stands,
     require_live_options,
+    seconds_ahead,
     spot_standing,
     standstill_notes,
+    still_unchanged,
+    watched_quotes,
 )
 from sampler.metrics import black
 from sampler.metrics.contradiction import Contradiction, contradiction
@@ -54,6 +57,8 @@ CLOCK_SKEW = 0.0001
 MOVED_ON = 0.0003
 #: With a smaller part of the contracts that were listed before, a sample is no yardstick. [0-1]
 LEAST_LISTED = 0.9
+#: For so long a sample's volatility is what the next ones' quotes are judged by. [s]
+USUAL_FOR = 900.0
 #: ATM volatility of the last minute is auction noise. [years]
 LAST_MINUTE = 60 / YEAR_SECONDS
 #: While options open, a baseline needs so many strikes quoted on both sides, and never the first
@@ -173,13 +178,22 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         spot = fwd.level
     elif _disagree(source_spot, fwd, CLOCK_SKEW):
         flags.append(Flag.CLOCK_SKEW)
+    ahead = seconds_ahead(chain)
+    if ahead is not None:
+        flags.append(Flag.OPTIONS_AHEAD)
+        amounts[Flag.OPTIONS_AHEAD] = {"seconds": round(ahead, 3)}
     if wide:
         flags.append(Flag.WIDE_QUOTES)
         amounts[Flag.WIDE_QUOTES] = {"quotes": wide}
-    contradicting = _contradiction_of(chain, ranged, fwd, atm)
+    contradicting = _contradiction_of(chain, ranged, fwd, _to_judge_by(recent, atm, seconds))
     if contradicting is not None:
         flags.append(Flag.QUOTES_CONTRADICT)
         amounts[Flag.QUOTES_CONTRADICT] = contradicting.as_detail()
+        watched = watched_quotes(chain, previous, fwd.level)
+    elif watched := still_unchanged(chain, previous):
+        # They may agree for a while: what stands is right again where spot comes back.
+        flags.append(Flag.QUOTES_CONTRADICT)
+        amounts[Flag.QUOTES_CONTRADICT] = {"unchanged": len(watched)}
     remaining = fwd.level * atm * math.sqrt(chain.years)
     uncertainty = ranged.uncertainty
     known = np.isfinite(uncertainty)
@@ -189,7 +203,9 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         amounts[Flag.OPTIONS_UNCHANGED] = {"seconds": (chain.slot - options.since).total_seconds()}
     now = RecentSample(round(seconds, 3), float(f"{spot:.8g}"), float(f"{atm:.6g}"))
     # A sample of doubtful quotes is no yardstick for the next ones.
-    doubtful = wide or contradicting is not None or _is_thinned(chain, previous)
+    doubtful = (
+        wide or ahead is not None or Flag.QUOTES_CONTRADICT in flags or _is_thinned(chain, previous)
+    )
     remembered = recent if doubtful else [*recent, now]
     doubts = (
         []
@@ -225,7 +241,8 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         amounts={str(flag): values for flag, values in amounts.items()},
         doubts=tuple(doubts),
         notes=standstill_notes(options, standing, chain.underlying_at)
-        | {"recent": [list(sample) for sample in remembered[-REMEMBERED:]]},
+        | {"recent": [list(sample) for sample in remembered[-REMEMBERED:]]}
+        | ({"watched": watched} if watched else {}),
     )
 
 
@@ -268,6 +285,17 @@ def _recent(previous: SlotRecord | None) -> list[RecentSample]:
     if previous is None:
         return []
     return [RecentSample(*sample) for sample in previous.state[1].get("recent", ())]
+
+
+def _to_judge_by(recent: list[RecentSample], atm: float, seconds: float) -> float:
+    """The volatility at the money that quotes of this slot are judged by.
+
+    That of the last sound sample, if it is lower and not too old: wrong quotes may raise the one
+    that their own tolerance is measured with. It is no less than half of this slot's.
+    """
+    if recent and 0.0 < seconds - recent[-1].seconds <= USUAL_FOR:
+        return min(atm, max(recent[-1].atm, atm / 2.0))
+    return atm
 
 
 def _is_thinned(chain: Chain, previous: SlotRecord | None) -> bool:

@@ -157,6 +157,7 @@ FLAG_GROUPS: dict[Flag, tuple[str, ...]] = {
     Flag.SPOT_SPIKE: _PRICED,
     Flag.VOLATILITY_SPIKE: ("smile", "flow", *_BOOKS),
     Flag.OPTIONS_UNCHANGED: ("volume", *_PRICED),
+    Flag.OPTIONS_AHEAD: ("volume", *_PRICED),
     # Parity of wide quotes cannot check spot either.
     Flag.WIDE_QUOTES: _PRICED,
     Flag.QUOTES_CONTRADICT: _PRICED,

@@ -69,6 +69,7 @@ class Flag(StrEnum):
     SPOT_SPIKE = "spot_spike"  #: spot jumped against parity, or for one slot only
     VOLATILITY_SPIKE = "volatility_spike"  #: the ATM volatility jumped for one slot only
     OPTIONS_UNCHANGED = "options_unchanged"  #: no option shows anything newer than an earlier slot
+    OPTIONS_AHEAD = "options_ahead"  #: options traded later than the time of their answer
     WIDE_QUOTES = "wide_quotes"  #: too wide quotes: all are weighted by their width
     QUOTES_CONTRADICT = "quotes_contradict"  #: no prices between bid and ask agree with all quotes
     NO_OPEN_INTEREST = "no_open_interest"  #: no open interest is known: there is no position

@@ -32,6 +32,28 @@ def test_equal_a_gap_or_flagged(kind: str) -> None:
         assert not outcome.lies, describe(outcome)
 
 
+@pytest.mark.parametrize(
+    ("kind", "seed"),
+    [
+        # Puts that stand for nine minutes at 15:50; an old answer with newer options.
+        (None, 5915),
+        (None, 9571),
+        (None, 3071),
+        # Wrong volumes.
+        (None, 2850),
+        (None, 3025),
+        (None, 3171),
+        # A block of strikes that stands until the close: parity holds again where spot comes back.
+        ("partly_frozen", 199),
+        ("partly_frozen", 579),
+    ],
+)
+def test_cases_that_lied(kind: str | None, seed: int) -> None:
+    """Cases of many thousands with a row that was wrong without a flag."""
+    outcome = hostile.judge(seed, *(hostile.draw_kind(kind, seed) if kind else hostile.draw(seed)))
+    assert not outcome.lies, describe(outcome)
+
+
 def test_a_lie_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the figures that flags name, the same cases are lies."""
     assert not hostile.judge(0, SPY, [_corruption("volume_zero", 5, 7)]).lies

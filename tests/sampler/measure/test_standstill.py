@@ -645,3 +645,135 @@ def test_real_minutes_are_not_flagged_for_nothing() -> None:
     ours = ("options_unchanged", "spot_from_parity", "spot_spike", "volatility_spike", "stale_spot")
     assert [flags[name] for name in ours] == [0] * 5
     assert doubts == [("volatility_spike", "2021-01-06T16:39:00+00:00")]
+
+
+def half_live(seconds: float, spot: float, standing: np.ndarray) -> dict[str, list[float]]:
+    """Quotes of ``BASE`` where contracts stand, and those of a market at ``spot`` elsewhere."""
+    live = frame(spot=spot, quoted_at=TEN_FOURTEEN + timedelta(seconds=seconds))
+    return {
+        name: np.where(standing, getattr(BASE, name), getattr(live, name)).tolist()
+        for name in ("bid", "ask")
+    }
+
+
+CALLS = BASE.right > 0
+
+
+def test_a_contradiction_lasts_while_its_quotes_stand() -> None:
+    """Calls stand while spot goes from 7,700 to 7,704 and back to 7,700.
+
+    In the third slot parity holds again. The calls of the six strikes nearest to the forward are
+    still what they were: the row says so, until they move.
+    """
+    feed = Feed()
+    assert "quotes_contradict" not in feed.send(0).row.flags
+    away = feed.send(30, spot=7704.0, **half_live(30, 7704.0, CALLS)).row
+    assert away.detail.flag_amounts["quotes_contradict"]["worst_dollars"] > 1.0
+    back = feed.send(60, **half_live(60, 7700.0, CALLS))
+    assert back.row.flags == ("quotes_contradict",)
+    assert back.row.detail.flag_amounts == {"quotes_contradict": {"unchanged": 6}}
+    assert feed.send(90, **half_live(90, 7700.0, CALLS)).row.flags == ("quotes_contradict",)
+    assert feed.send(120).row.flags == ()
+    assert feed.send(150, **half_live(150, 7700.0, CALLS)).row.flags == ()
+
+
+@pytest.mark.parametrize("unchanged", [2, 3])
+def test_three_quotes_that_stand_keep_a_contradiction(unchanged: int) -> None:
+    """Two of twelve may be the same by chance."""
+    feed = Feed()
+    feed.send(0)
+    feed.send(30, spot=7704.0, **half_live(30, 7704.0, CALLS))
+    few = CALLS & np.isin(BASE.strike, [7690.0, 7700.0, 7710.0][:unchanged])
+    row = feed.send(60, **half_live(60, 7700.0, few)).row
+    assert row.flags == (("quotes_contradict",) if unchanged == 3 else ())
+
+
+def test_what_stands_is_read_from_the_evidence() -> None:
+    """Measured again from stored bytes the row is the same; evidence without the note has no
+    quotes to watch, as records of an earlier release."""
+    feed = Feed()
+    feed.send(0)
+    away = feed.send(30, spot=7704.0, **half_live(30, 7704.0, CALLS))
+    back = feed.send(60, **half_live(60, 7700.0, CALLS))
+    stored = [SlotRecord(row=r.row, profile=r.profile, evidence=r.evidence) for r in (away, back)]
+    session = session_on(market_day(TEN_FOURTEEN))
+    again = remeasure(stored[1], stored[0], session)
+    assert again.row == back.row
+    assert again.evidence == back.evidence
+    columns, notes = away.state
+    assert len(notes["watched"]) == 6
+    older = {name: value for name, value in notes.items() if name != "watched"}
+    before = SlotRecord(row=away.row, profile=away.profile, state=(columns, older))
+    assert remeasure(stored[1], before, session).row.flags == ()
+
+
+def test_a_strike_that_is_gone_is_no_quote_that_stands() -> None:
+    """Six calls from 7,680 to 7,730 stood, around the forward of 7,702; four from 7,700 on are left."""
+    feed = Feed()
+    feed.send(0)
+    feed.send(30, spot=7704.0, **half_live(30, 7704.0, CALLS))
+    strikes = [7700.0 + 10 * i for i in range(11)]
+    quotes = half_live(60, 7700.0, CALLS)
+    left = {n: np.array(v)[BASE.strike >= 7700.0].tolist() for n, v in quotes.items()}
+    row = feed.send(60, strikes=strikes, **left).row
+    assert row.detail.flag_amounts["quotes_contradict"] == {"unchanged": 4}
+
+
+def shifted(seconds: float, sigma: float, miss: float) -> dict[str, object]:
+    """The quotes of a market of this volatility, the call 7,650 so much dearer that its range of
+    the forward misses that of the others by ``miss``: their ranges are 0.20 $ wide."""
+    live = frame(sigma=sigma, quoted_at=TEN_FOURTEEN + timedelta(seconds=seconds))
+    dear = CALLS & (live.strike == 7650.0)
+    return {
+        name: np.where(dear, getattr(live, name) + miss + 0.2, getattr(live, name)).tolist()
+        for name in ("bid", "ask")
+    }
+
+
+@pytest.mark.parametrize(
+    ("sigma_before", "seconds", "miss", "contradicts"),
+    [
+        # √31,536,000 = 5,615.7: at 0.20 two moves of a second are 2·7,700·0.20/5,615.7 = 0.5485 $,
+        # with 0.02 $ the limit is 0.5685; at the 0.15 of the slot before it is 0.4314.
+        (0.15, 30, 0.42, False),
+        (0.15, 30, 0.45, True),
+        (0.25, 30, 0.55, False),
+        (0.25, 30, 0.59, True),
+        # A quarter of an hour later the earlier volatility says nothing.
+        (0.15, 900, 0.45, True),
+        (0.15, 930, 0.45, False),
+        (0.15, 930, 0.59, True),
+        # Half of 0.20 is the least: 2·7,700·0.10/5,615.7 + 0.02 = 0.2942.
+        (0.05, 30, 0.28, False),
+        (0.05, 30, 0.31, True),
+    ],
+)
+def test_quotes_are_judged_by_the_volatility_before_them(
+    sigma_before: float, seconds: float, miss: float, contradicts: bool
+) -> None:
+    """A volatility that rises with wrong quotes does not allow more of them."""
+    feed = Feed()
+    feed.send(0, sigma=sigma_before)
+    row = feed.send(seconds, **shifted(seconds, 0.20, miss)).row
+    assert ("quotes_contradict" in row.flags) is contradicts
+
+
+@pytest.mark.parametrize(
+    ("contracts", "seconds", "ahead"), [(3, 21, 21), (2, 21, None), (9, 20, None)]
+)
+def test_options_that_are_newer_than_their_answer(
+    contracts: int, seconds: int, ahead: int | None
+) -> None:
+    """Three prints over 20 s after the answer's own time: its options are of a later slot."""
+    feed = Feed()
+    feed.send(0)
+    prints = np.full(len(BASE.strike), TEN_FOURTEEN.timestamp() + 30)
+    prints[:contracts] += seconds
+    prints[0] += 100
+    row = feed.send(30, last_at=prints.tolist(), volume=[60.0] * len(prints)).row
+    assert row.flags == (() if ahead is None else ("options_ahead",))
+    assert (row.detail.flag_amounts or {}) == (
+        {} if ahead is None else {"options_ahead": {"seconds": ahead}}
+    )
+    # Such a sample is no yardstick for the next ones.
+    assert len(feed.record.state[1]["recent"]) == (2 if ahead is None else 1)
