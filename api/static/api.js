@@ -29,6 +29,7 @@ const of = (what) => (symbol, parameters = {}) =>
 
 export const paths = {
   symbols: () => `${BASE}v1/symbols`,
+  alerts: (parameters) => query(`${BASE}v1/alerts`, parameters),
   market: () => `${BASE}v1/market`,
   series: of("series"),
   heatmap: of("heatmap"),

@@ -1,101 +1,98 @@
-// The list of alerts, browser notifications and sound. Announced alerts are stored in this browser.
+// The server's log of alerts of the session that is shown; this browser's notifications and sound.
 
-import { DEFAULTS, RULES, eventsOf } from "./alerts.js";
-import { byId, make } from "./dom.js";
-import { clock, isoDay } from "./time.js";
+import { ask, paths, why } from "./api.js";
+import { byId, make, write } from "./dom.js";
+import { clock, isoDay, moment } from "./time.js";
 
 const SETTINGS = "flow.alerts";
-const LOG = "flow.alerts.log";
-const KEPT = 200;
-const SHOWN = 60;
+// The server finds events by itself. Who wants to hear them here asks for them more often.
+const LOOK_MS = 120000;
+const LISTENING_MS = 30000;
+const LEAST_MS = 3000;
+const LIMIT = 200;
+const CHOICES = { notify: "Browser notifications", sound: "Sound", mute: "Mute both" };
 
-function stored(name, otherwise) {
+function stored() {
   try {
-    return JSON.parse(localStorage.getItem(name)) ?? otherwise;
+    return JSON.parse(localStorage.getItem(SETTINGS)) ?? {};
   } catch {
-    return otherwise;
+    return {};
   }
 }
 
 export class Bell {
-  #settings = { ...DEFAULTS, notify: false, sound: false, ...stored(SETTINGS, {}) };
-  #log = stored(LOG, []);
-  // Time of the newest bar checked while live, by symbol and day: only later bars are announced.
-  #judged = new Map();
-  #listed = "";
+  #settings = { notify: false, sound: false, mute: false, ...stored() };
+  #events = [];
+  // The session that the events are of, and which of them are known to this page.
+  #session = "";
+  #known = new Set();
+  #asked = -Infinity;
+  #busy = false;
+  #failure = "";
+  #listed = null;
 
   constructor(changed) {
     this.changed = changed;
-    this.#build();
-  }
-
-  #build() {
-    const form = byId("alert-rules");
-    const box = (name, text) => {
+    const form = byId("alert-choices");
+    for (const [name, text] of Object.entries(CHOICES)) {
       const label = make("label");
       const input = make("input", "", "", { type: "checkbox", name });
       input.checked = this.#settings[name];
       input.addEventListener("change", () => this.#choose(name, input));
       label.append(input, ` ${text}`);
-      return label;
-    };
-    for (const [name, text] of Object.entries(RULES)) {
-      const label = box(name, text);
-      if (name === "pin") {
-        const level = make("input", "", "", { type: "number", min: "1", max: "100", "aria-label": "Pin score level" });
-        level.value = this.#settings.pinLevel;
-        level.addEventListener("change", () => {
-          this.#settings.pinLevel = Math.min(Math.max(Math.round(Number(level.value)) || DEFAULTS.pinLevel, 1), 100);
-          level.value = this.#settings.pinLevel;
-          this.#save();
-        });
-        label.append(" ", level);
-      }
       form.append(label);
     }
-    form.append(box("notify", "Browser notifications"), box("sound", "Sound"));
-    byId("alerts-clear").addEventListener("click", () => {
-      this.#log = [];
-      localStorage.removeItem(LOG);
-      this.changed();
-    });
+    const test = make("button", "Test", "", { type: "button", title: "Show a notification and play the sound, as chosen" });
+    test.addEventListener("click", () => this.#announce([{ title: "0DTE", kind: "test", message: "This is what an alert is like." }]));
+    form.append(test);
   }
 
   async #choose(name, input) {
     if (name === "notify" && input.checked) {
       const allowed = "Notification" in globalThis && (await Notification.requestPermission()) === "granted";
       input.checked = allowed;
-      byId("alerts-note").textContent = allowed ? "" : "This browser does not allow notifications for this page.";
+      write(byId("alerts-note"), allowed ? "" : "This browser does not allow notifications for this page.");
     }
     this.#settings[name] = input.checked;
-    if (name === "sound" && input.checked) this.#ring();
-    this.#save();
+    localStorage.setItem(SETTINGS, JSON.stringify(this.#settings));
   }
 
-  #save() {
-    localStorage.setItem(SETTINGS, JSON.stringify(this.#settings));
+  get listening() {
+    return !this.#settings.mute && (this.#settings.notify || this.#settings.sound);
+  }
+
+  // Asks for the session's alerts if that is due. ``live``: more may come; of other sessions it asks
+  // once. ``spare``: the page makes few other requests. ``speed`` is how fast the market's clock runs.
+  async look(session, { live, spare, speed }) {
+    if (!session || this.#busy) return;
+    const name = `${session.symbol} ${session.day}`;
+    const pause = live ? Math.max((this.listening && spare ? LISTENING_MS : LOOK_MS) / speed, LEAST_MS) : Infinity;
+    if (name === this.#session && performance.now() - this.#asked < pause) return;
+    const first = name !== this.#session;
+    if (first) [this.#session, this.#events] = [name, []];
+    [this.#busy, this.#asked] = [true, performance.now()];
+    try {
+      const { alerts } = await ask(paths.alerts({ symbol: session.symbol, date: session.day, limit: LIMIT }));
+      this.#failure = "";
+      if (name === this.#session) this.#take(alerts, session, live && !first);
+    } catch (error) {
+      this.#failure = why(error);
+    } finally {
+      this.#busy = false;
+    }
     this.changed();
   }
 
-  // Lists the alerts of a session; in a live session, announces the new ones.
-  judge(session, bars, live) {
-    const found = eventsOf(bars, this.#settings);
-    if (live && bars.length) {
-      const name = `${session.symbol} ${session.day}`;
-      const since = this.#judged.get(name);
-      // First, so that an alert is announced once even where announcing it fails.
-      this.#judged.set(name, Math.max(since ?? 0, bars.at(-1).at));
-      // Alerts that happened before the session was opened on this page are not announced.
-      if (since !== undefined) this.#announce(session, found.filter(({ at }) => at > since));
-    }
-    this.#list(session, found);
+  #take(alerts, session, announced) {
+    this.#events = alerts.map(({ id, kind, category, message, slot, began, figures }) => ({ id, kind, category, message, figures, at: moment(slot ?? began) }));
+    const news = this.#events.filter(({ id }) => !this.#known.has(id));
+    for (const { id } of news) this.#known.add(id);
+    if (announced && news.length) this.#announce(news.map((event) => ({ ...event, title: `${session.symbol} 0DTE` })));
   }
 
-  #announce(session, news) {
-    if (news.length === 0) return;
-    for (const { at, kind, text } of news) this.#log.push({ symbol: session.symbol, day: session.day, at, kind, text });
-    this.#log = this.#log.slice(-KEPT);
-    byId("said").textContent = news.at(-1).text;
+  #announce(news) {
+    if (this.#settings.mute) return;
+    byId("said").textContent = news[0].message;
     const failed = [];
     const attempt = (what, act) => {
       try {
@@ -104,33 +101,31 @@ export class Bell {
         failed.push(what);
       }
     };
-    attempt("stores no alerts", () => localStorage.setItem(LOG, JSON.stringify(this.#log)));
     if (this.#settings.sound) attempt("plays no sound", () => this.#ring());
     if (this.#settings.notify && globalThis.Notification?.permission === "granted") {
       // Browsers of phones allow the permission and refuse the notification.
       attempt("shows no notifications of pages", () => {
-        for (const { kind, text } of news.slice(-3)) new Notification(`${session.symbol} 0DTE`, { body: text, tag: `${session.symbol} ${kind}` });
+        for (const { title, kind, message } of news.slice(0, 3)) new Notification(title, { body: message, tag: `${title} ${kind}` });
       });
     }
-    byId("alerts-note").textContent = failed.length ? `This browser ${failed.join(", and ")}.` : "";
+    write(byId("alerts-note"), failed.length ? `This browser ${failed.join(", and ")}.` : "");
   }
 
-  #list(session, found) {
-    const here = found.map((event) => ({ ...event, symbol: session.symbol, day: session.day }));
-    const same = ({ symbol, day }) => symbol === session?.symbol && day === session?.day;
-    const all = [...this.#log.filter((event) => !same(event)), ...here].sort((a, b) => a.at - b.at);
-    const shown = all.slice(-SHOWN).reverse();
-    const name = shown.map(({ symbol, at, kind }) => `${symbol}${at}${kind}`).join();
+  // Lists the alerts that were known at a moment of replay, all of them without one; the newest first.
+  show(until) {
+    const shown = this.#events.filter(({ at }) => until === null || at <= until);
+    const name = `${this.#session} ${this.#failure} ${shown.map(({ id }) => id).join()}`;
     if (name === this.#listed) return;
     this.#listed = name;
-    byId("alert-count").textContent = here.length ? `${here.length} in this session` : "";
-    byId("alert-list").replaceChildren(...shown.map((event) => {
-      const item = make("li", "", same(event) ? event.kind : `${event.kind} elsewhere`);
-      const when = same(event) ? clock(event.at) : `${event.symbol} ${isoDay(event.at).slice(5)} ${clock(event.at)}`;
-      item.append(make("time", when), make("span", event.text));
+    const [symbol, day] = this.#session.split(" ");
+    byId("alert-count").textContent = shown.length ? `${shown.length} in this session` : "";
+    const items = shown.map(({ at, kind, category, message }) => {
+      const item = make("li", "", `${kind} ${category}`);
+      item.append(make("time", isoDay(at) === day ? clock(at) : `${isoDay(at).slice(5)} ${clock(at)}`), make("span", message.replace(`${symbol}: `, "")));
       return item;
-    }));
-    if (shown.length === 0) byId("alert-list").append(make("li", "No alert: nothing in this session matches the rules above.", "muted"));
+    });
+    const none = this.#failure || "No alert of this session in the server's log. Its rules judge samples as they come: a session that was filled in later has none.";
+    byId("alert-list").replaceChildren(...(items.length ? items : [make("li", none, "muted")]));
   }
 
   #ring() {

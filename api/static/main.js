@@ -8,6 +8,7 @@ import { showChosen, showReplay, tie } from "./controls.js";
 import { byId, write } from "./dom.js";
 import { Feed } from "./feed.js";
 import { money, price } from "./format.js";
+import { Frames } from "./frames.js";
 import { showAbout, showLink, showMarket, showNotice, showSessions, showSimulated, showSymbols } from "./header.js";
 import { Replay } from "./replay.js";
 import { Screen } from "./screen.js";
@@ -21,7 +22,6 @@ import { showTiles } from "./tiles.js";
 import { isoDay, moment } from "./time.js";
 
 const TICK_MS = 1000;
-const HIDDEN_MS = 250;
 // Requests are rare, because a key may have a daily quota; a simulated day lasts only minutes.
 const MARKET_MS = 300000;
 const SIMULATED_MARKET_MS = 5000;
@@ -45,8 +45,7 @@ const feed = new Feed({
   changed: () => { state.trouble = ""; later(); },
   failed: trouble,
   replaced: () => { sessions = askSessions().catch(trouble); load(); },
-  isOpen: () => state.market !== null && server.now() < Date.parse(state.market.session.close) + AFTER_CLOSE_MS
-    && server.now() > Date.parse(state.market.session.open) - BEFORE_OPEN_MS,
+  isOpen: inHours,
 });
 const screen = new Screen({
   span: () => spanOf(replay.at),
@@ -58,31 +57,14 @@ const choice = new Choice(view, load);
 const shownBars = () => state.session?.upTo(replay.at) ?? [];
 const exporting = new Export(() => ({ session: state.session, bar: shownBars().at(-1), view, screen, simulated: simulated() }));
 
-let due = false;
-
-// Redraws once per frame. A hidden page gets no frames, so a timer redraws it: alerts must still work.
-function later() {
-  if (due) return;
-  due = true;
-  const go = () => {
-    if (!due) return;
-    due = false;
-    show();
-  };
-  requestAnimationFrame(go);
-  if (document.hidden) setTimeout(go, HIDDEN_MS);
-}
-
-let hiddenAt = Date.now();
-
-// A frame requested before the page was hidden or shown may never arrive.
-document.addEventListener("visibilitychange", () => {
-  due = false;
+const frames = new Frames(show, (hidden, away) => {
   // The machine may have slept, and the page's clock with it.
-  if (document.hidden) hiddenAt = Date.now();
-  else if (Date.now() - hiddenAt > AWAY_MS) asked.market = -Infinity;
-  later();
+  if (!hidden && away > AWAY_MS) asked.market = -Infinity;
 });
+
+function later() {
+  frames.later();
+}
 
 function show() {
   const { session, other, strikes } = state;
@@ -106,13 +88,20 @@ function show() {
   if (state.market) showMarket(state.market, server, session);
   document.body.classList.toggle("pending", choice.pending);
   showNotice([choice.notice(session), state.note, unlike, state.trouble].filter(Boolean).join(" "));
-  if (session) bell.judge(session, bars, live() && !replay.on);
+  bell.show(until);
   showTable(bars);
   showGaps(session, until);
   document.title = bar ? `${session.symbol} ${price(bar.spot)} · ${money(bar.net_gex)}` : "Zero-DTE Flow";
 }
 
 const compare = () => loadOther(later, trouble);
+// Whether rows may come: the market is open, or has just closed.
+function inHours() {
+  if (!state.market) return false;
+  const { open, close } = state.market.session;
+  return server.now() < Date.parse(close) + AFTER_CLOSE_MS && server.now() > Date.parse(open) - BEFORE_OPEN_MS;
+}
+
 const live = () => state.session !== null && state.session.day === state.market?.session.date;
 
 function askForKey(error) {
@@ -244,6 +233,7 @@ let asked = { market: -Infinity, symbols: -Infinity }, busy = false;
 async function tick() {
   if (state.market && server.known) showMarket(state.market, server, state.session);
   if (busy || byId("key-dialog").open) return;
+  bell.look(state.session, { live: live() && inHours(), spare: state.link === "live", speed: Math.max(server.speed, 1) });
   busy = true;
   const now = performance.now();
   try {

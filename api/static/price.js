@@ -1,11 +1,12 @@
 // Layers of the price chart: regime bands, gaps, the cone of the expected move, flip crossings.
 
 import { colour } from "./dom.js";
-import { crossings } from "./alerts.js";
 import { words } from "./format.js";
 
 const CONE_STEPS = 48;
 const SLOT_MS = 30000;
+// A larger jump of the flip (share of its level) means that another flip is now the nearest: no cross.
+const LEAP = 0.005;
 
 // A band of the plot from one time to another.
 function band(u, context, from, to, fill) {
@@ -80,6 +81,18 @@ export function drawCone(u, context, cone) {
     context.stroke();
   }
   context.restore();
+}
+
+function crossings(bars) {
+  const crossed = [];
+  for (let k = 1; k < bars.length; k++) {
+    const [a, b] = [bars[k - 1], bars[k]];
+    if (a.gamma_flip === null || b.gamma_flip === null) continue;
+    if (Math.abs(b.gamma_flip - a.gamma_flip) > LEAP * a.gamma_flip) continue;
+    const [before, after] = [Math.sign(a.spot - a.gamma_flip), Math.sign(b.spot - b.gamma_flip)];
+    if (before * after < 0) crossed.push({ bar: b, up: after > 0 });
+  }
+  return crossed;
 }
 
 // A triangle where spot crossed the flip: up into one regime, down into the other.

@@ -51,7 +51,7 @@ export const TILES = [
     change: moved((n) => fixed(n, 0)), tells: "0 to 100, from open interest, distance to the magnet, time to the close and gamma; rises with the time of day. Below: the market-implied probability of settling around the magnet." },
   { field: "atm_iv", name: "ATM IV", write: vol, note: (bar) => (there(bar.atm_iv) ? oneSigma(bar) : "none in the last minute"),
     change: (now, then) => points(now - then), tells: "Implied volatility at the forward price, annualised. Below: one standard deviation (1σ) of the move expected until the close, in dollars." },
-  { field: "charm_dollars_per_hour", name: "Charm", write: money, note: (bar) => (there(bar.charm_horizon_seconds) ? `${dealers(bar.charm_dollars_per_hour, false)} within ${Math.round(bar.charm_horizon_seconds / 60)} min` : "none in the last minute"), change: dollars, signed: true,
+  { field: "charm_dollars_per_hour", name: "Charm", write: money, note: (bar) => (there(bar.charm_dollars_per_hour) ? `${dealers(bar.charm_dollars_per_hour, false)}${there(bar.charm_horizon_seconds) ? ` within ${Math.round(bar.charm_horizon_seconds / 60)} min` : ""}` : "none in the last minute"), change: dollars, signed: true,
     tells: "Dollars of the underlying that dealers must trade because time passes, at unchanged price, in the next hour or in half of the time that is left; positive: they buy." },
   { field: "hedge_flow_cumulative_all", name: "Hedge flow", write: money, note: (bar) => dealers(bar.hedge_flow_cumulative_all, true), change: dollars, signed: true,
     tells: "Dollars of the underlying that dealers have traded since the open to hedge customers' option trades; positive: they bought." },

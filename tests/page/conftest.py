@@ -100,7 +100,16 @@ class Site:
         async with await psycopg.AsyncConnection.connect(
             self.database_url, autocommit=True
         ) as admin:
-            tables = ("rows", "profiles", "chains", "gaps", "heads", "sessions", "watched")
+            tables = (
+                "rows",
+                "profiles",
+                "chains",
+                "gaps",
+                "heads",
+                "sessions",
+                "watched",
+                "alerts",
+            )
             await admin.execute(";".join(f"delete from live.{table}" for table in tables))  # type: ignore[arg-type]
 
     async def get(self, path: str, **query: Any) -> Any:

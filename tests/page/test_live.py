@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from storage.record.row import Reason, SlotRecord
+from storage.record.row import Reason
 from tests.page import market
 from tests.page.conftest import ROOT, Site, Tab, free_port
 from tests.page.market import TUESDAY, slot_time
@@ -66,33 +66,6 @@ async def test_live(fresh: Site, tab: Tab) -> None:
     await tab.shows("#gap-list li", "late")
     await fresh.put([rows[61]])
     await tab.shows("#gap-list li", "None: every slot", seconds=5)
-
-
-async def test_a_browser_that_shows_no_notifications(fresh: Site, tab: Tab) -> None:
-    """On phones the permission is given and the notification refused: one attempt, and a sentence."""
-    await tab.page.add_init_script(
-        """globalThis.tried = 0;
-        globalThis.Notification = class {
-          static permission = "granted";
-          static requestPermission = async () => "granted";
-          constructor() { globalThis.tried++; throw new TypeError("Illegal constructor"); }
-        };
-        localStorage.setItem("flow.alerts", JSON.stringify({ notify: true }));"""
-    )
-    rows = market.day(TUESDAY, until=70)
-    await fresh.put(rows[:60])
-    await fresh.start(slot_time(TUESDAY, 69))
-    await tab.open("bar=30s")
-    await tab.shows("#link", "Live")
-    await settled(tab, (await fresh.bars(bar="30s"))[-1])
-    for k in (60, 61, 62, 63):
-        # The pin score rises above 70 in slot 61, and stays there.
-        row = dataclasses.replace(rows[k].row, pin_score=80 if k > 60 else 20)
-        await fresh.put([SlotRecord(row=row, profile=rows[k].profile, evidence=rows[k].evidence)])
-        await settled(tab, (await fresh.bars(bar="30s"))[-1])
-    await tab.shows("#alert-list li", "Pin score rose to 80")
-    await tab.shows("#alerts-note", "This browser shows no notifications of pages.")
-    assert await tab.page.evaluate("globalThis.tried") == 1
 
 
 async def test_simulated_clock(fresh: Site, tab: Tab) -> None:

@@ -52,7 +52,7 @@ FAST_DAY = """
       options.signal.addEventListener("abort", () => streams.delete(control));
       return new Response(body, { headers: { "Content-Type": "text/event-stream" } });
     }
-    const what = ["market", "symbols", "series", "heatmap", "sessions"].find((part) => one.includes(`/${part}`));
+    const what = ["market", "symbols", "series", "heatmap", "sessions", "alerts"].find((part) => one.includes(`/${part}`));
     if (what === "heatmap") {  // A Growth key has no heatmap, and a refusal does not count.
       count("refused");
       return new Response(JSON.stringify({ message: "requires the Alpha plan" }), { status: 403 });
@@ -190,4 +190,4 @@ async def test_the_days_first_sample_comes_by_the_stream(fresh: Site, tab: Tab) 
     await fresh.put(market.day(TUESDAY, until=3))
     await tab.shows("#link", "Live", seconds=5)
     await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
-    assert len(tab.requested) - before < 12
+    assert len(tab.requested) - before < 14

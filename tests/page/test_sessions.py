@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
@@ -350,27 +349,6 @@ async def test_export(serve: Callable[..., Any], tabs: Callable[..., Any]) -> No
     assert len(picture) > 20_000
     link = await tab.page.locator("#export-parquet").get_attribute("href")
     assert f"{SERIES}SPX?bar=5m&date=2026-11-24&format=parquet" == link
-
-
-async def test_alerts_are_listed_and_kept(serve: Callable[..., Any], tab: Tab) -> None:
-    """What the rules ask for is listed; the rules are this browser's."""
-    await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
-    await tab.open("bar=30s")
-    await tab.shows("#alert-list li", "Call wall moved from 6,025 to 6,030")
-    bars = await tab.site.bars(bar="30s", date=TUESDAY)
-    crossed = sum(
-        1
-        for a, b in itertools.pairwise(bars)
-        if (a["spot"] - a["gamma_flip"]) * (b["spot"] - b["gamma_flip"]) < 0
-    )
-    assert crossed == await tab.page.locator("#alert-list li.flip").count()
-    assert "Pin score rose to 70" in await tab.text("#alert-list li.pin")
-    await tab.page.locator("#alert-rules input[name=flip]").uncheck()
-    await tab.page.locator("#alert-rules input[type=number]").fill("50")
-    await tab.page.locator("#alert-rules input[type=number]").blur()
-    await tab.page.reload()
-    await tab.shows("#alert-list li", "Pin score rose to 50")
-    assert await tab.page.locator("#alert-list li.flip").count() == 0
 
 
 async def test_keyboard_alone(serve: Callable[..., Any], tab: Tab) -> None:
