@@ -9,20 +9,22 @@ import time
 from datetime import date, datetime, timedelta
 
 import pytest
-from factories import record
+from factories import at, record
 from proxy import Proxy
 from rig import STEP, FailingStore, SamplerRig, gaps, open_store, rig, rows
 from structlog.testing import capture_logs
 
 from sampler.errors import ChainRefused
 from sampler.live import backlog as backlog_module
+from sampler.live.backlog import Backlog
 from sampler.sources import open_source
 from sampler.sources.synthetic.source import Synthetic
 from storage.errors import SpoolError, StoreUnavailable
 from storage.market.calendar import session_on, sessions_between
 from storage.record.row import Reason
-from storage.record.wire import decode_batch
+from storage.record.wire import Batch, decode_batch
 from storage.redis.channel import NoChannel
+from storage.spool.spool import Spool
 
 DAY = datetime(2026, 8, 19).date()
 SESSION = session_on(DAY)
@@ -458,6 +460,38 @@ class TestFullDisk:
         assert stored["SPX", slot(12)]["total_volume"] == whole["SPX", slot(12)]["total_volume"]
         before = {("SPX", slot(i)) for i in range(1 + spooled)}
         assert {key: stored[key] for key in before} == {key: whole[key] for key in before}
+
+    async def test_memory_tells_feeds_apart(self, tmp_path, full, fault):
+        """In memory, too, a feed's newest record is its own, whatever a second feed has after it."""
+        full["disk"] = True
+        spool = Spool.open(tmp_path, 1 << 30, fault)
+        waiting = Backlog(spool)
+        try:
+            for symbol, feed, step in (
+                ("SPX", "first", 1),
+                ("SPX", "second", 2),
+                ("SPX", "first", 3),
+                ("SPX", "second", 4),
+                ("SPY", "first", 5),
+            ):
+                item = record(slot=at(step), symbol=symbol, source=feed, spot=float(step))
+                await waiting.add(Batch(records=[item]))
+            assert (waiting.waiting, spool.waiting) == (5, 0)
+
+            def newest(symbol: str, before: int, feed: str) -> tuple[str, str, float] | None:
+                item = waiting.newest_record(symbol, DAY, at(before), feed)
+                return item and (item.row.symbol, item.row.source, item.row.spot)
+
+            assert newest("SPX", 9, "first") == ("SPX", "first", 3.0)
+            assert newest("SPX", 3, "first") == ("SPX", "first", 1.0)
+            assert newest("SPX", 9, "second") == ("SPX", "second", 4.0)
+            assert newest("SPX", 2, "second") is None
+            assert newest("SPX", 9, "third") is None
+            assert newest("SPY", 9, "first") == ("SPY", "first", 5.0)
+            assert newest("SPY", 9, "second") is None
+            assert waiting.newest_record("SPX", date(2026, 8, 20), at(9), "first") is None
+        finally:
+            spool.close()
 
 
 def test_a_spool_that_cannot_be_had(tmp_path):
