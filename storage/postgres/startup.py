@@ -23,6 +23,8 @@ _PATIENCE = 5.0
 _PROTOCOL = 3 << 16
 _SSL_REQUEST = struct.pack(">ii", 8, 80_877_103)
 _HEADER = struct.Struct(">ci")
+#: Values of ``sslmode`` with which libpq sends nothing without TLS.
+_DEMANDS_TLS = {"require", "verify-ca", "verify-full"}
 #: No message of a beginning connection is longer; what is longer is no PostgreSQL. [bytes]
 _LONGEST = 1 << 16
 
@@ -44,18 +46,26 @@ async def is_user_refused(failed: PGconn) -> bool:
         return False
     if failed.needs_password:
         return True
+    options = {option.keyword.decode(): (option.val or b"").decode() for option in failed.info}
+    if options.get("sslmode") in _DEMANDS_TLS and not failed.ssl_in_use and not _is_local(failed):
+        # No TLS, or a certificate that libpq refuses: the user was never named to the server.
+        return False
     sqlstate = ""
     # OverflowError: a port above 65535.
     with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, ValueError, OverflowError):
         async with asyncio.timeout(_PATIENCE):
-            sqlstate = await _startup_sqlstate(failed)
+            sqlstate = await _startup_sqlstate(failed, encrypt=options.get("sslmode") != "disable")
     return sqlstate.startswith(_INVALID_AUTHORIZATION) if sqlstate else failed.used_password
 
 
-async def _startup_sqlstate(failed: PGconn) -> str:
+def _is_local(failed: PGconn) -> bool:
+    """Return whether a connection is by a Unix socket, where libpq uses no TLS."""
+    return failed.host.startswith((b"/", b"@"))
+
+
+async def _startup_sqlstate(failed: PGconn, *, encrypt: bool) -> str:
     """Begin the failed connection again; return its SQLSTATE, or "" if the server wants proof."""
-    options = {option.keyword.decode(): (option.val or b"").decode() for option in failed.info}
-    reader, writer = await _open_socket(failed, encrypt=options.get("sslmode") != "disable")
+    reader, writer = await _open_socket(failed, encrypt=encrypt)
     try:
         names = {"user": failed.user.decode(), "database": failed.db.decode()}
         text = "".join(f"{name}\0{value}\0" for name, value in names.items()) + "\0"
@@ -79,7 +89,7 @@ async def _startup_sqlstate(failed: PGconn) -> str:
 
 async def _open_socket(failed: PGconn, *, encrypt: bool) -> tuple[StreamReader, StreamWriter]:
     host, port = failed.host.decode(), failed.port.decode()
-    if host.startswith(("/", "@")):
+    if _is_local(failed):
         path = f"{host}/.s.PGSQL.{port}"
         return await asyncio.open_unix_connection("\0" + path[1:] if host[0] == "@" else path)
     reader, writer = await asyncio.open_connection(failed.hostaddr.decode() or host, int(port))
