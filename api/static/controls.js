@@ -1,11 +1,11 @@
 // Connects buttons, menus, keys and the address to their actions.
 
 import { key } from "./api.js";
-import { byId, forgetColours, options, write } from "./dom.js";
+import { byId, forgetColours, make, options, write } from "./dom.js";
 import { listen } from "./keys.js";
 import { METRIC_NAMES } from "./panels.js";
 import { clock } from "./time.js";
-import { BARS, METRICS, MODES, WINDOWS } from "./view.js";
+import { BARS, METRICS, MODES, PANEL_NAMES, WINDOWS } from "./view.js";
 
 const SPEEDS = [1, 10, 30, 60, 120, 300, 600];
 
@@ -33,6 +33,16 @@ export function tie({ view, replay, screen, exporting, sessions, again }) {
     key.set(byId("key").value.trim());
     again();
   });
+  for (const [name, text] of Object.entries(PANEL_NAMES)) {
+    const label = make("label");
+    const box = make("input", "", "", { type: "checkbox", name });
+    box.addEventListener("change", () => {
+      const chosen = Object.keys(PANEL_NAMES).filter((one) => panelBox(one).checked);
+      view.set({ panels: chosen.length === Object.keys(PANEL_NAMES).length ? "" : chosen.join() || name });
+    });
+    label.append(box, ` ${text}`);
+    byId("panel-choices").append(label);
+  }
   addEventListener("hashchange", () => view.follow(location.hash));
   matchMedia("(prefers-color-scheme: light)").addEventListener("change", repaint);
 
@@ -82,7 +92,14 @@ export function tie({ view, replay, screen, exporting, sessions, again }) {
   });
 }
 
+const panelBox = (name) => document.querySelector(`#panel-choices input[name=${name}]`);
+
 export function showChosen(view) {
+  for (const name of Object.keys(PANEL_NAMES)) {
+    const shown = !view.panels || view.panels.split(",").includes(name);
+    panelBox(name).checked = shown;
+    byId(`plot-${name}`).closest(".panel").hidden = !shown;
+  }
   options(byId("bar"), Object.keys(BARS).map((bar) => [bar, bar]), view.bar);
   options(byId("window"), [...WINDOWS, ...(view.from ? [["zoom", "Zoomed"]] : [])], view.from ? "zoom" : view.window);
   options(byId("metric"), METRICS.map((metric) => [metric, METRIC_NAMES[metric]]), view.metric);

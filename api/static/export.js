@@ -4,6 +4,7 @@ import { askFile, key, paths, why } from "./api.js";
 import { byId, write } from "./dom.js";
 import { pine, plainText } from "./levels.js";
 import { picture } from "./picture.js";
+import { writeFixedAddress } from "./view.js";
 
 function save(blob, name) {
   const link = document.createElement("a");
@@ -14,7 +15,7 @@ function save(blob, name) {
 }
 
 export class Export {
-  // ``now`` gives ``{session, bar, view, screen, simulated}`` of the moment.
+  // ``now`` gives ``{session, bar, view, replay, screen, simulated}`` of the moment.
   constructor(now) {
     this.now = now;
     byId("export-png").addEventListener("click", () => this.png());
@@ -32,13 +33,15 @@ export class Export {
   }
 
   open() {
-    const { session, bar, view, simulated } = this.now();
+    const { session, bar, view, replay, simulated } = this.now();
     for (const format of ["csv", "parquet", "json"]) {
       const link = byId(`export-${format}`);
       link.href = session ? paths.series(session.symbol, { bar: session.bar, date: session.day, format }) : paths.symbols();
       link.download = `${this.#name}-${view.bar}.${format}`;
     }
-    byId("export-link").value = `${location.origin}${location.pathname}${view.address}`;
+    const stands = replay.at ?? bar?.at;
+    const address = session && stands ? writeFixedAddress(view, session, stands) : view.address;
+    byId("export-link").value = `${location.origin}${location.pathname}${address}`;
     byId("export-plain").value = session && bar ? plainText(session, bar, simulated) : "";
     byId("export-pine").value = session && bar ? pine(session, bar, simulated) : "";
     write(byId("export-note"), "");

@@ -50,14 +50,15 @@ function feedWords(feed, stored) {
   return `Feed ${feed}${others.length ? ` (also stored: ${others.join(", ")})` : ""}`;
 }
 
-export function showAbout(session, sessions) {
+// In a replay the share is left out: it is the newest sample's.
+export function showAbout(session, sessions, replaying) {
   const about = session?.about;
   const parts = [];
   if (about?.feed) {
     const stored = sessions.find((one) => one.date === session.day);
     parts.push(`${feedWords(about.feed, stored)}${about.delay_seconds ? `, ${span(about.delay_seconds)} behind` : ""}`);
   }
-  if (about?.classified_share !== null && about?.classified_share !== undefined) {
+  if (!replaying && about?.classified_share !== null && about?.classified_share !== undefined) {
     parts.push(`${percent(about.classified_share * 100)} of volume with known side`);
   }
   write(byId("source"), parts.join(" · "));

@@ -25,16 +25,18 @@ export class Heatmap {
   #edges = [];
   scale = 1;
 
-  // Paints the grid; returns whether there is anything to show.
-  paint(grid, hours, step, look) {
+  // Paints the grid up to the column that starts at ``known`` (null: all of it), in colours of the
+  // scale of what it paints; returns whether there is anything to show.
+  paint(grid, hours, step, look, known) {
     if (!grid || grid.strikes.length === 0 || !hours) return false;
     const columns = Math.round((hours.close - hours.open) / step);
-    const last = grid.columns.at(-1);
-    const name = [look, columns, grid.strikes.length, grid.columns.length, last?.start, last?.spot, colour("panel")].join();
+    const last = grid.columns.findLast(({ start }) => known === null || start <= known);
+    if (!last) return false;
+    const name = [look, columns, grid.strikes.length, grid.columns.length, last.start, last.spot, colour("panel")].join();
     if (name === this.#painted && this.grid === grid) return true;
     [this.grid, this.#painted] = [grid, name];
     const rows = grid.strikes.length;
-    this.scale = grid.scale(null);
+    this.scale = grid.scale(known);
     this.#canvas.width = columns;
     this.#canvas.height = rows;
     const context = this.#canvas.getContext("2d");
@@ -42,6 +44,7 @@ export class Heatmap {
     const [above, below] = [shadesOf("heat-up"), shadesOf("heat-down")];
     for (const column of grid.columns) {
       const x = Math.round((column.start - hours.open) / step);
+      if (known !== null && column.start > known) break;
       if (x < 0 || x >= columns) continue;
       for (let k = 0; k < rows; k++) {
         const value = column.values[k];
@@ -59,14 +62,13 @@ export class Heatmap {
     return true;
   }
 
-  // Draws the heatmap under a chart's lines, up to the time ``until`` of a replay.
-  draw(u, context, hours, until) {
+  // Draws the heatmap under a chart's lines.
+  draw(u, context, hours) {
     const { strikes } = this.grid;
     const [left, right] = [hours.open, hours.close].map((at) => u.valToPos(at / 1000, "x", true));
-    const end = until === null ? right : u.valToPos(until / 1000, "x", true);
     context.save();
     context.beginPath();
-    context.rect(u.bbox.left, u.bbox.top, Math.min(end - u.bbox.left, u.bbox.width), u.bbox.height);
+    context.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
     context.clip();
     context.imageSmoothingEnabled = false;
     for (let k = 0; k < strikes.length; k++) {

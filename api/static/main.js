@@ -55,7 +55,7 @@ const screen = new Screen({
 const bell = new Bell(later);
 const choice = new Choice(view, load);
 const shownBars = () => state.session?.upTo(replay.at) ?? [];
-const exporting = new Export(() => ({ session: state.session, bar: shownBars().at(-1), view, screen, simulated: simulated() }));
+const exporting = new Export(() => ({ session: state.session, bar: shownBars().at(-1), view, replay, screen, simulated: simulated() }));
 
 const frames = new Frames(show, (hidden, away) => {
   // The machine may have slept, and the page's clock with it.
@@ -82,7 +82,7 @@ function show() {
   });
   showChosen(view);
   showReplay(replay, session);
-  showAbout(session, state.sessions);
+  showAbout(session, state.sessions, replay.on);
   showLink(state.link, replay.on);
   showSimulated(simulated());
   if (state.market) showMarket(state.market, server, session);

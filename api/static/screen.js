@@ -34,7 +34,7 @@ export class Screen {
       span, zoom, reset, lead: (left, top) => this.#lead(left, top),
       cursor: (chart, k, top) => this.#cursor(chart, k, top),
     };
-    const gaps = (u, context) => this.now?.session && gapBands(u, context, this.now.session.gaps);
+    const gaps = (u, context) => this.now?.session && gapBands(u, context, this.now.gaps);
     const special = {
       price: {
         labels: true,
@@ -43,7 +43,7 @@ export class Screen {
           if (!this.now?.session) return;
           regimeBands(u, context, this.now.bars, this.now.session.step);
           gaps(u, context);
-          gapReasons(u, context, this.now.session.gaps);
+          gapReasons(u, context, this.now.gaps);
           drawCone(u, context, this.#cone());
         },
         above: (u, context) => {
@@ -77,8 +77,9 @@ export class Screen {
   // ``{session, bars, until, other, grid, gex, metric, mode}``: the session's bars up to a moment
   // of replay (null: all), another session to compare with, and the grids by strike.
   show(now) {
-    this.now = now;
-    const { session, bars, other } = now;
+    const { session, bars, other, until } = now;
+    // In a replay, of the gaps and of the values by strike only those of before are known.
+    this.now = { ...now, gaps: session?.gapsTo(until) ?? [], known: until === null ? null : (bars.at(-1)?.start ?? -Infinity) };
     const shift = other && session.hours ? session.hours.open - other.hours.open : 0;
     const others = other ? pointsOf(other, other.bars, shift) : [];
     const data = session ? columns(pointsOf(session, bars), others, FIELDS) : { x: [] };
@@ -101,8 +102,8 @@ export class Screen {
   }
 
   #paintHeat() {
-    const { session, grid, metric, mode } = this.now ?? {};
-    return Boolean(session) && this.#heatmap.paint(grid, session.hours, session.step, `${metric} ${mode}`);
+    const { session, grid, metric, mode, known } = this.now ?? {};
+    return Boolean(session) && this.#heatmap.paint(grid, session.hours, session.step, `${metric} ${mode}`, known);
   }
 
   // The session that is compared with; its spot is scaled so that both opens coincide.
@@ -135,7 +136,7 @@ export class Screen {
   }
 
   #drawHeat(u, context) {
-    if (this.#paintHeat()) this.#heatmap.draw(u, context, this.now.session.hours, this.now.until);
+    if (this.#paintHeat()) this.#heatmap.draw(u, context, this.now.session.hours);
   }
 
   #drawProfile() {
@@ -147,9 +148,8 @@ export class Screen {
       sharp(canvas, canvas.clientWidth, canvas.clientHeight);
       return;
     }
-    const until = this.now.until;
     const column = gex.column(bar.start) ?? gex.columns.findLast(({ start }) => start <= bar.start);
-    drawProfile(canvas, price.plot, gex, until !== null && column?.start > until ? null : column, bar.spot, session);
+    drawProfile(canvas, price.plot, gex, column, bar.spot, session);
   }
 
   #cursor(chart, k, top) {
@@ -186,7 +186,7 @@ export class Screen {
 
   #missing(k) {
     const x = this.#data.x[k] * 1000;
-    const gap = this.#data.bars[k] === null && this.now.session.gaps.find(({ from, to }) => from <= x && x < to);
+    const gap = this.#data.bars[k] === null && this.now.gaps.find(({ from, to }) => from <= x && x < to);
     return gap ? ` · no sample: ${words(gap.reason)}` : "";
   }
 
@@ -195,7 +195,7 @@ export class Screen {
     const chart = this.#charts.get("heat");
     const [plus, minus] = METRIC_MEANS[metric ?? "gex"];
     const painted = this.#paintHeat();
-    byId("heat-none").hidden = painted || !session?.newest;
+    byId("heat-none").hidden = painted || !this.now?.bars.length;
     write(byId("heat-none"), this.now?.refused || "No values by strike for this session.");
     const scale = this.#heatmap.scale;
     write(byId("heat-high"), painted ? `${writeCell(metric, scale)} ${plus}` : "");

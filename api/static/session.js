@@ -81,6 +81,13 @@ export class Session {
     return this.opening && (until === null || this.opening.at <= until) ? this.opening : null;
   }
 
+  // The gaps that were known at a moment of replay, all of them without one.
+  gapsTo(until) {
+    if (until === null) return this.gaps;
+    const end = Math.floor(until / SLOT) * SLOT + SLOT;
+    return this.gaps.filter(({ from }) => from < end).map((gap) => ({ ...gap, to: Math.min(gap.to, end) }));
+  }
+
   // The bars that were known at a moment of replay, all of them without one.
   upTo(until) {
     return until === null ? this.bars : this.bars.filter((bar) => bar.at <= until);

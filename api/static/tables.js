@@ -35,7 +35,7 @@ export function showTable(bars) {
 let listed = null;
 
 export function showGaps(session, until) {
-  const known = (session?.gaps ?? []).filter((gap) => until === null || gap.from <= until);
+  const known = session?.gapsTo(until) ?? [];
   const name = known.map(({ from, to, reason }) => `${from}${to}${reason}`).join();
   if (name === listed) return;
   listed = name;

@@ -10,7 +10,9 @@ const START = {
   bar: "1m", window: "", metric: "gex", mode: "raw", compare: "",
   from: "", to: "", // a zoom, unix seconds
   at: "", // where replay stands, the same
+  panels: "", // which ones are shown, with commas; all of them without a choice
 };
+export const PANEL_NAMES = { price: "Price", flow: "Hedge flow", exposure: "Exposure", heat: "Strike by time", pin: "Pin", vol: "Volatility and charm" };
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
 const VALID = {
   symbol: (text) => text.length <= 32,
@@ -23,6 +25,7 @@ const VALID = {
   from: (text) => /^\d{1,10}$/.test(text),
   to: (text) => /^\d{1,10}$/.test(text),
   at: (text) => /^\d{1,10}$/.test(text),
+  panels: (text) => text.split(",").every((name) => name in PANEL_NAMES),
 };
 
 export function readAddress(hash) {
@@ -31,6 +34,13 @@ export function readAddress(hash) {
     if (VALID[name]?.(value)) view[name] = name === "symbol" ? value.trim().toUpperCase() : value;
   }
   return view;
+}
+
+// Returns an address that shows the same again at any later time: it names the day, the moment and
+// the bar size, also where the page would choose them by itself.
+export function writeFixedAddress(view, session, at) {
+  const all = { ...view, symbol: session.symbol, day: session.day, at: `${Math.round(at / 1000)}` };
+  return `#${new URLSearchParams(Object.entries(all).filter(([, value]) => value))}`;
 }
 
 export function writeAddress(view) {

@@ -38,6 +38,20 @@ INKED = """([id, colour, from, to, open, close]) => {
   return found; }"""
 
 
+#: Counts pixels of a panel between two times that are no shade of grey.
+COLOURED = """([id, from, to, open, close]) => {
+  const canvas = document.querySelector(`#plot-${id} canvas`);
+  const over = document.querySelector(`#plot-${id} .u-over`);
+  const box = canvas.getBoundingClientRect(), inner = over.getBoundingClientRect();
+  const ratio = canvas.width / box.width, x = (t) => (inner.left - box.left + inner.width * (t - open) / (close - open)) * ratio;
+  const [left, right] = [Math.ceil(x(from)) + 2, Math.floor(x(to)) - 2];
+  const image = canvas.getContext('2d').getImageData(left, (inner.top - box.top) * ratio, right - left, inner.height * ratio).data;
+  let coloured = 0;
+  for (let k = 0; k < image.length; k += 4)
+    if (image[k + 3] && Math.max(image[k], image[k + 1], image[k + 2]) - Math.min(image[k], image[k + 1], image[k + 2]) > 60) coloured++;
+  return coloured; }"""
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stored(site: Site) -> AsyncIterator[Site]:
     """A full Tuesday, and a half Friday with gaps."""
@@ -285,6 +299,39 @@ async def test_replay(serve: Callable[..., Any], tab: Tab) -> None:
     assert headline(bars[-1]) == await tiles(tab)
 
 
+async def test_replay_knows_no_future(serve: Callable[..., Any], tab: Tab) -> None:
+    """Gaps, the colours' scale and the unfinished bucket are those of the moment, not of the day."""
+    await serve(slot_time(FRIDAY, 420) + timedelta(minutes=5))
+    await tab.open("bar=15m")
+    await tab.shows("#heat-high", "dampens")
+    assert "of volume with known side" in await tab.text("#source")
+    whole = await tab.text("#heat-high")
+    scrub = tab.page.locator("#scrub")
+    # 10:25: five minutes before the hole, and in the middle of a bucket.
+    await scrub.fill(str(int(slot_time(FRIDAY, 110).timestamp())))
+    await tab.shows("#stands", "10:25:00")
+    await tab.shows("#gap-list li", "None: every slot so far has a sample.")
+    assert await tab.text("#gap-count") == ""
+    assert "known side" not in await tab.text("#source")
+    heat = await tab.site.get(
+        "/v1/flow/zero-dte/heatmap/SPX", metric="gex", bar="15m", date=FRIDAY, minutes=390
+    )
+    # The bars of 9:30, 9:45 and 10:00 are complete; 10:15's is not.
+    sizes = sorted(abs(v) for bar in heat["bars"][:3] for v in bar["values"] if v)
+    await tab.shows("#heat-high", money(sizes[int((len(sizes) - 1) * 0.985)]))
+    assert whole != await tab.text("#heat-high")
+    span = [int(slot_time(FRIDAY, k).timestamp()) for k in (0, 420)]
+    for k, drawn in ((60, True), (91, False), (120, False), (300, False)):
+        ends = [int(slot_time(FRIDAY, k + more).timestamp()) for more in (0, 15)]
+        assert drawn == bool(await tab.page.evaluate(COLOURED, ["heat", *ends, *span])), k
+        # A band of a gap is grey; the cone begins at the last bar.
+        assert not await tab.page.evaluate(INKED, ["flow", "text", *ends, *span]) or drawn, k
+    # In the hole, what is missing so far is listed.
+    await scrub.fill(str(int(slot_time(FRIDAY, 139).timestamp())))
+    await tab.shows("#gap-list time", "10:30:00 to 10:40:00")
+    assert await tab.text("#gap-count") == "20 slots of 30 s"
+
+
 async def test_zoom_is_everybodys(serve: Callable[..., Any], tab: Tab) -> None:
     """A drag over one panel zooms all; a double click shows the whole session again."""
     await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
@@ -316,7 +363,7 @@ async def test_export(serve: Callable[..., Any], tabs: Callable[..., Any]) -> No
     await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
     tab = await tabs()
     stands = int(slot_time(TUESDAY, 390).timestamp())
-    await tab.open(f"day={TUESDAY}&bar=5m&metric=oi&at={stands}&window=120")
+    await tab.open(f"day={TUESDAY}&bar=5m&metric=oi&at={stands}&window=120&panels=price,heat")
     await tab.shows("#stands", "12:45:00")
     await tab.page.locator("#open-export").click()
     link = await tab.page.locator("#export-link").input_value()
@@ -328,6 +375,8 @@ async def test_export(serve: Callable[..., Any], tabs: Callable[..., Any]) -> No
     await other.page.locator("#day option[value='2026-11-24']:checked").wait_for(state="attached")
     chosen = "['day', 'bar', 'metric', 'window'].map((id) => document.getElementById(id).value)"
     assert await other.page.evaluate(chosen) == ["2026-11-24", "5m", "oi", "120"]
+    assert await other.page.locator("#plot-heat").is_visible()
+    assert await other.page.locator("#plot-flow").is_hidden()
     bars = await tab.site.bars(bar="5m", date=TUESDAY)
     bar = [b for b in bars if b["sampled_at"] <= "2026-11-24T17:45:00Z"][-1]
     plain = await tab.page.locator("#export-plain").input_value()
@@ -349,6 +398,34 @@ async def test_export(serve: Callable[..., Any], tabs: Callable[..., Any]) -> No
     assert len(picture) > 20_000
     link = await tab.page.locator("#export-parquet").get_attribute("href")
     assert f"{SERIES}SPX?bar=5m&date=2026-11-24&format=parquet" == link
+
+
+async def test_a_link_to_the_newest_moment(
+    serve: Callable[..., Any], tabs: Callable[..., Any]
+) -> None:
+    """A link made of the newest session names day, moment and bar: later it shows the same again."""
+    await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
+    tab = await tabs()
+    await tab.open()
+    await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
+    await tab.page.locator("#panels summary").click()
+    await tab.page.locator("#panel-choices input[name=pin]").uncheck()
+    await tab.page.locator("#plot-pin").wait_for(state="hidden")
+    await tab.page.locator("#open-export").click()
+    link = await tab.page.locator("#export-link").input_value()
+    last = int(slot_time(TUESDAY, 779).timestamp())
+    parts = dict(pair.split("=") for pair in link.partition("#")[2].split("&"))
+    assert parts == {
+        "symbol": "SPX", "day": str(TUESDAY), "bar": "1m", "metric": "gex", "mode": "raw",
+        "at": str(last), "panels": "price%2Cflow%2Cexposure%2Cheat%2Cvol",
+    }  # fmt: skip
+    tab.away = True
+    await serve(slot_time(FRIDAY, 420) + timedelta(minutes=5))
+    other = await tabs()
+    await other.open(link.partition("#")[2])
+    await other.shows("#stands", "15:59:30")
+    assert await tiles(other) == await tiles(tab)
+    assert await other.page.locator("#plot-pin").is_hidden()
 
 
 async def test_keyboard_alone(serve: Callable[..., Any], tab: Tab) -> None:
