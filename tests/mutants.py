@@ -46,6 +46,7 @@ _MEASURE = [
     "tests/sampler/metrics",
     "tests/sampler/measure",
     "tests/sampler/test_chain.py",
+    "tests/sampler/test_hostile.py",
     "tests/sampler/test_twins.py",
     "tests/sampler/live/test_revised.py",
     "tests/sampler/history/test_interest_and_expiry.py",

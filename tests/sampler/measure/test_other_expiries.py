@@ -259,3 +259,46 @@ def test_a_sum_without_a_listed_expiry_is_no_sum(missing, week):
     else:
         assert measured.seven_dte_atm_iv == pytest.approx(week, abs=2e-5)
     assert measured.other_expiries_age_seconds == 90.0
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("expiry", np.datetime64(date(2026, 11, 19))),
+        ("strike", 0.0),
+        ("right", 0),
+        ("open_interest", -100.0),
+        ("open_interest", math.nan),
+        ("open_interest", 1e17),
+    ],
+)
+def test_contracts_that_cannot_be_count_nowhere(column, value):
+    """An expired one, no strike, neither call nor put, open interest that nobody can hold.
+
+    The calls of a week away are there twice, the second time with such a value: figures are those
+    of the frame without them.
+    """
+    week = date(2026, 11, 27)
+    whole = frame("SPX", {TODAY: CLOSES[TODAY], week: CLOSES[week]})
+    calls = (whole.expiry == np.datetime64(week)) & (whole.right > 0)
+    names = ("expiry", "strike", "right", "root", "bid", "ask", "volume", "open_interest")
+    columns = {
+        name: np.concatenate([getattr(whole, name), getattr(whole, name)[calls]]) for name in names
+    }
+    columns["bid"][len(whole.strike) :] *= 2
+    columns["ask"][len(whole.strike) :] *= 2
+    columns["volume"][len(whole.strike) :] = 10.0
+    columns[column][len(whole.strike) :] = value
+    more = Frame.of(
+        symbol="SPX",
+        source="test",
+        delay_seconds=0,
+        quoted_at=QUOTED,
+        fetched_at=QUOTED,
+        spot=6800.0,
+        columns=columns,
+    )
+    arguments = {"spot": 6800.0, "atm": 0.2, "years": 5.5 / YEAR_HOURS}
+    expected = measure_other_expiries(whole, session_on(TODAY), **arguments)
+    assert None not in expected[:3]
+    assert measure_other_expiries(more, session_on(TODAY), **arguments) == expected

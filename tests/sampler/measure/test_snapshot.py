@@ -188,6 +188,38 @@ def test_an_unreadable_volume_makes_no_flow_and_no_reset():
     assert "volume_rebased" not in (*blind.row.flags, *readable.row.flags)
 
 
+@pytest.mark.parametrize("traded", [0, 5])
+def test_a_volume_that_is_readable_again_says_what_traded_meanwhile(traded):
+    """One unreadable slot is held, the next one recovers what traded over both, and then no more."""
+    whole = later(first(), volume=volumes(c7700=60))
+    blind = later(whole, seconds=60, volume=volumes(c7700=NAN))
+    readable = later(blind, seconds=90, volume=volumes(c7700=60 + traded))
+    after = later(readable, seconds=120, volume=volumes(c7700=60 + traded))
+    assert [r.row.flags for r in (whole, blind, readable, after)] == [
+        (), ("volume_held",), ("volume_recovered",), (),
+    ]  # fmt: skip
+    amounts = [r.row.detail.flag_amounts for r in (blind, readable)]
+    # How much traded while nobody could read it is not known before it is readable.
+    assert amounts[0]["volume_held"] == {"contracts": 1, "volume": 0.0, "dollars": 0.0}
+    assert amounts[1]["volume_recovered"] == {
+        "contracts": 1, "volume": float(traded), "dollars": 0.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("traded", "flags"), [(0, ()), (7, ("volume_recovered",))])
+def test_a_contract_that_is_back_has_recovered_only_what_it_traded(traded, flags):
+    """A call is missing for a slot. Back with the volume of before, nothing is to be said of it."""
+    whole = later(first(), volume=volumes(c7700=60))
+    right = [1] * N + [-1] * N
+    right[STRIKES.index(7700.0)] = 0
+    thin = later(whole, seconds=60, right=right, volume=volumes(c7700=60))
+    assert thin.row.flags == ("contracts_missing",)
+    back = later(thin, seconds=90, volume=volumes(c7700=60 + traded))
+    assert back.row.flags == flags
+    expected = {"contracts": 1, "volume": 7.0, "dollars": 0.0}
+    assert back.row.detail.flag_amounts == ({"volume_recovered": expected} if traded else None)
+
+
 def test_live_positions_move_with_what_customers_bought():
     """κ·B is taken from the dealers' side, calls and puts alike; settled stays as it was."""
     before = first()

@@ -178,6 +178,17 @@ def test_what_is_left_of_a_withdrawn_rise_may_be_withdrawn_too() -> None:
     assert feed.account() == pytest.approx((110, 10, 100, 20, 10))
 
 
+def test_a_withdrawn_rise_explains_no_second_fall() -> None:
+    """A rise of 500 falls back whole. The next fall, of 40, is none of it: the mark is held."""
+    feed = played(100, 110, 610)
+    assert feed.report(110).withdrawn.volume == -500
+    step = feed.report(70)
+    assert (step.withdrawn.contracts, step.held.contracts, step.held.volume) == (0, 1, 40)
+    assert feed.account() == pytest.approx((110, 10, 100, 20, 10))
+    assert feed.report(130).withdrawn.contracts == 0
+    assert feed.account() == pytest.approx((130, 30, 300, 60, 30))
+
+
 def test_two_rises_are_withdrawn_at_once() -> None:
     """One fall takes back two wrong rises: 1,000 counted as bought, then 50 counted as sold."""
     feed = played(100, 1100)
