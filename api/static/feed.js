@@ -17,6 +17,8 @@ const WAIT_MOST_MS = 120000;
 const GOOD_MS = 30000;
 // How many polls in a row may bring newer bars than the open stream before the stream counts as dead.
 const OVERTAKEN = 2;
+// A page that was left for less keeps its stream.
+const LEFT_MS = 3000;
 
 export class Feed {
   #stream = null;
@@ -30,6 +32,8 @@ export class Feed {
   #again = 0;
   #cut = false;
   #waits = WAIT_MS;
+  #hidden = document.hidden;
+  #leaving = 0;
 
   // ``hear`` is called with the state of the connection, ``changed`` when the session has changed.
   // ``replaced`` when the server shows another vendor's feed of it: the bars here are not that one's.
@@ -61,7 +65,31 @@ export class Feed {
     this.hear("off");
   }
 
+  // A hidden page keeps no connection, because a browser has six to a server: more pages would stall
+  // all of them. It polls now and then, and goes on from its cursor once it is shown.
+  turn(hidden) {
+    clearTimeout(this.#leaving);
+    if (hidden) {
+      this.#leaving = setTimeout(() => this.#rest(), LEFT_MS);
+    } else if (this.#hidden) {
+      this.#hidden = false;
+      if (!this.#session) return;
+      this.#waits = WAIT_MS;
+      this.#connect();
+      if (!this.#polling) this.poll();
+    }
+  }
+
+  #rest() {
+    this.#hidden = true;
+    clearTimeout(this.#again);
+    this.#stream?.close();
+    this.#stream = null;
+    if (this.#session) this.hear("resting");
+  }
+
   #connect() {
+    if (this.#hidden) return this.hear("resting");
     const session = this.#session;
     this.#overtaken = 0;
     this.hear("connecting");
@@ -116,7 +144,7 @@ export class Feed {
   }
 
   get #pause() {
-    if (this.#stream?.open) return this.isOpen() ? POLL_MS : CLOSED_POLL_MS;
+    if (this.#stream?.open || this.#hidden) return this.isOpen() ? POLL_MS : CLOSED_POLL_MS;
     return this.isOpen() || this.#alone < ALONE_MOST_MS ? this.#alone : ALONE_CLOSED_MS;
   }
 

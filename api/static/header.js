@@ -9,7 +9,7 @@ const LATE = 120;
 const STATES = { open: "Open", pre: "Before the open", closed: "Closed", holiday: "Holiday" };
 const LINKS = {
   off: ["Not updating", ""], connecting: ["Connecting", ""], live: ["Live", "good"],
-  reconnecting: ["Reconnecting", "warn"], polling: ["Polling", "warn"],
+  resting: ["Resting while hidden", ""], reconnecting: ["Reconnecting", "warn"], polling: ["Polling", "warn"],
 };
 
 function pill(id, text, kind = "") {

@@ -19,7 +19,7 @@ import { Strikes } from "./strikes.js";
 import { showGaps, showTable } from "./tables.js";
 import { Export } from "./export.js";
 import { showTiles } from "./tiles.js";
-import { isoDay, moment } from "./time.js";
+import { isoDay, moment, toTheMinute } from "./time.js";
 
 const TICK_MS = 1000;
 // Requests are rare, because a key may have a daily quota; a simulated day lasts only minutes.
@@ -60,6 +60,13 @@ const exporting = new Export(() => ({ session: state.session, bar: shownBars().a
 const frames = new Frames(show, (hidden, away) => {
   // The machine may have slept, and the page's clock with it.
   if (!hidden && away > AWAY_MS) asked.market = -Infinity;
+  feed.turn(hidden);
+  if (hidden) {
+    first?.close();
+    first = null;
+  } else if (state.session && !live() && !view.day && !first) {
+    awaitFirst();
+  }
 });
 
 function later() {
@@ -91,7 +98,8 @@ function show() {
   bell.show(until);
   showTable(bars);
   showGaps(session, until);
-  document.title = bar ? `${session.symbol} ${price(bar.spot)} · ${money(bar.net_gex)}` : "Zero-DTE Flow";
+  // A hidden page is some minutes late, so its title says when.
+  document.title = bar ? `${session.symbol} ${price(bar.spot)} · ${money(bar.net_gex)}${document.hidden ? ` at ${toTheMinute(bar.at)}` : ""}` : "Zero-DTE Flow";
 }
 
 const compare = () => loadOther(later, trouble);
@@ -179,6 +187,7 @@ function accept(body, note, early) {
 let first = null;
 
 function awaitFirst() {
+  if (document.hidden) return;
   const mine = new Stream(paths.stream(view.symbol, { bar: view.bar }), {
     opened: () => {},
     take: ({ data }) => {
@@ -233,7 +242,7 @@ let asked = { market: -Infinity, symbols: -Infinity }, busy = false;
 async function tick() {
   if (state.market && server.known) showMarket(state.market, server, state.session);
   if (busy || byId("key-dialog").open) return;
-  bell.look(state.session, { live: live() && inHours(), spare: state.link === "live", speed: Math.max(server.speed, 1) });
+  bell.look(state.session, { live: live() && inHours(), spare: ["live", "resting"].includes(state.link), speed: Math.max(server.speed, 1) });
   busy = true;
   const now = performance.now();
   try {
