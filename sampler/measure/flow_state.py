@@ -10,7 +10,7 @@ import math
 import statistics
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,14 @@ from sampler.measure.previous import PreviousSlot
 from sampler.measure.revision import Doubt
 from sampler.measure.signing import EachTrade, LastPrint
 from sampler.measure.volume import (
+    ACCOUNT,
     COLUMNS,
+    DISPUTE_SECONDS,
     EARLIER_RISE,
     LATER_RISE,
     MOMENTS,
     OTHER,
+    RISES,
     Movement,
     VolumeStep,
     add_flow,
@@ -33,8 +36,9 @@ from sampler.measure.volume import (
 )
 from sampler.metrics import flow
 from sampler.metrics.exposure import ONE_PERCENT, GreeksByMove
-from sampler.metrics.hedge import hedge_flow
+from sampler.metrics.hedge import HedgeSums, hedge_flow
 from sampler.metrics.ledger import ContractsRead, read_contracts
+from sampler.metrics.slot_flow import flow_of_slot
 from storage.market.constants import BEFORE_OPEN, GRID_SECONDS, MULTIPLIER
 from storage.market.instruments import COARSER_FROM, instrument_of
 from storage.record.row import Flag
@@ -97,38 +101,13 @@ def update_flow(
     FlowState : signed volume [contracts] and hedge flow [$] since the baseline, and the state that
         the next slot goes on from. See ``sampler.measure.volume`` for what a fall means.
     """
-    row, now = past.row, chain.quoted_at.timestamp()
-    step = read_volumes(
-        past.ledger(),
-        past.widen(volume_of_today(chain)),
-        now=now,
-        opening=(chain.quoted_at - chain.session.open).total_seconds() <= OPENING_SECONDS,
-        reset_at=past.notes.get("volume_reset_at"),
-    )
-    ledger = step.ledger
+    row = past.row
     # Whether the source signs each trade itself.
     counts_trades = not np.isnan(chain.signed_volume).all()
-    sign = step.added
-    if row is not None and step.added.any():
-        sign = _signs(chain, past, market, step, row.quoted_at, counts_trades=counts_trades)
-    greeks = {
-        "call_delta": past.widen(sheet.now.call_delta, 0.0),
-        "put_delta": past.widen(sheet.now.put_delta, 0.0),
-        "gamma": past.widen(sheet.now.gamma, 0.0),
-    }
-    hedged = hedge_flow(
-        step.published,
-        sign,
-        **greeks,
-        spot=market.spot,
-        so_far=(ledger["signed"], ledger["dollars"], ledger["gamma_dollars"]),
+    moved = _ordinary_slot(chain, past, market, sheet) or _any_slot(
+        chain, past, market, sheet, counts_trades=counts_trades
     )
-    _remember(step, sign, greeks, market.spot, now)
-    ledger |= {
-        "signed": hedged.signed,
-        "dollars": hedged.dollars,
-        "gamma_dollars": hedged.gamma_dollars,
-    }
+    step, hedged, covered = moved.step, moved.hedged, moved.covered
     tally = {
         "traded": max(past.notes.get("traded", 0.0) + step.corrected_counted, 0.0) + hedged.traded,
         "told": max(past.notes.get("told", 0.0) + step.corrected_classified, 0.0)
@@ -143,7 +122,6 @@ def update_flow(
     put = (row.hedge_flow_put_cumulative if row else 0.0) + puts + hedged.put
     listed = past.widen(chain.listed, fill=False)
     reported = past.widen(chain.volume)
-    covered = read_contracts(listed, past.listed_before(), reported, ledger["volume"])
     _count_read_again(listed, reported, past, step)
     flags, amounts = _volume_flags(covered, past, step)
     gap, intervals = _cadence(chain, past)
@@ -156,10 +134,10 @@ def update_flow(
         "listed": listed,
         "listed_before": listed | past.listed_before(),
         **{name: past.widen(getattr(chain, name)) for name in QUOTES},
-        "signed_volume": _known(past, chain, step),
+        "signed_volume": moved.signed_volume,
         # Both sides of a strike share it.
         "sigma": np.array([past.widen(market.smile.filled)] * 2),
-        **_stored(ledger, now),
+        **moved.columns,
     }
     if chain.multi_leg_volume is not None:
         columns[MULTI_LEG_VOLUME] = past.widen(chain.multi_leg_volume)
@@ -179,7 +157,7 @@ def update_flow(
         signed=past.narrow(hedged.signed),
         dollars=past.narrow(hedged.dollars),
         gamma_dollars=past.narrow(hedged.gamma_dollars),
-        volume_squares=past.narrow(ledger["volume_squares"]),
+        volume_squares=past.narrow(step.ledger["volume_squares"]),
         accuracy=(EachTrade if counts_trades else LastPrint).accuracy,
         unattributed=tally["unattributed"],
         multi_leg_share=_multi_leg_share(chain, past, step),
@@ -217,6 +195,120 @@ def volume_of_today(chain: Chain) -> Floats:
     if chain.session.close - chain.quoted_at <= CLOSING:
         volume = np.where(chain.last_at >= chain.session.close.timestamp(), np.nan, volume)
     return volume
+
+
+class _Slot(NamedTuple):
+    """What a slot's volumes mean, and what dealers hedged for them."""
+
+    step: VolumeStep
+    hedged: HedgeSums
+    covered: ContractsRead
+    #: See ``_known``. (2, n) [contracts]
+    signed_volume: Floats
+    #: The ledger's columns as the evidence has them.
+    columns: dict[str, Floats]
+
+
+def _ordinary_slot(
+    chain: Chain, past: PreviousSlot, market: MarketState, sheet: GreeksByMove
+) -> _Slot | None:
+    """What ``_any_slot`` returns, in a third of the time; None where a volume fell or is new."""
+    row, ledger = past.row, past.ordinary_ledger()
+    if row is None or ledger is None:
+        return None
+    flown = flow_of_slot(
+        ledger,
+        reported=volume_of_today(chain),
+        sent=chain.volume,
+        listed=(chain.listed, past.listed_before()),
+        last=chain.last,
+        last_at=chain.last_at,
+        bid_before=past.recall("bid"),
+        ask_before=past.recall("ask"),
+        quote=market.quote,
+        sigma_before=past.recall("sigma"),
+        signed_volume=(past.recall("signed_volume"), chain.signed_volume),
+        strike=chain.strike,
+        call_delta=sheet.now.call_delta,
+        put_delta=sheet.now.put_delta,
+        gamma=sheet.now.gamma,
+        spot=market.spot,
+        forward=market.forward.level,
+        years=chain.years,
+        before_at=row.quoted_at.timestamp(),
+        now=chain.quoted_at.timestamp(),
+        interval=(chain.quoted_at - row.quoted_at).total_seconds(),
+        remembered_seconds=DISPUTE_SECONDS,
+        price_steps=instrument_of(chain.symbol).price_steps,
+        coarser_from=COARSER_FROM,
+    )
+    if flown is None:
+        return None
+    counted, hedged = flown.counted, flown.hedged
+    values = (counted.mark, *hedged[:3], *flown.remembered[15:], *flown.remembered[:15])
+    columns = dict(zip((*ACCOUNT, *RISES), values, strict=True))
+    for group, is_known in ((LATER_RISE, flown.later), (EARLIER_RISE, flown.earlier)):
+        if not is_known:
+            for name in group:
+                del columns[name]
+    columns["volume_read_at"] = counted.read_at
+    step = VolumeStep(
+        ledger=columns,
+        added=counted.added,
+        to_other=np.zeros(counted.added.shape, np.bool_),
+        elapsed=counted.elapsed,
+        reset_at=past.notes.get("volume_reset_at"),
+        unknown=counted.unknown,
+    )
+    return _Slot(step, hedged, flown.covered, flown.signed_volume, columns)
+
+
+def _any_slot(
+    chain: Chain,
+    past: PreviousSlot,
+    market: MarketState,
+    sheet: GreeksByMove,
+    *,
+    counts_trades: bool,
+) -> _Slot:
+    """The same where volumes may have fallen, or strikes have come, step by step."""
+    row, now = past.row, chain.quoted_at.timestamp()
+    step = read_volumes(
+        past.ledger(),
+        past.widen(volume_of_today(chain)),
+        now=now,
+        opening=(chain.quoted_at - chain.session.open).total_seconds() <= OPENING_SECONDS,
+        reset_at=past.notes.get("volume_reset_at"),
+    )
+    ledger = step.ledger
+    sign = step.added
+    if row is not None and step.added.any():
+        sign = _signs(chain, past, market, step, row.quoted_at, counts_trades=counts_trades)
+    greeks = {
+        "call_delta": past.widen(sheet.now.call_delta, 0.0),
+        "put_delta": past.widen(sheet.now.put_delta, 0.0),
+        "gamma": past.widen(sheet.now.gamma, 0.0),
+    }
+    hedged = hedge_flow(
+        step.published,
+        sign,
+        **greeks,
+        spot=market.spot,
+        so_far=(ledger["signed"], ledger["dollars"], ledger["gamma_dollars"]),
+    )
+    _remember(step, sign, greeks, market.spot, now)
+    ledger |= {
+        "signed": hedged.signed,
+        "dollars": hedged.dollars,
+        "gamma_dollars": hedged.gamma_dollars,
+    }
+    covered = read_contracts(
+        past.widen(chain.listed, fill=False),
+        past.listed_before(),
+        past.widen(chain.volume),
+        ledger["volume"],
+    )
+    return _Slot(step, hedged, covered, _known(past, chain, step), _stored(ledger, now))
 
 
 def _remember(

@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.chain import Chain
-from sampler.measure.volume import COLUMNS, FLOW_SUMS, MOMENTS, OTHER, empty_ledger
+from sampler.measure.volume import (
+    COLUMNS,
+    FLOW_SUMS,
+    KNOWN_COLUMNS,
+    MOMENTS,
+    OTHER,
+    empty_ledger,
+)
 from storage.record.row import Row, SlotRecord
 
 Floats = NDArray[np.float64]
@@ -100,6 +107,23 @@ class PreviousSlot:
                 fill = 0.0 if name in FLOW_SUMS else np.nan
                 ledger[name] = np.full((2, len(self.strike)), fill)
         return ledger
+
+    def ordinary_ledger(self) -> list[Floats] | None:
+        """The ledger's columns as the evidence has them, in their order, without disputes.
+
+        Returns
+        -------
+        list of ndarray or None
+            Columns with moments as ages before the previous quotes [s]. (2, n) each. None on a
+            baseline, with other strikes, in a dispute, and after an earlier release's slot.
+        """
+        columns = self._columns
+        if self.row is None or self.here is not None or not columns.keys() >= KNOWN_COLUMNS:
+            return None
+        if OTHER[0] in columns:
+            return None
+        unknown = np.full((2, len(self.strike)), np.nan)
+        return [columns.get(name, unknown) for name in COLUMNS if name not in OTHER]
 
     def listed_before(self) -> NDArray[np.bool_]:
         """Return which contracts an earlier slot of the session listed. (2, n)"""

@@ -81,6 +81,8 @@ EARLIER_RISE: tuple[str, ...] = tuple(f"earlier_{name}" for name in RISE)
 RISES: tuple[str, ...] = (*RISE, *LATER_RISE, *EARLIER_RISE)
 #: All columns of the ledger, as the evidence stores them.
 COLUMNS: tuple[str, ...] = (*ACCOUNT, *RISES, *OTHER, "volume_read_at")
+#: Those of them that the evidence always has.
+KNOWN_COLUMNS = frozenset({*ACCOUNT, *RISE, "volume_read_at"})
 #: Columns that are moments: unix time here, ages in the stored evidence. [s]
 MOMENTS = frozenset(
     {"rise_at", "later_rise_at", "earlier_rise_at", "other_since", "volume_read_at"}

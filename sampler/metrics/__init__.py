@@ -17,6 +17,7 @@ from sampler.metrics import (  # noqa: F401
     liquidity,
     pin,
     rounding,
+    slot_flow,
     smile,
     special,
     width,

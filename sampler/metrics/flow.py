@@ -173,14 +173,15 @@ def trade_signs(price: Floats, size: Floats, mid: Floats, half: Floats, *, tick:
 @load_once
 def _loops() -> tuple[Callable[..., None], ...]:
     return (
-        compiled(_sign_loop, LEVEL, LEVEL, *[READ] * 9, WRITE),
+        compiled(sign_loop, LEVEL, LEVEL, *[READ] * 9, WRITE),
         compiled(_trade_loop, *[READ] * 5, WRITE),
-        compiled(_quote_loop, *[READ_TABLE] * 2, *[WRITE_TABLE] * 2),
-        compiled(_silent_loop, LEVEL, LEVEL, READ, *[READ_TABLE] * 3, WRITE_TABLE),
+        compiled(quote_loop, *[READ_TABLE] * 2, *[WRITE_TABLE] * 2),
+        compiled(silent_loop, LEVEL, LEVEL, READ, *[READ_TABLE] * 3, WRITE_TABLE),
     )
 
 
-def _silent_loop(
+@scalar
+def silent_loop(
     forward: float,
     years: float,
     strike: Floats,
@@ -189,6 +190,13 @@ def _silent_loop(
     sigma: Floats,
     out: Floats,
 ) -> None:
+    """Fill in what ``silent_prices`` returns.
+
+    Parameters
+    ----------
+    forward, years, strike, added, last, sigma : as there.
+    out : the prices. (2, n) [$]
+    """
     for side in range(2):
         for k in range(strike.size):
             silent = added[side, k] > 0.0 and not last[side, k] > 0.0
@@ -199,7 +207,15 @@ def _silent_loop(
             )
 
 
-def _quote_loop(bid: Floats, ask: Floats, mid: Floats, half: Floats) -> None:
+@scalar
+def quote_loop(bid: Floats, ask: Floats, mid: Floats, half: Floats) -> None:
+    """Fill in the fields of ``Quote``.
+
+    Parameters
+    ----------
+    bid, ask : as ``quote`` has them. (2, n) [$]
+    mid, half : the fields. (2, n) [$]
+    """
     for side in range(bid.shape[0]):
         for k in range(bid.shape[1]):
             b, a = bid[side, k], ask[side, k]
@@ -228,7 +244,8 @@ def _trade_loop(
         out[i] = signed if price[i] > 0.0 and math.isfinite(signed) else 0.0
 
 
-def _sign_loop(
+@scalar
+def sign_loop(
     before_at: float,
     now_at: float,
     added: Floats,
@@ -242,6 +259,14 @@ def _sign_loop(
     modelled: Floats,
     out: Floats,
 ) -> None:
+    """Fill in what ``aggressor_sign`` returns.
+
+    Parameters
+    ----------
+    before_at, now_at, added, last, last_at, tick, modelled : as there, columns of one length n.
+    mid_before, half_before, mid_now, half_now : the quotes there. (n,) [$]
+    out : the signs. (n,) [−1 to 1]
+    """
     span = now_at - before_at
     for i in range(out.size):
         out[i] = 0.0

@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampler.metrics.exposure import ONE_PERCENT
-from sampler.metrics.special import LEVEL, READ, READ_TABLE, WRITE, WRITE_TABLE, compiled, load_once
+from sampler.metrics.special import (
+    LEVEL,
+    READ,
+    READ_TABLE,
+    WRITE,
+    WRITE_TABLE,
+    compiled,
+    load_once,
+    scalar,
+)
 from storage.market.constants import MULTIPLIER
 
 Floats = NDArray[np.float64]
@@ -79,10 +88,11 @@ def hedge_flow(
 @load_once
 def _loops() -> tuple[Callable[..., None]]:
     tables = [READ_TABLE] * 3
-    return (compiled(_hedge_loop, LEVEL, *tables[:2], *[READ] * 3, *tables, WRITE_TABLE, WRITE),)
+    return (compiled(hedge_loop, LEVEL, *tables[:2], *[READ] * 3, *tables, WRITE_TABLE, WRITE),)
 
 
-def _hedge_loop(
+@scalar
+def hedge_loop(
     spot: float,
     added: Floats,
     sign: Floats,
@@ -95,7 +105,14 @@ def _hedge_loop(
     out: Floats,
     sums: Floats,
 ) -> None:
-    """Fill the first three fields of ``Hedged``, two rows each, and add up the others."""
+    """Fill the first three fields of ``HedgeSums``, two rows each, and add up the others.
+
+    Parameters
+    ----------
+    spot, added, sign, call_delta, put_delta, gamma : as ``hedge_flow`` has them.
+    signed, dollars, gamma_dollars : the sums so far. (2, n) each
+    out, sums : the columns (6, n), and five sums that begin at 0.
+    """
     per_share = MULTIPLIER * spot
     for side in range(2):
         for k in range(gamma.size):

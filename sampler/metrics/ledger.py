@@ -20,6 +20,7 @@ from sampler.metrics.special import (
     WRITE_TABLE,
     compiled,
     load_once,
+    scalar,
 )
 
 Floats = NDArray[np.float64]
@@ -147,13 +148,14 @@ def read_contracts(listed: Bools, before: Bools, reported: Floats, mark: Floats)
 @load_once
 def _loops() -> tuple[Callable[..., None], ...]:
     return (
-        compiled(_count_loop, LEVEL, *[READ_TABLE] * 3, READ_FLAGS, WRITE_TABLE, WRITE),
-        compiled(_rise_loop, *[LEVEL] * 2, *[READ_TABLE] * 21, WRITE_TABLE),
-        compiled(_contracts_loop, *[READ_FLAGS] * 2, *[READ_TABLE] * 2, WRITE_TABLE, WRITE),
+        compiled(count_loop, LEVEL, *[READ_TABLE] * 3, READ_FLAGS, WRITE_TABLE, WRITE),
+        compiled(rise_loop, *[LEVEL] * 2, *[READ_TABLE] * 21, WRITE_TABLE),
+        compiled(contracts_loop, *[READ_FLAGS] * 2, *[READ_TABLE] * 2, WRITE_TABLE, WRITE),
     )
 
 
-def _count_loop(
+@scalar
+def count_loop(
     now: float,
     reported: Floats,
     mark: Floats,
@@ -162,7 +164,13 @@ def _count_loop(
     out: Floats,
     counts: Floats,
 ) -> None:
-    """Fill the first four fields of ``Counted``, two rows each, and the counts."""
+    """Fill the first four fields of ``Counted``, two rows each, and the counts.
+
+    Parameters
+    ----------
+    now, reported, mark, read_at, left_out : as ``count_volumes`` has them.
+    out, counts : the fields (8, n), and three counts of contracts.
+    """
     for side in range(2):
         for k in range(reported.shape[1]):
             volume, highest, read = reported[side, k], mark[side, k], read_at[side, k]
@@ -181,7 +189,8 @@ def _count_loop(
             out[side, k], out[2 + side, k], out[4 + side, k] = added, highest, read
 
 
-def _rise_loop(
+@scalar
+def rise_loop(
     now: float,
     oldest: float,
     added: Floats,
@@ -207,7 +216,16 @@ def _rise_loop(
     squares: Floats,
     out: Floats,
 ) -> None:
-    """Fill the columns that ``remember_rises`` returns, two rows each."""
+    """Fill the columns that ``remember_rises`` returns, two rows each.
+
+    Parameters
+    ----------
+    now, oldest, added, sign, hedge, gamma, counted, squares : as there.
+    rise, rise_sign, rise_hedge, rise_gamma, rise_at : the largest rise. (2, n) each
+    later, later_sign, later_hedge, later_gamma, later_at : the largest one after it.
+    earlier, earlier_sign, earlier_hedge, earlier_gamma, earlier_at : the largest one before it.
+    out : the columns. (34, n)
+    """
     for side in range(2):
         for k in range(added.shape[1]):
             volume = added[side, k]
@@ -264,7 +282,8 @@ def _rise_loop(
             out[32 + side, k] = squares[side, k] + volume * volume
 
 
-def _contracts_loop(
+@scalar
+def contracts_loop(
     listed: Bools,
     before: Bools,
     reported: Floats,
@@ -272,7 +291,13 @@ def _contracts_loop(
     volume: Floats,
     counts: Floats,
 ) -> None:
-    """Fill the fields of ``ContractsRead``."""
+    """Fill the fields of ``ContractsRead``.
+
+    Parameters
+    ----------
+    listed, before, reported, mark : as ``read_contracts`` has them.
+    volume, counts : the column (2, n), and four counts of contracts.
+    """
     for side in range(2):
         for k in range(reported.shape[1]):
             here, highest, sent = listed[side, k], mark[side, k], reported[side, k]

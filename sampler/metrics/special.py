@@ -104,7 +104,7 @@ def compiled(function: Loop, *types: Any) -> Loop:
 
     Parameters
     ----------
-    function : fills its last arguments, and returns nothing.
+    function : fills its last arguments, and returns nothing; it may be a ``scalar`` one.
     *types : of its arguments, such as ``LEVEL``, ``READ`` and ``WRITE_TABLE``.
 
     Returns
@@ -112,6 +112,7 @@ def compiled(function: Loop, *types: Any) -> Loop:
     callable
         Machine code that takes these types alone, and lets other threads run.
     """
+    function = getattr(function, "py_func", function)
     # fastmath stays off: results would depend on an element's place in its array.
     jit = functools.partial(numba.njit, numba.void(*types), error_model="numpy", nogil=True)
     try:
