@@ -205,7 +205,8 @@ async def table_reply(
     body = await asyncio.to_thread(formats.write_table, name, selections)
     first = selections[0]
     what = first.query.symbol if len(selections) == 1 else "series"
-    file = _UNSAFE.sub("_", f"{what}_{first.day.day}_{first.query.bar}")
+    feed = f"_{first.query.feed}" if first.query.feed else ""
+    file = _UNSAFE.sub("_", f"{what}_{first.day.day}_{first.query.bar}{feed}")
     headers += [
         (b"x-cursor", ",".join(str(selection.day.cursor) for selection in selections).encode()),
         (b"content-disposition", f'inline; filename="{file}.{name}"'.encode()),

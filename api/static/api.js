@@ -62,3 +62,9 @@ export function why(error) {
   if (error instanceof Refused) return error.message;
   return "The server does not answer.";
 }
+
+// Returns the notice of a failed request, "" of a feed that is not there: the load of its session says that.
+export function troubleOf(error) {
+  if (error.error === "invalid_feed") return "";
+  return error instanceof Refused ? why(error) : `${why(error)} Showing the last answer; retrying.`;
+}

@@ -7,8 +7,8 @@ import { Refused, why } from "./api.js";
 const FIRST_MS = 1000;
 const LONGEST_MS = 60000;
 
-const keyOf = (view) => `${view.symbol} ${view.day} ${view.bar}`;
-const named = (symbol, day, bar) => `${symbol}, ${day || "the newest session"}, bars of ${bar}`;
+const keyOf = (view) => `${view.symbol} ${view.feed} ${view.day} ${view.bar}`;
+const named = ({ symbol, feed, day, bar }) => `${symbol}, ${day || "the newest session"}, bars of ${bar}${feed ? `, feed ${feed}` : ""}`;
 
 export class Choice {
   #shown = "";
@@ -55,8 +55,8 @@ export class Choice {
   // What a reader must know of that, "" where what is shown is what is wanted.
   notice(session) {
     if (!this.pending) return "";
-    const { symbol, day, bar } = this.view;
-    const state = this.#failure ? `${named(symbol, day, bar)} cannot be shown: ${this.#failure}` : `Loading ${named(symbol, day, bar)}.`;
-    return session ? `${state} The figures below are still those of ${named(session.symbol, session.day, session.bar)}.` : state;
+    const wanted = named(this.view);
+    const state = this.#failure ? `${wanted} cannot be shown: ${this.#failure}` : `Loading ${wanted}.`;
+    return session ? `${state} The figures below are still those of ${named(session)}.` : state;
   }
 }

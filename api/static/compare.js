@@ -19,11 +19,12 @@ export async function loadOther(changed, failed) {
   state.other = null;
   changed();
   if (!view.compare || !view.symbol) return;
-  const wanted = `${view.symbol} ${view.compare} ${view.bar}`;
+  const chosen = () => `${view.symbol} ${view.feed} ${view.compare} ${view.bar}`;
+  const wanted = chosen();
   try {
-    const body = await ask(paths.series(view.symbol, { bar: view.bar, date: view.compare }));
-    if (wanted !== `${view.symbol} ${view.compare} ${view.bar}`) return;
-    if (body.bars.length) state.other = new Session(body, view.bar);
+    const body = await ask(paths.series(view.symbol, { bar: view.bar, feed: view.feed, date: view.compare }));
+    if (wanted !== chosen()) return;
+    if (body.bars.length) state.other = new Session(body, view.bar, view.feed);
     else state.note = `${body.symbol}, ${view.compare}: ${REASONS[body.reason] ?? "no samples."}`;
   } catch (error) {
     failed(error);

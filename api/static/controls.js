@@ -12,9 +12,11 @@ const SPEEDS = [1, 10, 30, 60, 120, 300, 600];
 export function tie({ view, replay, screen, exporting, sessions, again }) {
   const choose = (name) => byId(name).addEventListener("change", (event) => {
     const more = name === "symbol" || name === "day" ? { from: "", to: "", at: "" } : name === "window" ? { from: "", to: "" } : {};
+    // Another symbol may have other feeds.
+    if (name === "symbol") more.feed = "";
     view.set({ [name]: event.target.value, ...more });
   });
-  for (const name of ["symbol", "day", "bar", "window", "compare", "metric", "mode"]) choose(name);
+  for (const name of ["symbol", "feed", "day", "bar", "window", "compare", "metric", "mode"]) choose(name);
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
   options(byId("speed"), SPEEDS.map((speed) => [`${speed}`, `${speed}×`]), `${replay.speed}`);
   byId("speed").addEventListener("change", (event) => { replay.speed = Number(event.target.value); });

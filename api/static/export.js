@@ -29,14 +29,14 @@ export class Export {
 
   get #name() {
     const { session } = this.now();
-    return session ? `${session.symbol}-${session.day}` : "zero-dte-flow";
+    return session ? `${session.symbol}-${session.day}${session.feed && `-${session.feed}`}` : "zero-dte-flow";
   }
 
   open() {
     const { session, bar, view, replay, simulated } = this.now();
     for (const format of ["csv", "parquet", "json"]) {
       const link = byId(`export-${format}`);
-      link.href = session ? paths.series(session.symbol, { bar: session.bar, date: session.day, format }) : paths.symbols();
+      link.href = session ? paths.series(session.symbol, { bar: session.bar, feed: session.feed, date: session.day, format }) : paths.symbols();
       link.download = `${this.#name}-${view.bar}.${format}`;
     }
     const stands = replay.at ?? bar?.at;

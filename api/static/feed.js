@@ -93,7 +93,7 @@ export class Feed {
     const session = this.#session;
     this.#overtaken = 0;
     this.hear("connecting");
-    const stream = new Stream(paths.stream(session.symbol, { bar: session.bar }), {
+    const stream = new Stream(paths.stream(session.symbol, { bar: session.bar, feed: session.feed }), {
       since: session.cursor,
       opened: () => {
         if (stream !== this.#stream) return;
@@ -163,7 +163,7 @@ export class Feed {
     this.#lastPoll = performance.now();
     this.#alone = this.#stream?.open ? ALONE_MS : Math.min(this.#alone * 1.5, ALONE_MOST_MS);
     try {
-      const path = paths.series(session.symbol, { bar: session.bar, date: session.day, since: session.cursor });
+      const path = paths.series(session.symbol, { bar: session.bar, feed: session.feed, date: session.day, since: session.cursor });
       const body = await ask(path);
       if (session !== this.#session) return;
       const { feed } = session.about;

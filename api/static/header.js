@@ -44,19 +44,20 @@ function showAge(market, now, session) {
 }
 
 // Returns the feed's name; which feed it stands in for, or which other ones are stored of the day.
-function feedWords(feed, stored) {
-  if (stored?.first_feed && stored.first_feed !== feed) return `Feed ${feed} in place of ${stored.first_feed}`;
+function feedWords(feed, chosen, stored) {
+  if (!chosen && stored?.first_feed && stored.first_feed !== feed) return `Feed ${feed} in place of ${stored.first_feed}`;
   const others = (stored?.feeds ?? []).filter((name) => name !== feed);
   return `Feed ${feed}${others.length ? ` (also stored: ${others.join(", ")})` : ""}`;
 }
 
 // In a replay the share is left out: it is the newest sample's.
-export function showAbout(session, sessions, replaying) {
+export function showAbout(session, sessions, chosen, replaying) {
   const about = session?.about;
+  showFeeds(session, sessions, chosen);
   const parts = [];
   if (about?.feed) {
     const stored = sessions.find((one) => one.date === session.day);
-    parts.push(`${feedWords(about.feed, stored)}${about.delay_seconds ? `, ${span(about.delay_seconds)} behind` : ""}`);
+    parts.push(`${feedWords(about.feed, session.feed, stored)}${about.delay_seconds ? `, ${span(about.delay_seconds)} behind` : ""}`);
   }
   if (!replaying && about?.classified_share !== null && about?.classified_share !== undefined) {
     parts.push(`${percent(about.classified_share * 100)} of volume with known side`);
@@ -95,6 +96,15 @@ export function showSessions(sessions, view, current) {
   options(byId("day"), [["", "Newest"], ...days.map((day) => [day, named(day)])], view.day);
   const others = [...new Set([...known.keys(), ...(view.compare ? [view.compare] : [])])].sort().reverse();
   options(byId("compare"), [["", "None"], ...others.map((day) => [day, named(day)])], view.compare);
+}
+
+// Lists the feeds that have samples of the day. A choice is offered where there are several, or one was made.
+function showFeeds(session, sessions, chosen) {
+  const stored = sessions.find((one) => one.date === session?.day);
+  const names = [...new Set([...(stored?.feeds ?? []), ...(chosen ? [chosen] : [])])].sort();
+  const shown = !chosen && session?.about.feed ? ` (${session.about.feed})` : "";
+  options(byId("feed"), [["", `Auto${shown}`], ...names.map((name) => [name, name])], chosen);
+  byId("feeds").hidden = names.length < 2 && !chosen;
 }
 
 export function showNotice(text) {

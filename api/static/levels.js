@@ -20,7 +20,7 @@ function levelsOf(bar) {
   return levels;
 }
 
-const title = (session, bar) => `${session.symbol} 0DTE levels, ${session.day} ${clock(bar.at)} New York (${utc(bar.at)} UTC)`;
+const title = (session, bar) => `${session.symbol} 0DTE levels, ${session.day} ${clock(bar.at)} New York (${utc(bar.at)} UTC)${session.feed && `, feed ${session.feed}`}`;
 
 export function plainText(session, bar, simulated) {
   const rows = [["Spot", bar.spot], ...levelsOf(bar)].map(([name, value]) => `${name.padEnd(24)}${fixed(value).padStart(12)}`);

@@ -1,6 +1,6 @@
 // Entry point: loads the chosen session, keeps it up to date, and draws the page.
 
-import { Refused, ask, paths, why } from "./api.js";
+import { Refused, ask, paths, troubleOf } from "./api.js";
 import { Bell } from "./bell.js";
 import { Choice } from "./choice.js";
 import { cadencesDiffer, loadOther } from "./compare.js";
@@ -89,7 +89,7 @@ function show() {
   });
   showChosen(view);
   showReplay(replay, session);
-  showAbout(session, state.sessions, replay.on);
+  showAbout(session, state.sessions, view.feed, replay.on);
   showLink(state.link, replay.on);
   showSimulated(simulated());
   if (state.market) showMarket(state.market, server, session);
@@ -118,7 +118,7 @@ function askForKey(error) {
 
 function trouble(error) {
   askForKey(error);
-  state.trouble = error instanceof Refused ? why(error) : `${why(error)} Showing the last answer; retrying.`;
+  state.trouble = troubleOf(error);
   later();
 }
 
@@ -137,9 +137,9 @@ async function load() {
     later();
     return;
   }
-  const get = (day) => ask(paths.series(view.symbol, { bar: view.bar, date: day }));
+  const get = (day) => ask(paths.series(view.symbol, { bar: view.bar, feed: view.feed, date: day }));
   // Starts both requests at once; the heatmap of a session without samples is empty.
-  const values = (day) => ask(paths.heatmap(view.symbol, { metric: "gex", mode: "raw", bar: view.bar, date: day }));
+  const values = (day) => ask(paths.heatmap(view.symbol, { metric: "gex", mode: "raw", bar: view.bar, feed: view.feed, date: day }));
   try {
     const day = view.day || state.market.session.date;
     let early = values(day);
@@ -147,7 +147,7 @@ async function load() {
     let body = await get(day);
     let note = "";
     if (body.bars.length === 0) {
-      note = `${body.symbol}, ${day}: ${REASONS[body.reason] ?? "no samples."}`;
+      note = `${body.symbol}, ${day}${view.feed && `, feed ${view.feed}`}: ${REASONS[body.reason] ?? "no samples."}`;
       await sessions;
       const older = state.sessions.map((one) => one.date).filter((one) => one < day).sort().at(-1);
       if (!view.day && older) {
@@ -172,7 +172,7 @@ function accept(body, note, early) {
   const same = state.session?.symbol === body.symbol && state.session.day === body.expiration;
   const stood = view.at ? Number(view.at) * 1000 : same ? replay.at : null;
   state.strikes?.close();
-  state.session = new Session(body, view.bar);
+  state.session = new Session(body, view.bar, view.feed);
   state.strikes = new Strikes(state.session, () => server.now(), later);
   state.strikes.start("gex", "raw", early);
   replay.load(state.session, null);
@@ -188,7 +188,7 @@ let first = null;
 
 function awaitFirst() {
   if (document.hidden) return;
-  const mine = new Stream(paths.stream(view.symbol, { bar: view.bar }), {
+  const mine = new Stream(paths.stream(view.symbol, { bar: view.bar, feed: view.feed }), {
     opened: () => {},
     take: ({ data }) => {
       const { t } = JSON.parse(data);
@@ -221,10 +221,10 @@ async function askSymbols() {
 
 async function askSessions() {
   if (!view.symbol) return;
-  const { symbol } = view;
+  const { symbol, feed: chosen } = view;
   // A symbol that was never sampled has no sessions.
-  const body = state.symbols.includes(symbol) ? await ask(paths.sessions(symbol)) : { sessions: [] };
-  if (symbol !== view.symbol) return;
+  const body = state.symbols.includes(symbol) ? await ask(paths.sessions(symbol, { feed: chosen })) : { sessions: [] };
+  if (symbol !== view.symbol || chosen !== view.feed) return;
   state.sessions = body.sessions;
   showSessions(body.sessions, view, state.market?.session.date);
 }
@@ -281,14 +281,14 @@ async function begin() {
 }
 
 view.listen(async (changed) => {
-  if (changed.has("symbol")) {
+  if (changed.has("symbol") || changed.has("feed")) {
     showSymbols(state.symbols, view.symbol);
     sessions = askSessions().catch(trouble);
   }
   showSessions(state.sessions, view, state.market?.session.date);
-  if (["symbol", "day", "bar"].some((name) => changed.has(name))) load();
+  if (["symbol", "feed", "day", "bar"].some((name) => changed.has(name))) load();
   else if (changed.has("at") && view.at) replay.seek(Number(view.at) * 1000);
-  if (["symbol", "compare", "bar"].some((name) => changed.has(name))) compare();
+  if (["symbol", "feed", "compare", "bar"].some((name) => changed.has(name))) compare();
   later();
 });
 tie({ view, replay, screen, exporting, sessions: () => state.sessions.map((one) => one.date).sort(), again: begin });

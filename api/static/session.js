@@ -10,9 +10,10 @@ export class Session {
   #bars = new Map();
   #sorted = null;
 
-  // ``body`` is a whole answer of the series.
-  constructor(body, bar) {
+  // ``body`` is a whole answer of the series, ``feed`` the feed that was asked for; "" for the shown one.
+  constructor(body, bar, feed) {
     this.symbol = body.symbol;
+    this.feed = feed;
     this.day = body.expiration;
     this.bar = bar;
     this.step = BARS[bar] * 1000;

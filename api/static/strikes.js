@@ -109,14 +109,14 @@ export class Strikes {
     if (!newest || this.#busy.has(name) || (kept && kept.at >= newest.at)) return;
     if (performance.now() < (this.#rests.get(name) ?? 0)) return;
     this.#busy.add(name);
-    const { symbol, bar, day, step } = this.session;
+    const { symbol, feed, bar, day, step } = this.session;
     // Requests only the columns from the last stored one on, which may still have been growing.
     const last = kept?.grid.columns.at(-1)?.start;
     const until = Math.max(newest.at, Math.min(this.now(), this.session.hours.close));
     const minutes = last === undefined ? 390 : Math.ceil((until - last + 2 * step) / 60000) + 1;
     try {
       const body = await ask(
-        paths.heatmap(symbol, { metric, mode, bar, date: day, minutes }), this.ended.signal);
+        paths.heatmap(symbol, { metric, mode, bar, feed, date: day, minutes }), this.ended.signal);
       const grid = kept?.grid ?? new Grid();
       // In delta mode, the first bar of a partial answer is not a change.
       if (kept && mode === "delta") body.bars.shift();

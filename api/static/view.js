@@ -1,4 +1,4 @@
-// The view: symbol, session, window and so on. It is stored in the page's address, so that a link restores it.
+// The view: symbol, feed, session, window and so on. It is stored in the page's address, so that a link restores it.
 
 export const BARS = { "30s": 30, "1m": 60, "5m": 300, "15m": 900 };
 export const METRICS = ["gex", "dex", "vex", "chex", "oi", "signed_flow"];
@@ -6,6 +6,7 @@ export const MODES = ["raw", "delta"];
 export const WINDOWS = [["", "Session"], ["180", "3 h"], ["120", "2 h"], ["60", "1 h"], ["30", "30 min"]];
 const START = {
   symbol: "",
+  feed: "", // the one that the server shows of each session
   day: "", // the newest session, live
   bar: "1m", window: "", metric: "gex", mode: "raw", compare: "",
   from: "", to: "", // a zoom, unix seconds
@@ -16,6 +17,7 @@ export const PANEL_NAMES = { price: "Price", flow: "Hedge flow", exposure: "Expo
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
 const VALID = {
   symbol: (text) => text.length <= 32,
+  feed: (text) => /^[a-z0-9_.-]{1,40}$/.test(text),
   day: (text) => DAY.test(text),
   compare: (text) => DAY.test(text),
   bar: (text) => text in BARS,
