@@ -184,6 +184,7 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
                 market=market,
                 upkeep=_upkeep(settings, connections),
                 lease=Lease(connections.database_url, dataset, [WATCH]),
+                waiting=app.context.sessions.waiting,
             )
             background.append(asyncio.create_task(watch.run()))
             if settings.heartbeat_url:

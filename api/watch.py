@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, NoReturn
 
 import httpx
@@ -27,7 +27,13 @@ from storage.notify.conditions import Conditions, Trouble
 from storage.notify.messenger import Messenger, message_of
 from storage.notify.notice import Notice
 from storage.postgres.lease import Lease
-from storage.postgres.overdue import OVERDUE_SECONDS, is_due, overdue_seconds, symbols_of_today
+from storage.postgres.overdue import (
+    OVERDUE_SECONDS,
+    SampledSymbol,
+    is_due,
+    overdue_seconds,
+    symbols_of_today,
+)
 from storage.postgres.store import Store
 from storage.record.row import Reason
 
@@ -44,6 +50,8 @@ HOLD = {"no_sampler": 15.0, "no_rows": 20.0, "database_away": 50.0, "rules_broke
 #: Time between two calls of the heartbeat's URL. [s]
 _HEARTBEAT_SECONDS = 60.0
 _RECENT = timedelta(days=10)
+#: A sampler spools if the newest slot that waits is not older. [market s]
+_SPOOLS_WITHIN = 120.0
 #: For so long an event is not told again.
 QUIET = timedelta(minutes=15)
 #: What the lease of the watch locks; no symbol has lower-case letters.
@@ -64,6 +72,7 @@ class Watch:
         lease: Lease | None = None,
         market: MarketWatch | None = None,
         upkeep: Upkeep | None = None,
+        waiting: Callable[[str, date], tuple[int, int] | None] | None = None,
     ) -> None:
         """Prepare; nothing is looked at before ``run``.
 
@@ -75,6 +84,8 @@ class Watch:
         lease : gives the watch to one of several processes; None: there is no other.
         market : follows the market by the rules of a file; None: nobody does.
         upkeep : looks at feeds, takeovers, coverage, disks and keys; None: nobody does.
+        waiting : the first and the last slot of a session that wait in a sampler's spool, as far as
+            the live channel says [s since 1970]; None: nobody knows.
         """
         self._store = store
         self._clock = clock
@@ -83,6 +94,9 @@ class Watch:
         self._lease = lease
         self._market = market
         self._upkeep = upkeep
+        self._waiting = waiting
+        #: Symbols whose newest slots wait in a sampler's spool, for the sentence.
+        self._spooled: set[str] = set()
         self._conditions = Conditions(self._word, quiet=QUIET.total_seconds())
         #: A database that is away is judged apart: every process that looks remembers it itself.
         self._away = Conditions(self._word, quiet=QUIET.total_seconds())
@@ -216,6 +230,7 @@ class Watch:
         sampled = await self._store.sampled_symbols(before, session)
         today = symbols_of_today(sampled, session)
         self._reasons = {state.symbol: state.reason for state in today}
+        self._spooled = {state.symbol for state in today if self._spools(state, session.day, now)}
         due = [state.symbol for state in today if is_due(state, session, now)]
         unheld = await self._store.unheld_symbols(due) if due else []
         overdue = overdue_seconds(sampled, session, now)
@@ -234,15 +249,28 @@ class Watch:
             problems += more
         return problems, events
 
+    def _spools(self, state: SampledSymbol, day: date, now: datetime) -> bool:
+        """Whether a sampler keeps a symbol's newest slots in its spool."""
+        slots = None if self._waiting is None else self._waiting(state.symbol, day)
+        if slots is None:
+            return False
+        return (now - state.delay).timestamp() - slots[1] <= _SPOOLS_WITHIN
+
     def _word(self, kind: str, symbols: Sequence[str]) -> str:
         names = ", ".join(symbols[:8]) + (f" and {len(symbols) - 8} more" * (len(symbols) > 8))
+        spooled = sorted(self._spooled.intersection(symbols))
+        waits = f" Rows of {', '.join(spooled[:8])} wait in a sampler's spool." * bool(spooled)
         if kind == "no_sampler":
-            return f"No sampler samples {names}: each slot from now on is lost until one does."
+            return (
+                f"No sampler holds {names}: each slot from now on is lost, but for those that a"
+                f" sampler without a database keeps in its spool.{waits}"
+            )
         if kind == "no_rows":
             reasons = {str(r) for s in symbols if (r := self._reasons.get(s)) is not None}
             newest = f" The newest gaps say {', '.join(sorted(reasons))}." if reasons else ""
             return (
-                f"{names}: no row has come for more than a minute beyond the feed's delay.{newest}"
+                f"{names}: no row has come for more than a minute beyond the feed's delay."
+                f"{newest}{waits}"
             )
         if kind in UPKEEP_HOLD and self._upkeep is not None:
             return self._upkeep.word(kind, names, symbols)

@@ -104,6 +104,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.config",
         "storage.fault",
         "storage.market",
+        "storage.notify",
         "storage.opening",
         "storage.postgres",
         "storage.record",

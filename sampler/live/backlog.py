@@ -45,6 +45,11 @@ class Backlog:
         return self._spool.size
 
     @property
+    def in_memory(self) -> int:
+        """How many batches the disk has not taken: not yet, or for want of room."""
+        return len(self._in_memory)
+
+    @property
     def accounted(self) -> dict[tuple[str, str], datetime]:
         """The newest slot of each symbol and feed among the batches on disk, row or gap."""
         return self._spool.accounted

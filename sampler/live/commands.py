@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import orjson
 import structlog
@@ -17,6 +21,7 @@ from sampler.live.fallback import Fallback
 from sampler.live.outcome import Outcome
 from sampler.live.prometheus import SamplerMetrics
 from sampler.live.slots import SlotTracker
+from sampler.live.spool_watch import SpoolWatch
 from sampler.live.tick import DryRunStore, Tick
 from sampler.live.writer import BatchWriter
 from sampler.opening import (
@@ -36,9 +41,11 @@ from storage.config.file_limit import raise_file_limit
 from storage.config.running import note_running
 from storage.config.settings import REGISTRY, Settings, add_options
 from storage.config.systemd import Systemd
-from storage.errors import StoreUnavailable
+from storage.errors import FlowError, StoreUnavailable
 from storage.market.calendar import to_new_york
 from storage.market.constants import GRID_SECONDS
+from storage.notify.messenger import Messenger
+from storage.notify.target import configured_targets
 from storage.opening import Connections, connect
 from storage.postgres.database import describe_database
 from storage.postgres.lease import Lease
@@ -147,9 +154,40 @@ async def _run_daemon(
             systemd=Systemd(settings.notify_socket),
             fallback=_make_fallback(settings, second, connections, writer),
         )
-        await daemon.run()
+        async with _watch_spool(settings, writer, connections, dataset, folder / dataset):
+            await daemon.run()
     finally:
         spool.close()
+
+
+@asynccontextmanager
+async def _watch_spool(
+    settings: Settings, writer: BatchWriter, connections: Connections, dataset: str, folder: Path
+) -> AsyncIterator[None]:
+    """Tell FLOW_NOTIFY's targets of rows that wait in the spool, while this is open."""
+    try:
+        targets = configured_targets(settings)
+    except FlowError as error:
+        # To sample matters more than to tell: the API refuses the same setting.
+        structlog.get_logger().warning("no messages from this sampler", why=str(error))
+        targets = []
+    table = connections.store.alerts
+    async with Messenger(table, targets, dataset=dataset, follow=False).running() as messenger:
+        watch = SpoolWatch(
+            writer,
+            messenger,
+            settings.clock,
+            folder=folder,
+            limit=settings.spool_mb * 1e6,
+            dataset=dataset,
+            node=socket.gethostname(),
+        )
+        watching = asyncio.create_task(watch.run())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
 
 def _make_fallback(

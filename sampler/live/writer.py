@@ -116,6 +116,7 @@ class BatchWriter:
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._database_away = False
+        self._away_because = ""
         #: When the oldest waiting batch came, by a monotonic clock. [s]
         self._spooling_since = 0.0
         self._spooled = 0
@@ -155,6 +156,16 @@ class BatchWriter:
     def spooling_seconds(self) -> float:
         """How long batches have waited for the database; 0 while none waits. [s]"""
         return time.monotonic() - self._spooling_since if self._database_away else 0.0
+
+    @property
+    def away_because(self) -> str:
+        """Why batches wait, in the database's words; empty while none waits, or if not known."""
+        return self._away_because if self._database_away else ""
+
+    @property
+    def batches_in_memory(self) -> int:
+        """How many of the waiting batches the disk has not taken."""
+        return self.backlog.in_memory
 
     @property
     def spool_batches(self) -> int:
@@ -316,7 +327,10 @@ class BatchWriter:
             try:
                 return await self._commit(batch, spooled=False)
             except StoreError as error:
+                self._away_because = str(error)
                 log.error("database away: spooling", error=str(error))
+        elif not self._database_away:
+            self._away_because = "the connection that holds its symbols is lost"
         self._begin_spooling()
         self._spooled += 1
         try:
@@ -385,7 +399,7 @@ class BatchWriter:
             except FlowError as error:
                 # The same error once, not at every attempt.
                 if str(error) != logged:
-                    logged = str(error)
+                    logged = self._away_because = str(error)
                     log.warning("database still away", error=logged, waiting=self.backlog.waiting)
             except Exception:
                 log.exception("spool cannot be emptied", waiting=self.backlog.waiting)

@@ -50,6 +50,7 @@ class Messenger:
         *,
         dataset: str = "",
         pauses: Sequence[float] = PAUSES,
+        follow: bool = True,
     ) -> None:
         """Prepare; nothing is sent before ``running``.
 
@@ -59,8 +60,11 @@ class Messenger:
         targets : where messages go; may be empty.
         dataset : the dataset of the log; every message says so.
         pauses : seconds between attempts; the last one is repeated.
+        follow : whether the log's messages are delivered. If not, events are sent from memory, and
+            written to the log by ``flush``.
         """
         self._table = table
+        self._follow = follow
         self._targets = dict(zip(shown_names(targets), targets, strict=True))
         self._dataset = dataset
         self._pauses = pauses
@@ -80,6 +84,7 @@ class Messenger:
             tasks = [
                 asyncio.create_task(self._deliver_all(name, target, wake))
                 for (name, target), wake in zip(self._targets.items(), self._wakes, strict=True)
+                if self._follow
             ]
             try:
                 yield self
@@ -106,6 +111,9 @@ class Messenger:
         bool
             True if it is new: no process has written it before.
         """
+        if not self._follow:
+            self._send_from_memory(event, sent=sent)
+            return True
         try:
             if event.id in self._names:
                 raise StoreError("the event began while the database was away")
@@ -113,10 +121,7 @@ class Messenger:
                 fresh = await self._write(event, sent=sent)
         except (StoreError, TimeoutError) as error:
             log.warning("event not written yet", id=event.id, kind=event.kind, why=str(error))
-            if sent:
-                self._names.add(event.id)
-                self._direct.send(event)
-            self._unwritten = [*self._unwritten, event][-_MOST_UNWRITTEN:]
+            self._send_from_memory(event, sent=sent)
             return True
         if fresh:
             log.warning(
@@ -128,6 +133,12 @@ class Messenger:
             )
             self._wake()
         return fresh
+
+    def _send_from_memory(self, event: Notice, *, sent: bool) -> None:
+        if sent:
+            self._names.add(event.id)
+            self._direct.send(event)
+        self._unwritten = [*self._unwritten, event][-_MOST_UNWRITTEN:]
 
     async def flush(self) -> None:
         """Write what could not be written while the database was away.

@@ -39,7 +39,8 @@ ROLES: dict[str, RolePrivileges] = {
             ("rows", "profiles", "chains", "gaps", "heads", "sessions"),
             "select, insert, update, delete",
         )
-        | {"watched": "select, insert"},
+        | {"watched": "select, insert"}
+        | dict.fromkeys(("alerts", "deliveries"), "select, insert, update"),
         sequences=("revision",),
         temporary=True,
     ),

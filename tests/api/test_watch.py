@@ -90,6 +90,24 @@ async def test_nobody_samples(watched: Any) -> None:
     assert [n.kind for n in mailbox.notices if n.ended] == ["no_sampler"]
 
 
+async def test_a_sampler_that_spools(store: Store, database: str) -> None:
+    """It has lost its locks and samples on: the sentence does not say that its slots are lost."""
+    clock, mailbox = Still(utc("14:30")), Mailbox()
+    newest = int(utc("14:30").timestamp())
+    await store.own({"SPX": "cboe", "SPY": "cboe"}, utc("14:30").date())
+    await store.write([record(utc("14:29:30"), symbol=symbol) for symbol in ("SPX", "SPY")])
+    waiting = {"SPX": (newest - 30, newest), "SPY": (newest - 600, newest - 300)}
+    watch = Watch(
+        store, clock, mailbox, dataset="live", node="desk",
+        waiting=lambda symbol, day: waiting[symbol],
+    )  # type: ignore[arg-type]  # fmt: skip
+    await looks(watch, clock, 25)
+    (notice,) = mailbox.notices
+    assert (notice.kind, notice.symbols) == ("no_sampler", ("SPX", "SPY"))
+    # SPY's spool has had nothing new for five minutes: nobody knows whether its sampler lives.
+    assert notice.sentence.endswith(" Rows of SPX wait in a sampler's spool.")
+
+
 async def test_no_rows_come(watched: Any, store: Store) -> None:
     """A held symbol without a row for a minute beyond its feed's delay is told within 90 s, with the
     newest gap's reason; one whose rows go on is not."""
