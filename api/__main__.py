@@ -1,4 +1,4 @@
-"""The command ``flow-api``: serve answers requests, keys manages keys."""
+"""The command ``flow-api``: serve answers requests, mcp serves an assistant, keys manages keys."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from api.http.listening import bound_socket, keys_required
 from api.http.local_users import other_users
 from api.http.server import Server
 from api.market_watch import MarketWatch
+from api.mcp.stdio import own_api, remote_api, serve_stdio
 from api.upkeep import Upkeep
 from api.watch import WATCH, Watch, send_heartbeats
 from storage.config.file_limit import raise_file_limit
@@ -32,13 +33,20 @@ from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
 from storage.config.source_url import is_simulated
 from storage.config.systemd import Systemd
-from storage.errors import FlowError
+from storage.errors import FlowError, UsageError
 from storage.market.calendar import market_day, session_on
 from storage.market.clock import Clock
 from storage.notify.messenger import Messenger
 from storage.notify.rules_file import RulesFile
 from storage.notify.target import configured_targets
-from storage.opening import REAL, SYNTHETIC, Connections, connect, product_dataset
+from storage.opening import (
+    REAL,
+    SYNTHETIC,
+    Connections,
+    connect,
+    product_clock,
+    product_dataset,
+)
 from storage.postgres.lease import Lease
 from storage.redis.counters import Counters
 
@@ -68,6 +76,17 @@ def _parser() -> argparse.ArgumentParser:
     add_options(serve, "dataset", "source", "clock", "alert_rules")
     add_options(serve, "database_url", "redis_url", "data_dir", "log", "log_level")
     serve.set_defaults(command=_serve)
+    assistant = commands.add_parser(
+        "mcp", help="serve an assistant by MCP over standard input and output"
+    )
+    assistant.add_argument(
+        "--url", help="ask the server at this address; if left out, the database is read directly"
+    )
+    assistant.add_argument(
+        "--key-file", type=Path, help="file with the key for the server of --url"
+    )
+    add_options(assistant, "dataset", "source", "clock", "database_url", "redis_url", "data_dir")
+    assistant.set_defaults(command=_mcp)
     keys = commands.add_parser("keys", help="make, list, revoke and rotate keys")
     key_commands.add_key_commands(keys, _keys)
     return parser
@@ -81,6 +100,29 @@ def _dataset(settings: Settings) -> str:
 async def _keys(settings: Settings, parsed: argparse.Namespace) -> int:
     async with connect(settings, product_dataset(settings), live=False) as connections:
         return await key_commands.run_key_command(connections.store.keys, parsed, Clock().now())
+
+
+async def _mcp(settings: Settings, parsed: argparse.Namespace) -> int:
+    if parsed.url is not None:
+        key = None
+        if parsed.key_file is not None:
+            try:
+                key = parsed.key_file.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise UsageError(f"--key-file: {error}") from error
+        async with remote_api(parsed.url, key) as caller:
+            await serve_stdio(caller)
+        return 0
+    if parsed.key_file is not None:
+        raise UsageError("--key-file is the key for --url, which is not given")
+    # Whoever may read the database needs no key: the answers are those of an open server.
+    async with connect(settings, product_dataset(settings), live=False) as connections:
+        clock = product_clock(settings)
+        app = create_app(
+            connections.store, connections.live, clock, dataset=product_dataset(settings)
+        )
+        await serve_stdio(own_api(app))
+    return 0
 
 
 @asynccontextmanager

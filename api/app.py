@@ -21,6 +21,7 @@ from api.http import cors
 from api.http.compression import CompressedBodies
 from api.http.host import is_host_allowed
 from api.http.json import json_response
+from api.mcp.route import add_mcp_route
 from api.openapi import catalogue
 from api.prometheus import ApiMetrics
 from api.readiness import Readiness
@@ -212,6 +213,7 @@ def create_app(
     account.add_account_route(app)
     documents.add_document_routes(app)
     alerts.add_alert_routes(app)
+    add_mcp_route(app)
     page.add_page(app)
     return app
 
