@@ -547,7 +547,9 @@ def unobservable(clean: Clean, corruptions: list[Corruption], index: int) -> tup
         moved = np.nan_to_num(moved)
         # A session before a listing has fewer contracts: any of them may be the corrupted ones.
         hit = c.contracts if len(c.contracts) == len(moved) else np.ones(len(moved), np.bool_)
-        contracts += 2.0 * float(moved[hit | whole].sum())
+        # Without a print a side is told by the quotes of all: forward and smile say what a move is.
+        for_sides = whole or (for_dollars and _leaves_no_prints(clean))
+        contracts += 2.0 * float(moved[hit | for_sides].sum())
         if c.kind.startswith("volume_high") and index > c.last and len(hit) == len(c.contracts):
             # A rise that is withdrawn and then traded in one slot may look like the same rise.
             extra = 2.0 * float(hit[_passes(clean, c, index)].sum()) * _extra(c)
@@ -556,6 +558,41 @@ def unobservable(clean: Clean, corruptions: list[Corruption], index: int) -> tup
         traded = float(moved[hit | for_dollars].sum())
         dollars += 2.0 * traded * MULTIPLIER * clean.frames[index].spot * 1.02
     return contracts, dollars
+
+
+def _leaves_no_prints(clean: Clean) -> bool:
+    """Whether the feed sends no last prices, so that sides are told by the moves of quotes."""
+    return all(bool(np.isnan(f.last).all()) for f in clean.frames[:2])
+
+
+def sides_beyond(
+    clean: Clean, corruptions: list[Corruption], index: int, got: SlotRecord
+) -> list[tuple[float, str]]:
+    """Contracts whose signed volume is off by more than twice what traded while it was in doubt."""
+    allowed: dict[tuple[float, int], float] = {}
+    for c in corruptions:
+        if c.first > index:
+            continue
+        begin, end = max(c.first - 1, 0), min(c.last + 1, index, len(clean.frames) - 1)
+        first, last = _volumes(clean.frames[begin]), _volumes(clean.frames[end])
+        for contract, volume in last.items():
+            doubted = 2.0 * (volume - first.get(contract, 0.0))
+            allowed[contract] = allowed.get(contract, 0.0) + doubted
+    ours, right = _signed(got), _signed(clean.records[index])
+    return [
+        (strike, "call" if side > 0 else "put")
+        for (strike, side), signed in right.items()
+        if abs(ours.get((strike, side), signed) - signed) > allowed.get((strike, side), 0.0) + 1e-9
+    ]
+
+
+def _signed(record: SlotRecord) -> dict[tuple[float, int], float]:
+    columns, _ = record.state
+    return {
+        (float(strike), side): float(columns["signed"][row, k])
+        for k, strike in enumerate(columns["strike"])
+        for row, side in ((0, 1), (1, -1))
+    }
 
 
 def silent_volume(clean: Clean, frames: Sequence[Frame | None], index: int) -> float:
@@ -744,6 +781,8 @@ def _verdict(
         # Options that stood before anybody saw them look like new ones.
         return "within", ""
     left = [name for name in unnamed if flagged_name(name) not in allowed]
+    if not left and _leaves_no_prints(clean):
+        left = [f"side of {c}" for c in sides_beyond(clean, corruptions, index, got)]
     if not left:
         off = row.hedge_flow_cumulative_all - before.hedge_flow_cumulative_all
         if abs(off) <= dollars + 0.02 or "hedge_flow_cumulative_all" not in unnamed:

@@ -73,6 +73,20 @@ def judge_through(name: str, kind: str, seed: int, monkeypatch: pytest.MonkeyPat
     assert not outcome.lies, describe(outcome)
 
 
+def test_sides_that_are_told_by_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without prints absent contracts turn sides of others, by no more than these have traded.
+
+    NVDA at midday: 6 of 36 contracts are absent in the slots 24 and 25; the call of 425 trades 7 and
+    4 contracts in the slots 25 and 26, which have no side in the clean session.
+    """
+    # An ordinary judgement, and one for which no contract may have another side at all.
+    judge_through("orats", "contracts_absent", 9, monkeypatch)
+    beyond = hostile.sides_beyond
+    monkeypatch.setattr(hostile, "sides_beyond", lambda clean, _, *rest: beyond(clean, [], *rest))
+    with pytest.raises(AssertionError, match=r"side of \(425.0, 'call'\)"):
+        judge_through("orats", "contracts_absent", 9, monkeypatch)
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     sorted({(name, kind) for name in FORMATS for kind in hostile.KINDS} - UNKNOWN_TO),
