@@ -843,10 +843,12 @@ def spreads_allow(clean: Clean, frame: Frame | None, index: int, level: float) -
 def _by_strike(frame: Frame) -> dict[float, dict[int, tuple[float, float]]]:
     """Bid and ask by strike and right."""
     quotes: dict[float, dict[int, tuple[float, float]]] = {}
-    for k, right, bid, ask in zip(
+    for k, right, bid, ask, root in zip(
         frame.strike.tolist(), frame.right.tolist(), frame.bid.tolist(), frame.ask.tolist(),
-        strict=True,
+        frame.root.tolist(), strict=True,
     ):  # fmt: skip
+        if root[-1:].isdigit():
+            continue  # an adjusted contract is none of today's
         # Of twins the live one, which somebody bids more for.
         quotes.setdefault(k, {}).setdefault(right, (bid, ask))
         quotes[k][right] = max(quotes[k][right], (bid, ask))

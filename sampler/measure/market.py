@@ -21,6 +21,12 @@ from sampler.measure.spikes import (
     spot_jump,
     volatility_jump,
 )
+from sampler.measure.standing_quotes import (
+    count_doubtful,
+    count_outrun,
+    standing_notes,
+    standing_quotes,
+)
 from sampler.measure.standstill import (
     options_standing,
     own_time_stands,
@@ -28,8 +34,6 @@ from sampler.measure.standstill import (
     seconds_ahead,
     spot_standing,
     standstill_notes,
-    still_unchanged,
-    watched_quotes,
 )
 from sampler.metrics import black
 from sampler.metrics.contradiction import Contradiction, contradiction
@@ -185,16 +189,23 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
     if wide:
         flags.append(Flag.WIDE_QUOTES)
         amounts[Flag.WIDE_QUOTES] = {"quotes": wide}
-    contradicting = _contradiction_of(chain, ranged, fwd, _to_judge_by(recent, atm, seconds))
-    if contradicting is not None:
-        flags.append(Flag.QUOTES_CONTRADICT)
-        amounts[Flag.QUOTES_CONTRADICT] = contradicting.as_detail()
-        watched = watched_quotes(chain, previous, fwd.level)
-    elif watched := still_unchanged(chain, previous):
-        # They may agree for a while: what stands is right again where spot comes back.
-        flags.append(Flag.QUOTES_CONTRADICT)
-        amounts[Flag.QUOTES_CONTRADICT] = {"unchanged": len(watched)}
     remaining = fwd.level * atm * math.sqrt(chain.years)
+    quotes = standing_quotes(chain, previous, fwd.level)
+    contradicted_at = None
+    contradicting = _contradiction_of(chain, ranged, fwd, _to_judge_by(recent, atm, seconds))
+    used = source_spot if spot == source_spot else None
+    if contradicting is not None:
+        amounts[Flag.QUOTES_CONTRADICT] = contradicting.as_detail()
+        contradicted_at = round(seconds, 3)
+    elif outrun := count_outrun(quotes, chain, forward=fwd.level, remaining=remaining, spot=used):
+        amounts[Flag.QUOTES_CONTRADICT] = {"unchanged": outrun}
+        contradicted_at = round(seconds, 3)
+    elif previous is not None and (doubtful_quotes := count_doubtful(quotes, previous)):
+        # They may agree for a while: what stands is right again where spot comes back.
+        amounts[Flag.QUOTES_CONTRADICT] = {"unchanged": doubtful_quotes}
+        contradicted_at = previous.state[1]["contradicted_at"]
+    if contradicted_at is not None:
+        flags.append(Flag.QUOTES_CONTRADICT)
     uncertainty = ranged.uncertainty
     known = np.isfinite(uncertainty)
     last_minute = chain.years < LAST_MINUTE
@@ -242,7 +253,7 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         doubts=tuple(doubts),
         notes=standstill_notes(options, standing, chain.underlying_at)
         | {"recent": [list(sample) for sample in remembered[-REMEMBERED:]]}
-        | ({"watched": watched} if watched else {}),
+        | standing_notes(quotes, contradicted_at),
     )
 
 

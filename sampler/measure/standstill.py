@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sampler.chain import CALL, PUT, REPORTED_VOLUME, Chain
+from sampler.chain import REPORTED_VOLUME, Chain
 from sampler.errors import ChainRefused
 from storage.market.constants import BEFORE_OPEN, SLOT_WIDTH
 from storage.record.row import Reason, SlotRecord
@@ -27,14 +27,8 @@ STALE_SLOTS = 3
 #: A price of the underlying that is older than the quotes by more than this stands still,
 #: whatever the previous slot had.
 OWN_TIME_BEHIND = timedelta(seconds=60)
-#: After a contradiction the quotes of so many strikes around the forward are watched: it is not
-#: over while so many of them are what they were.
-WATCHED_STRIKES, LEAST_UNCHANGED = 6, 3
 #: Options are ahead of their answer's time if so many contracts have traded this much later. [s]
 LEAST_AHEAD, SECONDS_AHEAD = 3, 20.0
-
-#: Strike [$], row of the chain, bid and ask [$].
-WatchedQuote = tuple[float, int, float, float]
 
 
 class Standstill(NamedTuple):
@@ -221,62 +215,6 @@ def seconds_ahead(chain: Chain) -> float | None:
     if np.count_nonzero(ahead) < LEAST_AHEAD:
         return None
     return float(np.sort(chain.last_at[ahead])[-LEAST_AHEAD]) - answered
-
-
-def watched_quotes(chain: Chain, previous: SlotRecord | None, forward: float) -> list[WatchedQuote]:
-    """Return the quotes around the forward that are the same as in the previous slot.
-
-    Parameters
-    ----------
-    chain : today's contracts, whose quotes contradict each other.
-    previous : the record of the earlier slot; None without one.
-    forward : the forward. [$]
-
-    Returns
-    -------
-    list of WatchedQuote
-        Two-sided quotes of the six strikes nearest to the forward, by strike.
-    """
-    if previous is None:
-        return []
-    columns = previous.state[0]
-    near = np.sort(np.argsort(np.abs(chain.strike - forward), kind="stable")[:WATCHED_STRIKES])
-    watched: list[WatchedQuote] = []
-    for place in near.tolist():
-        strike = float(chain.strike[place])
-        before = int(np.searchsorted(columns["strike"], strike))
-        if before == len(columns["strike"]) or columns["strike"][before] != strike:
-            continue
-        for side in (CALL, PUT):
-            bid, ask = float(chain.bid[side, place]), float(chain.ask[side, place])
-            same = bid == columns["bid"][side, before] and ask == columns["ask"][side, before]
-            if same and 0.0 < bid <= ask:
-                watched.append((strike, side, bid, ask))
-    return watched
-
-
-def still_unchanged(chain: Chain, previous: SlotRecord | None) -> list[WatchedQuote]:
-    """Return the quotes that have not changed since quotes contradicted each other.
-
-    Parameters
-    ----------
-    chain : today's contracts.
-    previous : the record of the earlier slot, with the quotes that it watches; None without one.
-
-    Returns
-    -------
-    list of WatchedQuote
-        Those of them that are the same now; empty if fewer than three are.
-    """
-    watched = previous.state[1].get("watched", ()) if previous is not None else ()
-    unchanged: list[WatchedQuote] = []
-    for strike, side, bid, ask in watched:
-        place = int(np.searchsorted(chain.strike, strike))
-        if place < len(chain.strike) and chain.strike[place] == strike:
-            quote = chain.bid[side, place], chain.ask[side, place]
-            if quote == (bid, ask):
-                unchanged.append((strike, side, bid, ask))
-    return unchanged if len(unchanged) >= LEAST_UNCHANGED else []
 
 
 def standstill_notes(

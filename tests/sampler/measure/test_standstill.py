@@ -662,8 +662,8 @@ CALLS = BASE.right > 0
 def test_a_contradiction_lasts_while_its_quotes_stand() -> None:
     """Calls stand while spot goes from 7,700 to 7,704 and back to 7,700.
 
-    In the third slot parity holds again. The calls of the six strikes nearest to the forward are
-    still what they were: the row says so, until they move.
+    In the third slot parity holds again. The calls of the four strikes on each side of the forward
+    are still what they were: the row says so, until they move.
     """
     feed = Feed()
     assert "quotes_contradict" not in feed.send(0).row.flags
@@ -671,7 +671,7 @@ def test_a_contradiction_lasts_while_its_quotes_stand() -> None:
     assert away.detail.flag_amounts["quotes_contradict"]["worst_dollars"] > 1.0
     back = feed.send(60, **half_live(60, 7700.0, CALLS))
     assert back.row.flags == ("quotes_contradict",)
-    assert back.row.detail.flag_amounts == {"quotes_contradict": {"unchanged": 6}}
+    assert back.row.detail.flag_amounts == {"quotes_contradict": {"unchanged": 8}}
     assert feed.send(90, **half_live(90, 7700.0, CALLS)).row.flags == ("quotes_contradict",)
     assert feed.send(120).row.flags == ()
     assert feed.send(150, **half_live(150, 7700.0, CALLS)).row.flags == ()
@@ -679,7 +679,7 @@ def test_a_contradiction_lasts_while_its_quotes_stand() -> None:
 
 @pytest.mark.parametrize("unchanged", [2, 3])
 def test_three_quotes_that_stand_keep_a_contradiction(unchanged: int) -> None:
-    """Two of twelve may be the same by chance."""
+    """Two of sixteen may be the same by chance."""
     feed = Feed()
     feed.send(0)
     feed.send(30, spot=7704.0, **half_live(30, 7704.0, CALLS))
@@ -689,8 +689,8 @@ def test_three_quotes_that_stand_keep_a_contradiction(unchanged: int) -> None:
 
 
 def test_what_stands_is_read_from_the_evidence() -> None:
-    """Measured again from stored bytes the row is the same; evidence without the note has no
-    quotes to watch, as records of an earlier release."""
+    """Measured again from stored bytes the row is the same; evidence without the notes has no
+    quotes that stand, as records of an earlier release."""
     feed = Feed()
     feed.send(0)
     away = feed.send(30, spot=7704.0, **half_live(30, 7704.0, CALLS))
@@ -701,14 +701,16 @@ def test_what_stands_is_read_from_the_evidence() -> None:
     assert again.row == back.row
     assert again.evidence == back.evidence
     columns, notes = away.state
-    assert len(notes["watched"]) == 6
-    older = {name: value for name, value in notes.items() if name != "watched"}
+    near = [7670.0, 7680.0, 7690.0, 7700.0, 7710.0, 7720.0, 7730.0, 7740.0]
+    # Since 10:14:30, 2,670 s after the open, with spot at 7,700: eight calls, no puts.
+    assert notes["standing"] == [[2670.0, 7700.0, near, []]]
+    older = {n: v for n, v in notes.items() if n not in {"standing", "contradicted_at"}}
     before = SlotRecord(row=away.row, profile=away.profile, state=(columns, older))
     assert remeasure(stored[1], before, session).row.flags == ()
 
 
 def test_a_strike_that_is_gone_is_no_quote_that_stands() -> None:
-    """Six calls from 7,680 to 7,730 stood, around the forward of 7,702; four from 7,700 on are left."""
+    """Eight calls from 7,670 to 7,740 stood, around a forward of 7,702; five from 7,700 on are left."""
     feed = Feed()
     feed.send(0)
     feed.send(30, spot=7704.0, **half_live(30, 7704.0, CALLS))
@@ -716,7 +718,54 @@ def test_a_strike_that_is_gone_is_no_quote_that_stands() -> None:
     quotes = half_live(60, 7700.0, CALLS)
     left = {n: np.array(v)[BASE.strike >= 7700.0].tolist() for n, v in quotes.items()}
     row = feed.send(60, strikes=strikes, **left).row
-    assert row.detail.flag_amounts["quotes_contradict"] == {"unchanged": 4}
+    assert row.detail.flag_amounts["quotes_contradict"] == {"unchanged": 5}
+
+
+#: Quotes 2.00 $ wide contradict nothing.
+WIDE = {"strikes": [7660.0 + 10 * i for i in range(9)], "half_spread": 1.0}
+WIDE_BASE = frame(**WIDE)
+STANDING_BLOCKS = {
+    "calls": WIDE_BASE.right > 0,
+    "puts": WIDE_BASE.right < 0,
+    "below": WIDE_BASE.strike < 7700.0,
+    "all": np.ones(18, np.bool_),
+}
+
+
+def outrun(block: np.ndarray, *spots: float, last: float, after: int = 90) -> dict | None:
+    """What the row says of contradictions after a block has stood while spot went on."""
+    feed = Feed()
+    feed.send(0, **WIDE)
+    for seconds, spot in [*enumerate(spots, 1), (after / 30, last)]:
+        live = frame(spot=spot, quoted_at=TEN_FOURTEEN + timedelta(seconds=30 * seconds), **WIDE)
+        quotes = {
+            name: np.where(block, getattr(WIDE_BASE, name), getattr(live, name)).tolist()
+            for name in ("bid", "ask")
+        }
+        # All have volume, so that the whole chain is not one that stands.
+        volume = [50.0 + seconds] * len(block)
+        row = feed.send(30 * seconds, spot=spot, volume=volume, **WIDE, **quotes).row
+        contradiction = (row.detail.flag_amounts or {}).get("quotes_contradict")
+        assert contradiction is None or seconds == after / 30
+    return contradiction
+
+
+@pytest.mark.parametrize("block", STANDING_BLOCKS)
+def test_quotes_in_the_money_that_spot_has_outrun(block: str) -> None:
+    """Quotes must have moved by half of spot's way: beyond doubt once that is more than their width,
+    2.00 $, 0.02 $ and the decay of 90 s.
+
+    5 h 45 min 30 s are left: 20,730 s. One standard deviation of them is
+    7,700·0.15·√(20,730 s/1 year) = 29.6 $, so an option at the money is worth 0.4·29.6 = 11.8 $ and
+    loses 11.8/2·90/20,730 = 0.026 $ in 90 s. So spot must be away by 2·(2.00 + 0.02 + 0.026) =
+    4.09 $. Of the eight strikes around the forward four calls and four puts are in the money. Where
+    those below 7,700 stand, the forward is above it, and its four strikes below have 7,700 itself.
+    """
+    standing, count = STANDING_BLOCKS[block], {"all": 8, "below": 3}.get(block, 4)
+    assert outrun(standing, 7701.0, 7703.0, last=7704.2) == {"unchanged": count}
+    assert outrun(standing, 7701.0, 7703.0, last=7704.0) is None
+    # Two slots are too few.
+    assert outrun(standing, 7701.0, last=7704.2, after=60) is None
 
 
 def shifted(seconds: float, sigma: float, miss: float) -> dict[str, object]:

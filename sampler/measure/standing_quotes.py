@@ -1,0 +1,201 @@
+"""Quotes at the money that stand while others, or the underlying, move.
+
+A feed may freeze in a part: all calls, all puts, the strikes on one side of spot, some contracts.
+Its quotes agree with the others within their spreads at first, and again whenever spot comes back.
+So the evidence remembers since when a quote has not changed, and where spot was then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampler.chain import CALL, PUT, Chain
+from sampler.measure.standstill import STALE_SLOTS
+from storage.market.constants import SLOT_WIDTH, YEAR_SECONDS
+from storage.record.row import SlotRecord
+
+#: So many strikes on each side of the forward are looked at; so many of their quotes are more than
+#: chance.
+STRIKES_BESIDE, LEAST_STANDING = 4, 3
+#: A quote in the money moves by no less than this part of what spot does.
+LEAST_DELTA = 0.5
+#: It is outrun once its value must have moved by its width and so many dollars more.
+CENTS = 0.02
+#: The value of an option at the money, in standard deviations of what is left: 1/√(2π).
+AT_THE_MONEY = 0.4
+
+
+class StandingQuote(NamedTuple):
+    """A two-sided quote that has not changed for a slot or more."""
+
+    strike: float
+    #: Row of the chain: calls or puts.
+    side: int
+    bid: float
+    ask: float
+    #: When the first slot with this quote was quoted, since the session's open. [s]
+    since: float
+    #: The source's spot then; None: there was none, or it was not used. [$]
+    spot: float | None
+
+
+def standing_quotes(
+    chain: Chain, previous: SlotRecord | None, forward: float
+) -> list[StandingQuote]:
+    """Return the quotes at the money that are the same as in the previous slot.
+
+    Parameters
+    ----------
+    chain : today's contracts.
+    previous : the record of the earlier slot; None without one.
+    forward : the forward. [$]
+
+    Returns
+    -------
+    list of StandingQuote
+        Those of the four strikes on each side of the forward, and any that stood there before.
+    """
+    if previous is None:
+        return []
+    columns, notes = previous.state
+    #: Strike and row of the chain → since when its quote stands, and where spot was.
+    remembered = {
+        (strike, side): (since, spot)
+        for since, spot, *sides in notes.get("standing", ())
+        for side, strikes in zip((CALL, PUT), sides, strict=True)
+        for strike in strikes
+    }
+    place = int(np.searchsorted(chain.strike, forward))
+    places = set(
+        range(max(place - STRIKES_BESIDE, 0), min(place + STRIKES_BESIDE, len(chain.strike)))
+    )
+    for strike in {strike for strike, _ in remembered}:
+        place = int(np.searchsorted(chain.strike, strike))
+        if place < len(chain.strike) and chain.strike[place] == strike:
+            places.add(place)
+    among = np.array(sorted(places), np.intp)
+    same = _unchanged(chain, columns, among)
+    if not same.any():
+        return []
+    row = previous.row
+    # Where parity was used instead, the source's spot is no measure of how far it has moved.
+    begun = (
+        round((row.quoted_at - chain.session.open).total_seconds(), 3),
+        row.source_spot if row.spot == row.source_spot else None,
+    )
+    standing = []
+    for column, side in np.argwhere(same.T).tolist():
+        place = among[column]
+        strike = float(chain.strike[place])
+        bid, ask = float(chain.bid[side, place]), float(chain.ask[side, place])
+        standing.append(
+            StandingQuote(strike, side, bid, ask, *remembered.get((strike, side), begun))
+        )
+    return standing
+
+
+def _unchanged(
+    chain: Chain, columns: Mapping[str, Any], places: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Which two-sided quotes of some strikes are the earlier slot's. (2, k)"""
+    strike, bid, ask = chain.strike[places], chain.bid[:, places], chain.ask[:, places]
+    before = np.minimum(np.searchsorted(columns["strike"], strike), len(columns["strike"]) - 1)
+    # Comparisons with NaN are false: a quote that cannot be read does not stand.
+    same: NDArray[np.bool_] = (
+        (bid == columns["bid"][:, before])
+        & (ask == columns["ask"][:, before])
+        & (columns["strike"][before] == strike)
+        & (bid > 0.0)
+        & (bid <= ask)
+    )
+    return same
+
+
+def count_outrun(
+    standing: list[StandingQuote],
+    chain: Chain,
+    *,
+    forward: float,
+    remaining: float,
+    spot: float | None,
+) -> int:
+    """Count the quotes in the money that stand though spot has carried their value away.
+
+    Parameters
+    ----------
+    standing : the quotes that stand.
+    chain : today's contracts.
+    forward : the forward. [$]
+    remaining : one standard deviation of what is left until expiry. [$]
+    spot : the source's; None: there is none, or it is not used. [$]
+
+    Returns
+    -------
+    int
+        How many have stood for three slots of the grid, while half of what spot has moved since is
+        more than the quote's width, two cents and what the time has taken; 0 if fewer than three
+        have.
+    """
+    if spot is None:
+        return 0
+    now = (chain.quoted_at - chain.session.open).total_seconds()
+    least = STALE_SLOTS * SLOT_WIDTH.total_seconds()
+    # The value falls by the root of the time: by half of the part of the time that has passed.
+    decay = AT_THE_MONEY * remaining / 2.0 / (chain.years * YEAR_SECONDS)
+    outrun = 0
+    for quote in standing:
+        in_the_money = quote.strike < forward if quote.side == CALL else quote.strike >= forward
+        lasted = now - quote.since
+        if quote.spot is None or not in_the_money or lasted < least - 0.5:
+            continue
+        moved = LEAST_DELTA * abs(spot - quote.spot)
+        outrun += moved > (quote.ask - quote.bid) + CENTS + decay * lasted
+    return outrun if outrun >= LEAST_STANDING else 0
+
+
+def count_doubtful(standing: list[StandingQuote], previous: SlotRecord | None) -> int:
+    """Count the quotes that have stood since quotes contradicted each other.
+
+    Parameters
+    ----------
+    standing : the quotes that stand.
+    previous : the record of the earlier slot; None without one.
+
+    Returns
+    -------
+    int
+        How many; 0 if fewer than three have, or if nothing contradicted.
+    """
+    since = None if previous is None else previous.state[1].get("contradicted_at")
+    if since is None:
+        return 0
+    doubtful = sum(quote.since < since for quote in standing)
+    return doubtful if doubtful >= LEAST_STANDING else 0
+
+
+def standing_notes(standing: list[StandingQuote], contradicted_at: float | None) -> dict[str, Any]:
+    """Return what the next slot must know of quotes that stand; nothing if none do.
+
+    Parameters
+    ----------
+    standing : the quotes that stand.
+    contradicted_at : when quotes last contradicted each other, since the session's open. [s]
+
+    Returns
+    -------
+    dict
+        Notes for the evidence, as plain values.
+    """
+    notes: dict[str, Any] = {}
+    groups: dict[tuple[float, float | None], list[list[float]]] = {}
+    for quote in standing:
+        groups.setdefault((quote.since, quote.spot), [[], []])[quote.side].append(quote.strike)
+    if groups:
+        notes["standing"] = [[*begun, *strikes] for begun, strikes in groups.items()]
+    if contradicted_at is not None:
+        notes["contradicted_at"] = contradicted_at
+    return notes
