@@ -17,13 +17,16 @@ class Listing(NamedTuple):
 
     weekdays: frozenset[int]
     since: date
+    #: The first day on which that holds on monthly expiries too; None: on all since ``since``.
+    monthly_since: date | None = None
 
 
 #: Every session of the week.
 DAILY = frozenset(range(5))
 #: The weekly expiry. A week whose Friday is closed has its expiry on another day.
 FRIDAYS = frozenset({4})
-BUT_FRIDAYS = frozenset(range(4))
+#: Monthly expiries of 2024 and 2025 that are no Friday: 2025-04-18 was Good Friday.
+BEFORE_CLOSED_THIRD_FRIDAYS = frozenset({date(2025, 4, 17)})
 #: The nine names to which the exchanges added Mondays and Wednesdays on 2026-01-26. Those two days
 #: are left out around earnings, and the list is reviewed each quarter; so only Fridays are sure.
 LARGEST_NAMES = ("AAPL", "AMZN", "AVGO", "GOOGL", "IBIT", "META", "MSFT", "NVDA", "TSLA")
@@ -33,9 +36,10 @@ LARGEST_NAMES = ("AAPL", "AMZN", "AVGO", "GOOGL", "IBIT", "META", "MSFT", "NVDA"
 #: Cboe's news of its night session (from 2022-12-11 on) says that Tuesdays and Thursdays were
 #: listed by then, so that something expires on every business day; the table begins with the month
 #: after. RUT: Cboe's news of 2023-12-21 lists Tuesdays and Thursdays from 2024-01-08 on, for an
-#: expiry on every trading day; the table begins with the month after. Fridays are left out: on
-#: third ones the standard contract settles in the morning, and since when another one settles on
-#: the close is not known.
+#: expiry on every trading day; the table begins with the month after. On third Fridays its standard
+#: contract settles in the morning. One that settles on the close was approved in the autumn of 2024
+#: (SEC, Federal Register of 2024-10-02, volume 89, page 80291), and Cboe's page of the product says
+#: that it is listed, not since when: the table begins with 2026.
 LISTINGS: dict[str, Listing] = {
     "SPX": Listing(DAILY, date(2022, 5, 12)),
     "SPY": Listing(DAILY, date(2022, 12, 1)),
@@ -43,7 +47,7 @@ LISTINGS: dict[str, Listing] = {
     "NDX": Listing(DAILY, date(2026, 7, 16)),
     "IWM": Listing(DAILY, date(2026, 7, 16)),
     "XSP": Listing(DAILY, date(2023, 1, 1)),
-    "RUT": Listing(BUT_FRIDAYS, date(2024, 2, 1)),
+    "RUT": Listing(DAILY, date(2024, 2, 1), monthly_since=date(2026, 1, 1)),
     **{symbol: Listing(FRIDAYS, date(2026, 1, 26)) for symbol in LARGEST_NAMES},
 }
 
@@ -81,4 +85,12 @@ def surely_expires(symbol: str, day: date) -> bool:
         False where it is not known: nothing may expire, or something may.
     """
     listing = LISTINGS.get(symbol)
-    return listing is not None and day >= listing.since and day.weekday() in listing.weekdays
+    if listing is None or day < listing.since or day.weekday() not in listing.weekdays:
+        return False
+    later = listing.monthly_since
+    return later is None or day >= later or not _has_monthly_expiry(day)
+
+
+def _has_monthly_expiry(day: date) -> bool:
+    """Whether standard contracts expire on a session: on a third Friday, or the day before it."""
+    return (day.weekday() == 4 and 15 <= day.day <= 21) or day in BEFORE_CLOSED_THIRD_FRIDAYS

@@ -25,15 +25,29 @@ from storage.market.zero_dte import listed_today, surely_expires
         ("NVDA", date(2026, 8, 21), True),
         ("NVDA", date(2026, 8, 19), False),
         ("TSLA", date(2026, 1, 23), False),
-        # XSP's days were all listed by 2022-12-11; RUT's Tuesdays and Thursdays since 2024-01-08,
-        # and of its third Fridays it is not sure which contract is listed.
+        # XSP's days were all listed by 2022-12-11; RUT's Tuesdays and Thursdays since 2024-01-08.
         ("XSP", date(2022, 12, 6), False),
         ("XSP", date(2023, 1, 3), True),
         ("XSP", date(2026, 8, 20), True),
         ("RUT", date(2024, 1, 4), False),
         ("RUT", date(2024, 2, 1), True),
         ("RUT", date(2026, 8, 18), True),
-        ("RUT", date(2026, 8, 21), False),
+        # Third Fridays of RUT before 2026, and the Thursday before Good Friday, which was one: all
+        # that is sure to expire settled in the morning. The Fridays beside them are weekly ones.
+        ("RUT", date(2024, 2, 16), False),
+        ("RUT", date(2025, 3, 21), False),
+        ("RUT", date(2025, 4, 17), False),
+        ("RUT", date(2025, 12, 19), False),
+        ("RUT", date(2024, 2, 9), True),
+        ("RUT", date(2024, 2, 23), True),
+        ("RUT", date(2025, 3, 14), True),
+        ("RUT", date(2025, 4, 10), True),
+        ("RUT", date(2025, 4, 24), True),
+        # Third Fridays since then, and the day before 2026-06-19, a holiday.
+        ("RUT", date(2026, 1, 16), True),
+        ("RUT", date(2026, 6, 18), True),
+        ("RUT", date(2026, 8, 21), True),
+        ("RUT", date(2026, 11, 20), True),
         # Nobody says so of these: the feed is believed.
         ("SMCI", date(2026, 8, 21), False),
         ("VIX", date(2026, 8, 19), False),
