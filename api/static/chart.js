@@ -7,6 +7,8 @@ const Plot = globalThis.uPlot;
 const RIGHT = 66;
 const LEFT = 62;
 const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
+// Fewer values have no outliers.
+const OUTLIERS_FROM = 40;
 const STEPS = [60, 120, 300, 600, 900, 1800, 3600, 7200];
 
 // Ticks at round New York times: its offset is whole hours.
@@ -18,7 +20,16 @@ function timeSplits(u, axis, from, to) {
   return splits;
 }
 
-// The range of some columns, with a margin. Values of ``near`` columns count only if they are close to the rest;
+// Returns the bounds beyond which values are outliers: as far beyond 1 and 99 % of a column's values
+// as those lie apart. Few values, or equal ones, have none.
+function fenceOf(values) {
+  if (values.length < OUTLIERS_FROM) return [-Infinity, Infinity];
+  const sorted = Float64Array.from(values).sort();
+  const [low, high] = [0.01, 0.99].map((share) => sorted[Math.round((sorted.length - 1) * share)]);
+  return high > low ? [2 * low - high, 2 * high - low] : [-Infinity, Infinity];
+}
+
+// The range of some columns, with a margin. Outliers count only if they are the newest value. Values of ``near`` columns count only if they are close to the rest;
 // those of samples for which ``skip`` is true count only if there are no others.
 function rangeOf(columns, [first, last], { zero = false, near = [], more = [], skip = [] } = {}) {
   let [low, high] = [Infinity, -Infinity];
@@ -29,7 +40,13 @@ function rangeOf(columns, [first, last], { zero = false, near = [], more = [], s
   const each = (column, call) => {
     for (let k = first; k <= last; k++) if (!skip[k] && column[k] !== null && column[k] !== undefined) call(column[k]);
   };
-  for (const column of columns) each(column, take);
+  for (const column of columns) {
+    const values = [];
+    each(column, (value) => values.push(value));
+    const [least, most] = fenceOf(values);
+    for (const value of values) if (value >= least && value <= most) take(value);
+    if (values.length) take(values.at(-1));
+  }
   if (low > high && skip.some(Boolean)) return rangeOf(columns, [first, last], { zero, near, more });
   if (zero) take(0);
   more.forEach(take);
@@ -95,6 +112,9 @@ function apart(u, paint) {
 }
 
 export class Chart {
+  // Scales without a value.
+  #blank = null;
+
   // ``draw.below`` and ``draw.above`` paint on the canvas under and over the lines; ``span`` gives
   // the time axis, ``extra`` further numbers that the main scale must hold.
   constructor(panel, place, { span, cursor, zoom, reset, extra, below, above, lead, labels = false, range }) {
@@ -131,7 +151,7 @@ export class Chart {
           { ...axis, splits: timeSplits, values: (u, at) => at.map((t) => (labels ? toTheMinute(t * 1000) : "")),
             size: labels ? 24 : 4, gap: 4 },
           { ...axis, scale: "y", side: 1, size: RIGHT, gap: 6, space: 30,
-            values: (u, at) => at.map((value) => panel.axis(Math.abs(value) < 1e-9 ? 0 : value)) },
+            values: (u, at) => at.map((value) => (this.#empty("y") ? "" : panel.axis(Math.abs(value) < 1e-9 ? 0 : value))) },
           this.#left(axis, panel.left),
         ],
         cursor: {
@@ -166,13 +186,18 @@ export class Chart {
     const wide = () => innerWidth >= 760;
     return {
       ...axis, scale: left?.scale ?? "y", side: 3, size: () => (wide() ? LEFT : 4), gap: 6, space: 30,
-      stroke: () => colour(left?.colour ?? "muted"), grid: { show: false },
+      stroke: () => colour(left && left.colour !== "faint" ? left.colour : "muted"), grid: { show: false },
       ...(left?.splits && {
         splits: (u, axis, low, high) =>
           this.opened ? left.splits(u, low, high, this.opened, u.bbox.height / devicePixelRatio / 30) : [],
       }),
-      values: (u, at) => at.map((value) => (left && wide() ? left.write(value, this) : "")),
+      values: (u, at) => at.map((value) => (left && wide() && !this.#empty(left.scale) ? left.write(value, this) : "")),
     };
+  }
+
+  // Whether no line of a scale has a value: its axis then has no numbers.
+  #empty(scale) {
+    return !this.lines.some((line, k) => (line.scale ?? "y") === scale && this.plot?.data[k + 1].some((value) => value !== null && value !== undefined));
   }
 
   #series(line, scale) {
@@ -229,6 +254,10 @@ export class Chart {
   // New columns, aligned with ``x``.
   show(x, values) {
     this.plot.setData([x, ...values]);
+    // uPlot writes an axis anew only where its range has changed.
+    const blank = [...new Set(this.lines.map((line) => line.scale ?? "y"))].filter((scale) => this.#empty(scale)).join();
+    if (blank !== this.#blank) this.plot.redraw(false, true);
+    this.#blank = blank;
   }
 
   redraw() {

@@ -17,20 +17,20 @@ export const percent = (value, digits = 1) => (there(value) ? `${fixed(value, di
 
 export const plus = (value, write = fixed) => (value > 0 ? `+${write(value)}` : write(value));
 
-// Dollars: +$1.25 bn, −$120.4 mm.
+// Dollars: +$1.25 bn, −$120.4 mm, +$38 k, $0.
 export function money(value, signed = true) {
   if (!there(value)) return NONE;
-  const [size, unit] = Math.abs(value) >= 999.95e6 ? [1e9, "bn"] : [1e6, "mm"];
-  const text = fixed(Math.abs(value) / size, unit === "bn" ? 2 : 1);
-  const zero = Number(text.replace(/,/g, "")) === 0;
-  const sign = zero ? "" : value < 0 ? "−" : signed ? "+" : "";
-  return `${sign}$${text} ${unit}`;
+  const whole = Math.abs(value);
+  if (whole < 500) return "$0";
+  const [size, unit, digits] = whole >= 999.95e6 ? [1e9, "bn", 2] : whole >= 0.05e6 ? [1e6, "mm", 1] : [1e3, "k", 0];
+  return `${value < 0 ? "−" : signed ? "+" : ""}$${fixed(whole / size, digits)} ${unit}`;
 }
 
 // The same for an axis: no more digits than its ticks need.
 export function brief(value) {
   const size = Math.abs(value);
   if (size < 1) return "0";
+  if (size < 1e3) return minus(value.toLocaleString("en-US", { maximumFractionDigits: 0 }));
   const [unit, name] = size >= 1e9 ? [1e9, " bn"] : size >= 1e6 ? [1e6, " mm"] : [1e3, " k"];
   return minus((value / unit).toLocaleString("en-US", { maximumFractionDigits: 2 })) + name;
 }

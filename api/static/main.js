@@ -19,7 +19,7 @@ import { Strikes } from "./strikes.js";
 import { showGaps, showTable } from "./tables.js";
 import { Export } from "./export.js";
 import { showTiles } from "./tiles.js";
-import { isoDay, moment, toTheMinute } from "./time.js";
+import { dayName, isoDay, moment, toTheMinute } from "./time.js";
 
 const TICK_MS = 1000;
 // Requests are rare, because a key may have a daily quota; a simulated day lasts only minutes.
@@ -98,6 +98,7 @@ function show() {
   bell.show(until);
   showTable(bars);
   showGaps(session, until);
+  write(byId("heading"), session ? `${session.symbol}, ${dayName(session.day)}` : "Zero-DTE Flow");
   // A hidden page is some minutes late, so its title says when.
   document.title = bar ? `${session.symbol} ${price(bar.spot)} · ${money(bar.net_gex)}${document.hidden ? ` at ${toTheMinute(bar.at)}` : ""}` : "Zero-DTE Flow";
 }

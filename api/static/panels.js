@@ -79,7 +79,7 @@ export const METRIC_NAMES = {
   gex: "GEX", dex: "DEX", vex: "Vanna", chex: "Charm", oi: "Open interest", signed_flow: "Signed flow",
 };
 // The meaning of the heatmap's two colours: positive values, negative values.
-export const METRIC_MEANS = {
+const METRIC_MEANS = {
   gex: ["dampens moves", "amplifies moves"],
   dex: ["positive delta", "negative delta"],
   vex: ["vol up: dealers sell", "vol up: dealers buy"],
@@ -87,3 +87,6 @@ export const METRIC_MEANS = {
   oi: ["contracts", ""],
   signed_flow: ["dealers bought", "dealers sold"],
 };
+
+// A change says nothing of the level's sign; signed flow is a change by itself.
+export const meansOf = (metric, mode) => (mode === "delta" && metric !== "signed_flow" ? ["risen in the bar", "fallen in the bar"] : METRIC_MEANS[metric]);

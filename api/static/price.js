@@ -38,6 +38,29 @@ export function gapReasons(u, context, gaps) {
   }
 }
 
+// Diagonal lines, so that short gamma is told from long gamma without colours.
+let hatching = { ink: "", canvas: null };
+
+function hatch(context) {
+  const ink = colour("regime-line");
+  if (hatching.ink !== ink) {
+    const size = Math.round(9 * devicePixelRatio);
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [size, size];
+    const tile = canvas.getContext("2d");
+    tile.strokeStyle = ink;
+    tile.lineWidth = devicePixelRatio;
+    for (const shift of [-size, 0, size]) {
+      tile.beginPath();
+      tile.moveTo(shift, size);
+      tile.lineTo(shift + size, 0);
+      tile.stroke();
+    }
+    hatching = { ink, canvas };
+  }
+  return context.createPattern(hatching.canvas, "repeat");
+}
+
 export function regimeBands(u, context, bars, step) {
   for (let k = 0; k < bars.length;) {
     let end = k;
@@ -45,6 +68,7 @@ export function regimeBands(u, context, bars, step) {
     const name = { positive_gamma: "regime-up", negative_gamma: "regime-down" }[bars[k].regime];
     const until = bars[end + 1] && bars[end + 1].at - bars[end].at <= 2 * step ? bars[end + 1].at : bars[end].at + SLOT_MS;
     if (name) band(u, context, bars[k].at, until, colour(name));
+    if (name === "regime-down") band(u, context, bars[k].at, until, hatch(context));
     k = end + 1;
   }
 }

@@ -38,16 +38,17 @@ export function drawProfile(canvas, u, grid, column, spot) {
     context.setLineDash([]);
   }
   // A narrow canvas, as on a phone, has no room for numbers.
-  if (width >= 150) label(context, shown, { width, middle, y, top, tall });
+  if (width >= 150) label(context, shown, { width, middle, y, top, tall, most });
 }
 
 // Writes the number of the largest bar of each sign on the empty side of the bar.
-function label(context, shown, { width, middle, y, top, tall }) {
+function label(context, shown, { width, middle, y, top, tall, most }) {
   context.font = '11px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
   context.textBaseline = "middle";
   for (const sign of [1, -1]) {
-    const best = shown.reduce((most, one) => (one.value * sign > (most?.value ?? 0) * sign ? one : most), null);
-    if (!best) continue;
+    const best = shown.reduce((largest, one) => (one.value * sign > (largest?.value ?? 0) * sign ? one : largest), null);
+    // What is nothing at the chart's scale has no number.
+    if (!best || Math.abs(best.value) < most / 50) continue;
     const text = `${writeStrike(best.strike)}  ${money(best.value)}`;
     context.textAlign = sign > 0 ? "right" : "left";
     const room = width / 2 - 4;

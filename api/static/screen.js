@@ -5,7 +5,7 @@ import { byId, sharp, write } from "./dom.js";
 import { strike, words } from "./format.js";
 import { Heatmap, strikeRange, writeCell } from "./heatmap.js";
 import { Legend } from "./legend.js";
-import { FIELDS, METRIC_MEANS, METRIC_NAMES, PANELS } from "./panels.js";
+import { FIELDS, METRIC_NAMES, PANELS, meansOf } from "./panels.js";
 import { coneOf, drawCone, drawCrossings, gapBands, gapReasons, regimeBands } from "./price.js";
 import { drawProfile } from "./profile.js";
 import { columns, otherColumn, pointsOf } from "./session.js";
@@ -193,7 +193,7 @@ export class Screen {
   #tellHeat(bar) {
     const { grid, metric, session } = this.now ?? {};
     const chart = this.#charts.get("heat");
-    const [plus, minus] = METRIC_MEANS[metric ?? "gex"];
+    const [plus, minus] = meansOf(metric ?? "gex", this.now?.mode);
     const painted = this.#paintHeat();
     byId("heat-none").hidden = painted || !this.now?.bars.length;
     write(byId("heat-none"), this.now?.refused || "No values by strike for this session.");

@@ -81,10 +81,11 @@ def serve(stored: Site) -> Callable[..., Any]:
 
 def money(value: float) -> str:
     """Dollars as the page says them."""
-    size, unit = (1e9, "bn") if abs(value) >= 999.95e6 else (1e6, "mm")
-    text = f"{abs(value) / size:,.{2 if unit == 'bn' else 1}f}"
-    sign = "" if float(text.replace(",", "")) == 0 else "−" if value < 0 else "+"
-    return f"{sign}${text} {unit}"
+    sizes = ((999.95e6, 1e9, 2, "bn"), (0.05e6, 1e6, 1, "mm"), (500.0, 1e3, 0, "k"))
+    for least, size, digits, unit in sizes:
+        if abs(value) >= least:
+            return f"{'−' if value < 0 else '+'}${abs(value) / size:,.{digits}f} {unit}"
+    return "$0"
 
 
 def headline(bar: dict[str, Any]) -> dict[str, str]:
