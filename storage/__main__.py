@@ -52,6 +52,10 @@ from storage.postgres.dump import restore_dump, write_dump
 from storage.postgres.grants import ROLES, apply_grants, grant_statements
 from storage.postgres.migrate import KEPT_TABLES, migrate
 
+#: The exit status after which systemd does not restart our units.
+_WRONG_SETTING = "2"
+#: For so long a unit that ends by itself is not told of again. [s]
+_UNIT_QUIET = 900.0
 #: Pauses between the attempts of ``notify``, which ends after the last one. [s]
 _NOTIFY_PAUSES = (1.0, 3.0, 10.0)
 _PARTS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
@@ -206,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="with --session: a line of JSON an event"
     )
     add_options(notify, "source", "alert_rules", *_PARTS)
-    notify.set_defaults(command=_notify)
+    notify.set_defaults(command=_notify, explain=_notify_of_settings)
     return parser
 
 
@@ -452,7 +456,20 @@ def _conclude(findings: list[Finding], *, as_json: bool) -> int:
     return int(failed > 0)
 
 
-async def _notify(settings: Settings, parsed: argparse.Namespace) -> int:
+def _notify_of_settings(parsed: argparse.Namespace, error: UsageError) -> int:
+    """Tell of a unit that has failed, though its settings are what is wrong."""
+    if not parsed.unit:
+        print(f"flow-store: {error}", file=sys.stderr)
+        return 2
+    notifying = {k: v for k, v in os.environ.items() if k.startswith("FLOW_NOTIFY")}
+    try:
+        return asyncio.run(_notify(Settings.read(notifying), parsed, because=str(error)))
+    except UsageError as worse:
+        print(f"flow-store: {worse}", file=sys.stderr)
+        return 2
+
+
+async def _notify(settings: Settings, parsed: argparse.Namespace, *, because: str = "") -> int:
     if parsed.session or parsed.rules:
         return await _replay(settings, parsed)
     targets = configured_targets(settings)
@@ -465,19 +482,52 @@ async def _notify(settings: Settings, parsed: argparse.Namespace) -> int:
     now, node = Clock().now(), socket.gethostname()
     if parsed.test:
         kind, sentence = "test", f"This is a test from {node}. Events of zerodte-flow come here."
-    elif os.environ.get("SERVICE_RESULT", "failed") == "success":
-        return 0
     else:
-        kind = "unit_failed"
-        result = os.environ.get("SERVICE_RESULT", "failed")
-        sentence = f"{parsed.unit} on {node} has ended by itself ({result}); systemd restarts it."
+        kind, sentence = "unit_failed", _unit_sentence(parsed.unit, node, because)
+        if not sentence or _told_lately(parsed.unit):
+            return 0
     event = Notice(kind=kind, began=now, sentence=sentence, node=node, lasting=False)
     attempts = [await deliver(target, event, pauses=_NOTIFY_PAUSES) for target in targets]
     for target, done in zip(targets, attempts, strict=True):
         print(f"{target.name}: {'delivered' if done else 'NOT delivered'}")
+    if parsed.unit and any(attempts):
+        _note_told(parsed.unit)
     if parsed.unit and settings.database_url:
         await _log_event(settings, event, dict(zip(shown_names(targets), attempts, strict=True)))
     return int(not all(attempts))
+
+
+def _unit_sentence(unit: str, node: str, because: str) -> str:
+    """What to tell of a unit; empty if there is nothing to tell, or OnFailure= tells it."""
+    result = os.environ.get("SERVICE_RESULT")
+    if result is None:
+        why = f": {because}" if because else f"; journalctl -u {unit} says why"
+        return f"{unit} on {node} has failed, and systemd does not restart it{why}."
+    if result == "success" or os.environ.get("EXIT_STATUS") == _WRONG_SETTING:
+        return ""
+    return f"{unit} on {node} has ended by itself ({result}); systemd restarts it."
+
+
+def _told_lately(unit: str) -> bool:
+    """Whether somebody was told a short time ago of a unit that ends again and again."""
+    with suppress(OSError):
+        stamp = _stamp(unit)
+        now = Clock().now().timestamp()
+        return stamp is not None and 0 <= now - stamp.stat().st_mtime < _UNIT_QUIET
+    return False
+
+
+def _note_told(unit: str) -> None:
+    stamp = _stamp(unit)
+    if stamp is not None:
+        with suppress(OSError):
+            stamp.touch()
+
+
+def _stamp(unit: str) -> Path | None:
+    """The file whose age says when somebody was told of a unit; None without a folder for it."""
+    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(folder) / f".told-{unit}" if folder else None
 
 
 async def _log_event(settings: Settings, event: Notice, attempts: Mapping[str, int]) -> None:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from storage import installed_version
 from storage.config import log
 from storage.config.settings import Settings, options_of
@@ -69,6 +71,10 @@ def run_command(
                 return int(parsed.explain(parsed, error))
             raise
         log.configure(settings.log, settings.log_level)
+        for name in settings.unknown:
+            structlog.get_logger().warning(
+                "not a setting of this release: ignored", name=name, release=installed_version()
+            )
         return run(parsed.command(settings, parsed)) or 0
     except UsageError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)

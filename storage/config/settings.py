@@ -387,6 +387,8 @@ class Settings:
     notify_socket: str = ""
     #: Folder of the unit's systemd credentials; None without.
     credentials_dir: Path | None = None
+    #: FLOW_* names that this release does not know: it goes on without them.
+    unknown: tuple[str, ...] = ()
 
     @classmethod
     def read(
@@ -407,16 +409,18 @@ class Settings:
         Raises
         ------
         UsageError
-            For an unknown FLOW_* name (the nearest known one is suggested), a bad value, or a
-            vendor's key that stands in two places.
+            For a misspelt FLOW_* name (the nearest known one is suggested), a bad value, or a
+            vendor's key that stands in two places. A name that resembles none may be a newer
+            release's: it is kept in ``unknown``.
         """
+        unknown = []
         texts = {k[5:].lower(): (v, k) for k, v in environment.items() if k.startswith("FLOW_")}
         for name, (_, shown) in texts.items():
-            if name not in REGISTRY and name not in VENDOR_NAMES:
-                near = difflib.get_close_matches(name, {*REGISTRY, *VENDOR_NAMES}, n=1, cutoff=0.0)[
-                    0
-                ]
+            if name in REGISTRY or name in VENDOR_NAMES:
+                continue
+            if near := _misspelt(name):
                 raise UsageError(f"{shown} is no setting; did you mean FLOW_{near.upper()}?")
+            unknown.append(shown)
         for name, value in (options or {}).items():
             if value is not None:
                 texts[name] = (value, f"--{name.replace('_', '-')}")
@@ -433,7 +437,45 @@ class Settings:
             keys=VendorKeys.read(environment),
             notify_socket=environment.get("NOTIFY_SOCKET", ""),
             credentials_dir=_maybe_folder(environment.get("CREDENTIALS_DIRECTORY", "")),
+            unknown=tuple(sorted(unknown)),
         )
+
+
+def _misspelt(name: str) -> str:
+    """The setting that a name is a misspelling of; empty if it resembles none."""
+    known = {*REGISTRY, *VENDOR_NAMES}
+    begun = [other for other in known if name and other.startswith(f"{name}_")]
+    # Two slips may make another setting: FLOW_PORT and FLOW_HOST.
+    near = [other for other in known if abs(len(other) - len(name)) <= 1]
+    near = [other for other in near if count_slips(name, other) <= 1]
+    candidates = difflib.get_close_matches(name, [*begun, *near], n=1, cutoff=0.0)
+    return candidates[0] if candidates else ""
+
+
+def count_slips(word: str, other: str) -> int:
+    """Count the slips that make one word of another.
+
+    A slip is a letter too many, too few or wrong, or two neighbours that are exchanged (the optimal
+    string alignment distance).
+
+    Parameters
+    ----------
+    word, other : two words.
+
+    Returns
+    -------
+    int
+        The least number of slips.
+    """
+    table = [[i + j for j in range(len(other) + 1)] for i in range(len(word) + 1)]
+    for i, a in enumerate(word, 1):
+        for j, b in enumerate(other, 1):
+            table[i][j] = min(
+                table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + (a != b)
+            )
+            if i > 1 and j > 1 and (a, word[i - 2]) == (other[j - 2], b):
+                table[i][j] = min(table[i][j], table[i - 2][j - 2] + 1)
+    return table[-1][-1]
 
 
 def add_options(parser: argparse.ArgumentParser, *names: str) -> None:

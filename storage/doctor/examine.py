@@ -9,7 +9,7 @@ from pathlib import Path
 
 from storage.config.settings import Settings
 from storage.doctor import channel, database, machine, ports, product
-from storage.doctor.finding import Finding, State, fail, ok
+from storage.doctor.finding import Finding, State, fail, ok, warn
 from storage.errors import FlowError
 from storage.market.clock import Clock
 from storage.opening import (
@@ -43,7 +43,7 @@ async def examine(
         One a check.
     """
     yield machine.check_python()
-    yield ok("settings", "every FLOW_* name is a setting, and every value can be read")
+    yield _settings(settings)
     yield machine.check_files()
     yield machine.check_cache(environment, _SAMPLER)
     yield machine.check_calendar(Clock().now(), len(settings.calendar_overrides))
@@ -74,6 +74,17 @@ async def examine(
     yield machine.check_backups(settings.backup_dir, today, embedded=embedded)
     if source:
         yield await product.check_source(settings, environment)
+
+
+def _settings(settings: Settings) -> Finding:
+    if settings.unknown:
+        names = ", ".join(settings.unknown)
+        return warn(
+            "settings",
+            f"{names}: not a setting of this release, and ignored",
+            "correct the name, or install the release that has it; deploy/flow.env.example has all",
+        )
+    return ok("settings", "every FLOW_* name is a setting, and every value can be read")
 
 
 async def _stored(settings: Settings, dataset: str, url: str) -> AsyncGenerator[Finding, None]:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -197,3 +198,64 @@ def test_the_command(tmp_path):
             check=False,
         )
         assert (done.returncode, "FLOW_NOTIFY" in done.stderr) == (2, True)
+
+
+def unit_notice(hook, folder, unit="a.service", **environment):
+    """What the web hook hears when a unit calls, and the exit status."""
+    before = len(hook.requests)
+    done = subprocess.run(
+        [sys.executable, "-m", "storage", "notify", "--unit", unit],
+        env=os.environ | {"FLOW_NOTIFY": hook.url, "STATE_DIRECTORY": str(folder)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    messages = [json.loads(body)["message"] for _, body in hook.requests[before:]]
+    return done.returncode, messages, done.stderr
+
+
+def test_a_unit_that_ends_again_and_again(tmp_path):
+    """It restarts every five seconds: one message in a quarter of an hour, for each unit."""
+    watchdog = {"SERVICE_RESULT": "watchdog", "EXIT_STATUS": "ABRT"}
+    with web_hook() as hook:
+        status, [first], _ = unit_notice(hook, tmp_path, **watchdog)
+        assert (status, first.endswith("(watchdog); systemd restarts it.")) == (0, True)
+        assert unit_notice(hook, tmp_path, **watchdog)[:2] == (0, [])
+        assert len(unit_notice(hook, tmp_path, "b.service", **watchdog)[1]) == 1
+        [stamp] = tmp_path.glob("*a.service")
+        earlier = time.time() - 901
+        os.utime(stamp, (earlier, earlier))
+        assert len(unit_notice(hook, tmp_path, **watchdog)[1]) == 1
+
+
+def test_a_message_that_nobody_took_is_not_the_last(tmp_path):
+    """Where no target has taken the message, the next end of the unit is told again."""
+    watchdog = {"SERVICE_RESULT": "watchdog", "EXIT_STATUS": "ABRT"}
+    with web_hook() as hook:
+        missed = {"FLOW_NOTIFY": "http://127.0.0.1:1/hook", **watchdog}
+        assert unit_notice(hook, tmp_path, **missed)[:2] == (1, [])
+        assert len(unit_notice(hook, tmp_path, **watchdog)[1]) == 1
+
+
+def test_a_unit_with_a_wrong_setting(tmp_path):
+    """systemd does not restart it: it is told once, by OnFailure=, with the setting that is wrong."""
+    wrong = {"FLOW_PORT": "99999"}
+    with web_hook() as hook:
+        ended = {"SERVICE_RESULT": "exit-code", "EXIT_STATUS": "2", **wrong}
+        assert unit_notice(hook, tmp_path, **ended)[:2] == (0, [])
+        status, [message], _ = unit_notice(hook, tmp_path, **wrong)
+        assert status == 0
+        assert "has failed, and systemd does not restart it: FLOW_PORT: '99999'" in message
+        status, [message], _ = unit_notice(hook, "")
+        assert "does not restart it; journalctl -u a.service says why." in message
+
+
+def test_a_setting_of_a_newer_release_is_a_warning(tmp_path):
+    """An older program goes on without it, and says so."""
+    with web_hook() as hook:
+        newer = {"SERVICE_RESULT": "watchdog", "FLOW_OF_NEXT_YEAR": "s3cret"}
+        status, messages, errors = unit_notice(hook, tmp_path, **newer)
+    assert (status, len(messages)) == (0, 1)
+    assert "not a setting of this release: ignored" in errors
+    assert "FLOW_OF_NEXT_YEAR" in errors
+    assert "s3cret" not in errors

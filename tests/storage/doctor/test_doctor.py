@@ -130,6 +130,13 @@ def test_a_setting_that_does_not_exist(servers: Servers, database: str) -> None:
     broken("settings", servers, database, "FLOW_SYMBOLS", FLOW_SIMBOLS="SPX")
 
 
+def test_a_setting_of_a_newer_release(servers: Servers, database: str) -> None:
+    """A name that resembles none is a warning: the programs go on without it."""
+    status, findings = examine(servers, database, FLOW_OF_NEXT_YEAR="1")
+    assert (status, findings["settings"]["state"]) == (0, "warn")
+    assert findings["settings"]["sentence"].startswith("FLOW_OF_NEXT_YEAR: not a setting")
+
+
 def test_a_setting_that_cannot_be_read(servers: Servers, database: str) -> None:
     """A bad value is told with its setting."""
     broken("settings", servers, database, "FLOW_PORT", "99999", FLOW_PORT="99999")
