@@ -97,4 +97,54 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "if size < 1 or any(",
         "1 → (2)",
     ): "arrays of one element are decoded one by one, to the same values",
+    (
+        "storage/postgres/write.py",
+        "several = [key for key, names in feeds.items() if len(names) > 1]",
+        "len(names) > 1 → (len(names) >= 1)",
+    ): "a session's only feed is shown from its first slot on: a choice among one changes nothing",
+    (
+        "sampler/measure/volume.py",
+        "back = disputed & readable & (reported >= highest)",
+        "disputed & readable → (disputed | readable)",
+    ): "the comparison is false where a report is unreadable, or no other account is there",
+    (
+        "sampler/measure/volume.py",
+        "carried = fallen & (np.isnan(other) | ((other > mark) & ~anew))",
+        "other > mark → (other >= mark)",
+    ): "a report at which both accounts are equal ends their dispute in its own slot",
+    (
+        "sampler/measure/volume.py",
+        "_swap(columns, fallen & ~carried & (other < mark) & ~anew)",
+        "other < mark → (other <= mark)",
+    ): "a report at which both accounts are equal ends their dispute in its own slot",
+    (
+        "sampler/measure/volume.py",
+        "published_high = (mark > other) & ~anew",
+        "mark > other → (mark >= other)",
+    ): "a report at which both accounts are equal ends their dispute in its own slot",
+    (
+        "sampler/measure/volume.py",
+        "rising = carried & (reported > other)",
+        "carried & (reported > other) → (carried | (reported > other))",
+    ): "what is added to an account that is not carried is written anew; what did not rise adds 0",
+    (
+        "sampler/measure/volume.py",
+        "rising = carried & (reported > other)",
+        "reported > other → (reported >= other)",
+    ): "what did not rise adds 0",
+    (
+        "sampler/measure/volume.py",
+        '_move(columns, RISE, EARLIER_RISE, which & (columns["rise"] > 0))',
+        "columns[\"rise\"] > 0 → (columns['rise'] >= 0)",
+    ): "a rise that is remembered is above 0",
+    (
+        "sampler/measure/volume.py",
+        'fall = np.where(fallen, columns["volume"] - reported, 0.0)',
+        "0.0 → (1.0)",
+    ): "wherever the fall is used, it is used of what fell alone",
+    (
+        "sampler/measure/volume.py",
+        "_shrink(columns, names, gone, explained & (gone > 0))",
+        "gone > 0 → (gone >= 0)",
+    ): "of a rise of which nothing is taken all is left",
 }

@@ -370,14 +370,16 @@ def _reset(step: VolumeStep, reported: Floats, readable: Bools, now: float) -> N
     fallen = readable & (reported < mark)
     # The account that was published is carried. A rise that had been withdrawn before is given up,
     # unless it is what stood before another beginning.
-    carried = fallen & (np.isnan(other) | ((other > mark) & ~_began_anew(step)))
+    anew = _began_anew(step)
+    carried = fallen & (np.isnan(other) | ((other > mark) & ~anew))
     for name in ACCOUNT:
         columns[f"other_{name}"][carried] = columns[name][carried]
     for name in ("other_classified", "other_variance"):
         columns[name][carried] = 0.0
     columns["other_since"][carried] = now
-    # A contract that was in dispute: its lower account is overtaken.
-    _swap(columns, fallen & ~carried & (other < mark))
+    # A contract that was in dispute: its lower account is overtaken. What had passed its figure of
+    # before another beginning was in none.
+    _swap(columns, fallen & ~carried & (other < mark) & ~anew)
     columns["volume"][fallen] = reported[fallen]
     _clear(columns, ("other_gap",), fallen)
     step.reset, step.reset_at = True, now

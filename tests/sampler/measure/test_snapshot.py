@@ -206,7 +206,7 @@ def test_a_volume_that_is_readable_again_says_what_traded_meanwhile(traded):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("traded", "flags"), [(0, ()), (7, ("volume_recovered",))])
+@pytest.mark.parametrize(("traded", "flags"), [(0, ()), (1, ("volume_recovered",))])
 def test_a_contract_that_is_back_has_recovered_only_what_it_traded(traded, flags):
     """A call is missing for a slot. Back with the volume of before, nothing is to be said of it."""
     whole = later(first(), volume=volumes(c7700=60))
@@ -216,7 +216,7 @@ def test_a_contract_that_is_back_has_recovered_only_what_it_traded(traded, flags
     assert thin.row.flags == ("contracts_missing",)
     back = later(thin, seconds=90, volume=volumes(c7700=60 + traded))
     assert back.row.flags == flags
-    expected = {"contracts": 1, "volume": 7.0, "dollars": 0.0}
+    expected = {"contracts": 1, "volume": 1.0, "dollars": 0.0}
     assert back.row.detail.flag_amounts == ({"volume_recovered": expected} if traded else None)
 
 

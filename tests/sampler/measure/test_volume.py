@@ -268,12 +268,55 @@ def test_a_fall_that_shrinks_to_a_rise_is_a_rise_that_was_wrong() -> None:
     assert feed.account() == pytest.approx((112, 12, 120, 24, 12))
 
 
+def test_a_fall_that_shrinks_to_both_rises_exactly_takes_them_out() -> None:
+    """Rises of 10 and 4,890, then 0, then the 100 of before: the fall is their sum, to the lot."""
+    feed = played(100, 110, 5000, 0, 0)
+    step = feed.report(100)
+    assert (step.withdrawn.contracts, step.withdrawn.volume) == (1, -4900)
+    assert feed.account() == pytest.approx((100, 0, 0, 0, 0))
+
+
 def test_what_is_put_back_can_be_withdrawn_again() -> None:
     """A surplus of 50 that is withdrawn, comes back and falls again is taken out again."""
     feed = played(100, 150, 100, 150)
     assert feed.account()[:2] == (150, 50)
     assert feed.report(100).withdrawn.contracts == 1
     assert feed.account() == (100, 0, 0, 0, 0)
+
+
+def test_what_is_put_back_does_not_displace_the_rise_before_it() -> None:
+    """One lot trades, 59 more read wrongly, go, and come back. A fall of 60 takes both back.
+
+    A second contract has rises of 5 and 100 all the while, and a fall of 105 takes back these.
+    """
+    feed = Feed(2)
+    feed.report(100, 200)
+    feed.report(101, 205)
+    feed.report(160, 305)
+    assert feed.report(101, 305).withdrawn.volume == -59
+    assert feed.report(160, 305).restored.contracts == 1
+    step = feed.report(100, 200)
+    assert (step.withdrawn.contracts, step.withdrawn.volume) == (2, -165)
+    assert feed.account(0) == pytest.approx((100, 0, 0, 0, 0))
+    assert feed.account(1) == pytest.approx((200, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize("seconds", [30.0, 0.0])
+def test_a_rise_of_one_lot_is_withdrawn(seconds: float) -> None:
+    """Whether the next frame is later, or has the same time."""
+    feed = played(100, 101)
+    assert feed.report(100, seconds=seconds).withdrawn.volume == -1
+    assert feed.account() == (100, 0, 0, 0, 0)
+
+
+def test_a_held_fall_that_goes_lower_is_counted_from_the_lowest() -> None:
+    """5,010 reads 100, then 50, and then 70: on the lower account 20 have traded."""
+    feed = played(5000, 5010, 100, 50)
+    step = feed.report(70)
+    assert (step.held.contracts, step.held.volume) == (1, 4940)
+    assert feed.account() == (5010, 10, 100, 20, 10)
+    assert feed.report(70, seconds=600).busted.contracts == 1
+    assert feed.account() == pytest.approx((70, 20, 200, 40, 20))
 
 
 @pytest.mark.parametrize("sign", [1.0, -0.5])
@@ -348,6 +391,27 @@ def test_what_trades_on_the_published_account_counts_there_alone() -> None:
     assert (step.recovered.contracts, step.restored.contracts) == (1, 0)
     assert step.corrected_classified == step.corrected_variance == step.corrected_counted == 0
     assert feed.account() == pytest.approx((401, 301, 3010, 602, 301))
+
+
+@pytest.mark.parametrize(("traded", "unclear"), [(50, True), (51, False)])
+def test_half_of_a_fall_that_comes_back_at_once_is_unclear(traded: int, unclear: bool) -> None:
+    """A rise of 100 is taken out, the contract trades, and is back at its 200 in one slot.
+
+    Where half of the 100 or more comes in that slot, the rows since the fall are in doubt. Either
+    way all of it counts.
+    """
+    feed = played(100, 200, 100)
+    fell_at = feed.now
+    feed.report(100 + traded)
+    step = feed.report(200)
+    assert step.wrong_since == (fell_at if unclear else None)
+    assert (step.recovered.contracts, step.recovered.volume) == ((1, 50) if unclear else (0, 0))
+    assert feed.account() == pytest.approx((200, 100, 1000, 200, 100))
+    # That is the end of it: what trades next is trade, and nothing has come back.
+    step = feed.report(205)
+    assert (step.recovered.contracts, step.wrong_since) == (0, None)
+    assert feed.report(205).recovered.contracts == 0
+    assert feed.account() == pytest.approx((205, 105, 1050, 210, 105))
 
 
 def test_a_rise_is_believed_after_ten_minutes() -> None:
@@ -467,6 +531,28 @@ def test_the_later_rise_outlives_the_larger_one_and_is_forgotten_too(
     assert feed.account()[:2] == ((410, 290) if kind == "later" else (450, 250))
 
 
+@pytest.mark.parametrize(("seconds", "withdrawn"), [(570.0, True), (570.5, False)])
+def test_an_earlier_rise_is_forgotten_after_ten_minutes_too(
+    seconds: float, withdrawn: bool
+) -> None:
+    """A rise of 1,000, 30 s later one of 100,000, and a fall of both: only together they explain it.
+
+    The smaller one is then 600 s old, or older.
+    """
+    feed = played(100, 1100, 101_100)
+    step = feed.report(100, seconds=seconds)
+    assert (step.withdrawn.contracts, step.held.contracts) == (withdrawn, not withdrawn)
+
+
+def test_a_rise_that_took_anothers_place_is_remembered_once() -> None:
+    """Rises of 100 and 50. The 100 are withdrawn, then a fall of 100: the 50 explain no such fall."""
+    feed = played(100, 200, 250)
+    assert feed.report(150).withdrawn.volume == -100
+    step = feed.report(50)
+    assert (step.withdrawn.contracts, step.held.contracts, step.held.volume) == (0, 1, 100)
+    assert feed.report(100).withdrawn.volume == -50
+
+
 def test_a_fall_within_a_reset_is_held() -> None:
     """While a reset may still be undone, a fall opens no dispute of its own."""
     feed = Feed(10)
@@ -527,6 +613,120 @@ def test_a_reset_leaves_less_than_half(left: float, reset: bool) -> None:
     feed = Feed(10)
     feed.report(*[100.0] * 10, opening=True)
     assert feed.report(*[left] * 10, opening=True).reset == reset
+
+
+@pytest.mark.parametrize("others", [NAN, 0.0], ids=["unreadable", "never traded"])
+def test_contracts_that_cannot_fall_do_not_hide_a_reset(others: float) -> None:
+    """Nine contracts of 1,000 begin anew. Two more cannot be read then, or had never traded."""
+    feed = Feed(11)
+    before = 1000.0 if math.isnan(others) else 0.0
+    feed.report(*[1000.0] * 9, before, before, opening=True)
+    assert feed.report(*[0.0] * 9, others, others, opening=True).reset
+    assert [feed.account(i)[0] for i in (0, 8, 9, 10)] == [0, 0, before, before]
+
+
+def test_a_whole_chain_that_was_too_high_is_no_reset() -> None:
+    """Every volume reads 4,900 too many in one frame, and falls back by exactly that."""
+    feed = Feed(10)
+    feed.report(*[100.0] * 10, opening=True)
+    feed.report(*[5000.0] * 10, opening=True)
+    step = feed.report(*[100.0] * 10, opening=True)
+    assert (step.reset, step.withdrawn.contracts, step.withdrawn.volume) == (False, 10, -49_000)
+    assert feed.account(4) == pytest.approx((100, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(("high", "reset"), [(8, True), (9, False)])
+def test_nine_tenths_that_were_too_high_are_no_reset(high: int, reset: bool) -> None:
+    """Some of ten contracts fall back by the 4,900 that they rose by, the others by more."""
+    feed = Feed(10)
+    feed.report(*[100.0] * high, *[5000.0] * (10 - high), opening=True)
+    feed.report(*[5000.0] * 10, opening=True)
+    assert feed.report(*[100.0] * high, *[0.0] * (10 - high), opening=True).reset == reset
+
+
+@pytest.mark.parametrize("volume", [5.0, 7.0])
+def test_what_does_not_fall_in_a_reset_goes_on(volume: float) -> None:
+    """Nine of ten contracts begin anew. The tenth stays at 5 or trades 2: it has one account."""
+    feed = Feed(10)
+    feed.report(*[1000.0] * 9, 5.0, opening=True)
+    step = feed.report(*[0.0] * 9, volume, opening=True)
+    assert (step.reset, step.held.contracts) == (True, 0)
+    bought = volume - 5
+    assert feed.account(9) == (volume, bought, 10 * bought, 2 * bought, bought)
+    assert math.isnan(feed.ledger["other_volume"][0, 9])
+    # What is undone is undone for the nine.
+    assert feed.report(*[1000.0] * 9, 8.0, opening=True).restored.contracts == 9
+    assert feed.account(9) == (8, 3, 30, 6, 3)
+
+
+def test_a_reset_finds_a_contract_in_dispute() -> None:
+    """A volume of 1,010 reads 900 and trades to 940; then the whole chain begins anew at 0.
+
+    The lower figure was right, since no report came back above it: its 40 bought stay. Where the
+    reset is undone, the contract has its 1,010 again, of which it had bought 10, and four more.
+    """
+    feed = Feed(10)
+    feed.report(*[1000.0] * 10, opening=True)
+    feed.report(1010.0, *[1000.0] * 9, opening=True)
+    assert feed.report(900.0, *[1000.0] * 9, opening=True).held.contracts == 1
+    feed.report(940.0, *[1000.0] * 9, opening=True)
+    assert feed.account(0) == (1010, 10, 100, 20, 10)
+    assert feed.report(*[0.0] * 10, opening=True).reset
+    assert feed.account(0) == (0, 40, 400, 80, 40)
+    assert feed.report(1014.0, *[1004.0] * 9, opening=True).restored.contracts == 10
+    assert feed.account(0) == (1014, 14, 140, 28, 14)
+
+
+def test_a_reset_leaves_a_dispute_that_cannot_be_read() -> None:
+    """A volume of 1,010 reads 900, and cannot be read as the others begin anew: it is held still."""
+    feed = Feed(10)
+    feed.report(*[1000.0] * 10, opening=True)
+    feed.report(1010.0, *[1000.0] * 9, opening=True)
+    feed.report(900.0, *[1000.0] * 9, opening=True)
+    assert feed.report(NAN, *[0.0] * 9, opening=True).reset
+    assert feed.account(0) == (1010, 10, 100, 20, 10)
+    assert feed.report(1015.0, *[1.0] * 9, opening=True).recovered.contracts == 1
+    assert feed.account(0) == (1015, 15, 150, 30, 15)
+
+
+def test_what_has_passed_its_old_figure_keeps_its_flow_in_a_second_reset() -> None:
+    """After a reset the first contract trades 8, more than its 3 of before, the others 6 each.
+
+    The chain begins anew once more: what was bought in between stays bought, of all ten alike.
+    """
+    feed = Feed(10)
+    feed.report(3.0, *[1000.0] * 9, opening=True)
+    assert feed.report(*[0.0] * 10, opening=True).reset
+    feed.report(4.0, *[3.0] * 9, opening=True)
+    feed.report(8.0, *[6.0] * 9, opening=True)
+    assert feed.report(*[0.0] * 10, opening=True).reset
+    assert feed.account(0) == (0, 8, 80, 16, 8)
+    assert feed.account(1) == (0, 6, 60, 12, 6)
+
+
+@pytest.mark.parametrize(("contracts", "unreadable"), [(1, 0), (10, 0), (10, 3)])
+def test_a_reset_is_undone_by_the_figures_of_before_exactly(
+    contracts: int, unreadable: int
+) -> None:
+    """Nothing traded meanwhile. What cannot be read in that slot does not count."""
+    feed = Feed(contracts)
+    feed.report(*[1000.0] * contracts, opening=True)
+    assert feed.report(*[0.0] * contracts, opening=True).reset
+    there = contracts - unreadable
+    step = feed.report(*[1000.0] * there, *[NAN] * unreadable, opening=True)
+    assert step.restored.contracts == there
+    assert feed.account(0) == (1000, 0, 0, 0, 0)
+
+
+def test_what_passes_its_old_figure_slot_by_slot_undoes_no_reset() -> None:
+    """Ten contracts of 3 begin anew; six trade 5, then three more: nine are above, not in one slot."""
+    feed = Feed(10)
+    feed.report(*[3.0] * 10, opening=True)
+    assert feed.report(*[0.0] * 10, opening=True).reset
+    assert feed.report(*[5.0] * 6, *[1.0] * 4, opening=True).restored.contracts == 0
+    assert feed.report(*[5.0] * 9, 1.0, opening=True).restored.contracts == 0
+    assert feed.account(0) == (5, 5, 50, 10, 5)
+    assert feed.account(8) == (5, 5, 50, 10, 5)
 
 
 def test_after_a_reset_a_contract_counts_in_every_slot_for_good() -> None:
