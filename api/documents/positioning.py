@@ -80,7 +80,8 @@ def regime_block(sample: Sample, book: PositionBook) -> dict[str, Any]:
 def exposures_block(book: PositionBook) -> dict[str, Any]:
     """Return the net exposures of a book, and today's part in those of every expiry.
 
-    Where the source brings only today's expiry, that is the whole chain, and the part is None.
+    Where the source brings only today's expiry, or not all that it lists, the sum is today's alone,
+    as ``total_chain_covers`` says, and the part is None.
 
     Parameters
     ----------
@@ -98,6 +99,7 @@ def exposures_block(book: PositionBook) -> dict[str, Any]:
         "total_chain_net_gex": _first_known(
             whole_chain, book.row.settled.net_gex, book.row.net_gex
         ),
+        "total_chain_covers": "today" if whole_chain is None else "every_expiry",
         "net_gex_se": book.row.net_gex_se if book.live else None,
         "net_gex_se_measured": book.row.net_gex_se_measured if book.live else None,
         "gross_gex": book.figure("gross_gex"),

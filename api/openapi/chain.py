@@ -58,9 +58,16 @@ class Exposures(BaseModel):
         description="What half of the time left makes dealers trade; positive: they buy."
     )
     pct_of_total_gex: float | None = Field(
-        description="Today's part of every expiry's net GEX. [%]"
+        description="Today's part of every expiry's net GEX; null where that is not known. [%]"
     )
-    total_chain_net_gex: float = Field(description="Every expiry that the source brings.")
+    total_chain_net_gex: float = Field(
+        description="Settled net GEX of the expiries that `total_chain_covers` names."
+    )
+    total_chain_covers: Literal["every_expiry", "today"] = Field(
+        description=(
+            "`today` where the source brings today's expiry alone, or not yet all that it lists."
+        )
+    )
     net_gex_se: float | None = Field(
         description=(
             "Standard deviation of the live net_gex if each trade's side were a coin toss; null for"
@@ -164,7 +171,9 @@ class VolContext(BaseModel):
     """Volatilities, in %."""
 
     zero_dte_atm_iv: float
-    seven_dte_atm_iv: float | None
+    seven_dte_atm_iv: float | None = Field(
+        description="Of the expiry nearest to 7 days away; null where the source brings none."
+    )
     iv_ratio_0dte_7dte: float | None = Field(description="Of volatilities per session.")
     vix: float | None
     skew_25d: float | None = Field(description="25-delta put less call, in points.")

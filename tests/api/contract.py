@@ -151,6 +151,7 @@ class Exposures(Strict):
     net_chex: Number
     pct_of_total_gex: MaybeNumber
     total_chain_net_gex: Number
+    total_chain_covers: Literal["every_expiry", "today"]
 
 
 class ExpectedMove(Strict):

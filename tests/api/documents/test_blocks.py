@@ -12,13 +12,13 @@ import pytest
 from api.documents.book import PositionBook, figure_or_zero, read_book
 from api.documents.direction import flow_totals
 from api.documents.dynamics import decay_block, hedging_block
-from api.documents.positioning import pin_components, regime_block
+from api.documents.positioning import exposures_block, pin_components, regime_block
 from api.documents.sample import Sample
 from api.documents.strike_flow import strike_flow
 from api.documents.trading import liquidity_block
 from storage.market.calendar import session_on
 from storage.postgres.windows import ProfileRow
-from storage.record.figures import DetailFigures
+from storage.record.figures import DetailFigures, SettledFigures
 from tests.api.rows import FRIDAY, record, utc
 
 
@@ -49,6 +49,22 @@ def test_side_of_spot_without_a_flip(net_gex: float, expected: str) -> None:
 def test_side_of_spot_with_a_flip(flip: float, expected: str) -> None:
     """With a flip, the side is that of spot (660), whatever the sign of gamma."""
     assert regime_block(*live_sample(gamma_flip=flip))["spot_vs_flip"] == expected
+
+
+@pytest.mark.parametrize(
+    ("whole", "expected"),
+    [(8e9, (8e9, "every_expiry", 25.0)), (None, (1.5e9, "today", None))],
+)
+def test_what_the_sum_of_the_chain_covers(
+    whole: float | None, expected: tuple[float, str, float | None]
+) -> None:
+    """Where only today's expiry is known, the sum is its settled 1.5 bn, and says so."""
+    detail = DetailFigures.from_json({"total_chain_net_gex": whole})
+    settled = SettledFigures.from_json({"net_gex": 1.5e9})
+    _, book = live_sample(net_gex=2e9, detail=detail, settled=settled)
+    block = exposures_block(book)
+    names = ("total_chain_net_gex", "total_chain_covers", "pct_of_total_gex")
+    assert tuple(block[name] for name in names) == expected
 
 
 @pytest.mark.parametrize(

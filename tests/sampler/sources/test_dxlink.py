@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 import sys
 from collections.abc import AsyncIterator
@@ -13,8 +14,9 @@ import numpy as np
 import orjson
 import pytest
 
-from sampler.chain import Frame
+from sampler.chain import Frame, select_chain
 from sampler.errors import ChainRefused, NoHistory
+from sampler.measure.snapshot import measure_slot
 from sampler.sources import websocket
 from sampler.sources.assembler import ChainAssembler
 from sampler.sources.dxlink import connection as connection_module
@@ -31,6 +33,7 @@ from storage.config.vendor_keys import VendorKeys
 from storage.errors import UsageError
 from storage.market.calendar import session_on
 from storage.record.row import Reason
+from tests.hostile import columns_of
 from tests.vendors import server as faults
 from tests.vendors.dxlink import (
     FIELDS,
@@ -144,6 +147,25 @@ async def test_the_messages_are_dxlinks(server: DxlinkVendor, feed: Dxlink) -> N
         await feed.live("SPX", NOW)
     assert server.streams == 1
     assert len(server.requests) == 4
+
+
+async def test_later_expirations_are_no_part_of_a_row(server: DxlinkVendor, feed: Dxlink) -> None:
+    """They are listed, and not subscribed to: what rests on them is null, not today's alone."""
+    frame = await market()
+    two = {name: np.concatenate([getattr(frame, name)] * 2) for name in columns_of(frame)}
+    two["expiry"] = np.concatenate([frame.expiry, frame.expiry + np.timedelta64(7, "D")])
+    listed = dataclasses.replace(frame, **two)
+    session = session_on(DAY)
+    assert session is not None
+    server.put(listed)
+    sent = await feed.live("SPX", NOW)
+    whole, ours = (
+        measure_slot(select_chain(frame, session), None, oi_confidence=0.43).row.detail
+        for frame in (listed, sent)
+    )
+    for name in ("total_chain_net_gex", "seven_dte_atm_iv", "iv_ratio_0dte_7dte"):
+        assert getattr(whole, name) is not None, name
+        assert getattr(ours, name) is None, name
 
 
 async def test_trades_by_the_stream(server: DxlinkVendor, feed: Dxlink) -> None:
