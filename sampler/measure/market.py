@@ -38,8 +38,9 @@ from sampler.measure.standstill import (
 from sampler.metrics import black
 from sampler.metrics.contradiction import Contradiction, contradiction
 from sampler.metrics.flip import has_coverage
-from sampler.metrics.flow import Quote, quote
-from sampler.metrics.smile import LEAST, Forward, Smile, forward, smile
+from sampler.metrics.flow import Quote
+from sampler.metrics.quotes import judge_by, read_quotes
+from sampler.metrics.smile import LEAST, Forward, Smile, smile
 from sampler.metrics.width import (
     QuotedRange,
     count_wide_quotes,
@@ -125,29 +126,37 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         stand still and the underlying trades on, or nothing at all moves.
     """
     source_spot = chain.spot
-    quoted = quote(chain.bid, chain.ask)
-    fwd = forward(chain.strike, quoted.mid, chain.bid, source_spot)
-    if not np.isfinite(fwd.level) or fwd.level <= 0:
+    recent = _recent(previous)
+    seconds = (chain.quoted_at - chain.session.open).total_seconds()
+    usual = _usual_atm(recent, seconds)
+    read = read_quotes(
+        chain.strike, chain.bid, chain.ask, spot=source_spot, years=chain.years, usual_atm=usual
+    )
+    quoted, fwd, ranged = read.quote, read.forward, read.ranged
+    if not math.isfinite(fwd.level) or fwd.level <= 0:
         raise ChainRefused(
             Reason.NO_SPOT,
             f"{chain.symbol}: no spot, and {fwd.estimates} strikes are too few for parity",
         )
-    smiled = _smile_at(chain, quoted, fwd)
-    ranged = _range_at(chain, fwd)
-    atm = _at_forward(chain, smiled, fwd)
-    wide = count_wide_quotes(
-        chain.strike,
-        quoted.half,
-        forward=fwd.level,
-        remaining=fwd.level * atm * math.sqrt(chain.years),
-    )
+    smiled = _known_smile(chain, read.smile)
+    atm, atm_uncertainty, contradicting = read.atm, read.atm_uncertainty, read.contradiction
+    wide = 0
+    if read.suspect:
+        wide = count_wide_quotes(
+            chain.strike,
+            quoted.half,
+            forward=fwd.level,
+            remaining=fwd.level * atm * math.sqrt(chain.years),
+        )
     if wide:
         weighted = weighted_forward(chain.strike, quoted, chain.bid, source_spot)
         fwd = weighted if weighted.level > 0 else fwd
         smiled = _smile_at(chain, quoted, fwd)
         ranged = _range_at(chain, fwd)
         smiled = weighted_smile(chain.strike, smiled, ranged.uncertainty)
-        atm = _at_forward(chain, smiled, fwd)
+        atm = float(np.interp(fwd.level, chain.strike, smiled.filled))
+        atm_uncertainty = _uncertainty_at(chain, ranged, fwd)
+        contradicting = _contradiction_of(chain, ranged, fwd, judge_by(atm, usual))
     stale = fwd.estimates >= LEAST and _disagree(source_spot, fwd, STALE_SPOT)
     options = options_standing(chain, previous)
     frozen_spot = own_time_stands(chain, previous)
@@ -162,15 +171,13 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         # A price may well stand for a while; it is not the market's once the options have moved on.
         moved = CLOCK_SKEW if standing.lasts(chain.slot) else MOVED_ON
         frozen_spot = frozen_spot or _disagree(standing.level, fwd, moved)
-    recent = _recent(previous)
-    seconds = (chain.quoted_at - chain.session.open).total_seconds()
-    jump = None if np.isnan(source_spot) else spot_jump(recent, source_spot, seconds)
+    jump = None if math.isnan(source_spot) else spot_jump(recent, source_spot, seconds)
     flags: list[Flag] = []
     amounts: dict[str, dict[str, float]] = {}
     spot = source_spot
     if fwd.estimates < LEAST:
         flags.append(Flag.FORWARD_IS_SPOT)
-    elif np.isnan(source_spot) or frozen_spot:
+    elif math.isnan(source_spot) or frozen_spot:
         flags.append(Flag.SPOT_FROM_PARITY)
         spot = fwd.level
     elif jump is not None and _is_spike(jump, source_spot, fwd, previous):
@@ -192,7 +199,6 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
     remaining = fwd.level * atm * math.sqrt(chain.years)
     quotes = standing_quotes(chain, previous, fwd.level)
     contradicted_at = None
-    contradicting = _contradiction_of(chain, ranged, fwd, _to_judge_by(recent, atm, seconds))
     used = source_spot if spot == source_spot else None
     if contradicting is not None:
         amounts[Flag.QUOTES_CONTRADICT] = contradicting.as_detail()
@@ -206,8 +212,6 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         contradicted_at = previous.state[1]["contradicted_at"]
     if contradicted_at is not None:
         flags.append(Flag.QUOTES_CONTRADICT)
-    uncertainty = ranged.uncertainty
-    known = np.isfinite(uncertainty)
     last_minute = chain.years < LAST_MINUTE
     if options is not None:
         flags.append(Flag.OPTIONS_UNCHANGED)
@@ -238,13 +242,9 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
         quoted_sigma=(
             np.where(np.isnan(smiled.own), np.nan, smiled.filled) if wide else smiled.own
         ),
-        uncertainty=uncertainty,
+        uncertainty=ranged.uncertainty,
         atm=atm,
-        atm_uncertainty=(
-            float(np.interp(fwd.level, chain.strike[known], uncertainty[known]))
-            if known.any()
-            else math.nan
-        ),
+        atm_uncertainty=atm_uncertainty,
         remaining=remaining,
         covered=has_coverage(chain.strike, smiled.quoted, spot=spot, remaining=remaining),
         flags=flags,
@@ -259,14 +259,23 @@ def read_market(chain: Chain, previous: SlotRecord | None = None) -> MarketState
 
 def _smile_at(chain: Chain, quoted: Quote, fwd: Forward) -> Smile:
     """Each strike's own volatility, and the gaps filled; ``ChainRefused`` if there is none."""
-    fitted = smile(chain.strike, quoted.mid, chain.bid, forward=fwd.level, years=chain.years)
+    return _known_smile(
+        chain, smile(chain.strike, quoted.mid, chain.bid, forward=fwd.level, years=chain.years)
+    )
+
+
+def _known_smile(chain: Chain, fitted: Smile | None) -> Smile:
     if fitted is None:
         raise ChainRefused(Reason.NO_IV, f"{chain.symbol}: no two-sided quote gives a volatility")
     return fitted
 
 
-def _at_forward(chain: Chain, smiled: Smile, fwd: Forward) -> float:
-    return float(np.interp(fwd.level, chain.strike, smiled.filled))
+def _uncertainty_at(chain: Chain, ranged: QuotedRange, fwd: Forward) -> float:
+    """The uncertainty of the volatility at the forward; NaN where none is known."""
+    known = np.isfinite(ranged.uncertainty)
+    if not known.any():
+        return math.nan
+    return float(np.interp(fwd.level, chain.strike[known], ranged.uncertainty[known]))
 
 
 def _range_at(chain: Chain, fwd: Forward) -> QuotedRange:
@@ -298,23 +307,19 @@ def _recent(previous: SlotRecord | None) -> list[RecentSample]:
     return [RecentSample(*sample) for sample in previous.state[1].get("recent", ())]
 
 
-def _to_judge_by(recent: list[RecentSample], atm: float, seconds: float) -> float:
-    """The volatility at the money that quotes of this slot are judged by.
-
-    That of the last sound sample, if it is lower and not too old: wrong quotes may raise the one
-    that their own tolerance is measured with. It is no less than half of this slot's.
-    """
+def _usual_atm(recent: list[RecentSample], seconds: float) -> float:
+    """The volatility at the money of the last sound sample; infinite if that is too old."""
     if recent and 0.0 < seconds - recent[-1].seconds <= USUAL_FOR:
-        return min(atm, max(recent[-1].atm, atm / 2.0))
-    return atm
+        return recent[-1].atm
+    return math.inf
 
 
 def _is_thinned(chain: Chain, previous: SlotRecord | None) -> bool:
     """Whether over a tenth of the contracts that were listed before are missing."""
     if previous is None or "listed_before" not in previous.state[0]:
         return False
-    before = int(previous.state[0]["listed_before"].sum())
-    return int(chain.listed.sum()) < LEAST_LISTED * before
+    before = int(np.count_nonzero(previous.state[0]["listed_before"]))
+    return int(np.count_nonzero(chain.listed)) < LEAST_LISTED * before
 
 
 def _is_spike(jump: Jump, source_spot: float, fwd: Forward, previous: SlotRecord | None) -> bool:

@@ -81,7 +81,7 @@ def options_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | 
     columns, notes = previous.state
     here: Any = slice(None)
     there: Any = slice(None)
-    if not np.array_equal(columns["strike"], chain.strike):
+    if columns["strike"].tobytes() != chain.strike.tobytes():
         _, here, there = np.intersect1d(
             chain.strike, columns["strike"], assume_unique=True, return_indices=True
         )

@@ -16,6 +16,7 @@ from sampler.metrics import (  # noqa: F401
     levels,
     liquidity,
     pin,
+    quotes,
     rounding,
     slot_flow,
     smile,

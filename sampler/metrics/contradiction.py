@@ -98,10 +98,11 @@ def contradiction(
 @load_once
 def _loops() -> tuple[Callable[..., None]]:
     types = (*[LEVEL] * 3, READ, READ_TABLE, READ_TABLE, READ, READ, WRITE)
-    return (compiled(_contradiction_loop, *types),)
+    return (compiled(contradiction_loop, *types),)
 
 
-def _contradiction_loop(
+@scalar
+def contradiction_loop(
     forward: float,
     years: float,
     move: float,
@@ -112,7 +113,14 @@ def _contradiction_loop(
     at_ask: Floats,
     excess: Floats,
 ) -> None:
-    """Fill ``excess`` with dollars beyond what other quotes allow, 0 where none do."""
+    """Fill ``excess`` with dollars beyond what other quotes allow, 0 where none do.
+
+    Parameters
+    ----------
+    forward, years, strike, bid, ask, at_bid, at_ask : as ``contradiction`` has them.
+    move : what the underlying moves in a second, one standard deviation. [$]
+    excess : by strike. (n,) [$]
+    """
     excess[:] = 0.0
     apart = PARITY_MOVES * move + CENTS
     level = _check_parity(forward, apart, strike, bid, ask, excess)

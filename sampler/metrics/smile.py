@@ -77,13 +77,20 @@ def forward(strike: Floats, mid: Floats, bid: Floats, spot: float) -> Forward:
 @load_once
 def _loops() -> tuple[Callable[..., None], Callable[..., None]]:
     return (
-        compiled(_forward_loop, READ, READ_TABLE, READ_TABLE, WRITE),
-        compiled(_smile_loop, LEVEL, LEVEL, READ, READ_TABLE, READ_TABLE, WRITE_TABLE),
+        compiled(forward_loop, READ, READ_TABLE, READ_TABLE, WRITE),
+        compiled(smile_loop, LEVEL, LEVEL, READ, READ_TABLE, READ_TABLE, WRITE_TABLE),
     )
 
 
-def _forward_loop(strike: Floats, mid: Floats, bid: Floats, out: Floats) -> None:
-    """Fill in the median, half the interquartile range, and the count of the estimates."""
+@scalar
+def forward_loop(strike: Floats, mid: Floats, bid: Floats, out: Floats) -> None:
+    """Fill in the median, half the interquartile range, and the count of the estimates.
+
+    Parameters
+    ----------
+    strike, mid, bid : as ``forward`` has them.
+    out : the three numbers; the first two are left as they are with too few estimates. (3,)
+    """
     # The nearest so far, in order; one more, so that the last can fall out.
     off, estimates, count = np.empty(NEAREST + 1), np.empty(NEAREST + 1), 0
     for k in range(strike.size):
@@ -137,10 +144,17 @@ def smile(
     return None if math.isnan(filled[0]) else Smile(own, filled, quoted > 0)
 
 
-def _smile_loop(
+@scalar
+def smile_loop(
     forward: float, years: float, strike: Floats, mid: Floats, bid: Floats, out: Floats
 ) -> None:
-    """Fill the fields of ``Smile``, a row each; all of ``filled`` is NaN where nothing is known."""
+    """Fill the fields of ``Smile``, a row each; all of ``filled`` is NaN where nothing is known.
+
+    Parameters
+    ----------
+    forward, years, strike, mid, bid : as ``smile`` has them.
+    out : the fields. (3, n)
+    """
     n, count = strike.size, 0
     price, quoted, call, sigma = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     for k in range(n):

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from sampler.metrics import black
 from sampler.metrics.flow import Quote
 from sampler.metrics.smile import LEAST, LEAST_SIGMA, NEAREST, Forward, Smile
-from sampler.metrics.special import LEVEL, READ, READ_TABLE, WRITE_TABLE, compiled, load_once
+from sampler.metrics.special import (
+    LEVEL,
+    READ,
+    READ_TABLE,
+    WRITE_TABLE,
+    compiled,
+    load_once,
+    scalar,
+)
 from storage.market.constants import SMOOTH_WITHIN
 
 Floats = NDArray[np.float64]
@@ -130,13 +138,20 @@ def quoted_range(
 
 @load_once
 def _loops() -> tuple[Callable[..., None]]:
-    return (compiled(_range_loop, LEVEL, LEVEL, READ, READ_TABLE, READ_TABLE, WRITE_TABLE),)
+    return (compiled(range_loop, LEVEL, LEVEL, READ, READ_TABLE, READ_TABLE, WRITE_TABLE),)
 
 
-def _range_loop(
+@scalar
+def range_loop(
     forward: float, years: float, strike: Floats, bid: Floats, ask: Floats, out: Floats
 ) -> None:
-    """Fill the fields of ``QuotedRange``, a row each."""
+    """Fill the fields of ``QuotedRange``, a row each.
+
+    Parameters
+    ----------
+    forward, years, strike, bid, ask : as ``quoted_range`` has them.
+    out : the fields. (3, n)
+    """
     n, count = strike.size, 0
     price, quoted, call, sigma = np.empty(2 * n), np.empty(2 * n), np.empty(2 * n), np.empty(2 * n)
     for k in range(n):
