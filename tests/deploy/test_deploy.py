@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import shlex
 import shutil
 import subprocess
@@ -105,6 +106,8 @@ def test_services_are_confined(unit: Path) -> None:
         "NoNewPrivileges": "true",
         "ProtectSystem": "strict",
         "EnvironmentFile": "/etc/zerodte-flow/flow.env",
+        # A core dump would hold the keys.
+        "LimitCORE": "0",
     }.items():
         assert entries(unit, key) == [value]
     assert set(entries(unit, "StateDirectory")) <= {"zerodte-flow", "zerodte-flow-api"}
@@ -119,6 +122,42 @@ def test_exposure(unit: Path) -> None:
     command = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=15"]
     done = subprocess.run([*command, str(unit)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(
+    Path("/proc/sys/kernel/core_pattern").read_text().strip() != "core",
+    reason="core dumps are not written into the working folder here",
+)
+def test_no_core_dump_has_the_keys(tmp_path: Path) -> None:
+    """A process that aborts leaves its keys in a core dump, and none under the units' limit."""
+    limit = int(entries(DEPLOY / "systemd" / "zerodte-flow-sampler.service", "LimitCORE")[0])
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    program = (
+        "import os, resource, sys\n"
+        "from storage.config.settings import Settings\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, (int(sys.argv[1]), int(sys.argv[1])))\n"
+        "settings = Settings.read(os.environ)\n"
+        "os.abort()\n"
+    )
+    environment = os.environ | {
+        "FLOW_DATABASE_URL": "postgresql://flow:canary-7f3a@127.0.0.1:1/flow",
+        "PYTHONPATH": str(ROOT),
+    }
+    found = {}
+    for name, size in (("as the kernel likes", hard), ("as the units say", limit)):
+        folder = tmp_path / name
+        folder.mkdir()
+        subprocess.run(
+            [sys.executable, "-c", program, str(size)],
+            cwd=folder,
+            env=environment,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+        found[name] = [b"canary-7f3a" in core.read_bytes() for core in folder.iterdir()]
+    assert found["as the units say"] == []
+    if hard == resource.RLIM_INFINITY:
+        assert found["as the kernel likes"] == [True]
 
 
 def test_compiled_loops_stay_possible() -> None:
@@ -373,6 +412,7 @@ def test_containers_are_confined(services: dict[str, Any]) -> None:
         if "build" in service:
             assert service["read_only"] is True
             assert service["cap_drop"] == ["ALL"]
+            assert service["ulimits"] == {"core": 0}
         if name not in {"migrate", "grants", "prune"}:
             assert service["healthcheck"]["test"], name
     # A standby has a spool of its own, and begins only when it is asked for.
