@@ -14,9 +14,9 @@ import numpy as np
 import orjson
 import pytest
 
-from sampler.chain import Frame, select_chain
+from sampler.chain import Frame
 from sampler.errors import ChainRefused, NoHistory
-from sampler.measure.snapshot import measure_slot
+from sampler.measure.other_expiries import measure_other_expiries
 from sampler.sources import websocket
 from sampler.sources.assembler import ChainAssembler
 from sampler.sources.dxlink import connection as connection_module
@@ -160,7 +160,7 @@ async def test_later_expirations_are_no_part_of_a_row(server: DxlinkVendor, feed
     server.put(listed)
     sent = await feed.live("SPX", NOW)
     whole, ours = (
-        measure_slot(select_chain(frame, session), None, oi_confidence=0.43).row.detail
+        measure_other_expiries(frame, session, spot=frame.spot, atm=0.15, years=5.5 / 8760)
         for frame in (listed, sent)
     )
     for name in ("total_chain_net_gex", "seven_dte_atm_iv", "iv_ratio_0dte_7dte"):
