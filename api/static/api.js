@@ -34,6 +34,7 @@ export const paths = {
   series: of("series"),
   heatmap: of("heatmap"),
   sessions: of("sessions"),
+  snapshot: of("snapshot"),
   stream: (symbol, parameters) => query(`${ROOT}/series/${encodeURIComponent(symbol)}/stream`, parameters),
 };
 

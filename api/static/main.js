@@ -13,12 +13,14 @@ import { showAbout, showLink, showMarket, showNotice, showSessions, showSimulate
 import { Replay } from "./replay.js";
 import { Screen } from "./screen.js";
 import { Session } from "./session.js";
-import { REASONS, server, simulated, spanOf, state, view } from "./state.js";
+import { Snapshots } from "./snapshots.js";
+import { REASONS, inHours, live, server, simulated, spanOf, state, view } from "./state.js";
 import { Stream } from "./stream.js";
 import { Strikes } from "./strikes.js";
 import { showGaps, showTable } from "./tables.js";
 import { Export } from "./export.js";
 import { showTiles } from "./tiles.js";
+import { showVerdict } from "./verdict.js";
 import { dayName, isoDay, moment, toTheMinute } from "./time.js";
 
 const TICK_MS = 1000;
@@ -26,9 +28,6 @@ const TICK_MS = 1000;
 const MARKET_MS = 300000;
 const SIMULATED_MARKET_MS = 5000;
 const SYMBOLS_MS = 900000;
-// A delayed feed's rows come for so long after the close.
-const AFTER_CLOSE_MS = 1500000;
-const BEFORE_OPEN_MS = 60000;
 // After so long out of sight, the server's clock is read anew.
 const AWAY_MS = 60000;
 // Shorter while nothing is sampled yet: a user is waiting for the first sample, but not all day.
@@ -54,6 +53,7 @@ const screen = new Screen({
 });
 const bell = new Bell(later);
 const choice = new Choice(view, load);
+const snapshots = new Snapshots(later);
 const shownBars = () => state.session?.upTo(replay.at) ?? [];
 const exporting = new Export(() => ({ session: state.session, bar: shownBars().at(-1), view, replay, screen, simulated: simulated() }));
 
@@ -81,6 +81,7 @@ function show() {
   const unlike = session && other ? cadencesDiffer(state.sessions, session.day, other.day) : "";
   strikes?.want("gex", "raw");
   strikes?.want(view.metric, view.mode);
+  showVerdict(session, bar, snapshots.of(session, bar, replay));
   showTiles(bars, session?.openingAt(until) ?? null);
   screen.show({
     session, bars, until, other: unlike ? null : other,
@@ -104,15 +105,6 @@ function show() {
 }
 
 const compare = () => loadOther(later, trouble);
-// Whether rows may come: the market is open, or has just closed.
-function inHours() {
-  if (!state.market) return false;
-  const { open, close } = state.market.session;
-  return server.now() < Date.parse(close) + AFTER_CLOSE_MS && server.now() > Date.parse(open) - BEFORE_OPEN_MS;
-}
-
-const live = () => state.session !== null && state.session.day === state.market?.session.date;
-
 function askForKey(error) {
   if (error instanceof Refused && error.status === 401 && !byId("key-dialog").open) byId("key-dialog").showModal();
 }

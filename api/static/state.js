@@ -21,6 +21,20 @@ export const state = { market: null, symbols: [], sessions: [], session: null, o
 
 export const simulated = () => state.dataset === "synthetic" || state.session?.about.source === "synthetic";
 
+// A delayed feed's rows come for so long after the close.
+const AFTER_CLOSE_MS = 1500000;
+const BEFORE_OPEN_MS = 60000;
+
+// Whether rows may come: the market is open, or has just closed.
+export function inHours() {
+  if (!state.market) return false;
+  const { open, close } = state.market.session;
+  return server.now() < Date.parse(close) + AFTER_CLOSE_MS && server.now() > Date.parse(open) - BEFORE_OPEN_MS;
+}
+
+// Whether today's session is shown.
+export const live = () => state.session !== null && state.session.day === state.market?.session.date;
+
 // Returns the range of the time axis of all panels; ``replayAt`` is null without a replay. [unix seconds]
 export function spanOf(replayAt) {
   if (view.from && view.to) return [Number(view.from), Number(view.to)];

@@ -1,0 +1,102 @@
+// The verdict: what dealers must do from here, which side is which, how sure that is. Every clause is
+// made of stored figures, leads to its panel, and explains itself; a figure that is missing says so.
+
+import { byId, make } from "./dom.js";
+import { fixed, money, percent, price, words } from "./format.js";
+import { TILES } from "./tiles.js";
+import { clock, toTheMinute } from "./time.js";
+
+const there = (value) => value !== null && value !== undefined;
+const size = (value) => money(Math.abs(value), false);
+const trade = (dollars) => `${dollars < 0 ? "sell" : "buy"} ${size(dollars)}`;
+
+const MOVE_MEANS = "Dollars of the underlying that dealers must trade after a move of spot, every contract priced anew there. At the same volatilities; the exact figure, not gamma times the move.";
+const SURE_MEANS = "Probability that the sign of net GEX is right, given κ and the dealer convention, by what the sides of trades leave in doubt.";
+
+function gamma(bar) {
+  if (!there(bar.net_gex) || bar.regime === "unknown") return ["The sign of dealers' gamma is not known", ""];
+  const long = bar.regime === "positive_gamma";
+  return [`${long ? "Long" : "Short"} gamma ${bar.net_gex < 0 ? "−" : "+"}${size(bar.net_gex)} per 1 %`, long ? "up" : "down"];
+}
+
+// A book whose eight moves are all zero has none stored.
+function moves(snapshot) {
+  const hedging = snapshot?.body.hedging;
+  if (!hedging) return "";
+  const all = Object.entries(hedging).filter(([name]) => name.startsWith("spot_"));
+  if (all.every(([, move]) => move.dealer_shares_to_trade === 0)) return "What a move makes them trade is not stored for this sample.";
+  const [fall, rise] = [hedging.spot_down_half_pct.notional_usd, hedging.spot_up_half_pct.notional_usd];
+  return `A fall of 0.5 % makes dealers ${trade(fall)}, a rise ${trade(rise)}.`;
+}
+
+function flip(bar) {
+  if (!there(bar.gamma_flip)) {
+    return bar.gamma_flip_status === "no_boundary" ? "No level within 10 % turns that." : "Too few quotes to measure where that turns.";
+  }
+  const known = bar.regime !== "unknown";
+  const other = known ? `${bar.regime === "positive_gamma" ? "Short" : "Long"} gamma` : "Gamma turns";
+  const sigmas = bar.distance_to_flip_sigmas;
+  const far = there(sigmas) ? `${fixed(sigmas, sigmas < 10 ? 1 : 0)} σ away` : `${percent(Math.abs(bar.gamma_flip / bar.spot - 1) * 100, 2)} away`;
+  return `${other} ${bar.gamma_flip > bar.spot ? "above" : "below"} ${price(bar.gamma_flip)}, ${far}${bar.flip_out_of_reach ? ": out of reach today" : ""}.`;
+}
+
+function charm(bar) {
+  if (!there(bar.charm_dollars_per_hour)) return "What time alone makes them trade is not measured now.";
+  const until = there(bar.charm_horizon_seconds) ? ` by ${toTheMinute(bar.at + bar.charm_horizon_seconds * 1000)}` : "";
+  return `Time alone makes them ${trade(bar.charm_dollars_per_hour)}${until}.`;
+}
+
+function sure(bar) {
+  if (!there(bar.regime_confidence)) return "How sure the sign is was not measured.";
+  const share = Math.round(bar.regime_confidence * 100);
+  return `Confidence of the sign ${share > 99 ? ">99" : share} %.`;
+}
+
+const tells = (field) => TILES.find((tile) => tile.field === field).tells;
+
+// Returns the clauses of a bar and of a snapshot that is not newer: name, text, colour, panel, meaning.
+export function clausesOf(bar, snapshot) {
+  const [sign, kind] = gamma(bar);
+  const of = snapshot && snapshot.slot !== bar.at ? ` (at ${clock(snapshot.slot)})` : "";
+  return [
+    { name: "gamma", text: `${sign}.`, kind, panel: "exposure", means: tells("net_gex") },
+    { name: "move", text: moves(snapshot).replace(/\.$/, `${of}.`), kind: "", panel: "exposure", means: MOVE_MEANS },
+    { name: "flip", text: flip(bar), kind: "", panel: "price", means: tells("gamma_flip") },
+    { name: "charm", text: charm(bar), kind: "", panel: "vol", means: tells("charm_dollars_per_hour") },
+    { name: "sure", text: sure(bar), kind: "", panel: "exposure", means: SURE_MEANS },
+    { name: "flags", text: bar.flags?.length ? `Flagged: ${bar.flags.map(words).join(", ")}.` : "", kind: "warn", panel: "price", means: "Caveats of this sample; the glossary explains each." },
+  ].filter(({ text }) => text);
+}
+
+function lead(panel) {
+  const place = byId(`plot-${panel}`).closest(".panel");
+  const target = place.hidden ? byId("tiles") : place;
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  target.scrollIntoView({ block: "center", behavior: still ? "auto" : "smooth" });
+  target.classList.add("led");
+  setTimeout(() => target.classList.remove("led"), 1600);
+}
+
+let shown = "";
+
+export function showVerdict(session, bar, snapshot) {
+  const clauses = bar ? clausesOf(bar, snapshot) : [];
+  const name = bar ? `${session.symbol} ${clock(bar.at)}: ${clauses.map(({ text }) => text).join(" ")}` : "";
+  if (name === shown) return;
+  shown = name;
+  byId("verdict").hidden = !bar;
+  if (!bar) return;
+  // Clauses stay where they are, so that the one with the focus keeps it.
+  const known = new Map([...byId("clauses").children].map((item) => [item.dataset.clause, item]));
+  byId("verdict-of").textContent = `${session.symbol} ${clock(bar.at)}`;
+  const items = clauses.map(({ name: clause, text, kind, panel, means }) => {
+    const item = known.get(clause) ?? make("button", "", "", { type: "button", "data-clause": clause });
+    if (!known.has(clause)) item.addEventListener("click", () => lead(panel));
+    item.className = `clause ${kind}`;
+    item.title = means;
+    if (item.textContent !== text) item.textContent = text;
+    return item;
+  });
+  const same = items.length === known.size && items.every((item) => known.has(item.dataset.clause));
+  if (!same) byId("clauses").replaceChildren(...items);
+}

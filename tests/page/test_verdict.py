@@ -1,0 +1,117 @@
+"""The verdict line: what the stored figures say, and nothing of what is not stored."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from storage.record.figures import HedgeShares
+from storage.record.row import SlotRecord
+from tests.page import market
+from tests.page.conftest import Site
+from tests.page.market import TUESDAY, slot_time
+from tests.page.test_live import fresh
+
+__all__ = ["fresh"]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+#: A sample at 12:45:00, and what must be said of it: worked out on paper.
+SHORT = {
+    "spot": 7490.0, "net_gex": -19.7e9, "regime": "negative_gamma", "regime_confidence": 0.9724,
+    "gamma_flip": 7741.0, "gamma_flip_status": "available", "distance_to_flip_sigmas": 8.04,
+    "flip_out_of_reach": True, "charm_dollars_per_hour": 0.8e9, "charm_horizon_seconds": 2700.0,
+}  # fmt: skip
+#: −1,308,411 shares at 7,490 $ are −9.80 bn $; +1,361,816 are 10.20 bn $.
+SHARES = {"spot_down_half_pct": -1308411.0, "spot_up_half_pct": 1361816.0}
+SHORT_SAYS = (
+    "Short gamma −$19.70 bn per 1 %. A fall of 0.5 % makes dealers sell $9.80 bn, a rise buy"
+    " $10.20 bn. Long gamma above 7,741.00, 8.0 σ away: out of reach today. Time alone makes them"
+    " buy $800.0 mm by 13:30. Confidence of the sign 97 %."
+)
+LONG = SHORT | {
+    "net_gex": 4.66e9, "regime": "positive_gamma", "regime_confidence": 0.99996, "gamma_flip": 7450.5,
+    "distance_to_flip_sigmas": 12.3, "flip_out_of_reach": False, "charm_dollars_per_hour": -64e6,
+}  # fmt: skip
+LONG_SAYS = (
+    "Long gamma +$4.66 bn per 1 %. A fall of 0.5 % makes dealers sell $9.80 bn, a rise buy"
+    " $10.20 bn. Short gamma below 7,450.50, 12 σ away. Time alone makes them sell $64.0 mm by"
+    " 13:30. Confidence of the sign >99 %."
+)
+#: What is null says so, and what a book never stored of its moves vanishes or says so.
+BARE = SHORT | {
+    "regime": "unknown", "regime_confidence": None, "gamma_flip": None, "distance_to_flip_sigmas": None,
+    "gamma_flip_status": "insufficient_local_coverage", "flip_out_of_reach": None,
+    "charm_dollars_per_hour": None, "charm_horizon_seconds": None, "flags": ("stale_spot",),
+}  # fmt: skip
+BARE_SAYS = (
+    "The sign of dealers' gamma is not known. What a move makes them trade is not stored for this"
+    " sample. Too few quotes to measure where that turns. What time alone makes them trade is not"
+    " measured now. How sure the sign is was not measured. Flagged: stale spot."
+)
+
+
+def half_a_day(figures: dict[str, Any], shares: dict[str, float] | None) -> list[SlotRecord]:
+    """Half a day of which the last sample, 12:45:00, has these figures."""
+    records = market.day(TUESDAY, until=391)
+    row = dataclasses.replace(records[-1].row, **figures)
+    if shares is not None:
+        hedging = HedgeShares.from_json(dict.fromkeys(dataclasses.asdict(EMPTY), 1.0) | shares)
+        row = dataclasses.replace(row, detail=dataclasses.replace(row.detail, hedging=hedging))
+    records[-1].row = row
+    return records
+
+
+EMPTY = HedgeShares.from_json({})
+LINE = "[...document.querySelectorAll('#clauses .clause')].map((c) => c.textContent).join(' ')"
+
+
+@pytest.mark.parametrize(
+    ("figures", "shares", "says"),
+    [(SHORT, SHARES, SHORT_SAYS), (LONG, SHARES, LONG_SAYS), (BARE, None, BARE_SAYS)],
+    ids=["short", "long", "bare"],
+)
+async def test_what_it_says(
+    fresh: Site, tabs: Callable[..., Any], figures: Any, shares: Any, says: str
+) -> None:
+    """Each clause is a stored figure; one that is missing says so. A phone shows it first."""
+    await fresh.put(half_a_day(figures, shares))
+    await fresh.start(slot_time(TUESDAY, 390) + timedelta(seconds=20))
+    tab = await tabs(viewport={"width": 390, "height": 844}, has_touch=True)
+    await tab.open("bar=5m")
+    await tab.until(f"({LINE}).replaceAll('\"', '') === {says!r}")
+    assert await tab.text("#verdict-of") == "SPX 12:45:00"
+    box = await tab.page.locator("#verdict").bounding_box()
+    tiles = await tab.page.locator("#tiles").bounding_box()
+    assert box is not None
+    assert tiles is not None
+    assert box["y"] + box["height"] <= min(tiles["y"], 844)
+
+
+async def test_replay_and_links(fresh: Site, tabs: Callable[..., Any]) -> None:
+    """A clause leads to its panel and explains itself; a replay says what was known then."""
+    records = half_a_day(SHORT, SHARES)
+    await fresh.put(records)
+    await fresh.start(slot_time(TUESDAY, 390) + timedelta(seconds=20))
+    tab = await tabs()
+    await tab.open("bar=30s")
+    await tab.shows("[data-clause=move]", "a rise buy $10.20 bn")
+    assert "every contract priced anew" in (
+        await tab.page.locator("[data-clause=move]").get_attribute("title") or ""
+    )
+    await tab.page.locator("[data-clause=charm]").focus()
+    await tab.page.keyboard.press("Enter")
+    await tab.until(
+        "(() => { const b = document.getElementById('plot-vol').getBoundingClientRect();"
+        " return b.top >= 0 && b.bottom <= innerHeight; })()"
+    )
+    await tab.page.locator("#scrub").fill(str(int(slot_time(TUESDAY, 389).timestamp())))
+    await tab.shows("#verdict-of", "SPX 12:44:30")
+    gex = records[389].row.net_gex
+    await tab.shows("[data-clause=gamma]", re.compile(f"^Short gamma −\\${-gex / 1e9:.2f} bn"))
+    # The later sample's moves were not known then, and this one has none.
+    await tab.shows("[data-clause=move]", "is not stored for this sample")
