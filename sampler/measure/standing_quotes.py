@@ -7,11 +7,9 @@ So the evidence remembers since when a quote has not changed, and where spot was
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sampler.chain import CALL, PUT, Chain
 from sampler.measure.standstill import STALE_SLOTS
@@ -77,42 +75,36 @@ def standing_quotes(
         place = int(np.searchsorted(chain.strike, strike))
         if place < len(chain.strike) and chain.strike[place] == strike:
             places.add(place)
-    among = np.array(sorted(places), np.intp)
-    same = _unchanged(chain, columns, among)
-    if not same.any():
-        return []
     row = previous.row
     # Where parity was used instead, the source's spot is no measure of how far it has moved.
     begun = (
         round((row.quoted_at - chain.session.open).total_seconds(), 3),
         row.source_spot if row.spot == row.source_spot else None,
     )
+    # For some sixteen quotes lists are faster than NumPy: 25 µs, and 59 µs with it.
+    low = min(places)
+    here: Any = slice(low, max(places) + 1)
+    there: Any = here
+    if columns["strike"].tobytes() != chain.strike.tobytes():
+        there = np.searchsorted(columns["strike"], chain.strike[here])
+        there = np.minimum(there, len(columns["strike"]) - 1)
+    strikes, strikes_before = chain.strike[here].tolist(), columns["strike"][there].tolist()
+    bids, asks = chain.bid[:, here].tolist(), chain.ask[:, here].tolist()
+    bids_before, asks_before = (columns[name][:, there].tolist() for name in ("bid", "ask"))
     standing = []
-    for column, side in np.argwhere(same.T).tolist():
-        place = among[column]
-        strike = float(chain.strike[place])
-        bid, ask = float(chain.bid[side, place]), float(chain.ask[side, place])
-        standing.append(
-            StandingQuote(strike, side, bid, ask, *remembered.get((strike, side), begun))
-        )
+    for place in sorted(places):
+        k = place - low
+        strike = strikes[k]
+        if strikes_before[k] != strike:
+            continue
+        for side in (CALL, PUT):
+            bid, ask = bids[side][k], asks[side][k]
+            # Comparisons with NaN are false: a quote that cannot be read does not stand.
+            same = bid == bids_before[side][k] and ask == asks_before[side][k]
+            if same and 0.0 < bid <= ask:
+                known = remembered.get((strike, side), begun)
+                standing.append(StandingQuote(strike, side, bid, ask, *known))
     return standing
-
-
-def _unchanged(
-    chain: Chain, columns: Mapping[str, Any], places: NDArray[np.intp]
-) -> NDArray[np.bool_]:
-    """Which two-sided quotes of some strikes are the earlier slot's. (2, k)"""
-    strike, bid, ask = chain.strike[places], chain.bid[:, places], chain.ask[:, places]
-    before = np.minimum(np.searchsorted(columns["strike"], strike), len(columns["strike"]) - 1)
-    # Comparisons with NaN are false: a quote that cannot be read does not stand.
-    same: NDArray[np.bool_] = (
-        (bid == columns["bid"][:, before])
-        & (ask == columns["ask"][:, before])
-        & (columns["strike"][before] == strike)
-        & (bid > 0.0)
-        & (bid <= ask)
-    )
-    return same
 
 
 def count_outrun(
