@@ -384,7 +384,7 @@ DOCUMENTS = {
         f"/v1/exposure/zero-dte{_SYMBOL}",
         _EXPOSURE,
         "Exposure",
-        "Today's chain now, on this morning's open interest alone.",
+        "Today's chain now, on this morning's open interest alone; the last one while closed.",
         _STRIKE_RANGE,
         *_MOMENT,
     ),

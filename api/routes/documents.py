@@ -101,7 +101,7 @@ async def get_snapshot(request: Request, symbol: Symbol, caller: Growth) -> Resp
 
 
 async def get_exposure(request: Request, symbol: Symbol, caller: Growth) -> Response:
-    """Answer with today's chain now, on this morning's open interest alone.
+    """Answer with today's chain on this morning's open interest alone; when closed, the last one.
 
     Parameters
     ----------
@@ -121,7 +121,11 @@ async def get_exposure(request: Request, symbol: Symbol, caller: Growth) -> Resp
     """
     reach = parameters.read_strike_range(request.query_params, DEFAULT_RANGE)
     return await _chain_document(
-        request, symbol, lambda sample: exposure(sample, reach), _reason_with_price
+        request,
+        symbol,
+        lambda sample: exposure(sample, reach),
+        _reason_with_price,
+        while_closed=True,
     )
 
 
@@ -130,6 +134,8 @@ async def _chain_document(
     symbol: str,
     document: Callable[[Sample], dict[str, Any]],
     explain: Callable[[Store, str, NoChain], Awaitable[dict[str, Any]]],
+    *,
+    while_closed: bool = False,
 ) -> Response:
     """A document of one moment's chain.
 
@@ -139,11 +145,20 @@ async def _chain_document(
         Makes the document of a sample.
     explain
         Makes the body that is sent instead where the moment has no chain.
+    while_closed
+        Whether the newest session's last sample is shown while the market is closed.
     """
     name, when = _symbol(request, symbol), parameters.read_moment(request.query_params)
     store = await store_of_feed(app_context(request).store, name, when.feed)
+    now = app_context(request).clock.now()
     try:
-        sample = await lookup_sample(store, name, when, app_context(request).clock.now())
+        try:
+            sample = await lookup_sample(store, name, when, now)
+        except NoChain as reason:
+            closed = not reason.market_open and when.session_day is None
+            if not (while_closed and closed):
+                raise
+            sample = await lookup_nearest_sample(store, name, when, now)
     except NoData:
         return _not_found_response(name, when)
     except NoChain as reason:

@@ -39,8 +39,9 @@ _PIECE = 65_536
 _PATIENCE = 30.0
 #: ... and that following may take to reach what is in memory already.
 _BEHIND = 10.0
-_ALIVE = b":\n\n"
-_RETRY = b"retry: 1000\n\n"
+#: Without the blank line that ends an event: some readers take an event without data for one.
+_ALIVE = b":\n"
+_RETRY = b"retry: 1000\n"
 HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache, no-transform"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -135,9 +136,10 @@ class Events:
                 for line in block.split("\n"):
                     name, _, value = line.partition(":")
                     fields[name] = value.removeprefix(" ")
+                # How long to wait after a cut: it stands in front of the first event.
+                fields.pop("retry", None)
                 if "data" in fields:
                     return fields
-                self.comments += "" in fields
         return None
 
     async def _block(self) -> str | None:
@@ -146,6 +148,9 @@ class Events:
             if not size.strip(b"\r\n0"):
                 return None  # hung up, or the answer's last chunk
             self._text += await self.reader.readexactly(int(size, 16))
+            # A chunk ends with a whole line.
+            self._text, comments = re.subn(rb"(?m)^:.*\n", b"", self._text)
+            self.comments += comments
             await self.reader.readexactly(2)
         block, _, self._text = self._text.partition(b"\n\n")
         return block.decode()

@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 from api.documents.direction import direction_label, flow_shift
 from tests import independent
 from tests.api.conftest import FLOWING, LICENSED, Caller
+from tests.api.rows import utc
 from tests.real_chains import RealChain, schwab, volkit
 
 ZERO = "/v1/flow/zero-dte/"
@@ -388,3 +389,27 @@ async def test_strike_flow(flowing: Caller, sessions_database: str) -> None:
     np.testing.assert_array_equal(contracts.sum(axis=0), traded)
     gamma = np.array([bar["signed_gamma_dollars"] for bar in body["bars"]])
     np.testing.assert_allclose(gamma.sum(axis=0), last["gamma_flow"], atol=5)
+
+
+async def test_the_exposure_of_a_closed_market_is_the_last_measure(flowing: Caller) -> None:
+    """In the evening, on Saturday and before the next open; while open without a sample it waits."""
+    path = "/v1/exposure/zero-dte/SPX"
+    flowing.clock.moment = utc("2026-11-27 17:59:40")
+    last = (await flowing.get(path)).json()
+    assert (last["market_open"], last["expiration"]) == (True, "2026-11-27")
+    for moment in ("2026-11-27 18:00", "2026-11-28 15:00", "2026-11-30 14:29"):
+        flowing.clock.moment = utc(moment)
+        closed = (await flowing.get(path)).json()
+        assert closed["market_open"] is False
+        assert closed["as_of"] == "2026-11-27T18:00:00Z"
+        for block in ("exposures", "levels", "strikes", "slot", "flags"):
+            assert closed[block] == last[block]
+        assert "session_closed" not in closed
+    flowing.clock.moment = utc("2026-11-30 14:31")
+    waiting = (await flowing.get(path)).json()
+    assert (waiting["session_closed"], waiting["market_open"]) == (True, True)
+    flowing.clock.moment = utc("2026-11-28 15:00")
+    named = (await flowing.get(path, params={"date": "2026-11-28"})).json()
+    assert (named["session_closed"], named["market_open"]) == (True, False)
+    assert (await flowing.get("/v1/flow/zero-dte/snapshot/SPX")).json()["session_closed"] is True
+    assert (await flowing.get("/v1/exposure/zero-dte/NOPE")).status_code == 404
