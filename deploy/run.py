@@ -2,22 +2,28 @@
 
 It starts the embedded servers, unless FLOW_DATABASE_URL and FLOW_REDIS_URL name others. It chooses
 a source, unless FLOW_SOURCE names one: a vendor whose keys are set, else the free delayed feed,
-else the simulated market. Then it runs the sampler and the API as in production.
+else the simulated market. Then it runs the sampler and the API as in production. A simulated market
+begins when all parts are ready, so that a slow machine does not lose its first minutes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import socket
 import subprocess
 import sys
+import time
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
 
 import honcho.manager
 from honcho.printer import Printer
+from prepared import ready, write_clock
 
 from api.http.listening import bound_socket
 from sampler.errors import ChainRefused
@@ -34,14 +40,14 @@ from storage.market.calendar import (
     to_new_york,
     use_overrides,
 )
-from storage.market.clock import Clock, parse_clock
+from storage.market.clock import Clock
 from storage.market.constants import GRID_SECONDS
 from storage.opening import REAL, SYNTHETIC, connect
 
 #: Speed of the simulated market: a session takes six and a half minutes.
 SPEED = 60
-#: Wall time until the simulated market begins.
-HEAD_START = timedelta(seconds=5)
+#: Wall time until the simulated market begins, once the parts are loaded: they connect meanwhile.
+HEAD_START = timedelta(seconds=3)
 SYNTHETIC_SOURCE = "synthetic:?seed=7"
 
 
@@ -117,27 +123,28 @@ def _run_all(settings: Settings) -> int:
         honcho.manager.KILL_WAIT = 30
         manager = honcho.manager.Manager(Printer(sys.stdout))
         embedded_database = not settings.database_url
-        if embedded_database:
-            clock = parse_clock(chosen.get("FLOW_CLOCK", "real"))
-            note_running(
-                settings.data_dir,
-                dataset=chosen["FLOW_DATASET"],
-                clock=clock,
-                port=settings.port,
-                metrics_port=settings.metrics_port,
-            )
         environment = dict(os.environ) | chosen | {"PYTHONUNBUFFERED": "1"}
         folder = str(Path(__file__).resolve().parents[1])
-        commands = {
-            "sampler": "-m sampler run",
-            "api": "-m api serve",
+        parts = {
+            "sampler": ("sampler", "run"),
+            "api": ("api", "serve"),
             # The simulated market fills the disk sixty times as fast as a real one.
-            "upkeep": "-m storage prune --every 600",
+            "upkeep": ("storage", "prune --every 600"),
         }
-        for name, command in commands.items():
-            manager.add_process(
-                name, f"exec {sys.executable} {command}", env=environment, cwd=folder
-            )
+        market = None
+        start = "-m {program}"
+        if chosen["FLOW_DATASET"] == SYNTHETIC and "FLOW_CLOCK" not in chosen:
+            waiting = Path(stack.enter_context(TemporaryDirectory(prefix="flow-start-")))
+            start = f"deploy/prepared.py {shlex.quote(str(waiting))} {{program}}"
+            resume = asyncio.run(_resume_time(settings))
+            market = Thread(target=_begin_market, args=(settings, waiting, resume), daemon=True)
+        elif embedded_database:
+            _note_running(settings, chosen["FLOW_DATASET"], settings.clock)
+        for name, (program, arguments) in parts.items():
+            command = f"exec {sys.executable} {start.format(program=program)} {arguments}"
+            manager.add_process(name, command, env=environment, cwd=folder)
+        if market is not None:
+            market.start()
         manager.loop()
         stopped = manager.returncode in (0, 130, 143)
         if not stopped:
@@ -148,6 +155,28 @@ def _run_all(settings: Settings) -> int:
         _print("stopping the database and the live channel")
     _print("stopped" if stopped else "a process has failed; see above")
     return 0 if stopped else 1
+
+
+def _begin_market(settings: Settings, folder: Path, start: datetime) -> None:
+    """Wait until the parts are ready, and let the simulated market begin."""
+    while not ready(folder, ["sampler", "api"]):
+        time.sleep(0.02)
+    clock = Clock(start, SPEED, datetime.now(UTC) + HEAD_START)
+    if not settings.database_url:
+        _note_running(settings, SYNTHETIC, clock)
+    _print(f"SIMULATED MARKET: made-up prices, {clock.speed:g} times as fast as real ones,")
+    _print(f"  from {to_new_york(start):%Y-%m-%d %H:%M} New York; kept apart from real rows")
+    write_clock(folder, str(clock))
+
+
+def _note_running(settings: Settings, dataset: str, clock: Clock) -> None:
+    note_running(
+        settings.data_dir,
+        dataset=dataset,
+        clock=clock,
+        port=settings.port,
+        metrics_port=settings.metrics_port,
+    )
 
 
 def _print(sentence: str) -> None:
@@ -165,13 +194,14 @@ async def _choose_environment(settings: Settings) -> dict[str, str]:
     chosen = {"FLOW_SOURCE": source, "FLOW_LOG": os.environ.get("FLOW_LOG", "console")}
     if not is_simulated(source):
         return chosen | {"FLOW_DATASET": REAL}
+    chosen |= {"FLOW_DATASET": SYNTHETIC}
     clock = settings.clock
     if not clock.simulated and "FLOW_CLOCK" not in os.environ:
-        # The market starts after the processes are up.
-        clock = Clock(await _resume_time(settings), SPEED, datetime.now(UTC) + HEAD_START)
+        # Its clock is set when the parts are ready.
+        return chosen
     _print(f"SIMULATED MARKET: made-up prices, {clock.speed:g} times as fast as real ones,")
     _print(f"  from {to_new_york(clock.now()):%Y-%m-%d %H:%M} New York; kept apart from real rows")
-    return chosen | {"FLOW_DATASET": SYNTHETIC, "FLOW_CLOCK": str(clock)}
+    return chosen | {"FLOW_CLOCK": str(clock)}
 
 
 async def _choose_source(settings: Settings, now: datetime) -> tuple[str, str]:

@@ -63,8 +63,13 @@ def open_configured_source(settings: Settings) -> Source:
         source.require(settings.symbols)
     if settings.clock.simulated and source.remote:
         raise UsageError("FLOW_CLOCK: a live vendor needs the real clock, not a simulated one")
-    metrics.load_compiled(_report_slow_loading())
+    load_formulas()
     return source
+
+
+def load_formulas() -> None:
+    """Load the compiled formulas, or compile them and say every few seconds how far that is."""
+    metrics.load_compiled(_report_slow_loading())
 
 
 def _report_slow_loading() -> Callable[[int, int], None]:

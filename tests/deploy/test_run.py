@@ -130,6 +130,31 @@ def test_a_first_visit_and_a_second_one(folder, tmp_path):
     assert all(bars[bar["sampled_at"]] == bar for bar in answer["bars"])
 
 
+#: Makes the sampler's process slow to load, as on a small or busy machine.
+SLOW = """
+import sys, time
+if "sampler" in sys.orig_argv:
+    time.sleep(8)
+"""
+
+
+@pytest.mark.clocked
+def test_a_slow_machine_loses_no_slot(folder, tmp_path):
+    """The simulated market begins when the sampler is ready, be that 8 s later: 16 slots at this speed."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    run = Run(folder, tmp_path / "log", FLOW_SOURCE="synthetic:?seed=7", PYTHONPATH=path)
+    try:
+        answer = run.bars(3)
+        run.stop()
+    finally:
+        run.process.kill()
+    # At the open itself no option trades yet.
+    assert [gap["reason"] for gap in answer["gap_intervals"]] in ([], ["not_open"])
+    first = min(bar["sampled_at"] for bar in answer["bars"])
+    assert first in (answer["session"]["open"], answer["session"]["open"].replace(":00Z", ":30Z"))
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
