@@ -1,14 +1,13 @@
 // The chart of one panel: uPlot with the page's axes, colours and hooks. All charts share crosshair and zoom.
 
-import { colour } from "./dom.js";
+import { colour, make } from "./dom.js";
+import { rangeOf } from "./range.js";
 import { toTheMinute } from "./time.js";
 
 const Plot = globalThis.uPlot;
 const RIGHT = 66;
 const LEFT = 62;
 const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
-// Fewer values have no outliers.
-const OUTLIERS_FROM = 40;
 const STEPS = [60, 120, 300, 600, 900, 1800, 3600, 7200];
 
 // Ticks at round New York times: its offset is whole hours.
@@ -18,45 +17,6 @@ function timeSplits(u, axis, from, to) {
   const splits = [];
   for (let t = Math.ceil(from / step) * step; t <= to; t += step) splits.push(t);
   return splits;
-}
-
-// Returns the bounds beyond which values are outliers: as far beyond 1 and 99 % of a column's values
-// as those lie apart. Few values, or equal ones, have none.
-function fenceOf(values) {
-  if (values.length < OUTLIERS_FROM) return [-Infinity, Infinity];
-  const sorted = Float64Array.from(values).sort();
-  const [low, high] = [0.01, 0.99].map((share) => sorted[Math.round((sorted.length - 1) * share)]);
-  return high > low ? [2 * low - high, 2 * high - low] : [-Infinity, Infinity];
-}
-
-// The range of some columns, with a margin. Outliers count only if they are the newest value. Values of ``near`` columns count only if they are close to the rest;
-// those of samples for which ``skip`` is true count only if there are no others.
-function rangeOf(columns, [first, last], { zero = false, near = [], more = [], skip = [] } = {}) {
-  let [low, high] = [Infinity, -Infinity];
-  const take = (value) => {
-    if (value < low) low = value;
-    if (value > high) high = value;
-  };
-  const each = (column, call) => {
-    for (let k = first; k <= last; k++) if (!skip[k] && column[k] !== null && column[k] !== undefined) call(column[k]);
-  };
-  for (const column of columns) {
-    const values = [];
-    each(column, (value) => values.push(value));
-    const [least, most] = fenceOf(values);
-    for (const value of values) if (value >= least && value <= most) take(value);
-    if (values.length) take(values.at(-1));
-  }
-  if (low > high && skip.some(Boolean)) return rangeOf(columns, [first, last], { zero, near, more });
-  if (zero) take(0);
-  more.forEach(take);
-  if (low > high) return [0, 1];
-  // A distant level must not flatten the price line.
-  const room = Math.max((high - low) * 0.6, high * 0.0015);
-  const [lower, upper] = [low - room, high + room];
-  for (const column of near) each(column, (value) => { if (value > lower && value < upper) take(value); });
-  const pad = (high - low) * 0.07 || Math.abs(high) * 0.01 || 1;
-  return [low - pad, high + pad];
 }
 
 // Draws a level as horizontal strokes without risers: risers of a level that alternates between two
@@ -164,7 +124,10 @@ export class Chart {
         hooks: {
           drawClear: below ? [(u) => apart(u, below)] : [],
           draw: [(u) => this.#zeroLine(u), ...(above ? [(u) => apart(u, above)] : [])],
-          setCursor: [(u) => cursor(this, u.cursor.idx, u.cursor.top)],
+          setCursor: [(u) => {
+            this.#point(u);
+            cursor(this, u.cursor.idx, u.cursor.top);
+          }],
           setSelect: [(u) => this.#selected(u, zoom)],
         },
       },
@@ -177,6 +140,7 @@ export class Chart {
       const box = this.plot.over.getBoundingClientRect();
       lead(event.clientX - box.left, event.clientY - box.top);
     });
+    this.tag = this.plot.over.appendChild(make("span", "", "tag", { "aria-hidden": "true" }));
     this.observer = new ResizeObserver(() => this.#resize());
     this.observer.observe(place);
   }
@@ -222,6 +186,17 @@ export class Chart {
     while (first < last && x[first] < from) first++;
     while (last > first && x[last] > to) last--;
     return [first, last];
+  }
+
+  // The value at the crosshair's height, on the axis.
+  #point(u) {
+    if (!this.tag) return;
+    const { top, left } = u.cursor;
+    const shown = left >= 0 && top >= 0 && this.place.matches(":hover") && !this.#empty("y");
+    this.tag.hidden = !shown;
+    if (!shown) return;
+    this.tag.textContent = this.panel.axis(u.posToVal(top, "y"));
+    this.tag.style.top = `${top}px`;
   }
 
   #zeroLine(u) {

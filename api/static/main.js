@@ -10,6 +10,7 @@ import { Feed } from "./feed.js";
 import { money, price } from "./format.js";
 import { Frames } from "./frames.js";
 import { showAbout, showLink, showMarket, showNotice, showSessions, showSimulated, showSymbols } from "./header.js";
+import { showLadder } from "./ladder.js";
 import { Replay } from "./replay.js";
 import { Screen } from "./screen.js";
 import { Session } from "./session.js";
@@ -81,7 +82,9 @@ function show() {
   const unlike = session && other ? cadencesDiffer(state.sessions, session.day, other.day) : "";
   strikes?.want("gex", "raw");
   strikes?.want(view.metric, view.mode);
-  showVerdict(session, bar, snapshots.of(session, bar, replay));
+  const snapshot = snapshots.of(session, bar, replay);
+  showVerdict(session, bar, snapshot);
+  showLadder(session, snapshot);
   showTiles(bars, session?.openingAt(until) ?? null);
   screen.show({
     session, bars, until, other: unlike ? null : other,

@@ -55,7 +55,7 @@ export const PANELS = [
     compare: { field: "net_gex", name: "Net GEX (compared)", write: money },
   },
   {
-    id: "pin", title: "Pin", axis: (value) => `${value}`, range: [0, 100],
+    id: "pin", title: "Pin", axis: (value) => `${+value.toFixed(1)}`, range: [0, 100],
     lines: [
       { field: "pin_score", name: "Score", colour: "magnet", width: 2, write: whole },
       { field: "pin_probability_pct", name: "Probability", colour: "flip", dash: [6, 4], write: percent },

@@ -9,6 +9,7 @@ import { FIELDS, METRIC_NAMES, PANELS, meansOf } from "./panels.js";
 import { coneOf, drawCone, drawCrossings, gapBands, gapReasons, regimeBands } from "./price.js";
 import { drawProfile } from "./profile.js";
 import { columns, otherColumn, pointsOf } from "./session.js";
+import { Tags, tagsOf } from "./tags.js";
 import { clock, utc } from "./time.js";
 
 const HEAT = {
@@ -23,6 +24,7 @@ export class Screen {
   #charts = new Map();
   #legends = new Map();
   #heatmap = new Heatmap();
+  #tags = null;
   #data = null;
   #marked = null;
   #top = 0;
@@ -49,6 +51,7 @@ export class Screen {
         above: (u, context) => {
           if (this.now?.session) drawCrossings(u, context, this.now.bars);
           this.#drawProfile();
+          this.#placeTags();
         },
       },
       heat: {
@@ -137,6 +140,16 @@ export class Screen {
 
   #drawHeat(u, context) {
     if (this.#paintHeat()) this.#heatmap.draw(u, context, this.now.session.hours);
+  }
+
+  // The levels of the newest bar, also while the crosshair stands on another one.
+  #placeTags() {
+    const price = this.#charts.get("price");
+    if (!price) return;
+    this.#tags ??= new Tags(price.plot);
+    const { gex, bars } = this.now ?? {};
+    const bar = bars?.at(-1) ?? null;
+    this.#tags.show(tagsOf(bar, bar && gex?.column(bar.start), gex?.strikes ?? []), bar?.spot);
   }
 
   #drawProfile() {

@@ -115,3 +115,34 @@ async def test_replay_and_links(fresh: Site, tabs: Callable[..., Any]) -> None:
     await tab.shows("[data-clause=gamma]", re.compile(f"^Short gamma −\\${-gex / 1e9:.2f} bn"))
     # The later sample's moves were not known then, and this one has none.
     await tab.shows("[data-clause=move]", "is not stored for this sample")
+
+
+async def test_the_ladder(fresh: Site, tabs: Callable[..., Any]) -> None:
+    """Each move's dollars, shares and futures; contracts of ES are the dollars over 50 $ a point."""
+    await fresh.put(half_a_day(SHORT, SHARES | {"spot_up_1pct": 2.5e6, "spot_down_1pct": -2.5e6}))
+    await fresh.start(slot_time(TUESDAY, 390) + timedelta(seconds=20))
+    tab = await tabs()
+    await tab.open("bar=30s")
+    await tab.shows("#ladder-of", "at 12:45:00")
+    head = await tab.page.locator("#ladder-columns th").all_inner_texts()
+    assert head == ["Move", "Price", "Dealers", "Dollars", "Shares", "ES"]
+    rows = [
+        await row.locator("td").all_inner_texts()
+        for row in await tab.page.locator("#ladder-rows tr").all()
+    ]
+    assert len(rows) == 8
+    # 2,500,000 · 7,490 = 18.725 bn $; over 50 · 7,490 $ that is 50,000 contracts.
+    assert rows[0] == ["+1 %", "7,564.90", "buy", "$18.73 bn", "2,500,000", "50,000"]
+    assert rows[6] == ["−0.5 %", "7,452.55", "sell", "$9.80 bn", "1,308,411", "26,168"]
+    assert rows[7] == ["−1 %", "7,415.10", "sell", "$18.73 bn", "2,500,000", "50,000"]
+
+
+async def test_no_ladder(fresh: Site, tabs: Callable[..., Any]) -> None:
+    """A sample without stored moves has no table of zeros."""
+    await fresh.put(half_a_day(BARE, None))
+    await fresh.start(slot_time(TUESDAY, 390) + timedelta(seconds=20))
+    tab = await tabs()
+    await tab.open("bar=30s")
+    await tab.shows("#ladder-of", "at 12:45:00")
+    await tab.shows("#ladder-none", "No moves are stored for this sample.")
+    assert await tab.page.locator("#ladder-table").is_hidden()
