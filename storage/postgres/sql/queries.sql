@@ -502,9 +502,11 @@ from sessions s
 cross join lateral (
     select count(*) as n, min(slot) as first, max(slot) as last,
            percentile_disc(0.5) within group (order by step) as step
-    from (select slot, slot - lag(slot) over (order by slot) as step from rows
-          where rows.symbol = s.symbol and rows.expiration = s.expiration and rows.source = s.source
-            and rows.slot between s.first_slot and s.last_slot) of_day) r
+    from (select slot, slot - lag(slot) over (order by slot) as step
+          -- Sorted after the scan: TimescaleDB looks into every chunk for each day of a sorted one.
+          from (select slot from rows
+                where rows.symbol = s.symbol and rows.expiration = s.expiration and rows.source = s.source
+                  and rows.slot between s.first_slot and s.last_slot offset 0) slots) of_day) r
 cross join lateral (
     select sum(n)::bigint as n, jsonb_object_agg(reason, n) as reasons
     from (select reason, count(*) as n from gaps

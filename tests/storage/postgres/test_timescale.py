@@ -213,8 +213,7 @@ async def test_queries_keep_to_their_days(timescale):
         assert await looks("accounted", **session_bounds("SPX", DAYS[0])) == 4
         # Counts of both, a day.
         assert await looks("watched", **every) == 8
-        # And the newest row's source.
-        assert await looks("sessions", symbol="SPX") == 12
+        assert await looks("sessions", symbol="SPX") == 8
 
 
 def _looks(node: dict[str, Any]) -> int:
