@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 from sampler.chain import CALL, PUT, Chain
 from sampler.measure.market import MarketState
 from sampler.metrics import pin
-from sampler.metrics.exposure import (
-    BookExposures,
-    GreeksByMove,
-    book_exposures,
-    charm_horizon,
-)
+from sampler.metrics.book_figures import book_figures
+from sampler.metrics.exposure import BookExposures, GreeksByMove, charm_horizon
 from sampler.metrics.flip import NO_COVERAGE, Flip, find_flips
-from sampler.metrics.levels import strike_levels
+from sampler.metrics.levels import NEAR
+from storage.market.strikes import strikes_for_concentration
 
 Floats = NDArray[np.float64]
 
@@ -97,9 +94,10 @@ def measure_books(
             years=chain.years,
             sigma=market.smile.filled,
         )
+    near = strikes_for_concentration(chain.strike, market.spot, NEAR)
     pins: dict[int, pin.PinProbability] = {}
     return [
-        _measure(chain, market, scene, position, open_interest, flip, pins)
+        _measure(chain, market, scene, position, open_interest, flip, near, pins)
         for (position, open_interest), flip in zip(holdings, flips, strict=True)
     ]
 
@@ -111,6 +109,7 @@ def _measure(
     position: Floats,
     open_interest: Floats,
     flip: Flip,
+    near: tuple[int, int],
     pins: dict[int, pin.PinProbability],
 ) -> DealerBook:
     """Exposures, levels and pin of one dealer position.
@@ -118,13 +117,12 @@ def _measure(
     ``pins`` has the pin probability and its noise of each magnet so far: books often share one.
     """
     strike, spot = chain.strike, market.spot
-    book = book_exposures(position, open_interest, scene)
-    levels = strike_levels(strike, book.gex, open_interest, spot)
+    book, levels = book_figures(position, open_interest, scene, strike, near)
     magnet_index, magnet_gex = levels.magnet, None
     if magnet_index is not None:
         magnet_gex = float(book.gex[CALL, magnet_index]) + float(book.gex[PUT, magnet_index])
     magnet = _strike(strike, magnet_index)
-    known = bool(open_interest.any() or position.any())
+    known = bool(np.count_nonzero(open_interest) or np.count_nonzero(position))
     score = pin.pin_score(
         levels,
         spot=spot,

@@ -103,7 +103,7 @@ def update_flow(
     """
     row = past.row
     # Whether the source signs each trade itself.
-    counts_trades = not np.isnan(chain.signed_volume).all()
+    counts_trades = bool(np.count_nonzero(~np.isnan(chain.signed_volume)))
     moved = _ordinary_slot(chain, past, market, sheet) or _any_slot(
         chain, past, market, sheet, counts_trades=counts_trades
     )
@@ -190,7 +190,7 @@ def volume_of_today(chain: Chain) -> Floats:
     """
     volume = chain.volume
     earlier = chain.last_at < (chain.session.open - BEFORE_OPEN).timestamp()
-    if earlier.any():
+    if np.count_nonzero(earlier):
         volume = np.where(earlier & ~np.isnan(volume), 0.0, volume)
     if chain.session.close - chain.quoted_at <= CLOSING:
         volume = np.where(chain.last_at >= chain.session.close.timestamp(), np.nan, volume)

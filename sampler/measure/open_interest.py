@@ -82,7 +82,7 @@ def read_open_interest(chain: Chain, past: PreviousSlot) -> StandingOpenInterest
         return StandingOpenInterest(
             values=(
                 np.where(unreadable, 0.0, chain.open_interest)
-                if unreadable.any()
+                if np.count_nonzero(unreadable)
                 else chain.open_interest
             ),
             known=True,

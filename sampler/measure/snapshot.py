@@ -85,7 +85,7 @@ def measure_slot(
     position = DEALER_SIGN * oi
     holdings = [(position, oi)]
     # Flow alone is no position: without open interest there is none.
-    if traded.signed.any() and interest.known:
+    if interest.known and np.count_nonzero(traded.signed):
         # A contract that is not listed just now has no open interest to be moved either.
         moved = oi_confidence * np.where(chain.listed, traded.signed, 0.0)
         holdings += [(position - moved, np.maximum(oi + moved, 0.0))]

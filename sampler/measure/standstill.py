@@ -90,7 +90,7 @@ def options_standing(chain: Chain, previous: SlotRecord | None) -> Standstill | 
     highest = columns["volume"][:, there]
     if REPORTED_VOLUME in columns:
         highest = np.fmax(highest, columns[REPORTED_VOLUME][:, there])
-    if (chain.volume[:, here] > highest).any():
+    if np.count_nonzero(chain.volume[:, here] > highest):
         return None
     printed, printed_before = chain.last_at[:, here], columns["last_at"][:, there]
     # The first print of a day says nothing beyond the volume that came with it.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 # Importing a module registers its loops with ``special``.
 from sampler.metrics import (  # noqa: F401
     black,
+    book_figures,
     contradiction,
     crossings,
     exposure,

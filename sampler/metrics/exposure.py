@@ -8,7 +8,7 @@ position is computed once, on a ``GreeksByMove``, and used for every book.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +57,8 @@ class GreeksByMove(NamedTuple):
 #: No delta at expiry: it jumps with spot at each strike, and so would every sum over strikes.
 HOUR_DELTA, HALF_DELTA, LATER_GAMMA, TIME_VALUE, MOVED = range(5)
 AHEAD = MOVED + len(MOVES)
+#: How many sums ``book_loop`` fills in.
+SUMS = 13 + len(MOVES)
 _LN_MOVES = np.log1p(list(MOVES.values()))
 
 
@@ -201,8 +203,7 @@ def book_exposures(position: Floats, open_interest: Floats, scene: GreeksByMove)
     BookExposures
         By strike and summed; units are at its fields. [$, $ per 1 %, $ per vol point]
     """
-    by_strike = np.empty((6, position.shape[1]))
-    sums = np.zeros(13 + len(MOVES))
+    by_strike, sums = np.empty((6, position.shape[1])), np.zeros(SUMS)
     now = scene.now
     _loops()[1](
         scene.spot,
@@ -216,7 +217,23 @@ def book_exposures(position: Floats, open_interest: Floats, scene: GreeksByMove)
         by_strike,
         sums,
     )
-    total = sums.tolist()
+    return exposures_of(by_strike, sums.tolist(), scene.years)
+
+
+def exposures_of(by_strike: Floats, total: Sequence[float], years: float) -> BookExposures:
+    """Name what ``book_loop`` has filled in.
+
+    Parameters
+    ----------
+    by_strike : its rows. (6, n)
+    total : its sums.
+    years : time to expiry. [years]
+
+    Returns
+    -------
+    BookExposures
+        The same, with what follows from the sums.
+    """
     theta, gamma = total[9], total[11]
     return BookExposures(
         by_strike[:2],
@@ -236,7 +253,7 @@ def book_exposures(position: Floats, open_interest: Floats, scene: GreeksByMove)
             shares=dict(zip(MOVES, total[13:], strict=True)),
             convexity=total[10],
             net_theta_dollars=theta,
-            theta_per_hour_remaining=theta / (scene.years / HOUR) if scene.years > 0 else None,
+            theta_per_hour_remaining=theta / (years / HOUR) if years > 0 else None,
             gamma_acceleration=total[12] / gamma if gamma > 0 else None,
         ),
     )
@@ -246,12 +263,13 @@ def book_exposures(position: Floats, open_interest: Floats, scene: GreeksByMove)
 def _loops() -> tuple[Callable[..., None], Callable[..., None], Callable[..., None]]:
     return (
         compiled(_ahead_loop, *[LEVEL] * 3, *[READ] * 3, WRITE_TABLE),
-        compiled(_book_loop, LEVEL, *[READ_TABLE] * 2, *[READ] * 4, READ_TABLE, WRITE_TABLE, WRITE),
+        compiled(book_loop, LEVEL, *[READ_TABLE] * 2, *[READ] * 4, READ_TABLE, WRITE_TABLE, WRITE),
         compiled(_curve_loop, *[LEVEL] * 3, *[READ] * 5, WRITE),
     )
 
 
-def _book_loop(
+@scalar
+def book_loop(
     spot: float,
     position: Floats,
     open_interest: Floats,
@@ -263,7 +281,15 @@ def _book_loop(
     out: Floats,
     sums: Floats,
 ) -> None:
-    """Fill the rows by strike, then the sums in the order of ``BookExposures`` and ``Hedging``."""
+    """Fill the rows by strike, then the sums in the order of ``BookExposures`` and ``Hedging``.
+
+    Parameters
+    ----------
+    spot, position, open_interest : as ``book_exposures`` has them.
+    call_delta, put_delta, gamma, vanna : of this slot. (n,)
+    ahead : as in ``GreeksByMove``. (12, n)
+    out, sums : the rows (6, n), and ``SUMS`` sums that begin at 0.
+    """
     dollars = MULTIPLIER * spot
     for k in range(gamma.size):
         # A call's and a put's delta differ by one at any time, so their changes are the same.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,22 +52,32 @@ def strike_levels(strike: Floats, gex: Floats, open_interest: Floats, spot: floa
     out = np.empty(6)
     low, high = strikes_for_concentration(strike, spot, NEAR)
     _loops()[0](spot, low, high, strike, gex, np.ascontiguousarray(open_interest), out)
-    call_wall, put_wall, magnet, pain, excess, total = out.tolist()
-    return StrikeLevels(
-        _index(call_wall), _index(put_wall), _index(magnet), _index(pain), excess, total
-    )
+    return levels_of(out.tolist())
 
 
-def _index(index: float) -> int | None:
-    return None if index < 0 else int(index)
+def levels_of(values: Sequence[float]) -> StrikeLevels:
+    """Name what ``levels_loop`` has filled in.
+
+    Parameters
+    ----------
+    values : its six numbers.
+
+    Returns
+    -------
+    StrikeLevels
+        The same with None for an index of −1.
+    """
+    call_wall, put_wall, magnet, pain = [None if i < 0 else int(i) for i in values[:4]]
+    return StrikeLevels(call_wall, put_wall, magnet, pain, values[4], values[5])
 
 
 @load_once
 def _loops() -> tuple[Callable[..., None]]:
-    return (compiled(_levels_loop, *[LEVEL] * 3, READ, READ_TABLE, READ_TABLE, WRITE),)
+    return (compiled(levels_loop, *[LEVEL] * 3, READ, READ_TABLE, READ_TABLE, WRITE),)
 
 
-def _levels_loop(
+@scalar
+def levels_loop(
     spot: float,
     low: float,
     high: float,
@@ -76,7 +86,14 @@ def _levels_loop(
     open_interest: Floats,
     out: Floats,
 ) -> None:
-    """Fill ``out`` in the order of ``StrikeLevels``, -1 for None; strikes low to high are near."""
+    """Fill ``out`` in the order of ``StrikeLevels``, -1 for None.
+
+    Parameters
+    ----------
+    spot, strike, gex, open_interest : as ``strike_levels`` has them.
+    low, high : index of the first strike that is near, and the one after the last.
+    out : six numbers.
+    """
     n = strike.size
     size, total = np.empty(n), 0.0
     for k in range(n):

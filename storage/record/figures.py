@@ -87,7 +87,7 @@ class Figures:
             If a key is not the name of a figure.
         """
         names = cls.__slots__
-        if len(values) != len(names) or not all(map(values.__contains__, names)):
+        if values.keys() != _NAMES.setdefault(cls, frozenset(names)):
             if unknown := values.keys() - set(names):
                 raise ValueError(
                     f"{cls.__name__} has no figure {', '.join(map(repr, sorted(unknown)))}"
@@ -121,6 +121,7 @@ def float_names(kind: type[Figures]) -> tuple[str, ...]:
 
 _Read = Callable[["Figures"], tuple[Any, ...]]
 _Store = Callable[["Figures", Any], None]
+_NAMES: dict[type[Figures], frozenset[str]] = {}
 _ACCESS: dict[type[Figures], tuple[_Read, list[_Store]]] = {}
 
 
