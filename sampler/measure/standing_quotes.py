@@ -60,6 +60,13 @@ def standing_quotes(
     if previous is None:
         return []
     columns, notes = previous.state
+    place = int(chain.strike.searchsorted(forward))
+    first, end = max(place - STRIKES_BESIDE, 0), min(place + STRIKES_BESIDE, len(chain.strike))
+    if "standing" not in notes and columns["strike"].tobytes() == chain.strike.tobytes():
+        # On most slots no quote stands, and nothing more is to be done.
+        near = slice(first, end)
+        if not (chain.bid[:, near] == columns["bid"][:, near]).any():
+            return []
     #: Strike and row of the chain → since when its quote stands, and where spot was.
     remembered = {
         (strike, side): (since, spot)
@@ -67,10 +74,7 @@ def standing_quotes(
         for side, strikes in zip((CALL, PUT), sides, strict=True)
         for strike in strikes
     }
-    place = int(np.searchsorted(chain.strike, forward))
-    places = set(
-        range(max(place - STRIKES_BESIDE, 0), min(place + STRIKES_BESIDE, len(chain.strike)))
-    )
+    places = set(range(first, end))
     for strike in {strike for strike, _ in remembered}:
         place = int(np.searchsorted(chain.strike, strike))
         if place < len(chain.strike) and chain.strike[place] == strike:
