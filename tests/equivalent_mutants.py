@@ -147,4 +147,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "_shrink(columns, names, gone, explained & (gone > 0))",
         "gone > 0 → (gone >= 0)",
     ): "of a rise of which nothing is taken all is left",
+    (
+        "storage/postgres/dump.py",
+        "file.unlink(missing_ok=True)",
+        "True → (False)",
+    ): "the error of a missing file is suppressed as well",
 }
