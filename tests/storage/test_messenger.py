@@ -190,7 +190,7 @@ async def test_without_a_database(store: Store) -> None:
     assert alert["ended_at"] == BEGAN + timedelta(minutes=3)
 
 
-async def test_a_quiet_time(store: Store) -> None:
+async def test_a_quiet_time(store: Store, database: str) -> None:
     """Events of one topic within its quiet time are one, before it and after it; other topics are not."""
 
     async def write(minute: int, topic: str = "SPX regime") -> bool:
@@ -204,6 +204,9 @@ async def test_a_quiet_time(store: Store) -> None:
         True, False, True, False, False, True,
     ]  # fmt: skip
     assert await write(1, "SPX pin")
+    with psycopg.connect(database) as admin:
+        # Events that nobody says to be too late are to be sent.
+        assert admin.execute("select distinct sent from live.alerts").fetchall() == [(True,)]
 
 
 async def test_pruned(store: Store, database: str) -> None:

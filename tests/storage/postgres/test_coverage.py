@@ -136,3 +136,11 @@ def test_any_dates():
     options = {"now": AFTER, "symbols": ("SPX",), "least": 0.9}
     (line,) = assess_coverage([line_of()], first=date.min, last=date.max, **options)
     assert (line.session, line.state) == (DAY, "ok")
+
+
+def test_a_day_without_a_session_is_left_out():
+    """A Saturday cannot be complete or incomplete, whatever is stored of it."""
+    saturday = line_of(expiration=date(2026, 8, 22), rows=3)
+    assert judged(saturday, symbols=None) == []
+    (line,) = judged(line_of(), saturday, symbols=None)
+    assert (line.session, line.state) == (DAY, "ok")

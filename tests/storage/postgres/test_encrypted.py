@@ -204,3 +204,11 @@ async def test_user_is_refused_at_a_socket(database):
     url = database.replace("postgres@", "nobody_here@") + "&sslmode=require"
     sentence = await sentence_of(url, AccessDenied)
     assert 'role "nobody_here" does not exist' in sentence
+
+
+async def test_user_is_refused_at_an_address_beside_the_name(database):
+    """Where the URL has an address beside a name, the server is asked at the address, as libpq does."""
+    with encrypted(database, None) as port:
+        url = address_of(database, port, "nobody_here", sslmode="disable")
+        sentence = await sentence_of(url.replace("localhost", "nowhere.invalid"), AccessDenied)
+    assert 'role "nobody_here" does not exist' in sentence

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -244,3 +246,33 @@ async def test_a_database_that_is_away(lease):
     few = lease(url="postgresql://postgres@127.0.0.1:1/none", most=1)
     assert few.credit(["SPY"]) == ["SPY"]
     assert few.held == {"SPY"}
+
+
+async def test_a_connection_notices_in_ten_seconds_that_its_server_is_gone(lease, database):
+    """After four silent seconds it asks three times, two seconds apart: ten seconds in all."""
+    with Proxy(database) as proxy:
+        held = lease(url=proxy.url)
+        await held.beat()
+        with socket.socket(fileno=os.dup(held._connection.fileno())) as end:
+            options = [
+                end.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (
+                    socket.TCP_KEEPIDLE,
+                    socket.TCP_KEEPINTVL,
+                    socket.TCP_KEEPCNT,
+                    socket.TCP_USER_TIMEOUT,
+                )
+            ]
+            assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert options == [4, 2, 3, 10_000]
+        await held.close()
+
+
+async def test_which_symbols_nobody_holds(lease, store):
+    """Those without a lock, of those that were named, as soon as they are released."""
+    holder = lease("SPX", "SPY")
+    await holder.beat()
+    assert sorted(await store.unheld_symbols(["SPX", "QQQ", "SPY", "IWM"])) == ["IWM", "QQQ"]
+    assert await store.unheld_symbols(["SPY"]) == []
+    await holder.close()
+    assert sorted(await store.unheld_symbols(["SPX", "SPY"])) == ["SPX", "SPY"]
