@@ -43,9 +43,10 @@ def read_window_query(symbol: str, query: Mapping[str, str], *, bar: str = "30s"
     Raises
     ------
     QueryError
-        ``invalid_symbol``, ``invalid_bar``, ``invalid_minutes``, ``invalid_date`` or
-        ``invalid_feed``.
+        ``invalid_symbol``, ``invalid_bar``, ``invalid_minutes``, ``invalid_date``,
+        ``invalid_feed`` or ``invalid_format``.
     """
+    _require_json(query)
     window = {name: query[name] for name in ("bar", "minutes", "date", "feed") if name in query}
     return read_query(symbol, {"bar": bar} | window)
 
@@ -167,9 +168,10 @@ def read_moment(query: Mapping[str, str]) -> MomentQuery:
     Raises
     ------
     QueryError
-        ``invalid_date``, ``invalid_expiry``, ``invalid_feed`` or ``invalid_at``, the last also for
-        a moment of another day than the one asked for.
+        ``invalid_date``, ``invalid_expiry``, ``invalid_feed``, ``invalid_format`` or
+        ``invalid_at``, the last also for a moment of another day than the one asked for.
     """
+    _require_json(query)
     day = read_day(query["date"]) if "date" in query else None
     expiry = read_day(query["expiry"], "expiry") if query.get("expiry") else None
     moment = _moment(query["at"]) if "at" in query else None
@@ -177,6 +179,14 @@ def read_moment(query: Mapping[str, str]) -> MomentQuery:
     if moment is not None and wanted is not None and market_day(moment) != wanted:
         raise QueryError("invalid_at", f"at is not a moment of {wanted} in New York")
     return MomentQuery(day=day, expiry=expiry, moment=moment, feed=read_feed(query))
+
+
+def _require_json(query: Mapping[str, str]) -> None:
+    """Refuse a table of a document that has none, rather than answer with JSON in silence."""
+    if query.get("format", "json") != "json":
+        raise QueryError(
+            "invalid_format", "format must be json here: only the series comes as a table"
+        )
 
 
 def _moment(text: str) -> datetime:

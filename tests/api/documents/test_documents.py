@@ -413,3 +413,22 @@ async def test_the_exposure_of_a_closed_market_is_the_last_measure(flowing: Call
     assert (named["session_closed"], named["market_open"]) == (True, False)
     assert (await flowing.get("/v1/flow/zero-dte/snapshot/SPX")).json()["session_closed"] is True
     assert (await flowing.get("/v1/exposure/zero-dte/NOPE")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/flow/zero-dte/hedge-flow/SPX",
+        "/v1/flow/zero-dte/heatmap/SPX",
+        "/v1/flow/zero-dte/strike-flow/SPX",
+        "/v1/flow/zero-dte/snapshot/SPX",
+        "/v1/exposure/zero-dte/SPX",
+        "/v1/flow/levels/SPX",
+    ],
+)
+async def test_a_document_without_a_table_refuses_one(flowing: Caller, path: str) -> None:
+    """CSV that is asked for is refused; JSON in silence would be read as one."""
+    sent = await flowing.get(path, params={"format": "csv"})
+    assert (sent.status_code, sent.json()["error"]) == (400, "invalid_format")
+    assert "only the series comes as a table" in sent.json()["message"]
+    assert (await flowing.get(path, params={"format": "json"})).status_code == 200
