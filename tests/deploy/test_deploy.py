@@ -143,7 +143,7 @@ def test_no_core_dump_has_the_keys(tmp_path: Path) -> None:
         "FLOW_DATABASE_URL": "postgresql://flow:canary-7f3a@127.0.0.1:1/flow",
         "PYTHONPATH": str(ROOT),
     }
-    found = {}
+    dumped = {}
     for name, size in (("as the kernel likes", hard), ("as the units say", limit)):
         folder = tmp_path / name
         folder.mkdir()
@@ -154,10 +154,10 @@ def test_no_core_dump_has_the_keys(tmp_path: Path) -> None:
             stderr=subprocess.DEVNULL,
             check=False,
         )
-        found[name] = [b"canary-7f3a" in core.read_bytes() for core in folder.iterdir()]
-    assert found["as the units say"] == []
+        dumped[name] = [b"canary-7f3a" in core.read_bytes() for core in folder.iterdir()]
+    assert dumped["as the units say"] == []
     if hard == resource.RLIM_INFINITY:
-        assert found["as the kernel likes"] == [True]
+        assert dumped["as the kernel likes"] == [True]
 
 
 def test_compiled_loops_stay_possible() -> None:
