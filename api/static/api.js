@@ -30,6 +30,7 @@ const of = (what) => (symbol, parameters = {}) =>
 export const paths = {
   symbols: () => `${BASE}v1/symbols`,
   alerts: (parameters) => query(`${BASE}v1/alerts`, parameters),
+  rules: () => `${BASE}v1/alerts/rules`,
   market: () => `${BASE}v1/market`,
   series: of("series"),
   heatmap: of("heatmap"),
@@ -41,14 +42,18 @@ export const paths = {
 // The key goes with each request in a header, and never into an address: proxies log addresses.
 export const headers = () => (key.get() ? { "X-Api-Key": key.get() } : {});
 
-// Returns the body of an answer; throws Refused for any status but success.
-export async function ask(path, signal) {
+// Returns an answer; throws Refused for any status but success.
+export async function askResponse(path, signal) {
   const limit = AbortSignal.timeout(PATIENCE_MS);
   const either = signal ? AbortSignal.any([signal, limit]) : limit;
   const sent = await fetch(path, { headers: headers(), cache: "no-store", signal: either });
-  const body = await sent.json().catch(() => ({}));
-  if (!sent.ok) throw new Refused(sent.status, body);
-  return body;
+  if (!sent.ok) throw new Refused(sent.status, await sent.json().catch(() => ({})));
+  return sent;
+}
+
+// Returns the body of an answer, {} of one that is no JSON.
+export async function ask(path, signal) {
+  return (await askResponse(path, signal)).json().catch(() => ({}));
 }
 
 // Returns an answer as a file; throws Refused for any status but success.

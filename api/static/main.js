@@ -11,6 +11,7 @@ import { money, price } from "./format.js";
 import { Frames } from "./frames.js";
 import { showAbout, showLink, showMarket, showNotice, showSessions, showSimulated, showSymbols } from "./header.js";
 import { showLadder } from "./ladder.js";
+import "./rules.js";
 import { Replay } from "./replay.js";
 import { Screen } from "./screen.js";
 import { Session } from "./session.js";

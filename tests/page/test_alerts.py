@@ -107,3 +107,24 @@ async def test_a_rule_of_the_server(fresh: Site, tab: Tab, tmp_path: Path) -> No
     await tab.page.locator("#alert-choices input[name=mute]").check()
     await tab.page.locator("#alert-choices button").click()
     assert await tab.page.evaluate("globalThis.tried") == 2
+
+
+async def test_rules_are_edited(fresh: Site, tab: Tab, tmp_path: Path) -> None:
+    """The server's rules are shown, checked by the server, and changed in its file."""
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps({"rules": [{"kind": "pin_score", "above": 70}]}))
+    await fresh.put(market.day(TUESDAY, until=60))
+    await fresh.start(slot_time(TUESDAY, 60), FLOW_ALERT_RULES=str(rules))
+    tab.away = True
+    await tab.open()
+    await tab.page.locator("#open-rules").click()
+    text = tab.page.locator("#rules-text")
+    await tab.until("document.getElementById('rules-text').value.includes('\"above\": 70')")
+    await text.fill('{"rules": [{"kind": "pin_score", "above": 101}]}')
+    await tab.page.locator("#rules-save").click()
+    await tab.shows("#rules-note", "101 is not between")
+    tab.errors.clear()
+    await text.fill('{"rules": [{"kind": "pin_score", "above": 85}]}')
+    await tab.page.locator("#rules-save").click()
+    await tab.shows("#rules-note", "Saved")
+    assert json.loads(rules.read_text()) == {"rules": [{"kind": "pin_score", "above": 85}]}
