@@ -195,8 +195,11 @@ def _copy(url: str, folder: Path, direction: str) -> None:
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
         for table in TABLES:
             file = folder / f"sessions-{table}"
-            with cursor.copy(f"copy {table} {direction} (format binary)") as copy:  # type: ignore[arg-type]
-                if direction.startswith("to"):
+            # Of a table of TimescaleDB itself COPY would send nothing: its rows are in chunks.
+            out = direction.startswith("to")
+            what = f"(select * from {table})" if out else table
+            with cursor.copy(f"copy {what} {direction} (format binary)") as copy:  # type: ignore[arg-type]
+                if out:
                     file.write_bytes(b"".join(copy))
                 else:
                     copy.write(file.read_bytes())
