@@ -47,6 +47,9 @@ RETURNED = 0.5
 AT_ONCE = 0.5
 #: A reset leaves less than this part of the chain's volume. [0-1]
 RESET_LEFT = 0.5
+#: While a reset is undecided and more than this part of the volume before it is counted, the feed
+#: may as well report too little: a day that begins anew begins with almost nothing. [0-1]
+RESET_DOUBTFUL = 0.25
 
 #: The columns of one account: volume counted, and the flow that belongs to it.
 ACCOUNT: tuple[str, ...] = (
@@ -141,7 +144,8 @@ class VolumeStep:
     first_read: Movement = field(default_factory=Movement)
     #: Contracts whose volume has never been readable.
     unknown: int = 0
-    #: Whether the feed has begun today's count in this slot, and when it last did. [unix s]
+    #: Whether the feed has begun today's count anew in this slot, or may have done so lately; and
+    #: when it last did. [unix s]
     reset: bool = False
     reset_at: float | None = None
 
@@ -257,7 +261,16 @@ def _count_disputed(
     if below.any():
         gap = (counted.mark - reported)[below]
         step.held = Movement(int(below.sum()), float(gap.sum()))
+    step.reset |= _is_reset_doubtful(step, reported)
     return counted
+
+
+def _is_reset_doubtful(step: VolumeStep, reported: Floats) -> bool:
+    """Whether a reset is undecided, and so much volume is left that it may be none."""
+    anew = _began_anew(step)
+    columns = step.ledger
+    left = np.fmax(columns["volume"], reported)[anew].sum()
+    return bool(left > RESET_DOUBTFUL * columns["other_volume"][anew].sum())
 
 
 def add_flow(step: VolumeStep, sign: Floats, hedge: Floats, gamma: Floats, *, now: float) -> None:

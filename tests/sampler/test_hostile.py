@@ -43,6 +43,8 @@ def test_equal_a_gap_or_flagged(kind: str) -> None:
         (None, 2850),
         (None, 3025),
         (None, 3171),
+        # Volumes that are lower in each slot by another part look like a day that begins anew, twice.
+        (None, 746),
         # A block of strikes that stands until the close: parity holds again where spot comes back.
         ("partly_frozen", 199),
         ("partly_frozen", 579),

@@ -615,6 +615,19 @@ def test_a_reset_leaves_less_than_half(left: float, reset: bool) -> None:
     assert feed.report(*[left] * 10, opening=True).reset == reset
 
 
+@pytest.mark.parametrize(("counted", "doubtful"), [(25.0, False), (26.0, True)])
+def test_a_reset_that_leaves_much_is_doubtful_until_it_is_decided(
+    counted: float, doubtful: bool
+) -> None:
+    """A quarter of 100 lots each is 25: with more, the feed may report too little, for 10 minutes."""
+    feed = Feed(10)
+    feed.report(*[100.0] * 10, opening=True)
+    assert feed.report(*[20.0] * 10, opening=True).reset
+    assert feed.report(*[counted] * 10).reset == doubtful
+    assert feed.report(*[counted + 1] * 10).reset is True
+    assert not feed.report(*[counted + 2] * 10, seconds=600).reset
+
+
 @pytest.mark.parametrize("others", [NAN, 0.0], ids=["unreadable", "never traded"])
 def test_contracts_that_cannot_fall_do_not_hide_a_reset(others: float) -> None:
     """Nine contracts of 1,000 begin anew. Two more cannot be read then, or had never traded."""
