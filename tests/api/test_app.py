@@ -25,6 +25,9 @@ class Broken:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
+    def of_feed(self, name: str | None) -> Broken:
+        return self
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         async def fail(*_: Any, **__: Any) -> None:
             raise self._error

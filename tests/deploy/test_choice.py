@@ -44,7 +44,9 @@ class Feed:
 
 
 @pytest.fixture
-def run() -> ModuleType:
+def run(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    # As for a script, whose own folder comes first.
+    monkeypatch.syspath_prepend(ROOT / "deploy")
     spec = importlib.util.spec_from_file_location("deploy_run", ROOT / "deploy/run.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
