@@ -151,6 +151,11 @@ def update_flow(
         notes["pages_seconds"] = chain.pages_seconds
     if step.reset_at is not None:
         notes["volume_reset_at"] = step.reset_at
+    # A feed that has sent no print in the session tells sides by the moves of quotes, whose
+    # accuracy has not been measured.
+    printless = bool(past.notes.get("printless", row is None) and np.isnan(chain.last).all())
+    if printless:
+        notes["printless"] = True
     return FlowState(
         # The volume of a contract that is not listed just now waits for it, as its position does.
         volume=past.narrow(covered.volume),
@@ -158,7 +163,7 @@ def update_flow(
         dollars=past.narrow(hedged.dollars),
         gamma_dollars=past.narrow(hedged.gamma_dollars),
         volume_squares=past.narrow(step.ledger["volume_squares"]),
-        accuracy=(EachTrade if counts_trades else LastPrint).accuracy,
+        accuracy=None if printless else (EachTrade if counts_trades else LastPrint).accuracy,
         unattributed=tally["unattributed"],
         multi_leg_share=_multi_leg_share(chain, past, step),
         cumulative=(round(call, 2), round(put, 2)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import lzma
+import math
 from datetime import timedelta
 
 import numpy as np
@@ -452,6 +453,28 @@ def test_the_standard_error_is_that_of_coin_tosses():
     assert second.row.hedge_flow_se == pytest.approx(abs(first_size), abs=0.01)
     expected = (first_size**2 + second_size**2) ** 0.5
     assert third.row.hedge_flow_se == pytest.approx(expected, abs=0.01)
+
+
+def test_the_accuracy_of_the_last_print_is_that_of_feeds_with_prints():
+    """A feed without any print has no measured spread, and the confidence is the coin's."""
+    interest = {"open_interest": [100.0] * N + [60.0] * N}
+    silent = {"last": [NAN] * (2 * N), "last_at": [NAN] * (2 * N)} | interest
+    quiet = later(first(**silent), volume=volumes(c7700=90.0, p7700=75.0), **silent).row
+    assert quiet.net_gex_se > 0
+    assert quiet.net_gex_se_measured is None
+    normal = 0.5 * (1 + math.erf(abs(quiet.net_gex) / quiet.net_gex_se / math.sqrt(2)))
+    assert quiet.regime_confidence == pytest.approx(normal, abs=1e-12)
+    # A feed that has sent prints, and leaves them out for one slot, is as good as before.
+    begun = first(**interest)
+    once = later(begun, volume=volumes(c7700=90.0), **silent)
+    assert once.row.net_gex_se_measured == pytest.approx(once.row.net_gex_se * 0.932952, rel=1e-6)
+    # The first print that a feed sends counts from then on.
+    before = later(first(**silent), volume=volumes(c7700=90.0), **silent)
+    after = later(before, seconds=60, volume=volumes(c7700=95.0), **interest)
+    again = later(after, seconds=90, volume=volumes(c7700=99.0), **silent)
+    assert before.row.net_gex_se_measured is None
+    assert after.row.net_gex_se_measured > 0
+    assert again.row.net_gex_se_measured > 0
 
 
 def test_nothing_is_compiled_in_a_slot():
