@@ -1,4 +1,7 @@
-"""A metric by strike and bar, as it stands at the last sample of each bar, or as it changed."""
+"""A metric by strike and bar, as it stands at the last sample of each bar, or as it changed.
+
+Open interest and exposures are the live book's, or those of this morning's open interest alone.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def _oi(profile: ProfileRow) -> Floats:
 
 
 #: By metric: the arrays that it needs, and its value by strike. Exposures are the live book's, open
-#: interest is the effective one; flow counts from the baseline and is shown by its increments.
+#: interest is the effective one; flow counts from the baseline, volume from the start of the day.
 METRICS: dict[str, tuple[tuple[str, ...], Values]] = {
     "gex": (("call_gex", "put_gex"), _sum("call_gex", "put_gex")),
     "dex": (("call_dex", "put_dex"), _sum("call_dex", "put_dex")),
@@ -36,36 +39,79 @@ METRICS: dict[str, tuple[tuple[str, ...], Values]] = {
     "chex": (("chex",), _sum("chex")),
     "oi": (("call_oi", "put_oi", "call_signed", "put_signed"), _oi),
     "signed_flow": (("call_flow", "put_flow"), _sum("call_flow", "put_flow")),
+    "volume": (("call_volume", "put_volume"), _sum("call_volume", "put_volume")),
 }
+#: The same of the settled book. Flow and volume are of no book.
+SETTLED: dict[str, tuple[tuple[str, ...], Values]] = METRICS | {
+    "gex": (
+        ("settled_call_gex", "settled_put_gex"),
+        _sum("settled_call_gex", "settled_put_gex"),
+    ),
+    "dex": (
+        ("settled_call_dex", "settled_put_dex"),
+        _sum("settled_call_dex", "settled_put_dex"),
+    ),
+    "vex": (("settled_vex",), _sum("settled_vex")),
+    "chex": (("settled_chex",), _sum("settled_chex")),
+    "oi": (("call_oi", "put_oi"), _sum("call_oi", "put_oi")),
+}
+BY_BOOK = {"live": METRICS, "settled": SETTLED}
 
 
-def metric_columns(metric: str) -> tuple[str, ...]:
+def baseline_of(metric: str, mode: str) -> str:
+    """Return which sample before the window a metric needs beside the window's own.
+
+    Parameters
+    ----------
+    metric : a key of ``METRICS``.
+    mode : ``raw``, ``delta`` or ``since_open``.
+
+    Returns
+    -------
+    str
+        ``first``: the session's first sample. ``before``: the newest one before the window, or the
+        first. Empty: none.
+    """
+    if mode == "since_open":
+        return "" if metric == "signed_flow" else "first"
+    return "before" if metric == "signed_flow" or (metric, mode) == ("volume", "delta") else ""
+
+
+def metric_columns(metric: str, book: str) -> tuple[str, ...]:
     """Return the arrays that a metric is made of.
 
     Parameters
     ----------
     metric : a key of ``METRICS``.
+    book : ``live`` or ``settled``.
 
     Returns
     -------
     tuple of str
         Names of arrays of the profile, with ``strike`` first.
     """
-    return ("strike", *METRICS[metric][0])
+    return ("strike", *BY_BOOK[book][metric][0])
 
 
 def heatmap(
-    profiles: Sequence[ProfileRow], before: ProfileRow | None, *, metric: str, mode: str
+    profiles: Sequence[ProfileRow],
+    before: ProfileRow | None,
+    *,
+    metric: str,
+    mode: str,
+    book: str = "live",
 ) -> dict[str, Any]:
     """Lay one metric out by bar and strike.
 
     Parameters
     ----------
     profiles : the last sample of each bar, oldest first.
-    before : the newest sample before the first bar; only signed flow needs it.
+    before : the sample that ``baseline_of`` names; None where it names none.
     metric : a key of ``METRICS``.
-    mode : ``raw``, or ``delta``: a bar has its change from the bar before it, and the first is raw.
-        Signed flow is a change already.
+    mode : ``raw``; ``delta``: a bar has its change from the bar before it, and the first is raw; or
+        ``since_open``: its change from the session's first sample. Signed flow of a bar is a change
+        already; since the open it is the sum. The volume of a bar never falls below 0.
+    book : ``live``, or ``settled``: of this morning's open interest alone.
 
     Returns
     -------
@@ -73,14 +119,20 @@ def heatmap(
         ``strikes_grid``, and ``bars`` whose ``values`` are aligned with it; 0 where a bar has no
         such strike.
     """
-    grid, values = strike_grid(profiles), METRICS[metric][1]
-    if metric == "signed_flow":
+    grid, values = strike_grid(profiles), BY_BOOK[book][metric][1]
+    if baseline_of(metric, mode) == "before":
         table = increments(before, profiles, grid, values)
+        if metric == "volume":
+            table = np.maximum(table, 0.0)
     else:
         table = np.nan_to_num(lay_on_grid(profiles, grid, values))
         if mode == "delta" and len(table):
             table[1:] = np.diff(table, axis=0)
-    numbers = nearest_ints(table) if metric == "oi" else dollars(table)
+        if mode == "since_open" and before is not None:
+            known = np.isin(before.arrays["strike"], grid)
+            places = np.searchsorted(grid, before.arrays["strike"][known])
+            table[:, places] -= np.nan_to_num(values(before)[known])
+    numbers = nearest_ints(table) if metric in ("oi", "volume") else dollars(table)
     return {
         "strikes_grid": grid,
         "bars": [

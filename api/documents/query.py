@@ -12,8 +12,9 @@ from api.series.params import Query, QueryError, read_day, read_feed, read_query
 from storage.market.calendar import from_new_york, market_day
 
 SIDES = ("all", "calls", "puts")
-METRICS = ("gex", "dex", "vex", "chex", "oi", "signed_flow")
-MODES = ("raw", "delta")
+METRICS = ("gex", "dex", "vex", "chex", "oi", "signed_flow", "volume")
+MODES = ("raw", "delta", "since_open")
+BOOKS = ("live", "settled")
 LEADERBOARD_METRICS = ("heat", "pin_risk", "abs_flow", "charm_intensity")
 #: Bounds of ``strike_range``, a part of spot, and of the leaderboard's ``n``.
 NARROWEST, WIDEST = 0.001, 0.10

@@ -158,11 +158,12 @@ def _add_flow_tools(server: MCPServer, caller_of: Callable[[Context], ApiCaller]
             int, Field(ge=1, le=390, description="the last minutes of the session")
         ] = 390,
         metric: Annotated[
-            Literal["gex", "dex", "vex", "chex", "oi", "signed_flow"] | None,
+            Literal["gex", "dex", "vex", "chex", "oi", "signed_flow", "volume"] | None,
             Field(description="of heatmap: gex if left out"),
         ] = None,
         mode: Annotated[
-            Literal["raw", "delta"] | None, Field(description="of heatmap: raw if left out")
+            Literal["raw", "delta", "since_open"] | None,
+            Field(description="of heatmap: raw if left out"),
         ] = None,
         date: Day = None,
         figures: Annotated[

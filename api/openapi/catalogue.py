@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from api import errors
 from api.documents.alerts import ALERT_KINDS, DEFAULT_LIMIT
-from api.documents.query import LEADERBOARD_METRICS, METRICS, MODES, SIDES
+from api.documents.query import BOOKS, LEADERBOARD_METRICS, METRICS, MODES, SIDES
 from api.openapi import alerts, chain, siblings, status, windows
 
 _ZERO, _FLOW = "/v1/flow/zero-dte/", "/v1/flow/"
@@ -395,7 +395,12 @@ DOCUMENTS = {
         "Heatmap",
         "One metric by strike and bar.",
         _word("metric", "What is shown.", METRICS),
-        _word("mode", "As it stands, or its change from bar to bar (the first raw).", MODES),
+        _word(
+            "mode",
+            "As it stands, its change from bar to bar (the first raw), or since the first sample.",
+            MODES,
+        ),
+        _word("book", "The live book, or this morning's open interest alone.", BOOKS),
         _bar("1m"),
         *_WINDOW,
         plan="Alpha",

@@ -128,8 +128,9 @@ class HeatmapBar(BaseModel):
 class Heatmap(ByStrike):
     """A metric by strike and bar."""
 
-    metric: Literal["gex", "dex", "vex", "chex", "oi", "signed_flow"]
-    mode: Literal["raw", "delta"]
+    metric: Literal["gex", "dex", "vex", "chex", "oi", "signed_flow", "volume"]
+    mode: Literal["raw", "delta", "since_open"]
+    book: Literal["live", "settled"]
     bars: list[HeatmapBar] = Field(description="Ascending by `t`.")
 
 

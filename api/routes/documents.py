@@ -254,6 +254,7 @@ async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Respon
     """
     metric = parameters.read_choice(request.query_params, "metric", parameters.METRICS)
     mode = parameters.read_choice(request.query_params, "mode", parameters.MODES)
+    book = parameters.read_choice(request.query_params, "book", parameters.BOOKS)
     query = parameters.read_window_query(
         symbol_segment(request, symbol), request.query_params, bar="1m"
     )
@@ -261,15 +262,20 @@ async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Respon
 
     async def make(window: StoredWindow) -> dict[str, Any]:
         profiles, before = await _profiles(
-            store, window, heatmap.metric_columns(metric), increments=metric == "signed_flow"
+            store,
+            window,
+            heatmap.metric_columns(metric, book),
+            baseline=heatmap.baseline_of(metric, mode),
         )
         # A day of a wide chain is 100,000 numbers. In a thread, they hold up no other request.
-        grid = await asyncio.to_thread(heatmap.heatmap, profiles, before, metric=metric, mode=mode)
+        grid = await asyncio.to_thread(
+            heatmap.heatmap, profiles, before, metric=metric, mode=mode, book=book
+        )
         head: dict[str, Any] = {"underlying_price": _price(window, profiles)}
-        head |= {"metric": metric, "mode": mode, "bar_size": query.bar}
+        head |= {"metric": metric, "mode": mode, "book": book, "bar_size": query.bar}
         return head | {"as_of": window.now, "tier_used": "raw"} | grid
 
-    return await answer_window(request, query, ("heatmap", metric, mode), make)
+    return await answer_window(request, query, ("heatmap", metric, mode, book), make)
 
 
 async def get_strike_flow(request: Request, symbol: Symbol, caller: Alpha) -> Response:
@@ -297,7 +303,7 @@ async def get_strike_flow(request: Request, symbol: Symbol, caller: Alpha) -> Re
     store = app_context(request).store.of_feed(query.feed)
 
     async def make(window: StoredWindow) -> dict[str, Any]:
-        profiles, before = await _profiles(store, window, strike_flow.COLUMNS, increments=True)
+        profiles, before = await _profiles(store, window, strike_flow.COLUMNS, baseline="before")
         grid = await asyncio.to_thread(strike_flow.strike_flow, profiles, before)
         head = {"underlying_price": _price(window, profiles), "bar_size": query.bar}
         return head | {"as_of": window.now, "tier_used": "raw"} | grid
@@ -310,7 +316,7 @@ def _price(window: StoredWindow, profiles: Sequence[ProfileRow]) -> float | None
 
 
 async def _profiles(
-    store: Store, window: StoredWindow, columns: Sequence[str], *, increments: bool
+    store: Store, window: StoredWindow, columns: Sequence[str], *, baseline: str
 ) -> tuple[list[ProfileRow], ProfileRow | None]:
     """A window's samples by strike.
 
@@ -318,20 +324,21 @@ async def _profiles(
     ----------
     columns
         Arrays to load of each sample.
-    increments
-        Whether the document needs increments, and so the sample before the window too.
+    baseline
+        Which sample the document needs beside the window's: ``before``, ``first`` or none.
 
     Returns
     -------
     list
         The samples that have figures by strike, oldest first.
     ProfileRow or None
-        The newest sample before the window; None without increments, or if there is none.
+        The newest sample before the window, else the session's first; None without a baseline.
 
     Raises
     ------
     QueryError
-        ``no_strike_data_for_window`` if the window has rows, but none has figures by strike.
+        ``no_strike_data_for_window`` if the window has rows, but none has figures by strike, or
+        if the session's first sample, which the document needs, has none.
     """
     symbol, day = window.query.symbol, window.state.day
     if not window.filled:
@@ -343,9 +350,17 @@ async def _profiles(
             "no_strike_data_for_window",
             "the samples of this window were stored without figures by strike",
         )
-    if not increments:
+    if not baseline:
         return profiles, None
-    return profiles, await store.profile_before(symbol, day, profiles[0].bucket, columns=columns)
+    # No row is as early as the day before: the answer is then the session's first one.
+    early = profiles[0].bucket - (timedelta() if baseline == "before" else timedelta(days=1))
+    before = await store.profile_before(symbol, day, early, columns=columns)
+    if baseline == "first" and (before is None or not len(before.arrays["strike"])):
+        raise QueryError(
+            "no_strike_data_for_window",
+            "the session's first sample was stored without figures by strike",
+        )
+    return profiles, before
 
 
 async def get_leaderboard(request: Request, caller: Alpha) -> Response:

@@ -95,8 +95,8 @@ CALLS: list[tuple[str, dict[str, Any], Any]] = [
             {"metric": metric, "mode": mode, "bar": "1m", "minutes": 5},
             types.FlowZeroDteHeatmapResponse,
         )
-        for metric in ("gex", "dex", "vex", "chex", "oi", "signed_flow")
-        for mode in ("raw", "delta")
+        for metric in ("gex", "dex", "vex", "chex", "oi", "signed_flow", "volume")
+        for mode in ("raw", "delta", "since_open")
     ),
     ("flow_zero_dte_strike_flow", {}, types.FlowZeroDteStrikeFlowResponse),
     ("flow_zero_dte_strike_flow", {"bar": "1m", "minutes": 5}, types.FlowZeroDteStrikeFlowResponse),

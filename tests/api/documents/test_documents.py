@@ -284,7 +284,7 @@ def last_of(rows: dict[datetime, dict[str, Any]], minutes: int) -> dict[datetime
     return last
 
 
-@pytest.mark.parametrize("metric", ["gex", "dex", "vex", "chex", "oi", "signed_flow"])
+@pytest.mark.parametrize("metric", ["gex", "dex", "vex", "chex", "oi", "signed_flow", "volume"])
 @pytest.mark.parametrize(("bar", "minutes"), [("1m", 1), ("5m", 5), ("15m", 15), ("30s", 0.5)])
 async def test_heatmap(
     flowing: Caller, sessions_database: str, metric: str, bar: str, minutes: float
@@ -297,6 +297,7 @@ async def test_heatmap(
         "chex": "p.chex",
         "oi": "p.call_oi, p.put_oi, p.call_signed, p.put_signed",
         "signed_flow": "p.call_flow, p.put_flow",
+        "volume": "p.call_volume, p.put_volume",
     }[metric]
     rows = last_of(stored(sessions_database, sums), minutes)
     expected = {}
@@ -324,10 +325,59 @@ async def test_heatmap(
     moved = np.array([b["values"] for b in change["bars"]])
     if metric == "signed_flow":
         np.testing.assert_array_equal(moved, values)
+    elif metric == "volume":
+        row = next(iter(stored(sessions_database, sums).values()))
+        first = np.array(row["call_volume"]) + np.array(row["put_volume"])
+        traded = np.maximum(np.diff(table, axis=0, prepend=[first]), 0)
+        np.testing.assert_array_equal(moved, traded)
     else:
         np.testing.assert_allclose(moved, np.diff(table, axis=0, prepend=0), atol=0.006, rtol=1e-12)
-    if metric == "oi":
+    if metric in ("oi", "volume"):
         assert all(isinstance(v, int) for b in body["bars"] for v in b["values"])
+
+
+@pytest.mark.parametrize("metric", ["gex", "dex", "vex", "chex", "oi", "signed_flow", "volume"])
+@pytest.mark.parametrize("book", ["live", "settled"])
+async def test_heatmap_since_the_open(
+    flowing: Caller, sessions_database: str, metric: str, book: str
+) -> None:
+    """The change counts from the first 30 s sample in bars of every size; the settled book is apart."""
+    settled = "settled_" if book == "settled" else ""
+    sums = {
+        "gex": f"p.{settled}call_gex, p.{settled}put_gex",
+        "dex": f"p.{settled}call_dex, p.{settled}put_dex",
+        "vex": f"p.{settled}vex",
+        "chex": f"p.{settled}chex",
+        "oi": "p.call_oi, p.put_oi" + ("" if settled else ", p.call_signed, p.put_signed"),
+        "signed_flow": "p.call_flow, p.put_flow",
+        "volume": "p.call_volume, p.put_volume",
+    }[metric]
+
+    def figure(row: dict[str, Any]) -> Any:
+        parts = [np.array(v) for k, v in row.items() if k not in ("slot", "spot", "strike")]
+        if metric == "oi" and not settled:
+            calls = np.floor(np.maximum(parts[0] + 0.43 * parts[2], 0) + 0.5)
+            return calls + np.floor(np.maximum(parts[1] + 0.43 * parts[3], 0) + 0.5)
+        return sum(parts)
+
+    slots = stored(sessions_database, sums)
+    first = figure(next(iter(slots.values()))) if metric != "signed_flow" else 0.0
+    for bar, minutes in (("30s", 0.5), ("15m", 15)):
+        path = f"{ZERO}heatmap/SPX?metric={metric}&book={book}&bar={bar}&minutes=390"
+        body = await ask(flowing, f"{path}&mode=since_open")
+        assert (body["mode"], body["book"]) == ("since_open", book)
+        rows = last_of(slots, minutes)
+        values = np.array([b["values"] for b in body["bars"]])
+        expected = np.array([figure(row) - first for row in rows.values()])
+        np.testing.assert_allclose(values, expected, atol=0.011, rtol=1e-12)
+        if metric != "signed_flow":
+            raw = await ask(flowing, path)
+            standing = np.array([figure(row) for row in rows.values()])
+            values = np.array([b["values"] for b in raw["bars"]])
+            np.testing.assert_allclose(values, standing, atol=0.006, rtol=1e-12)
+    # A partial window counts from the same sample.
+    short = await ask(flowing, path.replace("390", "20") + "&mode=since_open")
+    assert [b["values"] for b in short["bars"]] == [b["values"] for b in body["bars"][-2:]]
 
 
 async def test_windows_of_flow_agree(flowing: Caller) -> None:

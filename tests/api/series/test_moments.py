@@ -228,9 +228,9 @@ async def test_expiry(store: Store, open_app: Callable[..., Any]) -> None:
         (
             f"{ZERO}heatmap/SPY?metric=gamma",
             "invalid_metric",
-            "metric must be gex|dex|vex|chex|oi|signed_flow",
+            "metric must be gex|dex|vex|chex|oi|signed_flow|volume",
         ),
-        (f"{ZERO}heatmap/SPY?mode=change", "invalid_mode", "mode must be raw|delta"),
+        (f"{ZERO}heatmap/SPY?mode=change", "invalid_mode", "mode must be raw|delta|since_open"),
         (f"{ZERO}heatmap/SPY?bar=1h", "invalid_bar", "bar must be 30s|1m|5m|15m"),
         (f"{ZERO}strike-flow/SPY?bar=", "invalid_bar", "bar must be 30s|1m|5m|15m"),
         (f"{SNAPSHOT}SPY?expiry=tomorrow", "invalid_expiry", "expiry must be YYYY-MM-DD"),
