@@ -28,9 +28,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage.record": set(),
     "storage.market": set(),
     "storage.config": {"storage.market", "storage.record"},
-    "storage.postgres": {"storage.market", "storage.record"},
+    "storage.scorecard": {"storage.market", "storage.record"},
+    "storage.postgres": {"storage.market", "storage.record", "storage.scorecard"},
     "storage.redis": {"storage.record"},
-    "storage.spool": {"storage.record", "storage.fault", "storage.locks"},
+    "storage.spool": {
+        "storage.record",
+        "storage.fault",
+        "storage.locks",
+        "storage.scorecard",
+    },
     "storage.parquet": {"storage.record", "storage.postgres"},
     "storage.embedded": {"storage.locks"},
     "storage.notify": {
@@ -109,6 +115,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.postgres",
         "storage.record",
         "storage.redis",
+        "storage.scorecard",
         "storage.spool",
     },
     "sampler.history": {

@@ -18,6 +18,7 @@ from sampler.live.backlog import Backlog
 from sampler.live.commit import RecordStore
 from sampler.live.daemon import Daemon
 from sampler.live.fallback import Fallback
+from sampler.live.freezer import Freezer
 from sampler.live.outcome import Outcome
 from sampler.live.prometheus import SamplerMetrics
 from sampler.live.slots import SlotTracker
@@ -51,6 +52,7 @@ from storage.postgres.database import describe_database
 from storage.postgres.lease import Lease
 from storage.record.row import SlotRecord
 from storage.redis.channel import LiveChannel, NoChannel
+from storage.spool.forecasts import WaitingForecasts
 from storage.spool.spool import Spool
 
 _SPOOL_SETTINGS = ("batch_seconds", "lease_max", "spool_dir", "spool_mb")
@@ -139,22 +141,42 @@ async def _run_daemon(
         def delay(symbol: str) -> timedelta:
             return timedelta(seconds=source_for(source, symbol).delay_seconds)
 
+        tracker = SlotTracker(tick, connections.store, writer, delay=delay)
+        freezer = Freezer(
+            writer,
+            connections.store.of_feed,
+            connections.store.forecasts,
+            WaitingForecasts(folder / dataset / "forecasts"),
+            clock=settings.clock,
+            symbols=lambda: tracker.symbols,
+            feed=tracker.feed,
+            delay=delay,
+            simulated=source.synthetic or settings.clock.simulated,
+        )
+
+        def note_outcome(outcome: Outcome) -> None:
+            sampler_metrics.count_step(outcome)
+            freezer.note(outcome)
+
         daemon = Daemon(
-            SlotTracker(tick, connections.store, writer, delay=delay),
+            tracker,
             tick,
             writer,
             lease,
             symbols=settings.symbols,
             clock=settings.clock,
             delay=delay,
-            on_outcome=sampler_metrics.count_step,
+            on_outcome=note_outcome,
             on_leases=sampler_metrics.set_leases,
             # A step may take its budget, and then the time that a database may take.
             stuck_after=settings.tick_budget + _DATABASE_TIMEOUT + 5,
             systemd=Systemd(settings.notify_socket),
             fallback=_make_fallback(settings, second, connections, writer),
         )
-        async with _watch_spool(settings, writer, connections, dataset, folder / dataset):
+        async with (
+            _watch_spool(settings, writer, connections, dataset, folder / dataset),
+            freezer.running(),
+        ):
             await daemon.run()
     finally:
         spool.close()

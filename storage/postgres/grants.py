@@ -29,7 +29,8 @@ class RolePrivileges:
     temporary: bool = False
 
 
-_READ = dict.fromkeys((*_ALL_ROWS, "schema_version"), "select")
+_RECORD = ("forecasts", "settlements", "scores")
+_READ = dict.fromkeys((*_ALL_ROWS, *_RECORD, "schema_version"), "select")
 #: Every role, by the end of its name.
 ROLES: dict[str, RolePrivileges] = {
     "sampler": RolePrivileges(
@@ -39,7 +40,8 @@ ROLES: dict[str, RolePrivileges] = {
             ("rows", "profiles", "chains", "gaps", "heads", "sessions"),
             "select, insert, update, delete",
         )
-        | {"watched": "select, insert"}
+        | dict.fromkeys(("watched", "forecasts", "settlements"), "select, insert")
+        | {"scores": "select, insert, update"}
         | dict.fromkeys(("alerts", "deliveries"), "select, insert, update"),
         sequences=("revision",),
         temporary=True,

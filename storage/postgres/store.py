@@ -30,6 +30,7 @@ from storage.postgres.database import (
     time_limit,
     translate_errors,
 )
+from storage.postgres.forecasts import ForecastTable
 from storage.postgres.keys import KeyTable
 from storage.postgres.migrate import check_version
 from storage.postgres.queries import query
@@ -169,6 +170,11 @@ class Store(RecordReader):
     def alerts(self) -> AlertTable:
         """The log of alerts."""
         return AlertTable(self._all)
+
+    @property
+    def forecasts(self) -> ForecastTable:
+        """The record of forecasts."""
+        return ForecastTable(self._all)
 
     async def write(
         self,
