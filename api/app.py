@@ -74,7 +74,10 @@ class Application(FastAPI):
             redoc_url=None,
             # The published clients take a redirect for a failure.
             redirect_slashes=False,
-            servers=[{"url": root_path}] if root_path else None,
+            servers=[{"url": root_path or "/", "description": "This server."}],
+            openapi_tags=catalogue.TAGS,
+            license_info={"name": "MIT", "identifier": "MIT"},
+            contact={"name": "The operator of this server"},
         )
         self._prefix = root_path
         self._metrics_apart = metrics_apart

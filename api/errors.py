@@ -129,6 +129,11 @@ UNAVAILABLE = problem(
     "store_unavailable",
     "The store cannot be reached just now; ask again in 5 seconds.",
 )
+MISDIRECTED = problem(
+    "The request's `Host` is none of this open server's names.",
+    "misdirected_request",
+    "This open server answers requests to localhost and to FLOW_ALLOWED_HOSTS only.",
+)
 UNFORESEEN = documented_response(
     InternalError,
     {

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
+from starlette.responses import Response
 
 from api import errors
 from api.documents.alerts import ALERT_KINDS, DEFAULT_LIMIT
@@ -21,6 +22,14 @@ from api.openapi import alerts, chain, siblings, status, windows
 _ZERO, _FLOW = "/v1/flow/zero-dte/", "/v1/flow/"
 _SERIES = f"{_ZERO}series"
 _SYMBOL = "/{symbol:path}"
+
+#: The groups of routes. A route's tag is one of these names.
+TAGS = [
+    {"name": "Zero-DTE flow", "description": "The series and what is made of a session's samples."},
+    {"name": "Live", "description": "Figures of the nearest stored expiry at one moment."},
+    {"name": "Alerts", "description": "What has happened, and the rules of market events."},
+    {"name": "Server", "description": "The server itself, its caller, and the market's hours."},
+]
 
 
 class Route(NamedTuple):
@@ -209,20 +218,44 @@ def _route(
     answers: dict[int | str, Any],
     *parameters: dict[str, Any],
     tag: str,
-    operation_id: str | None = None,
+    operation_id: str,
+    body: dict[str, Any] | None = None,
 ) -> Route:
-    """Describe a route. FastAPI makes an operation's id of the handler's name if none is given."""
-    return Route(
-        path,
-        {
-            "summary": summary,
-            "description": inspect.cleandoc(description),
-            "tags": [tag],
-            "operation_id": operation_id,
-            "openapi_extra": {"parameters": list(parameters)} if parameters else None,
-            "responses": answers,
-        },
-    )
+    """Describe a route.
+
+    Parameters
+    ----------
+    path, summary, description
+        The path, and words about it.
+    answers
+        FastAPI's ``responses``; 421 is added. A route without 401 among them needs no key.
+    *parameters
+        Parameters beside those of the path.
+    tag
+        A name of ``TAGS``.
+    operation_id
+        ``get_`` or another method, and what is got: generators name functions and types by it. The
+        method keeps those names apart from the models'.
+    body
+        What a request carries, as OpenAPI's ``requestBody``.
+    """
+    extra: dict[str, Any] = {"parameters": list(parameters)} if parameters else {}
+    if body is not None:
+        extra["requestBody"] = body
+    if 401 not in answers:
+        extra["security"] = []
+    described: dict[str, Any] = {
+        "summary": summary,
+        "description": inspect.cleandoc(description),
+        "tags": [tag],
+        "operation_id": operation_id,
+        "openapi_extra": extra or None,
+        "responses": answers | {421: errors.MISDIRECTED},
+    }
+    if "model" not in answers[200]:
+        # Of the framework's own class it would say that the answer may be JSON too.
+        described["response_class"] = Response
+    return Route(path, described)
 
 
 def _data_answers(
@@ -261,9 +294,30 @@ def _series(
     description: str,
     answer: dict[str, Any],
     *parameters: dict[str, Any],
+    operation_id: str,
 ) -> Route:
     answers = _data_answers(path, answer, parameters)
-    return _route(path, summary, description, answers, *parameters, tag="0DTE flow")
+    return _route(
+        path,
+        summary,
+        description,
+        answers,
+        *parameters,
+        tag="Zero-DTE flow",
+        operation_id=operation_id,
+    )
+
+
+def _tables(answer: dict[str, Any]) -> dict[str, Any]:
+    """Add the other formats to an answer in JSON: what `format` or an Accept header gets."""
+    text, file = {"type": "string"}, {"type": "string", "format": "binary"}
+    content = answer["content"] | {
+        "text/csv": {"schema": text},
+        "application/x-ndjson": {"schema": text},
+        "application/vnd.apache.parquet": {"schema": file},
+        "application/vnd.apache.arrow.stream": {"schema": file},
+    }
+    return answer | {"content": content}
 
 
 _EVENTS = (
@@ -284,11 +338,12 @@ SERIES = {
         Each bar is the *last* sample of its bucket. The running bucket is included, so that
         cumulative values are current. The answer for a symbol without samples has `bars: []` and
         the `reason`.""",
-        _answer(windows.Series, "The window; `bars` may be empty.", "series"),
+        _tables(_answer(windows.Series, "The window; `bars` may be empty.", "series")),
         *_SERIES_WINDOW,
         _SINCE,
         _IF_NONE_MATCH,
         _FORMAT,
+        operation_id="get_series",
     ),
     "many": _series(
         _SERIES,
@@ -297,12 +352,13 @@ SERIES = {
 
         `cursor` has one number for each symbol, in the order of `symbols`; send it back as
         `since`.""",
-        _answer(windows.Many, "A window for each symbol, in the order asked for.", "many"),
+        _tables(_answer(windows.Many, "A window for each symbol, in the order asked for.", "many")),
         _SYMBOLS,
         *_SERIES_WINDOW,
         _IF_NONE_MATCH,
         _SINCE_EACH,
         _FORMAT,
+        operation_id="get_many_series",
     ),
     "stream": _series(
         f"{_SERIES}{_SYMBOL}/stream",
@@ -322,6 +378,7 @@ SERIES = {
         _FEED_OF_STREAM,
         _SINCE,
         _LAST_EVENT_ID,
+        operation_id="get_series_stream",
     ),
 }
 
@@ -337,12 +394,12 @@ def _document(
     description: str,
     *parameters: dict[str, Any],
     plan: str | None = "Growth",
-    tag: str = "0DTE flow",
+    tag: str = "Zero-DTE flow",
     absent: bool = True,
 ) -> Route:
     answer = _answer(model, "The answer.", name)
     answers = _data_answers(path, answer, parameters, plan=plan, absent=absent)
-    operation_id = name.replace("-", "_")
+    operation_id = f"get_{name.replace('-', '_')}"
     return _route(
         path, summary, description, answers, *parameters, tag=tag, operation_id=operation_id
     )
@@ -500,6 +557,7 @@ SERVER = {
             503: errors.UNAVAILABLE,
         },
         tag="Server",
+        operation_id="get_symbols",
     ),
     "market": _route(
         "/v1/market",
@@ -507,6 +565,7 @@ SERVER = {
         "Whether the market is open, the newest session, and the server's time.",
         {200: _answer(status.Market, "By the NYSE's calendar."), **errors.DENIED},
         tag="Server",
+        operation_id="get_market",
     ),
     "account": _route(
         "/v1/account",
@@ -521,6 +580,7 @@ SERVER = {
             401: errors.UNAUTHORIZED,
         },
         tag="Server",
+        operation_id="get_account",
     ),
     "health": _route(
         "/health",
@@ -528,6 +588,7 @@ SERVER = {
         "The process is alive.",
         {200: _answer(status.Health, "The process answers.")},
         tag="Server",
+        operation_id="get_health",
     ),
     "ready": _route(
         "/ready",
@@ -542,6 +603,7 @@ SERVER = {
             503: _answer(status.Ready, "The database is away, or no symbol that is due gets rows."),
         },
         tag="Server",
+        operation_id="get_ready",
     ),
     "metrics": _route(
         "/metrics",
@@ -551,9 +613,15 @@ SERVER = {
             200: {
                 "description": "Prometheus' text format.",
                 "content": {"text/plain": {"schema": {"type": "string"}}},
-            }
+            },
+            404: errors.problem(
+                "The metrics have a port of their own.",
+                "not_found",
+                "The metrics are on FLOW_API_METRICS_PORT of loopback.",
+            ),
         },
         tag="Server",
+        operation_id="get_metrics",
     ),
 }
 
@@ -590,6 +658,7 @@ ALERTS = {
         ),
         *_ALERT_QUERY,
         tag="Alerts",
+        operation_id="get_alerts",
     ),
     "alert_rules": _route(
         "/v1/alerts/rules",
@@ -602,66 +671,59 @@ ALERTS = {
             "default": errors.UNFORESEEN,
         },
         tag="Alerts",
-        operation_id="alert_rules",
+        operation_id="get_alert_rules",
     ),
-    "put_alert_rules": Route(
+    "put_alert_rules": _route(
         "/v1/alerts/rules",
+        "Change the rules",
+        """Replaces the file of rules as a whole: an object with a list `rules`.
+
+        A page of another origin may not; a key needs the right `alerts`.""",
         {
-            "summary": "Change the rules",
-            "description": "Replaces the file of rules as a whole: an object with a list `rules`."
-            " A page of another origin may not; a key needs the right `alerts`.",
-            "tags": ["Alerts"],
-            "operation_id": "put_alert_rules",
-            "openapi_extra": {
-                "parameters": [
-                    _header(
-                        "If-Match",
-                        "The `ETag` of the rules that are to be replaced: 412 if others are there.",
-                        type="string",
-                    )
-                ],
-                "requestBody": {
-                    "required": True,
-                    "content": {
-                        "application/json": {
-                            "schema": {
-                                "type": "object",
-                                "required": ["rules"],
-                                "properties": {
-                                    "rules": {"type": "array", "items": {"type": "object"}}
-                                },
-                            },
-                            "example": {"rules": [{"kind": "regime"}]},
-                        }
+            200: _answer(alerts.Rules, "The new rules."),
+            400: errors.problem("The body is no file of rules.", "invalid_rules", "not JSON"),
+            **errors.DENIED,
+            403: errors.problem(
+                "The plan is too low, the key lacks the right, or the page is foreign.",
+                "right_missing",
+                "This key may not change the rules of alerts.",
+            ),
+            409: errors.problem(
+                "The server has no file of rules, or cannot write it.",
+                "rules_not_writable",
+                "FLOW_ALERT_RULES names no file, so the built-in rules cannot change",
+            ),
+            412: errors.problem(
+                "Other rules are there than those of `If-Match`.",
+                "rules_changed",
+                "The rules have changed meanwhile: read them again.",
+            ),
+            413: errors.problem("The body is too long.", "too_large", "more than 256 KB"),
+            415: errors.problem(
+                "The body is not declared as JSON.",
+                "not_json",
+                "Send Content-Type: application/json.",
+            ),
+            "default": errors.UNFORESEEN,
+        },
+        _header(
+            "If-Match",
+            "The `ETag` of the rules that are to be replaced: 412 if others are there.",
+            type="string",
+        ),
+        tag="Alerts",
+        operation_id="put_alert_rules",
+        body={
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["rules"],
+                        "properties": {"rules": {"type": "array", "items": {"type": "object"}}},
                     },
-                },
-            },
-            "responses": {
-                200: _answer(alerts.Rules, "The new rules."),
-                400: errors.problem("The body is no file of rules.", "invalid_rules", "not JSON"),
-                **errors.DENIED,
-                403: errors.problem(
-                    "The plan is too low, the key lacks the right, or the page is foreign.",
-                    "right_missing",
-                    "This key may not change the rules of alerts.",
-                ),
-                409: errors.problem(
-                    "The server has no file of rules, or cannot write it.",
-                    "rules_not_writable",
-                    "FLOW_ALERT_RULES names no file, so the built-in rules cannot change",
-                ),
-                412: errors.problem(
-                    "Other rules are there than those of `If-Match`.",
-                    "rules_changed",
-                    "The rules have changed meanwhile: read them again.",
-                ),
-                413: errors.problem("The body is too long.", "too_large", "more than 256 KB"),
-                415: errors.problem(
-                    "The body is not declared as JSON.",
-                    "not_json",
-                    "Send Content-Type: application/json.",
-                ),
-                "default": errors.UNFORESEEN,
+                    "example": {"rules": [{"kind": "regime"}]},
+                }
             },
         },
     ),

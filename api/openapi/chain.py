@@ -310,7 +310,7 @@ class Beside(BaseModel):
     """Fields that the exposure has beside those of the snapshot when there is no chain."""
 
     underlying_price: float | None = Field(description="The newest that is known.")
-    expiration: None
+    expiration: date | None = Field(description="Always null: no chain is shown.")
     as_of: datetime
     market_open: bool
 
