@@ -156,6 +156,8 @@ def update_flow(
     printless = bool(past.notes.get("printless", row is None) and np.isnan(chain.last).all())
     if printless:
         notes["printless"] = True
+    # At the baseline no side has been told yet.
+    measured = row is None or not printless
     return FlowState(
         # The volume of a contract that is not listed just now waits for it, as its position does.
         volume=past.narrow(covered.volume),
@@ -163,7 +165,7 @@ def update_flow(
         dollars=past.narrow(hedged.dollars),
         gamma_dollars=past.narrow(hedged.gamma_dollars),
         volume_squares=past.narrow(step.ledger["volume_squares"]),
-        accuracy=None if printless else (EachTrade if counts_trades else LastPrint).accuracy,
+        accuracy=(EachTrade if counts_trades else LastPrint).accuracy if measured else None,
         unattributed=tally["unattributed"],
         multi_leg_share=_multi_leg_share(chain, past, step),
         cumulative=(round(call, 2), round(put, 2)),

@@ -459,7 +459,9 @@ def test_the_accuracy_of_the_last_print_is_that_of_feeds_with_prints():
     """A feed without any print has no measured spread, and the confidence is the coin's."""
     interest = {"open_interest": [100.0] * N + [60.0] * N}
     silent = {"last": [NAN] * (2 * N), "last_at": [NAN] * (2 * N)} | interest
-    quiet = later(first(**silent), volume=volumes(c7700=90.0, p7700=75.0), **silent).row
+    begun = first(**silent)
+    assert (begun.row.net_gex_se, begun.row.net_gex_se_measured) == (0.0, 0.0)
+    quiet = later(begun, volume=volumes(c7700=90.0, p7700=75.0), **silent).row
     assert quiet.net_gex_se > 0
     assert quiet.net_gex_se_measured is None
     normal = 0.5 * (1 + math.erf(abs(quiet.net_gex) / quiet.net_gex_se / math.sqrt(2)))
