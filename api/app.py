@@ -25,7 +25,7 @@ from api.mcp.route import add_mcp_route
 from api.openapi import catalogue
 from api.prometheus import ApiMetrics
 from api.readiness import Readiness
-from api.routes import account, alerts, documents, series, server
+from api.routes import account, alerts, documents, platforms, series, server
 from api.routes.series_fast_path import SeriesFastPath
 from api.series.params import QueryError
 from api.series.sessions import SessionCache
@@ -216,6 +216,7 @@ def create_app(
     account.add_account_route(app)
     documents.add_document_routes(app)
     alerts.add_alert_routes(app)
+    platforms.add_platform_routes(app)
     add_mcp_route(app)
     page.add_page(app)
     return app

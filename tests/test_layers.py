@@ -193,8 +193,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api.errors": {"api.access", "api.context", "api.http", "api.series"},
     "api.access_log": {"api.context", "api.http", "api.prometheus"},
     "api.openapi": {"api.documents", "api.errors", "storage.config"},
-    "api.page": {"api.definitions"},
-    "api.definitions": set(),
+    "api.page": set(),
     "api.routes": {
         "api.access",
         "api.access_log",
@@ -212,10 +211,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api.mcp": {
         "api.access",
         "api.context",
-        "api.definitions",
         "api.errors",
         "api.http",
-        "storage.config",
         "storage.record",
     },
     "api.app": {

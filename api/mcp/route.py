@@ -16,7 +16,6 @@ from api.access.gate import AccessError, request_key
 from api.context import app_context
 from api.http.json import json_response
 from api.mcp.caller import OwnApi
-from storage.config.plans import PLANS
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -60,7 +59,7 @@ class McpEndpoint:
             return
         try:
             # To list the tools costs nothing. A call is counted by the document that it asks for.
-            await context.access.admit(key_of(scope), PLANS[0], count=False)
+            await context.access.admit(key_of(scope), "Free", count=False)
         except AccessError as error:
             refusal = await errors.access_error_response(request, error)
             await refusal(scope, receive, send)

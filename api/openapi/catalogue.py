@@ -17,7 +17,7 @@ from starlette.responses import Response
 from api import errors
 from api.documents.alerts import ALERT_KINDS, DEFAULT_LIMIT
 from api.documents.query import BOOKS, LEADERBOARD_METRICS, METRICS, MODES, SIDES
-from api.openapi import alerts, chain, explain, siblings, status, windows
+from api.openapi import alerts, chain, platforms, siblings, status, windows
 
 _ZERO, _FLOW = "/v1/flow/zero-dte/", "/v1/flow/"
 _SERIES = f"{_ZERO}series"
@@ -117,18 +117,6 @@ _SYMBOLS = _parameter("symbols", "Up to 50, comma-separated.", type="string") | 
     "required": True,
     "example": "SPX,SPY",
 }
-_FIGURE = _parameter(
-    "figure",
-    "What is explained: a name of the definitions' glossary.",
-    type="string",
-    default="net_gex",
-)
-_STRIKE = _parameter(
-    "strike",
-    "A listed strike: its part of the figure is explained. A figure that exists by strike alone"
-    " needs one.",
-    type="number",
-)
 _SINCE = _parameter(
     "since",
     "The `cursor` of an earlier answer: only bars that changed after it.",
@@ -205,7 +193,7 @@ def _invalid(*names: str) -> dict[str, Any]:
 
 
 def _restricted(plan: str) -> dict[str, Any]:
-    below = {"Growth": "Basic", "Alpha": "Growth"}[plan]
+    below = {"Free": "Levels", "Growth": "Basic", "Alpha": "Growth"}[plan]
     refusal = {
         "status": "ERROR",
         "error": "tier_restricted",
@@ -275,7 +263,7 @@ def _data_answers(
     answer: dict[str, Any],
     parameters: tuple[dict[str, Any], ...],
     *,
-    plan: str | None = "Growth",
+    plan: str = "Growth",
     absent: bool = False,
 ) -> dict[int | str, Any]:
     """Return the answers of a route that reads what is stored: the data, and every refusal."""
@@ -290,7 +278,7 @@ def _data_answers(
     }
     if _IF_NONE_MATCH in parameters:
         answers[304] = {"description": "Nothing changed since the `ETag` in `If-None-Match`."}
-    if plan is not None:
+    if plan != "Levels":
         answers[403] = _restricted(plan)
     if absent:
         answers[404] = _ABSENT
@@ -405,7 +393,7 @@ def _document(
     summary: str,
     description: str,
     *parameters: dict[str, Any],
-    plan: str | None = "Growth",
+    plan: str = "Growth",
     tag: str = "Zero-DTE flow",
     absent: bool = True,
 ) -> Route:
@@ -509,19 +497,7 @@ DOCUMENTS = {
         "Stored sessions",
         "Stored sessions of a symbol, and how many of each session's slots are stored.",
         _FEED,
-        plan=None,
-    ),
-    "explain": _document(
-        "explain",
-        f"/v1/explain{_SYMBOL}",
-        explain.Explanation,
-        "Explain a figure",
-        """One figure of one sample: its formula, inputs, largest strikes and flags in words.
-
-        Where the formula is arithmetic on stored figures, `check` does it again.""",
-        _FIGURE,
-        _STRIKE,
-        *_MOMENT,
+        plan="Free",
     ),
     "levels": _sibling(
         "levels", siblings.Levels, "Levels", "Flip, walls and max pain of the live book."
@@ -578,6 +554,7 @@ SERVER = {
         {
             200: _answer(status.Symbols, "Symbols in order."),
             **errors.DENIED,
+            403: _restricted("Free"),
             503: errors.UNAVAILABLE,
         },
         tag="Server",
@@ -587,7 +564,11 @@ SERVER = {
         "/v1/market",
         "Market hours",
         "Whether the market is open, the newest session, and the server's time.",
-        {200: _answer(status.Market, "By the NYSE's calendar."), **errors.DENIED},
+        {
+            200: _answer(status.Market, "By the NYSE's calendar."),
+            **errors.DENIED,
+            403: _restricted("Free"),
+        },
         tag="Server",
         operation_id="get_market",
     ),
@@ -647,6 +628,61 @@ SERVER = {
         tag="Server",
         operation_id="get_metrics",
     ),
+}
+
+
+# Levels for other programs
+
+_TARGET = (
+    _parameter(
+        "to",
+        "The instrument in whose prices the levels are wanted; the symbol itself if left out. For"
+        " one that is sampled here and follows the same index, no basis is needed.",
+        type="string",
+        examples=["ES"],
+    ),
+    _parameter("price", "The target's price now. [$ or points]", type="number", examples=[7461.5]),
+    _parameter(
+        "basis", "The target's price less the symbol's. [points]", type="number", examples=[38.25]
+    ),
+    _parameter("ratio", "The target's price over the symbol's.", type="number", examples=[0.0997]),
+)
+_LEVELS_QUERY = (
+    *_TARGET,
+    _parameter(
+        "format",
+        "How to send it; an `Accept` header does too.",
+        type="string",
+        enum=["json", "csv"],
+        default="json",
+    ),
+    *_MOMENT,
+)
+_CSV = (
+    "key,name,price,level,doubts,symbol,target,basis_kind,basis,quoted_at,age_seconds,delay_seconds,"
+    "market_open,simulated\ncall_wall,Call wall,7488.25,7450.0,,SPX,ES,difference,38.25,"
+    "2026-06-05T18:44:02Z,3,0,true,false\n"
+)
+
+#: The routes for charting programs and spreadsheets, by name.
+PLATFORMS = {
+    "levels": _document(
+        "platform-levels",
+        f"/v1/levels{_SYMBOL}",
+        platforms.PlatformLevels,
+        "Levels for other programs",
+        """The newest levels under stable keys, as JSON or CSV, in the prices of any instrument.
+
+        While the market is closed it is the last sample of the newest session, and `age_seconds`
+        says how old that is.""",
+        *_LEVELS_QUERY,
+        plan="Levels",
+        tag="Live",
+    ),
+}
+PLATFORMS["levels"].described["responses"][200]["content"]["text/csv"] = {
+    "schema": {"type": "string"},
+    "example": _CSV,
 }
 
 
@@ -771,6 +807,7 @@ def with_examples(document: dict[str, Any]) -> dict[str, Any]:
     with_example = DOCUMENTS | {name: SERIES[name] for name in ("series", "many")}
     with_example |= {"account": SERVER["account"], "alerts": ALERTS["alerts"]}
     with_example["alert_rules"] = ALERTS["alert_rules"]
+    with_example["platform-levels"] = PLATFORMS["levels"]
     for name, route in with_example.items():
         answers = document["paths"][route.path.replace(":path", "")]["get"]["responses"]
         answers["200"]["content"]["application/json"]["example"] = example(name)

@@ -36,7 +36,6 @@ export const paths = {
   heatmap: of("heatmap"),
   sessions: of("sessions"),
   snapshot: of("snapshot"),
-  explain: (symbol, parameters) => query(`${BASE}v1/explain/${encodeURIComponent(symbol)}`, parameters),
   stream: (symbol, parameters) => query(`${ROOT}/series/${encodeURIComponent(symbol)}/stream`, parameters),
 };
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 from storage.errors import UsageError
 
-#: From the least to the most; each includes what the plans before it may do.
-PLANS = ("Free", "Basic", "Growth", "Alpha", "Enterprise")
+#: From the least to the most; each includes what the plans before it may do. Levels is for keys
+#: that stand in an address: it reads the levels of a symbol and its own account, nothing else.
+PLANS = ("Levels", "Free", "Basic", "Growth", "Alpha", "Enterprise")
 UNLIMITED = "unlimited"
 #: What a key may be allowed beside what its plan includes.
 RIGHTS = ("alerts",)
 #: The default of ``FLOW_QUOTAS``. A setting that names some plans leaves the others as here.
-DEFAULT_QUOTAS = "Free=5,Basic=250,Growth=2500,Alpha=unlimited,Enterprise=unlimited"
+DEFAULT_QUOTAS = "Levels=2500,Free=5,Basic=250,Growth=2500,Alpha=unlimited,Enterprise=unlimited"
 _NUMBER = re.compile(r"[0-9]{1,12}")
 
 #: Requests a day by plan; None: without limit.

@@ -243,7 +243,7 @@ class Plans:
         reset = datetime(2026, 11, 28, tzinfo=UTC)
         if key == "spent":
             usage = Usage(5, 6, reset)
-            quotas = dict(zip(PLANS, (5, 250, 2500, None, None), strict=True))
+            quotas = dict(zip(PLANS, (2500, 5, 250, 2500, None, None), strict=True))
             raise quota_exceeded(Person("Free"), usage, quotas, NOON)  # type: ignore[arg-type]
         if key not in {f"key-{p}" for p in PLANS}:
             raise unauthorized()

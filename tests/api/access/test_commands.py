@@ -120,7 +120,7 @@ def test_same_name(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--name", "a", "--plan", "Gold"], "'Gold' is no plan: Free, Basic, Growth, Alpha"),
+        (["--name", "a", "--plan", "Gold"], "'Gold' is no plan: Levels, Free, Basic"),
         (["--name", "  ", "--plan", "Free"], "--name: '  ' is not a valid name"),
         (["--name", "a" * 65, "--plan", "Free"], "is not a valid name"),
         (["--name", "a\nb", "--plan", "Free"], "--name: 'a\\nb' is not a valid name"),

@@ -55,7 +55,7 @@ def test_docs_tell_each_plan() -> None:
     paths = application().openapi()["paths"]
     for path, plan in plans.items():
         answers = paths[path]["get"]["responses"]
-        if plan in ("Growth", "Alpha"):
+        if plan in ("Free", "Growth", "Alpha"):
             example = answers["403"]["content"]["application/json"]["example"]
             assert example["required_plan"] == plan, path
         else:

@@ -7,7 +7,14 @@ import pytest
 from storage.config.plans import DEFAULT_QUOTAS, PLANS, parse_plan, parse_quotas
 from storage.errors import UsageError
 
-PUBLISHED = {"Free": 5, "Basic": 250, "Growth": 2500, "Alpha": None, "Enterprise": None}
+PUBLISHED = {
+    "Levels": 2500,
+    "Free": 5,
+    "Basic": 250,
+    "Growth": 2500,
+    "Alpha": None,
+    "Enterprise": None,
+}
 
 
 def test_defaults():
@@ -32,7 +39,7 @@ def test_some_plans(text, changed):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Gold=5", "'Gold' is no plan: Free, Basic, Growth, Alpha, Enterprise"),
+        ("Gold=5", "'Gold' is no plan: Levels, Free, Basic, Growth, Alpha, Enterprise"),
         ("Free", "'Free': a quota is a number"),
         ("Free=-1", "'Free=-1': a quota is a number"),
         ("Free=5.5", "a quota is a number"),

@@ -1,0 +1,50 @@
+"""What the reference says of the levels for charting programs and spreadsheets."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from api.openapi.envelope import Origin
+
+
+class BasisFields(BaseModel):
+    """How a price of the symbol becomes a price of the target."""
+
+    kind: Literal["difference", "ratio"]
+    amount: float = Field(description="What is added, or what is multiplied by.")
+    from_: Literal["same", "sampled", "price", "basis", "ratio"] = Field(
+        alias="from",
+        description="Where it is from: the target is the symbol itself, both are sampled here, or"
+        " the parameter of that name.",
+    )
+
+
+class PlatformLevel(BaseModel):
+    """One level."""
+
+    key: str = Field(description="The stable name of the level.", examples=["call_wall"])
+    name: str = Field(description="The same for people.")
+    price: float | None = Field(
+        description="In the target's prices, a multiple of `price_step`; null where the sample has"
+        " no such level."
+    )
+    level: float | None = Field(description="In the symbol's own prices, not rounded. [$]")
+    doubts: list[str] = Field(description="Flags that say not to rely on this level.")
+
+
+class PlatformLevels(Origin):
+    """The levels of the newest sample, in the prices of one instrument."""
+
+    symbol: str
+    target: str = Field(description="The instrument whose prices these are.")
+    expiry: date
+    as_of: datetime = Field(description="The moment that the answer stands for.")
+    market_open: bool
+    simulated: bool = Field(description="True: no number here is of a real market.")
+    age_seconds: int = Field(description="From the quotes to `as_of`. [s]")
+    basis: BasisFields
+    price_step: float = Field(description="The step of the target's prices.")
+    levels: list[PlatformLevel] = Field(description="Every key, always in the same order.")
