@@ -27,6 +27,7 @@ from api.prometheus import ApiMetrics
 from api.readiness import Readiness
 from api.routes import account, alerts, documents, platforms, series, server
 from api.routes.series_fast_path import SeriesFastPath
+from api.series.earlier import EarlierSessions
 from api.series.params import QueryError
 from api.series.sessions import SessionCache
 from api.series.stream import StreamHub
@@ -194,6 +195,7 @@ def create_app(
         hub=hub,
         bodies=CompressedBodies(),
         documents=CompressedBodies(),
+        earlier=EarlierSessions(),
         rules=rules or RulesFile(None),
     )
     context.metrics.readers.set_function(hub.count)

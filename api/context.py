@@ -11,6 +11,7 @@ from api.access.gate import Access, Admission, Caller
 from api.http.compression import CompressedBodies
 from api.prometheus import ApiMetrics
 from api.readiness import Readiness
+from api.series.earlier import EarlierSessions
 from api.series.sessions import SessionCache
 from api.series.stream import StreamHub
 from storage.market.clock import Clock
@@ -45,6 +46,8 @@ class AppContext:
     #: Bodies of the series, and of the windowed documents.
     bodies: CompressedBodies
     documents: CompressedBodies
+    #: Stored sessions that others are compared with.
+    earlier: EarlierSessions
     #: The rules of market events.
     rules: RulesFile
 

@@ -428,6 +428,19 @@ DOCUMENTS = {
         *_WINDOW,
         absent=False,
     ),
+    "pressure": _document(
+        "pressure",
+        f"{_ZERO}pressure{_SYMBOL}",
+        windows.Pressure,
+        "Pressure",
+        """Hedge flow by bar, its rate, and where both stand among stored sessions by that time.
+
+        Only sessions of the same feed, formulas and cadence compare, and only earlier ones: an
+        answer about a past moment says what was known then.""",
+        _bar("1m"),
+        *_WINDOW,
+        absent=False,
+    ),
     "snapshot": _document(
         "snapshot",
         f"{_ZERO}snapshot{_SYMBOL}",

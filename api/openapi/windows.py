@@ -108,6 +108,56 @@ class HedgeFlow(Windowed):
     bars: list[HedgeFlowBar] = Field(description="Ascending by `t`.")
 
 
+class PressureBar(BaseModel):
+    """Hedge flow in a bucket and so far, and where it stands among stored sessions."""
+
+    t: datetime = Field(description="Start of the bucket.")
+    since: datetime | None = Field(
+        description="Slot of the sample that `bar` counts from: the last one of the bar before, or"
+        " of an earlier one where samples are missing. Null in the session's first bar."
+    )
+    bar: float = Field(description="Delta traded since then; positive: dealers buy. [$]")
+    cumulative: float = Field(description="The same since `flow_since`. [$]")
+    hedge_flow_se: float = Field(
+        description="Standard deviation of `cumulative` if each trade's side were a coin toss. [$]"
+    )
+    percentile: float | None = Field(
+        description="Part of the compared sessions whose `cumulative` was below this one at the"
+        " same time of day, and half of those that were equal; null with fewer than"
+        " `least_sessions`. [%]"
+    )
+    sessions: int = Field(description="How many sessions that is of.")
+    rate_per_minute: float | None = Field(
+        description="Flow a minute over the last `rate_minutes`; positive: dealers buy. Null where"
+        " no sample is ten to twenty minutes old. [$/min]"
+    )
+    rate_percentile: float | None = Field(description="The same of `rate_per_minute`. [%]")
+    rate_sessions: int = Field(description="How many sessions that is of.")
+    classified_share: float | None = Field(
+        description="Part of the volume so far whose side is known. [0-1]"
+    )
+    multi_leg_share: float | None = Field(
+        description="Part of the volume so far that traded as legs of spreads; null where the feed"
+        " does not tell. [0-1]"
+    )
+    sampled_at: datetime = Field(description="Slot of the bucket's last sample.")
+
+
+class Pressure(Windowed):
+    """Hedge flow by bar, its rate, and both compared with stored sessions."""
+
+    bars: list[PressureBar] = Field(description="Ascending by `t`.")
+    rate_minutes: int = Field(description="What the rate looks back. [minutes]")
+    cadence_seconds: float | None = Field(
+        description="Median time between the session's samples; null below three. [s]"
+    )
+    compared_days: list[date] = Field(
+        description="The stored sessions before this one that it is compared with: of the same"
+        " feed, formulas and cadence, 60 at most."
+    )
+    least_sessions: int = Field(description="With fewer sessions there is no percentile.")
+
+
 class ByStrike(Windowed):
     """Bars by strike; every array is aligned with the grid."""
 

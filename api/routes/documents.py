@@ -8,12 +8,13 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import Depends, FastAPI, Path, Request
 from starlette.responses import Response
 
 from api.access.gate import Caller
 from api.context import app_context
-from api.documents import degraded, heatmap, hedge_flow, leaderboard, strike_flow
+from api.documents import degraded, heatmap, hedge_flow, leaderboard, pressure, strike_flow
 from api.documents import query as parameters
 from api.documents.lookup import (
     NoChain,
@@ -34,6 +35,7 @@ from api.http.json import json_response
 from api.openapi.catalogue import DOCUMENTS
 from api.routes.admission import require
 from api.series import reply
+from api.series.earlier import RATE_MINUTES, sample_cadence
 from api.series.params import QueryError, read_day, read_feed, symbol_segment
 from api.series.sessions import session_on_day
 from storage.errors import UsageError
@@ -57,6 +59,7 @@ def add_document_routes(app: FastAPI) -> None:
     """
     handlers: dict[str, Callable[..., Awaitable[Response]]] = {
         "hedge-flow": get_hedge_flow,
+        "pressure": get_pressure,
         "snapshot": get_snapshot,
         "exposure": get_exposure,
         "heatmap": get_heatmap,
@@ -231,6 +234,68 @@ async def get_hedge_flow(request: Request, symbol: Symbol, caller: Growth) -> Re
         return {"as_of": window.now, "side": side, "bar_size": query.bar, "bars": bars}
 
     return await answer_window(request, query, ("hedge-flow", side), make)
+
+
+async def get_pressure(request: Request, symbol: Symbol, caller: Growth) -> Response:
+    """Answer with hedge flow by bar, its rate, and where both stand among stored sessions.
+
+    Parameters
+    ----------
+    request : the request.
+    symbol : the symbol in the path.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200, or 304.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
+    """
+    query = parameters.read_window_query(
+        symbol_segment(request, symbol), request.query_params, bar="1m"
+    )
+    context = app_context(request)
+    store = context.store.of_feed(query.feed)
+
+    async def make(window: StoredWindow) -> dict[str, Any]:
+        bars: list[dict[str, Any]] = []
+        days: tuple[date, ...] = ()
+        cadence = None
+        if window.filled and (session := window.state.session) is not None:
+            key = (query.symbol, window.state.day)
+            samples = await store.pressure(*key, until=window.window.end)
+            slots = np.array([sample["slot"].timestamp() for sample in samples])
+            cadence = sample_cadence(slots)
+            newest = window.state.newest
+            earlier = await context.earlier.flow(
+                store,
+                *key,
+                source=newest["source"],
+                definitions=newest["definitions"],
+                cadence=cadence,
+            )
+            days = earlier.days
+            bars = await asyncio.to_thread(
+                pressure.pressure_bars,
+                samples,
+                earlier,
+                session,
+                start=window.window.start,
+                width=query.seconds,
+            )
+        head: dict[str, Any] = {"as_of": window.now, "bar_size": query.bar, "bars": bars}
+        return head | {
+            "rate_minutes": RATE_MINUTES,
+            "cadence_seconds": cadence,
+            "compared_days": days,
+            "least_sessions": pressure.LEAST_SESSIONS,
+        }
+
+    return await answer_window(request, query, ("pressure",), make)
 
 
 async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Response:

@@ -34,6 +34,7 @@ export const paths = {
   market: () => `${BASE}v1/market`,
   series: of("series"),
   heatmap: of("heatmap"),
+  pressure: of("pressure"),
   sessions: of("sessions"),
   snapshot: of("snapshot"),
   stream: (symbol, parameters) => query(`${ROOT}/series/${encodeURIComponent(symbol)}/stream`, parameters),

@@ -50,8 +50,8 @@ function feedWords(feed, chosen, stored) {
   return `Feed ${feed}${others.length ? ` (also stored: ${others.join(", ")})` : ""}`;
 }
 
-// In a replay the share is left out: it is the newest sample's.
-export function showAbout(session, sessions, chosen, replaying) {
+// ``replayed`` is the newest bar of a replay: the share of known sides is the one of that moment then.
+export function showAbout(session, sessions, chosen, replayed) {
   const about = session?.about;
   showFeeds(session, sessions, chosen);
   const parts = [];
@@ -59,8 +59,9 @@ export function showAbout(session, sessions, chosen, replaying) {
     const stored = sessions.find((one) => one.date === session.day);
     parts.push(`${feedWords(about.feed, session.feed, stored)}${about.delay_seconds ? `, ${span(about.delay_seconds)} behind` : ""}`);
   }
-  if (!replaying && about?.classified_share !== null && about?.classified_share !== undefined) {
-    parts.push(`${percent(about.classified_share * 100)} of volume with known side`);
+  const share = (replayed || about)?.classified_share;
+  if (share !== null && share !== undefined) {
+    parts.push(`${percent(share * 100)} of volume with known side`);
   }
   write(byId("source"), parts.join(" · "));
   const more = [];

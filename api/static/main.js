@@ -12,6 +12,7 @@ import { Frames } from "./frames.js";
 import { showAbout, showLink, showMarket, showNotice, showSessions, showSimulated, showSymbols } from "./header.js";
 import { showLadder } from "./ladder.js";
 import "./rules.js";
+import { addPressure, showPressure } from "./pressure.js";
 import { Replay } from "./replay.js";
 import { Screen } from "./screen.js";
 import { Session } from "./session.js";
@@ -86,6 +87,8 @@ function show() {
   const snapshot = snapshots.of(session, bar, replay);
   showVerdict(session, bar, snapshot);
   showLadder(session, snapshot);
+  addPressure(session, bars, replay.playing, later);
+  showPressure(bars);
   showTiles(bars, session?.openingAt(until) ?? null);
   screen.show({
     session, bars, until, other: unlike ? null : other,
@@ -94,7 +97,7 @@ function show() {
   });
   showChosen(view);
   showReplay(replay, session);
-  showAbout(session, state.sessions, view.feed, replay.on);
+  showAbout(session, state.sessions, view.feed, replay.on ? bar ?? {} : null);
   showLink(state.link, replay.on);
   showSimulated(simulated());
   if (state.market) showMarket(state.market, server, session);

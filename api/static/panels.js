@@ -46,6 +46,13 @@ export const PANELS = [
     compare: { field: "hedge_flow_cumulative_all", name: "All (compared)", write: money },
   },
   {
+    id: "pressure", title: "Pressure", axis: brief, zero: true,
+    lines: [
+      { field: "flow_bar", name: "Bar", colour: "up", write: money, columns: "down" },
+      { field: "flow_rate", name: "10 min mean", colour: "text", width: 1.75, write: money },
+    ],
+  },
+  {
     id: "exposure", title: "Exposure", axis: brief, zero: true,
     left: { scale: "second", colour: "down", write: brief },
     lines: [

@@ -6,6 +6,7 @@ import { strike, words } from "./format.js";
 import { Heatmap, strikeRange, writeCell } from "./heatmap.js";
 import { Legend } from "./legend.js";
 import { FIELDS, METRIC_NAMES, PANELS, meansOf } from "./panels.js";
+import { drawToss } from "./pressure.js";
 import { coneOf, drawCone, drawCrossings, gapBands, gapReasons, regimeBands } from "./price.js";
 import { drawProfile } from "./profile.js";
 import { columns, otherColumn, pointsOf } from "./session.js";
@@ -61,9 +62,15 @@ export class Screen {
           gaps(u, context);
         },
       },
+      flow: {
+        below: (u, context) => {
+          gaps(u, context);
+          if (this.now?.session) drawToss(u, context, this.now.bars, this.now.session.step);
+        },
+      },
       vol: { labels: true },
     };
-    for (const panel of [...PANELS.slice(0, 3), HEAT, ...PANELS.slice(3)]) {
+    for (const panel of [...PANELS.slice(0, 4), HEAT, ...PANELS.slice(4)]) {
       const chart = new Chart(panel, byId(`plot-${panel.id}`), { below: gaps, ...all, ...special[panel.id] });
       this.#charts.set(panel.id, chart);
       const lines = chart.lines.map((line, k) => ({ ...line, optional: k === panel.lines.length, compare: k === panel.lines.length }));
@@ -97,6 +104,7 @@ export class Screen {
       chart.opened = session?.openingAt(now.until)?.spot;
       chart.values = values;
       chart.spikes = spikes;
+      [chart.bars, chart.step] = [data.bars, (session?.step ?? 0) / 1000];
       chart.show(data.x, values);
     }
     // uPlot works its scales out at the end of this turn; what lies beyond them is known then.

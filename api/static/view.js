@@ -13,7 +13,7 @@ const START = {
   at: "", // where replay stands, the same
   panels: "", // which ones are shown, with commas; all of them without a choice
 };
-export const PANEL_NAMES = { price: "Price", flow: "Hedge flow", exposure: "Exposure", heat: "Strike by time", pin: "Pin", vol: "Volatility and charm" };
+export const PANEL_NAMES = { price: "Price", flow: "Hedge flow", pressure: "Pressure", exposure: "Exposure", heat: "Strike by time", pin: "Pin", vol: "Volatility and charm" };
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
 const VALID = {
   symbol: (text) => text.length <= 32,

@@ -215,6 +215,44 @@ class WindowReader(Pool):
             row["expiration"]: (read_array(row["slots"]), read_array(row["flow"])) for row in rows
         }
 
+    async def pressure(self, symbol: str, expiration: date, *, until: datetime) -> list[DictRow]:
+        """Return what a session's samples before a moment say of pressure, in order.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+        until : the moment, UTC; it is not part of it.
+
+        Returns
+        -------
+        list of dict
+            ``slot``, ``hedge_flow_cumulative_all``, ``hedge_flow_se`` [$], ``classified_share``,
+            ``multi_leg_share`` [0-1] and ``total_volume`` [contracts] of each sample.
+        """
+        bounds = session_bounds(symbol, expiration)
+        return await self._all(query("pressure"), **bounds | {"until": until})
+
+    async def earlier_sessions(
+        self, symbol: str, source: str, before: date, *, count: int
+    ) -> list[tuple[date, int]]:
+        """Return the newest sessions of a symbol and feed before a day.
+
+        Parameters
+        ----------
+        symbol, source : the symbol and the feed.
+        before : the day.
+        count : how many sessions at most.
+
+        Returns
+        -------
+        list of tuple
+            Each session's day and newest revision, the newest day first.
+        """
+        rows = await self._all(
+            query("earlier_sessions"), symbol=symbol, source=source, before=before, count=count
+        )
+        return [(row["expiration"], row["revision"]) for row in rows]
+
     async def figures_before(
         self, symbol: str, expiration: date, before: datetime, *, columns: Sequence[str]
     ) -> DictRow | None:

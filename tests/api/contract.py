@@ -97,6 +97,28 @@ class HedgeFlow(Bars):
     bars: list[HedgeFlowBar]
 
 
+class PressureBar(Strict):
+    t: Moment
+    since: Moment | None
+    bar: Number
+    cumulative: Number
+    hedge_flow_se: Number
+    percentile: MaybeNumber
+    sessions: int
+    rate_per_minute: MaybeNumber
+    rate_percentile: MaybeNumber
+    rate_sessions: int
+    classified_share: MaybeNumber
+    multi_leg_share: MaybeNumber
+
+
+class Pressure(Bars):
+    bars: list[PressureBar]
+    rate_minutes: int
+    least_sessions: int
+    compared_days: list[Day]
+
+
 class HeatmapBar(Strict):
     t: Moment
     spot: Number
@@ -521,6 +543,7 @@ ZERO = "/v1/flow/zero-dte/"
 ROUTES: dict[str, type[Success]] = {
     ZERO + "series/{}": Series,
     ZERO + "hedge-flow/{}": HedgeFlow,
+    ZERO + "pressure/{}": Pressure,
     ZERO + "snapshot/{}": Snapshot,
     "/v1/exposure/zero-dte/{}": Exposure,
     ZERO + "heatmap/{}": Heatmap,

@@ -52,7 +52,7 @@ FAST_DAY = """
       options.signal.addEventListener("abort", () => streams.delete(control));
       return new Response(body, { headers: { "Content-Type": "text/event-stream" } });
     }
-    const what = ["market", "symbols", "series", "heatmap", "sessions", "alerts", "snapshot"].find((part) => one.includes(`/${part}`));
+    const what = ["market", "symbols", "series", "heatmap", "sessions", "alerts", "snapshot", "pressure"].find((part) => one.includes(`/${part}`));
     if (what === "heatmap") {  // A Growth key has no heatmap, and a refusal does not count.
       count("refused");
       return new Response(JSON.stringify({ message: "requires the Alpha plan" }), { status: 403 });

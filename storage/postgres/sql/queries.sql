@@ -448,6 +448,21 @@ where r.symbol = %(symbol)s and r.expiration = %(expiration)s and r.source = {fe
     (select min(slot) from rows where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
        and slot >= %(first)s and slot < %(last)s))
 
+-- pressure --
+-- What a session's samples say of pressure, in order.
+select slot, hedge_flow_cumulative_all, hedge_flow_se, classified_share, total_volume,
+       (detail->>'multi_leg_share')::float8 as multi_leg_share
+from rows
+where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
+  and slot >= %(first)s and slot < %(until)s
+order by slot
+
+-- earlier_sessions --
+-- The newest sessions of a symbol and feed before a day, with their newest revision.
+select expiration, revision from sessions
+where symbol = %(symbol)s and source = %(source)s and has_rows and expiration < %(before)s
+order by expiration desc limit %(count)s
+
 -- figures_before --
 -- The newest row before a moment.
 select {columns} from rows
