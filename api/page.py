@@ -16,6 +16,8 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from api.definitions import definitions_page
+
 DESCRIPTION = """\
 A 0DTE dealer-flow time series that you run yourself: sampled every 30 seconds, every formula
 shown, every slot a row or a gap with its reason. Times are UTC, money is US dollars, volatility is
@@ -86,6 +88,7 @@ def add_page(app: FastAPI) -> None:
         app.get(path, include_in_schema=False)(get)
 
     text("/", (_STATIC / "index.html").read_bytes(), "text/html")
+    text("/definitions", definitions_page(), "text/html")
     text("/static/icon.svg", _ICON, "image/svg+xml")
     for name, (file, kind) in _CHARTS.items():
         text(f"/static/charts/{name}", (_charts() / file).read_bytes(), kind)

@@ -10,8 +10,8 @@ import re
 from enum import StrEnum
 from pathlib import Path
 
-from sampler.metrics.glossary import GLOSSARY
 from storage.record.flag_figures import FIGURE_GROUPS, FLAG_GROUPS
+from storage.record.glossary import GLOSSARY
 from storage.record.row import Flag, Reason
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -33,11 +33,9 @@ def members(enumeration: type[StrEnum], heading: str) -> list[list[str]]:
 
 def flags() -> list[list[str]]:
     """Every flag: what it says, and the groups of figures not to rely on while it is set."""
-    head, *rows = members(Flag, "flag")
-    groups = [", ".join(FLAG_GROUPS[flag]) for flag in Flag]
     return [
-        [*head, "do not rely on"],
-        *([*row, group] for row, group in zip(rows, groups, strict=True)),
+        ["flag", "meaning", "do not rely on"],
+        *([f"`{flag}`", flag.meaning, ", ".join(FLAG_GROUPS[flag])] for flag in Flag),
     ]
 
 

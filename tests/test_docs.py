@@ -26,10 +26,10 @@ from api.__main__ import main as api
 from sampler.__main__ import main as sampler
 from sampler.measure.snapshot import measure_slot
 from sampler.metrics import black
-from sampler.metrics.glossary import GLOSSARY
 from storage.__main__ import main as storage
 from storage.config.settings import REGISTRY
 from storage.config.vendor_keys import VENDOR_NAMES
+from storage.record.glossary import GLOSSARY
 from storage.record.row import COLUMNS, PROFILE, Reason
 
 ROOT = Path(__file__).resolve().parents[1]

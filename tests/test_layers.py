@@ -193,7 +193,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api.errors": {"api.access", "api.context", "api.http", "api.series"},
     "api.access_log": {"api.context", "api.http", "api.prometheus"},
     "api.openapi": {"api.documents", "api.errors", "storage.config"},
-    "api.page": set(),
+    "api.page": {"api.definitions"},
+    "api.definitions": set(),
     "api.routes": {
         "api.access",
         "api.access_log",
@@ -211,6 +212,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api.mcp": {
         "api.access",
         "api.context",
+        "api.definitions",
         "api.errors",
         "api.http",
         "storage.record",

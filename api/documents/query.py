@@ -106,6 +106,58 @@ def read_strike_range(query: Mapping[str, str], default: float) -> float:
     return min(max(reach, NARROWEST), WIDEST)
 
 
+def read_figure(query: Mapping[str, str], figures: Sequence[str]) -> str:
+    """Read ``figure``, the name of what is to be explained.
+
+    Parameters
+    ----------
+    query : the parameters of the query string.
+    figures : the names; the first is the default.
+
+    Returns
+    -------
+    str
+        The name.
+
+    Raises
+    ------
+    QueryError
+        ``invalid_figure`` for any other name.
+    """
+    figure = query.get("figure", figures[0])
+    if figure not in figures:
+        raise QueryError("invalid_figure", "figure must be a name of the definitions' glossary")
+    return figure
+
+
+def read_strike(query: Mapping[str, str]) -> float | None:
+    """Read ``strike``.
+
+    Parameters
+    ----------
+    query : the parameters of the query string.
+
+    Returns
+    -------
+    float or None
+        The strike; None without one. [$]
+
+    Raises
+    ------
+    QueryError
+        ``invalid_strike`` for what is no positive number.
+    """
+    if "strike" not in query:
+        return None
+    try:
+        strike = float(query["strike"]) if query["strike"].isascii() else math.nan
+    except ValueError:
+        strike = math.nan
+    if not 0 < strike < math.inf:
+        raise QueryError("invalid_strike", "strike must be a positive number")
+    return strike
+
+
 def read_board_size(query: Mapping[str, str]) -> int:
     """Read ``n``, how many symbols a leaderboard has; clamped to 1-100.
 

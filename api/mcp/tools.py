@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -13,6 +11,7 @@ from mcp.server.mcpserver.exceptions import ResourceError, ToolError
 from mcp.types import ToolAnnotations
 from pydantic import Field
 
+from api.definitions import definitions_text
 from api.mcp.brief import DEFAULT_LIMIT, age_of, fit, headlines
 from api.mcp.caller import ApiCaller, ToolRefusal
 from storage import installed_version
@@ -66,6 +65,7 @@ def make_server(caller_of: Callable[[Context], ApiCaller]) -> MCPServer:
     )
     _add_flow_tools(server, caller_of)
     _add_live_tools(server, caller_of)
+    _add_explain_tool(server, caller_of)
     _add_record_tools(server, caller_of)
     _add_resources(server, caller_of)
     _add_prompts(server)
@@ -247,6 +247,30 @@ def _add_live_tools(server: MCPServer, caller_of: Callable[[Context], ApiCaller]
         return await _answer(caller_of(ctx), f"/v1/flow/dealer-risk/{_segment(symbol)}", {}, max_kb)
 
 
+def _add_explain_tool(server: MCPServer, caller_of: Callable[[Context], ApiCaller]) -> None:
+    @server.tool(annotations=_READS, structured_output=False)
+    async def explain(
+        ctx: Context,
+        symbol: Symbol,
+        figure: Annotated[
+            str, Field(description="a name of flow://definitions, such as gamma_flip")
+        ] = "net_gex",
+        moment: Annotated[
+            str | None,
+            Field(
+                description="the newest sample that was quoted by then, ISO 8601; now if left out"
+            ),
+        ] = None,
+        strike: Annotated[
+            float | None, Field(description="explain this strike's part of the figure")
+        ] = None,
+        max_kb: MaxKb = 16,
+    ) -> str:
+        """A figure's formula with this sample's inputs, its flags in words, and what it is not."""
+        query = {"figure": figure, "at": moment, "strike": strike}
+        return await _answer(caller_of(ctx), f"/v1/explain/{_segment(symbol)}", query, max_kb)
+
+
 def _add_record_tools(server: MCPServer, caller_of: Callable[[Context], ApiCaller]) -> None:
     @server.tool(annotations=_READS, structured_output=False)
     async def get_account(ctx: Context) -> str:
@@ -347,18 +371,3 @@ def _add_prompts(server: MCPServer) -> None:
             " regime, flip, walls, pin, cumulative hedge flow. Name gaps and flags between them"
             " before you call anything a change; a gap is not a change. Give no advice to trade."
         )
-
-
-def definitions_text() -> str:
-    """Return the text of ``docs/definitions.md``: of the wheel, or of the source tree.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
-    packaged = resources.files("api").joinpath("definitions.md")
-    if packaged.is_file():
-        return packaged.read_text(encoding="utf-8")
-    source = Path(__file__).resolve().parents[2] / "docs/definitions.md"
-    return source.read_text(encoding="utf-8")

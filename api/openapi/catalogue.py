@@ -17,7 +17,7 @@ from starlette.responses import Response
 from api import errors
 from api.documents.alerts import ALERT_KINDS, DEFAULT_LIMIT
 from api.documents.query import BOOKS, LEADERBOARD_METRICS, METRICS, MODES, SIDES
-from api.openapi import alerts, chain, platforms, siblings, status, windows
+from api.openapi import alerts, chain, explain, platforms, siblings, status, windows
 
 _ZERO, _FLOW = "/v1/flow/zero-dte/", "/v1/flow/"
 _SERIES = f"{_ZERO}series"
@@ -117,6 +117,18 @@ _SYMBOLS = _parameter("symbols", "Up to 50, comma-separated.", type="string") | 
     "required": True,
     "example": "SPX,SPY",
 }
+_FIGURE = _parameter(
+    "figure",
+    "What is explained: a name of the definitions' glossary.",
+    type="string",
+    default="net_gex",
+)
+_STRIKE = _parameter(
+    "strike",
+    "A listed strike: its part of the figure is explained. A figure that exists by strike alone"
+    " needs one.",
+    type="number",
+)
 _SINCE = _parameter(
     "since",
     "The `cursor` of an earlier answer: only bars that changed after it.",
@@ -511,6 +523,18 @@ DOCUMENTS = {
         "Stored sessions of a symbol, and how many of each session's slots are stored.",
         _FEED,
         plan="Free",
+    ),
+    "explain": _document(
+        "explain",
+        f"/v1/explain{_SYMBOL}",
+        explain.Explanation,
+        "Explain a figure",
+        """One figure of one sample: its formula, inputs, largest strikes and flags in words.
+
+        Where the formula is arithmetic on stored figures, `check` does it again.""",
+        _FIGURE,
+        _STRIKE,
+        *_MOMENT,
     ),
     "levels": _sibling(
         "levels", siblings.Levels, "Levels", "Flip, walls and max pain of the live book."

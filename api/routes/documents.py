@@ -16,6 +16,8 @@ from api.access.gate import Caller
 from api.context import app_context
 from api.documents import degraded, heatmap, hedge_flow, leaderboard, pressure, strike_flow
 from api.documents import query as parameters
+from api.documents.explain import explain
+from api.documents.figure_inputs import FIGURES
 from api.documents.lookup import (
     NoChain,
     NoData,
@@ -66,6 +68,7 @@ def add_document_routes(app: FastAPI) -> None:
         "strike-flow": get_strike_flow,
         "leaderboard": get_leaderboard,
         "sessions": get_sessions,
+        "explain": get_explanation,
     }
     for name, document in SIBLINGS.items():
         handlers[name] = _sibling(document)
@@ -136,7 +139,7 @@ async def _chain_document(
     request: Request,
     symbol: str,
     document: Callable[[Sample], dict[str, Any]],
-    explain: Callable[[Store, str, NoChain], Awaitable[dict[str, Any]]],
+    reason_body: Callable[[Store, str, NoChain], Awaitable[dict[str, Any]]],
     *,
     while_closed: bool = False,
 ) -> Response:
@@ -146,7 +149,7 @@ async def _chain_document(
     ----------
     document
         Makes the document of a sample.
-    explain
+    reason_body
         Makes the body that is sent instead where the moment has no chain.
     while_closed
         Whether the newest session's last sample is shown while the market is closed.
@@ -165,7 +168,7 @@ async def _chain_document(
     except NoData:
         return _not_found_response(name, when)
     except NoChain as reason:
-        return await _document_response(request, await explain(store, name, reason), name, None)
+        return await _document_response(request, await reason_body(store, name, reason), name, None)
     return await _document_response(request, document(sample), name, sample.record.row.quoted_at)
 
 
@@ -198,6 +201,30 @@ def _sibling(document: Callable[[Sample], dict[str, Any]]) -> Callable[..., Awai
         )
 
     return get
+
+
+async def get_explanation(request: Request, symbol: Symbol, caller: Growth) -> Response:
+    """Answer with one figure's formula, inputs and flags, and what it is not.
+
+    Parameters
+    ----------
+    request : the request.
+    symbol : the symbol in the path.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200; 404 if nothing was ever sampled of the symbol.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
+    """
+    figure = parameters.read_figure(request.query_params, FIGURES)
+    strike = parameters.read_strike(request.query_params)
+    return await _sibling(lambda sample: explain(sample, figure, strike))(request, symbol, caller)
 
 
 async def get_hedge_flow(request: Request, symbol: Symbol, caller: Growth) -> Response:

@@ -1,7 +1,7 @@
 // Keeps a session up to date: by the stream, and by a slow poll for what the stream does not send.
 
 import { ask, paths } from "./api.js";
-import { Stream } from "./stream.js";
+import { SharedStream } from "./shared.js";
 
 // A key may have 2,500 requests a day. While the stream is open, a poll brings only what the stream
 // does not send; out of hours hardly anything changes.
@@ -93,7 +93,7 @@ export class Feed {
     const session = this.#session;
     this.#overtaken = 0;
     this.hear("connecting");
-    const stream = new Stream(paths.stream(session.symbol, { bar: session.bar, feed: session.feed }), {
+    const stream = new SharedStream(paths.stream(session.symbol, { bar: session.bar, feed: session.feed }), {
       since: session.cursor,
       opened: () => {
         if (stream !== this.#stream) return;
@@ -103,6 +103,7 @@ export class Feed {
         if (this.#cut && !this.#polling) this.poll();
         this.#cut = false;
       },
+      queued: () => stream === this.#stream && this.hear("polling"),
       take: (event) => stream === this.#stream && this.#take(session, event),
       lost: (refused) => {
         if (stream !== this.#stream) return;

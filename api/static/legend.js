@@ -12,7 +12,7 @@ export class Legend {
     for (const line of lines) {
       const key = make("dt", "", `key c-${line.colour}`);
       key.append(make("i", "", line.dash ? (line.dash[0] <= 2 ? "dotted" : "dashed") : ""), make("span", line.name));
-      const value = make("dd", NONE, "", { "data-field": line.compare ? "" : line.field });
+      const value = make("dd", NONE, "", { "data-field": line.compare ? "" : line.field, ...(line.compare ? {} : { "data-figure": line.field }) });
       const row = make("div", "", "row");
       row.append(key, value);
       list.append(row);

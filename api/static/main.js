@@ -6,6 +6,7 @@ import { Choice } from "./choice.js";
 import { cadencesDiffer, loadOther } from "./compare.js";
 import { showChosen, showReplay, tie } from "./controls.js";
 import { byId, write } from "./dom.js";
+import { Explain } from "./explain.js";
 import { Feed } from "./feed.js";
 import { money, price } from "./format.js";
 import { Frames } from "./frames.js";
@@ -16,9 +17,9 @@ import { addPressure, showPressure } from "./pressure.js";
 import { Replay } from "./replay.js";
 import { Screen } from "./screen.js";
 import { Session } from "./session.js";
+import { SharedStream } from "./shared.js";
 import { Snapshots } from "./snapshots.js";
 import { REASONS, inHours, live, server, simulated, spanOf, state, view } from "./state.js";
-import { Stream } from "./stream.js";
 import { Strikes } from "./strikes.js";
 import { showGaps, showTable } from "./tables.js";
 import { Export } from "./export.js";
@@ -58,6 +59,7 @@ const bell = new Bell(later);
 const choice = new Choice(view, load);
 const snapshots = new Snapshots(later);
 const shownBars = () => state.session?.upTo(replay.at) ?? [];
+new Explain(() => ({ session: state.session, bar: shownBars().at(-1) ?? null }));
 const exporting = new Export(() => ({ session: state.session, bar: shownBars().at(-1), view, replay, screen, simulated: simulated() }));
 
 const frames = new Frames(show, (hidden, away) => {
@@ -188,7 +190,7 @@ let first = null;
 
 function awaitFirst() {
   if (document.hidden) return;
-  const mine = new Stream(paths.stream(view.symbol, { bar: view.bar, feed: view.feed }), {
+  const mine = new SharedStream(paths.stream(view.symbol, { bar: view.bar, feed: view.feed }), {
     opened: () => {},
     take: ({ data }) => {
       const { t } = JSON.parse(data);

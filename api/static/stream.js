@@ -14,9 +14,10 @@ export class Stream {
 
   // With ``since`` the server first sends what has changed after that cursor.
   // ``opened`` is called when the server answers, ``take`` with each event's name, id and data, and
-  // ``lost`` once when the stream has ended by itself, with the refusal if there was one.
-  constructor(path, { since, opened, take, lost }) {
-    this.take = take;
+  // ``lost`` once when the stream has ended by itself, with the refusal if there was one; ``heard``
+  // whenever anything has come.
+  constructor(path, { since, opened, take, lost, heard = () => {} }) {
+    [this.take, this.heard] = [take, heard];
     this.#run(path, since, opened).catch((error) => error).then((error) => {
       this.open = false;
       if (!this.#ended.signal.aborted) lost(error instanceof Refused ? error : null);
@@ -51,6 +52,7 @@ export class Stream {
       const { value, done } = await reader.read();
       if (done || this.#ended.signal.aborted) return;
       this.#heard = performance.now();
+      this.heard();
       const lines = (rest + value).split("\n");
       rest = lines.pop();
       for (const line of lines) this.#line(line.replace(/\r$/, ""));

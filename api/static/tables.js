@@ -7,18 +7,18 @@ import { clock } from "./time.js";
 const ROWS = 12;
 const COLUMNS = [
   ["New York", (bar) => clock(bar.at)],
-  ["Spot", (bar) => price(bar.spot)],
-  ["Net GEX", (bar) => money(bar.net_gex)],
-  ["Regime", (bar) => words(bar.regime)],
-  ["Flip", (bar) => price(bar.gamma_flip)],
-  ["Put wall", (bar) => strike(bar.put_wall)],
-  ["Call wall", (bar) => strike(bar.call_wall)],
-  ["Magnet", (bar) => strike(bar.magnet)],
-  ["Pin", (bar) => `${bar.pin_score}`],
-  ["Prob.", (bar) => percent(bar.pin_probability_pct)],
-  ["ATM IV", (bar) => vol(bar.atm_iv)],
-  ["Charm", (bar) => money(bar.charm_dollars_per_hour)],
-  ["Flow", (bar) => money(bar.hedge_flow_cumulative_all)],
+  ["Spot", (bar) => price(bar.spot), "spot"],
+  ["Net GEX", (bar) => money(bar.net_gex), "net_gex"],
+  ["Regime", (bar) => words(bar.regime), "regime"],
+  ["Flip", (bar) => price(bar.gamma_flip), "gamma_flip"],
+  ["Put wall", (bar) => strike(bar.put_wall), "put_wall"],
+  ["Call wall", (bar) => strike(bar.call_wall), "call_wall"],
+  ["Magnet", (bar) => strike(bar.magnet), "magnet"],
+  ["Pin", (bar) => `${bar.pin_score}`, "pin_score"],
+  ["Prob.", (bar) => percent(bar.pin_probability_pct), "pin_probability_pct"],
+  ["ATM IV", (bar) => vol(bar.atm_iv), "atm_iv"],
+  ["Charm", (bar) => money(bar.charm_dollars_per_hour), "charm_dollars_per_hour"],
+  ["Flow", (bar) => money(bar.hedge_flow_cumulative_all), "hedge_flow_cumulative_all"],
 ];
 
 export function showTable(bars) {
@@ -27,7 +27,7 @@ export function showTable(bars) {
   if (!byId("columns").firstChild) byId("columns").append(...COLUMNS.map(([name]) => make("th", name, "", { scope: "col" })));
   byId("rows").replaceChildren(...bars.slice(-ROWS).reverse().map((bar) => {
     const row = make("tr");
-    row.append(...COLUMNS.map(([, say]) => make("td", say(bar))));
+    row.append(...COLUMNS.map(([, say, figure]) => make("td", say(bar), "", figure ? { "data-figure": figure, "data-at": `${bar.at}` } : {})));
     return row;
   }));
 }

@@ -62,7 +62,7 @@ const made = new Map();
 
 function build() {
   for (const tile of TILES) {
-    const box = make("div", "", "tile", { tabindex: "0", role: "group", "data-field": tile.field, "aria-describedby": `tells-${tile.field}` });
+    const box = make("div", "", "tile", { tabindex: "0", role: "button", "data-field": tile.field, "data-figure": tile.field, "aria-describedby": `tells-${tile.field}` });
     const parts = {
       box,
       value: make("b"), note: make("span", "", "note"), change: make("span", "", "change"),

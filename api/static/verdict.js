@@ -54,17 +54,17 @@ function sure(bar) {
 
 const tells = (field) => TILES.find((tile) => tile.field === field).tells;
 
-// Returns the clauses of a bar and of a snapshot that is not newer: name, text, colour, panel, meaning.
+// Returns the clauses of a bar and of a snapshot that is not newer: name, figure, text, colour, panel, meaning.
 export function clausesOf(bar, snapshot) {
   const [sign, kind] = gamma(bar);
   const of = snapshot && snapshot.slot !== bar.at ? ` (at ${clock(snapshot.slot)})` : "";
   return [
-    { name: "gamma", text: `${sign}.`, kind, panel: "exposure", means: tells("net_gex") },
-    { name: "move", text: moves(snapshot).replace(/\.$/, `${of}.`), kind: "", panel: "exposure", means: MOVE_MEANS },
-    { name: "flip", text: flip(bar), kind: "", panel: "price", means: tells("gamma_flip") },
-    { name: "charm", text: charm(bar), kind: "", panel: "vol", means: tells("charm_dollars_per_hour") },
-    { name: "sure", text: sure(bar), kind: "", panel: "exposure", means: SURE_MEANS },
-    { name: "flags", text: bar.flags?.length ? `Flagged: ${bar.flags.map(words).join(", ")}.` : "", kind: "warn", panel: "price", means: "Caveats of this sample; the glossary explains each." },
+    { name: "gamma", figure: "net_gex", text: `${sign}.`, kind, panel: "exposure", means: tells("net_gex") },
+    { name: "move", figure: "hedging", text: moves(snapshot).replace(/\.$/, `${of}.`), kind: "", panel: "exposure", means: MOVE_MEANS },
+    { name: "flip", figure: "gamma_flip", text: flip(bar), kind: "", panel: "price", means: tells("gamma_flip") },
+    { name: "charm", figure: "charm_dollars_per_hour", text: charm(bar), kind: "", panel: "vol", means: tells("charm_dollars_per_hour") },
+    { name: "sure", figure: "regime_confidence", text: sure(bar), kind: "", panel: "exposure", means: SURE_MEANS },
+    { name: "flags", figure: "flags", text: bar.flags?.length ? `Flagged: ${bar.flags.map(words).join(", ")}.` : "", kind: "warn", panel: "price", means: "Caveats of this sample; the glossary explains each." },
   ].filter(({ text }) => text);
 }
 
@@ -89,8 +89,8 @@ export function showVerdict(session, bar, snapshot) {
   // Clauses stay where they are, so that the one with the focus keeps it.
   const known = new Map([...byId("clauses").children].map((item) => [item.dataset.clause, item]));
   byId("verdict-of").textContent = `${session.symbol} ${clock(bar.at)}`;
-  const items = clauses.map(({ name: clause, text, kind, panel, means }) => {
-    const item = known.get(clause) ?? make("button", "", "", { type: "button", "data-clause": clause });
+  const items = clauses.map(({ name: clause, figure, text, kind, panel, means }) => {
+    const item = known.get(clause) ?? make("button", "", "", { type: "button", "data-clause": clause, "data-figure": figure });
     if (!known.has(clause)) item.addEventListener("click", () => lead(panel));
     item.className = `clause ${kind}`;
     item.title = means;

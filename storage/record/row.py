@@ -52,31 +52,40 @@ class Reason(StrEnum):
 
 
 class Flag(StrEnum):
-    """What limits how far a row can be trusted."""
+    """What limits how far a row can be trusted, each with what it means."""
 
-    BASELINE = "baseline"  #: flow counts from this slot: there is no earlier state
-    STALE_SPOT = "stale_spot"  #: the source's spot contradicts parity; the forward is used
-    CLOCK_SKEW = "clock_skew"  #: spot and parity disagree by less than for stale_spot
-    AFTER_GAP = "after_gap"  #: the flow of the missed slots before it is in this row too
-    VOLUME_REBASED = "volume_rebased"  #: the feed began the day's count anew after the open
-    VOLUME_HELD = "volume_held"  #: volumes fell or are unreadable: the earlier ones count
-    VOLUME_RECOVERED = "volume_recovered"  #: held volumes are back; their flow is in this row
-    VOLUME_CORRECTED = "volume_corrected"  #: volume of earlier rows is taken out, or put back
-    VOLUME_UNKNOWN = "volume_unknown"  #: contracts without a readable volume until now
-    CONTRACTS_MISSING = "contracts_missing"  #: contracts of earlier rows are not in this one
-    FORWARD_IS_SPOT = "forward_is_spot"  #: fewer than three strikes give a parity forward
-    SPOT_FROM_PARITY = "spot_from_parity"  #: no usable spot of the source: parity's is used
-    SPOT_SPIKE = "spot_spike"  #: spot jumped against parity, or for one slot only
-    VOLATILITY_SPIKE = "volatility_spike"  #: the ATM volatility jumped for one slot only
-    OPTIONS_UNCHANGED = "options_unchanged"  #: no option shows anything newer than an earlier slot
-    OPTIONS_AHEAD = "options_ahead"  #: options traded later than the time of their answer
-    WIDE_QUOTES = "wide_quotes"  #: too wide quotes: all are weighted by their width
-    QUOTES_CONTRADICT = "quotes_contradict"  #: no prices between bid and ask agree with all quotes
-    NO_OPEN_INTEREST = "no_open_interest"  #: no open interest is known: there is no position
-    OI_CHANGED = "oi_changed"  #: the source sent another set of open interest
-    OI_PARTIAL = "oi_partial"  #: open interest is missing for some contracts
-    OI_RECOVERED = "oi_recovered"  #: open interest that was missing is back
-    REVISED = "revised"  #: a later sample showed what was wrong here, and added a flag
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str = "") -> Self:
+        """Make a member that is its name and knows its meaning."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    BASELINE = "baseline", "flow counts from this slot: there is no earlier state"
+    STALE_SPOT = "stale_spot", "the source's spot contradicts parity; the forward is used"
+    CLOCK_SKEW = "clock_skew", "spot and parity disagree by less than for stale_spot"
+    AFTER_GAP = "after_gap", "the flow of the missed slots before it is in this row too"
+    VOLUME_REBASED = "volume_rebased", "the feed began the day's count anew after the open"
+    VOLUME_HELD = "volume_held", "volumes fell or are unreadable: the earlier ones count"
+    VOLUME_RECOVERED = "volume_recovered", "held volumes are back; their flow is in this row"
+    VOLUME_CORRECTED = "volume_corrected", "volume of earlier rows is taken out, or put back"
+    VOLUME_UNKNOWN = "volume_unknown", "contracts without a readable volume until now"
+    CONTRACTS_MISSING = "contracts_missing", "contracts of earlier rows are not in this one"
+    FORWARD_IS_SPOT = "forward_is_spot", "fewer than three strikes give a parity forward"
+    SPOT_FROM_PARITY = "spot_from_parity", "no usable spot of the source: parity's is used"
+    SPOT_SPIKE = "spot_spike", "spot jumped against parity, or for one slot only"
+    VOLATILITY_SPIKE = "volatility_spike", "the ATM volatility jumped for one slot only"
+    OPTIONS_UNCHANGED = "options_unchanged", "no option shows anything newer than an earlier slot"
+    OPTIONS_AHEAD = "options_ahead", "options traded later than the time of their answer"
+    WIDE_QUOTES = "wide_quotes", "too wide quotes: all are weighted by their width"
+    QUOTES_CONTRADICT = "quotes_contradict", "no prices between bid and ask agree with all quotes"
+    NO_OPEN_INTEREST = "no_open_interest", "no open interest is known: there is no position"
+    OI_CHANGED = "oi_changed", "the source sent another set of open interest"
+    OI_PARTIAL = "oi_partial", "open interest is missing for some contracts"
+    OI_RECOVERED = "oi_recovered", "open interest that was missing is back"
+    REVISED = "revised", "a later sample showed what was wrong here, and added a flag"
 
 
 class Drop(StrEnum):

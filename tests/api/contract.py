@@ -538,6 +538,46 @@ class Symbols(Success):
     last_updated: Moment | None
 
 
+class ExplainedInput(Strict):
+    name: Text
+    value: Any
+    unit: Text
+    meaning: Text
+
+
+class ExplainedFlag(Strict):
+    flag: Text
+    meaning: Text
+    limits_this: bool
+    amounts: dict[str, Number] | None
+
+
+class ExplainedCheck(Strict):
+    expression: Text
+    value: MaybeNumber
+
+
+class Explanation(Success):
+    symbol: Text
+    expiration: Day
+    as_of: Moment
+    figure: Text
+    strike: MaybeNumber
+    value: Any
+    unit: Text
+    formula: Text
+    positive_means: Text | None
+    definition: Text
+    inputs: list[ExplainedInput]
+    strikes: list[dict[str, MaybeNumber]]
+    check: ExplainedCheck | None
+    flag_meanings: list[ExplainedFlag]
+    is_not: list[Text]
+    steps: Text
+    slot: Moment
+    flags: list[Text]
+
+
 ZERO = "/v1/flow/zero-dte/"
 #: Every route of a symbol, and the type of its answer.
 ROUTES: dict[str, type[Success]] = {
@@ -549,6 +589,7 @@ ROUTES: dict[str, type[Success]] = {
     ZERO + "heatmap/{}": Heatmap,
     ZERO + "strike-flow/{}": StrikeFlow,
     ZERO + "sessions/{}": Sessions,
+    "/v1/explain/{}": Explanation,
     "/v1/flow/levels/{}": LiveLevels,
     "/v1/flow/pin-risk/{}": LivePinRisk,
     "/v1/flow/gex/{}": LiveGex,

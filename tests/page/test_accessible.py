@@ -65,6 +65,12 @@ async def test_axe(fresh: Site, tabs: Callable[..., Any], scheme: str) -> None:
     await tab.page.locator("#bars summary").click()
     await tab.page.locator("#panels summary").click()
     assert await tab.page.evaluate(RUN_AXE) == []
+    await tab.page.locator(".tile[data-field=net_gex]").click()
+    await tab.shows("#explain .value", re.compile(r"\d"))
+    assert await tab.page.evaluate(RUN_AXE) == []
+    await tab.page.goto(f"{fresh.url}/definitions")
+    await tab.page.evaluate(AXE)
+    assert await tab.page.evaluate(RUN_AXE) == []
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])

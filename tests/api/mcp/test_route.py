@@ -30,7 +30,7 @@ PUBLISHED = {
     "get_account": set(),
     "get_symbols": set(),
 }
-OURS = {"get_market", "get_sessions", "get_gaps", "get_alerts"}
+OURS = {"get_market", "get_sessions", "get_gaps", "get_alerts", "explain"}
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -103,6 +103,20 @@ async def test_a_day_is_the_endpoints_document_within_16_kb(
     assert {n: v for n, v in whole.items() if n != "status"} == {
         n: v for n, v in endpoint.items() if n != "data_as_of"
     }
+
+
+async def test_a_figure_explained(flowing: Caller) -> None:
+    """The tool gives the endpoint's explanation of a figure and of a strike's part of it."""
+    for query in ({}, {"figure": "gamma_flip"}, {"figure": "net_gex", "strike": 7500.0}):
+        moment = "2026-11-27T16:00:10Z"
+        endpoint = (await flowing.get("/v1/explain/SPX", params=query | {"at": moment})).json()
+        wanted = {"symbol": "SPX", "moment": moment} | query
+        async with assistant(flowing) as client:
+            answer = await call(client, "explain", **wanted)
+        assert answer["status"]["simulated"] is True
+        assert {n: v for n, v in answer.items() if n != "status"} == {
+            n: v for n, v in endpoint.items() if n != "data_as_of"
+        }
 
 
 async def test_the_status_says_how_old_and_what_is_missing(

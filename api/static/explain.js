@@ -1,0 +1,169 @@
+// Explain: a click on a number opens its formula with this sample's inputs, its flags in words, and
+// what the number is not. Any element with ``data-figure`` is such a number; ``data-at`` is its moment.
+
+import { ask, paths, why } from "./api.js";
+import { make, options } from "./dom.js";
+import { NONE, fixed, money, words } from "./format.js";
+import { PANELS } from "./panels.js";
+import { TILES } from "./tiles.js";
+import { clock, moment } from "./time.js";
+
+// Quotes lie nearer to their own slot than to the next one.
+const NEAREST_MS = 14000;
+const MORE = ["regime", "regime_confidence", "hedging", "remaining_1sd", "charm_horizon_seconds", "flags"];
+// What the page shows of a sample, and so offers to explain.
+const FIGURES = [...new Set([
+  ...TILES.map(({ field }) => field), ...MORE,
+  ...PANELS.flatMap(({ lines }) => lines.map(({ field }) => field)),
+])];
+
+const SHORT = /\b(gex|dex|vex|chex|iv|oi|atm|se)\b/g;
+// Returns a figure's name as people write it.
+const nameOf = (figure) => words(figure).replace(SHORT, (short) => short.toUpperCase());
+
+// Returns a value as people say it.
+export function say(value, unit) {
+  if (value === null || value === undefined) return NONE;
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (Array.isArray(value)) return value.length ? value.map((each) => say(each, unit)).join(", ") : "none";
+  if (typeof value === "object") return Object.entries(value).map(([name, each]) => `${words(name)} ${say(each, unit)}`).join(", ") || "none";
+  if (typeof value === "string") return unit === "UTC" ? `${clock(moment(value))} ET` : words(value);
+  if (unit.startsWith("$")) return Math.abs(value) >= 1e5 ? money(value) : `${fixed(value)} $`;
+  const number = value.toLocaleString("en-US", { maximumSignificantDigits: 6 }).replace("-", "−");
+  return ["decimal", "0–1", "0–100", "text", "ratio", "count"].includes(unit) ? number : `${number} ${unit}`;
+}
+
+const row = (...texts) => {
+  const line = make("tr");
+  line.append(...texts.map((text, k) => (k ? make("td", text) : make("th", text, "", { scope: "row" }))));
+  return line;
+};
+
+function table(rows) {
+  const made = make("table");
+  made.append(make("tbody"));
+  made.firstChild.append(...rows);
+  return made;
+}
+
+const listOf = (texts) => {
+  const list = make("ul");
+  list.append(...texts.map((text) => make("li", text.replaceAll("`", ""))));
+  return list;
+};
+
+export class Explain {
+  #box = null;
+  #opener = null;
+  #asked = 0;
+  #of = null;
+
+  // ``now`` gives the shown session and its newest bar.
+  constructor(now) {
+    this.now = now;
+    document.addEventListener("click", (event) => this.#clicked(event));
+    document.addEventListener("keydown", (event) => this.#pressed(event), { capture: true });
+  }
+
+  #clicked(event) {
+    const number = event.target.closest?.("[data-figure]");
+    if (!number) return;
+    const { figure, at, strike = "" } = number.dataset;
+    this.open(figure, { at: at ? Number(at) : null, strike });
+    this.#opener = number;
+    // A click by keyboard takes the focus along.
+    if (event.detail === 0) this.#box.focus();
+  }
+
+  #pressed(event) {
+    if (event.key === "Escape" && this.#box && !this.#box.hidden && !document.querySelector("dialog[open]")) {
+      event.stopPropagation();
+      this.close();
+    }
+    if (event.key === "Enter" && event.target.matches?.(".tile[data-figure]")) event.target.click();
+  }
+
+  close() {
+    if (this.#box.contains(document.activeElement)) this.#opener?.focus?.();
+    this.#box.hidden = true;
+    this.#asked++;
+  }
+
+  #build() {
+    this.#box = make("section", "", "explain", { id: "explain", role: "dialog", "aria-labelledby": "explain-title", tabindex: "-1" });
+    const head = make("div", "", "field");
+    this.title = make("h2", "", "", { id: "explain-title" });
+    const shut = make("button", "Close", "", { type: "button" });
+    shut.addEventListener("click", () => this.close());
+    head.append(this.title, shut);
+    const form = make("form", "", "rules");
+    const figure = make("label", "Figure ");
+    this.figure = make("select", "", "", { id: "explain-figure" });
+    figure.append(this.figure);
+    const strike = make("label", "Strike ");
+    this.strike = make("input", "", "", { id: "explain-strike", inputmode: "decimal", size: "7", placeholder: "all" });
+    strike.append(this.strike);
+    form.append(figure, strike);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("change", () => this.open(this.figure.value, { at: this.#of?.at ?? null, strike: this.strike.value.replaceAll(",", "").trim() }));
+    this.body = make("div", "", "", { id: "explain-body", "aria-live": "polite" });
+    this.#box.append(head, form, this.body);
+    document.body.append(this.#box);
+  }
+
+  async open(figure, { at = null, strike = "" } = {}) {
+    if (!this.#box) this.#build();
+    const { session, bar } = this.now();
+    const mine = ++this.#asked;
+    this.#of = { figure, at, strike };
+    options(this.figure, [...new Set([...FIGURES, figure])].map((name) => [name, nameOf(name)]), figure);
+    this.strike.value = strike;
+    this.title.textContent = nameOf(figure);
+    this.#box.hidden = false;
+    const when = at ?? bar?.at;
+    if (!session || !when) return this.body.replaceChildren(make("p", "There is no sample."));
+    this.body.replaceChildren(make("p", "Loading …", "muted"));
+    try {
+      const body = await ask(paths.explain(session.symbol, {
+        figure, strike, feed: session.feed, at: new Date(when + NEAREST_MS).toISOString(),
+      }));
+      if (mine === this.#asked) this.#show(body);
+    } catch (error) {
+      if (mine === this.#asked) this.body.replaceChildren(make("p", why(error), "warn"));
+    }
+  }
+
+  #show(body) {
+    const { symbol, slot, figure, strike, value, unit, formula, check } = body;
+    this.title.textContent = `${nameOf(figure)}${strike === null ? "" : ` at ${say(strike, "text")}`}`;
+    const parts = [
+      make("p", say(value, unit), "value"),
+      make("p", `${symbol}, ${body.expiration}, sample of ${clock(moment(slot))} ET${["text", "list", "object", "UTC", "date"].includes(unit) ? "" : `, ${unit}`}`, "muted"),
+      make("h3", "Formula"),
+      make("p", formula, "formula"),
+    ];
+    if (body.positive_means) parts.push(make("p", `A positive value: ${body.positive_means}.`));
+    if (check) parts.push(make("p", `${check.expression === formula ? "" : `${check.expression} `}= ${say(check.value, unit)}`, "formula"));
+    if (body.inputs.length) {
+      const rows = body.inputs.map(({ name, value: input, unit: of, meaning }) => row(nameOf(name), say(input, of), meaning));
+      parts.push(make("h3", "Inputs of this sample"), table(rows));
+    }
+    if (body.strikes.length) {
+      const names = Object.keys(body.strikes[0]);
+      const head = make("tr");
+      head.append(...names.map((name) => make("th", nameOf(name), "", { scope: "col" })));
+      const rows = body.strikes.map((each) => row(...names.map((name) => say(each[name], name.includes("gex") || name.includes("dex") || name.includes("flow") || name.endsWith("ex") ? "$ " : "text"))));
+      const scroll = make("div", "", "scroll", { tabindex: "0", role: "region", "aria-label": "Strikes" });
+      scroll.append(table([head, ...rows]));
+      parts.push(make("h3", strike === null ? "The strikes with the largest parts" : "The strike"), scroll);
+    }
+    parts.push(make("h3", "What it is not"), listOf(body.is_not.length ? body.is_not : ["Nothing more is to be said: it is as the source gave it, or a count."]));
+    const flags = body.flag_meanings.map(({ flag, meaning, limits_this: limits, amounts }) =>
+      `${words(flag)}: ${meaning}.${limits ? " Do not rely on this figure." : ""}${amounts ? ` (${say(amounts, "text")})` : ""}`);
+    parts.push(make("h3", "Flags of the sample"), flags.length ? listOf(flags) : make("p", "None."));
+    const end = make("p", "", "muted");
+    end.append(make("a", "Definition", "", { href: body.definition, target: "_blank", rel: "noopener" }), ` · formulas version ${body.definitions} · every step from the stored chain: `, make("code", body.steps));
+    parts.push(end);
+    this.body.replaceChildren(...parts);
+  }
+}

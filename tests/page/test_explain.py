@@ -1,0 +1,82 @@
+"""A number opens its formula, its inputs, and what it is not."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+
+import pytest
+
+from tests.page import market
+from tests.page.conftest import Site, Tab
+from tests.page.market import TUESDAY, slot_time
+from tests.page.test_live import fresh
+
+__all__ = ["fresh"]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_number_explained(fresh: Site, tab: Tab) -> None:
+    """Tile, clause and table open the explanation of their own sample; the definition is a page."""
+    records = market.day(TUESDAY, until=60)
+    last = records[-1]
+    last.row = dataclasses.replace(
+        last.row, net_gex=-3.1e9, call_gex=1.4e9, put_gex=-4.5e9, flags=("stale_spot",)
+    )
+    await fresh.put(records)
+    await fresh.start(slot_time(TUESDAY, 780) + timedelta(minutes=30))
+    await tab.open("bar=30s")
+    await tab.page.locator(".tile[data-field=net_gex]").click()
+    await tab.shows("#explain .value", "−$3.10 bn")
+    shown = await tab.text("#explain")
+    for text in (
+        "call_gex + put_gex",
+        "= −$3.10 bn",
+        "$1.40 bn",
+        "−$4.50 bn",
+        "sample of 09:59:30 ET",
+        "no measured position",
+    ):
+        assert text in shown
+    assert "stale spot: the source's spot contradicts parity" in shown
+    assert "Do not rely on this figure" in shown
+    # Escape closes the box and leaves the zoom alone.
+    await tab.page.keyboard.press("Escape")
+    await tab.until("document.getElementById('explain').hidden")
+    # By keyboard, and back to where the reader was.
+    await tab.page.locator(".tile[data-field=gamma_flip]").focus()
+    await tab.page.keyboard.press("Enter")
+    await tab.shows("#explain h2", "gamma flip")
+    await tab.until("document.activeElement.id === 'explain'")
+    await tab.page.keyboard.press("Escape")
+    await tab.until("document.activeElement.dataset.field === 'gamma_flip'")
+    # A clause leads to its panel and explains its figure.
+    await tab.page.locator("[data-clause=sure]").click()
+    await tab.shows("#explain h2", "regime confidence")
+    await tab.page.locator("#explain button").click()
+    # A cell of the table is of its own sample.
+    await tab.page.locator("#bars summary").click()
+    await tab.page.locator("#rows tr:nth-child(4) td[data-figure=spot]").click()
+    await tab.shows("#explain .muted", "sample of 09:58:00 ET")
+    assert await tab.text("#explain .value") == f"{records[56].row.spot:,.2f} $"
+    # One strike's part, and a strike that is not listed.
+    await tab.page.locator("#explain-figure").select_option("net_gex")
+    await tab.page.locator("#explain-strike").fill("6000")
+    await tab.page.locator("#explain-strike").press("Tab")
+    await tab.shows("#explain h2", "at 6,000")
+    await tab.page.locator("#explain-strike").fill("6001")
+    await tab.page.locator("#explain-strike").press("Tab")
+    await tab.shows("#explain-body", "the nearest is 6000")
+    # The browser itself notes the refusal.
+    assert ["400" in error for error in tab.errors] == [True]
+    tab.errors.clear()
+    assert await tab.page.locator("#explain-body a").count() == 0
+    await tab.page.locator("#explain-strike").fill("")
+    await tab.page.locator("#explain-strike").press("Tab")
+    await tab.shows("#explain-body a", "Definition")
+    address = await tab.page.locator("#explain-body a").get_attribute("href")
+    await tab.page.goto(f"{fresh.url}/{address}")
+    row = tab.page.locator("#figure-net_gex")
+    assert await row.is_visible()
+    assert await row.evaluate("(row) => row.matches(':target')")
+    assert await tab.page.evaluate("document.fonts.size + document.images.length") == 0
