@@ -30,9 +30,26 @@ from storage.errors import (
     StoreUnavailable,
     ValueRefused,
 )
+from storage.postgres.queries import query
 from storage.postgres.startup import is_user_refused
 
 Connection = psycopg.AsyncConnection[DictRow]
+#: TCP settings by which a client notices after ten seconds that its server is gone; by the query
+#: ``give_up`` a server notices the same of its client. [-, s, s, number, ms]
+ALIVE = {
+    "keepalives": 1,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+#: The connection is gone, also because the server has ended a session that stood still.
+_GONE = (
+    PoolTimeout,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    pg.IdleInTransactionSessionTimeout,
+)
 
 
 @contextmanager
@@ -60,7 +77,7 @@ def translate_errors() -> Iterator[None]:
         ) from error
     except (pg.InvalidPassword, pg.InvalidAuthorizationSpecification) as error:
         raise _access_denied(error) from error
-    except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+    except _GONE as error:
         raise StoreUnavailable(
             f"FLOW_DATABASE_URL: the database cannot be reached: {_first_line(error)}"
         ) from error
@@ -81,7 +98,10 @@ def _first_line(error: Exception) -> str:
 
 
 async def prepare_session(opened: Connection, dataset: str) -> None:
-    """Set a connection's dataset, and UTC and ISO dates whatever the database's defaults are.
+    """Set a connection's dataset, UTC and ISO dates, and how soon the server gives it up.
+
+    Without the last, a machine that is cut off while it writes would keep the dataset's write lock,
+    and every other writer waiting, for the two hours that operating systems take by default.
 
     Parameters
     ----------
@@ -93,6 +113,7 @@ async def prepare_session(opened: Connection, dataset: str) -> None:
     await opened.execute(path)
     await opened.execute("set timezone to 'UTC'")
     await opened.execute("set datestyle to 'ISO'")
+    await opened.execute(query("give_up"))
     set_json_loads(orjson.loads, opened)
 
 
@@ -181,7 +202,7 @@ async def open_connection(url: str, dataset: str, **options: Any) -> AsyncIterat
                 row_factory=dict_row,
                 connect_timeout=5,
                 client_encoding="UTF8",
-                **options,
+                **(ALIVE | options),
             )
         except psycopg.OperationalError as error:
             if error.pgconn is not None and await is_user_refused(error.pgconn):

@@ -26,13 +26,6 @@ log = structlog.get_logger()
 _PATIENCE = 5.0
 #: The server ends the session, and with it the locks, of a client that is silent for longer. [s]
 _SILENCE = 12.0
-#: TCP settings by which the client notices that the server is gone. [s, s, number, ms]
-_ALIVE = {
-    "keepalives_idle": 4,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +129,7 @@ class Lease:
     async def _connect(self) -> None:
         stack = AsyncExitStack()
         try:
-            opened = await stack.enter_async_context(
-                open_connection(self._url, self._dataset, keepalives=1, **_ALIVE)
-            )
+            opened = await stack.enter_async_context(open_connection(self._url, self._dataset))
             with translate_errors(), time_limit(opened, _PATIENCE):
                 silence = f"{_SILENCE * 1e3:.0f}ms"
                 await opened.execute(

@@ -21,6 +21,7 @@ from psycopg_pool import AsyncConnectionPool
 from storage.errors import AccessDenied, SchemaMissing, SchemaNewer, StoreUnavailable
 from storage.postgres.alerts import AlertTable
 from storage.postgres.database import (
+    ALIVE,
     Connection,
     leave_read_only,
     open_connection,
@@ -130,6 +131,7 @@ class Store(RecordReader):
                 "connect_timeout": 5,
                 # PGCLIENTENCODING in the environment must not change it.
                 "client_encoding": "UTF8",
+                **ALIVE,
             },
             configure=configure,
             # A connection that died while it was idle is replaced before it is handed out.

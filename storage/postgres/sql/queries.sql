@@ -1,6 +1,15 @@
 -- lock --
--- Only one transaction writes to a dataset at a time, so that revisions become visible in order.
-select pg_advisory_xact_lock(hashtextextended('zerodte-flow writes ' || current_schema(), 0))
+-- Only one transaction writes to a dataset at a time, so that revisions become visible in order. The
+-- server ends a session whose process is stopped in the middle: all others wait for its lock.
+select set_config('idle_in_transaction_session_timeout', '20s', true),
+       pg_advisory_xact_lock(hashtextextended('zerodte-flow writes ' || current_schema(), 0))
+
+-- give_up --
+-- Set how soon the server ends a session whose client is dead or cut off, with the locks that it holds.
+select set_config(name, value, false)
+from (values ('tcp_keepalives_idle', '4'), ('tcp_keepalives_interval', '2'),
+             ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '10s')) wanted (name, value)
+join pg_settings using (name)
 
 -- standing --
 -- The heads of symbols before a write, and the feeds of their sessions.
@@ -345,11 +354,9 @@ where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
 order by slot
 
 -- lease_session --
--- Set how soon the server ends a session whose client is dead, cut off or silent.
+-- Set how soon the server ends a session whose client is silent, and whose it is.
 select set_config(name, value, false)
-from (values ('idle_session_timeout', %(silence)s), ('tcp_keepalives_idle', '4'),
-             ('tcp_keepalives_interval', '2'), ('tcp_keepalives_count', '3'),
-             ('tcp_user_timeout', '10s'), ('application_name', %(owner)s)) wanted (name, value)
+from (values ('idle_session_timeout', %(silence)s), ('application_name', %(owner)s)) wanted (name, value)
 join pg_settings using (name)
 
 -- lease --

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -11,6 +13,8 @@ import pytest
 from factories import DAY, OPEN, PROFILE, at, gap, gaps_of, record, rows_of
 from structlog.testing import capture_logs
 
+from storage.errors import StoreUnavailable
+from storage.postgres import write
 from storage.postgres.store import Store
 from storage.record.mode import WriteMode
 from storage.record.row import COLUMNS, Row, SlotRecord
@@ -111,6 +115,35 @@ class TestBatches:
         again = [SlotRecord(row=whole.row, profile={}, evidence=b"") for whole in batch[:3]]
         written = await store.write([*again, batch[3]])
         assert ([k.row.symbol for k in rows_of(written)], written.refused) == (["S3"], ())
+
+
+class TestStandstill:
+    """Who stands still in the middle of a write keeps nobody else from writing."""
+
+    async def test_the_lock_falls(self, store, database, monkeypatch):
+        """The server ends the session of a writer that stands still; nothing of it was written."""
+        queries = {name: write.query(name) for name in ("lock", "standing")}
+        assert "'20s'" in queries["lock"]
+        queries["lock"] = queries["lock"].replace("'20s'", "'300ms'")
+        going_on = asyncio.Event()
+
+        async def stand_still(*_: object) -> None:
+            going_on.set()
+            await asyncio.sleep(5)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(write, "query", queries.__getitem__)
+            patched.setattr(write, "_put", stand_still)
+            stopped = asyncio.create_task(store.write([record(slot=at(0))]))
+            await asyncio.wait_for(going_on.wait(), 10)
+        since = time.monotonic()
+        async with Store.open(database, "live", size=1) as other:
+            assert len(rows_of(await other.write([record(slot=at(1))]))) == 1
+        # As soon as the server has ended the session, and not when the writer goes on.
+        assert time.monotonic() - since < 4
+        with pytest.raises(StoreUnavailable, match="idle-in-transaction timeout"):
+            await stopped
+        assert await store.before("SPX", DAY, at(1)) is None
 
 
 @pytest.mark.parametrize("size", [1, 3])
