@@ -132,6 +132,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.postgres",
         "storage.record",
         "storage.redis",
+        "storage.scorecard",
     },
     "sampler.__main__": {
         "sampler.history",

@@ -26,6 +26,14 @@ from storage.market.calendar import Session
 from storage.market.constants import CADENCE_RATIO, CADENCE_ROWS
 from storage.market.instruments import instrument_of
 from storage.record.figures import DetailFigures
+from storage.scorecard.outcome import pin_hit, within_range
+from storage.scorecard.statistics import (
+    Forecast,
+    brier_scores,
+    mean_of,
+    rate_with_interval,
+    reliability,
+)
 
 #: The last row of a session gives its close if it lies within this time before the end.
 CLOSE_WINDOW = timedelta(minutes=5)
@@ -37,8 +45,6 @@ NO_CLOSE = (
     "It takes a row of the last five minutes, fetched soon after its quotes, or for an index a"
     " frame after the close (--closes names a source that has some)."
 )
-#: Two-sided 95 % of a normal distribution, in standard deviations.
-Z_95 = 1.959963984540054
 
 
 async def index_close(source: Source, symbol: str, session: Session) -> float | None:
@@ -116,19 +122,6 @@ def of_one_cadence(cadences: Sequence[float | None]) -> list[bool]:
 BIN_EDGES = (0, 5, 10, 15, 20, 30, 40, 60, 80, 100)
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """One row's pin probability, and what happened."""
-
-    day: date
-    #: Of the pin, foretold. [%]
-    probability: float
-    #: The row's pin score. [0-100]
-    score: float | None
-    #: The close lay between the strikes next to the magnet.
-    happened: bool
-
-
 @dataclass(slots=True)
 class CalibrationScore:
     """How the forecasts of one symbol's sessions, or of several symbols', came out."""
@@ -174,7 +167,7 @@ class CalibrationScore:
         for row in rows:
             self._score_pin(session.day, row, close)
             if row["remaining_1sd"] is not None:
-                within = abs(close - row["spot"]) <= row["remaining_1sd"]
+                within = within_range(close, row["spot"], row["remaining_1sd"])
                 self.ranges.append((session.day, within))
         return True
 
@@ -184,7 +177,7 @@ class CalibrationScore:
             return
         detail = DetailFigures.from_json(row["detail"])
         low, high = detail.pin_lower, detail.pin_upper
-        hit = (low is None or close > low) and (high is None or close <= high)
+        hit = pin_hit(close, low, high)
         self.pins.append(Forecast(day, probability, row["pin_score"], hit))
 
     def merge(self, other: CalibrationScore) -> None:
@@ -211,7 +204,7 @@ class CalibrationScore:
             "pin_probability": {
                 "rows": len(self.pins),
                 **_brier(self.pins),
-                "mean_foretold_pct": _mean([pin.probability for pin in self.pins]),
+                "mean_foretold_pct": mean_of([pin.probability for pin in self.pins]),
                 **_happened([(pin.day, pin.happened) for pin in self.pins]),
                 "pin_score_correlation": _beyond_probability(self.pins),
                 "reliability": [
@@ -219,10 +212,10 @@ class CalibrationScore:
                         "from_pct": low,
                         "to_pct": high,
                         "rows": len(inside),
-                        "foretold_pct": _mean([pin.probability for pin in inside]),
+                        "foretold_pct": mean_of([pin.probability for pin in inside]),
                         **_happened([(pin.day, pin.happened) for pin in inside]),
                     }
-                    for low, high, inside in self._bins()
+                    for low, high, inside in reliability(self.pins, BIN_EDGES)
                     if inside
                 ],
             },
@@ -236,15 +229,6 @@ class CalibrationScore:
             },
         }
 
-    def _bins(self) -> list[tuple[int, int, list[Forecast]]]:
-        """The forecasts by ``BIN_EDGES``; an edge belongs to the interval below it."""
-        inside: list[list[Forecast]] = [[] for _ in BIN_EDGES[1:]]
-        for pin in self.pins:
-            inside[next(i for i, edge in enumerate(BIN_EDGES[1:]) if pin.probability <= edge)] += [
-                pin
-            ]
-        return list(zip(BIN_EDGES, BIN_EDGES[1:], inside, strict=False))
-
 
 def _gives_close(row: Mapping[str, Any], session: Session) -> bool:
     """Whether a session's last row has the close for its spot."""
@@ -252,59 +236,14 @@ def _gives_close(row: Mapping[str, Any], session: Session) -> bool:
     return bool(row["slot"] >= session.close - CLOSE_WINDOW and age <= FETCHED_LATE)
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
-
-
-def wilson(rate: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a rate, by Wilson's formula.
-
-    Parameters
-    ----------
-    rate : how often it happened. [0-1]
-    count : out of how many independent trials.
-
-    Returns
-    -------
-    tuple of float
-        Its ends. [0-1]
-    """
-    weight = Z_95 * Z_95 / count
-    middle = (rate + weight / 2) / (1 + weight)
-    half = Z_95 * math.sqrt(rate * (1 - rate) / count + weight / (4 * count)) / (1 + weight)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
-
-
 def _happened(answers: Sequence[tuple[date, bool]]) -> dict[str, Any]:
     """How often, with the interval that its number of sessions allows. [%]"""
-    sessions = len({day for day, _ in answers})
-    rate = _mean([hit for _, hit in answers])
-    low, high = (None, None) if rate is None else wilson(rate, sessions)
-    ends = {"low": low, "high": high}
-    return {
-        "happened_pct": None if rate is None else 100 * rate,
-        **{f"happened_{k}_pct": None if end is None else 100 * end for k, end in ends.items()},
-    }
+    names = ("happened_pct", "happened_low_pct", "happened_high_pct")
+    return dict(zip(names, rate_with_interval(answers), strict=True))
 
 
 def _brier(pins: Sequence[Forecast]) -> dict[str, float | None]:
-    """The score, that of a forecast that always gives the overall rate, and how they differ."""
-    base = _mean([pin.happened for pin in pins])
-    if base is None:
-        names = ("brier", "brier_of_base_rate", "brier_difference_se")
-        return dict.fromkeys(names)
-    squared = [(pin.probability / 100 - pin.happened) ** 2 for pin in pins]
-    better = [score - (base - pin.happened) ** 2 for score, pin in zip(squared, pins, strict=True)]
-    mean = math.fsum(better) / len(pins)
-    by_day: dict[date, float] = {}
-    for off, pin in zip(better, pins, strict=True):
-        by_day[pin.day] = by_day.get(pin.day, 0.0) + off - mean
-    return {
-        "brier": math.fsum(squared) / len(pins),
-        "brier_of_base_rate": base * (1 - base),
-        # Between sessions; the rows of one go together.
-        "brier_difference_se": math.sqrt(math.fsum(v * v for v in by_day.values())) / len(pins),
-    }
+    return {name: value for name, value in brier_scores(pins).items() if name != "brier_se"}
 
 
 def _beyond_probability(pins: Sequence[Forecast]) -> float | None:

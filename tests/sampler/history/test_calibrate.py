@@ -21,7 +21,6 @@ from sampler.history.calibrate import (
     cadence_of,
     index_close,
     of_one_cadence,
-    wilson,
 )
 from sampler.live.outcome import Outcome
 from sampler.live.tick import Tick
@@ -30,6 +29,7 @@ from sampler.sources import open_source
 from sampler.sources.recorded import read_chain
 from storage.market.calendar import market_day, session_on
 from storage.redis.channel import NoChannel
+from storage.scorecard.statistics import wilson
 
 DAY = TEN_FOURTEEN.date()
 SESSION = session_on(DAY)
