@@ -1,10 +1,11 @@
-"""The command line of the store: migrate, grants, check, doctor, tail, prune, export, import."""
+"""The command line of the store: migrate, grants, check, doctor, tail, prune, settle, export."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import dataclasses
+import math
 import os
 import re
 import shutil
@@ -211,7 +212,49 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_options(notify, "source", "alert_rules", *_PARTS)
     notify.set_defaults(command=_notify, explain=_notify_of_settings)
+    _add_settle(commands)
     return parser
+
+
+def _add_settle(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    settle = commands.add_parser("settle", help="note the official close of a session")
+    settle.add_argument("--symbol", required=True, metavar="SYMBOL", help="the underlying")
+    settle.add_argument("--day", required=True, metavar="D", help="the session, ISO")
+    settle.add_argument("--close", required=True, type=float, metavar="PRICE", help="its close, $")
+    settle.add_argument(
+        "--note", default="", metavar="TEXT", help="where the close is published, for the record"
+    )
+    settle.add_argument(
+        "--correct", action="store_true", help="where a close is noted already: this one counts"
+    )
+    add_options(settle, "clock", *_PARTS)
+    settle.set_defaults(command=_settle)
+
+
+async def _settle(settings: Settings, parsed: argparse.Namespace) -> int:
+    symbol, day = parse_symbol(parsed.symbol), _day(parsed.day, date.min)
+    session = session_on(day)
+    if session is None:
+        raise UsageError(f"--day: {day} has no session")
+    if product_clock(settings).now() < session.close:
+        raise UsageError(f"--day: the session of {day} is not over")
+    if not 0 < parsed.close < math.inf:
+        raise UsageError(f"--close: {parsed.close:g} is no price")
+    async with connect(settings, product_dataset(settings), live=False, write=True) as connections:
+        written = await connections.store.forecasts.settle(
+            symbol,
+            day,
+            parsed.close,
+            origin="entered",
+            detail=parsed.note,
+            quoted_at=session.close,
+            correct=parsed.correct,
+        )
+    if not written:
+        print(f"{symbol} {day} has a close already: --correct notes this one too, and it counts")
+        return 1
+    print(f"{symbol} {day}: {parsed.close:g}. flow-sampler score judges its forecasts by it")
+    return 0
 
 
 def _seconds(text: str) -> float:

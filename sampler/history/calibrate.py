@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from sampler.chain import Frame
+from sampler.scoring import FETCHED_LATE, closing_frame
 from sampler.sources import Source
 from storage.market.calendar import Session
 from storage.market.constants import CADENCE_RATIO, CADENCE_ROWS
-from storage.market.instruments import instrument_of
 from storage.record.figures import DetailFigures
 from storage.scorecard.outcome import pin_hit, within_range
 from storage.scorecard.statistics import (
@@ -37,10 +36,6 @@ from storage.scorecard.statistics import (
 
 #: The last row of a session gives its close if it lies within this time before the end.
 CLOSE_WINDOW = timedelta(minutes=5)
-#: A row that was fetched so long after its quotes may carry the spot of when it was fetched.
-FETCHED_LATE = timedelta(minutes=20)
-#: An index is quoted for so long after the close, at the value that the close has left.
-SETTLED_WITHIN = timedelta(minutes=20)
 NO_CLOSE = (
     "It takes a row of the last five minutes, fetched soon after its quotes, or for an index a"
     " frame after the close (--closes names a source that has some)."
@@ -63,15 +58,8 @@ async def index_close(source: Source, symbol: str, session: Session) -> float | 
     float or None
         The spot of the last frame quoted within 20 minutes after the close. [$]
     """
-    if not instrument_of(symbol).index:
-        return None
-    close = None
-    async for frame in source.history(symbol, session):
-        if not isinstance(frame, Frame) or not math.isfinite(frame.spot):
-            continue
-        if session.close <= frame.quoted_at <= session.close + SETTLED_WITHIN:
-            close = frame.spot
-    return close
+    frame = await closing_frame(source, symbol, session)
+    return None if frame is None else frame.spot
 
 
 def cadence_of(slots: Sequence[datetime]) -> float | None:

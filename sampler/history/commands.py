@@ -1,4 +1,4 @@
-"""The commands about past sessions: ``backfill``, ``explain`` and ``calibrate``."""
+"""The commands about past sessions: ``backfill``, ``explain``, ``calibrate`` and ``score``."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from sampler.opening import (
     open_configured_source,
     parse_moment,
 )
+from sampler.scoring import score_session, settle_session
 from sampler.sources import open_source
 from storage.config.settings import Settings, add_options
 from storage.errors import FlowError, UsageError
 from storage.market.calendar import Session, market_day, session_on, to_new_york
 from storage.market.constants import SLOT_WIDTH
 from storage.market.instruments import parse_symbol
-from storage.opening import connect, product_clock, product_dataset, server_urls
+from storage.opening import SYNTHETIC, connect, product_clock, product_dataset, server_urls
 from storage.postgres.store import Store
+from storage.scorecard.summary import scorecard
+from storage.scorecard.text import format_scorecard
 
 
 async def _backfill(settings: Settings, parsed: argparse.Namespace) -> int:
@@ -188,8 +191,49 @@ async def _calibrate(settings: Settings, parsed: argparse.Namespace) -> int:
     return 0
 
 
+async def _score(settings: Settings, parsed: argparse.Namespace) -> int:
+    now = product_clock(settings).now()
+    first, last = _parse_period(parsed.first or "2000-01-01", parsed.last or str(market_day(now)))
+    closes = open_source(parsed.closes, settings.keys) if parsed.closes else None
+    dataset = product_dataset(settings)
+    results: dict[str, Any] = {}
+    unsettled: list[str] = []
+    async with connect(settings, dataset, live=False, write=True) as connections:
+        store = connections.store
+        for symbol in settings.symbols:
+            days = {line["expiration"] for line in await store.coverage(first, last, [symbol])}
+            days |= {
+                line["expiration"] for line in await store.forecasts.frozen(symbol, first, last)
+            }
+            for day in sorted(days):
+                session = session_on(day)
+                if session is None or now < session.close:
+                    continue
+                await settle_session(store, symbol, session, closes)
+                simulated = dataset == SYNTHETIC
+                counts = await score_session(store, symbol, session, now=now, simulated=simulated)
+                if counts is None:
+                    unsettled.append(f"{symbol} {day}")
+            results[symbol] = scorecard(
+                await store.forecasts.scores(symbol, first, last),
+                await store.forecasts.frozen(symbol, first, last),
+            )
+    if closes is not None:
+        await closes.close()
+    if parsed.json:
+        print(orjson.dumps(results, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+    else:
+        print("\n\n".join(format_scorecard(*result) for result in results.items()))
+        if unsettled:
+            print(
+                f"{len(unsettled)} sessions have no close, and are not scored: {unsettled[0]} ..."
+            )
+            print("flow-store settle notes a close; --closes names a source that has some.")
+    return 0
+
+
 def add_history_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``backfill``, ``explain`` and ``calibrate`` to the parser.
+    """Add ``backfill``, ``explain``, ``calibrate`` and ``score`` to the parser.
 
     Parameters
     ----------
@@ -198,6 +242,7 @@ def add_history_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     _add_backfill(commands)
     _add_explain(commands)
     _add_calibrate(commands)
+    _add_score(commands)
 
 
 def _add_backfill(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -284,3 +329,22 @@ def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     score.add_argument("--json", action="store_true", help="print the result as JSON")
     add_options(score, "symbols", "clock", *DATABASE_SETTINGS)
     score.set_defaults(command=_calibrate)
+
+
+def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    score = commands.add_parser(
+        "score", help="settle past sessions, score their forecasts, and print the scorecard"
+    )
+    score.add_argument(
+        "--from", dest="first", metavar="D", help="first day (default: the first stored)"
+    )
+    score.add_argument("--to", dest="last", metavar="D", help="last day (default: today)")
+    score.add_argument(
+        "--closes",
+        default="",
+        metavar="URL",
+        help="a source that has closes of past sessions, e.g. recorded:chains",
+    )
+    score.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_options(score, "symbols", "clock", *DATABASE_SETTINGS)
+    score.set_defaults(command=_score)

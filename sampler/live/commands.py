@@ -21,6 +21,7 @@ from sampler.live.fallback import Fallback
 from sampler.live.freezer import Freezer
 from sampler.live.outcome import Outcome
 from sampler.live.prometheus import SamplerMetrics
+from sampler.live.settler import Settler
 from sampler.live.slots import SlotTracker
 from sampler.live.spool_watch import SpoolWatch
 from sampler.live.tick import DryRunStore, Tick
@@ -154,6 +155,15 @@ async def _run_daemon(
             simulated=source.synthetic or settings.clock.simulated,
         )
 
+        settler = Settler(
+            connections.store,
+            source,
+            clock=settings.clock,
+            symbols=lambda: tracker.symbols,
+            delay=delay,
+            budget=settings.tick_budget,
+        )
+
         def note_outcome(outcome: Outcome) -> None:
             sampler_metrics.count_step(outcome)
             freezer.note(outcome)
@@ -176,6 +186,7 @@ async def _run_daemon(
         async with (
             _watch_spool(settings, writer, connections, dataset, folder / dataset),
             freezer.running(),
+            settler.running(),
         ):
             await daemon.run()
     finally:

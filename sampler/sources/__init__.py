@@ -16,7 +16,7 @@ from sampler.sources.dxlink.source import Dxlink
 from sampler.sources.exported import ExportedChains
 from sampler.sources.massive.source import Massive
 from sampler.sources.orats.source import Orats
-from sampler.sources.protocol import AnnouncedHistory, PaidHistory, Source
+from sampler.sources.protocol import AnnouncedHistory, KnowsCloses, PaidHistory, Source
 from sampler.sources.recorded import Recorded
 from sampler.sources.schwab.source import Schwab
 from sampler.sources.synthetic.source import Synthetic
@@ -26,7 +26,7 @@ from storage.config.source_url import OTHERS, urls_by_symbol
 from storage.config.vendor_keys import NO_KEYS, VendorKeys, refuse_key
 from storage.errors import UsageError
 
-__all__ = ["SOURCES", "AnnouncedHistory", "PaidHistory", "Source", "open_source"]
+__all__ = ["SOURCES", "AnnouncedHistory", "KnowsCloses", "PaidHistory", "Source", "open_source"]
 
 #: URL scheme → what opens it, with the rest of the URL and the vendors' keys.
 SOURCES: dict[str, Callable[[str, VendorKeys], Source]] = {

@@ -108,6 +108,26 @@ class AnnouncedHistory(Protocol):
 
 
 @runtime_checkable
+class KnowsCloses(Protocol):
+    """A source that knows what a past session settled at."""
+
+    async def settlement(self, symbol: str, session: Session) -> float | None:
+        """Return the price at a session's close.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        session : a session that is over.
+
+        Returns
+        -------
+        float or None
+            The price; None where it is not known. [$]
+        """
+        ...
+
+
+@runtime_checkable
 class PaidHistory(Protocol):
     """A source whose past sessions are bought, and read from files afterwards."""
 

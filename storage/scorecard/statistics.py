@@ -159,9 +159,10 @@ def agreement_p_value(pins: Sequence[Forecast]) -> float | None:
     """Test whether what happened agrees with the probabilities.
 
     A calibrated forecast misses nothing on average, at low probabilities as at high ones: the sums
-    of (outcome − probability) and of the same times the probability are 0 but for chance. Their
-    spread is measured between sessions (a score test of two degrees of freedom; of one where all
-    probabilities are equal).
+    of (outcome − probability) and of the same times the probability are 0 but for chance. Chance
+    is what the probabilities say of their own spread, times how much more the sums of sessions
+    spread than independent rows would. Two degrees of freedom; one where all probabilities are
+    equal.
 
     Parameters
     ----------
@@ -175,17 +176,24 @@ def agreement_p_value(pins: Sequence[Forecast]) -> float | None:
     """
     if not pins:
         return None
-    mean = math.fsum(pin.probability for pin in pins) / len(pins)
+    chances = np.array([pin.probability for pin in pins]) / 100
+    missed = np.array([pin.happened for pin in pins]) - chances
+    levers = np.column_stack([np.ones(len(pins)), chances - chances.mean()])
+    terms = missed[:, None] * levers
     sums: dict[date, NDArray[np.float64]] = {}
-    for pin in pins:
-        missed = pin.happened - pin.probability / 100
-        step = missed * np.array([1.0, (pin.probability - mean) / 100])
-        sums[pin.day] = sums.get(pin.day, np.zeros(2)) + step
+    for pin, term in zip(pins, terms, strict=True):
+        sums[pin.day] = sums.get(pin.day, np.zeros(2)) + term
     by_day = np.array(list(sums.values()))
-    total, spread = by_day.sum(axis=0), by_day.T @ by_day
-    if len({pin.probability for pin in pins}) < 2 or np.linalg.cond(spread) > 1e12:
-        if not spread[0, 0]:
-            return None
+    alone = (terms**2).sum(axis=0)
+    alone[alone == 0] = np.inf
+    widened = np.sqrt(np.maximum((by_day**2).sum(axis=0) / alone, 1.0))
+    spread = levers.T @ (levers * (chances * (1 - chances))[:, None])
+    spread = spread * np.outer(widened, widened)
+    total = terms.sum(axis=0)
+    if spread[0, 0] <= 0:
+        # All were predicted to be certain: one that came out otherwise is enough.
+        return 0.0 if missed.any() else None
+    if np.ptp(chances) == 0 or np.linalg.cond(spread) > 1e12:
         return math.erfc(math.sqrt(total[0] ** 2 / spread[0, 0] / 2))
     return math.exp(-float(total @ np.linalg.solve(spread, total)) / 2)
 

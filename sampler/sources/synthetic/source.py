@@ -108,6 +108,21 @@ class Synthetic:
             fetched_at = quoted_at + timedelta(seconds=self.delay_seconds)
             yield self._frame(symbol, session, slot, fetched_at)
 
+    async def settlement(self, symbol: str, session: Session) -> float | None:
+        """The price of a simulated session's last second.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        session : the session.
+
+        Returns
+        -------
+        float
+            The price. [$]
+        """
+        return float(self.day(symbol, session).tape.spot[-1])
+
     def newest(self, symbol: str) -> datetime | None:
         """Tell nothing: there is a frame at every time of a session.
 
