@@ -6,6 +6,7 @@ quotes and signed volume so far. A contract that a feed leaves out for a while k
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ from sampler.measure.volume import (
 from storage.record.row import Row, SlotRecord
 
 Floats = NDArray[np.float64]
+
+#: Columns of a ledger without disputes.
+_ORDINARY = tuple(name for name in COLUMNS if name not in OTHER)
 
 
 class PreviousSlot:
@@ -124,7 +128,7 @@ class PreviousSlot:
         if OTHER[0] in columns:
             return None
         unknown = np.full((2, len(self.strike)), np.nan)
-        return [columns.get(name, unknown) for name in COLUMNS if name not in OTHER]
+        return [*map(columns.get, _ORDINARY, itertools.repeat(unknown))]
 
     def listed_before(self) -> NDArray[np.bool_]:
         """Return which contracts an earlier slot of the session listed. (2, n)"""

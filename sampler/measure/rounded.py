@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any
@@ -43,10 +44,10 @@ def rounded_row(columns: dict[str, Any], settled: dict[str, Any], detail: dict[s
     ValueError
         If a figure of the row itself is not finite.
     """
-    of_row, curve = _of_row(columns), detail["charm_curve"]
+    curve = detail["charm_curve"]
     rounded = _rounded(
         (
-            *of_row,
+            *_of_row(columns),
             *_of_settled(settled),
             *_of_detail(detail),
             *_of_hedges(settled["hedging"]),
@@ -58,22 +59,29 @@ def rounded_row(columns: dict[str, Any], settled: dict[str, Any], detail: dict[s
     )
     for group, names in ((columns, _ROW), (settled, _SETTLED), (detail, _DETAIL)):
         group.update(zip(names, rounded, strict=False))
-    for name, figure in zip(_ROW, of_row, strict=True):
-        if figure is not None and columns[name] is None:
-            raise ValueError(f"{name} is {figure}")
     for group in (settled, detail):
-        group["hedging"] = dict(zip(_HEDGES, rounded, strict=False))
+        group["hedging"] = HedgeShares.from_fields(dict(zip(_HEDGES, rounded, strict=False)))
     for group in (settled, detail):
         group["crossings"] = tuple(itertools.islice(rounded, len(group["crossings"])))
     if curve is not None:
         detail["charm_curve"] = tuple(zip(rounded, rounded, strict=True))
-    return Row.from_columns({**columns, "settled": settled, "detail": detail})
+    columns["settled"] = SettledFigures.from_fields(settled)
+    columns["detail"] = DetailFigures.from_fields(detail)
+    return Row.from_fields(columns)
 
 
 def _rounded(figures: Sequence[float | None]) -> Iterator[float | None]:
-    """Each figure with 12 significant digits; None where there is none or it is not finite."""
+    """Each figure with 12 significant digits; None where there is none or it is not finite.
+
+    The first figures are those of the row itself, which must be finite.
+    """
     numbers, left = round_figures(figures)
+    rounded: list[float | None] = [*numbers]
     for i in left:
-        numbers[i] = significant(numbers[i])
-    # NaN is not itself.
-    return iter([number if number == number else None for number in numbers])  # noqa: PLR0124
+        if math.isnan(numbers[i]):
+            if i < len(_ROW) and figures[i] is not None:
+                raise ValueError(f"{_ROW[i]} is {figures[i]}")
+            rounded[i] = None
+        else:
+            rounded[i] = significant(numbers[i])
+    return iter(rounded)

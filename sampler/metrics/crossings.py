@@ -19,6 +19,7 @@ from sampler.metrics.special import (
     LEVEL,
     READ,
     READ_TABLE,
+    WRITE,
     WRITE_TABLE,
     compiled,
     load_once,
@@ -72,15 +73,16 @@ def crossings(
     list
         A list of levels for each book, ascending; at most 64. [$]
     """
-    levels = np.full((len(positions), MOST_CROSSINGS), np.nan)
-    _loops()[0](spot, forward, math.sqrt(years), strike, sigma, positions, levels)
-    # Those found come first, the rest is NaN.
-    return [[x for x in turns if x > 0] for turns in levels.tolist()]
+    levels, counts = np.empty((len(positions), MOST_CROSSINGS)), np.empty(len(positions))
+    _loops()[0](spot, forward, math.sqrt(years), strike, sigma, positions, levels, counts)
+    return [
+        turns[: int(count)].tolist() for turns, count in zip(levels, counts.tolist(), strict=True)
+    ]
 
 
 @load_once
 def _loops() -> tuple[Callable[..., None]]:
-    return (compiled(_cross_loop, *[LEVEL] * 3, READ, READ, READ_TABLE, WRITE_TABLE),)
+    return (compiled(_cross_loop, *[LEVEL] * 3, READ, READ, READ_TABLE, WRITE_TABLE, WRITE),)
 
 
 def _cross_loop(
@@ -91,8 +93,12 @@ def _cross_loop(
     sigma: Floats,
     positions: Floats,
     crossings: Floats,
+    counts: Floats,
 ) -> None:
-    """Lay the bells on a grid, find where each book's sum turns, and close in on each turn."""
+    """Lay the bells on a grid, find where each book's sum turns, and close in on each turn.
+
+    ``counts`` says how many of each book's ``crossings`` were found; they come first.
+    """
     n, books = strike.size, positions.shape[0]
     low, high = math.log(1.0 - REACH), math.log(1.0 + REACH)
     # In ln(x/S): where each bell stands (d1 = 0 there), its width, and its height in each book.
@@ -115,8 +121,9 @@ def _cross_loop(
         z, pace = (low + first * step - center[k]) / total[k], step / total[k]
         _lay(bells, first, last + LANES, z, pace, weight[:, k])
     for b in range(books):
-        _turns(bells[b, :points], low, step, center, total, weight[b], crossings[b])
-        for i in range(crossings.shape[1]):
+        turns = _turns(bells[b, :points], low, step, center, total, weight[b], crossings[b])
+        counts[b] = turns
+        for i in range(turns):
             crossings[b, i] = spot * math.exp(crossings[b, i])
 
 
@@ -154,8 +161,8 @@ def _turns(
     total: Floats,
     weight: Floats,
     crossings: Floats,
-) -> None:
-    """Fill in ln(x/S) of one book's crossings, ascending."""
+) -> int:
+    """Fill in ln(x/S) of one book's crossings, ascending, and return how many there are."""
     # G(x) is x times the sum; only points where it is clearly signed can bound a crossing.
     level, growth, largest = math.exp(low), math.exp(step), 0.0
     for j in range(bells.size):
@@ -172,6 +179,7 @@ def _turns(
                 count += 1
             before = j
         level *= growth
+    return count
 
 
 @scalar

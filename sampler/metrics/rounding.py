@@ -40,14 +40,13 @@ def round_figures(values: Sequence[float | None]) -> tuple[list[float], list[int
     list of float
         The rounded numbers; -0.0 becomes 0.0. NaN where there is none, or one that is not finite.
     list of int
-        Where a number was left as it is: it is very large or small, or lies too near to the middle
-        of two decimals.
+        Where there is no rounded number: NaN, or one that was left as it is because it is very
+        large or small, or lies too near to the middle of two decimals.
     """
     figures = np.array(values, np.float64)
     rounded = np.empty((2, len(figures)))
     _loops()[0](_SCALES, figures, rounded[0], rounded[1])
-    numbers, left = rounded.tolist()
-    return numbers, [i for i, is_left in enumerate(left) if is_left] if 1.0 in left else []
+    return rounded[0].tolist(), np.flatnonzero(rounded[1]).tolist()
 
 
 @load_once
@@ -56,14 +55,14 @@ def _loops() -> tuple[Callable[..., None]]:
 
 
 def _round_loop(scales: Floats, values: Floats, out: Floats, left: Floats) -> None:
-    """Fill ``out`` with the rounded numbers, and ``left`` with 1 where a number stays as it is."""
+    """Fill ``out`` with rounded numbers, and ``left`` with 1 where a number is not, or is none."""
     for i in range(values.size):
-        value, left[i] = values[i], 0.0
-        out[i] = 0.0 if value == 0.0 else value if math.isfinite(value) else math.nan
+        value = values[i]
         size = abs(value)
-        if not 0.0 < size < math.inf:
+        if size == 0.0:
+            out[i], left[i] = 0.0, 0.0
             continue
-        left[i] = 1.0
+        out[i], left[i] = value if size < math.inf else math.nan, 1.0
         if 1e-10 <= size < 1e12:
             scale = scales[math.frexp(value)[1] - LEAST_POWER]
             scaled = value * scale

@@ -21,7 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.record import packing
-from storage.record.figures import DetailFigures, Figures, SettledFigures, significant
+from storage.record.figures import (
+    DetailFigures,
+    Figures,
+    SettledFigures,
+    significant,
+    unchecked,
+)
 
 #: Version of the formulas, raised with every change of one. Each row says by which it was made.
 DEFINITIONS = "3"
@@ -280,12 +286,34 @@ class Row:
         ValueError
             If ``settled`` or ``detail`` has a key that this release does not know.
         """
-        row, change = object.__new__(cls), object.__setattr__
-        for store, name in zip(_STORES, COLUMNS, strict=True):
-            store(row, columns[name])
-        change(row, "flags", tuple(row.flags))
-        change(row, "settled", SettledFigures.from_json(columns["settled"]))
-        change(row, "detail", DetailFigures.from_json(columns["detail"]))
+        return cls.from_fields(
+            {
+                **columns,
+                "flags": tuple(columns["flags"]),
+                "settled": SettledFigures.from_json(columns["settled"]),
+                "detail": DetailFigures.from_json(columns["detail"]),
+            }
+        )
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Make a row of fields that are checked and rounded already, each as the row holds it.
+
+        Parameters
+        ----------
+        fields : a value for each field. Other names are left out.
+
+        Returns
+        -------
+        Row
+            The row.
+
+        Raises
+        ------
+        KeyError
+            If a field is missing.
+        """
+        row: Self = _make(_read(fields))
         return row
 
     def as_json(self) -> dict[str, Any]:
@@ -362,8 +390,8 @@ MOMENTS: tuple[str, ...] = tuple(
 
 _NOT_ADDED: dict[str, Any] = dict.fromkeys(ADDED_COLUMNS)
 _floats = operator.attrgetter(*FLOATS)
-#: What sets each field, past the dataclass's lock.
-_STORES = [getattr(Row, name).__set__ for name in COLUMNS]
+#: What reads all fields out of a mapping, and what makes a row of them.
+_read, _make = operator.itemgetter(*COLUMNS), unchecked(Row)
 
 
 def _typed(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,10 +31,10 @@ def test_rounded_as_text_rounds_or_left() -> None:
 
 
 def test_what_is_no_number() -> None:
-    """None, NaN and the infinities are NaN, -0.0 is 0.0, and none of them is left to text."""
+    """None, NaN and the infinities are NaN and named as not rounded; -0.0 is 0.0."""
     rounded, left = round_figures([None, math.nan, math.inf, -math.inf, -0.0, 2.0 / 3.0])
     assert [math.isnan(number) for number in rounded] == [True] * 4 + [False] * 2
-    assert (str(rounded[4]), rounded[5], left) == ("0.0", 0.666666666667, [])
+    assert (str(rounded[4]), rounded[5], left) == ("0.0", 0.666666666667, [0, 1, 2, 3])
 
 
 def test_left_as_it_is() -> None:
