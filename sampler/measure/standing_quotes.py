@@ -27,23 +27,28 @@ CENTS = 0.02
 AT_THE_MONEY = 0.4
 
 
-class StandingQuote(NamedTuple):
-    """A two-sided quote that has not changed for a slot or more."""
+class Begun(NamedTuple):
+    """The first slot with a quote that has not changed since."""
 
-    strike: float
-    #: Row of the chain: calls or puts.
-    side: int
-    bid: float
-    ask: float
-    #: When the first slot with this quote was quoted, since the session's open. [s]
+    #: When it was quoted, since the session's open. [s]
     since: float
     #: The source's spot then; None: there was none, or it was not used. [$]
     spot: float | None
 
 
-def standing_quotes(
-    chain: Chain, previous: SlotRecord | None, forward: float
-) -> list[StandingQuote]:
+class StandingQuote(NamedTuple):
+    """A two-sided quote that has not changed for a slot or more."""
+
+    strike: float
+    bid: float
+    ask: float
+
+
+#: Since when quotes stand → those of calls and those of puts, ascending by strike.
+StandingQuotes = dict[Begun, tuple[list[StandingQuote], list[StandingQuote]]]
+
+
+def standing_quotes(chain: Chain, previous: SlotRecord | None, forward: float) -> StandingQuotes:
     """Return the quotes at the money that are the same as in the previous slot.
 
     Parameters
@@ -54,11 +59,11 @@ def standing_quotes(
 
     Returns
     -------
-    list of StandingQuote
+    dict
         Those of the four strikes on each side of the forward, and any that stood there before.
     """
     if previous is None:
-        return []
+        return {}
     columns, notes = previous.state
     place = int(chain.strike.searchsorted(forward))
     first, end = max(place - STRIKES_BESIDE, 0), min(place + STRIKES_BESIDE, len(chain.strike))
@@ -66,10 +71,10 @@ def standing_quotes(
         # On most slots no quote stands, and nothing more is to be done.
         near = slice(first, end)
         if not (chain.bid[:, near] == columns["bid"][:, near]).any():
-            return []
+            return {}
     #: Strike and row of the chain → since when its quote stands, and where spot was.
     remembered = {
-        (strike, side): (since, spot)
+        (strike, side): Begun(since, spot)
         for since, spot, *sides in notes.get("standing", ())
         for side, strikes in zip((CALL, PUT), sides, strict=True)
         for strike in strikes
@@ -81,7 +86,7 @@ def standing_quotes(
             places.add(place)
     row = previous.row
     # Where parity was used instead, the source's spot is no measure of how far it has moved.
-    begun = (
+    begun = Begun(
         round((row.quoted_at - chain.session.open).total_seconds(), 3),
         row.source_spot if row.spot == row.source_spot else None,
     )
@@ -93,26 +98,33 @@ def standing_quotes(
         there = np.searchsorted(columns["strike"], chain.strike[here])
         there = np.minimum(there, len(columns["strike"]) - 1)
     strikes, strikes_before = chain.strike[here].tolist(), columns["strike"][there].tolist()
-    bids, asks = chain.bid[:, here].tolist(), chain.ask[:, here].tolist()
-    bids_before, asks_before = (columns[name][:, there].tolist() for name in ("bid", "ask"))
-    standing = []
-    for place in sorted(places):
-        k = place - low
-        strike = strikes[k]
-        if strikes_before[k] != strike:
+    quotes = [
+        column.T.tolist()
+        for column in (
+            chain.bid[:, here],
+            columns["bid"][:, there],
+            chain.ask[:, here],
+            columns["ask"][:, there],
+        )
+    ]
+    standing: StandingQuotes = {}
+    for place, (strike, strike_before, *sides) in enumerate(
+        zip(strikes, strikes_before, *quotes, strict=True), low
+    ):
+        if strike_before != strike or place not in places:
             continue
-        for side in (CALL, PUT):
-            bid, ask = bids[side][k], asks[side][k]
+        for side, (bid, bid_before, ask, ask_before) in enumerate(zip(*sides, strict=True)):
             # Comparisons with NaN are false: a quote that cannot be read does not stand.
-            same = bid == bids_before[side][k] and ask == asks_before[side][k]
-            if same and 0.0 < bid <= ask:
-                known = remembered.get((strike, side), begun)
-                standing.append(StandingQuote(strike, side, bid, ask, *known))
+            if bid == bid_before and ask == ask_before and 0.0 < bid <= ask:
+                known = remembered.get((strike, side), begun) if remembered else begun
+                if known not in standing:
+                    standing[known] = ([], [])
+                standing[known][side].append(StandingQuote(strike, bid, ask))
     return standing
 
 
 def count_outrun(
-    standing: list[StandingQuote],
+    standing: StandingQuotes,
     chain: Chain,
     *,
     forward: float,
@@ -143,17 +155,20 @@ def count_outrun(
     # The value falls by the root of the time: by half of the part of the time that has passed.
     decay = AT_THE_MONEY * remaining / 2.0 / (chain.years * YEAR_SECONDS)
     outrun = 0
-    for quote in standing:
-        in_the_money = quote.strike < forward if quote.side == CALL else quote.strike >= forward
-        lasted = now - quote.since
-        if quote.spot is None or not in_the_money or lasted < least - 0.5:
+    for begun, (calls, puts) in standing.items():
+        lasted = now - begun.since
+        if begun.spot is None or lasted < least - 0.5:
             continue
-        moved = LEAST_DELTA * abs(spot - quote.spot)
-        outrun += moved > (quote.ask - quote.bid) + CENTS + decay * lasted
+        moved = LEAST_DELTA * abs(spot - begun.spot)
+        in_the_money = [quote for quote in calls if quote.strike < forward]
+        in_the_money += [quote for quote in puts if quote.strike >= forward]
+        outrun += sum(
+            moved > (quote.ask - quote.bid) + CENTS + decay * lasted for quote in in_the_money
+        )
     return outrun if outrun >= LEAST_STANDING else 0
 
 
-def count_doubtful(standing: list[StandingQuote], previous: SlotRecord | None) -> int:
+def count_doubtful(standing: StandingQuotes, previous: SlotRecord | None) -> int:
     """Count the quotes that have stood since quotes contradicted each other.
 
     Parameters
@@ -169,11 +184,13 @@ def count_doubtful(standing: list[StandingQuote], previous: SlotRecord | None) -
     since = None if previous is None else previous.state[1].get("contradicted_at")
     if since is None:
         return 0
-    doubtful = sum(quote.since < since for quote in standing)
+    doubtful = sum(
+        len(calls) + len(puts) for begun, (calls, puts) in standing.items() if begun.since < since
+    )
     return doubtful if doubtful >= LEAST_STANDING else 0
 
 
-def standing_notes(standing: list[StandingQuote], contradicted_at: float | None) -> dict[str, Any]:
+def standing_notes(standing: StandingQuotes, contradicted_at: float | None) -> dict[str, Any]:
     """Return what the next slot must know of quotes that stand; nothing if none do.
 
     Parameters
@@ -187,11 +204,11 @@ def standing_notes(standing: list[StandingQuote], contradicted_at: float | None)
         Notes for the evidence, as plain values.
     """
     notes: dict[str, Any] = {}
-    groups: dict[tuple[float, float | None], list[list[float]]] = {}
-    for quote in standing:
-        groups.setdefault((quote.since, quote.spot), [[], []])[quote.side].append(quote.strike)
-    if groups:
-        notes["standing"] = [[*begun, *strikes] for begun, strikes in groups.items()]
+    if standing:
+        notes["standing"] = [
+            [*begun, *([quote.strike for quote in side] for side in sides)]
+            for begun, sides in standing.items()
+        ]
     if contradicted_at is not None:
         notes["contradicted_at"] = contradicted_at
     return notes
