@@ -89,8 +89,7 @@ def measure_books(
         flips = find_flips(
             np.array([position[CALL] + position[PUT] for position, _ in holdings]),
             spot=market.spot,
-            forward=market.forward.level,
-            strike=chain.strike,
+            moneyness=scene.moneyness,
             years=chain.years,
             sigma=market.smile.filled,
         )

@@ -173,7 +173,7 @@ def _row(
         detail={
             **live.extras(),
             **_detail(chain, market, scene, traded, spread, expiries, quiet=quiet),
-            "charm_curve": _charm_curve(chain, market, live),
+            "charm_curve": _charm_curve(chain, market, scene, live),
             "flag_amounts": (market.amounts | traded.amounts | interest.amounts) or None,
         },
     )
@@ -216,7 +216,7 @@ def _detail(
 
 
 def _charm_curve(
-    chain: Chain, market: MarketState, live: DealerBook
+    chain: Chain, market: MarketState, scene: GreeksByMove, live: DealerBook
 ) -> tuple[tuple[float, float], ...] | None:
     """What time alone leaves to trade until the close, if spot stays at each of nine levels."""
     if market.last_minute:
@@ -225,10 +225,9 @@ def _charm_curve(
     return charm_curve(
         live.position,
         levels[levels > 0],
-        spot=market.spot,
+        scene,
         forward=market.forward.level,
         strike=chain.strike,
-        years=chain.years,
         sigma=market.smile.filled,
     )
 

@@ -340,13 +340,38 @@ def _last_delta(spot: float, forward: float, strike: float, years: float, sigma:
 def _greeks_loop(
     spot: float, forward: float, years: float, strike: Floats, sigma: Floats, out: Floats
 ) -> None:
+    moneyness = np.empty(out.shape[1])
+    for i in range(moneyness.size):
+        moneyness[i] = log_moneyness(forward, element(strike, i))
+    greeks_columns(spot, forward, years, moneyness, strike, sigma, out)
+
+
+@scalar
+def greeks_columns(
+    spot: float,
+    forward: float,
+    years: float,
+    moneyness: Floats,
+    strike: Floats,
+    sigma: Floats,
+    out: Floats,
+) -> None:
+    """Fill columns with ``greeks``, from compiled code.
+
+    Parameters
+    ----------
+    spot, forward, years : S, F [$] and T [years].
+    moneyness : ln(F/K) of each strike. (n,)
+    strike, sigma : columns of length 1 stand for all. (n,) [$, decimal]
+    out : is filled with the fields of ``Greeks``, a row each. (7, n)
+    """
     n, root = out.shape[1], math.sqrt(years)
     usable = 0.0 < spot < math.inf and 0.0 < forward < math.inf
     d1, tail, rate, density = out[0], out[1], out[2], out[3]  # until the last loop
     for i in range(n):
         total = element(sigma, i) * root
         rate[i] = 1.0 / total
-        d1[i] = log_moneyness(forward, element(strike, i)) * rate[i] + 0.5 * total
+        d1[i] = moneyness[i] * rate[i] + 0.5 * total
         density[i] = norm_pdf(d1[i])
     for i in range(n):
         tail[i] = density[i] * mills(abs(d1[i]))[0]

@@ -23,7 +23,6 @@ from sampler.metrics.special import (
     WRITE_TABLE,
     compiled,
     load_once,
-    log_moneyness,
     scalar,
 )
 from storage.market.constants import MULTIPLIER
@@ -53,8 +52,7 @@ def crossings(
     positions: Floats,
     *,
     spot: float,
-    forward: float,
-    strike: Floats,
+    moneyness: Floats,
     years: float,
     sigma: Floats,
 ) -> list[list[float]]:
@@ -63,8 +61,8 @@ def crossings(
     Parameters
     ----------
     positions : net dealer contracts of each book by strike, positive long. (books, n)
-    spot, forward : of the chain; the forward moves with spot in proportion. [$]
-    strike : ascending. (n,) [$]
+    spot : of the chain; the forward moves with it in proportion. [$]
+    moneyness : ln(F/K) of each strike, ascending by strike. (n,)
     years : time to expiry. [years]
     sigma : each strike keeps its own volatility. (n,) [decimal]
 
@@ -74,7 +72,7 @@ def crossings(
         A list of levels for each book, ascending; at most 64. [$]
     """
     levels, counts = np.empty((len(positions), MOST_CROSSINGS)), np.empty(len(positions))
-    _loops()[0](spot, forward, math.sqrt(years), strike, sigma, positions, levels, counts)
+    _loops()[0](spot, math.sqrt(years), moneyness, sigma, positions, levels, counts)
     return [
         turns[: int(count)].tolist() for turns, count in zip(levels, counts.tolist(), strict=True)
     ]
@@ -82,14 +80,13 @@ def crossings(
 
 @load_once
 def _loops() -> tuple[Callable[..., None]]:
-    return (compiled(_cross_loop, *[LEVEL] * 3, READ, READ, READ_TABLE, WRITE_TABLE, WRITE),)
+    return (compiled(_cross_loop, *[LEVEL] * 2, READ, READ, READ_TABLE, WRITE_TABLE, WRITE),)
 
 
 def _cross_loop(
     spot: float,
-    forward: float,
     root: float,
-    strike: Floats,
+    moneyness: Floats,
     sigma: Floats,
     positions: Floats,
     crossings: Floats,
@@ -99,14 +96,14 @@ def _cross_loop(
 
     ``counts`` says how many of each book's ``crossings`` were found; they come first.
     """
-    n, books = strike.size, positions.shape[0]
+    n, books = sigma.size, positions.shape[0]
     low, high = math.log(1.0 - REACH), math.log(1.0 + REACH)
     # In ln(x/S): where each bell stands (d1 = 0 there), its width, and its height in each book.
     center, total, weight = np.empty(n), np.empty(n), np.empty((books, n))
     narrowest = math.inf
     for k in range(n):
         total[k] = sigma[k] * root
-        center[k] = -log_moneyness(forward, strike[k]) - 0.5 * total[k] * total[k]
+        center[k] = -moneyness[k] - 0.5 * total[k] * total[k]
         for b in range(books):
             weight[b, k] = positions[b, k] / total[k] * _UNIT
         narrowest = min(narrowest, total[k])

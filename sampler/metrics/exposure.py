@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.metrics.black import Greeks, greeks
+from sampler.metrics.black import Greeks, greeks_columns
 from sampler.metrics.special import (
     LEVEL,
     READ,
@@ -49,6 +49,8 @@ class GreeksByMove(NamedTuple):
     now: Greeks
     #: As the rows of ``AHEAD``. (12, n)
     ahead: Floats
+    #: ln(F/K) of each strike. (n,)
+    moneyness: Floats
 
 
 #: Rows of ``GreeksByMove.ahead``: call delta in an hour, or half-way to expiry if that is sooner,
@@ -77,12 +79,14 @@ def greeks_by_move(
     Returns
     -------
     GreeksByMove
-        Greeks now (n,), and the rows of ``AHEAD`` (12, n).
+        Greeks now (n,), the rows of ``AHEAD`` (12, n), and ln(F/K) (n,).
     """
-    now = greeks(spot, forward, strike, years, sigma)
-    ahead = np.empty((AHEAD, len(strike)))
-    _loops()[0](spot, forward, years, _LN_MOVES, strike, sigma, ahead)
-    return GreeksByMove(spot, years, now, ahead)
+    n = len(strike)
+    now, ahead, moneyness = np.empty((7, n)), np.empty((AHEAD, n)), np.empty(n)
+    _loops()[0](spot, forward, years, _LN_MOVES, strike, sigma, now, ahead, moneyness)
+    # Faster than *now.
+    today = Greeks(now[0], now[1], now[2], now[3], now[4], now[5], now[6])
+    return GreeksByMove(spot, years, today, ahead, moneyness)
 
 
 def charm_horizon(years: float) -> float:
@@ -103,11 +107,10 @@ def charm_horizon(years: float) -> float:
 def charm_curve(
     position: Floats,
     levels: Floats,
+    scene: GreeksByMove,
     *,
-    spot: float,
     forward: float,
     strike: Floats,
-    years: float,
     sigma: Floats,
 ) -> tuple[tuple[float, float], ...]:
     """Tell what time alone leaves to trade until expiry, if spot stays at each of some levels.
@@ -119,9 +122,9 @@ def charm_curve(
     ----------
     position : dealers' contracts, calls first, positive long. (2, n)
     levels : where spot might stay. (m,) [$]
-    spot, forward : today's; the forward moves with spot in proportion. [$]
+    scene : of the chain, from ``greeks_by_move``; its time to expiry is above 0.
+    forward : today's; it moves with spot in proportion. [$]
     strike, sigma : of the chain; each strike keeps its own volatility. (n,) [$, decimal]
-    years : time to expiry, above 0. [years]
 
     Returns
     -------
@@ -130,12 +133,13 @@ def charm_curve(
     """
     dollars = np.empty(len(levels))
     _loops()[2](
-        spot,
+        scene.spot,
         forward,
-        math.sqrt(years),
-        np.log(levels / spot),
+        math.sqrt(scene.years),
+        np.log(levels / scene.spot),
         levels,
         position[0] + position[1],
+        scene.moneyness,
         strike,
         sigma,
         dollars,
@@ -262,9 +266,9 @@ def exposures_of(by_strike: Floats, total: Sequence[float], years: float) -> Boo
 @load_once
 def _loops() -> tuple[Callable[..., None], Callable[..., None], Callable[..., None]]:
     return (
-        compiled(_ahead_loop, *[LEVEL] * 3, *[READ] * 3, WRITE_TABLE),
+        compiled(_scene_loop, *[LEVEL] * 3, *[READ] * 3, *[WRITE_TABLE] * 2, WRITE),
         compiled(book_loop, LEVEL, *[READ_TABLE] * 2, *[READ] * 4, READ_TABLE, WRITE_TABLE, WRITE),
-        compiled(_curve_loop, *[LEVEL] * 3, *[READ] * 5, WRITE),
+        compiled(_curve_loop, *[LEVEL] * 3, *[READ] * 6, WRITE),
     )
 
 
@@ -324,21 +328,25 @@ def book_loop(
         sums[13 + m] = shares
 
 
-def _ahead_loop(
+def _scene_loop(
     spot: float,
     forward: float,
     years: float,
     moves: Floats,
     strike: Floats,
     sigma: Floats,
+    now: Floats,
     out: Floats,
+    x: Floats,
 ) -> None:
-    """Fill the rows of ``AHEAD``; at T = 0 deltas are intrinsic, ½ at the money."""
+    """Fill greeks, the rows of ``AHEAD`` and ln(F/K); at T = 0 deltas are intrinsic, ½ at F."""
     n, root, half = strike.size, math.sqrt(years), math.sqrt(0.5 * years)
-    later = math.sqrt(max(years - HOUR, 0.5 * years))
-    x, d1 = np.empty(n), np.empty(n)
     for k in range(n):
         x[k] = log_moneyness(forward, strike[k])
+    greeks_columns(spot, forward, years, x, strike, sigma, now)
+    later = math.sqrt(max(years - HOUR, 0.5 * years))
+    d1 = np.empty(n)
+    for k in range(n):
         total = sigma[k] * later
         bell = norm_pdf(x[k] / total + 0.5 * total)
         out[LATER_GAMMA, k] = bell / (spot * total) if total > 0.0 else 0.0
@@ -361,15 +369,14 @@ def _curve_loop(
     moves: Floats,
     levels: Floats,
     position: Floats,
+    x: Floats,
     strike: Floats,
     sigma: Floats,
     out: Floats,
 ) -> None:
     """Fill ``out`` with the dollars of ``charm_curve``; ``moves`` are the levels' ln(x/S)."""
     n = strike.size
-    x, d1, delta = np.empty(n), np.empty(n), np.empty(n)
-    for k in range(n):
-        x[k] = log_moneyness(forward, strike[k])
+    d1, delta = np.empty(n), np.empty(n)
     for m in range(moves.size):
         _deltas(x, moves[m], root, sigma, d1, delta)
         left = 0.0

@@ -73,8 +73,7 @@ def find_flips(
     positions: Floats,
     *,
     spot: float,
-    forward: float,
-    strike: Floats,
+    moneyness: Floats,
     years: float,
     sigma: Floats,
 ) -> list[Flip]:
@@ -83,8 +82,8 @@ def find_flips(
     Parameters
     ----------
     positions : net dealer contracts of each book by strike, positive long. (books, n)
-    spot, forward : of the chain; the forward moves with spot in proportion. [$]
-    strike : ascending. (n,) [$]
+    spot : of the chain; the forward moves with it in proportion. [$]
+    moneyness : ln(F/K) of each strike, ascending by strike. (n,)
     years : time to expiry. [years]
     sigma : each strike keeps its own volatility. (n,) [decimal]
 
@@ -93,9 +92,7 @@ def find_flips(
     list of Flip
         For each book the crossing nearest to spot and all of them, ascending. [$]
     """
-    levels = crossings(
-        positions, spot=spot, forward=forward, strike=strike, years=years, sigma=sigma
-    )
+    levels = crossings(positions, spot=spot, moneyness=moneyness, years=years, sigma=sigma)
     return [_nearest(turns, spot) for turns in levels]
 
 

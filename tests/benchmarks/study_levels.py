@@ -80,7 +80,11 @@ class Scene:
     def root(self, net: Floats, center: Floats, total: Floats) -> float | None:
         """Where a repriced book turns; ``center`` is K·S/F, which may differ by expiry."""
         (flip,) = find_flips(
-            net[None], spot=self.spot, forward=self.spot, strike=center, years=1.0, sigma=total
+            net[None],
+            spot=self.spot,
+            moneyness=np.log(self.spot / center),
+            years=1.0,
+            sigma=total,
         )
         return flip.level
 

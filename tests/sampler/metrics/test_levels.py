@@ -38,7 +38,9 @@ def net(**positions: float) -> np.ndarray:
 
 
 def flip_of(position, **changes):
-    (flip,) = find_flips(position[None], **(TERMS | {"sigma": SIGMA} | changes))
+    terms = TERMS | {"sigma": SIGMA} | changes
+    moneyness = np.log(terms.pop("forward") / terms.pop("strike"))
+    (flip,) = find_flips(position[None], moneyness=moneyness, **terms)
     return flip
 
 
@@ -108,8 +110,7 @@ def test_too_few_quotes_or_too_little_time():
 def test_gamma_is_zero_at_every_crossing(positions, hours):
     """By the textbook formula the book has no gamma at any crossing."""
     book = np.array(positions, float)
-    terms = TERMS | {"years": hours * HOURS, "sigma": SIGMA}
-    (result,) = find_flips(book[None], **terms)
+    result = flip_of(book, years=hours * HOURS)
     total = 0.4 * math.sqrt(hours * HOURS)
 
     def gamma(x: float) -> float:
@@ -277,9 +278,7 @@ def test_exposures_by_finite_differences_of_the_book():
     assert [charm_horizon(hours * HOURS) for hours in (4, 2, 1)] == [3600.0, 3600.0, 1800.0]
     # The way to the close, where spot stays at 97.3 and 101: strikes by strikes by hand.
     levels = np.array([97.3, 101.0])
-    curve = charm_curve(
-        q, levels, spot=100.0, forward=100.0, strike=STRIKE, years=4 * HOURS, sigma=SIGMA
-    )
+    curve = charm_curve(q, levels, scenes(), forward=100.0, strike=STRIKE, sigma=SIGMA)
     for level, dollars in curve:
         intrinsic = sum(
             (q[0, i] + q[1, i]) * (1.0 if level > k else 0.5 if level == k else 0.0) - q[1, i]
