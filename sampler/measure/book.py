@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 from sampler.chain import CALL, PUT, Chain
 from sampler.measure.market import MarketState
 from sampler.metrics import pin
-from sampler.metrics.book_figures import book_figures
-from sampler.metrics.exposure import BookExposures, GreeksByMove, charm_horizon
+from sampler.metrics.book_figures import BookFigures, book_figures
+from sampler.metrics.exposure import GreeksByMove, charm_horizon
 from sampler.metrics.flip import NO_COVERAGE, Flip, find_flips
 from sampler.metrics.levels import NEAR
 from storage.market.strikes import strikes_for_concentration
@@ -26,19 +25,19 @@ FLIP_REACH = 4.0
 class DealerBook:
     """One dealer position in a chain, live or settled: headline figures and what lies behind."""
 
-    __slots__ = ("exposures", "flip", "headline", "pin_noise", "pinned", "position")
+    __slots__ = ("exposures", "flip", "headline", "net", "pin_noise", "pinned")
 
     def __init__(
         self,
-        position: Floats,
-        exposures: BookExposures,
+        figures: BookFigures,
         flip: Flip,
         headline: dict[str, Any],
         pinned: tuple[float | None, float | None],
         pin_noise: float | None,
     ) -> None:
-        self.position = position
-        self.exposures = exposures
+        #: Dealers' contracts of each strike, calls and puts together. (n,)
+        self.net = figures.net
+        self.exposures = figures.exposures
         self.flip = flip
         #: The fields of a row that depend on the position.
         self.headline = headline
@@ -67,61 +66,67 @@ def measure_books(
     chain: Chain,
     market: MarketState,
     scene: GreeksByMove,
-    holdings: Sequence[tuple[Floats, Floats]],
+    signed: Floats | None,
+    *,
+    oi_confidence: float,
 ) -> list[DealerBook]:
-    """Measure the books of several dealer positions in one chain.
+    """Measure the settled book of a chain, and the live one where there is flow.
 
     Parameters
     ----------
-    chain : today's contracts. Open interest does not count here: it comes with the positions.
+    chain : today's contracts, with the open interest that counts.
     market : spot, forward and smile of the chain.
     scene : greeks of each contract at spot and at each move of spot.
-    holdings : one pair a book: what dealers hold, positive where they are long, and the open
-        interest behind it. (2, n) both [contracts]
+    signed : contracts that customers bought, less those that they sold; None: no flow. (2, n)
+    oi_confidence : κ, the part of signed volume taken to have opened positions. [0-1]
 
     Returns
     -------
     list of DealerBook
-        One book a pair, in the same order.
+        The settled book, then the live one.
     """
-    flips = [NO_COVERAGE] * len(holdings)
+    books = book_figures(
+        chain.open_interest,
+        signed,
+        chain.listed,
+        oi_confidence=oi_confidence,
+        scene=scene,
+        strike=chain.strike,
+        near=strikes_for_concentration(chain.strike, market.spot, NEAR),
+    )
+    flips = [NO_COVERAGE] * len(books)
     if market.covered:
         flips = find_flips(
-            np.array([position[CALL] + position[PUT] for position, _ in holdings]),
+            np.array([book.net for book in books]),
             spot=market.spot,
             moneyness=scene.moneyness,
             years=chain.years,
             sigma=market.smile.filled,
         )
-    near = strikes_for_concentration(chain.strike, market.spot, NEAR)
     pins: dict[int, pin.PinProbability] = {}
     return [
-        _measure(chain, market, scene, position, open_interest, flip, near, pins)
-        for (position, open_interest), flip in zip(holdings, flips, strict=True)
+        _measure(chain, market, figures, flip, pins)
+        for figures, flip in zip(books, flips, strict=True)
     ]
 
 
 def _measure(
     chain: Chain,
     market: MarketState,
-    scene: GreeksByMove,
-    position: Floats,
-    open_interest: Floats,
+    figures: BookFigures,
     flip: Flip,
-    near: tuple[int, int],
     pins: dict[int, pin.PinProbability],
 ) -> DealerBook:
-    """Exposures, levels and pin of one dealer position.
+    """Headline and pin of one dealer position.
 
     ``pins`` has the pin probability and its noise of each magnet so far: books often share one.
     """
     strike, spot = chain.strike, market.spot
-    book, levels = book_figures(position, open_interest, scene, strike, near)
+    book, levels = figures.exposures, figures.levels
     magnet_index, magnet_gex = levels.magnet, None
     if magnet_index is not None:
         magnet_gex = float(book.gex[CALL, magnet_index]) + float(book.gex[PUT, magnet_index])
     magnet = _strike(strike, magnet_index)
-    known = bool(np.count_nonzero(open_interest) or np.count_nonzero(position))
     score = pin.pin_score(
         levels,
         spot=spot,
@@ -157,7 +162,7 @@ def _measure(
         "magnet_gex": magnet_gex,
         "max_pain": _strike(strike, levels.max_pain),
         # Without open interest the score is 0, whatever part of the session has passed.
-        "pin_score": score.score if known else 0,
+        "pin_score": score.score if figures.held else 0,
         "pin_oi": score.oi,
         "pin_proximity": score.proximity,
         "pin_time": score.time,
@@ -183,7 +188,7 @@ def _measure(
                 years=chain.years,
             )
         headline["pin_probability_pct"], noise = pins[magnet_index]
-    return DealerBook(position, book, flip, headline, around, noise)
+    return DealerBook(figures, flip, headline, around, noise)
 
 
 def _strike(strike: Floats, index: int | None) -> float | None:

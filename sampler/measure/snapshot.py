@@ -24,7 +24,6 @@ from sampler.measure.previous import PreviousSlot
 from sampler.measure.rounded import rounded_row
 from sampler.metrics.confidence import sign_confidence
 from sampler.metrics.exposure import (
-    DEALER_SIGN,
     ONE_PERCENT,
     BookExposures,
     GreeksByMove,
@@ -81,16 +80,10 @@ def measure_slot(
     if interest.values is not chain.open_interest:
         chain = replace(chain, open_interest=interest.values)
     expiries = other_expiries(market) if other_expiries else NO_OTHER_EXPIRIES
-    oi = chain.open_interest
-    position = DEALER_SIGN * oi
-    holdings = [(position, oi)]
     # Flow alone is no position: without open interest there is none.
-    if interest.known and np.count_nonzero(traded.signed):
-        # A contract that is not listed just now has no open interest to be moved either.
-        moved = oi_confidence * np.where(chain.listed, traded.signed, 0.0)
-        holdings += [(position - moved, np.maximum(oi + moved, 0.0))]
+    signed = traded.signed if interest.known and np.count_nonzero(traded.signed) else None
     # Without flow the live book is the settled one.
-    books = measure_books(chain, market, scene, holdings)
+    books = measure_books(chain, market, scene, signed, oi_confidence=oi_confidence)
     settled, live = books[0], books[-1]
     return SlotRecord(
         row=_row(chain, market, scene, traded, interest, live, settled, oi_confidence, expiries),
@@ -223,7 +216,7 @@ def _charm_curve(
         return None
     levels = market.spot + market.remaining * CURVE
     return charm_curve(
-        live.position,
+        live.net,
         levels[levels > 0],
         scene,
         forward=market.forward.level,

@@ -105,7 +105,7 @@ def charm_horizon(years: float) -> float:
 
 
 def charm_curve(
-    position: Floats,
+    net: Floats,
     levels: Floats,
     scene: GreeksByMove,
     *,
@@ -120,7 +120,7 @@ def charm_curve(
 
     Parameters
     ----------
-    position : dealers' contracts, calls first, positive long. (2, n)
+    net : dealers' contracts of each strike, calls and puts together, positive long. (n,)
     levels : where spot might stay. (m,) [$]
     scene : of the chain, from ``greeks_by_move``; its time to expiry is above 0.
     forward : today's; it moves with spot in proportion. [$]
@@ -138,7 +138,7 @@ def charm_curve(
         math.sqrt(scene.years),
         np.log(levels / scene.spot),
         levels,
-        position[0] + position[1],
+        net,
         scene.moneyness,
         strike,
         sigma,

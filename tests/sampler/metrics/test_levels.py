@@ -278,7 +278,7 @@ def test_exposures_by_finite_differences_of_the_book():
     assert [charm_horizon(hours * HOURS) for hours in (4, 2, 1)] == [3600.0, 3600.0, 1800.0]
     # The way to the close, where spot stays at 97.3 and 101: strikes by strikes by hand.
     levels = np.array([97.3, 101.0])
-    curve = charm_curve(q, levels, scenes(), forward=100.0, strike=STRIKE, sigma=SIGMA)
+    curve = charm_curve(q[0] + q[1], levels, scenes(), forward=100.0, strike=STRIKE, sigma=SIGMA)
     for level, dollars in curve:
         intrinsic = sum(
             (q[0, i] + q[1, i]) * (1.0 if level > k else 0.5 if level == k else 0.0) - q[1, i]
