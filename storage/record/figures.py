@@ -74,9 +74,9 @@ def unchecked(kind: type[Any]) -> Callable[[tuple[Any, ...]], Any]:
     )
 
     def make(values: tuple[Any, ...]) -> Any:
-        made = unlocked(*values)
-        made.__class__ = kind
-        return made
+        instance = unlocked(*values)
+        instance.__class__ = kind
+        return instance
 
     return make
 
