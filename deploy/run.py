@@ -31,6 +31,7 @@ from sampler.sources import SOURCES, open_source
 from storage.config.running import note_running, note_stopped
 from storage.config.settings import Settings
 from storage.config.source_url import is_simulated
+from storage.doctor.ports import process_of_product
 from storage.embedded import attach as embedded
 from storage.errors import FlowError, UsageError
 from storage.market.calendar import (
@@ -90,6 +91,14 @@ def _require_free_port(settings: Settings) -> None:
         with closing(socket.socket()) as probe:
             probe.bind(("127.0.0.1", 0))
             free = probe.getsockname()[1]
+        process = process_of_product(settings.host, settings.port)
+        if process is not None:
+            raise UsageError(
+                f"it runs already at http://{settings.host}:{settings.port}/"
+                f"{f' {process}' if process else ''}; nothing was started. Use that one, or stop"
+                " it with Ctrl-C in its terminal. A second one needs a port and a data folder"
+                f" of its own: FLOW_PORT={free} FLOW_DATA_DIR={settings.data_dir}-2 make run"
+            ) from error
         sentence = str(error).partition(";")[0]
         raise UsageError(
             f"{sentence}; nothing was started. Stop that program, or choose another port:"

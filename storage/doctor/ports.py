@@ -54,16 +54,7 @@ def check_ports(settings: Settings, running: RunningProduct | None = None) -> li
         One a port.
     """
     api, metrics = (running.port, running.metrics_port) if running else (0, 0)
-    ports = [
-        _Port(
-            setting="FLOW_PORT",
-            host=_asked(settings.host),
-            port=settings.port,
-            running=api,
-            path="/health",
-            sign=b'{"status":"Healthy"}',
-        )
-    ]
+    ports = [_api_port(settings.host, settings.port, api)]
     for setting, port, started_with, sign in (
         ("FLOW_METRICS_PORT", settings.metrics_port, metrics, b"flow_sampler_"),
         ("FLOW_API_METRICS_PORT", settings.api_metrics_port, 0, b"flow_api_"),
@@ -71,6 +62,31 @@ def check_ports(settings: Settings, running: RunningProduct | None = None) -> li
         if port:
             ports.append(_Port(setting, "127.0.0.1", port, started_with, "/metrics", sign))
     return [_examine(port) for port in ports]
+
+
+def process_of_product(host: str, port: int) -> str | None:
+    """Say whether the API's port is our own already, though perhaps still starting.
+
+    Parameters
+    ----------
+    host, port : ``FLOW_HOST`` and ``FLOW_PORT``.
+
+    Returns
+    -------
+    str or None
+        The program and its process, in brackets, empty where they cannot be read; None if the port
+        is free or another program's.
+    """
+    described = _api_port(host, port, 0)
+    holder = _holder(port)
+    if _answers(described, port) or (holder is not None and _is_ours(holder)):
+        return _process(port).strip()
+    return None
+
+
+def _api_port(host: str, port: int, running: int) -> _Port:
+    sign = b'{"status":"Healthy"}'
+    return _Port("FLOW_PORT", _asked(host), port, running, "/health", sign)
 
 
 def _examine(described: _Port) -> Finding:

@@ -101,6 +101,8 @@ def test_a_first_visit_and_a_second_one(folder, tmp_path):
         # A second terminal, with nothing set but the folder, finds the product and its time.
         reports = [second_terminal(folder, "check")]
         examined = second_terminal(folder, "doctor", "--no-source")
+        twin = Run(folder, tmp_path / "twin", FLOW_PORT=str(first.port))
+        assert twin.process.wait(60) == 2
         output = first.stop()
     finally:
         first.process.kill()
@@ -110,6 +112,13 @@ def test_a_first_visit_and_a_second_one(folder, tmp_path):
     assert output.rstrip().endswith("stopped")
     assert not (folder / "pgdata" / "postmaster.pid").exists()
     assert re.search(rf"^ok    port .*FLOW_PORT {first.port} is served by", examined, re.MULTILINE)
+    # What has the port is no other program, and what is advised would run beside it.
+    refusal = twin.log.read_text()
+    assert f"runs already at http://127.0.0.1:{first.port}/ (" in refusal
+    advised = re.search(r"FLOW_PORT=(\d+) FLOW_DATA_DIR=(\S+) make run", refusal)
+    assert (int(advised[1]) != first.port, advised[2]) == (True, f"{folder}-2")
+    assert "another program" not in refusal
+    assert "starting PostgreSQL" not in refusal
     reports.append(second_terminal(folder, "check"))
     for out in reports:
         match = re.search(r"([0-9]+) of ([0-9]+) slots", out)

@@ -67,16 +67,19 @@ class NoRedis(NoChannel):
 def watched(tmp_path: Path) -> tuple[SpoolWatch, Spool, Mailbox]:
     """A watch over a spool that may hold 100 MB."""
     spool, mailbox = Spool(), Mailbox()
-    watch = SpoolWatch(
+    return watch_of(spool, mailbox, tmp_path), spool, mailbox
+
+
+def watch_of(spool: Spool, mailbox: Mailbox, folder: Path, now: datetime = NOW) -> SpoolWatch:
+    return SpoolWatch(
         spool,
         mailbox,  # type: ignore[arg-type]
-        Clock(NOW, 1e-9, datetime.now(UTC)),
-        folder=tmp_path,
+        Clock(now, 1e-9, datetime.now(UTC)),
+        folder=folder,
         limit=100e6,
         dataset="live",
         node="desk",
     )
-    return watch, spool, mailbox
 
 
 async def spools(watch: SpoolWatch, spool: Spool, first: float, until: float) -> None:
@@ -120,6 +123,42 @@ async def test_begins_grows_and_is_over(watched: Any, tmp_path: Path) -> None:
     assert (over.id, over.ended) == (begun.id, NOW)
     assert over.sentence == "Over: the sampler on desk has stored all rows that waited."
     assert mailbox.flushes == 1
+
+
+async def test_a_restart_in_between(watched: Any, tmp_path: Path) -> None:
+    """A sampler that begins while an earlier one's rows wait tells nothing that was told; its end once."""
+    watch, spool, mailbox = watched
+    spool.spool_batches = 7
+    await spools(watch, spool, 0, 15 * MINUTE + 5)
+    begun, grown = mailbox.notices
+    later = Mailbox()
+    second = watch_of(spool, later, tmp_path, NOW + timedelta(minutes=16))
+    await spools(second, spool, 0, 10 * MINUTE)
+    assert later.notices == []
+    # An hour has passed since the first sampler began to spool.
+    await spools(second, spool, 10 * MINUTE, 45 * MINUTE + 5)
+    assert [(n.kind, n.figures["seconds"] // MINUTE) for n in later.notices] == [
+        ("spool_grows", 60)
+    ]
+    third = watch_of(spool, later, tmp_path, NOW + timedelta(hours=2))
+    spool.spooling_seconds = 0.0
+    await third.look(0.0)
+    await third.look(5.0)
+    over = later.notices[-1]
+    assert (over.id, over.ended) == (begun.id, NOW + timedelta(hours=2))
+    assert grown.id != over.id
+    fourth = watch_of(spool, later, tmp_path, NOW + timedelta(hours=3))
+    await spools(fourth, spool, 0, 50)
+    assert [n.kind for n in later.notices if not n.ended] == ["spool_grows", "spooling"]
+
+
+@pytest.mark.parametrize("noted", [b"", b"[]", b'{"events": {"spooling": {}}}', b"\x00" * 100])
+async def test_a_torn_note(watched: Any, tmp_path: Path, noted: bytes) -> None:
+    """A note that cannot be read is told of in the log, and the event is told again."""
+    watch, spool, mailbox = watched
+    (tmp_path / "told.json").write_bytes(noted)
+    await spools(watch, spool, 0, 50)
+    assert [n.kind for n in mailbox.notices] == ["spooling"]
 
 
 @pytest.mark.parametrize(("size", "in_memory"), [(80_000_000, 0), (1000, 2)])
