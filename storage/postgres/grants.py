@@ -29,6 +29,11 @@ class RolePrivileges:
     temporary: bool = False
 
 
+#: The interface for analysts: views, which show no more than the tables that they read.
+VIEWS = (
+    *("interface", "bars_30s", "bars_1m", "bars_5m", "bars_15m"),
+    *("strikes", "missing_slots", "stored_sessions"),
+)
 _RECORD = ("forecasts", "settlements", "scores")
 _READ = dict.fromkeys((*_ALL_ROWS, *_RECORD, "schema_version"), "select")
 #: Every role, by the end of its name.
@@ -54,7 +59,7 @@ ROLES: dict[str, RolePrivileges] = {
     ),
     "analyst": RolePrivileges(
         "a person: reads everything but keys",
-        _READ | dict.fromkeys(("alerts", "deliveries"), "select"),
+        _READ | dict.fromkeys(("alerts", "deliveries", *VIEWS), "select"),
     ),
 }
 

@@ -65,6 +65,8 @@ ALLOWED = [
     ("api", "update {}.keys set last_used_at = now() where false"),
     ("api", "update {}.alerts set ended_at = now() where false"),
     ("analyst", "select * from {}.rows, {}.profiles, {}.chains, {}.gaps, {}.alerts"),
+    ("analyst", "select * from {}.bars_30s, {}.bars_1m, {}.bars_5m, {}.bars_15m"),
+    ("analyst", "select * from {}.strikes, {}.missing_slots, {}.stored_sessions, {}.interface"),
 ]
 FORBIDDEN = [
     ("sampler", "select * from {}.keys"),
@@ -82,6 +84,8 @@ FORBIDDEN = [
     ("api", "delete from {}.alerts"),
     ("analyst", "select * from {}.keys"),
     ("analyst", ROW),
+    ("analyst", "delete from {}.stored_sessions"),
+    ("api", "select * from {}.bars_1m"),
     ("analyst", "insert into {}.gaps select * from {}.gaps"),
 ]
 
