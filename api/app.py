@@ -28,6 +28,7 @@ from api.readiness import Readiness
 from api.routes import account, alerts, documents, platforms, series, server
 from api.routes.series_fast_path import SeriesFastPath
 from api.series.earlier import EarlierSessions
+from api.series.files import TableFiles
 from api.series.params import QueryError
 from api.series.sessions import SessionCache
 from api.series.stream import StreamHub
@@ -196,6 +197,7 @@ def create_app(
         bodies=CompressedBodies(),
         documents=CompressedBodies(),
         earlier=EarlierSessions(),
+        files=TableFiles(),
         rules=rules or RulesFile(None),
     )
     context.metrics.readers.set_function(hub.count)

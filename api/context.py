@@ -12,6 +12,7 @@ from api.http.compression import CompressedBodies
 from api.prometheus import ApiMetrics
 from api.readiness import Readiness
 from api.series.earlier import EarlierSessions
+from api.series.files import TableFiles
 from api.series.sessions import SessionCache
 from api.series.stream import StreamHub
 from storage.market.clock import Clock
@@ -48,6 +49,8 @@ class AppContext:
     documents: CompressedBodies
     #: Stored sessions that others are compared with.
     earlier: EarlierSessions
+    #: Tables that are read in pieces.
+    files: TableFiles
     #: The rules of market events.
     rules: RulesFile
 

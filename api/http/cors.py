@@ -7,9 +7,18 @@ from functools import lru_cache
 
 METHODS = ("GET", "HEAD")
 #: Request headers that such a page may send.
-REQUEST_HEADERS = ("X-Api-Key", "Content-Type", "If-None-Match", "Last-Event-ID")
+REQUEST_HEADERS = (
+    "X-Api-Key",
+    "Content-Type",
+    "If-None-Match",
+    "If-Range",
+    "Last-Event-ID",
+    "Range",
+)
 #: Response headers that such a page may read.
 EXPOSED_HEADERS = (
+    "Accept-Ranges",
+    "Content-Range",
     "ETag",
     "Retry-After",
     "X-Cursor",

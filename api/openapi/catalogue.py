@@ -173,6 +173,17 @@ _IF_NONE_MATCH = _header(
     "The `ETag` of an earlier answer: 304 if nothing changed since.",
     type="string",
 )
+_RANGE = _header(
+    "Range",
+    "Part of a table, such as `bytes=0-99` or `bytes=-500`; JSON, and a header with several ranges,"
+    " are answered whole.",
+    type="string",
+)
+_IF_RANGE = _header(
+    "If-Range",
+    "The strong `ETag` of the file that `Range` is a part of; of another file all is sent.",
+    type="string",
+)
 _LAST_EVENT_ID = _header(
     "Last-Event-ID",
     "The `id` of the last event that was read; browsers send it by themselves.",
@@ -309,6 +320,13 @@ def _series(
     operation_id: str,
 ) -> Route:
     answers = _data_answers(path, answer, parameters)
+    if _RANGE in parameters:
+        answers[206] = {"description": "The part of the table.", "content": _TABLES}
+        answers[416] = errors.problem(
+            "The table ends before the range begins; `Content-Range` has its length.",
+            "range_not_satisfiable",
+            "the file ends before the range begins",
+        )
     return _route(
         path,
         summary,
@@ -320,16 +338,19 @@ def _series(
     )
 
 
+_TEXT, _FILE = {"type": "string"}, {"type": "string", "format": "binary"}
+#: What `format` or an Accept header gets instead of JSON.
+_TABLES = {
+    "text/csv": {"schema": _TEXT},
+    "application/x-ndjson": {"schema": _TEXT},
+    "application/vnd.apache.parquet": {"schema": _FILE},
+    "application/vnd.apache.arrow.stream": {"schema": _FILE},
+}
+
+
 def _tables(answer: dict[str, Any]) -> dict[str, Any]:
-    """Add the other formats to an answer in JSON: what `format` or an Accept header gets."""
-    text, file = {"type": "string"}, {"type": "string", "format": "binary"}
-    content = answer["content"] | {
-        "text/csv": {"schema": text},
-        "application/x-ndjson": {"schema": text},
-        "application/vnd.apache.parquet": {"schema": file},
-        "application/vnd.apache.arrow.stream": {"schema": file},
-    }
-    return answer | {"content": content}
+    """Add the other formats to an answer in JSON."""
+    return answer | {"content": answer["content"] | _TABLES}
 
 
 _EVENTS = (
@@ -355,6 +376,8 @@ SERIES = {
         _SINCE,
         _IF_NONE_MATCH,
         _FORMAT,
+        _RANGE,
+        _IF_RANGE,
         operation_id="get_series",
     ),
     "many": _series(
@@ -370,6 +393,8 @@ SERIES = {
         _IF_NONE_MATCH,
         _SINCE_EACH,
         _FORMAT,
+        _RANGE,
+        _IF_RANGE,
         operation_id="get_many_series",
     ),
     "stream": _series(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from datetime import date
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Path, Request
 from starlette.responses import Response
 
-from api.access.gate import Caller
+from api.access.gate import Caller, request_key
 from api.context import AppContext, app_context, request_context
 from api.documents.lookup import store_of_feed
 from api.openapi.catalogue import SERIES
 from api.routes.admission import require
 from api.routes.series_fast_path import PLAN
 from api.series import formats
+from api.series.files import FileRequest, table_reply
 from api.series.params import (
     Query,
     read_cursor,
@@ -23,7 +25,7 @@ from api.series.params import (
     read_query,
     symbol_segment,
 )
-from api.series.reply import as_response, multi_series_reply, series_reply, table_reply
+from api.series.reply import as_response, multi_series_reply, series_reply
 from api.series.stream import StreamResponse
 from api.series.window import AnswerContext, Selection, select_bars
 from storage.market.calendar import market_day
@@ -71,7 +73,7 @@ async def get_series(
     form = _format(request)
     window = await _load_window(app_context(request), query)
     if form != "json":
-        return as_response(await table_reply(form, [window], if_none_match=_if_none_match(request)))
+        return await _table(request, form, [window])
     return as_response(
         await series_reply(
             window,
@@ -105,7 +107,7 @@ async def get_many(request: Request, caller: Annotated[Caller, Depends(require(P
     context = app_context(request)
     windows = await asyncio.gather(*(_load_window(context, query) for query in queries))
     if form != "json":
-        return as_response(await table_reply(form, windows, if_none_match=_if_none_match(request)))
+        return await _table(request, form, windows)
     return as_response(
         await multi_series_reply(
             windows,
@@ -184,6 +186,23 @@ async def _check_feed(context: AppContext, query: Query, day: date) -> None:
         if session is not None and session.newest and session.feed == query.feed:
             return
     await store_of_feed(context.store, query.symbol, query.feed)
+
+
+async def _table(request: Request, form: str, windows: list[Selection]) -> Response:
+    headers = request.headers
+    asked_for = FileRequest(
+        if_none_match=headers.get("If-None-Match"),
+        range=headers.get("Range"),
+        if_range=headers.get("If-Range"),
+        wants_body=request_context(request.scope).wants_body,
+    )
+    address = request.client.host if request.client else ""
+    reader = repr((address, request_key(request.scope), form, str(request.url)))
+    # A hash: keys must not stay in memory.
+    digest = hashlib.sha256(reader.encode()).digest()
+    return as_response(
+        await table_reply(form, windows, app_context(request).files, digest, asked_for)
+    )
 
 
 def _format(request: Request) -> str:

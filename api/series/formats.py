@@ -103,13 +103,15 @@ def _by_accept(accept: str) -> str:
     return best if weights.get(best, 0.0) >= anything and weights.get(best) else "json"
 
 
-def write_table(name: str, selections: Sequence[Selection]) -> bytes:
+def write_table(name: str, selections: Sequence[Selection], *, timeless: bool = False) -> bytes:
     """Write some symbols' bars in one of the formats but JSON; may take some milliseconds.
 
     Parameters
     ----------
     name : ``csv``, ``ndjson``, ``parquet`` or ``arrow``.
     selections : each symbol's bars, in the order of the file.
+    timeless : leave out of the notes when and by which server the file was written, so that its
+        bytes are the same each time.
 
     Returns
     -------
@@ -123,7 +125,11 @@ def write_table(name: str, selections: Sequence[Selection]) -> bytes:
             for body in series.bar_bodies(selection)
         )
     rows = [row for selection in selections for row in _rows(selection)]
-    return _csv(rows) if name == "csv" else _columnar(name, rows, selections)
+    return (
+        _csv(rows)
+        if name == "csv"
+        else _columnar(name, rows, _notes(selections, timeless=timeless))
+    )
 
 
 def _rows(selection: Selection) -> list[dict[str, Any]]:
@@ -145,7 +151,19 @@ def _csv(rows: list[dict[str, Any]]) -> bytes:
     return file.getvalue().encode()
 
 
-def _columnar(name: str, rows: list[dict[str, Any]], selections: Sequence[Selection]) -> bytes:
+def _notes(selections: Sequence[Selection], *, timeless: bool) -> bytes:
+    """What the JSON says beside its bars, for each symbol."""
+    notes = [
+        orjson.loads(series.answer_head(selection) + series.answer_rest(selection, empty=True))
+        for selection in selections
+    ]
+    if timeless:
+        for note in notes:
+            del note["as_of"], note["data_as_of"]["node"]
+    return orjson.dumps(notes)
+
+
+def _columnar(name: str, rows: list[dict[str, Any]], notes: bytes) -> bytes:
     # Half a second to import: paid by the first who asks for it.
     import pyarrow as pa
     from pyarrow import parquet
@@ -157,12 +175,7 @@ def _columnar(name: str, rows: list[dict[str, Any]], selections: Sequence[Select
         types = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_()}
         return types.get(_KINDS[column], pa.string())
 
-    # What the JSON says beside its bars goes into the file's own notes.
-    about = b"[" + b",".join(
-        series.answer_head(selection) + series.answer_rest(selection, empty=True)
-        for selection in selections
-    )
-    schema = pa.schema([(c, kind(c)) for c in COLUMNS], {"zerodte_flow": about + b"]"})
+    schema = pa.schema([(c, kind(c)) for c in COLUMNS], {"zerodte_flow": notes})
     columns = []
     for field in schema:
         values = [row[field.name] for row in rows]

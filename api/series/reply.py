@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +9,9 @@ from starlette.responses import Response
 
 from api.http.compression import LEAST, Body, CompressedBodies, coding_of
 from api.http.json import encode_json
-from api.series import formats
 from api.series import window as series
 from api.series.window import Selection
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _VARY = b"Accept, Accept-Encoding, Origin"
 Headers = list[tuple[bytes, bytes]]
 
@@ -167,7 +163,7 @@ async def multi_series_reply(
     Reply
         Status 200 with the bars, or 304 without a body.
     """
-    tag = _tag(selections)
+    tag = join_tags(selections)
     headers = series_headers(tag)
     filled = any(selection.filled for selection in selections)
     if filled and if_none_match and series.etag_matches(tag, if_none_match):
@@ -181,40 +177,16 @@ async def multi_series_reply(
     return await compressed_reply(head, Body(b",".join(pieces) + b"]}"), headers, accepts)
 
 
-async def table_reply(
-    name: str, selections: list[Selection], *, if_none_match: str | None
-) -> Reply:
-    """Answer with some symbols' bars as a file in another format than JSON.
+def join_tags(selections: list[Selection]) -> str:
+    """Return the weak ETag of an answer about several symbols.
 
     Parameters
     ----------
-    name : the format: ``csv``, ``ndjson``, ``parquet`` or ``arrow``.
-    selections : each symbol's bars, in the order of the file.
-    if_none_match : the caller's ``If-None-Match``; None without one.
+    selections : each symbol's bars, in the order of the answer.
 
     Returns
     -------
-    Reply
-        Status 200 with the file, or 304 without a body.
+    str
+        Their tags, joined to one.
     """
-    tag = _tag(selections)
-    headers = series_headers(tag)
-    filled = any(selection.filled for selection in selections)
-    if filled and if_none_match and series.etag_matches(tag, if_none_match):
-        return Reply(304, headers, [])
-    body = await asyncio.to_thread(formats.write_table, name, selections)
-    first = selections[0]
-    what = first.query.symbol if len(selections) == 1 else "series"
-    feed = f"_{first.query.feed}" if first.query.feed else ""
-    file = _UNSAFE.sub("_", f"{what}_{first.day.day}_{first.query.bar}{feed}")
-    headers += [
-        (b"x-cursor", ",".join(str(selection.day.cursor) for selection in selections).encode()),
-        (b"content-disposition", f'inline; filename="{file}.{name}"'.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"content-type", formats.MEDIA_TYPES[name].encode()),
-    ]
-    return Reply(200, headers, [body])
-
-
-def _tag(selections: list[Selection]) -> str:
     return 'W/"' + "_".join(selection.tag[3:-1] for selection in selections) + '"'
