@@ -7,8 +7,10 @@ PEERS := $(VENV)/peers
 # The package as users get it, and beside it the tools that look at it.
 RUNTIME := $(VENV)/runtime
 TOOLS := $(VENV)/tools
+# Programs that others wrote, which read the API: generators, linters, DuckDB with httpfs.
+CLIENTS := $(VENV)/clients
 
-.PHONY: run install uninstall release audit site help test unit coverage mutants test-timescale hostile hostile-vendor check fix docs bench bench-api bench-page bench-store bench-year study \
+.PHONY: run install uninstall release audit site clients help test unit coverage mutants test-timescale hostile hostile-vendor check fix docs bench bench-api bench-page bench-store bench-year study \
   study-charts screenshots soak clean
 
 run: $(VENV)/.run  ## run the whole product on embedded servers: http://127.0.0.1:8000
@@ -29,6 +31,8 @@ audit: $(TOOLS)/.done  ## look for known vulnerabilities in what the package nee
 site: $(VENV)/site/.done  ## build the documentation and the Python reference as web pages: build/site/html/index.html
 	@.ci/site
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/site/bin/mkdocs build --quiet --strict
+
+clients: $(CLIENTS)/.done  ## install the generators, linters and readers that the tests of the API use; needs npm
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -139,6 +143,14 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "compiling the formulas (once)"
 	@$(BIN)/flow-sampler warm
 	@touch $@ $(VENV)/.run
+
+$(CLIENTS)/.done: tests/api/openapi/requirements.txt tests/api/openapi/package.json | $(VENV)/bin/python
+	@echo "installing generators, linters and readers that others wrote (half a minute)"
+	@$(PYTHON) -m venv $(CLIENTS)
+	@cp tests/api/openapi/package.json $(CLIENTS)
+	@npm install --prefix $(CLIENTS) --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel=error & \
+	  $(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r tests/api/openapi/requirements.txt && wait $$!
+	@touch $@
 
 $(TOOLS)/.done: pyproject.toml | $(VENV)/bin/python
 	@echo "installing the package as users get it, and the tools of a release"

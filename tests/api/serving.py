@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from api.app import create_app
+from api.app import create_app, keep_current
 from storage.postgres.store import Store
 from storage.redis.channel import NoChannel
 from tests.api.conftest import Still
@@ -19,9 +19,12 @@ from tests.api.conftest import Still
 
 @contextlib.contextmanager
 def served(
-    database: str, dataset: str, now: datetime, *, access: Any = None
+    database: str, dataset: str, now: datetime, *, access: Any = None, follows: bool = False
 ) -> Iterator[tuple[str, Still]]:
-    """A running server's address, and the clock that it reads."""
+    """A running server's address, and the clock that it reads.
+
+    A server that follows the store has streams, and today's session in memory.
+    """
     clock = Still(now)
     ready = threading.Event()
     running: dict[str, Any] = {}
@@ -34,6 +37,7 @@ def served(
             # Signals are the test run's.
             server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
             running["server"] = server
+            following = asyncio.create_task(keep_current(app)) if follows else None
             serving = asyncio.create_task(server.serve())
             while not server.started and not serving.done():
                 await asyncio.sleep(0.005)
@@ -41,6 +45,9 @@ def served(
                 running["port"] = server.servers[0].sockets[0].getsockname()[1]
             ready.set()
             await serving
+            if following is not None:
+                following.cancel()
+                await asyncio.wait({following})
 
     def work() -> None:
         try:
