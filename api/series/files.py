@@ -251,11 +251,11 @@ def file_reply(file: TableFile, request: FileRequest, accepted: bytes) -> Reply:
     if request.if_none_match and series.etag_matches(file.tag, request.if_none_match):
         return Reply(304, headers, [])
     size = len(file.body)
-    part = None
+    span = None
     # A range is of the file that `If-Range` names; of another one the caller needs all.
     if request.range is not None and request.if_range in (None, file.tag):
         try:
-            part = parse_range(request.range, size)
+            span = parse_range(request.range, size)
         except RangeNotSatisfiable:
             headers += [
                 (b"content-range", b"bytes */%d" % size),
@@ -263,9 +263,9 @@ def file_reply(file: TableFile, request: FileRequest, accepted: bytes) -> Reply:
                 (b"content-type", b"application/json"),
             ]
             return Reply(416, headers, [_NOT_SATISFIABLE])
-    if part is None:
+    if span is None:
         return _whole(file, headers, accepted)
-    first, until = part
+    first, until = span
     headers += [
         *file.headers,
         (b"content-range", b"bytes %d-%d/%d" % (first, until - 1, size)),

@@ -37,17 +37,17 @@ async def test_a_past_session_in_parts(past: Caller, address: str, name: str) ->
     assert (whole.status_code, whole.headers["Accept-Ranges"]) == (200, "bytes")
     body, size, tag = whole.content, len(whole.content), whole.headers["ETag"]
     assert tag == f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    for header, part in (
+    for header, piece in (
         ("bytes=0-3", body[:4]),
         ("bytes=-8", body[-8:]),
         ("bytes=100-", body[100:]),
         (f"bytes=0-{size + 5}", body),
     ):
         sent = await past.get(address + name, headers={"Range": header})
-        assert (sent.status_code, sent.content) == (206, part)
-        first = size - len(part) if header.startswith("bytes=-") else int(header[6:].split("-")[0])
-        assert sent.headers["Content-Range"] == f"bytes {first}-{first + len(part) - 1}/{size}"
-        assert sent.headers["Content-Length"] == str(len(part))
+        assert (sent.status_code, sent.content) == (206, piece)
+        first = size - len(piece) if header.startswith("bytes=-") else int(header[6:].split("-")[0])
+        assert sent.headers["Content-Range"] == f"bytes {first}-{first + len(piece) - 1}/{size}"
+        assert sent.headers["Content-Length"] == str(len(piece))
         assert sent.headers["ETag"] == tag
         assert sent.headers["Content-Type"] == whole.headers["Content-Type"]
     past.clock.moment = datetime(2026, 12, 2, 9, 0, 7, tzinfo=UTC)
@@ -76,18 +76,18 @@ async def test_a_slot_stored_late_changes_the_tag(store: Store, caller: Caller) 
     caller.clock.moment = utc("2026-06-08 15:00")
     address = f"{SERIES}SPY?date=2026-06-05&format=csv"
     tag = (await caller.get(address)).headers["ETag"]
-    part = {"Range": "bytes=0-9", "If-Range": tag}
-    assert (await caller.get(address, headers=part)).status_code == 206
+    piece = {"Range": "bytes=0-9", "If-Range": tag}
+    assert (await caller.get(address, headers=piece)).status_code == 206
     await store.write([record(utc("13:40:30"))])
     # What earlier sessions were is asked of the store anew.
     caller._transport.app.context.sessions._earlier.clear()
-    sent = await caller.get(address, headers=part)
+    sent = await caller.get(address, headers=piece)
     assert (sent.status_code, sent.headers["ETag"] != tag) == (200, True)
     assert len(sent.content.splitlines()) == 23
 
 
 async def test_if_range(past: Caller) -> None:
-    """Only the same strong tag is answered with a part: no weak one, no list, no date."""
+    """Only the same strong tag is answered with a piece: no weak one, no list, no date."""
     tag = (await past.get(WHOLE + "csv")).headers["ETag"]
     for condition, status in (
         (tag, 206),
@@ -168,18 +168,18 @@ async def test_a_reading_of_a_running_session(store: Store, caller: Caller) -> N
     pieces = []
     for first in range(0, size, 1000):
         now[0] += 0.1
-        part = await caller.get(address, headers={"Range": f"bytes={first}-{first + 999}"})
-        assert (part.status_code, part.headers["ETag"]) == (206, head.headers["ETag"])
-        assert part.headers["Content-Range"].endswith(f"/{size}")
-        assert "Accept-Ranges" not in part.headers
-        pieces.append(part.content)
+        piece = await caller.get(address, headers={"Range": f"bytes={first}-{first + 999}"})
+        assert (piece.status_code, piece.headers["ETag"]) == (206, head.headers["ETag"])
+        assert piece.headers["Content-Range"].endswith(f"/{size}")
+        assert "Accept-Ranges" not in piece.headers
+        pieces.append(piece.content)
     rows = parquet.read_table(io.BytesIO(b"".join(pieces)))
     assert len(rows) == 17
     assert len(parquet.read_table(io.BytesIO((await caller.get(address)).content))) == 18
     # A reading that goes on keeps its file; one that begins later has the new one.
     now[0] = 159.0
-    part = await caller.get(address, headers={"Range": f"bytes={size - 100}-"})
-    assert part.headers["ETag"] == head.headers["ETag"]
+    piece = await caller.get(address, headers={"Range": f"bytes={size - 100}-"})
+    assert piece.headers["ETag"] == head.headers["ETag"]
     for begins in ({"Range": "bytes=-8"}, {"Range": "bytes=0-3"}):
         now[0] += 6.0
         again = await caller.get(address, headers=begins)
@@ -189,11 +189,11 @@ async def test_a_reading_of_a_running_session(store: Store, caller: Caller) -> N
 async def test_two_readers_do_not_share_a_reading(store: Store, caller: Caller) -> None:
     """Another key's, another address's."""
     await store.write(every("14:20", "14:28"))
-    one = await caller.head(f"{SERIES}SPY?format=csv", headers={"X-Api-Key": "one"})
+    first = await caller.head(f"{SERIES}SPY?format=csv", headers={"X-Api-Key": "one"})
     await store.write([record(utc("14:28:30"))])
     other = await caller.head(f"{SERIES}SPY?format=csv", headers={"X-Api-Key": "other"})
     again = await caller.head(f"{SERIES}SPY?format=csv", headers={"X-Api-Key": "one"})
-    assert one.headers["ETag"] == again.headers["ETag"] != other.headers["ETag"]
+    assert first.headers["ETag"] == again.headers["ETag"] != other.headers["ETag"]
 
 
 async def test_after_the_close(store: Store, caller: Caller) -> None:
