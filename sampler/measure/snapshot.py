@@ -22,6 +22,7 @@ from sampler.measure.open_interest import StandingOpenInterest, read_open_intere
 from sampler.measure.other_expiries import NO_OTHER_EXPIRIES, OtherExpiries
 from sampler.measure.previous import PreviousSlot
 from sampler.measure.rounded import rounded_row
+from sampler.metrics.chain_sums import ChainSums, chain_sums
 from sampler.metrics.confidence import sign_confidence
 from sampler.metrics.exposure import (
     ONE_PERCENT,
@@ -30,7 +31,6 @@ from sampler.metrics.exposure import (
     charm_curve,
     greeks_by_move,
 )
-from sampler.metrics.liquidity import QuoteQuality, liquidity
 from sampler.metrics.smile import skew_25_delta
 from storage.market.constants import MULTIPLIER, YEAR_SECONDS
 from storage.record.row import DEFINITIONS, Row, SlotRecord
@@ -104,21 +104,24 @@ def _row(
     expiries: OtherExpiries,
 ) -> Row:
     quiet = market.last_minute
-    spread, unused = liquidity(
+    sums = chain_sums(
         chain.strike,
         chain.listed,
         chain.bid,
         chain.ask,
+        chain.open_interest,
         traded.volume,
+        traded.signed,
+        traded.volume_squares,
         market.smile.own,
+        scene.now,
         spot=market.spot,
         forward=market.forward.level,
     )
-    by_volume = (traded.volume[CALL] - traded.volume[PUT]) @ scene.now.gamma
+    (call_oi, put_oi), (call_volume, put_volume) = sums.open_interest, sums.volume
     sign = sign_confidence(
         live.headline["net_gex"],
-        np.where(chain.listed, traded.volume_squares, 0.0),
-        scene.now.gamma,
+        sums.gamma_variance,
         spot=market.spot,
         oi_confidence=oi_confidence,
         accuracy=traded.accuracy,
@@ -138,7 +141,7 @@ def _row(
         forward=market.forward.level,
         years_to_expiry=chain.years,
         **live.headline,
-        net_gex_volume=float(by_volume) * MULTIPLIER * market.spot * market.spot * ONE_PERCENT,
+        net_gex_volume=sums.volume_gamma * MULTIPLIER * market.spot * market.spot * ONE_PERCENT,
         net_gex_se=sign.coin,
         net_gex_se_measured=sign.measured,
         regime_confidence=sign.confidence,
@@ -151,12 +154,17 @@ def _row(
         classified_share=traded.classified_share,
         flow_since=traded.since,
         differenced_from=traded.differenced_from,
-        contracts=int(np.count_nonzero(chain.listed)),
+        contracts=sums.contracts,
         strikes=len(chain.strike),
-        strikes_with_iv=int(np.count_nonzero(np.isfinite(market.smile.own))),
-        **_totals(chain, traded),
+        strikes_with_iv=sums.strikes_with_iv,
+        total_oi=int(call_oi + put_oi),
+        call_oi=int(call_oi),
+        put_oi=int(put_oi),
+        total_volume=int(call_volume + put_volume),
+        call_volume=int(call_volume),
+        put_volume=int(put_volume),
         dropped=chain.dropped,
-        quotes_unused=unused,
+        quotes_unused=sums.unused,
         flags=tuple(str(flag) for flag in [*market.flags, *traded.flags, *interest.flags]),
         quote_age_seconds=(chain.fetched_at - chain.quoted_at).total_seconds(),
     )
@@ -165,7 +173,7 @@ def _row(
         settled={**settled.headline, **settled.extras()},
         detail={
             **live.extras(),
-            **_detail(chain, market, scene, traded, spread, expiries, quiet=quiet),
+            **_detail(chain, market, scene, traded, sums, expiries, quiet=quiet),
             "charm_curve": _charm_curve(chain, market, scene, live),
             "flag_amounts": (market.amounts | traded.amounts | interest.amounts) or None,
         },
@@ -177,31 +185,27 @@ def _detail(
     market: MarketState,
     scene: GreeksByMove,
     traded: FlowState,
-    spread: QuoteQuality,
+    sums: ChainSums,
     expiries: OtherExpiries,
     *,
     quiet: bool,
 ) -> dict[str, Any]:
     """What a snapshot shows that no position enters."""
     session = (chain.session.close - chain.session.open).total_seconds()
-    nearest = int(np.argmin(np.abs(chain.strike - market.forward.level)))
-    straddle = float(market.quote.mid[CALL, nearest] + market.quote.mid[PUT, nearest])
-    call_delta, size = scene.now.call_delta, np.abs(traded.signed)
+    straddle = float(market.quote.mid[CALL, sums.money] + market.quote.mid[PUT, sums.money])
     whole_day = market.forward.level * market.atm * math.sqrt(session / YEAR_SECONDS)
     return {
         "implied_1sd": None if quiet else whole_day,
         "straddle_price": straddle if math.isfinite(straddle) else None,
-        "skew_25d": skew_25_delta(call_delta, market.smile.filled),
-        **spread._asdict(),
+        "skew_25d": skew_25_delta(scene.now.call_delta, market.smile.filled),
+        **sums.quality._asdict(),
         "atm_iv_uncertainty": (
             market.atm_uncertainty if math.isfinite(market.atm_uncertainty) and not quiet else None
         ),
         **expiries._asdict(),
         "vix": None,
-        "contracts_with_flow": int(np.count_nonzero(traded.signed)),
-        "total_abs_delta_contracts": float(
-            size[CALL] @ call_delta - size[PUT] @ scene.now.put_delta
-        ),
+        "contracts_with_flow": sums.with_flow,
+        "total_abs_delta_contracts": sums.absolute_delta,
         "volume_unattributed": traded.unattributed,
         "multi_leg_share": traded.multi_leg_share,
         "pages_seconds": chain.pages_seconds,
@@ -267,17 +271,4 @@ def _by_strike(prefix: str, book: BookExposures) -> dict[str, Floats]:
         f"{prefix}put_dex": book.dex[PUT],
         f"{prefix}vex": book.vex,
         f"{prefix}chex": book.chex,
-    }
-
-
-def _totals(chain: Chain, traded: FlowState) -> dict[str, Any]:
-    oi = chain.open_interest.sum(axis=1)
-    volume = traded.volume.sum(axis=1)
-    return {
-        "total_oi": int(oi.sum()),
-        "call_oi": int(oi[CALL]),
-        "put_oi": int(oi[PUT]),
-        "total_volume": int(volume.sum()),
-        "call_volume": int(volume[CALL]),
-        "put_volume": int(volume[PUT]),
     }

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from sampler.metrics import (  # noqa: F401
     black,
     book_figures,
+    chain_sums,
     contradiction,
     crossings,
     exposure,
@@ -15,7 +16,6 @@ from sampler.metrics import (  # noqa: F401
     hedge,
     ledger,
     levels,
-    liquidity,
     pin,
     quotes,
     rounding,

@@ -10,13 +10,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sampler.metrics.exposure import ONE_PERCENT
 from storage.market.constants import MULTIPLIER
-
-Floats = NDArray[np.float64]
 
 
 class SignConfidence(NamedTuple):
@@ -32,8 +27,7 @@ class SignConfidence(NamedTuple):
 
 def sign_confidence(
     net_gex: float,
-    volume_squares: Floats,
-    gamma: Floats,
+    gamma_variance: float,
     *,
     spot: float,
     oi_confidence: float,
@@ -47,8 +41,7 @@ def sign_confidence(
     Parameters
     ----------
     net_gex : live gamma exposure. [$ per 1 %]
-    volume_squares : Σ ΔV² of each contract, calls first. (2, n) [contracts²]
-    gamma : of each strike. (n,) [delta per $]
+    gamma_variance : Σ ΔV²·Γ² over contracts. [(contracts·delta per $)²]
     spot : price of the underlying. [$]
     oi_confidence : κ, the part of signed volume taken to have opened positions. [0-1]
     accuracy : part of the volume whose side is told rightly; None: not measured. [0-1]
@@ -59,7 +52,7 @@ def sign_confidence(
         The confidence is by the measured figure, or else by the coin's. It is 1 without flow.
     """
     per_contract = oi_confidence * MULTIPLIER * spot * spot * ONE_PERCENT
-    coin = per_contract * math.sqrt(float(volume_squares.sum(axis=0) @ (gamma * gamma)))
+    coin = per_contract * math.sqrt(gamma_variance)
     measured = None if accuracy is None else coin * math.sqrt(1.0 - (2.0 * accuracy - 1.0) ** 2)
     spread = coin if measured is None else measured
     sure: float | None = None

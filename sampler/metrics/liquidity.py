@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.metrics.special import (
-    LEVEL,
-    READ,
-    READ_FLAGS,
-    READ_TABLE,
-    WRITE,
-    compiled,
-    load_once,
-    scalar,
-)
+from sampler.metrics.special import scalar
 from storage.market.constants import QUALITY_REACH, SMOOTH_WITHIN
 
 Floats = NDArray[np.float64]
@@ -46,29 +37,12 @@ class QuoteQuality(NamedTuple):
     median_spread_pct: float | None
 
 
-def liquidity(
-    strike: Floats,
-    listed: Bools,
-    bid: Floats,
-    ask: Floats,
-    volume: Floats,
-    own: Floats,
-    *,
-    spot: float,
-    forward: float,
-) -> tuple[QuoteQuality, dict[str, int]]:
-    """Spreads and scores of a chain, and how many quotes give no volatility, by reason.
-
-    A two-sided quote has a bid and an ask that is not below it.
+def quality_of(values: Sequence[float]) -> tuple[QuoteQuality, dict[str, int]]:
+    """Name what ``liquidity_loop`` has filled in.
 
     Parameters
     ----------
-    strike : ascending. (n,) [$]
-    listed : whether the contract is listed, calls first. (2, n)
-    bid, ask : calls first, NaN where unreadable. (2, n) [$]
-    volume : of the day, calls first. (2, n) [contracts]
-    own : the strikes' own volatilities, NaN without one. (n,) [decimal]
-    spot, forward : of the chain. [$]
+    values : its eight numbers.
 
     Returns
     -------
@@ -77,10 +51,7 @@ def liquidity(
     dict
         Unused quotes by reason; reasons left out count 0. [quotes]
     """
-    out = np.empty(8)
-    tables = map(np.ascontiguousarray, (listed, bid, ask, volume))
-    _loops()[0](spot, forward, strike, *tables, own, out)
-    atm, weighted, quoted, smooth, middle, *unused = out.tolist()
+    atm, weighted, quoted, smooth, middle, *unused = values
     quality = QuoteQuality(
         atm_spread_pct=None if math.isnan(atm) else atm,
         weighted_spread_pct=None if math.isnan(weighted) else weighted,
@@ -97,15 +68,10 @@ def _percent(share: float) -> int | None:
     return None if math.isnan(share) else math.floor(100 * min(max(share, 0.0), 1.0) + 0.5)
 
 
-@load_once
-def _loops() -> tuple[Callable[..., None]]:
-    types = (LEVEL, LEVEL, READ, READ_FLAGS, *[READ_TABLE] * 3, READ, WRITE)
-    return (compiled(_liquidity_loop, *types),)
-
-
-def _liquidity_loop(
+@scalar
+def liquidity_loop(
     spot: float,
-    forward: float,
+    money: int,
     strike: Floats,
     listed: Bools,
     bid: Floats,
@@ -114,14 +80,24 @@ def _liquidity_loop(
     own: Floats,
     out: Floats,
 ) -> None:
-    """Fill in the two spreads, the two shares, the median, and the counts of unused quotes."""
-    money = 0
-    for k in range(strike.size):
-        if abs(strike[k] - forward) < abs(strike[money] - forward):
-            money = k
+    """Fill in the two spreads, the two shares, the median, and the counts of unused quotes.
+
+    A two-sided quote has a bid and an ask that is not below it.
+
+    Parameters
+    ----------
+    spot : price of the underlying. [$]
+    money : index of the strike nearest the forward.
+    strike : ascending. (n,) [$]
+    listed : whether the contract is listed, calls first. (2, n)
+    bid, ask : calls first, NaN where unreadable. (2, n) [$]
+    volume : of the day, calls first. (2, n) [contracts]
+    own : the strikes' own volatilities, NaN without one. (n,) [decimal]
+    out : eight numbers.
+    """
     spreads = quotes = paid = traded = contracts = sound = 0.0
     near, count = np.empty(2 * strike.size), 0
-    out[5:] = 0.0
+    out[5:8] = 0.0
     for k in range(strike.size):
         off = abs(strike[k] - spot)
         for side in range(2):

@@ -7,21 +7,66 @@ import pytest
 from chains import chain
 
 from sampler.measure.snapshot import measure_slot
-from sampler.metrics.liquidity import liquidity
+from sampler.metrics.black import greeks
+from sampler.metrics.chain_sums import ChainSums, chain_sums
+from sampler.metrics.liquidity import QuoteQuality
 
 STRIKE = np.array([95.0, 98.0, 100.0, 102.0, 103.0])
 NAN = float("nan")
 
 
-def measured(**changes):
-    quotes = {
+def sums(strike: np.ndarray = STRIKE, **changes) -> ChainSums:
+    """Of five strikes with calls and puts at 0.9 to 1.1, unless changed."""
+    chain_of = {
         "listed": np.ones((2, 5), np.bool_),
         "bid": np.full((2, 5), 0.9),
         "ask": np.full((2, 5), 1.1),
+        "open_interest": np.zeros((2, len(strike))),
         "volume": np.ones((2, 5)),
+        "signed": np.zeros((2, len(strike))),
+        "volume_squares": np.zeros((2, len(strike))),
         "own": np.full(5, 0.2),
+        "greeks": greeks(100.0, 100.5, strike, 0.001, 0.2),
     }
-    return liquidity(STRIKE, **(quotes | changes), spot=100.0, forward=100.5)
+    return chain_sums(strike, **(chain_of | changes), spot=100.0, forward=100.5)
+
+
+def measured(**changes) -> tuple[QuoteQuality, dict[str, int]]:
+    quality, unused, *_ = sums(**changes)
+    return quality, unused
+
+
+def test_counts_and_sums_by_hand():
+    """Of strikes 95 to 103: one call is not listed, 102 has no volatility, 100 is nearest 100.5."""
+    listed, own = np.ones((2, 5), np.bool_), np.full(5, 0.2)
+    listed[0, 0], own[3] = False, NAN
+    gamma = np.array([0.0, 0.0, 0.25, 0.5, 0.0])
+    delta = np.array([0.875, 0.75, 0.5, 0.25, 0.125])
+    by_strike = greeks(100.0, 100.5, STRIKE, 0.001, 0.2)._replace(
+        gamma=gamma, call_delta=delta, put_delta=delta - 1.0
+    )
+    table = np.arange(10.0).reshape(2, 5)
+    signed = np.array([[0.0, -2.0, 0.0, 4.0, 0.0], [0.0, 0.0, 8.0, 0.0, 0.0]])
+    total = sums(
+        listed=listed,
+        own=own,
+        greeks=by_strike,
+        open_interest=table,
+        volume=10.0 * table,
+        signed=signed,
+        volume_squares=np.ones((2, 5)),
+    )
+    assert (total.money, total.contracts, total.strikes_with_iv, total.with_flow) == (2, 9, 4, 3)
+    assert (total.open_interest, total.volume) == ((10.0, 35.0), (100.0, 350.0))
+    # Puts traded 50 more than calls at each strike.
+    assert total.volume_gamma == -50.0 * 0.75
+    assert total.gamma_variance == 2.0 * (0.25**2 + 0.5**2)
+    assert total.absolute_delta == 2.0 * 0.75 + 4.0 * 0.25 + 8.0 * 0.5
+    # The variance leaves out what is not listed.
+    listed[:, 2] = False
+    assert (
+        sums(listed=listed, greeks=by_strike, volume_squares=np.ones((2, 5))).gamma_variance == 0.5
+    )
 
 
 def test_spreads_by_hand():
@@ -113,8 +158,8 @@ def test_nothing_to_tell():
     """No volume, no quotes near spot, no strikes at all: null, never an error."""
     assert measured(volume=np.zeros((2, 5)))[0].execution_score is None
     empty = np.empty((2, 0))
-    nothing, unused = liquidity(
-        np.empty(0), empty > 0, empty, empty, empty, np.empty(0), spot=100.0, forward=100.0
+    nothing, unused = measured(
+        strike=np.empty(0), listed=empty > 0, bid=empty, ask=empty, volume=empty, own=np.empty(0)
     )
     assert set(nothing) == {None}
     assert unused == {}
