@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from factories import DAY, at, gap, record, row
 from psycopg import sql as compose
 from psycopg.types.json import Jsonb
 
+from sampler.chain import Frame
+from sampler.sources.synthetic.source import Synthetic
 from storage.errors import SchemaMissing
 from storage.postgres import sql
 from storage.postgres.migrate import RETIRED, VERSION, migrate
 from storage.postgres.store import Store
 from storage.record.row import COLUMNS
+from tests.hostile import pick
+from tests.rig import rig
 
 NUMBERS = [number for number, _ in sql.migrations()]
 #: The migration since which the feed is a part of every key.
@@ -188,3 +196,72 @@ def test_numbers_have_no_holes():
     assert set(NUMBERS) | RETIRED == set(range(1, VERSION + 1))
     assert not set(NUMBERS) & RETIRED
     assert len(set(NUMBERS)) == len(NUMBERS)
+
+
+class NearStrikes:
+    """Of the simulated market, ten strikes of today: what the older release had sampled."""
+
+    name, synthetic, remote, delay_seconds = "synthetic", True, False, 0
+
+    def __init__(self) -> None:
+        self._whole = Synthetic(seed=3)
+
+    async def live(self, symbol: str, now: datetime) -> Frame:
+        frame = await self._whole.live(symbol, now)
+        strikes = np.unique(frame.strike)
+        near = strikes[np.argsort(abs(strikes - frame.spot))[:10]]
+        return pick(frame, np.isin(frame.strike, near) & (frame.expiry == frame.expiry.min()))
+
+
+def stored(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    """All that lies in the tables of schema 10, to the bit."""
+    with psycopg.connect(url) as connection:
+        connection.execute("set search_path to live")
+        return {
+            table: connection.execute(
+                f"select symbol, expiration, source, slot, md5(t::text) from {table} t"
+                " where slot < '2026-08-19 14:02:30+00' order by 1, 2, 3, 4"
+            ).fetchall()
+            for table in ("rows", "profiles", "chains", "gaps")
+        }
+
+
+async def test_an_upgrade_with_data_while_a_sampler_writes(empty_database, tmp_path):
+    """The database that the release of schema 10 has written keeps every byte; sampling goes on.
+
+    ``schema_10.sql`` is a dump of what that release made of five slots of two symbols, the third
+    slot of SPX a gap. The sampler of this release starts before the migration, and spools.
+    """
+    dump = (Path(__file__).parent / "schema_10.sql").read_text()
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute(dump)
+    before = stored(empty_database)
+    assert {table: len(rows) for table, rows in before.items()} == {
+        "rows": 9, "profiles": 9, "chains": 9, "gaps": 121
+    }  # fmt: skip
+    slot = datetime(2026, 8, 19, 14, 2, 30, tzinfo=UTC)
+    async with (
+        Store.open(empty_database, "live", later=True) as store,
+        rig(NearStrikes(), store, tmp_path) as rigged,
+    ):
+        begins = slot + timedelta(seconds=1)
+        assert await rigged.tracker.add_symbols(["SPX", "QQQ"], begins) == ["SPX", "QQQ"]
+        for number in range(2):
+            await rigged.step(["SPX", "QQQ"], begins + timedelta(seconds=30 * number))
+        assert rigged.writer.spool_batches == 2
+        done, _ = await asyncio.gather(
+            migrate(empty_database, "live"),
+            rigged.step(["SPX", "QQQ"], slot + timedelta(seconds=61)),
+        )
+        assert "live: migration 11 applied" in done
+        assert f"live: migration {VERSION} applied" in done
+        async with asyncio.timeout(30):
+            await rigged.writer.drained()
+        after = await store.before("SPX", slot.date(), slot + timedelta(minutes=5))
+        first = await store.before("SPX", slot.date(), slot + timedelta(seconds=1))
+        old = await store.before("SPX", slot.date(), slot)
+    assert stored(empty_database) == before
+    assert (after.row.slot, first.row.slot) == (slot + timedelta(minutes=1), slot)
+    # The flow of before the upgrade goes on, from the older release's evidence.
+    assert old.row.slot == first.row.differenced_from == slot - timedelta(seconds=30)
+    assert first.row.flow_since == old.row.flow_since
