@@ -561,6 +561,19 @@ DOCUMENTS = {
         _STRIKE,
         *_MOMENT,
     ),
+    "history": _document(
+        "history",
+        f"{_ZERO}history{_SYMBOL}",
+        windows.History,
+        "History",
+        """The newest stored sessions of a symbol, each in a few numbers.
+
+        How it opened, its range, how much of it is stored, and its course by quarters of an
+        hour.""",
+        _parameter("n", "How many sessions; clamped to 1-100.", type="integer", default=20),
+        _date("The last day that counts; today if left out."),
+        _FEED_OF_ALL,
+    ),
     "levels": _sibling(
         "levels", siblings.Levels, "Levels", "Flip, walls and max pain of the live book."
     ),

@@ -251,6 +251,62 @@ class StoredSession(Hours):
     )
 
 
+class Opening(BaseModel):
+    """A session's first sample."""
+
+    regime: Literal["positive_gamma", "negative_gamma", "unknown"]
+    net_gex: float = Field(description="$ of delta per 1 % move; positive: dealers dampen moves.")
+    atm_iv: float | None = Field(description="At-the-money volatility. [decimal]")
+    remaining_1sd: float | None = Field(
+        description="One standard deviation of what was left of the session. [$]"
+    )
+    sampled_at: datetime = Field(description="Its slot.")
+
+
+class Course(BaseModel):
+    """The last sample of each quarter of an hour from the open, to six digits; null without one."""
+
+    spot: list[float | None] = Field(description="[$]")
+    net_gex: list[float | None] = Field(description="[$ per 1 %]")
+    hedge_flow: list[float | None] = Field(
+        description="`hedge_flow_cumulative_all`; positive: dealers bought. [$]"
+    )
+    atm_iv: list[float | None] = Field(description="[decimal]")
+
+
+class SessionSummary(BaseModel):
+    """A stored session in a few numbers."""
+
+    date: date
+    feed: str = Field(description="The feed whose samples these are.")
+    session_open: datetime
+    session_close: datetime
+    rows: int = Field(description="Slots with a sample.")
+    coverage_pct: float = Field(description="Part of the whole session's slots with a sample. [%]")
+    cadence_seconds: float | None = Field(
+        description="Median time between samples; null below three. [s]"
+    )
+    complete: bool = Field(
+        description="Whether there is a sample in the first quarter of an hour and in the last one."
+    )
+    open: float = Field(description="Spot at the first sample. [$]")
+    high: float = Field(description="Highest spot of a sample. [$]")
+    low: float = Field(description="Lowest spot of a sample. [$]")
+    close: float = Field(description="Spot at the newest sample. [$]")
+    opening: Opening
+    course: Course
+
+
+class History(Stamp):
+    """The newest stored sessions of a symbol, oldest first."""
+
+    symbol: str
+    count: int
+    as_of: datetime
+    course_seconds: int = Field(description="Time from one point of a course to the next. [s]")
+    sessions: list[SessionSummary]
+
+
 class Sessions(Stamp):
     """Stored days of a symbol, oldest first."""
 

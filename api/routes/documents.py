@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from api.access.gate import Caller
 from api.context import app_context
-from api.documents import degraded, heatmap, hedge_flow, leaderboard, pressure, strike_flow
+from api.documents import degraded, heatmap, hedge_flow, history, leaderboard, pressure, strike_flow
 from api.documents import query as parameters
 from api.documents.explain import explain
 from api.documents.figure_inputs import FIGURES
@@ -69,6 +69,7 @@ def add_document_routes(app: FastAPI) -> None:
         "leaderboard": get_leaderboard,
         "sessions": get_sessions,
         "explain": get_explanation,
+        "history": get_history,
     }
     for name, document in SIBLINGS.items():
         handlers[name] = _sibling(document)
@@ -538,6 +539,47 @@ async def get_sessions(request: Request, symbol: Symbol, caller: Free) -> Respon
         spooled=await _spooled_slots(request, store, name, now - delay),
     )
     body = {"symbol": name, "count": len(sessions), "as_of": now, "sessions": sessions}
+    return await _document_response(request, body, name, newest.get("quoted_at"))
+
+
+async def get_history(request: Request, symbol: Symbol, caller: Growth) -> Response:
+    """Answer with a symbol's newest stored sessions, each in a few numbers.
+
+    Parameters
+    ----------
+    request : the request.
+    symbol : the symbol in the path.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200; 404 if nothing was ever sampled of the symbol.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
+    """
+    name, query = _symbol(request, symbol), request.query_params
+    count, feed = parameters.read_board_size(query), read_feed(query)
+    day = read_day(query["date"]) if "date" in query else None
+    context = app_context(request)
+    store = await store_of_feed(context.store, name, feed)
+    now = context.clock.now()
+    summaries = await context.earlier.summaries(
+        store, name, day or market_day(now), count=count, summarize=history.session_summary
+    )
+    if not summaries and not await store.known(name):
+        return _not_found_response(name)
+    newest = await store.newest(name, summaries[-1]["date"]) if summaries else {}
+    body = {
+        "symbol": name,
+        "count": len(summaries),
+        "as_of": now,
+        "course_seconds": history.COURSE_SECONDS,
+        "sessions": summaries,
+    }
     return await _document_response(request, body, name, newest.get("quoted_at"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -23,6 +23,8 @@ RATE_MINUTES = 10
 _RATE_SLOTS = RATE_MINUTES * 60 // GRID_SECONDS
 #: A stored session counts at a time of day if it has a sample of so many slots before, at most.
 _HOLD_SLOTS = 4
+#: How many summaries of sessions are kept; each takes some kilobytes.
+_SUMMARIES = 4_000
 #: How many symbols' sessions are kept; each takes less than a megabyte.
 _ROOM = 16
 #: Flags that say not to rely on hedge flow.
@@ -131,6 +133,7 @@ class EarlierSessions:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Hashable, tuple[Any, EarlierFlow]] = OrderedDict()
+        self._summaries: OrderedDict[Hashable, tuple[Any, dict[str, Any]]] = OrderedDict()
 
     async def flow(
         self,
@@ -180,3 +183,53 @@ class EarlierSessions:
         while len(self._kept) > _ROOM:
             self._kept.popitem(last=False)
         return flow
+
+    async def summaries(
+        self,
+        store: Store,
+        symbol: str,
+        until: date,
+        *,
+        count: int,
+        summarize: Callable[[Mapping[str, Floats], Session, str], dict[str, Any]],
+    ) -> list[dict[str, Any]]:
+        """Return a summary of each of the newest sessions up to a day.
+
+        Parameters
+        ----------
+        store : where they are stored; its feed's sessions, or the shown ones.
+        symbol : the underlying.
+        until : the last day that counts.
+        count : how many sessions at most.
+        summarize : makes a summary of a session's course, hours and feed. Always the same function.
+
+        Returns
+        -------
+        list of dict
+            The summaries, oldest first.
+
+        Raises
+        ------
+        StoreError
+            If the store is away.
+        """
+        heads = await store.stored_heads(symbol, until, count=count)
+        stale = []
+        for head in heads:
+            key = (symbol, head["source"], head["expiration"])
+            if key not in self._summaries or self._summaries[key][0] != head["revision"]:
+                stale.append(head)
+        courses = await store.courses(symbol, stale)
+        summaries = []
+        for head in reversed(heads):
+            key, day = (symbol, head["source"], head["expiration"]), head["expiration"]
+            session = session_on(day)
+            if day in courses and session is not None:
+                summary = summarize(courses[day], session, head["source"])
+                self._summaries[key] = (head["revision"], summary)
+            if key in self._summaries:
+                self._summaries.move_to_end(key)
+                summaries.append(self._summaries[key][1])
+        while len(self._summaries) > _SUMMARIES:
+            self._summaries.popitem(last=False)
+        return summaries

@@ -36,6 +36,7 @@ export const paths = {
   heatmap: of("heatmap"),
   pressure: of("pressure"),
   sessions: of("sessions"),
+  history: of("history"),
   snapshot: of("snapshot"),
   explain: (symbol, parameters) => query(`${BASE}v1/explain/${encodeURIComponent(symbol)}`, parameters),
   stream: (symbol, parameters) => query(`${ROOT}/series/${encodeURIComponent(symbol)}/stream`, parameters),

@@ -1,5 +1,6 @@
 // Connects buttons, menus, keys and the address to their actions.
 
+import { redrawHistory } from "./history.js";
 import { key } from "./api.js";
 import { byId, forgetColours, make, options, write } from "./dom.js";
 import { listen } from "./keys.js";
@@ -59,6 +60,7 @@ export function tie({ view, replay, screen, exporting, sessions, again }) {
   function repaint() {
     forgetColours();
     screen.redraw();
+    redrawHistory();
   }
 
   function window(by) {

@@ -13,7 +13,7 @@ import { Frames } from "./frames.js";
 import { showAbout, showLink, showMarket, showNotice, showSessions, showSimulated, showSymbols } from "./header.js";
 import { showLadder } from "./ladder.js";
 import "./rules.js";
-import { addPressure, showPressure } from "./pressure.js";
+import { showParts } from "./parts.js";
 import { Replay } from "./replay.js";
 import { Screen } from "./screen.js";
 import { Session } from "./session.js";
@@ -89,8 +89,7 @@ function show() {
   const snapshot = snapshots.of(session, bar, replay);
   showVerdict(session, bar, snapshot);
   showLadder(session, snapshot);
-  addPressure(session, bars, replay.playing, later);
-  showPressure(bars);
+  showParts(session, bars, until, replay.playing, later);
   showTiles(bars, session?.openingAt(until) ?? null);
   screen.show({
     session, bars, until, other: unlike ? null : other,

@@ -18,9 +18,9 @@ const FIELDS = ["hedge_flow_se", "percentile", "sessions", "rate_per_minute", "r
 let kept = { name: "" };
 let asked = -Infinity, rests = -Infinity, timer = 0, busy = false;
 
-// Puts what is known of pressure into the bars, and asks for what is due; ``changed`` is called when
-// it has come. ``playing`` says that a replay is running: nothing is asked for then.
-export function addPressure(session, bars, playing, changed) {
+// Puts what is known of pressure into the bars, shows the gauge, and asks for what is due; ``changed``
+// is called when it has come. ``playing`` says that a replay is running: nothing is asked for then.
+export function showPressure(session, bars, playing, changed) {
   if (!session) return;
   const name = `${session.symbol} ${session.day} ${session.about.feed} ${session.bar}`;
   if (kept.name !== name) {
@@ -36,6 +36,7 @@ export function addPressure(session, bars, playing, changed) {
     // A column that has the flow of missing bars too is drawn as an outline.
     bar.flow_hole = Boolean(before) && bar.start - before.start > session.step;
   });
+  showGauge(bars);
   if (session.newest && session.newest.at > kept.newest && !playing) want(session, changed);
 }
 
@@ -94,7 +95,7 @@ function build() {
 }
 
 // The gauge beside the panel, of the newest bar that it is known of.
-export function showPressure(bars) {
+function showGauge(bars) {
   if (!built) build();
   const bar = bars.findLast((one) => there(one.hedge_flow_se)) ?? null;
   const { answer } = kept;

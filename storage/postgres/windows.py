@@ -253,6 +253,57 @@ class WindowReader(Pool):
         )
         return [(row["expiration"], row["revision"]) for row in rows]
 
+    async def stored_heads(self, symbol: str, until: date, *, count: int) -> list[DictRow]:
+        """Return the newest sessions of a symbol up to a day, the newest first.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        until : the last day that counts.
+        count : how many sessions at most.
+
+        Returns
+        -------
+        list of dict
+            ``expiration``, ``source``, ``first_slot``, ``last_slot`` and ``revision`` of each.
+        """
+        return await self._all(query("stored_heads"), symbol=symbol, until=until, count=count)
+
+    async def courses(
+        self, symbol: str, heads: Sequence[DictRow]
+    ) -> dict[date, dict[str, NDArray[np.float64]]]:
+        """Return the course of some sessions: a few figures of every sample.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        heads : the sessions, as ``stored_heads`` has them.
+
+        Returns
+        -------
+        dict
+            By day, in order of time: ``slot`` [s since 1970], ``spot``, ``net_gex``, ``hedge_flow``
+            and ``remaining_1sd`` [$], and ``atm_iv`` [decimal]. What a row lacks is NaN.
+        """
+        if not heads:
+            return {}
+        firsts, lasts = ([head[name] for head in heads] for name in ("first_slot", "last_slot"))
+        rows = await self._all(
+            query("courses"),
+            binary=True,
+            symbol=symbol,
+            days=[head["expiration"] for head in heads],
+            sources=[head["source"] for head in heads],
+            firsts=firsts,
+            lasts=lasts,
+            since=min(firsts),
+            until=max(lasts),
+        )
+        return {
+            row["expiration"]: {name: read_array(row[name]) for name in row if name != "expiration"}
+            for row in rows
+        }
+
     async def figures_before(
         self, symbol: str, expiration: date, before: datetime, *, columns: Sequence[str]
     ) -> DictRow | None:

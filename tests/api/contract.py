@@ -526,6 +526,45 @@ class StoredSession(Strict):
     cadence_seconds: MaybeNumber
 
 
+class OpeningSample(Strict):
+    regime: Literal["positive_gamma", "negative_gamma", "unknown"]
+    net_gex: Number
+    atm_iv: MaybeNumber
+    remaining_1sd: MaybeNumber
+    sampled_at: Moment
+
+
+class Course(Strict):
+    spot: list[MaybeNumber]
+    net_gex: list[MaybeNumber]
+    hedge_flow: list[MaybeNumber]
+    atm_iv: list[MaybeNumber]
+
+
+class SessionSummary(Strict):
+    date: Day
+    feed: Text
+    session_open: Moment
+    session_close: Moment
+    rows: int
+    coverage_pct: Number
+    cadence_seconds: MaybeNumber
+    complete: bool
+    open: Number
+    high: Number
+    low: Number
+    close: Number
+    opening: OpeningSample
+    course: Course
+
+
+class History(Success):
+    symbol: Text
+    count: int
+    course_seconds: int
+    sessions: list[SessionSummary]
+
+
 class Sessions(Success):
     symbol: Text
     count: int
@@ -590,6 +629,7 @@ ROUTES: dict[str, type[Success]] = {
     ZERO + "strike-flow/{}": StrikeFlow,
     ZERO + "sessions/{}": Sessions,
     "/v1/explain/{}": Explanation,
+    ZERO + "history/{}": History,
     "/v1/flow/levels/{}": LiveLevels,
     "/v1/flow/pin-risk/{}": LivePinRisk,
     "/v1/flow/gex/{}": LiveGex,

@@ -57,16 +57,17 @@ async def test_a_feed_is_chosen(fresh: Site, tab: Tab, tabs: Callable[..., Any])
         "Auto (theta)", "cboe", "theta",
     ]  # fmt: skip
     kinds = ("series", "heatmap", "sessions", "stream")
-    # The verdict asks for the snapshot when the page has time.
-    assert feeds_of(tab.requested) - {("snapshot", "")} == {(kind, "") for kind in kinds}
+    # Snapshot and pressure are asked for when the page has time.
+    late = {(kind, "") for kind in ("snapshot", "pressure")}
+    assert feeds_of(tab.requested) - late == {(kind, "") for kind in kinds}
     tab.requested.clear()
     await tab.page.locator("#feed").select_option("cboe")
     await settled(tab, CBOE[59].row.as_json())
     await tab.shows("#source", "Feed cboe (also stored: theta)")
     await tab.shows("#link", "Live")
     assert await tab.page.locator("#notice").is_hidden()
-    requests = feeds_of(tab.requested) - {("snapshot", "")}
-    assert requests - {("snapshot", "cboe")} == {(kind, "cboe") for kind in kinds}
+    requests = feeds_of(tab.requested) - late
+    assert requests - {(kind, "cboe") for kind, _ in late} == {(kind, "cboe") for kind in kinds}
     # A row of the other feed changes nothing; one of this feed comes by the stream.
     await fresh.put([THETA[60]])
     await fresh.put([CBOE[61]])

@@ -313,7 +313,8 @@ async def test_replay_knows_no_future(serve: Callable[..., Any], tab: Tab) -> No
     await tab.shows("#stands", "10:25:00")
     await tab.shows("#gap-list li", "None: every slot so far has a sample.")
     assert await tab.text("#gap-count") == ""
-    assert "known side" not in await tab.text("#source")
+    # The share of known sides is the one of that moment; tests/page/test_pressure.py has two.
+    await tab.shows("#source", "of volume with known side")
     heat = await tab.site.get(
         "/v1/flow/zero-dte/heatmap/SPX", metric="gex", bar="15m", date=FRIDAY, minutes=390
     )
@@ -418,7 +419,7 @@ async def test_a_link_to_the_newest_moment(
     parts = dict(pair.split("=") for pair in link.partition("#")[2].split("&"))
     assert parts == {
         "symbol": "SPX", "day": str(TUESDAY), "bar": "1m", "metric": "gex", "mode": "raw",
-        "at": str(last), "panels": "price%2Cflow%2Cexposure%2Cheat%2Cvol",
+        "at": str(last), "panels": "price%2Cflow%2Cpressure%2Cexposure%2Cheat%2Cvol",
     }  # fmt: skip
     tab.away = True
     await serve(slot_time(FRIDAY, 420) + timedelta(minutes=5))
@@ -443,7 +444,7 @@ async def test_keyboard_alone(serve: Callable[..., Any], tab: Tab) -> None:
     await tab.shows("#moment", "12:58:30 ET")
     lines = "[...document.querySelectorAll('.u-cursor-x')].map((line) => line.style.transform)"
     stand = await tab.page.evaluate(lines)
-    assert len(stand) == 6
+    assert len(stand) == 7
     assert len(set(stand)) == 1
     assert "12:58:30: Spot" in await tab.page.evaluate(
         "document.getElementById('said').textContent"

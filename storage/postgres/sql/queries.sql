@@ -470,6 +470,28 @@ select expiration, revision from sessions
 where symbol = %(symbol)s and source = %(source)s and has_rows and expiration < %(before)s
 order by expiration desc limit %(count)s
 
+-- stored_heads --
+-- The newest sessions of a symbol up to a day, newest first, with their feed, extent and revision.
+select expiration, source, first_slot, last_slot, revision from sessions
+where symbol = %(symbol)s and has_rows and expiration <= %(until)s
+  and case when %(feed)s::text is null then shown else source = %(feed)s end
+order by expiration desc limit %(count)s
+
+-- courses --
+-- Some figures of every sample of some sessions, an array a figure and session; NaN for null.
+select s.expiration, array_send(array_agg(extract(epoch from r.slot)::float8 order by r.slot)) as slot,
+       array_send(array_agg(r.spot order by r.slot)) as spot,
+       array_send(array_agg(r.net_gex order by r.slot)) as net_gex,
+       array_send(array_agg(r.hedge_flow_cumulative_all::float8 order by r.slot)) as hedge_flow,
+       array_send(array_agg(coalesce(r.atm_iv, 'NaN') order by r.slot)) as atm_iv,
+       array_send(array_agg(coalesce(r.remaining_1sd, 'NaN') order by r.slot)) as remaining_1sd
+from unnest(%(days)s::date[], %(sources)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
+    as s (expiration, source, first_slot, last_slot)
+join rows r on r.symbol = %(symbol)s and r.expiration = s.expiration and r.source = s.source
+    and r.slot between s.first_slot and s.last_slot
+    and r.slot between %(since)s and %(until)s
+group by s.expiration
+
 -- figures_before --
 -- The newest row before a moment.
 select {columns} from rows

@@ -1,0 +1,11 @@
+// The parts of the page that ask for answers of their own, beside the series and the heatmap.
+
+import { showHistory } from "./history.js";
+import { showPressure } from "./pressure.js";
+
+// ``until`` is the moment of a replay, else null; ``playing`` whether it runs. ``changed`` is called
+// when an answer has come. Pressure puts figures into the bars, which the charts then draw.
+export function showParts(session, bars, until, playing, changed) {
+  showPressure(session, bars, playing, changed);
+  showHistory(session, until, changed);
+}
