@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="answer requests until SIGTERM")
     add_options(serve, "host", "port", "access", "quotas", "cors_origins", "allowed_hosts")
     add_options(serve, "root_path", "trusted_proxies", "api_metrics_port")
-    add_options(serve, "dataset", "source", "clock", "alert_rules")
+    add_options(serve, "dataset", "source", "symbols", "clock", "alert_rules")
     add_options(serve, "database_url", "redis_url", "data_dir", "log", "log_level")
     serve.set_defaults(command=_serve)
     assistant = commands.add_parser(
@@ -193,6 +193,7 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
                 origins=_origins(settings),
                 hosts=_hosts(settings),
                 rules=rules,
+                symbols=settings.symbols,
                 root_path=settings.root_path,
                 metrics_apart=metrics_listener is not None,
             )

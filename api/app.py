@@ -144,6 +144,7 @@ def create_app(
     origins: Sequence[str] = ("*",),
     hosts: frozenset[str] = frozenset({"*"}),
     rules: RulesFile | None = None,
+    symbols: Sequence[str] = (),
     root_path: str = "",
     metrics_apart: bool = False,
 ) -> Application:
@@ -167,6 +168,8 @@ def create_app(
         Names that a request's ``Host`` may have, without a port; ``*`` is any.
     rules
         The rules of market events; the built-in ones if left out.
+    symbols
+        The symbols that are sampled, in the order in which answers list them.
     root_path
         Path under which a proxy serves the application, such as ``/flow``; empty for the root.
         Requests may come with it or without.
@@ -198,6 +201,7 @@ def create_app(
         documents=CompressedBodies(),
         earlier=EarlierSessions(),
         files=TableFiles(),
+        symbols=tuple(symbols),
         rules=rules or RulesFile(None),
     )
     context.metrics.readers.set_function(hub.count)

@@ -51,6 +51,8 @@ class AppContext:
     earlier: EarlierSessions
     #: Tables that are read in pieces.
     files: TableFiles
+    #: The symbols that are sampled, in the order of their setting.
+    symbols: tuple[str, ...]
     #: The rules of market events.
     rules: RulesFile
 

@@ -625,7 +625,8 @@ SERVER = {
     "symbols": _route(
         "/v1/symbols",
         "Symbols",
-        "Every symbol that was ever sampled, and the slot of the newest sample of all.",
+        "Every symbol that was ever sampled, those of `FLOW_SYMBOLS` first, in its order; and the"
+        " slot of the newest sample of all.",
         {
             200: _answer(status.Symbols, "Symbols in order."),
             **errors.DENIED,

@@ -42,6 +42,8 @@ async def get_symbols(
 ) -> Response:
     """Answer with every symbol that was ever sampled, and the slot of the newest sample of all.
 
+    They stand in the order of ``FLOW_SYMBOLS``, and the others behind them by name.
+
     Parameters
     ----------
     request : the request.
@@ -54,8 +56,9 @@ async def get_symbols(
     """
     context = app_context(request)
     newest_slots = await context.store.symbols()
+    order = {symbol: place for place, symbol in enumerate(context.symbols)}
     body = {
-        "symbols": list(newest_slots),
+        "symbols": sorted(newest_slots, key=lambda name: (order.get(name, len(order)), name)),
         "count": len(newest_slots),
         "last_updated": max(newest_slots.values(), default=None),
         "dataset": context.dataset,

@@ -33,6 +33,8 @@ export const paths = {
   rules: () => `${BASE}v1/alerts/rules`,
   market: () => `${BASE}v1/market`,
   series: of("series"),
+  many: (symbols, parameters) => query(`${ROOT}/series`, { symbols: symbols.join(), ...parameters }),
+  leaderboard: (parameters) => query(`${ROOT}/leaderboard`, parameters),
   heatmap: of("heatmap"),
   pressure: of("pressure"),
   sessions: of("sessions"),

@@ -1,6 +1,7 @@
 // The server's log of alerts of the session that is shown; this browser's notifications and sound.
 
 import { ask, paths, why } from "./api.js";
+import "./rules.js";
 import { byId, make, write } from "./dom.js";
 import { clock, isoDay, moment } from "./time.js";
 

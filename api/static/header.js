@@ -81,7 +81,7 @@ export function showSimulated(is) {
 }
 
 export function showSymbols(symbols, chosen) {
-  const names = [...new Set([...symbols, ...(chosen ? [chosen] : [])])].sort();
+  const names = [...new Set([...symbols, ...(chosen ? [chosen] : [])])];
   options(byId("symbol"), names.map((name) => [name, name]), chosen);
 }
 

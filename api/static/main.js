@@ -8,16 +8,16 @@ import { showChosen, showReplay, tie } from "./controls.js";
 import { byId, write } from "./dom.js";
 import { Explain } from "./explain.js";
 import { Feed } from "./feed.js";
+import { First } from "./first.js";
 import { money, price } from "./format.js";
 import { Frames } from "./frames.js";
 import { showAbout, showLink, showMarket, showNotice, showSessions, showSimulated, showSymbols } from "./header.js";
 import { showLadder } from "./ladder.js";
-import "./rules.js";
+import { Layout } from "./layout.js";
 import { showParts } from "./parts.js";
 import { Replay } from "./replay.js";
 import { Screen } from "./screen.js";
 import { Session } from "./session.js";
-import { SharedStream } from "./shared.js";
 import { Snapshots } from "./snapshots.js";
 import { REASONS, inHours, live, server, simulated, spanOf, state, view } from "./state.js";
 import { Strikes } from "./strikes.js";
@@ -25,7 +25,7 @@ import { showGaps, showTable } from "./tables.js";
 import { Export } from "./export.js";
 import { showTiles } from "./tiles.js";
 import { showVerdict } from "./verdict.js";
-import { dayName, isoDay, moment, toTheMinute } from "./time.js";
+import { dayName, toTheMinute } from "./time.js";
 
 const TICK_MS = 1000;
 // Requests are rare, because a key may have a daily quota; a simulated day lasts only minutes.
@@ -50,13 +50,16 @@ const feed = new Feed({
   replaced: () => { sessions = askSessions().catch(trouble); load(); },
   isOpen: inHours,
 });
-const screen = new Screen({
+const axis = {
   span: () => spanOf(replay.at),
   zoom: (from, to) => view.set({ from: `${Math.round(from)}`, to: `${Math.round(to)}` }),
   reset: () => view.set({ from: "", to: "" }),
-});
+};
+const screen = new Screen(axis);
+const layout = new Layout({ ...axis, lead: () => {} }, later);
 const bell = new Bell(later);
 const choice = new Choice(view, load);
+const first = new First(load);
 const snapshots = new Snapshots(later);
 const shownBars = () => state.session?.upTo(replay.at) ?? [];
 new Explain(() => ({ session: state.session, bar: shownBars().at(-1) ?? null }));
@@ -67,10 +70,9 @@ const frames = new Frames(show, (hidden, away) => {
   if (!hidden && away > AWAY_MS) asked.market = -Infinity;
   feed.turn(hidden);
   if (hidden) {
-    first?.close();
-    first = null;
-  } else if (state.session && !live() && !view.day && !first) {
-    awaitFirst();
+    first.stop();
+  } else if (state.session && !live() && !view.day && !first.waiting) {
+    first.wait();
   }
 });
 
@@ -105,6 +107,7 @@ function show() {
   document.body.classList.toggle("pending", choice.pending);
   showNotice([choice.notice(session), state.note, unlike, state.trouble].filter(Boolean).join(" "));
   bell.show(until);
+  layout.show(until);
   showTable(bars);
   showGaps(session, until);
   write(byId("heading"), session ? `${session.symbol}, ${dayName(session.day)}` : "Zero-DTE Flow");
@@ -132,7 +135,7 @@ async function load() {
   const [mine, wanted] = [++loading, choice.begin()];
   [state.note, state.trouble] = ["", ""];
   feed.stop();
-  first?.close();
+  first.stop();
   if (!view.symbol) {
     state.note = "Nothing has been sampled yet. Start a sampler; this page then updates by itself.";
     later();
@@ -180,28 +183,8 @@ function accept(body, note, early) {
   if (stood) replay.seek(stood);
   [state.note, state.trouble] = [note, ""];
   if (live()) feed.follow(state.session);
-  else if (!view.day) awaitFirst();
+  else if (!view.day) first.wait();
   later();
-}
-
-// The stream that waits for today's first sample while an earlier session is shown.
-let first = null;
-
-function awaitFirst() {
-  if (document.hidden) return;
-  const mine = new SharedStream(paths.stream(view.symbol, { bar: view.bar, feed: view.feed }), {
-    opened: () => {},
-    take: ({ data }) => {
-      const { t } = JSON.parse(data);
-      if (mine !== first || !t || isoDay(moment(t)) !== state.market?.session.date) return;
-      mine.close();
-      first = null;
-      load();
-    },
-    // The next look at the market loads the session anew.
-    lost: () => {},
-  });
-  first = mine;
 }
 
 async function askMarket() {

@@ -24,6 +24,8 @@ export const simulated = () => state.dataset === "synthetic" || state.session?.a
 // A delayed feed's rows come for so long after the close.
 const AFTER_CLOSE_MS = 1500000;
 const BEFORE_OPEN_MS = 60000;
+// The window from the open begins with so much.
+const FIRST_WINDOW_MS = 1800000;
 
 // Whether rows may come: the market is open, or has just closed.
 export function inHours() {
@@ -42,8 +44,12 @@ export function spanOf(replayAt) {
   const hours = session?.hours ?? (market && { open: Date.parse(market.session.open), close: Date.parse(market.session.close) });
   if (!hours) return [0, 1];
   if (!view.window) return [hours.open / 1000, hours.close / 1000];
-  const wide = Number(view.window) * 60000;
   const newest = replayAt ?? session?.newest?.at ?? hours.close;
+  if (view.window === "auto") {
+    const passed = Math.max(newest - hours.open, 0);
+    return [hours.open / 1000, Math.min(hours.open + Math.max(passed * 1.15, FIRST_WINDOW_MS), hours.close) / 1000];
+  }
+  const wide = Number(view.window) * 60000;
   // Leaves room to the right of the newest bar for the cone of the expected move.
   const end = Math.min(Math.max(newest + wide * 0.12, hours.open + wide), hours.close);
   return [(end - wide) / 1000, end / 1000];

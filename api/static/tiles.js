@@ -81,7 +81,7 @@ function build() {
 }
 
 // Draws at most a hundred of the values as a line that breaks where values are missing.
-function sparkOf(bars, field) {
+export function sparkOf(bars, field) {
   const values = bars.map((bar) => bar[field]);
   const known = values.filter(there);
   if (known.length < 2) return "";

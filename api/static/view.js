@@ -3,7 +3,7 @@
 export const BARS = { "30s": 30, "1m": 60, "5m": 300, "15m": 900 };
 export const METRICS = ["gex", "dex", "vex", "chex", "oi", "signed_flow"];
 export const MODES = ["raw", "delta"];
-export const WINDOWS = [["", "Session"], ["180", "3 h"], ["120", "2 h"], ["60", "1 h"], ["30", "30 min"]];
+export const WINDOWS = [["", "Session"], ["auto", "From the open"], ["180", "3 h"], ["120", "2 h"], ["60", "1 h"], ["30", "30 min"]];
 const START = {
   symbol: "",
   feed: "", // the one that the server shows of each session
@@ -12,6 +12,9 @@ const START = {
   from: "", to: "", // a zoom, unix seconds
   at: "", // where replay stands, the same
   panels: "", // which ones are shown, with commas; all of them without a choice
+  charts: "", // how many price charts: one, or "2" or "4"
+  others: "", // the symbols of the others, with commas; without a choice the next ones of the list
+  watch: "", // "1" with the watchlist
 };
 export const PANEL_NAMES = { price: "Price", flow: "Hedge flow", pressure: "Pressure", exposure: "Exposure", heat: "Strike by time", pin: "Pin", vol: "Volatility and charm" };
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
@@ -28,10 +31,25 @@ const VALID = {
   to: (text) => /^\d{1,10}$/.test(text),
   at: (text) => /^\d{1,10}$/.test(text),
   panels: (text) => text.split(",").every((name) => name in PANEL_NAMES),
+  charts: (text) => text === "2" || text === "4",
+  others: (text) => text.length <= 99 && text.split(",").every((name) => /^[A-Z0-9.^]{1,32}$/.test(name)),
+  watch: (text) => text === "1",
 };
+// The layout is kept in the browser too; an address that names a part of it goes first.
+const LAYOUT = ["panels", "charts", "others", "watch", "window"];
+const KEPT = "flow.layout";
+
+function keptLayout() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(KEPT) ?? "{}");
+    return Object.fromEntries(LAYOUT.filter((name) => typeof kept[name] === "string" && VALID[name](kept[name])).map((name) => [name, kept[name]]));
+  } catch {
+    return {};
+  }
+}
 
 export function readAddress(hash) {
-  const view = { ...START };
+  const view = { ...START, ...keptLayout() };
   for (const [name, value] of new URLSearchParams(hash.replace(/^#/, ""))) {
     if (VALID[name]?.(value)) view[name] = name === "symbol" ? value.trim().toUpperCase() : value;
   }
@@ -70,6 +88,9 @@ export class View {
     if (changed.length === 0) return;
     Object.assign(this, changes);
     history.replaceState(null, "", this.address);
+    if (changed.some((name) => LAYOUT.includes(name))) {
+      localStorage.setItem(KEPT, JSON.stringify(Object.fromEntries(LAYOUT.map((name) => [name, this[name]]))));
+    }
     if (!quiet) for (const call of this.#heard) call(new Set(changed));
   }
 

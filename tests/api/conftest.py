@@ -84,6 +84,7 @@ async def open_app() -> AsyncIterator[Callable[..., Any]]:
             access: Access | None = None,
             origins: Sequence[str] = ("*",),
             rules: Any = None,
+            symbols: Sequence[str] = (),
         ) -> Caller:
             clock: Any = Still(utc(now))
             channel = live or NoChannel()
@@ -95,6 +96,7 @@ async def open_app() -> AsyncIterator[Callable[..., Any]]:
                 access=access,
                 origins=origins,
                 rules=rules,
+                symbols=symbols,
             )
             transport = httpx.ASGITransport(app=app)
             caller = await stack.enter_async_context(

@@ -295,6 +295,16 @@ async def test_symbols(store: Store, caller: Caller) -> None:
     }
 
 
+async def test_symbols_in_the_order_of_the_setting(
+    store: Store, open_app: Callable[..., Any]
+) -> None:
+    """Those of FLOW_SYMBOLS come first, in its order; the others follow by name."""
+    caller = await open_app(store, symbols=("SPX", "QQQ", "NVDA"))
+    await store.write([record(utc("14:00"), symbol=name) for name in ("AAPL", "QQQ", "IWM", "SPX")])
+    body = (await caller.get("/v1/symbols")).json()
+    assert body["symbols"] == ["SPX", "QQQ", "AAPL", "IWM"]
+
+
 @pytest.mark.parametrize(
     ("now", "state", "session", "next_open", "next_close"),
     [

@@ -190,4 +190,4 @@ async def test_the_days_first_sample_comes_by_the_stream(fresh: Site, tab: Tab) 
     await fresh.put(market.day(TUESDAY, until=3))
     await tab.shows("#link", "Live", seconds=5)
     await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
-    assert len(tab.requested) - before < 14
+    assert len(tab.requested) - before < 17
