@@ -114,3 +114,14 @@ def test_the_workflow_builds_what_make_release_builds() -> None:
     commands = "\n".join(s.get("run", "") for s in workflow["jobs"]["release"]["steps"])
     for command in ("make audit", "make release", "dist/*"):
         assert command in commands
+
+
+def test_dependencies_are_audited_each_week_and_before_a_release() -> None:
+    """Both workflows run ``make audit``; the one of a release before it builds anything."""
+    folder = ROOT / ".github/workflows"
+    weekly = yaml.safe_load((folder / "audit.yml").read_text())
+    assert weekly[True]["schedule"][0]["cron"].split()[2:] == ["*", "*", "1"]
+    commands = [step.get("run", "") for step in weekly["jobs"]["audit"]["steps"]]
+    assert [c.split()[:2] for c in commands if c] == [["make", "audit"]]
+    built = (folder / "release.yml").read_text()
+    assert 0 < built.index("run: make audit") < built.index("run: make release")
