@@ -119,7 +119,11 @@ async def _mcp(settings: Settings, parsed: argparse.Namespace) -> int:
     async with connect(settings, product_dataset(settings), live=False) as connections:
         clock = product_clock(settings)
         app = create_app(
-            connections.store, connections.live, clock, dataset=product_dataset(settings)
+            connections.store,
+            connections.live,
+            clock,
+            dataset=product_dataset(settings),
+            symbols=settings.symbols,
         )
         await serve_stdio(own_api(app))
     return 0

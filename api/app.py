@@ -169,7 +169,8 @@ def create_app(
     rules
         The rules of market events; the built-in ones if left out.
     symbols
-        The symbols that are sampled, in the order in which answers list them.
+        The symbols that are sampled, in the order in which answers list them. None of them is
+        unknown, also before its first sample.
     root_path
         Path under which a proxy serves the application, such as ``/flow``; empty for the root.
         Requests may come with it or without.
@@ -182,7 +183,7 @@ def create_app(
         The application.
     """
     access = access or OpenAccess()
-    sessions = SessionCache(store, live, clock)
+    sessions = SessionCache(store, live, clock, frozenset(symbols))
     hub = sessions.listener = StreamHub(sessions, access, clock)
     context = AppContext(
         store=store,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import structlog
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,6 +28,15 @@ class Problem(BaseModel):
 
     error: str
     message: str
+
+
+class NotFound(Problem):
+    """Nothing is stored of what was asked for."""
+
+    reason: Literal["not_sampled"] | None = Field(
+        None,
+        description="Only there for a symbol that is configured and has no sample so far.",
+    )
 
 
 class InternalError(Problem):

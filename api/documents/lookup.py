@@ -109,7 +109,9 @@ class NoChain(Exception):
         self.market_open = market_open
 
 
-async def lookup_sample(store: Store, symbol: str, query: MomentQuery, now: datetime) -> Sample:
+async def lookup_sample(
+    store: Store, symbol: str, query: MomentQuery, now: datetime, *, configured: bool = False
+) -> Sample:
     """Read the newest sample that was quoted by now, or by the moment of the query.
 
     Parameters
@@ -118,6 +120,7 @@ async def lookup_sample(store: Store, symbol: str, query: MomentQuery, now: date
     symbol : the symbol.
     query : the moment that the caller asks for.
     now : the server's time, UTC.
+    configured : whether the symbol is to be sampled, though nothing of it may be stored yet.
 
     Returns
     -------
@@ -143,6 +146,9 @@ async def lookup_sample(store: Store, symbol: str, query: MomentQuery, now: date
     if session is not None and (is_open or query.session_day is not None):
         record = await store.moment(symbol, day, query.moment)
     if record is None or session is None:
+        known = configured or await store.known(symbol)
+        if query.expiry is not None or not known:
+            raise NoData
         await _raise_no_chain(store, symbol, query, session, moment, day)
     return Sample(record=record, session=session, moment=_as_of(query, session, moment))
 
@@ -197,9 +203,7 @@ async def _raise_no_chain(
     moment: datetime,
     day: date,
 ) -> NoReturn:
-    """Raise ``NoChain`` with the reason, or ``NoData`` for an unknown symbol or expiry."""
-    if query.expiry is not None or not await store.known(symbol):
-        raise NoData
+    """Raise ``NoChain`` with the reason."""
     opened = session is not None and session.open <= moment
     is_open = session is not None and session.open <= moment < session.close
     gaps = await store.gaps(symbol, day)

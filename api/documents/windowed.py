@@ -142,7 +142,8 @@ async def _complete(
 ) -> dict[str, Any]:
     """Add the fields that every window has before and after its document."""
     symbol, state = stored.query.symbol, stored.state
-    known = stored.filled or await context.store.known(symbol)
+    known = stored.filled or symbol in context.sessions.configured
+    known = known or await context.store.known(symbol)
     whole = {"symbol": symbol, "expiration": state.day} | document
     whole |= state.surrounding_fields(stored.window, known=known, now=stored.now)
     return whole | stamp(context.node, [(symbol, state.newest.get("quoted_at"))])

@@ -203,7 +203,7 @@ _MOMENT = (_EXPIRY, _STORED_DATE, _AT, _FEED)
 # Answers
 
 _ABSENT = errors.documented_response(
-    errors.Problem,
+    errors.NotFound,
     {"error": "symbol_not_found", "message": "No data for XYZ."},
     "Nothing was ever sampled of the symbol, or of the expiry.",
 )

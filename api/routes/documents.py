@@ -158,16 +158,17 @@ async def _chain_document(
     name, when = _symbol(request, symbol), parameters.read_moment(request.query_params)
     store = await store_of_feed(app_context(request).store, name, when.feed)
     now = app_context(request).clock.now()
+    configured = name in app_context(request).sessions.configured
     try:
         try:
-            sample = await lookup_sample(store, name, when, now)
+            sample = await lookup_sample(store, name, when, now, configured=configured)
         except NoChain as reason:
             closed = not reason.market_open and when.session_day is None
             if not (while_closed and closed):
                 raise
             sample = await lookup_nearest_sample(store, name, when, now)
     except NoData:
-        return _not_found_response(name, when)
+        return _not_found_response(request, name, when)
     except NoChain as reason:
         return await _document_response(request, await reason_body(store, name, reason), name, None)
     return await _document_response(request, document(sample), name, sample.record.row.quoted_at)
@@ -196,7 +197,7 @@ def _sibling(document: Callable[[Sample], dict[str, Any]]) -> Callable[..., Awai
                 store, name, when, app_context(request).clock.now()
             )
         except NoData:
-            return _not_found_response(name, when)
+            return _not_found_response(request, name, when)
         return await _document_response(
             request, document(sample), name, sample.record.row.quoted_at
         )
@@ -522,7 +523,7 @@ async def get_sessions(request: Request, symbol: Symbol, caller: Free) -> Respon
     store = await store_of_feed(app_context(request).store, name, feed)
     rows = await store.sessions(name)
     if not rows:
-        return _not_found_response(name)
+        return _not_found_response(request, name)
     now = app_context(request).clock.now()
     calendar = sessions_between(rows[0]["expiration"], rows[-1]["expiration"])
     newest = await store.newest(name, rows[-1]["expiration"])
@@ -571,7 +572,7 @@ async def get_history(request: Request, symbol: Symbol, caller: Growth) -> Respo
         store, name, day or market_day(now), count=count, summarize=history.session_summary
     )
     if not summaries and not await store.known(name):
-        return _not_found_response(name)
+        return _not_found_response(request, name)
     newest = await store.newest(name, summaries[-1]["date"]) if summaries else {}
     body = {
         "symbol": name,
@@ -603,8 +604,17 @@ async def _document_response(
     return await reply.document_reply(stamped, request.headers.get("Accept-Encoding", ""))
 
 
-def _not_found_response(symbol: str, when: parameters.MomentQuery | None = None) -> Response:
+def _not_found_response(
+    request: Request, symbol: str, when: parameters.MomentQuery | None = None
+) -> Response:
     expiring = f" expiring {when.expiry}" if when and when.expiry else ""
-    return json_response(
-        {"error": "symbol_not_found", "message": f"No data for {symbol}{expiring}."}, 404
-    )
+    body = {"error": "symbol_not_found", "message": f"No data for {symbol}{expiring}."}
+    anything = when is None or (when.session_day, when.moment, when.feed) == (None, None, None)
+    if anything and symbol in app_context(request).sessions.configured:
+        # Nobody has mistyped it: its sampler has not stored anything of it yet.
+        body = {
+            "error": "symbol_not_found",
+            "message": f"No data for {symbol} yet: it is configured, and was not sampled so far.",
+            "reason": "not_sampled",
+        }
+    return json_response(body, 404)

@@ -100,7 +100,15 @@ class ChangeListener(Protocol):
 class SessionCache:
     """The sessions of all symbols. ``run`` loads them and keeps them up to date."""
 
-    def __init__(self, store: Store, live: LiveChannel, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        live: LiveChannel,
+        clock: Clock,
+        configured: frozenset[str] = frozenset(),
+    ) -> None:
+        #: Symbols that a sampler is to sample: known before anything of them is stored.
+        self.configured = configured
         self._store = store
         self._live = live
         self._clock = clock
@@ -254,7 +262,7 @@ class SessionCache:
         return await asyncio.shield(task)
 
     async def known(self, symbol: str) -> bool:
-        """Say whether a symbol was ever sampled, or tried.
+        """Say whether a symbol was ever sampled or tried, or is configured.
 
         Parameters
         ----------
@@ -263,13 +271,15 @@ class SessionCache:
         Returns
         -------
         bool
-            True if it has a row or a gap.
+            True if it has a row or a gap, or a sampler is to sample it.
 
         Raises
         ------
         StoreError
             If that is not in memory and the database is away.
         """
+        if symbol in self.configured:
+            return True
         if self._heads is not None:
             return symbol in self._heads
         return await self._store.known(symbol)
