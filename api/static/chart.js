@@ -101,8 +101,10 @@ export class Chart {
   #blank = null;
 
   // ``draw.below`` and ``draw.above`` paint on the canvas under and over the lines; ``span`` gives
-  // the time axis, ``extra`` further numbers that the main scale must hold.
-  constructor(panel, place, { span, cursor, zoom, reset, extra, below, above, lead, labels = false, range }) {
+  // the time axis, ``extra`` further numbers that the main scale must hold. ``range`` gives the main
+  // scale from the fitting one, and ``halo`` whether lines stand on a coloured ground. ``drag``: whether
+  // a drag selects a time.
+  constructor(panel, place, { span, cursor, zoom, reset, extra, below, above, lead, labels = false, range, drag = true, halo }) {
     this.panel = panel;
     this.place = place;
     this.span = span;
@@ -117,9 +119,12 @@ export class Chart {
     const scales = { x: { time: true, range: () => span() } };
     for (const name of new Set(this.lines.map(scaleOf))) {
       scales[name] = {
-        range: (u) => (name === "y" && range?.()) || (name === "y" && panel.range)
-          || rangeOf(columnsOf(u, name, false), this.#visible(u),
-            { zero: panel.zero && name === "y", near: columnsOf(u, name, true), more: this.extra?.(name) ?? [], skip: this.spikes }),
+        range: (u) => {
+          if (name === "y" && panel.range) return panel.range;
+          const fitted = rangeOf(columnsOf(u, name, false), this.#visible(u),
+            { zero: panel.zero && name === "y", near: columnsOf(u, name, true), more: this.extra?.(name) ?? [], skip: this.spikes });
+          return name === "y" && range ? range(fitted) : fitted;
+        },
       };
     }
     const grid = { show: panel.grid ?? true, stroke: () => colour("grid"), width: 1 };
@@ -141,13 +146,14 @@ export class Chart {
         ],
         cursor: {
           sync: { key: "day", setSeries: false, scales: ["x", null] },
-          drag: { x: true, y: false, setScale: false },
+          drag: { x: drag, y: false, setScale: false },
           points: { size: 6 },
           bind: { dblclick: () => () => { reset(); return null; } },
         },
         select: { show: true },
         hooks: {
           drawClear: below ? [(u) => apart(u, below)] : [],
+          drawAxes: halo ? [(u) => halo() && apart(u, () => this.#halo(u))] : [],
           draw: [(u) => this.#zeroLine(u), ...(above ? [(u) => apart(u, above)] : [])],
           setCursor: [(u) => {
             this.#point(u);
@@ -211,6 +217,24 @@ export class Chart {
     while (first < last && x[first] < from) first++;
     while (last > first && x[last] > to) last--;
     return [first, last];
+  }
+
+  // A seam in the panel's colour around each line, so that it is seen on any colour of a heatmap.
+  #halo(u) {
+    const { ctx, bbox } = u;
+    ctx.beginPath();
+    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    ctx.clip();
+    [ctx.strokeStyle, ctx.lineJoin] = [colour("panel"), "round"];
+    const [first, last] = this.#visible(u);
+    this.lines.forEach((line, k) => {
+      if (u.data[0].length === 0) return;
+      const make = line.step ? levels : leaping(line.leaps ?? Infinity);
+      const path = make(u, k + 1, Math.max(first - 1, 0), Math.min(last + 1, u.data[0].length - 1));
+      ctx.lineWidth = ((line.width ?? 1.25) + 2.5) * devicePixelRatio;
+      ctx.globalAlpha = 0.75;
+      ctx.stroke(path.stroke);
+    });
   }
 
   // The value at the crosshair's height, on the axis.

@@ -4,20 +4,20 @@ import { redrawHistory } from "./history.js";
 import { key } from "./api.js";
 import { byId, forgetColours, make, options, write } from "./dom.js";
 import { listen } from "./keys.js";
-import { METRIC_NAMES } from "./panels.js";
+import { BESIDE_NAMES, METRIC_NAMES, MODE_NAMES, TONE_NAMES } from "./panels.js";
 import { clock } from "./time.js";
-import { BARS, METRICS, MODES, PANEL_NAMES, WINDOWS } from "./view.js";
+import { BARS, BESIDE, METRICS, MODES, PANEL_NAMES, TONES, WHOLE, WINDOWS } from "./view.js";
 
 const SPEEDS = [1, 10, 30, 60, 120, 300, 600];
 
 export function tie({ view, replay, screen, exporting, sessions, again }) {
   const choose = (name) => byId(name).addEventListener("change", (event) => {
-    const more = name === "symbol" || name === "day" ? { from: "", to: "", at: "" } : name === "window" ? { from: "", to: "" } : {};
+    const more = name === "symbol" || name === "day" ? { ...WHOLE, at: "" } : name === "window" ? { from: "", to: "" } : {};
     // Another symbol may have other feeds.
     if (name === "symbol") more.feed = "";
     view.set({ [name]: event.target.value, ...more });
   });
-  for (const name of ["symbol", "feed", "day", "bar", "window", "compare", "metric", "mode"]) choose(name);
+  for (const name of ["symbol", "feed", "day", "bar", "window", "compare", "metric", "mode", "tone", "beside"]) choose(name);
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
   options(byId("speed"), SPEEDS.map((speed) => [`${speed}`, `${speed}×`]), `${replay.speed}`);
   byId("speed").addEventListener("change", (event) => { replay.speed = Number(event.target.value); });
@@ -73,8 +73,8 @@ export function tie({ view, replay, screen, exporting, sessions, again }) {
     const days = sessions();
     const at = view.day ? days.indexOf(view.day) : days.length - 1;
     const next = days[at + by];
-    if (next) view.set({ day: next, from: "", to: "", at: "" });
-    else if (by > 0) view.set({ day: "", from: "", to: "", at: "" });
+    if (next) view.set({ ...WHOLE, day: next, at: "" });
+    else if (by > 0) view.set({ ...WHOLE, day: "", at: "" });
   }
 
   const walk = (by) => () => (replay.on ? replay.step(by) : screen.walk(by));
@@ -85,13 +85,13 @@ export function tie({ view, replay, screen, exporting, sessions, again }) {
     "Shift+ArrowLeft": walk(-10), "Shift+ArrowRight": walk(10),
     ArrowUp: () => window(1), ArrowDown: () => window(-1),
     "[": () => day(-1), "]": () => day(1),
-    l: () => { replay.leave(); view.set({ day: "", from: "", to: "", at: "" }); },
+    l: () => { replay.leave(); view.set({ ...WHOLE, day: "", at: "" }); },
     e: () => exporting.open(),
     t: theme,
     "?": () => byId("help").showModal(),
     Escape: () => {
       screen.unpoint();
-      view.set({ from: "", to: "" });
+      view.set(WHOLE);
     },
   });
 }
@@ -107,7 +107,9 @@ export function showChosen(view) {
   options(byId("bar"), Object.keys(BARS).map((bar) => [bar, bar]), view.bar);
   options(byId("window"), [...WINDOWS, ...(view.from ? [["zoom", "Zoomed"]] : [])], view.from ? "zoom" : view.window);
   options(byId("metric"), METRICS.map((metric) => [metric, METRIC_NAMES[metric]]), view.metric);
-  options(byId("mode"), MODES.map((mode) => [mode, mode === "raw" ? "Level at each bar" : "Change per bar"]), view.mode);
+  options(byId("mode"), MODES.map((mode) => [mode, MODE_NAMES[mode]]), view.mode);
+  options(byId("tone"), TONES.map((tone) => [tone, TONE_NAMES[tone]]), view.tone);
+  options(byId("beside"), BESIDE.map((beside) => [beside, BESIDE_NAMES[beside]]), view.beside);
 }
 
 export function showReplay(replay, session) {

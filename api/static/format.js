@@ -3,15 +3,23 @@
 export const NONE = "—";
 const minus = (text) => text.replace("-", "−");
 
-export const fixed = (value, digits = 2) =>
-  minus(value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+// Writers by their fraction digits, least and most: making one takes longer than a whole label.
+const writers = new Map();
+
+function grouped(value, least, most) {
+  const name = 100 * least + most;
+  if (!writers.has(name)) writers.set(name, new Intl.NumberFormat("en-US", { minimumFractionDigits: least, maximumFractionDigits: most }));
+  return minus(writers.get(name).format(value));
+}
+
+export const fixed = (value, digits = 2) => grouped(value, digits, digits);
 
 const there = (value) => value !== null && value !== undefined;
 
 export const price = (value) => (there(value) ? fixed(value) : NONE);
 
 export const strike = (value) =>
-  there(value) ? minus(value.toLocaleString("en-US", { maximumFractionDigits: 2 })) : NONE;
+  there(value) ? grouped(value, 0, 2) : NONE;
 
 export const percent = (value, digits = 1) => (there(value) ? `${fixed(value, digits)} %` : NONE);
 
@@ -30,9 +38,9 @@ export function money(value, signed = true) {
 export function brief(value) {
   const size = Math.abs(value);
   if (size < 1) return "0";
-  if (size < 1e3) return minus(value.toLocaleString("en-US", { maximumFractionDigits: 0 }));
+  if (size < 1e3) return grouped(value, 0, 0);
   const [unit, name] = size >= 1e9 ? [1e9, " bn"] : size >= 1e6 ? [1e6, " mm"] : [1e3, " k"];
-  return minus((value / unit).toLocaleString("en-US", { maximumFractionDigits: 2 })) + name;
+  return grouped(value / unit, 0, 2) + name;
 }
 
 // Volatility is a decimal on the wire and a percentage in speech; its changes are basis points.
@@ -42,4 +50,4 @@ export const points = (change) => `${plus(change * 1e4, (n) => fixed(n, 0))} bp`
 export const words = (name) => (name ?? "").replaceAll("_", " ");
 
 export const count = (value) =>
-  there(value) ? minus(Math.round(value).toLocaleString("en-US")) : NONE;
+  there(value) ? grouped(Math.round(value), 0, 0) : NONE;

@@ -26,6 +26,7 @@ import { Export } from "./export.js";
 import { showTiles } from "./tiles.js";
 import { showVerdict } from "./verdict.js";
 import { dayName, toTheMinute } from "./time.js";
+import { WHOLE } from "./view.js";
 
 const TICK_MS = 1000;
 // Requests are rare, because a key may have a daily quota; a simulated day lasts only minutes.
@@ -53,9 +54,9 @@ const feed = new Feed({
 const axis = {
   span: () => spanOf(replay.at),
   zoom: (from, to) => view.set({ from: `${Math.round(from)}`, to: `${Math.round(to)}` }),
-  reset: () => view.set({ from: "", to: "" }),
+  reset: () => view.set(WHOLE),
 };
-const screen = new Screen(axis);
+const screen = new Screen({ ...axis, move: (pane) => view.set(pane) });
 const layout = new Layout({ ...axis, lead: () => {} }, later);
 const bell = new Bell(later);
 const choice = new Choice(view, load);
@@ -86,8 +87,6 @@ function show() {
   const bars = shownBars();
   const bar = bars.at(-1) ?? null;
   const unlike = session && other ? cadencesDiffer(state.sessions, session.day, other.day) : "";
-  strikes?.want("gex", "raw");
-  strikes?.want(view.metric, view.mode);
   const snapshot = snapshots.of(session, bar, replay);
   showVerdict(session, bar, snapshot);
   showLadder(session, snapshot);
@@ -95,8 +94,7 @@ function show() {
   showTiles(bars, session?.openingAt(until) ?? null);
   screen.show({
     session, bars, until, other: unlike ? null : other,
-    grid: strikes?.get(view.metric, view.mode) ?? null, gex: strikes?.get("gex", "raw") ?? null,
-    metric: view.metric, mode: view.mode, refused: strikes?.refused ?? "",
+    ...strikes?.of(view), view, refused: strikes?.refused ?? "",
   });
   showChosen(view);
   showReplay(replay, session);

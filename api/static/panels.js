@@ -22,7 +22,7 @@ function roundShares(u, low, high, opened, room) {
 // ``colour`` names a colour of the style sheet; dashes keep lines apart for readers who cannot tell the colours.
 export const PANELS = [
   {
-    id: "price", title: "Price", axis: strike,
+    id: "price", title: "Price", axis: strike, grid: false,
     // The price scale again, as the change since the open.
     left: { scale: "y", colour: "muted", write: (value, chart) => since(value, chart.opened), splits: roundShares },
     lines: [
@@ -83,7 +83,13 @@ export const PANELS = [
 export const FIELDS = [...new Set(PANELS.flatMap((panel) => panel.lines.map((line) => line.field)))];
 
 export const METRIC_NAMES = {
-  gex: "GEX", dex: "DEX", vex: "Vanna", chex: "Charm", oi: "Open interest", signed_flow: "Signed flow",
+  gex: "GEX", dex: "DEX", vex: "Vanna", chex: "Charm", oi: "Open interest", volume: "Volume", signed_flow: "Signed flow",
+  none: "Nothing",
+};
+export const MODE_NAMES = { raw: "Level at each bar", delta: "Change per bar", since_open: "Change since the open" };
+export const TONE_NAMES = { linear: "Linear colours", log: "Logarithmic" };
+export const BESIDE_NAMES = {
+  live: "Live book", settled: "Settled book", volume: "Volume", since_open: "Change since the open", since_crosshair: "Change since the crosshair",
 };
 // The meaning of the heatmap's two colours: positive values, negative values.
 const METRIC_MEANS = {
@@ -92,8 +98,14 @@ const METRIC_MEANS = {
   vex: ["vol up: dealers sell", "vol up: dealers buy"],
   chex: ["dealers buy", "dealers sell"],
   oi: ["contracts", ""],
+  volume: ["contracts today", ""],
   signed_flow: ["dealers bought", "dealers sold"],
 };
 
-// A change says nothing of the level's sign; signed flow is a change by itself.
-export const meansOf = (metric, mode) => (mode === "delta" && metric !== "signed_flow" ? ["risen in the bar", "fallen in the bar"] : METRIC_MEANS[metric]);
+// A change says nothing of the level's sign; signed flow is a change by itself, and volume only grows.
+export function meansOf(metric, mode) {
+  const span = { raw: "", delta: " in the bar", since_open: " since the open" }[mode];
+  if (metric === "volume" && mode !== "raw") return [`contracts${span}`, ""];
+  if (metric === "signed_flow") return METRIC_MEANS.signed_flow.map((text) => text + (mode === "since_open" ? span : ""));
+  return mode === "raw" ? METRIC_MEANS[metric] : [`risen${span}`, `fallen${span}`];
+}

@@ -39,7 +39,7 @@ export function picture(session, bar, screen, simulated) {
   });
   let y = head;
   for (const { panel, place, canvas: drawn } of charts) {
-    const title = panel.id === "heat" ? place.getAttribute("aria-label").split(/ at |:/)[0] : panel.title;
+    const title = panel.id === "price" ? place.getAttribute("aria-label").split(/ at |:/)[0] : panel.title;
     say(title, MARGIN, y + 17, "600 12px");
     let x = MARGIN + context.measureText(title).width + 18;
     for (const line of panel.lines) {

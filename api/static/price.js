@@ -8,13 +8,19 @@ const SLOT_MS = 30000;
 // A larger jump of the flip (share of its level) means that another flip is now the nearest: no cross.
 const LEAP = 0.005;
 
-// A band of the plot from one time to another.
-function band(u, context, from, to, fill) {
+// A band of the plot from one time to another; ``foot``: only so high, at the lower edge. [px]
+function band(u, context, from, to, fill, foot = null) {
   const left = Math.max(u.valToPos(from / 1000, "x", true), u.bbox.left);
   const right = Math.min(u.valToPos(to / 1000, "x", true), u.bbox.left + u.bbox.width);
   if (right <= left) return;
   context.fillStyle = fill;
-  context.fillRect(left, u.bbox.top, Math.max(right - left, 1), u.bbox.height);
+  const tall = foot ?? u.bbox.height;
+  context.fillRect(left, u.bbox.top + u.bbox.height - tall, Math.max(right - left, 1), tall);
+}
+
+// The panel's ground in each gap: a heatmap's bar may be longer than what was sampled of it.
+export function gapGround(u, context, gaps) {
+  for (const gap of gaps) band(u, context, gap.from, gap.to, colour("panel"));
 }
 
 export function gapBands(u, context, gaps, shift = 0) {
@@ -39,36 +45,43 @@ export function gapReasons(u, context, gaps) {
 }
 
 // Diagonal lines, so that short gamma is told from long gamma without colours.
-let hatching = { ink: "", canvas: null };
+const hatchings = new Map();
 
-function hatch(context) {
-  const ink = colour("regime-line");
-  if (hatching.ink !== ink) {
-    const size = Math.round(9 * devicePixelRatio);
+function hatch(context, name) {
+  const ink = colour(name);
+  const size = Math.round((name === "panel" ? 6 : 9) * devicePixelRatio);
+  const known = `${ink} ${size}`;
+  if (!hatchings.has(known)) {
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [size, size];
     const tile = canvas.getContext("2d");
     tile.strokeStyle = ink;
-    tile.lineWidth = devicePixelRatio;
+    tile.lineWidth = (name === "panel" ? 1.6 : 1) * devicePixelRatio;
     for (const shift of [-size, 0, size]) {
       tile.beginPath();
       tile.moveTo(shift, size);
       tile.lineTo(shift + size, 0);
       tile.stroke();
     }
-    hatching = { ink, canvas };
+    hatchings.set(known, canvas);
   }
-  return context.createPattern(hatching.canvas, "repeat");
+  return context.createPattern(hatchings.get(known), "repeat");
 }
 
-export function regimeBands(u, context, bars, step) {
+// ``foot``: as a ribbon so high at the lower edge, on the panel's ground. [px]
+export function regimeBands(u, context, bars, step, foot = null) {
   for (let k = 0; k < bars.length;) {
     let end = k;
     while (end + 1 < bars.length && bars[end + 1].regime === bars[k].regime && bars[end + 1].at - bars[end].at <= 2 * step) end++;
     const name = { positive_gamma: "regime-up", negative_gamma: "regime-down" }[bars[k].regime];
     const until = bars[end + 1] && bars[end + 1].at - bars[end].at <= 2 * step ? bars[end + 1].at : bars[end].at + SLOT_MS;
-    if (name) band(u, context, bars[k].at, until, colour(name));
-    if (name === "regime-down") band(u, context, bars[k].at, until, hatch(context));
+    if (name && foot) {
+      band(u, context, bars[k].at, until, colour("panel"), foot + devicePixelRatio);
+      band(u, context, bars[k].at, until, colour(name.replace("regime-", "")), foot);
+    } else if (name) {
+      band(u, context, bars[k].at, until, colour(name));
+    }
+    if (name === "regime-down") band(u, context, bars[k].at, until, hatch(context, foot ? "panel" : "regime-line"), foot);
     k = end + 1;
   }
 }

@@ -7,10 +7,14 @@ import { moment } from "./time.js";
 const PAUSE_MS = 5000;
 // Wait after a refusal: a key's plan does not change soon.
 const REFUSED_MS = 300000;
+// What the settled book has a value of.
+const BOOKED = ["gex", "dex", "vex", "chex", "oi"];
 
 // A grid: strikes ascending, one column a bar.
 export class Grid {
   strikes = [];
+  // Counts the answers that were taken: what was made of the grid before is old.
+  version = 0;
   #columns = new Map();
   #sorted = null;
 
@@ -26,9 +30,10 @@ export class Grid {
     for (const bar of body.bars) {
       const start = moment(bar.t);
       const values = same ? Float64Array.from(bar.values) : spread(bar.values, body.strikes_grid, merged);
-      this.#columns.set(start, { start, spot: bar.spot, values });
+      this.#columns.set(start, { start, at: moment(bar.sampled_at), spot: bar.spot, values });
     }
     this.#sorted = null;
+    this.version++;
   }
 
   get columns() {
@@ -40,17 +45,41 @@ export class Grid {
     return this.#columns.get(start) ?? null;
   }
 
+  // The newest column that was known at a start of a bar.
+  columnBy(start) {
+    return this.#columns.get(start) ?? this.columns.findLast((column) => column.start <= start) ?? null;
+  }
+
   // The scale of the colours: the 98.5th percentile of all sizes, so that one outlier does not fade the rest.
   scale(until) {
-    const sizes = [];
-    for (const column of this.columns) {
-      if (until !== null && column.start > until) break;
-      for (const value of column.values) if (value !== 0) sizes.push(Math.abs(value));
-    }
-    if (sizes.length === 0) return 1;
-    const sorted = Float64Array.from(sizes).sort();
-    return sorted[Math.floor((sorted.length - 1) * 0.985)];
+    const columns = this.columns.filter(({ start }) => until === null || start <= until);
+    const sizes = new Float64Array(columns.length * this.strikes.length);
+    let n = 0;
+    for (const { values } of columns) for (const value of values) if (value !== 0) sizes[n++] = Math.abs(value);
+    return n === 0 ? 1 : ranked(sizes.subarray(0, n), Math.floor((n - 1) * 0.985));
   }
+}
+
+// The value that would stand at a place if the numbers were sorted; reorders them. Sorting a whole
+// day takes ten times as long.
+function ranked(numbers, place) {
+  for (let [low, high] = [0, numbers.length - 1]; low < high;) {
+    const pivot = numbers[(low + high) >> 1];
+    let [i, j] = [low, high];
+    while (i <= j) {
+      while (numbers[i] < pivot) i++;
+      while (numbers[j] > pivot) j--;
+      if (i <= j) {
+        const kept = numbers[i];
+        numbers[i++] = numbers[j];
+        numbers[j--] = kept;
+      }
+    }
+    if (place <= j) high = j;
+    else if (place >= i) low = i;
+    else return numbers[place];
+  }
+  return numbers[place];
 }
 
 function spread(values, from, to) {
@@ -76,8 +105,27 @@ export class Strikes {
     this.refused = "";
   }
 
-  get(metric, mode) {
-    return this.#grids.get(`${metric} ${mode}`)?.grid ?? null;
+  get(metric, mode, book = "live") {
+    return this.#grids.get(`${metric} ${mode} ${book}`)?.grid ?? null;
+  }
+
+  // The grids that a view shows under and beside the price, and GEX of the live book for the labels;
+  // asks for what is missing or old. Beside the price: flow since the open, anything else as it stands.
+  of({ metric, mode, beside }) {
+    const figure = beside === "volume" ? "volume" : metric === "none" ? "gex" : metric;
+    const since = beside === "since_open" || figure === "signed_flow";
+    const wanted = {
+      gex: ["gex", "raw", "live"],
+      under: metric === "none" ? null : [metric, mode, "live"],
+      profile: [figure, since ? "since_open" : "raw", beside === "settled" && BOOKED.includes(figure) ? "settled" : "live"],
+    };
+    const grids = {};
+    for (const [name, what] of Object.entries(wanted)) {
+      if (what) this.want(...what);
+      grids[name] = what && this.get(...what);
+    }
+    const [, change, book] = wanted.profile;
+    return { ...grids, figure, change, book };
   }
 
   close() {
@@ -86,7 +134,7 @@ export class Strikes {
 
   // Takes the answer to a request for the whole session that was started earlier.
   async start(metric, mode, asked) {
-    const name = `${metric} ${mode}`;
+    const name = `${metric} ${mode} live`;
     this.#busy.add(name);
     const body = await asked.catch((error) => {
       if (error.status === 403) this.#rests.set(name, performance.now() + REFUSED_MS);
@@ -102,8 +150,8 @@ export class Strikes {
   }
 
   // Loads a grid, or its new columns, if it is older than the session.
-  async want(metric, mode) {
-    const name = `${metric} ${mode}`;
+  async want(metric, mode, book = "live") {
+    const name = `${metric} ${mode} ${book}`;
     const newest = this.session.newest;
     const kept = this.#grids.get(name);
     if (!newest || this.#busy.has(name) || (kept && kept.at >= newest.at)) return;
@@ -116,7 +164,7 @@ export class Strikes {
     const minutes = last === undefined ? 390 : Math.ceil((until - last + 2 * step) / 60000) + 1;
     try {
       const body = await ask(
-        paths.heatmap(symbol, { metric, mode, bar, feed, date: day, minutes }), this.ended.signal);
+        paths.heatmap(symbol, { metric, mode, book: book === "live" ? "" : book, bar, feed, date: day, minutes }), this.ended.signal);
       const grid = kept?.grid ?? new Grid();
       // In delta mode, the first bar of a partial answer is not a change.
       if (kept && mode === "delta") body.bars.shift();

@@ -1,22 +1,30 @@
 // The view: symbol, feed, session, window and so on. It is stored in the page's address, so that a link restores it.
 
 export const BARS = { "30s": 30, "1m": 60, "5m": 300, "15m": 900 };
-export const METRICS = ["gex", "dex", "vex", "chex", "oi", "signed_flow"];
-export const MODES = ["raw", "delta"];
+export const METRICS = ["gex", "dex", "vex", "chex", "oi", "volume", "signed_flow", "none"];
+export const MODES = ["raw", "delta", "since_open"];
+export const TONES = ["linear", "log"];
+export const BESIDE = ["live", "settled", "volume", "since_open", "since_crosshair"];
 export const WINDOWS = [["", "Session"], ["auto", "From the open"], ["180", "3 h"], ["120", "2 h"], ["60", "1 h"], ["30", "30 min"]];
+// Neither zoomed nor moved.
+export const WHOLE = { from: "", to: "", low: "", high: "" };
 const START = {
   symbol: "",
   feed: "", // the one that the server shows of each session
   day: "", // the newest session, live
-  bar: "1m", window: "", metric: "gex", mode: "raw", compare: "",
+  bar: "1m", window: "", metric: "gex", mode: "raw", tone: "linear", beside: "live", compare: "",
   from: "", to: "", // a zoom, unix seconds
+  low: "", high: "", // the same in strikes, dollars
   at: "", // where replay stands, the same
   panels: "", // which ones are shown, with commas; all of them without a choice
   charts: "", // how many price charts: one, or "2" or "4"
   others: "", // the symbols of the others, with commas; without a choice the next ones of the list
   watch: "", // "1" with the watchlist
 };
-export const PANEL_NAMES = { price: "Price", flow: "Hedge flow", pressure: "Pressure", exposure: "Exposure", heat: "Strike by time", pin: "Pin", vol: "Volatility and charm" };
+export const PANEL_NAMES = { price: "Price and strikes", flow: "Hedge flow", pressure: "Pressure", exposure: "Exposure", pin: "Pin", vol: "Volatility and charm" };
+// What is nothing of its own any more: in older links.
+const FORMER_PANELS = { heat: "price" };
+const LEVEL = /^\d{1,7}(\.\d{1,2})?$/;
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
 const VALID = {
   symbol: (text) => text.length <= 32,
@@ -27,6 +35,10 @@ const VALID = {
   window: (text) => WINDOWS.some(([minutes]) => minutes === text),
   metric: (text) => METRICS.includes(text),
   mode: (text) => MODES.includes(text),
+  tone: (text) => TONES.includes(text),
+  beside: (text) => BESIDE.includes(text),
+  low: (text) => LEVEL.test(text),
+  high: (text) => LEVEL.test(text),
   from: (text) => /^\d{1,10}$/.test(text),
   to: (text) => /^\d{1,10}$/.test(text),
   at: (text) => /^\d{1,10}$/.test(text),
@@ -39,9 +51,12 @@ const VALID = {
 const LAYOUT = ["panels", "charts", "others", "watch", "window"];
 const KEPT = "flow.layout";
 
+const present = (panels) => [...new Set(panels.split(",").map((name) => FORMER_PANELS[name] ?? name))].join();
+
 function keptLayout() {
   try {
     const kept = JSON.parse(localStorage.getItem(KEPT) ?? "{}");
+    if (kept.panels) kept.panels = present(kept.panels);
     return Object.fromEntries(LAYOUT.filter((name) => typeof kept[name] === "string" && VALID[name](kept[name])).map((name) => [name, kept[name]]));
   } catch {
     return {};
@@ -50,7 +65,8 @@ function keptLayout() {
 
 export function readAddress(hash) {
   const view = { ...START, ...keptLayout() };
-  for (const [name, value] of new URLSearchParams(hash.replace(/^#/, ""))) {
+  for (const [name, text] of new URLSearchParams(hash.replace(/^#/, ""))) {
+    const value = name === "panels" ? present(text) : text;
     if (VALID[name]?.(value)) view[name] = name === "symbol" ? value.trim().toUpperCase() : value;
   }
   return view;

@@ -1,4 +1,4 @@
-"""The page's speed in headless Chromium: a full day drawn, a bar's way to the screen, a day's stream.
+"""The page's speed in headless Chromium: a full day drawn, a drag, a bar's way to the screen, a day's stream.
 
     python -m tests.benchmarks.bench_page
 
@@ -42,6 +42,28 @@ new MutationObserver(() => {
   if (spot !== seen.spot) { seen.spot = spot; painted((_, now) => seen.spots.push([spot, now])); }
 }).observe(document, {subtree: true, childList: true, characterData: true});
 """
+
+
+#: Drags the price chart, one step a frame, and gives the time of each frame and the script's part of it.
+DRAG = """async (frames) => {
+  const over = document.querySelector("#plot-price .u-over"), box = over.getBoundingClientRect();
+  const send = (name, x, y, to) => to.dispatchEvent(new PointerEvent(name, {
+    pointerId: 1, pointerType: "mouse", button: 0, clientX: x, clientY: y, bubbles: true, isPrimary: true }));
+  const [x, y] = [box.left + box.width / 2, box.top + box.height / 2];
+  send("pointerdown", x, y, over);
+  const times = [], work = [];
+  for (let k = 0; k < frames; k++) {
+    const begun = await new Promise((done) => requestAnimationFrame(done));
+    // What the page draws in this frame runs after this callback and before the channel's message.
+    const channel = new MessageChannel(), called = performance.now();
+    send("pointermove", x + 180 * Math.sin(k / 25), y + 60 * Math.sin(k / 17), window);
+    await new Promise((done) => { channel.port1.onmessage = done; channel.port2.postMessage(0); });
+    times.push(begun);
+    work.push(performance.now() - called);
+  }
+  send("pointerup", x, y, window);
+  return [times, work];
+}"""
 
 
 def wide(records: list[SlotRecord]) -> list[SlotRecord]:
@@ -98,6 +120,30 @@ async def drawn(browser: Browser, site: Site) -> None:
               f"with the heatmap {heat:5.0f} ms, slowest of 7 {worst:5.0f} ms")  # fmt: skip
 
 
+async def dragged(browser: Browser, site: Site) -> None:
+    """The price chart over a heatmap of 780 bars and 250 strikes, dragged for five seconds."""
+    for metric in ("gex", "none"):
+        page = await fresh(browser, site, f"bar=30s&day={TUESDAY}&metric={metric}&window=180")
+        await seen_after(page, "seen.drawn > 0")
+        await asyncio.sleep(2)
+        rates = []
+        for _ in range(5):
+            times, _ = await page.evaluate(DRAG, 300)
+            steps = sorted(np.diff(times))
+            rates.append(
+                (
+                    1000 * len(steps) / (times[-1] - times[0]),
+                    steps[len(steps) // 2],
+                    steps[int(len(steps) * 0.95)],
+                )
+            )
+            await asyncio.sleep(0.5)
+        best = max(rates)
+        print(f"dragged, {metric:4} under the price: {best[0]:4.1f} frames a second at best of 5 runs "
+              f"(median {sorted(rates)[2][0]:4.1f}); a frame {best[1]:4.1f} ms, 95 % within {best[2]:4.1f} ms")  # fmt: skip
+        await page.close()
+
+
 async def streamed(browser: Browser, site: Site, rows: list[SlotRecord]) -> None:
     """A day slot by slot into a page that is open."""
     page = await fresh(browser, site, "bar=30s")
@@ -145,6 +191,7 @@ async def main() -> None:
             await site.put(rows)
             await site.start(slot_time(TUESDAY, 779))
             await drawn(browser, site)
+            await dragged(browser, site)
             await site.stop()
             await site.empty()
             await site.put(rows[:1])

@@ -66,7 +66,7 @@ async def main() -> None:
                     await page.evaluate(
                         "scrollTo(0, document.querySelector('.panel.exposure').offsetTop + 180)"
                     )
-                    box = await page.locator("#plot-heat .u-over").bounding_box()
+                    box = await page.locator("#plot-price .u-over").bounding_box()
                     assert box is not None
                     await page.mouse.move(box["x"] + box["width"] * 0.55, box["y"] + 90)
                 await asyncio.sleep(0.5)

@@ -86,7 +86,7 @@ async def test_numbers_of_the_axes_are_readable(
     strips = [(name, inks) for name, inks in await tab.page.evaluate(AXES) if inks]
     sides = {name for name, _ in strips}
     assert {"plot-price left", "plot-flow left", "plot-exposure left", "plot-vol left"} <= sides
-    assert {f"plot-{name} right" for name in ("price", "flow", "heat", "pin")} <= sides
+    assert {f"plot-{name} right" for name in ("price", "flow", "pin")} <= sides
     for name, inks in strips:
         assert max(contrast(ink, panel) for ink in inks) >= 4.5, name
 

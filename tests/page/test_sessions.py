@@ -38,7 +38,7 @@ INKED = """([id, colour, from, to, open, close]) => {
   return found; }"""
 
 
-#: Counts pixels of a panel between two times that are no shade of grey.
+#: Counts pixels of a panel between two times that are no shade of grey, nor all but clear.
 COLOURED = """([id, from, to, open, close]) => {
   const canvas = document.querySelector(`#plot-${id} canvas`);
   const over = document.querySelector(`#plot-${id} .u-over`);
@@ -48,7 +48,7 @@ COLOURED = """([id, from, to, open, close]) => {
   const image = canvas.getContext('2d').getImageData(left, (inner.top - box.top) * ratio, right - left, inner.height * ratio).data;
   let coloured = 0;
   for (let k = 0; k < image.length; k += 4)
-    if (image[k + 3] && Math.max(image[k], image[k + 1], image[k + 2]) - Math.min(image[k], image[k + 1], image[k + 2]) > 60) coloured++;
+    if (image[k + 3] > 64 && Math.max(image[k], image[k + 1], image[k + 2]) - Math.min(image[k], image[k + 1], image[k + 2]) > 60) coloured++;
   return coloured; }"""
 
 
@@ -156,8 +156,8 @@ async def test_crosshair_tells_the_apis_numbers(serve: Callable[..., Any], tab: 
     await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
     await tab.open("bar=5m")
     await tab.shows("#legend-flow dd", re.compile("bn|mm"))
-    box = await tab.page.locator("#plot-flow .u-over").bounding_box()
-    assert box is not None
+    await tab.page.locator("#plot-flow").scroll_into_view_if_needed()
+    box = await tab.settled_box("#plot-flow .u-over")
     await tab.page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40)
     # Half-way is 12:45; the 5-minute bar that was sampled nearest is 12:40's, at 12:44:30.
     await tab.shows("#moment", "12:44:30 ET · 17:44:30 UTC")
@@ -184,10 +184,8 @@ async def test_heatmap_tells_the_apis_numbers(serve: Callable[..., Any], tab: Ta
     await tab.shows("#heat-high", "dampens")
     await tab.page.locator("#metric").select_option("oi")
     await tab.shows("#heat-high", "contracts")
-    heat = tab.page.locator("#plot-heat .u-over")
-    await heat.scroll_into_view_if_needed()
-    box = await heat.bounding_box()
-    assert box is not None
+    await tab.page.locator("#plot-price .u-over").scroll_into_view_if_needed()
+    box = await tab.settled_box("#plot-price .u-over")
     await tab.page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5)
     await tab.shows("#heat-cell", re.compile(r"\d: [\d,]+$"))
     strike, value = (await tab.text("#heat-cell")).split(": ")
@@ -323,9 +321,10 @@ async def test_replay_knows_no_future(serve: Callable[..., Any], tab: Tab) -> No
     await tab.shows("#heat-high", money(sizes[int((len(sizes) - 1) * 0.985)]))
     assert whole != await tab.text("#heat-high")
     span = [int(slot_time(FRIDAY, k).timestamp()) for k in (0, 420)]
-    for k, drawn in ((60, True), (91, False), (120, False), (300, False)):
+    # A mark at the newest bar is some pixels wide.
+    for k, drawn in ((60, True), (95, False), (120, False), (300, False)):
         ends = [int(slot_time(FRIDAY, k + more).timestamp()) for more in (0, 15)]
-        assert drawn == bool(await tab.page.evaluate(COLOURED, ["heat", *ends, *span])), k
+        assert drawn == bool(await tab.page.evaluate(COLOURED, ["price", *ends, *span])), k
         # A band of a gap is grey; the cone begins at the last bar.
         assert not await tab.page.evaluate(INKED, ["flow", "text", *ends, *span]) or drawn, k
     # In the hole, what is missing so far is listed.
@@ -335,11 +334,12 @@ async def test_replay_knows_no_future(serve: Callable[..., Any], tab: Tab) -> No
 
 
 async def test_zoom_is_everybodys(serve: Callable[..., Any], tab: Tab) -> None:
-    """A drag over one panel zooms all; a double click shows the whole session again."""
+    """A drag over one of the lower panels zooms all; a double click shows the whole session again."""
     await serve(slot_time(TUESDAY, 780) + timedelta(minutes=30))
     await tab.open()
     await tab.shows(".tile[data-field=spot] b", re.compile(r"\d"))
-    box = await tab.settled_box("#plot-price .u-over")
+    await tab.page.locator("#plot-exposure").scroll_into_view_if_needed()
+    box = await tab.settled_box("#plot-exposure .u-over")
     y = box["y"] + 50
     await tab.page.mouse.move(box["x"] + box["width"] * 0.25, y)
     await tab.page.mouse.down()
@@ -377,7 +377,7 @@ async def test_export(serve: Callable[..., Any], tabs: Callable[..., Any]) -> No
     await other.page.locator("#day option[value='2026-11-24']:checked").wait_for(state="attached")
     chosen = "['day', 'bar', 'metric', 'window'].map((id) => document.getElementById(id).value)"
     assert await other.page.evaluate(chosen) == ["2026-11-24", "5m", "oi", "120"]
-    assert await other.page.locator("#plot-heat").is_visible()
+    assert await other.page.locator("#plot-price").is_visible()
     assert await other.page.locator("#plot-flow").is_hidden()
     bars = await tab.site.bars(bar="5m", date=TUESDAY)
     bar = [b for b in bars if b["sampled_at"] <= "2026-11-24T17:45:00Z"][-1]
@@ -419,7 +419,8 @@ async def test_a_link_to_the_newest_moment(
     parts = dict(pair.split("=") for pair in link.partition("#")[2].split("&"))
     assert parts == {
         "symbol": "SPX", "day": str(TUESDAY), "bar": "1m", "metric": "gex", "mode": "raw",
-        "at": str(last), "panels": "price%2Cflow%2Cpressure%2Cexposure%2Cheat%2Cvol",
+        "tone": "linear", "beside": "live",
+        "at": str(last), "panels": "price%2Cflow%2Cpressure%2Cexposure%2Cvol",
     }  # fmt: skip
     tab.away = True
     await serve(slot_time(FRIDAY, 420) + timedelta(minutes=5))
@@ -444,7 +445,7 @@ async def test_keyboard_alone(serve: Callable[..., Any], tab: Tab) -> None:
     await tab.shows("#moment", "12:58:30 ET")
     lines = "[...document.querySelectorAll('.u-cursor-x')].map((line) => line.style.transform)"
     stand = await tab.page.evaluate(lines)
-    assert len(stand) == 7
+    assert len(stand) == 6
     assert len(set(stand)) == 1
     assert "12:58:30: Spot" in await tab.page.evaluate(
         "document.getElementById('said').textContent"
@@ -487,7 +488,7 @@ async def test_phone(serve: Callable[..., Any], tabs: Callable[..., Any]) -> Non
         ".filter((n) => n.scrollWidth > n.clientWidth + 1 && n.clientWidth > 0).map((n) => n.textContent)"
     )
     assert cut == []
-    for panel in ("price", "flow", "exposure", "heat", "pin", "vol"):
+    for panel in ("price", "flow", "exposure", "pin", "vol"):
         box = await tab.page.locator(f"#plot-{panel}").bounding_box()
         assert box is not None
         assert box["width"] > 330

@@ -68,7 +68,7 @@ async def test_the_height_of_the_crosshair(fresh: Site, tabs: Callable[..., Any]
     tag = "document.querySelector('#plot-price .tag:not(.spot)')"
     await tab.until(f"!{tag}.hidden")
     high = float((await tab.page.evaluate(f"{tag}.textContent")).replace(",", ""))
-    await tab.page.mouse.move(box["x"] + 300, box["y"] + box["height"] - 20)
+    await tab.page.mouse.move(box["x"] + 300, box["y"] + box["height"] / 2)
     await tab.until(f"parseFloat({tag}.textContent.replace(',', '')) < {high}")
     await tab.page.mouse.move(5, 5)
     await tab.until(f"{tag}.hidden")
