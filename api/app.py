@@ -25,7 +25,7 @@ from api.mcp.route import add_mcp_route
 from api.openapi import catalogue
 from api.prometheus import ApiMetrics
 from api.readiness import Readiness
-from api.routes import account, alerts, documents, platforms, series, server
+from api.routes import account, alerts, documents, platforms, series, server, terminals
 from api.routes.series_fast_path import SeriesFastPath
 from api.series.earlier import EarlierSessions
 from api.series.files import TableFiles
@@ -226,6 +226,7 @@ def create_app(
     documents.add_document_routes(app)
     alerts.add_alert_routes(app)
     platforms.add_platform_routes(app)
+    terminals.add_terminal_routes(app)
     add_mcp_route(app)
     page.add_page(app)
     return app

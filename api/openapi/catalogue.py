@@ -17,7 +17,7 @@ from starlette.responses import Response
 from api import errors
 from api.documents.alerts import ALERT_KINDS, DEFAULT_LIMIT
 from api.documents.query import BOOKS, LEADERBOARD_METRICS, METRICS, MODES, SIDES
-from api.openapi import alerts, chain, explain, platforms, siblings, status, windows
+from api.openapi import alerts, chain, explain, platforms, siblings, status, terminals, windows
 
 _ZERO, _FLOW = "/v1/flow/zero-dte/", "/v1/flow/"
 _SERIES = f"{_ZERO}series"
@@ -27,6 +27,7 @@ _SYMBOL = "/{symbol:path}"
 TAGS = [
     {"name": "Zero-DTE flow", "description": "The series and what is made of a session's samples."},
     {"name": "Live", "description": "Figures of the nearest stored expiry at one moment."},
+    {"name": "Terminals", "description": "OpenBB Workspace's widgets, and a UDF datafeed."},
     {"name": "Alerts", "description": "What has happened, and the rules of market events."},
     {"name": "Server", "description": "The server itself, its caller, and the market's hours."},
 ]
@@ -759,6 +760,191 @@ PLATFORMS = {
 PLATFORMS["levels"].described["responses"][200]["content"]["text/csv"] = {
     "schema": {"type": "string"},
     "example": _CSV,
+}
+
+
+# Formats of other programs
+
+_TICKER = _parameter(
+    "symbol",
+    "An underlying, or one of its figures: `SPX`, `SPX.NET_GEX`, `FLOW:SPX.FLIP`.",
+    type="string",
+    examples=["SPX.NET_GEX"],
+) | {"required": True}
+_FROM = _parameter("from", "Unix seconds.", type="integer", minimum=0, examples=[1795788000])
+_TO = _parameter("to", "Unix seconds; not included.", type="integer", examples=[1795791600]) | {
+    "required": True
+}
+_WIDGET_SYMBOL = _parameter("symbol", "The underlying.", type="string", default="SPX")
+_UDF_INVALID = errors.documented_response(
+    terminals.UdfError, {"s": "error", "errmsg": "from and to are Unix seconds"}
+)
+_UDF_UNKNOWN = errors.documented_response(
+    terminals.UdfError, {"s": "error", "errmsg": "unknown symbol"}
+)
+
+
+def _terminal(
+    name: str,
+    path: str,
+    model: Any,
+    summary: str,
+    description: str,
+    *parameters: dict[str, Any],
+    plan: str | None = "Growth",
+    refusals: dict[int | str, Any] | None = None,
+) -> Route:
+    answer = _answer(model, "The answer.")
+    answers: dict[int | str, Any] = {200: answer, "default": errors.UNFORESEEN}
+    if plan is not None:
+        answers |= {**errors.DENIED, 403: _restricted(plan), 503: errors.UNAVAILABLE}
+    answers |= refusals or {}
+    operation_id = f"get_{name.replace('-', '_')}"
+    return _route(
+        path,
+        summary,
+        description,
+        answers,
+        *parameters,
+        tag="Terminals",
+        operation_id=operation_id,
+    )
+
+
+_WIDGET_REFUSALS: dict[int | str, Any] = {400: _invalid("symbol"), 404: _ABSENT}
+#: The routes whose form other programs prescribe, by name.
+TERMINALS = {
+    "widgets": _terminal(
+        "openbb-widgets",
+        "/widgets.json",
+        dict[str, terminals.WorkspaceWidget],
+        "OpenBB's widgets",
+        "What OpenBB Workspace can put on a dashboard; the paths in it are relative to the server.",
+        plan="Free",
+    ),
+    "apps": _terminal(
+        "openbb-apps",
+        "/apps.json",
+        list[terminals.WorkspaceApp],
+        "OpenBB's dashboard",
+        "A dashboard of all widgets.",
+        plan="Free",
+    ),
+    "openbb-symbols": _terminal(
+        "openbb-symbols",
+        "/openbb/symbols",
+        list[terminals.WorkspaceOption],
+        "Symbols for a widget",
+        "What a widget's symbol can be.",
+        plan="Free",
+    ),
+    "openbb-levels": _terminal(
+        "openbb-levels",
+        "/openbb/levels",
+        list[terminals.WorkspaceLevel],
+        "Levels for a widget",
+        "The newest sample's levels as a table, the highest first.",
+        _WIDGET_SYMBOL,
+        refusals=_WIDGET_REFUSALS,
+    ),
+    "openbb-figures": _terminal(
+        "openbb-figures",
+        "/openbb/figures",
+        list[terminals.WorkspaceFigure],
+        "Figures for a widget",
+        "The newest sample's figures as labels and values.",
+        _WIDGET_SYMBOL,
+        refusals=_WIDGET_REFUSALS,
+    ),
+    "openbb-strikes": _terminal(
+        "openbb-strikes",
+        "/openbb/strikes",
+        terminals.PlotlyFigure,
+        "Strikes for a widget",
+        "The newest sample's gamma exposure by strike, as a figure of Plotly.",
+        _WIDGET_SYMBOL,
+        refusals=_WIDGET_REFUSALS,
+    ),
+    "openbb-bars": _terminal(
+        "openbb-bars",
+        "/openbb/bars",
+        list[terminals.WorkspaceBar],
+        "Bars for a widget",
+        "The newest session's bars of five minutes as a table, the newest first.",
+        _WIDGET_SYMBOL,
+        refusals=_WIDGET_REFUSALS,
+    ),
+    "udf-config": _terminal(
+        "udf-config",
+        "/udf/config",
+        terminals.UdfConfig,
+        "Datafeed",
+        "What the UDF datafeed can do.",
+        plan=None,
+    ),
+    "udf-time": _route(
+        "/udf/time",
+        "Datafeed: time",
+        "The server's time in Unix seconds, which a simulated market sets.",
+        {
+            200: {
+                "description": "Digits.",
+                "content": {"text/plain": {"schema": {"type": "string"}, "example": "1795788000"}},
+            }
+        },
+        tag="Terminals",
+        operation_id="get_udf_time",
+    ),
+    "udf-symbols": _terminal(
+        "udf-symbol",
+        "/udf/symbols",
+        terminals.UdfSymbol,
+        "Datafeed: a symbol",
+        "What one symbol of the datafeed is.",
+        _TICKER,
+        plan="Free",
+        refusals={404: _UDF_UNKNOWN},
+    ),
+    "udf-search": _terminal(
+        "udf-search",
+        "/udf/search",
+        list[terminals.UdfMatch],
+        "Datafeed: search",
+        "Symbols that have the text in their name or description.",
+        _parameter("query", "The text.", type="string"),
+        _parameter("type", "`price` or `figure`.", type="string"),
+        _parameter("exchange", "Not used: there is one.", type="string"),
+        _parameter("limit", "How many at most; 500.", type="integer", minimum=0, default=30),
+        plan="Free",
+    ),
+    "udf-history": _terminal(
+        "udf-history",
+        "/udf/history",
+        terminals.UdfBars | terminals.UdfNothing,
+        "Datafeed: bars",
+        """Bars of a symbol: first, largest, smallest and last of the 30 s samples of each bucket.
+
+        `countback` stands above `from`: so many bars before `to`, however far back they are.""",
+        _TICKER,
+        _parameter("resolution", "Of a bar.", type="string", enum=["30S", "1", "5", "15"])
+        | {"required": True},
+        _FROM,
+        _TO,
+        _parameter("countback", "How many bars.", type="integer", minimum=0),
+        refusals={400: _UDF_INVALID, 404: _UDF_UNKNOWN},
+    ),
+    "udf-marks": _terminal(
+        "udf-marks",
+        "/udf/marks",
+        terminals.UdfMarks,
+        "Datafeed: marks",
+        "Where the regime changed, and where samples are missing.",
+        _TICKER,
+        _FROM,
+        _TO,
+        _parameter("resolution", "Not used.", type="string"),
+        refusals={400: _UDF_INVALID, 404: _UDF_UNKNOWN},
+    ),
 }
 
 

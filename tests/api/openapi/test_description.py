@@ -16,7 +16,7 @@ from tests.api.openapi.test_reference import application
 
 NOON = datetime(2026, 11, 27, 17, 0, 3, tzinfo=UTC)
 SERIES = "/v1/flow/zero-dte/series"
-OPEN = {"/health", "/ready", "/metrics"}
+OPEN = {"/health", "/ready", "/metrics", "/udf/config", "/udf/time"}
 
 
 @pytest.fixture(scope="module")
