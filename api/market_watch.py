@@ -128,5 +128,11 @@ class MarketWatch:
             fresh = now - delay - slot <= FRESH
             known = self._since is None or slot + delay >= self._since
             await self._messenger.tell(
-                replace(event, dataset=self._dataset, node=self._node), sent=fresh and known
+                replace(
+                    event,
+                    dataset=self._dataset,
+                    node=self._node,
+                    figures={**event.figures, "feed": events.source},
+                ),
+                sent=fresh and known,
             )

@@ -57,6 +57,17 @@ class Alerts(Stamp):
     alerts: list[Alert]
 
 
+class RuleNumber(BaseModel):
+    """A number that a rule may set."""
+
+    name: str
+    meaning: str
+    default: float = Field(description="What it is where a rule leaves it out.")
+    least: float
+    most: float
+    whole: bool = Field(description="Whether it is a whole number.")
+
+
 class Rules(Stamp):
     """The rules of market events that are in force."""
 
@@ -66,4 +77,7 @@ class Rules(Stamp):
     )
     rules: list[dict[str, Any]] = Field(
         description="Each rule with every number; the documentation explains them."
+    )
+    kinds: dict[str, list[RuleNumber]] = Field(
+        description="Each kind of rule with the numbers that it may set."
     )

@@ -17,7 +17,7 @@ from api.http.json import json_response
 from api.openapi.catalogue import ALERTS
 from api.routes.admission import require
 from storage.errors import UsageError
-from storage.notify.rules import FILE_LIMIT, parse_rules, rules_as_json
+from storage.notify.rules import FILE_LIMIT, kinds_as_json, parse_rules, rules_as_json
 from storage.notify.rules_file import RulesConflict
 
 #: The right that a key needs to change the rules.
@@ -145,6 +145,7 @@ def _rules_response(context: AppContext) -> Response:
         "source": "built-in" if file.path is None else "file",
         "problem": file.problem or None,
         **rules_as_json(file.rules),
+        "kinds": kinds_as_json(),
     }
     return json_response(body | stamp(context.node), headers={"ETag": f'"{file.tag}"'})
 

@@ -31,6 +31,8 @@ export class Bell {
   #busy = false;
   #failure = "";
   #listed = null;
+  // The chosen feed, "" without a choice, and the one that is shown.
+  #feeds = ["", ""];
 
   constructor(changed) {
     this.changed = changed;
@@ -65,7 +67,10 @@ export class Bell {
   // Asks for the session's alerts if that is due. ``live``: more may come; of other sessions it asks
   // once. ``spare``: the page makes few other requests. ``speed`` is how fast the market's clock runs.
   async look(session, { live, spare, speed }) {
-    if (!session || this.#busy) return;
+    if (!session) return;
+    const feeds = [session.feed, session.about.feed ?? ""];
+    if (feeds.join() !== this.#feeds.join()) [this.#feeds, this.#listed] = [feeds, null], this.changed();
+    if (this.#busy) return;
     const name = `${session.symbol} ${session.day}`;
     const pause = live ? Math.max((this.listening && spare ? LISTENING_MS : LOOK_MS) / speed, LEAST_MS) : Infinity;
     if (name === this.#session && performance.now() - this.#asked < pause) return;
@@ -102,7 +107,7 @@ export class Bell {
         failed.push(what);
       }
     };
-    if (this.#settings.sound) attempt("plays no sound", () => this.#ring());
+    if (this.#settings.sound) attempt("plays no sound", () => this.#ring(news.some(({ category }) => category === "operational")));
     if (this.#settings.notify && globalThis.Notification?.permission === "granted") {
       // Browsers of phones allow the permission and refuse the notification.
       attempt("shows no notifications of pages", () => {
@@ -114,25 +119,28 @@ export class Bell {
 
   // Lists the alerts that were known at a moment of replay, all of them without one; the newest first.
   show(until) {
-    const shown = this.#events.filter(({ at }) => until === null || at <= until);
-    const name = `${this.#session} ${this.#failure} ${shown.map(({ id }) => id).join()}`;
+    const [chosen, current] = this.#feeds;
+    // Events of the product are of no feed.
+    const shown = this.#events.filter(({ at, figures }) => (until === null || at <= until) && (!chosen || !figures.feed || figures.feed === chosen));
+    const name = `${chosen} ${current} ${this.#session} ${this.#failure} ${shown.map(({ id }) => id).join()}`;
     if (name === this.#listed) return;
     this.#listed = name;
     const [symbol, day] = this.#session.split(" ");
     byId("alert-count").textContent = shown.length ? `${shown.length} in this session` : "";
-    const items = shown.map(({ at, kind, category, message }) => {
+    const items = shown.map(({ at, kind, category, message, figures }) => {
       const item = make("li", "", `${kind} ${category}`);
-      item.append(make("time", isoDay(at) === day ? clock(at) : `${isoDay(at).slice(5)} ${clock(at)}`), make("span", message.replace(`${symbol}: `, "")));
+      item.append(make("time", isoDay(at) === day ? clock(at) : `${isoDay(at).slice(5)} ${clock(at)}`), make("span", message.replace(`${symbol}: `, "") + (figures.feed && current && figures.feed !== current ? ` (feed ${figures.feed})` : "")));
       return item;
     });
     const none = this.#failure || "No alert of this session in the server's log. Its rules judge samples as they come: a session that was filled in later has none.";
     byId("alert-list").replaceChildren(...(items.length ? items : [make("li", none, "muted")]));
   }
 
-  #ring() {
+  // Faults of the product sound an octave lower than events of the market.
+  #ring(fault) {
     const audio = new AudioContext();
     const [tone, volume] = [audio.createOscillator(), audio.createGain()];
-    tone.frequency.value = 880;
+    tone.frequency.value = fault ? 440 : 880;
     volume.gain.setValueAtTime(0.15, audio.currentTime);
     volume.gain.exponentialRampToValueAtTime(0.001, audio.currentTime + 0.4);
     tone.connect(volume).connect(audio.destination);

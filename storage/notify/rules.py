@@ -287,5 +287,29 @@ def rules_as_json(rules: Sequence[Rule]) -> dict[str, Any]:
     return {"rules": [rule.as_json() for rule in rules]}
 
 
+def kinds_as_json() -> dict[str, list[dict[str, Any]]]:
+    """Return which numbers a rule of each kind may set.
+
+    Returns
+    -------
+    dict
+        Kind → its numbers: name, meaning, default, least, most, and whether it is a whole number.
+    """
+    return {
+        kind: [
+            {
+                "name": name,
+                "meaning": number.meaning,
+                "default": number.default,
+                "least": number.low,
+                "most": number.high,
+                "whole": name in _WHOLE,
+            }
+            for name, number in numbers.items()
+        ]
+        for kind, numbers in PARAMETERS.items()
+    }
+
+
 #: The rules where no file is named: one of each kind, for every symbol.
 DEFAULT_RULES = parse_rules(orjson.dumps({"rules": [{"kind": kind} for kind in PARAMETERS]}))

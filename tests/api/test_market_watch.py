@@ -240,6 +240,7 @@ async def test_flow_against_stored_sessions(store: Store, clock: Still, tmp_path
     [alert] = await store.alerts.page(limit=9)
     assert alert["figures"] == {
         "rule": "hedge_flow", "hedge_flow_cumulative_all": -3.1e6, "threshold": 3e6, "sessions": 5,
+        "feed": "cboe",
     }  # fmt: skip
     assert "dealers have sold $3.1m since the open" in alert["sentence"]
 

@@ -110,7 +110,7 @@ async def test_a_rule_of_the_server(fresh: Site, tab: Tab, tmp_path: Path) -> No
 
 
 async def test_rules_are_edited(fresh: Site, tab: Tab, tmp_path: Path) -> None:
-    """The server's rules are shown, checked by the server, and changed in its file."""
+    """A form a rule with the server's bounds; the server checks them, and its file changes."""
     rules = tmp_path / "rules.json"
     rules.write_text(json.dumps({"rules": [{"kind": "pin_score", "above": 70}]}))
     await fresh.put(market.day(TUESDAY, until=60))
@@ -118,13 +118,57 @@ async def test_rules_are_edited(fresh: Site, tab: Tab, tmp_path: Path) -> None:
     tab.away = True
     await tab.open()
     await tab.page.locator("#open-rules").click()
-    text = tab.page.locator("#rules-text")
-    await tab.until("document.getElementById('rules-text').value.includes('\"above\": 70')")
-    await text.fill('{"rules": [{"kind": "pin_score", "above": 101}]}')
+    above = tab.page.locator(".rule[data-kind=pin_score] [name=above]")
+    await above.wait_for()
+    assert await above.input_value() == "70"
+    assert [await above.get_attribute(name) for name in ("min", "max")] == ["1", "100"]
+    await above.fill("101")
     await tab.page.locator("#rules-save").click()
-    await tab.shows("#rules-note", "101 is not between")
+    await tab.shows("#rules-note", "above")
+    assert json.loads(rules.read_text())["rules"][0]["above"] == 70
+    # What the form allows and the server refuses: 85 is not below 80.
+    await above.fill("80")
+    await tab.page.locator(".rule [name=band]").fill("85")
+    await tab.page.locator("#rules-save").click()
+    await tab.shows("#rules-note", "band: not below above")
     tab.errors.clear()
-    await text.fill('{"rules": [{"kind": "pin_score", "above": 85}]}')
+    await tab.page.locator(".rule [name=band]").fill("")
+    await tab.page.locator("#rules-kind").select_option("wall")
+    await tab.page.locator("#rules-add").click()
+    wall = tab.page.locator(".rule[data-kind=wall]")
+    await wall.locator("[name=symbols]").fill("spx, SPY")
+    await wall.locator("[name=put_wall]").uncheck()
+    await wall.locator("[name=lead_share]").fill("0.5")
     await tab.page.locator("#rules-save").click()
     await tab.shows("#rules-note", "Saved")
-    assert json.loads(rules.read_text()) == {"rules": [{"kind": "pin_score", "above": 85}]}
+    pin, added = json.loads(rules.read_text())["rules"]
+    assert (pin["kind"], pin["above"], "band" in pin) == ("pin_score", 80, False)
+    assert added["symbols"] == ["SPX", "SPY"]
+    assert (added["levels"], added["lead_share"]) == (["call_wall"], 0.5)
+    # As text, and back.
+    await tab.page.locator("#rules-as-text summary").click()
+    await tab.page.locator("#rules-text").fill('{"rules": [{"kind": "pin_score", "above": 85}]}')
+    await tab.page.locator("#rules-as-text summary").click()
+    await tab.until("document.querySelectorAll('.rule').length === 1")
+    assert await above.input_value() == "85"
+    await tab.page.locator(".rule button").click()
+    await tab.shows("#rules-none", "market events are off")
+    await tab.page.locator("#rules-save").click()
+    await tab.shows("#rules-note", "Saved")
+    assert json.loads(rules.read_text()) == {"rules": []}
+
+
+async def test_alerts_of_a_feed(fresh: Site, tab: Tab) -> None:
+    """A chosen feed has its own events; without a choice those of another feed are named."""
+    messenger = Messenger(fresh.store.alerts, [])
+    for k, feed in ((100, "test"), (200, "spare")):
+        notice = event(k, f"the regime has turned by {feed}.")
+        assert await messenger.tell(dataclasses.replace(notice, figures={"feed": feed}))
+    await fresh.put(market.day(TUESDAY, until=300))
+    await fresh.start(NEXT_DAY)
+    await tab.open(f"day={TUESDAY}")
+    await tab.shows("#alert-list li", "by spare. (feed spare)")
+    assert await tab.text("#alert-count") == "2 in this session"
+    await tab.page.evaluate("location.hash += '&feed=test'")
+    await tab.until("document.getElementById('alert-count').textContent === '1 in this session'")
+    assert "(feed" not in await tab.text("#alert-list")
