@@ -62,6 +62,9 @@ def configure(form: str = "auto", level: str = "info") -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING))
+    # It warns of each connection that it cannot make: while a database is away, a line a second all
+    # day. That the database is away is said by ours, once.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 def _json() -> list[Processor]:

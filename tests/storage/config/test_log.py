@@ -77,6 +77,8 @@ def test_libraries_are_written_alike(form):
         f"log.configure({form!r});"
         "other = logging.getLogger('uvicorn.error');"
         "other.info('chatter');"
+        # A line a second while a database is away.
+        "logging.getLogger('psycopg.pool').warning('chatter');"
         "other.warning('bad %s', 'a\\nb?apiKey=topsecret\\x1b[2J', exc_info=ValueError('x\\ny'))"
     )
     done = subprocess.run(
