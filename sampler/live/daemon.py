@@ -268,6 +268,8 @@ class Daemon:
         if late > self._stuck_after:
             if not self._stuck:
                 log.critical("stuck", what=what, seconds=round(late))
+                # An older systemd ignores it, and ends the process for its silence.
+                self._systemd.stuck()
             self._stuck = True
             return
         self._stuck = False

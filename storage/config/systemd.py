@@ -37,6 +37,10 @@ class Systemd:
         """Say that the process works. Without this message for WatchdogSec, systemd kills it."""
         self._send("WATCHDOG=1")
 
+    def stuck(self) -> None:
+        """Say that the process no longer works: systemd (243 or newer) ends it at once."""
+        self._send("WATCHDOG=trigger")
+
     def status(self, sentence: str) -> None:
         """Show a line in ``systemctl status``; the same line is sent once.
 
