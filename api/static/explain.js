@@ -11,11 +11,13 @@ import { clock, moment } from "./time.js";
 // Quotes lie nearer to their own slot than to the next one.
 const NEAREST_MS = 14000;
 const MORE = ["regime", "regime_confidence", "hedging", "remaining_1sd", "charm_horizon_seconds", "flags"];
+// Figures that the page works out of bars, and no sample has.
+const OWN = ["flow_bar", "flow_rate"];
 // What the page shows of a sample, and so offers to explain.
-const FIGURES = [...new Set([
+export const FIGURES = [...new Set([
   ...TILES.map(({ field }) => field), ...MORE,
   ...PANELS.flatMap(({ lines }) => lines.map(({ field }) => field)),
-])];
+])].filter((figure) => !OWN.includes(figure));
 
 const SHORT = /\b(gex|dex|vex|chex|iv|oi|atm|se)\b/g;
 // Returns a figure's name as people write it.

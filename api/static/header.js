@@ -18,7 +18,8 @@ function pill(id, text, kind = "") {
   node.className = `pill ${kind}`;
 }
 
-export function showMarket(market, server, followed) {
+// ``replayed``: the moment of a replay and its newest bar, null without one.
+export function showMarket(market, server, followed, replayed) {
   const now = server.now();
   const stored = market.state === "open" && followed && followed.day !== market.session.date;
   const [next, word] = market.state === "open" ? [market.next_close, "closes"] : [market.next_open, "opens"];
@@ -26,7 +27,16 @@ export function showMarket(market, server, followed) {
   pill("market", stored ? `Stored session of ${dayName(followed.day)}` : today, market.state === "open" && !stored ? "good" : "");
   write(byId("clock"), `${dayOf(now)}, ${clock(now)} New York`);
   byId("clock").title = `${new Date(now).toISOString().slice(0, 19).replace("T", " ")} UTC, the server's time${server.speed > 1.5 ? `, running ${Math.round(server.speed)} times as fast` : ""}`;
-  showAge(market, now, followed);
+  if (replayed) showReplayedAge(followed, replayed);
+  else showAge(market, now, followed);
+}
+
+// In a replay the data are as old as they were at its moment.
+function showReplayedAge(session, { at, bar }) {
+  document.body.classList.remove("stale");
+  if (!bar) return pill("age", "No sample yet at this moment", "warn");
+  const late = at - bar.at > LATE * 1000 + session.step;
+  return pill("age", `Data ${span(Math.max(at - bar.at, 0) / 1000)} old at ${clock(at)}`, late ? "warn" : "");
 }
 
 function showAge(market, now, session) {

@@ -1,6 +1,7 @@
 // The legend beside each panel: its lines and their values at the crosshair, else of the newest bar.
 
 import { byId, make, write } from "./dom.js";
+import { FIGURES } from "./explain.js";
 import { NONE } from "./format.js";
 
 export class Legend {
@@ -12,7 +13,7 @@ export class Legend {
     for (const line of lines) {
       const key = make("dt", "", `key c-${line.colour}`);
       key.append(make("i", "", line.dash ? (line.dash[0] <= 2 ? "dotted" : "dashed") : ""), make("span", line.name));
-      const value = make("dd", NONE, "", { "data-field": line.compare ? "" : line.field, ...(line.compare ? {} : { "data-figure": line.field }) });
+      const value = make("dd", NONE, "", { "data-field": line.compare ? "" : line.field, ...(!line.compare && FIGURES.includes(line.field) ? { "data-figure": line.field } : {}) });
       const row = make("div", "", "row");
       row.append(key, value);
       list.append(row);

@@ -64,6 +64,8 @@ const first = new First(load);
 const snapshots = new Snapshots(later);
 const shownBars = () => state.session?.upTo(replay.at) ?? [];
 new Explain(() => ({ session: state.session, bar: shownBars().at(-1) ?? null }));
+// The moment of a replay and its newest bar, null without one.
+const replayed = () => (replay.on ? { at: replay.at, bar: shownBars().at(-1) ?? null } : null);
 const exporting = new Export(() => ({ session: state.session, bar: shownBars().at(-1), view, replay, screen, simulated: simulated() }));
 
 const frames = new Frames(show, (hidden, away) => {
@@ -101,7 +103,7 @@ function show() {
   showAbout(session, state.sessions, view.feed, replay.on ? bar ?? {} : null);
   showLink(state.link, replay.on);
   showSimulated(simulated());
-  if (state.market) showMarket(state.market, server, session);
+  if (state.market) showMarket(state.market, server, session, replayed());
   document.body.classList.toggle("pending", choice.pending);
   showNotice([choice.notice(session), state.note, unlike, state.trouble].filter(Boolean).join(" "));
   bell.show(until);
@@ -222,7 +224,7 @@ let asked = { market: -Infinity, symbols: -Infinity }, busy = false;
 
 // Runs once a second; requests only what is due.
 async function tick() {
-  if (state.market && server.known) showMarket(state.market, server, state.session);
+  if (state.market && server.known) showMarket(state.market, server, state.session, replayed());
   if (busy || byId("key-dialog").open) return;
   bell.look(state.session, { live: live() && inHours(), spare: ["live", "resting"].includes(state.link), speed: Math.max(server.speed, 1) });
   busy = true;

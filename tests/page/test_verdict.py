@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -146,3 +147,48 @@ async def test_no_ladder(fresh: Site, tabs: Callable[..., Any]) -> None:
     await tab.shows("#ladder-of", "at 12:45:00")
     await tab.shows("#ladder-none", "No moves are stored for this sample.")
     assert await tab.page.locator("#ladder-table").is_hidden()
+
+
+#: Where each clause of the verdict ends that is in sight: above the fold and above the replay's bar.
+IN_SIGHT = """() => {
+  const edge = document.querySelector(".replay")?.getBoundingClientRect().top ?? 0;
+  return [...document.querySelectorAll("#clauses .clause")]
+    .filter((clause) => clause.getBoundingClientRect().bottom <= edge && !clause.closest("[hidden]"))
+    .map((clause) => clause.textContent);
+}"""
+
+
+@pytest.mark.clocked
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)], ids=["desktop", "phone"])
+async def test_the_four_answers_within_five_seconds(
+    fresh: Site, tabs: Callable[..., Any], size: tuple[int, int]
+) -> None:
+    """From a cold page, without scrolling: which regime, which way at −0.5 %, how far, how sure."""
+    await fresh.put(half_a_day(SHORT, SHARES))
+    await fresh.start(slot_time(TUESDAY, 391))
+    tab = await tabs(viewport={"width": size[0], "height": size[1]})
+    answers = ("Short gamma", "A fall of 0.5 % makes dealers sell", "8.0 σ away", "sign 97 %")
+    began = time.monotonic()
+    await tab.page.goto(fresh.url, wait_until="commit")
+    while True:
+        shown = " ".join(await tab.page.evaluate(IN_SIGHT))
+        if all(answer in shown for answer in answers):
+            break
+        assert time.monotonic() - began < 5, shown
+    assert time.monotonic() - began < 5
+
+
+async def test_age_in_a_replay(fresh: Site, tabs: Callable[..., Any]) -> None:
+    """A replay says how old the data were at its moment; live it is the age of the newest."""
+    missing = range(200, 220)
+    await fresh.put(market.day(TUESDAY, until=391, missing=missing))
+    await fresh.start(slot_time(TUESDAY, 391))
+    tab = await tabs()
+    await tab.open("bar=30s")
+    await tab.shows("#age", "Data 3")
+    for k, text in ((100, "Data 0 s old at 10:20:00"), (215, "Data 8 min old at 11:17:30")):
+        await tab.page.locator("#scrub").fill(str(int(slot_time(TUESDAY, k).timestamp())))
+        await tab.shows("#age", text)
+    assert "warn" in str(await tab.page.locator("#age").get_attribute("class"))
+    await tab.page.locator("#leave").click()
+    await tab.shows("#age", re.compile(r"^Data \d+ s old$"))
