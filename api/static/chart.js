@@ -169,7 +169,7 @@ export class Chart {
     this.plot.over.addEventListener("pointermove", (event) => {
       if (event.pointerType !== "touch") return;
       const box = this.plot.over.getBoundingClientRect();
-      lead(event.clientX - box.left, event.clientY - box.top);
+      lead((event.clientX - box.left) / box.width, event.clientY - box.top);
     });
     this.tag = this.plot.over.appendChild(make("span", "", "tag", { "aria-hidden": "true" }));
     this.observer = new ResizeObserver(() => this.#resize());

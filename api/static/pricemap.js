@@ -85,8 +85,10 @@ export class PriceMap {
     const limits = this.#limits;
     if (view.high && low < high && limits && low < limits.strike[1] && high > limits.strike[0]) return [low, high];
     const [from, to] = this.span;
-    const inside = bars.filter(({ at }) => at >= from * 1000 && at <= to * 1000);
-    const wide = under && strikeRange(inside.length ? inside : bars, under.strikes);
+    // The fitting range leaves spikes and outliers out; so does what is made wider.
+    const usual = bars.filter(({ spot }) => spot >= fitted[0] && spot <= fitted[1]);
+    const inside = usual.filter(({ at }) => at >= from * 1000 && at <= to * 1000);
+    const wide = under && strikeRange(inside.length ? inside : usual, under.strikes);
     return wide ? [Math.min(fitted[0], wide[0]), Math.max(fitted[1], wide[1])] : fitted;
   }
 

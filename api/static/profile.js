@@ -61,7 +61,7 @@ export function drawProfile(canvas, u, profile) {
   }
   context.restore();
   // A narrow canvas, as on a phone, has no room for numbers.
-  if (width >= 150) label(context, shown, { width, middle, y, top, tall, most, row, write, signed });
+  if (width >= 150) label(context, shown, { width, middle, y, top, tall, most, row, write, signed, thick });
 }
 
 // A bar that is longer than there is room for is broken by two strokes.
@@ -78,7 +78,7 @@ function cut(context, x, y, thick) {
 }
 
 // Writes the number of the strike under the pointer, else of the largest bar of each sign, on the empty side.
-function label(context, shown, { width, middle, y, top, tall, most, row, write, signed }) {
+function label(context, shown, { width, middle, y, top, tall, most, row, write, signed, thick }) {
   context.font = FONT;
   context.textBaseline = "middle";
   const pointed = shown.find(({ k }) => k === row);
@@ -87,11 +87,13 @@ function label(context, shown, { width, middle, y, top, tall, most, row, write, 
   for (const { strike, value } of marked) {
     const text = `${writeStrike(strike)}  ${write(value)}`;
     const right = signed && value >= 0;
-    context.textAlign = right ? "right" : "left";
+    context.textAlign = right || !signed ? "right" : "left";
     const room = signed ? width / 2 - 4 : width - 8;
-    const height = Math.min(Math.max(y(strike), top + 7), top + tall - 7);
+    // Beside the bar where the other side is empty, else above it, at the far edge.
+    const level = signed ? y(strike) : y(strike) - Math.max(thick, 6) / 2 - 7;
+    const height = Math.min(Math.max(level, top + 7), top + tall - 7);
     const lines = context.measureText(text).width > room ? text.split("  ") : [text];
-    const x = signed ? middle + (right ? -4 : 4) : middle + 6;
+    const x = signed ? middle + (right ? -4 : 4) : width - 4;
     lines.forEach((line, k) => {
       const off = height + (k - (lines.length - 1) / 2) * 12;
       context.strokeStyle = colour("panel");

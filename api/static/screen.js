@@ -26,7 +26,7 @@ export class Screen {
   constructor({ span, zoom, reset, move }) {
     this.map = new PriceMap({ span, zoom: move, moving: () => this.#moving() });
     const all = {
-      span: () => this.map.span, zoom, reset, lead: (left, top) => this.#lead(left, top),
+      span: () => this.map.span, zoom, reset, lead: (share, top) => this.#lead(share, top),
       cursor: (chart, k, top) => this.#cursor(chart, k, top),
     };
     const gaps = (u, context) => this.now?.session && gapBands(u, context, this.now.gaps);
@@ -168,18 +168,19 @@ export class Screen {
     const last = lastOf(this.#data);
     const from = this.#marked ?? (by < 0 ? last + 1 : last);
     const price = this.#charts.get("price");
-    this.#lead(price.leftOf(Math.min(Math.max(from + by, 0), last)), price.plot.over.clientHeight / 2);
+    const { over } = price.plot;
+    this.#lead(price.leftOf(Math.min(Math.max(from + by, 0), last)) / over.clientWidth, over.clientHeight / 2);
     const bar = this.marked;
     if (bar) write(byId("said"), `${clock(bar.at)}: ${PANELS[0].lines.map((line) => `${line.name} ${line.write(bar[line.field])}`).join(", ")}`);
   }
 
   unpoint() {
-    this.#lead(-10, -10);
+    this.#lead(-1, -10);
   }
 
-  // The crosshair of all charts; they are as wide as each other.
-  #lead(left, top) {
-    for (const chart of this.#charts.values()) chart.point(left, top);
+  // The crosshair of all charts, at a share of their widths: they have one time axis.
+  #lead(share, top) {
+    for (const chart of this.#charts.values()) chart.point(share * chart.plot.over.clientWidth, top);
   }
 }
 

@@ -7,6 +7,8 @@ import { moment } from "./time.js";
 const PAUSE_MS = 5000;
 // Wait after a refusal: a key's plan does not change soon.
 const REFUSED_MS = 300000;
+// What part of the price the scale of the colours looks at.
+const NEAR = 0.01;
 // What the settled book has a value of.
 const BOOKED = ["gex", "dex", "vex", "chex", "oi"];
 
@@ -50,12 +52,20 @@ export class Grid {
     return this.#columns.get(start) ?? this.columns.findLast((column) => column.start <= start) ?? null;
   }
 
-  // The scale of the colours: the 98.5th percentile of all sizes, so that one outlier does not fade the rest.
+  // The scale of the colours: the 98.5th percentile of the sizes within 1 % of the price, so that neither one
+  // outlier fades the rest nor strikes far off, where there is next to nothing, flood the near ones with colour.
   scale(until) {
     const columns = this.columns.filter(({ start }) => until === null || start <= until);
     const sizes = new Float64Array(columns.length * this.strikes.length);
     let n = 0;
-    for (const { values } of columns) for (const value of values) if (value !== 0) sizes[n++] = Math.abs(value);
+    for (const reach of [NEAR, Infinity]) {
+      for (const { values, spot } of n ? [] : columns) {
+        const [low, high] = [spot * (1 - reach), spot * (1 + reach)];
+        for (let k = 0; k < values.length; k++) {
+          if (values[k] !== 0 && this.strikes[k] >= low && this.strikes[k] <= high) sizes[n++] = Math.abs(values[k]);
+        }
+      }
+    }
     return n === 0 ? 1 : ranked(sizes.subarray(0, n), Math.floor((n - 1) * 0.985));
   }
 }

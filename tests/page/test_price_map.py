@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -217,6 +218,19 @@ async def test_outliers_fade_nothing(closed: Site, tab: Tab) -> None:
     logarithmic = await tab.page.evaluate(LIGHT, [0.6, 0.7, 0.05, 0.1])
     # On a dark ground what is shown is lighter.
     assert np.mean(logarithmic) > np.mean(linear) + 5
+
+
+async def test_a_spike_does_not_stretch_the_strikes(closed: Site, tab: Tab) -> None:
+    """One sample of a price 5 % off, without a flag, lies outside; the rest uses the height."""
+    records = market.day(TUESDAY, symbol="SPK")
+    records[200].row = dataclasses.replace(records[200].row, spot=6300.0)
+    await closed.put(records)
+    box = await opened(tab, "symbol=SPK&bar=30s")
+    await tab.page.mouse.move(box["x"] + 300, box["y"] + 4)
+    tag = "document.querySelector('#plot-price .tag:not(.spot)')"
+    await tab.until(f"!{tag}.hidden")
+    # The price is 5,980 to 6,025 otherwise, the cone's widest 30.
+    assert float((await tab.page.evaluate(f"{tag}.textContent")).replace(",", "")) < 6100
 
 
 async def test_a_link_that_names_the_former_panel(closed: Site, tab: Tab) -> None:
