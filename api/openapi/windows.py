@@ -84,7 +84,7 @@ class Series(Windowed):
     )
 
 
-class Many(BaseModel):
+class Many(Stamp):
     """The windows of several symbols."""
 
     count: int

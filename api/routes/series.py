@@ -13,6 +13,7 @@ from starlette.responses import Response
 from api.access.gate import Caller, request_key
 from api.context import AppContext, app_context, request_context
 from api.documents.lookup import store_of_feed
+from api.documents.stamp import stamp
 from api.openapi.catalogue import SERIES
 from api.routes.admission import require
 from api.routes.series_fast_path import PLAN
@@ -108,10 +109,12 @@ async def get_many(request: Request, caller: Annotated[Caller, Depends(require(P
     windows = await asyncio.gather(*(_load_window(context, query) for query in queries))
     if form != "json":
         return await _table(request, form, windows)
+    delivered = [(each.query.symbol, each.day.newest.get("quoted_at")) for each in windows]
     return as_response(
         await multi_series_reply(
             windows,
             context.bodies,
+            stamped=stamp(context.node, delivered),
             if_none_match=_if_none_match(request),
             accepts=request.headers.get("Accept-Encoding", ""),
         )

@@ -146,6 +146,7 @@ async def multi_series_reply(
     selections: list[Selection],
     compressed: CompressedBodies,
     *,
+    stamped: dict[str, Any],
     if_none_match: str | None,
     accepts: str,
 ) -> Reply:
@@ -155,6 +156,7 @@ async def multi_series_reply(
     ----------
     selections : each symbol's bars, in the order of the answer.
     compressed : bodies that earlier requests have had, compressed.
+    stamped : the fields of every answer, which stand behind the symbols.
     if_none_match : the caller's ``If-None-Match``; None without one.
     accepts : the caller's ``Accept-Encoding``.
 
@@ -174,7 +176,8 @@ async def multi_series_reply(
         b"".join((series.answer_head(selection), _rest(selection, compressed).plain))
         for selection in selections
     ]
-    return await compressed_reply(head, Body(b",".join(pieces) + b"]}"), headers, accepts)
+    closing = b"]," + encode_json(stamped)[1:]
+    return await compressed_reply(head, Body(b",".join(pieces) + closing), headers, accepts)
 
 
 def join_tags(selections: list[Selection]) -> str:

@@ -172,3 +172,37 @@ async def test_sessions(recorded: Caller, flowing: Caller) -> None:
     body = await ask(flowing, f"{ZERO}sessions/SPX")
     assert body["sessions"][0]["slots"] == 420, "a row that is there has had its time"
     assert (await ask(flowing, f"{ZERO}sessions/XYZ", 404))["error"] == "symbol_not_found"
+
+
+@pytest.mark.parametrize("path", contract.ROUTES)
+async def test_a_closed_market_is_to_the_field(flowing: Caller, path: str) -> None:
+    """At the close, in the evening, at the weekend and before the next open: the last measure.
+
+    `session_closed` is the snapshot's alone.
+    """
+    flowing.clock.moment = datetime(2026, 11, 27, 17, 59, 50, tzinfo=UTC)
+    open_until = (await flowing.get(path.format("SPX"))).json()
+    kind = contract.SessionClosed if "snapshot" in path else contract.ROUTES[path]
+    for moment in (
+        datetime(2026, 11, 27, 18, 0, 0, tzinfo=UTC),
+        datetime(2026, 11, 27, 23, 0, 5, tzinfo=UTC),
+        datetime(2026, 11, 28, 15, 0, 0, tzinfo=UTC),
+        datetime(2026, 11, 30, 14, 29, 59, tzinfo=UTC),
+    ):
+        flowing.clock.moment = moment
+        sent = await flowing.get(path.format("SPX"))
+        assert sent.status_code == 200, sent.text
+        contract.read(kind, sent.content)
+        body = sent.json()
+        assert ("session_closed" in body) == ("snapshot" in path)
+        if "exposure" in path:
+            assert (open_until["market_open"], body["market_open"]) == (True, False)
+            changes = (
+                "market_open",
+                "as_of",
+                "time_to_close_hours",
+                "time_to_close_pct",
+                "metadata",
+            )
+            for name in set(open_until) - set(changes):
+                assert body[name] == open_until[name], name

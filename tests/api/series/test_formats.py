@@ -162,6 +162,10 @@ async def test_several_symbols(filled: Caller) -> None:
     alone = [await filled.series(name, minutes=2) for name in ("QQQ", "SPY", "XYZ")]
     assert body["series"] == alone
     assert body["count"] == 3
+    # SPY's quotes are of 14:29:32, and so are QQQ's; XYZ has none.
+    assert body["data_as_of"] == alone[0]["data_as_of"] == alone[1]["data_as_of"]
+    assert body["data_as_of"]["equity_feed"] == "2026-06-05T14:29:32Z"
+    assert body["endpoint_version"] == "1"
     assert body["cursor"] == ",".join(str(answer["cursor"]) for answer in alone)
     assert body["series"][2]["reason"] == "unknown_symbol"
 

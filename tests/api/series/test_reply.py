@@ -106,12 +106,12 @@ async def test_several_symbols_are_each_what_they_are_alone() -> None:
     alone = [orjson.loads(b"".join((await reply(c, CompressedBodies())).parts)) for c in several]
 
     async def together(**conditions) -> Reply:
-        conditions = {"if_none_match": None, "accepts": ""} | conditions
+        conditions = {"stamped": {"x": 1}, "if_none_match": None, "accepts": ""} | conditions
         return await multi_series_reply(several, CompressedBodies(), **conditions)
 
     whole = await together()
     body = orjson.loads(b"".join(whole.parts))
-    assert body == {"count": 2, "cursor": "120,59", "series": alone}
+    assert body == {"count": 2, "cursor": "120,59", "series": alone, "x": 1}
     tag = dict(whole.headers)[b"etag"].decode()
     assert (await together(if_none_match=tag)).status == 304
     assert (await together(if_none_match='W/"120"')).status == 200
