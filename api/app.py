@@ -29,6 +29,7 @@ from api.routes import account, alerts, documents, platforms, series, server, te
 from api.routes.series_fast_path import SeriesFastPath
 from api.series.earlier import EarlierSessions
 from api.series.files import TableFiles
+from api.series.frozen_scores import FrozenScores
 from api.series.params import QueryError
 from api.series.sessions import SessionCache
 from api.series.stream import StreamHub
@@ -203,6 +204,7 @@ def create_app(
         earlier=EarlierSessions(),
         files=TableFiles(),
         symbols=tuple(symbols),
+        frozen_scores=FrozenScores(),
         rules=rules or RulesFile(None),
     )
     context.metrics.readers.set_function(hub.count)

@@ -13,6 +13,7 @@ from api.prometheus import ApiMetrics
 from api.readiness import Readiness
 from api.series.earlier import EarlierSessions
 from api.series.files import TableFiles
+from api.series.frozen_scores import FrozenScores
 from api.series.sessions import SessionCache
 from api.series.stream import StreamHub
 from storage.market.clock import Clock
@@ -53,6 +54,8 @@ class AppContext:
     files: TableFiles
     #: The symbols that are sampled, in the order of their setting.
     symbols: tuple[str, ...]
+    #: How frozen forecasts came out, by symbol.
+    frozen_scores: FrozenScores
     #: The rules of market events.
     rules: RulesFile
 

@@ -173,6 +173,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.postgres",
         "storage.record",
         "storage.redis",
+        "storage.scorecard",
     },
     "api.access": {
         "storage.config",
@@ -199,10 +200,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.notify",
         "storage.postgres",
         "storage.record",
+        "storage.scorecard",
     },
     "api.errors": {"api.access", "api.context", "api.http", "api.series"},
     "api.access_log": {"api.context", "api.http", "api.prometheus"},
-    "api.openapi": {"api.documents", "api.errors", "storage.config"},
+    "api.openapi": {"api.documents", "api.errors", "storage.config", "storage.scorecard"},
     "api.page": {"api.definitions"},
     "api.definitions": set(),
     "api.routes": {

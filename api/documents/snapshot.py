@@ -6,21 +6,24 @@ block that says what flow has changed; ``exposure`` is on this morning's alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from api.documents import dynamics, positioning, trading
 from api.documents.book import PositionBook, read_book
 from api.documents.direction import flow_direction
 from api.documents.sample import Sample
+from api.documents.scorecard import probabilities_block
 from api.documents.strikes import DEFAULT_RANGE, strike_table
 
 
-def snapshot(sample: Sample) -> dict[str, Any]:
+def snapshot(sample: Sample, scores: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Answer with one moment of the chain on effective open interest, and what flow has changed.
 
     Parameters
     ----------
     sample : the sample.
+    scores : how the symbol's frozen forecasts came out; None where nothing is scored.
 
     Returns
     -------
@@ -29,7 +32,9 @@ def snapshot(sample: Sample) -> dict[str, Any]:
     """
     live, settled = read_book(sample.record, live=True), read_book(sample.record, live=False)
     document = _document(sample, live, DEFAULT_RANGE)
-    return document | {"flow_direction": flow_direction(settled, live)} | sample.provenance_fields()
+    document["flow_direction"] = flow_direction(settled, live)
+    document["probabilities"] = probabilities_block(sample, scores)
+    return document | sample.provenance_fields()
 
 
 def exposure(sample: Sample, reach: float = DEFAULT_RANGE) -> dict[str, Any]:

@@ -307,6 +307,33 @@ def _add_record_tools(server: MCPServer, caller_of: Callable[[Context], ApiCalle
         )
 
     @server.tool(annotations=_READS, structured_output=False)
+    async def scorecard(
+        ctx: Context,
+        symbol: Symbol,
+        kind: Annotated[
+            Literal["frozen", "backfilled", "recorded"] | None,
+            Field(description="only this kind; all if left out. Only frozen ones are a record"),
+        ] = None,
+        max_kb: MaxKb = 16,
+    ) -> str:
+        """How right the levels were: pin, ranges, walls, regime and flow against what happened.
+
+        Each figure has n, sessions and a verdict; says_nothing_yet means that it must not be used.
+        """
+        path = f"/v1/scorecard/{_segment(symbol)}"
+
+        def without_texts(document: Mapping[str, Any]) -> dict[str, Any]:
+            texts = {"content", "frozen_at", "written_at", "stored_at"}
+            forecasts = [
+                {name: value for name, value in line.items() if name not in texts}
+                for line in document["forecasts"]
+            ]
+            left_out = {"left_out": ["text and times of each frozen forecast"]} if forecasts else {}
+            return dict(document) | {"forecasts": forecasts} | left_out
+
+        return await _answer(caller_of(ctx), path, {"kind": kind}, max_kb, shorten=without_texts)
+
+    @server.tool(annotations=_READS, structured_output=False)
     async def get_alerts(
         ctx: Context,
         symbol: Annotated[str | None, Field(description="an underlying; all if left out")] = None,

@@ -17,7 +17,18 @@ from starlette.responses import Response
 from api import errors
 from api.documents.alerts import ALERT_KINDS, DEFAULT_LIMIT
 from api.documents.query import BOOKS, LEADERBOARD_METRICS, METRICS, MODES, SIDES
-from api.openapi import alerts, chain, explain, platforms, siblings, status, terminals, windows
+from api.openapi import (
+    alerts,
+    chain,
+    explain,
+    platforms,
+    scorecard,
+    siblings,
+    status,
+    terminals,
+    windows,
+)
+from storage.scorecard.summary import KINDS
 
 _ZERO, _FLOW = "/v1/flow/zero-dte/", "/v1/flow/"
 _SERIES = f"{_ZERO}series"
@@ -549,6 +560,19 @@ DOCUMENTS = {
         "Stored sessions of a symbol, and how many of each session's slots are stored.",
         _FEED,
         plan="Free",
+    ),
+    "scorecard": _document(
+        "scorecard",
+        f"/v1/scorecard{_SYMBOL}",
+        scorecard.Scorecard,
+        "Scorecard",
+        """How a symbol's forecasts came out: pin, ranges, walls, regime and flow.
+
+        Frozen ones were fixed before the outcome was known; those that were made afterwards, from
+        stored rows or recorded frames, are apart. n and sessions stand beside each figure.""",
+        _parameter("from", "The first session that counts.", type="string", format="date"),
+        _parameter("to", "The last session that counts.", type="string", format="date"),
+        _parameter("kind", "Only this kind; the others are null.", type="string", enum=list(KINDS)),
     ),
     "explain": _document(
         "explain",

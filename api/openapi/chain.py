@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from api.openapi.envelope import FlipStatus, Origin, Stamp
+from api.openapi.scorecard import Probabilities
 from api.openapi.siblings import Components, Direction
 from api.openapi.strikes import Strike
 
@@ -284,6 +285,7 @@ class Snapshot(Exposure):
     """One moment of a symbol's expiring chain, on effective open interest."""
 
     flow_direction: FlowDirection
+    probabilities: Probabilities
 
 
 class NoZeroDte(Stamp):

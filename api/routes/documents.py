@@ -27,6 +27,7 @@ from api.documents.lookup import (
     store_of_feed,
 )
 from api.documents.sample import Sample
+from api.documents.scorecard import read_scorecard_query, scorecard_document
 from api.documents.siblings import SIBLINGS
 from api.documents.snapshot import exposure, snapshot
 from api.documents.stamp import stamp
@@ -67,6 +68,7 @@ def add_document_routes(app: FastAPI) -> None:
         "heatmap": get_heatmap,
         "strike-flow": get_strike_flow,
         "leaderboard": get_leaderboard,
+        "scorecard": get_scorecard,
         "sessions": get_sessions,
         "explain": get_explanation,
         "history": get_history,
@@ -104,7 +106,11 @@ async def get_snapshot(request: Request, symbol: Symbol, caller: Growth) -> Resp
     QueryError
         If a parameter is not valid.
     """
-    return await _chain_document(request, symbol, snapshot, _reason_alone)
+    name, context = _symbol(request, symbol), app_context(request)
+    scores = await context.frozen_scores.of_symbol(context.store, name)
+    return await _chain_document(
+        request, symbol, lambda sample: snapshot(sample, scores), _reason_alone
+    )
 
 
 async def get_exposure(request: Request, symbol: Symbol, caller: Growth) -> Response:
@@ -582,6 +588,40 @@ async def get_history(request: Request, symbol: Symbol, caller: Growth) -> Respo
         "sessions": summaries,
     }
     return await _document_response(request, body, name, newest.get("quoted_at"))
+
+
+async def get_scorecard(request: Request, symbol: Symbol, caller: Growth) -> Response:
+    """Answer with how a symbol's forecasts came out, each kind apart.
+
+    Parameters
+    ----------
+    request : the request.
+    symbol : the symbol in the path.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200; 404 if nothing was ever sampled of the symbol, and nothing is scored.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
+    """
+    name, context = _symbol(request, symbol), app_context(request)
+    query = read_scorecard_query(request.query_params)
+    table = context.store.forecasts
+    lines = await table.scores(name, query.first, query.last)
+    frozen = await table.frozen(name, query.first, query.last)
+    if not lines and not frozen and not await context.store.known(name):
+        return _not_found_response(request, name)
+    # A year of a symbol takes some tenths of a second. In a thread, it holds up no other request.
+    body = await asyncio.to_thread(scorecard_document, lines, frozen, query)
+    head = {"symbol": name, "as_of": context.clock.now(), "dataset": context.dataset}
+    day = await context.store.newest_day(name, date.max)
+    newest = await context.store.newest(name, day) if day else {}
+    return await _document_response(request, head | body, name, newest.get("quoted_at"))
 
 
 async def _spooled_slots(

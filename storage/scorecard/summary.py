@@ -164,7 +164,9 @@ def _pin(scored: Sequence[ScoredForecast]) -> dict[str, Any]:
     ]
     counts = _counts([pin.day for pin in pins])
     scores = brier_scores(pins)
-    brier, half = scores["brier"], Z_95 * (scores["brier_se"] or 0.0)
+    brier = scores["brier"]
+    # One session alone says nothing of the spread between sessions.
+    half = None if counts["sessions"] < 2 else Z_95 * (scores["brier_se"] or 0.0)
     chance = agreement_p_value(pins)
     return {
         **counts,
@@ -172,8 +174,8 @@ def _pin(scored: Sequence[ScoredForecast]) -> dict[str, Any]:
         "predicted_pct": mean_of([pin.probability for pin in pins]),
         **_rate("happened", [(pin.day, pin.happened) for pin in pins]),
         "brier": brier,
-        "brier_low": None if brier is None else max(brier - half, 0.0),
-        "brier_high": None if brier is None else brier + half,
+        "brier_low": None if brier is None or half is None else max(brier - half, 0.0),
+        "brier_high": None if brier is None or half is None else brier + half,
         "brier_of_base_rate": scores["brier_of_base_rate"],
         "brier_difference_se": scores["brier_difference_se"],
         "agreement_p_value": chance,
@@ -360,19 +362,20 @@ def _flow(scored: Sequence[ScoredForecast], minutes: int) -> dict[str, Any]:
     counts = _counts(days)
     along = [math.copysign(1.0, flow) * after for _, flow, after in cases]
     mean = mean_of(along)
-    half = Z_95 * clustered_se(along, days) if along else 0.0
+    half = Z_95 * clustered_se(along, days) if counts["sessions"] > 1 else None
     linked = correlation(
         [flow for _, flow, _ in cases], [after for _, _, after in cases], counts["sessions"]
     )
     signs = [(day, move > 0) for day, move in zip(days, along, strict=True) if move]
-    same = None if mean is None else mean - half <= 0 <= mean + half
+    low, high = (None, None) if mean is None or half is None else (mean - half, mean + half)
+    same = None if low is None or high is None else low <= 0 <= high
     return {
         **counts,
         "verdict": _difference_verdict(counts["sessions"], same=same),
         **_rate("same_sign", signs),
         "mean_bp": mean,
-        "mean_low_bp": None if mean is None else mean - half,
-        "mean_high_bp": None if mean is None else mean + half,
+        "mean_low_bp": low,
+        "mean_high_bp": high,
         **{
             name: None if linked is None else linked[end]
             for name, end in zip(

@@ -64,7 +64,7 @@ def _figures(card: Mapping[str, Any]) -> list[str]:
     if pin["n"]:
         lines.append(
             f"  pin: predicted {pin['predicted_pct']:.1f} %, came true {_rate(pin, 'happened')};"
-            f" Brier {pin['brier']:.4f} ({pin['brier_low']:.4f} to {pin['brier_high']:.4f}), base"
+            f" Brier {pin['brier']:.4f}{_ends(pin, 'brier_low', 'brier_high', '.4f')}, base"
             f" rate {pin['brier_of_base_rate']:.4f}; {_said(pin)}"
         )
         lines += [
@@ -112,10 +112,17 @@ def _figures(card: Mapping[str, Any]) -> list[str]:
         if flow["n"]:
             lines.append(
                 f"  flow, {span} later: same sign {_rate(flow, 'same_sign')}, mean"
-                f" {flow['mean_bp']:+.2f} bp ({flow['mean_low_bp']:+.2f} to"
-                f" {flow['mean_high_bp']:+.2f}); {_said(flow)}"
+                f" {flow['mean_bp']:+.2f} bp{_ends(flow, 'mean_low_bp', 'mean_high_bp', '+.2f')};"
+                f" {_said(flow)}"
             )
     return lines
+
+
+def _ends(figure: Mapping[str, Any], low: str, high: str, form: str) -> str:
+    """An interval in brackets; nothing where there is none."""
+    if figure[low] is None or figure[high] is None:
+        return ""
+    return f" ({figure[low]:{form}} to {figure[high]:{form}})"
 
 
 def _rate(rates: Mapping[str, Any], name: str) -> str:

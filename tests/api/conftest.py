@@ -50,6 +50,12 @@ EMPTY = "; ".join(
         "alerts",
     )
 )
+#: What refuses to be emptied, past its triggers.
+EMPTY += "; set session_replication_role = replica; " + "; ".join(
+    f"delete from {dataset}.{table}"
+    for dataset in ("live", "synthetic")
+    for table in ("scores", "settlements", "forecasts")
+)
 
 
 @pytest.fixture(scope="session")

@@ -357,8 +357,38 @@ class FlowDirection(Strict):
     description: Text
 
 
+class ScoreOfProbability(Strict):
+    n: int
+    sessions: int
+    verdict: Literal["says_nothing_yet", "agrees", "disagrees"]
+
+
+class PinProbability(Strict):
+    value: MaybeNumber
+    reason: Text | None
+    calibration_method: Text
+    inputs_summary: Text
+    score: ScoreOfProbability | None
+
+
+class RangeProbability(Strict):
+    value: MaybeNumber
+    reason: Text | None
+    calibration_method: Text
+    low: MaybeNumber
+    high: MaybeNumber
+    score: ScoreOfProbability | None
+
+
+class Probabilities(Strict):
+    pin: PinProbability
+    range_1sigma: RangeProbability
+    range_2sigma: RangeProbability
+
+
 class Snapshot(Exposure):
     flow_direction: FlowDirection
+    probabilities: Probabilities
 
 
 class NoZeroDte(Success):
@@ -617,6 +647,42 @@ class Explanation(Success):
     flags: list[Text]
 
 
+class RecordOfKind(Strict):
+    n: int
+    sessions: int
+    simulated: bool
+    pin: ScoreOfProbability
+    range_1sigma: ScoreOfProbability
+    range_2sigma: ScoreOfProbability
+    walls: dict[str, Any]
+    regime: dict[str, Any]
+    flow: dict[str, dict[str, Any]]
+
+
+class RecordByKind(Strict):
+    frozen: RecordOfKind | None
+    backfilled: RecordOfKind | None
+    recorded: RecordOfKind | None
+
+
+class FrozenText(Strict):
+    expiration: Day
+    freeze_time: Moment
+    content: Text | None
+    sha256: Text | None
+    missed: Text | None
+
+
+class Scorecard(Success):
+    symbol: Text
+    as_of: Moment
+    dataset: Text
+    enough_sessions: int
+    freeze_times: list[Text]
+    kinds: RecordByKind
+    forecasts: list[FrozenText]
+
+
 ZERO = "/v1/flow/zero-dte/"
 #: Every route of a symbol, and the type of its answer.
 ROUTES: dict[str, type[Success]] = {
@@ -629,6 +695,7 @@ ROUTES: dict[str, type[Success]] = {
     ZERO + "strike-flow/{}": StrikeFlow,
     ZERO + "sessions/{}": Sessions,
     "/v1/explain/{}": Explanation,
+    "/v1/scorecard/{}": Scorecard,
     ZERO + "history/{}": History,
     "/v1/flow/levels/{}": LiveLevels,
     "/v1/flow/pin-risk/{}": LivePinRisk,

@@ -30,7 +30,7 @@ PUBLISHED = {
     "get_account": set(),
     "get_symbols": set(),
 }
-OURS = {"get_market", "get_sessions", "get_gaps", "get_alerts", "explain"}
+OURS = {"get_market", "get_sessions", "get_gaps", "get_alerts", "explain", "scorecard"}
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 1,
