@@ -13,14 +13,14 @@ Agreement = Literal["says_nothing_yet", "agrees", "disagrees"]
 Contrast = Literal["says_nothing_yet", "no_difference", "difference"]
 
 
-class Counted(BaseModel):
+class ForecastCounts(BaseModel):
     """What a figure is made of."""
 
     n: int = Field(description="Forecasts.")
     sessions: int
 
 
-class HappenedRate(Counted):
+class HappenedRate(ForecastCounts):
     """How often it came true; the ends are of 95 %, as of so many sessions."""
 
     predicted_pct: float | None = Field(description="The mean probability.")
@@ -53,7 +53,7 @@ class PinRecord(HappenedRate):
     deciles: list[ProbabilityBin] = Field(description="Only those with a forecast.")
 
 
-class RangeRecord(Counted):
+class RangeRecord(ForecastCounts):
     """How often the close lay within a range."""
 
     verdict: Agreement
@@ -63,7 +63,7 @@ class RangeRecord(Counted):
     within_high_pct: float | None
 
 
-class LevelRate(Counted):
+class LevelRate(ForecastCounts):
     """How often something happened at some levels."""
 
     rate_pct: float | None
@@ -82,7 +82,7 @@ class LevelContrast(BaseModel):
     difference_high_points: float | None
 
 
-class WallRecord(Counted):
+class WallRecord(ForecastCounts):
     """What became of the walls."""
 
     without_control: int = Field(description="Walls without a level to compare with.")
@@ -115,7 +115,7 @@ class SignedMedians(BaseModel):
     negative_gamma: float | None
 
 
-class RegimeRecord(Counted):
+class RegimeRecord(ForecastCounts):
     """What followed each regime until the close."""
 
     positive_gamma: int
@@ -125,7 +125,7 @@ class RegimeRecord(Counted):
     autocorrelation_difference: RegimeContrast
 
 
-class FlowRecord(Counted):
+class FlowRecord(ForecastCounts):
     """The return after the hedge flow of half an hour."""
 
     verdict: Contrast
@@ -148,7 +148,7 @@ class FlowHorizons(BaseModel):
     m30: FlowRecord = Field(alias="30m")
 
 
-class KindRecord(Counted):
+class KindRecord(ForecastCounts):
     """How the forecasts of one kind came out."""
 
     first: date | None
@@ -205,7 +205,7 @@ class Scorecard(Stamp):
     forecasts: list[FrozenLine] = Field(description="Of the newest day that has some.")
 
 
-class ProbabilityScore(Counted):
+class ProbabilityScore(ForecastCounts):
     """The part of the scorecard that a probability is shown with."""
 
     verdict: Agreement
@@ -230,13 +230,13 @@ class ScoredProbability(BaseModel):
     score: ProbabilityScore | None
 
 
-class PinProbability(ScoredProbability):
+class ScoredPin(ScoredProbability):
     """Of a close between the magnet's neighbouring strikes."""
 
     inputs_summary: str
 
 
-class RangeProbability(ScoredProbability):
+class ScoredRange(ScoredProbability):
     """Of a close between two prices."""
 
     low: float | None
@@ -246,6 +246,6 @@ class RangeProbability(ScoredProbability):
 class Probabilities(BaseModel):
     """What the sample says of the close."""
 
-    pin: PinProbability
-    range_1sigma: RangeProbability
-    range_2sigma: RangeProbability
+    pin: ScoredPin
+    range_1sigma: ScoredRange
+    range_2sigma: ScoredRange

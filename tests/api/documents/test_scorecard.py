@@ -171,10 +171,18 @@ def test_probabilities_with_a_score() -> None:
     # Every pin came true: 40 % is wrong, and the verdict beside it says so.
     assert block["pin"]["score"]["verdict"] == "disagrees"
     assert block["pin"]["score"]["happened_pct"] == 100.0
-    one, two = block["range_1sigma"], block["range_2sigma"]
-    assert (one["value"], one["low"], one["high"]) == (pytest.approx(0.6826895), 597.5, 602.5)
-    assert (two["value"], two["low"], two["high"]) == (pytest.approx(0.9544997), 595.0, 605.0)
-    assert one["score"]["within_pct"] == 100.0
+    single, double = block["range_1sigma"], block["range_2sigma"]
+    assert (single["value"], single["low"], single["high"]) == (
+        pytest.approx(0.6826895),
+        597.5,
+        602.5,
+    )
+    assert (double["value"], double["low"], double["high"]) == (
+        pytest.approx(0.9544997),
+        595.0,
+        605.0,
+    )
+    assert single["score"]["within_pct"] == 100.0
     json.dumps(block)
 
 
