@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -137,6 +139,31 @@ def test_duckdb_reads_past_sessions(server: Served, tmp_path: Path) -> None:
     assert answers[:2] == [[[SLOTS, spots(SLOTS)]]] * 2
     # The three newest minutes of the running session; the last sample is of 14:29:30.
     assert answers[2] == [[3, 659.5]]
+
+
+def test_libreoffice_reads_the_documented_address(server: Served, tmp_path: Path) -> None:
+    """The documented command makes a sheet; its cells are those of the table."""
+    if shutil.which("soffice") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("soffice is not installed")
+        pytest.skip("soffice is not installed")
+    [command] = re.findall(
+        r"```bash\n(.*?)```", (ROOT / "docs/notebooks.md").read_text(), re.DOTALL
+    )
+    assert " --convert-to ods " in command
+    command = command.replace("http://127.0.0.1:8000", server.url).replace("SPX", "SPY")
+    command = command.replace("bar=1m&minutes=390", f"date={PAST}").replace(" ods ", " csv ")
+    subprocess.run(
+        ["sh", "-c", command],
+        cwd=tmp_path,
+        env=os.environ | {"HOME": str(tmp_path)},
+        check=True,
+        capture_output=True,
+        timeout=240,
+    )
+    sheet = pd.read_csv(tmp_path / "SPY.csv")
+    assert of_pandas(sheet) == (SLOTS, spots(SLOTS))
+    assert list(sheet.regime.unique()) == ["negative_gamma"]
 
 
 def ask_duckdb(queries: list[str], folder: Path) -> list[Any]:
