@@ -574,6 +574,19 @@ DOCUMENTS = {
         _parameter("to", "The last session that counts.", type="string", format="date"),
         _parameter("kind", "Only this kind; the others are null.", type="string", enum=list(KINDS)),
     ),
+    "held-levels": _document(
+        "held-levels",
+        f"{_ZERO}held-levels{_SYMBOL}",
+        windows.HeldLevels,
+        "Held levels",
+        """Walls and magnet with hysteresis, by bar.
+
+        A level moves when the gamma of another strike has exceeded that of its own by
+        `lead_share` in every 30 s sample of `hold_seconds`.""",
+        _bar("30s"),
+        *_WINDOW,
+        absent=False,
+    ),
     "explain": _document(
         "explain",
         f"/v1/explain{_SYMBOL}",

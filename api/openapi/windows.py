@@ -108,6 +108,26 @@ class HedgeFlow(Windowed):
     bars: list[HedgeFlowBar] = Field(description="Ascending by `t`.")
 
 
+class HeldLevelsBar(BaseModel):
+    """Walls and magnet of a bucket's last sample, as they are held."""
+
+    t: datetime = Field(description="Start of the bucket.")
+    call_wall: float | None = Field(description="[$]")
+    put_wall: float | None = Field(description="[$]")
+    magnet: float | None = Field(description="[$]")
+    sampled_at: datetime = Field(description="Slot of the bucket's last sample.")
+
+
+class HeldLevels(Windowed):
+    """Walls and magnet, each held until another strike has led for a while."""
+
+    lead_share: float = Field(
+        description="Part by which the new strike's gamma must exceed the old one's. [0-1]"
+    )
+    hold_seconds: int = Field(description="For how long, in every 30 s sample. [s]")
+    bars: list[HeldLevelsBar] = Field(description="Ascending by `t`.")
+
+
 class PressureBar(BaseModel):
     """Hedge flow in a bucket and so far, and where it stands among stored sessions."""
 

@@ -14,7 +14,16 @@ from starlette.responses import Response
 
 from api.access.gate import Caller
 from api.context import app_context
-from api.documents import degraded, heatmap, hedge_flow, history, leaderboard, pressure, strike_flow
+from api.documents import (
+    degraded,
+    heatmap,
+    hedge_flow,
+    held_levels,
+    history,
+    leaderboard,
+    pressure,
+    strike_flow,
+)
 from api.documents import query as parameters
 from api.documents.explain import explain
 from api.documents.figure_inputs import FIGURES
@@ -43,6 +52,7 @@ from api.series.params import QueryError, read_day, read_feed, symbol_segment
 from api.series.sessions import session_on_day
 from storage.errors import UsageError
 from storage.market.calendar import market_day, sessions_between
+from storage.market.constants import SLOT_WIDTH
 from storage.market.instruments import parse_symbol
 from storage.postgres.store import Store
 from storage.postgres.windows import ProfileRow
@@ -71,6 +81,7 @@ def add_document_routes(app: FastAPI) -> None:
         "scorecard": get_scorecard,
         "sessions": get_sessions,
         "explain": get_explanation,
+        "held-levels": get_held_levels,
         "history": get_history,
     }
     for name, document in SIBLINGS.items():
@@ -331,6 +342,55 @@ async def get_pressure(request: Request, symbol: Symbol, caller: Growth) -> Resp
         }
 
     return await answer_window(request, query, ("pressure",), make)
+
+
+async def get_held_levels(request: Request, symbol: Symbol, caller: Growth) -> Response:
+    """Answer with walls and magnet by bar, each held until another strike has led for a while.
+
+    Parameters
+    ----------
+    request : the request.
+    symbol : the symbol in the path.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200, or 304.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
+    """
+    query = parameters.read_window_query(symbol_segment(request, symbol), request.query_params)
+    store = app_context(request).store.of_feed(query.feed)
+
+    async def make(window: StoredWindow) -> dict[str, Any]:
+        bars: list[dict[str, Any]] = []
+        if window.filled and window.state.session is not None:
+            key = (query.symbol, window.state.day)
+            # From the open on, whatever the window: a level is held by what came before.
+            whole = {"start": window.state.session.open, "until": window.bounds["until"]}
+            width = SLOT_WIDTH
+            rows = await store.window(*key, **whole, width=width, columns=held_levels.COLUMNS)
+            profiles = await store.profiles(*key, **whole, width=width, columns=held_levels.ARRAYS)
+            held = await asyncio.to_thread(held_levels.held_levels, rows, profiles)
+            sampled = await store.window(*key, **window.bounds, columns=("slot",))
+            bars = [
+                {"t": row["bucket"], **held[row["slot"]], "sampled_at": row["slot"]}
+                for row in sampled
+                if row["slot"] in held
+            ]
+        return {
+            "as_of": window.now,
+            "bar_size": query.bar,
+            "lead_share": held_levels.LEAD,
+            "hold_seconds": int(held_levels.HOLD.total_seconds()),
+            "bars": bars,
+        }
+
+    return await answer_window(request, query, ("held-levels",), make)
 
 
 async def get_heatmap(request: Request, symbol: Symbol, caller: Alpha) -> Response:

@@ -97,6 +97,20 @@ class HedgeFlow(Bars):
     bars: list[HedgeFlowBar]
 
 
+class HeldLevelsBar(Strict):
+    t: Moment
+    call_wall: MaybeNumber
+    put_wall: MaybeNumber
+    magnet: MaybeNumber
+    sampled_at: Moment
+
+
+class HeldLevels(Bars):
+    lead_share: Number
+    hold_seconds: int
+    bars: list[HeldLevelsBar]
+
+
 class PressureBar(Strict):
     t: Moment
     since: Moment | None
@@ -689,6 +703,7 @@ ROUTES: dict[str, type[Success]] = {
     ZERO + "series/{}": Series,
     ZERO + "hedge-flow/{}": HedgeFlow,
     ZERO + "pressure/{}": Pressure,
+    ZERO + "held-levels/{}": HeldLevels,
     ZERO + "snapshot/{}": Snapshot,
     "/v1/exposure/zero-dte/{}": Exposure,
     ZERO + "heatmap/{}": Heatmap,

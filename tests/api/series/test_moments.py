@@ -44,7 +44,9 @@ async def test_unknown_symbol(caller: Caller, path: str) -> None:
         }
 
 
-@pytest.mark.parametrize("path", ["hedge-flow", "pressure", "heatmap", "strike-flow"])
+@pytest.mark.parametrize(
+    "path", ["hedge-flow", "held-levels", "pressure", "heatmap", "strike-flow"]
+)
 async def test_unknown_symbol_has_no_bars(caller: Caller, path: str) -> None:
     """Windows answer it with the same wrapper, empty, and the reason."""
     body = await ask(caller, f"{ZERO}{path}/XYZ")
@@ -283,7 +285,9 @@ async def test_rows_without_strikes(store: Store, caller: Caller) -> None:
     assert len((await ask(caller, f"{ZERO}heatmap/SPY"))["bars"]) == 1
 
 
-@pytest.mark.parametrize("path", ["hedge-flow", "pressure", "heatmap", "strike-flow"])
+@pytest.mark.parametrize(
+    "path", ["hedge-flow", "held-levels", "pressure", "heatmap", "strike-flow"]
+)
 async def test_gaps_are_told(store: Store, caller: Caller, path: str) -> None:
     """Every window says which of its slots are missing and why, the end included."""
     await store.write(every("14:00", "14:10"))
@@ -299,7 +303,9 @@ async def test_gaps_are_told(store: Store, caller: Caller, path: str) -> None:
     assert "reason" not in body
 
 
-@pytest.mark.parametrize("path", ["hedge-flow", "pressure", "heatmap", "strike-flow"])
+@pytest.mark.parametrize(
+    "path", ["hedge-flow", "held-levels", "pressure", "heatmap", "strike-flow"]
+)
 async def test_etag(store: Store, caller: Caller, path: str) -> None:
     """304 while nothing changed, for whoever asks; a dead sampler is a change."""
     await store.write(every("14:00", "14:29:30"))
