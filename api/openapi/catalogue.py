@@ -612,6 +612,17 @@ DOCUMENTS = {
         _date("The last day that counts; today if left out."),
         _FEED_OF_ALL,
     ),
+    "projection": _document(
+        "projection",
+        f"{_ZERO}projection{_SYMBOL}",
+        windows.Projection,
+        "Projection to the close",
+        """Gamma and charm at levels of spot and later times, and the flip's way, of the live book.
+
+        Repriced by the sampler with the first sample of each five minutes; the answer has the
+        newest; its lists are empty where the session has none.""",
+        *_MOMENT,
+    ),
     "levels": _sibling(
         "levels", siblings.Levels, "Levels", "Flip, walls and max pain of the live book."
     ),

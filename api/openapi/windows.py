@@ -271,6 +271,52 @@ class StoredSession(Hours):
     )
 
 
+class Projection(Stamp):
+    """Gamma and charm on a grid of spot and time until the close."""
+
+    symbol: str
+    expiration: date
+    as_of: datetime
+    reason: str | None = Field(
+        default=None, description="Why there is none; left out where there is one."
+    )
+    slot: datetime | None = Field(
+        description="The sample that it was computed with; null without a projection."
+    )
+    underlying_price: float | None = Field(description="Spot of that sample. [$]")
+    remaining_1sd: float | None = Field(
+        description="One standard deviation of what was left of the session then. [$]"
+    )
+    times: list[datetime] = Field(
+        description="From the sample's quotes to five minutes before the last trade."
+    )
+    levels: list[float] = Field(
+        description="Spot from three `remaining_1sd` below to three above, evenly spaced. [$]"
+    )
+    gamma: list[list[float]] = Field(
+        description="By time and level: gamma exposure, the mean over the level's cell; positive:"
+        " dealers dampen moves. [$ per 1 %]"
+    )
+    charm: list[list[float]] = Field(
+        description="By time and level: what time alone makes dealers trade until then, if spot is"
+        " at that level; positive: they buy. [$]"
+    )
+    flip: list[float | None] = Field(
+        description="By time: where repriced net gamma crosses zero nearest to `underlying_price`;"
+        " null where it does not, or strikes are too far apart to tell. [$]"
+    )
+    assumes: str = Field(description="What is held fixed.")
+    newest: datetime | None = Field(description="When the sample's quotes were made.")
+    feed: str | None
+    source: str | None
+    delay_seconds: int | None = Field(description="By how much the feed declares to be late. [s]")
+    definitions: str | None
+    oi_confidence: float | None = Field(
+        description="Part of signed volume taken as new positions. [0-1]"
+    )
+    flags: list[str] = Field(description="Caveats of the sample, by name.")
+
+
 class Opening(BaseModel):
     """A session's first sample."""
 

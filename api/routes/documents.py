@@ -22,6 +22,7 @@ from api.documents import (
     history,
     leaderboard,
     pressure,
+    projection,
     strike_flow,
 )
 from api.documents import query as parameters
@@ -83,6 +84,7 @@ def add_document_routes(app: FastAPI) -> None:
         "explain": get_explanation,
         "held-levels": get_held_levels,
         "history": get_history,
+        "projection": get_projection,
     }
     for name, document in SIBLINGS.items():
         handlers[name] = _sibling(document)
@@ -648,6 +650,38 @@ async def get_history(request: Request, symbol: Symbol, caller: Growth) -> Respo
         "sessions": summaries,
     }
     return await _document_response(request, body, name, newest.get("quoted_at"))
+
+
+async def get_projection(request: Request, symbol: Symbol, caller: Growth) -> Response:
+    """Answer with gamma and charm until the close, by the newest sample that has them.
+
+    Parameters
+    ----------
+    request : the request.
+    symbol : the symbol in the path.
+    caller : the admitted caller.
+
+    Returns
+    -------
+    Response
+        Status 200; 404 if nothing was ever sampled of the symbol.
+
+    Raises
+    ------
+    QueryError
+        If a parameter is not valid.
+    """
+    name, when = _symbol(request, symbol), parameters.read_moment(request.query_params)
+    context = app_context(request)
+    store = await store_of_feed(context.store, name, when.feed)
+    now = context.clock.now()
+    moment = min(when.moment or now, now)
+    day = when.session_day or await store.newest_day(name, market_day(moment))
+    if day is None or not await store.newest_day(name, day):
+        return _not_found_response(request, name, when)
+    row = await store.projection(name, day, moment=when.moment, columns=projection.COLUMNS)
+    body = {"symbol": name, "as_of": min(moment, now)} | projection.projection(row, day)
+    return await _document_response(request, body, name, row["quoted_at"] if row else None)
 
 
 async def get_scorecard(request: Request, symbol: Symbol, caller: Growth) -> Response:

@@ -39,6 +39,7 @@ export const paths = {
   pressure: of("pressure"),
   sessions: of("sessions"),
   history: of("history"),
+  projection: of("projection"),
   snapshot: of("snapshot"),
   explain: (symbol, parameters) => query(`${BASE}v1/explain/${encodeURIComponent(symbol)}`, parameters),
   stream: (symbol, parameters) => query(`${ROOT}/series/${encodeURIComponent(symbol)}/stream`, parameters),

@@ -1,6 +1,7 @@
 // Connects buttons, menus, keys and the address to their actions.
 
 import { redrawHistory } from "./history.js";
+import { redrawProjection } from "./projection.js";
 import { key } from "./api.js";
 import { byId, forgetColours, make, options, write } from "./dom.js";
 import { listen } from "./keys.js";
@@ -61,6 +62,7 @@ export function tie({ view, replay, screen, exporting, sessions, again }) {
     forgetColours();
     screen.redraw();
     redrawHistory();
+    redrawProjection();
   }
 
   function window(by) {

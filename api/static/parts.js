@@ -2,10 +2,12 @@
 
 import { showHistory } from "./history.js";
 import { showPressure } from "./pressure.js";
+import { showProjection } from "./projection.js";
 
 // ``until`` is the moment of a replay, else null; ``playing`` whether it runs. ``changed`` is called
 // when an answer has come. Pressure puts figures into the bars, which the charts then draw.
 export function showParts(session, bars, until, playing, changed) {
   showPressure(session, bars, playing, changed);
+  showProjection(session, bars.at(-1), playing, changed);
   showHistory(session, until, changed);
 }

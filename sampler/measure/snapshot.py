@@ -21,6 +21,7 @@ from sampler.measure.market import MarketState, read_market, require_open
 from sampler.measure.open_interest import StandingOpenInterest, read_open_interest
 from sampler.measure.other_expiries import NO_OTHER_EXPIRIES, OtherExpiries
 from sampler.measure.previous import PreviousSlot
+from sampler.measure.projection import measure_projection, projection_due
 from sampler.measure.rounded import rounded_row
 from sampler.metrics.chain_sums import ChainSums, chain_sums
 from sampler.metrics.confidence import sign_confidence
@@ -175,6 +176,11 @@ def _row(
             **live.extras(),
             **_detail(chain, market, scene, traded, sums, expiries, quiet=quiet),
             "charm_curve": _charm_curve(chain, market, scene, live),
+            "projection": (
+                measure_projection(chain, market, scene, live.net)
+                if projection_due(chain.slot, traded.differenced_from)
+                else None
+            ),
             "flag_amounts": (market.amounts | traded.amounts | interest.amounts) or None,
         },
     )

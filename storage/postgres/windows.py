@@ -253,6 +253,31 @@ class WindowReader(Pool):
         )
         return [(row["expiration"], row["revision"]) for row in rows]
 
+    async def projection(
+        self,
+        symbol: str,
+        expiration: date,
+        *,
+        moment: datetime | None,
+        columns: Sequence[str],
+    ) -> DictRow | None:
+        """Return a session's newest row that has a projection; None without one.
+
+        Parameters
+        ----------
+        symbol, expiration : the session.
+        moment : nothing that was quoted later, UTC; None for the newest.
+        columns : the row's columns to read.
+
+        Returns
+        -------
+        dict or None
+            The columns by name, and ``projection`` as it is stored.
+        """
+        return await self._one(
+            query("projection", columns), **session_bounds(symbol, expiration), moment=moment
+        )
+
     async def stored_heads(self, symbol: str, until: date, *, count: int) -> list[DictRow]:
         """Return the newest sessions of a symbol up to a day, the newest first.
 

@@ -357,6 +357,10 @@ class DetailFigures(_BookFigures):
     #: Pairs of a spot level and the $ of delta that time alone leaves to trade from now until the
     #: close if spot stays at that level, ascending by level; positive: dealers buy. [$ and $]
     charm_curve: tuple[tuple[float, float], ...] | None
+    #: The live book's gamma and charm on a grid of spot and time until the close, and its flip's
+    #: way: lists ``seconds``, ``levels``, ``gamma``, ``charm`` and ``flip``. None but in the first
+    #: sample of each five minutes. [$ per 1 % and $]
+    projection: dict[str, Any] | None
     #: What the spread of the at-the-money quotes leaves open of atm_iv: half of it. [decimal]
     atm_iv_uncertainty: float | None
     #: One standard deviation of a whole session; None in the last minute. [$]

@@ -80,6 +80,7 @@ FIGURE_GROUPS: dict[str, tuple[str, ...]] = {
         "theta_per_hour_remaining",
         "gamma_acceleration",
         "charm_curve",
+        "projection",
         "vex",
         "chex",
     ),

@@ -124,6 +124,11 @@ GLOSSARY: dict[str, Term] = {
     "charm_curve": Term(
         "pairs of level x and Σ q·M·x·(Δ(T) − Δ(0)) with spot at x, S ± 2 σ_rem", "$ and $", _BUY
     ),
+    "projection": Term(
+        "gamma and charm by time and level until the close, and the flip; each five minutes",
+        "$ per 1 % and $",
+        "dampens; dealers buy",
+    ),
     # Without a position: in ``detail``.
     "atm_iv_uncertainty": Term(
         "u at F, linear in K: half the IV at ask − the IV at bid", "decimal"

@@ -570,6 +570,19 @@ class StoredSession(Strict):
     cadence_seconds: MaybeNumber
 
 
+class Projection(Success):
+    symbol: Text
+    expiration: Day
+    slot: Moment | None
+    underlying_price: MaybeNumber
+    times: list[Moment]
+    levels: list[Number]
+    gamma: list[list[Number]]
+    charm: list[list[Number]]
+    flip: list[MaybeNumber]
+    assumes: Text
+
+
 class OpeningSample(Strict):
     regime: Literal["positive_gamma", "negative_gamma", "unknown"]
     net_gex: Number
@@ -712,6 +725,7 @@ ROUTES: dict[str, type[Success]] = {
     "/v1/explain/{}": Explanation,
     "/v1/scorecard/{}": Scorecard,
     ZERO + "history/{}": History,
+    ZERO + "projection/{}": Projection,
     "/v1/flow/levels/{}": LiveLevels,
     "/v1/flow/pin-risk/{}": LivePinRisk,
     "/v1/flow/gex/{}": LiveGex,

@@ -492,6 +492,15 @@ join rows r on r.symbol = %(symbol)s and r.expiration = s.expiration and r.sourc
     and r.slot between %(since)s and %(until)s
 group by s.expiration
 
+-- projection --
+-- The newest row of a session that has a projection, of quotes up to a moment.
+select {columns}, detail->'projection' as projection from rows
+where symbol = %(symbol)s and expiration = %(expiration)s and source = {feed}
+  and slot >= %(first)s and slot < %(last)s
+  and (%(moment)s::timestamptz is null or quoted_at <= %(moment)s)
+  and jsonb_typeof(detail->'projection') = 'object'
+order by slot desc limit 1
+
 -- figures_before --
 -- The newest row before a moment.
 select {columns} from rows

@@ -65,7 +65,7 @@ HEADLINE = [f.name for f in dataclasses.fields(Row) if f.name not in IDENTITY]
 DETAIL = [
     f.name
     for f in dataclasses.fields(DetailFigures)
-    if f.name not in {"vix", "flag_amounts", "pages_seconds", *OTHER_EXPIRIES}
+    if f.name not in {"vix", "flag_amounts", "pages_seconds", "projection", *OTHER_EXPIRIES}
 ]
 SETTLED = [f.name for f in dataclasses.fields(SettledFigures)]
 

@@ -70,6 +70,7 @@ SETTLED = [
 DETAIL = [
     *BOOK,
     "charm_curve",
+    "projection",
     "atm_iv_uncertainty",
     "implied_1sd",
     "straddle_price",
