@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import importlib
 import inspect
 import json
@@ -19,9 +20,13 @@ for _, path, package in pkgutil.walk_packages(api.__path__, "flow_client.api."):
         continue
     module, operation = importlib.import_module(path), operations[name]
     arguments = dict(operation["arguments"])
+    parameters = inspect.signature(module.sync_detailed).parameters
+    for argument, value in arguments.items():
+        kind = parameters[argument].annotation
+        if isinstance(kind, type) and issubclass(kind, enum.Enum):
+            arguments[argument] = kind(value)
     if operation["body"] is not None:
-        kind = inspect.signature(module.sync_detailed).parameters["body"].annotation
-        arguments["body"] = kind.from_dict(operation["body"])
+        arguments["body"] = parameters["body"].annotation.from_dict(operation["body"])
     if operation["stream"]:
         # The generated function reads to the end, which a stream does not have.
         request = module._get_kwargs(**arguments)
@@ -30,6 +35,5 @@ for _, path, package in pkgutil.walk_packages(api.__path__, "flow_client.api."):
             print(json.dumps({"id": name, "status": sent.status_code, "read": line}), flush=True)
         continue
     sent = module.sync_detailed(client=client, **arguments)
-    read = sent.parsed if isinstance(sent.parsed, str) else type(sent.parsed).__name__
-    read = sent.parsed is not None and (read or "text")
+    read = sent.parsed is not None and type(sent.parsed).__name__
     print(json.dumps({"id": name, "status": sent.status_code, "read": read}), flush=True)

@@ -90,7 +90,11 @@ def calls(address: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
                 "body": body.get("example"),
                 "stream": "text/event-stream" in operation["responses"]["200"]["content"],
                 "json": "application/json" in operation["responses"]["200"]["content"],
-                "path": [p for p in arguments if p != "symbols"],
+                "path": [
+                    parameter["name"]
+                    for parameter in operation.get("parameters", [])
+                    if parameter["in"] == "path"
+                ],
             }
     return file, operations
 
@@ -98,7 +102,8 @@ def calls(address: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 def argument(parameter: dict[str, Any]) -> Any:
     known = {"symbol": "SPX", "symbols": "SPX"}
     schema = parameter["schema"]
-    return known.get(parameter["name"]) or parameter.get("example") or schema["examples"][0]
+    values = schema.get("enum") or schema.get("examples") or [None]
+    return known.get(parameter["name"]) or parameter.get("example") or values[0]
 
 
 def check(printed: str, operations: dict[str, Any]) -> None:
