@@ -10,9 +10,14 @@ import re
 from enum import StrEnum
 from pathlib import Path
 
+from sampler.chain import select_chain
+from sampler.history.conventions import convention_cells, conventions_of
+from sampler.measure.snapshot import measure_slot
+from storage.market.calendar import market_day, session_on
 from storage.record.flag_figures import FIGURE_GROUPS, FLAG_GROUPS
 from storage.record.glossary import GLOSSARY
 from storage.record.row import Flag, Reason
+from tests import real_chains
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -47,6 +52,18 @@ def figure_groups() -> list[list[str]]:
     ]
 
 
+def conventions() -> list[list[str]]:
+    """A recorded chain's figures by each convention, with their distances."""
+    frame = real_chains.volkit().frame
+    session = session_on(market_day(frame.quoted_at))
+    assert session is not None
+    record = measure_slot(select_chain(frame, session), None, oi_confidence=0.43)
+    return [
+        ["figure", "convention", "formula", "value", "distance"],
+        *convention_cells(conventions_of(record, session)),
+    ]
+
+
 def written(table: list[list[str]]) -> str:
     """A table as Markdown; a bar in a cell is escaped."""
     head, *rows = [[cell.replace("|", r"\|") for cell in row] for row in table]
@@ -63,6 +80,7 @@ TABLES = {
     ("glossary.md", "Why a slot has no row"): members(Reason, "reason"),
     ("glossary.md", "What a row says against itself"): flags(),
     ("glossary.md", "Figures that a flag names"): figure_groups(),
+    ("conventions.md", "On one chain"): conventions(),
 }
 
 

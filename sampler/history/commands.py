@@ -1,4 +1,4 @@
-"""The commands about past sessions: ``backfill``, ``explain``, ``calibrate`` and ``score``."""
+"""Commands about past sessions: ``backfill``, ``explain``, ``compare``, ``calibrate`` and so on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 
 from sampler import metrics
 from sampler.errors import NoHistory
-from sampler.history import calibrate, explain, jobs, report
+from sampler.history import calibrate, conventions, explain, jobs, report
 from sampler.history.backfill import BackfillOptions
 from sampler.opening import (
     DATABASE_SETTINGS,
@@ -29,6 +29,7 @@ from storage.market.constants import SLOT_WIDTH
 from storage.market.instruments import parse_symbol
 from storage.opening import SYNTHETIC, connect, product_clock, product_dataset, server_urls
 from storage.postgres.store import Store
+from storage.record.row import SlotRecord
 from storage.scorecard.summary import scorecard
 from storage.scorecard.text import format_scorecard
 
@@ -107,7 +108,10 @@ def _parse_period(first: str, last: str) -> tuple[date, date]:
         raise UsageError(f"--from, --to: {error}") from error
 
 
-async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
+async def _stored_record(
+    settings: Settings, parsed: argparse.Namespace
+) -> tuple[SlotRecord, SlotRecord | None, Session]:
+    """The row that a command names, the one that it was differenced against, and their session."""
     symbol = parse_symbol(parsed.symbol)
     moment = parse_moment(parsed.at, product_clock(settings).now())
     session = session_on(market_day(moment))
@@ -128,6 +132,23 @@ async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
         if record.row.differenced_from is not None:
             after = record.row.differenced_from + timedelta(seconds=1)
             previous = await store.before(symbol, session.day, after, record.row.source)
+    return record, previous, session
+
+
+async def _compare(settings: Settings, parsed: argparse.Namespace) -> int:
+    record, _, session = await _stored_record(settings, parsed)
+    if not len(record.profile["strike"]):
+        raise FlowError("the row was stored without figures by strike: nothing to compare")
+    if parsed.json:
+        document = conventions.conventions_document(record, session)
+        print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+    else:
+        print(conventions.format_conventions(record, session))
+    return 0
+
+
+async def _explain(settings: Settings, parsed: argparse.Namespace) -> int:
+    record, previous, session = await _stored_record(settings, parsed)
     explanation = explain.explain_record(record, previous, session)
     if parsed.json:
         print(orjson.dumps(explanation, option=orjson.OPT_INDENT_2).decode())
@@ -233,7 +254,7 @@ async def _score(settings: Settings, parsed: argparse.Namespace) -> int:
 
 
 def add_history_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``backfill``, ``explain``, ``calibrate`` and ``score`` to the parser.
+    """Add ``backfill``, ``explain``, ``compare``, ``calibrate`` and ``score`` to the parser.
 
     Parameters
     ----------
@@ -241,6 +262,7 @@ def add_history_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     """
     _add_backfill(commands)
     _add_explain(commands)
+    _add_compare(commands)
     _add_calibrate(commands)
     _add_score(commands)
 
@@ -296,6 +318,26 @@ def _add_backfill(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     why = commands.add_parser("explain", help="show how a stored row comes out of its stored chain")
+    _add_row(why)
+    why.set_defaults(command=_explain)
+
+
+def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    other = commands.add_parser(
+        "compare", help="show a stored row's figures by the conventions of other programs"
+    )
+    other.add_argument(
+        "--conventions",
+        action="store_true",
+        required=True,
+        help="compare with other conventions: each number, its formula, its distance",
+    )
+    _add_row(other)
+    other.set_defaults(command=_compare)
+
+
+def _add_row(why: argparse.ArgumentParser) -> None:
+    """Add the options that name one stored row."""
     why.add_argument("--symbol", required=True, metavar="SYMBOL", help="the row's symbol")
     why.add_argument(
         "--at",
@@ -308,7 +350,6 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     why.add_argument("--json", action="store_true", help="print the result as JSON")
     add_options(why, *DATABASE_SETTINGS)
-    why.set_defaults(command=_explain)
 
 
 def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
