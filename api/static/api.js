@@ -41,6 +41,7 @@ export const paths = {
   history: of("history"),
   projection: of("projection"),
   snapshot: of("snapshot"),
+  scorecard: (symbol) => `${BASE}v1/scorecard/${encodeURIComponent(symbol)}`,
   explain: (symbol, parameters) => query(`${BASE}v1/explain/${encodeURIComponent(symbol)}`, parameters),
   stream: (symbol, parameters) => query(`${ROOT}/series/${encodeURIComponent(symbol)}/stream`, parameters),
 };

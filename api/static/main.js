@@ -16,6 +16,7 @@ import { showLadder } from "./ladder.js";
 import { Layout } from "./layout.js";
 import { showParts } from "./parts.js";
 import { Replay } from "./replay.js";
+import "./scorecard.js";
 import { Screen } from "./screen.js";
 import { Session } from "./session.js";
 import { Snapshots } from "./snapshots.js";
