@@ -29,6 +29,8 @@ class Forecast:
     #: The row's pin score. [0-100]
     score: float | None
     happened: bool
+    #: What was predicted, such as the two strikes: later forecasts of the same stand for it again.
+    event: Hashable = None
 
 
 def mean_of(values: Sequence[float]) -> float | None:
@@ -160,13 +162,14 @@ def agreement_p_value(pins: Sequence[Forecast]) -> float | None:
 
     A calibrated forecast misses nothing on average, at low probabilities as at high ones: the sums
     of (outcome − probability) and of the same times the probability are 0 but for chance. Chance
-    is what the probabilities say of their own spread, times how much more the sums of sessions
-    spread than independent rows would. Two degrees of freedom; one where all probabilities are
-    equal.
+    is what the probabilities say of their own spread. Two forecasts of one event in one session
+    miss together: what the earlier one's probability becomes is no surprise on average, so their
+    covariance is p·(1 − p) of the later one. Where the sums of sessions spread even more than that,
+    their own spread counts. Two degrees of freedom; one where all probabilities are equal.
 
     Parameters
     ----------
-    pins : the forecasts.
+    pins : the forecasts; those of a session in the order of their times.
 
     Returns
     -------
@@ -186,8 +189,18 @@ def agreement_p_value(pins: Sequence[Forecast]) -> float | None:
     by_day = np.array(list(sums.values()))
     alone = (terms**2).sum(axis=0)
     alone[alone == 0] = np.inf
-    widened = np.sqrt(np.maximum((by_day**2).sum(axis=0) / alone, 1.0))
-    spread = levers.T @ (levers * (chances * (1 - chances))[:, None])
+    measured = (by_day**2).sum(axis=0) / alone
+    own = chances * (1 - chances)
+    spread = levers.T @ (levers * own[:, None])
+    expected = np.diag(spread).copy()
+    groups: dict[tuple[date, Hashable], NDArray[np.float64]] = {}
+    for index, pin in enumerate(pins):
+        if pin.event is not None:
+            earlier = groups.setdefault((pin.day, pin.event), np.zeros(2))
+            expected += 2 * own[index] * earlier * levers[index]
+            earlier += levers[index]
+    expected = np.divide(expected, np.diag(spread), out=np.ones(2), where=np.diag(spread) > 0)
+    widened = np.sqrt(np.maximum(np.maximum(measured, expected), 1.0))
     spread = spread * np.outer(widened, widened)
     total = terms.sum(axis=0)
     if spread[0, 0] <= 0:

@@ -143,7 +143,8 @@ def card(count: int) -> dict[str, Any]:
         "kind": FROZEN,
         "definitions": "3",
         "origin": "entered",
-        "content": '{"pin_probability_pct":40.0,"regime":"unknown","atm_iv":null,'
+        "content": '{"pin_probability_pct":40.0,"pin_lower":1.0,"pin_upper":2.0,'
+        '"regime":"unknown","atm_iv":null,'
         '"hedge_flow_30m":null,"simulated":false}',
         "outcome": {
             "pin_hit": True,

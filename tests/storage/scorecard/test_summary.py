@@ -39,6 +39,8 @@ def scored(day: date, moment: datetime, content: dict[str, Any], outcome: dict[s
         freeze_time=moment,
         content={
             "pin_probability_pct": 50.0,
+            "pin_lower": None,
+            "pin_upper": None,
             "atm_iv": 0.15,
             "regime": "positive_gamma",
             "hedge_flow_30m": None,
@@ -81,7 +83,11 @@ def walk(count: int, seed: int, *, foretold=lambda p: p, width=1.0) -> list[Scor
                 scored(
                     session.day,
                     moment,
-                    {"pin_probability_pct": 100 * min(max(foretold(truth), 0.0), 1.0)},
+                    {
+                        "pin_probability_pct": 100 * min(max(foretold(truth), 0.0), 1.0),
+                        "pin_lower": low,
+                        "pin_upper": low + 1.6,
+                    },
                     {
                         "pin_hit": bool(low < close <= low + 1.6),
                         "within_1sigma": bool(abs(close - now) <= width * sd),
@@ -174,6 +180,19 @@ def test_the_test_by_hand() -> None:
     # Rows of one session that say the same are no further evidence.
     twice = [pin_of(day, 50.0, day < 8) for day in range(10) for _ in range(4)]
     assert agreement_p_value(twice) == pytest.approx(0.0577796, abs=1e-6)
+
+
+def test_one_event_twice_a_session() -> None:
+    """20 % and later 80 % for the same pin, in five sessions of which four hit: they miss together.
+
+    Sums 3 and -0.9. The first spreads by 5·(0.16 + 0.16 + 2·0.16) = 3.2, the second by 0.144.
+    """
+    pins = [
+        Forecast(DAY + timedelta(days=day), chance, None, day < 4, "the pin")
+        for day in range(5)
+        for chance in (20.0, 80.0)
+    ]
+    assert agreement_p_value(pins) == pytest.approx(math.exp(-(9 / 3.2 + 0.81 / 0.144) / 2))
 
 
 def test_the_test_is_one() -> None:
@@ -329,7 +348,8 @@ def test_kinds_are_apart() -> None:
         "freeze_time": freeze_moments(SESSIONS[0])[0],
         "definitions": "3",
         "origin": "entered",
-        "content": '{"pin_probability_pct":80.0,"regime":"unknown","atm_iv":null,'
+        "content": '{"pin_probability_pct":80.0,"pin_lower":1.0,"pin_upper":2.0,'
+        '"regime":"unknown","atm_iv":null,'
         '"hedge_flow_30m":null,"simulated":false}',
         "outcome": scored(DAY, SESSIONS[0].open, {}, {"pin_hit": True}).outcome,
     }
