@@ -85,7 +85,7 @@ def measure_books(
     list of DealerBook
         The settled book, then the live one.
     """
-    books = book_figures(
+    books, net = book_figures(
         chain.open_interest,
         signed,
         chain.listed,
@@ -97,7 +97,7 @@ def measure_books(
     flips = [NO_COVERAGE] * len(books)
     if market.covered:
         flips = find_flips(
-            np.array([book.net for book in books]),
+            net,
             spot=market.spot,
             moneyness=scene.moneyness,
             years=chain.years,

@@ -135,8 +135,7 @@ def update_flow(
         "listed_before": listed | past.listed_before(),
         **{name: past.widen(getattr(chain, name)) for name in QUOTES},
         "signed_volume": moved.signed_volume,
-        # Both sides of a strike share it.
-        "sigma": np.array([past.widen(market.smile.filled)] * 2),
+        "sigma": _both_sides(past.widen(market.smile.filled)),
         **moved.columns,
     }
     if chain.multi_leg_volume is not None:
@@ -177,6 +176,13 @@ def update_flow(
         amounts=amounts,
         state=(columns, notes),
     )
+
+
+def _both_sides(by_strike: Floats) -> Floats:
+    """A column for calls and puts, which share it. (2, n)"""
+    table = np.empty((2, len(by_strike)))
+    table[:] = by_strike
+    return table
 
 
 def volume_of_today(chain: Chain) -> Floats:

@@ -39,7 +39,7 @@ from storage.record.row import DEFINITIONS, Row, SlotRecord
 Floats = NDArray[np.float64]
 
 #: Levels of the charm curve, from spot. [standard deviations of what is left]
-CURVE = np.linspace(-2.0, 2.0, 9)
+CURVE = tuple(i / 2 for i in range(-4, 5))
 
 
 def measure_slot(
@@ -224,10 +224,10 @@ def _charm_curve(
     """What time alone leaves to trade until the close, if spot stays at each of nine levels."""
     if market.last_minute:
         return None
-    levels = market.spot + market.remaining * CURVE
+    levels = [market.spot + market.remaining * sigmas for sigmas in CURVE]
     return charm_curve(
         live.net,
-        levels[levels > 0],
+        [level for level in levels if level > 0],
         scene,
         forward=market.forward.level,
         strike=chain.strike,

@@ -57,7 +57,7 @@ def book_figures(
     scene: GreeksByMove,
     strike: Floats,
     near: tuple[int, int],
-) -> list[BookFigures]:
+) -> tuple[list[BookFigures], Floats]:
     """Exposures and levels of the settled book, and of the live one where there is flow.
 
     Dealers are long the calls that customers hold, and short their puts. What customers bought is
@@ -77,6 +77,8 @@ def book_figures(
     -------
     list of BookFigures
         The settled book, then the live one.
+    ndarray
+        Their ``net``, a row each. (books, n) [contracts]
     """
     n, books = len(strike), 1 if signed is None else 2
     net, by_strike, values = np.empty((books, n)), np.empty((6 * books, n)), np.empty((books, _ROW))
@@ -99,7 +101,7 @@ def book_figures(
         by_strike,
         values,
     )
-    return [
+    figures = [
         BookFigures(
             net[b],
             exposures_of(by_strike[6 * b : 6 * b + 6], row[:SUMS], scene.years),
@@ -108,6 +110,7 @@ def book_figures(
         )
         for b, row in enumerate(values.tolist())
     ]
+    return figures, net
 
 
 @load_once

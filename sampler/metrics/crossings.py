@@ -109,14 +109,18 @@ def _cross_loop(
         narrowest = min(narrowest, total[k])
     points = int(min((high - low) / narrowest * 3.0, MOST_POINTS)) + 2
     step = (high - low) / (points - 1)
-    bells = np.zeros((books, points + LANES))
+    bells, bell = np.zeros((books, points + LANES)), np.empty(points + LANES)
     for k in range(n):
         first = max(math.ceil((center[k] - GRID_WIDTH * total[k] - low) / step), 0)
         last = min(math.floor((center[k] + GRID_WIDTH * total[k] - low) / step), points - 1)
         if first > last:
             continue
         z, pace = (low + first * step - center[k]) / total[k], step / total[k]
-        _lay(bells, first, last + LANES, z, pace, weight[:, k])
+        end = _lay(bell[: last - first + LANES], z, pace)
+        for b in range(books):
+            height, row = weight[b, k], bells[b, first : first + end]
+            for i in range(end):
+                row[i] += height * bell[i]
     for b in range(books):
         turns = _turns(bells[b, :points], low, step, center, total, weight[b], crossings[b])
         counts[b] = turns
@@ -125,8 +129,8 @@ def _cross_loop(
 
 
 @scalar
-def _lay(bells: Floats, first: int, end: int, z: float, pace: float, weight: Floats) -> None:
-    """Add a bell to each book's stretch of the grid, which begins at z, but for its last points."""
+def _lay(bell: Floats, z: float, pace: float) -> int:
+    """Fill a bell from z on, but for its last points, and return how many points it has."""
     # exp(−z²/2) follows an even grid by its own ratio, which decays evenly too: two products a
     # point; ``LANES`` stretches side by side, so that no product waits for the one before it.
     ratio = math.exp(-z * pace - 0.5 * pace * pace)
@@ -135,18 +139,14 @@ def _lay(bells: Floats, first: int, end: int, z: float, pace: float, weight: Flo
     d4 = decay**4
     q0 = ratio**4 * decay**6
     q1, q2, q3 = q0 * d4, q0 * d4 * d4, q0 * d4 * d4 * d4
-    height, d16 = math.exp(-0.5 * z * z), d4**4
-    for b in range(weight.size):
-        v0, row = weight[b] * height, bells[b, first:end]
-        v1, v2, v3 = v0 * u1, v0 * u2, v0 * u3
-        r0, r1, r2, r3 = q0, q1, q2, q3
-        for i in range(0, row.size - LANES + 1, LANES):
-            row[i] += v0
-            row[i + 1] += v1
-            row[i + 2] += v2
-            row[i + 3] += v3
-            v0, v1, v2, v3 = v0 * r0, v1 * r1, v2 * r2, v3 * r3
-            r0, r1, r2, r3 = r0 * d16, r1 * d16, r2 * d16, r3 * d16
+    v0, d16, end = math.exp(-0.5 * z * z), d4**4, 0
+    v1, v2, v3 = v0 * u1, v0 * u2, v0 * u3
+    while end <= bell.size - LANES:
+        bell[end], bell[end + 1], bell[end + 2], bell[end + 3] = v0, v1, v2, v3
+        v0, v1, v2, v3 = v0 * q0, v1 * q1, v2 * q2, v3 * q3
+        q0, q1, q2, q3 = q0 * d16, q1 * d16, q2 * d16, q3 * d16
+        end += LANES
+    return end
 
 
 @scalar

@@ -106,7 +106,7 @@ def charm_horizon(years: float) -> float:
 
 def charm_curve(
     net: Floats,
-    levels: Floats,
+    levels: Sequence[float],
     scene: GreeksByMove,
     *,
     forward: float,
@@ -121,7 +121,7 @@ def charm_curve(
     Parameters
     ----------
     net : dealers' contracts of each strike, calls and puts together, positive long. (n,)
-    levels : where spot might stay. (m,) [$]
+    levels : where spot might stay. [$]
     scene : of the chain, from ``greeks_by_move``; its time to expiry is above 0.
     forward : today's; it moves with spot in proportion. [$]
     strike, sigma : of the chain; each strike keeps its own volatility. (n,) [$, decimal]
@@ -131,20 +131,20 @@ def charm_curve(
     tuple
         Pairs of level and Σ q·M·x·(Δ(T) − Δ(0)); positive: dealers buy. [$ and $]
     """
-    dollars = np.empty(len(levels))
+    dollars, stay = np.empty(len(levels)), np.array(levels)
     _loops()[2](
         scene.spot,
         forward,
         math.sqrt(scene.years),
-        np.log(levels / scene.spot),
-        levels,
+        np.log(stay / scene.spot),
+        stay,
         net,
         scene.moneyness,
         strike,
         sigma,
         dollars,
     )
-    return tuple(zip(levels.tolist(), dollars.tolist(), strict=True))
+    return tuple(zip(levels, dollars.tolist(), strict=True))
 
 
 class BookExposures(NamedTuple):

@@ -277,7 +277,7 @@ def test_exposures_by_finite_differences_of_the_book():
     assert late.charm == late.chex.sum() == pytest.approx(expected, rel=1e-9)
     assert [charm_horizon(hours * HOURS) for hours in (4, 2, 1)] == [3600.0, 3600.0, 1800.0]
     # The way to the close, where spot stays at 97.3 and 101: strikes by strikes by hand.
-    levels = np.array([97.3, 101.0])
+    levels = [97.3, 101.0]
     curve = charm_curve(q[0] + q[1], levels, scenes(), forward=100.0, strike=STRIKE, sigma=SIGMA)
     for level, dollars in curve:
         intrinsic = sum(
@@ -286,7 +286,7 @@ def test_exposures_by_finite_differences_of_the_book():
         )
         at_level = delta(spot=level) / 100.0 - intrinsic * 100
         assert dollars == pytest.approx(at_level * level, rel=1e-9)
-    assert [level for level, _ in curve] == [97.3, 101.0]
+    assert [level for level, _ in curve] == levels
     table = book_exposures(q, np.abs(q), scenes()).hedging
     for name, move in MOVES.items():
         shares = -(delta(spot=100 * (1 + move)) - delta()) / 100
