@@ -18,7 +18,6 @@ from sampler.metrics.black import Greeks, greeks_columns
 from sampler.metrics.special import (
     LEVEL,
     READ,
-    READ_TABLE,
     WRITE,
     WRITE_TABLE,
     compiled,
@@ -132,7 +131,7 @@ def charm_curve(
         Pairs of level and Σ q·M·x·(Δ(T) − Δ(0)); positive: dealers buy. [$ and $]
     """
     dollars, stay = np.empty(len(levels)), np.array(levels)
-    _loops()[2](
+    _loops()[1](
         scene.spot,
         forward,
         math.sqrt(scene.years),
@@ -188,44 +187,13 @@ class Hedging(NamedTuple):
     gamma_acceleration: float | None
 
 
-def book_exposures(position: Floats, open_interest: Floats, scene: GreeksByMove) -> BookExposures:
-    """All exposures of a dealer position, dex of the open interest held against it, and its hedges.
+def exposures_of(by_strike: Floats, total: Sequence[float], years: float) -> BookExposures:
+    """Name what ``book_loop`` has filled in.
 
     Formulas: q·Γ·M·S²·0.01; Δ·OI·M·S; q·vanna·M·S·0.01; q·M·S·(Δ(T) − Δ(T/2)) at fixed forward and
     smile; Σ q·Δ·M·S; Σ q·M·S·(Δ(T) − Δ(max(T − 1 h, T/2))). Shares after a move are
     −Σ q·(Δ(S(1 + p)) − Δ(S))·M, every contract repriced at its own volatility: linear gamma has the
     wrong sign at +1 % on nearly half of the real chains that were looked at.
-
-    Parameters
-    ----------
-    position : q, the dealers' contracts, calls first, positive long. (2, n)
-    open_interest : OI held by customers, calls first. (2, n) [contracts]
-    scene : what the books of the chain share, from ``greeks_by_move``.
-
-    Returns
-    -------
-    BookExposures
-        By strike and summed; units are at its fields. [$, $ per 1 %, $ per vol point]
-    """
-    by_strike, sums = np.empty((6, position.shape[1])), np.zeros(SUMS)
-    now = scene.now
-    _loops()[1](
-        scene.spot,
-        np.ascontiguousarray(position),
-        np.ascontiguousarray(open_interest),
-        now.call_delta,
-        now.put_delta,
-        now.gamma,
-        now.vanna,
-        scene.ahead,
-        by_strike,
-        sums,
-    )
-    return exposures_of(by_strike, sums.tolist(), scene.years)
-
-
-def exposures_of(by_strike: Floats, total: Sequence[float], years: float) -> BookExposures:
-    """Name what ``book_loop`` has filled in.
 
     Parameters
     ----------
@@ -236,7 +204,7 @@ def exposures_of(by_strike: Floats, total: Sequence[float], years: float) -> Boo
     Returns
     -------
     BookExposures
-        The same, with what follows from the sums.
+        By strike and summed; units are at its fields. [$, $ per 1 %, $ per vol point]
     """
     theta, gamma = total[9], total[11]
     return BookExposures(
@@ -264,10 +232,9 @@ def exposures_of(by_strike: Floats, total: Sequence[float], years: float) -> Boo
 
 
 @load_once
-def _loops() -> tuple[Callable[..., None], Callable[..., None], Callable[..., None]]:
+def _loops() -> tuple[Callable[..., None], Callable[..., None]]:
     return (
         compiled(_scene_loop, *[LEVEL] * 3, *[READ] * 3, *[WRITE_TABLE] * 2, WRITE),
-        compiled(book_loop, LEVEL, *[READ_TABLE] * 2, *[READ] * 4, READ_TABLE, WRITE_TABLE, WRITE),
         compiled(_curve_loop, *[LEVEL] * 3, *[READ] * 6, WRITE),
     )
 
@@ -289,7 +256,9 @@ def book_loop(
 
     Parameters
     ----------
-    spot, position, open_interest : as ``book_exposures`` has them.
+    spot : price of the underlying. [$]
+    position : q, the dealers' contracts, calls first, positive long. (2, n)
+    open_interest : OI held by customers, calls first. (2, n) [contracts]
     call_delta, put_delta, gamma, vanna : of this slot. (n,)
     ahead : as in ``GreeksByMove``. (12, n)
     out, sums : the rows (6, n), and ``SUMS`` sums that begin at 0.

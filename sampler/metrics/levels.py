@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.metrics.special import LEVEL, READ, READ_TABLE, WRITE, compiled, load_once, scalar
-from storage.market.strikes import strikes_for_concentration
+from sampler.metrics.special import scalar
 
 Floats = NDArray[np.float64]
 
@@ -34,27 +33,6 @@ class StrikeLevels(NamedTuple):
     total_gex: float
 
 
-def strike_levels(strike: Floats, gex: Floats, open_interest: Floats, spot: float) -> StrikeLevels:
-    """Find the levels of a book.
-
-    Parameters
-    ----------
-    strike : ascending. (n,) [$]
-    gex : gamma exposure, calls first. (2, n) [$ per 1 %]
-    open_interest : calls first. (2, n) [contracts]
-    spot : price of the underlying. [$]
-
-    Returns
-    -------
-    StrikeLevels
-        Indices into ``strike``, and two sums.
-    """
-    out = np.empty(6)
-    low, high = strikes_for_concentration(strike, spot, NEAR)
-    _loops()[0](spot, low, high, strike, gex, np.ascontiguousarray(open_interest), out)
-    return levels_of(out.tolist())
-
-
 def levels_of(values: Sequence[float]) -> StrikeLevels:
     """Name what ``levels_loop`` has filled in.
 
@@ -71,11 +49,6 @@ def levels_of(values: Sequence[float]) -> StrikeLevels:
     return StrikeLevels(call_wall, put_wall, magnet, pain, values[4], values[5])
 
 
-@load_once
-def _loops() -> tuple[Callable[..., None]]:
-    return (compiled(levels_loop, *[LEVEL] * 3, READ, READ_TABLE, READ_TABLE, WRITE),)
-
-
 @scalar
 def levels_loop(
     spot: float,
@@ -90,7 +63,10 @@ def levels_loop(
 
     Parameters
     ----------
-    spot, strike, gex, open_interest : as ``strike_levels`` has them.
+    spot : price of the underlying. [$]
+    strike : ascending. (n,) [$]
+    gex : gamma exposure, calls first. (2, n) [$ per 1 %]
+    open_interest : calls first. (2, n) [contracts]
     low, high : index of the first strike that is near, and the one after the last.
     out : six numbers.
     """

@@ -9,15 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sampler.metrics.book_figures import book_figures
 from sampler.metrics.exposure import (
     DEALER_SIGN,
-    book_exposures,
+    BookExposures,
+    GreeksByMove,
     charm_curve,
     charm_horizon,
     greeks_by_move,
 )
 from sampler.metrics.flip import FlipStatus, find_flips, has_coverage
-from sampler.metrics.levels import excess, max_pain, strike_levels, strongest
+from sampler.metrics.levels import (
+    StrikeLevels,
+    excess,
+    levels_loop,
+    levels_of,
+    max_pain,
+    strongest,
+)
 from sampler.metrics.pin import pin_probability, pin_score
 from storage.market.constants import MOVES
 
@@ -42,6 +51,22 @@ def flip_of(position, **changes):
     moneyness = np.log(terms.pop("forward") / terms.pop("strike"))
     (flip,) = find_flips(position[None], moneyness=moneyness, **terms)
     return flip
+
+
+def strike_levels(strike, gex, open_interest, spot) -> StrikeLevels:
+    """Levels of a book, all of whose strikes are near spot."""
+    values = np.empty(6)
+    levels_loop(spot, 0.0, float(len(strike)), strike, gex, open_interest, values)
+    return levels_of(values.tolist())
+
+
+def book_exposures(position: np.ndarray, scene: GreeksByMove) -> BookExposures:
+    """Exposures of dealers who sold each contract that they are short of today."""
+    nothing, listed = np.zeros(position.shape), np.ones(position.shape, np.bool_)
+    (_, live), _ = book_figures(
+        nothing, -position, listed, oi_confidence=1.0, scene=scene, strike=STRIKE, near=(0, 21)
+    )
+    return live.exposures
 
 
 def test_equal_and_opposite_strikes_cross_between_them():
@@ -262,7 +287,7 @@ def test_exposures_by_finite_differences_of_the_book():
                 total += n * d
         return total * 100 * 100.0
 
-    exposures = book_exposures(q, np.abs(q), scenes())
+    exposures = book_exposures(q, scenes())
     h = 1e-4
     assert exposures.dealer_delta == pytest.approx(delta(), rel=1e-12)
     per_percent = (delta(spot=100 + h) - delta(spot=100 - h)) / (2 * h)
@@ -272,7 +297,7 @@ def test_exposures_by_finite_differences_of_the_book():
     assert exposures.charm == pytest.approx(delta() - delta(years=3 * HOURS), rel=1e-9)
     assert exposures.chex.sum() == pytest.approx(delta() - delta(years=2 * HOURS), rel=1e-9)
     # In the last two hours both look ahead half of what is left.
-    late = book_exposures(q, np.abs(q), scenes(years=HOURS))
+    late = book_exposures(q, scenes(years=HOURS))
     expected = delta(years=HOURS) - delta(years=HOURS / 2)
     assert late.charm == late.chex.sum() == pytest.approx(expected, rel=1e-9)
     assert [charm_horizon(hours * HOURS) for hours in (4, 2, 1)] == [3600.0, 3600.0, 1800.0]
@@ -287,7 +312,7 @@ def test_exposures_by_finite_differences_of_the_book():
         at_level = delta(spot=level) / 100.0 - intrinsic * 100
         assert dollars == pytest.approx(at_level * level, rel=1e-9)
     assert [level for level, _ in curve] == levels
-    table = book_exposures(q, np.abs(q), scenes()).hedging
+    table = book_exposures(q, scenes()).hedging
     for name, move in MOVES.items():
         shares = -(delta(spot=100 * (1 + move)) - delta()) / 100
         assert table.shares[name] == pytest.approx(shares, rel=1e-9)
@@ -299,7 +324,7 @@ def test_all_that_decays_is_time_value():
     """A short straddle at 100 earns its whole price by expiry, spread over the hours left."""
     q = np.zeros((2, 21))
     q[:, 10] = -3.0
-    table = book_exposures(q, np.abs(q), scenes()).hedging
+    table = book_exposures(q, scenes()).hedging
     total = 0.4 * math.sqrt(4 * HOURS)
     straddle = 2 * 100 * (math.erfc(-total / 2 / math.sqrt(2)) - 1)
     assert table.net_theta_dollars == pytest.approx(3 * 100 * straddle, rel=1e-12)
