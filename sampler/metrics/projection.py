@@ -65,7 +65,9 @@ def project_book(
     def deltas(places: Floats, years: float) -> Floats:
         """Σ q·Δ of calls at each level. Whatever a put has beside that depends on neither."""
         later = scene._replace(years=years)
-        curve = charm_curve(net, places.tolist(), later, forward=forward, strike=strike, sigma=sigma)
+        curve = charm_curve(
+            net, places.tolist(), later, forward=forward, strike=strike, sigma=sigma
+        )
         ended = _ended(net, places * (forward / scene.spot), strike)
         return np.array([dollars for _, dollars in curve]) / (MULTIPLIER * places) + ended
 
