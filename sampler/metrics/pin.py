@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -66,7 +65,7 @@ def pin_score(
     if magnet_gex is not None and magnet_gex > 0:
         gamma = 100.0 * min(magnet_gex / (FULL_GAMMA * levels.total_gex), 1.0)
     parts = (oi, proximity, 100.0 * elapsed, gamma)
-    total = sum(map(operator.mul, PIN_WEIGHTS.values(), parts))
+    total = sum(w * p for w, p in zip(PIN_WEIGHTS.values(), parts, strict=True))
     return PinScore(math.floor(total + 0.5), *parts)
 
 
