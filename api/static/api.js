@@ -31,7 +31,6 @@ export const paths = {
   symbols: () => `${BASE}v1/symbols`,
   alerts: (parameters) => query(`${BASE}v1/alerts`, parameters),
   rules: () => `${BASE}v1/alerts/rules`,
-  levels: (symbol, parameters) => query(`${BASE}v1/levels/${encodeURIComponent(symbol)}`, parameters),
   market: () => `${BASE}v1/market`,
   series: of("series"),
   many: (symbols, parameters) => query(`${ROOT}/series`, { symbols: symbols.join(), ...parameters }),
@@ -54,7 +53,9 @@ export const headers = () => (key.get() ? { "X-Api-Key": key.get() } : {});
 export async function askResponse(path, signal) {
   const limit = AbortSignal.timeout(PATIENCE_MS);
   const either = signal ? AbortSignal.any([signal, limit]) : limit;
-  const sent = await fetch(path, { headers: headers(), cache: "no-store", signal: either });
+  const early = globalThis.early?.get(path);
+  globalThis.early?.delete(path);
+  const sent = (await early?.catch(() => null)) ?? await fetch(path, { headers: headers(), cache: "no-store", signal: either });
   if (!sent.ok) throw new Refused(sent.status, await sent.json().catch(() => ({})));
   return sent;
 }

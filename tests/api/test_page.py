@@ -70,7 +70,7 @@ async def test_modules_are_asked_for_at_once(stranger: Caller) -> None:
     preloaded = set(
         re.findall('"modulepreload" href="static/([^"]+)"', (await stranger.get("/")).text)
     )
-    assert preloaded == {p.name for p in STATIC.glob("*.js")} - {"main.js", "theme.js"}
+    assert preloaded == {p.name for p in STATIC.glob("*.js")} - {"main.js", "theme.js", "early.js"}
 
 
 async def test_no_file_of_the_page_is_long() -> None:
