@@ -31,6 +31,7 @@ export const paths = {
   symbols: () => `${BASE}v1/symbols`,
   alerts: (parameters) => query(`${BASE}v1/alerts`, parameters),
   rules: () => `${BASE}v1/alerts/rules`,
+  levels: (symbol, parameters) => query(`${BASE}v1/levels/${encodeURIComponent(symbol)}`, parameters),
   market: () => `${BASE}v1/market`,
   series: of("series"),
   many: (symbols, parameters) => query(`${ROOT}/series`, { symbols: symbols.join(), ...parameters }),

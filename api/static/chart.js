@@ -1,7 +1,7 @@
 // The chart of one panel: uPlot with the page's axes, colours and hooks. All charts share crosshair and zoom.
 
 import { colour, make } from "./dom.js";
-import { alone, columnsOf, leaping, levels, twoColours } from "./paths.js";
+import { columnsOf, twoColours } from "./columns.js";
 import { rangeOf } from "./range.js";
 import { toTheMinute } from "./time.js";
 
@@ -18,6 +18,51 @@ function timeSplits(u, axis, from, to) {
   const splits = [];
   for (let t = Math.ceil(from / step) * step; t <= to; t += step) splits.push(t);
   return splits;
+}
+
+// Draws a level as horizontal strokes without risers: risers of a level that alternates between two
+// strikes would fill the area between them.
+function levels(u, series, first, last) {
+  const [x, values] = [u.data[0], u.data[series]];
+  const path = new Path2D();
+  const at = (k) => Math.round(u.valToPos(x[k], "x", true));
+  for (let k = first; k <= last;) {
+    const value = values[k];
+    if (value === null || value === undefined) {
+      k++;
+      continue;
+    }
+    let end = k + 1;
+    while (end <= last && (values[end] === value || values[end] === undefined)) end++;
+    // Before a gap, and at the newest point, the stroke ends where the level was last sampled.
+    const until = end <= last && values[end] !== null ? at(end) : Math.max(at(end - 1), at(k) + 2);
+    const y = Math.round(u.valToPos(value, "y", true)) + 0.5;
+    path.moveTo(at(k), y);
+    path.lineTo(until, y);
+    k = end;
+  }
+  return { stroke: path, fill: null, clip: null, band: null, gaps: null, flags: 0 };
+}
+
+// A line that breaks at jumps, where another flip has become the nearest.
+function leaping(leap) {
+  return (u, series, first, last) => {
+    const [x, values] = [u.data[0], u.data[series]];
+    const path = new Path2D();
+    let before = null;
+    for (let k = first; k <= last; k++) {
+      const value = values[k];
+      if (value === undefined) continue;
+      if (value !== null) {
+        const at = [u.valToPos(x[k], "x", true), u.valToPos(value, "y", true)];
+        const joined = before !== null && Math.abs(value - before) <= leap * before;
+        if (joined) path.lineTo(...at);
+        else path.moveTo(...at);
+      }
+      before = value;
+    }
+    return { stroke: path, fill: null, clip: null, band: null, gaps: null, flags: 0 };
+  };
 }
 
 // Runs a paint function and restores the canvas state, which uPlot relies on.
@@ -228,4 +273,14 @@ export class Chart {
   point(left, top) {
     this.plot.setCursor({ left, top });
   }
+}
+
+// Finds values between two gaps, which a line would not show: they are drawn as points.
+function alone(values) {
+  const there = (value) => value !== null && value !== undefined;
+  const found = [];
+  for (let k = 0; k < values.length; k++) {
+    if (there(values[k]) && (k === 0 || values[k - 1] === null) && (k + 1 >= values.length || values[k + 1] === null)) found.push(k);
+  }
+  return found;
 }

@@ -2,6 +2,7 @@
 
 import { askFile, key, paths, why } from "./api.js";
 import { byId, write } from "./dom.js";
+import { askLevels, basisWords, listTargets } from "./futures.js";
 import { pine, plainText } from "./levels.js";
 import { picture } from "./picture.js";
 import { writeFixedAddress } from "./view.js";
@@ -18,6 +19,7 @@ export class Export {
   // ``now`` gives ``{session, bar, view, replay, screen, simulated}`` of the moment.
   constructor(now) {
     this.now = now;
+    byId("export-in").addEventListener("change", () => this.#map());
     byId("export-png").addEventListener("click", () => this.png());
     for (const button of document.querySelectorAll("[data-copy]")) {
       button.addEventListener("click", () => this.#copy(button));
@@ -42,10 +44,31 @@ export class Export {
     const stands = replay.at ?? bar?.at;
     const address = session && stands ? writeFixedAddress(view, session, stands) : view.address;
     byId("export-link").value = `${location.origin}${location.pathname}${address}`;
-    byId("export-plain").value = session && bar ? plainText(session, bar, simulated) : "";
-    byId("export-pine").value = session && bar ? pine(session, bar, simulated) : "";
+    listTargets(byId("export-in"), session);
+    this.#levels(session, bar, simulated);
     write(byId("export-note"), "");
     byId("export").showModal();
+  }
+
+  #levels(session, bar, simulated, mapped = null) {
+    byId("export-plain").value = session && bar ? plainText(session, bar, simulated, mapped) : "";
+    byId("export-pine").value = session && bar ? pine(session, bar, simulated, mapped) : "";
+  }
+
+  // The levels in the prices of the chosen instrument.
+  async #map() {
+    const { session, bar, simulated } = this.now();
+    const target = byId("export-in").value;
+    if (!session || !bar) return;
+    try {
+      const body = target === session.symbol ? null : await askLevels(session, bar, target);
+      if (byId("export-in").value !== target) return;
+      this.#levels(session, bar, simulated, body && { ...body, words: basisWords(session.symbol, target, body) });
+      write(byId("export-note"), "");
+    } catch (error) {
+      this.#levels(null);
+      write(byId("export-note"), why(error));
+    }
   }
 
   // Without a key the browser follows the link. With a key the page downloads the file, because a link cannot send a header.

@@ -11,21 +11,23 @@ const LEVELS = [
 const there = (value) => value !== null && value !== undefined;
 const plain = (value) => String(+value.toFixed(4));
 
-function levelsOf(bar) {
-  const levels = LEVELS.filter(([field]) => there(bar[field])).map(([field, name, colour]) => [name, bar[field], colour]);
-  if (there(bar.remaining_1sd)) {
-    levels.push(["+1 sigma to the close", bar.spot + bar.remaining_1sd, "color.gray"]);
-    levels.push(["-1 sigma to the close", bar.spot - bar.remaining_1sd, "color.gray"]);
-  }
+// ``mapped`` is the server's answer with the same sample's levels in another instrument's prices.
+function levelsOf(bar, mapped) {
+  const other = (key) => mapped.levels.find((level) => level.key === key)?.price;
+  const read = (field) => (mapped ? other(field) : bar[field]);
+  const levels = LEVELS.filter(([field]) => there(read(field))).map(([field, name, colour]) => [name, read(field), colour]);
+  const ends = mapped ? [other("sigma_upper"), other("sigma_lower")] : there(bar.remaining_1sd) ? [bar.spot + bar.remaining_1sd, bar.spot - bar.remaining_1sd] : [];
+  ends.filter(there).forEach((value, k) => levels.push([`${k ? "-" : "+"}1 sigma to the close`, value, "color.gray"]));
   return levels;
 }
 
-const title = (session, bar) => `${session.symbol} 0DTE levels, ${session.day} ${clock(bar.at)} New York (${utc(bar.at)} UTC)${session.feed && `, feed ${session.feed}`}`;
+const title = (session, bar, mapped) => `${session.symbol} 0DTE levels${mapped ? ` in ${mapped.target} prices (${mapped.words})` : ""}, ${session.day} ${clock(bar.at)} New York (${utc(bar.at)} UTC)${session.feed && `, feed ${session.feed}`}`;
 
-export function plainText(session, bar, simulated) {
-  const rows = [["Spot", bar.spot], ...levelsOf(bar)].map(([name, value]) => `${name.padEnd(24)}${fixed(value).padStart(12)}`);
+export function plainText(session, bar, simulated, mapped = null) {
+  const spot = mapped ? mapped.levels.find((level) => level.key === "spot").price : bar.spot;
+  const rows = [["Spot", spot], ...levelsOf(bar, mapped)].map(([name, value]) => `${name.padEnd(24)}${fixed(value).padStart(12)}`);
   return [
-    title(session, bar),
+    title(session, bar, mapped),
     ...(simulated ? ["SIMULATED MARKET: no number here is a real price"] : []),
     ...rows,
     `${"Net GEX per 1 %".padEnd(24)}${money(bar.net_gex).padStart(12)}  ${words(bar.regime)}`,
@@ -36,13 +38,13 @@ export function plainText(session, bar, simulated) {
 }
 
 // Pine reads text in double quotes; what could end one is left out.
-export function pine(session, bar, simulated) {
+export function pine(session, bar, simulated, mapped = null) {
   const quoted = (text) => `"${text.replace(/["\\\n]/g, "")}"`;
-  const lines = levelsOf(bar).map(([name, value, colour]) =>
+  const lines = levelsOf(bar, mapped).map(([name, value, colour]) =>
     `hline(${plain(value)}, ${quoted(name)}, color = ${colour}, linestyle = hline.style_dashed)`);
   return [
     "//@version=6",
-    `// ${title(session, bar)}${simulated ? ", SIMULATED MARKET" : ""}`,
+    `// ${title(session, bar, mapped)}${simulated ? ", SIMULATED MARKET" : ""}`,
     `indicator(${quoted(`${session.symbol} 0DTE levels ${session.day}`)}, overlay = true)`,
     ...lines,
     "",

@@ -1,5 +1,6 @@
 // The parts of the page that ask for answers of their own, beside the series and the heatmap.
 
+import { showFutures } from "./futures.js";
 import { showHistory } from "./history.js";
 import { showPressure } from "./pressure.js";
 import { showProjection } from "./projection.js";
@@ -8,6 +9,7 @@ import { showProjection } from "./projection.js";
 // when an answer has come. Pressure puts figures into the bars, which the charts then draw.
 export function showParts(session, bars, until, playing, changed) {
   showPressure(session, bars, playing, changed);
+  showFutures(session, bars.at(-1), playing, changed);
   showProjection(session, bars.at(-1), playing, changed);
   showHistory(session, until, changed);
 }

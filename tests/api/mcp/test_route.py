@@ -58,6 +58,17 @@ async def test_the_tools_are_those_of_the_family_and_only_read(flowing: Caller) 
         assert tool.description
 
 
+async def test_the_scorecard(flowing: Caller) -> None:
+    """The tool is the endpoint's document without the texts; what has no record says null."""
+    async with assistant(flowing) as client:
+        body = await call(client, "scorecard", symbol="SPX", kind="frozen")
+        assert "No data for XYZ" in await refusal(client, "scorecard", symbol="XYZ")
+    assert body["kinds"] == {"frozen": None, "backfilled": None, "recorded": None}
+    assert body["enough_sessions"] == 30
+    # By its dataset: this application says that it serves live rows.
+    assert body["status"]["simulated"] is False
+
+
 @pytest.mark.parametrize(
     ("view", "path"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from factories import DAY, at, record
 
 from sampler.live.freezer import AWAY, NO_ROW, NOT_RUNNING, Freezer
 from sampler.live.outcome import Outcome
+from storage.embedded.attach import Servers
 from storage.errors import StoreUnavailable
+from storage.market.clock import Clock
 from storage.postgres.store import Store
 from storage.record.row import Reason, SlotRecord
 from storage.scorecard.forecast import FrozenForecast
@@ -261,3 +265,40 @@ def test_a_file_that_is_not_whole(tmp_path: Path) -> None:
     (tmp_path / "a.forecast").write_bytes(b"{")
     assert [read for _, read in waiting.waiting()] == [forecast]
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".forecast", ".unreadable"]
+
+
+@pytest.mark.clocked
+async def test_the_sampler_freezes(servers: Servers, database: str, tmp_path: Path) -> None:
+    """``flow-sampler run`` over 10:00 of a simulated day: the row of 10:00 is frozen, on time."""
+    clock = Clock(TEN - timedelta(seconds=75), 6.0, datetime.now(UTC))
+    settings = {
+        "FLOW_DATABASE_URL": database,
+        "FLOW_REDIS_URL": servers.redis_url,
+        "FLOW_CLOCK": str(clock),
+        "FLOW_SOURCE": "synthetic:?seed=3",
+        "FLOW_SYMBOLS": "XSP",
+        "FLOW_METRICS_PORT": "0",
+        "FLOW_SPOOL_DIR": str(tmp_path),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sampler", "run"),
+        env=os.environ | settings,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with Store.open(database, "synthetic") as synthetic:
+            for _ in range(300):
+                lines = await synthetic.forecasts.frozen("XSP", DAY, DAY)
+                if lines:
+                    break
+                await asyncio.sleep(0.2)
+            (line,) = lines
+            assert (line["freeze_time"], line["slot"], line["missed"]) == (TEN, TEN, None)
+            assert line["frozen_at"] - TEN < timedelta(minutes=2)
+            content = json.loads(line["content"])
+            assert (content["simulated"], content["source"]) == (True, "synthetic")
+            row = (await synthetic.before("XSP", DAY, TEN + SECOND)).row
+            assert (row.slot, row.spot) == (TEN, content["spot"])
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 30)

@@ -1,0 +1,171 @@
+// The shown levels as prices of futures and related funds, and related chains' own levels beside them.
+
+import { ask, paths, why } from "./api.js";
+import { byId, make, options, write } from "./dom.js";
+import { fixed, plus } from "./format.js";
+import { inHours, live, server, state } from "./state.js";
+import { span } from "./time.js";
+
+// Instruments that follow one index; the last of each is its future, which is not sampled here.
+const FAMILIES = [["SPX", "SPY", "XSP", "ES"], ["NDX", "QQQ", "XND", "NQ"], ["RUT", "IWM", "MRUT", "RTY"], ["DJX", "DIA", "YM"]];
+const KEYS = ["spot", "gamma_flip", "call_wall", "put_wall", "magnet", "max_pain", "sigma_upper", "sigma_lower"];
+const STORED = "flow.basis";
+const LIVE_MS = 60000;
+const STILL_MS = 400;
+const REFUSED_MS = 300000;
+// Quotes lie nearer to their own slot than to the next one.
+const NEAREST_MS = 14000;
+// A basis that is older is pointed out: it decays with the days to the future's expiry.
+const OLD_S = 6 * 3600;
+
+const familyOf = (symbol) => FAMILIES.find((family) => family.includes(symbol)) ?? [];
+export const futureOf = (symbol) => familyOf(symbol).at(-1) ?? "";
+const related = (symbol) => familyOf(symbol).slice(0, -1).filter((name) => name !== symbol && state.symbols.includes(name));
+
+const stored = () => JSON.parse(localStorage.getItem(STORED) ?? "{}");
+// The basis that was given for a symbol's future: ``{kind, amount, at}``; undefined without one.
+const basisOf = (symbol) => stored()[`${symbol} ${futureOf(symbol)}`];
+
+function keep(symbol, basis) {
+  const all = stored();
+  if (basis) all[`${symbol} ${futureOf(symbol)}`] = basis;
+  else delete all[`${symbol} ${futureOf(symbol)}`];
+  localStorage.setItem(STORED, JSON.stringify(all));
+}
+
+// Returns the instruments that a symbol's levels can be shown in, itself first.
+export const targetsOf = (symbol) => [symbol, ...(basisOf(symbol) ? [futureOf(symbol)] : []), ...related(symbol)];
+
+// Asks for the levels of a bar's sample in the prices of an instrument.
+export function askLevels(session, bar, target, from = session.symbol) {
+  const basis = target === futureOf(session.symbol) ? basisOf(session.symbol) : null;
+  const amount = basis && { [basis.kind === "ratio" ? "ratio" : "basis"]: basis.amount };
+  const feed = from === session.symbol ? session.feed : "";
+  return ask(paths.levels(from, { to: target, ...amount, feed, at: new Date(bar.at + NEAREST_MS).toISOString() }));
+}
+
+// Returns how old a given basis is, in words; "" for one that follows from sampled prices.
+export function basisWords(symbol, target, body) {
+  const { kind, amount } = body.basis;
+  const size = kind === "ratio" ? `times ${fixed(amount, 5)}` : `${plus(amount, (n) => fixed(n, 2))} points`;
+  const given = target === futureOf(symbol) ? basisOf(symbol) : null;
+  return given ? `${size}, given ${span(Math.max((server.now() - given.at) / 1000, 0))} ago` : `${size}, by both sampled prices`;
+}
+
+let answers = { name: "", columns: [] };
+let wanted = "", timer = 0, visible = false, shown = "", asked = -Infinity, changed = () => {};
+const rests = new Map();
+
+async function load(name, session, bar) {
+  asked = performance.now();
+  const { symbol } = session;
+  const jobs = [
+    ...targetsOf(symbol).map((target) => ({ head: target === symbol ? symbol : `in ${target}`, target, from: symbol })),
+    ...related(symbol).map((from) => ({ head: `${from}'s own, in ${symbol}`, target: symbol, from })),
+  ].filter(({ head }) => (rests.get(`${symbol} ${head}`) ?? 0) < performance.now());
+  const columns = await Promise.all(jobs.map(async (job) => {
+    try {
+      return { ...job, body: await askLevels(session, bar, job.target, job.from) };
+    } catch (error) {
+      // A refusal stands for a while, such as prices that are too far apart in time.
+      rests.set(`${symbol} ${job.head}`, performance.now() + REFUSED_MS);
+      return { ...job, refused: why(error) };
+    }
+  }));
+  if (name !== wanted) return;
+  answers = { name, columns };
+  changed();
+}
+
+function want(session, bar, playing) {
+  const given = basisOf(session.symbol);
+  const name = `${session.symbol} ${session.day} ${session.feed} ${bar.at} ${given?.amount} ${related(session.symbol)}`;
+  if (name === wanted || playing || document.hidden) return;
+  const running = live() && inHours() && bar === session.newest && answers.name.split(" ", 2).join() === name.split(" ", 2).join() && answers.given === given?.amount;
+  wanted = name;
+  clearTimeout(timer);
+  const pause = running ? Math.max(asked + LIVE_MS / Math.max(server.speed, 1) - performance.now(), STILL_MS) : answers.columns.length ? STILL_MS : 0;
+  timer = setTimeout(() => load(name, session, bar).then(() => { answers.given = given?.amount; }), pause);
+}
+
+function cell(column, key) {
+  const level = column.body?.levels.find((one) => one.key === key);
+  if (!level) return make("td", "—");
+  const text = level.price === null ? "—" : fixed(level.price, 2);
+  return make("td", level.doubts.length ? `${text} ?` : text, "", level.doubts.length ? { title: `Flagged: ${level.doubts.join(", ").replaceAll("_", " ")}` } : {});
+}
+
+function draw(session) {
+  const { columns } = answers;
+  const names = columns.find(({ body }) => body)?.body.levels ?? [];
+  byId("futures-table").hidden = names.length === 0;
+  byId("futures-columns").replaceChildren(make("th", "Level", "", { scope: "col" }), ...columns.map(({ head }) => make("th", head, "", { scope: "col" })));
+  byId("futures-rows").replaceChildren(...KEYS.filter((key) => names.some((one) => one.key === key)).map((key) => {
+    const row = make("tr");
+    row.append(make("th", names.find((one) => one.key === key).name, "", { scope: "row" }), ...columns.map((column) => cell(column, key)));
+    return row;
+  }));
+  const notes = columns.filter(({ head }) => head !== session.symbol).map(({ head, target, from, body, refused }) =>
+    `${head}: ${refused ?? (from === session.symbol ? basisWords(session.symbol, target, body) : basisWords(from, target, body))}`);
+  write(byId("futures-notes"), notes.join(" · "));
+}
+
+// Shows the table once it has come into sight; ``bar`` is the newest bar, of a replay its moment's.
+export function showFutures(session, bar, playing, later) {
+  changed = later;
+  byId("futures").hidden = Boolean(session) && !futureOf(session.symbol);
+  if (!visible || !session || !bar || !futureOf(session.symbol)) return;
+  current = { session, bar };
+  want(session, bar, playing);
+  const future = futureOf(session.symbol);
+  const given = basisOf(session.symbol);
+  const delayed = (session.about.delay_seconds ?? 0) > 0;
+  for (const node of document.querySelectorAll("[data-future]")) write(node, future);
+  byId("futures-price").disabled = delayed || !live() || bar !== session.newest;
+  byId("futures-price").title = byId("futures-price").disabled ? "Only beside a price of now: not on a delayed feed, nor for an earlier moment" : "";
+  byId("futures-forget").hidden = !given;
+  const age = given ? (server.now() - given.at) / 1000 : 0;
+  write(byId("futures-age"), given ? `${future}: ${given.kind === "ratio" ? `times ${fixed(given.amount, 5)}` : `${plus(given.amount, (n) => fixed(n, 2))} points`}, given ${span(Math.max(age, 0))} ago${age > OLD_S ? ": give it anew" : ""}` : `No basis of ${future} is known: no feed here has the future.`);
+  byId("futures-age").classList.toggle("warn", age > OLD_S);
+  const name = `${answers.name} ${answers.columns.length}`;
+  if (name === shown) return;
+  shown = name;
+  draw(session);
+}
+
+let current = null;
+
+async function give(event) {
+  event.preventDefault();
+  if (!current) return;
+  const { session, bar } = current;
+  const [price, points] = ["futures-price", "futures-points"].map((id) => byId(id).value);
+  if (!price && !points) return;
+  try {
+    const amount = points ? { basis: points } : { price };
+    const at = new Date(bar.at + NEAREST_MS).toISOString();
+    const body = await ask(paths.levels(session.symbol, { to: futureOf(session.symbol), ...amount, feed: session.feed, at }));
+    keep(session.symbol, { kind: body.basis.kind, amount: body.basis.amount, at: server.now() });
+    write(byId("futures-trouble"), "");
+    byId("futures-form").reset();
+  } catch (error) {
+    write(byId("futures-trouble"), why(error));
+  }
+  changed();
+}
+
+// Fills the list of instruments that exports can be in.
+export function listTargets(picker, session) {
+  options(picker, session ? targetsOf(session.symbol).map((name) => [name, name]) : [], session?.symbol ?? "");
+}
+
+byId("futures-form").addEventListener("submit", give);
+byId("futures-forget").addEventListener("click", () => {
+  if (current) keep(current.session.symbol, null);
+  changed();
+});
+new IntersectionObserver((entries) => {
+  if (!entries.some((entry) => entry.isIntersecting)) return;
+  visible = true;
+  changed();
+}).observe(byId("futures"));
