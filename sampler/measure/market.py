@@ -71,7 +71,8 @@ LAST_MINUTE = 60 / YEAR_SECONDS
 LEAST_PAIRS, SETTLING, OPENING = 5, 1.0, 900.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+# Not frozen: each field of a frozen one is set through a call, 3 µs a slot.
+@dataclass(slots=True, kw_only=True, eq=False)
 class MarketState:
     """Spot, forward and volatilities to measure with."""
 

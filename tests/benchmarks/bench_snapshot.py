@@ -22,6 +22,7 @@ import numpy as np
 from sampler import metrics
 from sampler.chain import Chain, Frame, select_chain
 from sampler.measure.market import read_market
+from sampler.measure.projection import EVERY
 from sampler.measure.snapshot import measure_slot
 from storage.market.calendar import market_day, session_on
 from storage.record.row import SlotRecord
@@ -41,8 +42,14 @@ def timed(work: Callable[[], object], repeats: int = 200) -> tuple[float, float]
     return statistics.median(took), min(took)
 
 
-def pair(read: Frame) -> tuple[Frame, Chain, SlotRecord]:
-    """A frame a slot later, with new volume on most contracts, its chain, the record before it."""
+def pair(read: Frame, *, projected: bool = False) -> tuple[Frame, Chain, SlotRecord]:
+    """A frame a slot later, with new volume on most contracts, its chain, the record before it.
+
+    Both are in the five minutes after the frame's own; ``projected``: the later one is the first
+    of them, which has a projection.
+    """
+    wait = -(read.quoted_at.timestamp() + (30 if projected else 0)) % EVERY
+    read = replace(read, quoted_at=read.quoted_at + timedelta(seconds=wait))
     session = session_on(market_day(read.quoted_at))
     first = measure_slot(select_chain(read, session), None, oi_confidence=0.43)
     later = replace(
@@ -94,8 +101,13 @@ def main() -> None:
     whole = timed(lambda: measure_slot(later, first, oi_confidence=0.43))
     print(f"{'':46}   median      best")
     print(f"{'snapshot, live and settled':46} {whole[0]:8.3f}  {whole[1]:8.3f} ms")
+    _, fifth, before = pair(read, projected=True)
+    surface = timed(lambda: measure_slot(fifth, before, oi_confidence=0.43))
+    print(
+        f"{'the same with a projection, one slot of ten':46} {surface[0]:8.3f}  {surface[1]:8.3f} ms"
+    )
     baseline = timed(lambda: measure_slot(later, None, oi_confidence=0.43))
-    print(f"{'snapshot, baseline (one book)':46} {baseline[0]:8.3f}  {baseline[1]:8.3f} ms")
+    print(f"{'baseline: one book, with a projection':46} {baseline[0]:8.3f}  {baseline[1]:8.3f} ms")
     session = session_on(market_day(newer.quoted_at))
     columns = timed(lambda: measure_slot(select_chain(newer, session), first, oi_confidence=0.43))
     print(f"{'the same from all columns of the source':46} {columns[0]:8.3f}  {columns[1]:8.3f} ms")
