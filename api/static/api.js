@@ -38,6 +38,7 @@ export const paths = {
   leaderboard: (parameters) => query(`${ROOT}/leaderboard`, parameters),
   heatmap: of("heatmap"),
   pressure: of("pressure"),
+  heldLevels: of("held-levels"),
   sessions: of("sessions"),
   history: of("history"),
   projection: of("projection"),

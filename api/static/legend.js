@@ -13,7 +13,7 @@ export class Legend {
     for (const line of lines) {
       const key = make("dt", "", `key c-${line.colour}`);
       key.append(make("i", "", line.dash ? (line.dash[0] <= 2 ? "dotted" : "dashed") : ""), make("span", line.name));
-      const value = make("dd", NONE, "", { "data-field": line.compare ? "" : line.field, ...(!line.compare && FIGURES.includes(line.field) ? { "data-figure": line.field } : {}) });
+      const value = make("dd", NONE, "", { "data-field": line.compare ? "" : line.field, ...(!line.compare && FIGURES.includes(line.field) ? { "data-figure": line.field } : {}), ...(line.held ? { "data-figure": line.held } : {}) });
       const row = make("div", "", "row");
       row.append(key, value);
       list.append(row);
@@ -30,7 +30,9 @@ export class Legend {
       const beyond = none || low === null || line.scale ? "" : now > high ? " ↑" : now < low ? " ↓" : "";
       write(value, none ? NONE : line.write(now) + beyond);
       value.title = beyond ? "Outside the visible range of the chart" : "";
-      row.hidden = Boolean(line.optional) && none;
+      // A held level has a line of its own where it is another one than the sample's.
+      const same = line.held && (none || now === values[this.#values.findIndex((other) => other.line.field === line.held)]);
+      row.hidden = (Boolean(line.optional) && none) || Boolean(same);
     });
   }
 }

@@ -14,30 +14,34 @@ const WIDE = 560;
 const there = (value) => value !== null && value !== undefined;
 
 // Returns the levels of a bar, those that coincide as one: names, level, colour, and how far it is in
-// standard deviations of what is left. ``column`` and ``strikes``: net GEX by strike, if that is known.
+// standard deviations of what is left. A level is the one that the server holds, where that is known, and
+// ``now`` the sample's own where it differs. ``column`` and ``strikes``: net GEX by strike, if known.
 export function tagsOf(bar, column, strikes) {
   const tags = [];
   for (const [field, name, colour] of bar ? LEVELS : []) {
-    const level = bar[field];
+    const level = bar[`held_${field}`] ?? bar[field];
     if (!there(level)) continue;
+    const now = there(bar[field]) && bar[field] !== level ? bar[field] : null;
     const same = tags.find((tag) => tag.level === level);
     if (same) {
       same.names.push(name.toLowerCase());
+      same.now ??= now;
       continue;
     }
     const row = column ? strikes.indexOf(level) : -1;
     tags.push({
       names: [name], level, colour, gex: row < 0 ? null : column.values[row],
-      sigmas: bar.remaining_1sd ? (level - bar.spot) / bar.remaining_1sd : null, flip: field === "gamma_flip",
+      sigmas: bar.remaining_1sd ? (level - bar.spot) / bar.remaining_1sd : null, flip: field === "gamma_flip", now,
     });
   }
   return tags;
 }
 
-function textOf({ names, level, gex, sigmas, flip }, wide, arrow) {
+function textOf({ names, level, gex, sigmas, flip, now }, wide, arrow) {
   const parts = [`${arrow}${(wide ? names : names.map((name) => name.replace(" wall", "").replace("Gamma f", "F"))).join(" = ")} ${flip ? price(level) : strike(level)}`];
   if (wide && there(gex)) parts.push(money(gex));
   if (wide && there(sigmas)) parts.push(`${plus(sigmas, (n) => fixed(n, Math.abs(n) < 10 ? 1 : 0))} σ`);
+  if (wide && there(now)) parts.push(`now ${strike(now)}`);
   return parts.join(" · ");
 }
 

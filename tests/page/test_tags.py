@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from storage.record.row import SlotRecord
 from tests.page import market
 from tests.page.conftest import Site
 from tests.page.market import STRIKES, TUESDAY, slot_time
@@ -23,17 +24,23 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 LABELS = "[...document.querySelectorAll('.tags li')].map((item) => item.textContent)"
 
 
+def change(records: list[SlotRecord]) -> None:
+    """Give some samples levels of their own."""
+    for sample in records:
+        sample.row = dataclasses.replace(
+            sample.row, spot=6001.0, gamma_flip=6006.5, call_wall=6005.0, magnet=6005.0,
+            put_wall=5900.0, remaining_1sd=2.5,
+        )  # fmt: skip
+        gex = np.where(STRIKES == 6005.0, 6.92e9, 0.0)
+        assert sample.profile is not None
+        sample.profile |= {"call_gex": gex, "put_gex": np.where(STRIKES == 5900.0, -3e7, 0.0)}
+
+
 async def test_labels_of_levels(fresh: Site, tabs: Callable[..., Any]) -> None:
     """Coincident levels have one label, close ones stand below each other, far ones have an arrow."""
     records = market.day(TUESDAY)
-    last = records[-1]
-    last.row = dataclasses.replace(
-        last.row, spot=6001.0, gamma_flip=6006.5, call_wall=6005.0, magnet=6005.0, put_wall=5900.0,
-        remaining_1sd=2.5,
-    )  # fmt: skip
-    gex = np.where(STRIKES == 6005.0, 6.92e9, 0.0)
-    assert last.profile is not None
-    last.profile |= {"call_gex": gex, "put_gex": np.where(STRIKES == 5900.0, -3e7, 0.0)}
+    # For two minutes and a slot: the server's held levels have moved too.
+    change(records[-6:])
     await fresh.put(records)
     await fresh.start(slot_time(TUESDAY, 780) + timedelta(minutes=30))
     tab = await tabs()
@@ -54,6 +61,29 @@ async def test_labels_of_levels(fresh: Site, tabs: Callable[..., Any]) -> None:
     narrow = await tabs(viewport={"width": 390, "height": 844})
     await narrow.open("bar=30s")
     await narrow.until(f"({LABELS}).join() === 'Flip 6,006.50,Call = magnet 6,005,↓ Put 5,900'")
+
+
+async def test_held_levels(fresh: Site, tabs: Callable[..., Any]) -> None:
+    """Labels stand at the levels that the server holds, and name the sample's own beside them."""
+    records = market.day(TUESDAY)
+    change(records[-1:])
+    await fresh.put(records)
+    await fresh.start(slot_time(TUESDAY, 780) + timedelta(minutes=30))
+    tab = await tabs()
+    await tab.open("bar=30s")
+    path = "/v1/flow/zero-dte/held-levels/SPX"
+    held = (await fresh.get(path, bar="30s", minutes=390, date=str(TUESDAY)))["bars"][-1]
+    assert 6005.0 not in held.values()
+    await tab.shows(".tags li", "now 5,900")
+    labels = " | ".join(await tab.page.evaluate(LABELS))
+    # (6030 − 6001)/2.5 = 11.6 and so on.
+    sigmas = (held["put_wall"] - 6001.0) / 2.5
+    written = f"{sigmas:+.{1 if abs(sigmas) < 10 else 0}f}".replace("-", "−")
+    assert f"Put wall {held['put_wall']:,.0f} · $0 · {written} σ · now 5,900" in labels
+    # The legend has both: the sample's own, and the held one where it differs.
+    legend = "#legend-price dd[data-field={}]"
+    assert await tab.text(legend.format("call_wall")) == "6,005"
+    assert (await tab.text(legend.format("held_call_wall"))).startswith(f"{held['call_wall']:,.0f}")
 
 
 async def test_the_height_of_the_crosshair(fresh: Site, tabs: Callable[..., Any]) -> None:
