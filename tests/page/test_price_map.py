@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import re
 from collections.abc import AsyncIterator, Callable
@@ -33,9 +34,14 @@ LIGHT = """([left, right, top, bottom]) => {
   return lights; }"""
 
 
-def address(tab: Tab) -> Any:
-    """The parts of the page's address."""
-    return tab.page.evaluate("Object.fromEntries(new URLSearchParams(location.hash.slice(1)))")
+async def address(tab: Tab) -> Any:
+    """The parts of the page's address, once it has stood still for half a second."""
+    parts = "Object.fromEntries(new URLSearchParams(location.hash.slice(1)))"
+    readings: list[Any] = []
+    while len(readings) < 6 or any(each != readings[-1] for each in readings[-6:]):
+        readings.append(await tab.page.evaluate(parts))
+        await asyncio.sleep(0.1)
+    return readings[-1]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
