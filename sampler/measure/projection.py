@@ -121,4 +121,10 @@ def measure_projection(
 
 
 def _rounded(surface: Floats) -> list[list[float]]:
-    return [[float(f"{value:.{_DIGITS}g}") for value in row] for row in surface.tolist()]
+    """Six digits of each value: whole numbers and powers of ten, so that they print as short."""
+    with np.errstate(divide="ignore"):
+        digits = _DIGITS - 1 - np.floor(np.log10(np.abs(surface)))
+    digits[~np.isfinite(digits)] = 0.0
+    up, down = 10.0 ** np.maximum(digits, 0.0), 10.0 ** np.maximum(-digits, 0.0)
+    rounded: list[list[float]] = (np.rint(surface * up / down) / up * down).tolist()
+    return rounded

@@ -6,12 +6,13 @@ Everything stays as it is but spot and time: the dealers' position, each strike'
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler.metrics.exposure import ONE_PERCENT, GreeksByMove, charm_curve
+from sampler.metrics.exposure import FAR, ONE_PERCENT, GreeksByMove, charm_curve
 from sampler.metrics.flip import find_flips
 from storage.market.constants import MULTIPLIER
 
@@ -61,14 +62,17 @@ def project_book(
     """
     width = float(levels[1] - levels[0])
     edges = np.append(levels - width / 2, levels[-1] + width / 2)
+    near = _within_reach(scene, sigma, edges)
+    close = scene._replace(moneyness=scene.moneyness[near])
+    held, strikes, volatility = net[near], strike[near], sigma[near]
 
     def deltas(places: Floats, years: float) -> Floats:
         """Σ q·Δ of calls at each level. Whatever a put has beside that depends on neither."""
-        later = scene._replace(years=years)
+        later = close._replace(years=years)
         curve = charm_curve(
-            net, places.tolist(), later, forward=forward, strike=strike, sigma=sigma
+            held, places.tolist(), later, forward=forward, strike=strikes, sigma=volatility
         )
-        ended = _ended(net, places * (forward / scene.spot), strike)
+        ended = _ended(held, places * (forward / scene.spot), strikes)
         return np.array([dollars for _, dollars in curve]) / (MULTIPLIER * places) + ended
 
     today = deltas(levels, scene.years)
@@ -86,6 +90,15 @@ def project_book(
         )
         flips.append(flip.level if covered[i] else None)
     return BookProjection(gamma, charm, flips)
+
+
+def _within_reach(scene: GreeksByMove, sigma: Floats, edges: Floats) -> NDArray[np.bool_]:
+    """Strikes whose delta is not 0 or 1 at all levels: the others change nothing. (n,)"""
+    total = sigma * math.sqrt(scene.years)
+    reach = FAR * total + 0.5 * total**2
+    low, high = np.log(edges[[0, -1]] / scene.spot)
+    kept: NDArray[np.bool_] = (scene.moneyness + high >= -reach) & (scene.moneyness + low <= reach)
+    return kept
 
 
 def _ended(net: Floats, forwards: Floats, strike: Floats) -> Floats:
