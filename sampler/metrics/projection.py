@@ -64,15 +64,15 @@ def project_book(
     edges = np.append(levels - width / 2, levels[-1] + width / 2)
     near = _within_reach(scene, sigma, edges)
     close = scene._replace(moneyness=scene.moneyness[near])
-    held, strikes, volatility = net[near], strike[near], sigma[near]
+    net_near, strikes, volatility = net[near], strike[near], sigma[near]
 
     def deltas(places: Floats, years: float) -> Floats:
         """Σ q·Δ of calls at each level. Whatever a put has beside that depends on neither."""
         later = close._replace(years=years)
         curve = charm_curve(
-            held, places.tolist(), later, forward=forward, strike=strikes, sigma=volatility
+            net_near, places.tolist(), later, forward=forward, strike=strikes, sigma=volatility
         )
-        ended = _ended(held, places * (forward / scene.spot), strikes)
+        ended = _ended(net_near, places * (forward / scene.spot), strikes)
         return np.array([dollars for _, dollars in curve]) / (MULTIPLIER * places) + ended
 
     today = deltas(levels, scene.years)
@@ -97,8 +97,10 @@ def _within_reach(scene: GreeksByMove, sigma: Floats, edges: Floats) -> NDArray[
     total = sigma * math.sqrt(scene.years)
     reach = FAR * total + 0.5 * total**2
     low, high = np.log(edges[[0, -1]] / scene.spot)
-    kept: NDArray[np.bool_] = (scene.moneyness + high >= -reach) & (scene.moneyness + low <= reach)
-    return kept
+    within: NDArray[np.bool_] = (scene.moneyness + high >= -reach) & (
+        scene.moneyness + low <= reach
+    )
+    return within
 
 
 def _ended(net: Floats, forwards: Floats, strike: Floats) -> Floats:
