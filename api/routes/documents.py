@@ -120,10 +120,11 @@ async def get_snapshot(request: Request, symbol: Symbol, caller: Growth) -> Resp
         If a parameter is not valid.
     """
     name, context = _symbol(request, symbol), app_context(request)
-    scores = await context.frozen_scores.of_symbol(context.store, name)
-    return await _chain_document(
-        request, symbol, lambda sample: snapshot(sample, scores), _reason_alone
-    )
+
+    async def document(sample: Sample) -> dict[str, Any]:
+        return snapshot(sample, await context.frozen_scores.of_symbol(context.store, name))
+
+    return await _chain_document(request, symbol, document, _reason_alone)
 
 
 async def get_exposure(request: Request, symbol: Symbol, caller: Growth) -> Response:
@@ -146,19 +147,17 @@ async def get_exposure(request: Request, symbol: Symbol, caller: Growth) -> Resp
         If a parameter is not valid.
     """
     reach = parameters.read_strike_range(request.query_params, DEFAULT_RANGE)
-    return await _chain_document(
-        request,
-        symbol,
-        lambda sample: exposure(sample, reach),
-        _reason_with_price,
-        while_closed=True,
-    )
+
+    async def document(sample: Sample) -> dict[str, Any]:
+        return exposure(sample, reach)
+
+    return await _chain_document(request, symbol, document, _reason_with_price, while_closed=True)
 
 
 async def _chain_document(
     request: Request,
     symbol: str,
-    document: Callable[[Sample], dict[str, Any]],
+    document: Callable[[Sample], Awaitable[dict[str, Any]]],
     reason_body: Callable[[Store, str, NoChain], Awaitable[dict[str, Any]]],
     *,
     while_closed: bool = False,
@@ -190,7 +189,8 @@ async def _chain_document(
         return _not_found_response(request, name, when)
     except NoChain as reason:
         return await _document_response(request, await reason_body(store, name, reason), name, None)
-    return await _document_response(request, document(sample), name, sample.record.row.quoted_at)
+    body = await document(sample)
+    return await _document_response(request, body, name, sample.record.row.quoted_at)
 
 
 async def _reason_alone(store: Store, symbol: str, reason: NoChain) -> dict[str, Any]:

@@ -59,7 +59,7 @@ inline FlowTable ReadFlowTable(const std::string& text)
     return table;
 }
 
-#ifndef FLOW_WITHOUT_SIERRA
+#ifndef WITHOUT_SIERRA
 #include "sierrachart.h"
 
 SCDLLName("zerodte-flow levels")

@@ -124,7 +124,8 @@ def _rounded(surface: Floats) -> list[list[float]]:
     """Six digits of each value: whole numbers and powers of ten, so that they print as short."""
     with np.errstate(divide="ignore"):
         digits = _DIGITS - 1 - np.floor(np.log10(np.abs(surface)))
-    digits[~np.isfinite(digits)] = 0.0
+    # Dollars: what is below 1e-300 of one is nothing, and its power of ten would overflow.
+    digits[~np.isfinite(digits) | (digits > 300.0)] = 0.0
     up, down = 10.0 ** np.maximum(digits, 0.0), 10.0 ** np.maximum(-digits, 0.0)
     rounded: list[list[float]] = (np.rint(surface * up / down) / up * down).tolist()
     return rounded

@@ -77,6 +77,13 @@ class Away:
         view.away = self.away
         return view
 
+    @property
+    def forecasts(self) -> Away:
+        """The record, which goes away with the store."""
+        view = Away(self._store.forecasts)  # type: ignore[arg-type]
+        view.away = self.away
+        return view
+
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
 

@@ -57,8 +57,8 @@ async def test_a_feed_is_chosen(fresh: Site, tab: Tab, tabs: Callable[..., Any])
         "Auto (theta)", "cboe", "theta",
     ]  # fmt: skip
     kinds = ("series", "heatmap", "sessions", "stream")
-    # Snapshot and pressure are asked for when the page has time.
-    late = {(kind, "") for kind in ("snapshot", "pressure")}
+    # These are asked for when the page has time.
+    late = {(kind, "") for kind in ("snapshot", "pressure", "held-levels")}
     assert feeds_of(tab.requested) - late == {(kind, "") for kind in kinds}
     tab.requested.clear()
     await tab.page.locator("#feed").select_option("cboe")
