@@ -54,7 +54,7 @@ async def main() -> None:
             browser = await launch(play)
             for name, scheme, view, place in (
                 ("page", "dark", "", ""),
-                ("page-strikes", "light", "bar=30s", "#plot-exposure"),
+                ("page-strikes", "light", "bar=30s", "#plot-price"),
             ):
                 page = await browser.new_page(viewport=DESKTOP, color_scheme=scheme)  # type: ignore[arg-type]
                 tab = Tab(page, site)
@@ -64,7 +64,7 @@ async def main() -> None:
                 if place:
                     await page.locator(place).scroll_into_view_if_needed()
                     await page.evaluate(
-                        "scrollTo(0, document.querySelector('.panel.exposure').offsetTop + 180)"
+                        "scrollBy(0, document.querySelector('#plot-price').getBoundingClientRect().top - 90)"
                     )
                     box = await page.locator("#plot-price .u-over").bounding_box()
                     assert box is not None
