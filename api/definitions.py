@@ -1,16 +1,17 @@
 """The page of the definitions: ``docs/definitions.md`` as HTML, for readers without a network.
 
-Only the Markdown that the document uses is read: headings, paragraphs, lists, tables, fences, code,
-stress and links. Every figure of the glossary has an anchor, ``figure-`` and its name.
+Every heading has an anchor, and so has every figure of the glossary: ``figure-`` and its name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from html import escape
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 _PAGE = """\
 <!doctype html>
@@ -32,7 +33,7 @@ _PAGE = """\
 </body>
 </html>
 """
-_ITEM = re.compile(r"[-*] +")
+_TABLE_BOX = '<div class="scroll" tabindex="0" role="region" aria-label="Table {number}">\n'
 _NAME = re.compile(r"`([a-z0-9_]+)`")
 
 
@@ -67,95 +68,57 @@ def markdown_html(text: str) -> str:
 
     Parameters
     ----------
-    text : Markdown as the definitions use it.
+    text : CommonMark with tables. HTML in it is shown as text.
 
     Returns
     -------
     str
         HTML without a head; nothing of the text can become markup of its own.
     """
-    parts: list[str] = []
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    tokens = _served_tokens(parser.parse(text))
+    return str(parser.renderer.render(tokens, parser.options, {}))
+
+
+def _served_tokens(tokens: Sequence[Token]) -> list[Token]:
+    """A document's tokens with anchors, and with each table in a box that scrolls by itself."""
+    served: list[Token] = []
     heading, tables = "", 0
-    lines = text.splitlines()
-    while lines:
-        line = lines.pop(0)
-        if not line.strip():
-            continue
-        if line.startswith("```"):
-            block = _take(lines, lambda each: not each.startswith("```"))
-            del lines[:1]
-            parts.append(f"<pre><code>{escape(chr(10).join(block))}</code></pre>")
-        elif match := re.match(r"(#{1,4}) (.+)", line):
-            level, heading = len(match[1]), match[2]
-            parts.append(f'<h{level} id="{_anchor(heading)}">{_inline(heading)}</h{level}>')
-        elif line.startswith("|"):
-            rows = [line, *_take(lines, lambda each: each.startswith("|"))]
+    for index, token in enumerate(tokens):
+        # The policy of the page refuses styles in attributes: a column's alignment is one.
+        token.attrs.pop("style", None)
+        if token.children:
+            token.children = _served_links(token.children)
+        if token.type == "heading_open":
+            heading = tokens[index + 1].content
+            token.attrs["id"] = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        elif token.type == "table_open":
             tables += 1
-            parts.append(_table(rows, tables, figures=heading == "Glossary"))
-        elif _ITEM.match(line):
-            items = [line, *_take(lines, lambda each: bool(_ITEM.match(each)) or each[:1] == " ")]
-            parts.append(_list(items))
-        else:
-            rest = _take(lines, lambda each: bool(each.strip()) and not each.startswith(("|", "#")))
-            parts.append(f"<p>{_inline(' '.join([line, *rest]))}</p>")
-    return "\n".join(parts)
+            served.append(_markup(_TABLE_BOX.format(number=tables)))
+        elif token.type == "th_open":
+            token.attrs["scope"] = "col"
+        elif token.type == "tr_open" and heading == "Glossary":
+            # The row begins, its first cell begins, and then comes what the cell has.
+            if name := _NAME.fullmatch(tokens[index + 2].content):
+                token.attrs["id"] = f"figure-{name[1]}"
+        served.append(token)
+        if token.type == "table_close":
+            served.append(_markup("</div>\n"))
+    return served
 
 
-def _take(lines: list[str], belongs: Callable[[str], bool]) -> list[str]:
-    """The first lines that belong together; they are taken off the list."""
-    taken = []
-    while lines and belongs(lines[0]):
-        taken.append(lines.pop(0))
-    return taken
+def _served_links(tokens: Sequence[Token]) -> list[Token]:
+    """A line's tokens, where only links within the document are links."""
+    served, is_within = [], False
+    for token in tokens:
+        if token.type == "link_open":
+            target = str(token.attrs["href"])
+            is_within = target.startswith("#")
+            token.attrs["href"] = f"definitions{target}"
+        if is_within or token.type not in ("link_open", "link_close"):
+            served.append(token)
+    return served
 
 
-def _anchor(heading: str) -> str:
-    """The name that links within the document give a heading."""
-    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-
-
-def _list(lines: list[str]) -> str:
-    items: list[str] = []
-    for line in lines:
-        if _ITEM.match(line):
-            items.append(_ITEM.sub("", line, count=1))
-        else:
-            items[-1] += " " + line.strip()
-    return "<ul>" + "".join(f"<li>{_inline(item)}</li>" for item in items) + "</ul>"
-
-
-def _table(lines: list[str], number: int, *, figures: bool) -> str:
-    rows = [
-        [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        for line in lines
-        if not re.fullmatch(r"[|\s:-]+", line)
-    ]
-    head = "".join(f'<th scope="col">{_inline(cell)}</th>' for cell in rows[0])
-    body = []
-    for row in rows[1:]:
-        name = _NAME.fullmatch(row[0]) if figures else None
-        anchor = f' id="figure-{name[1]}"' if name else ""
-        body.append(
-            f"<tr{anchor}>" + "".join(f"<td>{_inline(cell)}</td>" for cell in row) + "</tr>"
-        )
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Table {number}">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
-def _inline(text: str) -> str:
-    """A line's code, stress and links; what stands in code is left as it is."""
-    pieces = re.split(r"`([^`]+)`", text)
-    return "".join(
-        f"<code>{escape(piece)}</code>" if k % 2 else _words(piece)
-        for k, piece in enumerate(pieces)
-    )
-
-
-def _words(text: str) -> str:
-    written = escape(re.sub(r"\\([\\|*_`])", r"\1", text))
-    written = re.sub(r"\[([^\]]*)\]\((#[\w-]+)\)", r'<a href="definitions\2">\1</a>', written)
-    written = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", written)
-    written = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", written)
-    return re.sub(r"(?<![\w*])\*([^*\s][^*]*?)\*(?![\w*])", r"<em>\1</em>", written)
+def _markup(html: str) -> Token:
+    return Token("html_block", "", 0, content=html)

@@ -275,6 +275,7 @@ HOMES: dict[str, set[str]] = {
     "distributed": {"sampler.history"},
     "fastapi": {"api.app", "api.mcp", "api.page", "api.routes"},
     "httpx": {"api.mcp", "api.watch", "sampler.sources", "storage.notify"},
+    "markdown_it": {"api.definitions"},
     "mcp": {"api.mcp"},
     "numba": {"sampler.metrics"},
     "pandas_market_calendars": {"storage.market"},
