@@ -99,8 +99,8 @@ def _served_tokens(tokens: Sequence[Token]) -> list[Token]:
             token.attrs["scope"] = "col"
         elif token.type == "tr_open" and heading == "Glossary":
             # The row begins, its first cell begins, and then comes what the cell has.
-            if name := _NAME.fullmatch(tokens[index + 2].content):
-                token.attrs["id"] = f"figure-{name[1]}"
+            name = _NAME.fullmatch(tokens[index + 2].content)
+            token.attrs |= {"id": f"figure-{name[1]}"} if name else {}
         served.append(token)
         if token.type == "table_close":
             served.append(_markup("</div>\n"))
