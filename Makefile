@@ -25,8 +25,8 @@ uninstall:  ## remove them again; settings and data stay, but for ARGS=--purge
 release: $(VENV)/.dev $(TOOLS)/.done  ## build wheel, sdist, SBOM and checksums into dist/, and tag; ARGS=--no-tag
 	@PYTHON=$(abspath $(BIN)/python) CYCLONEDX=$(abspath $(TOOLS)/bin/cyclonedx-py) RUNTIME=$(abspath $(RUNTIME)) .ci/release $(ARGS)
 
-audit: $(TOOLS)/.done  ## look for known vulnerabilities in what the package needs
-	$(TOOLS)/bin/pip-audit --path $$($(RUNTIME)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+audit: $(TOOLS)/.done  ## look for known vulnerabilities in what the package needs; fails if it could not ask
+	@$(TOOLS)/bin/python .ci/audit $(TOOLS)/bin/pip-audit $$($(RUNTIME)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 site: $(VENV)/site/.done  ## build the documentation and the Python reference as web pages: build/site/html/index.html
 	@.ci/site

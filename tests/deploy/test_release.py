@@ -125,3 +125,48 @@ def test_dependencies_are_audited_each_week_and_before_a_release() -> None:
     assert [c.split()[:2] for c in commands if c] == [["make", "audit"]]
     built = (folder / "release.yml").read_text()
     assert 0 < built.index("run: make audit") < built.index("run: make release")
+
+
+def audit(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+    """``.ci/audit`` with a stand-in for pip-audit."""
+    fake = folder / "pip-audit"
+    fake.write_text(f"#!/bin/sh\n{program}\n")
+    fake.chmod(0o755)
+    return subprocess.run(
+        [sys.executable, str(ROOT / ".ci" / "audit"), str(fake), str(folder)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+#: What pip-audit 2.10 prints of a package that it looked up, of one that it could not, and of a vulnerable one.
+CLEAN = {"name": "numpy", "version": "2.4.6", "vulns": []}
+SKIPPED = {"name": "scipy", "skip_reason": "Dependency not found on PyPI and could not be audited"}
+OURS = {"name": "zerodte-flow", "skip_reason": "Dependency not found on PyPI"}
+FAULTY = CLEAN | {"vulns": [{"id": "PYSEC-2027-1", "fix_versions": ["2.4.7"], "aliases": []}]}
+
+
+@pytest.mark.parametrize(
+    ("packages", "code", "words"),
+    [
+        ([CLEAN, OURS], 0, "1 packages, no known vulnerability"),
+        ([FAULTY, OURS], 1, "numpy 2.4.6: PYSEC-2027-1, mended in 2.4.7"),
+        ([CLEAN, SKIPPED], 1, "1 of 2 packages could not be looked up"),
+        ([SKIPPED, OURS], 1, "none of the 1 packages could be looked up"),
+        ([OURS], 1, "none of the 0 packages"),
+    ],
+)
+def test_an_audit_that_looked_nothing_up_fails(
+    packages: list[dict[str, object]], code: int, words: str, tmp_path: Path
+) -> None:
+    """Only an audit that asked about every package says that there is no known vulnerability."""
+    answer = json.dumps({"dependencies": packages, "fixes": []})
+    done = audit(tmp_path, f"cat <<'END'\n{answer}\nEND")
+    assert (done.returncode, words in done.stdout + done.stderr) == (code, True)
+    assert ("no known" in done.stdout) == (code == 0)
+
+
+def test_an_audit_without_a_network_says_so(tmp_path: Path) -> None:
+    """pip-audit's last line says why."""
+    done = audit(tmp_path, "echo 'ERROR: connection refused' >&2; exit 1")
+    assert done.returncode == 1
+    assert "did not answer, so nothing is known: ERROR: connection refused" in done.stderr
