@@ -228,6 +228,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "api.definitions",
         "api.errors",
         "api.http",
+        "api.openapi",
         "storage.record",
     },
     "api.app": {

@@ -20,8 +20,8 @@ HEADLINES = (
 )  # fmt: skip
 #: Gaps that are listed one by one; the others are counted.
 MOST_GAPS = 10
-#: Strikes of a grid that does not fit.
-MOST_STRIKES = 21
+#: Strikes of a grid that does not fit: as many as leave all bars in, else the most.
+MOST_STRIKES, FEWEST_STRIKES = 21, 11
 
 
 def headlines(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,6 +68,10 @@ def fit(document: Mapping[str, Any], limit: int) -> bytes:
     if len(encoded := orjson.dumps(whole)) <= limit:
         return encoded
     if "strikes_grid" in whole:
+        for count in range(MOST_STRIKES, FEWEST_STRIKES - 1, -2):
+            encoded = orjson.dumps(_with_strikes(whole, count))
+            if len(encoded) <= limit:
+                return encoded
         whole = _with_strikes(whole, MOST_STRIKES)
         return _largest(partial(_with_last, whole, "bars"), len(whole["bars"]), limit)
     if "strikes" in whole:
@@ -134,11 +138,12 @@ def _bar_with(bar: Mapping[str, Any], places: Sequence[int], width: int) -> dict
 def _with_last(document: Mapping[str, Any], name: str, count: int) -> dict[str, Any]:
     """The document with the newest elements of a list."""
     elements = document[name]
-    # Sessions and alerts come with the newest first.
-    newest_first = name not in ("bars", "gaps")
+    # Alerts come with the newest first, a leaderboard with the largest, symbols in their order.
+    newest_first = name in ("alerts", "entries", "symbols")
     short = dict(document) | {name: elements[:count] if newest_first else elements[-count:]}
     if count < len(elements):
-        _noted(short, f"the {len(elements) - count} older of {len(elements)} {name}")
+        rest = "last" if name in ("entries", "symbols") else "older"
+        _noted(short, f"the {len(elements) - count} {rest} of {len(elements)} {name}")
     return short
 
 

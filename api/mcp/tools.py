@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ from pydantic import Field
 from api.definitions import definitions_text
 from api.mcp.brief import DEFAULT_LIMIT, age_of, fit, headlines
 from api.mcp.caller import ApiCaller, ToolRefusal
+from api.openapi.catalogue import DOCUMENTS, SERIES, Route
 from storage import installed_version
 from storage.record.row import DEFINITIONS
 
@@ -27,15 +28,26 @@ volatility is a decimal, net GEX is dollars of delta per 1 % move: positive mean
 hedging dampens moves. The sign of customers' trades is an estimate: `regime_confidence` says how
 sure it is. Nothing here is advice to trade.
 """
-VIEWS = ("snapshot", "series", "hedge_flow", "heatmap", "strike_flow")
 View = Literal[
-    "snapshot", "series", "hedge_flow", "hedge-flow", "heatmap", "strike_flow", "strike-flow"
-]
+    "snapshot", "series", "hedge_flow", "hedge-flow", "heatmap", "strike_flow", "strike-flow",
+    "pressure", "held_levels", "held-levels", "projection",
+]  # fmt: skip
 Bar = Literal["30s", "1m", "5m", "15m"]
 Symbol = Annotated[str, Field(description="the underlying, such as SPX, SPY or QQQ")]
 Day = Annotated[
     str | None, Field(description="the session, YYYY-MM-DD; today's or the newest if left out")
 ]
+Expiry = Annotated[str | None, Field(description="YYYY-MM-DD; the nearest stored one if left out")]
+# Its name is spelt as in the API.
+Moment = Annotated[
+    str | None,
+    Field(
+        validation_alias="at",
+        description="nothing quoted later, ISO 8601; now if left out",
+    ),
+]
+Feed = Annotated[str | None, Field(description="such as cboe; the shown one if left out")]
+Cursor = Annotated[int | None, Field(ge=0, description="the cursor of an earlier answer")]
 MaxKb = Annotated[
     int, Field(ge=2, le=2000, description="the largest answer in kB; what does not fit is left out")
 ]
@@ -79,6 +91,7 @@ async def _answer(
     max_kb: float,
     *,
     shorten: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    notes: Sequence[str] = (),
 ) -> str:
     """Ask for a document, put its status in front, and cut it to size."""
     parameters = {name: str(value) for name, value in query.items() if value is not None}
@@ -87,6 +100,7 @@ async def _answer(
     except ToolRefusal as refusal:
         raise ToolError(str(refusal)) from refusal
     status = await _status(caller, document)
+    status["notes"] += notes
     # The feeds' times stand in the status already.
     rest = {name: value for name, value in document.items() if name != "data_as_of"}
     return fit({"status": status} | dict(shorten(rest)), int(max_kb * 1000)).decode()
@@ -100,15 +114,16 @@ async def _status(caller: ApiCaller, document: Mapping[str, Any]) -> dict[str, A
         named = await caller.companion("/v1/symbols", {})
         dataset = named["dataset"] if named else None
     simulated = None if dataset is None else dataset == "synthetic"
-    status: dict[str, Any] = {"simulated": simulated}
-    if "as_of" in document:
-        status["as_of"] = document["as_of"]
-    if "newest" in document:
-        status["age_seconds"] = age_of(document)
-        status["feed"] = document.get("source")
-        status["feed_delay_seconds"] = document.get("delay_seconds")
-    if document.get("flags"):
-        status["flags"] = document["flags"]
+    # A name is there in every answer; it is null where the answer shows no sample.
+    status: dict[str, Any] = {
+        "simulated": simulated,
+        "as_of": document.get("as_of"),
+        "age_seconds": age_of(document),
+        "feed": document.get("source"),
+        "feed_delay_seconds": document.get("delay_seconds"),
+        "flags": document.get("flags"),
+        "session": None,
+    }
     symbol = document.get("symbol")
     if symbol and day:
         feed = {"feed": str(document["feed"])} if document.get("feed") else {}
@@ -139,9 +154,15 @@ def _notes(status: Mapping[str, Any]) -> list[str]:
     if session and session["gaps"]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in session["reasons"].items())
         notes.append(f"{session['gaps']} of {session['slots']} slots have no sample: {reasons}.")
-    if "flags" in status:
+    if status["flags"]:
         notes.append(f"The sample is flagged: {', '.join(status['flags'])}.")
     return notes
+
+
+def _names(route: Route) -> set[str]:
+    """The parameters of a route's query."""
+    extra = route.described["openapi_extra"] or {}
+    return {each["name"] for each in extra.get("parameters", ()) if each["in"] == "query"}
 
 
 def _add_flow_tools(server: MCPServer, caller_of: Callable[[Context], ApiCaller]) -> None:
@@ -152,11 +173,13 @@ def _add_flow_tools(server: MCPServer, caller_of: Callable[[Context], ApiCaller]
         symbol: Symbol,
         bar: Annotated[Bar | None, Field(description="bar size; chosen by the window")] = None,
         side: Annotated[
-            Literal["calls", "puts", "all"], Field(description="of hedge_flow")
-        ] = "all",
+            Literal["calls", "puts", "all"] | None,
+            Field(description="of hedge_flow: all if left out"),
+        ] = None,
         minutes: Annotated[
-            int, Field(ge=1, le=390, description="the last minutes of the session")
-        ] = 390,
+            int | None,
+            Field(ge=1, le=390, description="the last minutes of the session; all if left out"),
+        ] = None,
         metric: Annotated[
             Literal["gex", "dex", "vex", "chex", "oi", "signed_flow", "volume"] | None,
             Field(description="of heatmap: gex if left out"),
@@ -165,7 +188,15 @@ def _add_flow_tools(server: MCPServer, caller_of: Callable[[Context], ApiCaller]
             Literal["raw", "delta", "since_open"] | None,
             Field(description="of heatmap: raw if left out"),
         ] = None,
+        book: Annotated[
+            Literal["live", "settled"] | None,
+            Field(description="of heatmap: live if left out"),
+        ] = None,
         date: Day = None,
+        expiry: Expiry = None,
+        moment: Moment = None,
+        feed: Feed = None,
+        since: Cursor = None,
         figures: Annotated[
             Literal["headline", "all"], Field(description="of series: figures of each bar")
         ] = "headline",
@@ -175,39 +206,64 @@ def _add_flow_tools(server: MCPServer, caller_of: Callable[[Context], ApiCaller]
 
         snapshot: one moment of the chain with today's flow. series: headline figures by bar.
         hedge_flow: what dealers bought (positive) or sold to hedge, by bar. heatmap: a metric by
-        strike and bar. strike_flow: signed flow by strike and bar.
+        strike and bar. strike_flow: signed flow by strike and bar. pressure: hedge flow, its rate,
+        and where both stand among stored sessions. held_levels: walls and magnet with hysteresis.
+        projection: gamma and charm until the close.
         """
         name = view.replace("_", "-")
-        query: dict[str, object | None] = {"date": date}
-        if name != "snapshot":
-            short = next(size for most, size in _BARS if minutes <= most)
-            query |= {"bar": bar or short, "minutes": minutes}
-        if name == "hedge-flow":
-            query["side"] = side
-        if name == "heatmap":
-            query |= {"metric": metric, "mode": mode}
-        shorten = headlines if name == "series" and figures == "headline" else dict
+        taken = _names((SERIES | DOCUMENTS)[name])
+        query: dict[str, object | None] = {
+            "bar": bar,
+            "side": side,
+            "minutes": minutes,
+            "metric": metric,
+            "mode": mode,
+            "book": book,
+            "date": date,
+            "expiry": expiry,
+            "at": moment,
+            "feed": feed,
+            "since": since,
+        }
+        unused = [each for each in query if query[each] is not None and each not in taken]
+        query = {each: value for each, value in query.items() if each in taken}
+        if "bar" in taken:
+            query["minutes"] = minutes or 390
+            query["bar"] = bar or next(size for most, size in _BARS if (minutes or 390) <= most)
         return await _answer(
-            caller_of(ctx), f"{FLOW}/{name}/{_segment(symbol)}", query, max_kb, shorten=shorten
+            caller_of(ctx),
+            f"{FLOW}/{name}/{_segment(symbol)}",
+            query,
+            max_kb,
+            shorten=headlines if name == "series" and figures == "headline" else dict,
+            notes=[f"{view} has no {each}; it was not used." for each in unused],
         )
 
     @server.tool(annotations=_READS, structured_output=False)
     async def get_zero_dte(
         ctx: Context,
         symbol: Symbol,
-        expiry: Annotated[
-            str | None, Field(description="the session, YYYY-MM-DD; today's if left out")
-        ] = None,
+        expiry: Expiry = None,
         strike_range: Annotated[
             float | None, Field(description="strikes within this part of spot, 0.001 to 0.10")
         ] = None,
+        date: Day = None,
+        moment: Moment = None,
+        feed: Feed = None,
         max_kb: MaxKb = 16,
     ) -> str:
         """Exposures of the options that expire today, on this morning's open interest alone."""
-        query = {"expiry": expiry, "strike_range": strike_range}
+        query = {"strike_range": strike_range} | _when(expiry, date, moment, feed)
         return await _answer(
             caller_of(ctx), f"/v1/exposure/zero-dte/{_segment(symbol)}", query, max_kb
         )
+
+
+def _when(
+    expiry: str | None, day: str | None, moment: str | None, feed: str | None
+) -> dict[str, object | None]:
+    """Which sample of which feed, as the API's parameters."""
+    return {"expiry": expiry, "date": day, "at": moment, "feed": feed}
 
 
 def _add_live_tools(server: MCPServer, caller_of: Callable[[Context], ApiCaller]) -> None:
@@ -219,32 +275,86 @@ def _add_live_tools(server: MCPServer, caller_of: Callable[[Context], ApiCaller]
             Literal["gex", "dex", "oi"] | None,
             Field(description="one book by strike; all headline figures if left out"),
         ] = None,
+        expiry: Expiry = None,
+        date: Day = None,
+        moment: Moment = None,
+        feed: Feed = None,
         max_kb: MaxKb = 16,
     ) -> str:
         """The live book: this morning's open interest with today's flow."""
-        return await _answer(
-            caller_of(ctx), f"/v1/flow/{view or 'live'}/{_segment(symbol)}", {}, max_kb
+        query = _when(expiry, date, moment, feed)
+        path = f"/v1/flow/{view or 'live'}/{_segment(symbol)}"
+        return await _answer(caller_of(ctx), path, query, max_kb)
+
+    for name, document, description in _LIVE:
+        server.add_tool(
+            _live_tool(document, caller_of),
+            name=name,
+            description=description,
+            annotations=_READS,
+            structured_output=False,
         )
 
     @server.tool(annotations=_READS, structured_output=False)
-    async def get_flow_levels(ctx: Context, symbol: Symbol, max_kb: MaxKb = 16) -> str:
-        """Gamma flip, call wall, put wall and max pain of the live book."""
-        return await _answer(caller_of(ctx), f"/v1/flow/levels/{_segment(symbol)}", {}, max_kb)
+    async def get_levels(
+        ctx: Context,
+        symbol: Symbol,
+        to: Annotated[
+            str | None, Field(description="in whose prices, such as ES or SPY; its own if left out")
+        ] = None,
+        price: Annotated[float | None, Field(description="the price of `to` now")] = None,
+        basis: Annotated[float | None, Field(description="price of `to` less the symbol's")] = None,
+        ratio: Annotated[float | None, Field(description="price of `to` over the symbol's")] = None,
+        expiry: Expiry = None,
+        date: Day = None,
+        moment: Moment = None,
+        feed: Feed = None,
+        max_kb: MaxKb = 16,
+    ) -> str:
+        """All levels, in the prices of the symbol or of a future, fund or index beside it.
 
-    @server.tool(annotations=_READS, structured_output=False)
-    async def get_flow_pin_risk(ctx: Context, symbol: Symbol, max_kb: MaxKb = 16) -> str:
-        """How strongly price is held at the magnet strike, and the parts of that score."""
-        return await _answer(caller_of(ctx), f"/v1/flow/pin-risk/{_segment(symbol)}", {}, max_kb)
+        One of price, basis and ratio maps them; none is needed for an instrument that is sampled
+        here and follows the same index.
+        """
+        query: dict[str, object | None] = {"to": to, "price": price, "basis": basis, "ratio": ratio}
+        query |= _when(expiry, date, moment, feed)
+        return await _answer(caller_of(ctx), f"/v1/levels/{_segment(symbol)}", query, max_kb)
 
-    @server.tool(annotations=_READS, structured_output=False)
-    async def get_flow_summary(ctx: Context, symbol: Symbol, max_kb: MaxKb = 16) -> str:
-        """What today's flow has changed of the dealers' book."""
-        return await _answer(caller_of(ctx), f"/v1/flow/summary/{_segment(symbol)}", {}, max_kb)
 
-    @server.tool(annotations=_READS, structured_output=False)
-    async def get_flow_dealer_risk(ctx: Context, symbol: Symbol, max_kb: MaxKb = 16) -> str:
-        """Settled and live exposures of dealers side by side."""
-        return await _answer(caller_of(ctx), f"/v1/flow/dealer-risk/{_segment(symbol)}", {}, max_kb)
+#: Tools that are one document of the live book each: name, document, description.
+_LIVE = (
+    ("get_flow_levels", "levels", "Gamma flip, call wall, put wall and max pain of the live book."),
+    (
+        "get_flow_pin_risk",
+        "pin-risk",
+        "How strongly price is held at the magnet strike, and the parts of that score.",
+    ),
+    ("get_flow_summary", "summary", "What today's flow has changed of the dealers' book."),
+    (
+        "get_flow_dealer_risk",
+        "dealer-risk",
+        "Settled and live exposures of dealers side by side.",
+    ),
+)
+
+
+def _live_tool(
+    document: str, caller_of: Callable[[Context], ApiCaller]
+) -> Callable[..., Awaitable[str]]:
+    async def answer(
+        ctx: Context,
+        symbol: Symbol,
+        expiry: Expiry = None,
+        date: Day = None,
+        moment: Moment = None,
+        feed: Feed = None,
+        max_kb: MaxKb = 16,
+    ) -> str:
+        query = _when(expiry, date, moment, feed)
+        path = f"/v1/flow/{document}/{_segment(symbol)}"
+        return await _answer(caller_of(ctx), path, query, max_kb)
+
+    return answer
 
 
 def _add_explain_tool(server: MCPServer, caller_of: Callable[[Context], ApiCaller]) -> None:
@@ -255,19 +365,18 @@ def _add_explain_tool(server: MCPServer, caller_of: Callable[[Context], ApiCalle
         figure: Annotated[
             str, Field(description="a name of flow://definitions, such as gamma_flip")
         ] = "net_gex",
-        moment: Annotated[
-            str | None,
-            Field(
-                description="the newest sample that was quoted by then, ISO 8601; now if left out"
-            ),
-        ] = None,
         strike: Annotated[
             float | None, Field(description="explain this strike's part of the figure")
         ] = None,
+        expiry: Expiry = None,
+        date: Day = None,
+        moment: Moment = None,
+        feed: Feed = None,
         max_kb: MaxKb = 16,
     ) -> str:
         """A figure's formula with this sample's inputs, its flags in words, and what it is not."""
-        query = {"figure": figure, "at": moment, "strike": strike}
+        query: dict[str, object | None] = {"figure": figure, "strike": strike}
+        query |= _when(expiry, date, moment, feed)
         return await _answer(caller_of(ctx), f"/v1/explain/{_segment(symbol)}", query, max_kb)
 
 
@@ -288,14 +397,50 @@ def _add_record_tools(server: MCPServer, caller_of: Callable[[Context], ApiCalle
         return await _answer(caller_of(ctx), "/v1/market", {}, DEFAULT_LIMIT / 1000)
 
     @server.tool(annotations=_READS, structured_output=False)
-    async def get_sessions(ctx: Context, symbol: Symbol, max_kb: MaxKb = 16) -> str:
+    async def get_sessions(
+        ctx: Context, symbol: Symbol, feed: Feed = None, max_kb: MaxKb = 16
+    ) -> str:
         """The stored sessions of a symbol, and how many of their slots have a sample."""
-        return await _answer(caller_of(ctx), f"{FLOW}/sessions/{_segment(symbol)}", {}, max_kb)
+        path = f"{FLOW}/sessions/{_segment(symbol)}"
+        return await _answer(caller_of(ctx), path, {"feed": feed}, max_kb)
 
     @server.tool(annotations=_READS, structured_output=False)
-    async def get_gaps(ctx: Context, symbol: Symbol, date: Day = None, max_kb: MaxKb = 16) -> str:
+    async def get_history(
+        ctx: Context,
+        symbol: Symbol,
+        n: Annotated[int, Field(ge=1, le=100, description="how many sessions")] = 20,
+        date: Annotated[
+            str | None, Field(description="the last day that counts, YYYY-MM-DD; today if left out")
+        ] = None,
+        feed: Feed = None,
+        max_kb: MaxKb = 16,
+    ) -> str:
+        """The newest stored sessions of a symbol, each in a few numbers."""
+        query = {"n": n, "date": date, "feed": feed}
+        return await _answer(caller_of(ctx), f"{FLOW}/history/{_segment(symbol)}", query, max_kb)
+
+    @server.tool(annotations=_READS, structured_output=False)
+    async def get_leaderboard(
+        ctx: Context,
+        metric: Annotated[
+            Literal["heat", "pin_risk", "abs_flow", "charm_intensity"],
+            Field(description="what is ranked"),
+        ] = "heat",
+        n: Annotated[int, Field(ge=1, le=100, description="how many symbols")] = 20,
+        date: Day = None,
+        feed: Feed = None,
+        max_kb: MaxKb = 16,
+    ) -> str:
+        """Symbols ranked by one figure of their newest sample."""
+        query = {"metric": metric, "n": n, "date": date, "feed": feed}
+        return await _answer(caller_of(ctx), f"{FLOW}/leaderboard", query, max_kb)
+
+    @server.tool(annotations=_READS, structured_output=False)
+    async def get_gaps(
+        ctx: Context, symbol: Symbol, date: Day = None, feed: Feed = None, max_kb: MaxKb = 16
+    ) -> str:
         """The slots of a session without a sample, each interval with its reason."""
-        query = {"bar": "15m", "minutes": 390, "date": date}
+        query = {"bar": "15m", "minutes": 390, "date": date, "feed": feed}
         described = ("symbol", "expiration", "as_of", "session", "feed")
 
         def gaps_alone(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -314,6 +459,11 @@ def _add_record_tools(server: MCPServer, caller_of: Callable[[Context], ApiCalle
             Literal["frozen", "backfilled", "recorded"] | None,
             Field(description="only this kind; all if left out. Only frozen ones are a record"),
         ] = None,
+        first: Annotated[
+            str | None,
+            Field(validation_alias="from", description="the first session, YYYY-MM-DD"),
+        ] = None,
+        to: Annotated[str | None, Field(description="the last session, YYYY-MM-DD")] = None,
         max_kb: MaxKb = 16,
     ) -> str:
         """How right the levels were: pin, ranges, walls, regime and flow against what happened.
@@ -331,7 +481,8 @@ def _add_record_tools(server: MCPServer, caller_of: Callable[[Context], ApiCalle
             left_out = {"left_out": ["text and times of each frozen forecast"]} if forecasts else {}
             return dict(document) | {"forecasts": forecasts} | left_out
 
-        return await _answer(caller_of(ctx), path, {"kind": kind}, max_kb, shorten=without_texts)
+        query = {"kind": kind, "from": first, "to": to}
+        return await _answer(caller_of(ctx), path, query, max_kb, shorten=without_texts)
 
     @server.tool(annotations=_READS, structured_output=False)
     async def get_alerts(
@@ -342,10 +493,11 @@ def _add_record_tools(server: MCPServer, caller_of: Callable[[Context], ApiCalle
             str | None, Field(description="market, operational, or one kind such as regime")
         ] = None,
         limit: Annotated[int, Field(ge=1, le=500)] = 20,
+        cursor: Cursor = None,
         max_kb: MaxKb = 16,
     ) -> str:
         """What has happened: market events by rule and faults of the product, the newest first."""
-        query = {"symbol": symbol, "date": date, "kind": kind, "limit": limit}
+        query = {"symbol": symbol, "date": date, "kind": kind, "limit": limit, "cursor": cursor}
         return await _answer(caller_of(ctx), "/v1/alerts", query, max_kb)
 
 

@@ -34,6 +34,26 @@ def test_the_newest_alerts_come_first() -> None:
     assert short["alerts"][0] == {"id": 200}
 
 
+def test_the_newest_sessions_stay() -> None:
+    """Stored sessions ascend, so the first ones go."""
+    document = {"sessions": [{"date": n} for n in range(100, 200)]}
+    short = orjson.loads(fit(document, 200))
+    assert short["sessions"][-1] == {"date": 199}
+    assert "older of 100 sessions" in short["left_out"][0]
+    board = orjson.loads(fit({"entries": [{"rank": n} for n in range(1, 100)]}, 200))
+    assert board["entries"][0] == {"rank": 1}
+    assert "last of 99 entries" in board["left_out"][0]
+
+
+def test_strikes_go_before_bars() -> None:
+    """Where fewer strikes leave all bars in, they all stay."""
+    grid = [float(n) for n in range(100)]
+    bars = [{"t": str(b), "values": [1000] * 100} for b in range(20)]
+    short = orjson.loads(fit({"underlying_price": 50.0, "strikes_grid": grid, "bars": bars}, 2000))
+    assert len(short["bars"]) == 20
+    assert 11 <= len(short["strikes_grid"]) < MOST_STRIKES
+
+
 def test_the_strikes_nearest_to_spot_stay() -> None:
     """Spot 102: of 90, 95, ..., 130 the nearest, in their order."""
     rows = [{"strike": float(strike), "x": "y" * 20} for strike in range(90, 135, 5)]

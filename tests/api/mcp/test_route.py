@@ -30,7 +30,36 @@ PUBLISHED = {
     "get_account": set(),
     "get_symbols": set(),
 }
-OURS = {"get_market", "get_sessions", "get_gaps", "get_alerts", "explain", "scorecard"}
+OURS = {
+    *("get_market", "get_sessions", "get_gaps", "get_alerts", "explain", "scorecard"),
+    *("get_levels", "get_history", "get_leaderboard"),
+}
+#: Tool → the endpoints whose parameters it must have, word for word.
+ENDPOINTS = {
+    "get_zero_dte_flow": [
+        f"/v1/flow/zero-dte/{name}/{{symbol}}"
+        for name in (
+            *("series", "hedge-flow", "snapshot", "heatmap", "strike-flow"),
+            *("pressure", "held-levels", "projection"),
+        )
+    ],
+    "get_zero_dte": ["/v1/exposure/zero-dte/{symbol}"],
+    "get_flow_live": [f"/v1/flow/{name}/{{symbol}}" for name in ("live", "gex", "dex", "oi")],
+    "get_flow_levels": ["/v1/flow/levels/{symbol}"],
+    "get_flow_pin_risk": ["/v1/flow/pin-risk/{symbol}"],
+    "get_flow_summary": ["/v1/flow/summary/{symbol}"],
+    "get_flow_dealer_risk": ["/v1/flow/dealer-risk/{symbol}"],
+    "get_levels": ["/v1/levels/{symbol}"],
+    "explain": ["/v1/explain/{symbol}"],
+    "scorecard": ["/v1/scorecard/{symbol}"],
+    "get_sessions": ["/v1/flow/zero-dte/sessions/{symbol}"],
+    "get_history": ["/v1/flow/zero-dte/history/{symbol}"],
+    "get_leaderboard": ["/v1/flow/zero-dte/leaderboard"],
+    "get_alerts": ["/v1/alerts"],
+    "get_account": ["/v1/account"],
+    "get_symbols": ["/v1/symbols"],
+    "get_market": ["/v1/market"],
+}
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -56,6 +85,106 @@ async def test_the_tools_are_those_of_the_family_and_only_read(flowing: Caller) 
         assert tool.annotations is not None
         assert tool.annotations.read_only_hint is True
         assert tool.description
+
+
+async def test_every_parameter_of_an_endpoint_is_an_argument(flowing: Caller) -> None:
+    """As the reference spells it, with its choices; the form of the answer alone is no argument."""
+    paths = (await flowing.get("/openapi.json")).json()["paths"]
+    async with assistant(flowing) as client:
+        tools = {tool.name: tool.input_schema for tool in (await client.list_tools()).tools}
+    for name, endpoints in ENDPOINTS.items():
+        properties = tools[name]["properties"]
+        parameters = [
+            each
+            for path in endpoints
+            for each in paths[path]["get"].get("parameters", ())
+            if each["in"] == "query" and each["name"] not in ("format", "apiKey")
+        ]
+        assert {each["name"] for each in parameters} <= set(properties), name
+        for each in parameters:
+            if each["name"] != "kind" and (words := each["schema"].get("enum")):
+                schema = properties[each["name"]]
+                allowed = [schema, *schema.get("anyOf", ())]
+                assert any(choice.get("enum") == words for choice in allowed) or set(words) == {
+                    *next(choice["enum"] for choice in allowed if "enum" in choice)
+                }, (name, each["name"])
+    # All routes with figures have a tool; the several symbols at once and the stream are series.
+    covered = {path for endpoints in ENDPOINTS.values() for path in endpoints}
+    assert {path for path in paths if path.startswith("/v1/")} - covered == {
+        "/v1/flow/zero-dte/series",
+        "/v1/flow/zero-dte/series/{symbol}/stream",
+        "/v1/alerts/rules",
+    }
+
+
+async def test_arguments_reach_the_endpoint(flowing: Caller) -> None:
+    """A book, a moment, a feed and a mapping change the answer as they do there."""
+    cases = [
+        (
+            "get_zero_dte_flow",
+            {"view": "heatmap", "symbol": "SPX", "book": "settled", "minutes": 30, "max_kb": 500},
+            "/v1/flow/zero-dte/heatmap/SPX?book=settled&bar=1m&minutes=30",
+        ),
+        (
+            "get_zero_dte_flow",
+            {"view": "snapshot", "symbol": "SPX", "at": "2026-11-27T16:00:10Z", "max_kb": 500},
+            "/v1/flow/zero-dte/snapshot/SPX?at=2026-11-27T16:00:10Z",
+        ),
+        (
+            "get_flow_pin_risk",
+            {"symbol": "SPX", "at": "2026-11-27T16:00:10Z", "feed": "synthetic"},
+            "/v1/flow/pin-risk/SPX?at=2026-11-27T16:00:10Z&feed=synthetic",
+        ),
+        (
+            "get_levels",
+            {"symbol": "SPX", "to": "ES", "basis": 38.25},
+            "/v1/levels/SPX?to=ES&basis=38.25",
+        ),
+        (
+            "scorecard",
+            {"symbol": "SPX", "from": "2026-11-27", "to": "2026-11-27"},
+            "/v1/scorecard/SPX?from=2026-11-27&to=2026-11-27",
+        ),
+    ]
+    async with assistant(flowing) as client:
+        for tool, arguments, path in cases:
+            endpoint = (await flowing.get(path)).json()
+            answer = await call(client, tool, **arguments)
+            assert {n: v for n, v in answer.items() if n != "status"} == {
+                n: v for n, v in endpoint.items() if n != "data_as_of"
+            }, path
+        with_side = await call(
+            client, "get_zero_dte_flow", view="pressure", symbol="SPX", side="calls"
+        )
+        assert with_side["status"]["notes"][-1] == "pressure has no side; it was not used."
+        assert "invalid_feed" in await refusal(client, "get_sessions", symbol="SPX", feed="?")
+
+
+async def test_every_answer_fits_and_says_what_it_rests_on(flowing: Caller) -> None:
+    """16 kB at most, and the status has each of its keys; those of a sample are not null."""
+    status = {"simulated", "as_of", "age_seconds", "feed", "feed_delay_seconds", "flags", "session"}
+    async with assistant(flowing) as client:
+        tools = (await client.list_tools()).tools
+        views = tools[0].input_schema["properties"]["view"]["enum"]
+        calls = [("get_zero_dte_flow", {"view": view, "bar": "30s"}) for view in views]
+        calls += [(tool.name, {}) for tool in tools[1:]]
+        for tool, own in calls:
+            arguments: dict[str, Any] = dict(own)
+            schema = next(each for each in tools if each.name == tool).input_schema
+            if "symbol" in schema["properties"]:
+                arguments["symbol"] = "SPX"
+            if "date" in schema["properties"]:
+                arguments["date"] = FLOWING
+            answer = await client.call_tool(tool, arguments)
+            text = answer.content[0].text
+            assert len(text.encode()) <= 16_000, (tool, arguments)
+            body = json.loads(text)
+            assert status | {"notes"} == set(body["status"]), tool
+            if "underlying_price" in body or "bars" in body:
+                assert body["status"]["simulated"] is True
+                assert body["status"]["age_seconds"] is not None, (tool, arguments)
+                assert body["status"]["feed_delay_seconds"] == 0
+                assert body["status"]["session"]["slots"] == 420
 
 
 async def test_the_scorecard(flowing: Caller) -> None:
@@ -121,7 +250,7 @@ async def test_a_figure_explained(flowing: Caller) -> None:
     for query in ({}, {"figure": "gamma_flip"}, {"figure": "net_gex", "strike": 7500.0}):
         moment = "2026-11-27T16:00:10Z"
         endpoint = (await flowing.get("/v1/explain/SPX", params=query | {"at": moment})).json()
-        wanted = {"symbol": "SPX", "moment": moment} | query
+        wanted = {"symbol": "SPX", "at": moment} | query
         async with assistant(flowing) as client:
             answer = await call(client, "explain", **wanted)
         assert answer["status"]["simulated"] is True
