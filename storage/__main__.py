@@ -197,7 +197,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     notify.add_argument("--test", action="store_true", help="send a test")
     notify.add_argument(
-        "--unit", metavar="U", help="say that a systemd unit has failed; systemd calls it so"
+        "--unit",
+        metavar="U[:RESULT]",
+        help="say that systemd has given a unit up, or, with a result, that it ends and restarts",
     )
     notify.add_argument(
         "--session", metavar="D", help="print the market events of a stored session; send nothing"
@@ -526,24 +528,25 @@ async def _notify(settings: Settings, parsed: argparse.Namespace, *, because: st
     if parsed.test:
         kind, sentence = "test", f"This is a test from {node}. Events of zerodte-flow come here."
     else:
-        kind, sentence = "unit_failed", _unit_sentence(parsed.unit, node, because)
-        if not sentence or _told_lately(parsed.unit):
+        unit, _, result = parsed.unit.partition(":")
+        result = result or os.environ.get("SERVICE_RESULT", "")
+        kind, sentence = "unit_failed", _unit_sentence(unit, result, node, because)
+        if not sentence or (result and _told_lately(unit)):
             return 0
     event = Notice(kind=kind, began=now, sentence=sentence, node=node, lasting=False)
     attempts = [await deliver(target, event, pauses=_NOTIFY_PAUSES) for target in targets]
     for target, done in zip(targets, attempts, strict=True):
         print(f"{target.name}: {'delivered' if done else 'NOT delivered'}")
     if parsed.unit and any(attempts):
-        _note_told(parsed.unit)
+        _note_told(unit)
     if parsed.unit and settings.database_url:
         await _log_event(settings, event, dict(zip(shown_names(targets), attempts, strict=True)))
     return int(not all(attempts))
 
 
-def _unit_sentence(unit: str, node: str, because: str) -> str:
+def _unit_sentence(unit: str, result: str, node: str, because: str) -> str:
     """What to tell of a unit; empty if there is nothing to tell, or OnFailure= tells it."""
-    result = os.environ.get("SERVICE_RESULT")
-    if result is None:
+    if not result:
         why = f": {because}" if because else f"; journalctl -u {unit} says why"
         return f"{unit} on {node} has failed, and systemd does not restart it{why}."
     if result == "success" or os.environ.get("EXIT_STATUS") == _WRONG_SETTING:

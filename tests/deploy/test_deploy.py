@@ -206,19 +206,40 @@ def test_somebody_hears_of_a_failure(name: str, tmp_path: Path) -> None:
     """A service that systemd gives up, or that ends by itself, is told by a unit of its own."""
     unit = DEPLOY / "systemd" / f"zerodte-flow-{name}.service"
     assert entries(unit, "OnFailure") == [f"zerodte-flow-notify@{unit.name}"]
-    *notify, doctor = entries(unit, "ExecStopPost")
-    for line in notify:
-        assert ran(line, tmp_path) == (0, ["flow-store", "notify", "--unit", unit.name])
+    if name == "backfill":
+        assert entries(unit, "ExecStopPost") == []
+        return
+    assert entries(unit, "Type") == ["notify"]
+    assert 10 <= int(*entries(unit, "WatchdogSec")) <= 30
+    assert int(*entries(unit, "LimitNOFILE")) >= 65_536
+    [line] = entries(unit, "ExecStopPost")
+    called = tmp_path / "systemctl"
+    called.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    called.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    for result, status, notifier in (
+        ("watchdog", "ABRT", [f"zerodte-flow-notify@{unit.stem}:watchdog.service"]),
+        ("exit-code", "1", [f"zerodte-flow-notify@{unit.stem}:exit-code.service"]),
+        ("success", "0", []),
+        ("exit-code", "2", []),
+    ):
+        ended = {"SERVICE_RESULT": result, "EXIT_STATUS": status, "PATH": path}
+        code, words = ran(line.removeprefix("+"), tmp_path, **ended)
+        # What waits for the notifier would hold up the restart.
+        waits = [] if not notifier else ["--no-block", "--job-mode=fail", "start"]
+        assert (code, words) == (0, waits + notifier)
+
+
+def test_the_notifier_looks_for_what_is_wrong(tmp_path: Path) -> None:
+    """It tells first, then examines: with the folders of the sampler, so that nothing looks missing."""
+    unit = DEPLOY / "systemd" / "zerodte-flow-notify@.service"
+    notify, doctor = (line.replace("%i", "a:watchdog") for line in entries(unit, "ExecStart"))
+    assert ran(notify, tmp_path) == (0, ["flow-store", "notify", "--unit", "a:watchdog"])
     code, words = ran(doctor, tmp_path)
-    parsed = accepted(*words)
-    assert (code, words[:2], parsed.after_failure) == (0, ["flow-store", "doctor"], True)
-    # What only the sampler's unit may write would look broken from the API's.
-    assert parsed.skip == (["disk", "cache", "rights"] if name == "api" else [])
-    if name != "backfill":
-        assert entries(unit, "Type") == ["notify"]
-        assert 10 <= int(*entries(unit, "WatchdogSec")) <= 30
-        assert int(*entries(unit, "LimitNOFILE")) >= 65_536
-        assert len(notify) == 1
+    assert (code, accepted(*words).after_failure) == (0, True)
+    sampler = DEPLOY / "systemd" / "zerodte-flow-sampler.service"
+    for key in ("StateDirectory", "CacheDirectory", "Environment", "LimitNOFILE"):
+        assert entries(unit, key) == entries(sampler, key)
 
 
 @each_service

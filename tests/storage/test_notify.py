@@ -228,6 +228,18 @@ def test_a_unit_that_ends_again_and_again(tmp_path):
         assert len(unit_notice(hook, tmp_path, **watchdog)[1]) == 1
 
 
+def test_the_notifier_knows_how_a_unit_ended(tmp_path):
+    """A result behind a colon is a unit that restarts; a unit alone is given up, and always told."""
+    with web_hook() as hook:
+        status, [message], _ = unit_notice(hook, tmp_path, "zerodte-flow-api:signal")
+        assert status == 0
+        assert message.startswith("zerodte-flow-api on ")
+        assert message.endswith("has ended by itself (signal); systemd restarts it.")
+        assert unit_notice(hook, tmp_path, "zerodte-flow-api:watchdog")[:2] == (0, [])
+        status, [message], _ = unit_notice(hook, tmp_path, "zerodte-flow-api")
+        assert (status, "has failed, and systemd does not restart it" in message) == (0, True)
+
+
 def test_a_message_that_nobody_took_is_not_the_last(tmp_path):
     """Where no target has taken the message, the next end of the unit is told again."""
     watchdog = {"SERVICE_RESULT": "watchdog", "EXIT_STATUS": "ABRT"}
