@@ -38,7 +38,7 @@ def main(folder: Path, program: str, arguments: Sequence[str]) -> int:
     # What is loaded when it is first used: the calendar in each program, formulas in the sampler.
     importlib.import_module("storage.market.calendar").session_on(date(2026, 1, 2))
     if program == "sampler":
-        importlib.import_module("sampler.opening").load_formulas()
+        importlib.import_module("sampler.compiling").load_formulas()
     (folder / program).touch()
     clock = folder / CLOCK
     while not clock.exists():

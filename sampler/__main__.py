@@ -7,10 +7,10 @@ import os
 import sys
 import time
 
+from sampler.compiling import compile_formulas
 from sampler.history.commands import add_history_commands
 from sampler.live.commands import add_live_commands
 from sampler.opening import (
-    compile_formulas,
     describe_expiries,
     describe_polling,
     open_configured_source,

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-import structlog
-
-from sampler import metrics
-from sampler.metrics import special
+from sampler.compiling import Hear, load_formulas, log_compilation
 from sampler.sources import SOURCES, Source, open_source
 from sampler.sources.by_symbol import BySymbol, source_for
 from sampler.sources.polling import PolledSource
 from storage.config.settings import Settings
 from storage.config.source_url import OTHERS, urls_by_symbol
-from storage.errors import FlowError, UsageError
+from storage.errors import UsageError
 from storage.market.calendar import (
     from_new_york,
     last_session,
@@ -29,20 +25,19 @@ from storage.market.zero_dte import listed_today
 from storage.opening import REAL, SYNTHETIC
 
 _TIME_OF_DAY = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?")
-#: Loading the formulas takes so long only if they are compiled. [s]
-_SLOW_LOADING = 3.0
 #: Settings of every command that opens the database.
 DATABASE_SETTINGS = ("database_url", "redis_url", "data_dir", "dataset", "log", "log_level")
 #: Settings of every command that measures chains of a source.
 SOURCE_SETTINGS = ("symbols", "source", "oi_confidence")
 
 
-def open_configured_source(settings: Settings) -> Source:
+def open_configured_source(settings: Settings, hear: Hear = log_compilation) -> Source:
     """Open the source that the settings name, and load the compiled formulas.
 
     Parameters
     ----------
     settings : the command's settings.
+    hear : told how far it is where the formulas must be compiled.
 
     Returns
     -------
@@ -63,52 +58,8 @@ def open_configured_source(settings: Settings) -> Source:
         source.require(settings.symbols)
     if settings.clock.simulated and source.remote:
         raise UsageError("FLOW_CLOCK: a live vendor needs the real clock, not a simulated one")
-    load_formulas()
+    load_formulas(hear)
     return source
-
-
-def load_formulas() -> None:
-    """Load the compiled formulas, or compile them and say every few seconds how far that is."""
-    metrics.load_compiled(_report_slow_loading())
-
-
-def _report_slow_loading() -> Callable[[int, int], None]:
-    """Return a reporter that is silent where the formulas are in numba's cache."""
-    begun = time.monotonic()
-
-    def report(done: int, total: int) -> None:
-        if done and (seconds := time.monotonic() - begun) > _SLOW_LOADING:
-            sentence = "formulas compiled" if done == total else "compiling formulas, once"
-            structlog.get_logger().info(sentence, done=done, total=total, seconds=round(seconds))
-
-    return report
-
-
-def compile_formulas(report: Callable[[int, int], None]) -> str:
-    """Compile the formulas into numba's cache, or load them from there.
-
-    Parameters
-    ----------
-    report : called as the work goes on, with the parts that are done and all parts.
-
-    Returns
-    -------
-    str
-        The folder in which they are kept.
-
-    Raises
-    ------
-    FlowError
-        If they cannot be kept, so that each start would compile them again.
-    """
-    metrics.load_compiled(report)
-    folder = special.cache_folder()
-    if folder is None:
-        raise FlowError(
-            "the compiled formulas cannot be kept: set NUMBA_CACHE_DIR to a folder that can be"
-            " written"
-        )
-    return folder
 
 
 def open_fallback(settings: Settings, source: Source) -> tuple[Source, list[str]] | None:

@@ -101,8 +101,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.postgres",
         "storage.scorecard",
     },
+    "sampler.compiling": {"sampler.metrics"},
     "sampler.opening": {
-        "sampler.metrics",
+        "sampler.compiling",
         "sampler.sources",
         "storage.config",
         "storage.market",
@@ -110,6 +111,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "sampler.live": {
         "sampler.chain",
+        "sampler.compiling",
         "sampler.errors",
         "sampler.measure",
         "sampler.opening",
@@ -145,6 +147,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.scorecard",
     },
     "sampler.__main__": {
+        "sampler.compiling",
         "sampler.history",
         "sampler.live",
         "sampler.opening",

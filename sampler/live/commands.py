@@ -14,6 +14,7 @@ from pathlib import Path
 import orjson
 import structlog
 
+from sampler.compiling import print_compilation
 from sampler.live.backlog import Backlog
 from sampler.live.commit import RecordStore
 from sampler.live.daemon import Daemon
@@ -264,7 +265,7 @@ async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
     if settings.log_level == REGISTRY["log_level"].default:
         # The outcome is printed; the log line would repeat it.
         log.configure(settings.log, "critical")
-    source = open_configured_source(settings)
+    source = open_configured_source(settings, print_compilation)
     dataset = dataset_of(settings, source)
     moment = None if parsed.at is None else parse_moment(parsed.at, settings.clock.now())
     try:
