@@ -120,6 +120,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "sampler.sources",
         "storage.config",
         "storage.fault",
+        "storage.locks",
         "storage.market",
         "storage.notify",
         "storage.opening",

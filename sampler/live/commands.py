@@ -222,6 +222,7 @@ async def _watch_spool(
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+            watch.close()
 
 
 def _make_fallback(

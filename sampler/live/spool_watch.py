@@ -2,12 +2,15 @@
 
 The sampler tells it itself, straight to the targets of ``FLOW_NOTIFY``: it needs neither the
 database, nor Redis, nor the API, each of which may be what is away. What it has told is noted in
-the spool's folder: a sampler that is restarted meanwhile goes on from there.
+the spool's folder: a sampler that is restarted meanwhile goes on from there. Each of several
+samplers that share the folder has a note of its own, and takes over those of dead ones, as it takes
+over their rows.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +23,7 @@ import orjson
 import structlog
 
 from storage.errors import StoreError
+from storage.locks import open_lock, try_lock
 from storage.market.clock import Clock
 from storage.notify.conditions import Conditions, Trouble
 from storage.notify.messenger import Messenger
@@ -35,8 +39,9 @@ HOLD = {"spooling": 45.0, "spool_filling": 10.0}
 _AGAIN_AFTER, _AGAIN_EVERY = (900.0, 3600.0), 4 * 3600.0
 #: A spool that holds more of what it may hold is filling.
 _FULL_SHARE = 0.8
-#: The file in the spool's folder that says what was told and is not over.
-_TOLD = "told.json"
+#: The files in the spool's folder that say what was told and is not over, one a living sampler.
+#: Each has a lock of the same name, which its sampler holds.
+_NOTES = "told-*.json"
 #: How long the database may take to note what was told while it was away. [s]
 _PATIENCE = 5.0
 
@@ -112,7 +117,17 @@ class SpoolWatch:
         self._before = 0.0
         #: When each event that is not over was told, seconds since 1970.
         self._open: dict[str, tuple[Notice, float]] = {}
-        self._looked = False
+        #: Spooling that dead samplers have told of. It is over when this sampler's is.
+        self._inherited: dict[str, Notice] = {}
+        #: The note of this sampler, and its lock; None before the first look, and on a broken disk.
+        self._note: Path | None = None
+        self._lock: int | None = None
+
+    def close(self) -> None:
+        """Leave the note to the next sampler."""
+        if self._lock is not None:
+            os.close(self._lock)
+        self._note = self._lock = None
 
     async def run(self) -> NoReturn:
         """Look until cancelled."""
@@ -131,11 +146,12 @@ class SpoolWatch:
         monotonic : the time of a monotonic clock. [s]
         """
         now = self._clock.now()
-        if not self._looked:
-            self._looked = True
-            self._go_on(monotonic)
+        with suppress(OSError):
+            self._take_over(monotonic)
         events = self._conditions.look(self._troubles(), monotonic=monotonic, now=now)
         events += self._repeated()
+        if not self._spool.spooling_seconds:
+            events += [replace(event, ended=now) for event in self._inherited.values()]
         for event in events:
             notice = replace(event, dataset=self._dataset, node=self._node)
             if not event.ended:
@@ -145,7 +161,9 @@ class SpoolWatch:
                 notice = replace(notice, sentence=done)
             await self._messenger.tell(notice)
             if event.ended:
-                self._open.pop(event.kind, None)
+                self._inherited.pop(notice.id, None)
+                if event.kind in self._open and self._open[event.kind][0].id == notice.id:
+                    del self._open[event.kind]
             elif event.lasting:
                 self._open[event.kind] = notice, _wall()
         if events:
@@ -155,26 +173,58 @@ class SpoolWatch:
                 async with asyncio.timeout(_PATIENCE):
                     await self._messenger.flush()
 
-    def _go_on(self, monotonic: float) -> None:
-        """Take over what an earlier sampler has told of this folder's spool and has not ended."""
+    def _take_over(self, monotonic: float) -> None:
+        """Take a note of its own, and those of dead samplers, whose events are not over."""
+        if self._note is None:
+            self._take_place(monotonic)
+        for path in sorted(self._folder.glob(_NOTES)):
+            if path == self._note:
+                continue
+            lock = open_lock(path.with_suffix(".lock"))
+            try:
+                if try_lock(lock) and path.exists():
+                    self._go_on(path, monotonic)
+                    self._note_told()
+                    path.unlink()
+            finally:
+                os.close(lock)
+
+    def _take_place(self, monotonic: float) -> None:
+        """Lock the first note that no living sampler has, and go on from it."""
+        for number in range(1000):
+            note = self._folder / f"told-{number}.json"
+            lock = open_lock(note.with_suffix(".lock"))
+            if try_lock(lock):
+                self._note, self._lock = note, lock
+                if note.exists():
+                    self._go_on(note, monotonic)
+                return
+            os.close(lock)
+
+    def _go_on(self, path: Path, monotonic: float) -> None:
+        """Take over a dead sampler's events: as its own, or to end them with its own."""
         try:
-            noted = orjson.loads((self._folder / _TOLD).read_bytes())
-            standing = {kind: self._noted(kind, event) for kind, event in noted["events"].items()}
-            self._before = max(_wall() - float(noted["since"]), 0.0)
-            self._repeats = int(noted["repeats"])
-        except FileNotFoundError:
-            return
+            noted = orjson.loads(path.read_bytes())
+            standing = [self._noted(event) for event in noted["events"]]
+            inherited = [self._noted(event)[0] for event in noted["inherited"]]
+            since, repeats = float(noted["since"]), int(noted["repeats"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("what was told of the spool cannot be read", error=str(error))
             return
-        self._open = standing
-        for event, told_at in standing.values():
+        self._inherited |= {event.id: event for event in inherited}
+        if self._open:
+            self._inherited |= {event.id: event for event, _ in standing}
+            return
+        self._open = {event.kind: (event, told_at) for event, told_at in standing}
+        self._repeats = repeats
+        self._before = max(_wall() - since - self._spool.spooling_seconds, 0.0)
+        for event, told_at in standing:
             self._conditions.adopt(event, age=_wall() - told_at, monotonic=monotonic)
 
-    def _noted(self, kind: str, event: Mapping[str, Any]) -> tuple[Notice, float]:
+    def _noted(self, event: Mapping[str, Any]) -> tuple[Notice, float]:
         began = datetime.fromisoformat(event["began"])
         notice = Notice(
-            kind=kind,
+            kind=str(event["kind"]),
             began=began,
             sentence=str(event["sentence"]),
             dataset=self._dataset,
@@ -184,20 +234,26 @@ class SpoolWatch:
 
     def _note_told(self) -> None:
         """Note it for the next sampler; on a disk that takes nothing, it will tell it again."""
-        path = self._folder / _TOLD
-        events = {
-            kind: {"began": event.began.isoformat(), "sentence": event.sentence, "told": told_at}
-            for kind, (event, told_at) in self._open.items()
+        if self._note is None:
+            return
+
+        def plain(event: Notice, told_at: float) -> dict[str, Any]:
+            began = event.began.isoformat()
+            return {"kind": event.kind, "began": began, "sentence": event.sentence, "told": told_at}
+
+        noted = {
+            "events": [plain(*event) for event in self._open.values()],
+            "inherited": [plain(event, 0.0) for event in self._inherited.values()],
+            "since": _wall() - self._age(),
+            "repeats": self._repeats,
         }
-        since = _wall() - self._age()
-        noted = {"events": events, "since": since, "repeats": self._repeats}
-        draft = path.with_suffix(".new")
+        draft = self._note.with_suffix(".new")
         with suppress(OSError):
-            if events:
+            if self._open or self._inherited:
                 draft.write_bytes(orjson.dumps(noted))
-                draft.replace(path)
+                draft.replace(self._note)
             else:
-                path.unlink(missing_ok=True)
+                self._note.unlink(missing_ok=True)
 
     def _age(self) -> float:
         """How long batches have waited, also for an earlier sampler; 0 while none waits. [s]"""

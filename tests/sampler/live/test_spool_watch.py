@@ -131,15 +131,17 @@ async def test_a_restart_in_between(watched: Any, tmp_path: Path) -> None:
     spool.spool_batches = 7
     await spools(watch, spool, 0, 15 * MINUTE + 5)
     begun, grown = mailbox.notices
+    watch.close()
     later = Mailbox()
     second = watch_of(spool, later, tmp_path, NOW + timedelta(minutes=16))
     await spools(second, spool, 0, 10 * MINUTE)
     assert later.notices == []
     # An hour has passed since the first sampler began to spool.
-    await spools(second, spool, 10 * MINUTE, 45 * MINUTE + 5)
+    await spools(second, spool, 10 * MINUTE, 45 * MINUTE + 10)
     assert [(n.kind, n.figures["seconds"] // MINUTE) for n in later.notices] == [
         ("spool_grows", 60)
     ]
+    second.close()
     third = watch_of(spool, later, tmp_path, NOW + timedelta(hours=2))
     spool.spooling_seconds = 0.0
     await third.look(0.0)
@@ -147,16 +149,67 @@ async def test_a_restart_in_between(watched: Any, tmp_path: Path) -> None:
     over = later.notices[-1]
     assert (over.id, over.ended) == (begun.id, NOW + timedelta(hours=2))
     assert grown.id != over.id
+    third.close()
     fourth = watch_of(spool, later, tmp_path, NOW + timedelta(hours=3))
     await spools(fourth, spool, 0, 50)
     assert [n.kind for n in later.notices if not n.ended] == ["spool_grows", "spooling"]
+
+
+async def test_two_samplers_share_the_folder(watched: Any, tmp_path: Path) -> None:
+    """Each has a note of its own: what one ends does not end, or tell again, what the other told."""
+    watch, spool, mailbox = watched
+    other_spool, other_mailbox = Spool(), Mailbox()
+    other = watch_of(other_spool, other_mailbox, tmp_path, NOW + timedelta(seconds=1))
+    await spools(watch, spool, 0, 50)
+    await spools(other, other_spool, 0, 50)
+    (begun,), (other_begun,) = mailbox.notices, other_mailbox.notices
+    assert begun.id != other_begun.id
+    spool.spooling_seconds = 0.0
+    await watch.look(55.0)
+    assert [n.id for n in mailbox.notices if n.ended] == [begun.id]
+    # The other one goes on spooling, is restarted, and ends what it began.
+    other.close()
+    again_mailbox = Mailbox()
+    again = watch_of(other_spool, again_mailbox, tmp_path, NOW + timedelta(minutes=3))
+    await spools(again, other_spool, 0, 100)
+    assert again_mailbox.notices == []
+    other_spool.spooling_seconds = 0.0
+    await again.look(105.0)
+    assert [(n.id, bool(n.ended)) for n in again_mailbox.notices] == [(other_begun.id, True)]
+    assert list(tmp_path.glob("told-*.json")) == []
+
+
+async def test_one_sampler_comes_back_after_two(watched: Any, tmp_path: Path) -> None:
+    """It has the rows of both dead ones, tells nothing again, and ends the events of both, once."""
+    watch, spool, mailbox = watched
+    other_spool, other_mailbox = Spool(), Mailbox()
+    other = watch_of(other_spool, other_mailbox, tmp_path, NOW + timedelta(seconds=1))
+    await spools(watch, spool, 0, 50)
+    await spools(other, other_spool, 0, 50)
+    both = {mailbox.notices[0].id, other_mailbox.notices[0].id}
+    watch.close()
+    other.close()
+    later = Mailbox()
+    second = watch_of(spool, later, tmp_path, NOW + timedelta(minutes=2))
+    await spools(second, spool, 0, 100)
+    second.close()
+    third = watch_of(spool, later, tmp_path, NOW + timedelta(minutes=4))
+    await spools(third, spool, 0, 100)
+    assert later.notices == []
+    spool.spooling_seconds = 0.0
+    for second_of_look in (105.0, 110.0, 115.0):
+        await third.look(second_of_look)
+    assert len(later.notices) == 2
+    assert {n.id for n in later.notices if n.ended} == both
+    assert all(n.ended and n.sentence.startswith("Over: ") for n in later.notices)
+    assert list(tmp_path.glob("told-*.json")) == []
 
 
 @pytest.mark.parametrize("noted", [b"", b"[]", b'{"events": {"spooling": {}}}', b"\x00" * 100])
 async def test_a_torn_note(watched: Any, tmp_path: Path, noted: bytes) -> None:
     """A note that cannot be read is told of in the log, and the event is told again."""
     watch, spool, mailbox = watched
-    (tmp_path / "told.json").write_bytes(noted)
+    (tmp_path / "told-0.json").write_bytes(noted)
     await spools(watch, spool, 0, 50)
     assert [n.kind for n in mailbox.notices] == ["spooling"]
 
