@@ -1,8 +1,10 @@
-"""Walls and magnet with hysteresis: a level moves when the new one has led for a while.
+"""Walls, magnet and flip with hysteresis: a level moves when the new one has led for a while.
 
 The strike of the largest gamma alternates where two strikes are nearly as large. Here a level stays
-where it is until another strike exceeds it by ``LEAD`` in every sample of ``HOLD``. Every 30 s
-sample is judged, whatever the bar size, so that levels do not depend on it.
+where it is until another strike exceeds it by ``LEAD`` in every sample of ``HOLD``. The flip is a
+level between strikes that drifts: it is followed as it drifts, and a leap to another crossing is
+held back in the same way. Every 30 s sample is judged, whatever the bar size, so that levels do not
+depend on it.
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ from storage.postgres.windows import ProfileRow
 LEAD = 0.10
 #: For how long it must do so in every sample. A longer time without a sample begins it anew.
 HOLD = timedelta(minutes=2)
+#: A flip that moves by more than this part of itself from one sample to the next is another one.
+LEAP = 0.005
 #: The arrays by strike, and the columns of a row, to ask the store for.
 ARRAYS = ("strike", "call_gex", "put_gex")
-COLUMNS = ("slot", "call_wall", "put_wall", "magnet")
+COLUMNS = ("slot", "spot", "gamma_flip", "call_wall", "put_wall", "magnet")
 #: Level → how large each strike's claim to it is.
 SIZES: dict[str, Callable[[Mapping[str, Floats]], Floats]] = {
     "call_wall": lambda arrays: arrays["call_gex"],
@@ -71,6 +75,53 @@ class LevelHolder:
         return self._level
 
 
+class FlipHolder:
+    """Follows the gamma flip through the samples of a session."""
+
+    def __init__(self) -> None:
+        self._level: float | None = None
+        self._rival: float | None = None
+        self._since: datetime | None = None
+        self._newest: datetime | None = None
+
+    def take(self, slot: datetime, raw: float | None, spot: float) -> float | None:
+        """Take the next sample in.
+
+        A sample's flip is the crossing nearest to spot. One that has leapt leads where it is nearer
+        to spot than the held one by ``LEAD``. It leads too where it is farther: the held one, which
+        would be the nearest, has then gone.
+
+        Parameters
+        ----------
+        slot : the sample's slot, UTC.
+        raw : the flip as the sample alone says it; None if it has none. [$]
+        spot : the sample's price. [$]
+
+        Returns
+        -------
+        float or None
+            The flip as it is held; None where the sample has none. [$]
+        """
+        late = self._newest is not None and slot - self._newest > HOLD
+        self._newest = slot
+        if raw is None or self._level is None or _is_same_flip(raw, self._level):
+            self._level, self._rival = raw, None
+            return self._level
+        rival, self._rival = self._rival, raw
+        held_distance, distance = abs(self._level - spot), abs(raw - spot)
+        if distance <= held_distance <= (1 + LEAD) * distance:
+            self._rival = None
+        elif rival is None or late or self._since is None or not _is_same_flip(raw, rival):
+            self._since = slot
+        elif slot - self._since >= HOLD:
+            self._level, self._rival = raw, None
+        return self._level
+
+
+def _is_same_flip(flip: float, before: float) -> bool:
+    return abs(flip - before) <= LEAP * before
+
+
 def held_levels(
     rows: Sequence[Mapping[str, Any]], profiles: Sequence[ProfileRow]
 ) -> dict[datetime, dict[str, float | None]]:
@@ -84,10 +135,11 @@ def held_levels(
     Returns
     -------
     dict
-        Slot → level → its strike as it is held. [$]
+        Slot → level → where it is held. [$]
     """
     arrays = {profile.slot: profile.arrays for profile in profiles}
     holders = {name: LevelHolder() for name in SIZES}
+    flip = FlipHolder()
     held = {}
     for row in rows:
         slot = row["slot"]
@@ -100,5 +152,5 @@ def held_levels(
                 dict(zip(listed, SIZES[name](known).tolist(), strict=True)) if known else {},
             )
             for name, holder in holders.items()
-        }
+        } | {"gamma_flip": flip.take(slot, row["gamma_flip"], row["spot"])}
     return held

@@ -579,10 +579,11 @@ DOCUMENTS = {
         f"{_ZERO}held-levels{_SYMBOL}",
         windows.HeldLevels,
         "Held levels",
-        """Walls and magnet with hysteresis, by bar.
+        """Flip, walls and magnet with hysteresis, by bar.
 
-        A level moves when the gamma of another strike has exceeded that of its own by
-        `lead_share` in every 30 s sample of `hold_seconds`.""",
+        A wall or the magnet moves when the gamma of another strike has exceeded that of its own by
+        `lead_share` in every 30 s sample of `hold_seconds`. The flip is followed as it drifts; a
+        leap to another crossing counts once that one has led for as long.""",
         _bar("30s"),
         *_WINDOW,
         absent=False,

@@ -15,6 +15,9 @@ class Symbols(Stamp):
     """The symbols that were ever sampled."""
 
     symbols: list[str]
+    indices: list[str] = Field(
+        description="Those that are indexes: their levels are points, not dollars."
+    )
     count: int
     last_updated: datetime | None
     dataset: Literal["live", "synthetic"]

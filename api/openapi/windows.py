@@ -109,9 +109,10 @@ class HedgeFlow(Windowed):
 
 
 class HeldLevelsBar(BaseModel):
-    """Walls and magnet of a bucket's last sample, as they are held."""
+    """Flip, walls and magnet of a bucket's last sample, as they are held."""
 
     t: datetime = Field(description="Start of the bucket.")
+    gamma_flip: float | None = Field(description="[$]")
     call_wall: float | None = Field(description="[$]")
     put_wall: float | None = Field(description="[$]")
     magnet: float | None = Field(description="[$]")
@@ -119,10 +120,14 @@ class HeldLevelsBar(BaseModel):
 
 
 class HeldLevels(Windowed):
-    """Walls and magnet, each held until another strike has led for a while."""
+    """Flip, walls and magnet, each held until another level has led for a while."""
 
     lead_share: float = Field(
-        description="Part by which the new strike's gamma must exceed the old one's. [0-1]"
+        description="Part by which the new strike's gamma must exceed the old one's, and by which"
+        " spot must be nearer to a flip that has leapt than to the old one. [0-1]"
+    )
+    flip_leap_share: float = Field(
+        description="A flip that moves by more than this part of itself is another one. [0-1]"
     )
     hold_seconds: int = Field(description="For how long, in every 30 s sample. [s]")
     bars: list[HeldLevelsBar] = Field(description="Ascending by `t`.")

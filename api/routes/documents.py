@@ -347,7 +347,7 @@ async def get_pressure(request: Request, symbol: Symbol, caller: Growth) -> Resp
 
 
 async def get_held_levels(request: Request, symbol: Symbol, caller: Growth) -> Response:
-    """Answer with walls and magnet by bar, each held until another strike has led for a while.
+    """Answer with flip, walls and magnet by bar, each held until another level has led for a while.
 
     Parameters
     ----------
@@ -388,6 +388,7 @@ async def get_held_levels(request: Request, symbol: Symbol, caller: Growth) -> R
             "as_of": window.now,
             "bar_size": query.bar,
             "lead_share": held_levels.LEAD,
+            "flip_leap_share": held_levels.LEAP,
             "hold_seconds": int(held_levels.HOLD.total_seconds()),
             "bars": bars,
         }

@@ -16,6 +16,7 @@ from api.http.json import json_response
 from api.market_hours import market_status
 from api.openapi.catalogue import SERVER
 from api.routes.admission import require
+from storage.market.instruments import instrument_of
 
 
 def add_server_routes(app: FastAPI) -> None:
@@ -59,6 +60,7 @@ async def get_symbols(
     order = {symbol: place for place, symbol in enumerate(context.symbols)}
     body = {
         "symbols": sorted(newest_slots, key=lambda name: (order.get(name, len(order)), name)),
+        "indices": sorted(name for name in newest_slots if instrument_of(name).index),
         "count": len(newest_slots),
         "last_updated": max(newest_slots.values(), default=None),
         "dataset": context.dataset,

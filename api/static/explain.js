@@ -12,7 +12,7 @@ import { clock, moment } from "./time.js";
 const NEAREST_MS = 14000;
 const MORE = ["regime", "regime_confidence", "hedging", "remaining_1sd", "charm_horizon_seconds", "flags"];
 // Figures that the page works out of bars, and no sample has.
-const OWN = ["flow_bar", "flow_rate", "held_call_wall", "held_put_wall", "held_magnet"];
+const OWN = ["flow_bar", "flow_rate", "held_call_wall", "held_put_wall", "held_magnet", "held_gamma_flip"];
 // What the page shows of a sample, and so offers to explain.
 export const FIGURES = [...new Set([
   ...TILES.map(({ field }) => field), ...MORE,

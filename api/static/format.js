@@ -23,6 +23,19 @@ export const strike = (value) =>
 
 export const percent = (value, digits = 1) => (there(value) ? `${fixed(value, digits)} %` : NONE);
 
+// How far a level is from the price, signed: an index has points, a fund or a share dollars.
+export function far(value, index) {
+  const digits = Math.abs(value) < 100 ? 2 : 0;
+  if (index) return `${plus(value, (n) => fixed(n, digits))} points`;
+  return `${value < 0 ? "−" : "+"}$${fixed(Math.abs(value), digits)}`;
+}
+
+// A distance in standard deviations: what rounds to nothing has no sign.
+export function sigma(value) {
+  const text = fixed(value, Math.abs(value) < 10 ? 1 : 0);
+  return Number(text.replace("−", "-").replaceAll(",", "")) === 0 ? "0.0 σ" : `${value > 0 ? "+" : ""}${text} σ`;
+}
+
 export const plus = (value, write = fixed) => (value > 0 ? `+${write(value)}` : write(value));
 
 // Dollars: +$1.25 bn, −$120.4 mm, +$38 k, $0.

@@ -91,9 +91,9 @@ function show() {
   const bar = bars.at(-1) ?? null;
   const unlike = session && other ? cadencesDiffer(state.sessions, session.day, other.day) : "";
   const snapshot = snapshots.of(session, bar, replay);
+  showParts(session, bars, until, replay.playing, later);
   showVerdict(session, bar, snapshot);
   showLadder(session, snapshot);
-  showParts(session, bars, until, replay.playing, later);
   showTiles(bars, session?.openingAt(until) ?? null);
   screen.show({
     session, bars, until, other: unlike ? null : other,
@@ -197,7 +197,7 @@ async function askMarket() {
 
 async function askSymbols() {
   const body = await ask(paths.symbols());
-  [state.symbols, state.dataset] = [body.symbols, body.dataset ?? ""];
+  [state.symbols, state.indices, state.dataset] = [body.symbols, body.indices ?? [], body.dataset ?? ""];
   const none = !view.symbol;
   if (none && body.symbols.length) view.set({ symbol: body.symbols.includes("SPX") ? "SPX" : body.symbols[0] }, { quiet: true });
   showSymbols(body.symbols, view.symbol);

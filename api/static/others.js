@@ -2,6 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { byId, make, options, write } from "./dom.js";
+import { HeldOfMany } from "./held.js";
 import { Many } from "./many.js";
 import { FIELDS, PANELS } from "./panels.js";
 import { coneOf, drawCone, drawCrossings, gapBands, regimeBands } from "./price.js";
@@ -26,7 +27,7 @@ class Other {
   #tags = null;
   #now = null;
 
-  constructor(k, { span, zoom, reset, lead }, choose) {
+  constructor(k, { span, zoom, reset, lead, held }, choose) {
     this.box = make("figure", "", "panel other", { "data-other": `${k}` });
     const caption = make("figcaption");
     const label = make("label", "", "", {});
@@ -37,6 +38,7 @@ class Other {
     caption.append(label, this.says);
     this.place = make("div", "", "plot", { role: "img" });
     this.box.append(caption, this.place);
+    this.held = held;
     this.parts = { span, zoom, reset, lead };
   }
 
@@ -68,6 +70,7 @@ class Other {
     if (!this.#chart) this.#draw();
     const bars = session?.upTo(until) ?? [];
     const bar = bars.at(-1);
+    if (session) this.held.put(session, bars);
     this.#now = session ? { session, bars, until } : null;
     const text = bar ? clausesOf(bar, null).filter(({ name }) => ["gamma", "flip", "sure"].includes(name)).map((clause) => clause.text).join(" ") : trouble || (session ? "No samples yet." : "Loading …");
     write(this.says, text);
@@ -83,7 +86,8 @@ export class Others {
   #state = "";
 
   constructor(parts, changed) {
-    this.parts = parts;
+    this.held = new HeldOfMany(() => { this.#state = ""; changed(); });
+    this.parts = { ...parts, held: this.held };
     this.many = new Many(changed, PAUSE_MS);
     byId("charts").addEventListener("change", (event) => view.set({ charts: event.target.value }));
   }
@@ -92,6 +96,7 @@ export class Others {
   look() {
     this.many.follow(othersOf(), view.bar, state.session?.day ?? "");
     this.many.look();
+    this.held.look(othersOf());
   }
 
   // The charts that are there now.

@@ -27,11 +27,12 @@ export const PANELS = [
     left: { scale: "y", colour: "muted", write: (value, chart) => since(value, chart.opened), splits: roundShares },
     lines: [
       { field: "spot", name: "Spot", colour: "text", width: 2, write: price },
-      { field: "gamma_flip", name: "Gamma flip", colour: "flip", width: 1.75, write: price, leaps: 0.005 },
       // Levels of each sample by itself, thin; the held ones stand over them.
+      { field: "gamma_flip", name: "Gamma flip", colour: "flip", width: 0.75, write: price, leaps: 0.005 },
       { field: "call_wall", name: "Call wall", colour: "up", dash: [7, 4], width: 0.75, step: true, write: strike },
       { field: "put_wall", name: "Put wall", colour: "down", dash: [7, 4], width: 0.75, step: true, write: strike },
       { field: "magnet", name: "Magnet", colour: "magnet", dash: [2, 4], width: 1, step: true, write: strike },
+      { field: "held_gamma_flip", name: "Gamma flip, held", colour: "flip", width: 1.75, write: price, leaps: 0.005, held: "gamma_flip" },
       { field: "held_call_wall", name: "Call wall, held", colour: "up", dash: [7, 4], width: 2, step: true, write: strike, held: "call_wall" },
       { field: "held_put_wall", name: "Put wall, held", colour: "down", dash: [7, 4], width: 2, step: true, write: strike, held: "put_wall" },
       { field: "held_magnet", name: "Magnet, held", colour: "magnet", dash: [2, 4], width: 2.5, step: true, write: strike, held: "magnet" },

@@ -1,6 +1,7 @@
 // Draws the headline and all panels into one PNG.
 
 import { colour } from "./dom.js";
+import { levelOf } from "./held.js";
 import { TILES } from "./tiles.js";
 import { clock, dayName } from "./time.js";
 
@@ -50,7 +51,7 @@ export function picture(session, bar, screen, simulated) {
   TILES.forEach((tile, k) => {
     const [x, y] = [MARGIN + (k % 5) * ((width - 2 * MARGIN) / 5), 72 + Math.floor(k / 5) * 58];
     say(tile.name, x, y, "11px", "muted");
-    say(bar ? tile.write(bar[tile.field]) : "", x, y + 18, "600 15px");
+    say(bar ? tile.write(levelOf(bar, tile.field)) : "", x, y + 18, "600 15px");
     say(bar ? tile.note(bar, session.opening) : "", x, y + 33, "11px", "muted");
   });
   let y = head;

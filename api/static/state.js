@@ -17,7 +17,7 @@ export const REASONS = {
 
 export const view = new View(location.hash);
 export const server = new ServerClock();
-export const state = { market: null, symbols: [], sessions: [], session: null, other: null, strikes: null, link: "off", dataset: "", trouble: "", note: "" };
+export const state = { market: null, symbols: [], indices: [], sessions: [], session: null, other: null, strikes: null, link: "off", dataset: "", trouble: "", note: "" };
 
 export const simulated = () => state.dataset === "synthetic" || state.session?.about.source === "synthetic";
 

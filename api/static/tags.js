@@ -1,7 +1,8 @@
 // Labels of the levels at the right edge of the price chart, and tags on its axis.
 
 import { make } from "./dom.js";
-import { fixed, money, plus, price, strike } from "./format.js";
+import { money, price, sigma, strike } from "./format.js";
+import { levelOf, ownOf } from "./held.js";
 
 const LEVELS = [
   ["call_wall", "Call wall", "up"], ["put_wall", "Put wall", "down"],
@@ -19,9 +20,8 @@ const there = (value) => value !== null && value !== undefined;
 export function tagsOf(bar, column, strikes) {
   const tags = [];
   for (const [field, name, colour] of bar ? LEVELS : []) {
-    const level = bar[`held_${field}`] ?? bar[field];
+    const [level, now] = [levelOf(bar, field), ownOf(bar, field)];
     if (!there(level)) continue;
-    const now = there(bar[field]) && bar[field] !== level ? bar[field] : null;
     const same = tags.find((tag) => tag.level === level);
     if (same) {
       same.names.push(name.toLowerCase());
@@ -40,8 +40,8 @@ export function tagsOf(bar, column, strikes) {
 function textOf({ names, level, gex, sigmas, flip, now }, wide, arrow) {
   const parts = [`${arrow}${(wide ? names : names.map((name) => name.replace(" wall", "").replace("Gamma f", "F"))).join(" = ")} ${flip ? price(level) : strike(level)}`];
   if (wide && there(gex)) parts.push(money(gex));
-  if (wide && there(sigmas)) parts.push(`${plus(sigmas, (n) => fixed(n, Math.abs(n) < 10 ? 1 : 0))} σ`);
-  if (wide && there(now)) parts.push(`now ${strike(now)}`);
+  if (there(sigmas)) parts.push(sigma(sigmas));
+  if (wide && there(now)) parts.push(`now ${flip ? price(now) : strike(now)}`);
   return parts.join(" · ");
 }
 

@@ -1,23 +1,39 @@
 // The headline tiles: a number, its meaning now, its change and its course since the open.
 
 import { byId, make, write } from "./dom.js";
-import { NONE, fixed, money, percent, plus, points, price, strike, vol, words } from "./format.js";
+import { NONE, far, fixed, money, percent, plus, points, price, sigma, strike, vol, words } from "./format.js";
+import { levelOf, ownOf } from "./held.js";
+import { state } from "./state.js";
 
 const SPARK = { width: 100, height: 22, points: 100 };
 const there = (value) => value !== null && value !== undefined;
 
+// A flip farther away is out of reach today. [standard deviations]
+const REACH = 4;
+// The sample's own flip has it stored; a held one is as far as it is.
+export const outOfReach = (bar, sigmas) => (ownOf(bar, "gamma_flip") === null ? bar.flip_out_of_reach : Math.abs(sigmas) > REACH);
 const NO_FLIP = { no_boundary: "none within 10 %", insufficient_local_coverage: "too few quotes" };
 
-function away(level, bar) {
-  if (!there(level)) return "";
-  return `${plus(level - bar.spot)} from spot`;
+const index = () => state.indices.includes(state.session?.symbol);
+
+// The sample's own level, where another one is held.
+function own(bar, field, write) {
+  const now = ownOf(bar, field);
+  return now === null ? "" : ` · now ${write(now)}`;
+}
+
+function away(bar, field) {
+  const level = levelOf(bar, field);
+  return there(level) ? far(level - bar.spot, index()) + (own(bar, field, strike) || " from spot") : "";
 }
 
 function toFlip(bar) {
-  if (!there(bar.gamma_flip)) return NO_FLIP[bar.gamma_flip_status] ?? "";
-  const off = bar.spot - bar.gamma_flip;
-  const sigmas = bar.flip_out_of_reach ? " · out of reach today" : bar.remaining_1sd ? ` · ${plus(off / bar.remaining_1sd, (n) => fixed(n, Math.abs(n) < 10 ? 1 : 0))} σ` : "";
-  return `${plus(off, (n) => fixed(n, Math.abs(n) < 100 ? 2 : 0))} $${sigmas}`;
+  const flip = levelOf(bar, "gamma_flip");
+  if (!there(flip)) return NO_FLIP[bar.gamma_flip_status] ?? "";
+  const off = flip - bar.spot;
+  const sigmas = bar.remaining_1sd ? off / bar.remaining_1sd : null;
+  const reach = outOfReach(bar, sigmas) ? " · out of reach" : there(sigmas) ? ` · ${sigma(sigmas)}` : "";
+  return far(off, index()) + (own(bar, "gamma_flip", price) || reach);
 }
 
 // Never 100 %: that the sides of trades leave no doubt is more than a spread can say.
@@ -27,7 +43,7 @@ function sureness(bar) {
   return `${words(bar.regime)}, ${sure > 99 ? ">99" : sure} % sure`;
 }
 
-const oneSigma = (bar) => (there(bar.remaining_1sd) ? `1σ to the close ±$${fixed(bar.remaining_1sd)}` : "");
+const oneSigma = (bar) => (there(bar.remaining_1sd) ? `1σ to the close ±${far(bar.remaining_1sd, index()).slice(1)}` : "");
 
 const dealers = (value, done) => (!there(value) || value === 0 ? "" : `dealers ${value > 0 ? (done ? "bought" : "buy") : done ? "sold" : "sell"}`);
 const moved = (write) => (now, then) => plus(now - then, write);
@@ -40,13 +56,13 @@ export const TILES = [
   { field: "net_gex", name: "Net GEX per 1 %", write: money, note: sureness, change: dollars, signed: true,
     tells: "Dollars of delta that dealers must trade for a move of 1 %; positive: their hedging dampens moves, negative: it amplifies them. Below: the regime, and how sure its sign is given κ and the dealer convention, by what the sides of trades leave in doubt." },
   { field: "gamma_flip", name: "Gamma flip", write: price, note: toFlip, change: moved(fixed),
-    tells: "Level nearest spot at which net gamma changes sign once every contract is repriced there. Below: how far spot is from it, in dollars and in standard deviations (σ) of the move expected until the close; out of reach today beyond four of them." },
-  { field: "call_wall", name: "Call wall", write: strike, note: (bar) => away(bar.call_wall, bar), change: moved(fixed),
-    tells: "Strike with the largest gamma exposure of calls." },
-  { field: "put_wall", name: "Put wall", write: strike, note: (bar) => away(bar.put_wall, bar), change: moved(fixed),
-    tells: "Strike with the largest gamma exposure of puts." },
-  { field: "magnet", name: "Magnet", write: strike, note: (bar) => away(bar.magnet, bar), change: moved(fixed),
-    tells: "Strike with the largest net gamma exposure. Where it is positive, hedging tends to hold the price there; where negative, to push it through." },
+    tells: "Level nearest spot at which net gamma changes sign once every contract is repriced there. After a leap the old one stays until the new one has led for two minutes; the sample's own then stands beside it. Below: how far it is from spot, also in standard deviations (σ) of the move expected until the close; out of reach today beyond four of them." },
+  { field: "call_wall", name: "Call wall", write: strike, note: (bar) => away(bar, "call_wall"), change: moved(fixed),
+    tells: "Strike with the largest gamma exposure of calls. It stays until another strike has led by 10 % for two minutes; the sample's own then stands beside it." },
+  { field: "put_wall", name: "Put wall", write: strike, note: (bar) => away(bar, "put_wall"), change: moved(fixed),
+    tells: "Strike with the largest gamma exposure of puts. It stays until another strike has led by 10 % for two minutes; the sample's own then stands beside it." },
+  { field: "magnet", name: "Magnet", write: strike, note: (bar) => away(bar, "magnet"), change: moved(fixed),
+    tells: "Strike with the largest net gamma exposure, held like the walls. Where it is positive, hedging tends to hold the price there; where negative, to push it through." },
   { field: "pin_score", name: "Pin score", write: (value) => `${value}`, note: (bar) => (there(bar.pin_probability_pct) ? `${percent(bar.pin_probability_pct)} probability` : ""),
     change: moved((n) => fixed(n, 0)), tells: "0 to 100, from open interest, distance to the magnet, time to the close and gamma; rises with the time of day. Below: the market-implied probability of settling around the magnet." },
   { field: "atm_iv", name: "ATM IV", write: vol, note: (bar) => (there(bar.atm_iv) ? oneSigma(bar) : "none in the last minute"),
@@ -82,7 +98,7 @@ function build() {
 
 // Draws at most a hundred of the values as a line that breaks where values are missing.
 export function sparkOf(bars, field) {
-  const values = bars.map((bar) => bar[field]);
+  const values = bars.map((bar) => levelOf(bar, field));
   const known = values.filter(there);
   if (known.length < 2) return "";
   const [low, high] = [Math.min(...known), Math.max(...known)];
@@ -108,7 +124,7 @@ export function showTiles(bars, opened) {
   const bar = bars.at(-1) ?? null;
   for (const tile of TILES) {
     const { box, value, note, change, spark } = made.get(tile.field);
-    const now = bar?.[tile.field] ?? null;
+    const now = bar ? (levelOf(bar, tile.field) ?? null) : null;
     const then = opened?.[tile.field] ?? null;
     write(value, bar === null ? NONE : tile.write(now));
     write(note, bar === null ? "" : tile.note(bar, opened));

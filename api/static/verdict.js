@@ -3,7 +3,8 @@
 
 import { byId, make } from "./dom.js";
 import { fixed, money, percent, price, words } from "./format.js";
-import { TILES } from "./tiles.js";
+import { levelOf, ownOf } from "./held.js";
+import { TILES, outOfReach } from "./tiles.js";
 import { clock, toTheMinute } from "./time.js";
 
 const there = (value) => value !== null && value !== undefined;
@@ -30,14 +31,15 @@ function moves(snapshot) {
 }
 
 function flip(bar) {
-  if (!there(bar.gamma_flip)) {
+  const [level, own] = [levelOf(bar, "gamma_flip"), ownOf(bar, "gamma_flip")];
+  if (!there(level)) {
     return bar.gamma_flip_status === "no_boundary" ? "No level within 10 % turns that." : "Too few quotes to measure where that turns.";
   }
-  const known = bar.regime !== "unknown";
-  const other = known ? `${bar.regime === "positive_gamma" ? "Short" : "Long"} gamma` : "Gamma turns";
-  const sigmas = bar.distance_to_flip_sigmas;
-  const far = there(sigmas) ? `${fixed(sigmas, sigmas < 10 ? 1 : 0)} σ away` : `${percent(Math.abs(bar.gamma_flip / bar.spot - 1) * 100, 2)} away`;
-  return `${other} ${bar.gamma_flip > bar.spot ? "above" : "below"} ${price(bar.gamma_flip)}, ${far}${bar.flip_out_of_reach ? ": out of reach today" : ""}.`;
+  // Which side the held one turns to is not sure while another crossing is the sample's.
+  const sides = bar.regime === "unknown" || own !== null ? "Gamma turns at" : `${bar.regime === "positive_gamma" ? "Short" : "Long"} gamma ${level > bar.spot ? "above" : "below"}`;
+  const sigmas = own === null ? bar.distance_to_flip_sigmas : bar.remaining_1sd ? Math.abs(level - bar.spot) / bar.remaining_1sd : null;
+  const far = there(sigmas) ? `${fixed(sigmas, sigmas < 10 ? 1 : 0)} σ away` : `${percent(Math.abs(level / bar.spot - 1) * 100, 2)} away`;
+  return `${sides} ${price(level)}, ${far}${outOfReach(bar, sigmas) ? ": out of reach today" : ""}${own === null ? "" : `; by this sample alone at ${price(own)}`}.`;
 }
 
 function charm(bar) {

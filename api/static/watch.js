@@ -3,7 +3,8 @@
 
 import { ask, paths, why } from "./api.js";
 import { byId, make, options, write } from "./dom.js";
-import { fixed, money, plus, price, strike } from "./format.js";
+import { fixed, money, plus, price, sigma, strike } from "./format.js";
+import { HeldOfMany, levelOf, ownOf } from "./held.js";
 import { Many } from "./many.js";
 import { state, view } from "./state.js";
 import { sparkOf } from "./tiles.js";
@@ -26,15 +27,16 @@ const SVG = "http://www.w3.org/2000/svg";
 const there = (value) => value !== null && value !== undefined;
 
 function distance(bar, field, name) {
-  const level = bar[field];
+  const [level, own] = [levelOf(bar, field), ownOf(bar, field)];
   if (!there(level)) return `${name} —`;
   const sigmas = bar.remaining_1sd ? (level - bar.spot) / bar.remaining_1sd : null;
-  const far = there(sigmas) ? `${plus(sigmas, (n) => fixed(n, Math.abs(n) < 10 ? 1 : 0))} σ` : `${plus((level / bar.spot - 1) * 100, (n) => fixed(n))} %`;
-  return `${name} ${strike(level)} ${far}`;
+  const far = there(sigmas) ? sigma(sigmas) : `${plus((level / bar.spot - 1) * 100, (n) => fixed(n))} %`;
+  return `${name} ${strike(level)} ${far}${own === null ? "" : ` (now ${strike(own)})`}`;
 }
 
 export class Watch {
   #cards = new Map();
+  #held = new HeldOfMany(() => this.changed());
   #board = { asked: -Infinity, metric: "", entries: [], note: "" };
 
   constructor(changed) {
@@ -54,6 +56,7 @@ export class Watch {
     const day = state.session?.day ?? state.market?.session.date;
     this.many.follow(view.watch ? state.symbols.slice(0, MOST) : [], BAR, day);
     this.many.look();
+    if (view.watch) this.#held.look(state.symbols.slice(0, MOST));
     this.#lookAtBoard(day);
   }
 
@@ -123,6 +126,7 @@ export class Watch {
       parts.spark.setAttribute("d", "");
       return;
     }
+    this.#held.put(session, bars);
     const clauses = new Map(clausesOf(bar, null).map((clause) => [clause.name, clause]));
     const opened = session.openingAt(until);
     write(parts.spot, price(bar.spot));

@@ -99,6 +99,7 @@ class HedgeFlow(Bars):
 
 class HeldLevelsBar(Strict):
     t: Moment
+    gamma_flip: MaybeNumber
     call_wall: MaybeNumber
     put_wall: MaybeNumber
     magnet: MaybeNumber
@@ -107,6 +108,7 @@ class HeldLevelsBar(Strict):
 
 class HeldLevels(Bars):
     lead_share: Number
+    flip_leap_share: Number
     hold_seconds: int
     bars: list[HeldLevelsBar]
 
@@ -630,6 +632,7 @@ class Sessions(Success):
 
 class Symbols(Success):
     symbols: list[Text]
+    indices: list[Text]
     count: int
     last_updated: Moment | None
 

@@ -282,13 +282,15 @@ async def test_symbols(store: Store, caller: Caller) -> None:
     body = (await caller.get("/v1/symbols")).json()
     assert body.pop("endpoint_version") == "1"
     assert set(body.pop("data_as_of").values()) - {socket.gethostname()} == {None}
-    assert body == {"symbols": [], "count": 0, "last_updated": None, "dataset": "live"}
+    empty = {"symbols": [], "indices": [], "count": 0, "last_updated": None, "dataset": "live"}
+    assert body == empty
     await store.write([record(utc("14:00")), record(utc("14:10"), symbol="QQQ")])
     body = (await caller.get("/v1/symbols")).json()
     assert body.pop("endpoint_version") == "1"
     assert body.pop("data_as_of")["equity_feed"] == "2026-06-05T14:10:00Z"
     assert body == {
         "symbols": ["QQQ", "SPY"],
+        "indices": [],
         "count": 2,
         "last_updated": "2026-06-05T14:10:00Z",
         "dataset": "live",
@@ -303,6 +305,7 @@ async def test_symbols_in_the_order_of_the_setting(
     await store.write([record(utc("14:00"), symbol=name) for name in ("AAPL", "QQQ", "IWM", "SPX")])
     body = (await caller.get("/v1/symbols")).json()
     assert body["symbols"] == ["SPX", "QQQ", "AAPL", "IWM"]
+    assert body["indices"] == ["SPX"]
 
 
 @pytest.mark.parametrize(

@@ -309,14 +309,14 @@ async def test_axes_do_not_follow_spikes(
         (
             {"regime_confidence": 0.9724, "flip_out_of_reach": True},
             "positive gamma, 97 % sure",
-            "+45.50 $ · out of reach today",
+            "−45.50 points · out of reach",
         ),
         (
             {"regime_confidence": 0.99996, "flip_out_of_reach": False, "remaining_1sd": 18.2},
             "positive gamma, >99 % sure",
-            "+45.50 $ · +2.5 σ",
+            "−45.50 points · −2.5 σ",
         ),
-        ({"regime_confidence": None, "regime": "unknown"}, "unknown", "+45.50 $ · +2.3 σ"),
+        ({"regime_confidence": None, "regime": "unknown"}, "unknown", "−45.50 points · −2.3 σ"),
     ],
 )
 async def test_how_sure_the_regime_is(

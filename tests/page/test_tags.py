@@ -60,7 +60,9 @@ async def test_labels_of_levels(fresh: Site, tabs: Callable[..., Any]) -> None:
     assert await tab.text("#plot-price .tag.spot") == "6,001.00"
     narrow = await tabs(viewport={"width": 390, "height": 844})
     await narrow.open("bar=30s")
-    await narrow.until(f"({LABELS}).join() === 'Flip 6,006.50,Call = magnet 6,005,↓ Put 5,900'")
+    await narrow.until(
+        f"({LABELS}).join() === 'Flip 6,006.50 · +2.2 σ,Call = magnet 6,005 · +1.6 σ,↓ Put 5,900 · −40 σ'"
+    )
 
 
 async def test_held_levels(fresh: Site, tabs: Callable[..., Any]) -> None:
@@ -80,10 +82,51 @@ async def test_held_levels(fresh: Site, tabs: Callable[..., Any]) -> None:
     sigmas = (held["put_wall"] - 6001.0) / 2.5
     written = f"{sigmas:+.{1 if abs(sigmas) < 10 else 0}f}".replace("-", "−")
     assert f"Put wall {held['put_wall']:,.0f} · $0 · {written} σ · now 5,900" in labels
+    # The tile has the held one with the sample's own beside it, and so has the card of the watchlist.
+    assert await tab.tile("put_wall") == f"{held['put_wall']:,.0f}"
+    note = f"{held['put_wall'] - 6001.0:+,.2f}".replace("-", "−")
+    assert await tab.text(".tile[data-field=put_wall] .note") == f"{note} points · now 5,900"
     # The legend has both: the sample's own, and the held one where it differs.
     legend = "#legend-price dd[data-field={}]"
     assert await tab.text(legend.format("call_wall")) == "6,005"
     assert (await tab.text(legend.format("held_call_wall"))).startswith(f"{held['call_wall']:,.0f}")
+    await tab.page.locator("#open-watch").click()
+    await tab.shows(".card .levels", f"Put {held['put_wall']:,.0f} {written} σ (now 5,900)")
+
+
+async def test_a_flip_that_leaps(fresh: Site, tabs: Callable[..., Any]) -> None:
+    """Tile, verdict, labels and watchlist have the held flip, and the sample's own beside it."""
+    records = market.day(TUESDAY, until=391)
+    for sample in records[-3:]:
+        # 40 below a price of 6,100; the flips before are near 6,006.
+        sample.row = dataclasses.replace(
+            sample.row, spot=6100.0, gamma_flip=6060.0, remaining_1sd=50.0
+        )
+    await fresh.put(records)
+    await fresh.start(slot_time(TUESDAY, 392) + timedelta(seconds=20))
+    tab = await tabs()
+    await tab.open("bar=30s&watch=1")
+    held = records[-4].row.gamma_flip
+    assert held is not None
+    await tab.shows(".tile[data-field=gamma_flip] b", f"{held:,.2f}")
+    # (6,006 − 6,100)/50 is −1.9.
+    sigmas = f"{abs(held - 6100) / 50:.1f} σ"
+    assert await tab.text(".tile[data-field=gamma_flip] .note") == (
+        f"−{6100 - held:.2f} points · now 6,060.00"
+    )
+    verdict = f"Gamma turns at {held:,.2f}, {sigmas} away; by this sample alone at 6,060.00."
+    assert await tab.text("[data-clause=flip]") == verdict
+    await tab.shows(".card .flip", verdict)
+    await tab.shows(".tags li", f"Gamma flip {held:,.2f} · −{sigmas} · now 6,060.00")
+    # Two minutes of it, in every sample: it is the flip.
+    later = market.day(TUESDAY, until=393)[-2:]
+    for sample in later:
+        sample.row = dataclasses.replace(
+            sample.row, spot=6100.0, gamma_flip=6060.0, remaining_1sd=50.0
+        )
+    await fresh.put(later)
+    await tab.page.reload()
+    await tab.shows(".tile[data-field=gamma_flip] .note", re.compile("^−40.00 points · −0.8 σ$"))
 
 
 async def test_the_height_of_the_crosshair(fresh: Site, tabs: Callable[..., Any]) -> None:

@@ -59,6 +59,10 @@ BARE_SAYS = (
 def half_a_day(figures: dict[str, Any], shares: dict[str, float] | None) -> list[SlotRecord]:
     """Half a day of which the last sample, 12:45:00, has these figures."""
     records = market.day(TUESDAY, until=391)
+    # A flip is shown once it has led for two minutes.
+    near = {name: figures[name] for name in ("spot", "gamma_flip")}
+    for record in records[-6:-1]:
+        record.row = dataclasses.replace(record.row, **near)
     row = dataclasses.replace(records[-1].row, **figures)
     if shares is not None:
         hedging = HedgeShares.from_json(dict.fromkeys(dataclasses.asdict(EMPTY), 1.0) | shares)
