@@ -27,9 +27,12 @@ class RolePrivileges:
     sequences: Sequence[str] = ()
     #: Whether it makes temporary tables.
     temporary: bool = False
+    #: Whether it reads the views for analysts.
+    views: bool = False
 
 
-#: The interface for analysts: views, which show no more than the tables that they read.
+#: The interface for analysts: views, which show no more than the tables that they read. They lie
+#: in the dataset's schema, and under the names that users know in ``interface_schema``.
 VIEWS = (
     *("interface", "bars_30s", "bars_1m", "bars_5m", "bars_15m"),
     *("strikes", "missing_slots", "stored_sessions"),
@@ -60,8 +63,24 @@ ROLES: dict[str, RolePrivileges] = {
     "analyst": RolePrivileges(
         "a person: reads everything but keys",
         _READ | dict.fromkeys(("alerts", "deliveries", *VIEWS), "select"),
+        views=True,
     ),
 }
+
+
+def interface_schema(dataset: str) -> str:
+    """Return the schema in which a dataset's views for analysts lie.
+
+    Parameters
+    ----------
+    dataset : the dataset's schema.
+
+    Returns
+    -------
+    str
+        ``flow`` for live rows; ``flow_`` and the dataset for others, which are not real.
+    """
+    return "flow" if dataset == "live" else f"flow_{dataset}"
 
 
 def grant_statements(datasets: Sequence[str], prefix: str) -> list[str]:
@@ -79,7 +98,18 @@ def grant_statements(datasets: Sequence[str], prefix: str) -> list[str]:
     list of str
         Statements, and comments that begin with two dashes.
     """
-    statements = []
+    statements = ["-- the views for analysts, where the migrations might not make their schema"]
+    for dataset in datasets:
+        interface = _quoted(interface_schema(dataset))
+        statements.append(
+            "do $$ begin\n"
+            f"  if to_regnamespace('{interface}') is null then create schema {interface}; end if;\n"
+            "end $$"
+        )
+        statements += [
+            f"create or replace view {interface}.{view} as table {_quoted(dataset)}.{view}"
+            for view in VIEWS
+        ]
     for name, role in ROLES.items():
         quoted = _quoted(f"{prefix}{name}")
         statements.append(f"-- {role.meaning}")
@@ -104,6 +134,12 @@ def grant_statements(datasets: Sequence[str], prefix: str) -> list[str]:
                 f"grant {privileges} on {', '.join(tables)} to {quoted}"
                 for privileges, tables in by_privileges.items()
             ]
+            if role.views:
+                interface = _quoted(interface_schema(dataset))
+                statements += [
+                    f"grant usage on schema {interface} to {quoted}",
+                    f"grant select on all tables in schema {interface} to {quoted}",
+                ]
             statements += [
                 f"grant usage on sequence {schema}.{sequence} to {quoted}"
                 for sequence in role.sequences

@@ -21,7 +21,7 @@ BARS = [
     *("call_wall", "put_wall", "magnet", "max_pain", "pin_score", "pin_probability_pct"),
     *("charm_dollars_per_hour", "hedge_flow_call_cumulative", "hedge_flow_put_cumulative"),
     *("hedge_flow_cumulative_all", "call_volume", "put_volume", "classified_share", "flags"),
-    *("delay_seconds", "definitions"),
+    *("delay_seconds", "definitions", "net_gex_volume", "quote_age_seconds"),
 ]
 COLUMNS = {
     "interface": ["version"],
@@ -43,7 +43,7 @@ COLUMNS = {
 
 def select(url: str, query: str) -> list[dict[str, Any]]:
     with psycopg.connect(url, row_factory=dict_row) as connection:
-        connection.execute("set timezone to 'UTC'; set search_path to synthetic")
+        connection.execute("set timezone to 'UTC'; set search_path to flow_synthetic")
         return connection.execute(query.encode()).fetchall()
 
 
@@ -53,7 +53,7 @@ def test_columns(sessions_database: str) -> None:
     page = (ROOT / "docs/storage.md").read_text()
     for view, columns in COLUMNS.items():
         with psycopg.connect(sessions_database) as connection:
-            cursor = connection.execute(f"select * from live.{view} limit 0".encode())
+            cursor = connection.execute(f"select * from flow.{view} limit 0".encode())
             assert [column.name for column in cursor.description or ()] == columns, view
         assert re.search(rf"\b{view}\b", page), view
         for column in columns:

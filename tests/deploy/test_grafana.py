@@ -15,6 +15,7 @@ import pytest
 import yaml
 from factories import at, gap, record
 
+from storage.postgres.grants import VIEWS
 from storage.postgres.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,13 +86,25 @@ def test_prometheus_understands_them(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_session_reads_the_views_alone() -> None:
+    """Every query reads the views that have a version, and no table."""
+    queries = [target["rawSql"] for target in targets("session")]
+    queries += [each["query"] for each in BOARDS["session"]["templating"]["list"]]
+    for query in queries:
+        relations = re.findall(r"\b(?:from|join) (\S+)", query)
+        assert relations
+        assert {each.removeprefix("flow.") for each in relations} <= set(VIEWS), query
+        assert all(each.startswith("flow.") for each in relations), query
+
+
 async def test_session_reads_the_schema(database: str) -> None:
     """Each query answers the rows that are stored, in order, within the time that is shown."""
     async with Store.open(database, "live") as store:
         await store.write([record(slot=at(i)) for i in (0, 1, 3)], [gap(2)])
 
     def ask(query: str) -> tuple[list[str], list[tuple]]:
-        query = query.replace("$__timeFilter(slot)", f"slot between '{at(1)}' and '{at(9)}'")
+        shown = rf"\1 between '{at(1)}' and '{at(9)}'"
+        query = re.sub(r"\$__timeFilter\((t|slot)\)", shown, query)
         query = query.replace("$symbol", "SPX").replace("$feed", feed)
         assert "$" not in query
         with psycopg.connect(database) as opened:
@@ -114,7 +127,7 @@ async def test_session_reads_the_schema(database: str) -> None:
             kinds = {
                 c.type_code
                 for c in opened.execute(
-                    target["rawSql"].replace("$__timeFilter(slot)", "true")
+                    target["rawSql"].replace("$__timeFilter(t)", "true")
                 ).description[1:]
             }
         # What is drawn is numbers: int4, float8.

@@ -67,6 +67,8 @@ ALLOWED = [
     ("analyst", "select * from {}.rows, {}.profiles, {}.chains, {}.gaps, {}.alerts"),
     ("analyst", "select * from {}.bars_30s, {}.bars_1m, {}.bars_5m, {}.bars_15m"),
     ("analyst", "select * from {}.strikes, {}.missing_slots, {}.stored_sessions, {}.interface"),
+    ("analyst", "select * from flow.bars_30s, flow.bars_1m, flow.bars_5m, flow.bars_15m"),
+    ("analyst", "select * from flow_synthetic.strikes, flow_synthetic.interface"),
 ]
 FORBIDDEN = [
     ("sampler", "select * from {}.keys"),
@@ -86,6 +88,9 @@ FORBIDDEN = [
     ("analyst", ROW),
     ("analyst", "delete from {}.stored_sessions"),
     ("api", "select * from {}.bars_1m"),
+    ("api", "select * from flow.bars_1m"),
+    ("analyst", "delete from flow.stored_sessions"),
+    ("analyst", "create view flow.mine as select 1"),
     ("analyst", "insert into {}.gaps select * from {}.gaps"),
 ]
 
@@ -224,3 +229,19 @@ async def test_an_api_that_may_only_read_keys(granted: Callable[[str], str], dat
                     await asyncio.sleep(0.05)
     assert {line["event"] for line in lines} == {"last use of keys is not noted"}
     assert len(lines) == 1
+
+
+def test_views_that_the_migrations_might_not_make(database: str) -> None:
+    """The role that migrates may not make schemas: the printed SQL makes the views' schemas."""
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute("drop schema flow cascade; drop schema flow_synthetic cascade")
+        admin.execute(
+            run("storage", "grants", "--prefix", PREFIX, FLOW_DATABASE_URL=database).encode()
+        )
+        try:
+            with psycopg.connect(database.replace("postgres@", f"{PREFIX}analyst@")) as analyst:
+                assert analyst.execute("select version from flow.interface").fetchone() == (1,)
+                assert analyst.execute("select * from flow_synthetic.bars_1m").fetchall() == []
+        finally:
+            for role in ROLES:
+                admin.execute(f"drop owned by {PREFIX}{role}; drop role {PREFIX}{role}".encode())
