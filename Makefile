@@ -10,7 +10,7 @@ TOOLS := $(VENV)/tools
 # Programs that others wrote, which read the API: generators, linters, DuckDB with httpfs.
 CLIENTS := $(VENV)/clients
 
-.PHONY: run install uninstall release audit site clients help test unit coverage mutants test-timescale hostile hostile-vendor check fix docs bench bench-api bench-page bench-store bench-year study \
+.PHONY: run install uninstall release audit site clients help test unit coverage mutants test-timescale hostile hostile-vendor bytecode check fix docs bench bench-api bench-page bench-store bench-year study \
   study-charts screenshots soak clean
 
 run: $(VENV)/.run  ## run the whole product on embedded servers: http://127.0.0.1:8000
@@ -36,6 +36,9 @@ clients: $(CLIENTS)/.done  ## install the generators, linters and readers that t
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+# Each worker reads all test files, and tests start hundreds of processes: bytecode is kept, whatever the caller's shell says.
+test unit coverage: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(VENV)/.dev  ## run every test: four at a time, then those that depend on real time; ARGS= goes to pytest
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not clocked" $(ARGS) || { $(call again,not clocked); }
@@ -65,6 +68,9 @@ hostile-vendor: $(VENV)/.dev  ## the same through the daemon and a store, by a v
 test-timescale: $(VENV)/.dev  ## run the store's tests on a TimescaleDB server: URL=postgresql://postgres@host/postgres
 	@test -n "$(URL)" || { echo "name a database of a superuser: make test-timescale URL=postgresql://..."; exit 2; }
 	TEST_DATABASE_URL="$(URL)" $(BIN)/python -m pytest tests/storage $(ARGS)
+
+bytecode: $(VENV)/.dev  ## compile the tests once, where several workers would each do so at the same time
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --collect-only -qq >/dev/null
 
 check: $(VENV)/.dev  ## check format, lint and types
 	$(BIN)/ruff format --check .
