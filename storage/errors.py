@@ -60,6 +60,10 @@ class ValueRefused(StoreError):
     """The database refused a value, and would again; others may be fine."""
 
 
+class RightMissing(StoreError):
+    """The database's role may not do this."""
+
+
 class SchemaMissing(StoreError):
     """The database has not had all migrations of this release."""
 

@@ -24,6 +24,7 @@ from psycopg_pool import PoolTimeout
 
 from storage.errors import (
     AccessDenied,
+    RightMissing,
     SchemaMissing,
     StoreError,
     StoreFull,
@@ -72,7 +73,7 @@ def translate_errors() -> Iterator[None]:
     except pg.ReadOnlySqlTransaction as error:
         raise StoreError("FLOW_DATABASE_URL: the database is read-only") from error
     except pg.InsufficientPrivilege as error:
-        raise StoreError(
+        raise RightMissing(
             f"FLOW_DATABASE_URL: the role may not do this: {_first_line(error)}"
         ) from error
     except (pg.InvalidPassword, pg.InvalidAuthorizationSpecification) as error:

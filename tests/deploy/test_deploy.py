@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from datetime import date
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import yaml
 
 from api.prometheus import ApiMetrics
@@ -395,17 +397,84 @@ def test_nothing_is_published_beyond_loopback(services: dict[str, Any]) -> None:
     assert "FLOW_HOST" not in services["api"]["environment"]
 
 
-def test_compose_has_no_password() -> None:
-    """Passwords come from outside, and without one nothing starts."""
+def test_compose_has_no_password(services: dict[str, Any]) -> None:
+    """Passwords come from outside, and without one nothing starts; no command line has one."""
     text = (DEPLOY / "compose.yaml").read_text()
     used = re.findall(r"\$\{(\w*PASSWORD)([^}]*)\}", text)
-    assert {name for name, _ in used} == {"POSTGRES_PASSWORD", "REDIS_PASSWORD"}
+    names = {"POSTGRES_PASSWORD", "SAMPLER_PASSWORD", "API_PASSWORD", "REDIS_PASSWORD"}
+    assert {name for name, _ in used} == names
     assert [name for name, rest in used if not rest.startswith(":?")] == []
-    secrets = yaml.safe_load(text)["secrets"]
-    assert secrets == {
-        "sampler": {"environment": "SAMPLER_PASSWORD"},
-        "api": {"environment": "API_PASSWORD"},
+    for service in services.values():
+        # Compose writes ${NAME} into the command; of $$NAME the container's shell takes its own.
+        assert not re.search(r"(?<!\$)\$\{?\w*PASSWORD", " ".join(service.get("command", [])))
+
+
+def test_compose_puts_no_file_into_a_read_only_root(services: dict[str, Any]) -> None:
+    """Compose copies a config or secret that is no file into the container; a read-only root takes none."""
+    whole = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    for kind in ("configs", "secrets"):
+        copied = {name for name, thing in whole.get(kind, {}).items() if "file" not in thing}
+        for name, service in services.items():
+            used = {u if isinstance(u, str) else u["source"] for u in service.get(kind, [])}
+            assert not (service.get("read_only") and used & copied), name
+
+
+def test_compose_hands_over_the_roles_passwords(services: dict[str, Any], tmp_path: Path) -> None:
+    """The service grants makes the files that its command reads, for its user alone, in memory."""
+    line = services["grants"]["command"][2].replace("/tmp/", f"{tmp_path}/")
+    stub = tmp_path / "flow-store"
+    stub.write_text('#!/bin/sh\nprintf "%s\\n" flow-store "$@"\n')
+    stub.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment |= {"SAMPLER_PASSWORD": "one", "API_PASSWORD": "two"}
+    done = subprocess.run(
+        ["sh", "-c", line], env=environment, capture_output=True, text=True, check=True
+    )
+    folder = Path(accepted(*done.stdout.splitlines()).passwords)
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {
+        "sampler": "one\n",
+        "api": "two\n",
     }
+    assert folder.stat().st_mode & 0o077 == 0
+    assert services["grants"]["tmpfs"] == ["/tmp"]
+
+
+def test_compose_settings_of_redis(services: dict[str, Any], tmp_path: Path) -> None:
+    """A Redis takes its settings by standard input; its command line has no password."""
+    program = shutil.which("redis-server")
+    if program is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("no redis-server")
+        pytest.skip("no redis-server")
+    place = tmp_path / "socket"
+    # Beside the lines of the file: no port, for other servers run here.
+    line = services["redis"]["command"][2].replace("$$", "$")
+    line = line.replace("<<END\n", f"<<END\nport 0\nunixsocket {place}\n")
+    environment = {"PATH": os.environ["PATH"]} | {"REDISCLI_AUTH": "canary"}
+    process = subprocess.Popen(
+        ["sh", "-c", line], env=environment, stdout=subprocess.DEVNULL, cwd=tmp_path
+    )
+    try:
+        ends = time.monotonic() + 20
+        while not place.exists():
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+        stranger = redis.Redis(unix_socket_path=str(place))
+        with stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        wanted = {
+            "save": "", "appendonly": "no", "maxmemory": str(256 * 1024**2),
+            "maxmemory-policy": "noeviction",
+        }  # fmt: skip
+        with redis.Redis(
+            unix_socket_path=str(place), password="canary", decode_responses=True
+        ) as client:
+            shown: Any = client.config_get(*wanted)
+        assert shown == wanted
+        assert b"canary" not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_compose_commands_are_accepted(services: dict[str, Any]) -> None:
@@ -419,10 +488,13 @@ def test_compose_commands_are_accepted(services: dict[str, Any]) -> None:
         assert service["depends_on"][before]["condition"] == condition
         # Only what runs as the owner has the owner's password; the others log in as their role.
         owner = name in ("migrate", "grants", "prune")
-        assert ("PGPASSWORD" in service["environment"]) == owner
-        user = "flow@" if owner else f"flow_{'sampler' if name == 'standby' else name}@"
-        assert f"//{user}" in service["environment"]["FLOW_DATABASE_URL"]
-        accepted(*service["command"])
+        role = "sampler" if name == "standby" else name
+        password = "POSTGRES_PASSWORD" if owner else f"{role.upper()}_PASSWORD"
+        assert service["environment"]["PGPASSWORD"].startswith(f"${{{password}:?")
+        user = "flow" if owner else f"flow_{role}"
+        assert f"//{user}@" in service["environment"]["FLOW_DATABASE_URL"]
+        if name != "grants":
+            accepted(*service["command"])
 
 
 def test_containers_are_confined(services: dict[str, Any]) -> None:

@@ -119,6 +119,29 @@ def test_a_privilege_too_many_is_taken_away(granted: Callable[[str], str], datab
         analyst.execute("select * from live.keys")
 
 
+def test_the_doctor_of_the_samplers_role(
+    granted: Callable[[str], str], servers: Servers, tmp_path: Path
+) -> None:
+    """The role that its service has is good enough: that it may not read keys is no failure."""
+    done = subprocess.run(
+        [sys.executable, "-m", "storage", "doctor", "--json", "--no-source"],
+        env={k: v for k, v in os.environ.items() if not k.startswith("FLOW_")}
+        | {
+            "FLOW_DATABASE_URL": granted("sampler"), "FLOW_REDIS_URL": servers.redis_url,
+            "FLOW_SOURCE": "synthetic:?seed=3", "FLOW_ACCESS": "keys",
+            "FLOW_SPOOL_DIR": str(tmp_path), "FLOW_PORT": str(free_port()),
+            "FLOW_METRICS_PORT": "0",
+        },
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    findings = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    assert "this role may not read them" in findings["keys"]["sentence"]
+    # What comes after the keys is checked too.
+    assert {"coverage", "retention"} <= set(findings)
+    assert [f for f in findings.values() if f["state"] == "fail"] == []
+    assert done.returncode == 0
+
+
 def test_passwords(granted: Callable[[str], str], database: str, tmp_path: Path) -> None:
     """A role's password is set from its file, as a hash; nothing prints it."""
     (tmp_path / "sampler").write_text("canary-1\n")
