@@ -18,6 +18,7 @@ from storage.market.calendar import Session, market_day, session_on
 from storage.market.clock import Clock
 from storage.notify.messenger import Messenger
 from storage.notify.notice import Notice
+from storage.notify.rules import Rule
 from storage.notify.rules_file import RulesFile
 from storage.notify.session_events import SessionEvents
 from storage.postgres.store import Store
@@ -64,6 +65,8 @@ class MarketWatch:
         self._followed: dict[str, _Followed] = {}
         #: Events of earlier slots are not sent: the rules were not in force then.
         self._since: datetime | None = None
+        #: The rules that the samples are judged by, without their mutes.
+        self._judged: tuple[Rule, ...] = ()
         #: Whether it has looked once: rules that are read later are new.
         self._began = False
 
@@ -92,9 +95,12 @@ class MarketWatch:
         now = self._clock.now()
         if await self._rules.refresh():
             log.info("rules of alerts are read", rules=len(self._rules.rules))
+        # A mute changes whom an event is sent to, and not what is an event.
+        judged = tuple(replace(rule, muted_until=None) for rule in self._rules.rules)
+        if judged != self._judged:
             if self._began:
                 self._since = now
-            self._followed = {}
+            self._judged, self._followed = judged, {}
         self._began = True
         session = session_on(market_day(now))
         if session != self._session:
@@ -127,12 +133,19 @@ class MarketWatch:
             delay = timedelta(seconds=events.delay_seconds)
             fresh = now - delay - slot <= FRESH
             known = self._since is None or slot + delay >= self._since
+            muted = any(
+                rule.is_muted(now)
+                for rule in self._rules.rules
+                if rule.name == event.figures.get("rule")
+            )
+            # The log says why nobody was told.
+            why = {"muted": True} if muted else {}
             await self._messenger.tell(
                 replace(
                     event,
                     dataset=self._dataset,
                     node=self._node,
-                    figures={**event.figures, "feed": events.source},
+                    figures={**event.figures, "feed": events.source, **why},
                 ),
-                sent=fresh and known,
+                sent=fresh and known and not muted,
             )

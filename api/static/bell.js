@@ -93,7 +93,9 @@ export class Bell {
     this.#events = alerts.map(({ id, kind, category, message, slot, began, figures }) => ({ id, kind, category, message, figures, at: moment(slot ?? began) }));
     const news = this.#events.filter(({ id }) => !this.#known.has(id));
     for (const { id } of news) this.#known.add(id);
-    if (announced && news.length) this.#announce(news.map((event) => ({ ...event, title: `${session.symbol} 0DTE` })));
+    // The server sends nobody the events of a rule that is muted; neither does this page.
+    const heard = news.filter(({ figures }) => !figures.muted);
+    if (announced && heard.length) this.#announce(heard.map((event) => ({ ...event, title: `${session.symbol} 0DTE` })));
   }
 
   #announce(news) {
@@ -129,7 +131,7 @@ export class Bell {
     byId("alert-count").textContent = shown.length ? `${shown.length} in this session` : "";
     const items = shown.map(({ at, kind, category, message, figures }) => {
       const item = make("li", "", `${kind} ${category}`);
-      item.append(make("time", isoDay(at) === day ? clock(at) : `${isoDay(at).slice(5)} ${clock(at)}`), make("span", message.replace(`${symbol}: `, "") + (figures.feed && current && figures.feed !== current ? ` (feed ${figures.feed})` : "")));
+      item.append(make("time", isoDay(at) === day ? clock(at) : `${isoDay(at).slice(5)} ${clock(at)}`), make("span", message.replace(`${symbol}: `, "") + (figures.feed && current && figures.feed !== current ? ` (feed ${figures.feed})` : "") + (figures.muted ? " (muted)" : "")));
       return item;
     });
     const none = this.#failure || "No alert of this session in the server's log. Its rules judge samples as they come: a session that was filled in later has none.";

@@ -4,8 +4,14 @@
 import { Refused, askResponse, headers, paths, why } from "./api.js";
 import { byId, make, options, write } from "./dom.js";
 import { words } from "./format.js";
+import { server } from "./state.js";
+import { isoDay, toTheMinute } from "./time.js";
 
+// How long a rule can be muted. [hours]
+const MUTES = [[0.25, "a quarter of an hour"], [1, "an hour"], [8, "8 hours"], [24, "a day"], [168, "a week"]];
 const WALLS = ["call_wall", "put_wall"];
+
+const atTime = (moment) => `${isoDay(moment) === isoDay(server.now()) ? "" : `${isoDay(moment).slice(5)} `}${toTheMinute(moment)} ET`;
 
 let tag = "";
 // Kind → its numbers, by the server.
@@ -37,6 +43,10 @@ function box(rule) {
     input.value = rule[number] ?? usual;
     made.append(field(words(number), `${meaning}; ${least} to ${most}, ${usual} if it is empty`, input));
   }
+  const until = rule.muted_until && Date.parse(rule.muted_until) > server.now() ? rule.muted_until : "";
+  const mute = make("select", "", "", { name: "muted_until" });
+  options(mute, [...(until ? [[until, `until ${atTime(Date.parse(until))}`]] : []), ["", "no"], ...MUTES.map(([hours, text]) => [`${hours}`, `for ${text}`])], until);
+  made.append(field("muted", "While it is muted its events are written to the log, and sent to nobody", mute));
   const remove = make("button", "Remove", "", { type: "button" });
   remove.addEventListener("click", () => {
     made.remove();
@@ -56,6 +66,8 @@ function ruleOf(made) {
   const symbols = value("symbols").value.split(",").map((symbol) => symbol.trim().toUpperCase()).filter(Boolean);
   if (symbols.length) rule.symbols = symbols;
   if (kind === "wall") rule.levels = WALLS.filter((level) => value(level).checked);
+  const muted = value("muted_until").value;
+  if (muted) rule.muted_until = muted.includes("T") ? muted : new Date(server.now() + Number(muted) * 3600000).toISOString().replace(/\.\d+Z/, "Z");
   for (const { name: number } of kinds[kind] ?? []) {
     const text = value(number).value.trim();
     if (text !== "") rule[number] = Number(text);

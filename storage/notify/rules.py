@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -125,6 +126,22 @@ class Rule:
     levels: tuple[str, ...]
     #: Numbers by name; see ``PARAMETERS``.
     numbers: Mapping[str, float]
+    #: Until then its events are written to the log and sent to nobody, UTC; None: they are sent.
+    muted_until: datetime | None = None
+
+    def is_muted(self, moment: datetime) -> bool:
+        """Say whether the rule's events are sent to nobody.
+
+        Parameters
+        ----------
+        moment : the market's time, UTC.
+
+        Returns
+        -------
+        bool
+            True before ``muted_until``.
+        """
+        return self.muted_until is not None and moment < self.muted_until
 
     def covers(self, symbol: str) -> bool:
         """Say whether the rule is for a symbol.
@@ -145,6 +162,9 @@ class Rule:
         plain: dict[str, Any] = {"name": self.name, "kind": self.kind}
         plain |= {"symbols": list(self.symbols)} if self.symbols else {}
         plain |= {"levels": list(self.levels)} if self.levels else {}
+        if self.muted_until is not None:
+            until = self.muted_until.astimezone(UTC).isoformat(timespec="seconds")
+            plain["muted_until"] = until.replace("+00:00", "Z")
         return plain | {
             name: int(value) if value == int(value) else value
             for name, value in self.numbers.items()
@@ -205,7 +225,9 @@ def _rule(item: Any) -> tuple[Rule | None, list[str]]:
         shown = "kind is missing" if kind is None else f"{str(kind)[:40]!r} is no kind"
         return None, [f"{shown}: one of {', '.join(PARAMETERS)}"]
     known = PARAMETERS[kind]
-    keys = {"name", "kind", "symbols", *known} | ({"levels"} if kind == "wall" else set())
+    keys = {"name", "kind", "symbols", "muted_until", *known} | (
+        {"levels"} if kind == "wall" else set()
+    )
     problems = []
     for key in sorted(set(item) - keys):
         near = difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
@@ -216,6 +238,8 @@ def _rule(item: Any) -> tuple[Rule | None, list[str]]:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         problems.append("name: up to 40 of a-z, 0-9, _ and -")
     symbols, wrong = _symbols(item.get("symbols", []))
+    problems += wrong
+    muted_until, wrong = _moment(item.get("muted_until"))
     problems += wrong
     levels = item.get("levels", list(WALLS)) if kind == "wall" else []
     if (
@@ -245,7 +269,20 @@ def _rule(item: Any) -> tuple[Rule | None, list[str]]:
     problems += _relations(numbers)
     if problems:
         return None, problems
-    return Rule(name, kind, symbols, tuple(levels), numbers), []
+    return Rule(name, kind, symbols, tuple(levels), numbers, muted_until), []
+
+
+def _moment(value: Any) -> tuple[datetime | None, list[str]]:
+    if value is None:
+        return None, []
+    problem = "muted_until: a time with its offset, such as 2026-11-27T15:30:00Z"
+    if not isinstance(value, str) or len(value) > 40:
+        return None, [problem]
+    try:
+        moment = datetime.fromisoformat(value)
+        return (None, [problem]) if moment.tzinfo is None else (moment.astimezone(UTC), [])
+    except (ValueError, OverflowError):
+        return None, [problem]
 
 
 def _symbols(value: Any) -> tuple[tuple[str, ...], list[str]]:

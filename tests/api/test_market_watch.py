@@ -152,6 +152,26 @@ async def test_other_rules(store: Store, clock: Still, tmp_path: Path) -> None:
     assert await log_of(store) == [("14:31:30", "regime", False), ("14:34:00", "gap", True)]
 
 
+async def test_a_muted_rule(store: Store, clock: Still, tmp_path: Path) -> None:
+    """Its events are in the log and sent to nobody until the mute ends; hold times go on through it."""
+    path = tmp_path / "rules.json"
+    watch = make(store, clock, write_rules(path, REGIME | {"hold_seconds": 60}))
+    await sample(store, clock, BULL, BULL, BULL, BEAR, BEAR)
+    await watch.look()
+    # Muted until 14:35, half a minute before the event.
+    write_rules(path, REGIME | {"hold_seconds": 60, "muted_until": "2026-06-05T14:35:00Z"})
+    await watch.look()
+    await sample(store, clock, BEAR)
+    await watch.look()
+    await sample(store, clock, *[BEAR] * 20)
+    await watch.look()
+    await sample(store, clock, *[BULL] * 3)
+    await watch.look()
+    assert await log_of(store) == [("14:32:30", "regime", False), ("14:44:00", "regime", True)]
+    newest, muted = await store.alerts.page(limit=9)
+    assert (muted["figures"]["muted"], "muted" in newest["figures"]) == (True, False)
+
+
 async def test_broken_rules(store: Store, clock: Still, tmp_path: Path) -> None:
     """A file that breaks leaves the rules of before in force, and is an event until it is mended."""
     path = tmp_path / "rules.json"

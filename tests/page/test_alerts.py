@@ -139,12 +139,20 @@ async def test_rules_are_edited(fresh: Site, tab: Tab, tmp_path: Path) -> None:
     await wall.locator("[name=symbols]").fill("spx, SPY")
     await wall.locator("[name=put_wall]").uncheck()
     await wall.locator("[name=lead_share]").fill("0.5")
+    await wall.locator("[name=muted_until]").select_option(label="for an hour")
     await tab.page.locator("#rules-save").click()
     await tab.shows("#rules-note", "Saved")
     pin, added = json.loads(rules.read_text())["rules"]
     assert (pin["kind"], pin["above"], "band" in pin) == ("pin_score", 80, False)
     assert added["symbols"] == ["SPX", "SPY"]
     assert (added["levels"], added["lead_share"]) == (["call_wall"], 0.5)
+    # An hour from the server's 10:00 in New York.
+    assert added["muted_until"].startswith("2026-11-24T16:00:")
+    assert "muted_until" not in pin
+    await tab.until(
+        "document.querySelector('.rule[data-kind=wall] [name=muted_until]')"
+        ".selectedOptions[0].textContent === 'until 11:00 ET'"
+    )
     # As text, and back.
     await tab.page.locator("#rules-as-text summary").click()
     await tab.page.locator("#rules-text").fill('{"rules": [{"kind": "pin_score", "above": 85}]}')

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,27 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (pin.name, pin.numbers["above"]) == ("pin_score", 75)
     assert parse_rules(json.dumps(rules_as_json(rules))) == rules
     assert read() == ()
+
+
+def test_a_mute_has_an_end() -> None:
+    """A muted rule is as it was without, and says in UTC until when it is muted."""
+    plain, muted = read(
+        {"kind": "regime"},
+        {"kind": "regime", "name": "other", "muted_until": "2026-11-27T10:30:00-05:00"},
+    )
+    assert muted.is_muted(datetime(2026, 11, 27, 15, 29, 59, tzinfo=UTC))
+    assert not muted.is_muted(datetime(2026, 11, 27, 15, 30, tzinfo=UTC))
+    assert not plain.is_muted(datetime(2026, 11, 27, tzinfo=UTC))
+    assert muted.as_json()["muted_until"] == "2026-11-27T15:30:00Z"
+    assert "muted_until" not in plain.as_json()
+    assert parse_rules(json.dumps(rules_as_json((plain, muted)))) == (plain, muted)
+
+
+@pytest.mark.parametrize("until", ["2026-11-27T10:30:00", "tomorrow", 5, "", "9999-99-99T00:00Z"])
+def test_a_mute_without_a_time(until: Any) -> None:
+    """A time without its offset, or none at all, is refused."""
+    with pytest.raises(UsageError, match=r"rules\[0\]: muted_until: a time with its offset"):
+        read({"kind": "regime", "muted_until": until})
 
 
 @pytest.mark.parametrize(
