@@ -47,7 +47,8 @@ def open_configured_source(settings: Settings, hear: Hear = log_compilation) -> 
     Raises
     ------
     UsageError
-        If no source is named, or a simulated clock would drive a live vendor.
+        If no source is named, a simulated clock would drive a live vendor, or FLOW_DATASET is not
+        the source's.
     """
     if settings.source in ("", "auto"):
         known = ", ".join(f"{name}:" for name in SOURCES)
@@ -58,6 +59,8 @@ def open_configured_source(settings: Settings, hear: Hear = log_compilation) -> 
         source.require(settings.symbols)
     if settings.clock.simulated and source.remote:
         raise UsageError("FLOW_CLOCK: a live vendor needs the real clock, not a simulated one")
+    # Before the formulas are compiled, for minutes.
+    dataset_of(settings, source)
     load_formulas(hear)
     return source
 

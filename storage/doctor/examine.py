@@ -8,11 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from storage.config.settings import Settings
+from storage.config.source_url import is_simulated
 from storage.doctor import channel, database, machine, ports, product
 from storage.doctor.finding import Finding, State, fail, ok, warn
 from storage.errors import FlowError
 from storage.market.clock import Clock
 from storage.opening import (
+    REAL,
+    SYNTHETIC,
     connect,
     product_clock,
     product_dataset,
@@ -84,6 +87,10 @@ def _settings(settings: Settings) -> Finding:
             f"{names}: not a setting of this release, and ignored",
             "correct the name, or install the release that has it; deploy/flow.env.example has all",
         )
+    own = SYNTHETIC if is_simulated(settings.source) else REAL
+    if settings.source not in ("", "auto") and settings.dataset not in ("", own):
+        sentence = f"FLOW_DATASET is {settings.dataset}: rows of FLOW_SOURCE belong to {own} alone"
+        return fail("settings", sentence, "leave FLOW_DATASET empty, or correct FLOW_SOURCE")
     return ok("settings", "every FLOW_* name is a setting, and every value can be read")
 
 

@@ -73,6 +73,20 @@ def test_every_symbol_needs_a_source() -> None:
         open_configured_source(settings)
 
 
+def test_a_wrong_dataset_is_told_before_formulas_are_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Compiling takes minutes on a slow machine, and nothing could be sampled afterwards."""
+
+    def compile_formulas(hear: object) -> None:
+        raise AssertionError("the formulas were loaded")
+
+    monkeypatch.setattr("sampler.opening.load_formulas", compile_formulas)
+    settings = Settings.read({"FLOW_SOURCE": "synthetic:", "FLOW_DATASET": "live"})
+    with pytest.raises(UsageError, match="belong to synthetic alone"):
+        open_configured_source(settings)
+
+
 def test_real_and_simulated_quotes_are_not_mixed() -> None:
     """They belong to two datasets."""
     with pytest.raises(UsageError, match="cannot be mixed"):

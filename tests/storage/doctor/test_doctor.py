@@ -35,7 +35,7 @@ def examine(servers: Servers, database: str, *options: str, **settings: str):
     environment |= {
         "FLOW_DATABASE_URL": database,
         "FLOW_REDIS_URL": servers.redis_url,
-        "FLOW_SOURCE": "synthetic:?seed=3",
+        "FLOW_SOURCE": "cboe:",
         "FLOW_SYMBOLS": "SPX",
         "FLOW_DATASET": "live",
         "FLOW_PORT": str(free_port()),
@@ -140,6 +140,12 @@ def test_a_setting_of_a_newer_release(servers: Servers, database: str) -> None:
 def test_a_setting_that_cannot_be_read(servers: Servers, database: str) -> None:
     """A bad value is told with its setting."""
     broken("settings", servers, database, "FLOW_PORT", "99999", FLOW_PORT="99999")
+
+
+def test_a_dataset_that_is_not_the_sources(servers: Servers, database: str) -> None:
+    """Simulated rows are not written among real ones: the sampler would refuse it."""
+    wrong = {"FLOW_SOURCE": "synthetic:", "FLOW_DATASET": "live"}
+    broken("settings", servers, database, "FLOW_DATASET", "synthetic alone", **wrong)
 
 
 def test_no_database_there(servers: Servers) -> None:
