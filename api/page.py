@@ -6,6 +6,7 @@ Both load every file from this server, so that they work without a network.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from importlib.resources import files
 from importlib.util import find_spec
 from mimetypes import guess_type
@@ -19,6 +20,8 @@ from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
 from api.definitions import definitions_page
+from api.http.compression import Body, coding_of
+from api.page_script import SCRIPT, JoinedScript
 
 DESCRIPTION = """\
 A 0DTE dealer-flow time series that you run yourself: sampled every 30 seconds, every formula
@@ -109,9 +112,13 @@ class _Static(StaticFiles):
         super().__init__(directory=directory)
         #: By path: time of change and size of the file, its bytes, and its type.
         self._files: dict[str, tuple[tuple[int, int], bytes, str]] = {}
+        self._joined = JoinedScript(directory)
+        self._script = Body(b"")
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Answer without a thread, which would cost more than the file. See ``StaticFiles``."""
+        if path == SCRIPT and scope["method"] in ("GET", "HEAD"):
+            return await self._script_response(scope)
         place, stat = self.lookup_path(path)
         if stat is None or not S_ISREG(stat.st_mode) or scope["method"] not in ("GET", "HEAD"):
             return await super().get_response(path, scope)
@@ -121,8 +128,22 @@ class _Static(StaticFiles):
             body = await asyncio.to_thread(Path(place).read_bytes)
             self._files[place] = (stamp, body, kind)
         _, body, kind = self._files[place]
-        tag = {"ETag": f'"{stamp[0]:x}-{stamp[1]:x}"'}
-        response = Response(body, headers=_HEADERS | tag, media_type=kind)
+        return self._answer(body, kind, {"ETag": f'"{stamp[0]:x}-{stamp[1]:x}"'}, scope)
+
+    async def _script_response(self, scope: Scope) -> Response:
+        script = self._joined.read()
+        if script != self._script.plain:
+            tag = hashlib.sha256(script, usedforsecurity=False).hexdigest()[:16]
+            self._script = Body(script, tag=tag)
+        coding = coding_of(Headers(scope=scope).get("accept-encoding", ""))
+        body = await self._script.compress(coding, b"") if coding else script
+        headers = {"ETag": f'"{self._script.tag}{coding}"', "Vary": "Accept-Encoding"}
+        if coding:
+            headers["Content-Encoding"] = coding
+        return self._answer(body, "text/javascript", headers, scope)
+
+    def _answer(self, body: bytes, kind: str, headers: dict[str, str], scope: Scope) -> Response:
+        response = Response(body, headers=_HEADERS | headers, media_type=kind)
         if self.is_not_modified(response.headers, Headers(scope=scope)):
             return NotModifiedResponse(response.headers)
         return response

@@ -210,7 +210,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api.errors": {"api.access", "api.context", "api.http", "api.series"},
     "api.access_log": {"api.context", "api.http", "api.prometheus"},
     "api.openapi": {"api.documents", "api.errors", "storage.config", "storage.scorecard"},
-    "api.page": {"api.definitions"},
+    "api.page": {"api.definitions", "api.http", "api.page_script"},
+    "api.page_script": set(),
     "api.definitions": set(),
     "api.routes": {
         "api.access",

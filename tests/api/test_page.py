@@ -7,13 +7,21 @@ import hashlib
 import re
 from pathlib import Path
 
+import pytest
+
 from api.openapi import status, windows
+from api.page_script import JoinedScript, ModuleError
 from storage.postgres.store import Store
 from tests.api.conftest import SERIES, Caller
 from tests.api.rows import record, utc
 
 STATIC = Path(__file__).resolve().parents[2] / "api" / "static"
-OURS = ("/", "/static/icon.svg", *(f"/static/{p.name}" for p in sorted(STATIC.iterdir())))
+OURS = (
+    "/",
+    "/static/icon.svg",
+    "/static/page.js",
+    *(f"/static/{p.name}" for p in sorted(STATIC.iterdir())),
+)
 #: uPlot 1.6.31 as its author published it (npm uplot, dist/): the page loads these bytes or none.
 UPLOT = {
     "/static/charts/uplot.js": "2d27e8ad3d228164525ce213f9dc716f39b4e3aee0cc773fb3491c96cf4921a2",
@@ -41,7 +49,7 @@ async def test_page_names_what_is_there(caller: Caller) -> None:
     html = (await caller.get("/")).text
     # Relative, so that the page works under any path.
     linked = set(re.findall(r'(?:src|href)="([^"]*)"', html))
-    assert {"static/main.js", "static/app.css", "docs"} <= linked
+    assert {"static/page.js", "static/app.css", "docs"} <= linked
     for path in linked:
         assert not path.startswith("/"), path
         assert (await caller.get(f"/{path.removeprefix('./')}")).status_code == 200, path
@@ -65,12 +73,49 @@ async def test_page_is_not_sent_twice(stranger: Caller) -> None:
     assert again.content == b""
 
 
-async def test_modules_are_asked_for_at_once(stranger: Caller) -> None:
-    """A module that the page would only find in another one costs a round trip."""
-    preloaded = set(
-        re.findall('"modulepreload" href="static/([^"]+)"', (await stranger.get("/")).text)
+async def test_the_script_is_all_modules_in_one(stranger: Caller) -> None:
+    """Each module stands in the script once and whole, after those that it imports."""
+    sent = await stranger.get("/static/page.js", headers={"Accept-Encoding": "br"})
+    assert sent.headers["Content-Encoding"] == "br"
+    assert sent.headers["Vary"].startswith("Accept-Encoding")
+    modules = sorted(p for p in STATIC.glob("*.js") if p.name not in ("theme.js", "early.js"))
+    starts = [sent.text.index(f"// {path.name}\nexport const ${path.stem} = ") for path in modules]
+    places = dict(zip((path.stem for path in modules), starts, strict=True))
+    assert sent.text.count("\nexport const $") == len(modules)
+    for path in modules:
+        imported = re.findall(r'from "\./(.*)\.js"', path.read_text())
+        assert all(places[name] < places[path.stem] for name in imported), path
+        for line in path.read_text().splitlines():
+            assert line.startswith("import ") or line.removeprefix("export ") in sent.text
+    plain = await stranger.get("/static/page.js", headers={"Accept-Encoding": "identity"})
+    assert plain.text == sent.text
+    known = {"If-None-Match": plain.headers["ETag"], "Accept-Encoding": "identity"}
+    assert (await stranger.get("/static/page.js", headers=known)).status_code == 304
+    known["Accept-Encoding"] = "br"
+    assert (await stranger.get("/static/page.js", headers=known)).status_code == 200
+
+
+async def test_what_cannot_be_joined(tmp_path: Path) -> None:
+    """A module in another form is refused, as joined code would be wrong; a change is seen."""
+    (tmp_path / "main.js").write_text('import { two as deux } from "./two.js";\nlog(deux());\n')
+    (tmp_path / "two.js").write_text("export function two() {\n  return 2;\n}\n")
+    joined = JoinedScript(tmp_path)
+    assert joined.read().decode() == (
+        "// two.js\nexport const $two = (() => {\nfunction two() {\n  return 2;\n}\nreturn { two };\n})();\n"
+        "// main.js\nexport const $main = (() => {\nconst { two: deux } = $two;\nlog(deux());\nreturn {  };\n})();\n"
     )
-    assert preloaded == {p.name for p in STATIC.glob("*.js")} - {"main.js", "theme.js", "early.js"}
+    (tmp_path / "two.js").write_text("export const two = () => 'two';\n")
+    assert b"'two'" in joined.read()
+    for source, reason in (
+        ("export default 2;\n", "two.js .*: export default 2;"),
+        ('import * as all from "./three.js";\n', r"import \*"),
+        ('import one from "./three.js";\n', "import one"),
+        ("export let two = 2;\n", "export let"),
+        ('import { one } from "./main.js";\nexport const two = one;\n', "main, two, main"),
+    ):
+        (tmp_path / "two.js").write_text(source)
+        with pytest.raises(ModuleError, match=reason):
+            joined.read()
 
 
 async def test_no_file_of_the_page_is_long() -> None:

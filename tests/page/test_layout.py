@@ -99,7 +99,7 @@ async def test_window_from_the_open(fresh: Site, tab: Tab) -> None:
     await fresh.put(rows[:20])
     await fresh.start(slot_time(TUESDAY, 199))
     await tab.open("bar=30s&window=auto")
-    span = f"import('{fresh.url}/static/state.js').then((state) => state.spanOf(null).join())"
+    span = f"import('{fresh.url}/static/page.js').then((page) => page.$state.spanOf(null).join())"
     opened = slot_time(TUESDAY, 0).timestamp()
     await tab.until(f"{span}.then((text) => text === '{opened:.0f},{opened + 1800:.0f}')")
     await fresh.put(rows[180:])
