@@ -294,7 +294,6 @@ HOMES: dict[str, set[str]] = {
     "pydantic": {"api.errors", "api.mcp", "api.openapi"},
     "redis": {"storage.redis"},
     "requests": {"sampler.sources"},
-    "scipy": {"sampler.sources"},
     "uvicorn": {"api.http"},
     "uvloop": {"api.__main__"},
     "websockets": {"sampler.sources"},
