@@ -17,6 +17,7 @@ from api import errors, page
 from api.access.gate import Access, AccessError, OpenAccess
 from api.access_log import AccessLog
 from api.context import AppContext
+from api.documents.lookup import NoData
 from api.http import cors
 from api.http.compression import CompressedBodies
 from api.http.host import is_host_allowed
@@ -25,7 +26,7 @@ from api.mcp.route import add_mcp_route
 from api.openapi import catalogue
 from api.prometheus import ApiMetrics
 from api.readiness import Readiness
-from api.routes import account, alerts, documents, platforms, series, server, terminals
+from api.routes import account, alerts, documents, openbb, platforms, series, server, udf
 from api.routes.series_fast_path import SeriesFastPath
 from api.series.earlier import EarlierSessions
 from api.series.files import TableFiles
@@ -210,6 +211,7 @@ def create_app(
     context.metrics.readers.set_function(hub.count)
     app = Application(context, root_path, metrics_apart=metrics_apart)
     app.add_exception_handler(QueryError, errors.query_error_response)
+    app.add_exception_handler(NoData, errors.no_data_response)
     app.add_exception_handler(AccessError, errors.access_error_response)
     app.add_exception_handler(StoreError, errors.store_error_response)
     app.add_exception_handler(HTTPException, errors.http_error_response)
@@ -228,7 +230,8 @@ def create_app(
     documents.add_document_routes(app)
     alerts.add_alert_routes(app)
     platforms.add_platform_routes(app)
-    terminals.add_terminal_routes(app)
+    openbb.add_openbb_routes(app)
+    udf.add_udf_routes(app)
     add_mcp_route(app)
     page.add_page(app)
     return app

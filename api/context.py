@@ -59,6 +59,11 @@ class AppContext:
     #: The rules of market events.
     rules: RulesFile
 
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the market is a simulated one."""
+        return self.dataset == "synthetic"
+
 
 @dataclass(slots=True)
 class RequestContext:

@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.access.gate import AccessError
-from api.context import request_context
+from api.context import app_context, request_context
+from api.documents.lookup import NoData
 from api.http.json import json_response
 from api.series.params import QueryError
 
@@ -168,6 +169,32 @@ async def query_error_response(_: Request, error: Exception) -> Response:
     """
     assert isinstance(error, QueryError)
     return json_response({"error": error.error, "message": error.message}, 400)
+
+
+async def no_data_response(request: Request, error: Exception) -> Response:
+    """Answer a request about a symbol, or a moment, of which nothing is stored (404).
+
+    Parameters
+    ----------
+    request : the request.
+    error : the ``NoData``.
+
+    Returns
+    -------
+    Response
+        The error as JSON; with a reason where the symbol is configured, and no other moment and no
+        feed were asked for.
+    """
+    assert isinstance(error, NoData)
+    symbol, query = error.symbol, error.query
+    expiring = f" expiring {query.expiry}" if query and query.expiry else ""
+    body = {"error": "symbol_not_found", "message": f"No data for {symbol}{expiring}."}
+    anything = query is None or (query.session_day, query.moment, query.feed) == (None, None, None)
+    if anything and symbol in app_context(request).sessions.configured:
+        # Nobody has mistyped it: its sampler has not stored anything of it yet.
+        body["message"] = f"No data for {symbol} yet: it is configured, and was not sampled so far."
+        body["reason"] = "not_sampled"
+    return json_response(body, 404)
 
 
 async def access_error_response(request: Request, error: Exception) -> Response:

@@ -96,7 +96,12 @@ async def lookup_session(store: Store, symbol: str, day: date, *, today: date) -
 
 
 class NoData(Exception):
-    """Nothing is stored of the symbol, or of the expiry that was asked for."""
+    """Nothing is stored of the symbol, or of the moment that was asked for."""
+
+    def __init__(self, symbol: str, query: MomentQuery | None = None) -> None:
+        super().__init__(symbol)
+        self.symbol = symbol
+        self.query = query
 
 
 class NoChain(Exception):
@@ -139,7 +144,7 @@ async def lookup_sample(
     moment = min(query.moment or now, now)
     day = query.session_day or market_day(moment)
     if query.expiry is not None and query.expiry != day:
-        raise NoData
+        raise NoData(symbol, query)
     session = await session_on_day(day)
     is_open = session is not None and session.open <= moment < session.close
     record = None
@@ -148,7 +153,7 @@ async def lookup_sample(
     if record is None or session is None:
         known = configured or await store.known(symbol)
         if query.expiry is not None or not known:
-            raise NoData
+            raise NoData(symbol, query)
         await _raise_no_chain(store, symbol, query, session, moment, day)
     return Sample(record=record, session=session, moment=_as_of(query, session, moment))
 
@@ -180,10 +185,10 @@ async def lookup_nearest_sample(
     moment = min(query.moment or now, now)
     day = query.session_day or await store.newest_day(symbol, market_day(moment))
     if day is None or (query.expiry is not None and query.expiry != day):
-        raise NoData
+        raise NoData(symbol, query)
     record, session = await store.moment(symbol, day, query.moment), await session_on_day(day)
     if record is None or session is None:
-        raise NoData
+        raise NoData(symbol, query)
     return Sample(record=record, session=session, moment=_as_of(query, session, moment))
 
 

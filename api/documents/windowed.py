@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from starlette.requests import Request
@@ -26,12 +26,15 @@ from api.series.params import Query, Window, resolve_window
 from api.series.reply import Reply, as_response, compressed_reply, series_headers
 from api.series.window import AnswerContext, etag_matches, select_bars
 from storage.market.calendar import market_day
+from storage.postgres.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredWindow:
     """A window of a stored session."""
 
+    #: Where it is stored, as the feed of the query is read.
+    store: Store
     query: Query
     state: SessionState
     window: Window
@@ -41,6 +44,11 @@ class StoredWindow:
     def filled(self) -> bool:
         """Whether the window has a row."""
         return self.state.filled(self.window)
+
+    @property
+    def session_key(self) -> tuple[str, date]:
+        """Symbol and day, as the store's queries of a session begin."""
+        return self.query.symbol, self.state.day
 
     @property
     def bounds(self) -> dict[str, Any]:
@@ -134,7 +142,7 @@ async def _read_window(context: AppContext, query: Query, now: datetime) -> Stor
         delay=state.delay or timedelta(),
         newest=state.newest.get("slot"),
     )
-    return StoredWindow(query=query, state=state, window=window, now=now)
+    return StoredWindow(store=store, query=query, state=state, window=window, now=now)
 
 
 async def _complete(

@@ -552,15 +552,6 @@ DOCUMENTS = {
         plan="Alpha",
         absent=False,
     ),
-    "sessions": _document(
-        "sessions",
-        f"{_ZERO}sessions{_SYMBOL}",
-        windows.Sessions,
-        "Stored sessions",
-        "Stored sessions of a symbol, and how many of each session's slots are stored.",
-        _FEED,
-        plan="Free",
-    ),
     "scorecard": _document(
         "scorecard",
         f"/v1/scorecard{_SYMBOL}",
@@ -573,6 +564,27 @@ DOCUMENTS = {
         _parameter("from", "The first session that counts.", type="string", format="date"),
         _parameter("to", "The last session that counts.", type="string", format="date"),
         _parameter("kind", "Only this kind; the others are null.", type="string", enum=list(KINDS)),
+    ),
+    "sessions": _document(
+        "sessions",
+        f"{_ZERO}sessions{_SYMBOL}",
+        windows.Sessions,
+        "Stored sessions",
+        "Stored sessions of a symbol, and how many of each session's slots are stored.",
+        _FEED,
+        plan="Free",
+    ),
+    "explain": _document(
+        "explain",
+        f"/v1/explain{_SYMBOL}",
+        explain.Explanation,
+        "Explain a figure",
+        """One figure of one sample: its formula, inputs, largest strikes and flags in words.
+
+        Where the formula is arithmetic on stored figures, `check` does it again.""",
+        _FIGURE,
+        _STRIKE,
+        *_MOMENT,
     ),
     "held-levels": _document(
         "held-levels",
@@ -587,18 +599,6 @@ DOCUMENTS = {
         _bar("30s"),
         *_WINDOW,
         absent=False,
-    ),
-    "explain": _document(
-        "explain",
-        f"/v1/explain{_SYMBOL}",
-        explain.Explanation,
-        "Explain a figure",
-        """One figure of one sample: its formula, inputs, largest strikes and flags in words.
-
-        Where the formula is arithmetic on stored figures, `check` does it again.""",
-        _FIGURE,
-        _STRIKE,
-        *_MOMENT,
     ),
     "history": _document(
         "history",

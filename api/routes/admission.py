@@ -1,15 +1,17 @@
-"""The FastAPI dependency that checks a caller's key, plan and quota before a route answers."""
+"""Routes with their plan: a caller's key, plan and quota are checked before a route answers."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated
 
-from fastapi import Request, Security
+from fastapi import Depends, FastAPI, Request, Security
 from fastapi.security import APIKeyHeader, APIKeyQuery
+from starlette.responses import Response
 
 from api.access.gate import Caller, request_key
 from api.context import app_context, request_context
+from api.openapi.catalogue import Route
 
 _HEADER = APIKeyHeader(
     name="X-Api-Key", auto_error=False, description="The caller's key. An open server ignores it."
@@ -19,6 +21,26 @@ _QUERY = APIKeyQuery(
     auto_error=False,
     description="The caller's key, for callers that cannot send a header.",
 )
+#: Route → the lowest plan that includes it, None for everybody without a key, and its handler.
+Handlers = Mapping[str, tuple[str | None, Callable[..., Awaitable[Response]]]]
+
+
+def add_routes(app: FastAPI, described: Mapping[str, Route], handlers: Handlers) -> None:
+    """Add routes that are read (GET) to an application.
+
+    Parameters
+    ----------
+    app
+        The application.
+    described
+        Path, words and answers of each route.
+    handlers
+        The plan and the handler of each route. A caller is admitted before the handler is called.
+    """
+    for name, (plan, handler) in handlers.items():
+        path, words = described[name]
+        admission = [] if plan is None else [Depends(require(plan))]
+        app.get(path, dependencies=admission, **words)(handler)
 
 
 def require(plan: str, *, count: bool = True) -> Callable[..., Awaitable[Caller]]:
