@@ -19,7 +19,7 @@ from storage.postgres.coverage import FAILING_STATES, assess_coverage
 from storage.postgres.store import Store
 
 _MACHINE = Clock()
-#: How long each of these problems must last before it is told. [s]
+#: How long each of these problems must last before an event says so. [s]
 UPKEEP_HOLD = {"feed_late": 120.0, "disk_filling": 60.0}
 #: Quotes that are older than their feed declares by more are late. [market s]
 _LATE = 60.0
@@ -28,11 +28,11 @@ _FREE_BYTES = 2e9
 _FULL_WITHIN = 6 * 3600.0
 #: The time over which the growth of what a disk holds is measured. [s]
 _GROWTH_OVER = 900.0
-#: A takeover of a symbol is not told again within this time.
+#: A second takeover of a symbol within this time makes no event.
 _TAKEOVER_QUIET = timedelta(minutes=15)
-#: Coverage is judged so long after a session's last slot is due, and until so long after.
+#: The coverage of a session is judged between these two times after its last slot was due.
 _AFTER_CLOSE, _JUDGED_UNTIL = timedelta(minutes=3), timedelta(hours=2)
-#: A key, or a login, is told before it ends, once for each of these times.
+#: An event says that a key or a login ends soon: once for each of these times before its end.
 _ENDS_IN = (timedelta(days=7), timedelta(days=1))
 #: A login at Schwab lasts seven days from the time in its token file.
 _LOGIN_LASTS = timedelta(days=7)
@@ -263,7 +263,7 @@ class Upkeep:
             return []
         advice = "Log in again with the tool that wrote FLOW_SCHWAB_TOKEN_FILE."
         ends = began + _LOGIN_LASTS
-        # A login lasts a week: the first of the two times would be its first day.
+        # A login lasts seven days, so the event of seven days before its end is left out.
         present = self._machine_time()
         notices = _ending("The login at Schwab", "schwab", ends, present, now, advice)
         return [notice for notice in notices if notice.figures["days"] == 1]

@@ -50,9 +50,9 @@ HOLD = {"no_sampler": 15.0, "no_rows": 20.0, "database_away": 50.0, "rules_broke
 #: Time between two calls of the heartbeat's URL. [s]
 _HEARTBEAT_SECONDS = 60.0
 _RECENT = timedelta(days=10)
-#: A sampler spools if the newest slot that waits is not older. [market s]
+#: A sampler is taken to spool if the newest slot in its spool is no older than this. [market s]
 _SPOOLS_WITHIN = 120.0
-#: For so long an event is not told again.
+#: The same event is not sent again within this time.
 QUIET = timedelta(minutes=15)
 #: What the lease of the watch locks; no symbol has lower-case letters.
 WATCH = "watch"

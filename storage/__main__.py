@@ -502,7 +502,7 @@ def _conclude(findings: list[Finding], *, as_json: bool) -> int:
 
 
 def _notify_of_settings(parsed: argparse.Namespace, error: UsageError) -> int:
-    """Tell of a unit that has failed, though its settings are what is wrong."""
+    """Send the message that a unit has failed where wrong settings made it fail."""
     if not parsed.unit:
         print(f"flow-store: {error}", file=sys.stderr)
         return 2
@@ -555,7 +555,7 @@ def _unit_sentence(unit: str, result: str, node: str, because: str) -> str:
 
 
 def _told_lately(unit: str) -> bool:
-    """Whether somebody was told a short time ago of a unit that ends again and again."""
+    """Whether a message about this unit, which ends again and again, was sent a short time ago."""
     with suppress(OSError):
         stamp = _stamp(unit)
         now = Clock().now().timestamp()
@@ -571,7 +571,7 @@ def _note_told(unit: str) -> None:
 
 
 def _stamp(unit: str) -> Path | None:
-    """The file whose age says when somebody was told of a unit; None without a folder for it."""
+    """The file that is touched when a message about a unit is sent; None without a folder."""
     folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
     return Path(folder) / f".told-{unit}" if folder else None
 

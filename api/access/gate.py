@@ -280,7 +280,7 @@ def quota_exceeded(caller: Caller, usage: Usage, quotas: Quotas, now: datetime) 
     higher = PLANS[PLANS.index(caller.plan) + 1 :]
     larger = [p for p in higher if (n := quotas[p]) is None or n > (usage.limit or 0)]
     reset = utc_text(usage.resets_at)
-    # Rounded up to whole seconds: a caller who waits so long is not refused again.
+    # Rounded up to whole seconds, so that a caller who waits exactly that long is admitted.
     wait = max(-int((now - usage.resets_at).total_seconds() // 1), 1)
     return AccessError(
         429,

@@ -15,7 +15,7 @@ from storage.notify.notice import KINDS, MARKET, OPERATIONAL
 
 #: The number of alerts in one answer: where the caller names no ``limit``, and at the most.
 DEFAULT_LIMIT, MOST_LIMIT = 100, 500
-#: What ``kind`` may be: a kind, or a category.
+#: Values of the parameter ``kind``: the categories of events, and the kinds of events.
 ALERT_KINDS = (OPERATIONAL, MARKET, *KINDS)
 _NUMBER = re.compile(r"0*([0-9]{1,18})")
 

@@ -29,7 +29,7 @@ class Basis:
     """How a price of one instrument becomes a price of another."""
 
     kind: Literal["difference", "ratio"]
-    #: What is added, or what is multiplied by.
+    #: The number that is added to a price, or by which it is multiplied.
     amount: float
 
     def map_price(self, price: float) -> float:
@@ -86,7 +86,7 @@ def are_related(symbol: str, target: str) -> bool:
 
 
 def price_step(symbol: str) -> float:
-    """Return the step of an instrument's prices; a cent for one that is not known.
+    """Return the smallest amount by which an instrument's price moves; 0.01 where it is not known.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def price_step(symbol: str) -> float:
     Returns
     -------
     float
-        The step. [$ or points]
+        The amount. [$ or points]
     """
     return next((family[symbol] for family in FAMILIES if symbol in family), _CENT)
 

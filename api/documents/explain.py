@@ -31,7 +31,7 @@ from storage.record.row import PROFILE, Flag, SlotRecord, utc_text
 
 #: How many strikes are shown, those with the largest part.
 TOP = 8
-#: Significant digits of a figure that is worked out here, as rows have them.
+#: Figures that this module computes are rounded to so many significant digits, as stored rows are.
 _DIGITS = 12
 Floats = NDArray[np.float64]
 
@@ -278,7 +278,7 @@ def explain(sample: Sample, figure: str, strike: float | None) -> dict[str, Any]
     }
 
 
-#: Figures that stand in the arrays by strike alone.
+#: Figures that have a value for each strike and none for the whole chain.
 PROFILE_ONLY = frozenset(
     name for name in FIGURES if name in ("strike", *PROFILE) and name not in STRIKE_PARTS
 )
@@ -344,7 +344,7 @@ def _meaning(flag: str) -> str:
 
 
 def _command(sample: Sample) -> str:
-    """The command that derives the row from its stored chain, step by step."""
+    """The shell command that computes this row again from its stored chain and prints each step."""
     row = sample.record.row
     moment = utc_text(row.slot)
     return f"flow-sampler explain --symbol {row.symbol} --at {moment} --feed {row.source}"

@@ -196,7 +196,8 @@ def limits_of(figure: str) -> tuple[str, ...]:
     return (*LIMITS.get(figure, ()), *general)
 
 
-#: Figures that can be explained: all names of the glossary but the two groups of others.
+#: Figures that can be explained: every name of the glossary, except ``settled`` and ``detail``,
+#: which are groups of figures.
 FIGURES: tuple[str, ...] = (
     "net_gex",
     *(name for name in GLOSSARY if name not in ("net_gex", "settled", "detail")),

@@ -17,7 +17,7 @@ from storage.market.calendar import Session
 COURSE_SECONDS = 900
 #: A session is complete if it has a sample in its first and in its last minutes. [s]
 _EDGE = 900
-#: Digits of a course's numbers: it is drawn.
+#: Significant digits of the numbers of a session's course, which are enough to draw it.
 _DIGITS = 6
 #: The figures of a course.
 COURSE = ("spot", "net_gex", "hedge_flow", "atm_iv")

@@ -31,7 +31,7 @@ LEVELS: dict[str, tuple[str, str]] = {
     "sigma_lower": ("Spot - 1 sigma to the close", "remaining_1sd"),
     "sigma_upper": ("Spot + 1 sigma to the close", "remaining_1sd"),
 }
-#: The columns of the table, in their order, which stays.
+#: The columns of the table, in an order on which readers may rely.
 COLUMNS = (
     *("key", "name", "price", "level", "doubts", "symbol", "target", "basis_kind", "basis"),
     *("quoted_at", "age_seconds", "delay_seconds", "market_open", "simulated"),
@@ -46,7 +46,7 @@ _SIMULATED_FEED = "synthetic"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetQuery:
-    """In whose prices the levels are wanted."""
+    """The instrument in whose prices the caller wants the levels, and how they follow."""
 
     #: The instrument; None for the symbol itself.
     target: str | None

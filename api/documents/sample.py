@@ -1,4 +1,4 @@
-"""A sample, its session, and the moment that an answer stands for."""
+"""A sample, its session, and the moment that an answer describes."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ class SessionState:
     day: date
     #: None where the market is closed all day.
     session: Session | None
-    #: The newest row, nulls where there is none, and the session's ``cursor`` and ``feed``.
+    #: The fields of the newest row (None where the session has no row), and the session's
+    #: ``cursor`` and ``feed``.
     newest: Mapping[str, Any]
     #: The feed's declared delay; None for a symbol that nobody has sampled lately.
     delay: timedelta | None

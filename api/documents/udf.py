@@ -44,8 +44,9 @@ def _cone(sign: int) -> Callable[[float, float | None], float | None]:
     return lambda spot, sigma: None if sigma is None else spot + sign * sigma
 
 
-#: By the last part of a symbol; the price itself has none.
+#: By what follows the dot in a symbol of the datafeed, as in ``SPX.FLIP``.
 FIGURES: dict[str, Figure] = {
+    # A symbol without a dot, such as ``SPX``, is the price of the underlying.
     "": _plain("price", "spot"),
     "FLIP": _plain("gamma flip", "gamma_flip"),
     "CALL_WALL": _plain("call wall", "call_wall"),

@@ -138,7 +138,7 @@ class SessionBars:
         #: None where the market is closed all day.
         self.session = session
         self.cursor = 0
-        #: The feed whose rows and gaps these are; None while nothing is stored.
+        #: The feed that the session's rows and gaps come from; None while nothing is stored.
         self.feed: str | None = None
         #: ``PROVENANCE`` of the newest row; empty without one.
         self.newest: dict[str, Any] = {}

@@ -31,7 +31,7 @@ DEFAULT_MINUTES = 60
 MAX_SYMBOLS = 50
 #: Before the first day no options expired daily; after the last one there is no calendar.
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)
-#: Written as sets of ASCII digits: Python's own readers know many more.
+#: ASCII digits alone: ``int`` and ``str.isdigit`` also accept digits of other scripts.
 _NUMBER = re.compile(r"([+-]?)0*([0-9]+)")
 _CURSOR = re.compile(r"0*([0-9]+)")
 _FEED = re.compile(r"[a-z0-9_.-]{1,40}")

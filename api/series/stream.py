@@ -283,7 +283,7 @@ class StreamHub:
                 reader.cut()
 
     def lost_all(self) -> None:
-        """Cut off every reader."""
+        """End every stream, since changes were lost: the readers connect anew and get them."""
         for _, _, group in self._all():
             for reader in group:
                 reader.cut()
@@ -404,7 +404,7 @@ class StreamResponse(Response):
         await self._hub.days(self._symbol, self._feed, self._since)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send what was missed, then whatever lands, until the reader goes."""
+        """Send the bars that the reader missed, then each new bar, until the reader disconnects."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         if not self._wants_body:
             await send({"type": "http.response.body", "body": b""})

@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 #: How many records one transaction writes. An interruption loses less than this.
 BATCH_RECORDS = 130
-#: After so long, every feed has delivered a session's last slot.
+#: This long after a session's close every feed has delivered its last slot.
 _FEEDS_END = timedelta(minutes=20)
 
 

@@ -225,7 +225,7 @@ def _gives_close(row: Mapping[str, Any], session: Session) -> bool:
 
 
 def _happened(answers: Sequence[tuple[date, bool]]) -> dict[str, Any]:
-    """How often, with the interval that its number of sessions allows. [%]"""
+    """How often the forecasts came true, with the 95 % interval between sessions. [%]"""
     names = ("happened_pct", "happened_low_pct", "happened_high_pct")
     return dict(zip(names, rate_with_interval(answers), strict=True))
 
@@ -235,7 +235,7 @@ def _brier(pins: Sequence[Forecast]) -> dict[str, float | None]:
 
 
 def _beyond_probability(pins: Sequence[Forecast]) -> float | None:
-    """Correlation of the pin score with what the probability did not foretell; None without one."""
+    """Correlation of the pin score with outcome minus probability; None where it has no value."""
     known = [pin for pin in pins if pin.score is not None]
     score = np.array([pin.score for pin in known])
     missed = np.array([pin.happened - pin.probability / 100 for pin in known])

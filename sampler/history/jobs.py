@@ -41,7 +41,7 @@ class JobOptions:
     """What all jobs of a run have in common."""
 
     database_url: str
-    #: Where changes are published; empty for nowhere.
+    #: URL of the Redis on which changes are published; empty if they are not published.
     redis_url: str
     dataset: str
     #: Where chains come from; empty to measure the stored chains again.

@@ -202,7 +202,7 @@ async def _watch_spool(
     try:
         targets = configured_targets(settings)
     except FlowError as error:
-        # To sample matters more than to tell: the API refuses the same setting.
+        # Sampling goes on without messages; the API refuses to start with the same setting.
         structlog.get_logger().warning("no messages from this sampler", why=str(error))
         targets = []
     table = connections.store.alerts

@@ -40,7 +40,7 @@ class Outcome:
     reason: Reason | None = None
     #: The reason in a sentence, or why a record could not be stored.
     detail: str = ""
-    #: With ``no_zero_dte``: the next day on which something of the symbol expires, if listed.
+    #: With the reason ``no_zero_dte``: the symbol's next listed expiry; None if none is listed.
     next_expiry: date | None = None
     #: Milliseconds that each stage took.
     stage_ms: dict[str, float] = field(default_factory=dict)

@@ -363,7 +363,7 @@ class SlotTracker:
         """Mark the slots of a session before ``until`` that are neither a row nor a gap.
 
         ``feed`` is None for the one that the symbol is sampled from. Returns whether the store
-        answered; without ``ask`` it is taken not to.
+        answered; without ``ask`` the store is not asked, as if it were away.
         """
         answered = True
         feed = self._tick.feed(symbol) if feed is None else feed

@@ -109,13 +109,13 @@ class SpoolWatch:
         self._clock = clock
         self._folder, self._limit = folder, limit
         self._dataset, self._node = dataset, node
-        # Over at the first look that finds it gone.
+        # An event is over at the first look at which its cause is gone.
         self._conditions = Conditions(self._word, over=LOOK_SECONDS / 2)
-        #: How often the spooling that goes on was told again.
+        #: How many reminders were sent of the spooling that still lasts.
         self._repeats = 0
         #: How long an earlier sampler had been spooling when this one began. [s]
         self._before = 0.0
-        #: When each event that is not over was told, seconds since 1970.
+        #: Events that are not over, and when each was sent, in seconds since 1970.
         self._open: dict[str, tuple[Notice, float]] = {}
         #: Spooling that dead samplers have told of. It is over when this sampler's is.
         self._inherited: dict[str, Notice] = {}
@@ -233,7 +233,7 @@ class SpoolWatch:
         return notice, float(event["told"])
 
     def _note_told(self) -> None:
-        """Note it for the next sampler; on a disk that takes nothing, it will tell it again."""
+        """Note the events for the next sampler, which sends again what could not be noted."""
         if self._note is None:
             return
 

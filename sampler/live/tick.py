@@ -312,8 +312,8 @@ class Tick:
                     ),
                 )
             except ChainRefused as refused:
-                # An unread predecessor may show that the market has opened: this is no state,
-                # and not a market that is not open yet.
+                # The record that could not be read may show that the market has opened. So the gap
+                # says that it was unreadable, and not that the market is not open yet.
                 if (
                     unreadable
                     and refused.reason is Reason.NOT_OPEN

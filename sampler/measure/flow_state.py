@@ -421,7 +421,7 @@ def _doubts(step: VolumeStep) -> list[Doubt]:
     if step.wrong_since is None:
         return []
     corrected = _corrections(step)
-    # A fall that may have been wrong corrects nothing: restored volume counts in this row.
+    # Where no earlier flow was corrected, volume came back after a fall: it counts in this row.
     moved = (corrected if corrected.contracts else step.recovered).as_detail()
     since = datetime.fromtimestamp(step.wrong_since, UTC)
     return [Doubt(since, Flag.VOLUME_CORRECTED, moved)]
@@ -516,7 +516,7 @@ def _tick(symbol: str, price: Floats) -> Floats:
 
 
 def _notes(chain: Chain) -> dict[str, Any]:
-    """What the evidence needs beside its columns to be a chain again."""
+    """Values of the chain that are no columns; the evidence stores them to restore the chain."""
     return {
         "symbol": chain.symbol,
         "source": chain.source,

@@ -31,15 +31,15 @@ from storage.record.row import Flag
 
 Floats = NDArray[np.float64]
 
-#: A set is complete if so much of the listed contracts is readable. [0-1]
+#: A set is complete if this part of the listed contracts, or more, is readable. [0-1]
 COMPLETE = 0.99
-#: A set in which more of the contracts that had open interest read 0 is no other day's: a part of
-#: it is missing. [0-1]
+#: If more than this part of the contracts that had open interest read 0, the set is incomplete
+#: and not that of another day. [0-1]
 EMPTIED = 0.1
-#: Another set takes over after it has been sent unchanged for so long, [s] and until then,
-#: New York.
+#: Another set replaces the first one if it is sent unchanged for so many seconds, and no later
+#: than this New York time.
 STANDING_SECONDS, LAST_CHANGE = 600.0, time(10, 30)
-#: Two samples further apart do not tell that a set stood between them. [s]
+#: If two samples lie further apart, nobody knows whether a set was sent between them. [s]
 UNSEEN_SECONDS = 330.0
 #: Notes of the evidence about open interest.
 NOTES = ("oi_stands", "oi_other_since", "oi_adopted", "oi_incomplete")
@@ -160,7 +160,7 @@ def _nothing_new(chain: Chain, past: PreviousSlot) -> bool:
         and not notes.get("oi_other_since")
         and not notes.get("oi_incomplete")
         and not past.has(STANDING)
-        # To the byte: a fifth of the time of a comparison that knows NaN.
+        # Bytes are compared: that takes a fifth of the time of a comparison of values with NaN.
         and past.recall("listed").tobytes() == chain.listed.tobytes()
         and past.recall("open_interest").tobytes() == chain.open_interest.tobytes()
     )

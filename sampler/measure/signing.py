@@ -21,7 +21,8 @@ LAST_PRINT_ACCURACY = 0.68
 class Signer(Protocol):
     """Tells the side of what was traded between two samples."""
 
-    #: Measured part of the volume whose side it tells rightly; None: not measured. [0-1]
+    #: The part of the volume whose side came out right when it was measured; None: not measured.
+    #: [0-1]
     accuracy: ClassVar[float | None]
 
     def signs(self, added: Floats) -> Floats:

@@ -136,7 +136,7 @@ def came_back(recent: Sequence[RecentSample], now: RecentSample) -> tuple[Jump |
 
 
 def _rate(moves: Sequence[tuple[float, float]]) -> float | None:
-    """The standard deviation of what moves in a second, robust against one spike among them."""
+    """The standard deviation of the moves per √second, hardly changed by one spike among them."""
     rates = [
         abs(now - before) / math.sqrt(later - earlier)
         for (earlier, before), (later, now) in itertools.pairwise(moves)

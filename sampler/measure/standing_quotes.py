@@ -16,12 +16,13 @@ from sampler.measure.standstill import STALE_SLOTS
 from storage.market.constants import SLOT_WIDTH, YEAR_SECONDS
 from storage.record.row import SlotRecord
 
-#: So many strikes on each side of the forward are looked at; so many of their quotes are more than
-#: chance.
+#: Quotes of this many strikes on each side of the forward are examined; they are reported if at
+#: least the second number of them stand still, since fewer may do so by chance.
 STRIKES_BESIDE, LEAST_STANDING = 4, 3
 #: A quote in the money moves by no less than this part of what spot does.
 LEAST_DELTA = 0.5
-#: It is outrun once its value must have moved by its width and so many dollars more.
+#: A standing quote is wrong once the option's value must have moved by the quote's width and this
+#: much more. [$]
 CENTS = 0.02
 #: The value of an option at the money, in standard deviations of what is left: 1/√(2π).
 AT_THE_MONEY = 0.4

@@ -36,19 +36,20 @@ from sampler.metrics.ledger import Counted, count_volumes, remember_rises
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-#: A rise can be withdrawn for so long, and a dispute is decided after so long. [s]
+#: How long after a rise of volume a fall can withdraw it, and how long a dispute between two
+#: volumes lasts before it is decided. [s]
 DISPUTE_SECONDS = 600.0
 #: The part of the chain that must fall, or come back, for a fall to be the whole chain's. [0-1]
 WHOLE_CHAIN = 0.9
-#: Where a lower account has traded on and this much of the fall still comes back in one slot, no
-#: one can say whether it traded or was held back. [0-1]
+#: If contracts traded after a fall and this part of the fall comes back in one slot, nobody can
+#: say whether that is new trading or volume that the feed had held back. [0-1]
 RETURNED = 0.5
 #: The part of the chain that must come back to its figures of before a reset in one slot. [0-1]
 AT_ONCE = 0.5
 #: A reset leaves less than this part of the chain's volume. [0-1]
 RESET_LEFT = 0.5
-#: While a reset is undecided and more than this part of the volume before it is counted, the feed
-#: may as well report too little: a day that begins anew begins with almost nothing. [0-1]
+#: A day that begins anew begins with almost no volume. So while a reset is undecided and more than
+#: this part of the earlier volume is counted again, the feed may merely report too little. [0-1]
 RESET_DOUBTFUL = 0.25
 
 #: The columns of one account: volume counted, and the flow that belongs to it.
@@ -78,7 +79,7 @@ OTHER: tuple[str, ...] = (
     "other_since",  # unix time at which the dispute began [s]
     "other_gap",  # by how much the two volumes differed then; NaN: the chain began anew [contracts]
 )
-#: The largest rise before that one, which is no larger: both may have been wrong. NaN: none.
+#: The largest rise before ``RISE``, and no larger: both may have been wrong. NaN: none.
 EARLIER_RISE: tuple[str, ...] = tuple(f"earlier_{name}" for name in RISE)
 #: The rises that are remembered, in the order in which ``remember_rises`` has them.
 RISES: tuple[str, ...] = (*RISE, *LATER_RISE, *EARLIER_RISE)
@@ -117,14 +118,14 @@ class Movement:
 class VolumeStep:
     """What a frame's reported volumes mean: the ledger before this slot's flow is added to it."""
 
-    #: See ``COLUMNS``; (2, n) each, those of ``OTHER`` only where there may be a dispute. Arrays
-    #: that nothing changed are the previous slot's.
+    #: ``COLUMNS`` by name, (2, n) each; those of ``OTHER`` are left out where no contract is
+    #: disputed. An array that this slot does not change is the previous slot's object.
     ledger: dict[str, Floats]
     #: Contracts that traded, to be signed: on the published account or on the other one. (2, n)
     added: Floats
     #: Where what traded belongs to the account that is not published. (2, n)
     to_other: Bools
-    #: Seconds since each contract's volume was last counted; what traded did so within them. (2, n)
+    #: Seconds since each contract's volume was last counted: ``added`` traded within them. (2, n)
     elapsed: Floats
     #: Change of the call and the put hedge flow by corrections. [$]
     corrected_dollars: tuple[float, float] = (0.0, 0.0)
@@ -305,7 +306,7 @@ def add_flow(step: VolumeStep, sign: Floats, hedge: Floats, gamma: Floats, *, no
     if not disputed.any():
         return
     squares = step.added * step.added
-    # The two differences are the other account's less the published one's.
+    # Both columns hold a sum of the other account less the same sum of the published one.
     side = np.where(step.to_other, 1.0, -1.0)
     classified = np.where(sign != 0, step.added, 0.0)
     columns["other_classified"][disputed] += (side * classified)[disputed]
@@ -416,7 +417,8 @@ def _continue_disputes(
         whole = back_at_once.sum() >= WHOLE_CHAIN * comparable.sum() and newly >= max(
             AT_ONCE * comparable.sum(), 1
         )
-        # Then the rest of it falls from its figures of before, like any report that is too low.
+        # Contracts that have not come back by then fell from their volume before the reset, and are
+        # disputed as any other volume that is reported too low.
         back = np.where(anew, comparable & whole, back)
         if now - step.reset_at >= DISPUTE_SECONDS or whole:
             step.reset_at = None

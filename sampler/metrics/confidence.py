@@ -17,9 +17,11 @@ from storage.market.constants import MULTIPLIER
 class SignConfidence(NamedTuple):
     """How far net gamma exposure may be off, and how sure its sign is."""
 
-    #: Standard deviation if each side were a coin toss. [$ per 1 %]
+    #: Standard deviation of net gamma exposure if the side of each trade were guessed by a coin.
+    #: [$ per 1 %]
     coin: float
-    #: The same at the measured accuracy of the sides; None: not measured. [$ per 1 %]
+    #: Standard deviation of net gamma exposure with sides that are as often right as was measured;
+    #: None: not measured. [$ per 1 %]
     measured: float | None
     #: Probability that the sign is right; None where the exposure is 0. [0-1]
     confidence: float | None

@@ -44,7 +44,7 @@ class Contradiction(NamedTuple):
 
     strikes: int
     worst_strike: float
-    #: How far its quote lies beyond what the others allow. [$]
+    #: How far the quote at ``worst_strike`` lies outside the range that other quotes allow. [$]
     worst_dollars: float
 
     def as_detail(self) -> dict[str, float]:

@@ -112,7 +112,7 @@ def charm_curve(
     strike: Floats,
     sigma: Floats,
 ) -> tuple[tuple[float, float], ...]:
-    """Tell what time alone leaves to trade until expiry, if spot stays at each of some levels.
+    """Return what dealers trade by time alone until expiry, if spot stays at each of some levels.
 
     At expiry a delta is 1 or 0, so a single level's number jumps where a strike is crossed. The
     curve shows where.

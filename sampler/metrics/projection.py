@@ -67,7 +67,7 @@ def project_book(
     net_near, strikes, volatility = net[near], strike[near], sigma[near]
 
     def deltas(places: Floats, years: float) -> Floats:
-        """Σ q·Δ of calls at each level. Whatever a put has beside that depends on neither."""
+        """Σ q·Δ at each level, with each put as its call: the 1 between their deltas cancels."""
         later = close._replace(years=years)
         curve = charm_curve(
             net_near, places.tolist(), later, forward=forward, strike=strikes, sigma=volatility

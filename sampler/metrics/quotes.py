@@ -163,7 +163,7 @@ def judge_by(atm: float, usual_atm: float) -> float:
 
 @scalar
 def _at(level: float, strike: Floats, column: Floats) -> float:
-    """Linear between the strikes where a column is finite, flat beyond; NaN where it never is."""
+    """A column interpolated linearly between its finite strikes, flat beyond them; else NaN."""
     before, value = -1, math.nan
     for k in range(strike.size):
         if not math.isfinite(column[k]):

@@ -58,7 +58,7 @@ class SlotFlow(NamedTuple):
     covered: ContractsRead
     #: The source's signed volume, of contracts that were counted; else the earlier one. [contracts]
     signed_volume: Floats
-    #: Whether any contract has a later rise, and an earlier one.
+    #: Whether any contract remembers a rise after its largest one, and any a rise before it.
     later: bool
     earlier: bool
 

@@ -24,9 +24,11 @@ from sampler.metrics.special import (
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-#: How many strikes' parity estimates the forward is the median of, and the least that will do.
+#: The forward is the median of the parity estimates of this many strikes, and of no fewer than
+#: the second number.
 NEAREST, LEAST = 12, 3
-#: Less than this is a quote's error, and would make gammas without bound. [decimal]
+#: A smaller volatility can only come from a wrong quote, and its gamma would have no bound.
+#: [decimal]
 LEAST_SIGMA = 1e-6
 
 
@@ -112,7 +114,7 @@ def forward_loop(strike: Floats, mid: Floats, bid: Floats, out: Floats) -> None:
 
 @scalar
 def _quantile(ordered: Floats, quantile: float) -> float:
-    """Linear between the two nearest ranks."""
+    """A quantile of ascending values, interpolated linearly between the two nearest of them."""
     rank = quantile * (ordered.size - 1)
     low = int(rank)
     value: float = ordered[low]

@@ -24,7 +24,7 @@ from storage.record.row import Drop, Reason
 
 #: A quote whose own time is ahead of its arrival by more than this has no usable time. [s]
 AHEAD = 120.0
-#: No expiry of one underlying has more contracts.
+#: An answer with more contracts than this is refused: no expiry of one underlying has so many.
 MOST_CONTRACTS = 8192
 #: Numbers by contract, NaN where unknown.
 NUMBERS = ("bid", "ask", "quote_at", "last", "last_at", "volume", "open_interest")
@@ -110,7 +110,7 @@ class ChainAssembler:
         self._traded_by = np.append(self._traded_by, never)
         self._sides.widen(len(self.names))
         if self._connection:
-            # What had traded before it was listed has not come.
+            # Trades of a new contract from before it was subscribed to were not sent.
             self._sides.begin(slice(first, None), math.inf)
         return first
 

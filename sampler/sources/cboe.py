@@ -125,7 +125,7 @@ class Cboe(LiveOnly):
             return parse_chain(body, symbol=symbol, now=now, delay_seconds=self.delay_seconds)
 
         frame = await asyncio.to_thread(read) if len(body) > THREAD_FROM else read()
-        # Only now: an answer that made no frame must be asked for again, and in full.
+        # Set after the answer was parsed: one that made no frame is requested again, and in full.
         self._fresh_until[symbol] = fresh_until
         pairs = {"If-None-Match": "ETag", "If-Modified-Since": "Last-Modified"}
         self._validators[symbol] = {

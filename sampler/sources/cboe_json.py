@@ -182,7 +182,7 @@ def _unix(texts: list[Any]) -> Floats:
 
 
 def _moment(text: str) -> np.datetime64:
-    # An empty text has no unit of its own, and NumPy is about to refuse values without one.
+    # With the unit: NumPy takes an empty text for a time without one, which it will refuse.
     try:
         return np.datetime64(text, "s")
     except ValueError:

@@ -221,7 +221,7 @@ class HttpClient:
                 await asyncio.sleep(wait)
 
     async def close(self) -> None:
-        """Let go of connections. The client can be used again."""
+        """Close the connections. The client can be used again."""
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()

@@ -55,5 +55,5 @@ class LiveOnly:
         return
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         await self.http.close()

@@ -289,10 +289,10 @@ def _moment(text: str, without_offset: Callable[[datetime], datetime]) -> dateti
 
 
 def _symbol(value: Any) -> str:
-    """A symbol as the exchange writes it; whatever it is, it is a text."""
+    """A symbol in capitals; a value that is no text, such as a number, is made one."""
     return str(value).strip().upper()
 
 
 def _number(value: Any) -> float:
-    """A number as it stands; NaN for anything else."""
+    """A number as a float; NaN for a value that is no number."""
     return float(value) if isinstance(value, int | float) else float("nan")

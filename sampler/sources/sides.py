@@ -47,7 +47,7 @@ class StreamedPrints:
     kind: NDArray[np.int8]
     #: Whether the report takes back the print of its index.
     undoes: NDArray[np.bool_]
-    #: Whether it reports a trade; a correction does both.
+    #: Whether the report adds a trade; a correction takes one back and adds another.
     reports: NDArray[np.bool_]
 
 
@@ -62,7 +62,7 @@ class StreamedSides:
         symbol : the underlying.
         session : the day's session.
         by_price : whether a cancel whose index names no print takes back the newest print of its
-            contract, price and size; without it, such a cancel is none of ours.
+            contract, price and size; without it, such a cancel is ignored.
         """
         #: The running totals.
         self.tally = TradeTally(
@@ -73,8 +73,8 @@ class StreamedSides:
         self._open, self._by_price = session.open.timestamp(), by_price
         #: Contract and index of each of the newest prints → its price and size, oldest first.
         self._prints: OrderedDict[tuple[int, int | None], tuple[float, float]] = OrderedDict()
-        #: By contract: whether its trades come, whether they ever have, and whether some may have
-        #: been missed since the newest frame that told its volume.
+        #: By contract: whether its trades are streamed now, whether they ever were, and whether the
+        #: stream may have missed some since the newest frame with its volume.
         self._streams = np.zeros(0, np.bool_)
         self._began = np.zeros(0, np.bool_)
         self._missed = np.zeros(0, np.bool_)

@@ -43,7 +43,7 @@ class PrintKind(IntEnum):
     SIDED = 0
     #: A leg of a spread: volume and multi-leg volume, no side.
     MULTI_LEG = 1
-    #: Reported late, or at a price that no quote of then is a yardstick for: volume alone.
+    #: Reported late, or at a price that quotes of its moment say nothing about: volume, no side.
     UNSIDED = 2
     #: Takes back the newest print of its contract, price and size.
     CANCEL = 3

@@ -57,7 +57,7 @@ def ok(name: str, sentence: str) -> Finding:
 
 
 def warn(name: str, sentence: str, advice: str) -> Finding:
-    """Return a finding of something that will cost something sooner or later.
+    """Return a finding of a problem that does no harm yet, and will if it stays.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ class _Port:
     port: int
     #: The port that the running product was started with; 0 if that is not known.
     running: int
-    #: What is asked, and what only our answer has.
+    #: The path that is requested, and bytes that only an answer of this product has.
     path: str
     sign: bytes
 
@@ -120,7 +120,7 @@ def _examine(described: _Port) -> Finding:
 
 
 def _asked(host: str) -> str:
-    """The address to ask: a server on all addresses of the machine is on loopback too."""
+    """The address at which a server is reached: loopback, if it listens on all addresses."""
     with suppress(ValueError):
         address = ipaddress.ip_address(host)
         if address.is_unspecified:
@@ -147,7 +147,7 @@ def _answers(described: _Port, port: int) -> bool:
 
 
 def _process(port: int) -> str:
-    """The process that has a port, as the end of a clause; empty where it cannot be read."""
+    """Name and id of the process that listens on a port, in brackets; empty if unreadable."""
     process = _holder(port)
     if process is None:
         return ""

@@ -192,8 +192,9 @@ def _wait_until_gone(run: Path, users: int) -> None:
     supervisor_lock = open_lock(run / "keeper.lock")
     try:
         while not try_lock(supervisor_lock) and time.monotonic() < deadline:
-            # We get the lock shared, not exclusively: others use the servers. We do not get it at
-            # all: the supervisor is stopping. We get it exclusively: it has not noticed yet.
+            # If this process gets the lock shared but not exclusively, other commands use the
+            # servers. If it gets none, the supervisor is stopping. If it gets it exclusively, the
+            # supervisor has not noticed yet that the last command has ended.
             if try_lock(users, shared=True) and not try_lock(users):
                 return
             fcntl.flock(users, fcntl.LOCK_UN)

@@ -79,7 +79,8 @@ class ServerUser:
 
         def bind() -> None:
             _LIBC.prctl(_PR_SET_PDEATHSIG, death_signal)
-            if os.getppid() != supervisor:  # It died before we asked for the signal.
+            # The supervisor may have died before the kernel was asked for the signal.
+            if os.getppid() != supervisor:
                 os._exit(1)
 
         identity = {"user": self.uid, "group": self.gid, "extra_groups": []}

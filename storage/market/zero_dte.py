@@ -17,7 +17,7 @@ class Listing(NamedTuple):
 
     weekdays: frozenset[int]
     since: date
-    #: The first day on which that holds on monthly expiries too; None: on all since ``since``.
+    #: The first day from which monthly expiry days count as well; None: from ``since`` on.
     monthly_since: date | None = None
 
 

@@ -22,7 +22,7 @@ from storage.notify.notice import MARKET, Notice, name_event
 from storage.notify.rules import Rule
 from storage.record.flag_figures import FLAG_FIGURES
 
-#: A state that is about to settle starts again after a longer time without a sample that counts.
+#: A state must last before it counts as settled; a longer time without samples begins that anew.
 _LONGEST_BREAK = timedelta(minutes=2)
 #: A lead of 12 over 10 is a fifth, though the quotient of the doubles is a little less.
 _ROUNDING = 1e-9

@@ -39,7 +39,7 @@ KINDS = {
 class Notice:
     """Something that began, or that is over."""
 
-    #: What it is, such as ``no_rows``.
+    #: The kind of event, such as ``no_rows``.
     kind: str
     category: str = OPERATIONAL
     #: Symbols that it is about; empty if it is about the whole product.
@@ -59,7 +59,7 @@ class Notice:
     session: date | None = None
     #: The slot of the sample that shows it; None for an operational event.
     slot: datetime | None = None
-    #: What it is measured by, by name.
+    #: The numbers that led to the event, by name.
     figures: Mapping[str, Any] = field(default_factory=dict)
     #: What a market event is about. Events of one topic keep a quiet time between them.
     topic: str = ""

@@ -157,7 +157,7 @@ def list_partitions(folder: Path, table: str = "chains") -> list[ParquetPartitio
         If the folder is missing, or is not one that ``flow-store export`` wrote.
     """
     if not (folder / table).is_dir():
-        raise FlowError(f"{folder}: no folder {table!r} in it, as flow-store export makes")
+        raise FlowError(f"{folder} has no folder {table!r}, which flow-store export makes")
     partitions = []
     for path in (folder / table).glob("date=*/symbol=*"):
         try:

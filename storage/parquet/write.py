@@ -143,7 +143,8 @@ class ParquetWriter:
             compression_level=3,
             # With the checksum, a flipped bit is an error instead of another price.
             write_page_checksum=True,
-            # Neighbouring numbers share their leading bytes: a third smaller than dictionaries.
+            # Neighbouring numbers share their leading bytes: split by bytes, files are a third
+            # smaller than with dictionaries.
             use_dictionary=[f.name for f in schema if f.type == pa.string()],
             use_byte_stream_split=_split(schema),
         )
@@ -207,7 +208,7 @@ def _in_order(slots: Sequence[tuple[str, ...]]) -> list[str]:
     try:
         return list(order.static_order())
     except CycleError:
-        # Two releases with other orders in one session.
+        # Slots of two releases, which write their names in different orders, are in one session.
         return list(dict.fromkeys(name for names in slots for name in names))
 
 

@@ -110,7 +110,7 @@ def _profile(record: SlotRecord) -> bytes:
         return binary.key_fields(*slot_key(record.row), len(PROFILE_ARRAYS)) + binary.array_fields(
             columns
         )
-    # A profile is whatever a caller has put there, so any error can come.
+    # A profile may hold any value, so to encode it may raise any error.
     except Exception as error:
         raise InvalidRecord(f"its profile cannot be stored: {error!r}") from error
 

@@ -55,12 +55,12 @@ _GONE = (
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn an error of the driver into one of ours, by its class; the cause stays attached.
+    """Turn errors of the driver into errors of ``storage.errors``; the cause stays attached.
 
     Raises
     ------
     StoreError
-        Or the kind of it that fits.
+        Or its subclass that says what went wrong.
     """
     try:
         yield

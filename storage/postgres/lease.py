@@ -71,7 +71,7 @@ class Lease:
 
     @property
     def connected(self) -> bool:
-        """Whether the symbols are held by locks, and not on credit."""
+        """Whether locks of the database hold the symbols; without it they are held on credit."""
         return self._connection is not None
 
     def credit(self, first: Container[str]) -> list[str]:

@@ -52,7 +52,7 @@ class ChannelMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelHealth:
-    """How the server of a channel is."""
+    """The state of a channel's server: version, memory, keys, and whether it takes writes."""
 
     version: str
     #: Memory in use, and the most that it may use, 0 without a limit. [bytes]
@@ -183,7 +183,7 @@ class NoChannel:
         return {}
 
     async def ping(self) -> None:
-        """Raise ``LiveError``: there is no channel."""
+        """Raise ``LiveError`` always: this server runs without a live channel."""
         raise LiveError("there is no live channel")
 
 

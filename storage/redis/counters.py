@@ -25,11 +25,12 @@ from storage.errors import LiveError
 
 log = structlog.get_logger()
 
-#: How long a request waits for its count. A busy process must not take Redis for away. [s]
+#: How long a request waits for Redis to count it; long enough that a busy process does not take
+#: Redis for unreachable. [s]
 _PATIENCE = 2.0
 #: After a failure Redis is not asked for so long. [s]
 _PAUSE = 5.0
-#: Counts are kept so long after the end of their day, as the clocks of machines differ.
+#: Counts stay this long after the end of their day, because clocks of machines differ.
 _MARGIN = timedelta(hours=1)
 #: KEYS: the counter. ARGV: limit (-1 for none), least count, 1 to count or 0 to look, expiry.
 _TAKE = """

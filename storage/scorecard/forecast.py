@@ -87,7 +87,7 @@ class FrozenForecast:
     source: str
     #: The set time, UTC.
     freeze_time: datetime
-    #: When the content was fixed, by the market's clock of who did it.
+    #: When the content was fixed, by the market clock of the process that froze it.
     frozen_at: datetime
     slot: datetime | None = None
     definitions: str | None = None

@@ -20,7 +20,8 @@ from storage.scorecard.forecast import (
     freeze_moments,
 )
 
-#: A session of recorded frames with no more rows than this is taken at their own times.
+#: In a session of recorded frames with no more rows than this, each row forecasts at its own time
+#: instead of the set times.
 FEW_ROWS = 40
 
 

@@ -1,6 +1,6 @@
-"""How a forecast came out: it against the session's close, and against the path of spot after it.
+"""How a forecast came out: compared with the session's close and with the later path of spot.
 
-Pure. What cannot be judged, because rows are missing, is None and counts nowhere.
+Pure. A part that cannot be judged, because rows are missing, is None and enters no rate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ COMPLETE = 0.9
 RETURN_SPAN = timedelta(minutes=5)
 #: The fewest returns of a path.
 FEWEST_RETURNS = 4
-#: A price of a moment is that of the last row at or before it, and at most so much older.
+#: The price at a moment is that of the newest row at or before it; a row that is older than this
+#: does not count.
 PRICE_REACH = timedelta(minutes=1)
 #: The horizons of flow. [min]
 HORIZONS = (5, 15, 30)

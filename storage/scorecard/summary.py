@@ -213,7 +213,7 @@ def _range(scored: Sequence[ScoredForecast], times: int) -> dict[str, Any]:
 
 
 def _walls(scored: Sequence[ScoredForecast]) -> dict[str, Any]:
-    """Walls beside levels of the same distance, on the other side of spot, without a wall."""
+    """Compare each wall with its control: the level as far from spot on the side without it."""
     pairs = [
         (each.day, wall, wall["control"])
         for each in scored
@@ -240,7 +240,7 @@ def _walls(scored: Sequence[ScoredForecast]) -> dict[str, Any]:
         "without_control": sum(len(each.outcome["walls"]) for each in scored) - len(pairs),
         "touched": _compared(touched[0], touched[1]),
         "broken_once_touched": _compared(broken[0], broken[1]),
-        # Of those that were touched: the close lies on the side that price came from.
+        # A touched wall has held if the close lies on the side from which price reached it.
         "held": sum(not hit for _, hit in broken[0]),
         "broken": sum(hit for _, hit in broken[0]),
     }

@@ -28,9 +28,9 @@ TRADES, TRADES_AND_QUOTES = 4, 17
 TRADE_AND_QUOTE = 194
 #: Consolidated quotes: every change, by the second, by the minute, and beside each trade.
 QUOTES = frozenset({177, 192, 193, TRADE_AND_QUOTE})
-#: What stands in place of a price, a time and a number that are not known.
+#: Values that stand for an unknown price and an unknown time.
 NO_PRICE, NO_TIME = 2**63 - 1, 2**64 - 1
-#: Whole numbers from here on are none: 32 bits of ones, with a sign and without. [count]
+#: A count from this on is unknown: DBN writes one with 31 or 32 bits set.
 NO_COUNT = 2**31 - 1
 VERSIONS = (1, 2, 3)
 #: No block of metadata is larger; ten thousand symbols take 2 MB. [bytes]

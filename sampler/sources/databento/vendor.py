@@ -194,9 +194,9 @@ def _ask(call: Callable[[], Answer]) -> Answer:
         case = _case(error.json_body)
         raise FlowError(f"{NAME} {words} (answer {status}{case})") from None
     except (BentoError, DBNError, zstandard.ZstdError):
-        raise FlowError(f"{NAME} sent a file that broke off or is none of DBN") from None
+        raise FlowError(f"{NAME} sent a file that is cut off or not in the format DBN") from None
     except requests.JSONDecodeError:
-        raise FlowError(f"{NAME} answered what is no JSON") from None
+        raise FlowError(f"{NAME} sent an answer that is not JSON") from None
     except requests.RequestException as error:
         slow = isinstance(error, requests.Timeout)
         why = "did not answer in time" if slow else f"cannot be reached: {type(error).__name__}"

@@ -40,7 +40,8 @@ OPTIONAL = (
     *("implied_volatility", "open_interest"),
 )
 RIGHTS = {"C": 1, "P": -1}
-#: No line is longer [bytes], and no day has more lines of one symbol's expiring contracts.
+#: A file is refused if a line is longer [bytes], or if a day has more lines of one symbol's
+#: expiring contracts.
 LINE_LIMIT, ROW_LIMIT = 64 << 10, 4_000_000
 _CHUNK = 8 << 20
 _UNREADABLE = (

@@ -83,7 +83,7 @@ class DxlinkConnection:
         except TimeoutError:
             raise down("did not open its stream in time") from None
         except (OSError, WebSocketException) as error:
-            # Their words may quote an address or a header.
+            # The message of the error may quote an address or a header with the token: not shown.
             raise down(f"cannot be reached by its stream: {type(error).__name__}") from None
         return connection
 

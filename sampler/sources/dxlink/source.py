@@ -48,9 +48,10 @@ CONTRACT_EVENTS, UNDERLYING_EVENTS = ("Quote", "Trade", "Summary", "TimeAndSale"
 BACK_OFF, LONGEST_BACK_OFF = 0.5, 30.0
 #: How often a symbol's listing is read anew, for strikes that are listed during the day. [s]
 LISTING_AGE = 600.0
-#: Contracts that send nothing for so long after the others have no quote. [s]
+#: A contract that has sent nothing this long after the others did has no quote. [s]
 QUIET = 0.5
-#: Answers that a first chain takes, each with its budget: two tokens, the stream, the listing.
+#: The first chain needs this many answers, each within the budget: two tokens, the stream, the
+#: listing.
 ANSWERS = 4
 #: Without a slot for so long, the connection is closed. [s]
 IDLE = 1800.0
@@ -205,7 +206,7 @@ class Dxlink(LiveOnly):
         return frame
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections, and end the tasks that use them."""
         tasks = [streamed.relisting for streamed in self._symbols.values()]
         for task in (self._supervisor, *tasks):
             if task is not None:
@@ -264,7 +265,7 @@ class Dxlink(LiveOnly):
                         self._refused = await reading
                 self._notify()
                 if self._delivered:
-                    # It has worked, so it is worth trying at once: each second costs trades.
+                    # Connect again at once, since the connection worked: each second costs trades.
                     self._delivered, pause = False, BACK_OFF
                     continue
             self._next_attempt = time.monotonic() + pause

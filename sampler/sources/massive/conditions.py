@@ -18,9 +18,9 @@ SIDED = (0, 209, 210, 219, *range(227, 232))
 MULTI_LEG = tuple(range(232, 247))
 #: Late or out of sequence; compression at derived prices; outside of regular hours.
 UNSIDED = (202, 204, 206, 208, 247, 248)
-#: 205 cancels the opening print; the others the newest one.
+#: Code 205 cancels the contract's opening print, the other three its newest print.
 CANCEL, CANCEL_FIRST = (201, 203, 207), (205,)
-#: Of a print with several codes the first kind that one of them has.
+#: A print with several codes has the first of these kinds that one of its codes names.
 _ORDER = (
     (PrintKind.CANCEL_FIRST, frozenset(CANCEL_FIRST)),
     (PrintKind.CANCEL, frozenset(CANCEL)),

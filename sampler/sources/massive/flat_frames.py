@@ -237,7 +237,7 @@ class FlatSession:
         low = int(np.searchsorted(self._keys, keys[0], side="right"))
         high = int(np.searchsorted(self._keys, (int(keys[-1] >> _TIME_BITS) + 1) << _TIME_BITS))
         wanted = self._keys[low:high]
-        # The quote of the same moment may be the print's own doing: it does not count.
+        # A quote of the print's own moment may be a reaction to it: only earlier ones count.
         place = np.searchsorted(keys, wanted, side="left") - 1
         some = place >= 0
         some[some] = keys[place[some]] >> _TIME_BITS == wanted[some] >> _TIME_BITS

@@ -162,7 +162,7 @@ class Massive(LiveOnly):
         return self._later.complete(frame)
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         await self._later.close()
         await super().close()
 

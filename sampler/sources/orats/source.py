@@ -153,7 +153,7 @@ class Orats:
         return
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         await self.http.close()
 
     async def _minute(self, symbol: str, moment: datetime) -> Frame | ChainRefused:

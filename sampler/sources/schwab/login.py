@@ -91,7 +91,8 @@ class SchwabLogin:
             self._read()
         except (OSError, ValueError) as error:
             raise UsageError(f"FLOW_SCHWAB_TOKEN_FILE: {_why(path, error)}") from None
-        #: Until when no renewal is tried (monotonic) [s], of which token, and what is said then.
+        #: After a failed renewal: until when it is not tried again (monotonic) [s], the token, and
+        #: the sentence of the refusal.
         self._failed: tuple[float, str, str] = (0.0, "", "")
         #: The day of the newest warning, counted from the login.
         self._warned = -1
@@ -134,7 +135,7 @@ class SchwabLogin:
             return self._token.access
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         await self._http.close()
 
     def _read(self) -> None:
@@ -188,7 +189,7 @@ class SchwabLogin:
         return _token(content)
 
     def _warn(self, token: SchwabToken, now: datetime) -> None:
-        """Once a day from the sixth day on: a login that ends must not be a surprise."""
+        """Warn once a day from the sixth day of the login on: it ends with the seventh."""
         age = now.timestamp() - token.login_at
         day = int(age // 86_400)
         if age < WARN_FROM or day == self._warned:
@@ -254,7 +255,7 @@ def _token(content: bytes) -> SchwabToken:
 
 
 def _document(content: bytes) -> dict[str, Any]:
-    """A JSON object; empty for what is none."""
+    """The JSON object that the bytes hold; an empty one where they hold something else."""
     try:
         document = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -263,12 +264,12 @@ def _document(content: bytes) -> dict[str, Any]:
 
 
 def _is_token(text: Any) -> TypeGuard[str]:
-    """Whether a value can stand in a header."""
+    """Whether a value is a text that an HTTP header can carry."""
     return isinstance(text, str) and text.isascii() and text.isprintable() and text != ""
 
 
 def _why(path: Path, error: OSError | ValueError) -> str:
-    """What is wrong with a token file, in words that hold none of it."""
+    """A sentence on what is wrong with a token file, without anything of its content."""
     if isinstance(error, OSError):
         return f"cannot read the token file {path}: {error.strerror}"
     return f"{path} is no token file of the Schwab login tool: {error}"

@@ -185,7 +185,7 @@ def _columns(contracts: list[Entry], now: datetime) -> dict[str, NDArray[Any]]:
         columns[name] = _times(columns[name], now)
     # A volatility is sent in percent; 0 is none.
     columns["source_iv"] = np.where(columns["source_iv"] > 0, columns["source_iv"] / 100, np.nan)
-    # Without a bid and without an ask nobody quotes: 0 is no price.
+    # A bid and an ask of 0 mean that nobody quotes the contract.
     quoted = (columns["bid"] > 0) | (columns["ask"] > 0)
     for name in ("bid", "ask"):
         columns[name] = np.where(quoted, columns[name], np.nan)
@@ -200,7 +200,7 @@ def _newest(times: Floats) -> datetime | None:
 
 
 def _clear_other_days(columns: dict[str, NDArray[Any]], quoted_at: datetime) -> None:
-    """What last traded before the session of the quotes has traded nothing in it."""
+    """Clear the volume and the last trade of contracts that have not traded in this session."""
     evening, midnight, _ = day_bounds(quoted_at)
     columns["volume"] = np.where(columns["last_at"] < evening, 0.0, columns["volume"])
     earlier = columns["last_at"] < midnight
@@ -234,7 +234,7 @@ def _root(contract: dict[str, Any]) -> str:
 
 
 def _day(key: str) -> np.datetime64:
-    """The day of ``2030-01-15:0``, or not-a-time."""
+    """The day in a key such as ``2030-01-15:0``; NaT for a key without one."""
     day = key.partition(":")[0]
     try:
         return np.datetime64(day if re.fullmatch(r"\d{4}-\d\d-\d\d", day) else "NaT", "D")

@@ -32,12 +32,12 @@ BASE = "https://api.schwabapi.com/marketdata/v1"
 ALLOWED = 120
 #: A larger answer is read in a thread, so that it holds up no other symbol. [bytes]
 THREAD_FROM = 2 << 20
-#: What Schwab's statuses mean that HTTP does not define so.
+#: Statuses that mean something else at Schwab than HTTP defines.
 STATUSES = {
     400: Status(Reason.SOURCE_DOWN, "refuses the request: it may not know the symbol"),
     401: Status(Reason.SOURCE_DOWN, "refuses the login, although it has just renewed it"),
     403: Status(Reason.SOURCE_DOWN, "forbids this: the app needs its product Market Data"),
-    # Its gateway's limit on the size of an answer. A chain of one day is far below it.
+    # Schwab's gateway also answers 502 to a body above its limit; a chain of one day is far below.
     502: Status(Reason.SOURCE_DOWN, "is down, or the chain is too big a body for it", again=True),
 }
 
@@ -150,7 +150,7 @@ class Schwab(LiveOnly):
         bearer = await self.login.bearer(symbol, now)
         answer = await self._get(path, symbol, now, bearer, accept=frozenset({401}))
         if answer.status == 401:
-            # It may have been withdrawn before its time; one renewal tells.
+            # The token may have been revoked before its end: it is renewed and tried once more.
             bearer = await self.login.bearer(symbol, now, refused=bearer)
             answer = await self._get(path, symbol, now, bearer)
         return answer.body or b""
@@ -172,7 +172,7 @@ class Schwab(LiveOnly):
         )
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         await self._later.close()
         await super().close()
         await self.login.close()

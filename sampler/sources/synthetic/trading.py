@@ -217,7 +217,7 @@ def list_contracts(
 
 
 def simulate_trades(tape: Tape, pace: Floats, rng: np.random.Generator) -> Trades:
-    """What trades between the slots, at quotes of the second it trades.
+    """Make the trades between the slots, each at the quotes of its second.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ INTEREST = ("timestamp", "open_interest")
 PRINT = ("trade_timestamp", "condition", "size", "price", "bid", "ask")
 PRICE = ("timestamp", "price")
 DAY_SECONDS = 86_400.0
-#: A row of a history lies on its interval's grid within so much. [s]
+#: The time of a row of a history may differ from its interval's grid by this much. [s]
 GRID_ERROR = 1.0
 
 

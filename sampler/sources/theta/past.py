@@ -93,7 +93,8 @@ class PastSessions:
         for session in sessions:
             times = self._times(session)
             halves = 2 if TYPICAL_CONTRACTS * times > SPLIT_ROWS else 1
-            # Open interest of each root, quotes and bars of one, and the index's price.
+            # A request a root for open interest, requests for quotes and for bars, and one for the
+            # price of an index.
             requests += len(roots_of(symbol)) + 2 * halves + index
             rows += TYPICAL_CONTRACTS * (2 * times + 1) + index * times
             spans += len(_spans(session))

@@ -51,7 +51,7 @@ from storage.record.row import Reason
 WITH_PRINTS = frozenset({"standard", "pro"})
 #: How long a slot waits for the stream. [s]
 STREAM_TIMEOUT = 3.0
-#: Where the price of an underlying is.
+#: Paths of the terminal that answer with the price of an index, and of a share.
 PRICE_OF_INDEX, PRICE_OF_STOCK = "index/snapshot/price", "stock/snapshot/trade"
 Ask = Callable[[str, Sequence[str]], Coroutine[Any, Any, Answer | None]]
 
@@ -259,7 +259,7 @@ class Theta:
         return None
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         await self._later.close()
         if self._stream is not None:
             await self._stream.close()
@@ -388,7 +388,7 @@ class Theta:
         )
 
     def _forget_before(self, day: date) -> None:
-        """Let go of what is known of earlier days."""
+        """Forget what was remembered of earlier days."""
         for known in (self._empty, self._traded, self._priceless):
             known -= {entry for entry in known if entry[1] < day}
         for entry in [entry for entry in self._interest if entry[1] < day]:

@@ -92,7 +92,7 @@ class ThetaStream(PrintStream):
         await self._request(socket, fresh, add=True)
 
     async def unsubscribe(self, socket: ClientConnection, table: StreamedTable) -> None:
-        """End what a table of another day was subscribed to.
+        """End the subscriptions of a table of another day.
 
         Parameters
         ----------

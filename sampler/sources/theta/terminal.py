@@ -150,7 +150,7 @@ class Terminal:
         return body
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         await self._now.close()
         await self._past.close()
 

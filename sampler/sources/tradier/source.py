@@ -229,7 +229,7 @@ class Tradier(LiveOnly):
         return self._later.complete(frame)
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         await self._later.close()
         batch, self._batch = self._batch, None
         if batch is not None and batch.task is not None:

@@ -136,7 +136,8 @@ async def test_among_stored_sessions(store: Store, caller: Caller) -> None:
     # equals it. Its rate, 6 a minute, is above all.
     assert (bars[30]["percentile"], bars[30]["sessions"]) == (75.0, 10)
     assert (bars[30]["rate_per_minute"], bars[30]["rate_percentile"]) == (6.0, 100.0)
-    # At the open one is above 0 by each 10, and two equal it.
+    # At the open the flow is 0; the ten others are 0, 10 ... 80 and 0: none is below, two equal it,
+    # and an equal one counts half.
     assert bars[0]["percentile"] == 10.0
     assert bars[0]["rate_per_minute"] is None
     assert (bars[0]["rate_percentile"], bars[0]["rate_sessions"]) == (None, 0)

@@ -196,7 +196,7 @@ def test_a_running_session(
         for [(count, spot)] in ask_duckdb(queries, tmp_path):
             assert spot == spots(count)
     assert stored[0] > RUNNING + 5
-    # Five seconds after a reading began the next one has the newest rows.
+    # A reader is shown one state of the file for five seconds after it began; then it sees new rows.
     deadline = time.monotonic() + 20
     while (counts := [read(url)[0] for read in readers.values()]) != [stored[0]] * len(readers):
         assert time.monotonic() < deadline, counts

@@ -282,7 +282,7 @@ async def test_a_file_that_broke_off_is_no_file(
         (None, r"databento refuses the key \(answer 401, auth_invalid_username_in_basic_auth\)"),
         (faults.status(403), "does not allow this to the account"),
         (faults.status(429), "allows no more requests for now"),
-        (faults.html(200), "answered what is no JSON"),
+        (faults.html(200), "sent an answer that is not JSON"),
         (faults.status(200, {}, b"[1]"), "a price or a size that is no number"),
         (faults.status(200, {}, b"-1"), "below zero"),
         (faults.status(200, {}, b"NaN"), "no number"),

@@ -418,7 +418,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("words", "code", "message"),
         [
-            (("import", "{}/nowhere"), 1, "no folder 'rows' in it, as flow-store export makes"),
+            (("import", "{}/nowhere"), 1, "has no folder 'rows', which flow-store export makes"),
             (("import", "{}/synthetic"), 1, "rows of the dataset synthetic, not live"),
             (("import", "{}/live", "--from", "soon"), 2, "'soon' is no date"),
             (("export", "{}/taken", *PERIOD), 1, "cannot write {}/taken"),
