@@ -134,7 +134,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "what did not rise adds 0",
     (
         "sampler/measure/volume.py",
-        '_move(columns, RISE, EARLIER_RISE, which & (columns["rise"] > 0))',
+        '_move(columns, RISE, EARLIER_RISE, largest & (columns["rise"] > 0))',
         "columns[\"rise\"] > 0 → (columns['rise'] >= 0)",
     ): "a rise that is remembered is above 0",
     (

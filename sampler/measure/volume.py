@@ -457,21 +457,21 @@ def _remember_restored(columns: dict[str, Floats], which: Bools) -> None:
     which = which & (columns["other_volume"] > columns["volume"])
     if not which.any():
         return
-    _move(columns, RISE, EARLIER_RISE, which & (columns["rise"] > 0))
-    gone = (columns["other_volume"] - columns["volume"])[which]
-    sign = (columns["other_signed"] - columns["signed"])[which] / gone
-    divisor = np.where(sign != 0, sign, 1.0)
-    for name, value in (
-        ("rise", gone),
-        ("rise_sign", sign),
-        ("rise_hedge", (columns["other_dollars"] - columns["dollars"])[which] / divisor),
-        (
-            "rise_gamma",
-            (columns["other_gamma_dollars"] - columns["gamma_dollars"])[which] / divisor,
-        ),
-        ("rise_at", columns["other_since"][which]),
-    ):
-        columns[name][which] = value
+    gone = columns["other_volume"] - columns["volume"]
+    # The places are those that ``remember_rises`` gives a rise of this slot.
+    largest = which & ~(gone < columns["rise"])
+    _move(columns, RISE, EARLIER_RISE, largest & (columns["rise"] > 0))
+    _clear(columns, LATER_RISE, largest)
+    later = which & ~largest & ~(gone < columns["later_rise"])
+    for names, chosen in ((RISE, largest), (LATER_RISE, later)):
+        size = gone[chosen]
+        sign = (columns["other_signed"] - columns["signed"])[chosen] / size
+        divisor = np.where(sign != 0, sign, 1.0)
+        hedge = (columns["other_dollars"] - columns["dollars"])[chosen] / divisor
+        gamma = (columns["other_gamma_dollars"] - columns["gamma_dollars"])[chosen] / divisor
+        values = (size, sign, hedge, gamma, columns["other_since"][chosen])
+        for name, value in zip(names, values, strict=True):
+            columns[name][chosen] = value
 
 
 def _open_disputes(step: VolumeStep, reported: Floats, fallen: Bools, now: float) -> None:
@@ -503,6 +503,10 @@ def _open_disputes(step: VolumeStep, reported: Floats, fallen: Bools, now: float
     _clear(columns, RISE, smaller)
     for names in (LATER_RISE, EARLIER_RISE):
         _move(columns, names, RISE, explained & np.isnan(columns["rise"]))
+    # What is left of the largest rise is smaller than the one before it: that is the largest now.
+    smaller = explained & (columns["rise"] < columns["earlier_rise"])
+    _move(columns, RISE, LATER_RISE, smaller)
+    _move(columns, EARLIER_RISE, RISE, smaller)
 
 
 def _explain(

@@ -422,6 +422,35 @@ def test_a_rise_is_believed_after_ten_minutes() -> None:
     assert (step.withdrawn.contracts, step.held.contracts) == (0, 1)
 
 
+def test_a_rise_before_a_larger_one_that_was_withdrawn_in_part_is_the_largest_again() -> None:
+    """Each of ten contracts: 10, then rises of 50 and of 100, falls of 90 and of 50, at the open.
+
+    10 of the 100 are left, so the 50 are the largest rise. The second fall takes back these, and
+    20 remain, of which 10 traded. It is no new beginning, though 20 are less than half of 70.
+    """
+    feed = Feed(10)
+    for volume in (10.0, 60.0, 160.0):
+        feed.report(*[volume] * 10, opening=True)
+    assert feed.report(*[70.0] * 10, opening=True).withdrawn.volume == -900
+    step = feed.report(*[20.0] * 10, opening=True)
+    assert (step.reset, step.withdrawn.contracts, step.withdrawn.volume) == (False, 10, -500)
+    assert feed.account(3) == pytest.approx((20, 10, 100, 20, 10))
+
+
+def test_what_is_put_back_leaves_the_larger_rises_in_their_places() -> None:
+    """100, rises of 50 and 100, a fall of 90; then 8 go and come back, and 58 fall: 50 and 8.
+
+    10 of the 100 are left after the first fall, and 2 of these after the second. The 8 that come
+    back are a rise again. So 102 remain, of which 2 traded.
+    """
+    feed = played(100, 150, 250, 160)
+    assert feed.report(152).withdrawn.volume == -8
+    assert feed.report(160).restored.volume == 8
+    step = feed.report(102)
+    assert (step.withdrawn.contracts, step.withdrawn.volume) == (1, -58)
+    assert feed.account() == pytest.approx((102, 2, 20, 4, 2))
+
+
 def test_reset_in_the_opening_window() -> None:
     """The whole chain begins anew: no flow, and counting goes on from the new figures."""
     feed = Feed(10)
