@@ -1,5 +1,6 @@
 // Explain: a click on a number opens its formula with this sample's inputs, its flags in words, and
-// what the number is not. Any element with ``data-figure`` is such a number; ``data-at`` is its moment.
+// what the number is not. Any element with ``data-figure`` is such a number; ``data-at`` is its moment,
+// ``data-strike`` its strike, ``data-symbol`` its symbol where that is not the shown one.
 
 import { ask, paths, why } from "./api.js";
 import { make, options } from "./dom.js";
@@ -18,6 +19,12 @@ export const FIGURES = [...new Set([
   ...TILES.map(({ field }) => field), ...MORE,
   ...PANELS.flatMap(({ lines }) => lines.map(({ field }) => field)),
 ])].filter((figure) => !OWN.includes(figure));
+// Of a strike alone; the settled book is this morning's open interest.
+const BY_STRIKE = ["settled_call_gex", "settled_put_gex", "settled_call_dex", "settled_put_dex", "settled_vex", "settled_chex", "iv", "gamma"];
+
+// Explains a number that is no element, such as one of a chart; the opener gets the focus back.
+let shown = null;
+export const explainNow = (wanted, opener, byKeyboard = false) => shown.explain(wanted, opener, byKeyboard);
 
 const SHORT = /\b(gex|dex|vex|chex|iv|oi|atm|se)\b/g;
 // Returns a figure's name as people write it.
@@ -34,6 +41,9 @@ export function say(value, unit) {
   const number = value.toLocaleString("en-US", { maximumSignificantDigits: 6 }).replace("-", "−");
   return ["decimal", "0–1", "0–100", "text", "ratio", "count"].includes(unit) ? number : `${number} ${unit}`;
 }
+
+// Numbers by level and time are drawn, not written.
+const isSurface = (value) => value !== null && typeof value === "object" && Object.values(value).some((each) => Array.isArray(each?.[0]) && each[0].length > 4);
 
 const row = (...texts) => {
   const line = make("tr");
@@ -63,6 +73,7 @@ export class Explain {
   // ``now`` gives the shown session and its newest bar.
   constructor(now) {
     this.now = now;
+    shown = this;
     document.addEventListener("click", (event) => this.#clicked(event));
     document.addEventListener("keydown", (event) => this.#pressed(event), { capture: true });
   }
@@ -70,11 +81,15 @@ export class Explain {
   #clicked(event) {
     const number = event.target.closest?.("[data-figure]");
     if (!number) return;
-    const { figure, at, strike = "" } = number.dataset;
-    this.open(figure, { at: at ? Number(at) : null, strike });
-    this.#opener = number;
+    const { figure, at, strike = "", symbol = "", note = "" } = number.dataset;
     // A click by keyboard takes the focus along.
-    if (event.detail === 0) this.#box.focus();
+    this.explain({ figure, at: at ? Number(at) : null, strike, symbol, note }, number, event.detail === 0);
+  }
+
+  explain({ figure, ...of }, opener, byKeyboard) {
+    this.open(figure, of);
+    this.#opener = opener;
+    if (byKeyboard) this.#box.focus();
   }
 
   #pressed(event) {
@@ -82,7 +97,7 @@ export class Explain {
       event.stopPropagation();
       this.close();
     }
-    if (event.key === "Enter" && event.target.matches?.(".tile[data-figure]")) event.target.click();
+    if (event.key === "Enter" && event.target.matches?.("[data-figure]:not(button, a)")) event.target.click();
   }
 
   close() {
@@ -107,29 +122,32 @@ export class Explain {
     strike.append(this.strike);
     form.append(figure, strike);
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("change", () => this.open(this.figure.value, { at: this.#of?.at ?? null, strike: this.strike.value.replaceAll(",", "").trim() }));
+    form.addEventListener("change", () => this.open(this.figure.value, { ...this.#of, note: "", strike: this.strike.value.replaceAll(",", "").trim() }));
     this.body = make("div", "", "", { id: "explain-body", "aria-live": "polite" });
     this.#box.append(head, form, this.body);
     document.body.append(this.#box);
   }
 
-  async open(figure, { at = null, strike = "" } = {}) {
+  async open(figure, { at = null, strike = "", symbol = "", note = "" } = {}) {
     if (!this.#box) this.#build();
     const { session, bar } = this.now();
     const mine = ++this.#asked;
-    this.#of = { figure, at, strike };
-    options(this.figure, [...new Set([...FIGURES, figure])].map((name) => [name, nameOf(name)]), figure);
+    this.#of = { at, symbol };
+    options(this.figure, [...new Set([...FIGURES, ...BY_STRIKE, figure])].map((name) => [name, nameOf(name)]), figure);
     this.strike.value = strike;
     this.title.textContent = nameOf(figure);
     this.#box.hidden = false;
     const when = at ?? bar?.at;
     if (!session || !when) return this.body.replaceChildren(make("p", "There is no sample."));
+    if (!strike && BY_STRIKE.includes(figure)) return this.body.replaceChildren(make("p", "A figure by strike: enter a strike above."));
     this.body.replaceChildren(make("p", "Loading …", "muted"));
     try {
-      const body = await ask(paths.explain(session.symbol, {
-        figure, strike, feed: session.feed, at: new Date(when + NEAREST_MS).toISOString(),
+      const body = await ask(paths.explain(symbol || session.symbol, {
+        figure, strike, feed: symbol && symbol !== session.symbol ? "" : session.feed, at: new Date(when + NEAREST_MS).toISOString(),
       }));
-      if (mine === this.#asked) this.#show(body);
+      if (mine !== this.#asked) return;
+      this.#show(body);
+      if (note) this.body.children[1].after(make("p", note, "muted"));
     } catch (error) {
       if (mine === this.#asked) this.body.replaceChildren(make("p", why(error), "warn"));
     }
@@ -139,7 +157,7 @@ export class Explain {
     const { symbol, slot, figure, strike, value, unit, formula, check } = body;
     this.title.textContent = `${nameOf(figure)}${strike === null ? "" : ` at ${say(strike, "text")}`}`;
     const parts = [
-      make("p", say(value, unit), "value"),
+      make("p", isSurface(value) ? "A surface" : say(value, unit), "value"),
       make("p", `${symbol}, ${body.expiration}, sample of ${clock(moment(slot))} ET${["text", "list", "object", "UTC", "date"].includes(unit) ? "" : `, ${unit}`}`, "muted"),
       make("h3", "Formula"),
       make("p", formula, "formula"),

@@ -88,11 +88,14 @@ function want(session, bar, playing) {
   timer = setTimeout(() => load(name, session, bar).then(() => { answers.given = given?.amount; }), pause);
 }
 
+const FIGURE_OF = { sigma_upper: "remaining_1sd", sigma_lower: "remaining_1sd" };
+
 function cell(column, key) {
   const level = column.body?.levels.find((one) => one.key === key);
   if (!level) return make("td", "—");
   const text = level.price === null ? "—" : fixed(level.price, 2);
-  return make("td", level.doubts.length ? `${text} ?` : text, "", level.doubts.length ? { title: `Flagged: ${level.doubts.join(", ").replaceAll("_", " ")}` } : {});
+  const doubts = level.doubts.length ? { title: `Flagged: ${level.doubts.join(", ").replaceAll("_", " ")}` } : {};
+  return make("td", level.doubts.length ? `${text} ?` : text, "", { ...doubts, tabindex: "0", "data-figure": FIGURE_OF[key] ?? key, "data-symbol": column.from, "data-at": `${current.bar.at}` });
 }
 
 function draw(session) {

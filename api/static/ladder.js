@@ -40,7 +40,7 @@ export function showLadder(session, snapshot) {
   byId("ladder-columns").replaceChildren(...["Move", "Price", "Dealers", "Dollars", "Shares", ...(future ? [future] : [])].map((text) => make("th", text, "", { scope: "col" })));
   byId("ladder-rows").replaceChildren(...rows.map((texts) => {
     const row = make("tr", "", texts[2] === "buy" ? "buys" : "sells");
-    row.append(...texts.map((text, k) => make("td", text, "", k > 1 ? { "data-figure": "hedging", "data-at": `${snapshot.slot}` } : {})));
+    row.append(...texts.map((text, k) => make("td", text, "", k > 1 ? { tabindex: "0", "data-figure": "hedging", "data-at": `${snapshot.slot}` } : {})));
     return row;
   }));
 }

@@ -13,7 +13,7 @@ export class Legend {
     for (const line of lines) {
       const key = make("dt", "", `key c-${line.colour}`);
       key.append(make("i", "", line.dash ? (line.dash[0] <= 2 ? "dotted" : "dashed") : ""), make("span", line.name));
-      const value = make("dd", NONE, "", { "data-field": line.compare ? "" : line.field, ...(!line.compare && FIGURES.includes(line.field) ? { "data-figure": line.field } : {}), ...(line.held ? { "data-figure": line.held } : {}) });
+      const value = make("dd", NONE, "", { ...(line.compare ? {} : { tabindex: "0" }), "data-field": line.compare ? "" : line.field, ...(!line.compare && FIGURES.includes(line.field) ? { "data-figure": line.field } : {}), ...(line.held ? { "data-figure": line.held } : {}), ...(line.field.startsWith("flow_") ? { "data-figure": "hedge_flow_cumulative_all" } : {}) });
       const row = make("div", "", "row");
       row.append(key, value);
       list.append(row);

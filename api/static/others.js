@@ -36,7 +36,7 @@ class Other {
     this.picker.addEventListener("change", () => choose(k, this.picker.value));
     this.says = make("p");
     caption.append(label, this.says);
-    this.place = make("div", "", "plot", { role: "img" });
+    this.place = make("div", "", "plot", { role: "group", "aria-roledescription": "chart" });
     this.box.append(caption, this.place);
     this.held = held;
     this.parts = { span, zoom, reset, lead };
@@ -56,6 +56,7 @@ class Other {
         drawCrossings(u, context, bars);
         const bar = bars.at(-1);
         this.#tags ??= new Tags(u);
+        this.#tags.symbol = this.#now.session.symbol;
         this.#tags.show(tagsOf(bar ?? null, null, []), bar?.spot);
       }),
     });

@@ -36,7 +36,6 @@ export function showPressure(session, bars, playing, changed) {
     // A column that has the flow of missing bars too is drawn as an outline.
     bar.flow_hole = Boolean(before) && bar.start - before.start > session.step;
   });
-  showGauge(bars);
   if (session.newest && session.newest.at > kept.newest && !playing) want(session, changed);
 }
 
@@ -94,13 +93,21 @@ function build() {
   for (const id of ["meter-flow", "meter-rate"]) byId(id).append(make("i"));
 }
 
-// The gauge beside the panel, of the newest bar that it is known of.
-function showGauge(bars) {
+// The gauge beside the panel: of the bar at the crosshair, without one of the newest bar that it is known of.
+export function showGauge(bars, pointed) {
   if (!built) build();
-  const bar = bars.findLast((one) => there(one.hedge_flow_se)) ?? null;
+  const newest = bars.findLast((one) => there(one.hedge_flow_se)) ?? null;
+  const bar = pointed ?? newest;
   const { answer } = kept;
-  byId("gauge").hidden = !bar;
-  if (!bar || !answer) return;
+  byId("gauge").hidden = !newest;
+  if (!newest || !answer) return;
+  for (const id of ["gauge-flow", "gauge-rate", "gauge-shares"]) byId(id).dataset.at = bar.at ?? "";
+  if (!there(bar.hedge_flow_se)) {
+    write(byId("gauge-of"), bar.at ? `Not known of ${clock(bar.at)} yet` : "No sample");
+    for (const id of ["meter-flow", "meter-rate"]) showMeter(id, null);
+    for (const id of ["gauge-flow", "gauge-rate", "gauge-shares"]) write(byId(id), "");
+    return;
+  }
   const least = answer.least_sessions;
   write(byId("gauge-of"), `At ${clock(bar.at)}, by this time of day`);
   showMeter("meter-flow", bar.percentile);

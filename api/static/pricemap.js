@@ -19,6 +19,15 @@ const NARROWEST = 0.0008;
 // Beside the session's strikes, so much of the price can be seen when nothing is stored by strike.
 const ROOM = 0.05;
 
+// The figure whose part by strike a cell is.
+const FIGURE_OF = {
+  gex: "net_gex", dex: "net_dex", vex: "net_vex", chex: "net_chex", oi: "total_oi", volume: "total_volume",
+  signed_flow: "hedge_flow_cumulative_all",
+};
+// The same of the settled book, which has calls and puts apart; ``#`` is the side that is out of the money.
+const BOTH_SIDES = "The bar beside the price is calls and puts together; this is the side that is out of the money. The other one can be chosen above.";
+const SETTLED_OF = { gex: ["settled_#_gex", BOTH_SIDES], dex: ["settled_#_dex", BOTH_SIDES], vex: ["settled_vex", ""], chex: ["settled_chex", ""], oi: ["total_oi", ""] };
+
 export class PriceMap {
   #heatmap = new Heatmap();
   #tags = null;
@@ -198,6 +207,33 @@ export class PriceMap {
     });
   }
 
+  // What explains the cell under the pointer, or that of the price; null where nothing is under the price.
+  cell(atPrice) {
+    const { under, view, bars } = this.now ?? {};
+    if (!under || !this.#shown) return null;
+    const bar = this.point.k === null ? bars.at(-1) : this.point.bar;
+    const row = atPrice && bar ? nearestRow(under.strikes, bar.spot) : this.#row(under);
+    if (!bar || row === null || !under.column(bar.start)) return null;
+    const note = view.mode === "raw" ? "" : view.mode === "delta" ? "The cell is the change of this figure in the bar." : "The cell is the change of this figure since the open.";
+    return { figure: FIGURE_OF[view.metric], at: bar.at, strike: `${under.strikes[row]}`, note };
+  }
+
+  // The same of the profile beside the price.
+  profileCell(atPrice) {
+    const { profile: grid, figure, book, bars, change, view } = this.now ?? {};
+    const drawn = grid && bars?.length ? this.#profile() : null;
+    if (!drawn) return null;
+    const bar = this.point.bar ?? bars.at(-1);
+    const row = atPrice ? nearestRow(grid.strikes, bar.spot) : this.#row(grid);
+    if (row === null) return null;
+    const strike = grid.strikes[row];
+    const changes = change === "since_open" || view.beside === "since_crosshair";
+    if (book !== "settled") return { figure: FIGURE_OF[figure], at: bar.at, strike: `${strike}`, note: changes ? "The bar beside the price is a change of this figure." : "" };
+    const [name, note] = SETTLED_OF[figure];
+    const sided = name.replace("#", strike < bar.spot ? "put" : "call");
+    return { figure: sided, at: bar.at, strike: `${strike}`, note };
+  }
+
   // The strike under the pointer, in the chart or in the profile.
   #row(grid) {
     const { plot, place } = this.chart;
@@ -230,5 +266,6 @@ export class PriceMap {
     const column = painted && bar ? under.column(bar.start) : null;
     const row = column && k !== null && this.chart.place.matches(":hover") ? this.#row(under) : null;
     write(byId("heat-cell"), row === null ? "" : `${strike(under.strikes[row])}: ${writeCell(metric, column.values[row])}`);
+    if (row !== null) Object.assign(byId("heat-cell").dataset, { figure: FIGURE_OF[metric], at: `${bar.at}`, strike: `${under.strikes[row]}` });
   }
 }

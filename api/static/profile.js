@@ -96,13 +96,12 @@ function label(context, shown, { width, middle, y, top, tall, most, row, write, 
     const x = signed ? middle + (right ? -4 : 4) : width - 4;
     lines.forEach((line, k) => {
       const off = height + (k - (lines.length - 1) / 2) * 12;
-      context.strokeStyle = colour("panel");
-      context.lineWidth = 3;
-      context.lineJoin = "round";
-      context.strokeText(line, x, off);
+      // A ground of its own: the line of the price must not strike it through.
+      const wide = context.measureText(line).width;
+      context.fillStyle = colour("panel");
+      context.fillRect(context.textAlign === "right" ? x - wide - 2 : x - 2, off - 7, wide + 4, 13);
       context.fillStyle = colour("text");
       context.fillText(line, x, off);
     });
-    context.lineWidth = 1;
   }
 }

@@ -179,6 +179,7 @@ function point(event) {
   const i = edges.findLastIndex((edge) => edge <= time);
   const j = levels.findIndex((one) => Math.abs(one - level) <= half);
   const inside = i >= 0 && i < answer.times.length && j >= 0;
+  byId("projection-plot").dataset.note = inside ? `One cell of it, ${clock(answer.times[i]).slice(0, 5)} at ${strike(+levels[j].toFixed(1))}: ${money(answer.body[kind()][i][j])}${KINDS[kind()][1]}.` : "";
   write(byId("projection-cell"), inside ? `${clock(answer.times[i]).slice(0, 5)} at ${strike(+levels[j].toFixed(1))}: ${money(answer.body[kind()][i][j])}${KINDS[kind()][1]}` : "");
 }
 

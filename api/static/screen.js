@@ -5,7 +5,8 @@ import { byId, write } from "./dom.js";
 import { words } from "./format.js";
 import { Legend } from "./legend.js";
 import { FIELDS, METRIC_NAMES, PANELS } from "./panels.js";
-import { drawToss } from "./pressure.js";
+import { explainCharts } from "./pointing.js";
+import { drawToss, showGauge } from "./pressure.js";
 import { gapBands } from "./price.js";
 import { PriceMap } from "./pricemap.js";
 import { columns, otherColumn, pointsOf } from "./session.js";
@@ -48,6 +49,7 @@ export class Screen {
       chart.plot.over.addEventListener("mouseleave", () => this.unpoint());
     }
     this.map.tie(this.#charts.get("price"));
+    explainCharts(this.charts, this.map, () => (this.#marked === null ? this.marked : (this.#data?.bars?.[this.#marked] ?? null)));
     const watch = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) this.#inSight[isIntersecting ? "add" : "delete"](target);
     });
@@ -140,6 +142,7 @@ export class Screen {
     write(byId("moment"), x ? `${clock(x)} ET · ${utc(x)} UTC${k === null ? "" : this.#missing(k)}` : "");
     byId("moment").classList.toggle("at", k !== null);
     this.map.tell();
+    showGauge(this.now.bars, k === null ? null : (data.bars[k] ?? {}));
   }
 
   #missing(k) {

@@ -27,7 +27,7 @@ export function showTable(bars) {
   if (!byId("columns").firstChild) byId("columns").append(...COLUMNS.map(([name]) => make("th", name, "", { scope: "col" })));
   byId("rows").replaceChildren(...bars.slice(-ROWS).reverse().map((bar) => {
     const row = make("tr");
-    row.append(...COLUMNS.map(([, say, figure]) => make("td", say(bar), "", figure ? { "data-figure": figure, "data-at": `${bar.at}` } : {})));
+    row.append(...COLUMNS.map(([, say, figure]) => make("td", say(bar), "", figure ? { tabindex: "0", "data-figure": figure, "data-at": `${bar.at}` } : {})));
     return row;
   }));
 }

@@ -30,7 +30,7 @@ export function tagsOf(bar, column, strikes) {
     }
     const row = column ? strikes.indexOf(level) : -1;
     tags.push({
-      names: [name], level, colour, gex: row < 0 ? null : column.values[row],
+      names: [name], level, colour, field, at: `${bar.at}`, gex: row < 0 ? null : column.values[row],
       sigmas: bar.remaining_1sd ? (level - bar.spot) / bar.remaining_1sd : null, flip: field === "gamma_flip", now,
     });
   }
@@ -51,6 +51,8 @@ export class Tags {
 
   constructor(plot) {
     this.plot = plot;
+    // Whose levels these are; "" for those of the session that is shown.
+    this.symbol = "";
     plot.over.append(this.#list, this.#spot);
   }
 
@@ -70,8 +72,9 @@ export class Tags {
     // What was pushed over the lower edge pushes back.
     for (let k = placed.length - 1, edge = height - TALL / 2; k >= 0; k--, edge -= TALL) placed[k].top = Math.min(placed[k].top, edge);
     while (this.#list.children.length > placed.length) this.#list.lastChild.remove();
-    placed.forEach(({ text, top, colour }, k) => {
-      const item = this.#list.children[k] ?? this.#list.appendChild(make("li"));
+    placed.forEach(({ text, top, colour, field, at }, k) => {
+      const item = this.#list.children[k] ?? this.#list.appendChild(make("li", "", "", { tabindex: "0" }));
+      Object.assign(item.dataset, { figure: field, at, symbol: this.symbol });
       if (item.textContent !== text) item.textContent = text;
       item.className = `t-${colour}`;
       item.style.top = `${top}px`;

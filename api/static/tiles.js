@@ -43,7 +43,7 @@ function sureness(bar) {
   return `${words(bar.regime)}, ${sure > 99 ? ">99" : sure} % sure`;
 }
 
-const oneSigma = (bar) => (there(bar.remaining_1sd) ? `1σ to the close ±${far(bar.remaining_1sd, index()).slice(1)}` : "");
+const oneSigma = (bar) => (there(bar.remaining_1sd) ? `1σ to the close ±\u2060${far(bar.remaining_1sd, index()).slice(1)}` : "");
 
 const dealers = (value, done) => (!there(value) || value === 0 ? "" : `dealers ${value > 0 ? (done ? "bought" : "buy") : done ? "sold" : "sell"}`);
 const moved = (write) => (now, then) => plus(now - then, write);

@@ -80,16 +80,16 @@ export class Watch {
     byId("open-watch").setAttribute("aria-pressed", String(Boolean(view.watch)));
     if (!view.watch) return;
     const names = state.symbols.slice(0, MOST);
-    for (const [name, { card }] of this.#cards) {
+    for (const [name, { slot }] of this.#cards) {
       if (!names.includes(name)) {
-        card.remove();
+        slot.remove();
         this.#cards.delete(name);
       }
     }
     names.forEach((name, k) => {
       if (!this.#cards.has(name)) this.#cards.set(name, this.#build(name));
-      const { card } = this.#cards.get(name);
-      if (byId("watch-list").children[k] !== card) byId("watch-list").insertBefore(card, byId("watch-list").children[k] ?? null);
+      const { slot } = this.#cards.get(name);
+      if (byId("watch-list").children[k] !== slot) byId("watch-list").insertBefore(slot, byId("watch-list").children[k] ?? null);
       this.#tell(name, until);
     });
     write(byId("watch-note"), names.length ? this.many.trouble : "Nothing has been sampled yet.");
@@ -100,7 +100,10 @@ export class Watch {
   #build(name) {
     const card = make("button", "", "card", { type: "button", "data-symbol": name });
     card.addEventListener("click", () => name !== view.symbol && view.set({ symbol: name, feed: "", from: "", to: "", at: "" }));
-    const parts = { card };
+    const slot = make("div", "", "slot");
+    const why = make("button", "?", "why", { type: "button", "aria-label": `Explain the figures of ${name}`, title: "How these figures are made", "data-figure": "net_gex", "data-symbol": name });
+    slot.append(card, why);
+    const parts = { slot, card, why };
     const head = make("span", "", "head");
     for (const part of ["spot", "change"]) parts[part] = make("span", "", part);
     head.append(make("b", name), parts.spot, parts.change);
@@ -119,6 +122,8 @@ export class Watch {
     const bar = bars.at(-1);
     const chosen = state.session?.symbol === name;
     parts.card.classList.toggle("chosen", chosen);
+    parts.why.hidden = !bar;
+    parts.why.dataset.at = bar?.at ?? "";
     parts.card.setAttribute("aria-pressed", String(chosen));
     if (!bar) {
       for (const part of ["spot", "change", "flip", "levels", "when"]) write(parts[part], "");

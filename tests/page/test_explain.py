@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import re
 from datetime import timedelta
 
 import pytest
@@ -80,3 +82,62 @@ async def test_a_number_explained(fresh: Site, tab: Tab) -> None:
     assert await row.is_visible()
     assert await row.evaluate("(row) => row.matches(':target')")
     assert await tab.page.evaluate("document.fonts.size + document.images.length") == 0
+
+
+async def test_numbers_of_the_charts(fresh: Site, tab: Tab) -> None:
+    """A cell, a strike's bar, a column, a label, the ladder and a card open their own explanation."""
+    records = market.day(TUESDAY, until=60)
+    await fresh.put(records)
+    await fresh.start(slot_time(TUESDAY, 60))
+    await tab.open("bar=30s&symbol=SPX")
+    await tab.shows("#heat-high", "dampens")
+    await tab.shows(".tags li", "Call wall")
+    box = await tab.settled_box("#plot-price .u-over")
+    # Of 60 slots in a day of 780: the cell of a slot before the newest.
+    x = box["x"] + box["width"] * 30 / 780
+    await tab.page.mouse.move(x, box["y"] + box["height"] / 2)
+    await tab.until("/^[0-9,]+: /.test(document.getElementById('heat-cell').textContent)")
+    strike = (await tab.text("#heat-cell")).split(":")[0]
+    moment = (await tab.text("#moment"))[:8]
+    await tab.page.mouse.click(x, box["y"] + box["height"] / 2)
+    await tab.shows("#explain h2", f"net GEX at {strike}")
+    await tab.shows("#explain .muted", f"sample of {moment} ET")
+    # A drag explains nothing.
+    await tab.page.locator("#explain button").click()
+    await tab.page.mouse.move(x, box["y"] + 60)
+    await tab.page.mouse.down()
+    await tab.page.mouse.move(x + 40, box["y"] + 60, steps=4)
+    await tab.page.mouse.up()
+    await tab.page.mouse.dblclick(x, box["y"] + 60)
+    await asyncio.sleep(0.5)
+    assert await tab.page.locator("#explain").is_hidden()
+    # The profile's bar of the settled book is this morning's.
+    await tab.page.mouse.move(5, 5)
+    await tab.page.locator("#beside").select_option("settled")
+    await tab.shows("#profile-of", "settled book")
+    await tab.page.locator("#profile").click()
+    await tab.shows("#explain h2", re.compile(r"settled (call|put) GEX at [0-9,]+"))
+    await tab.shows("#explain", "calls and puts together")
+    await tab.page.locator("#explain button").click()
+    await tab.page.locator("#open-watch").click()
+    await tab.shows(".card .verdict-of", "gamma")
+    # By keyboard: each is reached, opened by Enter, closed by Escape, and has the focus again.
+    last = "sample of 09:59:30 ET"
+    for selector, title in (
+        ("#plot-price", "net GEX at 6,0"),
+        ("#plot-pressure", "hedge flow cumulative all"),
+        (".tags li", " "),
+        ("#legend-pressure dd[data-field=flow_rate]", "hedge flow cumulative all"),
+        (".slot .why", "net GEX"),
+    ):
+        await tab.page.keyboard.press("Escape")
+        await tab.until("document.getElementById('explain').hidden")
+        await tab.page.locator(selector).first.focus()
+        await tab.page.keyboard.press("Enter")
+        await tab.shows("#explain h2", title)
+        await tab.shows("#explain .muted", last)
+        await tab.until("document.activeElement.id === 'explain'")
+        await tab.page.keyboard.press("Escape")
+        await tab.until(f"document.activeElement === document.querySelector({selector!r})")
+    numbers = "[...document.querySelectorAll('[data-figure]')].filter((n) => n.tabIndex < 0).map((n) => n.id)"
+    assert await tab.page.evaluate(numbers) == ["heat-cell"]

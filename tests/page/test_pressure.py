@@ -65,6 +65,14 @@ async def test_the_gauge(stored: Site, tabs: Callable[..., Any]) -> None:
     assert await tab.text("#gauge-shares") == shares
     left = await tab.page.evaluate("document.querySelector('#meter-flow i').style.left")
     assert left == "75%"
+    # It follows the crosshair of every panel, and comes back.
+    newest = await tab.text("#gauge-of")
+    await tab.page.keyboard.press("Shift+ArrowLeft")
+    await tab.until(f"document.getElementById('gauge-of').textContent !== {newest!r}")
+    moment = (await tab.text("#moment"))[:8]
+    assert await tab.text("#gauge-of") == f"At {moment}, by this time of day"
+    await tab.page.keyboard.press("Escape")
+    await tab.until(f"document.getElementById('gauge-of').textContent === {newest!r}")
     assert await tab.text("#legend-pressure dd[data-field=flow_bar]") == "+$19.0 mm"
 
 
