@@ -17,6 +17,8 @@ from storage.postgres.database import open_connection
 
 #: The schemas that a dump brings; a database with one of them is not empty.
 _SCHEMAS = ("live", "synthetic")
+#: How ``pg_restore --list`` shows that a dump has TimescaleDB.
+_HAS_TIMESCALE = " EXTENSION - timescaledb "
 
 
 async def write_dump(
@@ -84,10 +86,12 @@ async def restore_dump(
     StoreUnavailable
         If the database is away.
     StoreError
-        If it has a dataset, or TimescaleDB, or if the program is missing or fails: with its output.
+        If the database has a dataset, if it or the dump has TimescaleDB, or if the program is
+        missing or fails: with its output.
     """
     if not await asyncio.to_thread(file.is_file):
         raise StoreError(f"{file} is no file")
+    contents = await _run("pg_restore", None, programs, environment, "--list", str(file))
     async with open_connection(url, _SCHEMAS[0]) as opened:
         cursor = await opened.execute(
             "select nspname from pg_namespace where nspname = any(%s)", (list(_SCHEMAS),)
@@ -99,7 +103,8 @@ async def restore_dump(
             f"the database has the dataset {' and '.join(there)} already: restore into an"
             " empty one; without FLOW_DATABASE_URL, set FLOW_DATA_DIR to a new folder"
         )
-    if version is not None:
+    # Without those functions its background jobs begin to work while rows still arrive.
+    if version is not None or _HAS_TIMESCALE in contents:
         raise StoreError(
             "TimescaleDB restores between two functions of its own: use pg_restore, as"
             " docs/operations.md#backups describes"
@@ -110,33 +115,34 @@ async def restore_dump(
 
 async def _run(
     program: str,
-    url: str,
+    url: str | None,
     programs: Path | None,
     environment: Mapping[str, str],
     *options: str,
-) -> None:
-    """Run a program of PostgreSQL's on a database."""
+) -> str:
+    """Run a program of PostgreSQL's, on a database if one is named; return what it printed."""
     path = shutil.which(program) if programs is None else str(programs / program)
     if path is None:
         raise StoreError(f"{program} is not there: install PostgreSQL's client programs")
     # Every user of the machine can read a command line: the password goes by the environment.
-    parameters = conninfo.conninfo_to_dict(url)
+    parameters = {} if url is None else conninfo.conninfo_to_dict(url)
     password = parameters.pop("password", None)
+    named = conninfo.make_conninfo("", **{k: str(v) for k, v in parameters.items()})
     process = await asyncio.create_subprocess_exec(
         path,
-        f"--dbname={conninfo.make_conninfo('', **{k: str(v) for k, v in parameters.items()})}",
-        "--no-password",
+        *(() if url is None else (f"--dbname={named}", "--no-password")),
         *options,
         env=dict(environment) | ({"PGPASSWORD": str(password)} if password else {}),
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        _, complaint = await process.communicate()
+        printed, complaint = await process.communicate()
     finally:
         if process.returncode is None:
             process.terminate()
             await process.wait()
     if process.returncode:
         raise StoreError(f"{program} failed: {complaint.decode(errors='replace').strip()[:2000]}")
+    return printed.decode(errors="replace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -102,3 +103,48 @@ def test_what_cannot_be_dumped_or_restored(
     assert (status, "pg_dump failed" in complaint) == (1, True)
     assert "hunter2" not in output + complaint
     assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_a_dump_with_timescaledb_is_refused(empty_database: str, tmp_path: Path) -> None:
+    """It is refused by what the dump holds: the database that it is to come into has nothing yet."""
+    stub = tmp_path / "pg_restore"
+    # As pg_restore 15 lists the dump of a database with TimescaleDB.
+    stub.write_text("#!/bin/sh\n[ $1 = --list ] && echo '2; 3079 18720 EXTENSION - timescaledb '\n")
+    stub.chmod(0o755)
+    place = {"FLOW_DATABASE_URL": empty_database, "FLOW_REDIS_URL": "redis://127.0.0.1:1/0"}
+    status, _, complaint = flow_store(
+        "restore", stub, **place, PATH=f"{tmp_path}:{os.environ['PATH']}"
+    )
+    assert (status, "between two functions of its own" in complaint) == (1, True)
+    assert everything(empty_database) == {}
+
+
+def test_timescaledb_comes_back_by_hand(
+    empty_database: str, second_database: str, tmp_path: Path
+) -> None:
+    """The three commands of docs/operations.md, as they stand there, bring everything back."""
+    with psycopg.connect(empty_database) as opened:
+        offers = "select from pg_available_extensions where name = 'timescaledb'"
+        if not opened.execute(offers).fetchall():
+            pytest.skip("this server does not offer TimescaleDB")
+    asyncio.run(fill(second_database))
+    place = {"FLOW_DATABASE_URL": second_database, "FLOW_REDIS_URL": "redis://127.0.0.1:1/0"}
+    assert flow_store("backup", tmp_path, **place)[0] == 0
+    (file,) = tmp_path.iterdir()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
+    (commands,) = re.findall(r"Do it by hand:\n\n```sh\n(.*?)```", page, re.DOTALL)
+    subprocess.run(
+        ["bash", "-euc", commands.replace("FILE", f"'{file}'")],
+        env=os.environ | {"FLOW_DATABASE_URL": empty_database}, check=True, timeout=120,
+    )  # fmt: skip
+    assert everything(empty_database) == everything(second_database)
+    tables = "select * from timescaledb_information.hypertables order by 2, 3"
+    jobs = "select proc_name, hypertable_schema, hypertable_name, schedule_interval, config \
+            from timescaledb_information.jobs order by job_id"
+    for query in (tables, jobs):
+        answers = []
+        for url in (second_database, empty_database):
+            with psycopg.connect(url) as opened:
+                answers.append(opened.execute(query).fetchall())
+        assert answers[0] == answers[1]
+        assert answers[0]
