@@ -86,7 +86,7 @@ def scorecard_document(
     cards = scorecard(lines, frozen, kinds=query.kinds)
     newest = max((line["expiration"] for line in frozen), default=None)
     outcomes = {
-        (line["expiration"], line["freeze_time"]): line["outcome"]
+        (line["expiration"], line["source"], line["freeze_time"]): line["outcome"]
         for line in lines
         if line["kind"] == FROZEN
     }
@@ -105,7 +105,7 @@ def scorecard_document(
                 "frozen_at": line["frozen_at"],
                 "written_at": line["written_at"],
                 "stored_at": line["stored_at"],
-                "outcome": outcomes.get((line["expiration"], line["freeze_time"])),
+                "outcome": outcomes.get((line["expiration"], line["source"], line["freeze_time"])),
             }
             for line in frozen
             if line["expiration"] == newest

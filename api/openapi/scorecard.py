@@ -156,6 +156,7 @@ class KindRecord(ForecastCounts):
     simulated: bool
     definitions: dict[str, int] = Field(description="Forecasts by version of the formulas.")
     closes: dict[str, int] = Field(description="Sessions by where their close comes from.")
+    feeds: dict[str, int] = Field(description="Forecasts by the feed that they are made of.")
     missed: dict[str, int] = Field(
         default={}, description="Of frozen ones: set times without a forecast, by reason."
     )

@@ -6,9 +6,10 @@ import argparse
 import asyncio
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -144,16 +145,25 @@ async def _run_daemon(
             return timedelta(seconds=source_for(source, symbol).delay_seconds)
 
         tracker = SlotTracker(tick, connections.store, writer, delay=delay)
-        freezer = Freezer(
+        freezing = partial(
+            Freezer,
             writer,
             connections.store.of_feed,
             connections.store.forecasts,
             WaitingForecasts(folder / dataset / "forecasts"),
             clock=settings.clock,
-            symbols=lambda: tracker.symbols,
-            feed=tracker.feed,
-            delay=delay,
             simulated=source.synthetic or settings.clock.simulated,
+        )
+        freezer = freezing(symbols=lambda: tracker.symbols, feed=tracker.feed, delay=delay)
+        fallback = _make_fallback(
+            settings, second, connections, writer, lambda outcome: second_freezer.note(outcome)
+        )
+        # It holds no symbol where there is no fallback.
+        second_freezer: Freezer = freezing(
+            symbols=lambda: fallback.tracker.symbols if fallback else (),
+            feed=lambda symbol: fallback.tracker.feed(symbol) if fallback else "",
+            delay=lambda symbol: fallback.delay(symbol) if fallback else timedelta(0),
+            first=freezer,
         )
 
         settler = Settler(
@@ -182,11 +192,12 @@ async def _run_daemon(
             # A step may take its budget, and then the time that a database may take.
             stuck_after=settings.tick_budget + _DATABASE_TIMEOUT + 5,
             systemd=Systemd(settings.notify_socket),
-            fallback=_make_fallback(settings, second, connections, writer),
+            fallback=fallback,
         )
         async with (
             _watch_spool(settings, writer, connections, dataset, folder / dataset),
             freezer.running(),
+            second_freezer.running(),
             settler.running(),
         ):
             await daemon.run()
@@ -230,6 +241,7 @@ def _make_fallback(
     second: tuple[Source, list[str]] | None,
     connections: Connections,
     writer: BatchWriter,
+    on_outcome: Callable[[Outcome], None],
 ) -> Fallback | None:
     if second is None:
         return None
@@ -240,7 +252,13 @@ def _make_fallback(
 
     tick = _make_tick(settings, source, writer, NoChannel(), provisional=True)
     tracker = SlotTracker(tick, connections.store, writer, delay=delay, fallback=True)
-    return Fallback(tracker, symbols=symbols, delay=delay, after=settings.fallback_after)
+    return Fallback(
+        tracker,
+        symbols=symbols,
+        delay=delay,
+        after=settings.fallback_after,
+        on_outcome=on_outcome,
+    )
 
 
 def _make_tick(

@@ -50,6 +50,7 @@ class Fallback:
         symbols: Iterable[str],
         delay: Callable[[str], timedelta],
         after: int,
+        on_outcome: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
         """Prepare; nothing is sampled yet.
 
@@ -59,7 +60,9 @@ class Fallback:
         symbols : the symbols that have a fallback.
         delay : how far its quotes lie behind the clock, by symbol.
         after : after so many slots in a row the fallback begins, or ends. [slots]
+        on_outcome : called after each step of the fallback.
         """
+        self._on_outcome = on_outcome
         self.tracker = tracker
         self.delay = delay
         self._after = after
@@ -126,6 +129,8 @@ class Fallback:
         if symbol not in self.tracker.symbols:
             return None
         outcome = await self.tracker.step(symbol, now, standby=not standing.active)
+        if outcome is not None:
+            self._on_outcome(outcome)
         if now - self.delay(symbol) >= session.close:
             # Tomorrow's session begins when it is needed.
             self.tracker.drop_symbol(symbol)

@@ -120,6 +120,7 @@ class Freezer:
         feed: Callable[[str], str],
         delay: Callable[[str], timedelta],
         simulated: bool,
+        first: Freezer | None = None,
     ) -> None:
         """Freeze nothing yet; ``running`` does.
 
@@ -133,7 +134,10 @@ class Freezer:
         symbols : returns the symbols that are sampled here now.
         feed, delay : a symbol's feed, and how far its quotes lie behind the clock.
         simulated : whether the market, or its clock, is made up.
+        first : of a fallback feed, the freezer of the first feed: only what that one misses is
+            frozen, and nothing is noted as missed once more.
         """
+        self._first = first
         self._records, self._figures, self._table = records, figures, table
         self._waiting = waiting
         self._clock = clock
@@ -144,6 +148,8 @@ class Freezer:
         self._idle: dict[str, date] = {}
         #: Symbols and times that are frozen, or missed.
         self._settled: set[tuple[str, datetime]] = set()
+        #: Those of them that are missed.
+        self._missed: set[tuple[str, datetime]] = set()
         self._news = asyncio.Event()
         #: Whether forecasts wait on disk; until the folder is read, they may.
         self._may_wait = True
@@ -200,12 +206,38 @@ class Freezer:
                 if moment > quoted or (symbol, moment) in self._settled:
                     continue
                 assert session is not None
+                if not await self._falls_to_us(symbol, session, moment, now):
+                    continue
                 forecast = await self._forecast(symbol, session, moment, now)
-                if forecast is not None:
-                    self._settled.add((symbol, moment))
+                if forecast is None:
+                    continue
+                self._settled.add((symbol, moment))
+                if forecast.missed:
+                    self._missed.add((symbol, moment))
+                if self._first is None or not forecast.missed:
                     await self._write(forecast)
         oldest = now - timedelta(days=2)
         self._settled = {key for key in self._settled if key[1] > oldest}
+        self._missed &= self._settled
+
+    async def _falls_to_us(
+        self, symbol: str, session: Session, moment: datetime, now: datetime
+    ) -> bool:
+        """Whether no earlier feed has frozen a time, nor can do so any more."""
+        if self._first is None or (symbol, moment) in self._first._missed:
+            return True
+        if (symbol, moment) not in self._first._settled:
+            if now - self._first._delay(symbol) - moment <= ON_TIME:
+                return False
+            # An earlier run, or another sampler, may have frozen it.
+            try:
+                lines = await self._table.frozen(symbol, session.day, session.day)
+            except StoreError:
+                return False
+            if not any(line["content"] and line["freeze_time"] == moment for line in lines):
+                return True
+        self._settled.add((symbol, moment))
+        return False
 
     async def write_waiting(self) -> None:
         """Write the forecasts that wait on disk, unless the database is still away."""

@@ -107,7 +107,7 @@ def summarise(scored: Sequence[ScoredForecast]) -> dict[str, Any]:
 
 
 def count_missing(days: Sequence[date], lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Count the set times of some sessions that have no frozen forecast, by reason.
+    """Count the set times of some sessions that have no frozen forecast of any feed, by reason.
 
     Parameters
     ----------
@@ -119,7 +119,12 @@ def count_missing(days: Sequence[date], lines: Sequence[Mapping[str, Any]]) -> d
     dict
         How many, by reason; ``no line`` where not even a reason is written.
     """
-    counts: Counter[str] = Counter(line["missed"] for line in lines if line["missed"])
+    frozen = {(line["expiration"], line["freeze_time"]) for line in lines if not line["missed"]}
+    counts: Counter[str] = Counter(
+        line["missed"]
+        for line in lines
+        if line["missed"] and (line["expiration"], line["freeze_time"]) not in frozen
+    )
     there = {(line["expiration"], line["freeze_time"]) for line in lines}
     for day in days:
         session = session_on(day)
@@ -422,6 +427,7 @@ def scorecard(
                 "simulated": any(each.content["simulated"] for each in scored),
                 "definitions": dict(Counter(line["definitions"] for line in own)),
                 "closes": dict(Counter(closes.values())),
+                "feeds": dict(Counter(line["source"] for line in own)),
             }
             if kind == FROZEN:
                 there = {(line["expiration"], line["freeze_time"]) for line in own}

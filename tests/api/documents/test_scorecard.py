@@ -141,6 +141,7 @@ def sample(**changes: Any) -> Sample:
 def card(count: int) -> dict[str, Any]:
     line = {
         "kind": FROZEN,
+        "source": "synthetic",
         "definitions": "3",
         "origin": "entered",
         "content": '{"pin_probability_pct":40.0,"pin_lower":1.0,"pin_upper":2.0,'

@@ -51,10 +51,20 @@ class Table:
         if self.away:
             raise StoreUnavailable("away")
         key = forecast.symbol, forecast.freeze_time
+        if forecast.source == "second":
+            key = f"{forecast.symbol} second", forecast.freeze_time
         if key in self.lines:
             return False
         self.lines[key] = forecast, written_at
         return True
+
+    async def frozen(self, symbol, first, last):
+        if self.away:
+            raise StoreUnavailable("away")
+        return [
+            {"content": forecast.content, "freeze_time": forecast.freeze_time}
+            for forecast, _ in self.lines.values()
+        ]
 
 
 class Rig:
@@ -84,10 +94,27 @@ class Rig:
             simulated=False,
         )
 
+    def start_second(self, first: Freezer, delay: timedelta) -> Freezer:
+        """The freezer of a fallback feed, whose rows are noted by hand."""
+        return Freezer(
+            self,
+            lambda _: self,
+            self.table,
+            self.waiting,
+            clock=self.clock,
+            symbols=lambda: {"SPX"},
+            feed=lambda _: "second",
+            delay=lambda _: delay,
+            simulated=False,
+            first=first,
+        )
+
     async def before(self, symbol, expiration, slot, feed):
         if self.away:
             raise StoreUnavailable("away")
-        assert (symbol, expiration, feed) == ("SPX", DAY, "test")
+        assert (symbol, expiration) == ("SPX", DAY)
+        if feed == "second":
+            return None
         slots = [earlier for earlier in self.records if earlier < slot]
         return self.records[max(slots)] if slots else None
 
@@ -302,3 +329,44 @@ async def test_the_sampler_freezes(servers: Servers, database: str, tmp_path: Pa
     finally:
         process.terminate()
         await asyncio.wait_for(process.wait(), 30)
+
+
+@pytest.mark.parametrize("delay", [timedelta(0), DELAY])
+async def test_a_fallback_freezes_what_the_first_feed_missed(rig: Rig, delay: timedelta) -> None:
+    """Its row of the time, under its own name, beside the reason of the first feed."""
+    second = rig.start_second(rig.freezer, delay)
+    second.note(Outcome(symbol="SPX", record=record(slot=TEN, source="second", spot=7711.0)))
+    await second.freeze_due(TEN + delay + 10 * SECOND)
+    # The first feed's row may still come; a late fallback looks when that is decided.
+    await rig.look(TEN + 10 * SECOND)
+    assert rig.table.lines == {} or delay
+    await rig.look(TEN + 50 * SECOND)
+    assert rig.frozen().missed == NO_ROW
+    await second.freeze_due(TEN + delay + 60 * SECOND)
+    forecast, _ = rig.table.lines["SPX second", TEN]
+    assert (forecast.source, forecast.slot) == ("second", TEN)
+    assert json.loads(forecast.content)["spot"] == 7711.0
+    assert len(rig.table.lines) == 2
+
+
+async def test_a_fallback_freezes_nothing_else(rig: Rig) -> None:
+    """Neither what the first feed has frozen, now or in an earlier run, nor that it missed itself."""
+    second = rig.start_second(rig.freezer, DELAY)
+    rig.note(STEP)
+    await rig.look(TEN + SECOND)
+    second.note(Outcome(symbol="SPX", record=record(slot=TEN, source="second")))
+    await second.freeze_due(TEN + DELAY + SECOND)
+    assert list(rig.table.lines) == [("SPX", TEN)]
+    # Another run of the sampler knows of the first feed's forecast by the table alone.
+    again = rig.start_second(rig.start(), DELAY)
+    again.note(Outcome(symbol="SPX", record=record(slot=TEN, source="second")))
+    rig.table.away = True
+    await again.freeze_due(TEN + DELAY + SECOND)
+    rig.table.away = False
+    await again.freeze_due(TEN + DELAY + 2 * SECOND)
+    assert list(rig.table.lines) == [("SPX", TEN)]
+    # A time that neither has is missed once, by the first feed.
+    rig.table.lines.clear()
+    empty = rig.start_second(rig.start(), DELAY)
+    await empty.freeze_due(TEN + DELAY + timedelta(minutes=40))
+    assert rig.table.lines == {}

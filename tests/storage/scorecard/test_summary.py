@@ -339,6 +339,9 @@ def test_missing_times() -> None:
         {"expiration": DAY, "freeze_time": moments[1], "missed": "no row"},
     ]
     assert count_missing([DAY], lines) == {"no row": 1, "no line": 3}
+    # A fallback feed has frozen what the first one missed: the time has a forecast.
+    fallback = {"expiration": DAY, "freeze_time": moments[1], "missed": None}
+    assert count_missing([DAY], [*lines, fallback]) == {"no line": 3}
 
 
 def test_kinds_are_apart() -> None:
@@ -348,6 +351,7 @@ def test_kinds_are_apart() -> None:
         "freeze_time": freeze_moments(SESSIONS[0])[0],
         "definitions": "3",
         "origin": "entered",
+        "source": "cboe",
         "content": '{"pin_probability_pct":80.0,"pin_lower":1.0,"pin_upper":2.0,'
         '"regime":"unknown","atm_iv":null,'
         '"hedge_flow_30m":null,"simulated":false}',
@@ -363,6 +367,7 @@ def test_kinds_are_apart() -> None:
     assert (card["frozen"]["n"], card["backfilled"]["n"], card["recorded"]) == (1, 2, None)
     assert (card["frozen"]["not_scored"], card["frozen"]["missed"]) == (1, {"no line": 3})
     assert card["backfilled"]["closes"] == {"entered": 1}
+    assert card["backfilled"]["feeds"] == {"cboe": 2}
     assert card["frozen"]["pin"]["deciles"][0]["from_pct"] == 70
     text = format_scorecard("SPX", card)
     assert "SPX, frozen before the outcome: 1 forecasts of 1 sessions" in text
