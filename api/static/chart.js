@@ -1,7 +1,7 @@
 // The chart of one panel: uPlot with the page's axes, colours and hooks. All charts share crosshair and zoom.
 
 import { colour, make } from "./dom.js";
-import { columnsOf, twoColours } from "./columns.js";
+import { drawColumns } from "./columns.js";
 import { rangeOf } from "./range.js";
 import { toTheMinute } from "./time.js";
 
@@ -129,7 +129,10 @@ export class Chart {
         select: { show: true },
         hooks: {
           drawClear: below ? [(u) => apart(u, below)] : [],
-          drawAxes: halo ? [(u) => halo() && apart(u, () => this.#halo(u))] : [],
+          drawAxes: [
+            ...(halo ? [(u) => halo() && apart(u, () => this.#halo(u))] : []),
+            ...this.lines.flatMap((line, k) => (line.columns ? [(u) => apart(u, () => drawColumns(this, u, k + 1, line.colour, line.columns))] : [])),
+          ],
           draw: [(u) => this.#zeroLine(u), ...(above ? [(u) => apart(u, above)] : [])],
           setCursor: [(u) => {
             this.#point(u);
@@ -174,11 +177,12 @@ export class Chart {
   #series(line, scale) {
     return {
       scale,
-      stroke: (u) => (line.columns ? twoColours(u, line.colour, line.columns) : colour(line.colour)),
+      stroke: () => colour(line.colour),
       width: line.width ?? 1.25,
       dash: line.dash,
-      paths: line.columns ? columnsOf(this) : line.step ? levels : line.leaps ? leaping(line.leaps) : undefined,
-      fill: line.columns ? (u) => twoColours(u, line.colour, line.columns) : line.area ? () => colour(`${line.colour}-area`) : undefined,
+      // Columns are drawn under the lines, with the axes.
+      paths: line.columns ? () => null : line.step ? levels : line.leaps ? leaping(line.leaps) : undefined,
+      fill: line.area ? () => colour(`${line.colour}-area`) : undefined,
       fillTo: line.area ? 0 : undefined,
       points: { show: false, filter: (u, k) => alone(u.data[k]), size: 4, fill: () => colour(line.colour) },
       spanGaps: false,

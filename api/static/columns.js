@@ -2,27 +2,25 @@
 
 import { colour } from "./dom.js";
 
-// Columns from zero, as wide as a bar; outlines where a column has the flow of missing bars too.
-export function columnsOf(chart) {
-  return (u, series, first, last) => {
-    const [x, values] = [u.data[0], u.data[series]];
-    const [fill, stroke] = [new Path2D(), new Path2D()];
-    const wide = Math.max((u.valToPos(chart.step, "x", true) - u.valToPos(0, "x", true)) * 0.8, 1);
-    const zero = Math.round(u.valToPos(0, "y", true));
+// Draws columns from zero, as wide as a bar; outlines where a column has the flow of missing bars too. Each is
+// a rectangle of its own: one path of a day's columns took the browser twenty times as long to fill.
+export function drawColumns(chart, u, series, above, below) {
+  const { ctx: context, bbox } = u;
+  const [x, values] = [u.data[0], u.data[series]];
+  const [first, last] = u.series[0].idxs ?? [0, -1];
+  const wide = Math.max((u.valToPos(chart.step, "x", true) - u.valToPos(0, "x", true)) * 0.8, 1);
+  const zero = Math.round(u.valToPos(0, "y", true));
+  context.beginPath();
+  context.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  context.clip();
+  context.lineWidth = devicePixelRatio;
+  for (const [side, name] of [[1, above], [-1, below]]) {
+    context.fillStyle = context.strokeStyle = colour(name);
     for (let k = first; k <= last; k++) {
-      if (values[k] === null || values[k] === undefined) continue;
-      const [left, top] = [u.valToPos(x[k], "x", true) - wide / 2, Math.round(u.valToPos(values[k], "y", true))];
-      (chart.bars?.[k]?.flow_hole ? stroke : fill).rect(left, Math.min(top, zero), wide, Math.max(Math.abs(top - zero), 1));
+      const value = values[k];
+      if (value === null || value === undefined || value * side < 0 || (value === 0 && side < 0)) continue;
+      const [left, top] = [u.valToPos(x[k], "x", true) - wide / 2, Math.round(u.valToPos(value, "y", true))];
+      context[chart.bars?.[k]?.flow_hole ? "strokeRect" : "fillRect"](left, Math.min(top, zero), wide, Math.max(Math.abs(top - zero), 1));
     }
-    return { stroke, fill, clip: null, band: null, gaps: null, flags: 1 | 2 };
-  };
-}
-
-// One colour above zero, another one below it.
-export function twoColours(u, above, below) {
-  const { top, height } = u.bbox;
-  const share = Math.min(Math.max((u.valToPos(0, "y", true) - top) / height, 0), 1);
-  const shade = u.ctx.createLinearGradient(0, top, 0, top + height);
-  for (const [at, name] of [[0, above], [share, above], [share, below], [1, below]]) shade.addColorStop(at, colour(name));
-  return shade;
+  }
 }
