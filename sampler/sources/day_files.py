@@ -6,15 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 from sampler.chain import Frame
 from sampler.errors import ChainRefused, no_chain_quoted_by
+from sampler.sources import url
+from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.market.calendar import Session, last_session, session_on
 
 
 class DayFiles:
     """A file or a folder of files with past sessions. It has no quotes of now and no delay."""
 
+    #: The vendor, as its URL begins.
+    name: str
     facts = "no quotes of now; past sessions: those of the files"
     delay_seconds = 0
     synthetic = False
@@ -28,6 +33,28 @@ class DayFiles:
         path : a file, or a folder that is searched with all that it contains.
         """
         self.path = path
+
+    @classmethod
+    def open(cls, rest: str, keys: VendorKeys = NO_KEYS) -> Self:
+        """Open what follows the vendor's name and a colon in a source's URL.
+
+        Parameters
+        ----------
+        rest : a file, or a folder that is searched with all that it contains.
+        keys : not needed.
+
+        Returns
+        -------
+        DayFiles
+            The source. No file has been opened yet.
+
+        Raises
+        ------
+        UsageError
+            If there is nothing at the path.
+        """
+        path, _ = url.split_options(rest)
+        return cls(url.existing_path(path, cls.name))
 
     def chains_of(self, symbol: str, session: Session) -> Sequence[Frame | ChainRefused]:
         """Read the chains of a session. It is called in a thread of its own.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -65,6 +65,39 @@ def finite(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         return math.nan
     return number if math.isfinite(number) else math.nan
+
+
+def text_of(value: Any) -> str:
+    """Read a text.
+
+    Parameters
+    ----------
+    value : any value of a JSON document.
+
+    Returns
+    -------
+    str
+        The text without blanks around it; empty for a value that is no text.
+    """
+    return value.strip() if isinstance(value, str) else ""
+
+
+def day_of(value: Any) -> date | None:
+    """Read the day at the beginning of a text, such as ``2026-08-19T16:00``.
+
+    Parameters
+    ----------
+    value : any value of a JSON document.
+
+    Returns
+    -------
+    date or None
+        The day; None for a value that does not begin with one.
+    """
+    try:
+        return date.fromisoformat(text_of(value)[:10])
+    except ValueError:
+        return None
 
 
 def number_columns(

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sampler.chain import Frame
 from sampler.errors import ChainRefused
-from sampler.sources import url
 from sampler.sources.databento.dbn import (
     DEFINITION,
     QUOTES,
@@ -32,7 +31,6 @@ from sampler.sources.databento.dbn import (
 )
 from sampler.sources.databento.frames import NAME, DatabentoSession, todays_contracts
 from sampler.sources.day_files import DayFiles
-from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.market.calendar import Session
 from storage.record.row import Reason
 
@@ -41,28 +39,6 @@ class DatabentoFiles(DayFiles):
     """A folder of DBN files."""
 
     name = NAME
-
-    @classmethod
-    def open(cls, rest: str, keys: VendorKeys = NO_KEYS) -> Self:
-        """Open what follows ``databento:``.
-
-        Parameters
-        ----------
-        rest : a file, or a folder that is searched with all that it contains.
-        keys : not needed.
-
-        Returns
-        -------
-        DatabentoFiles
-            The source. No file has been opened yet.
-
-        Raises
-        ------
-        UsageError
-            If there is nothing at the path.
-        """
-        name, _ = url.split_options(rest)
-        return cls(url.existing_path(name, NAME))
 
     def chains_of(self, symbol: str, session: Session) -> list[Frame]:
         """Read the chains of a session.

@@ -8,14 +8,11 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from pathlib import Path
-from typing import Self
 
 from sampler.chain import Frame
 from sampler.errors import ChainRefused
-from sampler.sources import url
 from sampler.sources.datashop.parse import NAME, datashop_frames, read_datashop_rows
 from sampler.sources.day_files import DayFiles
-from storage.config.vendor_keys import NO_KEYS, VendorKeys
 from storage.market.calendar import Session, session_on
 
 
@@ -23,28 +20,6 @@ class DataShop(DayFiles):
     """A file or a folder of DataShop files."""
 
     name = NAME
-
-    @classmethod
-    def open(cls, rest: str, keys: VendorKeys = NO_KEYS) -> Self:
-        """Open what follows ``datashop:``.
-
-        Parameters
-        ----------
-        rest : a file, or a folder that is searched with all that it contains.
-        keys : not needed.
-
-        Returns
-        -------
-        DataShop
-            The source. No file has been opened yet.
-
-        Raises
-        ------
-        UsageError
-            If there is nothing at the path.
-        """
-        name, _ = url.split_options(rest)
-        return cls(url.existing_path(name, NAME))
 
     def newest(self, symbol: str) -> datetime | None:
         """Return when the newest chain of a symbol was quoted.

@@ -15,7 +15,7 @@ import numpy as np
 from sampler.chain import Floats
 from sampler.errors import ChainRefused
 from sampler.sources.assembler import StreamedContract
-from sampler.sources.json_fields import decode_json, finite
+from sampler.sources.json_fields import decode_json, finite, text_of
 from sampler.sources.sides import StreamedPrints
 from sampler.sources.trades import Indexes, PrintKind
 from storage.record.row import Reason
@@ -138,7 +138,7 @@ def parse_listed_day(body: bytes, day: date) -> ListedDay:
                         adjusted += 1
                         continue
                     listed.contracts[streamed] = StreamedContract(
-                        _text(item.get("root-symbol")), expires, price, right
+                        text_of(item.get("root-symbol")), expires, price, right
                     )
     return ListedDay(listed.contracts, adjusted, sorted(days))
 
@@ -350,7 +350,3 @@ def _objects(values: Any) -> list[dict[str, Any]]:
     return (
         [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
     )
-
-
-def _text(value: Any) -> str:
-    return value.strip() if isinstance(value, str) else ""

@@ -20,10 +20,12 @@ from sampler.chain import Floats, Frame
 from sampler.errors import ChainRefused
 from sampler.sources.json_fields import (
     day_bounds,
+    day_of,
     decode_json,
     finite,
     moment_of,
     number_columns,
+    text_of,
 )
 from storage.market.calendar import market_day
 from storage.market.instruments import instrument_of
@@ -144,14 +146,14 @@ def parse_massive_chain(
     quoted_at = _quotes_time(columns, symbol, now)
     _keep_todays(columns, contracts, quoted_at)
     adjusted = np.isfinite(columns["size"]) & (columns["size"] != SIZE)
-    days = np.array([_day(detail.get("expiration_date")) for detail in details], "datetime64[D]")
+    days = np.array([day_of(detail.get("expiration_date")) for detail in details], "datetime64[D]")
     # A contract whose day cannot be read counts as the asked one's, and as unreadable.
     undated = np.isnat(days)
     whole = {
         "root": np.array([_root(detail.get("ticker")) for detail in details]),
         "expiry": np.where(undated, np.datetime64(market_day(quoted_at)), days),
         "right": np.where(
-            undated, 0, [SIDES.get(_text(detail.get("contract_type")), 0) for detail in details]
+            undated, 0, [SIDES.get(text_of(detail.get("contract_type")), 0) for detail in details]
         ),
         **columns,
     }
@@ -192,7 +194,7 @@ def parse_next_expiry(body: bytes, *, symbol: str) -> date | None:
     listed = (
         [item for item in results if isinstance(item, dict)] if isinstance(results, list) else []
     )
-    days = [day for item in listed if (day := _day(item.get("expiration_date")))]
+    days = [day for item in listed if (day := day_of(item.get("expiration_date")))]
     return min(days, default=None)
 
 
@@ -349,18 +351,7 @@ def _object(contract: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _root(ticker: Any) -> str:
     """``SPXW`` of ``O:SPXW300115C09000000``."""
-    return _text(ticker).removeprefix("O:")[:-15]
-
-
-def _text(value: Any) -> str:
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _day(value: Any) -> date | None:
-    try:
-        return date.fromisoformat(_text(value)[:10])
-    except ValueError:
-        return None
+    return text_of(ticker).removeprefix("O:")[:-15]
 
 
 def _bad(symbol: str, what: str) -> ChainRefused:

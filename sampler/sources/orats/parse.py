@@ -6,14 +6,14 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sampler.chain import Floats, Frame
 from sampler.errors import ChainRefused
-from sampler.sources.json_fields import finite
+from sampler.sources.json_fields import day_of, finite
 from storage.market.calendar import market_day
 from storage.market.instruments import CLOSING_ROOTS, instrument_of
 from storage.record.row import Reason
@@ -60,7 +60,7 @@ def parse_orats_chain(body: bytes, *, symbol: str, now: datetime, with_spot: boo
     ours = np.array([text.strip().upper() == symbol for text in texts["ticker"]], np.bool_)
     if not len(ours):
         raise ChainRefused(Reason.SOURCE_DOWN, f"{symbol}: {NAME} has no options of it")
-    expiry = np.array([_day(text) for text in texts["expirDate"]], "datetime64[D]")
+    expiry = np.array([day_of(text) for text in texts["expirDate"]], "datetime64[D]")
     moments = np.array([_seconds(text) for text in texts["quoteDate"]])
     if not (ours & ~np.isnat(expiry)).any():
         raise _bad(symbol, "a chain of another symbol, or without a day of expiry")
@@ -142,13 +142,6 @@ def _floats(texts: Sequence[str]) -> Floats:
     except ValueError:
         numbers = np.array([finite(text) for text in texts])
     return np.where(np.isfinite(numbers), numbers, np.nan)
-
-
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text.strip()[:10])
-    except ValueError:
-        return None
 
 
 def _seconds(text: str) -> float:

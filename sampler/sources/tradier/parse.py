@@ -19,10 +19,12 @@ from sampler.chain import Floats, Frame
 from sampler.errors import ChainRefused
 from sampler.sources.json_fields import (
     day_bounds,
+    day_of,
     decode_json,
     finite,
     moment_of,
     number_columns,
+    text_of,
 )
 from storage.market.calendar import market_day
 from storage.record.row import Drop, Reason
@@ -94,11 +96,11 @@ def parse_tradier_chain(
     _keep_todays_trades(columns, quoted_at)
     adjusted = np.isfinite(columns["size"]) & (columns["size"] != SIZE)
     whole = {
-        "root": np.array([_text(item.get("root_symbol")) for item in contracts]),
+        "root": np.array([text_of(item.get("root_symbol")) for item in contracts]),
         "expiry": np.array(
-            [_day(item.get("expiration_date")) for item in contracts], "datetime64[D]"
+            [day_of(item.get("expiration_date")) for item in contracts], "datetime64[D]"
         ),
-        "right": np.array([SIDES.get(_text(item.get("option_type")), 0) for item in contracts]),
+        "right": np.array([SIDES.get(text_of(item.get("option_type")), 0) for item in contracts]),
         **columns,
     }
     # A contract whose day cannot be read counts as the asked one's, and as unreadable.
@@ -139,7 +141,7 @@ def parse_tradier_quotes(body: bytes, *, symbol: str) -> dict[str, UnderlyingQuo
     quotes = {}
     for quote in _elements(body, "quotes", "quote", symbol):
         price = finite(quote.get("last"))
-        quotes[symbol_letters(_text(quote.get("symbol")))] = UnderlyingQuote(
+        quotes[symbol_letters(text_of(quote.get("symbol")))] = UnderlyingQuote(
             price if price > 0 else math.nan, moment_of(finite(quote.get("trade_date")) / 1000)
         )
     return quotes
@@ -163,7 +165,7 @@ def parse_expirations(body: bytes, *, symbol: str) -> list[date]:
     ChainRefused
         ``bad_answer``, with what is wrong.
     """
-    days = {_day(text) for text in _list(body, "expirations", "date", symbol)}
+    days = {day_of(text) for text in _list(body, "expirations", "date", symbol)}
     return sorted(day for day in days if day is not None)
 
 
@@ -249,17 +251,6 @@ def _keep_todays_trades(columns: dict[str, Floats], quoted_at: datetime) -> None
     other_day = (last_seconds < midnight) | (last_seconds >= end)
     columns["last"] = np.where(other_day, np.nan, columns["last"])
     columns["last_at"] = np.where(other_day, np.nan, last_seconds)
-
-
-def _text(value: Any) -> str:
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _day(value: Any) -> date | None:
-    try:
-        return date.fromisoformat(_text(value)[:10])
-    except ValueError:
-        return None
 
 
 def _bad(symbol: str, what: str) -> ChainRefused:

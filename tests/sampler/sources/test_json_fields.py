@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
 
 from sampler.sources.json_fields import (
     day_bounds,
+    day_of,
     decode_json,
     finite,
     moment_of,
     number_columns,
+    text_of,
 )
 
 
@@ -51,3 +53,22 @@ def test_a_time_that_is_none_is_none() -> None:
     """0, what is before 1970-01-02 or after 2099, and NaN are no moments."""
     assert moment_of(1_700_000_000) == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
     assert [moment_of(bad) for bad in (0, -1, 1e12, np.nan, np.inf)] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "day"),
+    [
+        ("2026-08-19", "2026-08-19", date(2026, 8, 19)),
+        (" 2026-08-19T16:00:00 ", "2026-08-19T16:00:00", date(2026, 8, 19)),
+        ("2026-02-30", "2026-02-30", None),
+        ("SPX ", "SPX", None),
+        ("", "", None),
+        (20260819, "", None),
+        (None, "", None),
+        (["2026-08-19"], "", None),
+    ],
+)
+def test_texts_and_days(value: object, text: str, day: date | None) -> None:
+    """A text without its blanks and the day that it begins with; nothing of any other value."""
+    assert text_of(value) == text
+    assert day_of(value) == day
