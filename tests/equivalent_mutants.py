@@ -162,4 +162,19 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "def copy_stream(rows: Iterable[bytes], size: int = 1 << 17) -> Iterable[bytes]:",
         "17 → (18)",
     ): "the database gets the same stream in whatever blocks",
+    (
+        "sampler/measure/flow_state.py",
+        '"call_delta": past.widen(sheet.now.call_delta, 0.0),',
+        "0.0 → (1.0)",
+    ): "at a strike that the frame lacks nothing trades: the number is multiplied by 0",
+    (
+        "sampler/measure/flow_state.py",
+        '"put_delta": past.widen(sheet.now.put_delta, 0.0),',
+        "0.0 → (1.0)",
+    ): "at a strike that the frame lacks nothing trades: the number is multiplied by 0",
+    (
+        "sampler/measure/flow_state.py",
+        '"gamma": past.widen(sheet.now.gamma, 0.0),',
+        "0.0 → (1.0)",
+    ): "at a strike that the frame lacks nothing trades: the number is multiplied by 0",
 }

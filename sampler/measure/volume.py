@@ -579,12 +579,11 @@ def _explain(
 def _shrink(columns: dict[str, Floats], names: Sequence[str], gone: Floats, which: Bools) -> None:
     """Remember what is left of a rise of which a part has been withdrawn; nothing if all was."""
     size, _, hedge, gamma, _ = (columns[name] for name in names)
-    left = size - gone
-    smaller = which & (left > 0)
+    left = (size - gone)[which]
     for money in (hedge, gamma):
-        money[smaller] *= left[smaller] / size[smaller]
-    size[smaller] = left[smaller]
-    _clear(columns, names, which & ~(left > 0))
+        money[which] *= left / size[which]
+    size[which] = left
+    _clear(columns, names, which & ~(size > 0))
 
 
 def _take_out(columns: dict[str, Floats], names: Sequence[str], gone: Floats, which: Bools) -> None:

@@ -189,6 +189,17 @@ def test_an_unreadable_volume_makes_no_flow_and_no_reset():
     assert "volume_rebased" not in (*blind.row.flags, *readable.row.flags)
 
 
+@pytest.mark.parametrize(("seconds", "reset"), [(900, True), (901, False)])
+def test_a_chain_s_volume_may_begin_anew_for_a_quarter_of_an_hour(seconds: int, reset: bool):
+    """All volumes fall from 50 to 5 at 09:45:00, which is a reset, or a second later: held."""
+    opening = TEN_FOURTEEN.replace(hour=13, minute=30, second=0)
+    before = first(quoted_at=opening + timedelta(seconds=870))
+    moment = opening + timedelta(seconds=seconds)
+    lower = chain(quoted_at=moment, volume=[5.0] * (2 * N))
+    flags = measure_slot(lower, before, oi_confidence=0.43).row.flags
+    assert ("volume_rebased" in flags, "volume_held" in flags) == (reset, not reset)
+
+
 @pytest.mark.parametrize("traded", [0, 5])
 def test_a_volume_that_is_readable_again_says_what_traded_meanwhile(traded):
     """One unreadable slot is held, the next one recovers what traded over both, and then no more."""
@@ -253,6 +264,21 @@ def test_a_small_disagreement_is_only_noted():
     row = first(spot=7702.3, forward=7700.0).row
     assert "clock_skew" in row.flags
     assert row.spot == 7702.3
+
+
+@pytest.mark.parametrize(("spot", "stale"), [(1000.0, False), (999.0, True)])
+def test_a_spot_that_is_a_thousandth_off_is_not_stale(spot: float, stale: bool):
+    """K + C − P is 1001 at each strike, to the bit. 1000 is 0.10 % off it, and 999 is more."""
+    strikes = [940.0 + 5 * i for i in range(25)]
+    # Out of the money a smooth price in 64ths, in the money that and the difference.
+    outside = [round(64 * 20 * math.exp(-abs(k - 1001) / 18)) / 64 for k in strikes]
+    calls = [p + max(1001 - k, 0) for k, p in zip(strikes, outside, strict=True)]
+    puts = [p + max(k - 1001, 0) for k, p in zip(strikes, outside, strict=True)]
+    mids = np.array(calls + puts)
+    row = first(strikes=strikes, spot=spot, bid=mids - 1 / 64, ask=mids + 1 / 64).row
+    assert row.forward == 1001.0
+    assert ("stale_spot" in row.flags, "clock_skew" in row.flags) == (stale, not stale)
+    assert row.spot == (1001.0 if stale else 1000.0)
 
 
 def test_tesla_of_a_third_format_with_a_stale_price():

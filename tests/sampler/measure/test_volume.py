@@ -247,6 +247,29 @@ def test_the_smallest_rise_that_is_large_enough_is_withdrawn() -> None:
         assert feed.account()[0] == 442 - fall
 
 
+def test_what_is_left_of_a_rise_comes_before_an_equal_one_of_earlier() -> None:
+    """Sold 20, bought 100, bought 60; falls of 80 and of 80: the 20 that were sold stay.
+
+    The first fall leaves 20 of the 100. The second takes back these and the 60.
+    """
+    feed = played(100)
+    feed.report(120, sign=-1.0)
+    feed.report(220)
+    feed.report(280)
+    assert feed.report(200).withdrawn.volume == -80
+    assert feed.report(120).withdrawn.volume == -80
+    assert feed.account() == pytest.approx((120, -20, -200, -40, 20))
+
+
+def test_of_an_earlier_rise_only_what_the_larger_one_leaves_is_taken_out() -> None:
+    """Sold 2,000, bought 99,000, and a fall of 100,000: 1,000 of those that were sold stay."""
+    feed = played(100)
+    feed.report(2100, sign=-1.0)
+    feed.report(101_100)
+    assert feed.report(1100).withdrawn.volume == -100_000
+    assert feed.account() == pytest.approx((1100, -1000, -10_000, -2000, 1000))
+
+
 def test_a_part_of_an_earlier_rise_leaves_ten_minutes_in_doubt() -> None:
     """Rises of 1,000, 2,000 and 99,000, and a fall of 100,000: the 1,000 are not remembered."""
     feed = played(*[100] * 30, 132)
