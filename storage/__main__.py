@@ -673,6 +673,7 @@ async def _export(settings: Settings, parsed: argparse.Namespace) -> int:
     print(
         f"{done.slots} slots of {done.sessions} sessions written to {parsed.folder},"
         f" {size / 1e6:.1f} MB"
+        + (f"; {done.forecasts} lines of the record of forecasts" if done.forecasts else "")
     )
     print("\n".join(archive.size_table(done)), end="\n" if done.slots else "")
     return 0

@@ -9,6 +9,7 @@ no name, parameter, column or meaning here is removed or changed; a minor versio
 
 from __future__ import annotations
 
+import hashlib
 import json
 import urllib.error
 import urllib.parse
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 #: Version of this module's promise, not of the product.
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 #: Seconds of a bar by its name.
 BARS = {"30s": 30, "1m": 60, "5m": 300, "15m": 900}
 _MOMENT = pa.timestamp("us", tz="UTC")
@@ -70,6 +71,53 @@ STRIKE_SCHEMA = pa.schema(
                 *("call_volume", "put_volume", "call_flow", "put_flow"),
             )
         ),
+    ]
+)
+#: The columns of ``forecasts``.
+FORECAST_SCHEMA = pa.schema(
+    [
+        ("session", pa.date32()),
+        ("symbol", pa.string()),
+        ("feed", pa.string()),
+        ("freeze_time", _MOMENT),
+        ("slot", _MOMENT),
+        ("definitions", pa.string()),
+        ("content", pa.string()),
+        ("sha256", pa.string()),
+        ("missed", pa.string()),
+        ("frozen_at", _MOMENT),
+        ("written_at", _MOMENT),
+        ("stored_at", _MOMENT),
+    ]
+)
+#: The columns of ``settlements``.
+SETTLEMENT_SCHEMA = pa.schema(
+    [
+        ("session", pa.date32()),
+        ("symbol", pa.string()),
+        ("sequence", pa.int64()),
+        ("price", pa.float64()),
+        ("origin", pa.string()),
+        ("detail", pa.string()),
+        ("quoted_at", _MOMENT),
+        ("stored_at", _MOMENT),
+    ]
+)
+#: The columns of ``scores``; ``outcome`` is JSON.
+SCORE_SCHEMA = pa.schema(
+    [
+        ("session", pa.date32()),
+        ("symbol", pa.string()),
+        ("feed", pa.string()),
+        ("kind", pa.string()),
+        ("freeze_time", _MOMENT),
+        ("definitions", pa.string()),
+        ("content", pa.string()),
+        ("sha256", pa.string()),
+        ("settlement", pa.int64()),
+        ("outcome", pa.string()),
+        ("method", pa.int32()),
+        ("scored_at", _MOMENT),
     ]
 )
 #: The feed of a simulated market.
@@ -296,6 +344,122 @@ class Archive:
         columns = [moments, *(pc.list_flatten(values) for values in lists)]
         return ResearchTable(pa.table(columns, schema=STRIKE_SCHEMA))
 
+    def forecasts(self, symbol: str) -> ResearchTable:
+        """Return a symbol's forecasts as they were frozen, and the times that were missed.
+
+        The digest of each text is computed again.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+
+        Returns
+        -------
+        ResearchTable
+            ``FORECAST_SCHEMA``, ascending by session, feed and time; empty where none is there.
+
+        Raises
+        ------
+        ResearchError
+            If a text does not have its digest, or a file is damaged.
+        """
+        lines = self._record_lines("forecasts", symbol, FORECAST_SCHEMA, ["feed", "freeze_time"])
+        _verify(lines)
+        return ResearchTable(lines)
+
+    def settlements(self, symbol: str) -> ResearchTable:
+        """Return every close that was noted of a symbol's sessions.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+
+        Returns
+        -------
+        ResearchTable
+            ``SETTLEMENT_SCHEMA``, in the order in which they were noted; the last one of a session
+            counts.
+
+        Raises
+        ------
+        ResearchError
+            If a file is damaged.
+        """
+        return ResearchTable(
+            self._record_lines("settlements", symbol, SETTLEMENT_SCHEMA, ["sequence"])
+        )
+
+    def scores(self, symbol: str) -> ResearchTable:
+        """Return how a symbol's forecasts came out.
+
+        The digest of each text is computed again, and each frozen one must be among the forecasts.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+
+        Returns
+        -------
+        ResearchTable
+            ``SCORE_SCHEMA``, ascending by session, feed, kind and time. ``settlement`` is the
+            ``sequence`` of the close that it was judged by.
+
+        Raises
+        ------
+        ResearchError
+            If a text does not have its digest, a frozen one was not frozen, or a file is damaged.
+        """
+        order = ["feed", "kind", "freeze_time"]
+        lines = self._record_lines("scores", symbol, SCORE_SCHEMA, order)
+        _verify(lines)
+        names = ("session", "feed", "freeze_time", "sha256")
+        frozen = {tuple(each[name] for name in names) for each in self._keys("forecasts", symbol)}
+        for each in lines.select([*names, "kind"]).to_pylist():
+            if each["kind"] == "frozen" and tuple(each[name] for name in names) not in frozen:
+                raise ResearchError(
+                    f"{symbol} {each['freeze_time']}: scored as frozen, and no such text is among"
+                    " the forecasts"
+                )
+        return ResearchTable(lines)
+
+    def _keys(self, table: str, symbol: str) -> list[dict[str, Any]]:
+        lines: list[dict[str, Any]] = self._record_lines(
+            table, symbol, FORECAST_SCHEMA, ["freeze_time"]
+        ).to_pylist()
+        return lines
+
+    def _record_lines(
+        self, table: str, symbol: str, schema: pa.Schema, order: list[str]
+    ) -> pa.Table:
+        """Return a symbol's lines of a table that has a file a session."""
+        selector = pf.FileSelector(f"{self._root}/{table}", recursive=True, allow_not_found=True)
+        wanted = f"symbol={urllib.parse.quote(symbol.upper(), safe='')}"
+        pieces = []
+        for info in self._files.get_file_info(selector):
+            folders = info.path.split("/")[:-1]
+            if info.extension != "parquet" or wanted not in folders:
+                continue
+            day = date.fromisoformat(
+                next(f for f in folders if f.startswith("date=")).partition("=")[2]
+            )
+            try:
+                lines = pq.read_table(
+                    info.path, filesystem=self._files, page_checksum_verification=True,
+                    partitioning=None,
+                )  # fmt: skip
+            except (OSError, pa.ArrowException) as error:
+                raise ResearchError(f"{info.path}: damaged: {error}") from None
+            shared = {"session": day, "symbol": symbol.upper()}
+            columns = [
+                pa.array([shared[field.name]] * len(lines), field.type)
+                if field.name in shared
+                else lines[field.name].cast(field.type)
+                for field in schema
+            ]
+            pieces.append(pa.table(columns, schema=schema))
+        whole = pa.concat_tables([schema.empty_table(), *pieces])
+        return whole.sort_by([(name, "ascending") for name in ("session", *order)])
+
     def _is_export(self) -> bool:
         return bool(self._files.get_file_info(f"{self._root}/rows").type == pf.FileType.Directory)
 
@@ -457,6 +621,16 @@ class Remote:
         except OSError as error:
             raise ResearchError(f"the server cannot be reached: {error}") from None
         return body
+
+
+def _verify(lines: pa.Table) -> None:
+    """Compute the digest of every text again."""
+    for each in lines.select(["freeze_time", "content", "sha256"]).to_pylist():
+        content, digest = each["content"], each["sha256"]
+        if content is None and digest is None:
+            continue
+        if content is None or hashlib.sha256(content.encode()).hexdigest() != digest:
+            raise ResearchError(f"the text of {each['freeze_time']} does not have its digest")
 
 
 def _width(bar: str) -> int:

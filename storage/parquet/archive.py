@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from storage.errors import FlowError
 from storage.parquet import read as parquet
+from storage.parquet.forecasts import FORECASTS, SCORES, SETTLEMENTS, write_record_lines
 from storage.parquet.write import ParquetWriter
 from storage.postgres.read import RecordReader
 from storage.postgres.store import Store
@@ -27,6 +30,8 @@ class ExportResult:
 
     sessions: int = 0
     slots: int = 0
+    #: Forecasts that were frozen, or missed.
+    forecasts: int = 0
     sizes: Counter[str] = field(default_factory=Counter)
 
 
@@ -44,7 +49,7 @@ class ImportedSession:
 async def export_sessions(
     store: Store, dataset: str, folder: Path, *, first: date, last: date, symbols: Sequence[str]
 ) -> ExportResult:
-    """Write all sessions of a period. A session that was exported before is replaced.
+    """Write all sessions of a period, and the record of forecasts; earlier files are replaced.
 
     Parameters
     ----------
@@ -85,7 +90,32 @@ async def export_sessions(
             writer.write_gaps(await _gaps(feed, partition))
         done.sessions += 1
         done.sizes.update(writer.sizes)
+    for symbol in symbols:
+        await _export_record(store, dataset, folder, symbol, first, last, done)
     return done
+
+
+async def _export_record(
+    store: Store,
+    dataset: str,
+    folder: Path,
+    symbol: str,
+    first: date,
+    last: date,
+    done: ExportResult,
+) -> None:
+    """Write a symbol's record of forecasts, a file a session and table."""
+    table = store.forecasts
+    for name, lines in (
+        (FORECASTS, await table.frozen(symbol, first, last)),
+        (SETTLEMENTS, await table.settlement_lines(symbol, first, last)),
+        (SCORES, await table.scores(symbol, first, last)),
+    ):
+        for day, group in groupby(lines, key=itemgetter("expiration")):
+            size = write_record_lines(folder, name, day, symbol, list(group), dataset)
+            done.sizes[name] += size
+        if name == FORECASTS:
+            done.forecasts += len(lines)
 
 
 async def import_sessions(

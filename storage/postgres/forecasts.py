@@ -109,6 +109,21 @@ class ForecastTable:
         rows = await self._run(_QUERIES["settlements"], symbol=symbol, first=first, last=last)
         return {row["expiration"]: row for row in rows}
 
+    async def settlement_lines(self, symbol: str, first: date, last: date) -> list[DictRow]:
+        """Return every close that was noted of a symbol's sessions, in order.
+
+        Parameters
+        ----------
+        symbol : the underlying.
+        first, last : days, both included.
+
+        Returns
+        -------
+        list of dict
+            Columns of each, corrected ones too; the last one of a session counts.
+        """
+        return await self._run(_QUERIES["settlement_lines"], symbol=symbol, first=first, last=last)
+
     async def score(self, lines: Sequence[Mapping[str, Any]]) -> int:
         """Note how forecasts came out; what differs from what is there is written anew.
 

@@ -46,6 +46,9 @@ PUBLIC = {
     " -> 'ResearchTable'",
     "Archive.strikes": "(self, symbol: 'str', day: 'date', *, feed: 'str | None' = None)"
     " -> 'ResearchTable'",
+    "Archive.forecasts": "(self, symbol: 'str') -> 'ResearchTable'",
+    "Archive.settlements": "(self, symbol: 'str') -> 'ResearchTable'",
+    "Archive.scores": "(self, symbol: 'str') -> 'ResearchTable'",
     "Remote": "(address: 'str', key: 'str | None' = None) -> 'None'",
 }
 

@@ -27,6 +27,12 @@ select distinct on (expiration) * from settlements
 where symbol = %(symbol)s and expiration between %(first)s and %(last)s
 order by expiration, sequence desc
 
+-- settlement_lines --
+-- Every close that was noted of each of a symbol's sessions, corrected ones too, in order.
+select * from settlements
+where symbol = %(symbol)s and expiration between %(first)s and %(last)s
+order by expiration, sequence
+
 -- score --
 -- Note how forecasts came out; what is there of a feed's session and kind is written anew.
 insert into scores (symbol, expiration, source, kind, freeze_time, definitions, content, digest,
