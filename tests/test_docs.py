@@ -143,6 +143,14 @@ def test_commands_are_found():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_nothing_is_installed_from_an_index(page):
+    """No index has the package: an extra comes from a checkout, or into an environment that has it."""
+    for line in code(page.read_text()):
+        if "pip install" in line and "zerodte-flow" in line:
+            assert ".venv/bin/pip install" in line, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_settings_exist(page):
     """Every FLOW_* name in the docs is a setting."""
     named = set(re.findall(r"\bFLOW_([A-Z][A-Z_]*)", page.read_text()))
