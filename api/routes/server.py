@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated
-
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from api.access.gate import Caller
 from api.context import app_context
 from api.documents.stamp import stamp
 from api.http.json import json_response
 from api.market_hours import market_status
 from api.openapi.catalogue import SERVER
-from api.routes.admission import require
+from api.routes.admission import Handlers, add_routes
 from storage.market.instruments import instrument_of
 
 
@@ -26,34 +22,20 @@ def add_server_routes(app: FastAPI) -> None:
     ----------
     app : the application.
     """
-    handlers: dict[str, Callable[..., Awaitable[Response]]] = {
-        "symbols": get_symbols,
-        "market": get_market,
-        "health": get_health,
-        "metrics": get_metrics,
-        "ready": get_ready,
+    handlers: Handlers = {
+        "symbols": ("Free", _symbols),
+        "market": ("Free", _market),
+        "health": (None, _health),
+        "metrics": (None, _metrics),
+        "ready": (None, _ready),
     }
-    for name, handler in handlers.items():
-        path, described = SERVER[name]
-        app.get(path, **described)(handler)
+    add_routes(app, SERVER, handlers)
 
 
-async def get_symbols(
-    request: Request, caller: Annotated[Caller, Depends(require("Free"))]
-) -> Response:
+async def _symbols(request: Request) -> Response:
     """Answer with every symbol that was ever sampled, and the slot of the newest sample of all.
 
     They stand in the order of ``FLOW_SYMBOLS``, and the others behind them by name.
-
-    Parameters
-    ----------
-    request : the request.
-    caller : the admitted caller.
-
-    Returns
-    -------
-    Response
-        Status 200.
     """
     context = app_context(request)
     newest_slots = await context.store.symbols()
@@ -68,60 +50,29 @@ async def get_symbols(
     return json_response(body | stamp(context.node, newest_slots.items()))
 
 
-async def get_market(
-    request: Request, caller: Annotated[Caller, Depends(require("Free"))]
-) -> Response:
-    """Answer with whether the market is open, the newest session, and the server's time.
-
-    Parameters
-    ----------
-    request : the request.
-    caller : the admitted caller.
-
-    Returns
-    -------
-    Response
-        Status 200.
-    """
+async def _market(request: Request) -> Response:
+    """Answer with whether the market is open, the newest session, and the server's time."""
     context = app_context(request)
     return json_response(market_status(context.clock.now()) | stamp(context.node))
 
 
-async def get_health() -> Response:
-    """The process is alive."""
+async def _health() -> Response:
+    """Answer that the process is alive."""
     return json_response({"status": "Healthy"})
 
 
-async def get_metrics(request: Request) -> Response:
-    """Answer with the metrics of this process and its data, for Prometheus. No key is needed.
-
-    Parameters
-    ----------
-    request : the request.
-
-    Returns
-    -------
-    Response
-        Status 200.
-    """
+async def _metrics(request: Request) -> Response:
+    """Answer with the metrics of this process and its data, for Prometheus. No key is needed."""
     context = app_context(request)
     body = await context.metrics.render(context.store, context.live, context.clock.now())
     return Response(body, media_type=CONTENT_TYPE_LATEST)
 
 
-async def get_ready(request: Request) -> Response:
+async def _ready(request: Request) -> Response:
     """Answer with whether requests can be answered, and with rows of now.
 
-    Without the live channel they can, but new data reach the server later: it polls the database.
-
-    Parameters
-    ----------
-    request : the request.
-
-    Returns
-    -------
-    Response
-        Status 200; 503 while the database is away, or no symbol that is due gets rows.
+    Status 503 while the database is away, or no symbol that is due gets rows. Without the live
+    channel requests are answered, but new data reach the server later: it polls the database.
     """
     state = await app_context(request).readiness.look()
     refused = state["status"] in ("Unavailable", "Stale")
