@@ -210,12 +210,19 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
             systemd = Systemd(settings.notify_socket)
 
             def started() -> None:
-                print(announcement, flush=True)
+                with suppress(OSError):
+                    print(announcement, flush=True)
                 _warn_of_other_users(settings)
                 systemd.ready()
                 systemd.status(f"listening on {url}")
 
-            server = Server(app, started, files=files, trusted_proxies=settings.trusted_proxies)
+            server = Server(
+                app,
+                started,
+                files=files,
+                trusted_proxies=settings.trusted_proxies,
+                refused=app.context.metrics.refused.inc,
+            )
             updating = asyncio.create_task(keep_current(app))
             background = [updating, asyncio.create_task(_report_alive(systemd))]
             node = socket.gethostname()

@@ -88,6 +88,11 @@ class ApiMetrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self.refused = Counter(
+            "flow_api_refused_requests",
+            "Requests that were refused at once, because too many waited for their answer.",
+            registry=self.registry,
+        )
         self._counted: dict[tuple[str, int], tuple[Counter, Histogram | None]] = {}
         self.readers = self._gauge("flow_stream_readers", "Streams that are open.")
         self._up = self._gauge("flow_part_up", "1 if a part answers, 0 if it is away.", "part")

@@ -23,6 +23,7 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.http.pressure import Pressure
 from api.http.transport import TRANSPORT
 
 log = structlog.get_logger()
@@ -31,7 +32,7 @@ log = structlog.get_logger()
 _PARENT_METHODS = frozenset({
     "connection_made", "connection_lost", "data_received", "on_message_begin",
     "on_headers_complete", "on_body", "on_message_complete", "timeout_keep_alive_handler",
-    "send_400_response",
+    "send_400_response", "_start_asgi_task",
 })  # fmt: skip
 _PARENT_FIELDS = ("url", "headers", "scope", "parser", "cycle", "transport", "loop")
 #: Time limit from a request's first byte, or from the connection, to the request's last byte. [s]
@@ -144,6 +145,8 @@ class LimitedProtocol(HttpToolsProtocol):
     _limit: asyncio.TimerHandle | None = None
     #: Counts the connections of this server; ``Server`` makes one for itself.
     connection_limit = ConnectionLimit(sys.maxsize)
+    #: Counts the requests that wait for their answer; ``Server`` makes one for itself.
+    pressure = Pressure()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the time limit of the first request; refuse the connection if there are too many.
@@ -210,6 +213,18 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.parser.get_method() == b"GET":
             self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Begin a request, or let it wait where too many have begun."""
+        begin = super()._start_asgi_task
+
+        def begin_unless_gone(answering: Any) -> bool:
+            if cycle.disconnected:
+                return False
+            begin(cycle, answering)
+            return True
+
+        self.pressure.begin(begin_unless_gone, app, cycle.scope["raw_path"])
 
     def on_body(self, body: bytes) -> None:
         """Drop the body of a refused request, which has no handler.
@@ -317,6 +332,8 @@ class Server(uvicorn.Server):
         How many files this process may open; connections stay below it.
     trusted_proxies
         Addresses and networks whose ``X-Forwarded-For`` is believed.
+    refused
+        Called for each request that is refused because too many wait.
     """
 
     def __init__(
@@ -326,11 +343,14 @@ class Server(uvicorn.Server):
         *,
         files: int = 1024,
         trusted_proxies: Sequence[str] = (),
+        refused: Callable[[], None] = lambda: None,
     ) -> None:
+        self.pressure = Pressure(refused)
         protocol = choose_protocol()
         if isinstance(protocol, type):
             limit = ConnectionLimit(max(files - _RESERVED_FILES, files // 2))
-            protocol = type(protocol.__name__, (protocol,), {"connection_limit": limit})
+            own = {"connection_limit": limit, "pressure": self.pressure}
+            protocol = type(protocol.__name__, (protocol,), own)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -362,4 +382,15 @@ class Server(uvicorn.Server):
         sockets : sockets to listen on; None to open the configured address.
         """
         await super().startup(sockets)
+        self.pressure.start()
         self._started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop as uvicorn does.
+
+        Parameters
+        ----------
+        sockets : the sockets of ``startup``.
+        """
+        self.pressure.stop()
+        await super().shutdown(sockets)

@@ -11,7 +11,8 @@ import logging
 import re
 import sys
 import traceback
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
@@ -24,6 +25,34 @@ _SECRETS = (
 )
 #: Dates and dataclasses are written as ``str`` writes them, by either JSON encoder.
 _AS_TEXT = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+
+
+class LossyFile:
+    """A file whose failures stop no work: what a full disk or a closed pipe does not take is lost."""
+
+    def __init__(self, file: TextIO) -> None:
+        """Write to a file from now on.
+
+        Parameters
+        ----------
+        file : such as standard error.
+        """
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """Write a text, or lose it.
+
+        Parameters
+        ----------
+        text : the text.
+        """
+        with suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        """Hand on what was written, or lose it."""
+        with suppress(OSError):
+            self._file.flush()
 
 
 def configure(form: str = "auto", level: str = "info") -> None:
@@ -50,7 +79,7 @@ def configure(form: str = "auto", level: str = "info") -> None:
     structlog.configure(
         processors=[*first, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, LossyFile(sys.stderr))),
         cache_logger_on_first_use=False,
     )
     # Libraries log warnings and errors only. They are written in the format of our own lines.

@@ -95,3 +95,22 @@ def test_libraries_are_written_alike(form):
         assert rest == []
     else:
         assert rest == ["  | ValueError: x", "  | y"]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_full_disk_stops_no_work(form):
+    """What the log's disk does not take is lost; what was to be done is done, and the status is 0."""
+    program = (
+        "import logging, structlog\n"
+        "from storage.config import log\n"
+        f"log.configure({form!r})\n"
+        "for number in range(3000):\n"
+        "    structlog.get_logger().warning('event', number=number)\n"
+        "    logging.getLogger('library').error('line %d', number)\n"
+        "print('done')\n"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=full, check=False
+        )
+    assert (done.returncode, done.stdout) == (0, b"done\n")
