@@ -331,6 +331,7 @@ class BatchWriter:
                 log.error("database away: spooling", error=str(error))
         elif not self._database_away:
             self._away_because = "the connection that holds its symbols is lost"
+            log.error("database away: spooling", error=self._away_because)
         self._begin_spooling()
         self._spooled += 1
         try:

@@ -381,7 +381,11 @@ class TestAway:
             async with rig(SOURCE, broken, tmp_path, may_write=lambda: mine) as rigged:
                 await rigged.step(SYMBOLS, now(0))
                 mine = False
-                await rigged.step(SYMBOLS, now(1))
+                with capture_logs() as lines:
+                    await rigged.step(SYMBOLS, now(1))
+                # One line says why rows wait.
+                [line] = [line for line in lines if line["event"] == "database away: spooling"]
+                assert "connection that holds its symbols is lost" in line["error"]
                 assert len(broken.writes) == 1
                 mine = True
                 await asyncio.wait_for(rigged.writer.drained(), 20)
