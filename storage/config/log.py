@@ -28,7 +28,7 @@ _AS_TEXT = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 class LossyFile:
-    """A file whose failures stop no work: what a full disk or a closed pipe does not take is lost."""
+    """A file whose failures stop no work: what a full disk does not take is lost."""
 
     def __init__(self, file: TextIO) -> None:
         """Write to a file from now on.
@@ -79,7 +79,7 @@ def configure(form: str = "auto", level: str = "info") -> None:
     structlog.configure(
         processors=[*first, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, LossyFile(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", LossyFile(sys.stderr))),
         cache_logger_on_first_use=False,
     )
     # Libraries log warnings and errors only. They are written in the format of our own lines.
