@@ -45,7 +45,7 @@ _OVERLOADED = json_response(
 )
 
 
-class Pressure:
+class RequestQueue:
     """Begins requests, or lets them wait, or refuses them."""
 
     def __init__(self, refused: Callable[[], None] = lambda: None) -> None:

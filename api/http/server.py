@@ -23,7 +23,7 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.http.pressure import Pressure
+from api.http.pressure import RequestQueue
 from api.http.transport import TRANSPORT
 
 log = structlog.get_logger()
@@ -146,7 +146,7 @@ class LimitedProtocol(HttpToolsProtocol):
     #: Counts the connections of this server; ``Server`` makes one for itself.
     connection_limit = ConnectionLimit(sys.maxsize)
     #: Counts the requests that wait for their answer; ``Server`` makes one for itself.
-    pressure = Pressure()
+    pressure = RequestQueue()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the time limit of the first request; refuse the connection if there are too many.
@@ -345,7 +345,7 @@ class Server(uvicorn.Server):
         trusted_proxies: Sequence[str] = (),
         refused: Callable[[], None] = lambda: None,
     ) -> None:
-        self.pressure = Pressure(refused)
+        self.pressure = RequestQueue(refused)
         protocol = choose_protocol()
         if isinstance(protocol, type):
             limit = ConnectionLimit(max(files - _RESERVED_FILES, files // 2))

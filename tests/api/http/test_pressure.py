@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from api.http import pressure
-from api.http.pressure import LEAST, MOST, Pressure
+from api.http.pressure import LEAST, MOST, RequestQueue
 from tests.api.site import SERIES, Site
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "GET", "headers": []}
@@ -20,7 +20,7 @@ SCOPE: dict[str, Any] = {"type": "http", "method": "GET", "headers": []}
 class Requests:
     """Requests of numbered callers, whose answers the test lets begin."""
 
-    def __init__(self, waits: Pressure) -> None:
+    def __init__(self, waits: RequestQueue) -> None:
         self.waits = waits
         #: Numbers in the order in which the application was asked.
         self.begun: list[int] = []
@@ -73,7 +73,7 @@ async def come() -> AsyncIterator[Callable[..., Requests]]:
     made: list[Requests] = []
 
     def make(limit: int = 2, **options: Any) -> Requests:
-        waits = Pressure(**options)
+        waits = RequestQueue(**options)
         waits.limit = limit
         made.append(Requests(waits))
         return made[-1]
@@ -179,7 +179,7 @@ async def test_the_end_of_the_server(come: Callable[..., Requests]) -> None:
 
 def test_the_limit_follows_the_loop() -> None:
     """A late loop halves it down to its least; a loop in time raises it step by step to its most."""
-    waits = Pressure()
+    waits = RequestQueue()
     waits.note_lateness(0.5)
     assert waits.limit == MOST // 2
     for _ in range(10):
