@@ -70,16 +70,16 @@ async def settle() -> None:
 @pytest.fixture
 async def come() -> AsyncIterator[Callable[..., Requests]]:
     """Makes requests of a server that answers two at once."""
-    made: list[Requests] = []
+    opened: list[Requests] = []
 
     def make(limit: int = 2, **options: Any) -> Requests:
         waits = RequestQueue(**options)
         waits.limit = limit
-        made.append(Requests(waits))
-        return made[-1]
+        opened.append(Requests(waits))
+        return opened[-1]
 
     yield make
-    for requests in made:
+    for requests in opened:
         requests.close()
 
 
@@ -209,12 +209,12 @@ async def test_a_server_with_more_than_it_can_answer(
         await send({"type": "http.response.start", "status": 204, "headers": []})
 
     waits.begin(lambda app: bool(asyncio.create_task(app(SCOPE, None, settled))), slow, b"/slow")
-    asked = [asyncio.create_task(ask(site, f"{SERIES}SPY?window=1")) for _ in range(3)]
+    tasks = [asyncio.create_task(ask(site, f"{SERIES}SPY?window=1")) for _ in range(3)]
     assert await ask(site, "/health") == 200
-    assert not any(task.done() for task in asked)
+    assert not any(task.done() for task in tasks)
     release.set()
     async with asyncio.timeout(20):
-        assert await asyncio.gather(*asked) == [200, 200, 200]
+        assert await asyncio.gather(*tasks) == [200, 200, 200]
 
 
 async def settled(message: Any) -> None:
