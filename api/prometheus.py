@@ -48,12 +48,12 @@ _STATE_SECONDS = 1.0
 _SLOW_SECONDS = 60.0
 #: A span that always has a session.
 _RECENT = timedelta(days=10)
-#: After so long, every feed has delivered a session's last slot.
+#: This long after a session's close every feed has delivered its last slot.
 _LATEST_FEED = timedelta(minutes=20)
 #: Time limit for what is read once a minute. [s]
 _SLOW_TIMEOUT = 5.0
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-#: At most so many symbols become labels, whatever is sampled by mistake.
+#: No more symbols than this become labels, even if many are sampled by mistake.
 _MAX_SYMBOLS = 2_000
 
 

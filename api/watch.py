@@ -125,7 +125,7 @@ class Watch:
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _follow_market(self) -> NoReturn:
-        """Follow the market, apart: the first reading of a session takes a while."""
+        """Follow the market in a task of its own: the first reading of a session takes a while."""
         away = False
         while True:
             try:

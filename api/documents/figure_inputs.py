@@ -76,7 +76,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "flags": ("flag_amounts",),
 }  # fmt: skip
 
-#: Figure → the arrays by strike whose sum a strike's part of it is.
+#: Figure → the arrays by strike that add up to what each strike contributes to it.
 STRIKE_PARTS: dict[str, tuple[str, ...]] = {
     "net_gex": ("call_gex", "put_gex"),
     "call_gex": ("call_gex",),

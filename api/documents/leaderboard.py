@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Figures = Mapping[str, Any]
-#: What the store must be asked for.
+#: The columns of a row that the leaderboard reads.
 COLUMNS = (
     "symbol",
     "expiration",

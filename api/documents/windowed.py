@@ -33,7 +33,7 @@ from storage.postgres.store import Store
 class StoredWindow:
     """A window of a stored session."""
 
-    #: Where it is stored, as the feed of the query is read.
+    #: The store, which reads rows of the query's feed alone.
     store: Store
     query: Query
     state: SessionState

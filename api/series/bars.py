@@ -47,7 +47,7 @@ FIGURES = (
     "hedge_flow_cumulative_all",
     "flags",
 )
-#: What an answer says of the newest row beside its bar.
+#: Columns of the newest row that an answer has beside the bars.
 PROVENANCE = (
     "source",
     "delay_seconds",
@@ -57,7 +57,7 @@ PROVENANCE = (
     "definitions",
     "oi_confidence",
 )
-#: Figures that are no numbers.
+#: Figures whose value is a word or a list of words.
 _WORDS = frozenset({"gamma_flip_status", "regime", "flags"})
 _PATTERN = b",".join(b'"%s":%%s' % name.encode() for name in FIGURES) + b',"sampled_at":"%s"}'
 JSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS

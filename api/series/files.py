@@ -26,7 +26,7 @@ from api.series.window import Selection
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 #: How long after its close and the feed's delay a session is taken to be over.
 _SETTLES = timedelta(minutes=5)
-#: A reading that begins so soon after another of the same caller's shares its file. [s]
+#: A reading that begins this soon after another one by the same caller gets the same file. [s]
 _SHARED_FOR = 5.0
 #: For so long a reading may last. [s]
 _READ_WITHIN = 60.0

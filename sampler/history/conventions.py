@@ -25,9 +25,9 @@ _CONTRACT = 100.0
 _NEAR = 0.02
 #: The grid of spot levels that a widely copied script reprices on: 60 from 0.8 to 1.2 of spot.
 _GRID = np.linspace(0.8, 1.2, 60)
-#: Its time for an option that expires today: one of 262 trading days.
+#: The time to expiry that this script gives an option of today: one of 262 trading days. [years]
 _TRADING_DAY = 1.0 / 262.0
-#: What other flips are measured from where the live book shows none.
+#: The convention whose flip the others are compared with where the live book has no flip.
 _REPRICED = "settled, repriced"
 
 

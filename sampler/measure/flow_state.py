@@ -159,7 +159,7 @@ def update_flow(
     # At the baseline no side has been told yet.
     measured = row is None or not printless
     return FlowState(
-        # The volume of a contract that is not listed just now waits for it, as its position does.
+        # A contract that this frame lacks keeps its volume and position until it is listed again.
         volume=past.narrow(covered.volume),
         signed=past.narrow(hedged.signed),
         dollars=past.narrow(hedged.dollars),

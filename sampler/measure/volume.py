@@ -425,8 +425,9 @@ def _continue_disputes(
     # What has begun anew is never the higher account, whatever it has reached.
     published_high = (mark > other) & ~anew
     _close(step, back & published_high, "recovered")
-    # What comes back at once was a wrong fall. Once the lower account has traded on, it was right;
-    # but if most of the fall then comes back in one slot, the rows since the fall are in doubt.
+    # If volume comes back before the contract trades on the lower account, the fall was wrong. If
+    # it has traded there, the fall was right; but if most of the fall then comes back in one slot,
+    # nobody can say, and the rows since the fall are in doubt.
     returned = back & ~published_high
     gap, before = other - mark, columns["other_gap"]
     traded_on = returned & (gap < before)
@@ -548,7 +549,8 @@ def _explain(
         # Each one that is large enough may have been the wrong one.
         doubted = alone & np.isfinite(fit)
         since[doubted] = np.minimum(since, risen_at)[doubted]
-    # No single one: the largest with another one, or all three, or nothing that is remembered.
+    # No single rise is as large as the fall: the largest is taken with one of the others, or all
+    # three are, or none if their sum is smaller than the fall.
     rest = (fall > 0) & ~alone
     for gone, share in zip(
         taken,

@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 ONE_PERCENT = 0.01
 HOUR = 1 / 8760.0
-#: So many standard deviations out, what is left of a contract is below 1e-18 of it.
+#: This many standard deviations from the money, time value is below 1e-18 of the spot price.
 FAR = 9.0
 #: Sign of the dealers' position per open contract: long calls, short puts.
 DEALER_SIGN = np.array([[1.0], [-1.0]])

@@ -165,7 +165,7 @@ def trade_signs(price: Floats, size: Floats, mid: Floats, half: Floats, *, tick:
     """
     columns = np.broadcast_arrays(price, size, mid, half, tick)
     out = np.empty(columns[0].size)
-    # Copies: a broadcast array may not be written to, and says so when a loop asks.
+    # Copies, since a broadcast array is read-only, and compiled loops refuse one.
     _loops()[1](*(np.array(c, np.float64).reshape(-1) for c in columns), out)
     return out.reshape(columns[0].shape)
 

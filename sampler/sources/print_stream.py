@@ -448,7 +448,7 @@ class PrintStream(ABC):
                     return
                 self._say(why)
                 if self._worked:
-                    # Each second costs trades.
+                    # Connect again at once: trades are lost while there is no connection.
                     self._worked, pause = False, BACK_OFF
                     continue
             self._attempting = False

@@ -129,7 +129,7 @@ class StreamedSides:
         price, size = prints.price.tolist(), prints.size.tolist()
         undoes, reports = prints.undoes.tolist(), prints.reports.tolist()
         kind_of = prints.kind.tolist()
-        #: What each counted row is taken to say: a cancel names the price and size of its print.
+        #: Price and size of each counted row; a cancel has those of the print that it takes back.
         prices: list[float] = []
         sizes: list[float] = []
         for i, key in enumerate(zip(prints.contract.tolist(), prints.index, strict=True)):

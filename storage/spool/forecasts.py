@@ -13,7 +13,7 @@ from pathlib import Path
 from storage.errors import SpoolError
 from storage.scorecard.forecast import FrozenForecast
 
-#: What the files' names end with; the one of a file that cannot be read.
+#: How the name of a file ends, and of one that could not be read.
 _ENDING, _UNREADABLE = ".forecast", ".unreadable"
 
 

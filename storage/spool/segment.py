@@ -84,7 +84,7 @@ class Segment:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             if not try_lock(descriptor):
-                # Another process took it for a dead one's before we had the lock, and removes it.
+                # Another process locked the new file first, took its owner for dead and removes it.
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             _write(descriptor, SEGMENT_HEADER, 0)
             os.fsync(descriptor)

@@ -30,7 +30,7 @@ SHARES = 100.0
 CLOCKS_APART = 60.0
 #: The right of a contract's map, the key of its expiry there, and the contract.
 Entry = tuple[int, str, dict[str, Any]]
-#: The maps of an answer, and the right of what they hold.
+#: Fields of an answer that hold contracts, and whether these are calls (+1) or puts (−1).
 MAPS = {"callExpDateMap": 1, "putExpDateMap": -1}
 RIGHTS = {"CALL": 1, "PUT": -1}
 #: Column → field of a contract. None is ever negative: where Schwab has no number, it sends -999.

@@ -93,7 +93,7 @@ class Tape:
     life: int
     #: By second since the open. [$]
     spot: Floats
-    #: Of ln spot until today's last trade, as expected at that second.
+    #: Variance of ln spot until today's last trade, as expected at each second.
     variance: Floats
     contracts: Contracts
 

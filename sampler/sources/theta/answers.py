@@ -44,7 +44,7 @@ class Answer:
     #: Of each row: its contract, see ``contract_keys``. Zeros where rows have no contract.
     key: Keys
     columns: dict[str, Floats]
-    #: Rows that were left out, by why.
+    #: How many rows were left out, by reason.
     dropped: dict[str, int]
 
     def __len__(self) -> int:

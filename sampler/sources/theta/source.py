@@ -76,7 +76,7 @@ class Theta:
         stream: ThetaStream | None = None,
     ) -> None:
         self.remote = terminal.remote
-        #: What signs each trade of now, where it is asked for.
+        #: The stream that gives each live trade its side; None without the option ``stream``.
         self._stream = stream
         self._terminal = terminal
         self._past = PastSessions(terminal, prints=prints)

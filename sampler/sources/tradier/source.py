@@ -51,7 +51,7 @@ SHARED = 5.0
 STREAM_TIMEOUT = 3.0
 #: Requests a minute of a token.
 ALLOWED, SANDBOX_ALLOWED = 120, 60
-#: The allowance is by the minute: no pause for it is longer. [s]
+#: The allowance is counted by the minute, so no pause for it takes longer than this. [s]
 MINUTE = 60.0
 #: What Tradier means by a status.
 STATUSES = {
@@ -262,7 +262,7 @@ class Tradier(LiveOnly):
         batch = self._joined(symbol, now)
         assert batch.task is not None
         try:
-            # One symbol's end must not take the others' prices with it.
+            # If this symbol's slot is cancelled, the request goes on for the other symbols.
             quotes = await asyncio.shield(batch.task)
         except ChainRefused:
             return NO_QUOTE

@@ -198,7 +198,7 @@ class TradierStream(PrintStream):
 
 
 def _index(event: dict[str, Any]) -> int | None:
-    """What a trade is named by: its number, which may be its exchange's own."""
+    """A trade's number, by which a later cancel names it; each exchange may count its own."""
     number, exchange = event.get("seq"), event.get("exch")
     if type(number) is not int or number < 0:
         return None
