@@ -9,7 +9,12 @@ const ROOT = `${BASE}v1/flow/zero-dte`;
 // A server on loopback needs no key. Any other gets the key that was entered on this page.
 export const key = {
   get: () => localStorage.getItem(KEY) ?? "",
-  set: (text) => (text ? localStorage.setItem(KEY, text) : localStorage.removeItem(KEY)),
+  set: (text) => {
+    if (text) localStorage.setItem(KEY, text);
+    else localStorage.removeItem(KEY);
+    // What was asked for early had the former key.
+    globalThis.early?.clear();
+  },
 };
 
 export class Refused extends Error {

@@ -1,9 +1,38 @@
-// Asks what the page needs first while its modules are still loading. Each answer is taken once, by ``ask``.
+// Asks what the page needs first while its script is still loading: the market, the symbols, and all of the
+// session that the address names. Each answer is taken once, by ``ask``, which asks anew where there is none.
 {
+  const KEPT_MS = 20000;
   const key = localStorage.getItem("flow.key");
-  const ask = (path) => fetch(path, { headers: key ? { "X-Api-Key": key } : {}, cache: "no-store" });
   const base = new URL("..", document.currentScript.src).pathname;
-  globalThis.early = new Map(["v1/market", "v1/symbols"].map((path) => [base + path, ask(base + path)]));
-  // What fails is asked for again by the page, which says so.
-  for (const answer of globalThis.early.values()) answer.catch(() => {});
+  const early = globalThis.early = new Map();
+  const ask = (path) => {
+    const answer = fetch(base + path, { headers: key ? { "X-Api-Key": key } : {}, cache: "no-store" });
+    // What fails is asked for again by the page, which says so.
+    answer.catch(() => {});
+    early.set(base + path, answer);
+    return answer;
+  };
+  const view = new URLSearchParams(location.hash.slice(1));
+  const choice = (name, otherwise) => (/^[\w.^-]{1,40}$/.test(view.get(name) ?? "") ? view.get(name) : otherwise);
+  const [bar, feed] = [choice("bar", "1m"), choice("feed", "")];
+  const read = (path) => ask(path).then((sent) => sent.clone().json());
+  // Resolves once all is asked for.
+  early.ready = Promise.all([read("v1/market"), read("v1/symbols")]).then(([market, { symbols }]) => {
+    const symbol = choice("symbol", symbols.includes("SPX") ? "SPX" : symbols[0]).toUpperCase();
+    const date = choice("day", market.session.date);
+    const session = (what, parameters) => {
+      const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value));
+      ask(`v1/flow/zero-dte/${what}/${encodeURIComponent(symbol)}${query.size ? `?${query}` : ""}`);
+    };
+    session("series", { bar, feed, date });
+    session("heatmap", { metric: "gex", mode: "raw", bar, feed, date });
+    session("held-levels", { bar, feed, date, minutes: 390 });
+    session("pressure", { bar, feed, date, minutes: 390 });
+    session("sessions", { feed });
+  }).catch(() => {});
+  // An answer that nobody has taken would hold its connection.
+  setTimeout(() => {
+    for (const answer of early.values()) answer.then((sent) => sent.body?.cancel()).catch(() => {});
+    early.clear();
+  }, KEPT_MS);
 }

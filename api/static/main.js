@@ -14,7 +14,7 @@ import { Frames } from "./frames.js";
 import { showAbout, showLink, showMarket, showNotice, showSessions, showSimulated, showSymbols } from "./header.js";
 import { showLadder } from "./ladder.js";
 import { Layout } from "./layout.js";
-import { showParts } from "./parts.js";
+import { showParts, startParts } from "./parts.js";
 import { Replay } from "./replay.js";
 import "./scorecard.js";
 import { Screen } from "./screen.js";
@@ -182,6 +182,7 @@ function accept(body, note, early) {
   state.strikes.start("gex", "raw", early);
   replay.load(state.session, null);
   if (stood) replay.seek(stood);
+  frames.hold(Promise.all([early.catch(() => {}), startParts(state.session, shownBars(), later)]));
   [state.note, state.trouble] = [note, ""];
   if (live()) feed.follow(state.session);
   else if (!view.day) first.wait();
@@ -255,11 +256,15 @@ async function tick() {
 
 async function begin() {
   try {
-    await Promise.all([askMarket(), askSymbols()]);
+    const known = Promise.all([askMarket(), askSymbols(), globalThis.early?.ready]);
+    frames.hold(known);
+    await known;
     // Asks a second time soon, to measure how fast the server's clock runs.
     asked = { market: performance.now() - MARKET_MS + 2000, symbols: performance.now() };
     sessions = askSessions();
-    await Promise.all([sessions, load(), compare()]);
+    const loaded = load();
+    frames.hold(loaded);
+    await Promise.all([sessions, loaded, compare()]);
   } catch (error) {
     trouble(error);
   }

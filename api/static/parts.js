@@ -15,3 +15,9 @@ export function showParts(session, bars, until, playing, changed) {
   showProjection(session, bars.at(-1), playing, changed);
   showHistory(session, until, changed);
 }
+
+// Starts what puts figures into the bars of a session that has just come; resolves when both answers are there.
+export function startParts(session, bars, changed) {
+  const once = (show) => new Promise((done) => show(session, bars, false, () => { done(); changed(); }));
+  return Promise.all([once(showHeld), once(showPressure)]);
+}

@@ -1,6 +1,7 @@
 """The page's speed in headless Chromium: a full day drawn, a drag, a bar's way to the screen, a day's stream.
 
-    python -m tests.benchmarks.bench_page
+    python -m tests.benchmarks.bench_page          # all but the eight hours
+    python -m tests.benchmarks.bench_page hours    # eight hours of a market day, 60 times as fast
 
 The day has 780 slots of 250 strikes, shown as 30-second bars with every panel and the heatmap.
 """
@@ -10,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import math
 import statistics
+import sys
 import tempfile
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,8 @@ from tests.page.conftest import DESKTOP, Site
 from tests.page.market import TUESDAY, slot_time
 
 STRIKES = np.arange(5380.0, 6630.0, 5.0)
+#: The symbols of the further charts, with the price that their day is about.
+OTHERS = {"SPY": 600.0, "QQQ": 500.0, "NDX": 21000.0}
 #: Notes when the headline first has numbers, when the heatmap is drawn, and every later change,
 #: each in the frame after the one that painted it.
 WATCH = """
@@ -39,6 +44,11 @@ new MutationObserver(() => {
   const heat = document.getElementById('heat-high')?.textContent ?? '';
   if (/\\d/.test(spot) && !seen.drawn) { seen.drawn = -1; painted((t) => { seen.drawn = t; }); }
   if (/\\d/.test(heat) && !seen.heat) { seen.heat = -1; painted((t) => { seen.heat = t; }); }
+  const others = [...document.querySelectorAll('.other figcaption p')];
+  if (others.length === 3 && others.every((one) => /gamma/.test(one.textContent)) && !seen.four) {
+    seen.four = -1;
+    painted((t) => { seen.four = t; });
+  }
   if (spot !== seen.spot) { seen.spot = spot; painted((_, now) => seen.spots.push([spot, now])); }
 }).observe(document, {subtree: true, childList: true, characterData: true});
 """
@@ -94,15 +104,15 @@ async def fresh(browser: Browser, site: Site, view: str) -> Page:
     return page
 
 
-async def heap(page: Page) -> tuple[float, int]:
-    """Megabytes that are in use, and nodes of the document, after a collection."""
+async def heap(page: Page) -> tuple[float, int, int]:
+    """Megabytes in use, nodes and listeners of the document, after a collection."""
     session = await page.context.new_cdp_session(page)
     await session.send("HeapProfiler.collectGarbage")
     await session.send("Performance.enable")
     metrics_list = (await session.send("Performance.getMetrics"))["metrics"]
     await session.detach()
     metrics = {metric["name"]: metric["value"] for metric in metrics_list}
-    return metrics["JSHeapUsedSize"] / 1e6, int(metrics["Nodes"])
+    return metrics["JSHeapUsedSize"] / 1e6, int(metrics["Nodes"]), int(metrics["JSEventListeners"])
 
 
 async def drawn(browser: Browser, site: Site) -> None:
@@ -118,6 +128,22 @@ async def drawn(browser: Browser, site: Site) -> None:
         worst = max(max(t["heat"], t["drawn"]) for t in times)
         print(f"full day, {bar:3} bars: headline and charts {charts:5.0f} ms, "
               f"with the heatmap {heat:5.0f} ms, slowest of 7 {worst:5.0f} ms")  # fmt: skip
+
+
+async def four_drawn(browser: Browser, site: Site) -> None:
+    """From the click on a link to four price charts, each with its day, and all panels."""
+    for symbol, base in OTHERS.items():
+        await site.put(market.day(TUESDAY, symbol=symbol, base=base))
+    times = []
+    for _ in range(7):
+        view = f"bar=30s&day={TUESDAY}&charts=4&others={','.join(OTHERS)}"
+        page = await fresh(browser, site, view)
+        noted = await seen_after(page, "seen.drawn > 0 && seen.heat > 0 && seen.four > 0")
+        times.append(max(noted["drawn"], noted["heat"], noted["four"]))
+        await page.close()
+    print(
+        f"four charts of a full day, 30s bars: {statistics.median(times):5.0f} ms, slowest of 7 {max(times):5.0f} ms"
+    )
 
 
 async def dragged(browser: Browser, site: Site) -> None:
@@ -165,14 +191,55 @@ async def streamed(browser: Browser, site: Site, rows: list[SlotRecord]) -> None
         ordered = sorted(waits_part)
         print(f"new bar on screen, {name:9}: median {statistics.median(ordered):4.0f} ms, "
               f"p99 {ordered[98]:4.0f} ms after it was published")  # fmt: skip
-    for count, size, nodes in sizes:
-        print(f"after {count:3} streamed bars: heap {size:5.1f} MB, {nodes} nodes")
+    for count, size, nodes, listeners in sizes:
+        print(
+            f"after {count:3} streamed bars: heap {size:5.1f} MB, {nodes} nodes, {listeners} listeners"
+        )
     await page.close()
     page = await fresh(browser, site, "bar=30s")
     await seen_after(page, "seen.drawn > 0 && seen.heat > 0")
-    size, nodes = await heap(page)
-    print(f"a page that was opened on it: heap {size:5.1f} MB, {nodes} nodes")
+    size, nodes, listeners = await heap(page)
+    print(
+        f"a page that was opened on it: heap {size:5.1f} MB, {nodes} nodes, {listeners} listeners"
+    )
     await page.close()
+
+
+async def hours(browser: Browser, site: Site, rows: list[SlotRecord]) -> None:
+    """From half an hour before the open to an hour after the close, 60 times as fast, on one page."""
+    monday = TUESDAY - timedelta(days=1)
+    await site.empty()
+    await site.put([r for r in wide(market.day(monday)) if math.isfinite(r.row.spot)])
+    begins = slot_time(TUESDAY, -60)
+    await site.start(begins, 60)
+    started = time.monotonic()
+    page = await fresh(browser, site, "bar=30s")
+    await seen_after(page, "seen.drawn > 0 && seen.heat > 0")
+    # Garbage that is young at one time is old at another: the first measurement comes after a while.
+    marks = [begins + timedelta(minutes=m) for m in range(20, 481, 46)]
+    waiting = list(rows)
+    while marks:
+        now = begins + timedelta(seconds=60 * (time.monotonic() - started))
+        due = [r for r in waiting if r.row.slot + timedelta(seconds=5) <= now]
+        if due:
+            waiting = waiting[len(due) :]
+            await site.channel.publish((await site.store.write(due)).changes)
+        if marks[0] <= now:
+            size, nodes, listeners = await heap(page)
+            print(f"{now:%H:%M} UTC, {len(rows) - len(waiting):3} bars of the day: heap {size:5.1f} MB, "
+                  f"{nodes} nodes, {listeners} listeners", flush=True)  # fmt: skip
+            marks.pop(0)
+        await asyncio.sleep(0.1)
+    shown = await page.locator(".tile[data-field=spot] b").inner_text()
+    print(f"it shows {shown}, the last sample is {rows[-1].row.spot:,.2f}")
+    await page.close()
+    page = await fresh(browser, site, "bar=30s")
+    await seen_after(page, "seen.drawn > 0 && seen.heat > 0")
+    await asyncio.sleep(5)
+    size, nodes, listeners = await heap(page)
+    print(f"a page that is opened then: heap {size:5.1f} MB, {nodes} nodes, {listeners} listeners")
+    await page.close()
+    await site.stop()
 
 
 async def main() -> None:
@@ -188,9 +255,14 @@ async def main() -> None:
         ):
             site = Site(servers.database_url, servers.redis_url, store, channel)
             browser = await launch(play)
+            if "hours" in sys.argv[1:]:
+                await hours(browser, site, rows)
+                await browser.close()
+                return
             await site.put(rows)
             await site.start(slot_time(TUESDAY, 779))
             await drawn(browser, site)
+            await four_drawn(browser, site)
             await dragged(browser, site)
             await site.stop()
             await site.empty()

@@ -123,6 +123,22 @@ async def test_a_day_within_the_quota(fresh: Site, tab: Tab, mode: str, most: in
     assert counts["series"] >= 6.5 * 30
 
 
+@pytest.mark.parametrize("view", ["", "symbol=spx&bar=30s", f"bar=5m&day={TUESDAY}&feed=test"])
+async def test_nothing_is_asked_for_twice(fresh: Site, tab: Tab, view: str) -> None:
+    """What is asked for before the script has come is what the script then wants, to the letter."""
+    await fresh.put(market.day(TUESDAY, until=60))
+    await fresh.start(slot_time(TUESDAY, 60))
+    await tab.open(view)
+    await tab.shows("#link", "Live")
+    await tab.shows("#heat-high", re.compile(r"\d"))
+    await tab.until("document.querySelector('#gauge-of').textContent !== ''")
+    kinds = ("series", "heatmap", "held-levels", "pressure", "sessions")
+    wanted = [url for url in tab.requested if "/v1/" in url and "/stream" not in url]
+    assert {kind: sum(f"/{kind}/" in url for url in wanted) for kind in kinds} == dict.fromkeys(
+        kinds, 1
+    )
+
+
 async def test_no_key_in_an_address(fresh: Site, tab: Tab) -> None:
     """Each request has the key in a header, the stream too; no address has it, nor anything like it."""
     await fresh.put(market.day(TUESDAY, until=60))
