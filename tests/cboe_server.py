@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import threading
 import time
 import zlib
 from collections import Counter
@@ -15,13 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Self
+from typing import Any
 
 import orjson
 
 from sampler.chain import Frame
 from storage.market.calendar import from_new_york, to_new_york
-from tests.vendors.server import LoopbackServer
+from tests.vendors.server import Loopback, LoopbackServer
 
 INDEXES = {"SPX", "NDX", "RUT", "VIX", "XSP"}
 NUMBERS = [
@@ -133,7 +132,7 @@ class Request:
     arrived: float
 
 
-class CboeServer:
+class CboeServer(Loopback):
     """Serves ``frames`` under ``url``, packed and with an ETag as Cboe's own does.
 
     A frame is a whole answer as a dict, a body as bytes, or an ``Answer``; ``answer``, if set, is
@@ -141,40 +140,17 @@ class CboeServer:
     """
 
     def __init__(self) -> None:
+        super().__init__(_Handler)
         self.frames: dict[str, dict[str, Any] | bytes | Answer] = {}
         self.answer: Callable[[str], Answer | None] = lambda symbol: None
         #: Sent with every frame, e.g. Cache-Control.
         self.headers: dict[str, str] = {}
         self.requests: list[Request] = []
-        self._server: LoopbackServer | None = None
-        self._port = 0
 
     @property
     def url(self) -> str:
         """The base that a ``cboe:`` source is given."""
         return f"http://127.0.0.1:{self._port}/options"
-
-    def start(self) -> None:
-        """Listen, on the same port as before if there was one."""
-        self._server = LoopbackServer(("127.0.0.1", self._port), _Handler)
-        self._server.owner = self
-        self._port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def stop(self) -> None:
-        """Refuse connections and drop those that are open."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.shutdown()
-            server.server_close()
-            server.drop()
-
-    async def __aenter__(self) -> Self:
-        self.start()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        self.stop()
 
     def respond(self, request: Request) -> Answer:
         """The answer to a request."""

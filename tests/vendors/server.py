@@ -129,7 +129,38 @@ def _plain(answer: Answer) -> dict[str, str]:
     return {name: text for name, text in answer.headers.items() if name != "Content-Encoding"}
 
 
-class VendorServer:
+class Loopback:
+    """Listens on loopback, from threads of its own, while it is open or between start and stop."""
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._server: LoopbackServer | None = None
+        self._port = 0
+        self._handler = handler
+
+    def start(self) -> None:
+        """Listen, on the same port as before if there was one."""
+        self._server = LoopbackServer(("127.0.0.1", self._port), self._handler)
+        self._server.owner = self
+        self._port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Refuse connections and drop those that are open."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+            server.server_close()
+            server.drop()
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.stop()
+
+
+class VendorServer(Loopback):
     """Serves ``frames`` on loopback under ``url``; a subclass writes them in a vendor's format.
 
     ``put`` adds a frame. ``newest`` is the last one quoted by ``now`` (None: the last of all), and
@@ -141,6 +172,7 @@ class VendorServer:
     base_path = ""
 
     def __init__(self) -> None:
+        super().__init__(_Handler)
         self.frames: dict[str, list[Frame]] = defaultdict(list)
         #: The market's time as this server sees it.
         self.now: datetime | None = None
@@ -152,8 +184,6 @@ class VendorServer:
         self.requests: list[Request] = []
         self._served: dict[str, Frame] = {}
         self._faults: list[_Injected] = []
-        self._server: LoopbackServer | None = None
-        self._port = 0
 
     def respond(self, request: Request) -> Answer:
         """The answer to a request, unpacked and without faults."""
@@ -213,28 +243,6 @@ class VendorServer:
     def connections(self) -> int:
         """How many are open now."""
         return 0 if self._server is None else len(self._server._open)
-
-    def start(self) -> None:
-        """Listen, on the same port as before if there was one."""
-        self._server = LoopbackServer(("127.0.0.1", self._port), _Handler)
-        self._server.owner = self
-        self._port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    def stop(self) -> None:
-        """Refuse connections and drop those that are open."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.shutdown()
-            server.server_close()
-            server.drop()
-
-    async def __aenter__(self) -> Self:
-        self.start()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        self.stop()
 
     def asked(self, path: str) -> Iterable[Request]:
         """The requests whose path ends in ``path``."""
