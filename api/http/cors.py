@@ -10,6 +10,7 @@ METHODS = ("GET", "HEAD")
 REQUEST_HEADERS = (
     "X-Api-Key",
     "Content-Type",
+    "If-Match",
     "If-None-Match",
     "If-Range",
     "Last-Event-ID",

@@ -191,6 +191,11 @@ _RANGE = _header(
     " are answered whole.",
     type="string",
 )
+_IF_MATCH = _header(
+    "If-Match",
+    "Of a table in ranges: the strong `ETag` of the file that is read; 412 if it is another one.",
+    type="string",
+)
 _IF_RANGE = _header(
     "If-Range",
     "The strong `ETag` of the file that `Range` is a part of; of another file all is sent.",
@@ -334,6 +339,11 @@ def _series(
     answers = _data_answers(path, answer, parameters)
     if _RANGE in parameters:
         answers[206] = {"description": "The part of the table.", "content": _TABLES}
+        answers[412] = errors.problem(
+            "The table in ranges is another file than `If-Match` names.",
+            "precondition_failed",
+            "the file is another one than If-Match names",
+        )
         answers[416] = errors.problem(
             "The table ends before the range begins; `Content-Range` has its length.",
             "range_not_satisfiable",
@@ -390,6 +400,7 @@ SERIES = {
         _FORMAT,
         _RANGE,
         _IF_RANGE,
+        _IF_MATCH,
         operation_id="get_series",
     ),
     "many": _series(
@@ -407,6 +418,7 @@ SERIES = {
         _FORMAT,
         _RANGE,
         _IF_RANGE,
+        _IF_MATCH,
         operation_id="get_many_series",
     ),
     "stream": _series(

@@ -197,6 +197,7 @@ async def _table(request: Request, form: str, windows: list[Selection]) -> Respo
         if_none_match=headers.get("If-None-Match"),
         range=headers.get("Range"),
         if_range=headers.get("If-Range"),
+        if_match=headers.get("If-Match"),
         wants_body=request_context(request.scope).wants_body,
     )
     address = request.client.host if request.client else ""

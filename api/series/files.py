@@ -13,7 +13,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from api.http.json import encode_json
@@ -32,6 +32,9 @@ _SHARED_FOR = 5.0
 _READ_WITHIN = 60.0
 _NOT_SATISFIABLE = encode_json(
     {"error": "range_not_satisfiable", "message": "the file ends before the range begins"}
+)
+_CHANGED = encode_json(
+    {"error": "precondition_failed", "message": "the file is another one than If-Match names"}
 )
 
 
@@ -53,6 +56,7 @@ class FileRequest:
     if_none_match: str | None
     range: str | None
     if_range: str | None
+    if_match: str | None = None
     #: Whether the body is asked for, or its headers alone (HEAD).
     wants_body: bool
 
@@ -149,7 +153,7 @@ class TableFiles:
         reader: Hashable,
         request: FileRequest,
         make: Callable[[], Awaitable[TableFile]],
-    ) -> TableFile:
+    ) -> TableFile | None:
         """Return the file that a caller has begun to read, or begins to read now.
 
         Parameters
@@ -160,10 +164,13 @@ class TableFiles:
 
         Returns
         -------
-        TableFile
-            The file as it was when the reading began.
+        TableFile or None
+            The file as it was when the reading began. None where a reading goes on whose file is
+            not here: it began in another process, or too long ago.
         """
-        return await self._get(reader, _SHARED_FOR if request.begins else _READ_WITHIN, make)
+        if not request.begins:
+            return self._known(reader, _READ_WITHIN)
+        return await self._get(reader, _SHARED_FOR, make)
 
     async def _get(
         self, key: Hashable, seconds: float | None, make: Callable[[], Awaitable[TableFile]]
@@ -216,13 +223,16 @@ async def table_reply(
     Returns
     -------
     Reply
-        Status 200 with the file, 206 with a part, 304 without a body, or 416.
+        Status 200 with the file, 206 with a part, 304 without a body, 412 or 416.
     """
     if all(map(is_over, selections)):
         return file_reply(await files.of_past(name, selections), request, b"bytes")
     if request.range is not None or not request.wants_body:
-        file = await files.of_reading(reader, request, lambda: make_file(name, selections))
-        return file_reply(file, request, b"none")
+        known = await files.of_reading(reader, request, lambda: make_file(name, selections))
+        if known is not None:
+            return file_reply(known, request, b"none")
+        # A piece of the file as it is now would not belong to the pieces that the caller has.
+        return file_reply(await make_file(name, selections), replace(request, range=None), b"none")
     tag = join_tags(selections)
     headers = series_headers(tag)
     filled = any(selection.filled for selection in selections)
@@ -245,9 +255,15 @@ def file_reply(file: TableFile, request: FileRequest, accepted: bytes) -> Reply:
     Returns
     -------
     Reply
-        Status 200, 206, 304 or 416.
+        Status 200, 206, 304, 412 or 416.
     """
     headers: Headers = series_headers(file.tag)
+    if request.if_match and not series.etag_matches(file.tag, request.if_match):
+        headers += [
+            (b"content-length", b"%d" % len(_CHANGED)),
+            (b"content-type", b"application/json"),
+        ]
+        return Reply(412, headers, [_CHANGED])
     if request.if_none_match and series.etag_matches(file.tag, request.if_none_match):
         return Reply(304, headers, [])
     size = len(file.body)

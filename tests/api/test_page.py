@@ -154,8 +154,9 @@ async def test_reference_tells_of_the_series(stranger: Caller) -> None:
         "format",
         "Range",
         "If-Range",
+        "If-Match",
     ]
-    refused = {"400", "401", "403", "416", "421", "429", "503", "default"}
+    refused = {"400", "401", "403", "412", "416", "421", "429", "503", "default"}
     assert set(series["responses"]) == {"200", "206", "304"} | refused
     assert {next(iter(way)) for way in series["security"]} == {"APIKeyHeader", "APIKeyQuery"}
     example = series["responses"]["200"]["content"]["application/json"]["example"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -186,6 +187,29 @@ async def test_a_reading_of_a_running_session(store: Store, caller: Caller) -> N
         assert again.headers["ETag"] != head.headers["ETag"]
 
 
+async def test_a_reading_that_went_to_another_process(
+    store: Store, caller: Caller, open_app: Callable[..., Any]
+) -> None:
+    """It cannot know the file of the first one: it sends the whole table, never a piece of another."""
+    await store.write(every("14:20", "14:28"))
+    address = f"{SERIES}SPY?format=parquet"
+    head = await caller.head(address)
+    await store.write([record(utc("14:28:30"))])
+    other = await open_app(store)
+    for condition in ({}, {"If-Range": head.headers["ETag"]}):
+        sent = await other.get(address, headers={"Range": "bytes=100-199"} | condition)
+        assert (sent.status_code, "Content-Range" in sent.headers) == (200, False)
+        assert len(parquet.read_table(io.BytesIO(sent.content))) == 18
+        assert sent.headers["ETag"] != head.headers["ETag"]
+    # Where it has a file of its own, a caller who names the first one's learns it.
+    await other.head(address)
+    piece = {"Range": "bytes=100-199", "If-Match": head.headers["ETag"]}
+    sent = await other.get(address, headers=piece)
+    assert (sent.status_code, sent.json()["error"]) == (412, "precondition_failed")
+    sent = await caller.get(address, headers=piece)
+    assert (sent.status_code, len(sent.content)) == (206, 100)
+
+
 async def test_two_readers_do_not_share_a_reading(store: Store, caller: Caller) -> None:
     """Another key's, another address's."""
     await store.write(every("14:20", "14:28"))
@@ -219,7 +243,7 @@ async def test_room_is_kept() -> None:
             written.append(reader)
             return TableFile(bytes(size), '"x"', [])
 
-        return await files.of_reading(reader, request("bytes=5-9"), make)
+        return await files.of_reading(reader, request("bytes=0-9"), make)
 
     for reader, size in (("a", 100), ("b", 100), ("a", 100), ("c", 100), ("a", 100), ("b", 100)):
         assert len((await read(reader, size)).body) == size
