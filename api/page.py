@@ -92,7 +92,10 @@ def add_page(app: FastAPI) -> None:
 
         app.get(path, include_in_schema=False)(get)
 
-    text("/", (_STATIC / "index.html").read_bytes(), "text/html")
+    page = (_STATIC / "index.html").read_bytes()
+    text("/", page, "text/html")
+    # The same page: its script begins the tour at this address.
+    text("/tour", page, "text/html")
     text("/definitions", definitions_page(), "text/html")
     text("/static/icon.svg", _ICON, "image/svg+xml")
     for name, (file, kind) in _CHARTS.items():

@@ -25,6 +25,7 @@ import { Strikes } from "./strikes.js";
 import { showGaps, showTable } from "./tables.js";
 import { Export } from "./export.js";
 import { showTiles } from "./tiles.js";
+import "./tour.js";
 import { showVerdict } from "./verdict.js";
 import { dayName, toTheMinute } from "./time.js";
 import { WHOLE } from "./view.js";

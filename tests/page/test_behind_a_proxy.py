@@ -34,6 +34,11 @@ async def test_the_page_under_a_path(fresh: Site, tabs: Any, tmp_path: Path) -> 
         await fresh.put([rows[60]])
         await settled(tab, (await fresh.bars(bar="30s"))[-1])
         assert {address.startswith(f"{url}/flow/") for address in tab.requested} == {True}
+        await tab.page.goto(f"{url}/flow/tour")
+        await tab.shows("#tour-words", "as this server sampled it")
+        await tab.page.keyboard.press("Escape")
+        assert tab.page.url.startswith(f"{url}/flow/#")
+        assert {address.startswith(f"{url}/flow/") for address in tab.requested} == {True}
         await tab.page.goto(f"{url}/flow/docs")
         await tab.page.locator(".swagger-ui .opblock").first.wait_for(state="visible")
         tab.away = True
