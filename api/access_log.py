@@ -46,8 +46,13 @@ class AccessLog:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if context.admission is not None and context.admission.headers:
-                    message["headers"] = [*message.get("headers", ()), *context.admission.headers]
+                headers = list(message.get("headers", ()))
+                if context.admission is not None:
+                    headers += context.admission.headers
+                # A browser must not take an answer for a page or a script, whatever stands in it.
+                if all(name != b"x-content-type-options" for name, _ in headers):
+                    headers.append((b"x-content-type-options", b"nosniff"))
+                message["headers"] = headers
             size += len(message.get("body", b""))
             await send(message)
 

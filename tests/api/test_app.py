@@ -329,3 +329,25 @@ async def test_market(
     assert body["next_open"] == f"{next_open}:00Z"
     assert body["next_close"] == f"{next_close}:00Z"
     assert body["server_time"] == now.replace(" ", "T") + ":00Z"
+
+
+async def test_no_answer_is_taken_for_a_page(caller: Caller, store: Store) -> None:
+    """Each route's answer names its type for good, once: documents, errors, tables, metrics and the page."""
+    await store.write([record(utc("13:30"))])
+    paths = (await caller.get("/openapi.json")).json()["paths"]
+    documents = [
+        path.replace("{symbol}", "SPY") for path, methods in paths.items() if "get" in methods
+    ]
+    documents = [path for path in documents if "{" not in path and not path.endswith("/stream")]
+    assert len(documents) > 30
+    for path in [
+        *documents,
+        "/metrics",
+        "/openapi.json",
+        "/docs",
+        "/",
+        "/nothing",
+        "/static/main.js",
+    ]:
+        headers = (await caller.get(path)).headers
+        assert headers.get_list("X-Content-Type-Options") == ["nosniff"], path
