@@ -163,7 +163,14 @@ def _rate(name: str, answers: Sequence[tuple[Hashable, bool]]) -> dict[str, floa
 
 def _pin(scored: Sequence[ScoredForecast]) -> dict[str, Any]:
     pins = [
-        Forecast(each.day, each.content["pin_probability_pct"], None, bool(each.outcome["pin_hit"]))
+        Forecast(
+            each.day,
+            each.content["pin_probability_pct"],
+            None,
+            bool(each.outcome["pin_hit"]),
+            # Later forecasts of the same strikes come true, or not, together with it.
+            (each.content["pin_lower"], each.content["pin_upper"]),
+        )
         for each in scored
         if each.outcome["pin_hit"] is not None
     ]
