@@ -3,7 +3,8 @@
 It starts the embedded servers, unless FLOW_DATABASE_URL and FLOW_REDIS_URL name others. It chooses
 a source, unless FLOW_SOURCE names one: a vendor whose keys are set, else the free delayed feed,
 else the simulated market. Then it runs the sampler and the API as in production. A simulated market
-begins when all parts are ready, so that a slow machine does not lose its first minutes.
+begins when all parts are ready, so that a slow machine does not lose its first minutes. Behind a
+new one stands a whole day: the session before is filled and scored while the first one runs.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
+from threading import Lock, Thread
 
 import honcho.manager
 from honcho.printer import Printer
@@ -145,8 +146,13 @@ def _run_all(settings: Settings) -> int:
         if chosen["FLOW_DATASET"] == SYNTHETIC and "FLOW_CLOCK" not in chosen:
             waiting = Path(stack.enter_context(TemporaryDirectory(prefix="flow-start-")))
             start = f"deploy/prepared.py {shlex.quote(str(waiting))} {{program}}"
-            resume = asyncio.run(_resume_time(settings))
-            market = Thread(target=_begin_market, args=(settings, waiting, resume), daemon=True)
+            resume, first = asyncio.run(_resume_time(settings))
+            yesterday = Yesterday(last_session(resume).day, environment) if first else None
+            if yesterday is not None:
+                stack.callback(yesterday.stop)
+            market = Thread(
+                target=_begin_market, args=(settings, waiting, resume, yesterday), daemon=True
+            )
         elif embedded_database:
             _note_running(settings, chosen["FLOW_DATASET"], settings.clock)
         for name, (program, arguments) in parts.items():
@@ -166,8 +172,57 @@ def _run_all(settings: Settings) -> int:
     return 0 if stopped else 1
 
 
-def _begin_market(settings: Settings, folder: Path, start: datetime) -> None:
-    """Wait until the parts are ready, and let the simulated market begin."""
+class Yesterday:
+    """The session before a new simulated market's first one: filled and scored beside the market.
+
+    The commands have a lower priority than the sampler, whose slots come twice a second.
+    """
+
+    def __init__(self, day: date, environment: dict[str, str]) -> None:
+        self._days = ["--from", f"{day}", "--to", f"{day}"]
+        self._environment = environment
+        self._lock = Lock()
+        self._running: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def fill(self, clock: Clock) -> None:
+        """Fill the session and score it. Return early once it is stopped, or a command has failed.
+
+        Parameters
+        ----------
+        clock : the simulated market's clock.
+        """
+        environment = self._environment | {"FLOW_CLOCK": str(clock), "FLOW_LOG_LEVEL": "error"}
+        folder = Path(__file__).resolve().parents[1]
+        for command in ("backfill", "score"):
+            with self._lock:
+                if self._stopped:
+                    return
+                self._running = subprocess.Popen(
+                    ["nice", "-n", "10", sys.executable, "-m", "sampler", command, *self._days],
+                    env=environment,
+                    cwd=folder,
+                    stdout=subprocess.DEVNULL,
+                )
+            if self._running.wait() != 0:
+                if not self._stopped:
+                    _print(f"the simulated day before is not whole: flow-sampler {command} failed")
+                return
+        _print(f"the simulated day before, {self._days[1]}, is stored and scored")
+
+    def stop(self) -> None:
+        """End the command that runs, and start no other."""
+        with self._lock:
+            self._stopped = True
+            if self._running is not None and self._running.poll() is None:
+                self._running.terminate()
+                self._running.wait()
+
+
+def _begin_market(
+    settings: Settings, folder: Path, start: datetime, yesterday: Yesterday | None
+) -> None:
+    """Wait until the parts are ready, let the simulated market begin, and fill the day before."""
     while not ready(folder, ["sampler", "api"]):
         time.sleep(0.02)
     clock = Clock(start, SPEED, datetime.now(UTC) + HEAD_START)
@@ -176,6 +231,8 @@ def _begin_market(settings: Settings, folder: Path, start: datetime) -> None:
     _print(f"SIMULATED MARKET: made-up prices, {clock.speed:g} times as fast as real ones,")
     _print(f"  from {to_new_york(start):%Y-%m-%d %H:%M} New York; kept apart from real rows")
     write_clock(folder, str(clock))
+    if yesterday is not None:
+        yesterday.fill(clock)
 
 
 def _note_running(settings: Settings, dataset: str, clock: Clock) -> None:
@@ -245,13 +302,16 @@ async def _choose_source(settings: Settings, now: datetime) -> tuple[str, str]:
     return SYNTHETIC_SOURCE, "; ".join(refusals) or "the market is closed"
 
 
-async def _resume_time(settings: Settings) -> datetime:
-    """Return the time after the newest simulated row, else that before the last session's open."""
+async def _resume_time(settings: Settings) -> tuple[datetime, bool]:
+    """Return when the simulated market goes on, and whether it has no row so far.
+
+    That is after its newest row; without one, before the open of the last session.
+    """
     async with connect(settings, SYNTHETIC) as connections:
         newest = await connections.store.newest_slot()
     if newest is not None:
-        return newest + timedelta(seconds=GRID_SECONDS - 1)
-    return last_session(datetime.now(UTC)).open - timedelta(seconds=1)
+        return newest + timedelta(seconds=GRID_SECONDS - 1), False
+    return last_session(datetime.now(UTC)).open - timedelta(seconds=1), True
 
 
 if __name__ == "__main__":

@@ -65,6 +65,16 @@ class Run:
             time.sleep(0.2)
         raise AssertionError(self.log.read_text())
 
+    def day_before(self) -> dict:
+        """The stored session before the first one, once it is filled and scored."""
+        until = time.monotonic() + 120
+        while "is stored and scored" not in self.log.read_text():
+            assert time.monotonic() < until, self.log.read_text()
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.2)
+        url = f"http://127.0.0.1:{self.port}/v1/flow/zero-dte/sessions/SPY"
+        return requests.get(url, timeout=20).json()["sessions"][0]
+
     def stop(self) -> str:
         """Ctrl-C; what was printed."""
         self.process.send_signal(signal.SIGINT)
@@ -101,6 +111,8 @@ def test_a_first_visit_and_a_second_one(folder, tmp_path):
         # A second terminal, with nothing set but the folder, finds the product and its time.
         reports = [second_terminal(folder, "check")]
         examined = second_terminal(folder, "doctor", "--no-source")
+        whole = first.day_before()
+        scores = requests.get(f"http://127.0.0.1:{first.port}/v1/scorecard/SPY", timeout=20).json()
         twin = Run(folder, tmp_path / "twin", FLOW_PORT=str(first.port))
         assert twin.process.wait(60) == 2
         output = first.stop()
@@ -108,6 +120,13 @@ def test_a_first_visit_and_a_second_one(folder, tmp_path):
         first.process.kill()
     assert answer["source"] == "synthetic"
     assert "SIMULATED MARKET" in output
+    # Behind the first session stands a whole one: each slot but the open's, at which nothing trades.
+    assert (whole["slots"] - whole["rows"], whole["reasons"]) == (1, {"not_open": 1})
+    assert whole["feed"] == "synthetic"
+    assert whole["date"] < answer["session"]["open"][:10]
+    # Its forecasts are judged apart from frozen ones: nobody made them on that day.
+    judged = scores["kinds"]["backfilled"]
+    assert (judged["sessions"], judged["simulated"]) == (1, True)
     assert f"http://127.0.0.1:{first.port}/" in output
     assert output.rstrip().endswith("stopped")
     assert not (folder / "pgdata" / "postmaster.pid").exists()
@@ -121,15 +140,16 @@ def test_a_first_visit_and_a_second_one(folder, tmp_path):
     assert "starting PostgreSQL" not in refusal
     reports.append(second_terminal(folder, "check"))
     for out in reports:
-        match = re.search(r"([0-9]+) of ([0-9]+) slots", out)
-        assert match, out
-        assert 0 < int(match[1]) <= int(match[2]) < 780
+        # The last line is the running session's.
+        match = re.findall(r"([0-9]+) of ([0-9]+) slots", out)[-1]
+        assert 0 < int(match[0]) <= int(match[1]) < 780
     newest = answer["bars"][-1]["sampled_at"]
 
     second = Run(folder, tmp_path / "second", FLOW_SOURCE="synthetic:?seed=7")
     try:
         again = second.bars(len(answer["bars"]) + 3)
-        second.stop()
+        # A market that has rows gets no other day behind it.
+        assert "day before" not in second.stop()
     finally:
         second.process.kill()
     slots = [bar["sampled_at"] for bar in again["bars"]]
