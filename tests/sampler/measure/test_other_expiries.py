@@ -64,6 +64,16 @@ EXPIRIES = [
 ]
 
 
+def test_calls_and_puts_of_equal_open_interest_cancel() -> None:
+    """100 calls and 100 puts at each strike of two expiries: the whole chain's net GEX is 0 $."""
+    today, day = date(2026, 11, 20), date(2026, 11, 25)
+    closes = {each: datetime(2026, 11, each.day, 21, 0, tzinfo=UTC) for each in (today, day)}
+    years = (closes[today] - QUOTED).total_seconds() / (365 * 24 * 3600)
+    whole = frame("SPX", closes)
+    figures = measure_other_expiries(whole, session_on(today), spot=6800.0, atm=SIGMA, years=years)
+    assert figures.total_chain_net_gex == pytest.approx(0.0, abs=0.01)
+
+
 @pytest.mark.parametrize(("symbol", "day", "expires"), EXPIRIES, ids=str)
 def test_volatility_counts_to_the_expiry_s_own_close(symbol, day, expires):
     """Priced to its own close, an expiry gives back the volatility that it was priced with."""
