@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +23,7 @@ from sampler.chain import QUOTES, Chain, Frame, select_chain
 from sampler.errors import ChainRefused
 from sampler.live.outcome import Outcome
 from sampler.live.tick import DryRunStore, Tick
+from sampler.scoring import is_closing_frame
 from sampler.sources import Source, http
 from sampler.sources.synthetic.source import Synthetic
 from storage.config.vendor_keys import NO_KEYS, VendorKeys
@@ -446,3 +448,27 @@ async def test_close_leaves_no_connection(feed: Feed, server: VendorServer, tmp_
         await asyncio.sleep(0.02)
     assert server.connections == 0
     await feed.open(server, feed.keys(tmp_path, MOMENT)).close()
+
+
+async def test_the_frame_after_the_close(feed: Feed, server: VendorServer, tmp_path: Path) -> None:
+    """An index's spot 14 minutes after the close is its close, where the vendor gives one at all.
+
+    The server's options stand at the last second's quotes, and its spot is the settled 7700.25.
+    """
+    session = session_on(MOMENT.date())
+    assert session is not None
+    now = session.close + timedelta(minutes=14)
+    last = await market("SPX", session.close - timedelta(seconds=1))
+    server.put(dataclasses.replace(last, spot=7700.25, quoted_at=now, fetched_at=now))
+    server.now = now
+    source = feed.open(server, feed.keys(tmp_path, MOMENT))
+    try:
+        frame = await get(feed, source, moment=now)
+    finally:
+        await source.close()
+    assert frame.quoted_at == now
+    assert is_closing_frame(frame, "SPX", session) == (feed.scheme != "orats")
+    if feed.scheme == "orats":
+        assert math.isnan(frame.spot)
+    else:
+        assert frame.spot == 7700.25
