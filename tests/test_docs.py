@@ -11,7 +11,6 @@ import math
 import re
 import shlex
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +30,7 @@ from storage.config.settings import REGISTRY
 from storage.config.vendor_keys import VENDOR_NAMES
 from storage.record.glossary import GLOSSARY
 from storage.record.row import COLUMNS, PROFILE, Reason
+from tests import forked
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -446,7 +446,7 @@ def test_example_command_gives_the_example(example):
     (command,) = [line for line in code(section("A worked example")) if "--json" in line]
     name, *arguments = shlex.split(command)
     assert name == "flow-sampler"
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "sampler", *arguments],
         cwd=ROOT,
         capture_output=True,

@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -26,6 +25,7 @@ from api.http.server import Server
 from storage.embedded.attach import Servers
 from storage.postgres.store import Store
 from storage.redis.channel import NoChannel
+from tests import forked
 from tests.api.rows import every, utc
 from tests.api.site import SERIES, Away, Caller, Fed, Site, Still, Wire
 from tests.real_chains import EXTRA, schwab, volkit
@@ -180,7 +180,7 @@ def _measure(database_url: str, redis_url: str) -> None:
 
     def backfill(source: str, symbols: str, first: str, last: str) -> None:
         command = ["backfill", "--source", source, "--symbols", symbols]
-        subprocess.run(
+        forked.run(
             [sys.executable, "-m", "sampler", *command, "--from", first, "--to", last],
             env=environment,
             cwd=ROOT,

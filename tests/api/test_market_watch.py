@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from storage.notify.messenger import Messenger
 from storage.notify.rules_file import RulesFile
 from storage.notify.target import WebHook
 from storage.postgres.store import Store
+from tests import forked
 from tests.api.rows import FRIDAY, record, utc
 from tests.api.site import Still
 from tests.api.test_serve import Served
@@ -320,7 +320,7 @@ def test_the_command(store_url: str, tmp_path: Path) -> None:
     def run(*options: str, status: int = 0) -> str:
         environment = os.environ | {"FLOW_DATABASE_URL": store_url, "FLOW_DATASET": "live"}
         command = [sys.executable, "-m", "storage", "notify", *options]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = forked.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stderr
         return done.stdout + done.stderr
 

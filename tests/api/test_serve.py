@@ -29,6 +29,7 @@ from storage.config.settings import Settings
 from storage.embedded.attach import Servers
 from storage.postgres.store import Store
 from storage.redis.channel import RedisChannel
+from tests import forked
 from tests.api.conftest import EMPTY, SERIES
 from tests.api.rows import record, utc
 from tests.supervision import notify_socket
@@ -74,7 +75,7 @@ class Served:
         }
         with log.open("wb") as errors:
             limit = ["prlimit", f"--nofile={files}:{files}"] if files else []
-            self.process = subprocess.Popen(
+            self.process = forked.Popen(
                 [*limit, sys.executable, "-m", "api", "serve"],
                 cwd=ROOT,
                 env=environment,
@@ -136,7 +137,7 @@ async def fill(served: Served, database: str, redis_url: str) -> None:
 
 
 def ask_curl(url: str) -> str:
-    return subprocess.run(
+    return forked.run(
         ["curl", "-sSf", url], check=True, capture_output=True, text=True, timeout=20
     ).stdout
 
@@ -149,7 +150,7 @@ def ask_requests(url: str) -> str:
 
 
 def ask_node(url: str) -> str:
-    return subprocess.run(
+    return forked.run(
         ["node", "-e", NODE, url], check=True, capture_output=True, text=True, timeout=20
     ).stdout
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,7 @@ from storage.notify.target import WebHook
 from storage.postgres.lease import Lease
 from storage.postgres.store import Store
 from storage.record.row import Reason
+from tests import forked
 from tests.api.rows import gap, record, utc
 from tests.api.site import Still
 from tests.api.test_serve import Served
@@ -273,7 +273,7 @@ def test_from_the_fault_to_the_message(
     environment = os.environ | settings
     environment |= {"FLOW_DATABASE_URL": database, "FLOW_REDIS_URL": servers.redis_url}
     with web_hook() as hook, (tmp_path / "sampler").open("wb") as log:
-        sampler = subprocess.Popen(
+        sampler = forked.Popen(
             [sys.executable, "-m", "sampler", "run"], env=environment, stderr=log
         )
         served = Served(

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests import forked
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -42,7 +44,7 @@ class Run:
             **settings,
         }
         with log.open("w") as out:
-            self.process = subprocess.Popen(
+            self.process = forked.Popen(
                 [sys.executable, str(ROOT / "deploy/run.py")],
                 env=environment,
                 stdout=out,
@@ -87,7 +89,7 @@ def second_terminal(folder: Path, *command: str) -> str:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("FLOW_")
     }
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "storage", *command],
         env=environment | {"FLOW_DATA_DIR": str(folder), "FLOW_SYMBOLS": "SPY"},
         cwd=ROOT,

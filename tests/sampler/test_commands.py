@@ -16,6 +16,7 @@ import pytest
 from sampler.opening import parse_moment
 from sampler.sources import SOURCES
 from storage.errors import UsageError
+from tests import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 #: A Tuesday, 10:00 New York; the Saturday before it.
@@ -29,7 +30,7 @@ def run(
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("FLOW_")
     }
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-m", module, *words],
         env=environment | {"PYTHONPATH": str(path)},
         cwd=cwd,
@@ -88,7 +89,7 @@ def test_example_from_the_wheel(tmp_path):
     """A built wheel brings the example chain and the type marks; recorded:example measures it."""
     pytest.importorskip("hatchling")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    forked.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
     (wheel,) = tmp_path.glob("*.whl")
     unpacked = tmp_path / "unpacked"
     with zipfile.ZipFile(wheel) as archive:

@@ -25,6 +25,7 @@ from storage.market.calendar import session_on
 from storage.postgres.store import Store
 from storage.record.row import Reason
 from storage.scorecard.forecast import FORECAST_COLUMNS, freeze
+from tests import forked
 
 SESSION = session_on(DAY)
 HALF_PAST = datetime(2026, 8, 19, 19, 30, tzinfo=UTC)
@@ -227,7 +228,7 @@ async def test_after_the_close(store: Store) -> None:
 def run(servers: Servers, database: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         settings = {"FLOW_DATABASE_URL": database, "FLOW_REDIS_URL": servers.redis_url}
-        return subprocess.run(
+        return forked.run(
             [sys.executable, "-m", *words, "--dataset", "live"],
             env=os.environ | settings, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip

@@ -27,6 +27,7 @@ from storage.postgres.migrate import VERSION
 from storage.postgres.store import Store
 from storage.record.row import Gap, Reason, SlotRecord
 from storage.redis.channel import RedisChannel
+from tests import forked
 
 COMMANDS = ("migrate", "check", "tail", "export", "import")
 #: No redis answers there.
@@ -52,7 +53,7 @@ class Door:
 
     def start(self, *words: str | Path, **environment: str) -> subprocess.Popen[str]:
         """Start a command."""
-        process = subprocess.Popen(
+        process = forked.Popen(
             [sys.executable, "-m", "storage", *words],
             env=self.environment | environment,
             stdout=subprocess.PIPE,

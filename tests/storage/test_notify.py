@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from storage.notify.conditions import Conditions, Trouble
 from storage.notify.notice import Notice
 from storage.notify.notifier import Notifier, deliver
 from storage.notify.target import Service, WebHook, configured_targets
+from tests import forked
 from tests.web_hook import web_hook
 
 BEGAN = datetime(2026, 6, 5, 14, 0, tzinfo=UTC)
@@ -36,7 +36,7 @@ async def test_a_web_hook_gets_signed_json():
         "slot": None, "message": "SPX: no row.", "figures": {}, "dataset": "", "node": "desk",
     }  # fmt: skip
     command = ["openssl", "dgst", "-sha256", "-hmac", "s3cret", "-hex"]
-    shown = subprocess.run(command, input=body, capture_output=True, check=True).stdout.decode()
+    shown = forked.run(command, input=body, capture_output=True, check=True).stdout.decode()
     assert headers["X-Flow-Signature"] == f"sha256={shown.split()[-1]}"
 
 
@@ -160,14 +160,14 @@ def test_the_command(tmp_path):
     with web_hook() as hook:
         environment = os.environ | {"FLOW_NOTIFY": hook.url}
         command = [sys.executable, "-m", "storage", "notify"]
-        done = subprocess.run(
+        done = forked.run(
             [*command, "--test"], env=environment, capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stdout) == (0, "http://127.0.0.1: delivered\n")
         assert json.loads(hook.requests[0][1])["kind"] == "test"
         stopped = environment | {"SERVICE_RESULT": "success"}
         assert (
-            subprocess.run(
+            forked.run(
                 [*command, "--unit", "a.service"],
                 env=stopped,
                 capture_output=True,
@@ -179,7 +179,7 @@ def test_the_command(tmp_path):
         assert len(hook.requests) == 1
         killed = environment | {"SERVICE_RESULT": "watchdog"}
         assert (
-            subprocess.run(
+            forked.run(
                 [*command, "--unit", "a.service"],
                 env=killed,
                 capture_output=True,
@@ -190,7 +190,7 @@ def test_the_command(tmp_path):
         )
         event = json.loads(hook.requests[1][1])
         assert (event["kind"], "watchdog" in event["message"]) == ("unit_failed", True)
-        done = subprocess.run(
+        done = forked.run(
             [*command, "--test"],
             env=os.environ | {"FLOW_NOTIFY": ""},
             capture_output=True,
@@ -203,7 +203,7 @@ def test_the_command(tmp_path):
 def unit_notice(hook, folder, unit="a.service", **environment):
     """What the web hook hears when a unit calls, and the exit status."""
     before = len(hook.requests)
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "storage", "notify", "--unit", unit],
         env=os.environ | {"FLOW_NOTIFY": hook.url, "STATE_DIRECTORY": str(folder)} | environment,
         capture_output=True,

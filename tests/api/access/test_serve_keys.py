@@ -6,7 +6,6 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from flashalpha import (
 
 from api.access.keys import REFRESH
 from storage.embedded.attach import Servers
+from tests import forked
 from tests.api.conftest import SERIES
 from tests.api.test_serve import ROOT, Served, closed
 
@@ -34,7 +34,7 @@ QUOTA = 50
 def keys(database: str, *arguments: str) -> str:
     """Runs flow-api keys as a user does; what it printed."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOW_")}
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "api", "keys", *arguments],
         cwd=ROOT,
         env=environment | {"FLOW_DATABASE_URL": database},

@@ -14,6 +14,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from api.access.keys import key_digest, make_key
 from storage.postgres.store import Store
+from tests import forked
 from tests.api.mcp.clients import call, refusal
 from tests.api.rows import every, utc
 from tests.api.serving import served
@@ -83,7 +84,7 @@ async def test_a_server_that_is_away() -> None:
 def test_wrong_usage(arguments: list[str], says: str) -> None:
     """A sentence on standard error, nothing on standard output, and status 2."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOW_")}
-    ended = subprocess.run(
+    ended = forked.run(
         [sys.executable, "-m", "api", "mcp", *arguments],
         env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
         stdin=subprocess.DEVNULL,

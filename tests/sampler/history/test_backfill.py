@@ -11,13 +11,14 @@ from datetime import UTC
 import psycopg
 import pytest
 
+from tests import forked
 from tests.real_chains import schwab, volkit
 
 FROM_TO = ("--from", "2026-07-16", "--to", "2026-08-19")
 
 
 def flow(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-m", module, *arguments],
         env=os.environ | environment,
         capture_output=True,

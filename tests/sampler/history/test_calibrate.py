@@ -6,7 +6,6 @@ import json
 import lzma
 import math
 import os
-import subprocess
 import sys
 from collections import defaultdict
 from datetime import timedelta
@@ -30,6 +29,7 @@ from sampler.sources.recorded import read_chain
 from storage.market.calendar import market_day, session_on
 from storage.redis.channel import NoChannel
 from storage.scorecard.statistics import wilson
+from tests import forked
 
 DAY = TEN_FOURTEEN.date()
 SESSION = session_on(DAY)
@@ -215,7 +215,7 @@ async def test_the_command_reads_closes_from_a_source(store, servers, database, 
     command = ["calibrate", "--symbols", "SPX,NDX", "--dataset", "live"]
 
     def calibrate(*arguments: str) -> str:
-        done = subprocess.run(
+        done = forked.run(
             [sys.executable, "-m", "sampler", *command, *arguments],
             env=os.environ | parts,
             capture_output=True,

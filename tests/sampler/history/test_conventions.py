@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from typing import Any
@@ -25,7 +24,7 @@ from sampler.history.conventions import (
 from sampler.measure.snapshot import measure_slot
 from storage.market.calendar import market_day, session_on
 from storage.record.row import SlotRecord
-from tests import real_chains
+from tests import forked, real_chains
 from tests.sampler.history.test_explain import DAY, explain, fill
 
 
@@ -225,7 +224,7 @@ async def test_the_command(store: Any, servers: Any, database: str) -> None:
     data = json.loads(explain("compare", "--conventions", *options, "--json", **parts).stdout)
     record = await store.before("SPX", DAY, session_on(DAY).close)
     assert data["conventions"][0]["value"] == record.row.net_gex
-    without = subprocess.run(
+    without = forked.run(
         [sys.executable, "-m", "sampler", "compare", *options],
         env=os.environ | parts,
         capture_output=True,

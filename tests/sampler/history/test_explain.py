@@ -23,7 +23,7 @@ from sampler.sources import open_source
 from storage.market.calendar import market_day, session_on
 from storage.postgres.store import Store
 from storage.redis.channel import NoChannel
-from tests import real_chains
+from tests import forked, real_chains
 
 DAY = TEN_FOURTEEN.date()
 SESSION = session_on(DAY)
@@ -65,7 +65,7 @@ async def test_a_changed_row_is_told(store):
 
 
 def explain(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-m", "sampler", *arguments],
         env=os.environ | environment,
         capture_output=True,

@@ -37,6 +37,7 @@ from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
 from storage.record.row import Gap, Reason
 from storage.redis.channel import NoChannel
+from tests import forked
 
 SESSION = session_on(DAY)
 KAPPA = 0.43
@@ -436,7 +437,7 @@ def command(database) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def _start(database: str, *words: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return forked.Popen(
         [sys.executable, "-m", "sampler", "backfill", *words],
         env=os.environ
         | {"FLOW_DATABASE_URL": database, "FLOW_REDIS_URL": "redis://127.0.0.1:1/0"}
@@ -581,7 +582,7 @@ class TestJobs:
 
 
 def _children(pid: int) -> list[int]:
-    listed = subprocess.run(
+    listed = forked.run(
         ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
     )
     return [int(word) for word in listed.stdout.split()]

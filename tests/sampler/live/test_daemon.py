@@ -21,6 +21,7 @@ from sampler.live.grid import due_slot, next_tick
 from storage.embedded.attach import Servers
 from storage.market.calendar import session_on
 from storage.market.clock import Clock
+from tests import forked
 from tests.real_chains import volkit
 
 DAY = date(2026, 8, 19)
@@ -45,7 +46,7 @@ def sampler(
         **settings,
     }
     with log.open("a") as out:
-        process = subprocess.Popen(
+        process = forked.Popen(
             [sys.executable, "-m", "sampler", "run"], env=environment, stderr=out
         )
         try:

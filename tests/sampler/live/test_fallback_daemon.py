@@ -20,6 +20,7 @@ from sampler.sources.synthetic.source import Synthetic
 from storage.market.calendar import session_on
 from storage.market.clock import Clock
 from storage.postgres.store import Store
+from tests import forked
 from tests.vendors import server as faults
 from tests.vendors.feeds import FEEDS
 from tests.vendors.server import VendorServer
@@ -54,9 +55,7 @@ def stored(database: str) -> dict[str, dict[str, dict[datetime, Any]]]:
 def run(log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     with log.open("a") as out:
         command = [sys.executable, "-m", "sampler", "run"]
-        return subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | environment, stdout=out, stderr=out
-        )
+        return forked.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=out, stderr=out)
 
 
 @pytest.mark.clocked

@@ -17,7 +17,7 @@ import pytest
 
 from storage.market.clock import Clock
 from storage.postgres.store import Store
-from tests import hostile_daemon
+from tests import forked, hostile_daemon
 from tests.cboe_server import CboeServer
 from tests.hostile_daemon import (
     DELAY,
@@ -149,7 +149,7 @@ async def test_the_check_counts_what_a_bad_feed_lost(database, store, tmp_path) 
     assert not judge(clean, corruptions, in_store).lies
     # Half a minute after the last slot's quotes could be had: all 44 are due.
     now = clean.fetched(LENGTH - 1) + STEP
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "storage", "check", "--json", "--symbols", "NVDA", "--from",
          f"{clean.session.day}", "--to", f"{clean.session.day}",
          "--clock", f"simulated:{now.isoformat()}@0.0001"],
@@ -252,7 +252,7 @@ async def test_the_command_itself(servers, database, store, tmp_path, monkeypatc
     def start() -> subprocess.Popen[bytes]:
         with (tmp_path / "log").open("a") as log:
             command = [sys.executable, "-m", "sampler", "run"]
-            return subprocess.Popen(command, env=environment, stderr=log)
+            return forked.Popen(command, env=environment, stderr=log)
 
     async with CboeServer() as server:
         environment["FLOW_SOURCE"] = f"cboe:{server.url}?delay=900&pace=0&timeout=1&budget=1"

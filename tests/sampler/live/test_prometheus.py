@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import subprocess
 import sys
 import urllib.request
 from contextlib import suppress
@@ -23,6 +22,7 @@ from storage.config.vendor_keys import NO_KEYS
 from storage.errors import FlowError
 from storage.market.calendar import session_on
 from storage.record.row import Reason
+from tests import forked
 from tests.api.rows import record, utc
 from tests.rig import STEP, FailingStore, rig
 
@@ -159,7 +159,7 @@ async def test_a_running_sampler(servers, database, tmp_path):
         "FLOW_METRICS_PORT": str(port),
     }
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
+        process = forked.Popen(
             [sys.executable, "-m", "sampler", "run"], env=environment, stderr=log
         )
     try:

@@ -25,6 +25,7 @@ from storage.market.clock import Clock
 from storage.postgres.lease import Lease
 from storage.record.wire import Batch
 from storage.spool.spool import Spool
+from tests import forked
 
 DAY = date(2026, 8, 19)
 SESSION = session_on(DAY)
@@ -198,9 +199,7 @@ def start(database: str, redis_url: str, folder, log, **settings: str) -> subpro
         **settings,
     }
     with log.open("a") as out:
-        return subprocess.Popen(
-            [sys.executable, "-m", "sampler", "run"], env=environment, stderr=out
-        )
+        return forked.Popen([sys.executable, "-m", "sampler", "run"], env=environment, stderr=out)
 
 
 def lines(log) -> list[dict]:

@@ -7,7 +7,6 @@ import dataclasses
 import math
 import os
 import random
-import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -26,6 +25,7 @@ from sampler.sources.synthetic.source import Synthetic
 from storage.errors import UsageError
 from storage.market.calendar import Session, market_day, session_on
 from storage.record.row import Reason
+from tests import forked
 from tests.real_chains import DATA
 from tests.vendors.databento import (
     CBBO_1M,
@@ -555,7 +555,7 @@ async def test_a_backfill_twice_writes_the_same_bytes(
     command = ("backfill", *span, "--source", f"databento:{tmp_path}")
 
     def run(*options: str) -> tuple[str, list[Any]]:
-        done = subprocess.run(
+        done = forked.run(
             [sys.executable, "-m", "sampler", *command, *options],
             env=os.environ | parts | {"FLOW_LOG_LEVEL": "error"},
             capture_output=True,

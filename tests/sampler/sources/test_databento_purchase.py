@@ -37,6 +37,7 @@ from storage.config.vendor_keys import VendorKeys
 from storage.errors import FlowError, UsageError
 from storage.market.calendar import session_on
 from storage.record.row import Reason
+from tests import forked
 from tests.sampler.sources.test_databento import DAY as SMALL_DAY
 from tests.sampler.sources.test_databento import FILES as SMALL
 from tests.sampler.sources.test_databento import simulated
@@ -449,7 +450,7 @@ def test_its_own_address_is_remote() -> None:
 def run(
     server: DatabentoService, folder: Path, environment: dict[str, str], *options: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forked.run(
         [
             *(sys.executable, "-m", "sampler", "backfill", "--symbols", "SPX"),
             *("--from", f"{DAY}", "--to", f"{DAY}"),

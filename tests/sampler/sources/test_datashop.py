@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import subprocess
 import sys
 import zipfile
 from datetime import UTC, date, datetime, timedelta
@@ -23,6 +22,7 @@ from sampler.sources.datashop.source import DataShop
 from storage.errors import UsageError
 from storage.market.calendar import market_day, session_on
 from storage.record.row import Reason
+from tests import forked
 from tests.real_chains import LEAN_DAYS, lean_minutes
 from tests.vendors.datashop import (
     COLUMNS,
@@ -272,7 +272,7 @@ def test_a_backfill_twice_writes_the_same_bytes(
     query = "select * from live.rows order by slot"
 
     def run(*options: str) -> tuple[str, list[Any]]:
-        done = subprocess.run(
+        done = forked.run(
             [sys.executable, "-m", "sampler", *command, *options],
             env=os.environ | parts | {"FLOW_LOG_LEVEL": "error"},
             capture_output=True,

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import socket
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from sampler.__main__ import main
 from sampler.sources.synthetic.source import Synthetic
 from storage.config.vendor_keys import VENDOR_SETTINGS
 from storage.market.clock import Clock
+from tests import forked
 from tests.proxy import Proxy
 from tests.vendors import server as faults
 from tests.vendors.feeds import FEEDS, Feed
@@ -224,7 +224,7 @@ async def test_the_daemon_shows_no_key(servers, database, tmp_path: Path) -> Non
             environment |= own
         environment |= {"FLOW_SOURCE": ",".join(sources), "FLOW_SYMBOLS": ",".join(SHARED_OUT)}
         with log.open("w") as out:
-            process = subprocess.Popen(
+            process = forked.Popen(
                 [sys.executable, "-m", "sampler", "run"],
                 cwd=ROOT,
                 env=environment,

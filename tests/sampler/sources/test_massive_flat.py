@@ -8,7 +8,6 @@ import dataclasses
 import gzip
 import os
 import random
-import subprocess
 import sys
 import tracemalloc
 from datetime import UTC, date, datetime
@@ -29,6 +28,7 @@ from sampler.sources.trades import PrintKind
 from storage.errors import UsageError
 from storage.market.calendar import market_day, session_on
 from storage.record.row import Reason
+from tests import forked
 from tests.sampler.sources.test_databento import simulated, timed
 from tests.vendors.massive_flat import (
     QUOTES,
@@ -350,7 +350,7 @@ async def test_a_backfill_twice_writes_the_same_bytes(
     command = ("backfill", *span, "--source", f"massive:{tmp_path}")
 
     def run(*options: str) -> tuple[str, list[Any]]:
-        done = subprocess.run(
+        done = forked.run(
             [sys.executable, "-m", "sampler", *command, *options],
             env=os.environ | parts | {"FLOW_LOG_LEVEL": "error"},
             capture_output=True, text=True, timeout=120, check=True,

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import random
-import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -23,6 +22,7 @@ from sampler.sources.orats.source import Orats
 from storage.config.vendor_keys import VendorKeys
 from storage.market.calendar import session_on
 from storage.record.row import Reason
+from tests import forked
 from tests.sampler.sources.test_databento import simulated
 from tests.vendors import server as faults
 from tests.vendors.orats import HEADER, TOKEN, OratsVendor, orats_csv
@@ -206,7 +206,7 @@ async def test_a_backfill_twice_writes_the_same_bytes(servers: Any, database: st
         server.put(*frames)
 
         def run() -> tuple[str, list[str]]:
-            done = subprocess.run(
+            done = forked.run(
                 [
                     *(sys.executable, "-m", "sampler", "backfill", "--symbols", "SPX"),
                     *("--from", f"{DAY}", "--to", f"{DAY}", "--source", f"orats:{server.url}?pace=0"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from sampler.sources import SOURCES
 from storage.config.vendor_keys import VENDOR_SETTINGS
 from storage.market.clock import Clock
+from tests import forked
 from tests.vendors.feeds import FEEDS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -74,7 +74,7 @@ def test_the_list_says_what_the_symbols_take() -> None:
     """With a source named, the requests of the symbols, and what surely expires, stand below the list."""
     url = "tradier:http://127.0.0.1:1/v1"  # a live vendor refuses another clock than the real one
     clock = Clock(datetime(2026, 8, 19, 14, tzinfo=UTC), 1.0, datetime.now(UTC))
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "sampler", "sources", "--source", url, "--symbols", "@all"],
         cwd=ROOT, env={"FLOW_TRADIER_TOKEN": "x", "FLOW_CLOCK": str(clock)}, capture_output=True, text=True, check=True,
         timeout=120,
@@ -89,7 +89,7 @@ def test_the_list_says_what_each_offers_and_which_keys_are_set(tmp_path: Path) -
     """Delay, past sessions and settings of each source; where a key stands, never the key."""
     (tmp_path / "key").write_text("canary-1d2c3b4a")
     environment = {"FLOW_MASSIVE_KEY_FILE": str(tmp_path / "key"), "FLOW_TRADIER_TOKEN": "canary-x"}
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "sampler", "sources"],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip

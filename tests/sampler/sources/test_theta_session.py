@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import date, datetime
@@ -22,6 +21,7 @@ from sampler.sources.theta.source import Theta
 from storage.market.calendar import session_on
 from storage.postgres.store import Store
 from storage.record.row import Reason
+from tests import forked
 from tests.rig import rig, rows
 from tests.vendors.same_row import (
     measured_rows,
@@ -168,7 +168,7 @@ async def test_a_backfill_stores_what_live_sampling_stored(database, servers, tm
         await source.close()
 
         def backfill() -> str:
-            done = subprocess.run(
+            done = forked.run(
                 [
                     *(sys.executable, "-m", "sampler", "backfill", "--symbols", "SPX"),
                     *("--from", f"{DAY}", "--to", f"{DAY}", "--source", f"theta:{server.url}"),

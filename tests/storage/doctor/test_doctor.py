@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import socket
-import subprocess
 import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from storage.embedded.attach import Servers
 from storage.postgres.retention import RetentionReport, overdue_tables
 from storage.postgres.store import Store
 from storage.redis.channel import RedisChannel
+from tests import forked
 from tests.api.rows import record, utc
 
 NOWHERE = "127.0.0.1:1"
@@ -42,7 +42,7 @@ def examine(servers: Servers, database: str, *options: str, **settings: str):
         "FLOW_METRICS_PORT": "0",
         **settings,
     }
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "storage", "doctor", "--json", "--no-source", *options],
         env=environment,
         capture_output=True,
@@ -85,7 +85,7 @@ def test_the_lines_for_a_person(servers: Servers, database: str) -> None:
     """A line a check, and what to do below it; no password of a URL is shown."""
     secret = database.replace("postgres@", "postgres:hunter2@")
     environment = os.environ | {"FLOW_DATABASE_URL": secret, "FLOW_REDIS_URL": servers.redis_url}
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "storage", "doctor", "--no-source"],
         env=environment,
         capture_output=True,
@@ -107,7 +107,7 @@ def test_a_source_that_answers(servers: Servers, database: str) -> None:
         "FLOW_SOURCE": "recorded:example",
         "FLOW_SYMBOLS": "SPX",
     }
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "storage", "doctor"],
         env=environment, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
@@ -249,7 +249,7 @@ def test_a_key_that_is_missing(servers: Servers, database: str) -> None:
         "FLOW_PORT": str(free_port()),
         "FLOW_METRICS_PORT": "0",
     }
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "storage", "doctor"],
         env=environment, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
@@ -323,7 +323,7 @@ def test_after_a_failure_only_what_is_wrong(servers: Servers, tmp_path: Path) ->
 
     def after(result: str, *options: str) -> tuple[int, str]:
         command = [sys.executable, "-m", "storage", "doctor", "--after-failure", "--no-source"]
-        done = subprocess.run(
+        done = forked.run(
             [*command, *options], env=environment | {"SERVICE_RESULT": result},
             capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from datetime import date, timedelta
 from pathlib import Path
@@ -40,6 +39,7 @@ from storage.parquet.write import ParquetWriter
 from storage.postgres.store import Store
 from storage.record.row import PROFILE, Reason, SlotRecord
 from storage.redis.channel import NoChannel
+from tests import forked
 
 PERIOD = ("--from", "2026-08-19", "--to", "2026-08-19")
 SESSION = session_on(DAY)
@@ -47,7 +47,7 @@ SESSION = session_on(DAY)
 
 def flow(database: str, *words: str | Path) -> tuple[int, str, str]:
     """The store's command on a database."""
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "storage", *map(str, words)],
         env=os.environ | {"FLOW_DATABASE_URL": database},
         capture_output=True,

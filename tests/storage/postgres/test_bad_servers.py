@@ -21,6 +21,7 @@ from storage.errors import AccessDenied, LiveError, StoreError, StoreUnavailable
 from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
 from storage.redis.channel import RedisChannel
+from tests import forked
 
 SECRET = "s3cret/@%"
 
@@ -359,7 +360,7 @@ async def test_passwords_in_files_and_credentials(own, guarded, tmp_path):
 
     async def run(*command: str, env: dict[str, str]) -> int:
         done = await asyncio.to_thread(
-            subprocess.run, [sys.executable, "-m", *command],
+            forked.run, [sys.executable, "-m", *command],
             env=env, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         outputs.append(done.stdout + done.stderr)

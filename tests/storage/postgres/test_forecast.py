@@ -13,6 +13,7 @@ from factories import DAY, at, record
 
 from storage.postgres.retention import RetentionReport, forecast, forecast_table
 from storage.postgres.store import Store
+from tests import forked
 
 KEEP = {"rows": 0, "profiles": 60, "chains": 730, "gaps": 0, "alerts": 730}
 
@@ -69,7 +70,7 @@ def test_the_command(database: str) -> None:
     }
 
     def run(*options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return forked.run(
             [sys.executable, "-m", "storage", "prune", "--forecast", *options],
             env=environment, capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip

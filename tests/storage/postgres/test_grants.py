@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from storage.embedded.attach import Servers
 from storage.market.calendar import session_on
 from storage.market.clock import Clock
 from storage.postgres.grants import ROLES
+from tests import forked
 from tests.reverse_proxy import free_port
 
 PREFIX = f"t{os.getpid()}_"
@@ -30,7 +30,7 @@ PREFIX = f"t{os.getpid()}_"
 
 def run(*command: str, **settings: str) -> str:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FLOW_")}
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", *command],
         env=environment | settings, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
@@ -123,7 +123,7 @@ def test_the_doctor_of_the_samplers_role(
     granted: Callable[[str], str], servers: Servers, tmp_path: Path
 ) -> None:
     """The role that its service has is good enough: that it may not read keys is no failure."""
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "storage", "doctor", "--json", "--no-source"],
         env={k: v for k, v in os.environ.items() if not k.startswith("FLOW_")}
         | {
@@ -189,7 +189,7 @@ def test_both_programs_at_work(
             ("api", ("api", "serve"), {"FLOW_ACCESS": "keys", "FLOW_PORT": str(port)}),
         ):  # fmt: skip
             with logs[name].open("w") as log:
-                running.append(subprocess.Popen(
+                running.append(forked.Popen(
                     [sys.executable, "-m", *command], stdout=log, stderr=log,
                     env=environment | settings | {"FLOW_DATABASE_URL": granted(name)},
                 ))  # fmt: skip

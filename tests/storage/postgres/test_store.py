@@ -35,6 +35,7 @@ from storage.postgres.store import Store
 from storage.record.figures import DetailFigures, SettledFigures
 from storage.record.mode import WriteMode
 from storage.record.row import COLUMNS, Reason, SlotRecord
+from tests import forked
 
 NEXT_DAY = date(2026, 8, 20)
 HALF = timedelta(seconds=30)
@@ -772,7 +773,7 @@ class TestMigrate:
         }
         command = [sys.executable, "-m", "storage", "migrate"]
         running = [
-            subprocess.Popen(
+            forked.Popen(
                 command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
             for _ in range(4)
