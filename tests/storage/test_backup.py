@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,13 +18,12 @@ from psycopg import sql
 from storage.embedded import attach as embedded
 from storage.postgres.migrate import migrate
 from storage.postgres.store import Store
-from tests import forked
 
 
 def flow_store(*words: str | Path, **settings: str) -> tuple[int, str, str]:
     """Run a command in an environment of its own."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("FLOW_")}
-    done = forked.run(
+    done = subprocess.run(
         [sys.executable, "-m", "storage", *map(str, words)],
         env=inherited | settings, capture_output=True, text=True, check=False, timeout=170,
     )  # fmt: skip
