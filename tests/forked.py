@@ -9,6 +9,7 @@ ordinary process. A test about the start of an interpreter uses ``subprocess`` i
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import inspect
@@ -84,6 +85,7 @@ class Nursery:
         # It ends with this process, so nobody waits for it and nothing warns that nobody does.
         started.returncode = 0
         theirs.close()
+        atexit.register(self._line.close)
         return self._line
 
 
@@ -99,11 +101,11 @@ class Popen(subprocess.Popen):  # type: ignore[type-arg]
     _status: int | None = None
 
     def _execute_child(self, *values: Any) -> None:
-        given = _SIGNATURE.bind(self, *values).arguments
-        args, environment = given["args"], given["env"]
+        values_by_name = _SIGNATURE.bind(self, *values).arguments
+        args, environment = values_by_name["args"], values_by_name["env"]
         environment = dict(os.environ if environment is None else environment)
         ordinary = (
-            any(given.get(name) for name in _ORDINARY)
+            any(values_by_name.get(name) for name in _ORDINARY)
             or isinstance(args, (str, bytes, os.PathLike))
             or list(args[:2]) != [sys.executable, "-m"]
             or args[2] not in PROGRAMS
@@ -114,16 +116,16 @@ class Popen(subprocess.Popen):  # type: ignore[type-arg]
             return
         # Standard input, output and errors: -1 is that of this process.
         files = [
-            number if given[name] == -1 else given[name]
+            number if values_by_name[name] == -1 else values_by_name[name]
             for number, name in enumerate(("p2cread", "c2pwrite", "errwrite"))
         ]
-        folder = os.fspath(given["cwd"] or Path.cwd())
+        folder = os.fspath(values_by_name["cwd"] or Path.cwd())
         try:
             self.pid, self._status = NURSERY.fork(args[2:], environment, folder, files)
             self._child_created = True
         finally:
             pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
-            self._close_pipe_fds(*(given[name] for name in pipes))  # type: ignore[attr-defined]
+            self._close_pipe_fds(*(values_by_name[name] for name in pipes))  # type: ignore[attr-defined]
 
     def _read_status(self, timeout: float | None) -> int | None:
         if self.returncode is None and self._status is not None:
