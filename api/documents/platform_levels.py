@@ -36,7 +36,9 @@ COLUMNS = (
     *("key", "name", "price", "level", "doubts", "symbol", "target", "basis_kind", "basis"),
     *("quoted_at", "age_seconds", "delay_seconds", "market_open", "simulated"),
 )
-BasisFrom = Literal["same", "sampled", "price", "basis", "ratio"]
+BasisFrom = Literal["same", "sampled", "price", "basis", "ratio", "apart"]
+#: Why there is no basis, where the target is sampled.
+_APART = "The two are not quoted within a minute of each other at this moment."
 #: Parameters that say how the target's price follows; one of them at most.
 _AMOUNTS: tuple[BasisFrom, ...] = ("price", "basis", "ratio")
 _LARGEST = 1e7
@@ -122,7 +124,7 @@ def given_basis(query: TargetQuery, spot: float) -> Basis:
 
 
 def levels_document(
-    sample: Sample, target: str, basis: Basis, basis_from: BasisFrom, *, simulated: bool
+    sample: Sample, target: str, basis: Basis | None, basis_from: BasisFrom, *, simulated: bool
 ) -> dict[str, Any]:
     """Answer with the levels of a sample, each as a price of the target.
 
@@ -130,7 +132,7 @@ def levels_document(
     ----------
     sample : the sample.
     target : the instrument whose prices the levels become.
-    basis : how they become that.
+    basis : how they become that; None where both are sampled and not at the same time.
     basis_from : where the basis is from.
     simulated : whether the server shows a simulated market; a simulated feed says it by itself.
 
@@ -146,11 +148,14 @@ def levels_document(
         for figure in figures:
             doubted_by.setdefault(figure, []).append(flag)
     values = _values(row)
+    fields = None if basis is None else {"kind": basis.kind, "amount": round(basis.amount, 8)}
     levels = [
         {
             "key": key,
             "name": name,
-            "price": None if level is None else round_to_step(basis.map_price(level), step),
+            "price": round_to_step(basis.map_price(level), step)
+            if level is not None and basis is not None
+            else None,
             "level": level,
             # Both ends of the cone begin at spot.
             "doubts": sorted(
@@ -168,7 +173,11 @@ def levels_document(
         "market_open": sample.session.open <= sample.moment < sample.session.close,
         "simulated": simulated or row.source == _SIMULATED_FEED,
         "age_seconds": round(sample.age),
-        "basis": {"kind": basis.kind, "amount": round(basis.amount, 8), "from": basis_from},
+        "basis": {
+            **(fields or {"kind": None, "amount": None}),
+            "from": basis_from,
+            "reason": None if fields else _APART,
+        },
         "price_step": step,
         "levels": levels,
         **sample.provenance_fields(),

@@ -13,13 +13,14 @@ from api.openapi.envelope import Origin
 class BasisFields(BaseModel):
     """How a price of the symbol becomes a price of the target."""
 
-    kind: Literal["difference", "ratio"]
-    amount: float = Field(description="What is added, or what is multiplied by.")
-    from_: Literal["same", "sampled", "price", "basis", "ratio"] = Field(
+    kind: Literal["difference", "ratio"] | None
+    amount: float | None = Field(description="What is added, or what is multiplied by.")
+    from_: Literal["same", "sampled", "price", "basis", "ratio", "apart"] = Field(
         alias="from",
         description="Where it is from: the target is the symbol itself, both are sampled here, or"
-        " the parameter of that name.",
+        " the parameter of that name. `apart`: both are sampled, and not at the same time now.",
     )
+    reason: str | None = Field(description="Why there is none; null where there is one.")
 
 
 class PlatformLevel(BaseModel):
@@ -29,7 +30,7 @@ class PlatformLevel(BaseModel):
     name: str = Field(description="The same for people.")
     price: float | None = Field(
         description="In the target's prices, a multiple of `price_step`; null where the sample has"
-        " no such level."
+        " no such level, or there is no basis."
     )
     level: float | None = Field(description="In the symbol's own prices, not rounded. [$]")
     doubts: list[str] = Field(description="Flags that say not to rely on this level.")

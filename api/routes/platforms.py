@@ -53,7 +53,7 @@ async def _levels(http: Request, symbol: Symbol) -> Response:
     when = parameters.read_moment({k: v for k, v in query.items() if k != "format"})
     target = read_target(query)
     sample = await request.nearest_sample(when)
-    basis, origin = await _basis(context.store, target, sample)
+    basis, origin = await _basis(context.store, target, sample, null=form == "json")
     document = levels_document(
         sample, target.target or request.symbol, basis, origin, simulated=context.is_simulated
     )
@@ -68,7 +68,10 @@ async def _levels(http: Request, symbol: Symbol) -> Response:
     return await request.answer(document, sample.record.row.quoted_at)
 
 
-async def _basis(store: Store, query: TargetQuery, sample: Sample) -> tuple[Basis, BasisFrom]:
+async def _basis(
+    store: Store, query: TargetQuery, sample: Sample, *, null: bool
+) -> tuple[Basis | None, BasisFrom]:
+    """The basis, and where it is from. ``null``: none, not a refusal, where time may bring it."""
     row = sample.record.row
     if query.given_by is not None:
         return given_basis(query, row.spot), query.given_by
@@ -82,6 +85,8 @@ async def _basis(store: Store, query: TargetQuery, sample: Sample) -> tuple[Basi
         )
     other = await store.moment(query.target, sample.session.day, row.quoted_at + _TOGETHER)
     if other is None or abs(other.row.quoted_at - row.quoted_at) > _TOGETHER:
+        if null and query.target in await store.symbols():
+            return None, "apart"
         raise QueryError(
             "no_basis",
             f"{query.target} has no sample of this moment here: say price=, its price now, or"

@@ -63,6 +63,11 @@ export class Export {
     try {
       const body = target === session.symbol ? null : await askLevels(session, bar, target);
       if (byId("export-in").value !== target) return;
+      if (body?.basis.reason) {
+        this.#levels(null);
+        write(byId("export-note"), body.basis.reason);
+        return;
+      }
       this.#levels(session, bar, simulated, body && { ...body, words: basisWords(session.symbol, target, body) });
       write(byId("export-note"), "");
     } catch (error) {

@@ -46,7 +46,8 @@ export function askLevels(session, bar, target, from = session.symbol) {
 
 // Returns how old a given basis is, in words; "" for one that follows from sampled prices.
 export function basisWords(symbol, target, body) {
-  const { kind, amount } = body.basis;
+  const { kind, amount, reason } = body.basis;
+  if (reason) return reason;
   const size = kind === "ratio" ? `times ${fixed(amount, 5)}` : `${plus(amount, (n) => fixed(n, 2))} points`;
   const given = target === futureOf(symbol) ? basisOf(symbol) : null;
   return given ? `${size}, given ${span(Math.max((server.now() - given.at) / 1000, 0))} ago` : `${size}, by both sampled prices`;

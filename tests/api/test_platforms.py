@@ -90,7 +90,8 @@ async def test_keys_and_values(spx: Caller) -> None:
         "sigma_lower": 7379.9,
         "sigma_upper": 7420.1,
     }
-    assert body["basis"] == {"kind": "difference", "amount": 0.0, "from": "same"}
+    same = {"kind": "difference", "amount": 0.0, "from": "same", "reason": None}
+    assert body["basis"] == same
     # Quoted at 14:29:32, and it is 14:30.
     assert (body["age_seconds"], body["market_open"], body["simulated"]) == (28, True, False)
 
@@ -111,7 +112,7 @@ async def test_other_instruments(
     """In the prices of the instrument, rounded to its steps; the own level is beside."""
     body = await levels(spx, query)
     assert (prices(body)["call_wall"], prices(body)["gamma_flip"]) == (wall, flip)
-    assert tuple(body["basis"].values()) == pytest.approx(basis)
+    assert tuple(body["basis"].values())[:3] == pytest.approx(basis)
     assert [row["level"] for row in body["levels"]][2] == 7450.0
 
 
@@ -119,10 +120,18 @@ async def test_a_sampled_instrument_needs_no_basis(store: Store, spx: Caller) ->
     """Its price is that of the same moment; one that is a minute away is of another moment."""
     await store.write([sampled("14:29", symbol="SPY", spot=740.0)])
     body = await levels(spx, "?to=SPY")
-    assert body["basis"] == {"kind": "ratio", "amount": 0.1, "from": "sampled"}
+    assert body["basis"] == {
+        "kind": "ratio", "amount": 0.1, "from": "sampled", "reason": None,
+    }  # fmt: skip
     assert prices(body)["call_wall"] == 745.0
     await store.write([sampled("14:20", symbol="XSP", spot=740.0)])
-    sent = await spx.get("/v1/levels/SPX?to=XSP")
+    apart = await levels(spx, "?to=XSP")
+    assert apart["basis"]["reason"].startswith("The two are not quoted within a minute")
+    assert (apart["basis"]["from"], apart["basis"]["amount"]) == ("apart", None)
+    assert set(prices(apart).values()) == {None}
+    assert [row["level"] for row in apart["levels"]][2] == 7450.0
+    # A charting program, which reads CSV, is refused: a table without prices tells it nothing.
+    sent = await spx.get("/v1/levels/SPX?to=XSP&format=csv")
     assert (sent.status_code, sent.json()["error"]) == (400, "no_basis")
 
 
