@@ -19,6 +19,8 @@
   // Resolves once all is asked for.
   early.ready = Promise.all([read("v1/market"), read("v1/symbols")]).then(([market, { symbols }]) => {
     const symbol = choice("symbol", symbols.includes("SPX") ? "SPX" : symbols[0]).toUpperCase();
+    // The page says in words that nobody samples a symbol; asking for it here would be an error in the console.
+    if (!symbols.includes(symbol)) return;
     const date = choice("day", market.session.date);
     const session = (what, parameters) => {
       const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value));

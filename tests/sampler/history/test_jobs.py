@@ -565,7 +565,7 @@ class TestJobs:
                 "--rewrite: --recompute reads no source",
             ),
             (("--source", "parquet:/nowhere"), {}, 2, "parquet: no such folder: /nowhere"),
-            (("--source", "parquet:/tmp"), {}, 2, "no folder 'chains' in it"),
+            (("--source", "parquet:/tmp"), {}, 2, "/tmp has no folder 'chains'"),
         ],
     )
     def test_wrong_usage(self, words, environment, code, message, database, monkeypatch, capsys):
