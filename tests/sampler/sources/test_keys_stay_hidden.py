@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -22,7 +23,6 @@ from sampler.__main__ import main
 from sampler.sources.synthetic.source import Synthetic
 from storage.config.vendor_keys import VENDOR_SETTINGS
 from storage.market.clock import Clock
-from tests import forked
 from tests.proxy import Proxy
 from tests.vendors import server as faults
 from tests.vendors.feeds import FEEDS, Feed
@@ -224,7 +224,8 @@ async def test_the_daemon_shows_no_key(servers, database, tmp_path: Path) -> Non
             environment |= own
         environment |= {"FLOW_SOURCE": ",".join(sources), "FLOW_SYMBOLS": ",".join(SHARED_OUT)}
         with log.open("w") as out:
-            process = forked.Popen(
+            # An interpreter of its own: its command line is looked through.
+            process = subprocess.Popen(
                 [sys.executable, "-m", "sampler", "run"],
                 cwd=ROOT,
                 env=environment,
