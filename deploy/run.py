@@ -24,7 +24,7 @@ from threading import Lock, Thread
 
 import honcho.manager
 from honcho.printer import Printer
-from prepared import ready, write_clock
+from part import ready, write_clock
 
 from api.http.listening import bound_socket
 from sampler.errors import ChainRefused
@@ -142,10 +142,10 @@ def _run_all(settings: Settings) -> int:
             "upkeep": ("storage", "prune --every 600"),
         }
         market = None
-        start = "-m {program}"
+        folder_to_wait_in = "-"
         if chosen["FLOW_DATASET"] == SYNTHETIC and "FLOW_CLOCK" not in chosen:
             waiting = Path(stack.enter_context(TemporaryDirectory(prefix="flow-start-")))
-            start = f"deploy/prepared.py {shlex.quote(str(waiting))} {{program}}"
+            folder_to_wait_in = shlex.quote(str(waiting))
             resume, first = asyncio.run(_resume_time(settings))
             yesterday = Yesterday(last_session(resume).day, environment) if first else None
             if yesterday is not None:
@@ -156,7 +156,8 @@ def _run_all(settings: Settings) -> int:
         elif embedded_database:
             _note_running(settings, chosen["FLOW_DATASET"], settings.clock)
         for name, (program, arguments) in parts.items():
-            command = f"exec {sys.executable} {start.format(program=program)} {arguments}"
+            start = f"exec {sys.executable} deploy/part.py {os.getpid()} {folder_to_wait_in}"
+            command = f"{start} {program} {arguments}"
             manager.add_process(name, command, env=environment, cwd=folder)
         if market is not None:
             market.start()

@@ -22,6 +22,8 @@ _LISTENS = "0A"
 _PROGRAMS = ("flow-api", "flow-sampler")
 #: The same programs as modules: ``python -m api``.
 _MODULES = ("api", "sampler")
+#: The same programs as parts of ``make run``.
+_PART = "deploy/part.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ def _is_ours(process: Path) -> bool:
     """Whether a process is one of our programs, by its command line."""
     with suppress(OSError):
         words = (process / "cmdline").read_text(errors="replace").split("\0")
-        if any(Path(word).name in _PROGRAMS for word in words[:2]):
+        if _PART in words[:2] or any(Path(word).name in _PROGRAMS for word in words[:2]):
             return True
         return any(before == "-m" and module in _MODULES for before, module in pairwise(words))
     return False

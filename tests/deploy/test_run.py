@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,35 @@ def test_a_slow_machine_loses_no_slot(folder, tmp_path):
     assert [gap["reason"] for gap in answer["gap_intervals"]] in ([], ["not_open"])
     first = min(bar["sampled_at"] for bar in answer["bars"])
     assert first in (answer["session"]["open"], answer["session"]["open"].replace(":00Z", ":30Z"))
+
+
+@pytest.mark.clocked
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_nothing_is_left_when_it_cannot_stop_its_parts(folder, tmp_path, number):
+    """It was killed, or its terminal was closed: its parts and its servers end by themselves."""
+    run = Run(folder, tmp_path / "log", FLOW_SOURCE="synthetic:?seed=7")
+    try:
+        run.bars(1)
+        assert len(processes_with(str(folder))) >= 3
+        run.process.send_signal(number)
+        run.process.wait(10)
+        until = time.monotonic() + 45
+        while left := processes_with(str(folder)):
+            assert time.monotonic() < until, (left, run.log.read_text())
+            time.sleep(0.2)
+    finally:
+        run.process.kill()
+
+
+def processes_with(folder: str) -> list[str]:
+    """Command lines of the processes that have a data folder in their environment or their words."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            if folder.encode() in words:
+                found.append((process / "cmdline").read_bytes().decode().replace("\0", " "))
+    return found
 
 
 @pytest.mark.parametrize(
