@@ -207,13 +207,13 @@ def test_nothing_is_left_when_it_cannot_stop_its_parts(folder, tmp_path, number)
 
 def processes_with(folder: str) -> list[str]:
     """Command lines of the processes that have a data folder in their environment or their words."""
-    found = []
+    lines = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
             if folder.encode() in words:
-                found.append((process / "cmdline").read_bytes().decode().replace("\0", " "))
-    return found
+                lines.append((process / "cmdline").read_bytes().decode().replace("\0", " "))
+    return lines
 
 
 @pytest.mark.parametrize(
