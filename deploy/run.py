@@ -145,7 +145,7 @@ def _run_all(settings: Settings) -> int:
         folder_to_wait_in = "-"
         if chosen["FLOW_DATASET"] == SYNTHETIC and "FLOW_CLOCK" not in chosen:
             waiting = Path(stack.enter_context(TemporaryDirectory(prefix="flow-start-")))
-            folder_to_wait_in = shlex.quote(str(waiting))
+            folder_to_wait_in = str(waiting)
             resume, first = asyncio.run(_resume_time(settings))
             yesterday = Yesterday(last_session(resume).day, environment) if first else None
             if yesterday is not None:
@@ -156,8 +156,8 @@ def _run_all(settings: Settings) -> int:
         elif embedded_database:
             _note_running(settings, chosen["FLOW_DATASET"], settings.clock)
         for name, (program, arguments) in parts.items():
-            start = f"exec {sys.executable} deploy/part.py {os.getpid()} {folder_to_wait_in}"
-            command = f"{start} {program} {arguments}"
+            start = shlex.join(_part(folder_to_wait_in, program))
+            command = f"exec {start} {arguments}"
             manager.add_process(name, command, env=environment, cwd=folder)
         if market is not None:
             market.start()
@@ -171,6 +171,11 @@ def _run_all(settings: Settings) -> int:
         _print("stopping the database and the live channel")
     _print("stopped" if stopped else "a process has failed; see above")
     return 0 if stopped else 1
+
+
+def _part(folder: str, program: str) -> list[str]:
+    """Return the words that start a program as a part of this process: it ends with it."""
+    return [sys.executable, "deploy/part.py", str(os.getpid()), folder, program]
 
 
 class Yesterday:
@@ -200,7 +205,7 @@ class Yesterday:
                 if self._stopped:
                     return
                 self._running = subprocess.Popen(
-                    ["nice", "-n", "10", sys.executable, "-m", "sampler", command, *self._days],
+                    ["nice", "-n", "10", *_part("-", "sampler"), command, *self._days],
                     env=environment,
                     cwd=folder,
                     stdout=subprocess.DEVNULL,

@@ -32,6 +32,7 @@ class FixedClock:
     moment: datetime
     simulated = False
     speed = 1.0
+    start = None
 
     def now(self) -> datetime:
         return self.moment

@@ -86,7 +86,7 @@ def are_related(symbol: str, target: str) -> bool:
 
 
 def price_step(symbol: str) -> float:
-    """Return the smallest amount by which an instrument's price moves; 0.01 where it is not known.
+    """Return an instrument's tick size, the smallest step of its price; 0.01 for an unknown one.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,40 @@ SIZES: dict[str, Callable[[Mapping[str, Floats]], Floats]] = {
 }
 
 
-class LevelHolder:
-    """Follows one level through the samples of a session."""
+class _Holder:
+    """A level that moves once another one has led in every sample of ``HOLD``."""
 
     def __init__(self) -> None:
         self._level: float | None = None
         self._rival: float | None = None
         self._since: datetime | None = None
         self._newest: datetime | None = None
+
+    def _take(
+        self,
+        slot: datetime,
+        raw: float | None,
+        leads: Callable[[float, float], bool],
+        is_same: Callable[[float, float], bool],
+    ) -> float | None:
+        """Take in a sample's level; ``leads`` and ``is_same`` compare it with an earlier one."""
+        late = self._newest is not None and slot - self._newest > HOLD
+        self._newest = slot
+        if raw is None or self._level is None or is_same(raw, self._level):
+            self._level, self._rival = raw, None
+            return self._level
+        rival, self._rival = self._rival, raw
+        if not leads(raw, self._level):
+            self._rival = None
+        elif rival is None or late or self._since is None or not is_same(raw, rival):
+            self._since = slot
+        elif slot - self._since >= HOLD:
+            self._level, self._rival = raw, None
+        return self._level
+
+
+class LevelHolder(_Holder):
+    """Follows a wall or the magnet through the samples of a session."""
 
     def take(
         self, slot: datetime, raw: float | None, size_of: Mapping[float, float]
@@ -60,29 +87,18 @@ class LevelHolder:
         float or None
             The level as it is held; None where the sample has none. [$]
         """
-        late = self._newest is not None and slot - self._newest > HOLD
-        self._newest = slot
-        unlisted = bool(size_of) and self._level not in size_of
-        if raw is None or self._level is None or raw == self._level or unlisted:
-            self._level, self._rival = raw, None
-            return self._level
-        if not size_of.get(raw, 0.0) > (1 + LEAD) * size_of.get(self._level, np.inf):
-            self._rival = None
-        elif self._rival != raw or late or self._since is None:
-            self._rival, self._since = raw, slot
-        elif slot - self._since >= HOLD:
-            self._level, self._rival = raw, None
-        return self._level
+        if size_of and self._level not in size_of:
+            # A strike that is not listed any more is left at once.
+            self._level = None
+
+        def leads(strike: float, held: float) -> bool:
+            return size_of.get(strike, 0.0) > (1 + LEAD) * size_of.get(held, np.inf)
+
+        return self._take(slot, raw, leads, eq)
 
 
-class FlipHolder:
+class FlipHolder(_Holder):
     """Follows the gamma flip through the samples of a session."""
-
-    def __init__(self) -> None:
-        self._level: float | None = None
-        self._rival: float | None = None
-        self._since: datetime | None = None
-        self._newest: datetime | None = None
 
     def take(self, slot: datetime, raw: float | None, spot: float) -> float | None:
         """Take the next sample in.
@@ -102,20 +118,12 @@ class FlipHolder:
         float or None
             The flip as it is held; None where the sample has none. [$]
         """
-        late = self._newest is not None and slot - self._newest > HOLD
-        self._newest = slot
-        if raw is None or self._level is None or _is_same_flip(raw, self._level):
-            self._level, self._rival = raw, None
-            return self._level
-        rival, self._rival = self._rival, raw
-        held_distance, distance = abs(self._level - spot), abs(raw - spot)
-        if distance <= held_distance <= (1 + LEAD) * distance:
-            self._rival = None
-        elif rival is None or late or self._since is None or not _is_same_flip(raw, rival):
-            self._since = slot
-        elif slot - self._since >= HOLD:
-            self._level, self._rival = raw, None
-        return self._level
+
+        def leads(flip: float, held: float) -> bool:
+            distance = abs(flip - spot)
+            return not distance <= abs(held - spot) <= (1 + LEAD) * distance
+
+        return self._take(slot, raw, leads, _is_same_flip)
 
 
 def _is_same_flip(flip: float, before: float) -> bool:

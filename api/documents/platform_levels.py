@@ -37,7 +37,7 @@ COLUMNS = (
     *("quoted_at", "age_seconds", "delay_seconds", "market_open", "simulated"),
 )
 BasisFrom = Literal["same", "sampled", "price", "basis", "ratio", "apart"]
-#: Why there is no basis, where the target is sampled.
+#: The reason to give when both instruments are sampled, but not at nearly the same time.
 _APART = "The two are not quoted within a minute of each other at this moment."
 #: Parameters that say how the target's price follows; one of them at most.
 _AMOUNTS: tuple[BasisFrom, ...] = ("price", "basis", "ratio")

@@ -23,8 +23,8 @@ class SessionState:
     day: date
     #: None where the market is closed all day.
     session: Session | None
-    #: The fields of the newest row (None where the session has no row), and the session's
-    #: ``cursor`` and ``feed``.
+    #: The fields of the session's newest row, each None where it has no row. Two more keys belong
+    #: to the session: ``cursor``, its newest revision, and ``feed``, the name of its source.
     newest: Mapping[str, Any]
     #: The feed's declared delay; None for a symbol that nobody has sampled lately.
     delay: timedelta | None

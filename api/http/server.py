@@ -23,7 +23,7 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.http.pressure import RequestQueue
+from api.http.request_queue import RequestQueue
 from api.http.transport import TRANSPORT
 
 log = structlog.get_logger()
@@ -143,10 +143,11 @@ class LimitedProtocol(HttpToolsProtocol):
     #: Whether a request has begun and not ended.
     _begun = False
     _limit: asyncio.TimerHandle | None = None
-    #: Counts the connections of this server; ``Server`` makes one for itself.
+    #: Counts the open connections. ``Server`` sets its own; this one has no limit.
     connection_limit = ConnectionLimit(sys.maxsize)
-    #: Counts the requests that wait for their answer; ``Server`` makes one for itself.
-    pressure = RequestQueue()
+    #: Where requests wait while too many are being answered. ``Server`` sets its own; this one
+    #: lets all requests through at once, up to the highest limit.
+    request_queue = RequestQueue()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the time limit of the first request; refuse the connection if there are too many.
@@ -224,7 +225,7 @@ class LimitedProtocol(HttpToolsProtocol):
             begin(cycle, answering)
             return True
 
-        self.pressure.begin(begin_unless_gone, app, cycle.scope["raw_path"])
+        self.request_queue.begin(begin_unless_gone, app, cycle.scope["raw_path"])
 
     def on_body(self, body: bytes) -> None:
         """Drop the body of a refused request, which has no handler.
@@ -345,11 +346,11 @@ class Server(uvicorn.Server):
         trusted_proxies: Sequence[str] = (),
         refused: Callable[[], None] = lambda: None,
     ) -> None:
-        self.pressure = RequestQueue(refused)
+        self.request_queue = RequestQueue(refused)
         protocol = choose_protocol()
         if isinstance(protocol, type):
             limit = ConnectionLimit(max(files - _RESERVED_FILES, files // 2))
-            own = {"connection_limit": limit, "pressure": self.pressure}
+            own = {"connection_limit": limit, "request_queue": self.request_queue}
             protocol = type(protocol.__name__, (protocol,), own)
         super().__init__(
             uvicorn.Config(
@@ -382,7 +383,7 @@ class Server(uvicorn.Server):
         sockets : sockets to listen on; None to open the configured address.
         """
         await super().startup(sockets)
-        self.pressure.start()
+        self.request_queue.start()
         self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -392,5 +393,5 @@ class Server(uvicorn.Server):
         ----------
         sockets : the sockets of ``startup``.
         """
-        self.pressure.stop()
+        self.request_queue.stop()
         await super().shutdown(sockets)

@@ -20,7 +20,8 @@ HEADLINES = (
 )  # fmt: skip
 #: Gaps that are listed one by one; the others are counted.
 MOST_GAPS = 10
-#: Strikes of a grid that does not fit: as many as leave all bars in, else the most.
+#: How many strikes a heatmap keeps that is too large for an answer: as many, between these two, as
+#: leave room for all bars; where not even the fewest do, the most strikes and fewer bars.
 MOST_STRIKES, FEWEST_STRIKES = 21, 11
 
 

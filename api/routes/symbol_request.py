@@ -82,7 +82,7 @@ class SymbolRequest:
         Returns
         -------
         Response
-            Status 200, with the fields of every answer behind those of the document.
+            Status 200: the document, then the fields that every answer ends with (``stamp``).
         """
         return await answer_document(self.http, body, [(self.symbol, quoted_at)])
 
@@ -101,7 +101,7 @@ async def answer_document(
     Returns
     -------
     Response
-        Status 200, with the fields of every answer behind those of the document.
+        Status 200: the document, then the fields that every answer ends with (``stamp``).
     """
     whole = body | stamp(app_context(request).node, delivered)
     return await reply.document_reply(whole, request.headers.get("Accept-Encoding", ""))

@@ -67,10 +67,19 @@ class GridTrigger(BaseTrigger):  # type: ignore[misc]
         datetime
             The moment, in the machine's time, later than both.
         """
-        after = self._clock.market_time(now)
+        after = _begun(self._clock, self._clock.market_time(now))
         if previous_fire_time is not None:
             after = max(after, self._clock.market_time(previous_fire_time) + CLOCK_TOLERANCE)
         return self._clock.wall_time(next_tick(after, self._delay))
+
+
+def _begun(clock: Clock, moment: datetime) -> datetime:
+    """Return the moment, or the last one before a simulated market that has not begun by then.
+
+    Slots before its start are no slots of this run: an earlier run may have stored them.
+    A slot at its start is the first of this run, and not due before it.
+    """
+    return moment if clock.start is None else max(moment, clock.start - 2 * CLOCK_TOLERANCE)
 
 
 class Daemon:
@@ -244,14 +253,15 @@ class Daemon:
         await self._start_sampling([symbol for symbol in symbols if symbol in self._lease.held])
 
     async def _start_sampling(self, symbols: Sequence[str]) -> None:
-        due = await self._tracker.add_symbols(symbols, self._clock.now())
+        now = _begun(self._clock, self._clock.now())
+        due = await self._tracker.add_symbols(symbols, now)
         for symbol in set(symbols) - self._lease.held:
             self._tracker.drop_symbol(symbol)
         log.info(
             "sampling",
             symbols=sorted(self._tracker.symbols),
             standby=sorted(set(self._symbols) - self._tracker.symbols),
-            next_tick=str(min(next_tick(self._clock.now(), self._delay(s)) for s in self._symbols)),
+            next_tick=str(min(next_tick(now, self._delay(s)) for s in self._symbols)),
             clock=str(self._clock),
         )
         for symbol in due:

@@ -12,6 +12,7 @@ import re
 import sys
 import traceback
 from contextlib import suppress
+from datetime import date
 from typing import Any, TextIO, cast
 
 import orjson
@@ -141,7 +142,10 @@ def _without_keys(_: Any, __: str, event: EventDict) -> EventDict:
 
 
 def _printable(_: Any, __: str, event: EventDict) -> EventDict:
-    return {name: _escaped(v) if isinstance(v, str) else v for name, v in event.items()}
+    return {
+        name: _escaped(v) if isinstance(v, str) else str(v) if isinstance(v, date) else v
+        for name, v in event.items()
+    }
 
 
 def _traceback(out: TextIO, exc_info: ExcInfo) -> None:

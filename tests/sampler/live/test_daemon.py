@@ -145,6 +145,24 @@ def rows_of(database: str) -> dict[datetime, dict]:
 
 
 @pytest.mark.clocked
+async def test_a_market_that_has_not_begun(servers, database, tmp_path):
+    """Slots before the start of a simulated market, 3 s ahead, are not late; the first one after it is sampled."""
+    start = session_on(DAY).open + 6 * STEP
+    clock = Clock(start - timedelta(seconds=1), 10.0, datetime.now(UTC) + timedelta(seconds=6))
+    settings = {
+        "FLOW_SOURCE": "synthetic:?seed=7",
+        "FLOW_SYMBOLS": "SPX",
+        "FLOW_DATASET": "synthetic",
+    }
+    with sampler(servers, database, clock, tmp_path / "log", **settings):
+        await asyncio.sleep(until(clock, start + 2 * STEP))
+    rows = table(database, "select min(slot) slot from rows", "synthetic")
+    assert [row["slot"] for row in rows] == [start], log_text(tmp_path)
+    gaps = table(database, "select slot, reason from gaps where reason = 'late'", "synthetic")
+    assert gaps == [], log_text(tmp_path)
+
+
+@pytest.mark.clocked
 async def test_kill_9_and_restart(servers, database, tmp_path):
     """Back before the next slot: rows to the cent as if nothing had happened. Back later: the
     missed slots are gaps, the next row carries their volume, and none of it is lost."""

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 import structlog
@@ -38,6 +39,17 @@ def test_an_event_is_a_line(capsys, form, where):
     if form == "json":
         read = json.loads(text)
         assert read.get(where) == NASTY
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_dates_are_readable(capsys, form):
+    """A moment and a day are written as a person writes them."""
+    log.configure(form)
+    moment = datetime(2026, 8, 19, 13, 30, tzinfo=UTC)
+    structlog.get_logger().warning("late", first=moment, day=moment.date())
+    text = capsys.readouterr().err
+    assert "2026-08-19 13:30:00+00:00" in text
+    assert "datetime" not in text
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

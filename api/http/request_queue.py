@@ -24,19 +24,19 @@ log = structlog.get_logger()
 #: Begins a request with what answers it; False if its caller has left.
 Begin = Callable[[ASGIApp], bool]
 
-#: So many requests are answered at once, at most and at least.
+#: Highest and lowest limit of the requests that are answered at the same time.
 MOST, LEAST = 1024, 32
-#: So many requests wait to be answered, and so long. [s]
+#: How many requests may wait at the same time, and for how long each. [s]
 QUEUE, QUEUE_SECONDS = 8192, 10.0
-#: Time between two looks at how late the event loop is. [s]
+#: Time between two measurements ("looks") of how late the event loop is. [s]
 _LOOK_SECONDS = 0.05
-#: An event loop that is later than this has too much to do. [s]
+#: The server is overloaded when its event loop comes to a look this much later than planned. [s]
 _LATE_SECONDS = 0.1
-#: So many more requests are answered at once after each look at which the loop was not late.
+#: How much the limit rises after each look at which the event loop was not late.
 _MORE = 4
 #: Time between two log lines about refused requests. [s]
 _REPORT_SECONDS = 10.0
-#: What operators ask is answered in any case.
+#: Paths that operators ask for: they never wait and are never refused.
 _ALWAYS = (b"/health", b"/ready", b"/metrics")
 _OVERLOADED = json_response(
     {"error": "overloaded", "message": "The server has too many requests; ask again in a second."},
@@ -46,7 +46,7 @@ _OVERLOADED = json_response(
 
 
 class RequestQueue:
-    """Begins requests, or lets them wait, or refuses them."""
+    """Decides for each request whether it is answered now, waits its turn, or is refused."""
 
     def __init__(self, refused: Callable[[], None] = lambda: None) -> None:
         """Prepare; before ``start`` the limit stays the highest.
@@ -65,11 +65,11 @@ class RequestQueue:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Look from now on how late the running event loop is."""
+        """Measure from now on, every ``_LOOK_SECONDS``, how late the running event loop is."""
         self._look(asyncio.get_running_loop().time())
 
     def stop(self) -> None:
-        """Look no longer, and refuse what waits."""
+        """Stop measuring the event loop, and refuse the requests that still wait."""
         if self._timer is not None:
             self._timer.cancel()
         while self._queue:

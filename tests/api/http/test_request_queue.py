@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from api.http import pressure
-from api.http.pressure import LEAST, MOST, RequestQueue
+from api.http import request_queue
+from api.http.request_queue import LEAST, MOST, RequestQueue
 from tests.api.site import SERIES, Site
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "GET", "headers": []}
@@ -118,7 +118,7 @@ async def test_no_room_in_the_queue(
     come: Callable[..., Requests], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is refused with 503 and a time to come again, and counted; one line of the log says so."""
-    monkeypatch.setattr(pressure, "QUEUE", 3)
+    monkeypatch.setattr(request_queue, "QUEUE", 3)
     counted: list[int] = []
     requests = come(refused=lambda: counted.append(1))
     with capture_logs() as lines:
@@ -137,8 +137,8 @@ async def test_who_has_waited_too_long(
 ) -> None:
     """After ten seconds a request is refused, though no other one ends; a younger one waits on."""
     now = [100.0]
-    monkeypatch.setattr(pressure, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(pressure, "LEAST", 2)
+    monkeypatch.setattr(request_queue, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(request_queue, "LEAST", 2)
     requests = come()
     for number in range(3):
         requests.come(number)
@@ -196,11 +196,11 @@ async def test_a_server_with_more_than_it_can_answer(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over sockets: requests wait while one is answered, health is told, and all get their answer."""
-    monkeypatch.setattr(pressure, "LEAST", 1)
-    monkeypatch.setattr(pressure, "MOST", 1)
+    monkeypatch.setattr(request_queue, "LEAST", 1)
+    monkeypatch.setattr(request_queue, "MOST", 1)
     # A busy machine takes long for an answer.
-    monkeypatch.setattr(pressure, "QUEUE_SECONDS", 3600.0)
-    waits = site.server.pressure
+    monkeypatch.setattr(request_queue, "QUEUE_SECONDS", 3600.0)
+    waits = site.server.request_queue
     waits.note_lateness(0.0)
     release = asyncio.Event()
 
