@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -79,27 +80,59 @@ async def closing_frame(source: Source, symbol: str, session: Session) -> Frame 
     return last
 
 
-async def settle_session(
+@dataclass(frozen=True, slots=True)
+class Close:
+    """What a session settled at: its price [$], where it comes from, and when it was quoted."""
+
+    price: float
+    origin: str
+    #: The feed that it is from.
+    detail: str
+    quoted_at: datetime
+
+
+async def is_settled(store: Store, symbol: str, session: Session) -> bool:
+    """Return whether a session's close is noted.
+
+    Parameters
+    ----------
+    store : where closes are noted.
+    symbol, session : the session.
+
+    Returns
+    -------
+    bool
+        True if it is.
+
+    Raises
+    ------
+    StoreError
+        If the database is away.
+    """
+    return session.day in await store.forecasts.settlements(symbol, session.day, session.day)
+
+
+async def find_close(
     store: Store,
     symbol: str,
     session: Session,
     source: Source | None,
     *,
     live_at: datetime | None = None,
-) -> bool:
-    """Note a session's close, unless it is noted already.
+) -> Close | None:
+    """Return what a session settled at, by a feed or by its rows.
 
     Parameters
     ----------
-    store : where closes are noted, and where the session's rows are.
+    store : where the session's rows are.
     symbol, session : the session; it is over.
-    source : a source that may know the close; None for rows alone.
+    source : a feed that may know the close; None for rows alone.
     live_at : if the source is asked for its frame of now: the time, UTC. Else for past frames.
 
     Returns
     -------
-    bool
-        True if the session has a close.
+    Close or None
+        The close; None where neither source nor rows have one.
 
     Raises
     ------
@@ -108,16 +141,13 @@ async def settle_session(
     StoreError
         If the database is away.
     """
-    table, day = store.forecasts, session.day
-    if day in await table.settlements(symbol, day, day):
-        return True
     if source is not None:
         source = source_for(source, symbol)
         if isinstance(source, KnowsCloses):
             price = await source.settlement(symbol, session)
             if price is not None:
                 origin = SIMULATED if source.synthetic else CLOSING_FRAME
-                return await _settle(store, symbol, session, price, origin, source.name)
+                return Close(price, origin, source.name, session.close)
         elif instrument_of(symbol).index:
             frame: Frame | None
             if live_at is None:
@@ -125,41 +155,80 @@ async def settle_session(
             else:
                 frame = await source.live(symbol, live_at)
             if frame is not None and is_closing_frame(frame, symbol, session):
-                return await _settle(
-                    store, symbol, session, frame.spot, CLOSING_FRAME, source.name, frame.quoted_at
-                )
-    if instrument_of(symbol).index:
-        return False
-    row = await store.figures_before(
-        symbol, day, session.close, columns=("spot", "quoted_at", "quote_age_seconds", "source")
-    )
-    if row is None or row["quoted_at"] < session.close - LAST_QUOTE:
-        return False
-    if row["quote_age_seconds"] > FETCHED_LATE.total_seconds():
-        return False
-    return await _settle(
-        store, symbol, session, row["spot"], LAST_ROW, row["source"], row["quoted_at"]
-    )
+                return Close(frame.spot, CLOSING_FRAME, source.name, frame.quoted_at)
+    return None if instrument_of(symbol).index else await _last_row(store, symbol, session)
 
 
-async def _settle(
-    store: Store,
-    symbol: str,
-    session: Session,
-    price: float,
-    origin: str,
-    detail: str,
-    quoted_at: datetime | None = None,
-) -> bool:
+async def _last_row(store: Store, symbol: str, session: Session) -> Close | None:
+    """The last row that is a close: of the feed that answers show, else of another one."""
+    shown_first = sorted(
+        (await store.feeds(symbol, session.day)).items(), key=lambda item: (not item[1], item[0])
+    )
+    for feed, _ in shown_first:
+        row = await store.of_feed(feed).figures_before(
+            symbol,
+            session.day,
+            session.close,
+            columns=("spot", "quoted_at", "quote_age_seconds"),
+        )
+        if row is None or row["quoted_at"] < session.close - LAST_QUOTE:
+            continue
+        if row["quote_age_seconds"] <= FETCHED_LATE.total_seconds():
+            return Close(row["spot"], LAST_ROW, feed, row["quoted_at"])
+    return None
+
+
+async def note_close(store: Store, symbol: str, session: Session, close: Close) -> None:
+    """Note what a session settled at.
+
+    Parameters
+    ----------
+    store : where closes are noted.
+    symbol, session : the session; no close of it is noted so far.
+    close : what is noted, under the name of its feed.
+
+    Raises
+    ------
+    StoreError
+        If the database is away.
+    """
     await store.forecasts.settle(
         symbol,
         session.day,
-        price,
-        origin=origin,
-        detail=detail,
-        quoted_at=quoted_at or session.close,
+        close.price,
+        origin=close.origin,
+        detail=close.detail,
+        quoted_at=close.quoted_at,
     )
-    return True
+
+
+async def settle_session(
+    store: Store, symbol: str, session: Session, source: Source | None
+) -> bool:
+    """Note a past session's close, unless it is noted already.
+
+    Parameters
+    ----------
+    store : where closes are noted, and where the session's rows are.
+    symbol, session : the session; it is over.
+    source : a source whose past frames may have the close; None for rows alone.
+
+    Returns
+    -------
+    bool
+        True if the session has a close.
+
+    Raises
+    ------
+    StoreError
+        If the database is away.
+    """
+    if await is_settled(store, symbol, session):
+        return True
+    close = await find_close(store, symbol, session, source)
+    if close is not None:
+        await note_close(store, symbol, session, close)
+    return close is not None
 
 
 async def score_session(

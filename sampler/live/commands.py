@@ -173,6 +173,8 @@ async def _run_daemon(
             symbols=lambda: tracker.symbols,
             delay=delay,
             budget=settings.tick_budget,
+            fallback=second[0] if second else None,
+            fallback_symbols=second[1] if second else (),
         )
 
         def note_outcome(outcome: Outcome) -> None:

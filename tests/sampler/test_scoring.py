@@ -54,17 +54,20 @@ def frame(symbol: str, quoted_at: datetime, spot: float) -> Frame:
 class Feed:
     """A source of a few frames, past and now."""
 
-    name = "test"
     synthetic = False
 
-    def __init__(self, *frames: Frame) -> None:
+    def __init__(self, *frames: Frame, name: str = "test", delay_seconds: float = 0.0) -> None:
         self.frames = frames
+        self.name, self.delay_seconds = name, delay_seconds
+        #: How often it was asked for a frame of now.
+        self.requests = 0
 
     async def history(self, symbol, session):
         for each in self.frames:
             yield each
 
     async def live(self, symbol, now):
+        self.requests += 1
         if not self.frames:
             raise ChainRefused(Reason.SOURCE_DOWN, "away")
         return self.frames[-1]
@@ -222,6 +225,109 @@ async def test_after_the_close(store: Store) -> None:
     await settler.settle_ended(minutes_after(29.8))
     assert await close_of(store) == (7700.6, "closing_frame")
     assert len(await store.forecasts.scores("SPX", DAY, DAY)) == 1
+
+
+def settler(store: Store, feed: Feed, fallback: Feed, symbol: str = "SPX") -> Settler:
+    return Settler(
+        store,
+        feed,
+        clock=SimpleNamespace(simulated=False),
+        symbols=lambda: {symbol},
+        delay=lambda _: timedelta(seconds=feed.delay_seconds),
+        budget=10.0,
+        fallback=fallback,
+        fallback_symbols={symbol},
+    )
+
+
+async def noted(store: Store, symbol: str = "SPX") -> tuple[Any, ...] | None:
+    """A close's price and feed."""
+    closes = await store.forecasts.settlements(symbol, DAY, DAY)
+    return (closes[DAY]["price"], closes[DAY]["detail"]) if DAY in closes else None
+
+
+@pytest.mark.parametrize("failure", ["away", "quoted before the close", "without a spot"])
+async def test_the_fallback_is_asked_for_a_close(store: Store, failure: str) -> None:
+    """Where the first feed has none; it is noted under the fallback's name, and scored."""
+    await half_hour(store)
+    frames = {
+        "away": (),
+        "quoted before the close": (frame("SPX", minutes_after(-1), 1.0),),
+        "without a spot": (frame("SPX", minutes_after(14), float("nan")),),
+    }[failure]
+    fallback = Feed(frame("SPX", minutes_after(14), 7700.6), name="second")
+    await settler(store, Feed(*frames, name="first"), fallback).settle_ended(minutes_after(14.1))
+    assert await noted(store) == (7700.6, "second")
+    assert len(await store.forecasts.scores("SPX", DAY, DAY)) == 1
+
+
+async def test_the_first_feeds_close_counts(store: Store) -> None:
+    """The fallback is not asked where the first feed has one."""
+    await half_hour(store)
+    first = Feed(frame("SPX", minutes_after(14), 7700.6), name="first")
+    fallback = Feed(frame("SPX", minutes_after(14), 1.0), name="second")
+    await settler(store, first, fallback).settle_ended(minutes_after(14.1))
+    assert await noted(store) == (7700.6, "first")
+    assert fallback.requests == 0
+
+
+@pytest.mark.parametrize("first_has_one", [True, False])
+async def test_a_fallback_ahead_of_the_first_feed(store: Store, first_has_one: bool) -> None:
+    """Its close is taken while it is quoted, and waits until the first feed had its time."""
+    await half_hour(store)
+    first = Feed(name="first", delay_seconds=900)
+    fallback = Feed(frame("SPX", minutes_after(14), 7700.6), name="second")
+    settling = settler(store, first, fallback)
+    for minute in (13.9, 14.1, 14.2):
+        await settling.settle_ended(minutes_after(minute))
+    assert (first.requests, fallback.requests) == (0, 1)
+    assert await noted(store) is None
+    fallback.frames = (frame("SPX", minutes_after(29), 1.0),)
+    if first_has_one:
+        first.frames = (frame("SPX", minutes_after(14), 7700.7),)
+    await settling.settle_ended(minutes_after(29.1))
+    assert await noted(store) == ((7700.7, "first") if first_has_one else (7700.6, "second"))
+
+
+async def test_a_fallback_behind_the_first_feed(store: Store) -> None:
+    """It is asked when its own quotes are those of the close."""
+    await half_hour(store)
+    first, fallback = Feed(name="first"), Feed(name="second", delay_seconds=900)
+    settling = settler(store, first, fallback)
+    await settling.settle_ended(minutes_after(14.1))
+    assert (first.requests, fallback.requests) == (1, 0)
+    fallback.frames = (frame("SPX", minutes_after(14), 7700.6),)
+    settling._again.clear()
+    await settling.settle_ended(minutes_after(29.1))
+    assert await noted(store) == (7700.6, "second")
+
+
+async def test_a_fund_settles_at_the_fallbacks_last_row(store: Store) -> None:
+    """Where the shown feed's rows end before the close, and another feed's do not."""
+    early, last = (SESSION.close - timedelta(seconds=s) for s in (330, 1))
+    both = {"symbol": "SPY", "quote_age_seconds": 2.0}
+    await store.write([record(slot=at(768), quoted_at=early, spot=1.0, **both)])
+    await store.own({"SPY": "cboe"}, DAY)
+    await store.write([record(slot=at(779), quoted_at=last, spot=770.75, source="second", **both)])
+    assert await settle_session(store, "SPY", SESSION, None)
+    assert await noted(store, "SPY") == (770.75, "second")
+
+
+async def test_when_a_feed_is_asked_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After 30 s while its quotes can be a close, then each ten minutes."""
+    await half_hour(store)
+    first, fallback = Feed(name="first"), Feed(name="second")
+    settling, watch = settler(store, first, fallback), [0.0]
+    module = SimpleNamespace(monotonic=lambda: watch[0])
+    monkeypatch.setattr("sampler.live.settler.time", module)
+    counts = []
+    for seconds in range(0, 3600, 10):
+        watch[0] = float(seconds)
+        await settling.settle_ended(minutes_after(14) + timedelta(seconds=seconds))
+        counts.append((first.requests, fallback.requests))
+    # Six minutes at 30 s, then each ten minutes.
+    assert counts[36] == (13, 13)
+    assert counts[-1] == (19, 19)
 
 
 @pytest.fixture
