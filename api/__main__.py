@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from storage.config.loading import finish_loading  # first: Ctrl-C is silent while the rest loads
+
+# isort: split
 import argparse
 import asyncio
 import gc
@@ -50,6 +53,8 @@ from storage.opening import (
 from storage.postgres.lease import Lease
 from storage.redis.counters import Counters
 
+finish_loading()
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command of ``flow-api``.
@@ -63,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     int
         Exit status: 0 done, 1 failed, 2 wrong usage.
     """
-    return run_command(_parser(), arguments, os.environ, run=uvloop.run, interrupted=0)
+    return run_command(_parser, arguments, os.environ, run=uvloop.run, interrupted=0)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,9 @@ new one stands a whole day: the session before is filled and scored while the fi
 
 from __future__ import annotations
 
+from storage.config.loading import finish_loading  # first: Ctrl-C is silent while the rest loads
+
+# isort: split
 import asyncio
 import os
 import shlex
@@ -45,6 +48,8 @@ from storage.market.calendar import (
 from storage.market.clock import Clock
 from storage.market.constants import GRID_SECONDS
 from storage.opening import REAL, SYNTHETIC, connect
+
+finish_loading()
 
 #: Speed of the simulated market: a session takes six and a half minutes.
 SPEED = 60

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from storage.config.loading import finish_loading  # first: Ctrl-C is silent while the rest loads
+
+# isort: split
 import argparse
 import os
 import sys
@@ -20,6 +23,8 @@ from storage.config.run import add_version, run_command
 from storage.config.settings import Settings, add_options
 from storage.config.vendor_keys import VENDOR_SETTINGS
 
+finish_loading()
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command of ``flow-sampler``.
@@ -33,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     int
         Exit status: 0 done, 1 failed, 2 wrong usage.
     """
-    return run_command(_parser(), arguments, os.environ)
+    return run_command(_parser, arguments, os.environ)
 
 
 def _parser() -> argparse.ArgumentParser:

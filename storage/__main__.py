@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from storage.config.loading import finish_loading  # first: Ctrl-C is silent while the rest loads
+
+# isort: split
 import argparse
 import asyncio
 import dataclasses
@@ -53,6 +56,8 @@ from storage.postgres.dump import restore_dump, write_dump
 from storage.postgres.grants import ROLES, apply_grants, grant_statements
 from storage.postgres.migrate import KEPT_TABLES, migrate
 
+finish_loading()
+
 #: The exit status after which systemd does not restart our units.
 _WRONG_SETTING = "2"
 #: For so long a unit that ends by itself is not told of again. [s]
@@ -74,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     int
         Exit status: 0 done, 1 failed, 2 wrong usage.
     """
-    return run_command(_parser(), arguments, os.environ)
+    return run_command(_parser, arguments, os.environ)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ import re
 import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -25,6 +25,25 @@ _SCHEDULER_TIMEOUT = 5
 _ADDRESS = re.compile(r"(tcp|tls)://\S+:[0-9]+")
 #: How often an item is given to another Dask worker after its own has died or failed.
 _RETRIES = 2
+
+
+#: Pools that an exception has ended.
+_ended: list[Executor] = []
+
+
+class _Pool(ProcessPoolExecutor):
+    """A pool whose processes never see the terminal's Ctrl-C, also while they load their modules.
+
+    A terminal sends it to them as well. The pool would take their end for a fault.
+    """
+
+    def submit(self, work: Callable[..., Any], /, *values: Any, **named: Any) -> Future[Any]:
+        """Submit work. The first call starts the processes, which inherit what is blocked."""
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(work, *values, **named)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 @contextmanager
@@ -43,7 +62,7 @@ def process_pool(jobs: int) -> Iterator[Executor]:
     Executor
         The pool; it ends with the block.
     """
-    pool = ProcessPoolExecutor(
+    pool = _Pool(
         # Spawned, because a forked process would share this one's connections and locks.
         jobs,
         mp_context=multiprocessing.get_context("spawn"),
@@ -52,6 +71,9 @@ def process_pool(jobs: int) -> Iterator[Executor]:
     try:
         yield pool
     except BaseException:
+        # The pool's thread wakes later and forgets the cancelled work only if the pool is there still.
+        # Else it takes the processes' end for a fault, and prints a traceback.
+        _ended.append(pool)
         pool.shutdown(wait=False, cancel_futures=True)
         for child in multiprocessing.active_children():
             child.terminate()
@@ -143,9 +165,10 @@ async def map_unordered(
 
 
 def _prepare_process() -> None:
-    """Let a signal or the end of the parent process end this process without a traceback."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+    """Let SIGTERM or the end of the parent process, but not SIGINT, end this process silently."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent: Any = multiprocessing.parent_process()
 
     def exit_with_parent() -> None:

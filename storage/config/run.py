@@ -38,7 +38,7 @@ def add_version(parser: argparse.ArgumentParser) -> None:
 
 
 def run_command(
-    parser: argparse.ArgumentParser,
+    make_parser: Callable[[], argparse.ArgumentParser],
     arguments: Sequence[str] | None,
     environment: Mapping[str, str],
     *,
@@ -49,8 +49,9 @@ def run_command(
 
     Parameters
     ----------
-    parser : its default ``command`` takes the settings and the parsed command line; its default
-        ``explain``, if any, takes the parsed command line and an error of the settings.
+    make_parser : makes the program's parser. Its default ``command`` takes the settings and the
+        parsed command line; its default ``explain``, if any, takes the parsed command line and an
+        error of the settings.
     arguments : the command line; None for the process's own.
     environment : where the FLOW_* settings are read from.
     run : runs the command's coroutine.
@@ -61,8 +62,9 @@ def run_command(
     int
         0 done, 1 failed, 2 wrong usage.
     """
-    parsed = parser.parse_args(arguments)
     try:
+        parser = make_parser()
+        parsed = parser.parse_args(arguments)
         try:
             settings = Settings.read(environment, options_of(parsed))
             use_overrides(settings.calendar_overrides)

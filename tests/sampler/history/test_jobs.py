@@ -499,9 +499,16 @@ class TestJobs:
     LONG = ("--from", "2026-06-01", "--to", "2026-08-19", "--symbols", "SPX", "--jobs", "2")
 
     def test_interrupted(self, command, database):
-        """Ctrl-C ends it and its processes with a sentence; what was written stays, whole."""
+        """Ctrl-C ends it and its processes with a sentence; what was written stays, whole.
+
+        A terminal sends it to every process.
+        """
         process = command(*self.LONG, "--source", "synthetic:")
         workers = _at_work(process, database)
+        for worker in workers:
+            os.kill(worker, signal.SIGINT)
+        # Workers that it had ended would be noticed by now.
+        time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         code, _, err = finish(process)
         assert code == 1
