@@ -17,7 +17,8 @@ from storage.market.instruments import parse_symbol
 from storage.record.flag_figures import figures_in_doubt
 from storage.record.row import Row
 
-#: The stable keys, with names for people and the figure whose doubts are the level's. A program may
+#: The stable keys, with names for people and the figure whose doubts are the level's. A name has no
+#: comma: the samples of deploy/platforms, like many scripts, split a line at each one. A program may
 #: rely on a key: none is renamed or removed, and new ones come after these.
 LEVELS: dict[str, tuple[str, str]] = {
     "spot": ("Spot", "spot"),
@@ -26,8 +27,8 @@ LEVELS: dict[str, tuple[str, str]] = {
     "put_wall": ("Put wall", "put_wall"),
     "magnet": ("Magnet", "magnet"),
     "max_pain": ("Max pain", "max_pain"),
-    "pin_lower": ("Pin range, lower end", "pin_lower"),
-    "pin_upper": ("Pin range, upper end", "pin_upper"),
+    "pin_lower": ("Pin range lower end", "pin_lower"),
+    "pin_upper": ("Pin range upper end", "pin_upper"),
     "sigma_lower": ("Spot - 1 sigma to the close", "remaining_1sd"),
     "sigma_upper": ("Spot + 1 sigma to the close", "remaining_1sd"),
 }

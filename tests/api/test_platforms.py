@@ -193,6 +193,9 @@ async def test_table(spx: Caller) -> None:
     )
     rows = list(csv.DictReader(io.StringIO(sent.text)))
     assert [row["key"] for row in rows] == KEYS
+    # The samples split at every comma.
+    assert '"' not in sent.text
+    assert {line.count(",") for line in lines} == {len(COLUMNS) - 1}
     assert rows[5]["price"] == rows[5]["level"] == ""
 
 
@@ -256,7 +259,7 @@ def test_readers_by_url(sessions_database: str, tmp_path: Path) -> None:
 
 #: What each sample reads.
 SAMPLES = {
-    "FlowLevels.pine": {"key", "name", "price"},
+    "FlowLevels.pine": {"key", "name", "price", "doubts", "quoted_at", "simulated"},
     "FlowLevelsNinjaTrader.cs": {"key", "name", "price", "doubts", "age_seconds", "simulated"},
     "FlowLevelsSierra.cpp": {"key", "name", "price", "doubts", "age_seconds", "simulated"},
 }
@@ -269,10 +272,12 @@ def test_samples_read_what_is_sent(name: str) -> None:
     words = set(re.findall(r'"([a-z_]+)"', text))
     if name.endswith(".pine"):
         # Pine counts the columns.
-        comment = re.search(r"// Columns: 0 (\w+), 1 (\w+), 2 (\w+)", text)
-        assert comment is not None
-        assert list(comment.groups()) == COLUMNS[:3]
-        words |= set(comment.groups())
+        [comment] = re.findall("// Columns: (.+)\\.", text)
+        columns = {name: int(number) for number, name in map(str.split, comment.split(", "))}
+        assert all(COLUMNS[number] == name for name, number in columns.items())
+        used = {int(number) for number in re.findall(r"array\.get\(cells, (\d+)\)", text)}
+        assert used == set(columns.values())
+        words |= set(columns)
     assert SAMPLES[name] <= words
     assert words & {"call_wall", "put_wall", "gamma_flip", "magnet"} <= set(KEYS)
     assert len(words & set(KEYS)) >= 4
