@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import html
 from importlib.resources import files
 from importlib.util import find_spec
 from mimetypes import guess_type
 from pathlib import Path
 from stat import S_ISREG
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
+from api.context import app_context
 from api.definitions import definitions_page
+from api.first_answers import first_answers
 from api.http.compression import Body, coding_of
 from api.page_script import SCRIPT, JoinedScript
 
@@ -42,6 +45,8 @@ _CHARTS = {
     "uplot.js": ("uplot.iife.min.js", "text/javascript"),
     "uplot.css": ("uplot.min.css", "text/css"),
 }
+#: Where the page has its first answers.
+_ANSWERS = '<meta name="first-answers" content="">'
 #: Swagger UI needs inline styles and images in data URLs.
 _SWAGGER = f"{_OWN_ONLY}; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 _REFERENCE = """\
@@ -92,10 +97,18 @@ def add_page(app: FastAPI) -> None:
 
         app.get(path, include_in_schema=False)(get)
 
-    page = (_STATIC / "index.html").read_bytes()
-    text("/", page, "text/html")
-    # The same page: its script begins the tour at this address.
-    text("/tour", page, "text/html")
+    page = (_STATIC / "index.html").read_text()
+
+    async def get_page(request: Request) -> Response:
+        answers = html.escape((await first_answers(app_context(request))).decode())
+        # The answers are of this moment: no browser that goes back may have them from its cache.
+        headers = _HEADERS | {"Cache-Control": "no-store"}
+        body = page.replace(_ANSWERS, _ANSWERS.replace('""', f'"{answers}"'), 1)
+        return Response(body, headers=headers, media_type="text/html")
+
+    # The same page at both: its script begins the tour at the second address.
+    for path in ("/", "/tour"):
+        app.get(path, include_in_schema=False)(get_page)
     text("/definitions", definitions_page(), "text/html")
     text("/static/icon.svg", _ICON, "image/svg+xml")
     for name, (file, kind) in _CHARTS.items():

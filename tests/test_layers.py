@@ -210,7 +210,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api.errors": {"api.access", "api.context", "api.documents", "api.http", "api.series"},
     "api.access_log": {"api.context", "api.http", "api.prometheus"},
     "api.openapi": {"api.documents", "api.errors", "storage.config", "storage.scorecard"},
-    "api.page": {"api.definitions", "api.http", "api.page_script"},
+    "api.page": {
+        "api.context",
+        "api.definitions",
+        "api.first_answers",
+        "api.http",
+        "api.page_script",
+    },
+    "api.first_answers": {"api.access", "api.context", "api.http", "api.routes"},
     "api.page_script": set(),
     "api.definitions": set(),
     "api.routes": {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from api.context import app_context
+from api.context import AppContext, app_context
 from api.documents.stamp import stamp
 from api.http.json import json_response
 from api.market_hours import market_status
@@ -32,12 +34,25 @@ def add_server_routes(app: FastAPI) -> None:
     add_routes(app, SERVER, handlers)
 
 
-async def _symbols(request: Request) -> Response:
-    """Answer with every symbol that was ever sampled, and the slot of the newest sample of all.
+async def symbols_body(context: AppContext) -> dict[str, Any]:
+    """Return every symbol that was ever sampled, and the slot of the newest sample of all.
 
     They stand in the order of ``FLOW_SYMBOLS``, and the others behind them by name.
+
+    Parameters
+    ----------
+    context : the parts of the application.
+
+    Returns
+    -------
+    dict
+        The answer of ``/v1/symbols``.
+
+    Raises
+    ------
+    StoreError
+        If the database is away.
     """
-    context = app_context(request)
     newest_slots = await context.store.symbols()
     order = {symbol: place for place, symbol in enumerate(context.symbols)}
     body = {
@@ -47,13 +62,32 @@ async def _symbols(request: Request) -> Response:
         "last_updated": max(newest_slots.values(), default=None),
         "dataset": context.dataset,
     }
-    return json_response(body | stamp(context.node, newest_slots.items()))
+    return body | stamp(context.node, newest_slots.items())
+
+
+def market_body(context: AppContext) -> dict[str, Any]:
+    """Return whether the market is open, the newest session, and the server's time.
+
+    Parameters
+    ----------
+    context : the parts of the application.
+
+    Returns
+    -------
+    dict
+        The answer of ``/v1/market``.
+    """
+    return market_status(context.clock.now()) | stamp(context.node)
+
+
+async def _symbols(request: Request) -> Response:
+    """Answer with the symbols. See ``symbols_body``."""
+    return json_response(await symbols_body(app_context(request)))
 
 
 async def _market(request: Request) -> Response:
-    """Answer with whether the market is open, the newest session, and the server's time."""
-    context = app_context(request)
-    return json_response(market_status(context.clock.now()) | stamp(context.node))
+    """Answer with the market's hours. See ``market_body``."""
+    return json_response(market_body(app_context(request)))
 
 
 async def _health() -> Response:

@@ -1,5 +1,6 @@
 // Asks what the page needs first while its script is still loading: the market, the symbols, and all of the
-// session that the address names. Each answer is taken once, by ``ask``, which asks anew where there is none.
+// session that the address names. Market and symbols stand in the page where the server wants no key.
+// Each answer is taken once, by ``ask``, which asks anew where there is none.
 {
   const KEPT_MS = 20000;
   const key = localStorage.getItem("flow.key");
@@ -15,10 +16,8 @@
   const view = new URLSearchParams(location.hash.slice(1));
   const choice = (name, otherwise) => (/^[\w.^-]{1,40}$/.test(view.get(name) ?? "") ? view.get(name) : otherwise);
   const [bar, feed] = [choice("bar", "1m"), choice("feed", "")];
-  const read = (path) => ask(path).then((sent) => sent.clone().json());
-  // Resolves once all is asked for.
-  early.ready = Promise.all([read("v1/market"), read("v1/symbols")]).then(([market, { symbols }]) => {
-    const symbol = choice("symbol", symbols.includes("SPX") ? "SPX" : symbols[0]).toUpperCase();
+  const askSession = (market, symbols) => {
+    const symbol = choice("symbol", symbols.includes("SPX") ? "SPX" : symbols[0])?.toUpperCase();
     // The page says in words that nobody samples a symbol; asking for it here would be an error in the console.
     if (!symbols.includes(symbol)) return;
     const date = choice("day", market.session.date);
@@ -31,7 +30,17 @@
     session("held-levels", { bar, feed, date, minutes: 390 });
     session("pressure", { bar, feed, date, minutes: 390 });
     session("sessions", { feed });
-  }).catch(() => {});
+  };
+  const inPage = JSON.parse(document.querySelector("meta[name=first-answers]").content || "null");
+  const read = (path) => ask(path).then((sent) => sent.clone().json());
+  if (inPage) {
+    for (const [path, answer] of Object.entries(inPage)) early.set(base + path, Promise.resolve(Response.json(answer)));
+    askSession(inPage["v1/market"], inPage["v1/symbols"].symbols);
+  } else {
+    // Resolves once all is asked for.
+    early.ready = Promise.all([read("v1/market"), read("v1/symbols")])
+      .then(([market, { symbols }]) => askSession(market, symbols)).catch(() => {});
+  }
   // An answer that nobody has taken would hold its connection.
   setTimeout(() => {
     for (const answer of early.values()) answer.then((sent) => sent.body?.cancel()).catch(() => {});

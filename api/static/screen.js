@@ -24,10 +24,18 @@ export class Screen {
   // What is shown: see ``show``.
   now = null;
 
+  #parts;
+
   constructor({ span, zoom, reset, move }) {
+    this.#parts = { span: () => this.map.span, zoom, reset };
     this.map = new PriceMap({ span, zoom: move, moving: () => this.#moving() });
+  }
+
+  // Makes the charts, just before they first show something: without a session they would be drawn empty,
+  // and a browser takes longer to put six canvases on the screen than to draw on them.
+  #build() {
     const all = {
-      span: () => this.map.span, zoom, reset, lead: (share, top) => this.#lead(share, top),
+      ...this.#parts, lead: (share, top) => this.#lead(share, top),
       cursor: (chart, k, top) => this.#cursor(chart, k, top),
     };
     const gaps = (u, context) => this.now?.session && gapBands(u, context, this.now.gaps);
@@ -63,6 +71,7 @@ export class Screen {
   // ``{session, bars, until, other, view}`` and the grids by strike: the session's bars up to a moment
   // of replay (null: all), and another session to compare with.
   show(now) {
+    if (this.#charts.size === 0) this.#build();
     const { session, bars, other, until } = now;
     // In a replay, of the gaps and of the values by strike only those of before are known.
     this.now = { ...now, gaps: session?.gapsTo(until) ?? [], known: until === null ? null : (bars.at(-1)?.start ?? -Infinity) };

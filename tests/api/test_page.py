@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import html
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +19,8 @@ from api.page_script import JoinedScript, ModuleError
 from storage.postgres.store import Store
 from tests.api.conftest import SERIES, Caller
 from tests.api.rows import record, utc
+from tests.api.site import Away
+from tests.api.test_app import Table
 
 STATIC = Path(__file__).resolve().parents[2] / "api" / "static"
 OURS = (
@@ -29,40 +36,88 @@ UPLOT = {
 }
 
 
-async def test_page_is_complete_in_itself(stranger: Caller) -> None:
+async def test_page_is_complete_in_itself(caller: Caller) -> None:
     """The page asks nobody else for anything, and the browser is told to see to that."""
     for path in OURS:
-        sent = await stranger.get(path)
+        sent = await caller.get(path)
         assert sent.status_code == 200, path
         assert sent.headers["Content-Security-Policy"].startswith("default-src 'self';")
         assert "unsafe" not in sent.headers["Content-Security-Policy"]
         assert sent.headers["X-Content-Type-Options"] == "nosniff"
-        assert sent.headers["Cache-Control"] == "no-cache"
+        # The page has answers of the moment in it, so that no browser may keep it.
+        assert sent.headers["Cache-Control"] == ("no-store" if path == "/" else "no-cache")
         text = sent.text.replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"(https?:)?//[a-z0-9.-]+\.[a-z]{2,}", text), path
-    html = (await stranger.get("/")).text
-    assert not re.search(r"<script(?![^>]*\bsrc=)|\bstyle=|\bon[a-z]+=|<style", html)
+    page = (await caller.get("/")).text
+    assert not re.search(r"<script(?![^>]*\bsrc=)|\bstyle=|\bon[a-z]+=|<style", page)
 
 
 async def test_page_names_what_is_there(caller: Caller) -> None:
     """Whatever the page links to is served."""
-    html = (await caller.get("/")).text
+    page = (await caller.get("/")).text
     # Relative, so that the page works under any path.
-    linked = set(re.findall(r'(?:src|href)="([^"]*)"', html))
+    linked = set(re.findall(r'(?:src|href)="([^"]*)"', page))
     assert {"static/page.js", "static/app.css", "docs"} <= linked
     for path in linked:
         assert not path.startswith("/"), path
         assert (await caller.get(f"/{path.removeprefix('./')}")).status_code == 200, path
 
 
-async def test_charts_are_what_their_author_published(stranger: Caller) -> None:
+async def test_charts_are_what_their_author_published(caller: Caller) -> None:
     """The package only carries the library: its bytes are checked here, and by every browser."""
-    html = (await stranger.get("/")).text
+    page = (await caller.get("/")).text
     for path, known in UPLOT.items():
-        sent = await stranger.get(path)
+        sent = await caller.get(path)
         assert known == hashlib.sha256(sent.content).hexdigest()
         digest = base64.b64encode(bytes.fromhex(known)).decode()
-        assert re.search(f'"{path[1:]}" integrity="sha256-{re.escape(digest)}"', html)
+        assert re.search(f'"{path[1:]}" integrity="sha256-{re.escape(digest)}"', page)
+
+
+def answers_in(page: str) -> str:
+    content = re.search(r'<meta name="first-answers" content="([^"]*)">', page)
+    assert content
+    return html.unescape(content[1])
+
+
+async def test_page_has_its_first_answers(store: Store, caller: Caller) -> None:
+    """Market and symbols stand in the page word for word, so that its script need not ask for them."""
+    await store.write([record(utc("14:28")), record(utc("14:29:30"), symbol="QQQ")])
+    for path in ("/", "/tour"):
+        answers = json.loads(answers_in((await caller.get(path)).text))
+        assert set(answers) == {"v1/market", "v1/symbols"}
+        for name, body in answers.items():
+            assert body == (await caller.get(f"/{name}")).json()
+    assert answers["v1/symbols"]["symbols"] == ["QQQ", "SPY"]
+
+
+async def test_page_answers_nobody_without_a_key(
+    store: Store, open_app: Callable[..., Any]
+) -> None:
+    """A server that wants keys writes nothing into a page that anybody may read."""
+    await store.write([record(utc("14:28"))])
+    app = await open_app(store, access=Table())
+    assert (await app.get("/v1/symbols")).status_code == 401
+    sent = await app.get("/")
+    assert (sent.status_code, answers_in(sent.text)) == (200, "")
+
+
+async def test_page_does_not_wait_for_the_database(
+    store: Store, open_app: Callable[..., Any]
+) -> None:
+    """Without the database, or with one that hangs, the page comes all the same and asks by itself."""
+    away = Away(store)
+    app = await open_app(away)
+    assert answers_in((await app.get("/")).text) != ""
+    away.away = True
+    assert answers_in((await app.get("/")).text) == ""
+
+    class Hanging:
+        async def symbols(self) -> None:
+            await asyncio.Event().wait()
+
+    hanging = await open_app(Hanging())
+    sent = await asyncio.wait_for(hanging.get("/"), 30)
+    assert (sent.status_code, answers_in(sent.text)) == (200, "")
 
 
 async def test_page_is_not_sent_twice(stranger: Caller) -> None:
