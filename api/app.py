@@ -221,6 +221,9 @@ def create_app(
         allow_methods=cors.METHODS,
         allow_headers=cors.REQUEST_HEADERS,
         expose_headers=cors.EXPOSED_HEADERS,
+        # A public page that FLOW_CORS_ORIGINS names, such as a hosted terminal, may read a server
+        # on loopback: some browsers ask for that in their preflight, and 400 would end the request.
+        allow_private_network=True,
         max_age=cors.MAX_AGE,
     )
     app.add_middleware(AccessLog, metrics=context.metrics)

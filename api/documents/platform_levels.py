@@ -17,9 +17,9 @@ from storage.market.instruments import parse_symbol
 from storage.record.flag_figures import figures_in_doubt
 from storage.record.row import Row
 
-#: The stable keys, with names for people and the figure whose doubts are the level's. A name has no
-#: comma: the samples of deploy/platforms, like many scripts, split a line at each one. A program may
-#: rely on a key: none is renamed or removed, and new ones come after these.
+#: The stable keys, with names for people and the figure whose doubts are the level's. A program may
+#: rely on a key: none is renamed or removed, and new ones come after these. No name has a comma:
+#: the samples of deploy/platforms, like many scripts, split a line at each one.
 LEVELS: dict[str, tuple[str, str]] = {
     "spot": ("Spot", "spot"),
     "gamma_flip": ("Gamma flip", "gamma_flip"),

@@ -201,6 +201,11 @@ async def test_cross_origin(stranger: Caller) -> None:
     assert {"X-Api-Key", "Content-Type"} <= set(
         sent.headers["Access-Control-Allow-Headers"].split(", ")
     )
+    # So asks a browser for a page that reads a server on loopback or in a private network.
+    headers["Access-Control-Request-Private-Network"] = "true"
+    sent = await stranger.options(f"{SERIES}SPY", headers=headers)
+    assert sent.status_code == 200
+    assert sent.headers["Access-Control-Allow-Private-Network"] == "true"
 
 
 async def test_open_server_takes_any_key(store: Store, caller: Caller) -> None:

@@ -284,8 +284,9 @@ def test_samples_read_what_is_sent(name: str) -> None:
     assert words <= {*KEYS, *COLUMNS, "error", "flow_", "flow_state", "_name", "true", ""}
 
 
-def test_the_sierra_sample_reads_the_table(tmp_path: Path) -> None:
-    """Its reader, compiled: the levels of a table, and none of an error."""
+@pytest.fixture
+def sierra_reader(tmp_path: Path) -> Callable[[str], str]:
+    """The Sierra sample's reader, compiled: a table's levels, as text."""
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler is installed")
@@ -311,6 +312,54 @@ int main() {
         )
         return done.stdout
 
+    return read
+
+
+async def test_the_sierra_sample_reads_every_level(
+    spx: Caller, sierra_reader: Callable[[str], str]
+) -> None:
+    """Of an answer as it is sent."""
+    sent = await spx.get("/v1/levels/SPX?to=ES&basis=38.25&format=csv")
+    state, *levels_read = sierra_reader(sent.text).split("|")
+    assert state == "10 28 0"
+    assert [level.split()[0] for level in levels_read] == KEYS
+
+
+def test_the_ninjatrader_sample_draws_every_level(sessions_database: str, tmp_path: Path) -> None:
+    """Compiled against stand-ins for NinjaTrader's classes, and run against a server."""
+    compiler, runtime = shutil.which("mcs"), shutil.which("mono")
+    if compiler is None or runtime is None:
+        pytest.skip("no Mono is installed")
+    program = tmp_path / "sample.exe"
+    sources = [ROOT / "tests/api/platform_programs/ninjatrader.cs"]
+    sources.append(PLATFORMS / "FlowLevelsNinjaTrader.cs")
+    command = [compiler, "-langversion:5", "-warnaserror", "-r:System.Net.Http.dll"]
+    subprocess.run([*command, f"-out:{program}", *map(str, sources)], check=True)
+
+    def draw(address: str) -> list[list[str]]:
+        done = subprocess.run(
+            [runtime, program, address], capture_output=True, text=True, check=True, timeout=60
+        )
+        return [line.split("|") for line in done.stdout.splitlines()]
+
+    with served(sessions_database, "synthetic", NOON) as (url, _):
+        address = f"{url}/v1/levels/SPX?format=csv&to=ES"
+        table = httpx.get(f"{address}&basis=38.25").text
+        drawn = draw(f"{address}&basis=38.25")
+        refused = draw(address)
+    rows = list(csv.DictReader(io.StringIO(table)))
+    expected = {row["key"]: float(row["price"]) for row in rows[1:] if row["price"]}
+    lines = {w[1].removeprefix("flow_"): float(w[2]) for w in drawn if w[0] == "line"}
+    assert lines == expected
+    assert len(lines) >= 5
+    [corner] = [words[1] for words in drawn if words[0] == "corner"]
+    assert re.fullmatch(r"Flow levels, \d+ s old, SIMULATED MARKET", corner)
+    assert "error 400" in refused[0][1]
+
+
+def test_the_sierra_sample_reads_the_table(sierra_reader: Callable[[str], str]) -> None:
+    """A new column changes nothing, and an error has no level."""
+    read = sierra_reader
     header = ",".join(COLUMNS)
     rest = "SPX,ES,difference,38.25,2026-06-05T14:29:32Z,28,0,true,true"
     body = f"spot,Spot,7438.25,7400.0,,{rest}\nmax_pain,Max pain,,,a b,{rest}\n"
