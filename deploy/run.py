@@ -24,6 +24,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock, Thread
+from typing import TextIO, cast
 
 import honcho.manager
 from honcho.printer import Printer
@@ -32,6 +33,7 @@ from part import ready, write_clock
 from api.http.listening import bound_socket
 from sampler.errors import ChainRefused
 from sampler.sources import SOURCES, open_source
+from storage.config.log import LossyFile
 from storage.config.running import note_running, note_stopped
 from storage.config.settings import Settings
 from storage.config.source_url import is_simulated
@@ -60,6 +62,8 @@ SYNTHETIC_SOURCE = "synthetic:?seed=7"
 
 def main() -> int:
     """Run everything; 0 after Ctrl-C."""
+    # Whoever reads its lines may be gone (``make run | head``): it goes on, and can be stopped.
+    sys.stdout = cast("TextIO", LossyFile(sys.stdout))
     try:
         return _run()
     except UsageError as error:

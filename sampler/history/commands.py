@@ -118,7 +118,6 @@ async def _stored_record(
     slot = session.slot_of(moment) if session else None
     if session is None or slot is None:
         raise UsageError(f"--at: {parsed.at} lies outside the session")
-    metrics.load_compiled()
     async with connect(settings, product_dataset(settings), live=False) as connections:
         store = connections.store.of_feed(parsed.feed)
         record = await store.before(symbol, session.day, slot + timedelta(seconds=1))
@@ -132,6 +131,8 @@ async def _stored_record(
         if record.row.differenced_from is not None:
             after = record.row.differenced_from + timedelta(seconds=1)
             previous = await store.before(symbol, session.day, after, record.row.source)
+    # Once it is known that there is a row: it may take minutes.
+    metrics.load_compiled()
     return record, previous, session
 
 

@@ -286,9 +286,10 @@ async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
     if settings.log_level == REGISTRY["log_level"].default:
         # The outcome is printed; the log line would repeat it.
         log.configure(settings.log, "critical")
+    # Before the formulas are compiled, for minutes.
+    moment = None if parsed.at is None else parse_moment(parsed.at, settings.clock.now())
     source = open_configured_source(settings, print_compilation)
     dataset = dataset_of(settings, source)
-    moment = None if parsed.at is None else parse_moment(parsed.at, settings.clock.now())
     try:
         if parsed.dry_run:
             dry = _make_tick(settings, source, DryRunStore(), NoChannel())

@@ -55,6 +55,16 @@ class LossyFile:
         with suppress(OSError):
             self._file.flush()
 
+    def isatty(self) -> bool:
+        """Return whether it is a terminal.
+
+        Returns
+        -------
+        bool
+            What the file itself says.
+        """
+        return self._file.isatty()
+
 
 def configure(form: str = "auto", level: str = "info") -> None:
     """Configure the log of this process.

@@ -16,9 +16,11 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-#: Stands for cyclonedx-py: writes what it was called with.
+#: Stands for cyclonedx-py: writes what it was called with, and the time that it may give.
 FAKE_SBOM = """#!/bin/sh
-printf '{"bomFormat": "CycloneDX", "environment": "%s"}' "$6" > "$5"
+epoch=$SOURCE_DATE_EPOCH words=$*
+while [ $# -gt 1 ]; do [ "$1" = --output-file ] && file=$2; shift; done
+printf '{"environment": "%s", "epoch": "%s", "words": "%s"}' "$1" "$epoch" "$words" > "$file"
 """
 
 
@@ -75,6 +77,9 @@ def test_what_a_release_is(project: Path) -> None:
     assert sums == {n: hashlib.sha256((dist / n).read_bytes()).hexdigest() for n in names}
     sbom = json.loads((dist / f"zerodte-flow-{VERSION}.cdx.json").read_text())
     assert sbom["environment"] == "/runtime"
+    # No number at random, no clock; the package is the subject, not a part with its folder.
+    assert sbom["epoch"] == git(project, "log", "-1", "--format=%ct")
+    assert {"--output-reproducible", "--pyproject"} <= set(sbom["words"].split())
     assert git(project, "tag") == f"v{VERSION}"
     # CI builds the tagged commit again, and tags nothing.
     assert release(project).returncode == 1

@@ -35,7 +35,7 @@ def free_port() -> int:
 class Run:
     """deploy/run.py as a process, in a group of its own as under make."""
 
-    def __init__(self, folder: Path, log: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, log: Path, *, reader: bool = False, **settings: str) -> None:
         self.port = free_port()
         self.log = log
         environment = os.environ | {
@@ -48,8 +48,9 @@ class Run:
             self.process = forked.Popen(
                 [sys.executable, str(ROOT / "deploy/run.py")],
                 env=environment,
-                stdout=out,
+                stdout=subprocess.PIPE if reader else out,
                 stderr=subprocess.STDOUT,
+                text=True,
                 start_new_session=True,
             )
 
@@ -201,6 +202,22 @@ def test_nothing_is_left_when_it_cannot_stop_its_parts(folder, tmp_path, number)
         while left := processes_with(str(folder)):
             assert time.monotonic() < until, (left, run.log.read_text())
             time.sleep(0.2)
+    finally:
+        run.process.kill()
+
+
+@pytest.mark.clocked
+def test_the_reader_of_its_lines_goes_away(folder, tmp_path):
+    """``make run | head`` goes on after head has ended, and stops as ever."""
+    run = Run(folder, tmp_path / "log", reader=True, FLOW_SOURCE="synthetic:?seed=7")
+    try:
+        assert "starting PostgreSQL" in run.process.stdout.readline()
+        run.process.stdout.close()
+        # Beyond the first lines of its parts, none of which anybody reads.
+        run.bars(25)
+        run.process.send_signal(signal.SIGINT)
+        assert run.process.wait(45) == 0
+        assert processes_with(str(folder)) == []
     finally:
         run.process.kill()
 

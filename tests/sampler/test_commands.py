@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sampler.__main__ import main
 from sampler.opening import parse_moment
 from sampler.sources import SOURCES
 from storage.errors import UsageError
@@ -63,6 +64,17 @@ def test_no_moment(text):
     """What is no time, or of a day without a session, is refused by the option's name."""
     with pytest.raises(UsageError, match=r"^--at: "):
         parse_moment(text, TUESDAY)
+
+
+def test_no_moment_is_told_before_formulas_are_compiled(monkeypatch, capsys):
+    """Compiling takes minutes on a slow machine, and nothing could be sampled afterwards."""
+
+    def compile_formulas(hear: object) -> None:
+        raise AssertionError("the formulas were loaded")
+
+    monkeypatch.setattr("sampler.opening.load_formulas", compile_formulas)
+    assert main(["once", "--source", "synthetic:", "--dry-run", "--at", "noon"]) == 2
+    assert "--at: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
