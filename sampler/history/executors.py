@@ -71,8 +71,8 @@ def process_pool(jobs: int) -> Iterator[Executor]:
     try:
         yield pool
     except BaseException:
-        # The pool's thread wakes later and forgets the cancelled work only if the pool is there still.
-        # Else it takes the processes' end for a fault, and prints a traceback.
+        # The pool's thread wakes later, and forgets the cancelled work only if the pool is there
+        # still. Else it takes the processes' end for a fault, and prints a traceback.
         _ended.append(pool)
         pool.shutdown(wait=False, cancel_futures=True)
         for child in multiprocessing.active_children():

@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from storage.doctor.finding import Finding, fail, ok, warn
-from storage.errors import AccessDenied, SchemaMissing, SchemaNewer, StoreError, StoreUnavailable
+from storage.errors import (
+    AccessDenied,
+    RightMissing,
+    SchemaMissing,
+    SchemaNewer,
+    StoreError,
+    StoreUnavailable,
+)
 from storage.market.clock import Clock
 from storage.postgres import timescale
 from storage.postgres.database import (
@@ -44,6 +51,9 @@ async def check_database(url: str, dataset: str) -> list[Finding]:
         return [fail("database", str(error), advice)]
     except StoreUnavailable as error:
         advice = "start the server, or correct host and port in FLOW_DATABASE_URL"
+        return [fail("database", str(error), advice)]
+    except RightMissing as error:
+        advice = "use the role that has run flow-store migrate, or one of flow-store grants"
         return [fail("database", str(error), advice)]
     except StoreError as error:
         return [fail("database", str(error), "use another database, or mend this one")]

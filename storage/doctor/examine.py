@@ -51,6 +51,7 @@ async def examine(
     yield machine.check_cache(environment, _SAMPLER)
     yield machine.check_calendar(Clock().now(), len(settings.calendar_overrides))
     yield await product.check_rules(settings.alert_rules)
+    yield product.check_targets(settings)
     dataset = product_dataset(settings)
     growth: float | None = None
     try:
@@ -70,6 +71,8 @@ async def examine(
         advice = "read the sentence; set FLOW_DATABASE_URL and FLOW_REDIS_URL to use other servers"
         yield fail("servers", str(error), advice)
     yield machine.check_disk(settings.spool_dir or settings.data_dir, growth)
+    if settings.spool_dir and not settings.database_url:
+        yield machine.check_disk(settings.data_dir, growth)
     for finding in ports.check_ports(settings, running_product(settings)):
         yield finding
     today = Clock().now().date()

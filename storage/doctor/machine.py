@@ -67,7 +67,7 @@ def check_files() -> Finding:
 
 
 def check_cache(environment: Mapping[str, str], package: Path) -> Finding:
-    """Check whether the compiled formulas can be kept, so that a start does not take a minute.
+    """Check whether the compiled formulas are kept, so that a start does not take a minute.
 
     Parameters
     ----------
@@ -80,11 +80,18 @@ def check_cache(environment: Mapping[str, str], package: Path) -> Finding:
         What was seen.
     """
     named = environment.get("NUMBA_CACHE_DIR")
-    places = [Path(named)] if named else [package / "metrics", Path.home()]
-    for place in places:
+    beside, home = package / "metrics", Path.home()
+    places = {Path(named): named} if named else {beside: "__pycache__", home: ".cache/numba"}
+    for place, folder in places.items():
         there = next((p for p in (place, *place.parents) if p.exists()), Path("/"))
-        if os.access(there, os.W_OK):
-            return ok("cache", f"compiled formulas are kept in {place}")
+        if not os.access(there, os.W_OK):
+            continue
+        if not any((place / folder).rglob("*.nbi")):
+            shown = f"no compiled formulas are in {place}: the sampler's first start compiles them"
+            return warn(
+                "cache", shown, "compile them before, as the sampler's user: flow-sampler warm"
+            )
+        return ok("cache", f"compiled formulas are kept in {place}")
     advice = "set NUMBA_CACHE_DIR to a folder that can be written"
     return warn("cache", "compiled formulas cannot be kept: each start compiles them", advice)
 

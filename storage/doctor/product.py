@@ -12,9 +12,11 @@ import orjson
 
 from storage.config.settings import Settings
 from storage.doctor.finding import Finding, fail, ok, warn
-from storage.errors import RightMissing
-from storage.market.calendar import market_day
+from storage.errors import RightMissing, UsageError
+from storage.market.calendar import market_day, session_on
 from storage.notify.rules_file import RulesFile
+from storage.notify.target import configured_targets
+from storage.opening import product_clock
 from storage.postgres.coverage import FAILING_STATES, assess_coverage
 from storage.postgres.retention import RetentionReport
 from storage.postgres.store import Store
@@ -25,6 +27,10 @@ _SOURCE_SECONDS = 90.0
 _CALM = frozenset({
     "before_open", "after_close", "market_closed", "not_open", "unchanged", "no_zero_dte", "stale",
 })  # fmt: skip
+#: Those of quotes that are of another time than now.
+_OLD_QUOTES = frozenset({"before_open", "after_close", "market_closed", "stale"})
+#: For so long after the open quotes of a delayed feed may be of before it.
+_LONGEST_DELAY = timedelta(minutes=20)
 #: How far back sessions are judged.
 _LOOK_BACK = timedelta(days=7)
 #: A key that ends sooner is announced.
@@ -68,6 +74,9 @@ async def check_source(settings: Settings, environment: Mapping[str, str]) -> Fi
         return fail("source", sentence, "correct FLOW_SOURCE or the vendor's key (docs/sources.md)")
     if "reason" in answer:
         sentence = f"{symbol}: {answer['message']}"
+        if answer["reason"] in _OLD_QUOTES and _is_under_way(product_clock(settings).now()):
+            advice = "the market is open: look at the vendor, its plan, and this machine's clock"
+            return warn("source", sentence, advice)
         if answer["reason"] in _CALM:
             return ok("source", f"it answers; {sentence}")
         return fail("source", sentence, "docs/operations.md has what to do for each reason")
@@ -77,6 +86,12 @@ async def check_source(settings: Settings, environment: Mapping[str, str]) -> Fi
         advice = "look at the vendor's plan and at this machine's clock"
         return warn("source", f"{shown}, {delay} s declared", advice)
     return ok("source", f"{shown}, {delay} s declared")
+
+
+def _is_under_way(now: datetime) -> bool:
+    """Say whether a session runs, and every feed should have quotes of it."""
+    session = session_on(market_day(now))
+    return session is not None and session.open + _LONGEST_DELAY <= now < session.close
 
 
 async def check_keys(store: Store, now: datetime, *, required: bool) -> Finding:
@@ -165,6 +180,28 @@ async def check_rules(path: Path | None) -> Finding:
         return fail("rules", file.problem.removeprefix("FLOW_ALERT_RULES: "), advice)
     where = "built in" if path is None else f"in {path}"
     return ok("rules", f"{len(file.rules)} rules of market events are {where}")
+
+
+def check_targets(settings: Settings) -> Finding:
+    """Check that each place where events are sent can be used; nothing is sent.
+
+    Parameters
+    ----------
+    settings : the targets, and the file of the signature's key.
+
+    Returns
+    -------
+    Finding
+        What was seen.
+    """
+    try:
+        targets = configured_targets(settings)
+    except UsageError as error:
+        return fail("notify", str(error), "correct it; then try it: flow-store notify --test")
+    if not targets:
+        return ok("notify", "events are sent nowhere; the log of alerts has them")
+    names = ", ".join(dict.fromkeys(target.name for target in targets))
+    return ok("notify", f"events are sent to {names}; flow-store notify --test tries it")
 
 
 def check_retention(reports: Sequence[RetentionReport], overdue: Sequence[str]) -> Finding:

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import sys
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,10 +16,13 @@ import psycopg
 import pytest
 import redis
 
+from storage.config.settings import Settings
+from storage.doctor import examine as examination
 from storage.doctor import machine
 from storage.doctor.finding import State
-from storage.doctor.product import check_retention
+from storage.doctor.product import check_retention, check_source
 from storage.embedded.attach import Servers
+from storage.errors import StoreUnavailable
 from storage.postgres.retention import RetentionReport, overdue_tables
 from storage.postgres.store import Store
 from storage.redis.channel import RedisChannel
@@ -197,6 +200,43 @@ def test_rules_that_cannot_be_read(servers: Servers, database: str, tmp_path: Pa
     broken("rules", servers, database, "docs/alerts.md", FLOW_ALERT_RULES=str(path))
 
 
+def test_a_role_that_sees_nothing(servers: Servers, database: str) -> None:
+    """A role without any right is told whose role to use."""
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute("drop role if exists doctor_nobody")
+        admin.execute("create role doctor_nobody login")
+    try:
+        url = database.replace("postgres@", "doctor_nobody@")
+        broken("database", servers, url, "flow-store grants")
+    finally:
+        with psycopg.connect(database, autocommit=True) as admin:
+            admin.execute("drop role doctor_nobody")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("FLOW_NOTIFY_SECRET_FILE", "/nowhere/secret", "FLOW_NOTIFY_SECRET_FILE: /nowhere/secret"),
+        ("FLOW_NOTIFY_FILE", "/nowhere/targets", "FLOW_NOTIFY_FILE: /nowhere/targets"),
+        ("FLOW_NOTIFY", "nosuchservice://canary-token", "nosuchservice://..."),
+    ],
+)
+def test_a_target_that_cannot_be_used(servers, database, name, value, words) -> None:
+    """What the API would refuse at its start is said, and no secret of an address with it."""
+    _, findings = examine(servers, database, **{name: value})
+    assert failed(findings) == {"notify"}
+    assert words in findings["notify"]["sentence"]
+    assert "canary-token" not in str(findings)
+
+
+def test_targets(servers: Servers, database: str) -> None:
+    """Targets that can be used are shown by scheme and host, and nothing is sent to them."""
+    _, findings = examine(servers, database, FLOW_NOTIFY="https://hook.example/canary-path")
+    assert findings["notify"]["state"] == "ok"
+    assert "https://hook.example;" in findings["notify"]["sentence"]
+    assert "canary-path" not in str(findings)
+
+
 def test_no_redis_there(servers: Servers, database: str) -> None:
     """Nobody listens at the channel's URL."""
     broken("redis", servers, database, "start the server", FLOW_REDIS_URL=f"redis://{NOWHERE}/0")
@@ -257,6 +297,75 @@ def test_a_key_that_is_missing(servers: Servers, database: str) -> None:
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("fail")]
     assert "source" in line
     assert "FLOW_TRADIER_TOKEN" in line
+
+
+@pytest.mark.parametrize(
+    ("reason", "new_york", "state"),
+    [
+        ("stale", "10:00", State.WARN),
+        ("after_close", "15:59", State.WARN),
+        ("stale", "09:45", State.OK),  # a feed 15 minutes late has its first quotes of the day
+        ("stale", "16:00", State.OK),
+        ("stale", "04:00", State.OK),
+        ("unchanged", "10:00", State.OK),
+        ("source_down", "04:00", State.FAIL),
+    ],
+)
+async def test_old_quotes(tmp_path, monkeypatch, reason, new_york, state) -> None:
+    """Quotes of another time are a warning while the market is open, and nothing out of hours."""
+    program = tmp_path / "sampler"
+    program.mkdir()
+    (program / "__init__.py").touch()
+    answer = json.dumps({"reason": reason, "message": "quotes are 4000 s old"})
+    (program / "__main__.py").write_text(f"print({answer!r})")
+    # A module is looked for in the present folder first.
+    monkeypatch.chdir(tmp_path)
+    hour, minute = map(int, new_york.split(":"))
+    # New York is four hours behind UTC on that Wednesday.
+    start = datetime(2026, 8, 19, hour + 4, minute, tzinfo=UTC)
+    clock = f"simulated:{start.isoformat()}@0.001@{datetime.now(UTC).isoformat()}"
+    settings = Settings.read({
+        "FLOW_SOURCE": "cboe:", "FLOW_SYMBOLS": "SPX", "FLOW_DATA_DIR": str(tmp_path),
+        "FLOW_CLOCK": clock,
+    })  # fmt: skip
+    assert (await check_source(settings, os.environ)).state is state
+
+
+def test_compiled_formulas(tmp_path: Path) -> None:
+    """A folder without compiled formulas is a warning before the first start takes a minute."""
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    finding = machine.check_cache(environment, tmp_path / "sampler")
+    assert finding.state is State.WARN
+    assert "flow-sampler warm" in finding.advice
+    (tmp_path / "metrics_1").mkdir()
+    (tmp_path / "metrics_1" / "black.iv.py311.nbi").touch()
+    assert machine.check_cache(environment, tmp_path / "sampler").state is State.OK
+
+
+def test_a_spool_on_another_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With an embedded database and a spool elsewhere, both disks are looked at."""
+    looked: list[Path] = []
+    monkeypatch.setattr(machine, "check_disk", lambda folder, _: looked.append(folder) or "disk")
+
+    @asynccontextmanager
+    async def none(_):
+        raise StoreUnavailable("no servers here")
+        yield
+
+    monkeypatch.setattr(examination, "server_urls", none)
+
+    async def look(**more: str) -> list[Path]:
+        settings = Settings.read({"FLOW_DATA_DIR": str(tmp_path / "data")} | more)
+        looked.clear()
+        async for _ in examination.examine(settings, {}, source=False):
+            pass
+        return [*looked]
+
+    spool = {"FLOW_SPOOL_DIR": str(tmp_path / "spool")}
+    elsewhere = {"FLOW_DATABASE_URL": f"postgresql://{NOWHERE}/flow"}
+    assert asyncio.run(look()) == [tmp_path / "data"]
+    assert asyncio.run(look(**spool)) == [tmp_path / "spool", tmp_path / "data"]
+    assert asyncio.run(look(**spool, **elsewhere)) == [tmp_path / "spool"]
 
 
 def test_a_folder_of_backups(tmp_path: Path) -> None:
