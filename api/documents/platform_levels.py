@@ -13,6 +13,7 @@ from api.documents.basis import Basis, basis_between, price_step, round_to_step
 from api.documents.sample import Sample
 from api.series.params import QueryError
 from storage.errors import UsageError
+from storage.market.futures import FUTURES, settlement_after
 from storage.market.instruments import parse_symbol
 from storage.record.flag_figures import figures_in_doubt
 from storage.record.row import Row
@@ -37,12 +38,18 @@ COLUMNS = (
     *("key", "name", "price", "level", "doubts", "symbol", "target", "basis_kind", "basis"),
     *("quoted_at", "age_seconds", "delay_seconds", "market_open", "simulated"),
 )
-BasisFrom = Literal["same", "sampled", "price", "basis", "ratio", "apart"]
+BasisFrom = Literal["same", "sampled", "parity", "price", "basis", "ratio", "apart"]
 #: The reason to give when both instruments are sampled, but not at nearly the same time.
 _APART = "The two are not quoted within a minute of each other at this moment."
+_NO_FORWARD = (
+    "{target} settles on {settles}, and this sample has no forward of that day: its feed does not"
+    " deliver the options that expire on it, or has not yet."
+)
 #: Parameters that say how the target's price follows; one of them at most.
 _AMOUNTS: tuple[BasisFrom, ...] = ("price", "basis", "ratio")
 _LARGEST = 1e7
+#: What is said beside a basis by parity; null of any other.
+_PARITY_FIELDS = ("settles", "forward", "scatter", "age_seconds")
 #: The name of the feed of a simulated market.
 _SIMULATED_FEED = "synthetic"
 
@@ -82,7 +89,13 @@ def read_target(query: Mapping[str, str]) -> TargetQuery:
             target = parse_symbol(query["to"])
         except UsageError as error:
             raise QueryError("invalid_to", str(error)) from None
-    named = [name for name in _AMOUNTS if name in query]
+    # ``basis=parity`` asks for what a future of the symbol's index has without a number.
+    by_parity = query.get("basis") == "parity"
+    if by_parity and (target is None or target not in FUTURES):
+        raise QueryError("invalid_basis", "basis=parity needs to=, a future such as ES")
+    named = [name for name in _AMOUNTS if name in query and not (by_parity and name == "basis")]
+    if by_parity and named:
+        raise QueryError(f"invalid_{named[0]}", f"either {named[0]} or basis, not both")
     if len(named) > 1:
         raise QueryError(f"invalid_{named[1]}", f"either {named[0]} or {named[1]}, not both")
     if not named:
@@ -124,6 +137,42 @@ def given_basis(query: TargetQuery, spot: float) -> Basis:
     return Basis(kind, query.amount)
 
 
+def parity_basis(row: Row, target: str) -> Basis | None:
+    """Return the basis of an index's future by put-call parity.
+
+    It is the forward of the day on which the future settles, less the forward of today's expiry by
+    the same sample's quotes: a spot that is late does not enter it.
+
+    Parameters
+    ----------
+    row : a sample of the future's index.
+    target : the future.
+
+    Returns
+    -------
+    Basis or None
+        None where the sample does not have that forward.
+    """
+    ahead = row.detail.future_forward
+    if ahead is None:
+        return None
+    return basis_between(row.forward, ahead * FUTURES[target].multiple)
+
+
+def _parity_fields(row: Row, target: str, *, sample_age: float) -> dict[str, Any]:
+    """What is said of a basis by parity: the future's day, the forward, its scatter and its age."""
+    detail, multiple = row.detail, FUTURES[target].multiple
+    ahead, scatter = detail.future_forward, detail.future_forward_scatter
+    return {
+        "settles": settlement_after(row.expiration),
+        "forward": None if ahead is None else round(ahead * multiple, 4),
+        "scatter": None if scatter is None else round(scatter * multiple, 4),
+        "age_seconds": None
+        if ahead is None
+        else round(sample_age + (detail.other_expiries_age_seconds or 0.0)),
+    }
+
+
 def levels_document(
     sample: Sample, target: str, basis: Basis | None, basis_from: BasisFrom, *, simulated: bool
 ) -> dict[str, Any]:
@@ -133,7 +182,8 @@ def levels_document(
     ----------
     sample : the sample.
     target : the instrument whose prices the levels become.
-    basis : how they become that; None where both are sampled and not at the same time.
+    basis : how they become that; None where both are sampled and not at the same time, or the
+        sample has no forward of the future's day.
     basis_from : where the basis is from.
     simulated : whether the server shows a simulated market; a simulated feed says it by itself.
 
@@ -149,6 +199,11 @@ def levels_document(
         for figure in figures:
             doubted_by.setdefault(figure, []).append(flag)
     values = _values(row)
+    reason, more = (None if basis else _APART), dict.fromkeys(_PARITY_FIELDS)
+    if basis_from == "parity":
+        more = _parity_fields(row, target, sample_age=sample.age)
+        if basis is None:
+            reason = _NO_FORWARD.format(target=target, settles=more["settles"])
     fields = None if basis is None else {"kind": basis.kind, "amount": round(basis.amount, 8)}
     levels = [
         {
@@ -177,7 +232,8 @@ def levels_document(
         "basis": {
             **(fields or {"kind": None, "amount": None}),
             "from": basis_from,
-            "reason": None if fields else _APART,
+            "reason": reason,
+            **more,
         },
         "price_step": step,
         "levels": levels,

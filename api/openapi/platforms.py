@@ -15,12 +15,26 @@ class BasisFields(BaseModel):
 
     kind: Literal["difference", "ratio"] | None
     amount: float | None = Field(description="What is added, or what is multiplied by.")
-    from_: Literal["same", "sampled", "price", "basis", "ratio", "apart"] = Field(
+    from_: Literal["same", "sampled", "parity", "price", "basis", "ratio", "apart"] = Field(
         alias="from",
         description="Where it is from: the target is the symbol itself, both are sampled here, or"
-        " the parameter of that name. `apart`: both are sampled, and not at the same time now.",
+        " the parameter of that name. `apart`: both are sampled, and not at the same time now."
+        " `parity`: the target is a future of this index, by the forward of the options that expire"
+        " when it settles.",
     )
     reason: str | None = Field(description="Why there is none; null where there is one.")
+    settles: date | None = Field(
+        description="By parity: the day on whose opening prices the future settles."
+    )
+    forward: float | None = Field(
+        description="By parity: the forward of that day, as a price of the future."
+    )
+    scatter: float | None = Field(
+        description="By parity: half the interquartile range of that forward's estimates by strike."
+    )
+    age_seconds: int | None = Field(
+        description="By parity: how old the quotes behind it are, at most. [s]"
+    )
 
 
 class PlatformLevel(BaseModel):

@@ -16,6 +16,7 @@ from api.documents.platform_levels import (
     given_basis,
     levels_document,
     levels_table,
+    parity_basis,
     read_target,
 )
 from api.documents.sample import Sample
@@ -24,6 +25,7 @@ from api.routes.admission import add_routes
 from api.routes.symbol_request import read_symbol_request
 from api.series.formats import MEDIA_TYPES, read_format
 from api.series.params import QueryError, symbol_segment
+from storage.market.futures import FUTURES, settlement_after
 from storage.postgres.store import Store
 
 Symbol = Annotated[str, Path(description="The underlying.", examples=["SPX"])]
@@ -83,6 +85,16 @@ async def _basis(
             f"{query.target} is not known to follow {row.symbol}: say price=, its price now, or"
             " basis= or ratio=",
         )
+    future = FUTURES.get(query.target)
+    if future is not None and future.index == row.symbol:
+        basis = parity_basis(row, query.target)
+        if basis is None and not null:
+            raise QueryError(
+                "no_basis",
+                f"This sample has no forward of {settlement_after(row.expiration)}, when"
+                f" {query.target} settles: say price=, its price now, or basis= or ratio=",
+            )
+        return basis, "parity"
     other = await store.moment(query.target, sample.session.day, row.quoted_at + _TOGETHER)
     if other is None or abs(other.row.quoted_at - row.quoted_at) > _TOGETHER:
         if null and query.target in await store.symbols():

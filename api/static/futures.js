@@ -3,10 +3,13 @@
 import { ask, paths, why } from "./api.js";
 import { byId, make, options, write } from "./dom.js";
 import { fixed, plus } from "./format.js";
+import { levelOf, ownOf } from "./held.js";
+import { inPrices } from "./levels.js";
 import { inHours, live, server, state } from "./state.js";
-import { span } from "./time.js";
+import { dayName, span } from "./time.js";
 
-// Instruments that follow one index; the last of each is its future, which is not sampled here.
+// Instruments that follow one index: first the index itself, whose options may tell the forward of its future,
+// which is the last of each and is not sampled here.
 const FAMILIES = [["SPX", "SPY", "XSP", "ES"], ["NDX", "QQQ", "XND", "NQ"], ["RUT", "IWM", "MRUT", "RTY"], ["DJX", "DIA", "YM"]];
 const KEYS = ["spot", "gamma_flip", "call_wall", "put_wall", "magnet", "max_pain", "sigma_upper", "sigma_lower"];
 const STORED = "flow.basis";
@@ -20,6 +23,8 @@ const OLD_S = 6 * 3600;
 
 const familyOf = (symbol) => FAMILIES.find((family) => family.includes(symbol)) ?? [];
 export const futureOf = (symbol) => familyOf(symbol).at(-1) ?? "";
+// Whether a symbol's samples may have the forward of its future.
+const mayKnow = (symbol) => familyOf(symbol)[0] === symbol;
 const related = (symbol) => familyOf(symbol).slice(0, -1).filter((name) => name !== symbol && state.symbols.includes(name));
 
 const stored = () => JSON.parse(localStorage.getItem(STORED) ?? "{}");
@@ -34,7 +39,7 @@ function keep(symbol, basis) {
 }
 
 // Returns the instruments that a symbol's levels can be shown in, itself first.
-export const targetsOf = (symbol) => [symbol, ...(basisOf(symbol) ? [futureOf(symbol)] : []), ...related(symbol)];
+export const targetsOf = (symbol) => [symbol, ...(basisOf(symbol) || mayKnow(symbol) ? [futureOf(symbol)] : []), ...related(symbol)];
 
 // Asks for the levels of a bar's sample in the prices of an instrument.
 export function askLevels(session, bar, target, from = session.symbol) {
@@ -44,11 +49,12 @@ export function askLevels(session, bar, target, from = session.symbol) {
   return ask(paths.levels(from, { to: target, ...amount, feed, at: new Date(bar.at + NEAREST_MS).toISOString() }));
 }
 
-// Returns how old a given basis is, in words; "" for one that follows from sampled prices.
+// Returns what a basis is and where it is from, in words, with its age; the reason where there is none.
 export function basisWords(symbol, target, body) {
-  const { kind, amount, reason } = body.basis;
+  const { kind, amount, reason, from, settles, scatter, age_seconds: age } = body.basis;
   if (reason) return reason;
   const size = kind === "ratio" ? `times ${fixed(amount, 5)}` : `${plus(amount, (n) => fixed(n, 2))} points`;
+  if (from === "parity") return `${size}, by put-call parity of the options of ${dayName(settles)}, when it settles (within ${fixed(scatter ?? 0, 2)}), quotes ${span(age)} old`;
   const given = target === futureOf(symbol) ? basisOf(symbol) : null;
   return given ? `${size}, given ${span(Math.max((server.now() - given.at) / 1000, 0))} ago` : `${size}, by both sampled prices`;
 }
@@ -89,18 +95,23 @@ function want(session, bar, playing) {
   timer = setTimeout(() => load(name, session, bar).then(() => { answers.given = given?.amount; }), pause);
 }
 
+const HELD = ["gamma_flip", "call_wall", "put_wall", "magnet"];
 const FIGURE_OF = { sigma_upper: "remaining_1sd", sigma_lower: "remaining_1sd" };
 
 function cell(column, key) {
   const level = column.body?.levels.find((one) => one.key === key);
   if (!level) return make("td", "—");
-  const text = level.price === null ? "—" : fixed(level.price, 2);
+  const say = (price) => (price === null ? "—" : fixed(price, 2));
+  // The chart's levels are those that the server holds: the table has them too, and the sample's own beside.
+  const held = HELD.includes(key) && column.from === current.session.symbol ? ownOf(current.bar, key) !== null || levelOf(current.bar, key) === null : false;
+  const text = held ? `${say(inPrices(column.body, levelOf(current.bar, key)))} · now ${say(level.price)}` : say(level.price);
   const doubts = level.doubts.length ? { title: `Flagged: ${level.doubts.join(", ").replaceAll("_", " ")}` } : {};
   return make("td", level.doubts.length ? `${text} ?` : text, "", { ...doubts, tabindex: "0", "data-figure": FIGURE_OF[key] ?? key, "data-symbol": column.from, "data-at": `${current.bar.at}` });
 }
 
 function draw(session) {
-  const { columns } = answers;
+  // A future without a basis has no prices to show: the line above the table says why.
+  const columns = answers.columns.filter(({ body }) => !body || body.basis.kind);
   const names = columns.find(({ body }) => body)?.body.levels ?? [];
   byId("futures-table").hidden = names.length === 0;
   byId("futures-columns").replaceChildren(make("th", "Level", "", { scope: "col" }), ...columns.map(({ head }) => make("th", head, "", { scope: "col" })));
@@ -111,7 +122,8 @@ function draw(session) {
   }));
   const notes = columns.filter(({ head }) => head !== session.symbol).map(({ head, target, from, body, refused }) =>
     `${head}: ${refused ?? (from === session.symbol ? basisWords(session.symbol, target, body) : basisWords(from, target, body))}`);
-  write(byId("futures-notes"), notes.join(" · "));
+  const held = "Flip, walls and magnet are as held, which move when another has led for two minutes; “now” is the sample’s own";
+  write(byId("futures-notes"), [...notes, ...(names.length ? [held] : [])].join(" · "));
 }
 
 // Shows the table once it has come into sight; ``bar`` is the newest bar, of a replay its moment's.
@@ -129,12 +141,19 @@ export function showFutures(session, bar, playing, later) {
   byId("futures-price").title = byId("futures-price").disabled ? "Only beside a price of now: not on a delayed feed, nor for an earlier moment" : "";
   byId("futures-forget").hidden = !given;
   const age = given ? (server.now() - given.at) / 1000 : 0;
-  write(byId("futures-age"), given ? `${future}: ${given.kind === "ratio" ? `times ${fixed(given.amount, 5)}` : `${plus(given.amount, (n) => fixed(n, 2))} points`}, given ${span(Math.max(age, 0))} ago${age > OLD_S ? ": give it anew" : ""}` : `No basis of ${future} is known: no feed here has the future.`);
+  write(byId("futures-age"), given ? `${future}: ${given.kind === "ratio" ? `times ${fixed(given.amount, 5)}` : `${plus(given.amount, (n) => fixed(n, 2))} points`}, given ${span(Math.max(age, 0))} ago${age > OLD_S ? ": give it anew" : ""}` : unknown(session, future));
   byId("futures-age").classList.toggle("warn", age > OLD_S);
-  const name = `${answers.name} ${answers.columns.length}`;
+  const name = `${answers.name} ${answers.columns.length} ${HELD.map((key) => [levelOf(bar, key), ownOf(bar, key)])}`;
   if (name === shown) return;
   shown = name;
   draw(session);
+}
+
+// What is known of a future's basis that nobody gave: by parity, or why it is not.
+function unknown(session, future) {
+  const body = answers.columns.find(({ target, from }) => target === future && from === session.symbol)?.body;
+  if (body && body.symbol === session.symbol) return `${future}: ${basisWords(session.symbol, future, body)}`;
+  return mayKnow(session.symbol) ? "" : `No basis of ${future} is known: no feed here has the future.`;
 }
 
 let current = null;

@@ -1,4 +1,4 @@
-"""What a source's other expiries add: the whole chain's gamma, and next week's volatility."""
+"""What a source's other expiries add: gamma of all, a week's volatility, the future's forward."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from sampler.chain import (
 from sampler.metrics import black
 from sampler.metrics.exposure import DEALER_SIGN, ONE_PERCENT
 from sampler.metrics.flow import quote
-from sampler.metrics.smile import forward, smile
+from sampler.metrics.parity import discounted_forward
+from sampler.metrics.smile import Forward, forward, smile
 from storage.market.calendar import Session, expiry_moment, expiry_moment_on, sessions_between
 from storage.market.constants import MULTIPLIER, YEAR_SECONDS
+from storage.market.futures import FUTURES_INDEXES, settlement_after
 from storage.market.instruments import AM_ROOTS, instrument_of
 
 Floats = NDArray[np.float64]
@@ -44,6 +46,10 @@ class OtherExpiries(NamedTuple):
     iv_ratio_0dte_7dte: float | None
     #: Age of the oldest answer for another expiry, where each has an answer of its own. [s]
     other_expiries_age_seconds: float | None = None
+    #: Parity forward to the day on which the index's nearest quarterly future settles. [$]
+    future_forward: float | None = None
+    #: Half the interquartile range of its estimates by strike. [$]
+    future_forward_scatter: float | None = None
 
 
 NO_OTHER_EXPIRIES = OtherExpiries(None, None, None)
@@ -95,6 +101,8 @@ def measure_other_expiries(
         return NO_OTHER_EXPIRIES
     total = 0.0
     week: tuple[int, float, float, date] | None = None
+    settles = settlement_after(session.day) if frame.symbol in FUTURES_INDEXES else None
+    future: Forward | None = None
     for day in np.unique(frame.expiry[sound]):
         for am in (False, True):
             contracts = np.flatnonzero(sound & (frame.expiry == day) & (morning == am))
@@ -102,7 +110,11 @@ def measure_other_expiries(
                 continue
             expires = expiry_moment_on(frame.symbol, day.item(), morning=am)
             left = (expires - frame.quoted_at).total_seconds() / YEAR_SECONDS
-            priced = _price(frame, contracts, spot, left, today=bool(day == today))
+            expiry = _expiry(frame, contracts, today=bool(day == today))
+            if day.item() == settles:
+                # Contracts that settle in the morning, as the future does, come after the others.
+                future = discounted_forward(expiry.strike, expiry.mid, expiry.bid) or future
+            priced = _price(expiry, spot, left)
             if priced is None:
                 continue
             gex, iv = priced
@@ -113,18 +125,19 @@ def measure_other_expiries(
                 candidate = (abs(away - WEEK), iv, left, day.item())
                 week = candidate if week is None or candidate[0] < week[0] else week
     age = frame.other_expiries_age_seconds
+    ahead = (age, *((None, None) if future is None else (future.level, future.spread)))
     whole_chain = None if frame.missing_expirations else total
     nearest = [abs((day - session.day).days - WEEK) for day in frame.missing_expirations]
     if week is None or min(nearest, default=math.inf) <= week[0]:
-        return OtherExpiries(whole_chain, None, None, age)
-    _, iv, left, expiry = week
+        return OtherExpiries(whole_chain, None, None, *ahead)
+    _, iv, left, week_expiry = week
     whole = (expiry_moment(frame.symbol, session) - session.open).total_seconds() / YEAR_SECONDS
     rest = years / whole
-    sessions = rest + len(sessions_between(session.day, expiry)) - 1
+    sessions = rest + len(sessions_between(session.day, week_expiry)) - 1
     ratio = None
     if rest > 0 and iv > 0:
         ratio = atm * math.sqrt(years / rest) / (iv * math.sqrt(left / sessions))
-    return OtherExpiries(whole_chain, iv, ratio, age)
+    return OtherExpiries(whole_chain, iv, ratio, *ahead)
 
 
 def _both_real(frame: Frame, among: Bools, *, today: bool) -> Bools:
@@ -141,10 +154,17 @@ def _both_real(frame: Frame, among: Bools, *, today: bool) -> Bools:
     return among & ((frame.bid > 0) | (frame.ask > 0) | (frame.volume > 0))
 
 
-def _price(
-    frame: Frame, contracts: NDArray[np.intp], spot: float, years: float, *, today: bool
-) -> tuple[float, float] | None:
-    """Net GEX and ATM volatility of one expiry; None if it cannot be priced."""
+class _Expiry(NamedTuple):
+    """One expiry's contracts by strike; tables have calls first."""
+
+    strike: Floats
+    open_interest: Floats
+    bid: Floats
+    mid: Floats
+
+
+def _expiry(frame: Frame, contracts: NDArray[np.intp], *, today: bool) -> _Expiry:
+    """Lay the contracts of one expiry out by strike, each strike and right once."""
     among = np.zeros(len(frame.strike), np.bool_)
     among[contracts] = True
     weaker = weaker_twins(frame, among)
@@ -158,7 +178,12 @@ def _price(
     bid, ask = np.full((2, len(strike)), np.nan), np.full((2, len(strike)), np.nan)
     bid[side, column], ask[side, column] = frame.bid[contracts], frame.ask[contracts]
     bid, ask = mask_outside(bid, HIGHEST_PRICE), mask_outside(ask, HIGHEST_PRICE)
-    mid = quote(bid, ask).mid
+    return _Expiry(strike, oi, bid, quote(bid, ask).mid)
+
+
+def _price(expiry: _Expiry, spot: float, years: float) -> tuple[float, float] | None:
+    """Net GEX and ATM volatility of one expiry; None if it cannot be priced."""
+    strike, oi, bid, mid = expiry
     level = forward(strike, mid, bid, spot).level
     fitted = smile(strike, mid, bid, forward=level, years=years)
     if fitted is None or years <= 0:

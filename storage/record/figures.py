@@ -391,6 +391,11 @@ class DetailFigures(_BookFigures):
     #: How old the oldest answer for another expiry was, where each expiry has an answer of its own;
     #: None: all came in one answer, or only today's did. [s]
     other_expiries_age_seconds: float | None
+    #: Parity forward of the chain that expires on the day on which the index's nearest quarterly
+    #: future settles; None: the source does not bring that chain, or the symbol has no future. [$]
+    future_forward: float | None
+    #: Half the interquartile range of that forward's estimates by strike. [$]
+    future_forward_scatter: float | None
     #: The VIX index; None where the source has none. [points]
     vix: float | None
     #: Contracts that customers bought more of than they sold, or less. [count]
@@ -417,4 +422,6 @@ OTHER_EXPIRIES: tuple[str, ...] = (
     "seven_dte_atm_iv",
     "iv_ratio_0dte_7dte",
     "other_expiries_age_seconds",
+    "future_forward",
+    "future_forward_scatter",
 )

@@ -109,6 +109,8 @@ FIGURE_GROUPS: dict[str, tuple[str, ...]] = {
         "skew_25d",
         "seven_dte_atm_iv",
         "iv_ratio_0dte_7dte",
+        "future_forward",
+        "future_forward_scatter",
         "strikes_with_iv",
         "quotes_unused",
         "atm_spread_pct",

@@ -154,6 +154,11 @@ GLOSSARY: dict[str, Term] = {
     "other_expiries_age_seconds": Term(
         "age of the oldest answer for another expiry; null where all come in one answer", "s"
     ),
+    "future_forward": Term(
+        "median of K + C − P of the expiry on which the index's nearest quarterly future settles",
+        "$",
+    ),
+    "future_forward_scatter": Term("half the interquartile range of its K + C − P", "$"),
     "vix": Term("the VIX index; null where the source has none", "points"),
     "contracts_with_flow": Term("contracts with B ≠ 0", "count"),
     "total_abs_delta_contracts": Term("Σ |B·Δ|", "contracts"),

@@ -38,6 +38,8 @@ COLUMNS = [
     *("quoted_at", "age_seconds", "delay_seconds", "market_open", "simulated"),
 ]
 PLATFORMS = ROOT / "deploy/platforms"
+#: What a basis that is not by parity says of parity.
+NO_PARITY = dict.fromkeys(("settles", "forward", "scatter", "age_seconds"))
 
 
 def sampled(slot: str, **changes: Any) -> SlotRecord:
@@ -91,7 +93,7 @@ async def test_keys_and_values(spx: Caller) -> None:
         "sigma_upper": 7420.1,
     }
     same = {"kind": "difference", "amount": 0.0, "from": "same", "reason": None}
-    assert body["basis"] == same
+    assert body["basis"] == same | NO_PARITY
     # Quoted at 14:29:32, and it is 14:30.
     assert (body["age_seconds"], body["market_open"], body["simulated"]) == (28, True, False)
 
@@ -121,7 +123,7 @@ async def test_a_sampled_instrument_needs_no_basis(store: Store, spx: Caller) ->
     await store.write([sampled("14:29", symbol="SPY", spot=740.0)])
     body = await levels(spx, "?to=SPY")
     assert body["basis"] == {
-        "kind": "ratio", "amount": 0.1, "from": "sampled", "reason": None,
+        "kind": "ratio", "amount": 0.1, "from": "sampled", "reason": None, **NO_PARITY,
     }  # fmt: skip
     assert prices(body)["call_wall"] == 745.0
     await store.write([sampled("14:20", symbol="XSP", spot=740.0)])
@@ -135,10 +137,69 @@ async def test_a_sampled_instrument_needs_no_basis(store: Store, spx: Caller) ->
     assert (sent.status_code, sent.json()["error"]) == (400, "no_basis")
 
 
+def with_forward(**changes: Any) -> SlotRecord:
+    """SPX at 7400 with today's forward at 7400.5, and 7452.75 in June, its oldest quote 90 s older."""
+    figures = {
+        "future_forward": 7452.75, "future_forward_scatter": 0.125, "other_expiries_age_seconds": 90.0,
+        "pin_lower": 7420.0, "pin_upper": 7430.0,
+    }  # fmt: skip
+    detail = DetailFigures.from_json(figures | changes.pop("figures", {}))
+    return sampled("14:29:30", **({"forward": 7400.5, "detail": detail} | changes))
+
+
+@pytest.mark.parametrize("query", ["?to=ES", "?to=ES&basis=parity", "?to=mes"])
+async def test_a_future_by_parity(store: Store, caller: Caller, query: str) -> None:
+    """The forward of the future's day less today's: 52.25 points, with its day, scatter and age."""
+    await store.write([with_forward()])
+    body = await levels(caller, query)
+    assert body["basis"] == {
+        "kind": "difference", "amount": 52.25, "from": "parity", "reason": None,
+        # The third Friday is Juneteenth. Quoted 28 s ago, and a part of it 90 s before that.
+        "settles": "2026-06-18", "forward": 7452.75, "scatter": 0.125, "age_seconds": 118,
+    }  # fmt: skip
+    assert prices(body)["call_wall"] == 7502.25
+    # 7388.37 + 52.25 = 7440.62, to the future's quarter points.
+    assert prices(body)["gamma_flip"] == 7440.5
+    table = await caller.get(f"/v1/levels/SPX{query}&format=csv")
+    assert "7502.25" in table.text
+    # A number that is given counts before it.
+    assert (await levels(caller, "?to=ES&basis=38.25"))["basis"]["from"] == "basis"
+
+
+async def test_the_dow_s_future_is_a_hundred_of_its_index(store: Store, caller: Caller) -> None:
+    """DJX at 440.5 and a forward of 443.42 are YM at 44,342: a ratio, in whole points."""
+    await store.write(
+        [with_forward(symbol="DJX", forward=440.5, spot=440.5, call_wall=445.0,
+                      figures={"future_forward": 443.42, "other_expiries_age_seconds": None})]
+    )  # fmt: skip
+    body = await levels(caller, "?to=YM", "DJX")
+    assert body["basis"]["kind"] == "ratio"
+    assert body["basis"]["forward"] == 44342.0
+    # 445 · 44342/440.5 = 44794.98.
+    assert prices(body)["call_wall"] == 44795.0
+    assert body["basis"]["age_seconds"] == 28
+
+
+async def test_a_future_without_its_forward(spx: Caller) -> None:
+    """No number stands in for it: the prices are null, and the reason names the day."""
+    body = await levels(spx, "?to=ES")
+    assert set(prices(body).values()) == {None}
+    assert (body["basis"]["from"], body["basis"]["kind"]) == ("parity", None)
+    assert body["basis"]["settles"] == "2026-06-18"
+    assert body["basis"]["reason"].startswith("ES settles on 2026-06-18, and this sample has no")
+    # A fund's own options have no such forward.
+    refused = await spx.get("/v1/levels/SPX?to=NQ")
+    assert refused.status_code == 400
+
+
 @pytest.mark.parametrize(
     ("query", "error", "words"),
     [
-        ("?to=ES", "no_basis", "ES has no sample of this moment here: say price="),
+        ("?to=ES&format=csv", "no_basis", "no forward of 2026-06-18, when ES settles: say price="),
+        ("?to=ES&basis=parity&format=csv", "no_basis", "no forward of 2026-06-18"),
+        ("?to=ES&basis=parity&price=7440", "invalid_price", "either price or basis"),
+        ("?to=SPY&basis=parity", "invalid_basis", "needs to=, a future"),
+        ("?basis=parity", "invalid_basis", "needs to=, a future"),
         ("?to=NQ", "no_basis", "NQ is not known to follow SPX"),
         ("?to=E S", "invalid_to", "is not a symbol"),
         ("?price=7440", "invalid_to", "price needs to="),

@@ -13,6 +13,7 @@ from chains import black
 from sampler.chain import Frame
 from sampler.measure.other_expiries import measure_other_expiries
 from storage.market.calendar import session_on
+from tests import real_chains
 
 #: 10:30 New York, a week before the day after Thanksgiving.
 QUOTED = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
@@ -312,3 +313,119 @@ def test_contracts_that_cannot_be_count_nowhere(column, value):
     expected = measure_other_expiries(whole, session_on(TODAY), **arguments)
     assert None not in expected[:3]
     assert measure_other_expiries(more, session_on(TODAY), **arguments) == expected
+
+
+#: By hand: a forward of 6850.40 at a discount of 0.99, C − P = 0.99·(6850.40 − K), five strikes.
+FUTURE = {6800.0: 49.896, 6825.0: 25.146, 6850.0: 0.396, 6875.0: -24.354, 6900.0: -49.104}
+
+
+def with_future(day: date, *chains: tuple[str, dict[float, float]], symbol: str = "SPX") -> Frame:
+    """Today's chain, and chains of another day by root, quoted 0.20 wide around the mids by hand."""
+    today = frame(symbol, {TODAY: CLOSES[TODAY]})
+    rows = [
+        (root, strike, right, 120.0 + (gap if right > 0 else 0.0))
+        for root, gaps in chains
+        for strike, gap in gaps.items()
+        for right in (1, -1)
+    ]
+    count = len(rows)
+    added = {
+        "expiry": np.full(count, np.datetime64(day)),
+        "strike": np.array([strike for _, strike, _, _ in rows]),
+        "right": np.array([right for _, _, right, _ in rows]),
+        "bid": np.array([mid - 0.1 for *_, mid in rows]),
+        "ask": np.array([mid + 0.1 for *_, mid in rows]),
+        "open_interest": np.full(count, 10.0),
+        "volume": np.zeros(count),
+    }
+    columns = {
+        name: np.concatenate([getattr(today, name), values]) for name, values in added.items()
+    }
+    columns["root"] = np.array(["SPXW"] * len(today.strike) + [root for root, *_ in rows])
+    return Frame.of(
+        symbol=symbol,
+        source="test",
+        delay_seconds=0,
+        quoted_at=QUOTED,
+        fetched_at=QUOTED,
+        spot=6800.0,
+        columns=columns,
+    )
+
+
+def ahead(whole: Frame) -> tuple[float | None, float | None]:
+    session = session_on(TODAY)
+    assert session is not None
+    figures = measure_other_expiries(whole, session, spot=6800.0, atm=SIGMA, years=6 / YEAR_HOURS)
+    return figures.future_forward, figures.future_forward_scatter
+
+
+@pytest.mark.parametrize("root", ["SPX", "SPXW", ""])
+def test_forward_of_the_day_on_which_the_future_settles(root: str) -> None:
+    """It is where calls and puts are worth the same, not biased by the discount of C − P."""
+    level, scatter = ahead(with_future(date(2026, 12, 18), (root, FUTURE)))
+    assert level == pytest.approx(6850.40, abs=1e-9)
+    assert scatter == pytest.approx(0.0, abs=1e-9)
+
+
+def test_morning_settlement_counts_before_the_close_s() -> None:
+    """Of two chains of that day the one that settles as the future does is taken."""
+    close = ("SPXW", {k: gap + 9.9 for k, gap in FUTURE.items()})
+    assert ahead(with_future(date(2026, 12, 18), close))[0] == pytest.approx(6860.40)
+    assert ahead(with_future(date(2026, 12, 18), close, ("SPX", FUTURE)))[0] == pytest.approx(
+        6850.40
+    )
+    assert ahead(with_future(date(2026, 12, 18), ("SPX", FUTURE), close))[0] == pytest.approx(
+        6850.40
+    )
+
+
+@pytest.mark.parametrize(
+    ("day", "strikes", "symbol"),
+    [
+        # Another Friday than the future's; two strikes; prices that no discount explains; no index.
+        (date(2026, 12, 11), FUTURE, "SPX"),
+        (date(2027, 3, 19), FUTURE, "SPX"),
+        (date(2026, 12, 18), {6800.0: 49.896, 6850.0: 0.396}, "SPX"),
+        (date(2026, 12, 18), {k: 2 * gap for k, gap in FUTURE.items()}, "SPX"),
+        (date(2026, 12, 18), FUTURE, "XSP"),
+    ],
+)
+def test_no_forward_of_the_future(day, strikes, symbol) -> None:
+    """Without that day's chain, or with quotes that cannot be right, nothing is put in its place."""
+    assert ahead(with_future(day, ("SPX", strikes), symbol=symbol)) == (None, None)
+
+
+def test_a_wrong_quote_moves_the_future_s_forward_little() -> None:
+    """One call that is 20 $ off is one estimate among five, and the scatter stays that of the rest."""
+    wrong = FUTURE | {6825.0: 45.146}
+    level, _ = ahead(with_future(date(2026, 12, 18), ("SPX", wrong)))
+    assert level == pytest.approx(6850.40, abs=0.2)
+
+
+def test_future_s_forward_of_a_real_chain() -> None:
+    """SPX on 2019-06-26 has the day on which the September contract settles, 2019-09-20.
+
+    Beside it stands a straight line through C − P of the 24 strikes within 60 $ of spot, by least
+    squares: it is zero at the forward.
+    """
+    chain = real_chains.volkit()
+    mids = {
+        (c.strike, c.right): (c.bid + c.ask) / 2
+        for c in chain.contracts
+        if c.expiry == "2019-09-20" and c.bid > 0 and abs(c.strike - chain.frame.spot) < 60
+    }
+    strikes = sorted({strike for strike, _ in mids if {(strike, 1), (strike, -1)} <= mids.keys()})
+    gaps = [mids[k, 1] - mids[k, -1] for k in strikes]
+    slope, height = np.polyfit(strikes, gaps, 1)
+    session = session_on(date(2019, 6, 26))
+    assert session is not None
+    figures = measure_other_expiries(
+        chain.frame, session, spot=chain.frame.spot, atm=0.1, years=0.25 / YEAR_HOURS
+    )
+    assert len(strikes) == 24
+    assert figures.future_forward == pytest.approx(-height / slope, abs=0.05)
+    # The quotes are a dollar wide, and the estimates of twelve strikes a few cents apart.
+    assert figures.future_forward_scatter == pytest.approx(0.03, abs=0.02)
+    # Interest of three months less dividends: some points above spot.
+    assert 2.0 < figures.future_forward - chain.frame.spot < 8.0

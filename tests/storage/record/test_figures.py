@@ -85,6 +85,8 @@ DETAIL = [
     "seven_dte_atm_iv",
     "iv_ratio_0dte_7dte",
     "other_expiries_age_seconds",
+    "future_forward",
+    "future_forward_scatter",
     "vix",
     "contracts_with_flow",
     "total_abs_delta_contracts",
