@@ -23,6 +23,7 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.http.accepting import Acceptor
 from api.http.request_queue import RequestQueue
 from api.http.transport import TRANSPORT
 
@@ -369,6 +370,7 @@ class Server(uvicorn.Server):
             )
         )
         self._started = started
+        self._acceptors: list[Acceptor] = []
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -382,7 +384,11 @@ class Server(uvicorn.Server):
         ----------
         sockets : sockets to listen on; None to open the configured address.
         """
-        await super().startup(sockets)
+        # uvicorn itself listens on none of the sockets.
+        await super().startup(None if sockets is None else [])
+        self._acceptors = [Acceptor(listener, self._protocol) for listener in sockets or ()]
+        for acceptor in self._acceptors:
+            acceptor.start(self.config.backlog)
         self.request_queue.start()
         self._started()
 
@@ -394,4 +400,12 @@ class Server(uvicorn.Server):
         sockets : the sockets of ``startup``.
         """
         self.request_queue.stop()
+        for acceptor in self._acceptors:
+            acceptor.stop()
         await super().shutdown(sockets)
+
+    def _protocol(self) -> Any:
+        protocol: Any = self.config.http_protocol_class
+        return protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
