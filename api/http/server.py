@@ -392,6 +392,13 @@ class Server(uvicorn.Server):
         self.request_queue.start()
         self._started()
 
+    async def main_loop(self) -> None:
+        """Serve until the server is to stop, or its task is cancelled; then accept nothing more."""
+        try:
+            await super().main_loop()
+        finally:
+            self._stop_accepting()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop as uvicorn does.
 
@@ -399,10 +406,14 @@ class Server(uvicorn.Server):
         ----------
         sockets : the sockets of ``startup``.
         """
+        # If it was to stop before it listened, there was no main loop.
+        self._stop_accepting()
         self.request_queue.stop()
+        await super().shutdown(sockets)
+
+    def _stop_accepting(self) -> None:
         for acceptor in self._acceptors:
             acceptor.stop()
-        await super().shutdown(sockets)
 
     def _protocol(self) -> Any:
         protocol: Any = self.config.http_protocol_class

@@ -63,6 +63,19 @@ def test_connections_that_come_at_once(run) -> None:
     assert answer.startswith(ANSWER)
 
 
+async def stop_early() -> None:
+    with bound_socket("127.0.0.1", 0) as listener:
+        server = Server(application, lambda: None)
+        server.should_exit = True
+        await server.serve(sockets=[listener])
+        assert listener.fileno() == -1
+
+
+def test_a_stop_before_it_listens() -> None:
+    """SIGTERM while the API is starting: it ends without an error, and lets go of the port."""
+    uvloop.run(stop_early())
+
+
 class FullListener:
     """A listening socket of a process that has no file left."""
 
