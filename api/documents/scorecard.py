@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from api.documents.sample import Sample
@@ -69,6 +69,7 @@ def scorecard_document(
     lines: Sequence[Mapping[str, Any]],
     frozen: Sequence[Mapping[str, Any]],
     query: ScorecardQuery,
+    now: datetime,
 ) -> dict[str, Any]:
     """Sum up a symbol's record, and show the forecasts of its newest day.
 
@@ -77,13 +78,14 @@ def scorecard_document(
     lines : lines of the table of scores.
     frozen : lines of the table of forecasts of the same days.
     query : what the caller wants.
+    now : the market's time, UTC.
 
     Returns
     -------
     dict
         ``kinds``, None for one that has nothing, and ``forecasts``.
     """
-    cards = scorecard(lines, frozen, kinds=query.kinds)
+    cards = scorecard(lines, frozen, now=now, kinds=query.kinds)
     newest = max((line["expiration"] for line in frozen), default=None)
     outcomes = {
         (line["expiration"], line["source"], line["freeze_time"]): line["outcome"]

@@ -27,7 +27,7 @@ async def _snapshot(request: PathSymbolRequest) -> Response:
 
     async def document(sample: Sample) -> dict[str, Any]:
         context = request.context
-        scores = await context.frozen_scores.of_symbol(context.store, request.symbol)
+        scores = await context.frozen_scores.of_symbol(context.store, request.symbol, request.now)
         return snapshot(sample, scores)
 
     return await _answer_chain(request, document, _reason_alone)

@@ -90,7 +90,7 @@ async def _scorecard(request: PathSymbolRequest) -> Response:
     if not lines and not frozen and not await context.store.known(name):
         raise NoData(name)
     # A year of a symbol takes some tenths of a second. In a thread, it holds up no other request.
-    body = await asyncio.to_thread(scorecard_document, lines, frozen, query)
+    body = await asyncio.to_thread(scorecard_document, lines, frozen, query, request.now)
     head = {"symbol": name, "as_of": request.now, "dataset": context.dataset}
     day = await context.store.newest_day(name, date.max)
     newest = await context.store.newest(name, day) if day else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from storage.postgres.store import Store
@@ -19,13 +19,14 @@ class FrozenScores:
     def __init__(self) -> None:
         self._summaries: dict[str, tuple[float, dict[str, Any] | None]] = {}
 
-    async def of_symbol(self, store: Store, symbol: str) -> dict[str, Any] | None:
+    async def of_symbol(self, store: Store, symbol: str, now: datetime) -> dict[str, Any] | None:
         """Return the summary of a symbol's frozen forecasts.
 
         Parameters
         ----------
         store : where the record is.
         symbol : the underlying.
+        now : the market's time, UTC.
 
         Returns
         -------
@@ -40,8 +41,7 @@ class FrozenScores:
         until, summary = self._summaries.get(symbol, (0.0, None))
         if time.monotonic() >= until:
             lines = await store.forecasts.scores(symbol, date.min, date.max)
-            summary = scorecard(
-                [line for line in lines if line["kind"] == FROZEN], (), kinds=(FROZEN,)
-            )[FROZEN]
+            frozen = [line for line in lines if line["kind"] == FROZEN]
+            summary = scorecard(frozen, (), now=now, kinds=(FROZEN,))[FROZEN]
             self._summaries[symbol] = time.monotonic() + _FRESH, summary
         return summary

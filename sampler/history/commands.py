@@ -239,6 +239,7 @@ async def _score(settings: Settings, parsed: argparse.Namespace) -> int:
             results[symbol] = scorecard(
                 await store.forecasts.scores(symbol, first, last),
                 await store.forecasts.frozen(symbol, first, last),
+                now=now,
             )
     if closes is not None:
         await closes.close()

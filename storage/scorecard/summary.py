@@ -106,13 +106,16 @@ def summarise(scored: Sequence[ScoredForecast]) -> dict[str, Any]:
     }
 
 
-def count_missing(days: Sequence[date], lines: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def count_missing(
+    days: Sequence[date], lines: Sequence[Mapping[str, Any]], *, now: datetime
+) -> dict[str, int]:
     """Count the set times of some sessions that have no frozen forecast of any feed, by reason.
 
     Parameters
     ----------
     days : the sessions.
     lines : the lines of the table of forecasts of these sessions.
+    now : the market's time, UTC; a session that is not over may still get its lines.
 
     Returns
     -------
@@ -128,7 +131,8 @@ def count_missing(days: Sequence[date], lines: Sequence[Mapping[str, Any]]) -> d
     there = {(line["expiration"], line["freeze_time"]) for line in lines}
     for day in days:
         session = session_on(day)
-        moments = freeze_moments(session) if session else []
+        over = session is not None and session.close <= now
+        moments = freeze_moments(session) if session and over else []
         counts["no line"] += sum((day, moment) not in there for moment in moments)
     return {reason: count for reason, count in counts.items() if count}
 
@@ -403,6 +407,7 @@ def scorecard(
     lines: Sequence[Mapping[str, Any]],
     frozen: Sequence[Mapping[str, Any]],
     *,
+    now: datetime,
     kinds: Sequence[str] = KINDS,
 ) -> dict[str, Any]:
     """Sum up a symbol's record, each kind apart.
@@ -411,6 +416,7 @@ def scorecard(
     ----------
     lines : lines of the table of scores, with ``origin`` of the close.
     frozen : lines of the table of forecasts of the same days.
+    now : the market's time, UTC.
     kinds : which kinds.
 
     Returns
@@ -440,7 +446,7 @@ def scorecard(
                 there = {(line["expiration"], line["freeze_time"]) for line in own}
                 fixed = [line for line in frozen if line["content"] is not None]
                 answer["missed"] = count_missing(
-                    sorted({line["expiration"] for line in frozen}), frozen
+                    sorted({line["expiration"] for line in frozen}), frozen, now=now
                 )
                 answer["not_scored"] = sum(
                     (line["expiration"], line["freeze_time"]) not in there for line in fixed

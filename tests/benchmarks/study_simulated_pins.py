@@ -59,9 +59,9 @@ def continued(rng: np.random.Generator, spot: float, left: float, pace: Floats) 
     log_spot, log_swell = np.zeros(PATHS), np.zeros(PATHS)
     jump = math.sqrt(JUMP_SHARE * DAY_SECONDS / JUMPS)
     for start in range(0, len(pace), STEP):
-        part = pace[start : start + STEP]
-        seconds = len(part)
-        variance = left / pace.sum() * part.sum() * np.exp(log_swell)
+        stretch = pace[start : start + STEP]
+        seconds = len(stretch)
+        variance = left / pace.sum() * stretch.sum() * np.exp(log_swell)
         jumps = rng.poisson(JUMPS * seconds / DAY_SECONDS, PATHS)
         shocks = math.sqrt(1 - JUMP_SHARE) * rng.standard_normal(PATHS)
         shocks += jump * np.sqrt(jumps / seconds) * rng.standard_normal(PATHS)

@@ -161,7 +161,7 @@ def card(count: int) -> dict[str, Any]:
         line | {"expiration": s.day, "freeze_time": datetime(2026, 6, 1, 14, tzinfo=UTC)}
         for s in SESSIONS[:count]
     ]
-    made_up = scorecard(lines, [], kinds=(FROZEN,))[FROZEN]
+    made_up = scorecard(lines, [], now=SESSIONS[-1].close, kinds=(FROZEN,))[FROZEN]
     assert made_up is not None
     return made_up
 

@@ -360,15 +360,18 @@ def test_flow_by_hand() -> None:
 
 def test_missing_times() -> None:
     """A session of five times with two lines, one of them missed, lacks three without a word."""
-    moments = freeze_moments(SESSIONS[0])
+    moments, after = freeze_moments(SESSIONS[0]), SESSIONS[0].close
     lines = [
         {"expiration": DAY, "freeze_time": moments[0], "missed": None},
         {"expiration": DAY, "freeze_time": moments[1], "missed": "no row"},
     ]
-    assert count_missing([DAY], lines) == {"no row": 1, "no line": 3}
+    assert count_missing([DAY], lines, now=after) == {"no row": 1, "no line": 3}
+    # Before the close they may still come.
+    before = after - timedelta(seconds=1)
+    assert count_missing([DAY], lines, now=before) == {"no row": 1}
     # A fallback feed has frozen what the first one missed: the time has a forecast.
     fallback = {"expiration": DAY, "freeze_time": moments[1], "missed": None}
-    assert count_missing([DAY], [*lines, fallback]) == {"no line": 3}
+    assert count_missing([DAY], [*lines, fallback], now=after) == {"no line": 3}
 
 
 def test_kinds_are_apart() -> None:
@@ -390,7 +393,7 @@ def test_kinds_are_apart() -> None:
         {"expiration": DAY, "freeze_time": moment, "missed": None, "content": "{}"}
         for moment in freeze_moments(SESSIONS[0])[:2]
     ]
-    card = scorecard(lines, frozen)
+    card = scorecard(lines, frozen, now=SESSIONS[0].close)
     assert (card["frozen"]["n"], card["backfilled"]["n"], card["recorded"]) == (1, 2, None)
     assert (card["frozen"]["not_scored"], card["frozen"]["missed"]) == (1, {"no line": 3})
     assert card["backfilled"]["closes"] == {"entered": 1}
@@ -400,4 +403,7 @@ def test_kinds_are_apart() -> None:
     assert "SPX, frozen before the outcome: 1 forecasts of 1 sessions" in text
     assert "made afterwards from stored rows: 2 forecasts" in text
     assert "says nothing yet (n 1, 1 sessions)" in text
-    assert format_scorecard("SPX", scorecard([], [])) == "SPX: nothing is scored."
+    assert (
+        format_scorecard("SPX", scorecard([], [], now=SESSIONS[0].close))
+        == "SPX: nothing is scored."
+    )
