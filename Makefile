@@ -139,8 +139,6 @@ $(VENV)/bin/python:
 $(VENV)/.run: pyproject.toml | $(VENV)/bin/python
 	@echo "installing zerodte-flow and the embedded servers (a minute or two, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,mcp]'
-	@echo "compiling the formulas (once)"
-	@$(BIN)/flow-sampler warm
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -33,6 +34,7 @@ from api.upkeep import Upkeep
 from api.watch import WATCH, Watch, send_heartbeats
 from storage.config.file_limit import raise_file_limit
 from storage.config.run import add_version, run_command
+from storage.config.running import read_formulas
 from storage.config.settings import Settings, add_options
 from storage.config.source_url import is_simulated
 from storage.config.systemd import Systemd
@@ -203,6 +205,7 @@ async def _serve(settings: Settings, parsed: argparse.Namespace) -> int:
                 hosts=_hosts(settings),
                 rules=rules,
                 symbols=settings.symbols,
+                formulas=partial(read_formulas, settings.data_dir),
                 root_path=settings.root_path,
                 metrics_apart=metrics_listener is not None,
             )

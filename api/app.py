@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -147,6 +147,7 @@ def create_app(
     hosts: frozenset[str] = frozenset({"*"}),
     rules: RulesFile | None = None,
     symbols: Sequence[str] = (),
+    formulas: Callable[[], dict[str, int] | None] = lambda: None,
     root_path: str = "",
     metrics_apart: bool = False,
 ) -> Application:
@@ -173,6 +174,9 @@ def create_app(
     symbols
         The symbols that are sampled, in the order in which answers list them. None of them is
         unknown, also before its first sample.
+    formulas
+        Returns how far a sampler of this machine is with compiling the formulas; None if none
+        compiles.
     root_path
         Path under which a proxy serves the application, such as ``/flow``; empty for the root.
         Requests may come with it or without.
@@ -207,6 +211,7 @@ def create_app(
         symbols=tuple(symbols),
         frozen_scores=FrozenScores(),
         rules=rules or RulesFile(None),
+        formulas=formulas,
     )
     context.metrics.readers.set_function(hub.count)
     app = Application(context, root_path, metrics_apart=metrics_apart)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection
@@ -58,6 +59,8 @@ class AppContext:
     frozen_scores: FrozenScores
     #: The rules of market events.
     rules: RulesFile
+    #: How far a sampler of this machine is with compiling the formulas; None if none compiles.
+    formulas: Callable[[], dict[str, int] | None]
 
     @property
     def is_simulated(self) -> bool:

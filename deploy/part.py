@@ -5,9 +5,10 @@
 or its terminal closed, nobody is left to stop the program, so it gets SIGTERM from here.
 
 Without a FOLDER (``-``) the program runs at once. With one it starts in two steps, so that a
-simulated market begins when all are ready: this file loads the program, and the compiled formulas
-for the sampler, writes the file FOLDER/PROGRAM, waits for the file FOLDER/clock, and runs the
-program by the clock in it.
+simulated market begins when all are ready: this file loads the program, and for the sampler the
+formulas, which it compiles first where that was never done; then it writes the file FOLDER/PROGRAM
+and waits for the file FOLDER/begun, which FLOW_CLOCK names. The API does not wait: it shows what is
+stored meanwhile, by a clock that stands until then.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ import importlib
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from threading import Thread
 
-#: The file with the text of FLOW_CLOCK, which whoever starts the programs writes in the end.
-CLOCK = "clock"
+#: The file with the machine's time at which the market begins.
+BEGUN = "begun"
+#: The file that says that nothing may delay the API: the others start once it answers.
+API_FIRST = "api-first"
 _LOOK_SECONDS = 0.02
 
 
@@ -34,8 +38,8 @@ def main(starter: int, folder: Path | None, program: str, arguments: Sequence[st
     Parameters
     ----------
     starter : number of the process that started this one; the program ends after it.
-    folder : where the programs say that they are ready, and where the clock will be; None where
-        there is nothing to wait for.
+    folder : where the programs say that they are ready, and where it is said that the market has
+        begun; None where there is nothing to wait for.
     program : the package.
     arguments : its command line.
 
@@ -45,17 +49,21 @@ def main(starter: int, folder: Path | None, program: str, arguments: Sequence[st
         The exit status.
     """
     end_after(starter)
+    if folder is not None and program != "api" and (folder / API_FIRST).exists():
+        while not _answers(os.environ["FLOW_HOST"], int(os.environ["FLOW_PORT"])):
+            time.sleep(5 * _LOOK_SECONDS)
     module = importlib.import_module(f"{program}.__main__")
     if folder is not None:
         # What is loaded when it is first used: the calendar everywhere, formulas in the sampler.
         importlib.import_module("storage.market.calendar").session_on(date(2026, 1, 2))
         if program == "sampler":
-            importlib.import_module("sampler.compiling").load_formulas()
+            settings = importlib.import_module("storage.config.settings").Settings.read(os.environ)
+            log = importlib.import_module("storage.config.log")
+            log.configure(settings.log, settings.log_level)
+            importlib.import_module("sampler.compiling").load_beside(settings.data_dir)
         (folder / program).touch()
-        clock = folder / CLOCK
-        while not clock.exists():
+        while program != "api" and not (folder / BEGUN).exists():
             time.sleep(_LOOK_SECONDS)
-        os.environ["FLOW_CLOCK"] = clock.read_text()
     status: int = module.main(list(arguments))
     return status
 
@@ -80,6 +88,15 @@ def end_after(starter: int) -> None:
     Thread(target=watch, name="starter", daemon=True).start()
 
 
+def _answers(host: str, port: int) -> bool:
+    """Say whether the API takes connections."""
+    try:
+        with socket.create_connection((host, port), timeout=1.0):
+            return True
+    except OSError:
+        return False
+
+
 def ready(folder: Path, programs: Sequence[str]) -> bool:
     """Say whether programs are ready to run.
 
@@ -96,17 +113,17 @@ def ready(folder: Path, programs: Sequence[str]) -> bool:
     return all((folder / program).exists() for program in programs)
 
 
-def write_clock(folder: Path, clock: str) -> None:
-    """Let the programs that are ready run by a clock.
+def begin(folder: Path, anchor: datetime) -> None:
+    """Let the market begin for all programs.
 
     Parameters
     ----------
     folder : where they wait for it.
-    clock : the text of FLOW_CLOCK.
+    anchor : the machine's time of the market's start, UTC.
     """
-    draft = folder / f".{CLOCK}"
-    draft.write_text(clock)
-    draft.replace(folder / CLOCK)
+    draft = folder / f".{BEGUN}"
+    draft.write_text(anchor.isoformat())
+    draft.replace(folder / BEGUN)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 It starts the embedded servers, unless FLOW_DATABASE_URL and FLOW_REDIS_URL name others. It chooses
 a source, unless FLOW_SOURCE names one: a vendor whose keys are set, else the free delayed feed,
 else the simulated market. Then it runs the sampler and the API as in production. A simulated market
-begins when all parts are ready, so that a slow machine does not lose its first minutes. Behind a
-new one stands a whole day: the session before is filled and scored while the first one runs.
+begins when all parts are ready, so that a slow machine does not lose its first minutes. Until then
+the page shows the session that comes with the package, where nothing else is stored. Behind a new
+market stands a whole day: the session before is filled and scored while the first one runs.
 """
 
 from __future__ import annotations
@@ -28,13 +29,11 @@ from typing import TextIO, cast
 
 import honcho.manager
 from honcho.printer import Printer
-from part import ready, write_clock
+from part import API_FIRST, BEGUN, begin, ready
 
 from api.http.listening import bound_socket
-from sampler.errors import ChainRefused
-from sampler.sources import SOURCES, open_source
 from storage.config.log import LossyFile
-from storage.config.running import note_running, note_stopped
+from storage.config.running import note_running, note_stopped, stopped_clock
 from storage.config.settings import Settings
 from storage.config.source_url import is_simulated
 from storage.doctor.ports import process_of_product
@@ -50,6 +49,8 @@ from storage.market.calendar import (
 from storage.market.clock import Clock
 from storage.market.constants import GRID_SECONDS
 from storage.opening import REAL, SYNTHETIC, connect
+from storage.parquet import example_day
+from storage.postgres.store import Store
 
 finish_loading()
 
@@ -57,7 +58,12 @@ finish_loading()
 SPEED = 60
 #: Wall time until the simulated market begins, once the parts are loaded: they connect meanwhile.
 HEAD_START = timedelta(seconds=3)
-SYNTHETIC_SOURCE = "synthetic:?seed=7"
+#: Market time by which a simulated session has its first sample.
+FIRST_SAMPLE = timedelta(minutes=2)
+#: No feed's quotes are older than this while its market is open.
+LATEST_FEED = timedelta(hours=1)
+CLOSED = "the market is closed"
+SYNTHETIC_SOURCE = f"synthetic:?seed={example_day.SEED}"
 
 
 def main() -> int:
@@ -131,6 +137,8 @@ def _run_all(settings: Settings) -> int:
     with ExitStack() as stack:
         if not (settings.database_url and settings.redis_url):
             _print(f"starting PostgreSQL and Valkey, data in {settings.data_dir}")
+            # While the servers start, the calendar is loaded, which takes half a second.
+            Thread(target=last_session, args=(datetime.now(UTC),), daemon=True).start()
             # Closed last, so that the command returns after both servers have stopped.
             stack.enter_context(embedded.attach(settings.data_dir, wait=True))
         chosen = asyncio.run(_choose_environment(settings))
@@ -142,7 +150,8 @@ def _run_all(settings: Settings) -> int:
         honcho.manager.KILL_WAIT = 30
         manager = honcho.manager.Manager(Printer(sys.stdout))
         embedded_database = not settings.database_url
-        environment = dict(os.environ) | chosen | {"PYTHONUNBUFFERED": "1"}
+        address = {"FLOW_HOST": settings.host, "FLOW_PORT": str(settings.port)}
+        environment = dict(os.environ) | chosen | address | {"PYTHONUNBUFFERED": "1"}
         folder = str(Path(__file__).resolve().parents[1])
         parts = {
             "sampler": ("sampler", "run"),
@@ -155,7 +164,13 @@ def _run_all(settings: Settings) -> int:
         if chosen["FLOW_DATASET"] == SYNTHETIC and "FLOW_CLOCK" not in chosen:
             waiting = Path(stack.enter_context(TemporaryDirectory(prefix="flow-start-")))
             folder_to_wait_in = str(waiting)
-            resume, first = asyncio.run(_resume_time(settings))
+            resume, first = asyncio.run(_prepare_market(settings, chosen["FLOW_SOURCE"]))
+            environment["FLOW_CLOCK"] = str(Clock(resume, SPEED, anchor_file=waiting / BEGUN))
+            if embedded_database:
+                # In a second terminal its time stands, until it begins.
+                _note_running(settings, SYNTHETIC, stopped_clock(resume))
+            if first:
+                (waiting / API_FIRST).touch()
             yesterday = Yesterday(last_session(resume).day, environment) if first else None
             if yesterday is not None:
                 stack.callback(yesterday.stop)
@@ -240,13 +255,17 @@ def _begin_market(
     """Wait until the parts are ready, let the simulated market begin, and fill the day before."""
     while not ready(folder, ["sampler", "api"]):
         time.sleep(0.02)
-    clock = Clock(start, SPEED, datetime.now(UTC) + HEAD_START)
+    anchor = datetime.now(UTC) + HEAD_START
+    clock = Clock(start, SPEED, anchor)
     if not settings.database_url:
         _note_running(settings, SYNTHETIC, clock)
     _print(f"SIMULATED MARKET: made-up prices, {clock.speed:g} times as fast as real ones,")
     _print(f"  from {to_new_york(start):%Y-%m-%d %H:%M} New York; kept apart from real rows")
-    write_clock(folder, str(clock))
+    begin(folder, anchor)
     if yesterday is not None:
+        # Today's first sample comes first, so that the page goes on with today.
+        while clock.now() < start + FIRST_SAMPLE:
+            time.sleep(0.1)
         yesterday.fill(clock)
 
 
@@ -290,6 +309,13 @@ async def _choose_source(settings: Settings, now: datetime) -> tuple[str, str]:
 
     A feed is chosen while its market is open and it answers. Returns the source and why.
     """
+    today = session_on(market_day(now))
+    if today is None or not today.open <= now < today.close + LATEST_FEED:
+        # No feed is asked, so none is imported, which would take half a second.
+        return SYNTHETIC_SOURCE, CLOSED
+    from sampler.errors import ChainRefused
+    from sampler.sources import SOURCES, open_source
+
     refusals = []
     for scheme in [*settings.keys.complete(), "cboe"]:
         if scheme not in SOURCES:
@@ -314,19 +340,38 @@ async def _choose_source(settings: Settings, now: datetime) -> tuple[str, str]:
         late = f", its quotes are {source.delay_seconds // 60} minutes old"
         why = f"it {key}, and the market is open{late if source.delay_seconds else ''}"
         return f"{scheme}:", "; ".join([why, *refusals])
-    return SYNTHETIC_SOURCE, "; ".join(refusals) or "the market is closed"
+    return SYNTHETIC_SOURCE, "; ".join(refusals) or CLOSED
 
 
-async def _resume_time(settings: Settings) -> tuple[datetime, bool]:
-    """Return when the simulated market goes on, and whether it has no row so far.
+async def _prepare_market(settings: Settings, source: str) -> tuple[datetime, bool]:
+    """Return when the simulated market goes on, and whether it has no row of its own so far.
 
-    That is after its newest row; without one, before the open of the last session.
+    That is after its newest row; without one, before the open of the last session. Such a new
+    market gets the session that comes with the package, as an earlier one of its own.
     """
-    async with connect(settings, SYNTHETIC) as connections:
+    async with connect(settings, SYNTHETIC, live=False) as connections:
         newest = await connections.store.newest_slot()
-    if newest is not None:
-        return newest + timedelta(seconds=GRID_SECONDS - 1), False
-    return last_session(datetime.now(UTC)).open - timedelta(seconds=1), True
+        if newest is not None and market_day(newest) != example_day.DAY:
+            return newest + timedelta(seconds=GRID_SECONDS - 1), False
+        start = last_session(datetime.now(UTC)).open - timedelta(seconds=1)
+        # Only a session that this market continues: of its seed and its symbols, and earlier.
+        if (
+            source == SYNTHETIC_SOURCE
+            and example_day.SYMBOL in settings.symbols
+            and last_session(start).day > example_day.DAY
+        ):
+            await _store_example(connections.store)
+        return start, True
+
+
+async def _store_example(store: Store) -> None:
+    name = f"{example_day.SYMBOL}'s simulated session of {example_day.DAY}"
+    try:
+        await example_day.store_example(store, SYNTHETIC)
+    except FlowError as error:
+        _print(f"{name} cannot be shown meanwhile: {error}")
+    else:
+        _print(f"the page shows {name}, which comes with the program, until today's begins")
 
 
 if __name__ == "__main__":

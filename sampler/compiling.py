@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
 
 import structlog
 
 from sampler import metrics
 from sampler.metrics import special
+from storage.config.running import FormulasNote
 from storage.errors import FlowError
 
+#: By how much the priority of a service's compilation is lower than that of the API.
+_NICER = 10
 _NO_PLACE = "set NUMBA_CACHE_DIR to a folder that can be written"
 #: Processor time of each module's loops, as measured on the machine of docs/performance.md. [s]
 _USUAL_SECONDS = {
@@ -121,6 +128,42 @@ def load_formulas(hear: Hear = log_compilation) -> None:
 
     with metrics.on_compiling(note_first):
         metrics.load_compiled(report)
+
+
+def load_beside(data_dir: Path) -> None:
+    """Load the compiled formulas, or compile them with a low priority, and note how far that is.
+
+    For services: the API beside them goes on answering meanwhile, and says what they do.
+
+    Parameters
+    ----------
+    data_dir : the folder in which the API reads how far it is.
+
+    Raises
+    ------
+    Exception
+        Whatever the compilation raises.
+    """
+    failed: list[BaseException] = []
+
+    def hear(state: Compilation) -> None:
+        log_compilation(state)
+        note.say(done=state.done, total=state.total, seconds=state.seconds, expected=state.expected)
+
+    def work() -> None:
+        # In Linux a priority is a thread's own, and a process without rights cannot raise it again.
+        os.setpriority(os.PRIO_PROCESS, 0, min(os.getpriority(os.PRIO_PROCESS, 0) + _NICER, 19))
+        try:
+            load_formulas(hear)
+        except BaseException as error:
+            failed.append(error)
+
+    with closing(FormulasNote(data_dir)) as note:
+        working = Thread(target=work, name="formulas", daemon=True)
+        working.start()
+        working.join()
+    if failed:
+        raise failed[0]
 
 
 def compile_formulas(report: Callable[[int, int], None]) -> str:

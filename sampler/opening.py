@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from sampler.compiling import Hear, load_formulas, log_compilation
+from sampler.compiling import load_formulas
 from sampler.sources import SOURCES, Source, open_source
 from sampler.sources.by_symbol import BySymbol, source_for
 from sampler.sources.polling import PolledSource
@@ -31,13 +31,13 @@ DATABASE_SETTINGS = ("database_url", "redis_url", "data_dir", "dataset", "log", 
 SOURCE_SETTINGS = ("symbols", "source", "oi_confidence")
 
 
-def open_configured_source(settings: Settings, hear: Hear = log_compilation) -> Source:
+def open_configured_source(settings: Settings, load: Callable[[], None] = load_formulas) -> Source:
     """Open the source that the settings name, and load the compiled formulas.
 
     Parameters
     ----------
     settings : the command's settings.
-    hear : told how far it is where the formulas must be compiled.
+    load : loads the formulas, or compiles them.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def open_configured_source(settings: Settings, hear: Hear = log_compilation) -> 
         raise UsageError("FLOW_CLOCK: a live vendor needs the real clock, not a simulated one")
     # Before the formulas are compiled, for minutes.
     dataset_of(settings, source)
-    load_formulas(hear)
+    load()
     return source
 
 

@@ -49,7 +49,7 @@ from storage.opening import (
     product_dataset,
     server_urls,
 )
-from storage.parquet import archive
+from storage.parquet import archive, example_day
 from storage.postgres import retention
 from storage.postgres.coverage import FAILING_STATES, assess_coverage
 from storage.postgres.dump import restore_dump, write_dump
@@ -144,6 +144,13 @@ def _parser() -> argparse.ArgumentParser:
     take_in.add_argument("--all-symbols", action="store_true", help="not only FLOW_SYMBOLS")
     add_options(take_in, "symbols", *_PARTS)
     take_in.set_defaults(command=_import)
+
+    example = commands.add_parser(
+        "example",
+        help="store the simulated session of the package; a second run changes nothing",
+    )
+    add_options(example, *_PARTS)
+    example.set_defaults(command=_example)
 
     backup = commands.add_parser(
         "backup", help="dump the whole database to a file; while the product runs, if need be"
@@ -715,6 +722,18 @@ async def _import(settings: Settings, parsed: argparse.Namespace) -> int:
             gaps += imported.gaps
     verdict = "" if stored or gaps else "; nothing changed"
     print(f"{stored} slots stored, {there} there already{verdict}")
+    return 0
+
+
+async def _example(settings: Settings, parsed: argparse.Namespace) -> int:
+    # Never the dataset that runs: simulated rows have one of their own.
+    dataset = settings.dataset or SYNTHETIC
+    if dataset != SYNTHETIC:
+        raise UsageError(f"--dataset: the example is a simulated session, never one of {dataset}")
+    async with connect(settings, dataset, live=False, write=True) as connections:
+        stored = await example_day.store_example(connections.store, dataset)
+    name = f"{example_day.SYMBOL} {example_day.DAY}, simulated"
+    print(f"{name}: {f'{stored} rows stored' if stored else 'there already; nothing changed'}")
     return 0
 
 

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage.locks": set(),
     "storage.record": set(),
     "storage.market": set(),
-    "storage.config": {"storage.market", "storage.record"},
+    "storage.config": {"storage.locks", "storage.market", "storage.record"},
     "storage.scorecard": {"storage.market", "storage.record"},
     "storage.postgres": {"storage.market", "storage.record", "storage.scorecard"},
     "storage.redis": {"storage.record"},
@@ -101,7 +101,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.postgres",
         "storage.scorecard",
     },
-    "sampler.compiling": {"sampler.metrics"},
+    "sampler.compiling": {"sampler.metrics", "storage.config"},
     "sampler.opening": {
         "sampler.compiling",
         "sampler.sources",

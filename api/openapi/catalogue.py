@@ -701,7 +701,11 @@ SERVER = {
     "market": _route(
         "/v1/market",
         "Market hours",
-        "Whether the market is open, the newest session, and the server's time.",
+        """Whether the market is open, the newest session, and the server's time.
+
+        After a new installation a sampler compiles the formulas, once; `formulas` says how far it
+        is. A simulated market waits for it: `waiting` is true until it begins.
+        """,
         {
             200: _answer(status.Market, "By the NYSE's calendar."),
             **errors.DENIED,

@@ -29,6 +29,15 @@ class Session(Hours):
     date: date
 
 
+class Formulas(BaseModel):
+    """How far a sampler on the server's machine is with compiling the formulas, once."""
+
+    done: int = Field(description="Parts that are compiled.")
+    total: int = Field(description="All parts.")
+    seconds: int = Field(description="How long it has taken so far. [s]")
+    expected_seconds: int = Field(description="How long all of it will take, as it looks now. [s]")
+
+
 class Market(Stamp):
     """Whether the market is open, and its next hours."""
 
@@ -37,6 +46,12 @@ class Market(Stamp):
     next_open: datetime
     next_close: datetime
     server_time: datetime
+    waiting: bool = Field(
+        description="Whether a simulated market has not begun: `server_time` stands at its start."
+    )
+    formulas: Formulas | None = Field(
+        description="Null if no sampler compiles, or it runs on another machine."
+    )
 
 
 class Account(BaseModel):

@@ -66,7 +66,7 @@ async def symbols_body(context: AppContext) -> dict[str, Any]:
 
 
 def market_body(context: AppContext) -> dict[str, Any]:
-    """Return whether the market is open, the newest session, and the server's time.
+    """Return the market's hours, the server's time, and what a start still waits for.
 
     Parameters
     ----------
@@ -77,7 +77,9 @@ def market_body(context: AppContext) -> dict[str, Any]:
     dict
         The answer of ``/v1/market``.
     """
-    return market_status(context.clock.now()) | stamp(context.node)
+    # Before the time, which stands while the clock waits.
+    starting = {"waiting": context.clock.waits, "formulas": context.formulas()}
+    return market_status(context.clock.now()) | starting | stamp(context.node)
 
 
 async def _symbols(request: Request) -> Response:

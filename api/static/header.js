@@ -22,6 +22,11 @@ function pill(id, text, kind = "") {
 export function showMarket(market, server, followed, replayed) {
   const now = server.now();
   const stored = market.state === "open" && followed && followed.day !== market.session.date;
+  if (market.waiting) {
+    pill("market", "Today has not begun");
+    write(byId("clock"), "");
+    return pill("age", "");
+  }
   const [next, word] = market.state === "open" ? [market.next_close, "closes"] : [market.next_open, "opens"];
   const today = `${STATES[market.state]}, ${word} in ${countdown((moment(next) - now) / 1000)}`;
   pill("market", stored ? `Stored session of ${dayName(followed.day)}` : today, market.state === "open" && !stored ? "good" : "");

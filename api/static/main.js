@@ -19,6 +19,7 @@ import { Replay } from "./replay.js";
 import "./scorecard.js";
 import { Screen } from "./screen.js";
 import { Session } from "./session.js";
+import { Starting } from "./starting.js";
 import { Snapshots } from "./snapshots.js";
 import { REASONS, inHours, live, server, simulated, spanOf, state, view } from "./state.js";
 import { Strikes } from "./strikes.js";
@@ -63,6 +64,7 @@ const layout = new Layout({ ...axis, lead: () => {} }, later);
 const bell = new Bell(later);
 const choice = new Choice(view, load);
 const first = new First(load);
+const starting = new Starting();
 const snapshots = new Snapshots(later);
 const shownBars = () => state.session?.upTo(replay.at) ?? [];
 new Explain(() => ({ session: state.session, bar: shownBars().at(-1) ?? null }));
@@ -106,8 +108,9 @@ function show() {
   showLink(state.link, replay.on);
   showSimulated(simulated());
   if (state.market) showMarket(state.market, server, session, replayed());
+  starting.show(state.market, session, simulated());
   document.body.classList.toggle("pending", choice.pending);
-  showNotice([choice.notice(session), state.note, unlike, state.trouble].filter(Boolean).join(" "));
+  showNotice([choice.notice(session), starting.note(state, session), unlike, state.trouble].filter(Boolean).join(" "));
   bell.show(until);
   layout.show(until);
   showTable(bars);
@@ -139,9 +142,9 @@ async function load() {
   feed.stop();
   first.stop();
   if (!view.symbol) {
+    choice.done(wanted);
     state.note = "Nothing has been sampled yet. Start a sampler; this page then updates by itself.";
-    later();
-    return;
+    return later();
   }
   const get = (day) => ask(paths.series(view.symbol, { bar: view.bar, feed: view.feed, date: day }));
   // Starts both requests at once; the heatmap of a session without samples is empty.
@@ -176,6 +179,8 @@ async function load() {
 
 function accept(body, note, early) {
   const same = state.session?.symbol === body.symbol && state.session.day === body.expiration;
+  // A new day may have brought symbols that were not sampled before.
+  if (state.session && !same) asked.symbols = -Infinity;
   const stood = view.at ? Number(view.at) * 1000 : same ? replay.at : null;
   state.strikes?.close();
   state.session = new Session(body, view.bar, view.feed);
@@ -245,6 +250,11 @@ async function tick() {
       anew = (await askMarket()) && !view.day || anew;
       // Today's first sample may have been stored since.
       if (!view.day && state.session && state.session.day !== state.market.session.date) anew = true;
+    }
+    if (starting.due(state.market, now)) {
+      // What starts has no other samples to ask for; the newest session changes once a market opens.
+      anew = (await askMarket()) && !view.day || anew;
+      later();
     }
     if (anew) await Promise.all([(sessions = askSessions()), load()]);
     if (state.trouble && !live()) [state.trouble] = [""], later();

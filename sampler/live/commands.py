@@ -15,7 +15,7 @@ from pathlib import Path
 import orjson
 import structlog
 
-from sampler.compiling import print_compilation
+from sampler.compiling import load_beside, load_formulas, print_compilation
 from sampler.live.backlog import Backlog
 from sampler.live.commit import RecordStore
 from sampler.live.daemon import Daemon
@@ -65,7 +65,7 @@ _DATABASE_TIMEOUT = 10.0
 
 async def _run(settings: Settings, parsed: argparse.Namespace) -> int:
     raise_file_limit()
-    source = open_configured_source(settings)
+    source = open_configured_source(settings, partial(load_beside, settings.data_dir))
     dataset = dataset_of(settings, source)
     second = open_fallback(settings, source)
     structlog.get_logger().info(
@@ -288,7 +288,7 @@ async def _once(settings: Settings, parsed: argparse.Namespace) -> int:
         log.configure(settings.log, "critical")
     # Before the formulas are compiled, for minutes.
     moment = None if parsed.at is None else parse_moment(parsed.at, settings.clock.now())
-    source = open_configured_source(settings, print_compilation)
+    source = open_configured_source(settings, partial(load_formulas, print_compilation))
     dataset = dataset_of(settings, source)
     try:
         if parsed.dry_run:

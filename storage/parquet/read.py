@@ -209,6 +209,39 @@ def read_records(partition: ParquetPartition) -> Iterator[list[SlotRecord]]:
         yield _records(partition, rows, profiles, chains)
 
 
+def read_plain_records(partition: ParquetPartition) -> list[SlotRecord]:
+    """Read all rows of a session, and the profiles that there are; chains are not looked for.
+
+    Parameters
+    ----------
+    partition : the session.
+
+    Returns
+    -------
+    list of SlotRecord
+        Records without chains, ascending by slot. A slot without a profile has an empty one.
+
+    Raises
+    ------
+    FlowError
+        If files are missing, damaged, or not what an export writes.
+    """
+    profiles: dict[datetime, dict[str, NDArray[np.float64]]] = {}
+    records = []
+    try:
+        for batch in _read(partition, "profiles"):
+            arrays = {name: _without_missing(_floats(batch[name])) for name in PROFILE_ARRAYS}
+            for i, slot in enumerate(batch["slot"].to_pylist()):
+                profiles[slot] = {name: lists[i] for name, lists in arrays.items()}
+        for batch in _read(partition, "rows"):
+            for values in batch.to_pylist():
+                row = _row(partition, values)
+                records.append(SlotRecord(row=row, profile=profiles.get(row.slot, {})))
+    except (KeyError, TypeError, ValueError) as error:
+        raise FlowError(f"{partition.path('rows')}: not what was exported: {error}") from error
+    return records
+
+
 def read_gaps(partition: ParquetPartition) -> list[Gap]:
     """Read the slots of an exported session that have no row.
 
@@ -327,7 +360,7 @@ def dataset_and_feed(partition: ParquetPartition) -> tuple[str, str]:
     FlowError
         If files were not written by an export, or are damaged.
     """
-    marks = [mark for file in _files(partition, "chains") for mark in [_read_mark(file)]]
+    marks = [mark for file in _files(partition, "chains") for mark in [read_mark(file)]]
     first = next(_read(partition, "chains", ["source"]), None)
     source = "" if first is None or not first.num_rows else first["source"][0].as_py()
     return (marks[0]["dataset"] if marks else ""), source
@@ -337,8 +370,23 @@ def _files(partition: ParquetPartition, table: str) -> list[Path]:
     return sorted(partition.path(table).glob("*.parquet"))
 
 
-def _read_mark(file: Path) -> dict[str, Any]:
-    """Read the mark that an export puts into its files; FlowError for a file without it."""
+def read_mark(file: Path) -> dict[str, Any]:
+    """Read the mark that an export puts into its files.
+
+    Parameters
+    ----------
+    file : a Parquet file.
+
+    Returns
+    -------
+    dict
+        ``format`` and ``dataset``.
+
+    Raises
+    ------
+    FlowError
+        If the file is missing, damaged, without a mark, or of another format.
+    """
     try:
         metadata = pq.read_schema(file).metadata or {}
     except (OSError, pa.ArrowException) as error:
@@ -362,7 +410,7 @@ def _read(
     if not files:
         raise FlowError(f"{partition.path(table)}: no Parquet file in it")
     for file in files:
-        _read_mark(file)
+        read_mark(file)
         try:
             with pq.ParquetFile(file, page_checksum_verification=True) as opened:
                 for group in range(opened.num_row_groups):

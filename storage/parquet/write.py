@@ -74,7 +74,11 @@ class ParquetWriter:
         """
         for start in range(0, len(records), SLOTS_A_GROUP):
             some = records[start : start + SLOTS_A_GROUP]
-            for table, as_table in (("rows", _rows), ("profiles", _profiles), ("chains", _chains)):
+            for table, as_table in (
+                ("rows", rows_table),
+                ("profiles", profiles_table),
+                ("chains", _chains),
+            ):
                 self._write(table, as_table(some))
 
     def write_gaps(self, gaps: Sequence[Gap]) -> None:
@@ -146,7 +150,7 @@ class ParquetWriter:
             # Neighbouring numbers share their leading bytes: split by bytes, files are a third
             # smaller than with dictionaries.
             use_dictionary=[f.name for f in schema if f.type == pa.string()],
-            use_byte_stream_split=_split(schema),
+            use_byte_stream_split=split_columns(schema),
         )
 
     def _fresh(self, table: str) -> Path:
@@ -155,7 +159,18 @@ class ParquetWriter:
         return final.with_name(f".{final.name}.{os.getpid()}")
 
 
-def _rows(records: Sequence[SlotRecord]) -> pa.Table:
+def rows_table(records: Sequence[SlotRecord]) -> pa.Table:
+    """Return the rows of records as a table of ``ROW_SCHEMA``.
+
+    Parameters
+    ----------
+    records : slot records of one session.
+
+    Returns
+    -------
+    Table
+        A line a record.
+    """
     plain: dict[str, list[Any]] = {
         name: [getattr(record.row, name) for record in records] for name in ROW_SCHEMA.names
     }
@@ -164,7 +179,18 @@ def _rows(records: Sequence[SlotRecord]) -> pa.Table:
     return pa.table(plain, schema=ROW_SCHEMA)
 
 
-def _profiles(records: Sequence[SlotRecord]) -> pa.Table:
+def profiles_table(records: Sequence[SlotRecord]) -> pa.Table:
+    """Return the figures by strike of records as a table of ``PROFILE_SCHEMA``.
+
+    Parameters
+    ----------
+    records : slot records of one session.
+
+    Returns
+    -------
+    Table
+        A line a record.
+    """
     slots = pa.array([record.row.slot for record in records], UTC_TIMESTAMP)
     lists = [_lists([record.profile[name] for record in records]) for name in PROFILE_ARRAYS]
     return pa.Table.from_arrays([slots, *lists], schema=PROFILE_SCHEMA)
@@ -225,8 +251,18 @@ def _lists(arrays: Sequence[NDArray[Any] | None]) -> pa.ListArray:
     )
 
 
-def _split(schema: pa.Schema) -> list[str]:
-    """Return the paths of floats and of lists of floats."""
+def split_columns(schema: pa.Schema) -> list[str]:
+    """Return the paths of floats and of lists of floats, which are split by bytes.
+
+    Parameters
+    ----------
+    schema : the columns of a table.
+
+    Returns
+    -------
+    list of str
+        Their paths, as Parquet has them.
+    """
     return [f.name for f in schema if f.type == pa.float64()] + [
         f"{f.name}.list.element" for f in schema if f.type == FLOAT_LIST
     ]

@@ -91,16 +91,21 @@ async def copy_profiles_and_chains(connection: Connection, changed: Sequence[Slo
     Parameters
     ----------
     connection : an open connection, in a transaction.
-    changed : the records.
+    changed : the records. One without a chain gets none, and no profile where its own is empty.
     """
     if not changed:
         return
+    profiled = [item for item in changed if item.profile or item.has_chain]
+    chained = [item for item in changed if item.has_chain]
     keys = key_columns(item.row for item in changed)
     await connection.execute(query("drop_profiles"), keys)
     await connection.execute(query("drop_chains"), keys)
-    for statement, encode in ((_COPY_PROFILES, _profile), (_COPY_CHAINS, _chain)):
+    for statement, encode, records in (
+        (_COPY_PROFILES, _profile, profiled),
+        (_COPY_CHAINS, _chain, chained),
+    ):
         async with connection.cursor() as copying, copying.copy(statement) as copy:
-            for block in binary.copy_stream(map(encode, changed)):
+            for block in binary.copy_stream(map(encode, records)):
                 await copy.write(block)
 
 

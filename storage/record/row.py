@@ -489,12 +489,20 @@ class SlotRecord:
         evidence: bytes | None = None,
         state: tuple[dict[str, NDArray[Any]], dict[str, Any]] | None = None,
     ) -> None:
-        """Take ``evidence`` as it was stored, or ``state``: named columns and their notes."""
+        """Take ``evidence`` as it was stored, or ``state``: named columns and their notes.
+
+        With neither, the record has no chain, and its profile may be empty.
+        """
         self.row = row
         #: ``strike`` ascending, and the arrays of ``PROFILE`` aligned with it.
         self.profile = profile
         self._packed = evidence
         self._state = state
+
+    @property
+    def has_chain(self) -> bool:
+        """Whether the record has evidence."""
+        return self._packed is not None or self._state is not None
 
     @property
     def evidence(self) -> bytes:

@@ -91,6 +91,7 @@ async def open_app() -> AsyncIterator[Callable[..., Any]]:
             origins: Sequence[str] = ("*",),
             rules: Any = None,
             symbols: Sequence[str] = (),
+            formulas: Callable[[], Any] = lambda: None,
         ) -> Caller:
             clock: Any = Still(utc(now))
             channel = live or NoChannel()
@@ -103,6 +104,7 @@ async def open_app() -> AsyncIterator[Callable[..., Any]]:
                 origins=origins,
                 rules=rules,
                 symbols=symbols,
+                formulas=formulas,
             )
             transport = httpx.ASGITransport(app=app)
             caller = await stack.enter_async_context(

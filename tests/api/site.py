@@ -28,6 +28,7 @@ class Still:
 
     moment: datetime
     speed: float = 1.0
+    waits: bool = False
 
     def now(self) -> datetime:
         return self.moment

@@ -336,6 +336,17 @@ async def test_market(
     assert body["server_time"] == now.replace(" ", "T") + ":00Z"
 
 
+async def test_what_a_start_waits_for(stranger: Caller, open_app: Callable[..., Any]) -> None:
+    """Whether the simulated market has begun, and how far the formulas are."""
+    body = (await stranger.get("/v1/market")).json()
+    assert (body["waiting"], body["formulas"]) == (False, None)
+    state = {"done": 7, "total": 15, "seconds": 14, "expected_seconds": 31}
+    caller = await open_app(None, formulas=lambda: state)
+    caller.clock.waits = True
+    body = (await caller.get("/v1/market")).json()
+    assert (body["waiting"], body["formulas"]) == (True, state)
+
+
 async def test_no_answer_is_taken_for_a_page(caller: Caller, store: Store) -> None:
     """Each route's answer names its type for good, once: documents, errors, tables, metrics and the page."""
     await store.write([record(utc("13:30"))])

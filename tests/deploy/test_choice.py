@@ -68,7 +68,7 @@ def choose(run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable:
             opened.append(feed)
             return feed
 
-        monkeypatch.setattr(run, "open_source", open_feed)
+        monkeypatch.setattr("sampler.sources.open_source", open_feed)
         source = await run._choose_source(Settings.read(environment), now)
         assert all(feed.closed for feed in opened)
         return source

@@ -9,10 +9,14 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
+
+from storage.market.calendar import session_on
+from storage.parquet.example_day import DAY, read_example
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -81,6 +85,11 @@ def test_what_a_release_is(project: Path) -> None:
     assert sbom["epoch"] == git(project, "log", "-1", "--format=%ct")
     assert {"--output-reproducible", "--pyproject"} <= set(sbom["words"].split())
     assert git(project, "tag") == f"v{VERSION}"
+    # The session that the page shows first comes along, with the rows of every slot.
+    with zipfile.ZipFile(dist / f"zerodte_flow-{VERSION}-py3-none-any.whl") as wheel:
+        wheel.extractall(project.parent / "installed")
+    records, _ = read_example(project.parent / "installed/storage/parquet/example")
+    assert [record.row.slot for record in records] == session_on(DAY).slots[1:]
     # CI builds the tagged commit again, and tags nothing.
     assert release(project).returncode == 1
     assert release(project, "--no-tag").returncode == 0

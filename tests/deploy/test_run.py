@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from storage.parquet.example_day import DAY
 from tests import forked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,10 +55,20 @@ class Run:
                 start_new_session=True,
             )
 
-    def bars(self, least: int) -> dict:
+    def answer(self, path: str) -> dict:
+        """An answer of the API, once it answers; fails after a minute."""
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            assert self.process.poll() is None, self.log.read_text()
+            with suppress(requests.ConnectionError):
+                return requests.get(f"http://127.0.0.1:{self.port}/v1/{path}", timeout=20).json()
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+    def bars(self, least: int, symbol: str = "SPY") -> dict:
         """The series once it has so many bars; fails after a minute."""
         until = time.monotonic() + 60
-        url = f"http://127.0.0.1:{self.port}/v1/flow/zero-dte/series/SPY?minutes=390"
+        url = f"http://127.0.0.1:{self.port}/v1/flow/zero-dte/series/{symbol}?minutes=390"
         while time.monotonic() < until:
             assert self.process.poll() is None, self.log.read_text()
             try:
@@ -186,6 +197,42 @@ def test_a_slow_machine_loses_no_slot(folder, tmp_path):
     assert [gap["reason"] for gap in answer["gap_intervals"]] in ([], ["not_open"])
     first = min(bar["sampled_at"] for bar in answer["bars"])
     assert first in (answer["session"]["open"], answer["session"]["open"].replace(":00Z", ":30Z"))
+
+
+@pytest.mark.clocked
+def test_the_first_figure_does_not_wait_for_the_sampler(folder, tmp_path):
+    """The API answers with the session of the package, and says that today has not begun.
+
+    A run that ends before today's first sample leaves a market that is as new to the next one.
+    """
+    folder = folder.with_name("newcomer")
+    (tmp_path / "sitecustomize.py").write_text(SLOW.replace("8", "600"))
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    settings = {"FLOW_SOURCE": "synthetic:?seed=7", "FLOW_SYMBOLS": "SPX"}
+    run = Run(folder, tmp_path / "log", PYTHONPATH=path, **settings)
+    try:
+        assert run.answer("market")["waiting"] is True
+        moments = {run.answer("market")["server_time"] for _ in range(3)}
+        [stored] = run.answer("flow/zero-dte/sessions/SPX")["sessions"]
+        output = run.stop()
+    finally:
+        run.process.kill()
+    # The market's time stands.
+    assert len(moments) == 1
+    assert (stored["date"], stored["rows"], stored["feed"]) == (f"{DAY}", 779, "synthetic")
+    assert f"the page shows SPX's simulated session of {DAY}" in output
+    assert "SIMULATED MARKET" not in output
+
+    again = Run(folder, tmp_path / "again", **settings)
+    try:
+        bars = again.bars(3, "SPX")["bars"]
+        market = again.answer("market")
+        output = again.stop()
+    finally:
+        again.process.kill()
+    assert (market["waiting"], market["formulas"]) == (False, None)
+    assert bars[0]["sampled_at"][:10] == market["session"]["date"] > f"{DAY}"
+    assert "09:29 New York" in output
 
 
 @pytest.mark.clocked

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storage.config.running import note_running, note_stopped, read_running
+from storage.config.running import (
+    FormulasNote,
+    note_running,
+    note_stopped,
+    read_formulas,
+    read_running,
+)
 from storage.config.settings import Settings
 from storage.market.clock import Clock
 from storage.opening import product_clock, product_dataset
@@ -96,3 +104,39 @@ def test_another_database_is_another_product(tmp_path, clock):
     note_running(tmp_path, dataset="synthetic", clock=clock)
     elsewhere = settings(tmp_path, FLOW_DATABASE_URL="postgresql://127.0.0.1:1/x")
     assert (product_dataset(elsewhere), product_clock(elsewhere)) == ("live", Clock())
+
+
+def test_how_far_the_formulas_are_is_known_while_they_are_compiled(tmp_path):
+    """Nothing before, the newest state meanwhile, nothing after."""
+    note = FormulasNote(tmp_path)
+    assert read_formulas(tmp_path) is None
+    for done, seconds in ((0, 0.0), (7, 13.6), (14, 101.0)):
+        note.say(done=done, total=15, seconds=seconds, expected=31.2)
+        assert read_formulas(tmp_path) == {
+            "done": done, "total": 15, "seconds": round(seconds), "expected_seconds": 31,
+        }  # fmt: skip
+    note.say(done=9, total=15, seconds=9.0, expected=9.0)
+    assert read_formulas(tmp_path)["seconds"] == 9
+    note.close()
+    assert read_formulas(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_was_killed_while_compiling_compiles_no_longer(tmp_path):
+    """The file that it leaves behind says nothing."""
+    words = "FormulasNote(Path(sys.argv[1])).say(done=3, total=15, seconds=1, expected=9)"
+    imports = "import os, sys; from pathlib import Path; "
+    imports += "from storage.config.running import FormulasNote; note = "
+    killed = imports + words + "; os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", killed, str(tmp_path)], check=False)
+    assert done.returncode == -9
+    assert [path.name for path in tmp_path.iterdir()] == ["formulas.json"]
+    assert read_formulas(tmp_path) is None
+
+
+def test_a_folder_that_is_not_there_has_no_note(tmp_path):
+    """A first start has no folder yet; that stops no compilation."""
+    note = FormulasNote(tmp_path / "none")
+    note.say(done=1, total=15, seconds=1, expected=9)
+    note.close()
+    assert read_formulas(tmp_path / "none") is None

@@ -16,7 +16,8 @@ from storage.market.clock import Clock, parse_clock
 
 ANCHOR = datetime(2026, 1, 1, tzinfo=UTC)
 FORM = (
-    "expected real, or simulated:<start>@<speed>[@<wall anchor>], times in ISO 8601 with an offset"
+    "expected real, or simulated:<start>@<speed>[@<wall anchor, or a file that will have it>],"
+    " times in ISO 8601 with an offset"
 )
 
 
@@ -51,6 +52,26 @@ def test_simulated_runs_at_its_speed():
     assert utc(2026, 8, 19, 13, 30) == simulated.market_time(ANCHOR)
     assert utc(2026, 8, 19, 13, 40) == simulated.market_time(ANCHOR + timedelta(seconds=10))
     assert ANCHOR + timedelta(seconds=10) == simulated.wall_time(utc(2026, 8, 19, 13, 40))
+
+
+def test_a_clock_that_waits_stands_until_a_file_says_when_it_began(tmp_path):
+    """Each process with the same value begins at the same moment, whenever it looks."""
+    start, file = utc(2026, 8, 19, 13, 30), tmp_path / "began"
+    text = f"simulated:{start.isoformat()}@60@{file}"
+    waiting = parse_clock(text)
+    assert (waiting.waits, waiting.simulated, str(waiting)) == (True, True, text)
+    assert waiting.now() == waiting.market_time(ANCHOR + timedelta(days=9)) == start
+    with pytest.raises(ValueError, match="waits"):
+        waiting.wall_time(start)
+    file.write_text(ANCHOR.isoformat())
+    for begun in (waiting, parse_clock(text)):
+        assert not begun.waits
+        assert begun.market_time(ANCHOR + timedelta(seconds=10)) == utc(2026, 8, 19, 13, 40)
+        assert begun.wall_time(utc(2026, 8, 19, 13, 40)) == ANCHOR + timedelta(seconds=10)
+        assert parse_clock(str(begun)).market_time(ANCHOR) == start
+    file.unlink()
+    assert not waiting.waits
+    assert not Clock().waits
 
 
 def test_now_is_the_machine_mapped():
