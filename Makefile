@@ -114,6 +114,7 @@ bench-page: $(VENV)/.dev  ## measure the page in headless Chromium: a full day, 
 
 screenshots: $(VENV)/.dev  ## picture the page in every state, into screenshots/; the two pictures of the docs, into docs/
 	@mkdir -p screenshots
+	$(BIN)/python -m tests.page.states screenshots
 	SCREENSHOTS=screenshots $(BIN)/python -m pytest tests/page
 	$(BIN)/python -m tests.page.pictures
 

@@ -1,8 +1,10 @@
 // The server's log of alerts of the session that is shown; this browser's notifications and sound.
 
 import { ask, paths, why } from "./api.js";
-import "./rules.js";
 import { byId, make, write } from "./dom.js";
+import { say } from "./explain.js";
+import { words } from "./format.js";
+import { muteRule } from "./rules.js";
 import { clock, isoDay, moment } from "./time.js";
 
 const SETTINGS = "flow.alerts";
@@ -11,6 +13,14 @@ const LOOK_MS = 120000;
 const LISTENING_MS = 30000;
 const LEAST_MS = 3000;
 const LIMIT = 200;
+// The figure that a rule of a kind judges; of a wall the event says which one.
+const FIGURES = { regime: "net_gex", flip_cross: "gamma_flip", magnet: "magnet", pin_score: "pin_score", hedge_flow: "hedge_flow_cumulative_all" };
+// In which order the numbers of an event are said; others come after these.
+const ORDER = ["from", "to", "lead"];
+const place = (name) => (ORDER.indexOf(name) + ORDER.length + 1) % (ORDER.length + 1);
+const figureOf = (kind, figures) => (kind === "wall" ? figures.level : FIGURES[kind]);
+// What one press of a button mutes a rule for. [hours]
+const MUTED = 1;
 const CHOICES = { notify: "Browser notifications", sound: "Sound", mute: "Mute both" };
 
 function stored() {
@@ -33,6 +43,8 @@ export class Bell {
   #listed = null;
   // The chosen feed, "" without a choice, and the one that is shown.
   #feeds = ["", ""];
+  // Rules that were muted here, by name: until when, in words.
+  #muted = new Map();
 
   constructor(changed) {
     this.changed = changed;
@@ -58,6 +70,39 @@ export class Bell {
     }
     this.#settings[name] = input.checked;
     localStorage.setItem(SETTINGS, JSON.stringify(this.#settings));
+  }
+
+  async #mute(rule) {
+    try {
+      const until = await muteRule(rule, this.#muted.has(rule) ? 0 : MUTED);
+      if (until) this.#muted.set(rule, until);
+      else this.#muted.delete(rule);
+      write(byId("alerts-note"), until ? `The rule “${words(rule)}” is muted until ${until}: its events are written to the log, and sent to nobody.` : `The rule “${words(rule)}” is muted no longer.`);
+    } catch (error) {
+      write(byId("alerts-note"), why(error));
+    }
+    this.#listed = null;
+    this.changed();
+  }
+
+  // An event of the market: a press on its words explains the figure that it was judged by.
+  #event({ at, kind, category, message, figures }, symbol, day, current) {
+    const item = make("li", "", `${kind} ${category}`);
+    const text = message.replace(`${symbol}: `, "") + (figures.feed && current && figures.feed !== current ? ` (feed ${figures.feed})` : "") + (figures.muted ? " (muted)" : "");
+    const { rule = "", feed, muted, level, ...measured } = figures;
+    const figure = figureOf(kind, figures);
+    const numbers = Object.entries(measured).sort(([a], [b]) => place(a) - place(b)).map(([name, value]) => `${words(name)} ${say(value, "text")}`).join(", ");
+    const said = figure && rule
+      ? make("button", text, "plain", { type: "button", "data-figure": figure, "data-at": `${at}`, "data-note": `The rule “${words(rule)}” judged by: ${numbers}.` })
+      : make("span", text);
+    item.append(make("time", isoDay(at) === day ? clock(at) : `${isoDay(at).slice(5)} ${clock(at)}`), said);
+    if (rule) {
+      const silent = this.#muted.has(rule);
+      const button = make("button", silent ? "Unmute" : "Mute", "mute", { type: "button", "aria-pressed": String(silent), title: silent ? `Let the rule “${words(rule)}” speak again` : `Mute the rule “${words(rule)}” for an hour, for everybody whom this server tells` });
+      button.addEventListener("click", () => this.#mute(rule));
+      item.append(button);
+    }
+    return item;
   }
 
   get listening() {
@@ -129,11 +174,7 @@ export class Bell {
     this.#listed = name;
     const [symbol, day] = this.#session.split(" ");
     byId("alert-count").textContent = shown.length ? `${shown.length} in this session` : "";
-    const items = shown.map(({ at, kind, category, message, figures }) => {
-      const item = make("li", "", `${kind} ${category}`);
-      item.append(make("time", isoDay(at) === day ? clock(at) : `${isoDay(at).slice(5)} ${clock(at)}`), make("span", message.replace(`${symbol}: `, "") + (figures.feed && current && figures.feed !== current ? ` (feed ${figures.feed})` : "") + (figures.muted ? " (muted)" : "")));
-      return item;
-    });
+    const items = shown.map((event) => this.#event(event, symbol, day, current));
     const none = this.#failure || "No alert of this session in the server's log. Its rules judge samples as they come: a session that was filled in later has none.";
     byId("alert-list").replaceChildren(...(items.length ? items : [make("li", none, "muted")]));
   }

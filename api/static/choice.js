@@ -49,7 +49,7 @@ export class Choice {
 
   // Whether what is shown is not what is wanted.
   get pending() {
-    return keyOf(this.view) !== this.#shown;
+    return Boolean(this.view.symbol) && keyOf(this.view) !== this.#shown;
   }
 
   // What a reader must know of that, "" where what is shown is what is wanted.

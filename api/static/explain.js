@@ -5,6 +5,7 @@
 import { ask, paths, why } from "./api.js";
 import { make, options } from "./dom.js";
 import { NONE, fixed, money, words } from "./format.js";
+import { PAGE_FIGURES } from "./meanings.js";
 import { PANELS } from "./panels.js";
 import { TILES } from "./tiles.js";
 import { clock, moment } from "./time.js";
@@ -28,7 +29,7 @@ export const explainNow = (wanted, opener, byKeyboard = false) => shown.explain(
 
 const SHORT = /\b(gex|dex|vex|chex|iv|oi|atm|se)\b/g;
 // Returns a figure's name as people write it.
-const nameOf = (figure) => words(figure).replace(SHORT, (short) => short.toUpperCase());
+const nameOf = (figure) => (PAGE_FIGURES[figure]?.name ?? words(figure)).replace(SHORT, (short) => short.toUpperCase());
 
 // Returns a value as people say it.
 export function say(value, unit) {
@@ -81,9 +82,9 @@ export class Explain {
   #clicked(event) {
     const number = event.target.closest?.("[data-figure]");
     if (!number) return;
-    const { figure, at, strike = "", symbol = "", note = "" } = number.dataset;
+    const { figure, at, strike = "", symbol = "", note = "", inputs = "" } = number.dataset;
     // A click by keyboard takes the focus along.
-    this.explain({ figure, at: at ? Number(at) : null, strike, symbol, note }, number, event.detail === 0);
+    this.explain({ figure, at: at ? Number(at) : null, strike, symbol, note, inputs }, number, event.detail === 0);
   }
 
   explain({ figure, ...of }, opener, byKeyboard) {
@@ -128,7 +129,7 @@ export class Explain {
     document.body.append(this.#box);
   }
 
-  async open(figure, { at = null, strike = "", symbol = "", note = "" } = {}) {
+  async open(figure, { at = null, strike = "", symbol = "", note = "", inputs = "" } = {}) {
     if (!this.#box) this.#build();
     const { session, bar } = this.now();
     const mine = ++this.#asked;
@@ -137,6 +138,7 @@ export class Explain {
     this.strike.value = strike;
     this.title.textContent = nameOf(figure);
     this.#box.hidden = false;
+    if (PAGE_FIGURES[figure]) return this.#showOwn(figure, note, inputs);
     const when = at ?? bar?.at;
     if (!session || !when) return this.body.replaceChildren(make("p", "There is no sample."));
     if (!strike && BY_STRIKE.includes(figure)) return this.body.replaceChildren(make("p", "A figure by strike: enter a strike above."));
@@ -151,6 +153,15 @@ export class Explain {
     } catch (error) {
       if (mine === this.#asked) this.body.replaceChildren(make("p", why(error), "warn"));
     }
+  }
+
+  // A figure that the page works out: ``inputs`` are names and values in words, as JSON.
+  #showOwn(figure, note, inputs) {
+    const { formula, means, not } = PAGE_FIGURES[figure];
+    const parts = [make("h3", "Formula"), ...formula.map((text) => make("p", text, "formula")), make("p", means)];
+    if (note) parts.unshift(make("p", note, "muted"));
+    if (inputs) parts.push(make("h3", "Inputs"), table(JSON.parse(inputs).map(([name, value]) => row(name, value))));
+    this.body.replaceChildren(...parts, make("h3", "What it is not"), listOf(not));
   }
 
   #show(body) {

@@ -38,13 +38,22 @@ export function sigma(value) {
 
 export const plus = (value, write = fixed) => (value > 0 ? `+${write(value)}` : write(value));
 
-// Dollars: +$1.25 bn, −$120.4 mm, +$38 k, $0.
-export function money(value, signed = true) {
+const unitOf = (whole) => (whole >= 999.95e6 ? [1e9, "bn", 2] : whole >= 0.05e6 ? [1e6, "mm", 1] : [1e3, "k", 0]);
+
+// Dollars: +$1.25 bn, −$120.4 mm, +$38 k, $0; ``unit`` is another one than the number's own.
+export function money(value, signed = true, unit = null) {
   if (!there(value)) return NONE;
   const whole = Math.abs(value);
   if (whole < 500) return "$0";
-  const [size, unit, digits] = whole >= 999.95e6 ? [1e9, "bn", 2] : whole >= 0.05e6 ? [1e6, "mm", 1] : [1e3, "k", 0];
-  return `${value < 0 ? "−" : signed ? "+" : ""}$${fixed(whole / size, digits)} ${unit}`;
+  const [size, name, digits] = unit ?? unitOf(whole);
+  return `${value < 0 ? "−" : signed ? "+" : ""}$${fixed(whole / size, digits)} ${name}`;
+}
+
+// Returns how the dollars of one panel are written: in the unit of the largest of some numbers. What is
+// less than a part of that unit keeps its own, since it would be written as next to nothing.
+export function moneyLike(values, least = 0.01) {
+  const unit = unitOf(Math.max(0, ...values.filter(there).map(Math.abs)));
+  return (value, signed = true) => money(value, signed, there(value) && Math.abs(value) >= least * unit[0] ? unit : null);
 }
 
 // The same for an axis: no more digits than its ticks need.

@@ -2,10 +2,9 @@
 
 import { byId, options, write } from "./dom.js";
 import { percent, words } from "./format.js";
+import { LATE_MS } from "./state.js";
 import { clock, countdown, dayName, dayOf, moment, span } from "./time.js";
 
-// Data are late when the quotes are this much older than the feed's declared delay. [s]
-const LATE = 120;
 const STATES = { open: "Open", pre: "Before the open", closed: "Closed", holiday: "Holiday" };
 const LINKS = {
   off: ["Not updating", ""], connecting: ["Connecting", ""], live: ["Live", "good"],
@@ -40,7 +39,7 @@ export function showMarket(market, server, followed, replayed) {
 function showReplayedAge(session, { at, bar }) {
   document.body.classList.remove("stale");
   if (!bar) return pill("age", "No sample yet at this moment", "warn");
-  const late = at - bar.at > LATE * 1000 + session.step;
+  const late = at - bar.at > LATE_MS + session.step;
   return pill("age", `Data ${span(Math.max(at - bar.at, 0) / 1000)} old at ${clock(at)}`, late ? "warn" : "");
 }
 
@@ -49,11 +48,11 @@ function showAge(market, now, session) {
   if (!newest || session.day !== market.session.date) return pill("age", "");
   const quoted = Math.max(moment(newest), session.newest?.at ?? 0);
   const seconds = Math.max((now - quoted) / 1000, 0);
-  const late = market.state === "open" && seconds > (session.about.delay_seconds ?? 0) + LATE;
+  const late = market.state === "open" && seconds > (session.about.delay_seconds ?? 0) + LATE_MS / 1000;
   const last = session.gaps.at(-1);
   const why = late && last && session.newest && last.from > session.newest.at ? last.reason : "";
   const reason = why ? `: ${why === "stale" ? "the feed is not updating" : words(why)}` : "";
-  const text = late ? `STALE, data ${span(seconds)} old${reason}` : `Data ${span(seconds)} old`;
+  const text = late ? `STALE, data ${span(seconds)} old${reason}` : market.state === "open" ? `Data ${span(seconds)} old` : `Last sample ${clock(quoted)}`;
   pill("age", text, late ? "bad loud" : market.state === "open" ? "good" : "");
   document.body.classList.toggle("stale", late);
 }

@@ -2,7 +2,7 @@
 
 import { ask, paths, why } from "./api.js";
 import { byId, colour, make, sharp, write } from "./dom.js";
-import { brief, fixed, percent, plus, vol } from "./format.js";
+import { brief, count, fixed, percent, plus, price, vol } from "./format.js";
 import { state, view } from "./state.js";
 import { clock, dayName } from "./time.js";
 
@@ -119,7 +119,12 @@ function row(day) {
     make("span", `opened ${side}, IV ${vol(day.opening.atm_iv)}${day.running ? "" : `, ${percent(day.coverage_pct, 0)} stored`}`, day.coverage_pct < 95 && !day.running ? "warn" : "muted"),
   );
   button.addEventListener("click", () => view.set({ day: day.date, from: "", to: "", at: "" }));
-  item.append(button);
+  const inputs = [["first price", price(day.open)], ["highest", price(day.high)], ["lowest", price(day.low)], ["last price", price(day.close)], ["samples", count(day.rows)], ["stored", percent(day.coverage_pct, 1)]];
+  const why = make("button", "?", "why", {
+    type: "button", "aria-label": `Explain the figures of ${dayName(day.date)}`, title: "How these figures are made", "data-figure": "stored_day",
+    "data-at": `${Date.parse(day.opening.sampled_at)}`, "data-inputs": JSON.stringify(inputs), "data-note": `${state.session?.symbol}, ${dayName(day.date)}${day.running ? ", so far" : ""}`,
+  });
+  item.append(button, why);
   return item;
 }
 

@@ -1,7 +1,7 @@
 // The scenario ladder: what dealers must trade after a move of spot, by the snapshot of the sample.
 
 import { byId, make, write } from "./dom.js";
-import { count, money, plus, price } from "./format.js";
+import { count, moneyLike, plus, price } from "./format.js";
 import { clock } from "./time.js";
 
 const MOVES = [
@@ -18,11 +18,12 @@ export function rowsOf(symbol, body) {
   const { hedging, underlying_price: spot } = body;
   if (!hedging || MOVES.every(([name]) => hedging[name].dealer_shares_to_trade === 0)) return [];
   const [, dollars, tenth = 1] = FUTURES[symbol] ?? [];
+  const dollarsOf = moneyLike(MOVES.map(([name]) => hedging[name].notional_usd));
   return MOVES.map(([name, percent]) => {
     const { dealer_shares_to_trade: shares, notional_usd: notional } = hedging[name];
     const row = [
       `${plus(percent, (n) => `${n}`.replace("-", "−"))} %`, price(spot * (1 + percent / 100)), shares < 0 ? "sell" : "buy",
-      money(Math.abs(notional), false), count(Math.abs(shares)),
+      dollarsOf(Math.abs(notional), false), count(Math.abs(shares)),
     ];
     return dollars ? [...row, count(Math.abs(notional) / (spot * tenth * dollars))] : row;
   });

@@ -2,7 +2,7 @@
 
 import { byId, make, write } from "./dom.js";
 import { FIGURES } from "./explain.js";
-import { NONE } from "./format.js";
+import { NONE, money, moneyLike } from "./format.js";
 
 export class Legend {
   #values = [];
@@ -24,11 +24,14 @@ export class Legend {
 
   // ``[low, high]`` is the visible range of the main scale: a value outside it gets an arrow.
   show(values, [low, high] = [null, null]) {
+    // One unit a panel.
+    const dollars = moneyLike(values.filter((_, k) => this.#values[k]?.line.write === money));
     this.#values.forEach(({ line, row, value }, k) => {
       const now = values[k];
+      const say = line.write === money ? dollars : line.write;
       const none = now === null || now === undefined;
       const beyond = none || low === null || line.scale ? "" : now > high ? " ↑" : now < low ? " ↓" : "";
-      write(value, none ? NONE : line.write(now) + beyond);
+      write(value, none ? NONE : say(now) + beyond);
       value.title = beyond ? "Outside the visible range of the chart" : "";
       // A held level has a line of its own where it is another one than the sample's.
       const same = line.held && (none || now === values[this.#values.findIndex((other) => other.line.field === line.held)]);

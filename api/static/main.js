@@ -95,7 +95,7 @@ function show() {
   const unlike = session && other ? cadencesDiffer(state.sessions, session.day, other.day) : "";
   const snapshot = snapshots.of(session, bar, replay);
   showParts(session, bars, until, replay.playing, later);
-  showVerdict(session, bar, snapshot);
+  showVerdict(session, bar, snapshot, replay.on);
   showLadder(session, snapshot);
   showTiles(bars, session?.openingAt(until) ?? null);
   screen.show({

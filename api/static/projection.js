@@ -164,7 +164,7 @@ function tell() {
       : `${there(flip[0]) ? `The flip is ${price(flip[0])} now` : "There is no flip now"}; if spot stays near ${price(spot)}, it is at ${price(flip[last])} by ${clock(answer.times[last]).slice(0, 5)}.`;
   write(byId("projection-way"), way);
   byId("projection-flips").replaceChildren(...answer.times.map((at, i) => {
-    const item = make("li");
+    const item = make("li", "", "", { tabindex: "0", "data-figure": "projection", "data-at": `${answer.slot}`, "data-note": `At ${clock(at).slice(0, 5)}: ${there(flip[i]) ? `the level nearest the price now at which the projected gamma of that time changes sign, ${price(flip[i])}` : "no level of the grid at which the projected gamma changes sign"}.` });
     item.append(make("time", i ? clock(at).slice(0, 5) : "now"), make("span", there(flip[i]) ? price(flip[i]) : "no flip"));
     return item;
   }));

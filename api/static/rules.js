@@ -113,19 +113,34 @@ async function save() {
     return write(byId("rules-note"), `${words(wrong.name)}: ${wrong.validationMessage}`);
   }
   try {
-    const sent = await fetch(paths.rules(), {
-      method: "PUT", body: byId("rules-as-text").open ? byId("rules-text").value : asText(),
-      headers: { ...headers(), "Content-Type": "application/json", "If-Match": tag },
-    });
-    const body = await sent.json().catch(() => ({}));
-    if (!sent.ok) throw new Refused(sent.status, body);
-    tag = sent.headers.get("ETag") ?? "";
+    const [body, known] = await put(byId("rules-as-text").open ? byId("rules-text").value : asText(), tag);
+    tag = known;
     fill(body.rules);
     write(byId("rules-note"), "Saved: the server judges by these rules from now on.");
   } catch (error) {
     write(byId("rules-note"), why(error));
   }
   return undefined;
+}
+
+// Mutes the rule of a name for some hours, or no longer at 0; returns until when, in words. Throws what the server refuses.
+export async function muteRule(name, hours) {
+  const sent = await askResponse(paths.rules());
+  const { rules } = await sent.json();
+  const rule = rules.find((one) => (one.name ?? one.kind) === name);
+  if (!rule) throw new Refused(404, { message: `The server has no rule “${name}” any more.` });
+  const until = server.now() + hours * 3600000;
+  if (hours) rule.muted_until = new Date(until).toISOString().replace(/\.\d+Z/, "Z");
+  else delete rule.muted_until;
+  await put(JSON.stringify({ rules }), sent.headers.get("ETag") ?? "");
+  return hours ? atTime(until) : "";
+}
+
+async function put(text, known) {
+  const sent = await fetch(paths.rules(), { method: "PUT", body: text, headers: { ...headers(), "Content-Type": "application/json", "If-Match": known } });
+  const body = await sent.json().catch(() => ({}));
+  if (!sent.ok) throw new Refused(sent.status, body);
+  return [body, sent.headers.get("ETag") ?? ""];
 }
 
 // The text is the form's when it is opened; what was written there goes into the form when it is closed.

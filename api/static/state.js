@@ -21,6 +21,9 @@ export const state = { market: null, symbols: [], indices: [], sessions: [], ses
 
 export const simulated = () => state.dataset === "synthetic" || state.session?.about.source === "synthetic";
 
+// Data are late when they are this much older than the feed's declared delay.
+export const LATE_MS = 120000;
+
 // A delayed feed's rows come for so long after the close.
 const AFTER_CLOSE_MS = 1500000;
 const BEFORE_OPEN_MS = 60000;

@@ -1,7 +1,7 @@
 // Labels of the levels at the right edge of the price chart, and tags on its axis.
 
 import { make } from "./dom.js";
-import { money, price, sigma, strike } from "./format.js";
+import { moneyLike, price, sigma, strike } from "./format.js";
 import { levelOf, ownOf } from "./held.js";
 
 const LEVELS = [
@@ -37,7 +37,7 @@ export function tagsOf(bar, column, strikes) {
   return tags;
 }
 
-function textOf({ names, level, gex, sigmas, flip, now }, wide, arrow) {
+function textOf({ names, level, gex, sigmas, flip, now }, money, wide, arrow) {
   const parts = [`${arrow}${(wide ? names : names.map((name) => name.replace(" wall", "").replace("Gamma f", "F"))).join(" = ")} ${flip ? price(level) : strike(level)}`];
   if (wide && there(gex)) parts.push(money(gex));
   if (there(sigmas)) parts.push(sigma(sigmas));
@@ -64,9 +64,10 @@ export class Tags {
     const height = over.clientHeight;
     const known = there(min) && there(max) && height > TALL;
     const y = (level) => ((max - level) / (max - min)) * height;
+    const money = moneyLike(tags.map(({ gex }) => gex));
     const placed = (known ? tags : []).map((tag) => {
       const arrow = tag.level > max ? "↑ " : tag.level < min ? "↓ " : "";
-      return { ...tag, text: textOf(tag, over.clientWidth >= WIDE, arrow), top: Math.min(Math.max(y(tag.level), TALL / 2), height - TALL / 2) };
+      return { ...tag, text: textOf(tag, money, over.clientWidth >= WIDE, arrow), top: Math.min(Math.max(y(tag.level), TALL / 2), height - TALL / 2) };
     }).sort((a, b) => b.level - a.level);
     for (let k = 1; k < placed.length; k++) placed[k].top = Math.max(placed[k].top, placed[k - 1].top + TALL);
     // What was pushed over the lower edge pushes back.

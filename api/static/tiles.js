@@ -1,7 +1,7 @@
 // The headline tiles: a number, its meaning now, its change and its course since the open.
 
 import { byId, make, write } from "./dom.js";
-import { NONE, far, fixed, money, percent, plus, points, price, sigma, strike, vol, words } from "./format.js";
+import { NONE, far, fixed, money, moneyLike, percent, plus, points, price, sigma, strike, vol, words } from "./format.js";
 import { levelOf, ownOf } from "./held.js";
 import { state } from "./state.js";
 
@@ -47,7 +47,7 @@ const oneSigma = (bar) => (there(bar.remaining_1sd) ? `1σ to the close ±\u2060
 
 const dealers = (value, done) => (!there(value) || value === 0 ? "" : `dealers ${value > 0 ? (done ? "bought" : "buy") : done ? "sold" : "sell"}`);
 const moved = (write) => (now, then) => plus(now - then, write);
-const dollars = (now, then) => money(now - then);
+const dollars = (now, then) => moneyLike([now, now - then])(now - then);
 
 // ``write`` formats the number, ``note`` says what it means now, ``change`` its change since the open.
 export const TILES = [

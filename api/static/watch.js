@@ -8,7 +8,7 @@ import { HeldOfMany, levelOf, ownOf } from "./held.js";
 import { Many } from "./many.js";
 import { state, view } from "./state.js";
 import { sparkOf } from "./tiles.js";
-import { clock } from "./time.js";
+import { clock, moment } from "./time.js";
 import { clausesOf } from "./verdict.js";
 
 // A course needs no finer bars, and a day of them is small.
@@ -18,10 +18,10 @@ const PAUSE_MS = 60000;
 const MOST = 50;
 const BOARD_MS = 300000;
 const BOARDS = {
-  heat: ["Hedge flow to gamma", (value) => fixed(value)],
-  pin_risk: ["Pin score", (value) => `${value}`],
-  abs_flow: ["Hedge flow, either way", (value) => money(value, false)],
-  charm_intensity: ["Charm, either way", (value) => money(value, false)],
+  heat: ["Hedge flow to gamma", (value) => fixed(value), "hedge_flow_cumulative_all", "The ranking divides this by the size of net GEX: "],
+  pin_risk: ["Pin score", (value) => `${value}`, "pin_score", "The ranking is by this: "],
+  abs_flow: ["Hedge flow, either way", (value) => money(value, false), "hedge_flow_cumulative_all", "The ranking is by the size of this: "],
+  charm_intensity: ["Charm, either way", (value) => money(value, false), "charm_dollars_per_hour", "The ranking is by the size of this: "],
 };
 const SVG = "http://www.w3.org/2000/svg";
 const there = (value) => value !== null && value !== undefined;
@@ -94,7 +94,17 @@ export class Watch {
     });
     write(byId("watch-note"), names.length ? this.many.trouble : "Nothing has been sampled yet.");
     const { metric, entries, note } = this.#board;
-    write(byId("board-list"), until !== null && metric ? "A replay has none: it is the newest samples'." : note || entries.map((entry) => `${entry.rank}. ${entry.symbol} ${BOARDS[metric][1](entry.value)}`).join("   "));
+    this.#showBoard(metric, until !== null && metric ? "A replay has none: it is the newest samples'." : note, entries);
+  }
+
+  #showBoard(metric, note, entries) {
+    const list = byId("board-list");
+    const name = JSON.stringify([metric, note, entries]);
+    if (list.dataset.shown === name) return;
+    list.dataset.shown = name;
+    const [, say, figure, means] = BOARDS[metric] ?? [];
+    list.replaceChildren(...(note ? [note] : entries.map(({ rank, symbol, value, slot }) =>
+      make("button", `${rank}. ${symbol} ${say(value)}`, "plain", { type: "button", "data-figure": figure, "data-symbol": symbol, "data-at": `${moment(slot)}`, "data-note": `${means}${say(value)}.` }))));
   }
 
   #build(name) {

@@ -49,6 +49,8 @@ ARRAYS = ("strike", "call_gex", "put_gex")
 DOUBTFUL_FLOW = tuple(
     flag for flag, names in FLAG_FIGURES.items() if "hedge_flow_cumulative_all" in names
 )
+#: A lead of so many times the other strike's exposure is not told in percent.
+_TIMES = 5.0
 _NAMES = {"call_wall": "call wall", "put_wall": "put wall", "magnet": "magnet"}
 
 
@@ -330,13 +332,19 @@ class _LevelMove(_RuleFollower):
         change = self._settled.take(strike, sample.slot)
         if change is None or change[0] is None:
             return None
-        by = f"by {100 * lead:.0f} %" if isfinite(lead) else "alone"
+        by = f"by {100 * lead:.0f} %" if lead < _TIMES else f"{1 + lead:.0f} times over"
+        by = by if isfinite(lead) else "alone"
         minutes = self._numbers["hold_seconds"] / 60
         sentence = (
             f"the {_NAMES[self._column]} has moved from {before:g} to {strike:g}, which leads"
             f" {by} after {minutes:g} minutes in front."
         )
-        shown = {"from": before, "to": strike, "lead": lead if isfinite(lead) else None}
+        shown = {
+            "level": self._column,
+            "from": before,
+            "to": strike,
+            "lead": lead if isfinite(lead) else None,
+        }
         return self._event(sample.slot, sentence, shown | {"spot": sample.figures["spot"]})
 
     def _lead(self, sample: MarketSample, strike: float, before: float) -> float | None:

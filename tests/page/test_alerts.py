@@ -109,6 +109,50 @@ async def test_a_rule_of_the_server(fresh: Site, tab: Tab, tmp_path: Path) -> No
     assert await tab.page.evaluate("globalThis.tried") == 2
 
 
+async def test_an_event_is_muted_and_explained(fresh: Site, tab: Tab, tmp_path: Path) -> None:
+    """One press mutes the rule of an event for an hour, another one ends that; its words explain it."""
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps({"rules": [{"kind": "wall"}, {"kind": "pin_score", "above": 70}]}))
+    messenger = Messenger(fresh.store.alerts, [])
+    moved = event(50, "the put wall has moved from 5975 to 5980.", kind="wall")
+    figures = {"rule": "wall", "level": "put_wall", "from": 5975.0, "to": 5980.0, "lead": 1.5}
+    assert await messenger.tell(dataclasses.replace(moved, figures=figures))
+    assert await messenger.tell(event(40, "an event of a fault.", kind="late_quotes"))
+    await fresh.put(market.day(TUESDAY, until=60))
+    await fresh.start(slot_time(TUESDAY, 60), FLOW_ALERT_RULES=str(rules))
+    await tab.open("bar=30s")
+    await tab.shows("#alert-list li", "an event of a fault.")
+    # What no rule has found can neither be muted by a rule nor explained by a figure.
+    assert await tab.page.locator("#alert-list button").count() == 2
+    await tab.page.locator("#alert-list .plain").click()
+    await tab.shows("#explain h2", "put wall")
+    await tab.shows("#explain .muted", "sample of 09:55:00 ET")
+    await tab.shows("#explain", "The rule “wall” judged by: from 5,975, to 5,980, lead 1.5.")
+    await tab.page.keyboard.press("Escape")
+    await tab.page.locator("#alert-list .mute").click()
+    await tab.shows("#alerts-note", "The rule “wall” is muted until 11:00 ET")
+    wall, pin = json.loads(rules.read_text())["rules"]
+    assert wall["muted_until"].startswith("2026-11-24T16:00:")
+    assert "muted_until" not in pin
+    await tab.shows("#alert-list .mute", "Unmute")
+    await tab.page.locator("#alert-list .mute").click()
+    await tab.shows("#alerts-note", "is muted no longer")
+    assert all("muted_until" not in rule for rule in json.loads(rules.read_text())["rules"])
+
+
+async def test_a_rule_that_cannot_be_muted(fresh: Site, tab: Tab) -> None:
+    """Built-in rules are no file of the server: the page says what the server says."""
+    messenger = Messenger(fresh.store.alerts, [])
+    happened = dataclasses.replace(event(50, "the pin score has risen.", kind="pin_score"), figures={"rule": "pin_score"})  # fmt: skip
+    assert await messenger.tell(happened)
+    await fresh.put(market.day(TUESDAY, until=60))
+    await fresh.start(slot_time(TUESDAY, 60))
+    await tab.open("bar=30s")
+    await tab.page.locator("#alert-list .mute").click()
+    await tab.shows("#alerts-note", "FLOW_ALERT_RULES")
+    tab.errors.clear()
+
+
 async def test_rules_are_edited(fresh: Site, tab: Tab, tmp_path: Path) -> None:
     """A form a rule with the server's bounds; the server checks them, and its file changes."""
     rules = tmp_path / "rules.json"

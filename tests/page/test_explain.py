@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from storage.record.row import Reason
 from tests.page import market
 from tests.page.conftest import Site, Tab
 from tests.page.market import TUESDAY, slot_time
@@ -82,6 +83,45 @@ async def test_a_number_explained(fresh: Site, tab: Tab) -> None:
     assert await row.is_visible()
     assert await row.evaluate("(row) => row.matches(':target')")
     assert await tab.page.evaluate("document.fonts.size + document.images.length") == 0
+
+
+async def test_numbers_of_lists(fresh: Site, tab: Tab) -> None:
+    """Leaderboard, stored days, what followed, gaps and the flip's way open their own explanations."""
+    await fresh.put(
+        market.day(TUESDAY, until=60, missing={3}), market.gaps(TUESDAY, [3], Reason.LATE)
+    )
+    await fresh.start(slot_time(TUESDAY, 60))
+    await tab.open("bar=30s&symbol=SPX&watch=1")
+    await tab.page.locator("#board").select_option("pin_risk")
+    await tab.page.locator("#board-list button").click()
+    await tab.shows("#explain h2", "pin score")
+    await tab.shows("#explain", "The ranking is by this: 24.")
+    await tab.shows("#explain .muted", "sample of 09:59:30 ET")
+    await tab.page.keyboard.press("Escape")
+    await tab.page.locator("#history").scroll_into_view_if_needed()
+    for selector, title, text in (
+        ("#gap-count", "gaps", "never drawn across a gap"),
+        ("#history .why", "a stored day", "range = (highest price − lowest price) / first price"),
+        (
+            "#history-like",
+            "days like this one",
+            "it forecasts nothing|it is what followed on those days",
+        ),
+    ):
+        place = tab.page.locator(selector).first
+        await place.scroll_into_view_if_needed()
+        await place.focus()
+        await tab.page.keyboard.press("Enter")
+        await tab.shows("#explain h2", title)
+        await tab.shows("#explain", re.compile(text.replace("(", "[(]").replace(")", "[)]")))
+        await tab.page.keyboard.press("Escape")
+        await tab.until("document.getElementById('explain').hidden")
+    # A stored day's own numbers stand beside the formula; its opening sample is explained from there.
+    await tab.page.locator("#history .why").click()
+    first = (await fresh.bars(bar="30s"))[0]
+    await tab.shows("#explain table", f"first price {first['spot']:,.2f}".split("price ")[1])
+    await tab.page.locator("#explain-figure").select_option("atm_iv")
+    await tab.shows("#explain .muted", "sample of 09:30:00 ET")
 
 
 async def test_numbers_of_the_charts(fresh: Site, tab: Tab) -> None:

@@ -68,6 +68,10 @@ async def test_the_surface(stored: Site, tabs: Callable[..., Any]) -> None:
     assert [item.split() for item in items] == [
         ["now", "6,022.50"], ["13:45", "6,032.50"], ["14:45", "6,042.50"], ["15:15", "no", "flip"],
     ]  # fmt: skip
+    await tab.page.locator("#projection-flips li").nth(1).click()
+    await tab.shows("#explain h2", "projection")
+    await tab.shows("#explain", "At 13:45: the level nearest the price now")
+    await tab.page.keyboard.press("Escape")
     # Below the flip dealers amplify, above it they dampen: orange and blue.
     red, _, blue = await tab.page.evaluate(PIXEL, [0.1, 0.9])
     assert red > blue

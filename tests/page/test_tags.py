@@ -50,7 +50,8 @@ async def test_labels_of_levels(fresh: Site, tabs: Callable[..., Any]) -> None:
     assert await tab.page.evaluate(LABELS) == [
         "Gamma flip 6,006.50 · +2.2 σ",
         "Call wall = magnet 6,005 · +$6.92 bn · +1.6 σ",
-        "↓ Put wall 5,900 · −$30.0 mm · −40 σ",
+        # One unit: 30 mm beside 6.92 bn.
+        "↓ Put wall 5,900 · −$0.03 bn · −40 σ",
     ]
     boxes = await tab.page.evaluate(
         "[...document.querySelectorAll('.tags li')].map((item) => item.getBoundingClientRect()).map((b) => [b.top, b.bottom])"

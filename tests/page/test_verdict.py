@@ -14,7 +14,7 @@ import pytest
 from storage.record.figures import HedgeShares
 from storage.record.row import SlotRecord
 from tests.page import market
-from tests.page.conftest import Site
+from tests.page.conftest import Site, Tab
 from tests.page.market import TUESDAY, slot_time
 from tests.page.test_live import fresh
 
@@ -32,7 +32,7 @@ SHARES = {"spot_down_half_pct": -1308411.0, "spot_up_half_pct": 1361816.0}
 SHORT_SAYS = (
     "Short gamma −$19.70 bn per 1 %. A fall of 0.5 % makes dealers sell $9.80 bn, a rise buy"
     " $10.20 bn. Long gamma above 7,741.00, 8.0 σ away: out of reach today. Time alone makes them"
-    " buy $800.0 mm by 13:30. Confidence of the sign 97 %."
+    " buy $0.80 bn by 13:30. Confidence of the sign 97 %."
 )
 LONG = SHORT | {
     "net_gex": 4.66e9, "regime": "positive_gamma", "regime_confidence": 0.99996, "gamma_flip": 7450.5,
@@ -51,9 +51,29 @@ BARE = SHORT | {
 }  # fmt: skip
 BARE_SAYS = (
     "The sign of dealers' gamma is not known. What a move makes them trade is not stored for this"
-    " sample. Too few quotes to measure where that turns. What time alone makes them trade is not"
-    " measured now. How sure the sign is was not measured. Flagged: stale spot."
+    " sample. Too few quotes to say where gamma changes sign. What time alone makes them trade is not"
+    " measured for this sample. How sure the sign is was not measured. Flagged: stale spot."
 )
+
+#: A guess of a sign, no flip near, one side of a move that is nothing, and a flip that is reached.
+GUESSED = SHORT | {
+    "net_gex": 2.1e9, "regime": "positive_gamma", "regime_confidence": 0.604, "gamma_flip": None,
+    "gamma_flip_status": "no_boundary", "distance_to_flip_sigmas": None, "flip_out_of_reach": None,
+    "charm_dollars_per_hour": 120.0,
+}  # fmt: skip
+GUESSED_SAYS = (
+    "Long gamma +$2.10 bn per 1 %. A fall of 0.5 % makes dealers sell $9.80 bn, a rise trade next to"
+    " nothing. Gamma keeps its sign at every level within 10 %. Time alone makes them trade next to"
+    " nothing by 13:30. Confidence of the sign only 60 %, little better than a guess."
+)
+NO_RISE = SHARES | {"spot_up_half_pct": 0.01}
+REACHED = SHORT | {
+    "gamma_flip": 7490.5, "distance_to_flip_sigmas": 0.02, "flip_out_of_reach": False,
+    "regime_confidence": 0.7,
+}  # fmt: skip
+REACHED_SAYS = SHORT_SAYS.replace(
+    "7,741.00, 8.0 σ away: out of reach today", "7,490.50, less than 0.1 σ away"
+).replace("sign 97 %", "sign 70 %")
 
 
 def half_a_day(figures: dict[str, Any], shares: dict[str, float] | None) -> list[SlotRecord]:
@@ -77,8 +97,14 @@ LINE = "[...document.querySelectorAll('#clauses .clause')].map((c) => c.textCont
 
 @pytest.mark.parametrize(
     ("figures", "shares", "says"),
-    [(SHORT, SHARES, SHORT_SAYS), (LONG, SHARES, LONG_SAYS), (BARE, None, BARE_SAYS)],
-    ids=["short", "long", "bare"],
+    [
+        (SHORT, SHARES, SHORT_SAYS),
+        (LONG, SHARES, LONG_SAYS),
+        (BARE, None, BARE_SAYS),
+        (GUESSED, NO_RISE, GUESSED_SAYS),
+        (REACHED, SHARES, REACHED_SAYS),
+    ],
+    ids=["short", "long", "bare", "guessed", "reached"],
 )
 async def test_what_it_says(
     fresh: Site, tabs: Callable[..., Any], figures: Any, shares: Any, says: str
@@ -95,6 +121,34 @@ async def test_what_it_says(
     assert box is not None
     assert tiles is not None
     assert box["y"] + box["height"] <= min(tiles["y"], 844)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "heading", "says"),
+    [
+        (1, "SPX 12:45:00", "Short gamma"),
+        (47, "SPX 12:45:00", "No newer sample for 47 min; at 12:45:00 it was: Short gamma"),
+        (200, "SPX 12:45:00", "Today's session is over; by its last sample: Short gamma"),
+        (
+            1440,
+            "SPX Tue, Nov 24, 12:45:00",
+            "This session is over; by its last sample: Short gamma",
+        ),
+    ],
+    ids=["live", "stale", "closed", "next-day"],
+)
+async def test_what_is_past_is_said_to_be(
+    fresh: Site, tab: Tab, minutes: int, heading: str, says: str
+) -> None:
+    """An old sample, and one of a session that is over, are not told as if they were of now."""
+    await fresh.put(half_a_day(SHORT, SHARES))
+    await fresh.start(slot_time(TUESDAY, 390) + timedelta(minutes=minutes))
+    await tab.open("bar=30s" if minutes < 1000 else f"bar=30s&day={TUESDAY}")
+    await tab.until(f"({LINE}).startsWith({says!r})")
+    assert await tab.text("#verdict-of") == heading
+    # In a replay of that moment it was the present.
+    await tab.page.locator("#scrub").fill(str(int(slot_time(TUESDAY, 389).timestamp())))
+    await tab.until(f"({LINE}).startsWith('Short gamma')")
 
 
 async def test_replay_and_links(fresh: Site, tabs: Callable[..., Any]) -> None:
