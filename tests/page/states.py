@@ -1,6 +1,6 @@
 """The page in every state that a reader meets, at each width and in both themes: pictures to be looked at.
 
-python -m tests.page.states screenshots [a part of a picture's name]
+python -m tests.page.states screenshots [a part of a name]
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ async def fill(folder: Path) -> None:
     )
 
 
-async def main(target: Path, part: str = "", data: str = "") -> None:
+async def main(target: Path, fragment: str = "", data: str = "") -> None:
     """Picture every state into a folder; ``data`` is a folder of sessions that are filled already."""
     folder = Path(data or tempfile.mkdtemp(prefix="flow-states-"))
     folder.chmod(0o755)
@@ -159,7 +159,7 @@ async def main(target: Path, part: str = "", data: str = "") -> None:
                     for width in WIDTHS
                     for scheme in SCHEMES
                 ]
-                chosen = [each for each in names if part in each[0]]
+                chosen = [each for each in names if fragment in each[0]]
                 if not chosen:
                     continue
                 await site.start(now, dataset="synthetic", FLOW_SYMBOLS=",".join(SYMBOLS))
