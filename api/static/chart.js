@@ -2,7 +2,7 @@
 
 import { colour, make } from "./dom.js";
 import { drawColumns } from "./columns.js";
-import { rangeOf } from "./range.js";
+import { alignedAtZero, rangeOf } from "./range.js";
 import { toTheMinute } from "./time.js";
 
 const Plot = globalThis.uPlot;
@@ -85,6 +85,8 @@ export class Chart {
     this.place = place;
     this.span = span;
     this.extra = extra;
+    // The time axis has no numbers later than this. [unix seconds]
+    this.ends = Infinity;
     // Which samples are spikes: they are drawn, but the axes do not follow them.
     this.spikes = [];
     const lines = panel.lines;
@@ -93,16 +95,17 @@ export class Chart {
     const columnsOf = (u, name, near) =>
       u.data.filter((_, k) => k > 0 && scaleOf(this.lines[k - 1]) === name && Boolean(this.lines[k - 1].step || this.lines[k - 1].leaps) === near);
     const scales = { x: { time: true, range: () => span() } };
-    for (const name of new Set(this.lines.map(scaleOf))) {
+    const names = [...new Set(this.lines.map(scaleOf))];
+    const fit = (u, name) => (name === "y" && panel.range) || rangeOf(columnsOf(u, name, false), this.#visible(u),
+      { zero: panel.zero && name === "y", near: columnsOf(u, name, true), more: this.extra?.(name) ?? [], skip: this.spikes });
+    names.forEach((name, place) => {
       scales[name] = {
         range: (u) => {
-          if (name === "y" && panel.range) return panel.range;
-          const fitted = rangeOf(columnsOf(u, name, false), this.#visible(u),
-            { zero: panel.zero && name === "y", near: columnsOf(u, name, true), more: this.extra?.(name) ?? [], skip: this.spikes });
+          const fitted = panel.aligned ? alignedAtZero(names.map((each) => fit(u, each)))[place] : fit(u, name);
           return name === "y" && range ? range(fitted) : fitted;
         },
       };
-    }
+    });
     const grid = { show: panel.grid ?? true, stroke: () => colour("grid"), width: 1 };
     const axis = { stroke: () => colour("muted"), font: FONT, grid, ticks: { show: false } };
     this.plot = new Plot(
@@ -114,7 +117,7 @@ export class Chart {
         scales,
         series: [{}, ...this.lines.map((line) => this.#series(line, scaleOf(line)))],
         axes: [
-          { ...axis, splits: timeSplits, values: (u, at) => at.map((t) => (labels ? toTheMinute(t * 1000) : "")),
+          { ...axis, splits: (...of) => timeSplits(...of).filter((time) => time <= this.ends), values: (u, at) => at.map((t) => (labels ? toTheMinute(t * 1000) : "")),
             size: labels ? 24 : 4, gap: 4 },
           { ...axis, scale: "y", side: 1, size: RIGHT, gap: 6, space: 30,
             values: (u, at) => at.map((value) => (this.#empty("y") ? "" : panel.axis(Math.abs(value) < 1e-9 ? 0 : value))) },

@@ -8,7 +8,7 @@ import { FIELDS, PANELS } from "./panels.js";
 import { coneOf, drawCone, drawCrossings, gapBands, regimeBands } from "./price.js";
 import { columns, pointsOf } from "./session.js";
 import { state, view } from "./state.js";
-import { Tags, tagsOf } from "./tags.js";
+import { Tags, besideLabels, tagsOf } from "./tags.js";
 import { clock } from "./time.js";
 import { clausesOf } from "./verdict.js";
 
@@ -39,7 +39,17 @@ class Other {
     this.place = make("div", "", "plot", { role: "group", "aria-roledescription": "chart" });
     this.box.append(caption, this.place);
     this.held = held;
-    this.parts = { span, zoom, reset, lead };
+    this.parts = { span: () => this.#beside(span()), zoom, reset, lead };
+  }
+
+  #beside(span) {
+    const bar = this.#now?.bars.at(-1);
+    if (!bar || !this.#chart || (view.from && view.to) || this.#cone(this.#now).length === 0) return span;
+    return besideLabels(span, bar.at / 1000, tagsOf(bar, null, []), this.#chart.plot.bbox.width / devicePixelRatio);
+  }
+
+  #cone({ session, bars, until }) {
+    return session.hours && (until !== null || session.newest?.at < session.hours.close) ? coneOf(bars.at(-1), session.hours.close) : [];
   }
 
   #draw() {
@@ -47,17 +57,18 @@ class Other {
     const panel = { ...PANELS[0], id: "other", left: undefined, compare: undefined };
     this.#chart = new Chart(panel, this.place, {
       ...this.parts, labels: true, cursor: () => {},
+      extra: (scale) => (scale === "y" && this.#now ? this.#cone(this.#now).flatMap(({ low, high }) => [low, high]) : []),
       below: known((u, context, { session, bars, until }) => {
         regimeBands(u, context, bars, session.step);
         gapBands(u, context, session.gapsTo(until));
-        drawCone(u, context, session.hours && (until !== null || session.newest.at < session.hours.close) ? coneOf(bars.at(-1), session.hours.close) : []);
+        drawCone(u, context, this.#cone(this.#now));
       }),
       above: known((u, context, { bars }) => {
         drawCrossings(u, context, bars);
         const bar = bars.at(-1);
         this.#tags ??= new Tags(u);
         this.#tags.symbol = this.#now.session.symbol;
-        this.#tags.show(tagsOf(bar ?? null, null, []), bar?.spot);
+        this.#tags.show(tagsOf(bar ?? null, null, []), bar?.spot, bar?.at);
       }),
     });
   }
@@ -77,6 +88,7 @@ class Other {
     write(this.says, text);
     this.place.setAttribute("aria-label", `Price of ${symbol}${bar ? ` at ${clock(bar.at)}: ${text}` : ""}`);
     const data = session ? columns(pointsOf(session, bars), [], FIELDS) : { x: [] };
+    this.#chart.ends = (session?.hours?.close ?? Infinity) / 1000;
     this.#chart.spikes = (data.bars ?? []).map((each) => Boolean(each?.flags?.length));
     this.#chart.show(data.x, this.#chart.lines.map((line) => data[line.field] ?? []));
   }
@@ -109,6 +121,7 @@ export class Others {
     const symbols = othersOf();
     options(byId("charts"), [["", "One"], ["2", "Two"], ["4", "Four"]], view.charts);
     document.body.classList.toggle("several", symbols.length > 0);
+    write(byId("price-of"), symbols.length ? (state.session?.symbol ?? "") : "");
     while (this.#shown.length > symbols.length) this.#shown.pop().box.remove();
     while (this.#shown.length < symbols.length) {
       const k = this.#shown.length;

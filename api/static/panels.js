@@ -58,7 +58,7 @@ export const PANELS = [
     ],
   },
   {
-    id: "exposure", title: "Exposure", axis: brief, zero: true,
+    id: "exposure", title: "Exposure", axis: brief, zero: true, aligned: true,
     left: { scale: "second", colour: "down", write: brief },
     lines: [
       { field: "net_gex", name: "Net GEX", colour: "up", width: 2, write: money, area: true },

@@ -75,7 +75,7 @@ const there = (value) => value !== null && value !== undefined;
 
 // Returns what a percentile says in words; ``[more, less]`` are the two verbs.
 export function placeWords(place, sessions, least, [more, less]) {
-  if (!there(place)) return sessions ? `${sessions} stored sessions compare: says nothing yet, below ${least}` : "no stored session compares";
+  if (!there(place)) return sessions ? `${sessions} stored session${sessions === 1 ? " compares" : "s compare"}, fewer than ${least}: that says nothing yet` : "no stored session compares";
   const share = Math.floor(place >= 50 ? place : 100 - place);
   return `${place >= 50 ? more : less} than on ${share === 100 ? "all" : `${share} %`} of ${sessions} stored sessions`;
 }

@@ -8,7 +8,7 @@ import { Heatmap, nearestRow, strikeRange, writeCell } from "./heatmap.js";
 import { BESIDE_NAMES, METRIC_NAMES, meansOf } from "./panels.js";
 import { coneOf, drawCone, drawCrossings, gapBands, gapGround, gapReasons, regimeBands } from "./price.js";
 import { drawProfile } from "./profile.js";
-import { Tags, tagsOf } from "./tags.js";
+import { Tags, besideLabels, tagsOf } from "./tags.js";
 import { clock } from "./time.js";
 
 // Under a heatmap, the regime is a ribbon at the foot. [px]
@@ -18,6 +18,8 @@ const FEWEST_BARS = 10;
 const NARROWEST = 0.0008;
 // Beside the session's strikes, so much of the price can be seen when nothing is stored by strike.
 const ROOM = 0.05;
+// A session's last sample comes this long before its close. [ms]
+const LAST_MS = 30000;
 
 // The figure whose part by strike a cell is.
 const FIGURE_OF = {
@@ -73,7 +75,23 @@ export class PriceMap {
   }
 
   get span() {
-    return this.#drag ? [this.#drag.from, this.#drag.to] : this.storedSpan();
+    if (this.#drag) return [this.#drag.from, this.#drag.to];
+    const { from, to } = this.now?.view ?? {};
+    return from && to ? this.storedSpan() : this.#beside(this.storedSpan());
+  }
+
+  #beside(span) {
+    const { bars, session, until } = this.now ?? {};
+    // Of a day that is over, all of the width is its prices'.
+    if (!this.chart || !bars?.length || (until === null && session.newest.at >= session.hours?.close - LAST_MS)) return span;
+    return besideLabels(span, bars.at(-1).at / 1000, this.#levels(), this.chart.plot.bbox.width / devicePixelRatio);
+  }
+
+  // The levels of the newest bar, also while the crosshair stands on another one.
+  #levels() {
+    const { gex, bars } = this.now ?? {};
+    const bar = bars?.at(-1) ?? null;
+    return tagsOf(bar, bar && gex?.column(bar.start), gex?.strikes ?? []);
   }
 
   get #shown() {
@@ -115,7 +133,7 @@ export class PriceMap {
     const { spot } = bars.at(-1);
     const ends = strikes.length ? [strikes[0], strikes.at(-1)] : [spot, spot];
     return {
-      time: [session.hours.open / 1000, session.hours.close / 1000],
+      time: this.#beside([session.hours.open / 1000, session.hours.close / 1000]),
       strike: [Math.min(ends[0], spot * (1 - ROOM)), Math.max(ends[1], spot * (1 + ROOM))],
       shortest: Math.max((FEWEST_BARS * session.step) / 1000, 300), lowest: spot * NARROWEST,
     };
@@ -134,7 +152,7 @@ export class PriceMap {
   #settled() {
     const { from, to, low, high } = this.#drag ?? {};
     if (from === undefined) return;
-    const [open, close] = this.#limits?.time ?? [from, to];
+    const [open, close] = this.now?.session?.hours ? [this.now.session.hours.open / 1000, this.now.session.hours.close / 1000] : [from, to];
     const whole = from <= open + 1 && to >= close - 1;
     const heights = high === undefined ? { low: "", high: "" } : { low: low.toFixed(2), high: high.toFixed(2) };
     this.#drag = null;
@@ -167,11 +185,9 @@ export class PriceMap {
     drawCone(u, context, this.#cone());
   }
 
-  // The levels of the newest bar, also while the crosshair stands on another one.
   #placeTags() {
-    const { gex, bars } = this.now ?? {};
-    const bar = bars?.at(-1) ?? null;
-    this.#tags?.show(tagsOf(bar, bar && gex?.column(bar.start), gex?.strikes ?? []), bar?.spot);
+    const bar = this.now?.bars.at(-1);
+    this.#tags?.show(this.#levels(), bar?.spot, bar?.at);
   }
 
   // The values beside the price and the moment that they are of; null where there is none.

@@ -3,7 +3,7 @@
 import { ask, paths, why } from "./api.js";
 import { byId, colour, make, sharp, write } from "./dom.js";
 import { money, price, strike } from "./format.js";
-import { inHours, live } from "./state.js";
+import { inHours, live, server } from "./state.js";
 import { clock, moment } from "./time.js";
 
 // The sampler makes one with the first sample of each five minutes.
@@ -157,15 +157,17 @@ function draw() {
 function tell() {
   const { flip, underlying_price: spot } = answer.body;
   write(byId("projection-of"), `by the sample of ${clock(answer.slot)}`);
+  // What was worked out some time ago is not of now.
+  const now = live() && server.now() - answer.slot < 2 * EVERY_MS ? "now" : `at ${clock(answer.slot).slice(0, 5)}`;
   const known = flip.filter(there).length;
   const last = flip.findLastIndex(there);
   const way = !known ? "No flip can be told at any time until the close."
-    : last === 0 ? `The flip is ${price(flip[0])} now; for later none can be told.`
-      : `${there(flip[0]) ? `The flip is ${price(flip[0])} now` : "There is no flip now"}; if spot stays near ${price(spot)}, it is at ${price(flip[last])} by ${clock(answer.times[last]).slice(0, 5)}.`;
+    : last === 0 ? `The flip is ${price(flip[0])} ${now}; for later none can be told.`
+      : `${there(flip[0]) ? `The flip is ${price(flip[0])} ${now}` : `There is no flip ${now}`}; if spot stays near ${price(spot)}, it is at ${price(flip[last])} by ${clock(answer.times[last]).slice(0, 5)}.`;
   write(byId("projection-way"), way);
   byId("projection-flips").replaceChildren(...answer.times.map((at, i) => {
     const item = make("li", "", "", { tabindex: "0", "data-figure": "projection", "data-at": `${answer.slot}`, "data-note": `At ${clock(at).slice(0, 5)}: ${there(flip[i]) ? `the level nearest the price now at which the projected gamma of that time changes sign, ${price(flip[i])}` : "no level of the grid at which the projected gamma changes sign"}.` });
-    item.append(make("time", i ? clock(at).slice(0, 5) : "now"), make("span", there(flip[i]) ? price(flip[i]) : "no flip"));
+    item.append(make("time", i ? clock(at).slice(0, 5) : now.replace("at ", "")), make("span", there(flip[i]) ? price(flip[i]) : "no flip"));
     return item;
   }));
 }

@@ -41,3 +41,14 @@ export function rangeOf(columns, [first, last], { zero = false, near = [], more 
   const pad = (high - low) * 0.07 || Math.abs(high) * 0.01 || 1;
   return [low - pad, high + pad];
 }
+
+// Returns ranges that all have 0 at the same height, each as narrow as that allows: two scales of a panel then
+// share one line of zero.
+export function alignedAtZero(ranges) {
+  const shares = ranges.map(([low, high]) => [Math.max(-low, 0), Math.max(high, 0)].map((size) => size / (Math.max(high, 0) - Math.min(low, 0) || 1)));
+  const [down, up] = [0, 1].map((side) => Math.max(...shares.map((share) => share[side])));
+  return ranges.map(([low, high]) => {
+    const whole = Math.max(high, 0) - Math.min(low, 0) || 1;
+    return [-down * whole, up * whole];
+  });
+}

@@ -90,6 +90,7 @@ export class Screen {
       chart.opened = session?.openingAt(now.until)?.spot;
       chart.values = values;
       chart.spikes = spikes;
+      chart.ends = (session?.hours?.close ?? Infinity) / 1000;
       [chart.bars, chart.step] = [data.bars, (session?.step ?? 0) / 1000];
       chart.show(data.x, values);
     }

@@ -46,6 +46,34 @@ async def stored(site: Site) -> AsyncIterator[Site]:
 TABLE = """[...document.querySelectorAll('#futures-table tr')].map((row) => [...row.children].map((cell) => cell.textContent))"""
 
 
+async def test_a_fund_without_a_sample_of_the_moment(site: Site, tabs: Callable[..., Any]) -> None:
+    """A related symbol that was not sampled then has dashes and a reason, no level of another time."""
+    # XSP follows the same index; its samples end two hours before the index's newest one.
+    await site.put(market.day(TUESDAY, until=150, symbol="XSP", base=600.0))
+    await site.put(market.day(TUESDAY, until=391))
+    await site.start(slot_time(TUESDAY, 390) + timedelta(seconds=20))
+    tab = await tabs()
+    await tab.open("bar=30s&symbol=SPX")
+    await tab.page.locator("#futures").scroll_into_view_if_needed()
+    await tab.shows("#futures-columns", "in XSP")
+    _, *rows = await tab.page.evaluate(TABLE)
+    table = {row[0]: row[1:] for row in rows}
+    spot = (await site.bars(bar="30s"))[-1]["spot"]
+    assert table["Spot"][0] == f"{spot:,.2f}"
+    assert {row[1] for row in table.values()} == {"—"}
+    notes = await tab.text("#futures-notes")
+    assert "in XSP: The two are not quoted within a minute of each other at this moment." in notes
+    # A moment at which both were sampled has both.
+    await tab.page.locator("#scrub").fill(str(int(slot_time(TUESDAY, 100).timestamp())))
+    await tab.until(
+        "document.querySelector('#futures-rows td:nth-child(3)')?.textContent !== '—'"
+        " && document.getElementById('futures-notes').textContent.includes('in XSP: times ')"
+    )
+    tab.away = True
+    await site.stop()
+    await site.empty()
+
+
 async def test_a_given_basis(stored: Site, tabs: Callable[..., Any]) -> None:
     """The future's price now gives the basis, which is kept with its age; levels move by it."""
     tab = await tabs()

@@ -133,3 +133,17 @@ async def test_columns_by_width(fresh: Site, tabs: Callable[..., Any], width: in
     assert (flow["width"] < 0.6 * price["width"]) == (width >= 1900)
 
     assert (below["left"] >= price["right"]) == (width >= 2400)
+
+
+async def test_two_scales_share_their_zero(fresh: Site, tab: Tab) -> None:
+    """Zero stands at one height on both axes of a panel, whatever their values: worked out by hand."""
+    await fresh.put(market.day(TUESDAY, until=60))
+    await fresh.start(slot_time(TUESDAY, 60))
+    await tab.open()
+    ranges = f"(ranges) => import('{fresh.url}/static/page.js').then((page) => page.$range.alignedAtZero(ranges))"
+    # Half of the second one lies below its zero, nine tenths of the first one above: both get both.
+    assert await tab.page.evaluate(ranges, [[-1, 9], [-30, 30]]) == [[-5, 9], [-30, 54]]
+    # One all above, one all below: each has half.
+    assert await tab.page.evaluate(ranges, [[2, 10], [-40, -30]]) == [[-10, 10], [-40, 40]]
+    # Both above zero: they begin there.
+    assert await tab.page.evaluate(ranges, [[0, 4], [1, 2]]) == [[0, 4], [0, 2]]

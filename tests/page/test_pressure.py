@@ -110,7 +110,9 @@ async def test_too_few_sessions(stored: Site, tabs: Callable[..., Any]) -> None:
     """Below ten sessions the gauge says so, and its needle is gone."""
     tab = await tabs()
     await tab.open(f"bar=1m&day={EARLIER[4]}")
-    await tab.shows("#gauge-flow", "4 stored sessions compare: says nothing yet, below 10")
+    await tab.shows(
+        "#gauge-flow", "4 stored sessions compare, fewer than 10: that says nothing yet"
+    )
     assert await tab.page.locator("#meter-flow i").is_hidden()
     assert "legs of spreads not known" in await tab.text("#gauge-shares")
 

@@ -100,7 +100,7 @@ async def test_a_replay_has_its_own(stored: Site, tabs: Callable[..., Any]) -> N
     await tab.page.locator("#scrub").fill(str(int(slot_time(TUESDAY, 126).timestamp())))
     await tab.shows("#projection-of", "by the sample of 10:30:00")
     # 5,990 + 120/12.
-    await tab.shows("#projection-way", "The flip is 6,000.00 now")
+    await tab.shows("#projection-way", "The flip is 6,000.00 at 10:30")
 
 
 async def test_a_session_without(stored: Site, tabs: Callable[..., Any]) -> None:

@@ -146,3 +146,31 @@ async def test_the_height_of_the_crosshair(fresh: Site, tabs: Callable[..., Any]
     await tab.until(f"parseFloat({tag}.textContent.replace(',', '')) < {high}")
     await tab.page.mouse.move(5, 5)
     await tab.until(f"{tag}.hidden")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+async def test_no_label_over_the_newest_price(
+    fresh: Site, tabs: Callable[..., Any], width: int
+) -> None:
+    """Ten minutes before the close the newest price still stands left of every label."""
+    records = market.day(TUESDAY, until=761)
+    change(records[-6:])
+    await fresh.put(records)
+    await fresh.start(slot_time(TUESDAY, 761) + timedelta(seconds=10))
+    tab = await tabs(viewport={"width": width, "height": 900})
+    await tab.open("bar=30s")
+    await tab.shows(".tags li", "bn" if width > 1000 else "Call")
+    await tab.page.evaluate(
+        "document.getElementById('plot-price').scrollIntoView({block: 'center'})"
+    )
+    box = await tab.settled_box("#plot-price .u-over")
+    left = await tab.page.evaluate(
+        "Math.min(...[...document.querySelectorAll('.tags li')].map((li) => li.getBoundingClientRect().left))"
+    )
+    assert left > box["x"] + box["width"] * 0.5
+    # What is nearest to a place left of all labels is the newest sample, 15:50:00.
+    await tab.page.mouse.move(left - 3, box["y"] + 5)
+    await tab.shows("#moment", "15:50:00 ET")
+    # A bar before it is farther left: the place is not beyond all samples by chance.
+    await tab.page.mouse.move(left - 60, box["y"] + 5)
+    await tab.until("!document.getElementById('moment').textContent.startsWith('15:50:00')")
