@@ -145,7 +145,7 @@ async function put(text, known) {
 
 // The text is the form's when it is opened; what was written there goes into the form when it is closed.
 function turn() {
-  if (byId("rules-as-text").open) {
+  if (!byId("rules-as-text").open) {
     byId("rules-text").value = asText();
     return;
   }
@@ -158,7 +158,8 @@ function turn() {
 
 byId("open-rules").addEventListener("click", open);
 byId("rules-save").addEventListener("click", save);
-byId("rules-as-text").addEventListener("toggle", turn);
+// At the click itself: the event of the change comes some time later, when something may have been written.
+byId("rules-as-text").querySelector("summary").addEventListener("click", turn);
 byId("rules-add").addEventListener("click", () => {
   const kind = byId("rules-kind").value;
   const taken = [...byId("rules-list").querySelectorAll("[name=name]")].map((input) => input.value);

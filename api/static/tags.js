@@ -15,7 +15,7 @@ const WIDE = 560;
 
 const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 // Labels that are wider than this part of a plot stand over prices.
-const MOST = 0.4;
+const MOST = 0.45;
 
 const there = (value) => value !== null && value !== undefined;
 
