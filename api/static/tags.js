@@ -15,7 +15,7 @@ const WIDE = 560;
 
 const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 // Labels that are wider than this part of a plot stand over prices.
-const MOST = 0.45;
+const MOST = 0.5;
 
 const there = (value) => value !== null && value !== undefined;
 
@@ -60,7 +60,7 @@ function widthOf(text) {
     ruler ??= document.createElement("canvas").getContext("2d");
     ruler.font = FONT;
     if (measured.size > 500) measured.clear();
-    measured.set(text, ruler.measureText(text).width + 18);
+    measured.set(text, ruler.measureText(text).width + 26);
   }
   return measured.get(text);
 }
