@@ -6,7 +6,7 @@ import { fixed, plus } from "./format.js";
 import { levelOf, ownOf } from "./held.js";
 import { inPrices } from "./levels.js";
 import { inHours, live, server, state } from "./state.js";
-import { dayName, span } from "./time.js";
+import { clock, dayName, moment, span } from "./time.js";
 
 // Instruments that follow one index: first the index itself, whose options may tell the forward of its future,
 // which is the last of each and is not sampled here.
@@ -96,11 +96,20 @@ function want(session, bar, playing) {
 }
 
 const HELD = ["gamma_flip", "call_wall", "put_wall", "magnet"];
+// Samples of two symbols are compared as far as they are this near to each other.
+const APART_MS = 60000;
 const FIGURE_OF = { sigma_upper: "remaining_1sd", sigma_lower: "remaining_1sd" };
+
+// When another symbol's sample is that is not of the shown moment: its levels then are no levels of now. Null where it is.
+function apart({ body, from }) {
+  if (!body || from === current.session.symbol) return null;
+  const at = moment(body.slot);
+  return Math.abs(at - current.bar.at) > APART_MS ? at : null;
+}
 
 function cell(column, key) {
   const level = column.body?.levels.find((one) => one.key === key);
-  if (!level) return make("td", "—");
+  if (!level || apart(column)) return make("td", "—");
   const say = (price) => (price === null ? "—" : fixed(price, 2));
   // The chart's levels are those that the server holds: the table has them too, and the sample's own beside.
   const held = HELD.includes(key) && column.from === current.session.symbol ? ownOf(current.bar, key) !== null || levelOf(current.bar, key) === null : false;
@@ -111,7 +120,7 @@ function cell(column, key) {
 
 function draw(session) {
   // A future without a basis has no prices to show: the line above the table says why.
-  const columns = answers.columns.filter(({ body }) => !body || body.basis.kind);
+  const columns = answers.columns.filter(({ body, target }) => !body || body.basis.kind || target !== futureOf(session.symbol));
   const names = columns.find(({ body }) => body)?.body.levels ?? [];
   byId("futures-table").hidden = names.length === 0;
   byId("futures-columns").replaceChildren(make("th", "Level", "", { scope: "col" }), ...columns.map(({ head }) => make("th", head, "", { scope: "col" })));
@@ -120,8 +129,8 @@ function draw(session) {
     row.append(make("th", names.find((one) => one.key === key).name, "", { scope: "row" }), ...columns.map((column) => cell(column, key)));
     return row;
   }));
-  const notes = columns.filter(({ head }) => head !== session.symbol).map(({ head, target, from, body, refused }) =>
-    `${head}: ${refused ?? (from === session.symbol ? basisWords(session.symbol, target, body) : basisWords(from, target, body))}`);
+  const notes = columns.filter(({ head }) => head !== session.symbol).map((column) => [column, apart(column)]).map(([{ head, target, from, body, refused }, other]) =>
+    `${head}: ${refused ?? (other === null ? basisWords(from === session.symbol ? session.symbol : from, target, body) : `its newest sample of then is of ${clock(other)}`)}`);
   const held = "Flip, walls and magnet are as held, which move when another has led for two minutes; “now” is the sample’s own";
   write(byId("futures-notes"), [...notes, ...(names.length ? [held] : [])].join(" · "));
 }

@@ -60,9 +60,11 @@ async def test_a_fund_without_a_sample_of_the_moment(site: Site, tabs: Callable[
     table = {row[0]: row[1:] for row in rows}
     spot = (await site.bars(bar="30s"))[-1]["spot"]
     assert table["Spot"][0] == f"{spot:,.2f}"
-    assert {row[1] for row in table.values()} == {"—"}
+    assert {tuple(row[1:]) for row in table.values()} == {("—", "—")}
     notes = await tab.text("#futures-notes")
     assert "in XSP: The two are not quoted within a minute of each other at this moment." in notes
+    # Its own levels of two hours before are no levels of now.
+    assert "XSP's own, in SPX: its newest sample of then is of 10:44:30" in notes
     # A moment at which both were sampled has both.
     await tab.page.locator("#scrub").fill(str(int(slot_time(TUESDAY, 100).timestamp())))
     await tab.until(
