@@ -17,6 +17,8 @@ from storage.postgres.database import Connection, fetch_one, open_connection
 from storage.postgres.migrate import check_version
 
 _QUERIES = sql.load("retention.sql")
+#: With fewer sessions than this the size of empty pages would be most of a forecast.
+_LEAST_WORTH = 0.1
 #: For so long what is to be deleted may wait for the next run.
 _GRACE = timedelta(days=3)
 
@@ -45,14 +47,14 @@ class TableForecast:
     size: int
     #: Days with sessions that the table has.
     sessions: int
-    #: What a day's sessions add; None while there is none. [bytes]
+    #: What a whole day's sessions add; None while less than 0.1 of a day is stored. [bytes]
     growth: float | None
-    #: The table in a year, if as many symbols are sampled; None while no day is stored. [bytes]
+    #: The table in a year, if as many symbols are sampled; None where ``growth`` is. [bytes]
     ahead: float | None
 
 
 def forecast_table(
-    report: RetentionReport, sessions: int, keep_days: int, newest: date
+    report: RetentionReport, sessions: int, worth: float, keep_days: int, newest: date
 ) -> TableForecast:
     """Forecast a table's size in a year from the sessions that it has.
 
@@ -60,6 +62,7 @@ def forecast_table(
     ----------
     report : the table's size today.
     sessions : days with sessions that the table has.
+    worth : how many whole sessions they come to, because one under way has only a part of its rows.
     keep_days : days that it is kept; 0 for ever.
     newest : the newest session.
 
@@ -69,15 +72,15 @@ def forecast_table(
         The table's size in a year. PostgreSQL reuses the space of deleted rows and does not give it
         back, so a table never becomes smaller here.
     """
-    if not sessions:
+    if worth < _LEAST_WORTH:
         return TableForecast(
-            table=report.table, size=report.size, sessions=0, growth=None, ahead=None
+            table=report.table, size=report.size, sessions=sessions, growth=None, ahead=None
         )
     end = newest + timedelta(days=365)
     there = sessions + len(sessions_between(newest + timedelta(days=1), end))
     if keep_days:
         there = min(there, len(sessions_between(end - timedelta(days=keep_days), end)))
-    growth = report.size / sessions
+    growth = report.size / worth
     return TableForecast(
         table=report.table,
         size=report.size,
@@ -111,9 +114,10 @@ async def forecast(url: str, dataset: str, keep: Mapping[str, int]) -> list[Tabl
     async with open_connection(url, dataset) as opened:
         newest = (await fetch_one(opened, _QUERIES["newest_session"]))["expiration"]
         for report in reports:
-            stored = (await fetch_one(opened, _QUERIES[f"days_of_{report.table}"]))["days"]
+            stored = await fetch_one(opened, _QUERIES[f"days_of_{report.table}"])
+            worth = (stored["worth"] or 0.0) if newest else 0.0
             forecasts.append(
-                forecast_table(report, stored if newest else 0, days[report.table], newest)
+                forecast_table(report, stored["days"], worth, days[report.table], newest)
             )
     return forecasts
 

@@ -45,21 +45,34 @@ select 1 as found from alerts where session < %(before)s limit 1
 -- session_days --
 select count(distinct expiration) as days from sessions
 
+-- Days with sessions, and how many whole sessions they come to: one under way, and a short one, count in part.
 -- days_of_rows --
-select count(distinct expiration) as days from sessions s
-where exists (select 1 from rows t where t.symbol = s.symbol and t.expiration = s.expiration)
+select count(*) as days, sum(part) as worth from (
+  select least(1, extract(epoch from max(last_slot) - min(first_slot) + interval '30 seconds')::float8 / 23400) as part
+  from sessions s
+  where exists (select 1 from rows t where t.symbol = s.symbol and t.expiration = s.expiration)
+  group by expiration
+) as day
 
 -- days_of_profiles --
-select count(distinct expiration) as days from sessions s
-where exists (select 1 from profiles t where t.symbol = s.symbol and t.expiration = s.expiration)
+select count(*) as days, sum(part) as worth from (
+  select least(1, extract(epoch from max(last_slot) - min(first_slot) + interval '30 seconds')::float8 / 23400) as part
+  from sessions s
+  where exists (select 1 from profiles t where t.symbol = s.symbol and t.expiration = s.expiration)
+  group by expiration
+) as day
 
 -- days_of_chains --
-select count(distinct expiration) as days from sessions s
-where exists (select 1 from chains t where t.symbol = s.symbol and t.expiration = s.expiration)
+select count(*) as days, sum(part) as worth from (
+  select least(1, extract(epoch from max(last_slot) - min(first_slot) + interval '30 seconds')::float8 / 23400) as part
+  from sessions s
+  where exists (select 1 from chains t where t.symbol = s.symbol and t.expiration = s.expiration)
+  group by expiration
+) as day
 
 -- days_of_gaps --
-select count(distinct expiration) as days from sessions s
+select count(distinct expiration) as days, count(distinct expiration)::float8 as worth from sessions s
 where exists (select 1 from gaps t where t.symbol = s.symbol and t.expiration = s.expiration)
 
 -- days_of_alerts --
-select count(distinct session) as days from alerts
+select count(distinct session) as days, count(distinct session)::float8 as worth from alerts

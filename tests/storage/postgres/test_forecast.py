@@ -38,23 +38,42 @@ def report(size: int) -> RetentionReport:
 )
 def test_on_paper(size: int, sessions: int, keep: int, ahead: float | None) -> None:
     """Bytes a session times the sessions that are there in a year; nothing is made up without any."""
-    line = forecast_table(report(size), sessions, keep, date(2026, 12, 31))
+    line = forecast_table(report(size), sessions, float(sessions), keep, date(2026, 12, 31))
     assert line.ahead == ahead
     assert line.growth == (size / sessions if sessions else None)
+
+
+def test_a_session_under_way() -> None:
+    """Four whole sessions and a quarter of one: 100 bytes each, in a year 5 + 251 of them."""
+    line = forecast_table(report(425), 5, 4.25, 0, date(2026, 12, 31))
+    assert (line.sessions, line.growth, line.ahead) == (5, 100, 100 * 256)
+
+
+def test_the_first_minutes() -> None:
+    """Where nearly nothing is stored, empty pages are most of the size: nothing is forecast."""
+    line = forecast_table(report(80_000), 1, 0.09, 0, date(2026, 12, 31))
+    assert (line.sessions, line.growth, line.ahead) == (1, None, None)
 
 
 async def test_a_database(database: str) -> None:
     """Sessions are counted by table; what has none has no forecast."""
     async with Store.open(database, "live") as store:
-        await store.write([record(slot=at(0)), record(slot=at(1))])
+        await store.write([record(slot=at(0)), record(slot=at(779))])
         later = DAY + timedelta(days=1)
-        await store.write([record(slot=at(0) + timedelta(days=1), expiration=later)])
+        following = timedelta(days=1)
+        # Half of the next one: the first 390 of its 780 slots.
+        await store.write(
+            [
+                record(slot=at(0) + following, expiration=later),
+                record(slot=at(389) + following, expiration=later),
+            ]
+        )
     by_table = {line.table: line for line in await forecast(database, "live", KEEP)}
     assert {name: line.sessions for name, line in by_table.items()} == {
         "rows": 2, "profiles": 2, "chains": 2, "gaps": 0, "alerts": 0
     }  # fmt: skip
     rows = by_table["rows"]
-    assert rows.growth == rows.size / 2
+    assert rows.growth == rows.size / 1.5
     assert rows.ahead is not None
     assert rows.ahead > 250 * rows.growth
     assert by_table["gaps"].ahead is None
