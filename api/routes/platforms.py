@@ -32,6 +32,8 @@ Symbol = Annotated[str, Path(description="The underlying.", examples=["SPX"])]
 FORMATS = ("json", "csv")
 #: Prices of two instruments are of one moment if they are quoted within this time.
 _TOGETHER = timedelta(seconds=60)
+#: Half a slot: a sample that is quoted no later than this after another one is of its slot.
+_SAME_SLOT = timedelta(seconds=15)
 
 
 def add_platform_routes(app: FastAPI) -> None:
@@ -95,8 +97,8 @@ async def _basis(
                 f" {query.target} settles: say price=, its price now, or basis= or ratio=",
             )
         return basis, "parity"
-    other = await store.moment(query.target, sample.session.day, row.quoted_at + _TOGETHER)
-    if other is None or abs(other.row.quoted_at - row.quoted_at) > _TOGETHER:
+    target_price = await _price_beside(store, query.target, sample)
+    if target_price is None:
         if null and query.target in await store.symbols():
             return None, "apart"
         raise QueryError(
@@ -104,4 +106,18 @@ async def _basis(
             f"{query.target} has no sample of this moment here: say price=, its price now, or"
             " basis= or ratio=",
         )
-    return basis_between(row.spot, other.row.spot), "sampled"
+    return basis_between(row.spot, target_price), "sampled"
+
+
+async def _price_beside(store: Store, target: str, sample: Sample) -> float | None:
+    """The target's price in the same slot, else within a minute; none later than was asked for.
+
+    A moment that has passed must be answered with what was known then.
+    """
+    quoted_at = sample.record.row.quoted_at
+    for later in (_SAME_SLOT, _TOGETHER):
+        latest = min(quoted_at + later, sample.moment)
+        other = await store.moment(target, sample.session.day, latest)
+        if other is not None and abs(other.row.quoted_at - quoted_at) <= _TOGETHER:
+            return other.row.spot
+    return None

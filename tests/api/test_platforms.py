@@ -192,6 +192,20 @@ async def test_a_future_without_its_forward(spx: Caller) -> None:
     assert refused.status_code == 400
 
 
+async def test_a_sampled_instrument_s_price_is_of_the_same_slot(store: Store, spx: Caller) -> None:
+    """Neither a later sample nor, at a moment that has passed, one that was not known then counts."""
+    spy = [("14:29", 730.0), ("14:29:30", 740.0), ("14:30", 750.0)]
+    await store.write([sampled(slot, symbol="SPY", spot=spot) for slot, spot in spy])
+    await store.write([sampled("14:28:30"), sampled("14:28", symbol="XSP", spot=740.0)])
+    for query in ("?to=SPY", "?to=SPY&at=2026-06-05T14:29:40Z"):
+        assert (await levels(spx, query))["basis"]["amount"] == 0.1
+    # Of 14:28:30 no sample of SPY is known half a minute before that of 14:29 comes.
+    early = await levels(spx, "?to=SPY&at=2026-06-05T14:28:40Z")
+    assert (early["basis"]["from"], early["basis"]["amount"]) == ("apart", None)
+    # Later the one of 14:29 is within a minute of it; and XSP's of before counts at once.
+    assert (await levels(spx, "?to=XSP&at=2026-06-05T14:28:40Z"))["basis"]["amount"] == 0.1
+
+
 @pytest.mark.parametrize(
     ("query", "error", "words"),
     [

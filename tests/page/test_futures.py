@@ -175,3 +175,7 @@ async def test_an_earlier_moment(stored: Site, tabs: Callable[..., Any]) -> None
     await tab.until("document.getElementById('futures-price').disabled")
     bars = await stored.bars(bar="30s")
     await tab.shows("#futures-rows", f"{bars[100]['spot']:,.2f}")
+    # SPY's price is of that moment too: one of the minute after it would be the replay's future.
+    ratio = (await stored.bars(symbol="SPY", bar="30s"))[100]["spot"] / bars[100]["spot"]
+    table = {row[0]: row[1:] for row in await tab.page.evaluate(TABLE)}
+    assert table["Call wall"][1] == f"{6025 * ratio:,.2f}"
