@@ -263,7 +263,9 @@ def metrics(sample: Sample, *, simulated: bool) -> list[dict[str, str]]:
     row = sample.record.row
 
     def dollars(amount: float | None) -> str:
-        return "–" if amount is None else f"${amount / 1e6:,.1f} M"
+        if amount is None:
+            return "–"
+        return f"{'-' if amount < 0 else ''}${abs(amount) / 1e6:,.1f} M"
 
     def price(level: float | None) -> str:
         return "–" if level is None else f"{level:,.2f}"

@@ -60,7 +60,7 @@ export function pine(session, bar, simulated, mapped = null) {
     "//@version=6",
     `// ${title(session, bar, mapped)}${simulated ? ", SIMULATED MARKET" : ""}`,
     `// ${HELD}`,
-    `indicator(${quoted(`${session.symbol} 0DTE levels ${session.day}`)}, overlay = true)`,
+    `indicator(${quoted(`${session.symbol} 0DTE levels ${session.day}${simulated ? " SIMULATED" : ""}`)}, overlay = true)`,
     ...lines,
     "",
   ].join("\n");

@@ -85,6 +85,13 @@ async def test_widgets_show_what_is_stored(flowing: Caller) -> None:
     assert shown["Spot"] == f"{spot:,.2f}"
 
 
+async def test_dollars_below_zero(store: Store, caller: Caller) -> None:
+    """The sign stands before the currency."""
+    await store.write([record(utc("14:29:30"), net_gex=-2_500_000.0)])
+    shown = {m["label"]: m["value"] for m in await ask(caller, "/openbb/figures?symbol=SPY")}
+    assert shown["Net GEX per 1 %"] == "-$2.5 M"
+
+
 async def test_refused_widgets(caller: Caller) -> None:
     """An empty server has widgets all the same; a symbol without a sample is 404."""
     widgets = await ask(caller, "/widgets.json")

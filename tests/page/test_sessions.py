@@ -391,6 +391,11 @@ async def test_export(serve: Callable[..., Any], tabs: Callable[..., Any]) -> No
     assert f"{bar['spot']:,.2f}" in plain
     pine = await tab.page.locator("#export-pine").input_value()
     assert pine.startswith("//@version=6\n")
+    assert 'indicator("SPX 0DTE levels 2026-11-24", overlay' in pine
+    # The indicator's name stands on the chart.
+    script = "async (bar) => (await import('/static/levels.js')).pine({symbol: 'SPX', day: '2026-11-24'}, bar, true)"
+    simulated = await tab.page.evaluate(script, bar)
+    assert 'indicator("SPX 0DTE levels 2026-11-24 SIMULATED", overlay' in simulated
     assert f'hline({bar["call_wall"]:g}, "Call wall"' in pine
     assert f'hline({bar["gamma_flip"]:g}, "Gamma flip"' in pine
     async with tab.page.expect_download() as waited:
