@@ -1,7 +1,7 @@
 """Accepts connections: all that wait, at each turn of the event loop.
 
 uvloop's own servers accept one connection a turn. While a flood of new connections sends requests a
-turn is long, and whoever connects then would wait for as many turns as there are connections before.
+turn is long, and whoever connects then would wait for as many turns as connections are ahead.
 """
 
 from __future__ import annotations
