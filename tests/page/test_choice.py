@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import signal
+import time
 from typing import Any
 
 import pytest
+from playwright.async_api import Error
 
 from tests.page import market
 from tests.page.conftest import SERIES, Site, Tab
@@ -112,4 +116,72 @@ async def test_a_key_can_be_changed(site: Site, tab: Tab) -> None:
     await tab.page.locator("#key-dialog").wait_for(state="hidden")
     assert await tab.page.evaluate("localStorage.getItem('flow.key')") == "another"
     await tab.page.evaluate("localStorage.removeItem('flow.key')")
+    await site.stop()
+
+
+#: The page gives an answer 20 s; here four.
+HASTY = "const patient = AbortSignal.timeout; AbortSignal.timeout = (ms) => patient.call(AbortSignal, ms / 5);"
+
+
+async def test_a_server_that_hangs_while_a_symbol_is_chosen(site: Site, tab: Tab) -> None:
+    """It takes connections and answers nothing: SPX's figures are never under SPY's name."""
+    spx, spy = await two_symbols(site)
+    await site.start(slot_time(TUESDAY, 60))
+    tab.away = True
+    await tab.page.add_init_script(HASTY)
+    await tab.open("symbol=SPX")
+    await tab.shows(".tile[data-field=spot] b", spx)
+    await tab.shows("#link", "Live")
+    assert site.process is not None
+    site.process.send_signal(signal.SIGSTOP)
+    try:
+        await tab.page.locator("#symbol").select_option("SPY")
+        await tab.until(SHOWN, 2)
+        await tab.shows("#notice", "Loading SPY, the newest session, bars of 1m. The figures below")
+        assert await tab.text("#link") != "Live"
+        # Given up, said, and tried again.
+        await tab.shows(
+            "#notice", "SPY, the newest session, bars of 1m cannot be shown: The server"
+        )
+        assert "Trying again" in await tab.text("#notice")
+        assert await tab.tile("spot") == spx
+        assert "SPX" in await tab.text("#heading")
+        assert (await tab.page.title()).startswith("SPX ")
+    finally:
+        site.process.send_signal(signal.SIGCONT)
+    await tab.shows(".tile[data-field=spot] b", spy, seconds=30)
+    await tab.until(f"!({SHOWN})")
+    await tab.page.locator("#notice").wait_for(state="hidden")
+    await tab.shows("#link", "Live")
+    await site.stop()
+
+
+async def test_a_session_that_comes_six_seconds_late(site: Site, tab: Tab) -> None:
+    """Every answer about a session is six seconds late: the panels change together, and only then."""
+    spx, spy = await two_symbols(site)
+    await site.start(slot_time(TUESDAY, 60))
+    tab.away = True
+    await tab.open("symbol=SPX")
+    await tab.shows(".tile[data-field=spot] b", spx)
+
+    async def late(route: Any) -> None:
+        await asyncio.sleep(6)
+        # The page may have given the request up meanwhile.
+        with contextlib.suppress(Error):
+            await route.continue_()
+
+    await tab.page.route("**/v1/**/SPY?*", late)
+    await tab.page.locator("#symbol").select_option("SPY")
+    ends = time.monotonic() + 5
+    while time.monotonic() < ends:
+        assert await tab.page.evaluate(SHOWN)
+        texts = {name: await tab.text(name) for name in ("#heading", "#verdict-of")}
+        assert {text.split()[0].strip(",") for text in texts.values() if text} == {"SPX"}
+        assert await tab.tile("spot") == spx
+        assert (await tab.page.title()).startswith("SPX ")
+        await asyncio.sleep(0.3)
+    await tab.shows(".tile[data-field=spot] b", spy)
+    assert "SPY" in await tab.text("#heading")
+    assert not await tab.page.evaluate(SHOWN)
+    await tab.page.unroute_all(behavior="ignoreErrors")
     await site.stop()
