@@ -64,7 +64,7 @@ async def examine(
             identity = await database.identify(database_url, dataset)
             yield await channel.check_channel(redis_url, dataset, identity)
             if not any(finding.state is State.FAIL for finding in findings):
-                growth = await _growth(database_url, dataset)
+                growth = await retention.bytes_a_session(database_url, dataset)
                 async for finding in _stored(settings, dataset, database_url):
                     yield finding
     except FlowError as error:
@@ -106,13 +106,6 @@ async def _stored(settings: Settings, dataset: str, url: str) -> AsyncGenerator[
         yield await product.check_coverage(connections.store, settings, now)
     reports = await retention.prune(url, dataset, keep, dry=True)
     yield product.check_retention(reports, await retention.overdue_tables(url, dataset, keep))
-
-
-async def _growth(url: str, dataset: str) -> float | None:
-    """Bytes that a session has added, over all sessions that are stored; None without one."""
-    reports = await retention.prune(url, dataset, dict.fromkeys(KEPT_TABLES, 0), dry=True)
-    sessions = await retention.count_session_days(url, dataset)
-    return sum(report.size for report in reports) / sessions if sessions else None
 
 
 def _loopback(host: str) -> bool:

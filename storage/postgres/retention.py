@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from storage.market.calendar import sessions_between
 from storage.postgres import sql, timescale
 from storage.postgres.database import Connection, fetch_one, open_connection
-from storage.postgres.migrate import check_version
+from storage.postgres.migrate import KEPT_TABLES, check_version
 
 _QUERIES = sql.load("retention.sql")
 #: With fewer sessions than this the size of empty pages would be most of a forecast.
@@ -120,6 +120,30 @@ async def forecast(url: str, dataset: str, keep: Mapping[str, int]) -> list[Tabl
                 forecast_table(report, stored["days"], worth, days[report.table], newest)
             )
     return forecasts
+
+
+async def bytes_a_session(url: str, dataset: str) -> float | None:
+    """Return what the sessions of a whole day add to a dataset.
+
+    Parameters
+    ----------
+    url, dataset : the database, and the schema in it.
+
+    Returns
+    -------
+    float or None
+        Bytes, from what is stored; None while that is less than a tenth of a day.
+
+    Raises
+    ------
+    StoreUnavailable, SchemaMissing, SchemaNewer, StoreError
+        If the database is away, or not one that this release can work with.
+    """
+    tables = await forecast(url, dataset, dict.fromkeys(KEPT_TABLES, 0))
+    rows = next(table for table in tables if table.table == "rows")
+    if rows.growth is None:
+        return None
+    return sum(table.growth for table in tables if table.growth is not None)
 
 
 def retention_days(keep: Mapping[str, int]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 import pytest
 from factories import DAY, at, record
 
-from storage.postgres.retention import RetentionReport, forecast, forecast_table
+from storage.postgres.retention import RetentionReport, bytes_a_session, forecast, forecast_table
 from storage.postgres.store import Store
 from tests import forked
 
@@ -77,6 +77,15 @@ async def test_a_database(database: str) -> None:
     assert rows.ahead is not None
     assert rows.ahead > 250 * rows.growth
     assert by_table["gaps"].ahead is None
+    # The doctor's figure: one and a half sessions are stored.
+    parts = sum(by_table[name].size for name in ("rows", "profiles", "chains"))
+    assert await bytes_a_session(database, "live") == pytest.approx(parts / 1.5)
+
+
+async def test_an_empty_database(database: str) -> None:
+    """Nothing is known of a session's size."""
+    async with Store.open(database, "live"):
+        assert await bytes_a_session(database, "live") is None
 
 
 def test_the_command(database: str) -> None:
