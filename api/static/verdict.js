@@ -34,6 +34,8 @@ function moves(snapshot, size) {
   return `A fall of 0.5 % makes dealers ${trade(fall, size)}, a rise ${trade(rise, size)}.`;
 }
 
+const sigmasAway = (sigmas) => (sigmas < 0.05 ? "less than 0.1 σ away" : `${fixed(sigmas, sigmas < 10 ? 1 : 0)} σ away`);
+
 function flip(bar) {
   const [level, own] = [levelOf(bar, "gamma_flip"), ownOf(bar, "gamma_flip")];
   if (!there(level)) {
@@ -42,13 +44,15 @@ function flip(bar) {
   // Which side the held one turns to is not sure while another crossing is the sample's.
   const sides = bar.regime === "unknown" || own !== null ? "Gamma turns at" : `${bar.regime === "positive_gamma" ? "Short" : "Long"} gamma ${level > bar.spot ? "above" : "below"}`;
   const sigmas = own === null ? bar.distance_to_flip_sigmas : bar.remaining_1sd ? Math.abs(level - bar.spot) / bar.remaining_1sd : null;
-  const far = there(sigmas) ? (sigmas < 0.05 ? "less than 0.1 σ away" : `${fixed(sigmas, sigmas < 10 ? 1 : 0)} σ away`) : `${percent(Math.abs(level / bar.spot - 1) * 100, 2)} away`;
-  return `${sides} ${price(level)}, ${far}${outOfReach(bar, sigmas) ? ": out of reach today" : ""}${own === null ? "" : `; by this sample alone at ${price(own)}`}.`;
+  const far = there(sigmas) ? sigmasAway(sigmas) : `${percent(Math.abs(level / bar.spot - 1) * 100, 2)} away`;
+  return `${sides} ${price(level)}, ${far}${outOfReach(bar, sigmas) ? ": out of reach today" : ""}${own === null ? "" : `; by this sample alone at ${price(own)}${bar.remaining_1sd ? `, ${sigmasAway(Math.abs(own - bar.spot) / bar.remaining_1sd)}` : ""}`}.`;
 }
 
 function charm(bar, size) {
   if (!there(bar.charm_dollars_per_hour)) return "What time alone makes them trade is not measured for this sample.";
-  const until = there(bar.charm_horizon_seconds) ? ` by ${toTheMinute(bar.at + bar.charm_horizon_seconds * 1000)}` : "";
+  const ends = bar.at + bar.charm_horizon_seconds * 1000;
+  // Of the last minutes the seconds matter.
+  const until = there(bar.charm_horizon_seconds) ? ` by ${bar.charm_horizon_seconds < 120 ? clock(ends) : toTheMinute(ends)}` : "";
   return `Time alone makes them ${trade(bar.charm_dollars_per_hour, size)}${until}.`;
 }
 

@@ -115,7 +115,9 @@ async def test_a_flip_that_leaps(fresh: Site, tabs: Callable[..., Any]) -> None:
     assert await tab.text(".tile[data-field=gamma_flip] .note") == (
         f"−{6100 - held:.2f} points · now 6,060.00"
     )
-    verdict = f"Gamma turns at {held:,.2f}, {sigmas} away; by this sample alone at 6,060.00."
+    verdict = (
+        f"Gamma turns at {held:,.2f}, {sigmas} away; by this sample alone at 6,060.00, 0.8 σ away."
+    )
     assert await tab.text("[data-clause=flip]") == verdict
     await tab.shows(".card .flip", verdict)
     await tab.shows(".tags li", f"Gamma flip {held:,.2f} · −{sigmas} · now 6,060.00")

@@ -59,12 +59,12 @@ BARE_SAYS = (
 GUESSED = SHORT | {
     "net_gex": 2.1e9, "regime": "positive_gamma", "regime_confidence": 0.604, "gamma_flip": None,
     "gamma_flip_status": "no_boundary", "distance_to_flip_sigmas": None, "flip_out_of_reach": None,
-    "charm_dollars_per_hour": 120.0,
+    "charm_dollars_per_hour": 120.0, "charm_horizon_seconds": 45.0,
 }  # fmt: skip
 GUESSED_SAYS = (
     "Long gamma +$2.10 bn per 1 %. A fall of 0.5 % makes dealers sell $9.80 bn, a rise trade next to"
     " nothing. Gamma keeps its sign at every level within 10 %. Time alone makes them trade next to"
-    " nothing by 13:30. Confidence of the sign only 60 %, little better than a guess."
+    " nothing by 12:45:45. Confidence of the sign only 60 %, little better than a guess."
 )
 NO_RISE = SHARES | {"spot_up_half_pct": 0.01}
 REACHED = SHORT | {
