@@ -15,7 +15,6 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any, NoReturn
 
-import httpx
 import structlog
 
 from api.market_watch import MarketWatch
@@ -26,6 +25,7 @@ from storage.market.clock import Clock
 from storage.notify.conditions import Conditions, Trouble
 from storage.notify.messenger import Messenger, message_of
 from storage.notify.notice import Notice
+from storage.notify.target import call
 from storage.postgres.lease import Lease
 from storage.postgres.overdue import (
     OVERDUE_SECONDS,
@@ -301,15 +301,12 @@ async def send_heartbeats(url: str) -> NoReturn:
         It runs until it is cancelled.
     """
     failed_at = -math.inf
-    async with httpx.AsyncClient(timeout=10.0) as client:
-        while True:
-            try:
-                answer = await client.get(url)
-                failure = "" if answer.is_success else f"status {answer.status_code}"
-            except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-                failure = type(error).__name__
-            # Once an hour is enough for a log.
-            if failure and time.monotonic() - failed_at > 3600:
-                failed_at = time.monotonic()
-                log.warning("heartbeat not taken", why=failure)
-            await asyncio.sleep(_HEARTBEAT_SECONDS)
+    while True:
+        begun = time.monotonic()
+        failure = await call("GET", url)
+        # Once an hour is enough for a log.
+        if failure and begun - failed_at > 3600:
+            failed_at = begun
+            log.warning("heartbeat not taken", why=failure)
+        # A watcher that answers late is called each minute all the same.
+        await asyncio.sleep(_HEARTBEAT_SECONDS - (time.monotonic() - begun))

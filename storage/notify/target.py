@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpx
@@ -78,13 +80,35 @@ class WebHook:
         headers = {"Content-Type": "application/json", "Idempotency-Key": f"{event.id}"}
         if self._secret:
             headers[SIGNATURE] = sign(body, self._secret)
-        try:
-            async with httpx.AsyncClient(timeout=_PATIENCE, follow_redirects=False) as client:
-                answer = await client.post(self._url, content=body, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            # The text of the error may repeat the URL.
-            return f"{type(error).__name__}"
-        return "" if answer.is_success else f"status {answer.status_code}"
+        return await call("POST", self._url, content=body, headers=headers)
+
+
+async def call(method: str, url: str, **request: Any) -> str:
+    """Call a URL once; what the answer says beside its status is not read.
+
+    Parameters
+    ----------
+    method, url : what to call; no redirect is followed.
+    request : ``content`` and ``headers``.
+
+    Returns
+    -------
+    str
+        Empty after a 2xx, else what happened, without the URL.
+    """
+    try:
+        # httpx limits each read alone: a body that drips would take for ever, so would a long one.
+        async with (
+            asyncio.timeout(_PATIENCE),
+            httpx.AsyncClient(timeout=_PATIENCE, follow_redirects=False) as client,
+            client.stream(method, url, **request) as answer,
+        ):
+            return "" if answer.is_success else f"status {answer.status_code}"
+    except TimeoutError:
+        return f"no answer within {_PATIENCE:g} s"
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        # The text of the error may repeat the URL.
+        return type(error).__name__
 
 
 class Service:
@@ -109,9 +133,12 @@ class Service:
             )
         import apprise
 
-        self._service = apprise.Apprise()
-        if not self._service.add(url):
+        # The plug-in itself: apprise's threads around it would keep the process from ending.
+        service = apprise.Apprise.instantiate(url)
+        if service is None:
             raise UsageError(f"FLOW_NOTIFY: apprise cannot read the address {_shown(url)}")
+        self._service: Any = service
+        self._sending: threading.Thread | None = None
         self.name = _shown(url)
 
     async def deliver(self, event: Notice) -> str:
@@ -127,12 +154,32 @@ class Service:
             Empty if it has arrived, else why not.
         """
         title = f"zerodte-flow: {event.kind.replace('_', ' ')}" + (" is over" * bool(event.ended))
+        if self._sending is not None and self._sending.is_alive():
+            return "the attempt before has not ended"
+        outcome: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        loop = outcome.get_loop()
+
+        def note(sent: bool) -> None:  # noqa: FBT001
+            if not outcome.done():
+                outcome.set_result(sent)
+
+        def send() -> None:
+            try:
+                sent = bool(self._service.notify(title=title, body=event.sentence))
+            except Exception:  # whatever a plug-in raises: its text may hold the address
+                sent = False
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(note, sent)
+
+        # Apprise has no limit for an answer that drips, and a thread of the loop's own pool would
+        # keep the process from ending.
+        self._sending = threading.Thread(target=send, name="apprise", daemon=True)
+        self._sending.start()
         try:
             async with asyncio.timeout(_PATIENCE):
-                sent = await self._service.async_notify(title=title, body=event.sentence)
+                return "" if await outcome else "the service did not take it"
         except TimeoutError:
             return f"no answer within {_PATIENCE:g} s"
-        return "" if sent else "the service did not take it"
 
 
 def sign(body: bytes, secret: str) -> str:

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 import requests
 
+from api import watch
 from api.watch import WATCH, Watch, send_heartbeats
 from storage.embedded.attach import Servers
 from storage.errors import StoreUnavailable
@@ -303,6 +304,33 @@ def _wait_for_rows(url: str) -> None:
             return
         assert time.monotonic() < deadline
         time.sleep(0.5)
+
+
+async def test_heartbeats_go_on(monkeypatch) -> None:
+    """A watcher whose answer never ends is called again a minute after the call before."""
+    monkeypatch.setattr(watch, "_HEARTBEAT_SECONDS", 0.2)
+    calls = 0
+    ended = asyncio.Event()
+    answering = set()
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        answering.add(asyncio.current_task())
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nx")
+        await ended.wait()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/beat"
+    calling = asyncio.create_task(send_heartbeats(url))
+    async with asyncio.timeout(20):
+        while calls < 3:
+            await asyncio.sleep(0.02)
+    calling.cancel()
+    ended.set()
+    server.close()
+    await asyncio.gather(*answering)
 
 
 async def test_a_heartbeat() -> None:

@@ -6,7 +6,10 @@ import asyncio
 import json
 import os
 import sys
+import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +17,7 @@ from structlog.testing import capture_logs
 
 from storage.config.settings import Settings
 from storage.errors import UsageError
+from storage.notify import target
 from storage.notify.conditions import Conditions, Trouble
 from storage.notify.notice import Notice
 from storage.notify.notifier import Notifier, deliver
@@ -47,6 +51,66 @@ async def test_tried_again_until_a_2xx():
         await asyncio.sleep(0.1)
     ids = [json.loads(body)["id"] for _, body in hook.requests]
     assert ids == [EVENT.id] * 4
+
+
+@asynccontextmanager
+async def dripping(first: bytes) -> AsyncIterator[str]:
+    """The URL of a server that says this much at once, and then a byte every 50 ms for ever."""
+
+    answering = set()
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.add(asyncio.current_task())
+        writer.write(first)
+        try:
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        except (OSError, asyncio.CancelledError):
+            writer.transport.abort()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+        for task in answering:
+            task.cancel()
+        await asyncio.gather(*answering)
+
+
+@pytest.mark.parametrize(
+    ("first", "outcome"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n", ""),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 1000000000\r\n\r\n", "status 500"),
+        (b"HTTP/1.1 200 OK\r\nX-Endless: ", "no answer within 0.5 s"),
+    ],
+)
+async def test_an_answer_that_never_ends(monkeypatch, first, outcome):
+    """The status counts, the rest is not waited for; without a status it is no delivery in time."""
+    monkeypatch.setattr(target, "_PATIENCE", 0.5)
+    async with dripping(first) as url, asyncio.timeout(20):
+        assert await WebHook(url, "").deliver(EVENT) == outcome
+
+
+async def test_a_service_that_never_answers(monkeypatch):
+    """It is given up in time; no second attempt begins before the first has ended, and none blocks."""
+    pytest.importorskip("apprise")
+    monkeypatch.setattr(target, "_PATIENCE", 0.3)
+    service = Service("json://127.0.0.1:1/x")
+    attempts, ended = [], threading.Event()
+
+    def notify(**_: str) -> bool:
+        attempts.append(threading.current_thread())
+        return ended.wait(60)
+
+    monkeypatch.setattr(service._service, "notify", notify)
+    assert await service.deliver(EVENT) == "no answer within 0.3 s"
+    assert "has not ended" in await service.deliver(EVENT)
+    # The process may end while it goes on.
+    assert [thread.daemon for thread in attempts] == [True]
+    ended.set()
+    attempts[0].join(10)
+    assert await service.deliver(EVENT) == ""
 
 
 async def test_given_up_and_said():
