@@ -288,7 +288,7 @@ HOMES: dict[str, set[str]] = {
     "databento_dbn": {"sampler.sources"},
     "distributed": {"sampler.history"},
     "fastapi": {"api.app", "api.mcp", "api.page", "api.routes"},
-    "httpx": {"api.mcp", "api.watch", "sampler.sources", "storage.notify"},
+    "httpx": {"api.mcp", "sampler.sources", "storage.notify"},
     "markdown_it": {"api.definitions"},
     "mcp": {"api.mcp"},
     "numba": {"sampler.metrics"},
