@@ -1,8 +1,8 @@
 """What the page asks first, answered within the page itself: the market and the symbols.
 
 A browser is busy with the page's script when the answers to its first requests come, and asks for
-the session only after that. With both answers in the page it asks at once, which takes a quarter of
-the loading time away.
+the session only after that. With both answers in the page it asks at once: the session is there
+100 ms earlier.
 """
 
 from __future__ import annotations
