@@ -8,6 +8,8 @@ import { dayName } from "./time.js";
 const LOOK_MS = 1600;
 // For so long after a start the page looks for the open.
 const OPENS_MS = 60000;
+// For so long it asks again in any case: a clock that stood runs now, and two answers tell how fast.
+const RUNS_MS = 4 * LOOK_MS;
 
 export class Starting {
   #asked = -Infinity;
@@ -22,7 +24,7 @@ export class Starting {
   due(market, now) {
     const starts = Starting.of(market);
     if (starts) this.#started = now;
-    const opens = market?.state !== "open" && now - this.#started < OPENS_MS;
+    const opens = now - this.#started < (market?.state === "open" ? RUNS_MS : OPENS_MS);
     if (!(starts || opens) || now - this.#asked < LOOK_MS) return false;
     this.#asked = now;
     return true;

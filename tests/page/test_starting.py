@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -113,3 +114,29 @@ async def test_a_real_market_without_a_sample_yet(site: Site, tab: Tab, tmp_path
     finally:
         note.close()
         await site.stop()
+
+
+async def test_a_market_that_goes_on_after_a_wait(starting: Site, tab: Tab, tmp_path: Path) -> None:
+    """A run that continues in the middle of a session: the page's clock runs as fast as the market's."""
+    start = market.slot_time(TODAY, 120)
+    begun = tmp_path / "begun"
+    await starting.put(market.day(TODAY, until=120))
+    await starting.start(
+        start,
+        dataset="synthetic",
+        FLOW_CLOCK=f"simulated:{start.isoformat()}@60@{begun}",
+        FLOW_DATA_DIR=str(tmp_path),
+        FLOW_SYMBOLS="SPX",
+    )
+    tab.site = starting
+    tab.home = starting.url
+    await tab.open()
+    await tab.shows("#starting-words", "The sampler starts")
+    # As long as a page may stand before the market begins.
+    await asyncio.sleep(4)
+    draft = tmp_path / "draft"
+    draft.write_text((datetime.now(UTC) + timedelta(seconds=3)).isoformat())
+    os.replace(draft, begun)
+    await tab.until(
+        "document.getElementById('clock').title.includes('running 60 times')", seconds=15
+    )
