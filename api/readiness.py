@@ -100,7 +100,7 @@ class Readiness:
         try:
             async with asyncio.timeout(_PATIENCE):
                 session = session_on(market_day(now))
-                if session is None:
+                if session is None or self._clock.waits:
                     await self._store.ping()
                     return 0, {}
                 before = last_session(session.open - timedelta(seconds=1))

@@ -213,7 +213,8 @@ class Watch:
 
     async def _problems(self, monotonic: float) -> tuple[list[Trouble], list[Notice]]:
         now = self._clock.now()
-        session = session_on(market_day(now))
+        # A simulated market that waits for its sampler has no session: no slot of it is lost.
+        session = None if self._clock.waits else session_on(market_day(now))
         problems = []
         if self._market is not None and self._market.problem:
             problems.append(Trouble("rules_broken", "", HOLD["rules_broken"]))

@@ -91,6 +91,15 @@ async def test_nobody_samples(watched: Any) -> None:
     assert [n.kind for n in mailbox.notices if n.ended] == ["no_sampler"]
 
 
+async def test_a_market_that_waits(watched: Any) -> None:
+    """A simulated market that waits for its sampler loses no slot, so nobody is told of one."""
+    watch, clock, mailbox, lease = watched
+    clock.waits = True
+    await lease.close()
+    await looks(watch, clock, 60)
+    assert mailbox.notices == []
+
+
 async def test_a_sampler_that_spools(store: Store, database: str) -> None:
     """It has lost its locks and samples on: the sentence does not say that its slots are lost."""
     clock, mailbox = Still(utc("14:30")), Mailbox()
