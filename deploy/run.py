@@ -13,6 +13,7 @@ from __future__ import annotations
 from storage.config.loading import finish_loading  # first: Ctrl-C is silent while the rest loads
 
 # isort: split
+import argparse
 import asyncio
 import os
 import shlex
@@ -70,6 +71,12 @@ def main() -> int:
     """Run everything; 0 after Ctrl-C."""
     # Whoever reads its lines may be gone (``make run | head``): it goes on, and can be stopped.
     sys.stdout = cast("TextIO", LossyFile(sys.stdout))
+    # It takes no arguments, and starts nothing where it is given some; --help says what it does.
+    argparse.ArgumentParser(
+        prog="deploy/run.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
     try:
         return _run()
     except UsageError as error:

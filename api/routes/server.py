@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from api.context import AppContext, app_context
 from api.documents.stamp import stamp
+from api.errors import RETRY_AFTER
 from api.http.json import json_response
 from api.market_hours import market_status
 from api.openapi.catalogue import SERVER
@@ -111,5 +112,6 @@ async def _ready(request: Request) -> Response:
     channel requests are answered, but new data reach the server later: it polls the database.
     """
     state = await app_context(request).readiness.look()
-    refused = state["status"] in ("Unavailable", "Stale")
-    return json_response(state, 503 if refused else 200)
+    if state["status"] in ("Unavailable", "Stale"):
+        return json_response(state, 503, {"Retry-After": str(RETRY_AFTER)})
+    return json_response(state)

@@ -35,6 +35,7 @@ async def desk(store: Store, open_app: Callable[..., Any]) -> Caller:
 async def state(app: Caller, moment: str) -> tuple[int, dict[str, Any]]:
     app.clock.moment = utc(moment)
     sent = await app.get("/ready")
+    assert ("Retry-After" in sent.headers) == (sent.status_code == 503)
     return sent.status_code, sent.json()
 
 

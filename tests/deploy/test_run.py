@@ -299,6 +299,17 @@ def test_a_wrong_setting_ends_it_with_a_sentence(folder, tmp_path, settings, sen
     assert "Traceback" not in run.log.read_text()
 
 
+@pytest.mark.parametrize(("argument", "status"), [("--help", 0), ("--port=8001", 2), ("stop", 2)])
+def test_it_takes_no_arguments(argument, status):
+    """Whoever asks what it does, or gives it something to do, starts nothing."""
+    command = [sys.executable, "deploy/run.py", argument]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status
+    assert ("the whole product on this machine" in done.stdout) == (status == 0)
+    assert ("unrecognized arguments" in done.stderr) == (status == 2)
+    assert "starting" not in done.stdout
+
+
 def test_a_port_that_is_taken_is_refused_before_anything_starts(tmp_path):
     """The sentence names the port, and the command that it advises takes another one."""
     folder = tmp_path / "data"
