@@ -20,21 +20,21 @@ const between = (low, high, say) => (low === null || high === null ? "" : ` (${s
 const rate = (body, name) => `${percent(body[`${name}_pct`])}${between(body[`${name}_low_pct`], body[`${name}_high_pct`], percent)}`;
 const signed = (digits, unit) => (value) => `${plus(value, (n) => fixed(n, digits))}${unit}`;
 
-// Returns the rows of one kind: texts of the columns.
+// Returns the rows of one kind: texts of the columns, and what explains them.
 export function rowsOf(card) {
   const rows = [];
-  const add = (name, body, text) => body.n && rows.push([name, text, `${body.n}`, `${body.sessions}`, WORDS[body.verdict] ?? ""]);
+  const add = (figure, name, body, text) => body.n && rows.push({ figure, texts: [name, text, `${body.n}`, `${body.sessions}`, WORDS[body.verdict] ?? ""] });
   const { pin, walls, regime } = card;
-  add("Pin", pin, `predicted ${percent(pin.predicted_pct)}, came true ${rate(pin, "happened")}`);
-  if (pin.n) add("Brier score", pin, `${fixed(pin.brier, 4)}${between(pin.brier_low, pin.brier_high, (n) => fixed(n, 4))}, base rate ${fixed(pin.brier_of_base_rate, 4)}`);
-  for (const bin of pin.deciles) add(`Pin, ${bin.from_pct} to ${bin.to_pct} %`, bin, `predicted ${percent(bin.predicted_pct)}, came true ${rate(bin, "happened")}`);
+  add("scored_pin", "Pin", pin, `predicted ${percent(pin.predicted_pct)}, came true ${rate(pin, "happened")}`);
+  if (pin.n) add("scored_brier", "Brier score", pin, `${fixed(pin.brier, 4)}${between(pin.brier_low, pin.brier_high, (n) => fixed(n, 4))}, base rate ${fixed(pin.brier_of_base_rate, 4)}`);
+  for (const bin of pin.deciles) add("scored_pin", `Pin, ${bin.from_pct} to ${bin.to_pct} %`, bin, `predicted ${percent(bin.predicted_pct)}, came true ${rate(bin, "happened")}`);
   for (const times of [1, 2]) {
     const range = card[`range_${times}sigma`];
-    add(`${times}σ range`, range, `held ${rate(range, "within")}, expected ${percent(range.expected_pct)}`);
+    add("scored_range", `${times}σ range`, range, `held ${rate(range, "within")}, expected ${percent(range.expected_pct)}`);
   }
   for (const [name, text] of [["touched", "Walls touched"], ["broken_once_touched", "Walls broken, once touched"]]) {
     const both = walls[name];
-    if (both.walls.n) add(text, { ...both.walls, verdict: both.verdict }, `${rate(both.walls, "rate")}; other levels as far ${rate(both.other_levels, "rate")}`);
+    if (both.walls.n) add("scored_walls", text, { ...both.walls, verdict: both.verdict }, `${rate(both.walls, "rate")}; other levels as far ${rate(both.other_levels, "rate")}`);
   }
   for (const [name, text, say] of [
     ["volatility_difference_pct", "Volatility after positive gamma", signed(1, " %")],
@@ -42,11 +42,11 @@ export function rowsOf(card) {
   ]) {
     const { raw, conditioned } = regime[name];
     if (conditioned.value !== null) {
-      add(text, { ...regime, verdict: conditioned.verdict }, `${say(conditioned.value)}${between(conditioned.low, conditioned.high, say)} at the same ATM IV and time; plain ${say(raw.value)}`);
+      add("scored_regime", text, { ...regime, verdict: conditioned.verdict }, `${say(conditioned.value)}${between(conditioned.low, conditioned.high, say)} at the same ATM IV and time; plain ${say(raw.value)}`);
     }
   }
   for (const [span, flow] of Object.entries(card.flow)) {
-    if (flow.n) add(`Flow, ${span.replace("m", " min")} later`, flow, `${signed(2, " bp")(flow.mean_bp)}${between(flow.mean_low_bp, flow.mean_high_bp, signed(2, ""))} along it, same sign ${rate(flow, "same_sign")}`);
+    if (flow.n) add("scored_flow", `Flow, ${span.replace("m", " min")} later`, flow, `${signed(2, " bp")(flow.mean_bp)}${between(flow.mean_low_bp, flow.mean_high_bp, signed(2, ""))} along it, same sign ${rate(flow, "same_sign")}`);
   }
   return rows;
 }
@@ -57,9 +57,10 @@ function tableOf(kind, card) {
   const head = make("tr");
   head.append(...COLUMNS.map((text) => make("th", text, "", { scope: "col" })));
   const body = make("tbody");
-  body.append(...rowsOf(card).map((texts) => {
+  body.append(...rowsOf(card).map(({ figure, texts }) => {
     const row = make("tr");
-    row.append(...texts.map((text, k) => (k ? make("td", text) : make("th", text, "", { scope: "row" }))));
+    const why = { tabindex: "0", "data-figure": figure, "data-note": `${TITLES[kind]}. ${texts[0]}: ${texts[1]}; ${texts[2]} forecasts of ${texts[3]} sessions.` };
+    row.append(...texts.map((text, k) => (k ? make("td", text, "", k === 1 ? why : {}) : make("th", text, "", { scope: "row" }))));
     return row;
   }));
   table.append(make("thead"), body);

@@ -80,3 +80,43 @@ async def test_the_scorecard(fresh: Site, tab: Tab) -> None:
     assert cells["1σ range"][0].startswith("held 100.0 % (91.")
     assert cells["1σ range"][3] == "disagrees"
     assert cells["Brier score"][0].startswith("0.2500 (0.2500 to 0.2500), base rate 0.2500")
+
+    # Each figure says how it is made and what it is not, by click and by keyboard.
+    for name, title in (
+        ("Pin", "how often pins came true"),
+        ("Brier score", "Brier score of the pins"),
+        ("1σ range", "how often the ranges held"),
+    ):
+        cell = tab.page.locator(f"#scorecard tbody tr:has(th:text-is('{name}')) td").first
+        await cell.press("Enter")
+        await tab.shows("#explain-title", title)
+        body = await tab.text("#explain-body")
+        assert (
+            f"Made afterwards from stored rows: no record. {name}: {cells[name][0]}; 40 forecasts of 40 sessions."
+            in body
+        )
+        assert "Formula" in body
+        assert "What it is not" in body
+        await tab.page.keyboard.press("Escape")
+        assert await tab.page.locator("#explain").is_hidden()
+
+
+async def test_every_row_of_the_scorecard_has_its_formula(fresh: Site, tab: Tab) -> None:
+    """Also rows that the stored sessions above do not have: walls, regime, flow."""
+    await fresh.put(market.day(TUESDAY, until=3))
+    await fresh.start(slot_time(TUESDAY, 5))
+    await tab.open()
+    missing = await tab.page.evaluate(
+        """async () => {
+        const { rowsOf } = await import("./static/scorecard.js");
+        const { PAGE_FIGURES } = await import("./static/meanings.js");
+        const rate = { n: 9, sessions: 9, verdict: "agrees", happened_pct: 50, within_pct: 50, rate_pct: 50, same_sign_pct: 50, expected_pct: 68.3, predicted_pct: 50, mean_bp: 1, brier: 0.2, brier_of_base_rate: 0.2 };
+        const pair = { walls: rate, other_levels: rate, verdict: "difference" };
+        const part = { raw: { value: 1 }, conditioned: { value: 1, low: 0, high: 2, verdict: "difference" } };
+        const rows = rowsOf({ pin: { ...rate, deciles: [{ ...rate, from_pct: 40, to_pct: 50 }] }, range_1sigma: rate, range_2sigma: rate,
+          walls: { touched: pair, broken_once_touched: pair },
+          regime: { ...rate, volatility_difference_pct: part, autocorrelation_difference: part }, flow: { "5m": rate } });
+        return [rows.length, rows.filter(({ figure }) => !PAGE_FIGURES[figure]).map(({ texts }) => texts[0])];
+        }"""
+    )
+    assert missing == [10, []]
