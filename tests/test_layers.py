@@ -225,6 +225,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "api.access_log",
         "api.context",
         "api.documents",
+        "api.errors",
         "api.http",
         "api.market_hours",
         "api.openapi",
