@@ -101,7 +101,8 @@ def add_page(app: FastAPI) -> None:
 
     async def get_page(request: Request) -> Response:
         answers = html.escape((await first_answers(app_context(request))).decode())
-        # The answers are of this moment: no browser that goes back may have them from its cache.
+        # Market and symbols in the page are those of now. A browser that goes back to the page must
+        # not take old ones from its cache.
         headers = _HEADERS | {"Cache-Control": "no-store"}
         body = page.replace(_ANSWERS, _ANSWERS.replace('""', f'"{answers}"'), 1)
         return Response(body, headers=headers, media_type="text/html")

@@ -3,7 +3,8 @@
 
 def installed_version() -> str:
     """Return the version of the installed package; ``0`` where it is not installed."""
-    # Half of a program's first 50 ms, in which Ctrl-C prints a traceback.
+    # Imported here, because it takes half of a program's first 50 ms, and Ctrl-C still prints a
+    # traceback in them.
     from importlib import metadata
 
     try:

@@ -32,7 +32,7 @@ class Acceptor:
         self._listener = listener
         self._make_protocol = make_protocol
         self._loop = asyncio.get_running_loop()
-        #: Connections that are being handed on: a task that nothing refers to may vanish.
+        #: Tasks that hand a connection on. asyncio drops a task that nothing else refers to.
         self._opening: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
 

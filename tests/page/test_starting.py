@@ -40,6 +40,20 @@ async def starting(site: Site) -> AsyncIterator[Site]:
         await own.stop()
 
 
+async def open_waiting(site: Site, tab: Tab, start: datetime, begun: Path) -> None:
+    """Open the page of a simulated market that stands at its start until the file has a time."""
+    await site.start(
+        start,
+        dataset="synthetic",
+        FLOW_CLOCK=f"simulated:{start.isoformat()}@60@{begun}",
+        FLOW_DATA_DIR=str(begun.parent),
+        FLOW_SYMBOLS="SPX,SPY,QQQ",
+    )
+    tab.site = site
+    tab.home = site.url
+    await tab.open()
+
+
 async def test_from_the_first_figure_to_today_without_a_reload(
     starting: Site, tab: Tab, tmp_path: Path
 ) -> None:
@@ -49,16 +63,7 @@ async def test_from_the_first_figure_to_today_without_a_reload(
     begun = tmp_path / "begun"
     note = FormulasNote(tmp_path)
     note.say(done=7, total=15, seconds=14.4, expected=31.0)
-    await starting.start(
-        start,
-        dataset="synthetic",
-        FLOW_CLOCK=f"simulated:{start.isoformat()}@60@{begun}",
-        FLOW_DATA_DIR=str(tmp_path),
-        FLOW_SYMBOLS="SPX,SPY,QQQ",
-    )
-    tab.site = starting
-    tab.home = starting.url
-    await tab.open()
+    await open_waiting(starting, tab, start, begun)
     newest = read_example()[0][-1].row
     assert await tab.tile("spot") == f"{newest.spot:,.2f}"
     words = await tab.text("#starting")
@@ -121,16 +126,7 @@ async def test_a_market_that_goes_on_after_a_wait(starting: Site, tab: Tab, tmp_
     start = market.slot_time(TODAY, 120)
     begun = tmp_path / "begun"
     await starting.put(market.day(TODAY, until=120))
-    await starting.start(
-        start,
-        dataset="synthetic",
-        FLOW_CLOCK=f"simulated:{start.isoformat()}@60@{begun}",
-        FLOW_DATA_DIR=str(tmp_path),
-        FLOW_SYMBOLS="SPX",
-    )
-    tab.site = starting
-    tab.home = starting.url
-    await tab.open()
+    await open_waiting(starting, tab, start, begun)
     await tab.shows("#starting-words", "The sampler starts")
     # As long as a page may stand before the market begins.
     await asyncio.sleep(4)
